@@ -1,0 +1,32 @@
+/** Row name of a group's election lease. Not spindle's on purpose: Go pods write theirs without a token check. */
+export function leaseName(group: string): string {
+  return `hedge/lease/${group}`;
+}
+
+/** Key of the log row that holds a group's secret; its id is always `secret`. */
+export function secretKey(group: string): string {
+  return `__hedge/secret/${group}`;
+}
+
+/** Keys this library keeps for itself (Go's too); users are refused them. */
+export function isReservedKey(key: string): boolean {
+  return key.startsWith('__hedge/') || key.startsWith('__caller=');
+}
+
+/**
+ * The writer column of a lease row: `host:port incarnation leaseMs`. A client cannot hold a lease, so the
+ * address is never empty.
+ */
+export function formatWriter(holder: { address: string; incarnation: string }, leaseMs: number): string {
+  return `${holder.address} ${holder.incarnation} ${leaseMs}`;
+}
+
+/** The reverse of `formatWriter`; undefined for an empty or foreign text. */
+export function parseWriter(
+  writer: string | null | undefined,
+): { holder: { address: string; incarnation: string }; leaseMs: number } | undefined {
+  const match = /^(\S+) (\S+) (\d+)$/.exec(writer ?? '');
+  if (match === null) return undefined;
+  const [, address = '', incarnation = '', leaseMs = ''] = match;
+  return { holder: { address, incarnation }, leaseMs: Number(leaseMs) };
+}

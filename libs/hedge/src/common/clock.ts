@@ -1,0 +1,43 @@
+/**
+ * A point in time by both clocks of this process, in milliseconds.
+ *
+ * `mono` never goes back but stands still while the machine sleeps; `wall` counts sleep but can be set
+ * to anything. Neither is ever compared with another process's.
+ */
+export interface Instant {
+  readonly mono: number;
+  readonly wall: number;
+}
+
+/** Time and timers, injected so that tests and the simulation can run on a virtual clock. */
+export interface Clock {
+  now(): Instant;
+  /** Calls `run` once, not before `ms` have passed. The returned function cancels; calling it again does nothing. */
+  after(ms: number, run: () => void): () => void;
+}
+
+/**
+ * The longest that can have passed between two instants: a holder judges its own lease by this (L2),
+ * so that neither a sleeping machine nor a clock that was set makes it believe too long.
+ */
+export function longestElapsed(from: Instant, to: Instant): number {
+  return Math.max(to.mono - from.mono, to.wall - from.wall);
+}
+
+/**
+ * The shortest that can have passed: a contender judges another's lease by this (L1), so that a
+ * wall clock that jumped ahead cannot make it take over early.
+ */
+export function shortestElapsed(from: Instant, to: Instant): number {
+  return to.mono - from.mono;
+}
+
+/** The process's own clocks. Timers do not keep the process alive. */
+export const systemClock: Clock = {
+  now: () => ({ mono: performance.now(), wall: Date.now() }),
+  after(ms, run) {
+    const timer = setTimeout(run, ms);
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
+};

@@ -1,0 +1,91 @@
+/**
+ * What went wrong, for code to decide on. The message is for people.
+ *
+ * | code | meaning | retryable |
+ * |---|---|---|
+ * | NO_LEADER | the group has no leader now | yes |
+ * | NOT_LEADER | this pod does not lead, and the work was not started | yes |
+ * | DEADLINE_EXCEEDED | the time allowed ran out; the work may have happened | no |
+ * | OUTCOME_UNKNOWN | the work was handed over and its result was lost | no |
+ * | NO_HANDLER | no method is decorated for that topic on the pod that was asked | no |
+ * | HANDLER_FAILED | the handler threw or rejected; `details` says what | no |
+ * | MEMBER_UNREACHABLE | no link to that pod could be made | yes |
+ * | OVERLOADED | a bounded queue or table is full; nothing was started | yes |
+ * | PAYLOAD_TOO_LARGE | the message is larger than the limit | no |
+ * | BACKEND_UNAVAILABLE | the database did not answer or refused for now | yes |
+ * | LEASE_LOST | the lease or fencing token is no longer the caller's | no |
+ * | CONFLICT | the same row id is already there with another value | no |
+ * | INVALID_OPTIONS | a setting is wrong; the pod does not start | no |
+ * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
+ * | UNAUTHENTICATED | the peer is of another group, or has not its secret | no |
+ * | SHUTTING_DOWN | this pod is stopping and takes no new work | yes |
+ */
+export type HedgeErrorCode =
+  | 'NO_LEADER'
+  | 'NOT_LEADER'
+  | 'DEADLINE_EXCEEDED'
+  | 'OUTCOME_UNKNOWN'
+  | 'NO_HANDLER'
+  | 'HANDLER_FAILED'
+  | 'MEMBER_UNREACHABLE'
+  | 'OVERLOADED'
+  | 'PAYLOAD_TOO_LARGE'
+  | 'BACKEND_UNAVAILABLE'
+  | 'LEASE_LOST'
+  | 'CONFLICT'
+  | 'INVALID_OPTIONS'
+  | 'INVALID_ARGUMENT'
+  | 'UNAUTHENTICATED'
+  | 'SHUTTING_DOWN';
+
+const RETRYABLE: ReadonlySet<HedgeErrorCode> = new Set([
+  'NO_LEADER',
+  'NOT_LEADER',
+  'MEMBER_UNREACHABLE',
+  'OVERLOADED',
+  'BACKEND_UNAVAILABLE',
+  'SHUTTING_DOWN',
+]);
+
+export interface HedgeErrorInit {
+  /** Facts for code and logs; must survive JSON. */
+  details?: Record<string, unknown>;
+  cause?: unknown;
+  /** Overrides what the code implies. */
+  retryable?: boolean;
+}
+
+/**
+ * The one error class of this library.
+ *
+ * `retryable` is true when the same call may be made again without the risk of doing the work twice.
+ *
+ * @example
+ * try { await leader.send('price', order); }
+ * catch (error) { if (error instanceof HedgeError && error.retryable) return retryLater(); throw error; }
+ */
+export class HedgeError extends Error {
+  override readonly name = 'HedgeError';
+  readonly retryable: boolean;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(
+    readonly code: HedgeErrorCode,
+    message: string,
+    init: HedgeErrorInit = {},
+  ) {
+    super(message, init.cause === undefined ? undefined : { cause: init.cause });
+    this.retryable = init.retryable ?? RETRYABLE.has(code);
+    this.details = init.details ?? {};
+  }
+
+  toJSON(): { name: string; code: HedgeErrorCode; message: string; retryable: boolean; details: object } {
+    return {
+      name: this.name,
+      code: this.code,
+      message: this.message,
+      retryable: this.retryable,
+      details: this.details,
+    };
+  }
+}

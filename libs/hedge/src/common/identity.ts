@@ -1,0 +1,19 @@
+import { randomUUID } from 'node:crypto';
+import { v7 } from 'uuid';
+
+/** One pod as others know it: where to dial it, and which start of the process this is. */
+export interface MemberId {
+  /** Advertised `host:port`; empty for a client, which nobody dials. */
+  readonly address: string;
+  /** UUID made at process start: a restarted pod is another member. */
+  readonly incarnation: string;
+}
+
+export function newIncarnation(): string {
+  return randomUUID();
+}
+
+/** A row id: UUIDv7, increasing within one process, so that ids of one commit sort as they were made. */
+export function newRowId(): string {
+  return v7();
+}
