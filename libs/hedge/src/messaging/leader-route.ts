@@ -1,0 +1,25 @@
+import type { MemberId } from '../common/identity.js';
+
+/** Who this process believes leads, and in which term. */
+export interface LeaderBelief {
+  readonly leader: MemberId;
+  /** The lease token of that leader: the term. */
+  readonly epoch: bigint;
+  /** True when the leader is this very process. */
+  readonly self: boolean;
+}
+
+/** What routing needs from the election. Implemented by the lease keeper. */
+export interface LeaderRoute {
+  /** Who leads as far as known; undefined while nobody does. For `self` the lease is valid now (L2). */
+  current(): LeaderBelief | undefined;
+  /** True while this process holds the lease of that term, judged now and locally (L2). */
+  leads(epoch: bigint): boolean;
+  /**
+   * Reads the lease from the backend soon: concurrent calls share a read. Resolves when it was read or
+   * when that failed. A hint from a peer is only ever a reason to read (a forged epoch changes nothing).
+   */
+  refresh(): Promise<void>;
+  /** Calls back after every change of `current()`. Returns the way to stop. */
+  onChange(listener: () => void): () => void;
+}

@@ -1,0 +1,35 @@
+import type { MemberId } from '../common/identity.js';
+import type { Encoding, RequestKind } from '../transport/wire/hedge/v1/link.js';
+
+/** A payload as it travels. */
+export interface Encoded {
+  readonly encoding: Encoding;
+  readonly bytes: Uint8Array;
+}
+
+/** What a handler is told of the request it runs. */
+export interface IncomingRequest {
+  readonly kind: RequestKind;
+  readonly topic: string;
+  readonly payload: Encoded;
+  readonly caller: MemberId;
+  /** UUID, the same over all attempts and leaders. */
+  readonly requestId: string;
+  /** 1 on the first try. */
+  readonly attempt: number;
+  /** The term it runs in; 0n for a broadcast. */
+  readonly epoch: bigint;
+  /** Milliseconds left when it arrived. */
+  readonly timeoutMs: number;
+  /**
+   * Aborts when the caller cancelled or its deadline passed, and for leader work when the lease is lost.
+   * Made on first use: a handler that does not look at it costs nothing.
+   */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Runs requests of one kind. What it throws reaches the caller: a HedgeError as it is, anything else as
+ * HANDLER_FAILED.
+ */
+export type RequestHandler = (request: IncomingRequest) => Promise<Encoded>;
