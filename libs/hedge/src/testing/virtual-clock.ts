@@ -1,0 +1,96 @@
+import type { Clock, Instant } from '../common/clock.js';
+
+interface Timer {
+  readonly due: number;
+  readonly run: () => void;
+}
+
+/**
+ * A clock that moves only when told to: tests of timeouts and leases run in no time, and the same way
+ * every time.
+ *
+ * @example
+ * const clock = new VirtualClock();
+ * clock.after(100, () => console.log('rings'));
+ * clock.advance(99); // nothing
+ * clock.advance(1); // rings
+ * clock.jumpWall(-3_600_000); // somebody set the wall clock back by an hour: no timer cares
+ */
+export class VirtualClock implements Clock {
+  #mono = 0;
+  #wall: number;
+  readonly #timers = new Set<Timer>();
+
+  /** @param wall what the wall clock shows first, in milliseconds since 1970. */
+  constructor(wall = Date.UTC(2026, 0, 1)) {
+    this.#wall = wall;
+  }
+
+  now(): Instant {
+    return { mono: this.#mono, wall: this.#wall };
+  }
+
+  after(ms: number, run: () => void): () => void {
+    const timer: Timer = { due: this.#mono + Math.max(0, ms), run };
+    this.#timers.add(timer);
+    return () => void this.#timers.delete(timer);
+  }
+
+  /** Milliseconds until the first timer rings; undefined when none is set. */
+  nextTimerMs(): number | undefined {
+    const timer = this.#first();
+    return timer === undefined ? undefined : timer.due - this.#mono;
+  }
+
+  /**
+   * Lets `ms` pass on both clocks. Timers that fall due ring in the order of their time, then of their
+   * making, each at its own time; also those that a ringing timer sets.
+   */
+  advance(ms: number): void {
+    const end = this.#mono + ms;
+    while (this.#ringNext(end));
+    this.#moveTo(end);
+  }
+
+  /** As `advance`, and lets promises and I/O callbacks settle before, between and after the timers. */
+  async advanceAsync(ms: number): Promise<void> {
+    const end = this.#mono + ms;
+    do await settle();
+    while (this.#ringNext(end));
+    this.#moveTo(end);
+    await settle();
+  }
+
+  /**
+   * Sets the wall clock ahead (or back, when negative). It is also what a machine that slept looks like:
+   * the wall clock moved, the monotonic one and the timers did not.
+   */
+  jumpWall(ms: number): void {
+    this.#wall += ms;
+  }
+
+  #ringNext(end: number): boolean {
+    const timer = this.#first();
+    if (timer === undefined || timer.due > end) return false;
+    this.#timers.delete(timer);
+    this.#moveTo(timer.due);
+    timer.run();
+    return true;
+  }
+
+  #first(): Timer | undefined {
+    let first: Timer | undefined;
+    for (const timer of this.#timers) if (first === undefined || timer.due < first.due) first = timer;
+    return first;
+  }
+
+  #moveTo(mono: number): void {
+    const passed = Math.max(0, mono - this.#mono);
+    this.#mono += passed;
+    this.#wall += passed;
+  }
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
