@@ -1,0 +1,57 @@
+// What the commands of this repository need before they can run. Plain Node, because on a fresh clone nothing
+// is installed yet.
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Installs the locked packages, unless they are all there in their locked versions. */
+export function ensureInstalled() {
+  if (!isInstalled()) run('npm', ['ci', '--no-audit', '--no-fund']);
+}
+
+/** Builds the library and the demo, unless the build is newer than every source. */
+export function ensureBuilt() {
+  const built = ['libs/hedge/dist/index.js', 'apps/demo/dist/main.js'].map((file) => modified(join(root, file)));
+  const sources = ['libs', 'apps', 'tsconfig.json', 'nest-cli.json', 'package-lock.json'];
+  if (Math.min(...built) < Math.max(...sources.map((name) => newest(join(root, name))))) run('npm', ['run', 'build']);
+}
+
+function isInstalled() {
+  const locked = packages('package-lock.json');
+  const installed = packages('node_modules/.package-lock.json');
+  // Optional packages are for other platforms; the entry '' is the repository itself.
+  return Object.entries(locked ?? {}).every(
+    ([path, { version, optional }]) => path === '' || optional === true || installed?.[path]?.version === version,
+  );
+}
+
+function packages(lockfile) {
+  try {
+    return JSON.parse(readFileSync(join(root, lockfile), 'utf8')).packages;
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The latest modification under a path, builds and packages aside. */
+function newest(path) {
+  if (!statSync(path).isDirectory()) return modified(path);
+  return readdirSync(path)
+    .filter((name) => name !== 'dist' && name !== 'node_modules')
+    .reduce((latest, name) => Math.max(latest, newest(join(path, name))), 0);
+}
+
+function modified(path) {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** Runs a command of the repository in the foreground. Throws unless it succeeds. */
+export function run(command, args, env = process.env) {
+  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env });
+  if (status === 0) return;
+  throw new Error(`${[command, ...args].join(' ')}: ${error?.message ?? signal ?? `exit code ${status}`}`);
+}

@@ -1,0 +1,37 @@
+import { describe, expect, it } from '@jest/globals';
+import { resolve } from 'node:path';
+import { importsOf, wrongImports, type Layers } from './imports.js';
+
+const FEATURES = ['leader', 'cluster', 'messaging', 'kv'];
+const BELOW_FEATURES = ['transport', 'backend', 'common'];
+
+const LAYERS: Layers = {
+  common: [],
+  backend: ['common'],
+  'backends/sqlite': ['backend', 'common'],
+  'backends/memory': ['backend', 'common'],
+  transport: ['backend', 'common'],
+  messaging: BELOW_FEATURES,
+  leader: ['messaging', ...BELOW_FEATURES],
+  cluster: ['messaging', 'leader', ...BELOW_FEATURES],
+  kv: ['messaging', 'leader', 'cluster', ...BELOW_FEATURES],
+  module: [...FEATURES, ...BELOW_FEATURES],
+  index: ['module', ...FEATURES, ...BELOW_FEATURES],
+  health: ['module', ...FEATURES, ...BELOW_FEATURES],
+  testing: ['module', ...FEATURES, ...BELOW_FEATURES, 'backends/memory'],
+};
+
+describe('the dependencies between folders', () => {
+  it('point one way: module → features → transport, backend → common', () => {
+    expect(wrongImports(importsOf(resolve('libs/hedge/src')), LAYERS)).toEqual([]);
+  });
+
+  it.each([
+    ['a driver that uses a feature', 'backends/sqlite/driver.ts', 'kv/kv.store.js', 'may import only backend, common'],
+    ['a feature that uses the module', 'leader/keeper.ts', 'module/options.js', 'may import only messaging'],
+    ['common that uses anything', 'common/clock.ts', 'backend/lease.js', 'may import only itself'],
+    ['a folder without a place', 'extras/thing.ts', 'common/clock.js', 'is in no layer'],
+  ])('refuse %s', (_, from, to, complaint) => {
+    expect(wrongImports([{ from, to }], LAYERS)).toEqual([expect.stringContaining(complaint)]);
+  });
+});
