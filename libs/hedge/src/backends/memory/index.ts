@@ -1,0 +1,2 @@
+export { memory, memoryDatabase, type MemoryOptions } from './backend.js';
+export type { MemoryDatabase } from './database.js';
