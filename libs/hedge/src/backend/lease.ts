@@ -40,6 +40,13 @@ export type RenewResult = { readonly renewed: true } | { readonly renewed: false
  * a driver never reports success for an effect that began before the call.
  */
 export interface LeaseTable {
+  /**
+   * How this driver knows that a lease has run out. True: by watching the row, because no clock is shared;
+   * a contender then has to look several times per lease. False: by the database's clock, so that looking
+   * once, just after the end, is enough.
+   */
+  readonly observes: boolean;
+
   /** The row as of now (a strong read). */
   read(name: string): Promise<LeaseRecord>;
 
