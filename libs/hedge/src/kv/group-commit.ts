@@ -1,0 +1,339 @@
+import type { AppendOutcome } from '../backend/log.js';
+import { backoffMs } from '../common/backoff.js';
+import { HedgeError } from '../common/errors.js';
+
+/** A put as the leader received it. */
+export interface PutRow {
+  readonly key: string;
+  readonly value: string;
+  /** Chosen by the caller, the same over all its tries: what makes a repetition recognisable (K1). */
+  readonly id: string;
+  /** Replace the key's single row instead of appending. */
+  readonly overwrite: boolean;
+  /** The lease token that must still be the last one; 0n for none. */
+  readonly fence: bigint;
+}
+
+export type PutOutcome = { readonly timestamp: bigint } | HedgeError;
+
+export interface GroupCommitLimits {
+  /** Rows in one transaction. */
+  readonly maxBatchRows: number;
+  /** UTF-8 bytes of keys and values in one transaction; one larger row still goes, alone. */
+  readonly maxBatchBytes: number;
+  /** Puts waiting or in flight; more are refused with OVERLOADED. */
+  readonly maxQueuedPuts: number;
+  /** UTF-8 bytes of the keys and values of those puts. */
+  readonly maxQueuedBytes: number;
+  /** Overwrites in flight at once; each is a transaction of its own. */
+  readonly maxOverwrites: number;
+  /** First pause after BACKEND_UNAVAILABLE, in milliseconds; grows with jitter up to four times this. */
+  readonly retryMs: number;
+}
+
+export const DEFAULT_GROUP_COMMIT_LIMITS: Omit<GroupCommitLimits, 'retryMs'> = {
+  maxBatchRows: 512,
+  maxBatchBytes: 4 * 1024 * 1024,
+  maxQueuedPuts: 16_384,
+  maxQueuedBytes: 64 * 1024 * 1024,
+  maxOverwrites: 8,
+};
+
+export type GroupCommitInput =
+  /** `ticket` is the driver's name for this call; `deadline` is on the clock of `now`. */
+  | { readonly type: 'put'; readonly ticket: number; readonly row: PutRow; readonly deadline: number }
+  /** The time of a `wake` effect has come. */
+  | { readonly type: 'flush' }
+  /** The result of the `append` effect in flight. */
+  | { readonly type: 'appended'; readonly outcomes: readonly AppendOutcome[] }
+  | { readonly type: 'append-failed'; readonly error: unknown; readonly random: number }
+  /** The result of the `overwrite` effect with this number. */
+  | { readonly type: 'overwritten'; readonly run: number; readonly timestamp: bigint }
+  | { readonly type: 'overwrite-failed'; readonly run: number; readonly error: unknown; readonly random: number };
+
+export type GroupCommitEffect =
+  /** Call `LogTable.append`, fenced unless `fence` is 0n, and feed back `appended` or `append-failed`. */
+  | { readonly type: 'append'; readonly rows: readonly PutRow[]; readonly fence: bigint }
+  /** Call `LogTable.overwrite`, and feed back `overwritten` or `overwrite-failed` with the same `run`. */
+  | { readonly type: 'overwrite'; readonly run: number; readonly row: PutRow }
+  /** Answer one put; exactly once for each ticket. */
+  | { readonly type: 'settle'; readonly ticket: number; readonly outcome: PutOutcome }
+  /** Feed `flush` at this time or later. At most one is outstanding; when `at` is now, the end of the turn is best. */
+  | { readonly type: 'wake'; readonly at: number };
+
+interface Waiter {
+  readonly ticket: number;
+  readonly deadline: number;
+}
+
+interface Pending {
+  readonly row: PutRow;
+  readonly bytes: number;
+  readonly waiters: Waiter[];
+  /** An earlier try ended without an answer, so the row may be there already. */
+  maybeWritten: boolean;
+}
+
+/**
+ * Group commit: turns concurrent puts into few transactions. Pure: `step` takes an input and the time, and
+ * returns what to do; the driver (`GroupCommitter`, or the simulation) does it and feeds the results back.
+ *
+ * - One append is in flight at a time, and what arrives meanwhile is the next one: so the batch grows with
+ *   the load by itself. Puts with different fences never share a transaction.
+ * - A repeated put (same key and id) joins the one that is pending; with another value it is a CONFLICT.
+ * - BACKEND_UNAVAILABLE: the same rows again after a pause, until each put's own deadline. That is safe,
+ *   because an append is idempotent by (key, id) (K1).
+ * - A batch that the database will never take is halved until the row at fault stands alone and fails.
+ * - Once a try of a row ended without an answer, a later refusal is reported as OUTCOME_UNKNOWN: it cannot
+ *   tell that the earlier try did nothing.
+ * - An overwrite goes alone, and is tried again only after the database said that it surely did not happen.
+ */
+export class GroupCommit {
+  readonly #pending = new Map<string, Pending>();
+  readonly #queues = new Map<bigint, Pending[]>();
+  readonly #again: Pending[][] = [];
+  readonly #overwriting = new Map<number, Pending>();
+  #overwrites: Pending[] = [];
+  #batch: Pending[] | undefined;
+  #runs = 0;
+  #puts = 0;
+  #bytes = 0;
+  #failures = 0;
+  #notBefore = -Infinity;
+  #wakeAt: number | undefined;
+
+  constructor(private readonly limits: GroupCommitLimits) {}
+
+  /** Puts that are not settled yet. */
+  get unsettled(): number {
+    return this.#puts;
+  }
+
+  /** @param now milliseconds on any clock that never goes back. */
+  step(input: GroupCommitInput, now: number): GroupCommitEffect[] {
+    const effects: GroupCommitEffect[] = [];
+    switch (input.type) {
+      case 'put':
+        this.#admit(input, effects);
+        this.#wake(Math.max(now, this.#notBefore), effects);
+        return effects;
+      case 'flush':
+        this.#wakeAt = undefined;
+        break;
+      case 'appended':
+        this.#appended(input.outcomes, effects);
+        break;
+      case 'append-failed':
+        this.#appendFailed(input.error, input.random, now, effects);
+        break;
+      case 'overwritten': {
+        const pending = this.#takeOverwrite(input.run);
+        this.#failures = 0;
+        this.#settle(pending, { timestamp: input.timestamp }, effects);
+        break;
+      }
+      case 'overwrite-failed':
+        this.#overwriteFailed(input.run, input.error, input.random, now, effects);
+        break;
+    }
+    this.#start(now, effects);
+    return effects;
+  }
+
+  #admit(input: { ticket: number; row: PutRow; deadline: number }, effects: GroupCommitEffect[]): void {
+    const { ticket, row } = input;
+    const refuse = (error: HedgeError): void => void effects.push({ type: 'settle', ticket, outcome: error });
+    const bytes = Buffer.byteLength(row.key) + Buffer.byteLength(row.value);
+    if (this.#puts >= this.limits.maxQueuedPuts || this.#bytes + bytes > this.limits.maxQueuedBytes) {
+      return refuse(
+        new HedgeError(
+          'OVERLOADED',
+          `put "${row.key}" was refused: ${this.#puts} puts (${this.#bytes} bytes) already wait on the leader. Nothing was written; try again later.`,
+        ),
+      );
+    }
+    const name = identity(row);
+    const same = this.#pending.get(name);
+    if (same === undefined) {
+      const pending: Pending = { row, bytes, waiters: [input], maybeWritten: false };
+      this.#pending.set(name, pending);
+      this.#bytes += bytes;
+      this.#enqueue(pending);
+    } else if (same.row.value === row.value && same.row.overwrite === row.overwrite && same.row.fence === row.fence) {
+      same.waiters.push(input);
+    } else {
+      return refuse(
+        new HedgeError('CONFLICT', `put "${row.key}" with id ${row.id} is already under way with another value.`),
+      );
+    }
+    this.#puts += 1;
+  }
+
+  #enqueue(pending: Pending): void {
+    if (pending.row.overwrite) {
+      this.#overwrites.push(pending);
+      return;
+    }
+    const queue = this.#queues.get(pending.row.fence);
+    if (queue === undefined) this.#queues.set(pending.row.fence, [pending]);
+    else queue.push(pending);
+  }
+
+  /** Starts what may start now. */
+  #start(now: number, effects: GroupCommitEffect[]): void {
+    if (now < this.#notBefore) {
+      if (this.#pending.size > 0) this.#wake(this.#notBefore, effects);
+      return;
+    }
+    if (this.#batch === undefined) {
+      this.#batch = this.#nextBatch(now, effects);
+      const fence = this.#batch?.[0]?.row.fence;
+      if (this.#batch !== undefined && fence !== undefined) {
+        effects.push({ type: 'append', rows: this.#batch.map((pending) => pending.row), fence });
+      }
+    }
+    while (this.#overwriting.size < this.limits.maxOverwrites) {
+      const pending = this.#overwrites.shift();
+      if (pending === undefined) break;
+      if (this.#expired(pending, now, effects)) continue;
+      const run = (this.#runs += 1);
+      this.#overwriting.set(run, pending);
+      effects.push({ type: 'overwrite', run, row: pending.row });
+    }
+  }
+
+  #nextBatch(now: number, effects: GroupCommitEffect[]): Pending[] | undefined {
+    for (let again = this.#again.pop(); again !== undefined; again = this.#again.pop()) {
+      const alive = again.filter((pending) => !this.#expired(pending, now, effects));
+      if (alive.length > 0) return alive;
+    }
+    for (const [fence, queue] of this.#queues) {
+      const batch: Pending[] = [];
+      let bytes = 0;
+      let taken = 0;
+      for (const pending of queue) {
+        bytes += pending.bytes;
+        const full = batch.length >= this.limits.maxBatchRows || bytes > this.limits.maxBatchBytes;
+        if (full && batch.length > 0) break;
+        taken += 1;
+        if (this.#expired(pending, now, effects)) bytes -= pending.bytes;
+        else batch.push(pending);
+      }
+      // What is left goes behind the other fences, so that none of them starves.
+      this.#queues.delete(fence);
+      if (taken < queue.length) this.#queues.set(fence, queue.slice(taken));
+      if (batch.length > 0) return batch;
+    }
+    return undefined;
+  }
+
+  #takeBatch(): Pending[] {
+    const batch = this.#batch;
+    if (batch === undefined) throw new Error('a result came in, but no append is in flight');
+    this.#batch = undefined;
+    return batch;
+  }
+
+  #takeOverwrite(run: number): Pending {
+    const pending = this.#overwriting.get(run);
+    if (pending === undefined) throw new Error(`a result came in, but overwrite ${run} is not in flight`);
+    this.#overwriting.delete(run);
+    return pending;
+  }
+
+  #appended(outcomes: readonly AppendOutcome[], effects: GroupCommitEffect[]): void {
+    this.#failures = 0;
+    for (const [index, pending] of this.#takeBatch().entries()) {
+      this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.row, 'the driver gave no outcome'), effects);
+    }
+  }
+
+  #appendFailed(error: unknown, random: number, now: number, effects: GroupCommitEffect[]): void {
+    const batch = this.#takeBatch();
+    const known = error instanceof HedgeError && (error.code === 'LEASE_LOST' || error.code === 'INVALID_ARGUMENT');
+    if (!known) for (const pending of batch) pending.maybeWritten = true;
+    if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
+      this.#again.push(batch);
+      this.#pause(random, now, effects);
+    } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
+      for (const pending of batch) this.#settle(pending, refusal(pending, error), effects);
+    } else {
+      const half = batch.length >>> 1;
+      this.#again.push(batch.slice(half), batch.slice(0, half));
+    }
+  }
+
+  #overwriteFailed(run: number, error: unknown, random: number, now: number, effects: GroupCommitEffect[]): void {
+    const pending = this.#takeOverwrite(run);
+    if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
+      this.#overwrites.push(pending);
+      this.#pause(random, now, effects);
+      return;
+    }
+    if (!(error instanceof HedgeError)) pending.maybeWritten = true;
+    this.#settle(pending, refusal(pending, error), effects);
+  }
+
+  #pause(random: number, now: number, effects: GroupCommitEffect[]): void {
+    this.#failures += 1;
+    this.#notBefore = now + backoffMs(this.#failures, this.limits.retryMs, this.limits.retryMs * 4, random);
+    this.#wake(this.#notBefore, effects);
+  }
+
+  #wake(at: number, effects: GroupCommitEffect[]): void {
+    if (this.#wakeAt !== undefined) return;
+    this.#wakeAt = at;
+    effects.push({ type: 'wake', at });
+  }
+
+  /** Answers the waiters whose deadline has passed; true when none is left and the row is dropped. */
+  #expired(pending: Pending, now: number, effects: GroupCommitEffect[]): boolean {
+    const { row, waiters, maybeWritten } = pending;
+    for (let index = waiters.length - 1; index >= 0; index -= 1) {
+      const waiter = waiters[index];
+      if (waiter === undefined || waiter.deadline > now) continue;
+      waiters.splice(index, 1);
+      this.#puts -= 1;
+      const outcome = new HedgeError(
+        'DEADLINE_EXCEEDED',
+        maybeWritten
+          ? `put "${row.key}" ran out of time while the database did not answer. It may have been written: read the key before you write it again.`
+          : `put "${row.key}" ran out of time before it was written. Nothing was written.`,
+        { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten },
+      );
+      effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
+    }
+    if (waiters.length > 0) return false;
+    this.#drop(pending);
+    return true;
+  }
+
+  #settle(pending: Pending, outcome: PutOutcome, effects: GroupCommitEffect[]): void {
+    this.#puts -= pending.waiters.length;
+    this.#drop(pending);
+    for (const { ticket } of pending.waiters) effects.push({ type: 'settle', ticket, outcome });
+  }
+
+  #drop(pending: Pending): void {
+    this.#pending.delete(identity(pending.row));
+    this.#bytes -= pending.bytes;
+  }
+}
+
+/** The length tells where the key ends, so two rows never share a name. */
+function identity(row: PutRow): string {
+  return `${row.key.length}:${row.key}${row.id}`;
+}
+
+function refusal(pending: Pending, error: unknown): HedgeError {
+  if (error instanceof HedgeError && !pending.maybeWritten) return error;
+  return unknownOutcome(pending.row, error instanceof Error ? error.message : String(error), error);
+}
+
+function unknownOutcome(row: PutRow, why: string, cause?: unknown): HedgeError {
+  return new HedgeError(
+    'OUTCOME_UNKNOWN',
+    `put "${row.key}" may or may not have been written (${why}). Read the key before you write it again.`,
+    { details: { id: row.id }, cause },
+  );
+}
