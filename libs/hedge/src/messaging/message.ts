@@ -7,6 +7,24 @@ export interface Encoded {
   readonly bytes: Uint8Array;
 }
 
+/** What this process asks of the leader or of one member. */
+export interface OutgoingRequest {
+  /** `leader`: whoever leads, followed through leader changes until the deadline. Else that very member. */
+  readonly to: 'leader' | MemberId;
+  readonly kind: RequestKind;
+  readonly topic: string;
+  readonly payload: Encoded;
+  /** The whole time allowed, in milliseconds, waiting for a leader and retries included. */
+  readonly timeoutMs: number;
+  /** Gives the request up: it rejects with the signal's reason, and the handler's own signal aborts. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Never run it again under a later leader: when the term of the leader it was handed to ends before the
+   * reply is there, it fails with OUTCOME_UNKNOWN. For work that is not idempotent.
+   */
+  readonly once?: boolean;
+}
+
 /** What a handler is told of the request it runs. */
 export interface IncomingRequest {
   readonly kind: RequestKind;

@@ -1,0 +1,96 @@
+import { HedgeError } from '../common/errors.js';
+import { Encoding } from '../transport/wire/hedge/v1/link.js';
+import type { Encoded } from './message.js';
+
+/**
+ * Turns values into bytes and back. Every pod of a group must use the same. `undefined` and `Uint8Array`
+ * never reach it: they travel as they are.
+ *
+ * @example
+ * const msgpack: Serializer = { serialize: encode, deserialize: decode };
+ * HedgeModule.forRoot({ …, serializer: msgpack });
+ */
+export interface Serializer {
+  serialize(value: unknown): Uint8Array;
+  deserialize(bytes: Uint8Array): unknown;
+}
+
+/** The default. What JSON drops or changes (a Date becomes a string, a Map `{}`), it drops or changes here. */
+export const jsonSerializer: Serializer = {
+  serialize(value) {
+    const text: string | undefined = JSON.stringify(value);
+    if (text === undefined) throw new TypeError(`a ${typeof value} has no JSON form`);
+    return Buffer.from(text);
+  },
+  deserialize(bytes) {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString());
+  },
+};
+
+const NO_BYTES = new Uint8Array(0);
+const NOTHING: Encoded = { encoding: Encoding.ENCODING_NONE, bytes: NO_BYTES };
+
+/** Payloads to and from the wire, by the group's serializer. */
+export class PayloadCodec {
+  constructor(private readonly serializer: Serializer = jsonSerializer) {}
+
+  /**
+   * @param topic only for the error's message.
+   * @throws HedgeError INVALID_ARGUMENT when the serializer cannot take the value (JSON: a bigint, a cycle,
+   *   a function).
+   */
+  encode(topic: string, value: unknown): Encoded {
+    if (value === undefined) return NOTHING;
+    if (value instanceof Uint8Array) return { encoding: Encoding.ENCODING_BYTES, bytes: value };
+    try {
+      return { encoding: Encoding.ENCODING_SERIALIZED, bytes: this.serializer.serialize(value) };
+    } catch (cause) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `A value for topic '${topic}' cannot be serialized: ${messageOf(cause)}. ` +
+          'Send what the serializer takes (JSON by default), or a Uint8Array.',
+        { cause, details: { topic } },
+      );
+    }
+  }
+
+  /**
+   * @param topic only for the error's message.
+   * @throws HedgeError INVALID_ARGUMENT when the bytes are not the serializer's: pods differ in theirs, or a
+   *   newer pod uses an encoding that this one does not know.
+   */
+  decode(topic: string, payload: Encoded): unknown {
+    switch (payload.encoding) {
+      case Encoding.ENCODING_NONE:
+        return undefined;
+      case Encoding.ENCODING_BYTES:
+        return payload.bytes;
+      case Encoding.ENCODING_SERIALIZED:
+        return this.deserialize(topic, payload.bytes);
+      case Encoding.UNRECOGNIZED:
+      default:
+        throw new HedgeError(
+          'INVALID_ARGUMENT',
+          `A value for topic '${topic}' came in encoding ${String(payload.encoding)}, which this version does not know. ` +
+            'Run the same version of nestjs-hedge on all pods.',
+          { details: { topic } },
+        );
+    }
+  }
+
+  private deserialize(topic: string, bytes: Uint8Array): unknown {
+    try {
+      return this.serializer.deserialize(bytes);
+    } catch (cause) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `A value for topic '${topic}' cannot be deserialized: ${messageOf(cause)}. Use the same serializer on all pods.`,
+        { cause, details: { topic } },
+      );
+    }
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
