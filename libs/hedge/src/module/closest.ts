@@ -1,0 +1,24 @@
+/** The known word that was probably meant: at most a third of its letters, and two at least, are off. */
+export function closest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let fewest = Infinity;
+  for (const candidate of known) {
+    const edits = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (edits < fewest && edits <= Math.max(2, candidate.length / 3)) [best, fewest] = [candidate, edits];
+  }
+  return best;
+}
+
+/** Levenshtein distance: letters to insert, delete or change. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const changed = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, changed));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,49 @@
+import { BaseRpcContext } from '@nestjs/microservices';
+import type { MemberId } from '../common/identity.js';
+import type { IncomingRequest } from '../messaging/message.js';
+
+/**
+ * What a handler learns of the request it runs: `@Ctx() ctx: HedgeContext`, and in guards, interceptors and
+ * filters `host.switchToRpc().getContext()`.
+ */
+export class HedgeContext extends BaseRpcContext<[IncomingRequest]> {
+  constructor(request: IncomingRequest) {
+    super([request]);
+  }
+
+  /** UUID, the same over all attempts and leaders: the key to make work with outside effects idempotent. */
+  get requestId(): string {
+    return this.args[0].requestId;
+  }
+
+  /** 1 on the first try. Above 1, an earlier leader may have run this request already. */
+  get attempt(): number {
+    return this.args[0].attempt;
+  }
+
+  /** The pod that asked. Its address is empty when it is a client. */
+  get from(): MemberId {
+    return this.args[0].caller;
+  }
+
+  get topic(): string {
+    return this.args[0].topic;
+  }
+
+  /**
+   * Aborts when the caller cancelled or its deadline passed, and for a leader message when the lease is
+   * lost. A handler that takes long should look at it, or pass it on to what it awaits.
+   */
+  get signal(): AbortSignal {
+    return this.args[0].signal;
+  }
+
+  /**
+   * The token of the lease this leader message runs under, to fence outside writes with; undefined in a
+   * broadcast.
+   */
+  get fencingToken(): bigint | undefined {
+    const { epoch } = this.args[0];
+    return epoch === 0n ? undefined : epoch;
+  }
+}

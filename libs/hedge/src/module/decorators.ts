@@ -1,0 +1,91 @@
+import { MessagePattern } from '@nestjs/microservices';
+import { HedgeError } from '../common/errors.js';
+import { HANDLERS, HEDGE_TRANSPORT, NOTICES, handlersOf, noticesOf } from './handler-metadata.js';
+import type { HandlerKind, NoticeKind } from './handler-metadata.js';
+
+/** Nest's own metadata of a message handler; a method can hold the patterns of one transport only. */
+const NEST_PATTERN = 'microservices:pattern';
+
+/**
+ * Runs this method on the leader, for `LeaderService.send(topic, …)` from any pod.
+ *
+ * Works on methods of controllers and of providers. Guards, pipes, interceptors, exception filters,
+ * `@Payload()`, `@Ctx()` and request scope are Nest's own. Runs once for each request within one leader's
+ * term, and possibly again under the next leader: `ctx.requestId` stays the same, `ctx.attempt` rises. What
+ * it returns (a value, a promise, or the last value of an Observable) is the reply; what it throws reaches
+ * the caller as HANDLER_FAILED.
+ *
+ * @param topic at most 256 characters; one method per topic in an app. Empty for an app with only one.
+ *
+ * @example
+ * \@OnLeaderMessage('price')
+ * price(@Payload() order: Order, @Ctx() ctx: HedgeContext) { return { total: order.qty * 3 }; }
+ */
+export function OnLeaderMessage(topic = ''): MethodDecorator {
+  return handler('leader', topic);
+}
+
+/**
+ * Runs this method on every pod, the caller's too, for `ClusterService.broadcast(topic, …)`. What it returns
+ * is that pod's answer. Otherwise as `@OnLeaderMessage`, and may stand on the same method.
+ *
+ * @example
+ * \@OnBroadcast('flush')
+ * flush() { this.cache.clear(); return { flushed: true }; }
+ */
+export function OnBroadcast(topic = ''): MethodDecorator {
+  return handler('broadcast', topic);
+}
+
+/**
+ * Calls this method when the leader becomes another one, is lost, or is first known, with what
+ * `LeaderService.leader()` then answers. Its errors are logged.
+ */
+export function OnLeaderChange(): MethodDecorator {
+  return notice('leader-change');
+}
+
+/** Calls this method when the view of the group changes, with the new view. Its errors are logged. */
+export function OnMembersChange(): MethodDecorator {
+  return notice('members-change');
+}
+
+/**
+ * Runs this method whenever this pod leads: on election, and again on the next one. `signal` aborts when
+ * leadership is lost; pass `fencingToken` to whatever must not be written by a former leader. Two runs never
+ * overlap in one process. When it throws while the pod still leads, it is logged and run again.
+ *
+ * @example
+ * \@WhileLeader()
+ * async reconcile({ signal, fencingToken }: Leadership) {
+ *   while (!signal.aborted) await this.nextBatch(fencingToken, signal);
+ * }
+ */
+export function WhileLeader(): MethodDecorator {
+  return notice('while-leader');
+}
+
+/** A handler on Nest's own message patterns. Applied again on one method, it keeps the earlier ones. */
+export function handler(kind: HandlerKind, topic: string): MethodDecorator {
+  return (target, key, descriptor) => {
+    const method = descriptor.value as object;
+    const earlier = handlersOf(method);
+    const place = `${target.constructor.name}.${String(key)}`;
+    if (earlier.length === 0 && Reflect.hasMetadata(NEST_PATTERN, method)) {
+      throw new HedgeError(
+        'INVALID_OPTIONS',
+        `${place} already handles messages of another transport, and Nest keeps the patterns of one transport per method. Give Hedge a method of its own that calls it.`,
+      );
+    }
+    const patterns = [...earlier, { hedge: kind, topic }];
+    Reflect.defineMetadata(HANDLERS, patterns, method);
+    MessagePattern<object[]>(patterns, HEDGE_TRANSPORT)(target, key, descriptor);
+  };
+}
+
+function notice(kind: NoticeKind): MethodDecorator {
+  return (_target, _key, descriptor) => {
+    const method = descriptor.value as object;
+    Reflect.defineMetadata(NOTICES, [...noticesOf(method), kind], method);
+  };
+}

@@ -1,0 +1,150 @@
+import { Injectable } from '@nestjs/common';
+import { MetadataScanner, ModulesContainer } from '@nestjs/core';
+import { HedgeError } from '../common/errors.js';
+import { describePattern, handlersOf, noticesOf } from './handler-metadata.js';
+import type { HandlerPattern, NoticeKind } from './handler-metadata.js';
+
+type Wrapper =
+  NonNullable<ReturnType<ModulesContainer['get']>> extends { providers: Map<unknown, infer W> } ? W : never;
+
+/** A class in a module that has handlers. */
+export interface HandlerHost {
+  readonly wrapper: Wrapper;
+  readonly moduleKey: string;
+  readonly role: 'controller' | 'provider';
+}
+
+export interface FoundHandler {
+  readonly pattern: HandlerPattern;
+  readonly host: HandlerHost;
+  /** `OrdersController.price`, for people. */
+  readonly place: string;
+}
+
+export interface FoundNotice {
+  readonly kind: NoticeKind;
+  readonly place: string;
+  call(argument: unknown): unknown;
+}
+
+/** Finds the decorated methods of all controllers and providers of the app. */
+@Injectable()
+export class HandlerDiscovery {
+  constructor(
+    private readonly modules: ModulesContainer,
+    private readonly scanner: MetadataScanner,
+  ) {}
+
+  /**
+   * @throws HedgeError INVALID_OPTIONS for a handler that Nest's pipeline cannot run, and for two handlers
+   *   of one topic, with all of them named.
+   */
+  handlers(): readonly FoundHandler[] {
+    const found: FoundHandler[] = [];
+    const left: { place: string; wrapper: Wrapper; problem: string }[] = [];
+    for (const host of this.#hosts()) {
+      const { wrapper } = host;
+      for (const { name, method } of this.#methods(wrapper)) {
+        const patterns = handlersOf(method);
+        if (patterns.length === 0) continue;
+        const place = `${classOf(wrapper)}.${name}`;
+        const problem = unwirable(wrapper);
+        if (problem === undefined) found.push(...patterns.map((pattern) => ({ pattern, host, place })));
+        else left.push({ place, wrapper, problem });
+      }
+    }
+    // Another token for an instance whose handlers are wired under its own class: nothing is missing.
+    const wired = new Set<unknown>(found.map(({ host }) => host.wrapper.instance));
+    const problems = left
+      .filter(({ wrapper }) => !wired.has(wrapper.instance))
+      .map(({ place, problem }) => `${place} ${problem}`);
+    problems.push(...this.#duplicates(found));
+    if (problems.length > 0) throw new HedgeError('INVALID_OPTIONS', problems.join('\n'));
+    return found;
+  }
+
+  /** @throws HedgeError INVALID_OPTIONS for one on a class that has no single instance. */
+  notices(): readonly FoundNotice[] {
+    const found: FoundNotice[] = [];
+    const seen = new Set<unknown>();
+    for (const { wrapper } of this.#hosts()) {
+      const { instance } = wrapper as { instance: Record<string, (argument: unknown) => unknown> };
+      if (seen.has(instance)) continue;
+      seen.add(instance);
+      for (const { name, method } of this.#methods(wrapper)) {
+        const kinds = noticesOf(method);
+        if (kinds.length === 0) continue;
+        const place = `${classOf(wrapper)}.${name}`;
+        if (!wrapper.isDependencyTreeStatic() || wrapper.isTransient) {
+          throw new HedgeError(
+            'INVALID_OPTIONS',
+            `${place} is to be called on a change of the group, but its class is request-scoped or transient, so there is no one instance to call. Move the method to a singleton provider.`,
+          );
+        }
+        for (const kind of kinds) found.push({ kind, place, call: (argument) => instance[name]?.(argument) });
+      }
+    }
+    return found;
+  }
+
+  *#hosts(): Generator<HandlerHost> {
+    for (const [moduleKey, module] of this.modules) {
+      for (const wrapper of module.controllers.values()) yield { wrapper, moduleKey, role: 'controller' };
+      for (const wrapper of module.providers.values()) {
+        if (!wrapper.isAlias) yield { wrapper, moduleKey, role: 'provider' };
+      }
+    }
+  }
+
+  #methods(wrapper: Wrapper): { name: string; method: object }[] {
+    const prototype: unknown = wrapper.isNotMetatype
+      ? prototypeOf(wrapper.instance)
+      : (wrapper.metatype as { prototype?: unknown } | null)?.prototype;
+    if (typeof prototype !== 'object' || prototype === null) return [];
+    return this.scanner
+      .getAllMethodNames(prototype)
+      .map((name) => ({ name, method: (prototype as Record<string, object>)[name] as object }));
+  }
+
+  *#duplicates(found: readonly FoundHandler[]): Generator<string> {
+    const first = new Map<string, FoundHandler>();
+    for (const handler of found) {
+      const name = describePattern(handler.pattern);
+      const earlier = first.get(name);
+      if (earlier === undefined) {
+        first.set(name, handler);
+        continue;
+      }
+      const places =
+        earlier.place === handler.place
+          ? `${handler.place} stands in two modules, ${this.#moduleOf(earlier)} and ${this.#moduleOf(handler)}`
+          : `${earlier.place} and ${handler.place} both have it`;
+      yield `${name} must be on one method: ${places}. Remove one, or give it another topic.`;
+    }
+  }
+
+  #moduleOf({ host }: FoundHandler): string {
+    return this.modules.get(host.moduleKey)?.metatype?.name ?? host.moduleKey;
+  }
+}
+
+/** Why Nest's message pipeline cannot run the handlers of this class; undefined when it can. */
+function unwirable(wrapper: Wrapper): string | undefined {
+  if (wrapper.isTransient) {
+    return 'is a handler of a transient provider, which has no instance of its own. Make the class a singleton or request-scoped.';
+  }
+  if (wrapper.isNotMetatype || wrapper.token !== wrapper.metatype) {
+    const name = classOf(wrapper);
+    return `is a handler of a provider that stands under another token, where its guards and pipes would not be found. Register the class itself, and the token as { provide: …, useExisting: ${name} }.`;
+  }
+  return undefined;
+}
+
+function classOf(wrapper: Wrapper): string {
+  if (!wrapper.isNotMetatype) return wrapper.metatype?.name ?? String(wrapper.name);
+  return (wrapper.instance as object).constructor.name;
+}
+
+function prototypeOf(instance: unknown): unknown {
+  return typeof instance === 'object' && instance !== null ? Object.getPrototypeOf(instance) : undefined;
+}

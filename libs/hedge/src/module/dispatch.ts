@@ -1,0 +1,80 @@
+import { Logger } from '@nestjs/common';
+import { isObservable } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { HedgeError } from '../common/errors.js';
+import type { Encoded, IncomingRequest } from '../messaging/message.js';
+import type { PayloadCodec } from '../messaging/serializer.js';
+import { HedgeContext } from './context.js';
+import { handlerFailure, isDeliberate } from './handler-failure.js';
+import { describePattern } from './handler-metadata.js';
+import type { HandlerKind } from './handler-metadata.js';
+import type { HedgeStrategy } from './strategy.js';
+
+/** Runs incoming requests through Nest's pipeline, and turns what comes out into a reply. */
+export class HandlerDispatch {
+  readonly #logger = new Logger('Hedge');
+
+  constructor(
+    private readonly strategy: HedgeStrategy,
+    private readonly codec: PayloadCodec,
+  ) {}
+
+  /**
+   * @throws HedgeError NO_HANDLER, HANDLER_FAILED, or INVALID_ARGUMENT when the payload cannot be read.
+   */
+  async run(kind: HandlerKind, request: IncomingRequest): Promise<Encoded> {
+    const { topic } = request;
+    const handler = this.strategy.route(kind, topic);
+    if (handler === undefined) throw this.#noHandler(kind, topic);
+    const data = this.codec.decode(topic, request.payload);
+    try {
+      const result: unknown = await handler(data, new HedgeContext(request));
+      return this.codec.encode(topic, isObservable(result) ? await lastValue(result, request.signal) : result);
+    } catch (thrown) {
+      if (!isDeliberate(thrown) && !request.signal.aborted) this.#logFault(kind, topic, thrown);
+      throw handlerFailure(thrown);
+    }
+  }
+
+  #noHandler(kind: HandlerKind, topic: string): HedgeError {
+    const known = this.strategy.topics(kind).map((name) => `'${name}'`);
+    return new HedgeError(
+      'NO_HANDLER',
+      `No method is decorated with ${describePattern({ hedge: kind, topic })} on this pod, which has ${known.length === 0 ? 'none of that kind' : known.join(', ')}. Check the topic, and that all pods run the same version.`,
+      { details: { topic } },
+    );
+  }
+
+  #logFault(kind: HandlerKind, topic: string, thrown: unknown): void {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    this.#logger.error(`${describePattern({ hedge: kind, topic })} failed: ${error.message}`, error.stack);
+  }
+}
+
+/**
+ * What Nest makes of a handler's Observable elsewhere too: the last value once it completes, so that what an
+ * interceptor does on completion is done before the reply. Given up when the request is.
+ */
+function lastValue(values: Observable<unknown>, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    let last: unknown;
+    const giveUp = () => {
+      subscription.unsubscribe();
+      reject(signal.reason as Error);
+    };
+    const subscription = values.subscribe({
+      next: (value) => void (last = value),
+      error: (error: unknown) => {
+        signal.removeEventListener('abort', giveUp);
+        reject(error);
+      },
+      complete: () => {
+        signal.removeEventListener('abort', giveUp);
+        resolve(last);
+      },
+    });
+    if (subscription.closed) return;
+    if (signal.aborted) giveUp();
+    else signal.addEventListener('abort', giveUp, { once: true });
+  });
+}

@@ -1,0 +1,127 @@
+import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
+import type { BackendFactory } from '../backend/backend.js';
+import type { Timing, TimingPreset } from '../common/timing.js';
+import type { Serializer } from '../messaging/serializer.js';
+
+/**
+ * How this pod takes part:
+ * - `member`: listens, can be elected, runs handlers, is in the view.
+ * - `client`: dials the members and uses all services, but never campaigns, has no port and runs no
+ *   handlers. For scripts built on `NestFactory.createApplicationContext`.
+ * - `off`: nothing is opened; every call fails with SHUTTING_DOWN, and nobody leads. For tools that only build the
+ *   app, as one that writes an OpenAPI file.
+ */
+export type HedgeMode = 'member' | 'client' | 'off';
+
+/** Applied to every handler, before those of its class and method, as Nest's own global ones are. */
+export interface HandlerEnhancers {
+  readonly guards?: readonly CanActivate[];
+  readonly pipes?: readonly PipeTransform[];
+  readonly interceptors?: readonly NestInterceptor[];
+  readonly filters?: readonly ExceptionFilter[];
+}
+
+/** PEM texts. The links' own handshake runs inside TLS as well. */
+export interface HedgeTlsOptions {
+  /** Certificates of the authorities that peers' certificates are checked against. */
+  readonly ca: string | Buffer;
+  /** This pod's certificate chain, shown to those who dial it and, when asked for, to those it dials. */
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+  /** The name that peers' certificates must carry. Default: the host they are dialled by. */
+  readonly serverName?: string;
+  /** Mutual TLS: refuse callers without a certificate of `ca`. Default: false. */
+  readonly requireClientCertificate?: boolean;
+}
+
+/** Bounds of memory. Raise one when its error is seen under a load that the pod has the memory for. */
+export interface HedgeLimits {
+  /** Largest payload with its envelope, in bytes: above it PAYLOAD_TOO_LARGE. Default: 4 MiB. Same on all pods. */
+  readonly maxMessageBytes?: number;
+  /** Bytes queued for one link that reads too slowly: above it OVERLOADED. Default: 16 MiB. */
+  readonly maxQueuedBytes?: number;
+  /** Handlers running at once on this pod: above it OVERLOADED. Default: 10,000. */
+  readonly maxRunning?: number;
+}
+
+/** How a stop takes its time. Both below the pod's `terminationGracePeriodSeconds` (30 s in Kubernetes). */
+export interface HedgeShutdown {
+  /**
+   * Milliseconds that handlers and `@WhileLeader` tasks get to end after the stop began; the lease is held
+   * and renewed meanwhile. Default: 5,000. Longer: less work is cut short; shorter: a hung handler delays
+   * the hand-over less.
+   */
+  readonly drainMs?: number;
+  /** Milliseconds after which the whole stop goes on with whatever is left undone. Default: `drainMs` + 5,000. */
+  readonly totalMs?: number;
+}
+
+/** One of the presets, or single durations over a preset (`lan` when none is named). */
+export type HedgeTiming = TimingPreset | ({ readonly preset?: TimingPreset } & Partial<Timing>);
+
+/**
+ * Options of `HedgeModule.forRoot`. Checked at start, all at once: INVALID_OPTIONS names each wrong option,
+ * its value and the fix.
+ *
+ * @example
+ * HedgeModule.forRoot({ group: 'orders', address: ':7400', backend: sqlite({ file: '/data/hedge.db' }) })
+ */
+export interface HedgeOptions {
+  /**
+   * The pods that share one leader: 1 to 128 visible characters. One group per app; the same on all its
+   * pods, and different from other apps on the same tables.
+   */
+  readonly group: string;
+  /** The database that arbitrates: `sqlite(…)`, `spanner(…)` or `memory(…)`. The same for all pods of the group. */
+  readonly backend: BackendFactory;
+  /**
+   * Where other pods reach this one: `host:port`, or `:port` to take the host from the variable POD_IP, else
+   * the first non-internal network interface, else loopback (the log says which). Default: `:7400`.
+   */
+  readonly address?: string;
+  /** How this pod takes part. Default: `member`. */
+  readonly mode?: HedgeMode;
+  /**
+   * Durations, by preset: `local` (one machine, 3 s lease), `lan` (one region, 8 s), `wan` (several regions,
+   * 20 s), or single ones over a preset. Default: `lan`. Shorter: faster fail-over after a crash; longer:
+   * fewer false alarms when pods or the database stall. The same on all pods of the group.
+   */
+  readonly timing?: HedgeTiming;
+  /** Milliseconds that `send`, `broadcast` and `put` may take when the call does not say. Default: 10,000. */
+  readonly defaultTimeoutMs?: number;
+  /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
+  readonly tls?: HedgeTlsOptions;
+  /**
+   * What pods prove to each other, 16 characters or more, the same on all pods. Default: random, kept in a
+   * reserved row of the backend, so that who can read the group's database belongs to it. Set it when others
+   * can read that database.
+   */
+  readonly secret?: string;
+  /** How payloads become bytes. Default: JSON. The same on all pods. */
+  readonly serializer?: Serializer;
+  /** Guards, pipes, interceptors and filters of all handlers. The app's global ones are for HTTP and do not apply. */
+  readonly enhancers?: HandlerEnhancers;
+  readonly limits?: HedgeLimits;
+  readonly shutdown?: HedgeShutdown;
+}
+
+/** For `forRootAsync({ useClass })` and `useExisting`. */
+export interface HedgeOptionsFactory {
+  createHedgeOptions(): HedgeOptions | Promise<HedgeOptions>;
+}
+
+/** Checked, with every default filled in. */
+export interface HedgeSettings {
+  readonly group: string;
+  readonly backend: BackendFactory;
+  readonly address: string;
+  readonly mode: HedgeMode;
+  readonly timing: Timing;
+  readonly defaultTimeoutMs: number;
+  readonly tls: HedgeTlsOptions | undefined;
+  readonly secret: string | undefined;
+  readonly serializer: Serializer | undefined;
+  readonly enhancers: HandlerEnhancers;
+  readonly limits: Required<HedgeLimits>;
+  readonly shutdown: Required<HedgeShutdown>;
+}

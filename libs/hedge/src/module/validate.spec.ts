@@ -1,0 +1,105 @@
+import { describe, expect, it } from '@jest/globals';
+import { anything, assert, property } from 'fast-check';
+import { memory } from '../backends/memory/index.js';
+import { HedgeError } from '../common/errors.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import type { HedgeOptions } from './options.js';
+import { resolveOptions } from './validate.js';
+
+const good: HedgeOptions = { group: 'orders', backend: memory() };
+
+function problemsOf(options: unknown): string[] {
+  try {
+    resolveOptions(options as HedgeOptions);
+    return [];
+  } catch (error) {
+    expect(error).toBeInstanceOf(HedgeError);
+    expect(error).toMatchObject({ code: 'INVALID_OPTIONS' });
+    return (error as HedgeError).details['problems'] as string[];
+  }
+}
+
+describe('options', () => {
+  it('have defaults for all but group and backend', () => {
+    expect(resolveOptions(good)).toMatchObject({
+      address: ':7400',
+      mode: 'member',
+      timing: TIMING_PRESETS.lan,
+      defaultTimeoutMs: 10_000,
+      limits: { maxMessageBytes: 4 * 1024 * 1024 },
+      shutdown: { drainMs: 5_000, totalMs: 10_000 },
+    });
+  });
+
+  it('may be given as undefined, which means the default', () => {
+    expect(resolveOptions({ ...good, address: undefined, timing: { leaseMs: undefined } })).toMatchObject({
+      address: ':7400',
+      timing: TIMING_PRESETS.lan,
+    });
+  });
+
+  it('take single durations over a preset', () => {
+    expect(resolveOptions({ ...good, timing: { preset: 'local', heartbeatMs: 300 } }).timing).toEqual({
+      ...TIMING_PRESETS.local,
+      heartbeatMs: 300,
+    });
+  });
+
+  it('give a whole stop five seconds more than the drain', () => {
+    expect(resolveOptions({ ...good, shutdown: { drainMs: 20_000 } }).shutdown.totalMs).toBe(25_000);
+  });
+
+  it.each([
+    ['a missing group', { backend: memory() }, /^group is missing; give a name/],
+    ['a missing backend', { group: 'g' }, /^backend is missing; give a backend, as sqlite/],
+    ['a group with a space', { ...good, group: 'my app' }, /^group is 'my app'; /],
+    ['a backend class', { ...good, backend: class {} }, /^backend is a function; /],
+    ['an unknown option', { ...good, adress: ':1' }, /^adress is not an option\. Did you mean address\?/],
+    [
+      'an unknown nested option',
+      { ...good, timing: { leaseMS: 1 } },
+      /^timing\.leaseMS .* Did you mean timing\.leaseMs\?/,
+    ],
+    ['a far-off option', { ...good, colour: 'red' }, /^colour is not an option\. Known are group, /],
+    ['an option named as an object method', { ...good, toString: 1 }, /^toString is not an option/],
+    ['an unknown mode', { ...good, mode: 'leader' }, /^mode is 'leader'; give one of 'member', 'client', 'off'/],
+    ['an unknown preset', { ...good, timing: 'lam' }, /^timing is 'lam'; give one of 'local', 'lan', 'wan'/],
+    ['a text for a number', { ...good, defaultTimeoutMs: '10s' }, /^defaultTimeoutMs is '10s'; give a whole number/],
+    ['a timer beyond what Node can wait', { ...good, defaultTimeoutMs: 2 ** 31 }, /^defaultTimeoutMs is 2147483648/],
+    ['NaN', { ...good, timing: { leaseMs: NaN } }, /^timing\.leaseMs is NaN/],
+    ['a guard class', { ...good, enhancers: { guards: [class {}] } }, /^enhancers\.guards is an array; .*instances/],
+    ['TLS without a key', { ...good, tls: { ca: '-----BEGIN A', cert: '-----BEGIN B' } }, /^tls\.key is missing/],
+    [
+      'a file name as certificate',
+      { ...good, tls: { ca: '/etc/ca.pem', cert: '-----BEGIN', key: '-----BEGIN ' } },
+      /^tls\.ca is '\/etc\/ca\.pem'; give the PEM text itself/,
+    ],
+    ['a lease shorter than its renewal', { ...good, timing: { leaseMs: 5_000 } }, /5000 − 1000 = 4000/],
+    ['a slow database call', { ...good, timing: { backendTimeoutMs: 5_000 } }, /^timing\.backendTimeoutMs is 5000/],
+    ['a long pause between tries', { ...good, timing: { retryMs: 9_000 } }, /^timing\.retryMs is 9000/],
+    ['rare heartbeats', { ...good, timing: { heartbeatMs: 3_000 } }, /^timing\.heartbeatTimeoutMs is 5000/],
+    ['a drain longer than the stop', { ...good, shutdown: { drainMs: 9, totalMs: 9 } }, /^shutdown\.totalMs is 9/],
+  ])('refuse %s, naming option, value and fix', (_, options, problem) => {
+    const problems = problemsOf(options);
+    expect(problems.join('\n')).toMatch(problem);
+  });
+
+  it('report all problems at once', () => {
+    expect(problemsOf({ group: '', backend: memory(), mode: 'x', limits: { maxRunning: 0 } })).toHaveLength(3);
+  });
+
+  it('never show a secret', () => {
+    const [problem] = problemsOf({ ...good, secret: 'hunter2' });
+    expect(problem).toMatch(/^secret is a string; give 16 characters/);
+    const tls = { ca: '-----BEGIN ', cert: '-----BEGIN ', key: 'hunter2' };
+    expect(problemsOf({ ...good, tls }).join()).not.toContain('hunter2');
+  });
+
+  it('are refused with a typed error, whatever they are', () => {
+    assert(
+      property(anything({ maxDepth: 3 }), (options) => {
+        expect(problemsOf(options).length).toBeGreaterThan(0);
+      }),
+    );
+  });
+});

@@ -1,0 +1,230 @@
+import { HedgeError } from '../common/errors.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import type { Timing } from '../common/timing.js';
+import type { HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
+import { closest } from './closest.js';
+
+const DEFAULT_DRAIN_MS = 5_000;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+/** The longest a Node timer can wait. */
+const MAX_MS = 2 ** 31 - 1;
+
+/** Says what is wrong with a value and what to do, or nothing. */
+type Check = (value: unknown) => string | undefined;
+type Shape = Readonly<Record<string, Check>>;
+
+/**
+ * Checks the options and fills in the defaults.
+ * @throws HedgeError INVALID_OPTIONS with every problem found; `details.problems` has them one by one.
+ */
+export function resolveOptions(options: HedgeOptions): HedgeSettings {
+  const problems = shapeProblems('', OPTIONS, options);
+  if (problems.length === 0) problems.push(...timingProblems(timingOf(options.timing)));
+  if (problems.length === 0) problems.push(...shutdownProblems(options));
+  if (problems.length > 0) {
+    throw new HedgeError('INVALID_OPTIONS', `HedgeModule cannot start:\n${problems.map((p) => `- ${p}`).join('\n')}`, {
+      details: { problems },
+    });
+  }
+  const drainMs = options.shutdown?.drainMs ?? DEFAULT_DRAIN_MS;
+  return {
+    group: options.group,
+    backend: options.backend,
+    address: options.address ?? ':7400',
+    mode: options.mode ?? 'member',
+    timing: timingOf(options.timing),
+    defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
+    tls: options.tls,
+    secret: options.secret,
+    serializer: options.serializer,
+    enhancers: options.enhancers ?? {},
+    limits: {
+      maxMessageBytes: options.limits?.maxMessageBytes ?? 4 * MIB,
+      maxQueuedBytes: options.limits?.maxQueuedBytes ?? 16 * MIB,
+      maxRunning: options.limits?.maxRunning ?? 10_000,
+    },
+    shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
+  };
+}
+
+function timingOf(timing: HedgeTiming = 'lan'): Timing {
+  if (typeof timing === 'string') return TIMING_PRESETS[timing];
+  const { preset = 'lan', ...durations } = timing;
+  const given = Object.entries(durations).filter(([, value]) => value !== undefined);
+  return { ...TIMING_PRESETS[preset], ...Object.fromEntries(given) };
+}
+
+/** The relations that `Timing` documents. */
+function* timingProblems(timing: Timing): Generator<string> {
+  const { leaseMs, marginMs, renewDeadlineMs, retryMs, backendTimeoutMs, heartbeatMs, heartbeatTimeoutMs } = timing;
+  if (renewDeadlineMs >= leaseMs - marginMs) {
+    yield `timing.renewDeadlineMs is ${renewDeadlineMs}, but must be below timing.leaseMs − timing.marginMs (${leaseMs} − ${marginMs} = ${leaseMs - marginMs}), or the holder would still try when its lease has ended. Lower it, or raise timing.leaseMs.`;
+  }
+  if (backendTimeoutMs >= renewDeadlineMs) {
+    yield `timing.backendTimeoutMs is ${backendTimeoutMs}, but must be below timing.renewDeadlineMs (${renewDeadlineMs}), or one slow call to the database would cost the lease. Lower it.`;
+  }
+  if (retryMs >= renewDeadlineMs) {
+    yield `timing.retryMs is ${retryMs}, but must be below timing.renewDeadlineMs (${renewDeadlineMs}), or a failed renewal would not be tried again. Lower it.`;
+  }
+  if (heartbeatMs * 2 > heartbeatTimeoutMs) {
+    yield `timing.heartbeatTimeoutMs is ${heartbeatTimeoutMs}, but must be at least twice timing.heartbeatMs (${heartbeatMs}), or one lost heartbeat would cost a member its place. Raise it, or lower timing.heartbeatMs.`;
+  }
+}
+
+function* shutdownProblems({ shutdown = {} }: HedgeOptions): Generator<string> {
+  const { drainMs = DEFAULT_DRAIN_MS, totalMs } = shutdown;
+  if (totalMs !== undefined && totalMs <= drainMs) {
+    yield `shutdown.totalMs is ${totalMs}, but must be above shutdown.drainMs (${drainMs}), which it includes. Raise it.`;
+  }
+}
+
+const text: Check = (value) =>
+  typeof value === 'string' && value !== '' ? undefined : 'give a string that is not empty';
+
+function integer(min: number, max: number, unit: string): Check {
+  return (value) =>
+    Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+      ? undefined
+      : `give a whole number of ${unit} from ${min} to ${max}`;
+}
+
+function oneOf(...choices: string[]): Check {
+  return (value) =>
+    choices.includes(value as string) ? undefined : `give one of ${choices.map((choice) => `'${choice}'`).join(', ')}`;
+}
+
+function method(name: string, make: string): Check {
+  return (value) => (hasMethod(value, name) ? undefined : `give ${make}`);
+}
+
+function listOf(name: string, what: string): Check {
+  return (value) =>
+    Array.isArray(value) && value.every((item) => hasMethod(item, name))
+      ? undefined
+      : `give an array of ${what} instances (objects with ${name}()); a class with dependencies comes through forRootAsync({ inject })`;
+}
+
+const pem: Check = (value) =>
+  (typeof value === 'string' || Buffer.isBuffer(value)) && value.toString('latin1').includes('-----BEGIN ')
+    ? undefined
+    : 'give the PEM text itself, as a string or Buffer, not a file name';
+
+const milliseconds = integer(1, MAX_MS, 'milliseconds');
+
+const TIMING: Shape = {
+  preset: oneOf(...Object.keys(TIMING_PRESETS)),
+  leaseMs: milliseconds,
+  marginMs: milliseconds,
+  renewDeadlineMs: milliseconds,
+  retryMs: milliseconds,
+  backendTimeoutMs: milliseconds,
+  heartbeatMs: milliseconds,
+  heartbeatTimeoutMs: milliseconds,
+} satisfies Record<keyof Timing | 'preset', Check>;
+
+const ENHANCERS: Shape = {
+  guards: listOf('canActivate', 'guard'),
+  pipes: listOf('transform', 'pipe'),
+  interceptors: listOf('intercept', 'interceptor'),
+  filters: listOf('catch', 'filter'),
+};
+
+const TLS: Shape = {
+  ca: pem,
+  cert: pem,
+  key: pem,
+  serverName: text,
+  requireClientCertificate: (value) => (typeof value === 'boolean' ? undefined : 'give true or false'),
+};
+
+const LIMITS: Shape = {
+  maxMessageBytes: integer(KIB, 1024 * MIB, 'bytes'),
+  maxQueuedBytes: integer(KIB, 4 * 1024 * MIB, 'bytes'),
+  maxRunning: integer(1, 10_000_000, 'handlers'),
+};
+
+const SHUTDOWN: Shape = { drainMs: integer(0, MAX_MS, 'milliseconds'), totalMs: milliseconds };
+
+/** Options that are objects themselves, with the properties they must have. */
+const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required?: readonly string[] }>> = {
+  timing: { shape: TIMING },
+  tls: { shape: TLS, required: ['ca', 'cert', 'key'] },
+  enhancers: { shape: ENHANCERS },
+  limits: { shape: LIMITS },
+  shutdown: { shape: SHUTDOWN },
+};
+
+const OPTIONS: Shape = {
+  group: (value) =>
+    typeof value === 'string' && /^[^\s\p{C}]{1,128}$/u.test(value)
+      ? undefined
+      : 'give a name of 1 to 128 characters without spaces, the same on all pods',
+  backend: method('create', "a backend, as sqlite({ file: '/data/hedge.db' }) from nestjs-hedge/sqlite"),
+  address: text,
+  mode: oneOf('member', 'client', 'off'),
+  timing: oneOf(...Object.keys(TIMING_PRESETS)),
+  defaultTimeoutMs: milliseconds,
+  tls: object,
+  secret: (value) => (typeof value === 'string' && value.length >= 16 ? undefined : 'give 16 characters or more'),
+  serializer: (value) =>
+    hasMethod(value, 'serialize') && hasMethod(value, 'deserialize')
+      ? undefined
+      : 'give an object with serialize(value) and deserialize(bytes)',
+  enhancers: object,
+  limits: object,
+  shutdown: object,
+} satisfies Record<keyof HedgeOptions, Check>;
+
+function object(value: unknown): string | undefined {
+  return isObject(value) ? undefined : 'give an object';
+}
+
+function shapeProblems(
+  path: string,
+  shape: Shape,
+  value: unknown,
+  required: readonly string[] = path === '' ? ['group', 'backend'] : [],
+): string[] {
+  if (!isObject(value)) return [`The options are ${show('', value)}; give an object with group and backend.`];
+  const problems: string[] = [];
+  for (const name of required) {
+    if (value[name] === undefined) problems.push(`${path}${name} is missing; ${shape[name]?.(undefined)}.`);
+  }
+  for (const [name, item] of Object.entries(value)) {
+    if (item === undefined) continue;
+    const nested = path === '' ? NESTED[name] : undefined;
+    const check = Object.hasOwn(shape, name) ? shape[name] : undefined;
+    if (check === undefined) problems.push(unknownOption(path, name, Object.keys(shape)));
+    else if (nested !== undefined && isObject(item)) {
+      problems.push(...shapeProblems(`${name}.`, nested.shape, item, nested.required));
+    } else {
+      const problem = check(item);
+      if (problem !== undefined) problems.push(`${path}${name} is ${show(name, item)}; ${problem}.`);
+    }
+  }
+  return problems;
+}
+
+function unknownOption(path: string, name: string, known: readonly string[]): string {
+  const meant = closest(name, known);
+  const hint = meant === undefined ? `Known are ${known.join(', ')}.` : `Did you mean ${path}${meant}?`;
+  return `${path}${name} is not an option. ${hint}`;
+}
+
+/** The value for the message, unless it may be a secret or is long. */
+function show(name: string, value: unknown): string {
+  if (name === 'secret' || name === 'key') return `a ${typeof value}`;
+  if (typeof value === 'string') return value.length > 60 ? `a string of ${value.length} characters` : `'${value}'`;
+  if (typeof value === 'function') return `a function`;
+  if (Array.isArray(value)) return 'an array';
+  return isObject(value) ? 'an object' : String(value);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function hasMethod(value: unknown, name: string): boolean {
+  return typeof value === 'object' && value !== null && typeof (value as Record<string, unknown>)[name] === 'function';
+}
