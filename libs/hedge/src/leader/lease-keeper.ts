@@ -1,0 +1,366 @@
+import { leaseName } from '../backend/names.js';
+import type { LeaseTable } from '../backend/lease.js';
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { Timing } from '../common/timing.js';
+import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
+import type { Transport } from '../transport/transport.js';
+import { databaseCall } from './database-call.js';
+import { Election } from './election.js';
+import type { ElectionEffect, ElectionInput, LossReason } from './election-messages.js';
+import type { Leadership, LeadershipSource } from './leadership.js';
+import { holdsLease } from './term.js';
+
+export interface LeaseKeeperOptions {
+  readonly leases: LeaseTable;
+  readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
+  readonly clock: Clock;
+  readonly group: string;
+  readonly timing: Timing;
+  /** False for a client: it follows, and never leads. */
+  readonly campaigns: boolean;
+  /** How long leader work that runs may go on once leadership is to be given back, in milliseconds. */
+  readonly drainMs: number;
+  readonly logger: { log(message: string): void; warn(message: string): void };
+  /** For jitter. */
+  readonly random?: () => number;
+}
+
+const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
+  'renew-deadline': 'the lease could not be renewed in time',
+  expired: 'the lease ran out while this process stood still',
+  superseded: 'the database says that the lease has another holder or token',
+  resigned: 'resigned',
+  stopped: 'stopping',
+};
+
+/**
+ * Keeps this process's part in the election of its group: performs what the `Election` core decides, on the
+ * lease table, on timers and on the links.
+ *
+ * On losing the lease, in this order: `isLeader()` is false, the term's signal aborts, `onChange` listeners
+ * hear of it.
+ *
+ * @example
+ * const keeper = new LeaseKeeper({ leases: backend.lease, transport, clock: systemClock, group: 'orders', … });
+ * keeper.start(); // once the transport listens
+ * keeper.onElected(({ fencingToken, signal }) => …);
+ * await keeper.stop();
+ */
+export class LeaseKeeper implements LeaderRoute, LeadershipSource {
+  readonly #options: LeaseKeeperOptions;
+  readonly #clock: Clock;
+  readonly #lease: string;
+  #election: Election | undefined;
+  #leadership: (Leadership & { readonly abort: (reason: Error) => void }) | undefined;
+  #known: LeaderBelief | undefined;
+  readonly #inputs: ElectionInput[] = [];
+  #stepping = false;
+  #cancelWake: () => void = () => undefined;
+  readonly #changeListeners = new Set<() => void>();
+  readonly #electedListeners = new Set<(leadership: Leadership) => void>();
+  readonly #drainListeners = new Set<(term: { readonly fencingToken: bigint }) => Promise<void>>();
+  #refreshes: { readonly after: number; readonly done: () => void }[] = [];
+  #handOvers: (() => void)[] = [];
+  #left: Promise<void> | undefined;
+  #leave: () => void = () => undefined;
+  /** What is wrong now, as logged, so that it is logged once. */
+  readonly #troubles = new Map<'database' | 'address', string>();
+
+  constructor(options: LeaseKeeperOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#lease = leaseName(options.group);
+  }
+
+  /** Starts to follow and, unless a client, to campaign. An unreachable database is retried for ever. Idempotent. */
+  start(): void {
+    if (this.#election !== undefined || this.#left !== undefined) return;
+    const { transport, timing, leases, campaigns, random = Math.random } = this.#options;
+    this.#election = new Election({ self: transport.self, timing, observes: leases.observes, campaigns, random });
+    this.#step({ type: 'tick' });
+  }
+
+  /** L2, judged now and locally: no I/O, a fraction of a microsecond. */
+  isLeader(): boolean {
+    const term = this.#election?.currentTerm;
+    if (term === undefined) return false;
+    if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
+    // Makes it final, so that a wall clock set back cannot make it true again.
+    this.#step({ type: 'tick' });
+    return false;
+  }
+
+  /** The token of the term held now; undefined when not leading. */
+  get fencingToken(): bigint | undefined {
+    return this.isLeader() ? this.#election?.currentTerm?.token : undefined;
+  }
+
+  /** True while leadership is being given back: work that runs goes on, new leader work must not start here. */
+  get handingOver(): boolean {
+    return this.#election?.handingOver ?? false;
+  }
+
+  current(): LeaderBelief | undefined {
+    return this.#known?.self === true && !this.isLeader() ? undefined : this.#known;
+  }
+
+  leads(epoch: bigint): boolean {
+    return this.#election?.currentTerm?.token === epoch && this.isLeader();
+  }
+
+  refresh(): Promise<void> {
+    const election = this.#election;
+    if (election === undefined || this.#left !== undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      // The limit is for a read that is put off, behind a release for example.
+      const cancel = this.#clock.after(2 * this.#options.timing.backendTimeoutMs, () => resolve());
+      this.#refreshes.push({ after: election.attempts, done: () => (cancel(), resolve()) });
+      this.#step({ type: 'refresh' });
+    });
+  }
+
+  /**
+   * Asks the database whether this process's term is still the last one.
+   * @throws HedgeError BACKEND_UNAVAILABLE when the database does not tell in time.
+   */
+  async confirmLeadership(): Promise<boolean> {
+    const token = this.fencingToken;
+    if (token === undefined) return false;
+    const { leases, timing } = this.#options;
+    const record = await databaseCall(this.#clock, timing.backendTimeoutMs, () => leases.read(this.#lease));
+    this.#step({ type: 'observed', record });
+    return record.token === token && this.leads(token);
+  }
+
+  /**
+   * Hands leadership over: runs no new leader work, waits for what runs (at most `drainMs`), gives the lease
+   * back and tells the others. This process then campaigns again only once another member was seen to lead,
+   * or after one lease. Resolves when done, and at once when not leading.
+   */
+  resign(): Promise<void> {
+    return this.#handOver({ type: 'resign' });
+  }
+
+  /** As `resign`, for good. Idempotent; never rejects. */
+  stop(): Promise<void> {
+    if (this.#left === undefined) {
+      this.#left = new Promise((resolve) => {
+        this.#leave = resolve;
+      });
+      if (this.#election === undefined) this.#leave();
+      else this.#step({ type: 'stop' });
+    }
+    return this.#left;
+  }
+
+  /** To call when a LeaderReleased frame arrives. */
+  leaderReleased(epoch: bigint): void {
+    this.#step({ type: 'leader-released', epoch });
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#changeListeners.add(listener);
+    return () => this.#changeListeners.delete(listener);
+  }
+
+  onElected(listener: (leadership: Leadership) => void): () => void {
+    this.#electedListeners.add(listener);
+    if (this.isLeader() && !this.handingOver && this.#leadership !== undefined) listener(this.#leadership);
+    return () => this.#electedListeners.delete(listener);
+  }
+
+  onDrain(listener: (term: { readonly fencingToken: bigint }) => Promise<void>): () => void {
+    this.#drainListeners.add(listener);
+    return () => this.#drainListeners.delete(listener);
+  }
+
+  /** One input at a time, also when a listener causes the next. */
+  #step(input: ElectionInput): void {
+    this.#inputs.push(input);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    try {
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        for (const effect of this.#election?.step(next, this.#clock.now()) ?? []) this.#perform(effect);
+        if (!this.handingOver) for (const done of this.#handOvers.splice(0)) done();
+      }
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  #perform(effect: ElectionEffect): void {
+    const { leases, timing, transport, logger } = this.#options;
+    const holder = transport.self;
+    const claim = { name: this.#lease, holder, leaseMs: timing.leaseMs };
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = this.#clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'read':
+        return this.#call(
+          () => leases.read(this.#lease),
+          (record) => ({ type: 'read', attempt: effect.attempt, record }),
+        );
+      case 'acquire':
+        return this.#call(
+          () => leases.acquire(claim),
+          (result) => ({ type: 'acquired', attempt: effect.attempt, result }),
+        );
+      case 'renew':
+        return this.#call(
+          () => leases.renew({ ...claim, token: effect.token }),
+          (result) => ({ type: 'renewed', attempt: effect.attempt, result }),
+        );
+      case 'release':
+        return this.#call(
+          () => leases.release({ name: this.#lease, holder, token: effect.token }),
+          (released) => ({ type: 'released', attempt: effect.attempt, released }),
+        );
+      case 'check-self':
+        return void this.#checkSelf().then((failure) =>
+          this.#step({ type: 'self-checked', attempt: effect.attempt, failure }),
+        );
+      case 'drain':
+        return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
+      case 'announce-released':
+        return this.#announce(effect.token);
+      case 'became-leader':
+        return this.#elected(effect.token);
+      case 'lost-leadership':
+        logger.log(`No longer the leader of group ${this.#options.group}: ${LOSS_REASONS[effect.reason]}`);
+        return this.#lost(effect.reason);
+      case 'leader-changed':
+        return this.#leaderChanged(effect.leader);
+      case 'cannot-campaign':
+        return this.#report('address', `This pod does not campaign: ${effect.reason}`);
+      case 'left':
+        this.#cancelWake();
+        this.#resolveRefreshes(Infinity);
+        return this.#leave();
+    }
+  }
+
+  /** Makes one call to the database within its time. Its failure is logged, and told as an absent result. */
+  #call<Result>(
+    make: () => Promise<Result>,
+    input: (result: Result | undefined) => ElectionInput & { attempt: number },
+  ) {
+    databaseCall(this.#clock, this.#options.timing.backendTimeoutMs, make).then(
+      (result) => {
+        this.#report('database', undefined);
+        return this.#settle(input(result));
+      },
+      (error: unknown) => {
+        this.#report('database', `The lease cannot be read or written, retrying: ${messageOf(error)}`);
+        return this.#settle(input(undefined));
+      },
+    );
+  }
+
+  #settle(input: ElectionInput & { attempt: number }): void {
+    this.#step(input);
+    this.#resolveRefreshes(input.attempt);
+  }
+
+  #resolveRefreshes(attempt: number): void {
+    const waiting = this.#refreshes;
+    this.#refreshes = waiting.filter(({ after }) => after >= attempt);
+    for (const { after, done } of waiting) if (after < attempt) done();
+  }
+
+  /** Whether others that dial the advertised address reach this very process; if not, why. */
+  async #checkSelf(): Promise<string | undefined> {
+    const { address, incarnation } = this.#options.transport.self;
+    try {
+      const link = await this.#options.transport.dial({ address, incarnation });
+      link.close();
+      this.#report('address', undefined);
+      return undefined;
+    } catch (error) {
+      const other = error instanceof HedgeError ? error.details['incarnation'] : undefined;
+      return other === undefined
+        ? `it does not reach itself at its own address ${address}: ${messageOf(error)}. Set \`address\` to what the other pods can dial`
+        : `another process answers at its own address ${address}: two pods with one address. Give each pod its own`;
+    }
+  }
+
+  #drain(fencingToken: bigint): Promise<void> {
+    const { drainMs, logger } = this.#options;
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(drainMs, () => {
+        logger.warn(`Leader work still runs after ${drainMs} ms; the lease is given back without waiting for it`);
+        resolve();
+      });
+      const waits = [...this.#drainListeners].map(async (listener) => listener({ fencingToken }));
+      void Promise.allSettled(waits).then(() => (cancel(), resolve()));
+    });
+  }
+
+  #handOver(input: ElectionInput): Promise<void> {
+    return new Promise((resolve) => {
+      this.#handOvers.push(resolve);
+      this.#step(input);
+    });
+  }
+
+  /** A link that fails meanwhile tells nobody: then the others find the free lease when they next look. */
+  #announce(epoch: bigint): void {
+    for (const link of this.#options.transport.links()) {
+      try {
+        link.send({ $case: 'leaderReleased', value: { epoch } });
+      } catch {
+        continue;
+      }
+    }
+  }
+
+  #elected(token: bigint): void {
+    const scope = new AbortController();
+    const leadership = { fencingToken: token, signal: scope.signal, abort: (reason: Error) => scope.abort(reason) };
+    this.#leadership = leadership;
+    this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);
+    for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));
+  }
+
+  #lost(reason: LossReason): void {
+    const leadership = this.#leadership;
+    this.#leadership = undefined;
+    leadership?.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
+  }
+
+  #leaderChanged(leader: { member: MemberId; epoch: bigint } | undefined): void {
+    const { group, logger, transport } = this.#options;
+    const self = leader?.member.incarnation === transport.self.incarnation;
+    this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.epoch, self };
+    if (leader === undefined) logger.log(`Group ${group} has no leader`);
+    else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.epoch}`);
+    for (const listener of this.#changeListeners) this.#guard(listener);
+  }
+
+  #guard(listener: () => void): void {
+    try {
+      listener();
+    } catch (error) {
+      this.#options.logger.warn(`A listener to leadership threw: ${messageOf(error)}`);
+    }
+  }
+
+  #report(topic: 'database' | 'address', trouble: string | undefined): void {
+    if (this.#troubles.get(topic) === trouble) return;
+    if (trouble !== undefined) {
+      this.#troubles.set(topic, trouble);
+      this.#options.logger.warn(trouble);
+    } else {
+      this.#troubles.delete(topic);
+      this.#options.logger.log(topic === 'database' ? 'The lease can be read again' : 'This pod campaigns again');
+    }
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
