@@ -74,6 +74,7 @@ class MemoryBackend implements Backend {
 }
 
 class MemoryLeaseTable implements LeaseTable {
+  readonly observes = true;
   /** What this backend has seen of each row: another backend on the same database has seen other things. */
   readonly #observed = new Map<string, ObservedLease>();
 

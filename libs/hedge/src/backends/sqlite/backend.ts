@@ -1,0 +1,45 @@
+import type { Backend, BackendFactory } from '../../backend/backend.js';
+import type { LeaseTable } from '../../backend/lease.js';
+import type { LogTable } from '../../backend/log.js';
+import { systemClock } from '../../common/clock.js';
+import { SqliteLeaseTable } from './lease-table.js';
+import { SqliteLogTable } from './log-table.js';
+import { workerConfig, type SqliteOptions } from './options.js';
+import { SqliteThread } from './thread.js';
+
+/**
+ * A backend in one SQLite file, for pods that are processes of one machine: development, tests, a server
+ * with several workers. Needs the package `libsql`. What it acknowledged survives a power cut
+ * (`synchronous=FULL`).
+ *
+ * @throws HedgeError INVALID_OPTIONS for a path or table name that cannot be one.
+ * @example
+ * HedgeModule.forRoot({ group: 'orders', backend: sqlite({ file: '/data/hedge.db' }) });
+ */
+export function sqlite(options: SqliteOptions): BackendFactory {
+  const config = workerConfig(options);
+  return {
+    create: ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThread(config, timeoutMs)),
+  };
+}
+
+class SqliteBackend implements Backend {
+  readonly lease: LeaseTable;
+  readonly log: LogTable;
+
+  constructor(
+    readonly name: string,
+    private readonly thread: SqliteThread,
+  ) {
+    this.lease = new SqliteLeaseTable(thread, systemClock);
+    this.log = new SqliteLogTable(thread);
+  }
+
+  open(): Promise<void> {
+    return this.thread.call('connect');
+  }
+
+  close(): Promise<void> {
+    return this.thread.close();
+  }
+}

@@ -1,0 +1,60 @@
+import { HedgeError } from '../../common/errors.js';
+import type { Failure, OperationName, WorkerConfig } from './protocol.js';
+
+/** What a failed operation means to the caller, by the contracts in `backend/`. */
+export function toHedgeError(config: WorkerConfig, operation: OperationName, failure: Failure): HedgeError {
+  const { file } = config;
+  const details = { file, reason: failure.code };
+  const advice = operation === 'connect' ? adviceForGood(config, failure) : undefined;
+  if (advice !== undefined) {
+    return new HedgeError('INVALID_OPTIONS', `sqlite ${file} cannot be used: ${failure.message}. ${advice}`, {
+      details,
+    });
+  }
+  if (failure.code.startsWith('SQLITE_TOOBIG')) {
+    return new HedgeError('INVALID_ARGUMENT', 'The value is larger than SQLite can hold. Nothing was written.', {
+      details,
+    });
+  }
+  if (operation === 'overwrite' && !failure.withoutEffect) {
+    return new HedgeError(
+      'OUTCOME_UNKNOWN',
+      `Whether the overwrite in sqlite ${file} happened is not known: ${failure.message}. Read the key before you write it again.`,
+      { details },
+    );
+  }
+  return new HedgeError(
+    'BACKEND_UNAVAILABLE',
+    `sqlite ${file} did not do ${operation}: ${failure.message}. ${adviceForNow(failure)}`,
+    { details },
+  );
+}
+
+/** Undefined when waiting may help. */
+function adviceForGood({ file, lockTable, logTable }: WorkerConfig, { code }: Failure): string | undefined {
+  switch (code.replace(/^(SQLITE_[A-Z]+).*/, '$1')) {
+    case 'NO_LIBSQL':
+      return 'Install the database client: npm i libsql.';
+    case 'NO_FOLDER':
+      return 'Create the folder, or change the option file.';
+    case 'NO_WAL':
+      return 'Put it on a local disk, where SQLite can keep a write-ahead log.';
+    case 'SQLITE_NOTADB':
+    case 'SQLITE_CORRUPT':
+      return 'Restore it from a backup or name another file. To start empty, stop all pods and delete it with its -wal and -shm.';
+    case 'SQLITE_READONLY':
+      return 'Make the file and its folder writable for this process.';
+    case 'SQLITE_CANTOPEN':
+      return 'It must be a file that this process may read and write, in a folder where it may make others.';
+    case 'SQLITE_ERROR':
+      return `Something else seems to own table ${lockTable} or ${logTable} in ${file}: name other tables, or another file.`;
+    default:
+      return undefined;
+  }
+}
+
+function adviceForNow({ code }: Failure): string {
+  if (code.startsWith('SQLITE_FULL')) return 'Make room on its disk; it then works again by itself.';
+  if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) return 'Stop all pods and restore the file from a backup.';
+  return 'Try again; if it stays so, look at the file, its folder and its disk.';
+}

@@ -1,0 +1,2 @@
+export { sqlite } from './backend.js';
+export type { SqliteOptions } from './options.js';

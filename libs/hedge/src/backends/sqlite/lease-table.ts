@@ -1,0 +1,59 @@
+import type {
+  AcquireResult,
+  HeldLease,
+  LeaseClaim,
+  LeaseRecord,
+  LeaseTable,
+  RenewResult,
+} from '../../backend/lease.js';
+import { formatWriter, parseWriter } from '../../backend/names.js';
+import { ObservedLease } from '../../backend/observed-lease.js';
+import type { Clock } from '../../common/clock.js';
+import type { StoredLease } from './protocol.js';
+import type { SqliteThread } from './thread.js';
+
+/** A writer that this version cannot read may be a newer one's: its lease is taken to be this long. */
+const FOREIGN_LEASE_MS = 60_000;
+
+/** Leases in SQLite: decided in the worker's transaction, judged by what this process has observed. */
+export class SqliteLeaseTable implements LeaseTable {
+  readonly observes = true;
+  readonly #observed = new Map<string, ObservedLease>();
+
+  constructor(
+    private readonly thread: SqliteThread,
+    private readonly clock: Clock,
+  ) {}
+
+  async read(name: string): Promise<LeaseRecord> {
+    return this.#record(name, await this.thread.call('readLease', name));
+  }
+
+  async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    const expired = this.#observed.get(name)?.expiredMarker(this.clock.now());
+    const writer = formatWriter(holder, leaseMs);
+    const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired);
+    const record = this.#record(name, row);
+    return acquired ? { acquired, token: row.token } : { acquired, record };
+  }
+
+  async renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
+    const writer = formatWriter(holder, leaseMs);
+    const { renewed, row } = await this.thread.call('renew', name, token, holder.incarnation, writer);
+    return renewed ? { renewed } : { renewed, record: this.#record(name, row) };
+  }
+
+  release({ name, holder, token }: HeldLease): Promise<boolean> {
+    return this.thread.call('release', name, token, holder.incarnation);
+  }
+
+  /** Called when the reply is here, so now is not before the end of the read. */
+  #record(name: string, { token, renewals, writer }: StoredLease): LeaseRecord {
+    const claim = parseWriter(writer);
+    const leaseMs = claim?.leaseMs ?? (writer === null ? undefined : FOREIGN_LEASE_MS);
+    let observed = this.#observed.get(name);
+    if (observed === undefined) this.#observed.set(name, (observed = new ObservedLease()));
+    const expiresInMs = observed.observe({ marker: { token, renewals }, leaseMs }, this.clock.now());
+    return { token, expiresInMs, ...(claim && { holder: claim.holder }) };
+  }
+}

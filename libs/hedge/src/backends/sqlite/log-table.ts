@@ -1,0 +1,73 @@
+import {
+  type AppendOutcome,
+  type Fence,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogAppend,
+  type LogEntry,
+  type LogTable,
+} from '../../backend/log.js';
+import { conflict, leaseLost } from '../../backend/refusals.js';
+import { assertText } from '../../backend/text.js';
+import type { StoredVersion } from './protocol.js';
+import type { SqliteThread } from './thread.js';
+
+const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
+
+/** The log in SQLite. */
+export class SqliteLogTable implements LogTable {
+  constructor(private readonly thread: SqliteThread) {}
+
+  async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    for (const { key, id, value, leader } of rows) assertTexts({ key, id, value, leader });
+    const result = await this.thread.call('append', rows, fence);
+    if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
+    return rows.map((row, i) => {
+      const timestamp = result.timestamps[i];
+      return typeof timestamp === 'bigint' ? { timestamp } : conflict(row);
+    });
+  }
+
+  async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
+    const { key, value, leader } = row;
+    assertTexts({ key, value, leader });
+    const result = await this.thread.call('overwrite', row, fence);
+    if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
+    return { timestamp: result.timestamp };
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    assertText('key', key);
+    const version = await this.thread.call('latest', key);
+    return version && toEntry(key, version);
+  }
+
+  async history(key: string, { limit, order, before, after }: HistoryQuery): Promise<readonly LogEntry[]> {
+    assertText('key', key);
+    const versions = await this.thread.call('history', key, {
+      limit,
+      newestFirst: order === 'newest-first',
+      before: clamp(before ?? GREATEST_TIMESTAMP),
+      after: clamp(after ?? -1n),
+    });
+    return Array.from(versions, (version) => toEntry(key, version));
+  }
+
+  async keys({ prefix, limit, after }: KeysQuery): Promise<readonly string[]> {
+    assertTexts({ prefix, after: after ?? '' });
+    return [...(await this.thread.call('keys', prefix, limit, after))];
+  }
+}
+
+function toEntry(key: string, [id, value, leader, timestamp]: StoredVersion): LogEntry {
+  return { key, id, value, leader, timestamp };
+}
+
+/** SQLite's integers have 64 bits; a date far away has more nanoseconds. */
+function clamp(timestamp: bigint): bigint {
+  return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
+}
+
+function assertTexts(texts: Readonly<Record<string, string>>): void {
+  for (const [what, text] of Object.entries(texts)) assertText(what, text);
+}

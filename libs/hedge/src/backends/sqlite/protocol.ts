@@ -1,0 +1,91 @@
+import type { LeaseMarker } from '../../backend/observed-lease.js';
+import type { LogAppend } from '../../backend/log.js';
+
+/** What the worker thread is started with. */
+export interface WorkerConfig {
+  /** Absolute path. */
+  readonly file: string;
+  readonly lockTable: string;
+  readonly logTable: string;
+}
+
+/** A lease row as stored; `writer` is null when nobody holds it. */
+export interface StoredLease extends LeaseMarker {
+  readonly writer: string | null;
+}
+
+export interface StoredFence {
+  readonly lease: string;
+  readonly token: bigint;
+}
+
+/** id, value, leader, timestamp: the key is known to the caller. */
+export type StoredVersion = readonly [id: string, value: string, leader: string, timestamp: bigint];
+
+export interface StoredHistoryQuery {
+  readonly limit: number;
+  readonly newestFirst: boolean;
+  /** Exclusive, nanoseconds. */
+  readonly before: bigint;
+  /** Exclusive, nanoseconds. */
+  readonly after: bigint;
+}
+
+/** The lease has another token than the fence: nothing was written. */
+export interface Fenced {
+  readonly foundToken: bigint;
+}
+
+/**
+ * What the worker does on request. Each is one statement or one transaction; reads come first in this list.
+ */
+export interface Operations {
+  readLease(name: string): StoredLease;
+  latest(key: string): StoredVersion | undefined;
+  history(key: string, query: StoredHistoryQuery): readonly StoredVersion[];
+  keys(prefix: string, limit: number, after: string | undefined): readonly string[];
+  /** Opens the file, and makes the tables if they are not there. */
+  connect(): void;
+  acquire(
+    name: string,
+    writer: string,
+    incarnation: string,
+    expired: LeaseMarker | undefined,
+  ): { readonly acquired: boolean; readonly row: StoredLease };
+  renew(
+    name: string,
+    token: bigint,
+    incarnation: string,
+    writer: string,
+  ): { readonly renewed: boolean; readonly row: StoredLease };
+  release(name: string, token: bigint, incarnation: string): boolean;
+  /** One timestamp per row; null where the row is already there with another value. */
+  append(
+    rows: readonly LogAppend[],
+    fence: StoredFence | undefined,
+  ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
+  overwrite(row: Omit<LogAppend, 'id'>, fence: StoredFence | undefined): { readonly timestamp: bigint } | Fenced;
+}
+
+export type OperationName = keyof Operations;
+
+export interface Request {
+  readonly id: number;
+  readonly operation: OperationName;
+  readonly args: readonly unknown[];
+  /** By the process's monotonic clock (`process.hrtime`), in milliseconds: no try begins after it. */
+  readonly giveUpAt: number;
+}
+
+/** Why an operation failed, in a form that can be posted. */
+export interface Failure {
+  /** SQLite's name (`SQLITE_BUSY`), Node's (`MODULE_NOT_FOUND`), or one of `worker/database.js`. */
+  readonly code: string;
+  readonly message: string;
+  /** True when nothing was written for sure. */
+  readonly withoutEffect: boolean;
+}
+
+export type Reply =
+  | { readonly id: number; readonly value: unknown; readonly failure?: undefined }
+  | { readonly id: number; readonly failure: Failure };

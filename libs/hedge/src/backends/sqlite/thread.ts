@@ -1,0 +1,167 @@
+import { Worker } from 'node:worker_threads';
+import { HedgeError } from '../../common/errors.js';
+import { toHedgeError } from './failures.js';
+import type { Failure, OperationName, Operations, Reply, Request, WorkerConfig } from './protocol.js';
+
+/** Requests that were posted and not answered; more mean that the thread hangs while callers give up. */
+const MOST_UNANSWERED = 20_000;
+
+/** The worker gives up waiting for a lock at this share of the time allowed, to say in time that nothing was written. */
+const WORKER_SHARE = 0.8;
+
+interface Call {
+  readonly operation: OperationName;
+  readonly giveUpAt: number;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: HedgeError) => void;
+}
+
+/**
+ * The main thread's end of the worker. The worker starts on the first call, and again on the next call after
+ * it died; then, and when it hangs, calls fail in time instead of waiting for it.
+ *
+ * Calls of one event-loop turn are posted as one message, as posting costs more than a read. The worker
+ * keeps the process alive only while a call is pending.
+ */
+export class SqliteThread {
+  #worker: Worker | undefined;
+  /** In the order of `giveUpAt`, since all calls are allowed the same time. */
+  readonly #calls = new Map<number, Call>();
+  #outbox: Request[] = [];
+  #lastId = 0;
+  #unanswered = 0;
+  #closed = false;
+  #watch: NodeJS.Timeout | undefined;
+
+  /** @param startWorker a seam for tests of a worker that dies or hangs. */
+  constructor(
+    private readonly config: WorkerConfig,
+    private readonly timeoutMs: number,
+    private readonly startWorker: (config: WorkerConfig) => Worker = startSqliteWorker,
+  ) {}
+
+  /** @throws HedgeError of `toHedgeError`, within the time allowed. */
+  call<K extends OperationName>(operation: K, ...args: Parameters<Operations[K]>): Promise<ReturnType<Operations[K]>> {
+    return new Promise((resolve, reject) => {
+      this.#assertOpen();
+      const now = monotonicMs();
+      const id = ++this.#lastId;
+      const giveUpAt = now + this.timeoutMs;
+      this.#calls.set(id, { operation, giveUpAt, resolve: resolve as (value: unknown) => void, reject });
+      if (this.#outbox.length === 0) setImmediate(() => this.#post());
+      this.#outbox.push({ id, operation, args, giveUpAt: now + this.timeoutMs * WORKER_SHARE });
+      if (this.#calls.size === 1) this.#worker?.ref();
+      this.#watch ??= this.#watchAfter(this.timeoutMs);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const worker = this.#worker;
+    this.#lose('it was closed');
+    await worker?.terminate();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) {
+      throw new HedgeError('BACKEND_UNAVAILABLE', `sqlite ${this.config.file} is closed.`, { retryable: false });
+    }
+    if (this.#unanswered < MOST_UNANSWERED) return;
+    throw new HedgeError(
+      'OVERLOADED',
+      `sqlite ${this.config.file} has ${this.#unanswered} requests unanswered. Look at its disk; try again when it answers.`,
+    );
+  }
+
+  #post(): void {
+    if (this.#outbox.length === 0) return;
+    this.#worker ??= this.#start();
+    this.#unanswered += this.#outbox.length;
+    this.#worker.postMessage(this.#outbox, []);
+    this.#outbox = [];
+  }
+
+  #start(): Worker {
+    const worker = this.startWorker(this.config);
+    const lose = (why: string) => {
+      if (this.#worker === worker) this.#lose(why);
+    };
+    worker.on('message', (replies: Reply[]) => {
+      if (this.#worker === worker) this.#settle(replies);
+    });
+    worker.on('messageerror', (error) => lose(`its thread sent what cannot be read: ${error.message}`));
+    worker.on('error', (error: Error) => lose(`its thread died: ${error.message}`));
+    worker.on('exit', (code) => lose(`its thread ended with code ${code}`));
+    return worker;
+  }
+
+  #settle(replies: readonly Reply[]): void {
+    this.#unanswered -= replies.length;
+    for (const reply of replies) {
+      const call = this.#calls.get(reply.id);
+      if (call === undefined) continue;
+      if (reply.failure !== undefined) {
+        this.#fail(reply.id, call, reply.failure);
+        continue;
+      }
+      this.#calls.delete(reply.id);
+      call.resolve(reply.value);
+    }
+    this.#restWhenIdle();
+  }
+
+  /** Fails what was posted, for its outcome cannot be known, and forgets the worker. */
+  #lose(why: string): void {
+    this.#worker = undefined;
+    this.#unanswered = 0;
+    const unposted = new Set(this.#closed ? [] : this.#outbox.map(({ id }) => id));
+    for (const [id, call] of this.#calls) {
+      if (unposted.has(id)) continue;
+      this.#fail(id, call, { code: 'WORKER_LOST', message: why, withoutEffect: false });
+    }
+    if (this.#closed) this.#outbox = [];
+    this.#restWhenIdle();
+  }
+
+  #fail(id: number, call: Call, failure: Failure): void {
+    this.#calls.delete(id);
+    call.reject(toHedgeError(this.config, call.operation, failure));
+  }
+
+  #watchAfter(ms: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      const now = monotonicMs();
+      for (const [id, call] of this.#calls) {
+        if (call.giveUpAt > now) {
+          this.#watch = this.#watchAfter(call.giveUpAt - now);
+          return;
+        }
+        const message = `no answer within ${this.timeoutMs} ms`;
+        this.#fail(id, call, { code: 'NO_ANSWER', message, withoutEffect: false });
+      }
+      this.#restWhenIdle();
+    }, ms).unref();
+  }
+
+  #restWhenIdle(): void {
+    if (this.#calls.size > 0) return;
+    this.#worker?.unref();
+    clearTimeout(this.#watch);
+    this.#watch = undefined;
+  }
+}
+
+function startSqliteWorker(config: WorkerConfig): Worker {
+  // No flags of this process: a loader or an inspector port is not meant for the thread.
+  return new Worker(new URL('./worker/worker.js', import.meta.url), {
+    name: 'hedge-sqlite',
+    workerData: config,
+    execArgv: [],
+  });
+}
+
+/** Read alike by all threads of a process; `performance.now()` is not. */
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}

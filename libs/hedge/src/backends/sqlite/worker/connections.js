@@ -1,0 +1,147 @@
+// @ts-check
+import { existsSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { DatabaseError, messageOf } from './errors.js';
+import * as sql from './sql.js';
+
+/**
+ * @import { Database } from 'libsql'
+ * @import { WorkerConfig } from '../protocol.js'
+ * @typedef {ReturnType<typeof prepare>} Statements
+ */
+
+/**
+ * Two connections to one file: a writer, and a reader that sees the last commit also while anyone writes.
+ * Neither ever waits for a lock: it throws SQLITE_BUSY.
+ */
+export class Connections {
+  #file;
+  #inode;
+  #writer;
+  #reader;
+  statements;
+
+  /**
+   * Opens the file, and makes the tables if they are not there.
+   * @param {WorkerConfig} config
+   */
+  constructor(config) {
+    const { file } = config;
+    if (!existsSync(dirname(file))) throw new DatabaseError('NO_FOLDER', `folder ${dirname(file)} does not exist`);
+    const open = opener(file);
+    this.#file = file;
+    this.#writer = open();
+    try {
+      configure(this.#writer, config);
+      this.#reader = open();
+      this.#reader.exec('PRAGMA query_only = ON');
+      this.#inode = statSync(file).ino;
+      this.statements = prepare(this.#writer, this.#reader, config);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  get inTransaction() {
+    return this.#writer.inTransaction;
+  }
+
+  /**
+   * A file that was deleted or replaced lives on in this process only: writing to it would be writing to
+   * nobody, and a lease in it a second leader.
+   */
+  assertSameFile() {
+    if (statSync(this.#file, { throwIfNoEntry: false })?.ino !== this.#inode) {
+      throw new DatabaseError('FILE_REPLACED', 'the file was deleted or replaced while it was open');
+    }
+  }
+
+  close() {
+    this.#reader?.close();
+    this.#writer.close();
+  }
+}
+
+/**
+ * @param {string} file
+ * @returns {() => Database}
+ */
+function opener(file) {
+  /** @type {new (file: string) => Database} */
+  const Libsql = orThrow('NO_LIBSQL', () => createRequire(import.meta.url)('libsql'));
+  // libsql gives an error without a code when it cannot open a file.
+  return () => orThrow('SQLITE_CANTOPEN', () => new Libsql(file));
+}
+
+/**
+ * @template T
+ * @param {string} code
+ * @param {() => T} run
+ */
+function orThrow(code, run) {
+  try {
+    return run();
+  } catch (error) {
+    throw new DatabaseError(code, messageOf(error));
+  }
+}
+
+/**
+ * @param {Database} writer
+ * @param {WorkerConfig} config
+ */
+function configure(writer, { lockTable, logTable }) {
+  const [mode] = writer.prepare('PRAGMA journal_mode = WAL').raw(true).all().flat();
+  if (mode !== 'wal') throw new DatabaseError('NO_WAL', `its journal mode stays "${String(mode)}"`);
+  writer.exec('PRAGMA synchronous = FULL');
+  // A transaction also when the tables are there: a file that cannot be written is found out now.
+  writer.exec('BEGIN IMMEDIATE');
+  try {
+    writer.exec(sql.schemaSql(lockTable, logTable));
+    writer.exec('COMMIT');
+  } catch (error) {
+    if (writer.inTransaction) writer.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+/**
+ * @param {Database} writer
+ * @param {Database} reader
+ * @param {WorkerConfig} config
+ */
+function prepare(writer, reader, { lockTable, logTable }) {
+  return {
+    begin: writer.prepare('BEGIN IMMEDIATE'),
+    commit: writer.prepare('COMMIT'),
+    rollback: writer.prepare('ROLLBACK'),
+
+    readLease: query(reader, sql.leaseSql(lockTable)),
+    latest: query(reader, sql.latestSql(logTable)),
+    newest: query(reader, sql.historySql(logTable, 'DESC')),
+    oldest: query(reader, sql.historySql(logTable, 'ASC')),
+    keysFrom: query(reader, sql.keysSql(logTable, '>=')),
+    keysAfter: query(reader, sql.keysSql(logTable, '>')),
+
+    readLeaseToWrite: query(writer, sql.leaseSql(lockTable)),
+    takeLease: writer.prepare(sql.takeLeaseSql(lockTable)),
+    renewLease: writer.prepare(sql.renewLeaseSql(lockTable)),
+    clearLease: writer.prepare(sql.clearLeaseSql(lockTable)),
+    readVersion: query(writer, sql.versionSql(logTable)),
+    insertVersion: writer.prepare(sql.insertVersionSql(logTable)),
+    overwriteVersion: writer.prepare(sql.overwriteVersionSql(logTable)),
+    readClock: query(writer, sql.readClockSql),
+    writeClock: writer.prepare(sql.writeClockSql),
+  };
+}
+
+/**
+ * Rows as arrays, integers as bigint.
+ * @param {Database} connection
+ * @param {string} text
+ */
+function query(connection, text) {
+  return connection.prepare(text).safeIntegers(true).raw(true);
+}

@@ -1,0 +1,95 @@
+// @ts-check
+
+// Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
+// Texts compare by their UTF-8 bytes: SQLite's default collation in a UTF-8 file.
+
+/**
+ * Go's two tables, with nanoseconds since 1970 for its timestamps; a renewal counter, since there is no clock
+ * that all processes share to judge `heartbeat` by (it is for people); and the last timestamp given.
+ * @param {string} lockTable
+ * @param {string} logTable
+ */
+export function schemaSql(lockTable, logTable) {
+  return `
+    CREATE TABLE IF NOT EXISTS ${lockTable} (
+      name TEXT PRIMARY KEY NOT NULL, heartbeat INTEGER, token INTEGER NOT NULL, writer TEXT,
+      renewals INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS ${logTable} (
+      id TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, leader TEXT NOT NULL, timestamp INTEGER NOT NULL,
+      PRIMARY KEY (key, id));
+    CREATE INDEX IF NOT EXISTS ${logTable}_latest ON ${logTable} (key, timestamp DESC, id DESC);
+    CREATE TABLE IF NOT EXISTS hedge_clock (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL);
+    INSERT OR IGNORE INTO hedge_clock (one, last) VALUES (1, 0);`;
+}
+
+export const readClockSql = 'SELECT last FROM hedge_clock';
+export const writeClockSql = 'UPDATE hedge_clock SET last = ?';
+
+/** @param {string} lockTable */
+export function leaseSql(lockTable) {
+  return `SELECT token, renewals, writer FROM ${lockTable} WHERE name = ?`;
+}
+
+/** @param {string} lockTable */
+export function takeLeaseSql(lockTable) {
+  return `INSERT INTO ${lockTable} (name, heartbeat, token, writer, renewals) VALUES (?, ?, ?, ?, 0)
+    ON CONFLICT (name) DO UPDATE SET
+      heartbeat = excluded.heartbeat, token = excluded.token, writer = excluded.writer, renewals = 0`;
+}
+
+/** @param {string} lockTable */
+export function renewLeaseSql(lockTable) {
+  return `UPDATE ${lockTable} SET heartbeat = ?, writer = ?, renewals = renewals + 1 WHERE name = ?`;
+}
+
+/** @param {string} lockTable */
+export function clearLeaseSql(lockTable) {
+  return `UPDATE ${lockTable} SET writer = NULL WHERE name = ?`;
+}
+
+/** @param {string} logTable */
+export function versionSql(logTable) {
+  return `SELECT value, timestamp FROM ${logTable} WHERE key = ? AND id = ?`;
+}
+
+/** @param {string} logTable */
+export function insertVersionSql(logTable) {
+  return `INSERT INTO ${logTable} (id, key, value, leader, timestamp) VALUES (?, ?, ?, ?, ?)`;
+}
+
+/** @param {string} logTable */
+export function overwriteVersionSql(logTable) {
+  return `${insertVersionSql(logTable)}
+    ON CONFLICT (key, id) DO UPDATE SET
+      value = excluded.value, leader = excluded.leader, timestamp = excluded.timestamp`;
+}
+
+/** @param {string} logTable */
+export function latestSql(logTable) {
+  return `SELECT id, value, leader, timestamp FROM ${logTable} WHERE key = ?
+    ORDER BY timestamp DESC, id DESC LIMIT 1`;
+}
+
+/**
+ * @param {string} logTable
+ * @param {'ASC' | 'DESC'} order
+ */
+export function historySql(logTable, order) {
+  return `SELECT id, value, leader, timestamp FROM ${logTable} WHERE key = ? AND timestamp < ? AND timestamp > ?
+    ORDER BY timestamp ${order}, id ${order} LIMIT ?`;
+}
+
+/**
+ * Distinct keys, by a jump in the index from each key to the next: what it costs does not depend on how many
+ * versions a key has. `substr` rather than LIKE, to which %, _ and letter case mean something.
+ * @param {string} logTable
+ * @param {'>' | '>='} from
+ */
+export function keysSql(logTable, from) {
+  return `WITH RECURSIVE found (key) AS (
+      SELECT min(key) FROM ${logTable} WHERE key ${from} ?1
+      UNION ALL
+      SELECT (SELECT min(next.key) FROM ${logTable} AS next WHERE next.key > found.key)
+      FROM found WHERE substr(found.key, 1, length(?2)) = ?2)
+    SELECT key FROM found WHERE substr(key, 1, length(?2)) = ?2 LIMIT ?3`;
+}

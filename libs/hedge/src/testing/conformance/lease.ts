@@ -1,0 +1,247 @@
+import assert from 'node:assert/strict';
+import type { Backend } from '../../backend/backend.js';
+import type { LeaseClaim } from '../../backend/lease.js';
+import { claimOf, member, newName, tokenOf, type Suite } from './suite.js';
+
+/** A contender that has not won after so many tries never will. */
+const MOST_TRIES = 400;
+
+export function leaseConformance(suite: Suite): void {
+  const { it, describe } = suite.runner;
+
+  describe('lease: acquire', () => {
+    it('finds a row that was never taken free, with token 0', async () => {
+      const client = await suite.client();
+      assert.deepEqual(await client.lease.read(newName()), { token: 0n, expiresInMs: 0 });
+    });
+
+    it('takes a free lease, which all then see', async () => {
+      const [a, b] = await twoClients(suite);
+      const claim = claimOf(newName());
+      const token = tokenOf(await a.lease.acquire(claim));
+      assert.ok(token > 0n);
+      for (const client of [a, b]) {
+        const record = await client.lease.read(claim.name);
+        assert.deepEqual(record.holder, claim.holder);
+        assert.equal(record.token, token);
+        assert.ok(record.expiresInMs > 0 && record.expiresInMs <= claim.leaseMs, `expires in ${record.expiresInMs}`);
+      }
+    });
+
+    it('L1 refuses others while it is held, and tells who holds it', async () => {
+      const [a, b] = await twoClients(suite);
+      const claim = claimOf(newName());
+      const token = tokenOf(await a.lease.acquire(claim));
+      const result = await b.lease.acquire({ ...claim, holder: member(8081) });
+      assert.ok(!result.acquired);
+      assert.deepEqual(result.record.holder, claim.holder);
+      assert.equal(result.record.token, token);
+      assert.ok(result.record.expiresInMs > 0);
+    });
+
+    it('L1 gives a new token when the same incarnation takes it again', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const first = tokenOf(await client.lease.acquire(claim));
+      const second = tokenOf(await client.lease.acquire(claim));
+      assert.ok(second > first);
+      assert.ok(!(await client.lease.renew({ ...claim, token: first })).renewed);
+    });
+
+    it('L1 refuses a restarted process: same address, another incarnation', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      tokenOf(await client.lease.acquire(claim));
+      assert.ok(!(await client.lease.acquire({ ...claim, holder: member() })).acquired);
+    });
+
+    it('L1 lets exactly one of many contenders win', async () => {
+      const clients = await suite.clients(4);
+      for (let round = 0; round < 5; round++) {
+        const name = newName();
+        const results = await Promise.all(
+          clients.flatMap((client) => [client.lease.acquire(claimOf(name)), client.lease.acquire(claimOf(name))]),
+        );
+        assert.equal(results.filter(({ acquired }) => acquired).length, 1);
+      }
+    });
+
+    it('keeps leases of different names apart', async () => {
+      const client = await suite.client();
+      const holder = member();
+      const [one, two] = [claimOf(newName(), 60_000, holder), claimOf(newName(), 60_000, member())];
+      const token = tokenOf(await client.lease.acquire(one));
+      tokenOf(await client.lease.acquire(two));
+      assert.ok(await client.lease.release({ ...one, token }));
+      assert.deepEqual((await client.lease.read(two.name)).holder, two.holder);
+    });
+  });
+
+  describe('lease: expiry', () => {
+    it('L1 lets a contender in after a whole lease without renewal, not before', async () => {
+      const [a, b] = await twoClients(suite);
+      const claim = claimOf(newName(), 400);
+      const start = suite.time.now();
+      const token = tokenOf(await a.lease.acquire(claim));
+      const next = await acquireWithPatience(suite, b, claimOf(claim.name, 400));
+      assert.ok(suite.time.now() - start >= claim.leaseMs, 'took over before the end of the lease');
+      assert.ok(next > token);
+      assert.ok(!(await a.lease.renew({ ...claim, token })).renewed);
+    });
+
+    it("L1 judges a lease by its row's length, not by the contender's", async () => {
+      const [a, b] = await twoClients(suite);
+      const long = claimOf(newName(), 60_000);
+      const short = claimOf(newName(), 400);
+      tokenOf(await a.lease.acquire(long));
+      tokenOf(await a.lease.acquire(short));
+      await acquireWithPatience(suite, b, claimOf(short.name, 60_000));
+      assert.ok(!(await b.lease.acquire(claimOf(long.name, 1))).acquired);
+      assert.ok(!(await b.lease.acquire(claimOf(long.name, 1))).acquired);
+    });
+
+    it('L1 never lets a contender in while the holder renews in time', async () => {
+      const [a, b] = await twoClients(suite);
+      const claim = claimOf(newName(), 2_000);
+      const token = tokenOf(await a.lease.acquire(claim));
+      for (let i = 0; i < 6; i++) {
+        assert.ok(!(await b.lease.acquire(claimOf(claim.name, 2_000))).acquired);
+        await suite.time.pass(450);
+        assert.ok((await a.lease.renew({ ...claim, token })).renewed);
+      }
+      assert.ok(!(await b.lease.acquire(claimOf(claim.name, 2_000))).acquired);
+    });
+
+    it('lets the holder renew an expired lease that nobody took', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName(), 50);
+      const token = tokenOf(await client.lease.acquire(claim));
+      await suite.time.pass(200);
+      assert.ok((await client.lease.renew({ ...claim, token })).renewed);
+    });
+  });
+
+  describe('lease: renew', () => {
+    it('keeps the token, and may change the length', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName(), 1_000);
+      const token = tokenOf(await client.lease.acquire(claim));
+      assert.deepEqual(await client.lease.renew({ ...claim, token, leaseMs: 90_000 }), { renewed: true });
+      const record = await client.lease.read(claim.name);
+      assert.equal(record.token, token);
+      assert.ok(record.expiresInMs > 1_000, `expires in ${record.expiresInMs}`);
+    });
+
+    it("L3 refuses another's token or incarnation, and changes nothing", async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      for (const wrong of [{ token: token - 1n }, { token: token + 1n }, { holder: member() }]) {
+        const result = await client.lease.renew({ ...claim, token, ...wrong });
+        assert.ok(!result.renewed);
+        assert.deepEqual(result.record.holder, claim.holder);
+        assert.equal(result.record.token, token);
+      }
+      assert.ok((await client.lease.renew({ ...claim, token })).renewed);
+    });
+
+    it('L3 does not revive a released lease', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      await client.lease.release({ ...claim, token });
+      const result = await client.lease.renew({ ...claim, token });
+      assert.deepEqual(result, { renewed: false, record: { token, expiresInMs: 0 } });
+    });
+
+    it('does not take a row that was never taken', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      assert.ok(!(await client.lease.renew({ ...claim, token: 0n })).renewed);
+    });
+  });
+
+  describe('lease: release', () => {
+    it('frees it at once for anyone, and keeps the token', async () => {
+      const [a, b] = await twoClients(suite);
+      const claim = claimOf(newName());
+      const token = tokenOf(await a.lease.acquire(claim));
+      assert.equal(await a.lease.release({ ...claim, token }), true);
+      assert.deepEqual(await b.lease.read(claim.name), { token, expiresInMs: 0 });
+      const next = tokenOf(await b.lease.acquire(claimOf(claim.name)));
+      assert.ok(next > token);
+    });
+
+    it('L3 may be repeated, and then changes nothing, also when another holds it', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      assert.equal(await client.lease.release({ ...claim, token }), true);
+      assert.equal(await client.lease.release({ ...claim, token }), false);
+      const next = claimOf(claim.name);
+      tokenOf(await client.lease.acquire(next));
+      assert.equal(await client.lease.release({ ...claim, token }), false);
+      assert.deepEqual((await client.lease.read(claim.name)).holder, next.holder);
+    });
+
+    it("L3 refuses another's token or incarnation", async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      for (const wrong of [{ token: token - 1n }, { token: token + 1n }, { holder: member() }]) {
+        assert.equal(await client.lease.release({ ...claim, token, ...wrong }), false);
+      }
+      assert.deepEqual((await client.lease.read(claim.name)).holder, claim.holder);
+      assert.equal(await client.lease.release({ ...claim, name: newName(), token: 0n }), false);
+    });
+  });
+
+  describe('lease: tokens', () => {
+    it('L1 rise over many acquisitions and releases by different clients', async () => {
+      const clients = await suite.clients(3);
+      const name = newName();
+      const tokens: bigint[] = [];
+      for (let i = 0; i < 12; i++) {
+        const client = clients[i % clients.length] as Backend;
+        const claim = claimOf(name);
+        const token = tokenOf(await client.lease.acquire(claim));
+        tokens.push(token);
+        await client.lease.release({ ...claim, token });
+      }
+      assert.deepEqual(tokens, [...new Set(tokens)].sort(ascending));
+    });
+
+    const { setClockBack } = suite.conformance;
+    if (setClockBack !== undefined) {
+      it('L1 rise also when the clock went back', async () => {
+        const client = await suite.client();
+        const claim = claimOf(newName());
+        const before = tokenOf(await client.lease.acquire(claim));
+        await setClockBack();
+        const second = tokenOf(await client.lease.acquire(claim));
+        await client.lease.release({ ...claim, token: second });
+        const third = tokenOf(await client.lease.acquire(claimOf(claim.name)));
+        assert.deepEqual([before, second, third].sort(ascending), [before, second, third]);
+        assert.equal(new Set([before, second, third]).size, 3);
+      });
+    }
+  });
+}
+
+async function twoClients(suite: Suite): Promise<[Backend, Backend]> {
+  return [await suite.client(), await suite.client()];
+}
+
+/** Tries, as a contender does, until the lease is won. */
+async function acquireWithPatience(suite: Suite, client: Backend, claim: LeaseClaim): Promise<bigint> {
+  for (let i = 0; i < MOST_TRIES; i++) {
+    const result = await client.lease.acquire(claim);
+    if (result.acquired) return result.token;
+    await suite.time.pass(Math.max(1, Math.min(40, result.record.expiresInMs)));
+  }
+  throw new Error('the lease of a holder that is gone was never given to a contender');
+}
+
+function ascending(a: bigint, b: bigint): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

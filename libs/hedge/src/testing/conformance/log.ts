@@ -1,0 +1,324 @@
+import assert from 'node:assert/strict';
+import { OVERWRITE_ID, type AppendOutcome, type LogEntry } from '../../backend/log.js';
+import { compareText } from '../../backend/text.js';
+import { HedgeError } from '../../common/errors.js';
+import { claimOf, newName, rejectsWith, rowOf, tokenOf, type Suite } from './suite.js';
+
+export function logConformance(suite: Suite): void {
+  const { it, describe } = suite.runner;
+
+  describe('log: append', () => {
+    it('K2 makes rows visible to all clients, with the timestamp it gave', async () => {
+      const [writer, reader] = [await suite.client(), await suite.client()];
+      const row = rowOf(newName(), 'hello');
+      const timestamp = timestampOf((await writer.log.append([row]))[0]);
+      for (const client of [writer, reader]) assert.deepEqual(await client.log.latest(row.key), { ...row, timestamp });
+    });
+
+    it('gives all rows of a batch one timestamp, and later batches greater ones', async () => {
+      const client = await suite.client();
+      const key = newName();
+      const timestamps: bigint[] = [];
+      for (let i = 0; i < 10; i++) {
+        const given = (await client.log.append([rowOf(key), rowOf(newName()), rowOf(key)])).map(timestampOf);
+        assert.equal(new Set(given).size, 1);
+        timestamps.push(given[0] as bigint);
+      }
+      assertRising(timestamps);
+    });
+
+    it('K1 is idempotent: a repeated row keeps its timestamp and its place', async () => {
+      const client = await suite.client();
+      const row = rowOf(newName(), 'first');
+      const [first] = await client.log.append([row]);
+      await client.log.append([rowOf(row.key, 'second')]);
+      const [again, other] = await client.log.append([row, rowOf(row.key, 'third')]);
+      assert.equal(timestampOf(again), timestampOf(first));
+      assert.ok(timestampOf(other) > timestampOf(first));
+      assert.deepEqual(await values(client.log.history(row.key, { limit: 9, order: 'oldest-first' })), [
+        'first',
+        'second',
+        'third',
+      ]);
+    });
+
+    it('K3 answers CONFLICT in the place of a row that is there with another value, and writes the others', async () => {
+      const client = await suite.client();
+      const row = rowOf(newName(), 'first');
+      await client.log.append([row]);
+      const [before, refused, after] = await client.log.append([
+        rowOf(row.key, 'before'),
+        { ...row, value: 'changed' },
+        rowOf(row.key, 'after'),
+      ]);
+      timestampOf(before);
+      timestampOf(after);
+      assert.ok(refused instanceof HedgeError);
+      assert.equal(refused.code, 'CONFLICT');
+      const stored = await values(client.log.history(row.key, { limit: 9, order: 'oldest-first' }));
+      assert.deepEqual(stored.sort(), ['after', 'before', 'first']);
+    });
+
+    it('lets the same id be under two keys', async () => {
+      const client = await suite.client();
+      const [one, two] = [rowOf(newName(), 'one', 'same'), rowOf(newName(), 'two', 'same')];
+      (await client.log.append([one, two])).forEach(timestampOf);
+      assert.equal((await client.log.latest(one.key))?.value, 'one');
+      assert.equal((await client.log.latest(two.key))?.value, 'two');
+    });
+
+    it('takes an empty batch', async () => {
+      assert.deepEqual(await (await suite.client()).log.append([]), []);
+    });
+
+    it('takes a value of 1 MiB, and a batch of 200 rows', async () => {
+      const client = await suite.client();
+      const big = rowOf(newName(), 'é'.repeat(2 ** 19));
+      timestampOf((await client.log.append([big]))[0]);
+      assert.equal((await client.log.latest(big.key))?.value, big.value);
+      const key = newName();
+      const rows = Array.from({ length: 200 }, (_, i) => rowOf(key, `value ${i}`));
+      (await client.log.append(rows)).forEach(timestampOf);
+      assert.equal((await client.log.history(key, { limit: 500, order: 'oldest-first' })).length, 200);
+    });
+
+    for (const text of [
+      '',
+      ' ',
+      'zażółć gęślą jaźń',
+      '😀\uffff',
+      "'; --",
+      '"',
+      '\\',
+      '%',
+      '_',
+      '\t\r\n\u0001',
+      'null',
+    ]) {
+      it(`gives ${JSON.stringify(text)} back as it was, as key, id, value and leader`, async () => {
+        const client = await suite.client();
+        const row = { key: newName() + text, id: `id${text}`, value: text, leader: text };
+        const timestamp = timestampOf((await client.log.append([row]))[0]);
+        assert.deepEqual(await client.log.latest(row.key), { ...row, timestamp });
+      });
+    }
+
+    for (const text of ['a\0b', 'a\ud800b']) {
+      it(`refuses ${JSON.stringify(text)}, which not every database can hold`, async () => {
+        const client = await suite.client();
+        const key = newName();
+        await rejectsWith('INVALID_ARGUMENT', client.log.append([rowOf(key), rowOf(key, text)]));
+        await rejectsWith('INVALID_ARGUMENT', client.log.append([rowOf(key + text)]));
+        await rejectsWith('INVALID_ARGUMENT', client.log.overwrite({ key, value: text, leader: '' }));
+        assert.equal(await client.log.latest(key), undefined);
+      });
+    }
+
+    it('K1 K2 keeps every row of many clients that append at once, in one order for all', async () => {
+      const clients = await suite.clients(3);
+      const key = newName();
+      const written = await Promise.all(
+        clients.flatMap((client, c) =>
+          Array.from({ length: 15 }, async (_, i) => {
+            const row = rowOf(key, `${c}/${i}`);
+            return { ...row, timestamp: timestampOf((await client.log.append([row]))[0]) };
+          }),
+        ),
+      );
+      const expected = written.sort(byVersion);
+      for (const client of clients) {
+        assert.deepEqual(await client.log.history(key, { limit: 100, order: 'oldest-first' }), expected);
+      }
+    });
+
+    it('K1 settles one outcome when many clients append the same row at once', async () => {
+      const clients = await suite.clients(3);
+      const row = rowOf(newName());
+      const outcomes = await Promise.all(clients.flatMap(({ log }) => [log.append([row]), log.append([row])]));
+      assert.equal(new Set(outcomes.map(([outcome]) => timestampOf(outcome))).size, 1);
+      assert.equal((await clients[0]?.log.history(row.key, { limit: 9, order: 'oldest-first' }))?.length, 1);
+    });
+  });
+
+  describe('log: fence', () => {
+    it('L3 lets the last acquirer write, and nobody else', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const key = newName();
+      const old = tokenOf(await client.lease.acquire(claim));
+      const fence = { lease: claim.name, token: old };
+      timestampOf((await client.log.append([rowOf(key, 'by the holder')], fence))[0]);
+      await client.log.overwrite({ key, value: 'by the holder', leader: 'x' }, fence);
+      const token = tokenOf(await client.lease.acquire(claim));
+      await rejectsWith('LEASE_LOST', client.log.append([rowOf(key, 'by the old one')], fence));
+      await rejectsWith('LEASE_LOST', client.log.overwrite({ key, value: 'by the old one', leader: 'x' }, fence));
+      timestampOf((await client.log.append([rowOf(key, 'by the holder')], { lease: claim.name, token }))[0]);
+      const stored = await values(client.log.history(key, { limit: 9, order: 'oldest-first' }));
+      assert.deepEqual(stored, ['by the holder', 'by the holder', 'by the holder']);
+    });
+
+    it('refuses a lease that was never taken', async () => {
+      const client = await suite.client();
+      const key = newName();
+      await rejectsWith('LEASE_LOST', client.log.append([rowOf(key)], { lease: newName(), token: 1n }));
+      assert.equal(await client.log.latest(key), undefined);
+    });
+
+    it('is not lost by a renewal', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      await client.lease.renew({ ...claim, token });
+      timestampOf((await client.log.append([rowOf(newName())], { lease: claim.name, token }))[0]);
+    });
+  });
+
+  describe('log: overwrite', () => {
+    it('keeps one row, the last, with a rising timestamp', async () => {
+      const [a, b] = [await suite.client(), await suite.client()];
+      const key = newName();
+      const timestamps: bigint[] = [];
+      for (const [i, client] of [a, b, a].entries()) {
+        const { timestamp } = await client.log.overwrite({ key, value: `v${i}`, leader: `l${i}` });
+        timestamps.push(timestamp);
+      }
+      assertRising(timestamps);
+      const last: LogEntry = { key, id: OVERWRITE_ID, value: 'v2', leader: 'l2', timestamp: timestamps[2] as bigint };
+      assert.deepEqual(await b.log.history(key, { limit: 9, order: 'oldest-first' }), [last]);
+    });
+
+    it('K3 leaves the appended versions, among which it has its place by time', async () => {
+      const client = await suite.client();
+      const key = newName();
+      await client.log.overwrite({ key, value: 'overwritten 1', leader: '' });
+      await client.log.append([rowOf(key, 'appended 1')]);
+      await client.log.overwrite({ key, value: 'overwritten 2', leader: '' });
+      await client.log.append([rowOf(key, 'appended 2')]);
+      assert.deepEqual(await values(client.log.history(key, { limit: 9, order: 'oldest-first' })), [
+        'appended 1',
+        'overwritten 2',
+        'appended 2',
+      ]);
+    });
+  });
+
+  describe('log: latest and history', () => {
+    it('find nothing under a key that was never written', async () => {
+      const client = await suite.client();
+      assert.equal(await client.log.latest(newName()), undefined);
+      assert.deepEqual(await client.log.history(newName(), { limit: 9, order: 'newest-first' }), []);
+    });
+
+    it('K2 order versions of one commit by id, by UTF-8 bytes', async () => {
+      const client = await suite.client();
+      const key = newName();
+      const ids = ['b', 'B', 'é', '\uffff', '😀', 'a', 'ab'];
+      await client.log.append(ids.map((id) => rowOf(key, id, id)));
+      const sorted = [...ids].sort(compareText);
+      assert.deepEqual(await values(client.log.history(key, { limit: 9, order: 'oldest-first' })), sorted);
+      assert.deepEqual(await values(client.log.history(key, { limit: 9, order: 'newest-first' })), sorted.reverse());
+      assert.equal((await client.log.latest(key))?.value, '😀');
+    });
+
+    it('K2 order versions by commit before id', async () => {
+      const client = await suite.client();
+      const key = newName();
+      for (const id of ['z', 'm', 'a']) await client.log.append([rowOf(key, id, id)]);
+      assert.deepEqual(await values(client.log.history(key, { limit: 9, order: 'oldest-first' })), ['z', 'm', 'a']);
+      assert.equal((await client.log.latest(key))?.value, 'a');
+    });
+
+    it('limit counts from the end that comes first', async () => {
+      const client = await suite.client();
+      const key = newName();
+      for (const value of ['1', '2', '3', '4']) await client.log.append([rowOf(key, value)]);
+      assert.deepEqual(await values(client.log.history(key, { limit: 2, order: 'oldest-first' })), ['1', '2']);
+      assert.deepEqual(await values(client.log.history(key, { limit: 2, order: 'newest-first' })), ['4', '3']);
+    });
+
+    it('before and after leave the bound itself out, however far it lies', async () => {
+      const client = await suite.client();
+      const key = newName();
+      const given: bigint[] = [];
+      for (const value of ['1', '2', '3', '4']) {
+        given.push(timestampOf((await client.log.append([rowOf(key, value)]))[0]));
+      }
+      const [first, , , last] = given as [bigint, bigint, bigint, bigint];
+      const read = (bounds: { before?: bigint; after?: bigint }) =>
+        values(client.log.history(key, { limit: 9, order: 'oldest-first', ...bounds }));
+      assert.deepEqual(await read({ before: last }), ['1', '2', '3']);
+      assert.deepEqual(await read({ after: first }), ['2', '3', '4']);
+      assert.deepEqual(await read({ after: first, before: last }), ['2', '3']);
+      assert.deepEqual(await read({ before: 2n ** 80n, after: -(2n ** 80n) }), ['1', '2', '3', '4']);
+      assert.deepEqual(await read({ after: 2n ** 80n }), []);
+      assert.deepEqual(await read({ before: -(2n ** 80n) }), []);
+    });
+  });
+
+  describe('log: keys', () => {
+    it('lists each key once, sorted by UTF-8 bytes, page by page', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      const keys = ['', '/b', '/a', '/é', '/\uffff', '/😀', '/aa', '/A'].map((end) => prefix + end);
+      for (let version = 0; version < 2; version++) await client.log.append(keys.map((key) => rowOf(key)));
+      const sorted = [...keys].sort(compareText);
+      assert.deepEqual(await client.log.keys({ prefix, limit: 99 }), sorted);
+      const paged: string[] = [];
+      for (let page = 0; page < 9; page++) {
+        const after = paged.at(-1);
+        paged.push(...(await client.log.keys({ prefix, limit: 3, ...(after !== undefined && { after }) })));
+      }
+      assert.deepEqual(paged, sorted);
+    });
+
+    it('starts with the prefix when after lies before it, and ends with it when after lies beyond', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      await client.log.append([rowOf(`${prefix}x`)]);
+      assert.deepEqual(await client.log.keys({ prefix, limit: 9, after: '' }), [`${prefix}x`]);
+      assert.deepEqual(await client.log.keys({ prefix, limit: 9, after: '\u{10ffff}' }), []);
+    });
+
+    it('takes %, _, \\ and letter case literally', async () => {
+      const client = await suite.client();
+      const base = newName();
+      const keys = ['/a%b', '/a_b', '/a\\b', '/aXb', '/AXB'].map((end) => base + end);
+      await client.log.append(keys.map((key) => rowOf(key)));
+      for (const [prefix, found] of [
+        ['/a%', '/a%b'],
+        ['/a_', '/a_b'],
+        ['/a\\', '/a\\b'],
+        ['/aX', '/aXb'],
+        ['/A', '/AXB'],
+      ] as const) {
+        assert.deepEqual(await client.log.keys({ prefix: base + prefix, limit: 9 }), [base + found]);
+      }
+    });
+
+    it('lists keys that have only an overwritten row', async () => {
+      const client = await suite.client();
+      const key = newName();
+      await client.log.overwrite({ key, value: 'v', leader: '' });
+      assert.deepEqual(await client.log.keys({ prefix: key, limit: 9 }), [key]);
+    });
+  });
+}
+
+function timestampOf(outcome: AppendOutcome | undefined): bigint {
+  assert.ok(outcome !== undefined, 'an outcome is missing');
+  if (outcome instanceof HedgeError) throw outcome;
+  return outcome.timestamp;
+}
+
+async function values(entries: Promise<readonly LogEntry[]>): Promise<string[]> {
+  return (await entries).map(({ value }) => value);
+}
+
+function assertRising(timestamps: readonly bigint[]): void {
+  timestamps.slice(1).forEach((timestamp, i) => assert.ok(timestamp > (timestamps[i] as bigint), 'must rise'));
+}
+
+function byVersion(a: LogEntry, b: LogEntry): number {
+  if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
+  return compareText(a.id, b.id);
+}

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Backend, BackendFactory } from '../../backend/backend.js';
+import type { AcquireResult, LeaseClaim } from '../../backend/lease.js';
+import type { LogAppend } from '../../backend/log.js';
+import { HedgeError, type HedgeErrorCode } from '../../common/errors.js';
+import { newIncarnation, newRowId, type MemberId } from '../../common/identity.js';
+
+/** The test runner's functions that the suite calls; Jest's and Vitest's fit as they are. */
+export interface TestRunner {
+  describe(name: string, define: () => void): void;
+  it(name: string, run: () => Promise<void>): void;
+  beforeAll(run: () => Promise<void>): void;
+  afterEach(run: () => Promise<void>): void;
+  afterAll(run: () => Promise<void>): void;
+}
+
+export interface BackendConformance {
+  /** Of the driver, for the titles. */
+  readonly name: string;
+  /** A factory for one database, asked for once. The database may hold other things: the suite uses new names. */
+  createFactory(): BackendFactory | Promise<BackendFactory>;
+  /** Makes the database's clock go back by an hour, or look so. Without it the test for that is left out. */
+  setClockBack?(): void | Promise<void>;
+  /** For a driver on a virtual clock: the time by it in milliseconds, and how to let some pass. Default: real time. */
+  readonly time?: { now(): number; pass(ms: number): Promise<void> };
+  /** Frees what `createFactory` made. */
+  cleanUp?(): void | Promise<void>;
+  /** Default: the globals that Jest puts in place. */
+  readonly runner?: TestRunner;
+}
+
+const realTime = { now: () => performance.now(), pass: (ms: number) => sleep(ms) };
+
+/** What every test of the suite works with. */
+export class Suite {
+  readonly time: { now(): number; pass(ms: number): Promise<void> };
+  #factory: BackendFactory | undefined;
+  readonly #clients: Backend[] = [];
+
+  constructor(
+    readonly conformance: BackendConformance,
+    readonly runner: TestRunner,
+  ) {
+    this.time = conformance.time ?? realTime;
+    runner.beforeAll(async () => {
+      this.#factory = await conformance.createFactory();
+    });
+    runner.afterEach(async () => {
+      for (const client of this.#clients.splice(0)) await client.close();
+    });
+    runner.afterAll(async () => {
+      await conformance.cleanUp?.();
+    });
+  }
+
+  /** One more process, as far as the database can tell; closed after the test. */
+  async client(): Promise<Backend> {
+    assert.ok(this.#factory, 'clients can be made inside tests only');
+    const client = this.#factory.create({ timeoutMs: 10_000 });
+    this.#clients.push(client);
+    await client.open();
+    return client;
+  }
+
+  clients(count: number): Promise<Backend[]> {
+    return Promise.all(Array.from({ length: count }, () => this.client()));
+  }
+}
+
+/** A lease row, key or prefix that nobody else has. */
+export function newName(): string {
+  return `conformance/${randomUUID()}`;
+}
+
+export function member(port = 8080): MemberId {
+  return { address: `127.0.0.1:${port}`, incarnation: newIncarnation() };
+}
+
+export function claimOf(name: string, leaseMs = 60_000, holder = member()): LeaseClaim {
+  return { name, holder, leaseMs };
+}
+
+export function rowOf(key: string, value = 'value', id = newRowId()): LogAppend {
+  return { key, id, value, leader: '127.0.0.1:8080' };
+}
+
+export function tokenOf(result: AcquireResult): bigint {
+  assert.ok(result.acquired, 'the lease should have been acquired');
+  return result.token;
+}
+
+/** Fails unless `call` rejects with a HedgeError of that code. */
+export async function rejectsWith(code: HedgeErrorCode, call: Promise<unknown>): Promise<void> {
+  await assert.rejects(call, (error) => {
+    assert.ok(error instanceof HedgeError, `not a HedgeError: ${String(error)}`);
+    assert.equal(error.code, code);
+    return true;
+  });
+}
