@@ -1,0 +1,91 @@
+import { isReservedKey } from '../backend/names.js';
+import { assertText } from '../backend/text.js';
+import { HedgeError } from '../common/errors.js';
+
+/**
+ * Longest key in UTF-8 bytes. Spanner allows 8 KB for all columns of a primary or index key together.
+ * @see https://cloud.google.com/spanner/quotas#tables
+ */
+export const MAX_KEY_BYTES = 4_096;
+
+/**
+ * Longest value in UTF-8 bytes, on every database: Spanner's limit for a STRING is this many characters.
+ * The group's `maxMessageBytes` may allow less.
+ * @see https://cloud.google.com/spanner/quotas#tables
+ */
+export const MAX_VALUE_BYTES = 2_621_440;
+
+/** What a message holds beside the key and the value: id, fence, topic and framing. */
+const MESSAGE_OVERHEAD_BYTES = 512;
+
+/** The longest value that fits into one message beside the longest key. */
+export function maxValueBytes(maxMessageBytes: number): number {
+  return Math.min(MAX_VALUE_BYTES, maxMessageBytes - MAX_KEY_BYTES - MESSAGE_OVERHEAD_BYTES);
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertKey(key: unknown): asserts key is string {
+  if (typeof key !== 'string' || key === '') {
+    throw new HedgeError('INVALID_ARGUMENT', `A key must be a string of at least one character, not ${describe(key)}.`);
+  }
+  assertNotReserved('key', key);
+  assertText('key', key);
+  const bytes = Buffer.byteLength(key);
+  if (bytes > MAX_KEY_BYTES) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `The key "${key.slice(0, 40)}…" has ${bytes} bytes in UTF-8; at most ${MAX_KEY_BYTES} are allowed. Hash long names.`,
+    );
+  }
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertPrefix(prefix: unknown): asserts prefix is string {
+  if (typeof prefix !== 'string') {
+    throw new HedgeError('INVALID_ARGUMENT', `A prefix must be a string, not ${describe(prefix)}; '' means all keys.`);
+  }
+  assertNotReserved('prefix', prefix);
+  assertText('prefix', prefix);
+}
+
+/** @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE */
+export function assertValue(key: string, value: unknown, maxBytes: number): asserts value is string {
+  if (typeof value !== 'string') {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `The value of "${key}" must be a string, not ${describe(value)}. Use putJson for anything else.`,
+    );
+  }
+  assertText('value', value);
+  const bytes = Buffer.byteLength(value);
+  if (bytes > maxBytes) {
+    throw new HedgeError(
+      'PAYLOAD_TOO_LARGE',
+      `The value of "${key}" has ${bytes} bytes in UTF-8; at most ${maxBytes} are allowed. Split it, or raise maxMessageBytes (up to ${MAX_VALUE_BYTES} bytes fit into the databases).`,
+      { details: { bytes, maxBytes } },
+    );
+  }
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertLimit(limit: unknown): asserts limit is number {
+  if (limit === Infinity || (Number.isSafeInteger(limit) && (limit as number) > 0)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `"limit" must be a whole number above 0, or Infinity for all, not ${describe(limit)}.`,
+  );
+}
+
+function assertNotReserved(what: string, text: string): void {
+  if (!isReservedKey(text)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The ${what} "${text.slice(0, 40)}" is reserved: what begins with __hedge/ or __caller= is this library's own. Use another name.`,
+  );
+}
+
+function describe(value: unknown): string {
+  if (value === '') return 'an empty one';
+  if (value === null || typeof value === 'number' || value === undefined) return String(value);
+  return `a value of type ${typeof value}`;
+}

@@ -1,0 +1,32 @@
+import { OVERWRITE_ID } from '../backend/log.js';
+import { HedgeError } from '../common/errors.js';
+import type { RequestHandler } from '../messaging/message.js';
+import { Encoding, KvPut, KvPutDone } from '../transport/wire/hedge/v1/link.js';
+import type { GroupCommitter } from './group-committer.js';
+import { assertKey } from './kv-limits.js';
+
+/** Serves `KvStore.put` on the pod that leads. */
+export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
+  return async ({ payload, timeoutMs }) => {
+    const put = decode(payload.bytes);
+    // Also here, so that a pod of another version of this library cannot write a row this one relies on.
+    assertKey(put.key);
+    if (put.id === '' || put.id === OVERWRITE_ID) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `put "${put.key}" came with row id "${put.id}". Update the calling pod.`,
+      );
+    }
+    const timestamp = await committer.put(put, timeoutMs);
+    const done = KvPutDone.encode({ timestamp, leader: address() }).finish();
+    return { encoding: Encoding.ENCODING_BYTES, bytes: done };
+  };
+}
+
+function decode(bytes: Uint8Array): KvPut {
+  try {
+    return KvPut.decode(bytes);
+  } catch (cause) {
+    throw new HedgeError('INVALID_ARGUMENT', 'A put could not be decoded. Update the calling pod.', { cause });
+  }
+}
