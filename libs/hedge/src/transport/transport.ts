@@ -7,7 +7,7 @@ export type FrameBody = NonNullable<Frame['body']>;
 
 /**
  * One authenticated, ordered stream to a peer, from a caller (who dialled) to a receiver. Requests travel
- * from caller to receiver, replies and notices in both directions. A pair of members that call each other
+ * from caller to receiver, replies back, notices in both directions. A pair of members that call each other
  * has two links, one for each direction: so neither needs to agree with the other on whose to keep.
  */
 export interface Link {
@@ -45,7 +45,7 @@ export interface LinkSessions {
 
 export interface TransportEvents {
   frame(link: Link, body: FrameBody): void;
-  /** Caller side: the receiver has had the reply. */
+  /** Receiver side: the caller has had the replies to these requests. */
   acknowledged(link: Link, sequences: readonly number[]): void;
   opened(link: Link): void;
   /** Once per link that was opened. */

@@ -1,0 +1,131 @@
+import type { Clock } from '../common/clock.js';
+import type { MemberId } from '../common/identity.js';
+import type { MessageStream, MessageStreamEvents } from '../transport/message-stream.js';
+
+/** As many messages may be on the way before `write` asks the sender to wait. */
+const HIGH_WATER = 16;
+
+/** What one direction of a stream asks of its network. */
+export interface PipeRules {
+  readonly clock: Clock;
+  /** Runs it in a later turn of the event loop. */
+  readonly defer: (run: () => void) => void;
+  delayMs(): number;
+  /** While true nothing arrives, and nothing is lost. */
+  stalled(): boolean;
+}
+
+/** One direction: first in, first out, each parcel after the network's delay. */
+class Pipe {
+  private readonly parcels: { due: number; deliver: () => void }[] = [];
+  private lastDue = 0;
+  private waiting = false;
+
+  constructor(private readonly rules: PipeRules) {}
+
+  get length(): number {
+    return this.parcels.length;
+  }
+
+  push(deliver: () => void): void {
+    this.lastDue = Math.max(this.lastDue, this.rules.clock.now().mono + this.rules.delayMs());
+    this.parcels.push({ due: this.lastDue, deliver });
+    this.pump();
+  }
+
+  clear(): void {
+    this.parcels.length = 0;
+  }
+
+  pump(): void {
+    const [first] = this.parcels;
+    if (!first || this.waiting || this.rules.stalled()) return;
+    this.waiting = true;
+    const wait = first.due - this.rules.clock.now().mono;
+    const arrive = (): void => {
+      this.waiting = false;
+      this.deliverDue();
+      this.pump();
+    };
+    if (wait > 0) this.rules.clock.after(wait, arrive);
+    else this.rules.defer(arrive);
+  }
+
+  private deliverDue(): void {
+    const now = this.rules.clock.now().mono;
+    while (this.parcels[0] && this.parcels[0].due <= now && !this.rules.stalled()) this.parcels.shift()?.deliver();
+  }
+}
+
+/** One end of an in-memory stream. */
+export class MemoryStream implements MessageStream {
+  peer: MemoryStream | undefined;
+  private events: MessageStreamEvents | undefined;
+  private over = false;
+  private full = false;
+  private readonly pipe: Pipe;
+
+  constructor(
+    readonly from: MemberId,
+    readonly to: MemberId,
+    rules: PipeRules,
+    /** Sees each message as it is about to arrive; false when the connection breaks instead. */
+    private readonly passes: (message: Uint8Array) => boolean,
+    /** Nothing will come from this end any more. */
+    private readonly done: (stream: MemoryStream) => void,
+  ) {
+    this.pipe = new Pipe(rules);
+  }
+
+  get remote(): string {
+    return this.to.address || this.to.incarnation;
+  }
+
+  attach(events: MessageStreamEvents): void {
+    this.events = events;
+  }
+
+  write(message: Uint8Array, written: () => void): boolean {
+    if (this.over) return true;
+    this.pipe.push(() => this.deliver(message, written));
+    this.full = this.pipe.length >= HIGH_WATER;
+    return !this.full;
+  }
+
+  end(): void {
+    if (this.over) return;
+    this.over = true;
+    this.pipe.push(() => {
+      this.done(this);
+      this.peer?.break('the peer ended it');
+    });
+  }
+
+  /** The connection is gone, with what was on the way from here. Without a reason nobody is left to be told. */
+  break(reason?: string): void {
+    this.pipe.clear();
+    this.done(this);
+    if (this.over) return;
+    this.over = true;
+    if (reason !== undefined) this.events?.closed(reason);
+  }
+
+  /** The rules have changed. */
+  pump(): void {
+    this.pipe.pump();
+  }
+
+  private deliver(message: Uint8Array, written: () => void): void {
+    if (!this.passes(message)) {
+      this.peer?.break('connection reset');
+      this.break('connection reset');
+      return;
+    }
+    written();
+    if (this.peer && !this.peer.over) this.peer.events?.message(message);
+    if (this.full && !this.over && this.pipe.length === 0) {
+      this.full = false;
+      this.events?.drained();
+    }
+  }
+}

@@ -1,0 +1,181 @@
+import { type Clock, systemClock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import { LinkTransport, type LinkTransportOptions } from '../transport/link-transport.js';
+import type { MessageStream, Network } from '../transport/message-stream.js';
+import type { FrameBody, Transport } from '../transport/transport.js';
+import { Envelope } from '../transport/wire/hedge/v1/link.js';
+import { MemoryStream } from './memory-stream.js';
+
+export interface MemoryNetworkOptions {
+  /** Time for delays and timeouts. Default: the system's. */
+  readonly clock?: Clock;
+  /** Runs something in a later turn of the event loop. Default: `setImmediate`. */
+  readonly defer?: (run: () => void) => void;
+}
+
+/** A frame on its way, for `drop`. */
+export interface FrameInFlight {
+  readonly from: MemberId;
+  readonly to: MemberId;
+  readonly body: FrameBody;
+}
+
+/**
+ * A network inside the process, with faults. Its transports make the same handshakes and keep the same rules
+ * about old links as the ones over gRPC, since everything above the byte stream is the same code.
+ *
+ * @example
+ * const network = new MemoryNetwork();
+ * const a = network.transport({ address: 'a:1', incarnation: newIncarnation() });
+ * const b = network.transport({ address: 'b:1', incarnation: newIncarnation() });
+ * a.attach(events, sessions); b.attach(events, sessions);
+ * await b.listen();
+ * const link = await a.dial({ address: 'b:1' });
+ * network.partition(a.self, b.self);
+ */
+export class MemoryNetwork {
+  private readonly clock: Clock;
+  private readonly defer: (run: () => void) => void;
+  private readonly hosts = new Set<Host>();
+  private readonly streams = new Set<MemoryStream>();
+  private readonly partitions = new Set<string>();
+  private readonly stalls = new Set<string>();
+  private delayOf: (from: MemberId, to: MemberId) => number = () => 0;
+  private dropped: (frame: FrameInFlight) => boolean = () => false;
+
+  constructor(options: MemoryNetworkOptions = {}) {
+    this.clock = options.clock ?? systemClock;
+    this.defer = options.defer ?? setImmediate;
+  }
+
+  /** A new transport on this network. Group and secret are the same for all unless set. */
+  transport(self: MemberId, options: Partial<Omit<LinkTransportOptions, 'self' | 'clock'>> = {}): Transport {
+    const host = new Host(self, this);
+    this.hosts.add(host);
+    return new LinkTransport(
+      { group: 'memory', secret: async () => Buffer.from('memory'), ...options, self, clock: this.clock },
+      host,
+      this.defer,
+    );
+  }
+
+  /** Breaks the links between the two, and lets no new ones be made until `heal`. */
+  partition(a: MemberId, b: MemberId): void {
+    this.partitions.add(pair(a, b));
+    this.cut(a, b);
+  }
+
+  /** Breaks the links between the two, with all that is on the way. New ones can be made. */
+  cut(a: MemberId, b: MemberId): void {
+    for (const stream of this.streams) {
+      if (pair(stream.from, stream.to) === pair(a, b)) stream.break('connection reset');
+    }
+  }
+
+  /** The network falls silent between the two: nothing breaks and nothing arrives until `heal`, then all does. */
+  stall(a: MemberId, b: MemberId): void {
+    this.stalls.add(pair(a, b));
+  }
+
+  /** Ends partitions and stalls: of the two, or all. */
+  heal(a?: MemberId, b?: MemberId): void {
+    if (a && b) {
+      this.partitions.delete(pair(a, b));
+      this.stalls.delete(pair(a, b));
+    } else {
+      this.partitions.clear();
+      this.stalls.clear();
+    }
+    for (const stream of this.streams) stream.pump();
+  }
+
+  /** Milliseconds that messages take from now on. Order on a link is kept. */
+  delay(ms: number | ((from: MemberId, to: MemberId) => number)): void {
+    this.delayOf = typeof ms === 'number' ? () => ms : ms;
+  }
+
+  /** Instead of delivering a message with such a frame, the connection breaks. `undefined` ends that. */
+  drop(lost: ((frame: FrameInFlight) => boolean) | undefined): void {
+    this.dropped = lost ?? (() => false);
+  }
+
+  /** As `kill -9`: peers see their links break; the killed transport is told nothing and reaches nobody. */
+  kill(member: MemberId): void {
+    for (const host of this.hosts) {
+      if (host.self.incarnation !== member.incarnation) continue;
+      host.dead = true;
+      host.accept = undefined;
+    }
+    for (const stream of this.streams) {
+      if (stream.from.incarnation !== member.incarnation) continue;
+      stream.break();
+      stream.peer?.break('connection reset');
+    }
+  }
+
+  /** @internal */
+  connect(from: Host, address: string): MessageStream {
+    const to = this.listener(address);
+    const stream = this.endpoint(from.self, to?.self ?? { address, incarnation: '' });
+    if (from.dead) return stream;
+    if (!to?.accept || this.partitions.has(pair(from.self, to.self))) {
+      this.defer(() => stream.break('connection refused'));
+      return stream;
+    }
+    const peer = this.endpoint(to.self, from.self);
+    stream.peer = peer;
+    peer.peer = stream;
+    to.accept(peer);
+    return stream;
+  }
+
+  /** @internal The host that accepts streams at an address. */
+  listener(address: string): Host | undefined {
+    return [...this.hosts].find((host) => host.accept && host.self.address === address);
+  }
+
+  private endpoint(from: MemberId, to: MemberId): MemoryStream {
+    const rules = {
+      clock: this.clock,
+      defer: this.defer,
+      delayMs: () => this.delayOf(from, to),
+      stalled: () => this.stalls.has(pair(from, to)),
+    };
+    const passes = (message: Uint8Array): boolean =>
+      !Envelope.decode(message).frames.some(({ body }) => body && this.dropped({ from, to, body }));
+    const stream = new MemoryStream(from, to, rules, passes, (done) => this.streams.delete(done));
+    this.streams.add(stream);
+    return stream;
+  }
+}
+
+/** One process on the network. */
+class Host implements Network {
+  accept: ((stream: MessageStream) => void) | undefined;
+  dead = false;
+
+  constructor(
+    readonly self: MemberId,
+    private readonly network: MemoryNetwork,
+  ) {}
+
+  async listen(accept: (stream: MessageStream) => void): Promise<number> {
+    const { address } = this.self;
+    if (this.network.listener(address)) throw new HedgeError('INVALID_OPTIONS', `Address ${address} is in use`);
+    this.accept = accept;
+    return Number(address.slice(address.lastIndexOf(':') + 1));
+  }
+
+  connect(address: string): MessageStream {
+    return this.network.connect(this, address);
+  }
+
+  async close(): Promise<void> {
+    this.accept = undefined;
+  }
+}
+
+function pair(a: MemberId, b: MemberId): string {
+  return [a.incarnation, b.incarnation].sort().join(' ');
+}

@@ -1,0 +1,44 @@
+import type { HedgeError } from '../common/errors.js';
+import { type MemberId, newIncarnation } from '../common/identity.js';
+import type { FrameBody, Link, Transport } from '../transport/transport.js';
+
+/** A transport whose events and sessions are kept for a test to look at, and whose answers it can set. */
+export class RecordingTransport {
+  readonly transport: Transport;
+  readonly frames: FrameBody[] = [];
+  readonly acknowledged: number[] = [];
+  readonly opened: Link[] = [];
+  readonly closed: { link: Link; reason: HedgeError }[] = [];
+  readonly resumes: { caller: MemberId; outstanding: readonly number[] }[] = [];
+  /** What this member says it still waits for, as a caller. */
+  outstanding: number[] = [];
+  /** Whether this member says it remembers a caller, as a receiver. */
+  remembers = false;
+  onFrame: (link: Link, body: FrameBody) => void = () => undefined;
+
+  constructor(make: (self: MemberId) => Transport, address: string, incarnation = newIncarnation()) {
+    this.transport = make({ address, incarnation });
+    this.transport.attach(
+      {
+        frame: (link, body) => {
+          this.frames.push(body);
+          this.onFrame(link, body);
+        },
+        acknowledged: (_link, sequences) => void this.acknowledged.push(...sequences),
+        opened: (link) => void this.opened.push(link),
+        closed: (link, reason) => void this.closed.push({ link, reason }),
+      },
+      {
+        outstandingAt: () => this.outstanding,
+        resume: (caller, outstanding) => {
+          this.resumes.push({ caller, outstanding });
+          return this.remembers;
+        },
+      },
+    );
+  }
+
+  get self(): MemberId {
+    return this.transport.self;
+  }
+}

@@ -1,0 +1,42 @@
+import type { FrameBody } from './transport.js';
+
+/** After the handshake: what a receiver may hear from a caller. */
+const FROM_CALLER: ReadonlySet<FrameBody['$case']> = new Set([
+  'request',
+  'cancel',
+  'heartbeat',
+  'view',
+  'leave',
+  'leaderReleased',
+]);
+
+/** After the handshake: what a caller may hear from a receiver. */
+const FROM_RECEIVER: ReadonlySet<FrameBody['$case']> = new Set([
+  'reply',
+  'heartbeat',
+  'view',
+  'leave',
+  'leaderReleased',
+]);
+
+/** Whether a peer that keeps the protocol can have sent this frame on a link of that direction. */
+export function mayArrive(body: FrameBody, direction: 'dialled' | 'accepted'): boolean {
+  return (direction === 'accepted' ? FROM_CALLER : FROM_RECEIVER).has(body.$case);
+}
+
+/** Bytes that users put into a frame: what `maxMessageBytes` limits. Failure texts count as one byte a character. */
+export function contentBytes(body: FrameBody): number {
+  if (body.$case === 'request') return body.value.payload.byteLength;
+  if (body.$case !== 'reply') return 0;
+  const { payload, failure } = body.value;
+  return payload.byteLength + (failure ? failure.message.length + failure.details.length : 0);
+}
+
+const FIXED_FIELDS = 96;
+const MEMBER = 160;
+
+/** About what a frame takes on the wire: what the bound of the outbound queue counts. Cheap, never zero. */
+export function frameBytes(body: FrameBody): number {
+  const more = body.$case === 'view' ? body.value.members.length * MEMBER : contentBytes(body);
+  return FIXED_FIELDS + more + (body.$case === 'request' ? body.value.topic.length : 0);
+}
