@@ -1,12 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../common/errors.js';
+import { GroupCommit } from './group-commit.js';
 import {
   DEFAULT_GROUP_COMMIT_LIMITS,
-  GroupCommit,
   type GroupCommitEffect,
   type GroupCommitLimits,
   type PutRow,
-} from './group-commit.js';
+} from './group-commit-messages.js';
 
 const FAR = 1_000_000;
 

@@ -3,7 +3,7 @@ import type { Fence, LogAppend, LogTable } from '../backend/log.js';
 import { memory } from '../backends/memory/index.js';
 import { HedgeError } from '../common/errors.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { DEFAULT_GROUP_COMMIT_LIMITS, type PutRow } from './group-commit.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS, type PutRow } from './group-commit-messages.js';
 import { GroupCommitter } from './group-committer.js';
 
 const unavailable = new HedgeError('BACKEND_UNAVAILABLE', 'away');

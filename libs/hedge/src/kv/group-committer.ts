@@ -1,13 +1,8 @@
 import type { LogTable } from '../backend/log.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
-import {
-  GroupCommit,
-  type GroupCommitEffect,
-  type GroupCommitInput,
-  type GroupCommitLimits,
-  type PutRow,
-} from './group-commit.js';
+import { GroupCommit } from './group-commit.js';
+import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit-messages.js';
 
 export interface GroupCommitterOptions {
   readonly log: LogTable;
