@@ -7,8 +7,7 @@ export type { BackendConformance, TestRunner } from './suite.js';
 
 /**
  * Registers one test for every sentence of the contracts in `backend/`, for any driver. Call it at the top of
- * a test file; it needs no more of the test runner than `describe`, `it`
- * and the hooks in `TestRunner`.
+ * a test file; it needs no more of the test runner than `TestRunner` names.
  *
  * @example
  * backendConformance({ name: 'sqlite', createFactory: () => sqlite({ file: join(folder, 'hedge.db') }) });

@@ -1,0 +1,78 @@
+import { describe, expect, it } from '@jest/globals';
+import type { LeaseClaim } from '../backend/lease.js';
+import { memory } from '../backends/memory/index.js';
+import { BackendFaults, faulty } from './faults.js';
+import { VirtualClock } from './virtual-clock.js';
+
+const claim: LeaseClaim = { name: 'lease', holder: { address: 'a:1', incarnation: 'one' }, leaseMs: 1_000 };
+const row = { key: 'key', id: 'id', value: 'value', leader: 'a:1' };
+const unavailable = expect.objectContaining({ code: 'BACKEND_UNAVAILABLE' });
+
+function make() {
+  const faults = new BackendFaults();
+  const clock = new VirtualClock();
+  const backend = faulty(memory({ clock }), faults, clock).create({ timeoutMs: 1_000 });
+  return { faults, clock, backend };
+}
+
+describe('faulty', () => {
+  it('does what the backend does when nothing is planned', async () => {
+    const { backend } = make();
+    await backend.open();
+    await expect(backend.lease.acquire(claim)).resolves.toMatchObject({ acquired: true });
+    await backend.log.append([row]);
+    await expect(backend.log.latest('key')).resolves.toMatchObject(row);
+  });
+
+  it('fails once before the effect', async () => {
+    const { faults, backend } = make();
+    faults.once('log.append', { fails: 'before-effect' });
+    await expect(backend.log.append([row])).rejects.toEqual(unavailable);
+    await expect(backend.log.latest('key')).resolves.toBeUndefined();
+    await backend.log.append([row]);
+    await expect(backend.log.latest('key')).resolves.toMatchObject(row);
+  });
+
+  it('fails once after the effect, as an unknown outcome', async () => {
+    const { faults, backend } = make();
+    faults.once('log.append', { fails: 'after-effect' }).once('log.overwrite', { fails: 'after-effect' });
+    await expect(backend.log.append([row])).rejects.toEqual(unavailable);
+    await expect(backend.log.latest('key')).resolves.toMatchObject(row);
+    await expect(backend.log.overwrite({ ...row, key: 'other' })).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    await expect(backend.log.latest('other')).resolves.toMatchObject({ value: 'value' });
+  });
+
+  it('fails everything during an outage, and nothing after it', async () => {
+    const { faults, backend } = make();
+    faults.outage = true;
+    await expect(backend.open()).rejects.toEqual(unavailable);
+    await expect(backend.lease.read('lease')).rejects.toEqual(unavailable);
+    faults.outage = false;
+    await expect(backend.lease.read('lease')).resolves.toMatchObject({ token: 0n });
+  });
+
+  it('delays the effect or the answer by the clock it was given', async () => {
+    const { faults, clock, backend } = make();
+    const settled: string[] = [];
+    faults.once('log.append', { delayMs: 100 });
+    void backend.log.append([row]).then(() => settled.push('append'));
+    await clock.advanceAsync(99);
+    await expect(backend.log.latest('key')).resolves.toBeUndefined();
+    await clock.advanceAsync(1);
+    await expect(backend.log.latest('key')).resolves.toMatchObject(row);
+    faults.once('lease.acquire', { answerDelayMs: 100 });
+    void backend.lease.acquire(claim).then(() => settled.push('acquire'));
+    await clock.advanceAsync(99);
+    await expect(backend.lease.read('lease')).resolves.toMatchObject({ holder: claim.holder });
+    expect(settled).toEqual(['append']);
+    await clock.advanceAsync(1);
+    expect(settled).toEqual(['append', 'acquire']);
+  });
+
+  it('asks the plan for every call that has no fault of its own', async () => {
+    const { faults, backend } = make();
+    faults.each((call) => (call.startsWith('log.') ? { fails: 'before-effect' } : undefined));
+    await expect(backend.log.keys({ prefix: '', limit: 1 })).rejects.toEqual(unavailable);
+    await expect(backend.lease.read('lease')).resolves.toMatchObject({ token: 0n });
+  });
+});

@@ -1,0 +1,128 @@
+import type { Backend, BackendFactory } from '../backend/backend.js';
+import type { LeaseTable } from '../backend/lease.js';
+import type { LogTable } from '../backend/log.js';
+import { systemClock, type Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+
+/** A method of a Backend, as `lease.renew`. */
+export type BackendCall =
+  | 'open'
+  | `lease.${'read' | 'acquire' | 'renew' | 'release'}`
+  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`;
+
+export interface BackendFault {
+  /** Wait this long before the effect, in milliseconds. */
+  readonly delayMs?: number;
+  /** Wait this long after the effect: the answer is late, not the work. */
+  readonly answerDelayMs?: number;
+  /**
+   * `before-effect`: BACKEND_UNAVAILABLE, and nothing happened. `after-effect`: it happened, and the caller
+   * gets what the contract has for an unknown outcome: OUTCOME_UNKNOWN from `log.overwrite`, else
+   * BACKEND_UNAVAILABLE.
+   */
+  readonly fails?: 'before-effect' | 'after-effect';
+}
+
+/**
+ * What goes wrong in the backends wrapped by `faulty`; change it while they are in use.
+ *
+ * @example
+ * const faults = new BackendFaults();
+ * const backend = faulty(memory({ database }), faults);
+ * faults.once('lease.renew', { fails: 'after-effect' }); // the next renewal happens and looks failed
+ * faults.outage = true; // the database is away
+ */
+export class BackendFaults {
+  /** While true, every call fails before its effect. */
+  outage = false;
+  readonly #next = new Map<BackendCall, BackendFault[]>();
+  #decide: (call: BackendCall) => BackendFault | undefined = () => undefined;
+
+  /** The next such call; more of them queue up. */
+  once(call: BackendCall, fault: BackendFault): this {
+    const queue = this.#next.get(call) ?? [];
+    this.#next.set(call, [...queue, fault]);
+    return this;
+  }
+
+  /** Every call for which nothing else is planned, as a seeded random plan does. */
+  each(decide: (call: BackendCall) => BackendFault | undefined): this {
+    this.#decide = decide;
+    return this;
+  }
+
+  /** The fault of a call that is made now. */
+  take(call: BackendCall): BackendFault {
+    if (this.outage) return { fails: 'before-effect' };
+    return this.#next.get(call)?.shift() ?? this.#decide(call) ?? {};
+  }
+}
+
+/**
+ * The same backend with faults, for tests of what an application does when its database is slow or away.
+ *
+ * @param clock by which delays pass.
+ */
+export function faulty(factory: BackendFactory, faults: BackendFaults, clock: Clock = systemClock): BackendFactory {
+  const run: Run = async (call, effect) => {
+    const { delayMs = 0, answerDelayMs = 0, fails } = faults.take(call);
+    await pass(clock, delayMs);
+    if (fails === 'before-effect') throw unavailable(call);
+    const result = await effect();
+    await pass(clock, answerDelayMs);
+    if (fails === 'after-effect') throw answerLost(call);
+    return result;
+  };
+  return { create: (context) => new FaultyBackend(factory.create(context), run) };
+}
+
+type Run = <T>(call: BackendCall, effect: () => Promise<T>) => Promise<T>;
+
+class FaultyBackend implements Backend {
+  readonly name: string;
+  readonly lease: LeaseTable;
+  readonly log: LogTable;
+
+  constructor(
+    private readonly backend: Backend,
+    private readonly run: Run,
+  ) {
+    const { lease, log } = backend;
+    this.name = backend.name;
+    this.lease = {
+      observes: lease.observes,
+      read: (name) => run('lease.read', () => lease.read(name)),
+      acquire: (claim) => run('lease.acquire', () => lease.acquire(claim)),
+      renew: (held) => run('lease.renew', () => lease.renew(held)),
+      release: (held) => run('lease.release', () => lease.release(held)),
+    };
+    this.log = {
+      append: (rows, fence) => run('log.append', () => log.append(rows, fence)),
+      overwrite: (row, fence) => run('log.overwrite', () => log.overwrite(row, fence)),
+      latest: (key) => run('log.latest', () => log.latest(key)),
+      history: (key, query) => run('log.history', () => log.history(key, query)),
+      keys: (query) => run('log.keys', () => log.keys(query)),
+    };
+  }
+
+  open(): Promise<void> {
+    return this.run('open', () => this.backend.open());
+  }
+
+  close(): Promise<void> {
+    return this.backend.close();
+  }
+}
+
+function pass(clock: Clock, ms: number): Promise<void> | undefined {
+  return ms > 0 ? new Promise((resolve) => void clock.after(ms, resolve)) : undefined;
+}
+
+function unavailable(call: BackendCall): HedgeError {
+  return new HedgeError('BACKEND_UNAVAILABLE', `Planned fault: ${call} failed before it did anything.`);
+}
+
+function answerLost(call: BackendCall): HedgeError {
+  const code = call === 'log.overwrite' ? 'OUTCOME_UNKNOWN' : 'BACKEND_UNAVAILABLE';
+  return new HedgeError(code, `Planned fault: ${call} was done and its answer lost.`);
+}
