@@ -1,0 +1,132 @@
+import { shortestElapsed, type Instant } from '../common/clock.js';
+import type { MemberId } from '../common/identity.js';
+import type { View } from './view.js';
+
+interface Listed {
+  readonly member: MemberId;
+  confirmed: boolean;
+  heardAt: Instant;
+}
+
+export interface RosterSettings {
+  readonly self: MemberId;
+  readonly epoch: bigint;
+  readonly heartbeatTimeoutMs: number;
+}
+
+/**
+ * The leader's list of who belongs to the group, in one term. Pure.
+ *
+ * It starts from the last view, whose members count as unconfirmed until heard. It is settled once all are
+ * confirmed, if that last view was settled itself, and at the latest after `heartbeatTimeoutMs`: by then
+ * every member that lives has been heard.
+ *
+ * Clients are listed to be sent views, and are in none.
+ */
+export class Roster {
+  /** By address; a newer incarnation replaces the older. The own address is not in it. */
+  readonly #members = new Map<string, Listed>();
+  /** By incarnation. */
+  readonly #clients = new Map<string, Listed>();
+  readonly #startedAt: Instant;
+  #tickedAt: Instant;
+  #version = 1;
+  #settled = false;
+  readonly #settlesEarly: boolean;
+
+  constructor(
+    private readonly settings: RosterSettings,
+    inherited: View | undefined,
+    gone: (member: MemberId) => boolean,
+    now: Instant,
+  ) {
+    this.#startedAt = now;
+    this.#tickedAt = now;
+    for (const { address, incarnation } of inherited?.members ?? []) {
+      if (address === settings.self.address || gone({ address, incarnation })) continue;
+      this.#members.set(address, { member: { address, incarnation }, confirmed: false, heardAt: now });
+    }
+    this.#settlesEarly = inherited?.settled ?? false;
+    this.#settle(now);
+  }
+
+  /** Takes note of a sign of life. True when the view changed. */
+  heard(from: MemberId, now: Instant): boolean {
+    if (from.address === '') {
+      this.#clients.set(from.incarnation, { member: from, confirmed: true, heardAt: now });
+      return false;
+    }
+    if (from.address === this.settings.self.address) return false;
+    const listed = this.#members.get(from.address);
+    if (listed?.member.incarnation === from.incarnation) {
+      listed.heardAt = now;
+      if (listed.confirmed) return false;
+      listed.confirmed = true;
+    } else {
+      this.#members.set(from.address, { member: from, confirmed: true, heardAt: now });
+    }
+    return this.#changed(now);
+  }
+
+  /** Another incarnation listed at that address: the one a newcomer replaces. */
+  predecessorOf(member: MemberId): MemberId | undefined {
+    const listed = this.#members.get(member.address)?.member;
+    return listed?.incarnation === member.incarnation ? undefined : listed;
+  }
+
+  /** True when the view changed. */
+  left(member: MemberId, now: Instant): boolean {
+    this.#clients.delete(member.incarnation);
+    if (this.#members.get(member.address)?.member.incarnation !== member.incarnation) return false;
+    this.#members.delete(member.address);
+    return this.#changed(now);
+  }
+
+  /** Drops who was not heard for too long. True when the view changed. */
+  tick(now: Instant): boolean {
+    const { heartbeatTimeoutMs } = this.settings;
+    // After standing still itself, it has heard nobody: their signs of life are yet to be read.
+    const stoodStill = shortestElapsed(this.#tickedAt, now) > heartbeatTimeoutMs / 2;
+    this.#tickedAt = now;
+    let changed = false;
+    for (const list of [this.#members, this.#clients]) {
+      for (const [key, listed] of list) {
+        if (shortestElapsed(listed.heardAt, now) < heartbeatTimeoutMs) continue;
+        if (stoodStill) {
+          listed.heardAt = { ...now, mono: now.mono - heartbeatTimeoutMs / 2 };
+        } else {
+          list.delete(key);
+          changed ||= list === this.#members;
+        }
+      }
+    }
+    if (changed) return this.#changed(now);
+    return !this.#settled && this.#settle(now) && this.#changed(now);
+  }
+
+  view(): View {
+    const { self, epoch } = this.settings;
+    const members = [...this.#members.values()].map(({ member, confirmed }) => ({ ...member, confirmed }));
+    members.push({ ...self, confirmed: true });
+    members.sort((a, b) => (a.address < b.address ? -1 : 1));
+    return { epoch, version: this.#version, settled: this.#settled, leader: self, members };
+  }
+
+  /** Everybody to send a view to. */
+  audience(): MemberId[] {
+    return [...this.#members.values(), ...this.#clients.values()].map(({ member }) => member);
+  }
+
+  #changed(now: Instant): true {
+    this.#settle(now);
+    this.#version += 1;
+    return true;
+  }
+
+  #settle(now: Instant): boolean {
+    const confirmed = [...this.#members.values()].every((listed) => listed.confirmed);
+    const waited = shortestElapsed(this.#startedAt, now) >= this.settings.heartbeatTimeoutMs;
+    this.#settled ||= confirmed && (this.#settlesEarly || waited);
+    return this.#settled;
+  }
+}

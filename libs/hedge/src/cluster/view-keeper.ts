@@ -1,0 +1,191 @@
+import type { Clock } from '../common/clock.js';
+import type { MemberId } from '../common/identity.js';
+import type { Timing } from '../common/timing.js';
+import type { LeaderRoute } from '../messaging/leader-route.js';
+import type { FrameBody, Link, Transport } from '../transport/transport.js';
+import { Membership, type MembershipEffect, type MembershipInput } from './membership.js';
+import { viewFromWire, viewToWire, type View } from './view.js';
+
+export interface ViewKeeperOptions {
+  readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'links'>;
+  readonly route: LeaderRoute;
+  readonly clock: Clock;
+  readonly timing: Timing;
+  readonly logger: { log(message: string): void; warn(message: string): void };
+  /** For jitter. */
+  readonly random?: () => number;
+}
+
+/**
+ * Keeps this process's view of the group: performs what the `Membership` core decides, on links and timers.
+ *
+ * Whoever owns the transport's one listener passes on the frames heartbeat, view and leave, and the closing
+ * of links.
+ *
+ * @example
+ * const views = new ViewKeeper({ transport, route: keeper, clock: systemClock, timing, logger });
+ * views.start(); // once the transport listens
+ * views.onChange(() => console.log(views.view?.members));
+ * await keeper.stop();
+ * views.stop();
+ */
+export class ViewKeeper {
+  readonly #options: ViewKeeperOptions;
+  #membership: Membership | undefined;
+  readonly #inputs: MembershipInput[] = [];
+  #stepping = false;
+  #stopped = false;
+  #stopFollowing: () => void = () => undefined;
+  #cancelWake: () => void = () => undefined;
+  #logged = '';
+  readonly #listeners = new Set<() => void>();
+
+  constructor(options: ViewKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** The latest view accepted; undefined until the first. It stays while the group has no leader. */
+  get view(): View | undefined {
+    return this.#membership?.view;
+  }
+
+  /** Whether the view is complete as far as anybody can know: settled, and made by the leader of now. */
+  get settled(): boolean {
+    return this.#membership?.settled ?? false;
+  }
+
+  /** Idempotent. */
+  start(): void {
+    if (this.#membership !== undefined || this.#stopped) return;
+    const { transport, timing, route, random = Math.random } = this.#options;
+    this.#membership = new Membership({ self: transport.self, timing, random });
+    this.#stopFollowing = route.onChange(() => this.#followLeader());
+    this.#followLeader();
+  }
+
+  /** Tells every peer that this member leaves, and does nothing more. Links stay open. Idempotent. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#stopFollowing();
+    this.#cancelWake();
+    for (const link of this.#options.transport.links()) this.#send(link, { $case: 'leave', value: {} });
+  }
+
+  /** Calls back after every change of `view` or `settled`. Returns the way to stop. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** To call with every frame that arrives. True when it was one of membership. */
+  frame(link: Link, body: FrameBody): boolean {
+    const from = link.peer;
+    if (body.$case === 'heartbeat') {
+      this.#step({ type: 'heartbeat', from, epoch: body.value.epoch, version: body.value.version });
+    } else if (body.$case === 'view') {
+      const view = viewFromWire(body.value);
+      if (view !== undefined) this.#step({ type: 'view', from, view });
+      else this.#options.logger.warn(`Ignored a malformed view from ${from.address}`);
+    } else if (body.$case === 'leave') {
+      this.#step({ type: 'leave', from });
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /** To call when a link has closed. */
+  linkClosed(link: Link): void {
+    if (link.direction === 'dialled') this.#step({ type: 'unreachable', member: link.peer });
+  }
+
+  #followLeader(): void {
+    const belief = this.#options.route.current();
+    this.#step({ type: 'leader', leader: belief && { member: belief.leader, epoch: belief.epoch } });
+  }
+
+  /** One input at a time, also when a listener causes the next. */
+  #step(input: MembershipInput): void {
+    if (this.#membership === undefined || this.#stopped) return;
+    this.#inputs.push(input);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    const settledBefore = this.#membership.settled;
+    const viewBefore = this.#membership.view;
+    try {
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        for (const effect of this.#membership.step(next, this.#options.clock.now())) this.#perform(effect);
+      }
+    } finally {
+      this.#stepping = false;
+    }
+    if (this.#membership.view !== viewBefore || this.#membership.settled !== settledBefore) this.#tell();
+  }
+
+  #perform(effect: MembershipEffect): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = this.#options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'send-heartbeat': {
+        const { epoch, version } = effect;
+        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version } });
+      }
+      case 'send-view':
+        return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view) });
+      case 'confirm-leader':
+        return void this.#options.route.refresh();
+    }
+  }
+
+  /** Over a link that is open already, in either direction, else over a new one. */
+  #sendTo(member: MemberId, body: FrameBody): void {
+    const { transport } = this.#options;
+    const open = transport.dialled(member) ?? this.#acceptedFrom(member);
+    if (open !== undefined) return this.#send(open, body);
+    if (member.address === '') return;
+    transport.dial(member).then(
+      (link) => this.#send(link, body),
+      () => this.#step({ type: 'unreachable', member }),
+    );
+  }
+
+  #acceptedFrom(member: MemberId): Link | undefined {
+    for (const link of this.#options.transport.links()) {
+      if (link.open && link.peer.incarnation === member.incarnation) return link;
+    }
+    return undefined;
+  }
+
+  /** A peer whose queue is full is told again: the next heartbeat shows that it has an older view. */
+  #send(link: Link, body: FrameBody): void {
+    try {
+      link.send(body);
+    } catch {
+      return;
+    }
+  }
+
+  #tell(): void {
+    this.#log();
+    for (const listener of this.#listeners) {
+      try {
+        listener();
+      } catch (error) {
+        this.#options.logger.warn(`A listener to members threw: ${String(error)}`);
+      }
+    }
+  }
+
+  #log(): void {
+    if (this.view === undefined) return;
+    const members = this.view.members.map(({ address, confirmed }) =>
+      confirmed ? address : `${address} (not heard yet)`,
+    );
+    const line = `Members: ${members.join(', ')}${this.settled ? '' : '; not settled'}`;
+    if (line !== this.#logged) this.#options.logger.log(line);
+    this.#logged = line;
+  }
+}
