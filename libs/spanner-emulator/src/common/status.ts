@@ -1,0 +1,58 @@
+/** The gRPC status codes that Cloud Spanner answers with. */
+export const Code = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+} as const;
+
+export type CodeName = keyof typeof Code;
+export type CodeNumber = (typeof Code)[CodeName];
+
+/** What Spanner's clients read from an error beside its code: when to retry, and what was not found. */
+export type ErrorDetail =
+  | { readonly kind: 'retry'; readonly delayMs: number }
+  | { readonly kind: 'resource'; readonly type: string; readonly name: string; readonly description: string };
+
+/** An error that leaves the emulator as a gRPC status. Anything else that is thrown is a bug and leaves as INTERNAL. */
+export class SpannerError extends Error {
+  override readonly name = 'SpannerError';
+
+  constructor(
+    readonly code: CodeNumber,
+    message: string,
+    readonly detail?: ErrorDetail,
+  ) {
+    super(message);
+  }
+}
+
+export const invalidArgument = (message: string) => new SpannerError(Code.INVALID_ARGUMENT, message);
+export const notFound = (message: string) => new SpannerError(Code.NOT_FOUND, message);
+export const alreadyExists = (message: string) => new SpannerError(Code.ALREADY_EXISTS, message);
+export const failedPrecondition = (message: string) => new SpannerError(Code.FAILED_PRECONDITION, message);
+export const outOfRange = (message: string) => new SpannerError(Code.OUT_OF_RANGE, message);
+
+/** For what Spanner has and this emulator has not. Names the construct, so that nobody takes silence for an answer. */
+export const unimplemented = (construct: string) =>
+  new SpannerError(Code.UNIMPLEMENTED, `The emulator does not support ${construct}.`);
+
+export const resourceNotFound = (kind: 'Session' | 'Database' | 'Instance', name: string) => {
+  const api = { Session: 'v1', Database: 'admin.database.v1', Instance: 'admin.instance.v1' }[kind];
+  return new SpannerError(Code.NOT_FOUND, `${kind} not found: ${name}`, {
+    kind: 'resource',
+    type: `type.googleapis.com/google.spanner.${api}.${kind}`,
+    name,
+    description: `${kind} does not exist.`,
+  });
+};

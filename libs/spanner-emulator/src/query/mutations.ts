@@ -1,0 +1,81 @@
+import { alreadyExists, invalidArgument, notFound } from '../common/status.js';
+import type { Value } from '../sql/types.js';
+import { decodeScalar, type JsonValue } from '../sql/value-codec.js';
+import { isPoint } from '../storage/key-encoding.js';
+import { describeKey } from '../storage/row-checks.js';
+import type { Schema } from '../storage/schema.js';
+import type { Table } from '../storage/table.js';
+import type { Work } from '../storage/work.js';
+import { keySetRanges, type KeySet } from './key-set.js';
+
+export type Mutation =
+  | {
+      readonly kind: 'insert' | 'update' | 'insertOrUpdate' | 'replace';
+      readonly table: string;
+      readonly columns: readonly string[];
+      readonly rows: readonly (readonly JsonValue[])[];
+    }
+  | { readonly kind: 'delete'; readonly table: string; readonly keySet: KeySet };
+
+type Write = Exclude<Mutation, { kind: 'delete' }>;
+
+/** Applies the mutations in their order, each seeing the ones before. */
+export const applyMutations = (mutations: readonly Mutation[], schema: Schema, work: Work): void => {
+  for (const mutation of mutations) {
+    const table = schema.table(mutation.table);
+    if (!table) throw notFound(`Table not found: ${mutation.table}`);
+    if (mutation.kind === 'delete') applyDelete(mutation.keySet, table, work);
+    else applyWrite(mutation, table, work);
+  }
+};
+
+const applyWrite = (mutation: Write, table: Table, work: Work): void => {
+  const targets = mutation.columns.map((name) => {
+    const at = table.columnIndex(name);
+    if (at < 0) throw notFound(`Column not found in table ${table.name}: ${name}`);
+    return at;
+  });
+  if (new Set(targets).size < targets.length) throw invalidArgument(`Multiple values for a column of ${table.name}.`);
+  const missing = table.key.find(({ column }) => !targets.includes(column) && table.columns[column]!.notNull);
+  if (missing) {
+    throw invalidArgument(
+      `Mutation on ${table.name} needs a value for its key column ${table.columns[missing.column]!.name}.`,
+    );
+  }
+  for (const values of mutation.rows) writeRow(mutation.kind, table, targets, values, work);
+};
+
+const writeRow = (
+  kind: Write['kind'],
+  table: Table,
+  targets: readonly number[],
+  values: readonly JsonValue[],
+  work: Work,
+): void => {
+  if (values.length !== targets.length) {
+    throw invalidArgument(
+      `Mutation column and value size mismatch: Found: ${targets.length} columns and ${values.length} values.`,
+    );
+  }
+  const fresh: Value[] = table.columns.map(() => null);
+  for (const [i, target] of targets.entries()) fresh[target] = decodeScalar(values[i]!, table.columns[target]!.type);
+  const key = table.keyOf(fresh);
+  const old = kind === 'replace' ? undefined : work.current(table, key);
+  if (kind === 'insert' && old) {
+    work.lockRow(table, key);
+    throw alreadyExists(`Table ${table.name}: Row ${describeKey(fresh, table.key)} already exists.`);
+  }
+  if (kind === 'update' && !old) {
+    work.lockRow(table, key);
+    throw notFound(`Table ${table.name}: Row ${describeKey(fresh, table.key)} not found.`);
+  }
+  const row = old ? old.map((value, i) => (targets.includes(i) ? fresh[i]! : value)) : fresh;
+  work.put(table, key, row, old ? targets : undefined);
+};
+
+const applyDelete = (keySet: KeySet, table: Table, work: Work): void => {
+  for (const range of keySetRanges(keySet, table.key, table.key.length, table.name)) {
+    if (isPoint(range)) work.remove(table, range.start);
+    else for (const [key] of work.takeRange(table, range)) work.remove(table, key);
+  }
+};

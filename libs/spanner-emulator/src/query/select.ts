@@ -1,0 +1,169 @@
+import { invalidArgument } from '../common/status.js';
+import type { Expression, Select, SelectItem } from '../sql/ast.js';
+import { compile, compileAs } from '../sql/compiler.js';
+import { settle } from '../sql/coercion.js';
+import { Scope, type Evaluate, type Typed } from '../sql/scope.js';
+import { compareNullable, isArrayType, type Column, type Row, type Value } from '../sql/types.js';
+import { unimplemented } from '../common/status.js';
+import type { View } from '../storage/access.js';
+import { planScan, type SortColumn } from './planner.js';
+import { resolveRelation, type Relation, type StatementContext } from './relation.js';
+
+/** Rows with the names and types of their columns. An unnamed column has the empty name. */
+export interface Rows {
+  readonly columns: readonly Column[];
+  readonly rows: Row[];
+}
+
+/** A compiled query, to be run as often as its transaction needs. */
+export interface Query {
+  readonly columns: readonly Column[];
+  run(view: View): Row[];
+}
+
+interface Output {
+  readonly name: string;
+  readonly typed: Typed;
+}
+
+/**
+ * @param assigned compiles an item itself where INSERT … SELECT puts it into a column, so that
+ * PENDING_COMMIT_TIMESTAMP() can stand there
+ */
+export const prepareSelect = (
+  select: Select,
+  context: StatementContext,
+  assigned?: (expression: Expression, place: number, scope: Scope) => Typed | undefined,
+): Query => {
+  const relation = select.from && resolveRelation(context, select.from);
+  const { sql, parameters, now } = context;
+  const names = relation?.names ?? [];
+  const scope = new Scope(sql, parameters, now, relation?.columns, names, true);
+  const outputs = compileItems(select.items, scope, relation, assigned);
+  const aggregated = scope.aggregates.length > 0;
+  if (aggregated && scope.bareColumn) {
+    throw invalidArgument('SELECT list expression references a column which is neither grouped nor aggregated');
+  }
+  // WHERE sees rows before they are aggregated.
+  const rowScope = new Scope(sql, parameters, now, relation?.columns, names);
+  const where = select.where && compileAs(select.where, 'BOOL', rowScope, 'WHERE clause');
+  const order = aggregated
+    ? []
+    : select.orderBy.map((item) => sortKey(item.expression, item.descending, outputs, rowScope));
+  const limit = rowCount(select.limit, rowScope, 'LIMIT');
+  const skip = rowCount(select.offsetRows, rowScope, 'OFFSET') ?? 0;
+  const columns = outputs.map(({ name, typed: { type } }) => {
+    if (isArrayType(type)) throw unimplemented('ARRAY columns in a result');
+    return { name, type };
+  });
+  const project = (row: Row, aggregates: readonly Value[]): Row =>
+    outputs.map(({ typed }) => typed.evaluate(row, aggregates) as Value);
+
+  const run = (view: View): Row[] => {
+    const { source, ordered } = scanOf(select, context, relation, where, order, [...scope.used, ...rowScope.used]);
+    const passing = filter(source(view), where?.evaluate);
+    if (aggregated) {
+      // The aggregates hold their state: a query that runs again is compiled again.
+      for (const row of passing) for (const aggregate of scope.aggregates) aggregate.add(row);
+      const results = scope.aggregates.map((aggregate) => aggregate.result());
+      return [project([], results)].slice(skip, limit === undefined ? undefined : skip + limit);
+    }
+    const wanted = limit === undefined ? Infinity : skip + limit;
+    const rows = ordered ? take(passing, wanted) : [...passing].sort(comparator(order));
+    return rows.slice(skip, wanted).map((row) => project(row, []));
+  };
+  return { columns, run };
+};
+
+interface SortKey {
+  readonly evaluate: Evaluate;
+  readonly descending: boolean;
+  readonly column?: number;
+}
+
+const scanOf = (
+  select: Select,
+  context: StatementContext,
+  relation: Relation | undefined,
+  where: Typed | undefined,
+  order: readonly SortKey[],
+  columns: readonly number[],
+): { source: (view: View) => Iterable<Row>; ordered: boolean } => {
+  if (!relation) return { source: () => [[]], ordered: true };
+  if (relation.kind === 'virtual') return { source: () => relation.rows, ordered: order.length === 0 };
+  const { table } = relation;
+  const plain = order.every(({ column }) => column !== undefined);
+  const sort = plain ? order.map(({ column, descending }): SortColumn => ({ column: column!, descending })) : undefined;
+  const plan = planScan(table, where?.bounds ?? [], sort, select.from!.hints, context.pending(table));
+  const access = { ...plan, table, columns, exclusive: select.forUpdate };
+  return { source: (view) => view.rows(access), ordered: plan.ordered };
+};
+
+function* filter(rows: Iterable<Row>, where: Evaluate | undefined): Generator<Row> {
+  for (const row of rows) if (!where || where(row, []) === true) yield row;
+}
+
+const take = (rows: Iterable<Row>, count: number): Row[] => {
+  const taken: Row[] = [];
+  if (count === 0) return taken;
+  for (const row of rows) {
+    taken.push(row);
+    if (taken.length >= count) break;
+  }
+  return taken;
+};
+
+const comparator =
+  (order: readonly SortKey[]) =>
+  (left: Row, right: Row): number => {
+    for (const { evaluate, descending } of order) {
+      const result = compareNullable(evaluate(left, []) as Value, evaluate(right, []) as Value);
+      if (result !== 0) return descending ? -result : result;
+    }
+    return 0;
+  };
+
+/** ORDER BY may name an output by its alias or its number. */
+const sortKey = (expression: Expression, descending: boolean, outputs: readonly Output[], scope: Scope): SortKey => {
+  if (expression.kind === 'literal' && expression.type === 'INT64') {
+    const output = outputs[Number(expression.value) - 1];
+    if (!output) throw scope.error(expression.offset, 'ORDER BY is out of SELECT column number range');
+    return { ...output.typed, descending };
+  }
+  const name =
+    expression.kind === 'column' && expression.path.length === 1 ? expression.path[0]!.toLowerCase() : undefined;
+  const output = outputs.find((candidate) => candidate.name.toLowerCase() === name);
+  return { ...(output?.typed ?? settle(compile(expression, scope))), descending };
+};
+
+const rowCount = (expression: Expression | undefined, scope: Scope, clause: string): number | undefined => {
+  if (!expression) return undefined;
+  const typed = compileAs(expression, 'INT64', scope, clause);
+  const count = typed.constant ? (typed.evaluate([], []) as bigint | null) : null;
+  if (count === null || count < 0n)
+    throw scope.error(expression.offset, `${clause} expects a non-negative integer literal or parameter`);
+  return Number(count);
+};
+
+/** The outputs of SELECT or THEN RETURN. */
+export const compileItems = (
+  items: readonly SelectItem[],
+  scope: Scope,
+  relation: Pick<Relation, 'columns'> | undefined,
+  assigned?: (expression: Expression, place: number, scope: Scope) => Typed | undefined,
+): Output[] => {
+  const outputs: Output[] = [];
+  for (const item of items) {
+    if (item.kind === 'star') {
+      if (!relation) throw scope.error(item.offset, 'SELECT * must have a FROM clause');
+      for (const { name } of relation.columns) {
+        outputs.push({ name, typed: compile({ kind: 'column', path: [name], offset: item.offset }, scope) });
+      }
+      continue;
+    }
+    const { expression, alias } = item;
+    const name = alias ?? (expression.kind === 'column' ? expression.path.at(-1)! : '');
+    outputs.push({ name, typed: assigned?.(expression, outputs.length, scope) ?? settle(compile(expression, scope)) });
+  }
+  return outputs;
+};

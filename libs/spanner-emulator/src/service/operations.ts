@@ -1,0 +1,60 @@
+import { alreadyExists, Code, notFound, SpannerError } from '../common/status.js';
+import type { google } from './protos.js';
+import type { Handlers } from './server.js';
+
+type Operation = google.longrunning.IOperation;
+
+/**
+ * google.longrunning.Operations. Everything here takes no time: an operation is done when it is handed out,
+ * and kept for clients that ask again.
+ */
+export class Operations {
+  private readonly operations = new Map<string, Operation>();
+  private count = 0;
+
+  readonly handlers: Handlers = {
+    GetOperation: ({ name }: google.longrunning.IGetOperationRequest) => this.get(name),
+    WaitOperation: ({ name }: google.longrunning.IWaitOperationRequest) => this.get(name),
+    ListOperations: ({ name }: google.longrunning.IListOperationsRequest) => ({ operations: this.list(name ?? '') }),
+    CancelOperation: ({ name }: google.longrunning.ICancelOperationRequest) => {
+      this.get(name);
+      return {};
+    },
+    DeleteOperation: ({ name }: google.longrunning.IDeleteOperationRequest) => {
+      this.get(name);
+      this.operations.delete(name ?? '');
+      return {};
+    },
+  };
+
+  /**
+   * @param resource what the operation is about, such as a database
+   * @param id the client's own, if it gave one
+   */
+  finish(
+    resource: string,
+    id: string | null | undefined,
+    metadata: google.protobuf.IAny,
+    result: { readonly response: google.protobuf.IAny } | { readonly error: SpannerError },
+  ): Operation {
+    const name = `${resource}/operations/${id || `_auto_${++this.count}`}`;
+    if (this.operations.has(name)) throw alreadyExists(`Operation already exists: ${name}`);
+    const outcome = 'error' in result ? { error: { code: result.error.code, message: result.error.message } } : result;
+    const operation: Operation = { name, metadata, done: true, ...outcome };
+    this.operations.set(name, operation);
+    return operation;
+  }
+
+  list(prefix: string): Operation[] {
+    return [...this.operations.values()].filter(({ name }) => name!.startsWith(prefix));
+  }
+
+  private get(name: string | null | undefined): Operation {
+    const operation = this.operations.get(name ?? '');
+    if (!operation) throw notFound(`Operation not found: ${name}`);
+    return operation;
+  }
+}
+
+export const asSpannerError = (error: unknown): SpannerError =>
+  error instanceof SpannerError ? error : new SpannerError(Code.INTERNAL, String(error));

@@ -1,0 +1,114 @@
+import {
+  Server,
+  ServerCredentials,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type sendUnaryData,
+  type ServerWritableStream,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { SpannerError, unimplemented } from '../common/status.js';
+import type { Faults } from '../faults.js';
+import { toServiceError } from './grpc-status.js';
+import type { Protos } from './protos.js';
+
+/** A handler's messages: one for a unary method, all of a stream's otherwise. */
+export type Handler = (request: never) => object | readonly object[] | Promise<object | readonly object[]>;
+
+/** The methods of one service that the emulator has, by name. */
+export type Handlers = Readonly<Record<string, Handler>>;
+
+/** The data API, which faults apply to. */
+const SPANNER = 'google.spanner.v1.Spanner';
+
+/** Listens, counts calls, and lets faults happen around the handlers. */
+export class GrpcServer {
+  readonly calls = new Map<string, number>();
+  private readonly server = new Server({
+    // Spanner takes commits of up to 100 MB; gRPC alone would refuse above 4.
+    'grpc.max_receive_message_length': 128 * 1024 * 1024,
+    'grpc.max_send_message_length': -1,
+  });
+
+  constructor(
+    private readonly protos: Protos,
+    private readonly faults: Faults,
+  ) {}
+
+  /** Methods of the service that have no handler answer UNIMPLEMENTED by name. */
+  addService(name: string, handlers: Handlers): void {
+    const definition = this.protos.service(name);
+    const implementation: UntypedServiceImplementation = {};
+    for (const [method, { responseStream }] of Object.entries(definition)) {
+      const handler: Handler =
+        handlers[method] ??
+        (() => {
+          throw unimplemented(method);
+        });
+      implementation[method] = responseStream ? this.stream(name, method, handler) : this.unary(name, method, handler);
+    }
+    this.server.addService(definition, implementation);
+  }
+
+  /** The port, once bound; 0 asks for a free one. */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
+        if (error) reject(error);
+        else resolve(bound);
+      });
+    });
+  }
+
+  close(): void {
+    this.server.forceShutdown();
+  }
+
+  private unary(service: string, method: string, handler: Handler): handleUnaryCall<object, object> {
+    const answer = async (request: object, callback: sendUnaryData<object>): Promise<void> => {
+      let response: object;
+      try {
+        response = await this.run(service, method, handler, request);
+      } catch (error) {
+        return callback(toServiceError(error, this.protos));
+      }
+      callback(null, response);
+    };
+    return (call, callback) => void answer(call.request, callback);
+  }
+
+  private stream(service: string, method: string, handler: Handler): handleServerStreamingCall<object, object> {
+    const answer = async (call: ServerWritableStream<object, object>): Promise<void> => {
+      try {
+        const messages = (await this.run(service, method, handler, call.request)) as readonly object[];
+        const broken = service === SPANNER ? this.faults.drawError(method, 'during') : undefined;
+        for (const message of broken ? messages.slice(0, 1) : messages) call.write(message);
+        this.failIf(broken);
+        call.end();
+      } catch (error) {
+        call.emit('error', toServiceError(error, this.protos));
+      }
+    };
+    return (call) => void answer(call);
+  }
+
+  private async run(
+    service: string,
+    method: string,
+    handler: Handler,
+    request: object,
+  ): Promise<object | readonly object[]> {
+    this.calls.set(method, (this.calls.get(method) ?? 0) + 1);
+    if (service !== SPANNER) return handler(request as never);
+    const delay = this.faults.delay();
+    if (delay) await delay;
+    this.failIf(this.faults.drawError(method, 'before'));
+    const response = await handler(request as never);
+    this.failIf(this.faults.drawError(method, 'after'));
+    return response;
+  }
+
+  private failIf(error: SpannerError | undefined): void {
+    if (error) throw error;
+  }
+}

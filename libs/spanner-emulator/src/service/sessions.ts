@@ -1,0 +1,112 @@
+import { randomUUID } from 'node:crypto';
+import type { Catalog } from '../catalog.js';
+import { invalidArgument, resourceNotFound } from '../common/status.js';
+import type { Nanos } from '../common/timestamps.js';
+import type { Faults } from '../faults.js';
+import type { Database } from '../storage/database.js';
+import type { Transaction } from '../storage/transaction.js';
+import { toProtoTime } from './codec.js';
+import type { google } from './protos.js';
+import { TransactionTable } from './transaction-table.js';
+
+/** A session: what ties a client's calls to a database. A multiplexed one carries any number of transactions. */
+export interface Session {
+  readonly name: string;
+  readonly database: Database;
+  readonly transactions: TransactionTable;
+  readonly multiplexed: boolean;
+  readonly labels: Record<string, string>;
+  readonly createdAt: Nanos;
+  usedAt: Nanos;
+  /** The last one that was aborted here: the next transaction inherits its precedence. */
+  lastAborted?: Transaction;
+}
+
+export class Sessions {
+  private readonly sessions = new Map<string, Session>();
+  private readonly tables = new WeakMap<Database, TransactionTable>();
+  private generation = 0;
+
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly faults: Faults,
+  ) {}
+
+  create(databaseName: string, { multiplexed, labels }: google.spanner.v1.ISession): Session {
+    const database = this.catalog.database(databaseName);
+    let transactions = this.tables.get(database);
+    if (!transactions) this.tables.set(database, (transactions = new TransactionTable(database)));
+    const name = `${databaseName}/sessions/${randomUUID()}`;
+    const now = database.now();
+    const session: Session = {
+      name,
+      database,
+      transactions,
+      multiplexed: multiplexed ?? false,
+      labels: labels ?? {},
+      createdAt: now,
+      usedAt: now,
+    };
+    this.sessions.set(name, session);
+    return session;
+  }
+
+  createBatch(request: google.spanner.v1.IBatchCreateSessionsRequest): Session[] {
+    const count = request.sessionCount ?? 0;
+    if (count < 1) {
+      throw invalidArgument(`Invalid number of sessions ${count}. Requested sessions should be greater than 0.`);
+    }
+    const template = request.sessionTemplate ?? {};
+    if (template.multiplexed) throw invalidArgument('Multiplexed sessions may not be created in batch.');
+    return Array.from({ length: count }, () => this.create(request.database ?? '', template));
+  }
+
+  /** Finds a session for a call; by then it may have been lost. */
+  use(name: string | null | undefined): Session {
+    this.loseAll();
+    if (name && this.faults.drawSessionLoss()) this.remove(name);
+    const session = this.sessions.get(name ?? '');
+    if (!session) throw resourceNotFound('Session', name ?? '');
+    // Fails for a session of a database that was dropped.
+    this.catalog.database(session.database.name);
+    session.usedAt = session.database.now();
+    return session;
+  }
+
+  list(database: string): Session[] {
+    this.catalog.database(database);
+    return [...this.sessions.values()].filter(({ name }) => name.startsWith(`${database}/sessions/`));
+  }
+
+  delete(name: string | null | undefined): void {
+    const session = this.use(name);
+    if (session.multiplexed) throw invalidArgument('Multiplexed sessions may not be deleted.');
+    this.remove(session.name);
+  }
+
+  private remove(name: string): void {
+    const session = this.sessions.get(name);
+    session?.transactions.abandon(name);
+    this.sessions.delete(name);
+  }
+
+  private loseAll(): void {
+    if (this.generation === this.faults.sessionGeneration) return;
+    this.generation = this.faults.sessionGeneration;
+    for (const name of this.sessions.keys()) this.remove(name);
+  }
+}
+
+export const toProtoSession = ({
+  name,
+  labels,
+  createdAt,
+  usedAt,
+  multiplexed,
+}: Session): google.spanner.v1.ISession => ({
+  name,
+  labels,
+  multiplexed,
+  createTime: toProtoTime(createdAt),
+  approximateLastUseTime: toProtoTime(usedAt),
+});

@@ -1,0 +1,101 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { invalidArgument, unimplemented } from '../common/status.js';
+import type { Nanos } from '../common/timestamps.js';
+import type { Faults } from '../faults.js';
+import type { Database, ReadBound } from '../storage/database.js';
+import { fromProtoTime, toProtoTime } from './codec.js';
+import type { google } from './protos.js';
+import type { Session } from './sessions.js';
+import type { ReadWriteHandle } from './transaction-table.js';
+
+type Options = google.spanner.v1.ITransactionOptions;
+type ReadOnly = google.spanner.v1.TransactionOptions.IReadOnly;
+type Metadata = google.spanner.v1.ITransaction;
+
+/** google.spanner.v1.TransactionOptions.IsolationLevel */
+const REPEATABLE_READ = 2;
+
+/** What a request's transaction selector comes to. `metadata` is for a client that is to learn of it. */
+export type Selected =
+  | { readonly kind: 'snapshot'; readonly at: Nanos; readonly metadata?: Metadata }
+  | { readonly kind: 'readWrite'; readonly handle: ReadWriteHandle; readonly metadata?: Metadata };
+
+const readBound = (options: ReadOnly): ReadBound => {
+  if (options.readTimestamp) return { kind: 'exact', at: fromProtoTime(options.readTimestamp) };
+  if (options.minReadTimestamp) return { kind: 'notBefore', at: fromProtoTime(options.minReadTimestamp) };
+  if (options.exactStaleness) return { kind: 'exactStaleness', nanos: fromProtoTime(options.exactStaleness) };
+  if (options.maxStaleness) return { kind: 'maxStaleness', nanos: fromProtoTime(options.maxStaleness) };
+  return { kind: 'strong' };
+};
+
+/** The timestamp to read at, waiting for one that is still to come. */
+const readTimestamp = async (database: Database, bound: ReadBound): Promise<Nanos> => {
+  for (;;) {
+    const answer = database.readTimestamp(bound);
+    if ('at' in answer) return answer.at;
+    await sleep(answer.waitMs);
+  }
+};
+
+export const checkReadWriteOptions = (options: Options): void => {
+  if (Number(options.isolationLevel ?? 0) === REPEATABLE_READ)
+    throw unimplemented('the isolation level REPEATABLE_READ');
+};
+
+/** BeginTransaction, alone or as part of the first request in the transaction. */
+export const begin = async (session: Session, options: Options): Promise<Required<Selected>> => {
+  if (options.readOnly) {
+    if (options.readOnly.minReadTimestamp ?? options.readOnly.maxStaleness) {
+      throw invalidArgument('Bounded staleness for a read can be only be used for a single use transaction.');
+    }
+    const at = await readTimestamp(session.database, readBound(options.readOnly));
+    const { id } = session.transactions.beginReadOnly(session.name, at);
+    const metadata = { id, ...(options.readOnly.returnReadTimestamp ? { readTimestamp: toProtoTime(at) } : {}) };
+    return { kind: 'snapshot', at, metadata };
+  }
+  if (!options.readWrite && !options.partitionedDml) throw invalidArgument('Transaction mode is required.');
+  checkReadWriteOptions(options);
+  const kind = options.partitionedDml ? 'partitionedDml' : 'readWrite';
+  const handle = session.transactions.beginReadWrite(session.name, kind, retryOf(session, options));
+  return { kind: 'readWrite', handle, metadata: { id: handle.id } };
+};
+
+/** A retry keeps its precedence, so that it is not aborted for ever: on a multiplexed session the client says whose. */
+export const retryOf = (session: Session, options: Options): ReadWriteHandle['transaction'] | undefined => {
+  const previous = options.readWrite?.multiplexedSessionPreviousTransactionId;
+  if (!session.multiplexed) return session.lastAborted;
+  const handle = previous instanceof Uint8Array ? session.transactions.peek(previous) : undefined;
+  return handle && handle.kind !== 'readOnly' ? handle.transaction : undefined;
+};
+
+const singleUse = async (session: Session, options: Options | null | undefined): Promise<Selected> => {
+  if (options && !options.readOnly) {
+    throw invalidArgument('Transaction mode for read only single use transaction should be read_only.');
+  }
+  const at = await readTimestamp(session.database, readBound(options?.readOnly ?? {}));
+  return {
+    kind: 'snapshot',
+    at,
+    ...(options?.readOnly?.returnReadTimestamp ? { metadata: { readTimestamp: toProtoTime(at) } } : {}),
+  };
+};
+
+/** Finds, begins or makes up the transaction that a statement or read is to run in. */
+export const select = async (
+  session: Session,
+  selector: google.spanner.v1.ITransactionSelector | null | undefined,
+  faults: Faults,
+): Promise<Selected> => {
+  if (selector?.begin) return begin(session, selector.begin);
+  if (!selector?.id?.length) return singleUse(session, selector?.singleUse);
+  const handle = session.transactions.find(selector.id as Uint8Array, session.name);
+  if (handle.kind === 'readOnly') return { kind: 'snapshot', at: handle.at };
+  injectAbort(handle, faults);
+  return { kind: 'readWrite', handle };
+};
+
+/** Aborts the transaction where the faults say so. Its next use then finds it aborted. */
+export const injectAbort = ({ transaction }: Pick<ReadWriteHandle, 'transaction'>, faults: Faults): void => {
+  const fault = transaction.isActive ? faults.drawAbort() : undefined;
+  if (fault) transaction.abort('Transaction was aborted. (Injected fault)', fault.retryDelayMs);
+};

@@ -1,0 +1,113 @@
+import { errorAt } from './lexer.js';
+import type { Column, ExpressionValue, Row, SqlType, Value } from './types.js';
+import type { SpannerError } from '../common/status.js';
+import type { JsonValue } from './value-codec.js';
+
+/** A bound parameter: without a type it takes the one its place in the statement asks for. */
+export interface Parameter {
+  readonly type?: SqlType;
+  readonly value: JsonValue;
+}
+
+export type Parameters = ReadonlyMap<string, Parameter>;
+
+/** An aggregate over the rows that pass WHERE. */
+export interface Aggregate {
+  add(row: Row): void;
+  result(): Value;
+}
+
+/**
+ * What a condition says about one column, for a plan to narrow its scan.
+ * `in` with one value is equality; `prefix` is STARTS_WITH.
+ */
+export interface Bound {
+  readonly column: number;
+  readonly kind: 'in' | '<' | '<=' | '>' | '>=' | 'prefix' | 'isNull';
+  readonly values: readonly Value[];
+}
+
+export type Evaluate = (row: Row, aggregates: readonly Value[]) => ExpressionValue;
+
+/** An expression with its type, ready to run. */
+export interface Typed {
+  readonly type: SqlType;
+  readonly evaluate: Evaluate;
+  /** The same for every row: no column and no aggregate below. */
+  readonly constant: boolean;
+  /** Literals and parameters coerce where other expressions do not. */
+  readonly literal: boolean;
+  /** Set for NULL and for parameters without a type: they take whatever type is asked. */
+  readonly untyped?: { readonly json: JsonValue };
+  /** Set for a plain column reference. */
+  readonly column?: number;
+  /** Conditions that must hold for this expression to be TRUE. */
+  readonly bounds?: readonly Bound[];
+}
+
+/** The names an expression may use, and what compiling it found out. */
+export class Scope {
+  /** Positions of the columns that the compiled expressions read. */
+  readonly used = new Set<number>();
+  readonly aggregates: Aggregate[] = [];
+  /** True once a column was read outside an aggregate. */
+  bareColumn = false;
+  private aggregateDepth = 0;
+
+  /**
+   * @param sql the statement's text, for positions in messages
+   * @param now what CURRENT_TIMESTAMP is in this statement
+   * @param names what the table may be called: its alias, or its name
+   */
+  constructor(
+    readonly sql: string,
+    readonly parameters: Parameters,
+    readonly now: bigint,
+    readonly columns: readonly Column[] = [],
+    private readonly names: readonly string[] = [],
+    private readonly allowAggregates = false,
+  ) {}
+
+  column(path: readonly string[], offset: number): number {
+    const known = path.length === 1 || (path.length === 2 && this.isTable(path[0]!));
+    const name = path.at(-1)!.toLowerCase();
+    const index = known ? this.columns.findIndex((column) => column.name.toLowerCase() === name) : -1;
+    if (index < 0) {
+      const place =
+        path.length > 1 && known
+          ? `Name ${path[1]} not found inside ${path[0]}`
+          : `Unrecognized name: ${path.join('.')}`;
+      throw this.error(offset, place);
+    }
+    this.used.add(index);
+    if (this.aggregateDepth === 0) this.bareColumn = true;
+    return index;
+  }
+
+  parameter(name: string, offset: number): Parameter {
+    // Parameter names are case-insensitive; the map is keyed by their lower case.
+    const parameter = this.parameters.get(name.toLowerCase());
+    if (!parameter) throw this.error(offset, `No parameter found for binding: ${name}`);
+    return parameter;
+  }
+
+  /** Compiles what stands inside an aggregate's parentheses. */
+  insideAggregate<T>(name: string, offset: number, compile: () => T): T {
+    if (!this.allowAggregates) throw this.error(offset, `Aggregate function ${name} not allowed here`);
+    if (this.aggregateDepth > 0) throw this.error(offset, 'Aggregations of aggregations are not allowed');
+    this.aggregateDepth++;
+    try {
+      return compile();
+    } finally {
+      this.aggregateDepth--;
+    }
+  }
+
+  error(offset: number, message: string): SpannerError {
+    return errorAt(this.sql, offset, message);
+  }
+
+  private isTable(name: string): boolean {
+    return this.names.some((candidate) => candidate.toLowerCase() === name.toLowerCase());
+  }
+}

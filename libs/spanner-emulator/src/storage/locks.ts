@@ -1,0 +1,184 @@
+import type { KeyRange } from '../common/sorted-map.js';
+import { isPoint } from './key-encoding.js';
+
+/** The columns of a row that a lock covers, as bits. */
+export type ColumnMask = number;
+
+export const ALL_COLUMNS: ColumnMask = -1;
+/** Whether the row exists at all. */
+export const EXISTENCE: ColumnMask = 1;
+/** Columns share bits from the 31st on: two of them then conflict needlessly, never the reverse. */
+export const columnMask = (columns: Iterable<number>): ColumnMask => {
+  let mask = 0;
+  for (const column of columns) mask |= 1 << (1 + (column % 31));
+  return mask;
+};
+
+export interface LockRequest {
+  readonly space: LockSpace;
+  readonly range: KeyRange;
+  readonly columns: ColumnMask;
+  readonly exclusive: boolean;
+}
+
+/** A transaction, as the lock table sees it. */
+export interface LockOwner {
+  /** Lower is older, and older wins. Unique among the living. */
+  readonly age: number;
+  /** Takes the locks from a younger transaction: it must abort and release them. */
+  wound(): void;
+  /** Since when, in the caller's milliseconds, the owner has had nothing in progress. Undefined while it has. */
+  readonly idleSince: number | undefined;
+}
+
+interface Held {
+  readonly owner: LockOwner;
+  readonly range: KeyRange;
+  shared: ColumnMask;
+  exclusive: ColumnMask;
+}
+
+const conflicts = (held: Held, { columns, exclusive }: LockRequest): boolean =>
+  ((exclusive ? held.shared | held.exclusive : held.exclusive) & columns) !== 0;
+
+/** The locks on one table's rows, or on one index's entries. Keys are found by hash, ranges by search. */
+export class LockSpace {
+  private readonly points = new Map<string, Held[]>();
+  private readonly ranges: Held[] = [];
+
+  *overlapping(range: KeyRange): Generator<Held> {
+    for (const held of this.ranges) {
+      if (held.range.start < range.end && range.start < held.range.end) yield held;
+    }
+    if (isPoint(range)) {
+      yield* this.points.get(range.start) ?? [];
+      return;
+    }
+    for (const [key, all] of this.points) if (key >= range.start && key < range.end) yield* all;
+  }
+
+  /** Adds to what the owner already holds on this very range. Returns the entry if it is new. */
+  add(owner: LockOwner, { range, columns, exclusive }: LockRequest): Held | undefined {
+    const list = isPoint(range) ? (this.points.get(range.start) ?? []) : this.ranges;
+    const own = list.find(
+      (held) => held.owner === owner && held.range.start === range.start && held.range.end === range.end,
+    );
+    const held = own ?? { owner, range, shared: 0, exclusive: 0 };
+    if (exclusive) held.exclusive |= columns;
+    else held.shared |= columns;
+    if (own) return undefined;
+    list.push(held);
+    if (list !== this.ranges) this.points.set(range.start, list);
+    return held;
+  }
+
+  remove(held: Held): void {
+    const list = isPoint(held.range) ? this.points.get(held.range.start) : this.ranges;
+    list?.splice(list.indexOf(held), 1);
+    if (list?.length === 0 && list !== this.ranges) this.points.delete(held.range.start);
+  }
+}
+
+interface Waiter {
+  readonly owner: LockOwner;
+  readonly requests: readonly LockRequest[];
+  readonly resolve: () => void;
+  readonly reject: (reason: Error) => void;
+}
+
+/**
+ * Two-phase locks with wound-wait: who is older takes the locks of the younger, who is younger waits.
+ * All waiting goes from younger to older, so there is no deadlock and nobody starves
+ * (Rosenkrantz, Stearns, Lewis: System level concurrency control for distributed database systems, 1978).
+ */
+export class LockTable {
+  private readonly held = new Map<LockOwner, { readonly space: LockSpace; readonly held: Held }[]>();
+  private waiters: Waiter[] = [];
+  private pumping = false;
+
+  /** @param idleLimitMs after this long without a request an owner loses its locks to whoever waits for them */
+  constructor(private readonly idleLimitMs: number) {}
+
+  get contended(): boolean {
+    return this.waiters.length > 0;
+  }
+
+  /**
+   * Takes the locks now and returns undefined, or returns a promise for when they were granted,
+   * in which time the data may have changed. Rejects when the owner is released meanwhile.
+   */
+  acquire(owner: LockOwner, requests: readonly LockRequest[]): Promise<void> | undefined {
+    if (this.grant(owner, requests)) return undefined;
+    return new Promise((resolve, reject) => {
+      this.waiters.push({ owner, requests, resolve, reject });
+      this.waiters.sort((a, b) => a.owner.age - b.owner.age);
+    });
+  }
+
+  /** Drops the owner's locks; its own waiting requests are rejected with `reason`. */
+  release(owner: LockOwner, reason: Error): void {
+    for (const { space, held } of this.held.get(owner) ?? []) space.remove(held);
+    this.held.delete(owner);
+    const own = this.waiters.filter((waiter) => waiter.owner === owner);
+    this.waiters = this.waiters.filter((waiter) => waiter.owner !== owner);
+    for (const waiter of own) waiter.reject(reason);
+    this.pump();
+  }
+
+  /** Whether the owner holds any lock over this key. */
+  holds(owner: LockOwner, space: LockSpace, range: KeyRange): boolean {
+    for (const held of space.overlapping(range)) if (held.owner === owner) return true;
+    return false;
+  }
+
+  /** Takes the locks of transactions that their clients forgot, where somebody waits for them. */
+  expireIdle(now: number): void {
+    for (const { owner, requests } of this.waiters) {
+      for (const blocker of this.blockers(owner, requests)) {
+        if (blocker.idleSince !== undefined && now - blocker.idleSince >= this.idleLimitMs) blocker.wound();
+      }
+    }
+  }
+
+  private blockers(owner: LockOwner, requests: readonly LockRequest[]): Set<LockOwner> {
+    const found = new Set<LockOwner>();
+    for (const request of requests) {
+      for (const held of request.space.overlapping(request.range)) {
+        if (held.owner !== owner && conflicts(held, request)) found.add(held.owner);
+      }
+    }
+    return found;
+  }
+
+  private grant(owner: LockOwner, requests: readonly LockRequest[]): boolean {
+    const blockers = this.blockers(owner, requests);
+    let free = true;
+    for (const blocker of blockers) {
+      if (blocker.age > owner.age) blocker.wound();
+      else free = false;
+    }
+    if (!free) return false;
+    const list = this.held.get(owner) ?? [];
+    for (const request of requests) {
+      const held = request.space.add(owner, request);
+      if (held) list.push({ space: request.space, held });
+    }
+    this.held.set(owner, list);
+    return true;
+  }
+
+  /** Looks at the waiters again, oldest first, once the current release is through. */
+  private pump(): void {
+    if (this.pumping || this.waiters.length === 0) return;
+    this.pumping = true;
+    queueMicrotask(() => {
+      this.pumping = false;
+      for (const waiter of Array.from(this.waiters)) {
+        // A grant wounds, and so removes waiters that are still to come.
+        if (!this.waiters.includes(waiter) || !this.grant(waiter.owner, waiter.requests)) continue;
+        this.waiters.splice(this.waiters.indexOf(waiter), 1);
+        waiter.resolve();
+      }
+    });
+  }
+}

@@ -1,0 +1,179 @@
+import { Code, failedPrecondition, SpannerError } from '../common/status.js';
+import type { Nanos } from '../common/timestamps.js';
+import { PENDING, type Row } from '../sql/types.js';
+import type { LockOwner, LockTable } from './locks.js';
+import type { Table } from './table.js';
+import { ChangeSet, Work } from './work.js';
+
+/** What a transaction needs of its database. */
+export interface TransactionHost {
+  readonly locks: LockTable;
+  now(): Nanos;
+  milliseconds(): number;
+  /** Picks the commit timestamp once all locks are held. */
+  commitTimestamp(transaction: Transaction): Nanos;
+  /** Nobody may read before this any more. */
+  horizon(): Nanos;
+  countRow(): void;
+}
+
+export const aborted = (message: string, retryDelayMs: number | undefined = 2): SpannerError =>
+  new SpannerError(
+    Code.ABORTED,
+    message,
+    retryDelayMs === undefined ? undefined : { kind: 'retry', delayMs: retryDelayMs },
+  );
+
+type State =
+  | { readonly kind: 'active' | 'rolledBack' | 'invalid' }
+  | { readonly kind: 'committed'; readonly at: Nanos }
+  | { readonly kind: 'aborted'; readonly error: SpannerError };
+
+/** A read-write transaction: serializable, by two-phase locks held to the end. */
+export class Transaction implements LockOwner {
+  private state: State = { kind: 'active' };
+  private inProgress = 0;
+  private lastUse: number;
+  readonly changes = new ChangeSet();
+
+  constructor(
+    readonly id: string,
+    readonly age: number,
+    private readonly host: TransactionHost,
+  ) {
+    this.lastUse = host.milliseconds();
+  }
+
+  get idleSince(): number | undefined {
+    return this.inProgress > 0 ? undefined : this.lastUse;
+  }
+
+  get isActive(): boolean {
+    return this.state.kind === 'active';
+  }
+
+  get wasAborted(): boolean {
+    return this.state.kind === 'aborted';
+  }
+
+  /**
+   * Runs one statement under the locks it turns out to need. A promise only if it has to wait for them;
+   * the statement is then run again, on what is there now. ABORTED when an older transaction wants the same.
+   */
+  run<T>(statement: (work: Work) => T): T | Promise<T> {
+    this.assertUsable('read or query');
+    return this.attempt(statement, (work, result) => {
+      this.changes.absorb(work.changes);
+      return result;
+    });
+  }
+
+  /** Applies the mutations and commits everything at one timestamp. A second commit returns the first one's. */
+  commit(mutate: (work: Work) => void): Nanos | Promise<Nanos> {
+    if (this.state.kind === 'committed') return this.state.at;
+    if (this.state.kind === 'rolledBack') {
+      throw failedPrecondition('Cannot commit a transaction after it has been rolled back.');
+    }
+    this.assertUsable('commit');
+    const apply = (work: Work): Nanos => {
+      this.changes.absorb(work.changes);
+      const at = this.host.commitTimestamp(this);
+      for (const [table, rows] of this.changes.tables) {
+        for (const key of rows.keys()) write(table, key, this.changes.apply(table, key, table.rows.get(key)), at);
+        table.collect(this.host.horizon());
+      }
+      this.end({ kind: 'committed', at }, new Error('committed'));
+      return at;
+    };
+    return this.attempt(mutate, apply, () => this.invalidate());
+  }
+
+  rollback(): void {
+    if (this.state.kind === 'committed') {
+      throw failedPrecondition('Cannot rollback a transaction after it has been committed.');
+    }
+    if (this.state.kind !== 'active') return;
+    this.end({ kind: 'rolledBack' }, failedPrecondition('The transaction was rolled back.'));
+  }
+
+  wound(): void {
+    this.abort(
+      'Transaction was aborted. It was wounded by a higher priority transaction due to a conflict on a key it locks.',
+    );
+  }
+
+  abort(message: string, retryDelayMs?: number): void {
+    if (!this.isActive) return;
+    const error = aborted(message, retryDelayMs);
+    this.end({ kind: 'aborted', error }, error);
+  }
+
+  /** No further use: a commit failed on a constraint, or the statements came out of order. */
+  invalidate(): void {
+    if (this.isActive) this.end({ kind: 'invalid' }, failedPrecondition('The transaction was invalidated.'));
+  }
+
+  assertUsable(what: string): void {
+    switch (this.state.kind) {
+      case 'active':
+        return;
+      case 'aborted':
+        throw this.state.error;
+      case 'invalid':
+        throw failedPrecondition('Cannot use a transaction after it has been invalidated due to a constraint error.');
+      case 'committed':
+      case 'rolledBack':
+        throw failedPrecondition(`Cannot ${what} using a transaction after it has been committed or rolledback.`);
+    }
+  }
+
+  private attempt<T, R>(
+    statement: (work: Work) => T,
+    accept: (work: Work, result: T) => R,
+    failed?: () => void,
+  ): R | Promise<R> {
+    const work = new Work(this.changes, this.host.now(), () => this.host.countRow());
+    let outcome: { readonly result: T } | { readonly error: unknown };
+    try {
+      outcome = { result: statement(work) };
+    } catch (error) {
+      // What the statement saw has to be locked before its failure means anything.
+      outcome = { error };
+    }
+    const waiting = this.host.locks.acquire(this, work.requests);
+    if (waiting) return this.again(waiting, () => this.attempt(statement, accept, failed));
+    this.lastUse = this.host.milliseconds();
+    if ('error' in outcome) {
+      failed?.();
+      throw outcome.error;
+    }
+    return accept(work, outcome.result);
+  }
+
+  private async again<R>(waiting: Promise<void>, attempt: () => R | Promise<R>): Promise<R> {
+    this.inProgress++;
+    try {
+      await waiting;
+      this.assertUsable('read or query');
+      return await attempt();
+    } finally {
+      this.inProgress--;
+      this.lastUse = this.host.milliseconds();
+    }
+  }
+
+  private end(state: State, reason: Error): void {
+    this.state = state;
+    this.host.locks.release(this, reason);
+  }
+}
+
+/** Writes one row of a commit, with the timestamp in place of what was pending, in the key too. */
+const write = (table: Table, key: string, row: Row | undefined, at: Nanos): void => {
+  if (!row?.includes(PENDING)) {
+    table.write(key, at, row);
+    return;
+  }
+  const resolved = row.map((value) => (value === PENDING ? at : value));
+  table.write(table.keyOf(resolved), at, resolved);
+};

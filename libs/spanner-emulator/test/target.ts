@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import { Spanner, type Database } from '@google-cloud/spanner';
+import { startSpannerEmulator, type SpannerEmulator } from '../src/index.js';
+
+// No metadata server and no metrics backend belongs to a test.
+process.env['SPANNER_DISABLE_BUILTIN_METRICS'] = 'true';
+process.env['METADATA_SERVER_DETECTION'] = 'none';
+
+/** The tables of the library and one with a column of each type. */
+export const TABLES = [
+  `CREATE TABLE locktable (
+    name STRING(MAX) NOT NULL,
+    heartbeat TIMESTAMP OPTIONS (allow_commit_timestamp=true),
+    token TIMESTAMP OPTIONS (allow_commit_timestamp=true),
+    writer STRING(MAX)
+  ) PRIMARY KEY (name)`,
+  `CREATE TABLE logtable (
+    id STRING(MAX),
+    key STRING(MAX),
+    value STRING(MAX),
+    leader STRING(MAX),
+    timestamp TIMESTAMP OPTIONS (allow_commit_timestamp=true)
+  ) PRIMARY KEY (key, id)`,
+  `CREATE TABLE types (
+    k INT64 NOT NULL,
+    s STRING(10),
+    b BYTES(10),
+    f FLOAT64,
+    t TIMESTAMP,
+    o BOOL,
+    n INT64 NOT NULL
+  ) PRIMARY KEY (k)`,
+];
+
+/** A fresh database on the server under test, and a client for it. */
+export interface Target {
+  readonly spanner: Spanner;
+  readonly database: Database;
+  close(): Promise<void>;
+}
+
+/**
+ * Tests of what Spanner does run on whatever `SPANNER_EMULATOR_HOST` points at, and on our own emulator without it.
+ */
+export const openTarget = async (ddl: readonly string[] = TABLES): Promise<Target> => {
+  const external = process.env['SPANNER_EMULATOR_HOST'];
+  const emulator = external === undefined ? await startSpannerEmulator({ port: 0 }) : undefined;
+  const target = await openDatabase(external ?? emulator!.address, ddl);
+  return {
+    ...target,
+    close: async () => {
+      await target.close();
+      emulator?.close();
+    },
+  };
+};
+
+/** A fresh database on this server, in the instance `i` of the project `p`. */
+export const openDatabase = async (address: string, ddl: readonly string[] = TABLES): Promise<Target> => {
+  const [servicePath, port] = address.split(':');
+  const { spanner } = connect(servicePath!, Number(port));
+  const instance = spanner.instance('i');
+  const [exists] = await instance.exists();
+  if (!exists) {
+    const [, operation] = await instance.create({ config: 'emulator-config', nodes: 1, displayName: 'test' });
+    await operation.promise();
+  }
+  const name = `d${randomUUID().slice(0, 8)}`;
+  const [database, operation] = await instance.createDatabase(name, { schema: [...ddl] });
+  await operation.promise();
+  return {
+    spanner,
+    database,
+    close: async () => {
+      await database.delete();
+      await spanner.close();
+    },
+  };
+};
+
+const connect = (servicePath: string, port: number): { spanner: Spanner } => {
+  const before = process.env['SPANNER_EMULATOR_HOST'];
+  // The client reads the variable when it is made; another server must not be seen by the tests that follow.
+  process.env['SPANNER_EMULATOR_HOST'] = `${servicePath}:${port}`;
+  try {
+    return { spanner: new Spanner({ projectId: 'p' }) };
+  } finally {
+    if (before === undefined) delete process.env['SPANNER_EMULATOR_HOST'];
+    else process.env['SPANNER_EMULATOR_HOST'] = before;
+  }
+};
+
+/** Runs a query and gives its rows as plain objects. */
+export const query = async (
+  database: Pick<Database, 'run'>,
+  sql: string,
+  params: Record<string, unknown> = {},
+  types: Record<string, string> = {},
+): Promise<Record<string, unknown>[]> => {
+  const [rows] = await database.run({ sql, params, types });
+  return rows.map((row) => (row as { toJSON(): Record<string, unknown> }).toJSON());
+};
+
+/** The emulator itself, for tests of what only it has. */
+export const openEmulator = async (
+  options: Parameters<typeof startSpannerEmulator>[0] = {},
+): Promise<Target & { readonly emulator: SpannerEmulator }> => {
+  const emulator = await startSpannerEmulator({ ...options, port: 0 });
+  const target = await openDatabase(emulator.address);
+  return {
+    ...target,
+    emulator,
+    close: async () => {
+      emulator.faults.clear();
+      await target.close();
+      emulator.close();
+    },
+  };
+};
