@@ -1,0 +1,26 @@
+import { describe, expect, it } from '@jest/globals';
+import { isAbsolute } from 'node:path';
+import { workerConfig, type SqliteOptions } from './options.js';
+
+describe('sqlite options', () => {
+  it('make the path absolute and have table names', () => {
+    const config = workerConfig({ file: 'hedge.db' });
+    expect(isAbsolute(config.file)).toBe(true);
+    expect(config).toMatchObject({ lockTable: 'locktable', logTable: 'logtable' });
+  });
+
+  it.each<[string, SqliteOptions, RegExp]>([
+    ['no file', {} as SqliteOptions, /file must be a path/],
+    ['an empty file', { file: '' }, /file must be a path/],
+    ['a database in memory', { file: ':memory:' }, /use memory\(\)/],
+    ['a URL', { file: 'libsql://host/db' }, /looks like a URL/],
+    ['SQL in a table name', { file: 'x', lockTable: 'a; DROP TABLE b' }, /lockTable "a; DROP TABLE b"/],
+    ['a name that SQLite keeps for itself', { file: 'x', logTable: 'sqlite_log' }, /logTable "sqlite_log"/],
+    ['the name of our own clock', { file: 'x', logTable: 'Hedge_Clock' }, /logTable "Hedge_Clock"/],
+    ['one name for both', { file: 'x', logTable: 'same', lockTable: 'Same' }, /both/],
+  ])('refuse %s', (_what, options, message) => {
+    expect(() => workerConfig(options)).toThrow(
+      expect.objectContaining({ code: 'INVALID_OPTIONS', message: expect.stringMatching(message) }),
+    );
+  });
+});

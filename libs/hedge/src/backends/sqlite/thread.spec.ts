@@ -1,0 +1,113 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { SqliteThread } from './thread.js';
+
+const WORKER_FOLDER = fileURLToPath(new URL('./worker/', import.meta.url));
+const row = { key: 'key', id: 'id', value: 'value', leader: 'a:1' };
+
+let folder: string;
+let threads: SqliteThread[];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'hedge-thread-'));
+  threads = [];
+});
+
+afterEach(async () => {
+  for (const thread of threads) await thread.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** A thread whose workers the test can see, and choose the file of. */
+function start(timeoutMs: number, script = join(WORKER_FOLDER, 'worker.js')) {
+  const workers: Worker[] = [];
+  const config = { file: join(folder, 'hedge.db'), lockTable: 'locktable', logTable: 'logtable' };
+  const thread = new SqliteThread(config, timeoutMs, (workerData) => {
+    const worker = new Worker(script, { workerData, execArgv: [] });
+    workers.push(worker);
+    return worker;
+  });
+  threads.push(thread);
+  return { thread, workers };
+}
+
+function script(text: string): string {
+  const path = join(folder, 'worker.mjs');
+  writeFileSync(path, text);
+  return path;
+}
+
+const unavailable = (message: RegExp) =>
+  expect.objectContaining({ code: 'BACKEND_UNAVAILABLE', message: expect.stringMatching(message) });
+
+describe('SqliteThread', () => {
+  it('starts another worker on the next call after one died', async () => {
+    const { thread, workers } = start(10_000);
+    await thread.call('append', [row], undefined);
+    await workers[0]?.terminate();
+    await expect(thread.call('latest', 'key')).resolves.toBeDefined();
+    expect(workers).toHaveLength(2);
+  });
+
+  it('says which calls a dying worker leaves unknown', async () => {
+    const { thread } = start(
+      10_000,
+      script(`
+        import { parentPort } from 'node:worker_threads';
+        parentPort.on('message', () => { throw new Error('out of order'); });`),
+    );
+    const calls = await Promise.allSettled([
+      thread.call('append', [row], undefined),
+      thread.call('overwrite', row, undefined),
+    ]);
+    expect(calls).toEqual([
+      { status: 'rejected', reason: unavailable(/died: out of order/) },
+      { status: 'rejected', reason: expect.objectContaining({ code: 'OUTCOME_UNKNOWN' }) },
+    ]);
+  });
+
+  it('fails calls in time when its worker hangs', async () => {
+    const hanging = script(`import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => {});`);
+    const { thread } = start(50, hanging);
+    await expect(thread.call('latest', 'key')).rejects.toEqual(unavailable(/no answer within 50 ms/));
+    await expect(thread.call('overwrite', row, undefined)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+  });
+
+  it('takes no more calls than it can remember while its worker hangs', async () => {
+    const hanging = script(`import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => {});`);
+    const { thread } = start(100, hanging);
+    const calls = Array.from({ length: 20_000 }, () => thread.call('latest', 'key').catch(() => undefined));
+    await Promise.all(calls);
+    await expect(thread.call('latest', 'key')).rejects.toMatchObject({ code: 'OVERLOADED' });
+  });
+
+  it('names the package to install when libsql is missing', async () => {
+    // The same worker where no node_modules is above it.
+    cpSync(WORKER_FOLDER, join(folder, 'worker'), { recursive: true });
+    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    const { thread } = start(10_000, join(folder, 'worker', 'worker.js'));
+    await expect(thread.call('connect')).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('npm i libsql'),
+    });
+  });
+
+  it('refuses calls after it was closed, and starts no worker for them', async () => {
+    const { thread, workers } = start(10_000);
+    await thread.close();
+    await expect(thread.call('latest', 'key')).rejects.toEqual(unavailable(/is closed/));
+    expect(workers).toHaveLength(0);
+  });
+
+  it('fails what is pending when it is closed', async () => {
+    const { thread } = start(10_000);
+    const pending = thread.call('append', [row], undefined);
+    const closed = thread.close();
+    await expect(pending).rejects.toEqual(unavailable(/was closed/));
+    await closed;
+  });
+});
