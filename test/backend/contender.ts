@@ -1,0 +1,60 @@
+/**
+ * Fights for one lease with its like: wins it, renews it a few times, then gives it back or falls silent as if
+ * it had died, again and again. Tells, by the clock that all processes of a machine share, in which time it
+ * believed to hold it.
+ *
+ * Usage: contender.ts FILE LEASE_NAME LEASE_MS
+ */
+import { writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { sqlite } from 'nestjs-hedge/sqlite';
+import { randomUUID } from 'node:crypto';
+
+export interface Belief {
+  readonly token: string;
+  readonly incarnation: string;
+  /** Milliseconds of the machine's monotonic clock. */
+  readonly from: number;
+  readonly until: number;
+}
+
+const [file = '', name = '', leaseText = ''] = process.argv.slice(2);
+const leaseMs = Number(leaseText);
+const holder = { address: '127.0.0.1:8080', incarnation: randomUUID() };
+const backend = sqlite({ file }).create({ timeoutMs: 2_000 });
+
+for (;;) {
+  const start = now();
+  const result = await backend.lease.acquire({ name, holder, leaseMs });
+  if (!result.acquired) {
+    await sleep(Math.random() * Math.min(leaseMs / 4, result.record.expiresInMs + 1));
+    continue;
+  }
+  await lead(result.token, start);
+  await sleep(Math.random() * leaseMs);
+}
+
+async function lead(token: bigint, acquireStart: number): Promise<void> {
+  const from = now();
+  tell(token, from, acquireStart + leaseMs);
+  for (let i = Math.floor(Math.random() * 4); i > 0; i--) {
+    await sleep(leaseMs / 3);
+    const start = now();
+    const { renewed } = await backend.lease.renew({ name, holder, token, leaseMs });
+    if (!renewed) return;
+    tell(token, from, start + leaseMs);
+  }
+  if (Math.random() < 0.5) return;
+  tell(token, from, now());
+  await backend.lease.release({ name, holder, token });
+}
+
+/** Written at once, so that a kill does not take it along. */
+function tell(token: bigint, from: number, until: number): void {
+  const belief: Belief = { token: String(token), incarnation: holder.incarnation, from, until };
+  writeSync(1, `${JSON.stringify(belief)}\n`);
+}
+
+function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
