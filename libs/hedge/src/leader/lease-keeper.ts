@@ -53,7 +53,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   readonly #clock: Clock;
   readonly #lease: string;
   #election: Election | undefined;
-  #leadership: (Leadership & { readonly abort: (reason: Error) => void }) | undefined;
+  #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
   #known: LeaderBelief | undefined;
   readonly #inputs: ElectionInput[] = [];
   #stepping = false;
@@ -65,8 +65,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   #handOvers: (() => void)[] = [];
   #left: Promise<void> | undefined;
   #leave: () => void = () => undefined;
-  /** What is wrong now, as logged, so that it is logged once. */
-  readonly #troubles = new Map<'database' | 'address', string>();
+  readonly #troubles = new Set<'database' | 'address'>();
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -167,7 +166,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   onElected(listener: (leadership: Leadership) => void): () => void {
     this.#electedListeners.add(listener);
-    if (this.isLeader() && !this.handingOver && this.#leadership !== undefined) listener(this.#leadership);
+    if (this.isLeader() && !this.handingOver && this.#term !== undefined) listener(this.#term.leadership);
     return () => this.#electedListeners.delete(listener);
   }
 
@@ -320,16 +319,16 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   #elected(token: bigint): void {
     const scope = new AbortController();
-    const leadership = { fencingToken: token, signal: scope.signal, abort: (reason: Error) => scope.abort(reason) };
-    this.#leadership = leadership;
+    const leadership: Leadership = { fencingToken: token, signal: scope.signal };
+    this.#term = { leadership, scope };
     this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);
     for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));
   }
 
   #lost(reason: LossReason): void {
-    const leadership = this.#leadership;
-    this.#leadership = undefined;
-    leadership?.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
+    const term = this.#term;
+    this.#term = undefined;
+    term?.scope.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
   }
 
   #leaderChanged(leader: { member: MemberId; epoch: bigint } | undefined): void {
@@ -349,10 +348,11 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     }
   }
 
+  /** Logs a trouble when it begins and when it is over, and not its repetitions. */
   #report(topic: 'database' | 'address', trouble: string | undefined): void {
-    if (this.#troubles.get(topic) === trouble) return;
+    if ((trouble !== undefined) === this.#troubles.has(topic)) return;
     if (trouble !== undefined) {
-      this.#troubles.set(topic, trouble);
+      this.#troubles.add(topic);
       this.#options.logger.warn(trouble);
     } else {
       this.#troubles.delete(topic);
