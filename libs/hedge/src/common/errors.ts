@@ -38,14 +38,30 @@ export type HedgeErrorCode =
   | 'UNAUTHENTICATED'
   | 'SHUTTING_DOWN';
 
-const RETRYABLE: ReadonlySet<HedgeErrorCode> = new Set([
-  'NO_LEADER',
-  'NOT_LEADER',
-  'MEMBER_UNREACHABLE',
-  'OVERLOADED',
-  'BACKEND_UNAVAILABLE',
-  'SHUTTING_DOWN',
-]);
+/** Every code, and whether it is retryable unless the error says otherwise. */
+const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
+  NO_LEADER: true,
+  NOT_LEADER: true,
+  DEADLINE_EXCEEDED: false,
+  OUTCOME_UNKNOWN: false,
+  NO_HANDLER: false,
+  HANDLER_FAILED: false,
+  MEMBER_UNREACHABLE: true,
+  OVERLOADED: true,
+  PAYLOAD_TOO_LARGE: false,
+  BACKEND_UNAVAILABLE: true,
+  LEASE_LOST: false,
+  CONFLICT: false,
+  INVALID_OPTIONS: false,
+  INVALID_ARGUMENT: false,
+  UNAUTHENTICATED: false,
+  SHUTTING_DOWN: true,
+};
+
+/** Whether this version knows the code: a peer of another version may send others. */
+export function isHedgeErrorCode(code: string): code is HedgeErrorCode {
+  return Object.hasOwn(RETRYABLE, code);
+}
 
 export interface HedgeErrorInit {
   /** Facts for code and logs; must survive JSON. */
@@ -75,7 +91,7 @@ export class HedgeError extends Error {
     init: HedgeErrorInit = {},
   ) {
     super(message, init.cause === undefined ? undefined : { cause: init.cause });
-    this.retryable = init.retryable ?? RETRYABLE.has(code);
+    this.retryable = init.retryable ?? RETRYABLE[code];
     this.details = init.details ?? {};
   }
 

@@ -1,0 +1,232 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { Link, Transport } from '../transport/transport.js';
+import type { Reply, Request } from '../transport/wire/hedge/v1/link.js';
+import { Call } from './call.js';
+import type { LeaderRoute } from './leader-route.js';
+import type { MessagingLimits } from './limits.js';
+import type { Encoded, OutgoingRequest } from './message.js';
+import { RequestRouter } from './routing.js';
+import type { RoutingEffect, RoutingInput } from './routing-messages.js';
+import type { Timeline } from './timeline.js';
+
+export interface CallerOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly timeline: Timeline;
+  readonly route: LeaderRoute;
+  readonly limits: MessagingLimits;
+  readonly random: () => number;
+  /** Runs a request that is for this very process; the reply comes back through `replied`. */
+  readonly runHere: (request: Request) => void;
+  readonly cancelHere: (sequence: number) => void;
+}
+
+class PendingCall extends Call {
+  stopListening: (() => void) | undefined;
+
+  constructor(
+    request: OutgoingRequest,
+    deadline: number,
+    readonly resolve: (payload: Encoded) => void,
+    readonly reject: (error: unknown) => void,
+  ) {
+    super(randomUUID(), request, deadline);
+  }
+}
+
+/** Performs what the router decides: the requests that this process makes. */
+export class Caller {
+  readonly #options: CallerOptions;
+  readonly #router: RequestRouter<PendingCall>;
+  /** The open link to each receiver, by incarnation. */
+  readonly #links = new Map<string, Link>();
+  #heldBytes = 0;
+  #closed = false;
+
+  constructor(options: CallerOptions) {
+    this.#options = options;
+    this.#router = new RequestRouter(options.transport.self, options.random);
+  }
+
+  /** Whether ticks are needed. */
+  get busy(): boolean {
+    return this.#router.size > 0;
+  }
+
+  outstandingAt(receiver: MemberId): readonly number[] {
+    return this.#router.outstandingAt(receiver);
+  }
+
+  request(request: OutgoingRequest): Promise<Encoded> {
+    const refused = this.#refusal(request);
+    if (refused !== undefined) return Promise.reject(refused);
+    const { signal, timeoutMs, payload } = request;
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    return new Promise((resolve, reject) => {
+      const call = new PendingCall(request, this.#now() + timeoutMs, resolve, reject);
+      this.#heldBytes += payload.bytes.byteLength;
+      if (signal !== undefined) this.#listen(call, signal);
+      this.#step({ type: 'begin', call });
+    });
+  }
+
+  /** The election knows another leader, or none. */
+  leaderChanged(): void {
+    const belief = this.#options.route.current();
+    this.#step({ type: 'leader', leader: belief?.leader, epoch: belief?.epoch ?? 0n });
+  }
+
+  replied(member: MemberId, reply: Reply): void {
+    this.#step({ type: 'replied', member, reply });
+  }
+
+  linked(link: Link): void {
+    this.#links.set(link.peer.incarnation, link);
+    this.#step({ type: 'linked', member: link.peer, resumed: link.resumed });
+  }
+
+  unlinked(link: Link): void {
+    if (this.#links.get(link.peer.incarnation) !== link) return;
+    this.#links.delete(link.peer.incarnation);
+    this.#step({ type: 'unlinked', member: link.peer });
+  }
+
+  departed(member: MemberId): void {
+    this.#step({ type: 'departed', member });
+  }
+
+  tick(): void {
+    this.#step({ type: 'tick' });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#step({ type: 'close', error: stopping() });
+  }
+
+  #refusal({ topic, payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
+    const { maxMessageBytes, maxPending, maxHeldBytes } = this.#options.limits;
+    const bytes = payload.bytes.byteLength;
+    if (this.#closed) return stopping();
+    if (!(timeoutMs > 0 && timeoutMs <= 0xffff_ffff)) {
+      const message = `timeoutMs of '${topic}' is ${timeoutMs}. It must be above 0 and at most 4294967295 milliseconds.`;
+      return new HedgeError('INVALID_ARGUMENT', message);
+    }
+    if (bytes > maxMessageBytes) {
+      return new HedgeError(
+        'PAYLOAD_TOO_LARGE',
+        `The payload of '${topic}' has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Send less, or raise maxMessageBytes on all pods.`,
+        { details: { bytes, maxMessageBytes } },
+      );
+    }
+    if (this.#router.size >= maxPending || this.#heldBytes + bytes > maxHeldBytes) {
+      return new HedgeError(
+        'OVERLOADED',
+        `This pod already waits for the replies to ${this.#router.size} requests (${this.#heldBytes} bytes), so '${topic}' was not sent. Send fewer at a time.`,
+      );
+    }
+    return undefined;
+  }
+
+  #listen(call: PendingCall, signal: AbortSignal): void {
+    const abandon = (): void => this.#step({ type: 'abandoned', call, reason: signal.reason });
+    signal.addEventListener('abort', abandon, { once: true });
+    call.stopListening = () => signal.removeEventListener('abort', abandon);
+  }
+
+  #now(): number {
+    return this.#options.timeline.advance(this.#options.clock.now());
+  }
+
+  #step(input: RoutingInput<PendingCall>): void {
+    for (const effect of this.#router.step(input, this.#now())) this.#perform(effect);
+  }
+
+  #perform(effect: RoutingEffect<PendingCall>): void {
+    switch (effect.type) {
+      case 'transmit':
+        return this.#transmit(effect.member, effect.call);
+      case 'resolve': {
+        const { encoding, payload } = effect.reply;
+        this.#settled(effect.call);
+        return effect.call.resolve({ encoding, bytes: payload });
+      }
+      case 'reject':
+        this.#settled(effect.call);
+        return effect.call.reject(effect.error);
+      case 'cancel':
+        return this.#cancel(effect.member, effect.sequence);
+      case 'dial':
+        return this.#dial(effect.member);
+      case 'refresh':
+        return this.#refresh();
+    }
+  }
+
+  #transmit(member: MemberId, call: PendingCall): void {
+    const { kind, topic, payload } = call.request;
+    const value: Request = {
+      sequence: call.sequence,
+      kind,
+      topic,
+      encoding: payload.encoding,
+      payload: payload.bytes,
+      timeoutMs: Math.max(1, Math.ceil(call.deadline - this.#now())),
+      attempt: call.attempt,
+      id: call.id,
+      epoch: call.epoch,
+    };
+    if (this.#isSelf(member)) {
+      // Not in the stack of whoever sends, as when it is remote.
+      queueMicrotask(() => call.sequence === value.sequence && this.#options.runHere(value));
+      return;
+    }
+    try {
+      this.#links.get(member.incarnation)?.send({ $case: 'request', value });
+    } catch (error) {
+      this.#step({ type: 'not-transmitted', call, error: asHedgeError(error) });
+    }
+  }
+
+  #cancel(member: MemberId, sequence: number): void {
+    if (this.#isSelf(member)) return this.#options.cancelHere(sequence);
+    try {
+      this.#links.get(member.incarnation)?.send({ $case: 'cancel', value: { sequence } });
+    } catch {
+      // The queue is full. Cancelling only saves work: the receiver has the deadline as well.
+    }
+  }
+
+  #dial(member: MemberId): void {
+    this.#options.transport
+      .dial(member)
+      .catch((error: unknown) => this.#step({ type: 'dial-failed', member, error: asHedgeError(error) }));
+  }
+
+  #refresh(): void {
+    void this.#options.route.refresh().finally(() => {
+      this.leaderChanged();
+      this.#step({ type: 'refreshed' });
+    });
+  }
+
+  #settled(call: PendingCall): void {
+    this.#heldBytes -= call.request.payload.bytes.byteLength;
+    call.stopListening?.();
+  }
+
+  #isSelf(member: MemberId): boolean {
+    return member.incarnation === this.#options.transport.self.incarnation;
+  }
+}
+
+function stopping(): HedgeError {
+  return new HedgeError('SHUTTING_DOWN', 'This pod is stopping and waits for no more replies', { retryable: false });
+}
+
+function asHedgeError(error: unknown): HedgeError {
+  return error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error), { cause: error });
+}

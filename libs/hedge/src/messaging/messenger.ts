@@ -1,0 +1,197 @@
+import type { Clock } from '../common/clock.js';
+import type { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { FrameBody, Link, LinkSessions, Transport, TransportEvents } from '../transport/transport.js';
+import { Encoding, type Reply, type Request, type RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { Caller } from './caller.js';
+import type { LeaderRoute } from './leader-route.js';
+import { DEFAULT_MESSAGING_LIMITS, type MessagingLimits } from './limits.js';
+import type { Encoded, OutgoingRequest, RequestHandler } from './message.js';
+import { Receiver } from './receiver.js';
+import { Timeline } from './timeline.js';
+
+const TICK_MS = 10;
+
+export interface MessengerOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly route: LeaderRoute;
+  readonly limits?: Partial<MessagingLimits>;
+  /** For the jitter of retries. */
+  readonly random?: () => number;
+}
+
+/**
+ * Requests to the leader and to members, and the handlers that serve them here.
+ *
+ * A request to the leader runs exactly once in a term, and may run again under the next leader; one to a
+ * member runs at most once. A request to this very process does not touch the network, and keeps the same
+ * rules, limits and encoding.
+ *
+ * The transport has one listener, so whoever attaches to it passes frames and events on: see `frame`.
+ *
+ * @example
+ * const messenger = new Messenger({ transport, clock: systemClock, route: keeper });
+ * messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, async ({ payload }) => payload);
+ * transport.attach(messenger, messenger);
+ * keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
+ * await messenger.request({ to: 'leader', kind, topic: 'price', payload, timeoutMs: 10_000 });
+ */
+export class Messenger implements TransportEvents, LinkSessions {
+  readonly #transport: Transport;
+  readonly #clock: Clock;
+  readonly #timeline = new Timeline();
+  readonly #caller: Caller;
+  readonly #receiver: Receiver;
+  /** The newest link from each caller, by incarnation. */
+  readonly #callers = new Map<string, Link>();
+  readonly #stopListening: () => void;
+  #ticking = false;
+  #closed = false;
+
+  constructor({ transport, clock, route, limits, random = Math.random }: MessengerOptions) {
+    this.#transport = transport;
+    this.#clock = clock;
+    const shared = { clock, timeline: this.#timeline, route, limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits } };
+    this.#receiver = new Receiver({ ...shared, reply: (caller, reply) => this.#reply(caller, reply) });
+    this.#caller = new Caller({
+      ...shared,
+      transport,
+      random,
+      runHere: (request) => this.#receive(transport.self, withOwnBytes(request)),
+      cancelHere: (sequence) => this.#receiver.cancel(transport.self, sequence),
+    });
+    this.#caller.leaderChanged();
+    this.#stopListening = route.onChange(() => {
+      this.#receiver.leaderChanged();
+      this.#caller.leaderChanged();
+    });
+  }
+
+  /** Sets the one handler of a kind. All kinds but BROADCAST run only where, and while, this process leads. */
+  serve(kind: RequestKind, handler: RequestHandler): void {
+    this.#receiver.serve(kind, handler);
+  }
+
+  /**
+   * Makes a request and waits for its reply.
+   * @throws HedgeError what the handler threw, or HANDLER_FAILED, NO_HANDLER
+   * @throws HedgeError nothing was started: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED, PAYLOAD_TOO_LARGE,
+   *   INVALID_ARGUMENT, SHUTTING_DOWN
+   * @throws HedgeError it may have run: DEADLINE_EXCEEDED (`details.started` tells), OUTCOME_UNKNOWN. Both
+   *   have `details.requestId`, which is what the handler saw, and `details.attempts`.
+   * @throws the signal's reason when it aborted
+   */
+  request(request: OutgoingRequest): Promise<Encoded> {
+    const reply = this.#caller.request(request);
+    this.#keepTicking();
+    return reply;
+  }
+
+  /**
+   * Takes no more leader work of that term; what is refused goes on to the next leader. Resolves when none
+   * runs. Does not look at the time: whoever waits has a limit of its own.
+   */
+  drain(epoch: bigint): Promise<void> {
+    return this.#receiver.drain(epoch);
+  }
+
+  /** To be told when a member has left the view: what only it could answer is not waited for, unless a link is open. */
+  departed(member: MemberId): void {
+    this.#caller.departed(member);
+  }
+
+  /** Fails what waits with SHUTTING_DOWN, and refuses all that comes. Handlers that run are aborted. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stopListening();
+    this.#receiver.close();
+    this.#caller.close();
+  }
+
+  /** @returns whether the frame is one of messaging's: request, reply or cancel. */
+  frame(link: Link, body: FrameBody): boolean {
+    if (body.$case === 'request') {
+      this.#receive(link.peer, body.value);
+    } else if (body.$case === 'reply') {
+      link.acknowledge(body.value.sequence);
+      this.#caller.replied(link.peer, body.value);
+    } else if (body.$case === 'cancel') {
+      this.#receiver.cancel(link.peer, body.value.sequence);
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  acknowledged(link: Link, sequences: readonly number[]): void {
+    this.#receiver.acknowledge(link.peer, sequences);
+  }
+
+  opened(link: Link): void {
+    // A pod dials itself to see whether its address works; nothing is ever sent that way.
+    if (this.#isSelf(link.peer)) return;
+    if (link.direction === 'dialled') return this.#caller.linked(link);
+    this.#callers.set(link.peer.incarnation, link);
+    this.#receiver.returned(link.peer);
+  }
+
+  closed(link: Link, _reason: HedgeError): void {
+    if (this.#isSelf(link.peer)) return;
+    if (link.direction === 'dialled') return this.#caller.unlinked(link);
+    if (this.#callers.get(link.peer.incarnation) !== link) return;
+    this.#callers.delete(link.peer.incarnation);
+    if (!this.#closed) this.#receiver.left(link.peer);
+  }
+
+  outstandingAt(receiver: MemberId): readonly number[] {
+    return this.#isSelf(receiver) ? [] : this.#caller.outstandingAt(receiver);
+  }
+
+  resume(caller: MemberId, outstanding: readonly number[]): boolean {
+    return this.#isSelf(caller) ? false : this.#receiver.resume(caller, outstanding);
+  }
+
+  #receive(caller: MemberId, request: Request): void {
+    this.#receiver.receive(caller, request);
+    this.#keepTicking();
+  }
+
+  /** See `ReceiverOptions.reply`. A caller without a link gets it when it comes back and asks again. */
+  #reply(caller: MemberId, reply: Reply): boolean {
+    if (this.#isSelf(caller)) {
+      this.#receiver.acknowledge(caller, [reply.sequence]);
+      this.#caller.replied(caller, withOwnBytes(reply));
+      return true;
+    }
+    try {
+      this.#callers.get(caller.incarnation)?.send({ $case: 'reply', value: reply });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** One timer for all deadlines and pauses, and none while nothing waits. */
+  #keepTicking(): void {
+    if (this.#ticking || !(this.#caller.busy || this.#receiver.busy)) return;
+    this.#ticking = true;
+    this.#clock.after(TICK_MS, () => {
+      this.#ticking = false;
+      this.#caller.tick();
+      this.#receiver.tick(this.#timeline.advance(this.#clock.now()));
+      this.#keepTicking();
+    });
+  }
+
+  #isSelf(member: MemberId): boolean {
+    return member.incarnation === this.#transport.self.incarnation;
+  }
+}
+
+/** As if it had travelled: neither side can change what the other holds. */
+function withOwnBytes<Message extends { encoding: Encoding; payload: Uint8Array }>(message: Message): Message {
+  if (message.encoding !== Encoding.ENCODING_BYTES) return message;
+  return { ...message, payload: Uint8Array.prototype.slice.call(message.payload) };
+}

@@ -1,0 +1,264 @@
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import { type Failure, type Reply, type Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { Deadlines } from './deadlines.js';
+import { Duplicates } from './duplicates.js';
+import { failureOf } from './failure.js';
+import type { LeaderRoute } from './leader-route.js';
+import type { MessagingLimits } from './limits.js';
+import type { Encoded, RequestHandler } from './message.js';
+import { failureReply, replyBytes, successReply } from './reply.js';
+import type { Timeline } from './timeline.js';
+import { MAX_TOPIC_LENGTH } from './topics.js';
+import { Work } from './work.js';
+
+export interface ReceiverOptions {
+  readonly clock: Clock;
+  readonly timeline: Timeline;
+  readonly route: LeaderRoute;
+  readonly limits: MessagingLimits;
+  /**
+   * Hands a reply to the caller, over the link it has now if any.
+   * @returns false when the outbound queue is full: it will be tried again.
+   */
+  readonly reply: (caller: MemberId, reply: Reply) => boolean;
+}
+
+/**
+ * Runs what others, and this process itself, ask of this member. Each admitted request gets exactly one
+ * reply, by its caller's deadline at the latest, whatever its handler does.
+ */
+export class Receiver {
+  readonly #options: ReceiverOptions;
+  readonly #handlers = new Map<RequestKind, RequestHandler>();
+  readonly #duplicates: Duplicates<Work>;
+  readonly #deadlines = new Deadlines<Work>();
+  /** Replies that found the outbound queue full. */
+  readonly #unsent = new Set<Work>();
+  /** Ways to cancel the forgetting of callers without a link, by incarnation. */
+  readonly #leaving = new Map<string, () => void>();
+  /** Leader work of this term, and of those before it, is not taken any more. */
+  #drainedEpoch = 0n;
+  #leaderWork = 0;
+  #drained: (() => void)[] = [];
+  #closed = false;
+
+  constructor(options: ReceiverOptions) {
+    this.#options = options;
+    const { maxRunning, maxHeldBytes } = options.limits;
+    // Ten times: replies wait for their acknowledgement, which rides on the caller's next message.
+    this.#duplicates = new Duplicates({ maxRunning, maxEntries: 10 * maxRunning, maxBytes: maxHeldBytes });
+  }
+
+  /** Whether ticks are needed. */
+  get busy(): boolean {
+    return this.#deadlines.size > 0 || this.#unsent.size > 0;
+  }
+
+  serve(kind: RequestKind, handler: RequestHandler): void {
+    this.#handlers.set(kind, handler);
+  }
+
+  receive(caller: MemberId, request: Request): void {
+    const duplicate = this.#duplicates.find(caller.incarnation, request.sequence);
+    if (duplicate !== undefined) return this.#sendAgain(duplicate);
+    const handler = this.#handlers.get(request.kind);
+    const refusal = this.#refusal(request);
+    if (refusal !== undefined) return this.#refuse(caller, request, refusal);
+    if (handler === undefined) return this.#refuse(caller, request, notServed(request));
+    const deadline = this.#options.timeline.advance(this.#options.clock.now()) + request.timeoutMs;
+    const work = new Work(caller, request, deadline);
+    const overloaded = this.#duplicates.admit(caller.incarnation, work);
+    if (overloaded !== undefined) return this.#refuse(caller, request, failureOf(overloaded));
+    this.#deadlines.add(work);
+    if (isLeaderWork(request.kind)) this.#leaderWork += 1;
+    this.#run(work, handler);
+  }
+
+  /** The caller does not want it any more. */
+  cancel(caller: MemberId, sequence: number): void {
+    this.#duplicates
+      .find(caller.incarnation, sequence)
+      ?.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has given this request up'));
+  }
+
+  acknowledge(caller: MemberId, sequences: readonly number[]): void {
+    this.#duplicates.acknowledge(caller.incarnation, sequences);
+  }
+
+  /** See `LinkSessions.resume`. */
+  resume(caller: MemberId, outstanding: readonly number[]): boolean {
+    const { known, dropped } = this.#duplicates.resume(caller.incarnation, outstanding);
+    this.#drop(dropped);
+    return known;
+  }
+
+  /** The caller has a link again. */
+  returned(caller: MemberId): void {
+    this.#leaving.get(caller.incarnation)?.();
+    this.#leaving.delete(caller.incarnation);
+  }
+
+  /** The caller has no link any more: it is forgotten if it stays away. */
+  left(caller: MemberId): void {
+    this.returned(caller);
+    const { clock, limits } = this.#options;
+    const forget = (): void => {
+      this.#leaving.delete(caller.incarnation);
+      this.#drop(this.#duplicates.forget(caller.incarnation));
+    };
+    this.#leaving.set(caller.incarnation, clock.after(limits.rememberCallerMs, forget));
+  }
+
+  /**
+   * Takes no more leader work of that term or an earlier one; resolves when none runs. What is refused goes
+   * on to the next leader.
+   */
+  drain(epoch: bigint): Promise<void> {
+    if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
+    if (this.#leaderWork === 0) return Promise.resolve();
+    return new Promise((resolve) => void this.#drained.push(resolve));
+  }
+
+  /** The election may have turned: leader work of a lost term is interrupted, so that it goes to the next leader. */
+  leaderChanged(): void {
+    for (const work of this.#duplicates.running()) {
+      if (isLeaderWork(work.kind) && !this.#options.route.leads(work.epoch)) this.#interrupt(work);
+    }
+  }
+
+  tick(now: number): void {
+    for (const work of this.#deadlines.takeExpired(now)) {
+      const error = new HedgeError(
+        'DEADLINE_EXCEEDED',
+        `'${work.topic}' was started, and did not end within the ${work.timeoutMs} ms its caller allowed`,
+        { details: { requestId: work.requestId, started: true } },
+      );
+      work.abort(error);
+      this.#end(work, failureReply(work.sequence, failureOf(error)));
+    }
+    const unsent = [...this.#unsent];
+    this.#unsent.clear();
+    for (const work of unsent) if (!work.dropped) this.#sendAgain(work);
+  }
+
+  /** Takes nothing more; what runs is told to stop, and its callers that it was not finished. */
+  close(): void {
+    this.#closed = true;
+    for (const cancel of this.#leaving.values()) cancel();
+    this.#leaving.clear();
+    const error = new HedgeError('SHUTTING_DOWN', 'This pod is stopping', { retryable: false });
+    for (const work of this.#duplicates.running()) {
+      if (isLeaderWork(work.kind)) {
+        this.#interrupt(work);
+      } else {
+        work.abort(error);
+        this.#end(work, failureReply(work.sequence, failureOf(error)));
+      }
+    }
+  }
+
+  /** Leaves no entry: the same request, sent again after a lost link, is judged again. */
+  #refuse(caller: MemberId, { sequence }: Request, failure: Failure): void {
+    this.#options.reply(caller, failureReply(sequence, failure));
+  }
+
+  #sendAgain(work: Work): void {
+    if (work.reply !== undefined && !this.#options.reply(work.caller, work.reply)) this.#unsent.add(work);
+  }
+
+  #refusal(request: Request): Failure | undefined {
+    if (isLeaderWork(request.kind)) {
+      const accepts = !this.#closed && request.epoch > this.#drainedEpoch && this.#options.route.leads(request.epoch);
+      if (!accepts) return this.#notLeader(true, 'This pod does not lead, or is handing leadership over');
+    } else if (this.#closed) {
+      return failureOf(new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the request was not started'));
+    }
+    if (request.topic.length > MAX_TOPIC_LENGTH) {
+      const message = `The topic has ${request.topic.length} characters; at most ${MAX_TOPIC_LENGTH} are allowed`;
+      return failureOf(new HedgeError('INVALID_ARGUMENT', message));
+    }
+    return undefined;
+  }
+
+  /** NOT_LEADER is `retryable` exactly if the work was not started: only then may the same term run it. */
+  #notLeader(retryable: boolean, message: string): Failure {
+    const belief = this.#options.route.current();
+    const leader = belief && !belief.self ? { ...belief.leader, epoch: belief.epoch } : undefined;
+    return { ...failureOf(new HedgeError('NOT_LEADER', message, { retryable })), leader };
+  }
+
+  #interrupt(work: Work): void {
+    work.abort(new HedgeError('LEASE_LOST', 'This pod is not the leader any more'));
+    const failure = this.#notLeader(false, 'The work was interrupted, because this pod lost the lease');
+    this.#end(work, failureReply(work.sequence, failure));
+  }
+
+  #run(work: Work, handler: RequestHandler): void {
+    try {
+      handler(work).then(
+        (payload) => this.#succeeded(work, payload),
+        (error: unknown) => this.#failed(work, error),
+      );
+    } catch (error) {
+      this.#failed(work, error);
+    }
+  }
+
+  #succeeded(work: Work, payload: Encoded): void {
+    this.#end(work, successReply(work.sequence, payload));
+  }
+
+  #failed(work: Work, error: unknown): void {
+    const failure = failureOf(error);
+    if (failure.code !== 'NOT_LEADER' || !isLeaderWork(work.kind)) {
+      return this.#end(work, failureReply(work.sequence, failure));
+    }
+    // As a reply this word makes the caller go elsewhere, so a handler that got it from a call of its own must not say it.
+    if (!this.#options.route.leads(work.epoch)) return this.#interrupt(work);
+    const details = JSON.stringify({ code: failure.code });
+    this.#end(work, failureReply(work.sequence, { ...failure, code: 'HANDLER_FAILED', details, retryable: false }));
+  }
+
+  #end(work: Work, reply: Reply): void {
+    if (work.reply !== undefined) return;
+    this.#deadlines.delete(work);
+    const fitting = this.#fitting(work, reply);
+    const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
+    if (isLeaderWork(work.kind)) this.#leaderWorkEnded();
+    if (wanted && !this.#options.reply(work.caller, fitting)) this.#unsent.add(work);
+  }
+
+  #fitting(work: Work, reply: Reply): Reply {
+    const bytes = replyBytes(reply);
+    const { maxMessageBytes } = this.#options.limits;
+    if (bytes <= maxMessageBytes) return reply;
+    const error = new HedgeError(
+      'PAYLOAD_TOO_LARGE',
+      `'${work.topic}' ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise maxMessageBytes on all pods.`,
+      { details: { bytes, maxMessageBytes } },
+    );
+    return failureReply(work.sequence, failureOf(error));
+  }
+
+  #leaderWorkEnded(): void {
+    this.#leaderWork -= 1;
+    if (this.#leaderWork > 0) return;
+    for (const resolve of this.#drained.splice(0)) resolve();
+  }
+
+  #drop(dropped: readonly Work[]): void {
+    for (const work of dropped) work.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has given this request up'));
+  }
+}
+
+function notServed({ kind }: Request): Failure {
+  const message = `This pod does not serve requests of kind ${kind}. Run the same version of nestjs-hedge on all pods.`;
+  return failureOf(new HedgeError('NO_HANDLER', message));
+}
+
+/** All kinds but a broadcast run only on the leader. */
+function isLeaderWork(kind: RequestKind): boolean {
+  return kind !== RequestKind.REQUEST_KIND_BROADCAST;
+}

@@ -1,0 +1,48 @@
+import type { MemberId } from '../common/identity.js';
+import type { Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { Entry } from './duplicates.js';
+import type { Encoded, IncomingRequest } from './message.js';
+
+/** A request that runs here. */
+export class Work extends Entry implements IncomingRequest {
+  readonly kind: RequestKind;
+  readonly topic: string;
+  readonly payload: Encoded;
+  readonly requestId: string;
+  readonly attempt: number;
+  readonly epoch: bigint;
+  readonly timeoutMs: number;
+  #controller: AbortController | undefined;
+  #abortReason: Error | undefined;
+
+  constructor(
+    readonly caller: MemberId,
+    request: Request,
+    /** On the timeline of this process. */
+    readonly deadline: number,
+  ) {
+    super(request.sequence, request.payload.byteLength);
+    this.kind = request.kind;
+    this.topic = request.topic;
+    this.payload = { encoding: request.encoding, bytes: request.payload };
+    this.requestId = request.id;
+    this.attempt = request.attempt;
+    this.epoch = request.epoch;
+    this.timeoutMs = request.timeoutMs;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Only the first reason counts. */
+  abort(reason: Error): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
+  }
+}
