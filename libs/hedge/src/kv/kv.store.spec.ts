@@ -1,0 +1,194 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import type { Backend } from '../backend/backend.js';
+import { memory } from '../backends/memory/index.js';
+import type { LeaderBelief } from '../messaging/leader-route.js';
+import type { Encoded, OutgoingRequest } from '../messaging/message.js';
+import type { Messenger } from '../messaging/messenger.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit-messages.js';
+import { GroupCommitter } from './group-committer.js';
+import { KvStore } from './kv.store.js';
+import { MAX_KEY_BYTES } from './kv-limits.js';
+import { kvPutHandler } from './put-handler.js';
+
+const MAX_VALUE = 1_000;
+const address = (): string => 'pod:1';
+
+let backend: Backend;
+let kv: KvStore;
+let requests: OutgoingRequest[];
+let belief: LeaderBelief | undefined;
+
+beforeEach(() => {
+  const clock = new VirtualClock();
+  backend = memory({ clock }).create({ timeoutMs: 1_000 });
+  const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
+  const handle = kvPutHandler(
+    new GroupCommitter({ log: backend.log, clock, lease: 'hedge/lease/g', address, limits }),
+    address,
+  );
+  requests = [];
+  belief = undefined;
+  const messenger = {
+    request(request: OutgoingRequest): Promise<Encoded> {
+      requests.push(request);
+      const { payload, kind, topic, timeoutMs } = request;
+      const caller = { address: 'pod:2', incarnation: 'i' };
+      const { signal } = new AbortController();
+      return handle({ kind, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch: 1n, signal });
+    },
+  } as unknown as Messenger;
+  const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
+  kv = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: MAX_VALUE });
+});
+
+describe('KvStore.put', () => {
+  it('returns what get, history and the log then hold, and survives JSON', async () => {
+    const entry = await kv.put('orders/17', 'paid');
+    expect(entry).toMatchObject({ key: 'orders/17', value: 'paid', leader: 'pod:1' });
+    expect(entry.version).toMatch(/^\d{19}$/);
+    expect(BigInt(entry.version) / 1_000_000n).toBe(BigInt(entry.timestamp.getTime()));
+    expect(await kv.get('orders/17')).toEqual(entry);
+    expect(await kv.history('orders/17')).toEqual([entry]);
+    expect(JSON.parse(JSON.stringify(entry))).toEqual({ ...entry, timestamp: entry.timestamp.toISOString() });
+  });
+
+  it('asks the leader, may be sent again, and hands on deadline and signal', async () => {
+    const { signal } = new AbortController();
+    await kv.put('k', 'v', { timeoutMs: 50, signal });
+    await kv.put('k', 'v');
+    expect(requests[0]).toMatchObject({ to: 'leader', timeoutMs: 50, once: false });
+    expect(requests[0]?.signal).toBe(signal);
+    expect(requests[1]?.timeoutMs).toBe(10_000);
+  });
+
+  it('replaces with append: false, and never lets that be sent twice (K1, K3)', async () => {
+    await kv.put('k', 'kept');
+    await kv.put('k', 'first', { append: false });
+    const last = await kv.put('k', 'second', { append: false });
+    expect(last.id).toBe('-');
+    expect(requests.at(-1)?.once).toBe(true);
+    expect((await kv.history('k')).map(({ value }) => value)).toEqual(['second', 'kept']);
+  });
+
+  it('keeps equal values put twice as two versions', async () => {
+    await Promise.all([kv.put('k', 'same'), kv.put('k', 'same')]);
+    expect(await kv.history('k')).toHaveLength(2);
+  });
+
+  it('fences by the present leader, or by the token of a leader task', async () => {
+    await expect(kv.put('k', 'v', { fenced: true })).rejects.toMatchObject({ code: 'NO_LEADER', retryable: true });
+    const holder = { address: 'pod:1', incarnation: 'i' };
+    const taken = await backend.lease.acquire({ name: 'hedge/lease/g', holder, leaseMs: 1_000 });
+    if (!taken.acquired) throw new Error('the first acquisition must succeed');
+    belief = { leader: holder, epoch: taken.token, self: false };
+    await kv.put('k', 'v', { fenced: true });
+    await kv.put('k', 'v', { fenced: taken.token });
+    await expect(kv.put('k', 'v', { fenced: taken.token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await expect(kv.put('k', 'v', { fenced: 0n })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it.each([
+    ['an empty key', ''],
+    ['a reserved key', '__hedge/secret/g'],
+    ["Go's reserved key", '__caller=10.0.0.1:1'],
+    ['a key with a NUL character', 'a\0b'],
+    ['a key with a lone surrogate', 'a\ud800'],
+    ['a key that is too long', 'é'.repeat(MAX_KEY_BYTES / 2 + 1)],
+    ['a key that is no string', 17 as unknown as string],
+  ])('refuses %s everywhere, and sends nothing', async (_, key) => {
+    const refused = { code: 'INVALID_ARGUMENT' };
+    await expect(kv.put(key, 'v')).rejects.toMatchObject(refused);
+    await expect(kv.get(key)).rejects.toMatchObject(refused);
+    await expect(kv.history(key)).rejects.toMatchObject(refused);
+    expect(requests).toEqual([]);
+  });
+
+  it('takes the longest key and value, and refuses one byte more with both numbers', async () => {
+    const key = 'k'.repeat(MAX_KEY_BYTES);
+    await kv.put(key, 'v'.repeat(MAX_VALUE));
+    await expect(kv.put(key, 'v'.repeat(MAX_VALUE + 1))).rejects.toMatchObject({
+      code: 'PAYLOAD_TOO_LARGE',
+      details: { bytes: MAX_VALUE + 1, maxBytes: MAX_VALUE },
+    });
+  });
+
+  it('refuses values that are no text', async () => {
+    await expect(kv.put('k', { a: 1 } as unknown as string)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(kv.put('k', '\udfff')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(kv.putJson('k', undefined)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(kv.putJson('k', 1n)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+});
+
+describe('KvStore reads', () => {
+  it('gives undefined and nothing for a key that was never put', async () => {
+    expect(await kv.get('k')).toBeUndefined();
+    expect(await kv.getJson('k')).toBeUndefined();
+    expect(await kv.history('k')).toEqual([]);
+  });
+
+  it('reads JSON back, and says when it is none', async () => {
+    await kv.putJson('k', { total: 3 });
+    expect(await kv.getJson<{ total: number }>('k')).toEqual({ total: 3 });
+    await kv.put('k', 'plain');
+    await expect(kv.getJson('k')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it("covers Go's limits: latest, all, oldest, n latest", async () => {
+    for (const value of ['1', '2', '3']) await kv.put('k', value);
+    const values = async (options: Parameters<KvStore['history']>[1]) =>
+      (await kv.history('k', options)).map(({ value }) => value);
+    expect((await kv.get('k'))?.value).toBe('3');
+    expect(await values({ limit: Infinity })).toEqual(['3', '2', '1']);
+    expect(await values({ limit: 1, order: 'oldest-first' })).toEqual(['1']);
+    expect(await values({ limit: 2 })).toEqual(['3', '2']);
+  });
+
+  it.each(['newest-first', 'oldest-first'] as const)('pages through versions of one commit, %s (K2)', async (order) => {
+    const puts = Array.from({ length: 10 }, (_, index) => kv.put('k', String(index)));
+    const written = await Promise.all(puts);
+    expect(new Set(written.map(({ version }) => version)).size).toBe(1);
+    const paged: string[] = [];
+    for (;;) {
+      const last = written.find(({ value }) => value === paged.at(-1));
+      const cursor = last && (order === 'newest-first' ? { before: last } : { after: last });
+      const page = await kv.history('k', { order, limit: 3, ...cursor });
+      if (page.length === 0) break;
+      paged.push(...page.map(({ value }) => value));
+    }
+    const expected = written.map(({ value }) => value);
+    expect(paged).toEqual(order === 'newest-first' ? expected.reverse() : expected);
+  });
+
+  it('takes dates and versions as bounds', async () => {
+    const first = await kv.put('k', '1');
+    const second = await kv.put('k', '2');
+    expect(await kv.history('k', { before: second.version })).toEqual([first]);
+    expect(await kv.history('k', { after: first.version })).toEqual([second]);
+    expect(await kv.history('k', { before: first.timestamp })).toEqual([]);
+    expect(await kv.history('k', { after: new Date(0) })).toHaveLength(2);
+  });
+
+  it.each([
+    { limit: 0 },
+    { limit: 1.5 },
+    { limit: '3' as unknown as number },
+    { before: new Date(NaN) },
+    { after: 'yesterday' },
+    { order: 'up' as unknown as 'newest-first' },
+  ])('refuses %p', async (options) => {
+    await expect(kv.history('k', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('lists keys by prefix in pages, without the reserved ones', async () => {
+    const reserved = ['__caller=a', '__hedge/secret/g', '__hedge/semaphore/s'];
+    await backend.log.append(reserved.map((key) => ({ key, id: 'x', value: 'v', leader: '' })));
+    for (const key of ['_a', 'a/2', 'a/1', 'b', '__b']) await kv.put(key, 'v');
+    expect(await kv.keys('')).toEqual(['__b', '_a', 'a/1', 'a/2', 'b']);
+    expect(await kv.keys('', { limit: 1 })).toEqual(['__b']);
+    expect(await kv.keys('', { limit: 2, after: '__b' })).toEqual(['_a', 'a/1']);
+    expect(await kv.keys('a/')).toEqual(['a/1', 'a/2']);
+    await expect(kv.keys('__hedge/')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+});

@@ -1,0 +1,227 @@
+import { Injectable } from '@nestjs/common';
+import type { HistoryQuery, LogEntry, LogTable } from '../backend/log.js';
+import { OVERWRITE_ID } from '../backend/log.js';
+import { isReservedKey } from '../backend/names.js';
+import { compareText } from '../backend/text.js';
+import { HedgeError } from '../common/errors.js';
+import { newRowId } from '../common/identity.js';
+import type { LeaderRoute } from '../messaging/leader-route.js';
+import type { Messenger } from '../messaging/messenger.js';
+import { Encoding, KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
+import { assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
+
+export interface KvPutOptions {
+  /**
+   * `true` (default): a new version beside the earlier ones. `false`: replaces the one value of the key
+   * that was put this way; the appended versions stay. Such a put is never repeated, so a crash or a
+   * leader change in the middle of it gives OUTCOME_UNKNOWN.
+   */
+  readonly append?: boolean;
+  /**
+   * Write only if the lease has not been taken again: LEASE_LOST otherwise. `true` means since this call;
+   * a token means since that token. A leader task gives its own `fencingToken`, so that nothing it
+   * still does after another pod took over is written. Default: no fence.
+   */
+  readonly fenced?: boolean | bigint;
+  /** Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number;
+  /** Stops waiting. The value may be written all the same. */
+  readonly signal?: AbortSignal;
+}
+
+export interface KvHistoryOptions {
+  /** At most this many versions; Infinity for all. Default: 100. */
+  readonly limit?: number;
+  /** Default: `newest-first`. */
+  readonly order?: 'newest-first' | 'oldest-first';
+  /** Only versions before this place. */
+  readonly before?: KvCursor;
+  /** Only versions after this place. */
+  readonly after?: KvCursor;
+}
+
+export interface KvKeysOptions {
+  /** At most this many keys; Infinity for all. Default: 1,000. */
+  readonly limit?: number;
+  /** Only keys that sort after this one: the last key of the page before. */
+  readonly after?: string;
+}
+
+export interface KvStoreDeps {
+  readonly messenger: Messenger;
+  readonly route: LeaderRoute;
+  readonly log: LogTable;
+  readonly defaultTimeoutMs: number;
+  /** See `maxValueBytes` in kv-limits.ts. */
+  readonly maxValueBytes: number;
+}
+
+/**
+ * The group's key/value log: every put adds a version, and none is ever changed.
+ *
+ * - An acknowledged put is durable and is never lost. One that failed with DEADLINE_EXCEEDED or
+ *   OUTCOME_UNKNOWN happened once or not at all (K1).
+ * - Versions of a key are in one order for everybody, and each read sees every put that was acknowledged
+ *   before the read began, on whatever pod (K2).
+ *
+ * Puts go to the leader, which commits concurrent ones together; reads go straight from any pod to the
+ * database, also while there is no leader.
+ *
+ * @example
+ * await kv.put('orders/17', 'paid');
+ * (await kv.get('orders/17'))?.value; // 'paid', on every pod
+ */
+@Injectable()
+export class KvStore {
+  constructor(private readonly deps: KvStoreDeps) {}
+
+  /**
+   * Writes a value; resolves once it is durable, with what was written.
+   *
+   * @param key 1 to 4,096 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
+   * @param value at most 2,621,440 bytes in UTF-8, and less when `maxMessageBytes` allows less.
+   * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
+   * @throws HedgeError LEASE_LOST with `fenced`: nothing was written.
+   * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been written, once.
+   */
+  async put(key: string, value: string, options: KvPutOptions = {}): Promise<KvEntry> {
+    assertKey(key);
+    assertValue(key, value, this.deps.maxValueBytes);
+    const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    const id = newRowId();
+    const payload = KvPut.encode({ key, value, id, overwrite: !append, fence: this.#fence(key, fenced) }).finish();
+    const reply = await this.deps.messenger.request({
+      to: 'leader',
+      kind: RequestKind.REQUEST_KIND_KV_PUT,
+      topic: '',
+      payload: { encoding: Encoding.ENCODING_BYTES, bytes: payload },
+      timeoutMs,
+      once: !append,
+      ...(signal && { signal }),
+    });
+    const { timestamp, leader } = KvPutDone.decode(reply.bytes);
+    return toKvEntry({ key, value, id: append ? id : OVERWRITE_ID, leader, timestamp });
+  }
+
+  /**
+   * The latest version of a key; undefined when there is none.
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
+   */
+  async get(key: string): Promise<KvEntry | undefined> {
+    assertKey(key);
+    const entry = await this.deps.log.latest(key);
+    return entry && toKvEntry(entry);
+  }
+
+  /**
+   * Versions of a key, newest first unless told otherwise.
+   *
+   * @example
+   * kv.history('k', { limit: Infinity }) // all
+   * kv.history('k', { limit: 1, order: 'oldest-first' }) // the first one
+   * kv.history('k', { limit: 20, before: page.at(-1) }) // the next page
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
+   */
+  async history(key: string, options: KvHistoryOptions = {}): Promise<KvEntry[]> {
+    assertKey(key);
+    const { limit = 100, order = 'newest-first' } = options;
+    assertLimit(limit);
+    assertOrder(order);
+    const before = options.before === undefined ? undefined : parseCursor('before', options.before);
+    const after = options.after === undefined ? undefined : parseCursor('after', options.after);
+    // An entry as cursor lies within its commit: the backend compares commits, so ask for that commit as
+    // well, and leave out the part of it on the wrong side.
+    const query: Omit<HistoryQuery, 'limit'> = {
+      order,
+      ...(before && { before: before.id === undefined ? before.timestamp : before.timestamp + 1n }),
+      ...(after && { after: after.id === undefined ? after.timestamp : after.timestamp - 1n }),
+    };
+    const inside = ({ timestamp, id }: LogEntry): boolean =>
+      !(before?.id !== undefined && timestamp === before.timestamp && compareText(id, before.id) >= 0) &&
+      !(after?.id !== undefined && timestamp === after.timestamp && compareText(id, after.id) <= 0);
+    for (let asked = bounded(limit); ; asked = bounded(asked * 2)) {
+      const found = await this.deps.log.history(key, { ...query, limit: asked });
+      const entries = found.filter(inside);
+      if (entries.length >= limit || found.length < asked) return entries.slice(0, limit).map(toKvEntry);
+    }
+  }
+
+  /**
+   * Keys that begin with a prefix, sorted by their UTF-8 bytes; '' for all.
+   *
+   * @example
+   * for (let page = await kv.keys('orders/'); page.length > 0; page = await kv.keys('orders/', { after: page.at(-1) })) …
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
+   */
+  async keys(prefix: string, { limit = 1_000, after }: KvKeysOptions = {}): Promise<string[]> {
+    assertPrefix(prefix);
+    assertLimit(limit);
+    const keys: string[] = [];
+    for (let from = after; ;) {
+      const asked = bounded(limit - keys.length);
+      const found = await this.deps.log.keys({ prefix, limit: asked, ...(from !== undefined && { after: from }) });
+      for (const key of found) if (!isReservedKey(key)) keys.push(key);
+      if (keys.length >= limit || found.length < asked) return keys;
+      from = found.at(-1);
+    }
+  }
+
+  /**
+   * `put` of a value as JSON.
+   * @throws HedgeError as `put`; INVALID_ARGUMENT when JSON cannot hold the value.
+   */
+  async putJson(key: string, data: unknown, options?: KvPutOptions): Promise<KvEntry> {
+    return this.put(key, toJson(key, data), options);
+  }
+
+  /**
+   * The latest value that `putJson` put; undefined when there is none. The type is the caller's word.
+   * @throws HedgeError as `get`; INVALID_ARGUMENT when the value is not JSON.
+   */
+  async getJson<T>(key: string): Promise<T | undefined> {
+    const entry = await this.get(key);
+    if (entry === undefined) return undefined;
+    try {
+      return JSON.parse(entry.value) as T;
+    } catch (cause) {
+      throw new HedgeError('INVALID_ARGUMENT', `The value of "${key}" is not JSON. Read it with get.`, { cause });
+    }
+  }
+
+  #fence(key: string, fenced: boolean | bigint): bigint {
+    if (fenced === false) return 0n;
+    if (typeof fenced === 'bigint' && fenced > 0n) return fenced;
+    if (fenced !== true) {
+      throw new HedgeError('INVALID_ARGUMENT', `"fenced" of put "${key}" must be a boolean or a fencing token.`);
+    }
+    const belief = this.deps.route.current();
+    if (belief !== undefined) return belief.epoch;
+    throw new HedgeError(
+      'NO_LEADER',
+      `put "${key}" is to be fenced by the present leader's token, and nobody leads now. Nothing was written; try again when there is a leader.`,
+    );
+  }
+}
+
+/** What a database takes as a limit. */
+function bounded(limit: number): number {
+  return Math.min(limit, 0x7fff_ffff);
+}
+
+function assertOrder(order: string): void {
+  if (order === 'newest-first' || order === 'oldest-first') return;
+  throw new HedgeError('INVALID_ARGUMENT', `"order" must be newest-first or oldest-first, not "${order}".`);
+}
+
+function toJson(key: string, data: unknown): string {
+  let json: string | undefined;
+  let cause: unknown;
+  try {
+    json = JSON.stringify(data);
+  } catch (error) {
+    cause = error;
+  }
+  if (json !== undefined) return json;
+  throw new HedgeError('INVALID_ARGUMENT', `The value of "${key}" cannot be written as JSON.`, { cause });
+}
