@@ -9,6 +9,11 @@ import * as sql from './sql.js';
  * @import { Database } from 'libsql'
  * @import { WorkerConfig } from '../protocol.js'
  * @typedef {ReturnType<typeof prepare>} Statements
+ *
+ * @typedef Statement What is used of libsql's.
+ * @property {(...values: unknown[]) => unknown} run
+ * @property {(...values: unknown[]) => unknown} get
+ * @property {(...values: unknown[]) => unknown[]} all
  */
 
 /**
@@ -114,9 +119,9 @@ function configure(writer, { lockTable, logTable }) {
  */
 function prepare(writer, reader, { lockTable, logTable }) {
   return {
-    begin: writer.prepare('BEGIN IMMEDIATE'),
-    commit: writer.prepare('COMMIT'),
-    rollback: writer.prepare('ROLLBACK'),
+    begin: statement(writer, 'BEGIN IMMEDIATE'),
+    commit: statement(writer, 'COMMIT'),
+    rollback: statement(writer, 'ROLLBACK'),
 
     readLease: query(reader, sql.leaseSql(lockTable)),
     latest: query(reader, sql.latestSql(logTable)),
@@ -126,21 +131,31 @@ function prepare(writer, reader, { lockTable, logTable }) {
     keysAfter: query(reader, sql.keysSql(logTable, '>')),
 
     readLeaseToWrite: query(writer, sql.leaseSql(lockTable)),
-    takeLease: writer.prepare(sql.takeLeaseSql(lockTable)),
-    renewLease: writer.prepare(sql.renewLeaseSql(lockTable)),
-    clearLease: writer.prepare(sql.clearLeaseSql(lockTable)),
+    takeLease: statement(writer, sql.takeLeaseSql(lockTable)),
+    renewLease: statement(writer, sql.renewLeaseSql(lockTable)),
+    clearLease: statement(writer, sql.clearLeaseSql(lockTable)),
     readVersion: query(writer, sql.versionSql(logTable)),
-    insertVersion: writer.prepare(sql.insertVersionSql(logTable)),
-    overwriteVersion: writer.prepare(sql.overwriteVersionSql(logTable)),
+    insertVersion: statement(writer, sql.insertVersionSql(logTable)),
+    overwriteVersion: statement(writer, sql.overwriteVersionSql(logTable)),
     readClock: query(writer, sql.readClockSql),
-    writeClock: writer.prepare(sql.writeClockSql),
+    writeClock: statement(writer, sql.writeClockSql),
   };
+}
+
+/**
+ * @param {Database} connection
+ * @param {string} text
+ * @returns {Statement}
+ */
+function statement(connection, text) {
+  return /** @type {Statement} */ (connection.prepare(text));
 }
 
 /**
  * Rows as arrays, integers as bigint.
  * @param {Database} connection
  * @param {string} text
+ * @returns {Statement}
  */
 function query(connection, text) {
   return connection.prepare(text).safeIntegers(true).raw(true);
