@@ -2,7 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
-import { printable, type ReceiverHandshake } from './handshake.js';
+import { printable, ReceiverHandshake } from './handshake.js';
 import type { MessageStream } from './message-stream.js';
 import type { RefusalLog } from './refusal-log.js';
 
@@ -32,91 +32,114 @@ export interface AcceptorInit {
 
 /** Takes the receiver's part in the handshakes of streams that come in, and bounds what strangers cost. */
 export class Acceptor {
-  /** Ways to give up, oldest first. */
-  private readonly pending = new Set<(error: HedgeError) => void>();
+  /** Oldest first. */
+  private readonly pending = new Set<PendingHandshake>();
 
   constructor(private readonly init: AcceptorInit) {}
 
   accept(stream: MessageStream): void {
     const [oldest] = this.pending;
     if (oldest && this.pending.size >= MAX_PENDING) {
-      oldest(new HedgeError('OVERLOADED', `${MAX_PENDING} handshakes are under way; try again`));
+      oldest.refuse(new HedgeError('OVERLOADED', `${MAX_PENDING} handshakes are under way; try again`));
     }
-
-    const settle = (): void => {
-      cancelTimer();
-      this.pending.delete(refuse);
-    };
-    const dismiss = (why: string): void => {
-      settle();
-      stream.end();
-      this.init.log.warn(host(stream.remote), `Refused a link from ${stream.remote}: ${why}`);
-    };
-    const refuse = (error: HedgeError): void => {
-      stream.write(messageOf({ $case: 'refusal', value: error }), () => undefined);
-      dismiss(error.message);
-    };
-    const cancelTimer = this.init.clock.after(this.init.timeoutMs, () =>
-      refuse(new HedgeError('UNAUTHENTICATED', `The handshake was not done within ${this.init.timeoutMs} ms`)),
-    );
-    this.pending.add(refuse);
-
-    const step = (handshake: ReceiverHandshake, message: Uint8Array): void => {
-      const body = frameOf(message);
-      if (!body) return refuse(malformed());
-      const next = handshake.step(body);
-      switch (next.kind) {
-        case 'challenge':
-          stream.write(messageOf({ $case: 'challenge', value: next.challenge }), () => undefined);
-          break;
-        case 'admit':
-          settle();
-          try {
-            this.init.admit(stream, {
-              member: next.caller,
-              generation: next.generation,
-              outstanding: next.outstanding,
-            });
-          } catch (error) {
-            refuse(error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error)));
-          }
-          break;
-        case 'refuse':
-          if (next.told) dismiss(next.error.message);
-          else refuse(next.error);
-          break;
-      }
-    };
-
-    let handshake: ReceiverHandshake | 'awaited' | undefined;
-    stream.attach({
-      message: (message) => {
-        if (handshake === 'awaited') return refuse(malformed());
-        if (handshake) return step(handshake, message);
-        if (message.byteLength > MAX_HELLO_BYTES) return refuse(malformed());
-        handshake = 'awaited';
-        this.init.handshake().then(
-          (ready) => {
-            if (!this.pending.has(refuse)) return;
-            handshake = ready;
-            step(ready, message);
-          },
-          (error: unknown) => {
-            if (!this.pending.has(refuse)) return;
-            refuse(
-              new HedgeError('BACKEND_UNAVAILABLE', "This member cannot read the group's secret now", { cause: error }),
-            );
-          },
-        );
-      },
-      drained: () => undefined,
-      closed: (reason) => dismiss(printable(`it went away during the handshake (${reason})`)),
-    });
+    const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(handshake));
+    this.pending.add(handshake);
   }
 
   /** Ends all handshakes that are under way. */
   close(): void {
-    for (const refuse of this.pending) refuse(new HedgeError('SHUTTING_DOWN', 'This member is stopping'));
+    for (const handshake of this.pending) {
+      handshake.refuse(new HedgeError('SHUTTING_DOWN', 'This member is stopping'));
+    }
+  }
+}
+
+/** One stream from its first message to its admission or refusal. */
+class PendingHandshake {
+  private state: 'new' | 'secret awaited' | 'over' | ReceiverHandshake = 'new';
+  private readonly cancelTimer: () => void;
+
+  constructor(
+    private readonly stream: MessageStream,
+    private readonly init: AcceptorInit,
+    private readonly settled: () => void,
+  ) {
+    this.cancelTimer = init.clock.after(init.timeoutMs, () =>
+      this.refuse(new HedgeError('UNAUTHENTICATED', `The handshake was not done within ${init.timeoutMs} ms`)),
+    );
+    stream.attach({
+      message: (message) => this.receive(message),
+      drained: () => undefined,
+      closed: (reason) => this.dismiss(`it went away during the handshake (${printable(reason)})`),
+    });
+  }
+
+  /** Tells the caller why, and the log. */
+  refuse(error: HedgeError): void {
+    this.stream.write(messageOf({ $case: 'refusal', value: error }), () => undefined);
+    if (error.code === 'SHUTTING_DOWN') this.end();
+    else this.dismiss(error.message);
+  }
+
+  private receive(message: Uint8Array): void {
+    if (this.state instanceof ReceiverHandshake) return this.step(this.state, message);
+    if (this.state !== 'new' || message.byteLength > MAX_HELLO_BYTES) return this.refuse(malformed());
+    this.state = 'secret awaited';
+    this.init.handshake().then(
+      (handshake) => {
+        if (this.state !== 'secret awaited') return;
+        this.state = handshake;
+        this.step(handshake, message);
+      },
+      (cause: unknown) => {
+        if (this.state !== 'secret awaited') return;
+        this.refuse(new HedgeError('BACKEND_UNAVAILABLE', "This member cannot read the group's secret now", { cause }));
+      },
+    );
+  }
+
+  private step(handshake: ReceiverHandshake, message: Uint8Array): void {
+    const body = frameOf(message);
+    if (!body) return this.refuse(malformed());
+    const next = handshake.step(body);
+    switch (next.kind) {
+      case 'challenge':
+        this.stream.write(messageOf({ $case: 'challenge', value: next.challenge }), () => undefined);
+        break;
+      case 'admit':
+        this.admit({ member: next.caller, generation: next.generation, outstanding: next.outstanding });
+        break;
+      case 'refuse':
+        if (next.told) this.dismiss(next.error.message);
+        else this.refuse(next.error);
+        break;
+    }
+  }
+
+  private admit(caller: Caller): void {
+    this.settle();
+    try {
+      this.init.admit(this.stream, caller);
+    } catch (error) {
+      this.refuse(error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error)));
+    }
+  }
+
+  private dismiss(why: string): void {
+    this.end();
+    const { remote } = this.stream;
+    this.init.log.warn(host(remote), `Refused a link from ${remote}: ${why}`);
+  }
+
+  private end(): void {
+    this.settle();
+    this.stream.end();
+  }
+
+  private settle(): void {
+    this.state = 'over';
+    this.cancelTimer();
+    this.settled();
   }
 }
 

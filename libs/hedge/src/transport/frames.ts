@@ -24,12 +24,12 @@ export function mayArrive(body: FrameBody, direction: 'dialled' | 'accepted'): b
   return (direction === 'accepted' ? FROM_CALLER : FROM_RECEIVER).has(body.$case);
 }
 
-/** Bytes that users put into a frame: what `maxMessageBytes` limits. Failure texts count as one byte a character. */
+/** Bytes that users put into a frame: what `maxMessageBytes` limits, or their handlers' failures do. */
 export function contentBytes(body: FrameBody): number {
   if (body.$case === 'request') return body.value.payload.byteLength;
   if (body.$case !== 'reply') return 0;
   const { payload, failure } = body.value;
-  return payload.byteLength + (failure ? failure.message.length + failure.details.length : 0);
+  return payload.byteLength + (failure ? Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details) : 0);
 }
 
 const FIXED_FIELDS = 96;

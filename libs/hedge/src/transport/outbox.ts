@@ -75,8 +75,10 @@ export class Outbox {
   }
 
   acknowledge(sequence: number): void {
-    if (this.acknowledged.push(sequence) >= ACKNOWLEDGE_AT) this.flushSoon();
-    else this.cancelAcknowledgeTimer ??= this.clock.after(ACKNOWLEDGE_AFTER_MS, () => this.flush());
+    if (this.acknowledged.push(sequence) >= ACKNOWLEDGE_AT) {
+      if (this.congested) this.seal();
+      else this.flushSoon();
+    } else this.cancelAcknowledgeTimer ??= this.clock.after(ACKNOWLEDGE_AFTER_MS, () => this.flush());
   }
 
   drained(): void {
