@@ -104,13 +104,13 @@ export class Caller {
 
   close(): void {
     this.#closed = true;
-    this.#step({ type: 'close', error: stopping() });
+    this.#step({ type: 'close', error: closed(false) });
   }
 
   #refusal({ topic, payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
     const { maxMessageBytes, maxPending, maxHeldBytes } = this.#options.limits;
     const bytes = payload.bytes.byteLength;
-    if (this.#closed) return stopping();
+    if (this.#closed) return closed(true);
     if (!(timeoutMs > 0 && timeoutMs <= 0xffff_ffff)) {
       const message = `timeoutMs of '${topic}' is ${timeoutMs}. It must be above 0 and at most 4294967295 milliseconds.`;
       return new HedgeError('INVALID_ARGUMENT', message);
@@ -223,8 +223,10 @@ export class Caller {
   }
 }
 
-function stopping(): HedgeError {
-  return new HedgeError('SHUTTING_DOWN', 'This pod is stopping and waits for no more replies', { retryable: false });
+/** @param retryable whether what it is for was surely not started. */
+function closed(retryable: boolean): HedgeError {
+  const message = 'This pod sends nothing and waits for no replies: it is stopping, or its mode is off';
+  return new HedgeError('SHUTTING_DOWN', message, { retryable });
 }
 
 function asHedgeError(error: unknown): HedgeError {

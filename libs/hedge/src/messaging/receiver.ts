@@ -10,7 +10,7 @@ import type { MessagingLimits } from './limits.js';
 import type { Encoded, RequestHandler } from './message.js';
 import { failureReply, replyBytes, successReply } from './reply.js';
 import type { Timeline } from './timeline.js';
-import { MAX_TOPIC_LENGTH } from './topics.js';
+import { MAX_TOPIC_LENGTH } from './topic-name.js';
 import { Work } from './work.js';
 
 export interface ReceiverOptions {

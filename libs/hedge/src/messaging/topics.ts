@@ -1,4 +1,5 @@
-import { HedgeError } from '../common/errors.js';
+// The package's index re-exports this file with `export *`: only then does an augmentation of the package
+// reach the interface.
 
 /**
  * Gives topics their types, by augmentation. A declared topic then takes only its data and yields its reply,
@@ -22,18 +23,3 @@ export type TopicReply<Topic extends DeclaredTopic> = HedgeTopics[Topic] extends
   : unknown;
 /** Any topic but a declared one, so that a declared one with the wrong data does not pass as undeclared. */
 export type UndeclaredTopic<Topic extends string> = Topic extends DeclaredTopic ? never : Topic;
-
-export const MAX_TOPIC_LENGTH = 256;
-
-/**
- * A topic is a string of at most 256 characters; the empty one is the default topic.
- * @throws HedgeError INVALID_ARGUMENT
- */
-export function checkTopic(topic: unknown): asserts topic is string {
-  if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH) return;
-  const got = typeof topic === 'string' ? `one of ${topic.length} characters` : `a ${typeof topic}`;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `A topic is a string of at most ${MAX_TOPIC_LENGTH} characters, and this is ${got}. Use a shorter name, or '' for the default topic.`,
-  );
-}

@@ -1,0 +1,177 @@
+import { Injectable } from '@nestjs/common';
+import { Observable } from 'rxjs';
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { Encoded } from '../messaging/message.js';
+import type { Messenger } from '../messaging/messenger.js';
+import type { PayloadCodec } from '../messaging/serializer.js';
+import { checkTopic } from '../messaging/topic-name.js';
+import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import type { Transport } from '../transport/transport.js';
+import { RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { type Broadcast, broadcastOf, type BroadcastResult } from './broadcast.js';
+import type { ViewKeeper } from './view-keeper.js';
+import type { ViewMember } from './view.js';
+
+export interface BroadcastOptions {
+  /** Milliseconds that each member has to answer. Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Leave this pod out. Default: false. */
+  readonly skipSelf?: boolean | undefined;
+  /** Only these, by address or as `members()` gives them. One that is not in the view is MEMBER_UNREACHABLE. */
+  readonly only?: readonly (string | MemberId)[] | undefined;
+  /** Gives the broadcast up: it rejects with the signal's reason, and the handlers' `signal`s abort. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The members of the group, as this pod knows them. Survives `JSON.stringify`. */
+export interface ClusterView {
+  /** Token of the leader that made it, in digits; '0' before the first view. */
+  readonly epoch: string;
+  /** Rises with every change within the epoch. */
+  readonly version: number;
+  /** Whether it is of the present leader, and that one has heard from all members. */
+  readonly settled: boolean;
+  readonly leader: MemberId | undefined;
+  /** Sorted by address, the leader among them; no clients. */
+  readonly members: readonly ViewMember[];
+}
+
+export interface ClusterServiceDeps {
+  readonly transport: Pick<Transport, 'self'>;
+  readonly views: Pick<ViewKeeper, 'view' | 'settled' | 'onChange'>;
+  readonly messenger: Messenger;
+  readonly codec: PayloadCodec;
+  readonly clock: Clock;
+  readonly defaultTimeoutMs: number;
+}
+
+const NO_VIEW: ClusterView = { epoch: '0', version: 0, settled: false, leader: undefined, members: [] };
+
+/** The members of the group, and messages to all of them. */
+@Injectable()
+export class ClusterService {
+  readonly #deps: ClusterServiceDeps;
+  #view = NO_VIEW;
+
+  constructor(deps: ClusterServiceDeps) {
+    this.#deps = deps;
+    deps.views.onChange(() => this.#viewChanged());
+  }
+
+  /** This pod: the address that others dial (empty for a client), and this start of the process. */
+  get self(): MemberId {
+    return this.#deps.transport.self;
+  }
+
+  /** The latest view. Each has a leader's epoch and a version, and never an earlier one follows (M1). */
+  get view(): ClusterView {
+    return this.#view;
+  }
+
+  /** The members of the latest view, sorted by address; empty before the first. */
+  members(): readonly ViewMember[] {
+    return this.#view.members;
+  }
+
+  /** Emits the view: on subscription if there is one, and on every change. Never completes by itself. */
+  readonly changes$: Observable<ClusterView> = new Observable((subscriber) => {
+    if (this.#view !== NO_VIEW) subscriber.next(this.#view);
+    return this.#deps.views.onChange(() => subscriber.next(this.#view));
+  });
+
+  /**
+   * Sends a message to the `@OnBroadcast(topic)` method of every member in the view, this pod's too.
+   *
+   * Guarantee: each member runs it at most once, and for each the result says what happened, also when that
+   * cannot be known. Members that this pod does not know of are not reached: see `settled`.
+   *
+   * @param topic at most 256 characters; '' is the default topic.
+   * @param data as for `LeaderService.send`; encoded once for all.
+   * @returns to await for all results, or to iterate over as they arrive. A member's failure is in its result.
+   * @throws HedgeError (it rejects) INVALID_ARGUMENT; or the signal's reason when that aborted.
+   *
+   * @example
+   * const results = await cluster.broadcast<{ flushed: boolean }>('flush', {}, { timeoutMs: 1_000 });
+   * const missed = results.filter(({ error }) => error !== undefined);
+   * @example
+   * for await (const { member, value } of cluster.broadcast('flush')) console.log(member.address, value);
+   */
+  broadcast<Topic extends DeclaredTopic>(
+    topic: Topic,
+    data: TopicData<Topic>,
+    options?: BroadcastOptions,
+  ): Broadcast<TopicReply<Topic>>;
+  broadcast<Reply = unknown, Topic extends string = string>(
+    topic: UndeclaredTopic<Topic>,
+    data?: unknown,
+    options?: BroadcastOptions,
+  ): Broadcast<Reply>;
+  broadcast(topic: string, data?: unknown, options: BroadcastOptions = {}): Broadcast {
+    const { settled } = this.#view;
+    let payload: Encoded;
+    try {
+      checkTopic(topic);
+      payload = this.#deps.codec.encode(topic, data);
+    } catch (error) {
+      return broadcastOf([Promise.reject(error as Error)], settled);
+    }
+    const results = this.#targets(options).map((member) => this.#ask(member, topic, payload, options));
+    return broadcastOf(results, settled);
+  }
+
+  #targets({ skipSelf = false, only }: BroadcastOptions): MemberId[] {
+    const members = this.members().filter(({ incarnation }) => !skipSelf || incarnation !== this.self.incarnation);
+    if (only === undefined) return members.map(({ address, incarnation }) => ({ address, incarnation }));
+    return only.map((wanted) => {
+      const found = members.find(({ address, incarnation }) =>
+        typeof wanted === 'string' ? wanted === address : wanted.incarnation === incarnation,
+      );
+      const { address, incarnation } = found ?? (typeof wanted === 'string' ? absent(wanted) : absent(wanted.address));
+      return { address, incarnation };
+    });
+  }
+
+  async #ask(
+    member: MemberId,
+    topic: string,
+    payload: Encoded,
+    { timeoutMs = this.#deps.defaultTimeoutMs, signal }: BroadcastOptions,
+  ): Promise<BroadcastResult> {
+    const { messenger, codec, clock } = this.#deps;
+    const start = clock.now().mono;
+    const ms = (): number => Math.round((clock.now().mono - start) * 1_000) / 1_000;
+    try {
+      if (member.incarnation === '') throw notInView(member, topic);
+      const kind = RequestKind.REQUEST_KIND_BROADCAST;
+      const reply = await messenger.request({ to: member, kind, topic, payload, timeoutMs, signal });
+      return { member, value: codec.decode(topic, reply), ms: ms() };
+    } catch (error) {
+      if (error instanceof HedgeError && error !== signal?.reason) return { member, error, ms: ms() };
+      throw error;
+    }
+  }
+
+  #viewChanged(): void {
+    const { views, messenger } = this.#deps;
+    const { view, settled } = views;
+    if (view === undefined) return;
+    const before = this.#view.members;
+    this.#view = { ...view, epoch: view.epoch.toString(), settled };
+    const present = new Set(view.members.map(({ incarnation }) => incarnation));
+    for (const member of before) if (!present.has(member.incarnation)) messenger.departed(member);
+  }
+}
+
+/** Stands for a member that was asked for and is not there. */
+function absent(address: string): MemberId {
+  return { address, incarnation: '' };
+}
+
+function notInView({ address }: MemberId, topic: string): HedgeError {
+  return new HedgeError(
+    'MEMBER_UNREACHABLE',
+    `Broadcast '${topic}' was not sent to ${address}, because no such member is in the view (or skipSelf left it out). Take addresses from members().`,
+  );
+}

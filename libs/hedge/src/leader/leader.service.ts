@@ -1,0 +1,154 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { Observable } from 'rxjs';
+import type { Clock } from '../common/clock.js';
+import type { MemberId } from '../common/identity.js';
+import type { Messenger } from '../messaging/messenger.js';
+import type { PayloadCodec } from '../messaging/serializer.js';
+import { checkTopic } from '../messaging/topic-name.js';
+import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import { RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { type LeaderTask, runWhileLeader } from './leadership.js';
+import type { LeaseKeeper } from './lease-keeper.js';
+
+export interface SendOptions {
+  /** Milliseconds allowed in all, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Gives the message up: `send` rejects with the signal's reason, and the handler's `signal` aborts. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface LeaderServiceDeps {
+  readonly keeper: LeaseKeeper;
+  readonly messenger: Messenger;
+  readonly codec: PayloadCodec;
+  readonly clock: Clock;
+  readonly defaultTimeoutMs: number;
+  /** Pause before a leader task that threw runs again, in milliseconds; grows up to `leaseMs`. */
+  readonly retryMs: number;
+  readonly leaseMs: number;
+}
+
+/**
+ * Who leads the group, and messages to it.
+ *
+ * Leadership is a lease: a pod that stood still may have lost it and not know yet. `isLeader()` is false
+ * before the database would let another pod in, as long as this process's clocks run; what must not be done
+ * by two is fenced by `fencingToken`.
+ */
+@Injectable()
+export class LeaderService {
+  readonly #deps: LeaderServiceDeps;
+  readonly #logger = new Logger('Hedge');
+  #tasks = 0;
+
+  constructor(deps: LeaderServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /** Whether this pod leads now. Local, and cheap enough for any loop. */
+  isLeader(): boolean {
+    return this.#deps.keeper.isLeader();
+  }
+
+  /** The token of this pod's lease while it leads: rises with every term of the group, and is never used again. */
+  get fencingToken(): bigint | undefined {
+    return this.#deps.keeper.fencingToken;
+  }
+
+  /** The pod that leads, as far as this one knows; undefined while there is none. */
+  leader(): MemberId | undefined {
+    return this.#deps.keeper.current()?.leader;
+  }
+
+  /**
+   * Emits the leader: on subscription if one is known, and on every change; `undefined` when it is lost.
+   * A new term of the same leader is a change. Never completes by itself.
+   *
+   * @example
+   * const leader = await firstValueFrom(leaderService.changes$.pipe(filter((member) => member !== undefined)));
+   */
+  readonly changes$: Observable<MemberId | undefined> = new Observable((subscriber) => {
+    const leader = this.leader();
+    if (leader !== undefined) subscriber.next(leader);
+    return this.#deps.keeper.onChange(() => subscriber.next(this.leader()));
+  });
+
+  /**
+   * Asks the database whether this pod still leads, for decisions that `isLeader()` is not sure enough for.
+   * @throws HedgeError BACKEND_UNAVAILABLE when it does not answer.
+   */
+  confirmLeadership(): Promise<boolean> {
+    return this.#deps.keeper.confirmLeadership();
+  }
+
+  /**
+   * Hands leadership to another pod: waits for leader work that runs here, then gives the lease back. Alone
+   * in its group, this pod leads again after one lease. Does nothing when it does not lead.
+   */
+  resign(): Promise<void> {
+    return this.#deps.keeper.resign();
+  }
+
+  /**
+   * Runs a task whenever this pod leads: now if it does, and on every later election, until stopped. Its
+   * `signal` aborts when leadership is lost or handed over. Never runs twice at once in this process. A task that
+   * throws is logged and run again after a pause; one that returns is not run again in that term.
+   *
+   * @returns stops it: aborts the run and waits for its end.
+   *
+   * @example
+   * const stop = leader.runWhileLeader(async ({ signal, fencingToken }) => {
+   *   while (!signal.aborted) await reconcileNext(fencingToken, signal);
+   * });
+   */
+  runWhileLeader(task: LeaderTask): () => Promise<void> {
+    const { keeper, clock, retryMs, leaseMs } = this.#deps;
+    this.#tasks += 1;
+    const name = task.name === '' ? `#${this.#tasks}` : task.name;
+    return runWhileLeader(keeper, task, { clock, name, logger: this.#logger, retryMs, maxRetryMs: leaseMs });
+  }
+
+  /**
+   * Sends a message to the leader's `@OnLeaderMessage(topic)` method, and resolves with what that returns.
+   * From any pod, the leader included. While there is no leader, or it changes, it waits and tries again
+   * until the deadline.
+   *
+   * Guarantee: the handler runs exactly once in a leader's term when `send` resolves. If the leader is lost
+   * after it began, it may run again under the next one: handlers see `requestId` and `attempt` for that.
+   *
+   * @param topic at most 256 characters; '' is the default topic.
+   * @param data `undefined`, a `Uint8Array` as it is, or what the serializer takes (JSON by default).
+   * @throws HedgeError HANDLER_FAILED (it threw; `details` say what), NO_HANDLER
+   * @throws HedgeError nothing was started, try again: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED
+   * @throws HedgeError it may have run: DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, with
+   *   `details: { requestId, attempts, started }`
+   * @throws HedgeError PAYLOAD_TOO_LARGE, INVALID_ARGUMENT, SHUTTING_DOWN
+   * @throws the signal's reason when it aborted
+   *
+   * @example
+   * const { total } = await leader.send<{ total: number }>('price', { qty: 2 }, { timeoutMs: 2_000 });
+   */
+  send<Topic extends DeclaredTopic>(
+    topic: Topic,
+    data: TopicData<Topic>,
+    options?: SendOptions,
+  ): Promise<TopicReply<Topic>>;
+  send<Reply = unknown, Topic extends string = string>(
+    topic: UndeclaredTopic<Topic>,
+    data?: unknown,
+    options?: SendOptions,
+  ): Promise<Reply>;
+  async send(topic: string, data?: unknown, options: SendOptions = {}): Promise<unknown> {
+    checkTopic(topic);
+    const { messenger, codec, defaultTimeoutMs } = this.#deps;
+    const reply = await messenger.request({
+      to: 'leader',
+      kind: RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+      topic,
+      payload: codec.encode(topic, data),
+      timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
+      signal: options.signal,
+    });
+    return codec.decode(topic, reply);
+  }
+}

@@ -1,0 +1,16 @@
+import { HedgeError } from '../common/errors.js';
+
+export const MAX_TOPIC_LENGTH = 256;
+
+/**
+ * A topic is a string of at most 256 characters; the empty one is the default topic.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkTopic(topic: unknown): asserts topic is string {
+  if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH) return;
+  const got = typeof topic === 'string' ? `one of ${topic.length} characters` : `a ${typeof topic}`;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `A topic is a string of at most ${MAX_TOPIC_LENGTH} characters, and this is ${got}. Use a shorter name, or '' for the default topic.`,
+  );
+}
