@@ -19,8 +19,9 @@ export class SqliteLogTable implements LogTable {
   constructor(private readonly thread: SqliteThread) {}
 
   async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
-    for (const { key, id, value, leader } of rows) assertTexts({ key, id, value, leader });
-    const result = await this.thread.call('append', rows, fence);
+    const stored = rows.map(({ key, id, value, leader }) => ({ key, id, value, leader }));
+    for (const row of stored) assertTexts(row);
+    const result = await this.thread.call('append', stored, fence);
     if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
     return rows.map((row, i) => {
       const timestamp = result.timestamps[i];
@@ -28,9 +29,12 @@ export class SqliteLogTable implements LogTable {
     });
   }
 
-  async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
-    const { key, value, leader } = row;
-    assertTexts({ key, value, leader });
+  async overwrite(
+    { key, value, leader }: Omit<LogAppend, 'id'>,
+    fence?: Fence,
+  ): Promise<{ readonly timestamp: bigint }> {
+    const row = { key, value, leader };
+    assertTexts(row);
     const result = await this.thread.call('overwrite', row, fence);
     if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
     return { timestamp: result.timestamp };
