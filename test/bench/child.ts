@@ -1,0 +1,93 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+
+/** What a child process can be asked to do. */
+// oxlint-disable-next-line typescript/no-explicit-any -- each command has its own argument
+export type Commands = Record<string, (argument: any) => unknown>;
+
+interface Question {
+  readonly id: number;
+  readonly command: string;
+  readonly argument: unknown;
+}
+
+interface Answer {
+  readonly id: number;
+  readonly result?: unknown;
+  readonly error?: string;
+}
+
+/** A process of the benchmark, asked over Node's IPC channel. It ends when the benchmark ends, however that ends. */
+export class Child<C extends Commands> {
+  readonly #waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
+  #questions = 0;
+
+  private constructor(
+    private readonly process: ChildProcess,
+    private readonly name: string,
+  ) {
+    process.on('message', (answer: Answer) => {
+      const waiting = this.#waiting.get(answer.id);
+      this.#waiting.delete(answer.id);
+      if (answer.error === undefined) waiting?.resolve(answer.result);
+      else waiting?.reject(new Error(`${name}: ${answer.error}`));
+    });
+    process.on('exit', (code, signal) => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`${name} ended (${signal ?? code})`));
+      this.#waiting.clear();
+    });
+  }
+
+  /**
+   * Starts `file` (beside this one) and waits until it can be asked.
+   * @param env what the child is told at start
+   */
+  static async start<C extends Commands>(file: string, env: Record<string, string> = {}): Promise<Child<C>> {
+    const path = new URL(file, import.meta.url);
+    // SQLite's and Node's own chatter would spoil the table; errors come as answers, or on stderr.
+    const process_ = fork(path, { execArgv: ['--import', 'tsx'], env: { ...process.env, ...env } });
+    const child = new Child<C>(process_, file);
+    await child.#ask('ready', undefined);
+    return child;
+  }
+
+  ask<K extends keyof C & string>(command: K, ...argument: Parameters<C[K]>): Promise<Awaited<ReturnType<C[K]>>> {
+    return this.#ask(command, argument[0]) as Promise<Awaited<ReturnType<C[K]>>>;
+  }
+
+  /** Sends a signal and waits for the end. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const ended = once(this.process, 'exit');
+    this.process.kill(signal);
+    await ended;
+  }
+
+  #ask(command: string, argument: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const id = (this.#questions += 1);
+      if (!this.process.connected) return reject(new Error(`${this.name} is not there`));
+      this.#waiting.set(id, { resolve, reject });
+      this.process.send({ id, command, argument } satisfies Question);
+    });
+  }
+}
+
+/** Called by a child process once: answers the benchmark's questions from now on. */
+export function answer(commands: Commands): void {
+  const all: Commands = { ...commands, ready: () => undefined };
+  process.on('message', ({ id, command, argument }: Question) => {
+    void reply(id, () => all[command]?.(argument));
+  });
+  process.on('disconnect', () => process.exit(0));
+}
+
+async function reply(id: number, run: () => unknown): Promise<void> {
+  let answered: Answer;
+  try {
+    answered = { id, result: await run() };
+  } catch (error) {
+    answered = { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  }
+  process.send?.(answered);
+}

@@ -1,0 +1,40 @@
+import { roundOf, type Round } from './statistics.js';
+
+export interface LoadShape {
+  readonly concurrency: number;
+  readonly seconds: number;
+}
+
+/** What every message and value of the benchmark is: 100 bytes of text. */
+export const MESSAGE = 'm'.repeat(100);
+
+/** A closed loop: each of `concurrency` callers makes its next call when its last one was answered. */
+export async function runLoad(operation: () => Promise<unknown>, { concurrency, seconds }: LoadShape): Promise<Round> {
+  const latencies: number[] = [];
+  const start = performance.now();
+  const end = start + seconds * 1_000;
+  const caller = async (): Promise<void> => {
+    for (let before = performance.now(); before < end;) {
+      await operation();
+      const after = performance.now();
+      latencies.push(after - before);
+      before = after;
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, caller));
+  return roundOf(latencies, (performance.now() - start) / 1_000);
+}
+
+/** The same for an operation that blocks; there is only one caller. */
+export function runBlockingLoad(operation: () => void, seconds: number): Round {
+  const latencies: number[] = [];
+  const start = performance.now();
+  const end = start + seconds * 1_000;
+  for (let before = start; before < end;) {
+    operation();
+    const after = performance.now();
+    latencies.push(after - before);
+    before = after;
+  }
+  return roundOf(latencies, (performance.now() - start) / 1_000);
+}

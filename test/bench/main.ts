@@ -1,0 +1,37 @@
+import { writeFile } from 'node:fs/promises';
+import { parseOptions, USAGE, UsageError, type BenchOptions, type Plan, type SuiteName } from './options.js';
+import { describeMachine, formatRows, formatVerdicts } from './report.js';
+import { broadcastSuite } from './suites/broadcast.js';
+import { failoverSuite } from './suites/failover.js';
+import { kvSuite } from './suites/kv.js';
+import { memorySuite } from './suites/memory.js';
+import { sendSuite } from './suites/send.js';
+import { judge, type AnyRow } from './targets.js';
+
+const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
+  send: sendSuite,
+  broadcast: broadcastSuite,
+  kv: kvSuite,
+  failover: failoverSuite,
+  memory: memorySuite,
+};
+
+async function bench({ plan, suites, json }: BenchOptions): Promise<void> {
+  console.log(`${describeMachine()}\n`);
+  const rows: AnyRow[] = [];
+  for (const suite of suites) {
+    console.error(`measuring ${suite} …`);
+    rows.push(...(await RUN[suite](plan)));
+  }
+  console.log(`\n${formatRows(rows)}\n`);
+  console.log(formatVerdicts(judge(rows)));
+  if (json !== undefined) await writeFile(json, `${JSON.stringify(rows, undefined, 2)}\n`);
+}
+
+try {
+  await bench(parseOptions(process.argv.slice(2)));
+} catch (error) {
+  // A wrong argument needs no stack; anything else does.
+  console.error(error instanceof UsageError ? `${error.message}\n${USAGE}` : error);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

@@ -1,0 +1,48 @@
+import { parseArgs } from 'node:util';
+
+export const SUITES = ['send', 'broadcast', 'kv', 'failover', 'memory'] as const;
+export type SuiteName = (typeof SUITES)[number];
+
+/** How long everything takes. */
+export interface Plan {
+  readonly rounds: number;
+  readonly roundSeconds: number;
+  readonly warmUpSeconds: number;
+  /** Times that a leader is killed, and times that one is stopped. */
+  readonly failovers: number;
+  readonly memoryMessages: number;
+}
+
+const FULL: Plan = { rounds: 5, roundSeconds: 2, warmUpSeconds: 2, failovers: 3, memoryMessages: 1_000_000 };
+const QUICK: Plan = { rounds: 3, roundSeconds: 0.5, warmUpSeconds: 0.5, failovers: 1, memoryMessages: 200_000 };
+
+export interface BenchOptions {
+  readonly plan: Plan;
+  readonly suites: readonly SuiteName[];
+  readonly json: string | undefined;
+}
+
+export const USAGE = `npm run bench -- [--quick] [--only ${SUITES.join('|')}] [--json FILE]`;
+
+export class UsageError extends Error {}
+
+/** @throws UsageError on what is not in USAGE */
+export function parseOptions(args: readonly string[]): BenchOptions {
+  const { quick, only, json } = parse(args);
+  const names = only?.flatMap((each) => each.split(','));
+  for (const name of names ?? []) {
+    if (!SUITES.some((suite) => suite === name)) throw new UsageError(`There is no benchmark "${name}".`);
+  }
+  return { plan: quick ? QUICK : FULL, suites: SUITES.filter((suite) => names?.includes(suite) ?? true), json };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: { quick: { type: 'boolean' }, only: { type: 'string', multiple: true }, json: { type: 'string' } },
+    }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,99 @@
+import 'reflect-metadata';
+import { Controller, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { Payload } from '@nestjs/microservices';
+import { ClusterService, HedgeModule, KvStore, LeaderService, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import { sqlite } from 'nestjs-hedge/sqlite';
+import { answer } from './child.js';
+import { MESSAGE, runBlockingLoad, runLoad, type LoadShape } from './load.js';
+import { FailoverWatch } from './failover-watch.js';
+
+const address = process.env['BENCH_ADDRESS'] ?? '';
+
+@Controller()
+class EchoController {
+  @OnLeaderMessage('echo')
+  @OnBroadcast('echo')
+  echo(@Payload() text: string): string {
+    return text;
+  }
+
+  @OnLeaderMessage('who')
+  who(): string {
+    return address;
+  }
+}
+
+@Module({
+  imports: [
+    HedgeModule.forRoot({
+      group: 'bench',
+      address,
+      timing: 'local',
+      backend: sqlite({ file: process.env['BENCH_FILE'] ?? '' }),
+    }),
+  ],
+  controllers: [EchoController],
+})
+class PodModule {}
+
+const app = await NestFactory.createApplicationContext(PodModule, { logger: ['error'] });
+app.enableShutdownHooks();
+const leader = app.get(LeaderService);
+const cluster = app.get(ClusterService);
+const kv = app.get(KvStore);
+
+const KEYS = 1_000;
+let count = 0;
+const nextKey = (): string => `bench/${(count += 1) % KEYS}`;
+
+const operations = {
+  send: () => leader.send('echo', MESSAGE),
+  broadcast: async () => {
+    for (const result of await cluster.broadcast('echo', MESSAGE)) if (result.error) throw result.error;
+  },
+  put: () => kv.put(nextKey(), MESSAGE),
+  get: () => kv.get(nextKey()),
+};
+
+/** Many calls between two looks at the clock: one call takes less than a look. */
+const CALLS_PER_LOOK = 10_000;
+
+let watch: FailoverWatch | undefined;
+
+const commands = {
+  leader: () => leader.leader()?.address,
+  members: () => cluster.members().length,
+  run: ({ operation, ...shape }: LoadShape & { operation: keyof typeof operations }) =>
+    runLoad(operations[operation], shape),
+  isLeader: ({ seconds }: LoadShape) => {
+    const round = runBlockingLoad(() => {
+      for (let call = 0; call < CALLS_PER_LOOK; call += 1) leader.isLeader();
+    }, seconds);
+    return {
+      opsPerSecond: round.opsPerSecond * CALLS_PER_LOOK,
+      p50Ms: round.p50Ms / CALLS_PER_LOOK,
+      p99Ms: round.p99Ms / CALLS_PER_LOOK,
+    };
+  },
+  fill: async () => {
+    await Promise.all(Array.from({ length: KEYS }, () => kv.put(nextKey(), MESSAGE)));
+  },
+  sendMany: async ({ messages, concurrency }: { messages: number; concurrency: number }) => {
+    let left = messages;
+    const caller = async (): Promise<void> => {
+      while ((left -= 1) >= 0) await leader.send('echo', MESSAGE);
+    };
+    await Promise.all(Array.from({ length: concurrency }, caller));
+  },
+  memory: () => {
+    globalThis.gc?.();
+    return process.memoryUsage().rss;
+  },
+  startWatch: ({ concurrency }: { concurrency: number }) => {
+    watch = new FailoverWatch(() => leader.send<string>('who', null), concurrency);
+  },
+  stopWatch: () => watch?.stop(),
+};
+export type PodCommands = typeof commands;
+answer(commands);

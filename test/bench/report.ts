@@ -1,0 +1,54 @@
+import { cpus } from 'node:os';
+import type { AnyRow, Verdict } from './targets.js';
+
+/** The machine as BENCHMARKS.md names it. */
+export function describeMachine(): string {
+  const processors = cpus();
+  const model = processors[0]?.model.trim() ?? 'unknown processor';
+  return `${processors.length} x ${model}, Node ${process.version}, ${process.platform} ${process.arch}, ${new Date().toISOString().slice(0, 10)}`;
+}
+
+/** Tables in Markdown: readable in a terminal, and ready for BENCHMARKS.md. */
+export function formatRows(rows: readonly AnyRow[]): string {
+  return table(
+    ['name', 'concurrency', 'per second', 'p50 ms', 'p99 ms', 'spread', ''],
+    rows.map((row) => [
+      row.name,
+      String(row.concurrency),
+      row.opsPerSecond === 0 ? '' : Math.round(row.opsPerSecond).toLocaleString('en'),
+      duration(row.p50Ms),
+      duration(row.p99Ms),
+      row.spread === 0 ? '' : `${Math.round(row.spread * 100)} %`,
+      remark(row),
+    ]),
+  );
+}
+
+export function formatVerdicts(verdicts: readonly Verdict[]): string {
+  return table(
+    ['to reach', 'measured', ''],
+    verdicts.map(({ target, measured, reached }) => [
+      target,
+      measured >= 100 ? Math.round(measured).toLocaleString('en') : measured.toFixed(2),
+      reached ? 'reached' : 'NOT REACHED',
+    ]),
+  );
+}
+
+function remark({ failedSends, rssMiB }: AnyRow): string {
+  if (failedSends !== undefined) return `${failedSends} failed sends`;
+  return rssMiB === undefined ? '' : `${rssMiB.toFixed(1)} MiB resident`;
+}
+
+function duration(ms: number): string {
+  if (ms === 0) return '';
+  return ms < 0.001 ? ms.toExponential(1) : ms.toFixed(3);
+}
+
+function table(head: readonly string[], body: readonly (readonly string[])[]): string {
+  const widths = head.map((title, column) => Math.max(title.length, ...body.map((row) => row[column]?.length ?? 0), 3));
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
+  const rule = widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+  return [line(head), line(rule), ...body.map(line)].join('\n');
+}
