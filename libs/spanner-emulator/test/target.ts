@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { Spanner, type Database } from '@google-cloud/spanner';
-import { startSpannerEmulator, type SpannerEmulator } from '../src/index.js';
+import { credentials } from '@grpc/grpc-js';
+import { Spanner, v1, type Database } from '@google-cloud/spanner';
+import { startSpannerEmulator, type SpannerEmulator, type SpannerEmulatorOptions } from '../src/index.js';
 
 // No metadata server and no metrics backend belongs to a test.
 process.env['SPANNER_DISABLE_BUILTIN_METRICS'] = 'true';
@@ -34,6 +35,7 @@ export const TABLES = [
 
 /** A fresh database on the server under test, and a client for it. */
 export interface Target {
+  readonly address: string;
   readonly spanner: Spanner;
   readonly database: Database;
   close(): Promise<void>;
@@ -69,6 +71,7 @@ export const openDatabase = async (address: string, ddl: readonly string[] = TAB
   const [database, operation] = await instance.createDatabase(name, { schema: [...ddl] });
   await operation.promise();
   return {
+    address,
     spanner,
     database,
     close: async () => {
@@ -90,6 +93,21 @@ const connect = (servicePath: string, port: number): { spanner: Spanner } => {
   }
 };
 
+/** The API itself, without the retries and conveniences of the client above it, and a session to use it with. */
+export const openSession = async (
+  { address, database }: Pick<Target, 'address' | 'database'>,
+  multiplexed = false,
+): Promise<{ client: v1.SpannerClient; session: string }> => {
+  const [servicePath, port] = address.split(':');
+  const client = new v1.SpannerClient({
+    servicePath: servicePath!,
+    port: Number(port),
+    sslCreds: credentials.createInsecure(),
+  });
+  const [session] = await client.createSession({ database: database.formattedName_, session: { multiplexed } });
+  return { client, session: session.name! };
+};
+
 /** Runs a query and gives its rows as plain objects. */
 export const query = async (
   database: Pick<Database, 'run'>,
@@ -98,15 +116,17 @@ export const query = async (
   types: Record<string, string> = {},
 ): Promise<Record<string, unknown>[]> => {
   const [rows] = await database.run({ sql, params, types });
-  return rows.map((row) => (row as { toJSON(): Record<string, unknown> }).toJSON());
+  const options = { includeNameless: true };
+  return rows.map((row) => (row as { toJSON(o: object): Record<string, unknown> }).toJSON(options));
 };
 
 /** The emulator itself, for tests of what only it has. */
 export const openEmulator = async (
-  options: Parameters<typeof startSpannerEmulator>[0] = {},
+  options: SpannerEmulatorOptions = {},
+  ddl: readonly string[] = TABLES,
 ): Promise<Target & { readonly emulator: SpannerEmulator }> => {
   const emulator = await startSpannerEmulator({ ...options, port: 0 });
-  const target = await openDatabase(emulator.address);
+  const target = await openDatabase(emulator.address, ddl);
   return {
     ...target,
     emulator,

@@ -1,4 +1,5 @@
 import {
+  Metadata,
   Server,
   ServerCredentials,
   type handleServerStreamingCall,
@@ -86,6 +87,8 @@ export class GrpcServer {
         this.failIf(broken);
         call.end();
       } catch (error) {
+        // Headers of their own tell Node's client that the server answered: it would ask again after a second.
+        call.sendMetadata(new Metadata());
         call.emit('error', toServiceError(error, this.protos));
       }
     };

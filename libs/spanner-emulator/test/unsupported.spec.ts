@@ -1,0 +1,93 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { openEmulator, openSession, type Target } from './target.js';
+
+/** These are things that Spanner has: here they must be refused, by name, and never be half done. */
+describe('what the emulator does not support', () => {
+  let target: Target;
+
+  beforeAll(async () => {
+    target = await openEmulator();
+  });
+  afterAll(() => target.close());
+
+  it.each([
+    ['SELECT DISTINCT key FROM logtable', 'SELECT DISTINCT'],
+    ['SELECT key, COUNT(*) FROM logtable GROUP BY key', 'GROUP BY'],
+    ['SELECT a.key FROM logtable a JOIN locktable b ON a.key = b.name', 'JOIN'],
+    ['SELECT 1 FROM logtable, locktable', 'JOIN'],
+    ['SELECT 1 FROM (SELECT 1)', 'a subquery'],
+    ['SELECT (SELECT 1)', 'a subquery'],
+    ['SELECT 1 IN (SELECT 1)', 'a subquery'],
+    ['WITH x AS (SELECT 1) SELECT * FROM x', 'WITH statements'],
+    ['SELECT 1 UNION ALL SELECT 2', 'UNION'],
+    ['SELECT CASE WHEN TRUE THEN 1 END', 'CASE'],
+    ['SELECT EXISTS(SELECT 1)', 'EXISTS'],
+    ['SELECT COUNT(DISTINCT key) FROM logtable', 'DISTINCT in an aggregate'],
+    ['SELECT SUM(n) FROM types', 'the function SUM'],
+    ['SELECT REGEXP_CONTAINS(key, "a") FROM logtable', 'the function REGEXP_CONTAINS'],
+    ['SELECT SAFE.LENGTH("a")', 'the function SAFE.LENGTH'],
+    ['SELECT COUNT(*) OVER () FROM logtable', 'window functions'],
+    ['SELECT 1 | 2', 'the operator |'],
+    ['SELECT [1, 2][OFFSET(0)]', 'array subscripts'],
+    ['SELECT [1, 2]', 'ARRAY columns in a result'],
+    ["SELECT DATE '2024-01-01'", 'the type DATE'],
+    ["SELECT CAST('1' AS NUMERIC)", 'the type NUMERIC'],
+    ['SELECT CAST(1.5 AS STRING)', 'CAST(FLOAT64 AS STRING)'],
+    ['SELECT CAST(CURRENT_TIMESTAMP() AS STRING)', 'CAST(TIMESTAMP AS STRING)'],
+    ['SELECT * EXCEPT (key) FROM logtable', 'SELECT * EXCEPT'],
+    ['SELECT key FROM logtable ORDER BY key NULLS LAST', 'NULLS FIRST and NULLS LAST'],
+    ['SELECT key FROM logtable@{GROUPBY_SCAN_OPTIMIZATION=TRUE}', 'the table hint GROUPBY_SCAN_OPTIMIZATION'],
+    ['SELECT * FROM INFORMATION_SCHEMA.SEQUENCES', 'INFORMATION_SCHEMA.SEQUENCES'],
+    ['SELECT * FROM SPANNER_SYS.LOCK_STATS_TOP_MINUTE', 'SPANNER_SYS'],
+  ])('%s', async (sql, construct) => {
+    await expect(target.database.run(sql)).rejects.toMatchObject({
+      code: 12,
+      message: expect.stringContaining(`The emulator does not support ${construct}.`),
+    });
+  });
+
+  it.each([
+    ['INSERT logtable (key) VALUES (DEFAULT)', 'DEFAULT values'],
+    ["INSERT logtable (key, id) VALUES ('a', 'b') ON CONFLICT DO NOTHING", 'INSERT … ON CONFLICT'],
+    ['DELETE logtable WHERE EXISTS(SELECT 1)', 'EXISTS'],
+  ])('%s', async (sql, construct) => {
+    const run = target.database.runTransactionAsync(async (transaction) => {
+      try {
+        await transaction.runUpdate(sql);
+      } finally {
+        await transaction.rollback().catch(() => {});
+      }
+    });
+    await expect(run).rejects.toMatchObject({ code: 12, message: expect.stringContaining(construct) });
+  });
+
+  it.each([
+    ['CREATE TABLE x (a NUMERIC) PRIMARY KEY (a)', 'the type NUMERIC'],
+    ['CREATE TABLE x (a ARRAY<STRING(MAX)>, b INT64) PRIMARY KEY (b)', 'the type ARRAY'],
+    ['CREATE TABLE x (a INT64 DEFAULT (1)) PRIMARY KEY (a)', 'DEFAULT on a column'],
+    ['CREATE TABLE x (a INT64, b INT64 AS (a) STORED) PRIMARY KEY (a)', 'AS on a column'],
+    ['CREATE TABLE x (a INT64, CONSTRAINT c CHECK (a > 1)) PRIMARY KEY (a)', 'CONSTRAINT in CREATE TABLE'],
+    ['CREATE TABLE x (a INT64) PRIMARY KEY (a), INTERLEAVE IN PARENT types', 'INTERLEAVE'],
+    [
+      'CREATE TABLE x (a INT64, t TIMESTAMP) PRIMARY KEY (a), ROW DELETION POLICY (OLDER_THAN(t, INTERVAL 1 DAY))',
+      'ROW DELETION POLICY',
+    ],
+    ['CREATE UNIQUE INDEX x ON types (s)', 'CREATE UNIQUE INDEX'],
+    ['CREATE NULL_FILTERED INDEX x ON types (s)', 'CREATE NULL_FILTERED INDEX'],
+    ['CREATE VIEW x SQL SECURITY INVOKER AS SELECT 1', 'CREATE VIEW'],
+    ['ALTER TABLE types ADD COLUMN x INT64', 'ALTER statements'],
+    ['DROP VIEW x', 'DROP VIEW'],
+  ])('%s', async (sql, construct) => {
+    await expect(target.database.updateSchema(sql)).rejects.toMatchObject({
+      code: 12,
+      message: expect.stringContaining(`The emulator does not support ${construct}`),
+    });
+  });
+
+  it('refuses REPEATABLE_READ, which is weaker than what it does', async () => {
+    const { client, session } = await openSession(target);
+    const begin = client.beginTransaction({ session, options: { readWrite: {}, isolationLevel: 'REPEATABLE_READ' } });
+    await expect(begin).rejects.toMatchObject({ code: 12, message: expect.stringContaining('REPEATABLE_READ') });
+    await client.close();
+  });
+});
