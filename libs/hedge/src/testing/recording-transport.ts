@@ -10,6 +10,8 @@ export class RecordingTransport {
   readonly opened: Link[] = [];
   readonly closed: { link: Link; reason: HedgeError }[] = [];
   readonly resumes: { caller: MemberId; outstanding: readonly number[] }[] = [];
+  /** The order of opened, closed and resume. */
+  readonly log: ('opened' | 'closed' | 'resume')[] = [];
   /** What this member says it still waits for, as a caller. */
   outstanding: number[] = [];
   /** Whether this member says it remembers a caller, as a receiver. */
@@ -25,12 +27,19 @@ export class RecordingTransport {
           this.onFrame(link, body);
         },
         acknowledged: (_link, sequences) => void this.acknowledged.push(...sequences),
-        opened: (link) => void this.opened.push(link),
-        closed: (link, reason) => void this.closed.push({ link, reason }),
+        opened: (link) => {
+          this.log.push('opened');
+          this.opened.push(link);
+        },
+        closed: (link, reason) => {
+          this.log.push('closed');
+          this.closed.push({ link, reason });
+        },
       },
       {
         outstandingAt: () => this.outstanding,
         resume: (caller, outstanding) => {
+          this.log.push('resume');
           this.resumes.push({ caller, outstanding });
           return this.remembers;
         },

@@ -1,6 +1,7 @@
-import { type ChannelOptions, Client, Server, type ServerDuplexStream } from '@grpc/grpc-js';
+import { type ChannelOptions, Client, type ServerDuplexStream } from '@grpc/grpc-js';
 import { HedgeError } from '../common/errors.js';
 import type { LinkCredentials } from './credentials.js';
+import { GrpcListener } from './grpc-listener.js';
 import { CallerStream, LINGER_MS, ReceiverStream } from './grpc-stream.js';
 import type { MessageStream, Network } from './message-stream.js';
 import { HedgeService } from './wire/hedge/v1/link.js';
@@ -15,10 +16,10 @@ export interface GrpcNetworkOptions {
   readonly maxReceiveBytes: number;
 }
 
-/** Bytes a peer may send before it hears that they were read; a caller can have it wide, a server cannot in grpc-js. */
+/** Bytes that a receiver may send ahead of their being read. In grpc-js only a caller can have a wide window. */
 const CALLER_WINDOW_BYTES = 1024 * 1024;
 
-// Messages pass as bytes: so a malformed one is the link's to judge, and batches are encoded without a copy.
+// Messages pass as bytes: a malformed one is for the link to judge, and batches are encoded as they grow.
 const bytes = {
   serialize: ({ buffer, byteOffset, byteLength }: Uint8Array) => Buffer.from(buffer, byteOffset, byteLength),
   deserialize: (message: Buffer) => message,
@@ -35,7 +36,7 @@ const LINK = {
 export class GrpcNetwork implements Network {
   private readonly streams = new Set<MessageStream>();
   private readonly shared: ChannelOptions;
-  private server: Server | undefined;
+  private listener: GrpcListener | undefined;
   private idle: (() => void) | undefined;
 
   constructor(private readonly options: GrpcNetworkOptions) {
@@ -52,24 +53,21 @@ export class GrpcNetwork implements Network {
     };
   }
 
-  async listen(accept: (stream: MessageStream) => void): Promise<number> {
-    const { bind, credentials } = this.options;
+  listen(accept: (stream: MessageStream) => void): Promise<number> {
+    const { bind, credentials, silenceMs } = this.options;
     if (bind === undefined) throw new HedgeError('INVALID_OPTIONS', 'A client has no address and cannot listen');
-    const server = new Server(this.shared);
-    this.server = server;
-    server.addService(
-      { link: LINK },
-      {
+    this.listener = new GrpcListener({
+      options: this.shared,
+      credentials: credentials.server,
+      service: { link: LINK },
+      implementation: {
         link: (call: ServerDuplexStream<Uint8Array, Uint8Array>) =>
           accept(this.tracked(new ReceiverStream(call, (stream) => this.untrack(stream)))),
       },
-    );
-    return new Promise((resolve, reject) => {
-      server.bindAsync(bind, credentials.server, (error, port) => {
-        if (error) reject(cannotListen(bind, error));
-        else resolve(port);
-      });
+      idleMs: silenceMs,
+      inUse: (remote) => [...this.streams].some((stream) => stream.remote === remote),
     });
+    return this.listener.listen(bind);
   }
 
   connect(address: string): MessageStream {
@@ -88,23 +86,21 @@ export class GrpcNetwork implements Network {
   }
 
   async close(): Promise<void> {
-    const { server } = this;
-    const freed = new Promise<void>((resolve) => {
-      if (server) server.tryShutdown(() => resolve());
-      else resolve();
-    });
+    this.listener?.stopAccepting();
     for (const stream of this.streams) stream.end();
-    if (this.streams.size > 0) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, 2 * LINGER_MS);
-        this.idle = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
-    server?.forceShutdown();
-    await freed;
+    await this.streamsOver(2 * LINGER_MS);
+    await this.listener?.close();
+  }
+
+  private streamsOver(atMostMs: number): Promise<void> {
+    if (this.streams.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, atMostMs);
+      this.idle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   private tracked<S extends MessageStream>(stream: S): S {
@@ -116,12 +112,4 @@ export class GrpcNetwork implements Network {
     this.streams.delete(stream);
     if (this.streams.size === 0) this.idle?.();
   }
-}
-
-function cannotListen(bind: string, cause: Error): HedgeError {
-  return new HedgeError(
-    'INVALID_OPTIONS',
-    `Cannot listen on ${bind} (${cause.message}); the port may be taken, or the address not be this machine's: set another \`address\``,
-    { cause, details: { option: 'address', value: bind } },
-  );
 }

@@ -109,8 +109,6 @@ describe('GrpcTransport', () => {
   });
 
   it('refuses a port in use, and an address of another machine', async () => {
-    // gRPC has its own say on the console.
-    const error = jest.spyOn(console, 'error').mockImplementation(() => undefined);
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const { port } = taken.address() as { port: number };
@@ -124,7 +122,24 @@ describe('GrpcTransport', () => {
       code: 'INVALID_OPTIONS',
       message: expect.stringContaining('192.0.2.1:7400'),
     });
-    error.mockRestore();
+  });
+
+  it('close waits for no peer: not for one that never speaks, nor reads', async () => {
+    const b = await listening();
+    const [host, port] = b.self.address.split(':');
+    const mute = connect(Number(port), host);
+    await once(mute, 'connect');
+    await b.transport.close();
+    mute.destroy();
+  });
+
+  it('cuts connections that come to nothing', async () => {
+    const b = await listening({ heartbeatTimeoutMs: 100 });
+    const [host, port] = b.self.address.split(':');
+    const mute = connect(Number(port), host).resume();
+    const link = await member().transport.dial(b.self);
+    await once(mute, 'close');
+    expect(link.open).toBe(true);
   });
 
   it('fails with MEMBER_UNREACHABLE when nobody listens, and when a listener stays silent', async () => {
@@ -300,6 +315,19 @@ describe('malformed messages', () => {
     stranger.write(Buffer.concat([unknownField, messageOf(heartbeat(9))]));
     await until(() => b.frames.length === 1);
     expect(b.frames).toEqual([heartbeat(9)]);
+  });
+
+  it('a newer link silences the older', async () => {
+    const b = await listening();
+    const [older, newer] = [new RawCaller(b.self.address), new RawCaller(b.self.address)];
+    await older.authenticate(1);
+    await newer.authenticate(2);
+    older.write(messageOf(heartbeat(1)));
+    await older.ended;
+    newer.write(messageOf(heartbeat(2)));
+    await until(() => b.frames.length > 0);
+    expect(b.frames).toEqual([heartbeat(2)]);
+    expect(b.closed).toHaveLength(1);
   });
 
   it('a handshake that is never finished ends in time', async () => {

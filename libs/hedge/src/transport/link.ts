@@ -83,7 +83,6 @@ export class StreamLink implements Link {
   }
 
   private receive(message: Uint8Array): void {
-    if (!this.isOpen) return;
     const envelope = decode(message);
     const stray = envelope?.frames.find(({ body }) => body && !mayArrive(body, this.direction))?.body;
     if (!envelope || stray || (envelope.acknowledged.length > 0 && this.direction === 'dialled')) {
