@@ -2,14 +2,15 @@ import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } fro
 import type { BackendFactory } from '../backend/backend.js';
 import type { Timing, TimingPreset } from '../common/timing.js';
 import type { Serializer } from '../messaging/serializer.js';
+import type { TlsOptions } from '../transport/credentials.js';
 
 /**
  * How this pod takes part:
  * - `member`: listens, can be elected, runs handlers, is in the view.
  * - `client`: dials the members and uses all services, but never campaigns, has no port and runs no
  *   handlers. For scripts built on `NestFactory.createApplicationContext`.
- * - `off`: nothing is opened; every call fails with SHUTTING_DOWN, and nobody leads. For tools that only build the
- *   app, as one that writes an OpenAPI file.
+ * - `off`: nothing is opened, nobody leads, and every call fails at once. For tools that only build the app,
+ *   as one that writes an OpenAPI file.
  */
 export type HedgeMode = 'member' | 'client' | 'off';
 
@@ -19,19 +20,6 @@ export interface HandlerEnhancers {
   readonly pipes?: readonly PipeTransform[];
   readonly interceptors?: readonly NestInterceptor[];
   readonly filters?: readonly ExceptionFilter[];
-}
-
-/** PEM texts. The links' own handshake runs inside TLS as well. */
-export interface HedgeTlsOptions {
-  /** Certificates of the authorities that peers' certificates are checked against. */
-  readonly ca: string | Buffer;
-  /** This pod's certificate chain, shown to those who dial it and, when asked for, to those it dials. */
-  readonly cert: string | Buffer;
-  readonly key: string | Buffer;
-  /** The name that peers' certificates must carry. Default: the host they are dialled by. */
-  readonly serverName?: string;
-  /** Mutual TLS: refuse callers without a certificate of `ca`. Default: false. */
-  readonly requireClientCertificate?: boolean;
 }
 
 /** Bounds of memory. Raise one when its error is seen under a load that the pod has the memory for. */
@@ -90,7 +78,7 @@ export interface HedgeOptions {
   /** Milliseconds that `send`, `broadcast` and `put` may take when the call does not say. Default: 10,000. */
   readonly defaultTimeoutMs?: number;
   /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
-  readonly tls?: HedgeTlsOptions;
+  readonly tls?: TlsOptions;
   /**
    * What pods prove to each other, 16 characters or more, the same on all pods. Default: random, kept in a
    * reserved row of the backend, so that who can read the group's database belongs to it. Set it when others
@@ -118,7 +106,7 @@ export interface HedgeSettings {
   readonly mode: HedgeMode;
   readonly timing: Timing;
   readonly defaultTimeoutMs: number;
-  readonly tls: HedgeTlsOptions | undefined;
+  readonly tls: TlsOptions | undefined;
   readonly secret: string | undefined;
   readonly serializer: Serializer | undefined;
   readonly enhancers: HandlerEnhancers;

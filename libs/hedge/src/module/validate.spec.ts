@@ -62,6 +62,7 @@ describe('options', () => {
     ],
     ['a far-off option', { ...good, colour: 'red' }, /^colour is not an option\. Known are group, /],
     ['an option named as an object method', { ...good, toString: 1 }, /^toString is not an option/],
+    ['an address without a port', { ...good, address: 'pod-a' }, /^Option `address` "pod-a" is not host:port/],
     ['an unknown mode', { ...good, mode: 'leader' }, /^mode is 'leader'; give one of 'member', 'client', 'off'/],
     ['an unknown preset', { ...good, timing: 'lam' }, /^timing is 'lam'; give one of 'local', 'lan', 'wan'/],
     ['a text for a number', { ...good, defaultTimeoutMs: '10s' }, /^defaultTimeoutMs is '10s'; give a whole number/],

@@ -1,9 +1,11 @@
 import { HedgeError } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
+import { resolveAddress } from '../transport/address.js';
 import type { HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 import { closest } from './closest.js';
 
+const DEFAULT_ADDRESS = ':7400';
 const DEFAULT_DRAIN_MS = 5_000;
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -20,8 +22,13 @@ type Shape = Readonly<Record<string, Check>>;
  */
 export function resolveOptions(options: HedgeOptions): HedgeSettings {
   const problems = shapeProblems('', OPTIONS, options);
-  if (problems.length === 0) problems.push(...timingProblems(timingOf(options.timing)));
-  if (problems.length === 0) problems.push(...shutdownProblems(options));
+  if (problems.length === 0) {
+    problems.push(
+      ...timingProblems(timingOf(options.timing)),
+      ...shutdownProblems(options),
+      ...addressProblems(options),
+    );
+  }
   if (problems.length > 0) {
     throw new HedgeError('INVALID_OPTIONS', `HedgeModule cannot start:\n${problems.map((p) => `- ${p}`).join('\n')}`, {
       details: { problems },
@@ -31,7 +38,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
   return {
     group: options.group,
     backend: options.backend,
-    address: options.address ?? ':7400',
+    address: options.address ?? DEFAULT_ADDRESS,
     mode: options.mode ?? 'member',
     timing: timingOf(options.timing),
     defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
@@ -69,6 +76,16 @@ function* timingProblems(timing: Timing): Generator<string> {
   }
   if (heartbeatMs * 2 > heartbeatTimeoutMs) {
     yield `timing.heartbeatTimeoutMs is ${heartbeatTimeoutMs}, but must be at least twice timing.heartbeatMs (${heartbeatMs}), or one lost heartbeat would cost a member its place. Raise it, or lower timing.heartbeatMs.`;
+  }
+}
+
+/** An address that nobody could dial. Also read from the environment, for a pod that has none of its own. */
+function* addressProblems({ mode = 'member', address = DEFAULT_ADDRESS }: HedgeOptions): Generator<string> {
+  if (mode !== 'member') return;
+  try {
+    resolveAddress(address);
+  } catch (error) {
+    yield error instanceof Error ? error.message : String(error);
   }
 }
 
@@ -139,8 +156,8 @@ const TLS: Shape = {
 };
 
 const LIMITS: Shape = {
-  maxMessageBytes: integer(KIB, 1024 * MIB, 'bytes'),
-  maxQueuedBytes: integer(KIB, 4 * 1024 * MIB, 'bytes'),
+  maxMessageBytes: integer(64 * KIB, 1024 * MIB, 'bytes'),
+  maxQueuedBytes: integer(64 * KIB, 4 * 1024 * MIB, 'bytes'),
   maxRunning: integer(1, 10_000_000, 'handlers'),
 };
 

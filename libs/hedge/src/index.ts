@@ -1,0 +1,29 @@
+export type { Backend, BackendContext, BackendFactory } from './backend/backend.js';
+export type { Broadcast, BroadcastResult } from './cluster/broadcast.js';
+export { ClusterService, type BroadcastOptions, type ClusterView } from './cluster/cluster.service.js';
+export type { ViewMember } from './cluster/view.js';
+export { HedgeError, type HedgeErrorCode } from './common/errors.js';
+export type { MemberId } from './common/identity.js';
+export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.js';
+export type { KvCursor, KvEntry } from './kv/kv-entry.js';
+export { KvStore, type KvHistoryOptions, type KvKeysOptions, type KvPutOptions } from './kv/kv.store.js';
+export { LeaderService, type SendOptions } from './leader/leader.service.js';
+export type { Leadership, LeaderTask } from './leader/leadership.js';
+export type { Serializer } from './messaging/serializer.js';
+export type { HedgeTopics } from './messaging/topics.js';
+export { HedgeContext } from './module/context.js';
+export { OnBroadcast, OnLeaderChange, OnLeaderMessage, OnMembersChange, WhileLeader } from './module/decorators.js';
+export { HedgeExceptionFilter } from './module/handler-failure.js';
+export { HedgeModule, type HedgeAsyncOptions } from './module/hedge.module.js';
+export type {
+  HandlerEnhancers,
+  HedgeLimits,
+  HedgeMode,
+  HedgeOptions,
+  HedgeOptionsFactory,
+  HedgeShutdown,
+  HedgeTiming,
+} from './module/options.js';
+export { HedgeReadiness, type HedgeHealth } from './module/readiness.js';
+export { HedgeStrategy } from './module/strategy.js';
+export type { TlsOptions } from './transport/credentials.js';

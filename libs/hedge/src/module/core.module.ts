@@ -1,0 +1,57 @@
+import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { ClusterService } from '../cluster/cluster.service.js';
+import { KvStore } from '../kv/kv.store.js';
+import { LeaderService } from '../leader/leader.service.js';
+import { Canary, CanaryPerch } from './canary.js';
+import { HandlerDiscovery } from './discovery.js';
+import type { HedgeOptions } from './options.js';
+import { HedgeReadiness } from './readiness.js';
+import { HedgeRuntime } from './runtime.js';
+import { HedgeStrategy } from './strategy.js';
+import { TRANSPORT_FACTORY, grpcTransport } from './transport-factory.js';
+import { resolveOptions } from './validate.js';
+import { HandlerWiring } from './wiring.js';
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<HedgeOptions>()
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createHedgeOptions')
+  .build();
+
+/**
+ * The services, global. Apart from `HedgeModule`, which starts and stops them: Nest runs the hooks of a
+ * global module first on start and last on stop, and the cluster wants the opposite.
+ */
+@Global()
+@Module({
+  imports: [DiscoveryModule],
+  providers: [
+    { provide: TRANSPORT_FACTORY, useValue: grpcTransport },
+    {
+      provide: HedgeRuntime,
+      inject: [MODULE_OPTIONS_TOKEN, TRANSPORT_FACTORY, HedgeStrategy],
+      useFactory: (options: HedgeOptions, transport: typeof grpcTransport, strategy: HedgeStrategy) =>
+        new HedgeRuntime(resolveOptions(options), transport, strategy),
+    },
+    { provide: LeaderService, inject: [HedgeRuntime], useFactory: ({ leader }: HedgeRuntime) => leader },
+    { provide: ClusterService, inject: [HedgeRuntime], useFactory: ({ cluster }: HedgeRuntime) => cluster },
+    { provide: KvStore, inject: [HedgeRuntime], useFactory: ({ kv }: HedgeRuntime) => kv },
+    { provide: HedgeReadiness, inject: [HedgeRuntime], useFactory: ({ readiness }: HedgeRuntime) => readiness },
+    HedgeStrategy,
+    HandlerDiscovery,
+    HandlerWiring,
+    Canary,
+    CanaryPerch,
+  ],
+  exports: [
+    LeaderService,
+    ClusterService,
+    KvStore,
+    HedgeStrategy,
+    HedgeReadiness,
+    HedgeRuntime,
+    HandlerDiscovery,
+    HandlerWiring,
+  ],
+})
+export class HedgeCoreModule extends ConfigurableModuleClass {}

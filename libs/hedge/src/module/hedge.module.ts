@@ -1,0 +1,43 @@
+import { Module } from '@nestjs/common';
+import type { ConfigurableModuleAsyncOptions, DynamicModule } from '@nestjs/common';
+import { HedgeCoreModule } from './core.module.js';
+import { HedgeLifecycle } from './lifecycle.js';
+import type { HedgeOptions, HedgeOptionsFactory } from './options.js';
+
+/** Options of `HedgeModule.forRootAsync`: `imports`, `inject`, and one of `useFactory`, `useClass`, `useExisting`. */
+export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, keyof HedgeOptionsFactory>;
+
+/**
+ * Makes the pods of a Deployment a group. Import it once, in the app's root module, as the last of its
+ * imports: it then starts after the other modules and stops before them. Its services (`LeaderService`,
+ * `ClusterService`, `KvStore`) are global.
+ *
+ * The start fails (INVALID_OPTIONS) on wrong options, a missing table, a port in use, or a handler that would
+ * not run as written. A database that does not answer is retried in the background; the pod is not ready
+ * meanwhile. Call `app.enableShutdownHooks()` in main.ts, so that a stop hands leadership over.
+ *
+ * @example
+ * \@Module({
+ *   imports: [HedgeModule.forRoot({ group: 'orders', address: ':7400', backend: sqlite({ file: '/data/hedge.db' }) })],
+ * })
+ * export class AppModule {}
+ */
+@Module({ providers: [HedgeLifecycle] })
+export class HedgeModule {
+  static forRoot(options: HedgeOptions): DynamicModule {
+    return { module: HedgeModule, imports: [HedgeCoreModule.forRoot(options)] };
+  }
+
+  /**
+   * As `forRoot`, with options made by a factory, which may depend on other providers.
+   *
+   * @example
+   * HedgeModule.forRootAsync({
+   *   inject: [ConfigService],
+   *   useFactory: (config: ConfigService) => ({ group: 'orders', backend: sqlite({ file: config.getOrThrow('DB') }) }),
+   * })
+   */
+  static forRootAsync(options: HedgeAsyncOptions): DynamicModule {
+    return { module: HedgeModule, imports: [HedgeCoreModule.forRootAsync(options)] };
+  }
+}

@@ -1,0 +1,26 @@
+import type { ViewKeeper } from '../cluster/view-keeper.js';
+import type { LeaseKeeper } from '../leader/lease-keeper.js';
+import type { Messenger } from '../messaging/messenger.js';
+import type { Transport } from '../transport/transport.js';
+
+/** Gives each frame and event of the links to the part that it is for. */
+export function connectLinks(
+  transport: Transport,
+  { keeper, views, messenger }: { keeper: LeaseKeeper; views: ViewKeeper; messenger: Messenger },
+): void {
+  transport.attach(
+    {
+      frame(link, body) {
+        if (messenger.frame(link, body) || views.frame(link, body)) return;
+        if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
+      },
+      acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),
+      opened: (link) => messenger.opened(link),
+      closed(link, reason) {
+        messenger.closed(link, reason);
+        views.linkClosed(link);
+      },
+    },
+    messenger,
+  );
+}

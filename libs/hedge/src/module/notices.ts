@@ -1,0 +1,35 @@
+import { Logger } from '@nestjs/common';
+import type { ClusterService } from '../cluster/cluster.service.js';
+import type { LeaderTask } from '../leader/leadership.js';
+import type { LeaderService } from '../leader/leader.service.js';
+import type { FoundNotice } from './discovery.js';
+
+/** Calls the methods decorated with `@OnLeaderChange`, `@OnMembersChange` and `@WhileLeader` from now on. */
+export function startNotices(notices: readonly FoundNotice[], leader: LeaderService, cluster: ClusterService): void {
+  const logger = new Logger('Hedge');
+  for (const notice of notices) {
+    const call = async (argument: unknown): Promise<void> => {
+      try {
+        await notice.call(argument);
+      } catch (error) {
+        logger.error(`${notice.place} failed: ${String(error)}`, error instanceof Error ? error.stack : undefined);
+      }
+    };
+    switch (notice.kind) {
+      case 'leader-change':
+        leader.changes$.subscribe((change) => void call(change));
+        break;
+      case 'members-change':
+        cluster.changes$.subscribe((view) => void call(view));
+        break;
+      case 'while-leader':
+        leader.runWhileLeader(named(notice.place, (leadership) => notice.call(leadership)));
+        break;
+    }
+  }
+}
+
+/** The name is what log lines say of the task. */
+function named(name: string, task: LeaderTask): LeaderTask {
+  return Object.defineProperty(task, 'name', { value: name });
+}

@@ -1,0 +1,211 @@
+import { Logger } from '@nestjs/common';
+import type { Backend } from '../backend/backend.js';
+import { leaseName } from '../backend/names.js';
+import { ClusterService } from '../cluster/cluster.service.js';
+import { ViewKeeper } from '../cluster/view-keeper.js';
+import { backoffMs } from '../common/backoff.js';
+import { systemClock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import { newIncarnation } from '../common/identity.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit-messages.js';
+import { GroupCommitter } from '../kv/group-committer.js';
+import { maxValueBytes } from '../kv/kv-limits.js';
+import { KvStore } from '../kv/kv.store.js';
+import { kvPutHandler } from '../kv/put-handler.js';
+import { LeaderService } from '../leader/leader.service.js';
+import { LeaseKeeper } from '../leader/lease-keeper.js';
+import { Messenger } from '../messaging/messenger.js';
+import { PayloadCodec } from '../messaging/serializer.js';
+import { RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { BackendWatch } from './backend-watch.js';
+import { HandlerDispatch } from './dispatch.js';
+import { groupSecret } from './group-secret.js';
+import { connectLinks } from './links.js';
+import type { HedgeSettings } from './options.js';
+import { HedgeReadiness } from './readiness.js';
+import type { HedgeStrategy } from './strategy.js';
+import type { MadeTransport, TransportFactory } from './transport-factory.js';
+import { within } from './within.js';
+
+/** Of a stop's whole time, what is kept for closing links and the backend at its end. */
+const CLOSE_SHARE = 0.2;
+
+/**
+ * One pod: builds its parts, starts them in order and stops them in order. Nothing is opened before `start`,
+ * and each step of the stop is isolated: one that fails or hangs does not keep the next from running.
+ */
+export class HedgeRuntime {
+  readonly leader: LeaderService;
+  readonly cluster: ClusterService;
+  readonly kv: KvStore;
+  readonly readiness: HedgeReadiness;
+  readonly #logger = new Logger('Hedge');
+  readonly #backend: Backend;
+  readonly #made: MadeTransport;
+  readonly #keeper: LeaseKeeper;
+  readonly #views: ViewKeeper;
+  readonly #messenger: Messenger;
+  #leaving: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+  #cancelRetry: () => void = () => undefined;
+
+  constructor(
+    readonly settings: HedgeSettings,
+    makeTransport: TransportFactory,
+    strategy: HedgeStrategy,
+  ) {
+    const { group, mode, timing, limits, defaultTimeoutMs, shutdown } = settings;
+    const clock = systemClock;
+    const logger = this.#logger;
+    const codec = new PayloadCodec(settings.serializer);
+    const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
+    const watch = new BackendWatch(clock, timing.leaseMs);
+    const made = makeTransport({ settings, incarnation: newIncarnation(), secret: () => this.#secret() });
+    const { transport } = made;
+    const keeper = new LeaseKeeper({
+      leases: watch.watch(backend.lease),
+      transport,
+      clock,
+      group,
+      timing,
+      campaigns: mode === 'member',
+      drainMs: shutdown.drainMs,
+      logger,
+    });
+    const views = new ViewKeeper({ transport, route: keeper, clock, timing, logger });
+    const messenger = new Messenger({ transport, clock, route: keeper, limits });
+    const dispatch = new HandlerDispatch(strategy, codec);
+    const address = () => transport.self.address;
+    const committer = new GroupCommitter({
+      log: backend.log,
+      clock,
+      lease: leaseName(group),
+      address,
+      limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
+    });
+    messenger.serve(RequestKind.REQUEST_KIND_LEADER_MESSAGE, (request) => dispatch.run('leader', request));
+    messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, (request) => dispatch.run('broadcast', request));
+    messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
+    keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
+    connectLinks(transport, { keeper, views, messenger });
+
+    this.#backend = backend;
+    this.#made = made;
+    this.#keeper = keeper;
+    this.#views = views;
+    this.#messenger = messenger;
+    const { retryMs, leaseMs } = timing;
+    this.leader = new LeaderService({ keeper, messenger, codec, clock, defaultTimeoutMs, retryMs, leaseMs });
+    this.cluster = new ClusterService({ transport, views, messenger, codec, clock, defaultTimeoutMs });
+    this.kv = new KvStore({
+      messenger,
+      route: keeper,
+      log: backend.log,
+      defaultTimeoutMs,
+      maxValueBytes: maxValueBytes(limits.maxMessageBytes),
+    });
+    this.readiness = new HedgeReadiness(() => ({
+      backendReachable: watch.reachable,
+      viewSettled: views.settled,
+      stopping: this.#leaving !== undefined,
+    }));
+    // Closed from the start: then every call fails at once.
+    if (mode === 'off') void this.close();
+  }
+
+  /**
+   * Opens the backend, binds the port and starts to campaign. A backend that does not answer is tried again
+   * in the background; on any other failure everything is closed again.
+   * @throws HedgeError INVALID_OPTIONS
+   */
+  async start(): Promise<void> {
+    const { mode, group } = this.settings;
+    const { transport, source } = this.#made;
+    try {
+      const open = await this.#open();
+      if (mode === 'member') await transport.listen();
+      const at = mode === 'member' ? ` at ${transport.self.address} (${source})` : '';
+      this.#logger.log(`Group ${group}: ${mode}${at}, backend ${this.#backend.name}`);
+      if (open) this.#take();
+      else this.#openLater(1);
+    } catch (error) {
+      await this.leave();
+      await this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Hands leadership over and leaves the view, in the time allowed. Messages to other pods, reads and puts
+   * still work afterwards. Idempotent, never rejects.
+   */
+  leave(): Promise<void> {
+    this.#leaving ??= this.#stop(1 - CLOSE_SHARE, [
+      ['hand leadership over', () => this.#keeper.stop()],
+      ['leave the view', () => this.#views.stop()],
+    ]);
+    return this.#leaving;
+  }
+
+  /** Ends all links and closes the backend, in the time allowed. Idempotent, never rejects. */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop(CLOSE_SHARE, [
+      ['end requests', () => this.#messenger.close()],
+      ['close the links', () => this.#made.transport.close()],
+      ['close the backend', () => this.#backend.close()],
+    ]);
+    return this.#closing;
+  }
+
+  async #stop(share: number, steps: readonly (readonly [what: string, step: () => unknown])[]): Promise<void> {
+    this.#cancelRetry();
+    const totalMs = this.settings.shutdown.totalMs * share;
+    const start = performance.now();
+    for (const [what, step] of steps) {
+      const leftMs = Math.max(0, totalMs - (performance.now() - start));
+      const problem = await within(systemClock, leftMs, step);
+      if (problem !== undefined) this.#logger.warn(`Stopping: could not ${what}: ${problem}. The stop goes on.`);
+    }
+  }
+
+  /** True when the backend is open, false when it does not answer. */
+  async #open(): Promise<boolean> {
+    try {
+      await this.#backend.open();
+      return true;
+    } catch (error) {
+      if (!(error instanceof HedgeError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
+      this.#logger.warn(`The backend does not answer, trying again: ${error.message}`);
+      return false;
+    }
+  }
+
+  #openLater(attempt: number): void {
+    const { retryMs } = this.settings.timing;
+    this.#cancelRetry = systemClock.after(backoffMs(attempt, retryMs, 4 * retryMs, Math.random()), () => {
+      this.#open().then(
+        (open) => {
+          if (this.#leaving !== undefined) return;
+          if (open) this.#take();
+          else this.#openLater(attempt + 1);
+        },
+        (error: unknown) => {
+          this.#logger.error(`The backend cannot be used, trying again: ${String(error)}`);
+          this.#openLater(attempt + 1);
+        },
+      );
+    });
+  }
+
+  /** Takes part in the group from now on. */
+  #take(): void {
+    this.#keeper.start();
+    this.#views.start();
+  }
+
+  #secret(): Promise<Uint8Array> {
+    const { secret, group } = this.settings;
+    if (secret !== undefined) return Promise.resolve(Buffer.from(secret));
+    return groupSecret(this.#backend.log, group, this.#made.transport.self.address);
+  }
+}

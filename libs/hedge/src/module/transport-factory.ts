@@ -1,0 +1,39 @@
+import { resolveAddress } from '../transport/address.js';
+import { GrpcTransport } from '../transport/grpc-transport.js';
+import type { Transport } from '../transport/transport.js';
+import type { HedgeSettings } from './options.js';
+
+export interface TransportContext {
+  readonly settings: HedgeSettings;
+  readonly incarnation: string;
+  /** Reads the group's secret; may be called until it succeeds. */
+  readonly secret: () => Promise<Uint8Array>;
+}
+
+export interface MadeTransport {
+  readonly transport: Transport;
+  /** Where the address came from, for the log: `given`, `POD_IP`, `interface eth0`; empty for a client. */
+  readonly source: string;
+}
+
+/** How a pod reaches the others; `HedgeTestingModule` puts a network in memory in its place. */
+export type TransportFactory = (context: TransportContext) => MadeTransport;
+
+export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
+
+export const grpcTransport: TransportFactory = ({ settings, incarnation, secret }) => {
+  const { group, timing, limits, tls } = settings;
+  const common = {
+    group,
+    secret,
+    heartbeatTimeoutMs: timing.heartbeatTimeoutMs,
+    maxMessageBytes: limits.maxMessageBytes,
+    maxQueuedBytes: limits.maxQueuedBytes,
+    ...(tls && { tls }),
+  };
+  if (settings.mode !== 'member') {
+    return { transport: new GrpcTransport({ ...common, self: { address: '', incarnation } }), source: '' };
+  }
+  const { advertised, bind, source } = resolveAddress(settings.address);
+  return { transport: new GrpcTransport({ ...common, self: { address: advertised, incarnation }, bind }), source };
+};

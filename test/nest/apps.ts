@@ -1,0 +1,78 @@
+import { Module } from '@nestjs/common';
+import type { INestApplicationContext, ModuleMetadata } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ClusterService, HedgeModule, LeaderService } from 'nestjs-hedge';
+import type { HedgeOptions } from 'nestjs-hedge';
+import { memory, memoryDatabase } from 'nestjs-hedge/memory';
+
+/** Several Nest apps of this process as pods of one group: gRPC on free ports, one database in memory. */
+export class Pods {
+  readonly apps: INestApplicationContext[] = [];
+  readonly database = memoryDatabase();
+
+  constructor(
+    private readonly metadata: ModuleMetadata = {},
+    private readonly options: Partial<HedgeOptions> = {},
+  ) {}
+
+  /** Options of one pod of this group. */
+  pod(options: Partial<HedgeOptions> = {}): HedgeOptions {
+    return {
+      group: 'test',
+      address: '127.0.0.1:0',
+      timing: 'local',
+      backend: memory({ database: this.database }),
+      ...this.options,
+      ...options,
+    };
+  }
+
+  /** The module of one pod; each has classes of its own, as separate processes would. */
+  module(options: Partial<HedgeOptions> = {}): new () => object {
+    @Module({
+      ...this.metadata,
+      imports: [...(this.metadata.imports ?? []), HedgeModule.forRoot(this.pod(options))],
+    })
+    class PodModule {}
+    return PodModule;
+  }
+
+  async start(options: Partial<HedgeOptions> = {}): Promise<INestApplicationContext> {
+    const app = await NestFactory.createApplicationContext(this.module(options), { abortOnError: false });
+    this.apps.push(app);
+    return app;
+  }
+
+  async startThree(): Promise<void> {
+    for (let i = 0; i < 3; i++) await this.start();
+    await until(() => this.apps.every((app) => viewSize(app) === 3), 'three pods know each other');
+  }
+
+  get leader(): INestApplicationContext {
+    const leaders = this.apps.filter((app) => app.get(LeaderService).isLeader());
+    if (leaders.length !== 1) throw new Error(`${leaders.length} pods lead`);
+    return leaders[0]!;
+  }
+
+  get followers(): INestApplicationContext[] {
+    return this.apps.filter((app) => !app.get(LeaderService).isLeader());
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.apps.map((app) => app.close()));
+  }
+}
+
+function viewSize(app: INestApplicationContext): number {
+  const { members, settled } = app.get(ClusterService).view ?? { members: [], settled: false };
+  return settled ? members.length : 0;
+}
+
+/** Waits for a state that must come; fails with its name when it does not. */
+export async function until(holds: () => boolean, what: string, withinMs = 15_000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`never came: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
