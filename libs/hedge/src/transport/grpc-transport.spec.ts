@@ -11,6 +11,9 @@ import { messageOf } from './handshake-message.js';
 import type { FrameBody } from './transport.js';
 import { Encoding, Envelope, HedgeService } from './wire/hedge/v1/link.js';
 
+// Handshakes take long on a machine that is busy with other tests.
+jest.setTimeout(30_000);
+
 const secret = Buffer.from('the secret of the group');
 const heartbeat = (version: number) => ({ $case: 'heartbeat', value: { epoch: 1n, version } }) as const;
 const made: RecordingTransport[] = [];

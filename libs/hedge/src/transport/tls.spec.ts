@@ -5,6 +5,9 @@ import { RecordingTransport } from '../testing/recording-transport.js';
 import type { TlsOptions } from './credentials.js';
 import { GrpcTransport } from './grpc-transport.js';
 
+// Handshakes take long on a machine that is busy with other tests.
+jest.setTimeout(30_000);
+
 const ours = new CertificateAuthority('ours');
 const theirs = new CertificateAuthority('theirs');
 const NAME = 'orders.internal';

@@ -1,0 +1,133 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { RecordingTransport } from '../../libs/hedge/src/testing/recording-transport.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import type { FrameBody, Link } from '../../libs/hedge/src/transport/transport.js';
+import { Encoding, RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+
+// Handshakes take long on a machine that is busy with other tests.
+jest.setTimeout(30_000);
+
+const MiB = 1024 * 1024;
+let child: ChildProcess | undefined;
+let own: RecordingTransport | undefined;
+
+/** This process with a link to a member in another one. */
+async function linkToProcess(heartbeatTimeoutMs: number, maxQueuedBytes = 16 * MiB) {
+  const process = fork(new URL('member.ts', import.meta.url), [String(heartbeatTimeoutMs)], {
+    execArgv: ['--import', 'tsx'],
+  });
+  child = process;
+  const [address] = (await once(process, 'message')) as [string];
+  const recording = new RecordingTransport(
+    (self) =>
+      new GrpcTransport({
+        group: 'orders',
+        self,
+        secret: async () => Buffer.from('secret'),
+        heartbeatTimeoutMs,
+        maxQueuedBytes,
+      }),
+    '',
+  );
+  own = recording;
+  return { process, recording, link: await recording.transport.dial({ address }) };
+}
+
+afterEach(async () => {
+  await own?.transport.close();
+  if (child?.exitCode === null && child.signalCode === null) {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+const payload = Buffer.alloc(10_000);
+const request: FrameBody = {
+  $case: 'request',
+  value: {
+    sequence: 1,
+    kind: RequestKind.REQUEST_KIND_BROADCAST,
+    topic: '',
+    encoding: Encoding.ENCODING_BYTES,
+    payload,
+    timeoutMs: 1_000,
+    attempt: 1,
+    id: 'id',
+    epoch: 0n,
+  },
+};
+
+/** Sends until it is refused. */
+function flood(link: Link): { sent: number; refusal: unknown } {
+  for (let sent = 0; ; sent++) {
+    try {
+      link.send(request);
+    } catch (refusal) {
+      return { sent, refusal };
+    }
+  }
+}
+
+describe('a peer whose process is stopped', () => {
+  it('loses its link on both sides by the missing answers to pings', async () => {
+    const { process, recording, link } = await linkToProcess(1_000);
+    process.kill('SIGSTOP');
+    await until(() => recording.closed.length > 0);
+    expect(link.open).toBe(false);
+    expect(recording.closed[0]?.reason.code).toBe('MEMBER_UNREACHABLE');
+
+    const told = once(process, 'message');
+    process.kill('SIGCONT');
+    expect(await told).toEqual(['closed', undefined]);
+    expect((await recording.transport.dial({ address: link.peer.address })).open).toBe(true);
+  });
+
+  it('costs its sender no more than the bound of the queue, and gets all that was taken once it reads', async () => {
+    const { process, recording, link } = await linkToProcess(60_000);
+    process.kill('SIGSTOP');
+    let sent = 0;
+    const before = memory();
+    for (let turn = 0; turn < 200; turn++) {
+      const { sent: more, refusal } = flood(link);
+      expect(refusal).toMatchObject({ code: 'OVERLOADED' });
+      sent += more;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    // The queue, what the sockets of both took out of it, and what the last flush left to be collected.
+    expect(memory() - before).toBeLessThan(64 * MiB);
+    expect(sent * payload.length).toBeLessThan(32 * MiB);
+
+    process.kill('SIGCONT');
+    const trySend = (): boolean => {
+      try {
+        link.send({ $case: 'heartbeat', value: { epoch: 1n, version: 0 } });
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    await until(trySend);
+    await until(() => recording.frames.length > 0);
+    expect(recording.frames).toEqual([{ $case: 'heartbeat', value: { epoch: 1n, version: sent } }]);
+  });
+
+  it('does not hold up the end of this one', async () => {
+    const { process, recording, link } = await linkToProcess(60_000);
+    process.kill('SIGSTOP');
+    flood(link);
+    await new Promise((resolve) => setImmediate(resolve));
+    await recording.transport.close();
+    expect(recording.closed).toHaveLength(1);
+  });
+});
+
+function memory(): number {
+  const { arrayBuffers, heapUsed } = process.memoryUsage();
+  return arrayBuffers + heapUsed;
+}
