@@ -97,7 +97,9 @@ export class KvStore {
       topic: '',
       payload: { encoding: Encoding.ENCODING_BYTES, bytes: payload },
       timeoutMs,
-      once: !append,
+      // An overwrite must not happen twice. A fence holds in one term only, and the next leader's LEASE_LOST
+      // could not tell whether this one wrote the row.
+      once: !append || fenced !== false,
       ...(signal && { signal }),
     });
     const { timestamp, leader } = KvPutDone.decode(reply.bytes);
