@@ -12,11 +12,16 @@ export function ensureInstalled() {
   if (!isInstalled()) run('npm', ['ci', '--no-audit', '--no-fund']);
 }
 
-/** Builds the library and the demo, unless the build is newer than every source. */
+/** Builds the library and the demo, unless that is done. */
 export function ensureBuilt() {
+  if (!isBuilt()) run('npm', ['run', 'build']);
+}
+
+/** Whether the build of the library and the demo is newer than every source. */
+export function isBuilt() {
   const built = ['libs/hedge/dist/index.js', 'apps/demo/dist/main.js'].map((file) => modified(join(root, file)));
-  const sources = ['libs', 'apps', 'tsconfig.json', 'nest-cli.json', 'package-lock.json'];
-  if (Math.min(...built) < Math.max(...sources.map((name) => newest(join(root, name))))) run('npm', ['run', 'build']);
+  const sources = ['libs/hedge/src', 'apps/demo/src', 'tsconfig.json', 'nest-cli.json', 'package-lock.json'];
+  return Math.min(...built) > Math.max(...sources.map((name) => newest(join(root, name))));
 }
 
 function isInstalled() {
@@ -37,12 +42,10 @@ function packages(lockfile) {
   }
 }
 
-/** The latest modification under a path, builds and packages aside. */
+/** The latest modification of the files under a path. */
 function newest(path) {
   if (!statSync(path).isDirectory()) return modified(path);
-  return readdirSync(path)
-    .filter((name) => name !== 'dist' && name !== 'node_modules')
-    .reduce((latest, name) => Math.max(latest, newest(join(path, name))), 0);
+  return readdirSync(path).reduce((latest, name) => Math.max(latest, newest(join(path, name))), 0);
 }
 
 function modified(path) {

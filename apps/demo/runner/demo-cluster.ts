@@ -1,0 +1,121 @@
+import type { Console } from './console.js';
+import type { Database } from './database.js';
+import { type ClusterState, type Ending, Pod } from './pod.js';
+import { LOAD } from './load.js';
+import { readableEvent } from './pod-log.js';
+import type { Ports } from './ports.js';
+
+/** The pods of one demo, on one database. */
+export class DemoCluster {
+  private readonly all: Pod[] = [];
+  private stopping = false;
+
+  constructor(
+    private readonly database: Database,
+    private readonly ports: Ports,
+    private readonly console: Console,
+  ) {}
+
+  /** The pods that run. */
+  get pods(): readonly Pod[] {
+    return this.all.filter((pod) => pod.running);
+  }
+
+  async add(): Promise<Pod> {
+    const name = `pod-${this.all.length + 1}`;
+    const grpcPort = await this.ports.next(8080 + this.all.length);
+    const httpPort = await this.ports.next(9090 + this.all.length);
+    if (this.stopping) throw new Error(`${name} was not started: the demo is stopping`);
+    const pod = new Pod({
+      name,
+      grpcPort,
+      httpPort,
+      env: { ...this.database.env, HEDGE_GROUP: 'demo', HEDGE_TIMING: 'local' },
+      onLine: (line) => {
+        const event = readableEvent(line);
+        if (event !== undefined && !event.includes(LOAD)) this.console.event(name, event);
+      },
+    });
+    this.all.push(pod);
+    this.console.event(name, `started: pid ${pod.pid}, gRPC ${grpcPort}, HTTP ${httpPort}`);
+    void pod.ended.then((ending) => this.console.event(name, `ended: ${ending}`));
+    return pod;
+  }
+
+  /** Waits until every running pod sees the same leader and a settled view of just the running pods. */
+  async agree(withinMs: number): Promise<Agreement> {
+    let agreement: Agreement | undefined;
+    let reason = 'no pod runs';
+    await eventually(
+      withinMs,
+      () => reason,
+      async () => {
+        const pods = this.pods;
+        const states = await Promise.all(pods.map((pod) => pod.cluster()));
+        reason = JSON.stringify(states);
+        const leader = pods.find((_, index) => states[index]!.isLeader);
+        const token = states.find((state) => state.isLeader)?.token;
+        if (leader === undefined || typeof token !== 'string' || !areOneGroup(states)) return false;
+        agreement = { leader, token: BigInt(token), followers: pods.filter((pod) => pod !== leader) };
+        return true;
+      },
+    );
+    return agreement!;
+  }
+
+  /** SIGTERM to all, as when a Deployment is deleted. Resolves with how they ended. */
+  stop(): Promise<Ending[]> {
+    this.stopping = true;
+    return Promise.all(this.pods.map((pod) => pod.stop()));
+  }
+
+  async kill(): Promise<void> {
+    await Promise.all(this.pods.map((pod) => pod.kill()));
+  }
+}
+
+export interface Agreement {
+  readonly leader: Pod;
+  readonly token: bigint;
+  readonly followers: readonly Pod[];
+}
+
+function areOneGroup(states: readonly ClusterState[]): boolean {
+  const selves = addresses(states.map(({ self }) => self));
+  return states.every(
+    ({ leader, view }) =>
+      leader !== null &&
+      leader.incarnation === states[0]?.leader?.incarnation &&
+      view.settled &&
+      addresses(view.members) === selves,
+  );
+}
+
+function addresses(members: readonly { readonly address: string }[]): string {
+  return members
+    .map(({ address }) => address)
+    .sort()
+    .join(' ');
+}
+
+/** Asks again until it is true. A pod that does not answer yet is not an error before the time is over. */
+export async function eventually(
+  withinMs: number,
+  explain: () => string,
+  isTrue: () => Promise<boolean>,
+): Promise<void> {
+  const end = performance.now() + withinMs;
+  let failure: unknown;
+  for (;;) {
+    try {
+      if (await isTrue()) return;
+      failure = undefined;
+    } catch (error) {
+      failure = error;
+    }
+    if (performance.now() > end) {
+      throw new Error(`Not within ${withinMs} ms: ${explain()}`, { cause: failure });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

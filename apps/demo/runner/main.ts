@@ -1,0 +1,76 @@
+import { once } from 'node:events';
+import { parseArguments, USAGE, type Arguments } from './arguments.js';
+import { Console } from './console.js';
+import { DATABASES } from './database.js';
+import { DemoCluster } from './demo-cluster.js';
+import { Ports } from './ports.js';
+import { tour } from './tour.js';
+
+/** How long the pods may take to stop before they are killed; above their own deadline. */
+const STOP_MS = 30_000;
+
+// Not just the exit code: an interrupted tour still waits for answers.
+process.exit(await main(process.argv.slice(2)));
+
+async function main(argv: readonly string[]): Promise<number> {
+  let args: Arguments;
+  try {
+    args = parseArguments(argv);
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${USAGE}`);
+    return 2;
+  }
+  if (args.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  return run(args);
+}
+
+async function run(args: Arguments): Promise<number> {
+  const out = new Console();
+  const database = await DATABASES[args.backend]!();
+  const cluster = new DemoCluster(database, new Ports(), out);
+  const stop = stopSignal(() => void cluster.kill());
+  const stopped = once(stop, 'abort');
+  try {
+    out.line(`Three pods on ${database.name}`);
+    if (args.tour) {
+      const passed = await Promise.race([tour(cluster, out, stop), stopped.then(() => false)]);
+      return passed ? 0 : 1;
+    }
+    for (let n = 0; n < 3; n += 1) await cluster.add();
+    const ready = cluster.agree(60_000).then(({ leader }) => out.line(`\n${leader.name} leads.${hints(cluster)}`));
+    await Promise.race([stopped, Promise.all([ready, stopped])]);
+    return 0;
+  } catch (error) {
+    console.error(`The demo ended: ${(error as Error).message}`);
+    return 1;
+  } finally {
+    const late = setTimeout(() => void cluster.kill(), STOP_MS);
+    await cluster.stop();
+    clearTimeout(late);
+    await database.close();
+  }
+}
+
+/** Aborts at the first Ctrl-C or another wish to end; each further one calls `again`. */
+function stopSignal(again: () => void): AbortSignal {
+  const controller = new AbortController();
+  const onSignal = () => (controller.signal.aborted ? again() : controller.abort());
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
+  return controller.signal;
+}
+
+function hints(cluster: DemoCluster): string {
+  const [first, second, third] = cluster.pods.map((pod) => pod.url.replace('http://', ''));
+  return ` Try, in another terminal:
+  curl ${first}/put -d "samplekey samplevalue"
+  curl ${second}/get -d samplekey
+  curl ${third}/send -d hello-world
+  curl ${second}/broadcast -d hello-all
+  curl ${first}/cluster
+  kill -9 PID      of the leader, and watch the take-over
+Ctrl-C stops everything; a second one kills.
+`;
+}

@@ -1,0 +1,26 @@
+/** A line of Nest's JSON logger, as far as it is read here. */
+interface LogLine {
+  readonly level: string;
+  readonly context?: string;
+  readonly message: unknown;
+  readonly stack?: string;
+}
+
+/** What is shown of a pod's output: its own events and all that went wrong, not how Nest starts. */
+export function readableEvent(line: string): string | undefined {
+  const log = parse(line);
+  if (log === undefined) return line.trim() === '' ? undefined : line;
+  const text = typeof log.message === 'string' ? log.message : JSON.stringify(log.message);
+  if (log.level !== 'log')
+    return `${log.level.toUpperCase()} ${text}${log.stack === undefined ? '' : `\n${log.stack}`}`;
+  return /^(Hedge|Messages)/.test(log.context ?? '') ? text : undefined;
+}
+
+function parse(line: string): LogLine | undefined {
+  try {
+    const log: unknown = JSON.parse(line);
+    return typeof log === 'object' && log !== null && 'level' in log && 'message' in log ? (log as LogLine) : undefined;
+  } catch {
+    return undefined; // not of the logger: what Node says of a crash
+  }
+}

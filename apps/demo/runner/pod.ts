@@ -1,0 +1,92 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const PROGRAM = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+export interface PodSettings {
+  readonly name: string;
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly env: Readonly<Record<string, string>>;
+  /** Called with each line that the pod writes. */
+  readonly onLine: (line: string) => void;
+}
+
+/** What GET /cluster answers, as far as it is read here. */
+export interface ClusterState {
+  readonly self: { readonly address: string; readonly incarnation: string };
+  readonly leader: { readonly address: string; readonly incarnation: string } | null;
+  readonly isLeader: boolean;
+  readonly token: string | null;
+  readonly view: { readonly settled: boolean; readonly members: readonly { readonly address: string }[] };
+}
+
+/** `exit code 0`, or a signal: a Nest app that is told to stop ends itself by the same signal when it is done. */
+export type Ending = string;
+
+/** One pod: the demo app in a process of its own. */
+export class Pod {
+  readonly name: string;
+  readonly url: string;
+  /** Resolves when the process has ended. */
+  readonly ended: Promise<Ending>;
+  private readonly process: ChildProcess;
+
+  constructor(settings: PodSettings) {
+    this.name = settings.name;
+    this.url = `http://localhost:${settings.httpPort}`;
+    // Its own process group: a Ctrl-C reaches only the runner, which then stops the pods in order.
+    this.process = spawn(process.execPath, [PROGRAM], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        ...settings.env,
+        LOG_FORMAT: 'json',
+        PORT: `${settings.httpPort}`,
+        HEDGE_ADDRESS: `127.0.0.1:${settings.grpcPort}`,
+      },
+    });
+    for (const output of [this.process.stdout, this.process.stderr]) {
+      if (output !== null) createInterface({ input: output }).on('line', settings.onLine);
+    }
+    this.ended = once(this.process, 'exit').then(([code, signal]) => (signal as string | null) ?? `exit code ${code}`);
+  }
+
+  get pid(): number {
+    return this.process.pid!;
+  }
+
+  get running(): boolean {
+    return this.process.exitCode === null && this.process.signalCode === null;
+  }
+
+  /** SIGTERM, as Kubernetes stops a pod: the pod hands over and leaves. Resolves when it has ended. */
+  stop(): Promise<Ending> {
+    this.process.kill('SIGTERM');
+    return this.ended;
+  }
+
+  /** SIGKILL: the pod can do nothing more. */
+  kill(): Promise<Ending> {
+    this.process.kill('SIGKILL');
+    return this.ended;
+  }
+
+  /** @throws Error with the pod's answer unless it is a success. */
+  async request(path: string, body?: string): Promise<unknown> {
+    const response = await fetch(`${this.url}${path}`, {
+      ...(body === undefined ? {} : { method: 'POST', body }),
+      signal: AbortSignal.timeout(15_000),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${this.name} answered ${response.status} to ${path}: ${text}`);
+    return JSON.parse(text);
+  }
+
+  async cluster(): Promise<ClusterState> {
+    return (await this.request('/cluster')) as ClusterState;
+  }
+}

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import type { Console } from './console.js';
+import { type DemoCluster, eventually } from './demo-cluster.js';
+import { Load } from './load.js';
+import type { Ending, Pod } from './pod.js';
+import { Steps } from './steps.js';
+
+/** Long enough for a lease of the `local` preset to run out and be taken over on a busy machine. */
+const TAKE_OVER_MS = 15_000;
+/** Long enough for three Node processes to start on a busy machine. */
+const START_MS = 60_000;
+
+/** The README's tour, on real processes. @returns whether every step passed. */
+export async function tour(cluster: DemoCluster, console: Console, stop: AbortSignal): Promise<boolean> {
+  const steps = new Steps(console, stop);
+  const written: string[] = [];
+
+  await steps.run('three pods elect one leader', async () => {
+    const start = performance.now();
+    for (let n = 0; n < 3; n += 1) await cluster.add();
+    const { leader, token } = await cluster.agree(START_MS);
+    return `${leader.name} leads with token ${token}, all three see it and each other, ${since(start)} after the start`;
+  });
+
+  await steps.run('put and get from every pod', async () => {
+    const start = performance.now();
+    for (const pod of cluster.pods) {
+      await pod.request('/put', `tour/${pod.name} written by ${pod.name}`);
+      written.push(`tour/${pod.name}`);
+      for (const reader of cluster.pods) await assertReads(reader, `tour/${pod.name}`, `written by ${pod.name}`);
+    }
+    return `3 puts, each read at once from all 3 pods, in ${since(start)}`;
+  });
+
+  await steps.run('send from a follower to the leader', async () => {
+    const { leader, followers } = await cluster.agree(TAKE_OVER_MS);
+    const start = performance.now();
+    const { reply } = (await followers[0]!.request('/send', 'hello')) as { reply: string };
+    const took = since(start);
+    const { self } = await leader.cluster();
+    assert.equal(reply, `leader ${self.address} received: hello`);
+    return `${followers[0]!.name} asked, ${leader.name} answered in ${took}`;
+  });
+
+  await steps.run('broadcast to all', async () => {
+    const { followers } = await cluster.agree(TAKE_OVER_MS);
+    const start = performance.now();
+    const { replies } = (await followers[0]!.request('/broadcast', 'hello')) as { replies: { value?: string }[] };
+    const took = since(start);
+    const answered = replies.filter(({ value }) => value?.endsWith('received: hello'));
+    assert.equal(answered.length, 3, `3 replies expected: ${JSON.stringify(replies)}`);
+    return `3 replies in ${took}`;
+  });
+
+  await steps.run('kill -9 the leader while the others write', async () => {
+    const before = await cluster.agree(TAKE_OVER_MS);
+    const loads = before.followers.map(
+      (pod) => new Load(pod, (pod, key) => pod.request('/put', `${key} value of ${key}`)),
+    );
+    await eachHas(loads, 20, -Infinity);
+    const killedAt = performance.now();
+    await before.leader.kill();
+    await eachHas(loads, 20, killedAt);
+    await Promise.all(loads.map((load) => load.stop()));
+    const after = await cluster.agree(TAKE_OVER_MS);
+    assert.ok(after.token > before.token, `token ${after.token} must be above ${before.token}`);
+    written.push(...loads.flatMap((load) => load.acknowledged.map(({ key }) => key)));
+    const firstAt = Math.min(...loads.flatMap((load) => startedAfter(load, killedAt)).map(({ endedAt }) => endedAt));
+    const failed = loads.flatMap(({ failures }) => failures).length;
+    return (
+      `${before.leader.name} died, ${after.leader.name} leads with a higher token; ` +
+      `first put written ${milliseconds(firstAt - killedAt)} after the kill, ${failed} puts failed`
+    );
+  });
+
+  await steps.run('nothing acknowledged was lost', async () => {
+    const start = performance.now();
+    for (const pod of cluster.pods) {
+      for (const key of written) {
+        const value = key.startsWith('tour/') ? `written by ${key.slice('tour/'.length)}` : `value of ${key}`;
+        await assertReads(pod, key, value);
+      }
+    }
+    return `${written.length} acknowledged puts read from each of ${cluster.pods.length} pods in ${since(start)}`;
+  });
+
+  await steps.run('a fourth pod joins', async () => {
+    const start = performance.now();
+    const pod = await cluster.add();
+    await cluster.agree(START_MS);
+    const joined = since(start);
+    await assertReads(pod, written[0]!, 'written by pod-1');
+    const { replies } = (await pod.request('/broadcast', 'hello')) as { replies: { value?: string }[] };
+    assert.equal(replies.filter(({ value }) => value !== undefined).length, cluster.pods.length);
+    return `${pod.name} is in everyone's view ${joined} after its start, reads the log and reaches ${replies.length} members`;
+  });
+
+  await steps.run('stop the leader gracefully while the others send', async () => {
+    const before = await cluster.agree(TAKE_OVER_MS);
+    const loads = before.followers.map((pod) => new Load(pod, (pod, key) => pod.request('/send', key)));
+    await eachHas(loads, 20, -Infinity);
+    const stoppedAt = performance.now();
+    const ending = await before.leader.stop();
+    await eachHas(loads, 20, performance.now());
+    await Promise.all(loads.map((load) => load.stop()));
+    const after = await cluster.agree(TAKE_OVER_MS);
+    const failures = loads.flatMap((load) => load.failures);
+    assert.deepEqual(failures, [], `no send may fail`);
+    assertStopped([ending]);
+    const sent = loads.flatMap((load) => startedAfter(load, stoppedAt));
+    const slowest = Math.max(...sent.map(({ startedAt, endedAt }) => endedAt - startedAt));
+    return `${after.leader.name} leads; ${sent.length} sends meanwhile, 0 failed, the slowest took ${milliseconds(slowest)}`;
+  });
+
+  await steps.run('the others stop', async () => {
+    const start = performance.now();
+    const endings = await cluster.stop();
+    assertStopped(endings);
+    return `${endings.length} pods ended by themselves in ${since(start)}`;
+  });
+
+  return steps.finish();
+}
+
+async function assertReads(pod: Pod, key: string, value: string): Promise<void> {
+  const entry = (await pod.request(`/get?key=${encodeURIComponent(key)}`)) as { value: string };
+  assert.equal(entry.value, value, `${pod.name} must read the value of ${key}`);
+}
+
+/** Not by SIGKILL, nor by an error. */
+function assertStopped(endings: readonly Ending[]): void {
+  for (const ending of endings) assert.match(ending, /^(SIGTERM|exit code 0)$/);
+}
+
+/** Waits until each load has so many calls acknowledged that were started after a time. */
+function eachHas(loads: readonly Load[], count: number, after: number): Promise<void> {
+  return eventually(
+    TAKE_OVER_MS,
+    () => `each follower has ${count} more calls done; failures: ${loads.flatMap((load) => load.failures).join('; ')}`,
+    async () => loads.every((load) => startedAfter(load, after).length >= count),
+  );
+}
+
+function startedAfter(load: Load, time: number) {
+  return load.acknowledged.filter(({ startedAt }) => startedAt > time);
+}
+
+function since(start: number): string {
+  return milliseconds(performance.now() - start);
+}
+
+function milliseconds(ms: number): string {
+  return `${Math.round(ms)} ms`;
+}

@@ -1,0 +1,25 @@
+import { Module } from '@nestjs/common';
+import { ConfigModule, ConfigService } from '@nestjs/config';
+import { APP_FILTER } from '@nestjs/core';
+import { TerminusModule } from '@nestjs/terminus';
+import { HedgeModule } from 'nestjs-hedge';
+import { HedgeHealthModule } from 'nestjs-hedge/health';
+import { ClusterController } from './cluster.controller.js';
+import { HealthController } from './health.controller.js';
+import { HedgeErrorFilter } from './hedge-error.filter.js';
+import { hedgeOptions } from './hedge.options.js';
+import { MessagesController } from './messages.controller.js';
+import { StorageController } from './storage.controller.js';
+
+@Module({
+  imports: [
+    ConfigModule.forRoot({ isGlobal: true }),
+    TerminusModule,
+    HedgeHealthModule,
+    // Last: it starts after the other modules and stops before them.
+    HedgeModule.forRootAsync({ inject: [ConfigService], useFactory: hedgeOptions }),
+  ],
+  controllers: [StorageController, MessagesController, ClusterController, HealthController],
+  providers: [{ provide: APP_FILTER, useClass: HedgeErrorFilter }],
+})
+export class AppModule {}

@@ -1,0 +1,6 @@
+/** The folder of the repository. */
+export const root: string;
+export function ensureInstalled(): void;
+export function ensureBuilt(): void;
+export function isBuilt(): boolean;
+export function run(command: string, args: readonly string[], env?: NodeJS.ProcessEnv): void;
