@@ -1,0 +1,27 @@
+import { describe, expect, it } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+
+function demo(...args: string[]) {
+  return spawnSync(process.execPath, ['apps/demo/runner/start.mjs', ...args], { encoding: 'utf8', timeout: 120_000 });
+}
+
+describe('npm run demo', () => {
+  it('takes the whole tour', () => {
+    const { stdout, status } = demo('--tour');
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe('tour: 9 passed, 0 failed');
+    expect(status).toBe(0);
+  }, 120_000);
+
+  it('refuses an unknown argument and shows the usage', () => {
+    const { stderr, status } = demo('--tuor');
+    expect(stderr).toContain("'--tuor'");
+    expect(stderr).toContain('npm run demo -- --tour');
+    expect(status).toBe(2);
+  }, 60_000);
+
+  it('refuses an unknown backend and names the known ones', () => {
+    const { stderr, status } = demo('--backend', 'oracle');
+    expect(stderr).toContain("Unknown backend 'oracle': there is sqlite");
+    expect(status).toBe(2);
+  }, 60_000);
+});

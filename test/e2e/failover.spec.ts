@@ -1,0 +1,84 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { agree, eventually, Pods } from './pods.js';
+
+describe('a leader that is gone or stands still', () => {
+  let pods: Pods;
+  beforeEach(async () => {
+    pods = await Pods.make();
+  });
+  afterEach(() => pods.close());
+
+  it('killed: another takes over with a higher token, and nothing acknowledged is lost (L1, L4, K1)', async () => {
+    const [leader, follower, other] = await pods.startGroup(3);
+    const { token } = await leader!.state();
+    const acknowledged: string[] = [];
+    const writing = writeUntil(20, 'before');
+    await writing;
+    const during = writeUntil(20, 'during');
+    await leader!.kill();
+    await during;
+
+    const [next] = await agree([follower!, other!]);
+    expect((await next!.state()).token).toBeGreaterThan(token!);
+    expect(await follower!.call('send', 0, 10_000)).toBe(next!.pid);
+    expect(new Set(await follower!.call('who'))).toEqual(new Set([follower!.pid, other!.pid]));
+    for (const key of acknowledged) expect(await other!.call('get', key)).toBe(`value of ${key}`);
+
+    async function writeUntil(count: number, phase: string): Promise<void> {
+      for (let n = 0; n < count; n += 1) {
+        const key = `${phase}/${n}`;
+        // Puts wait for the next leader; one whose time runs out meanwhile is not acknowledged.
+        const done = await follower!.call('put', key, `value of ${key}`).then(
+          () => true,
+          () => false,
+        );
+        if (done) acknowledged.push(key);
+      }
+      expect(acknowledged.length).toBeGreaterThan(0);
+    }
+  }, 60_000);
+
+  it('stopped for longer than its lease, then continued: it does not act, and follows (L2, L3)', async () => {
+    const [old, ...others] = await pods.startGroup(3);
+    const fenced = (await old!.state()).token!;
+    await old!.call('put', 'fenced', 'by the leader', { fenced });
+    old!.signal('SIGSTOP');
+    const next = await eventually('a new leader', async () => {
+      const states = await Promise.all(others.map((pod) => pod.state()));
+      return others.find((_, index) => states[index]!.isLeader);
+    });
+
+    // Asked while it stands still, so that it answers before it can learn anything from others.
+    const state = old!.state();
+    const write = old!.call('put', 'fenced', 'by the former leader', { fenced });
+    const refused = expect(write).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    old!.signal('SIGCONT');
+    expect(await state).toMatchObject({ isLeader: false, token: undefined });
+    await refused;
+    expect(await next.call('get', 'fenced')).toBe('by the leader');
+
+    expect((await agree([old!, ...others]))[0]).toBe(next);
+    expect(await old!.call('send', 0, 10_000)).toBe(next.pid);
+  }, 60_000);
+
+  it('stopped gracefully under load: the next one leads at once, and no send fails', async () => {
+    const [leader, ...followers] = await pods.startGroup(3);
+    for (const pod of followers) await pod.call('startSending', 8);
+    await sendsMore(100);
+    expect(await leader!.stop()).toBe('SIGTERM');
+    await sendsMore(100);
+    const results = await Promise.all(followers.map((pod) => pod.call('stopSending')));
+    expect(results.flatMap(({ failed }) => failed)).toEqual([]);
+    await agree(followers);
+
+    async function sendsMore(count: number): Promise<void> {
+      for (const pod of followers) {
+        const { done } = await pod.call('sendsSoFar');
+        await eventually(`${count} more sends`, async () => {
+          const now = await pod.call('sendsSoFar');
+          return now.done >= done + count ? true : undefined;
+        });
+      }
+    }
+  }, 60_000);
+});

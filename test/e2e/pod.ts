@@ -1,0 +1,102 @@
+// One pod as a process of its own, told what to do by the test over IPC. No HTTP, no demo: only the library.
+import 'reflect-metadata';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ConsoleLogger, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { Payload } from '@nestjs/microservices';
+import { ClusterService, HedgeModule, KvStore, LeaderService, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import { sqlite } from 'nestjs-hedge/sqlite';
+import type { Answer, Call, PodCalls, PodSettings, Sends } from './protocol.js';
+
+const settings = JSON.parse(process.argv[2]!) as PodSettings;
+
+class Handlers {
+  @OnLeaderMessage('work')
+  async work(@Payload() job: { ms: number }): Promise<number> {
+    await sleep(job.ms);
+    return process.pid;
+  }
+
+  @OnBroadcast('who')
+  who(): number {
+    return process.pid;
+  }
+}
+
+@Module({
+  imports: [
+    HedgeModule.forRoot({
+      group: settings.group,
+      address: settings.address,
+      backend: sqlite({ file: settings.file }),
+      timing: 'local',
+      ...(settings.secret === undefined ? {} : { secret: settings.secret }),
+    }),
+  ],
+  providers: [Handlers],
+})
+class PodModule {}
+
+const app = await NestFactory.createApplicationContext(PodModule, {
+  logger: new ConsoleLogger({ colors: false }),
+  abortOnError: false,
+}).catch((error: unknown) => {
+  console.error(error);
+  process.exit(1);
+});
+app.enableShutdownHooks();
+
+const leader = app.get(LeaderService);
+const cluster = app.get(ClusterService);
+const kv = app.get(KvStore);
+
+const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
+const load = { stop: false, ended: Promise.resolve<unknown>(undefined) };
+
+const calls: PodCalls = {
+  state: async () => ({
+    pid: process.pid,
+    isLeader: leader.isLeader(),
+    token: leader.fencingToken,
+    leader: leader.leader()?.address,
+    settled: cluster.view.settled,
+    members: cluster.members().map(({ address }) => address),
+  }),
+  put: (key, value, options) => kv.put(key, value, options),
+  get: async (key) => (await kv.get(key))?.value,
+  send: (ms, timeoutMs) => leader.send<number>('work', { ms }, { timeoutMs }),
+  who: async () => (await cluster.broadcast<number>('who', {})).map(({ value }) => value),
+  startSending: async (concurrency) => {
+    load.ended = Promise.all(Array.from({ length: concurrency }, keepSending));
+  },
+  sendsSoFar: async () => sends,
+  stopSending: async () => {
+    load.stop = true;
+    await load.ended;
+    return sends;
+  },
+};
+
+process.on('message', (call: Call) => void answer(call));
+process.send!({ ready: cluster.self.address });
+
+async function answer({ id, method, args }: Call): Promise<void> {
+  const reply: Answer = await (calls[method] as (...args: unknown[]) => Promise<unknown>)(...args).then(
+    (value) => ({ id, value }),
+    (error: unknown) => ({ id, error: JSON.parse(JSON.stringify(error)) as Answer['error'] }),
+  );
+  process.send!(reply);
+}
+
+async function keepSending(): Promise<void> {
+  while (!load.stop) {
+    const start = performance.now();
+    try {
+      await leader.send<number>('work', { ms: 5 });
+      sends.done += 1;
+      sends.slowestMs = Math.max(sends.slowestMs, performance.now() - start);
+    } catch (error) {
+      sends.failed.push(String(error));
+    }
+  }
+}

@@ -1,0 +1,52 @@
+/** What a test tells a pod to be. */
+export interface PodSettings {
+  readonly group: string;
+  readonly address: string;
+  readonly file: string;
+  readonly secret?: string;
+}
+
+export interface PodState {
+  readonly pid: number;
+  readonly isLeader: boolean;
+  readonly token: bigint | undefined;
+  readonly leader: string | undefined;
+  readonly settled: boolean;
+  readonly members: readonly string[];
+}
+
+export interface Sends {
+  done: number;
+  failed: string[];
+  slowestMs: number;
+}
+
+/** What a test can ask of a pod. */
+export interface PodCalls {
+  state(): Promise<PodState>;
+  put(
+    key: string,
+    value: string,
+    options?: { append?: boolean; fenced?: bigint; timeoutMs?: number },
+  ): Promise<unknown>;
+  get(key: string): Promise<string | undefined>;
+  /** Has the leader work that long; resolves with the leader's pid. */
+  send(ms: number, timeoutMs: number): Promise<number>;
+  /** Broadcasts; resolves with the pids that answered. */
+  who(): Promise<(number | undefined)[]>;
+  startSending(concurrency: number): Promise<void>;
+  sendsSoFar(): Promise<Sends>;
+  stopSending(): Promise<Sends>;
+}
+
+export interface Call {
+  readonly id: number;
+  readonly method: keyof PodCalls;
+  readonly args: readonly unknown[];
+}
+
+export interface Answer {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: { readonly code: string; readonly message: string };
+}
