@@ -1,0 +1,22 @@
+import { Module } from '@nestjs/common';
+import { ConfigModule, ConfigService } from '@nestjs/config';
+import { HedgeModule } from 'nestjs-hedge';
+import { sqlite } from 'nestjs-hedge/sqlite';
+import { OrdersController } from './orders.controller.js';
+
+@Module({
+  imports: [
+    ConfigModule.forRoot({ isGlobal: true }),
+    // Last: it starts after the other modules and stops before them.
+    HedgeModule.forRootAsync({
+      inject: [ConfigService],
+      useFactory: (config: ConfigService) => ({
+        group: 'orders',
+        address: ':7400',
+        backend: sqlite({ file: config.getOrThrow('HEDGE_FILE') }),
+      }),
+    }),
+  ],
+  controllers: [OrdersController],
+})
+export class AppModule {}
