@@ -66,10 +66,11 @@ export class Caller {
     const { signal, timeoutMs, payload } = request;
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
-      const call = new PendingCall(request, this.#now() + timeoutMs, resolve, reject);
+      const now = this.#now();
+      const call = new PendingCall(request, now + timeoutMs, resolve, reject);
       this.#heldBytes += payload.bytes.byteLength;
       if (signal !== undefined) this.#listen(call, signal);
-      this.#step({ type: 'begin', call });
+      this.#step({ type: 'begin', call }, now);
     });
   }
 
@@ -141,14 +142,14 @@ export class Caller {
     return this.#options.timeline.advance(this.#options.clock.now());
   }
 
-  #step(input: RoutingInput<PendingCall>): void {
-    for (const effect of this.#router.step(input, this.#now())) this.#perform(effect);
+  #step(input: RoutingInput<PendingCall>, now = this.#now()): void {
+    for (const effect of this.#router.step(input, now)) this.#perform(effect, now);
   }
 
-  #perform(effect: RoutingEffect<PendingCall>): void {
+  #perform(effect: RoutingEffect<PendingCall>, now: number): void {
     switch (effect.type) {
       case 'transmit':
-        return this.#transmit(effect.member, effect.call);
+        return this.#transmit(effect.member, effect.call, now);
       case 'resolve': {
         const { encoding, payload } = effect.reply;
         this.#settled(effect.call);
@@ -166,7 +167,7 @@ export class Caller {
     }
   }
 
-  #transmit(member: MemberId, call: PendingCall): void {
+  #transmit(member: MemberId, call: PendingCall, now: number): void {
     const { kind, topic, payload } = call.request;
     const value: Request = {
       sequence: call.sequence,
@@ -174,7 +175,7 @@ export class Caller {
       topic,
       encoding: payload.encoding,
       payload: payload.bytes,
-      timeoutMs: Math.max(1, Math.ceil(call.deadline - this.#now())),
+      timeoutMs: Math.max(1, Math.ceil(call.deadline - now)),
       attempt: call.attempt,
       id: call.id,
       epoch: call.epoch,

@@ -33,8 +33,11 @@ export class Entry {
  * guarantee: a named request is let in at most once, as long as the caller keeps the protocol:
  * - on a new link it lists, before anything else, what it still waits for (`resume`); the rest is forgotten;
  * - a frame of an older link never arrives after that (the transport sees to it);
+ * - it writes a request to a link at most once;
  * - what it had sent and the receiver does not remember (`resume` returned false) it never sends again;
- * - it acknowledges each reply, one by one, so that a slow request does not hold up the forgetting of others.
+ * - it acknowledges each reply, one by one, so that a slow request does not hold up the forgetting of others;
+ * and the driver sends a reply only over the link that the request, or its duplicate, arrived on last. So when
+ * an acknowledgement arrives, no duplicate is still under way, even if the acknowledgement overtook frames.
  *
  * Bounded: when full, new work is refused rather than an entry forgotten. A reply that does not fit is
  * sent, and in its place a failure is kept for the case that the link breaks before the caller has it.
@@ -54,7 +57,7 @@ export class Duplicates<E extends Entry = Entry> {
 
   /**
    * The entry of a request that arrived before: a duplicate. If it has a reply, send that again; else it runs,
-   * and its reply will be sent when it ends. Undefined for a new request.
+   * and its reply is to be sent over this link when it ends. Undefined for a new request.
    */
   find(caller: string, sequence: number): E | undefined {
     return this.#callers.get(caller)?.get(sequence);

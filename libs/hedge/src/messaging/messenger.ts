@@ -9,6 +9,7 @@ import { DEFAULT_MESSAGING_LIMITS, type MessagingLimits } from './limits.js';
 import type { Encoded, OutgoingRequest, RequestHandler } from './message.js';
 import { Receiver } from './receiver.js';
 import { Timeline } from './timeline.js';
+import type { Origin } from './work.js';
 
 const TICK_MS = 10;
 
@@ -53,12 +54,12 @@ export class Messenger implements TransportEvents, LinkSessions {
     this.#transport = transport;
     this.#clock = clock;
     const shared = { clock, timeline: this.#timeline, route, limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits } };
-    this.#receiver = new Receiver({ ...shared, reply: (caller, reply) => this.#reply(caller, reply) });
+    this.#receiver = new Receiver({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
     this.#caller = new Caller({
       ...shared,
       transport,
       random,
-      runHere: (request) => this.#receive(transport.self, withOwnBytes(request)),
+      runHere: (request) => this.#receive({ peer: transport.self }, withOwnBytes(request)),
       cancelHere: (sequence) => this.#receiver.cancel(transport.self, sequence),
     });
     this.#caller.leaderChanged();
@@ -113,7 +114,7 @@ export class Messenger implements TransportEvents, LinkSessions {
   /** @returns whether the frame is one of messaging's: request, reply or cancel. */
   frame(link: Link, body: FrameBody): boolean {
     if (body.$case === 'request') {
-      this.#receive(link.peer, body.value);
+      this.#receive(link, body.value);
     } else if (body.$case === 'reply') {
       link.acknowledge(body.value.sequence);
       this.#caller.replied(link.peer, body.value);
@@ -153,20 +154,20 @@ export class Messenger implements TransportEvents, LinkSessions {
     return this.#isSelf(caller) ? false : this.#receiver.resume(caller, outstanding);
   }
 
-  #receive(caller: MemberId, request: Request): void {
-    this.#receiver.receive(caller, request);
+  #receive(origin: Origin, request: Request): void {
+    this.#receiver.receive(origin, request);
     this.#keepTicking();
   }
 
-  /** See `ReceiverOptions.reply`. A caller without a link gets it when it comes back and asks again. */
-  #reply(caller: MemberId, reply: Reply): boolean {
-    if (this.#isSelf(caller)) {
-      this.#receiver.acknowledge(caller, [reply.sequence]);
-      this.#caller.replied(caller, withOwnBytes(reply));
+  /** See `ReceiverOptions.reply`. */
+  #reply(origin: Origin | Link, reply: Reply): boolean {
+    if (!('send' in origin)) {
+      this.#receiver.acknowledge(origin.peer, [reply.sequence]);
+      this.#caller.replied(origin.peer, withOwnBytes(reply));
       return true;
     }
     try {
-      this.#callers.get(caller.incarnation)?.send({ $case: 'reply', value: reply });
+      origin.send({ $case: 'reply', value: reply });
       return true;
     } catch {
       return false;

@@ -11,7 +11,7 @@ import type { Encoded, RequestHandler } from './message.js';
 import { failureReply, replyBytes, successReply } from './reply.js';
 import type { Timeline } from './timeline.js';
 import { MAX_TOPIC_LENGTH } from './topic-name.js';
-import { Work } from './work.js';
+import { type Origin, Work } from './work.js';
 
 export interface ReceiverOptions {
   readonly clock: Clock;
@@ -19,10 +19,10 @@ export interface ReceiverOptions {
   readonly route: LeaderRoute;
   readonly limits: MessagingLimits;
   /**
-   * Hands a reply to the caller, over the link it has now if any.
+   * Hands a reply back to where its request came from. Over a closed link it is lost: the caller asks again.
    * @returns false when the outbound queue is full: it will be tried again.
    */
-  readonly reply: (caller: MemberId, reply: Reply) => boolean;
+  readonly reply: (origin: Origin, reply: Reply) => boolean;
 }
 
 /**
@@ -60,17 +60,21 @@ export class Receiver {
     this.#handlers.set(kind, handler);
   }
 
-  receive(caller: MemberId, request: Request): void {
-    const duplicate = this.#duplicates.find(caller.incarnation, request.sequence);
-    if (duplicate !== undefined) return this.#sendAgain(duplicate);
+  receive(origin: Origin, request: Request): void {
+    const caller = origin.peer.incarnation;
+    const duplicate = this.#duplicates.find(caller, request.sequence);
+    if (duplicate !== undefined) {
+      duplicate.origin = origin;
+      return this.#sendReply(duplicate);
+    }
     const handler = this.#handlers.get(request.kind);
     const refusal = this.#refusal(request);
-    if (refusal !== undefined) return this.#refuse(caller, request, refusal);
-    if (handler === undefined) return this.#refuse(caller, request, notServed(request));
+    if (refusal !== undefined) return this.#refuse(origin, request, refusal);
+    if (handler === undefined) return this.#refuse(origin, request, notServed(request));
     const deadline = this.#options.timeline.advance(this.#options.clock.now()) + request.timeoutMs;
-    const work = new Work(caller, request, deadline);
-    const overloaded = this.#duplicates.admit(caller.incarnation, work);
-    if (overloaded !== undefined) return this.#refuse(caller, request, failureOf(overloaded));
+    const work = new Work(origin, request, deadline);
+    const overloaded = this.#duplicates.admit(caller, work);
+    if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
     this.#deadlines.add(work);
     if (isLeaderWork(request.kind)) this.#leaderWork += 1;
     this.#run(work, handler);
@@ -140,7 +144,7 @@ export class Receiver {
     }
     const unsent = [...this.#unsent];
     this.#unsent.clear();
-    for (const work of unsent) if (!work.dropped) this.#sendAgain(work);
+    for (const work of unsent) if (!work.dropped) this.#sendReply(work);
   }
 
   /** Takes nothing more; what runs is told to stop, and its callers that it was not finished. */
@@ -160,12 +164,12 @@ export class Receiver {
   }
 
   /** Leaves no entry: the same request, sent again after a lost link, is judged again. */
-  #refuse(caller: MemberId, { sequence }: Request, failure: Failure): void {
-    this.#options.reply(caller, failureReply(sequence, failure));
+  #refuse(origin: Origin, { sequence }: Request, failure: Failure): void {
+    this.#options.reply(origin, failureReply(sequence, failure));
   }
 
-  #sendAgain(work: Work): void {
-    if (work.reply !== undefined && !this.#options.reply(work.caller, work.reply)) this.#unsent.add(work);
+  #sendReply(work: Work): void {
+    if (work.reply !== undefined && !this.#options.reply(work.origin, work.reply)) this.#unsent.add(work);
   }
 
   #refusal(request: Request): Failure | undefined {
@@ -227,7 +231,7 @@ export class Receiver {
     const fitting = this.#fitting(work, reply);
     const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
     if (isLeaderWork(work.kind)) this.#leaderWorkEnded();
-    if (wanted && !this.#options.reply(work.caller, fitting)) this.#unsent.add(work);
+    if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
   }
 
   #fitting(work: Work, reply: Reply): Reply {

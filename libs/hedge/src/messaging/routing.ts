@@ -110,7 +110,7 @@ export class RequestRouter<C extends Call = Call> {
       this.#end(call);
       this.#effects.push({ type: 'resolve', call, reply });
     } else {
-      this.#fail(call, errorOf(failure));
+      this.#fail(call, errorOf(failure, call.mayHaveRunBefore));
     }
   }
 

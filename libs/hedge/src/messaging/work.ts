@@ -3,6 +3,11 @@ import type { Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { Entry } from './duplicates.js';
 import type { Encoded, IncomingRequest } from './message.js';
 
+/** Where a request arrived: a link from its caller, or this very process. */
+export interface Origin {
+  readonly peer: MemberId;
+}
+
 /** A request that runs here. */
 export class Work extends Entry implements IncomingRequest {
   readonly kind: RequestKind;
@@ -16,7 +21,8 @@ export class Work extends Entry implements IncomingRequest {
   #abortReason: Error | undefined;
 
   constructor(
-    readonly caller: MemberId,
+    /** Where it came from last, and so where its reply goes. */
+    public origin: Origin,
     request: Request,
     /** On the timeline of this process. */
     readonly deadline: number,
@@ -29,6 +35,10 @@ export class Work extends Entry implements IncomingRequest {
     this.attempt = request.attempt;
     this.epoch = request.epoch;
     this.timeoutMs = request.timeoutMs;
+  }
+
+  get caller(): MemberId {
+    return this.origin.peer;
   }
 
   get signal(): AbortSignal {

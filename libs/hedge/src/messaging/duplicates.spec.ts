@@ -1,0 +1,102 @@
+import { describe, expect, it } from '@jest/globals';
+import { Duplicates, Entry } from './duplicates.js';
+import { Encoding } from '../transport/wire/hedge/v1/link.js';
+import { successReply } from './reply.js';
+
+const LIMITS = { maxRunning: 3, maxEntries: 5, maxBytes: 1_000 };
+
+function replyTo(sequence: number, text = 'done') {
+  return successReply(sequence, { encoding: Encoding.ENCODING_BYTES, bytes: Buffer.from(text) });
+}
+
+describe('Duplicates', () => {
+  it('finds a request that runs, and then its reply, until the caller acknowledges it', () => {
+    const duplicates = new Duplicates(LIMITS);
+    const entry = new Entry(7, 10);
+    expect(duplicates.find('a', 7)).toBeUndefined();
+    expect(duplicates.admit('a', entry)).toBeUndefined();
+    expect(duplicates.find('a', 7)).toBe(entry);
+    expect(duplicates.find('b', 7)).toBeUndefined();
+
+    expect(duplicates.finish(entry, replyTo(7), 4)).toBe(true);
+    expect(duplicates.find('a', 7)?.reply).toEqual(replyTo(7));
+    duplicates.acknowledge('a', [7, 8]);
+    expect(duplicates.find('a', 7)).toBeUndefined();
+    expect(duplicates.held).toEqual({ running: 0, entries: 0, bytes: 0 });
+  });
+
+  it('counts only the first end of a request', () => {
+    const duplicates = new Duplicates(LIMITS);
+    const entry = new Entry(1, 10);
+    duplicates.admit('a', entry);
+    duplicates.finish(entry, replyTo(1, 'first'), 5);
+    expect(duplicates.finish(entry, replyTo(1, 'second'), 6)).toBe(false);
+    expect(entry.reply).toEqual(replyTo(1, 'first'));
+    expect(duplicates.held).toEqual({ running: 0, entries: 1, bytes: 5 });
+  });
+
+  it('does not take the acknowledgement of one that still runs', () => {
+    const duplicates = new Duplicates(LIMITS);
+    duplicates.admit('a', new Entry(1, 10));
+    duplicates.acknowledge('a', [1]);
+    expect(duplicates.find('a', 1)).toBeDefined();
+  });
+
+  it('on a new link keeps what the caller waits for, and names what runs for nobody', () => {
+    const duplicates = new Duplicates(LIMITS);
+    expect(duplicates.resume('a', [])).toEqual({ known: false, dropped: [] });
+    const [kept, ended, dropped] = [new Entry(1, 10), new Entry(2, 10), new Entry(3, 10)];
+    for (const entry of [kept, ended, dropped]) duplicates.admit('a', entry);
+    duplicates.finish(ended, replyTo(2), 4);
+    expect(duplicates.resume('a', [1])).toEqual({ known: true, dropped: [dropped] });
+    expect(duplicates.find('a', 1)).toBe(kept);
+    expect(duplicates.find('a', 2)).toBeUndefined();
+    expect(duplicates.running()).toEqual([kept]);
+    expect(duplicates.held).toEqual({ running: 2, entries: 1, bytes: 10 });
+
+    expect(duplicates.finish(dropped, replyTo(3), 4)).toBe(false);
+    expect(duplicates.held).toEqual({ running: 1, entries: 1, bytes: 10 });
+  });
+
+  it('remembers a caller that has nothing under way, and forgets it only when told', () => {
+    const duplicates = new Duplicates(LIMITS);
+    duplicates.resume('a', []);
+    expect(duplicates.resume('a', []).known).toBe(true);
+    const entry = new Entry(1, 10);
+    duplicates.admit('a', entry);
+    expect(duplicates.forget('a')).toEqual([entry]);
+    expect(duplicates.resume('a', [1]).known).toBe(false);
+    expect(duplicates.held).toEqual({ running: 1, entries: 0, bytes: 0 });
+  });
+
+  it('refuses new work rather than forget: too many running, held, or bytes', () => {
+    const running = new Duplicates(LIMITS);
+    for (const sequence of [1, 2, 3]) running.admit('a', new Entry(sequence, 1));
+    expect(running.admit('b', new Entry(1, 1))).toMatchObject({ code: 'OVERLOADED', retryable: true });
+    expect(running.find('b', 1)).toBeUndefined();
+
+    const held = new Duplicates(LIMITS);
+    for (const sequence of [1, 2, 3, 4, 5]) {
+      const entry = new Entry(sequence, 1);
+      held.admit('a', entry);
+      held.finish(entry, replyTo(sequence), 4);
+    }
+    expect(held.admit('a', new Entry(6, 1))).toMatchObject({ code: 'OVERLOADED' });
+    held.acknowledge('a', [3]);
+    expect(held.admit('a', new Entry(6, 1))).toBeUndefined();
+
+    const bytes = new Duplicates(LIMITS);
+    expect(bytes.admit('a', new Entry(1, 900))).toBeUndefined();
+    expect(bytes.admit('a', new Entry(2, 101))).toMatchObject({ code: 'OVERLOADED' });
+  });
+
+  it('keeps a failure in place of a reply that does not fit, and never runs it again', () => {
+    const duplicates = new Duplicates(LIMITS);
+    const [big, small] = [new Entry(1, 10), new Entry(2, 600)];
+    duplicates.admit('a', big);
+    duplicates.admit('a', small);
+    expect(duplicates.finish(big, replyTo(1), 401)).toBe(true);
+    expect(duplicates.find('a', 1)?.reply?.failure?.code).toBe('OUTCOME_UNKNOWN');
+    expect(duplicates.held.bytes).toBe(600);
+  });
+});
