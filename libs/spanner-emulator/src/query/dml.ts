@@ -4,7 +4,6 @@ import { compile, compileAs } from '../sql/compiler.js';
 import { coerce, constant } from '../sql/coercion.js';
 import { Scope, type Typed } from '../sql/scope.js';
 import { PENDING, typeName, type Column, type Row, type Value } from '../sql/types.js';
-import { isPoint } from '../storage/key-encoding.js';
 import { describeKey } from '../storage/row-checks.js';
 import type { Table } from '../storage/table.js';
 import type { Work } from '../storage/work.js';
@@ -141,7 +140,7 @@ const insertedValues = (
 const coerceItem = (expression: Expression, column: Column, scope: Scope): Typed | undefined =>
   coerce(compile(expression, scope), column.type);
 
-/** The rows that UPDATE or DELETE is about, under locks that no reader gets past when they are single rows. */
+/** The rows that UPDATE or DELETE is about. */
 const matching = (
   dml: Update | Delete,
   where: Typed,
@@ -151,8 +150,7 @@ const matching = (
   work: Work,
 ): Row[] => {
   const plan = planScan(table, where.bounds ?? [], [], dml.table.hints, context.pending(table));
-  const exclusive = plan.ranges.every(isPoint);
-  const rows = work.rows({ ...plan, table, columns: scope.used, exclusive });
+  const rows = work.rows({ ...plan, table, columns: scope.used });
   return [...rows].filter((row) => where.evaluate(row, []) === true);
 };
 

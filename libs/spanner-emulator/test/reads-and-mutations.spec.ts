@@ -1,0 +1,217 @@
+import type { Database } from '@google-cloud/spanner';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { openSession, openTarget, query, TABLES, type Target } from './target.js';
+
+let target: Target;
+
+beforeAll(async () => {
+  const index = 'CREATE INDEX by_value ON logtable (value DESC) STORING (leader)';
+  target = await openTarget([...TABLES, index]);
+});
+afterAll(() => target.close());
+
+beforeEach(async () => {
+  await target.database.runTransactionAsync(async (transaction) => {
+    await transaction.batchUpdate(['DELETE logtable WHERE TRUE', 'DELETE types WHERE TRUE']);
+    await transaction.commit();
+  });
+  await target.database.table('logtable').insert([
+    { key: 'a', id: '1', value: 'x', leader: 'l1' },
+    { key: 'a', id: '2', value: 'y', leader: 'l2' },
+    { key: 'b', id: '1', value: 'z', leader: null },
+  ]);
+});
+
+type ReadRequest = Parameters<ReturnType<Database['table']>['read']>[0];
+
+const read = async (request: ReadRequest): Promise<string[]> => {
+  const [rows] = await target.database.table('logtable').read(request);
+  return rows.map((row) => Object.values(row.toJSON()).join(' '));
+};
+
+const values = () => query(target.database, 'SELECT key, id, value FROM logtable ORDER BY key, id');
+
+describe('Read', () => {
+  const columns = ['key', 'id'];
+
+  it('by keys', async () => {
+    expect(
+      await read({
+        keys: [
+          ['b', '1'],
+          ['a', '2'],
+          ['c', '1'],
+        ] as never,
+        columns,
+      }),
+    ).toEqual(['a 2', 'b 1']);
+  });
+
+  it('everything, and no more than the limit', async () => {
+    expect(await read({ keySet: { all: true }, columns })).toEqual(['a 1', 'a 2', 'b 1']);
+    expect(await read({ keySet: { all: true }, columns, limit: 2 })).toEqual(['a 1', 'a 2']);
+  });
+
+  it.each([
+    ['of a prefix', { startClosed: ['a'], endClosed: ['a'] }, ['a 1', 'a 2']],
+    ['open at the start', { startOpen: ['a', '1'], endClosed: ['b'] }, ['a 2', 'b 1']],
+    ['open at the end', { startClosed: ['a'], endOpen: ['b'] }, ['a 1', 'a 2']],
+    ['of nothing', { startOpen: ['a'], endOpen: ['b'] }, []],
+    ['without an end', { startClosed: ['a', '2'], endClosed: [] }, ['a 2', 'b 1']],
+  ])('by a range %s', async (_name, range, expected) => {
+    expect(await read({ ranges: [range], columns })).toEqual(expected);
+  });
+
+  it('by an index, in its order, key columns and stored ones', async () => {
+    const request = { index: 'by_value', columns: ['value', 'id', 'leader'] };
+    expect(await read({ ...request, keySet: { all: true } })).toEqual(['z 1 ', 'y 2 l2', 'x 1 l1']);
+    expect(await read({ ...request, keys: ['y'] })).toEqual(['y 2 l2']);
+    expect(await read({ ...request, ranges: [{ startClosed: ['z'], endOpen: ['x'] }] })).toEqual(['z 1 ', 'y 2 l2']);
+  });
+
+  it('in a transaction locks what it read', async () => {
+    const { client, session } = await openSession(target);
+    const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
+    const request = { session, transaction: { id: id! }, table: 'logtable', columns, keySet: { all: true } };
+    const [result] = await client.read(request);
+    expect(result.rows).toHaveLength(3);
+    await client.rollback({ session, transactionId: id });
+    await client.close();
+  });
+
+  it.each([
+    ['an unknown table', { table: 'nothing', columns: ['key'], keySet: { all: true } }, 5],
+    ['an unknown column', { table: 'logtable', columns: ['nothing'], keySet: { all: true } }, 5],
+    ['an unknown index', { table: 'logtable', index: 'no', columns: ['key'], keySet: { all: true } }, 5],
+    [
+      'a column that the index has not',
+      { table: 'logtable', index: 'by_value', columns: ['timestamp'], keySet: { all: true } },
+      5,
+    ],
+    ['a short key', { table: 'logtable', columns: ['key'], keySet: { keys: [{ values: [{ stringValue: 'a' }] }] } }, 9],
+    ['a negative limit', { table: 'logtable', columns: ['key'], keySet: { all: true }, limit: -1 }, 3],
+  ])('of %s is an error', async (_name, request, code) => {
+    const { client, session } = await openSession(target);
+    await expect(client.read({ ...request, session })).rejects.toMatchObject({ code });
+    await client.close();
+  });
+});
+
+describe('mutations', () => {
+  it('insert, and ALREADY_EXISTS', async () => {
+    const table = target.database.table('logtable');
+    await table.insert({ key: 'c', id: '1', value: 'new' });
+    const again = table.insert({ key: 'c', id: '1', value: 'other' });
+    await expect(again).rejects.toMatchObject({ code: 6, message: expect.stringMatching(/already exists/) });
+    expect((await values()).at(-1)).toEqual({ key: 'c', id: '1', value: 'new' });
+  });
+
+  it('update keeps other columns, and NOT_FOUND', async () => {
+    const table = target.database.table('logtable');
+    await table.update({ key: 'a', id: '1', value: 'new' });
+    expect(await query(target.database, "SELECT value, leader FROM logtable WHERE key = 'a' AND id = '1'")).toEqual([
+      { value: 'new', leader: 'l1' },
+    ]);
+    const missing = table.update({ key: 'c', id: '1', value: 'new' });
+    await expect(missing).rejects.toMatchObject({ code: 5, message: expect.stringMatching(/not found/) });
+  });
+
+  it('insert or update, and replace, which clears other columns', async () => {
+    const table = target.database.table('logtable');
+    await table.upsert([
+      { key: 'a', id: '1', value: 'new' },
+      { key: 'c', id: '1', value: 'new' },
+    ]);
+    await table.replace({ key: 'a', id: '2', value: 'new' });
+    const sql = "SELECT key, id, leader FROM logtable WHERE value = 'new' ORDER BY key, id";
+    expect(await query(target.database, sql)).toEqual([
+      { key: 'a', id: '1', leader: 'l1' },
+      { key: 'a', id: '2', leader: null },
+      { key: 'c', id: '1', leader: null },
+    ]);
+  });
+
+  it('delete by key and by range; a key that is not there is no error', async () => {
+    await target.database.table('logtable').deleteRows([
+      ['b', '1'],
+      ['c', '1'],
+    ]);
+    expect(await values()).toHaveLength(2);
+    const { client, session } = await openSession(target);
+    const a = { values: [{ stringValue: 'a' }] };
+    const mutations = [{ delete: { table: 'logtable', keySet: { ranges: [{ startClosed: a, endClosed: a }] } } }];
+    await client.commit({ session, singleUseTransaction: { readWrite: {} }, mutations });
+    expect(await values()).toEqual([]);
+    await client.close();
+  });
+
+  it('in one commit happen in order, all or none', async () => {
+    await target.database.runTransactionAsync(async (transaction) => {
+      transaction.deleteRows('logtable', [['a', '1']]);
+      transaction.insert('logtable', { key: 'a', id: '1', value: 'again' });
+      await transaction.commit();
+    });
+    expect((await values())[0]).toEqual({ key: 'a', id: '1', value: 'again' });
+    const failing = target.database.runTransactionAsync(async (transaction) => {
+      transaction.insert('logtable', { key: 'd', id: '1' });
+      transaction.insert('logtable', { key: 'a', id: '1' });
+      await transaction.commit();
+    });
+    await expect(failing).rejects.toMatchObject({ code: 6 });
+    expect(await values()).toHaveLength(3);
+  });
+
+  it('come after the DML of their transaction, which does not see them', async () => {
+    await target.database.runTransactionAsync(async (transaction) => {
+      transaction.insert('logtable', { key: 'm', id: '1', value: 'x' });
+      await transaction.runUpdate("INSERT logtable (key, id) VALUES ('d', '1')");
+      expect(await query(transaction, "SELECT key FROM logtable WHERE key IN ('m', 'd')")).toEqual([{ key: 'd' }]);
+      await transaction.commit();
+    });
+    expect(await values()).toHaveLength(5);
+  });
+
+  it('make a single-use commit', async () => {
+    const { client, session } = await openSession(target);
+    const write = {
+      table: 'types',
+      columns: ['k', 'n'],
+      values: [{ values: [{ stringValue: '1' }, { stringValue: '2' }] }],
+    };
+    const [response] = await client.commit({
+      session,
+      singleUseTransaction: { readWrite: {} },
+      mutations: [{ insert: write }],
+    });
+    expect(Number(response.commitTimestamp!.seconds)).toBeGreaterThan(0);
+    expect(await query(target.database, 'SELECT n FROM types')).toEqual([{ n: 2 }]);
+    await client.close();
+  });
+
+  it.each([
+    ['an unknown table', 'nothing', { k: 1 }, 5],
+    ['an unknown column', 'types', { k: 1, n: 1, x: 1 }, 5],
+    ['a NULL in a NOT NULL column', 'types', { k: 1, n: null }, 9],
+    ['a NOT NULL column left out', 'types', { k: 1 }, 9],
+    ['a value of another type', 'types', { k: 1, n: 'x' }, 9],
+    ['a string that is too long', 'types', { k: 1, n: 1, s: '12345678901' }, 9],
+  ])('refuse %s', async (_name, table, row, code) => {
+    await expect(target.database.table(table).insert(row)).rejects.toMatchObject({ code });
+  });
+
+  it('take values of every type, and give them back', async () => {
+    const row = {
+      k: 1,
+      s: 'é😀',
+      b: Buffer.from([0, 255]),
+      f: 1.5,
+      t: '2024-01-01T00:00:00.123456789Z',
+      o: true,
+      n: 5,
+    };
+    await target.database.table('types').insert(row);
+    const [read] = await query(target.database, 'SELECT * FROM types');
+    expect(read).toMatchObject({ k: 1, s: 'é😀', b: Buffer.from([0, 255]), f: 1.5, o: true, n: 5 });
+    expect((read!['t'] as { toISOString(): string }).toISOString()).toBe(row.t);
+  });
+});

@@ -1,0 +1,206 @@
+import type { Transaction, v1 } from '@google-cloud/spanner';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { openSession, openTarget, query, type Target } from './target.js';
+
+const increment = async (transaction: Transaction): Promise<void> => {
+  const [row] = await query(transaction, 'SELECT n FROM types WHERE k = 1');
+  const n = Number(row!['n']) + 1;
+  await transaction.runUpdate({ sql: 'UPDATE types SET n = @n WHERE k = 1', params: { n } });
+  await transaction.commit();
+};
+
+describe('read-write transactions', () => {
+  let target: Target;
+  let client: v1.SpannerClient;
+
+  beforeAll(async () => {
+    target = await openTarget();
+    ({ client } = await openSession(target));
+  });
+  afterAll(async () => {
+    await client.close();
+    await target.close();
+  });
+
+  beforeEach(async () => {
+    await target.database.table('types').deleteRows([[1], [2], [3]]);
+    await target.database.table('types').insert([1, 2].map((k) => ({ k, n: 0, s: 'old' })));
+  });
+
+  /** A transaction on a session of its own, by plain calls. */
+  const begin = async () => {
+    const [{ name: session }] = await client.createSession({ database: target.database.formattedName_ });
+    const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
+    let seqno = 0;
+    const sql = async (text: string) => {
+      const [result] = await client.executeSql({ session, transaction: { id: id! }, sql: text, seqno: ++seqno });
+      return result;
+    };
+    return {
+      session: session!,
+      id: id!,
+      update: async (text: string) => Number((await sql(text)).stats!.rowCountExact),
+      read: async (text: string) => (await sql(text)).rows!.map((row) => row.values!.map((one) => one.stringValue)),
+      commit: async () => (await client.commit({ session, transactionId: id }))[0].commitTimestamp!,
+      rollback: () => client.rollback({ session, transactionId: id }),
+    };
+  };
+
+  const rows = () => query(target.database, 'SELECT k, n, s FROM types ORDER BY k');
+
+  it('sees its own DML, which others do not before the commit', async () => {
+    const transaction = await begin();
+    expect(await transaction.update('UPDATE types SET n = 5 WHERE k = 1')).toBe(1);
+    expect(await transaction.update('INSERT types (k, n) VALUES (3, 3)')).toBe(1);
+    expect(await transaction.update('DELETE types WHERE k = 2')).toBe(1);
+    expect(await transaction.read('SELECT k, n FROM types ORDER BY k')).toEqual([
+      ['1', '5'],
+      ['3', '3'],
+    ]);
+    expect(await rows()).toMatchObject([{ n: 0 }, { n: 0 }]);
+    await transaction.commit();
+    expect(await rows()).toMatchObject([{ n: 5 }, { n: 3 }]);
+  });
+
+  it('leaves nothing after a rollback', async () => {
+    const transaction = await begin();
+    await transaction.update('UPDATE types SET n = 5 WHERE TRUE');
+    await transaction.rollback();
+    await transaction.rollback();
+    expect(await rows()).toMatchObject([{ n: 0 }, { n: 0 }]);
+    await expect(transaction.commit()).rejects.toMatchObject({ code: 9 });
+    await expect(transaction.read('SELECT k FROM types')).rejects.toMatchObject({ code: 9 });
+  });
+
+  it('answers a repeated commit as before, and refuses to undo it', async () => {
+    const transaction = await begin();
+    await transaction.update('UPDATE types SET n = n + 1 WHERE k = 1');
+    const first = await transaction.commit();
+    expect(await transaction.commit()).toEqual(first);
+    await expect(transaction.rollback()).rejects.toMatchObject({ code: 9 });
+    expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
+  });
+
+  it('runs a DML request once per sequence number', async () => {
+    const transaction = await begin();
+    const { session, id } = transaction;
+    const request = { session, transaction: { id }, sql: 'UPDATE types SET n = n + 1 WHERE k = 1', seqno: 1 };
+    const [first] = await client.executeSql(request);
+    const [again] = await client.executeSql(request);
+    expect(again.stats).toEqual(first.stats);
+    await expect(client.executeSql({ ...request, sql: 'DELETE types WHERE TRUE' })).rejects.toMatchObject({ code: 3 });
+    await transaction.commit();
+    expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
+  });
+
+  it('begins with its first statement, and ends with one that fails', async () => {
+    const [{ name: session }] = await client.createSession({ database: target.database.formattedName_ });
+    const sql = 'UPDATE types SET n = 7 WHERE k = 1';
+    const [result] = await client.executeSql({ session, transaction: { begin: { readWrite: {} } }, sql, seqno: 1 });
+    await client.commit({ session, transactionId: result.metadata!.transaction!.id });
+    expect(await rows()).toMatchObject([{ n: 7 }, { n: 0 }]);
+    const failing = { session, transaction: { begin: { readWrite: {} } }, sql: 'UPDATE nothing SET n = 7 WHERE k = 1' };
+    await expect(client.executeSql({ ...failing, seqno: 1 })).rejects.toMatchObject({ code: 3 });
+    const other = await begin();
+    expect(await other.update('UPDATE types SET n = 8 WHERE k = 1')).toBe(1);
+    await other.rollback();
+  });
+
+  it('serializable: of two that read and then write one row, both increments count', async () => {
+    await Promise.all(Array.from({ length: 16 }, () => target.database.runTransactionAsync(increment)));
+    expect(await rows()).toMatchObject([{ n: 16 }, { n: 0 }]);
+  });
+
+  it('serializable: write skew is not possible', async () => {
+    const [a, b] = [await begin(), await begin()];
+    const sum = 'SELECT n FROM types WHERE k IN (1, 2)';
+    await Promise.all([a.read(sum), b.read(sum)]);
+    const outcomes = await Promise.allSettled([
+      a.update('UPDATE types SET n = 1 WHERE k = 1').then(a.commit),
+      b.update('UPDATE types SET n = 1 WHERE k = 2').then(b.commit),
+    ]);
+    const failed = outcomes.filter(({ status }) => status === 'rejected');
+    expect(failed).toMatchObject([{ reason: { code: 10 } }]);
+    expect((await rows()).reduce((total, { n }) => total + Number(n), 0)).toBe(1);
+  });
+
+  it('serializable: no row appears in a range that was read', async () => {
+    const [a, b] = [await begin(), await begin()];
+    expect(await a.read('SELECT k FROM types WHERE k > 1')).toEqual([['2']]);
+    const inserted = b.update('INSERT types (k, n) VALUES (3, 0)').then(b.commit);
+    expect(await a.read('SELECT k FROM types WHERE k > 1')).toEqual([['2']]);
+    await a.commit();
+    await Promise.allSettled([inserted]);
+  });
+
+  it('answers ABORTED with RetryInfo, in both places where clients look', async () => {
+    const [older, younger] = [await begin(), await begin()];
+    await younger.update('UPDATE types SET n = 1 WHERE k = 1');
+    await older.update('UPDATE types SET n = 2 WHERE k = 1');
+    const error = await younger
+      .commit()
+      .catch((reason: unknown) => reason as { metadata: { get(key: string): unknown[] } });
+    expect(error).toMatchObject({ code: 10 });
+    const { metadata } = error as { metadata: { get(key: string): unknown[] } };
+    expect(metadata.get('google.rpc.retryinfo-bin')).toHaveLength(1);
+    expect(metadata.get('grpc-status-details-bin')).toHaveLength(1);
+    await older.commit();
+    expect(await rows()).toMatchObject([{ n: 2 }, { n: 0 }]);
+  });
+
+  it('a younger transaction waits for an older one', async () => {
+    const [older, younger] = [await begin(), await begin()];
+    await older.update('UPDATE types SET n = n + 1 WHERE k = 1');
+    const waiting = younger.update('UPDATE types SET n = n * 10 WHERE k = 1');
+    await older.update('UPDATE types SET n = n + 1 WHERE k = 1');
+    await older.commit();
+    await waiting;
+    await younger.commit();
+    expect(await rows()).toMatchObject([{ n: 20 }, { n: 0 }]);
+  });
+
+  it('do not conflict where they touch different columns of a row', async () => {
+    const [a, b] = [await begin(), await begin()];
+    await a.update('UPDATE types SET n = 1 WHERE k = 1');
+    await b.update("UPDATE types SET s = 'new' WHERE k = 1");
+    await Promise.all([a.commit(), b.commit()]);
+    expect(await rows()).toMatchObject([
+      { n: 1, s: 'new' },
+      { n: 0, s: 'old' },
+    ]);
+  });
+
+  it('commit timestamps strictly increase', async () => {
+    const stamps: bigint[] = [];
+    for (let i = 0; i < 20; i++) {
+      const transaction = await begin();
+      await transaction.update(`UPDATE types SET n = ${i} WHERE k = 1`);
+      const { seconds, nanos } = await transaction.commit();
+      stamps.push(BigInt(seconds as string) * 1_000_000_000n + BigInt(nanos!));
+    }
+    expect(stamps.every((stamp, i) => i === 0 || stamp > stamps[i - 1]!)).toBe(true);
+  });
+
+  it('store the commit timestamp where PENDING_COMMIT_TIMESTAMP() stood, also in a key', async () => {
+    const [operation] = await target.database.updateSchema(
+      'CREATE TABLE stamps (t TIMESTAMP NOT NULL OPTIONS (allow_commit_timestamp=true), n INT64) PRIMARY KEY (t DESC)',
+    );
+    await operation.promise();
+    const transaction = await begin();
+    await transaction.update('INSERT stamps (t, n) VALUES (PENDING_COMMIT_TIMESTAMP(), 1)');
+    await expect(transaction.read('SELECT n FROM stamps')).rejects.toMatchObject({ code: 3 });
+    const { seconds, nanos } = await transaction.commit();
+    const micros = Number(seconds) * 1_000_000 + nanos! / 1_000;
+    expect(await query(target.database, 'SELECT UNIX_MICROS(t) AS micros, n FROM stamps')).toEqual([{ micros, n: 1 }]);
+  });
+
+  it('refuses the id of another session, and one it never gave out', async () => {
+    const [a, b] = [await begin(), await begin()];
+    await expect(client.commit({ session: a.session, transactionId: b.id })).rejects.toMatchObject({
+      code: expect.any(Number),
+    });
+    await expect(client.commit({ session: a.session, transactionId: Buffer.from('x') })).rejects.toMatchObject({
+      code: expect.any(Number),
+    });
+  });
+});
