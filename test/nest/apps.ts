@@ -38,7 +38,10 @@ export class Pods {
   }
 
   async start(options: Partial<HedgeOptions> = {}): Promise<INestApplicationContext> {
-    const app = await NestFactory.createApplicationContext(this.module(options), { abortOnError: false });
+    const app = await NestFactory.createApplicationContext(this.module(options), {
+      abortOnError: false,
+      logger: false,
+    });
     this.apps.push(app);
     return app;
   }

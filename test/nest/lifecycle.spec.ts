@@ -1,7 +1,13 @@
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { Controller, Get, Injectable, Logger, Module } from '@nestjs/common';
-import type { CanActivate, ExecutionContext, INestApplicationContext, Provider } from '@nestjs/common';
+import type {
+  BeforeApplicationShutdown,
+  CanActivate,
+  ExecutionContext,
+  INestApplicationContext,
+  Provider,
+} from '@nestjs/common';
 import { APP_GUARD, NestFactory } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { afterEach, describe, expect, it } from '@jest/globals';
@@ -54,7 +60,7 @@ async function works(app: INestApplicationContext): Promise<void> {
   expect(await app.get(LeaderService).send('echo', {})).toBe('from a controller');
 }
 
-const quiet = { abortOnError: false } as const;
+const quiet = { abortOnError: false, logger: false } as const;
 
 function moduleOf(...providers: Provider[]) {
   return new Pods({ controllers: [Echo], providers }).module();
@@ -238,5 +244,25 @@ describe('a stop', () => {
     await works(app);
     await Promise.all([app.close(), app.close()]);
     await app.close();
+  });
+
+  it('keeps put and get working for hooks that run after it began, while another pod leads', async () => {
+    let late: Promise<unknown> | undefined;
+    const pods = new Pods({ controllers: [Echo] });
+    @Injectable()
+    class Finishing implements BeforeApplicationShutdown {
+      constructor(private readonly kv: KvStore) {}
+      beforeApplicationShutdown() {
+        late = this.kv.put('late', 'written');
+        return late;
+      }
+    }
+    opened(await pods.start());
+    const second = await new Pods({ controllers: [Echo], providers: [Finishing] }).start({
+      ...pods.pod(),
+    });
+    await until(() => second.get(LeaderService).leader() !== undefined, 'the second knows the leader');
+    await second.close();
+    await expect(late).resolves.toMatchObject({ value: 'written' });
   });
 });

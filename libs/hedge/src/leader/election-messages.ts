@@ -73,5 +73,5 @@ export type ElectionEffect =
   | { readonly type: 'leader-changed'; readonly leader?: { readonly member: MemberId; readonly epoch: bigint } }
   /** It would campaign but must not; said at every try, so the listener drops repetitions. */
   | { readonly type: 'cannot-campaign'; readonly reason: string }
-  /** After `stop`: nothing more will follow. */
+  /** After `stop`: it holds nothing and never will again, and only looks at the lease from now on. */
   | { readonly type: 'left' };

@@ -236,15 +236,31 @@ describe('Election', () => {
     step({ type: 'released', attempt: effect('release').attempt });
     wake();
     step({ type: 'released', attempt: effect('release').attempt });
-    expect(types()).toEqual(['left']);
-    expect(step({ type: 'tick' })).toEqual([]);
+    expect(types()).toEqual(['left', 'read']);
   });
 
-  it('stopping as follower leaves at once', () => {
+  it('stopping as follower leaves at once, and goes on to follow', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(2_000) });
     step({ type: 'stop' });
-    expect(types()).toEqual(['left', 'leader-changed']);
+    expect(types()).toEqual(['left', 'read']);
+    step({ type: 'read', attempt: effect('read').attempt, record: { ...heldByOther(2_000), token: 11n } });
+    expect(effect('leader-changed').leader?.epoch).toBe(11n);
+  });
+
+  it('having left never campaigns again', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'stop' });
+    for (let look = 0; look < 5; look += 1) {
+      expect(types()).toContain('read');
+      step({ type: 'read', attempt: effect('read').attempt, record: FREE });
+      step({ type: 'leader-released', epoch: 20n });
+      expect(types()).not.toContain('check-self');
+      expect(types()).not.toContain('acquire');
+      step({ type: 'read', attempt: election.attempts });
+      wake();
+    }
   });
 
   it.each([
@@ -262,7 +278,7 @@ describe('Election', () => {
     }
     expect(effect('release').token).toBe(10n);
     step({ type: 'released', attempt: effect('release').attempt, released: true });
-    expect(types()).toEqual(['announce-released', 'left']);
+    expect(types()).toEqual(['announce-released', 'left', 'read']);
   });
 
   it('hearing of a release campaigns without looking, after a small pause', () => {

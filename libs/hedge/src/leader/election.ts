@@ -65,7 +65,6 @@ export class Election {
 
   step(input: ElectionInput, now: Instant): readonly ElectionEffect[] {
     this.#effects = [];
-    if (this.#phase === 'left') return this.#effects;
     // Before anything else, so that whatever arrives late finds the term gone.
     if (this.term !== undefined && !holdsLease(this.term, this.settings.timing, now)) this.#lose('expired', now);
     this.#take(input, now);
@@ -106,6 +105,7 @@ export class Election {
       case 'resign':
         return this.#drain();
       case 'stop':
+        if (this.#phase === 'left') return;
         this.#stopping = true;
         // An acquisition under way may succeed, and would then block the others for a whole lease.
         if (this.#phase === 'following' && this.#call?.type !== 'acquire') return this.#leave();
@@ -125,14 +125,14 @@ export class Election {
       else if (this.#readAgain && this.#call === undefined) this.#start({ type: 'read' }, now);
     } else if (this.#call === undefined && this.#giving !== undefined) {
       if (due) this.#start({ type: 'release', token: this.#giving.token }, now);
-    } else if (this.#call === undefined && this.#phase === 'following') {
+    } else if (this.#call === undefined && (this.#phase === 'following' || this.#phase === 'left')) {
       if (due && this.#campaignNext) this.#campaign(now);
       else if (due || this.#readAgain) this.#start({ type: 'read' }, now);
     }
   }
 
   #wakeAt(): number | undefined {
-    if (this.#phase === 'left' || this.term === undefined) return this.#dueAt;
+    if (this.term === undefined) return this.#dueAt;
     return Math.min(this.#dueAt ?? Infinity, this.term.validSince.mono + this.settings.timing.renewDeadlineMs);
   }
 
@@ -158,7 +158,7 @@ export class Election {
   #failed(now: Instant): void {
     // A holder's failed look changes nothing: its renewals decide.
     if (this.term !== undefined) return;
-    if (this.#stopping) return this.#leave();
+    if (this.#stopping && this.#phase !== 'left') return this.#leave();
     const known = this.#known;
     if (known !== undefined && shortestElapsed(known.seenAt, now) >= known.expiresInMs) this.#known = undefined;
     this.#retryLater(now);
@@ -184,7 +184,7 @@ export class Election {
       if (contradicts) this.#superseded(record, now);
       return;
     }
-    if (this.#stopping) {
+    if (this.#stopping && this.#phase !== 'left') {
       // Found out what became of an acquisition whose outcome was unknown.
       return own ? this.#giveBack(record.token, now) : this.#leave();
     }
@@ -320,11 +320,17 @@ export class Election {
     this.#wakeIn(this.settings.timing.leaseMs / 8, now);
   }
 
+  /**
+   * Out of the election for good. It still follows who leads, from a look at once, for what this process may
+   * yet send to the leader while it ends.
+   */
   #leave(): void {
     this.#phase = 'left';
-    this.#call = undefined;
-    this.#dueAt = undefined;
-    this.#known = undefined;
+    this.#campaignNext = false;
+    if (this.#call?.type !== 'read') {
+      this.#call = undefined;
+      this.#dueAt = -Infinity;
+    }
     this.#effects.push({ type: 'left' });
   }
 

@@ -65,6 +65,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   #handOvers: (() => void)[] = [];
   #left: Promise<void> | undefined;
   #leave: () => void = () => undefined;
+  #closed = false;
   readonly #troubles = new Set<'database' | 'address'>();
 
   constructor(options: LeaseKeeperOptions) {
@@ -84,7 +85,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   /** L2, judged now and locally: no I/O, a fraction of a microsecond. */
   isLeader(): boolean {
     const term = this.#election?.currentTerm;
-    if (term === undefined) return false;
+    if (term === undefined || this.#closed) return false;
     if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
     // Makes it final, so that a wall clock set back cannot make it true again.
     this.#step({ type: 'tick' });
@@ -111,7 +112,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   refresh(): Promise<void> {
     const election = this.#election;
-    if (election === undefined || this.#left !== undefined) return Promise.resolve();
+    if (election === undefined || this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
       // The limit is for a read that is put off, behind a release for example.
       const cancel = this.#clock.after(2 * this.#options.timing.backendTimeoutMs, () => resolve());
@@ -142,7 +143,10 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     return this.#handOver({ type: 'resign' });
   }
 
-  /** As `resign`, for good. Idempotent; never rejects. */
+  /**
+   * As `resign`, for good; who leads is still followed, until `close`, so that this process can send to the
+   * next leader. Idempotent; never rejects.
+   */
   stop(): Promise<void> {
     if (this.#left === undefined) {
       this.#left = new Promise((resolve) => {
@@ -152,6 +156,16 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
       else this.#step({ type: 'stop' });
     }
     return this.#left;
+  }
+
+  /** Does nothing more: the lease is not looked at again. After `stop`, or what is held runs out by itself. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cancelWake();
+    this.#resolveRefreshes(Infinity);
+    this.#lost('stopped');
+    this.#leave();
   }
 
   /** To call when a LeaderReleased frame arrives. */
@@ -177,6 +191,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   /** One input at a time, also when a listener causes the next. */
   #step(input: ElectionInput): void {
+    if (this.#closed) return;
     this.#inputs.push(input);
     if (this.#stepping) return;
     this.#stepping = true;
@@ -237,8 +252,6 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
       case 'cannot-campaign':
         return this.#report('address', `This pod does not campaign: ${effect.reason}`);
       case 'left':
-        this.#cancelWake();
-        this.#resolveRefreshes(Infinity);
         return this.#leave();
     }
   }

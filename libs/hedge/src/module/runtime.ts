@@ -151,6 +151,7 @@ export class HedgeRuntime {
   close(): Promise<void> {
     this.#closing ??= this.#stop(CLOSE_SHARE, [
       ['end requests', () => this.#messenger.close()],
+      ['stop following', () => this.#keeper.close()],
       ['close the links', () => this.#made.transport.close()],
       ['close the backend', () => this.#backend.close()],
     ]);
