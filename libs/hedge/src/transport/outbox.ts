@@ -88,6 +88,7 @@ export class Outbox {
 
   /** Writes all that is queued, congested or not: the stream ends next. */
   finish(): void {
+    if (this.stopped) return;
     this.seal();
     for (const { message } of this.envelopes) this.stream.write(message, () => undefined);
     this.stop();
