@@ -118,11 +118,11 @@ export class Faults {
     return this.options.equalCommitTimestamps ?? false;
   }
 
-  /** @internal Undefined, or the injected ABORTED with its retry delay. */
-  drawAbort(): { readonly retryDelayMs: number | undefined } | undefined {
+  /** @internal The retry delay of an ABORTED to inject, or undefined for none. */
+  drawAbort(): { readonly retryDelayMs: number | null } | undefined {
     if (!this.draw(this.options.abortRate)) return undefined;
-    const { abortRetryDelayMs: delay } = this.options;
-    return { retryDelayMs: delay === null ? undefined : (delay ?? 2) };
+    const { abortRetryDelayMs = 2 } = this.options;
+    return { retryDelayMs: abortRetryDelayMs };
   }
 
   /** @internal */

@@ -17,12 +17,9 @@ export interface TransactionHost {
   countRow(): void;
 }
 
-export const aborted = (message: string, retryDelayMs: number | undefined = 2): SpannerError =>
-  new SpannerError(
-    Code.ABORTED,
-    message,
-    retryDelayMs === undefined ? undefined : { kind: 'retry', delayMs: retryDelayMs },
-  );
+/** @param retryDelayMs for the RetryInfo; null for an error without one */
+const aborted = (message: string, retryDelayMs: number | null): SpannerError =>
+  new SpannerError(Code.ABORTED, message, retryDelayMs === null ? undefined : { kind: 'retry', delayMs: retryDelayMs });
 
 type State =
   | { readonly kind: 'active' | 'rolledBack' | 'invalid' }
@@ -102,7 +99,7 @@ export class Transaction implements LockOwner {
     );
   }
 
-  abort(message: string, retryDelayMs?: number): void {
+  abort(message: string, retryDelayMs: number | null = 2): void {
     if (!this.isActive) return;
     const error = aborted(message, retryDelayMs);
     this.end({ kind: 'aborted', error }, error);

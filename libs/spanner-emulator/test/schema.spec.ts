@@ -1,0 +1,189 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { openTarget, query, TABLES, type Target } from './target.js';
+
+describe('schemas', () => {
+  let target: Target;
+
+  beforeAll(async () => {
+    target = await openTarget();
+  });
+  afterAll(() => target.close());
+
+  const apply = async (...statements: string[]): Promise<void> => {
+    const [operation] = await target.database.updateSchema(statements);
+    await operation.promise();
+  };
+  const ddl = async (): Promise<string[]> => (await target.database.getSchema())[0];
+
+  it('tables: CREATE and DROP, IF NOT EXISTS and IF EXISTS, names ignore case', async () => {
+    const create = 'CREATE TABLE IF NOT EXISTS Things (id INT64, PRIMARY KEY (id))';
+    await apply(create, create);
+    await target.database.table('THINGS').insert({ ID: 1 });
+    expect(await query(target.database, 'SELECT id FROM things')).toEqual([{ id: 1 }]);
+    await apply('DROP TABLE things', 'DROP TABLE IF EXISTS things');
+    await expect(target.database.run('SELECT * FROM things')).rejects.toMatchObject({ code: 3 });
+  });
+
+  it('indexes: CREATE with rows present, DESC, STORING, and DROP', async () => {
+    await target.database.table('types').insert([1, 2].map((k) => ({ k, n: 10 - k, s: `s${k}` })));
+    await apply('CREATE INDEX IF NOT EXISTS by_n ON types (n DESC) STORING (s)');
+    const sql = 'SELECT k, s FROM types@{FORCE_INDEX=by_n} WHERE n < 10 ORDER BY n DESC';
+    expect(await query(target.database, sql)).toEqual([
+      { k: 1, s: 's1' },
+      { k: 2, s: 's2' },
+    ]);
+    await expect(apply('DROP TABLE types')).rejects.toMatchObject({ code: 9 });
+    await apply('DROP INDEX by_n', 'DROP INDEX IF EXISTS by_n');
+    await expect(target.database.run(sql)).rejects.toMatchObject({ code: 3 });
+  });
+
+  it('GetDatabaseDdl prints statements that make the same schema', async () => {
+    await apply('CREATE INDEX by_key ON logtable (key, timestamp DESC, id DESC) STORING (value, leader)');
+    const printed = await ddl();
+    expect(printed.join('\n')).toMatch(/timestamp TIMESTAMP OPTIONS \(\s*allow_commit_timestamp = true\s*\)/);
+    const copy = target.spanner.instance('i').database(`d${randomUUID().slice(0, 8)}`);
+    const [, operation] = await copy.create({ schema: printed });
+    await operation.promise();
+    expect((await copy.getSchema())[0]).toEqual(printed);
+    await copy.delete();
+    await apply('DROP INDEX by_key');
+  });
+
+  it.each([
+    ['a syntax error', 'CREATE TABLE (', 3, /Syntax error|Error parsing/],
+    ['a name that is taken', TABLES[0]!, 9, /Duplicate name in schema: locktable/],
+    ['a column twice', 'CREATE TABLE x (a INT64, A INT64) PRIMARY KEY (a)', 9, /Duplicate column name/],
+    ['an unknown key column', 'CREATE TABLE x (a INT64) PRIMARY KEY (b)', 3, /b/],
+    ['an index on an unknown table', 'CREATE INDEX x ON nothing (a)', 5, /nothing/],
+    ['a drop of an unknown table', 'DROP TABLE nothing', 5, /Table not found: nothing/],
+    [
+      'a commit timestamp option on another type',
+      'CREATE TABLE x (a INT64 OPTIONS (allow_commit_timestamp=true)) PRIMARY KEY (a)',
+      3,
+      /TIMESTAMP/,
+    ],
+  ])('%s is an error', async (_name, statement, code, message) => {
+    await expect(apply(statement)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  it('a change that fails midway is the failure of its operation, and keeps what came before', async () => {
+    const [operation] = await target.database.updateSchema([
+      'CREATE TABLE before (a INT64) PRIMARY KEY (a)',
+      'DROP TABLE nothing',
+    ]);
+    await expect(operation.promise()).rejects.toMatchObject({ code: 5 });
+    expect((await ddl()).some((statement) => statement.startsWith('CREATE TABLE before'))).toBe(true);
+    await apply('DROP TABLE before');
+  });
+});
+
+describe('information_schema', () => {
+  let target: Target;
+
+  beforeAll(async () => {
+    target = await openTarget([...TABLES, 'CREATE INDEX by_key ON logtable (key, timestamp DESC) STORING (value)']);
+  });
+  afterAll(() => target.close());
+
+  it('TABLES', async () => {
+    const sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = '' ORDER BY table_name";
+    expect(await query(target.database, sql)).toEqual([
+      { table_name: 'locktable' },
+      { table_name: 'logtable' },
+      { table_name: 'types' },
+    ]);
+  });
+
+  it('COLUMNS', async () => {
+    const sql = `SELECT column_name, spanner_type, is_nullable FROM INFORMATION_SCHEMA.COLUMNS
+                 WHERE table_name = 'types' AND ordinal_position <= 3 ORDER BY ordinal_position`;
+    expect(await query(target.database, sql)).toEqual([
+      { column_name: 'k', spanner_type: 'INT64', is_nullable: 'NO' },
+      { column_name: 's', spanner_type: 'STRING(10)', is_nullable: 'YES' },
+      { column_name: 'b', spanner_type: 'BYTES(10)', is_nullable: 'YES' },
+    ]);
+  });
+
+  it('COLUMN_OPTIONS', async () => {
+    const sql = `SELECT column_name, option_name, option_value FROM information_schema.column_options
+                 WHERE table_name = 'locktable' ORDER BY column_name`;
+    expect(await query(target.database, sql)).toEqual(
+      ['heartbeat', 'token'].map((column_name) => ({
+        column_name,
+        option_name: 'allow_commit_timestamp',
+        option_value: 'TRUE',
+      })),
+    );
+  });
+
+  it('INDEXES and INDEX_COLUMNS', async () => {
+    const indexes =
+      "SELECT index_name, index_type, is_unique FROM information_schema.indexes WHERE table_name = 'logtable' ORDER BY index_name";
+    expect(await query(target.database, indexes)).toEqual([
+      { index_name: 'PRIMARY_KEY', index_type: 'PRIMARY_KEY', is_unique: true },
+      { index_name: 'by_key', index_type: 'INDEX', is_unique: false },
+    ]);
+    const columns = `SELECT column_name, ordinal_position, column_ordering FROM information_schema.index_columns
+                     WHERE index_name = 'by_key' ORDER BY ordinal_position`;
+    expect(await query(target.database, columns)).toEqual([
+      { column_name: 'value', ordinal_position: null, column_ordering: null },
+      { column_name: 'key', ordinal_position: 1, column_ordering: 'ASC' },
+      { column_name: 'timestamp', ordinal_position: 2, column_ordering: 'DESC' },
+    ]);
+  });
+
+  it('SCHEMATA and DATABASE_OPTIONS', async () => {
+    const dialect =
+      "SELECT option_value FROM information_schema.database_options WHERE option_name = 'database_dialect'";
+    expect(await query(target.database, dialect)).toEqual([{ option_value: 'GOOGLE_STANDARD_SQL' }]);
+    const schemata = "SELECT schema_name FROM information_schema.schemata WHERE schema_name = ''";
+    expect(await query(target.database, schemata)).toEqual([{ schema_name: '' }]);
+  });
+});
+
+describe('instances and databases', () => {
+  let target: Target;
+
+  beforeAll(async () => {
+    target = await openTarget();
+  });
+  afterAll(() => target.close());
+
+  it('an instance is created, got, listed and deleted', async () => {
+    const id = `i${randomUUID().slice(0, 8)}`;
+    const instance = target.spanner.instance(id);
+    const [, operation] = await instance.create({ config: 'emulator-config', nodes: 1, displayName: 'x' });
+    await operation.promise();
+    expect((await instance.getMetadata())[0]).toMatchObject({ displayName: 'x', nodeCount: 1 });
+    expect((await target.spanner.getInstances())[0].map((one) => one.id)).toContain(id);
+    await instance.delete();
+    await expect(instance.getMetadata()).rejects.toMatchObject({ code: 5 });
+  });
+
+  it('instance configs are listed', async () => {
+    const [configs] = await target.spanner.getInstanceConfigs();
+    expect(configs.map(({ name }) => name)).toContain('projects/p/instanceConfigs/emulator-config');
+  });
+
+  it('a database is created, got, listed and dropped', async () => {
+    const name = target.database.formattedName_;
+    expect((await target.database.getMetadata())[0]).toMatchObject({ name, state: 'READY' });
+    const [databases] = await target.spanner.instance('i').getDatabases();
+    expect(databases.map(({ formattedName_ }) => formattedName_)).toContain(name);
+    expect((await target.database.getDatabaseDialect()) as unknown).toBe('GOOGLE_STANDARD_SQL');
+    const twice = target.spanner.instance('i').createDatabase(name.split('/').at(-1)!);
+    await expect(twice).rejects.toMatchObject({ code: 6 });
+    const missing = target.spanner.instance('i').database('nothing');
+    await expect(missing.getMetadata()).rejects.toMatchObject({
+      code: 5,
+      message: expect.stringContaining('Database not found'),
+    });
+  });
+
+  it('long-running operations can be listed and asked for again', async () => {
+    const [operations] = await target.spanner.instance('i').getDatabaseOperations();
+    const prefix = `${target.database.formattedName_}/operations/`;
+    expect(operations.filter(({ name }) => name!.startsWith(prefix))).toMatchObject([{ done: true }]);
+  });
+});
