@@ -1,0 +1,108 @@
+import { execFile } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const library = join(root, 'libs/hedge');
+const fixtures = join(root, 'test/packaging/fixtures');
+const MINUTES = 60_000;
+
+let temp: string;
+let tarball: string;
+
+/** Runs a tool; its output is the error's message when it fails, because that is where it says why. */
+async function tool(cwd: string, command: string, ...args: string[]): Promise<string> {
+  try {
+    return (await run(command, args, { cwd, encoding: 'utf8' })).stdout;
+  } catch (error) {
+    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
+    throw new Error(`${command} ${args.join(' ')} failed:\n${stdout}\n${stderr}`, { cause: error });
+  }
+}
+
+/** A new folder with the fixture's files, its packages from the registry, and the packed library. */
+async function freshApp(name: string): Promise<string> {
+  const app = join(temp, name);
+  mkdirSync(app);
+  cpSync(join(fixtures, name), app, { recursive: true });
+  cpSync(join(fixtures, 'app.ts'), join(app, 'app.ts'));
+  await tool(app, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock', tarball);
+  return app;
+}
+
+async function runApp(app: string): Promise<unknown> {
+  const stdout = await tool(app, process.execPath, 'dist/app.js', join(app, 'hedge.db'));
+  return JSON.parse(stdout.trim().split('\n').at(-1) ?? '');
+}
+
+const worked = {
+  price: { total: 6, attempt: 1 },
+  refused: 'HANDLER_FAILED',
+  flushed: [{ flushed: true }],
+  value: 'first',
+  isLeaderAfterClose: false,
+  health: 'up',
+};
+
+beforeAll(async () => {
+  if (!existsSync(join(library, 'dist/index.js'))) throw new Error('The library is not built. Run: npm run build');
+  temp = mkdtempSync(join(tmpdir(), 'hedge-packaging-'));
+  const packed = JSON.parse(await tool(library, 'npm', 'pack', '--json', '--pack-destination', temp)) as unknown;
+  const [{ filename }] = packed as [{ filename: string }];
+  tarball = join(temp, filename);
+}, 2 * MINUTES);
+
+afterAll(() => rmSync(temp, { recursive: true, force: true }));
+
+describe('the packed library', () => {
+  it(
+    'follows the rules of package publishing',
+    async () => {
+      await tool(root, 'npx', 'publint', 'run', tarball, '--strict');
+    },
+    MINUTES,
+  );
+
+  it(
+    'has types for every entry and way to resolve it',
+    async () => {
+      // The package is ES modules only: every supported Node can require() them, which attw cannot know.
+      await tool(root, 'npx', 'attw', tarball, '--ignore-rules', 'cjs-resolves-to-esm', '--format', 'ascii');
+    },
+    MINUTES,
+  );
+
+  it('carries the licence of the repository', async () => {
+    expect(readFileSync(join(library, 'LICENSE'), 'utf8')).toBe(readFileSync(join(root, 'LICENSE'), 'utf8'));
+    const files = await tool(temp, 'tar', 'tzf', tarball);
+    expect(files).toMatch(/^package\/LICENSE$/m);
+    expect(files).toMatch(/^package\/README\.md$/m);
+    expect(files).not.toMatch(/\.spec\./);
+  });
+
+  it(
+    'works in a fresh Nest 12 app of ES modules, with types',
+    async () => {
+      const app = await freshApp('nest-12-esm');
+      await tool(app, 'npx', 'tsc', '-p', '.');
+      expect(await runApp(app)).toEqual(worked);
+    },
+    5 * MINUTES,
+  );
+
+  it(
+    'works in a fresh Nest 11 app of CommonJS, with types in the new and the old module resolution',
+    async () => {
+      const app = await freshApp('nest-11-cjs');
+      await tool(app, 'npx', 'tsc', '-p', '.');
+      await tool(app, 'npx', 'tsc', '-p', 'tsconfig.node10.json');
+      expect(await runApp(app)).toEqual(worked);
+    },
+    5 * MINUTES,
+  );
+});
