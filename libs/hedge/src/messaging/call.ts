@@ -16,8 +16,6 @@ export class Call {
   transmissions = 0;
   /** It was handed over under an earlier term, which ended without an answer. */
   mayHaveRunBefore = false;
-  /** It began under this term's predecessor and was interrupted, so only a later term will do. */
-  leastEpoch = 0n;
   knewLeader = false;
 
   constructor(

@@ -120,7 +120,6 @@ export class RequestRouter<C extends Call = Call> {
       return this.#fail(call, call.outcomeUnknown('its leader lost the lease'));
     }
     call.mayHaveRunBefore ||= begun;
-    call.leastEpoch = begun ? call.epoch + 1n : call.epoch;
     this.#unassign(call);
     // The same leader may only not know yet that it leads; so ask again, but not at once.
     this.#waiting.add(call);
@@ -162,11 +161,11 @@ export class RequestRouter<C extends Call = Call> {
   }
 
   #toLeader(call: C, now: number): void {
-    if (this.#leader !== undefined) call.knewLeader = true;
-    if (this.#leader === undefined || this.#epoch < call.leastEpoch) {
+    if (this.#leader === undefined) {
       this.#waiting.add(call);
       return this.#seek(now);
     }
+    call.knewLeader = true;
     this.#waiting.delete(call);
     this.#assign(call, this.#leader, this.#epoch, now);
   }
