@@ -1,8 +1,10 @@
 import { once } from 'node:events';
+import { ensureBuilt } from '../../../scripts/workspace.mjs';
 import { parseArguments, USAGE, type Arguments } from './arguments.js';
 import { Console } from './console.js';
 import { DATABASES } from './database.js';
 import { DemoCluster } from './demo-cluster.js';
+import type { Pod } from './pod.js';
 import { Ports } from './ports.js';
 import { tour } from './tour.js';
 
@@ -24,7 +26,13 @@ async function main(argv: readonly string[]): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  return run(args);
+  try {
+    ensureBuilt();
+    return await run(args);
+  } catch (error) {
+    console.error(`The demo ended. ${(error as Error).message}`);
+    return 1;
+  }
 }
 
 async function run(args: Arguments): Promise<number> {
@@ -32,6 +40,7 @@ async function run(args: Arguments): Promise<number> {
   const database = await DATABASES[args.backend]!();
   const cluster = new DemoCluster(database, new Ports(), out);
   const stop = stopSignal(() => void cluster.kill());
+  process.on('exit', () => void cluster.kill()); // whatever happens, no pod outlives the demo
   const stopped = once(stop, 'abort');
   try {
     out.line(`Three pods on ${database.name}`);
@@ -40,12 +49,9 @@ async function run(args: Arguments): Promise<number> {
       return passed ? 0 : 1;
     }
     for (let n = 0; n < 3; n += 1) await cluster.add();
-    const ready = cluster.agree(60_000).then(({ leader }) => out.line(`\n${leader.name} leads.${hints(cluster)}`));
+    const ready = cluster.agree(60_000).then(({ leader }) => out.line(hints(leader, cluster)));
     await Promise.race([stopped, Promise.all([ready, stopped])]);
     return 0;
-  } catch (error) {
-    console.error(`The demo ended: ${(error as Error).message}`);
-    return 1;
   } finally {
     const late = setTimeout(() => void cluster.kill(), STOP_MS);
     await cluster.stop();
@@ -59,18 +65,20 @@ function stopSignal(again: () => void): AbortSignal {
   const controller = new AbortController();
   const onSignal = () => (controller.signal.aborted ? again() : controller.abort());
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
+  process.stdout.on('error', () => controller.abort()); // nobody reads on, as after `| head`
   return controller.signal;
 }
 
-function hints(cluster: DemoCluster): string {
+function hints(leader: Pod, cluster: DemoCluster): string {
   const [first, second, third] = cluster.pods.map((pod) => pod.url.replace('http://', ''));
-  return ` Try, in another terminal:
+  return `
+${leader.name} leads. Try, in another terminal:
   curl ${first}/put -d "samplekey samplevalue"
   curl ${second}/get -d samplekey
   curl ${third}/send -d hello-world
   curl ${second}/broadcast -d hello-all
   curl ${first}/cluster
-  kill -9 PID      of the leader, and watch the take-over
+  kill -9 ${leader.pid}
 Ctrl-C stops everything; a second one kills.
 `;
 }
