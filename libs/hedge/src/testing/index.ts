@@ -1,3 +1,5 @@
 export { backendConformance, type BackendConformance, type TestRunner } from './conformance/index.js';
 export { VirtualClock } from './virtual-clock.js';
 export { BackendFaults, faulty, type BackendCall, type BackendFault } from './faults.js';
+export { HedgeTestingModule, type HedgeTestingOptions } from './hedge-testing.module.js';
+export { MemoryNetwork, type FrameInFlight, type MemoryNetworkOptions } from './memory-transport.js';

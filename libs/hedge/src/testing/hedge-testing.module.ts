@@ -1,0 +1,72 @@
+import { Injectable, Module } from '@nestjs/common';
+import type { DynamicModule, OnApplicationBootstrap } from '@nestjs/common';
+import { filter, firstValueFrom } from 'rxjs';
+import { memory } from '../backends/memory/index.js';
+import { ClusterService } from '../cluster/cluster.service.js';
+import { HedgeCoreModule } from '../module/core.module.js';
+import { HedgeLifecycle } from '../module/lifecycle.js';
+import type { HedgeOptions, HedgeTiming } from '../module/options.js';
+import { TRANSPORT_FACTORY } from '../module/transport-factory.js';
+import type { TransportFactory } from '../module/transport-factory.js';
+import { MemoryNetwork } from './memory-transport.js';
+
+/** Those of `HedgeModule`, all optional. */
+export interface HedgeTestingOptions extends Partial<Omit<HedgeOptions, 'mode'>> {
+  readonly mode?: 'member' | 'client';
+  /** Give the same to several apps, with one `memoryDatabase()` and an address each, to make them a group. */
+  readonly network?: MemoryNetwork;
+}
+
+const TIMING: HedgeTiming = { preset: 'local', heartbeatMs: 100, heartbeatTimeoutMs: 500 };
+
+/** Lets `init()` resolve only once there is a leader and a view, so that a test can begin. */
+@Injectable()
+class GroupFormed implements OnApplicationBootstrap {
+  constructor(private readonly cluster: ClusterService) {}
+
+  async onApplicationBootstrap(): Promise<void> {
+    await firstValueFrom(this.cluster.changes$.pipe(filter(({ members }) => members.length > 0)));
+  }
+}
+
+/**
+ * `HedgeModule` for tests of an application: database and network are in this process's memory, no port is
+ * opened, and when `init()` resolves this pod leads its group of one. Handlers run through guards, pipes and
+ * the wire's encoding as they do in production.
+ *
+ * @example
+ * const app = await Test.createTestingModule({
+ *   imports: [HedgeTestingModule.forRoot()],
+ *   controllers: [OrdersController],
+ * }).compile();
+ * await app.init();
+ * expect(await app.get(LeaderService).send('price', { qty: 2 })).toEqual({ total: 6 });
+ * await app.close();
+ * @example
+ * // Two pods: the second follows until the first is closed.
+ * const network = new MemoryNetwork();
+ * const database = memoryDatabase();
+ * const pod = (address: string) => HedgeTestingModule.forRoot({ network, backend: memory({ database }), address });
+ */
+@Module({ providers: [HedgeLifecycle, GroupFormed] })
+export class HedgeTestingModule {
+  static forRoot({ network = new MemoryNetwork(), ...options }: HedgeTestingOptions = {}): DynamicModule {
+    const core = HedgeCoreModule.forRoot({
+      group: 'test',
+      address: 'pod:1',
+      timing: TIMING,
+      backend: memory(),
+      ...options,
+    });
+    const transport = { provide: TRANSPORT_FACTORY, useValue: transportOn(network) };
+    return { module: HedgeTestingModule, imports: [{ ...core, providers: [...(core.providers ?? []), transport] }] };
+  }
+}
+
+function transportOn(network: MemoryNetwork): TransportFactory {
+  return ({ settings, incarnation, secret }) => {
+    const { group, mode, address, limits } = settings;
+    const self = { address: mode === 'member' ? address : '', incarnation };
+    return { transport: network.transport(self, { group, secret, ...limits }), source: 'in memory' };
+  };
+}
