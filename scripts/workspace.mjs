@@ -7,9 +7,12 @@ import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Installs the locked packages, unless they are all there in their locked versions. */
+/**
+ * Installs the locked packages, unless they are all there in their locked versions. Not by `npm ci`: that
+ * refuses a lock without the optional packages of every other platform.
+ */
 export function ensureInstalled() {
-  if (!isInstalled()) run('npm', ['ci', '--no-audit', '--no-fund']);
+  if (!isInstalled()) run('npm', ['install', '--no-save', '--no-audit', '--no-fund']);
 }
 
 /** Builds the library and the demo, unless that is done. */
