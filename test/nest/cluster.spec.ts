@@ -148,6 +148,15 @@ describe('three Nest apps in one process', () => {
     expect(await follower.send('nothing', {})).toBeUndefined();
   });
 
+  it('keep their timers running while one of them sends to itself in a loop', async () => {
+    const timer = new AbortController();
+    setTimeout(() => timer.abort(), 1);
+    for (let sends = 0; !timer.signal.aborted && sends < 20_000; sends++) {
+      await pods.leader.get(LeaderService).send('nothing');
+    }
+    expect(timer.signal.aborted).toBe(true);
+  });
+
   it('broadcast to all, request-scoped handlers included', async () => {
     const replies = await pods.followers[0]!.get(ClusterService).broadcast<{ by: string; n: number }>('flush', {
       n: 5,

@@ -181,8 +181,9 @@ export class Caller {
       epoch: call.epoch,
     };
     if (this.#isSelf(member)) {
-      // Not in the stack of whoever sends, as when it is remote.
-      queueMicrotask(() => call.sequence === value.sequence && this.#options.runHere(value));
+      // In a later turn, as when it is remote: a loop that sends to its own process must not keep timers and
+      // sockets waiting, the renewal of the lease among them.
+      setImmediate(() => call.sequence === value.sequence && this.#options.runHere(value));
       return;
     }
     try {
