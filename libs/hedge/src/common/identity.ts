@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { v7 } from 'uuid';
 
 /** One pod as others know it: where to dial it, and which start of the process this is. */
 export interface MemberId {
@@ -11,9 +10,4 @@ export interface MemberId {
 
 export function newIncarnation(): string {
   return randomUUID();
-}
-
-/** A row id: UUIDv7, increasing within one process, so that ids of one commit sort as they were made. */
-export function newRowId(): string {
-  return v7();
 }

@@ -4,7 +4,7 @@ import { OVERWRITE_ID } from '../backend/log.js';
 import { isReservedKey } from '../backend/names.js';
 import { compareText } from '../backend/text.js';
 import { HedgeError } from '../common/errors.js';
-import { newRowId } from '../common/identity.js';
+import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { Encoding, KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
@@ -74,6 +74,8 @@ export interface KvStoreDeps {
  */
 @Injectable()
 export class KvStore {
+  readonly #ids = new RowIds();
+
   constructor(private readonly deps: KvStoreDeps) {}
 
   /**
@@ -89,7 +91,7 @@ export class KvStore {
     assertKey(key);
     assertValue(key, value, this.deps.maxValueBytes);
     const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
-    const id = newRowId();
+    const id = this.#ids.next();
     const payload = KvPut.encode({ key, value, id, overwrite: !append, fence: this.#fence(key, fenced) }).finish();
     const reply = await this.deps.messenger.request({
       to: 'leader',

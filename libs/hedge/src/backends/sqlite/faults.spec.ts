@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import Database from 'libsql';
 import { execFileSync } from 'node:child_process';
@@ -5,7 +6,6 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Backend } from '../../backend/backend.js';
-import { newRowId } from '../../common/identity.js';
 import { sqlite, type SqliteOptions } from './index.js';
 
 let folder: string;
@@ -29,7 +29,7 @@ function client(options: Partial<SqliteOptions> = {}, timeoutMs = 10_000): Backe
   return backend;
 }
 
-const rowOf = (key: string, value = 'value') => ({ key, id: newRowId(), value, leader: 'a:1' });
+const rowOf = (key: string, value = 'value') => ({ key, id: randomUUID(), value, leader: 'a:1' });
 const claimOf = (name: string) => ({ name, holder: { address: 'a:1', incarnation: 'one' }, leaseMs: 60_000 });
 
 const failure = (code: string, ...parts: string[]) =>

@@ -5,7 +5,7 @@ import type { Backend, BackendFactory } from '../../backend/backend.js';
 import type { AcquireResult, LeaseClaim } from '../../backend/lease.js';
 import type { LogAppend } from '../../backend/log.js';
 import { HedgeError, type HedgeErrorCode } from '../../common/errors.js';
-import { newIncarnation, newRowId, type MemberId } from '../../common/identity.js';
+import { newIncarnation, type MemberId } from '../../common/identity.js';
 
 /** The test runner's functions that the suite calls; Jest's and Vitest's fit as they are. */
 export interface TestRunner {
@@ -82,7 +82,7 @@ export function claimOf(name: string, leaseMs = 60_000, holder = member()): Leas
   return { name, holder, leaseMs };
 }
 
-export function rowOf(key: string, value = 'value', id = newRowId()): LogAppend {
+export function rowOf(key: string, value = 'value', id: string = randomUUID()): LogAppend {
   return { key, id, value, leader: '127.0.0.1:8080' };
 }
 
