@@ -1,22 +1,27 @@
-import { randomUUID } from 'node:crypto';
 import Database from 'libsql';
 import { answer } from './child.js';
 import { MESSAGE, runBlockingLoad, type LoadShape } from './load.js';
 
-/** The store alone: libsql on the log table's shape, in this thread, with nothing of Hedge around it. */
+/**
+ * The store alone: libsql in this thread, with nothing of Hedge around it, on the log table's shape and with the
+ * settings of its driver.
+ */
 const database = new Database(process.env['BENCH_FILE'] ?? '');
 database.pragma('journal_mode = WAL');
 database.pragma('synchronous = FULL');
+database.pragma('wal_autocheckpoint = 4000');
 database.exec(`CREATE TABLE logtable (id TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, leader TEXT NOT NULL,
-  timestamp INTEGER NOT NULL, PRIMARY KEY (key, id))`);
+  timestamp INTEGER NOT NULL, PRIMARY KEY (id, key))`);
 database.exec('CREATE INDEX latest ON logtable (key, timestamp DESC, id DESC)');
 const insert = database.prepare('INSERT INTO logtable (id, key, value, leader, timestamp) VALUES (?, ?, ?, ?, ?)');
 const read = database.prepare('SELECT * FROM logtable WHERE key = ? ORDER BY timestamp DESC, id DESC LIMIT 1');
 
 const KEYS = 1_000;
 let count = 0;
+/** As long as a UUID, and rising as those of the library do. */
+const nextId = (): string => String(count).padStart(36, '0');
 const nextKey = (): string => `bench/${(count += 1) % KEYS}`;
-const insertRow = (): void => void insert.run(randomUUID(), nextKey(), MESSAGE, '127.0.0.1:7400', count);
+const insertRow = (): void => void insert.run(nextId(), nextKey(), MESSAGE, '127.0.0.1:7400', count);
 
 const commands = {
   /** Each insert commits by itself: one row, one transaction, one fsync. */
