@@ -1,6 +1,3 @@
-// The package's index re-exports this file with `export *`: only then does an augmentation of the package
-// reach the interface.
-
 /**
  * Gives topics their types, by augmentation. A declared topic then takes only its data and yields its reply,
  * in `LeaderService.send` and `ClusterService.broadcast`.

@@ -1,0 +1,142 @@
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
+import type { MessagingLimits } from '../../libs/hedge/src/messaging/limits.js';
+import type { IncomingRequest, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
+import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
+import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
+import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
+import { VirtualClock } from '../../libs/hedge/src/testing/virtual-clock.js';
+import type { Transport } from '../../libs/hedge/src/transport/transport.js';
+import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+
+const codec = new PayloadCodec();
+
+/** What a pod believes of the lease, which the test decides. */
+class TestRoute implements LeaderRoute {
+  readonly #listeners = new Set<() => void>();
+  #belief: LeaderBelief | undefined;
+  reads = 0;
+
+  constructor(private readonly readLease: () => LeaderBelief | undefined) {}
+
+  current(): LeaderBelief | undefined {
+    return this.#belief;
+  }
+
+  leads(epoch: bigint): boolean {
+    return this.#belief?.self === true && this.#belief.epoch === epoch;
+  }
+
+  async refresh(): Promise<void> {
+    this.reads += 1;
+    this.learn();
+  }
+
+  /** Takes over what the lease says now. */
+  learn(): void {
+    this.#belief = this.readLease();
+    for (const listener of this.#listeners) listener();
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+/** A handler of a test: a value or a promise of one, or it throws. */
+export type TestHandler = (data: unknown, request: IncomingRequest) => unknown;
+
+export class TestPod {
+  readonly messenger: Messenger;
+  readonly transport: Transport;
+  readonly route: TestRoute;
+  /** Requests that ran here, in order. */
+  readonly ran: IncomingRequest[] = [];
+  handler: TestHandler = (data) => data;
+
+  constructor(
+    readonly group: TestGroup,
+    name: string,
+    limits: Partial<MessagingLimits>,
+  ) {
+    const self = { address: `${name}:1`, incarnation: `${name}-${group.nextIncarnation()}` };
+    this.transport = group.network.transport(self);
+    this.route = new TestRoute(() => {
+      const { leader, epoch } = group;
+      return leader && { leader: leader.self, epoch, self: leader === this };
+    });
+    const { clock } = group;
+    this.messenger = new Messenger({ transport: this.transport, clock, route: this.route, limits, random: () => 0.5 });
+    this.transport.attach(this.messenger, this.messenger);
+    for (const kind of [RequestKind.REQUEST_KIND_LEADER_MESSAGE, RequestKind.REQUEST_KIND_BROADCAST]) {
+      this.messenger.serve(kind, async (request) => {
+        this.ran.push(request);
+        return codec.encode('t', await this.handler(codec.decode('t', request.payload), request));
+      });
+    }
+  }
+
+  get self(): MemberId {
+    return this.transport.self;
+  }
+
+  /** To the leader unless `to` is given. Its failure is the test's to look at, also later. */
+  send(data: unknown, options: Partial<OutgoingRequest> = {}): Promise<unknown> {
+    const { to = 'leader' } = options;
+    const kind = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
+    const request = { to, kind, topic: 't', payload: codec.encode('t', data), timeoutMs: 10_000, ...options };
+    const reply = this.messenger.request(request).then((payload) => codec.decode('t', payload));
+    reply.catch(() => undefined);
+    return reply;
+  }
+}
+
+/** Pods on a network in memory and on a virtual clock, with a lease that the test gives away. */
+export class TestGroup {
+  readonly clock = new VirtualClock();
+  readonly network = new MemoryNetwork({ clock: this.clock });
+  readonly pods: TestPod[] = [];
+  leader: TestPod | undefined;
+  epoch = 0n;
+  #incarnations = 0;
+
+  nextIncarnation(): number {
+    this.#incarnations += 1;
+    return this.#incarnations;
+  }
+
+  async start(name: string, limits: Partial<MessagingLimits> = {}): Promise<TestPod> {
+    const pod = new TestPod(this, name, limits);
+    this.pods.push(pod);
+    await pod.transport.listen();
+    return pod;
+  }
+
+  /** A new term. Only those that are told know of it; the others when they read the lease. */
+  elect(leader: TestPod | undefined, told: readonly TestPod[] = this.pods): void {
+    this.leader = leader;
+    if (leader !== undefined) this.epoch += 1n;
+    for (const pod of told) pod.route.learn();
+  }
+
+  /** Lets frames travel and promises settle, and that much time pass, in steps as timers need. */
+  async pass(ms = 0): Promise<void> {
+    for (let left = ms; left > 0; left -= 10) await this.clock.advanceAsync(Math.min(left, 10));
+    for (let turn = 0; turn < 10; turn += 1) await this.clock.advanceAsync(0);
+  }
+
+  async close(): Promise<void> {
+    for (const pod of this.pods) pod.messenger.close();
+    await Promise.all(this.pods.map((pod) => pod.transport.close()));
+  }
+}
+
+/** A promise to settle by hand. */
+export function gate<T = void>(): { readonly opened: Promise<T>; readonly open: (value: T) => void } {
+  let open!: (value: T) => void;
+  const opened = new Promise<T>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}

@@ -1,0 +1,272 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import type { View } from '../../libs/hedge/src/cluster/view.js';
+import { ClusterService, type ClusterView } from '../../libs/hedge/src/cluster/cluster.service.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { LeaderService } from '../../libs/hedge/src/leader/leader.service.js';
+import type { LeaseKeeper } from '../../libs/hedge/src/leader/lease-keeper.js';
+import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
+import { gate, TestGroup, type TestPod } from './group.js';
+
+declare module '../../libs/hedge/src/messaging/topics.js' {
+  interface HedgeTopics {
+    'test.declared': { data: { qty: number }; reply: { total: number } };
+  }
+}
+
+/** The view of one pod, which the test decides. */
+class TestViews {
+  view: View | undefined;
+  settled = false;
+  readonly #listeners = new Set<() => void>();
+
+  set(leader: MemberId, members: readonly MemberId[], settled = true): void {
+    const version = (this.view?.version ?? 0) + 1;
+    const all = members.map(({ address, incarnation }) => ({ address, incarnation, confirmed: true }));
+    this.view = { epoch: 1_792_000_000_000_000_000n, version, settled, leader, members: all };
+    this.settled = settled;
+    for (const listener of this.#listeners) listener();
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+let group: TestGroup;
+let a: TestPod;
+let b: TestPod;
+let c: TestPod;
+let views: TestViews;
+let cluster: ClusterService;
+let leader: LeaderService;
+
+beforeAll(() => Logger.overrideLogger(false));
+
+beforeEach(async () => {
+  group = new TestGroup();
+  a = await group.start('a');
+  b = await group.start('b');
+  c = await group.start('c');
+  group.elect(b);
+  views = new TestViews();
+  const { clock } = group;
+  const shared = { messenger: a.messenger, codec: new PayloadCodec(), clock, defaultTimeoutMs: 1_000 };
+  cluster = new ClusterService({ ...shared, transport: a.transport, views });
+  // Of the election these tests use what the route has as well.
+  leader = new LeaderService({ ...shared, keeper: a.route as unknown as LeaseKeeper, retryMs: 100, leaseMs: 3_000 });
+});
+
+afterEach(() => group.close());
+
+const everybody = (): MemberId[] => [a.self, b.self, c.self];
+
+describe('ClusterService.broadcast', () => {
+  beforeEach(() => views.set(b.self, everybody()));
+
+  it('runs at every member of the view, this one too, and says what each answered', async () => {
+    b.handler = () => 'from b';
+    c.handler = () => {
+      throw new Error('cache is gone');
+    };
+    const broadcast = cluster.broadcast<string>('flush', 'x');
+    await group.pass();
+    const results = await broadcast;
+    expect(broadcast.settled).toBe(true);
+    expect(results).toMatchObject([
+      { member: a.self, value: 'x' },
+      { member: b.self, value: 'from b' },
+      { member: c.self, error: { code: 'HANDLER_FAILED', message: 'cache is gone' } },
+    ]);
+    expect(JSON.parse(JSON.stringify(results))).toEqual([
+      { member: a.self, value: 'x', ms: expect.any(Number) },
+      { member: b.self, value: 'from b', ms: expect.any(Number) },
+      { member: c.self, error: expect.objectContaining({ code: 'HANDLER_FAILED' }), ms: expect.any(Number) },
+    ]);
+  });
+
+  it('tells apart what was not reached, what may have run, and what took too long', async () => {
+    b.handler = () => new Promise(() => undefined);
+    c.handler = () => new Promise(() => undefined);
+    const d = { address: 'd:1', incarnation: 'never-started' };
+    views.set(b.self, [...everybody(), d]);
+    const broadcast = cluster.broadcast('flush', 'x', { timeoutMs: 500 });
+    await group.pass();
+    group.network.kill(c.self);
+    await group.pass(600);
+    expect((await broadcast).map(({ error, value }) => error?.code ?? value)).toEqual([
+      'x',
+      'DEADLINE_EXCEEDED',
+      'OUTCOME_UNKNOWN',
+      'MEMBER_UNREACHABLE',
+    ]);
+  });
+
+  it('does not wait for a member that leaves the view and has no link', async () => {
+    c.handler = () => new Promise(() => undefined);
+    const broadcast = cluster.broadcast('flush', 'x', { timeoutMs: 60_000 });
+    await group.pass();
+    group.network.kill(c.self);
+    await group.pass(20);
+    views.set(b.self, [a.self, b.self]);
+    expect((await broadcast).map(({ error }) => error?.code)).toEqual([undefined, undefined, 'OUTCOME_UNKNOWN']);
+  });
+
+  it('gives the results as they arrive, also to one who stops early', async () => {
+    const slow = gate<string>();
+    const slower = gate<string>();
+    a.handler = () => slower.opened;
+    b.handler = () => slow.opened;
+    const broadcast = cluster.broadcast<string>('flush');
+    const arrived: string[] = [];
+    const iteration = (async () => {
+      for await (const { member } of broadcast) {
+        arrived.push(member.address);
+        if (arrived.length === 2) break;
+      }
+    })();
+    await group.pass();
+    expect(arrived).toEqual(['c:1']);
+    slow.open('slow');
+    await group.pass();
+    await iteration;
+    expect(arrived).toEqual(['c:1', 'b:1']);
+    slower.open('slower');
+    await group.pass();
+    expect((await broadcast).map(({ value }) => value)).toEqual(['slower', 'slow', undefined]);
+  });
+
+  it('can leave this pod out, or go to some only', async () => {
+    const skipped = cluster.broadcast('flush', 1, { skipSelf: true });
+    const some = cluster.broadcast('flush', 2, { only: ['c:1', b.self, 'd:1'] });
+    await group.pass();
+    expect((await skipped).map(({ member }) => member)).toEqual([b.self, c.self]);
+    expect(await some).toMatchObject([
+      { member: c.self, value: 2 },
+      { member: b.self, value: 2 },
+      { member: { address: 'd:1' }, error: { code: 'MEMBER_UNREACHABLE' } },
+    ]);
+    expect(a.ran).toEqual([]);
+  });
+
+  it('encodes the data once for all', async () => {
+    let times = 0;
+    const counted = { toJSON: () => (times += 1) };
+    const broadcast = cluster.broadcast('flush', counted);
+    await group.pass();
+    await broadcast;
+    expect(times).toBe(1);
+  });
+
+  it('rejects what is wrong from the start, for those who await and for those who iterate', async () => {
+    for (const [topic, data] of [['x'.repeat(257), 1] as const, ['flush', 1n] as const]) {
+      await expect(cluster.broadcast(topic, data)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+      const iteration = cluster.broadcast(topic, data)[Symbol.asyncIterator]();
+      await expect(iteration.next()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+  });
+
+  it('rejects with the reason of the signal', async () => {
+    b.handler = () => new Promise(() => undefined);
+    const scope = new AbortController();
+    const broadcast = cluster.broadcast('flush', 1, { signal: scope.signal });
+    await group.pass();
+    scope.abort(new Error('enough'));
+    await expect(broadcast).rejects.toThrow('enough');
+    await group.pass();
+    expect(b.ran[0]?.signal.aborted).toBe(true);
+  });
+
+  it('tells when the view was not settled', async () => {
+    views.set(b.self, [a.self], false);
+    const broadcast = cluster.broadcast('flush');
+    await group.pass();
+    expect(broadcast.settled).toBe(false);
+    expect(await broadcast).toHaveLength(1);
+  });
+});
+
+describe('ClusterService', () => {
+  it('has an empty view at first, and then the latest, without a bigint', () => {
+    expect(cluster.view).toEqual({ epoch: '0', version: 0, settled: false, leader: undefined, members: [] });
+    views.set(b.self, everybody());
+    expect(cluster.members().map(({ address }) => address)).toEqual(['a:1', 'b:1', 'c:1']);
+    expect(JSON.parse(JSON.stringify(cluster.view))).toMatchObject({
+      epoch: '1792000000000000000',
+      version: 1,
+      settled: true,
+      leader: b.self,
+    });
+    expect(cluster.self).toBe(a.self);
+  });
+
+  it('emits the view that is there, and each one after it', () => {
+    const seen: ClusterView[] = [];
+    const early = cluster.changes$.subscribe((view) => seen.push(view));
+    expect(seen).toEqual([]);
+    views.set(b.self, [a.self]);
+    const late = cluster.changes$.subscribe((view) => seen.push(view));
+    early.unsubscribe();
+    views.set(b.self, everybody());
+    late.unsubscribe();
+    views.set(b.self, [a.self]);
+    expect(seen.map(({ version }) => version)).toEqual([1, 1, 2]);
+  });
+});
+
+describe('LeaderService', () => {
+  it('sends to the leader, with the default timeout', async () => {
+    b.handler = (data) => ({ got: data });
+    const reply = leader.send('price', { qty: 2 });
+    await group.pass();
+    await expect(reply).resolves.toEqual({ got: { qty: 2 } });
+    expect(b.ran).toMatchObject([{ topic: 'price', timeoutMs: 1_000 }]);
+  });
+
+  it('knows the types of a declared topic: the type check of the repository sees the errors expected here', async () => {
+    b.handler = (data) => ({ total: (data as { qty: number }).qty * 3 });
+    const declared = leader.send('test.declared', { qty: 2 });
+    // @ts-expect-error its data is an object with a number
+    const wrongData = leader.send('test.declared', 'two');
+    const undeclared = leader.send<{ total: number }>('test.other', { qty: 3 });
+    await group.pass();
+    const { total }: { total: number } = await declared;
+    expect([total, (await undeclared).total]).toEqual([6, 9]);
+    await wrongData;
+    const untyped = leader.send('test.other', { qty: 1 });
+    await group.pass();
+    // @ts-expect-error an undeclared topic without a type replies with unknown
+    expect((await untyped).total).toBe(3);
+    // @ts-expect-error the same types hold for broadcasts
+    await cluster.broadcast('test.declared', { qty: 'two' });
+  });
+
+  it('takes a timeout, a signal, and the default topic', async () => {
+    const reply = leader.send('', undefined, { timeoutMs: 7 });
+    await group.pass();
+    await expect(reply).resolves.toBeUndefined();
+    expect(b.ran).toMatchObject([{ topic: '', timeoutMs: 7 }]);
+    const signal = AbortSignal.abort(new Error('enough'));
+    await expect(leader.send('', undefined, { signal })).rejects.toThrow('enough');
+  });
+
+  it.each([['x'.repeat(257)], [7 as unknown as string]])('refuses a topic that is none', async (topic) => {
+    await expect(leader.send(topic)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('refuses data that the serializer cannot take', async () => {
+    await expect(leader.send('price', 1n)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('emits the leader that is known, and each change', () => {
+    const seen: (string | undefined)[] = [];
+    const subscription = leader.changes$.subscribe((member) => seen.push(member?.address));
+    group.elect(c);
+    group.elect(undefined);
+    subscription.unsubscribe();
+    group.elect(a);
+    expect(seen).toEqual(['b:1', 'c:1', undefined]);
+    expect(leader.leader()).toEqual(a.self);
+  });
+});
