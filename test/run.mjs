@@ -25,9 +25,9 @@ function runAll() {
   for (const script of ['build', 'types', 'lint', 'format'])
     check(script, () => run('npm', ['run', script], watch.env));
   // Whole pods on few cores share the machine with no other test.
-  const severalProcesses = '/test/(e2e|packaging)/';
-  jest('tests in one process', ['--testPathIgnorePatterns', '/node_modules/', '/dist/', severalProcesses]);
-  jest('tests of several processes', ['--testPathPatterns', severalProcesses, '--runInBand']);
+  const severalProcesses = '/test/(backend|transport|e2e|packaging)/';
+  jest('tests in one process', ['--maxWorkers=100%', '--testPathIgnorePatterns', '/node_modules/', severalProcesses]);
+  jest('tests of several processes', ['--runInBand', '--testPathPatterns', severalProcesses]);
   check('no process left', () => assertNone(watch.processes()));
   check('no temp file left', () => assertNone(watch.files()));
   check('working tree as before', () => assertNone(watch.changes()));
@@ -51,7 +51,7 @@ function jest(name, args) {
   const results = join(root, 'node_modules/.cache/jest-results.json');
   rmSync(results, { force: true });
   const cache = join(root, 'node_modules/.cache/jest');
-  const flags = ['--maxWorkers=100%', `--cacheDirectory=${cache}`, '--json', `--outputFile=${results}`];
+  const flags = [`--cacheDirectory=${cache}`, '--json', `--outputFile=${results}`];
   const { status } = spawnSync('npm', ['run', '--silent', 'jest', '--', ...flags, ...args], {
     cwd: root,
     stdio: ['inherit', 'ignore', 'inherit'], // what is for people goes to stderr
