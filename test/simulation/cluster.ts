@@ -1,0 +1,108 @@
+import type { MembershipSettings, Membership } from '../../libs/hedge/src/cluster/membership.js';
+import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
+import type { Election } from '../../libs/hedge/src/leader/election.js';
+import type { ElectionSettings } from '../../libs/hedge/src/leader/election-messages.js';
+import { DatabaseConnection } from './calls.js';
+import type { SimulatedDatabase } from './database.js';
+import { LeadershipOracle } from './leadership-oracle.js';
+import { Links } from './links.js';
+import { Machine } from './machine.js';
+import { Network } from './network.js';
+import { Operations } from './operations.js';
+import { Pod } from './pod.js';
+import { Random } from './random.js';
+import { World } from './world.js';
+
+/** What a history is made of; tests put broken parts in, to see them found. */
+export interface Parts {
+  election(settings: ElectionSettings): Election;
+  membership(settings: MembershipSettings): Membership;
+  database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
+  /** The leader writes a put that it tries again over the key's single row. */
+  readonly retriesPutsAsOverwrites: boolean;
+  /** A receiver forgets a request as soon as it has sent the reply. */
+  readonly forgetsRepliesEarly: boolean;
+}
+
+/** A group of pods on simulated machines, network and database, watched by the invariants. */
+export class Cluster {
+  readonly timing = TIMING_PRESETS.local;
+  readonly world = new World();
+  readonly random: Random;
+  readonly network: Network;
+  readonly links: Links;
+  readonly connection: DatabaseConnection;
+  readonly database: SimulatedDatabase;
+  readonly leadership: LeadershipOracle;
+  readonly operations: Operations;
+  readonly machines: readonly Machine[];
+  readonly #pods = new Map<string, Pod>();
+  #starts = 0;
+  #caught: unknown;
+
+  constructor(
+    seed: number,
+    readonly parts: Parts,
+  ) {
+    const { world } = this;
+    const random = new Random(seed);
+    this.random = random;
+    this.network = new Network(world, random);
+    this.links = new Links(world, this.network, random, (address) => this.#pods.get(address)?.messaging);
+    this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
+    this.database = parts.database(world, random.chance(0.5) ? 'shared-clock' : 'observing');
+    this.operations = new Operations(world);
+    this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
+    this.database.observer = {
+      acquired: (row) => this.leadership.acquired(row),
+      written: (entry) => this.operations.written(entry),
+    };
+    // The lease's margin is a tenth of it: clocks may differ by that much in all.
+    const rate = (): number => random.between(0.96, 1.04);
+    const size = random.pick([3, 3, 4, 5]);
+    this.machines = Array.from({ length: size }, (_, index) => {
+      return new Machine(`p${index}`, world, { mono: rate(), wall: rate() });
+    });
+  }
+
+  /** Runs something whose errors the code under test would catch: they end the history all the same. */
+  watch<Result>(run: () => Result): Result {
+    try {
+      return run();
+    } catch (error) {
+      this.#caught ??= error;
+      throw error;
+    }
+  }
+
+  /** To call after every step. */
+  check(): void {
+    if (this.#caught !== undefined) throw this.#caught;
+    this.leadership.check();
+  }
+
+  pod(address: string): Pod | undefined {
+    return this.#pods.get(address);
+  }
+
+  /** All processes that run. */
+  pods(): Pod[] {
+    return [...this.#pods.values()].filter(({ alive }) => alive);
+  }
+
+  machine(address: string): Machine {
+    const machine = this.machines.find((one) => one.address === address);
+    if (machine === undefined) throw new Error(`no machine ${address}`);
+    return machine;
+  }
+
+  /** Starts a process there, unless one runs. */
+  startPod(machine: Machine): void {
+    if (this.#pods.get(machine.address)?.alive === true) return;
+    this.#starts += 1;
+    const pod = new Pod({ address: machine.address, incarnation: `${machine.address}#${this.#starts}` }, machine, this);
+    this.#pods.set(machine.address, pod);
+    this.world.note(pod.self.incarnation, () => 'starts');
+    pod.run(() => pod.start());
+  }
+}

@@ -1,0 +1,160 @@
+import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/backend/log.js';
+import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/src/backend/lease.js';
+import { ObservedLease, type LeaseMarker } from '../../libs/hedge/src/backend/observed-lease.js';
+import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { World } from './world.js';
+
+export interface LeaseRow extends LeaseMarker {
+  readonly claim?: { readonly holder: MemberId; readonly leaseMs: number };
+  /** When it was taken or renewed last, by the database's clock. */
+  readonly heartbeat: number;
+}
+
+/** What the invariants want to know of commits. */
+export interface DatabaseObserver {
+  acquired(row: LeaseRow): void;
+  written(entry: LogEntry): void;
+}
+
+/**
+ * The tables, as one place where each call happens at one instant. Two kinds: `shared-clock` judges leases
+ * by its own clock, as Spanner does; `observing` leaves that to contenders, as SQLite does, and its clock
+ * may go back.
+ */
+export class SimulatedDatabase {
+  protected row: LeaseRow = { token: 0n, renewals: 0n, heartbeat: 0 };
+  readonly #log = new Map<string, LogEntry[]>();
+  #lastTimestamp = 0n;
+  #clockOffset = 0;
+  observer: DatabaseObserver | undefined;
+
+  constructor(
+    protected readonly world: World,
+    readonly kind: 'shared-clock' | 'observing',
+  ) {}
+
+  get lease(): LeaseRow {
+    return this.row;
+  }
+
+  jumpClock(ms: number): void {
+    this.#clockOffset += ms;
+  }
+
+  /** By the database's clock, which is the one that counts only for the kind `shared-clock`. */
+  expiresInMs(row: LeaseRow): number {
+    if (row.claim === undefined) return 0;
+    return Math.max(0, row.claim.leaseMs - (this.clock() - row.heartbeat));
+  }
+
+  takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
+    if (!this.mayTake(claim.holder, expired)) return false;
+    this.row = { token: this.timestamp(), renewals: 0n, claim, heartbeat: this.clock() };
+    this.observer?.acquired(this.row);
+    return true;
+  }
+
+  renewLease(claim: { holder: MemberId; leaseMs: number }, token: bigint): boolean {
+    if (!this.isHeldBy(claim.holder, token)) return false;
+    this.row = { token, renewals: this.row.renewals + 1n, claim, heartbeat: this.clock() };
+    return true;
+  }
+
+  releaseLease(holder: MemberId, token: bigint): boolean {
+    if (!this.isHeldBy(holder, token)) return false;
+    this.row = { token, renewals: this.row.renewals, heartbeat: this.row.heartbeat };
+    return true;
+  }
+
+  append(rows: readonly { key: string; id: string; value: string }[], leader: string): (LogEntry | HedgeError)[] {
+    let commit: bigint | undefined;
+    return rows.map(({ key, id, value }) => {
+      const versions = this.versions(key);
+      const stored = versions.find((entry) => entry.id === id);
+      if (stored !== undefined) return stored.value === value ? stored : new HedgeError('CONFLICT', 'another value');
+      commit ??= this.timestamp();
+      return this.#write({ key, id, value, leader, timestamp: commit }, versions);
+    });
+  }
+
+  overwrite({ key, value }: { key: string; value: string }, leader: string): LogEntry {
+    const others = this.versions(key).filter(({ id }) => id !== OVERWRITE_ID);
+    return this.#write({ key, id: OVERWRITE_ID, value, leader, timestamp: this.timestamp() }, others);
+  }
+
+  /** Oldest first. */
+  versions(key: string): readonly LogEntry[] {
+    return this.#log.get(key) ?? [];
+  }
+
+  #write(entry: LogEntry, others: readonly LogEntry[]): LogEntry {
+    this.#log.set(entry.key, [...others, entry].sort(compareVersions));
+    this.observer?.written(entry);
+    return entry;
+  }
+
+  protected mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
+    const { row } = this;
+    if (row.claim === undefined || row.claim.holder.incarnation === holder.incarnation) return true;
+    if (this.kind === 'shared-clock') return this.expiresInMs(row) === 0;
+    return expired?.token === row.token && expired.renewals === row.renewals;
+  }
+
+  protected isHeldBy(holder: MemberId, token: bigint): boolean {
+    return this.row.token === token && this.row.claim?.holder.incarnation === holder.incarnation;
+  }
+
+  protected clock(): number {
+    return 1.7e12 + this.world.now + this.#clockOffset;
+  }
+
+  protected timestamp(): bigint {
+    const wall = BigInt(Math.floor(this.clock())) * 1_000_000n;
+    this.#lastTimestamp = wall > this.#lastTimestamp ? wall : this.#lastTimestamp + 1n;
+    return this.#lastTimestamp;
+  }
+}
+
+/** One process's way to the lease row: what a driver adds to the database. */
+export class SimulatedLeaseTable {
+  readonly #observed = new ObservedLease();
+
+  constructor(
+    private readonly database: SimulatedDatabase,
+    private readonly now: () => Instant,
+  ) {}
+
+  get observes(): boolean {
+    return this.database.kind === 'observing';
+  }
+
+  /** What is known of the row's end when a call is made, to be compared in its transaction. */
+  expiredMarker(): LeaseMarker | undefined {
+    return this.#observed.expiredMarker(this.now());
+  }
+
+  /** The row of a transaction, once the reply is here. */
+  record(row: LeaseRow, expiresInMs: number): LeaseRecord {
+    const seen = { marker: row, leaseMs: row.claim?.leaseMs };
+    const left = this.observes ? this.#observed.observe(seen, this.now()) : expiresInMs;
+    return { token: row.token, expiresInMs: left, ...(row.claim && { holder: row.claim.holder }) };
+  }
+
+  acquireResult(taken: boolean, row: LeaseRow, expiresInMs: number): AcquireResult {
+    const record = this.record(row, expiresInMs);
+    return taken ? { acquired: true, token: row.token } : { acquired: false, record };
+  }
+
+  renewResult(renewed: boolean, row: LeaseRow, expiresInMs: number): RenewResult {
+    const record = this.record(row, expiresInMs);
+    return renewed ? { renewed: true } : { renewed: false, record };
+  }
+}
+
+/** The order of versions: (timestamp, id). */
+export function compareVersions(a: { timestamp: bigint; id: string }, b: { timestamp: bigint; id: string }): number {
+  if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
+  return a.id < b.id ? -1 : Number(a.id > b.id);
+}

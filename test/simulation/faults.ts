@@ -1,0 +1,116 @@
+import type { Cluster } from './cluster.js';
+import type { Machine } from './machine.js';
+import type { Pod } from './pod.js';
+
+type Fault = (cluster: Cluster) => void;
+
+/** What can go wrong, each by itself; a history has a random selection of these. */
+const FAULTS: Readonly<Record<string, Fault>> = {
+  crash: (cluster) => {
+    const pod = anyPod(cluster);
+    if (pod === undefined) return;
+    pod.die();
+    cluster.world.after(cluster.random.skewed(50, 6_000), () => cluster.startPod(pod.machine));
+  },
+  'stop and start': (cluster) => {
+    const pod = anyPod(cluster);
+    pod?.run(() => pod.elect({ type: 'stop' }));
+    cluster.world.after(cluster.random.skewed(1_500, 8_000), () => pod && cluster.startPod(pod.machine));
+  },
+  resign: (cluster) => {
+    const pod = leaderOf(cluster);
+    pod?.run(() => pod.elect({ type: 'resign' }));
+  },
+  'leader pauses': (cluster) => leaderOf(cluster)?.machine.freeze(cluster.random.skewed(1_000, 8_000), false),
+  pause: (cluster) => cluster.random.pick(cluster.machines).freeze(cluster.random.skewed(50, 8_000), false),
+  sleep: (cluster) => anyOf(cluster, sleeps)?.freeze(cluster.random.skewed(200, 20_000), true),
+  'wall clock jumps': (cluster) => {
+    const sign = cluster.random.chance(0.5) ? 1 : -1;
+    anyOf(cluster, (machine) => !sleeps(machine))?.jumpWall(sign * cluster.random.skewed(100, 3_600_000));
+  },
+  'database clock jumps': (cluster) => {
+    const sign = cluster.random.chance(0.5) ? 1 : -1;
+    if (cluster.database.kind === 'observing') cluster.database.jumpClock(sign * cluster.random.skewed(10, 3_600_000));
+  },
+  partition: (cluster) => {
+    const { random, network, machines } = cluster;
+    const alone = random.pick(machines);
+    const all = random.chance(0.5);
+    for (const other of machines) {
+      if (other === alone || !(all || random.chance(0.4))) continue;
+      const ms = random.skewed(100, 6_000);
+      network.partition(alone.address, other.address, ms);
+      if (random.chance(0.5)) cluster.links.cut(alone.address, other.address);
+    }
+  },
+  'links cut': (cluster) => cluster.links.cut(cluster.random.pick(cluster.machines).address),
+  'database outage': (cluster) => {
+    if (cluster.connection.outage) return;
+    cluster.connection.outage = true;
+    cluster.world.after(cluster.random.skewed(100, 6_000), () => {
+      cluster.connection.outage = false;
+    });
+  },
+  'pod cut off from the database': (cluster) => {
+    const machine = leaderOf(cluster)?.machine ?? cluster.random.pick(cluster.machines);
+    cluster.connection.cutOff(machine, cluster.random.skewed(200, 8_000));
+  },
+  'forged view': (cluster) => {
+    const [liar, victim] = [anyPod(cluster), anyPod(cluster)];
+    if (liar === undefined || victim === undefined) return;
+    const epoch = cluster.database.lease.token + BigInt(cluster.random.pick([-1, 1, 1_000_000_000]));
+    const member = { ...liar.self, confirmed: true };
+    liar.sendView(victim.self, { epoch, version: 1_000, settled: true, leader: liar.self, members: [member] });
+  },
+};
+
+/** Lets things go wrong at random until then; which kinds and how often differs from seed to seed. */
+export function injectFaults(cluster: Cluster, until: number): void {
+  const { random, world, network, connection } = cluster;
+  const share = (): number => (random.chance(0.3) ? 0 : random.skewed(0.002, 0.2));
+  network.faults = { drop: share(), duplicate: share() * 3, maxDelayMs: random.skewed(2, 600) };
+  connection.faults = { failBefore: share(), failAfter: share(), late: share(), slow: 3 * share() };
+  const kinds = Object.keys(FAULTS).filter(() => random.chance(0.6));
+  if (kinds.length === 0) return;
+  const meanPauseMs = random.skewed(400, 5_000);
+  const next = (): void => {
+    if (world.now >= until) return;
+    const kind = random.pick(kinds);
+    world.count(`fault: ${kind}`);
+    world.note('', () => `fault: ${kind}`);
+    FAULTS[kind]?.(cluster);
+    world.after(random.between(0, 2 * meanPauseMs), next);
+  };
+  world.after(random.between(0, 2 * meanPauseMs), next);
+}
+
+/** From now on nothing goes wrong any more, and all that stands still goes on. */
+export function endFaults(cluster: Cluster): void {
+  cluster.network.heal();
+  cluster.connection.heal();
+  for (const machine of cluster.machines) {
+    machine.thaw();
+    cluster.startPod(machine);
+  }
+}
+
+/**
+ * A machine either sleeps or has its wall clock set. Both at once can hide the time that passed from both
+ * of its clocks, and that is beyond what a lease can promise.
+ */
+function sleeps({ address }: Machine): boolean {
+  return Number(address.slice(1)) % 2 === 0;
+}
+
+function anyOf(cluster: Cluster, fit: (machine: Machine) => boolean): Machine | undefined {
+  return cluster.random.pick(cluster.machines.filter(fit));
+}
+
+function anyPod(cluster: Cluster): Pod | undefined {
+  const pods = cluster.pods();
+  return pods.length === 0 ? undefined : cluster.random.pick(pods);
+}
+
+function leaderOf(cluster: Cluster): Pod | undefined {
+  return cluster.pods().find(({ term }) => term !== undefined);
+}

@@ -1,0 +1,92 @@
+import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import type { World } from './world.js';
+
+/** How fast a machine's clocks run against true time, 1 for exactly. */
+export interface ClockRates {
+  readonly mono: number;
+  readonly wall: number;
+}
+
+/**
+ * One machine: its clocks, and whether it stands still. What happens to a machine that stands still waits
+ * until it goes on.
+ *
+ * Two ways of standing still: paused (SIGSTOP, a long collection), where both clocks run on, and asleep,
+ * where the monotonic clock stands still as well.
+ */
+export class Machine {
+  #wallOffset = 0;
+  #slept = 0;
+  #asleepSince: number | undefined;
+  #frozen = false;
+  #freezes = 0;
+  readonly #backlog: (() => void)[] = [];
+
+  constructor(
+    readonly address: string,
+    private readonly world: World,
+    private readonly rates: ClockRates,
+  ) {}
+
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
+  now(): Instant {
+    const awake = (this.#asleepSince ?? this.world.now) - this.#slept;
+    // Away from zero, as the clocks of a machine that was not just started.
+    return { mono: 1e6 + awake * this.rates.mono, wall: 1.7e12 + this.world.now * this.rates.wall + this.#wallOffset };
+  }
+
+  jumpWall(ms: number): void {
+    this.#wallOffset += ms;
+  }
+
+  /** Something reaches this machine: now, or when it goes on. */
+  deliver(run: () => void): void {
+    if (this.#frozen) this.#backlog.push(run);
+    else run();
+  }
+
+  /** Timers follow the monotonic clock. The returned function cancels. */
+  after(ms: number, run: () => void): () => void {
+    let cancelled = false;
+    const due = this.now().mono + ms;
+    const wait = (left: number): void =>
+      this.world.after(left / this.rates.mono, () => {
+        if (!cancelled) this.deliver(ring);
+      });
+    const ring = (): void => {
+      if (cancelled) return;
+      const left = due - this.now().mono;
+      if (left > 1e-6) wait(left);
+      else run();
+    };
+    wait(Math.max(0, ms));
+    return () => {
+      cancelled = true;
+    };
+  }
+
+  /** Stands still for that time. Not while it does already. */
+  freeze(ms: number, asleep: boolean): void {
+    if (this.#frozen) return;
+    this.#frozen = true;
+    if (asleep) this.#asleepSince = this.world.now;
+    this.#freezes += 1;
+    const freeze = this.#freezes;
+    this.world.after(ms, () => {
+      if (freeze === this.#freezes) this.thaw();
+    });
+  }
+
+  /** Goes on. */
+  thaw(): void {
+    if (!this.#frozen) return;
+    if (this.#asleepSince !== undefined) this.#slept += this.world.now - this.#asleepSince;
+    this.#asleepSince = undefined;
+    this.#frozen = false;
+    // What one of these causes comes after them, not among them.
+    for (const run of this.#backlog.splice(0)) run();
+  }
+}

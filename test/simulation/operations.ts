@@ -1,0 +1,200 @@
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/backend/log.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { compareVersions } from './database.js';
+import { violated } from './violation.js';
+import type { World } from './world.js';
+
+export type OperationKind = 'put' | 'overwrite' | 'send' | 'broadcast';
+
+/** Something that a pod asked for, and what became of it. */
+export interface Operation {
+  readonly id: number;
+  readonly kind: OperationKind;
+  readonly by: string;
+  readonly key: string;
+  /** Unique, so that its effect can be told from any other's. */
+  readonly value: string;
+  readonly rowId: string;
+  readonly fence: bigint;
+  readonly startedAt: number;
+  endedAt?: number;
+  /** What it was told: it happened. */
+  version?: Version;
+  /** It was told that nothing was started. */
+  refused?: boolean;
+}
+
+interface Version {
+  readonly timestamp: bigint;
+  readonly id: string;
+}
+
+interface Read {
+  readonly key: string;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly latest: Version | undefined;
+}
+
+/**
+ * Everything that was asked, run, written and read, and the promises about it: requests run at most once in
+ * a term, a broadcast at most once at all, and K1, K2 and K3 for the log.
+ */
+export class Operations {
+  readonly all: Operation[] = [];
+  readonly #byValue = new Map<string, Operation>();
+  /** Terms in which each request ran, by its id. */
+  readonly #runs = new Map<string, bigint[]>();
+  readonly #written = new Map<string, LogEntry>();
+  readonly #reads: Read[] = [];
+  /** How many rows each key has, those of overwrites apart. */
+  readonly #appended = new Map<string, number>();
+
+  constructor(private readonly world: World) {}
+
+  begin(operation: Omit<Operation, 'id' | 'value' | 'rowId' | 'startedAt'>): Operation {
+    const id = this.all.length;
+    const made: Operation = {
+      ...operation,
+      id,
+      value: `v${id}`,
+      rowId: `row${String(id).padStart(6, '0')}`,
+      startedAt: this.world.now,
+    };
+    this.all.push(made);
+    this.#byValue.set(made.value, made);
+    return made;
+  }
+
+  /** A handler begins to work on a request. */
+  ran(operation: Operation, epoch: bigint, by: MemberId): void {
+    const runs = this.#runs.get(operation.value) ?? [];
+    const what = `operation ${operation.id} (${operation.kind})`;
+    if (runs.includes(epoch)) violated('once per term', `${what} ran again in term ${epoch}, at ${by.incarnation}`);
+    if (operation.refused === true && !isPut(operation))
+      violated('refused is not run', `${what} ran after its caller was told that it had not`);
+    if (runs.length > 0) this.world.count('requests: ran again in a later term');
+    this.#runs.set(operation.value, [...runs, epoch]);
+  }
+
+  succeeded(operation: Operation, timestamp: bigint | undefined): void {
+    this.#end(operation);
+    this.world.count(`requests: ${operation.kind} succeeded`);
+    if (!this.#runs.has(operation.value))
+      violated('once per term', `operation ${operation.id} succeeded and never ran`);
+    if (timestamp === undefined) return;
+    const entry = this.#written.get(operation.value);
+    if (entry === undefined) violated('K1', `put ${operation.id} was acknowledged and is not in the database`);
+    if (entry.timestamp !== timestamp) {
+      violated('K2', `put ${operation.id} was told ${timestamp} and is stored with ${entry.timestamp}`);
+    }
+    operation.version = { timestamp, id: entry.id };
+  }
+
+  failed(operation: Operation, error: unknown): void {
+    this.#end(operation);
+    const code = error instanceof HedgeError ? error.code : String(error);
+    this.world.count(`requests: ${code}`);
+    if (!(error instanceof HedgeError)) return;
+    operation.refused = error.retryable || error.details['started'] === false;
+    const happened = isPut(operation) ? this.#written.has(operation.value) : this.#runs.has(operation.value);
+    if (operation.refused && happened) {
+      violated(
+        'refused is not run',
+        `${operation.kind} ${operation.id} happened, and its caller was told that it had not: ${error.message}`,
+      );
+    }
+    const surelyNotWritten = error.code === 'CONFLICT' || error.code === 'LEASE_LOST';
+    if (surelyNotWritten && this.#written.has(operation.value)) {
+      violated('K1', `put ${operation.id} failed for good with ${code}, and was written`);
+    }
+  }
+
+  /** The database has committed a row. */
+  written(entry: LogEntry): void {
+    const operation = this.#byValue.get(entry.value);
+    if (operation === undefined) violated('K1', `a value was written that nobody put: ${entry.value}`);
+    if (this.#written.has(entry.value)) violated('K1', `put ${operation.id} happened twice`);
+    if (operation.refused === true)
+      violated('refused is not run', `put ${operation.id} was written after its caller was told that it had not been`);
+    if ((entry.id === OVERWRITE_ID) !== (operation.kind === 'overwrite')) {
+      violated('K3', `put ${operation.id} (${operation.kind}) was written with id ${entry.id}`);
+    }
+    this.#written.set(entry.value, entry);
+    if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
+  }
+
+  /** A pod begins to read a key: gives what to do when it has all its versions, oldest first. */
+  beginRead(key: string): (versions: readonly LogEntry[]) => void {
+    const startedAt = this.world.now;
+    const before = this.#appended.get(key) ?? 0;
+    return (versions) => {
+      this.#reads.push({ key, startedAt, endedAt: this.world.now, latest: versions.at(-1) });
+      if (versions.length < before) violated('K3', `a read of ${key} has ${versions.length} of ${before} versions`);
+    };
+  }
+
+  /** To call at the end: every call has ended, and the order of versions agrees with the order in time. */
+  finish(alive: ReadonlySet<string>): void {
+    for (const { id, kind, by, endedAt } of this.all) {
+      if (endedAt === undefined && alive.has(by))
+        violated('every call ends', `operation ${id} (${kind}) of ${by} never ended`);
+    }
+    const keys = new Set(this.all.map(({ key }) => key));
+    for (const key of keys) this.#checkOrder(key);
+  }
+
+  /**
+   * K2. Every effective put has its own version, so a register over one key is linearizable exactly if the
+   * order of versions never contradicts the order in time: of two operations of which one ended before the
+   * other began, the earlier one's version is not the later; equal only if the later one is a read.
+   */
+  #checkOrder(key: string): void {
+    const points: { from: number; to: number; version: Version; read: boolean; what: string }[] = [];
+    for (const { id, kind, value, startedAt, endedAt } of this.all) {
+      const entry = this.#written.get(value);
+      if (entry === undefined || entry.key !== key) continue;
+      // Without an answer it may have happened at any time since.
+      points.push({
+        from: startedAt,
+        to: this.#acknowledged(value) ? (endedAt ?? Infinity) : Infinity,
+        version: entry,
+        read: false,
+        what: `${kind} ${id}`,
+      });
+    }
+    for (const { key: of, startedAt, endedAt, latest } of this.#reads) {
+      const version = latest ?? { timestamp: 0n, id: '' };
+      if (of === key)
+        points.push({ from: startedAt, to: endedAt, version, read: true, what: `read at ${startedAt.toFixed(1)}` });
+    }
+    points.sort((a, b) => a.from - b.from);
+    const ended = [...points].sort((a, b) => a.to - b.to);
+    let next = 0;
+    let newest: (typeof points)[number] | undefined;
+    for (const point of points) {
+      for (let one = ended[next]; one !== undefined && one.to < point.from; one = ended[++next]) {
+        if (newest === undefined || compareVersions(one.version, newest.version) > 0) newest = one;
+      }
+      if (newest === undefined) continue;
+      const order = compareVersions(point.version, newest.version);
+      if (order < 0 || (order === 0 && !point.read)) {
+        violated('K2', `${point.what} of ${key} has an older version than ${newest.what}, which had ended before`);
+      }
+    }
+  }
+
+  #acknowledged(value: string): boolean {
+    return this.#byValue.get(value)?.version !== undefined;
+  }
+
+  #end(operation: Operation): void {
+    if (operation.endedAt !== undefined) violated('every call ends', `operation ${operation.id} ended twice`);
+    operation.endedAt = this.world.now;
+  }
+}
+
+function isPut({ kind }: Operation): boolean {
+  return kind === 'put' || kind === 'overwrite';
+}

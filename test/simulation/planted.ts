@@ -1,0 +1,126 @@
+import type { LeaseMarker } from '../../libs/hedge/src/backend/observed-lease.js';
+import { Membership } from '../../libs/hedge/src/cluster/membership.js';
+import type { View } from '../../libs/hedge/src/cluster/view.js';
+import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { Election } from '../../libs/hedge/src/leader/election.js';
+import type { ElectionEffect, ElectionInput } from '../../libs/hedge/src/leader/election-messages.js';
+import type { Parts } from './cluster.js';
+import { SimulatedDatabase } from './database.js';
+import { SOUND_PARTS } from './simulate.js';
+
+/** Counts a term's validity from when a renewal was answered, not from when it was asked for. */
+class ValidFromTheEnd extends Election {
+  override step(input: ElectionInput, now: Instant): readonly ElectionEffect[] {
+    const before = this.term?.validSince;
+    const effects = super.step(input, now);
+    if (this.term !== undefined && this.term.validSince !== before) this.term = { ...this.term, validSince: now };
+    return effects;
+  }
+}
+
+/** Believes on its monotonic clock alone, which stands still while the machine sleeps. */
+class IgnoresSleep extends Election {
+  override step(input: ElectionInput, now: Instant): readonly ElectionEffect[] {
+    const effects = super.step(input, now);
+    if (this.term !== undefined) this.term = { ...this.term, validSince: { ...this.term.validSince, wall: Infinity } };
+    return effects;
+  }
+}
+
+/** Renews whatever row is there: Go's spindle looks at neither token nor holder. */
+class RenewsWithoutToken extends SimulatedDatabase {
+  override renewLease(claim: { holder: MemberId; leaseMs: number }): boolean {
+    this.row = { ...this.row, renewals: this.row.renewals + 1n, claim, heartbeat: this.clock() };
+    return true;
+  }
+}
+
+/** Takes over in two transactions, as Go's spindle: whoever makes the first and not the second blocks the row. */
+class TakesOverInTwoSteps extends SimulatedDatabase {
+  #announced: string | undefined;
+
+  override takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
+    if (this.#announced === undefined && this.mayTake(claim.holder, expired)) {
+      this.#announced = claim.holder.incarnation;
+      return false;
+    }
+    if (this.#announced !== claim.holder.incarnation) return false;
+    this.#announced = undefined;
+    return super.takeLease(claim, this.row);
+  }
+}
+
+/** Judges an expired lease by a read before the transaction, and does not look again inside. */
+class DecidesOutsideTheTransaction extends SimulatedDatabase {
+  protected override mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
+    return super.mayTake(holder, expired) || expired !== undefined;
+  }
+}
+
+/** Makes a token from the wall clock alone. */
+class TokensFromTheWallClock extends SimulatedDatabase {
+  protected override timestamp(): bigint {
+    return BigInt(Math.floor(this.clock())) * 1_000_000n;
+  }
+}
+
+/** Takes any view, of whatever epoch. */
+class AcceptsAnyView extends Membership {
+  protected override received(_from: MemberId, view: View): void {
+    this.accepted = view;
+  }
+}
+
+/** Takes a later view at its sender's word, without looking at the lease. */
+class BelievesPeers extends Membership {
+  protected override received(from: MemberId, view: View): void {
+    const later = this.accepted === undefined || view.epoch > this.accepted.epoch;
+    if (later) this.accepted = view;
+    else super.received(from, view);
+  }
+}
+
+/** Bugs, each with the invariants that must find it. */
+export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+  'renewal without token check': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new RenewsWithoutToken(world, kind) },
+    found: ['L1', 'L2'],
+  },
+  'validity counted from the end of a renewal': {
+    parts: { ...SOUND_PARTS, election: (settings) => new ValidFromTheEnd(settings) },
+    found: ['L1', 'L2'],
+  },
+  'validity by the monotonic clock alone': {
+    parts: { ...SOUND_PARTS, election: (settings) => new IgnoresSleep(settings) },
+    found: ['L1', 'L2'],
+  },
+  'take-over in two transactions': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new TakesOverInTwoSteps(world, kind) },
+    found: ['L4'],
+  },
+  'take-over decided outside the transaction': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new DecidesOutsideTheTransaction(world, kind) },
+    found: ['L1', 'L2'],
+  },
+  'tokens from a wall clock that may go back': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new TokensFromTheWallClock(world, kind) },
+    found: ['L1', 'K2', 'M1'],
+  },
+  'a view taken whatever its epoch': {
+    parts: { ...SOUND_PARTS, membership: (settings) => new AcceptsAnyView(settings) },
+    found: ['M1'],
+  },
+  'a later view taken at its sender’s word': {
+    parts: { ...SOUND_PARTS, membership: (settings) => new BelievesPeers(settings) },
+    found: ['M1'],
+  },
+  'a put tried again as an overwrite': {
+    parts: { ...SOUND_PARTS, retriesPutsAsOverwrites: true },
+    found: ['K1', 'K3'],
+  },
+  'a reply forgotten before the caller has it': {
+    parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },
+    found: ['once per term'],
+  },
+};

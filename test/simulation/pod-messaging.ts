@@ -1,0 +1,401 @@
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { GroupCommit } from '../../libs/hedge/src/kv/group-commit.js';
+import {
+  DEFAULT_GROUP_COMMIT_LIMITS,
+  type GroupCommitEffect,
+  type GroupCommitInput,
+  type PutOutcome,
+} from '../../libs/hedge/src/kv/group-commit-messages.js';
+import { Call } from '../../libs/hedge/src/messaging/call.js';
+import type { LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
+import { DEFAULT_MESSAGING_LIMITS } from '../../libs/hedge/src/messaging/limits.js';
+import type { Encoded, IncomingRequest, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
+import { Receiver } from '../../libs/hedge/src/messaging/receiver.js';
+import { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
+import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/routing-messages.js';
+import { Timeline } from '../../libs/hedge/src/messaging/timeline.js';
+import type { Origin } from '../../libs/hedge/src/messaging/work.js';
+import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import type { Cluster } from './cluster.js';
+import type { Link, LinkEnd } from './links.js';
+import type { Operation } from './operations.js';
+
+const TICK_MS = 25;
+
+class OperationCall extends Call {
+  constructor(
+    readonly operation: Operation,
+    request: OutgoingRequest,
+    deadline: number,
+  ) {
+    super(operation.value, request, deadline);
+  }
+}
+
+/** Without a link: this very process. */
+interface LinkOrigin extends Origin {
+  readonly link?: Link;
+}
+
+/** What the request layer needs of its process. */
+export interface MessagingHost {
+  readonly self: MemberId;
+  readonly alive: boolean;
+  readonly route: LeaderRoute;
+  now(): { readonly mono: number; readonly wall: number };
+  run(action: () => void): void;
+  after(ms: number, action: () => void): () => void;
+  refreshThen(done: () => void): void;
+}
+
+/** One process's requests, its handlers, and the group commit of its puts: the real cores on simulated links. */
+export class PodMessaging implements LinkEnd {
+  readonly #router: RequestRouter<OperationCall>;
+  readonly #receiver: Receiver;
+  readonly #commit: GroupCommit;
+  readonly #timeline = new Timeline();
+  readonly #dialled = new Map<string, Link>();
+  /** The newest link from each caller, by incarnation. */
+  readonly #accepted = new Map<string, Link>();
+  readonly #settle = new Map<number, (outcome: PutOutcome) => void>();
+  readonly #tried = new Set<string>();
+  #tickets = 0;
+  #ticking = false;
+  /** Handlers of leader work that have not ended. */
+  #working = 0;
+
+  constructor(
+    private readonly host: MessagingHost,
+    private readonly cluster: Cluster,
+  ) {
+    const { random, timing } = cluster;
+    const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 8, rememberCallerMs: 3_000 };
+    this.#router = new RequestRouter(host.self, random.next);
+    this.#receiver = new Receiver({
+      clock: { now: () => host.now(), after: (ms, run) => host.after(ms, run) },
+      timeline: this.#timeline,
+      route: host.route,
+      limits,
+      reply: (origin, reply) => this.#reply(origin, reply),
+    });
+    this.#commit = new GroupCommit({ ...DEFAULT_GROUP_COMMIT_LIMITS, maxBatchRows: 4, retryMs: timing.retryMs });
+    for (const kind of [
+      RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+      RequestKind.REQUEST_KIND_BROADCAST,
+      RequestKind.REQUEST_KIND_KV_PUT,
+    ]) {
+      this.#receiver.serve(kind, (request) => cluster.watch(() => this.#handle(request)));
+    }
+  }
+
+  get self(): MemberId {
+    return this.host.self;
+  }
+
+  get alive(): boolean {
+    return this.host.alive;
+  }
+
+  /** Whether leader work still runs. */
+  get working(): boolean {
+    return this.#working > 0;
+  }
+
+  begin(operation: Operation, to: 'leader' | MemberId, timeoutMs: number): void {
+    const put = operation.kind === 'put' || operation.kind === 'overwrite';
+    const message = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
+    const request: OutgoingRequest = {
+      to,
+      kind: put ? RequestKind.REQUEST_KIND_KV_PUT : message,
+      topic: String(operation.id),
+      payload: { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) },
+      timeoutMs,
+      // As `KvStore.put` does it.
+      once: operation.kind === 'overwrite' || operation.fence !== 0n,
+    };
+    const call = new OperationCall(operation, request, this.#now() + timeoutMs);
+    this.#route({ type: 'begin', call });
+    if (this.cluster.random.chance(0.03)) {
+      const reason = new Error('cancelled');
+      this.host.after(this.cluster.random.between(0, timeoutMs), () => {
+        if (operation.endedAt === undefined) this.#route({ type: 'abandoned', call, reason });
+      });
+    }
+    this.#keepTicking();
+  }
+
+  leaderChanged(): void {
+    const belief = this.host.route.current();
+    this.#receiver.leaderChanged();
+    this.#route({ type: 'leader', leader: belief?.leader, epoch: belief?.epoch ?? 0n });
+  }
+
+  departed(member: MemberId): void {
+    this.#route({ type: 'departed', member });
+  }
+
+  drain(epoch: bigint): void {
+    void this.#receiver.drain(epoch);
+  }
+
+  // LinkEnd
+
+  run(action: () => void): void {
+    this.host.run(action);
+  }
+
+  after(ms: number, action: () => void): void {
+    this.host.after(ms, action);
+  }
+
+  outstandingAt(receiver: MemberId): readonly number[] {
+    return this.#router.outstandingAt(receiver);
+  }
+
+  resume(caller: MemberId, outstanding: readonly number[]): boolean {
+    return this.#receiver.resume(caller, outstanding);
+  }
+
+  linked(link: Link, resumed: boolean): void {
+    const member = link.receiver.self;
+    this.#dialled.set(member.incarnation, link);
+    if (!resumed) this.cluster.world.count('links: not resumed');
+    this.#route({ type: 'linked', member, resumed });
+  }
+
+  unlinked(link: Link): void {
+    const member = link.receiver.self;
+    if (this.#dialled.get(member.incarnation) !== link) return;
+    this.#dialled.delete(member.incarnation);
+    this.#route({ type: 'unlinked', member });
+  }
+
+  callerCame(link: Link): void {
+    this.#accepted.set(link.caller.self.incarnation, link);
+    this.#receiver.returned(link.caller.self);
+  }
+
+  callerLeft(link: Link): void {
+    const caller = link.caller.self;
+    if (this.#accepted.get(caller.incarnation) !== link) return;
+    this.#accepted.delete(caller.incarnation);
+    this.#receiver.left(caller);
+  }
+
+  // The caller's side
+
+  #route(input: RoutingInput<OperationCall>): void {
+    for (const effect of this.#router.step(input, this.#now())) this.#perform(effect);
+  }
+
+  #perform(effect: RoutingEffect<OperationCall>): void {
+    switch (effect.type) {
+      case 'transmit':
+        return this.#transmit(effect.member, effect.call);
+      case 'cancel': {
+        const { member, sequence } = effect;
+        if (member.incarnation === this.self.incarnation) return this.#receiver.cancel(this.self, sequence);
+        const link = this.#dialled.get(member.incarnation);
+        return link?.toReceiver(() => atReceiver(link).#receiver.cancel(this.self, sequence));
+      }
+      case 'dial': {
+        const { member } = effect;
+        return this.cluster.links.dial(this, member, (error) => this.#route({ type: 'dial-failed', member, error }));
+      }
+      case 'refresh':
+        return this.host.refreshThen(() => {
+          this.leaderChanged();
+          this.#route({ type: 'refreshed' });
+        });
+      case 'resolve': {
+        const text = Buffer.from(effect.reply.payload).toString();
+        return this.cluster.operations.succeeded(effect.call.operation, text === '' ? undefined : BigInt(text));
+      }
+      case 'reject':
+        return this.cluster.operations.failed(effect.call.operation, effect.error);
+    }
+  }
+
+  #transmit(member: MemberId, call: OperationCall): void {
+    const { kind, topic, payload } = call.request;
+    if (call.transmissions > 1) this.cluster.world.count('requests: sent again on a new link');
+    const request: Request = {
+      sequence: call.sequence,
+      kind,
+      topic,
+      encoding: payload.encoding,
+      payload: payload.bytes,
+      timeoutMs: Math.max(1, Math.ceil(call.deadline - this.#now())),
+      attempt: call.attempt,
+      id: call.id,
+      epoch: call.epoch,
+    };
+    if (member.incarnation === this.self.incarnation) {
+      this.host.after(0, () => {
+        if (call.sequence === request.sequence) this.#receive({ peer: this.self }, request);
+      });
+      return;
+    }
+    const link = this.#dialled.get(member.incarnation);
+    link?.toReceiver(() => atReceiver(link).#receive({ peer: this.self, link }, request));
+  }
+
+  #replied(member: MemberId, reply: Reply): void {
+    this.#route({ type: 'replied', member, reply });
+  }
+
+  // The receiver's side
+
+  #receive(origin: LinkOrigin, request: Request): void {
+    this.#receiver.receive(origin, request);
+    this.#keepTicking();
+  }
+
+  #reply({ peer: caller, link }: LinkOrigin, reply: Reply): boolean {
+    const acknowledge = (): void => this.#receiver.acknowledge(caller, [reply.sequence]);
+    if (link === undefined) {
+      acknowledge();
+      this.#replied(caller, reply);
+      return true;
+    }
+    link.toCaller(() => {
+      link.toReceiver(acknowledge);
+      atCaller(link).#replied(this.self, reply);
+    });
+    // Planted: as if the caller had it already.
+    if (this.cluster.parts.forgetsRepliesEarly) acknowledge();
+    return true;
+  }
+
+  #handle(request: IncomingRequest): Promise<Encoded> {
+    const { cluster } = this;
+    const operation = cluster.operations.all[Number(request.topic)];
+    if (operation === undefined) throw new Error(`no operation ${request.topic}`);
+    cluster.operations.ran(operation, request.epoch, this.self);
+    const leaderWork = request.epoch !== 0n;
+    if (leaderWork) this.#working += 1;
+    return later((resolve, reject) => {
+      const end = (outcome: PutOutcome): void => {
+        if (leaderWork) this.#working -= 1;
+        if (outcome instanceof HedgeError) reject(outcome);
+        else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome.timestamp) });
+      };
+      if (operation.kind === 'put' || operation.kind === 'overwrite') {
+        const { key, value, rowId, fence, kind } = operation;
+        const ticket = (this.#tickets += 1);
+        this.#settle.set(ticket, end);
+        const deadline = this.host.now().mono + request.timeoutMs;
+        const row = { key, value, id: rowId, overwrite: kind === 'overwrite', fence };
+        this.#commitStep({ type: 'put', ticket, row, deadline });
+      } else if (!cluster.random.chance(0.02)) {
+        this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));
+      } else {
+        cluster.world.count('requests: handler hangs');
+        this.host.after(request.timeoutMs, () => end({ timestamp: 0n }));
+      }
+    });
+  }
+
+  // Group commit
+
+  #commitStep(input: GroupCommitInput): void {
+    const { mono } = this.host.now();
+    for (const effect of this.#commit.step(input, mono)) this.#commitPerform(effect, mono);
+  }
+
+  #commitPerform(effect: GroupCommitEffect, now: number): void {
+    const { random } = this.cluster;
+    switch (effect.type) {
+      case 'append': {
+        const again = this.cluster.parts.retriesPutsAsOverwrites && effect.rows.some(({ id }) => this.#tried.has(id));
+        for (const { id } of effect.rows) this.#tried.add(id);
+        return this.#write(
+          effect.fence,
+          (database) =>
+            again
+              ? effect.rows.map((row) => database.overwrite(row, this.self.address))
+              : database.append(effect.rows, this.self.address),
+          (outcome) =>
+            this.#commitStep(
+              outcome instanceof HedgeError
+                ? { type: 'append-failed', error: outcome, random: random.next() }
+                : { type: 'appended', outcomes: outcome },
+            ),
+        );
+      }
+      case 'overwrite': {
+        const { run } = effect;
+        return this.#write(
+          effect.row.fence,
+          (database) => database.overwrite(effect.row, this.self.address),
+          (outcome, unknown) => {
+            if (!(outcome instanceof HedgeError)) {
+              return this.#commitStep({ type: 'overwritten', run, timestamp: outcome.timestamp });
+            }
+            const error = unknown ? new HedgeError('OUTCOME_UNKNOWN', 'simulated') : outcome;
+            this.#commitStep({ type: 'overwrite-failed', run, error, random: random.next() });
+          },
+        );
+      }
+      case 'settle': {
+        this.#settle.get(effect.ticket)?.(effect.outcome);
+        this.#settle.delete(effect.ticket);
+        return;
+      }
+      case 'wake':
+        this.host.after(Math.max(0, effect.at - now), () => this.#commitStep({ type: 'flush' }));
+    }
+  }
+
+  /** One transaction on the log, fenced if asked. */
+  #write<Result>(
+    fence: bigint,
+    effect: (database: Cluster['database']) => Result,
+    done: (outcome: Result | HedgeError, unknown: boolean) => void,
+  ): void {
+    const { connection, database } = this.cluster;
+    const transaction = (): Result | HedgeError =>
+      fence === 0n || database.lease.token === fence ? effect(database) : new HedgeError('LEASE_LOST', 'simulated');
+    connection.call(this.cluster.machine(this.self.address), transaction, (outcome) => {
+      if (!this.alive) return;
+      if (outcome.type === 'done') return done(outcome.result, false);
+      done(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'), outcome.type === 'unknown');
+    });
+  }
+
+  #now(): number {
+    return this.#timeline.advance(this.host.now());
+  }
+
+  #keepTicking(): void {
+    if (this.#ticking || (this.#router.size === 0 && !this.#receiver.busy)) return;
+    this.#ticking = true;
+    this.host.after(TICK_MS, () => {
+      this.#ticking = false;
+      this.#route({ type: 'tick' });
+      this.#receiver.tick(this.#now());
+      this.#keepTicking();
+    });
+  }
+}
+
+function atReceiver(link: Link): PodMessaging {
+  return link.receiver as PodMessaging;
+}
+
+function atCaller(link: Link): PodMessaging {
+  return link.caller as PodMessaging;
+}
+
+function bytesOf(timestamp: bigint): Uint8Array {
+  return timestamp === 0n ? new Uint8Array(0) : Buffer.from(String(timestamp));
+}
+
+/** A promise that tells its one listener at once, because the simulation has no event loop to wait for. */
+function later(
+  start: (resolve: (payload: Encoded) => void, reject: (error: unknown) => void) => void,
+): Promise<Encoded> {
+  // oxlint-disable-next-line unicorn/no-thenable
+  return { then: start } as unknown as Promise<Encoded>;
+}

@@ -1,0 +1,290 @@
+import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
+import type { View } from '../../libs/hedge/src/cluster/view.js';
+import type { Election } from '../../libs/hedge/src/leader/election.js';
+import type { ElectionEffect, ElectionInput } from '../../libs/hedge/src/leader/election-messages.js';
+import { holdsLease, type Term } from '../../libs/hedge/src/leader/term.js';
+import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
+import type { Cluster } from './cluster.js';
+import { SimulatedLeaseTable } from './database.js';
+import type { Believer } from './leadership-oracle.js';
+import type { Machine } from './machine.js';
+import { PodMessaging, type MessagingHost } from './pod-messaging.js';
+
+const DRAIN_MS = 1_000;
+
+/** One process start: the real cores, and in place of their runners the simulation. */
+export class Pod implements Believer, MessagingHost, LeaderRoute {
+  readonly election: Election;
+  readonly membership: Membership;
+  readonly messaging: PodMessaging;
+  readonly leases: SimulatedLeaseTable;
+  alive = true;
+  #known: LeaderBelief | undefined;
+  readonly #inputs: ElectionInput[] = [];
+  #stepping = false;
+  #cancelWake: () => void = () => undefined;
+  #cancelBeat: () => void = () => undefined;
+  #refreshes: { readonly after: number; readonly done: () => void }[] = [];
+  #view: View | undefined;
+
+  constructor(
+    readonly self: MemberId,
+    readonly machine: Machine,
+    private readonly cluster: Cluster,
+  ) {
+    const { parts, timing, random } = cluster;
+    this.leases = new SimulatedLeaseTable(cluster.database, () => machine.now());
+    const { observes } = this.leases;
+    this.election = parts.election({ self, timing, observes, campaigns: true, random: random.next });
+    this.membership = parts.membership({ self, timing, random: random.next });
+    this.messaging = new PodMessaging(this, cluster);
+  }
+
+  start(): void {
+    this.elect({ type: 'tick' });
+  }
+
+  /** As `kill -9`. */
+  die(): void {
+    this.alive = false;
+    this.cluster.links.cut(this.self.address);
+  }
+
+  now(): Instant {
+    return this.machine.now();
+  }
+
+  /** Does it when the machine goes on, unless the process has died by then. */
+  run(action: () => void): void {
+    if (!this.alive) return;
+    this.machine.deliver(() => {
+      if (this.alive) action();
+    });
+  }
+
+  after(ms: number, action: () => void): () => void {
+    return this.machine.after(ms, () => {
+      if (this.alive) action();
+    });
+  }
+
+  // Election
+
+  get term(): Term | undefined {
+    return this.alive ? this.election.currentTerm : undefined;
+  }
+
+  get believes(): boolean {
+    const { term } = this;
+    return term !== undefined && holdsLease(term, this.cluster.timing, this.machine.now());
+  }
+
+  get route(): LeaderRoute {
+    return this;
+  }
+
+  current(): LeaderBelief | undefined {
+    return this.#known?.self === true && !this.#isLeader() ? undefined : this.#known;
+  }
+
+  leads(epoch: bigint): boolean {
+    return this.election.currentTerm?.token === epoch && this.#isLeader();
+  }
+
+  refresh(): Promise<void> {
+    this.elect({ type: 'refresh' });
+    return Promise.resolve();
+  }
+
+  /** As `refresh`, for those who cannot wait for a promise here. */
+  refreshThen(done: () => void): void {
+    const waiting = { after: this.election.attempts, done };
+    this.#refreshes.push(waiting);
+    this.after(2 * this.cluster.timing.backendTimeoutMs, () => {
+      if (!this.#refreshes.includes(waiting)) return;
+      this.#refreshes = this.#refreshes.filter((other) => other !== waiting);
+      done();
+    });
+    this.elect({ type: 'refresh' });
+  }
+
+  onChange(): () => void {
+    return () => undefined;
+  }
+
+  /** One input at a time, as `LeaseKeeper` does it. */
+  elect(input: ElectionInput): void {
+    this.#inputs.push(input);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+      for (const effect of this.election.step(next, this.machine.now())) this.#perform(effect);
+      if ('attempt' in next) this.#refreshed(next.attempt);
+    }
+    this.#stepping = false;
+  }
+
+  #isLeader(): boolean {
+    const { term } = this;
+    if (term === undefined) return false;
+    if (this.believes) return true;
+    this.elect({ type: 'tick' });
+    return false;
+  }
+
+  #refreshed(attempt: number): void {
+    const waiting = this.#refreshes;
+    this.#refreshes = waiting.filter(({ after }) => after >= attempt);
+    for (const { after, done } of waiting) if (after < attempt) done();
+  }
+
+  #perform(effect: ElectionEffect): void {
+    const { cluster, self } = this;
+    const { database, world, timing, random } = cluster;
+    const claim = { holder: self, leaseMs: timing.leaseMs };
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = this.after(effect.afterMs, () => this.elect({ type: 'tick' }));
+        return;
+      case 'read': {
+        const { attempt } = effect;
+        return this.#call(
+          () => [database.lease, database.expiresInMs(database.lease)] as const,
+          (answer) => ({ type: 'read', attempt, record: answer && this.leases.record(...answer) }),
+        );
+      }
+      case 'acquire': {
+        const { attempt } = effect;
+        const expired = this.leases.expiredMarker();
+        return this.#call(
+          () => [database.takeLease(claim, expired), database.lease, database.expiresInMs(database.lease)] as const,
+          (answer) => ({ type: 'acquired', attempt, result: answer && this.leases.acquireResult(...answer) }),
+        );
+      }
+      case 'renew': {
+        const { attempt, token } = effect;
+        return this.#call(
+          () => [database.renewLease(claim, token), database.lease, database.expiresInMs(database.lease)] as const,
+          (answer) => ({ type: 'renewed', attempt, result: answer && this.leases.renewResult(...answer) }),
+        );
+      }
+      case 'release': {
+        const { attempt, token } = effect;
+        return this.#call(
+          () => database.releaseLease(self, token),
+          (released) => ({ type: 'released', attempt, released }),
+        );
+      }
+      case 'check-self': {
+        const failure = random.chance(0.02) ? 'simulated' : undefined;
+        const { attempt } = effect;
+        return void this.after(random.between(0.5, 10), () => this.elect({ type: 'self-checked', attempt, failure }));
+      }
+      case 'drain':
+        world.count('election: drained');
+        this.messaging.drain(effect.token);
+        return this.#awaitDrain(effect.token, DRAIN_MS);
+      case 'announce-released':
+        for (const pod of cluster.pods()) {
+          if (pod !== this) this.sendTo(pod.self, (to) => to.elect({ type: 'leader-released', epoch: effect.token }));
+        }
+        return;
+      case 'became-leader':
+        world.count('election: won');
+        world.note(self.incarnation, () => `leads with ${effect.token}`);
+        return cluster.leadership.elected(self, effect.token);
+      case 'lost-leadership':
+        world.count(`election: lost, ${effect.reason}`);
+        world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
+        return cluster.leadership.deposed(effect.token);
+      case 'leader-changed': {
+        const { leader } = effect;
+        const own = leader?.member.incarnation === self.incarnation;
+        this.#known = leader && { leader: leader.member, epoch: leader.epoch, self: own };
+        this.messaging.leaderChanged();
+        return this.#belong({ type: 'leader', leader });
+      }
+      case 'cannot-campaign':
+        return world.count('election: own address failed');
+      case 'left':
+        return this.#leave();
+    }
+  }
+
+  #call<Result>(
+    effect: () => Result,
+    input: (result: Result | undefined) => ElectionInput & { readonly attempt: number },
+  ): void {
+    this.cluster.connection.call(this.machine, effect, (outcome) => {
+      if (this.alive) this.elect(input(outcome.type === 'done' ? outcome.result : undefined));
+    });
+  }
+
+  #awaitDrain(token: bigint, leftMs: number): void {
+    if (leftMs <= 0 || !this.messaging.working) return this.elect({ type: 'drained', token });
+    this.after(20, () => this.#awaitDrain(token, leftMs - 20));
+  }
+
+  #leave(): void {
+    this.cluster.world.note(this.self.incarnation, () => 'left');
+    for (const pod of this.cluster.pods()) {
+      if (pod !== this) this.sendTo(pod.self, (to) => to.#belong({ type: 'leave', from: this.self }));
+    }
+    this.die();
+  }
+
+  // Membership
+
+  #belong(input: MembershipInput): void {
+    for (const effect of this.membership.step(input, this.machine.now())) this.#performBelonging(effect);
+    const { view } = this.membership;
+    if (view === undefined || view === this.#view) return;
+    this.cluster.world.count('membership: view accepted');
+    this.cluster.world.note(this.self.incarnation, () => `view ${view.epoch}/${view.version}: ${view.members.length}`);
+    this.cluster.leadership.accepted(this.self, view, this.#view);
+    for (const { address, incarnation } of this.#view?.members ?? []) {
+      if (!view.members.some((member) => member.incarnation === incarnation)) {
+        this.messaging.departed({ address, incarnation });
+      }
+    }
+    this.#view = view;
+  }
+
+  #performBelonging(effect: MembershipEffect): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelBeat();
+        this.#cancelBeat = this.after(effect.afterMs, () => this.#belong({ type: 'tick' }));
+        return;
+      case 'send-heartbeat': {
+        const { to, epoch, version } = effect;
+        return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version }));
+      }
+      case 'send-view':
+        return this.sendView(effect.to, effect.view);
+      case 'confirm-leader':
+        return void this.refresh();
+    }
+  }
+
+  sendView(to: MemberId, view: View): void {
+    this.sendTo(to, (pod) => pod.#belong({ type: 'view', from: this.self, view }));
+  }
+
+  /** By datagram, to that very process start. Now and then the sender hears that it cannot be reached. */
+  sendTo(member: MemberId, arrive: (pod: Pod) => void): void {
+    const { network, random } = this.cluster;
+    const gone = this.cluster.pod(member.address)?.self.incarnation !== member.incarnation;
+    if (gone || network.separated(this.self.address, member.address)) {
+      if (random.chance(0.7)) this.after(random.skewed(1, 300), () => this.#belong({ type: 'unreachable', member }));
+      return;
+    }
+    network.datagram(this.self.address, member.address, () => {
+      const pod = this.cluster.pod(member.address);
+      if (pod?.self.incarnation === member.incarnation) pod.run(() => arrive(pod));
+    });
+  }
+}

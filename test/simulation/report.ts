@@ -1,0 +1,24 @@
+import type { Coverage } from './world.js';
+import { simulate } from './simulate.js';
+
+const LAST_EVENTS = 40;
+
+/** What a history's end looks like, and how to see it again: it is run once more, to note its events. */
+export function describeViolation(seed: number, violation: Error): string {
+  const lines: string[] = [];
+  simulate(seed, undefined, (line) => {
+    lines.push(line);
+    if (lines.length > LAST_EVENTS) lines.shift();
+  });
+  return [`seed ${seed} violates ${violation.message}`, ...lines, `replay: npm run sim -- --seed ${seed}`].join('\n');
+}
+
+export function addCoverage(sum: Coverage, more: Iterable<readonly [string, number]>): void {
+  for (const [what, times] of more) sum.set(what, (sum.get(what) ?? 0) + times);
+}
+
+/** What all the histories together have exercised. */
+export function describeCoverage(coverage: Coverage): string {
+  const rows = [...coverage].sort(([a], [b]) => (a < b ? -1 : 1));
+  return rows.map(([what, times]) => `${String(times).padStart(10)}  ${what}`).join('\n');
+}

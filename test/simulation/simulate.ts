@@ -1,0 +1,82 @@
+import { Membership } from '../../libs/hedge/src/cluster/membership.js';
+import { Election } from '../../libs/hedge/src/leader/election.js';
+import { Cluster, type Parts } from './cluster.js';
+import { SimulatedDatabase } from './database.js';
+import { endFaults, injectFaults } from './faults.js';
+import { Violation, violated } from './violation.js';
+import { runWorkload } from './workload.js';
+import type { Coverage } from './world.js';
+
+const FAULTS_END = 20_000;
+/** After the last fault: a late transaction may still take the lease for a dead process, and that runs out. */
+const LEADER_WITHIN = 12_000;
+const WORK_ENDS = FAULTS_END + 6_000;
+const SETTLED_WITHIN = 16_000;
+
+export interface History {
+  readonly seed: number;
+  readonly coverage: Coverage;
+  /** What did not hold, or what was thrown; undefined when all is well. */
+  readonly violation: Error | undefined;
+}
+
+export const SOUND_PARTS: Parts = {
+  election: (settings) => new Election(settings),
+  membership: (settings) => new Membership(settings),
+  database: (world, kind) => new SimulatedDatabase(world, kind),
+  retriesPutsAsOverwrites: false,
+  forgetsRepliesEarly: false,
+};
+
+/**
+ * Runs the history of one seed: a group whose pods, clocks, network and database fail at random for a while,
+ * and then do not. The invariants are checked after every step, and at the end that the group has recovered.
+ *
+ * @param trace gets a line for each thing worth telling.
+ */
+export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
+  const cluster = new Cluster(seed, parts);
+  const { world } = cluster;
+  world.trace = trace;
+  const check = (): void => cluster.check();
+  try {
+    world.count(`driver: ${cluster.database.kind}`);
+    for (const machine of cluster.machines) {
+      world.after(cluster.random.skewed(1, 3_000), () => cluster.startPod(machine));
+    }
+    injectFaults(cluster, FAULTS_END);
+    runWorkload(cluster, WORK_ENDS);
+    world.runUntil(FAULTS_END, check);
+    endFaults(cluster);
+    world.runUntil(FAULTS_END + LEADER_WITHIN, check);
+    if (!cluster.pods().some(({ believes }) => believes)) {
+      violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
+    }
+    world.runUntil(FAULTS_END + SETTLED_WITHIN, check);
+    checkRecovered(cluster);
+    cluster.operations.finish(new Set(cluster.pods().map(({ self }) => self.incarnation)));
+  } catch (error) {
+    const violation = error instanceof Error ? error : new Violation('error', String(error));
+    world.note('', () => `VIOLATED ${violation.message}`);
+    return { seed, coverage: world.coverage, violation };
+  }
+  return { seed, coverage: world.coverage, violation: undefined };
+}
+
+/** All know the same leader, and have the same settled view of exactly those that run. */
+function checkRecovered(cluster: Cluster): void {
+  const pods = cluster.pods();
+  const leader = pods.find(({ believes }) => believes);
+  const members = pods.map(({ self }) => self.incarnation).sort();
+  for (const pod of pods) {
+    const { self, membership } = pod;
+    const current = pod.current();
+    if (current?.leader.incarnation !== leader?.self.incarnation) {
+      violated('L4', `${self.incarnation} takes ${current?.leader.incarnation ?? 'nobody'} for the leader`);
+    }
+    const seen = membership.view?.members.map(({ incarnation }) => incarnation).sort();
+    if (!membership.settled || seen?.join() !== members.join()) {
+      violated('M1', `the view of ${self.incarnation} is not settled on ${members.join()}: ${seen?.join() ?? 'none'}`);
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { PLANTED } from './planted.js';
+import { addCoverage, describeViolation } from './report.js';
+import { simulate } from './simulate.js';
+import type { Coverage } from './world.js';
+
+const SEEDS = 2_000;
+/** Within this many seeds every planted bug shows; the rarest needs about a hundred. */
+const SEEDS_TO_FIND = 1_000;
+
+/** What a set of histories must have gone through to be worth anything, at least once per ten seeds. */
+const EXERCISED = [
+  'election: won',
+  'election: lost, expired',
+  'election: lost, renew-deadline',
+  'election: lost, resigned',
+  'election: lost, stopped',
+  'election: own address failed',
+  'database: failed before effect',
+  'database: failed after effect',
+  'database: late effect',
+  'database: slow answer',
+  'database: call during outage',
+  'database: call while cut off',
+  'fault: crash',
+  'fault: pause',
+  'fault: sleep',
+  'fault: wall clock jumps',
+  'fault: database clock jumps',
+  'fault: partition',
+  'fault: forged view',
+  'network: dropped',
+  'network: duplicated',
+  'links: broken',
+  'links: older one refused',
+  'membership: view accepted',
+  'requests: sent again on a new link',
+  'requests: ran again in a later term',
+  'requests: handler hangs',
+  'requests: OUTCOME_UNKNOWN',
+  'requests: LEASE_LOST',
+  'requests: OVERLOADED',
+];
+
+describe('simulation of whole clusters', () => {
+  beforeAll(() => {
+    Error.stackTraceLimit = 3;
+  });
+
+  it(
+    `finds nothing in ${SEEDS} histories, which go through everything that can go wrong`,
+    () => {
+      const coverage: Coverage = new Map();
+      for (let seed = 1; seed <= SEEDS; seed += 1) {
+        const history = simulate(seed);
+        if (history.violation !== undefined) throw new Error(describeViolation(seed, history.violation));
+        addCoverage(coverage, history.coverage);
+      }
+      const rare = EXERCISED.filter((what) => (coverage.get(what) ?? 0) < SEEDS / 10);
+      expect(rare).toEqual([]);
+    },
+    5 * 60_000,
+  );
+
+  it('replays a seed exactly', () => {
+    const [one, two] = [[], []] as string[][];
+    simulate(7, undefined, (line) => one?.push(line));
+    simulate(7, undefined, (line) => two?.push(line));
+    expect(one?.length).toBeGreaterThan(100);
+    expect(two).toEqual(one);
+  });
+
+  it.each(Object.entries(PLANTED))(
+    'finds a planted bug: %s',
+    (_, { parts, found }) => {
+      let invariant: string | undefined;
+      for (let seed = 1; seed <= SEEDS_TO_FIND && invariant === undefined; seed += 1) {
+        const message = simulate(seed, parts).violation?.message ?? '';
+        invariant = found.find((name) => message.startsWith(`${name}:`));
+      }
+      expect(invariant).toBeDefined();
+    },
+    5 * 60_000,
+  );
+});

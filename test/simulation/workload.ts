@@ -1,0 +1,48 @@
+import type { Cluster } from './cluster.js';
+import type { OperationKind } from './operations.js';
+import type { Pod } from './pod.js';
+
+const KINDS: readonly OperationKind[] = ['put', 'put', 'overwrite', 'send', 'send', 'broadcast'];
+
+/** Keys for appended rows, and others for overwritten ones: a key of both would have K3 of neither. */
+const KEYS = { put: ['a', 'b'], overwrite: ['x'] };
+
+/** Has every pod ask for things at random until then. */
+export function runWorkload(cluster: Cluster, until: number): void {
+  const { random, world } = cluster;
+  const meanPauseMs = random.skewed(30, 300);
+  const next = (): void => {
+    if (world.now >= until) return;
+    const pods = cluster.pods();
+    if (pods.length > 0) {
+      const pod = random.pick(pods);
+      pod.run(() => (random.chance(0.3) ? read(cluster, pod) : ask(cluster, pod)));
+    }
+    world.after(random.between(0, 2 * meanPauseMs), next);
+  };
+  next();
+}
+
+function ask(cluster: Cluster, pod: Pod): void {
+  const { random } = cluster;
+  const kind = random.pick(KINDS);
+  const key = kind === 'put' ? random.pick(KEYS.put) : kind === 'overwrite' ? random.pick(KEYS.overwrite) : '';
+  const fenced = key !== '' && random.chance(0.2);
+  const fence = fenced ? (pod.current()?.epoch ?? 0n) : 0n;
+  const operation = cluster.operations.begin({ kind, key, fence, by: pod.self.incarnation });
+  const to = kind === 'broadcast' ? random.pick(cluster.pods()).self : 'leader';
+  pod.messaging.begin(operation, to, random.skewed(100, 4_000));
+}
+
+function read(cluster: Cluster, pod: Pod): void {
+  const { database, connection, operations, random } = cluster;
+  const key = random.pick([...KEYS.put, ...KEYS.overwrite]);
+  const ended = operations.beginRead(key);
+  connection.call(
+    pod.machine,
+    () => database.versions(key),
+    (outcome) => {
+      if (outcome.type === 'done') ended(outcome.result);
+    },
+  );
+}
