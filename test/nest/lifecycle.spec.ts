@@ -209,6 +209,14 @@ describe('a database that is away', () => {
     await works(app);
   });
 
+  it('from start to stop is no reason not to end', async () => {
+    const faults = new BackendFaults();
+    faults.outage = true;
+    const app = await podWith(faults);
+    await app.close();
+    expect(app.get(LeaderService).isLeader()).toBe(false);
+  });
+
   it('at stop does not hold it up past its deadline', async () => {
     const faults = new BackendFaults();
     const app = await podWith(faults, { shutdown: { drainMs: 100, totalMs: 1_500 } });

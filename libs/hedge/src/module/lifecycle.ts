@@ -26,13 +26,12 @@ export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy, 
     return this.#start();
   }
 
-  async onModuleDestroy(): Promise<void> {
-    await this.#started?.catch(() => undefined);
-    await this.runtime.leave();
+  onModuleDestroy(): Promise<void> {
+    return this.runtime.leave();
   }
 
-  async onApplicationShutdown(): Promise<void> {
-    await this.runtime.close();
+  onApplicationShutdown(): Promise<void> {
+    return this.runtime.close();
   }
 
   async #start(): Promise<void> {

@@ -3,9 +3,7 @@ import type { Backend } from '../backend/backend.js';
 import { leaseName } from '../backend/names.js';
 import { ClusterService } from '../cluster/cluster.service.js';
 import { ViewKeeper } from '../cluster/view-keeper.js';
-import { backoffMs } from '../common/backoff.js';
 import { systemClock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
 import { newIncarnation } from '../common/identity.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit-messages.js';
 import { GroupCommitter } from '../kv/group-committer.js';
@@ -17,6 +15,7 @@ import { LeaseKeeper } from '../leader/lease-keeper.js';
 import { Messenger } from '../messaging/messenger.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { BackendOpener } from './backend-opener.js';
 import { BackendWatch } from './backend-watch.js';
 import { HandlerDispatch } from './dispatch.js';
 import { groupSecret } from './group-secret.js';
@@ -27,8 +26,8 @@ import type { HedgeStrategy } from './strategy.js';
 import type { MadeTransport, TransportFactory } from './transport-factory.js';
 import { within } from './within.js';
 
-/** Of a stop's whole time, what is kept for closing links and the backend at its end. */
-const CLOSE_SHARE = 0.2;
+/** Of the time a stop has beyond its drain, at most this much is kept for closing links and backend at its end. */
+const MAX_CLOSE_MS = 2_000;
 
 /**
  * One pod: builds its parts, starts them in order and stops them in order. Nothing is opened before `start`,
@@ -41,13 +40,13 @@ export class HedgeRuntime {
   readonly readiness: HedgeReadiness;
   readonly #logger = new Logger('Hedge');
   readonly #backend: Backend;
+  readonly #opener: BackendOpener;
   readonly #made: MadeTransport;
   readonly #keeper: LeaseKeeper;
   readonly #views: ViewKeeper;
   readonly #messenger: Messenger;
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
-  #cancelRetry: () => void = () => undefined;
 
   constructor(
     readonly settings: HedgeSettings,
@@ -59,7 +58,8 @@ export class HedgeRuntime {
     const logger = this.#logger;
     const codec = new PayloadCodec(settings.serializer);
     const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
-    const watch = new BackendWatch(clock, timing.leaseMs);
+    // The election looks at the lease about once per lease at the least.
+    const watch = new BackendWatch(clock, 2 * timing.leaseMs);
     const made = makeTransport({ settings, incarnation: newIncarnation(), secret: () => this.#secret() });
     const { transport } = made;
     const keeper = new LeaseKeeper({
@@ -90,6 +90,7 @@ export class HedgeRuntime {
     connectLinks(transport, { keeper, views, messenger });
 
     this.#backend = backend;
+    this.#opener = new BackendOpener(backend, { clock, retryMs: timing.retryMs, logger });
     this.#made = made;
     this.#keeper = keeper;
     this.#views = views;
@@ -122,12 +123,13 @@ export class HedgeRuntime {
     const { mode, group } = this.settings;
     const { transport, source } = this.#made;
     try {
-      const open = await this.#open();
+      const open = await this.#opener.open();
+      if (this.#leaving !== undefined) return;
       if (mode === 'member') await transport.listen();
       const at = mode === 'member' ? ` at ${transport.self.address} (${source})` : '';
       this.#logger.log(`Group ${group}: ${mode}${at}, backend ${this.#backend.name}`);
       if (open) this.#take();
-      else this.#openLater(1);
+      else this.#opener.openLater(() => this.#take());
     } catch (error) {
       await this.leave();
       await this.close();
@@ -140,7 +142,7 @@ export class HedgeRuntime {
    * still work afterwards. Idempotent, never rejects.
    */
   leave(): Promise<void> {
-    this.#leaving ??= this.#stop(1 - CLOSE_SHARE, [
+    this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
       ['hand leadership over', () => this.#keeper.stop()],
       ['leave the view', () => this.#views.stop()],
     ]);
@@ -149,7 +151,7 @@ export class HedgeRuntime {
 
   /** Ends all links and closes the backend, in the time allowed. Idempotent, never rejects. */
   close(): Promise<void> {
-    this.#closing ??= this.#stop(CLOSE_SHARE, [
+    this.#closing ??= this.#stop(this.#closeMs, [
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#keeper.close()],
       ['close the links', () => this.#made.transport.close()],
@@ -158,44 +160,19 @@ export class HedgeRuntime {
     return this.#closing;
   }
 
-  async #stop(share: number, steps: readonly (readonly [what: string, step: () => unknown])[]): Promise<void> {
-    this.#cancelRetry();
-    const totalMs = this.settings.shutdown.totalMs * share;
+  get #closeMs(): number {
+    const { drainMs, totalMs } = this.settings.shutdown;
+    return Math.min(MAX_CLOSE_MS, (totalMs - drainMs) / 2);
+  }
+
+  async #stop(allowedMs: number, steps: readonly (readonly [what: string, step: () => unknown])[]): Promise<void> {
+    this.#opener.stop();
     const start = performance.now();
     for (const [what, step] of steps) {
-      const leftMs = Math.max(0, totalMs - (performance.now() - start));
+      const leftMs = Math.max(0, allowedMs - (performance.now() - start));
       const problem = await within(systemClock, leftMs, step);
       if (problem !== undefined) this.#logger.warn(`Stopping: could not ${what}: ${problem}. The stop goes on.`);
     }
-  }
-
-  /** True when the backend is open, false when it does not answer. */
-  async #open(): Promise<boolean> {
-    try {
-      await this.#backend.open();
-      return true;
-    } catch (error) {
-      if (!(error instanceof HedgeError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
-      this.#logger.warn(`The backend does not answer, trying again: ${error.message}`);
-      return false;
-    }
-  }
-
-  #openLater(attempt: number): void {
-    const { retryMs } = this.settings.timing;
-    this.#cancelRetry = systemClock.after(backoffMs(attempt, retryMs, 4 * retryMs, Math.random()), () => {
-      this.#open().then(
-        (open) => {
-          if (this.#leaving !== undefined) return;
-          if (open) this.#take();
-          else this.#openLater(attempt + 1);
-        },
-        (error: unknown) => {
-          this.#logger.error(`The backend cannot be used, trying again: ${String(error)}`);
-          this.#openLater(attempt + 1);
-        },
-      );
-    });
   }
 
   /** Takes part in the group from now on. */

@@ -44,8 +44,6 @@ import type { HandlerEnhancers } from './options.js';
 import { HedgeStrategy } from './strategy.js';
 import { HandlerWiring } from './wiring.js';
 
-Logger.overrideLogger(false);
-
 const codec = new PayloadCodec();
 
 @Module({
@@ -204,6 +202,8 @@ async function appWith(
   const context = await Test.createTestingModule({ imports: [AppModule] })
 
     .compile();
+  // Compiling sets a logger of its own.
+  Logger.overrideLogger(false);
   await context.init();
   await context.get(HandlerWiring, { strict: false }).wire(enhancers);
   return { context, call: caller(context) };
