@@ -8,7 +8,9 @@ const BELOW_FEATURES = ['transport', 'backend', 'common'];
 const LAYERS: Layers = {
   common: [],
   backend: ['common'],
+  // A layer each, so that no driver imports another.
   'backends/sqlite': ['backend', 'common'],
+  'backends/spanner': ['backend', 'common'],
   'backends/memory': ['backend', 'common'],
   transport: ['backend', 'common'],
   messaging: BELOW_FEATURES,
