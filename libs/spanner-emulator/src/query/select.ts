@@ -56,6 +56,9 @@ export const prepareSelect = (
     if (isArrayType(type)) throw unimplemented('ARRAY columns in a result');
     return { name, type };
   });
+  if (select.distinct && order.some(({ isOutput }) => !isOutput)) {
+    throw unimplemented('ORDER BY of what SELECT DISTINCT does not name');
+  }
   const project = (row: Row, aggregates: readonly Value[]): Row =>
     outputs.map(({ typed }) => typed.evaluate(row, aggregates) as Value);
 
@@ -69,8 +72,12 @@ export const prepareSelect = (
       return [project([], results)].slice(skip, limit === undefined ? undefined : skip + limit);
     }
     const wanted = limit === undefined ? Infinity : skip + limit;
-    const rows = ordered ? take(passing, wanted) : [...passing].sort(comparator(order));
-    return rows.slice(skip, wanted).map((row) => project(row, []));
+    const sorted = ordered ? passing : [...passing].sort(comparator(order));
+    const results = select.distinct ? unlike(map(sorted, (row) => project(row, []))) : undefined;
+    if (results) return take(results, wanted).slice(skip);
+    return take(sorted, wanted)
+      .slice(skip)
+      .map((row) => project(row, []));
   };
   return { columns, run };
 };
@@ -79,6 +86,7 @@ interface SortKey {
   readonly evaluate: Evaluate;
   readonly descending: boolean;
   readonly column?: number;
+  readonly isOutput: boolean;
 }
 
 const scanOf = (
@@ -102,6 +110,25 @@ const scanOf = (
 function* filter(rows: Iterable<Row>, where: Evaluate | undefined): Generator<Row> {
   for (const row of rows) if (!where || where(row, []) === true) yield row;
 }
+
+function* map(rows: Iterable<Row>, change: (row: Row) => Row): Generator<Row> {
+  for (const row of rows) yield change(row);
+}
+
+/** Each row the first time it comes. NULL is like NULL here, and NaN like NaN. */
+function* unlike(rows: Iterable<Row>): Generator<Row> {
+  const seen = new Set<string>();
+  for (const row of rows) {
+    const name = JSON.stringify(row, (_, value: unknown) => (isPlain(value) ? value : String(value)));
+    if (seen.has(name)) continue;
+    seen.add(name);
+    yield row;
+  }
+}
+
+/** Whether JSON tells it from all others of its type. */
+const isPlain = (value: unknown): boolean =>
+  typeof value === 'number' ? Number.isFinite(value) : typeof value !== 'bigint';
 
 const take = (rows: Iterable<Row>, count: number): Row[] => {
   const taken: Row[] = [];
@@ -128,12 +155,13 @@ const sortKey = (expression: Expression, descending: boolean, outputs: readonly 
   if (expression.kind === 'literal' && expression.type === 'INT64') {
     const output = outputs[Number(expression.value) - 1];
     if (!output) throw scope.error(expression.offset, 'ORDER BY is out of SELECT column number range');
-    return { ...output.typed, descending };
+    return { ...output.typed, descending, isOutput: true };
   }
   const name =
     expression.kind === 'column' && expression.path.length === 1 ? expression.path[0]!.toLowerCase() : undefined;
   const output = outputs.find((candidate) => candidate.name.toLowerCase() === name);
-  return { ...(output?.typed ?? settle(compile(expression, scope))), descending };
+  const typed = output?.typed ?? settle(compile(expression, scope));
+  return { ...typed, descending, isOutput: output !== undefined };
 };
 
 const rowCount = (expression: Expression | undefined, scope: Scope, clause: string): number | undefined => {

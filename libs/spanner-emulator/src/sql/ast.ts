@@ -58,6 +58,7 @@ export interface OrderItem {
 
 export interface Select extends Node {
   readonly kind: 'select';
+  readonly distinct: boolean;
   readonly items: readonly SelectItem[];
   readonly from?: TableReference;
   readonly where?: Expression;

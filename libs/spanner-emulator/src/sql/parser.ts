@@ -67,8 +67,7 @@ class StatementParser {
   private select(exclusive: boolean): Select {
     const { offset } = this.tokens.current;
     this.tokens.expectKeyword('SELECT');
-    this.tokens.acceptKeyword('ALL');
-    this.tokens.refuse('SELECT DISTINCT', 'DISTINCT');
+    const distinct = !this.tokens.acceptKeyword('ALL') && this.tokens.acceptKeyword('DISTINCT');
     this.tokens.refuse('SELECT AS', 'AS');
     const items = this.selectItems();
     const from = this.tokens.acceptKeyword('FROM') ? this.from() : undefined;
@@ -80,7 +79,7 @@ class StatementParser {
     const limit = this.tokens.acceptKeyword('LIMIT') ? this.expressions.expression() : undefined;
     const offsetRows = limit && this.tokens.acceptKeyword('OFFSET') ? this.expressions.expression() : undefined;
     const forUpdate = this.tokens.acceptKeyword('FOR', 'UPDATE') || exclusive;
-    return { kind: 'select', items, from, where, orderBy, limit, offsetRows, forUpdate, offset };
+    return { kind: 'select', distinct, items, from, where, orderBy, limit, offsetRows, forUpdate, offset };
   }
 
   private selectItems(): SelectItem[] {
