@@ -14,6 +14,9 @@ export interface Verdict {
 /** The lease of the pods here, in milliseconds (timing `local`). */
 const LEASE_MS = 3_000;
 
+/** No growth is expected; this much the resident memory of a Node process moves by itself. */
+const NOISE_MIB = 16;
+
 type Find = (name: string, concurrency?: number) => AnyRow | undefined;
 
 interface Target {
@@ -84,6 +87,18 @@ const TARGETS: readonly Target[] = [
     bound: 0,
     at: 'most',
     measure: (find) => find('failover-stop')?.failedSends,
+  },
+  {
+    name: 'memory of the leader, growth by sends, MiB',
+    bound: NOISE_MIB,
+    at: 'most',
+    measure: (find) => find('memory-growth-leader')?.rssMiB,
+  },
+  {
+    name: 'memory of the sender, growth by sends, MiB',
+    bound: NOISE_MIB,
+    at: 'most',
+    measure: (find) => find('memory-growth-sender')?.rssMiB,
   },
 ];
 

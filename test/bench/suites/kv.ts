@@ -11,6 +11,7 @@ export function kvSuite(plan: Plan): Promise<Row[]> {
     withBroker(REDIS, [64], (redis) =>
       withBroker(ETCD, [64], (etcd) =>
         Cluster.run(2, async (cluster) => {
+          const { pod: leader } = await cluster.leader();
           const follower = await cluster.follower();
           await follower.ask('fill');
           const hedge = (operation: 'put' | 'get', concurrency: number): Contestant => ({
@@ -26,7 +27,7 @@ export function kvSuite(plan: Plan): Promise<Row[]> {
               { name: 'sqlite-read', concurrency: 1, run: (shape) => sqlite.ask('read', shape) },
               hedge('get', 1),
               hedge('get', 64),
-              { name: 'isLeader', concurrency: 1, run: (shape) => follower.ask('isLeader', shape) },
+              { name: 'isLeader', concurrency: 1, run: (shape) => leader.ask('isLeader', shape) },
               ...redis,
               ...etcd,
             ],

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, type Pod } from '../cluster.js';
+import { idleDemoPodBytes } from '../demo-pod.js';
 import type { Plan } from '../options.js';
 import type { Row } from '../statistics.js';
 
@@ -7,35 +8,35 @@ const CONCURRENCY = 64;
 const MIB = 1024 * 1024;
 
 export interface MemoryRow extends Row {
-  /** Resident memory of the leader's process, after a garbage collection where it is a growth. */
+  /** Resident memory, or what it grew by. */
   readonly rssMiB: number;
 }
 
-/** Resident memory of a pod that does nothing, and how much the leader's grows by sends. */
-export function memorySuite(plan: Plan): Promise<MemoryRow[]> {
+/** Resident memory of a demo pod that does nothing; and how much that of a leader and of a sender grows by sends. */
+export async function memorySuite(plan: Plan): Promise<MemoryRow[]> {
+  const idle = await idleDemoPodBytes();
   return Cluster.run(2, async (cluster) => {
     const { pod: leader } = await cluster.leader();
-    const follower = await cluster.follower();
-    await sleep(2_000);
-    const idle = await leader.ask('memory');
+    const sender = await cluster.follower();
     const send = async (messages: number): Promise<number> => {
       const start = performance.now();
-      await follower.ask('sendMany', { messages, concurrency: CONCURRENCY });
+      await sender.ask('sendMany', { messages, concurrency: CONCURRENCY });
       return messages / ((performance.now() - start) / 1_000);
     };
     // Caches, pools and compiled code fill up first; what counts is what comes after.
-    await send(plan.memoryMessages / 5);
-    const before = await memory(leader);
+    await send(plan.memoryMessages / 4);
+    const before = [await memory(leader), await memory(sender)] as const;
     const opsPerSecond = await send(plan.memoryMessages);
-    const after = await memory(leader);
+    const after = [await memory(leader), await memory(sender)] as const;
     return [
       row('memory-idle', 0, 0, idle / MIB),
-      row('memory-growth', CONCURRENCY, opsPerSecond, (after - before) / MIB),
+      row('memory-growth-leader', CONCURRENCY, opsPerSecond, (after[0] - before[0]) / MIB),
+      row('memory-growth-sender', CONCURRENCY, opsPerSecond, (after[1] - before[1]) / MIB),
     ];
   });
 }
 
-/** After what can be freed was freed: the lowest of some looks. */
+/** The lowest of some looks, because garbage is collected now and then. */
 async function memory(pod: Pod): Promise<number> {
   let lowest = Infinity;
   for (let look = 0; look < 5; look += 1) {
