@@ -121,8 +121,8 @@ export interface Refusal {
 
 export interface Request {
   /**
-   * Per caller incarnation and receiver incarnation, from 1. (A double is exact up to 2^53, and needs no 64-bit
-   * arithmetic on the hot path: a reply decodes a quarter faster than with uint64.)
+   * Rises per caller incarnation, over all its receivers, and is never used again. (A double is exact up to
+   * 2^53, and needs no 64-bit arithmetic on the hot path: a reply decodes a quarter faster than with uint64.)
    */
   sequence: number;
   kind: RequestKind;
@@ -152,6 +152,7 @@ export interface Failure {
   message: string;
   /** JSON */
   details: string;
+  /** With NOT_LEADER: true exactly if the work was not started. */
   retryable: boolean;
   /** With NOT_LEADER: what the answering member knows instead. */
   leader: LeaderHint | undefined;
