@@ -81,4 +81,13 @@ describe('a leader that is gone or stands still', () => {
       }
     }
   }, 60_000);
+
+  it('stopped while a handler hangs: it ends all the same, and the work goes to the next one', async () => {
+    const [leader, follower] = await pods.startGroup(2);
+    void follower!.call('send', 3_600_000, 3_600_000);
+    await eventually('the handler runs', async () => ((await leader!.state()).working > 0 ? true : undefined));
+    leader!.signal('SIGTERM');
+    expect(await leader!.stop()).toBe('SIGTERM'); // a second signal changes nothing
+    await eventually('the handler runs again', async () => ((await follower!.state()).working > 0 ? true : undefined));
+  }, 60_000);
 });

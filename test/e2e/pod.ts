@@ -13,7 +13,9 @@ const settings = JSON.parse(process.argv[2]!) as PodSettings;
 class Handlers {
   @OnLeaderMessage('work')
   async work(@Payload() job: { ms: number }): Promise<number> {
+    load.working += 1;
     await sleep(job.ms);
+    load.working -= 1;
     return process.pid;
   }
 
@@ -30,6 +32,7 @@ class Handlers {
       address: settings.address,
       backend: sqlite({ file: settings.file }),
       timing: 'local',
+      shutdown: { drainMs: 1_000 },
       ...(settings.secret === undefined ? {} : { secret: settings.secret }),
     }),
   ],
@@ -51,11 +54,11 @@ const cluster = app.get(ClusterService);
 const kv = app.get(KvStore);
 
 const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
-const load = { stop: false, ended: Promise.resolve<unknown>(undefined) };
+const load = { working: 0, stop: false, ended: Promise.resolve<unknown>(undefined) };
 
 const calls: PodCalls = {
   state: async () => ({
-    pid: process.pid,
+    working: load.working,
     isLeader: leader.isLeader(),
     token: leader.fencingToken,
     leader: leader.leader()?.address,

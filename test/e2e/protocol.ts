@@ -7,7 +7,8 @@ export interface PodSettings {
 }
 
 export interface PodState {
-  readonly pid: number;
+  /** How many of its handlers run. */
+  readonly working: number;
   readonly isLeader: boolean;
   readonly token: bigint | undefined;
   readonly leader: string | undefined;
