@@ -30,3 +30,6 @@ export function parseWriter(
   const [, address = '', incarnation = '', leaseMs = ''] = match;
   return { holder: { address, incarnation }, leaseMs: Number(leaseMs) };
 }
+
+/** A writer that this version cannot read may be a newer one's: its lease is taken to be this long, in milliseconds. */
+export const FOREIGN_LEASE_MS = 60_000;

@@ -6,14 +6,11 @@ import type {
   LeaseTable,
   RenewResult,
 } from '../../backend/lease.js';
-import { formatWriter, parseWriter } from '../../backend/names.js';
+import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names.js';
 import { ObservedLease } from '../../backend/observed-lease.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
 import type { SqliteThread } from './thread.js';
-
-/** A writer that this version cannot read may be a newer one's: its lease is taken to be this long. */
-const FOREIGN_LEASE_MS = 60_000;
 
 /** Leases in SQLite: decided in the worker's transaction, judged by what this process has observed. */
 export class SqliteLeaseTable implements LeaseTable {

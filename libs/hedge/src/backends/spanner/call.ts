@@ -1,0 +1,8 @@
+/** What all attempts of one operation share. */
+export interface Call {
+  /** Allowed for all attempts together, in milliseconds. */
+  readonly timeoutMs: number;
+  remainingMs(): number;
+  /** A commit was sent of which nobody knows whether it happened. */
+  inDoubt: boolean;
+}

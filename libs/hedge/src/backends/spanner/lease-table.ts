@@ -1,0 +1,110 @@
+import type {
+  AcquireResult,
+  HeldLease,
+  LeaseClaim,
+  LeaseRecord,
+  LeaseTable,
+  RenewResult,
+} from '../../backend/lease.js';
+import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names.js';
+import type { Connection } from './connection.js';
+import type { Tables } from './options.js';
+import type { Mutation } from './protocol.js';
+import { holderSql, leaseSql } from './sql.js';
+import { COMMIT_TIMESTAMP, rowValues } from './transaction.js';
+import { timestampOf, type Column, type Row } from './values.js';
+
+/**
+ * Leases in Spanner, by Spanner's clock: its commit times are the tokens and heartbeats, and in the statement
+ * that decides it tells how long ago the last heartbeat was.
+ */
+export class SpannerLeaseTable implements LeaseTable {
+  readonly observes = false;
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly tables: Tables,
+  ) {}
+
+  read(name: string): Promise<LeaseRecord> {
+    return this.connection.run('lease.read', async (attempt) => toRecord(await attempt.query(this.#lease(name))));
+  }
+
+  /** Looks first without a lock, so that a contender who comes early never makes the holder wait. */
+  acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    return this.connection.run('lease.acquire', async (attempt) => {
+      const seen = toRecord(await attempt.query(this.#lease(name)));
+      if (isAnothers(seen, holder.incarnation)) return { acquired: false, record: seen };
+      const transaction = attempt.begin();
+      const record = toRecord(await transaction.query(this.#lease(name)));
+      if (isAnothers(record, holder.incarnation)) return { acquired: false, record };
+      const token = await transaction.commit([
+        this.#write('insertOrUpdate', {
+          name,
+          heartbeat: COMMIT_TIMESTAMP,
+          token: COMMIT_TIMESTAMP,
+          writer: formatWriter(holder, leaseMs),
+        }),
+      ]);
+      return { acquired: true, token };
+    });
+  }
+
+  renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
+    return this.connection.run('lease.renew', async (attempt) => {
+      const transaction = attempt.begin();
+      const [row] = await transaction.query(holderSql(this.tables.lockTable, name));
+      if (!isHolders(row, token, holder.incarnation)) {
+        return { renewed: false, record: toRecord(await attempt.query(this.#lease(name))) };
+      }
+      const writer = formatWriter(holder, leaseMs);
+      const heartbeat = { name, heartbeat: COMMIT_TIMESTAMP };
+      await transaction.commit([this.#write('update', row?.[1] === writer ? heartbeat : { ...heartbeat, writer })]);
+      return { renewed: true };
+    });
+  }
+
+  release({ name, holder, token }: HeldLease): Promise<boolean> {
+    return this.connection.run('lease.release', async (attempt) => {
+      const transaction = attempt.begin();
+      const [row] = await transaction.query(holderSql(this.tables.lockTable, name));
+      // A commit of this very call whose answer got lost: nobody else clears the writer under this token.
+      if (attempt.mayRepeat && row !== undefined && timestampOf(row[0]) === token && row[1] === null) return true;
+      if (!isHolders(row, token, holder.incarnation)) return false;
+      await transaction.commit([this.#write('update', { name, writer: null })]);
+      return true;
+    });
+  }
+
+  #lease(name: string) {
+    return leaseSql(this.tables.lockTable, name);
+  }
+
+  #write(kind: 'insertOrUpdate' | 'update', row: Readonly<Record<string, Column>>): Mutation {
+    const write = {
+      table: this.tables.lockTable,
+      columns: Object.keys(row),
+      values: [rowValues(...Object.values(row))],
+    };
+    return kind === 'update' ? { update: write } : { insertOrUpdate: write };
+  }
+}
+
+/** From the row that `leaseSql` finds. */
+function toRecord([row]: readonly Row[]): LeaseRecord {
+  if (row === undefined) return { token: 0n, expiresInMs: 0 };
+  const [token, writer = null, ageMicros] = row;
+  const claim = parseWriter(writer);
+  const leaseMs = claim?.leaseMs ?? (writer === null ? 0 : FOREIGN_LEASE_MS);
+  const ageMs = ageMicros == null ? Infinity : Number(ageMicros) / 1_000;
+  const expiresInMs = Math.min(leaseMs, Math.max(0, leaseMs - ageMs));
+  return { token: timestampOf(token), expiresInMs, ...(claim && { holder: claim.holder }) };
+}
+
+function isAnothers({ holder, expiresInMs }: LeaseRecord, incarnation: string): boolean {
+  return expiresInMs > 0 && holder?.incarnation !== incarnation;
+}
+
+function isHolders(row: Row | undefined, token: bigint, incarnation: string): boolean {
+  return row !== undefined && timestampOf(row[0]) === token && parseWriter(row[1])?.holder.incarnation === incarnation;
+}

@@ -1,0 +1,138 @@
+import {
+  OVERWRITE_ID,
+  type AppendOutcome,
+  type Fence,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogAppend,
+  type LogEntry,
+  type LogTable,
+} from '../../backend/log.js';
+import { conflict, leaseLost } from '../../backend/refusals.js';
+import { assertText } from '../../backend/text.js';
+import type { Attempt, Connection } from './connection.js';
+import { isQueryRefused } from './failures.js';
+import type { Tables } from './options.js';
+import type { Mutation, ReadBound } from './protocol.js';
+import { historySql, keysSql, overwriteSql, tokenSql } from './sql.js';
+import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './transaction.js';
+import { timestampOf, type Row, type Statement } from './values.js';
+
+const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
+
+/** The log in Spanner. */
+export class SpannerLogTable implements LogTable {
+  /** An index for the newest versions of a key, once one was found. */
+  #index: string | undefined;
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly tables: Tables,
+    private readonly bound: ReadBound,
+  ) {}
+
+  useIndex(name: string | undefined): void {
+    this.#index = name;
+  }
+
+  async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    for (const row of rows) assertTexts(row);
+    if (rows.length === 0) return [];
+    return this.connection.run('log.append', async (attempt) => {
+      const transaction = attempt.begin();
+      await this.#assertFence(transaction, fence);
+      const keys = rows.map(({ key, id }) => [key, id]);
+      const found = await transaction.read(this.tables.logTable, ['key', 'id', 'value', 'timestamp'], keys);
+      const stored = new Map(found.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
+      const fresh = rows.filter(({ key, id }) => !stored.has(rowName(key, id)));
+      const timestamp = fresh.length > 0 ? await transaction.commit([this.#insert(fresh)]) : 0n;
+      return rows.map((row) => {
+        const there = stored.get(rowName(row.key, row.id));
+        if (there === undefined) return { timestamp };
+        return there.value === row.value ? { timestamp: timestampOf(there.at) } : conflict(row);
+      });
+    });
+  }
+
+  async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
+    const { key, value, leader } = row;
+    assertTexts({ key, value, leader });
+    return this.connection.run('log.overwrite', async (attempt) => {
+      const transaction = attempt.begin();
+      await this.#assertFence(transaction, fence);
+      await transaction.query(overwriteSql(this.tables.logTable, row));
+      return { timestamp: await transaction.commit([]) };
+    });
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    assertText('key', key);
+    return this.connection.run('log.latest', async (attempt) => {
+      const newest = { limit: 1, order: 'newest-first' } as const;
+      const [row] = await this.#indexed(attempt, 'query', (index) =>
+        historySql(this.tables.logTable, key, newest, index),
+      );
+      return row && toEntry(key, row);
+    });
+  }
+
+  async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
+    assertText('key', key);
+    return this.connection.run('log.history', async (attempt) => {
+      const rows = await this.#indexed(attempt, 'stream', (index) =>
+        historySql(this.tables.logTable, key, query, index),
+      );
+      return rows.map((row) => toEntry(key, row));
+    });
+  }
+
+  async keys(query: KeysQuery): Promise<readonly string[]> {
+    assertTexts({ prefix: query.prefix, after: query.after ?? '' });
+    return this.connection.run('log.keys', async (attempt) => {
+      const rows = await attempt.stream(keysSql(this.tables.logTable, query), this.bound);
+      return rows.map(([key]) => key ?? '');
+    });
+  }
+
+  /** By the index while there is one; it may be dropped at any time. */
+  async #indexed(
+    attempt: Attempt,
+    how: 'query' | 'stream',
+    statement: (index: string | undefined) => Statement,
+  ): Promise<Row[]> {
+    const index = this.#index;
+    try {
+      return await attempt[how](statement(index), this.bound);
+    } catch (error) {
+      if (index === undefined || !isQueryRefused(error)) throw error;
+      this.#index = undefined;
+      return attempt[how](statement(undefined), this.bound);
+    }
+  }
+
+  async #assertFence(transaction: Transaction, fence: Fence | undefined): Promise<void> {
+    if (fence === undefined) return;
+    const [row] = await transaction.query(tokenSql(this.tables.lockTable, fence.lease));
+    const found = timestampOf(row?.[0]);
+    if (found !== fence.token) throw leaseLost(fence, found);
+  }
+
+  #insert(rows: readonly LogAppend[]): Mutation {
+    const values = rows.map(({ key, id, value, leader }) => rowValues(key, id, value, leader, COMMIT_TIMESTAMP));
+    return { insert: { table: this.tables.logTable, columns: COLUMNS, values } };
+  }
+}
+
+/** Neither key nor id holds a NUL. */
+function rowName(key: string | null | undefined, id: string | null | undefined): string {
+  return `${key ?? ''}\0${id ?? ''}`;
+}
+
+/** Go's rows may have NULL where ours have a text. */
+function toEntry(key: string, [id, value, leader, at]: Row): LogEntry {
+  return { key, id: id ?? OVERWRITE_ID, value: value ?? '', leader: leader ?? '', timestamp: timestampOf(at) };
+}
+
+function assertTexts(texts: object): void {
+  for (const [what, text] of Object.entries(texts)) assertText(what, String(text));
+}

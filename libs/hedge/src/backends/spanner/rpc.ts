@@ -1,0 +1,74 @@
+import type { ClientSource, SpannerRequest } from './client.js';
+import type { Calls, PartialResultSet, StatementRequest } from './protocol.js';
+
+/** A call that was made after `close`. */
+export class Closed extends Error {
+  override readonly name = 'Closed';
+}
+
+/** The client's own retries, off: unary calls by the first, streams by the second. */
+const NO_RETRIES = { retry: { retryCodes: [] }, retryRequestOptions: { retries: 0, noResponseRetries: 0 } };
+
+/** Single calls to google.spanner.v1: each is made once, and ends within the time it is given. */
+export class SpannerRpc {
+  #closed = false;
+
+  constructor(private readonly source: ClientSource) {}
+
+  /** Of the database, in full. */
+  get database(): string {
+    return this.source.name;
+  }
+
+  /** Loads and makes the client, which takes time but no call. */
+  async connect(): Promise<void> {
+    this.#assertOpen();
+    await this.source.connect();
+  }
+
+  /** @throws the client's error, with a gRPC status in `code`; Closed */
+  async call<K extends keyof Calls>(method: K, request: Calls[K][0], timeoutMs: number): Promise<Calls[K][1]> {
+    this.#assertOpen();
+    const client = await this.source.connect();
+    return new Promise((resolve, reject) => {
+      client.request(this.#request(method, request, timeoutMs), (error, response) => {
+        if (error) reject(error);
+        else resolve(response as Calls[K][1]);
+      });
+    });
+  }
+
+  /** All messages of a query whose result may be too large for one. */
+  async stream(request: StatementRequest, timeoutMs: number): Promise<PartialResultSet[]> {
+    this.#assertOpen();
+    const client = await this.source.connect();
+    const stream = client.requestStream(this.#request('executeStreamingSql', request, timeoutMs));
+    const messages: PartialResultSet[] = [];
+    return new Promise((resolve, reject) => {
+      stream.on('data', (message: PartialResultSet) => messages.push(message));
+      stream.on('error', reject);
+      stream.on('end', () => resolve(messages));
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.source.close();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new Closed('it is closed');
+  }
+
+  #request(method: string, reqOpts: object, timeoutMs: number): SpannerRequest {
+    return {
+      client: 'SpannerClient',
+      method,
+      reqOpts,
+      gaxOpts: { timeout: Math.max(1, Math.ceil(timeoutMs)), ...NO_RETRIES },
+      // In a multi-region instance, straight to the region that decides.
+      headers: { 'google-cloud-resource-prefix': this.database, 'x-goog-spanner-route-to-leader': 'true' },
+    };
+  }
+}

@@ -1,0 +1,69 @@
+import type { HistoryQuery, KeysQuery } from '../../backend/log.js';
+import { OVERWRITE_ID } from '../../backend/log.js';
+import { rowLimit, text, timestamp, type Param, type Statement } from './values.js';
+
+// Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
+// STRING compares by code points, which is the order of the UTF-8 bytes.
+
+/** token, writer, and how many microseconds ago, by the database's clock, the holder was last heard of. */
+export function leaseSql(lockTable: string, name: string): Statement {
+  return {
+    sql: `SELECT token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
+      FROM \`${lockTable}\` WHERE name = @name`,
+    params: { name: text(name) },
+  };
+}
+
+/**
+ * token and writer. Without the heartbeat, because Spanner locks single columns: a renewal whose answer got lost
+ * must not keep the next one from writing.
+ */
+export function holderSql(lockTable: string, name: string): Statement {
+  return { sql: `SELECT token, writer FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
+}
+
+/** Only the token, so that a fenced write and a renewal do not wait for each other. */
+export function tokenSql(lockTable: string, name: string): Statement {
+  return { sql: `SELECT token FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
+}
+
+export function overwriteSql(logTable: string, row: { key: string; value: string; leader: string }): Statement {
+  return {
+    sql: `INSERT OR UPDATE INTO \`${logTable}\` (key, id, value, leader, timestamp)
+      VALUES (@key, @id, @value, @leader, PENDING_COMMIT_TIMESTAMP())`,
+    params: { key: text(row.key), id: text(OVERWRITE_ID), value: text(row.value), leader: text(row.leader) },
+  };
+}
+
+/**
+ * id, value, leader, timestamp.
+ * @param index of DESIGN's shape. It is in the order newest first, and Spanner does not read an index backwards.
+ */
+export function historySql(
+  logTable: string,
+  key: string,
+  { limit, order, before, after }: HistoryQuery,
+  index: string | undefined,
+): Statement {
+  const newestFirst = order === 'newest-first';
+  const hint = newestFirst && index !== undefined ? `@{FORCE_INDEX=${index}}` : '';
+  const direction = newestFirst ? 'DESC' : 'ASC';
+  const params: Record<string, Param> = { key: text(key), limit: rowLimit(limit) };
+  if (before !== undefined) params['before'] = timestamp(before);
+  if (after !== undefined) params['after'] = timestamp(after);
+  return {
+    sql: `SELECT id, value, leader, timestamp FROM \`${logTable}\`${hint} WHERE key = @key
+      ${before === undefined ? '' : 'AND timestamp < @before'} ${after === undefined ? '' : 'AND timestamp > @after'}
+      ORDER BY timestamp ${direction}, id ${direction} LIMIT @limit`,
+    params,
+  };
+}
+
+/** key. It costs a scan of all versions of the keys with the prefix. */
+export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): Statement {
+  return {
+    sql: `SELECT DISTINCT key FROM \`${logTable}\`
+      WHERE STARTS_WITH(key, @prefix) ${after === undefined ? '' : 'AND key > @after'} ORDER BY key LIMIT @limit`,
+    params: { prefix: text(prefix), limit: rowLimit(limit), ...(after !== undefined && { after: text(after) }) },
+  };
+}

@@ -1,0 +1,114 @@
+import type { Call } from './call.js';
+import { hasEndedTransaction, surelyNotCommitted } from './failures.js';
+import type { Mutation, PrecommitToken, ResultSet, TransactionOptions, TransactionSelector } from './protocol.js';
+import type { SpannerRpc } from './rpc.js';
+import { fromProto, toProto, type Column, type Row, type Statement } from './values.js';
+
+/** In a mutation: the time of the commit that applies it. */
+export const COMMIT_TIMESTAMP = 'spanner.commit_timestamp()';
+
+/**
+ * One read-write transaction, serializable: that is asked for, since a database or the user's client may
+ * default to less. It begins with its first statement, without a call of its own.
+ */
+export class Transaction {
+  #id: Uint8Array | undefined;
+  #precommitToken: PrecommitToken | undefined;
+  #seqno = 0;
+  #over = false;
+
+  /** @param retryOf the attempt before, whose place among those who wait this one takes. */
+  constructor(
+    private readonly rpc: SpannerRpc,
+    private readonly session: string,
+    private readonly call: Call,
+    private readonly retryOf: Uint8Array | undefined,
+  ) {}
+
+  get id(): Uint8Array | undefined {
+    return this.#id;
+  }
+
+  async query(statement: Statement): Promise<Row[]> {
+    const request = { ...statementRequest(this.session, this.#selector(), statement), seqno: ++this.#seqno };
+    return this.#note(this.rpc.call('executeSql', request, this.call.remainingMs()));
+  }
+
+  /** The rows that are there under these keys, in no particular order. */
+  async read(table: string, columns: readonly string[], keys: readonly Row[]): Promise<Row[]> {
+    const keySet = { keys: keys.map((key) => ({ values: key.map(toProto) })) };
+    const request = { session: this.session, transaction: this.#selector(), table, columns, keySet };
+    return this.#note(this.rpc.call('read', request, this.call.remainingMs()));
+  }
+
+  /**
+   * Applies the mutations and ends the transaction.
+   * @returns the commit timestamp in nanoseconds.
+   */
+  async commit(mutations: readonly Mutation[]): Promise<bigint> {
+    if (this.#id === undefined) throw new Error('a transaction begins with a read');
+    this.#over = true;
+    const wasInDoubt = this.call.inDoubt;
+    this.call.inDoubt = true;
+    const { session } = this;
+    for (;;) {
+      const token = this.#precommitToken && { precommitToken: this.#precommitToken };
+      const request = { session, transactionId: this.#id, mutations, ...token };
+      const response = await this.rpc.call('commit', request, this.call.remainingMs()).catch((error: unknown) => {
+        if (surelyNotCommitted(error)) this.call.inDoubt = wasInDoubt;
+        throw error;
+      });
+      const { commitTimestamp: at } = response;
+      if (at) return BigInt(String(at.seconds ?? 0)) * 1_000_000_000n + BigInt(at.nanos ?? 0);
+      this.#keepToken(response.precommitToken);
+    }
+  }
+
+  /** Gives its locks back, if it holds any. Nobody waits for it, and if it fails Spanner does the same by itself. */
+  abandon(): void {
+    if (this.#over || this.#id === undefined) return;
+    this.#over = true;
+    const request = { session: this.session, transactionId: this.#id };
+    this.rpc.call('rollback', request, this.call.timeoutMs).catch(() => undefined);
+  }
+
+  #selector(): TransactionSelector {
+    if (this.#id !== undefined) return { id: this.#id };
+    const readWrite = this.retryOf ? { multiplexedSessionPreviousTransactionId: this.retryOf } : {};
+    const begin: TransactionOptions = { readWrite, isolationLevel: 'SERIALIZABLE' };
+    return { begin };
+  }
+
+  async #note(answer: Promise<ResultSet>): Promise<Row[]> {
+    try {
+      const result = await answer;
+      this.#id ??= result.metadata?.transaction?.id ?? undefined;
+      this.#keepToken(result.precommitToken);
+      return rowsOf(result);
+    } catch (error) {
+      if (hasEndedTransaction(error)) this.#over = true;
+      throw error;
+    }
+  }
+
+  /** Of all that Spanner sends during a transaction, the commit brings back the latest. */
+  #keepToken(token: PrecommitToken | null | undefined): void {
+    if (token && token.seqNum > (this.#precommitToken?.seqNum ?? -1)) this.#precommitToken = token;
+  }
+}
+
+export function statementRequest(session: string, transaction: TransactionSelector, { sql, params }: Statement) {
+  const entries = Object.entries(params);
+  const fields = Object.fromEntries(entries.map(([name, { value }]) => [name, toProto(value)]));
+  const paramTypes = Object.fromEntries(entries.map(([name, { code }]) => [name, { code }]));
+  return { session, transaction, sql, params: { fields }, paramTypes };
+}
+
+export function rowsOf({ rows }: ResultSet): Row[] {
+  return (rows ?? []).map(({ values }) => values.map(fromProto));
+}
+
+/** One row of a mutation. */
+export function rowValues(...row: readonly Column[]) {
+  return { values: row.map(toProto) };
+}
