@@ -123,7 +123,7 @@ export class TestGroup {
   /** Lets frames travel and promises settle, and that much time pass, in steps as timers need. */
   async pass(ms = 0): Promise<void> {
     for (let left = ms; left > 0; left -= 10) await this.clock.advanceAsync(Math.min(left, 10));
-    for (let turn = 0; turn < 10; turn += 1) await this.clock.advanceAsync(0);
+    for (let turn = 0; turn < 6; turn += 1) await this.clock.advanceAsync(0);
   }
 
   async close(): Promise<void> {

@@ -10,6 +10,7 @@ import type { MessagingLimits } from './limits.js';
 import type { Encoded, OutgoingRequest } from './message.js';
 import { RequestRouter } from './routing.js';
 import type { RoutingEffect, RoutingInput } from './routing-messages.js';
+import { SharedSignals } from './shared-signals.js';
 import type { Timeline } from './timeline.js';
 
 export interface CallerOptions {
@@ -25,8 +26,6 @@ export interface CallerOptions {
 }
 
 class PendingCall extends Call {
-  stopListening: (() => void) | undefined;
-
   constructor(
     request: OutgoingRequest,
     deadline: number,
@@ -43,6 +42,7 @@ export class Caller {
   readonly #router: RequestRouter<PendingCall>;
   /** The open link to each receiver, by incarnation. */
   readonly #links = new Map<string, Link>();
+  readonly #signals = new SharedSignals<PendingCall>((call, reason) => this.#step({ type: 'abandoned', call, reason }));
   #heldBytes = 0;
   #closed = false;
 
@@ -69,7 +69,7 @@ export class Caller {
       const now = this.#now();
       const call = new PendingCall(request, now + timeoutMs, resolve, reject);
       this.#heldBytes += payload.bytes.byteLength;
-      if (signal !== undefined) this.#listen(call, signal);
+      if (signal !== undefined) this.#signals.add(signal, call);
       this.#step({ type: 'begin', call }, now);
     });
   }
@@ -130,12 +130,6 @@ export class Caller {
       );
     }
     return undefined;
-  }
-
-  #listen(call: PendingCall, signal: AbortSignal): void {
-    const abandon = (): void => this.#step({ type: 'abandoned', call, reason: signal.reason });
-    signal.addEventListener('abort', abandon, { once: true });
-    call.stopListening = () => signal.removeEventListener('abort', abandon);
   }
 
   #now(): number {
@@ -216,8 +210,9 @@ export class Caller {
   }
 
   #settled(call: PendingCall): void {
-    this.#heldBytes -= call.request.payload.bytes.byteLength;
-    call.stopListening?.();
+    const { payload, signal } = call.request;
+    this.#heldBytes -= payload.bytes.byteLength;
+    if (signal !== undefined) this.#signals.delete(signal, call);
   }
 
   #isSelf(member: MemberId): boolean {
