@@ -1,0 +1,118 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import type { Backend } from '../../libs/hedge/src/backend/backend.js';
+import { memory } from '../../libs/hedge/src/backends/memory/index.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit-messages.js';
+import { GroupCommitter } from '../../libs/hedge/src/kv/group-committer.js';
+import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
+import { kvPutHandler } from '../../libs/hedge/src/kv/put-handler.js';
+import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
+import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { TestGroup, type TestPod } from '../messaging/group.js';
+
+const LEASE = 'hedge/lease/g';
+
+let group: TestGroup;
+let faults: BackendFaults;
+let backend: Backend;
+let caller: TestPod;
+let first: TestPod;
+let second: TestPod;
+let kv: KvStore;
+
+/** A pod serves puts and has a store of its own; all are on one database, whose faults hit all. */
+async function start(name: string): Promise<TestPod> {
+  const pod = await group.start(name);
+  const address = (): string => pod.self.address;
+  const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
+  const committer = new GroupCommitter({ log: backend.log, clock: group.clock, lease: LEASE, address, limits });
+  pod.messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
+  return pod;
+}
+
+beforeEach(async () => {
+  group = new TestGroup();
+  faults = new BackendFaults();
+  backend = faulty(memory({ clock: group.clock }), faults, group.clock).create({ timeoutMs: 1_000 });
+  [caller, first, second] = [await start('caller'), await start('first'), await start('second')];
+  const { messenger, route } = caller;
+  kv = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: 1_000 });
+  group.elect(first);
+});
+
+afterEach(() => group.close());
+
+const values = async (): Promise<string[]> => (await kv.history('k')).map(({ value }) => value);
+
+describe('puts in a group', () => {
+  it('waits for a leader, and says that there was none', async () => {
+    group.elect(undefined);
+    const late = kv.put('k', 'late', { timeoutMs: 5_000 });
+    const never = expect(kv.put('k', 'never', { timeoutMs: 500 })).rejects.toMatchObject({ code: 'NO_LEADER' });
+    await group.pass(1_000);
+    await never;
+    group.elect(second);
+    await group.pass(1_000);
+    expect(await late).toMatchObject({ value: 'late', leader: second.self.address });
+    expect(await values()).toEqual(['late']);
+  });
+
+  it('K1: one row for a put that both leaders of a change have written', async () => {
+    faults.once('log.append', { answerDelayMs: 2_000 });
+    const put = kv.put('k', 'v');
+    await group.pass(100);
+    group.elect(second);
+    await group.pass(3_000);
+    expect(await put).toMatchObject({ value: 'v' });
+    expect(await values()).toEqual(['v']);
+  });
+
+  it('K1: the link breaks between a put and its answer, and it is one row', async () => {
+    faults.once('log.append', { answerDelayMs: 300 });
+    const put = kv.put('k', 'v');
+    await group.pass(100);
+    group.network.partition(caller.self, first.self);
+    await group.pass(500);
+    group.network.heal(caller.self, first.self);
+    await group.pass(3_000);
+    expect(await put).toMatchObject({ value: 'v', leader: first.self.address });
+    expect(await values()).toEqual(['v']);
+  });
+
+  it.each([
+    ['an overwrite', { append: false }],
+    ['a fenced put', { fenced: true }],
+  ])('K1: %s that a leader began is never handed to the next one', async (_, options) => {
+    const lease = await backend.lease.acquire({ name: LEASE, holder: first.self, leaseMs: 60_000 });
+    if (!lease.acquired) throw new Error('the first acquisition must succeed');
+    group.epoch = lease.token - 1n;
+    group.elect(first); // under the token of the lease
+    faults.once('log.append', { delayMs: 2_000 }).once('log.overwrite', { delayMs: 2_000 });
+    const put = expect(kv.put('k', 'v', options)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: false });
+    await group.pass(100);
+    group.elect(second);
+    await group.pass(500);
+    await put;
+    expect(await values()).toEqual([]); // not by the second leader, then
+    await group.pass(3_000);
+    expect(await values()).toEqual(['v']); // and once by the first, whose call to the database came through
+  });
+
+  it('commits the puts of one moment together', async () => {
+    const puts = Array.from({ length: 20 }, (_, index) => kv.put('k', String(index)));
+    await group.pass(100);
+    const written = await Promise.all(puts);
+    expect(new Set(written.map(({ version }) => version)).size).toBe(1);
+    expect(await values()).toEqual(written.map(({ value }) => value).reverse());
+  });
+
+  it('tells that a put may be there when the database went away in the middle of it', async () => {
+    faults.each((call) => (call === 'log.append' ? { fails: 'after-effect' } : undefined));
+    const put = expect(kv.put('k', 'v', { timeoutMs: 2_000 })).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+      retryable: false,
+    });
+    await group.pass(3_000);
+    await put;
+    expect(await values()).toEqual(['v']);
+  });
+});
