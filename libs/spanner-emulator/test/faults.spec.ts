@@ -131,6 +131,15 @@ describe('fault injection', () => {
     await client.close();
   });
 
+  it('session loss at a rate', async () => {
+    const { client, session } = await openSession(target);
+    target.emulator.faults.set({ sessionLossRate: 1 });
+    await expect(client.executeSql({ session, sql: 'SELECT 1' })).rejects.toMatchObject({ code: 5 });
+    target.emulator.faults.clear();
+    await expect(client.executeSql({ session, sql: 'SELECT 1' })).rejects.toMatchObject({ code: 5 });
+    await client.close();
+  });
+
   it('pause: calls wait, and go on', async () => {
     await upsert(1, 1);
     target.emulator.faults.pause();

@@ -1,8 +1,7 @@
 import { Code, failedPrecondition, invalidArgument, SpannerError } from '../common/status.js';
 import { formatTimestamp, NANOS_PER_MILLI, NANOS_PER_SECOND, type Nanos } from '../common/timestamps.js';
 import type { Ddl } from '../sql/ast.js';
-import { pointRange } from './key-encoding.js';
-import { LockTable, type LockSpace } from './locks.js';
+import { exclude, LockTable, type PlacedLock } from './locks.js';
 import { Schema } from './schema.js';
 import { TimestampOracle } from './timestamp-oracle.js';
 import { Transaction, type TransactionHost } from './transaction.js';
@@ -33,7 +32,7 @@ export class Database implements TransactionHost {
   private begun = 0;
   private commits = 0;
   /** The commits that carry the last timestamp, for the next one that may share it. */
-  private group = { firstCommit: 0, at: 0n, keys: [] as { space: LockSpace; key: string }[] };
+  private group = { firstCommit: 0, at: 0n, locks: [] as PlacedLock[] };
   private readonly beganAt = new WeakMap<Transaction, number>();
 
   constructor(
@@ -73,12 +72,9 @@ export class Database implements TransactionHost {
   commitTimestamp(transaction: Transaction): Nanos {
     this.active.delete(transaction);
     this.commits++;
-    const keys = this.writtenKeys(transaction);
-    if (this.canShare(transaction)) {
-      this.group.keys.push(...keys);
-      return this.group.at;
-    }
-    this.group = { firstCommit: this.commits, at: this.oracle.commit(), keys };
+    const locks = this.options.shareCommitTimestamps() ? this.locks.heldBy(transaction) : [];
+    if (this.canShare(transaction, locks)) this.group.locks.push(...locks);
+    else this.group = { firstCommit: this.commits, at: this.oracle.commit(), locks: [...locks] };
     return this.group.at;
   }
 
@@ -109,7 +105,7 @@ export class Database implements TransactionHost {
   applyDdl(ddl: Ddl): void {
     for (const transaction of this.active) transaction.abort('Transaction aborted due to concurrent schema change.');
     this.active.clear();
-    this.group = { firstCommit: 0, at: 0n, keys: [] };
+    this.group = { firstCommit: 0, at: 0n, locks: [] };
     this.schema.apply(ddl, this.oracle.commit());
   }
 
@@ -141,20 +137,13 @@ export class Database implements TransactionHost {
     return this.oracle.now() - bound.nanos;
   }
 
-  private writtenKeys(transaction: Transaction): { space: LockSpace; key: string }[] {
-    if (!this.options.shareCommitTimestamps()) return [];
-    return [...transaction.changes.tables].flatMap(([table, rows]) =>
-      Array.from(rows.keys(), (key) => ({ space: table.locks, key })),
-    );
-  }
-
   /**
-   * Two commits may carry one timestamp if they overlapped in time, neither touched what the other wrote, and nobody
-   * has yet been shown the database at that timestamp.
+   * Two commits may carry one timestamp if they overlapped in time, neither depends on the other, and nobody has yet
+   * been shown the database at that timestamp.
    */
-  private canShare(transaction: Transaction): boolean {
+  private canShare(transaction: Transaction, locks: readonly PlacedLock[]): boolean {
     if (!this.options.shareCommitTimestamps() || !this.oracle.lastCommitUnread) return false;
     if (this.group.at === 0n || this.beganAt.get(transaction)! >= this.group.firstCommit) return false;
-    return !this.group.keys.some(({ space, key }) => this.locks.holds(transaction, space, pointRange(key)));
+    return !this.group.locks.some((theirs) => locks.some((ours) => exclude(ours, theirs)));
   }
 }

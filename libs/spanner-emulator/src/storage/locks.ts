@@ -38,8 +38,21 @@ interface Held {
   exclusive: ColumnMask;
 }
 
+/** A lock, and on what. */
+export interface PlacedLock {
+  readonly space: LockSpace;
+  readonly held: Readonly<Held>;
+}
+
 const conflicts = (held: Held, { columns, exclusive }: LockRequest): boolean =>
   ((exclusive ? held.shared | held.exclusive : held.exclusive) & columns) !== 0;
+
+/** Whether two locks could not be held at once by two owners. */
+export const exclude = (a: PlacedLock, b: PlacedLock): boolean =>
+  a.space === b.space &&
+  a.held.range.start < b.held.range.end &&
+  b.held.range.start < a.held.range.end &&
+  ((a.held.exclusive & (b.held.shared | b.held.exclusive)) | (a.held.shared & b.held.exclusive)) !== 0;
 
 /** The locks on one table's rows, or on one index's entries. Keys are found by hash, ranges by search. */
 export class LockSpace {
@@ -92,7 +105,7 @@ interface Waiter {
  * (Rosenkrantz, Stearns, Lewis: System level concurrency control for distributed database systems, 1978).
  */
 export class LockTable {
-  private readonly held = new Map<LockOwner, { readonly space: LockSpace; readonly held: Held }[]>();
+  private readonly held = new Map<LockOwner, PlacedLock[]>();
   private waiters: Waiter[] = [];
   private pumping = false;
 
@@ -117,7 +130,7 @@ export class LockTable {
 
   /** Drops the owner's locks; its own waiting requests are rejected with `reason`. */
   release(owner: LockOwner, reason: Error): void {
-    for (const { space, held } of this.held.get(owner) ?? []) space.remove(held);
+    for (const { space, held } of this.heldBy(owner)) space.remove(held);
     this.held.delete(owner);
     const own = this.waiters.filter((waiter) => waiter.owner === owner);
     this.waiters = this.waiters.filter((waiter) => waiter.owner !== owner);
@@ -125,10 +138,9 @@ export class LockTable {
     this.pump();
   }
 
-  /** Whether the owner holds any lock over this key. */
-  holds(owner: LockOwner, space: LockSpace, range: KeyRange): boolean {
-    for (const held of space.overlapping(range)) if (held.owner === owner) return true;
-    return false;
+  /** Everything the owner holds. */
+  heldBy(owner: LockOwner): readonly PlacedLock[] {
+    return this.held.get(owner) ?? [];
   }
 
   /** Takes the locks of transactions that their clients forgot, where somebody waits for them. */
