@@ -179,9 +179,10 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
         );
       }
       case 'check-self': {
-        const failure = random.chance(0.02) ? 'simulated' : undefined;
+        const reached = !random.chance(0.02);
+        if (!reached) world.count('election: own address failed');
         const { attempt } = effect;
-        return void this.after(random.between(0.5, 10), () => this.elect({ type: 'self-checked', attempt, failure }));
+        return void this.after(random.between(0.5, 10), () => this.elect({ type: 'self-checked', attempt, reached }));
       }
       case 'drain':
         world.count('election: drained');
@@ -207,8 +208,6 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
         this.messaging.leaderChanged();
         return this.#belong({ type: 'leader', leader });
       }
-      case 'cannot-campaign':
-        return world.count('election: own address failed');
       case 'left':
         return this.#leave();
     }

@@ -36,8 +36,8 @@ export type ElectionInput =
   | { readonly type: 'acquired'; readonly attempt: number; readonly result?: AcquireResult }
   | { readonly type: 'renewed'; readonly attempt: number; readonly result?: RenewResult }
   | { readonly type: 'released'; readonly attempt: number; readonly released?: boolean }
-  /** The own address was tried; `failure` says why a campaign would be wrong. */
-  | { readonly type: 'self-checked'; readonly attempt: number; readonly failure?: string }
+  /** The own address was tried; when it does not reach this process, a campaign would be wrong. */
+  | { readonly type: 'self-checked'; readonly attempt: number; readonly reached: boolean }
   /** The lease as read on the side, by `confirmLeadership`. */
   | { readonly type: 'observed'; readonly record: LeaseRecord }
   /** Something (a peer's hint, a refused request) suggests that the lease changed: read it. */
@@ -71,7 +71,5 @@ export type ElectionEffect =
   | { readonly type: 'announce-released'; readonly token: bigint }
   /** The member now known to lead, or nobody. */
   | { readonly type: 'leader-changed'; readonly leader?: { readonly member: MemberId; readonly epoch: bigint } }
-  /** It would campaign but must not; said at every try, so the listener drops repetitions. */
-  | { readonly type: 'cannot-campaign'; readonly reason: string }
   /** After `stop`: it holds nothing and never will again, and only looks at the lease from now on. */
   | { readonly type: 'left' };

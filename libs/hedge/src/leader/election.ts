@@ -93,7 +93,7 @@ export class Election {
       case 'released':
         return this.#end('release', input.attempt) === undefined ? undefined : this.#released(input.released, now);
       case 'self-checked':
-        return this.#end('check-self', input.attempt) === undefined ? undefined : this.#checked(input.failure, now);
+        return this.#end('check-self', input.attempt) === undefined ? undefined : this.#checked(input.reached, now);
       case 'observed':
         // Read on the side, so only a contradiction of the term held is sure to be news.
         return this.term === undefined ? undefined : this.#observe(input.record, now);
@@ -223,10 +223,9 @@ export class Election {
     this.#start({ type: 'check-self' }, now);
   }
 
-  #checked(failure: string | undefined, now: Instant): void {
-    if (failure === undefined) return this.#start({ type: 'acquire' }, now);
-    this.#effects.push({ type: 'cannot-campaign', reason: failure });
-    this.#retryLater(now);
+  #checked(reached: boolean, now: Instant): void {
+    if (reached) this.#start({ type: 'acquire' }, now);
+    else this.#retryLater(now);
   }
 
   #acquired(result: AcquireResult | undefined, startedAt: Instant, now: Instant): void {

@@ -1,28 +1,20 @@
-import { leaseName } from '../backend/names.js';
-import type { LeaseTable } from '../backend/lease.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import type { Timing } from '../common/timing.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import type { Transport } from '../transport/transport.js';
-import { databaseCall } from './database-call.js';
 import { Election } from './election.js';
 import type { ElectionEffect, ElectionInput, LossReason } from './election-messages.js';
 import type { Leadership, LeadershipSource } from './leadership.js';
+import { LeaseCalls, type LeaseCallsOptions } from './lease-calls.js';
 import { holdsLease } from './term.js';
 
-export interface LeaseKeeperOptions {
-  readonly leases: LeaseTable;
+export interface LeaseKeeperOptions extends LeaseCallsOptions {
   readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
-  readonly clock: Clock;
-  readonly group: string;
-  readonly timing: Timing;
   /** False for a client: it follows, and never leads. */
   readonly campaigns: boolean;
   /** How long leader work that runs may go on once leadership is to be given back, in milliseconds. */
   readonly drainMs: number;
-  readonly logger: { log(message: string): void; warn(message: string): void };
   /** For jitter. */
   readonly random?: () => number;
 }
@@ -51,7 +43,7 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
 export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   readonly #options: LeaseKeeperOptions;
   readonly #clock: Clock;
-  readonly #lease: string;
+  readonly #calls: LeaseCalls;
   #election: Election | undefined;
   #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
   #known: LeaderBelief | undefined;
@@ -66,12 +58,11 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   #left: Promise<void> | undefined;
   #leave: () => void = () => undefined;
   #closed = false;
-  readonly #troubles = new Set<'database' | 'address'>();
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
     this.#clock = options.clock;
-    this.#lease = leaseName(options.group);
+    this.#calls = new LeaseCalls(options);
   }
 
   /** Starts to follow and, unless a client, to campaign. An unreachable database is retried for ever. Idempotent. */
@@ -128,8 +119,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   async confirmLeadership(): Promise<boolean> {
     const token = this.fencingToken;
     if (token === undefined) return false;
-    const { leases, timing } = this.#options;
-    const record = await databaseCall(this.#clock, timing.backendTimeoutMs, () => leases.read(this.#lease));
+    const record = await this.#calls.read();
     this.#step({ type: 'observed', record });
     return record.token === token && this.leads(token);
   }
@@ -206,38 +196,20 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   }
 
   #perform(effect: ElectionEffect): void {
-    const { leases, timing, transport, logger } = this.#options;
-    const holder = transport.self;
-    const claim = { name: this.#lease, holder, leaseMs: timing.leaseMs };
     switch (effect.type) {
       case 'wake':
         this.#cancelWake();
         this.#cancelWake = this.#clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
         return;
       case 'read':
-        return this.#call(
-          () => leases.read(this.#lease),
-          (record) => ({ type: 'read', attempt: effect.attempt, record }),
-        );
       case 'acquire':
-        return this.#call(
-          () => leases.acquire(claim),
-          (result) => ({ type: 'acquired', attempt: effect.attempt, result }),
-        );
       case 'renew':
-        return this.#call(
-          () => leases.renew({ ...claim, token: effect.token }),
-          (result) => ({ type: 'renewed', attempt: effect.attempt, result }),
-        );
       case 'release':
-        return this.#call(
-          () => leases.release({ name: this.#lease, holder, token: effect.token }),
-          (released) => ({ type: 'released', attempt: effect.attempt, released }),
-        );
       case 'check-self':
-        return void this.#checkSelf().then((failure) =>
-          this.#step({ type: 'self-checked', attempt: effect.attempt, failure }),
-        );
+        return void this.#calls.make(effect).then((input) => {
+          this.#step(input);
+          this.#resolveRefreshes(input.attempt);
+        });
       case 'drain':
         return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
       case 'announce-released':
@@ -245,59 +217,18 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
       case 'became-leader':
         return this.#elected(effect.token);
       case 'lost-leadership':
-        logger.log(`No longer the leader of group ${this.#options.group}: ${LOSS_REASONS[effect.reason]}`);
         return this.#lost(effect.reason);
       case 'leader-changed':
         return this.#leaderChanged(effect.leader);
-      case 'cannot-campaign':
-        return this.#report('address', `This pod does not campaign: ${effect.reason}`);
       case 'left':
         return this.#leave();
     }
-  }
-
-  /** Makes one call to the database within its time. Its failure is logged, and told as an absent result. */
-  #call<Result>(
-    make: () => Promise<Result>,
-    input: (result: Result | undefined) => ElectionInput & { attempt: number },
-  ) {
-    databaseCall(this.#clock, this.#options.timing.backendTimeoutMs, make).then(
-      (result) => {
-        this.#report('database', undefined);
-        return this.#settle(input(result));
-      },
-      (error: unknown) => {
-        this.#report('database', `The lease cannot be read or written, retrying: ${messageOf(error)}`);
-        return this.#settle(input(undefined));
-      },
-    );
-  }
-
-  #settle(input: ElectionInput & { attempt: number }): void {
-    this.#step(input);
-    this.#resolveRefreshes(input.attempt);
   }
 
   #resolveRefreshes(attempt: number): void {
     const waiting = this.#refreshes;
     this.#refreshes = waiting.filter(({ after }) => after >= attempt);
     for (const { after, done } of waiting) if (after < attempt) done();
-  }
-
-  /** Whether others that dial the advertised address reach this very process; if not, why. */
-  async #checkSelf(): Promise<string | undefined> {
-    const { address, incarnation } = this.#options.transport.self;
-    try {
-      const link = await this.#options.transport.dial({ address, incarnation });
-      link.close();
-      this.#report('address', undefined);
-      return undefined;
-    } catch (error) {
-      const other = error instanceof HedgeError ? error.details['incarnation'] : undefined;
-      return other === undefined
-        ? `it does not reach itself at its own address ${address}: ${messageOf(error)}. Set \`address\` to what the other pods can dial`
-        : `another process answers at its own address ${address}: two pods with one address. Give each pod its own`;
-    }
   }
 
   #drain(fencingToken: bigint): Promise<void> {
@@ -340,8 +271,10 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   #lost(reason: LossReason): void {
     const term = this.#term;
+    if (term === undefined) return;
     this.#term = undefined;
-    term?.scope.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
+    this.#options.logger.log(`No longer the leader of group ${this.#options.group}: ${LOSS_REASONS[reason]}`);
+    term.scope.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
   }
 
   #leaderChanged(leader: { member: MemberId; epoch: bigint } | undefined): void {
@@ -357,23 +290,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     try {
       listener();
     } catch (error) {
-      this.#options.logger.warn(`A listener to leadership threw: ${messageOf(error)}`);
+      this.#options.logger.warn(`A listener to leadership threw: ${String(error)}`);
     }
   }
-
-  /** Logs a trouble when it begins and when it is over, and not its repetitions. */
-  #report(topic: 'database' | 'address', trouble: string | undefined): void {
-    if ((trouble !== undefined) === this.#troubles.has(topic)) return;
-    if (trouble !== undefined) {
-      this.#troubles.add(topic);
-      this.#options.logger.warn(trouble);
-    } else {
-      this.#troubles.delete(topic);
-      this.#options.logger.log(topic === 'database' ? 'The lease can be read again' : 'This pod campaigns again');
-    }
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
