@@ -10,7 +10,10 @@ export interface Timing {
   readonly leaseMs: number;
   /** The holder stops believing this long before the lease ends, for clocks that run at different rates. */
   readonly marginMs: number;
-  /** A renewal that has not succeeded within this, retries included, is a step-down. The holder renews every `leaseMs` / 3. */
+  /**
+   * A holder steps down when its last successful renewal began this long ago, retries included; it renews
+   * every `leaseMs` / 3. What remains of the lease is the time leader work has to notice its aborted signal.
+   */
   readonly renewDeadlineMs: number;
   /** Pause between tries to reach a failing database; grows with jitter up to four times this. */
   readonly retryMs: number;
