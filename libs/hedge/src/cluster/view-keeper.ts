@@ -1,4 +1,4 @@
-import type { Clock } from '../common/clock.js';
+import { longestElapsed, type Clock, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
@@ -38,6 +38,8 @@ export class ViewKeeper {
   #stopFollowing: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
   #logged = '';
+  /** When `settled` was last seen to turn false. */
+  #unsettledSince: Instant | undefined;
   readonly #listeners = new Set<() => void>();
 
   constructor(options: ViewKeeperOptions) {
@@ -52,6 +54,13 @@ export class ViewKeeper {
   /** Whether the view is complete as far as anybody can know: settled, and made by the leader of now. */
   get settled(): boolean {
     return this.#membership?.settled ?? false;
+  }
+
+  /** Milliseconds since `settled` turned false; 0 while it is true, Infinity before it was true for the first time. */
+  get unsettledForMs(): number {
+    if (this.settled) return 0;
+    if (this.#unsettledSince === undefined) return Infinity;
+    return longestElapsed(this.#unsettledSince, this.#options.clock.now());
   }
 
   /** Idempotent. */
@@ -120,6 +129,7 @@ export class ViewKeeper {
     } finally {
       this.#stepping = false;
     }
+    if (settledBefore && !this.settled) this.#unsettledSince = this.#options.clock.now();
     if (this.#membership.view !== viewBefore || this.#membership.settled !== settledBefore) this.#tell();
   }
 
@@ -179,12 +189,10 @@ export class ViewKeeper {
     }
   }
 
+  /** Who is in the view; not whether a new leader has heard from each of them yet, which passes by itself. */
   #log(): void {
     if (this.view === undefined) return;
-    const members = this.view.members.map(({ address, confirmed }) =>
-      confirmed ? address : `${address} (not heard yet)`,
-    );
-    const line = `Members: ${members.join(', ')}${this.settled ? '' : '; not settled'}`;
+    const line = `Members: ${this.view.members.map(({ address }) => address).join(', ')}`;
     if (line !== this.#logged) this.#options.logger.log(line);
     this.#logged = line;
   }

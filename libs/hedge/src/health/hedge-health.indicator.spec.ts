@@ -8,12 +8,13 @@ import { HedgeHealthModule } from './hedge-health.module.js';
 
 Logger.overrideLogger(false);
 
-const ready = { backendReachable: true, viewSettled: true, stopping: false };
+const GRACE_MS = 5_000;
+const good = { backendReachable: true, unsettledForMs: 0, stopping: false };
 
-async function checkWith(facts: typeof ready): Promise<unknown> {
+async function checkWith(facts: typeof good): Promise<unknown> {
   @Global()
   @Module({
-    providers: [{ provide: HedgeReadiness, useValue: new HedgeReadiness(() => facts) }],
+    providers: [{ provide: HedgeReadiness, useValue: new HedgeReadiness(() => facts, GRACE_MS) }],
     exports: [HedgeReadiness],
   })
   class Readiness {}
@@ -24,16 +25,24 @@ async function checkWith(facts: typeof ready): Promise<unknown> {
 
 describe('health indicator', () => {
   it('is up when the backend is reachable and the view settled', async () => {
-    expect(await checkWith(ready)).toMatchObject({ status: 'ok', info: { hedge: { status: 'up', ...ready } } });
+    const facts = { backendReachable: true, viewSettled: true, stopping: false };
+    expect(await checkWith(good)).toMatchObject({ status: 'ok', info: { hedge: { status: 'up', ...facts } } });
+  });
+
+  it('stays up while a new leader settles the view, and says that', async () => {
+    expect(await checkWith({ ...good, unsettledForMs: GRACE_MS })).toMatchObject({
+      info: { hedge: { status: 'up', viewSettled: false } },
+    });
   });
 
   it.each([
-    ['the backend is away', { ...ready, backendReachable: false }],
-    ['the members are not known', { ...ready, viewSettled: false }],
-    ['the pod stops', { ...ready, stopping: true }],
-  ])('is down when %s, and says so', async (_, facts) => {
+    ['the backend is away', { ...good, backendReachable: false }, { backendReachable: false }],
+    ['the members were never known', { ...good, unsettledForMs: Infinity }, { viewSettled: false }],
+    ['no leader settled the view', { ...good, unsettledForMs: GRACE_MS + 1 }, { viewSettled: false }],
+    ['the pod stops', { ...good, stopping: true }, { stopping: true }],
+  ])('is down when %s, and says so', async (_, facts, said) => {
     await expect(checkWith(facts)).rejects.toMatchObject({
-      response: { status: 'error', error: { hedge: { status: 'down', ...facts } } },
+      response: { status: 'error', error: { hedge: { status: 'down', ...said } } },
     });
   });
 });

@@ -3,19 +3,34 @@ export interface HedgeHealth {
   readonly ready: boolean;
   /** The backend answered the election lately. */
   readonly backendReachable: boolean;
-  /** The members are known as of the present leader. */
+  /** The members are known as of the present leader. During a change of leader a pod stays ready without it. */
   readonly viewSettled: boolean;
   /** The pod is on its way out. */
   readonly stopping: boolean;
 }
 
+export interface ReadinessFacts {
+  readonly backendReachable: boolean;
+  /** 0 while the view is settled, Infinity before it was for the first time. */
+  readonly unsettledForMs: number;
+  readonly stopping: boolean;
+}
+
 /** Behind `HedgeHealthIndicator`; for health checks without @nestjs/terminus. */
 export class HedgeReadiness {
-  constructor(private readonly probe: () => Omit<HedgeHealth, 'ready'>) {}
+  /**
+   * @param graceMs how long a view may be unsettled. A change of leader unsettles it on all pods at once, and
+   *   must not take all of them out of the load balancer while they serve.
+   */
+  constructor(
+    private readonly probe: () => ReadinessFacts,
+    private readonly graceMs: number,
+  ) {}
 
   /** Never about who leads: a follower is as ready as the leader. */
   check(): HedgeHealth {
-    const { backendReachable, viewSettled, stopping } = this.probe();
-    return { ready: backendReachable && viewSettled && !stopping, backendReachable, viewSettled, stopping };
+    const { backendReachable, unsettledForMs, stopping } = this.probe();
+    const ready = backendReachable && unsettledForMs <= this.graceMs && !stopping;
+    return { ready, backendReachable, viewSettled: unsettledForMs === 0, stopping };
   }
 }

@@ -105,11 +105,15 @@ export class HedgeRuntime {
       defaultTimeoutMs,
       maxValueBytes: maxValueBytes(limits.maxMessageBytes),
     });
-    this.readiness = new HedgeReadiness(() => ({
-      backendReachable: watch.reachable,
-      viewSettled: views.settled,
-      stopping: this.#leaving !== undefined,
-    }));
+    this.readiness = new HedgeReadiness(
+      () => ({
+        backendReachable: watch.reachable,
+        unsettledForMs: views.unsettledForMs,
+        stopping: this.#leaving !== undefined,
+      }),
+      // As long as a change of leader after a crash may take.
+      leaseMs + timing.heartbeatTimeoutMs,
+    );
     // Closed from the start: then every call fails at once.
     if (mode === 'off') void this.close();
   }
