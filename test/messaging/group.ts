@@ -59,9 +59,10 @@ export class TestPod {
     readonly group: TestGroup,
     name: string,
     limits: Partial<MessagingLimits>,
+    maxQueuedBytes?: number,
   ) {
     const self = { address: `${name}:1`, incarnation: `${name}-${group.nextIncarnation()}` };
-    this.transport = group.network.transport(self);
+    this.transport = group.network.transport(self, maxQueuedBytes === undefined ? {} : { maxQueuedBytes });
     this.route = new TestRoute(() => {
       const { leader, epoch } = group;
       return leader && { leader: leader.self, epoch, self: leader === this };
@@ -106,8 +107,8 @@ export class TestGroup {
     return this.#incarnations;
   }
 
-  async start(name: string, limits: Partial<MessagingLimits> = {}): Promise<TestPod> {
-    const pod = new TestPod(this, name, limits);
+  async start(name: string, limits: Partial<MessagingLimits> = {}, maxQueuedBytes?: number): Promise<TestPod> {
+    const pod = new TestPod(this, name, limits, maxQueuedBytes);
     this.pods.push(pod);
     await pod.transport.listen();
     return pod;

@@ -137,6 +137,23 @@ describe('exactly once in a term', () => {
     expect(new Set(runs()).size).toBe(runs().length);
   });
 
+  it('at a receiver that saw the caller come back in time', async () => {
+    const d = await group.start('d', { rememberCallerMs: 1_000 });
+    group.elect(d);
+    const { opened, open } = gate<string>();
+    d.handler = () => opened;
+    const reply = a.send('x');
+    await group.pass();
+    group.network.cut(a.self, d.self);
+    await group.pass(2_000);
+    group.network.cut(a.self, d.self);
+    await group.pass(200);
+    open('done');
+    await group.pass();
+    await expect(reply).resolves.toBe('done');
+    expect(d.ran).toHaveLength(1);
+  });
+
   it('but not at a receiver that has forgotten the caller: then the outcome is unknown', async () => {
     const d = await group.start('d', { rememberCallerMs: 1_000 });
     group.elect(d);
@@ -371,6 +388,19 @@ describe('a flood', () => {
     const next = a.send('y');
     await group.pass();
     await expect(next).resolves.toBe('done');
+  });
+
+  it('of replies that the outbound queue cannot take at once is sent bit by bit', async () => {
+    const d = await group.start('d', {}, 3_000);
+    group.elect(d);
+    const { opened, open } = gate();
+    d.handler = () => opened.then(() => Buffer.alloc(1_000));
+    const replies = Array.from({ length: 20 }, () => a.send('x'));
+    await group.pass();
+    open();
+    await group.pass(200);
+    await expect(Promise.all(replies)).resolves.toHaveLength(20);
+    expect(d.ran).toHaveLength(20);
   });
 
   it('is refused here beyond what may wait, in number and in bytes', async () => {

@@ -124,6 +124,18 @@ describe('RequestRouter', () => {
     expect(links(B)).toEqual(['r1 to b:1 #3 try 3']);
   });
 
+  it('looks for the leader without a pause when it did not have to for long', () => {
+    leads(A, 1n);
+    links(A);
+    begin('leader', { timeoutMs: 20_000 });
+    expect(answers(A, 1, notLeader(false))).toEqual(['refresh']);
+    step({ type: 'refreshed' });
+    expect(answers(A, 2)).toEqual(['r1 resolved']);
+    now += 6_000;
+    begin('leader');
+    expect(answers(A, 3, notLeader(false))).toEqual(['refresh']);
+  });
+
   it('after a lost link writes again under the same sequence', () => {
     leads(A, 1n);
     begin('leader');
