@@ -104,6 +104,7 @@ describe('SELECT', () => {
 
   it.each([
     ['SELECT * FROM nothing', /Table not found: nothing \[at 1:15\]/],
+    ['SELECT 1 WHERE TRUE', /without FROM/],
     ['SELECT nothing FROM items', /Unrecognized name: nothing \[at 1:8\]/],
     ['SELECT x.k FROM items', /Unrecognized name: x/],
     ['SELECT k, COUNT(*) FROM items', /neither grouped nor aggregated/],

@@ -159,6 +159,22 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 20 }, { n: 0 }]);
   });
 
+  it('a commit that is repeated while it waits happens once', async () => {
+    const [older, younger] = [await begin(), await begin()];
+    await older.update('UPDATE types SET n = n + 1 WHERE k = 1');
+    const values = [{ values: [{ stringValue: '1' }, { stringValue: '5' }] }];
+    const request = {
+      session: younger.session,
+      transactionId: younger.id,
+      mutations: [{ update: { table: 'types', columns: ['k', 'n'], values } }],
+    };
+    const commits = [client.commit(request), client.commit(request)];
+    await older.commit();
+    const [first, second] = await Promise.all(commits);
+    expect(second![0].commitTimestamp).toEqual(first![0].commitTimestamp);
+    expect(await rows()).toMatchObject([{ n: 5 }, { n: 0 }]);
+  });
+
   it('do not conflict where they touch different columns of a row', async () => {
     const [a, b] = [await begin(), await begin()];
     await a.update('UPDATE types SET n = 1 WHERE k = 1');

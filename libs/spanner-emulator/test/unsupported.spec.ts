@@ -23,6 +23,7 @@ describe('what the emulator does not support', () => {
     ['SELECT CASE WHEN TRUE THEN 1 END', 'CASE'],
     ['SELECT EXISTS(SELECT 1)', 'EXISTS'],
     ['SELECT COUNT(DISTINCT key) FROM logtable', 'DISTINCT in an aggregate'],
+    ['SELECT COUNT(*) FROM types ORDER BY 1', 'ORDER BY beside an aggregate'],
     ['SELECT SUM(n) FROM types', 'the function SUM'],
     ['SELECT REGEXP_CONTAINS(key, "a") FROM logtable', 'the function REGEXP_CONTAINS'],
     ['SELECT SAFE.LENGTH("a")', 'the function SAFE.LENGTH'],

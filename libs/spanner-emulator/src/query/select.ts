@@ -44,12 +44,12 @@ export const prepareSelect = (
   if (aggregated && scope.bareColumn) {
     throw invalidArgument('SELECT list expression references a column which is neither grouped nor aggregated');
   }
+  if (aggregated && select.orderBy.length > 0) throw unimplemented('ORDER BY beside an aggregate');
+  if (!relation && select.where) throw invalidArgument('Query without FROM clause cannot have a WHERE clause');
   // WHERE sees rows before they are aggregated.
   const rowScope = new Scope(sql, parameters, now, relation?.columns, names);
   const where = select.where && compileAs(select.where, 'BOOL', rowScope, 'WHERE clause');
-  const order = aggregated
-    ? []
-    : select.orderBy.map((item) => sortKey(item.expression, item.descending, outputs, rowScope));
+  const order = select.orderBy.map((item) => sortKey(item.expression, item.descending, outputs, rowScope));
   const limit = rowCount(select.limit, rowScope, 'LIMIT');
   const skip = rowCount(select.offsetRows, rowScope, 'OFFSET') ?? 0;
   const columns = outputs.map(({ name, typed: { type } }) => {

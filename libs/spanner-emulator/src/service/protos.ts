@@ -8,7 +8,7 @@ export type { google };
 /*
  * The message types come from Google's own descriptors (the JSON form inside @google-cloud/spanner-api; its code is
  * not loaded). Messages are encoded by protobufjs directly, without @grpc/proto-loader's second copy into plain
- * objects, which at thousands of small calls a second is what costs.
+ * objects.
  */
 const require = createRequire(import.meta.url);
 

@@ -29,6 +29,7 @@ type State =
 /** A read-write transaction: serializable, by two-phase locks held to the end. */
 export class Transaction implements LockOwner {
   private state: State = { kind: 'active' };
+  private committing: Promise<Nanos> | undefined;
   private inProgress = 0;
   private lastUse: number;
   readonly changes = new ChangeSet();
@@ -68,6 +69,8 @@ export class Transaction implements LockOwner {
   /** Applies the mutations and commits everything at one timestamp. A second commit returns the first one's. */
   commit(mutate: (work: Work) => void): Nanos | Promise<Nanos> {
     if (this.state.kind === 'committed') return this.state.at;
+    // The repetition of a commit that still waits for its locks.
+    if (this.committing) return this.committing;
     if (this.state.kind === 'rolledBack') {
       throw failedPrecondition('Cannot commit a transaction after it has been rolled back.');
     }
@@ -82,7 +85,9 @@ export class Transaction implements LockOwner {
       this.end({ kind: 'committed', at }, new Error('committed'));
       return at;
     };
-    return this.attempt(mutate, apply, () => this.invalidate());
+    const outcome = this.attempt(mutate, apply, () => this.invalidate());
+    if (outcome instanceof Promise) this.committing = outcome;
+    return outcome;
   }
 
   rollback(): void {
@@ -161,6 +166,8 @@ export class Transaction implements LockOwner {
 
   private end(state: State, reason: Error): void {
     this.state = state;
+    // What is over is remembered for a while, and must not hold on to its rows.
+    this.changes.clear();
     this.host.locks.release(this, reason);
   }
 }

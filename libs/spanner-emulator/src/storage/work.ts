@@ -46,6 +46,11 @@ export class ChangeSet {
     }
   }
 
+  clear(): void {
+    this.tables.clear();
+    this.pending.clear();
+  }
+
   absorb(other: ChangeSet): void {
     for (const [table, rows] of other.tables) for (const [key, change] of rows) this.set(table, key, change);
   }
