@@ -25,7 +25,7 @@ function runAll() {
   for (const script of ['build', 'types', 'lint', 'format'])
     check(script, () => run('npm', ['run', script], watch.env));
   // Whole pods on few cores share the machine with no other test.
-  const severalProcesses = '/test/(backend|transport|e2e|packaging)/';
+  const severalProcesses = '/test/(backend|transport|deploy|e2e|packaging)/';
   jest('tests in one process', ['--maxWorkers=100%', '--testPathIgnorePatterns', '/node_modules/', severalProcesses]);
   jest('tests of several processes', ['--runInBand', '--testPathPatterns', severalProcesses]);
   check('no process left', () => assertNone(watch.processes()));

@@ -10,5 +10,7 @@ const app = await NestFactory.create<NestExpressApplication>(AppModule, {
   logger: new ConsoleLogger({ json: process.env['LOG_FORMAT'] === 'json' }),
 });
 app.useBodyParser('text', { type: () => true }); // `curl -d` says it sends a form; here every body is plain text
-app.enableShutdownHooks(); // on SIGTERM: finish running work, then hand leadership over
+// On SIGTERM: finish running work, hand leadership over, end with code 0. Not by the signal itself, as Nest does
+// otherwise: as process 1 of a container that does nothing, and whatever is still open would hold the process.
+app.enableShutdownHooks([], { useProcessExit: true });
 await app.listen(app.get(ConfigService).get<number>('PORT', 9090));

@@ -1,0 +1,133 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from '@jest/globals';
+import * as core from 'kubernetes-models';
+import { Deployment } from 'kubernetes-models/apps/v1';
+import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
+import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
+import type { TimingPreset } from 'nestjs-hedge';
+import { memory } from 'nestjs-hedge/memory';
+import { parse } from 'yaml';
+import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
+
+const folder = fileURLToPath(new URL('../../apps/demo/k8s/', import.meta.url));
+
+interface Manifest {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+}
+
+const kinds = {
+  ConfigMap: core.v1.ConfigMap,
+  Deployment,
+  Namespace: core.v1.Namespace,
+  NetworkPolicy,
+  PodDisruptionBudget,
+  Service: core.v1.Service,
+  ServiceAccount: core.v1.ServiceAccount,
+};
+
+function load(file: string): Manifest {
+  return parse(readFileSync(folder + file, 'utf8')) as Manifest;
+}
+
+/** A manifest checked against Kubernetes' own schema. */
+function valid<Kind extends keyof typeof kinds>(kind: Kind, file: string): InstanceType<(typeof kinds)[Kind]> {
+  const manifest = load(file);
+  expect(manifest.kind).toBe(kind);
+  const Model = kinds[kind] as unknown as new (json: object) => InstanceType<(typeof kinds)[Kind]>;
+  const model = new Model(manifest);
+  model.validate();
+  return model;
+}
+
+describe('Kubernetes manifests of the demo', () => {
+  const deployment = valid('Deployment', 'deployment.yaml');
+  const pod = deployment.spec!.template.spec!;
+  const container = pod.containers[0]!;
+  const labels = deployment.spec!.template.metadata!.labels!;
+
+  it('are all listed in the kustomization, and all in its namespace', () => {
+    const kustomization = load('kustomization.yaml') as Manifest & { resources: string[]; namespace: string };
+    const files = readdirSync(folder).filter((file) => file !== 'kustomization.yaml');
+    expect([...kustomization.resources].sort()).toEqual(files.sort());
+    for (const file of files) {
+      const { kind, metadata } = load(file);
+      expect(kind === 'Namespace' ? metadata.name : metadata.namespace).toBe(kustomization.namespace);
+      expect(Object.keys(kinds)).toContain(kind);
+    }
+  });
+
+  it('are refused by the schema when a field is misspelt', () => {
+    const wrong = { ...load('deployment.yaml'), spec: { replicas: 'three' } };
+    expect(() => new Deployment(wrong as never).validate()).toThrow();
+  });
+
+  it('select the pods of the Deployment, everywhere by the same labels', () => {
+    expect(deployment.spec!.selector.matchLabels).toEqual(labels);
+    expect(valid('Service', 'service.yaml').spec!.selector).toEqual(labels);
+    expect(valid('PodDisruptionBudget', 'disruption-budget.yaml').spec!.selector!.matchLabels).toEqual(labels);
+    const policy = valid('NetworkPolicy', 'network-policy.yaml').spec!;
+    expect(policy.podSelector.matchLabels).toEqual(labels);
+    expect(policy.ingress![0]!.from).toEqual([{ podSelector: { matchLabels: labels } }]);
+    for (const { labelSelector } of pod.topologySpreadConstraints!) expect(labelSelector!.matchLabels).toEqual(labels);
+  });
+
+  it('open the gRPC port to the group alone, and HTTP to all', () => {
+    const [members, everybody] = valid('NetworkPolicy', 'network-policy.yaml').spec!.ingress!;
+    expect(members!.ports).toEqual([{ port: 'hedge' }]);
+    expect(everybody!.from).toBeUndefined();
+    expect(everybody!.ports).toEqual([{ port: 'http' }]);
+  });
+
+  it('name ports that agree with the settings of the pod', () => {
+    const settings = valid('ConfigMap', 'config.yaml').data!;
+    const port = (name: string) => container.ports!.find((each) => each.name === name)!.containerPort;
+    expect(settings['HEDGE_ADDRESS']).toBe(`:${port('hedge')}`);
+    expect(settings['PORT']).toBe(String(port('http')));
+    expect(valid('Service', 'service.yaml').spec!.ports![0]!.targetPort).toBe('http');
+    expect(container.envFrom).toEqual([{ configMapRef: { name: load('config.yaml').metadata.name } }]);
+  });
+
+  it('tell the pod its own address, and run it as the account that has the role', () => {
+    expect(container.env).toContainEqual({ name: 'POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } });
+    expect(pod.serviceAccountName).toBe(valid('ServiceAccount', 'service-account.yaml').metadata!.name);
+  });
+
+  it('judge readiness by /readyz and life by /healthz, as the demo serves them', () => {
+    const controller = readFileSync(new URL('../../apps/demo/src/health.controller.ts', import.meta.url), 'utf8');
+    for (const probe of ['readinessProbe', 'livenessProbe', 'startupProbe'] as const) {
+      const path = container[probe]!.httpGet!.path!;
+      expect(controller).toContain(`@Get('${path.slice(1)}')`);
+    }
+    expect(container.readinessProbe!.httpGet!.path).toBe('/readyz');
+    expect(container.livenessProbe!.httpGet!.path).toBe('/healthz');
+  });
+
+  it('leave the stop the time it takes, by what the settings say', () => {
+    const settings = valid('ConfigMap', 'config.yaml').data!;
+    const { shutdown } = resolveOptions({
+      group: settings['HEDGE_GROUP']!,
+      address: settings['HEDGE_ADDRESS']!,
+      timing: settings['HEDGE_TIMING'] as TimingPreset,
+      backend: memory(),
+    });
+    const preStop = (container.lifecycle!.preStop as { sleep: { seconds: number } }).sleep.seconds * 1_000;
+    expect(preStop + shutdown.totalMs).toBeLessThan(pod.terminationGracePeriodSeconds! * 1_000);
+  });
+
+  it('ask for no privilege', () => {
+    expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+    expect(container.securityContext).toMatchObject({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+  });
+
+  it('never let a disruption take two pods at once', () => {
+    const budget = valid('PodDisruptionBudget', 'disruption-budget.yaml').spec!;
+    expect(budget).toMatchObject({ maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow' });
+    expect(valid('Namespace', 'namespace.yaml').metadata!.name).toBe('hedge-demo');
+  });
+});
