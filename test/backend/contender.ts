@@ -7,6 +7,7 @@
  */
 import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { HedgeError } from 'nestjs-hedge';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { randomUUID } from 'node:crypto';
 
@@ -25,9 +26,9 @@ const backend = sqlite({ file }).create({ timeoutMs: 2_000 });
 
 for (;;) {
   const start = now();
-  const result = await backend.lease.acquire({ name, holder, leaseMs });
-  if (!result.acquired) {
-    await sleep(Math.random() * Math.min(leaseMs / 4, result.record.expiresInMs + 1));
+  const result = await unlessBusy(backend.lease.acquire({ name, holder, leaseMs }));
+  if (result?.acquired !== true) {
+    await sleep(Math.random() * Math.min(leaseMs / 4, (result?.record.expiresInMs ?? 0) + 1));
     continue;
   }
   await lead(result.token, start);
@@ -40,13 +41,23 @@ async function lead(token: bigint, acquireStart: number): Promise<void> {
   for (let i = Math.floor(Math.random() * 4); i > 0; i--) {
     await sleep(leaseMs / 3);
     const start = now();
-    const { renewed } = await backend.lease.renew({ name, holder, token, leaseMs });
-    if (!renewed) return;
+    const renewal = await unlessBusy(backend.lease.renew({ name, holder, token, leaseMs }));
+    if (renewal?.renewed !== true) return;
     tell(token, from, start + leaseMs);
   }
   if (Math.random() < 0.5) return;
   tell(token, from, now());
-  await backend.lease.release({ name, holder, token });
+  await unlessBusy(backend.lease.release({ name, holder, token }));
+}
+
+/** Undefined when the database did not answer in time, as on a busy machine; its effect is then unknown. */
+async function unlessBusy<Result>(call: Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') return undefined;
+    throw error;
+  }
 }
 
 /** Written at once, so that a kill does not take it along. */

@@ -26,6 +26,7 @@ export type CallInput = ElectionInput & { readonly attempt: number };
 export class LeaseCalls {
   readonly #lease: string;
   readonly #troubles = new Set<'database' | 'address'>();
+  #closed = false;
 
   constructor(private readonly options: LeaseCallsOptions) {
     this.#lease = leaseName(options.group);
@@ -57,6 +58,11 @@ export class LeaseCalls {
       return { type: 'released', attempt, released: await this.#told(() => leases.release(lease)) };
     }
     return { type: 'self-checked', attempt, reached: await this.#reachesItself() };
+  }
+
+  /** From here on the database and the links may be closed, so a call that fails is no news. */
+  close(): void {
+    this.#closed = true;
   }
 
   #limited<Result>(call: () => Promise<Result>): Promise<Result> {
@@ -96,7 +102,7 @@ export class LeaseCalls {
   /** Logs a trouble when it begins and when it is over, and not its repetitions. */
   #report(topic: 'database' | 'address', trouble: string | undefined): void {
     const { logger } = this.options;
-    if ((trouble !== undefined) === this.#troubles.has(topic)) return;
+    if (this.#closed || (trouble !== undefined) === this.#troubles.has(topic)) return;
     if (trouble !== undefined) {
       this.#troubles.add(topic);
       logger.warn(trouble);

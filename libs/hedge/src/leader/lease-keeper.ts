@@ -152,6 +152,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#calls.close();
     this.#cancelWake();
     this.#resolveRefreshes(Infinity);
     this.#lost('stopped');
