@@ -121,6 +121,7 @@ export class Operations {
     if ((entry.id === OVERWRITE_ID) !== (operation.kind === 'overwrite')) {
       violated('K3', `put ${operation.id} (${operation.kind}) was written with id ${entry.id}`);
     }
+    this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
     this.#written.set(entry.value, entry);
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
   }

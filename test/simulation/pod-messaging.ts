@@ -70,7 +70,7 @@ export class PodMessaging implements LinkEnd {
     private readonly cluster: Cluster,
   ) {
     const { random, timing } = cluster;
-    const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 8, rememberCallerMs: 3_000 };
+    const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 8, rememberCallerMs: random.pick([200, 3_000]) };
     this.#router = new RequestRouter(host.self, random.next);
     this.#receiver = new Receiver({
       clock: { now: () => host.now(), after: (ms, run) => host.after(ms, run) },
@@ -220,6 +220,7 @@ export class PodMessaging implements LinkEnd {
   #transmit(member: MemberId, call: OperationCall): void {
     const { kind, topic, payload } = call.request;
     if (call.transmissions > 1) this.cluster.world.count('requests: sent again on a new link');
+    this.#note(() => `operation ${topic} to ${member.incarnation} #${call.sequence}, term ${call.epoch}`);
     const request: Request = {
       sequence: call.sequence,
       kind,
@@ -242,6 +243,7 @@ export class PodMessaging implements LinkEnd {
   }
 
   #replied(member: MemberId, reply: Reply): void {
+    this.#note(() => `reply of ${member.incarnation} to #${reply.sequence}: ${reply.failure?.code ?? 'done'}`);
     this.#route({ type: 'replied', member, reply });
   }
 
@@ -272,6 +274,7 @@ export class PodMessaging implements LinkEnd {
     const { cluster } = this;
     const operation = cluster.operations.all[Number(request.topic)];
     if (operation === undefined) throw new Error(`no operation ${request.topic}`);
+    this.#note(() => `runs operation ${operation.id}, term ${request.epoch}`);
     cluster.operations.ran(operation, request.epoch, this.self);
     const leaderWork = request.epoch !== 0n;
     if (leaderWork) this.#working += 1;
@@ -362,6 +365,10 @@ export class PodMessaging implements LinkEnd {
       if (outcome.type === 'done') return done(outcome.result, false);
       done(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'), outcome.type === 'unknown');
     });
+  }
+
+  #note(what: () => string): void {
+    this.cluster.world.note(this.self.incarnation, what);
   }
 
   #now(): number {

@@ -118,6 +118,17 @@ describe('Membership', () => {
       expect(membership.view?.members.map(({ incarnation }) => incarnation)).toEqual(['a1', 'b2']);
     });
 
+    it('a late heartbeat of a dead process displaces the living one at its address only for a while', () => {
+      lead(1n);
+      beat({ address: b.address, incarnation: 'b2' });
+      beat(b);
+      for (let times = 0; times < 6; times += 1) {
+        pass(500);
+        beat({ address: b.address, incarnation: 'b2' });
+      }
+      expect(membership.view?.members.map(({ incarnation }) => incarnation)).toEqual(['a1', 'b2']);
+    });
+
     it('serves clients with views without taking them in', () => {
       lead(1n);
       step({ type: 'heartbeat', from: client, epoch: 0n, version: 0 });

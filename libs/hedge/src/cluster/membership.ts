@@ -53,7 +53,10 @@ export class Membership {
   protected accepted: View | undefined;
   /** The latest view of a term that the lease has not confirmed. */
   #unconfirmed: View | undefined;
-  /** Members that left or were replaced, and when they were last heard: they are not taken in again. */
+  /**
+   * Members that left or were replaced, and when. They are not taken in again for one heartbeat timeout, in
+   * which their last messages arrive; no longer, because it may have been the replaced one that lives.
+   */
   readonly #gone = new Map<string, Instant>();
   #failures = 0;
   #nextBeat: number | undefined;
@@ -129,7 +132,7 @@ export class Membership {
     const { heartbeatMs, heartbeatTimeoutMs } = this.settings.timing;
     this.#nextBeat = now.mono + heartbeatMs;
     for (const [incarnation, at] of this.#gone) {
-      if (shortestElapsed(at, now) > 2 * heartbeatTimeoutMs) this.#gone.delete(incarnation);
+      if (shortestElapsed(at, now) >= heartbeatTimeoutMs) this.#gone.delete(incarnation);
     }
     if (this.#roster !== undefined) {
       if (this.#roster.tick(now)) this.#publish(this.#roster);
@@ -144,10 +147,7 @@ export class Membership {
   #heard(from: MemberId, has: { epoch: bigint; version: number }, now: Instant): void {
     if (this.#roster === undefined) return;
     if (this.#leader !== undefined && has.epoch > this.#leader.epoch) this.#effects.push({ type: 'confirm-leader' });
-    if (this.#gone.has(from.incarnation)) {
-      this.#gone.set(from.incarnation, now);
-      return;
-    }
+    if (this.#gone.has(from.incarnation)) return;
     const predecessor = this.#roster.predecessorOf(from);
     if (predecessor !== undefined) this.#gone.set(predecessor.incarnation, now);
     if (this.#roster.heard(from, now)) this.#publish(this.#roster);
