@@ -320,6 +320,19 @@ describe('RequestRouter', () => {
     expect(answers(B, 2, new HedgeError('OVERLOADED', 'full'))).toEqual(['r1 OVERLOADED']);
   });
 
+  it('does not pass on that a request was not started when an earlier term may have run it', () => {
+    leads(A, 1n);
+    links(A);
+    links(B);
+    begin('leader');
+    leads(B, 2n);
+    const tooLate = new HedgeError('DEADLINE_EXCEEDED', 'not written', {
+      details: { started: false },
+      retryable: true,
+    });
+    expect(answers(B, 2, tooLate)).toEqual(['r1 OUTCOME_UNKNOWN']);
+  });
+
   it('fails everything when closed', () => {
     begin('leader');
     begin(A);

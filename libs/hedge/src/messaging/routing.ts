@@ -110,7 +110,10 @@ export class RequestRouter<C extends Call = Call> {
       this.#end(call);
       this.#effects.push({ type: 'resolve', call, reply });
     } else {
-      this.#fail(call, errorOf(failure, call.mayHaveRunBefore));
+      const error = errorOf(failure, call.mayHaveRunBefore);
+      // Which this leader can say only of its own term.
+      const notStarted = call.mayHaveRunBefore && error.details['started'] === false;
+      this.#fail(call, notStarted ? call.outcomeUnknown(`the next leader did not get to it (${error.code})`) : error);
     }
   }
 
