@@ -69,6 +69,21 @@ describe('Duplicates', () => {
     expect(duplicates.held).toEqual({ running: 1, entries: 0, bytes: 0 });
   });
 
+  it('tells a caller again that it was forgotten, until the caller has heard it', () => {
+    const duplicates = new Duplicates(LIMITS);
+    duplicates.resume('a', []);
+    duplicates.admit('a', new Entry(4, 10));
+    duplicates.forget('a');
+    expect(duplicates.resume('a', [3, 4]).known).toBe(false);
+    // The link broke before the answer was there, so the caller still waits for both.
+    expect(duplicates.resume('a', [4, 3]).known).toBe(false);
+
+    // It heard, and sent others since.
+    expect(duplicates.resume('a', []).known).toBe(true);
+    duplicates.admit('a', new Entry(5, 10));
+    expect(duplicates.resume('a', [5, 6]).known).toBe(true);
+  });
+
   it('refuses new work rather than forget: too many running, held, or bytes', () => {
     const running = new Duplicates(LIMITS);
     for (const sequence of [1, 2, 3]) running.admit('a', new Entry(sequence, 1));

@@ -44,6 +44,11 @@ export class Entry {
  */
 export class Duplicates<E extends Entry = Entry> {
   readonly #callers = new Map<string, Map<number, E>>();
+  /**
+   * By caller: up to this sequence, requests may have run and been forgotten. A caller that came back to be told
+   * so, and whose link broke before it heard, must be told again.
+   */
+  readonly #forgotten = new Map<string, number>();
   #running = 0;
   #entries = 0;
   #bytes = 0;
@@ -108,10 +113,12 @@ export class Duplicates<E extends Entry = Entry> {
 
   /**
    * A new link of the caller: it waits for these and for nothing else.
-   * @returns whether all since its first link is remembered; and what still runs, now for nobody.
+   * @returns whether everything that it waits for is remembered, or never arrived; and what still runs, now for
+   * nobody.
    */
   resume(caller: string, outstanding: readonly number[]): { known: boolean; dropped: readonly E[] } {
-    const known = this.#callers.has(caller);
+    const known = this.#callers.has(caller) && !this.#awaitsForgotten(caller, outstanding);
+    if (!known && outstanding.length > 0) this.#forgotten.set(caller, greatest(outstanding));
     const entries = this.#entriesOf(caller);
     const wanted = new Set(outstanding);
     return { known, dropped: this.#removeAll(entries, (entry) => !wanted.has(entry.sequence)) };
@@ -124,6 +131,7 @@ export class Duplicates<E extends Entry = Entry> {
   forget(caller: string): readonly E[] {
     const entries = this.#callers.get(caller);
     this.#callers.delete(caller);
+    this.#forgotten.delete(caller);
     return entries === undefined ? [] : this.#removeAll(entries, () => true);
   }
 
@@ -132,6 +140,12 @@ export class Duplicates<E extends Entry = Entry> {
     return [...this.#callers.values()].flatMap((entries) =>
       [...entries.values()].filter(({ reply }) => reply === undefined),
     );
+  }
+
+  /** Sequences rise, so what was sent since has a higher one. */
+  #awaitsForgotten(caller: string, outstanding: readonly number[]): boolean {
+    const upTo = this.#forgotten.get(caller);
+    return upTo !== undefined && outstanding.some((sequence) => sequence <= upTo);
   }
 
   #entriesOf(caller: string): Map<number, E> {
@@ -163,6 +177,11 @@ export class Duplicates<E extends Entry = Entry> {
     if (this.#bytes + bytes > maxBytes) return overloaded(`requests and replies of ${maxBytes} bytes are held there`);
     return undefined;
   }
+}
+
+/** Without spreading: a peer may list more than a call takes arguments. */
+function greatest(sequences: readonly number[]): number {
+  return sequences.reduce((a, b) => Math.max(a, b));
 }
 
 function overloaded(why: string): HedgeError {
