@@ -1,7 +1,9 @@
 import { HedgeError } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
+import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { resolveAddress } from '../transport/address.js';
+import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/link-transport.js';
 import type { HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 import { closest } from './closest.js';
 
@@ -47,9 +49,9 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     serializer: options.serializer,
     enhancers: options.enhancers ?? {},
     limits: {
-      maxMessageBytes: options.limits?.maxMessageBytes ?? 4 * MIB,
-      maxQueuedBytes: options.limits?.maxQueuedBytes ?? 16 * MIB,
-      maxRunning: options.limits?.maxRunning ?? 10_000,
+      maxMessageBytes: options.limits?.maxMessageBytes ?? DEFAULT_MESSAGING_LIMITS.maxMessageBytes,
+      maxQueuedBytes: options.limits?.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES,
+      maxRunning: options.limits?.maxRunning ?? DEFAULT_MESSAGING_LIMITS.maxRunning,
     },
     shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
   };
