@@ -1,5 +1,5 @@
 import type { LeaseMarker } from '../../backend/observed-lease.js';
-import type { LogAppend } from '../../backend/log.js';
+import type { Fence, LogAppend } from '../../backend/log.js';
 
 /** What the worker thread is started with. */
 export interface WorkerConfig {
@@ -12,11 +12,6 @@ export interface WorkerConfig {
 /** A lease row as stored; `writer` is null when nobody holds it. */
 export interface StoredLease extends LeaseMarker {
   readonly writer: string | null;
-}
-
-export interface StoredFence {
-  readonly lease: string;
-  readonly token: bigint;
 }
 
 /** id, value, leader, timestamp: the key is known to the caller. */
@@ -62,9 +57,9 @@ export interface Operations {
   /** One timestamp per row; null where the row is already there with another value. */
   append(
     rows: readonly LogAppend[],
-    fence: StoredFence | undefined,
+    fence: Fence | undefined,
   ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
-  overwrite(row: Omit<LogAppend, 'id'>, fence: StoredFence | undefined): { readonly timestamp: bigint } | Fenced;
+  overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
 }
 
 export type OperationName = keyof Operations;

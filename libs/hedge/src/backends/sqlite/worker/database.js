@@ -3,9 +3,9 @@ import { Connections } from './connections.js';
 import { commitOrThrow } from './errors.js';
 
 /**
- * @import { Fenced, Operations, StoredFence, StoredHistoryQuery, StoredLease, StoredVersion, WorkerConfig } from '../protocol.js'
+ * @import { Fenced, Operations, StoredHistoryQuery, StoredLease, StoredVersion, WorkerConfig } from '../protocol.js'
  * @import { LeaseMarker } from '../../../backend/observed-lease.js'
- * @import { LogAppend } from '../../../backend/log.js'
+ * @import { Fence, LogAppend } from '../../../backend/log.js'
  * @import { Statements } from './connections.js'
  */
 
@@ -125,7 +125,7 @@ export class SqliteDatabase {
 
   /**
    * @param {readonly LogAppend[]} rows
-   * @param {StoredFence | undefined} fence
+   * @param {Fence | undefined} fence
    */
   append(rows, fence) {
     return this.#fencedTransaction(fence, (statements) => {
@@ -144,7 +144,7 @@ export class SqliteDatabase {
 
   /**
    * @param {Omit<LogAppend, 'id'>} row
-   * @param {StoredFence | undefined} fence
+   * @param {Fence | undefined} fence
    */
   overwrite({ key, value, leader }, fence) {
     return this.#fencedTransaction(fence, (statements) => {
@@ -160,7 +160,7 @@ export class SqliteDatabase {
 
   /**
    * @template T
-   * @param {StoredFence | undefined} fence
+   * @param {Fence | undefined} fence
    * @param {(statements: Statements) => T} work
    * @returns {T | Fenced}
    */
