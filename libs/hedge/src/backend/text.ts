@@ -2,8 +2,8 @@ import { HedgeError } from '../common/errors.js';
 
 /**
  * Refuses what not every database gives back as it was: NUL characters (SQLite clients cut the text there)
- * and lone surrogates (UTF-8 has no bytes for them). Called by drivers on every key, id and value, so
- * that the same strings are fine on all of them.
+ * and lone surrogates (UTF-8 has no bytes for them). Called by drivers on every text that goes into the database,
+ * so that the same strings are fine on all of them.
  *
  * @throws HedgeError INVALID_ARGUMENT
  */
@@ -14,6 +14,15 @@ export function assertText(what: string, text: string): void {
     'INVALID_ARGUMENT',
     `The ${what} contains ${found}, which a database text cannot hold. Encode binary data first, for instance as base64.`,
   );
+}
+
+/**
+ * `assertText` of each column of a row, by its name.
+ *
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function assertTexts<Row extends Readonly<Record<keyof Row, string>>>(row: Row): void {
+  for (const [column, text] of Object.entries<string>(row)) assertText(column, text);
 }
 
 /**

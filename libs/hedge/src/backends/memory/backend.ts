@@ -17,7 +17,7 @@ import type {
   LogTable,
 } from '../../backend/log.js';
 import { ObservedLease } from '../../backend/observed-lease.js';
-import { assertText } from '../../backend/text.js';
+import { assertText, assertTexts } from '../../backend/text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { MemoryDatabase, type LeaseRow } from './database.js';
@@ -121,14 +121,14 @@ class MemoryLogTable implements LogTable {
   constructor(private readonly database: () => MemoryDatabase) {}
 
   async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
-    for (const row of rows) assertRow(row);
+    for (const row of rows) assertTexts(row);
     return this.database()
       .append(rows, fence)
       .map((entry) => (entry instanceof HedgeError ? entry : { timestamp: entry.timestamp }));
   }
 
   async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
-    assertRow(row);
+    assertTexts(row);
     const { timestamp } = this.database().overwrite(row, fence);
     return { timestamp };
   }
@@ -145,8 +145,4 @@ class MemoryLogTable implements LogTable {
   async keys(query: KeysQuery): Promise<readonly string[]> {
     return this.database().keys(query);
   }
-}
-
-function assertRow(row: Omit<LogAppend, 'id'> & { readonly id?: string }): void {
-  for (const [column, text] of Object.entries(row)) assertText(column, text);
 }

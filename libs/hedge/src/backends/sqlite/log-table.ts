@@ -8,7 +8,7 @@ import {
   type LogTable,
 } from '../../backend/log.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
-import { assertText } from '../../backend/text.js';
+import { assertText, assertTexts } from '../../backend/text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteThread } from './thread.js';
 
@@ -70,8 +70,4 @@ function toEntry(key: string, [id, value, leader, timestamp]: StoredVersion): Lo
 /** SQLite's integers have 64 bits; a date far away has more nanoseconds. */
 function clamp(timestamp: bigint): bigint {
   return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
-}
-
-function assertTexts(texts: Readonly<Record<string, string>>): void {
-  for (const [what, text] of Object.entries(texts)) assertText(what, text);
 }
