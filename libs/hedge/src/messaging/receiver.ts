@@ -1,6 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { replyBytes } from '../transport/frames.js';
 import { type Failure, type Reply, type Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { Deadlines } from './deadlines.js';
 import { Duplicates } from './duplicates.js';
@@ -8,7 +9,7 @@ import { failureOf } from './failure.js';
 import type { LeaderRoute } from './leader-route.js';
 import type { MessagingLimits } from './limits.js';
 import type { Encoded, RequestHandler } from './message.js';
-import { failureReply, replyBytes, successReply } from './reply.js';
+import { failureReply, successReply } from './reply.js';
 import type { Timeline } from './timeline.js';
 import { MAX_TOPIC_LENGTH } from './topic-name.js';
 import { type Origin, Work } from './work.js';

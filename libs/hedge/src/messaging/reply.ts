@@ -10,9 +10,3 @@ export function successReply(sequence: number, { encoding, bytes }: Encoded): Re
 export function failureReply(sequence: number, failure: Failure): Reply {
   return { sequence, encoding: Encoding.ENCODING_NONE, payload: NO_BYTES, failure };
 }
-
-/** What users put into it, in bytes. */
-export function replyBytes({ payload, failure }: Reply): number {
-  if (failure === undefined) return payload.byteLength;
-  return Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details);
-}

@@ -1,4 +1,5 @@
 import type { FrameBody } from './transport.js';
+import type { Reply } from './wire/hedge/v1/link.js';
 
 /** After the handshake: what a receiver may hear from a caller. */
 const FROM_CALLER: ReadonlySet<FrameBody['$case']> = new Set([
@@ -27,8 +28,11 @@ export function mayArrive(body: FrameBody, direction: 'dialled' | 'accepted'): b
 /** Bytes that users put into a frame: what `maxMessageBytes` limits, or their handlers' failures do. */
 export function contentBytes(body: FrameBody): number {
   if (body.$case === 'request') return body.value.payload.byteLength;
-  if (body.$case !== 'reply') return 0;
-  const { payload, failure } = body.value;
+  return body.$case === 'reply' ? replyBytes(body.value) : 0;
+}
+
+/** Those of a reply. */
+export function replyBytes({ payload, failure }: Reply): number {
   return payload.byteLength + (failure ? Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details) : 0);
 }
 
