@@ -58,6 +58,11 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   SHUTTING_DOWN: true,
 };
 
+/** What went wrong, of anything that can be thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
 /** Whether this version knows the code: a peer of another version may send others. */
 export function isHedgeErrorCode(code: string): code is HedgeErrorCode {
   return Object.hasOwn(RETRYABLE, code);

@@ -1,6 +1,6 @@
 import type { AppendOutcome } from '../backend/log.js';
 import { backoffMs } from '../common/backoff.js';
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import type {
   GroupCommitEffect,
   GroupCommitInput,
@@ -275,7 +275,7 @@ function identity(row: PutRow): string {
 
 function refusal(pending: Pending, error: unknown): HedgeError {
   if (error instanceof HedgeError && !pending.maybeWritten) return error;
-  return unknownOutcome(pending.row, error instanceof Error ? error.message : String(error), error);
+  return unknownOutcome(pending.row, messageOf(error), error);
 }
 
 function unknownOutcome(row: PutRow, why: string, cause?: unknown): HedgeError {

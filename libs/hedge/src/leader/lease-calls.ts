@@ -1,7 +1,7 @@
 import type { LeaseRecord, LeaseTable } from '../backend/lease.js';
 import { leaseName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import type { Timing } from '../common/timing.js';
 import type { Transport } from '../transport/transport.js';
 import { databaseCall } from './database-call.js';
@@ -111,8 +111,4 @@ export class LeaseCalls {
       logger.log(topic === 'database' ? 'The lease can be read again' : 'This pod campaigns again');
     }
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

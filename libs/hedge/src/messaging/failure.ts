@@ -1,4 +1,4 @@
-import { HedgeError, isHedgeErrorCode } from '../common/errors.js';
+import { HedgeError, isHedgeErrorCode, messageOf } from '../common/errors.js';
 import type { Failure } from '../transport/wire/hedge/v1/link.js';
 
 /** An error as it travels: code, message, details, retryable. Anything but a HedgeError is HANDLER_FAILED. */
@@ -7,8 +7,7 @@ export function failureOf(error: unknown): Failure {
     const { code, message, retryable } = error;
     return { code, message, details: detailsText(error.details), retryable, leader: undefined };
   }
-  const message = error instanceof Error ? error.message : String(error);
-  return { code: 'HANDLER_FAILED', message, details: '', retryable: false, leader: undefined };
+  return { code: 'HANDLER_FAILED', message: messageOf(error), details: '', retryable: false, leader: undefined };
 }
 
 /**

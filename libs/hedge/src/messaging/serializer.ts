@@ -1,4 +1,4 @@
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import { Encoding } from '../transport/wire/hedge/v1/link.js';
 import type { Encoded } from './message.js';
 
@@ -16,7 +16,7 @@ export interface Serializer {
 }
 
 /** The default. What JSON drops or changes (a Date becomes a string, a Map `{}`), it drops or changes here. */
-export const jsonSerializer: Serializer = {
+const jsonSerializer: Serializer = {
   serialize(value) {
     const text: string | undefined = JSON.stringify(value);
     if (text === undefined) throw new TypeError(`a ${typeof value} has no JSON form`);
@@ -89,8 +89,4 @@ export class PayloadCodec {
       );
     }
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,4 +1,4 @@
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
@@ -87,7 +87,7 @@ function* addressProblems({ mode = 'member', address = DEFAULT_ADDRESS }: HedgeO
   try {
     resolveAddress(address);
   } catch (error) {
-    yield error instanceof Error ? error.message : String(error);
+    yield messageOf(error);
   }
 }
 

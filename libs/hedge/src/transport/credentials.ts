@@ -1,6 +1,6 @@
 import { createSecureContext } from 'node:tls';
 import { ChannelCredentials, type ChannelOptions, ServerCredentials } from '@grpc/grpc-js';
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 
 /** Encrypts links. The handshake with the group's secret takes place inside all the same. */
 export interface TlsOptions {
@@ -42,10 +42,9 @@ export function linkCredentials(tls: TlsOptions | undefined): LinkCredentials {
   try {
     createSecureContext({ ca: tls.ca, cert: tls.cert, key: tls.key });
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
     throw new HedgeError(
       'INVALID_OPTIONS',
-      `Option \`tls\` cannot be used (${why}); give \`ca\`, \`cert\` and \`key\` as PEM text, the key belonging to the certificate`,
+      `Option \`tls\` cannot be used (${messageOf(cause)}); give \`ca\`, \`cert\` and \`key\` as PEM text, the key belonging to the certificate`,
       { cause, details: { option: 'tls' } },
     );
   }
