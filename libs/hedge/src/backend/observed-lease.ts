@@ -20,8 +20,8 @@ export interface SeenLease {
  * Why that is safe (L1): a holder counts its validity from before the call that renewed it, and that
  * renewal was committed before the read that first showed its marker ended, so `leaseMs` after the end
  * of that read no holder believes any more (clocks that run at different rates are what `marginMs` is
- * for). The deciding transaction must compare the marker again, for a renewal that came in between. A process that has just started has seen nothing and waits a whole lease; a released
- * row is free at once.
+ * for). The deciding transaction must compare the marker again, for a renewal that came in between. A process
+ * that has just started has seen nothing and waits a whole lease; a released row is free at once.
  *
  * Pure; one instance per row and process. Reads that arrive out of order only make it wait longer.
  *

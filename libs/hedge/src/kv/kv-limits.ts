@@ -13,7 +13,7 @@ export const MAX_KEY_BYTES = 4_096;
  * The group's `maxMessageBytes` may allow less.
  * @see https://cloud.google.com/spanner/quotas#tables
  */
-export const MAX_VALUE_BYTES = 2_621_440;
+const MAX_VALUE_BYTES = 2_621_440;
 
 /** What a message holds beside the key and the value: id, fence, topic and framing. */
 const MESSAGE_OVERHEAD_BYTES = 512;

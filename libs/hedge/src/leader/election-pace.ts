@@ -5,7 +5,7 @@ import type { ElectionSettings } from './election-messages.js';
  * How often a contender looks at the lease on a driver without a shared clock. A lease runs out one lease
  * after the last change that was seen, so this adds to the time without a leader after a crash.
  */
-export function observationMs(leaseMs: number): number {
+function observationMs(leaseMs: number): number {
   return Math.min(leaseMs / 8, 500);
 }
 
