@@ -363,7 +363,7 @@ describe('the caller', () => {
     const waiting = a.send('x');
     await group.pass();
     a.messenger.close();
-    await expect(waiting).rejects.toMatchObject({ code: 'SHUTTING_DOWN', retryable: false });
+    await expect(waiting).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: false });
     await expect(a.send('x')).rejects.toMatchObject({ code: 'SHUTTING_DOWN', retryable: true });
   });
 });

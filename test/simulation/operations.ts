@@ -97,7 +97,7 @@ export class Operations {
     const code = error instanceof HedgeError ? error.code : String(error);
     this.world.count(`requests: ${code}`);
     if (!(error instanceof HedgeError)) return;
-    operation.refused = error.retryable || error.details['started'] === false;
+    operation.refused = error.retryable || error.details['started'] === false || NOT_STARTED.has(error.code);
     const happened = isPut(operation) ? this.#written.has(operation.value) : this.#runs.has(operation.value);
     if (operation.refused && happened) {
       violated(
@@ -195,6 +195,9 @@ export class Operations {
     operation.endedAt = this.world.now;
   }
 }
+
+/** Codes that say by themselves that nothing was done, to whoever reads the table of errors. */
+const NOT_STARTED: ReadonlySet<string> = new Set(['NO_LEADER', 'MEMBER_UNREACHABLE', 'OVERLOADED']);
 
 function isPut({ kind }: Operation): boolean {
   return kind === 'put' || kind === 'overwrite';

@@ -13,6 +13,9 @@ import type { RoutingEffect, RoutingInput } from './routing-messages.js';
 import { SharedSignals } from './shared-signals.js';
 import type { Timeline } from './timeline.js';
 
+/** What a frame can carry. Rounding may exceed it, and a frame that cannot be encoded costs the link. */
+const MAX_TIMEOUT_MS = 0xffff_ffff;
+
 export interface CallerOptions {
   readonly transport: Transport;
   readonly clock: Clock;
@@ -105,15 +108,15 @@ export class Caller {
 
   close(): void {
     this.#closed = true;
-    this.#step({ type: 'close', error: closed(false) });
+    this.#step({ type: 'close', error: closed() });
   }
 
   #refusal({ topic, payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
     const { maxMessageBytes, maxPending, maxHeldBytes } = this.#options.limits;
     const bytes = payload.bytes.byteLength;
-    if (this.#closed) return closed(true);
-    if (!(timeoutMs > 0 && timeoutMs <= 0xffff_ffff)) {
-      const message = `timeoutMs of '${topic}' is ${timeoutMs}. It must be above 0 and at most 4294967295 milliseconds.`;
+    if (this.#closed) return closed();
+    if (!(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
+      const message = `timeoutMs of '${topic}' is ${timeoutMs}. It must be above 0 and at most ${MAX_TIMEOUT_MS} milliseconds.`;
       return new HedgeError('INVALID_ARGUMENT', message);
     }
     if (bytes > maxMessageBytes) {
@@ -169,7 +172,7 @@ export class Caller {
       topic,
       encoding: payload.encoding,
       payload: payload.bytes,
-      timeoutMs: Math.max(1, Math.ceil(call.deadline - now)),
+      timeoutMs: Math.min(Math.max(1, Math.ceil(call.deadline - now)), MAX_TIMEOUT_MS),
       attempt: call.attempt,
       id: call.id,
       epoch: call.epoch,
@@ -220,10 +223,8 @@ export class Caller {
   }
 }
 
-/** @param retryable whether what it is for was surely not started. */
-function closed(retryable: boolean): HedgeError {
-  const message = 'This pod sends nothing and waits for no replies: it is stopping, or its mode is off';
-  return new HedgeError('SHUTTING_DOWN', message, { retryable });
+function closed(): HedgeError {
+  return new HedgeError('SHUTTING_DOWN', 'This pod sends nothing more: it is stopping, or its mode is off');
 }
 
 function asHedgeError(error: unknown): HedgeError {

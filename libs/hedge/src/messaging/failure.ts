@@ -11,14 +11,11 @@ export function failureOf(error: unknown): Failure {
 }
 
 /**
- * The error at the caller. Not retryable if an earlier term may have run the request, whatever the failure
- * says of this one. A code that this version does not know, from a newer peer, becomes HANDLER_FAILED
+ * The error at the caller. A code that this version does not know, from a newer peer, becomes HANDLER_FAILED
  * with `details.code`, and not retryable.
  */
-export function errorOf(failure: Failure, mayHaveRunBefore = false): HedgeError {
-  const { code, message } = failure;
-  const retryable = failure.retryable && !mayHaveRunBefore;
-  const details = detailsFrom(failure.details);
+export function errorOf({ code, message, retryable, details: text }: Failure): HedgeError {
+  const details = detailsFrom(text);
   if (isHedgeErrorCode(code)) return new HedgeError(code, message, { details, retryable });
   return new HedgeError('HANDLER_FAILED', message, { details: { ...details, code }, retryable: false });
 }

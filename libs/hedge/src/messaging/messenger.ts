@@ -102,7 +102,10 @@ export class Messenger implements TransportEvents, LinkSessions {
     this.#caller.departed(member);
   }
 
-  /** Fails what waits with SHUTTING_DOWN, and refuses all that comes. Handlers that run are aborted. Idempotent. */
+  /**
+   * Refuses all that comes. What waits fails with SHUTTING_DOWN, or OUTCOME_UNKNOWN if it may have run; handlers
+   * that run are aborted. Idempotent.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -311,33 +311,32 @@ describe('RequestRouter', () => {
     });
   });
 
-  it('does not call retryable what an earlier term may have run', () => {
+  it.each([
+    new HedgeError('OVERLOADED', 'full'),
+    new HedgeError('INVALID_ARGUMENT', 'not written'),
+    new HedgeError('DEADLINE_EXCEEDED', 'not written', { details: { started: false }, retryable: true }),
+  ])('K1: does not pass on that nothing was done when an earlier term may have run it: $code', (refusal) => {
     leads(A, 1n);
     links(A);
     links(B);
     begin('leader');
     leads(B, 2n);
-    expect(answers(B, 2, new HedgeError('OVERLOADED', 'full'))).toEqual(['r1 OVERLOADED']);
-  });
-
-  it('does not pass on that a request was not started when an earlier term may have run it', () => {
-    leads(A, 1n);
-    links(A);
-    links(B);
+    expect(answers(B, 2, refusal)).toEqual(['r1 OUTCOME_UNKNOWN']);
     begin('leader');
-    leads(B, 2n);
-    const tooLate = new HedgeError('DEADLINE_EXCEEDED', 'not written', {
-      details: { started: false },
-      retryable: true,
-    });
-    expect(answers(B, 2, tooLate)).toEqual(['r1 OUTCOME_UNKNOWN']);
+    expect(answers(B, 3, refusal)).toEqual([`r2 ${refusal.code}${refusal.retryable ? ', retryable' : ''}`]);
   });
 
   it('fails everything when closed', () => {
     begin('leader');
     begin(A);
-    const error = new HedgeError('SHUTTING_DOWN', 'stopping', { retryable: false });
-    expect(step({ type: 'close', error })).toEqual(['r1 SHUTTING_DOWN', 'r2 SHUTTING_DOWN']);
+    links(B);
+    begin(B);
+    const error = new HedgeError('SHUTTING_DOWN', 'stopping');
+    expect(step({ type: 'close', error })).toEqual([
+      'r1 SHUTTING_DOWN, retryable',
+      'r2 SHUTTING_DOWN, retryable',
+      'r3 OUTCOME_UNKNOWN',
+    ]);
     expect(router.size).toBe(0);
   });
 });

@@ -88,7 +88,9 @@ export class RequestRouter<C extends Call = Call> {
       case 'tick':
         return this.#tick(now);
       case 'close':
-        for (const call of this.#deadlines.takeAll()) this.#fail(call, input.error);
+        for (const call of this.#deadlines.takeAll()) {
+          this.#fail(call, call.mayHaveRun ? call.outcomeUnknown('this pod closed its links') : input.error);
+        }
     }
   }
 
@@ -110,10 +112,10 @@ export class RequestRouter<C extends Call = Call> {
       this.#end(call);
       this.#effects.push({ type: 'resolve', call, reply });
     } else {
-      const error = errorOf(failure, call.mayHaveRunBefore);
-      // Which this leader can say only of its own term.
-      const notStarted = call.mayHaveRunBefore && error.details['started'] === false;
-      this.#fail(call, notStarted ? call.outcomeUnknown(`the next leader did not get to it (${error.code})`) : error);
+      const error = errorOf(failure);
+      // A leader can say only of its own term that nothing was done.
+      const unknown = call.mayHaveRunBefore && saysNotStarted(error);
+      this.#fail(call, unknown ? call.outcomeUnknown(`the next leader did not get to it (${error.message})`) : error);
     }
   }
 
@@ -359,4 +361,8 @@ export class RequestRouter<C extends Call = Call> {
     this.#waiting.delete(call);
     this.#unassign(call);
   }
+}
+
+function saysNotStarted({ retryable, code, details }: HedgeError): boolean {
+  return retryable || code === 'INVALID_ARGUMENT' || details['started'] === false;
 }
