@@ -61,7 +61,7 @@ class Bench {
     this.#perform(this.core.step({ type: 'overwrite-failed', run, error, random: 1 }, this.now));
   }
 
-  #perform(effects: GroupCommitEffect[]): void {
+  #perform(effects: readonly GroupCommitEffect[]): void {
     for (const effect of effects) {
       if (effect.type === 'append') this.batches.push(effect.rows.map((each) => each.id));
       else if (effect.type === 'overwrite') this.overwrites.push({ run: effect.run, id: effect.row.id });

@@ -49,6 +49,7 @@ export class GroupCommit {
   #failures = 0;
   #notBefore = -Infinity;
   #wakeAt: number | undefined;
+  #effects: GroupCommitEffect[] = [];
 
   constructor(private readonly limits: GroupCommitLimits) {}
 
@@ -58,39 +59,39 @@ export class GroupCommit {
   }
 
   /** @param now milliseconds on any clock that never goes back. */
-  step(input: GroupCommitInput, now: number): GroupCommitEffect[] {
-    const effects: GroupCommitEffect[] = [];
+  step(input: GroupCommitInput, now: number): readonly GroupCommitEffect[] {
+    this.#effects = [];
     switch (input.type) {
       case 'put':
-        this.#admit(input, effects);
-        this.#wake(Math.max(now, this.#notBefore), effects);
-        return effects;
+        this.#admit(input);
+        this.#wake(Math.max(now, this.#notBefore));
+        return this.#effects;
       case 'flush':
         this.#wakeAt = undefined;
         break;
       case 'appended':
-        this.#appended(input.outcomes, effects);
+        this.#appended(input.outcomes);
         break;
       case 'append-failed':
-        this.#appendFailed(input.error, input.random, now, effects);
+        this.#appendFailed(input.error, input.random, now);
         break;
       case 'overwritten': {
         const pending = this.#takeOverwrite(input.run);
         this.#failures = 0;
-        this.#settle(pending, { timestamp: input.timestamp }, effects);
+        this.#settle(pending, { timestamp: input.timestamp });
         break;
       }
       case 'overwrite-failed':
-        this.#overwriteFailed(input.run, input.error, input.random, now, effects);
+        this.#overwriteFailed(input.run, input.error, input.random, now);
         break;
     }
-    this.#start(now, effects);
-    return effects;
+    this.#start(now);
+    return this.#effects;
   }
 
-  #admit(input: { ticket: number; row: PutRow; deadline: number }, effects: GroupCommitEffect[]): void {
+  #admit(input: { ticket: number; row: PutRow; deadline: number }): void {
     const { ticket, row } = input;
-    const refuse = (error: HedgeError): void => void effects.push({ type: 'settle', ticket, outcome: error });
+    const refuse = (error: HedgeError): void => void this.#effects.push({ type: 'settle', ticket, outcome: error });
     const bytes = Buffer.byteLength(row.key) + Buffer.byteLength(row.value);
     if (this.#puts >= this.limits.maxQueuedPuts || this.#bytes + bytes > this.limits.maxQueuedBytes) {
       return refuse(
@@ -128,31 +129,31 @@ export class GroupCommit {
   }
 
   /** Starts what may start now. */
-  #start(now: number, effects: GroupCommitEffect[]): void {
+  #start(now: number): void {
     if (now < this.#notBefore) {
-      if (this.#pending.size > 0) this.#wake(this.#notBefore, effects);
+      if (this.#pending.size > 0) this.#wake(this.#notBefore);
       return;
     }
     if (this.#batch === undefined) {
-      this.#batch = this.#nextBatch(now, effects);
+      this.#batch = this.#nextBatch(now);
       const fence = this.#batch?.[0]?.row.fence;
       if (this.#batch !== undefined && fence !== undefined) {
-        effects.push({ type: 'append', rows: this.#batch.map((pending) => pending.row), fence });
+        this.#effects.push({ type: 'append', rows: this.#batch.map((pending) => pending.row), fence });
       }
     }
     while (this.#overwriting.size < this.limits.maxOverwrites) {
       const pending = this.#overwrites.shift();
       if (pending === undefined) break;
-      if (this.#expired(pending, now, effects)) continue;
+      if (this.#expired(pending, now)) continue;
       const run = (this.#runs += 1);
       this.#overwriting.set(run, pending);
-      effects.push({ type: 'overwrite', run, row: pending.row });
+      this.#effects.push({ type: 'overwrite', run, row: pending.row });
     }
   }
 
-  #nextBatch(now: number, effects: GroupCommitEffect[]): Pending[] | undefined {
+  #nextBatch(now: number): Pending[] | undefined {
     for (let again = this.#again.pop(); again !== undefined; again = this.#again.pop()) {
-      const alive = again.filter((pending) => !this.#expired(pending, now, effects));
+      const alive = again.filter((pending) => !this.#expired(pending, now));
       if (alive.length > 0) return alive;
     }
     for (const [fence, queue] of this.#queues) {
@@ -164,7 +165,7 @@ export class GroupCommit {
         const full = batch.length >= this.limits.maxBatchRows || bytes > this.limits.maxBatchBytes;
         if (full && batch.length > 0) break;
         taken += 1;
-        if (this.#expired(pending, now, effects)) bytes -= pending.bytes;
+        if (this.#expired(pending, now)) bytes -= pending.bytes;
         else batch.push(pending);
       }
       // What is left goes behind the other fences, so that none of them starves.
@@ -189,53 +190,53 @@ export class GroupCommit {
     return pending;
   }
 
-  #appended(outcomes: readonly AppendOutcome[], effects: GroupCommitEffect[]): void {
+  #appended(outcomes: readonly AppendOutcome[]): void {
     this.#failures = 0;
     for (const [index, pending] of this.#takeBatch().entries()) {
-      this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.row, 'the driver gave no outcome'), effects);
+      this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.row, 'the driver gave no outcome'));
     }
   }
 
-  #appendFailed(error: unknown, random: number, now: number, effects: GroupCommitEffect[]): void {
+  #appendFailed(error: unknown, random: number, now: number): void {
     const batch = this.#takeBatch();
     const known = error instanceof HedgeError && (error.code === 'LEASE_LOST' || error.code === 'INVALID_ARGUMENT');
     if (!known) for (const pending of batch) pending.maybeWritten = true;
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
       this.#again.push(batch);
-      this.#pause(random, now, effects);
+      this.#pause(random, now);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
-      for (const pending of batch) this.#settle(pending, refusal(pending, error), effects);
+      for (const pending of batch) this.#settle(pending, refusal(pending, error));
     } else {
       const half = batch.length >>> 1;
       this.#again.push(batch.slice(half), batch.slice(0, half));
     }
   }
 
-  #overwriteFailed(run: number, error: unknown, random: number, now: number, effects: GroupCommitEffect[]): void {
+  #overwriteFailed(run: number, error: unknown, random: number, now: number): void {
     const pending = this.#takeOverwrite(run);
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
       this.#overwrites.push(pending);
-      this.#pause(random, now, effects);
+      this.#pause(random, now);
       return;
     }
     if (!(error instanceof HedgeError)) pending.maybeWritten = true;
-    this.#settle(pending, refusal(pending, error), effects);
+    this.#settle(pending, refusal(pending, error));
   }
 
-  #pause(random: number, now: number, effects: GroupCommitEffect[]): void {
+  #pause(random: number, now: number): void {
     this.#failures += 1;
     this.#notBefore = now + backoffMs(this.#failures, this.limits.retryMs, this.limits.retryMs * 4, random);
-    this.#wake(this.#notBefore, effects);
+    this.#wake(this.#notBefore);
   }
 
-  #wake(at: number, effects: GroupCommitEffect[]): void {
+  #wake(at: number): void {
     if (this.#wakeAt !== undefined) return;
     this.#wakeAt = at;
-    effects.push({ type: 'wake', at });
+    this.#effects.push({ type: 'wake', at });
   }
 
   /** Answers the waiters whose deadline has passed; true when none is left and the row is dropped. */
-  #expired(pending: Pending, now: number, effects: GroupCommitEffect[]): boolean {
+  #expired(pending: Pending, now: number): boolean {
     const { row, waiters, maybeWritten } = pending;
     for (let index = waiters.length - 1; index >= 0; index -= 1) {
       const waiter = waiters[index];
@@ -249,17 +250,17 @@ export class GroupCommit {
           : `put "${row.key}" ran out of time before it was written. Nothing was written.`,
         { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten },
       );
-      effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
+      this.#effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
     }
     if (waiters.length > 0) return false;
     this.#drop(pending);
     return true;
   }
 
-  #settle(pending: Pending, outcome: PutOutcome, effects: GroupCommitEffect[]): void {
+  #settle(pending: Pending, outcome: PutOutcome): void {
     this.#puts -= pending.waiters.length;
     this.#drop(pending);
-    for (const { ticket } of pending.waiters) effects.push({ type: 'settle', ticket, outcome });
+    for (const { ticket } of pending.waiters) this.#effects.push({ type: 'settle', ticket, outcome });
   }
 
   #drop(pending: Pending): void {
