@@ -151,7 +151,7 @@ export class Membership {
     const predecessor = this.#roster.predecessorOf(from);
     if (predecessor !== undefined) this.#gone.set(predecessor.incarnation, now);
     if (this.#roster.heard(from, now)) this.#publish(this.#roster);
-    else if (isLater(this.#roster.view(), has)) this.#sendView(from, this.#roster.view());
+    else if (this.accepted !== undefined && isLater(this.accepted, has)) this.#sendView(from, this.accepted);
   }
 
   #publish(roster: Roster): void {
