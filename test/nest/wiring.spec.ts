@@ -22,6 +22,31 @@ describe('a start is refused', () => {
     );
   });
 
+  it('not for the default topic, once for each kind', async () => {
+    @Injectable()
+    class Only {
+      @OnLeaderMessage() lead() {
+        return 'led';
+      }
+      @OnBroadcast() tell() {
+        return 'told';
+      }
+    }
+    const { call } = await appWith({ providers: [Only] });
+    expect([await call('leader', ''), await call('broadcast', '')]).toEqual(['led', 'told']);
+  });
+
+  it('for a topic that nothing could be sent to', () => {
+    const decorate = (topic: string) => () => {
+      class Wrong {
+        @OnLeaderMessage(topic) run() {}
+      }
+      return Wrong;
+    };
+    expect(decorate('x'.repeat(257))).toThrow('Wrong.run is decorated wrongly. A topic is a string of at most 256');
+    expect(decorate(5 as never)).toThrow('this is a value of type number');
+  });
+
   it('for one class in two modules, naming both', async () => {
     @Module({ providers: [Jobs, Stock] })
     class OtherModule {}

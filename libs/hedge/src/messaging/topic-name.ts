@@ -8,7 +8,12 @@ export const MAX_TOPIC_LENGTH = 256;
  */
 export function checkTopic(topic: unknown): asserts topic is string {
   if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH) return;
-  const got = typeof topic === 'string' ? `one of ${topic.length} characters` : `a ${typeof topic}`;
+  const got =
+    typeof topic === 'string'
+      ? `one of ${topic.length} characters`
+      : topic === undefined
+        ? 'undefined'
+        : `a value of type ${typeof topic}`;
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `A topic is a string of at most ${MAX_TOPIC_LENGTH} characters, and this is ${got}. Use a shorter name, or '' for the default topic.`,

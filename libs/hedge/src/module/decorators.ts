@@ -1,5 +1,6 @@
 import { MessagePattern } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
+import { checkTopic } from '../messaging/topic-name.js';
 import { HANDLERS, HEDGE_TRANSPORT, NOTICES, handlersOf, noticesOf } from './handler-metadata.js';
 import type { HandlerKind, NoticeKind } from './handler-metadata.js';
 
@@ -71,6 +72,7 @@ export function handler(kind: HandlerKind, topic: string): MethodDecorator {
     const method = descriptor.value as object;
     const earlier = handlersOf(method);
     const place = `${target.constructor.name}.${String(key)}`;
+    checkTopicOf(place, topic);
     if (earlier.length === 0 && Reflect.hasMetadata(NEST_PATTERN, method)) {
       throw new HedgeError(
         'INVALID_OPTIONS',
@@ -81,6 +83,17 @@ export function handler(kind: HandlerKind, topic: string): MethodDecorator {
     Reflect.defineMetadata(HANDLERS, patterns, method);
     MessagePattern<object[]>(patterns, HEDGE_TRANSPORT)(target, key, descriptor);
   };
+}
+
+/** Here, because nothing could ever be sent to such a topic. */
+function checkTopicOf(place: string, topic: unknown): void {
+  try {
+    checkTopic(topic);
+  } catch (cause) {
+    throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${(cause as HedgeError).message}`, {
+      cause,
+    });
+  }
 }
 
 function notice(kind: NoticeKind): MethodDecorator {

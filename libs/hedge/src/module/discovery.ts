@@ -109,17 +109,17 @@ export class HandlerDiscovery {
   *#duplicates(found: readonly FoundHandler[]): Generator<string> {
     const first = new Map<string, FoundHandler>();
     for (const handler of found) {
-      const name = describePattern(handler.pattern);
-      const earlier = first.get(name);
+      const { hedge, topic } = handler.pattern;
+      const earlier = first.get(`${hedge} ${topic}`);
       if (earlier === undefined) {
-        first.set(name, handler);
+        first.set(`${hedge} ${topic}`, handler);
         continue;
       }
       const places =
         earlier.place === handler.place
           ? `${handler.place} stands in two modules, ${this.#moduleOf(earlier)} and ${this.#moduleOf(handler)}`
           : `${earlier.place} and ${handler.place} both have it`;
-      yield `${name} must be on one method: ${places}. Remove one, or give it another topic.`;
+      yield `${describePattern(handler.pattern)} must be on one method: ${places}. Remove one, or give it another topic.`;
     }
   }
 
