@@ -147,6 +147,18 @@ describe('LeaseKeeper', () => {
     expect(lines.some((line) => line.includes('still runs after 1000 ms'))).toBe(true);
   });
 
+  it('a resignation that a close cuts short, or that comes after it, still ends', async () => {
+    const { keeper } = pod('a');
+    keeper.onDrain(() => new Promise(() => undefined));
+    keeper.start();
+    await pass(100);
+    const cutShort = keeper.resign();
+    keeper.close();
+    await cutShort;
+    await keeper.resign();
+    expect(keeper.isLeader()).toBe(false);
+  });
+
   it('stops within its calls’ time when the database is away', async () => {
     const { keeper, faults } = pod('a');
     keeper.start();

@@ -156,6 +156,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     this.#cancelWake();
     this.#resolveRefreshes(Infinity);
     this.#lost('stopped');
+    for (const done of this.#handOvers.splice(0)) done();
     this.#leave();
   }
 
@@ -245,6 +246,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   }
 
   #handOver(input: ElectionInput): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
       this.#handOvers.push(resolve);
       this.#step(input);
