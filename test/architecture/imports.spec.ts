@@ -18,6 +18,7 @@ const LAYERS: Layers = {
   cluster: ['messaging', 'leader', ...BELOW_FEATURES],
   kv: ['messaging', 'leader', 'cluster', ...BELOW_FEATURES],
   module: [...FEATURES, ...BELOW_FEATURES],
+  cli: ['backends/spanner', 'backend', 'common'],
   index: ['module', ...FEATURES, ...BELOW_FEATURES],
   health: ['module', ...FEATURES, ...BELOW_FEATURES],
   testing: ['module', ...FEATURES, ...BELOW_FEATURES, 'backends/memory'],

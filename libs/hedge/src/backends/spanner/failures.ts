@@ -100,7 +100,7 @@ export function toHedgeError(
 ): HedgeError {
   if (failure instanceof HedgeError) return failure;
   const code = codeOf(failure);
-  const message = messageOf(failure);
+  const message = messageOf(failure).replace(/\.$/, '');
   const init = { details: { database, status: code }, cause: failure };
   const advice = operation === 'open' ? adviceForGood(code, message) : undefined;
   if (advice !== undefined) {

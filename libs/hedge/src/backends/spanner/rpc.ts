@@ -20,10 +20,10 @@ export class SpannerRpc {
     return this.source.name;
   }
 
-  /** Loads and makes the client, which takes time but no call. */
-  async connect(): Promise<void> {
+  /** Loads the client, which takes a moment and no network. */
+  async load(): Promise<void> {
     this.#assertOpen();
-    await this.source.connect();
+    await this.source.load();
   }
 
   /** @throws the client's error, with a gRPC status in `code`; Closed */

@@ -1,0 +1,65 @@
+import { parseArgs } from 'node:util';
+import { applyDdl } from '../backends/spanner/client.js';
+import { databaseName, tableNames } from '../backends/spanner/options.js';
+import { indexDdl, tableDdl } from '../backends/spanner/schema.js';
+
+export const SCHEMA_USAGE = `nestjs-hedge schema [--dialect googlesql] [--lock-table locktable] [--log-table logtable]
+                    [--index] [--apply --database projects/P/instances/I/databases/D]
+
+Prints the statements that make the tables of a group in Cloud Spanner. They may be run again.
+
+  --index     also the index that makes reading the newest value cost the same however many versions there are;
+              each put then writes its value twice
+  --apply     runs them on --database, with Application Default Credentials or on SPANNER_EMULATOR_HOST
+`;
+
+/** A command line that makes no sense; the message says what to change. */
+export class UsageError extends Error {}
+
+export interface SchemaCommand {
+  readonly statements: readonly string[];
+  /** Where to run them; absent when they are only printed. */
+  readonly applyTo?: string;
+}
+
+/** @throws UsageError; HedgeError INVALID_OPTIONS for names that cannot be. */
+export function parseSchemaCommand(args: readonly string[]): SchemaCommand {
+  const { values } = parse(args);
+  if (values.dialect !== 'googlesql') {
+    throw new UsageError(
+      `--dialect ${values.dialect} is not supported: the driver speaks googlesql. (SQLite needs no schema: the driver makes it.)`,
+    );
+  }
+  const tables = tableNames({ lockTable: values['lock-table'], logTable: values['log-table'] });
+  const statements = [...tableDdl(tables), ...(values.index ? [indexDdl(tables)] : [])];
+  if (!values.apply) return { statements };
+  if (values.database === undefined) {
+    throw new UsageError('--apply needs --database projects/PROJECT/instances/INSTANCE/databases/DATABASE.');
+  }
+  return { statements, applyTo: databaseName(values.database) };
+}
+
+export async function runSchemaCommand({ statements, applyTo }: SchemaCommand): Promise<void> {
+  for (const statement of statements) console.log(`${statement};\n`);
+  if (applyTo === undefined) return;
+  await applyDdl(applyTo, statements);
+  console.error(`Applied to ${applyTo}.`);
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        dialect: { type: 'string', default: 'googlesql' },
+        'lock-table': { type: 'string', default: 'locktable' },
+        'log-table': { type: 'string', default: 'logtable' },
+        index: { type: 'boolean', default: false },
+        apply: { type: 'boolean', default: false },
+        database: { type: 'string' },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,86 @@
+import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { spanner } from 'nestjs-hedge/spanner';
+import { openTarget, type Target } from './target.js';
+
+interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** `npx nestjs-hedge …`, from its source. */
+function nestjsHedge(...args: string[]): Promise<Finished> {
+  const main = resolve('libs/hedge/src/cli/main.ts');
+  const flags = ['--import', 'tsx', '--conditions=hedge-source'];
+  const child = spawn(process.execPath, [...flags, main, ...args], { env: process.env });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
+}
+
+describe('nestjs-hedge schema', () => {
+  let target: Target;
+
+  beforeEach(async () => {
+    target = await openTarget([]);
+  });
+
+  afterEach(() => target.close());
+
+  it('prints the tables under the names given, and the index when asked', async () => {
+    const { code, stdout, stderr } = await nestjsHedge('schema', '--lock-table', 'locks', '--log-table', 'log');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toBe(`CREATE TABLE IF NOT EXISTS \`locks\` (
+  name STRING(MAX) NOT NULL,
+  heartbeat TIMESTAMP OPTIONS (allow_commit_timestamp=true),
+  token TIMESTAMP OPTIONS (allow_commit_timestamp=true),
+  writer STRING(MAX)
+) PRIMARY KEY (name);
+
+CREATE TABLE IF NOT EXISTS \`log\` (
+  id STRING(MAX),
+  key STRING(MAX),
+  value STRING(MAX),
+  leader STRING(MAX),
+  timestamp TIMESTAMP OPTIONS (allow_commit_timestamp=true)
+) PRIMARY KEY (key, id);
+
+`);
+    expect((await nestjsHedge('schema', '--index')).stdout).toContain(
+      'CREATE INDEX IF NOT EXISTS `logtable_latest` ON `logtable` (key, timestamp DESC, id DESC)',
+    );
+  }, 60_000);
+
+  it('applies them, again and again, and then the driver finds all it needs', async () => {
+    const options = { database: target.database, lockTable: 'locks', logTable: 'log' };
+    const backend = spanner(options).create({ timeoutMs: 10_000 });
+    await expect(backend.open()).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
+    for (let times = 0; times < 2; times++) {
+      const args = ['--lock-table', 'locks', '--log-table', 'log', '--index', '--apply', '--database', target.database];
+      const { code, stderr } = await nestjsHedge('schema', ...args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: `Applied to ${target.database}.\n` });
+    }
+    await backend.open();
+    await backend.close();
+  }, 60_000);
+
+  it.each([
+    [['schema', '--dialect', 'postgresql'], 2, '--dialect postgresql is not supported'],
+    [['schema', '--apply'], 2, '--apply needs --database'],
+    [['schema', '--apply', '--database', 'd'], 1, 'projects/PROJECT/instances/INSTANCE/databases/DATABASE, not "d"'],
+    [['schema', '--tables', 'x'], 2, "Unknown option '--tables'"],
+    [['schema', '--log-table', 'a-b'], 1, 'logTable "a-b" is no usable table name'],
+    [['schemas'], 2, 'schemas is none'],
+  ])(
+    'refuses %j',
+    async (args, code, message) => {
+      const finished = await nestjsHedge(...args);
+      expect(finished).toMatchObject({ code, stderr: expect.stringContaining(message) });
+    },
+    30_000,
+  );
+});
