@@ -1,12 +1,6 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { GroupCommit } from '../../libs/hedge/src/kv/group-commit.js';
-import {
-  DEFAULT_GROUP_COMMIT_LIMITS,
-  type GroupCommitEffect,
-  type GroupCommitInput,
-  type PutOutcome,
-} from '../../libs/hedge/src/kv/group-commit-messages.js';
+import type { PutOutcome } from '../../libs/hedge/src/kv/group-commit-messages.js';
 import { Call } from '../../libs/hedge/src/messaging/call.js';
 import type { LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../../libs/hedge/src/messaging/limits.js';
@@ -20,6 +14,7 @@ import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedg
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
+import { type CommitHost, PodCommits } from './pod-commits.js';
 
 const TICK_MS = 25;
 
@@ -39,28 +34,21 @@ interface LinkOrigin extends Origin {
 }
 
 /** What the request layer needs of its process. */
-export interface MessagingHost {
-  readonly self: MemberId;
-  readonly alive: boolean;
+export interface MessagingHost extends CommitHost {
   readonly route: LeaderRoute;
-  now(): { readonly mono: number; readonly wall: number };
   run(action: () => void): void;
-  after(ms: number, action: () => void): () => void;
   refreshThen(done: () => void): void;
 }
 
-/** One process's requests, its handlers, and the group commit of its puts: the real cores on simulated links. */
+/** One process's requests and its handlers: the real cores on simulated links. */
 export class PodMessaging implements LinkEnd {
   readonly #router: RequestRouter<OperationCall>;
   readonly #receiver: Receiver;
-  readonly #commit: GroupCommit;
+  readonly #commits: PodCommits;
   readonly #timeline = new Timeline();
   readonly #dialled = new Map<string, Link>();
   /** The newest link from each caller, by incarnation. */
   readonly #accepted = new Map<string, Link>();
-  readonly #settle = new Map<number, (outcome: PutOutcome) => void>();
-  readonly #tried = new Set<string>();
-  #tickets = 0;
   #ticking = false;
   /** Handlers of leader work that have not ended. */
   #working = 0;
@@ -69,7 +57,7 @@ export class PodMessaging implements LinkEnd {
     private readonly host: MessagingHost,
     private readonly cluster: Cluster,
   ) {
-    const { random, timing } = cluster;
+    const { random } = cluster;
     const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 8, rememberCallerMs: random.pick([200, 3_000]) };
     this.#router = new RequestRouter(host.self, random.next);
     this.#receiver = new Receiver({
@@ -79,7 +67,7 @@ export class PodMessaging implements LinkEnd {
       limits,
       reply: (origin, reply) => this.#reply(origin, reply),
     });
-    this.#commit = new GroupCommit({ ...DEFAULT_GROUP_COMMIT_LIMITS, maxBatchRows: 4, retryMs: timing.retryMs });
+    this.#commits = new PodCommits(host, cluster);
     for (const kind of [
       RequestKind.REQUEST_KIND_LEADER_MESSAGE,
       RequestKind.REQUEST_KIND_BROADCAST,
@@ -286,84 +274,15 @@ export class PodMessaging implements LinkEnd {
       };
       if (operation.kind === 'put' || operation.kind === 'overwrite') {
         const { key, value, rowId, fence, kind } = operation;
-        const ticket = (this.#tickets += 1);
-        this.#settle.set(ticket, end);
         const deadline = this.host.now().mono + request.timeoutMs;
         const row = { key, value, id: rowId, overwrite: kind === 'overwrite', fence };
-        this.#commitStep({ type: 'put', ticket, row, deadline });
+        this.#commits.put(row, deadline, end);
       } else if (!cluster.random.chance(0.02)) {
         this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));
       } else {
         cluster.world.count('requests: handler hangs');
         this.host.after(request.timeoutMs, () => end({ timestamp: 0n }));
       }
-    });
-  }
-
-  // Group commit
-
-  #commitStep(input: GroupCommitInput): void {
-    const { mono } = this.host.now();
-    for (const effect of this.#commit.step(input, mono)) this.#commitPerform(effect, mono);
-  }
-
-  #commitPerform(effect: GroupCommitEffect, now: number): void {
-    const { random } = this.cluster;
-    switch (effect.type) {
-      case 'append': {
-        const again = this.cluster.parts.retriesPutsAsOverwrites && effect.rows.some(({ id }) => this.#tried.has(id));
-        for (const { id } of effect.rows) this.#tried.add(id);
-        return this.#write(
-          effect.fence,
-          (database) =>
-            again
-              ? effect.rows.map((row) => database.overwrite(row, this.self.address))
-              : database.append(effect.rows, this.self.address),
-          (outcome) =>
-            this.#commitStep(
-              outcome instanceof HedgeError
-                ? { type: 'append-failed', error: outcome, random: random.next() }
-                : { type: 'appended', outcomes: outcome },
-            ),
-        );
-      }
-      case 'overwrite': {
-        const { run } = effect;
-        return this.#write(
-          effect.row.fence,
-          (database) => database.overwrite(effect.row, this.self.address),
-          (outcome, unknown) => {
-            if (!(outcome instanceof HedgeError)) {
-              return this.#commitStep({ type: 'overwritten', run, timestamp: outcome.timestamp });
-            }
-            const error = unknown ? new HedgeError('OUTCOME_UNKNOWN', 'simulated') : outcome;
-            this.#commitStep({ type: 'overwrite-failed', run, error, random: random.next() });
-          },
-        );
-      }
-      case 'settle': {
-        this.#settle.get(effect.ticket)?.(effect.outcome);
-        this.#settle.delete(effect.ticket);
-        return;
-      }
-      case 'wake':
-        this.host.after(Math.max(0, effect.at - now), () => this.#commitStep({ type: 'flush' }));
-    }
-  }
-
-  /** One transaction on the log, fenced if asked. */
-  #write<Result>(
-    fence: bigint,
-    effect: (database: Cluster['database']) => Result,
-    done: (outcome: Result | HedgeError, unknown: boolean) => void,
-  ): void {
-    const { connection, database } = this.cluster;
-    const transaction = (): Result | HedgeError =>
-      fence === 0n || database.lease.token === fence ? effect(database) : new HedgeError('LEASE_LOST', 'simulated');
-    connection.call(this.cluster.machine(this.self.address), transaction, (outcome) => {
-      if (!this.alive) return;
-      if (outcome.type === 'done') return done(outcome.result, false);
-      done(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'), outcome.type === 'unknown');
     });
   }
 
