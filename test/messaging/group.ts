@@ -102,6 +102,14 @@ export class TestGroup {
   epoch = 0n;
   #incarnations = 0;
 
+  /** Pods a, b and c, of which b leads. */
+  static async ofThree(): Promise<{ group: TestGroup; a: TestPod; b: TestPod; c: TestPod }> {
+    const group = new TestGroup();
+    const [a, b, c] = [await group.start('a'), await group.start('b'), await group.start('c')];
+    group.elect(b);
+    return { group, a, b, c };
+  }
+
   nextIncarnation(): number {
     this.#incarnations += 1;
     return this.#incarnations;

@@ -14,11 +14,7 @@ let c: TestPod;
 beforeAll(() => Logger.overrideLogger(false));
 
 beforeEach(async () => {
-  group = new TestGroup();
-  a = await group.start('a');
-  b = await group.start('b');
-  c = await group.start('c');
-  group.elect(b);
+  ({ group, a, b, c } = await TestGroup.ofThree());
 });
 
 afterEach(() => group.close());
@@ -365,117 +361,6 @@ describe('the caller', () => {
     a.messenger.close();
     await expect(waiting).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: false });
     await expect(a.send('x')).rejects.toMatchObject({ code: 'SHUTTING_DOWN', retryable: true });
-  });
-});
-
-describe('a flood', () => {
-  const LIMITS = { maxRunning: 10, maxPending: 50, maxHeldBytes: 20_000 };
-
-  it('is refused by the receiver beyond what may run, and what runs is answered', async () => {
-    const d = await group.start('d', LIMITS);
-    group.elect(d);
-    const { opened, open } = gate<string>();
-    d.handler = () => opened;
-    const replies = Array.from({ length: 30 }, () => a.send('x'));
-    await group.pass();
-    open('done');
-    await group.pass();
-    const ends = await Promise.allSettled(replies);
-    const refused = ends.filter(({ status }) => status === 'rejected');
-    expect(refused).toHaveLength(20);
-    expect(refused[0]).toMatchObject({ reason: { code: 'OVERLOADED', retryable: true } });
-    expect(d.ran).toHaveLength(10);
-    const next = a.send('y');
-    await group.pass();
-    await expect(next).resolves.toBe('done');
-  });
-
-  it('of replies that the outbound queue cannot take at once is sent bit by bit', async () => {
-    const d = await group.start('d', {}, 3_000);
-    group.elect(d);
-    const { opened, open } = gate();
-    d.handler = () => opened.then(() => Buffer.alloc(1_000));
-    const replies = Array.from({ length: 20 }, () => a.send('x'));
-    await group.pass();
-    open();
-    await group.pass(200);
-    await expect(Promise.all(replies)).resolves.toHaveLength(20);
-    expect(d.ran).toHaveLength(20);
-  });
-
-  it('is refused here beyond what may wait, in number and in bytes', async () => {
-    group.elect(undefined);
-    const d = await group.start('d', LIMITS);
-    const waiting = Array.from({ length: 50 }, () => d.send(1));
-    await expect(d.send(1)).rejects.toMatchObject({ code: 'OVERLOADED' });
-    const e = await group.start('e', LIMITS);
-    const big = e.send(Buffer.alloc(15_000));
-    await expect(e.send(Buffer.alloc(6_000))).rejects.toMatchObject({ code: 'OVERLOADED' });
-    group.elect(b);
-    await group.pass(100);
-    await expect(Promise.all([...waiting, big])).resolves.toHaveLength(51);
-    const again = e.send(Buffer.alloc(6_000));
-    await group.pass();
-    await expect(again).resolves.toHaveLength(6_000);
-  });
-
-  it('leaves nothing behind: the limits are those of each moment', async () => {
-    const d = await group.start('d', LIMITS);
-    group.elect(d);
-    for (let round = 0; round < 30; round += 1) {
-      const replies = [a, b, d].flatMap((pod) => [pod.send(Buffer.alloc(1_000)), pod.send('x')]);
-      await group.pass();
-      await Promise.all(replies);
-    }
-    expect(d.ran).toHaveLength(180);
-  });
-});
-
-describe('a request to a member', () => {
-  it('runs at that member, also when that is this one', async () => {
-    const replies = [a.send('x', { to: c.self }), a.send('y', { to: a.self })];
-    await group.pass();
-    await expect(Promise.all(replies)).resolves.toEqual(['x', 'y']);
-    expect([a, b, c].map(({ ran }) => ran.length)).toEqual([1, 0, 1]);
-    expect(c.ran[0]).toMatchObject({ epoch: 0n });
-  });
-
-  it('fails at once with MEMBER_UNREACHABLE when it cannot be reached', async () => {
-    group.network.partition(a.self, c.self);
-    const reply = a.send('x', { to: c.self });
-    await group.pass();
-    await expect(reply).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE', retryable: true });
-  });
-
-  it('is OUTCOME_UNKNOWN when it died with the request', async () => {
-    c.handler = () => new Promise(() => undefined);
-    const reply = a.send('x', { to: c.self, timeoutMs: 1_000 });
-    await group.pass();
-    group.network.kill(c.self);
-    await group.pass(1_100);
-    await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
-  });
-
-  it('does not wait for the deadline when the member was started anew, or has left the group', async () => {
-    c.handler = () => new Promise(() => undefined);
-    const replies = [a.send('x', { to: c.self }), b.send('x', { to: c.self })];
-    await group.pass();
-    group.network.kill(c.self);
-    b.messenger.departed(c.self);
-    await group.start('c');
-    await group.pass(200);
-    for (const reply of replies) await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
-  });
-
-  it('is told SHUTTING_DOWN by one that stops', async () => {
-    c.handler = () => new Promise(() => undefined);
-    const running = a.send('x', { to: c.self });
-    await group.pass();
-    c.messenger.close();
-    const late = a.send('x', { to: c.self });
-    await group.pass();
-    await expect(running).rejects.toMatchObject({ code: 'SHUTTING_DOWN', retryable: false });
-    await expect(late).rejects.toMatchObject({ code: 'SHUTTING_DOWN', retryable: true });
   });
 });
 

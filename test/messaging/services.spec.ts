@@ -45,11 +45,7 @@ let leader: LeaderService;
 beforeAll(() => Logger.overrideLogger(false));
 
 beforeEach(async () => {
-  group = new TestGroup();
-  a = await group.start('a');
-  b = await group.start('b');
-  c = await group.start('c');
-  group.elect(b);
+  ({ group, a, b, c } = await TestGroup.ofThree());
   views = new TestViews();
   const { clock } = group;
   const shared = { messenger: a.messenger, codec: new PayloadCodec(), clock, defaultTimeoutMs: 1_000 };

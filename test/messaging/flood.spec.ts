@@ -1,0 +1,79 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { gate, TestGroup, type TestPod } from './group.js';
+
+let group: TestGroup;
+let a: TestPod;
+let b: TestPod;
+
+// Links that tests break are logged.
+beforeAll(() => Logger.overrideLogger(false));
+
+beforeEach(async () => {
+  ({ group, a, b } = await TestGroup.ofThree());
+});
+
+afterEach(() => group.close());
+
+describe('a flood', () => {
+  const LIMITS = { maxRunning: 10, maxPending: 50, maxHeldBytes: 20_000 };
+
+  it('is refused by the receiver beyond what may run, and what runs is answered', async () => {
+    const d = await group.start('d', LIMITS);
+    group.elect(d);
+    const { opened, open } = gate<string>();
+    d.handler = () => opened;
+    const replies = Array.from({ length: 30 }, () => a.send('x'));
+    await group.pass();
+    open('done');
+    await group.pass();
+    const ends = await Promise.allSettled(replies);
+    const refused = ends.filter(({ status }) => status === 'rejected');
+    expect(refused).toHaveLength(20);
+    expect(refused[0]).toMatchObject({ reason: { code: 'OVERLOADED', retryable: true } });
+    expect(d.ran).toHaveLength(10);
+    const next = a.send('y');
+    await group.pass();
+    await expect(next).resolves.toBe('done');
+  });
+
+  it('of replies that the outbound queue cannot take at once is sent bit by bit', async () => {
+    const d = await group.start('d', {}, 3_000);
+    group.elect(d);
+    const { opened, open } = gate();
+    d.handler = () => opened.then(() => Buffer.alloc(1_000));
+    const replies = Array.from({ length: 20 }, () => a.send('x'));
+    await group.pass();
+    open();
+    await group.pass(200);
+    await expect(Promise.all(replies)).resolves.toHaveLength(20);
+    expect(d.ran).toHaveLength(20);
+  });
+
+  it('is refused here beyond what may wait, in number and in bytes', async () => {
+    group.elect(undefined);
+    const d = await group.start('d', LIMITS);
+    const waiting = Array.from({ length: 50 }, () => d.send(1));
+    await expect(d.send(1)).rejects.toMatchObject({ code: 'OVERLOADED' });
+    const e = await group.start('e', LIMITS);
+    const big = e.send(Buffer.alloc(15_000));
+    await expect(e.send(Buffer.alloc(6_000))).rejects.toMatchObject({ code: 'OVERLOADED' });
+    group.elect(b);
+    await group.pass(100);
+    await expect(Promise.all([...waiting, big])).resolves.toHaveLength(51);
+    const again = e.send(Buffer.alloc(6_000));
+    await group.pass();
+    await expect(again).resolves.toHaveLength(6_000);
+  });
+
+  it('leaves nothing behind: the limits are those of each moment', async () => {
+    const d = await group.start('d', LIMITS);
+    group.elect(d);
+    for (let round = 0; round < 30; round += 1) {
+      const replies = [a, b, d].flatMap((pod) => [pod.send(Buffer.alloc(1_000)), pod.send('x')]);
+      await group.pass();
+      await Promise.all(replies);
+    }
+    expect(d.ran).toHaveLength(180);
+  });
+});
