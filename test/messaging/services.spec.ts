@@ -146,6 +146,13 @@ describe('ClusterService.broadcast', () => {
     expect(a.ran).toEqual([]);
   });
 
+  it('asks a member once, however often it is named', async () => {
+    const broadcast = cluster.broadcast('flush', 1, { only: ['c:1', c.self, 'c:1', 'd:1', 'd:1'] });
+    await group.pass();
+    expect((await broadcast).map(({ member }) => member.address)).toEqual(['c:1', 'd:1']);
+    expect(c.ran).toHaveLength(1);
+  });
+
   it('encodes the data once for all', async () => {
     let times = 0;
     const counted = { toJSON: () => (times += 1) };
@@ -161,6 +168,15 @@ describe('ClusterService.broadcast', () => {
       const iteration = cluster.broadcast(topic, data)[Symbol.asyncIterator]();
       await expect(iteration.next()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
+  });
+
+  it.each([
+    [{ timeoutMs: 0 }, "timeoutMs of broadcast 'flush' is 0."],
+    [{ only: 'b:1' as never }, "only of broadcast 'flush' is not a list"],
+    [{ only: [7 as never] }, "only of broadcast 'flush' is not a list"],
+  ])('refuses %o as a whole, and asks nobody', async (options, message) => {
+    await expect(cluster.broadcast('flush', 1, options)).rejects.toThrow(message);
+    expect(c.ran).toEqual([]);
   });
 
   it('rejects with the reason of the signal', async () => {
@@ -249,6 +265,19 @@ describe('LeaderService', () => {
 
   it.each([['x'.repeat(257)], [7 as unknown as string]])('refuses a topic that is none', async (topic) => {
     await expect(leader.send(topic)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it.each([
+    [{ timeoutMs: Number.NaN }, "timeoutMs of send 'price' is NaN."],
+    [{ timeoutMs: -1 }, "timeoutMs of send 'price' is -1."],
+    [{ timeoutMs: 2 ** 32 }, 'at most 4294967295'],
+    [{ timeoutMs: '5' as never }, "is the text '5'."],
+    [{ signal: 'now' as never }, "signal of send 'price' is not an AbortSignal."],
+  ])('refuses %o, and says what it should be', async (options, message) => {
+    await expect(leader.send('price', 1, options)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining(message),
+    });
   });
 
   it('refuses data that the serializer cannot take', async () => {

@@ -4,6 +4,7 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Encoded } from '../messaging/message.js';
+import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { checkTopic } from '../messaging/topic-name.js';
@@ -110,34 +111,42 @@ export class ClusterService {
   ): Broadcast<Reply>;
   broadcast(topic: string, data?: unknown, options: BroadcastOptions = {}): Broadcast {
     const { settled } = this.#view;
+    const { timeoutMs = this.#deps.defaultTimeoutMs, signal } = options;
     let payload: Encoded;
+    let targets: MemberId[];
     try {
       checkTopic(topic);
+      checkCallOptions('broadcast', topic, timeoutMs, signal);
       payload = this.#deps.codec.encode(topic, data);
+      targets = this.#targets(topic, options);
     } catch (error) {
       return broadcastOf([Promise.reject(error as Error)], settled);
     }
-    const results = this.#targets(options).map((member) => this.#ask(member, topic, payload, options));
+    const results = targets.map((member) => this.#ask(member, topic, payload, timeoutMs, signal));
     return broadcastOf(results, settled);
   }
 
-  #targets({ skipSelf = false, only }: BroadcastOptions): MemberId[] {
+  #targets(topic: string, { skipSelf = false, only }: BroadcastOptions): MemberId[] {
     const members = this.members().filter(({ incarnation }) => !skipSelf || incarnation !== this.self.incarnation);
     if (only === undefined) return members.map(({ address, incarnation }) => ({ address, incarnation }));
-    return only.map((wanted) => {
+    checkOnly(topic, only);
+    const targets = only.map((wanted) => {
       const found = members.find(({ address, incarnation }) =>
         typeof wanted === 'string' ? wanted === address : wanted.incarnation === incarnation,
       );
       const { address, incarnation } = found ?? (typeof wanted === 'string' ? absent(wanted) : absent(wanted.address));
       return { address, incarnation };
     });
+    // Named twice, or by address and as a member, it is still asked once.
+    return [...new Map(targets.map((member) => [`${member.address} ${member.incarnation}`, member])).values()];
   }
 
   async #ask(
     member: MemberId,
     topic: string,
     payload: Encoded,
-    { timeoutMs = this.#deps.defaultTimeoutMs, signal }: BroadcastOptions,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
   ): Promise<BroadcastResult> {
     const { messenger, codec, clock } = this.#deps;
     const start = clock.now().mono;
@@ -162,6 +171,16 @@ export class ClusterService {
     const present = new Set(view.members.map(({ incarnation }) => incarnation));
     for (const member of before) if (!present.has(member.incarnation)) messenger.departed(member);
   }
+}
+
+function checkOnly(topic: string, only: unknown): void {
+  const names = (wanted: unknown): boolean =>
+    typeof wanted === 'string' || typeof (wanted as Partial<MemberId> | null)?.address === 'string';
+  if (Array.isArray(only) && only.every(names)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `only of broadcast '${topic}' is not a list of members. Give an array of addresses, or of what members() gives.`,
+  );
 }
 
 /** Stands for a member that was asked for and is not there. */

@@ -76,6 +76,15 @@ export function assertLimit(limit: unknown): asserts limit is number {
   );
 }
 
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertAfter(after: unknown): asserts after is string | undefined {
+  if (after === undefined) return;
+  if (typeof after !== 'string') {
+    throw new HedgeError('INVALID_ARGUMENT', `"after" must be a key, not ${describe(after)}.`);
+  }
+  assertText('after', after);
+}
+
 function assertNotReserved(what: string, text: string): void {
   if (!isReservedKey(text)) return;
   throw new HedgeError(

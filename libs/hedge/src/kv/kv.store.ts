@@ -3,13 +3,14 @@ import type { HistoryQuery, LogEntry, LogTable } from '../backend/log.js';
 import { OVERWRITE_ID } from '../backend/log.js';
 import { isReservedKey } from '../backend/names.js';
 import { compareText } from '../backend/text.js';
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
+import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { Encoding, KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
-import { assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
+import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
 export interface KvPutOptions {
   /**
@@ -17,35 +18,35 @@ export interface KvPutOptions {
    * that was put this way; the appended versions stay. Such a put is never repeated, so a crash or a
    * leader change in the middle of it gives OUTCOME_UNKNOWN.
    */
-  readonly append?: boolean;
+  readonly append?: boolean | undefined;
   /**
    * Write only if the lease has not been taken again: LEASE_LOST otherwise. `true` means since this call;
    * a token means since that token. A leader task gives its own `fencingToken`, so that nothing it
    * still does after another pod took over is written. Default: no fence.
    */
-  readonly fenced?: boolean | bigint;
+  readonly fenced?: boolean | bigint | undefined;
   /** Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). Default: the module's `defaultTimeoutMs`, 10 s. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Stops waiting. The value may be written all the same. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface KvHistoryOptions {
   /** At most this many versions; Infinity for all. Default: 100. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Default: `newest-first`. */
-  readonly order?: 'newest-first' | 'oldest-first';
+  readonly order?: 'newest-first' | 'oldest-first' | undefined;
   /** Only versions before this place. */
-  readonly before?: KvCursor;
+  readonly before?: KvCursor | undefined;
   /** Only versions after this place. */
-  readonly after?: KvCursor;
+  readonly after?: KvCursor | undefined;
 }
 
 export interface KvKeysOptions {
   /** At most this many keys; Infinity for all. Default: 1,000. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Only keys that sort after this one: the last key of the page before. */
-  readonly after?: string;
+  readonly after?: string | undefined;
 }
 
 export interface KvStoreDeps {
@@ -91,6 +92,7 @@ export class KvStore {
     assertKey(key);
     assertValue(key, value, this.deps.maxValueBytes);
     const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    checkCallOptions('put', key, timeoutMs, signal);
     const id = this.#ids.next();
     const payload = KvPut.encode({ key, value, id, overwrite: !append, fence: this.#fence(key, fenced) }).finish();
     const reply = await this.deps.messenger.request({
@@ -161,6 +163,7 @@ export class KvStore {
   async keys(prefix: string, { limit = 1_000, after }: KvKeysOptions = {}): Promise<string[]> {
     assertPrefix(prefix);
     assertLimit(limit);
+    assertAfter(after);
     const keys: string[] = [];
     for (let from = after; ;) {
       const asked = bounded(limit - keys.length);
@@ -227,5 +230,10 @@ function toJson(key: string, data: unknown): string {
     cause = error;
   }
   if (json !== undefined) return json;
-  throw new HedgeError('INVALID_ARGUMENT', `The value of "${key}" cannot be written as JSON.`, { cause });
+  const why = cause === undefined ? `JSON has nothing for a value of type ${typeof data}` : messageOf(cause);
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The value of "${key}" cannot be written as JSON: ${why}. Turn it into plain data first, or put a string.`,
+    { cause },
+  );
 }

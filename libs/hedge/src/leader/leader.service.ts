@@ -2,6 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { Observable } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
+import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { checkTopic } from '../messaging/topic-name.js';
@@ -141,13 +142,15 @@ export class LeaderService {
   async send(topic: string, data?: unknown, options: SendOptions = {}): Promise<unknown> {
     checkTopic(topic);
     const { messenger, codec, defaultTimeoutMs } = this.#deps;
+    const { timeoutMs = defaultTimeoutMs, signal } = options;
+    checkCallOptions('send', topic, timeoutMs, signal);
     const reply = await messenger.request({
       to: 'leader',
       kind: RequestKind.REQUEST_KIND_LEADER_MESSAGE,
       topic,
       payload: codec.encode(topic, data),
-      timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
-      signal: options.signal,
+      timeoutMs,
+      signal,
     });
     return codec.decode(topic, reply);
   }

@@ -4,6 +4,7 @@ import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Link, Transport } from '../transport/transport.js';
 import type { Reply, Request } from '../transport/wire/hedge/v1/link.js';
+import { MAX_TIMEOUT_MS } from './call-options.js';
 import { Call } from './call.js';
 import type { LeaderRoute } from './leader-route.js';
 import type { MessagingLimits } from './limits.js';
@@ -12,9 +13,6 @@ import { RequestRouter } from './routing.js';
 import type { RoutingEffect, RoutingInput } from './routing-messages.js';
 import { SharedSignals } from './shared-signals.js';
 import type { Timeline } from './timeline.js';
-
-/** What a frame can carry. Rounding may exceed it, and a frame that cannot be encoded costs the link. */
-const MAX_TIMEOUT_MS = 0xffff_ffff;
 
 export interface CallerOptions {
   readonly transport: Transport;

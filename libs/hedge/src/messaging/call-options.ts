@@ -1,0 +1,31 @@
+import { HedgeError } from '../common/errors.js';
+
+/** What a frame can carry. Rounding may exceed it, and a frame that cannot be encoded costs the link. */
+export const MAX_TIMEOUT_MS = 0xffff_ffff;
+
+/**
+ * Checks how long a call may take, and what gives it up.
+ * @param method and `name` are for the error's message: `send 'price'`.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkCallOptions(method: string, name: string, timeoutMs: unknown, signal: unknown): void {
+  if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
+    const got = typeof timeoutMs === 'string' ? `the text '${timeoutMs}'` : String(timeoutMs);
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `timeoutMs of ${method} '${name}' is ${got}. Give a number of milliseconds above 0 and at most ${MAX_TIMEOUT_MS}.`,
+    );
+  }
+  if (signal !== undefined && !isAbortSignal(signal)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `signal of ${method} '${name}' is not an AbortSignal. Give the signal of an AbortController, or AbortSignal.timeout(…).`,
+    );
+  }
+}
+
+/** By its shape: one of another realm, or of a polyfill, is as good. */
+function isAbortSignal(value: unknown): boolean {
+  const signal = value as Partial<AbortSignal> | null;
+  return typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function';
+}
