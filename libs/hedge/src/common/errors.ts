@@ -72,7 +72,7 @@ export interface HedgeErrorInit {
   /** Facts for code and logs; must survive JSON. */
   details?: Record<string, unknown>;
   cause?: unknown;
-  /** Overrides what the code implies. */
+  /** Whether the same call may be made again; else the table of codes says. */
   retryable?: boolean;
 }
 
@@ -100,6 +100,7 @@ export class HedgeError extends Error {
     this.details = init.details ?? {};
   }
 
+  /** For an HTTP answer or a log line: all but the cause and the stack. */
   toJSON(): { name: string; code: HedgeErrorCode; message: string; retryable: boolean; details: object } {
     return {
       name: this.name,

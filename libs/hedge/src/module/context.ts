@@ -26,6 +26,7 @@ export class HedgeContext extends BaseRpcContext<[IncomingRequest]> {
     return this.args[0].caller;
   }
 
+  /** What the caller sent it under; '' is the default topic. */
   get topic(): string {
     return this.args[0].topic;
   }

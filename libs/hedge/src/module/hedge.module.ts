@@ -24,6 +24,7 @@ export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, key
  */
 @Module({ providers: [HedgeLifecycle] })
 export class HedgeModule {
+  /** @throws HedgeError INVALID_OPTIONS, when Nest makes the module, with every problem found. */
   static forRoot(options: HedgeOptions): DynamicModule {
     return { module: HedgeModule, imports: [HedgeCoreModule.forRoot(options)] };
   }

@@ -89,7 +89,9 @@ export interface HedgeOptions {
   readonly serializer?: Serializer;
   /** Guards, pipes, interceptors and filters of all handlers. The app's global ones are for HTTP and do not apply. */
   readonly enhancers?: HandlerEnhancers;
+  /** What messages may cost in memory, each with a default of its own. */
   readonly limits?: HedgeLimits;
+  /** How long a stop may take. Default: 5 s for running work, 10 s in all. */
   readonly shutdown?: HedgeShutdown;
 }
 
