@@ -23,7 +23,7 @@ export interface ClusterState {
   readonly view: { readonly settled: boolean; readonly members: readonly { readonly address: string }[] };
 }
 
-/** `exit code 0`, or a signal: a Nest app that is told to stop ends itself by the same signal when it is done. */
+/** `exit code 0`, as the app ends when it has stopped in order; or the signal that ended it. */
 export type Ending = string;
 
 /** One pod: the demo app in a process of its own. */
