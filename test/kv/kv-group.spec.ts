@@ -97,6 +97,27 @@ describe('puts in a group', () => {
     expect(await values()).toEqual(['v']); // and once by the first, whose call to the database came through
   });
 
+  it('K1: an overwrite that a leader began does not undo one that the next leader has acknowledged', async () => {
+    const take = async (pod: typeof first): Promise<void> => {
+      const lease = await backend.lease.acquire({ name: LEASE, holder: pod.self, leaseMs: 60_000 });
+      if (!lease.acquired) throw new Error('the lease must be free');
+      group.epoch = lease.token - 1n;
+      group.elect(pod); // under the token of the lease
+    };
+    await take(first);
+    faults.once('log.overwrite', { delayMs: 2_000 });
+    const put = expect(kv.put('k', 'late', { append: false })).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    await group.pass(100);
+    await backend.lease.release({ name: LEASE, holder: first.self, token: group.epoch });
+    await take(second);
+    const next = kv.put('k', 'next', { append: false });
+    await group.pass(500);
+    await put;
+    await next;
+    await group.pass(3_000);
+    expect(await values()).toEqual(['next']);
+  });
+
   it('commits the puts of one moment together', async () => {
     const puts = Array.from({ length: 20 }, (_, index) => kv.put('k', String(index)));
     await group.pass(100);

@@ -55,7 +55,7 @@ export class Cluster {
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
       acquired: (row) => this.leadership.acquired(row),
-      written: (entry) => this.operations.written(entry),
+      written: (entry) => this.operations.written(entry, this.database.lease.token),
     };
     // The lease's margin is a tenth of it: clocks may differ by that much in all.
     const rate = (): number => random.between(0.96, 1.04);

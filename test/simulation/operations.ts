@@ -111,8 +111,11 @@ export class Operations {
     }
   }
 
-  /** The database has committed a row. */
-  written(entry: LogEntry): void {
+  /**
+   * The database has committed a row. An overwrite of a leader that was replaced since would undo what the next
+   * one has acknowledged.
+   */
+  written(entry: LogEntry, lastToken: bigint): void {
     const operation = this.#byValue.get(entry.value);
     if (operation === undefined) violated('K1', `a value was written that nobody put: ${entry.value}`);
     if (this.#written.has(entry.value)) violated('K1', `put ${operation.id} happened twice`);
@@ -120,6 +123,10 @@ export class Operations {
       violated('refused is not run', `put ${operation.id} was written after its caller was told that it had not been`);
     if ((entry.id === OVERWRITE_ID) !== (operation.kind === 'overwrite')) {
       violated('K3', `put ${operation.id} (${operation.kind}) was written with id ${entry.id}`);
+    }
+    const term = this.#runs.get(entry.value)?.at(-1);
+    if (operation.kind === 'overwrite' && term !== lastToken) {
+      violated('K1', `overwrite ${operation.id} of term ${term} was written after ${lastToken} had begun`);
     }
     this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
     this.#written.set(entry.value, entry);

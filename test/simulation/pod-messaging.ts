@@ -273,9 +273,12 @@ export class PodMessaging implements LinkEnd {
         else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome.timestamp) });
       };
       if (operation.kind === 'put' || operation.kind === 'overwrite') {
-        const { key, value, rowId, fence, kind } = operation;
+        const { key, value, rowId, kind } = operation;
         const deadline = this.host.now().mono + request.timeoutMs;
-        const row = { key, value, id: rowId, overwrite: kind === 'overwrite', fence };
+        const overwrite = kind === 'overwrite';
+        // As `kvPutHandler` does it.
+        const fence = overwrite && operation.fence === 0n ? request.epoch : operation.fence;
+        const row = { key, value, id: rowId, overwrite, fence };
         this.#commits.put(row, deadline, end);
       } else if (!cluster.random.chance(0.02)) {
         this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));

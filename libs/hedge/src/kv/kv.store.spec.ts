@@ -35,12 +35,22 @@ beforeEach(() => {
       const { payload, kind, topic, timeoutMs } = request;
       const caller = { address: 'pod:2', incarnation: 'i' };
       const { signal } = new AbortController();
-      return handle({ kind, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch: 1n, signal });
+      const epoch = belief?.epoch ?? 1n;
+      return handle({ kind, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch, signal });
     },
   } as unknown as Messenger;
   const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
   kv = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: MAX_VALUE });
 });
+
+/** Takes the lease for the pod that serves. */
+async function elect(): Promise<bigint> {
+  const holder = { address: 'pod:1', incarnation: 'i' };
+  const taken = await backend.lease.acquire({ name: 'hedge/lease/g', holder, leaseMs: 1_000 });
+  if (!taken.acquired) throw new Error('the first acquisition must succeed');
+  belief = { leader: holder, epoch: taken.token, self: false };
+  return taken.token;
+}
 
 describe('KvStore.put', () => {
   it('returns what get, history and the log then hold, and survives JSON', async () => {
@@ -63,6 +73,7 @@ describe('KvStore.put', () => {
   });
 
   it('replaces with append: false, and never lets that be sent twice (K1, K3)', async () => {
+    await elect();
     await kv.put('k', 'kept');
     await kv.put('k', 'first', { append: false });
     const last = await kv.put('k', 'second', { append: false });
@@ -78,13 +89,10 @@ describe('KvStore.put', () => {
 
   it('fences by the present leader, or by the token of a leader task', async () => {
     await expect(kv.put('k', 'v', { fenced: true })).rejects.toMatchObject({ code: 'NO_LEADER', retryable: true });
-    const holder = { address: 'pod:1', incarnation: 'i' };
-    const taken = await backend.lease.acquire({ name: 'hedge/lease/g', holder, leaseMs: 1_000 });
-    if (!taken.acquired) throw new Error('the first acquisition must succeed');
-    belief = { leader: holder, epoch: taken.token, self: false };
+    const token = await elect();
     await kv.put('k', 'v', { fenced: true });
-    await kv.put('k', 'v', { fenced: taken.token });
-    await expect(kv.put('k', 'v', { fenced: taken.token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await kv.put('k', 'v', { fenced: token });
+    await expect(kv.put('k', 'v', { fenced: token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
     await expect(kv.put('k', 'v', { fenced: 0n })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 

@@ -7,7 +7,7 @@ import { assertKey } from './kv-limits.js';
 
 /** Serves `KvStore.put` on the pod that leads. */
 export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
-  return async ({ payload, timeoutMs }) => {
+  return async ({ payload, timeoutMs, epoch }) => {
     const put = decode(payload.bytes);
     // Also here, so that a pod of another version of this library cannot write a row this one relies on.
     assertKey(put.key);
@@ -17,7 +17,9 @@ export function kvPutHandler(committer: GroupCommitter, address: () => string): 
         `put "${put.key}" came with row id "${put.id}". Update the calling pod.`,
       );
     }
-    const timestamp = await committer.put(put, timeoutMs);
+    // A late append only adds a version, but a late overwrite undoes what the next leader has acknowledged.
+    const fence = put.overwrite && put.fence === 0n ? epoch : put.fence;
+    const timestamp = await committer.put({ ...put, fence }, timeoutMs);
     const done = KvPutDone.encode({ timestamp, leader: address() }).finish();
     return { encoding: Encoding.ENCODING_BYTES, bytes: done };
   };
