@@ -57,8 +57,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'forged view': (cluster) => {
     const [liar, victim] = [anyPod(cluster), anyPod(cluster)];
-    if (liar === undefined || victim === undefined) return;
-    const epoch = cluster.database.lease.token + BigInt(cluster.random.pick([-1, 1, 1_000_000_000]));
+    // A leader may say what it likes in its own term: so neither now nor, by chance, later.
+    if (liar === undefined || victim === undefined || liar.term !== undefined) return;
+    const epoch = cluster.database.lease.token + cluster.random.pick([-1n, 0n, 10n ** 18n]);
     const member = { ...liar.self, confirmed: true };
     liar.sendView(victim.self, { epoch, version: 1_000, settled: true, leader: liar.self, members: [member] });
   },
