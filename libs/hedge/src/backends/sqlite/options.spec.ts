@@ -11,6 +11,12 @@ describe('sqlite options', () => {
 
   it.each<[string, SqliteOptions, RegExp]>([
     ['no file', {} as SqliteOptions, /file must be a path/],
+    ['a path by itself', '/data/hedge.db' as unknown as SqliteOptions, /sqlite\(\{ file/],
+    [
+      'an option that there is not',
+      { file: 'x', tabel: 'y' } as SqliteOptions,
+      /tabel is not an option\. Known are file,/,
+    ],
     ['an empty file', { file: '' }, /file must be a path/],
     ['a database in memory', { file: ':memory:' }, /use memory\(\)/],
     ['a URL', { file: 'libsql://host/db' }, /looks like a URL/],

@@ -14,8 +14,16 @@ export interface SqliteOptions {
   readonly logTable?: string;
 }
 
+const KNOWN: readonly string[] = ['file', 'lockTable', 'logTable'] satisfies (keyof SqliteOptions)[];
+
 /** @throws HedgeError INVALID_OPTIONS */
-export function workerConfig({ file, lockTable = 'locktable', logTable = 'logtable' }: SqliteOptions): WorkerConfig {
+export function workerConfig(options: SqliteOptions): WorkerConfig {
+  if (typeof options !== 'object' || options === null) {
+    throw invalid("its options are not an object. Give them as in sqlite({ file: '/data/hedge.db' }).");
+  }
+  const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
+  if (unknown !== undefined) throw invalid(`${unknown} is not an option. Known are ${KNOWN.join(', ')}.`);
+  const { file, lockTable = 'locktable', logTable = 'logtable' } = options;
   if (typeof file !== 'string' || file === '' || file.includes('\0')) {
     throw invalid(
       `file must be a path, not ${JSON.stringify(file)}. Give one, as in sqlite({ file: '/data/hedge.db' }).`,
