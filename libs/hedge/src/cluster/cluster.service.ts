@@ -174,13 +174,15 @@ export class ClusterService {
 }
 
 function checkOnly(topic: string, only: unknown): void {
-  const names = (wanted: unknown): boolean =>
-    typeof wanted === 'string' || typeof (wanted as Partial<MemberId> | null)?.address === 'string';
-  if (Array.isArray(only) && only.every(names)) return;
+  if (Array.isArray(only) && only.every(namesMember)) return;
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `only of broadcast '${topic}' is not a list of members. Give an array of addresses, or of what members() gives.`,
   );
+}
+
+function namesMember(wanted: unknown): boolean {
+  return typeof wanted === 'string' || typeof (wanted as Partial<MemberId> | null)?.address === 'string';
 }
 
 /** Stands for a member that was asked for and is not there. */

@@ -1,6 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { Observable } from 'rxjs';
 import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
@@ -104,6 +105,9 @@ export class LeaderService {
    */
   runWhileLeader(task: LeaderTask): () => Promise<void> {
     const { keeper, clock, retryMs, leaseMs } = this.#deps;
+    if (typeof task !== 'function') {
+      throw new HedgeError('INVALID_ARGUMENT', `The leader task is a value of type ${typeof task}. Give a function.`);
+    }
     this.#tasks += 1;
     const name = task.name === '' ? `#${this.#tasks}` : task.name;
     return runWhileLeader(keeper, task, { clock, name, logger: this.#logger, retryMs, maxRetryMs: leaseMs });

@@ -31,6 +31,7 @@ describe('runWhileLeader', () => {
   let clock: VirtualClock;
   let source: Source;
   let warnings: string[];
+  let errors: [message: string, stack: string | undefined][];
   let runs: { leadership: Leadership; end: (error?: Error) => void }[];
   let stop: () => Promise<void>;
 
@@ -40,6 +41,7 @@ describe('runWhileLeader', () => {
     clock = new VirtualClock();
     source = new Source();
     warnings = [];
+    errors = [];
     runs = [];
     const task = (leadership: Leadership): Promise<void> =>
       new Promise((resolve, reject) => {
@@ -48,7 +50,7 @@ describe('runWhileLeader', () => {
     stop = runWhileLeader(source, task, {
       clock,
       name: 'sweep',
-      logger: { warn: (line) => void warnings.push(line) },
+      logger: { warn: (line) => void warnings.push(line), error: (line, stack) => void errors.push([line, stack]) },
       retryMs: 100,
       maxRetryMs: 1_000,
       random: () => 0,
@@ -93,7 +95,12 @@ describe('runWhileLeader', () => {
     source.win(1n);
     runs[0]?.end(new Error('boom'));
     await settle();
-    expect(warnings).toEqual([expect.stringMatching(/sweep failed, runs again in 50 ms: Error: boom/)]);
+    expect(errors).toEqual([
+      [
+        expect.stringMatching(/sweep failed, runs again in 50 ms: Error: boom/),
+        expect.stringContaining('leadership.spec'),
+      ],
+    ]);
     await clock.advanceAsync(49);
     expect(runs).toHaveLength(1);
     await clock.advanceAsync(1);

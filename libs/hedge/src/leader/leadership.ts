@@ -27,7 +27,7 @@ export interface LeaderTaskOptions {
   readonly clock: Clock;
   /** For log lines. */
   readonly name: string;
-  readonly logger: { warn(message: string): void };
+  readonly logger: { warn(message: string): void; error(message: string, stack?: string): void };
   /** Pause before a task that threw runs again; doubles with jitter up to `maxRetryMs`. */
   readonly retryMs: number;
   readonly maxRetryMs: number;
@@ -78,7 +78,8 @@ export function runWhileLeader(
       } catch (error) {
         if (signal.aborted) return;
         const pauseMs = Math.round(backoffMs(attempt, options.retryMs, options.maxRetryMs, random()));
-        logger.warn(`Leader task ${name} failed, runs again in ${pauseMs} ms: ${String(error)}`);
+        const stack = error instanceof Error ? error.stack : undefined;
+        logger.error(`Leader task ${name} failed, runs again in ${pauseMs} ms: ${String(error)}`, stack);
         await pause(clock, pauseMs, signal);
       }
     }
