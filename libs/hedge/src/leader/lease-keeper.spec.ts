@@ -135,6 +135,19 @@ describe('LeaseKeeper', () => {
     await expect(a.keeper.stop()).resolves.toBeUndefined();
   });
 
+  it('resigning resolves when the lease was given back, also when asked for at the very election', async () => {
+    const { keeper } = pod('a');
+    let resigned: Promise<void> | undefined;
+    let ledWhenDone: boolean | undefined;
+    keeper.onElected(() => {
+      resigned ??= keeper.resign().then(() => void (ledWhenDone = keeper.isLeader()));
+    });
+    keeper.start();
+    await pass(100);
+    await resigned;
+    expect(ledWhenDone).toBe(false);
+  });
+
   it('does not wait longer than drainMs for leader work that hangs', async () => {
     const { keeper, lines } = pod('a');
     keeper.start();

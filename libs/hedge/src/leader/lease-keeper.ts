@@ -190,8 +190,8 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     try {
       for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
         for (const effect of this.#election?.step(next, this.#clock.now()) ?? []) this.#perform(effect);
-        if (!this.handingOver) for (const done of this.#handOvers.splice(0)) done();
       }
+      if (!this.handingOver) for (const done of this.#handOvers.splice(0)) done();
     } finally {
       this.#stepping = false;
     }
