@@ -143,9 +143,7 @@ export class Receiver {
       work.abort(error);
       this.#end(work, failureReply(work.sequence, failureOf(error)));
     }
-    const unsent = [...this.#unsent];
-    this.#unsent.clear();
-    for (const work of unsent) if (!work.dropped) this.#sendReply(work);
+    this.#sendUnsent();
   }
 
   /** Takes nothing more; what runs is told to stop, and its callers that it was not finished. */
@@ -171,6 +169,17 @@ export class Receiver {
 
   #sendReply(work: Work): void {
     if (work.reply !== undefined && !this.#options.reply(work.origin, work.reply)) this.#unsent.add(work);
+  }
+
+  /** In order for each link, and one try for each that is full: a slow peer must not cost the others their time. */
+  #sendUnsent(): void {
+    const full = new Set<Origin>();
+    for (const work of this.#unsent) {
+      if (full.has(work.origin)) continue;
+      const over = work.dropped || work.reply === undefined || this.#options.reply(work.origin, work.reply);
+      if (over) this.#unsent.delete(work);
+      else full.add(work.origin);
+    }
   }
 
   #refusal(request: Request): Failure | undefined {

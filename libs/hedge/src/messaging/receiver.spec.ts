@@ -1,0 +1,48 @@
+import { describe, expect, it } from '@jest/globals';
+import { Encoding, type Reply, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { DEFAULT_MESSAGING_LIMITS } from './limits.js';
+import { Receiver } from './receiver.js';
+import { Timeline } from './timeline.js';
+import type { Origin } from './work.js';
+
+const ROUTE = { current: () => undefined, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
+const REPLY = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
+
+describe('Receiver', () => {
+  it('asks a full queue once a tick, however many replies wait for it, and then sends them in order', async () => {
+    const clock = new VirtualClock();
+    const slow: Origin = { peer: { address: 'slow:1', incarnation: 'slow' } };
+    const other: Origin = { peer: { address: 'other:1', incarnation: 'other' } };
+    let full = true;
+    const tried: { origin: Origin; sequence: number }[] = [];
+    const receiver = new Receiver({
+      clock,
+      timeline: new Timeline(),
+      route: ROUTE,
+      limits: DEFAULT_MESSAGING_LIMITS,
+      reply: (origin: Origin, { sequence }: Reply) => {
+        tried.push({ origin, sequence });
+        return !full;
+      },
+    });
+    receiver.serve(RequestKind.REQUEST_KIND_BROADCAST, async () => REPLY);
+    for (const [sequence, origin] of [slow, slow, other, slow, other].entries()) {
+      const request = { sequence, kind: RequestKind.REQUEST_KIND_BROADCAST, topic: 't', payload: REPLY.bytes };
+      const rest = { encoding: REPLY.encoding, timeoutMs: 60_000, attempt: 1, id: String(sequence), epoch: 0n };
+      receiver.receive(origin, { ...request, ...rest });
+    }
+    await clock.advanceAsync(0);
+    tried.length = 0;
+    receiver.tick(10);
+    expect(tried).toEqual([
+      { origin: slow, sequence: 0 },
+      { origin: other, sequence: 2 },
+    ]);
+    tried.length = 0;
+    full = false;
+    receiver.tick(20);
+    expect(tried.map(({ sequence }) => sequence)).toEqual([0, 1, 2, 3, 4]);
+    expect(tried.filter(({ origin }) => origin === slow)).toHaveLength(3);
+  });
+});
