@@ -26,7 +26,10 @@ export interface HandlerEnhancers {
 export interface HedgeLimits {
   /** Largest payload with its envelope, in bytes: above it PAYLOAD_TOO_LARGE. Default: 4 MiB. Same on all pods. */
   readonly maxMessageBytes?: number;
-  /** Bytes queued for one link that reads too slowly: above it OVERLOADED. Default: 16 MiB. */
+  /**
+   * Bytes queued for one link that reads too slowly: above it OVERLOADED. At least twice `maxMessageBytes`.
+   * Default: 16 MiB, or twice `maxMessageBytes` if that is more.
+   */
   readonly maxQueuedBytes?: number;
   /** Handlers running at once on this pod: above it OVERLOADED. Default: 10,000. */
   readonly maxRunning?: number;

@@ -12,6 +12,7 @@ import { KvStore } from '../kv/kv.store.js';
 import { kvPutHandler } from '../kv/put-handler.js';
 import { LeaderService } from '../leader/leader.service.js';
 import { LeaseKeeper } from '../leader/lease-keeper.js';
+import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { Messenger } from '../messaging/messenger.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
@@ -73,7 +74,9 @@ export class HedgeRuntime {
       logger,
     });
     const views = new ViewKeeper({ transport, route: keeper, clock, timing, logger });
-    const messenger = new Messenger({ transport, clock, route: keeper, limits });
+    // So that a few of the largest messages fit, whatever their limit.
+    const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 4 * limits.maxMessageBytes);
+    const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes } });
     const dispatch = new HandlerDispatch(strategy, codec);
     const address = () => transport.self.address;
     const committer = new GroupCommitter({

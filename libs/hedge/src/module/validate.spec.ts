@@ -47,6 +47,7 @@ describe('options', () => {
 
   it('give a whole stop five seconds more than the drain', () => {
     expect(resolveOptions({ ...good, shutdown: { drainMs: 20_000 } }).shutdown.totalMs).toBe(25_000);
+    expect(resolveOptions({ ...good, limits: { maxMessageBytes: 2 ** 25 } }).limits.maxQueuedBytes).toBe(2 ** 26);
   });
 
   it.each([
@@ -79,6 +80,11 @@ describe('options', () => {
     ['a slow database call', { ...good, timing: { backendTimeoutMs: 5_000 } }, /^timing\.backendTimeoutMs is 5000/],
     ['a long pause between tries', { ...good, timing: { retryMs: 9_000 } }, /^timing\.retryMs is 9000/],
     ['rare heartbeats', { ...good, timing: { heartbeatMs: 3_000 } }, /^timing\.heartbeatTimeoutMs is 5000/],
+    [
+      'a queue too short for a message',
+      { ...good, limits: { maxQueuedBytes: 4e6 } },
+      /^limits\.maxQueuedBytes is 4000000/,
+    ],
     ['a drain longer than the stop', { ...good, shutdown: { drainMs: 9, totalMs: 9 } }, /^shutdown\.totalMs is 9/],
   ])('refuse %s, naming option, value and fix', (_, options, problem) => {
     const problems = problemsOf(options);

@@ -4,7 +4,7 @@ import type { Timing } from '../common/timing.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/link-transport.js';
-import type { HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
+import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 import { closest } from './closest.js';
 
 const DEFAULT_ADDRESS = ':7400';
@@ -28,6 +28,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     problems.push(
       ...timingProblems(timingOf(options.timing)),
       ...shutdownProblems(options),
+      ...limitProblems(options),
       ...addressProblems(options),
     );
   }
@@ -48,11 +49,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     secret: options.secret,
     serializer: options.serializer,
     enhancers: options.enhancers ?? {},
-    limits: {
-      maxMessageBytes: options.limits?.maxMessageBytes ?? DEFAULT_MESSAGING_LIMITS.maxMessageBytes,
-      maxQueuedBytes: options.limits?.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES,
-      maxRunning: options.limits?.maxRunning ?? DEFAULT_MESSAGING_LIMITS.maxRunning,
-    },
+    limits: limitsOf(options),
     shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
   };
 }
@@ -62,6 +59,15 @@ function timingOf(timing: HedgeTiming = 'lan'): Timing {
   const { preset = 'lan', ...durations } = timing;
   const given = Object.entries(durations).filter(([, value]) => value !== undefined);
   return { ...TIMING_PRESETS[preset], ...Object.fromEntries(given) };
+}
+
+function limitsOf({ limits = {} }: HedgeOptions): Required<HedgeLimits> {
+  const { maxMessageBytes = DEFAULT_MESSAGING_LIMITS.maxMessageBytes, maxRunning } = limits;
+  return {
+    maxMessageBytes,
+    maxQueuedBytes: limits.maxQueuedBytes ?? Math.max(DEFAULT_MAX_QUEUED_BYTES, 2 * maxMessageBytes),
+    maxRunning: maxRunning ?? DEFAULT_MESSAGING_LIMITS.maxRunning,
+  };
 }
 
 /** The relations that `Timing` documents. */
@@ -95,6 +101,13 @@ function* shutdownProblems({ shutdown = {} }: HedgeOptions): Generator<string> {
   const { drainMs = DEFAULT_DRAIN_MS, totalMs } = shutdown;
   if (totalMs !== undefined && totalMs <= drainMs) {
     yield `shutdown.totalMs is ${totalMs}, but must be above shutdown.drainMs (${drainMs}), which it includes. Raise it.`;
+  }
+}
+
+function* limitProblems(options: HedgeOptions): Generator<string> {
+  const { maxMessageBytes, maxQueuedBytes } = limitsOf(options);
+  if (maxQueuedBytes < 2 * maxMessageBytes) {
+    yield `limits.maxQueuedBytes is ${maxQueuedBytes}, but must be at least twice limits.maxMessageBytes (${maxMessageBytes}), or the largest message would never fit into the queue of a link. Raise it, or lower limits.maxMessageBytes.`;
   }
 }
 
