@@ -12,8 +12,11 @@ export interface Instant {
 /** Time and timers, injected so that tests and the simulation can run on a virtual clock. */
 export interface Clock {
   now(): Instant;
-  /** Calls `run` once, not before `ms` have passed. The returned function cancels; calling it again does nothing. */
-  after(ms: number, run: () => void): () => void;
+  /**
+   * Calls `run` once, not before `ms` have passed. The returned function cancels; calling it again does nothing.
+   * @param keepAlive whether the process is kept alive until then, for what somebody awaits. Default: false.
+   */
+  after(ms: number, run: () => void, keepAlive?: boolean): () => void;
 }
 
 /**
@@ -32,12 +35,12 @@ export function shortestElapsed(from: Instant, to: Instant): number {
   return to.mono - from.mono;
 }
 
-/** The process's own clocks. Timers do not keep the process alive. */
+/** The process's own clocks. */
 export const systemClock: Clock = {
   now: () => ({ mono: performance.now(), wall: Date.now() }),
-  after(ms, run) {
+  after(ms, run, keepAlive = false) {
     const timer = setTimeout(run, ms);
-    timer.unref();
+    if (!keepAlive) timer.unref();
     return () => clearTimeout(timer);
   },
 };

@@ -181,12 +181,14 @@ export class Messenger implements TransportEvents, LinkSessions {
   #keepTicking(): void {
     if (this.#ticking || !(this.#caller.busy || this.#receiver.busy)) return;
     this.#ticking = true;
-    this.#clock.after(TICK_MS, () => {
+    const tick = (): void => {
       this.#ticking = false;
       this.#caller.tick();
       this.#receiver.tick(this.#timeline.advance(this.#clock.now()));
       this.#keepTicking();
-    });
+    };
+    // A script that awaits a reply must not end before its deadline, even if nothing else keeps it alive.
+    this.#clock.after(TICK_MS, tick, this.#caller.busy);
   }
 
   #isSelf(member: MemberId): boolean {

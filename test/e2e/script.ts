@@ -1,0 +1,17 @@
+// A script that uses a group in which nobody leads: all that keeps its process alive is what it awaits.
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { HedgeError, HedgeModule, LeaderService } from 'nestjs-hedge';
+import { memory } from 'nestjs-hedge/memory';
+
+@Module({ imports: [HedgeModule.forRoot({ group: 'nobody', mode: 'client', backend: memory() })] })
+class ScriptModule {}
+
+const app = await NestFactory.createApplicationContext(ScriptModule, { logger: false });
+const answer = await app
+  .get(LeaderService)
+  .send('job', {}, { timeoutMs: 200 })
+  .catch((error: unknown) => error);
+await app.close();
+console.log(answer instanceof HedgeError ? answer.code : answer);
