@@ -1,9 +1,11 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { Timed } from './deadlines.js';
 import type { OutgoingRequest } from './message.js';
 
 /** One request of this process on its way; its mutable fields are the router's. */
-export class Call {
+export class Call implements Timed {
+  place = 0;
   /** Whom it is assigned to now; undefined while it waits for a leader. */
   receiver: MemberId | undefined;
   /** The term of that assignment; 0n to a member. */

@@ -1,13 +1,13 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
-import { Deadlines } from './deadlines.js';
+import { Deadlines, type Timed } from './deadlines.js';
 
 const SLOT_MS = 10;
 
 describe('Deadlines', () => {
   it('gives out what is due once, never early, and at most a slot late', () => {
-    const deadlines = new Deadlines<{ deadline: number }>();
-    const item = { deadline: 1_003 };
+    const deadlines = new Deadlines<Timed>();
+    const item = { deadline: 1_003, place: 0 };
     deadlines.add(item);
     expect(deadlines.takeExpired(1_002)).toEqual([]);
     expect(deadlines.takeExpired(1_003 + SLOT_MS)).toEqual([item]);
@@ -16,9 +16,9 @@ describe('Deadlines', () => {
   });
 
   it('finds what was added after time had passed it by', () => {
-    const deadlines = new Deadlines<{ deadline: number }>();
+    const deadlines = new Deadlines<Timed>();
     deadlines.takeExpired(10_000);
-    deadlines.add({ deadline: 500 });
+    deadlines.add({ deadline: 500, place: 0 });
     expect(deadlines.takeExpired(10_000)).toHaveLength(1);
   });
 
@@ -30,12 +30,12 @@ describe('Deadlines', () => {
     );
     fc.assert(
       fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
-        const deadlines = new Deadlines<{ deadline: number }>();
-        let model: { deadline: number }[] = [];
+        const deadlines = new Deadlines<Timed>();
+        let model: Timed[] = [];
         let now = 0;
         for (const step of actions) {
           if ('add' in step) {
-            const item = { deadline: now + step.add };
+            const item = { deadline: now + step.add, place: 0 };
             deadlines.add(item);
             model.push(item);
           } else if ('delete' in step) {

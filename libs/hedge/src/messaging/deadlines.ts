@@ -1,12 +1,19 @@
 /** Deadlines are kept by slots of this many milliseconds, so one passes up to this much late, and never early. */
 const SLOT_MS = 10;
 
+export interface Timed {
+  readonly deadline: number;
+  /** Where it stands among those of its slot; `Deadlines` writes it. */
+  place: number;
+}
+
 /**
  * The deadlines of many requests without a timer for each: a hundred thousand a second come and go, and next
- * to none is ever reached. Times are milliseconds on one rising line.
+ * to none is ever reached. Times are milliseconds on one rising line. An item is in one `Deadlines` at most.
  */
-export class Deadlines<Item extends { readonly deadline: number }> {
-  readonly #slots = new Map<number, Set<Item>>();
+export class Deadlines<Item extends Timed> {
+  /** Arrays, because a Set leaves garbage behind that holds all that came after it: see `SequenceMap`. */
+  readonly #slots = new Map<number, Item[]>();
   /** No slot below this one is filled. */
   #earliest = Infinity;
   #size = 0;
@@ -19,11 +26,12 @@ export class Deadlines<Item extends { readonly deadline: number }> {
     const slot = slotOf(item);
     let items = this.#slots.get(slot);
     if (items === undefined) {
-      items = new Set();
+      items = [];
       this.#slots.set(slot, items);
       if (slot < this.#earliest) this.#earliest = slot;
     }
-    items.add(item);
+    item.place = items.length;
+    items.push(item);
     this.#size += 1;
   }
 
@@ -31,8 +39,13 @@ export class Deadlines<Item extends { readonly deadline: number }> {
   delete(item: Item): boolean {
     const slot = slotOf(item);
     const items = this.#slots.get(slot);
-    if (items === undefined || !items.delete(item)) return false;
-    if (items.size === 0) this.#slots.delete(slot);
+    if (items === undefined || items[item.place] !== item) return false;
+    const last = items.pop();
+    if (last !== undefined && last !== item) {
+      items[item.place] = last;
+      last.place = item.place;
+    }
+    if (items.length === 0) this.#slots.delete(slot);
     this.#size -= 1;
     return true;
   }
@@ -47,7 +60,7 @@ export class Deadlines<Item extends { readonly deadline: number }> {
       if (slot <= last) due.push(slot);
       else if (slot < this.#earliest) this.#earliest = slot;
     }
-    const expired = due.sort((a, b) => a - b).flatMap((slot) => [...(this.#slots.get(slot) ?? [])]);
+    const expired = due.sort((a, b) => a - b).flatMap((slot) => this.#slots.get(slot) ?? []);
     for (const slot of due) this.#slots.delete(slot);
     this.#size -= expired.length;
     return expired;

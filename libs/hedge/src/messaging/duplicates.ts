@@ -2,6 +2,7 @@ import { HedgeError } from '../common/errors.js';
 import type { Reply } from '../transport/wire/hedge/v1/link.js';
 import { failureOf } from './failure.js';
 import { failureReply } from './reply.js';
+import { SequenceMap } from './sequence-map.js';
 
 export interface DuplicateLimits {
   /** Requests that run at once. */
@@ -43,7 +44,7 @@ export class Entry {
  * sent, and in its place a failure is kept for the case that the link breaks before the caller has it.
  */
 export class Duplicates<E extends Entry = Entry> {
-  readonly #callers = new Map<string, Map<number, E>>();
+  readonly #callers = new Map<string, SequenceMap<E>>();
   /**
    * By caller: up to this sequence, requests may have run and been forgotten. A caller that came back to be told
    * so, and whose link broke before it heard, must be told again.
@@ -148,22 +149,22 @@ export class Duplicates<E extends Entry = Entry> {
     return upTo !== undefined && outstanding.some((sequence) => sequence <= upTo);
   }
 
-  #entriesOf(caller: string): Map<number, E> {
+  #entriesOf(caller: string): SequenceMap<E> {
     let entries = this.#callers.get(caller);
     if (entries === undefined) {
-      entries = new Map();
+      entries = new SequenceMap();
       this.#callers.set(caller, entries);
     }
     return entries;
   }
 
-  #removeAll(entries: Map<number, E>, unwanted: (entry: E) => boolean): E[] {
+  #removeAll(entries: SequenceMap<E>, unwanted: (entry: E) => boolean): E[] {
     const removed = [...entries.values()].filter(unwanted);
     for (const entry of removed) this.#remove(entries, entry);
     return removed.filter(({ reply }) => reply === undefined);
   }
 
-  #remove(entries: Map<number, E>, entry: E): void {
+  #remove(entries: SequenceMap<E>, entry: E): void {
     entries.delete(entry.sequence);
     entry.dropped = true;
     this.#entries -= 1;

@@ -1,11 +1,12 @@
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Call } from './call.js';
+import { SequenceMap } from './sequence-map.js';
 
 /** A receiver as its caller sees it: the link to it, and the calls that are assigned to it. */
 export class Peer<C extends Call> {
   /** Handed over, by sequence, and neither answered nor given up. */
-  readonly sent = new Map<number, C>();
+  readonly sent = new SequenceMap<C>();
   /** To be written when the link is up; of the handed over ones, those to be written again. */
   readonly queued = new Set<C>();
   dialFailures = 0;

@@ -1,5 +1,6 @@
 import type { MemberId } from '../common/identity.js';
 import type { Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import type { Timed } from './deadlines.js';
 import { Entry } from './duplicates.js';
 import type { Encoded, IncomingRequest } from './message.js';
 
@@ -9,7 +10,8 @@ export interface Origin {
 }
 
 /** A request that runs here. */
-export class Work extends Entry implements IncomingRequest {
+export class Work extends Entry implements IncomingRequest, Timed {
+  place = 0;
   readonly kind: RequestKind;
   readonly topic: string;
   readonly payload: Encoded;
