@@ -213,6 +213,10 @@ describe('ClusterService', () => {
     expect(cluster.self).toBe(a.self);
   });
 
+  it('broadcasts to nobody before there is a view, and does not call that done', async () => {
+    await expect(cluster.broadcast('flush')).rejects.toMatchObject({ code: 'NO_LEADER', retryable: true });
+  });
+
   it('emits the view that is there, and each one after it', () => {
     const seen: ClusterView[] = [];
     const early = cluster.changes$.subscribe((view) => seen.push(view));
@@ -237,6 +241,7 @@ describe('LeaderService', () => {
   });
 
   it('knows the types of a declared topic: the type check of the repository sees the errors expected here', async () => {
+    views.set(b.self, everybody());
     b.handler = (data) => ({ total: (data as { qty: number }).qty * 3 });
     const declared = leader.send('test.declared', { qty: 2 });
     // @ts-expect-error its data is an object with a number

@@ -91,7 +91,8 @@ export class ClusterService {
    * @param topic at most 256 characters; '' is the default topic.
    * @param data as for `LeaderService.send`; encoded once for all.
    * @returns to await for all results, or to iterate over as they arrive. A member's failure is in its result.
-   * @throws HedgeError (it rejects) INVALID_ARGUMENT; or the signal's reason when that aborted.
+   * @throws HedgeError (it rejects) INVALID_ARGUMENT; NO_LEADER while this pod has no view of the group yet, as
+   *   a client that just started: nobody was asked; or the signal's reason when that aborted.
    *
    * @example
    * const results = await cluster.broadcast<{ flushed: boolean }>('flush', {}, { timeoutMs: 1_000 });
@@ -118,6 +119,7 @@ export class ClusterService {
       checkTopic(topic);
       checkCallOptions('broadcast', topic, timeoutMs, signal);
       payload = this.#deps.codec.encode(topic, data);
+      if (this.#view === NO_VIEW) throw noView(topic);
       targets = this.#targets(topic, options);
     } catch (error) {
       return broadcastOf([Promise.reject(error as Error)], settled);
@@ -171,6 +173,14 @@ export class ClusterService {
     const present = new Set(view.members.map(({ incarnation }) => incarnation));
     for (const member of before) if (!present.has(member.incarnation)) messenger.departed(member);
   }
+}
+
+/** To answer with no results would look like a broadcast that everybody got. */
+function noView(topic: string): HedgeError {
+  return new HedgeError(
+    'NO_LEADER',
+    `Broadcast '${topic}' was sent to nobody: this pod has heard of no leader yet, who would tell it the members. Wait for the first of changes$, or try again.`,
+  );
 }
 
 function checkOnly(topic: string, only: unknown): void {
