@@ -72,6 +72,9 @@ export interface Request {
   readonly giveUpAt: number;
 }
 
+/** Instead of requests: close the file and end the thread, once what is being done is done. */
+export type End = 'end';
+
 /** Why an operation failed, in a form that can be posted. */
 export interface Failure {
   /** SQLite's name (`SQLITE_BUSY`), Node's (`MODULE_NOT_FOUND`), or one of `worker/database.js`. */

@@ -1,12 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { SqliteThread } from './thread.js';
 
 const WORKER_FOLDER = fileURLToPath(new URL('./worker/', import.meta.url));
+const ALL = { limit: 10_000, newestFirst: true, before: 2n ** 63n - 1n, after: -1n };
 const row = { key: 'key', id: 'id', value: 'value', leader: 'a:1' };
 
 let folder: string;
@@ -109,5 +111,45 @@ describe('SqliteThread', () => {
     const closed = thread.close();
     await expect(pending).rejects.toEqual(unavailable(/was closed/));
     await closed;
+  });
+
+  it('lets its worker end what it does when it is closed, because to terminate it there aborts the process', async () => {
+    const [begun, done] = [join(folder, 'begun'), join(folder, 'done')];
+    const busy = script(`
+      import { writeFileSync } from 'node:fs';
+      import { parentPort } from 'node:worker_threads';
+      parentPort.on('message', (message) => {
+        if (message === 'end') return parentPort.close();
+        writeFileSync(${JSON.stringify(begun)}, '');
+        for (const start = performance.now(); performance.now() < start + 300; );
+        writeFileSync(${JSON.stringify(done)}, '');
+      });`);
+    const { thread } = start(10_000, busy);
+    const pending = thread.call('append', [row], undefined).catch(() => undefined);
+    while (!existsSync(begun)) await nextTurn();
+    await thread.close();
+    await pending;
+    expect(existsSync(done)).toBe(true);
+  });
+
+  it('frees the file when it is closed in the middle of a transaction', async () => {
+    const rows = Array.from({ length: 4_000 }, (_, index) => ({ ...row, id: String(index) }));
+    const first = start(10_000).thread;
+    await first.call('connect');
+    const pending = first.call('append', rows, undefined).catch(() => undefined);
+    await nextTurn();
+    await first.close();
+    await pending;
+    const { thread } = start(10_000);
+    await thread.call('overwrite', row, undefined);
+    // All of the transaction or nothing, and the overwritten row.
+    expect([1, 4_001]).toContain((await thread.call('history', 'key', ALL)).length);
+  });
+
+  it('terminates a worker that does not end', async () => {
+    const { thread, workers } = start(50, script(`import 'node:worker_threads'; setInterval(() => {}, 1_000);`));
+    await expect(thread.call('latest', 'key')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    await thread.close();
+    expect(workers[0]?.threadId).toBe(-1);
   });
 });

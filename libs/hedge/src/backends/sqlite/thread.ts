@@ -1,13 +1,15 @@
 import { Worker } from 'node:worker_threads';
 import { HedgeError } from '../../common/errors.js';
 import { toHedgeError } from './failures.js';
-import type { Failure, OperationName, Operations, Reply, Request, WorkerConfig } from './protocol.js';
+import type { End, Failure, OperationName, Operations, Reply, Request, WorkerConfig } from './protocol.js';
 
 /** Requests that were posted and not answered; more mean that the thread hangs while callers give up. */
 const MOST_UNANSWERED = 20_000;
 
 /** The worker gives up waiting for a lock at this share of the time allowed, to say in time that nothing was written. */
 const WORKER_SHARE = 0.8;
+
+const END: End = 'end';
 
 interface Call {
   readonly operation: OperationName;
@@ -60,7 +62,7 @@ export class SqliteThread {
     this.#closed = true;
     const worker = this.#worker;
     this.#lose('it was closed');
-    await worker?.terminate();
+    if (worker !== undefined) await endOf(worker, this.timeoutMs);
   }
 
   #assertOpen(): void {
@@ -150,6 +152,23 @@ export class SqliteThread {
     clearTimeout(this.#watch);
     this.#watch = undefined;
   }
+}
+
+/**
+ * Lets a worker end what it does and then itself, and terminates it only if it does not: libsql aborts the whole
+ * process when its thread is terminated in the middle of a call.
+ */
+function endOf(worker: Worker, limitMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const limit = setTimeout(() => void worker.terminate(), limitMs);
+    worker.once('exit', () => {
+      clearTimeout(limit);
+      resolve();
+    });
+    // As long as it runs, the process must not end, which would terminate it.
+    worker.ref();
+    worker.postMessage(END, []);
+  });
 }
 
 function startSqliteWorker(config: WorkerConfig): Worker {

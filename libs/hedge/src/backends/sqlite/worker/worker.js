@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SqliteDatabase } from './database.js';
 import { codeOf, isBusy, messageOf, mustReconnect } from './errors.js';
 
-/** @import { Failure, OperationName, Reply, Request, WorkerConfig } from '../protocol.js' */
+/** @import { End, Failure, OperationName, Reply, Request, WorkerConfig } from '../protocol.js' */
 
 // The thread that talks to SQLite, so that neither an fsync nor another process's transaction stops the event
 // loop. This folder is JavaScript with checked types, because Node itself starts a thread and reads its
@@ -27,7 +27,8 @@ let pumping = false;
 /** Tries of the first in `waiting` that found the database busy. */
 let tries = 0;
 
-port.on('message', (/** @type {Request[]} */ requests) => {
+port.on('message', (/** @type {Request[] | End} */ requests) => {
+  if (requests === 'end') return end();
   /** @type {Reply[]} */
   const replies = [];
   for (const request of requests) {
@@ -42,6 +43,13 @@ port.on('message', (/** @type {Request[]} */ requests) => {
     setImmediate(pump);
   }
 });
+
+/** The thread ends when nothing is left that could wake it. */
+function end() {
+  waiting.length = 0;
+  database.disconnect();
+  port.close();
+}
 
 /** Performs the first waiting request; between any two, messages are heard. */
 function pump() {
