@@ -17,7 +17,7 @@ export interface Timing {
   readonly renewDeadlineMs: number;
   /** Pause between tries to reach a failing database; grows with jitter up to four times this. */
   readonly retryMs: number;
-  /** One call to the database ends within this. */
+  /** One call to the database ends within this. Over a network, leave time for a second try of a renewal. */
   readonly backendTimeoutMs: number;
   /** A member tells the leader that it lives this often. */
   readonly heartbeatMs: number;
@@ -43,7 +43,7 @@ export const TIMING_PRESETS: Readonly<Record<TimingPreset, Timing>> = {
     marginMs: 1_000,
     renewDeadlineMs: 5_000,
     retryMs: 250,
-    backendTimeoutMs: 2_500,
+    backendTimeoutMs: 1_500,
     heartbeatMs: 1_000,
     heartbeatTimeoutMs: 5_000,
   },
@@ -52,7 +52,7 @@ export const TIMING_PRESETS: Readonly<Record<TimingPreset, Timing>> = {
     marginMs: 2_000,
     renewDeadlineMs: 14_000,
     retryMs: 500,
-    backendTimeoutMs: 6_000,
+    backendTimeoutMs: 3_000,
     heartbeatMs: 3_000,
     heartbeatTimeoutMs: 12_000,
   },
