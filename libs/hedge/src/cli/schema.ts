@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { applyDdl } from '../backends/spanner/client.js';
+import { applyDdl } from '../backends/spanner/google-client.js';
 import { databaseName, tableNames } from '../backends/spanner/options.js';
 import { indexDdl, tableDdl } from '../backends/spanner/schema.js';
 

@@ -9,7 +9,7 @@ import { SpannerLogTable } from './log-table.js';
 import { spannerConfig, type SpannerConfig, type SpannerOptions } from './options.js';
 import type { ReadBound } from './protocol.js';
 import { SpannerRpc } from './rpc.js';
-import { findSchema, lacksOf } from './schema.js';
+import { describeLacks, findSchema, lacksOf } from './schema.js';
 
 /**
  * A backend in Cloud Spanner, for pods anywhere: the database's clock judges leases, and its commit timestamps
@@ -58,11 +58,9 @@ class SpannerBackend implements Backend {
     const found = await this.#connection.run('open', (attempt) => findSchema(this.config, attempt));
     const lacks = lacksOf(this.config, found);
     if (lacks.length > 0) {
-      throw new HedgeError(
-        'INVALID_OPTIONS',
-        `${this.name} lacks ${lacks.map(({ what }) => what).join(', ')}. Run this, or npx nestjs-hedge schema --apply:\n${lacks.map(({ ddl }) => `${ddl};`).join('\n')}`,
-        { details: { database: this.#rpc.database, lacks: lacks.map(({ what }) => what) } },
-      );
+      throw new HedgeError('INVALID_OPTIONS', `${this.name} ${describeLacks(lacks)}`, {
+        details: { database: this.#rpc.database, lacks: lacks.map(({ what }) => what) },
+      });
     }
     this.#log.useIndex(found.latestIndex);
   }

@@ -1,5 +1,4 @@
-import type { Spanner } from '@google-cloud/spanner';
-import { HedgeError } from '../../common/errors.js';
+import { loadPackage, makeClient } from './google-client.js';
 
 /**
  * A `Database` of your own `@google-cloud/spanner` client, as far as this driver uses it; those of versions 8
@@ -30,8 +29,11 @@ export interface SpannerRequest {
 export interface ClientSource {
   /** Of the database, in full. */
   readonly name: string;
-  /** Loads the package, which takes a moment and no network. */
-  load(): Promise<void>;
+  /**
+   * Loads the package, which takes a moment and no network.
+   * @throws HedgeError INVALID_OPTIONS when it is not installed.
+   */
+  load(): void;
   connect(): Promise<SpannerClient>;
   /** Ends the client if this driver made it. */
   close(): Promise<void>;
@@ -47,14 +49,11 @@ export function usersClient(database: SpannerClient): ClientSource {
     get name() {
       return database.formattedName_;
     },
-    load: async () => undefined,
+    load: () => undefined,
     connect: async () => database,
     close: async () => undefined,
   };
 }
-
-/** The connection is found dead after 40 s without an answer, not after the client's two minutes. */
-const KEEPALIVE = { 'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 10_000 };
 
 /**
  * A client with Application Default Credentials, or of the emulator that `SPANNER_EMULATOR_HOST` names. The
@@ -64,7 +63,7 @@ export function ownClient(name: string): ClientSource {
   let made: Promise<SpannerClient & { close(): Promise<void> }> | undefined;
   return {
     name,
-    load: async () => void (await load()),
+    load: () => void loadPackage(),
     connect: () => {
       made ??= make(name).catch((error: unknown) => {
         made = undefined;
@@ -84,53 +83,4 @@ async function make(name: string): Promise<SpannerClient & { close(): Promise<vo
     requestStream: (config) => client.requestStream(config) as NodeJS.ReadableStream,
     close: () => client.close(),
   };
-}
-
-/** @throws HedgeError INVALID_OPTIONS when the package is not installed; the client's error without credentials. */
-async function makeClient(name: string): Promise<Spanner> {
-  const { Spanner } = await load();
-  const [, projectId = ''] = name.split('/');
-  // A library in somebody's app does not send metrics of its own to Cloud Monitoring.
-  const client = construct(() => new Spanner({ projectId, disableBuiltInMetrics: true, ...KEEPALIVE }));
-  // Looked for here, because a call that finds none makes the client throw where nobody can catch it.
-  if (!process.env['SPANNER_EMULATOR_HOST']) await client.auth.getClient();
-  return client;
-}
-
-/** @throws HedgeError INVALID_OPTIONS for what the client finds wrong in the environment, as the emulator's address. */
-function construct(make: () => Spanner): Spanner {
-  try {
-    return make();
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new HedgeError('INVALID_OPTIONS', `The Spanner client cannot be made: ${reason}.`, { cause });
-  }
-}
-
-async function load(): Promise<typeof import('@google-cloud/spanner')> {
-  try {
-    return await import('@google-cloud/spanner');
-  } catch (cause) {
-    throw new HedgeError(
-      'INVALID_OPTIONS',
-      'The Spanner backend needs its database client. Install it: npm i @google-cloud/spanner.',
-      { cause },
-    );
-  }
-}
-
-/**
- * Runs schema statements, and waits until they took effect.
- * @throws the client's error; HedgeError INVALID_OPTIONS when the package is not installed.
- */
-export async function applyDdl(name: string, statements: readonly string[]): Promise<void> {
-  const client = await makeClient(name);
-  try {
-    const request = { database: name, statements: [...statements] };
-    const once = { timeout: 30_000, retry: { retryCodes: [] } };
-    const [operation] = await client.getDatabaseAdminClient().updateDatabaseDdl(request, once);
-    await operation.promise();
-  } finally {
-    await client.close();
-  }
 }

@@ -43,7 +43,7 @@ export class Connection {
     const call: Call = { timeoutMs: this.timeoutMs, remainingMs: () => this.timeoutMs, inDoubt: false };
     try {
       // Loading the client the first time is no call to the database.
-      await this.rpc.load();
+      this.rpc.load();
       const end = this.clock.now().mono + this.timeoutMs;
       call.remainingMs = () => end - this.clock.now().mono;
       return await this.#inTime(this.#retrying(operation, call, work));

@@ -8,6 +8,12 @@ export interface ProtoValue {
   readonly nullValue?: unknown;
 }
 
+export interface ProtoTime {
+  /** A string, a number or a Long. */
+  readonly seconds?: { toString(): string } | null;
+  readonly nanos?: number | null;
+}
+
 export interface ListValue {
   readonly values: readonly ProtoValue[];
 }

@@ -20,10 +20,10 @@ export class SpannerRpc {
     return this.source.name;
   }
 
-  /** Loads the client, which takes a moment and no network. */
-  async load(): Promise<void> {
+  /** Loads the client, which takes a moment and no network. @throws Closed; HedgeError INVALID_OPTIONS */
+  load(): void {
     this.#assertOpen();
-    await this.source.load();
+    this.source.load();
   }
 
   /** @throws the client's error, with a gRPC status in `code`; Closed */

@@ -63,10 +63,10 @@ export function indexDdl({ logTable }: Tables): string {
   return `CREATE INDEX IF NOT EXISTS \`${logTable}_latest\` ON \`${logTable}\` (key, timestamp DESC, id DESC)\n  STORING (value, leader)`;
 }
 
-/** What is missing, in words, with the statement that makes it. */
+/** What is missing, in words, with the statement that makes it, unless that would cost data. */
 export interface Lack {
   readonly what: string;
-  readonly ddl: string;
+  readonly ddl?: string;
 }
 
 /** What the driver needs and did not find. */
@@ -78,7 +78,7 @@ export function lacksOf(tables: Tables, found: FoundSchema): Lack[] {
     const lacks = table.columns.flatMap((column) => columnLacks(table, column, found));
     if (key.join() === table.primaryKey.join()) return lacks;
     const what = `primary key (${table.primaryKey.join(', ')}) of table ${table.name}, which has (${key.join(', ')})`;
-    return [...lacks, { what, ddl: createTable(table) }];
+    return [...lacks, { what }];
   });
 }
 
@@ -92,7 +92,7 @@ function columnLacks(table: TableShape, column: ColumnShape, found: FoundSchema)
   const [expected = ''] = column.type.split('(');
   if (!type.startsWith(expected)) {
     const what = `type ${column.type} of column ${table.name}.${column.name}, which has ${type}`;
-    return [{ what, ddl: `${alter} DROP COLUMN ${column.name};\n${alter} ADD COLUMN ${columnDdl(column)}` }];
+    return [{ what }];
   }
   if (column.type !== 'TIMESTAMP' || found.commitTimestamps.has(name)) return [];
   const what = `commit timestamps in column ${table.name}.${column.name}`;
@@ -107,6 +107,14 @@ function createTable({ name, columns, primaryKey }: TableShape): string {
 function columnDdl({ name, type, notNull }: ColumnShape): string {
   const options = type === 'TIMESTAMP' ? ' OPTIONS (allow_commit_timestamp=true)' : '';
   return `${name} ${type}${notNull ? ' NOT NULL' : ''}${options}`;
+}
+
+/** For the error of a database that lacks these. */
+export function describeLacks(lacks: readonly Lack[]): string {
+  const statements = lacks.flatMap(({ ddl }) => (ddl === undefined ? [] : [`${ddl};`]));
+  const found = `lacks ${lacks.map(({ what }) => what).join(', ')}.`;
+  if (statements.length < lacks.length) return `${found} Name other tables, or make these anew.`;
+  return `${found} Run this, or npx nestjs-hedge schema --apply:\n${statements.join('\n')}`;
 }
 
 /** Reads what the database has. */

@@ -2,7 +2,7 @@ import type { Call } from './call.js';
 import { hasEndedTransaction, surelyNotCommitted } from './failures.js';
 import type { Mutation, PrecommitToken, ResultSet, TransactionOptions, TransactionSelector } from './protocol.js';
 import type { SpannerRpc } from './rpc.js';
-import { fromProto, toProto, type Column, type Row, type Statement } from './values.js';
+import { fromProto, fromProtoTime, toProto, type Column, type Row, type Statement } from './values.js';
 
 /** In a mutation: the time of the commit that applies it. */
 export const COMMIT_TIMESTAMP = 'spanner.commit_timestamp()';
@@ -47,7 +47,6 @@ export class Transaction {
    */
   async commit(mutations: readonly Mutation[]): Promise<bigint> {
     if (this.#id === undefined) throw new Error('a transaction begins with a read');
-    this.#over = true;
     const wasInDoubt = this.call.inDoubt;
     this.call.inDoubt = true;
     const { session } = this;
@@ -56,15 +55,21 @@ export class Transaction {
       const request = { session, transactionId: this.#id, mutations, ...token };
       const response = await this.rpc.call('commit', request, this.call.remainingMs()).catch((error: unknown) => {
         if (surelyNotCommitted(error)) this.call.inDoubt = wasInDoubt;
+        if (hasEndedTransaction(error)) this.#over = true;
         throw error;
       });
-      const { commitTimestamp: at } = response;
-      if (at) return BigInt(String(at.seconds ?? 0)) * 1_000_000_000n + BigInt(at.nanos ?? 0);
+      if (response.commitTimestamp) {
+        this.#over = true;
+        return fromProtoTime(response.commitTimestamp);
+      }
       this.#keepToken(response.precommitToken);
     }
   }
 
-  /** Gives its locks back, if it holds any. Nobody waits for it, and if it fails Spanner does the same by itself. */
+  /**
+   * Gives its locks back, if it holds any: also after a commit that may not have arrived, whose locks would
+   * otherwise be in the way of the next attempt for 10 s. Nobody waits for it.
+   */
   abandon(): void {
     if (this.#over || this.#id === undefined) return;
     this.#over = true;

@@ -1,4 +1,4 @@
-import type { ProtoValue } from './protocol.js';
+import type { ProtoTime, ProtoValue } from './protocol.js';
 
 /** A column as the API carries it. Every type that this driver uses travels as text. */
 export type Column = string | null;
@@ -55,6 +55,11 @@ export function parseTimestamp(rfc3339: string): bigint {
 /** A stored time in nanoseconds; 0 for NULL. */
 export function timestampOf(column: Column | undefined): bigint {
   return column == null ? 0n : parseTimestamp(column);
+}
+
+/** A google.protobuf.Timestamp in nanoseconds. */
+export function fromProtoTime({ seconds, nanos }: ProtoTime): bigint {
+  return BigInt(String(seconds ?? 0)) * NANOS_PER_SECOND + BigInt(nanos ?? 0);
 }
 
 export function toProto(value: Column): ProtoValue {

@@ -1,0 +1,175 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { startSpannerEmulator } from 'hedge-spanner-emulator';
+import { spanner } from 'nestjs-hedge/spanner';
+import type { Backend } from '../../libs/hedge/src/backend/backend.js';
+import { claimOf, rowOf } from './rows.js';
+import { openEmulator, TABLE_DDL } from './target.js';
+
+let target: Awaited<ReturnType<typeof openEmulator>>;
+let backend: Backend;
+
+beforeEach(async () => {
+  // A statement whose answer nobody waits for any more leaves a transaction behind that nobody can roll back.
+  target = await openEmulator({ idleTransactionMs: 500 });
+  backend = spanner({ database: target.database }).create({ timeoutMs: 5_000 });
+});
+
+afterEach(async () => {
+  await backend.close();
+  await target.close();
+});
+
+/** A second one on the same database, which shall not take long. */
+function impatient(): Backend {
+  return spanner({ database: target.database }).create({ timeoutMs: 250 });
+}
+
+async function acquired(claim = claimOf()) {
+  const result = await backend.lease.acquire(claim);
+  if (!result.acquired) throw new Error('the lease is free');
+  return { ...claim, token: result.token };
+}
+
+/** The commit takes effect, and its answer is lost. */
+function loseNextCommitAnswer(): void {
+  target.emulator.faults.fail({ method: 'Commit', code: 'UNAVAILABLE', when: 'after', times: 1 });
+}
+
+describe('a commit whose answer is lost', () => {
+  it('K1 appends once, and yields the timestamp of that once', async () => {
+    const row = rowOf('k');
+    loseNextCommitAnswer();
+    const outcomes = await backend.log.append([row, rowOf('k', 'other')]);
+    const entries = await backend.log.history('k', { limit: 9, order: 'oldest-first' });
+    expect(entries).toHaveLength(2);
+    expect(outcomes).toEqual(entries.map(() => ({ timestamp: entries[0]?.timestamp })));
+  });
+
+  it('L1 acquires, under the token that the row has', async () => {
+    loseNextCommitAnswer();
+    const { name, token, holder } = await acquired();
+    expect(await backend.lease.read(name)).toMatchObject({ token, holder });
+    expect(target.emulator.counters().calls['Commit']).toBe(2);
+  });
+
+  it('renews', async () => {
+    const lease = await acquired();
+    loseNextCommitAnswer();
+    expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
+  });
+
+  it('L3 releases, and says so, though the second try finds it released', async () => {
+    const lease = await acquired();
+    loseNextCommitAnswer();
+    expect(await backend.lease.release(lease)).toBe(true);
+    expect(await backend.lease.release(lease)).toBe(false);
+  });
+
+  it('K1 leaves an overwrite unknown, and does not repeat it', async () => {
+    loseNextCommitAnswer();
+    const overwrite = backend.log.overwrite({ key: 'k', value: 'v', leader: 'l' });
+    await expect(overwrite).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    expect(target.emulator.counters().calls['Commit']).toBe(1);
+    expect(await backend.log.latest('k')).toMatchObject({ value: 'v' });
+  });
+});
+
+describe('an overwrite that surely has not happened', () => {
+  it('is made again when its transaction was aborted', async () => {
+    target.emulator.faults.set({ abortRate: 0.7 });
+    const { timestamp } = await backend.log.overwrite({ key: 'k', value: 'v', leader: 'l' });
+    expect(target.emulator.counters().calls['ExecuteSql']).toBeGreaterThan(1);
+    expect(await backend.log.latest('k')).toMatchObject({ value: 'v', timestamp });
+  });
+
+  it('gives its locks back when its commit did not arrive', async () => {
+    target.emulator.faults.fail({ method: 'Commit', code: 'UNAVAILABLE', when: 'before', times: 1 });
+    const overwrite = backend.log.overwrite({ key: 'k', value: 'lost', leader: 'l' });
+    await expect(overwrite).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    await backend.log.overwrite({ key: 'k', value: 'next', leader: 'l' });
+    expect(target.emulator.counters().calls['Rollback']).toBe(1);
+    expect(await backend.log.latest('k')).toMatchObject({ value: 'next' });
+  });
+
+  it('is BACKEND_UNAVAILABLE when it came to no commit', async () => {
+    target.emulator.faults.fail({ method: 'ExecuteSql', code: 'UNAVAILABLE', when: 'before' });
+    const overwrite = impatient().log.overwrite({ key: 'k', value: 'v', leader: 'l' });
+    await expect(overwrite).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    expect(target.emulator.counters().calls['Commit']).toBeUndefined();
+  });
+});
+
+const OPERATIONS: readonly [string, (backend: Backend) => Promise<unknown>][] = [
+  ['open', (backend) => backend.open()],
+  ['lease.read', ({ lease }) => lease.read('x')],
+  ['lease.acquire', ({ lease }) => lease.acquire(claimOf())],
+  ['lease.renew', ({ lease }) => lease.renew({ ...claimOf(), token: 1n })],
+  ['lease.release', ({ lease }) => lease.release({ ...claimOf(), token: 1n })],
+  ['log.append', ({ log }) => log.append([rowOf('k')])],
+  ['log.overwrite', ({ log }) => log.overwrite({ key: 'k', value: 'v', leader: 'l' })],
+  ['log.latest', ({ log }) => log.latest('k')],
+  ['log.history', ({ log }) => log.history('k', { limit: 9, order: 'oldest-first' })],
+  ['log.keys', ({ log }) => log.keys({ prefix: '', limit: 9 })],
+];
+
+describe.each(OPERATIONS)('%s', (name, run) => {
+  it('gives up in time when the database does not answer, and works again when it does', async () => {
+    const client = impatient();
+    await client.open();
+    target.emulator.faults.pause();
+    await expect(run(client)).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      message: expect.stringContaining(`did not do ${name}`),
+    });
+    target.emulator.faults.resume();
+    await run(backend);
+    await client.close();
+  });
+
+  it('finds another session when its own is gone', async () => {
+    await run(backend);
+    target.emulator.faults.loseSessions();
+    await run(backend);
+    expect(target.emulator.counters().calls['CreateSession']).toBe(2);
+  });
+
+  it('goes on where calls fail for a moment', async () => {
+    target.emulator.faults.fail({ method: '*', code: 'UNAVAILABLE', when: 'before', times: 4 });
+    await run(backend);
+  });
+});
+
+describe('a server', () => {
+  it('that goes away and comes back is used again, though all sessions are gone', async () => {
+    const emulator = await startSpannerEmulator({ port: 0, ddl: TABLE_DDL });
+    process.env['SPANNER_EMULATOR_HOST'] = emulator.address;
+    const client = impatient();
+    await client.log.append([rowOf('k')]);
+    emulator.close();
+    await expect(client.log.latest('k')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', retryable: true });
+    await expect(client.log.append([rowOf('k')])).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    const again = await startSpannerEmulator({ port: emulator.port, ddl: TABLE_DDL });
+    const row = rowOf('k', 'after');
+    for (let tries = 0; ; tries++) {
+      const outcome = await client.log.append([row]).catch((error: Error) => error);
+      if (!(outcome instanceof Error)) break;
+      expect(tries).toBeLessThan(100);
+    }
+    expect(await client.log.latest('k')).toMatchObject({ value: 'after' });
+    await client.close();
+    again.close();
+  });
+
+  it('K2 that gives several commits one timestamp still has one order of versions', async () => {
+    target.emulator.faults.set({ equalCommitTimestamps: true, latencyMs: 5 });
+    const rows = Array.from({ length: 20 }, (_, i) => rowOf('k', `v${i}`));
+    await Promise.all(rows.map((row) => backend.log.append([row])));
+    const entries = await backend.log.history('k', { limit: 99, order: 'oldest-first' });
+    const order = entries.map(({ timestamp, id }) => `${timestamp}/${id}`);
+    expect(order).toEqual([...order].sort());
+    expect(entries).toHaveLength(20);
+    expect(new Set(entries.map(({ timestamp }) => timestamp)).size).toBeLessThan(20);
+    expect(await backend.log.latest('k')).toEqual(entries.at(-1));
+    expect(await backend.log.history('k', { limit: 99, order: 'newest-first' })).toEqual([...entries].reverse());
+  });
+});
