@@ -16,7 +16,8 @@ export interface KvPutOptions {
   /**
    * `true` (default): a new version beside the earlier ones. `false`: replaces the one value of the key
    * that was put this way; the appended versions stay. Such a put is never repeated, so a crash or a
-   * leader change in the middle of it gives OUTCOME_UNKNOWN.
+   * leader change in the middle of it gives OUTCOME_UNKNOWN; and it never happens once another leader was
+   * elected (LEASE_LOST), so that it cannot undo a later one.
    */
   readonly append?: boolean | undefined;
   /**
@@ -85,7 +86,7 @@ export class KvStore {
    * @param key 1 to 4,096 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
    * @param value at most 2,621,440 bytes in UTF-8, and less when `maxMessageBytes` allows less.
    * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
-   * @throws HedgeError LEASE_LOST with `fenced`: nothing was written.
+   * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
    * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been written, once.
    */
   async put(key: string, value: string, options: KvPutOptions = {}): Promise<KvEntry> {
