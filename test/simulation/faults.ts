@@ -59,6 +59,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const [liar, victim] = [anyPod(cluster), anyPod(cluster)];
     // A leader may say what it likes in its own term: so neither now nor, by chance, later.
     if (liar === undefined || victim === undefined || liar.term !== undefined) return;
+    // It may have the lease already, and not have heard so.
+    if (cluster.database.lease.claim?.holder.incarnation === liar.self.incarnation) return;
     const epoch = cluster.database.lease.token + cluster.random.pick([-1n, 0n, 10n ** 18n]);
     const member = { ...liar.self, confirmed: true };
     liar.sendView(victim.self, { epoch, version: 1_000, settled: true, leader: liar.self, members: [member] });
