@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openEmulator } from '../spanner/target.js';
 import type { Belief } from './contender.js';
 import { Script, until } from './processes.js';
 
@@ -9,21 +10,47 @@ const LEASE_MS = 300;
 const CONTENDERS = 4;
 const KILLS = 5;
 
-let folder: string;
+/** Where the contenders fight. */
+interface Arena {
+  /** For `backendAt`. */
+  readonly database: string;
+  close(): void | Promise<void>;
+}
+
+const ARENAS: Readonly<Record<string, () => Promise<Arena>>> = {
+  'on one SQLite file': async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'hedge-lease-'));
+    return { database: join(folder, 'hedge.db'), close: () => rmSync(folder, { recursive: true }) };
+  },
+  'on Spanner, whose transactions abort, answers get lost and sessions die': async () => {
+    const target = await openEmulator({ idleTransactionMs: 100 });
+    target.emulator.faults.set({
+      abortRate: 0.1,
+      sessionLossRate: 0.02,
+      rules: [
+        { method: '*', code: 'UNAVAILABLE', when: 'before', rate: 0.05 },
+        { method: 'ExecuteSql', code: 'UNAVAILABLE', when: 'after', rate: 0.02 },
+        { method: 'Commit', code: 'UNAVAILABLE', when: 'after', rate: 0.1 },
+      ],
+    });
+    return target;
+  },
+};
+
+let arena: Arena;
 let contenders: Script<Belief>[];
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'hedge-lease-'));
   contenders = [];
 });
 
 afterEach(async () => {
   for (const contender of contenders) await contender.kill();
-  rmSync(folder, { recursive: true });
+  await arena.close();
 });
 
 function start(): Script<Belief> {
-  const contender = new Script<Belief>('./contender.ts', [join(folder, 'hedge.db'), 'lease', String(LEASE_MS)]);
+  const contender = new Script<Belief>('./contender.ts', [arena.database, 'lease', String(LEASE_MS)]);
   contenders.push(contender);
   return contender;
 }
@@ -38,28 +65,33 @@ function leader(): { contender: Script<Belief>; token: bigint } | undefined {
     );
 }
 
-describe('one lease among processes on one SQLite file', () => {
-  it('L1 L4 is held by one at a time, with rising tokens, while holders are killed', async () => {
-    for (let i = 0; i < CONTENDERS; i++) start();
-    for (let kill = 0; kill < KILLS; kill++) {
+describe('one lease among processes', () => {
+  it.each(Object.keys(ARENAS))(
+    'L1 L4 %s is held by one at a time, with rising tokens, while holders are killed',
+    async (where) => {
+      arena = await (ARENAS[where] as () => Promise<Arena>)();
+      for (let i = 0; i < CONTENDERS; i++) start();
+      for (let kill = 0; kill < KILLS; kill++) {
+        const last = leader()?.token ?? 0n;
+        await until('the lease changes hands', 30_000, () => (leader()?.token ?? 0n) > last);
+        await leader()?.contender.kill();
+        start();
+      }
       const last = leader()?.token ?? 0n;
-      await until('the lease changes hands', 30_000, () => (leader()?.token ?? 0n) > last);
-      await leader()?.contender.kill();
-      start();
-    }
-    const last = leader()?.token ?? 0n;
-    await until('the lease changes hands after the last kill', 30_000, () => (leader()?.token ?? 0n) > last);
-    for (const contender of contenders) await contender.kill();
+      await until('the lease changes hands after the last kill', 30_000, () => (leader()?.token ?? 0n) > last);
+      for (const contender of contenders) await contender.kill();
 
-    expect(contenders.map(({ complaints }) => complaints).join('')).toBe('');
-    const terms = termsOf(contenders.flatMap(({ events }) => events));
-    expect(terms.length).toBeGreaterThan(KILLS);
-    terms.slice(1).forEach((term, i) => {
-      const before = terms[i] as Term;
-      expect(term.token).toBeGreaterThan(before.token);
-      expect(term.from).toBeGreaterThanOrEqual(before.until);
-    });
-  }, 120_000);
+      expect(contenders.map(({ complaints }) => complaints).join('')).toBe('');
+      const terms = termsOf(contenders.flatMap(({ events }) => events));
+      expect(terms.length).toBeGreaterThan(KILLS);
+      terms.slice(1).forEach((term, i) => {
+        const before = terms[i] as Term;
+        expect(term.token).toBeGreaterThan(before.token);
+        expect(term.from).toBeGreaterThanOrEqual(before.until);
+      });
+    },
+    120_000,
+  );
 });
 
 interface Term {

@@ -14,6 +14,7 @@ export class Script<Event> {
     const path = fileURLToPath(new URL(script, import.meta.url));
     this.#child = spawn(process.execPath, ['--import', 'tsx', '--conditions=hedge-source', path, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: process.env,
     });
     this.#ended = once(this.#child, 'close');
     this.#child.stderr?.on('data', (chunk: Buffer) => (this.#complaints += chunk.toString()));
