@@ -12,7 +12,8 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
  * refuses a lock without the optional packages of every other platform.
  */
 export function ensureInstalled() {
-  if (!isInstalled()) run('npm', ['install', '--no-save', '--no-audit', '--no-fund']);
+  // Only errors: dozens of warnings about engines of development tools would be the first thing a newcomer reads.
+  if (!isInstalled()) run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
 /** Builds the library and the demo, unless that is done. */
