@@ -93,7 +93,9 @@ describe('KvStore.put', () => {
     await kv.put('k', 'v', { fenced: true });
     await kv.put('k', 'v', { fenced: token });
     await expect(kv.put('k', 'v', { fenced: token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
-    await expect(kv.put('k', 'v', { fenced: 0n })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    for (const fenced of [0n, -1n, 2n ** 64n, 'yes' as unknown as boolean]) {
+      await expect(kv.put('k', 'v', { fenced })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
   });
 
   it.each([

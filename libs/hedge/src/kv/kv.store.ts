@@ -199,7 +199,7 @@ export class KvStore {
 
   #fence(key: string, fenced: boolean | bigint): bigint {
     if (fenced === false) return 0n;
-    if (typeof fenced === 'bigint' && fenced > 0n) return fenced;
+    if (typeof fenced === 'bigint' && fenced > 0n && fenced === BigInt.asUintN(64, fenced)) return fenced;
     if (fenced !== true) {
       throw new HedgeError('INVALID_ARGUMENT', `"fenced" of put "${key}" must be a boolean or a fencing token.`);
     }
