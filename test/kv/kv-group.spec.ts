@@ -47,7 +47,10 @@ describe('puts in a group', () => {
   it('waits for a leader, and says that there was none', async () => {
     group.elect(undefined);
     const late = kv.put('k', 'late', { timeoutMs: 5_000 });
-    const never = expect(kv.put('k', 'never', { timeoutMs: 500 })).rejects.toMatchObject({ code: 'NO_LEADER' });
+    const never = expect(kv.put('k', 'never', { timeoutMs: 500 })).rejects.toMatchObject({
+      code: 'NO_LEADER',
+      message: expect.stringContaining('put "k"'),
+    });
     await group.pass(1_000);
     await never;
     group.elect(second);

@@ -100,6 +100,7 @@ export class KvStore {
       to: 'leader',
       kind: RequestKind.REQUEST_KIND_KV_PUT,
       topic: '',
+      name: `put "${key}"`,
       payload: { encoding: Encoding.ENCODING_BYTES, bytes: payload },
       timeoutMs,
       // An overwrite must not happen twice. A fence holds in one term only, and the next leader's LEASE_LOST

@@ -37,8 +37,8 @@ export class Call implements Timed {
   }
 
   get #what(): string {
-    const { to, topic } = this.request;
-    return `Request '${topic}' to ${to === 'leader' ? 'the leader' : to.address}`;
+    const { to, topic, name = `'${topic}'` } = this.request;
+    return `Request ${name} to ${to === 'leader' ? 'the leader' : to.address}`;
   }
 
   get #allowed(): string {

@@ -13,6 +13,8 @@ export interface OutgoingRequest {
   readonly to: 'leader' | MemberId;
   readonly kind: RequestKind;
   readonly topic: string;
+  /** What errors call it, for a request whose topic is not the user's. Default: the topic in quotes. */
+  readonly name?: string;
   readonly payload: Encoded;
   /** The whole time allowed, in milliseconds, waiting for a leader and retries included. */
   readonly timeoutMs: number;

@@ -137,7 +137,8 @@ export class Receiver {
     for (const work of this.#deadlines.takeExpired(now)) {
       const error = new HedgeError(
         'DEADLINE_EXCEEDED',
-        `'${work.topic}' was started, and did not end within the ${work.timeoutMs} ms its caller allowed`,
+        `'${work.topic}' was started, and did not end within the ${work.timeoutMs} ms its caller allowed. ` +
+          'Allow more time, or see why the handler is slow.',
         { details: { requestId: work.requestId, started: true } },
       );
       work.abort(error);
