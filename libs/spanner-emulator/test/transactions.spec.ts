@@ -28,9 +28,9 @@ describe('read-write transactions', () => {
   });
 
   /** A transaction on a session of its own, by plain calls. */
-  const begin = async () => {
+  const begin = async (readWrite: { readLockMode?: 'OPTIMISTIC' } = {}) => {
     const [{ name: session }] = await client.createSession({ database: target.database.formattedName_ });
-    const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
+    const [{ id }] = await client.beginTransaction({ session, options: { readWrite } });
     let seqno = 0;
     const sql = async (text: string) => {
       const [result] = await client.executeSql({ session, transaction: { id: id! }, sql: text, seqno: ++seqno });
@@ -109,6 +109,24 @@ describe('read-write transactions', () => {
   it('serializable: of two that read and then write one row, both increments count', async () => {
     await Promise.all(Array.from({ length: 16 }, () => target.database.runTransactionAsync(increment)));
     expect(await rows()).toMatchObject([{ n: 16 }, { n: 0 }]);
+  });
+
+  it('optimistic: what it has read may be changed by others, and then it is ABORTED', async () => {
+    const reader = await begin({ readLockMode: 'OPTIMISTIC' });
+    await reader.read('SELECT n FROM types WHERE k = 1');
+    await reader.update('UPDATE types SET n = 1 WHERE k = 2');
+    const writer = await begin();
+    await writer.update('UPDATE types SET n = 5 WHERE k = 1');
+    await writer.commit();
+    await expect(reader.commit()).rejects.toMatchObject({ code: 10 });
+  });
+
+  it('optimistic: where nothing has changed it commits', async () => {
+    const transaction = await begin({ readLockMode: 'OPTIMISTIC' });
+    await transaction.read('SELECT n FROM types WHERE k = 1');
+    await transaction.update('UPDATE types SET n = 5 WHERE k = 1');
+    await transaction.commit();
+    expect(await rows()).toMatchObject([{ n: 5 }, { n: 0 }]);
   });
 
   it('serializable: write skew is not possible', async () => {

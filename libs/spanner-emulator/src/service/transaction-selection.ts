@@ -15,6 +15,9 @@ type Metadata = google.spanner.v1.ITransaction;
 /** google.spanner.v1.TransactionOptions.IsolationLevel */
 const REPEATABLE_READ = 2;
 
+/** google.spanner.v1.TransactionOptions.ReadWrite.ReadLockMode */
+const OPTIMISTIC = 2;
+
 /** What a request's transaction selector comes to. `metadata` is for a client that is to learn of it. */
 export type Selected =
   | { readonly kind: 'snapshot'; readonly at: Nanos; readonly metadata?: Metadata }
@@ -56,7 +59,8 @@ export const begin = async (session: Session, options: Options): Promise<Require
   if (!options.readWrite && !options.partitionedDml) throw invalidArgument('Transaction mode is required.');
   checkReadWriteOptions(options);
   const kind = options.partitionedDml ? 'partitionedDml' : 'readWrite';
-  const handle = session.transactions.beginReadWrite(session.name, kind, retryOf(session, options));
+  const optimistic = Number(options.readWrite?.readLockMode ?? 0) === OPTIMISTIC;
+  const handle = session.transactions.beginReadWrite(session.name, kind, retryOf(session, options), optimistic);
   return { kind: 'readWrite', handle, metadata: { id: handle.id } };
 };
 

@@ -32,8 +32,13 @@ export class TransactionTable {
     return this.add({ kind: 'readOnly', id: this.newId(), session, at });
   }
 
-  beginReadWrite(session: string, kind: ReadWriteHandle['kind'], retryOf?: Transaction): ReadWriteHandle {
-    const transaction = this.database.begin(retryOf);
+  beginReadWrite(
+    session: string,
+    kind: ReadWriteHandle['kind'],
+    retryOf?: Transaction,
+    optimistic?: boolean,
+  ): ReadWriteHandle {
+    const transaction = this.database.begin(retryOf, optimistic);
     return this.add({ kind, id: this.newId(), session, transaction, replies: new DmlReplies() });
   }
 

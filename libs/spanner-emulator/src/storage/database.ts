@@ -44,10 +44,10 @@ export class Database implements TransactionHost {
   }
 
   /** @param retryOf an aborted transaction whose age, and so whose precedence, the new one keeps */
-  begin(retryOf?: Transaction): Transaction {
+  begin(retryOf?: Transaction, optimistic = false): Transaction {
     this.begun++;
     const age = retryOf?.wasAborted === true ? retryOf.age : this.begun;
-    const transaction = new Transaction(this.begun.toString(36), age, this);
+    const transaction = new Transaction(this.begun.toString(36), age, this, optimistic);
     this.beganAt.set(transaction, this.commits);
     this.active.add(transaction);
     return transaction;

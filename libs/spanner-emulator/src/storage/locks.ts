@@ -25,6 +25,8 @@ export interface LockRequest {
 export interface LockOwner {
   /** Lower is older, and older wins. Unique among the living. */
   readonly age: number;
+  /** Whether its locks hold up nobody: whoever wants the same takes them, however young. */
+  readonly yields?: boolean;
   /** Takes the locks from a younger transaction: it must abort and release them. */
   wound(): void;
   /** Since when, in the caller's milliseconds, the owner has had nothing in progress. Undefined while it has. */
@@ -166,7 +168,7 @@ export class LockTable {
     const blockers = this.blockers(owner, requests);
     let free = true;
     for (const blocker of blockers) {
-      if (blocker.age > owner.age) blocker.wound();
+      if (blocker.age > owner.age || blocker.yields) blocker.wound();
       else free = false;
     }
     if (!free) return false;

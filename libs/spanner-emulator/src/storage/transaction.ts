@@ -38,6 +38,8 @@ export class Transaction implements LockOwner {
     readonly id: string,
     readonly age: number,
     private readonly host: TransactionHost,
+    /** Optimistic: what it has read may change, and then it is aborted. */
+    readonly yields = false,
   ) {
     this.lastUse = host.milliseconds();
   }
