@@ -23,7 +23,7 @@ const ARENAS: Readonly<Record<string, () => Promise<Arena>>> = {
     return { database: join(folder, 'hedge.db'), close: () => rmSync(folder, { recursive: true }) };
   },
   'on Spanner, whose transactions abort, answers get lost and sessions die': async () => {
-    const target = await openEmulator({ idleTransactionMs: 100 });
+    const target = await openEmulator();
     target.emulator.faults.set({
       abortRate: 0.1,
       sessionLossRate: 0.02,

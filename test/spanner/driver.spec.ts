@@ -137,7 +137,7 @@ describe('what Spanner is asked for', () => {
     client = closing(new RecordingClient(target.database, { defaultTransactionOptions: { isolationLevel } }));
   });
 
-  it("K2 L1 every transaction is SERIALIZABLE, whatever the user's client defaults to", async () => {
+  it("K2 L1 L4 every transaction is SERIALIZABLE and locks nothing by reading, whatever the user's client defaults to", async () => {
     const backend = backendOf({ client: client.database });
     const claim = claimOf();
     const result = await backend.lease.acquire(claim);
@@ -151,7 +151,8 @@ describe('what Spanner is asked for', () => {
       (selector) => JSON.stringify(selector)?.includes('begin') ?? false,
     );
     expect(begins).toHaveLength(6);
-    for (const begin of begins) expect(begin).toMatchObject({ begin: { isolationLevel: 'SERIALIZABLE' } });
+    for (const begin of begins)
+      expect(begin).toEqual({ begin: { isolationLevel: 'SERIALIZABLE', readWrite: { readLockMode: 'OPTIMISTIC' } } });
     const commits = client.requests.filter(({ method }) => method === 'commit');
     expect(commits).toHaveLength(6);
     for (const { reqOpts } of commits) expect(reqOpts).not.toHaveProperty('singleUseTransaction');

@@ -9,8 +9,7 @@ let target: Awaited<ReturnType<typeof openEmulator>>;
 let backend: Backend;
 
 beforeEach(async () => {
-  // A statement whose answer nobody waits for any more leaves a transaction behind that nobody can roll back.
-  target = await openEmulator({ idleTransactionMs: 500 });
+  target = await openEmulator();
   backend = spanner({ database: target.database }).create({ timeoutMs: 5_000 });
 });
 
@@ -78,24 +77,53 @@ describe('an overwrite that surely has not happened', () => {
   it('is made again when its transaction was aborted', async () => {
     target.emulator.faults.set({ abortRate: 0.7 });
     const { timestamp } = await backend.log.overwrite({ key: 'k', value: 'v', leader: 'l' });
-    expect(target.emulator.counters().calls['ExecuteSql']).toBeGreaterThan(1);
+    expect(target.emulator.counters().calls['Read']).toBeGreaterThan(1);
     expect(await backend.log.latest('k')).toMatchObject({ value: 'v', timestamp });
   });
 
-  it('gives its locks back when its commit did not arrive', async () => {
-    target.emulator.faults.fail({ method: 'Commit', code: 'UNAVAILABLE', when: 'before', times: 1 });
-    const overwrite = backend.log.overwrite({ key: 'k', value: 'lost', leader: 'l' });
-    await expect(overwrite).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
-    await backend.log.overwrite({ key: 'k', value: 'next', leader: 'l' });
-    expect(target.emulator.counters().calls['Rollback']).toBe(1);
-    expect(await backend.log.latest('k')).toMatchObject({ value: 'next' });
-  });
-
   it('is BACKEND_UNAVAILABLE when it came to no commit', async () => {
-    target.emulator.faults.fail({ method: 'ExecuteSql', code: 'UNAVAILABLE', when: 'before' });
+    target.emulator.faults.fail({ method: 'Read', code: 'UNAVAILABLE', when: 'before' });
     const overwrite = impatient().log.overwrite({ key: 'k', value: 'v', leader: 'l' });
     await expect(overwrite).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     expect(target.emulator.counters().calls['Commit']).toBeUndefined();
+  });
+});
+
+describe('L4 a process that dies between its read and its commit', () => {
+  let dead: Backend;
+
+  beforeEach(() => {
+    target.emulator.faults.set({
+      rules: [
+        { method: 'Commit', code: 'UNAVAILABLE', when: 'before' },
+        { method: 'Rollback', code: 'UNAVAILABLE', when: 'before' },
+      ],
+    });
+    dead = impatient();
+  });
+
+  afterEach(() => dead.close());
+
+  it('is not in the way of who takes the lease, nor of its renewals', async () => {
+    const claim = claimOf();
+    await expect(dead.lease.acquire(claim)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    target.emulator.faults.clear();
+    const lease = await acquired({ ...claimOf(), name: claim.name });
+    target.emulator.faults.set({ rules: [{ method: 'Commit', code: 'UNAVAILABLE', when: 'before' }] });
+    await expect(dead.lease.acquire(claim)).resolves.toMatchObject({ acquired: false });
+    target.emulator.faults.clear();
+    expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
+  });
+
+  it('is not in the way of who appends or overwrites the same row', async () => {
+    const row = rowOf('k');
+    await expect(dead.log.append([row])).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    await expect(dead.log.overwrite(row)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    target.emulator.faults.clear();
+    const { timestamp } = await backend.log.overwrite({ ...row, value: 'next' });
+    expect(await backend.log.append([row])).toEqual([{ timestamp: expect.any(BigInt) }]);
+    const all = await backend.log.history('k', { limit: 9, order: 'oldest-first' });
+    expect(all).toMatchObject([{ value: 'next', timestamp }, { id: row.id }]);
   });
 });
 

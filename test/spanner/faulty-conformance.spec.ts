@@ -9,8 +9,7 @@ let close: () => Promise<void>;
 backendConformance({
   name: 'spanner, while transactions abort, answers get lost, sessions die and calls are slow,',
   createFactory: async () => {
-    // A statement whose answer is lost leaves a transaction behind that nobody can roll back.
-    const target = await openEmulator({ idleTransactionMs: 200 });
+    const target = await openEmulator();
     close = target.close;
     target.emulator.faults.set({
       abortRate: 0.05,

@@ -10,7 +10,7 @@ import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names
 import type { Connection } from './connection.js';
 import type { Tables } from './options.js';
 import type { Mutation } from './protocol.js';
-import { holderSql, leaseSql } from './sql.js';
+import { leaseSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues } from './transaction.js';
 import { timestampOf, type Column, type Row } from './values.js';
 
@@ -30,14 +30,13 @@ export class SpannerLeaseTable implements LeaseTable {
     return this.connection.run('lease.read', async (attempt) => toRecord(await attempt.query(this.#lease(name))));
   }
 
-  /** Looks first without a lock, so that a contender who comes early never makes the holder wait. */
   acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
     return this.connection.run('lease.acquire', async (attempt) => {
-      const seen = toRecord(await attempt.query(this.#lease(name)));
-      if (isAnothers(seen, holder.incarnation)) return { acquired: false, record: seen };
       const transaction = attempt.begin();
       const record = toRecord(await transaction.query(this.#lease(name)));
-      if (isAnothers(record, holder.incarnation)) return { acquired: false, record };
+      if (record.expiresInMs > 0 && record.holder?.incarnation !== holder.incarnation) {
+        return { acquired: false, record };
+      }
       const token = await transaction.commit([
         this.#write('insertOrUpdate', {
           name,
@@ -53,13 +52,10 @@ export class SpannerLeaseTable implements LeaseTable {
   renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
     return this.connection.run('lease.renew', async (attempt) => {
       const transaction = attempt.begin();
-      const [row] = await transaction.query(holderSql(this.tables.lockTable, name));
-      if (!isHolders(row, token, holder.incarnation)) {
-        return { renewed: false, record: toRecord(await attempt.query(this.#lease(name))) };
-      }
+      const record = toRecord(await transaction.query(this.#lease(name)));
+      if (!isHeldBy(record, token, holder.incarnation)) return { renewed: false, record };
       const writer = formatWriter(holder, leaseMs);
-      const heartbeat = { name, heartbeat: COMMIT_TIMESTAMP };
-      await transaction.commit([this.#write('update', row?.[1] === writer ? heartbeat : { ...heartbeat, writer })]);
+      await transaction.commit([this.#write('update', { name, heartbeat: COMMIT_TIMESTAMP, writer })]);
       return { renewed: true };
     });
   }
@@ -67,10 +63,11 @@ export class SpannerLeaseTable implements LeaseTable {
   release({ name, holder, token }: HeldLease): Promise<boolean> {
     return this.connection.run('lease.release', async (attempt) => {
       const transaction = attempt.begin();
-      const [row] = await transaction.query(holderSql(this.tables.lockTable, name));
+      const rows = await transaction.query(this.#lease(name));
+      const record = toRecord(rows);
       // A commit of this very call whose answer got lost: nobody else clears the writer under this token.
-      if (attempt.mayRepeat && row !== undefined && timestampOf(row[0]) === token && row[1] === null) return true;
-      if (!isHolders(row, token, holder.incarnation)) return false;
+      if (attempt.mayRepeat && record.token === token && rows[0]?.[1] === null) return true;
+      if (!isHeldBy(record, token, holder.incarnation)) return false;
       await transaction.commit([this.#write('update', { name, writer: null })]);
       return true;
     });
@@ -101,10 +98,6 @@ function toRecord([row]: readonly Row[]): LeaseRecord {
   return { token: timestampOf(token), expiresInMs, ...(claim && { holder: claim.holder }) };
 }
 
-function isAnothers({ holder, expiresInMs }: LeaseRecord, incarnation: string): boolean {
-  return expiresInMs > 0 && holder?.incarnation !== incarnation;
-}
-
-function isHolders(row: Row | undefined, token: bigint, incarnation: string): boolean {
-  return row !== undefined && timestampOf(row[0]) === token && parseWriter(row[1])?.holder.incarnation === incarnation;
+function isHeldBy(record: LeaseRecord, token: bigint, incarnation: string): boolean {
+  return record.token === token && record.holder?.incarnation === incarnation;
 }

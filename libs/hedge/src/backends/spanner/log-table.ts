@@ -13,8 +13,8 @@ import { assertText } from '../../backend/text.js';
 import type { Attempt, Connection } from './connection.js';
 import { isQueryRefused } from './failures.js';
 import type { Tables } from './options.js';
-import type { Mutation, ReadBound } from './protocol.js';
-import { historySql, keysSql, overwriteSql, tokenSql } from './sql.js';
+import type { ReadBound, Write } from './protocol.js';
+import { historySql, keysSql, tokenSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './transaction.js';
 import { timestampOf, type Row, type Statement } from './values.js';
 
@@ -40,12 +40,12 @@ export class SpannerLogTable implements LogTable {
     if (rows.length === 0) return [];
     return this.connection.run('log.append', async (attempt) => {
       const transaction = attempt.begin();
-      await this.#assertFence(transaction, fence);
+      if (fence !== undefined) await this.#assertFence(transaction, fence);
       const keys = rows.map(({ key, id }) => [key, id]);
       const found = await transaction.read(this.tables.logTable, ['key', 'id', 'value', 'timestamp'], keys);
       const stored = new Map(found.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
       const fresh = rows.filter(({ key, id }) => !stored.has(rowName(key, id)));
-      const timestamp = fresh.length > 0 ? await transaction.commit([this.#insert(fresh)]) : 0n;
+      const timestamp = fresh.length > 0 ? await transaction.commit([{ insert: this.#write(fresh) }]) : 0n;
       return rows.map((row) => {
         const there = stored.get(rowName(row.key, row.id));
         if (there === undefined) return { timestamp };
@@ -59,9 +59,13 @@ export class SpannerLogTable implements LogTable {
     assertTexts({ key, value, leader });
     return this.connection.run('log.overwrite', async (attempt) => {
       const transaction = attempt.begin();
-      await this.#assertFence(transaction, fence);
-      await transaction.query(overwriteSql(this.tables.logTable, row));
-      return { timestamp: await transaction.commit([]) };
+      if (fence !== undefined) await this.#assertFence(transaction, fence);
+      // Only for a transaction to begin with, which can be committed once: a commit by itself could happen twice.
+      else await transaction.read(this.tables.logTable, ['id'], [[key, OVERWRITE_ID]]);
+      const timestamp = await transaction.commit([
+        { insertOrUpdate: this.#write([{ key, id: OVERWRITE_ID, value, leader }]) },
+      ]);
+      return { timestamp };
     });
   }
 
@@ -110,16 +114,15 @@ export class SpannerLogTable implements LogTable {
     }
   }
 
-  async #assertFence(transaction: Transaction, fence: Fence | undefined): Promise<void> {
-    if (fence === undefined) return;
+  async #assertFence(transaction: Transaction, fence: Fence): Promise<void> {
     const [row] = await transaction.query(tokenSql(this.tables.lockTable, fence.lease));
     const found = timestampOf(row?.[0]);
     if (found !== fence.token) throw leaseLost(fence, found);
   }
 
-  #insert(rows: readonly LogAppend[]): Mutation {
+  #write(rows: readonly LogAppend[]): Write {
     const values = rows.map(({ key, id, value, leader }) => rowValues(key, id, value, leader, COMMIT_TIMESTAMP));
-    return { insert: { table: this.tables.logTable, columns: COLUMNS, values } };
+    return { table: this.tables.logTable, columns: COLUMNS, values };
   }
 }
 

@@ -24,7 +24,10 @@ export interface PrecommitToken {
 }
 
 export interface TransactionOptions {
-  readonly readWrite: { readonly multiplexedSessionPreviousTransactionId?: Uint8Array };
+  readonly readWrite: {
+    readonly readLockMode: 'OPTIMISTIC';
+    readonly multiplexedSessionPreviousTransactionId?: Uint8Array;
+  };
   readonly isolationLevel: 'SERIALIZABLE';
 }
 

@@ -1,5 +1,4 @@
 import type { HistoryQuery, KeysQuery } from '../../backend/log.js';
-import { OVERWRITE_ID } from '../../backend/log.js';
 import { rowLimit, text, timestamp, type Param, type Statement } from './values.js';
 
 // Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
@@ -14,25 +13,9 @@ export function leaseSql(lockTable: string, name: string): Statement {
   };
 }
 
-/**
- * token and writer. Without the heartbeat, because Spanner locks single columns: a renewal whose answer got lost
- * must not keep the next one from writing.
- */
-export function holderSql(lockTable: string, name: string): Statement {
-  return { sql: `SELECT token, writer FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
-}
-
-/** Only the token, so that a fenced write and a renewal do not wait for each other. */
+/** Only the token, so that a renewal does not abort a fenced write: Spanner looks at single columns. */
 export function tokenSql(lockTable: string, name: string): Statement {
   return { sql: `SELECT token FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
-}
-
-export function overwriteSql(logTable: string, row: { key: string; value: string; leader: string }): Statement {
-  return {
-    sql: `INSERT OR UPDATE INTO \`${logTable}\` (key, id, value, leader, timestamp)
-      VALUES (@key, @id, @value, @leader, PENDING_COMMIT_TIMESTAMP())`,
-    params: { key: text(row.key), id: text(OVERWRITE_ID), value: text(row.value), leader: text(row.leader) },
-  };
 }
 
 /**
