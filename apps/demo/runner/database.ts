@@ -1,6 +1,13 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { startSpannerEmulator } from '../../../libs/spanner-emulator/src/index.js';
+
+/** `npx nestjs-hedge`, built. */
+const NESTJS_HEDGE = fileURLToPath(new URL('../../../libs/hedge/dist/cli/main.js', import.meta.url));
 
 /** The database that the pods of one demo share. */
 export interface Database {
@@ -21,6 +28,19 @@ export const DATABASES: Readonly<Record<string, () => Promise<Database>>> = {
       name: `sqlite ${file}`,
       env: { HEDGE_SQLITE_FILE: file },
       close: () => rm(folder, { recursive: true, force: true }),
+    };
+  },
+  spanner: async () => {
+    const emulator = await startSpannerEmulator({ port: 0 });
+    const { database } = emulator;
+    // Google's client need not look for a cloud to run in.
+    const env = { SPANNER_EMULATOR_HOST: emulator.address, METADATA_SERVER_DETECTION: 'none' };
+    const schema = [NESTJS_HEDGE, 'schema', '--index', '--apply', '--database', database];
+    await promisify(execFile)(process.execPath, schema, { env: { ...process.env, ...env } });
+    return {
+      name: `spanner ${database}, on an emulator at ${emulator.address}`,
+      env: { ...env, HEDGE_BACKEND: 'spanner', HEDGE_SPANNER_DATABASE: database },
+      close: async () => emulator.close(),
     };
   },
 };

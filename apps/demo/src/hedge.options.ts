@@ -1,5 +1,6 @@
 import type { ConfigService } from '@nestjs/config';
 import type { HedgeOptions, TimingPreset } from 'nestjs-hedge';
+import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 
 /** The pod's settings, from the environment or a `.env` file. */
@@ -7,7 +8,23 @@ export function hedgeOptions(config: ConfigService): HedgeOptions {
   return {
     group: config.get<string>('HEDGE_GROUP', 'demo'),
     address: config.get<string>('HEDGE_ADDRESS', ':8080'),
-    backend: sqlite({ file: config.get<string>('HEDGE_SQLITE_FILE', 'hedge.db') }),
+    backend: backend(config),
     timing: config.get<TimingPreset>('HEDGE_TIMING', 'local'),
   };
+}
+
+function backend(config: ConfigService): HedgeOptions['backend'] {
+  const name = config.get<string>('HEDGE_BACKEND', 'sqlite');
+  const tables = {
+    lockTable: config.get<string>('HEDGE_LOCK_TABLE', 'locktable'),
+    logTable: config.get<string>('HEDGE_LOG_TABLE', 'logtable'),
+  };
+  switch (name) {
+    case 'sqlite':
+      return sqlite({ file: config.get<string>('HEDGE_SQLITE_FILE', 'hedge.db'), ...tables });
+    case 'spanner':
+      return spanner({ database: config.getOrThrow<string>('HEDGE_SPANNER_DATABASE'), ...tables });
+    default:
+      throw new Error(`HEDGE_BACKEND is "${name}". Set it to sqlite or spanner.`);
+  }
 }
