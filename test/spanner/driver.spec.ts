@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 import { protos, Spanner } from '@google-cloud/spanner';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { spanner, type SpannerOptions } from 'nestjs-hedge/spanner';
@@ -194,6 +195,12 @@ describe('what Spanner is asked for', () => {
   });
 });
 
+/** Runs a script as an app of its own. */
+function run(script: string, env: NodeJS.ProcessEnv): ChildProcessByStdio<null, Readable, null> {
+  const flags = ['--import', 'tsx', '--conditions=hedge-source', '--input-type=module', '-e', script];
+  return spawn(process.execPath, flags, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
 describe('a process that uses it', () => {
   it('still ends by SIGTERM, which the client alone would swallow', async () => {
     const { database } = closing(await openTarget());
@@ -201,11 +208,23 @@ describe('a process that uses it', () => {
       await spanner({ database: '${database}' }).create({ timeoutMs: 5000 }).open();
       setInterval(() => {}, 1000);
       console.log('open');`;
-    const flags = ['--import', 'tsx', '--conditions=hedge-source', '--input-type=module', '-e', script];
-    const child = spawn(process.execPath, flags, { env: process.env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = run(script, process.env);
     const ended = once(child, 'exit');
     await once(child.stdout, 'data');
     child.kill('SIGTERM');
     expect(await ended).toEqual([null, 'SIGTERM']);
+  }, 30_000);
+
+  it('hears of missing credentials, of which the client alone would die', async () => {
+    const script = `import { spanner } from 'nestjs-hedge/spanner';
+      const backend = spanner({ database: 'projects/p/instances/i/databases/d' }).create({ timeoutMs: 5000 });
+      await backend.open().catch((error) => console.log(error.code, error.message));
+      await backend.close();`;
+    const nowhere = { HOME: '/nonexistent', CLOUDSDK_CONFIG: '/nonexistent', SPANNER_EMULATOR_HOST: '' };
+    const child = run(script, { ...process.env, ...nowhere, GOOGLE_APPLICATION_CREDENTIALS: '' });
+    const output = child.stdout.setEncoding('utf8').toArray();
+    const [code] = (await once(child, 'exit')) as [number];
+    expect((await output).join('')).toMatch(/^INVALID_OPTIONS .*Application Default Credentials/);
+    expect(code).toBe(0);
   }, 30_000);
 });

@@ -1,4 +1,5 @@
-import { loadPackage, makeClient } from './google-client.js';
+import type { Spanner } from '@google-cloud/spanner';
+import { findCredentials, makeClient } from './google-client.js';
 
 /**
  * A `Database` of your own `@google-cloud/spanner` client, as far as this driver uses it; those of versions 8
@@ -30,8 +31,8 @@ export interface ClientSource {
   /** Of the database, in full. */
   readonly name: string;
   /**
-   * Loads the package, which takes a moment and no network.
-   * @throws HedgeError INVALID_OPTIONS when it is not installed.
+   * Loads the package and makes the client, which takes a moment and no network.
+   * @throws HedgeError INVALID_OPTIONS when that cannot be.
    */
   load(): void;
   connect(): Promise<SpannerClient>;
@@ -60,27 +61,30 @@ export function usersClient(database: SpannerClient): ClientSource {
  * package is loaded now and not before, so that nobody needs it who does not use Spanner.
  */
 export function ownClient(name: string): ClientSource {
-  let made: Promise<SpannerClient & { close(): Promise<void> }> | undefined;
+  let client: Spanner | undefined;
+  let connected: Promise<SpannerClient> | undefined;
   return {
     name,
-    load: () => void loadPackage(),
+    load: () => void (client ??= makeClient(name)),
     connect: () => {
-      made ??= make(name).catch((error: unknown) => {
-        made = undefined;
+      connected ??= connect(name, (client ??= makeClient(name))).catch((error: unknown) => {
+        connected = undefined;
         throw error;
       });
-      return made;
+      return connected;
     },
-    close: async () => (await made?.catch(() => undefined))?.close(),
+    // Without credentials there is nothing to close, and the client would fail where nobody can catch it.
+    close: async () => {
+      if ((await connected?.catch(() => undefined)) !== undefined) await client?.close();
+    },
   };
 }
 
-async function make(name: string): Promise<SpannerClient & { close(): Promise<void> }> {
-  const client = await makeClient(name);
+async function connect(name: string, client: Spanner): Promise<SpannerClient> {
+  await findCredentials(client);
   return {
     formattedName_: name,
     request: (config, callback) => void client.request(config, callback),
     requestStream: (config) => client.requestStream(config) as NodeJS.ReadableStream,
-    close: () => client.close(),
   };
 }

@@ -7,21 +7,13 @@ const KEEPALIVE = { 'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** @throws HedgeError INVALID_OPTIONS when the package is not installed; the client's error without credentials. */
-export async function makeClient(name: string): Promise<Spanner> {
+/** @throws HedgeError INVALID_OPTIONS without the package, or for what the client finds wrong in the environment. */
+export function makeClient(name: string): Spanner {
   const { Spanner } = loadPackage();
   const [, projectId = ''] = name.split('/');
-  // A library in somebody's app does not send metrics of its own to Cloud Monitoring.
-  const client = construct(() => new Spanner({ projectId, disableBuiltInMetrics: true, ...KEEPALIVE }));
-  // Looked for here, because a call that finds none makes the client throw where nobody can catch it.
-  if (!process.env['SPANNER_EMULATOR_HOST']) await client.auth.getClient();
-  return client;
-}
-
-/** @throws HedgeError INVALID_OPTIONS for what the client finds wrong in the environment, as the emulator's address. */
-function construct(make: () => Spanner): Spanner {
   try {
-    return make();
+    // A library in somebody's app does not send metrics of its own to Cloud Monitoring.
+    return new Spanner({ projectId, disableBuiltInMetrics: true, ...KEEPALIVE });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new HedgeError('INVALID_OPTIONS', `The Spanner client cannot be made: ${reason}.`, { cause });
@@ -29,11 +21,19 @@ function construct(make: () => Spanner): Spanner {
 }
 
 /**
+ * Before the first call, because one that finds no credentials makes the client throw where nobody can catch it.
+ * @throws the client's error.
+ */
+export async function findCredentials(client: Spanner): Promise<void> {
+  if (!process.env['SPANNER_EMULATOR_HOST']) await client.auth.getClient();
+}
+
+/**
  * The package, as `import` gives it. Its listeners for SIGINT and SIGTERM are taken off again: they only flush
  * metrics, and a process that has them no longer ends by those signals (seen in 8.13 and 9.0). Required, not
  * imported, so that nobody else can add a listener meanwhile.
  */
-export function loadPackage(): typeof import('@google-cloud/spanner') {
+function loadPackage(): typeof import('@google-cloud/spanner') {
   const before = new Set(SIGNALS.flatMap((signal) => process.listeners(signal)));
   try {
     return createRequire(import.meta.url)('@google-cloud/spanner') as typeof import('@google-cloud/spanner');
@@ -56,7 +56,8 @@ export function loadPackage(): typeof import('@google-cloud/spanner') {
  * @throws the client's error; HedgeError INVALID_OPTIONS when the package is not installed.
  */
 export async function applyDdl(name: string, statements: readonly string[]): Promise<void> {
-  const client = await makeClient(name);
+  const client = makeClient(name);
+  await findCredentials(client);
   try {
     const request = { database: name, statements: [...statements] };
     const once = { timeout: 30_000, retry: { retryCodes: [] } };

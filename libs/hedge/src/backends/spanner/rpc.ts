@@ -20,7 +20,7 @@ export class SpannerRpc {
     return this.source.name;
   }
 
-  /** Loads the client, which takes a moment and no network. @throws Closed; HedgeError INVALID_OPTIONS */
+  /** Loads and makes the client, which takes a moment and no network. @throws Closed; HedgeError INVALID_OPTIONS */
   load(): void {
     this.#assertOpen();
     this.source.load();
