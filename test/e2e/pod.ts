@@ -4,11 +4,26 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConsoleLogger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
-import { ClusterService, HedgeModule, KvStore, LeaderService, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import {
+  type BackendFactory,
+  ClusterService,
+  HedgeModule,
+  KvStore,
+  LeaderService,
+  OnBroadcast,
+  OnLeaderMessage,
+} from 'nestjs-hedge';
+import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import type { Answer, Call, PodCalls, PodSettings, Sends } from './protocol.js';
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
+
+function backend({ file, spanner: there }: PodSettings): BackendFactory {
+  if (there === undefined) return sqlite({ file });
+  process.env['SPANNER_EMULATOR_HOST'] = there.emulator;
+  return spanner({ database: there.database });
+}
 
 class Handlers {
   @OnLeaderMessage('work')
@@ -30,7 +45,7 @@ class Handlers {
     HedgeModule.forRoot({
       group: settings.group,
       address: settings.address,
-      backend: sqlite({ file: settings.file }),
+      backend: backend(settings),
       timing: 'local',
       shutdown: { drainMs: 1_000 },
       ...(settings.secret === undefined ? {} : { secret: settings.secret }),

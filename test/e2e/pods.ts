@@ -119,8 +119,8 @@ export class Pods {
   }
 
   /** Pods that agree on a leader and on each other: the leader first. */
-  async startGroup(count: number): Promise<Pod[]> {
-    const pods = await Promise.all(Array.from({ length: count }, () => this.start()));
+  async startGroup(count: number, settings: Partial<PodSettings> = {}): Promise<Pod[]> {
+    const pods = await Promise.all(Array.from({ length: count }, () => this.start(settings)));
     return agree(pods);
   }
 

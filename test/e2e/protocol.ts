@@ -3,6 +3,8 @@ export interface PodSettings {
   readonly group: string;
   readonly address: string;
   readonly file: string;
+  /** Instead of the file. */
+  readonly spanner?: { readonly database: string; readonly emulator: string };
   readonly secret?: string;
 }
 
