@@ -25,29 +25,39 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Pods of one group on one SQLite file, as real processes on loopback. */
+/** Pods of one group on one database, as real processes on loopback. */
 export class Cluster {
   readonly #pods = new Map<string, Pod>();
 
-  private constructor(private readonly file: string) {}
+  private constructor(private readonly database: Readonly<Record<string, string>>) {}
 
-  /** Runs `use` when `size` pods know each other and one of them leads; ends all of them afterwards. */
+  /** Pods on a SQLite file, as `runOn` has them. */
   static async run<T>(size: number, use: (cluster: Cluster) => Promise<T>): Promise<T> {
-    return withFolder(async (folder) => {
-      const cluster = new Cluster(join(folder, 'hedge.db'));
-      try {
-        for (let pod = 0; pod < size; pod += 1) await cluster.add();
-        await cluster.settled();
-        return await use(cluster);
-      } finally {
-        await Promise.all([...cluster.#pods.values()].map((pod) => pod.end('SIGKILL')));
-      }
-    });
+    return withFolder((folder) => Cluster.runOn({ BENCH_FILE: join(folder, 'hedge.db') }, size, use));
+  }
+
+  /**
+   * Runs `use` when `size` pods know each other and one of them leads; ends all of them afterwards.
+   * @param database as environment of the pods.
+   */
+  static async runOn<T>(
+    database: Readonly<Record<string, string>>,
+    size: number,
+    use: (cluster: Cluster) => Promise<T>,
+  ): Promise<T> {
+    const cluster = new Cluster(database);
+    try {
+      for (let pod = 0; pod < size; pod += 1) await cluster.add();
+      await cluster.settled();
+      return await use(cluster);
+    } finally {
+      await Promise.all([...cluster.#pods.values()].map((pod) => pod.end('SIGKILL')));
+    }
   }
 
   async add(): Promise<void> {
     const address = `127.0.0.1:${await freePort()}`;
-    this.#pods.set(address, await Child.start('pod.ts', { BENCH_ADDRESS: address, BENCH_FILE: this.file }));
+    this.#pods.set(address, await Child.start('pod.ts', { BENCH_ADDRESS: address, ...this.database }));
   }
 
   /** Waits until every pod sees every other, and the same leader. */

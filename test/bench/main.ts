@@ -6,12 +6,14 @@ import { failoverSuite } from './suites/failover.js';
 import { kvSuite } from './suites/kv.js';
 import { memorySuite } from './suites/memory.js';
 import { sendSuite } from './suites/send.js';
+import { spannerSuite } from './suites/spanner.js';
 import { judge, type AnyRow } from './targets.js';
 
 const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
   send: sendSuite,
   broadcast: broadcastSuite,
   kv: kvSuite,
+  spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,
 };

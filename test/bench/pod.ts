@@ -3,12 +3,13 @@ import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
 import { ClusterService, HedgeModule, KvStore, LeaderService, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { answer } from './child.js';
 import { MESSAGE, runBlockingLoad, runLoad, type LoadShape } from './load.js';
 import { FailoverWatch } from './failover-watch.js';
 
-const address = process.env['BENCH_ADDRESS'] ?? '';
+const { BENCH_ADDRESS: address = '', BENCH_FILE: file = '', BENCH_SPANNER: database } = process.env;
 
 @Controller()
 class EchoController {
@@ -30,7 +31,7 @@ class EchoController {
       group: 'bench',
       address,
       timing: 'local',
-      backend: sqlite({ file: process.env['BENCH_FILE'] ?? '' }),
+      backend: database === undefined ? sqlite({ file }) : spanner({ database }),
     }),
   ],
   controllers: [EchoController],
@@ -74,6 +75,7 @@ const commands = {
     // Also keeps the engine from leaving out calls whose results nobody looks at.
     if (held === 0) throw new Error('isLeader() is to be measured on the leader');
     return {
+      operations: round.operations * CALLS_PER_LOOK,
       opsPerSecond: round.opsPerSecond * CALLS_PER_LOOK,
       p50Ms: round.p50Ms / CALLS_PER_LOOK,
       p99Ms: round.p99Ms / CALLS_PER_LOOK,

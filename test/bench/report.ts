@@ -35,7 +35,8 @@ export function formatVerdicts(verdicts: readonly Verdict[]): string {
   );
 }
 
-function remark({ failedSends, rssMiB }: AnyRow): string {
+function remark({ failedSends, rssMiB, callsPerOperation }: AnyRow): string {
+  if (callsPerOperation !== undefined) return `${callsPerOperation.toFixed(2)} calls to Spanner for each`;
   if (failedSends !== undefined) return `${failedSends} failed sends`;
   return rssMiB === undefined ? '' : `${rssMiB.toFixed(1)} MiB resident`;
 }

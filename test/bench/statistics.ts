@@ -1,12 +1,13 @@
 /** One timed run of an operation under a fixed number of concurrent callers. */
 export interface Round {
+  readonly operations: number;
   readonly opsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
 }
 
 /** The median of several rounds. */
-export interface Row extends Round {
+export interface Row extends Omit<Round, 'operations'> {
   readonly name: string;
   readonly concurrency: number;
   /** Largest minus smallest rate of the rounds, as a share of the median. */
@@ -29,6 +30,7 @@ export function summarize(name: string, concurrency: number, rounds: readonly Ro
 export function roundOf(latenciesMs: readonly number[], seconds: number): Round {
   const sorted = Float64Array.from(latenciesMs).sort();
   return {
+    operations: sorted.length,
     opsPerSecond: sorted.length / seconds,
     p50Ms: percentile(sorted, 0.5),
     p99Ms: percentile(sorted, 0.99),

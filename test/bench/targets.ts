@@ -1,9 +1,10 @@
 import type { FailoverRow } from './suites/failover.js';
 import type { MemoryRow } from './suites/memory.js';
+import type { SpannerRow } from './suites/spanner.js';
 import type { Row } from './statistics.js';
 
 /** A row as the suites make it; only some suites fill in the rest. */
-export type AnyRow = Row & Partial<FailoverRow> & Partial<MemoryRow>;
+export type AnyRow = Row & Partial<FailoverRow> & Partial<MemoryRow> & Partial<SpannerRow>;
 
 export interface Verdict {
   readonly target: string;
@@ -63,6 +64,12 @@ const TARGETS: readonly Target[] = [
     bound: 0.35,
     at: 'least',
     measure: (find) => ratio(find('get', 64)?.opsPerSecond, find('sqlite-read')?.opsPerSecond),
+  },
+  {
+    name: 'put on Spanner / one commit for each, rate at 64',
+    bound: 5,
+    at: 'least',
+    measure: (find) => ratio(find('spanner-put', 64)?.opsPerSecond, find('spanner-one-commit', 64)?.opsPerSecond),
   },
   {
     name: 'isLeader(), calls per second',

@@ -1,0 +1,31 @@
+import { randomUUID } from 'node:crypto';
+import { Spanner } from '@google-cloud/spanner';
+import { answer } from './child.js';
+import { MESSAGE, runLoad, type LoadShape } from './load.js';
+
+/** Google's client alone, with nothing of Hedge around it, on the log table. */
+const [, projectId = '', , instance = '', , name = ''] = (process.env['BENCH_SPANNER'] ?? '').split('/');
+const database = new Spanner({ projectId, disableBuiltInMetrics: true }).instance(instance).database(name);
+const table = database.table('logtable');
+
+const KEYS = 1_000;
+let count = 0;
+const nextKey = (): string => `floor/${(count += 1) % KEYS}`;
+
+const commands = {
+  /** Each row by a commit of its own, in one call. */
+  insert: (shape: LoadShape) =>
+    runLoad(
+      () =>
+        table.insert({
+          key: nextKey(),
+          id: randomUUID(),
+          value: MESSAGE,
+          leader: '127.0.0.1:7400',
+          timestamp: Spanner.COMMIT_TIMESTAMP,
+        }),
+      shape,
+    ),
+};
+export type SpannerFloorCommands = typeof commands;
+answer(commands);
