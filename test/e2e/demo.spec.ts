@@ -6,11 +6,15 @@ function demo(...args: string[]) {
 }
 
 describe('npm run demo', () => {
-  it('takes the whole tour', () => {
-    const { stdout, status } = demo('--tour');
-    expect(stdout.trimEnd().split('\n').at(-1)).toBe('tour: 9 passed, 0 failed');
-    expect(status).toBe(0);
-  }, 120_000);
+  it.each(['sqlite', 'spanner'])(
+    'takes the whole tour on %s',
+    (backend) => {
+      const { stdout, status } = demo('--tour', '--backend', backend);
+      expect(stdout.trimEnd().split('\n').at(-1)).toBe('tour: 9 passed, 0 failed');
+      expect(status).toBe(0);
+    },
+    120_000,
+  );
 
   it('refuses an unknown argument and shows the usage', () => {
     const { stderr, status } = demo('--tuor');
@@ -21,7 +25,7 @@ describe('npm run demo', () => {
 
   it('refuses an unknown backend and names the known ones', () => {
     const { stderr, status } = demo('--backend', 'oracle');
-    expect(stderr).toContain("Unknown backend 'oracle': there is sqlite");
+    expect(stderr).toContain("Unknown backend 'oracle': there is sqlite, spanner");
     expect(status).toBe(2);
   }, 60_000);
 });
