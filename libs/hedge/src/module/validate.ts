@@ -1,11 +1,11 @@
 import { HedgeError, messageOf } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
+import { unknownOption } from '../common/unknown-option.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/link-transport.js';
 import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
-import { closest } from './closest.js';
 
 const DEFAULT_ADDRESS = ':7400';
 const DEFAULT_DRAIN_MS = 5_000;
@@ -236,12 +236,6 @@ function shapeProblems(
     }
   }
   return problems;
-}
-
-function unknownOption(path: string, name: string, known: readonly string[]): string {
-  const meant = closest(name, known);
-  const hint = meant === undefined ? `Known are ${known.join(', ')}.` : `Did you mean ${path}${meant}?`;
-  return `${path}${name} is not an option. ${hint}`;
 }
 
 /** The value for the message, unless it may be a secret or is long. */

@@ -40,8 +40,8 @@ export interface ClientSource {
   close(): Promise<void>;
 }
 
-export function isSpannerClient(client: object): client is SpannerClient {
-  const { formattedName_, request, requestStream } = client as Partial<SpannerClient>;
+export function isSpannerClient(client: unknown): client is SpannerClient {
+  const { formattedName_, request, requestStream } = (client ?? {}) as Partial<SpannerClient>;
   return [request, requestStream].every((one) => typeof one === 'function') && typeof formattedName_ === 'string';
 }
 

@@ -22,6 +22,18 @@ describe('spanner options', () => {
   });
 
   it.each<[string, SpannerOptions, RegExp]>([
+    ['a name by itself', database as never, /spanner\(\{ database: 'projects/],
+    ['an option that is misspelt', bare({ database, locktable: 'x' }), /locktable is not an option\. .* lockTable\?/],
+    ['an option that there is not', bare({ database, region: 'x' }), /region is not an option\. Known are database,/],
+    ['a name that is no text', bare({ database: 7 }), /not 7/],
+    ['a client that is nothing', bare({ client: null }), /client must be a Database/],
+    ['a table name that is no text', bare({ database, logTable: true }), /logTable true/],
+    ['a staleness that is text', bare({ database, maxStalenessMs: '1500' }), /maxStalenessMs .* not '1500'/],
+    [
+      'a staleness above what Spanner keeps',
+      { database, maxStalenessMs: 604_800_001 },
+      /7 days at most, not 604800001/,
+    ],
     ['neither database nor client', bare({}), /either database: .* or client/],
     ['both', bare({ database, client: {} }), /either database/],
     ['a name that is not full', { database: 'd' }, /not "d"/],

@@ -1,4 +1,6 @@
+import { inspect } from 'node:util';
 import { HedgeError } from '../../common/errors.js';
+import { unknownOption } from '../../common/unknown-option.js';
 import { isSpannerClient, ownClient, usersClient, type ClientSource, type SpannerDatabase } from './client.js';
 
 interface CommonOptions {
@@ -48,8 +50,23 @@ const DATABASE_NAME = /^projects\/[^/\s]+\/instances\/[^/\s]+\/databases\/[^/\s]
 /** Stale versions are kept for an hour by default, and for a week at most. */
 const MAX_STALENESS_MS = 7 * 24 * 3_600_000;
 
+const KNOWN: readonly string[] = [
+  'database',
+  'client',
+  'lockTable',
+  'logTable',
+  'maxStalenessMs',
+] satisfies (keyof SpannerOptions)[];
+
 /** @throws HedgeError INVALID_OPTIONS */
 export function spannerConfig(options: SpannerOptions): SpannerConfig {
+  if (typeof options !== 'object' || options === null) {
+    throw invalid(
+      "its options are not an object. Give them as in spanner({ database: 'projects/P/instances/I/databases/D' }).",
+    );
+  }
+  const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
+  if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
   const { database, client, maxStalenessMs } = options;
   const tables = tableNames(options);
   if (
@@ -57,7 +74,7 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
     !(Number.isFinite(maxStalenessMs) && maxStalenessMs > 0 && maxStalenessMs <= MAX_STALENESS_MS)
   ) {
     throw invalid(
-      `maxStalenessMs must be a number of milliseconds above 0, not ${String(maxStalenessMs)}. Leave it out for strong reads.`,
+      `maxStalenessMs must be a number of milliseconds above 0 and of 7 days at most, not ${inspect(maxStalenessMs)}. Leave it out for strong reads.`,
     );
   }
   if ((database === undefined) === (client === undefined)) {
@@ -88,7 +105,7 @@ export function databaseName(database: string): string {
 /** @throws HedgeError INVALID_OPTIONS */
 export function tableNames({ lockTable = 'locktable', logTable = 'logtable' }: Partial<Tables>): Tables {
   for (const [option, name] of Object.entries({ lockTable, logTable })) {
-    if (!/^[A-Za-z]\w{0,127}$/.test(name)) {
+    if (typeof name !== 'string' || !/^[A-Za-z]\w{0,127}$/.test(name)) {
       throw invalid(
         `${option} ${JSON.stringify(name)} is no usable table name. Use letters, digits and _, a letter first, at most 128.`,
       );

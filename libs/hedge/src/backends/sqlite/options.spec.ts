@@ -14,9 +14,10 @@ describe('sqlite options', () => {
     ['a path by itself', '/data/hedge.db' as unknown as SqliteOptions, /sqlite\(\{ file/],
     [
       'an option that there is not',
-      { file: 'x', tabel: 'y' } as SqliteOptions,
-      /tabel is not an option\. Known are file,/,
+      { file: 'x', logTabel: 'y' } as SqliteOptions,
+      /logTabel is not an option\. Did you mean logTable\?/,
     ],
+    ['a table name that is no text', { file: 'x', logTable: true as never }, /logTable true/],
     ['an empty file', { file: '' }, /file must be a path/],
     ['a database in memory', { file: ':memory:' }, /use memory\(\)/],
     ['a URL', { file: 'libsql://host/db' }, /looks like a URL/],

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { HedgeError } from '../../common/errors.js';
+import { unknownOption } from '../../common/unknown-option.js';
 import type { WorkerConfig } from './protocol.js';
 
 export interface SqliteOptions {
@@ -22,7 +23,7 @@ export function workerConfig(options: SqliteOptions): WorkerConfig {
     throw invalid("its options are not an object. Give them as in sqlite({ file: '/data/hedge.db' }).");
   }
   const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
-  if (unknown !== undefined) throw invalid(`${unknown} is not an option. Known are ${KNOWN.join(', ')}.`);
+  if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
   const { file, lockTable = 'locktable', logTable = 'logtable' } = options;
   if (typeof file !== 'string' || file === '' || file.includes('\0')) {
     throw invalid(
@@ -36,7 +37,7 @@ export function workerConfig(options: SqliteOptions): WorkerConfig {
     throw invalid(`file ${JSON.stringify(file)} looks like a URL. Give a plain path, as '/data/hedge.db'.`);
   }
   for (const [option, name] of Object.entries({ lockTable, logTable })) {
-    if (!/^[A-Za-z_]\w{0,62}$/.test(name) || /^(sqlite_|hedge_clock$)/i.test(name)) {
+    if (typeof name !== 'string' || !/^[A-Za-z_]\w{0,62}$/.test(name) || /^(sqlite_|hedge_clock$)/i.test(name)) {
       throw invalid(
         `${option} ${JSON.stringify(name)} is no usable table name. Use letters, digits and _, a letter or _ first, not sqlite_… nor hedge_clock.`,
       );

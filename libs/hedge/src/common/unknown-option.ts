@@ -1,5 +1,15 @@
-/** The known word that was probably meant: at most a third of its letters, and two at least, are off. */
-export function closest(word: string, known: readonly string[]): string | undefined {
+/**
+ * What to say of an option that there is not: the one that was probably meant, else all.
+ * @param path of the object that it stands in, with a dot at its end; '' for the options themselves.
+ */
+export function unknownOption(path: string, name: string, known: readonly string[]): string {
+  const meant = closest(name, known);
+  const hint = meant === undefined ? `Known are ${known.join(', ')}.` : `Did you mean ${path}${meant}?`;
+  return `${path}${name} is not an option. ${hint}`;
+}
+
+/** The known word that was probably meant: at most a third of its letters, or two, are off. */
+function closest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let fewest = Infinity;
   for (const candidate of known) {
