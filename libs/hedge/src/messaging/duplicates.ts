@@ -1,6 +1,6 @@
 import { HedgeError } from '../common/errors.js';
+import { failureOf } from '../transport/failure.js';
 import type { Reply } from '../transport/wire/hedge/v1/link.js';
-import { failureOf } from './failure.js';
 import { failureReply } from './reply.js';
 import { SequenceMap } from './sequence-map.js';
 

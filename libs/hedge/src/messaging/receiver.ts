@@ -1,11 +1,11 @@
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { failureOf } from '../transport/failure.js';
 import { replyBytes } from '../transport/frames.js';
 import { type Failure, type Reply, type Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { Deadlines } from './deadlines.js';
 import { Duplicates } from './duplicates.js';
-import { failureOf } from './failure.js';
 import type { LeaderRoute } from './leader-route.js';
 import type { MessagingLimits } from './limits.js';
 import type { Encoded, RequestHandler } from './message.js';

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { failureOf } from '../transport/failure.js';
 import { Encoding, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { Call } from './call.js';
-import { failureOf } from './failure.js';
 import { failureReply, successReply } from './reply.js';
 import { RequestRouter } from './routing.js';
 import type { RoutingEffect, RoutingInput } from './routing-messages.js';

@@ -1,10 +1,10 @@
 import { backoffMs } from '../common/backoff.js';
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { errorOf } from '../transport/failure.js';
 import type { Reply } from '../transport/wire/hedge/v1/link.js';
 import type { Call } from './call.js';
 import { Deadlines } from './deadlines.js';
-import { errorOf } from './failure.js';
 import { Peer } from './peer.js';
 import type { RoutingEffect, RoutingInput } from './routing-messages.js';
 

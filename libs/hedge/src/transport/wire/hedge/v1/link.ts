@@ -1744,6 +1744,19 @@ export const HedgeService = {
     responseSerialize: (value: Envelope): Buffer => Buffer.from(Envelope.encode(value).finish()),
     responseDeserialize: (value: Buffer): Envelope => Envelope.decode(value),
   },
+  /**
+   * A stream beside the links, with the same handshake. What follows it is no Envelope but bytes: see
+   * stream.proto.
+   */
+  stream: {
+    path: "/hedge.v1.Hedge/Stream" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: Envelope): Buffer => Buffer.from(Envelope.encode(value).finish()),
+    requestDeserialize: (value: Buffer): Envelope => Envelope.decode(value),
+    responseSerialize: (value: Envelope): Buffer => Buffer.from(Envelope.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Envelope => Envelope.decode(value),
+  },
 } as const;
 
 export interface HedgeServer extends UntypedServiceImplementation {
@@ -1753,6 +1766,11 @@ export interface HedgeServer extends UntypedServiceImplementation {
    * wrote within one turn of its event loop.
    */
   link: handleBidiStreamingCall<Envelope, Envelope>;
+  /**
+   * A stream beside the links, with the same handshake. What follows it is no Envelope but bytes: see
+   * stream.proto.
+   */
+  stream: handleBidiStreamingCall<Envelope, Envelope>;
 }
 
 export interface HedgeClient extends Client {
@@ -1764,6 +1782,13 @@ export interface HedgeClient extends Client {
   link(): ClientDuplexStream<Envelope, Envelope>;
   link(options: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
   link(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
+  /**
+   * A stream beside the links, with the same handshake. What follows it is no Envelope but bytes: see
+   * stream.proto.
+   */
+  stream(): ClientDuplexStream<Envelope, Envelope>;
+  stream(options: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
+  stream(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
 }
 
 export const HedgeClient = makeGenericClientConstructor(HedgeService, "hedge.v1.Hedge") as unknown as {

@@ -1,5 +1,5 @@
 import { HedgeError, isHedgeErrorCode, messageOf } from '../common/errors.js';
-import type { Failure } from '../transport/wire/hedge/v1/link.js';
+import type { Failure } from './wire/hedge/v1/link.js';
 
 /** An error as it travels: code, message, details, retryable. Anything but a HedgeError is HANDLER_FAILED. */
 export function failureOf(error: unknown): Failure {
