@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { resolve } from 'node:path';
 import { importsOf, wrongImports, type Layers } from './imports.js';
 
-const FEATURES = ['leader', 'cluster', 'messaging', 'kv'];
+const FEATURES = ['lease', 'leader', 'cluster', 'messaging', 'kv', 'spill', 'spill/records', 'spill/node'];
 const BELOW_FEATURES = ['transport', 'backend', 'common'];
 
 const LAYERS: Layers = {
@@ -14,9 +14,13 @@ const LAYERS: Layers = {
   'backends/memory': ['backend', 'common'],
   transport: ['backend', 'common'],
   messaging: BELOW_FEATURES,
-  leader: ['messaging', ...BELOW_FEATURES],
+  lease: ['backend', 'common'],
+  leader: ['lease', 'messaging', ...BELOW_FEATURES],
   cluster: ['messaging', 'leader', ...BELOW_FEATURES],
   kv: ['messaging', 'leader', 'cluster', ...BELOW_FEATURES],
+  'spill/records': ['common'],
+  'spill/node': ['spill/records', 'common'],
+  spill: ['messaging', 'leader', 'cluster', 'spill/records', 'spill/node', ...BELOW_FEATURES],
   module: [...FEATURES, ...BELOW_FEATURES],
   cli: ['backends/spanner', 'backend', 'common'],
   index: ['module', ...FEATURES, ...BELOW_FEATURES],
@@ -31,7 +35,7 @@ describe('the dependencies between folders', () => {
 
   it.each([
     ['a driver that uses a feature', 'backends/sqlite/driver.ts', 'kv/kv.store.js', 'may import only backend, common'],
-    ['a feature that uses the module', 'leader/keeper.ts', 'module/options.js', 'may import only messaging'],
+    ['a feature that uses the module', 'leader/keeper.ts', 'module/options.js', 'may import only lease'],
     ['common that uses anything', 'common/clock.ts', 'backend/lease.js', 'may import only itself'],
     ['a folder without a place', 'extras/thing.ts', 'common/clock.js', 'is in no layer'],
   ])('refuse %s', (_, from, to, complaint) => {

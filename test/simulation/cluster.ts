@@ -1,7 +1,7 @@
 import type { MembershipSettings, Membership } from '../../libs/hedge/src/cluster/membership.js';
 import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
-import type { Election } from '../../libs/hedge/src/leader/election.js';
-import type { ElectionSettings } from '../../libs/hedge/src/leader/election-messages.js';
+import type { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
+import type { ContenderSettings } from '../../libs/hedge/src/lease/contender-messages.js';
 import { DatabaseConnection } from './calls.js';
 import type { SimulatedDatabase } from './database.js';
 import { LeadershipOracle } from './leadership-oracle.js';
@@ -15,7 +15,7 @@ import { World } from './world.js';
 
 /** What a history is made of; tests put broken parts in, to see them found. */
 export interface Parts {
-  election(settings: ElectionSettings): Election;
+  election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
   database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
   /** The leader writes a put that it tries again over the key's single row. */

@@ -1,7 +1,7 @@
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
 import { isLater } from '../../libs/hedge/src/cluster/view.js';
-import type { Term } from '../../libs/hedge/src/leader/term.js';
+import type { Term } from '../../libs/hedge/src/lease/term.js';
 import type { LeaseRow, SimulatedDatabase } from './database.js';
 import { violated } from './violation.js';
 

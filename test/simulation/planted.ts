@@ -3,15 +3,15 @@ import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { Election } from '../../libs/hedge/src/leader/election.js';
-import type { ElectionEffect, ElectionInput } from '../../libs/hedge/src/leader/election-messages.js';
+import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
+import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Counts a term's validity from when a renewal was answered, not from when it was asked for. */
-class ValidFromTheEnd extends Election {
-  override step(input: ElectionInput, now: Instant): readonly ElectionEffect[] {
+class ValidFromTheEnd extends LeaseContender {
+  override step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     const before = this.term?.validSince;
     const effects = super.step(input, now);
     if (this.term !== undefined && this.term.validSince !== before) this.term = { ...this.term, validSince: now };
@@ -20,8 +20,8 @@ class ValidFromTheEnd extends Election {
 }
 
 /** Believes on its monotonic clock alone, which stands still while the machine sleeps. */
-class IgnoresSleep extends Election {
-  override step(input: ElectionInput, now: Instant): readonly ElectionEffect[] {
+class IgnoresSleep extends LeaseContender {
+  override step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     const effects = super.step(input, now);
     if (this.term !== undefined) this.term = { ...this.term, validSince: { ...this.term.validSince, wall: Infinity } };
     return effects;

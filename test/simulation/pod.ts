@@ -2,9 +2,9 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
-import type { Election } from '../../libs/hedge/src/leader/election.js';
-import type { ElectionEffect, ElectionInput } from '../../libs/hedge/src/leader/election-messages.js';
-import { holdsLease, type Term } from '../../libs/hedge/src/leader/term.js';
+import type { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
+import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
+import { holdsLease, type Term } from '../../libs/hedge/src/lease/term.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { Cluster } from './cluster.js';
 import { SimulatedLeaseTable } from './database.js';
@@ -13,16 +13,18 @@ import type { Machine } from './machine.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 
 const DRAIN_MS = 1_000;
+/** As `LeaseKeeper` has it. */
+const ELECTION = { checksSelf: true, looksFirst: true, renewsOnBeat: false };
 
 /** One process start: the real cores, and in place of their runners the simulation. */
 export class Pod implements Believer, MessagingHost, LeaderRoute {
-  readonly election: Election;
+  readonly election: LeaseContender;
   readonly membership: Membership;
   readonly messaging: PodMessaging;
   readonly leases: SimulatedLeaseTable;
   alive = true;
   #known: LeaderBelief | undefined;
-  readonly #inputs: ElectionInput[] = [];
+  readonly #inputs: ContenderInput[] = [];
   #stepping = false;
   #cancelWake: () => void = () => undefined;
   #cancelBeat: () => void = () => undefined;
@@ -37,7 +39,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
     const { parts, timing, random } = cluster;
     this.leases = new SimulatedLeaseTable(cluster.database, () => machine.now());
     const { observes } = this.leases;
-    this.election = parts.election({ self, timing, observes, campaigns: true, random: random.next });
+    this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
     this.messaging = new PodMessaging(this, cluster);
   }
@@ -70,7 +72,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
     });
   }
 
-  // Election
+  // LeaseContender
 
   get term(): Term | undefined {
     return this.alive ? this.election.currentTerm : undefined;
@@ -115,7 +117,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
   }
 
   /** One input at a time, as `LeaseKeeper` does it. */
-  elect(input: ElectionInput): void {
+  elect(input: ContenderInput): void {
     this.#inputs.push(input);
     if (this.#stepping) return;
     this.#stepping = true;
@@ -140,7 +142,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
     for (const { after, done } of waiting) if (after < attempt) done();
   }
 
-  #perform(effect: ElectionEffect): void {
+  #perform(effect: ContenderEffect): void {
     const { cluster, self } = this;
     const { database, world, timing, random } = cluster;
     const claim = { holder: self, leaseMs: timing.leaseMs };
@@ -190,19 +192,20 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
         return this.#awaitDrain(effect.token, DRAIN_MS);
       case 'announce-released':
         for (const pod of cluster.pods()) {
-          if (pod !== this) this.sendTo(pod.self, (to) => to.elect({ type: 'leader-released', epoch: effect.token }));
+          if (pod !== this) this.sendTo(pod.self, (to) => to.elect({ type: 'lease-released', token: effect.token }));
         }
         return;
-      case 'became-leader':
+      case 'took-lease':
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
         return cluster.leadership.elected(self, effect.token);
-      case 'lost-leadership':
+      case 'lost-lease':
         world.count(`election: lost, ${effect.reason}`);
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
         return cluster.leadership.deposed(effect.token);
-      case 'leader-changed': {
-        const { leader } = effect;
+      case 'holder-changed': {
+        const { holder } = effect;
+        const leader = holder && { member: holder.member, epoch: holder.token };
         const own = leader?.member.incarnation === self.incarnation;
         this.#known = leader && { leader: leader.member, epoch: leader.epoch, self: own };
         this.messaging.leaderChanged();
@@ -215,7 +218,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
 
   #call<Result>(
     effect: () => Result,
-    input: (result: Result | undefined) => ElectionInput & { readonly attempt: number },
+    input: (result: Result | undefined) => ContenderInput & { readonly attempt: number },
   ): void {
     this.cluster.connection.call(this.machine, effect, (outcome) => {
       if (this.alive) this.elect(input(outcome.type === 'done' ? outcome.result : undefined));

@@ -1,5 +1,5 @@
 import { Membership } from '../../libs/hedge/src/cluster/membership.js';
-import { Election } from '../../libs/hedge/src/leader/election.js';
+import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { endFaults, injectFaults } from './faults.js';
@@ -21,7 +21,7 @@ export interface History {
 }
 
 export const SOUND_PARTS: Parts = {
-  election: (settings) => new Election(settings),
+  election: (settings) => new LeaseContender(settings),
   membership: (settings) => new Membership(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
   retriesPutsAsOverwrites: false,

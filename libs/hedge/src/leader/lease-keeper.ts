@@ -1,15 +1,30 @@
+import type { LeaseTable } from '../backend/lease.js';
+import { leaseName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
-import type { MemberId } from '../common/identity.js';
+import type { Timing } from '../common/timing.js';
+import { LeaseContender } from '../lease/contender.js';
+import type {
+  ContenderCall,
+  ContenderEffect,
+  ContenderInput,
+  LeaseHolder,
+  LossReason,
+} from '../lease/contender-messages.js';
+import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
+import { holdsLease } from '../lease/term.js';
+import { TroubleLog } from '../lease/trouble-log.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import type { Transport } from '../transport/transport.js';
-import { Election } from './election.js';
-import type { ElectionEffect, ElectionInput, LossReason } from './election-messages.js';
 import type { Leadership, LeadershipSource } from './leadership.js';
-import { LeaseCalls, type LeaseCallsOptions } from './lease-calls.js';
-import { holdsLease } from './term.js';
+import { checkSelf } from './self-check.js';
 
-export interface LeaseKeeperOptions extends LeaseCallsOptions {
+export interface LeaseKeeperOptions {
+  readonly leases: LeaseTable;
+  readonly clock: Clock;
+  readonly group: string;
+  readonly timing: Timing;
+  readonly logger: { log(message: string): void; warn(message: string): void };
   readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
   /** False for a client: it follows, and never leads. */
   readonly campaigns: boolean;
@@ -28,7 +43,7 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
 };
 
 /**
- * Keeps this process's part in the election of its group: performs what the `Election` core decides, on the
+ * Keeps this process's part in the election of its group: performs what its `LeaseContender` decides, on the
  * lease table, on timers and on the links.
  *
  * On losing the lease, in this order: `isLeader()` is false, the term's signal aborts, `onChange` listeners
@@ -44,10 +59,12 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   readonly #options: LeaseKeeperOptions;
   readonly #clock: Clock;
   readonly #calls: LeaseCalls;
-  #election: Election | undefined;
+  readonly #databaseTrouble: TroubleLog;
+  readonly #addressTrouble: TroubleLog;
+  #election: LeaseContender | undefined;
   #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
   #known: LeaderBelief | undefined;
-  readonly #inputs: ElectionInput[] = [];
+  readonly #inputs: ContenderInput[] = [];
   #stepping = false;
   #cancelWake: () => void = () => undefined;
   readonly #changeListeners = new Set<() => void>();
@@ -62,14 +79,34 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
     this.#clock = options.clock;
-    this.#calls = new LeaseCalls(options);
+    const { leases, clock, timing, group, logger } = options;
+    this.#databaseTrouble = new TroubleLog({
+      logger,
+      begun: 'The lease cannot be read or written, retrying',
+      over: 'The lease can be read again',
+    });
+    this.#addressTrouble = new TroubleLog({
+      logger,
+      begun: 'This pod does not campaign',
+      over: 'This pod campaigns again',
+    });
+    this.#calls = new LeaseCalls({ name: leaseName(group), leases, clock, timing, troubles: this.#databaseTrouble });
   }
 
   /** Starts to follow and, unless a client, to campaign. An unreachable database is retried for ever. Idempotent. */
   start(): void {
     if (this.#election !== undefined || this.#left !== undefined) return;
     const { transport, timing, leases, campaigns, random = Math.random } = this.#options;
-    this.#election = new Election({ self: transport.self, timing, observes: leases.observes, campaigns, random });
+    this.#election = new LeaseContender({
+      self: transport.self,
+      timing,
+      observes: leases.observes,
+      campaigns,
+      checksSelf: true,
+      looksFirst: true,
+      renewsOnBeat: false,
+      random,
+    });
     this.#step({ type: 'tick' });
   }
 
@@ -152,7 +189,8 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#calls.close();
+    this.#databaseTrouble.close();
+    this.#addressTrouble.close();
     this.#cancelWake();
     this.#resolveRefreshes(Infinity);
     this.#lost('stopped');
@@ -162,7 +200,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   /** To call when a LeaderReleased frame arrives. */
   leaderReleased(epoch: bigint): void {
-    this.#step({ type: 'leader-released', epoch });
+    this.#step({ type: 'lease-released', token: epoch });
   }
 
   onChange(listener: () => void): () => void {
@@ -182,7 +220,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   }
 
   /** One input at a time, also when a listener causes the next. */
-  #step(input: ElectionInput): void {
+  #step(input: ContenderInput): void {
     if (this.#closed) return;
     this.#inputs.push(input);
     if (this.#stepping) return;
@@ -197,7 +235,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     }
   }
 
-  #perform(effect: ElectionEffect): void {
+  #perform(effect: ContenderEffect): void {
     switch (effect.type) {
       case 'wake':
         this.#cancelWake();
@@ -208,7 +246,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
       case 'renew':
       case 'release':
       case 'check-self':
-        return void this.#calls.make(effect).then((input) => {
+        return void this.#make(effect).then((input) => {
           this.#step(input);
           this.#resolveRefreshes(input.attempt);
         });
@@ -216,15 +254,22 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
         return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
       case 'announce-released':
         return this.#announce(effect.token);
-      case 'became-leader':
+      case 'took-lease':
         return this.#elected(effect.token);
-      case 'lost-leadership':
+      case 'lost-lease':
         return this.#lost(effect.reason);
-      case 'leader-changed':
-        return this.#leaderChanged(effect.leader);
+      case 'holder-changed':
+        return this.#leaderChanged(effect.holder);
       case 'left':
         return this.#leave();
     }
+  }
+
+  async #make(call: ContenderCall): Promise<CallInput> {
+    const { transport } = this.#options;
+    if (call.type !== 'check-self') return this.#calls.make(call, transport.self);
+    const reached = await this.#addressTrouble.watch(() => checkSelf(transport));
+    return { type: 'self-checked', attempt: call.attempt, reached: reached === true };
   }
 
   #resolveRefreshes(attempt: number): void {
@@ -245,7 +290,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     });
   }
 
-  #handOver(input: ElectionInput): Promise<void> {
+  #handOver(input: ContenderInput): Promise<void> {
     if (this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
       this.#handOvers.push(resolve);
@@ -280,12 +325,12 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     term.scope.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
   }
 
-  #leaderChanged(leader: { member: MemberId; epoch: bigint } | undefined): void {
+  #leaderChanged(leader: LeaseHolder | undefined): void {
     const { group, logger, transport } = this.#options;
     const self = leader?.member.incarnation === transport.self.incarnation;
-    this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.epoch, self };
+    this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.token, self };
     if (leader === undefined) logger.log(`Group ${group} has no leader`);
-    else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.epoch}`);
+    else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.token}`);
     for (const listener of this.#changeListeners) this.#guard(listener);
   }
 

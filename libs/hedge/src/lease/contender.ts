@@ -1,114 +1,122 @@
 import type { AcquireResult, LeaseRecord, RenewResult } from '../backend/lease.js';
 import { backoffMs } from '../common/backoff.js';
 import { longestElapsed, shortestElapsed, type Instant } from '../common/clock.js';
-import type { MemberId } from '../common/identity.js';
-import { lookAgainMs } from './election-pace.js';
-import type { ElectionCall, ElectionEffect, ElectionInput, ElectionSettings, LossReason } from './election-messages.js';
+import type {
+  ContenderCall,
+  ContenderEffect,
+  ContenderInput,
+  ContenderSettings,
+  LossReason,
+} from './contender-messages.js';
+import { lookAgainMs, renewalAt } from './contender-pace.js';
+import { HolderNews } from './holder-news.js';
+import { LatestCall } from './latest-call.js';
 import { holdsLease, type Term } from './term.js';
 
 /** Without its attempt number. */
-type Asked<Call = ElectionCall> = Call extends ElectionCall ? Omit<Call, 'attempt'> : never;
+type Asked<Call = ContenderCall> = Call extends ContenderCall ? Omit<Call, 'attempt'> : never;
 
-type Phase = 'following' | 'leading' | 'draining' | 'releasing' | 'left';
+type Phase = 'following' | 'holding' | 'draining' | 'releasing' | 'left';
 
 /** A release that fails is tried this often; after that the lease runs out by itself. */
 const RELEASE_TRIES = 2;
 
 /**
- * One member's election, as a state machine without clock, timers, promises or I/O: `step` takes what
- * happened and gives what is to be done. `LeaseKeeper` performs it; the simulation drives it with faults.
- *
- * Only the latest call counts: a result of an older attempt is ignored, so a late success of a renewal
- * revives nothing (L3).
+ * One process's part in the contest for a lease, be it the leadership of a group or a named lock: a state
+ * machine without clock, timers, promises or I/O. `step` takes what happened and gives what is to be done.
+ * `LeaseKeeper` and `LockKeeper` perform it; the simulation drives it with faults.
  *
  * @example
- * const election = new Election({ self, timing, observes: true, campaigns: true, random: Math.random });
- * election.step({ type: 'tick' }, clock.now()); // [{ type: 'read', attempt: 1 }]
+ * const contender = new LeaseContender({ self, timing, observes: true, campaigns: true, … });
+ * contender.step({ type: 'tick' }, clock.now()); // [{ type: 'read', attempt: 1 }]
  */
-export class Election {
+export class LeaseContender {
   protected term: Term | undefined;
   #phase: Phase = 'following';
   #stopping = false;
-  #call: { readonly type: ElectionCall['type']; readonly attempt: number; readonly startedAt: Instant } | undefined;
-  #attempts = 0;
+  readonly #call = new LatestCall<ContenderCall['type']>();
+  readonly #news: HolderNews;
   /** Calls in a row that failed, for the backoff. */
   #failures = 0;
   /** Monotonic time of the next thing to do by oneself: as follower a look at the lease, as holder a renewal. */
   #dueAt: number | undefined = -Infinity;
   /** What is due is a campaign rather than a look. */
-  #campaignNext = false;
+  #campaignNext: boolean;
   #readAgain = false;
-  /** Another's lease, as last read. */
-  #known: { member: MemberId; epoch: bigint; seenAt: Instant; expiresInMs: number } | undefined;
   /** A lease to give back. */
   #giving: { readonly token: bigint; tries: number } | undefined;
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
-  #told: { readonly member: MemberId; readonly epoch: bigint } | undefined;
-  #effects: ElectionEffect[] = [];
+  #effects: ContenderEffect[] = [];
 
-  constructor(private readonly settings: ElectionSettings) {}
+  constructor(private readonly settings: ContenderSettings) {
+    this.#news = new HolderNews(settings.self);
+    this.#campaignNext = settings.campaigns && !settings.looksFirst;
+  }
 
   /** The term held, without looking at the time: judge it with `holdsLease`. */
   get currentTerm(): Term | undefined {
     return this.term;
   }
 
-  /** True from the wish to resign or stop until the lease is given back: no new leader work may start. */
+  /** True from the wish to resign or stop until the lease is given back: no new work of the term may start. */
   get handingOver(): boolean {
     return this.#phase === 'draining' || this.#phase === 'releasing';
   }
 
   /** Number of the last call asked for. */
   get attempts(): number {
-    return this.#attempts;
+    return this.#call.attempts;
   }
 
-  step(input: ElectionInput, now: Instant): readonly ElectionEffect[] {
+  step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     this.#effects = [];
     // Before anything else, so that whatever arrives late finds the term gone.
     if (this.term !== undefined && !holdsLease(this.term, this.settings.timing, now)) this.#lose('expired', now);
     this.#take(input, now);
     this.#actWhenDue(now);
-    this.#tellLeader();
+    const news = this.#news.take(this.term?.token);
+    if (news !== undefined) this.#effects.push({ type: 'holder-changed', ...news });
     const wakeAt = this.#wakeAt();
     if (wakeAt !== undefined) this.#effects.push({ type: 'wake', afterMs: Math.max(0, wakeAt - now.mono) });
     return this.#effects;
   }
 
-  #take(input: ElectionInput, now: Instant): void {
+  #take(input: ContenderInput, now: Instant): void {
     switch (input.type) {
       case 'tick':
         return;
       case 'read':
-        if (this.#end('read', input.attempt) === undefined) return;
+        if (this.#call.end('read', input.attempt) === undefined) return;
         return input.record === undefined ? this.#failed(now) : this.#observe(input.record, now);
       case 'acquired': {
-        const startedAt = this.#end('acquire', input.attempt);
+        const startedAt = this.#call.end('acquire', input.attempt);
         return startedAt === undefined ? undefined : this.#acquired(input.result, startedAt, now);
       }
       case 'renewed': {
-        const startedAt = this.#end('renew', input.attempt);
+        const startedAt = this.#call.end('renew', input.attempt);
         return startedAt === undefined ? undefined : this.#renewed(input.result, startedAt, now);
       }
       case 'released':
-        return this.#end('release', input.attempt) === undefined ? undefined : this.#released(input.released, now);
+        return this.#call.end('release', input.attempt) === undefined ? undefined : this.#released(input.released, now);
       case 'self-checked':
-        return this.#end('check-self', input.attempt) === undefined ? undefined : this.#checked(input.reached, now);
+        return this.#call.end('check-self', input.attempt) === undefined
+          ? undefined
+          : this.#checked(input.reached, now);
       case 'observed':
         // Read on the side, so only a contradiction of the term held is sure to be news.
         return this.term === undefined ? undefined : this.#observe(input.record, now);
       case 'refresh':
         this.#readAgain = true;
         return;
-      case 'leader-released':
-        return this.#leaderReleased(input.epoch, now);
+      case 'lease-released':
+        return this.#leaseReleased(input.token, now);
       case 'resign':
         return this.#drain();
       case 'stop':
         if (this.#phase === 'left') return;
         this.#stopping = true;
         // An acquisition under way may succeed, and would then block the others for a whole lease.
-        if (this.#phase === 'following' && this.#call?.type !== 'acquire') return this.#leave();
+        if (this.#phase === 'following' && this.#call.type !== 'acquire') return this.#leave();
         return this.#drain();
       case 'drained':
         return this.#phase === 'draining' && this.term?.token === input.token ? this.#handOver(now) : undefined;
@@ -122,10 +130,10 @@ export class Election {
     const due = this.#dueAt !== undefined && now.mono >= this.#dueAt;
     if (this.term !== undefined) {
       if (due) this.#start({ type: 'renew', token: this.term.token }, now);
-      else if (this.#readAgain && this.#call === undefined) this.#start({ type: 'read' }, now);
-    } else if (this.#call === undefined && this.#giving !== undefined) {
+      else if (this.#readAgain && this.#call.type === undefined) this.#start({ type: 'read' }, now);
+    } else if (this.#call.type === undefined && this.#giving !== undefined) {
       if (due) this.#start({ type: 'release', token: this.#giving.token }, now);
-    } else if (this.#call === undefined && (this.#phase === 'following' || this.#phase === 'left')) {
+    } else if (this.#call.type === undefined && (this.#phase === 'following' || this.#phase === 'left')) {
       if (due && this.#campaignNext) this.#campaign(now);
       else if (due || this.#readAgain) this.#start({ type: 'read' }, now);
     }
@@ -139,28 +147,18 @@ export class Election {
   // Calls
 
   #start(call: Asked, now: Instant): void {
-    this.#attempts += 1;
-    this.#call = { type: call.type, attempt: this.#attempts, startedAt: now };
+    const attempt = this.#call.begin(call.type, now);
     if (call.type === 'read') this.#readAgain = false;
     // A holder's look at the lease does not put off its renewal.
     if (call.type !== 'read' || this.term === undefined) this.#dueAt = undefined;
-    this.#effects.push({ ...call, attempt: this.#attempts });
-  }
-
-  /** When the call began, if it is the one that counts. */
-  #end(type: ElectionCall['type'], attempt: number): Instant | undefined {
-    const call = this.#call;
-    if (call === undefined || call.type !== type || call.attempt !== attempt) return undefined;
-    this.#call = undefined;
-    return call.startedAt;
+    this.#effects.push({ ...call, attempt });
   }
 
   #failed(now: Instant): void {
     // A holder's failed look changes nothing: its renewals decide.
     if (this.term !== undefined) return;
     if (this.#stopping && this.#phase !== 'left') return this.#leave();
-    const known = this.#known;
-    if (known !== undefined && shortestElapsed(known.seenAt, now) >= known.expiresInMs) this.#known = undefined;
+    this.#news.age(now);
     this.#retryLater(now);
   }
 
@@ -196,15 +194,15 @@ export class Election {
   }
 
   #learn(record: LeaseRecord, now: Instant): void {
-    const { holder, token, expiresInMs } = record;
-    const another = holder !== undefined && holder.incarnation !== this.settings.self.incarnation && expiresInMs > 0;
-    this.#known = another ? { member: holder, epoch: token, seenAt: now, expiresInMs } : undefined;
-    if (another && this.#resigned !== undefined && token > this.#resigned.token) this.#resigned = undefined;
+    this.#news.learn(record, now);
+    if (this.#news.another !== undefined && this.#resigned !== undefined && record.token > this.#resigned.token)
+      this.#resigned = undefined;
   }
 
-  #leaderReleased(epoch: bigint, now: Instant): void {
-    if (this.#known !== undefined && epoch < this.#known.epoch) return;
-    if (this.#phase !== 'following' || this.#call !== undefined || !this.#mayCampaign(now)) {
+  #leaseReleased(token: bigint, now: Instant): void {
+    const { another } = this.#news;
+    if (another !== undefined && token < another.token) return;
+    if (this.#phase !== 'following' || this.#call.type !== undefined || !this.#mayCampaign(now)) {
       this.#readAgain = true;
       return;
     }
@@ -220,7 +218,7 @@ export class Election {
 
   #campaign(now: Instant): void {
     this.#campaignNext = false;
-    this.#start({ type: 'check-self' }, now);
+    this.#start({ type: this.settings.checksSelf ? 'check-self' : 'acquire' }, now);
   }
 
   #checked(reached: boolean, now: Instant): void {
@@ -244,13 +242,13 @@ export class Election {
     // Too late to be of use. The row names this incarnation, so the next try takes it with a new token.
     if (!holdsLease(term, this.settings.timing, now)) return this.#failed(now);
     this.term = term;
-    this.#phase = 'leading';
+    this.#phase = 'holding';
     this.#failures = 0;
-    this.#known = undefined;
+    this.#news.forget();
     this.#resigned = undefined;
     this.#readAgain = false;
-    this.#dueAt = startedAt.mono + this.settings.timing.leaseMs / 3;
-    this.#effects.push({ type: 'became-leader', token: term.token });
+    this.#dueAt = renewalAt(startedAt.mono, this.settings);
+    this.#effects.push({ type: 'took-lease', token: term.token });
   }
 
   // Holding
@@ -261,7 +259,7 @@ export class Election {
     if (!result.renewed) return this.#superseded(result.record, now);
     this.#failures = 0;
     this.term = { token: this.term.token, validSince: startedAt };
-    this.#dueAt = startedAt.mono + this.settings.timing.leaseMs / 3;
+    this.#dueAt = renewalAt(startedAt.mono, this.settings);
   }
 
   #superseded(record: LeaseRecord, now: Instant): void {
@@ -279,13 +277,13 @@ export class Election {
 
   #endTerm(reason: LossReason): void {
     if (this.term === undefined) return;
-    this.#effects.push({ type: 'lost-leadership', token: this.term.token, reason });
+    this.#effects.push({ type: 'lost-lease', token: this.term.token, reason });
     this.term = undefined;
-    this.#call = undefined;
+    this.#call.forget();
   }
 
   #drain(): void {
-    if (this.#phase !== 'leading' || this.term === undefined) return;
+    if (this.#phase !== 'holding' || this.term === undefined) return;
     this.#phase = 'draining';
     this.#effects.push({ type: 'drain', token: this.term.token });
   }
@@ -320,26 +318,16 @@ export class Election {
   }
 
   /**
-   * Out of the election for good. It still follows who leads, from a look at once, for what this process may
-   * yet send to the leader while it ends.
+   * Out of the contest for good. It still follows who holds the lease, from a look at once: a process that ends
+   * may yet have to send to its leader.
    */
   #leave(): void {
     this.#phase = 'left';
     this.#campaignNext = false;
-    if (this.#call?.type !== 'read') {
-      this.#call = undefined;
+    if (this.#call.type !== 'read') {
+      this.#call.forget();
       this.#dueAt = -Infinity;
     }
     this.#effects.push({ type: 'left' });
-  }
-
-  #tellLeader(): void {
-    const leader = this.term === undefined ? this.#known : { member: this.settings.self, epoch: this.term.token };
-    const same = leader?.epoch === this.#told?.epoch && leader?.member.incarnation === this.#told?.member.incarnation;
-    if (same) return;
-    this.#told = leader === undefined ? undefined : { member: leader.member, epoch: leader.epoch };
-    this.#effects.push(
-      this.#told === undefined ? { type: 'leader-changed' } : { type: 'leader-changed', leader: this.#told },
-    );
   }
 }

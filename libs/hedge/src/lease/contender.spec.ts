@@ -1,42 +1,43 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { LeaseRecord } from '../backend/lease.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { Election } from './election.js';
-import type { ElectionEffect, ElectionInput, ElectionSettings } from './election-messages.js';
+import { LeaseContender } from './contender.js';
+import type { ContenderEffect, ContenderInput, ContenderSettings } from './contender-messages.js';
 import { holdsLease } from './term.js';
 
 const timing = { leaseMs: 3_000, marginMs: 300, renewDeadlineMs: 2_000, retryMs: 100 };
 const self = { address: 'a:1', incarnation: 'a' };
 const other = { address: 'b:1', incarnation: 'b' };
+const ELECTION = { observes: true, campaigns: true, checksSelf: true, looksFirst: true, renewsOnBeat: false };
 const FREE: LeaseRecord = { token: 7n, expiresInMs: 0 };
 const heldByOther = (expiresInMs: number): LeaseRecord => ({ holder: other, token: 8n, expiresInMs });
 
-describe('Election', () => {
+describe('LeaseContender', () => {
   let clock: VirtualClock;
-  let election: Election;
-  let last: readonly ElectionEffect[];
+  let contender: LeaseContender;
+  let last: readonly ContenderEffect[];
 
-  const step = (input: ElectionInput): readonly ElectionEffect[] => (last = election.step(input, clock.now()));
-  const effect = <Type extends ElectionEffect['type']>(type: Type): Extract<ElectionEffect, { type: Type }> => {
+  const step = (input: ContenderInput): readonly ContenderEffect[] => (last = contender.step(input, clock.now()));
+  const effect = <Type extends ContenderEffect['type']>(type: Type): Extract<ContenderEffect, { type: Type }> => {
     const found = last.find((one) => one.type === type);
     if (found === undefined) throw new Error(`no effect ${type} among ${last.map((one) => one.type).join()}`);
-    return found as Extract<ElectionEffect, { type: Type }>;
+    return found as Extract<ContenderEffect, { type: Type }>;
   };
   const types = (): string[] => last.map((one) => one.type);
-  const leads = (): boolean => {
-    const term = election.currentTerm;
+  const holds = (): boolean => {
+    const term = contender.currentTerm;
     return term !== undefined && holdsLease(term, timing, clock.now());
   };
   /** Lets the wished time pass, and ticks. */
-  const wake = (): readonly ElectionEffect[] => {
+  const wake = (): readonly ContenderEffect[] => {
     clock.advance(effect('wake').afterMs);
     return step({ type: 'tick' });
   };
-  const make = (settings: Partial<ElectionSettings> = {}): void => {
+  const make = (settings: Partial<ContenderSettings> = {}): void => {
     clock = new VirtualClock();
-    election = new Election({ self, timing, observes: true, campaigns: true, random: () => 0.5, ...settings });
+    contender = new LeaseContender({ self, timing, ...ELECTION, random: () => 0.5, ...settings });
   };
-  const win = (token = 10n): void => {
+  const take = (token = 10n): void => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: effect('read').attempt, record: FREE });
     step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
@@ -46,9 +47,9 @@ describe('Election', () => {
   beforeEach(() => make());
 
   it('takes a free lease after trying its own address', () => {
-    win();
-    expect(types()).toEqual(['became-leader', 'leader-changed', 'wake']);
-    expect(leads()).toBe(true);
+    take();
+    expect(types()).toEqual(['took-lease', 'holder-changed', 'wake']);
+    expect(holds()).toBe(true);
   });
 
   it('does not campaign while its own address does not reach it', () => {
@@ -61,29 +62,29 @@ describe('Election', () => {
   });
 
   it('L2: counts from the start of an acknowledged renewal, not from its end', () => {
-    win();
+    take();
     wake();
     clock.advance(900);
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
     clock.advance(1_799);
-    expect(leads()).toBe(true);
+    expect(holds()).toBe(true);
     clock.advance(1);
-    expect(leads()).toBe(false);
+    expect(holds()).toBe(false);
   });
 
   it('L2: a wall clock that ran on while the machine slept ends the term', () => {
-    win();
+    take();
     clock.jumpWall(2_700);
-    expect(leads()).toBe(false);
+    expect(holds()).toBe(false);
     step({ type: 'tick' });
-    expect(effect('lost-leadership')).toMatchObject({ token: 10n, reason: 'expired' });
+    expect(effect('lost-lease')).toMatchObject({ token: 10n, reason: 'expired' });
   });
 
   it('L2: a wall clock that was set back does not lengthen the term', () => {
-    win();
+    take();
     clock.jumpWall(-60_000);
     clock.advance(2_700);
-    expect(leads()).toBe(false);
+    expect(holds()).toBe(false);
   });
 
   it('L2: an acquisition that took longer than the lease makes no leader, and is tried again with a new token', () => {
@@ -92,42 +93,42 @@ describe('Election', () => {
     step({ type: 'self-checked', attempt: 2, reached: true });
     clock.advance(2_700);
     step({ type: 'acquired', attempt: 3, result: { acquired: true, token: 10n } });
-    expect(election.currentTerm).toBeUndefined();
+    expect(contender.currentTerm).toBeUndefined();
     wake();
     step({ type: 'read', attempt: 4, record: { holder: self, token: 10n, expiresInMs: 3_000 } });
     expect(types()).toContain('check-self');
   });
 
   it('L3: a renewal that succeeds after the step-down revives nothing', () => {
-    win();
+    take();
     wake();
     const { attempt } = effect('renew');
     wake();
-    expect(effect('lost-leadership')).toMatchObject({ token: 10n, reason: 'renew-deadline' });
+    expect(effect('lost-lease')).toMatchObject({ token: 10n, reason: 'renew-deadline' });
     step({ type: 'renewed', attempt, result: { renewed: true } });
-    expect(election.currentTerm).toBeUndefined();
+    expect(contender.currentTerm).toBeUndefined();
   });
 
   it('L3: a renewal that succeeds when the term has run out revives nothing, even before any tick', () => {
-    win();
+    take();
     wake();
     const { attempt } = effect('renew');
     clock.advance(1_700);
     step({ type: 'renewed', attempt, result: { renewed: true } });
-    expect(effect('lost-leadership').reason).toBe('expired');
-    expect(election.currentTerm).toBeUndefined();
+    expect(effect('lost-lease').reason).toBe('expired');
+    expect(contender.currentTerm).toBeUndefined();
   });
 
   it('L3: a refused renewal ends the term at once', () => {
-    win();
+    take();
     wake();
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: false, record: heldByOther(2_000) } });
-    expect(effect('lost-leadership').reason).toBe('superseded');
-    expect(effect('leader-changed').leader).toMatchObject({ member: other, epoch: 8n });
+    expect(effect('lost-lease').reason).toBe('superseded');
+    expect(effect('holder-changed').holder).toMatchObject({ member: other, token: 8n });
   });
 
   it('renews every third of the lease, and a failed renewal sooner', () => {
-    win();
+    take();
     expect(effect('wake').afterMs).toBe(1_000);
     wake();
     step({ type: 'renewed', attempt: effect('renew').attempt });
@@ -137,30 +138,30 @@ describe('Election', () => {
   });
 
   it('a failing renewal does not end the term before the renew deadline', () => {
-    win();
+    take();
     wake();
     for (let tries = 0; tries < 100 && types().includes('renew'); tries += 1) {
       step({ type: 'renewed', attempt: effect('renew').attempt });
       wake();
     }
-    expect(effect('lost-leadership').reason).toBe('renew-deadline');
+    expect(effect('lost-lease').reason).toBe('renew-deadline');
     expect(clock.now().mono).toBe(2_000);
   });
 
   it('keeps its term when a look at the lease fails, is older than it, or agrees', () => {
-    win();
+    take();
     for (const record of [undefined, heldByOther(1_000), { holder: self, token: 10n, expiresInMs: 2_000 }]) {
       step({ type: 'refresh' });
       step({ type: 'read', attempt: effect('read').attempt, record });
-      expect(leads()).toBe(true);
+      expect(holds()).toBe(true);
     }
     expect(effect('wake').afterMs).toBe(1_000);
   });
 
   it('ends its term when a look at the lease contradicts it', () => {
-    win();
+    take();
     step({ type: 'observed', record: { holder: other, token: 11n, expiresInMs: 3_000 } });
-    expect(effect('lost-leadership').reason).toBe('superseded');
+    expect(effect('lost-lease').reason).toBe('superseded');
   });
 
   it('takes back at once a lease that its own incarnation holds without knowing the token', () => {
@@ -173,19 +174,19 @@ describe('Election', () => {
     step({ type: 'read', attempt: 4, record: { holder: self, token: 9n, expiresInMs: 3_000 } });
     step({ type: 'self-checked', attempt: 5, reached: true });
     step({ type: 'acquired', attempt: 6, result: { acquired: true, token: 10n } });
-    expect(election.currentTerm?.token).toBe(10n);
+    expect(contender.currentTerm?.token).toBe(10n);
   });
 
   it('resigning: drains while renewing, stops believing, releases, announces, and lets another take over', () => {
-    win();
+    take();
     step({ type: 'resign' });
     expect(types()).toEqual(['drain', 'wake']);
-    expect(election.handingOver).toBe(true);
+    expect(contender.handingOver).toBe(true);
     wake();
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
-    expect(leads()).toBe(true);
+    expect(holds()).toBe(true);
     step({ type: 'drained', token: 10n });
-    expect(types()).toEqual(['lost-leadership', 'release', 'leader-changed']);
+    expect(types()).toEqual(['lost-lease', 'release', 'holder-changed']);
     step({ type: 'released', attempt: effect('release').attempt, released: true });
     expect(types()).toEqual(['announce-released', 'wake']);
     let reads = 0;
@@ -202,37 +203,37 @@ describe('Election', () => {
   });
 
   it('after resigning it may campaign again as soon as another has led', () => {
-    win();
+    take();
     step({ type: 'resign' });
     step({ type: 'drained', token: 10n });
     step({ type: 'released', attempt: effect('release').attempt, released: true });
     wake();
     step({ type: 'read', attempt: effect('read').attempt, record: { holder: other, token: 11n, expiresInMs: 3_000 } });
-    step({ type: 'leader-released', epoch: 11n });
+    step({ type: 'lease-released', token: 11n });
     wake();
     expect(types()).toContain('check-self');
   });
 
   it('a `drained` of an earlier term does not give back this one', () => {
-    win(10n);
+    take(10n);
     step({ type: 'resign' });
     clock.advance(2_700);
     step({ type: 'tick' });
-    expect(effect('lost-leadership').reason).toBe('expired');
+    expect(effect('lost-lease').reason).toBe('expired');
     wake();
     step({ type: 'read', attempt: effect('read').attempt, record: { holder: self, token: 10n, expiresInMs: 300 } });
     step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
     step({ type: 'acquired', attempt: effect('acquire').attempt, result: { acquired: true, token: 12n } });
     step({ type: 'resign' });
     step({ type: 'drained', token: 10n });
-    expect(leads()).toBe(true);
+    expect(holds()).toBe(true);
   });
 
   it('stopping as leader releases and leaves, also when the release fails', () => {
-    win();
+    take();
     step({ type: 'stop' });
     step({ type: 'drained', token: 10n });
-    expect(effect('lost-leadership').reason).toBe('stopped');
+    expect(effect('lost-lease').reason).toBe('stopped');
     step({ type: 'released', attempt: effect('release').attempt });
     wake();
     step({ type: 'released', attempt: effect('release').attempt });
@@ -245,7 +246,7 @@ describe('Election', () => {
     step({ type: 'stop' });
     expect(types()).toEqual(['left', 'read']);
     step({ type: 'read', attempt: effect('read').attempt, record: { ...heldByOther(2_000), token: 11n } });
-    expect(effect('leader-changed').leader?.epoch).toBe(11n);
+    expect(effect('holder-changed').holder?.token).toBe(11n);
   });
 
   it('having left never campaigns again', () => {
@@ -255,10 +256,10 @@ describe('Election', () => {
     for (let look = 0; look < 5; look += 1) {
       expect(types()).toContain('read');
       step({ type: 'read', attempt: effect('read').attempt, record: FREE });
-      step({ type: 'leader-released', epoch: 20n });
+      step({ type: 'lease-released', token: 20n });
       expect(types()).not.toContain('check-self');
       expect(types()).not.toContain('acquire');
-      step({ type: 'read', attempt: election.attempts });
+      step({ type: 'read', attempt: contender.attempts });
       wake();
     }
   });
@@ -284,7 +285,7 @@ describe('Election', () => {
   it('hearing of a release campaigns without looking, after a small pause', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
-    step({ type: 'leader-released', epoch: 8n });
+    step({ type: 'lease-released', token: 8n });
     expect(effect('wake').afterMs).toBeLessThanOrEqual(25);
     wake();
     expect(types()).toContain('check-self');
@@ -293,20 +294,20 @@ describe('Election', () => {
   it('does not believe a release of an older term', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
-    step({ type: 'leader-released', epoch: 7n });
+    step({ type: 'lease-released', token: 7n });
     expect(effect('wake').afterMs).toBeGreaterThan(100);
   });
 
   it('says that nobody leads once the lease it saw has run out and the database does not answer', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(1_000) });
-    expect(effect('leader-changed').leader?.member).toEqual(other);
-    for (let tries = 0; tries < 30 && !types().slice(1).includes('leader-changed'); tries += 1) {
+    expect(effect('holder-changed').holder?.member).toEqual(other);
+    for (let tries = 0; tries < 30 && !types().slice(1).includes('holder-changed'); tries += 1) {
       wake();
       step({ type: 'read', attempt: effect('read').attempt });
-      if (types().includes('leader-changed')) break;
+      if (types().includes('holder-changed')) break;
     }
-    expect(effect('leader-changed').leader).toBeUndefined();
+    expect(effect('holder-changed').holder).toBeUndefined();
     expect(clock.now().mono).toBeGreaterThanOrEqual(1_000);
   });
 
@@ -315,7 +316,7 @@ describe('Election', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });
     expect(types()).toEqual(['wake']);
-    step({ type: 'leader-released', epoch: 7n });
+    step({ type: 'lease-released', token: 7n });
     expect(types()).toContain('read');
   });
 
