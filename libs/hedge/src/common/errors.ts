@@ -19,6 +19,10 @@
  * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
  * | UNAUTHENTICATED | the peer is of another group, or has not its secret | no |
  * | SHUTTING_DOWN | this pod is stopping and takes no new work | yes |
+ * | SPILL_FULL | no pod has room for more; what was written stays readable | yes |
+ * | SPILL_LOST | a part of a spill store is gone with the pod that held it | no |
+ * | SPILL_CORRUPT | a part of a spill store is not what was written | no |
+ * | SPILL_UNKNOWN | there is no such spill store, or it was dropped or expired | no |
  */
 export type HedgeErrorCode =
   | 'NO_LEADER'
@@ -36,7 +40,11 @@ export type HedgeErrorCode =
   | 'INVALID_OPTIONS'
   | 'INVALID_ARGUMENT'
   | 'UNAUTHENTICATED'
-  | 'SHUTTING_DOWN';
+  | 'SHUTTING_DOWN'
+  | 'SPILL_FULL'
+  | 'SPILL_LOST'
+  | 'SPILL_CORRUPT'
+  | 'SPILL_UNKNOWN';
 
 /** Every code, and whether it is retryable unless the error says otherwise. */
 const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
@@ -56,6 +64,10 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   INVALID_ARGUMENT: false,
   UNAUTHENTICATED: false,
   SHUTTING_DOWN: true,
+  SPILL_FULL: true,
+  SPILL_LOST: false,
+  SPILL_CORRUPT: false,
+  SPILL_UNKNOWN: false,
 };
 
 /** What went wrong, of anything that can be thrown. */

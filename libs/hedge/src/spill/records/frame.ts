@@ -1,0 +1,155 @@
+import { crc32 } from 'node:zlib';
+import { HedgeError } from '../../common/errors.js';
+
+/**
+ * A frame is what a spill store is cut into: some records of one writer in the layout of an Arrow `Binary` column,
+ * in one piece of memory, which is the same in RAM, in a file and on the wire.
+ *
+ * All numbers are little-endian. The records lie one after the other; record i is at data[offsets[i], offsets[i + 1]).
+ *
+ * | bytes | |
+ * |---|---|
+ * | 0–3 | magic and version, `HSF1` |
+ * | 4 | flags: 1 the first record began in an earlier frame, 2 the last record goes on in the next |
+ * | 5 | codec of the body: 0 none, 1 lz4 |
+ * | 8–23 | store |
+ * | 24–31 | epoch |
+ * | 32–35, 36–39 | writer, sequence |
+ * | 40–47 | number of the first record |
+ * | 48–51, 52–55 | records, bytes of data |
+ * | 56–59 | bytes of the body as stored |
+ * | 60–63 | CRC-32 (zlib's) of bytes 0–59 and the body; 0 until the frame leaves the process's memory |
+ * | 64– | the body: data, padded to 8 bytes, then records + 1 offsets of 4 bytes |
+ *
+ * @see https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout
+ */
+export const FRAME_HEADER_BYTES = 64;
+
+/** No frame is larger, whoever made it: what a member must be ready to take at once. */
+export const MAX_FRAME_BYTES = 1024 * 1024;
+
+/** How the body is stored. */
+export type FrameCodec = 'none' | 'lz4';
+
+/** What a frame says of itself. */
+export interface FrameHeader {
+  /** Which store: 32 hexadecimal digits. */
+  readonly store: string;
+  /** Tells the stores apart that had this name one after the other. */
+  readonly epoch: number;
+  readonly writer: number;
+  /** From 0, in the order in which the store's frames were sealed: the order of reading. */
+  readonly sequence: number;
+  /** Number of the first record in the store, from 0; of the record that goes on when `continues`. */
+  readonly firstRecord: number;
+  /** How many records lie here, parts of records included. */
+  readonly records: number;
+  readonly dataBytes: number;
+  /** The first record began in an earlier frame. */
+  readonly continues: boolean;
+  /** The last record goes on in the next frame. */
+  readonly continued: boolean;
+  readonly codec: FrameCodec;
+}
+
+/** Who a frame is; its builder knows the rest. */
+export type FrameIdentity = Pick<FrameHeader, 'store' | 'epoch' | 'writer' | 'sequence' | 'firstRecord'>;
+
+/** A sealed frame: `bytes` are header and body, and are never changed again but for the checksum. */
+export interface SpillFrame {
+  readonly header: FrameHeader;
+  readonly bytes: Buffer;
+}
+
+const MAGIC = 0x31465348;
+const CONTINUES = 1;
+const CONTINUED = 2;
+const CODECS: readonly FrameCodec[] = ['none', 'lz4'];
+const CRC_AT = 60;
+
+/** The record numbers that a frame holds: [from, to), the numbers of records that are only partly here included. */
+export function recordRange(header: FrameHeader): { from: number; to: number } {
+  return { from: header.firstRecord, to: header.firstRecord + header.records };
+}
+
+/** Number of the first record of the frame after this one. */
+export function nextRecord(header: FrameHeader): number {
+  return header.firstRecord + header.records - (header.continued ? 1 : 0);
+}
+
+/** Bytes of an uncompressed frame with that content. */
+export function frameSize(records: number, dataBytes: number): number {
+  return offsetsAt(dataBytes) + (records + 1) * Int32Array.BYTES_PER_ELEMENT;
+}
+
+/** Where the offsets of an uncompressed frame begin. */
+export function offsetsAt(dataBytes: number): number {
+  return FRAME_HEADER_BYTES + ((dataBytes + 7) & ~7);
+}
+
+/** Writes the header over the first bytes of a frame of that size, without a checksum. */
+export function writeHeader(bytes: Buffer, header: FrameHeader): void {
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt32LE(
+    (header.continues ? CONTINUES : 0) | (header.continued ? CONTINUED : 0) | (CODECS.indexOf(header.codec) << 8),
+    4,
+  );
+  bytes.write(header.store, 8, 16, 'hex');
+  bytes.writeBigUInt64LE(BigInt(header.epoch), 24);
+  bytes.writeUInt32LE(header.writer, 32);
+  bytes.writeUInt32LE(header.sequence, 36);
+  bytes.writeBigUInt64LE(BigInt(header.firstRecord), 40);
+  bytes.writeUInt32LE(header.records, 48);
+  bytes.writeUInt32LE(header.dataBytes, 52);
+  bytes.writeUInt32LE(bytes.length - FRAME_HEADER_BYTES, 56);
+  bytes.writeUInt32LE(0, CRC_AT);
+}
+
+/** To be called before a frame leaves the memory of this process. Again changes nothing. */
+export function stampChecksum(frame: SpillFrame): void {
+  if (frame.bytes.readUInt32LE(CRC_AT) === 0) frame.bytes.writeUInt32LE(checksum(frame.bytes), CRC_AT);
+}
+
+/**
+ * Reads a frame that came from a file or from another member, without copying it.
+ * @throws HedgeError SPILL_CORRUPT when it is not, in every bit, a frame as it was stamped
+ */
+export function readFrame(bytes: Buffer): SpillFrame {
+  if (bytes.length < FRAME_HEADER_BYTES) throw corrupt(`it has only ${bytes.length} bytes`);
+  if (bytes.readUInt32LE(0) !== MAGIC) throw corrupt('it does not begin like a frame');
+  const bodyBytes = bytes.readUInt32LE(56);
+  if (bodyBytes !== bytes.length - FRAME_HEADER_BYTES) {
+    throw corrupt(`its body should have ${bodyBytes} bytes and has ${bytes.length - FRAME_HEADER_BYTES}`);
+  }
+  if (checksum(bytes) !== bytes.readUInt32LE(CRC_AT)) throw corrupt('its checksum is wrong');
+  const flags = bytes.readUInt32LE(4);
+  const codec = CODECS[(flags >> 8) & 0xff];
+  if (codec === undefined) throw corrupt(`its codec ${(flags >> 8) & 0xff} is unknown to this version`);
+  return {
+    bytes,
+    header: {
+      store: bytes.toString('hex', 8, 24),
+      epoch: Number(bytes.readBigUInt64LE(24)),
+      writer: bytes.readUInt32LE(32),
+      sequence: bytes.readUInt32LE(36),
+      firstRecord: Number(bytes.readBigUInt64LE(40)),
+      records: bytes.readUInt32LE(48),
+      dataBytes: bytes.readUInt32LE(52),
+      continues: (flags & CONTINUES) !== 0,
+      continued: (flags & CONTINUED) !== 0,
+      codec,
+    },
+  };
+}
+
+function checksum(bytes: Buffer): number {
+  // 0 means not stamped yet, so a sum that is 0 by chance is stamped as 1.
+  return crc32(bytes.subarray(FRAME_HEADER_BYTES), crc32(bytes.subarray(0, CRC_AT))) || 1;
+}
+
+function corrupt(problem: string): HedgeError {
+  return new HedgeError(
+    'SPILL_CORRUPT',
+    `A frame of a spill store cannot be read: ${problem}. Write the store again; if it was on disk, look at the disk.`,
+  );
+}
