@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { parseCommandLine, USAGE, UsageError } from './cli-options.js';
 import { startSpannerEmulator } from './emulator.js';
 

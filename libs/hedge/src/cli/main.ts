@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { parseSchemaCommand, runSchemaCommand, SCHEMA_USAGE, UsageError } from './schema.js';
 
 /** Exit code of a command line that makes no sense, as shells have it. */

@@ -1,0 +1,3 @@
+#!/usr/bin/env node
+// In the repository this is there before the build, so that npm can link the command in a fresh clone.
+import '../dist/cli.js';
