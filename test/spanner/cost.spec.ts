@@ -105,6 +105,10 @@ class CountingLeases implements LeaseTable {
     return { renewed: true };
   }
 
+  async renewAll(leases: Parameters<LeaseTable['renewAll']>[0]): ReturnType<LeaseTable['renewAll']> {
+    return Promise.all(leases.map(() => this.renew()));
+  }
+
   async release(): Promise<boolean> {
     this.calls.release++;
     return true;

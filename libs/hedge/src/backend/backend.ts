@@ -1,5 +1,6 @@
 import type { LeaseTable } from './lease.js';
 import type { LogTable } from './log.js';
+import type { PermitTable } from './permits.js';
 
 /**
  * The port to the database, implemented by a driver (sqlite, spanner, memory). The database is the only
@@ -17,6 +18,7 @@ export interface Backend {
   readonly name: string;
   readonly lease: LeaseTable;
   readonly log: LogTable;
+  readonly permits: PermitTable;
   /**
    * Connects and checks the tables. Idempotent.
    * @throws HedgeError INVALID_OPTIONS for good: a missing table or column (with the statement that makes

@@ -30,6 +30,12 @@ export interface HeldLease {
   readonly token: bigint;
 }
 
+/** What a renewal names: the lease that is held, and for how long from now. */
+export type Renewal = HeldLease & LeaseClaim;
+
+/** The most leases of one `renewAll`: far below what one Spanner commit takes, and short under SQLite's write lock. */
+export const MOST_RENEWALS = 500;
+
 export type AcquireResult =
   { readonly acquired: true; readonly token: bigint } | { readonly acquired: false; readonly record: LeaseRecord };
 
@@ -61,7 +67,18 @@ export interface LeaseTable {
    * Extends the lease by a whole `leaseMs`, only for the row's own token and incarnation (L3).
    * `renewed: false` is final for that token. May be repeated.
    */
-  renew(lease: HeldLease & LeaseClaim): Promise<RenewResult>;
+  renew(lease: Renewal): Promise<RenewResult>;
+
+  /**
+   * `renew` of many leases in one transaction, for a member that holds many locks. Each is judged by its own token
+   * and incarnation: `renewed: false`, final for that one, does not stop the others. An error is all of theirs.
+   * An empty list asks the database nothing. The election renews by `renew`, alone, so that no lock that someone
+   * contends for can hold it up.
+   * @param leases at most `MOST_RENEWALS`, each row once.
+   * @returns one result per lease, in order.
+   * @throws HedgeError INVALID_ARGUMENT for more.
+   */
+  renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]>;
 
   /**
    * Gives the lease back, only for the row's own token and incarnation (L3): keeps the row, so that tokens

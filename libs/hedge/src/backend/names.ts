@@ -8,6 +8,26 @@ export function secretKey(group: string): string {
   return `__hedge/secret/${group}`;
 }
 
+/** Key of the log row that arbitrates a semaphore, and id of the rows that mirror it. */
+export function semaphoreKey(name: string): string {
+  return `__hedge/semaphore/${name}`;
+}
+
+/** Id of the row that arbitrates a semaphore. */
+export function semaphoreRowId(limit: number): string {
+  return `limit=${limit}`;
+}
+
+/** The reverse of `semaphoreRowId`; 0, which is no semaphore's limit, for a foreign text. */
+export function limitOfRowId(id: string): number {
+  return Number(/^limit=(\d{1,15})$/.exec(id)?.[1] ?? 0);
+}
+
+/** Key of the log rows that tell what one member holds. */
+export function callerKey(address: string): string {
+  return `__caller=${address}`;
+}
+
 /** Keys this library keeps for itself (Go's too); users are refused them. */
 export function isReservedKey(key: string): boolean {
   return key.startsWith('__hedge/') || key.startsWith('__caller=');

@@ -12,7 +12,7 @@ export interface SemaphoreRow {
 /** What one member holds of a semaphore, for people to query: key `__caller={address}`, id `__hedge/semaphore/{name}`. */
 export interface HolderRow {
   readonly address: string;
-  /** Absent when it holds nothing any more: the row is deleted. */
+  /** Absent when it holds nothing any more: the row is deleted, if it is there. */
   readonly value?: string | undefined;
 }
 
@@ -34,11 +34,15 @@ export type SemaphoreWriteResult =
   | { readonly written: false; readonly row: SemaphoreRow | undefined };
 
 /**
- * The rows of semaphores. A semaphore is changed only by replacing its one row, under the version that the writer
- * has read and the lease by which it leads: so of two leaders that both believe, one at most can grant (S1).
+ * The rows of semaphores, in the log table, where `LogTable` reads them too. A semaphore is changed only by
+ * replacing its one row, under the version that the writer has read and the lease by which it leads: so of two
+ * leaders that both believe, one at most can grant (S1).
  */
 export interface PermitTable {
-  /** The row as of now (a strong read). */
+  /**
+   * The row as of now (a strong read).
+   * @throws HedgeError INVALID_ARGUMENT for a name of `assertSemaphoreName`.
+   */
   read(name: string): Promise<SemaphoreRow | undefined>;
 
   /**
@@ -50,6 +54,8 @@ export interface PermitTable {
    * from that. Of two writes that follow the same version one at most takes effect. The driver may repeat it by
    * itself only where it can tell its own earlier effect from another's.
    * @throws HedgeError LEASE_LOST when the fence does not match (nothing was written).
+   * @throws HedgeError INVALID_ARGUMENT when the database will never take it, as a text that `assertSemaphoreWrite`
+   *   refuses, or a value too large: nothing was written.
    */
   write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult>;
 }

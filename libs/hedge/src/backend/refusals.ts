@@ -1,4 +1,5 @@
 import { HedgeError } from '../common/errors.js';
+import { MOST_RENEWALS } from './lease.js';
 import type { Fence } from './log.js';
 
 /** A row that is already there with another value; the same words from every driver. */
@@ -16,5 +17,14 @@ export function leaseLost(fence: Fence, found: bigint): HedgeError {
     'LEASE_LOST',
     `Nothing was written: lease "${fence.lease}" has token ${found}, not ${fence.token}; another member took it since. Leave the work to the new leader.`,
     { details: { lease: fence.lease, expected: String(fence.token), found: String(found) } },
+  );
+}
+
+/** More renewals at once than the contract allows; the same words from every driver. */
+export function assertRenewals(leases: readonly unknown[]): void {
+  if (leases.length <= MOST_RENEWALS) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `${leases.length} leases were to be renewed at once; at most ${MOST_RENEWALS} may. Renew them in several calls.`,
   );
 }

@@ -27,6 +27,7 @@ export class BackendWatch {
       read: (name) => noted(table.read(name)),
       acquire: (claim) => noted(table.acquire(claim)),
       renew: (lease) => noted(table.renew(lease)),
+      renewAll: (leases) => noted(table.renewAll(leases)),
       release: (lease) => noted(table.release(lease)),
     };
   }

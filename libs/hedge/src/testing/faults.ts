@@ -1,14 +1,16 @@
 import type { Backend, BackendFactory } from '../backend/backend.js';
 import type { LeaseTable } from '../backend/lease.js';
 import type { LogTable } from '../backend/log.js';
+import type { PermitTable } from '../backend/permits.js';
 import { systemClock, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 
 /** A method of a Backend, as `lease.renew`. */
 export type BackendCall =
   | 'open'
-  | `lease.${'read' | 'acquire' | 'renew' | 'release'}`
-  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`;
+  | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
+  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
+  | `permits.${'read' | 'write'}`;
 
 export interface BackendFault {
   /** Wait this long before the effect, in milliseconds. */
@@ -82,18 +84,20 @@ class FaultyBackend implements Backend {
   readonly name: string;
   readonly lease: LeaseTable;
   readonly log: LogTable;
+  readonly permits: PermitTable;
 
   constructor(
     private readonly backend: Backend,
     private readonly run: Run,
   ) {
-    const { lease, log } = backend;
+    const { lease, log, permits } = backend;
     this.name = backend.name;
     this.lease = {
       observes: lease.observes,
       read: (name) => run('lease.read', () => lease.read(name)),
       acquire: (claim) => run('lease.acquire', () => lease.acquire(claim)),
       renew: (held) => run('lease.renew', () => lease.renew(held)),
+      renewAll: (held) => run('lease.renewAll', () => lease.renewAll(held)),
       release: (held) => run('lease.release', () => lease.release(held)),
     };
     this.log = {
@@ -102,6 +106,10 @@ class FaultyBackend implements Backend {
       latest: (key) => run('log.latest', () => log.latest(key)),
       history: (key, query) => run('log.history', () => log.history(key, query)),
       keys: (query) => run('log.keys', () => log.keys(query)),
+    };
+    this.permits = {
+      read: (name) => run('permits.read', () => permits.read(name)),
+      write: (write, fence) => run('permits.write', () => permits.write(write, fence)),
     };
   }
 

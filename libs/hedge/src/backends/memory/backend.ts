@@ -5,6 +5,7 @@ import type {
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
+  Renewal,
   RenewResult,
 } from '../../backend/lease.js';
 import type {
@@ -17,6 +18,9 @@ import type {
   LogTable,
 } from '../../backend/log.js';
 import { ObservedLease } from '../../backend/observed-lease.js';
+import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../backend/permits.js';
+import { assertRenewals } from '../../backend/refusals.js';
+import { assertSemaphoreName, assertSemaphoreWrite } from '../../backend/semaphore-limits.js';
 import { assertText, assertTexts } from '../../backend/text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
@@ -52,6 +56,7 @@ class MemoryBackend implements Backend {
   readonly name = 'memory';
   readonly lease: LeaseTable;
   readonly log: LogTable;
+  readonly permits: PermitTable;
   #closed = false;
 
   constructor(database: MemoryDatabase, clock: Clock) {
@@ -62,6 +67,7 @@ class MemoryBackend implements Backend {
     };
     this.lease = new MemoryLeaseTable(openDatabase, clock);
     this.log = new MemoryLogTable(openDatabase);
+    this.permits = new MemoryPermitTable(openDatabase);
   }
 
   async open(): Promise<void> {
@@ -97,16 +103,26 @@ class MemoryLeaseTable implements LeaseTable {
     return { acquired: false, record: this.#record(name, row) };
   }
 
-  async renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
+  async renew(lease: Renewal): Promise<RenewResult> {
+    return this.#renew(lease);
+  }
+
+  async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
+    assertRenewals(leases);
+    // Synchronous to its end, so one transaction.
+    return leases.map((lease) => this.#renew(lease));
+  }
+
+  async release({ name, holder, token }: HeldLease): Promise<boolean> {
+    return this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals })).changed;
+  }
+
+  #renew({ name, holder, token, leaseMs }: Renewal): RenewResult {
     const { changed, row } = this.database().changeLease(name, { token, holder }, ({ renewals }) => ({
       renewals: renewals + 1n,
       claim: { holder, leaseMs },
     }));
     return changed ? { renewed: true } : { renewed: false, record: this.#record(name, row) };
-  }
-
-  async release({ name, holder, token }: HeldLease): Promise<boolean> {
-    return this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals })).changed;
   }
 
   #record(name: string, row: LeaseRow): LeaseRecord {
@@ -144,5 +160,19 @@ class MemoryLogTable implements LogTable {
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
     return this.database().keys(query);
+  }
+}
+
+class MemoryPermitTable implements PermitTable {
+  constructor(private readonly database: () => MemoryDatabase) {}
+
+  async read(name: string): Promise<SemaphoreRow | undefined> {
+    assertSemaphoreName(name);
+    return this.database().semaphore(name);
+  }
+
+  async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
+    assertSemaphoreWrite(write);
+    return this.database().writeSemaphore(write, fence);
   }
 }

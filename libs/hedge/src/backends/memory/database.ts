@@ -7,6 +7,8 @@ import {
   type LogAppend,
   type LogEntry,
 } from '../../backend/log.js';
+import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../../backend/names.js';
+import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../backend/permits.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
 import { compareText } from '../../backend/text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
@@ -75,9 +77,7 @@ export class MemoryDatabase {
       if (stored !== undefined) return stored.value === row.value ? stored : conflict(row);
       commit ??= this.#nextTimestamp();
       const entry = { ...row, timestamp: commit };
-      versions.push(entry);
-      versions.sort(byVersion);
-      this.#log.set(row.key, versions);
+      this.#insert(entry);
       return entry;
     });
   }
@@ -85,9 +85,30 @@ export class MemoryDatabase {
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): LogEntry {
     this.#checkFence(fence);
     const entry = { ...row, id: OVERWRITE_ID, timestamp: this.#nextTimestamp() };
-    const others = (this.#log.get(row.key) ?? []).filter(({ id }) => id !== OVERWRITE_ID);
-    this.#log.set(row.key, [...others, entry].sort(byVersion));
+    this.#delete(row.key, OVERWRITE_ID);
+    this.#insert(entry);
     return entry;
+  }
+
+  semaphore(name: string): SemaphoreRow | undefined {
+    const [row] = this.history(semaphoreKey(name), { limit: 1, order: 'newest-first' });
+    return row && { limit: limitOfRowId(row.id), value: row.value, timestamp: row.timestamp };
+  }
+
+  writeSemaphore({ name, follows, limit, value, holders, leader }: SemaphoreWrite, fence: Fence): SemaphoreWriteResult {
+    this.#checkFence(fence);
+    const key = semaphoreKey(name);
+    const row = this.semaphore(name);
+    if ((row?.timestamp ?? 0n) !== follows) return { written: false, row };
+    const timestamp = this.#nextTimestamp();
+    this.#log.delete(key);
+    this.#insert({ key, id: semaphoreRowId(limit), value, leader, timestamp });
+    for (const holder of holders) {
+      const mirror = callerKey(holder.address);
+      this.#delete(mirror, key);
+      if (holder.value !== undefined) this.#insert({ key: mirror, id: key, value: holder.value, leader, timestamp });
+    }
+    return { written: true, timestamp };
   }
 
   history(key: string, { limit, order, before, after }: HistoryQuery): LogEntry[] {
@@ -102,6 +123,16 @@ export class MemoryDatabase {
       .filter((key) => key.startsWith(prefix) && (after === undefined || compareText(key, after) > 0))
       .sort(compareText)
       .slice(0, limit);
+  }
+
+  #insert(entry: LogEntry): void {
+    this.#log.set(entry.key, [...(this.#log.get(entry.key) ?? []), entry].sort(byVersion));
+  }
+
+  #delete(key: string, deleted: string): void {
+    const others = (this.#log.get(key) ?? []).filter(({ id }) => id !== deleted);
+    if (others.length > 0) this.#log.set(key, others);
+    else this.#log.delete(key);
   }
 
   #checkFence(fence: Fence | undefined): void {

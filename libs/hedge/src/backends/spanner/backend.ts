@@ -1,12 +1,14 @@
 import type { Backend, BackendFactory } from '../../backend/backend.js';
 import type { LeaseTable } from '../../backend/lease.js';
 import type { LogTable } from '../../backend/log.js';
+import type { PermitTable } from '../../backend/permits.js';
 import { systemClock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { Connection } from './connection.js';
 import { SpannerLeaseTable } from './lease-table.js';
 import { SpannerLogTable } from './log-table.js';
 import { spannerConfig, type SpannerConfig, type SpannerOptions } from './options.js';
+import { SpannerPermitTable } from './permit-table.js';
 import type { ReadBound } from './protocol.js';
 import { SpannerRpc } from './rpc.js';
 import { describeLacks, findSchema, lacksOf } from './schema.js';
@@ -36,6 +38,7 @@ export function spanner(options: SpannerOptions): BackendFactory {
 class SpannerBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
+  readonly permits: PermitTable;
   readonly #log: SpannerLogTable;
   readonly #rpc: SpannerRpc;
   readonly #connection: Connection;
@@ -48,6 +51,7 @@ class SpannerBackend implements Backend {
     this.#connection = new Connection(this.#rpc, timeoutMs, systemClock);
     this.lease = new SpannerLeaseTable(this.#connection, config);
     this.log = this.#log = new SpannerLogTable(this.#connection, config, readBound(config));
+    this.permits = new SpannerPermitTable(this.#connection, config);
   }
 
   get name(): string {

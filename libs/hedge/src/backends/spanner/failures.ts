@@ -6,8 +6,12 @@ import { Closed } from './rpc.js';
 /** What this driver is asked to do, as it is called in errors. */
 export type OperationName =
   | 'open'
-  | `lease.${'read' | 'acquire' | 'renew' | 'release'}`
-  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`;
+  | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
+  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
+  | `permits.${'read' | 'write'}`;
+
+/** What a database may refuse for good because of what is to be written. */
+const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'permits.write']);
 
 /** https://grpc.io/docs/guides/status-codes/ */
 const Code = {
@@ -113,7 +117,7 @@ export function toHedgeError(
       init,
     );
   }
-  if ((operation === 'log.append' || operation === 'log.overwrite') && isRefusedForGood(code, message)) {
+  if (WRITES_ROWS.has(operation) && isRefusedForGood(code, message)) {
     return new HedgeError(
       'INVALID_ARGUMENT',
       `spanner ${database} does not take these rows: ${message}. Nothing was written; write less at once, or smaller values.`,

@@ -4,13 +4,15 @@ import type {
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
+  Renewal,
   RenewResult,
 } from '../../backend/lease.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names.js';
+import { assertRenewals } from '../../backend/refusals.js';
 import type { Connection } from './connection.js';
 import type { Tables } from './options.js';
 import type { Mutation } from './protocol.js';
-import { leaseSql } from './sql.js';
+import { leaseSql, leasesSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues } from './transaction.js';
 import { timestampOf, type Column, type Row } from './values.js';
 
@@ -54,9 +56,26 @@ export class SpannerLeaseTable implements LeaseTable {
       const transaction = attempt.begin();
       const record = toRecord(await transaction.query(this.#lease(name)));
       if (!isHeldBy(record, token, holder.incarnation)) return { renewed: false, record };
-      const writer = formatWriter(holder, leaseMs);
-      await transaction.commit([this.#write('update', { name, heartbeat: COMMIT_TIMESTAMP, writer })]);
+      await transaction.commit([this.#renewals([{ name, holder, leaseMs }])]);
       return { renewed: true };
+    });
+  }
+
+  async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
+    assertRenewals(leases);
+    if (leases.length === 0) return [];
+    return this.connection.run('lease.renewAll', async (attempt) => {
+      const transaction = attempt.begin();
+      const names = leases.map(({ name }) => name);
+      const found = await transaction.query(leasesSql(this.tables.lockTable, names));
+      const records = new Map(found.map(([name, ...row]) => [name, toRecord([row])]));
+      const results = leases.map(({ name, token, holder }): RenewResult => {
+        const record = records.get(name) ?? toRecord([]);
+        return isHeldBy(record, token, holder.incarnation) ? { renewed: true } : { renewed: false, record };
+      });
+      const held = leases.filter((_, i) => results[i]?.renewed);
+      if (held.length > 0) await transaction.commit([this.#renewals(held)]);
+      return results;
     });
   }
 
@@ -75,6 +94,13 @@ export class SpannerLeaseTable implements LeaseTable {
 
   #lease(name: string) {
     return leaseSql(this.tables.lockTable, name);
+  }
+
+  #renewals(held: readonly LeaseClaim[]): Mutation {
+    const values = held.map(({ name, holder, leaseMs }) => {
+      return rowValues(name, COMMIT_TIMESTAMP, formatWriter(holder, leaseMs));
+    });
+    return { update: { table: this.tables.lockTable, columns: ['name', 'heartbeat', 'writer'], values } };
   }
 
   #write(kind: 'insertOrUpdate' | 'update', row: Readonly<Record<string, Column>>): Mutation {

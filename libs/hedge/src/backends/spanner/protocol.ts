@@ -6,6 +6,7 @@
 export interface ProtoValue {
   readonly stringValue?: string | null;
   readonly nullValue?: unknown;
+  readonly listValue?: ListValue;
 }
 
 export interface ProtoTime {
@@ -68,7 +69,17 @@ export interface Write {
   readonly values: readonly ListValue[];
 }
 
-export type Mutation = { readonly insert: Write } | { readonly update: Write } | { readonly insertOrUpdate: Write };
+/** Rows by their keys; one that is not there is no error. */
+export interface Delete {
+  readonly table: string;
+  readonly keySet: { readonly keys: readonly ListValue[] };
+}
+
+export type Mutation =
+  | { readonly insert: Write }
+  | { readonly update: Write }
+  | { readonly insertOrUpdate: Write }
+  | { readonly delete: Delete };
 
 export interface CommitResponse {
   readonly commitTimestamp?: {
@@ -88,12 +99,17 @@ export interface Calls {
   rollback: [{ readonly session: string; readonly transactionId: Uint8Array }, object];
 }
 
+export interface ParamType {
+  readonly code: string;
+  readonly arrayElementType?: ParamType;
+}
+
 export interface StatementRequest {
   readonly session: string;
   readonly transaction: TransactionSelector;
   readonly sql: string;
   readonly params: { readonly fields: Readonly<Record<string, ProtoValue>> };
-  readonly paramTypes: Readonly<Record<string, { readonly code: string }>>;
+  readonly paramTypes: Readonly<Record<string, ParamType>>;
   readonly seqno?: number;
 }
 

@@ -1,5 +1,5 @@
 import type { HistoryQuery, KeysQuery } from '../../backend/log.js';
-import { rowLimit, text, timestamp, type Param, type Statement } from './values.js';
+import { rowLimit, text, texts, timestamp, type Param, type Statement } from './values.js';
 
 // Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
 // STRING compares by code points, which is the order of the UTF-8 bytes.
@@ -10,6 +10,15 @@ export function leaseSql(lockTable: string, name: string): Statement {
     sql: `SELECT token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
       FROM \`${lockTable}\` WHERE name = @name`,
     params: { name: text(name) },
+  };
+}
+
+/** `leaseSql` of many, with the name in front, in no particular order. */
+export function leasesSql(lockTable: string, names: readonly string[]): Statement {
+  return {
+    sql: `SELECT name, token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
+      FROM \`${lockTable}\` WHERE name IN UNNEST(@names)`,
+    params: { names: texts(names) },
   };
 }
 

@@ -1,8 +1,16 @@
 import type { Call } from './call.js';
 import { hasEndedTransaction, surelyNotCommitted } from './failures.js';
-import type { Mutation, PrecommitToken, ResultSet, TransactionOptions, TransactionSelector } from './protocol.js';
+import type {
+  Mutation,
+  ParamType,
+  PrecommitToken,
+  ProtoValue,
+  ResultSet,
+  TransactionOptions,
+  TransactionSelector,
+} from './protocol.js';
 import type { SpannerRpc } from './rpc.js';
-import { fromProto, fromProtoTime, toProto, type Column, type Row, type Statement } from './values.js';
+import { fromProto, fromProtoTime, toProto, type Column, type Param, type Row, type Statement } from './values.js';
 
 /** In a mutation: the time of the commit that applies it. */
 export const COMMIT_TIMESTAMP = 'spanner.commit_timestamp()';
@@ -107,9 +115,17 @@ export class Transaction {
 
 export function statementRequest(session: string, transaction: TransactionSelector, { sql, params }: Statement) {
   const entries = Object.entries(params);
-  const fields = Object.fromEntries(entries.map(([name, { value }]) => [name, toProto(value)]));
-  const paramTypes = Object.fromEntries(entries.map(([name, { code }]) => [name, { code }]));
+  const fields = Object.fromEntries(entries.map(([name, param]) => [name, paramValue(param)]));
+  const paramTypes = Object.fromEntries(entries.map(([name, { code }]) => [name, paramType(code)]));
   return { session, transaction, sql, params: { fields }, paramTypes };
+}
+
+function paramValue({ value }: Param): ProtoValue {
+  return typeof value === 'string' ? toProto(value) : { listValue: { values: value.map(toProto) } };
+}
+
+function paramType(code: Param['code']): ParamType {
+  return code === 'ARRAY' ? { code, arrayElementType: { code: 'STRING' } } : { code };
 }
 
 export function rowsOf({ rows }: ResultSet): Row[] {

@@ -11,10 +11,9 @@ export interface Statement {
   readonly params: Readonly<Record<string, Param>>;
 }
 
-export interface Param {
-  readonly code: 'STRING' | 'INT64' | 'TIMESTAMP';
-  readonly value: string;
-}
+export type Param =
+  | { readonly code: 'STRING' | 'INT64' | 'TIMESTAMP'; readonly value: string }
+  | { readonly code: 'ARRAY'; readonly value: readonly string[] };
 
 const NANOS_PER_SECOND = 1_000_000_000n;
 /** The range of TIMESTAMP: the years 1 to 9999. */
@@ -24,6 +23,11 @@ const MOST_ROWS = 2 ** 53 - 1;
 
 export function text(value: string): Param {
   return { code: 'STRING', value };
+}
+
+/** For `IN UNNEST(@name)`. */
+export function texts(value: readonly string[]): Param {
+  return { code: 'ARRAY', value };
 }
 
 /** A time in nanoseconds since 1970; one outside what Spanner can tell becomes the first or last that it can. */

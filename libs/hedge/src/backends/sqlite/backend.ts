@@ -1,10 +1,12 @@
 import type { Backend, BackendFactory } from '../../backend/backend.js';
 import type { LeaseTable } from '../../backend/lease.js';
 import type { LogTable } from '../../backend/log.js';
+import type { PermitTable } from '../../backend/permits.js';
 import { systemClock } from '../../common/clock.js';
 import { SqliteLeaseTable } from './lease-table.js';
 import { SqliteLogTable } from './log-table.js';
 import { workerConfig, type SqliteOptions } from './options.js';
+import { SqlitePermitTable } from './permit-table.js';
 import { SqliteThread } from './thread.js';
 
 /**
@@ -26,6 +28,7 @@ export function sqlite(options: SqliteOptions): BackendFactory {
 class SqliteBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
+  readonly permits: PermitTable;
 
   constructor(
     readonly name: string,
@@ -33,6 +36,7 @@ class SqliteBackend implements Backend {
   ) {
     this.lease = new SqliteLeaseTable(thread, systemClock);
     this.log = new SqliteLogTable(thread);
+    this.permits = new SqlitePermitTable(thread);
   }
 
   open(): Promise<void> {

@@ -4,10 +4,12 @@ import type {
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
+  Renewal,
   RenewResult,
 } from '../../backend/lease.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names.js';
 import { ObservedLease } from '../../backend/observed-lease.js';
+import { assertRenewals } from '../../backend/refusals.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
 import type { SqliteThread } from './thread.js';
@@ -34,10 +36,24 @@ export class SqliteLeaseTable implements LeaseTable {
     return acquired ? { acquired, token: row.token } : { acquired, record };
   }
 
-  async renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
-    const writer = formatWriter(holder, leaseMs);
-    const { renewed, row } = await this.thread.call('renew', name, token, holder.incarnation, writer);
-    return renewed ? { renewed } : { renewed, record: this.#record(name, row) };
+  async renew(lease: Renewal): Promise<RenewResult> {
+    const [result] = await this.#renew([lease]);
+    return result as RenewResult;
+  }
+
+  async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
+    assertRenewals(leases);
+    return leases.length === 0 ? [] : this.#renew(leases);
+  }
+
+  async #renew(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
+    const renewals = leases.map(({ name, token, holder, leaseMs }) => {
+      return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
+    });
+    const results = await this.thread.call('renew', renewals);
+    return Array.from(results, ({ renewed, name, row }) =>
+      renewed ? { renewed } : { renewed, record: this.#record(name, row) },
+    );
   }
 
   release({ name, holder, token }: HeldLease): Promise<boolean> {

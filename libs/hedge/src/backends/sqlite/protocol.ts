@@ -26,6 +26,19 @@ export interface StoredHistoryQuery {
   readonly after: bigint;
 }
 
+export interface StoredRenewal {
+  readonly name: string;
+  readonly token: bigint;
+  readonly incarnation: string;
+  readonly writer: string;
+}
+
+/** Deleted when it has no value. */
+export interface StoredMirror {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
 /** The lease has another token than the fence: nothing was written. */
 export interface Fenced {
   readonly foundToken: bigint;
@@ -47,12 +60,10 @@ export interface Operations {
     incarnation: string,
     expired: LeaseMarker | undefined,
   ): { readonly acquired: boolean; readonly row: StoredLease };
+  /** All in one transaction; one result each, in order. */
   renew(
-    name: string,
-    token: bigint,
-    incarnation: string,
-    writer: string,
-  ): { readonly renewed: boolean; readonly row: StoredLease };
+    renewals: readonly StoredRenewal[],
+  ): readonly { readonly renewed: boolean; readonly name: string; readonly row: StoredLease }[];
   release(name: string, token: bigint, incarnation: string): boolean;
   /** One timestamp per row; null where the row is already there with another value. */
   append(
@@ -60,6 +71,16 @@ export interface Operations {
     fence: Fence | undefined,
   ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
+  /**
+   * Makes the row the only one of its key, if the one there has the timestamp `follows` (0 for none), and with it
+   * the mirrors, each the row of its own key under the row's key as id.
+   */
+  replace(
+    row: LogAppend,
+    follows: bigint,
+    mirrors: readonly StoredMirror[],
+    fence: Fence,
+  ): { readonly timestamp: bigint } | { readonly found: StoredVersion | undefined } | Fenced;
 }
 
 export type OperationName = keyof Operations;

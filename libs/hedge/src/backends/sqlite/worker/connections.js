@@ -136,9 +136,11 @@ function prepare(writer, reader, { lockTable, logTable }) {
     takeLease: statement(writer, sql.takeLeaseSql(lockTable)),
     renewLease: statement(writer, sql.renewLeaseSql(lockTable)),
     clearLease: statement(writer, sql.clearLeaseSql(lockTable)),
+    latestToWrite: query(writer, sql.latestSql(logTable)),
     readVersion: query(writer, sql.versionSql(logTable)),
     insertVersion: statement(writer, sql.insertVersionSql(logTable)),
     overwriteVersion: statement(writer, sql.overwriteVersionSql(logTable)),
+    deleteVersion: statement(writer, sql.deleteVersionSql(logTable)),
     readClock: query(writer, sql.readClockSql),
     writeClock: statement(writer, sql.writeClockSql),
   };

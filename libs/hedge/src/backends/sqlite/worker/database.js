@@ -3,7 +3,7 @@ import { Connections } from './connections.js';
 import { commitOrThrow } from './errors.js';
 
 /**
- * @import { Fenced, Operations, StoredHistoryQuery, StoredLease, StoredVersion, WorkerConfig } from '../protocol.js'
+ * @import { Fenced, Operations, StoredHistoryQuery, StoredLease, StoredMirror, StoredRenewal, StoredVersion, WorkerConfig } from '../protocol.js'
  * @import { LeaseMarker } from '../../../backend/observed-lease.js'
  * @import { Fence, LogAppend } from '../../../backend/log.js'
  * @import { Statements } from './connections.js'
@@ -94,19 +94,16 @@ export class SqliteDatabase {
     });
   }
 
-  /**
-   * @param {string} name
-   * @param {bigint} token
-   * @param {string} incarnation
-   * @param {string} writer
-   */
-  renew(name, token, incarnation, writer) {
-    return this.#transaction((statements) => {
-      const row = toLease(statements.readLeaseToWrite.get(name));
-      const renewed = row.token === token && incarnationOf(row.writer) === incarnation;
-      if (renewed) statements.renewLease.run(wallNanoseconds(), writer, name);
-      return { renewed, row };
-    });
+  /** @param {readonly StoredRenewal[]} renewals */
+  renew(renewals) {
+    return this.#transaction((statements) =>
+      renewals.map(({ name, token, incarnation, writer }) => {
+        const row = toLease(statements.readLeaseToWrite.get(name));
+        const renewed = row.token === token && incarnationOf(row.writer) === incarnation;
+        if (renewed) statements.renewLease.run(wallNanoseconds(), writer, name);
+        return { renewed, name, row };
+      }),
+    );
   }
 
   /**
@@ -150,6 +147,27 @@ export class SqliteDatabase {
     return this.#fencedTransaction(fence, (statements) => {
       const timestamp = nextTimestamp(statements);
       statements.overwriteVersion.run(OVERWRITE_ID, key, value, leader, timestamp);
+      return { timestamp };
+    });
+  }
+
+  /**
+   * @param {LogAppend} row
+   * @param {bigint} follows
+   * @param {readonly StoredMirror[]} mirrors
+   * @param {Fence} fence
+   */
+  replace({ key, id, value, leader }, follows, mirrors, fence) {
+    return this.#fencedTransaction(fence, (statements) => {
+      const found = /** @type {StoredVersion | undefined} */ (statements.latestToWrite.get(key));
+      if ((found?.[3] ?? 0n) !== follows) return { found };
+      const timestamp = nextTimestamp(statements);
+      if (found !== undefined && found[0] !== id) statements.deleteVersion.run(key, found[0]);
+      statements.overwriteVersion.run(id, key, value, leader, timestamp);
+      for (const mirror of mirrors) {
+        if (mirror.value === undefined) statements.deleteVersion.run(mirror.key, key);
+        else statements.overwriteVersion.run(key, mirror.key, mirror.value, leader, timestamp);
+      }
       return { timestamp };
     });
   }

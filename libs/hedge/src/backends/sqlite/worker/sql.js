@@ -68,6 +68,11 @@ export function overwriteVersionSql(logTable) {
 }
 
 /** @param {string} logTable */
+export function deleteVersionSql(logTable) {
+  return `DELETE FROM ${logTable} WHERE key = ? AND id = ?`;
+}
+
+/** @param {string} logTable */
 export function latestSql(logTable) {
   return `SELECT id, value, leader, timestamp FROM ${logTable} WHERE key = ?
     ORDER BY timestamp DESC, id DESC LIMIT 1`;
