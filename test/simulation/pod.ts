@@ -262,8 +262,8 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
         this.#cancelBeat = this.after(effect.afterMs, () => this.#belong({ type: 'tick' }));
         return;
       case 'send-heartbeat': {
-        const { to, epoch, version } = effect;
-        return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version }));
+        const { to, epoch, version, space } = effect;
+        return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version, space }));
       }
       case 'send-view':
         return this.sendView(effect.to, effect.view);

@@ -16,7 +16,7 @@ transport.attach(
   {
     frame(link, body) {
       if (body.$case === 'request') requests += 1;
-      else link.send({ $case: 'heartbeat', value: { epoch: 1n, version: requests } });
+      else link.send({ $case: 'heartbeat', value: { epoch: 1n, version: requests, spill: undefined } });
     },
     acknowledged: () => undefined,
     opened: () => undefined,

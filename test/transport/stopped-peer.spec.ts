@@ -106,7 +106,7 @@ describe('a peer whose process is stopped', () => {
     process.kill('SIGCONT');
     const trySend = (): boolean => {
       try {
-        link.send({ $case: 'heartbeat', value: { epoch: 1n, version: 0 } });
+        link.send({ $case: 'heartbeat', value: { epoch: 1n, version: 0, spill: undefined } });
         return true;
       } catch {
         return false;
@@ -114,7 +114,7 @@ describe('a peer whose process is stopped', () => {
     };
     await until(trySend);
     await until(() => recording.frames.length > 0);
-    expect(recording.frames).toEqual([{ $case: 'heartbeat', value: { epoch: 1n, version: sent } }]);
+    expect(recording.frames).toEqual([{ $case: 'heartbeat', value: { epoch: 1n, version: sent, spill: undefined } }]);
   });
 
   it('does not hold up the end of this one', async () => {

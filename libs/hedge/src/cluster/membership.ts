@@ -2,6 +2,7 @@ import { backoffMs } from '../common/backoff.js';
 import { shortestElapsed, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
+import { FreeSpaceBoard, type FreeSpace, type FreeSpaces } from './free-space.js';
 import { Roster } from './roster.js';
 import { isLater, type View } from './view.js';
 
@@ -22,15 +23,30 @@ export type MembershipInput =
   | { readonly type: 'tick' }
   /** The election knows another leader, or none. Never a peer's word. */
   | { readonly type: 'leader'; readonly leader?: ConfirmedLeader }
-  | { readonly type: 'heartbeat'; readonly from: MemberId; readonly epoch: bigint; readonly version: number }
-  | { readonly type: 'view'; readonly from: MemberId; readonly view: View }
+  | {
+      readonly type: 'heartbeat';
+      readonly from: MemberId;
+      readonly epoch: bigint;
+      readonly version: number;
+      /** What the sender lends to spill stores. */
+      readonly space?: FreeSpace | undefined;
+    }
+  | { readonly type: 'view'; readonly from: MemberId; readonly view: View; readonly spaces?: FreeSpaces }
+  /** What this member itself lends has changed. */
+  | { readonly type: 'space'; readonly space: FreeSpace }
   | { readonly type: 'leave'; readonly from: MemberId }
   /** The link to that member broke, or none could be made. */
   | { readonly type: 'unreachable'; readonly member: MemberId };
 
 export type MembershipEffect =
-  | { readonly type: 'send-heartbeat'; readonly to: MemberId; readonly epoch: bigint; readonly version: number }
-  | { readonly type: 'send-view'; readonly to: MemberId; readonly view: View }
+  | {
+      readonly type: 'send-heartbeat';
+      readonly to: MemberId;
+      readonly epoch: bigint;
+      readonly version: number;
+      readonly space?: FreeSpace | undefined;
+    }
+  | { readonly type: 'send-view'; readonly to: MemberId; readonly view: View; readonly spaces: FreeSpaces }
   /** A peer speaks of a later term: have the election read the lease. */
   | { readonly type: 'confirm-leader' }
   /** A `tick` is wanted after that time; replaces any earlier wish. */
@@ -58,6 +74,7 @@ export class Membership {
    * which their last messages arrive; no longer, because it may have been the replaced one that lives.
    */
   readonly #gone = new Map<string, Instant>();
+  readonly #board = new FreeSpaceBoard();
   #failures = 0;
   #nextBeat: number | undefined;
   #effects: MembershipEffect[] = [];
@@ -71,6 +88,11 @@ export class Membership {
   /** Whether the view is complete as far as anybody can know: settled, and of the leader of now. */
   get settled(): boolean {
     return this.#led && this.accepted?.settled === true && this.accepted.epoch === this.#leader?.epoch;
+  }
+
+  /** What each member lends to spill stores, as far as known. Changes within a view. */
+  get spaces(): FreeSpaces {
+    return this.#board.spaces;
   }
 
   step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
@@ -92,7 +114,11 @@ export class Membership {
       case 'heartbeat':
         return this.#heard(input.from, input, now);
       case 'view':
-        return this.received(input.from, input.view);
+        this.received(input.from, input.view);
+        if (input.spaces !== undefined) this.#spacesAre(input.from, input.view, input.spaces);
+        return;
+      case 'space':
+        return this.#board.note(this.settings.self.incarnation, input.space);
       case 'leave':
         this.#gone.set(input.from.incarnation, now);
         if (this.#roster?.left(input.from, now) === true) this.#publish(this.#roster);
@@ -138,30 +164,37 @@ export class Membership {
       if (this.#roster.tick(now)) this.#publish(this.#roster);
     } else if (this.#leader !== undefined) {
       const { epoch, version } = this.accepted ?? { epoch: 0n, version: 0 };
-      this.#effects.push({ type: 'send-heartbeat', to: this.#leader.member, epoch, version });
+      const space = this.#board.spaces.get(this.settings.self.incarnation);
+      this.#effects.push({ type: 'send-heartbeat', to: this.#leader.member, epoch, version, space });
     }
   }
 
   // As leader
 
-  #heard(from: MemberId, has: { epoch: bigint; version: number }, now: Instant): void {
+  #heard(from: MemberId, has: { epoch: bigint; version: number; space?: FreeSpace | undefined }, now: Instant): void {
     if (this.#roster === undefined) return;
     if (this.#leader !== undefined && has.epoch > this.#leader.epoch) this.#effects.push({ type: 'confirm-leader' });
     if (this.#gone.has(from.incarnation)) return;
     const predecessor = this.#roster.predecessorOf(from);
     if (predecessor !== undefined) this.#gone.set(predecessor.incarnation, now);
+    this.#board.note(from.incarnation, has.space);
     if (this.#roster.heard(from, now)) this.#publish(this.#roster);
-    else if (this.accepted !== undefined && isLater(this.accepted, has)) this.#sendView(from, this.accepted);
+    else if (this.accepted !== undefined && (isLater(this.accepted, has) || !this.#board.isTold(from.incarnation))) {
+      this.#sendView(from, this.accepted);
+    }
   }
 
   #publish(roster: Roster): void {
     const view = roster.view();
     this.#accept(view);
-    for (const member of roster.audience()) this.#sendView(member, view);
+    const audience = roster.audience();
+    this.#board.retain(new Set([...view.members, ...audience].map(({ incarnation }) => incarnation)));
+    for (const member of audience) this.#sendView(member, view);
   }
 
   #sendView(to: MemberId, view: View): void {
-    this.#effects.push({ type: 'send-view', to, view });
+    this.#board.tell(to.incarnation);
+    this.#effects.push({ type: 'send-view', to, view, spaces: this.#board.spaces });
   }
 
   // As follower
@@ -175,6 +208,15 @@ export class Membership {
     if (this.#unconfirmed !== undefined && !isLater(view, this.#unconfirmed)) return;
     this.#unconfirmed = view;
     this.#effects.push({ type: 'confirm-leader' });
+  }
+
+  /** With the view that is accepted now, or an earlier sending of it. */
+  #spacesAre(from: MemberId, view: View, spaces: FreeSpaces): void {
+    const { accepted } = this;
+    if (this.#roster !== undefined || from.incarnation !== accepted?.leader.incarnation) return;
+    if (view.epoch === accepted.epoch && view.version === accepted.version) {
+      this.#board.replace(spaces, this.settings.self.incarnation);
+    }
   }
 
   #unreachable(member: MemberId, now: Instant): void {

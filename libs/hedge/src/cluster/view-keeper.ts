@@ -4,7 +4,8 @@ import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.js';
-import { viewFromWire, viewToWire, type View } from './view.js';
+import type { FreeSpace, FreeSpaces } from './free-space.js';
+import { spacesFromWire, viewFromWire, viewToWire, type View } from './view.js';
 
 export interface ViewKeeperOptions {
   readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'links'>;
@@ -63,6 +64,16 @@ export class ViewKeeper {
     return longestElapsed(this.#unsettledSince, this.#options.clock.now());
   }
 
+  /** What the members lend to spill stores, by incarnation. Changes without `onChange` being called. */
+  get spaces(): FreeSpaces {
+    return this.#membership?.spaces ?? new Map();
+  }
+
+  /** Tells the group, with the next heartbeat, what this member lends. To be called when that has changed notably. */
+  lend(space: FreeSpace): void {
+    this.#step({ type: 'space', space });
+  }
+
   /** Idempotent. */
   start(): void {
     if (this.#membership !== undefined || this.#stopped) return;
@@ -91,10 +102,11 @@ export class ViewKeeper {
   frame(link: Link, body: FrameBody): boolean {
     const from = link.peer;
     if (body.$case === 'heartbeat') {
-      this.#step({ type: 'heartbeat', from, epoch: body.value.epoch, version: body.value.version });
+      const { epoch, version, spill: space } = body.value;
+      this.#step({ type: 'heartbeat', from, epoch, version, space });
     } else if (body.$case === 'view') {
       const view = viewFromWire(body.value);
-      if (view !== undefined) this.#step({ type: 'view', from, view });
+      if (view !== undefined) this.#step({ type: 'view', from, view, spaces: spacesFromWire(body.value) });
       else this.#options.logger.warn(`Ignored a malformed view from ${from.address}`);
     } else if (body.$case === 'leave') {
       this.#step({ type: 'leave', from });
@@ -140,11 +152,11 @@ export class ViewKeeper {
         this.#cancelWake = this.#options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
         return;
       case 'send-heartbeat': {
-        const { epoch, version } = effect;
-        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version } });
+        const { epoch, version, space: spill } = effect;
+        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version, spill } });
       }
       case 'send-view':
-        return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view) });
+        return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view, effect.spaces) });
       case 'confirm-leader':
         return void this.#options.route.refresh();
     }

@@ -1,5 +1,6 @@
 import type { MemberId } from '../common/identity.js';
 import type { View as WireView } from '../transport/wire/hedge/v1/link.js';
+import type { FreeSpace, FreeSpaces } from './free-space.js';
 
 export interface ViewMember extends MemberId {
   /** False while a new leader has not heard from a member that it took over from the last view. */
@@ -27,14 +28,21 @@ export function isLater(view: { epoch: bigint; version: number }, than: { epoch:
   return view.epoch === than.epoch ? view.version > than.version : view.epoch > than.epoch;
 }
 
-export function viewToWire({ epoch, version, settled, leader, members }: View): WireView {
+export function viewToWire({ epoch, version, settled, leader, members }: View, spaces: FreeSpaces): WireView {
   return {
     epoch,
     version,
     settled,
-    leader: { ...leader, confirmed: true },
-    members: members.map((one) => ({ ...one })),
+    leader: { ...leader, confirmed: true, spill: undefined },
+    members: members.map((one) => ({ ...one, spill: spaces.get(one.incarnation) })),
   };
+}
+
+/** What the members lend to spill stores, as it came with a view. */
+export function spacesFromWire({ members }: WireView): FreeSpaces {
+  const spaces = new Map<string, FreeSpace>();
+  for (const { incarnation, spill } of members) if (spill !== undefined) spaces.set(incarnation, spill);
+  return spaces;
 }
 
 /** A view as a peer sent it; undefined when it makes no sense: no leader, or a member that nobody can dial. */

@@ -5,7 +5,8 @@ import { RecordingTransport } from '../testing/recording-transport.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Link } from './transport.js';
 
-const heartbeat = (version: number) => ({ $case: 'heartbeat', value: { epoch: 1n, version } }) as const;
+const heartbeat = (version: number) =>
+  ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 
 /** Members on one virtual network; `run` lets everything that is on its way arrive. */
 function setUp() {

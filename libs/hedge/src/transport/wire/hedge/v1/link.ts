@@ -17,6 +17,7 @@ import {
   type Metadata,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { SpillSpace } from "./spill.js";
 
 export const protobufPackage = "hedge.v1";
 
@@ -37,6 +38,15 @@ export enum RequestKind {
   REQUEST_KIND_BROADCAST = 2,
   /** REQUEST_KIND_KV_PUT - payload: KvPut */
   REQUEST_KIND_KV_PUT = 3,
+  /** REQUEST_KIND_SPILL_RENEWAL - payload: SpillRenewal; to any member */
+  REQUEST_KIND_SPILL_RENEWAL = 20,
+  /** REQUEST_KIND_SPILL_PULL - payload: SpillPull; to any member */
+  REQUEST_KIND_SPILL_PULL = 21,
+  /** REQUEST_KIND_SEMAPHORE_ACQUIRE - Payloads: see semaphore.proto. */
+  REQUEST_KIND_SEMAPHORE_ACQUIRE = 10,
+  REQUEST_KIND_SEMAPHORE_RELEASE = 11,
+  REQUEST_KIND_SEMAPHORE_RENEW = 12,
+  REQUEST_KIND_SEMAPHORE_RESIZE = 13,
   UNRECOGNIZED = -1,
 }
 
@@ -174,6 +184,8 @@ export interface Heartbeat {
   epoch: bigint;
   /** the view version it has: the leader sends the view again when that is old */
   version: number;
+  /** what the sender lends to spill stores now */
+  spill: SpillSpace | undefined;
 }
 
 export interface Member {
@@ -181,6 +193,8 @@ export interface Member {
   incarnation: string;
   /** false while a new leader has not heard from a member it inherited */
   confirmed: boolean;
+  /** as it said last: this may change within a version, of which the leader tells at heartbeats */
+  spill: SpillSpace | undefined;
 }
 
 export interface View {
@@ -1265,7 +1279,7 @@ export const Cancel: MessageFns<Cancel> = {
 };
 
 function createBaseHeartbeat(): Heartbeat {
-  return { epoch: 0n, version: 0 };
+  return { epoch: 0n, version: 0, spill: undefined };
 }
 
 export const Heartbeat: MessageFns<Heartbeat> = {
@@ -1281,6 +1295,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         throw new globalThis.Error("value provided for field BigInt(message.version) of type uint64 too large");
       }
       writer.uint32(16).uint64(BigInt(message.version));
+    }
+    if (message.spill !== undefined) {
+      SpillSpace.encode(message.spill, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1314,6 +1331,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.version = longToNumber(reader.uint64());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.spill = SpillSpace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1328,7 +1353,7 @@ export const Heartbeat: MessageFns<Heartbeat> = {
 };
 
 function createBaseMember(): Member {
-  return { address: "", incarnation: "", confirmed: false };
+  return { address: "", incarnation: "", confirmed: false, spill: undefined };
 }
 
 export const Member: MessageFns<Member> = {
@@ -1341,6 +1366,9 @@ export const Member: MessageFns<Member> = {
     }
     if (message.confirmed !== false) {
       writer.uint32(24).bool(message.confirmed);
+    }
+    if (message.spill !== undefined) {
+      SpillSpace.encode(message.spill, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1380,6 +1408,14 @@ export const Member: MessageFns<Member> = {
             }
 
             message.confirmed = reader.bool();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.spill = SpillSpace.decode(reader, reader.uint32());
             continue;
           }
         }
