@@ -1,5 +1,6 @@
 import { resolveAddress } from '../transport/address.js';
 import { GrpcTransport } from '../transport/grpc-transport.js';
+import type { StreamTransport } from '../transport/peer-stream.js';
 import type { Transport } from '../transport/transport.js';
 import type { HedgeSettings } from './options.js';
 
@@ -11,7 +12,7 @@ export interface TransportContext {
 }
 
 export interface MadeTransport {
-  readonly transport: Transport;
+  readonly transport: Transport & StreamTransport;
   /** Where the address came from, for the log: `given`, `POD_IP`, `interface eth0`; empty for a client. */
   readonly source: string;
 }

@@ -2,10 +2,11 @@ import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { LinkTransport, type LinkTransportOptions } from '../transport/link-transport.js';
-import type { MessageStream, Network } from '../transport/message-stream.js';
+import { MemoryStream } from '../transport/memory-stream.js';
+import type { MessageStream, Network, StreamKind } from '../transport/message-stream.js';
+import type { StreamTransport } from '../transport/peer-stream.js';
 import type { FrameBody, Transport } from '../transport/transport.js';
 import { Envelope } from '../transport/wire/hedge/v1/link.js';
-import { MemoryStream } from './memory-stream.js';
 
 export interface MemoryNetworkOptions {
   /** Time for delays and timeouts. Default: the system's. */
@@ -50,7 +51,10 @@ export class MemoryNetwork {
   }
 
   /** A new transport on this network. Group and secret are the same for all unless set. */
-  transport(self: MemberId, options: Partial<Omit<LinkTransportOptions, 'self' | 'clock'>> = {}): Transport {
+  transport(
+    self: MemberId,
+    options: Partial<Omit<LinkTransportOptions, 'self' | 'clock'>> = {},
+  ): Transport & StreamTransport {
     const host = new Host(self, this);
     this.hosts.add(host);
     return new LinkTransport(
@@ -60,13 +64,13 @@ export class MemoryNetwork {
     );
   }
 
-  /** Breaks the links between the two, and lets no new ones be made until `heal`. */
+  /** Breaks the links and streams between the two, and lets no new ones be made until `heal`. */
   partition(a: MemberId, b: MemberId): void {
     this.partitions.add(pair(a, b));
     this.cut(a, b);
   }
 
-  /** Breaks the links between the two, with all that is on the way. New ones can be made. */
+  /** Breaks the links and streams between the two, with all that is on the way. New ones can be made. */
   cut(a: MemberId, b: MemberId): void {
     for (const stream of this.streams) {
       if (pair(stream.from, stream.to) === pair(a, b)) stream.break('connection reset');
@@ -115,18 +119,18 @@ export class MemoryNetwork {
   }
 
   /** @internal */
-  connect(from: Host, address: string): MessageStream {
+  connect(from: Host, address: string, kind: StreamKind): MessageStream {
     const to = this.listener(address);
-    const stream = this.endpoint(from.self, to?.self ?? { address, incarnation: '' });
+    const stream = this.endpoint(from.self, to?.self ?? { address, incarnation: '' }, kind);
     if (from.dead) return stream;
     if (!to?.accept || this.partitions.has(pair(from.self, to.self))) {
       this.defer(() => stream.break('connection refused'));
       return stream;
     }
-    const peer = this.endpoint(to.self, from.self);
+    const peer = this.endpoint(to.self, from.self, kind);
     stream.peer = peer;
     peer.peer = stream;
-    to.accept(peer);
+    to.accept(peer, kind);
     return stream;
   }
 
@@ -135,7 +139,7 @@ export class MemoryNetwork {
     return [...this.hosts].find((host) => host.accept && host.self.address === address);
   }
 
-  private endpoint(from: MemberId, to: MemberId): MemoryStream {
+  private endpoint(from: MemberId, to: MemberId, kind: StreamKind): MemoryStream {
     const rules = {
       clock: this.clock,
       defer: this.defer,
@@ -143,6 +147,7 @@ export class MemoryNetwork {
       stalled: () => this.stalls.has(pair(from, to)),
     };
     const passes = (message: Uint8Array): boolean =>
+      kind === 'stream' ||
       !Envelope.decode(message).frames.some(({ body }) => body && this.dropped({ from, to, body }));
     const stream = new MemoryStream(from, to, rules, passes, (done) => this.streams.delete(done));
     this.streams.add(stream);
@@ -152,7 +157,7 @@ export class MemoryNetwork {
 
 /** One process on the network. */
 class Host implements Network {
-  accept: ((stream: MessageStream) => void) | undefined;
+  accept: ((stream: MessageStream, kind: StreamKind) => void) | undefined;
   dead = false;
 
   constructor(
@@ -160,15 +165,15 @@ class Host implements Network {
     private readonly network: MemoryNetwork,
   ) {}
 
-  async listen(accept: (stream: MessageStream) => void): Promise<number> {
+  async listen(accept: (stream: MessageStream, kind: StreamKind) => void): Promise<number> {
     const { address } = this.self;
     if (this.network.listener(address)) throw new HedgeError('INVALID_OPTIONS', `Address ${address} is in use`);
     this.accept = accept;
     return Number(address.slice(address.lastIndexOf(':') + 1));
   }
 
-  connect(address: string): MessageStream {
-    return this.network.connect(this, address);
+  connect(address: string, kind: StreamKind): MessageStream {
+    return this.network.connect(this, address, kind);
   }
 
   async close(): Promise<void> {

@@ -1,10 +1,11 @@
 import type { HedgeError } from '../common/errors.js';
 import { type MemberId, newIncarnation } from '../common/identity.js';
+import type { StreamTransport } from '../transport/peer-stream.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
 
 /** A transport whose events and sessions are kept for a test to look at, and whose answers it can set. */
 export class RecordingTransport {
-  readonly transport: Transport;
+  readonly transport: Transport & StreamTransport;
   readonly frames: FrameBody[] = [];
   readonly acknowledged: number[] = [];
   readonly opened: Link[] = [];
@@ -18,7 +19,7 @@ export class RecordingTransport {
   remembers = false;
   onFrame: (link: Link, body: FrameBody) => void = () => undefined;
 
-  constructor(make: (self: MemberId) => Transport, address: string, incarnation = newIncarnation()) {
+  constructor(make: (self: MemberId) => Transport & StreamTransport, address: string, incarnation = newIncarnation()) {
     this.transport = make({ address, incarnation });
     this.transport.attach(
       {

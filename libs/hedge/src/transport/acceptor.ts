@@ -3,7 +3,7 @@ import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
 import { printable, ReceiverHandshake } from './handshake.js';
-import type { MessageStream } from './message-stream.js';
+import type { MessageStream, StreamKind } from './message-stream.js';
 import type { RefusalLog } from './refusal-log.js';
 
 /** A Hello is far smaller. The Proof may be long: it lists what is outstanding. */
@@ -18,6 +18,7 @@ export interface Caller {
 }
 
 export interface AcceptorInit {
+  readonly kind: StreamKind;
   /** Rejects when the group's secret cannot be had now. */
   readonly handshake: () => Promise<ReceiverHandshake>;
   /**
@@ -128,7 +129,7 @@ class PendingHandshake {
   private dismiss(why: string): void {
     this.end();
     const { remote } = this.stream;
-    this.init.log.warn(host(remote), `Refused a link from ${remote}: ${why}`);
+    this.init.log.warn(host(remote), `Refused a ${this.init.kind} from ${remote}: ${why}`);
   }
 
   private end(): void {

@@ -3,16 +3,17 @@ import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
 import type { CallerHandshake } from './handshake.js';
-import type { MessageStream } from './message-stream.js';
+import type { MessageStream, StreamKind } from './message-stream.js';
 
 export interface DialInit {
   readonly address: string;
+  readonly kind: StreamKind;
   readonly stream: MessageStream;
   /** Rejects when the group's secret cannot be had now. */
   readonly handshake: Promise<CallerHandshake>;
   readonly timeoutMs: number;
   readonly clock: Clock;
-  /** Aborts when the transport closes; its reason is what the dial fails with. */
+  /** Aborts when the transport closes or the caller gives up; its reason is what the dial fails with. */
   readonly signal: AbortSignal;
   /** Asked as late as possible: requests sent until then, and not answered. */
   readonly outstanding: (receiver: MemberId) => readonly number[];
@@ -30,7 +31,7 @@ export interface Dialled {
  * @throws HedgeError MEMBER_UNREACHABLE, UNAUTHENTICATED, or the signal's reason; the stream has ended then.
  */
 export function dial<T>(init: DialInit, opened: (dialled: Dialled) => T): Promise<T> {
-  const { address, stream, clock, signal } = init;
+  const { address, kind, stream, clock, signal } = init;
   return new Promise<T>((resolve, reject) => {
     const settle = (): void => {
       cancelTimer();
@@ -44,7 +45,7 @@ export function dial<T>(init: DialInit, opened: (dialled: Dialled) => T): Promis
     };
     const unreachable = (why: string, cause?: unknown): void =>
       fail(
-        new HedgeError('MEMBER_UNREACHABLE', `No link to ${address}: ${why}`, { cause, details: { address } }),
+        new HedgeError('MEMBER_UNREACHABLE', `No ${kind} to ${address}: ${why}`, { cause, details: { address } }),
         false,
       );
     const aborted = (): void => fail(signal.reason as HedgeError, false);

@@ -69,6 +69,11 @@ export class GrpcListener {
     this.freed ??= new Promise((resolve) => this.server.close(() => resolve()));
   }
 
+  /** Cuts the connection from `address:port`. */
+  cut(remote: string): void {
+    for (const socket of this.sockets.keys()) if (remoteOf(socket) === remote) socket.destroy();
+  }
+
   /** Cuts all connections and frees the port. */
   async close(): Promise<void> {
     clearInterval(this.sweeper);
@@ -80,11 +85,15 @@ export class GrpcListener {
 
   private cutIdle(): void {
     for (const [socket, state] of this.sockets) {
-      const inUse = this.init.inUse(`${socket.remoteAddress}:${socket.remotePort}`);
+      const inUse = this.init.inUse(remoteOf(socket));
       if (state.idle && !inUse) socket.destroy();
       state.idle = !inUse;
     }
   }
+}
+
+function remoteOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress}:${remotePort}`;
 }
 
 function cannotListen(bind: string, cause: NodeJS.ErrnoException): HedgeError {

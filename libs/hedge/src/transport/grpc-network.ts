@@ -2,8 +2,8 @@ import { type ChannelOptions, Client, type ServerDuplexStream } from '@grpc/grpc
 import { HedgeError } from '../common/errors.js';
 import type { LinkCredentials } from './credentials.js';
 import { GrpcListener } from './grpc-listener.js';
-import { CallerStream, LINGER_MS, ReceiverStream } from './grpc-stream.js';
-import type { MessageStream, Network } from './message-stream.js';
+import { CallerStream, ReceiverStream } from './grpc-stream.js';
+import { LINGER_MS, type MessageStream, type Network, type StreamKind } from './message-stream.js';
 import { HedgeService } from './wire/hedge/v1/link.js';
 
 export interface GrpcNetworkOptions {
@@ -24,15 +24,22 @@ const bytes = {
   serialize: ({ buffer, byteOffset, byteLength }: Uint8Array) => Buffer.from(buffer, byteOffset, byteLength),
   deserialize: (message: Buffer) => message,
 };
-const LINK = {
-  ...HedgeService.link,
+const AS_BYTES = {
   requestSerialize: bytes.serialize,
   requestDeserialize: bytes.deserialize,
   responseSerialize: bytes.serialize,
   responseDeserialize: bytes.deserialize,
 };
+const SERVICE = {
+  link: { ...HedgeService.link, ...AS_BYTES },
+  stream: { ...HedgeService.stream, ...AS_BYTES },
+};
 
-/** Streams over gRPC, each with a connection of its own; one port for all that come in. */
+/**
+ * Streams over gRPC, each with a connection of its own; one port for all that come in. Streams of one connection
+ * would share its window, which in a grpc-js server is no wider than that of one stream: a single one that is not
+ * read would stop them all.
+ */
 export class GrpcNetwork implements Network {
   private readonly streams = new Set<MessageStream>();
   private readonly shared: ChannelOptions;
@@ -53,24 +60,25 @@ export class GrpcNetwork implements Network {
     };
   }
 
-  listen(accept: (stream: MessageStream) => void): Promise<number> {
+  listen(accept: (stream: MessageStream, kind: StreamKind) => void): Promise<number> {
     const { bind, credentials, silenceMs } = this.options;
     if (bind === undefined) throw new HedgeError('INVALID_OPTIONS', 'A client has no address and cannot listen');
+    const accepts = (kind: StreamKind) => (call: ServerDuplexStream<Uint8Array, Uint8Array>) => {
+      const over = (stream: MessageStream): void => this.untrack(stream);
+      accept(this.tracked(new ReceiverStream(call, over, (remote) => this.listener?.cut(remote))), kind);
+    };
     this.listener = new GrpcListener({
       options: this.shared,
       credentials: credentials.server,
-      service: { link: LINK },
-      implementation: {
-        link: (call: ServerDuplexStream<Uint8Array, Uint8Array>) =>
-          accept(this.tracked(new ReceiverStream(call, (stream) => this.untrack(stream)))),
-      },
+      service: SERVICE,
+      implementation: { link: accepts('link'), stream: accepts('stream') },
       idleMs: silenceMs,
       inUse: (remote) => [...this.streams].some((stream) => stream.remote === remote),
     });
     return this.listener.listen(bind);
   }
 
-  connect(address: string): MessageStream {
+  connect(address: string, kind: StreamKind): MessageStream {
     const client = new Client(address, this.options.credentials.client, {
       ...this.shared,
       ...this.options.credentials.clientOptions,
@@ -81,7 +89,7 @@ export class GrpcNetwork implements Network {
       'grpc.service_config_disable_resolution': 1,
       'grpc.enable_retries': 0,
     });
-    const call = client.makeBidiStreamRequest(LINK.path, LINK.requestSerialize, LINK.responseDeserialize);
+    const call = client.makeBidiStreamRequest(SERVICE[kind].path, bytes.serialize, bytes.deserialize);
     return this.tracked(new CallerStream(address, client, call, (stream) => this.untrack(stream)));
   }
 

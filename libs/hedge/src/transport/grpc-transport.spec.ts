@@ -15,7 +15,8 @@ import { Encoding, Envelope, HedgeService } from './wire/hedge/v1/link.js';
 jest.setTimeout(30_000);
 
 const secret = Buffer.from('the secret of the group');
-const heartbeat = (version: number) => ({ $case: 'heartbeat', value: { epoch: 1n, version } }) as const;
+const heartbeat = (version: number) =>
+  ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 const made: RecordingTransport[] = [];
 let warn: jest.Spied<Logger['warn']>;
 
@@ -250,6 +251,7 @@ class RawCaller {
   /** Makes a right handshake; `expects` as the dial target's incarnation. */
   async authenticate(generation = 1): Promise<void> {
     const handshake = new CallerHandshake({
+      kind: 'link',
       group: 'orders',
       self: { address: 'raw:1', incarnation: 'raw' },
       secret,

@@ -19,6 +19,7 @@ interface Difference {
 
 function callerSide({ group = 'orders', secret: own = secret, expects, dials = 'b:1' }: Difference = {}) {
   return new CallerHandshake({
+    kind: 'link',
     group,
     self: caller,
     secret: own,
@@ -29,7 +30,7 @@ function callerSide({ group = 'orders', secret: own = secret, expects, dials = '
 }
 
 function receiverSide(nonce = receiverNonce) {
-  return new ReceiverHandshake({ group: 'orders', self: receiver, secret, nonce });
+  return new ReceiverHandshake({ kind: 'link', group: 'orders', self: receiver, secret, nonce });
 }
 
 const hello = (value: Hello): FrameBody => ({ $case: 'hello', value });
@@ -89,7 +90,7 @@ describe('handshake', () => {
 
   it('a receiver refuses a proof made with another secret', () => {
     const { from, to, challenge } = greet();
-    const forged = prove('caller', Buffer.from('another'), from.hello, challenge);
+    const forged = prove('link/v1/caller', Buffer.from('another'), from.hello, challenge);
     expect(to.step(proof(forged))).toMatchObject({ kind: 'refuse', error: { code: 'UNAUTHENTICATED' } });
   });
 
@@ -99,6 +100,7 @@ describe('handshake', () => {
       error: { code: 'MEMBER_UNREACHABLE', details: { incarnation: 'receiver-1' } },
     });
     const stranger = new ReceiverHandshake({
+      kind: 'link',
       group: 'orders',
       self: receiver,
       secret: Buffer.from('another'),
@@ -112,7 +114,7 @@ describe('handshake', () => {
   it('a receiver refuses a caller that wants another process, even with a right proof', () => {
     const from = callerSide({ expects: 'receiver-0' });
     const { to, challenge } = greet(from);
-    const right = prove('caller', secret, from.hello, challenge);
+    const right = prove('link/v1/caller', secret, from.hello, challenge);
     expect(to.step(proof(right))).toMatchObject({ kind: 'refuse', error: { code: 'MEMBER_UNREACHABLE' } });
   });
 
@@ -176,10 +178,10 @@ describe('handshake', () => {
 describe('proof', () => {
   const base: Hello = callerSide().hello;
   const unsigned = { ...receiver, nonce: receiverNonce };
-  const right = prove('caller', secret, base, unsigned);
+  const right = prove('link/v1/caller', secret, base, unsigned);
 
   it('is taken as made', () => {
-    expect(proves(right, 'caller', secret, base, unsigned)).toBe(true);
+    expect(proves(right, 'link/v1/caller', secret, base, unsigned)).toBe(true);
   });
 
   it.each<[string, Partial<Hello>]>([
@@ -191,7 +193,7 @@ describe('proof', () => {
     ['generation', { generation: base.generation + 1 }],
     ['receiver', { receiver: 'r' }],
   ])('binds %s of Hello', (_field, other) => {
-    expect(proves(right, 'caller', secret, { ...base, ...other }, unsigned)).toBe(false);
+    expect(proves(right, 'link/v1/caller', secret, { ...base, ...other }, unsigned)).toBe(false);
   });
 
   it.each<[string, Partial<typeof unsigned>]>([
@@ -199,26 +201,30 @@ describe('proof', () => {
     ['incarnation', { incarnation: 'receiver-2' }],
     ['nonce', { nonce: flipped(receiverNonce) }],
   ])('binds %s of Challenge', (_field, other) => {
-    expect(proves(right, 'caller', secret, base, { ...unsigned, ...other })).toBe(false);
+    expect(proves(right, 'link/v1/caller', secret, base, { ...unsigned, ...other })).toBe(false);
   });
 
   it('binds the role and the secret', () => {
-    expect(proves(right, 'receiver', secret, base, unsigned)).toBe(false);
-    expect(proves(right, 'caller', flipped(secret), base, unsigned)).toBe(false);
+    expect(proves(right, 'link/v1/receiver', secret, base, unsigned)).toBe(false);
+    expect(proves(right, 'link/v1/caller', flipped(secret), base, unsigned)).toBe(false);
+  });
+
+  it('binds the kind of stream, so that one made for a link opens no other', () => {
+    expect(proves(right, 'stream/v1/caller', secret, base, unsigned)).toBe(false);
   });
 
   it('does not confuse a field with its neighbour', () => {
     const moved = { ...base, group: base.group + base.address, address: '' };
-    expect(proves(right, 'caller', secret, moved, unsigned)).toBe(false);
+    expect(proves(right, 'link/v1/caller', secret, moved, unsigned)).toBe(false);
   });
 
   it('refuses any flipped bit and any other length', () => {
     for (let bit = 0; bit < right.length * 8; bit++) {
       const other = Buffer.from(right);
       other.writeUInt8(other.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
-      expect(proves(other, 'caller', secret, base, unsigned)).toBe(false);
+      expect(proves(other, 'link/v1/caller', secret, base, unsigned)).toBe(false);
     }
-    expect(proves(right.subarray(1), 'caller', secret, base, unsigned)).toBe(false);
-    expect(proves(Buffer.alloc(0), 'caller', secret, base, unsigned)).toBe(false);
+    expect(proves(right.subarray(1), 'link/v1/caller', secret, base, unsigned)).toBe(false);
+    expect(proves(Buffer.alloc(0), 'link/v1/caller', secret, base, unsigned)).toBe(false);
   });
 });

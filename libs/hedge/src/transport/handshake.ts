@@ -1,5 +1,6 @@
 import { HedgeError, type HedgeErrorCode } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { StreamKind } from './message-stream.js';
 import { prove, proves } from './proof.js';
 import type { FrameBody } from './transport.js';
 import type { Challenge, Hello } from './wire/hedge/v1/link.js';
@@ -12,6 +13,7 @@ const MAX_TEXT = 256;
 
 /** What both sides bring to a handshake. */
 export interface HandshakeInput {
+  readonly kind: StreamKind;
   readonly group: string;
   readonly self: MemberId;
   readonly secret: Uint8Array;
@@ -61,11 +63,11 @@ export class CallerHandshake {
   }
 
   private challenged(challenge: Challenge): CallerStep {
-    const { target, secret } = this.input;
+    const { kind, target, secret } = this.input;
     if (challenge.nonce.byteLength !== NONCE_BYTES || !wellFormed(challenge)) {
       return this.fail('UNAUTHENTICATED', 'sent a malformed challenge');
     }
-    if (!proves(challenge.proof, 'receiver', secret, this.hello, challenge)) {
+    if (!proves(challenge.proof, `${kind}/v1/receiver`, secret, this.hello, challenge)) {
       return this.fail(
         'UNAUTHENTICATED',
         "does not have this group's secret; check that both use the same database and group, or the same `secret` option",
@@ -86,7 +88,7 @@ export class CallerHandshake {
       );
     }
     this.receiver = { address: challenge.address, incarnation: challenge.incarnation };
-    return { kind: 'prove', receiver: this.receiver, proof: prove('caller', secret, this.hello, challenge) };
+    return { kind: 'prove', receiver: this.receiver, proof: prove(`${kind}/v1/caller`, secret, this.hello, challenge) };
   }
 
   private fail(code: HedgeErrorCode, what: string, details: Record<string, unknown> = {}): CallerStep {
@@ -136,7 +138,7 @@ export class ReceiverHandshake {
   }
 
   private greeted(hello: Hello): ReceiverStep {
-    const { group, self, nonce, secret } = this.input;
+    const { kind, group, self, nonce, secret } = this.input;
     if (hello.protocol !== PROTOCOL) {
       return refuse(
         'UNAUTHENTICATED',
@@ -155,7 +157,7 @@ export class ReceiverHandshake {
     // A Hello to another incarnation is answered all the same: only the proof that goes with the challenge
     // lets the caller believe that the process it looks for is gone.
     const unsigned = { address: self.address, incarnation: self.incarnation, nonce };
-    const challenge: Challenge = { ...unsigned, proof: prove('receiver', secret, hello, unsigned) };
+    const challenge: Challenge = { ...unsigned, proof: prove(`${kind}/v1/receiver`, secret, hello, unsigned) };
     this.greeting = { hello, challenge };
     return { kind: 'challenge', challenge };
   }
@@ -165,7 +167,7 @@ export class ReceiverHandshake {
     proof: Uint8Array,
     outstanding: readonly number[],
   ): ReceiverStep {
-    if (!proves(proof, 'caller', this.input.secret, hello, challenge)) {
+    if (!proves(proof, `${this.input.kind}/v1/caller`, this.input.secret, hello, challenge)) {
       return refuse('UNAUTHENTICATED', "The caller does not have this group's secret");
     }
     if (hello.receiver !== '' && hello.receiver !== this.input.self.incarnation) {

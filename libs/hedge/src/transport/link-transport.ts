@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
@@ -7,10 +6,13 @@ import { Acceptor, type Caller } from './acceptor.js';
 import { Admissions } from './admissions.js';
 import { dial } from './dial.js';
 import { messageOf } from './handshake-message.js';
-import { CallerHandshake, type HandshakeInput, NONCE_BYTES, ReceiverHandshake } from './handshake.js';
+import { GroupIdentity } from './group-identity.js';
+import { CallerHandshake, ReceiverHandshake } from './handshake.js';
 import { StreamLink } from './link.js';
 import type { MessageStream, Network } from './message-stream.js';
 import { Outbox } from './outbox.js';
+import type { PeerStream, StreamOpening, StreamPurpose, StreamServer, StreamTransport } from './peer-stream.js';
+import { PeerStreams } from './peer-streams.js';
 import { RefusalLog } from './refusal-log.js';
 import type { Link, LinkSessions, Transport, TransportEvents } from './transport.js';
 
@@ -33,9 +35,13 @@ export const DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 export const DEFAULT_MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
 
-/** Links between members over any network: handshake, fencing of old links, reuse of open ones. */
-export class LinkTransport implements Transport {
-  private identity: MemberId;
+/**
+ * Links between members over any network: handshake, fencing of old links, reuse of open ones. And the streams
+ * beside them, which share only the port and the identity.
+ */
+export class LinkTransport implements Transport, StreamTransport {
+  private readonly identity: GroupIdentity;
+  private readonly streams: PeerStreams;
   private events!: TransportEvents;
   private sessions!: LinkSessions;
   private readonly logger = new Logger('HedgeTransport');
@@ -49,7 +55,6 @@ export class LinkTransport implements Transport {
   private readonly dialledAt = new Map<string, StreamLink>();
   private readonly dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
   private readonly stop = new AbortController();
-  private secret: Promise<Uint8Array> | undefined;
   private generation = 0;
   private closing: Promise<void> | undefined;
 
@@ -59,22 +64,33 @@ export class LinkTransport implements Transport {
     /** Runs it at the end of this turn of the event loop. */
     private readonly defer: (run: () => void) => void = setImmediate,
   ) {
-    this.identity = options.self;
+    this.identity = new GroupIdentity(options.group, options.self, options.secret);
     this.clock = options.clock ?? systemClock;
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
     this.refusals = new RefusalLog(this.logger, this.clock);
     this.admissions = new Admissions(2 * this.handshakeTimeoutMs);
     this.acceptor = new Acceptor({
-      handshake: async () => new ReceiverHandshake(await this.handshakeInput()),
+      kind: 'link',
+      handshake: async () => new ReceiverHandshake(await this.identity.handshakeInput('link')),
       admit: (stream, caller) => this.admit(stream, caller),
       timeoutMs: this.handshakeTimeoutMs,
       clock: this.clock,
       log: this.refusals,
     });
+    this.streams = new PeerStreams({
+      identity: this.identity,
+      network,
+      clock: this.clock,
+      defer,
+      handshakeTimeoutMs: this.handshakeTimeoutMs,
+      maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES,
+      refusals: this.refusals,
+      stop: this.stop.signal,
+    });
   }
 
   get self(): MemberId {
-    return this.identity;
+    return this.identity.self;
   }
 
   attach(events: TransportEvents, sessions: LinkSessions): void {
@@ -83,8 +99,18 @@ export class LinkTransport implements Transport {
   }
 
   async listen(): Promise<void> {
-    const port = await this.network.listen((stream) => this.acceptor.accept(stream));
-    this.identity = { ...this.identity, address: this.identity.address.replace(/:0$/, `:${port}`) };
+    const port = await this.network.listen((stream, kind) =>
+      kind === 'link' ? this.acceptor.accept(stream) : this.streams.accept(stream),
+    );
+    this.identity.bound(port);
+  }
+
+  openStream(target: MemberId, opening: StreamOpening, options?: { signal?: AbortSignal }): Promise<PeerStream> {
+    return this.streams.openStream(target, opening, options);
+  }
+
+  serveStreams(purpose: StreamPurpose, server: StreamServer): void {
+    this.streams.serveStreams(purpose, server);
   }
 
   /**
@@ -132,13 +158,15 @@ export class LinkTransport implements Transport {
   private async connect(target: { address: string; incarnation?: string }): Promise<StreamLink> {
     this.generation += 1;
     const { generation } = this;
-    const stream = this.network.connect(target.address);
+    const stream = this.network.connect(target.address, 'link');
+    const input = this.identity.handshakeInput('link');
     try {
       return await dial(
         {
           address: target.address,
+          kind: 'link',
           stream,
-          handshake: this.handshakeInput().then((input) => new CallerHandshake({ ...input, generation, target })),
+          handshake: input.then((known) => new CallerHandshake({ ...known, generation, target })),
           timeoutMs: this.handshakeTimeoutMs,
           clock: this.clock,
           signal: this.stop.signal,
@@ -204,16 +232,5 @@ export class LinkTransport implements Transport {
     });
     this.all.add(link);
     return link;
-  }
-
-  private async handshakeInput(): Promise<HandshakeInput> {
-    this.secret ??= this.options.secret();
-    try {
-      const secret = await this.secret;
-      return { group: this.options.group, self: this.identity, secret, nonce: randomBytes(NONCE_BYTES) };
-    } catch (error) {
-      this.secret = undefined;
-      throw error;
-    }
   }
 }

@@ -1,3 +1,9 @@
+/** What a stream is for; each kind is an rpc of its own, with a handshake that is worth nothing to the other. */
+export type StreamKind = 'link' | 'stream';
+
+/** How long an ended stream may take to get its last messages out before it is cut, in milliseconds. */
+export const LINGER_MS = 250;
+
 /**
  * An ordered two-way stream of byte messages: one gRPC call, or a pair of queues in tests. It knows nothing
  * of frames, members or secrets; the handshake and the links above it are the same over any stream.
@@ -13,8 +19,16 @@ export interface MessageStream {
    * @returns false when the queue is long: the caller should wait for `drained` before it writes more.
    */
   write(message: Uint8Array, written: () => void): boolean;
+  /**
+   * Lets no message come until `resume`, apart from at most one that is on its way already: the peer's writes then
+   * wait. That the stream has broken is still told.
+   */
+  pause(): void;
+  resume(): void;
   /** Ends the stream after what was written, and cuts it when the peer does not follow soon. No event comes after. */
   end(): void;
+  /** As `end`, but waits as long as the peer takes to read what was written. */
+  finish(): void;
 }
 
 export interface MessageStreamEvents {
@@ -30,9 +44,9 @@ export interface Network {
    * @returns the port that was bound, also when the wanted one was 0.
    * @throws HedgeError INVALID_OPTIONS when it cannot be bound.
    */
-  listen(accept: (stream: MessageStream) => void): Promise<number>;
+  listen(accept: (stream: MessageStream, kind: StreamKind) => void): Promise<number>;
   /** Starts a stream at once; a peer that cannot be reached shows as `closed`. */
-  connect(address: string): MessageStream;
+  connect(address: string, kind: StreamKind): MessageStream;
   /** Stops accepting and frees everything once the streams have ended. Idempotent. */
   close(): Promise<void>;
 }

@@ -13,7 +13,10 @@ class SlowStream implements MessageStream {
   private readonly unread: (() => void)[] = [];
 
   attach(): void {}
+  pause(): void {}
+  resume(): void {}
   end(): void {}
+  finish(): void {}
 
   write(message: Uint8Array, written: () => void): boolean {
     this.messages.push(Envelope.decode(message));

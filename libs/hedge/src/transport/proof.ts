@@ -1,8 +1,12 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { StreamKind } from './message-stream.js';
 import type { Challenge, Hello } from './wire/hedge/v1/link.js';
 
-/** Who proves. Part of what is signed: so a proof sent back to its maker proves nothing (reflection). */
-export type Role = 'caller' | 'receiver';
+/**
+ * Who proves, and on what kind of stream. Part of what is signed: so a proof sent back to its maker proves nothing
+ * (reflection), and one made for a link opens no other stream.
+ */
+export type Role = `${StreamKind}/v1/${'caller' | 'receiver'}`;
 
 /**
  * HMAC-SHA-256 (RFC 2104) with the group secret over the role and every field of Hello and Challenge but the
@@ -12,7 +16,7 @@ export type Role = 'caller' | 'receiver';
 export function prove(role: Role, secret: Uint8Array, hello: Hello, challenge: Omit<Challenge, 'proof'>): Buffer {
   const hmac = createHmac('sha256', secret);
   const fields: readonly (string | Uint8Array)[] = [
-    `hedge/link/v1/${role}`,
+    `hedge/${role}`,
     uint32(hello.protocol),
     hello.group,
     hello.address,

@@ -1,11 +1,11 @@
 import type { Clock } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
-import type { MessageStream, MessageStreamEvents } from '../transport/message-stream.js';
+import { LINGER_MS, type MessageStream, type MessageStreamEvents } from './message-stream.js';
 
 /** As many messages may be on the way before `write` asks the sender to wait. */
 const HIGH_WATER = 16;
 
-/** What one direction of a stream asks of its network. */
+/** What one direction of a stream asks of its network: none, when both ends are of one process. */
 export interface PipeRules {
   readonly clock: Clock;
   /** Runs it in a later turn of the event loop. */
@@ -21,7 +21,11 @@ class Pipe {
   private lastDue = 0;
   private waiting = false;
 
-  constructor(private readonly rules: PipeRules) {}
+  constructor(
+    private readonly rules: PipeRules,
+    /** While true the reader does not read. */
+    private readonly paused: () => boolean,
+  ) {}
 
   get length(): number {
     return this.parcels.length;
@@ -39,7 +43,7 @@ class Pipe {
 
   pump(): void {
     const [first] = this.parcels;
-    if (!first || this.waiting || this.rules.stalled()) return;
+    if (!first || this.waiting || this.stopped) return;
     this.waiting = true;
     const wait = first.due - this.rules.clock.now().mono;
     const arrive = (): void => {
@@ -53,7 +57,11 @@ class Pipe {
 
   private deliverDue(): void {
     const now = this.rules.clock.now().mono;
-    while (this.parcels[0] && this.parcels[0].due <= now && !this.rules.stalled()) this.parcels.shift()?.deliver();
+    while (this.parcels[0] && this.parcels[0].due <= now && !this.stopped) this.parcels.shift()?.deliver();
+  }
+
+  private get stopped(): boolean {
+    return this.rules.stalled() || this.paused();
   }
 }
 
@@ -63,18 +71,19 @@ export class MemoryStream implements MessageStream {
   private events: MessageStreamEvents | undefined;
   private over = false;
   private full = false;
+  private paused = false;
   private readonly pipe: Pipe;
 
   constructor(
     readonly from: MemberId,
     readonly to: MemberId,
-    rules: PipeRules,
+    private readonly rules: PipeRules,
     /** Sees each message as it is about to arrive; false when the connection breaks instead. */
     private readonly passes: (message: Uint8Array) => boolean,
     /** Nothing will come from this end any more. */
     private readonly done: (stream: MemoryStream) => void,
   ) {
-    this.pipe = new Pipe(rules);
+    this.pipe = new Pipe(rules, () => this.peer?.paused === true);
   }
 
   get remote(): string {
@@ -92,9 +101,28 @@ export class MemoryStream implements MessageStream {
     return !this.full;
   }
 
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.peer?.pump();
+  }
+
   end(): void {
     if (this.over) return;
+    this.finish();
+    this.rules.clock.after(LINGER_MS, () => {
+      if (this.peer?.paused === true) this.peer.break('connection reset');
+    });
+  }
+
+  finish(): void {
+    if (this.over) return;
     this.over = true;
+    this.resume();
     this.pipe.push(() => {
       this.done(this);
       this.peer?.break('the peer ended it');

@@ -1,0 +1,40 @@
+import { randomBytes } from 'node:crypto';
+import type { MemberId } from '../common/identity.js';
+import { type HandshakeInput, NONCE_BYTES } from './handshake.js';
+import type { StreamKind } from './message-stream.js';
+
+/** Who this process is to its peers, and what it proves that with. */
+export class GroupIdentity {
+  private member: MemberId;
+  private known: Promise<Uint8Array> | undefined;
+
+  constructor(
+    private readonly group: string,
+    self: MemberId,
+    /** Reads the group's secret. Asked until it succeeds once, then remembered. */
+    private readonly secret: () => Promise<Uint8Array>,
+  ) {
+    this.member = self;
+  }
+
+  get self(): MemberId {
+    return this.member;
+  }
+
+  /** An address with port 0 takes the one that was bound. */
+  bound(port: number): void {
+    this.member = { ...this.member, address: this.member.address.replace(/:0$/, `:${port}`) };
+  }
+
+  /** For one handshake. Rejects when the secret cannot be had now. */
+  async handshakeInput(kind: StreamKind): Promise<HandshakeInput> {
+    this.known ??= this.secret();
+    try {
+      const secret = await this.known;
+      return { kind, group: this.group, self: this.member, secret, nonce: randomBytes(NONCE_BYTES) };
+    } catch (error) {
+      this.known = undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,181 @@
+import type { Clock } from '../common/clock.js';
+import { HedgeError, messageOf as textOf } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import { Acceptor } from './acceptor.js';
+import { ByteStream } from './byte-stream.js';
+import { dial } from './dial.js';
+import type { GroupIdentity } from './group-identity.js';
+import { messageOf } from './handshake-message.js';
+import { CallerHandshake, ReceiverHandshake } from './handshake.js';
+import { MemoryStream } from './memory-stream.js';
+import type { MessageStream, Network } from './message-stream.js';
+import type { PeerStream, StreamOpening, StreamPurpose, StreamServer, StreamTransport } from './peer-stream.js';
+import type { RefusalLog } from './refusal-log.js';
+import { StreamOpening as OpeningMessage } from './wire/hedge/v1/stream.js';
+
+export const MAX_OPENING_BYTES = 64 * 1024;
+/** Accepted and not over. Each holds a connection and up to its read-ahead: a bound on both. */
+const MAX_ACCEPTED = 1_024;
+
+export interface PeerStreamsInit {
+  readonly identity: GroupIdentity;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly defer: (run: () => void) => void;
+  readonly handshakeTimeoutMs: number;
+  readonly maxMessageBytes: number;
+  readonly refusals: RefusalLog;
+  /** Aborts when the transport closes: all streams end with its reason. */
+  readonly stop: AbortSignal;
+}
+
+/** Streams beside the links: opened, accepted and ended. */
+export class PeerStreams implements StreamTransport {
+  private readonly servers = new Map<string, StreamServer>();
+  private readonly open = new Set<ByteStream>();
+  private readonly acceptor: Acceptor;
+  private accepted = 0;
+
+  constructor(private readonly init: PeerStreamsInit) {
+    const { identity, handshakeTimeoutMs, clock, refusals, stop } = init;
+    this.acceptor = new Acceptor({
+      kind: 'stream',
+      handshake: async () => new ReceiverHandshake(await identity.handshakeInput('stream')),
+      admit: (wire, { member }) => this.admit(wire, member),
+      timeoutMs: handshakeTimeoutMs,
+      clock,
+      log: refusals,
+    });
+    stop.addEventListener('abort', () => this.close(stop.reason as HedgeError), { once: true });
+  }
+
+  get self(): MemberId {
+    return this.init.identity.self;
+  }
+
+  serveStreams(purpose: StreamPurpose, server: StreamServer): void {
+    this.servers.set(purpose, server);
+  }
+
+  async openStream(
+    target: MemberId,
+    { purpose, opening }: StreamOpening,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<PeerStream> {
+    const { stop } = this.init;
+    const given = signal === undefined ? stop : AbortSignal.any([stop, signal]);
+    given.throwIfAborted();
+    if (opening.byteLength > MAX_OPENING_BYTES) {
+      const message = `The opening of a stream has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
+      throw new HedgeError('PAYLOAD_TOO_LARGE', message);
+    }
+    const here = target.incarnation === this.self.incarnation;
+    const stream = here ? this.openHere() : await this.dial(target, given);
+    void stream.write(OpeningMessage.encode({ purpose, opening }).finish()).catch(() => undefined);
+    return stream;
+  }
+
+  /** Takes a stream that came in from the network. */
+  accept(wire: MessageStream): void {
+    this.acceptor.accept(wire);
+  }
+
+  private close(reason: HedgeError): void {
+    this.acceptor.close();
+    for (const stream of this.open) stream.cancel(reason);
+  }
+
+  private async dial(target: MemberId, signal: AbortSignal): Promise<ByteStream> {
+    const { network, identity, handshakeTimeoutMs, clock } = this.init;
+    const wire = network.connect(target.address, 'stream');
+    const handshake = identity
+      .handshakeInput('stream')
+      // Generations tell an older link from a newer one; streams stand side by side.
+      .then((input) => new CallerHandshake({ ...input, generation: 1, target }));
+    return await dial(
+      {
+        address: target.address,
+        kind: 'stream',
+        stream: wire,
+        handshake,
+        timeoutMs: handshakeTimeoutMs,
+        clock,
+        signal,
+        outstanding: () => [],
+      },
+      ({ receiver }) => this.track(receiver, wire),
+    );
+  }
+
+  private openHere(): ByteStream {
+    const { self } = this;
+    const { clock, defer } = this.init;
+    const rules = { clock, defer, delayMs: () => 0, stalled: () => false };
+    const end = (): MemoryStream =>
+      new MemoryStream(
+        self,
+        self,
+        rules,
+        () => true,
+        () => undefined,
+      );
+    const [caller, receiver] = [end(), end()];
+    caller.peer = receiver;
+    receiver.peer = caller;
+    const stream = this.track(self, caller);
+    void this.serve(this.track(self, receiver));
+    return stream;
+  }
+
+  private admit(wire: MessageStream, member: MemberId): void {
+    if (this.init.stop.aborted) throw this.init.stop.reason;
+    if (this.accepted >= MAX_ACCEPTED) {
+      throw new HedgeError('OVERLOADED', `${MAX_ACCEPTED} streams to this member are open; end some, or try later`);
+    }
+    this.accepted += 1;
+    const stream = this.track(member, wire, () => (this.accepted -= 1));
+    wire.write(messageOf({ $case: 'welcome', value: { resumed: false } }), () => undefined);
+    void this.serve(stream);
+  }
+
+  private track(peer: MemberId, wire: MessageStream, over: () => void = () => undefined): ByteStream {
+    const stream = new ByteStream({
+      peer,
+      wire,
+      maxMessageBytes: this.init.maxMessageBytes,
+      over: (ended) => {
+        this.open.delete(ended);
+        over();
+      },
+    });
+    this.open.add(stream);
+    return stream;
+  }
+
+  private async serve(stream: ByteStream): Promise<void> {
+    try {
+      const { purpose, opening } = openingOf(await stream.read());
+      const server = this.servers.get(purpose);
+      if (server === undefined) {
+        throw new HedgeError(
+          'NO_HANDLER',
+          `The member ${this.self.address} serves no streams of purpose '${purpose}'. Run the same version of nestjs-hedge on all pods.`,
+        );
+      }
+      await server(stream, opening);
+    } catch (error) {
+      stream.cancel(
+        error instanceof HedgeError ? error : new HedgeError('HANDLER_FAILED', textOf(error), { cause: error }),
+      );
+    }
+  }
+}
+
+function openingOf(message: Uint8Array | undefined): OpeningMessage {
+  try {
+    if (message !== undefined) return OpeningMessage.decode(message);
+  } catch {
+    // Told below.
+  }
+  throw new HedgeError('UNAUTHENTICATED', 'The caller has not said what its stream is for');
+}
