@@ -84,7 +84,7 @@ export function frameSize(records: number, dataBytes: number): number {
 
 /** Where the offsets of an uncompressed frame begin. */
 export function offsetsAt(dataBytes: number): number {
-  return FRAME_HEADER_BYTES + ((dataBytes + 7) & ~7);
+  return FRAME_HEADER_BYTES + Math.ceil(dataBytes / 8) * 8;
 }
 
 /** Writes the header over the first bytes of a frame of that size, without a checksum. */
@@ -122,9 +122,14 @@ export function readFrame(bytes: Buffer): SpillFrame {
     throw corrupt(`its body should have ${bodyBytes} bytes and has ${bytes.length - FRAME_HEADER_BYTES}`);
   }
   if (checksum(bytes) !== bytes.readUInt32LE(CRC_AT)) throw corrupt('its checksum is wrong');
+  const [records, dataBytes] = [bytes.readUInt32LE(48), bytes.readUInt32LE(52)];
   const flags = bytes.readUInt32LE(4);
   const codec = CODECS[(flags >> 8) & 0xff];
   if (codec === undefined) throw corrupt(`its codec ${(flags >> 8) & 0xff} is unknown to this version`);
+  const size = frameSize(records, dataBytes);
+  if (size > MAX_FRAME_BYTES || (codec === 'none' && size !== bytes.length)) {
+    throw corrupt(`it should hold ${records} records of ${dataBytes} bytes together`);
+  }
   return {
     bytes,
     header: {
@@ -133,8 +138,8 @@ export function readFrame(bytes: Buffer): SpillFrame {
       writer: bytes.readUInt32LE(32),
       sequence: bytes.readUInt32LE(36),
       firstRecord: Number(bytes.readBigUInt64LE(40)),
-      records: bytes.readUInt32LE(48),
-      dataBytes: bytes.readUInt32LE(52),
+      records,
+      dataBytes,
       continues: (flags & CONTINUES) !== 0,
       continued: (flags & CONTINUED) !== 0,
       codec,

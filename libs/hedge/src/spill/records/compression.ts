@@ -1,0 +1,69 @@
+import { HedgeError } from '../../common/errors.js';
+import { FRAME_HEADER_BYTES, frameSize, writeHeader, type SpillFrame } from './frame.js';
+
+/** LZ4 blocks of lz4-napi begin with the length of what was compressed. */
+const LENGTH_BYTES = 4;
+
+/** Compresses and decompresses frames, off the event loop. */
+export interface FrameCompression {
+  /** A smaller frame, or the same one when it would not become smaller. */
+  compress(frame: SpillFrame): Promise<SpillFrame>;
+  /** @throws HedgeError SPILL_CORRUPT */
+  decompress(frame: SpillFrame): Promise<SpillFrame>;
+}
+
+/**
+ * LZ4 by the package `lz4-napi`, which only those install who compress.
+ * @throws HedgeError INVALID_OPTIONS when it is not installed
+ */
+export async function lz4(): Promise<FrameCompression> {
+  const { compress, uncompress } = await loadLz4();
+  return {
+    async compress(frame) {
+      const body = await compress(frame.bytes.subarray(FRAME_HEADER_BYTES));
+      if (body.length + FRAME_HEADER_BYTES >= frame.bytes.length) return frame;
+      const bytes = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + body.length);
+      bytes.set(body, FRAME_HEADER_BYTES);
+      const header = { ...frame.header, codec: 'lz4' as const };
+      writeHeader(bytes, header);
+      return { header, bytes };
+    },
+    async decompress(frame) {
+      if (frame.header.codec === 'none') return frame;
+      const size = frameSize(frame.header.records, frame.header.dataBytes);
+      const body = await uncompressed(frame, size - FRAME_HEADER_BYTES, uncompress);
+      const bytes = Buffer.allocUnsafeSlow(size);
+      bytes.set(body, FRAME_HEADER_BYTES);
+      const header = { ...frame.header, codec: 'none' as const };
+      writeHeader(bytes, header);
+      return { header, bytes };
+    },
+  };
+}
+
+type Transform = (data: Buffer) => Promise<Buffer>;
+
+async function loadLz4(): Promise<{ compress: Transform; uncompress: Transform }> {
+  try {
+    const { default: lz4 } = await import('lz4-napi');
+    return lz4;
+  } catch (cause) {
+    throw new HedgeError(
+      'INVALID_OPTIONS',
+      'Spill stores with compression "lz4" need a package that is not installed: npm i lz4-napi. Or use "none".',
+      { cause },
+    );
+  }
+}
+
+async function uncompressed(frame: SpillFrame, length: number, uncompress: Transform): Promise<Buffer> {
+  const body = frame.bytes.subarray(FRAME_HEADER_BYTES);
+  const problem = `Frame ${frame.header.sequence} of a spill store cannot be decompressed; write the store again.`;
+  // Checked first: the length decides how much memory is allocated.
+  if (body.length < LENGTH_BYTES || body.readUInt32LE(0) !== length) throw new HedgeError('SPILL_CORRUPT', problem);
+  try {
+    return await uncompress(body);
+  } catch (cause) {
+    throw new HedgeError('SPILL_CORRUPT', problem, { cause });
+  }
+}

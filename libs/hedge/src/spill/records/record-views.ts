@@ -1,0 +1,47 @@
+import type { BinaryBatch } from './binary-batch.js';
+import { FRAME_HEADER_BYTES, offsetsAt, type SpillFrame } from './frame.js';
+
+/**
+ * Records as they lie in memory. Each is a view, not a copy: it keeps the whole frame alive, and must not be changed.
+ *
+ * @example
+ * for (const record of RecordViews.of(frame)) digest.update(record);
+ */
+export class RecordViews implements BinaryBatch, Iterable<Buffer> {
+  constructor(
+    readonly offsets: Int32Array,
+    readonly data: Buffer,
+  ) {}
+
+  /** Of an uncompressed frame, parts of records included. */
+  static of({ header: { records, dataBytes }, bytes }: SpillFrame): RecordViews {
+    const data = bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + dataBytes);
+    return new RecordViews(offsetsOf(bytes, offsetsAt(dataBytes), records + 1), data);
+  }
+
+  get count(): number {
+    return this.offsets.length - 1;
+  }
+
+  at(index: number): Buffer {
+    return this.data.subarray(this.offsets[index], this.offsets[index + 1]);
+  }
+
+  /** Without the first `from` ones and from the `to`th on; nothing is copied. */
+  slice(from: number, to: number): RecordViews {
+    return new RecordViews(this.offsets.subarray(from, to + 1), this.data);
+  }
+
+  *[Symbol.iterator](): Generator<Buffer, void, undefined> {
+    for (let i = 0; i < this.count; i += 1) yield this.at(i);
+  }
+}
+
+/** A view where the memory allows it: a frame out of a network message may begin at any address. */
+function offsetsOf(bytes: Buffer, at: number, count: number): Int32Array {
+  const start = bytes.byteOffset + at;
+  if (start % Int32Array.BYTES_PER_ELEMENT === 0) return new Int32Array(bytes.buffer, start, count);
+  const copy = new Int32Array(count);
+  new Uint8Array(copy.buffer).set(bytes.subarray(at, at + copy.byteLength));
+  return copy;
+}
