@@ -5,9 +5,11 @@ import * as core from 'kubernetes-models';
 import { Deployment } from 'kubernetes-models/apps/v1';
 import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
+import { ConfigService } from '@nestjs/config';
 import type { TimingPreset } from 'nestjs-hedge';
 import { memory } from 'nestjs-hedge/memory';
 import { parse } from 'yaml';
+import { hedgeOptions } from '../../apps/demo/src/hedge.options.js';
 import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
 
 const folder = fileURLToPath(new URL('../../apps/demo/k8s/', import.meta.url));
@@ -39,6 +41,16 @@ function valid<Kind extends keyof typeof kinds>(kind: Kind, file: string): Insta
   const model = new Model(manifest);
   model.validate();
   return model;
+}
+
+/** Settings that remember the names by which they were asked for. */
+class RecordingConfig extends ConfigService {
+  readonly names = new Set<string>();
+
+  override get(name: string, ...rest: unknown[]): never {
+    this.names.add(name);
+    return super.get(name, ...(rest as [never])) as never;
+  }
 }
 
 describe('Kubernetes manifests of the demo', () => {
@@ -87,6 +99,20 @@ describe('Kubernetes manifests of the demo', () => {
     expect(settings['PORT']).toBe(String(port('http')));
     expect(valid('Service', 'service.yaml').spec!.ports![0]!.targetPort).toBe('http');
     expect(container.envFrom).toEqual([{ configMapRef: { name: load('config.yaml').metadata.name } }]);
+  });
+
+  it('set what the demo reads, by the names that it reads', () => {
+    const settings = valid('ConfigMap', 'config.yaml').data!;
+    const config = new RecordingConfig(settings);
+    expect(hedgeOptions(config)).toMatchObject({
+      group: settings['HEDGE_GROUP'],
+      address: settings['HEDGE_ADDRESS'],
+      timing: settings['HEDGE_TIMING'],
+    });
+    const main = readFileSync(new URL('../../apps/demo/src/main.ts', import.meta.url), 'utf8');
+    const read = [...config.names, ...[...main.matchAll(/\('(\w+)', \d+\)/g)].map(([, name]) => name)];
+    expect(read).toEqual(expect.arrayContaining(Object.keys(settings)));
+    expect(() => hedgeOptions(new RecordingConfig({ ...settings, HEDGE_SPANNER_DATABASE: 'd' }))).toThrow('not "d"');
   });
 
   it('tell the pod its own address, and run it as the account that has the role', () => {
