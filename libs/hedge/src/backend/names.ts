@@ -3,6 +3,14 @@ export function leaseName(group: string): string {
   return `hedge/lease/${group}`;
 }
 
+/**
+ * Row name of a named lock. In the group's name a slash is written as %2F, so that no two pairs of group and name
+ * share a row.
+ */
+export function lockName(group: string, name: string): string {
+  return `hedge/lock/${group.replaceAll(/[%/]/g, encodeURIComponent)}/${name}`;
+}
+
 /** Key of the log row that holds a group's secret; its id is always `secret`. */
 export function secretKey(group: string): string {
   return `__hedge/secret/${group}`;
@@ -28,14 +36,19 @@ export function callerKey(address: string): string {
   return `__caller=${address}`;
 }
 
+/** Key of the log rows that are the ledger of one of the group's jobs. */
+export function jobKey(group: string, job: string): string {
+  return `__hedge/job/${group}/${job}`;
+}
+
 /** Keys this library keeps for itself (Go's too); users are refused them. */
 export function isReservedKey(key: string): boolean {
   return key.startsWith('__hedge/') || key.startsWith('__caller=');
 }
 
 /**
- * The writer column of a lease row: `host:port incarnation leaseMs`. A client cannot hold a lease, so the
- * address is never empty.
+ * The writer column of a lease row: `host:port incarnation leaseMs`. A client, which has no address and may
+ * hold locks, gives a name of its own: it is never empty, and has no space.
  */
 export function formatWriter(holder: { address: string; incarnation: string }, leaseMs: number): string {
   return `${holder.address} ${holder.incarnation} ${leaseMs}`;

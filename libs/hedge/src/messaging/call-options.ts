@@ -25,7 +25,7 @@ export function checkCallOptions(method: string, name: string, timeoutMs: unknow
 }
 
 /** By its shape: one of another realm, or of a polyfill, is as good. */
-function isAbortSignal(value: unknown): boolean {
+export function isAbortSignal(value: unknown): boolean {
   const signal = value as Partial<AbortSignal> | null;
   return typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function';
 }

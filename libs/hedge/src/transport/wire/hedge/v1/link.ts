@@ -17,6 +17,7 @@ import {
   type Metadata,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { LockReleased } from "./lock.js";
 import { SpillSpace } from "./spill.js";
 
 export const protobufPackage = "hedge.v1";
@@ -80,6 +81,7 @@ export interface Frame {
     | { $case: "view"; value: View }
     | { $case: "leave"; value: Leave }
     | { $case: "leaderReleased"; value: LeaderReleased }
+    | { $case: "lockReleased"; value: LockReleased }
     | undefined;
 }
 
@@ -346,6 +348,9 @@ export const Frame: MessageFns<Frame> = {
       case "leaderReleased":
         LeaderReleased.encode(message.body.value, writer.uint32(98).fork()).join();
         break;
+      case "lockReleased":
+        LockReleased.encode(message.body.value, writer.uint32(106).fork()).join();
+        break;
     }
     return writer;
   },
@@ -457,6 +462,14 @@ export const Frame: MessageFns<Frame> = {
             }
 
             message.body = { $case: "leaderReleased", value: LeaderReleased.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.body = { $case: "lockReleased", value: LockReleased.decode(reader, reader.uint32()) };
             continue;
           }
         }
