@@ -18,6 +18,7 @@
  * | INVALID_OPTIONS | a setting is wrong; the pod does not start | no |
  * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
  * | UNAUTHENTICATED | the peer is of another group, or has not its secret | no |
+ * | CANCELLED | the other end of a stream gave it up; the message says why | no |
  * | SHUTTING_DOWN | this pod is stopping and takes no new work | yes |
  * | SPILL_FULL | no pod has room for more; what was written stays readable | yes |
  * | SPILL_LOST | a part of a spill store is gone with the pod that held it | no |
@@ -40,6 +41,7 @@ export type HedgeErrorCode =
   | 'INVALID_OPTIONS'
   | 'INVALID_ARGUMENT'
   | 'UNAUTHENTICATED'
+  | 'CANCELLED'
   | 'SHUTTING_DOWN'
   | 'SPILL_FULL'
   | 'SPILL_LOST'
@@ -63,6 +65,7 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   INVALID_OPTIONS: false,
   INVALID_ARGUMENT: false,
   UNAUTHENTICATED: false,
+  CANCELLED: false,
   SHUTTING_DOWN: true,
   SPILL_FULL: true,
   SPILL_LOST: false,

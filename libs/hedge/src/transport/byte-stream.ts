@@ -83,12 +83,12 @@ export class ByteStream implements PeerStream {
     this.finishWhenBothEnded();
   }
 
+  fail(reason: HedgeError): void {
+    this.giveUp(reason, () => this.wire.finish());
+  }
+
   cancel(reason: HedgeError): void {
-    if (this.over) return;
-    this.control({ $case: 'failed', value: failureOf(reason) });
-    this.wire.end();
-    this.inbox.length = 0;
-    this.fail(reason);
+    this.giveUp(reason, () => this.wire.end());
   }
 
   /** The next message, or undefined after the last. One call at a time. */
@@ -100,7 +100,7 @@ export class ByteStream implements PeerStream {
     return {
       next: () => this.next(),
       return: async () => {
-        this.cancel(new HedgeError('DEADLINE_EXCEEDED', `The reader has given this stream up`));
+        this.cancel(new HedgeError('CANCELLED', 'The reader has given this stream up'));
         return END;
       },
     };
@@ -154,7 +154,7 @@ export class ByteStream implements PeerStream {
         return this.finishWhenBothEnded();
       case 'failed':
         this.wire.end();
-        return this.fail(errorOf(body.value));
+        return this.failed(errorOf(body.value));
       case 'empty':
         return this.deliver(EMPTY);
       case undefined:
@@ -185,13 +185,21 @@ export class ByteStream implements PeerStream {
     this.init.over(this);
   }
 
+  private giveUp(reason: HedgeError, endWire: () => void): void {
+    if (this.over) return;
+    this.control({ $case: 'failed', value: failureOf(reason) });
+    endWire();
+    this.inbox.length = 0;
+    this.failed(reason);
+  }
+
   private breach(what: string): void {
     this.cancel(new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.name} broke: it sent ${what}`));
   }
 
   private lost(reason: string): void {
     if (this.over) return;
-    this.fail(
+    this.failed(
       new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.name} was cancelled or lost: ${reason}`, {
         details: { address: this.peer.address },
         retryable: false,
@@ -199,7 +207,7 @@ export class ByteStream implements PeerStream {
     );
   }
 
-  private fail(error: HedgeError): void {
+  private failed(error: HedgeError): void {
     this.over = true;
     this.failure.abort(error);
     for (const { reject } of this.writers.splice(0)) reject(error);

@@ -29,7 +29,15 @@ export interface PeerStream extends AsyncIterable<Uint8Array> {
   write(message: Uint8Array): Promise<void>;
   /** This side has written everything; reading goes on. Idempotent. */
   end(): void;
-  /** Ends the stream in both directions at once; the peer sees the error's code and message. Idempotent. */
+  /**
+   * Ends this side with an error, which the peer reads after what was written, and stops reading. It may take the
+   * peer as long as it likes. Idempotent.
+   */
+  fail(reason: HedgeError): void;
+  /**
+   * Ends the stream in both directions at once. The peer sees the error's code and message, unless so much was
+   * written that it has not read: then MEMBER_UNREACHABLE after a quarter of a second. Idempotent.
+   */
   cancel(reason: HedgeError): void;
 }
 

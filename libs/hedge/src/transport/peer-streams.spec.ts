@@ -5,6 +5,7 @@ import { type MemberId, newIncarnation } from '../common/identity.js';
 import { MemoryNetwork } from '../testing/memory-transport.js';
 import { GrpcTransport } from './grpc-transport.js';
 import type { LinkTransportOptions } from './link-transport.js';
+import { LINGER_MS } from './message-stream.js';
 import type { PeerStream, StreamServer, StreamTransport } from './peer-stream.js';
 import type { Transport } from './transport.js';
 
@@ -212,6 +213,25 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect(received).toEqual([[1]]);
     const other = await a.openStream(b.self, { purpose: 'broadcast-stream', opening: bytes() });
     expect(await failureOf(other)).toMatchObject({ code: 'HANDLER_FAILED', message: 'a bug' });
+  });
+
+  it('fail is read after all that was written before, however slowly', async () => {
+    const { a, b } = await pair();
+    const { server, stream: accepted } = caught();
+    b.serveStreams('leader-stream', server);
+    const stream = await a.openStream(b.self, opening);
+    const there = await accepted;
+    const chunk = new Uint8Array(64 * KIB);
+    const written = (await fill(there, chunk)) + chunk.byteLength;
+    there.fail(new HedgeError('HANDLER_FAILED', 'a bug'));
+    // Longer than a cancel would have waited.
+    await new Promise((resolve) => setTimeout(resolve, 2 * LINGER_MS));
+    let read = 0;
+    const reading = async () => {
+      for await (const message of stream) read += message.byteLength;
+    };
+    await expect(reading()).rejects.toMatchObject({ code: 'HANDLER_FAILED', message: 'a bug' });
+    expect(read).toBe(written);
   });
 
   it('leaving the reading loop early cancels', async () => {

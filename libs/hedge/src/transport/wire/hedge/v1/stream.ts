@@ -41,6 +41,21 @@ export interface StreamEnd {
 export interface StreamEmpty {
 }
 
+/**
+ * The opening of purposes leader-stream and broadcast-stream. The receiver answers with an empty message once it has
+ * a handler and, for a leader stream, leads in that epoch; or fails. Until then the caller sends nothing, so it
+ * may go elsewhere. Each message after that is a frame of items in both directions:
+ *   item: encoding (1 byte: an Encoding), length (4 bytes, little endian), payload
+ * As many small items as were ready go in one frame, up to 64 KB; a larger one goes alone.
+ */
+export interface HandlerStream {
+  topic: string;
+  /** UUID of this stream */
+  id: string;
+  /** the leader's token the caller believes in; 0 for a broadcast */
+  epoch: bigint;
+}
+
 function createBaseStreamOpening(): StreamOpening {
   return { purpose: "", opening: new Uint8Array(0) };
 }
@@ -225,6 +240,77 @@ export const StreamEmpty: MessageFns<StreamEmpty> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseHandlerStream(): HandlerStream {
+  return { topic: "", id: "", epoch: 0n };
+}
+
+export const HandlerStream: MessageFns<HandlerStream> = {
+  encode(message: HandlerStream, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type fixed64 too large");
+      }
+      writer.uint32(25).fixed64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HandlerStream {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHandlerStream();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.epoch = reader.fixed64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
