@@ -1,0 +1,119 @@
+import { Injectable, Logger } from '@nestjs/common';
+import type { LogTable } from '../backend/log.js';
+import { jobKey, leaseName } from '../backend/names.js';
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { LeadershipSource } from '../leader/leadership.js';
+import type { LeaderRoute } from '../messaging/leader-route.js';
+import type { FireTimes } from './fire-times.js';
+import { checkJobName, resolveJob } from './job-options.js';
+import type { JobOptions, JobRun } from './job.js';
+import { JobRunner } from './job-runner.js';
+import { toJobEntry, type JobEntry } from './ledger.js';
+
+export interface JobsServiceDeps {
+  readonly log: LogTable;
+  readonly group: string;
+  readonly election: LeadershipSource & Pick<LeaderRoute, 'leads'>;
+  readonly self: () => MemberId;
+  readonly clock: Clock;
+  readonly retryMs: number;
+  readonly leaseMs: number;
+}
+
+/** A method that is to run at times. */
+export interface JobMethod {
+  /** `ReportService.nightly`, for people. */
+  readonly place: string;
+  readonly times: FireTimes;
+  readonly options: JobOptions;
+  call(run: JobRun): unknown;
+}
+
+export interface JobHistoryOptions {
+  /** At most this many entries. Default: 100. */
+  readonly limit?: number | undefined;
+}
+
+const MAX_ENTRIES = 10_000;
+
+/**
+ * The jobs of the group (`@LeaderCron`, `@LeaderInterval`) and what became of their firings.
+ *
+ * Each job has a ledger in the log table, under the reserved key `__hedge/job/{group}/{name}`: two rows for each run,
+ * its claim and its outcome. Only its last row is ever needed, so older ones may be deleted in SQL at any time.
+ */
+@Injectable()
+export class JobsService {
+  readonly #deps: JobsServiceDeps;
+  readonly #logger = new Logger('Hedge');
+  readonly #places = new Map<string, string>();
+
+  constructor(deps: JobsServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /** Names of the jobs that this pod's app declares. */
+  get names(): readonly string[] {
+    return [...this.#places.keys()];
+  }
+
+  /**
+   * What became of a job's firings, the newest first. From any pod, also of a job that this version of the app has
+   * not any more.
+   *
+   * @example
+   * const [last] = await jobs.history('nightly report', { limit: 1 });
+   * if (last?.event === 'failed') alert(last.error);
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
+   */
+  async history(name: string, { limit = 100 }: JobHistoryOptions = {}): Promise<JobEntry[]> {
+    checkJobName(name);
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_ENTRIES) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `"limit" is ${String(limit)}. Give a whole number from 1 to ${MAX_ENTRIES}.`,
+      );
+    }
+    const { log, group } = this.#deps;
+    return (await log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
+  }
+
+  /**
+   * Runs these methods from now on, whenever this pod leads. Called by the module.
+   * @throws HedgeError INVALID_OPTIONS when two have one name.
+   */
+  start(methods: readonly JobMethod[]): void {
+    const { log, group, election, self, clock, retryMs, leaseMs } = this.#deps;
+    const leads = (token: bigint): boolean => election.leads(token);
+    const runners = methods.map((method) => {
+      const job = resolveJob(method.place, method.times, method.options, leaseMs);
+      this.#claimName(job.name, method.place);
+      const [lease, key] = [leaseName(group), jobKey(group, job.name)];
+      const options = { log, lease, key, leads, self, clock, retryMs, logger: this.#logger };
+      return new JobRunner(job, (run) => method.call(run), options);
+    });
+    if (runners.length === 0) return;
+    election.onElected(({ fencingToken, signal }) => {
+      const deposed = (): void => runners.forEach((runner) => runner.deposed(fencingToken, signal.reason));
+      // One listener for all: Node warns of more than ten on a signal.
+      signal.addEventListener('abort', deposed, { once: true });
+      for (const runner of runners) runner.elected(fencingToken);
+    });
+    election.onDrain(async ({ fencingToken }) => {
+      await Promise.all(runners.map((runner) => runner.drain(fencingToken)));
+    });
+  }
+
+  #claimName(name: string, place: string): void {
+    const other = this.#places.get(name);
+    if (other !== undefined) {
+      throw new HedgeError(
+        'INVALID_OPTIONS',
+        `${other} and ${place} are both the job '${name}', and would share one ledger. Give one of them another name: { name: '…' }.`,
+      );
+    }
+    this.#places.set(name, place);
+  }
+}

@@ -1,0 +1,47 @@
+import { MAX_COUNTED } from './fire-times.js';
+import type { Job } from './job.js';
+import type { LedgerRow } from './ledger.js';
+import type { SchedulerReport } from './scheduler-messages.js';
+
+/** What a report says to people; undefined for what goes as it should. */
+export function describeReport(job: Job, report: SchedulerReport): string | undefined {
+  if (report.type === 'recorded') return describeRow(job, report.row);
+  if (report.type === 'still-running') {
+    const then = job.catchUp ? 'it waits' : 'it is skipped';
+    return `Job ${job.name} still runs while its firing of ${timeOf(report.fireTime)} is due; ${then}`;
+  }
+  if (report.type === 'runs-since-last-term') {
+    return `Job ${job.name} of ${timeOf(report.fireTime)} has not ended since this pod lost the lead; the job waits for it. Let the method end when its signal aborts`;
+  }
+  return `Job ${job.name} has a ledger up to ${timeOf(report.through)}, ${Math.round(report.byMs / 1_000)} s ahead of this pod's clock, and runs again after that time. Look at the clocks of this pod and of earlier leaders`;
+}
+
+function describeRow({ name, catchUp }: Job, row: LedgerRow): string | undefined {
+  switch (row.event) {
+    case 'scheduled':
+    case 'claimed':
+    case 'done':
+    // Told with its stack when it was thrown.
+    case 'failed':
+      return undefined;
+    case 'lost':
+      return `Job ${name} of ${timeOf(row.fireTime)}, attempt ${row.attempt}: ${row.pod} lost the lead before it told how the run ended`;
+    case 'missed': {
+      const hint = catchUp ? '' : '. Raise graceMs, or set catchUp, if late is better than never';
+      return `Job ${name} missed ${timesOf(row)}: no leader could run it in time${hint}`;
+    }
+    case 'skipped':
+      return `Job ${name} skipped ${timesOf(row)}, due while the run before went on`;
+  }
+  return undefined;
+}
+
+function timesOf({ fireTime, through, count }: LedgerRow): string {
+  if (count === 1) return `the firing of ${timeOf(fireTime)}`;
+  const times = count < MAX_COUNTED ? String(count) : `${count} or more`;
+  return `${times} firings from ${timeOf(fireTime)} to ${timeOf(through)}`;
+}
+
+function timeOf(ms: number): string {
+  return new Date(ms).toISOString();
+}
