@@ -62,7 +62,10 @@ export interface FrameBuffers {
   readonly capacity: number;
   /** @throws the signal's reason */
   take(signal?: AbortSignal): Promise<FrameBuffer>;
-  /** Accounts for bytes that live elsewhere, such as a message of gRPC; `bytes` ≤ `capacity`. */
+  /**
+   * Accounts for bytes that live elsewhere, such as a message of gRPC.
+   * @throws HedgeError PAYLOAD_TOO_LARGE for more than `capacity`, or the signal's reason
+   */
   claim(bytes: number, signal?: AbortSignal): Promise<Loan>;
 }
 

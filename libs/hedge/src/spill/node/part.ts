@@ -1,0 +1,112 @@
+import { HedgeError } from '../../common/errors.js';
+import type { SpillFrame } from '../records/frame.js';
+import type {
+  LoadedFrame,
+  PartId,
+  Refusal,
+  Reservation,
+  SpillPart,
+  SpillTier,
+  TierBytes,
+  TierUsage,
+} from './storage.js';
+import type { Room, Tier } from './tier.js';
+
+/** One store's frames on this pod, in both tiers. */
+export class Part implements SpillPart {
+  /** Frames that are being written. */
+  readonly #arriving = new Map<number, Promise<void>>();
+  #dropping: Promise<void> | undefined;
+
+  constructor(
+    readonly id: PartId,
+    private readonly tiers: Readonly<Record<SpillTier, Tier>>,
+    /** What this pod would still take. */
+    private readonly free: () => TierBytes,
+  ) {}
+
+  has(sequence: number): boolean {
+    return this.#tierOf(sequence) !== undefined;
+  }
+
+  reserve(tier: SpillTier, bytes: number): Reservation | Refusal {
+    this.#assertHere();
+    const room = this.tiers[tier].reserve(bytes);
+    return typeof room === 'string' ? { granted: false, by: room, free: this.free() } : room;
+  }
+
+  async put(frame: SpillFrame, reservation: Reservation): Promise<void> {
+    const room = reservation as Room;
+    const { sequence } = frame.header;
+    const twin = this.#arriving.get(sequence);
+    if (twin !== undefined || this.has(sequence) || this.#dropping !== undefined) room.release();
+    this.#assertHere();
+    if (this.has(sequence)) return;
+    if (twin !== undefined) return twin;
+    if (!room.open || frame.bytes.length > room.bytes) {
+      room.release();
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `Frame ${sequence} of spill store "${this.id.name}" has ${frame.bytes.length} bytes, for which no room is reserved.`,
+      );
+    }
+    const arrival = this.tiers[room.tier].put(frame, room);
+    this.#arriving.set(sequence, arrival);
+    try {
+      await arrival;
+    } finally {
+      this.#arriving.delete(sequence);
+    }
+    this.#assertHere();
+  }
+
+  async read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame> {
+    this.#assertHere();
+    const tier = this.#tierOf(sequence);
+    if (tier === undefined) {
+      throw new HedgeError(
+        'SPILL_LOST',
+        `Frame ${sequence} of spill store "${this.id.name}" is not on this pod. Write the store again.`,
+        { details: { store: this.id.name, sequence } },
+      );
+    }
+    try {
+      return await tier.read(sequence, signal);
+    } catch (error) {
+      // A file that was closed meanwhile is no damage.
+      this.#assertHere();
+      throw error;
+    }
+  }
+
+  remove(sequence: number): void {
+    this.#tierOf(sequence)?.remove(sequence);
+  }
+
+  usage(): Readonly<Record<SpillTier, TierUsage>> {
+    return { memory: this.tiers.memory.usage(), disk: this.tiers.disk.usage() };
+  }
+
+  /** Frees everything; the promise resolves when the file is closed. */
+  drop(): Promise<void> {
+    this.#dropping ??= this.#dropAll();
+    return this.#dropping;
+  }
+
+  async #dropAll(): Promise<void> {
+    await Promise.all([this.tiers.memory.drop(), this.tiers.disk.drop()]);
+  }
+
+  #tierOf(sequence: number): Tier | undefined {
+    return Object.values(this.tiers).find((tier) => tier.has(sequence));
+  }
+
+  #assertHere(): void {
+    if (this.#dropping === undefined) return;
+    throw new HedgeError(
+      'SPILL_UNKNOWN',
+      `Spill store "${this.id.name}" was dropped, or has expired. Create it again, and write it before reading.`,
+      { details: { store: this.id.name } },
+    );
+  }
+}
