@@ -49,7 +49,7 @@ class RecordingConfig extends ConfigService {
 
   override get(name: string, ...rest: unknown[]): never {
     this.names.add(name);
-    return super.get(name, ...(rest as [never])) as never;
+    return super.get(name, ...(rest as [never]));
   }
 }
 
