@@ -1,41 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { openEmulator } from '../spanner/target.js';
+import { ARENAS, type Arena } from './arenas.js';
 import type { Belief } from './contender.js';
 import { Script, until } from './processes.js';
 
 const LEASE_MS = 300;
 const CONTENDERS = 4;
 const KILLS = 5;
-
-/** Where the contenders fight. */
-interface Arena {
-  /** For `backendAt`. */
-  readonly database: string;
-  close(): void | Promise<void>;
-}
-
-const ARENAS: Readonly<Record<string, () => Promise<Arena>>> = {
-  'on one SQLite file': async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'hedge-lease-'));
-    return { database: join(folder, 'hedge.db'), close: () => rmSync(folder, { recursive: true }) };
-  },
-  'on Spanner, whose transactions abort, answers get lost and sessions die': async () => {
-    const target = await openEmulator();
-    target.emulator.faults.set({
-      abortRate: 0.1,
-      sessionLossRate: 0.02,
-      rules: [
-        { method: '*', code: 'UNAVAILABLE', when: 'before', rate: 0.05 },
-        { method: 'ExecuteSql', code: 'UNAVAILABLE', when: 'after', rate: 0.02 },
-        { method: 'Commit', code: 'UNAVAILABLE', when: 'after', rate: 0.1 },
-      ],
-    });
-    return target;
-  },
-};
 
 let arena: Arena;
 let contenders: Script<Belief>[];

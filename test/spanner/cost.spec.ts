@@ -50,6 +50,39 @@ describe('what an operation costs, in calls to Spanner', () => {
     expect(await costOf(() => backend.lease.release({ ...claim, token }))).toEqual({ ExecuteSql: 1, Commit: 1 });
   });
 
+  it('locks: a hundred are renewed by one query and one commit, and none by nothing', async () => {
+    const claims = Array.from({ length: 100 }, () => claimOf());
+    const held = await Promise.all(
+      claims.map(async (claim) => {
+        const result = await backend.lease.acquire(claim);
+        return { ...claim, token: result.acquired ? result.token : 0n };
+      }),
+    );
+    const cost = await costOf(async () => {
+      expect(await backend.lease.renewAll(held)).toEqual(held.map(() => ({ renewed: true })));
+    });
+    expect(cost).toEqual({ ExecuteSql: 1, Commit: 1 });
+    expect(await costOf(() => backend.lease.renewAll([]))).toEqual({});
+    const lost = held.map((lease) => ({ ...lease, token: 1n }));
+    expect(await costOf(() => backend.lease.renewAll(lost))).toMatchObject({ ExecuteSql: 1 });
+  });
+
+  it('permits: a write with its fence and mirrors is one query and one commit, a read one single-use read', async () => {
+    const claim = claimOf();
+    const result = await backend.lease.acquire(claim);
+    const fence = { lease: claim.name, token: result.acquired ? result.token : 0n };
+    const write = { name: 's', limit: 2, value: 'v', leader: 'l', holders: [{ address: 'a', value: 'v' }] };
+    let follows = 0n;
+    for (const limit of [2, 2, 3]) {
+      const cost = await costOf(async () => {
+        const written = await backend.permits.write({ ...write, limit, follows }, fence);
+        follows = written.written ? written.timestamp : 0n;
+      });
+      expect(cost).toEqual({ ExecuteSql: 1, Commit: 1 });
+    }
+    expect(await costOf(() => backend.permits.read('s'))).toEqual({ ExecuteSql: 1 });
+  });
+
   it('log: a batch of any size is one read and one commit, a get one single-use read', async () => {
     const claim = claimOf();
     const result = await backend.lease.acquire(claim);

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { startSpannerEmulator } from 'hedge-spanner-emulator';
 import { spanner } from 'nestjs-hedge/spanner';
 import type { Backend } from '../../libs/hedge/src/backend/backend.js';
+import type { SemaphoreWrite } from '../../libs/hedge/src/backend/permits.js';
 import { claimOf, rowOf } from './rows.js';
 import { openEmulator, TABLE_DDL } from './target.js';
 
@@ -27,6 +28,10 @@ async function acquired(claim = claimOf()) {
   const result = await backend.lease.acquire(claim);
   if (!result.acquired) throw new Error('the lease is free');
   return { ...claim, token: result.token };
+}
+
+function semaphoreOf(): SemaphoreWrite {
+  return { name: 's', follows: 0n, limit: 2, value: 'v', holders: [{ address: 'a', value: 'v' }], leader: 'l' };
 }
 
 /** The commit takes effect, and its answer is lost. */
@@ -62,6 +67,22 @@ describe('a commit whose answer is lost', () => {
     loseNextCommitAnswer();
     expect(await backend.lease.release(lease)).toBe(true);
     expect(await backend.lease.release(lease)).toBe(false);
+  });
+
+  it('renews many', async () => {
+    const leases = [await acquired(), await acquired()];
+    loseNextCommitAnswer();
+    expect(await backend.lease.renewAll(leases)).toEqual([{ renewed: true }, { renewed: true }]);
+  });
+
+  it('S1 writes a semaphore once, and yields the timestamp of that once', async () => {
+    const { name: lease, token } = await acquired();
+    loseNextCommitAnswer();
+    const result = await backend.permits.write(semaphoreOf(), { lease, token });
+    expect(result).toEqual({ written: true, timestamp: expect.any(BigInt) });
+    const row = { limit: 2, value: 'v', timestamp: result.written && result.timestamp };
+    expect(await backend.permits.read('s')).toEqual(row);
+    expect(target.emulator.counters().calls['Commit']).toBe(2);
   });
 
   it('K1 leaves an overwrite unknown, and does not repeat it', async () => {
@@ -132,12 +153,14 @@ const OPERATIONS: readonly [string, (backend: Backend) => Promise<unknown>][] = 
   ['lease.read', ({ lease }) => lease.read('x')],
   ['lease.acquire', ({ lease }) => lease.acquire(claimOf())],
   ['lease.renew', ({ lease }) => lease.renew({ ...claimOf(), token: 1n })],
+  ['lease.renewAll', ({ lease }) => lease.renewAll([{ ...claimOf(), token: 1n }])],
   ['lease.release', ({ lease }) => lease.release({ ...claimOf(), token: 1n })],
   ['log.append', ({ log }) => log.append([rowOf('k')])],
   ['log.overwrite', ({ log }) => log.overwrite({ key: 'k', value: 'v', leader: 'l' })],
   ['log.latest', ({ log }) => log.latest('k')],
   ['log.history', ({ log }) => log.history('k', { limit: 9, order: 'oldest-first' })],
   ['log.keys', ({ log }) => log.keys({ prefix: '', limit: 9 })],
+  ['permits.read', ({ permits }) => permits.read('s')],
 ];
 
 describe.each(OPERATIONS)('%s', (name, run) => {

@@ -80,6 +80,11 @@ describe('SELECT', () => {
     ['SELECT MAX(v) FROM items WHERE k > 100', [null]],
     ['SELECT k FROM items@{FORCE_INDEX=by_group} WHERE g = "x"', [2, 1]],
     ['SELECT k FROM items@{FORCE_INDEX=_BASE_TABLE} WHERE g = "x"', [1, 2]],
+    ['SELECT k FROM items WHERE k = 2 UNION ALL SELECT b FROM pairs WHERE a = "p" UNION ALL SELECT 2', [2, 3, 2, 1, 2]],
+    [
+      'SELECT DISTINCT g FROM items WHERE g = "x" UNION ALL SELECT "x" UNION ALL SELECT g FROM items WHERE k > 9',
+      ['x', 'x'],
+    ],
     ['@{OPTIMIZER_VERSION=5} SELECT k FROM items WHERE k = 1', [1]],
   ])('%s', async (sql, expected) => {
     const rows = await column(sql);
@@ -113,6 +118,7 @@ describe('SELECT', () => {
     ['SELECT k FROM items WHERE k = "a"', /No matching signature for operator =/],
     ['SELECT k FROM items LIMIT -1', /LIMIT|Syntax error/],
     ['SELECT k FROM items@{FORCE_INDEX=nothing}', /index/],
+    ['SELECT k FROM items UNION ALL SELECT a, b FROM pairs', /UNION ALL have mismatched column count/],
   ])('%s is INVALID_ARGUMENT', async (sql, message) => {
     await expect(target.database.run(sql)).rejects.toMatchObject({ code: 3, message: expect.stringMatching(message) });
   });

@@ -35,6 +35,28 @@ export const prepareSelect = (
   context: StatementContext,
   assigned?: (expression: Expression, place: number, scope: Scope) => Typed | undefined,
 ): Query => {
+  const first = prepareOne(select, context, assigned);
+  if (!select.unionAll) return first;
+  if (assigned) throw unimplemented('INSERT … SELECT … UNION ALL');
+  const others = prepareSelect(select.unionAll, context);
+  assertSameColumns(first.columns, others.columns);
+  return { columns: first.columns, run: (view) => [...first.run(view), ...others.run(view)] };
+};
+
+const assertSameColumns = (first: readonly Column[], second: readonly Column[]): void => {
+  if (first.length !== second.length) {
+    throw invalidArgument(
+      `Queries in UNION ALL have mismatched column count; query 1 has ${first.length} columns, query 2 has ${second.length} columns`,
+    );
+  }
+  if (first.some(({ type }, i) => type !== second[i]?.type)) throw unimplemented('UNION ALL of columns of other types');
+};
+
+const prepareOne = (
+  select: Select,
+  context: StatementContext,
+  assigned?: (expression: Expression, place: number, scope: Scope) => Typed | undefined,
+): Query => {
   const relation = select.from && resolveRelation(context, select.from);
   const { sql, parameters, now } = context;
   const names = relation?.names ?? [];

@@ -67,6 +67,8 @@ export interface Select extends Node {
   readonly offsetRows?: Expression;
   /** `FOR UPDATE`, or the hint that asks for exclusive locks on what is scanned. */
   readonly forUpdate: boolean;
+  /** What comes after `UNION ALL`. */
+  readonly unionAll?: Select;
 }
 
 export interface Returning {

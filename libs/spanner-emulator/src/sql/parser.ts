@@ -64,7 +64,8 @@ class StatementParser {
     return hints;
   }
 
-  private select(exclusive: boolean): Select {
+  /** @param member whether it comes after UNION ALL. */
+  private select(exclusive: boolean, member = false): Select {
     const { offset } = this.tokens.current;
     this.tokens.expectKeyword('SELECT');
     const distinct = !this.tokens.acceptKeyword('ALL') && this.tokens.acceptKeyword('DISTINCT');
@@ -74,12 +75,20 @@ class StatementParser {
     const where = this.tokens.acceptKeyword('WHERE') ? this.expressions.expression() : undefined;
     this.tokens.refuse('GROUP BY', 'GROUP');
     this.tokens.refuse('HAVING', 'HAVING');
+    const unionAll = this.tokens.acceptKeyword('UNION', 'ALL') ? this.unionMember(exclusive) : undefined;
+    if (member || unionAll)
+      for (const word of ['ORDER', 'LIMIT', 'FOR']) this.tokens.refuse(`${word} beside UNION`, word);
     for (const word of ['UNION', 'INTERSECT', 'EXCEPT', 'WINDOW']) this.tokens.refuse(word, word);
     const orderBy = this.tokens.acceptKeyword('ORDER', 'BY') ? this.tokens.list(() => this.orderItem()) : [];
     const limit = this.tokens.acceptKeyword('LIMIT') ? this.expressions.expression() : undefined;
     const offsetRows = limit && this.tokens.acceptKeyword('OFFSET') ? this.expressions.expression() : undefined;
     const forUpdate = this.tokens.acceptKeyword('FOR', 'UPDATE') || exclusive;
-    return { kind: 'select', distinct, items, from, where, orderBy, limit, offsetRows, forUpdate, offset };
+    return { kind: 'select', distinct, items, from, where, orderBy, limit, offsetRows, forUpdate, unionAll, offset };
+  }
+
+  private unionMember(exclusive: boolean): Select {
+    if (this.tokens.isSymbol('(')) throw unimplemented('parenthesized queries');
+    return this.select(exclusive, true);
   }
 
   private selectItems(): SelectItem[] {

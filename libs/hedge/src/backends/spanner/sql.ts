@@ -1,4 +1,5 @@
 import type { HistoryQuery, KeysQuery } from '../../backend/log.js';
+import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './values.js';
 
 // Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
@@ -25,6 +26,18 @@ export function leasesSql(lockTable: string, names: readonly string[]): Statemen
 /** Only the token, so that a renewal does not abort a fenced write: Spanner looks at single columns. */
 export function tokenSql(lockTable: string, name: string): Statement {
   return { sql: `SELECT token FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
+}
+
+/**
+ * All that a fenced write of a key's one row has to know, in one call: what, id, value, leader, timestamp; `token`
+ * with the lease's token as timestamp, and a `row` for each version.
+ */
+export function fencedRowsSql({ lockTable, logTable }: Tables, lease: string, key: string): Statement {
+  return {
+    sql: `SELECT 'token', '', '', '', token FROM \`${lockTable}\` WHERE name = @lease
+      UNION ALL SELECT 'row', id, value, leader, timestamp FROM \`${logTable}\` WHERE key = @key`,
+    params: { lease: text(lease), key: text(key) },
+  };
 }
 
 /**

@@ -1,6 +1,8 @@
 import { leaseConformance } from './lease.js';
 import { lifecycleConformance } from './lifecycle.js';
 import { logConformance } from './log.js';
+import { permitConformance } from './permits.js';
+import { renewAllConformance } from './renew-all.js';
 import { Suite, type BackendConformance, type TestRunner } from './suite.js';
 
 export type { BackendConformance, TestRunner } from './suite.js';
@@ -18,6 +20,8 @@ export function backendConformance(conformance: BackendConformance): void {
     const suite = new Suite(conformance, runner);
     lifecycleConformance(suite);
     leaseConformance(suite);
+    renewAllConformance(suite);
     logConformance(suite);
+    permitConformance(suite);
   });
 }

@@ -20,6 +20,7 @@ export function lifecycleConformance(suite: Suite): void {
       await rejectsWith('BACKEND_UNAVAILABLE', client.lease.acquire(claimOf(newName())));
       await rejectsWith('BACKEND_UNAVAILABLE', client.log.append([rowOf(newName())]));
       await rejectsWith('BACKEND_UNAVAILABLE', client.log.latest(newName()));
+      await rejectsWith('BACKEND_UNAVAILABLE', client.permits.read(newName()));
     });
 
     it('closing one client does not disturb another', async () => {

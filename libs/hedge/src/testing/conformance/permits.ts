@@ -1,0 +1,341 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import type { Backend } from '../../backend/backend.js';
+import type { Fence } from '../../backend/log.js';
+import { callerKey, semaphoreKey, semaphoreRowId } from '../../backend/names.js';
+import type { SemaphoreWrite, SemaphoreWriteResult } from '../../backend/permits.js';
+import { MAX_SEMAPHORE_NAME_BYTES } from '../../backend/semaphore-limits.js';
+import { HedgeError } from '../../common/errors.js';
+import { claimOf, newName, rejectsWith, tokenOf, type Suite } from './suite.js';
+
+const ALL = { limit: 9, order: 'oldest-first' } as const;
+
+export function permitConformance(suite: Suite): void {
+  const { it, describe } = suite.runner;
+
+  describe('permits: versions', () => {
+    it('find no row for a semaphore that was never written', async () => {
+      assert.equal(await (await suite.client()).permits.read(newName()), undefined);
+    });
+
+    it('S1 show a write to all clients at once, under the timestamp it gave', async () => {
+      const [one, two] = [await suite.client(), await suite.client()];
+      const fence = await lead(one);
+      const write = writeOf({ limit: 3, value: 'first' });
+      const timestamp = timestampOf(await one.permits.write(write, fence));
+      for (const { permits } of [one, two]) {
+        assert.deepEqual(await permits.read(write.name), { limit: 3, value: 'first', timestamp });
+      }
+    });
+
+    it('S1 refuse a write that follows another version, tell the row that is there, and change nothing', async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const write = writeOf({ holders: [{ address: newAddress(), value: 'first' }] });
+      const first = timestampOf(await client.permits.write(write, fence));
+      const follows = timestampOf(await client.permits.write({ ...write, follows: first }, fence));
+      const row = await client.permits.read(write.name);
+      const stale = { ...write, limit: 9, value: 'stale', holders: write.holders.map(({ address }) => ({ address })) };
+      for (const wrong of [0n, first, follows - 1n, follows + 1n]) {
+        assert.deepEqual(await client.permits.write({ ...stale, follows: wrong }, fence), { written: false, row });
+      }
+      assert.deepEqual(await client.permits.read(write.name), row);
+      assert.equal((await mirrorOf(client, write))?.value, 'first');
+    });
+
+    it('S1 refuse a write that follows a version where there is none', async () => {
+      const client = await suite.client();
+      const write = writeOf({ follows: 1n });
+      const result = await client.permits.write(write, await lead(client));
+      assert.deepEqual(result, { written: false, row: undefined });
+      assert.equal(await client.permits.read(write.name), undefined);
+    });
+
+    it('rise strictly, whoever writes', async () => {
+      const clients = await suite.clients(3);
+      const fence = await lead(clients[0] as Backend);
+      const write = writeOf();
+      let follows = 0n;
+      for (let i = 0; i < 12; i++) {
+        const client = clients[i % clients.length] as Backend;
+        const timestamp = timestampOf(await client.permits.write({ ...write, follows }, fence));
+        assert.ok(timestamp > follows, 'must rise');
+        follows = timestamp;
+      }
+    });
+
+    const { setClockBack } = suite.conformance;
+    if (setClockBack !== undefined) {
+      it('rise also when the clock went back', async () => {
+        const client = await suite.client();
+        const fence = await lead(client);
+        const write = writeOf();
+        const follows = timestampOf(await client.permits.write(write, fence));
+        await setClockBack();
+        assert.ok(timestampOf(await client.permits.write({ ...write, follows }, fence)) > follows);
+      });
+    }
+
+    it('keep semaphores of different names apart', async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const name = newName();
+      const names = [name, `${name}/`, `${name}/a`, `${name}%`, name.toUpperCase()];
+      await Promise.all(
+        names.map(async (each) => timestampOf(await client.permits.write(writeOf({ name: each, value: each }), fence))),
+      );
+      for (const each of names) assert.equal((await client.permits.read(each))?.value, each);
+    });
+  });
+
+  describe('permits: writers at once', () => {
+    it('S1 let one at most of those that follow one version take effect, the first writes too', async () => {
+      const clients = await suite.clients(3);
+      const fence = await lead(clients[0] as Backend);
+      const name = newName();
+      for (let round = 0, follows = 0n; round < 4; round++) {
+        const writes = [...clients, ...clients].map((client, i) => {
+          return { client, write: writeOf({ name, follows, limit: 1 + i, value: `${round}/${i}` }) };
+        });
+        const results = await Promise.all(
+          writes.map(async ({ client, write }) => ({
+            value: write.value,
+            result: await outcomeOf(client, write, fence),
+          })),
+        );
+        const row = await clients[0]?.permits.read(name);
+        const mayHave = results.filter(({ result }) => result !== 'refused');
+        const have = results.filter(({ result }) => result === 'written');
+        assert.ok(mayHave.some(({ value }) => value === row?.value));
+        assert.ok(
+          have.every(({ value }) => value === row?.value),
+          'two writes followed one version',
+        );
+        follows = row?.timestamp ?? 0n;
+      }
+    });
+
+    it('S1 lose no change of many clients that read, change and write one row', async () => {
+      const clients = await suite.clients(3);
+      const fence = await lead(clients[0] as Backend);
+      const name = newName();
+      const changes = await Promise.all(
+        clients.map(async (client) => {
+          const own = Array.from({ length: 6 }, () => randomUUID());
+          for (const change of own) await addTo(client, name, change, fence);
+          return own;
+        }),
+      );
+      const stored = (await clients[0]?.permits.read(name))?.value.split(' ');
+      assert.deepEqual(stored?.sort(), changes.flat().sort());
+    });
+  });
+
+  describe('permits: fence', () => {
+    it('S1 lets the last acquirer write, and nobody else', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const old = { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
+      const write = writeOf({ holders: [{ address: newAddress(), value: 'old' }] });
+      const follows = timestampOf(await client.permits.write(write, old));
+      const fence = { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
+      const next = { ...write, follows, limit: 7, value: 'next', holders: [{ ...write.holders[0], value: 'next' }] };
+      await rejectsWith('LEASE_LOST', client.permits.write(next as SemaphoreWrite, old));
+      const row = { limit: write.limit, value: write.value, timestamp: follows };
+      assert.deepEqual(await client.permits.read(write.name), row);
+      assert.equal((await mirrorOf(client, write))?.value, 'old');
+      timestampOf(await client.permits.write(next as SemaphoreWrite, fence));
+    });
+
+    it('refuses a lease that was never taken', async () => {
+      const client = await suite.client();
+      const write = writeOf();
+      await rejectsWith('LEASE_LOST', client.permits.write(write, { lease: newName(), token: 1n }));
+      assert.equal(await client.permits.read(write.name), undefined);
+    });
+
+    it('is not lost by renewals', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      await client.lease.renew({ ...claim, token });
+      await client.lease.renewAll([{ ...claim, token }]);
+      timestampOf(await client.permits.write(writeOf(), { lease: claim.name, token }));
+    });
+  });
+
+  describe('permits: rows to query', () => {
+    it("keep one row in the log, under Go's key and id, also when the limit changes", async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const write = writeOf();
+      const key = semaphoreKey(write.name);
+      let follows = 0n;
+      for (const [i, limit] of [3, 5, 5, 1, 12].entries()) {
+        const value = `value ${i}`;
+        const leader = `10.0.0.${i}:8080`;
+        follows = timestampOf(await client.permits.write({ ...write, follows, limit, value, leader }, fence));
+        const entry = { key, id: semaphoreRowId(limit), value, leader, timestamp: follows };
+        assert.deepEqual(await client.log.history(key, ALL), [entry]);
+        assert.equal((await client.permits.read(write.name))?.limit, limit);
+      }
+      assert.equal(key, `__hedge/semaphore/${write.name}`);
+      assert.equal(semaphoreRowId(12), 'limit=12');
+    });
+
+    it('mirror what each member holds, in the same commit, and leave no row of who holds nothing', async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const [a, b] = [newAddress(), newAddress()];
+      const write = writeOf({
+        holders: [{ address: a, value: 'two' }, { address: b, value: 'one' }, { address: newAddress() }],
+      });
+      const first = timestampOf(await client.permits.write(write, fence));
+      const entry = {
+        key: callerKey(a),
+        id: semaphoreKey(write.name),
+        value: 'two',
+        leader: write.leader,
+        timestamp: first,
+      };
+      assert.deepEqual(await client.log.history(`__caller=${a}`, ALL), [entry]);
+
+      const holders = [{ address: a, value: 'one' }, { address: b }];
+      const second = timestampOf(await client.permits.write({ ...write, follows: first, holders }, fence));
+      assert.deepEqual(await client.log.history(callerKey(a), ALL), [{ ...entry, value: 'one', timestamp: second }]);
+      assert.deepEqual(await client.log.history(callerKey(b), ALL), []);
+      for (const prefix of [callerKey(a), callerKey(b)]) {
+        const there = prefix === callerKey(a) ? [prefix] : [];
+        assert.deepEqual(await client.log.keys({ prefix, limit: 9 }), there);
+      }
+    });
+
+    it("leave a member's rows of other semaphores alone", async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const address = newAddress();
+      const [one, two] = [
+        writeOf({ holders: [{ address, value: 'one' }] }),
+        writeOf({ holders: [{ address, value: 'two' }] }),
+      ];
+      const follows = timestampOf(await client.permits.write(one, fence));
+      timestampOf(await client.permits.write(two, fence));
+      timestampOf(await client.permits.write({ ...one, follows, holders: [{ address }] }, fence));
+      const left = (await client.log.history(callerKey(address), ALL)).map(({ id, value }) => ({ id, value }));
+      assert.deepEqual(left, [{ id: semaphoreKey(two.name), value: 'two' }]);
+    });
+  });
+
+  describe('permits: texts', () => {
+    it('take the longest name beside a long address, a value of 1 MiB, and 200 holders', async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const name = newName().padEnd(MAX_SEMAPHORE_NAME_BYTES, 'x');
+      const holders = Array.from({ length: 200 }, () => ({
+        address: `${'a'.repeat(253)}.${newAddress()}`,
+        value: 'v',
+      }));
+      const write = writeOf({ name, value: 'é'.repeat(2 ** 19), holders });
+      timestampOf(await client.permits.write(write, fence));
+      assert.equal((await client.permits.read(name))?.value, write.value);
+      assert.equal((await mirrorOf(client, write))?.value, 'v');
+    });
+
+    for (const text of ['', ' ', '😀\uffff', "'; --", '\\', '%', 'limit=1']) {
+      it(`give ${JSON.stringify(text)} back as it was`, async () => {
+        const client = await suite.client();
+        const write = writeOf({
+          name: newName() + text,
+          value: text,
+          leader: text,
+          holders: [{ address: newAddress(), value: text }],
+        });
+        timestampOf(await client.permits.write(write, await lead(client)));
+        assert.equal((await client.permits.read(write.name))?.value, text);
+        assert.equal((await client.log.latest(semaphoreKey(write.name)))?.leader, text);
+        assert.equal((await mirrorOf(client, write))?.value, text);
+      });
+    }
+
+    it('refuse what not every database can hold, and write nothing', async () => {
+      const client = await suite.client();
+      const fence = await lead(client);
+      const name = newName();
+      for (const text of ['a\0b', 'a\ud800b']) {
+        for (const wrong of [
+          { name: name + text },
+          { value: text },
+          { leader: text },
+          { holders: [{ address: text }] },
+          { holders: [{ address: newAddress(), value: text }] },
+        ]) {
+          await rejectsWith('INVALID_ARGUMENT', client.permits.write(writeOf({ name, ...wrong }), fence));
+        }
+        await rejectsWith('INVALID_ARGUMENT', client.permits.read(name + text));
+      }
+      for (const limit of [0, -1, 1.5, NaN, Infinity, 1e15]) {
+        await rejectsWith('INVALID_ARGUMENT', client.permits.write(writeOf({ name, limit }), fence));
+      }
+      for (const wrong of [
+        '',
+        'x'.repeat(MAX_SEMAPHORE_NAME_BYTES + 1),
+        'é'.repeat(MAX_SEMAPHORE_NAME_BYTES / 2 + 1),
+      ]) {
+        await rejectsWith('INVALID_ARGUMENT', client.permits.write(writeOf({ name: wrong }), fence));
+        await rejectsWith('INVALID_ARGUMENT', client.permits.read(wrong));
+      }
+      assert.equal(await client.permits.read(name), undefined);
+    });
+  });
+}
+
+function writeOf(parts: Partial<SemaphoreWrite> = {}): SemaphoreWrite {
+  const base = { name: newName(), follows: 0n, limit: 2, value: 'value', holders: [], leader: '127.0.0.1:8080' };
+  return { ...base, ...parts };
+}
+
+/** A lease that this client takes, to write under. */
+async function lead(client: Backend): Promise<Fence> {
+  const claim = claimOf(newName());
+  return { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
+}
+
+/** An address that nobody else has, so that its rows are this test's alone. */
+function newAddress(): string {
+  return `${randomUUID()}:8080`;
+}
+
+function timestampOf(result: SemaphoreWriteResult): bigint {
+  assert.ok(result.written, 'the row should have been written');
+  return result.timestamp;
+}
+
+/** The mirror row of the write's first holder. */
+function mirrorOf(client: Backend, { holders }: SemaphoreWrite) {
+  return client.log.latest(callerKey(holders[0]?.address ?? ''));
+}
+
+async function outcomeOf(
+  client: Backend,
+  write: SemaphoreWrite,
+  fence: Fence,
+): Promise<'written' | 'refused' | 'unknown'> {
+  try {
+    return (await client.permits.write(write, fence)).written ? 'written' : 'refused';
+  } catch (error) {
+    if (!(error instanceof HedgeError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
+    return 'unknown';
+  }
+}
+
+/** As the contract has it: reads the row, and writes what follows from it, until it sees its change there. */
+async function addTo(client: Backend, name: string, change: string, fence: Fence): Promise<void> {
+  for (;;) {
+    const row = await client.permits.read(name);
+    const changes = row?.value.split(' ') ?? [];
+    if (changes.includes(change)) return;
+    const value = [...changes, change].join(' ');
+    const result = await outcomeOf(client, writeOf({ name, follows: row?.timestamp ?? 0n, value }), fence);
+    if (result === 'written') return;
+  }
+}
