@@ -1,6 +1,7 @@
 import { leaseConformance } from './lease.js';
 import { lifecycleConformance } from './lifecycle.js';
 import { logConformance } from './log.js';
+import { permitRowConformance } from './permit-rows.js';
 import { permitConformance } from './permits.js';
 import { renewAllConformance } from './renew-all.js';
 import { Suite, type BackendConformance, type TestRunner } from './suite.js';
@@ -23,5 +24,6 @@ export function backendConformance(conformance: BackendConformance): void {
     renewAllConformance(suite);
     logConformance(suite);
     permitConformance(suite);
+    permitRowConformance(suite);
   });
 }
