@@ -5,6 +5,9 @@ export type { ViewMember } from './cluster/view.js';
 export { HedgeError, type HedgeErrorCode } from './common/errors.js';
 export type { MemberId } from './common/identity.js';
 export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.js';
+export type { JobOptions, JobRun } from './jobs/job.js';
+export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
+export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry } from './kv/kv-entry.js';
 export { KvStore, type KvHistoryOptions, type KvKeysOptions, type KvPutOptions } from './kv/kv.store.js';
 export { LeaderService, type SendOptions } from './leader/leader.service.js';
@@ -15,6 +18,8 @@ export { HedgeContext } from './module/context.js';
 export { OnBroadcast, OnLeaderChange, OnLeaderMessage, OnMembersChange, WhileLeader } from './module/decorators.js';
 export { HedgeExceptionFilter } from './module/handler-failure.js';
 export { HedgeModule, type HedgeAsyncOptions } from './module/hedge.module.js';
+export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './module/job-decorators.js';
+export { LeaderOnly, type LeaderOnlyOptions } from './module/leader-only.js';
 export type {
   HandlerEnhancers,
   HedgeLimits,

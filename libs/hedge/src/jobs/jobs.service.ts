@@ -109,10 +109,11 @@ export class JobsService {
   #claimName(name: string, place: string): void {
     const other = this.#places.get(name);
     if (other !== undefined) {
-      throw new HedgeError(
-        'INVALID_OPTIONS',
-        `${other} and ${place} are both the job '${name}', and would share one ledger. Give one of them another name: { name: '…' }.`,
-      );
+      const both =
+        other === place
+          ? `${place} is the job '${name}' twice: its class stands in two modules, or it has two timetables. Provide the class in one module, and name`
+          : `${other} and ${place} are both the job '${name}', and would share one ledger. Name`;
+      throw new HedgeError('INVALID_OPTIONS', `${both} each job by itself: { name: '…' }.`);
     }
     this.#places.set(name, place);
   }

@@ -1,10 +1,12 @@
 import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { ClusterService } from '../cluster/cluster.service.js';
+import { JobsService } from '../jobs/jobs.service.js';
 import { KvStore } from '../kv/kv.store.js';
 import { LeaderService } from '../leader/leader.service.js';
 import { Canary, CanaryPerch } from './canary.js';
 import { HandlerDiscovery } from './discovery.js';
+import { LeaderGate } from './leader-only.js';
 import type { HedgeOptions } from './options.js';
 import { HedgeReadiness } from './readiness.js';
 import { HedgeRuntime } from './runtime.js';
@@ -36,7 +38,9 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     { provide: LeaderService, inject: [HedgeRuntime], useFactory: ({ leader }: HedgeRuntime) => leader },
     { provide: ClusterService, inject: [HedgeRuntime], useFactory: ({ cluster }: HedgeRuntime) => cluster },
     { provide: KvStore, inject: [HedgeRuntime], useFactory: ({ kv }: HedgeRuntime) => kv },
+    { provide: JobsService, inject: [HedgeRuntime], useFactory: ({ jobs }: HedgeRuntime) => jobs },
     { provide: HedgeReadiness, inject: [HedgeRuntime], useFactory: ({ readiness }: HedgeRuntime) => readiness },
+    LeaderGate,
     HedgeStrategy,
     HandlerDiscovery,
     HandlerWiring,
@@ -47,6 +51,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     LeaderService,
     ClusterService,
     KvStore,
+    JobsService,
+    LeaderGate,
     HedgeStrategy,
     HedgeReadiness,
     HedgeRuntime,

@@ -1,8 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
-import { describePattern, handlersOf, noticesOf } from './handler-metadata.js';
+import type { JobMethod } from '../jobs/jobs.service.js';
+import { describePattern, handlersOf, isForwarded, noticesOf } from './handler-metadata.js';
 import type { HandlerPattern, NoticeKind } from './handler-metadata.js';
+import { jobsOf } from './job-decorators.js';
 
 type Wrapper =
   NonNullable<ReturnType<ModulesContainer['get']>> extends { providers: Map<unknown, infer W> } ? W : never;
@@ -23,6 +25,12 @@ export interface FoundHandler {
 
 export interface FoundNotice {
   readonly kind: NoticeKind;
+  readonly place: string;
+  call(argument: unknown): unknown;
+}
+
+interface FoundMethod<Mark> {
+  readonly mark: Mark;
   readonly place: string;
   call(argument: unknown): unknown;
 }
@@ -65,23 +73,33 @@ export class HandlerDiscovery {
 
   /** @throws HedgeError INVALID_OPTIONS for one on a class that has no single instance. */
   notices(): readonly FoundNotice[] {
-    const found: FoundNotice[] = [];
+    return this.#called(noticesOf, 'on a change of the group').map(({ mark: kind, ...found }) => ({ kind, ...found }));
+  }
+
+  /** @throws HedgeError INVALID_OPTIONS for one on a class that has no single instance. */
+  jobs(): readonly JobMethod[] {
+    return this.#called(jobsOf, 'at times').map(({ mark, ...found }) => ({ ...mark, ...found }));
+  }
+
+  /** The methods with such marks, to be called on the one instance of their class. */
+  #called<Mark>(marksOf: (method: object) => readonly Mark[], when: string): FoundMethod<Mark>[] {
+    const found: FoundMethod<Mark>[] = [];
     const seen = new Set<unknown>();
     for (const { wrapper } of this.#hosts()) {
       const { instance } = wrapper as { instance: Record<string, (argument: unknown) => unknown> };
       if (seen.has(instance)) continue;
       seen.add(instance);
       for (const { name, method } of this.#methods(wrapper)) {
-        const kinds = noticesOf(method);
-        if (kinds.length === 0) continue;
+        const marks = marksOf(method);
+        if (marks.length === 0) continue;
         const place = `${classOf(wrapper)}.${name}`;
         if (!wrapper.isDependencyTreeStatic() || wrapper.isTransient) {
           throw new HedgeError(
             'INVALID_OPTIONS',
-            `${place} is to be called on a change of the group, but its class is request-scoped or transient, so there is no one instance to call. Move the method to a singleton provider.`,
+            `${place} is to be called ${when}, but its class is request-scoped or transient, so there is no one instance to call. Move the method to a singleton provider.`,
           );
         }
-        for (const kind of kinds) found.push({ kind, place, call: (argument) => instance[name]?.(argument) });
+        for (const mark of marks) found.push({ mark, place, call: (argument) => instance[name]?.(argument) });
       }
     }
     return found;
@@ -119,7 +137,8 @@ export class HandlerDiscovery {
         earlier.place === handler.place
           ? `${handler.place} stands in two modules, ${this.#moduleOf(earlier)} and ${this.#moduleOf(handler)}`
           : `${earlier.place} and ${handler.place} both have it`;
-      yield `${describePattern(handler.pattern)} must be on one method: ${places}. Remove one, or give it another topic.`;
+      const fix = isForwarded(handler.pattern) ? "name: { name: '…' }" : 'topic';
+      yield `${describePattern(handler.pattern)} must be on one method: ${places}. Remove one, or give it another ${fix}.`;
     }
   }
 

@@ -27,8 +27,16 @@ export function noticesOf(method: object): readonly NoticeKind[] {
   return (Reflect.getMetadata(NOTICES, method) as NoticeKind[] | undefined) ?? [];
 }
 
+/** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
+export const FORWARDED_TOPIC_PREFIX = '__hedge/leader-only/';
+
+export function isForwarded({ topic }: HandlerPattern): boolean {
+  return topic.startsWith(FORWARDED_TOPIC_PREFIX);
+}
+
 /** How a handler is named to people: `@OnBroadcast('flush')`. */
 export function describePattern(pattern: HandlerPattern): string {
+  if (isForwarded(pattern)) return `@LeaderOnly of '${pattern.topic.slice(FORWARDED_TOPIC_PREFIX.length)}'`;
   const decorator = pattern.hedge === 'broadcast' ? 'OnBroadcast' : 'OnLeaderMessage';
   return `@${decorator}(${pattern.topic === '' ? '' : `'${pattern.topic}'`})`;
 }

@@ -45,6 +45,7 @@ export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy, 
 
   async #startCluster(): Promise<void> {
     startNotices(this.discovery.notices(), this.runtime.leader, this.runtime.cluster);
+    this.runtime.jobs.start(this.discovery.jobs());
     await this.runtime.start();
   }
 

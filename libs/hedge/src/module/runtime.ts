@@ -5,6 +5,7 @@ import { ClusterService } from '../cluster/cluster.service.js';
 import { ViewKeeper } from '../cluster/view-keeper.js';
 import { systemClock } from '../common/clock.js';
 import { newIncarnation } from '../common/identity.js';
+import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit-messages.js';
 import { GroupCommitter } from '../kv/group-committer.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
@@ -38,6 +39,7 @@ export class HedgeRuntime {
   readonly leader: LeaderService;
   readonly cluster: ClusterService;
   readonly kv: KvStore;
+  readonly jobs: JobsService;
   readonly readiness: HedgeReadiness;
   readonly #logger = new Logger('Hedge');
   readonly #backend: Backend;
@@ -107,6 +109,15 @@ export class HedgeRuntime {
       log: backend.log,
       defaultTimeoutMs,
       maxValueBytes: maxValueBytes(limits.maxMessageBytes),
+    });
+    this.jobs = new JobsService({
+      log: backend.log,
+      group,
+      election: keeper,
+      self: () => transport.self,
+      clock,
+      retryMs,
+      leaseMs,
     });
     this.readiness = new HedgeReadiness(
       () => ({

@@ -1,0 +1,142 @@
+import { Injectable, Logger, Scope } from '@nestjs/common';
+import type { INestApplicationContext } from '@nestjs/common';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { HedgeReadiness, JobsService, LeaderCron, LeaderInterval } from 'nestjs-hedge';
+import type { JobEntry, JobRun } from 'nestjs-hedge';
+import { Pods, until } from './apps.js';
+
+Logger.overrideLogger(false);
+
+const open: Pods[] = [];
+
+/** Closed after the test, whatever its outcome. */
+function podsOf(...[metadata, options]: ConstructorParameters<typeof Pods>): Pods {
+  const pods = new Pods(metadata, options);
+  open.push(pods);
+  return pods;
+}
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((pods) => pods.close()));
+});
+
+/** A job whose runs end when told to. */
+function heldJob(options: { catchUp?: boolean } = {}) {
+  const runs: (JobRun & { readonly end: () => void })[] = [];
+  @Injectable()
+  class Held {
+    @LeaderInterval(1_000, { name: 'held', ...options })
+    work(run: JobRun) {
+      return new Promise<void>((resolve) => runs.push({ ...run, end: resolve }));
+    }
+  }
+  return { Held, runs };
+}
+
+@Injectable()
+class TwoJobs {
+  @LeaderInterval(1_000, { name: 'twice' }) a() {}
+  @LeaderCron('@daily', { name: 'twice' }) b() {}
+}
+
+@Injectable()
+class TwoTimetables {
+  @LeaderInterval(1_000) @LeaderCron('@daily') a() {}
+}
+
+@Injectable({ scope: Scope.REQUEST })
+class ScopedJob {
+  @LeaderInterval(1_000) work() {}
+}
+
+async function historyOf(app: INestApplicationContext, name: string): Promise<JobEntry[]> {
+  return (await app.get(JobsService).history(name, { limit: 1_000 })).reverse();
+}
+
+describe('jobs', () => {
+  it('J1, J2: run each firing once in the group, also when the leader leaves', async () => {
+    const runs: { app: object; fireTime: number }[] = [];
+    @Injectable()
+    class Ticker {
+      @LeaderCron('* * * * * *', { name: 'every second' })
+      tick({ fireTime }: JobRun) {
+        runs.push({ app: this, fireTime: fireTime.getTime() });
+      }
+    }
+    const pods = podsOf({ providers: [Ticker] });
+    await pods.startThree();
+    await until(() => runs.length >= 2, 'two firings');
+    const first = pods.leader;
+    await first.close();
+    await until(
+      () => runs.filter(({ app }) => app !== first.get(Ticker)).length >= 2,
+      'two firings of the next leader',
+    );
+
+    const follower = pods.followers.find((app) => app !== first)!;
+    const history = await historyOf(follower, 'every second');
+    const claims = history.filter(({ event }) => event === 'claimed');
+    expect(new Set(claims.map(({ pod }) => pod)).size).toBe(2);
+    expect(runs.map(({ fireTime }) => fireTime)).toEqual(claims.map(({ fireTime }) => fireTime.getTime()));
+    // Each row goes on where the one before ended, so no second is left out and none is there twice.
+    const accounted = history.filter(({ event }) => ['scheduled', 'claimed', 'missed', 'skipped'].includes(event));
+    for (const [index, { fireTime }] of accounted.slice(1).entries()) {
+      const before = accounted[index]!.lastFireTime.getTime();
+      expect(fireTime.getTime()).toBe((Math.floor(before / 1_000) + 1) * 1_000);
+    }
+    expect(JSON.parse(JSON.stringify(claims[0]))).toMatchObject({ attempt: 1, schedule: '* * * * * * UTC' });
+  });
+
+  it('are waited for by a graceful stop, which records their outcome', async () => {
+    const { Held, runs } = heldJob();
+    const pods = podsOf({ providers: [Held] }, { shutdown: { drainMs: 20_000 } });
+    const app = await pods.start();
+    await until(() => runs.length === 1, 'the job runs');
+    const next = await pods.start();
+    let closed = false;
+    const closing = app.close().then(() => (closed = true));
+    await until(() => app.get(HedgeReadiness).check().stopping, 'the stop begins');
+    expect([closed, runs[0]!.signal.aborted]).toEqual([false, false]);
+    runs[0]!.end();
+    await closing;
+    expect((await historyOf(next, 'held')).slice(1, 3)).toMatchObject([{ event: 'claimed' }, { event: 'done' }]);
+    await until(() => runs.length === 2, 'the next leader runs the next firing');
+    runs[1]!.end();
+  });
+
+  it('J3: are aborted when the stop is over, then reported as lost, and run once more with catchUp', async () => {
+    const { Held, runs } = heldJob({ catchUp: true });
+    const pods = podsOf({ providers: [Held] }, { shutdown: { drainMs: 50 } });
+    const app = await pods.start();
+    await until(() => runs.length === 1, 'the job runs');
+    const next = await pods.start();
+    await app.close();
+    expect(runs[0]!.signal.aborted).toBe(true);
+    runs[0]!.end();
+    await until(() => runs.length === 2, 'the next leader runs it again');
+    expect(runs[1]).toMatchObject({ fireTime: runs[0]!.fireTime, attempt: 2 });
+    expect(runs[1]!.fencingToken).toBeGreaterThan(runs[0]!.fencingToken);
+    runs[1]!.end();
+    const events = (await historyOf(next, 'held')).map(({ event }) => event);
+    expect(events.slice(0, 4)).toEqual(['scheduled', 'claimed', 'lost', 'claimed']);
+  });
+
+  it.each([
+    ['two of one name', TwoJobs, "are both the job 'twice'"],
+    ['two timetables without names', TwoTimetables, 'it has two timetables'],
+    ['a class without one instance', ScopedJob, 'request-scoped'],
+  ])('refuse the start: %s', async (_, Wrong, message) => {
+    await expect(podsOf({ providers: [Wrong] }).start()).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it('have a history that is empty for an unknown job, and refuses what makes no sense', async () => {
+    const app = await podsOf().start({ mode: 'client' });
+    const jobs = app.get(JobsService);
+    expect(await jobs.history('nothing')).toEqual([]);
+    await expect(jobs.history('')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.history('x', { limit: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+});
