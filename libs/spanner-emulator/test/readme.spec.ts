@@ -1,0 +1,58 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from '@jest/globals';
+
+const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+
+const README = read('README.md');
+
+/** The lines of the table of what is covered: what, and the tests that prove it. */
+const LINES = [...README.split('| Tests')[1]!.matchAll(/^\| (?!-)(.+?) +\| (`.+?) +\|$/gm)].map(
+  ([, what, tests]) => [what!, testsOf(tests!)] as const,
+);
+
+/** `a.spec.ts` › "begins", "or so"; `src/b.spec.ts` › "begins" */
+function testsOf(cell: string): { file: string; titles: string[] }[] {
+  return cell.split('; ').map((part) => {
+    const [, name = ''] = /^`([\w./-]+)` › "/.exec(part) ?? [];
+    const titles = [...part.matchAll(/"([^"]+)"/g)].map(([, title]) => title!);
+    return { file: name.includes('/') ? name : `test/${name}`, titles };
+  });
+}
+
+describe('the README', () => {
+  it('names tests for each line', () => {
+    expect(LINES.length).toBeGreaterThan(20);
+    for (const [what, tests] of LINES) {
+      expect([what, tests.filter(({ file, titles }) => file.endsWith('.spec.ts') && titles.length > 0)]).toEqual([
+        what,
+        tests,
+      ]);
+    }
+  });
+
+  it.each(LINES)('names tests that there are: %s', (_what, tests) => {
+    for (const { file, titles } of tests) {
+      const source = read(file).replaceAll(/\(\s+/g, '(');
+      for (const title of titles) {
+        const begins = ["'", '"', '`'].some((quote) => source.includes(`(${quote}${title}`));
+        expect([file, title, begins]).toEqual([file, title, true]);
+      }
+    }
+  });
+
+  it('has a line for each file of tests', () => {
+    const files = readdirSync(new URL('.', import.meta.url)).filter((file) => file.endsWith('.spec.ts'));
+    const named = new Set(LINES.flatMap(([, tests]) => tests.map(({ file }) => file)));
+    const missing = files.filter((file) => file !== 'readme.spec.ts' && !named.has(`test/${file}`));
+    expect(missing).toEqual([]);
+  });
+
+  it('lists the functions that there are, each of which a test calls', () => {
+    const listed = /^Functions: (.*)\.$/m.exec(README)![1]!.split(', ');
+    const table = read('src/sql/functions.ts').split('const FUNCTIONS')[1]!;
+    const there = [...table.matchAll(/^ {2}([A-Z_]+): /gm)].map(([, name]) => name!);
+    expect(listed).toEqual([...there, 'CAST'].sort());
+    const tests = ['expressions', 'queries', 'dml', 'transactions'].map((name) => read(`test/${name}.spec.ts`)).join();
+    expect(listed.filter((name) => !new RegExp(`\\b${name}\\(`).test(tests))).toEqual([]);
+  });
+});
