@@ -31,4 +31,7 @@ export type {
 } from './module/options.js';
 export { HedgeReadiness, type HedgeHealth } from './module/readiness.js';
 export { HedgeStrategy } from './module/strategy.js';
+export type { Permit } from './semaphore/permit.js';
+export { Semaphore, type AcquireOptions, type SemaphoreHolder } from './semaphore/semaphore.js';
+export { SemaphoreService, type SemaphoreOptions } from './semaphore/semaphore.service.js';
 export type { TlsOptions } from './transport/credentials.js';

@@ -230,8 +230,12 @@ export class Receiver {
     if (failure.code !== 'NOT_LEADER' || !isLeaderWork(work.kind)) {
       return this.#end(work, failureReply(work.sequence, failure));
     }
-    // As a reply this word makes the caller go elsewhere, so a handler that got it from a call of its own must not say it.
     if (!this.#options.route.leads(work.epoch)) return this.#interrupt(work);
+    if (work.kind !== RequestKind.REQUEST_KIND_LEADER_MESSAGE) {
+      return this.#end(work, failureReply(work.sequence, this.#notLeader(failure.retryable, failure.message)));
+    }
+    // As a reply this word makes the caller go elsewhere, so a user's handler that got it from a call of its own must
+    // not say it.
     const details = JSON.stringify({ code: failure.code });
     this.#end(work, failureReply(work.sequence, { ...failure, code: 'HANDLER_FAILED', details, retryable: false }));
   }

@@ -4,6 +4,7 @@ import { ClusterService } from '../cluster/cluster.service.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { KvStore } from '../kv/kv.store.js';
 import { LeaderService } from '../leader/leader.service.js';
+import { SemaphoreService } from '../semaphore/semaphore.service.js';
 import { Canary, CanaryPerch } from './canary.js';
 import { HandlerDiscovery } from './discovery.js';
 import { LeaderGate } from './leader-only.js';
@@ -39,6 +40,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     { provide: ClusterService, inject: [HedgeRuntime], useFactory: ({ cluster }: HedgeRuntime) => cluster },
     { provide: KvStore, inject: [HedgeRuntime], useFactory: ({ kv }: HedgeRuntime) => kv },
     { provide: JobsService, inject: [HedgeRuntime], useFactory: ({ jobs }: HedgeRuntime) => jobs },
+    { provide: SemaphoreService, inject: [HedgeRuntime], useFactory: ({ semaphores }: HedgeRuntime) => semaphores },
     { provide: HedgeReadiness, inject: [HedgeRuntime], useFactory: ({ readiness }: HedgeRuntime) => readiness },
     LeaderGate,
     HedgeStrategy,
@@ -51,6 +53,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     LeaderService,
     ClusterService,
     KvStore,
+    SemaphoreService,
     JobsService,
     LeaderGate,
     HedgeStrategy,

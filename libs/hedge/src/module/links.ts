@@ -1,13 +1,15 @@
 import type { ViewKeeper } from '../cluster/view-keeper.js';
 import type { LeaseKeeper } from '../leader/lease-keeper.js';
 import type { Messenger } from '../messaging/messenger.js';
+import type { SemaphoreArbiter } from '../semaphore/semaphore-arbiter.js';
 import type { Transport } from '../transport/transport.js';
 
 /** Gives each frame and event of the links to the part that it is for. */
 export function connectLinks(
   transport: Transport,
-  { keeper, views, messenger }: { keeper: LeaseKeeper; views: ViewKeeper; messenger: Messenger },
+  parts: { keeper: LeaseKeeper; views: ViewKeeper; messenger: Messenger; arbiter: SemaphoreArbiter },
 ): void {
+  const { keeper, views, messenger, arbiter } = parts;
   transport.attach(
     {
       frame(link, body) {
@@ -19,6 +21,7 @@ export function connectLinks(
       closed(link, reason) {
         messenger.closed(link, reason);
         views.linkClosed(link);
+        if (link.direction === 'accepted') arbiter.unlinked(link.peer);
       },
     },
     messenger,

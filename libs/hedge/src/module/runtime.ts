@@ -16,6 +16,8 @@ import { LeaseKeeper } from '../leader/lease-keeper.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { Messenger } from '../messaging/messenger.js';
 import { PayloadCodec } from '../messaging/serializer.js';
+import type { PermitHolder } from '../semaphore/permit-holder.js';
+import type { SemaphoreService } from '../semaphore/semaphore.service.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { BackendOpener } from './backend-opener.js';
 import { BackendWatch } from './backend-watch.js';
@@ -24,6 +26,7 @@ import { groupSecret } from './group-secret.js';
 import { connectLinks } from './links.js';
 import type { HedgeSettings } from './options.js';
 import { HedgeReadiness } from './readiness.js';
+import { makeSemaphores } from './semaphores.js';
 import type { HedgeStrategy } from './strategy.js';
 import type { MadeTransport, TransportFactory } from './transport-factory.js';
 import { within } from './within.js';
@@ -40,6 +43,7 @@ export class HedgeRuntime {
   readonly cluster: ClusterService;
   readonly kv: KvStore;
   readonly jobs: JobsService;
+  readonly semaphores: SemaphoreService;
   readonly readiness: HedgeReadiness;
   readonly #logger = new Logger('Hedge');
   readonly #backend: Backend;
@@ -48,6 +52,7 @@ export class HedgeRuntime {
   readonly #keeper: LeaseKeeper;
   readonly #views: ViewKeeper;
   readonly #messenger: Messenger;
+  readonly #permits: PermitHolder;
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -92,7 +97,19 @@ export class HedgeRuntime {
     messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, (request) => dispatch.run('broadcast', request));
     messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
     keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
-    connectLinks(transport, { keeper, views, messenger });
+    const { arbiter, holder, service } = makeSemaphores({
+      table: backend.permits,
+      clock,
+      timing,
+      messenger,
+      leadership: keeper,
+      lease: leaseName(group),
+      address,
+      maxRunning: limits.maxRunning,
+      logger,
+      defaultTimeoutMs,
+    });
+    connectLinks(transport, { keeper, views, messenger, arbiter });
 
     this.#backend = backend;
     this.#opener = new BackendOpener(backend, { clock, retryMs: timing.retryMs, logger });
@@ -100,6 +117,8 @@ export class HedgeRuntime {
     this.#keeper = keeper;
     this.#views = views;
     this.#messenger = messenger;
+    this.#permits = holder;
+    this.semaphores = service;
     const { retryMs, leaseMs } = timing;
     this.leader = new LeaderService({ keeper, messenger, codec, clock, defaultTimeoutMs, retryMs, leaseMs });
     this.cluster = new ClusterService({ transport, views, messenger, codec, clock, defaultTimeoutMs });
@@ -161,6 +180,7 @@ export class HedgeRuntime {
    */
   leave(): Promise<void> {
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
+      ['refuse permits', () => this.#permits.stop()],
       ['hand leadership over', () => this.#keeper.stop()],
       ['leave the view', () => this.#views.stop()],
     ]);
@@ -170,6 +190,7 @@ export class HedgeRuntime {
   /** Ends all links and closes the backend, in the time allowed. Idempotent, never rejects. */
   close(): Promise<void> {
     this.#closing ??= this.#stop(this.#closeMs, [
+      ['give permits back', () => this.#permits.close()],
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#keeper.close()],
       ['close the links', () => this.#made.transport.close()],

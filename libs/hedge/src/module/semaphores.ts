@@ -1,0 +1,48 @@
+import type { PermitTable } from '../backend/permits.js';
+import type { Clock } from '../common/clock.js';
+import type { Timing } from '../common/timing.js';
+import type { LeadershipSource } from '../leader/leadership.js';
+import type { Messenger } from '../messaging/messenger.js';
+import { PermitHolder } from '../semaphore/permit-holder.js';
+import { SEMAPHORE_REQUESTS, SemaphoreArbiter } from '../semaphore/semaphore-arbiter.js';
+import { semaphoreTiming } from '../semaphore/semaphore-timing.js';
+import { SemaphoreService } from '../semaphore/semaphore.service.js';
+
+export interface SemaphorePartsDeps {
+  readonly table: PermitTable;
+  readonly clock: Clock;
+  readonly timing: Timing;
+  readonly messenger: Messenger;
+  readonly leadership: LeadershipSource;
+  /** Row name of the group's election lease. */
+  readonly lease: string;
+  readonly address: () => string;
+  readonly maxRunning: number;
+  readonly logger: { warn(message: string): void };
+  readonly defaultTimeoutMs: number;
+}
+
+export interface SemaphoreParts {
+  readonly arbiter: SemaphoreArbiter;
+  readonly holder: PermitHolder;
+  readonly service: SemaphoreService;
+}
+
+/** Both sides of semaphores on one pod: what it does while it leads, and what it holds itself. */
+export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
+  const { table, clock, messenger, leadership, lease, address, logger, defaultTimeoutMs } = deps;
+  const timing = semaphoreTiming(deps.timing);
+  // The other half is left for requests that do not wait.
+  const maxWaiting = Math.ceil(deps.maxRunning / 2);
+  const arbiter = new SemaphoreArbiter({ table, clock, lease, address, timing, maxWaiting, logger });
+  for (const kind of SEMAPHORE_REQUESTS) {
+    messenger.serve(kind, (request) => new Promise((resolve, reject) => arbiter.take(request, resolve, reject)));
+  }
+  leadership.onElected(({ fencingToken, signal }) => {
+    arbiter.elected(fencingToken);
+    signal.addEventListener('abort', () => arbiter.end(), { once: true });
+  });
+  leadership.onDrain(async () => arbiter.end());
+  const holder = new PermitHolder({ messenger, clock, timing });
+  return { arbiter, holder, service: new SemaphoreService({ holder, table, defaultTimeoutMs }) };
+}

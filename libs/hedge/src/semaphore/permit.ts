@@ -1,0 +1,95 @@
+import type { HedgeError } from '../common/errors.js';
+
+/**
+ * Permits of a semaphore, held by this pod until released or lost.
+ *
+ * At every instant, the permits that are valid anywhere are at most the semaphore's limit (S1). They are renewed by
+ * themselves; when that fails for too long, they are lost before anybody else can get them.
+ *
+ * @example
+ * await using permit = await reports.acquire();
+ * await writeReport({ signal: permit.signal }); // released at the end of the block
+ */
+export interface Permit extends AsyncDisposable {
+  /** UUID. */
+  readonly id: string;
+  /** Name of the semaphore. */
+  readonly semaphore: string;
+  /** How many permits these are. */
+  readonly permits: number;
+  /**
+   * Commit time in nanoseconds of the write that granted them: never less than that of an earlier grant, and more
+   * than that of any earlier holder of the same permits. Pass it to what the work writes to, and let that refuse a
+   * smaller one: of a semaphore with limit 1, that stops a holder that stood still and does not know it yet.
+   */
+  readonly fencingToken: bigint;
+  /** Aborts when they are lost: released by force when the pod stops, or not renewed in time. Not at `release()`. */
+  readonly signal: AbortSignal;
+  /** Whether they are held now. Judged at every call, locally, by whichever clock ran further. Once false, for ever. */
+  isValid(): boolean;
+  /**
+   * Gives them back. Again, or when they are lost, it changes nothing. Resolves when the database has it, or when
+   * their time is over in any case; never rejects.
+   */
+  release(): Promise<void>;
+}
+
+/** What a permit needs of the holder that made it. */
+export interface PermitKeeper {
+  holds(id: string): boolean;
+  giveBack(permit: HeldPermits): Promise<void>;
+}
+
+export interface HeldPermitsInit {
+  readonly id: string;
+  readonly semaphore: string;
+  readonly permits: number;
+  readonly fencingToken: bigint;
+}
+
+export class HeldPermits implements Permit {
+  readonly id: string;
+  readonly semaphore: string;
+  readonly permits: number;
+  readonly fencingToken: bigint;
+  #scope: AbortController | undefined;
+  #lost: HedgeError | undefined;
+  #released: Promise<void> | undefined;
+
+  constructor(
+    private readonly keeper: PermitKeeper,
+    { id, semaphore, permits, fencingToken }: HeldPermitsInit,
+  ) {
+    this.id = id;
+    this.semaphore = semaphore;
+    this.permits = permits;
+    this.fencingToken = fencingToken;
+  }
+
+  /** Made on first use: who does not look at it pays nothing. */
+  get signal(): AbortSignal {
+    if (this.#scope === undefined) {
+      this.#scope = new AbortController();
+      if (this.#lost !== undefined) this.#scope.abort(this.#lost);
+    }
+    return this.#scope.signal;
+  }
+
+  isValid(): boolean {
+    return this.#lost === undefined && this.#released === undefined && this.keeper.holds(this.id);
+  }
+
+  release(): Promise<void> {
+    this.#released ??= this.keeper.giveBack(this);
+    return this.#released;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  lose(reason: HedgeError): void {
+    this.#lost ??= reason;
+    this.#scope?.abort(reason);
+  }
+}

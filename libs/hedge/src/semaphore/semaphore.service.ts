@@ -1,0 +1,57 @@
+import { Injectable } from '@nestjs/common';
+import { HedgeError } from '../common/errors.js';
+import type { Permit } from './permit.js';
+import { type AcquireOptions, Semaphore, type SemaphoreDeps } from './semaphore.js';
+import { assertLimit, assertName } from './semaphore-arguments.js';
+
+export interface SemaphoreOptions {
+  /** How many permits there are in the whole group. The first to use the semaphore sets it; all others must agree. */
+  readonly limit: number;
+}
+
+/**
+ * Semaphores of the whole group: something that at most so many may do at a time, on all pods together.
+ *
+ * The leader keeps the queues and grants by push; what is held is in the database, so that it outlives leaders.
+ * A pod that dies keeps its permits until their time is over: two leases (16 s by default), and after the death of
+ * the leader two leases from when the next one begins.
+ *
+ * @example
+ * await semaphores.use('reports', { limit: 2 }, async ({ signal }) => writeReport({ signal }));
+ */
+@Injectable()
+export class SemaphoreService {
+  constructor(private readonly deps: SemaphoreDeps) {}
+
+  /**
+   * A semaphore by its name. Asks nobody, and costs nothing until it is used.
+   *
+   * @param name 1 to 4,000 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
+   * @throws HedgeError INVALID_ARGUMENT
+   */
+  get(name: string, { limit }: SemaphoreOptions): Semaphore {
+    assertName(name);
+    assertLimit(name, limit);
+    return new Semaphore(this.deps, name, limit);
+  }
+
+  /**
+   * Waits for permits, runs the work, and releases whatever happens. The work should end when `permit.signal` aborts.
+   *
+   * @throws HedgeError as `Semaphore.acquire`; the work then did not run.
+   * @throws what the work throws
+   */
+  async use<Result>(
+    name: string,
+    { limit, ...options }: SemaphoreOptions & AcquireOptions,
+    work: (permit: Permit) => Result | Promise<Result>,
+  ): Promise<Result> {
+    if (typeof work !== 'function') {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `The work for semaphore "${name}" is a value of type ${typeof work}. Give a function.`,
+      );
+    }
+    return this.get(name, { limit }).use(work, options);
+  }
+}

@@ -1,0 +1,125 @@
+import type { PermitTable } from '../backend/permits.js';
+import type { MemberId } from '../common/identity.js';
+import { checkCallOptions } from '../messaging/call-options.js';
+import type { Permit } from './permit.js';
+import type { PermitHolder } from './permit-holder.js';
+import { readState } from './permit-row.js';
+import { assertLimit, assertPermits } from './semaphore-arguments.js';
+
+export interface AcquireOptions {
+  /** How many permits, all at once. Default: 1. */
+  readonly permits?: number | undefined;
+  /** Milliseconds to wait for them at most. Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Stops waiting: `acquire` rejects with the signal's reason, and nothing is held. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Permits that somebody holds, as the database has them. Survives `JSON.stringify`. */
+export interface SemaphoreHolder {
+  readonly id: string;
+  /** Its address is empty when it is a client. */
+  readonly member: MemberId;
+  readonly permits: number;
+  /** In digits. */
+  readonly fencingToken: string;
+}
+
+export interface SemaphoreDeps {
+  readonly holder: PermitHolder;
+  readonly table: Pick<PermitTable, 'read'>;
+  readonly defaultTimeoutMs: number;
+}
+
+/**
+ * One semaphore of the group: at most `limit` permits are valid at any instant, on all pods together (S1).
+ *
+ * Made by `SemaphoreService.get`; costs nothing until it is used, and any number of them may have the same name.
+ */
+export class Semaphore {
+  #limit: number;
+
+  constructor(
+    private readonly deps: SemaphoreDeps,
+    readonly name: string,
+    limit: number,
+  ) {
+    this.#limit = limit;
+  }
+
+  /** What this pod takes to be agreed. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /**
+   * Waits for permits: first come, first served over all pods. A request for many is not overtaken by later ones for
+   * few. Whoever stops waiting, by its time, its signal or its death, leaves the queue.
+   *
+   * @throws HedgeError DEADLINE_EXCEEDED, NO_LEADER: they were not free in time, or nobody leads; nothing is held.
+   * @throws HedgeError CONFLICT: the group has agreed on another limit; `details.limit` and `details.agreed` say which.
+   * @throws HedgeError INVALID_ARGUMENT, OVERLOADED, MEMBER_UNREACHABLE, SHUTTING_DOWN: nothing is held.
+   * @throws the signal's reason when it aborted
+   *
+   * @example
+   * const permit = await semaphores.get('reports', { limit: 2 }).acquire({ timeoutMs: 60_000 });
+   * try { await report(permit.signal); } finally { await permit.release(); }
+   */
+  async acquire(options: AcquireOptions = {}): Promise<Permit> {
+    // One that waits is granted, or fails.
+    return (await this.#ask(options, true)) as Permit;
+  }
+
+  /**
+   * As `acquire`, and undefined when they are not free now, or others already wait. `timeoutMs` is for finding the
+   * leader and the database, not for waiting in the queue.
+   */
+  async tryAcquire(options: AcquireOptions = {}): Promise<Permit | undefined> {
+    return this.#ask(options, false);
+  }
+
+  /** Acquires, runs the work, and releases whatever happens. */
+  async use<Result>(work: (permit: Permit) => Result | Promise<Result>, options: AcquireOptions = {}): Promise<Result> {
+    const permit = await this.acquire(options);
+    try {
+      return await work(permit);
+    } finally {
+      await permit.release();
+    }
+  }
+
+  /**
+   * Agrees on another limit. More wakes those who wait; fewer than are held takes effect as they come back. Other
+   * pods that still ask with the old limit are refused with CONFLICT: those that already wait stay in the queue.
+   * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, …: see `LeaderService.send`.
+   */
+  async resize(limit: number, options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {}): Promise<void> {
+    assertLimit(this.name, limit);
+    const { timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    checkCallOptions('resize', this.name, timeoutMs, signal);
+    await this.deps.holder.resize({ name: this.name, limit, timeoutMs, signal });
+    this.#limit = limit;
+  }
+
+  /**
+   * Who holds permits, as the database has it now; those of a dead pod until they are taken back.
+   * @throws HedgeError BACKEND_UNAVAILABLE
+   */
+  async holders(): Promise<SemaphoreHolder[]> {
+    const row = await this.deps.table.read(this.name);
+    if (row === undefined) return [];
+    return [...readState(this.name, row).held.values()].map(({ id, holder, permits, token }) => {
+      return { id, member: holder, permits, fencingToken: String(token) };
+    });
+  }
+
+  #ask(options: AcquireOptions, wait: boolean): Promise<Permit | undefined> {
+    const { name, limit } = this;
+    const { permits = 1, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    assertPermits(name, permits, limit);
+    checkCallOptions(wait ? 'acquire' : 'tryAcquire', name, timeoutMs, signal);
+    return new Promise((resolve, reject) => {
+      this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
+    });
+  }
+}
