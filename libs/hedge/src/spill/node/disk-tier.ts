@@ -42,6 +42,9 @@ export class DiskTier implements Tier {
   readonly #writes = new Set<Promise<void>>();
   #file: Promise<DataFile> | undefined;
   #records = 0;
+  /** How long the file may have become. */
+  #writtenTo = 0;
+  #dropped = false;
 
   constructor(
     private readonly part: PartId,
@@ -65,10 +68,7 @@ export class DiskTier implements Tier {
     budget.take(growth);
     space.promise(growth);
     const extent = this.#extents.take(length);
-    return new ExtentRoom(extent, growth, () => {
-      space.settle(growth, false);
-      this.#extents.free(extent);
-    });
+    return new ExtentRoom(extent, growth, () => this.#release(extent, growth));
   }
 
   async put(frame: SpillFrame, room: Room): Promise<void> {
@@ -114,8 +114,19 @@ export class DiskTier implements Tier {
     await Promise.allSettled(this.#writes);
     const file = await this.#file?.catch(() => undefined);
     await file?.close();
+    this.#dropped = true;
     this.disk.budget.give(this.#store.used);
     this.#store.give(this.#store.used);
+  }
+
+  #release(extent: Extent, growth: number): void {
+    this.disk.space.settle(growth, false);
+    this.#extents.free(extent);
+    // The disk has nothing yet of what was never written.
+    const unused = this.#extents.trim(this.#writtenTo);
+    if (this.#dropped) return;
+    this.#store.give(unused);
+    this.disk.budget.give(unused);
   }
 
   async #write(frame: SpillFrame, room: ExtentRoom): Promise<void> {
@@ -126,6 +137,7 @@ export class DiskTier implements Tier {
       throw this.#full('the disk has just failed, or is as full as `spill.minFreeDisk` allows');
     }
     room.use();
+    this.#writtenTo = Math.max(this.#writtenTo, room.extent.offset + room.extent.length);
     try {
       stampChecksum(frame);
       await writeAll(await this.#open(), bytes, room.extent.offset);

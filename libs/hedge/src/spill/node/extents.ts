@@ -55,4 +55,17 @@ export class Extents {
     }
     this.#holes.splice(from, count, { offset, length });
   }
+
+  /** Ends the file earlier when there is a hole at its end, but not before that offset; returns by how much. */
+  trim(to: number): number {
+    const last = this.#holes.at(-1);
+    if (last === undefined || last.offset + last.length !== this.#end) return 0;
+    const end = Math.max(last.offset, to);
+    const cut = this.#end - end;
+    if (cut <= 0) return 0;
+    this.#holes.pop();
+    if (end > last.offset) this.#holes.push({ offset: last.offset, length: end - last.offset });
+    this.#end = end;
+    return cut;
+  }
 }

@@ -1,0 +1,87 @@
+import { describe, expect, it } from '@jest/globals';
+import { BufferPool } from './buffer-pool.js';
+import type { FrameBuffer } from './storage.js';
+
+const KB = 1024;
+const MB = 1024 * KB;
+
+/** As many buffers as there are. */
+function takeAll(pool: BufferPool): Promise<FrameBuffer[]> {
+  return Promise.all(Array.from({ length: pool.capacity / pool.frameBytes }, () => pool.take()));
+}
+
+/** Whether it has settled once everything that can go on has gone on. */
+async function settled(promise: Promise<unknown>): Promise<boolean> {
+  let done = false;
+  const settle = (): boolean => (done = true);
+  void promise.then(settle, settle);
+  await new Promise(setImmediate);
+  return done;
+}
+
+describe('BufferPool', () => {
+  it.each([
+    [2 * MB, 256 * KB],
+    [8 * MB, MB],
+    [32 * MB, MB],
+    [100 * KB, 64 * KB],
+  ])('of %i bytes makes frames of %i', (capacity, frameBytes) => {
+    expect(new BufferPool(capacity).frameBytes).toBe(frameBytes);
+  });
+
+  it('P2: lends no more than its capacity; who comes then waits in line', async () => {
+    const pool = new BufferPool(2 * MB);
+    const [first, second] = await takeAll(pool);
+    expect(pool.used).toBe(2 * MB);
+    const large = pool.claim(512 * KB);
+    const small = pool.claim(KB);
+    first?.forget();
+    expect(await settled(Promise.race([large, small]))).toBe(false);
+    second?.recycle();
+    await large;
+    expect(await settled(small)).toBe(false);
+    (await large).forget();
+    (await small).forget();
+  });
+
+  it('lends a recycled buffer again, and never one that somebody keeps', async () => {
+    const pool = new BufferPool(2 * MB);
+    const [kept, used] = [await pool.take(), await pool.take()];
+    kept.forget();
+    kept.recycle();
+    used.recycle();
+    used.recycle();
+    const again = await Promise.all([pool.take(), pool.take()]);
+    expect(again.map(({ bytes }) => bytes === used.bytes)).toEqual([true, false]);
+    expect(again.map(({ bytes }) => bytes === kept.bytes)).toEqual([false, false]);
+    expect(pool.used).toBe(512 * KB);
+  });
+
+  it('P2: gives idle buffers up for what needs their room', async () => {
+    const pool = new BufferPool(2 * MB);
+    for (const buffer of await takeAll(pool)) buffer.recycle();
+    expect(pool.used).toBe(2 * MB);
+    await pool.claim(MB + 1);
+    expect(pool.used).toBeLessThanOrEqual(2 * MB);
+    pool.trim();
+    expect(pool.used).toBe(MB + 1);
+  });
+
+  it('lets go of those who stop waiting, and of those behind them', async () => {
+    const pool = new BufferPool(2 * MB);
+    const buffers = await takeAll(pool);
+    const gone = new AbortController();
+    const large = pool.claim(MB, gone.signal);
+    const small = pool.take();
+    buffers[0]?.recycle();
+    expect(await settled(small)).toBe(false);
+    gone.abort(new Error('no longer wanted'));
+    await expect(large).rejects.toThrow('no longer wanted');
+    await small;
+    await expect(pool.take(gone.signal)).rejects.toThrow('no longer wanted');
+  });
+
+  it('refuses at once what can never fit', async () => {
+    await expect(new BufferPool(2 * MB).claim(2 * MB + 1)).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+  });
+});
