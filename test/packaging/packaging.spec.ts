@@ -91,6 +91,7 @@ describe('the packed library', () => {
       const app = await freshApp('nest-12-esm');
       await tool(app, 'npx', 'tsc', '-p', '.');
       expect(await runApp(app)).toEqual(worked);
+      expect(await tool(app, 'npx', 'nestjs-hedge', 'schema')).toContain('CREATE TABLE');
     },
     5 * MINUTES,
   );
