@@ -69,7 +69,10 @@ export class Messenger implements TransportEvents, LinkSessions {
     });
   }
 
-  /** Sets the one handler of a kind. All kinds but BROADCAST run only where, and while, this process leads. */
+  /**
+   * Sets the one handler of a kind. All kinds but BROADCAST and those of spill stores run only where, and while,
+   * this process leads.
+   */
   serve(kind: RequestKind, handler: RequestHandler): void {
     this.#receiver.serve(kind, handler);
   }

@@ -277,7 +277,13 @@ function notServed({ kind }: Request): Failure {
   return failureOf(new HedgeError('NO_HANDLER', message));
 }
 
-/** All kinds but a broadcast run only on the leader. */
+/** Kinds that any member serves. All others run only on the leader. */
+const ANYWHERE: ReadonlySet<RequestKind> = new Set([
+  RequestKind.REQUEST_KIND_BROADCAST,
+  RequestKind.REQUEST_KIND_SPILL_RENEWAL,
+  RequestKind.REQUEST_KIND_SPILL_PULL,
+]);
+
 function isLeaderWork(kind: RequestKind): boolean {
-  return kind !== RequestKind.REQUEST_KIND_BROADCAST;
+  return !ANYWHERE.has(kind);
 }

@@ -224,7 +224,7 @@ export class Placement {
 
   /** The next moment at which time alone changes something. */
   #wish(now: number): void {
-    if (this.#exhausted || this.#waiting.size === 0) return;
+    if (this.#waiting.size === 0) return;
     let at = Infinity;
     for (const target of this.#targets.values()) {
       if (target === this.#self) continue;

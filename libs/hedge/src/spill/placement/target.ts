@@ -15,6 +15,8 @@ export class Target {
   progressAt = 0;
   /** What it has left, as far as known: a weight and not a promise. */
   freeBytes: number;
+  /** What it said last of itself. */
+  #heardBytes: number;
   /** It refused for want of space, and has not been heard to have some since. */
   full = false;
   suspendedUntil = -Infinity;
@@ -28,7 +30,7 @@ export class Target {
     readonly member: MemberId,
     freeBytes: number,
   ) {
-    this.freeBytes = freeBytes;
+    this.freeBytes = this.#heardBytes = freeBytes;
   }
 
   began(sequence: number, bytes: number, now: number): void {
@@ -60,15 +62,13 @@ export class Target {
     this.suspendedUntil = now + backoffMs(this.#failures, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, random);
   }
 
-  /** What the view says it has left. News of more space than it refused with makes it a place again. */
+  /** What the view says it has left. One that refused becomes a place again when it says that it has more. */
   heard(freeBytes: number): void {
-    if (!this.full) {
-      // Its word is older than what was sent since, which is on the way to it.
-      if (this.inFlight.size === 0) this.freeBytes = freeBytes;
-      return;
-    }
-    if (freeBytes <= this.freeBytes) return;
+    const more = freeBytes > this.#heardBytes;
+    this.#heardBytes = freeBytes;
+    if (this.full && !more) return;
     this.full = false;
-    this.freeBytes = freeBytes;
+    // Its word is older than what is on the way to it.
+    if (this.inFlight.size === 0) this.freeBytes = freeBytes;
   }
 }

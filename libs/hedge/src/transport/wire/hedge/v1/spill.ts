@@ -62,7 +62,9 @@ export interface SpillPull {
 
 /** What a stream of the purpose 'spill' is opened for. */
 export interface SpillOpening {
-  wish: { $case: "take"; value: SpillTake } | { $case: "read"; value: SpillRead } | undefined;
+  wish: { $case: "take"; value: SpillTake } | { $case: "read"; value: SpillRead } | //
+  /** by an owner that nobody can call, a client: as if the member had been asked to call it */
+  { $case: "give"; value: SpillPull } | undefined;
 }
 
 /** A member takes frames of the owner it calls. Then the owner sends SpillOffers and frames, the member SpillAnswers. */
@@ -431,6 +433,9 @@ export const SpillOpening: MessageFns<SpillOpening> = {
       case "read":
         SpillRead.encode(message.wish.value, writer.uint32(18).fork()).join();
         break;
+      case "give":
+        SpillPull.encode(message.wish.value, writer.uint32(26).fork()).join();
+        break;
     }
     return writer;
   },
@@ -462,6 +467,14 @@ export const SpillOpening: MessageFns<SpillOpening> = {
             }
 
             message.wish = { $case: "read", value: SpillRead.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.wish = { $case: "give", value: SpillPull.decode(reader, reader.uint32()) };
             continue;
           }
         }

@@ -1,0 +1,60 @@
+import { HedgeError } from '../../common/errors.js';
+import type { PeerStream } from '../../transport/peer-stream.js';
+import { SpillWant } from '../../transport/wire/hedge/v1/spill.js';
+import type { LoadedFrame, SpillPart } from '../node/storage.js';
+import { stampChecksum } from '../records/frame.js';
+import { breach, decoded } from './messages.js';
+
+/** Frames that an owner may want at once: far more than it reads ahead. */
+const MAX_WANTED = 256;
+
+/**
+ * The end of a read stream at the member that holds the frames: sends what is wanted in that order, reading the
+ * next frame while one is on its way. The first that it has not got ends the stream with that error.
+ */
+export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<void> {
+  const wanted: number[] = [];
+  let failure: unknown;
+  let sending: Promise<void> | undefined;
+  const send = async (): Promise<void> => {
+    let ahead: Promise<LoadedFrame> | undefined;
+    while (wanted.length > 0 || ahead !== undefined) {
+      const current = ahead ?? part.read(wanted.shift() as number, stream.signal);
+      const next = wanted.shift();
+      ahead = next === undefined ? undefined : part.read(next, stream.signal);
+      // Looked at when its turn comes, or not at all.
+      ahead?.catch(() => undefined);
+      try {
+        await pass(stream, await current);
+      } catch (error) {
+        await ahead?.then(
+          ({ loan }) => loan.recycle(),
+          () => undefined,
+        );
+        throw error;
+      }
+    }
+    sending = undefined;
+  };
+  for await (const message of stream) {
+    if (failure !== undefined) throw failure as HedgeError;
+    wanted.push(...decoded(SpillWant, message, stream.peer.address).sequences);
+    if (wanted.length > MAX_WANTED) throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
+    sending ??= send().catch((error: unknown) => {
+      failure = error;
+      stream.cancel(error as HedgeError);
+    });
+  }
+  await sending;
+  stream.end();
+}
+
+async function pass(stream: PeerStream, frame: LoadedFrame): Promise<void> {
+  try {
+    stampChecksum(frame);
+    await stream.write(frame.bytes);
+  } finally {
+    // The bytes may still wait in the socket.
+    frame.loan.forget();
+  }
+}

@@ -1,0 +1,117 @@
+import type { Clock } from '../../common/clock.js';
+import { HedgeError, messageOf } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+import type { FrameBuffers, Loan, SpillPart } from '../node/storage.js';
+import type { Copy, FrameIndex, IndexedFrame } from '../placement/frame-index.js';
+import type { FrameCompression } from '../records/compression.js';
+import type { SpillFrame } from '../records/frame.js';
+import { Fetching } from '../remote/fetching.js';
+import { storeOf } from '../remote/messages.js';
+import type { Routes } from '../remote/routes.js';
+import type { StoreIdentity } from './placer.js';
+
+export interface FrameSourceOptions {
+  readonly store: StoreIdentity;
+  readonly self: MemberId;
+  readonly part: SpillPart;
+  readonly index: FrameIndex;
+  readonly routes: Routes;
+  readonly buffers: FrameBuffers;
+  readonly compression: FrameCompression | undefined;
+  readonly clock: Clock;
+  /** A member that sends nothing of what it owes for so long is given up. */
+  readonly stallMs: number;
+}
+
+/** Frames of a closed store for one reader, from wherever they are. */
+export class FrameSource {
+  readonly #options: FrameSourceOptions;
+  /** By incarnation. */
+  readonly #fetching = new Map<string, Fetching>();
+
+  constructor(options: FrameSourceOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * From this pod if it has a copy, else from the others, one after the other.
+   * @throws HedgeError SPILL_LOST with the members and the range of records, when no copy can be had; SPILL_CORRUPT
+   *   when what is there is not what was written; SPILL_UNKNOWN
+   */
+  async load(frame: IndexedFrame, signal: AbortSignal): Promise<SpillFrame> {
+    const causes: { member: MemberId; error: unknown }[] = [];
+    for (const { member } of this.#inOrder(frame)) {
+      try {
+        const loaded = await this.#from(member, frame, signal);
+        return this.#options.compression === undefined ? loaded : await this.#options.compression.decompress(loaded);
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        causes.push({ member, error });
+      }
+    }
+    throw this.#lost(frame, causes);
+  }
+
+  close(): void {
+    for (const fetching of this.#fetching.values()) fetching.close();
+    this.#fetching.clear();
+  }
+
+  #inOrder({ sequence, copies }: IndexedFrame): Copy[] {
+    const { incarnation } = this.#options.self;
+    const here = copies.filter(({ member }) => member.incarnation === incarnation);
+    const others = copies.filter(({ member }) => member.incarnation !== incarnation);
+    // By turns, so that both of two members serve.
+    return [...here, ...(sequence % 2 === 0 ? others : others.reverse())];
+  }
+
+  async #from(member: MemberId, { sequence, bytes }: IndexedFrame, signal: AbortSignal): Promise<SpillFrame> {
+    const { self, part, buffers } = this.#options;
+    if (member.incarnation === self.incarnation) {
+      const frame = await part.read(sequence, signal);
+      // From here on the bytes are the reader's.
+      frame.loan.forget();
+      return frame;
+    }
+    const loan: Loan = await buffers.claim(bytes, signal);
+    try {
+      return await this.#fetchingFrom(member).fetch(sequence);
+    } finally {
+      loan.forget();
+    }
+  }
+
+  #fetchingFrom(member: MemberId): Fetching {
+    const known = this.#fetching.get(member.incarnation);
+    if (known !== undefined && !known.failed) return known;
+    const { store, self, routes, clock, stallMs } = this.#options;
+    const { name, epoch } = store;
+    const stream = routes.toRead(member, { name, epoch });
+    const fetching = new Fetching({ stream, store: storeOf(self.incarnation), epoch, clock, stallMs });
+    this.#fetching.set(member.incarnation, fetching);
+    return fetching;
+  }
+
+  #lost(frame: IndexedFrame, causes: readonly { member: MemberId; error: unknown }[]): HedgeError {
+    const { name } = this.#options.store;
+    const known = causes.map(({ error }) => error).find(isFinal);
+    if (known?.code === 'SPILL_UNKNOWN') return known;
+    const code = known?.code ?? 'SPILL_LOST';
+    const to = frame.nextRecord + (frame.continued ? 1 : 0);
+    const where = causes.map(({ member, error }) => `${member.address} (${messageOf(error)})`).join(', ');
+    const what = code === 'SPILL_LOST' ? 'are lost' : 'are not what was written';
+    return new HedgeError(
+      code,
+      `Records ${frame.firstRecord} to ${to - 1} of spill store '${name}' ${what}: ${where}. ` +
+        'Other records can still be read. Write the store again; with copies: 2 it survives the loss of a pod.',
+      {
+        details: { store: name, from: frame.firstRecord, to, members: causes.map(({ member }) => member.address) },
+        cause: causes[0]?.error,
+      },
+    );
+  }
+}
+
+function isFinal(error: unknown): error is HedgeError {
+  return error instanceof HedgeError && (error.code === 'SPILL_CORRUPT' || error.code === 'SPILL_UNKNOWN');
+}

@@ -1,0 +1,90 @@
+/** Somebody with a half-filled frame, who can let go of it early. */
+export interface Filler {
+  /** Seals what there is; it is on its way then, and its token comes back by itself. */
+  flush(): void;
+}
+
+/** Room for one frame of this pod's own stores on its way. */
+export interface FrameToken {
+  /** Idempotent. */
+  release(): void;
+}
+
+/**
+ * Bounds the frames of this pod's own stores that are on their way: being filled, sent, or read ahead. The rest of
+ * the buffers is for frames of other pods, so that two pods which send to each other never wait for each other.
+ *
+ * Nobody waits for ever: what is sent is taken or refused, what is read ahead is at most half of the tokens, and
+ * half-filled frames are sealed when somebody waits.
+ */
+export class FrameTokens {
+  readonly #capacity: number;
+  #free: number;
+  readonly #waiting = new Set<() => void>();
+  /** Those that fill a frame now, the longest first. */
+  readonly #fillers = new Set<Filler>();
+
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+    this.#free = capacity;
+  }
+
+  /** @throws the signal's reason */
+  async acquire(signal: AbortSignal): Promise<FrameToken> {
+    signal.throwIfAborted();
+    if (this.#free > 0) return this.#grant();
+    const turn = this.#turn(signal);
+    const [filler] = this.#fillers;
+    if (filler !== undefined) {
+      this.#fillers.delete(filler);
+      filler.flush();
+    }
+    await turn;
+    return this.#grant(0);
+  }
+
+  /** For what can wait: only while half of the tokens are free. */
+  tryAcquire(): FrameToken | undefined {
+    return this.#free > this.#capacity / 2 ? this.#grant() : undefined;
+  }
+
+  /** That one fills a frame from now on, and can be asked to flush it, once. */
+  filling(filler: Filler): void {
+    this.#fillers.add(filler);
+  }
+
+  filled(filler: Filler): void {
+    this.#fillers.delete(filler);
+  }
+
+  #grant(taken = 1): FrameToken {
+    this.#free -= taken;
+    let held = true;
+    return {
+      release: () => {
+        if (!held) return;
+        held = false;
+        const [next] = this.#waiting;
+        if (next === undefined) this.#free += 1;
+        else next();
+      },
+    };
+  }
+
+  /** Resolves with a token that somebody released, without its having been free in between. */
+  #turn(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const start = (): void => {
+        this.#waiting.delete(start);
+        signal.removeEventListener('abort', abort);
+        resolve();
+      };
+      const abort = (): void => {
+        this.#waiting.delete(start);
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener('abort', abort, { once: true });
+      this.#waiting.add(start);
+    });
+  }
+}

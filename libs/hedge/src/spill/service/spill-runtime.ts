@@ -1,0 +1,145 @@
+import type { ViewKeeper } from '../../cluster/view-keeper.js';
+import type { Clock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import type { Timing } from '../../common/timing.js';
+import type { Messenger } from '../../messaging/messenger.js';
+import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
+import { RequestKind } from '../../transport/wire/hedge/v1/link.js';
+import { SpillOpening } from '../../transport/wire/hedge/v1/spill.js';
+import type { NodeStorage, TierBytes } from '../node/storage.js';
+import type { Space } from '../placement/placement-messages.js';
+import { Holder } from '../remote/holder.js';
+import { breach, decoded } from '../remote/messages.js';
+import { Renewals } from '../remote/renewals.js';
+import { Routes } from '../remote/routes.js';
+import { FrameTokens } from './frame-tokens.js';
+import type { SpillContext } from './spill.js';
+import { SpillStore } from './spill.store.js';
+
+/** Free space is told in steps of a budget's 32nd, so that views are not sent again for every frame. */
+const STEPS_OF_SPACE = 32;
+/** Heartbeat timeouts of silence after which an owner counts as dead. By then it has long left the view. */
+const EXPIRY_TIMEOUTS = 3;
+
+export interface SpillRuntimeOptions {
+  readonly streams: StreamTransport;
+  readonly messenger: Pick<Messenger, 'request' | 'serve'>;
+  readonly views: Pick<ViewKeeper, 'view' | 'spaces' | 'lend' | 'onChange'>;
+  readonly clock: Clock;
+  readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs'>;
+  /** Opens what this pod lends. */
+  readonly openNode: () => Promise<NodeStorage>;
+  readonly logger: { warn(message: string): void };
+  /** For jitter. */
+  readonly random?: () => number;
+}
+
+interface Running {
+  readonly context: SpillContext;
+  readonly holder: Holder;
+}
+
+/** This pod's part in the spill stores of the group: its own stores, and what it holds of others'. */
+export class SpillRuntime {
+  readonly store: SpillStore;
+  readonly #options: SpillRuntimeOptions;
+  #running: Running | undefined;
+  #stopFollowing: () => void = () => undefined;
+  #cancelBeat: () => void = () => undefined;
+
+  constructor(options: SpillRuntimeOptions) {
+    this.#options = options;
+    this.store = new SpillStore({ context: () => this.#running?.context, clock: options.clock });
+    const { messenger, streams } = options;
+    messenger.serve(RequestKind.REQUEST_KIND_SPILL_RENEWAL, (request) => this.#holder().renew(request));
+    messenger.serve(RequestKind.REQUEST_KIND_SPILL_PULL, (request) => this.#holder().pull(request));
+    streams.serveStreams('spill', (stream, opening) => this.#serve(stream, opening));
+  }
+
+  /** Opens this pod's RAM and disk, before others can ask for them. @throws HedgeError INVALID_OPTIONS */
+  async open(): Promise<void> {
+    const { streams, messenger, views, clock, timing, logger, random = Math.random } = this.#options;
+    const node = await this.#options.openNode();
+    const { heartbeatMs, heartbeatTimeoutMs } = timing;
+    const { buffers } = node;
+    const expireMs = EXPIRY_TIMEOUTS * heartbeatTimeoutMs;
+    const holder = new Holder({ node, buffers, streams, clock, expireMs, logger });
+    const renewals = new Renewals({ messenger, clock, everyMs: heartbeatMs });
+    const context: SpillContext = {
+      self: streams.self,
+      node,
+      routes: new Routes({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
+      renewals,
+      tokens: new FrameTokens(Math.max(2, Math.floor(buffers.capacity / buffers.frameBytes / 2))),
+      spaces: () => this.#spaces(),
+      clock,
+      stallMs: heartbeatTimeoutMs,
+      giveUpMs: 2 * heartbeatTimeoutMs,
+      random,
+    };
+    this.#running = { context, holder };
+    holder.start();
+    this.#stopFollowing = views.onChange(() => this.store.membersChanged());
+    this.#lend(node, node.free());
+  }
+
+  /** Drops this pod's stores, and frees what it holds of others'. Idempotent. */
+  async close(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    this.#stopFollowing();
+    this.#cancelBeat();
+    await this.store.dropAll();
+    this.#running = undefined;
+    running.context.renewals.stop();
+    running.holder.stop();
+    await running.context.node.close();
+  }
+
+  async #serve(stream: PeerStream, opening: Uint8Array): Promise<void> {
+    const { wish } = decoded(SpillOpening, opening, stream.peer.address);
+    const holder = this.#holder();
+    switch (wish?.$case) {
+      case 'take':
+        return this.#running?.context.routes.taken(stream, wish.value);
+      case 'read':
+        return holder.read(stream, wish.value);
+      case 'give':
+        return holder.given(stream, wish.value);
+      case undefined:
+        throw breach(stream.peer.address, 'did not say what it is for');
+    }
+  }
+
+  #holder(): Holder {
+    if (this.#running !== undefined) return this.#running.holder;
+    throw new HedgeError('SHUTTING_DOWN', 'This pod lends nothing to spill stores: it is starting or stopping.');
+  }
+
+  /** Tells the group, with heartbeats, what this pod would take. */
+  #lend(node: NodeStorage, budget: TierBytes): void {
+    const { clock, timing, views } = this.#options;
+    const { memory, disk } = node.free();
+    views.lend({ memory: coarse(memory, budget.memory), disk: coarse(disk, budget.disk) });
+    this.#cancelBeat = clock.after(timing.heartbeatMs, () => {
+      this.store.membersChanged();
+      this.#lend(node, budget);
+    });
+  }
+
+  #spaces(): Space[] {
+    const { streams, views } = this.#options;
+    const members = views.view?.members ?? [];
+    return members
+      .filter(({ incarnation }) => incarnation !== streams.self.incarnation)
+      .map(({ address, incarnation }) => {
+        const { memory, disk } = views.spaces.get(incarnation) ?? { memory: 0, disk: 0 };
+        return { member: { address, incarnation }, freeBytes: memory + disk };
+      });
+  }
+}
+
+function coarse(bytes: number, budget: number): number {
+  const step = Math.max(1, Math.floor(budget / STEPS_OF_SPACE));
+  return Math.floor(bytes / step) * step;
+}

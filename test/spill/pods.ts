@@ -1,0 +1,148 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { FreeSpace } from '../../libs/hedge/src/cluster/free-space.js';
+import { systemClock } from '../../libs/hedge/src/common/clock.js';
+import { type MemberId, newIncarnation } from '../../libs/hedge/src/common/identity.js';
+import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
+import { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
+import { SpillRuntime } from '../../libs/hedge/src/spill/service/spill-runtime.js';
+import type { SpillStore } from '../../libs/hedge/src/spill/service/spill.store.js';
+import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
+
+export const MB = 1024 * 1024;
+
+export interface PodOptions {
+  readonly memory?: number;
+  readonly disk?: number;
+  /** A client: nobody can call it. */
+  readonly client?: boolean;
+}
+
+/** One pod with nothing but its part in spill stores. */
+export class SpillPod {
+  readonly runtime: SpillRuntime;
+  node: SpillNode | undefined;
+
+  constructor(
+    private readonly group: SpillPods,
+    readonly self: MemberId,
+    options: PodOptions,
+  ) {
+    const transport = group.network.transport(self);
+    const { clock } = group;
+    const route = {
+      current: () => undefined,
+      leads: () => false,
+      refresh: async () => undefined,
+      onChange: () => () => undefined,
+    };
+    const messenger = new Messenger({ transport, clock, route });
+    transport.attach(messenger, messenger);
+    this.runtime = new SpillRuntime({
+      streams: transport,
+      messenger,
+      views: group.viewsOf(self),
+      clock,
+      timing: { heartbeatMs: 20, heartbeatTimeoutMs: 200 },
+      openNode: async () => {
+        const { memory = 4 * MB, disk = 0 } = options;
+        this.node = await SpillNode.open({ memory, disk, directory: await group.directory(), minFreeDisk: 0, clock });
+        return this.node;
+      },
+      logger: { warn: () => undefined },
+    });
+    this.closed = async () => {
+      await this.runtime.close();
+      messenger.close();
+      await transport.close();
+    };
+    this.listening = options.client === true ? Promise.resolve() : transport.listen();
+  }
+
+  readonly closed: () => Promise<void>;
+  readonly listening: Promise<void>;
+
+  get store(): SpillStore {
+    return this.runtime.store;
+  }
+
+  /** Bytes in use, by tier. */
+  get used(): { memory: number; disk: number } {
+    return this.node?.used() ?? { memory: 0, disk: 0 };
+  }
+
+  /** As `kill -9`: nothing is told, and nothing answers any more. */
+  kill(): void {
+    this.group.network.kill(this.self);
+    this.group.leave(this.self);
+  }
+}
+
+/** Pods on a network in memory, with a view that the test decides. */
+export class SpillPods {
+  readonly clock = systemClock;
+  readonly network = new MemoryNetwork();
+  readonly pods: SpillPod[] = [];
+  readonly #members = new Map<string, MemberId>();
+  readonly #spaces = new Map<string, FreeSpace>();
+  readonly #listeners = new Set<() => void>();
+  readonly #directories: string[] = [];
+
+  async start(name: string, options: PodOptions = {}): Promise<SpillPod> {
+    const self = { address: options.client === true ? '' : `${name}:1`, incarnation: newIncarnation() };
+    const pod = new SpillPod(this, self, options);
+    this.pods.push(pod);
+    await pod.runtime.open();
+    await pod.listening;
+    if (options.client !== true) this.join(self);
+    return pod;
+  }
+
+  join(member: MemberId): void {
+    this.#members.set(member.incarnation, member);
+    for (const listener of this.#listeners) listener();
+  }
+
+  leave(member: MemberId): void {
+    this.#members.delete(member.incarnation);
+    for (const listener of this.#listeners) listener();
+  }
+
+  viewsOf(self: MemberId) {
+    const members = () => [...this.#members.values()].map((member) => ({ ...member, confirmed: true }));
+    const spaces = this.#spaces;
+    return {
+      get view() {
+        return { epoch: 1n, version: 1, settled: true, leader: self, members: members() };
+      },
+      spaces,
+      lend: (space: FreeSpace) => void spaces.set(self.incarnation, space),
+      onChange: (listener: () => void) => {
+        this.#listeners.add(listener);
+        return () => this.#listeners.delete(listener);
+      },
+    };
+  }
+
+  async directory(): Promise<string> {
+    const directory = await mkdtemp(join(tmpdir(), 'hedge-spill-'));
+    this.#directories.push(directory);
+    return directory;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.pods.map((pod) => pod.closed()));
+    for (const directory of this.#directories) await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Waits until it holds: for what others do in their own time. Bounded by the test's own limit. */
+export async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => void setTimeout(resolve, 5));
+}
+
+/** That many records of about that size, all different. */
+export function records(count: number, bytes = 100): Buffer[] {
+  return Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, `record ${i} `));
+}
