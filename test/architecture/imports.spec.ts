@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { resolve } from 'node:path';
 import { importsOf, wrongImports, type Layers } from './imports.js';
 
-const FEATURES = ['lease', 'leader', 'cluster', 'messaging', 'kv', 'semaphore', 'spill', 'spill/records', 'spill/node', 'jobs'];
+const FEATURES = ['lease', 'leader', 'cluster', 'messaging', 'kv', 'locks', 'semaphore', 'spill', 'spill/records', 'spill/node', 'jobs'];
 const BELOW_FEATURES = ['transport', 'backend', 'common'];
 
 const LAYERS: Layers = {
@@ -18,6 +18,7 @@ const LAYERS: Layers = {
   leader: ['lease', 'messaging', ...BELOW_FEATURES],
   cluster: ['messaging', 'leader', ...BELOW_FEATURES],
   kv: ['messaging', 'leader', 'cluster', ...BELOW_FEATURES],
+  locks: ['lease', 'messaging', ...BELOW_FEATURES],
   semaphore: ['messaging', ...BELOW_FEATURES],
   'spill/records': ['common'],
   'spill/node': ['spill/records', 'common'],

@@ -282,6 +282,41 @@ describe('LeaseContender', () => {
     expect(types()).toEqual(['announce-released', 'left', 'read']);
   });
 
+  it('stopping after an acquisition of unknown outcome looks first, and gives back what it has', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'self-checked', attempt: 2, reached: true });
+    step({ type: 'acquired', attempt: 3 });
+    step({ type: 'stop' });
+    expect(types()).not.toContain('left');
+    step({ type: 'read', attempt: effect('read').attempt, record: { holder: self, token: 10n, expiresInMs: 3_000 } });
+    expect(effect('release').token).toBe(10n);
+  });
+
+  it('campaigns without looking or trying its own address, when set so', () => {
+    make({ checksSelf: false, looksFirst: false });
+    step({ type: 'tick' });
+    expect(types()).toEqual(['acquire']);
+    step({ type: 'acquired', attempt: 1, result: { acquired: false, record: heldByOther(2_000) } });
+    wake();
+    expect(types()).toEqual(['read']);
+  });
+
+  it('renews on the beat, when set so, whenever it took the lease', () => {
+    make({ checksSelf: false, looksFirst: false, renewsOnBeat: true });
+    clock.advance(2_350);
+    step({ type: 'tick' });
+    step({ type: 'acquired', attempt: 1, result: { acquired: true, token: 10n } });
+    wake();
+    expect(types()).toContain('renew');
+    expect(clock.now().mono).toBe(3_000);
+    clock.advance(7.5);
+    step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
+    wake();
+    expect(types()).toContain('renew');
+    expect(clock.now().mono).toBe(4_000);
+  });
+
   it('hearing of a release campaigns without looking, after a small pause', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(3_000) });

@@ -43,6 +43,8 @@ export class LeaseContender {
   /** What is due is a campaign rather than a look. */
   #campaignNext: boolean;
   #readAgain = false;
+  /** The last acquisition failed, and whether it had its effect was not looked at yet. */
+  #unsure = false;
   /** A lease to give back. */
   #giving: { readonly token: bigint; tries: number } | undefined;
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
@@ -115,9 +117,7 @@ export class LeaseContender {
       case 'stop':
         if (this.#phase === 'left') return;
         this.#stopping = true;
-        // An acquisition under way may succeed, and would then block the others for a whole lease.
-        if (this.#phase === 'following' && this.#call.type !== 'acquire') return this.#leave();
-        return this.#drain();
+        return this.#phase === 'following' ? this.#leaveOnceSure(now) : this.#drain();
       case 'drained':
         return this.#phase === 'draining' && this.term?.token === input.token ? this.#handOver(now) : undefined;
     }
@@ -187,6 +187,7 @@ export class LeaseContender {
       return own ? this.#giveBack(record.token, now) : this.#leave();
     }
     this.#failures = 0;
+    this.#unsure = false;
     this.#learn(record, now);
     const free = record.holder === undefined || own || record.expiresInMs <= 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
@@ -227,6 +228,7 @@ export class LeaseContender {
   }
 
   #acquired(result: AcquireResult | undefined, startedAt: Instant, now: Instant): void {
+    this.#unsure = result === undefined;
     if (result === undefined) {
       if (this.#stopping) return this.#start({ type: 'read' }, now);
       return this.#failed(now);
@@ -315,6 +317,13 @@ export class LeaseContender {
     if (this.#stopping) return this.#leave();
     this.#phase = 'following';
     this.#wakeIn(this.settings.timing.leaseMs / 8, now);
+  }
+
+  /** An acquisition that had its effect unknown to this process would block the others for a whole lease. */
+  #leaveOnceSure(now: Instant): void {
+    if (this.#call.type === 'acquire') return;
+    if (!this.#unsure) return this.#leave();
+    if (this.#call.type !== 'read') this.#start({ type: 'read' }, now);
   }
 
   /**

@@ -4,6 +4,7 @@ import { ClusterService } from '../cluster/cluster.service.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { KvStore } from '../kv/kv.store.js';
 import { LeaderService } from '../leader/leader.service.js';
+import { LockService } from '../locks/lock.service.js';
 import { SemaphoreService } from '../semaphore/semaphore.service.js';
 import { Canary, CanaryPerch } from './canary.js';
 import { HandlerDiscovery } from './discovery.js';
@@ -41,6 +42,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     { provide: KvStore, inject: [HedgeRuntime], useFactory: ({ kv }: HedgeRuntime) => kv },
     { provide: JobsService, inject: [HedgeRuntime], useFactory: ({ jobs }: HedgeRuntime) => jobs },
     { provide: SemaphoreService, inject: [HedgeRuntime], useFactory: ({ semaphores }: HedgeRuntime) => semaphores },
+    { provide: LockService, inject: [HedgeRuntime], useFactory: ({ locks }: HedgeRuntime) => locks },
     { provide: HedgeReadiness, inject: [HedgeRuntime], useFactory: ({ readiness }: HedgeRuntime) => readiness },
     LeaderGate,
     HedgeStrategy,
@@ -53,6 +55,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     LeaderService,
     ClusterService,
     KvStore,
+    LockService,
     SemaphoreService,
     JobsService,
     LeaderGate,

@@ -1,5 +1,6 @@
 import type { ViewKeeper } from '../cluster/view-keeper.js';
 import type { LeaseKeeper } from '../leader/lease-keeper.js';
+import type { LockNotices } from '../locks/lock-notices.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreArbiter } from '../semaphore/semaphore-arbiter.js';
 import type { Transport } from '../transport/transport.js';
@@ -7,13 +8,19 @@ import type { Transport } from '../transport/transport.js';
 /** Gives each frame and event of the links to the part that it is for. */
 export function connectLinks(
   transport: Transport,
-  parts: { keeper: LeaseKeeper; views: ViewKeeper; messenger: Messenger; arbiter: SemaphoreArbiter },
+  parts: {
+    keeper: LeaseKeeper;
+    views: ViewKeeper;
+    messenger: Messenger;
+    arbiter: SemaphoreArbiter;
+    lockNotices: LockNotices;
+  },
 ): void {
-  const { keeper, views, messenger, arbiter } = parts;
+  const { keeper, views, messenger, arbiter, lockNotices } = parts;
   transport.attach(
     {
       frame(link, body) {
-        if (messenger.frame(link, body) || views.frame(link, body)) return;
+        if (messenger.frame(link, body) || views.frame(link, body) || lockNotices.frame(link, body)) return;
         if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
       },
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),

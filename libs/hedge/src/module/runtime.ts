@@ -14,6 +14,10 @@ import { kvPutHandler } from '../kv/put-handler.js';
 import { LeaderService } from '../leader/leader.service.js';
 import { LeaseKeeper } from '../leader/lease-keeper.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
+import { lockHolder } from '../locks/lock-holder.js';
+import { LockKeeper } from '../locks/lock-keeper.js';
+import { LockNotices } from '../locks/lock-notices.js';
+import { LockService } from '../locks/lock.service.js';
 import { Messenger } from '../messaging/messenger.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import type { PermitHolder } from '../semaphore/permit-holder.js';
@@ -42,6 +46,7 @@ export class HedgeRuntime {
   readonly leader: LeaderService;
   readonly cluster: ClusterService;
   readonly kv: KvStore;
+  readonly locks: LockService;
   readonly jobs: JobsService;
   readonly semaphores: SemaphoreService;
   readonly readiness: HedgeReadiness;
@@ -52,6 +57,7 @@ export class HedgeRuntime {
   readonly #keeper: LeaseKeeper;
   readonly #views: ViewKeeper;
   readonly #messenger: Messenger;
+  readonly #lockKeeper: LockKeeper;
   readonly #permits: PermitHolder;
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -70,14 +76,29 @@ export class HedgeRuntime {
     const watch = new BackendWatch(clock, 2 * timing.leaseMs);
     const made = makeTransport({ settings, incarnation: newIncarnation(), secret: () => this.#secret() });
     const { transport } = made;
+    const leases = watch.watch(backend.lease);
     const keeper = new LeaseKeeper({
-      leases: watch.watch(backend.lease),
+      leases,
       transport,
       clock,
       group,
       timing,
       campaigns: mode === 'member',
       drainMs: shutdown.drainMs,
+      logger,
+    });
+    const lockNotices = new LockNotices({
+      links: () => transport.links(),
+      leads: () => keeper.isLeader(),
+      released: (name, token) => lockKeeper.releasedElsewhere(name, token),
+    });
+    const lockKeeper = new LockKeeper({
+      leases,
+      holder: () => lockHolder(transport.self),
+      announce: (released) => lockNotices.announce(released),
+      clock,
+      group,
+      timing,
       logger,
     });
     const views = new ViewKeeper({ transport, route: keeper, clock, timing, logger });
@@ -109,7 +130,7 @@ export class HedgeRuntime {
       logger,
       defaultTimeoutMs,
     });
-    connectLinks(transport, { keeper, views, messenger, arbiter });
+    connectLinks(transport, { keeper, views, messenger, arbiter, lockNotices });
 
     this.#backend = backend;
     this.#opener = new BackendOpener(backend, { clock, retryMs: timing.retryMs, logger });
@@ -117,11 +138,13 @@ export class HedgeRuntime {
     this.#keeper = keeper;
     this.#views = views;
     this.#messenger = messenger;
+    this.#lockKeeper = lockKeeper;
     this.#permits = holder;
     this.semaphores = service;
     const { retryMs, leaseMs } = timing;
     this.leader = new LeaderService({ keeper, messenger, codec, clock, defaultTimeoutMs, retryMs, leaseMs });
     this.cluster = new ClusterService({ transport, views, messenger, codec, clock, defaultTimeoutMs });
+    this.locks = new LockService({ keeper: lockKeeper, clock, defaultTimeoutMs });
     this.kv = new KvStore({
       messenger,
       route: keeper,
@@ -181,6 +204,7 @@ export class HedgeRuntime {
   leave(): Promise<void> {
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
       ['refuse permits', () => this.#permits.stop()],
+      ['refuse locks', () => this.#lockKeeper.refuse()],
       ['hand leadership over', () => this.#keeper.stop()],
       ['leave the view', () => this.#views.stop()],
     ]);
@@ -190,6 +214,7 @@ export class HedgeRuntime {
   /** Ends all links and closes the backend, in the time allowed. Idempotent, never rejects. */
   close(): Promise<void> {
     this.#closing ??= this.#stop(this.#closeMs, [
+      ['give locks back', () => this.#lockKeeper.close()],
       ['give permits back', () => this.#permits.close()],
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#keeper.close()],

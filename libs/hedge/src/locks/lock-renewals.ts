@@ -1,0 +1,43 @@
+import { MOST_RENEWALS, type LeaseTable, type Renewal, type RenewResult } from '../backend/lease.js';
+import type { Clock } from '../common/clock.js';
+import { databaseCall } from '../lease/database-call.js';
+import type { TroubleLog } from '../lease/trouble-log.js';
+
+export interface LockRenewalsOptions {
+  readonly leases: Pick<LeaseTable, 'renewAll'>;
+  readonly clock: Clock;
+  readonly backendTimeoutMs: number;
+  readonly troubles: TroubleLog;
+}
+
+interface Asked {
+  readonly renewal: Renewal;
+  readonly answer: (result: RenewResult | undefined) => void;
+}
+
+/** Renews all locks that are due at the same time in one transaction, or a few. */
+export class LockRenewals {
+  #asked: Asked[] = [];
+
+  /** @param turn what makes one turn of all answers of a transaction */
+  constructor(
+    private readonly options: LockRenewalsOptions,
+    private readonly turn: (answerAll: () => void) => void,
+  ) {}
+
+  /** With the next `flush`. An answer without a result: the renewal failed, its effect is unknown. */
+  add(renewal: Renewal, answer: Asked['answer']): void {
+    this.#asked.push({ renewal, answer });
+  }
+
+  flush(): void {
+    while (this.#asked.length > 0) void this.#renew(this.#asked.splice(0, MOST_RENEWALS));
+  }
+
+  async #renew(asked: readonly Asked[]): Promise<void> {
+    const { leases, clock, backendTimeoutMs, troubles } = this.options;
+    const renewals = asked.map(({ renewal }) => renewal);
+    const results = await troubles.watch(() => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals)));
+    this.turn(() => asked.forEach(({ answer }, index) => answer(results?.[index])));
+  }
+}

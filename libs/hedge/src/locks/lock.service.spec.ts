@@ -1,0 +1,377 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import type { LeaseTable } from '../backend/lease.js';
+import { lockName } from '../backend/names.js';
+import { memory, memoryDatabase } from '../backends/memory/index.js';
+import { HedgeError } from '../common/errors.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import { BackendFaults, faulty } from '../testing/faults.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import type { Lock } from './lock.js';
+import { LockKeeper } from './lock-keeper.js';
+import { LockService } from './lock.service.js';
+
+const timing = TIMING_PRESETS.local;
+
+interface Pod {
+  readonly keeper: LockKeeper;
+  readonly locks: LockService;
+  readonly faults: BackendFaults;
+  readonly calls: string[];
+  readonly lines: string[];
+}
+
+describe('LockService', () => {
+  let clock: VirtualClock;
+  let database: ReturnType<typeof memoryDatabase>;
+  let pods: Pod[];
+
+  const pod = (name: string): Pod => {
+    const faults = new BackendFaults();
+    const lines: string[] = [];
+    const calls: string[] = [];
+    const { lease } = faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 });
+    const keeper = new LockKeeper({
+      leases: counted(lease, calls),
+      holder: () => ({ address: `${name}:1`, incarnation: name }),
+      announce: ({ name: lock, token }) => {
+        for (const other of pods) if (other.keeper !== keeper) other.keeper.releasedElsewhere(lock, token);
+      },
+      clock,
+      group: 'test',
+      timing,
+      logger: { log: (line) => void lines.push(line), warn: (line) => void lines.push(line) },
+    });
+    const locks = new LockService({ keeper, clock, defaultTimeoutMs: 10_000 });
+    const made = { keeper, locks, faults, calls, lines };
+    pods.push(made);
+    return made;
+  };
+  /** Small steps, so that promises settle between timers. */
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 50) await clock.advanceAsync(Math.min(50, ms - passed));
+  };
+  /** What a promise has come to after that time. */
+  const after = async <Result>(ms: number, promise: Promise<Result>): Promise<Result> => {
+    let settled = false;
+    void promise.catch(() => undefined).finally(() => (settled = true));
+    await pass(ms);
+    if (!settled) throw new Error(`not settled after ${ms} ms`);
+    return promise;
+  };
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    database = memoryDatabase({ clock });
+    pods = [];
+  });
+
+  it('runs a function under the lock, with what it needs to be safe, and gives its result', async () => {
+    const { locks } = pod('a');
+    let seen: Lock | undefined;
+    const result = await after(
+      50,
+      locks.use('one', async (lock) => {
+        const { isValid, signal, fencingToken } = lock;
+        seen = lock;
+        expect([isValid(), signal.aborted, fencingToken > 0n]).toEqual([true, false, true]);
+        return 'done';
+      }),
+    );
+    expect(result).toBe('done');
+    expect(seen?.isValid()).toBe(false);
+    expect(seen?.signal.aborted).toBe(false);
+    expect(await after(50, locks.holder('one'))).toBeUndefined();
+  });
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('broken');
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('broken'))],
+  ])('gives the lock back when the function %s', async (_, run) => {
+    const { locks } = pod('a');
+    await expect(after(50, locks.use('one', {}, run))).rejects.toThrow('broken');
+    expect(
+      await after(
+        50,
+        locks.tryUse('one', () => 'free'),
+      ),
+    ).toEqual({ ran: true, result: 'free' });
+  });
+
+  it('L1: never runs two at once, over pods and within each, and tokens rise', async () => {
+    let running = 0;
+    const tokens: bigint[] = [];
+    const work = [pod('a'), pod('b'), pod('c')].flatMap(({ locks }) =>
+      Array.from({ length: 5 }, () =>
+        locks.use('one', { waitMs: Infinity }, async ({ fencingToken }) => {
+          running += 1;
+          expect(running).toBe(1);
+          tokens.push(fencingToken);
+          await new Promise<void>((resolve) => void clock.after(20, resolve));
+          running -= 1;
+        }),
+      ),
+    );
+    await after(10_000, Promise.all(work));
+    expect(tokens).toHaveLength(15);
+    expect(tokens).toEqual([...tokens].sort((a, b) => Number(a - b)));
+  });
+
+  it('a lock that is given back is taken at once by a pod that waits for it', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    const held = await after(50, a.locks.acquire('one'));
+    const waiting = b.locks.acquire('one', { waitMs: 60_000 });
+    await pass(1_000);
+    await after(50, held.release());
+    expect((await after(50, waiting)).fencingToken).toBeGreaterThan(held.fencingToken);
+  });
+
+  it('L4: a holder that died is followed once its lease has run out', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    const held = await after(50, a.locks.acquire('one'));
+    const waiting = b.locks.acquire('one', { waitMs: 60_000 });
+    await pass(4_000);
+    a.faults.outage = true; // as dead as seen from the database
+    const next = await after(5_000, waiting);
+    expect(next.fencingToken).toBeGreaterThan(held.fencingToken);
+    expect([held.isValid(), next.isValid()]).toEqual([false, true]);
+  });
+
+  it('L2, L3: a lock that cannot be renewed is lost before the lease ends, for good, and its signal aborts', async () => {
+    const { locks, faults, lines } = pod('a');
+    const held = await after(50, locks.acquire('one'));
+    await pass(1_000);
+    const order: unknown[] = [];
+    held.signal.addEventListener('abort', () => order.push(held.isValid()));
+    faults.outage = true;
+    await pass(2_500);
+    expect(order).toEqual([false]);
+    expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+    expect(lines.join('\n')).toContain('Lock "one" is lost: its lease could not be renewed in time');
+    faults.outage = false;
+    await pass(5_000);
+    expect(held.isValid()).toBe(false);
+    await after(50, held.release());
+  });
+
+  it('L2: after standing still it is not valid at the first look, and a clock set back does not revive it', async () => {
+    const { locks } = pod('a');
+    const held = await after(50, locks.acquire('one'));
+    clock.jumpWall(2_700);
+    expect(held.isValid()).toBe(false);
+    clock.jumpWall(-2_700);
+    expect(held.isValid()).toBe(false);
+    expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  it('renews 300 locks by one call per beat, however they were taken', async () => {
+    const { locks, calls } = pod('a');
+    const held: Lock[] = [];
+    for (let n = 0; n < 300; n += 1) {
+      void locks.acquire(`lock ${n}`).then((lock) => held.push(lock));
+      await clock.advanceAsync(7);
+    }
+    await pass(1_000);
+    expect(held).toHaveLength(300);
+    calls.length = 0;
+    await pass(4 * timing.leaseMs);
+    expect(held.every(({ isValid }) => isValid())).toBe(true);
+    expect(new Set(calls)).toEqual(new Set(['renewAll']));
+    expect(calls.length).toBeGreaterThanOrEqual(11);
+    expect(calls.length).toBeLessThanOrEqual(13);
+  });
+
+  it('tries 300 renewals that failed again together', async () => {
+    const { locks, calls, faults } = pod('a');
+    const held = await after(100, Promise.all(Array.from({ length: 300 }, (_, n) => locks.acquire(`lock ${n}`))));
+    calls.length = 0;
+    faults.outage = true;
+    await pass(1_600);
+    expect(calls.length).toBeGreaterThan(2);
+    expect(calls.length).toBeLessThan(12);
+    faults.outage = false;
+    await pass(1_000);
+    expect(held.every(({ isValid }) => isValid())).toBe(true);
+  });
+
+  it('many who wait in one pod cost the looks of one', async () => {
+    const [a, b, c] = [pod('a'), pod('b'), pod('c')];
+    await after(50, a.locks.acquire('one'));
+    void b.locks.acquire('one', { waitMs: Infinity });
+    for (let n = 0; n < 100; n += 1) void c.locks.acquire('one', { waitMs: Infinity });
+    await pass(10_000);
+    expect(c.calls.length).toBeLessThan(1.3 * b.calls.length);
+  });
+
+  it('tries once: for another pod, and for a caller in this one', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    const held = await after(50, a.locks.acquire('one'));
+    expect(await after(50, b.locks.tryAcquire('one'))).toBeUndefined();
+    expect(await after(50, a.locks.tryAcquire('one'))).toBeUndefined();
+    expect(
+      await after(
+        50,
+        b.locks.tryUse('one', () => 1),
+      ),
+    ).toEqual({ ran: false });
+    await expect(after(50, b.locks.acquire('one', { waitMs: 0 }))).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await after(50, held.release());
+    expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
+  });
+
+  it('says who has the lock that was not free in time, and that nothing was done', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    await after(50, a.locks.acquire('one'));
+    await expect(after(600, b.locks.acquire('one', { waitMs: 500 }))).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+      retryable: true,
+      details: { lock: 'one', waitMs: 500, holder: 'a:1' },
+    });
+    expect(await after(50, b.locks.holder('one'))).toMatchObject({ member: { address: 'a:1', incarnation: 'a' } });
+    const again = b.calls.length;
+    await pass(5_000);
+    expect(b.calls).toHaveLength(again); // nobody waits any more
+  });
+
+  it('says that the database does not answer rather than that the lock is taken', async () => {
+    const { locks, faults } = pod('a');
+    faults.outage = true;
+    await expect(after(600, locks.acquire('one', { waitMs: 500 }))).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+    });
+    await expect(after(600, locks.tryAcquire('two'))).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    await expect(after(600, locks.holder('one'))).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  });
+
+  it('gives up waiting when the signal aborts, and asks nothing if it has', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    await after(50, a.locks.acquire('one'));
+    const scope = new AbortController();
+    const waiting = b.locks.acquire('one', { waitMs: Infinity, signal: scope.signal });
+    scope.abort(new Error('enough'));
+    await expect(after(50, waiting)).rejects.toThrow('enough');
+    const calls = b.calls.length;
+    await expect(b.locks.use('two', { signal: scope.signal }, hang)).rejects.toThrow('enough');
+    expect(b.calls).toHaveLength(calls);
+  });
+
+  it('a second release, or one after the loss, changes nothing for who holds it now', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    const first = await after(50, a.locks.acquire('one'));
+    await after(50, first.release());
+    const second = await after(50, b.locks.acquire('one'));
+    await after(50, first.release());
+    const third = a.locks.acquire('one', { waitMs: Infinity });
+    await after(50, first.release());
+    await pass(5_000);
+    expect(second.isValid()).toBe(true);
+    await after(50, second.release());
+    expect((await after(50, third)).isValid()).toBe(true);
+  });
+
+  it('is released by `await using`', async () => {
+    const { locks } = pod('a');
+    const held = await after(50, locks.acquire('one'));
+    await after(50, held[Symbol.asyncDispose]());
+    expect(await after(50, locks.tryAcquire('one'))).toBeDefined();
+  });
+
+  it('while stopping takes nothing new and keeps what it has; closing gives all back at once', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    const held = await after(50, Promise.all(['one', 'two', 'three'].map((name) => a.locks.acquire(name))));
+    const waitsHere = a.locks.acquire('one');
+    const waitsThere = b.locks.acquire('two', { waitMs: Infinity });
+    await pass(100);
+    a.keeper.refuse();
+    await expect(after(50, waitsHere)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    await expect(after(50, a.locks.acquire('four'))).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    await expect(after(50, a.locks.tryAcquire('four'))).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    await pass(2 * timing.leaseMs);
+    expect(held.map(({ isValid }) => isValid())).toEqual([true, true, true]);
+
+    await after(50, a.keeper.close());
+    expect(held.map(({ isValid }) => isValid())).toEqual([false, false, false]);
+    expect(held[0]?.signal.reason).toMatchObject({ code: 'SHUTTING_DOWN' });
+    expect((await after(50, waitsThere)).isValid()).toBe(true);
+    expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
+  });
+
+  it('closes in time although the database does not answer', async () => {
+    const { locks, keeper, faults } = pod('a');
+    await after(50, locks.acquire('one'));
+    faults.outage = true;
+    await after(timing.backendTimeoutMs, keeper.close());
+  });
+
+  it('L1: an acquisition under way while the pod closes is given back', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    a.faults.once('lease.acquire', { delayMs: 200 });
+    const waiting = a.locks.acquire('one');
+    void waiting.catch(() => undefined);
+    await after(500, a.keeper.close());
+    await expect(waiting).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
+  });
+
+  it.each([
+    ['an empty name', ''],
+    ['no name', undefined],
+    ['a reserved name', '__hedge/semaphore/x'],
+    ['a name with a NUL', 'a\0b'],
+    ['a name too long for the key', 'x'.repeat(4_001)],
+  ])('refuses %s', async (_, name) => {
+    const { locks, calls } = pod('a');
+    for (const refused of [
+      locks.acquire(name as string),
+      locks.tryAcquire(name as string),
+      locks.use(name as string, hang),
+      locks.tryUse(name as string, hang),
+      locks.holder(name as string),
+    ]) {
+      await expect(refused).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+    expect(calls).toEqual([]);
+  });
+
+  it.each([
+    ['a negative time', { waitMs: -1 }],
+    ['a time that is none', { waitMs: Number.NaN }],
+    ['a text for a time', { waitMs: '5' as unknown as number }],
+    ['a signal that is none', { signal: {} as AbortSignal }],
+  ])('refuses %s', async (_, options) => {
+    const { locks, calls } = pod('a');
+    await expect(locks.acquire('one', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(locks.use('one', options, undefined as unknown as () => void)).rejects.toBeInstanceOf(HedgeError);
+    expect(calls).toEqual([]);
+  });
+
+  it('keeps the locks of two groups apart, whatever their names', () => {
+    const pairs = [
+      ['a', 'b/c'],
+      ['a/b', 'c'],
+      ['a%2Fb', 'c'],
+      ['a%2fb', 'c'],
+    ] as const;
+    expect(new Set(pairs.map(([group, name]) => lockName(group, name))).size).toBe(4);
+  });
+});
+
+const hang = (): Promise<never> => new Promise(() => undefined);
+
+/** Notes the name of each call. */
+function counted(leases: LeaseTable, calls: string[]): LeaseTable {
+  return new Proxy(leases, {
+    get(target, name: keyof LeaseTable) {
+      const value = target[name];
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        calls.push(name);
+        return (value as (...args: unknown[]) => unknown).apply(target, args);
+      };
+    },
+  });
+}

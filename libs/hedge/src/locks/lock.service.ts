@@ -1,0 +1,199 @@
+import { Injectable } from '@nestjs/common';
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import { isAbortSignal } from '../messaging/call-options.js';
+import type { Lock } from './lock.js';
+import type { LockKeeper } from './lock-keeper.js';
+import { assertLockName } from './lock-name.js';
+
+/** Node's timers go no further, some 24 days; a longer wait has no end. */
+const MAX_TIMER_MS = 0x7fff_ffff;
+
+export interface LockOptions {
+  /**
+   * How long to wait for a lock that is taken, in milliseconds: 0 tries once, Infinity waits until the signal
+   * aborts. Default: the module's `defaultTimeoutMs`, 10 s.
+   */
+  readonly waitMs?: number | undefined;
+  /** Gives up waiting: rejects with the signal's reason. Nothing to it once the lock is held. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What came of `tryUse`. */
+export type TriedUse<Result> = { readonly ran: true; readonly result: Result } | { readonly ran: false };
+
+/** Who holds a lock, as the database says. */
+export interface LockHolder {
+  readonly member: MemberId;
+  /**
+   * Milliseconds until another may take it if it is not renewed; it is renewed as long as its holder lives. On a
+   * database without a shared clock (sqlite): counted from when this pod first saw the last renewal.
+   */
+  readonly expiresInMs: number;
+}
+
+export interface LockServiceDeps {
+  readonly keeper: LockKeeper;
+  readonly clock: Clock;
+  readonly defaultTimeoutMs: number;
+}
+
+/**
+ * Named locks of the group: at most one holder of a name at a time, over all pods and within each.
+ *
+ * - A lock is a lease that is renewed while it is held. A holder that dies or stands still loses it when the lease
+ *   has run out; whoever takes it then has a higher `fencingToken` (L1). `lock.isValid()` is false before the
+ *   database would let another in (L2), and a loss aborts `lock.signal` at once, and for good (L3).
+ * - Not re-entrant: who holds a lock and asks for it again waits for itself.
+ * - First come, first served within one pod. Between pods the first to reach the database gets it; a pod whose
+ *   callers have had it for a whole lease lets others go first.
+ * - While the pod stops, no lock is given any more (SHUTTING_DOWN), and what is held stays until the app closes.
+ *
+ * @example
+ * await locks.use('invoices/2026-01', { waitMs: 5_000 }, async ({ signal, fencingToken }) => {
+ *   await writeInvoices(fencingToken, signal);
+ * });
+ */
+@Injectable()
+export class LockService {
+  constructor(private readonly deps: LockServiceDeps) {}
+
+  /**
+   * Runs a function while it holds the lock, and gives the lock back whatever happens. Should the lock be lost
+   * meanwhile, `lock.signal` aborts and the function decides; what it returns or throws is the result.
+   * @throws HedgeError as `acquire`; what the function throws.
+   */
+  use<Result>(name: string, run: (lock: Lock) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, options: LockOptions, run: (lock: Lock) => Result): Promise<Awaited<Result>>;
+  async use<Result>(
+    name: string,
+    options: LockOptions | ((lock: Lock) => Result),
+    run?: (lock: Lock) => Result,
+  ): Promise<Awaited<Result>> {
+    const [task, settings] = typeof options === 'function' ? [options, {}] : [run, options];
+    assertTask(name, task);
+    return await runAndRelease(await this.acquire(name, settings), task);
+  }
+
+  /**
+   * As `use`, if the lock is free now; else `{ ran: false }`, and the function is not called.
+   * @throws HedgeError as `tryAcquire`; what the function throws.
+   *
+   * @example
+   * const { ran } = await locks.tryUse('sweep', () => sweep());
+   */
+  async tryUse<Result>(name: string, run: (lock: Lock) => Result): Promise<TriedUse<Awaited<Result>>> {
+    assertTask(name, run);
+    const lock = await this.tryAcquire(name);
+    return lock === undefined ? { ran: false } : { ran: true, result: await runAndRelease(lock, run) };
+  }
+
+  /**
+   * Takes the lock, waiting for it if need be. Release it, or use `await using`.
+   * @throws HedgeError DEADLINE_EXCEEDED when it was not free in time, BACKEND_UNAVAILABLE when the database did
+   *   not say, SHUTTING_DOWN, INVALID_ARGUMENT; the signal's reason. The lock is not held then.
+   */
+  async acquire(name: string, { waitMs = this.deps.defaultTimeoutMs, signal }: LockOptions = {}): Promise<Lock> {
+    assertLockName(name);
+    assertWait(name, waitMs, signal);
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      let giveUp: (() => void) | undefined;
+      const fail = (error: unknown): void => {
+        end();
+        giveUp?.();
+        reject(error);
+      };
+      const aborted = (): void => fail(signal?.reason);
+      const outOfTime = (): void => fail(this.#notFree(name, waitMs));
+      const waits = waitMs > 0 && waitMs <= MAX_TIMER_MS;
+      const cancel = waits ? this.deps.clock.after(waitMs, outOfTime, true) : () => undefined;
+      const end = (): void => {
+        cancel();
+        signal?.removeEventListener('abort', aborted);
+      };
+      signal?.addEventListener('abort', aborted, { once: true });
+      try {
+        giveUp = this.deps.keeper.want(name, waitMs === 0, {
+          granted: (lock) => (end(), resolve(lock)),
+          taken: outOfTime,
+          failed: fail,
+        });
+      } catch (error) {
+        fail(error);
+      }
+    });
+  }
+
+  /**
+   * Takes the lock if it is free now; undefined when another holds it, or wanted it before.
+   * @throws HedgeError BACKEND_UNAVAILABLE, SHUTTING_DOWN, INVALID_ARGUMENT
+   */
+  async tryAcquire(name: string): Promise<Lock | undefined> {
+    assertLockName(name);
+    return new Promise((resolve, reject) => {
+      this.deps.keeper.want(name, true, { granted: resolve, taken: () => resolve(undefined), failed: reject });
+    });
+  }
+
+  /**
+   * Who holds the lock now, by a look at the database; undefined when it is free. Only for people and logs: it may
+   * have changed when the answer is here.
+   * @throws HedgeError BACKEND_UNAVAILABLE, INVALID_ARGUMENT
+   */
+  async holder(name: string): Promise<LockHolder | undefined> {
+    assertLockName(name);
+    const { holder, expiresInMs } = await this.deps.keeper.read(name);
+    return holder === undefined || expiresInMs <= 0 ? undefined : { member: holder, expiresInMs };
+  }
+
+  #notFree(name: string, waitMs: number): HedgeError {
+    const { holder, failing } = this.deps.keeper.outlook(name);
+    if (failing) {
+      return new HedgeError(
+        'BACKEND_UNAVAILABLE',
+        `Lock "${name}" could not be taken within ${waitMs} ms: the database does not answer. Try again; the log says why.`,
+        { details: { lock: name, waitMs } },
+      );
+    }
+    const by = holder === undefined ? '' : `: ${holder.address} has it`;
+    return new HedgeError(
+      'DEADLINE_EXCEEDED',
+      `Lock "${name}" was not free within ${waitMs} ms${by}. Nothing was done; try again, or raise waitMs.`,
+      { details: { lock: name, waitMs, holder: holder?.address }, retryable: true },
+    );
+  }
+}
+
+async function runAndRelease<Result>(lock: Lock, run: (lock: Lock) => Result): Promise<Awaited<Result>> {
+  try {
+    return await run(lock);
+  } finally {
+    await lock.release();
+  }
+}
+
+function assertTask(name: unknown, run: unknown): asserts run is (lock: Lock) => unknown {
+  assertLockName(name);
+  if (typeof run === 'function') return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `What to do under lock "${name}" is not a function. Give one: locks.use(name, options, async (lock) => …).`,
+  );
+}
+
+function assertWait(name: string, waitMs: unknown, signal: unknown): void {
+  if (!(typeof waitMs === 'number' && waitMs >= 0)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `waitMs of lock "${name}" is ${typeof waitMs === 'string' ? `the text '${waitMs}'` : String(waitMs)}. Give a number of milliseconds, 0 to try once, Infinity to wait until the signal aborts.`,
+    );
+  }
+  if (signal !== undefined && !isAbortSignal(signal)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `signal of lock "${name}" is not an AbortSignal. Give the signal of an AbortController, or AbortSignal.timeout(…).`,
+    );
+  }
+}
