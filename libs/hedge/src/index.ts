@@ -30,6 +30,7 @@ export type {
   HedgeOptions,
   HedgeOptionsFactory,
   HedgeShutdown,
+  HedgeSpill,
   HedgeTiming,
 } from './module/options.js';
 export { HedgeReadiness, type HedgeHealth } from './module/readiness.js';
@@ -37,4 +38,11 @@ export { HedgeStrategy } from './module/strategy.js';
 export type { Permit } from './semaphore/permit.js';
 export { Semaphore, type AcquireOptions, type SemaphoreHolder } from './semaphore/semaphore.js';
 export { SemaphoreService, type SemaphoreOptions } from './semaphore/semaphore.service.js';
+export type { MemberShare as SpillShare } from './spill/placement/frame-index.js';
+export type { SpillRecord } from './spill/records/frame-builder.js';
+export type { RecordRange as SpillRange } from './spill/service/frame-reader.js';
+export type { Size } from './spill/service/size.js';
+export { Spill, type SpillManifest, type SpillStats } from './spill/service/spill.js';
+export { SpillStore, type SpillCreateOptions } from './spill/service/spill.store.js';
+export type { SpillWriter } from './spill/service/spill-writer.js';
 export type { TlsOptions } from './transport/credentials.js';

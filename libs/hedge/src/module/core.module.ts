@@ -6,6 +6,7 @@ import { KvStore } from '../kv/kv.store.js';
 import { LeaderService } from '../leader/leader.service.js';
 import { LockService } from '../locks/lock.service.js';
 import { SemaphoreService } from '../semaphore/semaphore.service.js';
+import { SpillStore } from '../spill/service/spill.store.js';
 import { Canary, CanaryPerch } from './canary.js';
 import { HandlerDiscovery } from './discovery.js';
 import { LeaderGate } from './leader-only.js';
@@ -43,6 +44,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     { provide: JobsService, inject: [HedgeRuntime], useFactory: ({ jobs }: HedgeRuntime) => jobs },
     { provide: SemaphoreService, inject: [HedgeRuntime], useFactory: ({ semaphores }: HedgeRuntime) => semaphores },
     { provide: LockService, inject: [HedgeRuntime], useFactory: ({ locks }: HedgeRuntime) => locks },
+    { provide: SpillStore, inject: [HedgeRuntime], useFactory: ({ spill }: HedgeRuntime) => spill },
     { provide: HedgeReadiness, inject: [HedgeRuntime], useFactory: ({ readiness }: HedgeRuntime) => readiness },
     LeaderGate,
     HedgeStrategy,
@@ -59,6 +61,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     SemaphoreService,
     JobsService,
     LeaderGate,
+    SpillStore,
     HedgeStrategy,
     HedgeReadiness,
     HedgeRuntime,

@@ -2,6 +2,7 @@ import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } fro
 import type { BackendFactory } from '../backend/backend.js';
 import type { Timing, TimingPreset } from '../common/timing.js';
 import type { Serializer } from '../messaging/serializer.js';
+import type { Size } from '../spill/service/size.js';
 import type { TlsOptions } from '../transport/credentials.js';
 
 /**
@@ -45,6 +46,21 @@ export interface HedgeShutdown {
   readonly drainMs?: number;
   /** Milliseconds after which the whole stop goes on with whatever is left undone. Default: `drainMs` + 5,000. */
   readonly totalMs?: number;
+}
+
+/**
+ * What this pod lends to spill stores, its own and those of other pods, whoever writes. Sizes are bytes, or texts
+ * such as '512MB'.
+ */
+export interface HedgeSpill {
+  /** RAM, frames on their way included; at least 4 MB. Taken when it is needed. Default: '64MB'. */
+  readonly memory?: Size;
+  /** Disk. Default: 0, nothing is written to disk. */
+  readonly disk?: Size;
+  /** Where the files are made, such as the mount of an emptyDir. Default: `hedge-spill` in the system's temporary folder. */
+  readonly directory?: string;
+  /** Nothing is written that would leave the file system with less. Default: '256MB'. */
+  readonly minFreeDisk?: Size;
 }
 
 /** One of the presets, or single durations over a preset (`lan` when none is named). */
@@ -96,6 +112,8 @@ export interface HedgeOptions {
   readonly limits?: HedgeLimits;
   /** How long a stop may take. Default: 5 s for running work, 10 s in all. */
   readonly shutdown?: HedgeShutdown;
+  /** What this pod lends to spill stores. Default: 64 MB of RAM and no disk. */
+  readonly spill?: HedgeSpill;
 }
 
 /** For `forRootAsync({ useClass })` and `useExisting`. */
@@ -117,4 +135,11 @@ export interface HedgeSettings {
   readonly enhancers: HandlerEnhancers;
   readonly limits: Required<HedgeLimits>;
   readonly shutdown: Required<HedgeShutdown>;
+  /** In bytes. */
+  readonly spill: {
+    readonly memory: number;
+    readonly disk: number;
+    readonly directory: string;
+    readonly minFreeDisk: number;
+  };
 }

@@ -22,6 +22,8 @@ import { Messenger } from '../messaging/messenger.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import type { PermitHolder } from '../semaphore/permit-holder.js';
 import type { SemaphoreService } from '../semaphore/semaphore.service.js';
+import type { SpillRuntime } from '../spill/service/spill-runtime.js';
+import type { SpillStore } from '../spill/service/spill.store.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { BackendOpener } from './backend-opener.js';
 import { BackendWatch } from './backend-watch.js';
@@ -31,6 +33,7 @@ import { connectLinks } from './links.js';
 import type { HedgeSettings } from './options.js';
 import { HedgeReadiness } from './readiness.js';
 import { makeSemaphores } from './semaphores.js';
+import { makeSpill } from './spill.js';
 import type { HedgeStrategy } from './strategy.js';
 import type { MadeTransport, TransportFactory } from './transport-factory.js';
 import { within } from './within.js';
@@ -49,6 +52,7 @@ export class HedgeRuntime {
   readonly locks: LockService;
   readonly jobs: JobsService;
   readonly semaphores: SemaphoreService;
+  readonly spill: SpillStore;
   readonly readiness: HedgeReadiness;
   readonly #logger = new Logger('Hedge');
   readonly #backend: Backend;
@@ -57,6 +61,7 @@ export class HedgeRuntime {
   readonly #keeper: LeaseKeeper;
   readonly #views: ViewKeeper;
   readonly #messenger: Messenger;
+  readonly #spill: SpillRuntime;
   readonly #lockKeeper: LockKeeper;
   readonly #permits: PermitHolder;
   #leaving: Promise<void> | undefined;
@@ -138,6 +143,8 @@ export class HedgeRuntime {
     this.#keeper = keeper;
     this.#views = views;
     this.#messenger = messenger;
+    this.#spill = makeSpill({ streams: transport, messenger, views, clock, logger, settings });
+    this.spill = this.#spill.store;
     this.#lockKeeper = lockKeeper;
     this.#permits = holder;
     this.semaphores = service;
@@ -185,6 +192,8 @@ export class HedgeRuntime {
     try {
       const open = await this.#opener.open();
       if (this.#leaving !== undefined) return;
+      // Before others can ask for what it lends.
+      await this.#spill.open();
       if (mode === 'member') await transport.listen();
       const at = mode === 'member' ? ` at ${transport.self.address} (${source})` : '';
       this.#logger.log(`Group ${group}: ${mode}${at}, backend ${this.#backend.name}`);
@@ -216,6 +225,7 @@ export class HedgeRuntime {
     this.#closing ??= this.#stop(this.#closeMs, [
       ['give locks back', () => this.#lockKeeper.close()],
       ['give permits back', () => this.#permits.close()],
+      ['drop spilled data', () => this.#spill.close()],
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#keeper.close()],
       ['close the links', () => this.#made.transport.close()],

@@ -1,8 +1,12 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { HedgeError, messageOf } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
 import { unknownOption } from '../common/unknown-option.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
+import { MIN_MEMORY } from '../spill/node/spill-node.js';
+import { bytesOf } from '../spill/service/size.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/link-transport.js';
 import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
@@ -51,6 +55,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     enhancers: options.enhancers ?? {},
     limits: limitsOf(options),
     shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
+    spill: spillOf(options),
   };
 }
 
@@ -67,6 +72,16 @@ function limitsOf({ limits = {} }: HedgeOptions): Required<HedgeLimits> {
     maxMessageBytes,
     maxQueuedBytes: limits.maxQueuedBytes ?? Math.max(DEFAULT_MAX_QUEUED_BYTES, 2 * maxMessageBytes),
     maxRunning: maxRunning ?? DEFAULT_MESSAGING_LIMITS.maxRunning,
+  };
+}
+
+function spillOf({ spill = {} }: HedgeOptions): HedgeSettings['spill'] {
+  const { memory = '64MB', disk = 0, directory = join(tmpdir(), 'hedge-spill'), minFreeDisk = '256MB' } = spill;
+  return {
+    memory: bytesOf(memory) as number,
+    disk: bytesOf(disk) as number,
+    directory,
+    minFreeDisk: bytesOf(minFreeDisk) as number,
   };
 }
 
@@ -144,6 +159,13 @@ const pem: Check = (value) =>
 
 const milliseconds = integer(1, MAX_MS, 'milliseconds');
 
+function size(least: number): Check {
+  return (value) =>
+    (bytesOf(value) ?? -1) >= least
+      ? undefined
+      : `give bytes, or a text such as '512MB'${least === 0 ? '' : `, of at least ${least / MIB} MB`}`;
+}
+
 const TIMING: Shape = {
   preset: oneOf(...Object.keys(TIMING_PRESETS)),
   leaseMs: milliseconds,
@@ -176,6 +198,8 @@ const LIMITS: Shape = {
   maxRunning: integer(1, 10_000_000, 'handlers'),
 };
 
+const SPILL: Shape = { memory: size(MIN_MEMORY), disk: size(0), directory: text, minFreeDisk: size(0) };
+
 const SHUTDOWN: Shape = { drainMs: integer(0, MAX_MS, 'milliseconds'), totalMs: milliseconds };
 
 /** Options that are objects themselves, with the properties they must have. */
@@ -185,6 +209,7 @@ const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required
   enhancers: { shape: ENHANCERS },
   limits: { shape: LIMITS },
   shutdown: { shape: SHUTDOWN },
+  spill: { shape: SPILL },
 };
 
 const OPTIONS: Shape = {
@@ -206,6 +231,7 @@ const OPTIONS: Shape = {
   enhancers: object,
   limits: object,
   shutdown: object,
+  spill: object,
 } satisfies Record<keyof HedgeOptions, Check>;
 
 function object(value: unknown): string | undefined {
