@@ -2,8 +2,13 @@ import type { MembershipSettings, Membership } from '../../libs/hedge/src/cluste
 import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
 import type { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import type { ContenderSettings } from '../../libs/hedge/src/lease/contender-messages.js';
+import { isReservedKey } from '../../libs/hedge/src/backend/names.js';
+import type { Job } from '../../libs/hedge/src/jobs/job.js';
+import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
+import type { SchedulerSettings } from '../../libs/hedge/src/jobs/scheduler-messages.js';
 import { DatabaseConnection } from './calls.js';
 import type { SimulatedDatabase } from './database.js';
+import { JobOracle } from './job-oracle.js';
 import { LeadershipOracle } from './leadership-oracle.js';
 import { Links } from './links.js';
 import { Machine } from './machine.js';
@@ -22,6 +27,9 @@ export interface Parts {
   readonly retriesPutsAsOverwrites: boolean;
   /** A receiver forgets a request as soon as it has sent the reply. */
   readonly forgetsRepliesEarly: boolean;
+  jobs(job: Job, settings: SchedulerSettings): JobScheduler;
+  /** A leader claims firings whoever has the lease by then. */
+  readonly claimsJobsUnfenced: boolean;
 }
 
 /** A group of pods on simulated machines, network and database, watched by the invariants. */
@@ -35,6 +43,7 @@ export class Cluster {
   readonly database: SimulatedDatabase;
   readonly leadership: LeadershipOracle;
   readonly operations: Operations;
+  readonly jobs: JobOracle;
   readonly machines: readonly Machine[];
   readonly #pods = new Map<string, Pod>();
   #starts = 0;
@@ -52,10 +61,14 @@ export class Cluster {
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
     this.database = parts.database(world, random.chance(0.5) ? 'shared-clock' : 'observing');
     this.operations = new Operations(world);
+    this.jobs = new JobOracle(world, random);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
       acquired: (row) => this.leadership.acquired(row),
-      written: (entry) => this.operations.written(entry, this.database.lease.token),
+      written: (entry) => {
+        const oracle = isReservedKey(entry.key) ? this.jobs : this.operations;
+        oracle.written(entry, this.database.lease.token);
+      },
     };
     // The lease's margin is a tenth of it: clocks may differ by that much in all.
     const rate = (): number => random.between(0.96, 1.04);

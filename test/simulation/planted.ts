@@ -5,6 +5,8 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
+import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
+import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/scheduler-messages.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { SOUND_PARTS } from './simulate.js';
@@ -81,6 +83,15 @@ class BelievesPeers extends Membership {
   }
 }
 
+/** A new leader begins with what falls due from now on. */
+class ForgetsGaps extends JobScheduler {
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    if (input.type !== 'loaded' || input.row === undefined) return super.step(input, now);
+    const through = Math.max(input.row.through, Math.floor(now.wall));
+    return super.step({ ...input, row: { ...input.row, through } }, now);
+  }
+}
+
 /** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
   'renewal without token check': {
@@ -118,6 +129,14 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'a put tried again as an overwrite': {
     parts: { ...SOUND_PARTS, retriesPutsAsOverwrites: true },
     found: ['K1', 'K3'],
+  },
+  'a firing claimed whoever leads by then': {
+    parts: { ...SOUND_PARTS, claimsJobsUnfenced: true },
+    found: ['J1', 'J2', 'J3'],
+  },
+  'firings forgotten that fell due without a leader': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsGaps(job, settings) },
+    found: ['J2'],
   },
   'a reply forgotten before the caller has it': {
     parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },

@@ -10,6 +10,7 @@ import type { Cluster } from './cluster.js';
 import { SimulatedLeaseTable } from './database.js';
 import type { Believer } from './leadership-oracle.js';
 import type { Machine } from './machine.js';
+import { PodJobs, type JobHost } from './pod-jobs.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 
 const DRAIN_MS = 1_000;
@@ -17,10 +18,11 @@ const DRAIN_MS = 1_000;
 const ELECTION = { checksSelf: true, looksFirst: true, renewsOnBeat: false };
 
 /** One process start: the real cores, and in place of their runners the simulation. */
-export class Pod implements Believer, MessagingHost, LeaderRoute {
+export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly election: LeaseContender;
   readonly membership: Membership;
   readonly messaging: PodMessaging;
+  readonly jobs: PodJobs;
   readonly leases: SimulatedLeaseTable;
   alive = true;
   #known: LeaderBelief | undefined;
@@ -42,6 +44,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
     this.messaging = new PodMessaging(this, cluster);
+    this.jobs = new PodJobs(this, cluster);
   }
 
   start(): void {
@@ -189,6 +192,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
       case 'drain':
         world.count('election: drained');
         this.messaging.drain(effect.token);
+        this.jobs.step({ type: 'draining', token: effect.token });
         return this.#awaitDrain(effect.token, DRAIN_MS);
       case 'announce-released':
         for (const pod of cluster.pods()) {
@@ -198,11 +202,13 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
       case 'took-lease':
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
-        return cluster.leadership.elected(self, effect.token);
+        cluster.leadership.elected(self, effect.token);
+        return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lost-lease':
         world.count(`election: lost, ${effect.reason}`);
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
-        return cluster.leadership.deposed(effect.token);
+        cluster.leadership.deposed(effect.token);
+        return this.jobs.step({ type: 'deposed', token: effect.token });
       case 'holder-changed': {
         const { holder } = effect;
         const leader = holder && { member: holder.member, epoch: holder.token };
@@ -226,7 +232,7 @@ export class Pod implements Believer, MessagingHost, LeaderRoute {
   }
 
   #awaitDrain(token: bigint, leftMs: number): void {
-    if (leftMs <= 0 || !this.messaging.working) return this.elect({ type: 'drained', token });
+    if (leftMs <= 0 || !(this.messaging.working || this.jobs.busy)) return this.elect({ type: 'drained', token });
     this.after(20, () => this.#awaitDrain(token, leftMs - 20));
   }
 

@@ -1,5 +1,6 @@
 import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
+import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { endFaults, injectFaults } from './faults.js';
@@ -26,6 +27,8 @@ export const SOUND_PARTS: Parts = {
   database: (world, kind) => new SimulatedDatabase(world, kind),
   retriesPutsAsOverwrites: false,
   forgetsRepliesEarly: false,
+  jobs: (job, settings) => new JobScheduler(job, settings),
+  claimsJobsUnfenced: false,
 };
 
 /**
@@ -48,12 +51,19 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
     runWorkload(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
+    cluster.jobs.hurried = true;
     world.runUntil(FAULTS_END + LEADER_WITHIN, check);
     if (!cluster.pods().some(({ believes }) => believes)) {
       violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
     }
     world.runUntil(FAULTS_END + SETTLED_WITHIN, check);
     checkRecovered(cluster);
+    cluster.jobs.finish(
+      cluster
+        .pods()
+        .find(({ believes }) => believes)
+        ?.now().wall ?? 0,
+    );
     cluster.operations.finish(new Set(cluster.pods().map(({ self }) => self.incarnation)));
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));

@@ -40,6 +40,12 @@ const EXERCISED = [
   'requests: OUTCOME_UNKNOWN',
   'requests: LEASE_LOST',
   'requests: OVERLOADED',
+  'jobs: claimed again',
+  'jobs: lost',
+  'jobs: missed',
+  'jobs: skipped',
+  'jobs: runs-since-last-term',
+  'jobs: clock-behind',
 ];
 
 describe('simulation of whole clusters', () => {

@@ -1,0 +1,123 @@
+import { jobKey } from '../../libs/hedge/src/backend/names.js';
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { Job } from '../../libs/hedge/src/jobs/job.js';
+import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
+import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
+import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/scheduler-messages.js';
+import type { Cluster } from './cluster.js';
+import type { CommitHost } from './pod-commits.js';
+
+/** What the jobs need of their process. */
+export interface JobHost extends CommitHost {
+  leads(token: bigint): boolean;
+}
+
+/** The jobs of one process: the real core of each on the simulated database. */
+export class PodJobs {
+  readonly #jobs: readonly PodJob[];
+
+  constructor(host: JobHost, cluster: Cluster) {
+    this.#jobs = cluster.jobs.all.map((job) => new PodJob(job, host, cluster));
+  }
+
+  /** Whether a hand-over waits for one of them. */
+  get busy(): boolean {
+    return this.#jobs.some(({ scheduler }) => scheduler.busy);
+  }
+
+  step(input: SchedulerInput): void {
+    for (const job of this.#jobs) job.step(input);
+  }
+}
+
+class PodJob {
+  readonly scheduler: JobScheduler;
+  readonly #inputs: SchedulerInput[] = [];
+  #stepping = false;
+  #cancelWake: () => void = () => undefined;
+
+  constructor(
+    private readonly job: Job,
+    private readonly host: JobHost,
+    private readonly cluster: Cluster,
+  ) {
+    this.scheduler = cluster.parts.jobs(job, { self: () => host.self, retryMs: cluster.timing.retryMs });
+  }
+
+  /** One input at a time, as `JobRunner` does it. */
+  step(input: SchedulerInput): void {
+    this.#inputs.push(input);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+      for (const effect of this.scheduler.step(next, this.host.now())) this.#perform(effect);
+    }
+    this.#stepping = false;
+  }
+
+  #perform(effect: SchedulerEffect): void {
+    const { cluster, host, job } = this;
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = host.after(effect.afterMs, () => this.step({ type: 'tick' }));
+        return;
+      case 'load': {
+        const { call } = effect;
+        return this.#call(
+          call,
+          () => cluster.database.versions(keyOf(job)).at(-1),
+          (entry) => ({ type: 'loaded', call, row: entry && decodeRow(entry) }),
+        );
+      }
+      case 'write': {
+        const { call, row, token } = effect;
+        return this.#call(
+          call,
+          () => this.#append(row, token),
+          (outcome) => ({ type: outcome, call, random: cluster.random.next() }),
+        );
+      }
+      case 'run':
+        return this.#run(effect.claim);
+      case 'report':
+        if (effect.report.type !== 'recorded') cluster.world.count(`jobs: ${effect.report.type}`);
+    }
+  }
+
+  #append(row: LedgerRow, token: bigint): 'written' | 'fenced-off' | 'conflict' {
+    const { cluster, host, job } = this;
+    const { database, parts } = cluster;
+    // Without a fence the id must not save it either.
+    const suffix = parts.claimsJobsUnfenced ? host.self.incarnation : '';
+    if (!parts.claimsJobsUnfenced && database.lease.token !== token) return 'fenced-off';
+    const entry = { key: keyOf(job), id: rowIdOf(row) + suffix, value: encodeRow(row) };
+    const [outcome] = database.append([entry], host.self.address);
+    return outcome instanceof HedgeError ? 'conflict' : 'written';
+  }
+
+  #call<Result>(call: number, effect: () => Result, input: (result: Result) => SchedulerInput): void {
+    const { cluster, host } = this;
+    cluster.connection.call(cluster.machine(host.self.address), effect, (outcome) => {
+      if (!host.alive) return;
+      if (outcome.type === 'done') return this.step(input(outcome.result));
+      this.step({ type: 'call-failed', call, random: cluster.random.next() });
+    });
+  }
+
+  #run(claim: LedgerRow): void {
+    const { cluster, host } = this;
+    if (!host.leads(claim.token)) return this.step({ type: 'not-begun' });
+    const { random } = cluster;
+    const ended = cluster.jobs.began(this.job, claim, host.self);
+    const durationMs = cluster.jobs.hurried ? random.between(1, 10) : random.skewed(1, 3_000);
+    host.after(durationMs, () => {
+      ended();
+      this.step({ type: 'ended', end: { durationMs, ...(random.chance(0.1) && { error: 'simulated' }) } });
+    });
+  }
+}
+
+function keyOf({ name }: Job): string {
+  return jobKey('g', name);
+}
