@@ -2,7 +2,20 @@ import { describe, expect, it } from '@jest/globals';
 import { resolve } from 'node:path';
 import { importsOf, wrongImports, type Layers } from './imports.js';
 
-const FEATURES = ['lease', 'leader', 'cluster', 'messaging', 'kv', 'locks', 'semaphore', 'spill', 'spill/records', 'spill/node', 'jobs'];
+const FEATURES = [
+  'lease',
+  'leader',
+  'cluster',
+  'messaging',
+  'streams',
+  'kv',
+  'locks',
+  'semaphore',
+  'spill',
+  'spill/records',
+  'spill/node',
+  'jobs',
+];
 const BELOW_FEATURES = ['transport', 'backend', 'common'];
 
 const LAYERS: Layers = {
@@ -15,8 +28,9 @@ const LAYERS: Layers = {
   transport: ['backend', 'common'],
   messaging: BELOW_FEATURES,
   lease: ['backend', 'common'],
-  leader: ['lease', 'messaging', ...BELOW_FEATURES],
-  cluster: ['messaging', 'leader', ...BELOW_FEATURES],
+  streams: ['messaging', ...BELOW_FEATURES],
+  leader: ['lease', 'messaging', 'streams', ...BELOW_FEATURES],
+  cluster: ['messaging', 'streams', 'leader', ...BELOW_FEATURES],
   kv: ['messaging', 'leader', 'cluster', ...BELOW_FEATURES],
   locks: ['lease', 'messaging', ...BELOW_FEATURES],
   semaphore: ['messaging', ...BELOW_FEATURES],

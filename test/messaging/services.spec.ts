@@ -6,6 +6,7 @@ import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { LeaderService } from '../../libs/hedge/src/leader/leader.service.js';
 import type { LeaseKeeper } from '../../libs/hedge/src/leader/lease-keeper.js';
 import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
+import type { StreamCaller } from '../../libs/hedge/src/streams/stream-caller.js';
 import { gate, TestGroup, type TestPod } from './group.js';
 
 declare module '../../libs/hedge/src/messaging/topics.js' {
@@ -48,7 +49,8 @@ beforeEach(async () => {
   ({ group, a, b, c } = await TestGroup.ofThree());
   views = new TestViews();
   const { clock } = group;
-  const shared = { messenger: a.messenger, codec: new PayloadCodec(), clock, defaultTimeoutMs: 1_000 };
+  const streams = {} as StreamCaller;
+  const shared = { messenger: a.messenger, streams, codec: new PayloadCodec(), clock, defaultTimeoutMs: 1_000 };
   cluster = new ClusterService({ ...shared, transport: a.transport, views });
   // Of the election these tests use what the route has as well.
   leader = new LeaderService({ ...shared, keeper: a.route as unknown as LeaseKeeper, retryMs: 100, leaseMs: 3_000 });

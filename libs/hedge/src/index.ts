@@ -1,6 +1,11 @@
 export type { Backend, BackendContext, BackendFactory } from './backend/backend.js';
 export type { Broadcast, BroadcastResult } from './cluster/broadcast.js';
-export { ClusterService, type BroadcastOptions, type ClusterView } from './cluster/cluster.service.js';
+export {
+  ClusterService,
+  type BroadcastOptions,
+  type BroadcastStreamOptions,
+  type ClusterView,
+} from './cluster/cluster.service.js';
 export type { ViewMember } from './cluster/view.js';
 export { HedgeError, type HedgeErrorCode } from './common/errors.js';
 export type { MemberId } from './common/identity.js';
@@ -18,7 +23,15 @@ export { WithLock, type WithLockOptions } from './locks/with-lock.js';
 export type { Serializer } from './messaging/serializer.js';
 export type { HedgeTopics } from './messaging/topics.js';
 export { HedgeContext } from './module/context.js';
-export { OnBroadcast, OnLeaderChange, OnLeaderMessage, OnMembersChange, WhileLeader } from './module/decorators.js';
+export {
+  OnBroadcast,
+  OnBroadcastStream,
+  OnLeaderChange,
+  OnLeaderMessage,
+  OnLeaderStream,
+  OnMembersChange,
+  WhileLeader,
+} from './module/decorators.js';
 export { HedgeExceptionFilter } from './module/handler-failure.js';
 export { HedgeModule, type HedgeAsyncOptions } from './module/hedge.module.js';
 export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './module/job-decorators.js';
@@ -38,6 +51,10 @@ export { HedgeStrategy } from './module/strategy.js';
 export type { Permit } from './semaphore/permit.js';
 export { Semaphore, type AcquireOptions, type SemaphoreHolder } from './semaphore/semaphore.js';
 export { SemaphoreService, type SemaphoreOptions } from './semaphore/semaphore.service.js';
+export type { BroadcastStreamEvent } from './streams/member-stream.js';
+export type { StreamSource } from './streams/source.js';
+export type { StreamOptions } from './streams/stream-options.js';
+export type { HedgeStreamTopics } from './streams/stream-topics.js';
 export type { MemberShare as SpillShare } from './spill/placement/frame-index.js';
 export type { SpillRecord } from './spill/records/frame-builder.js';
 export type { RecordRange as SpillRange } from './spill/service/frame-reader.js';

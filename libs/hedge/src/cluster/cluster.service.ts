@@ -9,6 +9,12 @@ import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { checkTopic } from '../messaging/topic-name.js';
 import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import { broadcastReplies } from '../streams/broadcast-replies.js';
+import type { BroadcastStreamEvent } from '../streams/member-stream.js';
+import { checkSource, type StreamSource } from '../streams/source.js';
+import type { StreamCaller } from '../streams/stream-caller.js';
+import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
+import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
 import type { Transport } from '../transport/transport.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type Broadcast, broadcastOf, type BroadcastResult } from './broadcast.js';
@@ -24,6 +30,15 @@ export interface BroadcastOptions {
   readonly only?: readonly (string | MemberId)[] | undefined;
   /** Gives the broadcast up: it rejects with the signal's reason, and the handlers' `signal`s abort. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Whom a broadcast stream goes to, and its limits, which hold for each member: one that exceeds them ends alone. */
+export interface BroadcastStreamOptions extends Pick<BroadcastOptions, 'skipSelf' | 'only'>, StreamOptions {
+  /**
+   * A member that takes nothing for so many milliseconds, while messages wait for it, ends with DEADLINE_EXCEEDED and
+   * holds the others up no longer. Default: 30,000.
+   */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 /** The members of the group, as this pod knows them. Survives `JSON.stringify`. */
@@ -43,6 +58,7 @@ export interface ClusterServiceDeps {
   readonly transport: Pick<Transport, 'self'>;
   readonly views: Pick<ViewKeeper, 'view' | 'settled' | 'onChange'>;
   readonly messenger: Messenger;
+  readonly streams: StreamCaller;
   readonly codec: PayloadCodec;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
@@ -128,7 +144,51 @@ export class ClusterService {
     return broadcastOf(results, settled);
   }
 
-  #targets(topic: string, { skipSelf = false, only }: BroadcastOptions): MemberId[] {
+  /**
+   * Streams messages to the `@OnBroadcastStream(topic)` method of every member in the view, this pod's too, and gives
+   * the replies of all as they come. Each member ends by itself, with an event of type `end`; what goes wrong with
+   * one is its `error`, and does not touch the others. Nothing is sent before the first event is asked for.
+   *
+   * The source is read once, at the pace of the slowest member that still takes anything (see `idleTimeoutMs`).
+   *
+   * @param source as for `LeaderService.sendStream`.
+   * @throws HedgeError INVALID_ARGUMENT, at once
+   * @throws HedgeError (the iteration) NO_LEADER while this pod has no view of the group yet: nobody was asked
+   * @throws (the iteration) what the source threw, or the signal's reason when it aborted
+   *
+   * @example
+   * for await (const event of cluster.broadcastStream<{ loaded: number }>('warm-up', keys())) {
+   *   if (event.type === 'reply') console.log(event.member.address, event.value.loaded);
+   *   else if (event.error) console.warn(event.member.address, event.error.message);
+   * }
+   */
+  broadcastStream<Topic extends DeclaredStream>(
+    topic: Topic,
+    source: StreamSource<StreamData<Topic>>,
+    options?: BroadcastStreamOptions,
+  ): AsyncIterableIterator<BroadcastStreamEvent<StreamReply<Topic>>, void>;
+  broadcastStream<Reply = unknown, Topic extends string = string>(
+    topic: UndeclaredStream<Topic>,
+    source: StreamSource,
+    options?: BroadcastStreamOptions,
+  ): AsyncIterableIterator<BroadcastStreamEvent<Reply>, void>;
+  broadcastStream(
+    topic: string,
+    source: StreamSource,
+    options: BroadcastStreamOptions = {},
+  ): AsyncIterableIterator<BroadcastStreamEvent, void> {
+    checkTopic(topic);
+    checkSource(topic, source);
+    checkStreamOptions('broadcastStream', topic, options);
+    if (options.only !== undefined) checkOnly(topic, options.only);
+    const members = (): MemberId[] => {
+      if (this.#view === NO_VIEW) throw noView(topic);
+      return this.#targets(topic, options);
+    };
+    return broadcastReplies({ caller: this.#deps.streams, topic, source, options, members });
+  }
+
+  #targets(topic: string, { skipSelf = false, only }: Pick<BroadcastOptions, 'skipSelf' | 'only'>): MemberId[] {
     const members = this.members().filter(({ incarnation }) => !skipSelf || incarnation !== this.self.incarnation);
     if (only === undefined) return members.map(({ address, incarnation }) => ({ address, incarnation }));
     checkOnly(topic, only);

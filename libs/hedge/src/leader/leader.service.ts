@@ -8,6 +8,11 @@ import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { checkTopic } from '../messaging/topic-name.js';
 import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import { leaderReplies } from '../streams/leader-replies.js';
+import { checkSource, type StreamSource } from '../streams/source.js';
+import type { StreamCaller } from '../streams/stream-caller.js';
+import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
+import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaseKeeper } from './lease-keeper.js';
@@ -22,6 +27,7 @@ export interface SendOptions {
 export interface LeaderServiceDeps {
   readonly keeper: LeaseKeeper;
   readonly messenger: Messenger;
+  readonly streams: StreamCaller;
   readonly codec: PayloadCodec;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
@@ -157,5 +163,49 @@ export class LeaderService {
       signal,
     });
     return codec.decode(topic, reply);
+  }
+
+  /**
+   * Streams messages to the leader's `@OnLeaderStream(topic)` method, and its replies back. From any pod, the leader
+   * included. Nothing is sent before the first reply is asked for, so iterate also when no replies are expected.
+   *
+   * The source is read only while the handler reads, and the handler's replies only while they are taken: about a
+   * megabyte is on its way each way, and no more. Leaving the loop cancels the handler; a handler that ends its
+   * replies ends the stream, and what is left of the source is not read.
+   *
+   * Guarantee: order, and each message at most once. A stream is never sent again: when the leader is lost in the
+   * middle, the iteration throws, with `details: { requestId, sent, received }` for how far it got. The handler may
+   * not have read all that was sent.
+   *
+   * @param topic as for `send`; streams have topics of their own.
+   * @param source an async iterable, an iterable or an Observable of what `send` takes. When it throws, the
+   *   handler's input does too, and the iteration throws the same.
+   * @throws HedgeError INVALID_ARGUMENT, at once
+   * @throws HedgeError (the iteration) nothing was sent: NO_LEADER, NO_HANDLER, MEMBER_UNREACHABLE, within the
+   *   module's `defaultTimeoutMs`
+   * @throws HedgeError (the iteration) in the middle: HANDLER_FAILED, LEASE_LOST (another leader), MEMBER_UNREACHABLE,
+   *   SHUTTING_DOWN, DEADLINE_EXCEEDED, PAYLOAD_TOO_LARGE, OVERLOADED (an Observable was too fast)
+   * @throws (the iteration) the signal's reason when it aborted
+   *
+   * @example
+   * for await (const { imported } of leader.sendStream<{ imported: number }>('import', readOrders())) {
+   *   console.log(imported);
+   * }
+   */
+  sendStream<Topic extends DeclaredStream>(
+    topic: Topic,
+    source: StreamSource<StreamData<Topic>>,
+    options?: StreamOptions,
+  ): AsyncIterableIterator<StreamReply<Topic>, void>;
+  sendStream<Reply = unknown, Topic extends string = string>(
+    topic: UndeclaredStream<Topic>,
+    source: StreamSource,
+    options?: StreamOptions,
+  ): AsyncIterableIterator<Reply, void>;
+  sendStream(topic: string, source: StreamSource, options: StreamOptions = {}): AsyncIterableIterator<unknown, void> {
+    checkTopic(topic);
+    checkSource(topic, source);
+    checkStreamOptions('sendStream', topic, options);
+    return leaderReplies({ caller: this.#deps.streams, topic, source, options });
   }
 }

@@ -2,12 +2,15 @@ import { BaseRpcContext } from '@nestjs/microservices';
 import type { MemberId } from '../common/identity.js';
 import type { IncomingRequest } from '../messaging/message.js';
 
+/** Of a request or a stream. */
+type Handled = Pick<IncomingRequest, 'requestId' | 'attempt' | 'caller' | 'topic' | 'signal' | 'epoch'>;
+
 /**
  * What a handler learns of the request it runs: `@Ctx() ctx: HedgeContext`, and in guards, interceptors and
  * filters `host.switchToRpc().getContext()`.
  */
-export class HedgeContext extends BaseRpcContext<[IncomingRequest]> {
-  constructor(request: IncomingRequest) {
+export class HedgeContext extends BaseRpcContext<[Handled]> {
+  constructor(request: Handled) {
     super([request]);
   }
 
@@ -32,8 +35,8 @@ export class HedgeContext extends BaseRpcContext<[IncomingRequest]> {
   }
 
   /**
-   * Aborts when the caller cancelled or its deadline passed, and for a leader message when the lease is
-   * lost. A handler that takes long should look at it, or pass it on to what it awaits.
+   * Aborts when the caller cancelled or its deadline passed, for a leader message or stream when the lease is
+   * lost, and for a stream when the caller is. A handler that takes long should look at it, or pass it on to what it awaits.
    */
   get signal(): AbortSignal {
     return this.args[0].signal;

@@ -3,6 +3,7 @@ import { HedgeError } from '../common/errors.js';
 import { checkTopic } from '../messaging/topic-name.js';
 import { HANDLERS, HEDGE_TRANSPORT, NOTICES, handlersOf, noticesOf } from './handler-metadata.js';
 import type { HandlerKind, NoticeKind } from './handler-metadata.js';
+import { streamReplies } from './streamed-replies.js';
 
 /** Nest's own metadata of a message handler; a method can hold the patterns of one transport only. */
 const NEST_PATTERN = 'microservices:pattern';
@@ -36,6 +37,34 @@ export function OnLeaderMessage(topic = ''): MethodDecorator {
  */
 export function OnBroadcast(topic = ''): MethodDecorator {
   return handler('broadcast', topic);
+}
+
+/**
+ * Runs this method on the leader for each stream of `LeaderService.sendStream(topic, …)`. `@Payload()` is an
+ * `AsyncIterable` of what the caller sends; the method is or returns an async iterable, a generator or an Observable,
+ * and each item is a reply. Both are read and written at the pace of the other end (only an Observable cannot be
+ * made to wait: above `limits.maxQueuedBytes` its stream fails). Replies may begin before the input ends.
+ *
+ * Guards, pipes, interceptors and filters are Nest's own: an interceptor sees each reply, a filter what is thrown
+ * late. When the caller leaves or is lost, or the lease is, the input throws, `ctx.signal` aborts and the iterable's
+ * `return` runs. What the method throws reaches the caller as HANDLER_FAILED, after the replies before it.
+ *
+ * @example
+ * \@OnLeaderStream('import')
+ * async *import(@Payload() orders: AsyncIterable<Order>, @Ctx() ctx: HedgeContext) {
+ *   for await (const order of orders) yield await this.store(order, ctx.fencingToken);
+ * }
+ */
+export function OnLeaderStream(topic = ''): MethodDecorator {
+  return streamHandler('leader-stream', topic);
+}
+
+/**
+ * Runs this method on every pod, the caller's too, for each stream of `ClusterService.broadcastStream(topic, …)`.
+ * Otherwise as `@OnLeaderStream`, and may stand on the same method.
+ */
+export function OnBroadcastStream(topic = ''): MethodDecorator {
+  return streamHandler('broadcast-stream', topic);
 }
 
 /**
@@ -82,6 +111,13 @@ export function handler(kind: HandlerKind, topic: string): MethodDecorator {
     const patterns = [...earlier, { hedge: kind, topic }];
     Reflect.defineMetadata(HANDLERS, patterns, method);
     MessagePattern<object[]>(patterns, HEDGE_TRANSPORT)(target, key, descriptor);
+  };
+}
+
+function streamHandler(kind: HandlerKind, topic: string): MethodDecorator {
+  return (target, key, descriptor) => {
+    streamReplies(target, key, descriptor);
+    handler(kind, topic)(target, key, descriptor);
   };
 }
 

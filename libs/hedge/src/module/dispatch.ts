@@ -25,30 +25,32 @@ export class HandlerDispatch {
   async run(kind: HandlerKind, request: IncomingRequest): Promise<Encoded> {
     const { topic } = request;
     const handler = this.strategy.route(kind, topic);
-    if (handler === undefined) throw this.#noHandler(kind, topic);
+    if (handler === undefined) throw noHandler(this.strategy, kind, topic);
     const data = this.codec.decode(topic, request.payload);
     try {
       const result: unknown = await handler(data, new HedgeContext(request));
       return this.codec.encode(topic, isObservable(result) ? await lastValue(result, request.signal) : result);
     } catch (thrown) {
-      if (!isDeliberate(thrown) && !request.signal.aborted) this.#logFault(kind, topic, thrown);
+      if (!isDeliberate(thrown) && !request.signal.aborted) logFault(this.#logger, kind, topic, thrown);
       throw handlerFailure(thrown);
     }
   }
+}
 
-  #noHandler(kind: HandlerKind, topic: string): HedgeError {
-    const known = this.strategy.topics(kind).map((name) => `'${name}'`);
-    return new HedgeError(
-      'NO_HANDLER',
-      `No method is decorated with ${describePattern({ hedge: kind, topic })} on this pod, which has ${known.length === 0 ? 'none of that kind' : known.join(', ')}. Check the topic, and that all pods run the same version.`,
-      { details: { topic } },
-    );
-  }
+/** Of no handler on this pod, with those there are. */
+export function noHandler(strategy: HedgeStrategy, kind: HandlerKind, topic: string): HedgeError {
+  const known = strategy.topics(kind).map((name) => `'${name}'`);
+  return new HedgeError(
+    'NO_HANDLER',
+    `No method is decorated with ${describePattern({ hedge: kind, topic })} on this pod, which has ${known.length === 0 ? 'none of that kind' : known.join(', ')}. Check the topic, and that all pods run the same version.`,
+    { details: { topic } },
+  );
+}
 
-  #logFault(kind: HandlerKind, topic: string, thrown: unknown): void {
-    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-    this.#logger.error(`${describePattern({ hedge: kind, topic })} failed: ${error.message}`, error.stack);
-  }
+/** Logs what a handler threw though it did not mean to answer with it. */
+export function logFault(logger: Logger, kind: HandlerKind, topic: string, thrown: unknown): void {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  logger.error(`${describePattern({ hedge: kind, topic })} failed: ${error.message}`, error.stack);
 }
 
 /**

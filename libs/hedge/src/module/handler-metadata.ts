@@ -8,7 +8,7 @@ export const NOTICES = Symbol.for('nestjs-hedge:notices');
 /** The transport that Nest is told: patterns of other transports do not reach us, nor ours them. */
 export const HEDGE_TRANSPORT = Symbol.for('nestjs-hedge:transport');
 
-export type HandlerKind = 'leader' | 'broadcast' | 'canary';
+export type HandlerKind = 'leader' | 'broadcast' | 'leader-stream' | 'broadcast-stream' | 'canary';
 
 /** The message pattern of one handler, as Nest carries it. */
 export interface HandlerPattern {
@@ -34,9 +34,16 @@ export function isForwarded({ topic }: HandlerPattern): boolean {
   return topic.startsWith(FORWARDED_TOPIC_PREFIX);
 }
 
+const DECORATORS: Readonly<Record<HandlerKind, string>> = {
+  leader: 'OnLeaderMessage',
+  broadcast: 'OnBroadcast',
+  'leader-stream': 'OnLeaderStream',
+  'broadcast-stream': 'OnBroadcastStream',
+  canary: 'Canary',
+};
+
 /** How a handler is named to people: `@OnBroadcast('flush')`. */
 export function describePattern(pattern: HandlerPattern): string {
   if (isForwarded(pattern)) return `@LeaderOnly of '${pattern.topic.slice(FORWARDED_TOPIC_PREFIX.length)}'`;
-  const decorator = pattern.hedge === 'broadcast' ? 'OnBroadcast' : 'OnLeaderMessage';
-  return `@${decorator}(${pattern.topic === '' ? '' : `'${pattern.topic}'`})`;
+  return `@${DECORATORS[pattern.hedge]}(${pattern.topic === '' ? '' : `'${pattern.topic}'`})`;
 }

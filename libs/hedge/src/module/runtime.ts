@@ -34,6 +34,7 @@ import type { HedgeSettings } from './options.js';
 import { HedgeReadiness } from './readiness.js';
 import { makeSemaphores } from './semaphores.js';
 import { makeSpill } from './spill.js';
+import { makeStreams } from './streams.js';
 import type { HedgeStrategy } from './strategy.js';
 import type { MadeTransport, TransportFactory } from './transport-factory.js';
 import { within } from './within.js';
@@ -49,8 +50,8 @@ export class HedgeRuntime {
   readonly leader: LeaderService;
   readonly cluster: ClusterService;
   readonly kv: KvStore;
-  readonly locks: LockService;
   readonly jobs: JobsService;
+  readonly locks: LockService;
   readonly semaphores: SemaphoreService;
   readonly spill: SpillStore;
   readonly readiness: HedgeReadiness;
@@ -62,8 +63,8 @@ export class HedgeRuntime {
   readonly #views: ViewKeeper;
   readonly #messenger: Messenger;
   readonly #spill: SpillRuntime;
-  readonly #lockKeeper: LockKeeper;
   readonly #permits: PermitHolder;
+  readonly #lockKeeper: LockKeeper;
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -110,6 +111,7 @@ export class HedgeRuntime {
     // So that a few of the largest messages fit, whatever their limit.
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 4 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes } });
+    const streams = makeStreams({ transport, keeper, clock, codec, strategy, settings });
     const dispatch = new HandlerDispatch(strategy, codec);
     const address = () => transport.self.address;
     const committer = new GroupCommitter({
@@ -145,12 +147,12 @@ export class HedgeRuntime {
     this.#messenger = messenger;
     this.#spill = makeSpill({ streams: transport, messenger, views, clock, logger, settings });
     this.spill = this.#spill.store;
-    this.#lockKeeper = lockKeeper;
     this.#permits = holder;
     this.semaphores = service;
+    this.#lockKeeper = lockKeeper;
     const { retryMs, leaseMs } = timing;
-    this.leader = new LeaderService({ keeper, messenger, codec, clock, defaultTimeoutMs, retryMs, leaseMs });
-    this.cluster = new ClusterService({ transport, views, messenger, codec, clock, defaultTimeoutMs });
+    this.leader = new LeaderService({ keeper, messenger, streams, codec, clock, defaultTimeoutMs, retryMs, leaseMs });
+    this.cluster = new ClusterService({ transport, views, messenger, streams, codec, clock, defaultTimeoutMs });
     this.locks = new LockService({ keeper: lockKeeper, clock, defaultTimeoutMs });
     this.kv = new KvStore({
       messenger,
@@ -212,8 +214,8 @@ export class HedgeRuntime {
    */
   leave(): Promise<void> {
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
-      ['refuse permits', () => this.#permits.stop()],
       ['refuse locks', () => this.#lockKeeper.refuse()],
+      ['refuse permits', () => this.#permits.stop()],
       ['hand leadership over', () => this.#keeper.stop()],
       ['leave the view', () => this.#views.stop()],
     ]);

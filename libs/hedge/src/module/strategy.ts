@@ -22,6 +22,8 @@ export class HedgeStrategy extends Server implements CustomTransportStrategy {
   readonly #routes: Readonly<Record<HandlerKind, Map<string, MessageHandler>>> = {
     leader: new Map(),
     broadcast: new Map(),
+    'leader-stream': new Map(),
+    'broadcast-stream': new Map(),
     canary: new Map(),
   };
   #sealed = false;

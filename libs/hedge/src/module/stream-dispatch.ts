@@ -1,0 +1,89 @@
+import { Logger } from '@nestjs/common';
+import { isObservable, type Observable } from 'rxjs';
+import type { ItemSink } from '../streams/item-writer.js';
+import type { IncomingStream, StreamHandlers } from '../streams/stream-receiver.js';
+import { HedgeContext } from './context.js';
+import { logFault, noHandler } from './dispatch.js';
+import { handlerFailure, isDeliberate } from './handler-failure.js';
+import type { HandlerKind } from './handler-metadata.js';
+import type { HedgeStrategy } from './strategy.js';
+import { ROOM, type Room } from './streamed-replies.js';
+
+/** What a stream's handler learns, with the way for its replies to wait. */
+class StreamContext extends HedgeContext {
+  readonly [ROOM]: Room;
+
+  constructor(stream: IncomingStream) {
+    super(stream);
+    this[ROOM] = () => stream.replies.room();
+  }
+}
+
+/** Runs incoming streams through Nest's pipeline: the handlers of one kind. */
+export class StreamDispatch implements StreamHandlers {
+  readonly #logger = new Logger('Hedge');
+
+  constructor(
+    private readonly strategy: HedgeStrategy,
+    private readonly kind: HandlerKind,
+  ) {}
+
+  check(topic: string): void {
+    if (this.strategy.route(this.kind, topic) === undefined) throw noHandler(this.strategy, this.kind, topic);
+  }
+
+  async run(stream: IncomingStream): Promise<void> {
+    const { topic, input, replies, signal } = stream;
+    let refusal: { readonly error: unknown } | undefined;
+    const refuse = (error: unknown): void => {
+      refusal = { error };
+    };
+    try {
+      const result: unknown = await this.strategy.route(this.kind, topic)?.(input, new StreamContext(stream));
+      if (isObservable(result)) await passOn(result, replies, signal, refuse);
+      else if (result !== undefined) replies.push(result);
+    } catch (thrown) {
+      if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, topic, thrown);
+      throw handlerFailure(thrown);
+    }
+    if (refusal !== undefined) throw refusal.error;
+  }
+}
+
+/** Resolves when all was passed on, or a reply was refused; rejects with what the handler or the stream failed with. */
+function passOn(
+  values: Observable<unknown>,
+  replies: ItemSink,
+  signal: AbortSignal,
+  refuse: (error: unknown) => void,
+): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    const subscription = values.subscribe({
+      next(value) {
+        try {
+          replies.push(value);
+        } catch (error) {
+          // It may have emitted within `subscribe`, when there is no subscription yet.
+          queueMicrotask(() => subscription.unsubscribe());
+          refuse(error);
+          resolve();
+        }
+      },
+      error: (error: unknown) => {
+        signal.removeEventListener('abort', giveUp);
+        reject(error);
+      },
+      complete: () => {
+        signal.removeEventListener('abort', giveUp);
+        resolve();
+      },
+    });
+    function giveUp(): void {
+      subscription.unsubscribe();
+      reject(signal.reason as Error);
+    }
+    if (subscription.closed) return;
+    if (signal.aborted) giveUp();
+    else signal.addEventListener('abort', giveUp, { once: true });
+  });
+}

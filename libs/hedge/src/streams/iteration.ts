@@ -1,0 +1,67 @@
+import { HedgeError } from '../common/errors.js';
+
+/** Ends an iteration from outside, for whatever reason comes first. */
+export class GivenUp {
+  readonly #controller = new AbortController();
+  readonly #stop: () => void = () => undefined;
+  /** The consumer has left the loop, and is told of nothing more. */
+  left = false;
+
+  /** @param given the caller's own; may outlive many streams. */
+  constructor(given: AbortSignal | undefined) {
+    if (given === undefined) return;
+    const abort = (): void => this.because(given.reason);
+    given.addEventListener('abort', abort, { once: true });
+    this.#stop = () => given.removeEventListener('abort', abort);
+    if (given.aborted) abort();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Only the first reason counts. */
+  because(reason: unknown): void {
+    this.#controller.abort(reason);
+  }
+
+  over(): void {
+    this.#stop();
+  }
+}
+
+/**
+ * Iterates over what `run` yields. Nothing happens before the first `next()`, so an iteration that nobody begins holds
+ * nothing; and leaving it ends also a `next()` that waits.
+ */
+export function iterateUntilLeft<T>(
+  given: AbortSignal | undefined,
+  run: (givenUp: GivenUp) => AsyncIterable<T>,
+): AsyncIterableIterator<T, void> {
+  let givenUp: GivenUp | undefined;
+  async function* begin(): AsyncGenerator<T, void> {
+    givenUp = new GivenUp(given);
+    try {
+      givenUp.signal.throwIfAborted();
+      for await (const item of run(givenUp)) yield item;
+    } catch (error) {
+      if (!givenUp.left) throw error;
+    } finally {
+      givenUp.over();
+    }
+  }
+  const generator = begin();
+  return {
+    next: () => generator.next(),
+    return() {
+      if (givenUp !== undefined) {
+        givenUp.left = true;
+        givenUp.because(new HedgeError('CANCELLED', 'The caller has left the stream'));
+      }
+      return generator.return();
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}

@@ -1,0 +1,147 @@
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { LeaderRoute } from '../messaging/leader-route.js';
+import type { PayloadCodec } from '../messaging/serializer.js';
+import { MAX_TOPIC_LENGTH } from '../messaging/topic-name.js';
+import type { PeerStream, StreamTransport } from '../transport/peer-stream.js';
+import { HandlerStream } from '../transport/wire/hedge/v1/stream.js';
+import { itemsOf } from './item-frames.js';
+import { type ItemSink, ItemWriter, type StreamLimits } from './item-writer.js';
+
+/** A stream as a handler gets it. */
+export interface IncomingStream {
+  readonly topic: string;
+  readonly caller: MemberId;
+  /** UUID of this stream. */
+  readonly requestId: string;
+  /** A stream is never begun again. */
+  readonly attempt: 1;
+  /** The term it runs in; 0n for a broadcast. */
+  readonly epoch: bigint;
+  /** Aborts when the caller gave up or was lost, and for a leader stream when the lease is lost. */
+  readonly signal: AbortSignal;
+  /** What the caller sends; to be read once. Throws what the stream failed with. */
+  readonly input: AsyncIterable<unknown>;
+  readonly replies: ItemSink;
+}
+
+export interface StreamHandlers {
+  /** @throws HedgeError NO_HANDLER: the stream is refused before the caller sends anything. */
+  check(topic: string): void;
+  /** Resolves when all replies were pushed. What it throws is what the caller gets after them. */
+  run(stream: IncomingStream): Promise<void>;
+}
+
+export interface StreamReceiverOptions {
+  readonly transport: StreamTransport;
+  readonly route: LeaderRoute;
+  readonly codec: PayloadCodec;
+  readonly limits: StreamLimits;
+  readonly leader: StreamHandlers;
+  readonly broadcast: StreamHandlers;
+}
+
+/** Runs the streams that others, and this process itself, open to handlers here. */
+export class StreamReceiver {
+  readonly #options: StreamReceiverOptions;
+  /** Leader streams that run, and their terms. */
+  readonly #running = new Map<PeerStream, bigint>();
+  /** Leader streams of this term, and of those before it, are not taken any more. */
+  #drainedEpoch = 0n;
+  #drained: (() => void)[] = [];
+
+  constructor(options: StreamReceiverOptions) {
+    this.#options = options;
+    const { transport, route } = options;
+    transport.serveStreams('leader-stream', (stream, opening) => this.#receiveAsLeader(stream, openingOf(opening)));
+    transport.serveStreams('broadcast-stream', (stream, opening) =>
+      this.#run(stream, openingOf(opening), options.broadcast),
+    );
+    route.onChange(() => this.#leaderChanged());
+  }
+
+  /**
+   * Takes no more leader streams of that term; resolves when none runs. Those that still run when the lease is given
+   * back fail with LEASE_LOST.
+   */
+  drain(epoch: bigint): Promise<void> {
+    if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
+    if (this.#running.size === 0) return Promise.resolve();
+    return new Promise((resolve) => void this.#drained.push(resolve));
+  }
+
+  #leaderChanged(): void {
+    for (const [stream, epoch] of this.#running) {
+      if (this.#options.route.leads(epoch)) continue;
+      stream.cancel(new HedgeError('LEASE_LOST', 'This pod is not the leader any more'));
+    }
+  }
+
+  async #receiveAsLeader(stream: PeerStream, opening: HandlerStream): Promise<void> {
+    const { epoch } = opening;
+    if (epoch <= this.#drainedEpoch || !this.#options.route.leads(epoch)) {
+      throw new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
+    }
+    this.#running.set(stream, epoch);
+    try {
+      await this.#run(stream, opening, this.#options.leader);
+    } finally {
+      this.#running.delete(stream);
+      if (this.#running.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    }
+  }
+
+  async #run(stream: PeerStream, { topic, id, epoch }: HandlerStream, handlers: StreamHandlers): Promise<void> {
+    const { codec, limits } = this.#options;
+    if (topic.length > MAX_TOPIC_LENGTH) {
+      throw new HedgeError('INVALID_ARGUMENT', `The topic has ${topic.length} characters; at most ${MAX_TOPIC_LENGTH}`);
+    }
+    handlers.check(topic);
+    // The word that it is accepted.
+    await stream.write(new Uint8Array(0));
+    const writer = new ItemWriter(stream, limits);
+    try {
+      await handlers.run({
+        topic,
+        caller: stream.peer,
+        requestId: id,
+        attempt: 1,
+        epoch,
+        signal: stream.signal,
+        input: inputOf(stream, topic, codec),
+        replies: {
+          push: (value) => writer.push(topic, codec.encode(topic, value)),
+          room: () => writer.room(),
+        },
+      });
+      await writer.end();
+    } catch (error) {
+      writer.fail(
+        error instanceof HedgeError ? error : new HedgeError('HANDLER_FAILED', String(error), { cause: error }),
+      );
+    }
+  }
+}
+
+/** A handler that reads no further only makes its caller wait: it may still reply. */
+function inputOf(stream: PeerStream, topic: string, codec: PayloadCodec): AsyncIterable<unknown> {
+  async function* items(): AsyncGenerator<unknown, void> {
+    const frames = stream[Symbol.asyncIterator]();
+    for (;;) {
+      const { done, value } = await frames.next();
+      if (done === true) return;
+      for (const item of itemsOf(value)) {
+        yield codec.decode(topic, item);
+      }
+    }
+  }
+  return items();
+}
+
+function openingOf(bytes: Uint8Array): HandlerStream {
+  try {
+    return HandlerStream.decode(bytes);
+  } catch (cause) {
+    throw new HedgeError('INVALID_ARGUMENT', 'The opening of a stream cannot be read', { cause });
+  }
+}
