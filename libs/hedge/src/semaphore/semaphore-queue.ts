@@ -9,6 +9,8 @@ import type { SemaphoreTiming } from './semaphore-timing.js';
 /** Grants of one semaphore at a time, whatever its limit: so that its row stays far below what a database takes. */
 const MOST_GRANTS = 10_000;
 
+const NO_ROW: SemaphoreState = { limit: 0, version: 0n, held: new Map() };
+
 export interface Waiter {
   readonly ticket: number;
   readonly claim: PermitClaim;
@@ -125,13 +127,12 @@ export class SemaphoreQueue {
       case 'read':
         this.#calling = false;
         this.#failures = 0;
-        this.#adopt(input.row);
-        return this.#decide(now);
+        return this.#adopt(input.row, now);
       case 'written':
         this.#calling = false;
         this.#failures = 0;
-        if (input.result.written) this.#committed(input.result.timestamp);
-        else this.#adopt(input.result.row);
+        if (!input.result.written) return this.#adopt(input.result.row, now);
+        this.#committed(input.result.timestamp);
         return this.#decide(now);
       case 'failed':
         return this.#failed(input.error, input.random, now);
@@ -203,24 +204,24 @@ export class SemaphoreQueue {
 
   // What the database says
 
-  #adopt(row: SemaphoreRow | undefined): void {
+  #adopt(row: SemaphoreRow | undefined, now: number): void {
     const first = this.#state === undefined;
-    this.#doubtful = false;
     this.#change = undefined;
     try {
-      this.#state = row === undefined ? { limit: 0, version: 0n, held: new Map() } : readState(this.name, row);
+      this.#state = row === undefined ? NO_ROW : readState(this.name, row);
     } catch (error) {
-      this.#doubtful = true;
+      // The next request looks again.
+      this.#state = undefined;
       for (const ticket of this.#tickets()) this.#settle(ticket, error as HedgeError);
       return this.#forget();
     }
-    if (first) {
-      // Somebody may have waited for these: let the callers of the last leader come back first.
-      if (row !== undefined && countOf(this.#state.held) >= row.limit) {
-        this.#graceUntil = this.since + this.timing.graceMs;
-      }
-      for (const renewal of this.#renewals.splice(0)) this.#answerRenewal(renewal, this.#state);
+    this.#doubtful = false;
+    // Somebody may have waited for these: let the callers of the last leader come back first.
+    if (first && row !== undefined && countOf(this.#state.held) >= row.limit) {
+      this.#graceUntil = this.since + this.timing.graceMs;
     }
+    for (const renewal of this.#renewals.splice(0)) this.#answerRenewal(renewal, this.#state);
+    this.#decide(now);
   }
 
   #committed(timestamp: bigint): void {
