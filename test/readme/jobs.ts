@@ -1,0 +1,43 @@
+import { Body, Controller, Injectable, Post } from '@nestjs/common';
+import { type JobRun, JobsService, LeaderCron, LeaderInterval, LeaderOnly } from 'nestjs-hedge';
+
+declare function writeReport(day: Date, fencingToken: bigint, signal: AbortSignal): Promise<void>;
+declare function poll(signal: AbortSignal): Promise<void>;
+declare function rebuild(kinds: string[]): Promise<{ rows: number }>;
+
+// #region leader-only
+@Controller('index')
+export class IndexController {
+  @LeaderOnly() // elsewhere it throws NOT_LEADER
+  compact() {
+    // …
+  }
+
+  @Post('rebuild') // on any pod: the leader does it, and this pod answers
+  @LeaderOnly({ forward: true, timeoutMs: 60_000 })
+  async rebuild(@Body() { kinds }: { kinds: string[] }) {
+    return rebuild(kinds);
+  }
+}
+// #endregion
+
+// #region jobs
+@Injectable()
+export class ReportService {
+  constructor(private readonly jobs: JobsService) {}
+
+  @LeaderCron('0 3 * * *', { timeZone: 'Europe/Warsaw', name: 'nightly report', catchUp: true })
+  async nightly({ fireTime, fencingToken, signal }: JobRun) {
+    await writeReport(fireTime, fencingToken, signal);
+  }
+
+  @LeaderInterval(15_000)
+  async poll({ signal }: JobRun) {
+    await poll(signal);
+  }
+
+  lastNights() {
+    return this.jobs.history('nightly report', { limit: 14 });
+  }
+}
+// #endregion
