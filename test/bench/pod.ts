@@ -2,10 +2,19 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
-import { ClusterService, HedgeModule, KvStore, LeaderService, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import {
+  ClusterService,
+  HedgeModule,
+  KvStore,
+  LeaderService,
+  OnBroadcast,
+  OnLeaderMessage,
+  SemaphoreService,
+} from 'nestjs-hedge';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { answer } from './child.js';
+import { contend } from './contend.js';
 import { MESSAGE, runBlockingLoad, runLoad, type LoadShape } from './load.js';
 import { FailoverWatch } from './failover-watch.js';
 
@@ -43,6 +52,9 @@ app.enableShutdownHooks();
 const leader = app.get(LeaderService);
 const cluster = app.get(ClusterService);
 const kv = app.get(KvStore);
+const semaphores = app.get(SemaphoreService);
+const free = semaphores.get('free', { limit: 64 });
+const contended = semaphores.get('contended', { limit: 1 });
 
 const KEYS = 1_000;
 let count = 0;
@@ -55,6 +67,10 @@ const operations = {
   },
   put: () => kv.put(nextKey(), MESSAGE),
   get: () => kv.get(nextKey()),
+  semaphore: async () => {
+    const permit = await free.acquire();
+    await permit.release();
+  },
 };
 
 /** Many calls between two looks at the clock: one call takes less than a look. */
@@ -67,6 +83,7 @@ const commands = {
   members: () => cluster.members().length,
   run: ({ operation, ...shape }: LoadShape & { operation: keyof typeof operations }) =>
     runLoad(operations[operation], shape),
+  contend: (shape: LoadShape) => contend(contended, shape),
   isLeader: ({ seconds }: LoadShape) => {
     let held = 0;
     const round = runBlockingLoad(() => {

@@ -1,10 +1,17 @@
 import type { FailoverRow } from './suites/failover.js';
 import type { MemoryRow } from './suites/memory.js';
+import type { SemaphoreRow } from './suites/semaphore.js';
 import type { SpannerRow } from './suites/spanner.js';
+import type { StreamRow } from './suites/streams.js';
 import type { Row } from './statistics.js';
 
 /** A row as the suites make it; only some suites fill in the rest. */
-export type AnyRow = Row & Partial<FailoverRow> & Partial<MemoryRow> & Partial<SpannerRow>;
+export type AnyRow = Row &
+  Partial<FailoverRow> &
+  Partial<MemoryRow> &
+  Partial<SpannerRow> &
+  Partial<SemaphoreRow> &
+  Partial<StreamRow>;
 
 export interface Verdict {
   readonly target: string;
@@ -64,6 +71,36 @@ const TARGETS: readonly Target[] = [
     bound: 0.35,
     at: 'least',
     measure: (find) => ratio(find('get', 64)?.opsPerSecond, find('sqlite-read')?.opsPerSecond),
+  },
+  {
+    name: 'semaphore acquire and release / put, p50 at 1',
+    bound: 2.5,
+    at: 'most',
+    measure: (find) => ratio(find('semaphore', 1)?.p50Ms, find('put', 1)?.p50Ms),
+  },
+  ...[8, 64].map((waiters): Target => ({
+    name: `semaphore hand-over to the next of ${waiters} / put, p50`,
+    bound: 1.5,
+    at: 'most',
+    measure: (find) => ratio(find('semaphore-hand-over', waiters)?.p50Ms, find('put', 1)?.p50Ms),
+  })),
+  {
+    name: 'semaphore at 64 / at 1, rate',
+    bound: 4,
+    at: 'least',
+    measure: (find) => ratio(find('semaphore', 64)?.opsPerSecond, find('semaphore', 1)?.opsPerSecond),
+  },
+  {
+    name: 'stream-chunks / bare-grpc-chunks, rate',
+    bound: 0.8,
+    at: 'least',
+    measure: (find) => ratio(find('stream-chunks')?.opsPerSecond, find('bare-grpc-chunks')?.opsPerSecond),
+  },
+  {
+    name: 'stream-messages / bare-grpc-messages, rate',
+    bound: 1,
+    at: 'least',
+    measure: (find) => ratio(find('stream-messages')?.opsPerSecond, find('bare-grpc-messages')?.opsPerSecond),
   },
   {
     name: 'put on Spanner / one commit for each, rate at 64',
