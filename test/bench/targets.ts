@@ -2,16 +2,10 @@ import type { FailoverRow } from './suites/failover.js';
 import type { MemoryRow } from './suites/memory.js';
 import type { SemaphoreRow } from './suites/semaphore.js';
 import type { SpannerRow } from './suites/spanner.js';
-import type { StreamRow } from './suites/streams.js';
 import type { Row } from './statistics.js';
 
 /** A row as the suites make it; only some suites fill in the rest. */
-export type AnyRow = Row &
-  Partial<FailoverRow> &
-  Partial<MemoryRow> &
-  Partial<SpannerRow> &
-  Partial<SemaphoreRow> &
-  Partial<StreamRow>;
+export type AnyRow = Row & Partial<FailoverRow> & Partial<MemoryRow> & Partial<SpannerRow> & Partial<SemaphoreRow>;
 
 export interface Verdict {
   readonly target: string;
@@ -89,18 +83,6 @@ const TARGETS: readonly Target[] = [
     bound: 4,
     at: 'least',
     measure: (find) => ratio(find('semaphore', 64)?.opsPerSecond, find('semaphore', 1)?.opsPerSecond),
-  },
-  {
-    name: 'stream-chunks / bare-grpc-chunks, rate',
-    bound: 0.8,
-    at: 'least',
-    measure: (find) => ratio(find('stream-chunks')?.opsPerSecond, find('bare-grpc-chunks')?.opsPerSecond),
-  },
-  {
-    name: 'stream-messages / bare-grpc-messages, rate',
-    bound: 1,
-    at: 'least',
-    measure: (find) => ratio(find('stream-messages')?.opsPerSecond, find('bare-grpc-messages')?.opsPerSecond),
   },
   {
     name: 'put on Spanner / one commit for each, rate at 64',
