@@ -1,0 +1,37 @@
+/**
+ * A pod with one job, which tells of each run and of the history up to then. The runs of a pod that hangs never end.
+ *
+ * Usage: pod.ts FILE hang|work
+ */
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { HedgeModule, type JobRun, JobsService, LeaderInterval } from 'nestjs-hedge';
+import { sqlite } from 'nestjs-hedge/sqlite';
+
+export interface Told {
+  readonly fireTime: string;
+  readonly attempt: number;
+  /** Oldest first. */
+  readonly events: readonly string[];
+}
+
+const [file = '', kind = ''] = process.argv.slice(2);
+
+class Work {
+  @LeaderInterval(1_000, { name: 'work', catchUp: true })
+  async work({ fireTime, attempt }: JobRun): Promise<void> {
+    const history = await app.get(JobsService).history('work');
+    const events = history.map(({ event }) => event).reverse();
+    process.send?.({ fireTime: fireTime.toISOString(), attempt, events } satisfies Told);
+    if (kind === 'hang') await new Promise(() => undefined);
+  }
+}
+
+@Module({
+  imports: [HedgeModule.forRoot({ group: 'jobs', address: '127.0.0.1:0', timing: 'local', backend: sqlite({ file }) })],
+  providers: [Work],
+})
+class PodModule {}
+
+const app = await NestFactory.createApplicationContext(PodModule, { logger: false });
