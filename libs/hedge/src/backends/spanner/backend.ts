@@ -18,8 +18,8 @@ import { describeLacks, findSchema, lacksOf } from './schema.js';
  * are the fencing tokens. Needs the package `@google-cloud/spanner` (8 or 9) and two tables, which
  * `npx nestjs-hedge schema` makes.
  *
- * Cost: reading a lease or a key is one single-use read; a renewal or a batch of puts is one statement and one
- * commit. `get` scans the versions of its key unless the log table has an index on
+ * Cost: reading a lease or a key is one single-use read; a renewal, of one lease or of hundreds, a batch of
+ * puts, and a write of a semaphore, which any number of grants share, are one statement and one commit each. `get` scans the versions of its key unless the log table has an index on
  * `(key, timestamp DESC, id DESC) STORING (value, leader)`: one that is there at start is used, by a
  * FORCE_INDEX hint.
  *

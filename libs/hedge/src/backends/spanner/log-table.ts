@@ -10,6 +10,7 @@ import {
 } from '../../backend/log.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
 import { assertText } from '../../backend/text.js';
+import type { HedgeError } from '../../common/errors.js';
 import type { Attempt, Connection } from './connection.js';
 import { isQueryRefused } from './failures.js';
 import type { Tables } from './options.js';
@@ -40,11 +41,14 @@ export class SpannerLogTable implements LogTable {
     if (rows.length === 0) return [];
     return this.connection.run('log.append', async (attempt) => {
       const transaction = attempt.begin();
-      if (fence !== undefined) await this.#assertFence(transaction, fence);
+      const lost = fence && (await this.#lost(transaction, fence));
+      if (lost !== undefined && !attempt.mayRepeat) throw lost;
       const keys = rows.map(({ key, id }) => [key, id]);
       const found = await transaction.read(this.tables.logTable, ['key', 'id', 'value', 'timestamp'], keys);
       const stored = new Map(found.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
       const fresh = rows.filter(({ key, id }) => !stored.has(rowName(key, id)));
+      // Of rows that an earlier try of this call may have written, all are there or none: then none ever will be.
+      if (lost !== undefined && fresh.length > 0) throw lost;
       const timestamp = fresh.length > 0 ? await transaction.commit([{ insert: this.#write(fresh) }]) : 0n;
       return rows.map((row) => {
         const there = stored.get(rowName(row.key, row.id));
@@ -59,9 +63,10 @@ export class SpannerLogTable implements LogTable {
     assertTexts({ key, value, leader });
     return this.connection.run('log.overwrite', async (attempt) => {
       const transaction = attempt.begin();
-      if (fence !== undefined) await this.#assertFence(transaction, fence);
+      const lost = fence && (await this.#lost(transaction, fence));
+      if (lost !== undefined) throw lost;
       // Only for a transaction to begin with, which can be committed once: a commit by itself could happen twice.
-      else await transaction.read(this.tables.logTable, ['id'], [[key, OVERWRITE_ID]]);
+      if (fence === undefined) await transaction.read(this.tables.logTable, ['id'], [[key, OVERWRITE_ID]]);
       const timestamp = await transaction.commit([
         { insertOrUpdate: this.#write([{ key, id: OVERWRITE_ID, value, leader }]) },
       ]);
@@ -114,10 +119,10 @@ export class SpannerLogTable implements LogTable {
     }
   }
 
-  async #assertFence(transaction: Transaction, fence: Fence): Promise<void> {
+  async #lost(transaction: Transaction, fence: Fence): Promise<HedgeError | undefined> {
     const [row] = await transaction.query(tokenSql(this.tables.lockTable, fence.lease));
     const found = timestampOf(row?.[0]);
-    if (found !== fence.token) throw leaseLost(fence, found);
+    return found === fence.token ? undefined : leaseLost(fence, found);
   }
 
   #write(rows: readonly LogAppend[]): Write {
