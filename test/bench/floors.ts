@@ -4,6 +4,7 @@ import { freePort, withFolder } from './cluster.js';
 import type { LoadShape } from './load.js';
 import type { NestGrpcCommands } from './nest-grpc-client.js';
 import type { RawLinkCommands } from './raw-link-client.js';
+import type { RawStreamCommands } from './raw-stream-client.js';
 import type { SqliteCommands } from './sqlite-floor.js';
 import type { Round } from './statistics.js';
 
@@ -19,6 +20,11 @@ export function withRawLink<T>(use: (run: (shape: LoadShape) => Promise<Round>) 
   return withPair<RawLinkCommands, T>('raw-link-server.ts', 'raw-link-client.ts', (client) =>
     use((shape) => client.ask('run', shape)),
   );
+}
+
+/** A bidirectional stream of grpc-js and nothing else: what streams are built on. */
+export function withRawStreams<T>(use: (client: Child<RawStreamCommands>) => Promise<T>): Promise<T> {
+  return withPair('raw-stream-server.ts', 'raw-stream-client.ts', use);
 }
 
 /** SQLite alone, on a file of its own. */

@@ -8,6 +8,9 @@ export interface LoadShape {
 /** What every message and value of the benchmark is: 100 bytes of text. */
 export const MESSAGE = 'm'.repeat(100);
 
+/** What large messages of a stream are. */
+export const CHUNK_BYTES = 64 * 1024;
+
 /** A closed loop: each of `concurrency` callers makes its next call when its last one was answered. */
 export async function runLoad(operation: () => Promise<unknown>, { concurrency, seconds }: LoadShape): Promise<Round> {
   const latencies: number[] = [];

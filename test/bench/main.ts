@@ -5,9 +5,11 @@ import { broadcastSuite } from './suites/broadcast.js';
 import { failoverSuite } from './suites/failover.js';
 import { kvSuite } from './suites/kv.js';
 import { memorySuite } from './suites/memory.js';
-import { semaphoreSuite } from './suites/semaphore.js';
 import { sendSuite } from './suites/send.js';
+import { semaphoreSuite } from './suites/semaphore.js';
 import { spannerSuite } from './suites/spanner.js';
+import { spillSuite } from './suites/spill.js';
+import { streamSuite } from './suites/streams.js';
 import { judge, type AnyRow } from './targets.js';
 
 const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
@@ -15,6 +17,8 @@ const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
   broadcast: broadcastSuite,
   kv: kvSuite,
   semaphore: semaphoreSuite,
+  streams: streamSuite,
+  spill: spillSuite,
   spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 
-export const SUITES = ['send', 'broadcast', 'kv', 'semaphore', 'spanner', 'failover', 'memory'] as const;
+export const SUITES = ['send', 'broadcast', 'kv', 'semaphore', 'streams', 'spill', 'spanner', 'failover', 'memory'] as const;
 export type SuiteName = (typeof SUITES)[number];
 
 /** How long everything takes. */
@@ -11,10 +11,26 @@ export interface Plan {
   /** Times that a leader is killed, and times that one is stopped. */
   readonly failovers: number;
   readonly memoryMessages: number;
+  /** That flow through one stream to a slow reader. */
+  readonly streamedBytes: number;
 }
 
-const FULL: Plan = { rounds: 5, roundSeconds: 2, warmUpSeconds: 2, failovers: 3, memoryMessages: 1_000_000 };
-const QUICK: Plan = { rounds: 3, roundSeconds: 0.5, warmUpSeconds: 0.5, failovers: 1, memoryMessages: 200_000 };
+const FULL: Plan = {
+  rounds: 5,
+  roundSeconds: 2,
+  warmUpSeconds: 2,
+  failovers: 3,
+  memoryMessages: 1_000_000,
+  streamedBytes: 1e9,
+};
+const QUICK: Plan = {
+  rounds: 3,
+  roundSeconds: 0.5,
+  warmUpSeconds: 0.5,
+  failovers: 1,
+  memoryMessages: 200_000,
+  streamedBytes: 1e8,
+};
 
 export interface BenchOptions {
   readonly plan: Plan;

@@ -17,6 +17,7 @@ import { answer } from './child.js';
 import { contend } from './contend.js';
 import { MESSAGE, runBlockingLoad, runLoad, type LoadShape } from './load.js';
 import { FailoverWatch } from './failover-watch.js';
+import { StreamController, streamCommands } from './stream-load.js';
 
 const { BENCH_ADDRESS: address = '', BENCH_FILE: file = '', BENCH_SPANNER: database } = process.env;
 
@@ -43,7 +44,7 @@ class EchoController {
       backend: database === undefined ? sqlite({ file }) : spanner({ database }),
     }),
   ],
-  controllers: [EchoController],
+  controllers: [EchoController, StreamController],
 })
 class PodModule {}
 
@@ -108,6 +109,7 @@ const commands = {
     };
     await Promise.all(Array.from({ length: concurrency }, caller));
   },
+  ...streamCommands(leader),
   memory: () => process.memoryUsage.rss(),
   startWatch: ({ concurrency }: { concurrency: number }) => {
     watch = new FailoverWatch(() => leader.send<string>('who', null), concurrency);

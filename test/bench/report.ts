@@ -35,7 +35,8 @@ export function formatVerdicts(verdicts: readonly Verdict[]): string {
   );
 }
 
-function remark({ failedSends, rssMiB, callsPerOperation, longestTurn }: AnyRow): string {
+function remark({ failedSends, rssMiB, callsPerOperation, longestTurn, mbPerSecond }: AnyRow): string {
+  if (mbPerSecond !== undefined) return `${Math.round(mbPerSecond)} MB/s`;
   if (longestTurn !== undefined) return `longest turn ${longestTurn.toFixed(2)} x their number`;
   if (callsPerOperation !== undefined) return `${callsPerOperation.toFixed(2)} calls to Spanner for each`;
   if (failedSends !== undefined) return `${failedSends} failed sends`;
