@@ -1,14 +1,19 @@
+import { expect } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FreeSpace } from '../../libs/hedge/src/cluster/free-space.js';
 import { systemClock } from '../../libs/hedge/src/common/clock.js';
+import { HedgeError, type HedgeErrorCode } from '../../libs/hedge/src/common/errors.js';
 import { type MemberId, newIncarnation } from '../../libs/hedge/src/common/identity.js';
 import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
 import { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
+import type { RecordRange as SpillRange } from '../../libs/hedge/src/spill/service/frame-reader.js';
+import type { Spill } from '../../libs/hedge/src/spill/service/spill.js';
 import { SpillRuntime } from '../../libs/hedge/src/spill/service/spill-runtime.js';
 import type { SpillStore } from '../../libs/hedge/src/spill/service/spill.store.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
+import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
 
 export const MB = 1024 * 1024;
 
@@ -41,10 +46,16 @@ export class SpillPod {
     transport.attach(messenger, messenger);
     this.runtime = new SpillRuntime({
       streams: transport,
-      messenger,
+      messenger: {
+        serve: (kind, handler) => messenger.serve(kind, handler),
+        request: (request) => {
+          if (request.kind === RequestKind.REQUEST_KIND_SPILL_RENEWAL) group.renewals += 1;
+          return messenger.request(request);
+        },
+      },
       views: group.viewsOf(self),
       clock,
-      timing: { heartbeatMs: 20, heartbeatTimeoutMs: 200 },
+      timing: { heartbeatMs: 20, heartbeatTimeoutMs: group.heartbeatTimeoutMs },
       openNode: async () => {
         const { memory = 4 * MB, disk = 0 } = options;
         this.node = await SpillNode.open({ memory, disk, directory: await group.directory(), minFreeDisk: 0, clock });
@@ -84,6 +95,10 @@ export class SpillPods {
   readonly clock = systemClock;
   readonly network = new MemoryNetwork();
   readonly pods: SpillPod[] = [];
+  /** Short where a test waits for it; else long enough for a machine that is busy with other tests. */
+  heartbeatTimeoutMs = 5_000;
+  /** How many all owners have sent. */
+  renewals = 0;
   readonly #members = new Map<string, MemberId>();
   readonly #spaces = new Map<string, FreeSpace>();
   readonly #listeners = new Set<() => void>();
@@ -140,6 +155,35 @@ export class SpillPods {
 /** Waits until it holds: for what others do in their own time. Bounded by the test's own limit. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => void setTimeout(resolve, 5));
+}
+
+export async function readAll(store: Spill, range: Partial<SpillRange> = {}): Promise<Buffer[]> {
+  const all: Buffer[] = [];
+  for await (const record of store.read(range)) all.push(record);
+  return all;
+}
+
+/** Whether they are the same records. */
+export function same(read: readonly Buffer[], written: readonly Buffer[]): boolean {
+  return read.length === written.length && read.every((record, i) => record.equals(written[i] as Buffer));
+}
+
+/** What it fails with. */
+export async function errorOf(work: () => Promise<unknown>): Promise<HedgeError> {
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof HedgeError) return error;
+    throw error;
+  }
+  throw new Error('It did not fail');
+}
+
+export async function expectError(
+  work: Promise<unknown> | (() => Promise<unknown>),
+  code: HedgeErrorCode,
+): Promise<void> {
+  expect(await errorOf(() => (typeof work === 'function' ? work() : work))).toMatchObject({ code });
 }
 
 /** That many records of about that size, all different. */

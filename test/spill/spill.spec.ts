@@ -1,14 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { MB, records, SpillPods, until } from './pods.js';
-import type { Spill } from '../../libs/hedge/src/spill/service/spill.js';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Binary, tableFromIPC, vectorFromArray } from 'apache-arrow';
+import { expectError, MB, readAll, records, same, SpillPods, until } from './pods.js';
 
-async function readAll(store: Spill, range = {}): Promise<Buffer[]> {
-  const all: Buffer[] = [];
-  for await (const record of store.read(range)) all.push(record);
-  return all;
+/** Of the records of one of several writers: some are so long that they span frames. */
+function lengths(writer: number): number[] {
+  return Array.from({ length: 300 }, (_, i) => (i % 100 === 50 ? 700_000 : 2_000) + writer);
 }
 
-describe('SpillStore', () => {
+describe('a spill store', () => {
   let group: SpillPods;
 
   beforeEach(() => {
@@ -16,35 +17,211 @@ describe('SpillStore', () => {
   });
   afterEach(() => group.close());
 
-  it('P1: keeps what was written, in its order, on one pod', async () => {
+  it('P1: is read in the order it was written, all of it or a range, by several readers at once', async () => {
     const a = await group.start('a');
     const store = await a.store.create('s');
     const written = records(5_000);
     for (const record of written) await store.write(record);
-    const manifest = await store.close();
-    expect(manifest).toMatchObject({ name: 's', records: 5_000 });
-    expect(Buffer.concat(await readAll(store)).equals(Buffer.concat(written))).toBe(true);
+    expect(await store.close()).toMatchObject({ name: 's', records: 5_000 });
+    const all = await Promise.all([readAll(store), readAll(store)]);
+    for (const read of all) expect(Buffer.concat(read).equals(Buffer.concat(written))).toBe(true);
     expect(await readAll(store, { from: 1_234, to: 1_236 })).toEqual(written.slice(1_234, 1_236));
+    expect(await readAll(store, { from: 7, to: 7 })).toEqual([]);
   });
 
-  it('P1, P2: goes on to the disk and to other pods when its own memory is full', async () => {
+  it('P1, P2: goes on to the disk and to other pods when memory is full, and frees all when dropped', async () => {
     const a = await group.start('a', { disk: 2 * MB });
     const b = await group.start('b', { memory: 16 * MB });
     const c = await group.start('c', { memory: 16 * MB });
     const store = await a.store.create('s');
     const written = records(16_000, 1_000);
-    for (const record of written) await store.write(record);
+    for (const record of written) {
+      await store.write(record);
+      if (a.used.memory > 4 * MB || a.used.disk > 2 * MB) throw new Error(`P2: ${JSON.stringify(a.used)}`);
+    }
     const { shares } = await store.close();
-    expect(shares.map(({ member, tier }) => `${member.address} ${tier}`).sort()).toEqual([
-      'a:1 disk',
-      'a:1 memory',
-      'b:1 memory',
-      'c:1 memory',
-    ]);
-    expect(a.used.memory).toBeLessThanOrEqual(4 * MB);
-    expect(a.used.disk).toBeLessThanOrEqual(2 * MB);
-    expect((await readAll(store)).every((record, i) => record.equals(written[i] as Buffer))).toBe(true);
+    const places = shares.map(({ member, tier }) => `${member.address} ${tier}`);
+    expect(places.sort()).toEqual(['a:1 disk', 'a:1 memory', 'b:1 memory', 'c:1 memory']);
+    expect(shares.reduce((sum, share) => sum + share.records, 0)).toBe(16_000);
+    const read = await readAll(store);
+    expect(same(read, written)).toBe(true);
     await store.drop();
-    await until(() => b.used.memory === 0 && c.used.memory === 0 && a.used.disk === 0);
+    await until(() => [a, b, c].every(({ used }) => used.memory === 0 && used.disk === 0));
+  });
+
+  it('P1: keeps the order of each of several writers, with records that span frames among them', async () => {
+    const a = await group.start('a');
+    await group.start('b', { memory: 32 * MB });
+    const store = await a.store.create('s');
+    await Promise.all(
+      [0, 1, 2].map((writer) =>
+        pipeline(
+          Readable.from(lengths(writer).map((length, i) => Buffer.alloc(length, `${writer}/${i} `))),
+          store.writer(),
+        ),
+      ),
+    );
+    expect((await store.close()).records).toBe(900);
+    const seen: number[][] = [[], [], []];
+    for await (const record of store.read()) {
+      const [writer = -1, i = -1] = record.toString('latin1', 0, 8).split(/[ /]/).map(Number);
+      seen[writer]?.push(i);
+      expect(record.length).toBe(lengths(writer)[i]);
+    }
+    for (const order of seen) expect(order).toEqual(Array.from({ length: 300 }, (_, i) => i));
+  });
+
+  it('is written in batches, and read as a Readable, as Arrow batches and as an Arrow stream', async () => {
+    const a = await group.start('a');
+    const store = await a.store.create('s');
+    const written = records(3_000, 200);
+    await store.writeBatch(written.slice(0, 1_000));
+    await store.writeBatch(vectorFromArray(written.slice(1_000, 2_999), new Binary()));
+    await store.write('text');
+    written[2_999] = Buffer.from('text');
+    await store.close();
+    const streamed: Buffer[] = [];
+    store.read().on('data', (record: Buffer) => streamed.push(record));
+    await until(() => streamed.length === 3_000);
+    const batched: Buffer[] = [];
+    for await (const batch of store.batches()) for (const { record } of batch) batched.push(Buffer.from(record));
+    const table = tableFromIPC(
+      await store
+        .toArrowStream({ from: 10, to: 2_990 })
+        .toArray()
+        .then((parts) => Buffer.concat(parts)),
+    );
+    const exported = Array.from({ length: table.numRows }, (_, i) =>
+      Buffer.from(table.getChild('record')?.get(i) as Uint8Array),
+    );
+    expect(same(streamed, written)).toBe(true);
+    expect(same(batched, written)).toBe(true);
+    expect(same(exported, written.slice(10, 2_990))).toBe(true);
+  });
+
+  it('can be empty', async () => {
+    const a = await group.start('a');
+    const store = await a.store.create('s');
+    expect(await store.close()).toMatchObject({ records: 0, frames: 0, shares: [] });
+    expect(await readAll(store)).toEqual([]);
+    expect(
+      tableFromIPC(
+        await store
+          .toArrowStream()
+          .toArray()
+          .then((parts) => Buffer.concat(parts)),
+      ).numRows,
+    ).toBe(0);
+  });
+
+  it('belongs to a client too, which nobody can call', async () => {
+    await group.start('b', { memory: 16 * MB });
+    const client = await group.start('', { client: true });
+    const store = await client.store.create('s');
+    const written = records(8_000, 1_000);
+    await store.writeBatch(written);
+    expect((await store.close()).shares.map(({ member }) => member.address)).toContain('b:1');
+    expect(Buffer.concat(await readAll(store)).equals(Buffer.concat(written))).toBe(true);
+  });
+
+  it('is compressed, if wanted, and read as it was', async () => {
+    const a = await group.start('a');
+    await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s', { compression: 'lz4', memoryLimit: '1MB' });
+    const written = records(8_000, 1_000);
+    await store.writeBatch(written);
+    const { shares } = await store.close();
+    expect(shares.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(MB);
+    expect(Buffer.concat(await readAll(store)).equals(Buffer.concat(written))).toBe(true);
+  });
+
+  it('uses a pod that joins while it is written', async () => {
+    const a = await group.start('a');
+    const store = await a.store.create('s');
+    await store.writeBatch(records(2_000, 1_000));
+    await group.start('b', { memory: 16 * MB });
+    await store.writeBatch(records(6_000, 1_000));
+    expect((await store.close()).shares.map(({ member }) => member.address)).toContain('b:1');
+    expect((await readAll(store)).length).toBe(8_000);
+  });
+
+  describe('names and its life', () => {
+    it('refuses a second one of the name, until the first is dropped', async () => {
+      const a = await group.start('a');
+      const first = await a.store.create('s');
+      await expectError(a.store.create('s'), 'CONFLICT');
+      expect(a.store.list().map(({ name }) => name)).toEqual(['s']);
+      await first.drop();
+      expect(a.store.get('s')).toBeUndefined();
+      await (await a.store.create('s')).close();
+    });
+
+    it('refuses everything after it was dropped', async () => {
+      const a = await group.start('a');
+      const store = await a.store.create('s');
+      await store.write('x');
+      await store.close();
+      const reading = store.read();
+      await store.drop();
+      await store.drop();
+      await expectError(store.write('x'), 'SPILL_UNKNOWN');
+      await expectError(store.close(), 'SPILL_UNKNOWN');
+      await expectError(async () => store.read(), 'SPILL_UNKNOWN');
+      await expectError(async () => {
+        for await (const _ of reading);
+      }, 'SPILL_UNKNOWN');
+    });
+
+    it('refuses reading before, and writing after it was closed', async () => {
+      const a = await group.start('a');
+      const store = await a.store.create('s');
+      await store.write('x');
+      await expectError(async () => store.read(), 'INVALID_ARGUMENT');
+      const writer = store.writer();
+      await expectError(store.close(), 'INVALID_ARGUMENT');
+      writer.end();
+      await until(() => writer.writableFinished);
+      expect(await store.close()).toEqual(await store.close());
+      await expectError(store.write('x'), 'INVALID_ARGUMENT');
+      await expectError(async () => store.read({ from: 0, to: 2 }), 'INVALID_ARGUMENT');
+    });
+
+    it('refuses records that are none, or too large, and goes on with the next', async () => {
+      const a = await group.start('a');
+      const store = await a.store.create('s');
+      await expectError(store.write(7 as never), 'INVALID_ARGUMENT');
+      await expectError(store.write(Buffer.alloc(64 * MB + 1)), 'PAYLOAD_TOO_LARGE');
+      await store.write('good');
+      expect((await store.close()).records).toBe(1);
+    });
+
+    it.each([
+      ['a name of nothing', '', {}],
+      ['three copies', 's', { copies: 3 as never }],
+      ['a size that is none', 's', { memoryLimit: '1 apple' }],
+      ['no time at all', 's', { ttlMs: 0 }],
+      ['an unknown compression', 's', { compression: 'zip' as never }],
+    ])('refuses %s', async (_, name, options) => {
+      const a = await group.start('a');
+      await expectError(a.store.create(name, options), 'INVALID_ARGUMENT');
+    });
+
+    it('expires', async () => {
+      const a = await group.start('a');
+      const store = await a.store.create('s', { ttlMs: 1 });
+      await until(() => a.store.list().length === 0);
+      await expectError(store.write('x'), 'SPILL_UNKNOWN');
+      expect(a.used).toEqual({ memory: 0, disk: 0 });
+    });
+
+    it('lives as long as the function it is for', async () => {
+      const a = await group.start('a');
+      const failing = a.store.use('s', {}, async (store) => {
+        await store.write('x');
+        throw new Error('mine');
+      });
+      await expect(failing).rejects.toThrow('mine');
+      expect(a.store.list()).toEqual([]);
+    });
   });
 });

@@ -35,6 +35,7 @@ interface Ahead {
 export async function* readRecords(options: FrameReaderOptions, range: RecordRange): AsyncGenerator<RecordViews, void> {
   const { index, source } = options;
   const whole = new WholeRecords();
+  if (range.from === range.to) return;
   try {
     for await (const frame of framesOf(options, index.find(range.from), index.find(range.to - 1) + 1)) {
       const records = whole.of(frame);

@@ -56,7 +56,7 @@ export class RecordWriter {
     if (this.#tail === undefined && this.#filling !== undefined && isRecord(record)) {
       if (this.#filling.builder.write(record)) return DONE;
     }
-    return this.#inTurn(() => this.#append(recordBytes(record)));
+    return this.#inTurn(async () => this.#append(recordBytes(record)));
   }
 
   /** See `Spill.writeBatch`. */

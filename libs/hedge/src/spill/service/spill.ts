@@ -110,16 +110,20 @@ export class Spill {
    * for (const row of rows) await store.write(JSON.stringify(row));
    */
   write(record: SpillRecord): Promise<void> {
-    return this.#records.write(record);
+    return this.#dropping === undefined
+      ? this.#records.write(record)
+      : Promise.reject(this.#life.signal.reason as HedgeError);
   }
 
   /** Writes many records at once: an Arrow vector of type Binary or Utf8, or an array. Else as `write`. */
   writeBatch(batch: BinaryVector | readonly SpillRecord[]): Promise<void> {
+    if (this.#dropping !== undefined) return Promise.reject(this.#life.signal.reason as HedgeError);
     return this.#records.writeBatch(batch);
   }
 
   /** A further writer, as a Node Writable of records. End it before `close()`. */
   writer(): SpillWriter {
+    this.#life.signal.throwIfAborted();
     this.#writing.signal.throwIfAborted();
     const records = this.#recordWriter();
     const writer = new SpillWriter(records);

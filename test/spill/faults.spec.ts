@@ -1,0 +1,132 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { errorOf, expectError, MB, readAll, records, same, SpillPods, until } from './pods.js';
+
+describe('spill stores when things fail', () => {
+  let group: SpillPods;
+
+  beforeEach(() => {
+    group = new SpillPods();
+  });
+  afterEach(() => group.close());
+
+  it('P1: with every budget used up says SPILL_FULL and what is free, and what was written stays readable', async () => {
+    const a = await group.start('a');
+    await group.start('b');
+    const store = await a.store.create('s');
+    const written = records(12_000, 1_000);
+    const error = await errorOf(async () => {
+      for (const record of written) await store.write(record);
+      await store.close();
+    });
+    expect(error).toMatchObject({ code: 'SPILL_FULL', details: { store: 's' } });
+    expect(error.details['free']).toMatchObject([{ address: 'a:1' }, { address: 'b:1' }]);
+    await expectError(store.close(), 'SPILL_FULL');
+    const read = await readAll(store);
+    expect(read.length).toBe(store.stats().records);
+    expect(read.length).toBeGreaterThan(3_000);
+    expect(same(read, written.slice(0, read.length))).toBe(true);
+  });
+
+  it('SPILL_FULL also when two copies are wanted and there is one pod', async () => {
+    const a = await group.start('a');
+    const store = await a.store.create('s', { copies: 2 });
+    await store.write('x');
+    expect(await errorOf(() => store.close())).toMatchObject({ code: 'SPILL_FULL' });
+    expect(store.stats().records).toBe(0);
+  });
+
+  it('P2: a store keeps to its own limits on each pod', async () => {
+    const a = await group.start('a', { memory: 16 * MB });
+    const b = await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s', { memoryLimit: '1MB', diskLimit: 0 });
+    await errorOf(async () => {
+      await store.writeBatch(records(4_000, 1_000));
+      await store.close();
+    });
+    expect(store.stats().shares.map(({ bytes }) => bytes <= MB)).toEqual([true, true]);
+    expect(b.used.memory).toBeLessThan(4 * MB);
+  });
+
+  it('P1: with one copy names the lost pod and the records, and reads the others', async () => {
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s');
+    const written = records(6_000, 1_000);
+    await store.writeBatch(written);
+    await store.close();
+    b.kill();
+    const error = await errorOf(() => readAll(store));
+    expect(error).toMatchObject({ code: 'SPILL_LOST', details: { store: 's', members: ['b:1'] } });
+    const { from } = error.details as { from: number };
+    expect(error.message).toContain('b:1');
+    expect(same(await readAll(store, { from: 0, to: from }), written.slice(0, from))).toBe(true);
+  });
+
+  it('P1: with two copies reads everything without one of the pods, also when it goes while it serves', async () => {
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 24 * MB });
+    const c = await group.start('c', { memory: 24 * MB });
+    const store = await a.store.create('s', { copies: 2 });
+    const written = records(9_000, 1_000);
+    await store.writeBatch(written);
+    await store.close();
+    const read: Buffer[] = [];
+    for await (const record of store.read()) {
+      read.push(record);
+      if (read.length === 6_000) b.kill();
+    }
+    expect(same(read, written)).toBe(true);
+    expect(same(await readAll(store), written)).toBe(true);
+    c.kill();
+    expect(await errorOf(() => readAll(store))).toMatchObject({ code: 'SPILL_LOST' });
+  });
+
+  it.each(['stalls', 'dies', 'loses its streams'] as const)(
+    'P1: what a pod has not acknowledged goes elsewhere when it %s',
+    async (how) => {
+      group.heartbeatTimeoutMs = 500;
+      const a = await group.start('a');
+      const b = await group.start('b', { memory: 32 * MB });
+      const c = await group.start('c', { memory: 32 * MB });
+      await group.start('d', { memory: 32 * MB });
+      const store = await a.store.create('s', { copies: 2 });
+      const written = records(16_000, 1_000);
+      await store.writeBatch(written.slice(0, 6_000));
+      if (how === 'stalls') group.network.stall(a.self, b.self);
+      else if (how === 'dies') b.kill();
+      else group.network.cut(a.self, b.self);
+      await store.writeBatch(written.slice(6_000));
+      await store.close();
+      group.network.heal();
+      if (how === 'stalls') b.kill();
+      expect(same(await readAll(store), written)).toBe(true);
+      await store.drop();
+      await until(() => c.used.memory === 0);
+    },
+  );
+
+  it('P2: frees what a dead owner had everywhere', async () => {
+    group.heartbeatTimeoutMs = 300;
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s');
+    await store.writeBatch(records(6_000, 1_000));
+    await store.close();
+    expect(b.used.memory).toBeGreaterThan(MB);
+    a.kill();
+    await until(() => b.used.memory === 0);
+  });
+
+  it('keeps what a living owner has, however long it does nothing', async () => {
+    group.heartbeatTimeoutMs = 300;
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s');
+    await store.writeBatch(records(6_000, 1_000));
+    await store.close();
+    const renewals = group.renewals;
+    await until(() => group.renewals > renewals + 90); // twice the time after which a silent owner is dead
+    expect(b.used.memory).toBeGreaterThan(MB);
+    expect((await readAll(store)).length).toBe(6_000);
+  });
+});
