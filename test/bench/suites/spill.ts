@@ -1,0 +1,47 @@
+import { Child } from '../child.js';
+import { freePort, withFolder } from '../cluster.js';
+import { compete } from '../compete.js';
+import type { Plan } from '../options.js';
+import type { SpillPodCommands } from '../spill-pod.js';
+import type { Row } from '../statistics.js';
+
+/** p50 and p99 are delays of the event loop meanwhile. */
+export interface SpillRow extends Row {
+  readonly mbPerSecond: number;
+}
+
+/** What an operation of each row moves, in bytes; ours are records. */
+const LOCAL: Readonly<Record<keyof SpillPodCommands, number>> = {
+  memcpy: 1024 * 1024,
+  'spill-ram-records': 100,
+  'spill-ram-batches': 100,
+  'spill-ram-4k': 4_096,
+  'spill-read-batches': 4_096,
+  'spill-read-records': 100,
+  'disk-write': 1024 * 1024,
+  'spill-disk-write': 4_096,
+  'disk-read': 1024 * 1024,
+  'spill-disk-read': 4_096,
+};
+
+/** Spilling to this pod's own RAM and disk, against what memory and disk do by themselves. */
+export function spillSuite(plan: Plan): Promise<SpillRow[]> {
+  return withFolder(async (folder) => {
+    const address = `127.0.0.1:${await freePort()}`;
+    const pod = await Child.start<SpillPodCommands>('spill-pod.ts', { BENCH_ADDRESS: address, BENCH_FOLDER: folder });
+    try {
+      const names = Object.keys(LOCAL) as (keyof SpillPodCommands)[];
+      const rows = await compete(
+        names.map((name) => ({ name, concurrency: 1, run: (shape) => pod.ask(name, shape) })),
+        plan,
+      );
+      return rows.map((row) => withBytes(row, LOCAL[row.name as keyof SpillPodCommands]));
+    } finally {
+      await pod.end('SIGKILL');
+    }
+  });
+}
+
+function withBytes(row: Row, bytes: number): SpillRow {
+  return { ...row, mbPerSecond: (row.opsPerSecond * bytes) / 1e6 };
+}
