@@ -42,6 +42,32 @@ describe('faulty', () => {
     await expect(backend.log.latest('other')).resolves.toMatchObject({ value: 'value' });
   });
 
+  it.each(['before-effect', 'after-effect'] as const)(
+    'S1 fails writes of semaphores and renewals of many %s, which the rows then tell',
+    async (fails) => {
+      const { faults, clock, backend } = make();
+      const result = await backend.lease.acquire(claim);
+      const token = result.acquired ? result.token : 0n;
+      const holders = [{ address: 'a:1', value: 'held' }];
+      const write = { name: 's', follows: 0n, limit: 2, value: 'v', holders, leader: 'a:1' };
+      const fence = { lease: claim.name, token };
+      faults.once('permits.write', { fails }).once('lease.renewAll', { fails });
+
+      await expect(backend.permits.write(write, fence)).rejects.toEqual(unavailable);
+      const row = await backend.permits.read('s');
+      expect(row?.value).toBe(fails === 'after-effect' ? 'v' : undefined);
+      const again = await backend.permits.write(write, fence);
+      expect(again).toEqual(row === undefined ? expect.objectContaining({ written: true }) : { written: false, row });
+
+      await backend.lease.read(claim.name);
+      await clock.advanceAsync(900);
+      await expect(backend.lease.renewAll([{ ...claim, token }])).rejects.toEqual(unavailable);
+      const { expiresInMs } = await backend.lease.read(claim.name);
+      expect(expiresInMs).toBe(fails === 'after-effect' ? 1_000 : 100);
+      await expect(backend.lease.renewAll([{ ...claim, token }])).resolves.toEqual([{ renewed: true }]);
+    },
+  );
+
   it('fails everything during an outage, and nothing after it', async () => {
     const { faults, backend } = make();
     faults.outage = true;
