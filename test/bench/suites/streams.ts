@@ -68,10 +68,9 @@ async function slowReader(plan: Plan, sender: Pod, reader: Pod): Promise<StreamR
   await sender.ask('streamSlowly', { bytes: bytes / 10 });
   const before = await Promise.all([sender.ask('memory'), reader.ask('memory')]);
   const peak = [...before];
-  let over = false;
-  const flowing = sender.ask('streamSlowly', { bytes }).finally(() => (over = true));
-  while (!over) {
-    await sleep(LOOK_MS);
+  const flowing = sender.ask('streamSlowly', { bytes });
+  const over = flowing.then(() => true);
+  while (!(await Promise.race([over, sleep(LOOK_MS, false)]))) {
     const now = await Promise.all([sender.ask('memory'), reader.ask('memory')]);
     for (const [end, rss] of now.entries()) peak[end] = Math.max(peak[end] ?? 0, rss);
   }
