@@ -1,6 +1,16 @@
 import { parseArgs } from 'node:util';
 
-export const SUITES = ['send', 'broadcast', 'kv', 'semaphore', 'streams', 'spill', 'spill', 'spanner', 'failover', 'memory'] as const;
+export const SUITES = [
+  'send',
+  'broadcast',
+  'kv',
+  'semaphore',
+  'streams',
+  'spill',
+  'spanner',
+  'failover',
+  'memory',
+] as const;
 export type SuiteName = (typeof SUITES)[number];
 
 /** How long everything takes. */
