@@ -43,6 +43,9 @@ async function runApp(app: string): Promise<unknown> {
 const worked = {
   price: { total: 6, attempt: 1 },
   refused: 'HANDLER_FAILED',
+  sum: 3,
+  guarded: 'HANDLER_FAILED',
+  jobAttempt: 1,
   flushed: [{ flushed: true }],
   value: 'first',
   isLeaderAfterClose: false,

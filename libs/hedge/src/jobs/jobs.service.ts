@@ -54,11 +54,6 @@ export class JobsService {
     this.#deps = deps;
   }
 
-  /** Names of the jobs that this pod's app declares. */
-  get names(): readonly string[] {
-    return [...this.#places.keys()];
-  }
-
   /**
    * What became of a job's firings, the newest first. From any pod, also of a job that this version of the app has
    * not any more.
