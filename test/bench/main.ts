@@ -9,7 +9,6 @@ import { sendSuite } from './suites/send.js';
 import { semaphoreSuite } from './suites/semaphore.js';
 import { spannerSuite } from './suites/spanner.js';
 import { spillSuite } from './suites/spill.js';
-import { spillSuite } from './suites/spill.js';
 import { streamSuite } from './suites/streams.js';
 import { judge, type AnyRow } from './targets.js';
 
@@ -19,7 +18,6 @@ const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
   kv: kvSuite,
   semaphore: semaphoreSuite,
   streams: streamSuite,
-  spill: spillSuite,
   spill: spillSuite,
   spanner: spannerSuite,
   failover: failoverSuite,

@@ -3,7 +3,6 @@ import type { MemoryRow } from './suites/memory.js';
 import type { SemaphoreRow } from './suites/semaphore.js';
 import type { SpannerRow } from './suites/spanner.js';
 import type { SpillRow } from './suites/spill.js';
-import type { SpillRow } from './suites/spill.js';
 import type { StreamRow } from './suites/streams.js';
 import type { Row } from './statistics.js';
 
@@ -12,7 +11,6 @@ export type AnyRow = Row &
   Partial<FailoverRow> &
   Partial<MemoryRow> &
   Partial<SpannerRow> &
-  Partial<SpillRow> &
   Partial<SpillRow> &
   Partial<SemaphoreRow> &
   Partial<StreamRow>;
@@ -28,16 +26,6 @@ const LEASE_MS = 3_000;
 
 /** No growth is expected; this much the resident memory of a Node process moves by itself. */
 const NOISE_MIB = 16;
-
-const LOCAL_SPILLS = [
-  'spill-ram-records',
-  'spill-ram-batches',
-  'spill-ram-4k',
-  'spill-read-batches',
-  'spill-read-records',
-  'spill-disk-write',
-  'spill-disk-read',
-];
 
 const LOCAL_SPILLS = [
   'spill-ram-records',
@@ -170,43 +158,6 @@ const TARGETS: readonly Target[] = [
     measure: (find) => longestDelay(find),
   },
   {
-    name: 'spill to RAM, records of 100 B, per second',
-    bound: 4_000_000,
-    at: 'least',
-    measure: (find) => find('spill-ram-records')?.opsPerSecond,
-  },
-  {
-    name: 'spill to RAM, records of 100 B in batches, per second',
-    bound: 8_000_000,
-    at: 'least',
-    measure: (find) => find('spill-ram-batches')?.opsPerSecond,
-  },
-  {
-    name: 'read spilled records of 100 B, per second',
-    bound: 6_000_000,
-    at: 'least',
-    measure: (find) => find('spill-read-records')?.opsPerSecond,
-  },
-  ...(
-    [
-      ['spill-ram-4k', 'memcpy', 0.5],
-      ['spill-read-batches', 'memcpy', 0.8],
-      ['spill-disk-write', 'disk-write', 0.8],
-      ['spill-disk-read', 'disk-read', 0.8],
-    ] as const
-  ).map(([ours, floor, bound]): Target => ({
-    name: `${ours} / ${floor}, bytes`,
-    bound,
-    at: 'least',
-    measure: (find) => ratio(find(ours)?.mbPerSecond, find(floor)?.mbPerSecond),
-  })),
-  {
-    name: 'event loop while spilling, p99 delay, ms, worst row',
-    bound: 20,
-    at: 'most',
-    measure: (find) => longestDelay(find),
-  },
-  {
     name: 'put on Spanner / one commit for each, rate at 64',
     bound: 5,
     at: 'least',
@@ -260,12 +211,6 @@ export function judge(rows: readonly AnyRow[]): Verdict[] {
     const reached = at === 'least' ? measured >= bound : measured <= bound;
     return [{ target: `${name}: at ${at} ${bound.toLocaleString('en')}`, measured, reached }];
   });
-}
-
-/** Of the rows of spill stores, whose p99 is that of the event loop. */
-function longestDelay(find: Find): number | undefined {
-  const delays = LOCAL_SPILLS.flatMap((name) => find(name)?.p99Ms ?? []);
-  return delays.length === 0 ? undefined : Math.max(...delays);
 }
 
 /** Of the rows of spill stores, whose p99 is that of the event loop. */
