@@ -6,11 +6,14 @@ import { isReservedKey } from '../../libs/hedge/src/backend/names.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/scheduler-messages.js';
+import type { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
+import type { LockContestSettings } from '../../libs/hedge/src/locks/lock-messages.js';
 import { DatabaseConnection } from './calls.js';
 import type { SimulatedDatabase } from './database.js';
 import { JobOracle } from './job-oracle.js';
 import { LeadershipOracle } from './leadership-oracle.js';
 import { Links } from './links.js';
+import { LockOracle } from './lock-oracle.js';
 import { Machine } from './machine.js';
 import { Network } from './network.js';
 import { Operations } from './operations.js';
@@ -22,6 +25,7 @@ import { World } from './world.js';
 export interface Parts {
   election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
+  lock(settings: LockContestSettings): LockContest;
   database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
   /** The leader writes a put that it tries again over the key's single row. */
   readonly retriesPutsAsOverwrites: boolean;
@@ -43,6 +47,7 @@ export class Cluster {
   readonly database: SimulatedDatabase;
   readonly leadership: LeadershipOracle;
   readonly operations: Operations;
+  readonly locks: LockOracle;
   readonly jobs: JobOracle;
   readonly machines: readonly Machine[];
   readonly #pods = new Map<string, Pod>();
@@ -61,6 +66,7 @@ export class Cluster {
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
     this.database = parts.database(world, random.chance(0.5) ? 'shared-clock' : 'observing');
     this.operations = new Operations(world);
+    this.locks = new LockOracle(this.timing, () => parts.database(world, this.database.kind));
     this.jobs = new JobOracle(world, random);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
@@ -92,6 +98,7 @@ export class Cluster {
   check(): void {
     if (this.#caught !== undefined) throw this.#caught;
     this.leadership.check();
+    this.locks.check();
   }
 
   pod(address: string): Pod | undefined {

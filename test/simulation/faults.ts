@@ -30,7 +30,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'database clock jumps': (cluster) => {
     const sign = cluster.random.chance(0.5) ? 1 : -1;
-    if (cluster.database.kind === 'observing') cluster.database.jumpClock(sign * cluster.random.skewed(10, 3_600_000));
+    if (cluster.database.kind !== 'observing') return;
+    const ms = sign * cluster.random.skewed(10, 3_600_000);
+    for (const database of [cluster.database, ...cluster.locks.rows()]) database.jumpClock(ms);
   },
   partition: (cluster) => {
     const { random, network, machines } = cluster;

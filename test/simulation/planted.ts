@@ -3,6 +3,8 @@ import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
+import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock-messages.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
@@ -27,6 +29,30 @@ class IgnoresSleep extends LeaseContender {
     const effects = super.step(input, now);
     if (this.term !== undefined) this.term = { ...this.term, validSince: { ...this.term.validSince, wall: Infinity } };
     return effects;
+  }
+}
+
+/** Hands a lock on to the next caller of the process under the token of the last one, without asking the database. */
+class HandsLocksOn extends LockContest {
+  readonly #waiting = new Set<number>();
+
+  override step(input: LockInput, now: Instant): readonly LockEffect[] {
+    if (input.type === 'wait') this.#waiting.add(input.waiter);
+    if (input.type === 'give-up') this.#waiting.delete(input.waiter);
+    const [next] = this.#waiting;
+    const handsOn = input.type === 'release' && this.term?.token === input.token && next !== undefined;
+    const effects: readonly LockEffect[] = handsOn
+      ? [...super.step({ type: 'give-up', waiter: next }, now), { type: 'granted', waiter: next, token: input.token }]
+      : super.step(input, now);
+    for (const effect of effects) if ('waiter' in effect) this.#waiting.delete(effect.waiter);
+    return effects;
+  }
+}
+
+/** Keeps it from the holder of a lock that its lease ran out. */
+class HidesLosses extends LockContest {
+  override step(input: LockInput, now: Instant): readonly LockEffect[] {
+    return super.step(input, now).filter((effect) => effect.type !== 'lost' || effect.reason !== 'expired');
   }
 }
 
@@ -105,6 +131,14 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'validity by the monotonic clock alone': {
     parts: { ...SOUND_PARTS, election: (settings) => new IgnoresSleep(settings) },
     found: ['L1', 'L2'],
+  },
+  'a lock handed on under the same token': {
+    parts: { ...SOUND_PARTS, lock: (settings) => new HandsLocksOn(settings) },
+    found: ['L1'],
+  },
+  'a lock that ran out, and its holder is not told': {
+    parts: { ...SOUND_PARTS, lock: (settings) => new HidesLosses(settings) },
+    found: ['L3'],
   },
   'take-over in two transactions': {
     parts: { ...SOUND_PARTS, database: (world, kind) => new TakesOverInTwoSteps(world, kind) },

@@ -11,6 +11,7 @@ import { SimulatedLeaseTable } from './database.js';
 import type { Believer } from './leadership-oracle.js';
 import type { Machine } from './machine.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
+import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 
 const DRAIN_MS = 1_000;
@@ -22,6 +23,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly election: LeaseContender;
   readonly membership: Membership;
   readonly messaging: PodMessaging;
+  readonly locks: PodLocks;
   readonly jobs: PodJobs;
   readonly leases: SimulatedLeaseTable;
   alive = true;
@@ -44,6 +46,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
     this.messaging = new PodMessaging(this, cluster);
+    this.locks = new PodLocks(this, cluster);
     this.jobs = new PodJobs(this, cluster);
   }
 
@@ -241,6 +244,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     for (const pod of this.cluster.pods()) {
       if (pod !== this) this.sendTo(pod.self, (to) => to.#belong({ type: 'leave', from: this.self }));
     }
+    this.locks.close();
     this.die();
   }
 

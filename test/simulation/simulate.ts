@@ -1,9 +1,11 @@
 import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
+import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
 import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { endFaults, injectFaults } from './faults.js';
+import { takeEveryLock, useLocks } from './lock-workload.js';
 import { Violation, violated } from './violation.js';
 import { runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
@@ -24,6 +26,7 @@ export interface History {
 export const SOUND_PARTS: Parts = {
   election: (settings) => new LeaseContender(settings),
   membership: (settings) => new Membership(settings),
+  lock: (settings) => new LockContest(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
   retriesPutsAsOverwrites: false,
   forgetsRepliesEarly: false,
@@ -49,6 +52,7 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
     }
     injectFaults(cluster, FAULTS_END);
     runWorkload(cluster, WORK_ENDS);
+    useLocks(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
     cluster.jobs.hurried = true;
@@ -56,7 +60,9 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
     if (!cluster.pods().some(({ believes }) => believes)) {
       violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
     }
+    const checkLocks = takeEveryLock(cluster);
     world.runUntil(FAULTS_END + SETTLED_WITHIN, check);
+    checkLocks();
     checkRecovered(cluster);
     cluster.jobs.finish(
       cluster

@@ -17,7 +17,7 @@ import type { LockContestSettings, LockEffect, LockInput } from './lock-messages
  * contest.step({ type: 'wait', waiter: 1, once: false }, clock.now()); // [{ type: 'call', call: { type: 'acquire' … } }]
  */
 export class LockContest {
-  protected round = 0;
+  #round = 0;
   #contender: LeaseContender | undefined;
   #stopping = false;
   #waiting: { readonly waiter: number; readonly once: boolean }[] = [];
@@ -31,7 +31,7 @@ export class LockContest {
   #failing = false;
   #effects: LockEffect[] = [];
 
-  constructor(protected readonly settings: LockContestSettings) {
+  constructor(private readonly settings: LockContestSettings) {
     this.#turn = new FairTurn(settings.timing);
   }
 
@@ -75,11 +75,6 @@ export class LockContest {
     return this.#effects;
   }
 
-  /** Whether an answer belongs to what is asked now. */
-  protected isCurrent(round: number): boolean {
-    return round === this.round;
-  }
-
   #take(input: LockInput, now: Instant): void {
     switch (input.type) {
       case 'tick':
@@ -102,7 +97,7 @@ export class LockContest {
       case 'released-elsewhere':
         return this.#feed({ type: 'lease-released', token: input.token }, now);
       case 'answered':
-        return this.isCurrent(input.round) ? this.#answered(input.answer, now) : undefined;
+        return input.round === this.#round ? this.#answered(input.answer, now) : undefined;
     }
   }
 
@@ -121,15 +116,10 @@ export class LockContest {
     this.#nextRoundAt ??= now.mono + this.#turn.pauseMs(now.mono, this.settings.random());
     if (now.mono < this.#nextRoundAt) return;
     this.#nextRoundAt = undefined;
-    this.round += 1;
+    this.#round += 1;
     this.#stopping = false;
-    this.#contender = new LeaseContender({
-      ...this.settings,
-      campaigns: true,
-      checksSelf: false,
-      looksFirst: false,
-      renewsOnBeat: true,
-    });
+    const habits = { campaigns: true, checksSelf: false, looksFirst: false, renewsOnBeat: true };
+    this.#contender = new LeaseContender({ ...this.settings, ...habits });
     this.#feed({ type: 'tick' }, now);
   }
 
@@ -161,7 +151,7 @@ export class LockContest {
       case 'acquire':
       case 'renew':
       case 'release':
-        this.#effects.push({ type: 'call', round: this.round, call: effect });
+        this.#effects.push({ type: 'call', round: this.#round, call: effect });
         return;
       case 'took-lease':
         return this.#grant(effect.token, now);

@@ -234,7 +234,10 @@ export class LockKeeper {
 
   #forgetIdle(touched: Iterable<Named>): void {
     const now = this.#options.clock.now();
-    for (const named of touched) if (named.contest.isIdle(now)) this.#names.delete(named.name);
+    for (const named of touched) {
+      // A late answer may be for one that was forgotten, and whose name is in use again.
+      if (named.contest.isIdle(now) && this.#names.get(named.name) === named) this.#names.delete(named.name);
+    }
   }
 
   #setAlarm(): void {
