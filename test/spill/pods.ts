@@ -13,6 +13,8 @@ import type { Spill } from '../../libs/hedge/src/spill/service/spill.js';
 import { SpillRuntime } from '../../libs/hedge/src/spill/service/spill-runtime.js';
 import type { SpillStore } from '../../libs/hedge/src/spill/service/spill.store.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
+import type { StreamTransport } from '../../libs/hedge/src/transport/peer-stream.js';
+import type { Transport } from '../../libs/hedge/src/transport/transport.js';
 import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
 
 export const MB = 1024 * 1024;
@@ -27,6 +29,7 @@ export interface PodOptions {
 /** One pod with nothing but its part in spill stores. */
 export class SpillPod {
   readonly runtime: SpillRuntime;
+  readonly transport: Transport & StreamTransport;
   node: SpillNode | undefined;
 
   constructor(
@@ -35,6 +38,7 @@ export class SpillPod {
     options: PodOptions,
   ) {
     const transport = group.network.transport(self);
+    this.transport = transport;
     const { clock } = group;
     const route = {
       current: () => undefined,

@@ -3,7 +3,7 @@ import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillAnswer } from '../../transport/wire/hedge/v1/spill.js';
 import type { SpillTier } from '../node/storage.js';
 import { stampChecksum, type SpillFrame } from '../records/frame.js';
-import { breach, decoded, encodeOffer } from './messages.js';
+import { breach, decoded, eachMessage, encodeOffer } from './messages.js';
 
 /** What the member on the other end makes of the frames. */
 export interface DeliveryEvents {
@@ -66,7 +66,7 @@ export class Delivery {
   }
 
   async #listen(stream: PeerStream): Promise<void> {
-    for await (const message of stream) this.#answered(stream, decoded(SpillAnswer, message, stream.peer.address));
+    await eachMessage(stream, (message) => this.#answered(stream, decoded(SpillAnswer, message, stream.peer.address)));
     throw breach(stream.peer.address, 'ended its side');
   }
 

@@ -3,7 +3,7 @@ import { HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillWant } from '../../transport/wire/hedge/v1/spill.js';
 import { readFrame, type SpillFrame } from '../records/frame.js';
-import { breach, bufferOf } from './messages.js';
+import { breach, bufferOf, eachMessage } from './messages.js';
 
 interface Wanted {
   readonly sequence: number;
@@ -62,7 +62,7 @@ export class Fetching {
         this.#wanted.map(({ sequence }) => sequence),
       );
     }
-    for await (const message of stream) this.#take(stream, readFrame(bufferOf(message)));
+    await eachMessage(stream, (message) => this.#take(stream, readFrame(bufferOf(message))));
     throw breach(stream.peer.address, 'ended its side');
   }
 

@@ -1,4 +1,5 @@
 import { HedgeError } from '../../common/errors.js';
+import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillAnswer, SpillOffer, SpillOpening } from '../../transport/wire/hedge/v1/spill.js';
 
 /** What the bytes of a frame begin with, and no encoded message does. */
@@ -28,6 +29,18 @@ export function decoded<Message>(decoder: Decoder<Message>, bytes: Uint8Array, f
     return decoder.decode(bytes);
   } catch (cause) {
     throw breach(from, 'sent a message that cannot be read', cause);
+  }
+}
+
+/** Gives each message of the stream to `take`. What that throws cancels the stream, so that the peer hears why. */
+export async function eachMessage(stream: PeerStream, take: (message: Uint8Array) => void): Promise<void> {
+  for await (const message of stream) {
+    try {
+      take(message);
+    } catch (error) {
+      stream.cancel(error as HedgeError);
+      throw error;
+    }
   }
 }
 

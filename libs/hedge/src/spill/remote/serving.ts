@@ -1,9 +1,9 @@
-import { HedgeError } from '../../common/errors.js';
+import type { HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillWant } from '../../transport/wire/hedge/v1/spill.js';
 import type { LoadedFrame, SpillPart } from '../node/storage.js';
 import { stampChecksum } from '../records/frame.js';
-import { breach, decoded } from './messages.js';
+import { breach, decoded, eachMessage } from './messages.js';
 
 /** Frames that an owner may want at once: far more than it reads ahead. */
 const MAX_WANTED = 256;
@@ -14,7 +14,6 @@ const MAX_WANTED = 256;
  */
 export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<void> {
   const wanted: number[] = [];
-  let failure: unknown;
   let sending: Promise<void> | undefined;
   const send = async (): Promise<void> => {
     let ahead: Promise<LoadedFrame> | undefined;
@@ -36,15 +35,11 @@ export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<
     }
     sending = undefined;
   };
-  for await (const message of stream) {
-    if (failure !== undefined) throw failure as HedgeError;
+  await eachMessage(stream, (message) => {
     wanted.push(...decoded(SpillWant, message, stream.peer.address).sequences);
     if (wanted.length > MAX_WANTED) throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
-    sending ??= send().catch((error: unknown) => {
-      failure = error;
-      stream.cancel(error as HedgeError);
-    });
-  }
+    sending ??= send().catch((error: unknown) => stream.cancel(error as HedgeError));
+  });
   await sending;
   stream.end();
 }

@@ -4,7 +4,7 @@ import { SpillOffer } from '../../transport/wire/hedge/v1/spill.js';
 import type { FrameBuffers, Loan, Refusal, Reservation, SpillPart } from '../node/storage.js';
 import { MAX_FRAME_BYTES, readFrame, type SpillFrame } from '../records/frame.js';
 import type { Holdings } from './holdings.js';
-import { breach, bufferOf, decoded, encodeAnswer, isFrame } from './messages.js';
+import { breach, bufferOf, decoded, eachMessage, encodeAnswer, isFrame } from './messages.js';
 
 /** Offers that wait for room at once: far more than an owner has on the way. */
 const MAX_OFFERS = 64;
@@ -44,14 +44,11 @@ export class Taking {
   async run(): Promise<void> {
     const { stream } = this.#options;
     try {
-      for await (const message of stream) {
+      await eachMessage(stream, (message) => {
         if (isFrame(message)) this.#receive(readFrame(bufferOf(message)));
         else this.#offered(decoded(SpillOffer, message, this.#owner));
-      }
+      });
       stream.end();
-    } catch (error) {
-      stream.cancel(error as HedgeError);
-      throw error;
     } finally {
       for (const { reservation, loan } of this.#expected.values()) {
         reservation.release();
