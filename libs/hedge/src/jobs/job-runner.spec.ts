@@ -139,12 +139,15 @@ describe('job runner', () => {
     expect(runs).toHaveLength(1);
   });
 
-  it('does not run over a ledger that it cannot read', async () => {
-    const { clock, backend, runner, runs, token, pod } = await setUp();
-    await backend.log.append([{ key, id: 'x', value: 'not ours', leader: 'b:1' }]);
-    runner.elected(token);
-    await clock.advanceAsync(20 * SECOND);
-    expect(runs).toEqual([]);
-    expect(pod.warnings).toEqual([expect.stringContaining('cannot be read')]);
-  });
+  it.each(['not ours', '{}', '{"event":"exploded","fireTime":"2026-01-01","through":"2026-01-01","token":"1"}'])(
+    'does not run over a ledger that it cannot read: %s',
+    async (value) => {
+      const { clock, backend, runner, runs, token, pod } = await setUp();
+      await backend.log.append([{ key, id: 'x', value, leader: 'b:1' }]);
+      runner.elected(token);
+      await clock.advanceAsync(20 * SECOND);
+      expect(runs).toEqual([]);
+      expect(pod.warnings).toEqual([expect.stringContaining('cannot be read')]);
+    },
+  );
 });

@@ -1,6 +1,8 @@
 import type { LogEntry } from '../backend/log.js';
 import { HedgeError } from '../common/errors.js';
 
+const EVENTS = ['scheduled', 'claimed', 'done', 'failed', 'lost', 'missed', 'skipped'] as const;
+
 /**
  * What a row of a job's ledger says:
  * - `scheduled`: from `fireTime` on the job has the timetable `schedule`: its first row, and one for each change.
@@ -10,7 +12,7 @@ import { HedgeError } from '../common/errors.js';
  * - `missed`: nobody could run these firings in time.
  * - `skipped`: these firings fell due while the one before still ran.
  */
-export type JobEvent = 'scheduled' | 'claimed' | 'done' | 'failed' | 'lost' | 'missed' | 'skipped';
+export type JobEvent = (typeof EVENTS)[number];
 
 /** A row as the scheduler makes and reads it; times in milliseconds since 1970. */
 export interface LedgerRow {
@@ -106,7 +108,8 @@ export function decodeRow({ key, id, value }: Pick<LogEntry, 'key' | 'id' | 'val
       through: Date.parse(String(row['through'])),
       token: BigInt(String(row['token'])),
     } as LedgerRow;
-    if (Number.isFinite(decoded.fireTime) && Number.isFinite(decoded.through)) return decoded;
+    const { event, fireTime, through } = decoded;
+    if (EVENTS.includes(event) && Number.isFinite(fireTime) && Number.isFinite(through)) return decoded;
   } catch {
     // Told below.
   }
