@@ -10,6 +10,8 @@ import {
   HedgeModule,
   KvStore,
   LeaderService,
+  type Lock,
+  LockService,
   OnBroadcast,
   OnLeaderMessage,
 } from 'nestjs-hedge';
@@ -67,6 +69,8 @@ app.enableShutdownHooks();
 const leader = app.get(LeaderService);
 const cluster = app.get(ClusterService);
 const kv = app.get(KvStore);
+const locks = app.get(LockService);
+const held = new Map<string, Lock>();
 
 const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
 const load = { working: 0, stop: false, ended: Promise.resolve<unknown>(undefined) };
@@ -84,6 +88,16 @@ const calls: PodCalls = {
   get: async (key) => (await kv.get(key))?.value,
   send: (ms, timeoutMs) => leader.send<number>('work', { ms }, { timeoutMs }),
   who: async () => (await cluster.broadcast<number>('who', {})).map(({ value }) => value),
+  lock: async (name, waitMs) => {
+    const lock = await locks.acquire(name, { waitMs });
+    held.set(name, lock);
+    return lock.fencingToken;
+  },
+  held: async (name) => {
+    const { fencingToken: token, signal, isValid } = held.get(name)!;
+    const valid = isValid();
+    return { token, valid, lost: (signal.reason as { code: string } | undefined)?.code };
+  },
   startSending: async (concurrency) => {
     load.ended = Promise.all(Array.from({ length: concurrency }, keepSending));
   },

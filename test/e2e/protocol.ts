@@ -24,6 +24,14 @@ export interface Sends {
   slowestMs: number;
 }
 
+/** A lock that a pod has taken, as it sees it now. */
+export interface HeldState {
+  readonly token: bigint;
+  readonly valid: boolean;
+  /** The code with which its signal aborted. */
+  readonly lost: string | undefined;
+}
+
 /** What a test can ask of a pod. */
 export interface PodCalls {
   state(): Promise<PodState>;
@@ -37,6 +45,9 @@ export interface PodCalls {
   send(ms: number, timeoutMs: number): Promise<number>;
   /** Broadcasts; resolves with the pids that answered. */
   who(): Promise<(number | undefined)[]>;
+  /** Takes a lock and keeps it; resolves with its token. */
+  lock(name: string, waitMs: number): Promise<bigint>;
+  held(name: string): Promise<HeldState>;
   startSending(concurrency: number): Promise<void>;
   sendsSoFar(): Promise<Sends>;
   stopSending(): Promise<Sends>;
