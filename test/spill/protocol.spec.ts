@@ -48,6 +48,11 @@ function keptOpen(stream: PeerStream): AsyncIterator<Uint8Array> {
   return { next: () => iterator.next() };
 }
 
+async function failure(stream: PeerStream): Promise<HedgeError> {
+  await until(() => stream.signal.aborted);
+  return stream.signal.reason as HedgeError;
+}
+
 describe('a peer that does not keep the protocol of spill streams', () => {
   let group: SpillPods;
   let holder: SpillPod;
@@ -68,11 +73,6 @@ describe('a peer that does not keep the protocol of spill streams', () => {
     await store.drop();
     await group.close();
   });
-
-  const failure = async (stream: PeerStream): Promise<HedgeError> => {
-    await until(() => stream.signal.aborted);
-    return stream.signal.reason as HedgeError;
-  };
 
   it.each<[string, (stream: PeerStream) => Promise<void>, string]>([
     ['a frame that it did not offer', (stream) => stream.write(frame({ store: stranger.store })), 'without room'],

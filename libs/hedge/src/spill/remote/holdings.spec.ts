@@ -57,12 +57,22 @@ describe('Holdings', () => {
     for (const sequence of [0, 1, 2]) holdings.stored(part(1), 1, sequence);
     admit(1, 2);
     holdings.stored(part(1), 2, 1);
-    const freed = renew(1, [{ epoch: 1, closedSession: 1, discarded: [1, 2, 3] }]);
+    const freed = renew(1, [
+      { epoch: 1, closedSession: 1, discarded: [1, 2, 3].map((sequence) => ({ sequence, session: 1 })) },
+    ]);
     expect(freed).toEqual([{ part: part(1), sequences: [2] }]);
     expect([0, 1, 2].map((sequence) => holdings.holds(part(1), sequence))).toEqual([true, true, false]);
     expect(holdings.stored(part(1), 1, 3)).toBe(false);
     expect(admit(1, 1)).toBe(false);
     expect(holdings.stored(part(1), 2, 3)).toBe(true);
+  });
+
+  it('P1: keeps a frame that counts by a later session when it comes once more by an earlier one', () => {
+    admit(1, 2);
+    holdings.stored(part(1), 2, 0);
+    admit(1, 1);
+    holdings.stored(part(1), 1, 0);
+    expect(renew(1, [{ epoch: 1, closedSession: 1, discarded: [{ sequence: 0, session: 1 }] }])).toEqual([]);
   });
 
   it('forgets an owner that has fallen silent, with all it had', () => {

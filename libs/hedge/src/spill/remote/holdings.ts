@@ -22,8 +22,13 @@ export interface LiveStore {
   readonly epoch: number;
   /** Up to this one, the ways that frames came by are closed: what still comes by them does not count. */
   readonly closedSession: number;
-  /** Frames that came by closed ways and are not counted on. */
-  readonly discarded: readonly number[];
+  readonly discarded: readonly DiscardedFrame[];
+}
+
+/** A frame that is not counted on when it came by that session or an earlier one; by a later one it may be. */
+export interface DiscardedFrame {
+  readonly sequence: number;
+  readonly session: number;
 }
 
 /** What to free. */
@@ -82,7 +87,8 @@ export class Holdings {
   stored({ owner, epoch }: Part, session: number, sequence: number): boolean {
     const held = this.#owners.get(owner)?.parts.get(epoch);
     if (held === undefined || session <= held.closedSession) return false;
-    held.frames.set(sequence, session);
+    // A copy that comes late by an earlier session does not make it one of that session again.
+    held.frames.set(sequence, Math.max(session, held.frames.get(sequence) ?? 0));
     return true;
   }
 
@@ -107,8 +113,9 @@ export class Holdings {
       const held = known.parts.get(epoch);
       if (held === undefined) continue;
       held.closedSession = Math.max(held.closedSession, closedSession);
-      // A frame may have come again by a later session, which counts.
-      const sequences = discarded.filter((sequence) => (held.frames.get(sequence) ?? Infinity) <= closedSession);
+      const sequences = discarded
+        .filter(({ sequence, session }) => (held.frames.get(sequence) ?? Infinity) <= session)
+        .map(({ sequence }) => sequence);
       for (const sequence of sequences) held.frames.delete(sequence);
       if (sequences.length > 0) discards.push({ part: { owner, epoch }, sequences });
     }

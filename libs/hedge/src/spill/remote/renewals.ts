@@ -13,7 +13,8 @@ export interface RenewalsOptions {
 /** What one member is to be told of one store. */
 interface Ward {
   closedSession: number;
-  readonly discarded: Set<number>;
+  /** Sequences, and the session up to which their copies do not count. */
+  readonly discarded: Map<number, number>;
 }
 
 interface Holding {
@@ -59,7 +60,7 @@ export class Renewals {
   discard(member: MemberId, epoch: number, session: number, sequences: readonly number[]): void {
     const { holding, ward } = this.#ward(member, epoch);
     ward.closedSession = Math.max(ward.closedSession, session);
-    for (const sequence of sequences) ward.discarded.add(sequence);
+    for (const sequence of sequences) ward.discarded.set(sequence, session);
     holding.owed = true;
   }
 
@@ -108,7 +109,7 @@ export class Renewals {
     const { messenger, everyMs } = this.#options;
     const live = [...this.#live].map((epoch) => {
       const { closedSession = 0, discarded = [] } = holding.wards.get(epoch) ?? {};
-      return { epoch, closedSession, discarded: [...discarded] };
+      return { epoch, closedSession, discarded: [...discarded].map(([sequence, session]) => ({ sequence, session })) };
     });
     this.#number += 1;
     const renewal = SpillRenewal.encode({ number: this.#number, issued: this.#issued, live }).finish();
@@ -124,7 +125,8 @@ export class Renewals {
       timeoutMs: 2 * everyMs,
     });
     for (const { epoch, discarded } of live) {
-      for (const sequence of discarded) holding.wards.get(epoch)?.discarded.delete(sequence);
+      const left = holding.wards.get(epoch)?.discarded;
+      for (const { sequence, session } of discarded) if (left?.get(sequence) === session) left.delete(sequence);
     }
     if (holding.wards.size === 0 && !holding.owed) this.#holdings.delete(holding.member.incarnation);
   }
@@ -137,7 +139,7 @@ export class Renewals {
     }
     let ward = holding.wards.get(epoch);
     if (ward === undefined) {
-      ward = { closedSession: 0, discarded: new Set() };
+      ward = { closedSession: 0, discarded: new Map() };
       holding.wards.set(epoch, ward);
     }
     return { holding, ward };

@@ -41,8 +41,13 @@ export interface SpillLive {
   epoch: number;
   /** Up to this one the sessions with that member are over: frames that still come by them do not count. */
   closedSession: number;
-  /** sequences that came by those and are stored elsewhere now */
-  discarded: number[];
+  discarded: SpillDiscard[];
+}
+
+/** A frame that is stored elsewhere now: copies that came by that session or an earlier one do not count. */
+export interface SpillDiscard {
+  sequence: number;
+  session: number;
 }
 
 /**
@@ -254,12 +259,8 @@ export const SpillLive: MessageFns<SpillLive> = {
     if (message.closedSession !== 0) {
       writer.uint32(16).uint32(message.closedSession);
     }
-    if (message.discarded.length !== 0) {
-      writer.uint32(26).fork();
-      for (const v of message.discarded) {
-        writer.uint32(v);
-      }
-      writer.join();
+    for (const v of message.discarded) {
+      SpillDiscard.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -294,22 +295,69 @@ export const SpillLive: MessageFns<SpillLive> = {
             continue;
           }
           case 3: {
-            if (tag === 24) {
-              message.discarded.push(reader.uint32());
-
-              continue;
+            if (tag !== 26) {
+              break;
             }
 
-            if (tag === 26) {
-              const end2 = reader.uint32() + reader.pos;
-              while (reader.pos < end2) {
-                message.discarded.push(reader.uint32());
-              }
+            message.discarded.push(SpillDiscard.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
 
-              continue;
+function createBaseSpillDiscard(): SpillDiscard {
+  return { sequence: 0, session: 0 };
+}
+
+export const SpillDiscard: MessageFns<SpillDiscard> = {
+  encode(message: SpillDiscard, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0) {
+      writer.uint32(8).uint32(message.sequence);
+    }
+    if (message.session !== 0) {
+      writer.uint32(16).uint32(message.session);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SpillDiscard {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSpillDiscard();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
             }
 
-            break;
+            message.sequence = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.session = reader.uint32();
+            continue;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
