@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { Attempt, PlacementInput } from '../../libs/hedge/src/spill/placement/placement-messages.js';
 import { Placement } from '../../libs/hedge/src/spill/placement/placement.js';
@@ -93,7 +93,9 @@ class History {
         this.view();
         break;
       }
-      default: {
+      case 'arrive':
+      case 'arrive twice':
+      case 'lose': {
         const letter = pick(this.letters, event.which);
         if (letter === undefined) break;
         if (event.type !== 'arrive twice') this.letters.splice(this.letters.indexOf(letter), 1);
