@@ -48,6 +48,7 @@ const worked = {
   jobAttempt: 1,
   flushed: [{ flushed: true }],
   value: 'first',
+  spilled: 2,
   isLeaderAfterClose: false,
   health: 'up',
 };
