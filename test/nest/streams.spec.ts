@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Catch, Controller, Injectable, Logger, UseFilters, UseGuards, UseInterceptors } from '@nestjs/common';
 import type { CallHandler, CanActivate, ExceptionFilter, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import {
   ClusterService,
   HedgeContext,
@@ -135,6 +135,7 @@ class Handlers {
 
   @OnLeaderStream('silent')
   async *silent(@Ctx() context: HedgeContext): AsyncGenerator<string> {
+    seen.signals.push(context.signal);
     await new Promise((resolve) => context.signal.addEventListener('abort', resolve, { once: true }));
     yield 'too late';
   }
@@ -143,6 +144,14 @@ class Handlers {
   @OnLeaderStream('both')
   async *both(@Payload() input: AsyncIterable<unknown>) {
     for await (const item of input) yield item;
+  }
+
+  @OnBroadcastStream('stuck')
+  async stuck(@Payload() input: AsyncIterable<Uint8Array>, @Ctx() context: HedgeContext) {
+    if (leads()) await new Promise((resolve) => context.signal.addEventListener('abort', resolve, { once: true }));
+    let bytes = 0;
+    for await (const chunk of input) bytes += chunk.byteLength;
+    return bytes;
   }
 
   @OnBroadcastStream('picky')
@@ -324,10 +333,10 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     ).rejects.toBe(reason);
     await expect(leader().sendStream('silent', [], { timeoutMs: 50 }).next()).rejects.toMatchObject({
       code: 'DEADLINE_EXCEEDED',
-      details: { sent: 0, received: 0, requestId: expect.any(String) },
     });
     await expect(leader().sendStream('silent', [], { idleTimeoutMs: 50 }).next()).rejects.toMatchObject({
       code: 'DEADLINE_EXCEEDED',
+      details: { sent: 0, received: 0, requestId: expect.any(String) },
     });
   });
 
@@ -378,6 +387,19 @@ describe('broadcastStream', () => {
     expect(events.filter((event) => event.type === 'reply' && event.value === 'b')).toHaveLength(1);
   });
 
+  it('a member that takes nothing is left behind in time, and the others get everything', async () => {
+    let turn = 0;
+    leads = () => (turn += 1) === 1;
+    const chunks = Array.from({ length: 200 }, () => Buffer.alloc(50_000));
+    const events = await all(cluster().broadcastStream<number>('stuck', chunks, { idleTimeoutMs: 500 }));
+    const ends = events.filter((event) => event.type === 'end');
+    expect(ends.flatMap(({ error }) => error?.code ?? [])).toEqual(['DEADLINE_EXCEEDED']);
+    expect(events.filter((event) => event.type === 'reply').map(({ value }) => value)).toEqual([1e7, 1e7]);
+    const behind = ends.find(({ error }) => error !== undefined)!.error!.details;
+    expect(behind).toMatchObject({ received: 0, requestId: expect.any(String) });
+    expect(behind['sent']).toBeLessThan(200);
+  });
+
   it('tells of members that are not there, have no handler, or stand still', async () => {
     const nobody = await all(cluster().broadcastStream('nobody', [1]));
     expect(nobody.map((event) => event.type === 'end' && event.error?.code)).toEqual(Array(3).fill('NO_HANDLER'));
@@ -414,6 +436,67 @@ describe('broadcastStream', () => {
     expect(late.filter((event) => event.type === 'end').map(({ error: thrown }) => thrown?.code)).toEqual(
       Array(3).fill('DEADLINE_EXCEEDED'),
     );
+  });
+});
+
+describe('when the leader changes', () => {
+  let group: Pods;
+  const leaving = (): Promise<void> => group.leader.get(LeaderService).resign();
+  const caller = (): LeaderService => group.followers[0]!.get(LeaderService);
+
+  beforeEach(async () => {
+    group = new Pods({ controllers: [Handlers] }, { shutdown: { drainMs: 400 } });
+    await group.start();
+    await group.start();
+    await until(
+      () => group.apps.every((app) => app.get(ClusterService).members().length === 2),
+      'two pods know each other',
+    );
+  });
+  afterEach(() => group.close());
+
+  it('a stream that ends in time is not cut', async () => {
+    const source = new Subject<number>();
+    const replies = caller().sendStream('copy', source);
+    const first = replies.next();
+    await until(() => source.observed, 'the stream is accepted');
+    source.next(1);
+    expect(await first).toEqual({ done: false, value: 1 });
+    const left = leaving();
+    source.next(2);
+    source.complete();
+    expect(await all(replies)).toEqual([2]);
+    await left;
+  });
+
+  it('one that does not fails, and tells how far it got', async () => {
+    const source = new Subject<number>();
+    const service = caller();
+    const replies = service.sendStream('copy', source);
+    const first = replies.next();
+    await until(() => source.observed, 'the stream is accepted');
+    source.next(1);
+    await first;
+    const failed = expect(replies.next()).rejects.toMatchObject({
+      code: 'LEASE_LOST',
+      retryable: false,
+      details: { sent: 1, received: 1, requestId: expect.any(String) },
+    });
+    await leaving();
+    await failed;
+    expect(source.observed).toBe(false);
+    await until(() => seen.returned === 1, 'the handler is left');
+    expect(seen.signals[0]!.reason).toMatchObject({ code: 'LEASE_LOST' });
+    // And the next leader takes the next one, also when it is this very pod.
+    expect(await all(service.sendStream('copy', [2]))).toEqual([2]);
+  });
+
+  it('the stop of the pod that leads ends its streams', async () => {
+    const replies = caller().sendStream('silent', []);
+    const failed = expect(replies.next()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await until(() => seen.signals.length === 1, 'the handler runs');
+    await group.leader.close();
+    await failed;
   });
 });
 

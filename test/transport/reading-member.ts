@@ -16,11 +16,16 @@ process.on('message', (bytes: number) => {
   allowed += bytes;
   more();
 });
+const permission = async (read: number): Promise<void> => {
+  if (read < allowed) return;
+  await new Promise<void>((resolve) => (more = resolve));
+  return permission(read);
+};
 transport.serveStreams('spill', async (stream) => {
   let read = 0;
   for await (const message of stream) {
     read += message.byteLength;
-    while (read >= allowed) await new Promise<void>((resolve) => (more = resolve));
+    await permission(read);
   }
   await stream.write(Buffer.from(String(read)));
   stream.end();

@@ -1,0 +1,210 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { systemClock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import { type MemberId, newIncarnation } from '../common/identity.js';
+import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
+import { PayloadCodec } from '../messaging/serializer.js';
+import { MemoryNetwork } from '../testing/memory-transport.js';
+import { leaderReplies } from './leader-replies.js';
+import { StreamCaller } from './stream-caller.js';
+import { StreamReceiver } from './stream-receiver.js';
+
+const limits = { maxMessageBytes: 1_000_000, maxQueuedBytes: 4_000_000 };
+const codec = new PayloadCodec();
+
+/** The election as one pod sees it, by the test's word. */
+class TestRoute implements LeaderRoute {
+  refreshes = 0;
+  onRefresh: () => void = () => undefined;
+  #belief: LeaderBelief | undefined;
+  readonly #listeners = new Set<() => void>();
+
+  set(leader: MemberId | undefined, epoch = 1n, self = false): void {
+    this.#belief = leader && { leader, epoch, self };
+    for (const listener of this.#listeners) listener();
+  }
+
+  current(): LeaderBelief | undefined {
+    return this.#belief;
+  }
+
+  leads(epoch: bigint): boolean {
+    return this.#belief?.self === true && this.#belief.epoch === epoch;
+  }
+
+  async refresh(): Promise<void> {
+    this.refreshes += 1;
+    this.onRefresh();
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+}
+
+let network: MemoryNetwork;
+
+/** A pod whose leader handler echoes with its own address. */
+async function pod(address: string) {
+  const transport = network.transport({ address, incarnation: newIncarnation() });
+  await transport.listen();
+  const route = new TestRoute();
+  const handlers = {
+    check(topic: string) {
+      if (topic !== 'echo') throw new HedgeError('NO_HANDLER', `no ${topic}`);
+    },
+    run: async ({
+      input,
+      replies,
+    }: Parameters<ConstructorParameters<typeof StreamReceiver>[0]['leader']['run']>[0]) => {
+      for await (const item of input) replies.push([address, item]);
+    },
+  };
+  const receiver = new StreamReceiver({ transport, route, codec, limits, leader: handlers, broadcast: handlers });
+  const caller = new StreamCaller({ transport, route, clock: systemClock, codec, limits, openTimeoutMs: 400 });
+  return { transport, route, receiver, caller, self: transport.self };
+}
+
+type Pod = Awaited<ReturnType<typeof pod>>;
+let a: Pod;
+let b: Pod;
+let c: Pod;
+
+beforeEach(async () => {
+  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+  network = new MemoryNetwork();
+  [a, b, c] = [await pod('a:1'), await pod('b:1'), await pod('c:1')];
+});
+afterEach(async () => {
+  await Promise.all([a, b, c].map((each) => each.transport.close()));
+  jest.restoreAllMocks();
+});
+
+async function stream(from: Pod, topic = 'echo'): Promise<unknown[]> {
+  const replies: unknown[] = [];
+  const source = {
+    read: 0,
+    *[Symbol.iterator]() {
+      for (; this.read < 2; this.read++) yield this.read;
+    },
+  };
+  for await (const reply of leaderReplies({ caller: from.caller, topic, source, options: {} })) replies.push(reply);
+  return replies;
+}
+
+/** A stream from a to b whose handler has read one message, and replied. */
+async function running() {
+  a.route.set(b.self, 1n);
+  b.route.set(b.self, 1n, true);
+  const source = (async function* () {
+    yield 0;
+    await new Promise(() => undefined);
+  })();
+  const replies = leaderReplies({ caller: a.caller, topic: 'echo', source, options: {} });
+  expect((await replies.next()).value).toEqual(['b:1', 0]);
+  return replies;
+}
+
+describe('the way of a stream to the leader', () => {
+  it('follows the leader when a pod says that it is not', async () => {
+    a.route.set(b.self, 1n);
+    c.route.set(c.self, 2n, true);
+    a.route.onRefresh = () => a.route.set(c.self, 2n);
+    expect(await stream(a)).toEqual([
+      ['c:1', 0],
+      ['c:1', 1],
+    ]);
+    expect(a.route.refreshes).toBe(1);
+  });
+
+  it('waits for a leader, and begins once there is one', async () => {
+    c.route.set(c.self, 2n, true);
+    const { route } = a;
+    route.onRefresh = () => {
+      route.onRefresh = () => undefined;
+      setTimeout(() => route.set(c.self, 2n), 20);
+    };
+    expect(await stream(a)).toHaveLength(2);
+  });
+
+  it('fails with NO_LEADER when none comes, and with its last refusal when none accepts', async () => {
+    await expect(stream(a)).rejects.toMatchObject({ code: 'NO_LEADER', retryable: true });
+    a.route.set(b.self, 1n);
+    await expect(stream(a)).rejects.toMatchObject({ code: 'NOT_LEADER', retryable: true });
+    await b.transport.close();
+    await expect(stream(a)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE', retryable: true });
+  });
+
+  it('asks nobody again who has no handler', async () => {
+    a.route.set(b.self, 1n);
+    b.route.set(b.self, 1n, true);
+    await expect(stream(a, 'other')).rejects.toMatchObject({ code: 'NO_HANDLER' });
+    expect(a.route.refreshes).toBe(0);
+  });
+
+  it('gives a pod that says nothing up, with nothing sent', async () => {
+    a.route.set(b.self, 1n);
+    b.route.set(b.self, 1n, true);
+    b.transport.serveStreams('leader-stream', () => new Promise(() => undefined));
+    await expect(stream(a)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', retryable: true });
+  });
+
+  it('is over at once when its own pod closes', async () => {
+    a.route.set(b.self, 1n);
+    await a.transport.close();
+    await expect(stream(a)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  });
+
+  it('leaves no listener behind, however it ends', async () => {
+    const before = a.route.listeners;
+    a.route.set(b.self, 1n);
+    b.route.set(b.self, 1n, true);
+    await stream(a);
+    await stream(a, 'other').catch(() => undefined);
+    b.route.set(b.self, 2n, true);
+    await stream(a).catch(() => undefined);
+    expect(a.route.listeners).toBe(before);
+  });
+});
+
+describe('a stream that runs', () => {
+  it.each<[string, () => void, string]>([
+    ['its leader loses the lease', () => b.route.set(undefined), 'LEASE_LOST'],
+    ['its caller hears of a later term', () => a.route.set(c.self, 2n), 'LEASE_LOST'],
+    ['the network is cut', () => network.cut(a.self, b.self), 'MEMBER_UNREACHABLE'],
+    ['its leader is killed', () => network.kill(b.self), 'MEMBER_UNREACHABLE'],
+    ['its leader closes', () => void b.transport.close(), 'SHUTTING_DOWN'],
+  ])('fails when %s, and tells how far it got', async (_what, happen, code) => {
+    const replies = await running();
+    happen();
+    await expect(replies.next()).rejects.toMatchObject({ code, retryable: false, details: { sent: 1, received: 1 } });
+    expect(await replies.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('goes on while its caller knows no leader', async () => {
+    const replies = await running();
+    a.route.set(undefined);
+    let ended = false;
+    const next = replies.next().finally(() => (ended = true));
+    next.catch(() => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(ended).toBe(false);
+    await replies.return!();
+  });
+
+  it('is waited for by a drain, which takes no new one', async () => {
+    const replies = await running();
+    let drained = false;
+    const drain = b.receiver.drain(1n).then(() => (drained = true));
+    await expect(stream(a)).rejects.toMatchObject({ code: 'NOT_LEADER' });
+    expect(drained).toBe(false);
+    await replies.return!();
+    await drain;
+  });
+});
