@@ -1,7 +1,6 @@
 import type { LeaseRecord, LeaseTable } from '../backend/lease.js';
 import { lockName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
 import type { LossReason } from '../lease/contender-messages.js';
@@ -10,6 +9,7 @@ import { holdsLease } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
 import { Lock, type LockWaiter } from './lock.js';
 import { LockContest } from './lock-contest.js';
+import { lockLost, lockRefused, lockUnknown } from './lock-errors.js';
 import type { LockCall, LockEffect, LockInput } from './lock-messages.js';
 import { LockRenewals } from './lock-renewals.js';
 
@@ -35,14 +35,6 @@ interface Named {
   held: { readonly token: bigint; readonly scope: AbortController } | undefined;
   readonly givingBack: Map<bigint, () => void>;
 }
-
-const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
-  'renew-deadline': 'its lease could not be renewed in time',
-  expired: 'its lease ran out while this process stood still',
-  superseded: 'the database says that its lease has another holder or token',
-  resigned: 'it was given back',
-  stopped: 'it was given back',
-};
 
 /**
  * Performs what the `LockContest` of each name decides, on the lease table and on one timer, and renews all locks
@@ -87,7 +79,7 @@ export class LockKeeper {
    * @throws HedgeError SHUTTING_DOWN
    */
   want(name: string, once: boolean, waiter: LockWaiter): () => void {
-    if (this.#refusing) throw shuttingDown(name);
+    if (this.#refusing) throw lockRefused(name);
     this.#lastWaiter += 1;
     const id = this.#lastWaiter;
     const named = this.#named(name);
@@ -125,7 +117,7 @@ export class LockKeeper {
     this.#refusing = true;
     this.#turn(() => {
       for (const [id, { named }] of this.#waiters) {
-        this.#settle(id)?.failed(shuttingDown(named.name));
+        this.#settle(id)?.failed(lockRefused(named.name));
         this.#inputs.push({ named, input: { type: 'give-up', waiter: id } });
       }
     });
@@ -148,7 +140,7 @@ export class LockKeeper {
         if (named.held === undefined) continue;
         const { token, scope } = named.held;
         void this.#giveBack(named, token);
-        scope.abort(shuttingDown(named.name));
+        scope.abort(lockRefused(named.name));
       }
     });
     await new Promise<void>((resolve) => {
@@ -268,7 +260,7 @@ export class LockKeeper {
         return this.#granted(named, effect.waiter, effect.token);
       case 'refused': {
         const waiter = this.#settle(effect.waiter);
-        return effect.failed ? waiter?.failed(unavailable(named.name)) : waiter?.taken();
+        return effect.failed ? waiter?.failed(lockUnknown(named.name)) : waiter?.taken();
       }
       case 'lost':
         return this.#lost(named, effect.token, effect.reason);
@@ -312,22 +304,8 @@ export class LockKeeper {
     const { held } = named;
     if (held?.token !== token) return;
     named.held = undefined;
-    const why = `Lock "${named.name}" is lost: ${LOSS_REASONS[reason]}`;
-    this.#options.logger.warn(why);
-    held.scope.abort(new HedgeError('LEASE_LOST', why, { details: { lock: named.name } }));
+    const error = lockLost(named.name, reason);
+    this.#options.logger.warn(error.message);
+    held.scope.abort(error);
   }
-}
-
-function unavailable(name: string): HedgeError {
-  return new HedgeError(
-    'BACKEND_UNAVAILABLE',
-    `Whether lock "${name}" is free is not known: the database did not answer. Try again; the log says why.`,
-    { details: { lock: name } },
-  );
-}
-
-function shuttingDown(name: string): HedgeError {
-  return new HedgeError('SHUTTING_DOWN', `Lock "${name}" cannot be held here: this pod is stopping. Ask another pod.`, {
-    details: { lock: name },
-  });
 }

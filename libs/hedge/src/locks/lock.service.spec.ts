@@ -273,6 +273,22 @@ describe('LockService', () => {
     expect((await after(50, third)).isValid()).toBe(true);
   });
 
+  it('a late answer to who gave up changes nothing for who holds the lock since', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    const first = await after(50, a.locks.acquire('one'));
+    const scope = new AbortController();
+    b.faults.once('lease.read', { delayMs: 800 });
+    const waiting = b.locks.acquire('one', { signal: scope.signal });
+    void waiting.catch(() => undefined);
+    await pass(600);
+    expect(b.calls).toEqual(['acquire', 'read']);
+    scope.abort();
+    await after(50, first.release());
+    const held = await after(50, b.locks.acquire('one'));
+    await pass(2 * timing.leaseMs);
+    expect(held.isValid()).toBe(true);
+  });
+
   it('is released by `await using`', async () => {
     const { locks } = pod('a');
     const held = await after(50, locks.acquire('one'));

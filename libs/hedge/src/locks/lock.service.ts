@@ -4,6 +4,7 @@ import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { isAbortSignal } from '../messaging/call-options.js';
 import type { Lock } from './lock.js';
+import { lockTaken, lockUnknown } from './lock-errors.js';
 import type { LockKeeper } from './lock-keeper.js';
 import { assertLockName } from './lock-name.js';
 
@@ -150,19 +151,7 @@ export class LockService {
 
   #notFree(name: string, waitMs: number): HedgeError {
     const { holder, failing } = this.deps.keeper.outlook(name);
-    if (failing) {
-      return new HedgeError(
-        'BACKEND_UNAVAILABLE',
-        `Lock "${name}" could not be taken within ${waitMs} ms: the database does not answer. Try again; the log says why.`,
-        { details: { lock: name, waitMs } },
-      );
-    }
-    const by = holder === undefined ? '' : `: ${holder.address} has it`;
-    return new HedgeError(
-      'DEADLINE_EXCEEDED',
-      `Lock "${name}" was not free within ${waitMs} ms${by}. Nothing was done; try again, or raise waitMs.`,
-      { details: { lock: name, waitMs, holder: holder?.address }, retryable: true },
-    );
+    return failing ? lockUnknown(name, waitMs) : lockTaken(name, waitMs, holder?.address);
   }
 }
 

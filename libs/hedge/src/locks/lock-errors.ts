@@ -1,0 +1,41 @@
+import { HedgeError } from '../common/errors.js';
+import type { LossReason } from '../lease/contender-messages.js';
+
+const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
+  'renew-deadline': 'its lease could not be renewed in time',
+  expired: 'its lease ran out while this process stood still',
+  superseded: 'the database says that its lease has another holder or token',
+  resigned: 'it was given back',
+  stopped: 'it was given back',
+};
+
+/** What the signal of a lost lock aborts with. */
+export function lockLost(lock: string, reason: LossReason): HedgeError {
+  return new HedgeError('LEASE_LOST', `Lock "${lock}" is lost: ${LOSS_REASONS[reason]}`, { details: { lock } });
+}
+
+/** @param waitMs how long was waited; absent when it was asked for once. */
+export function lockUnknown(lock: string, waitMs?: number): HedgeError {
+  const what = waitMs === undefined ? 'is free is not known' : `could be taken within ${waitMs} ms is not known`;
+  return new HedgeError(
+    'BACKEND_UNAVAILABLE',
+    `Whether lock "${lock}" ${what}: the database did not answer. Nothing was done under it; try again. The log says why.`,
+    { details: { lock, waitMs } },
+  );
+}
+
+/** @param holder the address of who has it, if that is known. */
+export function lockTaken(lock: string, waitMs: number, holder: string | undefined): HedgeError {
+  const by = holder === undefined ? '' : `: ${holder} has it`;
+  return new HedgeError(
+    'DEADLINE_EXCEEDED',
+    `Lock "${lock}" was not free within ${waitMs} ms${by}. Nothing was done; try again, or raise waitMs.`,
+    { details: { lock, waitMs, holder }, retryable: true },
+  );
+}
+
+export function lockRefused(lock: string): HedgeError {
+  return new HedgeError('SHUTTING_DOWN', `Lock "${lock}" cannot be held here: this pod is stopping. Ask another pod.`, {
+    details: { lock },
+  });
+}
