@@ -1,12 +1,13 @@
 /**
  * A pod with one job, which tells of each run and of the history up to then. The runs of a pod that hangs never end.
  *
- * Usage: pod.ts FILE hang|work
+ * Usage: pod.ts DATABASE hang|work, where DATABASE is a file, or a Spanner database as `projects/…`
  */
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { HedgeModule, type JobRun, JobsService, LeaderInterval } from 'nestjs-hedge';
+import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 
 export interface Told {
@@ -16,7 +17,8 @@ export interface Told {
   readonly events: readonly string[];
 }
 
-const [file = '', kind = ''] = process.argv.slice(2);
+const [database = '', kind = ''] = process.argv.slice(2);
+const backend = database.startsWith('projects/') ? spanner({ database }) : sqlite({ file: database });
 
 class Work {
   @LeaderInterval(1_000, { name: 'work', catchUp: true })
@@ -29,7 +31,7 @@ class Work {
 }
 
 @Module({
-  imports: [HedgeModule.forRoot({ group: 'jobs', address: '127.0.0.1:0', timing: 'local', backend: sqlite({ file }) })],
+  imports: [HedgeModule.forRoot({ group: 'jobs', address: '127.0.0.1:0', timing: 'local', backend })],
   providers: [Work],
 })
 class PodModule {}

@@ -154,7 +154,8 @@ describe('job scheduler', () => {
     pod.elect().at(1).end();
     const next = new Bench(pod.ledger, {}, 'b:1');
     next.wall = T0 + 3 * MINUTE;
-    next.elect(2n).end().end();
+    next.elect(2n).at(3.5).end().end();
+    expect(next.reports).toEqual([]);
     expect(next.rows.slice(3)).toEqual(['claimed 2', 'done 2', 'claimed 3', 'done 3']);
   });
 

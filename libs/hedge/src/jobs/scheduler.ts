@@ -22,7 +22,8 @@ type State =
   | { readonly at: 'waiting' }
   /** One call at a time. `row` is what it writes; without one it reads. */
   | { readonly at: 'calling'; readonly call: number; readonly row?: LedgerRow; tries: number; retryAt?: number }
-  | { readonly at: 'running'; readonly claim: LedgerRow; told: boolean };
+  /** `nextDue` is the first firing to fall due after the run began. */
+  | { readonly at: 'running'; readonly claim: LedgerRow; readonly nextDue: number | undefined; told: boolean };
 
 /**
  * One job of the group, on one pod: decides when it runs, and what its ledger says.
@@ -150,8 +151,9 @@ export class JobScheduler {
       return [...recorded, ...this.#next(now)];
     }
     this.#owed = undefined;
-    this.#state = { at: 'running', claim: row, told: false };
-    return [...recorded, { type: 'run', claim: row }, ...this.#wakeFor(this.#dueNext(), now)];
+    const nextDue = this.job.times.nextAfter(Math.max(row.through, now.wall));
+    this.#state = { at: 'running', claim: row, nextDue, told: false };
+    return [...recorded, { type: 'run', claim: row }, ...this.#wakeFor(nextDue, now)];
   }
 
   #oweLost({ event, fireTime, attempt }: LedgerRow): void {
@@ -184,7 +186,7 @@ export class JobScheduler {
       if (now.mono >= state.retryAt) return this.#call(state);
       return [{ type: 'wake', afterMs: state.retryAt - now.mono }];
     }
-    const due = this.#dueNext();
+    const { nextDue: due } = state;
     if (state.told || due === undefined) return [];
     if (due > now.wall) return this.#wakeFor(due, now);
     state.told = true;
@@ -206,7 +208,7 @@ export class JobScheduler {
       const from = Math.max(this.#through, tooOld);
       return this.#write(this.#row('scheduled', from, { schedule: job.times.text }));
     }
-    const due = this.#dueNext();
+    const due = job.times.nextAfter(this.#through);
     if (due === undefined || due > wall) {
       this.#state = { at: 'waiting' };
       return this.#wakeFor(due, now);
@@ -215,10 +217,6 @@ export class JobScheduler {
     if (due > this.#busyUntil) this.#backlogUntil = wall;
     else if (due > this.#backlogUntil) return this.#passOver('skipped', due, this.#busyUntil);
     return this.#claim(due, 1);
-  }
-
-  #dueNext(): number | undefined {
-    return this.job.times.nextAfter(this.#through);
   }
 
   #passOver(event: 'missed' | 'skipped', first: number, until: number): readonly SchedulerEffect[] {
