@@ -1,28 +1,28 @@
 import type { FrameBody } from './transport.js';
 import type { Reply } from './wire/hedge/v1/link.js';
 
-/** After the handshake: what a receiver may hear from a caller. */
-const FROM_CALLER: ReadonlySet<FrameBody['$case']> = new Set([
-  'request',
-  'cancel',
-  'heartbeat',
-  'view',
-  'leave',
-  'leaderReleased',
-]);
+type Side = 'caller' | 'receiver';
 
-/** After the handshake: what a caller may hear from a receiver. */
-const FROM_RECEIVER: ReadonlySet<FrameBody['$case']> = new Set([
-  'reply',
-  'heartbeat',
-  'view',
-  'leave',
-  'leaderReleased',
-]);
+/** Who may send what after the handshake: of the two sides of a link, the caller dialled it. */
+const SENDERS: Readonly<Record<FrameBody['$case'], readonly Side[]>> = {
+  hello: [],
+  challenge: [],
+  proof: [],
+  welcome: [],
+  refusal: [],
+  request: ['caller'],
+  reply: ['receiver'],
+  cancel: ['caller'],
+  heartbeat: ['caller', 'receiver'],
+  view: ['caller', 'receiver'],
+  leave: ['caller', 'receiver'],
+  leaderReleased: ['caller', 'receiver'],
+  lockReleased: ['caller', 'receiver'],
+};
 
 /** Whether a peer that keeps the protocol can have sent this frame on a link of that direction. */
 export function mayArrive(body: FrameBody, direction: 'dialled' | 'accepted'): boolean {
-  return (direction === 'accepted' ? FROM_CALLER : FROM_RECEIVER).has(body.$case);
+  return SENDERS[body.$case].includes(direction === 'accepted' ? 'caller' : 'receiver');
 }
 
 /** Bytes that users put into a frame: what `maxMessageBytes` limits, or their handlers' failures do. */

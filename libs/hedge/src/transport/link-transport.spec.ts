@@ -216,3 +216,20 @@ it('acknowledgements reach the receiver', async () => {
   await run();
   expect(b.acknowledged).toEqual([1, 2]);
 });
+
+describe('LinkTransport: what is told to all members', () => {
+  it.each([
+    { $case: 'leaderReleased', value: { epoch: 1n } },
+    { $case: 'lockReleased', value: { name: 'invoices', token: 1n, relayed: false } },
+  ] as const)('$$case goes from the side that dialled, and from the other', async (notice) => {
+    const { member, run, dial } = setUp();
+    const [a, b] = [member('a:1'), member('b:1')];
+    await b.transport.listen();
+    const link = await dial(a, b.self);
+    link.send(notice);
+    b.opened[0]?.send(notice);
+    await run();
+    expect([...a.frames, ...b.frames]).toEqual([notice, notice]);
+    expect([...a.closed, ...b.closed]).toEqual([]);
+  });
+});
