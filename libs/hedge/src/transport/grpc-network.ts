@@ -36,9 +36,9 @@ const SERVICE = {
 };
 
 /**
- * Streams over gRPC, each with a connection of its own; one port for all that come in. Streams of one connection
- * would share its window, which in a grpc-js server is no wider than that of one stream: a single one that is not
- * read would stop them all.
+ * Streams over gRPC, each with a connection of its own, for some milliseconds more to open one: bulk data then never
+ * holds up heartbeats, and each can be cut alone, for which a grpc-js server has no other way. One port for all that
+ * come in.
  */
 export class GrpcNetwork implements Network {
   private readonly streams = new Set<MessageStream>();
