@@ -8,6 +8,9 @@ import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/scheduler-messages.js';
 import type { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
 import type { LockContestSettings } from '../../libs/hedge/src/locks/lock-messages.js';
+import type { Holdings, HoldingsTiming } from '../../libs/hedge/src/semaphore/holdings.js';
+import type { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
+import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphore/semaphore-timing.js';
 import { DatabaseConnection } from './calls.js';
 import type { SimulatedDatabase } from './database.js';
 import { JobOracle } from './job-oracle.js';
@@ -19,6 +22,8 @@ import { Network } from './network.js';
 import { Operations } from './operations.js';
 import { Pod } from './pod.js';
 import { Random } from './random.js';
+import { SemaphoreOracle } from './semaphore-oracle.js';
+import type { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { World } from './world.js';
 
 /** What a history is made of; tests put broken parts in, to see them found. */
@@ -27,6 +32,9 @@ export interface Parts {
   membership(settings: MembershipSettings): Membership;
   lock(settings: LockContestSettings): LockContest;
   database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
+  holdings(timing: HoldingsTiming): Holdings;
+  semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
+  semaphoreRows(database: SimulatedDatabase): SimulatedSemaphoreRows;
   /** The leader writes a put that it tries again over the key's single row. */
   readonly retriesPutsAsOverwrites: boolean;
   /** A receiver forgets a request as soon as it has sent the reply. */
@@ -49,6 +57,9 @@ export class Cluster {
   readonly operations: Operations;
   readonly locks: LockOracle;
   readonly jobs: JobOracle;
+  readonly semaphoreRows: SimulatedSemaphoreRows;
+  readonly semaphores: SemaphoreOracle;
+  readonly semaphoreTiming: SemaphoreTiming;
   readonly machines: readonly Machine[];
   readonly #pods = new Map<string, Pod>();
   #starts = 0;
@@ -66,6 +77,11 @@ export class Cluster {
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
     this.database = parts.database(world, random.chance(0.5) ? 'shared-clock' : 'observing');
     this.operations = new Operations(world);
+    // The shorter permits do not outlive a leader's crash, and are lost more often.
+    const permitMs = random.pick([2_000, 6_000]);
+    this.semaphoreTiming = { ...semaphoreTiming(this.timing), permitMs, marginMs: permitMs / 10 };
+    this.semaphoreRows = parts.semaphoreRows(this.database);
+    this.semaphores = new SemaphoreOracle(world, (address) => this.machine(address));
     this.locks = new LockOracle(this.timing, () => parts.database(world, this.database.kind));
     this.jobs = new JobOracle(world, random);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
@@ -98,6 +114,7 @@ export class Cluster {
   check(): void {
     if (this.#caught !== undefined) throw this.#caught;
     this.leadership.check();
+    this.semaphores.check();
     this.locks.check();
   }
 

@@ -95,6 +95,11 @@ export class SimulatedDatabase {
     return entry;
   }
 
+  /** The time of a transaction that commits now. */
+  commitTime(): bigint {
+    return this.timestamp();
+  }
+
   protected mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
     const { row } = this;
     if (row.claim === undefined || row.claim.holder.incarnation === holder.incarnation) return true;

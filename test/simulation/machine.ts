@@ -19,6 +19,7 @@ export class Machine {
   #slept = 0;
   #asleepSince: number | undefined;
   #frozen = false;
+  #thawedAt = 0;
   #freezes = 0;
   readonly #backlog: (() => void)[] = [];
 
@@ -30,6 +31,11 @@ export class Machine {
 
   get frozen(): boolean {
     return this.#frozen;
+  }
+
+  /** Whether it has not stood still since then. */
+  ranSince(time: number): boolean {
+    return !this.#frozen && this.#thawedAt <= time;
   }
 
   now(): Instant {
@@ -86,6 +92,7 @@ export class Machine {
     if (this.#asleepSince !== undefined) this.#slept += this.world.now - this.#asleepSince;
     this.#asleepSince = undefined;
     this.#frozen = false;
+    this.#thawedAt = this.world.now;
     // What one of these causes comes after them, not among them.
     for (const run of this.#backlog.splice(0)) run();
   }

@@ -11,6 +11,7 @@ import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/scheduler-messages.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
+import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Counts a term's validity from when a renewal was answered, not from when it was asked for. */
@@ -172,6 +173,7 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsGaps(job, settings) },
     found: ['J2'],
   },
+  ...PLANTED_SEMAPHORES,
   'a reply forgotten before the caller has it': {
     parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },
     found: ['once per term'],

@@ -14,19 +14,24 @@ import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedg
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
+import { later } from './later.js';
 import { type CommitHost, PodCommits } from './pod-commits.js';
 
 const TICK_MS = 25;
 
-class OperationCall extends Call {
+class PodCall extends Call {
   constructor(
-    readonly operation: Operation,
+    id: string,
     request: OutgoingRequest,
     deadline: number,
+    readonly succeeded: (payload: Encoded) => void,
+    readonly failed: (error: unknown) => void,
   ) {
-    super(operation.value, request, deadline);
+    super(id, request, deadline);
   }
 }
+
+type Answer = [resolve: (payload: Encoded) => void, reject: (error: unknown) => void];
 
 /** Without a link: this very process. */
 interface LinkOrigin extends Origin {
@@ -42,7 +47,7 @@ export interface MessagingHost extends CommitHost {
 
 /** One process's requests and its handlers: the real cores on simulated links. */
 export class PodMessaging implements LinkEnd {
-  readonly #router: RequestRouter<OperationCall>;
+  readonly #router: RequestRouter<PodCall>;
   readonly #receiver: Receiver;
   readonly #commits: PodCommits;
   readonly #timeline = new Timeline();
@@ -50,6 +55,9 @@ export class PodMessaging implements LinkEnd {
   /** The newest link from each caller, by incarnation. */
   readonly #accepted = new Map<string, Link>();
   #ticking = false;
+  #requests = 0;
+  /** Told when the newest link from a caller broke. */
+  callerLost: (caller: MemberId) => void = () => undefined;
   /** Handlers of leader work that have not ended. */
   #working = 0;
 
@@ -58,7 +66,7 @@ export class PodMessaging implements LinkEnd {
     private readonly cluster: Cluster,
   ) {
     const { random } = cluster;
-    const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 8, rememberCallerMs: random.pick([200, 3_000]) };
+    const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 12, rememberCallerMs: random.pick([200, 3_000]) };
     this.#router = new RequestRouter(host.self, random.next);
     this.#receiver = new Receiver({
       clock: { now: () => host.now(), after: (ms, run) => host.after(ms, run) },
@@ -102,15 +110,57 @@ export class PodMessaging implements LinkEnd {
       // As `KvStore.put` does it.
       once: operation.kind === 'overwrite' || operation.fence !== 0n,
     };
-    const call = new OperationCall(operation, request, this.#now() + timeoutMs);
-    this.#route({ type: 'begin', call });
+    const { operations } = this.cluster;
+    const call = this.#begin(
+      operation.value,
+      request,
+      ({ bytes }) => {
+        const text = Buffer.from(bytes).toString();
+        operations.succeeded(operation, text === '' ? undefined : BigInt(text));
+      },
+      (error) => operations.failed(operation, error),
+    );
     if (this.cluster.random.chance(0.03)) {
       const reason = new Error('cancelled');
       this.host.after(this.cluster.random.between(0, timeoutMs), () => {
         if (operation.endedAt === undefined) this.#route({ type: 'abandoned', call, reason });
       });
     }
+  }
+
+  /** As `Messenger.request`. */
+  request(request: OutgoingRequest): Promise<Encoded> {
+    return later((resolve, reject) => {
+      const { signal } = request;
+      if (signal?.aborted === true) return reject(signal.reason);
+      let open = true;
+      const ended = <Value>(settle: (value: Value) => void) => {
+        return (value: Value): void => {
+          open = false;
+          settle(value);
+        };
+      };
+      this.#requests += 1;
+      const id = `${this.self.incarnation}/${this.#requests}`;
+      const call = this.#begin(id, request, ended(resolve), ended(reject));
+      signal?.addEventListener('abort', () => {
+        if (open) this.#route({ type: 'abandoned', call, reason: signal.reason as unknown });
+      });
+    });
+  }
+
+  /** As `Messenger.serve`, for a handler that is told where to answer. */
+  serve(kind: RequestKind, handler: (request: IncomingRequest, ...answer: Answer) => void): void {
+    this.#receiver.serve(kind, (request) =>
+      later((...answer) => this.cluster.watch(() => handler(request, ...answer))),
+    );
+  }
+
+  #begin(id: string, request: OutgoingRequest, ...answer: Answer): PodCall {
+    const call = new PodCall(id, request, this.#now() + request.timeoutMs, ...answer);
+    this.#route({ type: 'begin', call });
     this.#keepTicking();
+    return call;
   }
 
   leaderChanged(): void {
@@ -169,15 +219,16 @@ export class PodMessaging implements LinkEnd {
     if (this.#accepted.get(caller.incarnation) !== link) return;
     this.#accepted.delete(caller.incarnation);
     this.#receiver.left(caller);
+    this.callerLost(caller);
   }
 
   // The caller's side
 
-  #route(input: RoutingInput<OperationCall>): void {
+  #route(input: RoutingInput<PodCall>): void {
     for (const effect of this.#router.step(input, this.#now())) this.#perform(effect);
   }
 
-  #perform(effect: RoutingEffect<OperationCall>): void {
+  #perform(effect: RoutingEffect<PodCall>): void {
     switch (effect.type) {
       case 'transmit':
         return this.#transmit(effect.member, effect.call);
@@ -197,18 +248,19 @@ export class PodMessaging implements LinkEnd {
           this.#route({ type: 'refreshed' });
         });
       case 'resolve': {
-        const text = Buffer.from(effect.reply.payload).toString();
-        return this.cluster.operations.succeeded(effect.call.operation, text === '' ? undefined : BigInt(text));
+        const { encoding, payload } = effect.reply;
+        return effect.call.succeeded({ encoding, bytes: payload });
       }
       case 'reject':
-        return this.cluster.operations.failed(effect.call.operation, effect.error);
+        return effect.call.failed(effect.error);
     }
   }
 
-  #transmit(member: MemberId, call: OperationCall): void {
+  #transmit(member: MemberId, call: PodCall): void {
     const { kind, topic, payload } = call.request;
     if (call.transmissions > 1) this.cluster.world.count('requests: sent again on a new link');
-    this.#note(() => `operation ${topic} to ${member.incarnation} #${call.sequence}, term ${call.epoch}`);
+    const what = topic === '' ? (call.request.name ?? '') : `operation ${topic}`;
+    this.#note(() => `${what} to ${member.incarnation} #${call.sequence}, term ${call.epoch}`);
     const request: Request = {
       sequence: call.sequence,
       kind,
@@ -319,12 +371,4 @@ function atCaller(link: Link): PodMessaging {
 
 function bytesOf(timestamp: bigint): Uint8Array {
   return timestamp === 0n ? new Uint8Array(0) : Buffer.from(String(timestamp));
-}
-
-/** A promise that tells its one listener at once, because the simulation has no event loop to wait for. */
-function later(
-  start: (resolve: (payload: Encoded) => void, reject: (error: unknown) => void) => void,
-): Promise<Encoded> {
-  // oxlint-disable-next-line unicorn/no-thenable
-  return { then: start } as unknown as Promise<Encoded>;
 }

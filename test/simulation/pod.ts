@@ -13,6 +13,7 @@ import type { Machine } from './machine.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
 import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
+import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
 /** As `LeaseKeeper` has it. */
@@ -25,6 +26,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly messaging: PodMessaging;
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
+  readonly semaphores: PodSemaphores;
   readonly leases: SimulatedLeaseTable;
   alive = true;
   #known: LeaderBelief | undefined;
@@ -46,6 +48,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
     this.messaging = new PodMessaging(this, cluster);
+    this.semaphores = new PodSemaphores(this, this.messaging, cluster);
     this.locks = new PodLocks(this, cluster);
     this.jobs = new PodJobs(this, cluster);
   }
@@ -57,6 +60,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   /** As `kill -9`. */
   die(): void {
     this.alive = false;
+    this.cluster.semaphores.died(this.self);
     this.cluster.links.cut(this.self.address);
   }
 
@@ -195,6 +199,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       case 'drain':
         world.count('election: drained');
         this.messaging.drain(effect.token);
+        this.semaphores.ended();
         this.jobs.step({ type: 'draining', token: effect.token });
         return this.#awaitDrain(effect.token, DRAIN_MS);
       case 'announce-released':
@@ -206,11 +211,13 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
         cluster.leadership.elected(self, effect.token);
+        this.semaphores.elected(effect.token);
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lost-lease':
         world.count(`election: lost, ${effect.reason}`);
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
         cluster.leadership.deposed(effect.token);
+        this.semaphores.ended();
         return this.jobs.step({ type: 'deposed', token: effect.token });
       case 'holder-changed': {
         const { holder } = effect;

@@ -2,10 +2,14 @@ import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
+import { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
+import { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
 import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { endFaults, injectFaults } from './faults.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
+import { SimulatedSemaphoreRows } from './semaphore-rows.js';
+import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { Violation, violated } from './violation.js';
 import { runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
@@ -15,6 +19,8 @@ const FAULTS_END = 20_000;
 const LEADER_WITHIN = 12_000;
 const WORK_ENDS = FAULTS_END + 6_000;
 const SETTLED_WITHIN = 16_000;
+/** From when there is a leader again: what dead processes held comes back after its time, two leases. */
+const SERVED_WITHIN = 9_000;
 
 export interface History {
   readonly seed: number;
@@ -28,6 +34,9 @@ export const SOUND_PARTS: Parts = {
   membership: (settings) => new Membership(settings),
   lock: (settings) => new LockContest(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
+  holdings: (timing) => new Holdings(timing),
+  semaphoreQueue: (...made) => new SemaphoreQueue(...made),
+  semaphoreRows: (database) => new SimulatedSemaphoreRows(database),
   retriesPutsAsOverwrites: false,
   forgetsRepliesEarly: false,
   jobs: (job, settings) => new JobScheduler(job, settings),
@@ -52,6 +61,7 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
     }
     injectFaults(cluster, FAULTS_END);
     runWorkload(cluster, WORK_ENDS);
+    runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
@@ -61,6 +71,7 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
       violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
     }
     const checkLocks = takeEveryLock(cluster);
+    acquireAll(cluster, SERVED_WITHIN);
     world.runUntil(FAULTS_END + SETTLED_WITHIN, check);
     checkLocks();
     checkRecovered(cluster);
@@ -71,6 +82,8 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
         ?.now().wall ?? 0,
     );
     cluster.operations.finish(new Set(cluster.pods().map(({ self }) => self.incarnation)));
+    world.runUntil(FAULTS_END + LEADER_WITHIN + SERVED_WITHIN, check);
+    cluster.semaphores.finish();
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));
     world.note('', () => `VIOLATED ${violation.message}`);

@@ -131,7 +131,7 @@ export class HedgeRuntime {
       timing,
       messenger,
       leadership: keeper,
-      lease: leaseName(group),
+      group,
       address,
       maxRunning: limits.maxRunning,
       logger,

@@ -14,8 +14,7 @@ export interface SemaphorePartsDeps {
   readonly timing: Timing;
   readonly messenger: Messenger;
   readonly leadership: LeadershipSource;
-  /** Row name of the group's election lease. */
-  readonly lease: string;
+  readonly group: string;
   readonly address: () => string;
   readonly maxRunning: number;
   readonly logger: { warn(message: string): void };
@@ -30,11 +29,11 @@ export interface SemaphoreParts {
 
 /** Both sides of semaphores on one pod: what it does while it leads, and what it holds itself. */
 export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
-  const { table, clock, messenger, leadership, lease, address, logger, defaultTimeoutMs } = deps;
+  const { table, clock, messenger, leadership, group, address, logger, defaultTimeoutMs } = deps;
   const timing = semaphoreTiming(deps.timing);
   // The other half is left for requests that do not wait.
   const maxWaiting = Math.ceil(deps.maxRunning / 2);
-  const arbiter = new SemaphoreArbiter({ table, clock, lease, address, timing, maxWaiting, logger });
+  const arbiter = new SemaphoreArbiter({ table, clock, group, address, timing, maxWaiting, logger });
   for (const kind of SEMAPHORE_REQUESTS) {
     messenger.serve(kind, (request) => new Promise((resolve, reject) => arbiter.take(request, resolve, reject)));
   }
@@ -44,5 +43,5 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
   });
   leadership.onDrain(async () => arbiter.end());
   const holder = new PermitHolder({ messenger, clock, timing });
-  return { arbiter, holder, service: new SemaphoreService({ holder, table, defaultTimeoutMs }) };
+  return { arbiter, holder, service: new SemaphoreService({ holder, table, group, defaultTimeoutMs }) };
 }

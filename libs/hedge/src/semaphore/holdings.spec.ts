@@ -31,7 +31,7 @@ class Holder {
 
   valid(id: string): boolean {
     this.step({ type: 'tick', id });
-    return this.holdings.holds(id);
+    return this.holdings.holds(id, this.clock.now());
   }
 
   #perform(effect: HoldingsEffect): void {

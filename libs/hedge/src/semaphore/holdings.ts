@@ -59,9 +59,10 @@ export class Holdings {
     return this.#holdings.size;
   }
 
-  /** As of the last `tick` with that id. */
-  holds(id: string): boolean {
-    return this.#holdings.get(id)?.state === 'usable';
+  /** Whether it is valid at that time. To make a no final, give a `tick` with the id first. */
+  holds(id: string, now: Instant): boolean {
+    const holding = this.#holdings.get(id);
+    return holding?.state === 'usable' && longestElapsed(holding.confirmedAt, now) < holding.validMs;
   }
 
   step(input: HoldingsInput, now: Instant): readonly HoldingsEffect[] {
@@ -136,7 +137,7 @@ export class Holdings {
 
   /** @returns whether it was valid and is not any more. */
   #expire(holding: Holding, now: Instant): boolean {
-    if (holding.state !== 'usable' || longestElapsed(holding.confirmedAt, now) < holding.validMs) return false;
+    if (holding.state !== 'usable' || this.holds(holding.id, now)) return false;
     this.#lose(holding, 'expired');
     return true;
   }

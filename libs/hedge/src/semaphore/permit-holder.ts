@@ -112,7 +112,7 @@ export class PermitHolder implements PermitKeeper {
   /** Judged now. */
   holds(id: string): boolean {
     this.#step({ type: 'tick', id });
-    return this.#holdings.holds(id);
+    return this.#holdings.holds(id, this.#options.clock.now());
   }
 
   giveBack({ id, semaphore }: HeldPermits): Promise<void> {

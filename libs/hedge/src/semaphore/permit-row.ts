@@ -1,6 +1,7 @@
 import type { HolderRow, SemaphoreRow } from '../backend/permits.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { otherGroup } from './semaphore-refusals.js';
 
 /** One grant, as the arbiter row has it. */
 export interface HeldPermit {
@@ -24,7 +25,18 @@ export interface SemaphoreState {
   readonly held: ReadonlyMap<string, HeldPermit>;
 }
 
+/** Which semaphore: groups may share tables, but not a semaphore, since each hears only its own members. */
+export interface SemaphoreName {
+  readonly group: string;
+  readonly name: string;
+}
+
 /** The shape in the row: plain JSON, for people to query. */
+interface StoredPermits {
+  group: string;
+  permits: StoredPermit[];
+}
+
 interface StoredPermit {
   id: string;
   holder: string;
@@ -36,25 +48,28 @@ interface StoredPermit {
 }
 
 /** The value of the row, and of a member's mirror row. */
-export function formatPermits(held: Iterable<GrantedPermit>): string {
+export function formatPermits(group: string, held: Iterable<GrantedPermit>): string {
   const permits = Array.from(held, ({ id, holder, permits, permitMs, token }): StoredPermit => {
     const { address, incarnation } = holder;
     const stored: StoredPermit = { id, holder: address, incarnation, permits, ms: permitMs };
     return token === undefined ? stored : { ...stored, token: String(token) };
   });
-  return JSON.stringify({ permits });
+  return JSON.stringify({ group, permits } satisfies StoredPermits);
 }
 
-/** @throws HedgeError CONFLICT when it was not written by a version of this library that this one understands. */
-export function readState(name: string, { limit, value, timestamp }: SemaphoreRow): SemaphoreState {
+/** @throws HedgeError CONFLICT when it is another group's, or of a version of this library that this one cannot read. */
+export function readState({ group, name }: SemaphoreName, row: SemaphoreRow): SemaphoreState {
+  const { limit, value, timestamp } = row;
   try {
-    const { permits } = JSON.parse(value) as { permits: StoredPermit[] };
+    const { group: owner, permits } = JSON.parse(value) as StoredPermits;
+    if (owner !== group) throw otherGroup(name, group, owner);
     const held = permits.map(({ id, holder, incarnation, permits, ms, token }): [string, HeldPermit] => {
       const granted = token === undefined ? timestamp : BigInt(token);
       return [id, { id, holder: { address: holder, incarnation }, permits, permitMs: ms, token: granted }];
     });
     return { limit, version: timestamp, held: new Map(held) };
   } catch (cause) {
+    if (cause instanceof HedgeError) throw cause;
     throw new HedgeError(
       'CONFLICT',
       `The row of semaphore "${name}" holds a value that this version cannot read. Run one version of nestjs-hedge on all pods, or delete the row while nobody uses the semaphore.`,
@@ -65,6 +80,7 @@ export function readState(name: string, { limit, value, timestamp }: SemaphoreRo
 
 /** The mirror rows of all whose permits a write changes. */
 export function holderRows(
+  group: string,
   before: ReadonlyMap<string, GrantedPermit>,
   after: ReadonlyMap<string, GrantedPermit>,
 ): HolderRow[] {
@@ -74,7 +90,7 @@ export function holderRows(
   const kept = [...after.values()];
   return Array.from(changed, (address) => {
     const own = kept.filter(({ holder }) => mirrorAddress(holder) === address);
-    return own.length === 0 ? { address } : { address, value: formatPermits(own) };
+    return own.length === 0 ? { address } : { address, value: formatPermits(group, own) };
   });
 }
 

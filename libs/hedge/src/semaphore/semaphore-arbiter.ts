@@ -1,3 +1,4 @@
+import { leaseName } from '../backend/names.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWriteResult } from '../backend/permits.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
@@ -12,8 +13,8 @@ import type { SemaphoreTiming } from './semaphore-timing.js';
 export interface SemaphoreArbiterOptions {
   readonly table: PermitTable;
   readonly clock: Pick<Clock, 'now' | 'after'>;
-  /** Row name of the group's election lease, which every write is fenced by. */
-  readonly lease: string;
+  /** Every write is fenced by its election lease. */
+  readonly group: string;
   /** This pod's advertised address, for the leader column; asked late, because the port may be chosen at start. */
   readonly address: () => string;
   readonly timing: SemaphoreTiming;
@@ -24,7 +25,7 @@ export interface SemaphoreArbiterOptions {
   readonly soon?: (run: () => void) => void;
   readonly random?: () => number;
   /** Default: `SemaphoreQueue`. */
-  readonly queue?: (name: string, timing: SemaphoreTiming, since: number) => SemaphoreQueue;
+  readonly queue?: (...made: ConstructorParameters<typeof SemaphoreQueue>) => SemaphoreQueue;
 }
 
 /** The kinds of requests that the arbiter answers. */
@@ -167,9 +168,9 @@ export class SemaphoreArbiter {
   #entry(term: Term, name: string): Entry {
     let entry = term.entries.get(name);
     if (entry === undefined) {
-      const { timing, queue = (...made) => new SemaphoreQueue(...made) } = this.#options;
+      const { group, timing, queue = (...made) => new SemaphoreQueue(...made) } = this.#options;
       this.#forgetIdle(term);
-      entry = { name, queue: queue(name, timing, term.since), cancelWake: () => undefined };
+      entry = { name, queue: queue({ group, name }, timing, term.since), cancelWake: () => undefined };
       term.entries.set(name, entry);
     }
     return entry;
@@ -222,7 +223,8 @@ export class SemaphoreArbiter {
   }
 
   #write(entry: Entry, { follows, limit, value, holders }: Extract<SemaphoreEffect, { type: 'write' }>): void {
-    const { table, lease, address } = this.#options;
+    const { table, group, address } = this.#options;
+    const lease = leaseName(group);
     const token = this.#term?.epoch ?? 0n;
     table.write({ name: entry.name, follows, limit, value, holders, leader: address() }, { lease, token }).then(
       (result: SemaphoreWriteResult) => this.#answered(entry, { type: 'written', result }),

@@ -15,6 +15,8 @@ const timing: SemaphoreTiming = {
   retryMs: 50,
 };
 
+const SEMAPHORE = { group: 'g', name: 's' };
+
 const member = (name: string) => ({ address: `${name}:1`, incarnation: name });
 const unavailable = new HedgeError('BACKEND_UNAVAILABLE', 'away');
 
@@ -36,7 +38,7 @@ class Leader {
   constructor(row?: SemaphoreRow, now = 0) {
     this.row = row;
     this.now = now;
-    this.#queue = new SemaphoreQueue('s', timing, now);
+    this.#queue = new SemaphoreQueue(SEMAPHORE, timing, now);
   }
 
   get waiting(): number {
@@ -44,7 +46,7 @@ class Leader {
   }
 
   get held(): string[] {
-    return this.row === undefined ? [] : [...readState('s', this.row).held.keys()];
+    return this.row === undefined ? [] : [...readState(SEMAPHORE, this.row).held.keys()];
   }
 
   acquire(
@@ -145,7 +147,7 @@ function rowOf(limit: number, ...held: readonly (readonly [id: string, permits?:
   const permits = held.map(([id, count = 1]): GrantedPermit => {
     return { id, holder: member(id), permits: count, permitMs: 1_000, token: 5n };
   });
-  return { limit, value: formatPermits(permits), timestamp: 100n };
+  return { limit, value: formatPermits('g', permits), timestamp: 100n };
 }
 
 describe('semaphore queue', () => {
@@ -535,8 +537,11 @@ describe('semaphore queue', () => {
     expect([leader.outcomes.get(b), leader.outcomes.get(c)]).toEqual(['NOT_LEADER', 'NOT_LEADER']);
   });
 
-  it('refuses to work on a row that it cannot read', () => {
-    const leader = new Leader({ limit: 1, value: 'x', timestamp: 7n });
+  it.each([
+    ['it cannot read', { limit: 1, value: 'x', timestamp: 7n }],
+    ['is another group’s, whose leader hears other members', { ...rowOf(1), value: formatPermits('other', []) }],
+  ])('S1: refuses to work on a row that %s', (_what, row) => {
+    const leader = new Leader(row);
     const a = leader.acquire('a');
     leader.settle();
     expect([leader.outcomes.get(a), leader.writes]).toEqual(['CONFLICT', 0]);

@@ -1,8 +1,16 @@
 import { backoffMs } from '../common/backoff.js';
 import { HedgeError } from '../common/errors.js';
 import type { SemaphoreRow } from '../backend/permits.js';
-import { type GrantedPermit, formatPermits, holderRows, readState, type SemaphoreState } from './permit-row.js';
+import {
+  type GrantedPermit,
+  formatPermits,
+  holderRows,
+  readState,
+  type SemaphoreName,
+  type SemaphoreState,
+} from './permit-row.js';
 import { tooMany } from './semaphore-arguments.js';
+import { foreign, notLeader, notWanted, otherLimit } from './semaphore-refusals.js';
 import type { PermitClaim, SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue-messages.js';
 import type { SemaphoreTiming } from './semaphore-timing.js';
 
@@ -75,9 +83,9 @@ export class SemaphoreQueue {
 
   /** @param since when the term began, on the clock of `step`. */
   constructor(
-    private readonly name: string,
+    private readonly semaphore: SemaphoreName,
     private readonly timing: SemaphoreTiming,
-    private readonly since: number,
+    protected readonly since: number,
   ) {}
 
   /** Callers in the queue. */
@@ -107,7 +115,7 @@ export class SemaphoreQueue {
         return this.#abandoned(input.ticket);
       case 'release': {
         const waiter = this.#waiters.find(({ claim }) => isOf(claim, input.id, input.holder.incarnation));
-        if (waiter !== undefined) this.#drop(waiter, notWanted(this.name));
+        if (waiter !== undefined) this.#drop(waiter, notWanted(this.semaphore.name));
         return this.#release(input.id, input.holder.incarnation, input.ticket);
       }
       case 'renew':
@@ -145,7 +153,7 @@ export class SemaphoreQueue {
 
   #claimed(ticket: number, claim: PermitClaim, now: number): void {
     const same = this.#waiters.find(({ claim: { id } }) => id === claim.id);
-    if (same !== undefined) this.#drop(same, notWanted(this.name));
+    if (same !== undefined) this.#drop(same, notWanted(this.semaphore.name));
     const since = now - claim.waitedMs;
     const waiter: Waiter = { ticket, claim, since, heardAt: now, agreed: same?.agreed ?? false };
     const place = this.#waiters.findIndex((other) => other.since > since);
@@ -166,7 +174,7 @@ export class SemaphoreQueue {
   #release(id: string, incarnation: string, ticket?: number): void {
     const asked = this.#releases.get(id);
     if (asked !== undefined && asked.incarnation !== incarnation) {
-      if (ticket !== undefined) this.#settle(ticket, foreign(this.name, id));
+      if (ticket !== undefined) this.#settle(ticket, foreign(this.semaphore.name, id));
       return;
     }
     const release = asked ?? { incarnation, tickets: [] };
@@ -208,7 +216,7 @@ export class SemaphoreQueue {
     const first = this.#state === undefined;
     this.#change = undefined;
     try {
-      this.#state = row === undefined ? NO_ROW : readState(this.name, row);
+      this.#state = row === undefined ? NO_ROW : readState(this.semaphore, row);
     } catch (error) {
       // The next request looks again.
       this.#state = undefined;
@@ -245,7 +253,8 @@ export class SemaphoreQueue {
 
   #failed(error: unknown, random: number, now: number): void {
     this.#calling = false;
-    if (error instanceof HedgeError && error.code === 'LEASE_LOST') return this.#end(notLeader(this.name, error));
+    if (error instanceof HedgeError && error.code === 'LEASE_LOST')
+      return this.#end(notLeader(this.semaphore.name, error));
     if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && this.#change !== undefined) {
       // Nothing was written, and without these grants the rest may be.
       for (const waiter of this.#change.grants) if (this.#waiters.includes(waiter)) this.#drop(waiter, error);
@@ -281,8 +290,8 @@ export class SemaphoreQueue {
       type: 'write',
       follows: this.#state.version,
       limit: change.limit,
-      value: formatPermits(change.held.values()),
-      holders: holderRows(this.#state.held, change.held),
+      value: formatPermits(this.semaphore.group, change.held.values()),
+      holders: holderRows(this.semaphore.group, this.#state.held, change.held),
     });
   }
 
@@ -311,7 +320,7 @@ export class SemaphoreQueue {
       if (permit === undefined) {
         this.#released(id, { type: 'done' });
       } else if (permit.holder.incarnation !== incarnation) {
-        this.#released(id, foreign(this.name, id));
+        this.#released(id, foreign(this.semaphore.name, id));
       } else {
         held.delete(id);
         released.push(id);
@@ -332,7 +341,7 @@ export class SemaphoreQueue {
         this.#grant(waiter, state);
         continue;
       }
-      const refusal = own === undefined ? this.#refusal(waiter, limit) : foreign(this.name, id);
+      const refusal = own === undefined ? this.#refusal(waiter, limit) : foreign(this.semaphore.name, id);
       if (refusal !== undefined) {
         this.#drop(waiter, refusal);
         continue;
@@ -353,8 +362,8 @@ export class SemaphoreQueue {
   }
 
   #refusal({ agreed, claim }: Waiter, limit: number): HedgeError | undefined {
-    if (!agreed && claim.limit !== limit) return otherLimit(this.name, claim.limit, limit);
-    return claim.permits > limit ? tooMany(this.name, claim.permits, limit) : undefined;
+    if (!agreed && claim.limit !== limit) return otherLimit(this.semaphore.name, claim.limit, limit);
+    return claim.permits > limit ? tooMany(this.semaphore.name, claim.permits, limit) : undefined;
   }
 
   protected free(limit: number, held: ReadonlyMap<string, GrantedPermit>): number {
@@ -434,27 +443,4 @@ function countOf(held: ReadonlyMap<string, GrantedPermit>): number {
   let count = 0;
   for (const { permits } of held.values()) count += permits;
   return count;
-}
-
-function otherLimit(name: string, limit: number, agreed: number): HedgeError {
-  return new HedgeError(
-    'CONFLICT',
-    `Semaphore "${name}" was asked for with limit ${limit}, and the group has agreed on ${agreed}. Use the same limit on all pods, or call resize.`,
-    { details: { limit, agreed } },
-  );
-}
-
-function foreign(name: string, id: string): HedgeError {
-  return new HedgeError(
-    'INVALID_ARGUMENT',
-    `Permit ${id} of semaphore "${name}" is another member's, and stays with it. Release only what this pod acquired.`,
-  );
-}
-
-function notWanted(name: string): HedgeError {
-  return new HedgeError('DEADLINE_EXCEEDED', `Its caller does not wait for semaphore "${name}" any more`);
-}
-
-function notLeader(name: string, cause: HedgeError): HedgeError {
-  return new HedgeError('NOT_LEADER', `Another pod leads, and grants semaphore "${name}" now`, { cause });
 }

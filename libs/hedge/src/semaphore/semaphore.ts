@@ -28,6 +28,7 @@ export interface SemaphoreHolder {
 export interface SemaphoreDeps {
   readonly holder: PermitHolder;
   readonly table: Pick<PermitTable, 'read'>;
+  readonly group: string;
   readonly defaultTimeoutMs: number;
 }
 
@@ -103,14 +104,16 @@ export class Semaphore {
 
   /**
    * Who holds permits, as the database has it now; those of a dead pod until they are taken back.
-   * @throws HedgeError BACKEND_UNAVAILABLE
+   * @throws HedgeError BACKEND_UNAVAILABLE; CONFLICT when the row is another group's.
    */
   async holders(): Promise<SemaphoreHolder[]> {
     const row = await this.deps.table.read(this.name);
     if (row === undefined) return [];
-    return [...readState(this.name, row).held.values()].map(({ id, holder, permits, token }) => {
-      return { id, member: holder, permits, fencingToken: String(token) };
-    });
+    return [...readState({ group: this.deps.group, name: this.name }, row).held.values()].map(
+      ({ id, holder, permits, token }) => {
+        return { id, member: holder, permits, fencingToken: String(token) };
+      },
+    );
   }
 
   #ask(options: AcquireOptions, wait: boolean): Promise<Permit | undefined> {

@@ -1,0 +1,115 @@
+import type { PermitTable, SemaphoreWriteResult } from '../../libs/hedge/src/backend/permits.js';
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
+import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
+import { PermitHolder } from '../../libs/hedge/src/semaphore/permit-holder.js';
+import { SEMAPHORE_REQUESTS, SemaphoreArbiter } from '../../libs/hedge/src/semaphore/semaphore-arbiter.js';
+import { releaseRequest } from '../../libs/hedge/src/semaphore/semaphore-messages.js';
+import type { Cluster } from './cluster.js';
+import { later } from './later.js';
+import type { MessagingHost, PodMessaging } from './pod-messaging.js';
+import { SIMULATED_GROUP, type SemaphoreNeed } from './semaphore-oracle.js';
+
+const MAX_WAITING = 6;
+
+/** One process's part in semaphores: the real arbiter and the real holder, on simulated messages and database. */
+export class PodSemaphores {
+  readonly #arbiter: SemaphoreArbiter;
+  readonly #holder: PermitHolder;
+  readonly #holdings: Holdings;
+  #ids = 0;
+
+  constructor(
+    private readonly host: MessagingHost,
+    private readonly messaging: PodMessaging,
+    private readonly cluster: Cluster,
+  ) {
+    const { parts, random, world } = cluster;
+    const { self } = host;
+    const timing = cluster.semaphoreTiming;
+    const clock = { now: () => host.now(), after: (ms: number, run: () => void) => host.after(ms, run) };
+    this.#arbiter = new SemaphoreArbiter({
+      table: this.#table(),
+      clock,
+      group: SIMULATED_GROUP,
+      address: () => self.address,
+      timing,
+      maxWaiting: MAX_WAITING,
+      logger: { warn: (message) => world.note(self.incarnation, () => message) },
+      soon: (run) => void host.after(0, run),
+      random: random.next,
+      queue: (...made) => parts.semaphoreQueue(...made),
+    });
+    for (const kind of SEMAPHORE_REQUESTS) {
+      messaging.serve(kind, (request, done, failed) => this.#arbiter.take(request, done, failed));
+    }
+    messaging.callerLost = (caller) => this.#arbiter.unlinked(caller);
+    this.#holdings = parts.holdings(timing);
+    this.#holder = new PermitHolder({
+      messenger: messaging,
+      clock,
+      timing,
+      newId: () => `${self.incarnation}-${(this.#ids += 1)}`,
+      holdings: () => this.#holdings,
+    });
+  }
+
+  elected(token: bigint): void {
+    this.#arbiter.elected(token);
+  }
+
+  ended(): void {
+    this.#arbiter.end();
+  }
+
+  /** What `isValid()` would say now, without being asked. */
+  holds(id: string): boolean {
+    return this.host.alive && this.#holdings.holds(id, this.host.now());
+  }
+
+  acquire(
+    need: SemaphoreNeed,
+    { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal },
+    ended: (result: HeldPermits | undefined | Error) => void,
+  ): void {
+    const callbacks = { resolve: ended, reject: (error: unknown) => ended(error as Error) };
+    this.#holder.acquire({ ...need, timeoutMs, signal }, callbacks);
+  }
+
+  /** Sends what a pod with a bug might: a release of permits that it does not hold. */
+  releaseForeign(name: string, id: string): void {
+    this.messaging.request({ ...releaseRequest(name, id), timeoutMs: 2_000 }).then(
+      () => this.cluster.world.count('semaphores: foreign release came too late'),
+      (error: unknown) => {
+        if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT') {
+          this.cluster.world.count('semaphores: foreign release refused');
+        }
+      },
+    );
+  }
+
+  #table(): PermitTable {
+    const { connection, semaphoreRows, semaphores } = this.cluster;
+    const call = <Result>(effect: () => Result | HedgeError): Promise<Result> =>
+      later((resolve, reject) =>
+        connection.call(this.cluster.machine(this.host.self.address), effect, (outcome) => {
+          if (!this.host.alive) return;
+          if (outcome.type !== 'done') return reject(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'));
+          if (outcome.result instanceof HedgeError) return reject(outcome.result);
+          resolve(outcome.result);
+        }),
+      );
+    return {
+      read: (name) => call(() => semaphoreRows.read(name)),
+      write: (write, fence) => {
+        semaphores.decided(write, this.host.self);
+        return call<SemaphoreWriteResult>(() => {
+          const before = semaphoreRows.read(write.name);
+          const result = semaphoreRows.write(write, fence.token);
+          if ('written' in result && result.written) semaphores.written(write, before);
+          return result;
+        });
+      },
+    };
+  }
+}

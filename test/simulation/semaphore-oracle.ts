@@ -1,0 +1,137 @@
+import type { SemaphoreRow, SemaphoreWrite } from '../../libs/hedge/src/backend/permits.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
+import { readState } from '../../libs/hedge/src/semaphore/permit-row.js';
+import type { Machine } from './machine.js';
+import { violated } from './violation.js';
+import type { World } from './world.js';
+
+/** The semaphores of a history, and their limits. */
+export const SEMAPHORES: Readonly<Record<string, number>> = { one: 1, three: 3 };
+
+export const SIMULATED_GROUP = 'simulated';
+
+/** A leader hears within this of a link that broke, unless it stands still. */
+const UNLINKED_WITHIN = 600;
+
+export interface SemaphoreNeed {
+  readonly name: string;
+  readonly limit: number;
+  readonly permits: number;
+  readonly wait: boolean;
+}
+
+/** A process, as this oracle sees it. */
+export interface Holding {
+  readonly self: MemberId;
+  readonly alive: boolean;
+  readonly machine: Machine;
+  readonly semaphores: { holds(id: string): boolean };
+}
+
+interface Held {
+  readonly pod: Holding;
+  readonly permit: HeldPermits;
+}
+
+/** Watches S1, S2 and S3 over the whole group, in true time: what each process would say of its permits. */
+export class SemaphoreOracle {
+  readonly #held = new Map<string, Set<Held>>(Object.keys(SEMAPHORES).map((name) => [name, new Set()]));
+  readonly #deaths = new Map<string, number>();
+  /** Who asked for which permits. */
+  readonly #owners = new Map<string, string>();
+  readonly #tokens = new Map<string, bigint>();
+  #unserved = 0;
+
+  constructor(
+    private readonly world: World,
+    private readonly machine: (address: string) => Machine,
+  ) {}
+
+  /** Permits that were acquired and not released, and whose holder lives. */
+  get held(): readonly Held[] {
+    return [...this.#held.values()].flatMap((all) => [...all]);
+  }
+
+  granted(pod: Holding, permit: HeldPermits): void {
+    const { semaphore: name, fencingToken: token, id } = permit;
+    this.world.count('semaphores: granted');
+    if (this.#owners.has(id)) violated('S3', `permit ${id} was granted twice`);
+    this.#owners.set(id, pod.self.incarnation);
+    if (SEMAPHORES[name] === 1 && token <= (this.#tokens.get(name) ?? 0n)) {
+      violated('S1', `${pod.self.incarnation} was granted ${name} with token ${token}, which is not above the last`);
+    }
+    this.#tokens.set(name, token);
+    this.#held.get(name)?.add({ pod, permit });
+  }
+
+  died(self: MemberId): void {
+    this.#deaths.set(self.incarnation, this.world.now);
+  }
+
+  /** S2: a leader makes a write that grants nothing to those of whom it must know that they are gone. */
+  decided({ name, value, limit }: SemaphoreWrite, leader: MemberId): void {
+    const { held } = readState({ group: SIMULATED_GROUP, name }, { limit, value, timestamp: 0n });
+    for (const { id, holder, token } of held.values()) {
+      const diedAt = this.#deaths.get(holder.incarnation);
+      // Only a new grant has no token.
+      if (diedAt === undefined || token !== 0n) continue;
+      const known = diedAt + UNLINKED_WITHIN;
+      if (this.world.now > known && this.machine(leader.address).ranSince(diedAt)) {
+        violated('S2', `${leader.incarnation} grants ${id} of ${name} to a process that died`);
+      }
+    }
+  }
+
+  /** A row was replaced. */
+  written(write: SemaphoreWrite, before: SemaphoreRow | undefined): void {
+    const { name, limit, value } = write;
+    const after = readState({ group: SIMULATED_GROUP, name }, { limit, value, timestamp: 0n }).held;
+    let count = 0;
+    for (const { permits } of after.values()) count += permits;
+    if (count > limit) violated('S1', `the row of ${name} has ${count} permits, and its limit is ${limit}`);
+    const taken =
+      before === undefined
+        ? []
+        : [...readState({ group: SIMULATED_GROUP, name }, before).held.keys()].filter((id) => !after.has(id));
+    for (const id of taken) {
+      this.world.count('semaphores: taken out of the row');
+      for (const { pod, permit } of this.#held.get(name) ?? []) {
+        if (permit.id === id && pod.semaphores.holds(id)) {
+          violated('S1', `${id} of ${name} was taken out of the row while ${pod.self.incarnation} takes it for valid`);
+        }
+      }
+    }
+  }
+
+  /** An acquisition that must succeed. */
+  expect(): () => void {
+    this.#unserved += 1;
+    return () => {
+      this.#unserved -= 1;
+    };
+  }
+
+  /** To call after every step. */
+  check(): void {
+    for (const [name, all] of this.#held) {
+      let valid = 0;
+      for (const held of all) {
+        if (held.pod.semaphores.holds(held.permit.id)) valid += held.permit.permits;
+        // What is not valid may be so again only by a mistake, which the row tells: so it is watched while it lives.
+        else if (!held.pod.alive) all.delete(held);
+      }
+      if (valid > (SEMAPHORES[name] ?? 0)) violated('S1', `${valid} permits of ${name} are valid`);
+    }
+  }
+
+  released(permit: HeldPermits): void {
+    for (const held of this.#held.get(permit.semaphore) ?? []) {
+      if (held.permit === permit) this.#held.get(permit.semaphore)?.delete(held);
+    }
+  }
+
+  finish(): void {
+    if (this.#unserved > 0) violated('S2', `${this.#unserved} semaphores are still held by nobody who lives`);
+  }
+}

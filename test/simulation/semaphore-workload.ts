@@ -1,0 +1,79 @@
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
+import type { Cluster } from './cluster.js';
+import type { Pod } from './pod.js';
+import { SEMAPHORES, type SemaphoreNeed } from './semaphore-oracle.js';
+
+const LONGEST_WAIT_MS = 4_000;
+
+/** Has every pod acquire, hold and release permits at random until then. */
+export function runSemaphoreWorkload(cluster: Cluster, until: number): void {
+  const { random, world } = cluster;
+  const meanPauseMs = random.skewed(250, 3_000);
+  const next = (): void => {
+    if (world.now >= until) return;
+    const pods = cluster.pods();
+    if (pods.length > 0) {
+      const pod = random.pick(pods);
+      pod.run(() => (random.chance(0.1) ? releaseForeign(cluster, pod) : acquire(cluster, pod)));
+    }
+    world.after(random.between(0, 2 * meanPauseMs), next);
+  };
+  next();
+}
+
+/** S2, when all faults are over: every semaphore can be acquired as a whole. */
+export function acquireAll(cluster: Cluster, withinMs: number): void {
+  for (const [name, limit] of Object.entries(SEMAPHORES)) {
+    const [pod] = cluster.pods();
+    const served = cluster.semaphores.expect();
+    pod?.run(() =>
+      pod.semaphores.acquire({ name, limit, permits: limit, wait: true }, { timeoutMs: withinMs }, (result) => {
+        if (result === undefined || result instanceof Error) return;
+        served();
+        cluster.semaphores.granted(pod, result);
+        release(cluster, result);
+      }),
+    );
+  }
+}
+
+function acquire(cluster: Cluster, pod: Pod): void {
+  const { random, world } = cluster;
+  const [name, limit] = random.pick(Object.entries(SEMAPHORES));
+  const permits = limit > 1 && random.chance(0.3) ? 2 : 1;
+  const need: SemaphoreNeed = { name, limit, permits, wait: random.chance(0.85) };
+  const timeoutMs = random.skewed(200, LONGEST_WAIT_MS);
+  const stop = new AbortController();
+  if (random.chance(0.1)) pod.after(random.between(0, timeoutMs), () => stop.abort(new Error('gave up')));
+  pod.semaphores.acquire(need, { timeoutMs, signal: stop.signal }, (result) => {
+    if (result instanceof Error) {
+      world.count(`semaphores: ${result instanceof HedgeError ? result.code : 'gave up'}`);
+    } else if (result === undefined) {
+      world.count('semaphores: not free');
+    } else {
+      world.note(pod.self.incarnation, () => `got ${result.id} of ${name}, token ${result.fencingToken}`);
+      cluster.semaphores.granted(pod, result);
+      // Some longer than permits last without renewal.
+      const holdMs = random.chance(0.4) ? random.between(1_000, 5_000) : random.skewed(5, 1_000);
+      pod.after(holdMs, () => {
+        if (!result.isValid()) world.count('semaphores: lost');
+        release(cluster, result);
+      });
+    }
+  });
+}
+
+/** Now and then twice (S3). */
+function release(cluster: Cluster, permit: HeldPermits): void {
+  cluster.semaphores.released(permit);
+  void permit.release();
+  if (cluster.random.chance(0.2)) void permit.release();
+}
+
+function releaseForeign(cluster: Cluster, pod: Pod): void {
+  const others = cluster.semaphores.held.filter((held) => held.pod.self.incarnation !== pod.self.incarnation);
+  if (others.length === 0) return;
+  const { id, semaphore } = cluster.random.pick(others).permit;
+  pod.semaphores.releaseForeign(semaphore, id);
+}
