@@ -14,6 +14,8 @@ import {
   LockService,
   OnBroadcast,
   OnLeaderMessage,
+  type Permit,
+  SemaphoreService,
 } from 'nestjs-hedge';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
@@ -71,6 +73,8 @@ const cluster = app.get(ClusterService);
 const kv = app.get(KvStore);
 const locks = app.get(LockService);
 const held = new Map<string, Lock>();
+const semaphores = app.get(SemaphoreService);
+const permits = new Map<string, Permit>();
 
 const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
 const load = { working: 0, stop: false, ended: Promise.resolve<unknown>(undefined) };
@@ -98,6 +102,17 @@ const calls: PodCalls = {
     const valid = isValid();
     return { token, valid, lost: (signal.reason as { code: string } | undefined)?.code };
   },
+  acquire: async (name, timeoutMs) => {
+    const permit = await semaphores.get(name, { limit: 1 }).acquire({ timeoutMs });
+    permits.set(name, permit);
+    return permit.fencingToken;
+  },
+  permit: async (name) => {
+    const { fencingToken: token, signal } = permits.get(name)!;
+    const valid = permits.get(name)!.isValid();
+    return { token, valid, lost: (signal.reason as { code: string } | undefined)?.code };
+  },
+  releasePermit: (name) => permits.get(name)!.release(),
   startSending: async (concurrency) => {
     load.ended = Promise.all(Array.from({ length: concurrency }, keepSending));
   },

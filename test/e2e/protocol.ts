@@ -24,7 +24,7 @@ export interface Sends {
   slowestMs: number;
 }
 
-/** A lock that a pod has taken, as it sees it now. */
+/** A lock or a permit that a pod has taken, as it sees it now. */
 export interface HeldState {
   readonly token: bigint;
   readonly valid: boolean;
@@ -48,6 +48,10 @@ export interface PodCalls {
   /** Takes a lock and keeps it; resolves with its token. */
   lock(name: string, waitMs: number): Promise<bigint>;
   held(name: string): Promise<HeldState>;
+  /** Acquires the one permit of a semaphore and keeps it; resolves with its token. */
+  acquire(name: string, timeoutMs: number): Promise<bigint>;
+  permit(name: string): Promise<HeldState>;
+  releasePermit(name: string): Promise<void>;
   startSending(concurrency: number): Promise<void>;
   sendsSoFar(): Promise<Sends>;
   stopSending(): Promise<Sends>;
