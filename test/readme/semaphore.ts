@@ -1,0 +1,27 @@
+import type { SemaphoreService } from 'nestjs-hedge';
+import { writeReport } from './reports.js';
+
+export async function report(semaphores: SemaphoreService) {
+  // #region use
+  await semaphores.use('reports', { limit: 2 }, async ({ signal, fencingToken }) => {
+    await writeReport({ signal, fencingToken }); // two at a time, on all pods together
+  });
+  // #endregion
+}
+
+export async function acquire(semaphores: SemaphoreService) {
+  // #region acquire
+  const reports = semaphores.get('reports', { limit: 2 });
+  const permit = await reports.acquire({ permits: 1, timeoutMs: 60_000 });
+  try {
+    await writeReport(permit);
+  } finally {
+    await permit.release();
+  }
+  const free = await reports.tryAcquire(); // undefined when none is free now
+  await free?.release();
+  const holders = await reports.holders(); // [{ id, member, permits, fencingToken }]
+  await reports.resize(3); // from now on all ask with { limit: 3 }
+  // #endregion
+  return holders;
+}
