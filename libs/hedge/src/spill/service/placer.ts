@@ -41,7 +41,7 @@ export interface PlacerOptions {
 interface OnItsWay {
   readonly frame: SpillFrame;
   readonly loan: Loan;
-  /** The bytes themselves are kept in this pod's memory, or a stream has them: they are not used again. */
+  /** The bytes are in this pod's memory tier, or may wait in a stream that was given up: they are not used again. */
   kept: boolean;
 }
 
@@ -176,7 +176,6 @@ export class Placer {
     if (way === undefined) return;
     this.#pending.add(`${sequence} ${attempt.target}`);
     if (attempt.target === this.#options.self.incarnation) return this.#storeHere(attempt, way);
-    way.kept = true;
     this.#deliveryTo(attempt, member).offer(way.frame);
   }
 
@@ -222,7 +221,11 @@ export class Placer {
   }
 
   #abandon({ target, session }: Attempt, sequences: readonly number[]): void {
-    for (const sequence of sequences) this.#pending.delete(`${sequence} ${target}`);
+    for (const sequence of sequences) {
+      this.#pending.delete(`${sequence} ${target}`);
+      const way = this.#frames.get(sequence);
+      if (way !== undefined) way.kept = true;
+    }
     const delivery = this.#deliveries.get(target);
     if (delivery === undefined || delivery.session !== session) return;
     delivery.way.cancel(
