@@ -1,0 +1,16 @@
+import type { SpillStore } from 'nestjs-hedge';
+
+interface Row {
+  readonly id: number;
+}
+
+export async function importRows(spill: SpillStore, rows: AsyncIterable<Row>, load: (row: Row) => Promise<void>) {
+  // #region spill
+  await spill.use('import', { copies: 2 }, async (store) => {
+    for await (const row of rows) await store.write(JSON.stringify(row));
+    const { records, shares } = await store.close(); // every byte is placed; shares: how much is on which pod
+    console.log(records, shares);
+    for await (const record of store.read()) await load(JSON.parse(record.toString()) as Row);
+  }); // freed on all pods
+  // #endregion
+}
