@@ -154,3 +154,16 @@ describe('semaphores of three pods in one process', () => {
     await expect(service.get('stopping', { limit: 1 }).acquire()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   });
 });
+
+describe('semaphores of one pod alone', () => {
+  it('are given back when it stops, though nobody leads whom it could ask', async () => {
+    const pods = new Pods();
+    const first = await pods.start();
+    const held = await semaphores(first).get('alone', { limit: 1 }).acquire();
+    await first.close();
+    expect([held.isValid(), held.signal.aborted]).toEqual([false, true]);
+    const [row] = pods.database.history('__hedge/semaphore/alone', { limit: 1, order: 'newest-first' });
+    expect(JSON.parse(row?.value ?? '')).toEqual({ group: 'test', permits: [] });
+    expect(pods.database.keys({ prefix: '__caller=', limit: 9 })).toEqual([]);
+  });
+});

@@ -127,6 +127,7 @@ export class HedgeRuntime {
     keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
     const { arbiter, holder, service } = makeSemaphores({
       table: backend.permits,
+      leases: backend.lease,
       clock,
       timing,
       messenger,

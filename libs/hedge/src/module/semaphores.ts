@@ -1,8 +1,10 @@
+import type { LeaseTable } from '../backend/lease.js';
 import type { PermitTable } from '../backend/permits.js';
 import type { Clock } from '../common/clock.js';
 import type { Timing } from '../common/timing.js';
 import type { LeadershipSource } from '../leader/leadership.js';
 import type { Messenger } from '../messaging/messenger.js';
+import { releaseWithoutLeader } from '../semaphore/last-release.js';
 import { PermitHolder } from '../semaphore/permit-holder.js';
 import { SEMAPHORE_REQUESTS, SemaphoreArbiter } from '../semaphore/semaphore-arbiter.js';
 import { semaphoreTiming } from '../semaphore/semaphore-timing.js';
@@ -10,6 +12,7 @@ import { SemaphoreService } from '../semaphore/semaphore.service.js';
 
 export interface SemaphorePartsDeps {
   readonly table: PermitTable;
+  readonly leases: LeaseTable;
   readonly clock: Clock;
   readonly timing: Timing;
   readonly messenger: Messenger;
@@ -29,7 +32,7 @@ export interface SemaphoreParts {
 
 /** Both sides of semaphores on one pod: what it does while it leads, and what it holds itself. */
 export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
-  const { table, clock, messenger, leadership, group, address, logger, defaultTimeoutMs } = deps;
+  const { table, leases, clock, messenger, leadership, group, address, logger, defaultTimeoutMs } = deps;
   const timing = semaphoreTiming(deps.timing);
   // The other half is left for requests that do not wait.
   const maxWaiting = Math.ceil(deps.maxRunning / 2);
@@ -42,6 +45,11 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
     signal.addEventListener('abort', () => arbiter.end(), { once: true });
   });
   leadership.onDrain(async () => arbiter.end());
-  const holder = new PermitHolder({ messenger, clock, timing });
+  const holder = new PermitHolder({
+    messenger,
+    clock,
+    timing,
+    releaseWithoutLeader: (name, ids) => releaseWithoutLeader({ table, leases, group, address }, name, ids),
+  });
   return { arbiter, holder, service: new SemaphoreService({ holder, table, group, defaultTimeoutMs }) };
 }

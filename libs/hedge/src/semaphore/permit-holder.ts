@@ -22,6 +22,11 @@ export interface PermitHolderOptions {
   readonly messenger: { request(request: OutgoingRequest): Promise<Encoded> };
   readonly clock: Pick<Clock, 'now' | 'after'>;
   readonly timing: SemaphoreTiming;
+  /**
+   * Gives permits of a semaphore back though nobody leads; false when somebody does. For the last pod of a group, at
+   * its stop. Default: leave them to run out.
+   */
+  readonly releaseWithoutLeader?: (name: string, ids: ReadonlySet<string>) => Promise<boolean>;
   /** UUIDs. */
   readonly newId?: () => string;
   /** Default: `Holdings`. */
@@ -127,17 +132,29 @@ export class PermitHolder implements PermitKeeper {
     for (const asking of this.#asking.values()) this.#abort(asking, stopping(asking.request.name));
   }
 
-  /** Aborts and releases all that is held. Resolves when the leader has acknowledged that, or their time is over. */
+  /** Aborts and releases all that is held. Resolves when that is done, or their time is over. */
   async close(): Promise<void> {
     this.stop();
-    for (const permit of this.#held.values()) {
-      permit.lose(
-        new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${permit.semaphore}" back`),
-      );
+    const held = [...this.#held.values()];
+    for (const permit of held) {
+      const { semaphore } = permit;
+      permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${semaphore}" back`));
       void permit.release();
     }
-    await Promise.all(this.#releasing);
+    const names = new Set(held.map(({ semaphore }) => semaphore));
+    await Promise.race([
+      Promise.all(this.#releasing),
+      Promise.all(Array.from(names, (name) => this.#releaseLast(name, held))),
+    ]);
     this.#cancelWake();
+  }
+
+  /** Resolves only when it did. */
+  async #releaseLast(name: string, held: readonly HeldPermits[]): Promise<void> {
+    const { releaseWithoutLeader = () => Promise.resolve(false) } = this.#options;
+    const ids = held.filter(({ semaphore }) => semaphore === name).map(({ id }) => id);
+    const released = await releaseWithoutLeader(name, new Set(ids)).catch(() => false);
+    if (!released) await Promise.all(this.#releasing);
   }
 
   #ask(asking: Asking): void {
