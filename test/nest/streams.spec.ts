@@ -1,5 +1,15 @@
 import { createHash } from 'node:crypto';
-import { Catch, Controller, Injectable, Logger, UseFilters, UseGuards, UseInterceptors } from '@nestjs/common';
+import {
+  Catch,
+  Controller,
+  Injectable,
+  Logger,
+  UseFilters,
+  UseGuards,
+  UseInterceptors,
+  UsePipes,
+  ValidationPipe,
+} from '@nestjs/common';
 import type { CallHandler, CanActivate, ExceptionFilter, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
@@ -140,6 +150,7 @@ class Handlers {
     yield 'too late';
   }
 
+  @UsePipes(new ValidationPipe({ transform: true, whitelist: true }))
   @OnBroadcastStream('copy')
   @OnLeaderStream('both')
   async *both(@Payload() input: AsyncIterable<unknown>) {
@@ -437,6 +448,33 @@ describe('broadcastStream', () => {
       Array(3).fill('DEADLINE_EXCEEDED'),
     );
   });
+});
+
+it('many streams at once all begin', async () => {
+  const leader = pods.followers[0]!.get(LeaderService);
+  const streams = Array.from({ length: 200 }, (_, i) => all(leader.sendStream('copy', [i])));
+  expect(await Promise.all(streams)).toEqual(streams.map((_, i) => [i]));
+});
+
+it('a client that nobody dials can stream too', async () => {
+  const client = await pods.start({ mode: 'client' });
+  expect(await all(client.get(LeaderService).sendStream('both', [1]))).toEqual([1]);
+  await until(() => client.get(ClusterService).members().length === 3, 'the client knows the members');
+  const events = await all(client.get(ClusterService).broadcastStream('copy', [1]));
+  expect(events.filter(({ type }) => type === 'reply')).toHaveLength(3);
+});
+
+it('a source without end is not read on when all members have ended and nobody looks', async () => {
+  let read = 0;
+  function* endless() {
+    for (; read < 1_000_000; read++) yield read;
+  }
+  const events = cluster().broadcastStream('nobody', endless());
+  await events.next();
+  const before = read;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(read - before).toBeLessThan(1_000);
+  expect(await all(events)).toHaveLength(2);
 });
 
 describe('when the leader changes', () => {

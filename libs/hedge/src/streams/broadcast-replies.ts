@@ -41,6 +41,7 @@ async function* exchangeWithAll(
   try {
     // The source is read once for all, so none is read before everybody is there or known not to be.
     const opened = await Promise.all(streams.map((stream) => stream.open()));
+    givenUp.signal.throwIfAborted();
     void Promise.all(opened.map(({ replies }) => replies)).then(() => queue.close());
     const sourceOver = (failure?: { error: unknown }): void => {
       if (failure === undefined) return streams.forEach((stream) => stream.sourceEnded());
@@ -58,7 +59,7 @@ async function* exchangeWithAll(
   }
 }
 
-/** Each item is encoded once, and waits for the slowest member that still takes any. */
+/** Each item is encoded once, and waits for the slowest member that still takes any; without one there is no room. */
 function toAll(streams: readonly MemberStream[], topic: string, { codec }: StreamCaller): ItemSink {
   return {
     push(value) {
@@ -66,6 +67,7 @@ function toAll(streams: readonly MemberStream[], topic: string, { codec }: Strea
       for (const stream of streams) stream.push(item);
     },
     room() {
+      if (!streams.some(({ live }) => live)) return new Promise(() => undefined);
       const rooms = streams.flatMap((stream) => stream.room() ?? []);
       return rooms.length === 0 ? undefined : Promise.all(rooms).then(() => undefined);
     },

@@ -7,7 +7,10 @@ import { FramePacker, ITEM_HEADER_BYTES } from './item-frames.js';
 export interface ItemSink {
   /** @throws HedgeError when the item cannot be taken: then the stream is to fail. */
   push(value: unknown): void;
-  /** Waits for room; undefined when there is some. Whoever can wait asks before each push. */
+  /**
+   * Waits for room; undefined when there is some. Whoever can wait asks before each push. Once the stream has failed
+   * there never is any: a source without end must not be read on at full speed until somebody looks.
+   */
   room(): Promise<void> | undefined;
 }
 
@@ -43,6 +46,7 @@ export class ItemWriter {
    * @throws HedgeError PAYLOAD_TOO_LARGE; OVERLOADED when too much waits already.
    */
   push(topic: string, item: Encoded): void {
+    if (this.stream.signal.aborted) return;
     const size = item.bytes.byteLength + ITEM_HEADER_BYTES;
     if (size > this.limits.maxMessageBytes) throw tooLarge(topic, size, this.limits.maxMessageBytes);
     if (this.#waitingBytes > this.limits.maxQueuedBytes) throw overrun(topic, this.#waitingBytes);
@@ -64,10 +68,11 @@ export class ItemWriter {
     return this.#room !== undefined;
   }
 
-  /** Nothing is pushed any more. Resolves when the stream has taken everything. */
+  /** Nothing is pushed any more. Resolves when the stream has taken everything, or has failed. */
   async end(): Promise<void> {
     this.#packer.flush();
-    await this.room();
+    const room = this.room();
+    if (room !== undefined) await untilAborted(room, this.stream.signal);
     this.stream.end();
   }
 
@@ -93,9 +98,21 @@ export class ItemWriter {
       this.#room?.resolve();
       this.#room = undefined;
     };
-    // A stream that failed tells so by its signal.
-    this.stream.write(frame).then(taken, taken);
+    // A stream that failed tells so by its signal, and has no room.
+    this.stream.write(frame).then(taken, () => undefined);
   }
+}
+
+function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const end = (): void => {
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    signal.addEventListener('abort', end, { once: true });
+    void promise.then(end);
+  });
 }
 
 function tooLarge(topic: string, bytes: number, limit: number): HedgeError {

@@ -35,6 +35,8 @@ export class MemberStream {
   #exchange: Exchange | undefined;
   /** The caller has not taken its last replies yet. */
   #held = false;
+  /** Lets whoever waits for room go, since there will be none. */
+  #release: (() => void) | undefined;
 
   constructor(private readonly init: MemberStreamInit) {}
 
@@ -66,8 +68,18 @@ export class MemberStream {
     }
   }
 
+  /** True while it takes messages, as far as known. */
+  get live(): boolean {
+    return this.#exchange !== undefined;
+  }
+
   room(): Promise<void> | undefined {
-    return this.#exchange?.writer.room();
+    const room = this.#exchange?.writer.room();
+    if (room === undefined) return undefined;
+    return new Promise((resolve) => {
+      this.#release = resolve;
+      void room.then(resolve);
+    });
   }
 
   sourceEnded(): void {
@@ -89,6 +101,7 @@ export class MemberStream {
     this.stop(reason);
     this.#exchange?.close(reason);
     this.#exchange = undefined;
+    this.#release?.();
   }
 
   async #take(exchange: Exchange): Promise<void> {

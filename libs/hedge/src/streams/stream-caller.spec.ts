@@ -187,6 +187,22 @@ describe('a stream that runs', () => {
     expect(await replies.next()).toEqual({ done: true, value: undefined });
   });
 
+  it('a source without end is not read on when the stream has failed and nobody looks', async () => {
+    a.route.set(b.self, 1n);
+    b.route.set(b.self, 1n, true);
+    let read = 0;
+    function* endless() {
+      for (; read < 1_000_000; read++) yield read;
+    }
+    const replies = leaderReplies({ caller: a.caller, topic: 'echo', source: endless(), options: {} });
+    await replies.next();
+    network.cut(a.self, b.self);
+    const before = read;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(read - before).toBeLessThan(20_000);
+    await replies.return!();
+  });
+
   it('goes on while its caller knows no leader', async () => {
     const replies = await running();
     a.route.set(undefined);

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
+import { firstAbort } from '../common/first-abort.js';
 import type { MemberId } from '../common/identity.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -83,12 +84,16 @@ export class StreamCaller {
       if (current === undefined || current.epoch === epoch) return;
       term.abort(new HedgeError('LEASE_LOST', `${leader.address} is not the leader any more`));
     });
-    const given = AbortSignal.any([signal, term.signal]);
+    const given = firstAbort(signal, term.signal);
+    const over = (): void => {
+      stopFollowing();
+      given.release();
+    };
     try {
       const opening = { topic, id: randomUUID(), epoch };
-      return await this.#open(leader, 'leader-stream', opening, given, stopFollowing);
+      return await this.#open(leader, 'leader-stream', opening, given.signal, over);
     } catch (error) {
-      stopFollowing();
+      over();
       if (signal.aborted || !(error instanceof HedgeError) || !mayChange(error)) throw error;
       return error;
     }

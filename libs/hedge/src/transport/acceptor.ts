@@ -8,8 +8,11 @@ import type { RefusalLog } from './refusal-log.js';
 
 /** A Hello is far smaller. The Proof may be long: it lists what is outstanding. */
 const MAX_HELLO_BYTES = 4_096;
-/** What strangers can hold at once. The oldest gives way, since an honest handshake takes milliseconds. */
-const MAX_PENDING = 64;
+/**
+ * What strangers can hold at once. The oldest gives way, since an honest handshake takes milliseconds. Members keep
+ * their links; streams may come by the hundred at once.
+ */
+const MAX_PENDING = { link: 64, stream: 512 };
 
 export interface Caller {
   readonly member: MemberId;
@@ -40,8 +43,9 @@ export class Acceptor {
 
   accept(stream: MessageStream): void {
     const [oldest] = this.pending;
-    if (oldest && this.pending.size >= MAX_PENDING) {
-      oldest.refuse(new HedgeError('OVERLOADED', `${MAX_PENDING} handshakes are under way; try again`));
+    const most = MAX_PENDING[this.init.kind];
+    if (oldest && this.pending.size >= most) {
+      oldest.refuse(new HedgeError('OVERLOADED', `${most} handshakes are under way; try again`));
     }
     const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(handshake));
     this.pending.add(handshake);

@@ -1,5 +1,6 @@
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf as textOf } from '../common/errors.js';
+import { firstAbort } from '../common/first-abort.js';
 import type { MemberId } from '../common/identity.js';
 import { Acceptor } from './acceptor.js';
 import { ByteStream } from './byte-stream.js';
@@ -29,10 +30,15 @@ export interface PeerStreamsInit {
   readonly stop: AbortSignal;
 }
 
+interface Opening extends StreamOpening {
+  readonly target: MemberId;
+  readonly signal: AbortSignal;
+}
+
 /** Streams beside the links: opened, accepted and ended. */
 export class PeerStreams implements StreamTransport {
   private readonly servers = new Map<string, StreamServer>();
-  private readonly open = new Set<ByteStream>();
+  private readonly streams = new Set<ByteStream>();
   private readonly acceptor: Acceptor;
   private accepted = 0;
 
@@ -62,17 +68,13 @@ export class PeerStreams implements StreamTransport {
     { purpose, opening }: StreamOpening,
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<PeerStream> {
-    const { stop } = this.init;
-    const given = signal === undefined ? stop : AbortSignal.any([stop, signal]);
-    given.throwIfAborted();
-    if (opening.byteLength > MAX_OPENING_BYTES) {
-      const message = `The opening of a stream has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
-      throw new HedgeError('PAYLOAD_TOO_LARGE', message);
+    if (signal === undefined) return this.open({ target, purpose, opening, signal: this.init.stop });
+    const either = firstAbort(this.init.stop, signal);
+    try {
+      return await this.open({ target, purpose, opening, signal: either.signal });
+    } finally {
+      either.release();
     }
-    const here = target.incarnation === this.self.incarnation;
-    const stream = here ? this.openHere() : await this.dial(target, given);
-    void stream.write(OpeningMessage.encode({ purpose, opening }).finish()).catch(() => undefined);
-    return stream;
   }
 
   /** Takes a stream that came in from the network. */
@@ -80,9 +82,21 @@ export class PeerStreams implements StreamTransport {
     this.acceptor.accept(wire);
   }
 
+  private async open({ target, purpose, opening, signal }: Opening): Promise<PeerStream> {
+    signal.throwIfAborted();
+    if (opening.byteLength > MAX_OPENING_BYTES) {
+      const message = `The opening of a stream has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
+      throw new HedgeError('PAYLOAD_TOO_LARGE', message);
+    }
+    const here = target.incarnation === this.self.incarnation;
+    const stream = here ? this.openHere() : await this.dial(target, signal);
+    void stream.write(OpeningMessage.encode({ purpose, opening }).finish()).catch(() => undefined);
+    return stream;
+  }
+
   private close(reason: HedgeError): void {
     this.acceptor.close();
-    for (const stream of this.open) stream.cancel(reason);
+    for (const stream of this.streams) stream.cancel(reason);
   }
 
   private async dial(target: MemberId, signal: AbortSignal): Promise<ByteStream> {
@@ -144,11 +158,11 @@ export class PeerStreams implements StreamTransport {
       wire,
       maxMessageBytes: this.init.maxMessageBytes,
       over: (ended) => {
-        this.open.delete(ended);
+        this.streams.delete(ended);
         over();
       },
     });
-    this.open.add(stream);
+    this.streams.add(stream);
     return stream;
   }
 
