@@ -38,6 +38,8 @@ export type LossReason =
 export type ContenderInput =
   /** Time passed; also the first input, which starts it. */
   | { readonly type: 'tick' }
+  /** A call that had to wait before it was made is made only now: validity counts from here (L2). */
+  | { readonly type: 'begun'; readonly attempt: number }
   | { readonly type: 'read'; readonly attempt: number; readonly record?: LeaseRecord }
   | { readonly type: 'acquired'; readonly attempt: number; readonly result?: AcquireResult }
   | { readonly type: 'renewed'; readonly attempt: number; readonly result?: RenewResult }

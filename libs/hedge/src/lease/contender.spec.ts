@@ -72,6 +72,19 @@ describe('LeaseContender', () => {
     expect(holds()).toBe(false);
   });
 
+  it('L2: counts from when a call was made, if that had to wait', () => {
+    make({ checksSelf: false, looksFirst: false });
+    step({ type: 'tick' });
+    clock.advance(2_500);
+    step({ type: 'begun', attempt: 1 });
+    step({ type: 'begun', attempt: 7 });
+    clock.advance(100);
+    step({ type: 'acquired', attempt: 1, result: { acquired: true, token: 10n } });
+    expect(contender.currentTerm?.validSince.mono).toBe(2_500);
+    clock.advance(2_600);
+    expect(holds()).toBe(false);
+  });
+
   it('L2: a wall clock that ran on while the machine slept ends the term', () => {
     take();
     clock.jumpWall(2_700);

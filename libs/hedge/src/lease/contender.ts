@@ -87,6 +87,8 @@ export class LeaseContender {
     switch (input.type) {
       case 'tick':
         return;
+      case 'begun':
+        return this.#call.restart(input.attempt, now);
       case 'read':
         if (this.#call.end('read', input.attempt) === undefined) return;
         return input.record === undefined ? this.#failed(now) : this.#observe(input.record, now);

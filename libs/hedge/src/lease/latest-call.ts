@@ -24,6 +24,11 @@ export class LatestCall<Type extends string> {
     return this.#attempts;
   }
 
+  /** The call waited until now before it was made. */
+  restart(attempt: number, now: Instant): void {
+    if (this.#current?.attempt === attempt) this.#current = { ...this.#current, startedAt: now };
+  }
+
   /** When the call began, if it is the one that counts; then none is under way. */
   end(type: Type, attempt: number): Instant | undefined {
     const call = this.#current;

@@ -7,6 +7,7 @@ import type { LossReason } from '../lease/contender-messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { holdsLease } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
+import { CallLanes } from './call-lanes.js';
 import { Lock, type LockWaiter } from './lock.js';
 import { LockContest } from './lock-contest.js';
 import { lockLost, lockRefused, lockUnknown } from './lock-errors.js';
@@ -27,6 +28,9 @@ export interface LockKeeperOptions {
   readonly random?: () => number;
 }
 
+/** Calls under way at once, renewals aside. SQLite does them one by one, in a fraction of a call's time limit. */
+const MOST_CALLS = 32;
+
 /** What this process has to do with one name. */
 interface Named {
   readonly name: string;
@@ -46,6 +50,7 @@ export class LockKeeper {
   readonly #options: LockKeeperOptions;
   readonly #troubles: TroubleLog;
   readonly #renewals: LockRenewals;
+  readonly #lanes = new CallLanes(MOST_CALLS);
   readonly #names = new Map<string, Named>();
   readonly #waiters = new Map<number, { readonly named: Named; readonly waiter: LockWaiter }>();
   #lastWaiter = 0;
@@ -276,8 +281,15 @@ export class LockKeeper {
   #call(named: Named, round: number, call: LockCall): void {
     const answered = (answer: CallInput): void => this.#step(named, { type: 'answered', round, answer });
     const { holder, group, timing } = this.#options;
-    if (call.type !== 'renew') return void named.calls.make(call, holder()).then(answered);
-    const { attempt, token } = call;
+    const { attempt } = call;
+    if (call.type !== 'renew') {
+      const make = (waited: boolean): Promise<CallInput> => {
+        if (waited) answered({ type: 'begun', attempt });
+        return named.calls.make(call, holder());
+      };
+      return void this.#lanes.run(make).then(answered);
+    }
+    const { token } = call;
     const renewal = { name: lockName(group, named.name), holder: holder(), leaseMs: timing.leaseMs, token };
     this.#renewals.add(renewal, (result) => answered({ type: 'renewed', attempt, result }));
   }

@@ -198,6 +198,26 @@ describe('LockService', () => {
     expect(held.every(({ isValid }) => isValid())).toBe(true);
   });
 
+  it('asks the database for a few locks at a time, and takes and gives back all', async () => {
+    const { locks, faults, keeper, calls } = pod('a');
+    let [running, most] = [0, 0];
+    faults.each(() => {
+      running += 1;
+      most = Math.max(most, running);
+      clock.after(20, () => (running -= 1));
+      return { delayMs: 20 };
+    });
+    await after(400, Promise.all(Array.from({ length: 200 }, (_, n) => locks.acquire(`lock ${n}`))));
+    expect(most).toBe(32);
+    faults.each(() => ({ delayMs: 700 }));
+    const late = await after(5_500, Promise.all(Array.from({ length: 200 }, (_, n) => locks.acquire(`late ${n}`))));
+    expect(late.every(({ isValid }) => isValid())).toBe(true);
+    faults.each(() => ({ delayMs: 20 }));
+    calls.length = 0;
+    await after(800, keeper.close());
+    expect(calls).toEqual(Array.from({ length: 400 }, () => 'release'));
+  });
+
   it('many who wait in one pod cost the looks of one', async () => {
     const [a, b, c] = [pod('a'), pod('b'), pod('c')];
     await after(50, a.locks.acquire('one'));
