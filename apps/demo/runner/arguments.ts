@@ -8,7 +8,7 @@ export interface Arguments {
 }
 
 export const USAGE = `npm run demo                      three pods on this machine, until Ctrl-C
-npm run demo -- --tour            the tour: elect, put, send, broadcast, kill -9, take over; then stop
+npm run demo -- --tour            the tour: all that there is, while pods are killed; then stop
 npm run demo -- --backend NAME    the database of the pods: ${Object.keys(DATABASES).join(', ')} (default sqlite)`;
 
 /** @throws Error that says which argument is wrong. */

@@ -1,12 +1,15 @@
 import type { Console } from './console.js';
 import type { Database } from './database.js';
 import { type ClusterState, type Ending, Pod } from './pod.js';
+import type { Run } from './firings.js';
 import { LOAD } from './load.js';
-import { readableEvent } from './pod-log.js';
+import { readableEvent, runOf } from './pod-log.js';
 import type { Ports } from './ports.js';
 
 /** The pods of one demo, on one database. */
 export class DemoCluster {
+  /** The runs of the job that the pods told of so far. */
+  readonly runs: Run[] = [];
   private readonly all: Pod[] = [];
   private stopping = false;
 
@@ -32,6 +35,8 @@ export class DemoCluster {
       httpPort,
       env: { ...this.database.env, HEDGE_GROUP: 'demo', HEDGE_TIMING: 'local' },
       onLine: (line) => {
+        const run = runOf(line);
+        if (run !== undefined) this.runs.push(run);
         const event = readableEvent(line);
         if (event !== undefined && !event.includes(LOAD)) this.console.event(name, event);
       },
@@ -61,6 +66,16 @@ export class DemoCluster {
       },
     );
     return agreement!;
+  }
+
+  /** Waits until the job begins its next run. */
+  async nextRun(withinMs: number): Promise<void> {
+    const before = this.runs.length;
+    await eventually(
+      withinMs,
+      () => 'the job runs',
+      async () => this.runs.length > before,
+    );
   }
 
   /** SIGTERM to all, as when a Deployment is deleted. Resolves with how they ended. */

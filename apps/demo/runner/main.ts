@@ -77,6 +77,11 @@ ${leader.name} leads. Try, in another terminal:
   curl ${second}/get -d samplekey
   curl ${third}/send -d hello-world
   curl ${second}/broadcast -d hello-all
+  seq 5 | curl -T . ${third}/streamsend           # to the leader; or /streambroadcast
+  curl -N ${first}/semaphore -d "reports 2 5000"   # one of 2 permits, for 5 s; ask several pods at once
+  curl -N ${second}/lock -d "invoices 5000"
+  curl ${third}/leaderonly -d hello                # runs on the leader, whoever is asked
+  curl "${first}/jobs?limit=4"                     # the ledger of a job that runs each 2 s
   curl ${first}/cluster
   kill -9 ${leader.pid}
 Ctrl-C stops everything; a second one kills.

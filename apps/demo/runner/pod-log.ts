@@ -1,3 +1,8 @@
+import type { Run } from './firings.js';
+
+/** Whose events are shown: Nest's own and the job's, which would drown them, are not. */
+const SHOWN = new Set(['Hedge', 'Messages', 'Streams', 'Exclusion']);
+
 /** A line of Nest's JSON logger, as far as it is read here. */
 interface LogLine {
   readonly level: string;
@@ -13,7 +18,14 @@ export function readableEvent(line: string): string | undefined {
   const text = typeof log.message === 'string' ? log.message : JSON.stringify(log.message);
   if (log.level !== 'log')
     return `${log.level.toUpperCase()} ${text}${log.stack === undefined ? '' : `\n${log.stack}`}`;
-  return /^(Hedge|Messages)/.test(log.context ?? '') ? text : undefined;
+  return SHOWN.has(log.context ?? '') ? text : undefined;
+}
+
+/** The run of the job that a pod tells of. */
+export function runOf(line: string): Run | undefined {
+  const { context, message } = parse(line) ?? {};
+  const [, fireTime, attempt] = (context === 'Jobs' && /^tick (\S+) attempt (\d+)$/.exec(String(message))) || [];
+  return fireTime === undefined ? undefined : { fireTime, attempt: Number(attempt) };
 }
 
 function parse(line: string): LogLine | undefined {

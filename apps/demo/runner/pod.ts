@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { PodStream } from './pod-stream.js';
 
 const PROGRAM = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
@@ -63,6 +64,11 @@ export class Pod {
     return this.process.exitCode === null && this.process.signalCode === null;
   }
 
+  /** Whether it was told to end, or has ended. */
+  get ending(): boolean {
+    return this.process.killed || !this.running;
+  }
+
   /** SIGTERM, as Kubernetes stops a pod: the pod hands over and leaves. Resolves when it has ended. */
   stop(): Promise<Ending> {
     this.process.kill('SIGTERM');
@@ -84,6 +90,18 @@ export class Pod {
     const text = await response.text();
     if (!response.ok) throw new Error(`${this.name} answered ${response.status} to ${path}: ${text}`);
     return JSON.parse(text);
+  }
+
+  /** The answer line by line. @throws Error as `PodStream.lines`. */
+  lines(path: string, body: string): AsyncGenerator<string, void> {
+    const stream = new PodStream(`${this.url}${path}`, 'POST');
+    stream.end(body);
+    return stream.lines();
+  }
+
+  /** A request whose lines are still to be written. */
+  stream(path: string): PodStream {
+    return new PodStream(`${this.url}${path}`, 'PUT');
   }
 
   async cluster(): Promise<ClusterState> {

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import type { Console } from './console.js';
 import { type DemoCluster, eventually } from './demo-cluster.js';
+import { milliseconds, since, START_MS, TAKE_OVER_MS } from './figures.js';
+import { account, type LedgerEntry } from './firings.js';
 import { Load } from './load.js';
 import type { Ending, Pod } from './pod.js';
 import { Steps } from './steps.js';
+import { lockOutlivesItsHolder, semaphoreKeepsItsLimit } from './tour-exclusion.js';
+import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
 
-/** Long enough for a lease of the `local` preset to run out and be taken over on a busy machine. */
-const TAKE_OVER_MS = 15_000;
-/** Long enough for three Node processes to start on a busy machine. */
-const START_MS = 60_000;
+/** Between two firings of the demo's job. */
+const JOB_EVERY_MS = 2_000;
 
 /** The README's tour, on real processes. @returns whether every step passed. */
 export async function tour(cluster: DemoCluster, console: Console, stop: AbortSignal): Promise<boolean> {
@@ -52,12 +54,26 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     return `3 replies in ${took}`;
   });
 
-  await steps.run('kill -9 the leader while the others write', async () => {
+  await steps.run('stream lines to the leader, and its replies back', () => streamsReachTheLeader(cluster));
+  await steps.run('stream lines to all, and the replies of all back', () => streamsReachAll(cluster));
+
+  await steps.run('call a method that runs on the leader only, on every pod', async () => {
+    const { leader, token } = await cluster.agree(TAKE_OVER_MS);
+    const { address } = (await leader.cluster()).self;
+    for (const pod of cluster.pods) {
+      const answer = await pod.request('/leaderonly', 'hello');
+      assert.deepEqual(answer, { ranOn: address, token: String(token), text: 'hello' });
+    }
+    return `${cluster.pods.length} calls, all ran on ${leader.name}`;
+  });
+
+  await steps.run('kill -9 the leader in a run of its job, while the others write', async () => {
     const before = await cluster.agree(TAKE_OVER_MS);
     const loads = before.followers.map(
       (pod) => new Load(pod, (pod, key) => pod.request('/put', `${key} value of ${key}`)),
     );
     await eachHas(loads, 20, -Infinity);
+    await cluster.nextRun(TAKE_OVER_MS);
     const killedAt = performance.now();
     await before.leader.kill();
     await eachHas(loads, 20, killedAt);
@@ -95,8 +111,16 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     return `${pod.name} is in everyone's view ${joined} after its start, reads the log and reaches ${replies.length} members`;
   });
 
+  await steps.run('kill -9 the holder of a lock that others wait for', () => lockOutlivesItsHolder(cluster));
+
+  await steps.run('compete for a semaphore; kill -9 a holder, then the leader', async () => {
+    await cluster.add();
+    return semaphoreKeepsItsLimit(cluster);
+  });
+
   await steps.run('stop the leader gracefully while the others send', async () => {
-    const before = await cluster.agree(TAKE_OVER_MS);
+    for (let n = 0; n < 2; n += 1) await cluster.add();
+    const before = await cluster.agree(START_MS);
     const loads = before.followers.map((pod) => new Load(pod, (pod, key) => pod.request('/send', key)));
     await eachHas(loads, 20, -Infinity);
     const stoppedAt = performance.now();
@@ -110,6 +134,18 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     const sent = loads.flatMap((load) => startedAfter(load, stoppedAt));
     const slowest = Math.max(...sent.map(({ startedAt, endedAt }) => endedAt - startedAt));
     return `${after.leader.name} leads; ${sent.length} sends meanwhile, 0 failed, the slowest took ${milliseconds(slowest)}`;
+  });
+
+  await steps.run('every firing of the job is accounted for', async () => {
+    const { leader } = await cluster.agree(TAKE_OVER_MS);
+    const runs = [...cluster.runs]; // before the ledger is read, which is written before a run
+    const entries = (await leader.request('/jobs?limit=10000')) as LedgerEntry[];
+    const { firings, done, failed, lost, again, passedOver } = account(entries, runs, JOB_EVERY_MS);
+    assert.ok(lost > 0 && again > 0, `the leader died in a run, which is lost and runs again: ${lost}, ${again}`);
+    return (
+      `${firings} firings, one each ${milliseconds(JOB_EVERY_MS)}: ${done} done, ${failed} failed, ${passedOver} passed over ` +
+      `with an entry, none forgotten; ${lost} lost with their pods, ${again} run again, none doubled`
+    );
   });
 
   await steps.run('the others stop', async () => {
@@ -143,12 +179,4 @@ function eachHas(loads: readonly Load[], count: number, after: number): Promise<
 
 function startedAfter(load: Load, time: number) {
   return load.acknowledged.filter(({ startedAt }) => startedAt > time);
-}
-
-function since(start: number): string {
-  return milliseconds(performance.now() - start);
-}
-
-function milliseconds(ms: number): string {
-  return `${Math.round(ms)} ms`;
 }

@@ -5,11 +5,14 @@ import { TerminusModule } from '@nestjs/terminus';
 import { HedgeModule } from 'nestjs-hedge';
 import { HedgeHealthModule } from 'nestjs-hedge/health';
 import { ClusterController } from './cluster.controller.js';
+import { ExclusionController } from './exclusion.controller.js';
 import { HealthController } from './health.controller.js';
 import { HedgeErrorFilter } from './hedge-error.filter.js';
 import { hedgeOptions } from './hedge.options.js';
+import { JobsController } from './jobs.controller.js';
 import { MessagesController } from './messages.controller.js';
 import { StorageController } from './storage.controller.js';
+import { StreamsController } from './streams.controller.js';
 
 @Module({
   imports: [
@@ -19,7 +22,15 @@ import { StorageController } from './storage.controller.js';
     // Last: it starts after the other modules and stops before them.
     HedgeModule.forRootAsync({ inject: [ConfigService], useFactory: hedgeOptions }),
   ],
-  controllers: [StorageController, MessagesController, ClusterController, HealthController],
+  controllers: [
+    StorageController,
+    MessagesController,
+    StreamsController,
+    ExclusionController,
+    JobsController,
+    ClusterController,
+    HealthController,
+  ],
   providers: [{ provide: APP_FILTER, useClass: HedgeErrorFilter }],
 })
 export class AppModule {}

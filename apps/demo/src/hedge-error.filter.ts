@@ -4,6 +4,7 @@ import { HedgeError, type HedgeErrorCode } from 'nestjs-hedge';
 
 const STATUS: Partial<Record<HedgeErrorCode, HttpStatus>> = {
   INVALID_ARGUMENT: HttpStatus.BAD_REQUEST,
+  CONFLICT: HttpStatus.CONFLICT,
   PAYLOAD_TOO_LARGE: HttpStatus.PAYLOAD_TOO_LARGE,
   DEADLINE_EXCEEDED: HttpStatus.GATEWAY_TIMEOUT,
 };
