@@ -298,6 +298,15 @@ describe('semaphore queue', () => {
       expect([leader.outcomes.get(foreign), leader.held]).toEqual(['INVALID_ARGUMENT', ['a']]);
     });
 
+    it('S3: of another member’s permit do not keep the owner from releasing it', () => {
+      const leader = new Leader(rowOf(1, ['a']));
+      const [foreign, own] = [leader.release('a', 'thief'), leader.release('a')];
+      leader.settle();
+      const outcomes = [foreign, own].map((ticket) => leader.outcomes.get(ticket));
+      // Judged in the order in which they came: the first while the permit was there.
+      expect([outcomes, leader.held]).toEqual([['INVALID_ARGUMENT', 'done'], []]);
+    });
+
     it('of what waits take it out of the queue', () => {
       const leader = new Leader(rowOf(1, ['a']));
       leader.acquire('b');
@@ -506,6 +515,14 @@ describe('semaphore queue', () => {
       const thief = leader.acquire('a', { holder: 'thief' });
       leader.settle();
       expect(leader.outcomes.get(thief)).toBe('INVALID_ARGUMENT');
+    });
+
+    it('S3: lets nobody push another out of the queue by using its id', () => {
+      const leader = new Leader(rowOf(1, ['a']));
+      leader.acquire('b');
+      const thief = leader.acquire('b', { holder: 'thief' });
+      leader.settle();
+      expect([leader.outcomes.get(thief), leader.waiting]).toEqual(['INVALID_ARGUMENT', 1]);
     });
 
     it('serves those first who waited longest under the last one, and lets them come back before it grants', () => {

@@ -13,23 +13,15 @@ import { tooMany } from './semaphore-arguments.js';
 import { foreign, notLeader, notWanted, otherLimit } from './semaphore-refusals.js';
 import type { PermitClaim, SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue-messages.js';
 import type { SemaphoreTiming } from './semaphore-timing.js';
+import { type Waiter, WaitingLine } from './waiting-line.js';
 
 /** Grants of one semaphore at a time, whatever its limit: so that its row stays far below what a database takes. */
 const MOST_GRANTS = 10_000;
 
 const NO_ROW: SemaphoreState = { limit: 0, version: 0n, held: new Map() };
 
-export interface Waiter {
-  readonly ticket: number;
-  readonly claim: PermitClaim;
-  /** When it began to wait, on this leader's clock: its place in the queue. */
-  readonly since: number;
-  heardAt: number;
-  /** Its limit was found to be the agreed one: a later `resize` does not turn it away. */
-  agreed: boolean;
-}
-
 interface Release {
+  readonly id: string;
   readonly incarnation: string;
   /** Joined by whoever asks again. */
   readonly tickets: number[];
@@ -65,7 +57,7 @@ export class SemaphoreQueue {
   #doubtful = true;
   #calling = false;
   #change: Change | undefined;
-  #waiters: Waiter[] = [];
+  readonly #line = new WaitingLine();
   readonly #releases = new Map<string, Release>();
   #resizes: { readonly ticket: number; readonly limit: number }[] = [];
   /** Renewals that came before the row was read. */
@@ -90,7 +82,7 @@ export class SemaphoreQueue {
 
   /** Callers in the queue. */
   get waiting(): number {
-    return this.#waiters.length;
+    return this.#line.size;
   }
 
   /** Since when nothing was held and nothing asked; undefined while it is in use. */
@@ -114,8 +106,9 @@ export class SemaphoreQueue {
       case 'abandoned':
         return this.#abandoned(input.ticket);
       case 'release': {
-        const waiter = this.#waiters.find(({ claim }) => isOf(claim, input.id, input.holder.incarnation));
-        if (waiter !== undefined) this.#drop(waiter, notWanted(this.semaphore.name));
+        const waiter = this.#line.withId(input.id);
+        const own = waiter?.claim.holder.incarnation === input.holder.incarnation;
+        if (waiter !== undefined && own) this.#drop(waiter, notWanted(this.semaphore.name));
         return this.#release(input.id, input.holder.incarnation, input.ticket);
       }
       case 'renew':
@@ -125,7 +118,7 @@ export class SemaphoreQueue {
         this.#news = true;
         return;
       case 'unlinked':
-        for (const waiter of this.#waiters) {
+        for (const waiter of this.#line) {
           if (waiter.claim.holder.incarnation === input.holder.incarnation) waiter.heardAt = -Infinity;
         }
         return;
@@ -152,41 +145,40 @@ export class SemaphoreQueue {
   // What is asked
 
   #claimed(ticket: number, claim: PermitClaim, now: number): void {
-    const same = this.#waiters.find(({ claim: { id } }) => id === claim.id);
+    const same = this.#line.withId(claim.id);
+    if (same !== undefined && same.claim.holder.incarnation !== claim.holder.incarnation) {
+      return this.#settle(ticket, foreign(this.semaphore.name, claim.id));
+    }
     if (same !== undefined) this.#drop(same, notWanted(this.semaphore.name));
     const since = now - claim.waitedMs;
     const waiter: Waiter = { ticket, claim, since, heardAt: now, agreed: same?.agreed ?? false };
-    const place = this.#waiters.findIndex((other) => other.since > since);
-    this.#waiters.splice(place === -1 ? this.#waiters.length : place, 0, waiter);
+    this.#line.add(waiter);
     this.#heard.set(claim.id, now);
     this.#news = true;
   }
 
   #abandoned(ticket: number): void {
-    const waiter = this.#waiters.find((one) => one.ticket === ticket);
+    const waiter = this.#line.withTicket(ticket);
     if (waiter === undefined) return;
-    this.#waiters = this.#waiters.filter((one) => one !== waiter);
+    this.#line.remove(waiter);
     this.#news = true;
     // It may be granted already, in a write that is under way.
     if (this.#change !== undefined) this.#release(waiter.claim.id, waiter.claim.holder.incarnation);
   }
 
   #release(id: string, incarnation: string, ticket?: number): void {
-    const asked = this.#releases.get(id);
-    if (asked !== undefined && asked.incarnation !== incarnation) {
-      if (ticket !== undefined) this.#settle(ticket, foreign(this.semaphore.name, id));
-      return;
-    }
-    const release = asked ?? { incarnation, tickets: [] };
+    // By who asks as well: nobody can stand in the way of the owner.
+    const key = `${id} ${incarnation}`;
+    const release = this.#releases.get(key) ?? { id, incarnation, tickets: [] };
     if (ticket !== undefined) release.tickets.push(ticket);
-    this.#releases.set(id, release);
+    this.#releases.set(key, release);
     this.#news = true;
   }
 
   #renewed(input: Extract<SemaphoreInput, { type: 'renew' }>, now: number): void {
     const ids = new Set(input.ids);
     for (const id of ids) this.#heard.set(id, now);
-    for (const waiter of this.#waiters) {
+    for (const waiter of this.#line) {
       if (!ids.has(waiter.claim.id)) continue;
       if (!this.hears(waiter, now)) this.#news = true;
       waiter.heardAt = now;
@@ -200,7 +192,7 @@ export class SemaphoreQueue {
   }
 
   #answerRenewal({ ticket, ids, holder }: Extract<SemaphoreInput, { type: 'renew' }>, state: SemaphoreState): void {
-    const waiting = new Set(this.#waiters.map(({ claim }) => claim.id));
+    const waiting = this.#line.ids();
     const unknown = ids.filter((id) => {
       if (waiting.has(id)) return false;
       // What a write under way takes back is lost already, however that ends.
@@ -240,8 +232,8 @@ export class SemaphoreQueue {
       Array.from(change.held, ([id, permit]) => [id, { ...permit, token: permit.token ?? timestamp }]),
     );
     this.#state = { limit: change.limit, version: timestamp, held };
-    for (const waiter of change.grants) if (this.#waiters.includes(waiter)) this.#grant(waiter, this.#state);
-    for (const id of change.released) this.#released(id, { type: 'done' });
+    for (const waiter of change.grants) if (this.#line.has(waiter)) this.#grant(waiter, this.#state);
+    for (const key of change.released) this.#released(key, { type: 'done' });
     for (const { ticket } of this.#resizes.splice(0, change.resizes)) this.#settle(ticket, { type: 'done' });
   }
 
@@ -257,7 +249,7 @@ export class SemaphoreQueue {
       return this.#end(notLeader(this.semaphore.name, error));
     if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && this.#change !== undefined) {
       // Nothing was written, and without these grants the rest may be.
-      for (const waiter of this.#change.grants) if (this.#waiters.includes(waiter)) this.#drop(waiter, error);
+      for (const waiter of this.#change.grants) if (this.#line.has(waiter)) this.#drop(waiter, error);
     }
     this.#doubtful = true;
     this.#failures += 1;
@@ -302,7 +294,7 @@ export class SemaphoreQueue {
     for (const [id, { permitMs }] of state.held) if (now - this.lastHeard(id) >= permitMs) held.delete(id);
     const resized = this.#resizes.at(-1)?.limit;
     // The first to use a semaphore says its limit.
-    const limit = resized ?? (state.version === 0n ? (this.#waiters[0]?.claim.limit ?? 0) : state.limit);
+    const limit = resized ?? (state.version === 0n ? (this.#line.first?.claim.limit ?? 0) : state.limit);
     const grants = this.#nextGrants(state, held, limit, now);
     const resizes = this.#resizes.length;
     if (grants.length === 0 && held.size === state.held.size && (resized === undefined || limit === state.limit)) {
@@ -315,15 +307,15 @@ export class SemaphoreQueue {
   /** Takes them out of `held`. What is not there, or somebody else's, is answered at once, and changes nothing (S3). */
   #takeReleased(held: Map<string, GrantedPermit>): string[] {
     const released: string[] = [];
-    for (const [id, { incarnation }] of this.#releases) {
+    for (const [key, { id, incarnation }] of this.#releases) {
       const permit = held.get(id);
       if (permit === undefined) {
-        this.#released(id, { type: 'done' });
+        this.#released(key, { type: 'done' });
       } else if (permit.holder.incarnation !== incarnation) {
-        this.#released(id, foreign(this.semaphore.name, id));
+        this.#released(key, foreign(this.semaphore.name, id));
       } else {
         held.delete(id);
-        released.push(id);
+        released.push(key);
       }
     }
     return released;
@@ -334,7 +326,7 @@ export class SemaphoreQueue {
     const grants: Waiter[] = [];
     let free = this.free(limit, held);
     let blocked = now < this.#graceUntil;
-    for (const waiter of this.#waiters) {
+    for (const waiter of this.#line) {
       const { id, holder, permits, wait } = waiter.claim;
       const own = held.get(id);
       if (own?.holder.incarnation === holder.incarnation) {
@@ -381,8 +373,7 @@ export class SemaphoreQueue {
   }
 
   #schedule(now: number): void {
-    const idle =
-      this.#state?.held.size === 0 && this.#waiters.length + this.#releases.size + this.#resizes.length === 0;
+    const idle = this.#state?.held.size === 0 && this.#line.size + this.#releases.size + this.#resizes.length === 0;
     if (this.#calling || !idle) this.#idleSince = undefined;
     else this.#idleSince ??= now;
     if (this.#calling) return;
@@ -396,25 +387,25 @@ export class SemaphoreQueue {
   #nextDue(now: number): number {
     // One look is enough for each time that passes.
     if (this.#wakeAt !== undefined || this.#state === undefined) return Infinity;
-    let due = this.#waiters.length > 0 && now < this.#graceUntil ? this.#graceUntil : Infinity;
+    let due = this.#line.size > 0 && now < this.#graceUntil ? this.#graceUntil : Infinity;
     for (const [id, { permitMs }] of this.#state.held) due = Math.min(due, this.lastHeard(id) + permitMs);
     this.#forgetUnheld(this.#state);
     return due;
   }
 
   #forgetUnheld({ held }: SemaphoreState): void {
-    if (this.#heard.size <= 2 * (held.size + this.#waiters.length)) return;
-    const waiting = new Set(this.#waiters.map(({ claim }) => claim.id));
+    if (this.#heard.size <= 2 * (held.size + this.#line.size)) return;
+    const waiting = this.#line.ids();
     for (const id of this.#heard.keys()) if (!held.has(id) && !waiting.has(id)) this.#heard.delete(id);
   }
 
-  #released(id: string, outcome: SemaphoreOutcome | HedgeError): void {
-    for (const ticket of this.#releases.get(id)?.tickets ?? []) this.#settle(ticket, outcome);
-    this.#releases.delete(id);
+  #released(key: string, outcome: SemaphoreOutcome | HedgeError): void {
+    for (const ticket of this.#releases.get(key)?.tickets ?? []) this.#settle(ticket, outcome);
+    this.#releases.delete(key);
   }
 
   #drop(waiter: Waiter, outcome: SemaphoreOutcome | HedgeError): void {
-    this.#waiters = this.#waiters.filter((one) => one !== waiter);
+    this.#line.remove(waiter);
     this.#settle(waiter.ticket, outcome);
   }
 
@@ -424,19 +415,15 @@ export class SemaphoreQueue {
 
   #tickets(): number[] {
     const releases = [...this.#releases.values()].flatMap(({ tickets }) => tickets);
-    return [...this.#waiters, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket).concat(releases);
+    return [...this.#line, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket).concat(releases);
   }
 
   #forget(): void {
-    this.#waiters = [];
+    this.#line.clear();
     this.#resizes = [];
     this.#renewals = [];
     this.#releases.clear();
   }
-}
-
-function isOf({ id, holder }: PermitClaim, claimed: string, incarnation: string): boolean {
-  return id === claimed && holder.incarnation === incarnation;
 }
 
 function countOf(held: ReadonlyMap<string, GrantedPermit>): number {
