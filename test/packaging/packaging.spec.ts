@@ -46,6 +46,7 @@ const worked = {
   sum: 3,
   guarded: 'HANDLER_FAILED',
   jobAttempt: 1,
+  streamed: [2, 4],
   flushed: [{ flushed: true }],
   value: 'first',
   spilled: 2,
