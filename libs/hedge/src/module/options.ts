@@ -28,7 +28,7 @@ export interface HedgeLimits {
   /** Largest payload with its envelope, in bytes: above it PAYLOAD_TOO_LARGE. Default: 4 MiB. Same on all pods. */
   readonly maxMessageBytes?: number;
   /**
-   * Bytes queued for one link that reads too slowly: above it OVERLOADED. At least twice `maxMessageBytes`.
+   * Bytes queued for one link that reads too slowly, or of a stream's Observable that goes on: above it OVERLOADED. At least twice `maxMessageBytes`.
    * Default: 16 MiB, or twice `maxMessageBytes` if that is more.
    */
   readonly maxQueuedBytes?: number;
@@ -94,7 +94,10 @@ export interface HedgeOptions {
    * fewer false alarms when pods or the database stall. The same on all pods of the group.
    */
   readonly timing?: HedgeTiming;
-  /** Milliseconds that `send`, `broadcast` and `put` may take when the call does not say. Default: 10,000. */
+  /**
+   * Milliseconds that `send`, `broadcast` and `put` may take when the call does not say, and that a stream may take
+   * until a handler has accepted it. Default: 10,000.
+   */
   readonly defaultTimeoutMs?: number;
   /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
   readonly tls?: TlsOptions;
