@@ -49,6 +49,9 @@ export class Connection {
       return await this.#inTime(this.#retrying(operation, call, work));
     } catch (error) {
       throw toHedgeError(this.rpc.database, operation, error, call.inDoubt);
+    } finally {
+      // What still runs must not commit what the caller takes for not done.
+      call.remainingMs = () => 0;
     }
   }
 

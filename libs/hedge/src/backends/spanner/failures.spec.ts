@@ -2,7 +2,7 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { describe, expect, it } from '@jest/globals';
 import type { HedgeError } from '../../common/errors.js';
 import { retryDelayMs, surelyNotCommitted, toHedgeError, type OperationName } from './failures.js';
-import { Closed } from './rpc.js';
+import { Closed, TooLate } from './rpc.js';
 
 const DATABASE = 'projects/p/instances/i/databases/d';
 
@@ -56,6 +56,14 @@ describe('a failed attempt', () => {
 
   it.each([3, 5, 6, 7, 9, 10, 11, 12, 16])('K1 status %s is given instead of a commit', (code) => {
     expect(surelyNotCommitted(grpcError(code, ''))).toBe(true);
+  });
+
+  it.each([
+    ['that is too large for a message', grpcError(8, 'Received message larger than max (9 vs. 8)')],
+    ['that was not sent, after close', new Closed('it is closed')],
+    ['that was not sent, for want of time', new TooLate('its time is over')],
+  ])('K1 a commit %s did not happen', (_what, error) => {
+    expect(surelyNotCommitted(error)).toBe(true);
   });
 });
 

@@ -1,7 +1,7 @@
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { backoffMs } from '../../common/backoff.js';
 import { HedgeError } from '../../common/errors.js';
-import { Closed } from './rpc.js';
+import { Closed, TooLate } from './rpc.js';
 
 /** What this driver is asked to do, as it is called in errors. */
 export type OperationName =
@@ -47,7 +47,9 @@ const SURELY_NOT_COMMITTED = new Set<number>([
 ]);
 
 export function surelyNotCommitted(error: unknown): boolean {
-  return SURELY_NOT_COMMITTED.has(codeOf(error));
+  if (error instanceof Closed || error instanceof TooLate) return true;
+  const code = codeOf(error);
+  return SURELY_NOT_COMMITTED.has(code) || (code === Code.RESOURCE_EXHAUSTED && isTooLarge(messageOf(error)));
 }
 
 /** What a server says that was restarted, or that dropped a session. */
@@ -74,6 +76,8 @@ export function isQueryRefused(error: unknown): boolean {
 export function retryDelayMs(error: unknown, attempt: number, random: number): number | undefined {
   const message = messageOf(error);
   switch (codeOf(error)) {
+    // A row that was not there when the transaction read; the next one reads it.
+    case Code.ALREADY_EXISTS:
     case Code.ABORTED:
       return serverDelayMs(error) ?? backoffMs(attempt, 4, 250, random);
     case Code.UNAVAILABLE:
@@ -117,7 +121,7 @@ export function toHedgeError(
       init,
     );
   }
-  if (WRITES_ROWS.has(operation) && isRefusedForGood(code, message)) {
+  if (WRITES_ROWS.has(operation) && !inDoubt && isRefusedForGood(code, message)) {
     return new HedgeError(
       'INVALID_ARGUMENT',
       `spanner ${database} does not take these rows: ${message}. Nothing was written; write less at once, or smaller values.`,

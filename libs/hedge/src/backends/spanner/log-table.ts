@@ -8,6 +8,7 @@ import {
   type LogEntry,
   type LogTable,
 } from '../../backend/log.js';
+import { isReservedKey } from '../../backend/names.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
 import { assertText } from '../../backend/text.js';
 import type { HedgeError } from '../../common/errors.js';
@@ -78,7 +79,7 @@ export class SpannerLogTable implements LogTable {
     assertText('key', key);
     return this.connection.run('log.latest', async (attempt) => {
       const newest = { limit: 1, order: 'newest-first' } as const;
-      const [row] = await this.#indexed(attempt, 'query', (index) =>
+      const [row] = await this.#indexed(attempt, 'query', key, (index) =>
         historySql(this.tables.logTable, key, newest, index),
       );
       return row && toEntry(key, row);
@@ -88,7 +89,7 @@ export class SpannerLogTable implements LogTable {
   async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
     assertText('key', key);
     return this.connection.run('log.history', async (attempt) => {
-      const rows = await this.#indexed(attempt, 'stream', (index) =>
+      const rows = await this.#indexed(attempt, 'stream', key, (index) =>
         historySql(this.tables.logTable, key, query, index),
       );
       return rows.map((row) => toEntry(key, row));
@@ -107,15 +108,18 @@ export class SpannerLogTable implements LogTable {
   async #indexed(
     attempt: Attempt,
     how: 'query' | 'stream',
+    key: string,
     statement: (index: string | undefined) => Statement,
   ): Promise<Row[]> {
+    // This library decides by what it reads of its own, as by the ledger of a job.
+    const bound = isReservedKey(key) ? undefined : this.bound;
     const index = this.#index;
     try {
-      return await attempt[how](statement(index), this.bound);
+      return await attempt[how](statement(index), bound);
     } catch (error) {
       if (index === undefined || !isQueryRefused(error)) throw error;
       this.#index = undefined;
-      return attempt[how](statement(undefined), this.bound);
+      return attempt[how](statement(undefined), bound);
     }
   }
 

@@ -10,7 +10,8 @@ interface CommonOptions {
   readonly logTable?: string;
   /**
    * Lets `latest`, `history` and `keys` read from a replica that may be this many milliseconds behind: faster and
-   * cheaper far from the leader region, but no longer linearizable. Leases and writes are not concerned.
+   * cheaper far from the leader region, but no longer linearizable. Leases, writes, and what the library reads for
+   * itself, as the ledgers of jobs, are not concerned.
    * Default: strong reads, which see all that was acknowledged before.
    */
   readonly maxStalenessMs?: number;

@@ -6,6 +6,11 @@ export class Closed extends Error {
   override readonly name = 'Closed';
 }
 
+/** A call for which no time was left; it was not made. */
+export class TooLate extends Error {
+  override readonly name = 'TooLate';
+}
+
 /** The client's own retries, off: unary calls by the first, streams by the second. */
 const NO_RETRIES = { retry: { retryCodes: [] }, retryRequestOptions: { retries: 0, noResponseRetries: 0 } };
 
@@ -26,9 +31,10 @@ export class SpannerRpc {
     this.source.load();
   }
 
-  /** @throws the client's error, with a gRPC status in `code`; Closed */
+  /** @throws the client's error, with a gRPC status in `code`; Closed, TooLate: it was not sent */
   async call<K extends keyof Calls>(method: K, request: Calls[K][0], timeoutMs: number): Promise<Calls[K][1]> {
     this.#assertOpen();
+    if (timeoutMs <= 0) throw new TooLate('its time is over');
     const client = await this.source.connect();
     return new Promise((resolve, reject) => {
       client.request(this.#request(method, request, timeoutMs), (error, response) => {
@@ -41,6 +47,7 @@ export class SpannerRpc {
   /** All messages of a query whose result may be too large for one. */
   async stream(request: StatementRequest, timeoutMs: number): Promise<PartialResultSet[]> {
     this.#assertOpen();
+    if (timeoutMs <= 0) throw new TooLate('its time is over');
     const client = await this.source.connect();
     const stream = client.requestStream(this.#request('executeStreamingSql', request, timeoutMs));
     const messages: PartialResultSet[] = [];
@@ -61,14 +68,20 @@ export class SpannerRpc {
     if (this.#closed) throw new Closed('it is closed');
   }
 
-  #request(method: string, reqOpts: object, timeoutMs: number): SpannerRequest {
+  #request(method: string, reqOpts: Calls[keyof Calls][0], timeoutMs: number): SpannerRequest {
+    // In a multi-region instance, straight to the region that decides, or to a replica that is near.
+    const toLeader = !maybeStale(reqOpts) && { 'x-goog-spanner-route-to-leader': 'true' };
     return {
       client: 'SpannerClient',
       method,
       reqOpts,
-      gaxOpts: { timeout: Math.max(1, Math.ceil(timeoutMs)), ...NO_RETRIES },
-      // In a multi-region instance, straight to the region that decides.
-      headers: { 'google-cloud-resource-prefix': this.database, 'x-goog-spanner-route-to-leader': 'true' },
+      gaxOpts: { timeout: Math.ceil(timeoutMs), ...NO_RETRIES },
+      headers: { 'google-cloud-resource-prefix': this.database, ...toLeader },
     };
   }
+}
+
+function maybeStale(request: Calls[keyof Calls][0]): boolean {
+  if (!('transaction' in request) || !('singleUse' in request.transaction)) return false;
+  return 'maxStaleness' in request.transaction.singleUse.readOnly;
 }
