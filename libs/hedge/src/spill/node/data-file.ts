@@ -21,7 +21,8 @@ export interface DataDisk {
   free(): Promise<number>;
 }
 
-const PREFIX = 'hedge-spill-';
+/** Nothing else in the directory is touched. */
+const NAME = /^hedge-spill-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * How many reads and writes the system is asked for at a time. They block threads of Node's pool, which has four
@@ -45,12 +46,12 @@ export class NamelessFiles implements DataDisk {
     // A process that was killed between open and unlink left an empty file. Whoever has a file open does not need
     // its name, so that all of them can go, those of living processes too.
     const names = await readdir(this.directory);
-    await Promise.all(names.filter((name) => name.startsWith(PREFIX)).map((name) => this.#unlink(name)));
+    await Promise.all(names.filter((name) => NAME.test(name)).map((name) => this.#unlink(name)));
     await (await this.create()).close();
   }
 
   async create(): Promise<DataFile> {
-    const name = `${PREFIX}${randomUUID()}`;
+    const name = `hedge-spill-${randomUUID()}`;
     const handle = await open(join(this.directory, name), 'wx+', 0o600);
     try {
       await this.#unlink(name);

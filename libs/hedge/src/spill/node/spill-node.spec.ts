@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { chmod, mkdtemp, open, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, open, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../common/clock.js';
@@ -195,10 +196,10 @@ describe('the files of a pod', () => {
   });
 
   it('that a killed process left are removed, and nothing else is', async () => {
-    await writeFile(join(directory, 'hedge-spill-2b1c'), 'left');
-    await writeFile(join(directory, 'notes.txt'), 'kept');
+    await writeFile(join(directory, `hedge-spill-${randomUUID()}`), 'left');
+    await mkdir(join(directory, 'hedge-spill-notes'));
     await openNode();
-    expect(await readdir(directory)).toEqual(['notes.txt']);
+    expect(await readdir(directory)).toEqual(['hedge-spill-notes']);
   });
 
   it('lie in a directory that is made for the owner only', async () => {
