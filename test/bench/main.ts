@@ -9,6 +9,7 @@ import { sendSuite } from './suites/send.js';
 import { semaphoreSuite } from './suites/semaphore.js';
 import { spannerSuite } from './suites/spanner.js';
 import { spillSuite } from './suites/spill.js';
+import { spillRemoteSuite } from './suites/spill-remote.js';
 import { streamSuite } from './suites/streams.js';
 import { judge, type AnyRow } from './targets.js';
 
@@ -18,7 +19,7 @@ const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
   kv: kvSuite,
   semaphore: semaphoreSuite,
   streams: streamSuite,
-  spill: spillSuite,
+  spill: async (plan) => [...(await spillSuite(plan)), ...(await spillRemoteSuite(plan))],
   spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,

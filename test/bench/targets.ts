@@ -27,7 +27,7 @@ const LEASE_MS = 3_000;
 /** No growth is expected; this much the resident memory of a Node process moves by itself. */
 const NOISE_MIB = 16;
 
-const LOCAL_SPILLS = [
+const SPILLS = [
   'spill-ram-records',
   'spill-ram-batches',
   'spill-ram-4k',
@@ -35,6 +35,8 @@ const LOCAL_SPILLS = [
   'spill-read-records',
   'spill-disk-write',
   'spill-disk-read',
+  'spill-remote-write',
+  'spill-remote-read',
 ];
 
 type Find = (name: string, concurrency?: number) => AnyRow | undefined;
@@ -151,6 +153,24 @@ const TARGETS: readonly Target[] = [
     at: 'least',
     measure: (find) => ratio(find(ours)?.mbPerSecond, find(floor)?.mbPerSecond),
   })),
+  ...['spill-remote-write', 'spill-remote-read'].map((ours): Target => ({
+    name: `${ours} / bare-grpc-bulk, bytes`,
+    bound: 0.8,
+    at: 'least',
+    measure: (find) => ratio(find(ours, 1)?.mbPerSecond, find('bare-grpc-bulk')?.mbPerSecond),
+  })),
+  {
+    name: 'spill-remote-read from three / from one, bytes',
+    bound: 1,
+    at: 'least',
+    measure: (find) => ratio(find('spill-remote-read', 3)?.mbPerSecond, find('spill-remote-read', 1)?.mbPerSecond),
+  },
+  {
+    name: 'memory while spilling 4 GB, MiB, of which 64 are lent',
+    bound: 64 + 64,
+    at: 'most',
+    measure: (find) => find('memory-spilling')?.rssMiB,
+  },
   {
     name: 'event loop while spilling, p99 delay, ms, worst row',
     bound: 20,
@@ -215,7 +235,7 @@ export function judge(rows: readonly AnyRow[]): Verdict[] {
 
 /** Of the rows of spill stores, whose p99 is that of the event loop. */
 function longestDelay(find: Find): number | undefined {
-  const delays = LOCAL_SPILLS.flatMap((name) => find(name)?.p99Ms ?? []);
+  const delays = SPILLS.flatMap((name) => find(name)?.p99Ms ?? []);
   return delays.length === 0 ? undefined : Math.max(...delays);
 }
 

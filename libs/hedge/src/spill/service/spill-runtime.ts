@@ -6,8 +6,9 @@ import type { Messenger } from '../../messaging/messenger.js';
 import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
 import { RequestKind } from '../../transport/wire/hedge/v1/link.js';
 import { SpillOpening } from '../../transport/wire/hedge/v1/spill.js';
-import type { NodeStorage, TierBytes } from '../node/storage.js';
+import type { FrameBuffers, NodeStorage, TierBytes } from '../node/storage.js';
 import type { Space } from '../placement/placement-messages.js';
+import { MAX_FRAME_BYTES } from '../records/frame.js';
 import { Holder } from '../remote/holder.js';
 import { breach, decoded } from '../remote/messages.js';
 import { Renewals } from '../remote/renewals.js';
@@ -70,7 +71,7 @@ export class SpillRuntime {
       node,
       routes: new Routes({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
       renewals,
-      tokens: new FrameTokens(Math.max(2, Math.floor(buffers.capacity / buffers.frameBytes / 2))),
+      tokens: new FrameTokens(Math.floor(ownShare(buffers) / buffers.frameBytes)),
       spaces: () => this.#spaces(),
       clock,
       stallMs: heartbeatTimeoutMs,
@@ -137,6 +138,11 @@ export class SpillRuntime {
         return { member: { address, incarnation }, freeBytes: memory + disk };
       });
   }
+}
+
+/** What frames of this pod's own stores may take of the buffers: the largest frame of another pod fits beside them. */
+function ownShare({ capacity }: FrameBuffers): number {
+  return Math.min((capacity * 3) / 4, capacity - MAX_FRAME_BYTES);
 }
 
 function coarse(bytes: number, budget: number): number {
