@@ -14,7 +14,7 @@
  * | PAYLOAD_TOO_LARGE | the message is larger than the limit | no |
  * | BACKEND_UNAVAILABLE | the database did not answer or refused for now | yes |
  * | LEASE_LOST | the lease or fencing token is no longer the caller's | no |
- * | CONFLICT | the same row id is already there with another value; a semaphore has another limit | no |
+ * | CONFLICT | the same row id is already there with another value; a semaphore has another limit; a spill store of that name exists | no |
  * | INVALID_OPTIONS | a setting is wrong; the pod does not start | no |
  * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
  * | UNAUTHENTICATED | the peer is of another group, or has not its secret | no |

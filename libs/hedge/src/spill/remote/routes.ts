@@ -43,6 +43,10 @@ export class Routes {
       const name = `to take frames of spill store '${pull.name}'`;
       await messenger.request({ to: member, kind, topic: '', name, payload, timeoutMs });
       return await stream;
+    } catch (error) {
+      // It may have been opened all the same, and its answer lost.
+      stream.then((opened) => opened.cancel(error as HedgeError)).catch(() => undefined);
+      throw error;
     } finally {
       this.#expected.delete(key);
     }

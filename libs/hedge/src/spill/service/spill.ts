@@ -186,7 +186,7 @@ export class Spill {
     return arrowStream(this.#views(range));
   }
 
-  /** What is placed so far, and where. */
+  /** What is written so far, and where; once closed, what can be read. */
   stats(): SpillStats {
     return { ...this.#manifest(), closed: this.#closed };
   }

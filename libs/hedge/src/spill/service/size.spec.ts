@@ -1,0 +1,30 @@
+import { describe, expect, it } from '@jest/globals';
+import { bytesOf, checkedBytes } from './size.js';
+
+describe('sizes', () => {
+  it.each([
+    [0, 0],
+    [1_048_576, 1_048_576],
+    ['512MB', 512 * 2 ** 20],
+    ['1.5 GB', 1.5 * 2 ** 30],
+    ['64KiB', 65_536],
+    ['2g', 2 ** 31],
+    ['100', 100],
+    ['7B', 7],
+  ])('takes %p for %d bytes', (size, bytes) => {
+    expect(bytesOf(size)).toBe(bytes);
+  });
+
+  it.each([-1, 1.5, Number.NaN, Infinity, '', 'MB', '-1MB', '1 apple', '1e3', '9999999TB', null, undefined, {}])(
+    'takes %p for none',
+    (size) => {
+      expect(bytesOf(size)).toBeUndefined();
+    },
+  );
+
+  it('names the option and the fix', () => {
+    expect(() => checkedBytes('memoryLimit', 'lots')).toThrow(
+      `memoryLimit is "lots"; give whole bytes, or a text such as '512MB'.`,
+    );
+  });
+});
