@@ -56,9 +56,16 @@ const parseNumber = (flag: string, text: string | undefined, most = Infinity): n
   return value;
 };
 
+const parsePort = (text: string | undefined): number | undefined => {
+  const port = parseNumber('port', text, 65_535);
+  if (port !== undefined && !Number.isInteger(port)) throw new UsageError(`--port must be an integer, not "${text}".`);
+  return port;
+};
+
 const parseLatency = (text: string | undefined): number | readonly [number, number] | undefined => {
   if (!text?.includes('..')) return parseNumber('latency-ms', text);
   const [low, high] = text.split('..').map((part) => parseNumber('latency-ms', part)!);
+  if (low! > high!) throw new UsageError(`--latency-ms must go from the lower number to the higher, not "${text}".`);
   return [low!, high!];
 };
 
@@ -99,7 +106,7 @@ export const parseCommandLine = (args: readonly string[]): SpannerEmulatorOption
     project,
     instance,
     database,
-    port: parseNumber('port', flags.port, 65_535),
+    port: parsePort(flags.port),
     ddl: flags.ddl === undefined ? undefined : readDdl(flags.ddl),
     faults: {
       abortRate: parseNumber('abort-rate', flags['abort-rate'], 1),

@@ -57,6 +57,8 @@ describe('the command', () => {
   it.each([
     [['--abort-rate', '2'], /--abort-rate must be a number from 0 to 1/],
     [['--port', 'x'], /--port must be a number/],
+    [['--port', '1.5'], /--port must be an integer/],
+    [['--latency-ms', '5..1'], /--latency-ms must go from the lower/],
     [['--fail', 'Commit'], /METHOD:CODE:WHEN/],
     [['--ddl', '/nothing/there.sql'], /Cannot read the DDL file/],
   ])('refuses %j', (args, message) => {
