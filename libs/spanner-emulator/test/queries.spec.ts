@@ -59,6 +59,9 @@ describe('SELECT', () => {
     ['SELECT k FROM items WHERE g = "x" ORDER BY v LIMIT 1', [1]],
     ['SELECT k FROM items ORDER BY v + 1', [3, 1, 2, 4]],
     ['SELECT k AS n FROM items ORDER BY n DESC LIMIT 2', [4, 3]],
+    ['SELECT -k AS k FROM items ORDER BY k LIMIT 1', [-4]],
+    ['SELECT -k AS k FROM items AS i ORDER BY i.k + 0 LIMIT 1', [-1]],
+    ['SELECT k, k FROM items ORDER BY k DESC LIMIT 1', [4]],
     ['SELECT k FROM items ORDER BY 1 DESC LIMIT 2 OFFSET 1', [3, 2]],
     ['SELECT k FROM items ORDER BY k LIMIT 0', []],
     ['SELECT b FROM pairs WHERE a = "p"', [3, 2, 1]],
@@ -117,6 +120,8 @@ describe('SELECT', () => {
     ['SELECT k FROM items WHERE k', /should have type BOOL|should return type BOOL/],
     ['SELECT k FROM items WHERE k = "a"', /No matching signature for operator =/],
     ['SELECT k FROM items LIMIT -1', /LIMIT|Syntax error/],
+    ['SELECT k FROM items LIMIT 1 + 1', /LIMIT|Syntax error/],
+    ['SELECT k AS n, v AS n FROM items ORDER BY n', /ambiguous/],
     ['SELECT k FROM items@{FORCE_INDEX=nothing}', /index/],
     ['SELECT k FROM items UNION ALL SELECT a, b FROM pairs', /UNION ALL have mismatched column count/],
   ])('%s is INVALID_ARGUMENT', async (sql, message) => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Spanner } from '@google-cloud/spanner';
 import { openEmulator, openSession, type Target } from './target.js';
 
 /** These are things that Spanner has: here they must be refused, by name, and never be half done. */
@@ -15,6 +16,10 @@ describe('what the emulator does not support', () => {
     ['SELECT key, COUNT(*) FROM logtable GROUP BY key', 'GROUP BY'],
     ['SELECT a.key FROM logtable a JOIN locktable b ON a.key = b.name', 'JOIN'],
     ['SELECT 1 FROM logtable, locktable', 'JOIN'],
+    ['SELECT 1 FROM logtable HASH JOIN locktable ON TRUE', 'JOIN'],
+    ['SELECT @{JOIN_METHOD=HASH_JOIN} 1', 'hints after SELECT'],
+    ['SELECT logtable.* FROM logtable', 'logtable.*'],
+    ['FROM logtable', 'pipe syntax'],
     ['SELECT 1 FROM (SELECT 1)', 'a subquery'],
     ['SELECT (SELECT 1)', 'a subquery'],
     ['SELECT 1 IN (SELECT 1)', 'a subquery'],
@@ -30,6 +35,17 @@ describe('what the emulator does not support', () => {
     ['SELECT COUNT(*) FROM types ORDER BY 1', 'ORDER BY beside an aggregate'],
     ['SELECT SUM(n) FROM types', 'the function SUM'],
     ['SELECT REGEXP_CONTAINS(key, "a") FROM logtable', 'the function REGEXP_CONTAINS'],
+    ['SELECT COUNT(key IGNORE NULLS) FROM logtable', 'IGNORE in an aggregate'],
+    ["SELECT SAFE_CAST('1' AS INT64)", 'SAFE_CAST'],
+    ["SELECT CAST(1 AS STRING FORMAT '9')", 'CAST … FORMAT'],
+    ['SELECT INTERVAL 1 DAY', 'INTERVAL values'],
+    ['SELECT CURRENT_DATE', 'the function CURRENT_DATE'],
+    ["SELECT TIMESTAMP '2024-01-01 00:00:00'", 'TIMESTAMP text without Z or an offset from UTC: "2024-01-01 00:00:00"'],
+    [
+      "SELECT CAST('2024-01-01 00:00:00 America/New_York' AS TIMESTAMP)",
+      'TIMESTAMP text without Z or an offset from UTC: "2024-01-01 00:00:00 America/New_York"',
+    ],
+    ['SELECT value AS key FROM logtable ORDER BY LENGTH(key)', 'the alias key in an expression of ORDER BY'],
     ['SELECT SAFE.LENGTH("a")', 'the function SAFE.LENGTH'],
     ['SELECT COUNT(*) OVER () FROM logtable', 'window functions'],
     ['SELECT 1 | 2', 'the operator |'],
@@ -54,6 +70,8 @@ describe('what the emulator does not support', () => {
   it.each([
     ['INSERT logtable (key) VALUES (DEFAULT)', 'DEFAULT values'],
     ["INSERT logtable (key, id) VALUES ('a', 'b') ON CONFLICT DO NOTHING", 'INSERT … ON CONFLICT'],
+    ["INSERT logtable@{PDML_MAX_PARALLELISM=1} (key, id) VALUES ('a', 'b')", 'hints in INSERT'],
+    ["INSERT logtable (key, id) (SELECT 'a', 'b')", 'parenthesized queries'],
     ['DELETE logtable WHERE EXISTS(SELECT 1)', 'EXISTS'],
   ])('%s', async (sql, construct) => {
     const run = target.database.runTransactionAsync(async (transaction) => {
@@ -87,6 +105,11 @@ describe('what the emulator does not support', () => {
       code: 12,
       message: expect.stringContaining(`The emulator does not support ${construct}`),
     });
+  });
+
+  it('refuses the text of a commit timestamp as a parameter', async () => {
+    const query = { sql: 'SELECT @t', params: { t: Spanner.COMMIT_TIMESTAMP }, types: { t: 'timestamp' } };
+    await expect(target.database.run(query)).rejects.toMatchObject({ code: 12 });
   });
 
   it('refuses REPEATABLE_READ, which is weaker than what it does', async () => {

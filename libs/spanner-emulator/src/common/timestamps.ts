@@ -1,4 +1,4 @@
-import { outOfRange } from './status.js';
+import { outOfRange, unimplemented } from './status.js';
 
 /** Nanoseconds since the Unix epoch: how a TIMESTAMP is held everywhere in the emulator. */
 export type Nanos = bigint;
@@ -25,11 +25,17 @@ export const checkRange = (nanos: Nanos): Nanos => {
 const SHAPE =
   /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ](\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?)? ?([Zz]|[+-]\d{1,2}(?::\d{2})?)?$/;
 
-/**
- * Reads RFC 3339 and the looser forms a SQL literal may have.
- * Undefined when the text is no timestamp, or has no zone: Spanner then assumes America/Los_Angeles,
- * which the emulator does not, rather than answer with another zone.
- */
+/** What has no zone, where Spanner assumes America/Los_Angeles, or has one by name. */
+const OTHER_ZONE =
+  /^\d{4}-\d{1,2}-\d{1,2}(?:[Tt ]\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{1,9})?)?(?: ?(?![Zz]$)[A-Za-z][\w/+-]*)?$/;
+
+/** A timestamp in the text of a statement. Undefined when it is none; UNIMPLEMENTED without an offset from UTC. */
+export const parseSqlTimestamp = (text: string): Nanos | undefined => {
+  if (OTHER_ZONE.test(text)) throw unimplemented(`TIMESTAMP text without Z or an offset from UTC: "${text}"`);
+  return parseTimestamp(text);
+};
+
+/** Reads RFC 3339 and the looser forms a SQL literal may have. Undefined when it is none, or has no offset from UTC. */
 export const parseTimestamp = (text: string): Nanos | undefined => {
   const match = SHAPE.exec(text);
   if (match?.[8] === undefined) return undefined;

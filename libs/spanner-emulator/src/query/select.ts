@@ -71,7 +71,8 @@ const prepareOne = (
   // WHERE sees rows before they are aggregated.
   const rowScope = new Scope(sql, parameters, now, relation?.columns, names);
   const where = select.where && compileAs(select.where, 'BOOL', rowScope, 'WHERE clause');
-  const order = select.orderBy.map((item) => sortKey(item.expression, item.descending, outputs, rowScope));
+  const orderScope = new Scope(sql, parameters, now, relation?.columns, names, false, aliasesOf(outputs, scope));
+  const order = select.orderBy.map((item) => sortKey(item.expression, item.descending, outputs, orderScope));
   const limit = rowCount(select.limit, rowScope, 'LIMIT');
   const skip = rowCount(select.offsetRows, rowScope, 'OFFSET') ?? 0;
   const columns = outputs.map(({ name, typed: { type } }) => {
@@ -85,7 +86,8 @@ const prepareOne = (
     outputs.map(({ typed }) => typed.evaluate(row, aggregates) as Value);
 
   const run = (view: View): Row[] => {
-    const { source, ordered } = scanOf(select, context, relation, where, order, [...scope.used, ...rowScope.used]);
+    const used = [scope, rowScope, orderScope].flatMap((one) => [...one.used]);
+    const { source, ordered } = scanOf(select, context, relation, where, order, used);
     const passing = filter(source(view), where?.evaluate);
     if (aggregated) {
       // The aggregates hold their state: a query that runs again is compiled again.
@@ -172,6 +174,15 @@ const comparator =
     return 0;
   };
 
+/** The output names that mean something else than the column of that name, in lower case. */
+const aliasesOf = (outputs: readonly Output[], { columns }: Scope): ReadonlySet<string> => {
+  const lower = outputs.map(({ name, typed }) => ({ name: name.toLowerCase(), column: typed.column }));
+  const aliases = lower.filter(
+    ({ name, column }) => name !== '' && (column === undefined || columns[column]!.name.toLowerCase() !== name),
+  );
+  return new Set(aliases.map(({ name }) => name));
+};
+
 /** ORDER BY may name an output by its alias or its number. */
 const sortKey = (expression: Expression, descending: boolean, outputs: readonly Output[], scope: Scope): SortKey => {
   if (expression.kind === 'literal' && expression.type === 'INT64') {
@@ -181,13 +192,20 @@ const sortKey = (expression: Expression, descending: boolean, outputs: readonly 
   }
   const name =
     expression.kind === 'column' && expression.path.length === 1 ? expression.path[0]!.toLowerCase() : undefined;
-  const output = outputs.find((candidate) => candidate.name.toLowerCase() === name);
+  const [output, ...others] = outputs.filter((candidate) => candidate.name.toLowerCase() === name);
+  if (others.some(({ typed }) => typed.column === undefined || typed.column !== output?.typed.column)) {
+    throw scope.error(expression.offset, `Column name ${output!.name} is ambiguous`);
+  }
   const typed = output?.typed ?? settle(compile(expression, scope));
   return { ...typed, descending, isOutput: output !== undefined };
 };
 
 const rowCount = (expression: Expression | undefined, scope: Scope, clause: string): number | undefined => {
   if (!expression) return undefined;
+  const { kind } = expression.kind === 'cast' ? expression.operand : expression;
+  if (kind !== 'literal' && kind !== 'parameter') {
+    throw scope.error(expression.offset, `${clause} expects a non-negative integer literal or parameter`);
+  }
   const typed = compileAs(expression, 'INT64', scope, clause);
   const count = typed.constant ? (typed.evaluate([], []) as bigint | null) : null;
   if (count === null || count < 0n)

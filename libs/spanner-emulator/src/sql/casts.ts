@@ -1,5 +1,5 @@
 import { outOfRange, unimplemented } from '../common/status.js';
-import { parseTimestamp } from '../common/timestamps.js';
+import { parseSqlTimestamp } from '../common/timestamps.js';
 import { coerce, settle } from './coercion.js';
 import { strict } from './operators.js';
 import type { Scope, Typed } from './scope.js';
@@ -33,22 +33,24 @@ const CASTS: Readonly<Record<string, (value: never) => Value>> = {
     }
   },
   'STRING INT64': (value: string) => {
-    if (!/^\s*[+-]?\d+\s*$/.test(value)) throw bad(value, 'INT64');
-    return int64(BigInt(value.trim().replace('+', '')));
+    const match = /^\s*([+-]?)(\d+|0x[0-9a-f]+)\s*$/i.exec(value);
+    if (!match) throw bad(value, 'INT64');
+    return int64(BigInt(match[2]!) * (match[1] === '-' ? -1n : 1n));
   },
   'STRING FLOAT64': (value: string) => {
-    const named = { nan: NaN, inf: Infinity, '+inf': Infinity, '-inf': -Infinity }[value.trim().toLowerCase()];
-    if (named === undefined && !/^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*$/i.test(value))
-      throw bad(value, 'FLOAT64');
-    return named ?? Number(value);
+    const named = /^\s*([+-]?)(?:(nan)|inf(?:inity)?)\s*$/i.exec(value);
+    if (named) return named[2] ? NaN : named[1] === '-' ? -Infinity : Infinity;
+    const number = /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*$/i.test(value) ? Number(value) : NaN;
+    if (!Number.isFinite(number)) throw bad(value, 'FLOAT64');
+    return number;
   },
   'STRING BOOL': (value: string) => {
     if (!/^(?:true|false)$/i.test(value)) throw bad(value, 'BOOL');
     return value.toLowerCase() === 'true';
   },
   'STRING TIMESTAMP': (value: string) => {
-    const nanos = parseTimestamp(value);
-    if (nanos === undefined) throw outOfRange(`Invalid timestamp (the emulator needs a time zone): '${value}'`);
+    const nanos = parseSqlTimestamp(value);
+    if (nanos === undefined) throw outOfRange(`Invalid timestamp: '${value}'`);
     return nanos;
   },
 };

@@ -1,8 +1,8 @@
-import { invalidArgument, SpannerError } from '../common/status.js';
-import { parseTimestamp } from '../common/timestamps.js';
+import { Code, invalidArgument, SpannerError, unimplemented } from '../common/status.js';
+import { parseSqlTimestamp } from '../common/timestamps.js';
 import type { Typed } from './scope.js';
-import { isArrayType, sameType, typeName, type ExpressionValue, type SqlType } from './types.js';
-import { decodeValue } from './value-codec.js';
+import { isArrayType, PENDING, sameType, typeName, type ExpressionValue, type SqlType } from './types.js';
+import { decodeValue, type JsonValue } from './value-codec.js';
 
 export const constant = (type: SqlType, value: ExpressionValue, literal = true): Typed => ({
   type,
@@ -13,11 +13,20 @@ export const constant = (type: SqlType, value: ExpressionValue, literal = true):
 
 const toFloat = (value: ExpressionValue): number | null => (value === null ? null : Number(value));
 
+/** A parameter's value. The text that means the commit timestamp in a mutation has no place in SQL. */
+export const bindParameter = (json: JsonValue, type: SqlType): Typed => {
+  const value = decodeValue(json, type);
+  if (value === PENDING || (Array.isArray(value) && value.includes(PENDING))) {
+    throw unimplemented('spanner.commit_timestamp() as a parameter');
+  }
+  return constant(type, value);
+};
+
 const bind = (untyped: NonNullable<Typed['untyped']>, type: SqlType): Typed => {
   try {
-    return constant(type, decodeValue(untyped.json, type));
+    return bindParameter(untyped.json, type);
   } catch (error) {
-    if (!(error instanceof SpannerError)) throw error;
+    if (!(error instanceof SpannerError) || error.code === Code.UNIMPLEMENTED) throw error;
     throw invalidArgument(`Invalid value for bind parameter: Expected ${typeName(type)}. ${error.message}`);
   }
 };
@@ -36,7 +45,7 @@ export const coerce = (typed: Typed, type: SqlType): Typed | undefined => {
   }
   if (typed.type === 'STRING' && type === 'TIMESTAMP' && typed.literal) {
     const text = typed.evaluate([], []);
-    const value = text === null ? null : parseTimestamp(text as string);
+    const value = text === null ? null : parseSqlTimestamp(text as string);
     if (value === undefined) throw invalidArgument(`Could not cast literal "${text as string}" to type TIMESTAMP`);
     return constant(type, value);
   }

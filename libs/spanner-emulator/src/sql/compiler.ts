@@ -1,13 +1,12 @@
 import { unimplemented } from '../common/status.js';
 import type { Expression } from './ast.js';
 import { castTo } from './casts.js';
-import { coerce, commonType, constant, elementType, settle } from './coercion.js';
+import { bindParameter, coerce, commonType, constant, elementType, settle } from './coercion.js';
 import { compileAggregate, isAggregate } from './aggregates.js';
 import { compileFunction } from './functions.js';
 import { arithmetic, compare, concatenate, like, logical, membership, not } from './operators.js';
 import type { Scope, Typed } from './scope.js';
 import { isArrayType, typeName, type ExpressionValue, type SqlType, type Value } from './types.js';
-import { decodeValue } from './value-codec.js';
 
 /** Turns a parsed expression into a typed, runnable one. INVALID_ARGUMENT with its position when it makes no sense. */
 export const compile = (expression: Expression, scope: Scope): Typed => {
@@ -21,7 +20,7 @@ export const compile = (expression: Expression, scope: Scope): Typed => {
     case 'parameter': {
       const { type, value } = scope.parameter(expression.name, offset);
       if (type === undefined) return { ...constant('INT64', null), untyped: { json: value } };
-      return constant(type, decodeValue(value, type));
+      return bindParameter(value, type);
     }
     case 'column': {
       const column = scope.column(expression.path, offset);

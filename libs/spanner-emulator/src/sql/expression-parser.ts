@@ -1,5 +1,5 @@
 import { unimplemented } from '../common/status.js';
-import { checkRange, parseTimestamp } from '../common/timestamps.js';
+import { checkRange, parseSqlTimestamp } from '../common/timestamps.js';
 import type { BinaryOperator, DatePart, Expression } from './ast.js';
 import type { TokenStream } from './token-stream.js';
 import { SCALAR_TYPES, type ScalarType } from './types.js';
@@ -143,6 +143,9 @@ export class ExpressionParser {
       case 'bytes':
         return literal('BYTES', token.bytes!);
       case 'float':
+        if (!Number.isFinite(Number(token.text))) {
+          throw this.tokens.error(`Invalid floating point literal: ${token.text}`);
+        }
         return literal('FLOAT64', Number(token.text));
       case 'integer': {
         const value = BigInt(token.text);
@@ -203,6 +206,14 @@ export class ExpressionParser {
       case 'EXISTS':
       case 'STRUCT':
       case 'EXTRACT':
+      case 'NEW':
+        throw unimplemented(word);
+      case 'INTERVAL':
+        throw unimplemented('INTERVAL values');
+      case 'RANGE':
+        throw unimplemented('the type RANGE');
+      case 'SAFE_CAST':
+        if (following.text !== '(') return undefined;
         throw unimplemented(word);
       case 'ARRAY':
         this.tokens.advance();
@@ -225,9 +236,9 @@ export class ExpressionParser {
   private timestampLiteral(): Expression {
     const { offset } = this.tokens.advance();
     const { text } = this.tokens.advance();
-    const value = parseTimestamp(text);
+    const value = parseSqlTimestamp(text);
     if (value === undefined) {
-      throw this.tokens.error(`Invalid TIMESTAMP literal (the emulator needs a time zone): "${text}"`, offset);
+      throw this.tokens.error(`Invalid TIMESTAMP literal: "${text}"`, offset);
     }
     return { kind: 'literal', type: 'TIMESTAMP', value: checkRange(value), offset };
   }
@@ -237,7 +248,9 @@ export class ExpressionParser {
     return this.tokens.parenthesized((): Expression => {
       const operand = this.expression();
       this.tokens.expectKeyword('AS');
-      return { kind: 'cast', operand, type: parseScalarType(this.tokens), offset };
+      const type = parseScalarType(this.tokens);
+      this.tokens.refuse('CAST … FORMAT', 'FORMAT');
+      return { kind: 'cast', operand, type, offset };
     });
   }
 
@@ -248,9 +261,10 @@ export class ExpressionParser {
       if (path.length > 1) throw unimplemented(`the function ${path.join('.').toUpperCase()}`);
       return this.call(path[0]!.toUpperCase(), offset);
     }
-    // The one function of the dialect that may be called without parentheses.
-    if (path.length === 1 && path[0]!.toUpperCase() === 'CURRENT_TIMESTAMP') {
-      return { kind: 'call', name: 'CURRENT_TIMESTAMP', args: [], star: false, offset };
+    // The two functions of the dialect that may be called without parentheses.
+    const name = path.length === 1 ? path[0]!.toUpperCase() : undefined;
+    if (name === 'CURRENT_TIMESTAMP' || name === 'CURRENT_DATE') {
+      return { kind: 'call', name, args: [], star: false, offset };
     }
     return { kind: 'column', path, offset };
   }
@@ -260,6 +274,9 @@ export class ExpressionParser {
     this.tokens.refuse('DISTINCT in an aggregate', 'DISTINCT');
     const star = this.tokens.acceptSymbol('*');
     const args = star || this.tokens.isSymbol(')') ? [] : this.tokens.list(() => this.argument(name));
+    for (const word of ['IGNORE', 'RESPECT', 'HAVING', 'ORDER', 'LIMIT']) {
+      this.tokens.refuse(`${word} in an aggregate`, word);
+    }
     this.tokens.expectSymbol(')');
     this.tokens.refuse('window functions', 'OVER');
     return { kind: 'call', name, args, star, offset };

@@ -80,7 +80,12 @@ export class Lexer {
     const identifier = rest(/[A-Za-z_]\w*/y);
     if (identifier !== undefined) return token('identifier', identifier);
     const number = rest(/0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?/iy);
-    if (number !== undefined) return token(/^(?:\d+|0x.*)$/i.test(number) ? 'integer' : 'float', number);
+    if (number !== undefined) {
+      if (/\w/.test(this.sql[offset + number.length] ?? '')) {
+        throw errorAt(this.sql, offset, 'Syntax error: Missing whitespace between literal and alias');
+      }
+      return token(/^(?:\d+|0x.*)$/i.test(number) ? 'integer' : 'float', number);
+    }
     const parameter = rest(/@[A-Za-z_]\w*/y);
     if (parameter !== undefined) return token('parameter', parameter.slice(1), parameter.length);
     if (this.sql[offset] === '`') return this.quotedIdentifier();
@@ -142,7 +147,8 @@ export class Lexer {
     numeric.lastIndex = offset;
     const match = numeric.exec(this.sql);
     const code = match && (match[1] ? parseInt(match[1], 8) : parseInt(match[2] ?? match[3] ?? match[4] ?? '', 16));
-    if (!match || code === null || code > 0x10ffff || (isBytes && (match[3] ?? match[4]) !== undefined)) {
+    const invalid = code === null || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff);
+    if (!match || invalid || (isBytes && (match[3] ?? match[4]) !== undefined)) {
       throw errorAt(this.sql, offset, `Syntax error: Illegal escape sequence: \\${letter}`);
     }
     this.at += match[0].length;

@@ -156,8 +156,8 @@ const likePattern = (pattern: string): RegExp => {
     const char = pattern[i]!;
     if (char === '%') source += '.*';
     else if (char === '_') source += '.';
-    else if (char !== '\\') source += char.replace(/[\\^$.*+?()[\]{}|/-]/, '\\$&');
-    else if (++i < pattern.length) source += pattern[i]!.replace(/[\\^$.*+?()[\]{}|/-]/, '\\$&');
+    else if (char !== '\\') source += char.replace(/[\\^$.*+?()[\]{}|]/, '\\$&');
+    else if (++i < pattern.length) source += pattern[i]!.replace(/[\\^$.*+?()[\]{}|]/, '\\$&');
     else throw outOfRange('LIKE pattern ends with a backslash');
   }
   return new RegExp(`^(?:${source})$`, 'su');

@@ -37,6 +37,7 @@ class StatementParser {
     if (this.tokens.isKeyword('UPDATE')) return this.update();
     if (this.tokens.isKeyword('DELETE')) return this.delete();
     for (const word of ['WITH', 'GRAPH', 'CALL', 'MERGE']) this.tokens.refuse(`${word} statements`, word);
+    this.tokens.refuse('pipe syntax', 'FROM');
     if (this.tokens.isSymbol('(')) throw unimplemented('parenthesized queries');
     throw this.tokens.unexpected();
   }
@@ -68,6 +69,7 @@ class StatementParser {
   private select(exclusive: boolean, member = false): Select {
     const { offset } = this.tokens.current;
     this.tokens.expectKeyword('SELECT');
+    if (this.tokens.isSymbol('@{')) throw unimplemented('hints after SELECT');
     const distinct = !this.tokens.acceptKeyword('ALL') && this.tokens.acceptKeyword('DISTINCT');
     this.tokens.refuse('SELECT AS', 'AS');
     const items = this.selectItems();
@@ -114,7 +116,9 @@ class StatementParser {
     const table = this.table();
     if (this.tokens.isSymbol(',')) throw unimplemented('JOIN');
     if (this.tokens.isSymbol('(')) throw unimplemented('table-valued functions');
-    for (const word of ['JOIN', 'INNER', 'CROSS', 'LEFT', 'RIGHT', 'FULL', 'NATURAL']) this.tokens.refuse('JOIN', word);
+    for (const word of ['JOIN', 'INNER', 'CROSS', 'LEFT', 'RIGHT', 'FULL', 'NATURAL', 'HASH', 'LOOKUP']) {
+      this.tokens.refuse('JOIN', word);
+    }
     this.tokens.refuse('TABLESAMPLE', 'TABLESAMPLE');
     return table;
   }
@@ -149,10 +153,12 @@ class StatementParser {
       }
     }
     this.tokens.acceptKeyword('INTO');
-    const table = { path: this.tokens.path(), hints: this.hints(), offset: this.tokens.current.offset };
+    const table = { path: this.tokens.path(), hints: [], offset: this.tokens.current.offset };
+    if (this.tokens.isSymbol('@{')) throw unimplemented('hints in INSERT');
     const columns = this.tokens.parenthesized(() =>
       this.tokens.list(() => ({ offset: this.tokens.current.offset, name: this.tokens.identifier() })),
     );
+    if (this.tokens.isSymbol('(')) throw unimplemented('parenthesized queries');
     const source = this.tokens.acceptKeyword('VALUES') ? this.values() : this.select(false);
     this.tokens.refuse('INSERT … ON CONFLICT', 'ON');
     this.tokens.refuse('ASSERT_ROWS_MODIFIED', 'ASSERT_ROWS_MODIFIED');

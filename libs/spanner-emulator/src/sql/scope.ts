@@ -1,6 +1,6 @@
 import { errorAt } from './lexer.js';
 import type { Column, ExpressionValue, Row, SqlType, Value } from './types.js';
-import type { SpannerError } from '../common/status.js';
+import { unimplemented, type SpannerError } from '../common/status.js';
 import type { JsonValue } from './value-codec.js';
 
 /** A bound parameter: without a type it takes the one its place in the statement asks for. */
@@ -58,6 +58,7 @@ export class Scope {
    * @param sql the statement's text, for positions in messages
    * @param now what CURRENT_TIMESTAMP is in this statement
    * @param names what the table may be called: its alias, or its name
+   * @param aliases of the SELECT list, in lower case: in ORDER BY they come before columns, alone or in an expression
    */
   constructor(
     readonly sql: string,
@@ -66,11 +67,14 @@ export class Scope {
     readonly columns: readonly Column[] = [],
     private readonly names: readonly string[] = [],
     private readonly allowAggregates = false,
+    private readonly aliases: ReadonlySet<string> = new Set(),
   ) {}
 
   column(path: readonly string[], offset: number): number {
     const known = path.length === 1 || (path.length === 2 && this.isTable(path[0]!));
     const name = path.at(-1)!.toLowerCase();
+    if (path.length === 1 && this.aliases.has(name))
+      throw unimplemented(`the alias ${name} in an expression of ORDER BY`);
     const index = known ? this.columns.findIndex((column) => column.name.toLowerCase() === name) : -1;
     if (index < 0) {
       const place =

@@ -81,6 +81,7 @@ export class TokenStream {
     const parts = [this.identifier()];
     // After a dot every word is a name, reserved or not.
     while (this.acceptSymbol('.')) {
+      if (this.isSymbol('*')) throw unimplemented(`${parts.join('.')}.*`);
       if (!['identifier', 'quoted'].includes(this.current.kind)) throw this.expected('identifier');
       parts.push(this.advance().text);
     }

@@ -15,7 +15,7 @@ export type JsonValue = null | boolean | number | string | readonly JsonValue[] 
 
 const MIN_INT64 = -(2n ** 63n);
 const MAX_INT64 = 2n ** 63n - 1n;
-/** What a client sends in a mutation or parameter for a column that shall get the commit timestamp. */
+/** What a client sends in a mutation for a column that shall get the commit timestamp. */
 const COMMIT_TIMESTAMP_TEXT = 'spanner.commit_timestamp()';
 
 const mismatch = (json: JsonValue, type: SqlType): SpannerError => {
