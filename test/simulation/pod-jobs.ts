@@ -1,5 +1,6 @@
 import { jobKey } from '../../libs/hedge/src/backend/names.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import { InputQueue } from '../../libs/hedge/src/common/input-queue.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
@@ -32,8 +33,7 @@ export class PodJobs {
 
 class PodJob {
   readonly scheduler: JobScheduler;
-  readonly #inputs: SchedulerInput[] = [];
-  #stepping = false;
+  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#take(input));
   #cancelWake: () => void = () => undefined;
 
   constructor(
@@ -44,15 +44,12 @@ class PodJob {
     this.scheduler = cluster.parts.jobs(job, { self: () => host.self, retryMs: cluster.timing.retryMs });
   }
 
-  /** One input at a time, as `JobRunner` does it. */
   step(input: SchedulerInput): void {
     this.#inputs.push(input);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-      for (const effect of this.scheduler.step(next, this.host.now())) this.#perform(effect);
-    }
-    this.#stepping = false;
+  }
+
+  #take(input: SchedulerInput): void {
+    for (const effect of this.scheduler.step(input, this.host.now())) this.#perform(effect);
   }
 
   #perform(effect: SchedulerEffect): void {

@@ -1,5 +1,6 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { InputQueue } from '../../libs/hedge/src/common/input-queue.js';
 import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
 import type { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
@@ -30,8 +31,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly leases: SimulatedLeaseTable;
   alive = true;
   #known: LeaderBelief | undefined;
-  readonly #inputs: ContenderInput[] = [];
-  #stepping = false;
+  readonly #inputs = new InputQueue<ContenderInput>((input) => this.#take(input));
   #cancelWake: () => void = () => undefined;
   #cancelBeat: () => void = () => undefined;
   #refreshes: { readonly after: number; readonly done: () => void }[] = [];
@@ -126,16 +126,13 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     return () => undefined;
   }
 
-  /** One input at a time, as `LeaseKeeper` does it. */
   elect(input: ContenderInput): void {
     this.#inputs.push(input);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-      for (const effect of this.election.step(next, this.machine.now())) this.#perform(effect);
-      if ('attempt' in next) this.#refreshed(next.attempt);
-    }
-    this.#stepping = false;
+  }
+
+  #take(input: ContenderInput): void {
+    for (const effect of this.election.step(input, this.machine.now())) this.#perform(effect);
+    if ('attempt' in input) this.#refreshed(input.attempt);
   }
 
   #isLeader(): boolean {
@@ -199,7 +196,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       case 'drain':
         world.count('election: drained');
         this.messaging.drain(effect.token);
-        this.semaphores.ended();
+        this.semaphores.draining();
         this.jobs.step({ type: 'draining', token: effect.token });
         return this.#awaitDrain(effect.token, DRAIN_MS);
       case 'announce-released':

@@ -1,5 +1,6 @@
 import { longestElapsed, type Clock, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
+import { InputQueue } from '../common/input-queue.js';
 import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
@@ -33,8 +34,7 @@ export interface ViewKeeperOptions {
 export class ViewKeeper {
   readonly #options: ViewKeeperOptions;
   #membership: Membership | undefined;
-  readonly #inputs: MembershipInput[] = [];
-  #stepping = false;
+  readonly #inputs = new InputQueue<MembershipInput>((input) => this.#take(input));
   #stopped = false;
   #stopFollowing: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
@@ -126,23 +126,17 @@ export class ViewKeeper {
     this.#step({ type: 'leader', leader: belief && { member: belief.leader, epoch: belief.epoch } });
   }
 
-  /** One input at a time, also when a listener causes the next. */
   #step(input: MembershipInput): void {
     if (this.#membership === undefined || this.#stopped) return;
-    this.#inputs.push(input);
-    if (this.#stepping) return;
-    this.#stepping = true;
     const settledBefore = this.#membership.settled;
     const viewBefore = this.#membership.view;
-    try {
-      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-        for (const effect of this.#membership.step(next, this.#options.clock.now())) this.#perform(effect);
-      }
-    } finally {
-      this.#stepping = false;
-    }
+    if (!this.#inputs.push(input)) return;
     if (settledBefore && !this.settled) this.#unsettledSince = this.#options.clock.now();
     if (this.#membership.view !== viewBefore || this.#membership.settled !== settledBefore) this.#tell();
+  }
+
+  #take(input: MembershipInput): void {
+    for (const effect of this.#membership?.step(input, this.#options.clock.now()) ?? []) this.#perform(effect);
   }
 
   #perform(effect: MembershipEffect): void {

@@ -2,6 +2,7 @@ import type { LogTable } from '../backend/log.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { InputQueue } from '../common/input-queue.js';
 import type { Job, JobRun } from './job.js';
 import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from './ledger.js';
 import { describeReport } from './reports.js';
@@ -39,8 +40,7 @@ export interface JobRunnerOptions {
  */
 export class JobRunner {
   readonly #scheduler: JobScheduler;
-  readonly #inputs: SchedulerInput[] = [];
-  #stepping = false;
+  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#take(input));
   #run: { readonly token: bigint; readonly scope: AbortController } | undefined;
   #cancelWake: () => void = () => undefined;
   #idle: (() => void)[] = [];
@@ -72,19 +72,13 @@ export class JobRunner {
     });
   }
 
-  /** One input at a time, also when performing an effect causes the next. */
   #step(input: SchedulerInput): void {
-    this.#inputs.push(input);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    try {
-      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-        for (const effect of this.#scheduler.step(next, this.options.clock.now())) this.#perform(effect);
-      }
-    } finally {
-      this.#stepping = false;
-    }
-    if (!this.#scheduler.busy) for (const resolve of this.#idle.splice(0)) resolve();
+    if (!this.#inputs.push(input) || this.#scheduler.busy) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #take(input: SchedulerInput): void {
+    for (const effect of this.#scheduler.step(input, this.options.clock.now())) this.#perform(effect);
   }
 
   #perform(effect: SchedulerEffect): void {

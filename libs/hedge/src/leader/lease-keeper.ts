@@ -2,6 +2,7 @@ import type { LeaseTable } from '../backend/lease.js';
 import { leaseName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import { InputQueue } from '../common/input-queue.js';
 import type { Timing } from '../common/timing.js';
 import { LeaseContender } from '../lease/contender.js';
 import type {
@@ -64,8 +65,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   #election: LeaseContender | undefined;
   #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
   #known: LeaderBelief | undefined;
-  readonly #inputs: ContenderInput[] = [];
-  #stepping = false;
+  readonly #inputs = new InputQueue<ContenderInput>((input) => this.#take(input));
   #cancelWake: () => void = () => undefined;
   readonly #changeListeners = new Set<() => void>();
   readonly #electedListeners = new Set<(leadership: Leadership) => void>();
@@ -219,20 +219,13 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     return () => this.#drainListeners.delete(listener);
   }
 
-  /** One input at a time, also when a listener causes the next. */
   #step(input: ContenderInput): void {
-    if (this.#closed) return;
-    this.#inputs.push(input);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    try {
-      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-        for (const effect of this.#election?.step(next, this.#clock.now()) ?? []) this.#perform(effect);
-      }
-      if (!this.handingOver) for (const done of this.#handOvers.splice(0)) done();
-    } finally {
-      this.#stepping = false;
-    }
+    if (this.#closed || !this.#inputs.push(input)) return;
+    if (!this.handingOver) for (const done of this.#handOvers.splice(0)) done();
+  }
+
+  #take(input: ContenderInput): void {
+    for (const effect of this.#election?.step(input, this.#clock.now()) ?? []) this.#perform(effect);
   }
 
   #perform(effect: ContenderEffect): void {

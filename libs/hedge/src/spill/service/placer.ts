@@ -1,6 +1,7 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
+import { InputQueue } from '../../common/input-queue.js';
 import type { Loan, SpillPart, SpillTier } from '../node/storage.js';
 import type { SpillFrame } from '../records/frame.js';
 import type { FrameIndex } from '../placement/frame-index.js';
@@ -55,12 +56,11 @@ export class Placer {
     string,
     { readonly member: MemberId; readonly session: number; readonly way: Delivery }
   >();
-  readonly #inputs: PlacementInput[] = [];
+  readonly #inputs = new InputQueue<PlacementInput>((input) => this.#take(input));
   readonly #failure = new AbortController();
   /** Stores under way: sequence and target. */
   readonly #pending = new Set<string>();
   #settled: (() => void)[] = [];
-  #stepping = false;
   #over = false;
   #cancelWake: () => void = () => undefined;
 
@@ -133,21 +133,12 @@ export class Placer {
     this.#tellSettled();
   }
 
-  /** One input at a time, also when an effect causes the next. */
   #step(input: PlacementInput): void {
-    if (this.#over) return;
-    this.#inputs.push(input);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    try {
-      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-        const effects = this.#placement.step(next, this.#options.clock.now().mono);
-        for (const effect of effects) this.#perform(effect);
-      }
-    } finally {
-      this.#stepping = false;
-    }
-    this.#tellSettled();
+    if (!this.#over && this.#inputs.push(input)) this.#tellSettled();
+  }
+
+  #take(input: PlacementInput): void {
+    for (const effect of this.#placement.step(input, this.#options.clock.now().mono)) this.#perform(effect);
   }
 
   #perform(effect: PlacementEffect): void {
