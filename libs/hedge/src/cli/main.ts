@@ -8,7 +8,11 @@ async function main([command, ...args]: readonly string[]): Promise<void> {
     console.log(SCHEMA_USAGE);
     return;
   }
-  if (command !== 'schema') throw new UsageError(`The commands are: schema. ${command ?? 'Nothing'} is none.`);
+  if (command !== 'schema') {
+    throw new UsageError(
+      command === undefined ? 'Give a command: schema.' : `${command} is no command. There is: schema.`,
+    );
+  }
   await runSchemaCommand(parseSchemaCommand(args));
 }
 

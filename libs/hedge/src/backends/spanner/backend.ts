@@ -62,7 +62,7 @@ class SpannerBackend implements Backend {
     const found = await this.#connection.run('open', (attempt) => findSchema(this.config, attempt));
     const lacks = lacksOf(this.config, found);
     if (lacks.length > 0) {
-      throw new HedgeError('INVALID_OPTIONS', `${this.name} ${describeLacks(lacks)}`, {
+      throw new HedgeError('INVALID_OPTIONS', `${this.name} ${describeLacks(lacks, this.config, this.#rpc.database)}`, {
         details: { database: this.#rpc.database, lacks: lacks.map(({ what }) => what) },
       });
     }

@@ -33,13 +33,16 @@ describe('the check of the tables', () => {
   it('names a missing table, with the statement that makes it', () => {
     const lacks = lacksOf(TABLES, { ...COMPLETE, primaryKeys: without(COMPLETE.primaryKeys, 'log') });
     expect(lacks).toEqual([{ what: 'table log', ddl: expect.stringMatching(/^CREATE TABLE IF NOT EXISTS `log` \(/) }]);
+    expect(describeLacks(lacks, TABLES, 'the/database')).toMatch(
+      /^lacks table log\. Run this, or npx nestjs-hedge schema --lock-table Locks --log-table log --apply --database the\/database:\n/,
+    );
   });
 
   it('names a missing column', () => {
     const lacks = lacksOf(TABLES, { ...COMPLETE, columns: without(COMPLETE.columns, 'log.leader') });
     expect(lacks).toEqual([{ what: 'column log.leader', ddl: 'ALTER TABLE `log` ADD COLUMN leader STRING(MAX)' }]);
-    expect(describeLacks(lacks)).toBe(
-      'lacks column log.leader. Run this, or npx nestjs-hedge schema --apply:\nALTER TABLE `log` ADD COLUMN leader STRING(MAX);',
+    expect(describeLacks(lacks, TABLES, 'the/database')).toBe(
+      'lacks column log.leader. Run this:\nALTER TABLE `log` ADD COLUMN leader STRING(MAX);',
     );
   });
 
@@ -47,7 +50,7 @@ describe('the check of the tables', () => {
     const columns = new Map(COMPLETE.columns).set('locks.token', 'INT64');
     const lacks = lacksOf(TABLES, { ...COMPLETE, columns });
     expect(lacks).toEqual([{ what: 'type TIMESTAMP of column Locks.token, which has INT64' }]);
-    expect(describeLacks(lacks)).toMatch(/Name other tables/);
+    expect(describeLacks(lacks, TABLES, 'the/database')).toMatch(/Name other tables/);
   });
 
   it('names a column that takes no commit timestamps', () => {

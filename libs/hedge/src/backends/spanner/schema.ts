@@ -110,11 +110,15 @@ function columnDdl({ name, type, notNull }: ColumnShape): string {
 }
 
 /** For the error of a database that lacks these. */
-export function describeLacks(lacks: readonly Lack[]): string {
+export function describeLacks(lacks: readonly Lack[], { lockTable, logTable }: Tables, database: string): string {
   const statements = lacks.flatMap(({ ddl }) => (ddl === undefined ? [] : [`${ddl};`]));
   const found = `lacks ${lacks.map(({ what }) => what).join(', ')}.`;
   if (statements.length < lacks.length) return `${found} Name other tables, or make these anew.`;
-  return `${found} Run this, or npx nestjs-hedge schema --apply:\n${statements.join('\n')}`;
+  // The command makes tables, and leaves one that is there as it is.
+  const command = statements.every((statement) => statement.startsWith('CREATE TABLE'))
+    ? `, or npx nestjs-hedge schema --lock-table ${lockTable} --log-table ${logTable} --apply --database ${database}`
+    : '';
+  return `${found} Run this${command}:\n${statements.join('\n')}`;
 }
 
 /** Reads what the database has. */
