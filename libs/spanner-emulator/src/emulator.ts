@@ -58,7 +58,7 @@ export interface SpannerEmulator {
 /**
  * Starts a Cloud Spanner server in this process.
  *
- * @throws SpannerError when the DDL is wrong, and the system's error when the port is taken
+ * @throws SpannerError when the DDL is wrong, and an Error when it cannot listen there
  * @example
  * const emulator = await startSpannerEmulator({ port: 0, ddl: 'CREATE TABLE t (k INT64) PRIMARY KEY (k)' });
  * process.env.SPANNER_EMULATOR_HOST = emulator.address;

@@ -55,7 +55,7 @@ export class GrpcServer {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-        if (error) reject(error);
+        if (error) reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}`, { cause: error }));
         else resolve(bound);
       });
     });
