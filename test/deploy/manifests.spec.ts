@@ -10,6 +10,7 @@ import type { TimingPreset } from 'nestjs-hedge';
 import { memory } from 'nestjs-hedge/memory';
 import { parse } from 'yaml';
 import { hedgeOptions } from '../../apps/demo/src/hedge.options.js';
+import { bytesOf } from '../../libs/hedge/src/spill/service/size.js';
 import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
 
 const folder = fileURLToPath(new URL('../../apps/demo/k8s/', import.meta.url));
@@ -108,11 +109,26 @@ describe('Kubernetes manifests of the demo', () => {
       group: settings['HEDGE_GROUP'],
       address: settings['HEDGE_ADDRESS'],
       timing: settings['HEDGE_TIMING'],
+      spill: {
+        memory: settings['HEDGE_SPILL_MEMORY'],
+        disk: settings['HEDGE_SPILL_DISK'],
+        directory: settings['HEDGE_SPILL_DIRECTORY'],
+      },
     });
     const main = readFileSync(new URL('../../apps/demo/src/main.ts', import.meta.url), 'utf8');
     const read = [...config.names, ...[...main.matchAll(/\('(\w+)', \d+\)/g)].map(([, name]) => name)];
     expect(read).toEqual(expect.arrayContaining(Object.keys(settings)));
     expect(() => hedgeOptions(new RecordingConfig({ ...settings, HEDGE_SPANNER_DATABASE: 'd' }))).toThrow('not "d"');
+  });
+
+  it('give the pod a disk to spill to, as large as what it lends, where it looks for it', () => {
+    const settings = valid('ConfigMap', 'config.yaml').data!;
+    const volume = pod.volumes!.find(({ emptyDir }) => emptyDir !== undefined)!;
+    const sizeLimit = String(volume.emptyDir!.sizeLimit);
+    expect(container.volumeMounts).toEqual([{ name: volume.name, mountPath: settings['HEDGE_SPILL_DIRECTORY'] }]);
+    expect(bytesOf(`${sizeLimit}B`)!).toBeGreaterThan(bytesOf(settings['HEDGE_SPILL_DISK'])!);
+    const reserved = String(container.resources!.requests!['ephemeral-storage']);
+    expect(bytesOf(`${reserved}B`)!).toBeGreaterThanOrEqual(bytesOf(`${sizeLimit}B`)!);
   });
 
   it('tell the pod its own address, and run it as the account that has the role', () => {

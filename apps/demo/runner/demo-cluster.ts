@@ -3,8 +3,11 @@ import type { Database } from './database.js';
 import { type ClusterState, type Ending, Pod } from './pod.js';
 import type { Run } from './firings.js';
 import { LOAD } from './load.js';
-import { readableEvent, runOf } from './pod-log.js';
+import { progressOf, readableEvent, runOf } from './pod-log.js';
 import type { Ports } from './ports.js';
+
+/** So little that a few dozen megabytes fill a pod. */
+const SPILL = { HEDGE_SPILL_MEMORY: '8MB', HEDGE_SPILL_DISK: '32MB' };
 
 /** The pods of one demo, on one database. */
 export class DemoCluster {
@@ -17,6 +20,8 @@ export class DemoCluster {
     private readonly database: Database,
     private readonly ports: Ports,
     private readonly console: Console,
+    /** Where the pods spill to. */
+    readonly spillDirectory: string,
   ) {}
 
   /** The pods that run. */
@@ -33,10 +38,18 @@ export class DemoCluster {
       name,
       grpcPort,
       httpPort,
-      env: { ...this.database.env, HEDGE_GROUP: 'demo', HEDGE_TIMING: 'local' },
+      env: {
+        ...this.database.env,
+        ...SPILL,
+        HEDGE_SPILL_DIRECTORY: this.spillDirectory,
+        HEDGE_GROUP: 'demo',
+        HEDGE_TIMING: 'local',
+      },
       onLine: (line) => {
         const run = runOf(line);
         if (run !== undefined) this.runs.push(run);
+        const progress = progressOf(line);
+        if (progress !== undefined) return this.console.progress(name, progress);
         const event = readableEvent(line);
         if (event !== undefined && !event.includes(LOAD)) this.console.event(name, event);
       },

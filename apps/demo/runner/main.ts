@@ -1,4 +1,7 @@
 import { once } from 'node:events';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ensureBuilt } from '../../../scripts/workspace.mjs';
 import { parseArguments, USAGE, type Arguments } from './arguments.js';
 import { Console } from './console.js';
@@ -38,7 +41,8 @@ async function main(argv: readonly string[]): Promise<number> {
 async function run(args: Arguments): Promise<number> {
   const out = new Console();
   const database = await DATABASES[args.backend]!();
-  const cluster = new DemoCluster(database, new Ports(), out);
+  const spillDirectory = await realpath(await mkdtemp(join(tmpdir(), 'hedge-demo-spill-')));
+  const cluster = new DemoCluster(database, new Ports(), out, spillDirectory);
   const stop = stopSignal(() => void cluster.kill());
   process.on('exit', () => void cluster.kill()); // whatever happens, no pod outlives the demo
   const stopped = once(stop, 'abort');
@@ -57,6 +61,7 @@ async function run(args: Arguments): Promise<number> {
     await cluster.stop();
     clearTimeout(late);
     await database.close();
+    await rm(spillDirectory, { recursive: true, force: true });
   }
 }
 
@@ -77,11 +82,12 @@ ${leader.name} leads. Try, in another terminal:
   curl ${second}/get -d samplekey
   curl ${third}/send -d hello-world
   curl ${second}/broadcast -d hello-all
-  seq 5 | curl -T . ${third}/streamsend           # to the leader; or /streambroadcast
-  curl -N ${first}/semaphore -d "reports 2 5000"   # one of 2 permits, for 5 s; ask several pods at once
+  seq 5 | curl -T . ${third}/streamsend             # to the leader; or /streambroadcast
+  curl -N ${first}/semaphore -d "reports 2 5000"    # one of 2 permits, for 5 s; ask several pods at once
   curl -N ${second}/lock -d "invoices 5000"
-  curl ${third}/leaderonly -d hello                # runs on the leader, whoever is asked
-  curl "${first}/jobs?limit=4"                     # the ledger of a job that runs each 2 s
+  curl ${third}/leaderonly -d hello                 # runs on the leader, whoever is asked
+  curl "${first}/jobs?limit=4"                      # the ledger of a job that runs each 2 s
+  curl -N ${second}/sos -d 90                       # 90 MB, which is more than a pod lends
   curl ${first}/cluster
   kill -9 ${leader.pid}
 Ctrl-C stops everything; a second one kills.

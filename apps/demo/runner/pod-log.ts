@@ -1,7 +1,7 @@
 import type { Run } from './firings.js';
 
 /** Whose events are shown: Nest's own and the job's, which would drown them, are not. */
-const SHOWN = new Set(['Hedge', 'Messages', 'Streams', 'Exclusion']);
+const SHOWN = new Set(['Hedge', 'Messages', 'Streams', 'Exclusion', 'Spill']);
 
 /** A line of Nest's JSON logger, as far as it is read here. */
 interface LogLine {
@@ -19,6 +19,17 @@ export function readableEvent(line: string): string | undefined {
   if (log.level !== 'log')
     return `${log.level.toUpperCase()} ${text}${log.stack === undefined ? '' : `\n${log.stack}`}`;
   return SHOWN.has(log.context ?? '') ? text : undefined;
+}
+
+const BAR_LENGTH = 20;
+
+/** How far a pod is with spilled data, as a bar. */
+export function progressOf(line: string): string | undefined {
+  const { context, message } = parse(line) ?? {};
+  const [, what, percent] = (context === 'Spill' && /^(.+): (\d+) %$/.exec(String(message))) || [];
+  if (what === undefined) return undefined;
+  const done = Math.round((Number(percent) / 100) * BAR_LENGTH);
+  return `${what} [${'#'.repeat(done)}${'-'.repeat(BAR_LENGTH - done)}] ${percent} %`;
 }
 
 /** The run of the job that a pod tells of. */

@@ -7,6 +7,7 @@ import { Load } from './load.js';
 import type { Ending, Pod } from './pod.js';
 import { Steps } from './steps.js';
 import { lockOutlivesItsHolder, semaphoreKeepsItsLimit } from './tour-exclusion.js';
+import { lossOfTheOnlyCopyIsTold, secondCopySurvives } from './tour-spill.js';
 import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
 
 /** Between two firings of the demo's job. */
@@ -134,6 +135,16 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     const sent = loads.flatMap((load) => startedAfter(load, stoppedAt));
     const slowest = Math.max(...sent.map(({ startedAt, endedAt }) => endedAt - startedAt));
     return `${after.leader.name} leads; ${sent.length} sends meanwhile, 0 failed, the slowest took ${milliseconds(slowest)}`;
+  });
+
+  await steps.run('spill over three pods in one copy; kill -9 one that serves', async () => {
+    await cluster.add();
+    return lossOfTheOnlyCopyIsTold(cluster);
+  });
+
+  await steps.run('spill in two copies; kill -9 one that serves', async () => {
+    await cluster.add();
+    return secondCopySurvives(cluster);
   });
 
   await steps.run('every firing of the job is accounted for', async () => {

@@ -11,6 +11,7 @@ import { HedgeErrorFilter } from './hedge-error.filter.js';
 import { hedgeOptions } from './hedge.options.js';
 import { JobsController } from './jobs.controller.js';
 import { MessagesController } from './messages.controller.js';
+import { SpillController } from './spill.controller.js';
 import { StorageController } from './storage.controller.js';
 import { StreamsController } from './streams.controller.js';
 
@@ -28,6 +29,7 @@ import { StreamsController } from './streams.controller.js';
     StreamsController,
     ExclusionController,
     JobsController,
+    SpillController,
     ClusterController,
     HealthController,
   ],

@@ -10,6 +10,16 @@ export function hedgeOptions(config: ConfigService): HedgeOptions {
     address: config.get<string>('HEDGE_ADDRESS', ':8080'),
     backend: backend(config),
     timing: config.get<TimingPreset>('HEDGE_TIMING', 'local'),
+    spill: spill(config),
+  };
+}
+
+function spill(config: ConfigService): HedgeOptions['spill'] {
+  const directory = config.get<string>('HEDGE_SPILL_DIRECTORY');
+  return {
+    memory: config.get<string>('HEDGE_SPILL_MEMORY', '64MB'),
+    disk: config.get<string>('HEDGE_SPILL_DISK', '0'),
+    ...(directory !== undefined && { directory }),
   };
 }
 
