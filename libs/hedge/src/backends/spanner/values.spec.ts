@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
-import { formatTimestamp, parseTimestamp, rowLimit, timestampOf } from './values.js';
+import { formatTimestamp, parseTimestamp, rowLimit, timestampOf, toProto } from './values.js';
 
 const FIRST = -62_135_596_800_000_000_000n;
 const LAST = 253_402_300_799_999_999_999n;
@@ -48,4 +48,14 @@ describe('timestamps', () => {
 it('a limit of Infinity is one that INT64 has', () => {
   expect(rowLimit(Infinity)).toEqual({ code: 'INT64', value: '9007199254740991' });
   expect(rowLimit(3)).toEqual({ code: 'INT64', value: '3' });
+});
+
+describe('toProto', () => {
+  it('keeps a text that is a placeholder to the client out of its reach', () => {
+    const { stringValue } = toProto('of {{projectId}}');
+    expect(typeof stringValue).toBe('object');
+    expect(Object.keys(stringValue as unknown as object)).toEqual([]);
+    expect(String(stringValue)).toBe('of {{projectId}}');
+    expect(toProto('of {{project}}')).toEqual({ stringValue: 'of {{project}}' });
+  });
 });

@@ -67,7 +67,24 @@ export function fromProtoTime({ seconds, nanos }: ProtoTime): bigint {
 }
 
 export function toProto(value: Column): ProtoValue {
-  return value === null ? { nullValue: 0 } : { stringValue: value };
+  if (value === null) return { nullValue: 0 };
+  return { stringValue: value.includes(PLACEHOLDER) ? (new Verbatim(value) as unknown as string) : value };
+}
+
+/** Older clients, as 8.6, write the project's name in its place, in every string that they find in a request. */
+const PLACEHOLDER = '{{projectId}}';
+
+/** A text that such a client does not find. The encoder takes `String` of whatever is given for a string. */
+class Verbatim {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  toString(): string {
+    return this.#text;
+  }
 }
 
 export function fromProto(value: ProtoValue): Column {

@@ -86,6 +86,7 @@ export function logConformance(suite: Suite): void {
       '',
       ' ',
       'zażółć gęślą jaźń',
+      '{{projectId}}',
       '😀\uffff',
       "'; --",
       '"',
