@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { INestApplicationContext } from '@nestjs/common';
-import { LeaderService, SemaphoreService, type Permit } from 'nestjs-hedge';
+import { Injectable, type INestApplicationContext } from '@nestjs/common';
+import { LeaderService, OnLeaderMessage, SemaphoreService, type Permit } from 'nestjs-hedge';
 import { Pods, until } from '../nest/apps.js';
 
 const semaphores = (app: INestApplicationContext): SemaphoreService => app.get(SemaphoreService);
@@ -152,6 +152,39 @@ describe('semaphores of three pods in one process', () => {
     await refused;
     expect([held.isValid(), held.signal.aborted, (await next).isValid()]).toEqual([false, true, true]);
     await expect(service.get('stopping', { limit: 1 }).acquire()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  });
+});
+
+describe('a semaphore that leader work uses', () => {
+  let runs = 0;
+  let finish!: () => void;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+
+  @Injectable()
+  class Report {
+    constructor(private readonly service: SemaphoreService) {}
+
+    @OnLeaderMessage('report') run(): Promise<string> {
+      return this.service.use('report', { limit: 1 }, async () => {
+        runs += 1;
+        await finished;
+        return 'done';
+      });
+    }
+  }
+
+  const pods = new Pods({ providers: [Report] });
+  afterAll(() => pods.close());
+
+  it('is released while leadership is handed over, so that the work ends in its own term', async () => {
+    await pods.startThree();
+    const { leader } = pods;
+    const sent = pods.followers[0]!.get(LeaderService).send('report', {}, { timeoutMs: 30_000 });
+    await until(() => runs === 1, 'the handler runs');
+    const resigned = leader.get(LeaderService).resign();
+    finish();
+    expect([await sent, runs]).toEqual(['done', 1]);
+    await resigned;
   });
 });
 

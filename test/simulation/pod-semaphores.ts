@@ -58,6 +58,10 @@ export class PodSemaphores {
     this.#arbiter.elected(token);
   }
 
+  draining(): void {
+    this.#arbiter.drain();
+  }
+
   ended(): void {
     this.#arbiter.end();
   }

@@ -45,4 +45,35 @@ describe('Receiver', () => {
     expect(tried.map(({ sequence }) => sequence)).toEqual([0, 1, 2, 3, 4]);
     expect(tried.filter(({ origin }) => origin === slow)).toHaveLength(3);
   });
+
+  it('S1: in a drain goes on to renew and release permits, which it does not wait for, and takes nothing else', async () => {
+    const refused: number[] = [];
+    const receiver = new Receiver({
+      clock: new VirtualClock(),
+      timeline: new Timeline(),
+      route: { ...ROUTE, leads: () => true },
+      limits: DEFAULT_MESSAGING_LIMITS,
+      reply: (_origin: Origin, { sequence }: Reply) => refused.push(sequence) > 0,
+    });
+    const served: RequestKind[] = [];
+    const kinds = [
+      RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+      RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+      RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+      RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+    ];
+    for (const kind of kinds) {
+      receiver.serve(kind, () => {
+        served.push(kind);
+        return new Promise(() => undefined);
+      });
+    }
+    await receiver.drain(1n);
+    for (const [sequence, kind] of kinds.entries()) {
+      const rest = { topic: '', payload: REPLY.bytes, encoding: REPLY.encoding, timeoutMs: 60_000, attempt: 1 };
+      receiver.receive({ peer: { address: 'a:1', incarnation: 'a' } }, { ...rest, sequence, kind, id: '', epoch: 1n });
+    }
+    expect([served, refused]).toEqual([kinds.slice(0, 2), [2, 3]]);
+    await receiver.drain(1n);
+  });
 });

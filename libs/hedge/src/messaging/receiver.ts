@@ -77,7 +77,7 @@ export class Receiver {
     const overloaded = this.#duplicates.admit(caller, work);
     if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
     this.#deadlines.add(work);
-    if (isLeaderWork(request.kind)) this.#leaderWork += 1;
+    if (holdsUpDrain(request.kind)) this.#leaderWork += 1;
     this.#run(work, handler);
   }
 
@@ -117,8 +117,8 @@ export class Receiver {
   }
 
   /**
-   * Takes no more leader work of that term or an earlier one; resolves when none runs. What is refused goes
-   * on to the next leader.
+   * Takes no more leader work of that term or an earlier one, but for `IN_DRAIN`; resolves when none runs. What is
+   * refused goes on to the next leader.
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
@@ -185,7 +185,8 @@ export class Receiver {
 
   #refusal(request: Request): Failure | undefined {
     if (isLeaderWork(request.kind)) {
-      const accepts = !this.#closed && request.epoch > this.#drainedEpoch && this.#options.route.leads(request.epoch);
+      const drained = request.epoch <= this.#drainedEpoch && !IN_DRAIN.has(request.kind);
+      const accepts = !this.#closed && !drained && this.#options.route.leads(request.epoch);
       if (!accepts) return this.#notLeader(true, 'This pod does not lead, or is handing leadership over');
     } else if (this.#closed) {
       return failureOf(new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the request was not started'));
@@ -245,7 +246,7 @@ export class Receiver {
     this.#deadlines.delete(work);
     const fitting = this.#fitting(work, reply);
     const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
-    if (isLeaderWork(work.kind)) this.#leaderWorkEnded();
+    if (holdsUpDrain(work.kind)) this.#leaderWorkEnded();
     if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
   }
 
@@ -286,4 +287,17 @@ const ANYWHERE: ReadonlySet<RequestKind> = new Set([
 
 function isLeaderWork(kind: RequestKind): boolean {
   return !ANYWHERE.has(kind);
+}
+
+/**
+ * What the leader goes on to take until it has given the lease back, and does not wait for. No permit in the group may
+ * be lost because a handler here drains for long, nor may the drain wait for a handler that waits for such a release.
+ */
+const IN_DRAIN: ReadonlySet<RequestKind> = new Set([
+  RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+  RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+]);
+
+function holdsUpDrain(kind: RequestKind): boolean {
+  return isLeaderWork(kind) && !IN_DRAIN.has(kind);
 }

@@ -44,7 +44,7 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
     arbiter.elected(fencingToken);
     signal.addEventListener('abort', () => arbiter.end(), { once: true });
   });
-  leadership.onDrain(async () => arbiter.end());
+  leadership.onDrain(async () => arbiter.drain());
   const holder = new PermitHolder({
     messenger,
     clock,

@@ -72,12 +72,20 @@ export class SemaphoreArbiter {
     this.#term = { epoch, since: this.#now(), entries: new Map() };
   }
 
-  /** The term is over, or being handed over: all who wait are sent to the next leader. Idempotent. */
+  /**
+   * The term is being handed over: all who wait are sent to the next leader, and to take new ones is for the request
+   * layer to refuse. Renewals and releases are answered until `end`: work that drains may outlast a permit that is not
+   * renewed, and may wait for its own release.
+   */
+  drain(): void {
+    for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'drain', error: notLeading() });
+  }
+
+  /** The term is over: all who wait are sent to the next leader. Idempotent. */
   end(): void {
     const term = this.#term;
     this.#term = undefined;
-    const error = new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
-    for (const entry of term?.entries.values() ?? []) this.#step(entry, { type: 'end', error });
+    for (const entry of term?.entries.values() ?? []) this.#step(entry, { type: 'end', error: notLeading() });
   }
 
   /**
@@ -87,7 +95,7 @@ export class SemaphoreArbiter {
   take(request: IncomingRequest, done: (reply: Encoded) => void, failed: (error: HedgeError) => void): void {
     const term = this.#term;
     if (term?.epoch !== request.epoch) {
-      return failed(new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over'));
+      return failed(notLeading());
     }
     const settle: Settle = (outcome) => {
       if (outcome instanceof HedgeError) failed(outcome);
@@ -246,4 +254,8 @@ export class SemaphoreArbiter {
     const { random = Math.random } = this.#options;
     this.#step(entry, { type: 'failed', error, random: random() });
   }
+}
+
+function notLeading(): HedgeError {
+  return new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
 }

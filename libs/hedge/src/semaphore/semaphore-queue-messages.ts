@@ -32,7 +32,9 @@ export type SemaphoreInput =
   | { readonly type: 'read'; readonly row: SemaphoreRow | undefined }
   | { readonly type: 'written'; readonly result: SemaphoreWriteResult }
   | { readonly type: 'failed'; readonly error: unknown; readonly random: number }
-  /** This pod leads no more, or hands over: whoever waits is to ask the next leader. */
+  /** This pod is handing over: whoever waits is to ask the next leader. What is held can be renewed and released. */
+  | { readonly type: 'drain'; readonly error: HedgeError }
+  /** This pod leads no more. */
   | { readonly type: 'end'; readonly error: HedgeError };
 
 export type SemaphoreOutcome =

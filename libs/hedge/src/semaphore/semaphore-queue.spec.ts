@@ -545,6 +545,27 @@ describe('semaphore queue', () => {
     });
   });
 
+  it('drains: whoever waits is sent to the next leader, and what is held is renewed and released', () => {
+    const leader = new Leader(rowOf(2, ['a'], ['b']));
+    const c = leader.acquire('c', { limit: 2 });
+    leader.settle();
+    leader.step({ type: 'drain', error: new HedgeError('NOT_LEADER', 'handing over') });
+    expect(leader.outcomes.get(c)).toBe('NOT_LEADER');
+    const [renewal, release] = [leader.renew('a', 'a'), leader.release('b')];
+    leader.settle();
+    expect([leader.unknown.get(renewal), leader.outcomes.get(release), leader.held]).toEqual([[], 'done', ['a']]);
+  });
+
+  it('S2: drains: takes back what a write under way grants to a caller that it has sent away', () => {
+    const leader = new Leader();
+    const a = leader.acquire('a');
+    leader.turn();
+    leader.answer();
+    leader.step({ type: 'drain', error: new HedgeError('NOT_LEADER', 'handing over') });
+    leader.settle();
+    expect([leader.outcomes.get(a), leader.writes, leader.held]).toEqual(['NOT_LEADER', 2, []]);
+  });
+
   it('ends: whoever waits is sent to the next leader', () => {
     const leader = new Leader(rowOf(1, ['a']));
     const b = leader.acquire('b');

@@ -137,6 +137,12 @@ export class SemaphoreQueue {
         return this.#decide(now);
       case 'failed':
         return this.#failed(input.error, input.random, now);
+      case 'drain':
+        for (const { ticket } of this.#line) {
+          this.#settle(ticket, input.error);
+          this.#abandoned(ticket);
+        }
+        return;
       case 'end':
         return this.#end(input.error);
     }
