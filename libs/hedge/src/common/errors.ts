@@ -73,9 +73,13 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   SPILL_UNKNOWN: false,
 };
 
-/** What went wrong, of anything that can be thrown. */
+/** What went wrong, of anything that can be thrown. Never throws, and is always a text, whatever an error's message is. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return 'a value that cannot be shown was thrown';
+  }
 }
 
 /** Whether this version knows the code: a peer of another version may send others. */

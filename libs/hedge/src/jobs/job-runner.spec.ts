@@ -70,6 +70,18 @@ describe('job runner', () => {
     expect(pod.errors).toHaveLength(1);
   });
 
+  it.each([
+    ['an error whose message is no text', Object.assign(new Error(), { message: { reason: 'paper' } })],
+    ['a value that no text can be made of', Object.create(null) as Error],
+  ])('J3: records that the method threw %s, and goes on', async (_what, thrown) => {
+    const { clock, runner, runs, token, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    runs[0]!.end(thrown);
+    await clock.advanceAsync(10 * SECOND);
+    expect(await events()).toEqual(['scheduled', 'claimed', 'failed', 'claimed']);
+  });
+
   it('J1: claims once when the answer of the database was lost', async () => {
     const { clock, faults, runner, runs, token, events } = await setUp();
     runner.elected(token);
