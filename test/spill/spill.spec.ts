@@ -223,5 +223,24 @@ describe('a spill store', () => {
       await expect(failing).rejects.toThrow('mine');
       expect(a.store.list()).toEqual([]);
     });
+
+    it('needs no options for it, and is itself what can be read', async () => {
+      const a = await group.start('a');
+      const read = await a.store.use('s', async (store) => {
+        await store.writeBatch(['one', 'two']);
+        await store.close();
+        const texts: string[] = [];
+        for await (const record of store) texts.push(record.toString());
+        return texts;
+      });
+      expect([read, a.store.list()]).toEqual([['one', 'two'], []]);
+    });
+
+    it('creates nothing when there is no function', async () => {
+      const a = await group.start('a');
+      const work = undefined as unknown as () => void;
+      await expectError(a.store.use('s', {}, work), 'INVALID_ARGUMENT');
+      expect(a.store.list()).toEqual([]);
+    });
   });
 });

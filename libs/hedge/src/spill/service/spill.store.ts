@@ -1,13 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import type { Clock } from '../../common/clock.js';
+import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { lz4 } from '../records/compression.js';
 import { checkedBytes, type Size } from './size.js';
 import { Spill, type SpillContext, type SpillStats } from './spill.js';
 
 const MAX_NAME_LENGTH = 256;
-/** The longest a Node timer can wait. */
-const MAX_MS = 2 ** 31 - 1;
 
 export interface SpillCreateOptions {
   /** RAM that the store takes on each pod at most, in bytes or as '512MB'. Default: what the pod lends. */
@@ -87,15 +85,21 @@ export class SpillStore {
   /**
    * Creates a store for the time that the function runs, and drops it then, whatever it ended with.
    * @returns what the function returned
+   * @throws HedgeError as `create`; what the function throws.
    */
+  use<Result>(name: string, work: (store: Spill) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, options: SpillCreateOptions, work: (store: Spill) => Result): Promise<Awaited<Result>>;
   async use<Result>(
     name: string,
-    options: SpillCreateOptions,
-    work: (store: Spill) => Promise<Result>,
-  ): Promise<Result> {
-    const spill = await this.create(name, options);
+    options: SpillCreateOptions | ((store: Spill) => Result),
+    work?: (store: Spill) => Result,
+  ): Promise<Awaited<Result>> {
+    const [task, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    checkName(name);
+    checkTask(name, task);
+    const spill = await this.create(name, settings);
     try {
-      return await work(spill);
+      return await task(spill);
     } finally {
       await spill.drop();
     }
@@ -138,9 +142,18 @@ export class SpillStore {
 
 function checkName(name: unknown): void {
   if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH) return;
+  const got = typeof name === 'string' ? `one of ${name.length} characters` : `a value of type ${typeof name}`;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `The name of a spill store must have 1 to ${MAX_NAME_LENGTH} characters; give such a string.`,
+    `The name of a spill store is a string of 1 to ${MAX_NAME_LENGTH} characters, and this is ${got}. Give another.`,
+  );
+}
+
+function checkTask(name: string, task: unknown): asserts task is (store: Spill) => unknown {
+  if (typeof task === 'function') return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `What to do with spill store '${name}' is not a function. Give one: spill.use(name, options, async (store) => …).`,
   );
 }
 
@@ -148,8 +161,8 @@ function checkOptions({ copies, ttlMs, compression }: SpillCreateOptions): void 
   const problem =
     copies !== undefined && copies !== 1 && copies !== 2
       ? `copies is ${String(copies)}; give 1 or 2`
-      : ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 1 && ttlMs <= MAX_MS)
-        ? `ttlMs is ${ttlMs}; give whole milliseconds from 1 to ${MAX_MS}`
+      : ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 1 && ttlMs <= MAX_TIMER_MS)
+        ? `ttlMs is ${ttlMs}; give whole milliseconds from 1 to ${MAX_TIMER_MS}`
         : compression !== undefined && compression !== 'none' && compression !== 'lz4'
           ? `compression is ${String(compression)}; give 'none' or 'lz4'`
           : undefined;

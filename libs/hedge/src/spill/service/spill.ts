@@ -125,6 +125,7 @@ export class Spill {
   writer(): SpillWriter {
     this.#life.signal.throwIfAborted();
     this.#writing.signal.throwIfAborted();
+    if (this.#closing !== undefined) throw closedError(this.name);
     const records = this.#recordWriter();
     const writer = new SpillWriter(records);
     const entry = { writer, records };
@@ -166,6 +167,11 @@ export class Spill {
    */
   read(range: Partial<RecordRange> = {}): RecordStream {
     return new RecordStream(this.#views(range));
+  }
+
+  /** All records, as `read()` gives them. */
+  [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined> {
+    return this.read()[Symbol.asyncIterator]();
   }
 
   /**
@@ -273,6 +279,7 @@ export class Spill {
     this.#writerNumber += 1;
     return new RecordWriter({
       store: this.#part.id.store,
+      name: store.name,
       epoch: store.epoch,
       writer,
       buffers: context.node.buffers,
