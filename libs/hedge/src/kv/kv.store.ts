@@ -7,8 +7,9 @@ import { HedgeError, messageOf } from '../common/errors.js';
 import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions } from '../messaging/call-options.js';
+import { bytesPayload } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
-import { Encoding, KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
 import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
@@ -101,7 +102,7 @@ export class KvStore {
       kind: RequestKind.REQUEST_KIND_KV_PUT,
       topic: '',
       name: `put "${key}"`,
-      payload: { encoding: Encoding.ENCODING_BYTES, bytes: payload },
+      payload: bytesPayload(payload),
       timeoutMs,
       // An overwrite must not happen twice. A fence holds in one term only, and the next leader's LEASE_LOST
       // could not tell whether this one wrote the row.

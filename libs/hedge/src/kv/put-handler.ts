@@ -1,7 +1,7 @@
 import { OVERWRITE_ID } from '../backend/log.js';
 import { HedgeError } from '../common/errors.js';
-import type { RequestHandler } from '../messaging/message.js';
-import { Encoding, KvPut, KvPutDone } from '../transport/wire/hedge/v1/link.js';
+import { bytesPayload, type RequestHandler } from '../messaging/message.js';
+import { KvPut, KvPutDone } from '../transport/wire/hedge/v1/link.js';
 import type { GroupCommitter } from './group-committer.js';
 import { assertKey } from './kv-limits.js';
 
@@ -20,8 +20,7 @@ export function kvPutHandler(committer: GroupCommitter, address: () => string): 
     // A late append only adds a version, but a late overwrite undoes what the next leader has acknowledged.
     const fence = put.overwrite && put.fence === 0n ? epoch : put.fence;
     const timestamp = await committer.put({ ...put, fence }, timeoutMs);
-    const done = KvPutDone.encode({ timestamp, leader: address() }).finish();
-    return { encoding: Encoding.ENCODING_BYTES, bytes: done };
+    return bytesPayload(KvPutDone.encode({ timestamp, leader: address() }).finish());
   };
 }
 

@@ -1,10 +1,18 @@
 import type { MemberId } from '../common/identity.js';
-import type { Encoding, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { Encoding, type RequestKind } from '../transport/wire/hedge/v1/link.js';
 
 /** A payload as it travels. */
 export interface Encoded {
   readonly encoding: Encoding;
   readonly bytes: Uint8Array;
+}
+
+/** `undefined`, and the reply to what wants to know only that it was done. */
+export const NO_PAYLOAD: Encoded = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
+
+/** Bytes that travel as they are. */
+export function bytesPayload(bytes: Uint8Array): Encoded {
+  return { encoding: Encoding.ENCODING_BYTES, bytes };
 }
 
 /** What this process asks of the leader or of one member. */

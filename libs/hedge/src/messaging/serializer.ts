@@ -1,6 +1,6 @@
 import { HedgeError, messageOf } from '../common/errors.js';
 import { Encoding } from '../transport/wire/hedge/v1/link.js';
-import type { Encoded } from './message.js';
+import { bytesPayload, NO_PAYLOAD, type Encoded } from './message.js';
 
 /**
  * Turns values into bytes and back. Every pod of a group must use the same. `undefined` and `Uint8Array`
@@ -27,9 +27,6 @@ const jsonSerializer: Serializer = {
   },
 };
 
-const NO_BYTES = new Uint8Array(0);
-const NOTHING: Encoded = { encoding: Encoding.ENCODING_NONE, bytes: NO_BYTES };
-
 /** Payloads to and from the wire, by the group's serializer. */
 export class PayloadCodec {
   constructor(private readonly serializer: Serializer = jsonSerializer) {}
@@ -40,8 +37,8 @@ export class PayloadCodec {
    *   a function).
    */
   encode(topic: string, value: unknown): Encoded {
-    if (value === undefined) return NOTHING;
-    if (value instanceof Uint8Array) return { encoding: Encoding.ENCODING_BYTES, bytes: value };
+    if (value === undefined) return NO_PAYLOAD;
+    if (value instanceof Uint8Array) return bytesPayload(value);
     try {
       return { encoding: Encoding.ENCODING_SERIALIZED, bytes: this.serializer.serialize(value) };
     } catch (cause) {

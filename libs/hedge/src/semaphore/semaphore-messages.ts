@@ -1,7 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import type { Encoded, OutgoingRequest } from '../messaging/message.js';
-import { Encoding, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { bytesPayload, NO_PAYLOAD, type Encoded, type OutgoingRequest } from '../messaging/message.js';
+import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import {
   PermitAcquire,
   PermitAcquired,
@@ -78,18 +78,15 @@ export function decodeResize(bytes: Uint8Array): SemaphoreResize {
 }
 
 export function replyOf(outcome: SemaphoreOutcome): Encoded {
-  if (outcome.type === 'done') return { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
-  if (outcome.type === 'renewed') return encoded(PermitsRenewed.encode({ unknown: [...outcome.unknown] }).finish());
+  if (outcome.type === 'done') return NO_PAYLOAD;
+  if (outcome.type === 'renewed')
+    return bytesPayload(PermitsRenewed.encode({ unknown: [...outcome.unknown] }).finish());
   const { token: fencingToken, permitMs } = outcome.type === 'granted' ? outcome : { token: 0n, permitMs: 0 };
-  return encoded(PermitAcquired.encode({ granted: outcome.type === 'granted', fencingToken, permitMs }).finish());
+  return bytesPayload(PermitAcquired.encode({ granted: outcome.type === 'granted', fencingToken, permitMs }).finish());
 }
 
 function request(kind: RequestKind, name: string, bytes: Uint8Array): SemaphoreRequest {
-  return { to: 'leader', kind, topic: '', name, payload: encoded(bytes) };
-}
-
-function encoded(bytes: Uint8Array): Encoded {
-  return { encoding: Encoding.ENCODING_BYTES, bytes };
+  return { to: 'leader', kind, topic: '', name, payload: bytesPayload(bytes) };
 }
 
 function assertId(id: string): void {

@@ -1,9 +1,8 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import type { Encoded, IncomingRequest } from '../../messaging/message.js';
+import { NO_PAYLOAD, type Encoded, type IncomingRequest } from '../../messaging/message.js';
 import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
-import { Encoding } from '../../transport/wire/hedge/v1/link.js';
 import { SpillPull, type SpillRead, SpillRenewal } from '../../transport/wire/hedge/v1/spill.js';
 import type { FrameBuffers, NodeStorage, SpillPart } from '../node/storage.js';
 import { type Discard, Holdings } from './holdings.js';
@@ -13,7 +12,6 @@ import { Taking } from './taking.js';
 
 /** Looks at who has fallen silent so often within the time that they may. */
 const TICKS_PER_EXPIRY = 4;
-const NOTHING: Encoded = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
 
 export interface HolderOptions {
   readonly node: NodeStorage;
@@ -55,7 +53,7 @@ export class Holder {
   async renew({ caller, payload }: IncomingRequest): Promise<Encoded> {
     const renewal = decoded(SpillRenewal, payload.bytes, caller.address);
     this.#discard(this.#holdings.renewed(caller.incarnation, renewal, this.#options.clock.now()));
-    return NOTHING;
+    return NO_PAYLOAD;
   }
 
   /** Serves REQUEST_KIND_SPILL_PULL: opens the stream, and takes frames by it from then on. */
@@ -67,7 +65,7 @@ export class Holder {
     const stream = await this.#options.streams.openStream(caller, { purpose: 'spill', opening }, { signal });
     // What it fails with the stream has told to both ends.
     void this.#take(stream, part, pull).catch(() => undefined);
-    return NOTHING;
+    return NO_PAYLOAD;
   }
 
   /** An owner that nobody can call has opened the stream itself. */

@@ -1,7 +1,8 @@
 import type { Clock } from '../../common/clock.js';
 import type { MemberId } from '../../common/identity.js';
+import { bytesPayload } from '../../messaging/message.js';
 import type { Messenger } from '../../messaging/messenger.js';
-import { Encoding, RequestKind } from '../../transport/wire/hedge/v1/link.js';
+import { RequestKind } from '../../transport/wire/hedge/v1/link.js';
 import { SpillRenewal } from '../../transport/wire/hedge/v1/spill.js';
 
 export interface RenewalsOptions {
@@ -114,14 +115,13 @@ export class Renewals {
     this.#number += 1;
     const renewal = SpillRenewal.encode({ number: this.#number, issued: this.#issued, live }).finish();
     holding.owed = false;
-    const payload = { encoding: Encoding.ENCODING_BYTES, bytes: renewal };
     const kind = RequestKind.REQUEST_KIND_SPILL_RENEWAL;
     await messenger.request({
       to: holding.member,
       kind,
       topic: '',
       name: 'to keep parts of spill stores',
-      payload,
+      payload: bytesPayload(renewal),
       timeoutMs: 2 * everyMs,
     });
     for (const { epoch, discarded } of live) {

@@ -1,9 +1,10 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
+import { bytesPayload } from '../../messaging/message.js';
 import type { Messenger } from '../../messaging/messenger.js';
 import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
-import { Encoding, RequestKind } from '../../transport/wire/hedge/v1/link.js';
+import { RequestKind } from '../../transport/wire/hedge/v1/link.js';
 import { SpillPull, type SpillTake } from '../../transport/wire/hedge/v1/spill.js';
 import { encodeOpening } from './messages.js';
 
@@ -38,7 +39,7 @@ export class Routes {
     const key = keyOf(member, pull);
     const stream = this.#expect(key, member);
     try {
-      const payload = { encoding: Encoding.ENCODING_BYTES, bytes: SpillPull.encode(pull).finish() };
+      const payload = bytesPayload(SpillPull.encode(pull).finish());
       const kind = RequestKind.REQUEST_KIND_SPILL_PULL;
       const name = `to take frames of spill store '${pull.name}'`;
       await messenger.request({ to: member, kind, topic: '', name, payload, timeoutMs });
