@@ -1,6 +1,6 @@
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { backoffMs } from '../../common/backoff.js';
-import { HedgeError } from '../../common/errors.js';
+import { HedgeError, messageOf } from '../../common/errors.js';
 import { Closed, TooLate } from './rpc.js';
 
 /** What this driver is asked to do, as it is called in errors. */
@@ -202,8 +202,4 @@ function serverDelayMs(error: unknown): number | undefined {
 function codeOf(error: unknown): number {
   const { code } = error as { code?: unknown };
   return typeof code === 'number' ? code : -1;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

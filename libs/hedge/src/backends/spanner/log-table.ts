@@ -10,7 +10,7 @@ import {
 } from '../../backend/log.js';
 import { isReservedKey } from '../../backend/names.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
-import { assertText } from '../../backend/text.js';
+import { assertText, assertTexts } from '../../backend/text.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { Attempt, Connection } from './connection.js';
 import { isQueryRefused } from './failures.js';
@@ -143,8 +143,4 @@ function rowName(key: string | null | undefined, id: string | null | undefined):
 /** Go's rows may have NULL where ours have a text. */
 function toEntry(key: string, [id, value, leader, at]: Row): LogEntry {
   return { key, id: id ?? OVERWRITE_ID, value: value ?? '', leader: leader ?? '', timestamp: timestampOf(at) };
-}
-
-function assertTexts(texts: object): void {
-  for (const [what, text] of Object.entries(texts)) assertText(what, String(text));
 }

@@ -82,10 +82,7 @@ export type Mutation =
   | { readonly delete: Delete };
 
 export interface CommitResponse {
-  readonly commitTimestamp?: {
-    readonly seconds?: { toString(): string } | null;
-    readonly nanos?: number | null;
-  } | null;
+  readonly commitTimestamp?: ProtoTime | null;
   /** Set instead of the timestamp: commit again, with this token. */
   readonly precommitToken?: PrecommitToken | null;
 }
