@@ -1,5 +1,6 @@
 import { HedgeError } from '../common/errors.js';
 import type { Encoded } from '../messaging/message.js';
+import type { PayloadCodec } from '../messaging/serializer.js';
 import type { PeerStream } from '../transport/peer-stream.js';
 import { FramePacker, ITEM_HEADER_BYTES } from './item-frames.js';
 
@@ -12,6 +13,11 @@ export interface ItemSink {
    * there never is any: a source without end must not be read on at full speed until somebody looks.
    */
   room(): Promise<void> | undefined;
+}
+
+/** Encodes the values of a topic into that writer. */
+export function sinkOf(writer: ItemWriter, topic: string, codec: PayloadCodec): ItemSink {
+  return { push: (value) => writer.push(topic, codec.encode(topic, value)), room: () => writer.room() };
 }
 
 export interface StreamLimits {

@@ -1,6 +1,7 @@
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { Exchange } from './exchange.js';
 import { watchIdle } from './idle.js';
+import { sinkOf } from './item-writer.js';
 import { type GivenUp, iterateUntilLeft } from './iteration.js';
 import { feed, type StreamSource } from './source.js';
 import type { StreamCaller } from './stream-caller.js';
@@ -36,16 +37,12 @@ async function* exchangeItems(
       const moved = (): number => opened.writer.taken + opened.progress.received;
       stops.push(watchIdle(clock, idleTimeoutMs, moved, () => givenUp.because(stoodStill(topic, idleTimeoutMs))));
     }
-    const sink = {
-      push: (value: unknown) => opened.writer.push(topic, codec.encode(topic, value)),
-      room: () => opened.writer.room(),
-    };
     const sourceOver = (failure?: { error: unknown }): void => {
       if (failure === undefined) return void opened.writer.end();
       sourceFailure = failure;
       opened.sourceFailed(messageOf(failure.error));
     };
-    stops.push(feed(source, sink, sourceOver));
+    stops.push(feed(source, sinkOf(opened.writer, topic, codec), sourceOver));
     for await (const reply of opened.replies()) yield reply;
   } catch (error) {
     if (sourceFailure !== undefined) throw sourceFailure.error;

@@ -6,7 +6,7 @@ import { MAX_TOPIC_LENGTH } from '../messaging/topic-name.js';
 import type { PeerStream, StreamTransport } from '../transport/peer-stream.js';
 import { HandlerStream } from '../transport/wire/hedge/v1/stream.js';
 import { itemsOf } from './item-frames.js';
-import { type ItemSink, ItemWriter, type StreamLimits } from './item-writer.js';
+import { type ItemSink, ItemWriter, sinkOf, type StreamLimits } from './item-writer.js';
 
 /** A stream as a handler gets it. */
 export interface IncomingStream {
@@ -109,10 +109,7 @@ export class StreamReceiver {
         epoch,
         signal: stream.signal,
         input: inputOf(stream, topic, codec),
-        replies: {
-          push: (value) => writer.push(topic, codec.encode(topic, value)),
-          room: () => writer.room(),
-        },
+        replies: sinkOf(writer, topic, codec),
       });
       await writer.end();
     } catch (error) {
