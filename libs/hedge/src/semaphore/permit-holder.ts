@@ -13,6 +13,7 @@ import {
   renewRequest,
   resizeRequest,
 } from './semaphore-messages.js';
+import { notInTime, permitLost, stopping, tooManyHere } from './semaphore-refusals.js';
 import type { SemaphoreTiming } from './semaphore-timing.js';
 
 /** Permits that one process may hold and wait for, so that one renewal fits into one message. */
@@ -90,7 +91,7 @@ export class PermitHolder implements PermitKeeper {
     const { name, timeoutMs, signal } = request;
     if (this.#stopped) return callbacks.reject(stopping(name));
     if (signal?.aborted === true) return callbacks.reject(signal.reason);
-    if (this.#holdings.size >= MOST_HOLDINGS) return callbacks.reject(tooManyHere(name));
+    if (this.#holdings.size >= MOST_HOLDINGS) return callbacks.reject(tooManyHere(name, MOST_HOLDINGS));
     const id = (this.#options.newId ?? randomUUID)();
     const abort = (): void => this.#abort(asking, signal?.reason);
     const asking: Asking = {
@@ -161,7 +162,7 @@ export class PermitHolder implements PermitKeeper {
     const { id, request, deadline, scope } = asking;
     const { name, limit, permits, wait } = request;
     const leftMs = deadline - this.#now();
-    if (leftMs <= 0) return this.#fail(asking, timedOut(request));
+    if (leftMs <= 0) return this.#fail(asking, notInTime(request));
     this.#step({ type: 'begin', id, name });
     const acquire = acquireRequest({ name, id, limit, permits, wait, timeoutMs: Math.ceil(request.timeoutMs) });
     this.#options.messenger.request({ ...acquire, timeoutMs: leftMs, signal: scope.signal }).then(
@@ -182,7 +183,7 @@ export class PermitHolder implements PermitKeeper {
     this.#step({ type: 'granted', id: asking.id, permitMs });
     if (!this.#asking.has(asking.id)) return;
     const leftMs = Math.max(0, asking.deadline - this.#now());
-    asking.cancelDeadline = this.#options.clock.after(leftMs, () => this.#fail(asking, timedOut(asking.request)));
+    asking.cancelDeadline = this.#options.clock.after(leftMs, () => this.#fail(asking, notInTime(asking.request)));
   }
 
   #refused(asking: Asking, error: unknown): void {
@@ -194,7 +195,7 @@ export class PermitHolder implements PermitKeeper {
       return this.#ask(asking);
     }
     asking.maybeGranted ||= code === 'DEADLINE_EXCEEDED';
-    this.#fail(asking, code === 'DEADLINE_EXCEEDED' ? timedOut(asking.request) : error);
+    this.#fail(asking, code === 'DEADLINE_EXCEEDED' ? notInTime(asking.request) : error);
   }
 
   #abort(asking: Asking, reason: unknown): void {
@@ -286,7 +287,7 @@ export class PermitHolder implements PermitKeeper {
     }
     const permit = this.#held.get(id);
     this.#held.delete(id);
-    permit?.lose(lost(permit.semaphore, why));
+    permit?.lose(permitLost(permit.semaphore, why));
   }
 
   #now(): number {
@@ -296,31 +297,3 @@ export class PermitHolder implements PermitKeeper {
 
 /** Asking again would not help. */
 const FINAL: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'INVALID_ARGUMENT', 'CONFLICT']);
-
-function timedOut({ name, permits, limit, timeoutMs }: PermitRequest): HedgeError {
-  return new HedgeError(
-    'DEADLINE_EXCEEDED',
-    `Semaphore "${name}" (limit ${limit}): ${permits} could not be acquired within ${timeoutMs} ms. Nothing is held; allow more time, or see who holds it with holders().`,
-    { details: { permits, limit }, retryable: true },
-  );
-}
-
-function stopping(name: string): HedgeError {
-  return new HedgeError('SHUTTING_DOWN', `This pod is stopping, so semaphore "${name}" was not acquired`);
-}
-
-function tooManyHere(name: string): HedgeError {
-  return new HedgeError(
-    'OVERLOADED',
-    `Semaphore "${name}" was not asked: this pod already holds or waits for ${MOST_HOLDINGS} permits. Acquire fewer at a time.`,
-  );
-}
-
-function lost(name: string, why: 'expired' | 'taken back'): HedgeError {
-  return new HedgeError(
-    'LEASE_LOST',
-    why === 'expired'
-      ? `The permit of semaphore "${name}" could not be renewed in time: this pod stood still, or did not reach the leader. Stop the work; another may get it.`
-      : `The leader took the permit of semaphore "${name}" back, because it was not renewed in time. Stop the work.`,
-  );
-}
