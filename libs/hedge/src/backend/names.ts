@@ -1,3 +1,5 @@
+import { HedgeError } from '../common/errors.js';
+
 /** Row name of a group's election lease. Not spindle's on purpose: Go pods write theirs without a token check. */
 export function leaseName(group: string): string {
   return `hedge/lease/${group}`;
@@ -44,6 +46,19 @@ export function jobKey(group: string, job: string): string {
 /** Keys this library keeps for itself (Go's too); users are refused them. */
 export function isReservedKey(key: string): boolean {
   return key.startsWith('__hedge/') || key.startsWith('__caller=');
+}
+
+/**
+ * Refuses a user's text that begins as a reserved key does.
+ * @param what it is, for the error's message: `key`.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function assertNotReserved(what: string, text: string): void {
+  if (!isReservedKey(text)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The ${what} "${text.slice(0, 40)}" is reserved: what begins with __hedge/ or __caller= is this library's own. Use another name.`,
+  );
 }
 
 /**

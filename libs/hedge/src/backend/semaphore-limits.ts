@@ -1,6 +1,6 @@
 import { HedgeError } from '../common/errors.js';
 import type { SemaphoreWrite } from './permits.js';
-import { assertText, assertTexts } from './text.js';
+import { assertLength, assertText, assertTexts } from './text.js';
 
 /**
  * Longest name of a semaphore in UTF-8 bytes. It stands in a key, and in an id beside a member's address; Spanner
@@ -13,11 +13,7 @@ export const MAX_SEMAPHORE_NAME_BYTES = 4_000;
 export function assertSemaphoreName(name: string): void {
   if (name === '') throw invalid('The name of a semaphore is empty. Give it one of at least one character.');
   assertText('name of the semaphore', name);
-  const bytes = Buffer.byteLength(name);
-  if (bytes <= MAX_SEMAPHORE_NAME_BYTES) return;
-  throw invalid(
-    `The semaphore's name "${name.slice(0, 40)}…" has ${bytes} bytes in UTF-8; at most ${MAX_SEMAPHORE_NAME_BYTES} are allowed. Hash long names.`,
-  );
+  assertLength("semaphore's name", name, MAX_SEMAPHORE_NAME_BYTES);
 }
 
 /** Called by drivers, so that all refuse the same. @throws HedgeError INVALID_ARGUMENT */

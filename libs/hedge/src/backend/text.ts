@@ -26,6 +26,20 @@ export function assertTexts<Row extends Readonly<Record<keyof Row, string>>>(row
 }
 
 /**
+ * Refuses a name that is too long for its column, in UTF-8 bytes.
+ *
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function assertLength(what: string, text: string, maxBytes: number): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= maxBytes) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The ${what} "${text.slice(0, 40)}…" has ${bytes} bytes in UTF-8; at most ${maxBytes} are allowed. Hash long names.`,
+  );
+}
+
+/**
  * The order of texts in every driver: by their UTF-8 bytes, which is by code point. JavaScript's `<` differs
  * from it above U+FFFF, because it compares UTF-16 units.
  */

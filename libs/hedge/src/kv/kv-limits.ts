@@ -1,5 +1,5 @@
-import { isReservedKey } from '../backend/names.js';
-import { assertText } from '../backend/text.js';
+import { assertNotReserved } from '../backend/names.js';
+import { assertLength, assertText } from '../backend/text.js';
 import { HedgeError } from '../common/errors.js';
 
 /**
@@ -30,13 +30,7 @@ export function assertKey(key: unknown): asserts key is string {
   }
   assertNotReserved('key', key);
   assertText('key', key);
-  const bytes = Buffer.byteLength(key);
-  if (bytes > MAX_KEY_BYTES) {
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `The key "${key.slice(0, 40)}…" has ${bytes} bytes in UTF-8; at most ${MAX_KEY_BYTES} are allowed. Hash long names.`,
-    );
-  }
+  assertLength('key', key, MAX_KEY_BYTES);
 }
 
 /** @throws HedgeError INVALID_ARGUMENT */
@@ -83,14 +77,6 @@ export function assertAfter(after: unknown): asserts after is string | undefined
     throw new HedgeError('INVALID_ARGUMENT', `"after" must be a key, not ${describe(after)}.`);
   }
   assertText('after', after);
-}
-
-function assertNotReserved(what: string, text: string): void {
-  if (!isReservedKey(text)) return;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `The ${what} "${text.slice(0, 40)}" is reserved: what begins with __hedge/ or __caller= is this library's own. Use another name.`,
-  );
 }
 
 function describe(value: unknown): string {

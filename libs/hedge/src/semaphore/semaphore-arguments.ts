@@ -1,18 +1,14 @@
-import { isReservedKey } from '../backend/names.js';
+import { assertNotReserved } from '../backend/names.js';
 import { assertSemaphoreName } from '../backend/semaphore-limits.js';
 import { HedgeError } from '../common/errors.js';
 
 /** The largest limit of a semaphore, and so the most permits. */
-export const MAX_LIMIT = 1_000_000_000;
+const MAX_LIMIT = 1_000_000_000;
 
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertName(name: unknown): asserts name is string {
   if (typeof name !== 'string') throw invalid(`The name of a semaphore must be a string, not ${String(name)}.`);
-  if (isReservedKey(name)) {
-    throw invalid(
-      `The semaphore's name "${name.slice(0, 40)}" is reserved: what begins with __hedge/ or __caller= is this library's own. Use another name.`,
-    );
-  }
+  assertNotReserved("semaphore's name", name);
   assertSemaphoreName(name);
 }
 
