@@ -9,11 +9,14 @@ export interface Instant {
   readonly wall: number;
 }
 
+/** The longest that a timer of Node can wait, some 24 days, in milliseconds: one set for longer fires at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Time and timers, injected so that tests and the simulation can run on a virtual clock. */
 export interface Clock {
   now(): Instant;
   /**
-   * Calls `run` once, not before `ms` have passed. The returned function cancels; calling it again does nothing.
+   * Calls `run` once, not before `ms` have passed, of which `MAX_TIMER_MS` count at most. The returned function cancels; calling it again does nothing.
    * @param keepAlive whether the process is kept alive until then, for what somebody awaits. Default: false.
    */
   after(ms: number, run: () => void, keepAlive?: boolean): () => void;
@@ -39,7 +42,7 @@ export function shortestElapsed(from: Instant, to: Instant): number {
 export const systemClock: Clock = {
   now: () => ({ mono: performance.now(), wall: Date.now() }),
   after(ms, run, keepAlive = false) {
-    const timer = setTimeout(run, ms);
+    const timer = setTimeout(run, Math.min(ms, MAX_TIMER_MS));
     if (!keepAlive) timer.unref();
     return () => clearTimeout(timer);
   },

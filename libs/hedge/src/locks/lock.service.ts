@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { Clock } from '../common/clock.js';
+import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { isAbortSignal } from '../messaging/call-options.js';
@@ -7,9 +7,6 @@ import type { Lock } from './lock.js';
 import { lockTaken, lockUnknown } from './lock-errors.js';
 import type { LockKeeper } from './lock-keeper.js';
 import { assertLockName } from './lock-name.js';
-
-/** Node's timers go no further, some 24 days; a longer wait has no end. */
-const MAX_TIMER_MS = 0x7fff_ffff;
 
 export interface LockOptions {
   /**
@@ -108,6 +105,7 @@ export class LockService {
       };
       const aborted = (): void => fail(signal?.reason);
       const outOfTime = (): void => fail(this.#notFree(name, waitMs));
+      // A longer wait has no end.
       const waits = waitMs > 0 && waitMs <= MAX_TIMER_MS;
       const cancel = waits ? this.deps.clock.after(waitMs, outOfTime, true) : () => undefined;
       const end = (): void => {

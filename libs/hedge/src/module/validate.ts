@@ -1,5 +1,6 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MAX_TIMER_MS } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
@@ -15,8 +16,6 @@ const DEFAULT_ADDRESS = ':7400';
 const DEFAULT_DRAIN_MS = 5_000;
 const KIB = 1024;
 const MIB = 1024 * KIB;
-/** The longest a Node timer can wait. */
-const MAX_MS = 2 ** 31 - 1;
 
 /** Says what is wrong with a value and what to do, or nothing. */
 type Check = (value: unknown) => string | undefined;
@@ -157,7 +156,7 @@ const pem: Check = (value) =>
     ? undefined
     : 'give the PEM text itself, as a string or Buffer, not a file name';
 
-const milliseconds = integer(1, MAX_MS, 'milliseconds');
+const milliseconds = integer(1, MAX_TIMER_MS, 'milliseconds');
 
 function size(least: number): Check {
   return (value) =>
@@ -200,7 +199,7 @@ const LIMITS: Shape = {
 
 const SPILL: Shape = { memory: size(MIN_MEMORY), disk: size(0), directory: text, minFreeDisk: size(0) };
 
-const SHUTDOWN: Shape = { drainMs: integer(0, MAX_MS, 'milliseconds'), totalMs: milliseconds };
+const SHUTDOWN: Shape = { drainMs: integer(0, MAX_TIMER_MS, 'milliseconds'), totalMs: milliseconds };
 
 /** Options that are objects themselves, with the properties they must have. */
 const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required?: readonly string[] }>> = {

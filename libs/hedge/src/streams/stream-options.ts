@@ -1,5 +1,6 @@
-import { checkCallOptions } from '../messaging/call-options.js';
+import { MAX_TIMER_MS } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import { checkCallOptions } from '../messaging/call-options.js';
 
 export interface StreamOptions {
   /** Milliseconds that the stream may take in all, from the first reply that is asked for. Default: no limit. */
@@ -13,9 +14,6 @@ export interface StreamOptions {
   /** Gives the stream up: it throws the signal's reason, and the handler's `signal` aborts. */
   readonly signal?: AbortSignal | undefined;
 }
-
-/** The longest that a timer of Node can wait: above it would fire at once. */
-const MAX_TIMER_MS = 0x7fff_ffff;
 
 /** @throws HedgeError INVALID_ARGUMENT */
 export function checkStreamOptions(method: string, topic: string, options: StreamOptions): void {
