@@ -92,12 +92,14 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
 
   await steps.run('nothing acknowledged was lost', async () => {
     const start = performance.now();
-    for (const pod of cluster.pods) {
-      for (const key of written) {
-        const value = key.startsWith('tour/') ? `written by ${key.slice('tour/'.length)}` : `value of ${key}`;
-        await assertReads(pod, key, value);
-      }
-    }
+    await Promise.all(
+      cluster.pods.map(async (pod) => {
+        for (const key of written) {
+          const value = key.startsWith('tour/') ? `written by ${key.slice('tour/'.length)}` : `value of ${key}`;
+          await assertReads(pod, key, value);
+        }
+      }),
+    );
     return `${written.length} acknowledged puts read from each of ${cluster.pods.length} pods in ${since(start)}`;
   });
 
