@@ -1,0 +1,170 @@
+import { Injectable } from '@nestjs/common';
+import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import { lz4 } from '../records/compression.js';
+import { checkedBytes, type Size } from './size.js';
+import { Spill, type SpillContext, type SpillStats } from './spill.js';
+
+const MAX_NAME_LENGTH = 256;
+
+export interface SpillCreateOptions {
+  /** RAM that the store takes on each pod at most, in bytes or as '512MB'. Default: what the pod lends. */
+  readonly memoryLimit?: Size;
+  /** Disk, likewise. */
+  readonly diskLimit?: Size;
+  /** Milliseconds after which the store is dropped by itself. Default: never, as long as this pod lives. */
+  readonly ttlMs?: number;
+  /** On how many pods each record is: with 2, reading survives the loss of one. Default: 1. */
+  readonly copies?: 1 | 2;
+  /** `lz4` needs the package `lz4-napi`. Default: `none`. */
+  readonly compression?: 'none' | 'lz4';
+}
+
+export interface SpillStoreDeps {
+  /** Undefined while this pod is not started, or has stopped. */
+  readonly context: () => SpillContext | undefined;
+  readonly clock: Clock;
+}
+
+/**
+ * More data than one pod can hold, over the RAM and disk that the pods of the group lend: a buffer to load,
+ * process and discard. This pod's RAM comes first, then its disk, then the other pods.
+ *
+ * @example
+ * await spill.use('import', { copies: 2 }, async (store) => {
+ *   for await (const row of rows) await store.write(row);
+ *   await store.close();
+ *   for await (const record of store.read()) await load(record);
+ * });
+ */
+@Injectable()
+export class SpillStore {
+  readonly #deps: SpillStoreDeps;
+  readonly #stores = new Map<string, { spill: Spill; cancelExpiry: () => void }>();
+  /** Names that are being created. */
+  readonly #reserved = new Set<string>();
+
+  constructor(deps: SpillStoreDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * A new store of this pod. Its name is this pod's own: another pod may use the same for another store.
+   * @throws HedgeError CONFLICT when this pod has a store of that name; INVALID_ARGUMENT; INVALID_OPTIONS when a
+   *   package for the compression is missing; SHUTTING_DOWN when this pod is not started
+   */
+  async create(name: string, options: SpillCreateOptions = {}): Promise<Spill> {
+    checkName(name);
+    checkOptions(options);
+    const { copies = 1, memoryLimit, diskLimit, ttlMs } = options;
+    const limits = {
+      memory: memoryLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('memoryLimit', memoryLimit),
+      disk: diskLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('diskLimit', diskLimit),
+    };
+    if (this.#stores.has(name) || this.#reserved.has(name)) {
+      throw new HedgeError(
+        'CONFLICT',
+        `Spill store '${name}' exists already on this pod. drop() it first, or take another name.`,
+      );
+    }
+    this.#reserved.add(name);
+    try {
+      const compression = options.compression === 'lz4' ? await lz4() : undefined;
+      const context = this.#context(name);
+      const store = { name, epoch: context.renewals.issue(), limits, copies };
+      const spill = new Spill({ context, store, compression, dropped: () => this.#forget(name) });
+      const expire = (): void => void spill.expire().catch(() => undefined);
+      const cancelExpiry = ttlMs === undefined ? () => undefined : this.#deps.clock.after(ttlMs, expire);
+      this.#stores.set(name, { spill, cancelExpiry });
+      return spill;
+    } finally {
+      this.#reserved.delete(name);
+    }
+  }
+
+  /**
+   * Creates a store for the time that the function runs, and drops it then, whatever it ended with.
+   * @returns what the function returned
+   * @throws HedgeError as `create`; what the function throws.
+   */
+  use<Result>(name: string, work: (store: Spill) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, options: SpillCreateOptions, work: (store: Spill) => Result): Promise<Awaited<Result>>;
+  async use<Result>(
+    name: string,
+    options: SpillCreateOptions | ((store: Spill) => Result),
+    work?: (store: Spill) => Result,
+  ): Promise<Awaited<Result>> {
+    const [task, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    checkName(name);
+    checkTask(name, task);
+    const spill = await this.create(name, settings);
+    try {
+      return await task(spill);
+    } finally {
+      await spill.drop();
+    }
+  }
+
+  /** This pod's stores, by name. */
+  list(): SpillStats[] {
+    return [...this.#stores.values()].map(({ spill }) => spill.stats());
+  }
+
+  /** The store of that name; undefined when this pod has none. */
+  get(name: string): Spill | undefined {
+    return this.#stores.get(name)?.spill;
+  }
+
+  /** The members or their space have changed. @internal */
+  membersChanged(): void {
+    for (const { spill } of this.#stores.values()) spill.membersChanged();
+  }
+
+  /** Drops all. @internal */
+  async dropAll(): Promise<void> {
+    await Promise.all([...this.#stores.values()].map(({ spill }) => spill.drop()));
+  }
+
+  #forget(name: string): void {
+    this.#stores.get(name)?.cancelExpiry();
+    this.#stores.delete(name);
+  }
+
+  #context(name: string): SpillContext {
+    const context = this.#deps.context();
+    if (context !== undefined) return context;
+    throw new HedgeError(
+      'SHUTTING_DOWN',
+      `Spill store '${name}' cannot be created: this pod is not started yet, is stopping, or its mode is 'off'.`,
+    );
+  }
+}
+
+function checkName(name: unknown): void {
+  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH) return;
+  const got = typeof name === 'string' ? `one of ${name.length} characters` : `a value of type ${typeof name}`;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The name of a spill store is a string of 1 to ${MAX_NAME_LENGTH} characters, and this is ${got}. Give another.`,
+  );
+}
+
+function checkTask(name: string, task: unknown): asserts task is (store: Spill) => unknown {
+  if (typeof task === 'function') return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `What to do with spill store '${name}' is not a function. Give one: spill.use(name, options, async (store) => …).`,
+  );
+}
+
+function checkOptions({ copies, ttlMs, compression }: SpillCreateOptions): void {
+  const problem =
+    copies !== undefined && copies !== 1 && copies !== 2
+      ? `copies is ${String(copies)}; give 1 or 2`
+      : ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 1 && ttlMs <= MAX_TIMER_MS)
+        ? `ttlMs is ${ttlMs}; give whole milliseconds from 1 to ${MAX_TIMER_MS}`
+        : compression !== undefined && compression !== 'none' && compression !== 'lz4'
+          ? `compression is ${String(compression)}; give 'none' or 'lz4'`
+          : undefined;
+  if (problem !== undefined) throw new HedgeError('INVALID_ARGUMENT', `A spill store was not created: ${problem}.`);
+}
