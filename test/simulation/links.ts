@@ -37,6 +37,10 @@ export class Link {
     readonly generation: number,
   ) {}
 
+  get broken(): boolean {
+    return this.#broken;
+  }
+
   toReceiver(arrive: () => void): void {
     if (this.callerOpen) this.#send('toReceiver', this.receiver, () => this.receiverOpen, arrive);
   }
@@ -122,6 +126,8 @@ export class Links {
     const link = new Link(this, caller, receiver, generation);
     const welcome = (resumed: boolean): void => {
       if (!waiting) return link.break();
+      // Else the caller would take for open what has told of its end already.
+      if (link.broken) return fail('broke in the handshake');
       waiting = false;
       link.callerOpen = true;
       caller.linked(link, resumed);
