@@ -1,6 +1,6 @@
 /** Somebody with a half-filled frame, who can let go of it early. */
 export interface Filler {
-  /** Seals what there is; it is on its way then, and its token comes back by itself. */
+  /** Seals what there is, now or soon; it is on its way then, and its token comes back by itself. */
   flush(): void;
 }
 
@@ -15,7 +15,7 @@ export interface FrameToken {
  * the buffers is for frames of other pods, so that two pods which send to each other never wait for each other.
  *
  * Nobody waits for ever: what is sent is taken or refused, what is read ahead is at most half of the tokens, and
- * half-filled frames are sealed when somebody waits.
+ * for each who waits a half-filled frame is sealed, as soon as there is one.
  */
 export class FrameTokens {
   readonly #capacity: number;
@@ -23,6 +23,8 @@ export class FrameTokens {
   readonly #waiting = new Set<() => void>();
   /** Those that fill a frame now, the longest first. */
   readonly #fillers = new Set<Filler>();
+  /** Flushes that were asked for and that those who wait still count on. */
+  #asked = 0;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
@@ -34,11 +36,7 @@ export class FrameTokens {
     signal.throwIfAborted();
     if (this.#free > 0) return this.#grant();
     const turn = this.#turn(signal);
-    const [filler] = this.#fillers;
-    if (filler !== undefined) {
-      this.#fillers.delete(filler);
-      filler.flush();
-    }
+    this.#ask();
     await turn;
     return this.#grant(0);
   }
@@ -51,10 +49,27 @@ export class FrameTokens {
   /** That one fills a frame from now on, and can be asked to flush it, once. */
   filling(filler: Filler): void {
     this.#fillers.add(filler);
+    // Those who came while no frame was being filled have asked nobody yet.
+    this.#ask();
   }
 
   filled(filler: Filler): void {
     this.#fillers.delete(filler);
+  }
+
+  #ask(): void {
+    for (const filler of this.#fillers) {
+      if (this.#waiting.size <= this.#asked) return;
+      this.#asked += 1;
+      this.#fillers.delete(filler);
+      filler.flush();
+    }
+  }
+
+  #left(start: () => void): void {
+    this.#waiting.delete(start);
+    // Whichever token it was, one who asked later may have to ask again: rather once too often than never.
+    this.#asked = Math.max(0, this.#asked - 1);
   }
 
   #grant(taken = 1): FrameToken {
@@ -75,12 +90,12 @@ export class FrameTokens {
   #turn(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const start = (): void => {
-        this.#waiting.delete(start);
+        this.#left(start);
         signal.removeEventListener('abort', abort);
         resolve();
       };
       const abort = (): void => {
-        this.#waiting.delete(start);
+        this.#left(start);
         reject(signal.reason as Error);
       };
       signal.addEventListener('abort', abort, { once: true });

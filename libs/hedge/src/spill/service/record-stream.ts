@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { HedgeError } from '../../common/errors.js';
 import type { RecordViews } from '../records/record-views.js';
 
 const END: IteratorResult<Buffer, undefined> = { done: true, value: undefined };
@@ -11,7 +12,12 @@ export class RecordStream extends Readable {
   readonly #views: AsyncGenerator<RecordViews, void>;
   #current: RecordViews | undefined;
   #at = 0;
-  #reading = false;
+  /** As a Readable: the next views are under way. */
+  #loading = false;
+  /** The last call of the iterator that had to wait; calls run one after the other. */
+  #tail: Promise<unknown> | undefined;
+  /** The iterator has given all, or its loop was left. */
+  #ended = false;
 
   constructor(views: AsyncGenerator<RecordViews, void>) {
     super({ objectMode: true, highWaterMark: 256 });
@@ -19,12 +25,24 @@ export class RecordStream extends Readable {
   }
 
   override _read(): void {
-    if (this.#reading) return;
-    this.#reading = true;
-    this.#push().then(
-      () => (this.#reading = false),
-      (error: unknown) => this.destroy(error as Error),
-    );
+    while (this.#current !== undefined && this.#at < this.#current.count) {
+      if (!this.push(this.#take(this.#current).value)) return;
+    }
+    // Whoever heard of a record may have asked for the next ones already.
+    if (this.#loading) return;
+    this.#loading = true;
+    this.#views
+      .next()
+      .then(({ done, value }) => {
+        this.#loading = false;
+        if (done === true) {
+          this.push(null);
+          return;
+        }
+        [this.#current, this.#at] = [value, 0];
+        this._read();
+      })
+      .catch((error: unknown) => this.destroy(error as Error));
   }
 
   override _destroy(reason: Error | null, destroyed: (reason?: Error | null) => void): void {
@@ -36,14 +54,17 @@ export class RecordStream extends Readable {
     const iterator: NodeJS.AsyncIterator<Buffer, undefined> = {
       next: () => {
         const views = this.#current;
-        return views !== undefined && this.#at < views.count ? Promise.resolve(this.#take(views)) : this.#next();
+        if (this.#tail === undefined && views !== undefined && this.#at < views.count) {
+          return Promise.resolve(this.#take(views));
+        }
+        return this.#inTurn();
       },
       return: async () => {
-        this.destroy();
+        this.#end();
         return END;
       },
       [Symbol.asyncIterator]: () => iterator,
-      [Symbol.asyncDispose]: async () => void this.destroy(),
+      [Symbol.asyncDispose]: async () => void (await iterator.return?.()),
     };
     return iterator;
   }
@@ -54,37 +75,52 @@ export class RecordStream extends Readable {
     return { done: false, value };
   }
 
+  /** Each record goes to one call, in the order of the calls. */
+  #inTurn(): Promise<IteratorResult<Buffer, undefined>> {
+    const next = this.#tail === undefined ? this.#next() : this.#tail.then(() => this.#next());
+    const tail = next.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#tail = tail;
+    void tail.then(() => {
+      if (this.#tail === tail) this.#tail = undefined;
+    });
+    return next;
+  }
+
   async #next(): Promise<IteratorResult<Buffer, undefined>> {
-    const views = await this.#load();
+    const here = this.#current !== undefined && this.#at < this.#current.count;
+    const views = here ? this.#current : await this.#load();
     return views === undefined ? END : this.#take(views);
   }
 
   async #load(): Promise<RecordViews | undefined> {
-    if (this.destroyed) return undefined;
+    if (this.#ended) return undefined;
+    // Never like the end of the records.
+    if (this.destroyed) throw this.errored ?? destroyedEarly();
     try {
       const { done, value } = await this.#views.next();
       this.#at = 0;
       this.#current = done === true ? undefined : value;
     } catch (error) {
       // The iterator throws it; nobody listens to the stream's own event.
-      this.destroy();
+      this.#end();
       throw error;
     }
-    if (this.#current === undefined) this.destroy();
+    if (this.#current === undefined) this.#end();
     return this.#current;
   }
 
-  async #push(): Promise<void> {
-    for (let wanted = true; wanted;) {
-      if (this.#current === undefined || this.#at >= this.#current.count) {
-        const { done, value } = await this.#views.next();
-        if (done === true) {
-          this.push(null);
-          return;
-        }
-        [this.#current, this.#at] = [value, 0];
-      }
-      wanted = this.push(this.#take(this.#current).value);
-    }
+  #end(): void {
+    this.#ended = true;
+    this.destroy();
   }
+}
+
+function destroyedEarly(): HedgeError {
+  return new HedgeError(
+    'CANCELLED',
+    'Reading a spill store ended before its last record: the stream was destroyed. Read again from the record that is wanted next.',
+  );
 }

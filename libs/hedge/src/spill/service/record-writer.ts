@@ -17,6 +17,8 @@ export interface FrameNumbers {
 
 export interface RecordWriterOptions {
   readonly store: string;
+  /** The name people gave the store, for messages. */
+  readonly name: string;
   readonly epoch: number;
   /** Number of the writer in its store. */
   readonly writer: number;
@@ -44,6 +46,9 @@ export class RecordWriter {
   #filling: Filling | undefined;
   /** The last call that had to wait; calls run one after the other. */
   #tail: Promise<void> | undefined;
+  /** What is being filled is to be sealed when the calls under way have ended. */
+  #hurried = false;
+  #finished = false;
   readonly #compressing = new Set<Promise<void>>();
 
   constructor(options: RecordWriterOptions) {
@@ -67,13 +72,15 @@ export class RecordWriter {
     });
   }
 
-  /** Seals what there is, for somebody who needs the room. Not while a call is under way, which does so soon. */
+  /** Seals what there is, for somebody who needs the room; while calls are under way, when they have ended. */
   flush(): void {
     if (this.#tail === undefined) this.#seal();
+    else this.#hurried = true;
   }
 
-  /** Resolves when all that was written is handed over to be placed. */
+  /** Takes nothing more. Resolves when all that was written is handed over to be placed. Idempotent. */
   async finish(): Promise<void> {
+    this.#finished = true;
     await this.#tail?.catch(() => undefined);
     this.#seal();
     await Promise.all(this.#compressing);
@@ -87,9 +94,12 @@ export class RecordWriter {
   }
 
   #inTurn(call: () => Promise<void>): Promise<void> {
+    if (this.#finished) return Promise.reject(closedError(this.#options.name));
     const run = this.#tail === undefined ? call() : this.#tail.then(call, call);
     const tail = run.finally(() => {
-      if (this.#tail === tail) this.#tail = undefined;
+      if (this.#tail !== tail) return;
+      this.#tail = undefined;
+      if (this.#hurried) this.#seal();
     });
     // Whoever made the call is told of its failure.
     tail.catch(() => undefined);
@@ -137,9 +147,16 @@ export class RecordWriter {
   }
 
   async #begin(): Promise<Filling> {
+    const { tokens, signal } = this.#options;
     const filling = await this.#fill();
+    if (signal.aborted) {
+      // What was being filled is discarded already.
+      filling.buffer.forget();
+      filling.token.release();
+      throw signal.reason;
+    }
     this.#filling = filling;
-    this.#options.tokens.filling(this);
+    tokens.filling(this);
     return filling;
   }
 
@@ -159,6 +176,7 @@ export class RecordWriter {
   #take(): Filling | undefined {
     const filling = this.#filling;
     this.#filling = undefined;
+    this.#hurried = false;
     this.#options.tokens.filled(this);
     return filling;
   }
@@ -203,10 +221,10 @@ function endsBoth(loan: Loan, token: FrameToken): Loan {
   };
 }
 
-/** What a write ends with that comes after `close()`. */
+/** What a write ends with that comes after `close()`, or after the end of its writer. */
 export function closedError(name: string): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `Spill store '${name}' was closed, so nothing more can be written. Create another one.`,
+    `Spill store '${name}' was closed, or this writer of it ended, so it takes nothing more. Take another writer, or create another store.`,
   );
 }

@@ -88,10 +88,11 @@ export class SpillRuntime {
   async close(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
+    // From here on nobody makes a store here, or has one held.
+    this.#running = undefined;
     this.#stopFollowing();
     this.#cancelBeat();
     await this.store.dropAll();
-    this.#running = undefined;
     running.context.renewals.stop();
     running.holder.stop();
     await running.context.node.close();

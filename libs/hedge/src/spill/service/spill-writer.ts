@@ -42,4 +42,9 @@ export class SpillWriter extends Writable {
   override _final(settled: (error?: Error) => void): void {
     this.#records.finish().then(() => settled(), settled);
   }
+
+  /** What a writer has taken is written, also when it ends too early. */
+  override _destroy(reason: Error | null, destroyed: (reason?: Error | null) => void): void {
+    this.#records.finish().then(() => destroyed(reason), destroyed);
+  }
 }
