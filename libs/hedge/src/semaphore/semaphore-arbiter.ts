@@ -140,19 +140,24 @@ export class SemaphoreArbiter {
     signal.addEventListener('abort', abandon, { once: true });
   }
 
-  /** One renewal names permits of several semaphores: it is answered when all have answered. */
+  /**
+   * One renewal names permits of several semaphores: it is answered when all have answered. Those of a row that cannot
+   * be read are lost, and must not take the others with them.
+   */
   #renew(term: Term, ids: ReadonlyMap<string, readonly string[]>, holder: MemberId, settle: Settle): void {
     let left = ids.size;
     const unknown: string[] = [];
     let failure: HedgeError | undefined;
-    const answered: Settle = (outcome) => {
+    const answered = (own: readonly string[], outcome: Parameters<Settle>[0]): void => {
       left -= 1;
-      if (outcome instanceof HedgeError) failure = outcome;
+      if (outcome instanceof HedgeError && outcome.code === 'CONFLICT') unknown.push(...own);
+      else if (outcome instanceof HedgeError) failure = outcome;
       else if (outcome.type === 'renewed') unknown.push(...outcome.unknown);
       if (left === 0) settle(failure ?? { type: 'renewed', unknown });
     };
     for (const [name, own] of ids) {
-      this.#step(this.#entry(term, name), { type: 'renew', ticket: this.#ticket(answered), ids: own, holder });
+      const ticket = this.#ticket((outcome) => answered(own, outcome));
+      this.#step(this.#entry(term, name), { type: 'renew', ticket, ids: own, holder });
     }
     if (ids.size === 0) settle({ type: 'renewed', unknown });
   }
