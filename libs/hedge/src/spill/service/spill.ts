@@ -125,6 +125,7 @@ export class Spill {
   writer(): SpillWriter {
     this.#life.signal.throwIfAborted();
     this.#writing.signal.throwIfAborted();
+    if (this.#closing !== undefined) throw closedError(this.name);
     const records = this.#recordWriter();
     const writer = new SpillWriter(records);
     const entry = { writer, records };
@@ -278,6 +279,7 @@ export class Spill {
     this.#writerNumber += 1;
     return new RecordWriter({
       store: this.#part.id.store,
+      name: store.name,
       epoch: store.epoch,
       writer,
       buffers: context.node.buffers,
