@@ -27,8 +27,9 @@ export class Steps {
     }
   }
 
-  /** Prints the last line. @returns whether all passed. */
+  /** Prints the last line. @returns whether all was run and passed. */
   finish(): boolean {
+    if (this.stop.aborted) return false;
     this.console.line(`\ntour: ${this.passed} passed, ${this.failed} failed`);
     return this.failed === 0;
   }
