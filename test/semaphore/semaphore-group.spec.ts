@@ -115,6 +115,14 @@ describe('semaphores of three pods in one process', () => {
     expect(pods.database.history(`__hedge/semaphore/${name}`, { limit: 1, order: 'newest-first' })).toEqual([]);
   });
 
+  it('refuses a call without options, and a limit that is a text, by its type', async () => {
+    const service = semaphores(pods.apps[0]!);
+    const none = undefined as unknown as { limit: number };
+    await expect(service.use('bad', none, () => 'ran')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    const text = { limit: '2' as unknown as number };
+    await expect(service.use('bad', text, () => 'ran')).rejects.toThrow('"bad" is a value of type string. Give');
+  });
+
   it('releases whatever the work does', async () => {
     const service = semaphores(pods.apps[0]!);
     const failing = service.use('throws', { limit: 1 }, () => Promise.reject(new Error('the work failed')));

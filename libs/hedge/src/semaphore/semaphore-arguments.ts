@@ -7,7 +7,7 @@ const MAX_LIMIT = 1_000_000_000;
 
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertName(name: unknown): asserts name is string {
-  if (typeof name !== 'string') throw invalid(`The name of a semaphore must be a string, not ${String(name)}.`);
+  if (typeof name !== 'string') throw invalid(`The name of a semaphore must be a string, not ${shown(name)}.`);
   assertNotReserved("semaphore's name", name);
   assertSemaphoreName(name);
 }
@@ -16,14 +16,14 @@ export function assertName(name: unknown): asserts name is string {
 export function assertLimit(name: string, limit: unknown): asserts limit is number {
   if (isCount(limit)) return;
   throw invalid(
-    `The limit of semaphore "${name}" is ${String(limit)}. Give a whole number above 0 and at most ${MAX_LIMIT}.`,
+    `The limit of semaphore "${name}" is ${shown(limit)}. Give a whole number above 0 and at most ${MAX_LIMIT}.`,
   );
 }
 
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertPermits(name: string, permits: unknown, limit: number): asserts permits is number {
   if (!isCount(permits)) {
-    throw invalid(`The permits asked of semaphore "${name}" are ${String(permits)}. Ask for a whole number above 0.`);
+    throw invalid(`The permits asked of semaphore "${name}" are ${shown(permits)}. Ask for a whole number above 0.`);
   }
   if (permits > limit) throw tooMany(name, permits, limit);
 }
@@ -39,6 +39,10 @@ export function tooMany(name: string, permits: number, limit: number): HedgeErro
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= MAX_LIMIT;
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'number' ? String(value) : `a value of type ${typeof value}`;
 }
 
 function invalid(message: string): HedgeError {

@@ -29,8 +29,10 @@ export class SemaphoreService {
    * @param name 1 to 4,000 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
    * @throws HedgeError INVALID_ARGUMENT
    */
-  get(name: string, { limit }: SemaphoreOptions): Semaphore {
+  get(name: string, options: SemaphoreOptions): Semaphore {
     assertName(name);
+    // Whoever calls without types may give none.
+    const limit = (options as SemaphoreOptions | undefined)?.limit;
     assertLimit(name, limit);
     return new Semaphore(this.deps, name, limit);
   }
@@ -43,7 +45,7 @@ export class SemaphoreService {
    */
   async use<Result>(
     name: string,
-    { limit, ...options }: SemaphoreOptions & AcquireOptions,
+    options: SemaphoreOptions & AcquireOptions,
     work: (permit: Permit) => Result | Promise<Result>,
   ): Promise<Result> {
     if (typeof work !== 'function') {
@@ -52,6 +54,6 @@ export class SemaphoreService {
         `The work for semaphore "${name}" is a value of type ${typeof work}. Give a function.`,
       );
     }
-    return this.get(name, { limit }).use(work, options);
+    return this.get(name, options).use(work, options);
   }
 }
