@@ -130,3 +130,8 @@ export class HedgeError extends Error {
     };
   }
 }
+
+/** A HedgeError as it is; anything else that was thrown as the cause of one with this code. */
+export function asHedgeError(thrown: unknown, code: HedgeErrorCode): HedgeError {
+  return thrown instanceof HedgeError ? thrown : new HedgeError(code, messageOf(thrown), { cause: thrown });
+}

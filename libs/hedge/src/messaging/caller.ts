@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { asHedgeError, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Link, Transport } from '../transport/transport.js';
 import type { Reply, Request } from '../transport/wire/hedge/v1/link.js';
@@ -184,7 +184,7 @@ export class Caller {
     try {
       this.#links.get(member.incarnation)?.send({ $case: 'request', value });
     } catch (error) {
-      this.#step({ type: 'not-transmitted', call, error: asHedgeError(error) });
+      this.#step({ type: 'not-transmitted', call, error: asHedgeError(error, 'MEMBER_UNREACHABLE') });
     }
   }
 
@@ -200,7 +200,9 @@ export class Caller {
   #dial(member: MemberId): void {
     this.#options.transport
       .dial(member)
-      .catch((error: unknown) => this.#step({ type: 'dial-failed', member, error: asHedgeError(error) }));
+      .catch((error: unknown) =>
+        this.#step({ type: 'dial-failed', member, error: asHedgeError(error, 'MEMBER_UNREACHABLE') }),
+      );
   }
 
   #refresh(): void {
@@ -223,8 +225,4 @@ export class Caller {
 
 function closed(): HedgeError {
   return new HedgeError('SHUTTING_DOWN', 'This pod sends nothing more: it is stopping, or its mode is off');
-}
-
-function asHedgeError(error: unknown): HedgeError {
-  return error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error), { cause: error });
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError, messageOf } from '../common/errors.js';
+import { asHedgeError, HedgeError } from '../common/errors.js';
 import { firstAbort } from '../common/first-abort.js';
 import type { MemberId } from '../common/identity.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
@@ -160,9 +160,9 @@ function asCancel(reason: unknown): HedgeError {
 
 /** A pod that stops ends its streams with that word, which at the caller is to mean the caller's own stop. */
 function asRefusal(error: unknown): HedgeError {
-  if (!(error instanceof HedgeError)) return new HedgeError('MEMBER_UNREACHABLE', messageOf(error), { cause: error });
-  if (error.code !== 'SHUTTING_DOWN') return error;
-  return new HedgeError('MEMBER_UNREACHABLE', error.message, { cause: error });
+  const refusal = asHedgeError(error, 'MEMBER_UNREACHABLE');
+  if (refusal.code !== 'SHUTTING_DOWN') return refusal;
+  return new HedgeError('MEMBER_UNREACHABLE', refusal.message, { cause: error });
 }
 
 /** Whether another try, or another leader, may accept what this one refused. Nothing has been sent yet. */

@@ -1,4 +1,4 @@
-import { HedgeError } from '../common/errors.js';
+import { asHedgeError, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -113,9 +113,7 @@ export class StreamReceiver {
       });
       await writer.end();
     } catch (error) {
-      writer.fail(
-        error instanceof HedgeError ? error : new HedgeError('HANDLER_FAILED', String(error), { cause: error }),
-      );
+      writer.fail(asHedgeError(error, 'HANDLER_FAILED'));
     }
   }
 }

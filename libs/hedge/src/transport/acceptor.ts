@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { asHedgeError, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
 import { printable, ReceiverHandshake } from './handshake.js';
@@ -126,7 +126,7 @@ class PendingHandshake {
     try {
       this.init.admit(this.stream, caller);
     } catch (error) {
-      this.refuse(error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error)));
+      this.refuse(asHedgeError(error, 'MEMBER_UNREACHABLE'));
     }
   }
 

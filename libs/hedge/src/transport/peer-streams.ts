@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import { HedgeError, messageOf as textOf } from '../common/errors.js';
+import { asHedgeError, HedgeError } from '../common/errors.js';
 import { firstAbort } from '../common/first-abort.js';
 import type { MemberId } from '../common/identity.js';
 import { Acceptor } from './acceptor.js';
@@ -178,9 +178,7 @@ export class PeerStreams implements StreamTransport {
       }
       await server(stream, opening);
     } catch (error) {
-      stream.cancel(
-        error instanceof HedgeError ? error : new HedgeError('HANDLER_FAILED', textOf(error), { cause: error }),
-      );
+      stream.cancel(asHedgeError(error, 'HANDLER_FAILED'));
     }
   }
 }

@@ -1,4 +1,4 @@
-import { HedgeError } from '../../common/errors.js';
+import { asHedgeError, HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillAnswer } from '../../transport/wire/hedge/v1/spill.js';
 import type { SpillTier } from '../node/storage.js';
@@ -99,8 +99,7 @@ export class Delivery {
   #fail(error: unknown): void {
     if (this.#over) return;
     this.#over = true;
-    const failure =
-      error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error), { cause: error });
+    const failure = asHedgeError(error, 'MEMBER_UNREACHABLE');
     this.#stream?.cancel(failure);
     this.#events.failed(failure);
   }

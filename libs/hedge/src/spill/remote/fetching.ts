@@ -1,5 +1,5 @@
 import type { Clock } from '../../common/clock.js';
-import { HedgeError } from '../../common/errors.js';
+import { asHedgeError, HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillWant } from '../../transport/wire/hedge/v1/spill.js';
 import { readFrame, type SpillFrame } from '../records/frame.js';
@@ -94,8 +94,7 @@ export class Fetching {
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
-    this.#failure =
-      error instanceof HedgeError ? error : new HedgeError('MEMBER_UNREACHABLE', String(error), { cause: error });
+    this.#failure = asHedgeError(error, 'MEMBER_UNREACHABLE');
     this.#cancelStall();
     this.#stream?.cancel(this.#failure);
     for (const { reject } of this.#wanted.splice(0)) reject(this.#failure);
