@@ -1,9 +1,9 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
+import type { ContenderInput, DatabaseCall } from '../../libs/hedge/src/lease/contender-messages.js';
 import type { Term } from '../../libs/hedge/src/lease/term.js';
 import type { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
-import type { LockCall, LockEffect, LockInput } from '../../libs/hedge/src/locks/lock-messages.js';
+import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock-messages.js';
 import type { Cluster } from './cluster.js';
 import { SimulatedLeaseTable } from './database.js';
 import type { Holding, LockPod } from './lock-oracle.js';
@@ -33,7 +33,7 @@ interface Named {
 interface Renewal {
   readonly named: Named;
   readonly round: number;
-  readonly call: Extract<LockCall, { type: 'renew' }>;
+  readonly call: Extract<DatabaseCall, { type: 'renew' }>;
 }
 
 /** The locks of one process: the real cores, and in place of `LockKeeper` the simulation. */
@@ -210,7 +210,7 @@ export class PodLocks implements LockPod {
     this.cluster.locks.ended(held);
   }
 
-  #call(named: Named, round: number, call: Exclude<LockCall, { type: 'renew' }>): void {
+  #call(named: Named, round: number, call: Exclude<DatabaseCall, { type: 'renew' }>): void {
     const { attempt } = call;
     const row = this.cluster.locks.row(named.name);
     const claim = { holder: this.self, leaseMs: this.cluster.timing.leaseMs };

@@ -58,12 +58,15 @@ export type ContenderInput =
   | { readonly type: 'drained'; readonly token: bigint };
 
 /** A call to the database. Its result comes back as an input with the same attempt; the latest attempt counts. */
-export type ContenderCall =
+export type DatabaseCall =
   | { readonly type: 'read'; readonly attempt: number }
   | { readonly type: 'acquire'; readonly attempt: number }
   | { readonly type: 'renew'; readonly attempt: number; readonly token: bigint }
-  | { readonly type: 'release'; readonly attempt: number; readonly token: bigint }
-  /** Not to the database: to the own advertised address, which must answer with the own incarnation. */
+  | { readonly type: 'release'; readonly attempt: number; readonly token: bigint };
+
+export type ContenderCall =
+  | DatabaseCall
+  /** To the own advertised address, which must answer with the own incarnation. */
   | { readonly type: 'check-self'; readonly attempt: number };
 
 /** Who holds a lease, and by which token. */

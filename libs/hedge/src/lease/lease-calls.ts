@@ -2,7 +2,7 @@ import type { LeaseRecord, LeaseTable } from '../backend/lease.js';
 import type { Clock } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
-import type { ContenderCall, ContenderInput } from './contender-messages.js';
+import type { ContenderInput, DatabaseCall } from './contender-messages.js';
 import { databaseCall } from './database-call.js';
 import type { TroubleLog } from './trouble-log.js';
 
@@ -31,7 +31,7 @@ export class LeaseCalls {
   }
 
   /** Never rejects. */
-  async make(call: Exclude<ContenderCall, { type: 'check-self' }>, holder: MemberId): Promise<CallInput> {
+  async make(call: DatabaseCall, holder: MemberId): Promise<CallInput> {
     const { attempt } = call;
     const { leases, timing, name } = this.options;
     const claim = { name, holder, leaseMs: timing.leaseMs };

@@ -1,9 +1,10 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { LeaseRecord } from '../backend/lease.js';
+import type { DatabaseCall } from '../lease/contender-messages.js';
 import { holdsLease } from '../lease/term.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { LockContest } from './lock-contest.js';
-import type { LockCall, LockEffect, LockInput } from './lock-messages.js';
+import type { LockEffect, LockInput } from './lock-messages.js';
 
 const timing = { leaseMs: 3_000, marginMs: 300, renewDeadlineMs: 2_000, retryMs: 100 };
 const self = { address: 'a:1', incarnation: 'a' };
@@ -13,7 +14,7 @@ describe('LockContest', () => {
   let clock: VirtualClock;
   let contest: LockContest;
   let last: readonly LockEffect[];
-  let asked: { readonly round: number; readonly call: LockCall }[];
+  let asked: { readonly round: number; readonly call: DatabaseCall }[];
 
   const step = (input: LockInput): readonly LockEffect[] => {
     last = contest.step(input, clock.now());
@@ -23,7 +24,7 @@ describe('LockContest', () => {
   const wait = (waiter: number, once = false) => step({ type: 'wait', waiter, once });
   const told = (): LockEffect[] => last.filter(({ type }) => type !== 'call');
   /** The answer to the last call, which must be of that type. */
-  const answer = (type: LockCall['type'], result: object = {}) => {
+  const answer = (type: DatabaseCall['type'], result: object = {}) => {
     const { round, call } = asked.at(-1)!;
     expect(call.type).toBe(type);
     const names = { read: 'read', acquire: 'acquired', renew: 'renewed', release: 'released' } as const;

@@ -3,7 +3,7 @@ import { lockName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
-import type { LossReason } from '../lease/contender-messages.js';
+import type { DatabaseCall, LossReason } from '../lease/contender-messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { holdsLease } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
@@ -11,7 +11,7 @@ import { CallLanes } from './call-lanes.js';
 import { Lock, type LockWaiter } from './lock.js';
 import { LockContest } from './lock-contest.js';
 import { lockLost, lockRefused, lockUnknown } from './lock-errors.js';
-import type { LockCall, LockEffect, LockInput } from './lock-messages.js';
+import type { LockEffect, LockInput } from './lock-messages.js';
 import { LockRenewals } from './lock-renewals.js';
 
 export interface LockKeeperOptions {
@@ -278,7 +278,7 @@ export class LockKeeper {
     }
   }
 
-  #call(named: Named, round: number, call: LockCall): void {
+  #call(named: Named, round: number, call: DatabaseCall): void {
     const answered = (answer: CallInput): void => this.#step(named, { type: 'answered', round, answer });
     const { holder, group, timing } = this.#options;
     const { attempt } = call;

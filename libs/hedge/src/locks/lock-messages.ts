@@ -1,9 +1,6 @@
-import type { ContenderCall, ContenderInput, ContenderSettings, LossReason } from '../lease/contender-messages.js';
+import type { ContenderInput, ContenderSettings, DatabaseCall, LossReason } from '../lease/contender-messages.js';
 
 export type LockContestSettings = Pick<ContenderSettings, 'self' | 'timing' | 'observes' | 'random'>;
-
-/** A call for the lease of a lock; no lock asks for its holder's address. */
-export type LockCall = Exclude<ContenderCall, { readonly type: 'check-self' }>;
 
 /** What can happen to the contest for one lock. */
 export type LockInput =
@@ -24,7 +21,7 @@ export type LockInput =
 /** What the contest for a lock wants done, in this order. */
 export type LockEffect =
   /** To the database; the answer comes back with the same round. */
-  | { readonly type: 'call'; readonly round: number; readonly call: LockCall }
+  | { readonly type: 'call'; readonly round: number; readonly call: DatabaseCall }
   | { readonly type: 'granted'; readonly waiter: number; readonly token: bigint }
   /** To one that wanted it `once`. @param failed the database did not say whether it is free */
   | { readonly type: 'refused'; readonly waiter: number; readonly failed: boolean }
