@@ -7,7 +7,7 @@ import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
 import { kvPutHandler } from '../../libs/hedge/src/kv/put-handler.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
 import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
-import { TestGroup, type TestPod } from '../messaging/group.js';
+import { gate, TestGroup, type TestPod } from '../messaging/group.js';
 
 const LEASE = 'hedge/lease/g';
 
@@ -119,6 +119,26 @@ describe('puts in a group', () => {
     await next;
     await group.pass(3_000);
     expect(await values()).toEqual(['next']);
+  });
+
+  it('does not keep a draining leader waiting for a handler that waits for its put', async () => {
+    const { messenger, route } = first;
+    const own = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: 1_000 });
+    const { opened, open } = gate();
+    first.handler = async () => {
+      await opened;
+      await own.put('k', 'from the handler');
+      return 'done';
+    };
+    const sent = caller.send('work');
+    await group.pass(100);
+    let drained = false;
+    void messenger.drain(group.epoch).then(() => (drained = true));
+    open();
+    await group.pass(200);
+    expect(drained).toBe(true);
+    expect(await sent).toBe('done');
+    expect(await values()).toEqual(['from the handler']);
   });
 
   it('commits the puts of one moment together', async () => {

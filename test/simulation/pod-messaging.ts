@@ -274,7 +274,7 @@ export class PodMessaging implements LinkEnd {
     };
     if (member.incarnation === this.self.incarnation) {
       this.host.after(0, () => {
-        if (call.sequence === request.sequence) this.#receive({ peer: this.self }, request);
+        if (call.sequence === request.sequence) this.#receive({ peer: this.self, here: true }, request);
       });
       return;
     }

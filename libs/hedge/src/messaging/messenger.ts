@@ -59,7 +59,7 @@ export class Messenger implements TransportEvents, LinkSessions {
       ...shared,
       transport,
       random,
-      runHere: (request) => this.#receive({ peer: transport.self }, withOwnBytes(request)),
+      runHere: (request) => this.#receive({ peer: transport.self, here: true }, withOwnBytes(request)),
       cancelHere: (sequence) => this.#receiver.cancel(transport.self, sequence),
     });
     this.#caller.leaderChanged();

@@ -76,4 +76,24 @@ describe('Receiver', () => {
     expect([served, refused]).toEqual([kinds.slice(0, 2), [2, 3]]);
     await receiver.drain(1n);
   });
+
+  it('in a drain goes on to take puts of this pod itself, which its handlers need to end, and of no other', async () => {
+    const replied: number[] = [];
+    const receiver = new Receiver({
+      clock: new VirtualClock(),
+      timeline: new Timeline(),
+      route: { ...ROUTE, leads: () => true },
+      limits: DEFAULT_MESSAGING_LIMITS,
+      reply: (_origin: Origin, { sequence, failure }: Reply) => failure !== undefined && replied.push(sequence) > 0,
+    });
+    let puts = 0;
+    receiver.serve(RequestKind.REQUEST_KIND_KV_PUT, async () => ((puts += 1), REPLY));
+    await receiver.drain(1n);
+    const put = { kind: RequestKind.REQUEST_KIND_KV_PUT, topic: '', payload: REPLY.bytes, encoding: REPLY.encoding };
+    const rest = { ...put, timeoutMs: 60_000, attempt: 1, id: '', epoch: 1n };
+    const peer = { address: 'a:1', incarnation: 'a' };
+    receiver.receive({ peer, here: true }, { ...rest, sequence: 1 });
+    receiver.receive({ peer }, { ...rest, sequence: 2 });
+    expect([puts, replied]).toEqual([1, [2]]);
+  });
 });

@@ -69,7 +69,7 @@ export class Receiver {
       return this.#sendReply(duplicate);
     }
     const handler = this.#handlers.get(request.kind);
-    const refusal = this.#refusal(request);
+    const refusal = this.#refusal(origin, request);
     if (refusal !== undefined) return this.#refuse(origin, request, refusal);
     if (handler === undefined) return this.#refuse(origin, request, notServed(request));
     const deadline = this.#options.timeline.advance(this.#options.clock.now()) + request.timeoutMs;
@@ -77,7 +77,8 @@ export class Receiver {
     const overloaded = this.#duplicates.admit(caller, work);
     if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
     this.#deadlines.add(work);
-    if (holdsUpDrain(request.kind)) this.#leaderWork += 1;
+    work.awaited = isLeaderWork(request.kind) && request.epoch > this.#drainedEpoch;
+    if (work.awaited) this.#leaderWork += 1;
     this.#run(work, handler);
   }
 
@@ -117,8 +118,8 @@ export class Receiver {
   }
 
   /**
-   * Takes no more leader work of that term or an earlier one, but for `IN_DRAIN`; resolves when none runs. What is
-   * refused goes on to the next leader.
+   * Takes no more leader work of that term or an earlier one, but for what `goesOnInDrain`; resolves when none runs
+   * that was taken before. What is refused goes on to the next leader.
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
@@ -183,9 +184,9 @@ export class Receiver {
     }
   }
 
-  #refusal(request: Request): Failure | undefined {
+  #refusal(origin: Origin, request: Request): Failure | undefined {
     if (isLeaderWork(request.kind)) {
-      const drained = request.epoch <= this.#drainedEpoch && !IN_DRAIN.has(request.kind);
+      const drained = request.epoch <= this.#drainedEpoch && !goesOnInDrain(origin, request.kind);
       const accepts = !this.#closed && !drained && this.#options.route.leads(request.epoch);
       if (!accepts) return this.#notLeader(true, 'This pod does not lead, or is handing leadership over');
     } else if (this.#closed) {
@@ -246,7 +247,7 @@ export class Receiver {
     this.#deadlines.delete(work);
     const fitting = this.#fitting(work, reply);
     const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
-    if (holdsUpDrain(work.kind)) this.#leaderWorkEnded();
+    if (work.awaited) this.#leaderWorkEnded();
     if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
   }
 
@@ -291,13 +292,10 @@ function isLeaderWork(kind: RequestKind): boolean {
 
 /**
  * What the leader goes on to take until it has given the lease back, and does not wait for. No permit in the group may
- * be lost because a handler here drains for long, nor may the drain wait for a handler that waits for such a release.
+ * be lost because a handler here drains for long. And the drain waits for handlers and jobs: so what these need to end,
+ * a release or a put, must not wait for the next leader.
  */
-const IN_DRAIN: ReadonlySet<RequestKind> = new Set([
-  RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
-  RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
-]);
-
-function holdsUpDrain(kind: RequestKind): boolean {
-  return isLeaderWork(kind) && !IN_DRAIN.has(kind);
+function goesOnInDrain({ here }: Origin, kind: RequestKind): boolean {
+  if (kind === RequestKind.REQUEST_KIND_KV_PUT) return here === true;
+  return kind === RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE || kind === RequestKind.REQUEST_KIND_SEMAPHORE_RENEW;
 }

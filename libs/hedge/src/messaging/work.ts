@@ -7,11 +7,15 @@ import type { Encoded, IncomingRequest } from './message.js';
 /** Where a request arrived: a link from its caller, or this very process. */
 export interface Origin {
   readonly peer: MemberId;
+  /** It is this very process. */
+  readonly here?: true;
 }
 
 /** A request that runs here. */
 export class Work extends Entry implements IncomingRequest, Timed {
   place = 0;
+  /** A drain waits for it. */
+  awaited = false;
   readonly kind: RequestKind;
   readonly topic: string;
   readonly payload: Encoded;
