@@ -4,7 +4,7 @@ import { addCoverage, describeViolation } from './report.js';
 import { simulate } from './simulate.js';
 import type { Coverage } from './world.js';
 
-const SEEDS = 2_000;
+const SEEDS = 1_000;
 /** Within this many seeds every planted bug shows; the rarest needs about a hundred. */
 const SEEDS_TO_FIND = 1_000;
 
