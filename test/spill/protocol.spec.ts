@@ -111,6 +111,38 @@ describe('a peer that does not keep the protocol of spill streams', () => {
     expect((await stranger.answer(stream)).stored).toMatchObject([{ sequence: 1 }]);
   });
 
+  it('P2: holds no memory with offers that it made before it ended its side', async () => {
+    for (let session = 1; session <= 3; session += 1) {
+      const stream = await stranger.give({ ...PULL, session });
+      for (const sequence of [0, 1]) await stream.write(encodeOffer(sequence, MB));
+      stream.end();
+      // To the end of the holder's side.
+      for await (const _ of stream);
+      await until(() => holder.used.memory === 0);
+    }
+  });
+
+  it('P2: holds no memory with an offer of a store that is dropped while it waits', async () => {
+    const waiting = await stranger.give({ ...PULL, epoch: 2, memoryLimit: 300_000 });
+    await waiting.write(encodeOffer(0, MB));
+    expect((await stranger.answer(waiting)).refused).toEqual([0]);
+    const first = await stranger.give();
+    for (const sequence of [0, 1]) await first.write(encodeOffer(sequence, MB));
+    await until(() => holder.used.memory === 4 * MB);
+    await waiting.write(encodeOffer(1, MB));
+    await holder.node?.drop({ store: stranger.store, epoch: 2, name: 's' });
+    first.cancel(new HedgeError('CANCELLED', 'enough'));
+    expect((await failure(waiting)).code).toBe('SPILL_UNKNOWN');
+    await until(() => holder.used.memory === 0);
+  });
+
+  it('is told so when it wants more frames at once than a message of them can be taken apart', async () => {
+    await stranger.give();
+    const reading = await stranger.open(encodeOpening({ $case: 'read', value: { epoch: 1, name: 's' } }));
+    await reading.write(SpillWant.encode({ sequences: Array.from({ length: 500_000 }, () => 0) }).finish());
+    expect((await failure(reading)).message).toContain('wanted more than');
+  });
+
   it('P1: is told at once of a frame that is held already, and it counts once', async () => {
     const stream = await stranger.give();
     for (const session of [1, 2]) {

@@ -36,8 +36,11 @@ export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<
     sending = undefined;
   };
   await eachMessage(stream, (message) => {
-    wanted.push(...decoded(SpillWant, message, stream.peer.address).sequences);
-    if (wanted.length > MAX_WANTED) throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
+    const { sequences } = decoded(SpillWant, message, stream.peer.address);
+    if (wanted.length + sequences.length > MAX_WANTED) {
+      throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
+    }
+    wanted.push(...sequences);
     sending ??= send().catch((error: unknown) => stream.cancel(error as HedgeError));
   });
   await sending;

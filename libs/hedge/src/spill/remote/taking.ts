@@ -35,6 +35,8 @@ export class Taking {
   readonly #expected = new Map<number, Expected>();
   readonly #offers: SpillOffer[] = [];
   #admitting = false;
+  /** Nothing more comes, so that room for it would never be given back. */
+  #over = false;
 
   constructor(options: TakingOptions) {
     this.#options = options;
@@ -50,6 +52,7 @@ export class Taking {
       });
       stream.end();
     } finally {
+      this.#over = true;
       for (const { reservation, loan } of this.#expected.values()) {
         reservation.release();
         loan.recycle();
@@ -81,19 +84,27 @@ export class Taking {
         continue;
       }
       const loan = await buffers.claim(bytes, stream.signal);
-      const room = roomFor(part, bytes);
-      if (!room.granted) {
-        loan.recycle();
-        this.#refuse(sequence, room.free);
-      } else if (stream.signal.aborted || this.#expected.has(sequence)) {
-        loan.recycle();
-        room.release();
-      } else {
-        this.#expected.set(sequence, { bytes, reservation: room, loan });
-        this.#answer({ accepted: [sequence] });
+      let accepted = false;
+      try {
+        accepted = this.#accept(offer, loan);
+      } finally {
+        if (!accepted) loan.recycle();
       }
     }
     this.#admitting = false;
+  }
+
+  /** Sets room aside, or says that there is none. @throws HedgeError SPILL_UNKNOWN when the part was dropped */
+  #accept({ sequence, bytes }: SpillOffer, loan: Loan): boolean {
+    if (this.#over || this.#expected.has(sequence)) return false;
+    const room = roomFor(this.#options.part, bytes);
+    if (room.granted) {
+      this.#expected.set(sequence, { bytes, reservation: room, loan });
+      this.#answer({ accepted: [sequence] });
+    } else {
+      this.#refuse(sequence, room.free);
+    }
+    return room.granted;
   }
 
   #receive(frame: SpillFrame): void {
