@@ -1,6 +1,7 @@
 import { backoffMs } from '../common/backoff.js';
 import { HedgeError } from '../common/errors.js';
 import type { SemaphoreRow } from '../backend/permits.js';
+import { PendingReleases } from './pending-releases.js';
 import {
   type GrantedPermit,
   formatPermits,
@@ -19,13 +20,6 @@ import { type Waiter, WaitingLine } from './waiting-line.js';
 const MOST_GRANTS = 10_000;
 
 const NO_ROW: SemaphoreState = { limit: 0, version: 0n, held: new Map() };
-
-interface Release {
-  readonly id: string;
-  readonly incarnation: string;
-  /** Joined by whoever asks again. */
-  readonly tickets: number[];
-}
 
 /** What a write in flight, or one of unknown outcome, is about. */
 interface Change {
@@ -58,7 +52,7 @@ export class SemaphoreQueue {
   #calling = false;
   #change: Change | undefined;
   readonly #line = new WaitingLine();
-  readonly #releases = new Map<string, Release>();
+  readonly #releases: PendingReleases;
   #resizes: { readonly ticket: number; readonly limit: number }[] = [];
   /** Renewals that came before the row was read. */
   #renewals: Extract<SemaphoreInput, { type: 'renew' }>[] = [];
@@ -78,7 +72,9 @@ export class SemaphoreQueue {
     private readonly semaphore: SemaphoreName,
     private readonly timing: SemaphoreTiming,
     protected readonly since: number,
-  ) {}
+  ) {
+    this.#releases = new PendingReleases(semaphore.name, (ticket, outcome) => this.#settle(ticket, outcome));
+  }
 
   /** Callers in the queue. */
   get waiting(): number {
@@ -173,11 +169,7 @@ export class SemaphoreQueue {
   }
 
   #release(id: string, incarnation: string, ticket?: number): void {
-    // By who asks as well: nobody can stand in the way of the owner.
-    const key = `${id} ${incarnation}`;
-    const release = this.#releases.get(key) ?? { id, incarnation, tickets: [] };
-    if (ticket !== undefined) release.tickets.push(ticket);
-    this.#releases.set(key, release);
+    this.#releases.add(id, incarnation, ticket);
     this.#news = true;
   }
 
@@ -239,7 +231,7 @@ export class SemaphoreQueue {
     );
     this.#state = { limit: change.limit, version: timestamp, held };
     for (const waiter of change.grants) if (this.#line.has(waiter)) this.#grant(waiter, this.#state);
-    for (const key of change.released) this.#released(key, { type: 'done' });
+    this.#releases.done(change.released);
     for (const { ticket } of this.#resizes.splice(0, change.resizes)) this.#settle(ticket, { type: 'done' });
   }
 
@@ -296,7 +288,7 @@ export class SemaphoreQueue {
   /** Everything that can be done now, in one write; undefined when the row stays as it is. */
   #next(state: SemaphoreState, now: number): Change | undefined {
     const held = new Map<string, GrantedPermit>(state.held);
-    const released = this.#takeReleased(held);
+    const released = this.#releases.takeFrom(held);
     for (const [id, { permitMs }] of state.held) if (now - this.lastHeard(id) >= permitMs) held.delete(id);
     const resized = this.#resizes.at(-1)?.limit;
     // The first to use a semaphore says its limit.
@@ -310,24 +302,7 @@ export class SemaphoreQueue {
     return { limit, held, grants, released, resizes };
   }
 
-  /** Takes them out of `held`. What is not there, or somebody else's, is answered at once, and changes nothing (S3). */
-  #takeReleased(held: Map<string, GrantedPermit>): string[] {
-    const released: string[] = [];
-    for (const [key, { id, incarnation }] of this.#releases) {
-      const permit = held.get(id);
-      if (permit === undefined) {
-        this.#released(key, { type: 'done' });
-      } else if (permit.holder.incarnation !== incarnation) {
-        this.#released(key, foreign(this.semaphore.name, id));
-      } else {
-        held.delete(id);
-        released.push(key);
-      }
-    }
-    return released;
-  }
-
-  /** Puts them into `held`. */
+  /** Puts those whose turn it is into `held`. */
   #nextGrants(state: SemaphoreState, held: Map<string, GrantedPermit>, limit: number, now: number): Waiter[] {
     const grants: Waiter[] = [];
     let free = this.free(limit, held);
@@ -405,11 +380,6 @@ export class SemaphoreQueue {
     for (const id of this.#heard.keys()) if (!held.has(id) && !waiting.has(id)) this.#heard.delete(id);
   }
 
-  #released(key: string, outcome: SemaphoreOutcome | HedgeError): void {
-    for (const ticket of this.#releases.get(key)?.tickets ?? []) this.#settle(ticket, outcome);
-    this.#releases.delete(key);
-  }
-
   #drop(waiter: Waiter, outcome: SemaphoreOutcome | HedgeError): void {
     this.#line.remove(waiter);
     this.#settle(waiter.ticket, outcome);
@@ -420,8 +390,8 @@ export class SemaphoreQueue {
   }
 
   #tickets(): number[] {
-    const releases = [...this.#releases.values()].flatMap(({ tickets }) => tickets);
-    return [...this.#line, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket).concat(releases);
+    const others = [...this.#line, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket);
+    return [...others, ...this.#releases.tickets()];
   }
 
   #forget(): void {
