@@ -1,5 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { errorOf, expectError, MB, readAll, records, same, SpillPods, until } from './pods.js';
+import type { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
+import type { SpillPart } from '../../libs/hedge/src/spill/node/storage.js';
+import { storeOf } from '../../libs/hedge/src/spill/remote/messages.js';
+import type { PeerStream } from '../../libs/hedge/src/transport/peer-stream.js';
+import { errorOf, expectError, MB, readAll, records, same, type SpillPod, SpillPods, until } from './pods.js';
+
+/** What it has of the owner's first store. */
+function heldBy(pod: SpillPod, owner: SpillPod): SpillPart {
+  const id = { store: storeOf(owner.self.incarnation), epoch: 1, name: 's' };
+  return (pod.node as SpillNode).part(id, { memory: 0, disk: 0 });
+}
 
 describe('spill stores when things fail', () => {
   let group: SpillPods;
@@ -60,6 +70,61 @@ describe('spill stores when things fail', () => {
     const { from } = error.details as { from: number };
     expect(error.message).toContain('b:1');
     expect(same(await readAll(store, { from: 0, to: from }), written.slice(0, from))).toBe(true);
+  });
+
+  it('P1: reads up to the very frame that a pod has lost, and goes on behind it', async () => {
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s');
+    const written = records(9_000, 1_000);
+    await store.writeBatch(written);
+    const { frames } = await store.close();
+    heldBy(b, a).remove(frames - 3);
+    const read: Buffer[] = [];
+    const error = await errorOf(async () => {
+      for await (const record of store.read()) read.push(record);
+    });
+    expect(error).toMatchObject({ code: 'SPILL_LOST', details: { members: ['b:1'] } });
+    const { from, to } = error.details as { from: number; to: number };
+    expect(from).toBeGreaterThan(8_000);
+    expect(same(read, written.slice(0, from))).toBe(true);
+    expect(same(await readAll(store, { from: to }), written.slice(to))).toBe(true);
+  });
+
+  it('leaves no stream open when a read is left early', async () => {
+    const a = await group.start('a');
+    await group.start('b', { memory: 24 * MB });
+    await group.start('c', { memory: 24 * MB });
+    const store = await a.store.create('s', { copies: 2 });
+    await store.writeBatch(records(9_000, 1_000));
+    await store.close();
+    const opened: Promise<PeerStream>[] = [];
+    const { openStream } = a.transport;
+    a.transport.openStream = (...call) => {
+      const stream = openStream.apply(a.transport, call);
+      opened.push(stream);
+      return stream;
+    };
+    for await (const _ of store.read({ from: 5_000 })) break;
+    for (let at = 0; at < opened.length; at += 1) {
+      const stream = await opened[at];
+      await until(() => stream?.signal.aborted === true);
+    }
+    expect(opened.length).toBeGreaterThan(0);
+  });
+
+  it('P1: with two copies reads everything when each of two pods has lost other frames', async () => {
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 24 * MB });
+    const c = await group.start('c', { memory: 24 * MB });
+    const store = await a.store.create('s', { copies: 2 });
+    const written = records(9_000, 1_000);
+    await store.writeBatch(written);
+    const { frames } = await store.close();
+    for (let sequence = frames - 12; sequence < frames; sequence += 1) {
+      heldBy(sequence % 4 < 2 ? b : c, a).remove(sequence);
+    }
+    expect(same(await readAll(store), written)).toBe(true);
   });
 
   it('P1: with two copies reads everything without one of the pods, also when it goes while it serves', async () => {

@@ -27,6 +27,7 @@ export class Fetching {
   readonly #wanted: Wanted[] = [];
   #stream: PeerStream | undefined;
   #failure: HedgeError | undefined;
+  #missing: number | undefined;
   #cancelStall: () => void = () => undefined;
 
   constructor(options: FetchingOptions) {
@@ -36,6 +37,11 @@ export class Fetching {
 
   get failed(): boolean {
     return this.#failure !== undefined;
+  }
+
+  /** The frame that the member has not, or not as it was: the stream failed with that one, whatever else was wanted. */
+  get missing(): number | undefined {
+    return this.#missing;
   }
 
   /** @throws HedgeError SPILL_LOST, SPILL_CORRUPT, SPILL_UNKNOWN, or what the stream failed with */
@@ -95,6 +101,8 @@ export class Fetching {
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = asHedgeError(error, 'MEMBER_UNREACHABLE');
+    const { code } = this.#failure;
+    if (code === 'SPILL_LOST' || code === 'SPILL_CORRUPT') this.#missing = this.#wanted[0]?.sequence;
     this.#cancelStall();
     this.#stream?.cancel(this.#failure);
     for (const { reject } of this.#wanted.splice(0)) reject(this.#failure);

@@ -41,7 +41,8 @@ export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<
       throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
     }
     wanted.push(...sequences);
-    sending ??= send().catch((error: unknown) => stream.cancel(error as HedgeError));
+    // What was sent before is to be read still.
+    sending ??= send().catch((error: unknown) => stream.fail(error as HedgeError));
   });
   await sending;
   stream.end();

@@ -1,4 +1,5 @@
 import type { FrameIndex, IndexedFrame } from '../placement/frame-index.js';
+import type { LoadedFrame } from '../node/storage.js';
 import type { RecordViews } from '../records/record-views.js';
 import type { SpillFrame } from '../records/frame.js';
 import { WholeRecords } from '../records/whole-records.js';
@@ -24,7 +25,7 @@ export interface FrameReaderOptions {
 }
 
 interface Ahead {
-  readonly frame: Promise<SpillFrame>;
+  readonly frame: Promise<LoadedFrame>;
   readonly token: FrameToken;
 }
 
@@ -82,7 +83,10 @@ async function* framesOf(options: FrameReaderOptions, from: number, to: number):
 /** Before it is handed on: a reader that does nothing holds no room. */
 async function taken({ frame, token }: Ahead): Promise<SpillFrame> {
   try {
-    return await frame;
+    const loaded = await frame;
+    // From here on the bytes are the reader's.
+    loaded.loan.forget();
+    return loaded;
   } finally {
     token.release();
   }

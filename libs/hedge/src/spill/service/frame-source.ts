@@ -1,7 +1,7 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import type { FrameBuffers, Loan, SpillPart } from '../node/storage.js';
+import type { FrameBuffers, LoadedFrame, Loan, SpillPart } from '../node/storage.js';
 import type { Copy, FrameIndex, IndexedFrame } from '../placement/frame-index.js';
 import type { FrameCompression } from '../records/compression.js';
 import type { SpillFrame } from '../records/frame.js';
@@ -28,6 +28,7 @@ export class FrameSource {
   readonly #options: FrameSourceOptions;
   /** By incarnation. */
   readonly #fetching = new Map<string, Fetching>();
+  #closed = false;
 
   constructor(options: FrameSourceOptions) {
     this.#options = options;
@@ -38,12 +39,11 @@ export class FrameSource {
    * @throws HedgeError SPILL_LOST with the members and the range of records, when no copy can be had; SPILL_CORRUPT
    *   when what is there is not what was written; SPILL_UNKNOWN
    */
-  async load(frame: IndexedFrame, signal: AbortSignal): Promise<SpillFrame> {
+  async load(frame: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
     const causes: { member: MemberId; error: unknown }[] = [];
     for (const { member } of this.#inOrder(frame)) {
       try {
-        const loaded = await this.#from(member, frame, signal);
-        return this.#options.compression === undefined ? loaded : await this.#options.compression.decompress(loaded);
+        return await this.#plain(await this.#from(member, frame, signal));
       } catch (error) {
         if (signal.aborted) throw signal.reason;
         causes.push({ member, error });
@@ -53,6 +53,7 @@ export class FrameSource {
   }
 
   close(): void {
+    this.#closed = true;
     for (const fetching of this.#fetching.values()) fetching.close();
     this.#fetching.clear();
   }
@@ -65,25 +66,46 @@ export class FrameSource {
     return [...here, ...(sequence % 2 === 0 ? others : others.reverse())];
   }
 
-  async #from(member: MemberId, { sequence, bytes }: IndexedFrame, signal: AbortSignal): Promise<SpillFrame> {
+  async #from(member: MemberId, { sequence, bytes }: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
     const { self, part, buffers } = this.#options;
-    if (member.incarnation === self.incarnation) {
-      const frame = await part.read(sequence, signal);
-      // From here on the bytes are the reader's.
-      frame.loan.forget();
-      return frame;
-    }
+    if (member.incarnation === self.incarnation) return part.read(sequence, signal);
     const loan: Loan = await buffers.claim(bytes, signal);
     try {
-      return await this.#fetchingFrom(member).fetch(sequence);
-    } finally {
+      return { ...(await this.#fetch(member, sequence)), loan };
+    } catch (error) {
       loan.forget();
+      throw error;
+    }
+  }
+
+  /** By a new stream when the one before ended with another frame, which says nothing of this one. */
+  async #fetch(member: MemberId, sequence: number): Promise<SpillFrame> {
+    for (;;) {
+      const fetching = this.#fetchingFrom(member);
+      try {
+        return await fetching.fetch(sequence);
+      } catch (error) {
+        if (fetching.missing === undefined || fetching.missing === sequence) throw error;
+      }
+    }
+  }
+
+  async #plain(loaded: LoadedFrame): Promise<LoadedFrame> {
+    const { compression } = this.#options;
+    if (compression === undefined) return loaded;
+    try {
+      return { ...(await compression.decompress(loaded)), loan: loaded.loan };
+    } catch (error) {
+      loaded.loan.forget();
+      throw error;
     }
   }
 
   #fetchingFrom(member: MemberId): Fetching {
     const known = this.#fetching.get(member.incarnation);
     if (known !== undefined && !known.failed) return known;
+    // What was read ahead looks for the next copy when its stream is closed.
+    if (this.#closed) throw new HedgeError('CANCELLED', 'The spill store is not read any more by this reader');
     const { store, self, routes, clock, stallMs } = this.#options;
     const { name, epoch } = store;
     const stream = routes.toRead(member, { name, epoch });
