@@ -113,10 +113,14 @@ export class DiskTier implements Tier {
     this.#records = 0;
     await Promise.allSettled(this.#writes);
     const file = await this.#file?.catch(() => undefined);
-    await file?.close();
-    this.#dropped = true;
-    this.disk.budget.give(this.#store.used);
-    this.#store.give(this.#store.used);
+    try {
+      await file?.close();
+    } finally {
+      // A file is closed whatever the system says of it.
+      this.#dropped = true;
+      this.disk.budget.give(this.#store.used);
+      this.#store.give(this.#store.used);
+    }
   }
 
   #release(extent: Extent, growth: number): void {

@@ -236,6 +236,26 @@ describe('the files of a pod', () => {
     await expect(part.read(1)).rejects.toMatchObject({ code: 'SPILL_CORRUPT' });
   });
 
+  it('P2: free their room also when the system complains while they are closed', async () => {
+    const files = new NamelessFiles(directory);
+    const failing: DataDisk = {
+      prepare: () => files.prepare(),
+      free: () => files.free(),
+      create: async () => {
+        const file = await files.create();
+        const close = async (): Promise<never> => {
+          await file.close();
+          throw new Error('EIO');
+        };
+        return { read: file.read.bind(file), write: file.write.bind(file), close };
+      },
+    };
+    const node = await openNode({ files: failing });
+    await put(partOf(node), 'disk', frameOf(0, KB));
+    await expect(node.drop({ store: STORE, epoch: 1, name: 'reports' })).rejects.toThrow('EIO');
+    expect(node.used().disk).toBe(0);
+  });
+
   it('are not needed by a pod that lends no disk', async () => {
     const node = await openNode({ disk: 0, directory: join(directory, 'none') });
     expect(node.free().disk).toBe(0);
