@@ -3,23 +3,17 @@ import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
 import type { Cluster } from './cluster.js';
 import type { Pod } from './pod.js';
 import { SEMAPHORES, type SemaphoreNeed } from './semaphore-oracle.js';
+import { actAtRandom } from './workload.js';
 
 const LONGEST_WAIT_MS = 4_000;
 
 /** Has every pod acquire, hold and release permits at random until then. */
 export function runSemaphoreWorkload(cluster: Cluster, until: number): void {
-  const { random, world } = cluster;
-  const meanPauseMs = random.skewed(250, 3_000);
-  const next = (): void => {
-    if (world.now >= until) return;
-    const pods = cluster.pods();
-    if (pods.length > 0) {
-      const pod = random.pick(pods);
-      pod.run(() => (random.chance(0.1) ? releaseForeign(cluster, pod) : acquire(cluster, pod)));
-    }
-    world.after(random.between(0, 2 * meanPauseMs), next);
-  };
-  next();
+  const { random } = cluster;
+  actAtRandom(cluster, until, random.skewed(250, 3_000), (pod) => {
+    if (random.chance(0.1)) releaseForeign(cluster, pod);
+    else acquire(cluster, pod);
+  });
 }
 
 /** S2, when all faults are over: every semaphore can be acquired as a whole. */

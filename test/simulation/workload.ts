@@ -9,14 +9,22 @@ const KEYS = { put: ['a', 'b'], overwrite: ['x'] };
 
 /** Has every pod ask for things at random until then. */
 export function runWorkload(cluster: Cluster, until: number): void {
+  const { random } = cluster;
+  actAtRandom(cluster, until, random.skewed(30, 300), (pod) => {
+    if (random.chance(0.3)) read(cluster, pod);
+    else ask(cluster, pod);
+  });
+}
+
+/** Has a pod picked at random act, again and again until then. */
+export function actAtRandom(cluster: Cluster, until: number, meanPauseMs: number, act: (pod: Pod) => void): void {
   const { random, world } = cluster;
-  const meanPauseMs = random.skewed(30, 300);
   const next = (): void => {
     if (world.now >= until) return;
     const pods = cluster.pods();
     if (pods.length > 0) {
       const pod = random.pick(pods);
-      pod.run(() => (random.chance(0.3) ? read(cluster, pod) : ask(cluster, pod)));
+      pod.run(() => act(pod));
     }
     world.after(random.between(0, 2 * meanPauseMs), next);
   };
