@@ -50,6 +50,23 @@ describe('FrameTokens', () => {
     expect(flushed).toBe(1);
   });
 
+  it('P1: has frames sealed for those too who waited before any was being filled, one for each', async () => {
+    const tokens = new FrameTokens(3);
+    const held = [await tokens.acquire(never), await tokens.acquire(never), await tokens.acquire(never)];
+    const waiting = [tokens.acquire(never), tokens.acquire(never)];
+    const flushed: number[] = [];
+    held.forEach((token, i) => {
+      tokens.filling({
+        flush: () => {
+          flushed.push(i);
+          token.release();
+        },
+      });
+    });
+    await Promise.all(waiting);
+    expect(flushed).toEqual([0, 1]);
+  });
+
   it('forgets who gave up, and keeps the token for the next', async () => {
     const tokens = new FrameTokens(1);
     const token = await tokens.acquire(never);
