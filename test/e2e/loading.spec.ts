@@ -32,7 +32,7 @@ async function clientsOf(driver: string, options: object): Promise<string[]> {
   const coverage = { NODE_V8_COVERAGE: folder };
   const stdio = ['ignore', 'pipe', 'inherit'] as const;
   const child = spawn(process.execPath, flags, { env: { ...process.env, ...coverage }, stdio: [...stdio] });
-  const output = child.stdout!.setEncoding('utf8').toArray();
+  const output = child.stdout.setEncoding('utf8').toArray();
   await once(child, 'exit');
   expect((await output).join('')).toBe('v\n');
   const loaded = readdirSync(folder).map((file) => readFileSync(join(folder, file), 'utf8'));

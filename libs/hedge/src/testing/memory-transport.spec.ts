@@ -3,7 +3,8 @@ import { RecordingTransport } from './recording-transport.js';
 import { MemoryNetwork } from './memory-transport.js';
 import { VirtualClock } from './virtual-clock.js';
 
-const heartbeat = (version: number) => ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
+const heartbeat = (version: number) =>
+  ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 
 /** Two members on a virtual network, `a` with a link to `b`. */
 async function pairOnVirtualTime() {

@@ -23,6 +23,9 @@ export interface FrameSourceOptions {
   readonly stallMs: number;
 }
 
+/** A member that could not be reached is asked so often for a frame. */
+const TRIES = 2;
+
 /** Frames of a closed store for one reader, from wherever they are. */
 export class FrameSource {
   readonly #options: FrameSourceOptions;
@@ -35,19 +38,25 @@ export class FrameSource {
   }
 
   /**
-   * From this pod if it has a copy, else from the others, one after the other.
+   * From this pod if it has a copy, else from the others, one after the other; once more from those that could not be
+   * reached, for a link that broke or a pod that stood still for a moment is no loss.
    * @throws HedgeError SPILL_LOST with the members and the range of records, when no copy can be had; SPILL_CORRUPT
    *   when what is there is not what was written; SPILL_UNKNOWN
    */
   async load(frame: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
-    const causes: { member: MemberId; error: unknown }[] = [];
-    for (const { member } of this.#inOrder(frame)) {
-      try {
-        return await this.#plain(await this.#from(member, frame, signal));
-      } catch (error) {
-        if (signal.aborted) throw signal.reason;
-        causes.push({ member, error });
+    let causes: { member: MemberId; error: unknown }[] = [];
+    let copies = this.#inOrder(frame);
+    for (let tries = 0; tries < TRIES && copies.length > 0; tries += 1) {
+      for (const { member } of copies) {
+        try {
+          return await this.#plain(await this.#from(member, frame, signal));
+        } catch (error) {
+          if (signal.aborted) throw signal.reason;
+          causes = [...causes.filter((cause) => cause.member !== member), { member, error }];
+        }
       }
+      const silent = causes.filter(({ error }) => error instanceof HedgeError && error.code === 'MEMBER_UNREACHABLE');
+      copies = copies.filter(({ member }) => silent.some((cause) => cause.member === member));
     }
     throw this.#lost(frame, causes);
   }
