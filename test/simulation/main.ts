@@ -3,6 +3,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
@@ -23,7 +24,7 @@ const { values } = parseArgs({
 const first = numberOf('--seed', values.seed ?? '1');
 
 if (values.step !== undefined)
-  process.send?.(runShare(numberOf('--seeds', values.seeds), numberOf('--step', values.step)));
+  process.send?.(await runShare(numberOf('--seeds', values.seeds), numberOf('--step', values.step)));
 else if (values.seeds !== undefined) process.exitCode = await runAll(numberOf('--seeds', values.seeds));
 else process.exitCode = replay(first);
 
@@ -60,17 +61,22 @@ async function runInProcess(index: number, workers: number, seeds: number): Prom
   const share = Math.ceil((seeds - index) / workers);
   const args = ['--seed', String(first + index), '--seeds', String(share), '--step', String(workers)];
   const child = fork(fileURLToPath(import.meta.url), args, { serialization: 'advanced' });
-  const [[message]] = await Promise.all([once(child, 'message'), once(child, 'exit')]);
-  return message as Share;
+  let told: Share | undefined;
+  child.on('message', (message) => (told = message as Share));
+  const [code] = (await once(child, 'exit')) as [number | null];
+  if (told === undefined) throw new Error(`a process with ${share} seeds ended with ${code} and told nothing`);
+  return told;
 }
 
-function runShare(seeds: number, step: number): Share {
+async function runShare(seeds: number, step: number): Promise<Share> {
   const coverage: Coverage = new Map();
   const violations: Share['violations'] = [];
   for (let index = 0; index < seeds; index += 1) {
     const history = simulate(first + index * step);
     addCoverage(coverage, history.coverage);
     if (history.violation !== undefined) violations.push({ seed: history.seed, message: history.violation.message });
+    // What a history left to promises, and what they hold, goes before the next one.
+    await setImmediate();
   }
   return { coverage: [...coverage], violations };
 }
