@@ -30,7 +30,13 @@ async function bench({ plan, suites, json }: BenchOptions): Promise<void> {
   const rows: AnyRow[] = [];
   for (const suite of suites) {
     console.error(`measuring ${suite} …`);
-    rows.push(...(await RUN[suite](plan)));
+    try {
+      rows.push(...(await RUN[suite](plan)));
+    } catch (error) {
+      // The others are worth having all the same.
+      console.error(`${suite} could not be measured:`, error);
+      process.exitCode = 1;
+    }
   }
   console.log(`\n${formatRows(rows)}\n`);
   console.log(formatVerdicts(judge(rows)));
