@@ -3,6 +3,7 @@ import type { MemberId } from '../common/identity.js';
 import { InputQueue } from '../common/input-queue.js';
 import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
+import { notify } from '../transport/notify.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.js';
 import type { FreeSpace, FreeSpaces } from './free-space.js';
@@ -89,7 +90,7 @@ export class ViewKeeper {
     this.#stopped = true;
     this.#stopFollowing();
     this.#cancelWake();
-    for (const link of this.#options.transport.links()) this.#send(link, { $case: 'leave', value: {} });
+    for (const link of this.#options.transport.links()) notify(link, { $case: 'leave', value: {} });
   }
 
   /** Calls back after every change of `view` or `settled`. Returns the way to stop. */
@@ -156,14 +157,17 @@ export class ViewKeeper {
     }
   }
 
-  /** Over a link that is open already, in either direction, else over a new one. */
+  /**
+   * Over a link that is open already, in either direction, else over a new one. A peer whose queue is full is told
+   * again: the next heartbeat shows that it has an older view.
+   */
   #sendTo(member: MemberId, body: FrameBody): void {
     const { transport } = this.#options;
     const open = transport.dialled(member) ?? this.#acceptedFrom(member);
-    if (open !== undefined) return this.#send(open, body);
+    if (open !== undefined) return void notify(open, body);
     if (member.address === '') return;
     transport.dial(member).then(
-      (link) => this.#send(link, body),
+      (link) => void notify(link, body),
       () => this.#step({ type: 'unreachable', member }),
     );
   }
@@ -173,15 +177,6 @@ export class ViewKeeper {
       if (link.open && link.peer.incarnation === member.incarnation) return link;
     }
     return undefined;
-  }
-
-  /** A peer whose queue is full is told again: the next heartbeat shows that it has an older view. */
-  #send(link: Link, body: FrameBody): void {
-    try {
-      link.send(body);
-    } catch {
-      return;
-    }
   }
 
   #tell(): void {

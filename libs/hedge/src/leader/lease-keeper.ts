@@ -16,6 +16,7 @@ import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { holdsLease } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
+import { notify } from '../transport/notify.js';
 import type { Transport } from '../transport/transport.js';
 import type { Leadership, LeadershipSource } from './leadership.js';
 import { checkSelf } from './self-check.js';
@@ -293,13 +294,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   /** A link that fails meanwhile tells nobody: then the others find the free lease when they next look. */
   #announce(epoch: bigint): void {
-    for (const link of this.#options.transport.links()) {
-      try {
-        link.send({ $case: 'leaderReleased', value: { epoch } });
-      } catch {
-        continue;
-      }
-    }
+    for (const link of this.#options.transport.links()) notify(link, { $case: 'leaderReleased', value: { epoch } });
   }
 
   #elected(token: bigint): void {

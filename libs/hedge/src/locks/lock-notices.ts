@@ -1,3 +1,4 @@
+import { notify } from '../transport/notify.js';
 import type { FrameBody, Link } from '../transport/transport.js';
 
 export interface LockNoticesOptions {
@@ -36,13 +37,7 @@ export class LockNotices {
     const told = new Set<string | undefined>([except]);
     for (const link of this.options.links()) {
       const { incarnation } = link.peer;
-      if (told.has(incarnation)) continue;
-      try {
-        link.send(notice);
-        told.add(incarnation);
-      } catch {
-        continue;
-      }
+      if (!told.has(incarnation) && notify(link, notice)) told.add(incarnation);
     }
   }
 }
