@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import { isAbortSignal } from '../messaging/call-options.js';
+import { checkSignal, inWords } from '../messaging/call-options.js';
 import type { Lock } from './lock.js';
 import { lockTaken, lockUnknown } from './lock-errors.js';
 import type { LockKeeper } from './lock-keeper.js';
@@ -174,13 +174,8 @@ function assertWait(name: string, waitMs: unknown, signal: unknown): void {
   if (!(typeof waitMs === 'number' && waitMs >= 0)) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `waitMs of lock "${name}" is ${typeof waitMs === 'string' ? `the text '${waitMs}'` : String(waitMs)}. Give a number of milliseconds, 0 to try once, Infinity to wait until the signal aborts.`,
+      `waitMs of lock "${name}" is ${inWords(waitMs)}. Give a number of milliseconds, 0 to try once, Infinity to wait until the signal aborts.`,
     );
   }
-  if (signal !== undefined && !isAbortSignal(signal)) {
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `signal of lock "${name}" is not an AbortSignal. Give the signal of an AbortController, or AbortSignal.timeout(…).`,
-    );
-  }
+  checkSignal(`lock "${name}"`, signal);
 }

@@ -10,22 +10,33 @@ export const MAX_TIMEOUT_MS = 0xffff_ffff;
  */
 export function checkCallOptions(method: string, name: string, timeoutMs: unknown, signal: unknown): void {
   if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
-    const got = typeof timeoutMs === 'string' ? `the text '${timeoutMs}'` : String(timeoutMs);
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `timeoutMs of ${method} '${name}' is ${got}. Give a number of milliseconds above 0 and at most ${MAX_TIMEOUT_MS}.`,
+      `timeoutMs of ${method} '${name}' is ${inWords(timeoutMs)}. Give a number of milliseconds above 0 and at most ${MAX_TIMEOUT_MS}.`,
     );
   }
-  if (signal !== undefined && !isAbortSignal(signal)) {
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `signal of ${method} '${name}' is not an AbortSignal. Give the signal of an AbortController, or AbortSignal.timeout(…).`,
-    );
-  }
+  checkSignal(`${method} '${name}'`, signal);
+}
+
+/**
+ * @param call for the error's message.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkSignal(call: string, signal: unknown): void {
+  if (signal === undefined || isAbortSignal(signal)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `signal of ${call} is not an AbortSignal. Give the signal of an AbortController, or AbortSignal.timeout(…).`,
+  );
+}
+
+/** So that a text can be told from the number in it. */
+export function inWords(value: unknown): string {
+  return typeof value === 'string' ? `the text '${value}'` : String(value);
 }
 
 /** By its shape: one of another realm, or of a polyfill, is as good. */
-export function isAbortSignal(value: unknown): boolean {
+function isAbortSignal(value: unknown): boolean {
   const signal = value as Partial<AbortSignal> | null;
   return typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function';
 }
