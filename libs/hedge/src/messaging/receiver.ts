@@ -9,6 +9,7 @@ import { Duplicates } from './duplicates.js';
 import type { LeaderRoute } from './leader-route.js';
 import type { MessagingLimits } from './limits.js';
 import type { Encoded, RequestHandler } from './message.js';
+import { notLeading } from './not-leading.js';
 import { failureReply, successReply } from './reply.js';
 import type { Timeline } from './timeline.js';
 import { MAX_TOPIC_LENGTH } from './topic-name.js';
@@ -188,7 +189,7 @@ export class Receiver {
     if (isLeaderWork(request.kind)) {
       const drained = request.epoch <= this.#drainedEpoch && !goesOnInDrain(origin, request.kind);
       const accepts = !this.#closed && !drained && this.#options.route.leads(request.epoch);
-      if (!accepts) return this.#notLeader(true, 'This pod does not lead, or is handing leadership over');
+      if (!accepts) return this.#notLeader(failureOf(notLeading()));
     } else if (this.#closed) {
       return failureOf(new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the request was not started'));
     }
@@ -200,15 +201,16 @@ export class Receiver {
   }
 
   /** NOT_LEADER is `retryable` exactly if the work was not started: only then may the same term run it. */
-  #notLeader(retryable: boolean, message: string): Failure {
+  #notLeader(failure: Failure): Failure {
     const belief = this.#options.route.current();
     const leader = belief && !belief.self ? { ...belief.leader, epoch: belief.epoch } : undefined;
-    return { ...failureOf(new HedgeError('NOT_LEADER', message, { retryable })), leader };
+    return { ...failure, leader };
   }
 
   #interrupt(work: Work): void {
     work.abort(new HedgeError('LEASE_LOST', 'This pod is not the leader any more'));
-    const failure = this.#notLeader(false, 'The work was interrupted, because this pod lost the lease');
+    const message = 'The work was interrupted, because this pod lost the lease';
+    const failure = this.#notLeader(failureOf(new HedgeError('NOT_LEADER', message, { retryable: false })));
     this.#end(work, failureReply(work.sequence, failure));
   }
 
@@ -234,7 +236,7 @@ export class Receiver {
     }
     if (!this.#options.route.leads(work.epoch)) return this.#interrupt(work);
     if (work.kind !== RequestKind.REQUEST_KIND_LEADER_MESSAGE) {
-      return this.#end(work, failureReply(work.sequence, this.#notLeader(failure.retryable, failure.message)));
+      return this.#end(work, failureReply(work.sequence, this.#notLeader(failure)));
     }
     // As a reply this word makes the caller go elsewhere, so a user's handler that got it from a call of its own must
     // not say it.

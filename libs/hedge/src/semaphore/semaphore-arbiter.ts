@@ -4,6 +4,7 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Encoded, IncomingRequest } from '../messaging/message.js';
+import { notLeading } from '../messaging/not-leading.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { decodeAcquire, decodeRelease, decodeRenewal, decodeResize, replyOf } from './semaphore-messages.js';
 import { SemaphoreQueue } from './semaphore-queue.js';
@@ -259,8 +260,4 @@ export class SemaphoreArbiter {
     const { random = Math.random } = this.#options;
     this.#step(entry, { type: 'failed', error, random: random() });
   }
-}
-
-function notLeading(): HedgeError {
-  return new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
 }

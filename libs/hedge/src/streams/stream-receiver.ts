@@ -1,6 +1,7 @@
 import { asHedgeError, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
+import { notLeading } from '../messaging/not-leading.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { MAX_TOPIC_LENGTH } from '../messaging/topic-name.js';
 import type { PeerStream, StreamTransport } from '../transport/peer-stream.js';
@@ -79,9 +80,7 @@ export class StreamReceiver {
 
   async #receiveAsLeader(stream: PeerStream, opening: HandlerStream): Promise<void> {
     const { epoch } = opening;
-    if (epoch <= this.#drainedEpoch || !this.#options.route.leads(epoch)) {
-      throw new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
-    }
+    if (epoch <= this.#drainedEpoch || !this.#options.route.leads(epoch)) throw notLeading();
     this.#running.set(stream, epoch);
     try {
       await this.#run(stream, opening, this.#options.leader);
