@@ -170,6 +170,23 @@ describe('spill stores when things fail', () => {
     },
   );
 
+  it('P1: with one copy, a read goes on when its way to a pod breaks for a moment', async () => {
+    const a = await group.start('a');
+    const b = await group.start('b', { memory: 16 * MB });
+    const store = await a.store.create('s');
+    const written = records(12_000, 1_000);
+    await store.writeBatch(written);
+    await store.close();
+    let read = 0;
+    for await (const record of store.read()) {
+      expect(Buffer.compare(record, written[read]!)).toBe(0);
+      read += 1;
+      // In the midst of what is on b, with frames on their way.
+      if (read === 6_000) group.network.cut(a.self, b.self);
+    }
+    expect(read).toBe(written.length);
+  });
+
   it('P2: frees what a dead owner had everywhere', async () => {
     group.heartbeatTimeoutMs = 300;
     const a = await group.start('a');

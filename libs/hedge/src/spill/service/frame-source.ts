@@ -44,19 +44,18 @@ export class FrameSource {
    *   when what is there is not what was written; SPILL_UNKNOWN
    */
   async load(frame: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
-    let causes: { member: MemberId; error: unknown }[] = [];
+    const causes = new Map<MemberId, unknown>();
     let copies = this.#inOrder(frame);
-    for (let tries = 0; tries < TRIES && copies.length > 0; tries += 1) {
+    for (let tries = 0; tries < TRIES; tries += 1) {
       for (const { member } of copies) {
         try {
           return await this.#plain(await this.#from(member, frame, signal));
         } catch (error) {
           if (signal.aborted) throw signal.reason;
-          causes = [...causes.filter((cause) => cause.member !== member), { member, error }];
+          causes.set(member, error);
         }
       }
-      const silent = causes.filter(({ error }) => error instanceof HedgeError && error.code === 'MEMBER_UNREACHABLE');
-      copies = copies.filter(({ member }) => silent.some((cause) => cause.member === member));
+      copies = copies.filter(({ member }) => isUnreachable(causes.get(member)));
     }
     throw this.#lost(frame, causes);
   }
@@ -123,24 +122,29 @@ export class FrameSource {
     return fetching;
   }
 
-  #lost(frame: IndexedFrame, causes: readonly { member: MemberId; error: unknown }[]): HedgeError {
+  #lost(frame: IndexedFrame, causes: ReadonlyMap<MemberId, unknown>): HedgeError {
     const { name } = this.#options.store;
-    const known = causes.map(({ error }) => error).find(isFinal);
+    const [members, errors] = [[...causes.keys()], [...causes.values()]];
+    const known = errors.find(isFinal);
     if (known?.code === 'SPILL_UNKNOWN') return known;
     const code = known?.code ?? 'SPILL_LOST';
     const to = frame.nextRecord + (frame.continued ? 1 : 0);
-    const where = causes.map(({ member, error }) => `${member.address} (${messageOf(error)})`).join(', ');
+    const where = members.map((member) => `${member.address} (${messageOf(causes.get(member))})`).join(', ');
     const what = code === 'SPILL_LOST' ? 'are lost' : 'are not what was written';
     return new HedgeError(
       code,
       `Records ${frame.firstRecord} to ${to - 1} of spill store '${name}' ${what}: ${where}. ` +
         'Other records can still be read. Write the store again; with copies: 2 it survives the loss of a pod.',
       {
-        details: { store: name, from: frame.firstRecord, to, members: causes.map(({ member }) => member.address) },
-        cause: causes[0]?.error,
+        details: { store: name, from: frame.firstRecord, to, members: members.map(({ address }) => address) },
+        cause: errors[0],
       },
     );
   }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof HedgeError && error.code === 'MEMBER_UNREACHABLE';
 }
 
 function isFinal(error: unknown): error is HedgeError {
