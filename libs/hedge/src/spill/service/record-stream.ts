@@ -14,8 +14,10 @@ export class RecordStream extends Readable {
   #at = 0;
   /** As a Readable: the next views are under way. */
   #loading = false;
-  /** The last call of the iterator that had to wait; calls run one after the other. */
-  #tail: Promise<unknown> | undefined;
+  /** Calls of the iterator that had to wait, and have not ended. */
+  #calls = 0;
+  /** The last of them; they run one after the other. */
+  #tail: Promise<unknown> = Promise.resolve();
   /** The iterator has given all, or its loop was left. */
   #ended = false;
 
@@ -54,7 +56,7 @@ export class RecordStream extends Readable {
     const iterator: NodeJS.AsyncIterator<Buffer, undefined> = {
       next: () => {
         const views = this.#current;
-        if (this.#tail === undefined && views !== undefined && this.#at < views.count) {
+        if (this.#calls === 0 && views !== undefined && this.#at < views.count) {
           return Promise.resolve(this.#take(views));
         }
         return this.#inTurn();
@@ -77,22 +79,21 @@ export class RecordStream extends Readable {
 
   /** Each record goes to one call, in the order of the calls. */
   #inTurn(): Promise<IteratorResult<Buffer, undefined>> {
-    const next = this.#tail === undefined ? this.#next() : this.#tail.then(() => this.#next());
-    const tail = next.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#tail = tail;
-    void tail.then(() => {
-      if (this.#tail === tail) this.#tail = undefined;
-    });
-    return next;
+    this.#calls += 1;
+    const turn = this.#tail.then(() => this.#next());
+    this.#tail = turn.catch(() => undefined);
+    return turn;
   }
 
   async #next(): Promise<IteratorResult<Buffer, undefined>> {
-    const here = this.#current !== undefined && this.#at < this.#current.count;
-    const views = here ? this.#current : await this.#load();
-    return views === undefined ? END : this.#take(views);
+    try {
+      const here = this.#current !== undefined && this.#at < this.#current.count;
+      const views = here ? this.#current : await this.#load();
+      return views === undefined ? END : this.#take(views);
+    } finally {
+      // Before the caller hears of it: its next call is the fast one.
+      this.#calls -= 1;
+    }
   }
 
   async #load(): Promise<RecordViews | undefined> {
