@@ -4,6 +4,7 @@ import type { LinkCredentials } from './credentials.js';
 import { GrpcListener } from './grpc-listener.js';
 import { CallerStream, ReceiverStream } from './grpc-stream.js';
 import { LINGER_MS, type MessageStream, type Network, type StreamKind } from './message-stream.js';
+import { Scavenging } from '../common/scavenging.js';
 import { HedgeService } from './wire/hedge/v1/link.js';
 
 export interface GrpcNetworkOptions {
@@ -42,6 +43,7 @@ const SERVICE = {
  */
 export class GrpcNetwork implements Network {
   private readonly streams = new Set<MessageStream>();
+  private readonly scavenging = new Scavenging();
   private readonly shared: ChannelOptions;
   private listener: GrpcListener | undefined;
   private idle: (() => void) | undefined;
@@ -65,7 +67,10 @@ export class GrpcNetwork implements Network {
     if (bind === undefined) throw new HedgeError('INVALID_OPTIONS', 'A client has no address and cannot listen');
     const accepts = (kind: StreamKind) => (call: ServerDuplexStream<Uint8Array, Uint8Array>) => {
       const over = (stream: MessageStream): void => this.untrack(stream);
-      accept(this.tracked(new ReceiverStream(call, over, (remote) => this.listener?.cut(remote))), kind);
+      accept(
+        this.tracked(new ReceiverStream(call, this.scavenging, over, (remote) => this.listener?.cut(remote))),
+        kind,
+      );
     };
     this.listener = new GrpcListener({
       options: this.shared,
@@ -90,7 +95,7 @@ export class GrpcNetwork implements Network {
       'grpc.enable_retries': 0,
     });
     const call = client.makeBidiStreamRequest(SERVICE[kind].path, bytes.serialize, bytes.deserialize);
-    return this.tracked(new CallerStream(address, client, call, (stream) => this.untrack(stream)));
+    return this.tracked(new CallerStream(address, client, call, this.scavenging, (stream) => this.untrack(stream)));
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Client, ClientDuplexStream, ServerDuplexStream, StatusObject } from '@grpc/grpc-js';
+import type { Scavenging } from '../common/scavenging.js';
 import { LINGER_MS, type MessageStream, type MessageStreamEvents } from './message-stream.js';
 
 type Call = ClientDuplexStream<Uint8Array, Uint8Array> | ServerDuplexStream<Uint8Array, Uint8Array>;
@@ -15,6 +16,7 @@ abstract class GrpcStream<C extends Call> implements MessageStream {
 
   protected constructor(
     protected readonly call: C,
+    private readonly scavenging: Scavenging,
     /** The call is over, and holds nothing any more. */
     private readonly done: (stream: MessageStream) => void,
   ) {
@@ -26,6 +28,8 @@ abstract class GrpcStream<C extends Call> implements MessageStream {
       else read(size);
     };
     call.on('data', (message: Uint8Array) => {
+      // What came from the socket, and the message made of it.
+      scavenging.passed(2 * message.byteLength);
       if (!this.ended) this.events?.message(message);
     });
     call.on('drain', () => {
@@ -38,6 +42,7 @@ abstract class GrpcStream<C extends Call> implements MessageStream {
   }
 
   write(message: Uint8Array, written: () => void): boolean {
+    this.scavenging.passed(message.byteLength);
     return this.ended || this.call.write(message, (error?: Error | null) => !error && written());
   }
 
@@ -87,9 +92,10 @@ export class CallerStream extends GrpcStream<ClientDuplexStream<Uint8Array, Uint
     readonly remote: string,
     client: Client,
     call: ClientDuplexStream<Uint8Array, Uint8Array>,
+    scavenging: Scavenging,
     done: (stream: MessageStream) => void,
   ) {
-    super(call, done);
+    super(call, scavenging, done);
     // Every call ends with a status; an error comes with one, and unheard would end the process.
     call.on('error', () => undefined);
     call.on('status', (status: StatusObject) => {
@@ -110,11 +116,12 @@ export class ReceiverStream extends GrpcStream<ServerDuplexStream<Uint8Array, Ui
 
   constructor(
     call: ServerDuplexStream<Uint8Array, Uint8Array>,
+    scavenging: Scavenging,
     done: (stream: MessageStream) => void,
     /** Cuts the connection from that address: a grpc-js server cannot cut a single call. */
     private readonly cutConnection: (remote: string) => void,
   ) {
-    super(call, done);
+    super(call, scavenging, done);
     this.remote = call.getPeer();
     call.on('end', () => this.closed('the peer ended it'));
     call.on('error', (error: Error) => this.closed(error.message));
