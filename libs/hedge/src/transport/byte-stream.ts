@@ -64,14 +64,14 @@ export class ByteStream implements PeerStream {
     return this.failure.signal;
   }
 
-  write(message: Uint8Array): Promise<void> {
+  write(message: Uint8Array, written?: () => void): Promise<void> {
     const { byteLength } = message;
     const { maxMessageBytes } = this.init;
     if (this.signal.aborted) return Promise.reject(this.signal.reason as HedgeError);
     if (this.ended) return Promise.reject(new HedgeError('INVALID_ARGUMENT', 'Nothing can be written after end()'));
     if (byteLength > maxMessageBytes) return Promise.reject(tooLarge(byteLength, maxMessageBytes));
     if (byteLength === 0) this.control({ $case: 'empty', value: {} });
-    else this.put(message);
+    else this.put(message, written);
     if (this.unwrittenBytes <= WRITE_AHEAD_BYTES) return DONE;
     return new Promise((resolve, reject) => void this.writers.push({ resolve, reject }));
   }
@@ -162,11 +162,12 @@ export class ByteStream implements PeerStream {
     }
   }
 
-  private put(message: Uint8Array): void {
+  private put(message: Uint8Array, written?: () => void): void {
     const weight = message.byteLength + MESSAGE_OVERHEAD_BYTES;
     this.unwrittenBytes += weight;
     this.wire.write(message, () => {
       this.unwrittenBytes -= weight;
+      written?.();
       if (this.unwrittenBytes > WRITE_AHEAD_BYTES) return;
       for (const { resolve } of this.writers.splice(0)) resolve();
     });

@@ -22,11 +22,12 @@ export interface PeerStream extends AsyncIterable<Uint8Array> {
   /** Aborts with the HedgeError that ended the stream too early, on either side. Not when both sides ended well. */
   readonly signal: AbortSignal;
   /**
-   * Queues a message, which must not be changed afterwards. Resolves when the next one may come: at once while
+   * Queues a message, which must not be changed before `written`. Resolves when the next one may come: at once while
    * little is queued. One at a time is enough for full speed.
+   * @param written runs once nobody looks at the message's bytes any more; never if the stream ends first.
    * @throws HedgeError what the stream failed with, or MEMBER_UNREACHABLE
    */
-  write(message: Uint8Array): Promise<void>;
+  write(message: Uint8Array, written?: () => void): Promise<void>;
   /** This side has written everything; reading goes on. Idempotent. */
   end(): void;
   /**

@@ -1,5 +1,7 @@
 import { HedgeError } from '../../common/errors.js';
-import { Budget } from './budget.js';
+import { Scavenging } from '../../common/scavenging.js';
+import type { Budget } from './budget.js';
+import type { IdleBuffers } from './idle-buffers.js';
 import type { FrameBuffer, FrameBuffers, Loan } from './storage.js';
 
 /** Larger frames cost less per byte; smaller ones let more of them be on their way at once. */
@@ -12,27 +14,33 @@ interface Waiting {
   grant(): void;
 }
 
-/** Lends memory for frames on their way, first come first served. Idle buffers are in the budget too. */
+/** How large the frames of a pod are that has so much memory for frames on their way. */
+export function frameBytesFor(capacity: number): number {
+  const fitting = 2 ** Math.floor(Math.log2(capacity / BUFFERS_AT_LEAST));
+  return Math.min(LARGEST_FRAME, Math.max(SMALLEST_FRAME, fitting));
+}
+
+/** Lends memory for frames on their way, first come first served. */
 export class BufferPool implements FrameBuffers {
   readonly frameBytes: number;
-  readonly #budget: Budget;
-  #idle: Buffer[] = [];
-  #waiting: Waiting[] = [];
+  readonly #waiting = new Set<Waiting>();
+  readonly #scavenging = new Scavenging();
 
-  constructor(readonly capacity: number) {
-    this.#budget = new Budget(capacity);
-    const fitting = 2 ** Math.floor(Math.log2(capacity / BUFFERS_AT_LEAST));
-    this.frameBytes = Math.min(LARGEST_FRAME, Math.max(SMALLEST_FRAME, fitting));
+  constructor(
+    private readonly budget: Budget,
+    private readonly idle: IdleBuffers,
+  ) {
+    this.frameBytes = idle.bufferBytes;
   }
 
-  get used(): number {
-    return this.#budget.used + this.#idle.length * this.frameBytes;
+  get capacity(): number {
+    return this.budget.limit;
   }
 
   take(signal?: AbortSignal): Promise<FrameBuffer> {
     return this.#inLine(this.frameBytes, signal, () => {
       // Not out of Node's shared pool, of which a kept frame would hold more than itself.
-      const bytes = this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.frameBytes);
+      const bytes = this.idle.take() ?? this.#fresh();
       return { bytes, ...this.#loan(this.frameBytes, bytes) };
     });
   }
@@ -47,16 +55,16 @@ export class BufferPool implements FrameBuffers {
     return this.#inLine(bytes, signal, () => this.#loan(bytes));
   }
 
-  /** Lets go of the memory that nobody uses. */
-  trim(): void {
-    this.#idle = [];
+  #fresh(): Buffer {
+    this.#scavenging.passed(this.frameBytes);
+    return Buffer.allocUnsafeSlow(this.frameBytes);
   }
 
   #inLine<T>(bytes: number, signal: AbortSignal | undefined, lend: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
       const leave = (): void => {
-        this.#waiting = this.#waiting.filter((other) => other !== waiting);
+        this.#waiting.delete(waiting);
         reject(signal?.reason as Error);
         // What it waited for may be enough for those behind it.
         this.#serve();
@@ -69,16 +77,17 @@ export class BufferPool implements FrameBuffers {
         },
       };
       signal?.addEventListener('abort', leave, { once: true });
-      this.#waiting.push(waiting);
+      this.#waiting.add(waiting);
       this.#serve();
     });
   }
 
   #serve(): void {
-    for (let next = this.#waiting[0]; next !== undefined && this.#budget.take(next.bytes); next = this.#waiting[0]) {
-      this.#waiting.shift();
+    for (const next of this.#waiting) {
+      if (!this.budget.take(next.bytes)) return;
+      this.#waiting.delete(next);
       next.grant();
-      while (this.used > this.capacity) this.#idle.pop();
+      this.idle.fit();
     }
   }
 
@@ -87,8 +96,8 @@ export class BufferPool implements FrameBuffers {
     const end = (idle?: Buffer): void => {
       if (!open) return;
       open = false;
-      this.#budget.give(bytes);
-      if (idle !== undefined) this.#idle.push(idle);
+      this.budget.give(bytes);
+      if (idle !== undefined) this.idle.give(idle);
       this.#serve();
     };
     return { recycle: () => end(buffer), forget: () => end() };

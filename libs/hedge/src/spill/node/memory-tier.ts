@@ -1,17 +1,38 @@
 import type { SpillFrame } from '../records/frame.js';
 import { Budget } from './budget.js';
-import type { LoadedFrame, Loan, Refusal, TierUsage } from './storage.js';
+import type { IdleBuffers } from './idle-buffers.js';
+import type { LoadedFrame, Refusal, TierUsage } from './storage.js';
 import { Room, wholePages, type Tier } from './tier.js';
-
-/** A frame in memory stays where it is, whoever reads it. */
-const NO_LOAN: Loan = { recycle: () => {}, forget: () => {} };
 
 /** A buffer that is filled to this part is kept as it is: a copy would save less than it costs. */
 const WELL_FILLED = 0.75;
 
-/** Frames in the memory of this process. */
+class MemoryRoom extends Room {
+  constructor(
+    bytes: number,
+    /** A buffer to keep the frame in; undefined when there was none, or the frame is too small for one. */
+    readonly spare: Buffer | undefined,
+    giveBack: () => void,
+  ) {
+    super('memory', bytes, giveBack);
+  }
+}
+
+interface Kept {
+  readonly frame: SpillFrame;
+  /** As accounted. */
+  readonly bytes: number;
+  /** The whole buffer that it lies in; undefined when it has just the memory that it needs. */
+  readonly buffer: Buffer | undefined;
+  /** Reads that have not ended. */
+  readers: number;
+  /** A reader keeps the bytes. */
+  shared: boolean;
+}
+
+/** Frames in the memory of this process. Where they lay is used again, unless somebody may still look at it. */
 export class MemoryTier implements Tier {
-  readonly #frames = new Map<number, { frame: SpillFrame; bytes: number }>();
+  readonly #frames = new Map<number, Kept>();
   readonly #store: Budget;
   #records = 0;
   #dropped = false;
@@ -20,7 +41,7 @@ export class MemoryTier implements Tier {
     limit: number,
     private readonly node: Budget,
     /** What frames are built in. */
-    private readonly bufferBytes: number,
+    private readonly idle: IdleBuffers,
   ) {
     this.#store = new Budget(limit);
   }
@@ -32,14 +53,19 @@ export class MemoryTier implements Tier {
       this.#store.give(bytes);
       return 'node-budget';
     }
-    return new Room('memory', bytes, () => this.#give(bytes));
+    const spare = bytes === this.idle.bufferBytes ? this.idle.take() : undefined;
+    this.idle.fit();
+    return new MemoryRoom(bytes, spare, () => {
+      this.#give(bytes);
+      if (spare !== undefined) this.idle.give(spare);
+    });
   }
 
-  async put({ header, bytes }: SpillFrame, room: Room): Promise<void> {
+  async put(frame: SpillFrame, room: Room): Promise<void> {
     room.use();
-    const fits = bytes.buffer.byteLength <= room.bytes;
-    this.#frames.set(header.sequence, { frame: { header, bytes: fits ? bytes : copyOf(bytes) }, bytes: room.bytes });
-    this.#records += header.records;
+    const { bytes, spare } = room as MemoryRoom;
+    this.#frames.set(frame.header.sequence, { ...this.#keep(frame, bytes, spare), bytes, readers: 0, shared: false });
+    this.#records += frame.header.records;
   }
 
   has(sequence: number): boolean {
@@ -47,8 +73,16 @@ export class MemoryTier implements Tier {
   }
 
   async read(sequence: number): Promise<LoadedFrame> {
-    const { frame } = this.#frames.get(sequence) as { frame: SpillFrame };
-    return { ...frame, loan: NO_LOAN };
+    const kept = this.#frames.get(sequence) as Kept;
+    kept.readers += 1;
+    let open = true;
+    const end = (shared: boolean): void => {
+      if (!open) return;
+      open = false;
+      kept.readers -= 1;
+      kept.shared ||= shared;
+    };
+    return { ...kept.frame, loan: { recycle: () => end(false), forget: () => end(true) } };
   }
 
   remove(sequence: number): void {
@@ -56,7 +90,7 @@ export class MemoryTier implements Tier {
     if (kept === undefined) return;
     this.#frames.delete(sequence);
     this.#records -= kept.frame.header.records;
-    this.#give(kept.bytes);
+    this.#free(kept);
   }
 
   usage(): TierUsage {
@@ -64,6 +98,7 @@ export class MemoryTier implements Tier {
   }
 
   async drop(): Promise<void> {
+    for (const kept of this.#frames.values()) this.#free(kept);
     this.#frames.clear();
     this.#records = 0;
     this.#give(this.#store.used);
@@ -72,8 +107,29 @@ export class MemoryTier implements Tier {
 
   /** What a frame of that size will take. */
   #footprint(frameBytes: number): number {
-    const built = frameBytes <= this.bufferBytes && frameBytes >= this.bufferBytes * WELL_FILLED;
-    return built ? this.bufferBytes : wholePages(frameBytes);
+    const { bufferBytes } = this.idle;
+    return frameBytes <= bufferBytes && frameBytes >= bufferBytes * WELL_FILLED ? bufferBytes : wholePages(frameBytes);
+  }
+
+  #keep({ header, bytes }: SpillFrame, room: number, spare?: Buffer): Pick<Kept, 'frame' | 'buffer'> {
+    const { bufferBytes } = this.idle;
+    if (room !== bufferBytes) {
+      const fits = bytes.buffer.byteLength <= room;
+      return { frame: { header, bytes: fits ? bytes : copyOf(bytes) }, buffer: undefined };
+    }
+    if (bytes.buffer.byteLength === bufferBytes) {
+      // It was built in such a buffer, and stays in it.
+      if (spare !== undefined) this.idle.give(spare);
+      return { frame: { header, bytes }, buffer: Buffer.from(bytes.buffer) };
+    }
+    const buffer = spare ?? Buffer.allocUnsafeSlow(bufferBytes);
+    buffer.set(bytes);
+    return { frame: { header, bytes: buffer.subarray(0, bytes.length) }, buffer };
+  }
+
+  #free({ bytes, buffer, readers, shared }: Kept): void {
+    this.#give(bytes);
+    if (buffer !== undefined && readers === 0 && !shared) this.idle.give(buffer);
   }
 
   #give(bytes: number): void {

@@ -231,7 +231,7 @@ class History {
   /** P2: what the disk really holds ≤ what is accounted ≤ the budget; as much for the memory. */
   #checkBudgets(): void {
     const used = this.#node.used();
-    expect(used.memory).toBeLessThanOrEqual(MIN_MEMORY);
+    expect(used.memory + this.#node.idleBytes).toBeLessThanOrEqual(MIN_MEMORY);
     expect(used.disk).toBeLessThanOrEqual(DISK);
     expect(this.#disk.used).toBeLessThanOrEqual(used.disk);
     expect(this.#node.free().memory).toBeGreaterThanOrEqual(0);
@@ -245,6 +245,7 @@ class History {
   async #end(): Promise<void> {
     await this.#node.close();
     expect(this.#node.used()).toEqual({ memory: 0, disk: 0 });
+    expect(this.#node.idleBytes).toBe(0);
     expect(this.#disk.files.size).toBe(0);
   }
 

@@ -1,11 +1,12 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import { MAX_FRAME_BYTES } from '../records/frame.js';
-import { BufferPool } from './buffer-pool.js';
+import { BufferPool, frameBytesFor } from './buffer-pool.js';
 import { Budget } from './budget.js';
 import { NamelessFiles, type DataDisk } from './data-file.js';
 import { DiskSpace } from './disk-space.js';
 import { DiskTier, type NodeDisk } from './disk-tier.js';
+import { IdleBuffers } from './idle-buffers.js';
 import { MemoryTier } from './memory-tier.js';
 import { Part } from './part.js';
 import type { FrameBuffers, NodeStorage, PartId, SpillPart, TierBytes } from './storage.js';
@@ -35,15 +36,22 @@ const BUFFERS_AT_MOST = 32 * MAX_FRAME_BYTES;
 /** The RAM and disk that this pod lends to spill stores, within its budgets (P2). */
 export class SpillNode implements NodeStorage {
   readonly #parts = new Map<string, Part>();
-  readonly #buffers: BufferPool;
+  /** For frames on their way. */
+  readonly #passing: Budget;
+  /** For frames that stay. */
   readonly #memory: Budget;
+  readonly #idle: IdleBuffers;
+  readonly #buffers: BufferPool;
   readonly #disk: NodeDisk;
 
   /** To be opened with `open`. */
   private constructor(options: SpillNodeOptions, files: DataDisk) {
     const { memory, disk, minFreeDisk, clock } = options;
-    this.#buffers = new BufferPool(Math.min(BUFFERS_AT_MOST, Math.max(BUFFERS_AT_LEAST, Math.floor(memory / 8))));
-    this.#memory = new Budget(memory - this.#buffers.capacity);
+    this.#passing = new Budget(Math.min(BUFFERS_AT_MOST, Math.max(BUFFERS_AT_LEAST, Math.floor(memory / 8))));
+    this.#memory = new Budget(memory - this.#passing.limit);
+    const left = (): number => this.#passing.free + this.#memory.free;
+    this.#idle = new IdleBuffers(frameBytesFor(this.#passing.limit), left, clock);
+    this.#buffers = new BufferPool(this.#passing, this.#idle);
     const space = new DiskSpace(files, minFreeDisk, clock);
     this.#disk = { budget: new Budget(disk), files, space, buffers: this.#buffers };
   }
@@ -84,7 +92,7 @@ export class SpillNode implements NodeStorage {
     const part = new Part(
       id,
       {
-        memory: new MemoryTier(limits.memory, this.#memory, this.#buffers.frameBytes),
+        memory: new MemoryTier(limits.memory, this.#memory, this.#idle),
         disk: new DiskTier(id, limits.disk, this.#disk),
       },
       () => this.free(),
@@ -99,7 +107,11 @@ export class SpillNode implements NodeStorage {
   }
 
   used(): TierBytes {
-    return { memory: this.#memory.used + this.#buffers.used, disk: this.#disk.budget.used };
+    return { memory: this.#memory.used + this.#passing.used, disk: this.#disk.budget.used };
+  }
+
+  get idleBytes(): number {
+    return this.#idle.bytes;
   }
 
   async drop(id: PartId): Promise<void> {
@@ -107,15 +119,14 @@ export class SpillNode implements NodeStorage {
     const part = this.#parts.get(key);
     // A new part of that name may be made at once; it does not wait for the old one's file.
     this.#parts.delete(key);
-    if (this.#parts.size === 0) this.#buffers.trim();
     await part?.drop();
   }
 
   async close(): Promise<void> {
     const parts = [...this.#parts.values()];
     this.#parts.clear();
-    this.#buffers.trim();
     await Promise.all(parts.map((part) => part.drop()));
+    this.#idle.close();
   }
 }
 

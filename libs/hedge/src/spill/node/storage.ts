@@ -37,7 +37,7 @@ export interface Refusal {
 export interface Loan {
   /** Nobody looks at the bytes any more: they may be lent again. */
   recycle(): void;
-  /** Somebody keeps the bytes (a user, or this pod's memory tier): they are left to the garbage collector. */
+  /** Somebody keeps the bytes (a user, or this pod's memory tier): they are never lent again by this loan. */
   forget(): void;
 }
 
@@ -84,7 +84,7 @@ export interface SpillPart {
   reserve(tier: SpillTier, bytes: number): Reservation | Refusal;
   /**
    * Keeps a frame in the reserved room. A frame that is already here is not kept twice. In memory, the bytes
-   * themselves are kept, or a copy when they fill little of their buffer: end the loan with `forget`. On disk they
+   * themselves are kept when they fill a buffer of this pod, else a copy: end the loan with `forget`. On disk they
    * are in the file when the promise resolves: end the loan with `recycle`.
    *
    * Nothing is kept, and the reservation is released, when it rejects.
@@ -110,6 +110,8 @@ export interface NodeStorage {
   free(): TierBytes;
   /** What is in use, frames on their way included. Never above the budgets (P2). */
   used(): TierBytes;
+  /** Memory that nobody uses, kept for a while to be used again. With what is in use it is within the budget (P2). */
+  readonly idleBytes: number;
   /** Frees everything of that part. Idempotent; resolves when its file is gone. */
   drop(id: PartId): Promise<void>;
   /** Drops every part. */

@@ -1,7 +1,7 @@
 import type { HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/peer-stream.js';
 import { SpillWant } from '../../transport/wire/hedge/v1/spill.js';
-import type { LoadedFrame, SpillPart } from '../node/storage.js';
+import type { LoadedFrame, Loan, SpillPart } from '../node/storage.js';
 import { stampChecksum } from '../records/frame.js';
 import { breach, decoded, eachMessage } from './messages.js';
 
@@ -14,6 +14,8 @@ const MAX_WANTED = 256;
  */
 export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<void> {
   const wanted: number[] = [];
+  /** Of frames that were written and may not have left. */
+  const loans = new Set<Loan>();
   let sending: Promise<void> | undefined;
   const send = async (): Promise<void> => {
     let ahead: Promise<LoadedFrame> | undefined;
@@ -24,7 +26,7 @@ export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<
       // Looked at when its turn comes, or not at all.
       ahead?.catch(() => undefined);
       try {
-        await pass(stream, await current);
+        await pass(stream, await current, loans);
       } catch (error) {
         await ahead?.then(
           ({ loan }) => loan.recycle(),
@@ -35,25 +37,35 @@ export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<
     }
     sending = undefined;
   };
-  await eachMessage(stream, (message) => {
-    const { sequences } = decoded(SpillWant, message, stream.peer.address);
-    if (wanted.length + sequences.length > MAX_WANTED) {
-      throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
-    }
-    wanted.push(...sequences);
-    // What was sent before is to be read still.
-    sending ??= send().catch((error: unknown) => stream.fail(error as HedgeError));
-  });
-  await sending;
-  stream.end();
-}
-
-async function pass(stream: PeerStream, frame: LoadedFrame): Promise<void> {
   try {
-    stampChecksum(frame);
-    await stream.write(frame.bytes);
+    await eachMessage(stream, (message) => {
+      const { sequences } = decoded(SpillWant, message, stream.peer.address);
+      if (wanted.length + sequences.length > MAX_WANTED) {
+        throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
+      }
+      wanted.push(...sequences);
+      // What was sent before is to be read still.
+      sending ??= send().catch((error: unknown) => stream.fail(error as HedgeError));
+    });
+    await sending;
+    stream.end();
   } finally {
     // The bytes may still wait in the socket.
-    frame.loan.forget();
+    for (const loan of loans) loan.forget();
+  }
+}
+
+async function pass(stream: PeerStream, frame: LoadedFrame, loans: Set<Loan>): Promise<void> {
+  const { bytes, loan } = frame;
+  stampChecksum(frame);
+  loans.add(loan);
+  try {
+    await stream.write(bytes, () => {
+      loans.delete(loan);
+      loan.recycle();
+    });
+  } catch (error) {
+    loan.forget();
+    throw error;
   }
 }
