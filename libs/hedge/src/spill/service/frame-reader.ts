@@ -8,7 +8,7 @@ import type { FrameToken, FrameTokens } from './frame-tokens.js';
 import { Turns } from './turns.js';
 
 /** Frames under way for one reader at once, so that network and disks of several members overlap. */
-const READ_AHEAD = 12;
+const READ_AHEAD = 4;
 
 /** Which records to read: from number `from` up to and without `to`. */
 export interface RecordRange {
