@@ -11,10 +11,7 @@ import type { LoadShape } from './load.js';
 import { CHUNK_BYTES, flushFiles, forgetFiles, readRaw, writeRaw } from './raw-disk.js';
 import type { Round } from './statistics.js';
 
-/**
- * One pod, which spills to its own RAM and disk; and what memory and disk of this machine do by themselves, in the
- * same process.
- */
+/** One pod, which spills to its own RAM and disk, or shows what memory and disk of this machine do by themselves. */
 const { BENCH_ADDRESS: address = '', BENCH_FOLDER: folder = '' } = process.env;
 const directory = `${folder}/spill`;
 await mkdir(directory);
@@ -106,13 +103,11 @@ async function writeBatches(store: Spill): Promise<number> {
 
 /** Copies what it reads, as the floor does: who touches no byte reads at any speed. */
 async function copyBatches(store: Spill): Promise<number> {
-  const kept: Uint8Array[] = [];
   let records = 0;
   for await (const batch of store.batches()) {
     const values = batch.getChild('record')?.data[0]?.values ?? new Uint8Array();
     const copy = Buffer.allocUnsafeSlow(values.length);
     copy.set(values);
-    kept.push(copy);
     records += batch.numRows;
   }
   return records;
@@ -131,19 +126,17 @@ async function readEach(store: Spill): Promise<number> {
   return records;
 }
 
-/** Fresh memory, as every buffer is that is kept. */
+/** As many bytes as a store holds, each piece into a fresh Buffer. */
 async function copyMemory({ seconds }: LoadShape): Promise<Round> {
-  const source = Buffer.alloc(CHUNK_BYTES, 'source');
+  const source = Array.from({ length: MEMORY_BYTES / CHUNK_BYTES }, () => Buffer.alloc(CHUNK_BYTES, 'source'));
   const watch = new LoopWatch();
   while (watch.seconds < seconds) {
-    const kept: Buffer[] = [];
     await watch.time(async () => {
-      for (let bytes = 0; bytes < MEMORY_BYTES; bytes += CHUNK_BYTES) {
+      for (const chunk of source) {
         const copy = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-        copy.set(source);
-        kept.push(copy);
+        copy.set(chunk);
       }
-      return kept.length;
+      return source.length;
     });
   }
   return watch.round();

@@ -1,6 +1,8 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Child } from '../child.js';
 import { freePort, withFolder } from '../cluster.js';
-import { compete } from '../compete.js';
+import { compete, type Contestant } from '../compete.js';
 import type { Plan } from '../options.js';
 import type { SpillPodCommands } from '../spill-pod.js';
 import type { Row } from '../statistics.js';
@@ -24,20 +26,28 @@ const LOCAL: Readonly<Record<keyof SpillPodCommands, number>> = {
   'spill-disk-read': 4_096,
 };
 
-/** Spilling to this pod's own RAM and disk, against what memory and disk do by themselves. */
+/**
+ * Spilling to this pod's own RAM and disk, against what memory and disk do by themselves. A pod for each row: what one
+ * leaves behind in memory would be collected while the next is timed.
+ */
 export function spillSuite(plan: Plan): Promise<SpillRow[]> {
   return withFolder(async (folder) => {
-    const address = `127.0.0.1:${await freePort()}`;
-    const pod = await Child.start<SpillPodCommands>('spill-pod.ts', { BENCH_ADDRESS: address, BENCH_FOLDER: folder });
+    const pods: Child<SpillPodCommands>[] = [];
+    const start = async (name: keyof SpillPodCommands): Promise<Contestant> => {
+      const own = join(folder, name);
+      await mkdir(own);
+      const env = { BENCH_ADDRESS: `127.0.0.1:${await freePort()}`, BENCH_FOLDER: own };
+      const pod = await Child.start<SpillPodCommands>('spill-pod.ts', env);
+      pods.push(pod);
+      return { name, concurrency: 1, run: (shape) => pod.ask(name, shape) };
+    };
     try {
-      const names = Object.keys(LOCAL) as (keyof SpillPodCommands)[];
-      const rows = await compete(
-        names.map((name) => ({ name, concurrency: 1, run: (shape) => pod.ask(name, shape) })),
-        plan,
-      );
+      const contestants: Contestant[] = [];
+      for (const name of Object.keys(LOCAL) as (keyof SpillPodCommands)[]) contestants.push(await start(name));
+      const rows = await compete(contestants, plan);
       return rows.map((row) => withBytes(row, LOCAL[row.name as keyof SpillPodCommands]));
     } finally {
-      await pod.end('SIGKILL');
+      await Promise.all(pods.map((pod) => pod.end('SIGKILL')));
     }
   });
 }
