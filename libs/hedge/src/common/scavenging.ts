@@ -1,7 +1,8 @@
 /** Buffers up to that size Node cuts out of a shared one. */
 const POOLED_BYTES = 4_096;
 const STEP_BYTES = 64 * 1024;
-const SLOT_BYTES = 8;
+/** Elements of an array of that many bytes. */
+const STEP_SLOTS = STEP_BYTES / 8;
 
 /**
  * Has V8 collect the buffers of passing messages while they are young.
@@ -21,7 +22,9 @@ export class Scavenging {
   /** That many bytes were allocated for messages outside of the heap. */
   passed(bytes: number): void {
     if (bytes <= POOLED_BYTES) return;
-    for (this.owed += bytes; this.owed >= STEP_BYTES; this.owed -= STEP_BYTES)
-      this.left = new Array(STEP_BYTES / SLOT_BYTES);
+    for (this.owed += bytes; this.owed >= STEP_BYTES; this.owed -= STEP_BYTES) {
+      // oxlint-disable-next-line unicorn/no-new-array -- its memory is all that is wanted, not its elements
+      this.left = new Array(STEP_SLOTS);
+    }
   }
 }

@@ -71,7 +71,7 @@ describe('the memory of frames', () => {
     const second = newPart();
     await putOwn(second, 0, 'y', 250 * KB);
     expect(node.idleBytes).toBe(idle - 256 * KB);
-    await clock.advance(25_000);
+    clock.advance(25_000);
     expect(node.idleBytes).toBe(0);
     expect(node.used().memory).toBe(256 * KB);
   });
