@@ -24,6 +24,8 @@ export interface PodOptions {
   readonly disk?: number;
   /** A client: nobody can call it. */
   readonly client?: boolean;
+  /** Its heartbeats have not told what it lends. */
+  readonly silent?: boolean;
 }
 
 /** One pod with nothing but its part in spill stores. */
@@ -57,7 +59,7 @@ export class SpillPod {
           return messenger.request(request);
         },
       },
-      views: group.viewsOf(self),
+      views: group.viewsOf(self, options.silent),
       clock,
       timing: { heartbeatMs: 20, heartbeatTimeoutMs: group.heartbeatTimeoutMs },
       openNode: async () => {
@@ -128,7 +130,7 @@ export class SpillPods {
     for (const listener of this.#listeners) listener();
   }
 
-  viewsOf(self: MemberId) {
+  viewsOf(self: MemberId, silent = false) {
     const members = () => [...this.#members.values()].map((member) => ({ ...member, confirmed: true }));
     const spaces = this.#spaces;
     return {
@@ -136,7 +138,7 @@ export class SpillPods {
         return { epoch: 1n, version: 1, settled: true, leader: self, members: members() };
       },
       spaces,
-      lend: (space: FreeSpace) => void spaces.set(self.incarnation, space),
+      lend: (space: FreeSpace) => void (silent || spaces.set(self.incarnation, space)),
       onChange: (listener: () => void) => {
         this.#listeners.add(listener);
         return () => this.#listeners.delete(listener);

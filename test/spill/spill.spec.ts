@@ -145,6 +145,18 @@ describe('a spill store', () => {
     expect((await readAll(store)).length).toBe(8_000);
   });
 
+  it('gives a pod that has not told yet what it lends as much as one that lends what this one does', async () => {
+    const a = await group.start('a', { memory: 16 * MB });
+    await group.start('b', { memory: 16 * MB });
+    await group.start('c', { memory: 16 * MB, silent: true });
+    const store = await a.store.create('s');
+    await store.writeBatch(records(24_000, 1_000));
+    const { shares } = await store.close();
+    const [b, c] = ['b:1', 'c:1'].map((address) => shares.find(({ member }) => member.address === address)?.frames);
+    expect(c).toBeGreaterThan(8);
+    expect(Math.abs((b ?? 0) - (c ?? 0))).toBeLessThanOrEqual(4);
+  });
+
   describe('names and its life', () => {
     it('refuses a second one of the name, until the first is dropped', async () => {
       const a = await group.start('a');

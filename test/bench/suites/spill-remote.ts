@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BulkClientCommands } from '../bulk-client.js';
 import type { BulkServerCommands } from '../bulk-server.js';
 import { Child } from '../child.js';
@@ -14,8 +13,6 @@ const MIB = 1024 * 1024;
 const RECORD_BYTES = 4_096;
 /** The pods that hold what is spilled: RAM and disk. */
 const HOLDER = ['640MB', '2GB'] as const;
-/** A pod that joined has told by then, with its heartbeats, what it has to lend; before, it is given next to nothing. */
-const FREE_SPACE_KNOWN_MS = 2_000;
 /** Times `streamedBytes`, so 4 GB in a full run. */
 const MUCH = 4;
 /** The RAM that the owner lends; frames on their way are in it. */
@@ -49,7 +46,6 @@ export function spillRemoteSuite(plan: Plan): Promise<SpillRemoteRow[]> {
       await owner.ask('keep', { name: 'on one' });
       for (let pod = 0; pod < 2; pod += 1) await start(...HOLDER);
       await grown(owner, 4);
-      await sleep(FREE_SPACE_KNOWN_MS);
       const servers = await owner.ask('keep', { name: 'on three' });
       if (servers < 3) throw new Error(`what should be on three pods is on ${servers}`);
       const read = (name: string, concurrency: number): Contestant => ({

@@ -61,6 +61,7 @@ export class SpillRuntime {
   async open(): Promise<void> {
     const { streams, messenger, views, clock, timing, logger, random = Math.random } = this.#options;
     const node = await this.#options.openNode();
+    const lent = node.free();
     const { heartbeatMs, heartbeatTimeoutMs } = timing;
     const { buffers } = node;
     const expireMs = EXPIRY_TIMEOUTS * heartbeatTimeoutMs;
@@ -72,7 +73,7 @@ export class SpillRuntime {
       routes: new Routes({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
       renewals,
       tokens: new FrameTokens(Math.floor(ownShare(buffers) / buffers.frameBytes)),
-      spaces: () => this.#spaces(),
+      spaces: () => this.#spaces(lent),
       clock,
       stallMs: heartbeatTimeoutMs,
       giveUpMs: 2 * heartbeatTimeoutMs,
@@ -81,7 +82,7 @@ export class SpillRuntime {
     this.#running = { context, holder };
     holder.start();
     this.#stopFollowing = views.onChange(() => this.store.membersChanged());
-    this.#lend(node, node.free());
+    this.#lend(node, lent);
   }
 
   /** Drops this pod's stores, and frees what it holds of others'. Idempotent. */
@@ -119,23 +120,24 @@ export class SpillRuntime {
   }
 
   /** Tells the group, with heartbeats, what this pod would take. */
-  #lend(node: NodeStorage, budget: TierBytes): void {
+  #lend(node: NodeStorage, lent: TierBytes): void {
     const { clock, timing, views } = this.#options;
     const { memory, disk } = node.free();
-    views.lend({ memory: coarse(memory, budget.memory), disk: coarse(disk, budget.disk) });
+    views.lend({ memory: coarse(memory, lent.memory), disk: coarse(disk, lent.disk) });
     this.#cancelBeat = clock.after(timing.heartbeatMs, () => {
       this.store.membersChanged();
-      this.#lend(node, budget);
+      this.#lend(node, lent);
     });
   }
 
-  #spaces(): Space[] {
+  /** A pod that has just joined has not told yet, and counts as one like this: what it has not got it refuses. */
+  #spaces(lent: TierBytes): Space[] {
     const { streams, views } = this.#options;
     const members = views.view?.members ?? [];
     return members
       .filter(({ incarnation }) => incarnation !== streams.self.incarnation)
       .map(({ address, incarnation }) => {
-        const { memory, disk } = views.spaces.get(incarnation) ?? { memory: 0, disk: 0 };
+        const { memory, disk } = views.spaces.get(incarnation) ?? lent;
         return { member: { address, incarnation }, freeBytes: memory + disk };
       });
   }
