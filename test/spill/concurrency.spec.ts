@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { once } from 'node:events';
 import { addAbortSignal, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { expectError, readAll, records, same, SpillPods, type SpillPod, until } from './pods.js';
 
 /** More than a pod has room for frames of its own stores on their way, with the least memory. */
@@ -33,6 +33,16 @@ describe('a spill store in the middle of something else', () => {
       await store.close();
       expect(String(await readAll(store))).toBe(store.name);
     }
+  });
+
+  it('P1: takes from more writers, and gives to more readers, than frames fit on their way', async () => {
+    const store = await pod.store.create('s');
+    const writers = Array.from({ length: 30 }, () => store.writer());
+    await Promise.all(writers.map((writer) => writer.writeBatch(records(40, 1_000))));
+    for (const writer of writers) await finished(writer.end());
+    await store.close();
+    const reads = await Promise.all(writers.map(() => readAll(store)));
+    expect(reads.map(({ length }) => length)).toEqual(writers.map(() => 30 * 40));
   });
 
   it('P1: takes nothing more from the call of close() on, and keeps all that it took', async () => {

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { abortOfMany } from '../common/abort-of-many.js';
 import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -54,7 +55,7 @@ export class LinkTransport implements Transport, StreamTransport {
   private readonly accepted = new Map<string, StreamLink>();
   private readonly dialledAt = new Map<string, StreamLink>();
   private readonly dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
-  private readonly stop = new AbortController();
+  private readonly stop = abortOfMany();
   private generation = 0;
   private closing: Promise<void> | undefined;
 

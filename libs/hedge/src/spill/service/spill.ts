@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { RecordBatch } from 'apache-arrow';
+import { abortOfMany } from '../../common/abort-of-many.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { NodeStorage, SpillPart } from '../node/storage.js';
@@ -71,9 +72,9 @@ export class Spill {
   readonly #index = new FrameIndex();
   readonly #placer: Placer;
   /** Aborts when nothing more can be written. */
-  readonly #writing = new AbortController();
+  readonly #writing = abortOfMany();
   /** Aborts when the store is dropped. */
-  readonly #life = new AbortController();
+  readonly #life = abortOfMany();
   readonly #records: RecordWriter;
   readonly #writers = new Set<{ readonly writer: SpillWriter; readonly records: RecordWriter }>();
   #writerNumber = 0;
