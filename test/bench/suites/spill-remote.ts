@@ -17,6 +17,8 @@ const HOLDER = ['640MB', '2GB'] as const;
 const MUCH = 4;
 /** The RAM that the owner lends; frames on their way are in it. */
 const OWNER_MEMORY = 64 * MIB;
+/** What the one that spills much lends, so that it spills to its disk and to others. */
+const SPILLER_DISK = '1GB';
 
 export interface SpillRemoteRow extends Row {
   readonly mbPerSecond?: number;
@@ -41,7 +43,6 @@ export function spillRemoteSuite(plan: Plan): Promise<SpillRemoteRow[]> {
       await start(...HOLDER);
       const owner = await start(`${OWNER_MEMORY}`, '0');
       await grown(owner, 2);
-      const idle = await owner.ask('memory');
       await owner.ask('fillUp', { bytes: OWNER_MEMORY });
       await owner.ask('keep', { name: 'on one' });
       for (let pod = 0; pod < 2; pod += 1) await start(...HOLDER);
@@ -63,7 +64,10 @@ export function spillRemoteSuite(plan: Plan): Promise<SpillRemoteRow[]> {
         ],
         plan,
       );
-      const most = await owner.ask('spillMuch', { bytes: MUCH * plan.streamedBytes });
+      const spiller = await start(`${OWNER_MEMORY}`, SPILLER_DISK);
+      await grown(spiller, 5);
+      const idle = await spiller.ask('memory');
+      const most = await spiller.ask('spillMuch', { bytes: MUCH * plan.streamedBytes });
       return [...rows.map(withBytes), memoryRow((most - idle) / MIB)];
     } finally {
       await Promise.all([...pods, bulkServer, bulkClient].map((child) => child.end('SIGKILL')));
@@ -85,7 +89,7 @@ function withBytes(row: Row): SpillRemoteRow {
   return { ...row, mbPerSecond: (row.opsPerSecond * bytes) / 1e6 };
 }
 
-/** What the owner grew by at most, what it lends itself included. */
+/** What the pod grew by at most, what it lends itself included. */
 function memoryRow(rssMiB: number): SpillRemoteRow {
   return { name: 'memory-spilling', concurrency: 1, opsPerSecond: 0, p50Ms: 0, p99Ms: 0, spread: 0, rssMiB };
 }
