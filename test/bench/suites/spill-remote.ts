@@ -1,3 +1,5 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { BulkClientCommands } from '../bulk-client.js';
 import type { BulkServerCommands } from '../bulk-server.js';
 import { Child } from '../child.js';
@@ -11,6 +13,8 @@ type Peer = Child<SpillPeerCommands>;
 
 const MIB = 1024 * 1024;
 const RECORD_BYTES = 4_096;
+/** The store that is read. */
+const KEPT = 'kept';
 /** The pods that hold what is spilled: RAM and disk. */
 const HOLDER = ['640MB', '2GB'] as const;
 /** Times `streamedBytes`, so 4 GB in a full run. */
@@ -25,62 +29,86 @@ export interface SpillRemoteRow extends Row {
   readonly rssMiB?: number;
 }
 
-/** Spilling to other pods, and reading from one and from three of them, against a bare stream of gRPC. */
+/** Pods that hold what one of them spills, which has no room of its own left. */
+class Group {
+  readonly pods: Peer[] = [];
+  owner!: Peer;
+
+  private constructor(private readonly folder: string) {}
+
+  /** What the owner keeps is on all holders. Of these is the leader, as the first of all. */
+  static async start(folder: string, holders: number): Promise<Group> {
+    await mkdir(folder);
+    const group = new Group(folder);
+    for (let pod = 0; pod < holders; pod += 1) await group.add(...HOLDER);
+    group.owner = await group.add(`${OWNER_MEMORY}`, '0');
+    await group.owner.ask('fillUp', { bytes: OWNER_MEMORY });
+    const servers = await group.owner.ask('keep', { name: KEPT });
+    if (servers < holders) throw new Error(`what should be on ${holders} pods is on ${servers}`);
+    return group;
+  }
+
+  async add(memory: string, disk: string): Promise<Peer> {
+    const pod = await startPeer(this.folder, memory, disk);
+    this.pods.push(pod);
+    await grown(this.pods);
+    return pod;
+  }
+}
+
+/** Spilling to another pod, reading from one and from three, against a bare stream of gRPC. */
 export function spillRemoteSuite(plan: Plan): Promise<SpillRemoteRow[]> {
   return withFolder(async (folder) => {
-    const pods: Peer[] = [];
-    const start = async (memory: string, disk: string): Promise<Peer> => {
-      const address = `127.0.0.1:${await freePort()}`;
-      const env = { BENCH_ADDRESS: address, BENCH_FOLDER: folder, BENCH_MEMORY: memory, BENCH_DISK: disk };
-      const pod = await Child.start<SpillPeerCommands>('spill-peer.ts', env);
-      pods.push(pod);
-      return pod;
-    };
     const bulkServer = await Child.start<BulkServerCommands>('bulk-server.ts');
     const bulkClient = await Child.start<BulkClientCommands>('bulk-client.ts');
     const port = await bulkServer.ask('port');
+    const groups: Group[] = [];
+    const start = async (holders: number): Promise<Group> => {
+      const group = await Group.start(join(folder, `${holders}`), holders);
+      groups.push(group);
+      return group;
+    };
     try {
-      await start(...HOLDER);
-      const owner = await start(`${OWNER_MEMORY}`, '0');
-      await grown(owner, 2);
-      await owner.ask('fillUp', { bytes: OWNER_MEMORY });
-      await owner.ask('keep', { name: 'on one' });
-      for (let pod = 0; pod < 2; pod += 1) await start(...HOLDER);
-      await grown(owner, 4);
-      const servers = await owner.ask('keep', { name: 'on three' });
-      if (servers < 3) throw new Error(`what should be on three pods is on ${servers}`);
-      const read = (name: string, concurrency: number): Contestant => ({
+      const [{ owner: ofOne }, ofThree] = [await start(1), await start(3)];
+      const read = (owner: Peer, concurrency: number): Contestant => ({
         name: 'spill-remote-read',
         concurrency,
-        run: (shape) => owner.ask('read', { ...shape, name }),
+        run: (shape) => owner.ask('read', { ...shape, name: KEPT }),
       });
       const rows = await compete(
         [
           { name: 'bare-grpc-bulk', concurrency: 1, run: (shape) => bulkClient.ask('take', { ...shape, port }) },
-          { name: 'spill-remote-write', concurrency: 1, run: (shape) => owner.ask('write', shape) },
-          read('on one', 1),
-          read('on three', 3),
-          { name: 'send-while-spilling', concurrency: 1, run: (shape) => owner.ask('sendMeanwhile', shape) },
+          { name: 'spill-remote-write', concurrency: 1, run: (shape) => ofOne.ask('write', shape) },
+          read(ofOne, 1),
+          read(ofThree.owner, 3),
+          { name: 'send-while-spilling', concurrency: 1, run: (shape) => ofOne.ask('sendMeanwhile', shape) },
         ],
         plan,
       );
-      const spiller = await start(`${OWNER_MEMORY}`, SPILLER_DISK);
-      await grown(spiller, 5);
+      const spiller = await ofThree.add(`${OWNER_MEMORY}`, SPILLER_DISK);
       const idle = await spiller.ask('memory');
       const most = await spiller.ask('spillMuch', { bytes: MUCH * plan.streamedBytes });
       return [...rows.map(withBytes), memoryRow((most - idle) / MIB)];
     } finally {
-      await Promise.all([...pods, bulkServer, bulkClient].map((child) => child.end('SIGKILL')));
+      const children = [...groups.flatMap(({ pods }) => pods), bulkServer, bulkClient];
+      await Promise.all(children.map((child) => child.end('SIGKILL')));
     }
   });
 }
 
-async function grown(pod: Peer, members: number): Promise<void> {
+async function startPeer(folder: string, memory: string, disk: string): Promise<Peer> {
+  const address = `127.0.0.1:${await freePort()}`;
+  const env = { BENCH_ADDRESS: address, BENCH_FOLDER: folder, BENCH_MEMORY: memory, BENCH_DISK: disk };
+  return Child.start<SpillPeerCommands>('spill-peer.ts', env);
+}
+
+async function grown(pods: readonly Peer[]): Promise<void> {
   for (const end = Date.now() + 30_000; Date.now() < end;) {
-    if ((await pod.ask('members')) === members) return;
+    const views = await Promise.all(pods.map((pod) => pod.ask('members')));
+    if (views.every((members) => members === pods.length)) return;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  throw new Error(`the pods did not become a group of ${members} within 30 s`);
+  throw new Error(`the pods did not become a group of ${pods.length} within 30 s`);
 }
 
 function withBytes(row: Row): SpillRemoteRow {
