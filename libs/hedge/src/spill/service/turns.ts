@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 
 /** How long code that never waits may keep the event loop: leases and messages need it too. */
-const TURN_MS = 4;
+const TURN_MS = 2;
 
 /** Gives the event loop its turn, now and then, in loops whose promises are always resolved already. */
 export class Turns {
