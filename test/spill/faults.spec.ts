@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
 import type { SpillPart } from '../../libs/hedge/src/spill/node/storage.js';
 import { storeOf } from '../../libs/hedge/src/spill/remote/messages.js';
@@ -69,6 +71,8 @@ describe('spill stores when things fail', () => {
     expect(error).toMatchObject({ code: 'SPILL_LOST', details: { store: 's', members: ['b:1'] } });
     const { from } = error.details as { from: number };
     expect(error.message).toContain('b:1');
+    const sink = new Writable({ write: (_part, _encoding, settled) => settled() });
+    await expectError(pipeline(store.toArrowStream(), sink), 'SPILL_LOST');
     expect(same(await readAll(store, { from: 0, to: from }), written.slice(0, from))).toBe(true);
   });
 

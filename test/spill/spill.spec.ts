@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Readable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Binary, tableFromIPC, vectorFromArray } from 'apache-arrow';
 import { expectError, MB, readAll, records, same, SpillPods, until } from './pods.js';
@@ -98,6 +98,34 @@ describe('a spill store', () => {
     expect(same(batched, written)).toBe(true);
     expect(same(exported, written.slice(10, 2_990))).toBe(true);
   });
+
+  it.each([1, 16_384, 64 * MB])(
+    'is exported as an Arrow stream to a sink that takes %i bytes at once',
+    async (bytes) => {
+      const a = await group.start('a');
+      const store = await a.store.create('s');
+      const written = records(3_000, 300);
+      await store.writeBatch(written);
+      await store.close();
+      const parts: Buffer[] = [];
+      // One that is never behind.
+      const sink = new Writable({
+        highWaterMark: bytes,
+        write(part: Buffer, _, settled) {
+          parts.push(part);
+          settled();
+        },
+      });
+      await pipeline(store.toArrowStream(), sink);
+      const column = tableFromIPC(Buffer.concat(parts)).getChild('record');
+      expect(
+        same(
+          Array.from({ length: 3_000 }, (_, i) => Buffer.from(column?.get(i) as Uint8Array)),
+          written,
+        ),
+      ).toBe(true);
+    },
+  );
 
   it('can be empty', async () => {
     const a = await group.start('a');

@@ -1,4 +1,4 @@
-import { pipeline, Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { arrowBatches, type RecordColumn } from '../records/arrow.js';
 import { RecordViews } from '../records/record-views.js';
 import type { RecordBatch } from 'apache-arrow';
@@ -20,12 +20,26 @@ export function arrowStream(views: AsyncGenerator<RecordViews, void>): Readable 
 }
 
 async function* ipcBytes(views: AsyncGenerator<RecordViews, void>): AsyncGenerator<Uint8Array, void> {
-  const { RecordBatchStreamWriter } = await import('apache-arrow');
-  const bytes = RecordBatchStreamWriter.throughNode({ autoDestroy: true });
-  const batches = Readable.from(atLeastOne(batchesOfViews(views)));
-  // Its failure reaches the loop below.
-  pipeline(batches, bytes, () => undefined);
-  yield* bytes as AsyncIterable<Uint8Array>;
+  const { AsyncByteQueue, RecordBatchStreamWriter } = await import('apache-arrow');
+  let written: Uint8Array[] = [];
+  // In place of apache-arrow's own streams, whose end, and whose failure, are not always heard.
+  class Sink extends AsyncByteQueue<Uint8Array> {
+    override write(bytes: Uint8Array): void {
+      written.push(bytes);
+    }
+  }
+  const taken = (): Uint8Array[] => {
+    const bytes = written;
+    written = [];
+    return bytes;
+  };
+  const writer = new RecordBatchStreamWriter<RecordColumn>().reset(new Sink());
+  for await (const batch of atLeastOne(batchesOfViews(views))) {
+    writer.write(batch);
+    yield* taken();
+  }
+  writer.finish();
+  yield* taken();
 }
 
 async function* atLeastOne(
