@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import type { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
 import type { SpillPart } from '../../libs/hedge/src/spill/node/storage.js';
 import { storeOf } from '../../libs/hedge/src/spill/remote/messages.js';
+import { ByteStream } from '../../libs/hedge/src/transport/byte-stream.js';
 import type { PeerStream } from '../../libs/hedge/src/transport/peer-stream.js';
 import { errorOf, expectError, MB, readAll, records, same, type SpillPod, SpillPods, until } from './pods.js';
 
@@ -189,6 +190,35 @@ describe('spill stores when things fail', () => {
       if (read === 6_000) group.network.cut(a.self, b.self);
     }
     expect(read).toBe(written.length);
+  });
+
+  it('P1: leaves the bytes of a dropped store as they are while a stream may still send them', async () => {
+    const a = await group.start('a', { memory: 8 * MB });
+    const b = await group.start('b', { memory: 8 * MB });
+    const queued: { message: Uint8Array; was: Buffer; left: boolean }[] = [];
+    const { write } = ByteStream.prototype;
+    ByteStream.prototype.write = function (message, written) {
+      const entry = { message, was: Buffer.from(message), left: false };
+      if (message.length > 1_000) {
+        queued.push(entry);
+        group.network.stall(a.self, b.self);
+      }
+      return write.call(this, message, () => {
+        entry.left = true;
+        written?.();
+      });
+    };
+    try {
+      const store = await a.store.create('s', { copies: 2 });
+      void store.writeBatch(records(1_500, 1_000)).catch(() => undefined);
+      await until(() => queued.length > 0);
+      void store.drop();
+      const other = await a.store.create('other');
+      await other.writeBatch(records(1_500, 999));
+      expect(queued.filter(({ message, was, left }) => !left && !was.equals(message))).toEqual([]);
+    } finally {
+      ByteStream.prototype.write = write;
+    }
   });
 
   it('P2: frees what a dead owner had everywhere', async () => {

@@ -149,8 +149,10 @@ export class MemoryStream implements MessageStream {
       this.break('connection reset');
       return;
     }
+    // As over a network, the two ends share no memory: from here on the writer may use its own again.
+    const copy = Uint8Array.prototype.slice.call(message);
     written();
-    if (this.peer && !this.peer.over) this.peer.events?.message(message);
+    if (this.peer && !this.peer.over) this.peer.events?.message(copy);
     if (this.full && !this.over && this.pipe.length === 0) {
       this.full = false;
       this.events?.drained();

@@ -96,6 +96,9 @@ export class DiskTier implements Tier {
     }
   }
 
+  /** Nobody looks at what is in a file. */
+  share(): void {}
+
   remove(sequence: number): void {
     const kept = this.#frames.get(sequence);
     if (kept === undefined) return;

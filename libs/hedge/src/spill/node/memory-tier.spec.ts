@@ -89,6 +89,24 @@ describe('the memory of frames', () => {
     expect(node.idleBytes).toBeLessThan(idle);
   });
 
+  it('P2: that is set aside, or read, when its store is dropped counts until it is given back', async () => {
+    const first = newPart();
+    await fill(first);
+    await node.drop(first.id);
+    const part = newPart();
+    await putOwn(part, 0, 'y', 250 * KB);
+    const room = part.reserve('memory', 250 * KB);
+    const { loan } = await part.read(0);
+    const before = node.idleBytes;
+    await node.drop(part.id);
+    expect(node.used().memory).toBe(2 * 256 * KB);
+    loan.recycle();
+    expect(node.used().memory).toBe(256 * KB);
+    if (room.granted) room.release();
+    expect(node.used().memory).toBe(0);
+    expect(node.idleBytes).toBe(before + 2 * 256 * KB);
+  });
+
   type Step =
     | { type: 'own' | 'foreign'; store: number; bytes: number }
     | { type: 'keep' | 'look'; store: number; index: number }
@@ -165,9 +183,12 @@ describe('the memory of frames', () => {
         }
         for (const [at, frames] of there.entries()) {
           for (const [number, is] of frames) {
-            expect(isAll(RecordViews.of(await (parts[at] as SpillPart).read(number)).at(0), is)).toBe(true);
+            const frame = await (parts[at] as SpillPart).read(number);
+            expect(isAll(RecordViews.of(frame).at(0), is)).toBe(true);
+            frame.loan.recycle();
           }
         }
+        for (const { end } of open) end();
         await Promise.all(parts.map(({ id }) => node.drop(id)));
         expect(node.used().memory).toBe(0);
       }),

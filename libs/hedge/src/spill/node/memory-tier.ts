@@ -26,8 +26,9 @@ interface Kept {
   readonly buffer: Buffer | undefined;
   /** Reads that have not ended. */
   readers: number;
-  /** A reader keeps the bytes. */
+  /** Somebody may look at the bytes for good. */
   shared: boolean;
+  removed: boolean;
 }
 
 /** Frames in the memory of this process. Where they lay is used again, unless somebody may still look at it. */
@@ -35,7 +36,6 @@ export class MemoryTier implements Tier {
   readonly #frames = new Map<number, Kept>();
   readonly #store: Budget;
   #records = 0;
-  #dropped = false;
 
   constructor(
     limit: number,
@@ -64,7 +64,13 @@ export class MemoryTier implements Tier {
   async put(frame: SpillFrame, room: Room): Promise<void> {
     room.use();
     const { bytes, spare } = room as MemoryRoom;
-    this.#frames.set(frame.header.sequence, { ...this.#keep(frame, bytes, spare), bytes, readers: 0, shared: false });
+    this.#frames.set(frame.header.sequence, {
+      ...this.#keep(frame, bytes, spare),
+      bytes,
+      readers: 0,
+      shared: false,
+      removed: false,
+    });
     this.#records += frame.header.records;
   }
 
@@ -81,8 +87,14 @@ export class MemoryTier implements Tier {
       open = false;
       kept.readers -= 1;
       kept.shared ||= shared;
+      if (kept.removed) this.#free(kept);
     };
     return { ...kept.frame, loan: { recycle: () => end(false), forget: () => end(true) } };
+  }
+
+  share(sequence: number): void {
+    const kept = this.#frames.get(sequence);
+    if (kept !== undefined) kept.shared = true;
   }
 
   remove(sequence: number): void {
@@ -90,6 +102,7 @@ export class MemoryTier implements Tier {
     if (kept === undefined) return;
     this.#frames.delete(sequence);
     this.#records -= kept.frame.header.records;
+    kept.removed = true;
     this.#free(kept);
   }
 
@@ -97,12 +110,9 @@ export class MemoryTier implements Tier {
     return { frames: this.#frames.size, records: this.#records, bytes: this.#store.used };
   }
 
+  /** Room that is set aside is given back by whoever has it: there may be a buffer in it. */
   async drop(): Promise<void> {
-    for (const kept of this.#frames.values()) this.#free(kept);
-    this.#frames.clear();
-    this.#records = 0;
-    this.#give(this.#store.used);
-    this.#dropped = true;
+    for (const sequence of this.#frames.keys()) this.remove(sequence);
   }
 
   /** What a frame of that size will take. */
@@ -127,13 +137,14 @@ export class MemoryTier implements Tier {
     return { frame: { header, bytes: buffer.subarray(0, bytes.length) }, buffer };
   }
 
+  /** When nobody reads it any more. */
   #free({ bytes, buffer, readers, shared }: Kept): void {
+    if (readers > 0) return;
     this.#give(bytes);
-    if (buffer !== undefined && readers === 0 && !shared) this.idle.give(buffer);
+    if (buffer !== undefined && !shared) this.idle.give(buffer);
   }
 
   #give(bytes: number): void {
-    if (this.#dropped) return;
     this.#store.give(bytes);
     this.node.give(bytes);
   }

@@ -79,6 +79,10 @@ export class Part implements SpillPart {
     }
   }
 
+  share(sequence: number): void {
+    this.#tierOf(sequence)?.share(sequence);
+  }
+
   remove(sequence: number): void {
     this.#tierOf(sequence)?.remove(sequence);
   }

@@ -96,6 +96,8 @@ export interface SpillPart {
    *   written (both name the store and, where known, the records), SPILL_UNKNOWN when the part was dropped
    */
   read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame>;
+  /** A stream that was given up may still look at the bytes that were put: they are not used again. */
+  share(sequence: number): void;
   /** Frees one frame. Its room in a file is used again for later frames of this part. */
   remove(sequence: number): void;
   usage(): Readonly<Record<SpillTier, TierUsage>>;

@@ -9,9 +9,11 @@ export interface Tier {
   has(sequence: number): boolean;
   /** Reads a frame that is here. */
   read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame>;
+  /** Somebody may look at its bytes from now on, for good: where it lies is not used again. */
+  share(sequence: number): void;
   remove(sequence: number): void;
   usage(): TierUsage;
-  /** Gives everything back, what is reserved included. Called once; what is under way fails. */
+  /** Gives every frame back. Called once; what is under way fails. */
   drop(): Promise<void>;
 }
 

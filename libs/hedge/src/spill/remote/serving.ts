@@ -44,6 +44,7 @@ export async function serveFrames(stream: PeerStream, part: SpillPart): Promise<
         throw breach(stream.peer.address, `wanted more than ${MAX_WANTED} frames at once`);
       }
       wanted.push(...sequences);
+      if (wanted.length === 0) return;
       // What was sent before is to be read still.
       sending ??= send().catch((error: unknown) => stream.fail(error as HedgeError));
     });

@@ -128,7 +128,11 @@ export class Placer {
     this.#over = true;
     this.#cancelWake();
     this.#deliveries.clear();
-    for (const { loan } of this.#frames.values()) loan.forget();
+    for (const [sequence, { loan }] of this.#frames) {
+      // It may wait in a stream to another member.
+      this.#options.part.share(sequence);
+      loan.forget();
+    }
     this.#frames.clear();
     this.#tellSettled();
   }
@@ -216,6 +220,7 @@ export class Placer {
       this.#pending.delete(`${sequence} ${target}`);
       const way = this.#frames.get(sequence);
       if (way !== undefined) way.kept = true;
+      this.#options.part.share(sequence);
     }
     const delivery = this.#deliveries.get(target);
     if (delivery === undefined || delivery.session !== session) return;
