@@ -31,8 +31,12 @@ describe('spill stores when things fail', () => {
       for (const record of written) await store.write(record);
       await store.close();
     });
-    expect(error).toMatchObject({ code: 'SPILL_FULL', details: { store: 's' } });
-    expect(error.details['free']).toMatchObject([{ address: 'a:1' }, { address: 'b:1' }]);
+    expect(error).toMatchObject({ code: 'SPILL_FULL', retryable: false, details: { store: 's' } });
+    const free = error.details['free'] as { address: string; freeBytes: number }[];
+    expect(free.map(({ address }) => address)).toEqual(['a:1', 'b:1']);
+    // Less than a frame of the pods.
+    expect(free.every(({ freeBytes }) => freeBytes < MB / 4)).toBe(true);
+    expect(error.message).toContain('Here what the pod lends is used up');
     await expectError(store.close(), 'SPILL_FULL');
     const read = await readAll(store);
     expect(read.length).toBe(store.stats().records);
@@ -57,6 +61,7 @@ describe('spill stores when things fail', () => {
       await store.close();
     });
     expect(store.stats().shares.map(({ bytes }) => bytes <= MB)).toEqual([true, true]);
+    await expect(store.close()).rejects.toThrow('Here the limits of the store are reached');
     expect(b.used.memory).toBeLessThan(4 * MB);
   });
 

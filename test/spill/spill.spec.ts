@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Binary, tableFromIPC, vectorFromArray } from 'apache-arrow';
-import { expectError, MB, readAll, records, same, SpillPods, until } from './pods.js';
+import { errorOf, expectError, MB, readAll, records, same, type SpillPod, SpillPods, until } from './pods.js';
 
 /** Of the records of one of several writers: some are so long that they span frames. */
 function lengths(writer: number): number[] {
@@ -244,6 +244,34 @@ describe('a spill store', () => {
     ])('refuses %s', async (_, name, options) => {
       const a = await group.start('a');
       await expectError(a.store.create(name, options), 'INVALID_ARGUMENT');
+    });
+
+    it.each<[string, (group: SpillPod) => unknown, RegExp]>([
+      ['options that are none', ({ store }) => store.create('o', null as never), /must be an object .* not null/],
+      ['an option that is misspelt', ({ store }) => store.create('o', { ttl: 1 } as never), /Did you mean ttlMs/],
+      ['limits that leave nothing', ({ store }) => store.create('o', { memoryLimit: 0, diskLimit: 0 }), /both 0/],
+      ['a text for a number', ({ store }) => store.create('o', { copies: '2' as never }), /the text '2'/],
+      [
+        'a batch that is none',
+        ({ store }) => store.get('s')?.writeBatch('abc' as never),
+        /must be an array of records/,
+      ],
+      ['a batch of nothing', ({ store }) => store.get('s')?.writeBatch(null as never), /must be an array of records/],
+      [
+        'a batch with a record that is none',
+        ({ store }) => store.get('s')?.writeBatch(['a', null as never]),
+        /A record/,
+      ],
+      ['a range that is misspelt', ({ store }) => store.get('closed')?.read({ form: 1 } as never), /Did you mean from/],
+      ['a range that is none', ({ store }) => store.get('closed')?.read(null as never), /must be an object/],
+    ])('refuses %s, and does nothing', async (_, call, message) => {
+      const a = await group.start('a');
+      const store = await a.store.create('s');
+      await (await a.store.create('closed')).close();
+      const error = await errorOf(async () => await call(a));
+      expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) });
+      expect((await store.close()).records).toBe(0);
+      expect(a.store.list().map(({ name }) => name)).toEqual(['s', 'closed']);
     });
 
     it('expires', async () => {

@@ -20,7 +20,7 @@
  * | UNAUTHENTICATED | the peer is of another group, or has not its secret | no |
  * | CANCELLED | the other end of a stream gave it up; the message says why | no |
  * | SHUTTING_DOWN | this pod is stopping and takes no new work | yes |
- * | SPILL_FULL | no pod has room for more; what was written stays readable | yes |
+ * | SPILL_FULL | no pod has room for more; what was written stays readable | no |
  * | SPILL_LOST | a part of a spill store is gone with the pod that held it | no |
  * | SPILL_CORRUPT | a part of a spill store is not what was written | no |
  * | SPILL_UNKNOWN | there is no such spill store, or it was dropped or expired | no |
@@ -67,7 +67,7 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   UNAUTHENTICATED: false,
   CANCELLED: false,
   SHUTTING_DOWN: true,
-  SPILL_FULL: true,
+  SPILL_FULL: false,
   SPILL_LOST: false,
   SPILL_CORRUPT: false,
   SPILL_UNKNOWN: false,

@@ -107,6 +107,10 @@ export class DiskTier implements Tier {
     this.#extents.free(kept.extent);
   }
 
+  get left(): number {
+    return this.#store.free;
+  }
+
   usage(): TierUsage {
     return { frames: this.#frames.size, records: this.#records, bytes: this.#store.used };
   }

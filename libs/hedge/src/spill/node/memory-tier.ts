@@ -106,6 +106,10 @@ export class MemoryTier implements Tier {
     this.#free(kept);
   }
 
+  get left(): number {
+    return this.#store.free;
+  }
+
   usage(): TierUsage {
     return { frames: this.#frames.size, records: this.#records, bytes: this.#store.used };
   }

@@ -21,8 +21,8 @@ export class Part implements SpillPart {
   constructor(
     readonly id: PartId,
     private readonly tiers: Readonly<Record<SpillTier, Tier>>,
-    /** What this pod would still take. */
-    private readonly free: () => TierBytes,
+    /** What this pod would still take of all stores. */
+    private readonly nodeFree: () => TierBytes,
   ) {}
 
   has(sequence: number): boolean {
@@ -32,7 +32,7 @@ export class Part implements SpillPart {
   reserve(tier: SpillTier, bytes: number): Reservation | Refusal {
     this.#assertHere();
     const room = this.tiers[tier].reserve(bytes);
-    return typeof room === 'string' ? { granted: false, by: room, free: this.free() } : room;
+    return typeof room === 'string' ? { granted: false, by: room, free: this.#free() } : room;
   }
 
   async put(frame: SpillFrame, reservation: Reservation): Promise<void> {
@@ -99,6 +99,11 @@ export class Part implements SpillPart {
 
   async #dropAll(): Promise<void> {
     await Promise.all([this.tiers.memory.drop(), this.tiers.disk.drop()]);
+  }
+
+  #free(): TierBytes {
+    const { memory, disk } = this.nodeFree();
+    return { memory: Math.min(memory, this.tiers.memory.left), disk: Math.min(disk, this.tiers.disk.left) };
   }
 
   #tierOf(sequence: number): Tier | undefined {

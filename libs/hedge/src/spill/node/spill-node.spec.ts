@@ -127,7 +127,7 @@ describe('the budgets of a pod (P2)', () => {
     expect(partOf(node).reserve('disk', MB + 1)).toEqual({
       granted: false,
       by: 'node-budget',
-      free: { memory: 2 * MB, disk: MB },
+      free: { memory: MB, disk: MB },
     });
   });
 

@@ -13,6 +13,8 @@ export interface Tier {
   share(sequence: number): void;
   remove(sequence: number): void;
   usage(): TierUsage;
+  /** What the store may still take here by its own limit, in bytes. */
+  readonly left: number;
   /** Gives every frame back. Called once; what is under way fails. */
   drop(): Promise<void>;
 }

@@ -59,6 +59,13 @@ export class Placement {
     return this.#waiting.size;
   }
 
+  /** The other members that are there, with what they have left, as they said last. */
+  spaces(): Space[] {
+    return [...this.#targets.values()]
+      .filter((target) => target !== this.#self && target.present)
+      .map(({ member, freeBytes }) => ({ member, freeBytes }));
+  }
+
   step(input: PlacementInput, now: number): readonly PlacementEffect[] {
     this.#effects = [];
     this.#take(input, now);

@@ -25,26 +25,31 @@ export function framesSpanned(recordBytes: number, frameBytes: number): number {
   return Math.max(1, Math.ceil(recordBytes / longestRecord(frameBytes)));
 }
 
-/**
- * The bytes of a record, and that it may be stored.
- * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE
- */
-export function recordBytes(record: unknown): Uint8Array {
-  const bytes = typeof record === 'string' ? Buffer.from(record) : record;
-  if (!(bytes instanceof Uint8Array)) {
+/** @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE */
+export function checkRecord(record: unknown): asserts record is SpillRecord {
+  if (!(typeof record === 'string' || record instanceof Uint8Array)) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
       `A record must be a Uint8Array or a string, not of type ${record === null ? 'null' : typeof record}. Serialize it.`,
     );
   }
-  if (bytes.length > MAX_RECORD_BYTES) {
-    throw new HedgeError(
-      'PAYLOAD_TOO_LARGE',
-      `A record of ${bytes.length} bytes is over the limit of ${MAX_RECORD_BYTES}; write it in several records.`,
-      { details: { bytes: bytes.length, limit: MAX_RECORD_BYTES } },
-    );
-  }
-  return bytes;
+  if (record.length * UTF8_BYTES_PER_UNIT <= MAX_RECORD_BYTES) return;
+  const bytes = Buffer.byteLength(record);
+  if (bytes <= MAX_RECORD_BYTES) return;
+  throw new HedgeError(
+    'PAYLOAD_TOO_LARGE',
+    `A record of ${bytes} bytes is over the limit of ${MAX_RECORD_BYTES}; write it in several records.`,
+    { details: { bytes, limit: MAX_RECORD_BYTES } },
+  );
+}
+
+/**
+ * The bytes of a record, and that it may be stored.
+ * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE
+ */
+export function recordBytes(record: unknown): Uint8Array {
+  checkRecord(record);
+  return typeof record === 'string' ? Buffer.from(record) : record;
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import { InputQueue } from '../../common/input-queue.js';
-import type { Loan, SpillPart, SpillTier } from '../node/storage.js';
+import type { Loan, Refusal, SpillPart, SpillTier } from '../node/storage.js';
 import type { SpillFrame } from '../records/frame.js';
 import type { FrameIndex } from '../placement/frame-index.js';
 import { Placement } from '../placement/placement.js';
@@ -159,7 +159,7 @@ export class Placer {
       case 'abandon':
         return this.#abandon(effect.attempt, effect.sequences);
       case 'exhausted':
-        return this.#failure.abort(this.#full());
+        return this.#failure.abort(this.#full(effect.sequence));
       case 'wake':
         this.#cancelWake();
         this.#cancelWake = this.#options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
@@ -234,19 +234,34 @@ export class Placer {
     for (const resolve of this.#settled.splice(0)) resolve();
   }
 
-  #full(): HedgeError {
-    const { store, self, part, spaces } = this.#options;
-    const here = roomFor(part, Number.MAX_SAFE_INTEGER);
+  #full(sequence: number): HedgeError {
+    const { store, self, part } = this.#options;
+    const bytes = this.#frames.get(sequence)?.frame.bytes.length ?? 0;
+    const here = roomFor(part, bytes);
+    if (here.granted) here.release();
     const free = [
-      { address: self.address, freeBytes: here.granted ? 0 : here.free.memory + here.free.disk },
-      ...spaces().map(({ member, freeBytes }) => ({ address: member.address, freeBytes })),
+      { address: self.address, freeBytes: here.granted ? bytes : here.free.memory + here.free.disk },
+      ...this.#placement.spaces().map(({ member, freeBytes }) => ({ address: member.address, freeBytes })),
     ];
-    const where = free.map(({ address, freeBytes }) => `${address || 'this pod'}: ${freeBytes}`).join(', ');
+    const where = free.map(({ address, freeBytes }) => `${address || 'this pod'} ${inMB(freeBytes)}`).join(', ');
+    const reason = here.granted ? '' : ` Here ${REASONS[here.by]}.`;
     return new HedgeError(
       'SPILL_FULL',
-      `Spill store '${store.name}' found no place for more${store.copies === 2 ? ' in two copies' : ''}. Free bytes by pod: ${where}. ` +
-        'What was written stays readable after close(). Raise the limits of the store or the budgets of the pods, add pods, or drop other stores.',
+      `Spill store '${store.name}' found no place for more${store.copies === 2 ? ' in two copies' : ''}. It may still take: ${where}.${reason} ` +
+        'What was written stays readable after close(). Create another store when there is room: drop others, add pods, or raise memoryLimit and diskLimit of the store, `spill.memory` and `spill.disk` of the pods.',
       { details: { store: store.name, copies: store.copies, free } },
     );
   }
+}
+
+/** Why there is no room on this pod, for people. */
+const REASONS: Readonly<Record<Refusal['by'], string>> = {
+  'store-limit': 'the limits of the store are reached',
+  'node-budget': 'what the pod lends is used up',
+  'free-disk-floor': 'the disk has only `spill.minFreeDisk` left',
+  'disk-failure': 'the disk has just failed',
+};
+
+function inMB(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MB`;
 }

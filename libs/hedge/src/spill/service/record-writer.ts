@@ -3,7 +3,14 @@ import type { FrameBuffer, FrameBuffers, Loan } from '../node/storage.js';
 import { batchesOf, type BinaryBatch, type BinaryVector, isVector } from '../records/binary-batch.js';
 import type { FrameCompression } from '../records/compression.js';
 import type { SpillFrame } from '../records/frame.js';
-import { FrameBuilder, framesSpanned, longestRecord, recordBytes, type SpillRecord } from '../records/frame-builder.js';
+import {
+  checkRecord,
+  FrameBuilder,
+  framesSpanned,
+  longestRecord,
+  recordBytes,
+  type SpillRecord,
+} from '../records/frame-builder.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
 import { Turns } from './turns.js';
 
@@ -68,7 +75,7 @@ export class RecordWriter {
   writeBatch(batch: BinaryVector | readonly SpillRecord[]): Promise<void> {
     return this.#inTurn(async () => {
       if (isVector(batch)) for (const one of batchesOf(batch)) await this.#appendBatch(one);
-      else await this.#appendAll(batch);
+      else await this.#appendAll(checkedRecords(batch));
     });
   }
 
@@ -202,6 +209,18 @@ export class RecordWriter {
     const run = compressed.finally(() => this.#compressing.delete(run));
     this.#compressing.add(run);
   }
+}
+
+/** All of them, before one is written: of what fails for its argument nothing is stored. */
+function checkedRecords(batch: unknown): readonly SpillRecord[] {
+  if (!Array.isArray(batch)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `A batch must be an array of records or an Arrow vector, not of type ${batch === null ? 'null' : typeof batch}. For one record there is write().`,
+    );
+  }
+  for (const record of batch) checkRecord(record);
+  return batch as SpillRecord[];
 }
 
 function isRecord(record: unknown): record is SpillRecord {

@@ -1,11 +1,21 @@
 import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
+import { inWords } from '../../messaging/call-options.js';
+import type { TierBytes } from '../node/storage.js';
 import { lz4 } from '../records/compression.js';
+import { checkKeys } from './check-keys.js';
 import { checkedBytes, type Size } from './size.js';
 import { Spill, type SpillContext, type SpillStats } from './spill.js';
 
 const MAX_NAME_LENGTH = 256;
+const KNOWN_OPTIONS = [
+  'memoryLimit',
+  'diskLimit',
+  'ttlMs',
+  'copies',
+  'compression',
+] satisfies (keyof SpillCreateOptions)[];
 
 export interface SpillCreateOptions {
   /** RAM that the store takes on each pod at most, in bytes or as '512MB'. Default: what the pod lends. */
@@ -56,15 +66,12 @@ export class SpillStore {
   async create(name: string, options: SpillCreateOptions = {}): Promise<Spill> {
     checkName(name);
     checkOptions(options);
-    const { copies = 1, memoryLimit, diskLimit, ttlMs } = options;
-    const limits = {
-      memory: memoryLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('memoryLimit', memoryLimit),
-      disk: diskLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('diskLimit', diskLimit),
-    };
+    const { copies = 1, ttlMs } = options;
+    const limits = limitsOf(name, options);
     if (this.#stores.has(name) || this.#reserved.has(name)) {
       throw new HedgeError(
         'CONFLICT',
-        `Spill store '${name}' exists already on this pod. drop() it first, or take another name.`,
+        `Spill store '${name}' exists already on this pod. Drop it first (spill.get('${name}')), or take another name.`,
       );
     }
     this.#reserved.add(name);
@@ -157,14 +164,28 @@ function checkTask(name: string, task: unknown): asserts task is (store: Spill) 
   );
 }
 
-function checkOptions({ copies, ttlMs, compression }: SpillCreateOptions): void {
+function limitsOf(name: string, { memoryLimit, diskLimit }: SpillCreateOptions): TierBytes {
+  const limits = {
+    memory: memoryLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('memoryLimit', memoryLimit),
+    disk: diskLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('diskLimit', diskLimit),
+  };
+  if (limits.memory > 0 || limits.disk > 0) return limits;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `Spill store '${name}' would hold nothing: memoryLimit and diskLimit are both 0. Give one of them, or neither.`,
+  );
+}
+
+function checkOptions(options: SpillCreateOptions): void {
+  checkKeys('The options of a spill store', options, KNOWN_OPTIONS);
+  const { copies, ttlMs, compression } = options;
   const problem =
     copies !== undefined && copies !== 1 && copies !== 2
-      ? `copies is ${String(copies)}; give 1 or 2`
+      ? `copies is ${inWords(copies)}; give 1 or 2`
       : ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 1 && ttlMs <= MAX_TIMER_MS)
-        ? `ttlMs is ${ttlMs}; give whole milliseconds from 1 to ${MAX_TIMER_MS}`
+        ? `ttlMs is ${inWords(ttlMs)}; give whole milliseconds from 1 to ${MAX_TIMER_MS}`
         : compression !== undefined && compression !== 'none' && compression !== 'lz4'
-          ? `compression is ${String(compression)}; give 'none' or 'lz4'`
+          ? `compression is ${inWords(compression)}; give 'none' or 'lz4'`
           : undefined;
   if (problem !== undefined) throw new HedgeError('INVALID_ARGUMENT', `A spill store was not created: ${problem}.`);
 }

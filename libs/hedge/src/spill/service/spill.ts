@@ -14,6 +14,7 @@ import { storeOf } from '../remote/messages.js';
 import type { Renewals } from '../remote/renewals.js';
 import { arrowStream, batchesOfViews } from './arrow-stream.js';
 import { readRecords, type RecordRange } from './frame-reader.js';
+import { checkKeys } from './check-keys.js';
 import { FrameSource } from './frame-source.js';
 import type { FrameTokens } from './frame-tokens.js';
 import { Placer, type PlacerOptions, type StoreIdentity } from './placer.js';
@@ -35,8 +36,10 @@ export interface SpillManifest {
 }
 
 export interface SpillStats extends SpillManifest {
-  /** Whether it can be read. */
+  /** Whether it was closed: only then its records are those that can be read. */
   readonly closed: boolean;
+  /** Whether it was dropped, or has expired: it holds nothing any more. */
+  readonly dropped: boolean;
 }
 
 /** What the stores of one pod share. */
@@ -147,7 +150,7 @@ export class Spill {
     if (this.#closing === undefined && open.length > 0) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Spill store '${this.name}' cannot be closed: ${open.length} of its writers are not ended. end() them, and wait for 'finish'.`,
+        `Spill store '${this.name}' cannot be closed: end() its writers, and wait for 'finish'. Not ended: ${open.length}.`,
       );
     }
     this.#closing ??= this.#finish();
@@ -195,12 +198,17 @@ export class Spill {
 
   /** What is written so far, and where; once closed, what can be read. */
   stats(): SpillStats {
-    return { ...this.#manifest(), closed: this.#closed };
+    return { ...this.#manifest(), closed: this.#closed, dropped: this.#dropping !== undefined };
   }
 
   /** Frees the store on every pod, as far as they can be reached; the others do so by themselves. Idempotent. */
   drop(): Promise<void> {
     return this.#dropFor('was dropped');
+  }
+
+  /** `await using store = await spill.create(name)` drops it at the end of the block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.drop();
   }
 
   /** @internal */
@@ -249,6 +257,7 @@ export class Spill {
       throw new HedgeError('INVALID_ARGUMENT', `Spill store '${this.name}' is being written: close() it, then read.`);
     }
     const { records } = this.#index;
+    checkKeys(`What to read of spill store '${this.name}'`, range, ['from', 'to']);
     const { from = 0, to = records } = range;
     if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= records)) {
       throw new HedgeError(
@@ -299,7 +308,7 @@ export class Spill {
 
   #manifest(): SpillManifest {
     const { name, epoch, copies } = this.#init.store;
-    const index = this.#index;
+    const index = this.#dropping === undefined ? this.#index : new FrameIndex();
     return { name, epoch, copies, records: index.records, frames: index.length, shares: index.shares() };
   }
 }
