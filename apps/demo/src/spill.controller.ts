@@ -40,7 +40,7 @@ export class SpillController {
     const [, size, copies = '1', pauseMs = '0'] = /^([1-9]\d{0,5})(?: ([12])(?: (\d{1,6}))?)?$/.exec(body ?? '') ?? [];
     if (size === undefined) {
       throw new BadRequestException(
-        'the body must be: megabytes [copies [pause in milliseconds]], such as: 64, or 64 2',
+        'the body must be: megabytes [copies [pause in milliseconds]], such as: 64, or 32 2',
       );
     }
     const signal = closing(response);
