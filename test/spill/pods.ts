@@ -3,10 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FreeSpace } from '../../libs/hedge/src/cluster/free-space.js';
-import { systemClock } from '../../libs/hedge/src/common/clock.js';
+import { type Clock, systemClock } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError, type HedgeErrorCode } from '../../libs/hedge/src/common/errors.js';
 import { type MemberId, newIncarnation } from '../../libs/hedge/src/common/identity.js';
 import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
+import type { DataDisk } from '../../libs/hedge/src/spill/node/data-file.js';
 import { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
 import type { RecordRange as SpillRange } from '../../libs/hedge/src/spill/service/frame-reader.js';
 import type { Spill } from '../../libs/hedge/src/spill/service/spill.js';
@@ -26,6 +27,8 @@ export interface PodOptions {
   readonly client?: boolean;
   /** Its heartbeats have not told what it lends. */
   readonly silent?: boolean;
+  /** The files of its disk, in its directory; for a disk that fails. */
+  readonly files?: (directory: string) => DataDisk;
 }
 
 /** One pod with nothing but its part in spill stores. */
@@ -64,7 +67,9 @@ export class SpillPod {
       timing: { heartbeatMs: 20, heartbeatTimeoutMs: group.heartbeatTimeoutMs },
       openNode: async () => {
         const { memory = 4 * MB, disk = 0 } = options;
-        this.node = await SpillNode.open({ memory, disk, directory: await group.directory(), minFreeDisk: 0, clock });
+        const directory = await group.directory();
+        const files = options.files && { files: options.files(directory) };
+        this.node = await SpillNode.open({ memory, disk, directory, minFreeDisk: 0, clock, ...files });
         return this.node;
       },
       logger: { warn: () => undefined },
@@ -98,8 +103,6 @@ export class SpillPod {
 
 /** Pods on a network in memory, with a view that the test decides. */
 export class SpillPods {
-  readonly clock = systemClock;
-  readonly network = new MemoryNetwork();
   readonly pods: SpillPod[] = [];
   /** Short where a test waits for it; else long enough for a machine that is busy with other tests. */
   heartbeatTimeoutMs = 5_000;
@@ -109,6 +112,11 @@ export class SpillPods {
   readonly #spaces = new Map<string, FreeSpace>();
   readonly #listeners = new Set<() => void>();
   readonly #directories: string[] = [];
+
+  constructor(
+    readonly clock: Clock = systemClock,
+    readonly network = new MemoryNetwork({ clock }),
+  ) {}
 
   async start(name: string, options: PodOptions = {}): Promise<SpillPod> {
     const self = { address: options.client === true ? '' : `${name}:1`, incarnation: newIncarnation() };

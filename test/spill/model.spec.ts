@@ -1,0 +1,256 @@
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { Binary, vectorFromArray } from 'apache-arrow';
+import * as fc from 'fast-check';
+import { Readable } from 'node:stream';
+import { finished, pipeline } from 'node:stream/promises';
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill.store.js';
+import { type ModelPod, turnOfLoop, World } from './model.js';
+import {
+  type Beginning,
+  history,
+  KB,
+  type Midst,
+  type Reading,
+  type Step,
+  whole,
+  type Writing,
+} from './model-steps.js';
+import { readInto, same, Stored } from './model-store.js';
+import { MB } from './pods.js';
+
+const MAX_PODS = 5;
+
+class History {
+  readonly #world: World;
+  readonly #stores: Stored[] = [];
+  #created = 0;
+  /** What was read, as somebody still looks at it, and what it must be. */
+  readonly #kept: { readonly views: readonly Buffer[]; readonly copies: readonly Buffer[] }[] = [];
+
+  private constructor(delayMs: number) {
+    this.#world = new World(delayMs);
+  }
+
+  static async run({ delayMs, pods, stores, steps }: Beginning): Promise<void> {
+    const history = new History(delayMs);
+    const world = history.#world;
+    try {
+      for (const lent of pods) await world.join(lent);
+      for (const step of [...stores, ...steps]) {
+        await world.step(JSON.stringify(step), () => history.#perform(step));
+      }
+      await world.step('dropping all', async () => {
+        await Promise.all(history.#living.map(({ spill }) => spill.drop()));
+      });
+      await world.end();
+      for (const { views, copies } of history.#kept) same(views, copies);
+    } finally {
+      await world.close();
+    }
+  }
+
+  /** Those that their owner can still use. */
+  get #living(): Stored[] {
+    return this.#stores.filter(({ owner }) => owner.alive);
+  }
+
+  async #perform(step: Step): Promise<void> {
+    const world = this.#world;
+    switch (step.type) {
+      case 'create': {
+        const owner = pick(world.living, step.pod);
+        // So many do not use up the room on the way, should all be full without having been written since.
+        if (this.#living.filter((other) => other.owner === owner).length >= 3) return;
+        this.#created += 1;
+        return this.#create(owner, `s${this.#created}`, step.options);
+      }
+      case 'write': {
+        const open = this.#living.filter(({ closed }) => !closed);
+        const writings = open.length === 0 ? [] : step.writings.map((one) => ({ ...one, to: pick(open, one.store) }));
+        const works = [...new Set(writings.map(({ to }) => to))].map((stored) =>
+          this.#writeAll(
+            stored,
+            writings.filter(({ to }) => to === stored),
+          ),
+        );
+        const owners = writings.map(({ to }) => to.owner);
+        return this.#during(works, step.midst, owners);
+      }
+      case 'close': {
+        const open = this.#living.filter(({ closed }) => !closed);
+        if (open.length === 0) return;
+        const stored = pick(open, step.store);
+        await this.#during([this.#close(stored)], step.midst, [stored.owner]);
+        return this.#read(stored, { how: 'records', ...whole });
+      }
+      case 'read': {
+        const closed = this.#living.filter(({ closed }) => closed);
+        if (closed.length === 0) return;
+        const stored = pick(closed, step.store);
+        const works = step.readings.map((reading) => this.#read(stored, reading));
+        return this.#during(works, step.midst, [stored.owner]);
+      }
+      case 'drop': {
+        if (this.#living.length === 0) return;
+        const stored = pick(this.#living, step.store);
+        const { spill, owner, options } = stored;
+        this.#stores.splice(this.#stores.indexOf(stored), 1);
+        await spill.drop();
+        if (step.again) await this.#create(owner, spill.name, options);
+        return;
+      }
+      case 'join':
+        if (world.pods.length < MAX_PODS) await world.join(step.lent);
+        return;
+      case 'fault':
+        world.happen(step.fault, new Set());
+    }
+  }
+
+  /** All to their end, and the fault among them; none of these owners is killed by it. */
+  async #during(works: readonly Promise<void>[], midst: Midst, owners: readonly ModelPod[]): Promise<void> {
+    const faulty = async (): Promise<void> => {
+      if (midst === undefined) return;
+      for (let turn = 0; turn < midst.turns; turn += 1) await turnOfLoop();
+      this.#world.happen(midst.fault, new Set(owners));
+    };
+    for (const result of await Promise.allSettled([...works, faulty()])) {
+      if (result.status === 'rejected') throw result.reason;
+    }
+  }
+
+  async #create(owner: ModelPod, name: string, options: SpillCreateOptions): Promise<void> {
+    const spill = await owner.pod.store.create(name, options);
+    this.#stores.push(new Stored(spill, owner, options));
+    // With two copies, one that its owner keeps in memory may still be on its way when the store is dropped.
+    if (options.copies === 1) this.#world.watch(owner, spill.stats().epoch);
+  }
+
+  /** By several writers at once; one at most is the store itself. */
+  async #writeAll(stored: Stored, writings: readonly Writing[]): Promise<void> {
+    await Promise.all(
+      writings.map((writing, i) => this.#write(stored, { ...writing, further: writing.further || i > 0 })),
+    );
+    // A full store keeps the room of its frames until it is closed, and other stores of its pod would wait for it.
+    if (stored.options.compression === 'lz4' || !(await this.#placed(stored))) await this.#close(stored);
+  }
+
+  /** Whether all that is on its way has found a place. */
+  async #placed(stored: Stored): Promise<boolean> {
+    const { spill } = stored;
+    try {
+      for (;;) {
+        spill.writer().destroy();
+        const { frames, shares, copies } = spill.stats();
+        if (shares.reduce((sum, share) => sum + share.frames, 0) === frames * copies) return true;
+        await this.#world.tick();
+      }
+    } catch (error) {
+      this.#full(stored, error);
+      return false;
+    }
+  }
+
+  async #write(stored: Stored, { further, how, runs }: Writing): Promise<void> {
+    const number = further ? stored.writers.push([]) - 1 : 0;
+    const fullBefore = stored.full;
+    try {
+      const writer = further ? stored.spill.writer() : undefined;
+      try {
+        for (const run of runs) {
+          const records = stored.recordsOf(number, run);
+          const batch = records.map((record) => Buffer.from(record));
+          stored.writers[number]?.push(...batch);
+          if (how === 'batch') await (writer ?? stored.spill).writeBatch(records);
+          else if (how === 'vector') await (writer ?? stored.spill).writeBatch(vectorFromArray(batch, new Binary()));
+          else if (how === 'stream' && writer !== undefined)
+            await pipeline(Readable.from(records), writer, { end: false });
+          else {
+            for (const record of records) await (writer?.writeRecord(record) ?? stored.spill.write(record));
+          }
+        }
+        if (writer !== undefined) await finished(writer.end());
+      } catch (error) {
+        writer?.destroy();
+        throw error;
+      }
+      expect(fullBefore).toBe(false);
+    } catch (error) {
+      this.#full(stored, error);
+    }
+  }
+
+  async #close(stored: Stored): Promise<void> {
+    const { spill, options } = stored;
+    const all = stored.writers.flat().length;
+    try {
+      expect((await spill.close()).records).toBe(all);
+      expect(stored.full).toBe(false);
+    } catch (error) {
+      this.#full(stored, error);
+    }
+    const { closed, records, shares } = spill.stats();
+    expect([closed, records <= all]).toEqual([true, true]);
+    for (const { tier, bytes } of shares) {
+      expect(bytes).toBeLessThanOrEqual(Number(tier === 'memory' ? options.memoryLimit : options.diskLimit));
+    }
+  }
+
+  /** SPILL_FULL, and not while the owner had more than enough room. */
+  #full(stored: Stored, error: unknown): void {
+    if (!(error instanceof HedgeError) || error.code !== 'SPILL_FULL') throw error;
+    stored.full = true;
+    if (this.#world.faults > 0 || stored.options.copies === 2 || stored.options.memoryLimit !== 16 * MB) return;
+    const writers = this.#stores.flatMap(({ writers }) => writers);
+    const bytes = writers.flat().reduce((sum, { length }) => sum + length, 0);
+    expect(bytes * 2 + writers.length * 64 * KB).toBeGreaterThan(2 * MB);
+  }
+
+  async #read(stored: Stored, { how, from, to, leave }: Reading): Promise<void> {
+    const { records } = stored.spill.stats();
+    const [first, last] = [Math.floor(Math.min(from, to) * records), Math.ceil(Math.max(from, to) * records)];
+    const wanted = Math.ceil((last - first) * leave);
+    const read: Buffer[] = [];
+    try {
+      await readInto(read, stored.spill, how, { from: first, to: last }, leave === 1 ? Infinity : wanted);
+      expect(read.length).toBe(wanted);
+    } catch (error) {
+      this.#lost(stored, error, first + read.length, how);
+    }
+    stored.check(read, first, read.length === records);
+    this.#kept.push({ views: read, copies: read.map((record) => Buffer.from(record)) });
+  }
+
+  /** It names members of which each may miss something, as many as there were copies. */
+  #lost({ owner, spill, options }: Stored, error: unknown, at: number, how: Reading['how']): void {
+    if (!(error instanceof HedgeError) || !/SPILL_LOST|SPILL_CORRUPT/.test(error.code)) throw error;
+    const { members, from, to } = error.details as { members: string[]; from: number; to: number };
+    const { shares } = spill.stats();
+    const missed = members.filter((address) => {
+      const tiers = shares.filter(({ member }) => member.address === address).map(({ tier }) => tier);
+      const holder = this.#world.named(address);
+      return holder !== undefined && tiers.some((tier) => this.#world.misses(owner, holder, tier));
+    });
+    expect({ error: error.message, missed }).toEqual({ error: error.message, missed: members });
+    expect([members.length, from < to]).toEqual([options.copies, true]);
+    // What a stream has read ahead goes when it fails.
+    if (how !== 'stream') expect(Math.max(at, from)).toBe(at);
+  }
+}
+
+function pick<T>(from: readonly T[], number: number): T {
+  return from[number % from.length] as T;
+}
+
+beforeAll(() => Logger.overrideLogger(false));
+
+describe('spill stores, whatever happens to their pods', () => {
+  it('P1, P2: give back what was written or say what is lost, keep to the budgets, and free everything', async () => {
+    await fc.assert(
+      fc.asyncProperty(history, (history) => History.run(history)),
+      { numRuns: 70, interruptAfterTimeLimit: 60_000 },
+    );
+  }, 150_000);
+});
