@@ -44,6 +44,20 @@ describe('spill stores when things fail', () => {
     expect(same(read, written.slice(0, read.length))).toBe(true);
   });
 
+  it('P1: a store that is full, and not closed, keeps no room from others', async () => {
+    const a = await group.start('a');
+    for (let i = 0; i < 4; i += 1) {
+      const full = await a.store.create(`full${i}`, { memoryLimit: 1, diskLimit: 0 });
+      const error = await errorOf(async () => {
+        for (const record of records(20, 300_000)) await full.write(record);
+      });
+      expect(error.code).toBe('SPILL_FULL');
+    }
+    const other = await a.store.create('other');
+    await other.write('x');
+    expect((await other.close()).records).toBe(1);
+  });
+
   it('SPILL_FULL also when two copies are wanted and there is one pod', async () => {
     const a = await group.start('a');
     const store = await a.store.create('s', { copies: 2 });

@@ -49,13 +49,13 @@ export interface Beginning {
 
 const any = fc.nat(11);
 const lent = fc.record({
-  memory: fc.constantFrom(4 * MB, 5 * MB, 12 * MB),
+  memory: fc.constantFrom(4 * MB, 6 * MB, 12 * MB),
   disk: fc.constantFrom(0, 0, 600 * KB, 2 * MB),
 });
 const options: fc.Arbitrary<SpillCreateOptions> = fc.record({
   copies: fc.constantFrom(1 as const, 1 as const, 2 as const),
   // Little, so that much goes to other pods.
-  memoryLimit: fc.constantFrom(16 * MB, 2 * MB, MB, 300 * KB),
+  memoryLimit: fc.constantFrom(16 * MB, 2 * MB, MB, MB),
   diskLimit: fc.constantFrom(16 * MB, MB, 0),
   compression: fc.constantFrom(...Array.from({ length: 5 }, () => 'none' as const), 'lz4' as const),
 });
@@ -97,7 +97,7 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
 );
 const midst: fc.Arbitrary<Midst> = fc.oneof(
   { weight: 1, arbitrary: fc.constant(undefined) },
-  { weight: 3, arbitrary: fc.record({ turns: fc.oneof(fc.nat(12), fc.nat(60)), fault }) },
+  { weight: 9, arbitrary: fc.record({ turns: fc.oneof(fc.nat(12), fc.nat(60)), fault }) },
 );
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constant('create' as const), pod: any, options }) },

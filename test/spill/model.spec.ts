@@ -61,8 +61,6 @@ class History {
     switch (step.type) {
       case 'create': {
         const owner = pick(world.living, step.pod);
-        // So many do not use up the room on the way, should all be full without having been written since.
-        if (this.#living.filter((other) => other.owner === owner).length >= 3) return;
         this.#created += 1;
         return this.#create(owner, `s${this.#created}`, step.options);
       }
@@ -124,8 +122,7 @@ class History {
   async #create(owner: ModelPod, name: string, options: SpillCreateOptions): Promise<void> {
     const spill = await owner.pod.store.create(name, options);
     this.#stores.push(new Stored(spill, owner, options));
-    // With two copies, one that its owner keeps in memory may still be on its way when the store is dropped.
-    if (options.copies === 1) this.#world.watch(owner, spill.stats().epoch);
+    this.#world.watch(owner, spill.stats().epoch);
   }
 
   /** By several writers at once; one at most is the store itself. */
@@ -133,24 +130,6 @@ class History {
     await Promise.all(
       writings.map((writing, i) => this.#write(stored, { ...writing, further: writing.further || i > 0 })),
     );
-    // A full store keeps the room of its frames until it is closed, and other stores of its pod would wait for it.
-    if (stored.options.compression === 'lz4' || !(await this.#placed(stored))) await this.#close(stored);
-  }
-
-  /** Whether all that is on its way has found a place. */
-  async #placed(stored: Stored): Promise<boolean> {
-    const { spill } = stored;
-    try {
-      for (;;) {
-        spill.writer().destroy();
-        const { frames, shares, copies } = spill.stats();
-        if (shares.reduce((sum, share) => sum + share.frames, 0) === frames * copies) return true;
-        await this.#world.tick();
-      }
-    } catch (error) {
-      this.#full(stored, error);
-      return false;
-    }
   }
 
   async #write(stored: Stored, { further, how, runs }: Writing): Promise<void> {

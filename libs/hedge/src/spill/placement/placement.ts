@@ -238,7 +238,7 @@ export class Placement {
       if (target.inFlight.size > 0) at = Math.min(at, target.progressAt + this.settings.stallMs);
       if (target.suspendedUntil > now) at = Math.min(at, target.suspendedUntil);
     }
-    if (at < Infinity) this.#effects.push({ type: 'wake', afterMs: Math.max(0, at - now) });
+    if (at < Infinity) this.#effects.push({ type: 'wake', afterMs: Math.max(0, Math.ceil(at - now)) });
   }
 }
 

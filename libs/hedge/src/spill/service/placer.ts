@@ -138,7 +138,19 @@ export class Placer {
   }
 
   #step(input: PlacementInput): void {
-    if (!this.#over && this.#inputs.push(input)) this.#tellSettled();
+    if (this.#over || !this.#inputs.push(input)) return;
+    if (this.signal.aborted) this.#letGo();
+    this.#tellSettled();
+  }
+
+  /** After a failure nothing is placed any more: a frame that is on no way keeps no room from other stores. */
+  #letGo(): void {
+    const onTheWay = new Set([...this.#pending].map((store) => Number(store.slice(0, store.indexOf(' ')))));
+    for (const [sequence, { loan }] of this.#frames) {
+      if (onTheWay.has(sequence)) continue;
+      this.#frames.delete(sequence);
+      loan.forget();
+    }
   }
 
   #take(input: PlacementInput): void {
