@@ -146,12 +146,7 @@ export class Placement {
     if (target === undefined) return;
     // This pod is asked for every frame anew: its answer costs nothing, and space may have come free.
     if (target !== this.#self) target.refused(freeBytes);
-    for (const sequence of sequences) {
-      target.inFlight.delete(sequence);
-      const frame = this.#waiting.get(sequence);
-      frame?.pending.delete(attempt.target);
-      if (frame !== undefined && target === this.#self) frame.refusedHere = true;
-    }
+    this.#notTaken(target, sequences);
   }
 
   /** The target that this attempt still stands for. */
@@ -164,22 +159,30 @@ export class Placement {
     const { incarnation } = target.member;
     const sequences = [...target.inFlight];
     this.#effects.push({ type: 'abandon', attempt: { target: incarnation, session: target.session }, sequences });
-    for (const sequence of sequences) {
-      const frame = this.#waiting.get(sequence);
-      frame?.pending.delete(incarnation);
-      if (frame !== undefined && target === this.#self) frame.refusedHere = true;
-    }
+    this.#notTaken(target, sequences);
     target.failed(now, this.settings.random());
+  }
+
+  /** They want another place. */
+  #notTaken(target: Target, sequences: readonly number[]): void {
+    for (const sequence of sequences) {
+      target.inFlight.delete(sequence);
+      const frame = this.#waiting.get(sequence);
+      if (frame === undefined) continue;
+      frame.pending.delete(target.member.incarnation);
+      frame.refusedHere ||= target === this.#self;
+    }
   }
 
   #assignAll(now: number): void {
     for (const frame of this.#waiting.values()) {
       while (frame.stored.length + frame.pending.size < this.settings.copies) {
         const target = this.#choose(frame, now);
-        if (target === undefined) break;
-        this.#assign(frame, target, now);
-      }
-      if (frame.stored.length + frame.pending.size < this.settings.copies && this.#hopeless(frame, now)) {
+        if (target !== undefined) {
+          this.#assign(frame, target, now);
+          continue;
+        }
+        if (!this.#hopeless(frame, now)) break;
         this.#exhausted = true;
         this.#effects.push({ type: 'exhausted', sequence: frame.sequence });
         return;
@@ -196,37 +199,36 @@ export class Placement {
 
   #choose(frame: Waiting, now: number): Target | undefined {
     if (!frame.refusedHere && !this.#has(frame, this.#self)) return this.#self;
-    const usable: Target[] = [];
-    for (const target of this.#candidates(frame)) {
-      if (now >= target.suspendedUntil && target.inFlight.size < this.settings.window) usable.push(target);
-    }
-    return inTurn(usable);
+    return inTurn(
+      this.#candidates(frame).filter(
+        ({ suspendedUntil, inFlight }) => now >= suspendedUntil && inFlight.size < this.settings.window,
+      ),
+    );
   }
 
   /** Other members that may yet take it, now or later. */
-  *#candidates(frame: Waiting): Generator<Target> {
-    for (const target of this.#targets.values()) {
-      if (target === this.#self || !target.present || target.full || this.#has(frame, target)) continue;
-      yield target;
-    }
+  #candidates(frame: Waiting): Target[] {
+    return [...this.#targets.values()].filter(
+      (target) => target !== this.#self && target.present && !target.full && !this.#has(frame, target),
+    );
   }
 
   #has(frame: Waiting, { member }: Target): boolean {
     return frame.pending.has(member.incarnation) || frame.stored.includes(member.incarnation);
   }
 
-  /** Whether waiting will not help it: nobody may take it, or only members that cannot be reached for too long. */
+  /**
+   * Whether waiting will not help one for which nobody can be chosen: nobody may take it, or only members that cannot
+   * be reached for too long.
+   */
   #hopeless(frame: Waiting, now: number): boolean {
-    if (!frame.refusedHere && !this.#has(frame, this.#self)) return false;
-    let reachable = false;
-    let suspended = false;
-    for (const target of this.#candidates(frame)) {
-      if (now < target.suspendedUntil) suspended = true;
-      else reachable = true;
+    const candidates = this.#candidates(frame);
+    if (candidates.some(({ suspendedUntil }) => now >= suspendedUntil)) {
+      frame.stuckSince = undefined;
+      return false;
     }
-    frame.stuckSince = reachable ? undefined : (frame.stuckSince ?? now);
-    if (frame.stuckSince === undefined) return false;
-    return !suspended || now - frame.stuckSince >= this.settings.giveUpMs;
+    frame.stuckSince ??= now;
+    return candidates.length === 0 || now - frame.stuckSince >= this.settings.giveUpMs;
   }
 
   /** The next moment at which time alone changes something. */
