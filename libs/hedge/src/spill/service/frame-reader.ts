@@ -62,12 +62,8 @@ async function* framesOf(options: FrameReaderOptions, from: number, to: number):
   while (index.at(end - 1)?.continued === true) end += 1;
   try {
     while (next < end || ahead.length > 0) {
-      if (ahead.length === 0) {
-        ahead.push(load(options, index.at(next) as IndexedFrame, await tokens.acquire(signal)));
-        next += 1;
-      }
       while (next < end && ahead.length < READ_AHEAD) {
-        const token = tokens.tryAcquire();
+        const token = ahead.length === 0 ? await tokens.acquire(signal) : tokens.tryAcquire();
         if (token === undefined) break;
         ahead.push(load(options, index.at(next) as IndexedFrame, token));
         next += 1;
