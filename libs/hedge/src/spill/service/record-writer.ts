@@ -1,5 +1,5 @@
 import { HedgeError } from '../../common/errors.js';
-import type { FrameBuffer, FrameBuffers, Loan } from '../node/storage.js';
+import type { FrameBuffers, Loan } from '../node/storage.js';
 import { batchesOf, type BinaryBatch, type BinaryVector, isVector } from '../records/binary-batch.js';
 import type { FrameCompression } from '../records/compression.js';
 import type { SpillFrame } from '../records/frame.js';
@@ -41,8 +41,8 @@ export interface RecordWriterOptions {
 
 interface Filling {
   readonly builder: FrameBuilder;
-  readonly buffer: FrameBuffer;
-  readonly token: FrameToken;
+  /** Of its buffer and its token. */
+  readonly loan: Loan;
 }
 
 /** Turns the records of one writer into frames, in their order. */
@@ -95,9 +95,7 @@ export class RecordWriter {
 
   /** Gives back what it fills: the store is dropped. */
   discard(): void {
-    const filling = this.#take();
-    filling?.buffer.recycle();
-    filling?.token.release();
+    this.#take()?.loan.recycle();
   }
 
   #inTurn(call: () => Promise<void>): Promise<void> {
@@ -158,8 +156,7 @@ export class RecordWriter {
     const filling = await this.#fill();
     if (signal.aborted) {
       // What was being filled is discarded already.
-      filling.buffer.forget();
-      filling.token.release();
+      filling.loan.forget();
       throw signal.reason;
     }
     this.#filling = filling;
@@ -173,7 +170,7 @@ export class RecordWriter {
     const token = await tokens.acquire(signal);
     try {
       const buffer = await buffers.take(signal);
-      return { builder: new FrameBuilder(buffer.bytes, this.#scratch), buffer, token };
+      return { builder: new FrameBuilder(buffer.bytes, this.#scratch), loan: endsBoth(buffer, token) };
     } catch (error) {
       token.release();
       throw error;
@@ -194,17 +191,14 @@ export class RecordWriter {
     if (filling !== undefined) this.#handOver(filling, this.#options.number(1, filling.builder.records));
   }
 
-  #handOver({ builder, buffer, token }: Filling, numbers: FrameNumbers): void {
+  #handOver({ builder, loan }: Filling, numbers: FrameNumbers): void {
     const { store, epoch, writer, compression, place } = this.#options;
     const frame = builder.seal({ store, epoch, writer, ...numbers });
-    if (compression === undefined) return place(frame, endsBoth(buffer, token));
+    if (compression === undefined) return place(frame, loan);
     const compressed = compression.compress(frame).then(
-      (smaller) => {
-        // The buffer is not what is placed, unless it was not worth while.
-        const loan = smaller === frame ? buffer : { recycle: buffer.recycle, forget: buffer.recycle };
-        place(smaller, endsBoth(loan, token));
-      },
-      () => place(frame, endsBoth(buffer, token)),
+      // The buffer is not what is placed, unless it was not worth while.
+      (smaller) => place(smaller, smaller === frame ? loan : { recycle: loan.recycle, forget: loan.recycle }),
+      () => place(frame, loan),
     );
     const run = compressed.finally(() => this.#compressing.delete(run));
     this.#compressing.add(run);
@@ -229,11 +223,11 @@ function isRecord(record: unknown): record is SpillRecord {
 
 function endsBoth(loan: Loan, token: FrameToken): Loan {
   return {
-    recycle() {
+    recycle: () => {
       loan.recycle();
       token.release();
     },
-    forget() {
+    forget: () => {
       loan.forget();
       token.release();
     },
