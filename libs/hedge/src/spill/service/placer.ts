@@ -99,19 +99,17 @@ export class Placer {
 
   /** To be called once settled: ends the streams, and has discarded what no reader will ask for. */
   finish(): void {
-    const { index, store, part, self } = this.#options;
+    const { index, store, part, self, renewals } = this.#options;
     const unread = this.signal.aborted ? index.truncate(index.firstWithout(store.copies)) : [];
-    for (const { sequence, copies } of unread) {
-      if (copies.some(({ member }) => member.incarnation === self.incarnation)) part.remove(sequence);
-    }
+    const unreadOn = ({ incarnation }: MemberId): number[] =>
+      unread
+        .filter(({ copies }) => copies.some(({ member }) => member.incarnation === incarnation))
+        .map(({ sequence }) => sequence);
+    for (const sequence of unreadOn(self)) part.remove(sequence);
     for (const { member, session, way } of this.#deliveries.values()) {
       way.end();
-      const theirs = unread.filter(({ copies }) =>
-        copies.some((copy) => copy.member.incarnation === member.incarnation),
-      );
-      if (theirs.length === 0) continue;
-      const sequences = theirs.map(({ sequence }) => sequence);
-      this.#options.renewals.discard(member, store.epoch, session, sequences);
+      const sequences = unreadOn(member);
+      if (sequences.length > 0) renewals.discard(member, store.epoch, session, sequences);
     }
     this.#release();
   }
