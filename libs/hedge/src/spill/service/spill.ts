@@ -79,7 +79,7 @@ export class Spill {
   /** Aborts when the store is dropped. */
   readonly #life = abortOfMany();
   readonly #records: RecordWriter;
-  readonly #writers = new Set<{ readonly writer: SpillWriter; readonly records: RecordWriter }>();
+  readonly #writers = new Map<SpillWriter, RecordWriter>();
   #writerNumber = 0;
   #sequence = 0;
   #recordNumber = 0;
@@ -132,9 +132,8 @@ export class Spill {
     if (this.#closing !== undefined) throw closedError(this.name);
     const records = this.#recordWriter();
     const writer = new SpillWriter(records);
-    const entry = { writer, records };
-    this.#writers.add(entry);
-    writer.once('close', () => this.#writers.delete(entry));
+    this.#writers.set(writer, records);
+    writer.once('close', () => this.#writers.delete(writer));
     return writer;
   }
 
@@ -146,7 +145,7 @@ export class Spill {
    */
   async close(): Promise<SpillManifest> {
     this.#life.signal.throwIfAborted();
-    const open = [...this.#writers].filter(({ writer }) => !writer.writableFinished && !writer.destroyed);
+    const open = [...this.#writers.keys()].filter((writer) => !writer.writableFinished && !writer.destroyed);
     if (this.#closing === undefined && open.length > 0) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
@@ -222,7 +221,7 @@ export class Spill {
   }
 
   async #finish(): Promise<void> {
-    for (const { records } of this.#writers) await records.finish();
+    for (const records of this.#writers.values()) await records.finish();
     await this.#records.finish();
     this.#stopWriting(closedError(this.name));
     await this.#placer.settled();
@@ -233,7 +232,7 @@ export class Spill {
   #stopWriting(reason: HedgeError): void {
     this.#writing.abort(reason);
     this.#records.discard();
-    for (const { records } of this.#writers) records.discard();
+    for (const records of this.#writers.values()) records.discard();
   }
 
   #dropFor(why: string): Promise<void> {
