@@ -1,5 +1,5 @@
 import { HedgeError } from '../../common/errors.js';
-import { FRAME_HEADER_BYTES, frameSize, writeHeader, type SpillFrame } from './frame.js';
+import { FRAME_HEADER_BYTES, frameSize, writeHeader, type FrameCodec, type SpillFrame } from './frame.js';
 
 /** LZ4 blocks of lz4-napi begin with the length of what was compressed. */
 const LENGTH_BYTES = 4;
@@ -21,24 +21,20 @@ export async function lz4(): Promise<FrameCompression> {
   return {
     async compress(frame) {
       const body = await compress(frame.bytes.subarray(FRAME_HEADER_BYTES));
-      if (body.length + FRAME_HEADER_BYTES >= frame.bytes.length) return frame;
-      const bytes = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + body.length);
-      bytes.set(body, FRAME_HEADER_BYTES);
-      const header = { ...frame.header, codec: 'lz4' as const };
-      writeHeader(bytes, header);
-      return { header, bytes };
+      return body.length + FRAME_HEADER_BYTES >= frame.bytes.length ? frame : withBody(frame, body, 'lz4');
     },
     async decompress(frame) {
-      if (frame.header.codec === 'none') return frame;
-      const size = frameSize(frame.header.records, frame.header.dataBytes);
-      const body = await uncompressed(frame, size - FRAME_HEADER_BYTES, uncompress);
-      const bytes = Buffer.allocUnsafeSlow(size);
-      bytes.set(body, FRAME_HEADER_BYTES);
-      const header = { ...frame.header, codec: 'none' as const };
-      writeHeader(bytes, header);
-      return { header, bytes };
+      return frame.header.codec === 'none' ? frame : withBody(frame, await uncompressed(frame, uncompress), 'none');
     },
   };
+}
+
+function withBody(frame: SpillFrame, body: Buffer, codec: FrameCodec): SpillFrame {
+  const bytes = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + body.length);
+  bytes.set(body, FRAME_HEADER_BYTES);
+  const header = { ...frame.header, codec };
+  writeHeader(bytes, header);
+  return { header, bytes };
 }
 
 type Transform = (data: Buffer) => Promise<Buffer>;
@@ -56,13 +52,16 @@ async function loadLz4(): Promise<{ compress: Transform; uncompress: Transform }
   }
 }
 
-async function uncompressed(frame: SpillFrame, length: number, uncompress: Transform): Promise<Buffer> {
+async function uncompressed(frame: SpillFrame, uncompress: Transform): Promise<Buffer> {
+  const length = frameSize(frame.header.records, frame.header.dataBytes) - FRAME_HEADER_BYTES;
   const body = frame.bytes.subarray(FRAME_HEADER_BYTES);
   const problem = `Frame ${frame.header.sequence} of a spill store cannot be decompressed; write the store again.`;
   // Checked first: the length decides how much memory is allocated.
   if (body.length < LENGTH_BYTES || body.readUInt32LE(0) !== length) throw new HedgeError('SPILL_CORRUPT', problem);
   try {
-    return await uncompress(body);
+    const plain = await uncompress(body);
+    if (plain.length !== length) throw new Error(`it has ${plain.length} bytes instead of ${length}`);
+    return plain;
   } catch (cause) {
     throw new HedgeError('SPILL_CORRUPT', problem, { cause });
   }
