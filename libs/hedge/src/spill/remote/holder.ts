@@ -4,7 +4,7 @@ import type { MemberId } from '../../common/identity.js';
 import { NO_PAYLOAD, type Encoded, type IncomingRequest } from '../../messaging/message.js';
 import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
 import { SpillPull, type SpillRead, SpillRenewal } from '../../transport/wire/hedge/v1/spill.js';
-import type { FrameBuffers, NodeStorage, SpillPart } from '../node/storage.js';
+import type { NodeStorage, SpillPart } from '../node/storage.js';
 import { type Discard, Holdings } from './holdings.js';
 import { decoded, encodeOpening, storeOf } from './messages.js';
 import { serveFrames } from './serving.js';
@@ -15,8 +15,6 @@ const TICKS_PER_EXPIRY = 4;
 
 export interface HolderOptions {
   readonly node: NodeStorage;
-  /** The memory for frames of others on their way. */
-  readonly buffers: FrameBuffers;
   readonly streams: StreamTransport;
   readonly clock: Clock;
   /** An owner that renews nothing for so long is dead: what is held for it is freed. */
@@ -104,7 +102,7 @@ export class Holder {
   }
 
   #take(stream: PeerStream, part: SpillPart, { epoch, session }: SpillPull): Promise<void> {
-    const { buffers } = this.#options;
+    const { buffers } = this.#options.node;
     const owner = stream.peer.incarnation;
     return new Taking({ stream, owner, epoch, session, part, holdings: this.#holdings, buffers }).run();
   }

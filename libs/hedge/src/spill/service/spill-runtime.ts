@@ -63,16 +63,15 @@ export class SpillRuntime {
     const node = await this.#options.openNode();
     const lent = node.free();
     const { heartbeatMs, heartbeatTimeoutMs } = timing;
-    const { buffers } = node;
     const expireMs = EXPIRY_TIMEOUTS * heartbeatTimeoutMs;
-    const holder = new Holder({ node, buffers, streams, clock, expireMs, logger });
+    const holder = new Holder({ node, streams, clock, expireMs, logger });
     const renewals = new Renewals({ messenger, clock, everyMs: heartbeatMs });
     const context: SpillContext = {
       self: streams.self,
       node,
       routes: new Routes({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
       renewals,
-      tokens: new FrameTokens(Math.floor(ownShare(buffers) / buffers.frameBytes)),
+      tokens: new FrameTokens(Math.floor(ownShare(node.buffers) / node.buffers.frameBytes)),
       spaces: () => this.#spaces(lent),
       clock,
       stallMs: heartbeatTimeoutMs,
