@@ -37,7 +37,7 @@ const AT_A_TIME = 2;
  * POSIX `tmpfile`; `df` counts such files, `du` does not.) Nothing is synced: frames do not outlive their process.
  */
 export class NamelessFiles implements DataDisk {
-  readonly #turns = new Turns(AT_A_TIME);
+  readonly #threads = new Threads(AT_A_TIME);
 
   constructor(private readonly directory: string) {}
 
@@ -59,7 +59,7 @@ export class NamelessFiles implements DataDisk {
       await handle.close();
       throw error;
     }
-    return new HandleFile(handle, this.#turns);
+    return new HandleFile(handle, this.#threads);
   }
 
   async free(): Promise<number> {
@@ -79,15 +79,15 @@ export class NamelessFiles implements DataDisk {
 class HandleFile implements DataFile {
   constructor(
     private readonly handle: FileHandle,
-    private readonly turns: Turns,
+    private readonly threads: Threads,
   ) {}
 
   async read(into: Buffer, position: number): Promise<number> {
-    return (await this.turns.run(() => this.handle.read(into, 0, into.length, position))).bytesRead;
+    return (await this.threads.run(() => this.handle.read(into, 0, into.length, position))).bytesRead;
   }
 
   async write(bytes: Buffer, position: number): Promise<number> {
-    return (await this.turns.run(() => this.handle.write(bytes, 0, bytes.length, position))).bytesWritten;
+    return (await this.threads.run(() => this.handle.write(bytes, 0, bytes.length, position))).bytesWritten;
   }
 
   close(): Promise<void> {
@@ -96,7 +96,7 @@ class HandleFile implements DataFile {
 }
 
 /** Lets a number of works run at a time, the others in the order in which they came. */
-class Turns {
+class Threads {
   readonly #waiting: (() => void)[] = [];
 
   constructor(private free: number) {}
