@@ -37,7 +37,7 @@ export class Renewals {
   readonly #live = new Set<number>();
   #issued = 0;
   #number = 0;
-  #cancelTimer: () => void = () => undefined;
+  #cancelTimer: (() => void) | undefined;
   #stopped = false;
 
   constructor(options: RenewalsOptions) {
@@ -54,7 +54,7 @@ export class Renewals {
   /** From now on that member may hold something of the store. */
   held(member: MemberId, epoch: number): void {
     this.#ward(member, epoch);
-    if (this.#holdings.size === 1) this.#schedule();
+    this.#schedule();
   }
 
   /** Up to that session, only what was acknowledged counts; of that, not these frames. */
@@ -80,14 +80,15 @@ export class Renewals {
 
   stop(): void {
     this.#stopped = true;
-    this.#cancelTimer();
+    this.#cancelTimer?.();
   }
 
+  /** Unless it is already: who opens ways again and again puts nothing off. */
   #schedule(): void {
     const { clock, everyMs } = this.#options;
-    this.#cancelTimer();
     if (this.#stopped) return;
-    this.#cancelTimer = clock.after(everyMs, () => {
+    this.#cancelTimer ??= clock.after(everyMs, () => {
+      this.#cancelTimer = undefined;
       for (const holding of this.#holdings.values()) void this.#renew(holding);
       if (this.#holdings.size > 0) this.#schedule();
     });
