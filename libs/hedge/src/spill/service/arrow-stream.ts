@@ -21,25 +21,20 @@ export function arrowStream(views: AsyncGenerator<RecordViews, void>): Readable 
 
 async function* ipcBytes(views: AsyncGenerator<RecordViews, void>): AsyncGenerator<Uint8Array, void> {
   const { AsyncByteQueue, RecordBatchStreamWriter } = await import('apache-arrow');
-  let written: Uint8Array[] = [];
+  const written: Uint8Array[] = [];
   // In place of apache-arrow's own streams, whose end, and whose failure, are not always heard.
   class Sink extends AsyncByteQueue<Uint8Array> {
     override write(bytes: Uint8Array): void {
       written.push(bytes);
     }
   }
-  const taken = (): Uint8Array[] => {
-    const bytes = written;
-    written = [];
-    return bytes;
-  };
   const writer = new RecordBatchStreamWriter<RecordColumn>().reset(new Sink());
   for await (const batch of atLeastOne(batchesOfViews(views))) {
     writer.write(batch);
-    yield* taken();
+    yield* written.splice(0);
   }
   writer.finish();
-  yield* taken();
+  yield* written.splice(0);
 }
 
 async function* atLeastOne(
