@@ -25,9 +25,13 @@ export function framesSpanned(recordBytes: number, frameBytes: number): number {
   return Math.max(1, Math.ceil(recordBytes / longestRecord(frameBytes)));
 }
 
+export function isRecord(record: unknown): record is SpillRecord {
+  return typeof record === 'string' || record instanceof Uint8Array;
+}
+
 /** @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE */
 export function checkRecord(record: unknown): asserts record is SpillRecord {
-  if (!(typeof record === 'string' || record instanceof Uint8Array)) {
+  if (!isRecord(record)) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
       `A record must be a Uint8Array or a string, not of type ${record === null ? 'null' : typeof record}. Serialize it.`,

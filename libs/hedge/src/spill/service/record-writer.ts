@@ -7,6 +7,7 @@ import {
   checkRecord,
   FrameBuilder,
   framesSpanned,
+  isRecord,
   longestRecord,
   recordBytes,
   type SpillRecord,
@@ -215,10 +216,6 @@ function checkedRecords(batch: unknown): readonly SpillRecord[] {
   }
   for (const record of batch) checkRecord(record);
   return batch as SpillRecord[];
-}
-
-function isRecord(record: unknown): record is SpillRecord {
-  return typeof record === 'string' || record instanceof Uint8Array;
 }
 
 function endsBoth(loan: Loan, token: FrameToken): Loan {
