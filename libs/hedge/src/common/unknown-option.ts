@@ -1,3 +1,8 @@
+import { shown } from './shown.js';
+
+/** No option has a longer name. */
+const MAX_NAME = 32;
+
 /**
  * What to say of an option that there is not: the one that was probably meant, else all.
  * @param path of the object that it stands in, with a dot at its end; '' for the options themselves.
@@ -5,7 +10,7 @@
 export function unknownOption(path: string, name: string, known: readonly string[]): string {
   const meant = closest(name, known);
   const hint = meant === undefined ? `Known are ${known.join(', ')}.` : `Did you mean ${path}${meant}?`;
-  return `${path}${name} is not an option. ${hint}`;
+  return `${path}${name.length > MAX_NAME ? shown(name) : name} is not an option. ${hint}`;
 }
 
 /** The known word that was probably meant: at most a third of its letters, or two, are off. */

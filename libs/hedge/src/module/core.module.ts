@@ -1,6 +1,8 @@
 import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
+import type { DynamicModule, Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { ClusterService } from '../cluster/cluster.service.js';
+import { Hidden } from '../common/hidden.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { KvStore } from '../kv/kv.store.js';
 import { LeaderService } from '../leader/leader.service.js';
@@ -18,10 +20,11 @@ import { TRANSPORT_FACTORY, grpcTransport } from './transport-factory.js';
 import { resolveOptions } from './validate.js';
 import { HandlerWiring } from './wiring.js';
 
-const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<HedgeOptions>()
-  .setClassMethodName('forRoot')
-  .setFactoryMethodName('createHedgeOptions')
-  .build();
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<HedgeOptions>()
+    .setClassMethodName('forRoot')
+    .setFactoryMethodName('createHedgeOptions')
+    .build();
 
 /**
  * The services, global. Apart from `HedgeModule`, which starts and stops them: Nest runs the hooks of a
@@ -35,8 +38,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     {
       provide: HedgeRuntime,
       inject: [MODULE_OPTIONS_TOKEN, TRANSPORT_FACTORY, HedgeStrategy],
-      useFactory: (options: HedgeOptions, transport: typeof grpcTransport, strategy: HedgeStrategy) =>
-        new HedgeRuntime(resolveOptions(options), transport, strategy),
+      useFactory: (options: Hidden<HedgeOptions>, transport: typeof grpcTransport, strategy: HedgeStrategy) =>
+        new HedgeRuntime(resolveOptions(options.reveal()), transport, strategy),
     },
     { provide: LeaderService, inject: [HedgeRuntime], useFactory: ({ leader }: HedgeRuntime) => leader },
     { provide: ClusterService, inject: [HedgeRuntime], useFactory: ({ cluster }: HedgeRuntime) => cluster },
@@ -69,4 +72,25 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     HandlerWiring,
   ],
 })
-export class HedgeCoreModule extends ConfigurableModuleClass {}
+export class HedgeCoreModule extends ConfigurableModuleClass {
+  static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
+    return withHiddenOptions(super.forRoot(options));
+  }
+
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    return withHiddenOptions(super.forRootAsync(options));
+  }
+}
+
+/** The options have secrets in them, and Nest keeps them where a look at the app or at a module shows them. */
+function withHiddenOptions(module: DynamicModule): DynamicModule {
+  return { ...module, providers: (module.providers ?? []).map(hideOptions) };
+}
+
+function hideOptions(provider: Provider): Provider {
+  if (!('provide' in provider) || provider.provide !== MODULE_OPTIONS_TOKEN) return provider;
+  if ('useValue' in provider) return { ...provider, useValue: new Hidden<unknown>(provider.useValue) };
+  if (!('useFactory' in provider)) return provider;
+  const { useFactory } = provider as { useFactory: (...args: unknown[]) => unknown };
+  return { ...provider, useFactory: async (...args: unknown[]) => new Hidden(await useFactory(...args)) };
+}

@@ -1,5 +1,6 @@
 import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
 import type { BackendFactory } from '../backend/backend.js';
+import type { Hidden } from '../common/hidden.js';
 import type { Timing, TimingPreset } from '../common/timing.js';
 import type { Serializer } from '../messaging/serializer.js';
 import type { Size } from '../spill/service/size.js';
@@ -132,8 +133,8 @@ export interface HedgeSettings {
   readonly mode: HedgeMode;
   readonly timing: Timing;
   readonly defaultTimeoutMs: number;
-  readonly tls: TlsOptions | undefined;
-  readonly secret: string | undefined;
+  readonly tls: Hidden<TlsOptions | undefined>;
+  readonly secret: Hidden<string | undefined>;
   readonly serializer: Serializer | undefined;
   readonly enhancers: HandlerEnhancers;
   readonly limits: Required<HedgeLimits>;

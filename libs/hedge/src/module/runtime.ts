@@ -259,7 +259,8 @@ export class HedgeRuntime {
   }
 
   #secret(): Promise<Uint8Array> {
-    const { secret, group } = this.settings;
+    const { group } = this.settings;
+    const secret = this.settings.secret.reveal();
     if (secret !== undefined) return Promise.resolve(Buffer.from(secret));
     return groupSecret(this.#backend.log, group, this.#made.transport.self.address);
   }

@@ -23,7 +23,8 @@ export type TransportFactory = (context: TransportContext) => MadeTransport;
 export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
 
 export const grpcTransport: TransportFactory = ({ settings, incarnation, secret }) => {
-  const { group, timing, limits, tls } = settings;
+  const { group, timing, limits } = settings;
+  const tls = settings.tls.reveal();
   const common = {
     group,
     secret,

@@ -102,6 +102,28 @@ describe('options', () => {
     expect(problemsOf({ ...good, tls }).join()).not.toContain('hunter2');
   });
 
+  it.each(['group', 'address', 'mode', 'timing', 'tls', 'limits', 'defaultTimeoutMs', 'spill', 'serializer'])(
+    'cut what stands in %s, which may be a secret in the wrong place',
+    (name) => {
+      const misplaced = 'c0rrect-horse-battery staple';
+      for (const options of [
+        { ...good, [name]: misplaced },
+        { ...good, [name]: { preset: misplaced } },
+      ]) {
+        expect(() => resolveOptions(options as HedgeOptions)).toThrow(
+          expect.objectContaining({ message: expect.not.stringContaining('battery') }),
+        );
+        expect(JSON.stringify(problemsOf(options))).not.toContain('battery');
+      }
+    },
+  );
+
+  it('stay on one line, and visible, whatever stands in them', () => {
+    const [problem] = problemsOf({ ...good, group: 'a\nb\u202e' });
+    expect(problem).toContain("group is 'a\\u{a}b\\u{202e}'; ");
+    expect(problemsOf({ ...good, ['x\n'.repeat(99)]: 1 }).join()).toContain('(198 characters) is not an option');
+  });
+
   it('are refused with a typed error, whatever they are', () => {
     assert(
       property(anything({ maxDepth: 3 }), (options) => {

@@ -2,6 +2,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MAX_TIMER_MS } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
+import { Hidden } from '../common/hidden.js';
+import { shown } from '../common/shown.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
 import { unknownOption } from '../common/unknown-option.js';
@@ -48,8 +50,8 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     mode: options.mode ?? 'member',
     timing: timingOf(options.timing),
     defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
-    tls: options.tls,
-    secret: options.secret,
+    tls: new Hidden(options.tls),
+    secret: new Hidden(options.secret),
     serializer: options.serializer,
     enhancers: options.enhancers ?? {},
     limits: limitsOf(options),
@@ -263,10 +265,10 @@ function shapeProblems(
   return problems;
 }
 
-/** The value for the message, unless it may be a secret or is long. */
+/** The value for the message, unless it is a secret; cut, as it may be one in the wrong place. */
 function show(name: string, value: unknown): string {
   if (name === 'secret' || name === 'key') return `a ${typeof value}`;
-  if (typeof value === 'string') return value.length > 60 ? `a string of ${value.length} characters` : `'${value}'`;
+  if (typeof value === 'string') return shown(value);
   if (typeof value === 'function') return `a function`;
   if (Array.isArray(value)) return 'an array';
   return isObject(value) ? 'an object' : String(value);

@@ -1,6 +1,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { HedgeError } from '../common/errors.js';
+import { shown } from '../common/shown.js';
 
 export interface ResolvedAddress {
   /** What other members dial: `10.1.2.3:7400`, `[fd00::7]:7400`, `pod-0.orders:7400`. */
@@ -65,8 +66,8 @@ function findHost(
     if (isIP(podIp) !== 0) return { host: podIp, source: 'POD_IP' };
     throw new HedgeError(
       'INVALID_OPTIONS',
-      `The variable POD_IP is ${JSON.stringify(podIp)}, which is no IP address; set it from status.podIP, or give \`address\` a host`,
-      { details: { POD_IP: podIp } },
+      `The variable POD_IP is ${shown(podIp, '"')}, which is no IP address; set it from status.podIP, or give \`address\` a host`,
+      { details: { POD_IP: shown(podIp) } },
     );
   }
   for (const family of ['IPv4', 'IPv6']) {
@@ -89,7 +90,7 @@ function join(host: string, port: number): string {
 }
 
 function invalid(address: string, problem: string): HedgeError {
-  return new HedgeError('INVALID_OPTIONS', `Option \`address\` ${JSON.stringify(address)} ${problem}`, {
-    details: { option: 'address', value: address },
+  return new HedgeError('INVALID_OPTIONS', `Option \`address\` ${shown(address, '"')} ${problem}`, {
+    details: { option: 'address', value: shown(address) },
   });
 }

@@ -1,5 +1,5 @@
-import { inspect } from 'node:util';
 import { HedgeError } from '../../common/errors.js';
+import { shown } from '../../common/shown.js';
 import { unknownOption } from '../../common/unknown-option.js';
 import { isSpannerClient, ownClient, usersClient, type ClientSource, type SpannerDatabase } from './client.js';
 
@@ -75,7 +75,7 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
     !(Number.isFinite(maxStalenessMs) && maxStalenessMs > 0 && maxStalenessMs <= MAX_STALENESS_MS)
   ) {
     throw invalid(
-      `maxStalenessMs must be a number of milliseconds above 0 and of 7 days at most, not ${inspect(maxStalenessMs)}. Leave it out for strong reads.`,
+      `maxStalenessMs must be a number of milliseconds above 0 and of 7 days at most, not ${shown(maxStalenessMs)}. Leave it out for strong reads.`,
     );
   }
   if ((database === undefined) === (client === undefined)) {
@@ -99,7 +99,7 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
 export function databaseName(database: string): string {
   if (typeof database === 'string' && DATABASE_NAME.test(database)) return database;
   throw invalid(
-    `database must be projects/PROJECT/instances/INSTANCE/databases/DATABASE, not ${JSON.stringify(database)}.`,
+    `database must be projects/PROJECT/instances/INSTANCE/databases/DATABASE, not ${shown(database, '"')}.`,
   );
 }
 
@@ -108,7 +108,7 @@ export function tableNames({ lockTable = 'locktable', logTable = 'logtable' }: P
   for (const [option, name] of Object.entries({ lockTable, logTable })) {
     if (typeof name !== 'string' || !/^[A-Za-z]\w{0,127}$/.test(name)) {
       throw invalid(
-        `${option} ${JSON.stringify(name)} is no usable table name. Use letters, digits and _, a letter first, at most 128.`,
+        `${option} ${shown(name, '"')} is no usable table name. Use letters, digits and _, a letter first, at most 128.`,
       );
     }
   }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import Database from 'libsql';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Backend } from '../../backend/backend.js';
@@ -28,6 +28,9 @@ function client(options: Partial<SqliteOptions> = {}, timeoutMs = 10_000): Backe
   backends.push(backend);
   return backend;
 }
+
+const modes = (): Record<string, number> =>
+  Object.fromEntries(readdirSync(folder).map((name) => [name, statSync(join(folder, name)).mode & 0o777]));
 
 const rowOf = (key: string, value = 'value') => ({ key, id: randomUUID(), value, leader: 'a:1' });
 const claimOf = (name: string) => ({ name, holder: { address: 'a:1', incarnation: 'one' }, leaseMs: 60_000 });
@@ -188,3 +191,30 @@ function mayMount(): boolean {
     rmSync(probe, { recursive: true });
   }
 }
+
+describe('sqlite: the files hold the secret of the group', () => {
+  it('so those that it makes can be read by their owner only', async () => {
+    const umask = process.umask(0o022);
+    try {
+      const backend = client();
+      await backend.open();
+      await backend.log.append([rowOf('k')]);
+      expect(modes()).toEqual({ 'hedge.db': 0o600, 'hedge.db-wal': 0o600, 'hedge.db-shm': 0o600 });
+    } finally {
+      process.umask(umask);
+    }
+  });
+
+  it('also when the file is made behind a symbolic link', async () => {
+    symlinkSync(join(folder, 'behind.db'), file);
+    await client().open();
+    expect(modes()).toMatchObject({ 'behind.db': 0o600 });
+  });
+
+  it('and a file that is there keeps the mode that its operator gave it', async () => {
+    writeFileSync(file, '');
+    chmodSync(file, 0o660);
+    await client().open();
+    expect(modes()).toEqual({ 'hedge.db': 0o660, 'hedge.db-wal': 0o660, 'hedge.db-shm': 0o660 });
+  });
+});

@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { DatabaseError, messageOf } from './errors.js';
+import { createPrivately } from './private-file.js';
 import * as sql from './sql.js';
 
 /**
@@ -36,8 +37,10 @@ export class Connections {
     if (!existsSync(dirname(file))) throw new DatabaseError('NO_FOLDER', `folder ${dirname(file)} does not exist`);
     const open = opener(file);
     this.#file = file;
+    const closeToOthers = createPrivately(file);
     this.#writer = open();
     try {
+      closeToOthers();
       configure(this.#writer, config);
       this.#reader = open();
       this.#reader.exec('PRAGMA query_only = ON');
