@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from './group.js';
 
 let group: TestGroup;
@@ -64,6 +65,25 @@ describe('a flood', () => {
     const again = e.send(Buffer.alloc(6_000));
     await group.pass();
     await expect(again).resolves.toHaveLength(6_000);
+  });
+
+  it('of messages that wait here keeps no renewal, release or put from leaving', async () => {
+    group.elect(undefined);
+    const d = await group.start('d', LIMITS);
+    const messages = Array.from({ length: 60 }, () => d.send(Buffer.alloc(400)));
+    const kinds = [
+      RequestKind.REQUEST_KIND_KV_PUT,
+      RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+      RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+      RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+    ];
+    for (const kind of kinds) b.messenger.serve(kind, async ({ payload }) => payload);
+    const own = kinds.map((kind) => d.send(Buffer.alloc(1_000), { kind, topic: '' }));
+    group.elect(b);
+    await group.pass(100);
+    await expect(Promise.all(own)).resolves.toHaveLength(kinds.length);
+    const refused = (await Promise.allSettled(messages)).filter(({ status }) => status === 'rejected');
+    expect(refused.length).toBeGreaterThan(0);
   });
 
   it('leaves nothing behind: the limits are those of each moment', async () => {

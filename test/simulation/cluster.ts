@@ -8,6 +8,8 @@ import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/scheduler-messages.js';
 import type { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
 import type { LockContestSettings } from '../../libs/hedge/src/locks/lock-messages.js';
+import type { TrafficClass } from '../../libs/hedge/src/messaging/traffic.js';
+import type { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
 import type { Holdings, HoldingsTiming } from '../../libs/hedge/src/semaphore/holdings.js';
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphore/semaphore-timing.js';
@@ -39,6 +41,8 @@ export interface Parts {
   readonly retriesPutsAsOverwrites: boolean;
   /** A receiver forgets a request as soon as it has sent the reply. */
   readonly forgetsRepliesEarly: boolean;
+  /** What a receiver takes requests of a kind for. */
+  trafficOf(kind: RequestKind): TrafficClass;
   jobs(job: Job, settings: SchedulerSettings): JobScheduler;
   /** A leader claims firings whoever has the lease by then. */
   readonly claimsJobsUnfenced: boolean;

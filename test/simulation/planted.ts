@@ -178,4 +178,8 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },
     found: ['once per term'],
   },
+  'renewals that share the slots of handlers': {
+    parts: { ...SOUND_PARTS, trafficOf: () => 'handlers' },
+    found: ['slots of their own'],
+  },
 };

@@ -16,6 +16,7 @@ import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
 import { later } from './later.js';
 import { type CommitHost, PodCommits } from './pod-commits.js';
+import { violated } from './violation.js';
 
 const TICK_MS = 25;
 
@@ -74,6 +75,7 @@ export class PodMessaging implements LinkEnd {
       route: host.route,
       limits,
       reply: (origin, reply) => this.#reply(origin, reply),
+      trafficOf: (kind) => cluster.parts.trafficOf(kind),
     });
     this.#commits = new PodCommits(host, cluster);
     for (const kind of [
@@ -142,11 +144,23 @@ export class PodMessaging implements LinkEnd {
       };
       this.#requests += 1;
       const id = `${this.self.incarnation}/${this.#requests}`;
-      const call = this.#begin(id, request, ended(resolve), ended(reject));
+      const failed = (error: unknown): void => {
+        if (request.kind === RequestKind.REQUEST_KIND_SEMAPHORE_RENEW) this.#checkRoom(error);
+        reject(error);
+      };
+      const call = this.#begin(id, request, ended(resolve), ended(failed));
       signal?.addEventListener('abort', () => {
         if (open) this.#route({ type: 'abandoned', call, reason: signal.reason as unknown });
       });
     });
+  }
+
+  /** Handlers that hang, puts and callers that wait cost nobody the renewal of its permits. */
+  #checkRoom(error: unknown): void {
+    if (!(error instanceof HedgeError) || error.code !== 'OVERLOADED') return;
+    this.cluster.watch(() =>
+      violated('slots of their own', `${this.self.incarnation} could not renew: ${error.message}`),
+    );
   }
 
   /** As `Messenger.serve`, for a handler that is told where to answer. */

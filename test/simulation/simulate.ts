@@ -2,6 +2,7 @@ import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
+import { trafficClassOf } from '../../libs/hedge/src/messaging/traffic.js';
 import { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
 import { Cluster, type Parts } from './cluster.js';
@@ -39,6 +40,7 @@ export const SOUND_PARTS: Parts = {
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),
   retriesPutsAsOverwrites: false,
   forgetsRepliesEarly: false,
+  trafficOf: trafficClassOf,
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
 };

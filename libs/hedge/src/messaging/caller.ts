@@ -13,6 +13,7 @@ import { RequestRouter } from './routing.js';
 import type { RoutingEffect, RoutingInput } from './routing-messages.js';
 import { SharedSignals } from './shared-signals.js';
 import type { Timeline } from './timeline.js';
+import { TRAFFIC_CLASSES, type TrafficClass, trafficClassOf } from './traffic.js';
 
 export interface CallerOptions {
   readonly transport: Transport;
@@ -44,7 +45,10 @@ export class Caller {
   /** The open link to each receiver, by incarnation. */
   readonly #links = new Map<string, Link>();
   readonly #signals = new SharedSignals<PendingCall>((call, reason) => this.#step({ type: 'abandoned', call, reason }));
-  #heldBytes = 0;
+  /** What waits for a reply, by class: messages that wait must not keep puts and renewals from leaving. */
+  readonly #pending = new Map<TrafficClass, { calls: number; bytes: number }>(
+    TRAFFIC_CLASSES.map((traffic) => [traffic, { calls: 0, bytes: 0 }]),
+  );
   #closed = false;
 
   constructor(options: CallerOptions) {
@@ -64,12 +68,12 @@ export class Caller {
   request(request: OutgoingRequest): Promise<Encoded> {
     const refused = this.#refusal(request);
     if (refused !== undefined) return Promise.reject(refused);
-    const { signal, timeoutMs, payload } = request;
+    const { signal, timeoutMs } = request;
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
       const now = this.#now();
       const call = new PendingCall(request, now + timeoutMs, resolve, reject);
-      this.#heldBytes += payload.bytes.byteLength;
+      this.#count(request, 1);
       if (signal !== undefined) this.#signals.add(signal, call);
       this.#step({ type: 'begin', call }, now);
     });
@@ -109,25 +113,33 @@ export class Caller {
     this.#step({ type: 'close', error: closed() });
   }
 
-  #refusal({ topic, payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
+  #count({ kind, payload }: OutgoingRequest, calls: 1 | -1): void {
+    const pending = this.#pending.get(trafficClassOf(kind));
+    if (pending === undefined) return;
+    pending.calls += calls;
+    pending.bytes += calls * payload.bytes.byteLength;
+  }
+
+  #refusal({ kind, topic, name = `'${topic}'`, payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
     const { maxMessageBytes, maxPending, maxHeldBytes } = this.#options.limits;
     const bytes = payload.bytes.byteLength;
     if (this.#closed) return closed();
     if (!(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
-      const message = `timeoutMs of '${topic}' is ${timeoutMs}. It must be above 0 and at most ${MAX_TIMEOUT_MS} milliseconds.`;
+      const message = `timeoutMs of ${name} is ${timeoutMs}. It must be above 0 and at most ${MAX_TIMEOUT_MS} milliseconds.`;
       return new HedgeError('INVALID_ARGUMENT', message);
     }
     if (bytes > maxMessageBytes) {
       return new HedgeError(
         'PAYLOAD_TOO_LARGE',
-        `The payload of '${topic}' has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Send less, or raise maxMessageBytes on all pods.`,
+        `The payload of ${name} has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Send less, or raise maxMessageBytes on all pods.`,
         { details: { bytes, maxMessageBytes } },
       );
     }
-    if (this.#router.size >= maxPending || this.#heldBytes + bytes > maxHeldBytes) {
+    const pending = this.#pending.get(trafficClassOf(kind));
+    if (pending !== undefined && (pending.calls >= maxPending || pending.bytes + bytes > maxHeldBytes)) {
       return new HedgeError(
         'OVERLOADED',
-        `This pod already waits for the replies to ${this.#router.size} requests (${this.#heldBytes} bytes), so '${topic}' was not sent. Send fewer at a time.`,
+        `Request ${name} was not sent, because this pod already waits for the replies to ${pending.calls} others (${pending.bytes} bytes). Send fewer at a time.`,
       );
     }
     return undefined;
@@ -213,8 +225,8 @@ export class Caller {
   }
 
   #settled(call: PendingCall): void {
-    const { payload, signal } = call.request;
-    this.#heldBytes -= payload.bytes.byteLength;
+    const { signal } = call.request;
+    this.#count(call.request, -1);
     if (signal !== undefined) this.#signals.delete(signal, call);
   }
 

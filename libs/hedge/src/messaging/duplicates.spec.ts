@@ -93,11 +93,11 @@ describe('Duplicates', () => {
     const held = new Duplicates(LIMITS);
     for (const sequence of [1, 2, 3, 4, 5]) {
       const entry = new Entry(sequence, 1);
-      held.admit('a', entry);
+      expect(held.admit(`caller ${sequence}`, entry)).toBeUndefined();
       held.finish(entry, replyTo(sequence), 4);
     }
     expect(held.admit('a', new Entry(6, 1))).toMatchObject({ code: 'OVERLOADED' });
-    held.acknowledge('a', [3]);
+    held.acknowledge('caller 3', [3]);
     expect(held.admit('a', new Entry(6, 1))).toBeUndefined();
 
     const bytes = new Duplicates(LIMITS);
@@ -113,5 +113,59 @@ describe('Duplicates', () => {
     expect(duplicates.finish(big, replyTo(1), 401)).toBe(true);
     expect(duplicates.find('a', 1)?.reply?.failure?.code).toBe('OUTCOME_UNKNOWN');
     expect(duplicates.held.bytes).toBe(600);
+  });
+
+  it('leaves room for others whatever callers acknowledge nothing', () => {
+    const duplicates = new Duplicates({ maxRunning: 100, maxEntries: 1_000, maxBytes: 100_000 });
+    const hold = (caller: string, bytes: number): number => {
+      for (let held = 0; ; held += 1) {
+        const entry = new Entry(held, bytes);
+        if (duplicates.admit(caller, entry) !== undefined) return held;
+        duplicates.finish(entry, replyTo(held), bytes);
+      }
+    };
+    expect([hold('a', 10), hold('b', 10)]).toEqual([500, 250]);
+    expect(duplicates.admit('c', new Entry(1, 10))).toBeUndefined();
+    // Those who have all that they may are still answered, and a repeated request is still recognised.
+    expect(duplicates.find('a', 499)?.reply).toEqual(replyTo(499));
+
+    const bytes = new Duplicates({ maxRunning: 100, maxEntries: 1_000, maxBytes: 100_000 });
+    const [mine, theirs] = [new Entry(1, 40_000), new Entry(2, 10)];
+    bytes.admit('a', mine);
+    bytes.admit('a', theirs);
+    bytes.finish(mine, replyTo(1), 40_000);
+    expect(bytes.finish(theirs, replyTo(2), 40_000)).toBe(true);
+    expect(bytes.find('a', 2)?.reply?.failure?.code).toBe('OUTCOME_UNKNOWN');
+    expect(bytes.admit('b', new Entry(1, 60_000))).toBeUndefined();
+  });
+
+  it('leaves slots for others whatever topics have handlers that never end', () => {
+    const duplicates = new Duplicates({ maxRunning: 100, maxRunningPerTopic: 50, maxEntries: 1_000, maxBytes: 1_000 });
+    let sequence = 0;
+    const run = (topic: string): Entry[] => {
+      for (const running: Entry[] = []; ;) {
+        const entry = new Entry((sequence += 1), 1, 'handlers', topic);
+        const refusal = duplicates.admit('a', entry);
+        if (refusal === undefined) running.push(entry);
+        else {
+          expect(refusal.message).toContain(`'${topic}'`);
+          return running;
+        }
+      }
+    };
+    const first = run('one');
+    expect([first.length, run('two').length, run('three').length, run('four').length]).toEqual([50, 25, 13, 6]);
+    expect(duplicates.admit('b', new Entry(1, 1, 'handlers', 'five'))).toBeUndefined();
+    for (const entry of first) duplicates.finish(entry, replyTo(entry.sequence), 1);
+    expect(run('six')).toHaveLength(28);
+  });
+
+  it('has slots and bytes for each class of traffic', () => {
+    const duplicates = new Duplicates(LIMITS);
+    for (const sequence of [1, 2, 3]) duplicates.admit('a', new Entry(sequence, 300, 'handlers'));
+    expect(duplicates.admit('a', new Entry(4, 1, 'handlers'))).toMatchObject({ code: 'OVERLOADED' });
+    for (const traffic of ['puts', 'acquires', 'releases', 'renewals'] as const) {
+      expect(duplicates.admit('a', new Entry(5, 900, traffic))).toBeUndefined();
+    }
   });
 });

@@ -2,16 +2,9 @@ import { HedgeError } from '../common/errors.js';
 import { failureOf } from '../transport/failure.js';
 import type { Reply } from '../transport/wire/hedge/v1/link.js';
 import { failureReply } from './reply.js';
+import { type QuotaLimits, QuotaUse, RequestQuota, type TopicUse } from './request-quota.js';
 import { SequenceMap } from './sequence-map.js';
-
-export interface DuplicateLimits {
-  /** Requests that run at once. */
-  readonly maxRunning: number;
-  /** Requests that run, or whose reply the caller has not acknowledged. */
-  readonly maxEntries: number;
-  /** Bytes of the payloads of those that run, and of the replies that are kept. */
-  readonly maxBytes: number;
-}
+import { TRAFFIC_CLASSES, type TrafficClass } from './traffic.js';
 
 /** A request at its receiver; the driver's own class extends it. Its mutable fields are those of `Duplicates`. */
 export class Entry {
@@ -19,12 +12,28 @@ export class Entry {
   reply: Reply | undefined;
   /** The caller gave it up, so nobody wants the reply. */
   dropped = false;
+  /** What it counts in, while it is held. */
+  use: QuotaUse | undefined;
+  topicUse: TopicUse | undefined;
 
   constructor(
     readonly sequence: number,
     /** What it holds in memory: the payload, then the reply. */
     public bytes: number,
+    readonly traffic: TrafficClass = 'handlers',
+    /** Its topic: requests of one subject share a limit. */
+    readonly subject: string = '',
   ) {}
+}
+
+/** A caller that is remembered. */
+class Known<E extends Entry> {
+  readonly entries = new SequenceMap<E>();
+  readonly uses = byClass(() => new QuotaUse());
+}
+
+function byClass<Value>(make: () => Value): Readonly<Record<TrafficClass, Value>> {
+  return Object.fromEntries(TRAFFIC_CLASSES.map((traffic) => [traffic, make()])) as Record<TrafficClass, Value>;
 }
 
 /**
@@ -41,24 +50,32 @@ export class Entry {
  * an acknowledgement arrives, no duplicate is still under way, even if the acknowledgement overtook frames.
  *
  * Bounded: when full, new work is refused rather than an entry forgotten. A reply that does not fit is
- * sent, and in its place a failure is kept for the case that the link breaks before the caller has it.
+ * sent, and in its place a failure is kept for the case that the link breaks before the caller has it. Each class of
+ * traffic has bounds of its own, and each caller and topic a share of them (`RequestQuota`).
  */
 export class Duplicates<E extends Entry = Entry> {
-  readonly #callers = new Map<string, SequenceMap<E>>();
+  readonly #callers = new Map<string, Known<E>>();
   /**
    * By caller: up to this sequence, requests may have run and been forgotten. A caller that came back to be told
    * so, and whose link broke before it heard, must be told again.
    */
   readonly #forgotten = new Map<string, number>();
-  #running = 0;
-  #entries = 0;
-  #bytes = 0;
+  readonly #quotas: Readonly<Record<TrafficClass, RequestQuota>>;
 
-  constructor(private readonly limits: DuplicateLimits) {}
+  /** @param limits of each class of traffic. */
+  constructor(limits: QuotaLimits) {
+    this.#quotas = byClass(() => new RequestQuota(limits));
+  }
 
   /** Requests that run, those that were dropped included; all that are held; and their bytes. */
   get held(): { readonly running: number; readonly entries: number; readonly bytes: number } {
-    return { running: this.#running, entries: this.#entries, bytes: this.#bytes };
+    const held = { running: 0, entries: 0, bytes: 0 };
+    for (const { running, total } of Object.values(this.#quotas)) {
+      held.running += running;
+      held.entries += total.entries;
+      held.bytes += total.bytes;
+    }
+    return held;
   }
 
   /**
@@ -66,7 +83,7 @@ export class Duplicates<E extends Entry = Entry> {
    * and its reply is to be sent over this link when it ends. Undefined for a new request.
    */
   find(caller: string, sequence: number): E | undefined {
-    return this.#callers.get(caller)?.get(sequence);
+    return this.#callers.get(caller)?.entries.get(sequence);
   }
 
   /**
@@ -74,12 +91,22 @@ export class Duplicates<E extends Entry = Entry> {
    * @returns OVERLOADED when there is no room: nothing is kept, and nothing must be started.
    */
   admit(caller: string, entry: E): HedgeError | undefined {
-    const full = this.#full(entry.bytes);
-    if (full !== undefined) return full;
-    this.#entriesOf(caller).set(entry.sequence, entry);
-    this.#running += 1;
-    this.#entries += 1;
-    this.#bytes += entry.bytes;
+    const { traffic, subject, bytes } = entry;
+    const quota = this.#quotas[traffic];
+    const topic = quota.topic(subject);
+    const refusal = quota.refusal(subject, topic, this.#callers.get(caller)?.uses[traffic], bytes);
+    if (refusal !== undefined) return refusal;
+    const { entries, uses } = this.#known(caller);
+    const use = uses[traffic];
+    entries.set(entry.sequence, entry);
+    entry.use = use;
+    entry.topicUse = topic;
+    topic.running += 1;
+    quota.running += 1;
+    for (const held of [use, quota.total]) {
+      held.entries += 1;
+      held.bytes += bytes;
+    }
     return undefined;
   }
 
@@ -89,22 +116,24 @@ export class Duplicates<E extends Entry = Entry> {
    */
   finish(entry: E, reply: Reply, bytes: number): boolean {
     if (entry.reply !== undefined) return false;
-    this.#running -= 1;
-    if (entry.dropped) {
+    const quota = this.#quotas[entry.traffic];
+    quota.running -= 1;
+    if (entry.topicUse !== undefined) entry.topicUse.running -= 1;
+    if (entry.use === undefined) {
       entry.reply = reply;
       return false;
     }
-    this.#bytes -= entry.bytes;
-    const fits = this.#bytes + bytes <= this.limits.maxBytes;
+    this.#addBytes(entry.use, quota, -entry.bytes);
+    const fits = quota.fits(entry.use, bytes);
     entry.reply = fits ? reply : notKept(reply);
     entry.bytes = fits ? bytes : 0;
-    this.#bytes += entry.bytes;
+    this.#addBytes(entry.use, quota, entry.bytes);
     return true;
   }
 
   /** The caller has these replies. */
   acknowledge(caller: string, sequences: readonly number[]): void {
-    const entries = this.#callers.get(caller);
+    const entries = this.#callers.get(caller)?.entries;
     if (entries === undefined) return;
     for (const sequence of sequences) {
       const entry = entries.get(sequence);
@@ -120,7 +149,7 @@ export class Duplicates<E extends Entry = Entry> {
   resume(caller: string, outstanding: readonly number[]): { known: boolean; dropped: readonly E[] } {
     const known = this.#callers.has(caller) && !this.#awaitsForgotten(caller, outstanding);
     if (!known && outstanding.length > 0) this.#forgotten.set(caller, greatest(outstanding));
-    const entries = this.#entriesOf(caller);
+    const { entries } = this.#known(caller);
     const wanted = new Set(outstanding);
     return { known, dropped: this.#removeAll(entries, (entry) => !wanted.has(entry.sequence)) };
   }
@@ -130,7 +159,7 @@ export class Duplicates<E extends Entry = Entry> {
    * @returns what still runs, now for nobody.
    */
   forget(caller: string): readonly E[] {
-    const entries = this.#callers.get(caller);
+    const entries = this.#callers.get(caller)?.entries;
     this.#callers.delete(caller);
     this.#forgotten.delete(caller);
     return entries === undefined ? [] : this.#removeAll(entries, () => true);
@@ -138,7 +167,7 @@ export class Duplicates<E extends Entry = Entry> {
 
   /** What runs and is wanted. */
   running(): readonly E[] {
-    return [...this.#callers.values()].flatMap((entries) =>
+    return [...this.#callers.values()].flatMap(({ entries }) =>
       [...entries.values()].filter(({ reply }) => reply === undefined),
     );
   }
@@ -149,13 +178,13 @@ export class Duplicates<E extends Entry = Entry> {
     return upTo !== undefined && outstanding.some((sequence) => sequence <= upTo);
   }
 
-  #entriesOf(caller: string): SequenceMap<E> {
-    let entries = this.#callers.get(caller);
-    if (entries === undefined) {
-      entries = new SequenceMap();
-      this.#callers.set(caller, entries);
+  #known(caller: string): Known<E> {
+    let known = this.#callers.get(caller);
+    if (known === undefined) {
+      known = new Known();
+      this.#callers.set(caller, known);
     }
-    return entries;
+    return known;
   }
 
   #removeAll(entries: SequenceMap<E>, unwanted: (entry: E) => boolean): E[] {
@@ -167,29 +196,24 @@ export class Duplicates<E extends Entry = Entry> {
   #remove(entries: SequenceMap<E>, entry: E): void {
     entries.delete(entry.sequence);
     entry.dropped = true;
-    this.#entries -= 1;
-    this.#bytes -= entry.bytes;
+    const { use, traffic, bytes } = entry;
+    if (use === undefined) return;
+    entry.use = undefined;
+    const quota = this.#quotas[traffic];
+    this.#addBytes(use, quota, -bytes);
+    use.entries -= 1;
+    quota.total.entries -= 1;
   }
 
-  #full(bytes: number): HedgeError | undefined {
-    const { maxRunning, maxEntries, maxBytes } = this.limits;
-    if (this.#running >= maxRunning) return overloaded(`${maxRunning} requests run there`);
-    if (this.#entries >= maxEntries) return overloaded(`${maxEntries} requests there have replies on the way`);
-    if (this.#bytes + bytes > maxBytes) return overloaded(`requests and replies of ${maxBytes} bytes are held there`);
-    return undefined;
+  #addBytes(use: QuotaUse, { total }: RequestQuota, bytes: number): void {
+    use.bytes += bytes;
+    total.bytes += bytes;
   }
 }
 
 /** Without spreading: a peer may list more than a call takes arguments. */
 function greatest(sequences: readonly number[]): number {
   return sequences.reduce((a, b) => Math.max(a, b));
-}
-
-function overloaded(why: string): HedgeError {
-  return new HedgeError(
-    'OVERLOADED',
-    `The receiver is full: ${why}. This request was not started: send fewer at a time, or raise the limit there.`,
-  );
 }
 
 function notKept({ sequence }: Reply): Reply {

@@ -2,13 +2,24 @@ import { DEFAULT_MAX_MESSAGE_BYTES } from '../transport/link-transport.js';
 
 /** What bounds the memory and work that messages can cost one process. */
 export interface MessagingLimits {
-  /** Handlers that run at once here; more requests are refused with OVERLOADED. Default: 10,000. */
+  /**
+   * Handlers that run at once here, and as many requests of each other class of traffic (`TrafficClass`); more are
+   * refused with OVERLOADED. Default: 10,000.
+   */
   readonly maxRunning: number;
-  /** Requests of this process that wait for their reply; more fail with OVERLOADED. Default: 100,000. */
+  /**
+   * Of them, those of one topic while no other topic runs; fewer when others do, so that there is always room for one
+   * more topic. As many as `maxRunning` or more: no limit. Default: 5,000.
+   */
+  readonly maxRunningPerTopic: number;
+  /**
+   * Requests of this process that wait for their reply, of each class of traffic; more fail with OVERLOADED. Default:
+   * 100,000.
+   */
   readonly maxPending: number;
   /**
-   * Bytes of payloads of requests that wait for their reply, and as many again of requests that run here and
-   * of replies that are not acknowledged. Default: 64 MiB.
+   * For each class of traffic: bytes of payloads of requests that wait for their reply, and as many again of requests
+   * that run here and of replies that are not acknowledged. Default: 64 MiB.
    */
   readonly maxHeldBytes: number;
   /** Largest payload of one request or reply, in bytes; the transport's own limit. Default: 4 MiB. */
@@ -22,6 +33,7 @@ export interface MessagingLimits {
 
 export const DEFAULT_MESSAGING_LIMITS: MessagingLimits = {
   maxRunning: 10_000,
+  maxRunningPerTopic: 5_000,
   maxPending: 100_000,
   maxHeldBytes: 64 * 1024 * 1024,
   maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES,

@@ -13,6 +13,7 @@ import { notLeading } from './not-leading.js';
 import { failureReply, successReply } from './reply.js';
 import type { Timeline } from './timeline.js';
 import { MAX_TOPIC_LENGTH } from './topic-name.js';
+import { type TrafficClass, trafficClassOf } from './traffic.js';
 import { type Origin, Work } from './work.js';
 
 export interface ReceiverOptions {
@@ -25,6 +26,8 @@ export interface ReceiverOptions {
    * @returns false when the outbound queue is full: it will be tried again.
    */
   readonly reply: (origin: Origin, reply: Reply) => boolean;
+  /** Default: `trafficClassOf`. */
+  readonly trafficOf?: (kind: RequestKind) => TrafficClass;
 }
 
 /**
@@ -48,9 +51,14 @@ export class Receiver {
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
-    const { maxRunning, maxHeldBytes } = options.limits;
-    // Ten times: replies wait for their acknowledgement, which rides on the caller's next message.
-    this.#duplicates = new Duplicates({ maxRunning, maxEntries: 10 * maxRunning, maxBytes: maxHeldBytes });
+    const { maxRunning, maxRunningPerTopic, maxHeldBytes } = options.limits;
+    this.#duplicates = new Duplicates({
+      maxRunning,
+      maxRunningPerTopic,
+      // Ten times: replies wait for their acknowledgement, which rides on the caller's next message.
+      maxEntries: 10 * maxRunning,
+      maxBytes: maxHeldBytes,
+    });
   }
 
   /** Whether ticks are needed. */
@@ -74,7 +82,8 @@ export class Receiver {
     if (refusal !== undefined) return this.#refuse(origin, request, refusal);
     if (handler === undefined) return this.#refuse(origin, request, notServed(request));
     const deadline = this.#options.timeline.advance(this.#options.clock.now()) + request.timeoutMs;
-    const work = new Work(origin, request, deadline);
+    const { trafficOf = trafficClassOf } = this.#options;
+    const work = new Work(origin, request, deadline, trafficOf(request.kind));
     const overloaded = this.#duplicates.admit(caller, work);
     if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
     this.#deadlines.add(work);

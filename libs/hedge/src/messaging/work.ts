@@ -1,8 +1,9 @@
 import type { MemberId } from '../common/identity.js';
-import type { Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { type Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import type { Timed } from './deadlines.js';
 import { Entry } from './duplicates.js';
 import type { Encoded, IncomingRequest } from './message.js';
+import { type TrafficClass, trafficClassOf } from './traffic.js';
 
 /** Where a request arrived: a link from its caller, or this very process. */
 export interface Origin {
@@ -32,8 +33,9 @@ export class Work extends Entry implements IncomingRequest, Timed {
     request: Request,
     /** On the timeline of this process. */
     readonly deadline: number,
+    traffic: TrafficClass = trafficClassOf(request.kind),
   ) {
-    super(request.sequence, request.payload.byteLength);
+    super(request.sequence, request.payload.byteLength, traffic, subjectOf(request));
     this.kind = request.kind;
     this.topic = request.topic;
     this.payload = { encoding: request.encoding, bytes: request.payload };
@@ -61,4 +63,9 @@ export class Work extends Entry implements IncomingRequest, Timed {
     this.#abortReason = reason;
     this.#controller?.abort(reason);
   }
+}
+
+/** Handlers of messages and of broadcasts are different ones, also when their topics have one name. */
+function subjectOf({ kind, topic }: Request): string {
+  return kind === RequestKind.REQUEST_KIND_BROADCAST ? `broadcast ${topic}` : topic;
 }

@@ -33,8 +33,17 @@ export interface HedgeLimits {
    * Default: 16 MiB, or twice `maxMessageBytes` if that is more.
    */
   readonly maxQueuedBytes?: number;
-  /** Handlers running at once on this pod: above it OVERLOADED. Default: 10,000. */
+  /**
+   * Handlers running at once on this pod: above it OVERLOADED. Puts, renewals and releases have slots of their own, and
+   * so have callers that wait for permits, half as many. Default: 10,000.
+   */
   readonly maxRunning?: number;
+  /**
+   * Handlers of one topic running at once on this pod: above it OVERLOADED, so that a handler that never returns leaves
+   * slots for other topics. The full number while no other topic runs; less when others hold slots. Set it to
+   * `maxRunning` for no limit per topic. Default: half of `maxRunning`.
+   */
+  readonly maxRunningPerTopic?: number;
 }
 
 /** How a stop takes its time. Both below the pod's `terminationGracePeriodSeconds` (30 s in Kubernetes). */

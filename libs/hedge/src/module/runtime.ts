@@ -108,8 +108,8 @@ export class HedgeRuntime {
       logger,
     });
     const views = new ViewKeeper({ transport, route: keeper, clock, timing, logger });
-    // So that a few of the largest messages fit, whatever their limit.
-    const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 4 * limits.maxMessageBytes);
+    // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
+    const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes } });
     const streams = makeStreams({ transport, keeper, clock, codec, strategy, settings });
     const dispatch = new HandlerDispatch(strategy, codec);

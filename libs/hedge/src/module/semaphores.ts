@@ -34,7 +34,7 @@ export interface SemaphoreParts {
 export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
   const { table, leases, clock, messenger, leadership, group, address, logger, defaultTimeoutMs } = deps;
   const timing = semaphoreTiming(deps.timing);
-  // The other half is left for requests that do not wait.
+  // Below what the request layer lets in, so that a refusal here names the semaphore.
   const maxWaiting = Math.ceil(deps.maxRunning / 2);
   const arbiter = new SemaphoreArbiter({ table, clock, group, address, timing, maxWaiting, logger });
   for (const kind of SEMAPHORE_REQUESTS) {

@@ -48,6 +48,7 @@ describe('options', () => {
   it('give a whole stop five seconds more than the drain', () => {
     expect(resolveOptions({ ...good, shutdown: { drainMs: 20_000 } }).shutdown.totalMs).toBe(25_000);
     expect(resolveOptions({ ...good, limits: { maxMessageBytes: 2 ** 25 } }).limits.maxQueuedBytes).toBe(2 ** 26);
+    expect(resolveOptions({ ...good, limits: { maxRunning: 9 } }).limits.maxRunningPerTopic).toBe(5);
   });
 
   it.each([
@@ -76,6 +77,12 @@ describe('options', () => {
       { ...good, tls: { ca: '/etc/ca.pem', cert: '-----BEGIN', key: '-----BEGIN ' } },
       /^tls\.ca is '\/etc\/ca\.pem'; give the PEM text itself/,
     ],
+    [
+      'a share of handlers above the whole',
+      { ...good, limits: { maxRunning: 10, maxRunningPerTopic: 11 } },
+      /^limits\.maxRunningPerTopic is 11, .* limits\.maxRunning \(10\)/,
+    ],
+    ['no handler of a topic', { ...good, limits: { maxRunningPerTopic: 0 } }, /^limits\.maxRunningPerTopic is 0; give/],
     ['a lease shorter than its renewal', { ...good, timing: { leaseMs: 5_000 } }, /5000 − 1000 = 4000/],
     ['a slow database call', { ...good, timing: { backendTimeoutMs: 5_000 } }, /^timing\.backendTimeoutMs is 5000/],
     ['a long pause between tries', { ...good, timing: { retryMs: 9_000 } }, /^timing\.retryMs is 9000/],

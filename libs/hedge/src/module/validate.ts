@@ -68,11 +68,13 @@ function timingOf(timing: HedgeTiming = 'lan'): Timing {
 }
 
 function limitsOf({ limits = {} }: HedgeOptions): Required<HedgeLimits> {
-  const { maxMessageBytes = DEFAULT_MESSAGING_LIMITS.maxMessageBytes, maxRunning } = limits;
+  const { maxMessageBytes = DEFAULT_MESSAGING_LIMITS.maxMessageBytes } = limits;
+  const { maxRunning = DEFAULT_MESSAGING_LIMITS.maxRunning } = limits;
   return {
     maxMessageBytes,
     maxQueuedBytes: limits.maxQueuedBytes ?? Math.max(DEFAULT_MAX_QUEUED_BYTES, 2 * maxMessageBytes),
-    maxRunning: maxRunning ?? DEFAULT_MESSAGING_LIMITS.maxRunning,
+    maxRunning,
+    maxRunningPerTopic: limits.maxRunningPerTopic ?? Math.ceil(maxRunning / 2),
   };
 }
 
@@ -121,9 +123,12 @@ function* shutdownProblems({ shutdown = {} }: HedgeOptions): Generator<string> {
 }
 
 function* limitProblems(options: HedgeOptions): Generator<string> {
-  const { maxMessageBytes, maxQueuedBytes } = limitsOf(options);
+  const { maxMessageBytes, maxQueuedBytes, maxRunning, maxRunningPerTopic } = limitsOf(options);
   if (maxQueuedBytes < 2 * maxMessageBytes) {
     yield `limits.maxQueuedBytes is ${maxQueuedBytes}, but must be at least twice limits.maxMessageBytes (${maxMessageBytes}), or the largest message would never fit into the queue of a link. Raise it, or lower limits.maxMessageBytes.`;
+  }
+  if (maxRunningPerTopic > maxRunning) {
+    yield `limits.maxRunningPerTopic is ${maxRunningPerTopic}, but must be at most limits.maxRunning (${maxRunning}), of which it is a part. Lower it, or raise limits.maxRunning.`;
   }
 }
 
@@ -197,6 +202,7 @@ const LIMITS: Shape = {
   maxMessageBytes: integer(64 * KIB, 1024 * MIB, 'bytes'),
   maxQueuedBytes: integer(64 * KIB, 4 * 1024 * MIB, 'bytes'),
   maxRunning: integer(1, 10_000_000, 'handlers'),
+  maxRunningPerTopic: integer(1, 10_000_000, 'handlers'),
 };
 
 const SPILL: Shape = { memory: size(MIN_MEMORY), disk: size(0), directory: text, minFreeDisk: size(0) };

@@ -169,7 +169,7 @@ export class SemaphoreArbiter {
     if (waiting < this.#options.maxWaiting) return;
     throw new HedgeError(
       'OVERLOADED',
-      `Semaphore "${name}" was not asked: ${waiting} callers already wait for permits. Try again later, or raise limits.maxRunning, of which half may wait.`,
+      `Semaphore "${name}" was not asked: ${waiting} callers already wait for permits. Try again later, or raise limits.maxRunning: half as many may wait.`,
     );
   }
 

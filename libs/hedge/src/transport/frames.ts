@@ -1,5 +1,5 @@
 import type { FrameBody } from './transport.js';
-import type { Reply } from './wire/hedge/v1/link.js';
+import { type Reply, RequestKind } from './wire/hedge/v1/link.js';
 
 type Side = 'caller' | 'receiver';
 
@@ -34,6 +34,18 @@ export function contentBytes(body: FrameBody): number {
 /** Those of a reply. */
 export function replyBytes({ payload, failure }: Reply): number {
   return payload.byteLength + (failure ? Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details) : 0);
+}
+
+const USER_REQUESTS: ReadonlySet<RequestKind> = new Set([
+  RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+  RequestKind.REQUEST_KIND_BROADCAST,
+  RequestKind.REQUEST_KIND_KV_PUT,
+]);
+
+/** Whether it carries what users send, rather than what keeps members, permits and spilled data alive. */
+export function isUserTraffic(body: FrameBody): boolean {
+  if (body.$case === 'request') return USER_REQUESTS.has(body.value.kind);
+  return body.$case === 'reply';
 }
 
 const FIXED_FIELDS = 96;

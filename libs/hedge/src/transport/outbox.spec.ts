@@ -125,6 +125,26 @@ describe('Outbox', () => {
     expect(fill()).toBe(first);
   });
 
+  it('takes heartbeats and renewals behind a queue that is full of messages, within a bound', () => {
+    const { stream, outbox, endTurn } = setUp({ maxMessageBytes: 1_000_000, maxQueuedBytes: 2_000_000 });
+    stream.room = false;
+    outbox.push(request(1_000_000));
+    endTurn();
+    outbox.push(request(999_000));
+    expect(() => outbox.push(request(10_000))).toThrow(code('OVERLOADED'));
+    const heartbeat: FrameBody = { $case: 'heartbeat', value: { epoch: 1n, version: 1, spill: undefined } };
+    const renewal = request(400_000);
+    if (renewal.$case === 'request') renewal.value.kind = RequestKind.REQUEST_KIND_SEMAPHORE_RENEW;
+    outbox.push(heartbeat);
+    outbox.push(renewal);
+    outbox.push(renewal);
+    expect(() => outbox.push(renewal)).toThrow(code('OVERLOADED'));
+    stream.room = true;
+    stream.read();
+    outbox.drained();
+    expect(stream.messages.flatMap(({ frames }) => frames)).toHaveLength(5);
+  });
+
   it('acknowledgements ride on the next envelope', () => {
     const { stream, outbox, endTurn } = setUp();
     outbox.acknowledge(7);

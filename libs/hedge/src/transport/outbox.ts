@@ -1,7 +1,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
-import { contentBytes, frameBytes } from './frames.js';
+import { contentBytes, frameBytes, isUserTraffic } from './frames.js';
 import type { MessageStream } from './message-stream.js';
 import type { FrameBody } from './transport.js';
 import { Envelope } from './wire/hedge/v1/link.js';
@@ -9,7 +9,10 @@ import { Envelope } from './wire/hedge/v1/link.js';
 export interface OutboxLimits {
   /** A frame with more bytes of payload is refused. */
   readonly maxMessageBytes: number;
-  /** Frames queued and not yet handed to the network; a frame that would exceed it is refused. */
+  /**
+   * Frames queued and not yet handed to the network; a frame that would exceed it is refused. Heartbeats, renewals and
+   * other traffic that is not the users' may take `RESERVED_BYTES` more.
+   */
   readonly maxQueuedBytes: number;
 }
 
@@ -18,6 +21,8 @@ export interface OutboxLimits {
  * faster; a smaller one keeps frames from waiting behind a long write.
  */
 const ENVELOPE_BYTES = 256 * 1024;
+/** Room behind a full queue of user traffic: the largest renewal of permits has about 400 KB. */
+const RESERVED_BYTES = 1024 * 1024;
 /** Acknowledgements leave alone when no other frame took them along for this long, or when this many wait. */
 const ACKNOWLEDGE_AFTER_MS = 1_000;
 const ACKNOWLEDGE_AT = 1_024;
@@ -62,7 +67,8 @@ export class Outbox {
       );
     }
     const weight = frameBytes(body);
-    if (this.queuedBytes + weight > this.limits.maxQueuedBytes) {
+    const room = this.limits.maxQueuedBytes + (isUserTraffic(body) ? 0 : RESERVED_BYTES);
+    if (this.queuedBytes + weight > room) {
       throw new HedgeError(
         'OVERLOADED',
         `${this.queuedBytes} bytes wait for ${this.peer}, and ${weight} more would exceed the limit of ` +
