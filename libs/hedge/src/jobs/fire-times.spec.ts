@@ -40,19 +40,50 @@ describe('times of a cron expression', () => {
     ]);
   });
 
-  it('fire once at the end of the gap, and once in the repeated hour, where clocks are set', () => {
-    expect(timesOf('30 2 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', '2026-03-29T12:00:00Z')).toEqual([
-      '01:00:00',
-    ]);
-    expect(timesOf('30 2 * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', '2026-10-25T12:00:00Z')).toEqual([
-      '00:30:00',
-    ]);
-    expect(timesOf('*/30 * * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', '2026-10-25T02:00:00Z')).toEqual([
-      '00:30:00',
-      '01:00:00',
-      '01:30:00',
-      '02:00:00',
-    ]);
+  it.each([
+    // The hour from 02:00 is skipped on 29 March, and repeated on 25 October.
+    ['30 2 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
+    ['30 2 * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', ['00:30:00']],
+    ['0 3 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
+    ['0 3 * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', ['02:00:00']],
+    ['0 2,14 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00', '12:00:00']],
+    // All of a range that is skipped is one firing.
+    ['10-50 2 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
+    ['30 2 * * sun', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
+    ['15 30 2 * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', ['00:30:15']],
+    // Clocks go from 23:00 to midnight, so a time of the old day falls on the new one.
+    ['45 23 * * *', 'America/Nuuk', '2027-03-28T00:00:00Z', ['01:00:00']],
+    // Clocks go back to 23:00 at midnight.
+    ['30 23 * * *', 'America/Santiago', '2027-04-04T00:00:00Z', ['02:30:00']],
+    ['0 0 * * *', 'America/Santiago', '2027-04-04T00:00:00Z', ['04:00:00']],
+    // Half an hour is repeated.
+    ['45 1 * * *', 'Australia/Lord_Howe', '2027-04-03T12:30:00Z', ['14:45:00']],
+  ])('fire a fixed local time once a day: %s in %s on the day of %s', (expression, zone, from, times) => {
+    const end = new Date(at(from) + 12.5 * 3_600_000).toISOString();
+    expect(timesOf(expression, zone, from, end)).toEqual(times);
+  });
+
+  it.each([
+    ['*/30 * * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', ['00:30:00', '01:00:00', '01:30:00', '02:00:00']],
+    ['*/30 2 * * *', 'Europe/Warsaw', '2026-10-24T23:30:00Z', ['00:00:00', '00:30:00', '01:00:00', '01:30:00']],
+    ['*/30 2 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', []],
+    ['0 * * * *', 'Australia/Lord_Howe', '2027-04-03T13:30:00Z', ['14:00:00', '15:30:00']],
+    ['*/30 * * * *', 'Australia/Lord_Howe', '2027-04-03T14:00:00Z', ['14:30:00', '15:00:00', '15:30:00', '16:00:00']],
+    [
+      '*/15 * * * *',
+      'Australia/Sydney',
+      '2027-04-03T15:30:00Z',
+      ['15:45:00', '16:00:00', '16:15:00', '16:30:00', '16:45:00', '17:00:00', '17:15:00', '17:30:00'],
+    ],
+  ])('fire a step or wildcard whenever clocks show it: %s in %s after %s', (expression, zone, from, times) => {
+    const end = new Date(at(from) + 2 * 3_600_000).toISOString();
+    expect(timesOf(expression, zone, from, end)).toEqual(times);
+  });
+
+  it('have none for a day that a zone has not, as when it changes its side of the date line', () => {
+    const { nextAfter } = cronTimes('0 3 * * *', 'Pacific/Apia');
+    const [first = 0] = [nextAfter(at('2011-12-29T12:00:00Z'))];
+    expect([first, nextAfter(first)]).toEqual([at('2011-12-29T13:00:00Z'), at('2011-12-30T13:00:00Z')]);
   });
 
   it('always rise, also where a half hour is repeated', () => {
@@ -63,10 +94,86 @@ describe('times of a cron expression', () => {
   });
 
   it.each([
+    ['2999-06-01T00:00:00Z', '2999-12-31T15:00:00Z'],
+    ['9999-06-01T00:00:00Z', '9999-12-31T15:00:00Z'],
+    ['+012000-06-01T00:00:00Z', '+012000-12-31T15:00:00Z'],
+  ])('go on in any year: after %s', (from, next) => {
+    expect(cronTimes('@yearly', 'Asia/Tokyo').nextAfter(at(from))).toBe(at(next));
+  });
+
+  it('are none where dates end', () => {
+    const { nextAfter } = cronTimes('@yearly', 'Asia/Tokyo');
+    expect([nextAfter(8.64e15), nextAfter(Infinity), nextAfter(Number.NaN)]).toEqual([undefined, undefined, undefined]);
+  });
+
+  it.each([
+    // Day and weekday: either is enough when both choose; what names every day does not choose.
+    ['0 0 15 * 1', '2026-06-08 2026-06-15 2026-06-22'],
+    ['0 0 10 * 1', '2026-06-08 2026-06-10 2026-06-15'],
+    ['0 0 1-31 * 1', '2026-06-08 2026-06-15 2026-06-22'],
+    ['0 0 */1 * 1', '2026-06-08 2026-06-15 2026-06-22'],
+    ['0 0 10 * 0-6', '2026-06-10 2026-07-10 2026-08-10'],
+    ['0 0 10 * sun,1-6', '2026-06-10 2026-07-10 2026-08-10'],
+    ['0 0 ? * 1', '2026-06-08 2026-06-15 2026-06-22'],
+    // A step does, unlike in crontab(5).
+    ['0 0 */2 * 1', '2026-06-03 2026-06-05 2026-06-07'],
+    ['0 0 13 * +FRI', '2026-11-13 2027-08-13 2028-10-13'],
+    ['0 0 20/5 * *', '2026-06-20 2026-06-25 2026-06-30'],
+    ['0 0 * * 0', '2026-06-07 2026-06-14 2026-06-21'],
+    ['0 0 * * 7', '2026-06-07 2026-06-14 2026-06-21'],
+    ['0 0 * * Fri-7', '2026-06-05 2026-06-06 2026-06-07'],
+    ['0 0 1 JAN,jul *', '2026-07-01 2027-01-01 2027-07-01'],
+    ['0 0 L * *', '2026-06-30 2026-07-31 2026-08-31'],
+    ['0 0 15W * *', '2026-06-15 2026-07-15 2026-08-14'],
+    ['0 0 LW * *', '2026-06-30 2026-07-31 2026-08-31'],
+    ['0 0 * * 5#2', '2026-06-12 2026-07-10 2026-08-14'],
+    ['0 0 * * MON#L', '2026-06-29 2026-07-27 2026-08-31'],
+    ['0 0 29 2 *', '2028-02-29 2032-02-29 2036-02-29'],
+    ['@yearly', '2027-01-01 2028-01-01 2029-01-01'],
+    ['@annually', '2027-01-01 2028-01-01 2029-01-01'],
+    ['@monthly', '2026-07-01 2026-08-01 2026-09-01'],
+    ['@weekly', '2026-06-07 2026-06-14 2026-06-21'],
+    ['@weekdays', '2026-06-03 2026-06-04 2026-06-05'],
+    ['@weekends', '2026-06-06 2026-06-07 2026-06-13'],
+    ['@Daily', '2026-06-03 2026-06-04 2026-06-05'],
+    ['@midnight', '2026-06-03 2026-06-04 2026-06-05'],
+  ])('may name days in many ways: %s', (expression, days) => {
+    const { nextAfter } = cronTimes(expression);
+    const found: string[] = [];
+    for (let ms = at('2026-06-02T12:00:00Z'); found.length < 3;) {
+      ms = nextAfter(ms)!;
+      found.push(new Date(ms).toISOString().slice(0, 10));
+    }
+    expect(found.join(' ')).toBe(days);
+  });
+
+  it.each([
+    ['@hourly', '13:00:00'],
+    ['@minutely', '12:01:00'],
+    ['@secondly', '12:00:01'],
+    ['10/25 * * * *', '12:10:00'],
+    ['*/40 5,7 * * * *', '12:05:00'],
+  ])('may name times of the day in many ways: %s', (expression, time) => {
+    expect(timesOf(expression, 'UTC', '2026-06-01T12:00:00Z', '2026-06-01T13:00:00Z')[0]).toBe(time);
+  });
+
+  it.each([
     ['bad', 'UTC', 'no cron expression'],
-    ['* * * *', 'UTC', 'Too few fields'],
-    ['61 * * * *', 'UTC', 'out of range'],
+    ['* * * *', 'UTC', 'too few fields'],
+    ['61 * * * *', 'UTC', 'Invalid value for minute: 61'],
     ['0 0 30 2 *', 'UTC', 'never fires'],
+    ['0 0 31 4,6,9,11 *', 'UTC', 'never fires'],
+    ['0 0 0 * *', 'UTC', 'no cron expression'],
+    ['0 0 * * 8', 'UTC', 'no cron expression'],
+    ['0 0 * * sunday', 'UTC', 'no cron expression'],
+    ['5-1 * * * *', 'UTC', 'no cron expression'],
+    ['/5 * * * *', 'UTC', 'no cron expression'],
+    ['*/0 * * * *', 'UTC', 'no cron expression'],
+    ['1,,2 * * * *', 'UTC', 'no cron expression'],
+    ['2027-01-01T00:00:00', 'UTC', 'too few fields'],
+    ['0 0 0 1 1 * 2027', 'UTC', 'too many fields'],
+    ['@reboot', 'UTC', 'no cron expression'],
+    ['* * * * *', 'local', 'no time zone'],
     ['* * * * *', 'Nowhere/Else', 'no time zone'],
     ['* * * * *', '', 'the time zone'],
     [undefined as never, 'UTC', 'Give strings'],

@@ -3,7 +3,7 @@ import { leaseName, jobKey } from '../backend/names.js';
 import { memory } from '../backends/memory/index.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { BackendFaults, faulty } from '../testing/faults.js';
-import { intervalTimes } from './fire-times.js';
+import { cronTimes, intervalTimes } from './fire-times.js';
 import type { Job, JobRun } from './job.js';
 import { JobRunner } from './job-runner.js';
 import { toJobEntry } from './ledger.js';
@@ -162,4 +162,19 @@ describe('job runner', () => {
       expect(pod.warnings).toEqual([expect.stringContaining('cannot be read')]);
     },
   );
+
+  it('goes on with a ledger of version 0.1, whose last firing was an hour early where clocks were set back', async () => {
+    const { clock, backend, runner, runs, token, events } = await setUp({
+      times: cronTimes('0 3 * * *', 'Europe/Warsaw'),
+    });
+    const value =
+      '{"event":"done","count":1,"attempt":1,"pod":"b:1","incarnation":"b","schedule":"0 3 * * * Europe/Warsaw",' +
+      '"durationMs":5,"fireTime":"2026-10-25T01:00:00.000Z","through":"2026-10-25T01:00:00.000Z","token":"7"}';
+    await backend.log.append([{ key, id: '2026-10-25T01:00:00.000Z 1 outcome', value, leader: 'b:1' }]);
+    clock.jumpWall(Date.parse('2026-10-25T01:30:00Z') - clock.now().wall);
+    runner.elected(token);
+    await clock.advanceAsync(31 * 60 * SECOND);
+    expect(runs).toMatchObject([{ fireTime: new Date('2026-10-25T02:00:00Z') }]);
+    expect(await events()).toEqual(['done', 'claimed']);
+  });
 });

@@ -28,7 +28,12 @@ interface JobMark {
  * A new job begins when the group first sees it. Firings go by the leader's wall clock. The method gets a `JobRun`;
  * guards and pipes are not for it. Its class must be a singleton.
  *
+ * When the clocks of the time zone change, a fixed local time (only numbers, lists and ranges in hour, minute and second)
+ * still fires exactly once a day: at the first moment after a gap, on the first pass through a repeated hour. A time with
+ * `*` or a step fires whenever the clocks show it: on both passes, and not in a gap.
+ *
  * @param expression five fields (minute, hour, day, month, weekday), six with seconds first, or a name as `@daily`.
+ *   When both day and weekday are restricted, either is enough; with a plus before the weekday both are needed.
  * @throws HedgeError INVALID_OPTIONS for a wrong expression, time zone or option.
  *
  * @example

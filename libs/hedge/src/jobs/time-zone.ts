@@ -1,0 +1,125 @@
+/** A change of a time zone's offset from UTC, as at the begin and end of daylight-saving time. */
+export interface OffsetChange {
+  /** The first millisecond with the new offset, since 1970. */
+  readonly at: number;
+  /** Offsets in milliseconds; local time is UTC plus this. */
+  readonly before: number;
+  readonly after: number;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** No zone is, or was, further from UTC than this. */
+const MAX_OFFSET_MS = 16 * HOUR_MS;
+/** No clocks were ever set by more than this: a zone that crosses the date line. */
+const MAX_CHANGE_MS = 25 * HOUR_MS;
+/** Years whose changes are remembered: each costs a millisecond or two to find. */
+const MAX_YEARS = 16;
+
+/**
+ * The local time of a zone, by the time zone database of Node. Local times are given as milliseconds since 1970 of a
+ * clock that shows the same digits in UTC, so that they can be added and compared.
+ */
+export class TimeZone {
+  readonly #format: Intl.DateTimeFormat;
+  readonly #changes = new Map<number, readonly OffsetChange[]>();
+
+  /** @throws RangeError for a name that is not in the IANA time zone database. */
+  constructor(name: string) {
+    this.#format = new Intl.DateTimeFormat('en-US', { timeZone: name, timeZoneName: 'longOffset' });
+  }
+
+  /** Milliseconds by which the zone's clocks are ahead of UTC. */
+  offsetAt(ms: number): number {
+    const text = this.#format.format(ms);
+    const [, sign, hours, minutes, seconds = 0] = /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
+    if (sign === undefined) return 0;
+    return (sign === '-' ? -1 : 1) * (Number(hours) * HOUR_MS + Number(minutes) * 60_000 + Number(seconds) * 1_000);
+  }
+
+  localTime(ms: number): number {
+    return ms + this.offsetAt(ms);
+  }
+
+  /** The latest that the zone's clocks have shown up to that instant: more than they show now where they were set back. */
+  latestLocalTime(ms: number): number {
+    const recent = this.changesIn(ms - MAX_CHANGE_MS, ms);
+    return Math.max(this.localTime(ms), ...recent.map(({ at, before }) => at - 1 + before));
+  }
+
+  /** The first instant at which the zone's clocks show that local time or, where it is skipped, a later one. */
+  firstInstant(local: number): number {
+    let from = local - MAX_OFFSET_MS;
+    let offset = this.offsetAt(from);
+    for (const { at, after } of this.changesIn(from, local + MAX_OFFSET_MS)) {
+      if (local - offset < at) break;
+      [from, offset] = [at, after];
+    }
+    return Math.max(from, local - offset);
+  }
+
+  /** Changes after `from`, up to and with `to`. */
+  changesIn(from: number, to: number): readonly OffsetChange[] {
+    const found: OffsetChange[] = [];
+    for (let year = yearOf(from); year <= yearOf(to); year += 1) {
+      for (const change of this.#changesOf(year)) if (change.at > from && change.at <= to) found.push(change);
+    }
+    return found;
+  }
+
+  /** The first change after `from`, up to and with `to`. */
+  firstChange(from: number, to: number): OffsetChange | undefined {
+    for (let year = yearOf(from); year <= yearOf(to); year += 1) {
+      const found = this.#changesOf(year).find(({ at }) => at > from);
+      if (found !== undefined) return found.at <= to ? found : undefined;
+    }
+    return undefined;
+  }
+
+  #changesOf(year: number): readonly OffsetChange[] {
+    const known = this.#changes.get(year);
+    if (known !== undefined) return known;
+    if (this.#changes.size >= MAX_YEARS) this.#changes.clear();
+    const changes = this.#findChanges(startOf(year), startOf(year + 1));
+    this.#changes.set(year, changes);
+    return changes;
+  }
+
+  /** Looks once a day, which no zone changes more often, and finds the instant by bisection. */
+  #findChanges(from: number, to: number): OffsetChange[] {
+    const changes: OffsetChange[] = [];
+    let before = this.offsetAt(from - 1);
+    for (let low = from - 1; low < to - 1;) {
+      const high = Math.min(low + DAY_MS, to - 1);
+      const last = this.offsetAt(high);
+      if (last === before) {
+        low = high;
+        continue;
+      }
+      const at = this.#firstOther(before, low, high);
+      const after = this.offsetAt(at);
+      changes.push({ at, before, after });
+      [low, before] = [at, after];
+    }
+    return changes;
+  }
+
+  /** The first instant with another offset, where the one at `low` is `offset` and the one at `high` is not. */
+  #firstOther(offset: number, low: number, high: number): number {
+    while (high - low > 1) {
+      const middle = low + Math.floor((high - low) / 2);
+      if (this.offsetAt(middle) === offset) low = middle;
+      else high = middle;
+    }
+    return high;
+  }
+}
+
+function yearOf(ms: number): number {
+  return new Date(ms).getUTCFullYear();
+}
+
+/** Unlike `Date.UTC`, right for the years before 100 too. */
+function startOf(year: number): number {
+  return new Date(0).setUTCFullYear(year, 0, 1);
+}
