@@ -3,6 +3,8 @@ import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/s
 import { ObservedLease, type LeaseMarker } from '../../libs/hedge/src/backend/observed-lease.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { UnreachableReport } from '../../libs/hedge/src/cluster/membership.js';
+import type { StampedReport } from '../../libs/hedge/src/cluster/report-turns.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { World } from './world.js';
 
@@ -28,6 +30,7 @@ export class SimulatedDatabase {
   readonly #log = new Map<string, LogEntry[]>();
   #lastTimestamp = 0n;
   #clockOffset = 0;
+  #report: StampedReport | undefined;
   observer: DatabaseObserver | undefined;
 
   constructor(
@@ -93,6 +96,15 @@ export class SimulatedDatabase {
     this.#log.set(entry.key, [...others, entry].sort(compareVersions));
     this.observer?.written(entry);
     return entry;
+  }
+
+  /** Overwrites the row by which members tell a leader that they cannot reach it. */
+  report(report: UnreachableReport): void {
+    this.#report = { stamp: String(this.timestamp()), report };
+  }
+
+  get lastReport(): StampedReport | undefined {
+    return this.#report;
   }
 
   /** The time of a transaction that commits now. */

@@ -45,6 +45,16 @@ const FAULTS: Readonly<Record<string, Fault>> = {
       if (random.chance(0.5)) cluster.links.cut(alone.address, other.address);
     }
   },
+  'leader cut off from members': (cluster) => {
+    const { random, network, machines } = cluster;
+    const leader = leaderOf(cluster);
+    // With some on its side of the partition, now and then.
+    const side = machines.filter(({ address }) => address === leader?.self.address || random.chance(0.15));
+    const ms = random.skewed(1_000, 15_000);
+    for (const one of side) {
+      for (const other of machines) if (!side.includes(other)) network.partition(one.address, other.address, ms);
+    }
+  },
   'links cut': (cluster) => cluster.links.cut(cluster.random.pick(cluster.machines).address),
   'database outage': (cluster) => {
     if (cluster.connection.outage) return;

@@ -1,11 +1,13 @@
 // npm run sim -- --seeds N [--seed FIRST]   run N histories, on all cores
 // npm run sim -- --seed S                   replay one, with all its events
+// npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
 import { simulate } from './simulate.js';
 import type { Coverage } from './world.js';
@@ -19,17 +21,24 @@ interface Share {
 Error.stackTraceLimit = 3;
 
 const { values } = parseArgs({
-  options: { seeds: { type: 'string' }, seed: { type: 'string' }, step: { type: 'string' } },
+  options: {
+    seeds: { type: 'string' },
+    seed: { type: 'string' },
+    step: { type: 'string' },
+    reachability: { type: 'string' },
+  },
 });
 const first = numberOf('--seed', values.seed ?? '1');
 
 if (values.step !== undefined)
   process.send?.(await runShare(numberOf('--seeds', values.seeds), numberOf('--step', values.step)));
 else if (values.seeds !== undefined) process.exitCode = await runAll(numberOf('--seeds', values.seeds));
-else process.exitCode = replay(first);
+else if (values.reachability !== undefined)
+  process.exitCode = replay(numberOf('--reachability', values.reachability), simulateReachability);
+else process.exitCode = replay(first, simulate);
 
-function replay(seed: number): number {
-  const { violation, coverage } = simulate(seed, undefined, (line) => console.log(line));
+function replay(seed: number, run: typeof simulate): number {
+  const { violation, coverage } = run(seed, undefined, (line) => console.log(line));
   console.log(describeCoverage(coverage));
   console.log(violation === undefined ? `seed ${seed}: nothing found` : (violation.stack ?? violation.message));
   return violation === undefined ? 0 : 1;

@@ -2,6 +2,7 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { InputQueue } from '../../libs/hedge/src/common/input-queue.js';
 import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
+import { ReportTurns, type StampedReport } from '../../libs/hedge/src/cluster/report-turns.js';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
 import type { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
@@ -29,6 +30,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
   readonly leases: SimulatedLeaseTable;
+  readonly #reportTurns: ReportTurns;
   alive = true;
   #known: LeaderBelief | undefined;
   readonly #inputs = new InputQueue<ContenderInput>((input) => this.#take(input));
@@ -47,6 +49,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     const { observes } = this.leases;
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
+    this.#reportTurns = new ReportTurns(self);
     this.messaging = new PodMessaging(this, cluster);
     this.semaphores = new PodSemaphores(this, this.messaging, cluster);
     this.locks = new PodLocks(this, cluster);
@@ -279,15 +282,84 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         const { to, epoch, version, space } = effect;
         return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version, space }));
       }
+      case 'answer-heartbeat': {
+        const { to, epoch, version } = effect;
+        return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version }));
+      }
       case 'send-view':
         return this.sendView(effect.to, effect.view);
       case 'confirm-leader':
         return void this.refresh();
+      case 'report-unreachable':
+        return this.#report(effect.epoch, effect.others);
+      case 'read-reports':
+        return this.#readReports(effect.epoch);
+      case 'resign':
+        this.cluster.world.note(this.self.incarnation, () => `resigns for ${effect.better.incarnation}`);
+        this.cluster.world.count('membership: resigned for a member that reaches more');
+        return this.elect({ type: 'resign', unreachable: true });
+      case 'members-silent':
+      case 'members-heard':
+      case 'contact-lost':
+      case 'contact-restored':
+        this.cluster.world.count(`membership: ${effect.type}`);
+        return this.cluster.world.note(this.self.incarnation, () => effect.type);
     }
   }
 
+  /** As `UnreachableReports.write`. */
+  #report(epoch: bigint, others: readonly MemberId[]): void {
+    this.#readReport((last) => {
+      const another = this.#reportTurns.ofAnother(last, epoch);
+      if (!ReportTurns.mayReachMore(another, others)) return;
+      this.#probe(others, (reached) => {
+        if (!ReportTurns.writes(another, reached)) return;
+        this.cluster.connection.call(
+          this.machine,
+          () => this.cluster.database.report({ epoch, by: this.self, reached }),
+          (outcome) => {
+            if (this.alive && outcome.type === 'done') this.#belong({ type: 'reported', epoch });
+          },
+        );
+      });
+    });
+  }
+
+  /** As `UnreachableReports.read`. */
+  #readReports(epoch: bigint): void {
+    this.#readReport((last) => {
+      const { stamp = '', report } = last ?? {};
+      if (report?.epoch !== epoch) return this.#belong({ type: 'reports-read', stamp, dialled: false });
+      this.#probe([report.by], (reached) =>
+        this.#belong({ type: 'reports-read', stamp, report, dialled: reached.length > 0 }),
+      );
+    });
+  }
+
+  #readReport(done: (last: StampedReport | undefined) => void): void {
+    const { connection, database } = this.cluster;
+    connection.call(
+      this.machine,
+      () => database.lastReport,
+      (outcome) => {
+        if (this.alive && outcome.type === 'done') done(outcome.result);
+      },
+    );
+  }
+
+  /** Tries which of these answer to a dial. */
+  #probe(members: readonly MemberId[], done: (reached: readonly string[]) => void): void {
+    const { network, random } = this.cluster;
+    const answers = ({ address, incarnation }: MemberId): boolean => {
+      const pod = this.cluster.pod(address);
+      const runs = pod?.alive === true && pod.self.incarnation === incarnation && !pod.machine.frozen;
+      return runs && !network.separated(this.self.address, address) && !network.breaks();
+    };
+    this.after(random.skewed(1, 300), () => done(members.filter(answers).map(({ incarnation }) => incarnation)));
+  }
+
   sendView(to: MemberId, view: View): void {
-    this.sendTo(to, (pod) => pod.#belong({ type: 'view', from: this.self, view }));
+    this.sendTo(to, (pod) => pod.#belong({ type: 'view', from: this.self, view, answers: true }));
   }
 
   /** By datagram, to that very process start. Now and then the sender hears that it cannot be reached. */

@@ -4,13 +4,20 @@ import { simulate } from './simulate.js';
 const LAST_EVENTS = 40;
 
 /** What a history's end looks like, and how to see it again: it is run once more, to note its events. */
-export function describeViolation(seed: number, violation: Error): string {
+export function describeViolation(
+  seed: number,
+  violation: Error,
+  run: typeof simulate = simulate,
+  option = '--seed',
+): string {
   const lines: string[] = [];
-  simulate(seed, undefined, (line) => {
+  run(seed, undefined, (line) => {
     lines.push(line);
     if (lines.length > LAST_EVENTS) lines.shift();
   });
-  return [`seed ${seed} violates ${violation.message}`, ...lines, `replay: npm run sim -- --seed ${seed}`].join('\n');
+  return [`seed ${seed} violates ${violation.message}`, ...lines, `replay: npm run sim -- ${option} ${seed}`].join(
+    '\n',
+  );
 }
 
 export function addCoverage(sum: Coverage, more: Iterable<readonly [string, number]>): void {

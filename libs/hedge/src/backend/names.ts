@@ -18,6 +18,11 @@ export function secretKey(group: string): string {
   return `__hedge/secret/${group}`;
 }
 
+/** Key of the log row by which members tell a leader that they cannot reach it. One row, overwritten. */
+export function unreachableKey(group: string): string {
+  return `__hedge/unreachable/${group}`;
+}
+
 /** Key of the log row that arbitrates a semaphore, and id of the rows that mirror it. */
 export function semaphoreKey(name: string): string {
   return `__hedge/semaphore/${name}`;

@@ -37,6 +37,16 @@ describe('Membership', () => {
       step({ type: 'tick' });
     }
   };
+  const expectNoResignation = (by: MemberId, epoch: bigint, stamp: string): void => {
+    step({
+      type: 'reports-read',
+      stamp,
+      report: { epoch, by, reached: [a, b].map((m) => m.incarnation) },
+      dialled: true,
+    });
+    pass(2_000);
+    expect(last.map(({ type }) => type)).not.toContain('resign');
+  };
   const addresses = (): string[] | undefined => membership.view?.members.map(({ address }) => address);
   const sentTo = (type: MembershipEffect['type']): string[] =>
     last.flatMap((effect) => (effect.type === type && 'to' in effect ? [effect.to.incarnation] : []));
@@ -52,6 +62,44 @@ describe('Membership', () => {
       beat(c);
       expect(addresses()).toEqual(['a:1', 'b:1', 'c:1']);
       expect(sentTo('send-view')).toEqual(['b1', 'c1']);
+    });
+
+    it('answers each heartbeat', () => {
+      lead(1n);
+      beat(b);
+      expect(sentTo('answer-heartbeat')).toEqual(['b1']);
+      beat(b);
+      expect(sentTo('answer-heartbeat')).toEqual(['b1']);
+    });
+
+    it('does not resign by a report that was there before, is of another term, or of a member that it hears', () => {
+      lead(2n);
+      expectNoResignation(c, 2n, 'first');
+      expectNoResignation(c, 1n, 'second');
+      beat(c);
+      expectNoResignation(c, 2n, 'third');
+    });
+
+    it('resigns by a report of a member that reaches more, and again only when another has led', () => {
+      const resigns = (): boolean => {
+        step({ type: 'reports-read', stamp: '', dialled: false });
+        const report = { epoch: membership.view?.epoch ?? 0n, by: c, reached: [b.incarnation] };
+        step({ type: 'reports-read', stamp: 'new', report, dialled: false });
+        const seen: string[] = [];
+        for (let beats = 0; beats < 4; beats += 1) {
+          pass(500);
+          seen.push(...last.map(({ type }) => type));
+        }
+        return seen.includes('resign');
+      };
+      lead(1n);
+      expect(resigns()).toBe(true);
+      step({ type: 'leader' });
+      lead(2n);
+      expect(resigns()).toBe(false);
+      follow(b, 3n);
+      lead(4n);
+      expect(resigns()).toBe(true);
     });
 
     it('M1: each change has a higher version, and no change none', () => {
@@ -195,6 +243,56 @@ describe('Membership', () => {
       step({ type: 'view', from: a, view: viewOf(a, 5n, 3) });
       clock.advance(500);
       expect(step({ type: 'tick' })).toContainEqual({ type: 'send-heartbeat', to: a, epoch: 5n, version: 3 });
+    });
+
+    it('is settled only while the leader answers', () => {
+      step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]), answers: true });
+      pass(1_500);
+      step({ type: 'heartbeat', from: a, epoch: 5n, version: 3 });
+      pass(1_500);
+      expect(membership.settled).toBe(true);
+      pass(500);
+      expect(membership.settled).toBe(false);
+      expect(last).toContainEqual({ type: 'contact-lost', leader: a });
+      step({ type: 'heartbeat', from: a, epoch: 5n, version: 3 });
+      expect(membership.settled).toBe(true);
+      expect(last).toContainEqual({ type: 'contact-restored' });
+    });
+
+    it('is settled also while a leader of an earlier version says nothing, because that one never answers', () => {
+      step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]) });
+      pass(10_000);
+      expect(membership.settled).toBe(true);
+    });
+
+    it('does not take the leader for silent because it stood still itself', () => {
+      step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]), answers: true });
+      clock.advance(10_000);
+      step({ type: 'tick' });
+      expect(membership.settled).toBe(true);
+      pass(1_000);
+      expect(membership.settled).toBe(false);
+    });
+
+    it('reports a leader that does not answer, and then looks at the lease with every heartbeat', () => {
+      step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b, c]), answers: true });
+      pass(2_500);
+      expect(last).toContainEqual({ type: 'report-unreachable', epoch: 5n, others: [c] });
+      step({ type: 'reported', epoch: 5n });
+      pass(500);
+      expect(last).toContainEqual({ type: 'confirm-leader' });
+    });
+
+    it('a client reports nobody, because it could not lead', () => {
+      make(client);
+      follow(a, 5n);
+      const seen: string[] = [];
+      for (let beats = 0; beats < 20; beats += 1) {
+        pass(500);
+        seen.push(...last.map(({ type }) => type));
+      }
+      expect(seen).toContain('contact-lost');
+      expect(seen).not.toContain('report-unreachable');
     });
 
     it('keeps sending them to the last leader while it cannot tell who leads', () => {

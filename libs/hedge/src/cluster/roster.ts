@@ -8,6 +8,9 @@ interface Listed {
   heardAt: Instant;
 }
 
+/** A silent member is remembered for so many heartbeat timeouts, and longer while most are silent. */
+const REMEMBERED_TIMEOUTS = 10;
+
 export interface RosterSettings {
   readonly self: MemberId;
   readonly epoch: bigint;
@@ -28,6 +31,8 @@ export class Roster {
   readonly #members = new Map<string, Listed>();
   /** By incarnation. */
   readonly #clients = new Map<string, Listed>();
+  /** Members that were dropped because they were not heard, by address, and when. */
+  readonly #silent = new Map<string, { readonly member: MemberId; readonly since: Instant }>();
   readonly #startedAt: Instant;
   #tickedAt: Instant;
   #version = 1;
@@ -57,6 +62,7 @@ export class Roster {
       return false;
     }
     if (from.address === this.settings.self.address) return false;
+    this.#silent.delete(from.address);
     const listed = this.#members.get(from.address);
     if (listed?.member.incarnation === from.incarnation) {
       listed.heardAt = now;
@@ -77,6 +83,9 @@ export class Roster {
   /** True when the view changed. */
   left(member: MemberId, now: Instant): boolean {
     this.#clients.delete(member.incarnation);
+    if (this.#silent.get(member.address)?.member.incarnation === member.incarnation) {
+      this.#silent.delete(member.address);
+    }
     if (this.#members.get(member.address)?.member.incarnation !== member.incarnation) return false;
     this.#members.delete(member.address);
     return this.#changed(now);
@@ -96,12 +105,39 @@ export class Roster {
           listed.heardAt = { ...now, mono: now.mono - heartbeatTimeoutMs / 2 };
         } else {
           list.delete(key);
-          changed ||= list === this.#members;
+          if (list !== this.#members) continue;
+          changed = true;
+          this.#silent.set(key, { member: listed.member, since: now });
         }
       }
     }
+    if (!this.mostSilent) this.#forgetSilent(now);
     if (changed) return this.#changed(now);
     return !this.#settled && this.#settle(now) && this.#changed(now);
+  }
+
+  /** Members other than the leader that were heard lately. */
+  get heardCount(): number {
+    let count = 0;
+    for (const { confirmed } of this.#members.values()) if (confirmed) count += 1;
+    return count;
+  }
+
+  hears(incarnation: string): boolean {
+    for (const { member, confirmed } of this.#members.values()) {
+      if (member.incarnation === incarnation) return confirmed;
+    }
+    return false;
+  }
+
+  /** Members that were dropped because they were not heard. */
+  get silent(): MemberId[] {
+    return [...this.#silent.values()].map(({ member }) => member);
+  }
+
+  /** More members fell silent than are heard: they have crashed, or they cannot reach this leader. */
+  get mostSilent(): boolean {
+    return this.#silent.size > this.heardCount;
   }
 
   view(): View {
@@ -115,6 +151,14 @@ export class Roster {
   /** Everybody to send a view to. */
   audience(): MemberId[] {
     return [...this.#members.values(), ...this.#clients.values()].map(({ member }) => member);
+  }
+
+  /** Who is silent for long has most likely ended, and counts no more. */
+  #forgetSilent(now: Instant): void {
+    const { heartbeatTimeoutMs } = this.settings;
+    for (const [address, { since }] of this.#silent) {
+      if (shortestElapsed(since, now) >= REMEMBERED_TIMEOUTS * heartbeatTimeoutMs) this.#silent.delete(address);
+    }
   }
 
   #changed(now: Instant): true {

@@ -5,6 +5,7 @@ import { LeaseKeeper } from '../leader/lease-keeper.js';
 import { MemoryNetwork } from '../testing/memory-transport.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { FrameBody, Transport } from '../transport/transport.js';
+import { UnreachableReports } from './unreachable-reports.js';
 import { ViewKeeper } from './view-keeper.js';
 
 const timing = TIMING_PRESETS.local;
@@ -26,10 +27,11 @@ describe('ViewKeeper', () => {
     const transport = network.transport({ address: client ? '' : `${name}:1`, incarnation: name });
     const lines: string[] = [];
     const logger = { log: (line: string) => void lines.push(line), warn: (line: string) => void lines.push(line) };
-    const leases = memory({ database, clock }).create({ timeoutMs: 1_000 }).lease;
+    const { lease: leases, log } = memory({ database, clock }).create({ timeoutMs: 1_000 });
     const shared = { transport, clock, timing, logger, random: () => 0.5 };
     const keeper = new LeaseKeeper({ ...shared, leases, group: 'test', campaigns: !client, drainMs: 1_000 });
-    const views = new ViewKeeper({ ...shared, route: keeper });
+    const reports = new UnreachableReports({ log, group: 'test', transport });
+    const views = new ViewKeeper({ ...shared, route: keeper, reports });
     transport.attach(
       {
         frame(link, body) {
@@ -126,6 +128,61 @@ describe('ViewKeeper', () => {
     expect(members(leader)).toHaveLength(2);
   });
 
+  const split = (side: Pod[], other: Pod[]): void => {
+    for (const one of side) for (const two of other) network.partition(one.transport.self, two.transport.self);
+  };
+  const leadersOf = (all: Pod[]): Pod[] => all.filter(({ keeper }) => keeper.isLeader());
+
+  it('a leader that its members cannot reach, and the database can, resigns once for one that they reach', async () => {
+    const all = [await start('a'), await start('b'), await start('c')];
+    await pass(4_000);
+    const [leader] = leadersOf(all) as [Pod];
+    const others = all.filter((pod) => pod !== leader);
+    split([leader], others);
+    await pass(4_000);
+    expect(leader.lines.some((line) => line.startsWith('Most members are silent'))).toBe(true);
+    for (const pod of others) {
+      expect(pod.views.settled).toBe(false);
+      expect(pod.lines.some((line) => line.startsWith('The leader') && line.includes('has not answered'))).toBe(true);
+    }
+    await pass(20_000);
+    const [next] = leadersOf(all);
+    expect(others).toContain(next);
+    for (const pod of others) expect(pod.views.settled).toBe(true);
+    expect(leader.views.settled).toBe(false);
+    const epoch = next?.views.view?.epoch;
+    await pass(40_000);
+    network.heal();
+    await pass(4_000);
+    for (const pod of all) {
+      expect(pod.views.settled).toBe(true);
+      expect(pod.views.view?.epoch).toBe(epoch);
+      expect(members(pod)).toEqual(['a', 'b', 'c']);
+    }
+  });
+
+  it('a leader keeps its lease when no other pod reaches more members', async () => {
+    const all = [await start('a'), await start('b'), await start('c')];
+    await pass(4_000);
+    const [leader] = leadersOf(all) as [Pod];
+    const [one, two] = all.filter((pod) => pod !== leader) as [Pod, Pod];
+    const epoch = leader.keeper.fencingToken;
+    split([leader], [one, two]);
+    split([one], [two]);
+    await pass(40_000);
+    expect(leader.keeper.fencingToken).toBe(epoch);
+    network.heal();
+    network.kill(one.transport.self);
+    network.kill(two.transport.self);
+    for (const { keeper, views } of [one, two]) {
+      keeper.close();
+      views.stop();
+    }
+    await pass(40_000);
+    expect(leader.keeper.fencingToken).toBe(epoch);
+    expect(leader.views.settled).toBe(true);
+  });
+
   it('tells listeners of each change, and one that throws does not stop the others', async () => {
     const { views, lines } = await start('a');
     let heard = 0;
@@ -142,7 +199,7 @@ describe('ViewKeeper', () => {
     const { views, lines, transport } = await start('a');
     const body: FrameBody = {
       $case: 'view',
-      value: { epoch: 1n, version: 1, settled: true, leader: undefined, members: [] },
+      value: { epoch: 1n, version: 1, settled: true, leader: undefined, members: [], answersHeartbeats: true },
     };
     const link = await transport.dial({ address: 'a:1' });
     expect(views.frame(link, body)).toBe(true);

@@ -5,13 +5,16 @@ import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { notify } from '../transport/notify.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
+import { logContact } from './contact-log.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.js';
 import type { FreeSpace, FreeSpaces } from './free-space.js';
+import type { UnreachableReports } from './unreachable-reports.js';
 import { spacesFromWire, viewFromWire, viewToWire, type View } from './view.js';
 
 export interface ViewKeeperOptions {
   readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'links'>;
-  readonly route: LeaderRoute;
+  readonly route: LeaderRoute & { resignUnreachable(): Promise<void> };
+  readonly reports: Pick<UnreachableReports, 'read' | 'write'>;
   readonly clock: Clock;
   readonly timing: Timing;
   readonly logger: { log(message: string): void; warn(message: string): void };
@@ -26,7 +29,7 @@ export interface ViewKeeperOptions {
  * of links.
  *
  * @example
- * const views = new ViewKeeper({ transport, route: keeper, clock: systemClock, timing, logger });
+ * const views = new ViewKeeper({ transport, route: keeper, reports, clock: systemClock, timing, logger });
  * views.start(); // once the transport listens
  * views.onChange(() => console.log(views.view?.members));
  * await keeper.stop();
@@ -107,7 +110,8 @@ export class ViewKeeper {
       this.#step({ type: 'heartbeat', from, epoch, version, space });
     } else if (body.$case === 'view') {
       const view = viewFromWire(body.value);
-      if (view !== undefined) this.#step({ type: 'view', from, view, spaces: spacesFromWire(body.value) });
+      const { answersHeartbeats: answers } = body.value;
+      if (view !== undefined) this.#step({ type: 'view', from, view, spaces: spacesFromWire(body.value), answers });
       else this.#options.logger.warn(`Ignored a malformed view from ${from.address}`);
     } else if (body.$case === 'leave') {
       this.#step({ type: 'leave', from });
@@ -148,13 +152,37 @@ export class ViewKeeper {
         return;
       case 'send-heartbeat': {
         const { epoch, version, space: spill } = effect;
-        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version, spill } });
+        // Only over a link that this member has dialled, as its requests go: a leader that it cannot dial is out of reach.
+        const open = this.#options.transport.dialled(effect.to);
+        return this.#sendOver(open, effect.to, { $case: 'heartbeat', value: { epoch, version, spill } });
+      }
+      case 'answer-heartbeat': {
+        const { epoch, version } = effect;
+        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version, spill: undefined } });
       }
       case 'send-view':
         return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view, effect.spaces) });
       case 'confirm-leader':
         return void this.#options.route.refresh();
+      case 'report-unreachable':
+        return void this.#ask(() => this.#options.reports.write(effect.epoch, effect.others));
+      case 'read-reports':
+        return void this.#ask(() => this.#options.reports.read(effect.epoch));
+      case 'resign':
+        logContact(effect, this.#options);
+        return void this.#options.route.resignUnreachable();
+      case 'members-silent':
+      case 'members-heard':
+      case 'contact-lost':
+      case 'contact-restored':
+        return logContact(effect, this.#options);
     }
+  }
+
+  /** A failure of the database is logged by the election, and the core asks again. */
+  async #ask(call: () => Promise<MembershipInput | undefined>): Promise<void> {
+    const input = await call().catch(() => undefined);
+    if (input !== undefined) this.#step(input);
   }
 
   /**
@@ -162,8 +190,11 @@ export class ViewKeeper {
    * again: the next heartbeat shows that it has an older view.
    */
   #sendTo(member: MemberId, body: FrameBody): void {
+    this.#sendOver(this.#openLink(member), member, body);
+  }
+
+  #sendOver(open: Link | undefined, member: MemberId, body: FrameBody): void {
     const { transport } = this.#options;
-    const open = transport.dialled(member) ?? this.#acceptedFrom(member);
     if (open !== undefined) return void notify(open, body);
     if (member.address === '') return;
     transport.dial(member).then(
@@ -172,7 +203,9 @@ export class ViewKeeper {
     );
   }
 
-  #acceptedFrom(member: MemberId): Link | undefined {
+  #openLink(member: MemberId): Link | undefined {
+    const dialled = this.#options.transport.dialled(member);
+    if (dialled !== undefined) return dialled;
     for (const link of this.#options.transport.links()) {
       if (link.open && link.peer.incarnation === member.incarnation) return link;
     }

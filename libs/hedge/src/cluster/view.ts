@@ -35,6 +35,7 @@ export function viewToWire({ epoch, version, settled, leader, members }: View, s
     settled,
     leader: { ...leader, confirmed: true, spill: undefined },
     members: members.map((one) => ({ ...one, spill: spaces.get(one.incarnation) })),
+    answersHeartbeats: true,
   };
 }
 

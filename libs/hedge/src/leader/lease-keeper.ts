@@ -41,6 +41,7 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   expired: 'the lease ran out while this process stood still',
   superseded: 'the database says that the lease has another holder or token',
   resigned: 'resigned',
+  unreachable: 'resigned, because most members cannot reach this pod',
   stopped: 'stopping',
 };
 
@@ -169,6 +170,11 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
    */
   resign(): Promise<void> {
     return this.#handOver({ type: 'resign' });
+  }
+
+  /** As `resign`, because most members cannot reach this process, and another that they reach can lead. */
+  resignUnreachable(): Promise<void> {
+    return this.#handOver({ type: 'resign', unreachable: true });
   }
 
   /**
@@ -309,7 +315,10 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     const term = this.#term;
     if (term === undefined) return;
     this.#term = undefined;
-    this.#options.logger.log(`No longer the leader of group ${this.#options.group}: ${LOSS_REASONS[reason]}`);
+    const { logger, group } = this.#options;
+    const line = `No longer the leader of group ${group}: ${LOSS_REASONS[reason]}`;
+    if (reason === 'resigned' || reason === 'stopped') logger.log(line);
+    else logger.warn(line);
     term.scope.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
   }
 

@@ -31,6 +31,8 @@ export type LossReason =
   | 'superseded'
   /** `resign`: given back after draining. */
   | 'resigned'
+  /** `resign` with `unreachable`: given back after draining. */
+  | 'unreachable'
   /** `stop`: given back after draining. */
   | 'stopped';
 
@@ -52,7 +54,11 @@ export type ContenderInput =
   | { readonly type: 'refresh' }
   /** A peer says that it gave the lease back. Only ever a reason to try; the database decides. */
   | { readonly type: 'lease-released'; readonly token: bigint }
-  | { readonly type: 'resign' }
+  /**
+   * With `unreachable` it resigns because most members cannot reach it. Then it does not announce that the lease is
+   * free: who hears an announcement is on its side of the partition, and should not be first to campaign.
+   */
+  | { readonly type: 'resign'; readonly unreachable?: boolean }
   | { readonly type: 'stop' }
   /** The work of that term has ended, or its time to do so. */
   | { readonly type: 'drained'; readonly token: bigint };

@@ -190,6 +190,15 @@ describe('LeaseContender', () => {
     expect(contender.currentTerm?.token).toBe(10n);
   });
 
+  it('resigning because it is unreachable: does not announce the free lease, which only its own side would hear', () => {
+    take();
+    step({ type: 'resign', unreachable: true });
+    step({ type: 'drained', token: 10n });
+    expect(effect('lost-lease').reason).toBe('unreachable');
+    step({ type: 'released', attempt: effect('release').attempt, released: true });
+    expect(types()).toEqual(['wake']);
+  });
+
   it('resigning: drains while renewing, stops believing, releases, announces, and lets another take over', () => {
     take();
     step({ type: 'resign' });

@@ -47,6 +47,8 @@ export class LeaseContender {
   #unsure = false;
   /** A lease to give back. */
   #giving: { readonly token: bigint; tries: number } | undefined;
+  /** Why the term that drains ends. */
+  #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
   #effects: ContenderEffect[] = [];
 
@@ -115,11 +117,11 @@ export class LeaseContender {
       case 'lease-released':
         return this.#leaseReleased(input.token, now);
       case 'resign':
-        return this.#drain();
+        return this.#drain(input.unreachable === true ? 'unreachable' : 'resigned');
       case 'stop':
         if (this.#phase === 'left') return;
         this.#stopping = true;
-        return this.#phase === 'following' ? this.#leaveOnceSure(now) : this.#drain();
+        return this.#phase === 'following' ? this.#leaveOnceSure(now) : this.#drain('stopped');
       case 'drained':
         return this.#phase === 'draining' && this.term?.token === input.token ? this.#handOver(now) : undefined;
     }
@@ -286,9 +288,10 @@ export class LeaseContender {
     this.#call.forget();
   }
 
-  #drain(): void {
+  #drain(reason: LossReason): void {
     if (this.#phase !== 'holding' || this.term === undefined) return;
     this.#phase = 'draining';
+    this.#drainReason = reason;
     this.#effects.push({ type: 'drain', token: this.term.token });
   }
 
@@ -297,7 +300,7 @@ export class LeaseContender {
     if (this.term === undefined) return;
     const { token } = this.term;
     if (!this.#stopping) this.#resigned = { token, at: now };
-    this.#endTerm(this.#stopping ? 'stopped' : 'resigned');
+    this.#endTerm(this.#stopping ? 'stopped' : this.#drainReason);
     this.#giveBack(token, now);
   }
 
@@ -314,7 +317,8 @@ export class LeaseContender {
       giving.tries += 1;
       return this.#retryLater(now);
     }
-    if (released === true) this.#effects.push({ type: 'announce-released', token: giving.token });
+    const announces = this.#stopping || this.#drainReason !== 'unreachable';
+    if (released === true && announces) this.#effects.push({ type: 'announce-released', token: giving.token });
     this.#giving = undefined;
     if (this.#stopping) return this.#leave();
     this.#phase = 'following';

@@ -6,6 +6,7 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   expired: 'its lease ran out while this process stood still',
   superseded: 'the database says that its lease has another holder or token',
   resigned: 'it was given back',
+  unreachable: 'it was given back',
   stopped: 'it was given back',
 };
 

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import type { Backend } from '../backend/backend.js';
 import { leaseName } from '../backend/names.js';
 import { ClusterService } from '../cluster/cluster.service.js';
+import { UnreachableReports } from '../cluster/unreachable-reports.js';
 import { ViewKeeper } from '../cluster/view-keeper.js';
 import { systemClock } from '../common/clock.js';
 import { newIncarnation } from '../common/identity.js';
@@ -107,7 +108,8 @@ export class HedgeRuntime {
       timing,
       logger,
     });
-    const views = new ViewKeeper({ transport, route: keeper, clock, timing, logger });
+    const reports = new UnreachableReports({ log: backend.log, group, transport });
+    const views = new ViewKeeper({ transport, route: keeper, reports, clock, timing, logger });
     // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes } });

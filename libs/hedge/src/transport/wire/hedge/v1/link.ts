@@ -180,7 +180,7 @@ export interface Cancel {
   sequence: number;
 }
 
-/** Membership. */
+/** Membership. From a member to its leader, and back as the answer, with the leader's own epoch and version. */
 export interface Heartbeat {
   /** the term the sender follows */
   epoch: bigint;
@@ -208,6 +208,8 @@ export interface View {
     | undefined;
   /** the leader among them */
   members: Member[];
+  /** the leader answers each heartbeat, so its silence means something; false in 0.1 */
+  answersHeartbeats: boolean;
 }
 
 export interface Leave {
@@ -1445,7 +1447,7 @@ export const Member: MessageFns<Member> = {
 };
 
 function createBaseView(): View {
-  return { epoch: 0n, version: 0, settled: false, leader: undefined, members: [] };
+  return { epoch: 0n, version: 0, settled: false, leader: undefined, members: [], answersHeartbeats: false };
 }
 
 export const View: MessageFns<View> = {
@@ -1470,6 +1472,9 @@ export const View: MessageFns<View> = {
     }
     for (const v of message.members) {
       Member.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.answersHeartbeats !== false) {
+      writer.uint32(48).bool(message.answersHeartbeats);
     }
     return writer;
   },
@@ -1525,6 +1530,14 @@ export const View: MessageFns<View> = {
             }
 
             message.members.push(Member.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.answersHeartbeats = reader.bool();
             continue;
           }
         }

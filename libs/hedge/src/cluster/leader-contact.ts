@@ -1,0 +1,68 @@
+import { shortestElapsed, type Instant } from '../common/clock.js';
+
+/**
+ * A member's contact with its leader: heartbeats go there, and answers and views come back. Pure.
+ *
+ * A leader of a version that does not answer heartbeats is silent while its view stays the same. Its silence counts
+ * only until its first view.
+ */
+export class LeaderContact {
+  #heardAt: Instant | undefined;
+  #checkedAt: Instant | undefined;
+  #silenceCounts = true;
+  #lost = false;
+
+  constructor(private readonly timeoutMs: number) {}
+
+  /** The leader was not heard for the whole timeout. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** There is a new leader, from which nothing has come yet. True when the contact with the last one was lost. */
+  begin(now: Instant): boolean {
+    this.#heardAt = this.#checkedAt = now;
+    this.#silenceCounts = true;
+    return this.#take(false);
+  }
+
+  /** There is no leader to be in contact with. */
+  end(): void {
+    this.#heardAt = undefined;
+    this.#lost = false;
+  }
+
+  /**
+   * The leader sent something.
+   * @param answers it answers heartbeats
+   * @returns whether the contact was lost before
+   */
+  heard(answers: boolean, now: Instant): boolean {
+    this.#heardAt = now;
+    this.#silenceCounts = answers;
+    return this.#take(false);
+  }
+
+  /** To call once per heartbeat. True when the contact has just been lost. */
+  check(now: Instant): boolean {
+    const { timeoutMs } = this;
+    // After standing still itself, this process has yet to read what the leader sent meanwhile.
+    const stoodStill =
+      this.#checkedAt !== undefined && shortestElapsed(this.#checkedAt, now) > timeoutMs / 2 && !this.#lost;
+    this.#checkedAt = now;
+    if (this.#heardAt === undefined || !this.#silenceCounts) return false;
+    if (shortestElapsed(this.#heardAt, now) < timeoutMs) return false;
+    if (stoodStill) {
+      this.#heardAt = { ...now, mono: now.mono - timeoutMs / 2 };
+      return false;
+    }
+    return !this.#take(true);
+  }
+
+  /** @returns what it was before */
+  #take(lost: boolean): boolean {
+    const before = this.#lost;
+    this.#lost = lost;
+    return before;
+  }
+}

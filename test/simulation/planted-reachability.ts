@@ -1,0 +1,56 @@
+import { Membership, type MembershipEffect, type MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
+import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import type { Parts } from './cluster.js';
+import { SOUND_PARTS } from './simulate.js';
+
+/** Leads on, whoever reaches it. */
+class KeepsTheLease extends Membership {
+  override step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
+    return super.step(input, now).filter(({ type }) => type !== 'resign');
+  }
+}
+
+/** Resigns whenever a member that is alive does not reach it. */
+class ResignsForAnyReport extends Membership {
+  protected override mayYield(): boolean {
+    return true;
+  }
+}
+
+/** Resigns when most members are silent, without asking whether they live. */
+class ResignsForSilence extends Membership {
+  override step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
+    const effects = super.step(input, now);
+    const silent = effects.some(({ type }) => type === 'members-silent');
+    return silent ? [...effects, { type: 'resign', better: { address: '', incarnation: '' } }] : effects;
+  }
+}
+
+/** Takes the last view for settled, whether or not the leader still answers. */
+class IgnoresLostContact extends Membership {
+  override get settled(): boolean {
+    return this.accepted?.settled ?? false;
+  }
+}
+
+/** Bugs, each with the invariants of `simulateReachability` that must find it. */
+export const PLANTED_REACHABILITY: Readonly<
+  Record<string, { readonly parts: Parts; readonly found: readonly string[] }>
+> = {
+  'a leader that never gives way': {
+    parts: { ...SOUND_PARTS, membership: (settings) => new KeepsTheLease(settings) },
+    found: ['A1'],
+  },
+  'a leader that resigns though nobody reaches more': {
+    parts: { ...SOUND_PARTS, membership: (settings) => new ResignsForAnyReport(settings) },
+    found: ['A2'],
+  },
+  'a leader that resigns because members ended': {
+    parts: { ...SOUND_PARTS, membership: (settings) => new ResignsForSilence(settings) },
+    found: ['A2'],
+  },
+  'a view that stays settled without contact': {
+    parts: { ...SOUND_PARTS, membership: (settings) => new IgnoresLostContact(settings) },
+    found: ['A3'],
+  },
+};

@@ -1,0 +1,122 @@
+import { Cluster, type Parts } from './cluster.js';
+import type { Machine } from './machine.js';
+import type { Pod } from './pod.js';
+import { SOUND_PARTS, type History } from './simulate.js';
+import { Violation, violated } from './violation.js';
+
+const SETTLED_WITHIN = 9_000;
+/** From a partition until a leader that others cannot reach has given way: noticed, reported twice, read, drained. */
+const YIELDS_WITHIN = 24_000;
+/** Another pod outside of the largest side may take the lease first: each time less likely than not. */
+const MOST_CHANGES = 6;
+const QUIET = 20_000;
+
+/**
+ * A history in which the database is always reachable, and the network between the pods falls apart once, into two or
+ * more sides, or some pods end. Checks, besides all other invariants:
+ *
+ * - A1: a leader outside of the largest side gives way, within a bounded time, to one inside.
+ * - A2: the leader changes only then: not because members ended, and not between sides of one size.
+ * - A3: a pod's view is settled exactly while it is in contact with the leader.
+ */
+export function simulateReachability(
+  seed: number,
+  parts: Parts = SOUND_PARTS,
+  trace?: (line: string) => void,
+): History {
+  const cluster = new Cluster(seed, parts);
+  const { world, random, machines } = cluster;
+  world.trace = trace;
+  const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());
+  const elections = (): number => world.coverage.get('election: won') ?? 0;
+  try {
+    for (const machine of machines) world.after(random.skewed(1, 1_000), () => cluster.startPod(machine));
+    run(SETTLED_WITHIN);
+    const leader = leaderOf(cluster);
+    checkViews(cluster, [machines]);
+
+    const crash = random.chance(0.25);
+    const sides = crash ? [machines] : divide(cluster, leader);
+    if (crash) {
+      const others = cluster.pods().filter((pod) => pod !== leader);
+      for (const pod of others.slice(0, random.pick([others.length, others.length - 1]))) pod.die();
+    }
+    world.count(crash ? 'reachability: members ended' : `reachability: ${sides.length} sides`);
+    const largest = Math.max(...sides.map(({ length }) => length));
+    const own = sideOf(leader, sides);
+    const mayChange = own.length < largest;
+    const before = elections();
+    const inLargest = (): boolean => sideOf(leaderOf(cluster), sides).length === largest;
+    run(YIELDS_WITHIN);
+    let changes = elections() - before;
+    if (changes === 0 && !inLargest()) violated('A1', 'a leader that most cannot reach still leads');
+    while (!inLargest() && changes <= MOST_CHANGES) {
+      run(YIELDS_WITHIN);
+      if (elections() - before === changes) violated('A1', 'a leader that most cannot reach still leads');
+      changes = elections() - before;
+    }
+    if (changes > (mayChange ? MOST_CHANGES : 0)) violated('A2', `the leader changed ${changes} times`);
+    // Until the last one has its view.
+    run(SETTLED_WITHIN);
+    if (mayChange) world.count('reachability: gave way');
+    checkViews(cluster, sides);
+
+    const settled = elections();
+    run(QUIET);
+    if (elections() !== settled) violated('A2', 'the leader went on changing');
+    cluster.network.heal();
+    for (const machine of machines) cluster.startPod(machine);
+    run(SETTLED_WITHIN);
+    if (elections() !== settled) violated('A2', 'the leader changed when the network was whole again');
+    checkViews(cluster, [machines]);
+  } catch (error) {
+    const violation = error instanceof Error ? error : new Violation('error', String(error));
+    world.note('', () => `VIOLATED ${violation.message}`);
+    return { seed, coverage: world.coverage, violation };
+  }
+  return { seed, coverage: world.coverage, violation: undefined };
+}
+
+/** Cuts the network into sides, each of which is whole. The leader is often in a small one. */
+function divide({ random, machines, network }: Cluster, leader: Pod): readonly (readonly Machine[])[] {
+  const count = random.pick([2, 2, 2, 3, machines.length]);
+  const sides: Machine[][] = Array.from({ length: count }, () => []);
+  for (const [index, machine] of machines.entries()) {
+    const alone = machine === leader.machine || count === machines.length;
+    const side = alone ? (count === machines.length ? index : 0) : random.chance(0.15) ? 0 : 1 + (index % (count - 1));
+    sides[side]?.push(machine);
+  }
+  const sideAt = (machine: Machine): number => sides.findIndex((side) => side.includes(machine));
+  for (const one of machines) {
+    for (const other of machines) {
+      if (sideAt(one) < sideAt(other)) network.partition(one.address, other.address, Infinity);
+    }
+  }
+  return sides.filter(({ length }) => length > 0);
+}
+
+function leaderOf(cluster: Cluster): Pod {
+  const leader = cluster.pods().find(({ believes }) => believes);
+  return leader ?? violated('L4', 'there is no leader');
+}
+
+function sideOf({ machine }: Pod, sides: readonly (readonly Machine[])[]): readonly Machine[] {
+  return sides.find((side) => side.includes(machine)) ?? [];
+}
+
+/** A3 */
+function checkViews(cluster: Cluster, sides: readonly (readonly Machine[])[]): void {
+  const inContact = sideOf(leaderOf(cluster), sides);
+  const members = cluster.pods().filter(({ machine }) => inContact.includes(machine));
+  const expected = members.map(({ self }) => self.incarnation).sort();
+  for (const { self, machine, membership } of cluster.pods()) {
+    const contact = inContact.includes(machine);
+    if (membership.settled !== contact) {
+      violated('A3', `${self.incarnation} is ${contact ? 'in' : 'out of'} contact, settled: ${membership.settled}`);
+    }
+    const seen = membership.view?.members.map(({ incarnation }) => incarnation).sort();
+    if (contact && seen?.join() !== expected.join()) {
+      violated('A3', `the view of ${self.incarnation} is ${seen?.join() ?? 'none'}, not ${expected.join()}`);
+    }
+  }
+}
