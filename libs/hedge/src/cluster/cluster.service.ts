@@ -11,7 +11,7 @@ import { checkTopic } from '../messaging/topic-name.js';
 import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
 import { broadcastReplies } from '../streams/broadcast-replies.js';
 import type { BroadcastStreamEvent } from '../streams/member-stream.js';
-import { checkSource, type StreamSource } from '../streams/source.js';
+import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/source.js';
 import type { StreamCaller } from '../streams/stream-caller.js';
 import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
 import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
@@ -177,10 +177,12 @@ export class ClusterService {
     source: StreamSource,
     options: BroadcastStreamOptions = {},
   ): AsyncIterableIterator<BroadcastStreamEvent, void> {
-    checkTopic(topic);
-    checkSource(topic, source);
-    checkStreamOptions('broadcastStream', topic, options);
-    if (options.only !== undefined) checkOnly(topic, options.only);
+    leaveWhenRefused(source, () => {
+      checkTopic(topic);
+      checkSource(topic, source);
+      checkStreamOptions('broadcastStream', topic, options);
+      if (options.only !== undefined) checkOnly(topic, options.only);
+    });
     const members = (): MemberId[] => {
       if (this.#view === NO_VIEW) throw noView(topic);
       return this.#targets(topic, options);

@@ -9,7 +9,7 @@ import type { PayloadCodec } from '../messaging/serializer.js';
 import { checkTopic } from '../messaging/topic-name.js';
 import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
 import { leaderReplies } from '../streams/leader-replies.js';
-import { checkSource, type StreamSource } from '../streams/source.js';
+import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/source.js';
 import type { StreamCaller } from '../streams/stream-caller.js';
 import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
 import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
@@ -179,7 +179,9 @@ export class LeaderService {
    *
    * @param topic as for `send`; streams have topics of their own.
    * @param source an async iterable, an iterable or an Observable of what `send` takes. When it throws, the
-   *   handler's input does too, and the iteration throws the same.
+   *   handler's input does too, and the iteration throws the same. A Node stream or web stream is destroyed or cancelled
+   *   when the iteration ends, however it ends. An async generator that waits for something is left only when that has
+   *   come: give it the `signal` that you give here.
    * @throws HedgeError INVALID_ARGUMENT, at once
    * @throws HedgeError (the iteration) nothing was sent: NO_LEADER, NO_HANDLER, MEMBER_UNREACHABLE, within the
    *   module's `defaultTimeoutMs`
@@ -203,9 +205,11 @@ export class LeaderService {
     options?: StreamOptions,
   ): AsyncIterableIterator<Reply, void>;
   sendStream(topic: string, source: StreamSource, options: StreamOptions = {}): AsyncIterableIterator<unknown, void> {
-    checkTopic(topic);
-    checkSource(topic, source);
-    checkStreamOptions('sendStream', topic, options);
+    leaveWhenRefused(source, () => {
+      checkTopic(topic);
+      checkSource(topic, source);
+      checkStreamOptions('sendStream', topic, options);
+    });
     return leaderReplies({ caller: this.#deps.streams, topic, source, options });
   }
 }

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { isObservable, type Observable } from 'rxjs';
+import { isObservable, type Observable, Subject, takeUntil } from 'rxjs';
 import type { ItemSink } from '../streams/item-writer.js';
 import type { IncomingStream, StreamHandlers } from '../streams/stream-receiver.js';
 import { HedgeContext } from './context.js';
@@ -7,15 +7,25 @@ import { logFault, noHandler } from './dispatch.js';
 import { handlerFailure, isDeliberate } from './handler-failure.js';
 import type { HandlerKind } from './handler-metadata.js';
 import type { HedgeStrategy } from './strategy.js';
-import { ROOM, type Room } from './streamed-replies.js';
+import { REPLIES, type Replies } from './streamed-replies.js';
 
-/** What a stream's handler learns, with the way for its replies to wait. */
+/** What a stream's handler learns, with the way for its replies to leave. */
 class StreamContext extends HedgeContext {
-  readonly [ROOM]: Room;
+  readonly [REPLIES]: Replies;
+  readonly #returned = new Set<() => void>();
+  #over = false;
 
   constructor(stream: IncomingStream) {
     super(stream);
-    this[ROOM] = () => stream.replies.room();
+    this[REPLIES] = {
+      room: () => stream.replies.room(),
+      leaveWhenOver: (leave) => (this.#over ? leave() : void this.#returned.add(leave)),
+    };
+  }
+
+  over(): void {
+    this.#over = true;
+    for (const leave of this.#returned) leave();
   }
 }
 
@@ -34,17 +44,20 @@ export class StreamDispatch implements StreamHandlers {
 
   async run(stream: IncomingStream): Promise<void> {
     const { topic, input, replies, signal } = stream;
+    const context = new StreamContext(stream);
     let refusal: { readonly error: unknown } | undefined;
     const refuse = (error: unknown): void => {
       refusal = { error };
     };
     try {
-      const result: unknown = await this.strategy.route(this.kind, topic)?.(input, new StreamContext(stream));
+      const result: unknown = await this.strategy.route(this.kind, topic)?.(input, context);
       if (isObservable(result)) await passOn(result, replies, signal, refuse);
       else if (result !== undefined) replies.push(result);
     } catch (thrown) {
       if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, topic, thrown);
       throw handlerFailure(thrown);
+    } finally {
+      context.over();
     }
     if (refusal !== undefined) throw refusal.error;
   }
@@ -58,15 +71,15 @@ function passOn(
   refuse: (error: unknown) => void,
 ): Promise<void> {
   return new Promise<void>((resolve, reject) => {
-    const subscription = values.subscribe({
+    const stop = new Subject<void>();
+    const subscription = values.pipe(takeUntil(stop)).subscribe({
       next(value) {
         try {
           replies.push(value);
         } catch (error) {
-          // It may have emitted within `subscribe`, when there is no subscription yet.
-          queueMicrotask(() => subscription.unsubscribe());
           refuse(error);
-          resolve();
+          // It may have emitted within `subscribe`, when there is no subscription yet. This completes it.
+          stop.next();
         }
       },
       error: (error: unknown) => {

@@ -1,16 +1,21 @@
 import { Ctx, Payload } from '@nestjs/microservices';
 import { Observable } from 'rxjs';
-import { isAsyncIterable } from '../streams/source.js';
+import { isAsyncIterable, type ItemReader, readItems } from '../streams/item-reader.js';
 
 /** Nest's own metadata of decorated parameters, on the class by method. */
 const NEST_PARAMETERS = '__routeArguments__';
 /** On a method whose replies are streamed already: it may have two stream decorators. */
 const STREAMED = Symbol.for('nestjs-hedge:streamed');
-/** On the context of a stream: waits until the caller takes more replies. From the global registry, as the others. */
-export const ROOM = Symbol.for('nestjs-hedge:room');
+/** On the context of a stream: how its replies leave. From the global registry, as the others. */
+export const REPLIES = Symbol.for('nestjs-hedge:replies');
 
-/** Waits for room; undefined when there is some. */
-export type Room = () => Promise<void> | undefined;
+/** How the replies of a stream's handler leave. */
+export interface Replies {
+  /** Waits until the caller takes more; undefined when it does now. */
+  room(): Promise<void> | undefined;
+  /** What the handler returned is to be let go of when the stream is over, whether anybody has read it or not. */
+  leaveWhenOver(leave: () => void): void;
+}
 
 /**
  * Turns the iterable that a handler returns into an Observable, so that interceptors see each reply, and filters what
@@ -25,12 +30,12 @@ export function streamReplies(target: object, key: string | symbol, descriptor: 
   Ctx()(target, key, own);
 
   const streamed = function (this: unknown, ...args: unknown[]): unknown {
-    const room = args.map(roomOf).find((found) => found !== undefined);
-    if (room === undefined) return method.apply(this, args);
+    const replies = args.map(repliesOf).find((found) => found !== undefined);
+    if (replies === undefined) return method.apply(this, args);
     const result = method.apply(this, args.slice(0, own));
     return result instanceof Promise
-      ? result.then((value: unknown) => pulledWhile(room, value))
-      : pulledWhile(room, result);
+      ? result.then((value: unknown) => pulledBy(replies, value))
+      : pulledBy(replies, result);
   };
   Object.defineProperty(streamed, 'name', { value: method.name });
   for (const name of Reflect.getMetadataKeys(method)) {
@@ -50,22 +55,23 @@ function countParameters(target: object, key: string | symbol): number {
   return 1 + Math.max(...Object.values(decorated as Record<string, { index: number }>).map(({ index }) => index));
 }
 
-function roomOf(value: unknown): Room | undefined {
-  return typeof value === 'object' && value !== null ? (value as { readonly [ROOM]?: Room })[ROOM] : undefined;
+function repliesOf(value: unknown): Replies | undefined {
+  return typeof value === 'object' && value !== null ? (value as { readonly [REPLIES]?: Replies })[REPLIES] : undefined;
 }
 
-function pulledWhile(room: Room, result: unknown): unknown {
-  const iterable = iterableOf(result);
-  if (iterable === undefined) return result;
+function pulledBy(replies: Replies, result: unknown): unknown {
+  const items = itemsOf(result);
+  if (items === undefined) return result;
+  // An interceptor may have stopped waiting for the handler, or never subscribe.
+  replies.leaveWhenOver(() => items.leave());
   return new Observable((subscriber) => {
-    const iterator = iterable();
     const pull = async (): Promise<void> => {
       try {
         for (;;) {
-          const wait = room();
+          const wait = replies.room();
           if (wait !== undefined) await wait;
           if (subscriber.closed) return;
-          const { done, value } = await iterator.next();
+          const { done, value } = await items.next();
           if (subscriber.closed) return;
           if (done === true) return subscriber.complete();
           subscriber.next(value);
@@ -75,19 +81,16 @@ function pulledWhile(room: Room, result: unknown): unknown {
       }
     };
     void pull();
-    return () => {
-      // Also after its end, when it changes nothing. Whatever it answers, nobody waits for it.
-      void (async () => iterator.return?.())().catch(() => undefined);
-    };
+    // Also after its end, when it changes nothing.
+    return () => items.leave();
   });
 }
 
-/** Of an async iterable or a generator; an array is one reply. */
-function iterableOf(result: unknown): (() => AsyncIterator<unknown> | Iterator<unknown>) | undefined {
-  if (isAsyncIterable(result)) return () => result[Symbol.asyncIterator]();
-  return isGenerator(result) ? () => result : undefined;
+/** Of an async iterable, a stream or a generator; an array is one reply. */
+function itemsOf(result: unknown): ItemReader | undefined {
+  return isAsyncIterable(result) || isGenerator(result) ? readItems(result, { begin: true }) : undefined;
 }
 
-function isGenerator(value: unknown): value is Iterator<unknown> {
+function isGenerator(value: unknown): value is Generator {
   return Object.prototype.toString.call(value) === '[object Generator]';
 }

@@ -39,6 +39,11 @@ export class Exchange {
     return { requestId: this.init.requestId, sent: this.writer.sent, received: this.#received };
   }
 
+  /** Aborts when the stream fails, is cancelled or given up: at once, also when there are replies to be read. */
+  get signal(): AbortSignal {
+    return this.init.stream.signal;
+  }
+
   /** Once. Ends with the handler's replies, and throws what the stream failed with. */
   async *replies(): AsyncGenerator<unknown, void> {
     const { frames, codec, topic } = this.init;

@@ -31,16 +31,21 @@ export class GivenUp {
 }
 
 /**
- * Iterates over what `run` yields. Nothing happens before the first `next()`, so an iteration that nobody begins holds
- * nothing; and leaving it ends also a `next()` that waits.
+ * Iterates over what `run` yields. Nothing happens before the first `next()`; and leaving it ends also a `next()` that
+ * waits.
+ *
+ * @param over called when nothing more is wanted, at once: also by a `return()` before the first `next()`.
  */
 export function iterateUntilLeft<T>(
   given: AbortSignal | undefined,
   run: (givenUp: GivenUp) => AsyncIterable<T>,
+  over: () => void,
 ): AsyncIterableIterator<T, void> {
   let givenUp: GivenUp | undefined;
   async function* begin(): AsyncGenerator<T, void> {
     givenUp = new GivenUp(given);
+    // Also while the consumer is busy with an item.
+    givenUp.signal.addEventListener('abort', over, { once: true });
     try {
       givenUp.signal.throwIfAborted();
       for await (const item of run(givenUp)) yield item;
@@ -48,6 +53,7 @@ export function iterateUntilLeft<T>(
       if (!givenUp.left) throw error;
     } finally {
       givenUp.over();
+      over();
     }
   }
   const generator = begin();
@@ -58,6 +64,7 @@ export function iterateUntilLeft<T>(
         givenUp.left = true;
         givenUp.because(new HedgeError('CANCELLED', 'The caller has left the stream'));
       }
+      over();
       return generator.return();
     },
     [Symbol.asyncIterator]() {

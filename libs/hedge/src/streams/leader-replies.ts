@@ -3,7 +3,7 @@ import type { Exchange } from './exchange.js';
 import { watchIdle } from './idle.js';
 import { sinkOf } from './item-writer.js';
 import { type GivenUp, iterateUntilLeft } from './iteration.js';
-import { feed, type StreamSource } from './source.js';
+import { type SourceOver, SourceReader, type StreamSource } from './source.js';
 import type { StreamCaller } from './stream-caller.js';
 import { type StreamOptions, stoodStill, tookTooLong } from './stream-options.js';
 
@@ -16,18 +16,27 @@ export interface LeaderStreamInit {
 
 /** Feeds a source to the leader's handler, and gives its replies. Begins with the first `next()`. */
 export function leaderReplies(init: LeaderStreamInit): AsyncIterableIterator<unknown, void> {
-  return iterateUntilLeft(init.options.signal, (givenUp) => exchangeItems(init, givenUp));
+  const source = new SourceReader(init.source);
+  return iterateUntilLeft(
+    init.options.signal,
+    (givenUp) => exchangeItems({ ...init, source }, givenUp),
+    () => source.leave(),
+  );
 }
 
 async function* exchangeItems(
-  { caller, topic, source, options }: LeaderStreamInit,
+  { caller, topic, source, options }: Omit<LeaderStreamInit, 'source'> & { readonly source: SourceReader },
   givenUp: GivenUp,
 ): AsyncGenerator<unknown, void> {
   const { timeoutMs, idleTimeoutMs, signal } = options;
   const { clock, codec } = caller;
   const stops: (() => void)[] = [];
   let exchange: Exchange | undefined;
-  let sourceFailure: { error: unknown } | undefined;
+  let sourceFailure: { readonly error: unknown } | undefined;
+  source.onEarlyFailure((error) => {
+    sourceFailure = { error };
+    givenUp.because(error);
+  });
   try {
     if (timeoutMs !== undefined) {
       stops.push(clock.after(timeoutMs, () => givenUp.because(tookTooLong(topic, timeoutMs)), true));
@@ -37,12 +46,14 @@ async function* exchangeItems(
       const moved = (): number => opened.writer.taken + opened.progress.received;
       stops.push(watchIdle(clock, idleTimeoutMs, moved, () => givenUp.because(stoodStill(topic, idleTimeoutMs))));
     }
-    const sourceOver = (failure?: { error: unknown }): void => {
-      if (failure === undefined) return void opened.writer.end();
+    const sourceOver: SourceOver = (failure) => {
       sourceFailure = failure;
-      opened.sourceFailed(messageOf(failure.error));
+      if (failure === undefined) void opened.writer.end();
+      else opened.sourceFailed(messageOf(failure.error));
     };
-    stops.push(feed(source, sinkOf(opened.writer, topic, codec), sourceOver));
+    // Also while the consumer is busy with a reply.
+    opened.signal.addEventListener('abort', () => source.leave(), { once: true });
+    source.feed(sinkOf(opened.writer, topic, codec), sourceOver);
     for await (const reply of opened.replies()) yield reply;
   } catch (error) {
     if (sourceFailure !== undefined) throw sourceFailure.error;
