@@ -3,6 +3,7 @@ import type { Backend } from '../../libs/hedge/src/backend/backend.js';
 import { memory } from '../../libs/hedge/src/backends/memory/index.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit-messages.js';
 import { GroupCommitter } from '../../libs/hedge/src/kv/group-committer.js';
+import { StartGate } from '../../libs/hedge/src/common/start-gate.js';
 import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
 import { kvPutHandler } from '../../libs/hedge/src/kv/put-handler.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
@@ -35,7 +36,14 @@ beforeEach(async () => {
   backend = faulty(memory({ clock: group.clock }), faults, group.clock).create({ timeoutMs: 1_000 });
   [caller, first, second] = [await start('caller'), await start('first'), await start('second')];
   const { messenger, route } = caller;
-  kv = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: 1_000 });
+  kv = new KvStore({
+    gate: StartGate.opened(),
+    messenger,
+    route,
+    log: backend.log,
+    defaultTimeoutMs: 10_000,
+    maxValueBytes: 1_000,
+  });
   group.elect(first);
 });
 
@@ -123,7 +131,14 @@ describe('puts in a group', () => {
 
   it('does not keep a draining leader waiting for a handler that waits for its put', async () => {
     const { messenger, route } = first;
-    const own = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: 1_000 });
+    const own = new KvStore({
+      gate: StartGate.opened(),
+      messenger,
+      route,
+      log: backend.log,
+      defaultTimeoutMs: 10_000,
+      maxValueBytes: 1_000,
+    });
     const { opened, open } = gate();
     first.handler = async () => {
       await opened;

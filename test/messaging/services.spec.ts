@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import type { View } from '../../libs/hedge/src/cluster/view.js';
 import { ClusterService, type ClusterView } from '../../libs/hedge/src/cluster/cluster.service.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { StartGate } from '../../libs/hedge/src/common/start-gate.js';
 import { LeaderService } from '../../libs/hedge/src/leader/leader.service.js';
 import type { LeaseKeeper } from '../../libs/hedge/src/leader/lease-keeper.js';
 import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
@@ -50,7 +51,14 @@ beforeEach(async () => {
   views = new TestViews();
   const { clock } = group;
   const streams = {} as StreamCaller;
-  const shared = { messenger: a.messenger, streams, codec: new PayloadCodec(), clock, defaultTimeoutMs: 1_000 };
+  const shared = {
+    gate: StartGate.opened(),
+    messenger: a.messenger,
+    streams,
+    codec: new PayloadCodec(),
+    clock,
+    defaultTimeoutMs: 1_000,
+  };
   cluster = new ClusterService({ ...shared, transport: a.transport, views });
   // Of the election these tests use what the route has as well.
   leader = new LeaderService({ ...shared, keeper: a.route as unknown as LeaseKeeper, retryMs: 100, leaseMs: 3_000 });

@@ -50,6 +50,7 @@ const worked = {
   flushed: [{ flushed: true }],
   value: 'first',
   spilled: 2,
+  hooks: ['yes', 'has handed over', 'yes'],
   isLeaderAfterClose: false,
   health: 'up',
 };

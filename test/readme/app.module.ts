@@ -7,7 +7,6 @@ import { OrdersController } from './orders.controller.js';
 @Module({
   imports: [
     ConfigModule.forRoot({ isGlobal: true }),
-    // Last: it starts after the other modules and stops before them.
     HedgeModule.forRootAsync({
       inject: [ConfigService],
       useFactory: (config: ConfigService) => ({

@@ -6,6 +6,7 @@ import type { FreeSpace } from '../../libs/hedge/src/cluster/free-space.js';
 import { type Clock, systemClock } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError, type HedgeErrorCode } from '../../libs/hedge/src/common/errors.js';
 import { type MemberId, newIncarnation } from '../../libs/hedge/src/common/identity.js';
+import { StartGate } from '../../libs/hedge/src/common/start-gate.js';
 import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
 import type { DataDisk } from '../../libs/hedge/src/spill/node/data-file.js';
 import { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
@@ -54,6 +55,7 @@ export class SpillPod {
     const messenger = new Messenger({ transport, clock, route });
     transport.attach(messenger, messenger);
     this.runtime = new SpillRuntime({
+      gate: StartGate.opened(),
       streams: transport,
       messenger: {
         serve: (kind, handler) => messenger.serve(kind, handler),

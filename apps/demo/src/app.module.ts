@@ -20,7 +20,6 @@ import { StreamsController } from './streams.controller.js';
     ConfigModule.forRoot({ isGlobal: true }),
     TerminusModule,
     HedgeHealthModule,
-    // Last: it starts after the other modules and stops before them.
     HedgeModule.forRootAsync({ inject: [ConfigService], useFactory: hedgeOptions }),
   ],
   controllers: [

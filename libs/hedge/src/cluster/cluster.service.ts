@@ -3,6 +3,7 @@ import { Observable } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/start-gate.js';
 import type { Encoded } from '../messaging/message.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
@@ -55,6 +56,7 @@ export interface ClusterView {
 }
 
 export interface ClusterServiceDeps {
+  readonly gate: StartGate;
   readonly transport: Pick<Transport, 'self'>;
   readonly views: Pick<ViewKeeper, 'view' | 'settled' | 'onChange'>;
   readonly messenger: Messenger;
@@ -135,6 +137,9 @@ export class ClusterService {
       checkTopic(topic);
       checkCallOptions('broadcast', topic, timeoutMs, signal);
       payload = this.#deps.codec.encode(topic, data);
+      const starting = this.#deps.gate.pass(`broadcast '${topic}'`);
+      // Right after a start there is no view either.
+      if (starting !== undefined) return broadcastOf([starting.then(() => Promise.reject(noView(topic)))], settled);
       if (this.#view === NO_VIEW) throw noView(topic);
       targets = this.#targets(topic, options);
     } catch (error) {

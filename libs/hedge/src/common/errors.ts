@@ -4,6 +4,7 @@
  * | code | meaning | retryable |
  * |---|---|---|
  * | NO_LEADER | the group has no leader now | yes |
+ * | NOT_STARTED | this pod has not started yet, so nothing was done | yes |
  * | NOT_LEADER | this pod does not lead, and the work was not started | yes |
  * | DEADLINE_EXCEEDED | the time allowed ran out; the work may have happened | no |
  * | OUTCOME_UNKNOWN | the work was handed over and its result was lost | no |
@@ -27,6 +28,7 @@
  */
 export type HedgeErrorCode =
   | 'NO_LEADER'
+  | 'NOT_STARTED'
   | 'NOT_LEADER'
   | 'DEADLINE_EXCEEDED'
   | 'OUTCOME_UNKNOWN'
@@ -51,6 +53,7 @@ export type HedgeErrorCode =
 /** Every code, and whether it is retryable unless the error says otherwise. */
 const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   NO_LEADER: true,
+  NOT_STARTED: true,
   NOT_LEADER: true,
   DEADLINE_EXCEEDED: false,
   OUTCOME_UNKNOWN: false,

@@ -4,6 +4,7 @@ import { jobKey, leaseName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/start-gate.js';
 import type { LeadershipSource } from '../leader/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import type { FireTimes } from './fire-times.js';
@@ -13,6 +14,7 @@ import { JobRunner } from './job-runner.js';
 import { toJobEntry, type JobEntry } from './ledger.js';
 
 export interface JobsServiceDeps {
+  readonly gate: StartGate;
   readonly log: LogTable;
   readonly group: string;
   readonly election: LeadershipSource & Pick<LeaderRoute, 'leads'>;
@@ -71,6 +73,7 @@ export class JobsService {
         `"limit" is ${String(limit)}. Give a whole number from 1 to ${MAX_ENTRIES}.`,
       );
     }
+    await this.#deps.gate.pass(`history of job '${name}'`);
     const { log, group } = this.#deps;
     return (await log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
   }

@@ -7,6 +7,7 @@ import type { Messenger } from '../messaging/messenger.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit-messages.js';
 import { GroupCommitter } from './group-committer.js';
+import { StartGate } from '../common/start-gate.js';
 import { KvStore } from './kv.store.js';
 import { MAX_KEY_BYTES } from './kv-limits.js';
 import { kvPutHandler } from './put-handler.js';
@@ -40,7 +41,14 @@ beforeEach(() => {
     },
   } as unknown as Messenger;
   const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
-  kv = new KvStore({ messenger, route, log: backend.log, defaultTimeoutMs: 10_000, maxValueBytes: MAX_VALUE });
+  kv = new KvStore({
+    gate: StartGate.opened(),
+    messenger,
+    route,
+    log: backend.log,
+    defaultTimeoutMs: 10_000,
+    maxValueBytes: MAX_VALUE,
+  });
 });
 
 /** Takes the lease for the pod that serves. */

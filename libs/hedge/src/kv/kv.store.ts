@@ -4,6 +4,7 @@ import { OVERWRITE_ID } from '../backend/log.js';
 import { isReservedKey } from '../backend/names.js';
 import { compareText } from '../backend/text.js';
 import { HedgeError, messageOf } from '../common/errors.js';
+import type { StartGate } from '../common/start-gate.js';
 import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions } from '../messaging/call-options.js';
@@ -52,6 +53,7 @@ export interface KvKeysOptions {
 }
 
 export interface KvStoreDeps {
+  readonly gate: StartGate;
   readonly messenger: Messenger;
   readonly route: LeaderRoute;
   readonly log: LogTable;
@@ -95,6 +97,8 @@ export class KvStore {
     assertValue(key, value, this.deps.maxValueBytes);
     const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
     checkCallOptions('put', key, timeoutMs, signal);
+    const wait = this.deps.gate.pass(`put "${key}"`);
+    if (wait !== undefined) await wait;
     const id = this.#ids.next();
     const payload = KvPut.encode({ key, value, id, overwrite: !append, fence: this.#fence(key, fenced) }).finish();
     const reply = await this.deps.messenger.request({
@@ -119,6 +123,8 @@ export class KvStore {
    */
   async get(key: string): Promise<KvEntry | undefined> {
     assertKey(key);
+    const wait = this.deps.gate.pass(`get "${key}"`);
+    if (wait !== undefined) await wait;
     const entry = await this.deps.log.latest(key);
     return entry && toKvEntry(entry);
   }
@@ -149,6 +155,8 @@ export class KvStore {
     const inside = ({ timestamp, id }: LogEntry): boolean =>
       !(before?.id !== undefined && timestamp === before.timestamp && compareText(id, before.id) >= 0) &&
       !(after?.id !== undefined && timestamp === after.timestamp && compareText(id, after.id) <= 0);
+    const wait = this.deps.gate.pass(`history "${key}"`);
+    if (wait !== undefined) await wait;
     for (let asked = bounded(limit); ; asked = bounded(asked * 2)) {
       const found = await this.deps.log.history(key, { ...query, limit: asked });
       const entries = found.filter(inside);
@@ -167,6 +175,8 @@ export class KvStore {
     assertPrefix(prefix);
     assertLimit(limit);
     assertAfter(after);
+    const wait = this.deps.gate.pass(`keys "${prefix}"`);
+    if (wait !== undefined) await wait;
     const keys: string[] = [];
     for (let from = after; ;) {
       const asked = bounded(limit - keys.length);

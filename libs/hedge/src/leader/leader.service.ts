@@ -3,6 +3,7 @@ import { Observable } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/start-gate.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -25,6 +26,7 @@ export interface SendOptions {
 }
 
 export interface LeaderServiceDeps {
+  readonly gate: StartGate;
   readonly keeper: LeaseKeeper;
   readonly messenger: Messenger;
   readonly streams: StreamCaller;
@@ -154,6 +156,8 @@ export class LeaderService {
     const { messenger, codec, defaultTimeoutMs } = this.#deps;
     const { timeoutMs = defaultTimeoutMs, signal } = options;
     checkCallOptions('send', topic, timeoutMs, signal);
+    const wait = this.#deps.gate.pass(`send '${topic}'`);
+    if (wait !== undefined) await wait;
     const reply = await messenger.request({
       to: 'leader',
       kind: RequestKind.REQUEST_KIND_LEADER_MESSAGE,

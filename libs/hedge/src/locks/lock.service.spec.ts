@@ -8,6 +8,7 @@ import { BackendFaults, faulty } from '../testing/faults.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Lock } from './lock.js';
 import { LockKeeper } from './lock-keeper.js';
+import { StartGate } from '../common/start-gate.js';
 import { LockService } from './lock.service.js';
 
 const timing = TIMING_PRESETS.local;
@@ -41,7 +42,7 @@ describe('LockService', () => {
       timing,
       logger: { log: (line) => void lines.push(line), warn: (line) => void lines.push(line) },
     });
-    const locks = new LockService({ keeper, clock, defaultTimeoutMs: 10_000 });
+    const locks = new LockService({ gate: StartGate.opened(), keeper, clock, defaultTimeoutMs: 10_000 });
     const made = { keeper, locks, faults, calls, lines };
     pods.push(made);
     return made;

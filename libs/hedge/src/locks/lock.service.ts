@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/start-gate.js';
 import { checkSignal, inWords } from '../messaging/call-options.js';
 import type { Lock } from './lock.js';
 import { lockTaken, lockUnknown } from './lock-errors.js';
@@ -32,6 +33,7 @@ export interface LockHolder {
 }
 
 export interface LockServiceDeps {
+  readonly gate: StartGate;
   readonly keeper: LockKeeper;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
@@ -95,6 +97,8 @@ export class LockService {
   async acquire(name: string, { waitMs = this.deps.defaultTimeoutMs, signal }: LockOptions = {}): Promise<Lock> {
     assertLockName(name);
     assertWait(name, waitMs, signal);
+    const wait = this.deps.gate.pass(`lock "${name}"`);
+    if (wait !== undefined) await wait;
     signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
       let giveUp: (() => void) | undefined;
@@ -131,6 +135,8 @@ export class LockService {
    */
   async tryAcquire(name: string): Promise<Lock | undefined> {
     assertLockName(name);
+    const wait = this.deps.gate.pass(`lock "${name}"`);
+    if (wait !== undefined) await wait;
     return new Promise((resolve, reject) => {
       this.deps.keeper.want(name, true, { granted: resolve, taken: () => resolve(undefined), failed: reject });
     });
@@ -143,6 +149,8 @@ export class LockService {
    */
   async holder(name: string): Promise<LockHolder | undefined> {
     assertLockName(name);
+    const wait = this.deps.gate.pass(`holder of lock "${name}"`);
+    if (wait !== undefined) await wait;
     const { holder, expiresInMs } = await this.deps.keeper.read(name);
     return holder === undefined || expiresInMs <= 0 ? undefined : { member: holder, expiresInMs };
   }

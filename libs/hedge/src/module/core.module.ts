@@ -12,6 +12,7 @@ import { SpillStore } from '../spill/service/spill.store.js';
 import { Canary, CanaryPerch } from './canary.js';
 import { HandlerDiscovery } from './discovery.js';
 import { LeaderGate } from './leader-only.js';
+import { HedgeStart, OuterLifecycle } from './lifecycle.js';
 import type { HedgeOptions } from './options.js';
 import { HedgeReadiness } from './readiness.js';
 import { HedgeRuntime } from './runtime.js';
@@ -53,6 +54,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     HedgeStrategy,
     HandlerDiscovery,
     HandlerWiring,
+    HedgeStart,
+    OuterLifecycle,
     Canary,
     CanaryPerch,
   ],
@@ -68,8 +71,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     HedgeStrategy,
     HedgeReadiness,
     HedgeRuntime,
-    HandlerDiscovery,
-    HandlerWiring,
+    HedgeStart,
   ],
 })
 export class HedgeCoreModule extends ConfigurableModuleClass {

@@ -8,9 +8,8 @@ import type { HedgeOptions, HedgeOptionsFactory } from './options.js';
 export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, keyof HedgeOptionsFactory>;
 
 /**
- * Makes the pods of a Deployment a group. Import it once, in the app's root module, as the last of its
- * imports: it then starts after the other modules and stops before them. Its services (`LeaderService`,
- * `ClusterService`, `KvStore`) are global.
+ * Makes the pods of a Deployment a group. Import it once, in any module. The pod starts after all modules, and leader
+ * work ends before any other module is destroyed. Its services (`LeaderService`, `ClusterService`, `KvStore`) are global.
  *
  * The start fails (INVALID_OPTIONS) on wrong options, a missing table, a port in use, or a handler that would
  * not run as written. A database that does not answer is retried in the background; the pod is not ready

@@ -8,10 +8,25 @@ import { HedgeRuntime } from './runtime.js';
 import { HedgeStrategy } from './strategy.js';
 import { HandlerWiring } from './wiring.js';
 
-/** Ties the cluster's start and stop to Nest's. Nest may call each hook more than once. */
+/**
+ * Nest sorts the hooks of modules by their distance from the root module, 1: the farthest module starts first and stops
+ * last. Global modules have the largest number that a program may write; these are beyond both ends.
+ */
+const BEFORE_ALL = { startsFirst: Number.POSITIVE_INFINITY, startsLast: -Number.MAX_VALUE };
+
+/**
+ * The start and stop of this pod, in an order that does not depend on where HedgeModule is imported:
+ *
+ * - The pod starts after the `onApplicationBootstrap` hooks of all modules, or with the first of them that calls a
+ *   service (`StartGate`).
+ * - It lets leader work end, and hands leadership over, before the `onModuleDestroy` hook of any other module.
+ * - It closes after the `onApplicationShutdown` hooks of all modules, which can use the services until then.
+ *
+ * Nest may call each hook more than once.
+ */
 @Injectable()
-export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown {
-  #started: Promise<void> | undefined;
+export class HedgeStart {
+  #starting: Promise<void> | undefined;
 
   constructor(
     private readonly modules: ModulesContainer,
@@ -21,29 +36,26 @@ export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy, 
     private readonly discovery: HandlerDiscovery,
   ) {}
 
-  onApplicationBootstrap(): Promise<void> {
-    this.strategy.onListen(() => this.#start());
-    return this.#start();
+  /** From now on the pod can start. */
+  allow(): void {
+    this.strategy.onListen(() => this.start());
+    this.runtime.gate.startWith(() => this.start());
   }
 
-  onModuleDestroy(): Promise<void> {
-    return this.runtime.leave();
-  }
-
-  onApplicationShutdown(): Promise<void> {
-    return this.runtime.close();
+  /** Starts the pod once. When the app registers its handlers later it does nothing, and is to be called again. */
+  start(): Promise<void> {
+    this.#starting ??= this.#start();
+    return this.#starting;
   }
 
   async #start(): Promise<void> {
     this.#refuseSecondModule();
     const { mode, enhancers } = this.runtime.settings;
     if (mode === 'off') return;
-    if (mode === 'member' && !(await this.wiring.wire(enhancers))) return;
-    this.#started ??= this.#startCluster();
-    await this.#started;
-  }
-
-  async #startCluster(): Promise<void> {
+    if (mode === 'member' && !(await this.wiring.wire(enhancers))) {
+      this.#starting = undefined;
+      return;
+    }
     startNotices(this.discovery.notices(), this.runtime.leader, this.runtime.cluster);
     this.runtime.jobs.start(this.discovery.jobs());
     await this.runtime.start();
@@ -54,7 +66,55 @@ export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy, 
     if (found.length < 2) return;
     throw new HedgeError(
       'INVALID_OPTIONS',
-      'HedgeModule is imported twice with options of its own, and an app is one member of one group. Import it once, in the root module; its services are global.',
+      'HedgeModule is imported twice with options of its own, and an app is one member of one group. Import it once; its services are global.',
     );
   }
+}
+
+/** In the module of the services: its hooks run first at the start and last at the stop. */
+@Injectable()
+export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(
+    modules: ModulesContainer,
+    private readonly runtime: HedgeRuntime,
+    private readonly hedge: HedgeStart,
+  ) {
+    place(modules, OuterLifecycle, BEFORE_ALL.startsFirst);
+  }
+
+  onApplicationBootstrap(): void {
+    this.hedge.allow();
+  }
+
+  onApplicationShutdown(): Promise<void> {
+    return this.runtime.close();
+  }
+}
+
+/** In `HedgeModule`: its hooks run last at the start and first at the stop. */
+@Injectable()
+export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy {
+  constructor(
+    modules: ModulesContainer,
+    private readonly runtime: HedgeRuntime,
+    private readonly hedge: HedgeStart,
+  ) {
+    place(modules, HedgeLifecycle, BEFORE_ALL.startsLast);
+  }
+
+  onApplicationBootstrap(): Promise<void> {
+    return this.hedge.start();
+  }
+
+  onModuleDestroy(): Promise<void> {
+    return this.runtime.leave();
+  }
+}
+
+/**
+ * Puts the module of this provider at its place in the order of hooks. To be called from a constructor: Nest has
+ * computed all distances by then, and sorts by them with the first hook.
+ */
+function place(modules: ModulesContainer, provider: unknown, distance: number): void {
+  for (const module of modules.values()) if (module.providers.has(provider as never)) module.distance = distance;
 }

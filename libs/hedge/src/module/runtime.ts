@@ -6,6 +6,7 @@ import { UnreachableReports } from '../cluster/unreachable-reports.js';
 import { ViewKeeper } from '../cluster/view-keeper.js';
 import { systemClock } from '../common/clock.js';
 import { newIncarnation } from '../common/identity.js';
+import { StartGate } from '../common/start-gate.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit-messages.js';
 import { GroupCommitter } from '../kv/group-committer.js';
@@ -56,6 +57,8 @@ export class HedgeRuntime {
   readonly semaphores: SemaphoreService;
   readonly spill: SpillStore;
   readonly readiness: HedgeReadiness;
+  /** Holds the calls of all services back until the start. */
+  readonly gate = new StartGate();
   readonly #logger = new Logger('Hedge');
   readonly #backend: Backend;
   readonly #opener: BackendOpener;
@@ -77,6 +80,7 @@ export class HedgeRuntime {
     const { group, mode, timing, limits, defaultTimeoutMs, shutdown } = settings;
     const clock = systemClock;
     const logger = this.#logger;
+    const gate = this.gate;
     const codec = new PayloadCodec(settings.serializer);
     const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
     // The election looks at the lease about once per lease at the least.
@@ -113,7 +117,7 @@ export class HedgeRuntime {
     // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes } });
-    const streams = makeStreams({ transport, keeper, clock, codec, strategy, settings });
+    const streams = makeStreams({ gate, transport, keeper, clock, codec, strategy, settings });
     const dispatch = new HandlerDispatch(strategy, codec);
     const address = () => transport.self.address;
     const committer = new GroupCommitter({
@@ -128,6 +132,7 @@ export class HedgeRuntime {
     messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
     keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
     const { arbiter, holder, service } = makeSemaphores({
+      gate,
       table: backend.permits,
       leases: backend.lease,
       clock,
@@ -148,16 +153,27 @@ export class HedgeRuntime {
     this.#keeper = keeper;
     this.#views = views;
     this.#messenger = messenger;
-    this.#spill = makeSpill({ streams: transport, messenger, views, clock, logger, settings });
+    this.#spill = makeSpill({ gate, streams: transport, messenger, views, clock, logger, settings });
     this.spill = this.#spill.store;
     this.#permits = holder;
     this.semaphores = service;
     this.#lockKeeper = lockKeeper;
     const { retryMs, leaseMs } = timing;
-    this.leader = new LeaderService({ keeper, messenger, streams, codec, clock, defaultTimeoutMs, retryMs, leaseMs });
-    this.cluster = new ClusterService({ transport, views, messenger, streams, codec, clock, defaultTimeoutMs });
-    this.locks = new LockService({ keeper: lockKeeper, clock, defaultTimeoutMs });
+    this.leader = new LeaderService({
+      gate,
+      keeper,
+      messenger,
+      streams,
+      codec,
+      clock,
+      defaultTimeoutMs,
+      retryMs,
+      leaseMs,
+    });
+    this.cluster = new ClusterService({ gate, transport, views, messenger, streams, codec, clock, defaultTimeoutMs });
+    this.locks = new LockService({ gate, keeper: lockKeeper, clock, defaultTimeoutMs });
     this.kv = new KvStore({
+      gate,
       messenger,
       route: keeper,
       log: backend.log,
@@ -165,6 +181,7 @@ export class HedgeRuntime {
       maxValueBytes: maxValueBytes(limits.maxMessageBytes),
     });
     this.jobs = new JobsService({
+      gate,
       log: backend.log,
       group,
       election: keeper,
@@ -183,7 +200,9 @@ export class HedgeRuntime {
       leaseMs + timing.heartbeatTimeoutMs,
     );
     // Closed from the start: then every call fails at once.
-    if (mode === 'off') void this.close();
+    if (mode !== 'off') return;
+    gate.open();
+    void this.close();
   }
 
   /**
@@ -196,7 +215,7 @@ export class HedgeRuntime {
     const { transport, source } = this.#made;
     try {
       const open = await this.#opener.open();
-      if (this.#leaving !== undefined) return;
+      if (this.#leaving !== undefined) return this.gate.open();
       // Before others can ask for what it lends.
       await this.#spill.open();
       if (mode === 'member') await transport.listen();
@@ -204,6 +223,7 @@ export class HedgeRuntime {
       this.#logger.log(`Group ${group}: ${mode}${at}, backend ${this.#backend.name}`);
       if (open) this.#take();
       else this.#opener.openLater(() => this.#take());
+      this.gate.open();
     } catch (error) {
       await this.leave();
       await this.close();

@@ -1,6 +1,7 @@
 import type { LeaseTable } from '../backend/lease.js';
 import type { PermitTable } from '../backend/permits.js';
 import type { Clock } from '../common/clock.js';
+import type { StartGate } from '../common/start-gate.js';
 import type { Timing } from '../common/timing.js';
 import type { LeadershipSource } from '../leader/leadership.js';
 import type { Messenger } from '../messaging/messenger.js';
@@ -11,6 +12,7 @@ import { semaphoreTiming } from '../semaphore/semaphore-timing.js';
 import { SemaphoreService } from '../semaphore/semaphore.service.js';
 
 export interface SemaphorePartsDeps {
+  readonly gate: StartGate;
   readonly table: PermitTable;
   readonly leases: LeaseTable;
   readonly clock: Clock;
@@ -51,5 +53,9 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
     timing,
     releaseWithoutLeader: (name, ids) => releaseWithoutLeader({ table, leases, group, address }, name, ids),
   });
-  return { arbiter, holder, service: new SemaphoreService({ holder, table, group, defaultTimeoutMs }) };
+  return {
+    arbiter,
+    holder,
+    service: new SemaphoreService({ gate: deps.gate, holder, table, group, defaultTimeoutMs }),
+  };
 }

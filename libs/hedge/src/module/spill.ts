@@ -1,5 +1,6 @@
 import type { ViewKeeper } from '../cluster/view-keeper.js';
 import type { Clock } from '../common/clock.js';
+import type { StartGate } from '../common/start-gate.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { SpillNode } from '../spill/node/spill-node.js';
 import { SpillRuntime } from '../spill/service/spill-runtime.js';
@@ -7,6 +8,7 @@ import type { StreamTransport } from '../transport/peer-stream.js';
 import type { HedgeSettings } from './options.js';
 
 export interface SpillParts {
+  readonly gate: StartGate;
   readonly streams: StreamTransport;
   readonly messenger: Messenger;
   readonly views: ViewKeeper;

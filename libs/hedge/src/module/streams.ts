@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import type { StartGate } from '../common/start-gate.js';
 import type { LeaseKeeper } from '../leader/lease-keeper.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { StreamCaller } from '../streams/stream-caller.js';
@@ -9,6 +10,7 @@ import { StreamDispatch } from './stream-dispatch.js';
 import type { HedgeStrategy } from './strategy.js';
 
 export interface StreamsInit {
+  readonly gate: StartGate;
   readonly transport: StreamTransport;
   readonly keeper: LeaseKeeper;
   readonly clock: Clock;
@@ -18,7 +20,7 @@ export interface StreamsInit {
 }
 
 /** Serves the streams that come in, and makes what opens others. */
-export function makeStreams({ transport, keeper, clock, codec, strategy, settings }: StreamsInit): StreamCaller {
+export function makeStreams({ gate, transport, keeper, clock, codec, strategy, settings }: StreamsInit): StreamCaller {
   const { limits, defaultTimeoutMs } = settings;
   const shared = { transport, route: keeper, codec, limits };
   const receiver = new StreamReceiver({
@@ -27,5 +29,5 @@ export function makeStreams({ transport, keeper, clock, codec, strategy, setting
     broadcast: new StreamDispatch(strategy, 'broadcast-stream'),
   });
   keeper.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
-  return new StreamCaller({ ...shared, clock, openTimeoutMs: defaultTimeoutMs });
+  return new StreamCaller({ ...shared, gate, clock, openTimeoutMs: defaultTimeoutMs });
 }

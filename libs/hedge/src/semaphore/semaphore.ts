@@ -1,5 +1,6 @@
 import type { PermitTable } from '../backend/permits.js';
 import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/start-gate.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Permit } from './permit.js';
 import type { PermitHolder } from './permit-holder.js';
@@ -26,6 +27,7 @@ export interface SemaphoreHolder {
 }
 
 export interface SemaphoreDeps {
+  readonly gate: StartGate;
   readonly holder: PermitHolder;
   readonly table: Pick<PermitTable, 'read'>;
   readonly group: string;
@@ -98,6 +100,7 @@ export class Semaphore {
     assertLimit(this.name, limit);
     const { timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
     checkCallOptions('resize', this.name, timeoutMs, signal);
+    await this.#started('resize');
     await this.deps.holder.resize({ name: this.name, limit, timeoutMs, signal });
     this.#limit = limit;
   }
@@ -107,6 +110,7 @@ export class Semaphore {
    * @throws HedgeError BACKEND_UNAVAILABLE; CONFLICT when the row is another group's.
    */
   async holders(): Promise<SemaphoreHolder[]> {
+    await this.#started('holders');
     const row = await this.deps.table.read(this.name);
     if (row === undefined) return [];
     return [...readState({ group: this.deps.group, name: this.name }, row).held.values()].map(
@@ -116,11 +120,17 @@ export class Semaphore {
     );
   }
 
-  #ask(options: AcquireOptions, wait: boolean): Promise<Permit | undefined> {
+  #started(call: string): Promise<void> | undefined {
+    return this.deps.gate.pass(`${call} of semaphore "${this.name}"`);
+  }
+
+  async #ask(options: AcquireOptions, wait: boolean): Promise<Permit | undefined> {
     const { name, limit } = this;
     const { permits = 1, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
     assertPermits(name, permits, limit);
     checkCallOptions(wait ? 'acquire' : 'tryAcquire', name, timeoutMs, signal);
+    const starting = this.#started(wait ? 'acquire' : 'tryAcquire');
+    if (starting !== undefined) await starting;
     return new Promise((resolve, reject) => {
       this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
     });

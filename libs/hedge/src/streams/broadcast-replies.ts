@@ -34,6 +34,7 @@ async function* exchangeWithAll(
   { caller, topic, source, options, members }: Omit<BroadcastStreamInit, 'source'> & { readonly source: SourceReader },
   givenUp: GivenUp,
 ): AsyncGenerator<BroadcastStreamEvent, void> {
+  await caller.started(topic);
   const queue = new BoundedQueue<BroadcastStreamEvent>(MAX_WAITING_EVENTS);
   const streams = members().map((member) => new MemberStream({ caller, topic, member, options, queue }));
   let sourceFailure: { error: unknown } | undefined;

@@ -7,6 +7,7 @@ import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import { MemoryNetwork } from '../testing/memory-transport.js';
 import { leaderReplies } from './leader-replies.js';
+import { StartGate } from '../common/start-gate.js';
 import { StreamCaller } from './stream-caller.js';
 import { StreamReceiver } from './stream-receiver.js';
 
@@ -67,7 +68,15 @@ async function pod(address: string) {
     },
   };
   const receiver = new StreamReceiver({ transport, route, codec, limits, leader: handlers, broadcast: handlers });
-  const caller = new StreamCaller({ transport, route, clock: systemClock, codec, limits, openTimeoutMs: 400 });
+  const caller = new StreamCaller({
+    gate: StartGate.opened(),
+    transport,
+    route,
+    clock: systemClock,
+    codec,
+    limits,
+    openTimeoutMs: 400,
+  });
   return { transport, route, receiver, caller, self: transport.self };
 }
 

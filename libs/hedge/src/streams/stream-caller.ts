@@ -4,6 +4,7 @@ import type { Clock } from '../common/clock.js';
 import { asHedgeError, HedgeError } from '../common/errors.js';
 import { firstAbort } from '../common/first-abort.js';
 import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/start-gate.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import type { PeerStream, StreamPurpose, StreamTransport } from '../transport/peer-stream.js';
@@ -15,6 +16,7 @@ const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 500;
 
 export interface StreamCallerOptions {
+  readonly gate: StartGate;
   readonly transport: StreamTransport;
   readonly route: LeaderRoute;
   readonly clock: Clock;
@@ -36,6 +38,11 @@ export class StreamCaller {
     this.codec = options.codec;
   }
 
+  /** @throws HedgeError NOT_STARTED, now or as a rejection. */
+  started(topic: string): Promise<void> | undefined {
+    return this.options.gate.pass(`stream '${topic}'`);
+  }
+
   /**
    * Follows the leader, until one accepts or the time is over. The stream is cancelled when the signal aborts, and
    * when this process hears of a later term.
@@ -43,6 +50,7 @@ export class StreamCaller {
    */
   async openAtLeader(topic: string, signal: AbortSignal): Promise<Exchange> {
     const { route, clock, openTimeoutMs, random = Math.random } = this.options;
+    await this.started(topic);
     const deadline = clock.now().mono + openTimeoutMs;
     let refusal: HedgeError | undefined;
     for (let attempt = 1; ; attempt += 1) {

@@ -4,7 +4,7 @@ import { filter, firstValueFrom } from 'rxjs';
 import { memory } from '../backends/memory/index.js';
 import { ClusterService } from '../cluster/cluster.service.js';
 import { HedgeCoreModule } from '../module/core.module.js';
-import { HedgeLifecycle } from '../module/lifecycle.js';
+import { HedgeLifecycle, HedgeStart } from '../module/lifecycle.js';
 import type { HedgeOptions, HedgeTiming } from '../module/options.js';
 import { TRANSPORT_FACTORY } from '../module/transport-factory.js';
 import type { TransportFactory } from '../module/transport-factory.js';
@@ -22,9 +22,14 @@ const TIMING: HedgeTiming = { preset: 'local', heartbeatMs: 100, heartbeatTimeou
 /** Lets `init()` resolve only once there is a leader and a view, so that a test can begin. */
 @Injectable()
 class GroupFormed implements OnApplicationBootstrap {
-  constructor(private readonly cluster: ClusterService) {}
+  constructor(
+    private readonly hedge: HedgeStart,
+    private readonly cluster: ClusterService,
+  ) {}
 
   async onApplicationBootstrap(): Promise<void> {
+    // Nest calls the hooks of a module by the depth of its providers, and this one may be the first.
+    await this.hedge.start();
     await firstValueFrom(this.cluster.changes$.pipe(filter(({ members }) => members.length > 0)));
   }
 }

@@ -1,6 +1,7 @@
 import type { ViewKeeper } from '../../cluster/view-keeper.js';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
+import type { StartGate } from '../../common/start-gate.js';
 import type { Timing } from '../../common/timing.js';
 import type { Messenger } from '../../messaging/messenger.js';
 import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
@@ -23,6 +24,7 @@ const STEPS_OF_SPACE = 32;
 const EXPIRY_TIMEOUTS = 3;
 
 export interface SpillRuntimeOptions {
+  readonly gate: StartGate;
   readonly streams: StreamTransport;
   readonly messenger: Pick<Messenger, 'request' | 'serve'>;
   readonly views: Pick<ViewKeeper, 'view' | 'spaces' | 'lend' | 'onChange'>;
@@ -50,7 +52,7 @@ export class SpillRuntime {
 
   constructor(options: SpillRuntimeOptions) {
     this.#options = options;
-    this.store = new SpillStore({ context: () => this.#running?.context, clock: options.clock });
+    this.store = new SpillStore({ gate: options.gate, context: () => this.#running?.context, clock: options.clock });
     const { messenger, streams } = options;
     messenger.serve(RequestKind.REQUEST_KIND_SPILL_RENEWAL, (request) => this.#holder().renew(request));
     messenger.serve(RequestKind.REQUEST_KIND_SPILL_PULL, (request) => this.#holder().pull(request));

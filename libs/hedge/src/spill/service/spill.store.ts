@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
+import type { StartGate } from '../../common/start-gate.js';
 import { inWords } from '../../messaging/call-options.js';
 import type { TierBytes } from '../node/storage.js';
 import { lz4 } from '../records/compression.js';
@@ -31,7 +32,8 @@ export interface SpillCreateOptions {
 }
 
 export interface SpillStoreDeps {
-  /** Undefined while this pod is not started, or has stopped. */
+  readonly gate: StartGate;
+  /** Undefined when this pod has stopped. */
   readonly context: () => SpillContext | undefined;
   readonly clock: Clock;
 }
@@ -68,6 +70,8 @@ export class SpillStore {
     checkOptions(options);
     const { copies = 1, ttlMs } = options;
     const limits = limitsOf(name, options);
+    const wait = this.#deps.gate.pass(`spill store '${name}'`);
+    if (wait !== undefined) await wait;
     if (this.#stores.has(name) || this.#reserved.has(name)) {
       throw new HedgeError(
         'CONFLICT',
@@ -142,7 +146,7 @@ export class SpillStore {
     if (context !== undefined) return context;
     throw new HedgeError(
       'SHUTTING_DOWN',
-      `Spill store '${name}' cannot be created: this pod is not started yet, is stopping, or its mode is 'off'.`,
+      `Spill store '${name}' cannot be created: this pod is stopping, or its mode is 'off'.`,
     );
   }
 }

@@ -1,0 +1,138 @@
+import { Global, Injectable, Logger, Module } from '@nestjs/common';
+import type { INestApplicationContext, OnApplicationShutdown, OnModuleDestroy, Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { HedgeModule, KvStore, LeaderService, OnLeaderMessage, WhileLeader } from 'nestjs-hedge';
+import type { Leadership } from 'nestjs-hedge';
+import { Pods, until } from './apps.js';
+
+Logger.overrideLogger(false);
+
+const quiet = { abortOnError: false, logger: false } as const;
+
+/** What the app's leader work uses. */
+abstract class Pool {
+  open = true;
+
+  query(): string {
+    return this.open ? 'answered' : 'the pool is closed';
+  }
+}
+
+@Injectable()
+class PoolClosedOnDestroy extends Pool implements OnModuleDestroy {
+  onModuleDestroy(): void {
+    this.open = false;
+  }
+}
+
+@Injectable()
+class PoolClosedOnShutdown extends Pool implements OnApplicationShutdown {
+  onApplicationShutdown(): void {
+    this.open = false;
+  }
+}
+
+/** Uses the pool once more after it was told to end. */
+@Injectable()
+class Work {
+  readonly answers: Record<string, string> = {};
+  running = 0;
+  constructor(private readonly pool: Pool) {}
+
+  @WhileLeader()
+  async task({ signal }: Leadership): Promise<void> {
+    this.running += 1;
+    await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    // The stop goes on meanwhile, if it does not wait.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    this.answers['task'] = this.pool.query();
+  }
+
+  release: () => void = () => undefined;
+
+  @OnLeaderMessage('work')
+  async handle(): Promise<void> {
+    this.running += 1;
+    await new Promise<void>((resolve) => void (this.release = resolve));
+    this.answers['handler'] = this.pool.query();
+  }
+}
+
+type Place = 'first' | 'in the middle' | 'last' | 'in a feature module' | 'in a global module';
+type Home = 'the root module' | 'an imported module' | 'a global module';
+
+/** An app with HedgeModule at that place, and the pool in that module. */
+function appModule(place: Place, home: Home, pool: Type<Pool>): Type {
+  const provided = { providers: [pool, { provide: Pool, useExisting: pool }], exports: [Pool] };
+  @Module(home === 'the root module' ? {} : provided)
+  class PoolModule {}
+  if (home === 'a global module') Global()(PoolModule);
+  @Module({})
+  class OtherModule {}
+  const hedge = HedgeModule.forRoot(new Pods().pod());
+  @Module({ imports: [OtherModule, hedge] })
+  class FeatureModule {}
+  if (place === 'in a global module') Global()(FeatureModule);
+  const imports = {
+    first: [hedge, PoolModule, OtherModule],
+    'in the middle': [OtherModule, hedge, PoolModule],
+    last: [PoolModule, OtherModule, hedge],
+    'in a feature module': [PoolModule, FeatureModule],
+    'in a global module': [FeatureModule, PoolModule],
+  }[place];
+  @Module({ imports, providers: [Work, ...(home === 'the root module' ? provided.providers : [])] })
+  class AppModule {}
+  return AppModule;
+}
+
+const opened: INestApplicationContext[] = [];
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((app) => app.close()));
+});
+
+const places: Place[] = ['first', 'in the middle', 'last', 'in a feature module', 'in a global module'];
+const homes: Home[] = ['the root module', 'an imported module', 'a global module'];
+const pools = { onModuleDestroy: PoolClosedOnDestroy, onApplicationShutdown: PoolClosedOnShutdown };
+const cases = places.flatMap((place) =>
+  homes.flatMap((home) => Object.entries(pools).map(([hook, pool]) => ({ place, home, hook, pool }))),
+);
+
+describe('a stop lets leader work end before the pool that it uses closes', () => {
+  it.each(cases)('with HedgeModule $place, and the pool in $home, closed in $hook', async ({ place, home, pool }) => {
+    const app = await NestFactory.createApplicationContext(appModule(place, home, pool), quiet);
+    opened.push(app);
+    const work = app.get(Work);
+    const handled = app.get(LeaderService).send('work', {});
+    await until(() => work.running === 2, 'the task and the handler run');
+    const closed = app.close();
+    await until(() => 'task' in work.answers, 'the task has ended');
+    work.release();
+    await closed;
+    await handled;
+    expect(work.answers).toEqual({ task: 'answered', handler: 'answered' });
+  });
+});
+
+describe('the services of a pod that stops', () => {
+  it.each(places)('serve the last hooks of other modules, with HedgeModule %s', async (place) => {
+    const written: unknown[] = [];
+    @Injectable()
+    class Goodbye extends Pool implements OnModuleDestroy, OnApplicationShutdown {
+      constructor(private readonly kv: KvStore) {
+        super();
+      }
+      async onModuleDestroy(): Promise<void> {
+        written.push(await this.kv.get('k'));
+      }
+      async onApplicationShutdown(): Promise<void> {
+        written.push(await this.kv.get('k'));
+      }
+    }
+    const app = await NestFactory.createApplicationContext(appModule(place, 'an imported module', Goodbye), quiet);
+    opened.push(app);
+    await app.get(KvStore).put('k', 'v');
+    await app.close();
+    expect(written).toMatchObject([{ value: 'v' }, { value: 'v' }]);
+  });
+});
