@@ -54,8 +54,15 @@ export function cronTimes(expression: string, timeZone = 'UTC'): FireTimes {
   }
   const [zone, calendar] = [zoneOf(timeZone), cronCalendar(expression)];
   const next = calendar.fixed ? nextOfDay : nextStep;
-  const nextAfter = (ms: number): number | undefined =>
-    ms < LAST_MS ? next(calendar, zone, Math.floor(ms)) : undefined;
+  // The last answer, which holds from where it was looked for up to itself.
+  let [from, found] = [Infinity, -Infinity];
+  const nextAfter = (ms: number): number | undefined => {
+    if (ms >= from && ms < found) return found;
+    if (!(ms < LAST_MS)) return undefined;
+    const at = next(calendar, zone, Math.floor(ms));
+    if (at !== undefined) [from, found] = [Math.floor(ms), at];
+    return at;
+  };
   if (nextAfter(Date.now()) === undefined) {
     throw new HedgeError(
       'INVALID_ARGUMENT',

@@ -14,8 +14,11 @@ export interface JobLogger {
   error(message: string, stack?: string): void;
 }
 
+/** What a job needs of the log table. */
+export type JobLog = Pick<LogTable, 'append' | 'latest'>;
+
 export interface JobRunnerOptions {
-  readonly log: LogTable;
+  readonly log: JobLog;
   /** Row name of the group's election lease, by which all rows are fenced. */
   readonly lease: string;
   /** Key of the job's ledger. */

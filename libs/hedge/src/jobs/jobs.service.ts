@@ -7,6 +7,7 @@ import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
 import type { LeadershipSource } from '../leader/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
+import { BatchedLog } from './batched-log.js';
 import type { FireTimes } from './fire-times.js';
 import { checkJobName, resolveJob } from './job-options.js';
 import type { JobOptions, JobRun } from './job.js';
@@ -85,11 +86,12 @@ export class JobsService {
   start(methods: readonly JobMethod[]): void {
     const { log, group, election, self, clock, retryMs, leaseMs } = this.#deps;
     const leads = (token: bigint): boolean => election.leads(token);
+    const batched = new BatchedLog(log);
     const runners = methods.map((method) => {
       const job = resolveJob(method.place, method.times, method.options, leaseMs);
       this.#claimName(job.name, method.place);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log, lease, key, leads, self, clock, retryMs, logger: this.#logger };
+      const options = { log: batched, lease, key, leads, self, clock, retryMs, logger: this.#logger };
       return new JobRunner(job, (run) => method.call(run), options);
     });
     if (runners.length === 0) return;

@@ -283,4 +283,15 @@ describe('job scheduler', () => {
     back.elect(3n);
     expect(back.rows.slice(4)).toEqual(['scheduled 96', 'claimed 97']);
   });
+
+  it('does not compute the next firing again while it waits for it', () => {
+    let asked = 0;
+    const times = intervalTimes(MINUTE);
+    const counting = { text: times.text, nextAfter: (ms: number) => ((asked += 1), times.nextAfter(ms)) };
+    const bench = new Bench([], { times: counting }).elect();
+    const before = asked;
+    for (let tick = 0; tick < 50; tick += 1) bench.at(tick / 100);
+    expect(asked).toBe(before);
+    expect(bench.at(1).rows.at(-1)).toBe('claimed 1');
+  });
 });

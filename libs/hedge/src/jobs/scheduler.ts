@@ -19,7 +19,8 @@ interface Term {
 type State =
   /** Not leading, or about to give leadership back. */
   | { readonly at: 'rest' }
-  | { readonly at: 'waiting' }
+  /** `due` is the next firing to fall due. */
+  | { readonly at: 'waiting'; readonly due: number | undefined }
   /** One call at a time. `row` is what it writes; without one it reads. */
   | { readonly at: 'calling'; readonly call: number; readonly row?: LedgerRow; tries: number; retryAt?: number }
   /** `nextDue` is the first firing to fall due after the run began. */
@@ -180,7 +181,10 @@ export class JobScheduler {
   #tick(now: Instant): readonly SchedulerEffect[] {
     const state = this.#state;
     if (state.at === 'rest') return [];
-    if (state.at === 'waiting') return this.#next(now);
+    if (state.at === 'waiting') {
+      const { due } = state;
+      return due === undefined || due > now.wall ? this.#wakeFor(due, now) : this.#next(now);
+    }
     if (state.at === 'calling') {
       if (state.retryAt === undefined) return [];
       if (now.mono >= state.retryAt) return this.#call(state);
@@ -210,7 +214,7 @@ export class JobScheduler {
     }
     const due = job.times.nextAfter(this.#through);
     if (due === undefined || due > wall) {
-      this.#state = { at: 'waiting' };
+      this.#state = { at: 'waiting', due };
       return this.#wakeFor(due, now);
     }
     if (due <= tooOld) return this.#passOver('missed', due, tooOld);

@@ -1,0 +1,92 @@
+import type { AppendOutcome, Fence, LogAppend, LogEntry } from '../backend/log.js';
+import { HedgeError } from '../common/errors.js';
+import type { JobLog } from './job-runner.js';
+
+/** Rows of one commit: few enough for each database, and for a renewal of the lease to wait for. */
+const MAX_ROWS = 500;
+/** Ledgers that are read at a time, as when a pod is elected. */
+const MAX_READS = 32;
+
+interface Waiting {
+  readonly rows: readonly LogAppend[];
+  readonly fence: Fence | undefined;
+  resolve(outcomes: readonly AppendOutcome[]): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * The log table for all jobs of a pod. Many of them fall due at the same second, so their rows share commits: the
+ * calls of one event-loop turn, and those that come while a commit is under way. There is one commit at a time: a renewal of
+ * the lease, which other connections of the database may queue behind it, never waits for more than one of them.
+ *
+ * Each call has the outcome that it would have had by itself.
+ */
+export class BatchedLog implements JobLog {
+  #waiting: Waiting[] = [];
+  #appending = false;
+  #reads = 0;
+  readonly #readers: (() => void)[] = [];
+
+  constructor(private readonly log: JobLog) {}
+
+  append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ rows, fence, resolve, reject });
+      if (this.#appending) return;
+      this.#appending = true;
+      // The end of this event-loop turn: the timers of all jobs that are due have rung by then.
+      setImmediate(() => void this.#appendAll());
+    });
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    if (this.#reads >= MAX_READS) await new Promise<void>((begin) => this.#readers.push(begin));
+    else this.#reads += 1;
+    try {
+      return await this.log.latest(key);
+    } finally {
+      const next = this.#readers.shift();
+      if (next !== undefined) next();
+      else this.#reads -= 1;
+    }
+  }
+
+  async #appendAll(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#append(this.#takeBatch());
+    this.#appending = false;
+  }
+
+  /** The calls that have waited longest and share a fence. */
+  #takeBatch(): Waiting[] {
+    const batch: Waiting[] = [];
+    let rows = 0;
+    const [first] = this.#waiting;
+    for (const call of this.#waiting) {
+      rows += call.rows.length;
+      if (batch.length > 0 && (rows > MAX_ROWS || !sameFence(call.fence, first?.fence))) break;
+      batch.push(call);
+    }
+    this.#waiting = this.#waiting.slice(batch.length);
+    return batch;
+  }
+
+  async #append(batch: readonly Waiting[]): Promise<void> {
+    const rows = batch.flatMap((call) => call.rows);
+    try {
+      const outcomes = await this.log.append(rows, batch[0]?.fence);
+      let start = 0;
+      for (const call of batch) call.resolve(outcomes.slice(start, (start += call.rows.length)));
+    } catch (error) {
+      const tooLarge = error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && batch.length > 1;
+      if (!tooLarge) return batch.forEach((call) => call.reject(error));
+      // One row that no database takes must not stop the others.
+      const half = Math.ceil(batch.length / 2);
+      await this.#append(batch.slice(0, half));
+      await this.#append(batch.slice(half));
+    }
+  }
+}
+
+function sameFence(a: Fence | undefined, b: Fence | undefined): boolean {
+  return a?.lease === b?.lease && a?.token === b?.token;
+}

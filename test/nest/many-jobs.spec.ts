@@ -1,0 +1,103 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { JobsService, LeaderCron, LeaderService } from 'nestjs-hedge';
+import type { HedgeOptions, JobRun } from 'nestjs-hedge';
+import { memory } from 'nestjs-hedge/memory';
+import { Pods, until } from './apps.js';
+
+Logger.overrideLogger(false);
+
+type Factory = HedgeOptions['backend'];
+type Backend = ReturnType<Factory['create']>;
+
+const JOBS = 1_000;
+/** As a database on a slow disk or in another region. */
+const COMMIT_MS = 12;
+
+/** A database that makes one commit after the other, each in the time of a slow one, for all pods together. */
+function oneCommitAtATime(factory: Factory): { factory: Factory; commits: () => number } {
+  let [last, commits]: [Promise<unknown>, number] = [Promise.resolve(), 0];
+  const commit = <T>(write: () => Promise<T>): Promise<T> => {
+    const before = last;
+    const done = (async () => {
+      await before;
+      await new Promise((resolve) => setTimeout(resolve, COMMIT_MS));
+      commits += 1;
+      return write();
+    })();
+    last = done.catch(() => undefined);
+    return done;
+  };
+  const slow = ({ lease, log, permits, ...rest }: Backend, backend: Backend): Backend => ({
+    ...rest,
+    name: backend.name,
+    open: () => backend.open(),
+    close: () => backend.close(),
+    permits,
+    lease: {
+      observes: lease.observes,
+      read: (name) => lease.read(name),
+      acquire: (claim) => commit(() => lease.acquire(claim)),
+      renew: (held) => commit(() => lease.renew(held)),
+      renewAll: (held) => commit(() => lease.renewAll(held)),
+      release: (held) => commit(() => lease.release(held)),
+    },
+    log: {
+      append: (rows, fence) => commit(() => log.append(rows, fence)),
+      overwrite: (row, fence) => commit(() => log.overwrite(row, fence)),
+      latest: (key) => log.latest(key),
+      history: (key, query) => log.history(key, query),
+      keys: (query) => log.keys(query),
+    },
+  });
+  const create: Factory['create'] = (context) => {
+    const backend = factory.create(context);
+    return slow(backend, backend);
+  };
+  return { factory: { create }, commits: () => commits };
+}
+
+/** A class with that many jobs, all of which fire at the same seconds. */
+function manyJobs(ran: (name: string, run: JobRun) => void): new () => object {
+  @Injectable()
+  class ManyJobs {}
+  for (let index = 0; index < JOBS; index += 1) {
+    const name = `job${index}`;
+    const descriptor = { value: (run: JobRun) => ran(name, run), configurable: true };
+    LeaderCron('*/10 * * * * *', { name })(ManyJobs.prototype, name, descriptor);
+    Object.defineProperty(ManyJobs.prototype, name, descriptor);
+  }
+  return ManyJobs;
+}
+
+const open: Pods[] = [];
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((pods) => pods.close()));
+});
+
+describe('many jobs', () => {
+  it('J1, J3: run all in one term when a thousand of them fall due at one second', async () => {
+    const names = new Set<string>();
+    const tokens = new Set<bigint>();
+    const runs = { count: 0 };
+    const Jobs = manyJobs((name, { fencingToken }) => {
+      names.add(name);
+      tokens.add(fencingToken);
+      runs.count += 1;
+    });
+    const pods = new Pods({ providers: [Jobs] });
+    open.push(pods);
+    const { factory, commits } = oneCommitAtATime(memory({ database: pods.database }));
+    const app = await pods.start({ backend: factory });
+    await until(() => names.size === JOBS && runs.count >= 2 * JOBS, 'every job has run', 120_000);
+    const jobs = app.get(JobsService);
+    const histories = await Promise.all([...names].map((name) => jobs.history(name, { limit: 1_000 })));
+    const events = new Set(histories.flatMap((history) => history.map(({ event }) => event)));
+    expect(events).toEqual(new Set(['scheduled', 'claimed', 'done']));
+    expect(tokens.size).toBe(1);
+    expect(app.get(LeaderService).isLeader()).toBe(true);
+    // Two rows of each run, many of which share a commit.
+    expect(commits()).toBeLessThan(runs.count / 10);
+  }, 180_000);
+});
