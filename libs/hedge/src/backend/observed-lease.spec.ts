@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { ObservedLease, type SeenLease } from './observed-lease.js';
+import { ObservedLease, ObservedLeases, type SeenLease } from './observed-lease.js';
 
 const held = (token: bigint, renewals: bigint, leaseMs = 3_000): SeenLease => ({
   marker: { token, renewals },
@@ -61,5 +61,63 @@ describe('ObservedLease', () => {
     const observed = new ObservedLease();
     expect(observed.observe({ marker: { token: 7n, renewals: 3n } }, clock.now())).toBe(0);
     expect(observed.expiredMarker(clock.now())).toEqual({ token: 7n, renewals: 3n });
+  });
+});
+
+describe('ObservedLeases', () => {
+  it('L1: judges each row by itself', () => {
+    const clock = new VirtualClock();
+    const observed = new ObservedLeases();
+    expect(observed.observe('a', held(7n, 0n), clock.now())).toBe(3_000);
+    clock.advance(1_000);
+    expect(observed.observe('b', held(8n, 0n), clock.now())).toBe(3_000);
+    clock.advance(2_000);
+    expect(observed.observe('a', held(7n, 0n), clock.now())).toBe(0);
+    expect(observed.expiredMarker('a', clock.now())).toEqual({ token: 7n, renewals: 0n });
+    expect(observed.expiredMarker('b', clock.now())).toBeUndefined();
+    expect(observed.expiredMarker('c', clock.now())).toBeUndefined();
+  });
+
+  it('keeps nothing of rows that nobody holds, or that this process took', () => {
+    const clock = new VirtualClock();
+    const observed = new ObservedLeases();
+    for (let name = 0; name < 10_000; name += 1) {
+      expect(observed.observe(`free ${name}`, { marker: { token: 7n, renewals: 0n } }, clock.now())).toBe(0);
+      observed.observe(`taken ${name}`, held(7n, 0n), clock.now());
+      observed.forget(`taken ${name}`);
+      observed.observe(`released ${name}`, held(7n, 0n), clock.now());
+      observed.observe(`released ${name}`, { marker: { token: 7n, renewals: 0n } }, clock.now());
+    }
+    expect(observed.size).toBe(0);
+  });
+
+  it('keeps of many rows those that were looked at lately', () => {
+    const clock = new VirtualClock();
+    const observed = new ObservedLeases();
+    for (let name = 0; name < 100_000; name += 1) {
+      observed.observe(`${name}`, held(7n, 0n), clock.now());
+      clock.advance(100);
+    }
+    expect(observed.size).toBe(1_000);
+  });
+
+  it('L1: keeps a row that a contender looks at, however many others it sees and however long the lease is', () => {
+    const clock = new VirtualClock();
+    const observed = new ObservedLeases();
+    const long = held(7n, 0n, 600_000);
+    observed.observe('wanted', long, clock.now());
+    for (let name = 0; name < 100_000; name += 1) {
+      observed.observe(`${name}`, held(7n, 0n), clock.now());
+      clock.advance(6);
+    }
+    expect(observed.observe('wanted', long, clock.now())).toBe(0);
+  });
+
+  it('keeps a few rows through an outage of the database', () => {
+    const clock = new VirtualClock();
+    const observed = new ObservedLeases();
+    for (let name = 0; name < 1_000; name += 1) observed.observe(`${name}`, held(7n, 0n), clock.now());
+    clock.advance(3_600_000);
+    for (let name = 0; name < 1_000; name += 1) expect(observed.observe(`${name}`, held(7n, 0n), clock.now())).toBe(0);
   });
 });

@@ -57,6 +57,68 @@ export class ObservedLease {
   }
 }
 
+/** Rows that are remembered however long ago they were looked at; a few hundred bytes each. */
+const MOST_KEPT = 1_000;
+/** More of them are remembered for so long after the last look, and for two leases at least, in milliseconds. */
+const KEPT_MS = 60_000;
+
+interface Observation {
+  readonly lease: ObservedLease;
+  leaseMs: number;
+  lookedAt: Instant;
+}
+
+/**
+ * What a process has observed of many lease rows, by their names. Locks may have a name for each order or
+ * customer, so only rows that others hold are remembered, and of many those that were looked at lately: a contender
+ * looks several times in a lease. To forget a row is safe (L1): it only makes this process wait a whole lease again.
+ *
+ * Pure.
+ */
+export class ObservedLeases {
+  /** In the order of the last look. */
+  readonly #observations = new Map<string, Observation>();
+
+  get size(): number {
+    return this.#observations.size;
+  }
+
+  /** See `ObservedLease.observe`. */
+  observe(name: string, seen: SeenLease, readEnd: Instant): number {
+    const { leaseMs } = seen;
+    if (leaseMs === undefined) {
+      this.forget(name);
+      return 0;
+    }
+    const known = this.#observations.get(name);
+    const observation = known ?? { lease: new ObservedLease(), leaseMs, lookedAt: readEnd };
+    observation.leaseMs = leaseMs;
+    observation.lookedAt = readEnd;
+    this.#observations.delete(name);
+    this.#observations.set(name, observation);
+    this.#forgetOld(readEnd);
+    return observation.lease.observe(seen, readEnd);
+  }
+
+  /** See `ObservedLease.expiredMarker`. */
+  expiredMarker(name: string, now: Instant): LeaseMarker | undefined {
+    return this.#observations.get(name)?.lease.expiredMarker(now);
+  }
+
+  /** For a row that this process holds now, or has released. */
+  forget(name: string): void {
+    this.#observations.delete(name);
+  }
+
+  #forgetOld(now: Instant): void {
+    for (const [name, { leaseMs, lookedAt }] of this.#observations) {
+      if (this.#observations.size <= MOST_KEPT) return;
+      if (shortestElapsed(lookedAt, now) < Math.max(KEPT_MS, 2 * leaseMs)) return;
+      this.#observations.delete(name);
+    }
+  }
+}
+
 function sameLease(a: SeenLease | undefined, b: SeenLease): boolean {
   return (
     a !== undefined &&

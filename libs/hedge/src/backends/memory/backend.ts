@@ -17,7 +17,7 @@ import type {
   LogEntry,
   LogTable,
 } from '../../backend/log.js';
-import { ObservedLease } from '../../backend/observed-lease.js';
+import { ObservedLeases } from '../../backend/observed-lease.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../backend/permits.js';
 import { assertRenewals } from '../../backend/refusals.js';
 import { assertSemaphoreName, assertSemaphoreWrite } from '../../backend/semaphore-limits.js';
@@ -82,7 +82,7 @@ class MemoryBackend implements Backend {
 class MemoryLeaseTable implements LeaseTable {
   readonly observes = true;
   /** What this backend has seen of each row: another backend on the same database has seen other things. */
-  readonly #observed = new Map<string, ObservedLease>();
+  readonly #observed = new ObservedLeases();
 
   constructor(
     private readonly database: () => MemoryDatabase,
@@ -99,7 +99,10 @@ class MemoryLeaseTable implements LeaseTable {
       { holder, leaseMs },
       (row) => row.claim?.holder.incarnation === holder.incarnation || this.#record(name, row).expiresInMs === 0,
     );
-    if (taken) return { acquired: true, token: row.token };
+    if (taken) {
+      this.#observed.forget(name);
+      return { acquired: true, token: row.token };
+    }
     return { acquired: false, record: this.#record(name, row) };
   }
 
@@ -114,6 +117,7 @@ class MemoryLeaseTable implements LeaseTable {
   }
 
   async release({ name, holder, token }: HeldLease): Promise<boolean> {
+    this.#observed.forget(name);
     return this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals })).changed;
   }
 
@@ -126,9 +130,7 @@ class MemoryLeaseTable implements LeaseTable {
   }
 
   #record(name: string, row: LeaseRow): LeaseRecord {
-    let observed = this.#observed.get(name);
-    if (observed === undefined) this.#observed.set(name, (observed = new ObservedLease()));
-    const expiresInMs = observed.observe({ marker: row, leaseMs: row.claim?.leaseMs }, this.clock.now());
+    const expiresInMs = this.#observed.observe(name, { marker: row, leaseMs: row.claim?.leaseMs }, this.clock.now());
     return { token: row.token, expiresInMs, ...(row.claim && { holder: row.claim.holder }) };
   }
 }

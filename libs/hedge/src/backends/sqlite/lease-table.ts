@@ -8,7 +8,7 @@ import type {
   RenewResult,
 } from '../../backend/lease.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names.js';
-import { ObservedLease } from '../../backend/observed-lease.js';
+import { ObservedLeases } from '../../backend/observed-lease.js';
 import { assertRenewals } from '../../backend/refusals.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
@@ -17,7 +17,7 @@ import type { SqliteThread } from './thread.js';
 /** Leases in SQLite: decided in the worker's transaction, judged by what this process has observed. */
 export class SqliteLeaseTable implements LeaseTable {
   readonly observes = true;
-  readonly #observed = new Map<string, ObservedLease>();
+  readonly #observed = new ObservedLeases();
 
   constructor(
     private readonly thread: SqliteThread,
@@ -29,11 +29,12 @@ export class SqliteLeaseTable implements LeaseTable {
   }
 
   async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
-    const expired = this.#observed.get(name)?.expiredMarker(this.clock.now());
+    const expired = this.#observed.expiredMarker(name, this.clock.now());
     const writer = formatWriter(holder, leaseMs);
     const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired);
-    const record = this.#record(name, row);
-    return acquired ? { acquired, token: row.token } : { acquired, record };
+    if (!acquired) return { acquired, record: this.#record(name, row) };
+    this.#observed.forget(name);
+    return { acquired, token: row.token };
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {
@@ -57,6 +58,7 @@ export class SqliteLeaseTable implements LeaseTable {
   }
 
   release({ name, holder, token }: HeldLease): Promise<boolean> {
+    this.#observed.forget(name);
     return this.thread.call('release', name, token, holder.incarnation);
   }
 
@@ -64,9 +66,7 @@ export class SqliteLeaseTable implements LeaseTable {
   #record(name: string, { token, renewals, writer }: StoredLease): LeaseRecord {
     const claim = parseWriter(writer);
     const leaseMs = claim?.leaseMs ?? (writer === null ? undefined : FOREIGN_LEASE_MS);
-    let observed = this.#observed.get(name);
-    if (observed === undefined) this.#observed.set(name, (observed = new ObservedLease()));
-    const expiresInMs = observed.observe({ marker: { token, renewals }, leaseMs }, this.clock.now());
+    const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs }, this.clock.now());
     return { token, expiresInMs, ...(claim && { holder: claim.holder }) };
   }
 }
