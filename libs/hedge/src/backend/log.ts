@@ -40,6 +40,8 @@ export interface HistoryQuery {
   readonly before?: bigint;
   /** Only entries with a timestamp in nanoseconds above this. */
   readonly after?: bigint;
+  /** A driver that reads in pages reads no more of them once this aborts, and throws CANCELLED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface KeysQuery {
@@ -47,6 +49,8 @@ export interface KeysQuery {
   readonly limit: number;
   /** Only keys that sort (by UTF-8 bytes) after this one: for paging. */
   readonly after?: string;
+  /** As in `HistoryQuery`. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -78,9 +82,14 @@ export interface LogTable {
   /** The version with the greatest (timestamp, id), or undefined. */
   latest(key: string): Promise<LogEntry | undefined>;
 
-  /** Versions of one key, ordered by (timestamp, id). */
+  /**
+   * Versions of one key, ordered by (timestamp, id), as they were at one moment. However many there are, this must
+   * neither delay leases and writes nor fail for their number: a long one is read in pages (`readHistory`), and only
+   * each page has to end within the time of one call.
+   * @throws HedgeError OVERLOADED when too many read at once.
+   */
   history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]>;
 
-  /** Distinct keys with the prefix, sorted by their UTF-8 bytes. */
+  /** Distinct keys with the prefix, sorted by their UTF-8 bytes. As `history`: in pages. */
   keys(query: KeysQuery): Promise<readonly string[]>;
 }

@@ -7,7 +7,7 @@ import { HedgeError, messageOf } from '../common/errors.js';
 import type { StartGate } from '../common/start-gate.js';
 import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
-import { checkCallOptions } from '../messaging/call-options.js';
+import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { bytesPayload } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
@@ -43,6 +43,8 @@ export interface KvHistoryOptions {
   readonly before?: KvCursor | undefined;
   /** Only versions after this place. */
   readonly after?: KvCursor | undefined;
+  /** Reads no further: CANCELLED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface KvKeysOptions {
@@ -50,6 +52,8 @@ export interface KvKeysOptions {
   readonly limit?: number | undefined;
   /** Only keys that sort after this one: the last key of the page before. */
   readonly after?: string | undefined;
+  /** Reads no further: CANCELLED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface KvStoreDeps {
@@ -130,25 +134,28 @@ export class KvStore {
   }
 
   /**
-   * Versions of a key, newest first unless told otherwise.
+   * Versions of a key, newest first unless told otherwise, as they were at one moment. However many are asked for, the
+   * database is read in pages: neither leases nor other calls wait for it. All that is found is held in memory.
    *
    * @example
    * kv.history('k', { limit: Infinity }) // all
    * kv.history('k', { limit: 1, order: 'oldest-first' }) // the first one
    * kv.history('k', { limit: 20, before: page.at(-1) }) // the next page
-   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, OVERLOADED, CANCELLED
    */
   async history(key: string, options: KvHistoryOptions = {}): Promise<KvEntry[]> {
     assertKey(key);
-    const { limit = 100, order = 'newest-first' } = options;
+    const { limit = 100, order = 'newest-first', signal } = options;
     assertLimit(limit);
     assertOrder(order);
+    checkSignal(`history '${key}'`, signal);
     const before = options.before === undefined ? undefined : parseCursor('before', options.before);
     const after = options.after === undefined ? undefined : parseCursor('after', options.after);
     // An entry as cursor lies within its commit: the backend compares commits, so ask for that commit as
     // well, and leave out the part of it on the wrong side.
     const query: Omit<HistoryQuery, 'limit'> = {
       order,
+      signal,
       ...(before && { before: before.id === undefined ? before.timestamp : before.timestamp + 1n }),
       ...(after && { after: after.id === undefined ? after.timestamp : after.timestamp - 1n }),
     };
@@ -169,18 +176,24 @@ export class KvStore {
    *
    * @example
    * for (let page = await kv.keys('orders/'); page.length > 0; page = await kv.keys('orders/', { after: page.at(-1) })) …
-   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, OVERLOADED, CANCELLED
    */
-  async keys(prefix: string, { limit = 1_000, after }: KvKeysOptions = {}): Promise<string[]> {
+  async keys(prefix: string, { limit = 1_000, after, signal }: KvKeysOptions = {}): Promise<string[]> {
     assertPrefix(prefix);
     assertLimit(limit);
     assertAfter(after);
+    checkSignal(`keys '${prefix}'`, signal);
     const wait = this.deps.gate.pass(`keys "${prefix}"`);
     if (wait !== undefined) await wait;
     const keys: string[] = [];
     for (let from = after; ;) {
       const asked = bounded(limit - keys.length);
-      const found = await this.deps.log.keys({ prefix, limit: asked, ...(from !== undefined && { after: from }) });
+      const found = await this.deps.log.keys({
+        prefix,
+        limit: asked,
+        signal,
+        ...(from !== undefined && { after: from }),
+      });
       for (const key of found) if (!isReservedKey(key)) keys.push(key);
       if (keys.length >= limit || found.length < asked) return keys;
       from = found.at(-1);

@@ -126,7 +126,15 @@ export class MemoryDatabase {
   }
 
   #insert(entry: LogEntry): void {
-    this.#log.set(entry.key, [...(this.#log.get(entry.key) ?? []), entry].sort(byVersion));
+    const versions = this.#log.get(entry.key);
+    if (versions === undefined) return void this.#log.set(entry.key, [entry]);
+    // Nearly always the last one: only within a commit may a greater id have come before.
+    let place = versions.length;
+    for (let before = versions[place - 1]; before !== undefined && byVersion(before, entry) > 0;) {
+      place -= 1;
+      before = versions[place - 1];
+    }
+    versions.splice(place, 0, entry);
   }
 
   #delete(key: string, deleted: string): void {

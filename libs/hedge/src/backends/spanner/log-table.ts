@@ -8,6 +8,7 @@ import {
   type LogEntry,
   type LogTable,
 } from '../../backend/log.js';
+import { assertWanted, readHistory } from '../../backend/history-pages.js';
 import { isReservedKey } from '../../backend/names.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
 import { assertText, assertTexts } from '../../backend/text.js';
@@ -19,6 +20,9 @@ import type { ReadBound, Write } from './protocol.js';
 import { historySql, keysSql, tokenSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './transaction.js';
 import { timestampOf, type Row, type Statement } from './values.js';
+
+/** So many rows are one call, with the time of one call, however many are asked for. */
+const PAGE_ROWS = 5_000;
 
 const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
 
@@ -88,20 +92,32 @@ export class SpannerLogTable implements LogTable {
 
   async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
     assertText('key', key);
-    return this.connection.run('log.history', async (attempt) => {
-      const rows = await this.#indexed(attempt, 'stream', key, (index) =>
-        historySql(this.tables.logTable, key, query, index),
-      );
-      return rows.map((row) => toEntry(key, row));
+    return readHistory(query, async (page) => {
+      const limit = Math.min(page.limit, PAGE_ROWS);
+      const entries = await this.connection.run('log.history', async (attempt) => {
+        const rows = await this.#indexed(attempt, 'stream', key, (index) =>
+          historySql(this.tables.logTable, key, { ...page, limit }, index),
+        );
+        return rows.map((row) => toEntry(key, row));
+      });
+      return { entries, more: entries.length === PAGE_ROWS };
     });
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
-    assertTexts({ prefix: query.prefix, after: query.after ?? '' });
-    return this.connection.run('log.keys', async (attempt) => {
-      const rows = await attempt.stream(keysSql(this.tables.logTable, query), this.bound);
-      return rows.map(([key]) => key ?? '');
-    });
+    const { prefix, limit, signal } = query;
+    assertTexts({ prefix, after: query.after ?? '' });
+    const keys: string[] = [];
+    for (let { after } = query; ; after = keys.at(-1)) {
+      assertWanted('keys', signal);
+      const asked = Math.min(limit - keys.length, PAGE_ROWS);
+      const page: KeysQuery = { prefix, limit: asked, ...(after !== undefined && { after }) };
+      const rows = await this.connection.run('log.keys', (attempt) =>
+        attempt.stream(keysSql(this.tables.logTable, page), this.bound),
+      );
+      for (const [key] of rows) keys.push(key ?? '');
+      if (rows.length < asked || keys.length >= limit) return keys;
+    }
   }
 
   /** By the index while there is one; it may be dropped at any time. */

@@ -1,3 +1,4 @@
+import type { HistoryPageQuery } from '../../backend/history-pages.js';
 import type { HistoryQuery, KeysQuery } from '../../backend/log.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './values.js';
@@ -47,7 +48,7 @@ export function fencedRowsSql({ lockTable, logTable }: Tables, lease: string, ke
 export function historySql(
   logTable: string,
   key: string,
-  { limit, order, before, after }: HistoryQuery,
+  { limit, order, before, after, from }: HistoryQuery & Partial<Pick<HistoryPageQuery, 'from'>>,
   index: string | undefined,
 ): Statement {
   const newestFirst = order === 'newest-first';
@@ -56,9 +57,12 @@ export function historySql(
   const params: Record<string, Param> = { key: text(key), limit: rowLimit(limit) };
   if (before !== undefined) params['before'] = timestamp(before);
   if (after !== undefined) params['after'] = timestamp(after);
+  const behind = newestFirst ? '<' : '>';
+  if (from !== undefined) Object.assign(params, { at: timestamp(from.timestamp), id: text(from.id) });
   return {
     sql: `SELECT id, value, leader, timestamp FROM \`${logTable}\`${hint} WHERE key = @key
       ${before === undefined ? '' : 'AND timestamp < @before'} ${after === undefined ? '' : 'AND timestamp > @after'}
+      ${from === undefined ? '' : `AND timestamp ${behind}= @at AND (timestamp ${behind} @at OR id ${behind} @id)`}
       ORDER BY timestamp ${direction}, id ${direction} LIMIT @limit`,
     params,
   };

@@ -7,7 +7,7 @@ import { SqliteLeaseTable } from './lease-table.js';
 import { SqliteLogTable } from './log-table.js';
 import { workerConfig, type SqliteOptions } from './options.js';
 import { SqlitePermitTable } from './permit-table.js';
-import { SqliteThread } from './thread.js';
+import { SqliteThreads } from './threads.js';
 
 /**
  * A backend in one SQLite file, for pods that are processes of one machine: development, tests, a server
@@ -21,7 +21,7 @@ import { SqliteThread } from './thread.js';
 export function sqlite(options: SqliteOptions): BackendFactory {
   const config = workerConfig(options);
   return {
-    create: ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThread(config, timeoutMs)),
+    create: ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThreads(config, timeoutMs)),
   };
 }
 
@@ -32,18 +32,20 @@ class SqliteBackend implements Backend {
 
   constructor(
     readonly name: string,
-    private readonly thread: SqliteThread,
+    private readonly threads: SqliteThreads,
   ) {
-    this.lease = new SqliteLeaseTable(thread, systemClock);
-    this.log = new SqliteLogTable(thread);
-    this.permits = new SqlitePermitTable(thread);
+    const lease = new SqliteLeaseTable(threads, systemClock);
+    this.lease = lease;
+    this.log = new SqliteLogTable(threads);
+    this.permits = new SqlitePermitTable(threads);
+    threads.onReplaced(() => lease.replaced());
   }
 
   open(): Promise<void> {
-    return this.thread.call('connect');
+    return this.threads.call('connect');
   }
 
   close(): Promise<void> {
-    return this.thread.close();
+    return this.threads.close();
   }
 }

@@ -16,6 +16,13 @@ export function toHedgeError(config: WorkerConfig, operation: OperationName, fai
       details,
     });
   }
+  if (failure.code === 'READS_WAIT') {
+    return new HedgeError(
+      'OVERLOADED',
+      `sqlite ${file} did not do ${operation}: ${failure.message}. Read less at once; try again later.`,
+      { details },
+    );
+  }
   if (operation === 'overwrite' && !failure.withoutEffect) {
     return new HedgeError(
       'OUTCOME_UNKNOWN',
@@ -54,6 +61,15 @@ function adviceForGood({ file, lockTable, logTable }: WorkerConfig, { code }: Fa
 }
 
 function adviceForNow({ code }: Failure): string {
+  if (code === 'FILE_REPLACED') {
+    return 'The file that is there now is opened. Stop all pods before you delete, move or restore it: what was in it is lost to them.';
+  }
+  if (code === 'WAL_REPLACED') {
+    return 'Let nothing but pods open the file while they run; look for another SQLite library in this process or in another pod.';
+  }
+  if (code.startsWith('SQLITE_BUSY')) {
+    return 'If it stays so, that process stands still in the middle of a write (SIGSTOP, a debugger, a frozen container), and nobody can lead before it goes on: continue it or kill it. `fuser` on the file lists those that have it open.';
+  }
   if (code.startsWith('SQLITE_FULL')) return 'Make room on its disk; it then works again by itself.';
   if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) return 'Stop all pods and restore the file from a backup.';
   return 'Try again; if it stays so, look at the file, its folder and its disk.';

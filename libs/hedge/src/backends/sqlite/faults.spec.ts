@@ -1,12 +1,31 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import Database from 'libsql';
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import type { Backend } from '../../backend/backend.js';
+import type { Clock } from '../../common/clock.js';
+import { VirtualClock } from '../../testing/virtual-clock.js';
 import { sqlite, type SqliteOptions } from './index.js';
+import { SqliteLeaseTable } from './lease-table.js';
+import { workerConfig } from './options.js';
+import { SqliteThreads } from './threads.js';
+
+const require = createRequire(import.meta.url);
 
 let folder: string;
 let file: string;
@@ -27,6 +46,10 @@ function client(options: Partial<SqliteOptions> = {}, timeoutMs = 10_000): Backe
   const backend = sqlite({ file, ...options }).create({ timeoutMs });
   backends.push(backend);
   return backend;
+}
+
+function removeFile(): void {
+  for (const end of ['', '-wal', '-shm']) rmSync(file + end, { force: true });
 }
 
 const modes = (): Record<string, number> =>
@@ -75,6 +98,28 @@ describe('sqlite: a file that cannot be used is refused at open', () => {
 });
 
 describe('sqlite: while another process writes', () => {
+  it('a write that waits for one that stands still in a transaction says which process that is, and what to do', async () => {
+    const backend = client({}, 2_000);
+    await backend.open();
+    const program = `const D = require(${JSON.stringify(require.resolve('libsql'))});
+      const database = new D(${JSON.stringify(file)});
+      database.exec('BEGIN IMMEDIATE');
+      console.log('in a transaction');
+      setInterval(() => database, 1_000);`;
+    const frozen = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(frozen.stdout, 'data');
+      frozen.kill('SIGSTOP');
+      const owner = process.platform === 'linux' ? `process ${frozen.pid} holds its write lock` : 'another process';
+      await expect(backend.lease.acquire(claimOf('lease'))).rejects.toEqual(
+        failure('BACKEND_UNAVAILABLE', owner, 'nobody can lead', 'continue it or kill it'),
+      );
+    } finally {
+      frozen.kill('SIGKILL');
+    }
+    await expect(backend.lease.acquire(claimOf('lease'))).resolves.toMatchObject({ acquired: true });
+  });
+
   it('reads go on, and a write waits its turn', async () => {
     const backend = client();
     await backend.log.append([rowOf('key', 'before')]);
@@ -115,7 +160,7 @@ describe('sqlite: a file that was deleted while it was open', () => {
   it('L1 K1 takes no writes to what nobody else sees, and goes on with the new file', async () => {
     const backend = client();
     await backend.log.append([rowOf('key', 'old')]);
-    for (const end of ['', '-wal', '-shm']) rmSync(file + end, { force: true });
+    removeFile();
     const other = client();
     await other.lease.acquire(claimOf('lease'));
     await expect(backend.log.append([rowOf('key')])).rejects.toEqual(failure('BACKEND_UNAVAILABLE', 'replaced'));
@@ -123,6 +168,123 @@ describe('sqlite: a file that was deleted while it was open', () => {
     await expect(backend.lease.acquire(again)).resolves.toMatchObject({ acquired: false });
   });
 });
+
+describe('sqlite: a file that was replaced while it was open', () => {
+  const leaseMs = 400;
+  const old = { ...claimOf('lease'), leaseMs };
+  const another = { ...old, holder: { address: 'b:1', incarnation: 'two' } };
+
+  it('is noticed by reads too, which then go on with the file that is there', async () => {
+    const [backend, other] = [client(), client()];
+    await backend.log.append([rowOf('key', 'old')]);
+    await expect(backend.log.latest('key')).resolves.toMatchObject({ value: 'old' });
+    removeFile();
+    await other.log.append([rowOf('key', 'new')]);
+    const replaced = failure('BACKEND_UNAVAILABLE', 'deleted or replaced', 'Stop all pods before');
+    await expect(backend.log.latest('key')).rejects.toEqual(replaced);
+    await expect(backend.log.latest('key')).resolves.toMatchObject({ value: 'new' });
+  });
+
+  it('is noticed by each read of a lease, and by each page', async () => {
+    const backend = client();
+    await backend.lease.read('lease');
+    await backend.log.keys({ prefix: '', limit: 1 });
+    removeFile();
+    await expect(backend.lease.read('lease')).rejects.toEqual(failure('BACKEND_UNAVAILABLE', 'replaced'));
+    await expect(backend.lease.read('lease')).resolves.toMatchObject({ token: 0n });
+    await backend.log.keys({ prefix: '', limit: 1 });
+    removeFile();
+    await expect(backend.log.history('k', { limit: 1, order: 'newest-first' })).rejects.toEqual(
+      failure('BACKEND_UNAVAILABLE', 'replaced'),
+    );
+  });
+
+  describe('by the clock of who finds out', () => {
+    const tables: SqliteThreads[] = [];
+
+    afterEach(async () => {
+      for (const threads of tables.splice(0)) await threads.close();
+    });
+
+    function leases(clock: Clock): SqliteLeaseTable {
+      const threads = new SqliteThreads(workerConfig({ file }), 10_000);
+      tables.push(threads);
+      const table = new SqliteLeaseTable(threads, clock);
+      threads.onReplaced(() => table.replaced());
+      return table;
+    }
+
+    it('L1 L2 has its leases taken by nobody who knew the old one before a whole lease has passed', async () => {
+      const clock = new VirtualClock();
+      const [leader, follower] = [leases(clock), leases(clock)];
+      await expect(leader.acquire(old)).resolves.toMatchObject({ acquired: true });
+      await follower.read('lease');
+      removeFile();
+      await expect(follower.read('lease')).rejects.toEqual(failure('BACKEND_UNAVAILABLE', 'replaced'));
+      // The row is not there, and the leader has asked nothing yet: it believes.
+      await expect(follower.read('lease')).resolves.toEqual({ token: 0n, expiresInMs: leaseMs });
+      const refused = { acquired: false, record: { token: 0n } };
+      await expect(follower.acquire(another)).resolves.toMatchObject(refused);
+      // Of another lease too: whoever held it may have had the longest lease that was seen.
+      await expect(follower.acquire({ ...another, name: 'lock', leaseMs: 1 })).resolves.toMatchObject(refused);
+      clock.advance(leaseMs - 1);
+      await expect(follower.acquire(another)).resolves.toMatchObject(refused);
+      clock.advance(1);
+      await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
+    });
+
+    it('L1 L3 has them renewed for nobody, and taken with a token above the old ones, though its own clock is behind', async () => {
+      const clock = new VirtualClock();
+      const backend = leases(clock);
+      await backend.read('lease');
+      const database = new Database(file);
+      database.exec(`UPDATE hedge_clock SET last = ${2n ** 61n}`);
+      database.close();
+      const taken = await backend.acquire(old);
+      if (!taken.acquired) throw new Error('the lease is free');
+      expect(taken.token).toBeGreaterThan(2n ** 61n);
+      removeFile();
+      const renewal = { ...old, token: taken.token };
+      await expect(backend.renew(renewal)).rejects.toEqual(failure('BACKEND_UNAVAILABLE', 'replaced'));
+      await expect(backend.renew(renewal)).resolves.toMatchObject({ renewed: false, record: { token: 0n } });
+      clock.advance(leaseMs);
+      await expect(backend.acquire(another)).resolves.toEqual({ acquired: true, token: taken.token + 1n });
+    });
+  });
+});
+
+describe('sqlite: a second SQLite library in this process', () => {
+  it('K1 L1 that closes the file, and deletes its log with it, is noticed before anything is acknowledged', async () => {
+    const backend = client();
+    const lease = { ...claimOf('lease'), leaseMs: 400 };
+    const taken = await backend.lease.acquire(lease);
+    if (!taken.acquired) throw new Error('the lease is free');
+    await backend.log.append([rowOf('key', 'before')]);
+    await expect(backend.log.latest('key')).resolves.toMatchObject({ value: 'before' });
+    // By the rules of POSIX this ends all locks of the process on the file, and SQLite takes itself for the last.
+    const second = new (secondLibrary())(file);
+    second.exec('SELECT count(*) FROM logtable');
+    second.close();
+    expect(readdirSync(folder)).not.toContain('hedge.db-wal');
+
+    const lost = failure('BACKEND_UNAVAILABLE', 'write-ahead log was deleted', 'another SQLite library');
+    await expect(backend.log.append([rowOf('key', 'seen by nobody')])).rejects.toEqual(lost);
+    await expect(backend.lease.renew({ ...lease, token: taken.token })).resolves.toMatchObject({ renewed: false });
+    // What was acknowledged is there, for other processes too, and what is written from now on.
+    await backend.log.append([rowOf('key', 'after')]);
+    const read = `const D = require(${JSON.stringify(require.resolve('libsql'))});
+      const rows = new D(${JSON.stringify(file)}).prepare('SELECT value FROM logtable ORDER BY timestamp').raw().all();
+      console.log(rows.flat().join())`;
+    expect(execFileSync(process.execPath, ['-e', read], { encoding: 'utf8' }).trim()).toBe('before,after');
+  });
+});
+
+/** A copy of the package, whose native library the system takes for another one: it knows nothing of the first. */
+function secondLibrary(): typeof Database {
+  const [from, to] = [join(dirname(require.resolve('libsql')), '..'), join(folder, 'node_modules')];
+  for (const name of ['libsql', '@libsql', '@neon-rs']) cpSync(join(from, name), join(to, name), { recursive: true });
+  return createRequire(join(folder, 'index.js'))('libsql') as typeof Database;
+}
 
 describe('sqlite: on a disk of its own', () => {
   const canMount = mayMount();

@@ -10,29 +10,47 @@ import type {
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../../backend/names.js';
 import { ObservedLeases } from '../../backend/observed-lease.js';
 import { assertRenewals } from '../../backend/refusals.js';
+import { ReplacedDatabase } from '../../backend/replaced-database.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
-import type { SqliteThread } from './thread.js';
+import type { SqliteCalls } from './threads.js';
 
-/** Leases in SQLite: decided in the worker's transaction, judged by what this process has observed. */
+/**
+ * Leases in SQLite: decided in the worker's transaction, judged by what this process has observed.
+ *
+ * When the file was replaced, whoever held a lease in the old one may believe in it for a whole lease yet, and the new
+ * one says nothing of it. So for that long nothing is taken, and what was held is lost (`ReplacedDatabase`).
+ */
 export class SqliteLeaseTable implements LeaseTable {
   readonly observes = true;
-  readonly #observed = new ObservedLeases();
+  #observed = new ObservedLeases();
+  readonly #replaced = new ReplacedDatabase();
 
   constructor(
-    private readonly thread: SqliteThread,
+    private readonly thread: SqliteCalls,
     private readonly clock: Clock,
   ) {}
+
+  /** The file is another one than before. */
+  replaced(): void {
+    this.#replaced.replaced(this.clock.now());
+    this.#observed = new ObservedLeases();
+  }
 
   async read(name: string): Promise<LeaseRecord> {
     return this.#record(name, await this.thread.call('readLease', name));
   }
 
   async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
+      return { acquired: false, record: await this.read(name) };
+    }
     const expired = this.#observed.expiredMarker(name, this.clock.now());
     const writer = formatWriter(holder, leaseMs);
-    const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired);
+    const above = this.#replaced.greatestToken;
+    const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired, above);
     if (!acquired) return { acquired, record: this.#record(name, row) };
+    this.#replaced.seen(row.token, leaseMs);
     this.#observed.forget(name);
     return { acquired, token: row.token };
   }
@@ -52,9 +70,12 @@ export class SqliteLeaseTable implements LeaseTable {
       return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
     });
     const results = await this.thread.call('renew', renewals);
-    return Array.from(results, ({ renewed, name, row }) =>
-      renewed ? { renewed } : { renewed, record: this.#record(name, row) },
-    );
+    return Array.from(results, ({ renewed, name, row }, index) => {
+      const record = this.#record(name, row);
+      // What is renewed now was taken before the file was replaced: nothing was taken since.
+      const lost = this.#replaced.quietForMs(this.clock.now(), leases[index]?.leaseMs ?? 0) > 0;
+      return renewed && !lost ? { renewed } : { renewed: false, record };
+    });
   }
 
   release({ name, holder, token }: HeldLease): Promise<boolean> {
@@ -66,7 +87,13 @@ export class SqliteLeaseTable implements LeaseTable {
   #record(name: string, { token, renewals, writer }: StoredLease): LeaseRecord {
     const claim = parseWriter(writer);
     const leaseMs = claim?.leaseMs ?? (writer === null ? undefined : FOREIGN_LEASE_MS);
-    const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs }, this.clock.now());
-    return { token, expiresInMs, ...(claim && { holder: claim.holder }) };
+    const now = this.clock.now();
+    this.#replaced.seen(token, leaseMs);
+    const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs }, now);
+    return {
+      token,
+      expiresInMs: Math.max(expiresInMs, this.#replaced.quietForMs(now, 0)),
+      ...(claim && { holder: claim.holder }),
+    };
   }
 }

@@ -7,16 +7,17 @@ import {
   type LogEntry,
   type LogTable,
 } from '../../backend/log.js';
+import { assertWanted, readHistory } from '../../backend/history-pages.js';
 import { conflict, leaseLost } from '../../backend/refusals.js';
 import { assertText, assertTexts } from '../../backend/text.js';
 import type { StoredVersion } from './protocol.js';
-import type { SqliteThread } from './thread.js';
+import type { SqliteCalls } from './threads.js';
 
 const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
 
 /** The log in SQLite. */
 export class SqliteLogTable implements LogTable {
-  constructor(private readonly thread: SqliteThread) {}
+  constructor(private readonly thread: SqliteCalls) {}
 
   async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
     const stored = rows.map(({ key, id, value, leader }) => ({ key, id, value, leader }));
@@ -46,20 +47,30 @@ export class SqliteLogTable implements LogTable {
     return version && toEntry(key, version);
   }
 
-  async history(key: string, { limit, order, before, after }: HistoryQuery): Promise<readonly LogEntry[]> {
+  async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
     assertText('key', key);
-    const versions = await this.thread.call('history', key, {
-      limit,
-      newestFirst: order === 'newest-first',
-      before: clamp(before ?? GREATEST_TIMESTAMP),
-      after: clamp(after ?? -1n),
+    return readHistory(query, async ({ limit, order, before, after, from }) => {
+      const { versions, more } = await this.thread.call('history', key, {
+        limit,
+        newestFirst: order === 'newest-first',
+        before: clamp(before ?? GREATEST_TIMESTAMP),
+        after: clamp(after ?? -1n),
+        from: from && [from.timestamp, from.id],
+      });
+      return { entries: Array.from(versions, (version) => toEntry(key, version)), more };
     });
-    return Array.from(versions, (version) => toEntry(key, version));
   }
 
-  async keys({ prefix, limit, after }: KeysQuery): Promise<readonly string[]> {
+  async keys({ prefix, limit, after, signal }: KeysQuery): Promise<readonly string[]> {
     assertTexts({ prefix, after: after ?? '' });
-    return [...(await this.thread.call('keys', prefix, limit, after))];
+    const keys: string[] = [];
+    for (let from = after; ;) {
+      assertWanted('keys', signal);
+      const page = await this.thread.call('keys', prefix, limit - keys.length, from);
+      for (const key of page.keys) keys.push(key);
+      if (!page.more || keys.length >= limit) return keys;
+      from = keys.at(-1);
+    }
   }
 }
 

@@ -4,11 +4,11 @@ import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } 
 import { leaseLost } from '../../backend/refusals.js';
 import { assertSemaphoreName, assertSemaphoreWrite } from '../../backend/semaphore-limits.js';
 import type { StoredVersion } from './protocol.js';
-import type { SqliteThread } from './thread.js';
+import type { SqliteCalls } from './threads.js';
 
 /** The rows of semaphores in SQLite. */
 export class SqlitePermitTable implements PermitTable {
-  constructor(private readonly thread: SqliteThread) {}
+  constructor(private readonly thread: SqliteCalls) {}
 
   async read(name: string): Promise<SemaphoreRow | undefined> {
     assertSemaphoreName(name);

@@ -7,6 +7,8 @@ export interface WorkerConfig {
   readonly file: string;
   readonly lockTable: string;
   readonly logTable: string;
+  /** A thread that never writes, except to make the tables. */
+  readonly readsOnly?: boolean;
 }
 
 /** A lease row as stored; `writer` is null when nobody holds it. */
@@ -24,6 +26,15 @@ export interface StoredHistoryQuery {
   readonly before: bigint;
   /** Exclusive, nanoseconds. */
   readonly after: bigint;
+  /** The last version of the page before: go on behind it. */
+  readonly from?: readonly [timestamp: bigint, id: string] | undefined;
+}
+
+/** Versions of one key; a long read comes in many. */
+export interface StoredPage {
+  readonly versions: readonly StoredVersion[];
+  /** It ended before the limit, because it was large enough. */
+  readonly more: boolean;
 }
 
 export interface StoredRenewal {
@@ -44,14 +55,16 @@ export interface Fenced {
   readonly foundToken: bigint;
 }
 
-/**
- * What the worker does on request. Each is one statement or one transaction; reads come first in this list.
- */
+/** What the worker does on request; reads come first in this list. Each write is a transaction, or a part of one. */
 export interface Operations {
   readLease(name: string): StoredLease;
   latest(key: string): StoredVersion | undefined;
-  history(key: string, query: StoredHistoryQuery): readonly StoredVersion[];
-  keys(prefix: string, limit: number, after: string | undefined): readonly string[];
+  history(key: string, query: StoredHistoryQuery): StoredPage;
+  keys(
+    prefix: string,
+    limit: number,
+    after: string | undefined,
+  ): { readonly keys: readonly string[]; readonly more: boolean };
   /** Opens the file, and makes the tables if they are not there. */
   connect(): void;
   acquire(
@@ -59,6 +72,8 @@ export interface Operations {
     writer: string,
     incarnation: string,
     expired: LeaseMarker | undefined,
+    /** The new token is greater than this, whatever the file says. */
+    above: bigint,
   ): { readonly acquired: boolean; readonly row: StoredLease };
   /** All in one transaction; one result each, in order. */
   renew(
@@ -85,6 +100,14 @@ export interface Operations {
 
 export type OperationName = keyof Operations;
 
+/** What changes rows. */
+export type WriteName = 'acquire' | 'renew' | 'release' | 'append' | 'overwrite' | 'replace';
+
+export interface Write {
+  readonly operation: WriteName;
+  readonly args: readonly unknown[];
+}
+
 export interface Request {
   readonly id: number;
   readonly operation: OperationName;
@@ -93,7 +116,7 @@ export interface Request {
   readonly giveUpAt: number;
 }
 
-/** Instead of requests: close the file and end the thread, once what is being done is done. */
+/** Instead of requests: close the file and end the thread, once what is being done is done. What waits is refused. */
 export type End = 'end';
 
 /** Why an operation failed, in a form that can be posted. */

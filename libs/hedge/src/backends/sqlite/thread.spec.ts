@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { SqliteLogTable } from './log-table.js';
 import { SqliteThread } from './thread.js';
 
 const WORKER_FOLDER = fileURLToPath(new URL('./worker/', import.meta.url));
-const ALL = { limit: 10_000, newestFirst: true, before: 2n ** 63n - 1n, after: -1n };
 const row = { key: 'key', id: 'id', value: 'value', leader: 'a:1' };
 
 let folder: string;
@@ -25,11 +25,11 @@ afterEach(async () => {
 });
 
 /** A thread whose workers the test can see, and choose the file of. */
-function start(timeoutMs: number, script = join(WORKER_FOLDER, 'worker.js')) {
+function start(timeoutMs: number, script = join(WORKER_FOLDER, 'worker.js'), more: object = {}) {
   const workers: Worker[] = [];
   const config = { file: join(folder, 'hedge.db'), lockTable: 'locktable', logTable: 'logtable' };
   const thread = new SqliteThread(config, timeoutMs, (workerData) => {
-    const worker = new Worker(script, { workerData, execArgv: [] });
+    const worker = new Worker(script, { workerData: { ...workerData, ...more }, execArgv: [] });
     workers.push(worker);
     return worker;
   });
@@ -41,6 +41,31 @@ function script(text: string): string {
   const path = join(folder, 'worker.mjs');
   writeFileSync(path, text);
   return path;
+}
+
+/** A thread on a disk on which each commit takes 50 ms, and how many were begun. */
+function slow() {
+  const commits = new Int32Array(new SharedArrayBuffer(4));
+  const path = script(`
+    import { createRequire } from 'node:module';
+    import { workerData } from 'node:worker_threads';
+    const { prototype } = createRequire(${JSON.stringify(WORKER_FOLDER)})('libsql');
+    const { prepare } = prototype;
+    prototype.prepare = function (sql) {
+      const statement = prepare.call(this, sql);
+      if (sql !== 'COMMIT') return statement;
+      const { commits } = workerData;
+      return {
+        run() {
+          Atomics.add(commits, 0, 1);
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+          return statement.run();
+        },
+      };
+    };
+    await import(${JSON.stringify(join(WORKER_FOLDER, 'worker.js'))});`);
+  const { thread } = start(10_000, path, { commits });
+  return { thread, commits: () => Atomics.load(commits, 0) };
 }
 
 const unavailable = (message: RegExp) =>
@@ -143,7 +168,8 @@ describe('SqliteThread', () => {
     const { thread } = start(10_000);
     await thread.call('overwrite', row, undefined);
     // All of the transaction or nothing, and the overwritten row.
-    expect([1, 4_001]).toContain((await thread.call('history', 'key', ALL)).length);
+    const all = await new SqliteLogTable(thread).history('key', { limit: 10_000, order: 'newest-first' });
+    expect([1, 4_001]).toContain(all.length);
   });
 
   it('terminates a worker that does not end', async () => {
@@ -151,5 +177,71 @@ describe('SqliteThread', () => {
     await expect(thread.call('latest', 'key')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     await thread.close();
     expect(workers[0]?.threadId).toBe(-1);
+  });
+
+  describe('with a disk on which each commit takes 50 ms', () => {
+    const calls = Array.from({ length: 1_000 }, (_, i) => ({ ...row, key: `key ${i}`, id: String(i) }));
+
+    it('writes that wait together share commits, each with an outcome of its own', async () => {
+      const { thread, commits } = slow();
+      await thread.call('append', [{ ...row, key: 'key 7', id: '7', value: 'another' }], undefined);
+      const before = commits();
+      const fence = { lease: 'lease', token: 1n };
+      const outcomes = await Promise.all([
+        ...calls.map((call) => thread.call('append', [call], undefined)),
+        thread.call('append', [{ ...row, id: 'fenced' }], fence),
+        thread.call('overwrite', { ...row, value: 'x' }, undefined),
+      ]);
+      expect(outcomes[7]).toEqual({ timestamps: [null] });
+      expect(outcomes[1_000]).toEqual({ foundToken: 0n });
+      const timestamps = outcomes.flatMap((outcome) => ('timestamps' in outcome ? outcome.timestamps : []));
+      expect(timestamps.filter((timestamp) => typeof timestamp === 'bigint')).toHaveLength(999);
+      expect(new Set(timestamps).size).toBe(1_000);
+      expect(commits() - before).toBeLessThan(10);
+      await expect(thread.call('latest', 'key 999')).resolves.toContain('value');
+    });
+
+    it('a lease is renewed by the second next commit at the latest, however many writes wait', async () => {
+      const { thread, commits } = slow();
+      const { row: lease } = await thread.call(
+        'acquire',
+        'lease',
+        'one incarnation 60000',
+        'incarnation',
+        undefined,
+        0n,
+      );
+      let renewals = 0;
+      const writes = calls.map((call) => thread.call('append', [call], undefined));
+      const written = Promise.all(writes).then(() => 'written' as const);
+      const renewal = {
+        name: 'lease',
+        token: lease.token,
+        incarnation: 'incarnation',
+        writer: 'one incarnation 60000',
+      };
+      const renewed = async () => {
+        const before = commits();
+        const [result] = await thread.call('renew', [renewal]);
+        expect(result?.renewed).toBe(true);
+        expect(commits() - before).toBeLessThanOrEqual(2);
+        renewals += 1;
+      };
+      while ((await Promise.race([written, renewed()])) !== 'written');
+      expect(renewals).toBeGreaterThan(1);
+    });
+
+    it('a write that the database refuses fails alone', async () => {
+      const { thread } = slow();
+      const bad = { ...row, id: null as unknown as string };
+      const outcomes = await Promise.allSettled([
+        thread.call('append', [{ ...row, id: 'before' }], undefined),
+        thread.call('append', [{ ...row, id: 'undone' }, bad], undefined),
+        thread.call('append', [{ ...row, id: 'after' }], undefined),
+      ]);
+      expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+      const found = await new SqliteLogTable(thread).history('key', { limit: 9, order: 'oldest-first' });
+      expect(found.map(({ id }) => id)).toEqual(['before', 'after']);
+    });
   });
 });

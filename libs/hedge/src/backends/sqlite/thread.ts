@@ -33,13 +33,19 @@ export class SqliteThread {
   #lastId = 0;
   #unanswered = 0;
   #closed = false;
+  /** While set, calls wait for another worker. */
+  #restart: Promise<void> | undefined;
   #watch: NodeJS.Timeout | undefined;
 
-  /** @param startWorker a seam for tests of a worker that dies or hangs. */
+  /**
+   * @param startWorker a seam for tests of a worker that dies or hangs.
+   * @param replaced called when a call found that the file is not the one that was opened.
+   */
   constructor(
     private readonly config: WorkerConfig,
     private readonly timeoutMs: number,
     private readonly startWorker: (config: WorkerConfig) => Worker = startSqliteWorker,
+    private readonly replaced: (failure: Failure) => void = () => undefined,
   ) {}
 
   /** @throws HedgeError of `toHedgeError`, within the time allowed. */
@@ -65,6 +71,21 @@ export class SqliteThread {
     if (worker !== undefined) await endOf(worker, this.timeoutMs);
   }
 
+  /**
+   * Ends the worker, and with it all that it has open of the file, once it has answered what it was asked. Calls wait
+   * for another one from now on, until `resume`.
+   */
+  pause(): Promise<void> {
+    const worker = this.#worker;
+    this.#restart ??= worker === undefined ? Promise.resolve() : endOf(worker, this.timeoutMs);
+    return this.#restart;
+  }
+
+  resume(): void {
+    this.#restart = undefined;
+    this.#post();
+  }
+
   #assertOpen(): void {
     if (this.#closed) {
       throw new HedgeError('BACKEND_UNAVAILABLE', `sqlite ${this.config.file} is closed.`, { retryable: false });
@@ -77,7 +98,7 @@ export class SqliteThread {
   }
 
   #post(): void {
-    if (this.#outbox.length === 0) return;
+    if (this.#outbox.length === 0 || this.#restart !== undefined) return;
     this.#worker ??= this.#start();
     this.#unanswered += this.#outbox.length;
     this.#worker.postMessage(this.#outbox, []);
@@ -128,6 +149,7 @@ export class SqliteThread {
 
   #fail(id: number, call: Call, failure: Failure): void {
     this.#calls.delete(id);
+    if (failure.code === 'FILE_REPLACED' || failure.code === 'WAL_REPLACED') this.replaced(failure);
     call.reject(toHedgeError(this.config, call.operation, failure));
   }
 
@@ -174,7 +196,7 @@ function endOf(worker: Worker, limitMs: number): Promise<void> {
 function startSqliteWorker(config: WorkerConfig): Worker {
   // No flags of this process: a loader or an inspector port is not meant for the thread.
   return new Worker(new URL('./worker/worker.js', import.meta.url), {
-    name: 'hedge-sqlite',
+    name: config.readsOnly === true ? 'hedge-sqlite-reads' : 'hedge-sqlite',
     workerData: config,
     execArgv: [],
   });

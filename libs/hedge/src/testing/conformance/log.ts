@@ -115,6 +115,22 @@ export function logConformance(suite: Suite): void {
       });
     }
 
+    it('K2 reads a history of 6,000 versions whole, in both orders, however many share a commit', async () => {
+      const client = await suite.client();
+      const key = newName();
+      const ids: string[] = [];
+      for (let batch = 0; batch < 3; batch++) {
+        const rows = Array.from({ length: 2_000 }, (_, i) => rowOf(key, 'v', `${batch}/${String(i).padStart(4, '0')}`));
+        (await client.log.append(rows)).forEach(timestampOf);
+        for (const { id } of rows) ids.push(id);
+      }
+      const read = async (order: 'newest-first' | 'oldest-first', limit: number) =>
+        (await client.log.history(key, { limit, order })).map(({ id }) => id);
+      assert.deepEqual(await read('oldest-first', 10_000), ids);
+      assert.deepEqual(await read('newest-first', 10_000), ids.slice().reverse());
+      assert.deepEqual(await read('newest-first', 5_500), ids.slice().reverse().slice(0, 5_500));
+    });
+
     it('K1 K2 keeps every row of many clients that append at once, in one order for all', async () => {
       const clients = await suite.clients(3);
       const key = newName();

@@ -1,5 +1,5 @@
 // @ts-check
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { DatabaseError, messageOf } from './errors.js';
@@ -15,6 +15,7 @@ import * as sql from './sql.js';
  * @property {(...values: unknown[]) => unknown} run
  * @property {(...values: unknown[]) => unknown} get
  * @property {(...values: unknown[]) => unknown[]} all
+ * @property {(...values: unknown[]) => Iterable<unknown>} iterate
  */
 
 /**
@@ -23,7 +24,9 @@ import * as sql from './sql.js';
  */
 export class Connections {
   #file;
+  #log;
   #inode;
+  #logInode;
   #writer;
   #reader;
   statements;
@@ -35,6 +38,7 @@ export class Connections {
   constructor(config) {
     const { file } = config;
     if (!existsSync(dirname(file))) throw new DatabaseError('NO_FOLDER', `folder ${dirname(file)} does not exist`);
+    assertNoneStale(file);
     const open = opener(file);
     this.#file = file;
     const closeToOthers = createPrivately(file);
@@ -44,7 +48,9 @@ export class Connections {
       configure(this.#writer, config);
       this.#reader = open();
       this.#reader.exec('PRAGMA query_only = ON');
-      this.#inode = statSync(file).ino;
+      this.#log = `${realpathSync(file)}-wal`;
+      this.#inode = inodeOf(file);
+      this.#logInode = inodeOf(this.#log);
       this.statements = prepare(this.#writer, this.#reader, config);
     } catch (error) {
       this.close();
@@ -57,18 +63,61 @@ export class Connections {
   }
 
   /**
-   * A file that was deleted or replaced lives on in this process only: writing to it would be writing to
-   * nobody, and a lease in it a second leader.
+   * A file that was deleted or replaced lives on in this process only: to write to it would be to write to nobody,
+   * and a lease in it a second leader. Its write-ahead log can be deleted alone: when another SQLite library of this
+   * process closes the file, the locks of all of the process on it are gone, by the rules of POSIX, and whoever
+   * closes it next takes himself for the last.
+   * @param {boolean} [withoutEffect] whether nothing was written for sure
    */
-  assertSameFile() {
-    if (statSync(this.#file, { throwIfNoEntry: false })?.ino !== this.#inode) {
-      throw new DatabaseError('FILE_REPLACED', 'the file was deleted or replaced while it was open');
+  assertSameFile(withoutEffect = true) {
+    if (inodeOf(this.#file) !== this.#inode) {
+      throw new DatabaseError('FILE_REPLACED', 'the file was deleted or replaced while it was open', withoutEffect);
     }
+    if (inodeOf(this.#log) !== this.#logInode) throw new DatabaseError('WAL_REPLACED', WAL_DELETED, withoutEffect);
   }
 
   close() {
     this.#reader?.close();
     this.#writer.close();
+  }
+}
+
+const WAL_DELETED =
+  'its write-ahead log was deleted while it was open, as happens when another SQLite library in one of the processes opens and closes the file';
+
+/** @param {string} path */
+function inodeOf(path) {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+/**
+ * All connections of a process share one index of the write-ahead log. One that is opened while others are still
+ * on a deleted log would take their index for that of the new log.
+ * @param {string} file
+ */
+function assertNoneStale(file) {
+  const links = openFiles();
+  if (links.includes(file) && links.includes(`${file}-shm (deleted)`)) {
+    throw new DatabaseError('WAL_REPLACED', WAL_DELETED);
+  }
+}
+
+/** What this process has open, on Linux. */
+function openFiles() {
+  try {
+    return readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`));
+  } catch {
+    return [];
+  }
+}
+
+/** @param {string} path */
+function linkOf(path) {
+  try {
+    return readlinkSync(path);
+  } catch {
+    // Closed meanwhile.
+    return '';
   }
 }
 
@@ -100,13 +149,15 @@ function orThrow(code, run) {
  * @param {Database} writer
  * @param {WorkerConfig} config
  */
-function configure(writer, { lockTable, logTable }) {
+function configure(writer, { lockTable, logTable, readsOnly }) {
   const [mode] = writer.prepare('PRAGMA journal_mode = WAL').raw(true).all().flat();
   if (mode !== 'wal') throw new DatabaseError('NO_WAL', `its journal mode stays "${String(mode)}"`);
   writer.exec('PRAGMA synchronous = FULL');
   // Four times the default, 16 MB of log: a page that many commits write goes to the file fewer times.
   writer.exec('PRAGMA wal_autocheckpoint = 4000');
-  // A transaction also when the tables are there: a file that cannot be written is found out now.
+  // A transaction also when the tables are there: a file that cannot be written is found out now. But reads must not
+  // wait for the lock of one who writes.
+  if (readsOnly && hasSchema(writer, { lockTable, logTable })) return;
   writer.exec('BEGIN IMMEDIATE');
   try {
     writer.exec(sql.schemaSql(lockTable, logTable));
@@ -115,6 +166,20 @@ function configure(writer, { lockTable, logTable }) {
     if (writer.inTransaction) writer.exec('ROLLBACK');
     throw error;
   }
+}
+
+/**
+ * @param {Database} connection
+ * @param {{ readonly lockTable: string, readonly logTable: string }} tables
+ */
+function hasSchema(connection, { lockTable, logTable }) {
+  const names = [lockTable, logTable, `${logTable}_latest`, 'hedge_clock'];
+  const [found] = connection
+    .prepare(`SELECT count(*) FROM sqlite_schema WHERE lower(name) IN (${names.map(() => 'lower(?)').join(', ')})`)
+    .raw(true)
+    .all(...names)
+    .flat();
+  return Number(found) === names.length;
 }
 
 /**
@@ -127,6 +192,9 @@ function prepare(writer, reader, { lockTable, logTable }) {
     begin: statement(writer, 'BEGIN IMMEDIATE'),
     commit: statement(writer, 'COMMIT'),
     rollback: statement(writer, 'ROLLBACK'),
+    savepoint: statement(writer, 'SAVEPOINT one'),
+    releaseSavepoint: statement(writer, 'RELEASE one'),
+    rollbackToSavepoint: statement(writer, 'ROLLBACK TO one'),
 
     readLease: query(reader, sql.leaseSql(lockTable)),
     latest: query(reader, sql.latestSql(logTable)),

@@ -1,21 +1,27 @@
 // @ts-check
 import { Connections } from './connections.js';
-import { commitOrThrow } from './errors.js';
+import { codeOf, commitOrThrow, isBusy, mustReconnect } from './errors.js';
+import { WRITES, toLease } from './writes.js';
 
 /**
- * @import { Fenced, Operations, StoredHistoryQuery, StoredLease, StoredMirror, StoredRenewal, StoredVersion, WorkerConfig } from '../protocol.js'
- * @import { LeaseMarker } from '../../../backend/observed-lease.js'
- * @import { Fence, LogAppend } from '../../../backend/log.js'
+ * @import { Operations, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
  * @import { Statements } from './connections.js'
+ *
+ * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; it failed if it has an error
  */
 
-const OVERWRITE_ID = '-';
+/** A page ends with the row that reaches either: so that other reads come in between, and the receiver never stalls. */
+const PAGE_ROWS = 1_000;
+const PAGE_BYTES = 256 * 1_024;
+
+/** Greater than every id: SQLite sorts blobs behind texts. */
+const BEHIND_ALL_IDS = Buffer.from([0]);
 
 /**
- * The tables in one SQLite file. Every method is synchronous, and one statement or one transaction. When
- * another process is in the way it throws SQLITE_BUSY, having changed nothing.
+ * The tables in one SQLite file. Every method is synchronous. When another process is in the way it throws
+ * SQLITE_BUSY, having changed nothing.
  *
- * @implements {Operations}
+ * @implements {Pick<Operations, 'connect' | 'readLease' | 'latest' | 'history' | 'keys'>}
  */
 export class SqliteDatabase {
   /** @type {WorkerConfig} */
@@ -39,6 +45,11 @@ export class SqliteDatabase {
     connections?.close();
   }
 
+  /** Throws when the open file is not the one under its path any more. */
+  assertSameFile() {
+    this.#connections?.assertSameFile();
+  }
+
   /** @param {string} name */
   readLease(name) {
     return toLease(this.#connected().statements.readLease.get(name));
@@ -53,11 +64,24 @@ export class SqliteDatabase {
   /**
    * @param {string} key
    * @param {StoredHistoryQuery} query
+   * @returns {StoredPage}
    */
-  history(key, { limit, newestFirst, before, after }) {
+  history(key, { limit, newestFirst, before, after, from }) {
     const { newest, oldest } = this.#connected().statements;
-    const rows = (newestFirst ? newest : oldest).all(key, before, after, limit);
-    return /** @type {StoredVersion[]} */ (rows);
+    const most = Math.min(limit, PAGE_ROWS);
+    const rows = newestFirst
+      ? newest.iterate(key, ...(from ?? [before, '']), after, most)
+      : oldest.iterate(key, ...(from ?? [after, BEHIND_ALL_IDS]), before, most);
+    /** @type {StoredVersion[]} */
+    const versions = [];
+    let bytes = 0;
+    for (const row of rows) {
+      const version = /** @type {StoredVersion} */ (row);
+      versions.push(version);
+      bytes += version[0].length + version[1].length + version[2].length;
+      if (bytes >= PAGE_BYTES) return { versions, more: true };
+    }
+    return { versions, more: versions.length === PAGE_ROWS };
   }
 
   /**
@@ -67,180 +91,78 @@ export class SqliteDatabase {
    */
   keys(prefix, limit, after) {
     const { keysFrom, keysAfter } = this.#connected().statements;
+    const most = Math.min(limit, PAGE_ROWS);
     const rows =
       after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0
-        ? keysAfter.all(after, prefix, limit)
-        : keysFrom.all(prefix, prefix, limit);
-    return /** @type {[string][]} */ (rows).map(([key]) => key);
+        ? keysAfter.all(after, prefix, most)
+        : keysFrom.all(prefix, prefix, most);
+    const keys = /** @type {[string][]} */ (rows).map(([key]) => key);
+    return { keys, more: keys.length === PAGE_ROWS };
   }
 
   /**
-   * @param {string} name
-   * @param {string} writer
-   * @param {string} incarnation
-   * @param {LeaseMarker | undefined} expired
+   * Runs writes in one transaction, in order, each with an outcome of its own: one that fails undoes itself, and not
+   * the others. It throws what undoes all of them, or leaves all of them unknown.
+   * @param {readonly Write[]} writes
+   * @returns {Outcome[]}
    */
-  acquire(name, writer, incarnation, expired) {
-    return this.#transaction((statements) => {
-      const row = toLease(statements.readLeaseToWrite.get(name));
-      const free =
-        row.writer === null ||
-        incarnationOf(row.writer) === incarnation ||
-        (expired !== undefined && row.token === expired.token && row.renewals === expired.renewals);
-      if (!free) return { acquired: false, row };
-      const token = nextTimestamp(statements);
-      statements.takeLease.run(name, wallNanoseconds(), token, writer);
-      return { acquired: true, row: { token, renewals: 0n, writer } };
-    });
-  }
-
-  /** @param {readonly StoredRenewal[]} renewals */
-  renew(renewals) {
-    return this.#transaction((statements) =>
-      renewals.map(({ name, token, incarnation, writer }) => {
-        const row = toLease(statements.readLeaseToWrite.get(name));
-        const renewed = row.token === token && incarnationOf(row.writer) === incarnation;
-        if (renewed) statements.renewLease.run(wallNanoseconds(), writer, name);
-        return { renewed, name, row };
-      }),
-    );
-  }
-
-  /**
-   * @param {string} name
-   * @param {bigint} token
-   * @param {string} incarnation
-   */
-  release(name, token, incarnation) {
-    return this.#transaction((statements) => {
-      const row = toLease(statements.readLeaseToWrite.get(name));
-      const held = row.token === token && incarnationOf(row.writer) === incarnation;
-      if (held) statements.clearLease.run(name);
-      return held;
-    });
-  }
-
-  /**
-   * @param {readonly LogAppend[]} rows
-   * @param {Fence | undefined} fence
-   */
-  append(rows, fence) {
-    return this.#fencedTransaction(fence, (statements) => {
-      /** @type {bigint | undefined} */
-      let commit;
-      const timestamps = rows.map(({ key, id, value, leader }) => {
-        const stored = /** @type {[string, bigint] | undefined} */ (statements.readVersion.get(key, id));
-        if (stored !== undefined) return stored[0] === value ? stored[1] : null;
-        commit ??= nextTimestamp(statements);
-        statements.insertVersion.run(id, key, value, leader, commit);
-        return commit;
-      });
-      return { timestamps };
-    });
-  }
-
-  /**
-   * @param {Omit<LogAppend, 'id'>} row
-   * @param {Fence | undefined} fence
-   */
-  overwrite({ key, value, leader }, fence) {
-    return this.#fencedTransaction(fence, (statements) => {
-      const timestamp = nextTimestamp(statements);
-      statements.overwriteVersion.run(OVERWRITE_ID, key, value, leader, timestamp);
-      return { timestamp };
-    });
-  }
-
-  /**
-   * @param {LogAppend} row
-   * @param {bigint} follows
-   * @param {readonly StoredMirror[]} mirrors
-   * @param {Fence} fence
-   */
-  replace({ key, id, value, leader }, follows, mirrors, fence) {
-    return this.#fencedTransaction(fence, (statements) => {
-      const found = /** @type {StoredVersion | undefined} */ (statements.latestToWrite.get(key));
-      if ((found?.[3] ?? 0n) !== follows) return { found };
-      const timestamp = nextTimestamp(statements);
-      if (found !== undefined && found[0] !== id) statements.deleteVersion.run(key, found[0]);
-      statements.overwriteVersion.run(id, key, value, leader, timestamp);
-      for (const mirror of mirrors) {
-        if (mirror.value === undefined) statements.deleteVersion.run(mirror.key, key);
-        else statements.overwriteVersion.run(key, mirror.key, mirror.value, leader, timestamp);
-      }
-      return { timestamp };
-    });
-  }
-
-  #connected() {
-    return (this.#connections ??= new Connections(this.#config));
-  }
-
-  /**
-   * @template T
-   * @param {Fence | undefined} fence
-   * @param {(statements: Statements) => T} work
-   * @returns {T | Fenced}
-   */
-  #fencedTransaction(fence, work) {
-    return this.#transaction((statements) => {
-      if (fence !== undefined) {
-        const { token } = toLease(statements.readLeaseToWrite.get(fence.lease));
-        if (token !== fence.token) return { foundToken: token };
-      }
-      return work(statements);
-    });
-  }
-
-  /**
-   * Runs `work` under the write lock of the file.
-   * @template T
-   * @param {(statements: Statements) => T} work
-   * @returns {T}
-   */
-  #transaction(work) {
+  write(writes) {
     const connections = this.#connected();
     const { statements } = connections;
     connections.assertSameFile();
     try {
       statements.begin.run();
-      const result = work(statements);
+      const outcomes =
+        writes.length === 1 ? [alone(statements, writes[0])] : writes.map((one) => among(connections, one));
+      connections.assertSameFile();
       commitOrThrow(() => statements.commit.run());
-      return result;
+      // Before anybody hears of it: what was written to a file that only this process sees is lost.
+      connections.assertSameFile(false);
+      return outcomes;
     } catch (error) {
       if (connections.inTransaction) statements.rollback.run();
       throw error;
     }
   }
+
+  #connected() {
+    return (this.#connections ??= new Connections(this.#config));
+  }
 }
 
 /**
- * The wall clock, or one more than the last when it went back or stood still: rises from commit to commit.
  * @param {Statements} statements
+ * @param {Write | undefined} write
+ * @returns {Outcome}
  */
-function nextTimestamp(statements) {
-  const [last] = /** @type {[bigint]} */ (statements.readClock.get());
-  const wall = wallNanoseconds();
-  const next = wall > last ? wall : last + 1n;
-  statements.writeClock.run(next);
-  return next;
-}
-
-function wallNanoseconds() {
-  return BigInt(Date.now()) * 1_000_000n;
+function alone(statements, write) {
+  if (write === undefined) throw new Error('no write');
+  const perform = /** @type {(statements: Statements, ...args: unknown[]) => unknown} */ (WRITES[write.operation]);
+  return { value: perform(statements, ...write.args) };
 }
 
 /**
- * @param {unknown} row
- * @returns {StoredLease}
+ * @param {Connections} connections
+ * @param {Write} write
+ * @returns {Outcome}
  */
-function toLease(row) {
-  if (row === undefined) return { token: 0n, renewals: 0n, writer: null };
-  const [token, renewals, writer] = /** @type {[bigint, bigint, string | null]} */ (row);
-  return { token, renewals, writer };
+function among(connections, write) {
+  const { statements } = connections;
+  statements.savepoint.run();
+  try {
+    const outcome = alone(statements, write);
+    statements.releaseSavepoint.run();
+    return outcome;
+  } catch (error) {
+    // A full disk, and what is worse, ends the transaction of all.
+    if (!connections.inTransaction || isBusy(error) || mustReconnect(error) || isFull(error)) throw error;
+    statements.rollbackToSavepoint.run();
+    statements.releaseSavepoint.run();
+    return { error };
+  }
 }
 
-/** @param {string | null} writer a text of `formatWriter` */
-function incarnationOf(writer) {
-  return writer?.split(' ')[1];
+/** @param {unknown} error */
+function isFull(error) {
+  return codeOf(error).startsWith('SQLITE_FULL');
 }

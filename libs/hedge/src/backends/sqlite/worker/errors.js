@@ -33,12 +33,21 @@ export function isBusy(error) {
 }
 
 /**
+ * Whether the thread must end: libsql closes a connection only with its last statement, and there is no other way to
+ * be sure of that.
+ * @param {unknown} error
+ */
+export function isReplaced(error) {
+  return /^(FILE|WAL)_REPLACED$/.test(codeOf(error));
+}
+
+/**
  * Whether the connections are of no more use. A full disk is not such a case: to open the file again takes
  * more of it.
  * @param {unknown} error
  */
 export function mustReconnect(error) {
-  return /^(FILE_REPLACED|SQLITE_(IOERR|CORRUPT|NOTADB|CANTOPEN|READONLY|MISUSE))/.test(codeOf(error));
+  return isReplaced(error) || /^SQLITE_(IOERR|CORRUPT|NOTADB|CANTOPEN|READONLY|MISUSE)/.test(codeOf(error));
 }
 
 /**

@@ -79,11 +79,14 @@ export function latestSql(logTable) {
 }
 
 /**
+ * From a place (timestamp, id) on, exclusive, so that a page costs no more than its rows.
  * @param {string} logTable
  * @param {'ASC' | 'DESC'} order
  */
 export function historySql(logTable, order) {
-  return `SELECT id, value, leader, timestamp FROM ${logTable} WHERE key = ? AND timestamp < ? AND timestamp > ?
+  const [from, to] = order === 'DESC' ? ['<', '>'] : ['>', '<'];
+  return `SELECT id, value, leader, timestamp FROM ${logTable}
+    WHERE key = ? AND (timestamp, id) ${from} (?, ?) AND timestamp ${to} ?
     ORDER BY timestamp ${order}, id ${order} LIMIT ?`;
 }
 

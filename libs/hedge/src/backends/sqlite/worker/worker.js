@@ -1,90 +1,191 @@
 // @ts-check
 import { parentPort, workerData } from 'node:worker_threads';
 import { SqliteDatabase } from './database.js';
-import { codeOf, isBusy, messageOf, mustReconnect } from './errors.js';
+import { DatabaseError, codeOf, isBusy, isReplaced, messageOf, mustReconnect } from './errors.js';
+import { lockedBy } from './lock-owner.js';
+import { RequestQueues } from './queues.js';
 
-/** @import { End, Failure, OperationName, Reply, Request, WorkerConfig } from '../protocol.js' */
+/** @import { End, Failure, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
 
-// The thread that talks to SQLite, so that neither an fsync nor another process's transaction stops the event
+// A thread that talks to SQLite, so that neither an fsync nor another process's transaction stops the event
 // loop. This folder is JavaScript with checked types, because Node itself starts a thread and reads its
 // files: the same ones from the sources in tests and from the published package.
 
 const port = /** @type {import('node:worker_threads').MessagePort} */ (parentPort);
 const database = new SqliteDatabase(/** @type {WorkerConfig} */ (workerData));
 
-/** @type {ReadonlySet<OperationName>} */
-const READS = new Set(['readLease', 'latest', 'history', 'keys']);
-
 /** Longest pause before a busy database is tried again, in milliseconds. */
 const LONGEST_PAUSE_MS = 16;
+/** Replies wait for each other up to this size, for posting costs more than a read. */
+const REPLIES_BYTES = 256 * 1_024;
 
-/**
- * Writes that wait for their turn, and reads that found the database busy.
- * @type {Request[]}
- */
-const waiting = [];
+const READS_WAIT = 'other reads were before it all the time';
+
+const queues = new RequestQueues();
 let pumping = false;
-/** Tries of the first in `waiting` that found the database busy. */
+/** Tries in a row that found the database busy. */
 let tries = 0;
+/** Once the file was replaced, the answer to everything, until the main thread ends this one. */
+let replaced = /** @type {unknown} */ (undefined);
 
 port.on('message', (/** @type {Request[] | End} */ requests) => {
   if (requests === 'end') return end();
-  /** @type {Reply[]} */
-  const replies = [];
-  for (const request of requests) {
-    // Reads are answered at once: the queue may be waiting for another process, or about to fsync.
-    const reply = READS.has(request.operation) ? attempt(request) : undefined;
-    if (reply === undefined) waiting.push(request);
-    else replies.push(reply);
-  }
-  if (replies.length > 0) send(replies);
-  if (!pumping && waiting.length > 0) {
-    pumping = true;
-    setImmediate(pump);
-  }
+  for (const request of requests) queues.add(request);
+  if (replaced !== undefined) return refuseAll(replaced);
+  // At once: the writes may be waiting for another process, or about to fsync.
+  read();
+  wake();
 });
+
+function wake() {
+  if (pumping || queues.empty) return;
+  pumping = true;
+  setImmediate(pump);
+}
 
 /** The thread ends when nothing is left that could wake it. */
 function end() {
-  waiting.length = 0;
+  refuseAll(new DatabaseError('WORKER_LOST', 'it was closed'));
   database.disconnect();
   port.close();
 }
 
-/** Performs the first waiting request; between any two, messages are heard. */
+/** @param {unknown} error */
+function refuseAll(error) {
+  const failure = { ...describe(error), withoutEffect: true };
+  send(queues.takeAll().map(({ id }) => ({ id, failure })));
+}
+
+/** @param {unknown} error an error after which the connections are of no more use */
+function lose(error) {
+  if (!isReplaced(error)) return database.disconnect();
+  replaced = error;
+  refuseAll(error);
+}
+
+/** Performs what is next; between any two transactions, and any two pages, messages are heard. */
 function pump() {
-  const [request] = waiting;
-  if (request === undefined) {
-    pumping = false;
-    return;
-  }
-  const reply = attempt(request);
-  if (reply === undefined) {
-    tries++;
-    setTimeout(pump, Math.random() * Math.min(LONGEST_PAUSE_MS, 2 ** tries));
-    return;
-  }
+  pumping = false;
+  if (!read()) return pauseBusy();
+  const requests = queues.takeWrites();
+  if (requests.length === 0) return wake();
+  const late = requests.filter(({ giveUpAt }) => monotonicMs() >= giveUpAt);
+  send(late.map(({ id }) => ({ id, failure: describe(busyAllTheTime()) })));
+  const inTime = requests.filter((request) => !late.includes(request));
+  if (inTime.length > 0 && !write(inTime)) return pauseBusy();
   tries = 0;
-  waiting.shift();
-  send([reply]);
-  setImmediate(pump);
+  wake();
+}
+
+function busyAllTheTime() {
+  return new DatabaseError('SQLITE_BUSY', `it was busy all the time: ${lockedBy(workerData.file)}`);
+}
+
+function pauseBusy() {
+  tries++;
+  pumping = true;
+  setTimeout(pump, Math.random() * Math.min(LONGEST_PAUSE_MS, 2 ** tries));
 }
 
 /**
- * @param {Request} request
+ * All short reads that wait, and one page of the long ones.
+ * @returns {boolean} false when the database is busy
+ */
+function read() {
+  if (!queues.hasReads) return true;
+  /** @type {Reply[]} */
+  let replies = [];
+  let bytes = 0;
+  let busy = false;
+  const changed = errorOf(() => database.assertSameFile());
+  if (changed !== undefined) {
+    lose(changed);
+    return true;
+  }
+  for (let request = queues.takeShortRead(); request !== undefined; request = queues.takeShortRead()) answer(request);
+  const page = queues.takeLongRead();
+  if (page !== undefined) answer(page);
+  send(replies);
+  return !busy;
+
+  /** @param {Request} request */
+  function answer(request) {
+    const reply = attempt(request);
+    if (reply === undefined) {
+      busy = true;
+      return queues.readLater(request);
+    }
+    replies.push(reply);
+    bytes += sizeOf(reply);
+    if (bytes < REPLIES_BYTES) return;
+    send(replies);
+    replies = [];
+    bytes = 0;
+  }
+}
+
+/**
+ * @param {Request} request a read
  * @returns {Reply | undefined} undefined when the database is busy and there is time to try again
  */
 function attempt({ id, operation, args, giveUpAt }) {
   if (monotonicMs() >= giveUpAt) {
-    return { id, failure: { code: 'SQLITE_BUSY', message: 'it was busy all the time', withoutEffect: true } };
+    const why = tries > 0 ? busyAllTheTime() : new DatabaseError('READS_WAIT', READS_WAIT);
+    return { id, failure: describe(why) };
   }
   try {
-    const perform = /** @type {(...args: any[]) => unknown} */ (database[operation]);
+    const perform = /** @type {(...args: unknown[]) => unknown} */ (database[/** @type {'latest'} */ (operation)]);
     return { id, value: perform.apply(database, [...args]) };
   } catch (error) {
     if (isBusy(error)) return undefined;
-    if (mustReconnect(error)) database.disconnect();
+    if (mustReconnect(error)) lose(error);
     return { id, failure: describe(error) };
+  }
+}
+
+/**
+ * @param {readonly Request[]} requests that share a transaction, or `connect`
+ * @returns {boolean} false when the database is busy: they wait again
+ */
+function write(requests) {
+  try {
+    if (requests[0]?.operation === 'connect') {
+      database.connect();
+      send(requests.map(({ id }) => ({ id, value: undefined })));
+      return true;
+    }
+    const outcomes = database.write(/** @type {readonly Write[]} */ (/** @type {unknown} */ (requests)));
+    send(
+      outcomes.map((outcome, index) => {
+        const { id } = /** @type {Request} */ (requests[index]);
+        return outcome.error === undefined ? { id, value: outcome.value } : { id, failure: describe(outcome.error) };
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (isBusy(error)) {
+      queues.putBack(requests);
+      return false;
+    }
+    const failure = describe(error);
+    if (mustReconnect(error)) lose(error);
+    else if (requests.length > 1 && failure.withoutEffect) {
+      // What one of them is too large for, the others may not be.
+      queues.putBack(requests, true);
+      return true;
+    }
+    send(requests.map(({ id }) => ({ id, failure })));
+    return true;
+  }
+}
+
+/** @param {() => void} run */
+function errorOf(run) {
+  try {
+    run();
+    return undefined;
+  } catch (error) {
+    return error;
   }
 }
 
@@ -97,8 +198,19 @@ function describe(error) {
   return { code: codeOf(error), message: messageOf(error), withoutEffect };
 }
 
+/**
+ * Only of what may be large.
+ * @param {Reply} reply
+ */
+function sizeOf(reply) {
+  if (reply.failure !== undefined || !Array.isArray(reply.value)) return 64;
+  const value = /** @type {unknown[]} */ (reply.value)[1];
+  return typeof value === 'string' ? value.length : 64;
+}
+
 /** @param {Reply[]} replies */
 function send(replies) {
+  if (replies.length === 0) return;
   port.postMessage(replies, []);
 }
 

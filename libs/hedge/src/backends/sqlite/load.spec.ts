@@ -1,0 +1,102 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import Database from 'libsql';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Backend } from '../../backend/backend.js';
+import type { LogEntry } from '../../backend/log.js';
+import { sqlite } from './index.js';
+
+let folder: string;
+let file: string;
+let backend: Backend;
+
+const holder = { address: 'a:1', incarnation: 'one' };
+const claim = { name: 'lease', holder, leaseMs: 60_000 };
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'hedge-load-'));
+  file = join(folder, 'hedge.db');
+  // The time of one call with the timing `lan`.
+  backend = sqlite({ file }).create({ timeoutMs: 1_500 });
+  await backend.open();
+});
+
+afterEach(async () => {
+  await backend.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** That many versions of one key, in one commit. */
+function fill(key: string, versions: number, value = 'value'): void {
+  const database = new Database(file);
+  database
+    .prepare(
+      `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${versions})
+        INSERT INTO logtable (id, key, value, leader, timestamp) SELECT printf('%08d', i), ?, ?, 'a:1', i FROM n`,
+    )
+    .run(key, value);
+  database.close();
+}
+
+async function token(): Promise<bigint> {
+  const result = await backend.lease.acquire(claim);
+  if (!result.acquired) throw new Error('the lease is free');
+  return result.token;
+}
+
+describe('sqlite: while much is read', () => {
+  it('a lease is renewed, and a value read and written, before 40 long histories asked for earlier have ended', async () => {
+    fill('long', 20_000);
+    const held = { ...claim, token: await token() };
+    let ended = 0;
+    const histories = Array.from({ length: 40 }, async () => {
+      const found = await backend.log.history('long', { limit: 10_000, order: 'newest-first' });
+      ended += 1;
+      return found.length;
+    });
+    await expect(backend.lease.renew(held)).resolves.toEqual({ renewed: true });
+    await backend.log.append([{ key: 'k', id: 'i', value: 'v', leader: 'a:1' }]);
+    await expect(backend.log.latest('k')).resolves.toMatchObject({ value: 'v' });
+    expect(ended).toBe(0);
+    expect(await Promise.all(histories)).toEqual(histories.map(() => 10_000));
+  }, 60_000);
+
+  it('a lease is renewed before 100 values of 2.5 MiB asked for earlier have come', async () => {
+    fill('large', 1, 'x'.repeat(2_621_440));
+    const held = { ...claim, token: await token() };
+    let ended = 0;
+    const values = Array.from({ length: 100 }, async () => {
+      const found = await backend.log.latest('large');
+      ended += 1;
+      return found?.value.length;
+    });
+    await expect(backend.lease.renew(held)).resolves.toEqual({ renewed: true });
+    expect(ended).toBeLessThan(100);
+    await Promise.allSettled(values);
+  }, 60_000);
+
+  it('a history of 400,000 versions is read whole, though no call could read it in time', async () => {
+    fill('endless', 400_000);
+    const found = await backend.log.history('endless', { limit: Infinity, order: 'oldest-first' });
+    expect(found).toHaveLength(400_000);
+    expect(found.every(({ timestamp }: LogEntry, index) => timestamp === BigInt(index + 1))).toBe(true);
+  }, 120_000);
+
+  it('a history that is given up ends with the page under way', async () => {
+    fill('long', 20_000);
+    const controller = new AbortController();
+    const read = backend.log.history('long', { limit: Infinity, order: 'newest-first', signal: controller.signal });
+    controller.abort(new Error('the request was closed'));
+    await expect(read).rejects.toMatchObject({ code: 'CANCELLED', cause: new Error('the request was closed') });
+  });
+
+  it('all of 2,500 keys are listed, in order', async () => {
+    const names = Array.from({ length: 2_500 }, (_, i) => `key/${String(i).padStart(4, '0')}`);
+    await backend.log.append(names.map((key) => ({ key, id: 'i', value: '', leader: 'a:1' })));
+    await expect(backend.log.keys({ prefix: 'key/', limit: 2 ** 31 - 1 })).resolves.toEqual(names);
+    await expect(backend.log.keys({ prefix: 'key/', limit: 2_100, after: 'key/0099' })).resolves.toEqual(
+      names.slice(100, 2_200),
+    );
+  });
+});

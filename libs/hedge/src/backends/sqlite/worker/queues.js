@@ -1,0 +1,118 @@
+// @ts-check
+
+/** @import { OperationName, Request } from '../protocol.js' */
+
+/** @type {ReadonlySet<OperationName>} */
+const SHORT_READS = new Set(['readLease', 'latest']);
+/** @type {ReadonlySet<OperationName>} */
+const LONG_READS = new Set(['history', 'keys']);
+/** @type {ReadonlySet<OperationName>} */
+const LEASES = new Set(['connect', 'acquire', 'renew', 'release']);
+
+/**
+ * So much shares a transaction at the most: it is to be short, as it holds up all other writers of the file, and
+ * whoever freezes in it the whole group.
+ */
+const MOST_WRITES = 256;
+const MOST_BYTES = 1_024 * 1_024;
+
+/**
+ * What waits for its turn. Leases go before all other writes, in transactions of their own, so that a renewal never
+ * waits for more than the transaction that is under way, nor fails with what another write is too large for; the
+ * others have every second turn, so that locks never hold them up for good.
+ */
+export class RequestQueues {
+  /** @type {Request[]} */
+  #shortReads = [];
+  /** @type {Request[]} */
+  #longReads = [];
+  /** @type {Request[]} */
+  #leases = [];
+  /** @type {Request[]} */
+  #writes = [];
+  /** Requests that must not share a transaction any more. */
+  #alone = new WeakSet();
+  #lastWereLeases = false;
+
+  get empty() {
+    return !this.hasReads && this.#leases.length === 0 && this.#writes.length === 0;
+  }
+
+  get hasReads() {
+    return this.#shortReads.length > 0 || this.#longReads.length > 0;
+  }
+
+  /** @param {Request} request */
+  add(request) {
+    this.#queueOf(request).push(request);
+  }
+
+  takeShortRead() {
+    return this.#shortReads.shift();
+  }
+
+  takeLongRead() {
+    return this.#longReads.shift();
+  }
+
+  /**
+   * The database was busy.
+   * @param {Request} request a read
+   */
+  readLater(request) {
+    this.#longReads.push(request);
+  }
+
+  /**
+   * What is to share the next transaction; empty when nothing waits. `connect` comes alone.
+   * @returns {readonly Request[]}
+   */
+  takeWrites() {
+    const leases = this.#leases.length > 0 && !(this.#lastWereLeases && this.#writes.length > 0);
+    this.#lastWereLeases = leases;
+    const queue = leases ? this.#leases : this.#writes;
+    let count = 0;
+    let bytes = 0;
+    for (const request of queue) {
+      bytes += bytesOf(request);
+      const single = request.operation === 'connect' || this.#alone.has(request);
+      if (count > 0 && (single || count >= MOST_WRITES || bytes > MOST_BYTES)) break;
+      count += 1;
+      if (single) break;
+    }
+    return queue.splice(0, count);
+  }
+
+  /**
+   * To the front of their queue, as they were.
+   * @param {readonly Request[]} requests
+   * @param {boolean} [alone] each in a transaction of its own from now on
+   */
+  putBack(requests, alone = false) {
+    if (alone) for (const request of requests) this.#alone.add(request);
+    const [first] = requests;
+    if (first !== undefined) this.#queueOf(first).unshift(...requests);
+    // It is still its turn.
+    this.#lastWereLeases = false;
+  }
+
+  takeAll() {
+    return [this.#shortReads, this.#longReads, this.#leases, this.#writes].flatMap((queue) => queue.splice(0));
+  }
+
+  /** @param {Request} request */
+  #queueOf({ operation }) {
+    if (SHORT_READS.has(operation)) return this.#shortReads;
+    if (LONG_READS.has(operation)) return this.#longReads;
+    return LEASES.has(operation) ? this.#leases : this.#writes;
+  }
+}
+
+/** @param {Request} request */
+function bytesOf({ operation, args }) {
+  const [first] = args;
+  const rows = operation === 'append' ? /** @type {{ value: string }[]} */ (first) : [first];
+  let bytes = 0;
+  for (const row of rows) bytes += /** @type {{ value?: string } | undefined} */ (row)?.value?.length ?? 0;
+  return bytes;
+}
