@@ -181,7 +181,7 @@ describe('a leader change', () => {
 
   it('interrupts what runs at a leader that lost its lease', async () => {
     b.handler = () => new Promise(() => undefined);
-    const replies = [a.send('x'), b.send('y'), a.send('z', { once: true })];
+    const replies = [a.send('x'), b.send('y'), a.send('z', { maxReruns: 0 })];
     await group.pass();
     const signals = b.ran.map(({ signal }) => signal);
     group.elect(undefined, [b]);

@@ -61,7 +61,13 @@ beforeEach(async () => {
   };
   cluster = new ClusterService({ ...shared, transport: a.transport, views });
   // Of the election these tests use what the route has as well.
-  leader = new LeaderService({ ...shared, keeper: a.route as unknown as LeaseKeeper, retryMs: 100, leaseMs: 3_000 });
+  leader = new LeaderService({
+    ...shared,
+    keeper: a.route as unknown as LeaseKeeper,
+    maxReruns: 1,
+    retryMs: 100,
+    leaseMs: 3_000,
+  });
 });
 
 afterEach(() => group.close());

@@ -8,6 +8,8 @@ import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/scheduler-messages.js';
 import type { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
 import type { LockContestSettings } from '../../libs/hedge/src/locks/lock-messages.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
 import type { TrafficClass } from '../../libs/hedge/src/messaging/traffic.js';
 import type { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
 import type { Holdings, HoldingsTiming } from '../../libs/hedge/src/semaphore/holdings.js';
@@ -23,6 +25,7 @@ import { Machine } from './machine.js';
 import { Network } from './network.js';
 import { Operations } from './operations.js';
 import { Pod } from './pod.js';
+import type { PodCall } from './pod-messaging.js';
 import { Random } from './random.js';
 import { SemaphoreOracle } from './semaphore-oracle.js';
 import type { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -41,6 +44,7 @@ export interface Parts {
   readonly retriesPutsAsOverwrites: boolean;
   /** A receiver forgets a request as soon as it has sent the reply. */
   readonly forgetsRepliesEarly: boolean;
+  router(self: MemberId, random: () => number): RequestRouter<PodCall>;
   /** What a receiver takes requests of a kind for. */
   trafficOf(kind: RequestKind): TrafficClass;
   jobs(job: Job, settings: SchedulerSettings): JobScheduler;
@@ -65,6 +69,8 @@ export class Cluster {
   readonly semaphores: SemaphoreOracle;
   readonly semaphoreTiming: SemaphoreTiming;
   readonly machines: readonly Machine[];
+  /** Requests that end the processes that run them do so. */
+  poisoned = true;
   readonly #pods = new Map<string, Pod>();
   #starts = 0;
   #caught: unknown;
@@ -135,6 +141,14 @@ export class Cluster {
     const machine = this.machines.find((one) => one.address === address);
     if (machine === undefined) throw new Error(`no machine ${address}`);
     return machine;
+  }
+
+  /** The process there ends, and is started again some time after. */
+  crash(address: string): void {
+    const pod = this.#pods.get(address);
+    if (pod?.alive !== true) return;
+    pod.die();
+    this.world.after(this.random.skewed(50, 6_000), () => this.startPod(pod.machine));
   }
 
   /** Starts a process there, unless one runs. */

@@ -8,9 +8,7 @@ type Fault = (cluster: Cluster) => void;
 const FAULTS: Readonly<Record<string, Fault>> = {
   crash: (cluster) => {
     const pod = anyPod(cluster);
-    if (pod === undefined) return;
-    pod.die();
-    cluster.world.after(cluster.random.skewed(50, 6_000), () => cluster.startPod(pod.machine));
+    if (pod !== undefined) cluster.crash(pod.self.address);
   },
   'stop and start': (cluster) => {
     const pod = anyPod(cluster);

@@ -17,6 +17,10 @@ export interface Operation {
   readonly value: string;
   readonly rowId: string;
   readonly fence: bigint;
+  /** How often it may run again after its leader was lost. */
+  readonly maxReruns: number;
+  /** It ends whichever process runs it. */
+  readonly poison: boolean;
   readonly startedAt: number;
   endedAt?: number;
   /** What it was told: it happened. */
@@ -39,7 +43,7 @@ interface Read {
 
 /**
  * Everything that was asked, run, written and read, and the promises about it: requests run at most once in
- * a term, a broadcast at most once at all, and K1, K2 and K3 for the log.
+ * a term, a broadcast at most once at all, sends no more often than their bound, and K1, K2 and K3 for the log.
  */
 export class Operations {
   readonly all: Operation[] = [];
@@ -74,6 +78,8 @@ export class Operations {
     if (runs.includes(epoch)) violated('once per term', `${what} ran again in term ${epoch}, at ${by.incarnation}`);
     if (operation.refused === true && !isPut(operation))
       violated('refused is not run', `${what} ran after its caller was told that it had not`);
+    if (runs.length > operation.maxReruns)
+      violated('bounded re-runs', `${what} ran ${runs.length + 1} times, with at most ${operation.maxReruns} re-runs`);
     if (runs.length > 0) this.world.count('requests: ran again in a later term');
     this.#runs.set(operation.value, [...runs, epoch]);
   }

@@ -9,8 +9,11 @@ import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/scheduler-messages.js';
+import { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
+import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/routing-messages.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
+import type { PodCall } from './pod-messaging.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -120,6 +123,17 @@ class ForgetsGaps extends JobScheduler {
 }
 
 /** Bugs, each with the invariants that must find it. */
+/** Counts each leader that was lost as the first. */
+class ForgetsLostLeaders extends RequestRouter<PodCall> {
+  readonly #calls = new Set<PodCall>();
+
+  override step(input: RoutingInput<PodCall>, now: number): readonly RoutingEffect<PodCall>[] {
+    if (input.type === 'begin') this.#calls.add(input.call);
+    for (const call of this.#calls) call.lostLeaders = 0;
+    return super.step(input, now);
+  }
+}
+
 export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
   'renewal without token check': {
     parts: { ...SOUND_PARTS, database: (world, kind) => new RenewsWithoutToken(world, kind) },
@@ -177,6 +191,10 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'a reply forgotten before the caller has it': {
     parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },
     found: ['once per term'],
+  },
+  'a request that ends its leaders sent on to every next one': {
+    parts: { ...SOUND_PARTS, router: (self, random) => new ForgetsLostLeaders(self, random) },
+    found: ['bounded re-runs'],
   },
   'renewals that share the slots of handlers': {
     parts: { ...SOUND_PARTS, trafficOf: () => 'handlers' },

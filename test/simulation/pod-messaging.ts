@@ -6,7 +6,7 @@ import type { LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js
 import { DEFAULT_MESSAGING_LIMITS } from '../../libs/hedge/src/messaging/limits.js';
 import type { Encoded, IncomingRequest, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
 import { Receiver } from '../../libs/hedge/src/messaging/receiver.js';
-import { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
+import type { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/routing-messages.js';
 import { Timeline } from '../../libs/hedge/src/messaging/timeline.js';
 import type { Origin } from '../../libs/hedge/src/messaging/work.js';
@@ -20,7 +20,7 @@ import { violated } from './violation.js';
 
 const TICK_MS = 25;
 
-class PodCall extends Call {
+export class PodCall extends Call {
   constructor(
     id: string,
     request: OutgoingRequest,
@@ -68,7 +68,7 @@ export class PodMessaging implements LinkEnd {
   ) {
     const { random } = cluster;
     const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 12, rememberCallerMs: random.pick([200, 3_000]) };
-    this.#router = new RequestRouter(host.self, random.next);
+    this.#router = cluster.parts.router(host.self, random.next);
     this.#receiver = new Receiver({
       clock: { now: () => host.now(), after: (ms, run) => host.after(ms, run) },
       timeline: this.#timeline,
@@ -109,8 +109,8 @@ export class PodMessaging implements LinkEnd {
       topic: String(operation.id),
       payload: { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) },
       timeoutMs,
-      // As `KvStore.put` does it.
-      once: operation.kind === 'overwrite' || operation.fence !== 0n,
+      // As `LeaderService.send` and `KvStore.put` do it.
+      maxReruns: operation.maxReruns,
     };
     const { operations } = this.cluster;
     const call = this.#begin(
@@ -261,6 +261,8 @@ export class PodMessaging implements LinkEnd {
           this.leaderChanged();
           this.#route({ type: 'refreshed' });
         });
+      case 'leader-lost':
+        return this.#note(() => `${effect.call.what} lost its leader ${effect.leader.incarnation}`);
       case 'resolve': {
         const { encoding, payload } = effect.reply;
         return effect.call.succeeded({ encoding, bytes: payload });
@@ -330,6 +332,11 @@ export class PodMessaging implements LinkEnd {
     if (operation === undefined) throw new Error(`no operation ${request.topic}`);
     this.#note(() => `runs operation ${operation.id}, term ${request.epoch}`);
     cluster.operations.ran(operation, request.epoch, this.self);
+    if (operation.poison && cluster.poisoned) {
+      cluster.world.count('requests: ended the process that ran them');
+      this.host.after(0, () => cluster.crash(this.self.address));
+      return later(() => undefined);
+    }
     const leaderWork = request.epoch !== 0n;
     if (leaderWork) this.#working += 1;
     return later((resolve, reject) => {

@@ -2,6 +2,7 @@ import { Membership } from '../../libs/hedge/src/cluster/membership.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
 import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
+import { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
 import { trafficClassOf } from '../../libs/hedge/src/messaging/traffic.js';
 import { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
@@ -40,6 +41,7 @@ export const SOUND_PARTS: Parts = {
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),
   retriesPutsAsOverwrites: false,
   forgetsRepliesEarly: false,
+  router: (self, random) => new RequestRouter(self, random),
   trafficOf: trafficClassOf,
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
@@ -67,6 +69,7 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
     useLocks(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
+    cluster.poisoned = false;
     cluster.jobs.hurried = true;
     world.runUntil(FAULTS_END + LEADER_WITHIN, check);
     if (!cluster.pods().some(({ believes }) => believes)) {

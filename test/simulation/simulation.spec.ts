@@ -37,6 +37,7 @@ const EXERCISED = [
   'requests: sent again on a new link',
   'requests: ran again in a later term',
   'requests: handler hangs',
+  'requests: ended the process that ran them',
   'requests: OUTCOME_UNKNOWN',
   'requests: LEASE_LOST',
   'requests: OVERLOADED',

@@ -37,9 +37,13 @@ function ask(cluster: Cluster, pod: Pod): void {
   const key = kind === 'put' ? random.pick(KEYS.put) : kind === 'overwrite' ? random.pick(KEYS.overwrite) : '';
   const fenced = key !== '' && random.chance(0.2);
   const fence = fenced ? (pod.current()?.epoch ?? 0n) : 0n;
-  const operation = cluster.operations.begin({ kind, key, fence, by: pod.self.incarnation });
+  const once = kind === 'overwrite' || fenced;
+  const maxReruns = once ? 0 : kind === 'send' ? random.pick([0, 1, 2]) : Infinity;
+  const poison = kind === 'send' && random.chance(0.01);
+  const operation = cluster.operations.begin({ kind, key, fence, maxReruns, poison, by: pod.self.incarnation });
   const to = kind === 'broadcast' ? random.pick(cluster.pods()).self : 'leader';
-  pod.messaging.begin(operation, to, random.skewed(100, 4_000));
+  // So long that several leaders could run it.
+  pod.messaging.begin(operation, to, poison ? 20_000 : random.skewed(100, 4_000));
 }
 
 function read(cluster: Cluster, pod: Pod): void {

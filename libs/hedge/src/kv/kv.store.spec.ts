@@ -75,7 +75,8 @@ describe('KvStore.put', () => {
     const { signal } = new AbortController();
     await kv.put('k', 'v', { timeoutMs: 50, signal });
     await kv.put('k', 'v');
-    expect(requests[0]).toMatchObject({ to: 'leader', timeoutMs: 50, once: false });
+    expect(requests[0]).toMatchObject({ to: 'leader', timeoutMs: 50 });
+    expect(requests[0]?.maxReruns).toBeUndefined();
     expect(requests[0]?.signal).toBe(signal);
     expect(requests[1]?.timeoutMs).toBe(10_000);
   });
@@ -86,7 +87,7 @@ describe('KvStore.put', () => {
     await kv.put('k', 'first', { append: false });
     const last = await kv.put('k', 'second', { append: false });
     expect(last.id).toBe('-');
-    expect(requests.at(-1)?.once).toBe(true);
+    expect(requests.at(-1)?.maxReruns).toBe(0);
     expect((await kv.history('k')).map(({ value }) => value)).toEqual(['second', 'kept']);
   });
 

@@ -114,7 +114,7 @@ export class KvStore {
       timeoutMs,
       // An overwrite must not happen twice. A fence holds in one term only, and the next leader's LEASE_LOST
       // could not tell whether this one wrote the row.
-      once: !append || fenced !== false,
+      ...((!append || fenced !== false) && { maxReruns: 0 }),
       ...(signal && { signal }),
     });
     const { timestamp, leader } = KvPutDone.decode(reply.bytes);

@@ -4,7 +4,7 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
-import { checkCallOptions } from '../messaging/call-options.js';
+import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { checkTopic } from '../messaging/topic-name.js';
@@ -23,6 +23,11 @@ export interface SendOptions {
   readonly timeoutMs?: number | undefined;
   /** Gives the message up: `send` rejects with the signal's reason, and the handler's `signal` aborts. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * How often the message may run again after its leader was lost while it may have run. 0: never. Beyond that `send`
+   * rejects with OUTCOME_UNKNOWN. Default: the module's `maxReruns`, 1.
+   */
+  readonly maxReruns?: number | undefined;
 }
 
 export interface LeaderServiceDeps {
@@ -33,6 +38,7 @@ export interface LeaderServiceDeps {
   readonly codec: PayloadCodec;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
+  readonly maxReruns: number;
   /** Pause before a leader task that threw runs again, in milliseconds; grows up to `leaseMs`. */
   readonly retryMs: number;
   readonly leaseMs: number;
@@ -127,7 +133,8 @@ export class LeaderService {
    * until the deadline.
    *
    * Guarantee: the handler runs exactly once in a leader's term when `send` resolves. If the leader is lost
-   * after it began, it may run again under the next one: handlers see `requestId` and `attempt` for that.
+   * after it began, it may run again under the next one: handlers see `requestId` and `attempt` for that. That is
+   * bounded by `maxReruns`, so that a message that ends the leader's process does not end all of them.
    *
    * @param topic at most 256 characters; '' is the default topic.
    * @param data `undefined`, a `Uint8Array` as it is, or what the serializer takes (JSON by default).
@@ -154,8 +161,9 @@ export class LeaderService {
   async send(topic: string, data?: unknown, options: SendOptions = {}): Promise<unknown> {
     checkTopic(topic);
     const { messenger, codec, defaultTimeoutMs } = this.#deps;
-    const { timeoutMs = defaultTimeoutMs, signal } = options;
+    const { timeoutMs = defaultTimeoutMs, signal, maxReruns = this.#deps.maxReruns } = options;
     checkCallOptions('send', topic, timeoutMs, signal);
+    checkReruns(`send '${topic}'`, maxReruns);
     const wait = this.#deps.gate.pass(`send '${topic}'`);
     if (wait !== undefined) await wait;
     const reply = await messenger.request({
@@ -165,6 +173,7 @@ export class LeaderService {
       payload: codec.encode(topic, data),
       timeoutMs,
       signal,
+      maxReruns,
     });
     return codec.decode(topic, reply);
   }

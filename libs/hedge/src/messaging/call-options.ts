@@ -19,6 +19,18 @@ export function checkCallOptions(method: string, name: string, timeoutMs: unknow
 }
 
 /**
+ * Checks how often a request may run again. @param call for the error's message.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkReruns(call: string, maxReruns: unknown): void {
+  if (maxReruns === Infinity || (Number.isInteger(maxReruns) && (maxReruns as number) >= 0)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `maxReruns of ${call} is ${inWords(maxReruns)}. Give a whole number from 0 (never run it again), or Infinity.`,
+  );
+}
+
+/**
  * @param call for the error's message.
  * @throws HedgeError INVALID_ARGUMENT
  */

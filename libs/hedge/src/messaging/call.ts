@@ -18,6 +18,8 @@ export class Call implements Timed {
   transmissions = 0;
   /** It was handed over under an earlier term, which ended without an answer. */
   mayHaveRunBefore = false;
+  /** Leaders that were lost while it may have run there. */
+  lostLeaders = 0;
   knewLeader = false;
 
   constructor(
@@ -36,9 +38,16 @@ export class Call implements Timed {
     return { requestId: this.id, attempts: this.attempt, started: this.mayHaveRun };
   }
 
-  get #what(): string {
+  /** As errors and log lines call it. */
+  get what(): string {
     const { to, topic, name = `'${topic}'` } = this.request;
     return `Request ${name} to ${to === 'leader' ? 'the leader' : to.address}`;
+  }
+
+  get #mayHaveRun(): string {
+    const { maxReruns } = this.request;
+    if (this.lostLeaders < 2 || this.lostLeaders <= (maxReruns ?? Infinity)) return 'it may have run';
+    return `${this.lostLeaders} leaders in a row were lost while it may have run, so it is not run again (maxReruns: ${maxReruns}). It may be what ends them`;
   }
 
   get #allowed(): string {
@@ -48,7 +57,7 @@ export class Call implements Timed {
   noLeader(): HedgeError {
     return new HedgeError(
       'NO_LEADER',
-      `${this.#what}: the group had no leader ${this.#allowed}, so it was not started. ` +
+      `${this.what}: the group had no leader ${this.#allowed}, so it was not started. ` +
         'Check that members are running and that the database answers, or allow more time.',
       { details: this.#details },
     );
@@ -59,7 +68,7 @@ export class Call implements Timed {
     if (cause?.code === 'UNAUTHENTICATED') return cause;
     return new HedgeError(
       'MEMBER_UNREACHABLE',
-      `${this.#what}: no link to ${member.address} could be made, so it was not started${cause ? ` (${cause.message})` : ` ${this.#allowed}`}. ` +
+      `${this.what}: no link to ${member.address} could be made, so it was not started${cause ? ` (${cause.message})` : ` ${this.#allowed}`}. ` +
         'Check that this pod can reach that address, or try again.',
       { details: this.#details, cause },
     );
@@ -69,7 +78,7 @@ export class Call implements Timed {
     const started = this.mayHaveRun;
     return new HedgeError(
       'DEADLINE_EXCEEDED',
-      `${this.#what}: no answer ${this.#allowed}. ` +
+      `${this.what}: no answer ${this.#allowed}. ` +
         (started
           ? 'It was handed over, so it may have run: make the work idempotent by its request id, or allow more time.'
           : 'No leader accepted it, so it was not started: try again, or allow more time.'),
@@ -80,7 +89,7 @@ export class Call implements Timed {
   outcomeUnknown(why: string): HedgeError {
     return new HedgeError(
       'OUTCOME_UNKNOWN',
-      `${this.#what}: it was handed over, and then ${why}; it may have run. Check its effect before trying again.`,
+      `${this.what}: it was handed over, and then ${why}; ${this.#mayHaveRun}. Check its effect before trying again.`,
       { details: this.#details },
     );
   }

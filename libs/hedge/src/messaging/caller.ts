@@ -4,6 +4,7 @@ import { asHedgeError, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Link, Transport } from '../transport/transport.js';
 import type { Reply, Request } from '../transport/wire/hedge/v1/link.js';
+import { BurstLog } from '../common/burst-log.js';
 import { MAX_TIMEOUT_MS } from './call-options.js';
 import { Call } from './call.js';
 import type { LeaderRoute } from './leader-route.js';
@@ -25,6 +26,7 @@ export interface CallerOptions {
   /** Runs a request that is for this very process; the reply comes back through `replied`. */
   readonly runHere: (request: Request) => void;
   readonly cancelHere: (sequence: number) => void;
+  readonly logger?: { warn(message: string): void } | undefined;
 }
 
 class PendingCall extends Call {
@@ -49,6 +51,7 @@ export class Caller {
   readonly #pending = new Map<TrafficClass, { calls: number; bytes: number }>(
     TRAFFIC_CLASSES.map((traffic) => [traffic, { calls: 0, bytes: 0 }]),
   );
+  readonly #lostLeaders = new BurstLog(10, 10_000);
   #closed = false;
 
   constructor(options: CallerOptions) {
@@ -171,7 +174,24 @@ export class Caller {
         return this.#dial(effect.member);
       case 'refresh':
         return this.#refresh();
+      case 'leader-lost':
+        return this.#leaderLost(effect);
     }
+  }
+
+  /** A request of the users' that is seen again and again here is what its leaders die of. */
+  #leaderLost({ call, leader, again }: RoutingEffect<PendingCall> & { type: 'leader-lost' }): void {
+    const { logger, clock } = this.#options;
+    if (logger === undefined || trafficClassOf(call.request.kind) !== 'handlers') return;
+    const { id, attempt, lostLeaders, request } = call;
+    const next = again
+      ? `is sent to the next one: re-run ${lostLeaders} of at most ${request.maxReruns ?? 'any number'}`
+      : `is not run again: OUTCOME_UNKNOWN after ${attempt} attempts`;
+    this.#lostLeaders.warn(
+      logger,
+      clock.now().mono,
+      `${call.what} (request ${id}) may have been running on ${leader.address} when that leader was lost, and ${next}`,
+    );
   }
 
   #transmit(member: MemberId, call: PendingCall, now: number): void {

@@ -29,10 +29,11 @@ export interface OutgoingRequest {
   /** Gives the request up: it rejects with the signal's reason, and the handler's own signal aborts. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Never run it again under a later leader: when the term of the leader it was handed to ends before the
-   * reply is there, it fails with OUTCOME_UNKNOWN. For work that is not idempotent.
+   * How often it may be run again after its leader was lost while it may have run: by a crash, or because it stood still
+   * for longer than its lease. Beyond that it fails with OUTCOME_UNKNOWN, so that a request that ends its leaders does
+   * not end one after the other. 0 for work that is not idempotent. Default: no limit.
    */
-  readonly once?: boolean;
+  readonly maxReruns?: number;
 }
 
 /** What a handler is told of the request it runs. */

@@ -20,6 +20,7 @@ export interface MessengerOptions {
   readonly limits?: Partial<MessagingLimits>;
   /** For the jitter of retries. */
   readonly random?: () => number;
+  readonly logger?: { warn(message: string): void };
 }
 
 /**
@@ -50,7 +51,7 @@ export class Messenger implements TransportEvents, LinkSessions {
   #ticking = false;
   #closed = false;
 
-  constructor({ transport, clock, route, limits, random = Math.random }: MessengerOptions) {
+  constructor({ transport, clock, route, limits, random = Math.random, logger }: MessengerOptions) {
     this.#transport = transport;
     this.#clock = clock;
     const shared = { clock, timeline: this.#timeline, route, limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits } };
@@ -59,6 +60,7 @@ export class Messenger implements TransportEvents, LinkSessions {
       ...shared,
       transport,
       random,
+      logger,
       runHere: (request) => this.#receive({ peer: transport.self, here: true }, withOwnBytes(request)),
       cancelHere: (sequence) => this.#receiver.cancel(transport.self, sequence),
     });

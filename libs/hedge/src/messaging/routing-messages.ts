@@ -31,5 +31,7 @@ export type RoutingEffect<C extends Call> =
   | { readonly type: 'cancel'; readonly member: MemberId; readonly sequence: number }
   | { readonly type: 'dial'; readonly member: MemberId }
   | { readonly type: 'refresh' }
+  /** For the log: the call may have run there when that leader was lost. It goes to the next one, or has ended. */
+  | { readonly type: 'leader-lost'; readonly call: C; readonly leader: MemberId; readonly again: boolean }
   | { readonly type: 'resolve'; readonly call: C; readonly reply: Reply }
   | { readonly type: 'reject'; readonly call: C; readonly error: unknown };

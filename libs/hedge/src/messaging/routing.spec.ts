@@ -39,6 +39,8 @@ function short(effect: RoutingEffect<Call>): unknown {
       return `cancel #${effect.sequence} at ${effect.member.address}`;
     case 'refresh':
       return 'refresh';
+    case 'leader-lost':
+      return `${effect.call.id} lost ${effect.leader.address}, ${effect.again ? 'again' : 'no more'}`;
     case 'resolve':
       return `${effect.call.id} resolved`;
     case 'reject': {
@@ -49,11 +51,11 @@ function short(effect: RoutingEffect<Call>): unknown {
   return effect satisfies never;
 }
 
-function begin(to: 'leader' | MemberId, options: { once?: boolean; timeoutMs?: number } = {}): [Call, unknown[]] {
-  const { once = false, timeoutMs = 1_000 } = options;
+function begin(to: 'leader' | MemberId, options: { maxReruns?: number; timeoutMs?: number } = {}): [Call, unknown[]] {
+  const { maxReruns = Infinity, timeoutMs = 1_000 } = options;
   const kind = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
   calls += 1;
-  const request = { to, kind, topic: 't', payload: NO_PAYLOAD, timeoutMs, once };
+  const request = { to, kind, topic: 't', payload: NO_PAYLOAD, timeoutMs, maxReruns };
   const call = new Call(`r${calls}`, request, now + timeoutMs);
   return [call, step({ type: 'begin', call })];
 }
@@ -104,7 +106,7 @@ describe('RequestRouter', () => {
     begin('leader');
     links(A);
     expect(leads(undefined, 0n)).toEqual([]);
-    expect(leads(B, 2n)).toEqual(['dial b:1']);
+    expect(leads(B, 2n)).toEqual(['r1 lost a:1, again', 'dial b:1']);
     expect(links(B)).toEqual(['r1 to b:1 #2 try 2']);
     expect(leads(A, 1n)).toEqual([]);
     expect(begin('leader')[1]).toEqual(['r2 to b:1 #3 try 1']);
@@ -166,10 +168,10 @@ describe('RequestRouter', () => {
     expect(pass(20)).toContain('dial a:1');
   });
 
-  describe('with once', () => {
+  describe('that is never to run again', () => {
     it('goes on to another leader while it cannot have run', () => {
       leads(A, 1n);
-      begin('leader', { once: true });
+      begin('leader', { maxReruns: 0 });
       leads(B, 2n);
       expect(links(B)).toEqual(['r1 to b:1 #1 try 1']);
       expect(answers(B, 1, notLeader(false))).toEqual(['refresh']);
@@ -179,15 +181,47 @@ describe('RequestRouter', () => {
     it('ends when its term ends after it was handed over', () => {
       leads(A, 1n);
       links(A);
-      begin('leader', { once: true });
-      expect(leads(B, 2n)).toEqual(['r1 OUTCOME_UNKNOWN']);
+      begin('leader', { maxReruns: 0 });
+      expect(leads(B, 2n)).toEqual(['r1 lost a:1, no more', 'r1 OUTCOME_UNKNOWN']);
     });
 
     it('ends when it was interrupted', () => {
       leads(A, 1n);
       links(A);
-      begin('leader', { once: true });
-      expect(answers(A, 1, notLeader(true))).toEqual(['r1 OUTCOME_UNKNOWN']);
+      begin('leader', { maxReruns: 0 });
+      expect(answers(A, 1, notLeader(true))).toEqual(['r1 lost a:1, no more', 'r1 OUTCOME_UNKNOWN']);
+    });
+  });
+
+  describe('that ends its leaders', () => {
+    it('goes on to so many leaders after the first as it may, and then has an unknown outcome', () => {
+      leads(A, 1n);
+      links(A);
+      links(B);
+      const [call] = begin('leader', { maxReruns: 2 });
+      expect(leads(B, 2n)).toEqual(['r1 lost a:1, again', 'r1 to b:1 #2 try 2']);
+      // It stood still, and was elected again.
+      expect(answers(B, 2, notLeader(true))).toEqual(['r1 lost b:1, again', 'refresh']);
+      expect(leads(B, 3n)).toEqual(['r1 to b:1 #3 try 3']);
+      const [, ended] = router.step({ type: 'leader', leader: A, epoch: 4n }, now);
+      expect(ended).toMatchObject({
+        type: 'reject',
+        error: { code: 'OUTCOME_UNKNOWN', details: { requestId: call.id, attempts: 3, started: true } },
+      });
+      expect(ended).toMatchObject({ error: { message: expect.stringContaining('3 leaders in a row were lost') } });
+      expect(router.size).toBe(0);
+    });
+
+    it('is not counted where it cannot have run', () => {
+      leads(A, 1n);
+      const [call] = begin('leader', { maxReruns: 1 });
+      leads(B, 2n);
+      links(B);
+      expect(answers(B, 1, notLeader(false))).toEqual(['refresh']);
+      leads(A, 3n);
+      links(A);
+      step({ type: 'refreshed' });
+      expect(call.lostLeaders).toBe(0);
     });
   });
 

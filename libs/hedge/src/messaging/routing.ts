@@ -20,7 +20,7 @@ const CALM_MS = 5_000;
  * Guarantees, with a receiver that keeps its promises (`Duplicates`):
  * - A call ends exactly once, by its deadline at the latest (with the precision of the ticks).
  * - A call to the leader runs at most once in a term, and moves to another term only when the backend has
- *   confirmed a newer one. With `once` it does not move after it may have run.
+ *   confirmed a newer one. It moves at most `maxReruns` times after it may have run.
  * - A sequence is never used for two assignments; a call is written again only under the sequence it had.
  *
  * To drive it: perform effects in order; acknowledge every reply to its sender, wanted or not; list
@@ -121,9 +121,7 @@ export class RequestRouter<C extends Call = Call> {
 
   /** @param begun it ran, and was interrupted when the lease was lost. */
   #refused(call: C, begun: boolean, now: number): void {
-    if (begun && call.request.once === true) {
-      return this.#fail(call, call.outcomeUnknown('its leader lost the lease'));
-    }
+    if (begun && !this.#mayRunAgain(call, 'its leader lost the lease')) return;
     call.mayHaveRunBefore ||= begun;
     this.#unassign(call);
     // The same leader may only not know yet that it leads; so ask again, but not at once.
@@ -154,15 +152,23 @@ export class RequestRouter<C extends Call = Call> {
     for (const peer of this.#peers.values()) {
       for (const call of peer.calls()) {
         if (call.request.to !== 'leader' || call.epoch >= this.#epoch) continue;
-        if (call.request.once === true && call.transmissions > 0) {
-          this.#fail(call, call.outcomeUnknown('another leader was elected'));
-          continue;
-        }
+        if (call.transmissions > 0 && !this.#mayRunAgain(call, 'another leader was elected')) continue;
         call.mayHaveRunBefore = call.mayHaveRun;
         this.#unassign(call);
         this.#waiting.add(call);
       }
     }
+  }
+
+  /** Its leader was lost while it may have run. @returns false when it has ended, because it was run too often. */
+  #mayRunAgain(call: C, why: string): boolean {
+    call.lostLeaders += 1;
+    const { maxReruns = Infinity } = call.request;
+    const again = call.lostLeaders <= maxReruns;
+    const leader = call.receiver;
+    if (leader !== undefined) this.#effects.push({ type: 'leader-lost', call, leader, again });
+    if (!again) this.#fail(call, call.outcomeUnknown(why));
+    return again;
   }
 
   #toLeader(call: C, now: number): void {

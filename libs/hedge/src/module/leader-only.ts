@@ -1,8 +1,8 @@
 import { HttpException, Inject, Injectable } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
-import { LeaderService } from '../leader/leader.service.js';
-import { checkCallOptions } from '../messaging/call-options.js';
+import { LeaderService, type SendOptions } from '../leader/leader.service.js';
+import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
 import { HedgeContext } from './context.js';
 import { handler } from './decorators.js';
 import { FORWARDED_TOPIC_PREFIX, NOTICES } from './handler-metadata.js';
@@ -19,6 +19,11 @@ export interface LeaderOnlyOptions {
   readonly forward?: boolean | undefined;
   /** With `forward`: milliseconds allowed in all. Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
+  /**
+   * With `forward`: how often a call may run again after its leader was lost while it may have run; 0: never. Default:
+   * the module's `maxReruns`, 1.
+   */
+  readonly maxReruns?: number | undefined;
   /** With `forward`: what pods call the method among themselves; one method each in an app. Default: `Class.method`. */
   readonly name?: string | undefined;
 }
@@ -33,7 +38,7 @@ type Method = (this: object, ...args: unknown[]) => unknown;
  *
  * With `forward` each call, the leader's own too, is sent to the leader as `LeaderService.send` does it, and resolves
  * with what the method returned there: arguments and answer travel as JSON, the method always becomes asynchronous
- * (write it `async`, so that its type says so), and it may run again under the next leader. Guards, interceptors and filters of the method and its class run on the leader
+ * (write it `async`, so that its type says so), and it may run again under the next leader, at most `maxReruns` times. Guards, interceptors and filters of the method and its class run on the leader
  * as those of any message handler (so a guard for HTTP must look at `context.getType()`), and pipes get the arguments as
  * one array. An HttpException of the method is thrown again at the caller, so that a route answers with its status.
  * Decorated parameters of a route stay as they are: pass on what is plain data, not the request itself.
@@ -50,7 +55,7 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
   return (target, key, descriptor) => {
     const original = descriptor.value as Method | undefined;
     const place = `${target.constructor.name}.${String(key)}`;
-    const { forward = false, name = place, timeoutMs } = options;
+    const { forward = false, name = place, timeoutMs, maxReruns } = options;
     if (typeof original !== 'function' || typeof key !== 'string') {
       throw new HedgeError('INVALID_OPTIONS', `${place} cannot be @LeaderOnly. Decorate a method that has a name.`);
     }
@@ -58,7 +63,7 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
     const topic = `${FORWARDED_TOPIC_PREFIX}${name}`;
     const guarded = forward
       ? async function (this: object, ...args: unknown[]) {
-          return gateOf(this, place).forward(topic, args, timeoutMs);
+          return gateOf(this, place).forward(topic, args, { timeoutMs, maxReruns });
         }
       : onLeader(original, place);
     standInFor(original, guarded);
@@ -86,9 +91,9 @@ export class LeaderGate {
   }
 
   /** Calls the method on the leader. */
-  async forward(topic: string, args: readonly unknown[], timeoutMs: number | undefined): Promise<unknown> {
+  async forward(topic: string, args: readonly unknown[], options: SendOptions): Promise<unknown> {
     try {
-      return await this.leader.send(topic, args, { timeoutMs });
+      return await this.leader.send(topic, args, options);
     } catch (error) {
       throw asThrown(error);
     }
@@ -158,18 +163,20 @@ function gateOf(instance: { readonly [GATE]?: LeaderGate } | undefined, place: s
   );
 }
 
-function checkOptions(place: string, { forward, name, timeoutMs }: LeaderOnlyOptions): void {
+function checkOptions(place: string, { forward, name, timeoutMs, maxReruns }: LeaderOnlyOptions): void {
   try {
     if (timeoutMs !== undefined) checkCallOptions('@LeaderOnly', place, timeoutMs, undefined);
+    if (maxReruns !== undefined) checkReruns(`@LeaderOnly '${place}'`, maxReruns);
   } catch (cause) {
     throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${(cause as HedgeError).message}`, {
       cause,
     });
   }
-  if (name === '' || (forward !== true && (name !== undefined || timeoutMs !== undefined))) {
+  const forwarding = name !== undefined || timeoutMs !== undefined || maxReruns !== undefined;
+  if (name === '' || (forward !== true && forwarding)) {
     throw new HedgeError(
       'INVALID_OPTIONS',
-      `${place} is decorated wrongly. name (not empty) and timeoutMs are for { forward: true }: add that, or remove them.`,
+      `${place} is decorated wrongly. name (not empty), timeoutMs and maxReruns are for { forward: true }: add that, or remove them.`,
     );
   }
 }

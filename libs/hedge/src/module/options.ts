@@ -109,6 +109,12 @@ export interface HedgeOptions {
    * until a handler has accepted it. Default: 10,000.
    */
   readonly defaultTimeoutMs?: number;
+  /**
+   * How often a message to the leader may run again after a leader was lost while it may have run there (it crashed, or
+   * stood still for longer than its lease), when the call does not say. Then `send` rejects with OUTCOME_UNKNOWN. So a
+   * message that ends the process that runs it ends at most one leader more than this. 0: never run again. Default: 1.
+   */
+  readonly maxReruns?: number;
   /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
   readonly tls?: TlsOptions;
   /**
@@ -142,6 +148,7 @@ export interface HedgeSettings {
   readonly mode: HedgeMode;
   readonly timing: Timing;
   readonly defaultTimeoutMs: number;
+  readonly maxReruns: number;
   readonly tls: Hidden<TlsOptions | undefined>;
   readonly secret: Hidden<string | undefined>;
   readonly serializer: Serializer | undefined;

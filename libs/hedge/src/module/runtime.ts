@@ -116,7 +116,7 @@ export class HedgeRuntime {
     const views = new ViewKeeper({ transport, route: keeper, reports, clock, timing, logger });
     // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
-    const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes } });
+    const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes }, logger });
     const streams = makeStreams({ gate, transport, keeper, clock, codec, strategy, settings });
     const dispatch = new HandlerDispatch(strategy, codec);
     const address = () => transport.self.address;
@@ -159,6 +159,7 @@ export class HedgeRuntime {
     this.semaphores = service;
     this.#lockKeeper = lockKeeper;
     const { retryMs, leaseMs } = timing;
+    const { maxReruns } = settings;
     this.leader = new LeaderService({
       gate,
       keeper,
@@ -167,6 +168,7 @@ export class HedgeRuntime {
       codec,
       clock,
       defaultTimeoutMs,
+      maxReruns,
       retryMs,
       leaseMs,
     });

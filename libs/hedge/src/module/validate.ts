@@ -15,6 +15,8 @@ import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/link-transport.js';
 import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 
 const DEFAULT_ADDRESS = ':7400';
+/** Each re-run may cost one more leader. */
+const DEFAULT_MAX_RERUNS = 1;
 const DEFAULT_DRAIN_MS = 5_000;
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -50,6 +52,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     mode: options.mode ?? 'member',
     timing: timingOf(options.timing),
     defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
+    maxReruns: options.maxReruns ?? DEFAULT_MAX_RERUNS,
     tls: new Hidden(options.tls),
     secret: new Hidden(options.secret),
     serializer: options.serializer,
@@ -229,6 +232,7 @@ const OPTIONS: Shape = {
   mode: oneOf('member', 'client', 'off'),
   timing: oneOf(...Object.keys(TIMING_PRESETS)),
   defaultTimeoutMs: milliseconds,
+  maxReruns: (value) => (value === Infinity ? undefined : integer(0, 1_000, 're-runs')(value)),
   tls: object,
   secret: (value) => (typeof value === 'string' && value.length >= 16 ? undefined : 'give 16 characters or more'),
   serializer: (value) =>

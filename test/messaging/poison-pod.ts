@@ -1,0 +1,79 @@
+/**
+ * A pod whose handler ends its process, or stands still for longer than the lease, or a client that sends to it and tells
+ * of the outcome and of its log.
+ *
+ * Usage: poison-pod.ts FILE member|client [TOPIC] [MAX_RERUNS]
+ */
+import 'reflect-metadata';
+import { ConsoleLogger, Injectable, Module } from '@nestjs/common';
+import { Ctx } from '@nestjs/microservices';
+import { NestFactory } from '@nestjs/core';
+import { HedgeContext, HedgeError, HedgeModule, type HedgeMode, LeaderService, OnLeaderMessage } from 'nestjs-hedge';
+import { sqlite } from 'nestjs-hedge/sqlite';
+
+export type Told =
+  | { readonly type: 'leads' }
+  | { readonly type: 'ran'; readonly requestId: string; readonly attempt: number }
+  | { readonly type: 'ended'; readonly code: string; readonly message: string; readonly details: object }
+  | { readonly type: 'log'; readonly line: string };
+
+const [file = '', mode = 'member', topic = '', maxReruns = ''] = process.argv.slice(2);
+const tell = (told: Told): void => void process.send?.(told);
+
+@Injectable()
+class Handlers {
+  @OnLeaderMessage('throws')
+  throws(@Ctx() { requestId, attempt }: HedgeContext) {
+    process.send?.({ type: 'ran', requestId, attempt } satisfies Told, () => {
+      setImmediate(() => {
+        throw new Error('out of its promise');
+      });
+    });
+    return new Promise(() => undefined);
+  }
+
+  @OnLeaderMessage('blocks')
+  blocks(@Ctx() { requestId, attempt }: HedgeContext) {
+    process.send?.({ type: 'ran', requestId, attempt } satisfies Told);
+    const end = performance.now() + 5_000;
+    while (performance.now() < end);
+    return 'blocked';
+  }
+}
+
+@Module({
+  imports: [
+    HedgeModule.forRoot({
+      group: 'poison',
+      address: '127.0.0.1:0',
+      mode: mode as HedgeMode,
+      timing: 'local',
+      backend: sqlite({ file }),
+    }),
+  ],
+  providers: [Handlers],
+})
+class PodModule {}
+
+class TellingLogger extends ConsoleLogger {
+  override warn(message: unknown): void {
+    tell({ type: 'log', line: String(message) });
+  }
+}
+
+const app = await NestFactory.createApplicationContext(PodModule, {
+  logger: mode === 'client' ? new TellingLogger({ logLevels: ['warn'] }) : false,
+});
+const leader = app.get(LeaderService);
+if (mode === 'client') {
+  const options = { timeoutMs: 60_000, ...(maxReruns !== '' && { maxReruns: Number(maxReruns) }) };
+  const ended = await leader.send(topic, undefined, options).then(
+    (reply) => ({ code: 'done', message: String(reply), details: {} }),
+    (error: unknown) => error as HedgeError,
+  );
+  tell({ type: 'ended', code: ended.code, message: ended.message, details: ended.details });
+  await app.close();
+  process.disconnect();
+} else {
+  leader.changes$.subscribe(() => leader.isLeader() && tell({ type: 'leads' }));
+}
