@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Observable } from 'rxjs';
+import { inFreshContext } from '../common/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -96,8 +97,9 @@ export class ClusterService {
 
   /** Emits the view: on subscription if there is one, and on every change. Never completes by itself. */
   readonly changes$: Observable<ClusterView> = new Observable((subscriber) => {
-    if (this.#view !== NO_VIEW) subscriber.next(this.#view);
-    return this.#deps.views.onChange(() => subscriber.next(this.#view));
+    const emit = (): void => inFreshContext(() => subscriber.next(this.#view));
+    if (this.#view !== NO_VIEW) emit();
+    return this.#deps.views.onChange(emit);
   });
 
   /**

@@ -1,3 +1,5 @@
+import { outsideContext } from './async-context.js';
+
 /**
  * A point in time by both clocks of this process, in milliseconds.
  *
@@ -42,7 +44,7 @@ export function shortestElapsed(from: Instant, to: Instant): number {
 export const systemClock: Clock = {
   now: () => ({ mono: performance.now(), wall: Date.now() }),
   after(ms, run, keepAlive = false) {
-    const timer = setTimeout(run, Math.min(ms, MAX_TIMER_MS));
+    const timer = outsideContext(() => setTimeout(run, Math.min(ms, MAX_TIMER_MS)));
     if (!keepAlive) timer.unref();
     return () => clearTimeout(timer);
   },

@@ -1,3 +1,4 @@
+import { abortInFreshContext, inFreshContext } from '../common/async-context.js';
 import type { LogTable } from '../backend/log.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
@@ -63,7 +64,7 @@ export class JobRunner {
 
   /** The term is over: a run of it is aborted. */
   deposed(token: bigint, reason: unknown): void {
-    if (this.#run?.token === token) this.#run.scope.abort(reason);
+    if (this.#run?.token === token) abortInFreshContext(this.#run.scope, reason);
     this.#step({ type: 'deposed', token });
   }
 
@@ -152,7 +153,8 @@ export class JobRunner {
     const startedAt = clock.now().mono;
     let error: string | undefined;
     try {
-      await this.method({ fireTime: new Date(fireTime), attempt, fencingToken: token, signal: scope.signal });
+      const run = { fireTime: new Date(fireTime), attempt, fencingToken: token, signal: scope.signal };
+      await inFreshContext(() => this.method(run));
     } catch (thrown) {
       error = messageOf(thrown);
       const stack = thrown instanceof Error ? thrown.stack : undefined;

@@ -1,5 +1,6 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { Observable } from 'rxjs';
+import { inFreshContext } from '../common/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -84,9 +85,10 @@ export class LeaderService {
    * const leader = await firstValueFrom(leaderService.changes$.pipe(filter((member) => member !== undefined)));
    */
   readonly changes$: Observable<MemberId | undefined> = new Observable((subscriber) => {
+    const emit = (leader: MemberId | undefined): void => inFreshContext(() => subscriber.next(leader));
     const leader = this.leader();
-    if (leader !== undefined) subscriber.next(leader);
-    return this.#deps.keeper.onChange(() => subscriber.next(this.leader()));
+    if (leader !== undefined) emit(leader);
+    return this.#deps.keeper.onChange(() => emit(this.leader()));
   });
 
   /**

@@ -1,3 +1,4 @@
+import { abortInFreshContext, inFreshContext } from '../common/async-context.js';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 
@@ -59,7 +60,7 @@ export function runWhileLeader(
     next = undefined;
     if (leadership.signal.aborted) return;
     const scope = new AbortController();
-    const abort = (): void => scope.abort(leadership.signal.reason);
+    const abort = (): void => abortInFreshContext(scope, leadership.signal.reason);
     leadership.signal.addEventListener('abort', abort, { once: true });
     const ended = runInTerm({ fencingToken: leadership.fencingToken, signal: scope.signal }).finally(() => {
       leadership.signal.removeEventListener('abort', abort);
@@ -73,7 +74,7 @@ export function runWhileLeader(
     const { signal } = leadership;
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       try {
-        await task(leadership);
+        await inFreshContext(() => task(leadership));
         return;
       } catch (error) {
         if (signal.aborted) return;
@@ -92,7 +93,7 @@ export function runWhileLeader(
   });
   const endRun = async (reason: string): Promise<void> => {
     next = undefined;
-    run?.scope.abort(new Error(reason));
+    if (run !== undefined) abortInFreshContext(run.scope, new Error(reason));
     await run?.ended;
   };
   const stopDrain = source.onDrain(() => endRun('Leadership is being handed over'));

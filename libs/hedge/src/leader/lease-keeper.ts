@@ -1,5 +1,6 @@
 import type { LeaseTable } from '../backend/lease.js';
 import { leaseName } from '../backend/names.js';
+import { abortInFreshContext } from '../common/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { InputQueue } from '../common/input-queue.js';
@@ -319,7 +320,8 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     const line = `No longer the leader of group ${group}: ${LOSS_REASONS[reason]}`;
     if (reason === 'resigned' || reason === 'stopped') logger.log(line);
     else logger.warn(line);
-    term.scope.abort(new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`));
+    const lost = new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`);
+    abortInFreshContext(term.scope, lost);
   }
 
   #leaderChanged(leader: LeaseHolder | undefined): void {

@@ -1,3 +1,4 @@
+import { abortInFreshContext } from '../common/async-context.js';
 import type { LeaseRecord, LeaseTable } from '../backend/lease.js';
 import { lockName } from '../backend/names.js';
 import type { Clock } from '../common/clock.js';
@@ -318,6 +319,6 @@ export class LockKeeper {
     named.held = undefined;
     const error = lockLost(named.name, reason);
     this.#options.logger.warn(error.message);
-    held.scope.abort(error);
+    abortInFreshContext(held.scope, error);
   }
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { outsideContext } from '../common/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { asHedgeError, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -210,7 +211,7 @@ export class Caller {
     if (this.#isSelf(member)) {
       // In a later turn, as when it is remote: a loop that sends to its own process must not keep timers and
       // sockets waiting, the renewal of the lease among them.
-      setImmediate(() => call.sequence === value.sequence && this.#options.runHere(value));
+      outsideContext(() => setImmediate(() => call.sequence === value.sequence && this.#options.runHere(value)));
       return;
     }
     try {

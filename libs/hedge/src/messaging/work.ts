@@ -1,3 +1,4 @@
+import { abortInFreshContext } from '../common/async-context.js';
 import type { MemberId } from '../common/identity.js';
 import { type Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import type { Timed } from './deadlines.js';
@@ -61,7 +62,7 @@ export class Work extends Entry implements IncomingRequest, Timed {
   abort(reason: Error): void {
     if (this.#abortReason !== undefined) return;
     this.#abortReason = reason;
-    this.#controller?.abort(reason);
+    if (this.#controller !== undefined) abortInFreshContext(this.#controller, reason);
   }
 }
 

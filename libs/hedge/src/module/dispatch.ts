@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { isObservable } from 'rxjs';
 import type { Observable } from 'rxjs';
+import { inFreshContext } from '../common/async-context.js';
 import { HedgeError } from '../common/errors.js';
 import type { Encoded, IncomingRequest } from '../messaging/message.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -28,8 +29,11 @@ export class HandlerDispatch {
     if (handler === undefined) throw noHandler(this.strategy, kind, topic);
     const data = this.codec.decode(topic, request.payload);
     try {
-      const result: unknown = await handler(data, new HedgeContext(request));
-      return this.codec.encode(topic, isObservable(result) ? await lastValue(result, request.signal) : result);
+      const result: unknown = await inFreshContext(async () => {
+        const returned: unknown = await handler(data, new HedgeContext(request));
+        return isObservable(returned) ? lastValue(returned, request.signal) : returned;
+      });
+      return this.codec.encode(topic, result);
     } catch (thrown) {
       if (!isDeliberate(thrown) && !request.signal.aborted) logFault(this.#logger, kind, topic, thrown);
       throw handlerFailure(thrown);

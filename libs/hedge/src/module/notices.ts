@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { inFreshContext } from '../common/async-context.js';
 import type { ClusterService } from '../cluster/cluster.service.js';
 import type { LeaderTask } from '../leader/leadership.js';
 import type { LeaderService } from '../leader/leader.service.js';
@@ -10,7 +11,7 @@ export function startNotices(notices: readonly FoundNotice[], leader: LeaderServ
   for (const notice of notices) {
     const call = async (argument: unknown): Promise<void> => {
       try {
-        await notice.call(argument);
+        await inFreshContext(() => notice.call(argument));
       } catch (error) {
         logger.error(`${notice.place} failed: ${String(error)}`, error instanceof Error ? error.stack : undefined);
       }

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { isObservable, type Observable, Subject, takeUntil } from 'rxjs';
+import { inFreshContext } from '../common/async-context.js';
 import type { ItemSink } from '../streams/item-writer.js';
 import type { IncomingStream, StreamHandlers } from '../streams/stream-receiver.js';
 import { HedgeContext } from './context.js';
@@ -50,9 +51,11 @@ export class StreamDispatch implements StreamHandlers {
       refusal = { error };
     };
     try {
-      const result: unknown = await this.strategy.route(this.kind, topic)?.(input, context);
-      if (isObservable(result)) await passOn(result, replies, signal, refuse);
-      else if (result !== undefined) replies.push(result);
+      await inFreshContext(async () => {
+        const result: unknown = await this.strategy.route(this.kind, topic)?.(input, context);
+        if (isObservable(result)) await passOn(result, replies, signal, refuse);
+        else if (result !== undefined) replies.push(result);
+      });
     } catch (thrown) {
       if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, topic, thrown);
       throw handlerFailure(thrown);

@@ -1,3 +1,4 @@
+import { abortInFreshContext } from '../common/async-context.js';
 import type { HedgeError } from '../common/errors.js';
 
 /**
@@ -90,6 +91,6 @@ export class HeldPermits implements Permit {
 
   lose(reason: HedgeError): void {
     this.#lost ??= reason;
-    this.#scope?.abort(reason);
+    if (this.#scope !== undefined) abortInFreshContext(this.#scope, reason);
   }
 }

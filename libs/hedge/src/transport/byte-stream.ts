@@ -1,3 +1,4 @@
+import { abortInFreshContext } from '../common/async-context.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { errorOf, failureOf } from './failure.js';
@@ -210,7 +211,7 @@ export class ByteStream implements PeerStream {
 
   private failed(error: HedgeError): void {
     this.over = true;
-    this.failure.abort(error);
+    abortInFreshContext(this.failure, error);
     for (const { reject } of this.writers.splice(0)) reject(error);
     this.reader?.reject(error);
     this.reader = undefined;

@@ -1,4 +1,5 @@
 import { type ChannelOptions, Client, type ServerDuplexStream } from '@grpc/grpc-js';
+import { outsideContext } from '../common/async-context.js';
 import { HedgeError } from '../common/errors.js';
 import type { LinkCredentials } from './credentials.js';
 import { GrpcListener } from './grpc-listener.js';
@@ -84,6 +85,11 @@ export class GrpcNetwork implements Network {
   }
 
   connect(address: string, kind: StreamKind): MessageStream {
+    // The link outlives by far whatever made this process open it.
+    return outsideContext(() => this.open(address, kind));
+  }
+
+  private open(address: string, kind: StreamKind): MessageStream {
     const client = new Client(address, this.options.credentials.client, {
       ...this.shared,
       ...this.options.credentials.clientOptions,

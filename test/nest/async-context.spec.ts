@@ -1,0 +1,254 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { Controller, Injectable, Logger, UseGuards, UseInterceptors } from '@nestjs/common';
+import type {
+  CallHandler,
+  CanActivate,
+  ExecutionContext,
+  INestApplicationContext,
+  NestInterceptor,
+} from '@nestjs/common';
+import { Ctx, Payload } from '@nestjs/microservices';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import {
+  ClusterService,
+  HedgeContext,
+  LeaderInterval,
+  LeaderOnly,
+  LeaderService,
+  OnBroadcast,
+  OnBroadcastStream,
+  OnLeaderChange,
+  OnLeaderMessage,
+  OnLeaderStream,
+  OnMembersChange,
+  WhileLeader,
+} from 'nestjs-hedge';
+import type { Observable } from 'rxjs';
+import { Pods, until } from './apps.js';
+
+Logger.overrideLogger(false);
+
+const storage = new AsyncLocalStorage<string>();
+const store = (): string => storage.getStore() ?? 'none';
+
+/** What those that are called by the library, and not by a caller, saw. */
+const seen: Record<string, string[]> = {};
+
+/** Notes what it sees, and enters a store, as some modules for request contexts do. */
+function note(what: string): void {
+  (seen[what] ??= []).push(store());
+  storage.enterWith(`entered by ${what}`);
+}
+
+@Injectable()
+class Enter implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    storage.enterWith(`${store()}, guard`);
+    return context.getType() === 'rpc';
+  }
+}
+
+@Injectable()
+class See implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    note('interceptor');
+    return next.handle();
+  }
+}
+
+@Controller()
+class Handlers {
+  @UseGuards(Enter)
+  @OnLeaderMessage('guarded')
+  async guarded() {
+    const before = store();
+    await new Promise((resolve) => setImmediate(resolve));
+    return [before, store()];
+  }
+
+  @OnLeaderMessage('seen')
+  @OnBroadcast('seen')
+  async seen() {
+    const before = store();
+    storage.enterWith('handler');
+    return before;
+  }
+
+  @UseInterceptors(See)
+  @OnLeaderMessage('intercepted')
+  intercepted() {
+    return 'done';
+  }
+
+  @OnLeaderMessage('fails')
+  fails() {
+    storage.enterWith('handler');
+    throw new Error('failed');
+  }
+
+  @OnLeaderMessage('aborted')
+  async aborted(@Ctx() { signal }: HedgeContext) {
+    note('handler that is aborted');
+    await new Promise<void>((resolve) => {
+      signal.addEventListener('abort', () => (note('listener of a signal'), resolve()), { once: true });
+    });
+  }
+
+  @UseGuards(Enter)
+  @OnLeaderStream('stream')
+  @OnBroadcastStream('stream')
+  async *stream(@Payload() input: AsyncIterable<unknown>) {
+    yield store();
+    for await (const _ of input) yield store();
+    yield store();
+  }
+
+  @LeaderOnly({ forward: true })
+  async forwarded() {
+    return store();
+  }
+
+  @OnLeaderChange()
+  leaderChanged() {
+    note('@OnLeaderChange');
+  }
+
+  @OnMembersChange()
+  membersChanged() {
+    note('@OnMembersChange');
+  }
+
+  @WhileLeader()
+  async whileLeader() {
+    note('@WhileLeader');
+  }
+
+  @LeaderInterval(1_000)
+  async job() {
+    note('@LeaderInterval');
+  }
+}
+
+beforeEach(() => {
+  for (const what of Object.keys(seen)) delete seen[what];
+});
+
+const sourceStores: string[] = [];
+
+async function* source() {
+  sourceStores.push(store());
+  yield 1;
+  await new Promise((resolve) => setImmediate(resolve));
+  sourceStores.push(store());
+  yield 2;
+}
+
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
+}
+
+/** Each of those saw no store, as often as it was called. */
+function expectNone(...whats: string[]): void {
+  for (const what of whats) expect({ [what]: [...new Set(seen[what])] }).toEqual({ [what]: ['none'] });
+}
+
+describe.each([
+  ['alone', 1],
+  ['with another pod', 2],
+])('a pod %s', (_, count) => {
+  const pods = new Pods({ controllers: [Handlers], providers: [Enter, See] });
+  // As an app that begins within a store, in a test for example.
+  beforeAll(() =>
+    storage.run('bootstrap', async () => {
+      for (let i = 0; i < count; i++) await pods.start();
+      await until(() => pods.apps.every((app) => app.get(ClusterService).members().length === count), 'all are known');
+    }),
+  );
+  afterAll(() => pods.close());
+
+  const callers = count === 1 ? ['leads'] : ['leads', 'follows'];
+
+  describe.each(callers)('that %s', (who) => {
+    const app = (): INestApplicationContext => (who === 'leads' ? pods.leader : pods.followers[0]!);
+    const leader = (): LeaderService => app().get(LeaderService);
+    const cluster = (): ClusterService => app().get(ClusterService);
+
+    it('runs each message in a scope of its own, from its guards on', async () => {
+      for (let i = 0; i < 3; i++) {
+        expect(await leader().send('guarded')).toEqual(['none, guard', 'none, guard']);
+        expect(await leader().send('seen')).toBe('none');
+      }
+      await leader().send('intercepted');
+      await leader().send('intercepted');
+      expectNone('interceptor');
+    });
+
+    it('lets no handler see the store of its caller, and leaves the caller in it', async () => {
+      await storage.run('caller', async () => {
+        expect(await leader().send('seen')).toBe('none');
+        expect(store()).toBe('caller');
+        await expect(leader().send('fails')).rejects.toThrow('failed');
+        expect(store()).toBe('caller');
+        const replies = await cluster().broadcast('seen');
+        expect(replies.map(({ value }) => value)).toEqual(pods.apps.map(() => 'none'));
+        expect(store()).toBe('caller');
+        for await (const { value } of cluster().broadcast('seen')) expect([value, store()]).toEqual(['none', 'caller']);
+        expect(await app().get(Handlers).forwarded()).toBe('none');
+        expect(store()).toBe('caller');
+      });
+    });
+
+    it('runs a stream in one scope of its own, and its source and its loop in that of the caller', async () => {
+      sourceStores.length = 0;
+      await storage.run('caller', async () => {
+        for await (const reply of leader().sendStream('stream', source())) {
+          expect([reply, store()]).toEqual(['none, guard', 'caller']);
+        }
+        expect(store()).toBe('caller');
+        for (const event of await all(cluster().broadcastStream('stream', source()))) {
+          if (event.type === 'reply') expect(event.value).toBe('none, guard');
+        }
+        expect(store()).toBe('caller');
+      });
+      expect(sourceStores).toEqual(Array(4).fill('caller'));
+    });
+
+    it('tells the handler that its caller gave up in a scope of its own', async () => {
+      await storage.run('caller', async () => {
+        const abort = new AbortController();
+        const given = expect(leader().send('aborted', 0, { signal: abort.signal })).rejects.toThrow('enough');
+        await until(() => seen['handler that is aborted'] !== undefined, 'the handler runs');
+        abort.abort(new Error('enough'));
+        await given;
+        await until(() => seen['listener of a signal'] !== undefined, 'the handler is told');
+      });
+      expectNone('handler that is aborted', 'listener of a signal');
+    });
+  });
+
+  it('calls its tasks and jobs, and those that follow the group, in a scope of their own', async () => {
+    const stops: (() => void)[] = [];
+    storage.run('subscriber', () => {
+      for (const app of pods.apps) {
+        const subscriptions = [
+          app.get(LeaderService).changes$.subscribe(() => note('leader changes$')),
+          app.get(ClusterService).changes$.subscribe(() => note('cluster changes$')),
+        ];
+        const stop = app.get(LeaderService).runWhileLeader(async ({ signal }) => {
+          note('runWhileLeader');
+          signal.addEventListener('abort', () => note('listener of a leadership'), { once: true });
+        });
+        stops.push(() => void stop(), ...subscriptions.map((each) => () => each.unsubscribe()));
+      }
+    });
+    await storage.run('resigning', () => pods.leader.get(LeaderService).resign());
+    const listeners = ['@OnLeaderChange', '@OnMembersChange', 'leader changes$', 'cluster changes$'];
+    const called = [...listeners, '@WhileLeader', 'runWhileLeader', 'listener of a leadership'];
+    await until(() => called.every((what) => seen[what] !== undefined), 'all were called');
+    await until(() => (seen['@LeaderInterval'] ?? []).length >= 2, 'the job has run twice');
+    for (const stop of stops) stop();
+    expectNone(...called, '@LeaderInterval');
+  });
+});
