@@ -11,6 +11,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const library = join(root, 'libs/hedge');
 const fixtures = join(root, 'test/packaging/fixtures');
 const MINUTES = 60_000;
+/** Node's permission model, which was an experiment until Node 23.5. */
+const PERMISSION = process.allowedNodeEnvironmentFlags.has('--permission')
+  ? '--permission'
+  : '--experimental-permission';
 
 let temp: string;
 let tarball: string;
@@ -31,6 +35,7 @@ async function freshApp(name: string): Promise<string> {
   mkdirSync(app);
   cpSync(join(fixtures, name), app, { recursive: true });
   cpSync(join(fixtures, 'app.ts'), join(app, 'app.ts'));
+  cpSync(join(fixtures, 'testing'), app, { recursive: true });
   await tool(app, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock', tarball);
   return app;
 }
@@ -77,8 +82,10 @@ describe('the packed library', () => {
   it(
     'has types for every entry and way to resolve it',
     async () => {
-      // The package is ES modules only: every supported Node can require() them, which attw cannot know.
-      await tool(root, 'npx', 'attw', tarball, '--ignore-rules', 'cjs-resolves-to-esm', '--format', 'ascii');
+      // Every supported Node can require() ES modules, which attw cannot know. It gets them by "module-sync", so the
+      // types are those of ES modules; the CommonJS copy, for Jest, has the same names.
+      const rules = ['cjs-resolves-to-esm', 'false-esm'];
+      await tool(root, 'npx', 'attw', tarball, '--ignore-rules', ...rules, '--format', 'ascii');
     },
     MINUTES,
   );
@@ -92,24 +99,61 @@ describe('the packed library', () => {
   });
 
   it(
-    'works in a fresh Nest 12 app of ES modules, with types',
+    'works in a fresh Nest 12 app of ES modules, with types, and in its tests and bundles',
     async () => {
       const app = await freshApp('nest-12-esm');
       await tool(app, 'npx', 'tsc', '-p', '.');
       expect(await runApp(app)).toEqual(worked);
       expect(await tool(app, 'npx', 'nestjs-hedge', 'schema')).toContain('CREATE TABLE');
+
+      // The recipes of docs/testing.md.
+      await tool(app, process.execPath, '--experimental-vm-modules', 'node_modules/jest/bin/jest.js');
+      await tool(app, 'npx', 'vitest', 'run');
+
+      for (const [format, file] of [
+        ['esm', 'bundle.mjs'],
+        ['cjs', 'bundle.cjs'],
+      ] as const) {
+        const outfile = join('bundles', file);
+        await tool(app, process.execPath, 'make-bundle.mjs', format, outfile, 'library inside');
+        const database = join(app, 'bundled.db');
+        await expect(tool(app, process.execPath, outfile, database)).rejects.toThrow(
+          /Keep nestjs-hedge and libsql external/,
+        );
+        await tool(app, process.execPath, 'make-bundle.mjs', format, outfile, 'library external');
+        expect(await tool(app, process.execPath, outfile, database)).toBe('put\n');
+      }
+      for (const [flags, missing] of [
+        [[], '--allow-worker'],
+        [['--allow-worker'], '--allow-addons'],
+      ] as const) {
+        const started = tool(
+          app,
+          process.execPath,
+          PERMISSION,
+          '--allow-fs-read=*',
+          ...flags,
+          'bundles/bundle.mjs',
+          'bundled.db',
+        );
+        await expect(started).rejects.toThrow(missing);
+      }
     },
-    5 * MINUTES,
+    10 * MINUTES,
   );
 
   it(
-    'works in a fresh Nest 11 app of CommonJS, with types in the new and the old module resolution',
+    'works in a fresh Nest 11 app of CommonJS, with types in the new and the old module resolution, and in its tests',
     async () => {
       const app = await freshApp('nest-11-cjs');
       await tool(app, 'npx', 'tsc', '-p', '.');
       await tool(app, 'npx', 'tsc', '-p', 'tsconfig.node10.json');
       expect(await runApp(app)).toEqual(worked);
+
+      // The recipes of docs/testing.md.
+      await tool(app, 'npx', 'jest', '--config', 'ts-jest.config.cjs');
+      await tool(app, 'npx', 'jest', '--config', 'babel-jest.config.cjs');
     },
-    5 * MINUTES,
+    10 * MINUTES,
   );
 });

@@ -2,16 +2,17 @@ import { describe, expect, it } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { region, typescriptBlocks } from './snippets.js';
 
-// The type check of the repository compiles the files in this folder, so what equals them compiles.
-describe('README.md', () => {
-  const blocks = typescriptBlocks(readFileSync('README.md', 'utf8'));
+// The type check of the repository compiles the files in this folder, and `test/packaging` runs those of its fixtures:
+// so what equals them compiles.
+describe.each(['README.md', 'docs/testing.md'])('%s', (page) => {
+  const blocks = typescriptBlocks(readFileSync(page, 'utf8'));
 
   it('has code', () => {
-    expect(blocks.length).toBeGreaterThan(5);
+    expect(blocks.length).toBeGreaterThan(3);
   });
 
   it.each(blocks)('shows real code in line $line: $source', ({ source, code }) => {
-    expect(source).toMatch(/^(test\/readme|apps\/demo\/src)\//);
+    expect(source).toMatch(/^(test\/readme|test\/packaging\/fixtures|apps\/demo\/src)\//);
     const [file = '', name] = source!.split('#');
     expect(code).toBe(region(readFileSync(file, 'utf8'), name));
   });

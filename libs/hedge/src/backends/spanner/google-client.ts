@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { Spanner } from '@google-cloud/spanner';
 import { HedgeError } from '../../common/errors.js';
+import { loadProblem } from '../../common/optional-package.js';
 
 /** The connection is found dead after 40 s without an answer, not after the client's two minutes. */
 const KEEPALIVE = { 'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 10_000 };
@@ -38,11 +39,8 @@ function loadPackage(): typeof import('@google-cloud/spanner') {
   try {
     return createRequire(import.meta.url)('@google-cloud/spanner') as typeof import('@google-cloud/spanner');
   } catch (cause) {
-    throw new HedgeError(
-      'INVALID_OPTIONS',
-      'The Spanner backend needs its database client. Install it: npm i @google-cloud/spanner.',
-      { cause },
-    );
+    const problem = loadProblem('@google-cloud/spanner', cause);
+    throw new HedgeError('INVALID_OPTIONS', `The Spanner backend has no database client. ${problem}`, { cause });
   } finally {
     for (const signal of SIGNALS) {
       const added = process.listeners(signal).filter((listener) => !before.has(listener));

@@ -7,9 +7,13 @@ export function toHedgeError(config: WorkerConfig, operation: OperationName, fai
   const details = { file, reason: failure.code };
   const advice = operation === 'connect' ? adviceForGood(config, failure) : undefined;
   if (advice !== undefined) {
-    return new HedgeError('INVALID_OPTIONS', `sqlite ${file} cannot be used: ${failure.message}. ${advice}`, {
-      details,
-    });
+    return new HedgeError(
+      'INVALID_OPTIONS',
+      `sqlite ${file} cannot be used: ${failure.message.replace(/\.$/, '')}. ${advice}`,
+      {
+        details,
+      },
+    );
   }
   if (failure.code.startsWith('SQLITE_TOOBIG')) {
     return new HedgeError('INVALID_ARGUMENT', 'The value is larger than SQLite can hold. Nothing was written.', {
@@ -42,6 +46,14 @@ function adviceForGood({ file, lockTable, logTable }: WorkerConfig, { code }: Fa
   switch (code.replace(/^(SQLITE_[A-Z]+).*/, '$1')) {
     case 'NO_LIBSQL':
       return 'Install the database client: npm i libsql.';
+    case 'LIBSQL_FAILED':
+      return 'Install libsql again on the platform that runs it: npm i libsql.';
+    case 'ERR_DLOPEN_DISABLED':
+      return 'Node forbids native add-ons, which libsql is. Start Node with --allow-addons.';
+    case 'WORKER_FORBIDDEN':
+      return 'The permission model of Node forbids threads. Start Node with --allow-worker and --allow-addons.';
+    case 'WORKER_MISSING':
+      return 'A bundler seems to have moved the library. Keep nestjs-hedge and libsql external in its configuration.';
     case 'NO_FOLDER':
       return 'Create the folder, or change the option file.';
     case 'NO_WAL':

@@ -123,6 +123,28 @@ describe('SqliteThread', () => {
     });
   });
 
+  it('says that a bundler moved the library when the file of its worker is missing', async () => {
+    const { thread } = start(10_000, join(folder, 'worker.js'));
+    await expect(thread.call('connect')).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('Keep nestjs-hedge and libsql external'),
+    });
+  });
+
+  it.each([
+    ['ERR_ACCESS_DENIED', '--allow-worker'],
+    ['ERR_INVALID_URL', 'Keep nestjs-hedge and libsql external'],
+  ])('fails calls when Node refuses to start its worker with %s', async (code, advice) => {
+    const config = { file: join(folder, 'hedge.db'), lockTable: 'locktable', logTable: 'logtable' };
+    const thread = new SqliteThread(config, 10_000, () => {
+      throw Object.assign(new Error('refused'), { code });
+    });
+    threads.push(thread);
+    const message = expect.stringContaining(advice);
+    await expect(thread.call('connect')).rejects.toMatchObject({ code: 'INVALID_OPTIONS', message });
+    await expect(thread.call('latest', 'key')).rejects.toEqual(unavailable(/cannot start: refused/));
+  });
+
   it('refuses calls after it was closed, and starts no worker for them', async () => {
     const { thread, workers } = start(10_000);
     await thread.close();

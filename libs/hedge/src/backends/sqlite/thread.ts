@@ -99,22 +99,31 @@ export class SqliteThread {
 
   #post(): void {
     if (this.#outbox.length === 0 || this.#restart !== undefined) return;
-    this.#worker ??= this.#start();
+    const worker = (this.#worker ??= this.#start());
+    if (worker === undefined) return;
     this.#unanswered += this.#outbox.length;
-    this.#worker.postMessage(this.#outbox, []);
+    worker.postMessage(this.#outbox, []);
     this.#outbox = [];
   }
 
-  #start(): Worker {
-    const worker = this.startWorker(this.config);
-    const lose = (why: string) => {
-      if (this.#worker === worker) this.#lose(why);
+  /** @returns undefined when Node refuses to start a thread; then all calls have failed. */
+  #start(): Worker | undefined {
+    let worker: Worker;
+    try {
+      worker = this.startWorker(this.config);
+    } catch (error) {
+      this.#outbox = [];
+      this.#lose(`its thread cannot start: ${messageOf(error)}`, startFailure(error));
+      return undefined;
+    }
+    const lose = (why: string, code?: string) => {
+      if (this.#worker === worker) this.#lose(why, code);
     };
     worker.on('message', (replies: Reply[]) => {
       if (this.#worker === worker) this.#settle(replies);
     });
     worker.on('messageerror', (error) => lose(`its thread sent what cannot be read: ${error.message}`));
-    worker.on('error', (error: Error) => lose(`its thread died: ${error.message}`));
+    worker.on('error', (error) => lose(`its thread died: ${messageOf(error)}`, deathFailure(error)));
     worker.on('exit', (code) => lose(`its thread ended with code ${code}`));
     return worker;
   }
@@ -135,13 +144,13 @@ export class SqliteThread {
   }
 
   /** Fails what was posted, for its outcome cannot be known, and forgets the worker. */
-  #lose(why: string): void {
+  #lose(why: string, code = 'WORKER_LOST'): void {
     this.#worker = undefined;
     this.#unanswered = 0;
     const unposted = new Set(this.#closed ? [] : this.#outbox.map(({ id }) => id));
     for (const [id, call] of this.#calls) {
       if (unposted.has(id)) continue;
-      this.#fail(id, call, { code: 'WORKER_LOST', message: why, withoutEffect: false });
+      this.#fail(id, call, { code, message: why, withoutEffect: false });
     }
     if (this.#closed) this.#outbox = [];
     this.#restWhenIdle();
@@ -200,6 +209,29 @@ function startSqliteWorker(config: WorkerConfig): Worker {
     workerData: config,
     execArgv: [],
   });
+}
+
+/** The code of a failure to create the thread. */
+function startFailure(error: unknown): string {
+  switch ((error as { code?: unknown }).code) {
+    case 'ERR_ACCESS_DENIED': // Node's permission model
+      return 'WORKER_FORBIDDEN';
+    case 'ERR_INVALID_URL': // a bundle of CommonJS, where import.meta.url is undefined
+      return 'WORKER_MISSING';
+    default:
+      return 'WORKER_LOST';
+  }
+}
+
+/** The code of a failure of a thread that was created: Node reports a missing file only then. */
+function deathFailure(error: unknown): string {
+  const code = String((error as { code?: unknown }).code);
+  return code.endsWith('MODULE_NOT_FOUND') ? 'WORKER_MISSING' : 'WORKER_LOST';
+}
+
+/** An error of another thread or realm is no `instanceof Error`. */
+function messageOf(error: unknown): string {
+  return String((error as { message?: unknown }).message ?? error);
 }
 
 /** Read alike by all threads of a process; `performance.now()` is not. */

@@ -1,4 +1,5 @@
 import { HedgeError } from '../../common/errors.js';
+import { loadProblem } from '../../common/optional-package.js';
 import { FRAME_HEADER_BYTES, frameSize, writeHeader, type FrameCodec, type SpillFrame } from './frame.js';
 
 /** LZ4 blocks of lz4-napi begin with the length of what was compressed. */
@@ -14,7 +15,7 @@ export interface FrameCompression {
 
 /**
  * LZ4 by the package `lz4-napi`, which only those install who compress.
- * @throws HedgeError INVALID_OPTIONS when it is not installed
+ * @throws HedgeError INVALID_OPTIONS when it is not installed or cannot be loaded
  */
 export async function lz4(): Promise<FrameCompression> {
   const { compress, uncompress } = await loadLz4();
@@ -44,11 +45,9 @@ async function loadLz4(): Promise<{ compress: Transform; uncompress: Transform }
     const { default: lz4 } = await import('lz4-napi');
     return lz4;
   } catch (cause) {
-    throw new HedgeError(
-      'INVALID_OPTIONS',
-      'Spill stores with compression "lz4" need a package that is not installed: npm i lz4-napi. Or use "none".',
-      { cause },
-    );
+    const problem = loadProblem('lz4-napi', cause);
+    const message = `Spill stores cannot use compression "lz4". ${problem} Or use compression "none".`;
+    throw new HedgeError('INVALID_OPTIONS', message, { cause });
   }
 }
 

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { DatabaseError, messageOf } from './errors.js';
+import { codeOf, DatabaseError, messageOf } from './errors.js';
 import { createPrivately } from './private-file.js';
 import * as sql from './sql.js';
 
@@ -126,10 +126,20 @@ function linkOf(path) {
  * @returns {() => Database}
  */
 function opener(file) {
-  /** @type {new (file: string) => Database} */
-  const Libsql = orThrow('NO_LIBSQL', () => createRequire(import.meta.url)('libsql'));
+  const Libsql = loadLibsql();
   // libsql gives an error without a code when it cannot open a file.
   return () => orThrow('SQLITE_CANTOPEN', () => new Libsql(file));
+}
+
+/** @returns {new (file: string) => Database} */
+function loadLibsql() {
+  try {
+    return createRequire(import.meta.url)('libsql');
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'ERR_DLOPEN_DISABLED') throw new DatabaseError(code, messageOf(error));
+    throw new DatabaseError(code === 'MODULE_NOT_FOUND' ? 'NO_LIBSQL' : 'LIBSQL_FAILED', messageOf(error));
+  }
 }
 
 /**

@@ -1,0 +1,22 @@
+// Adds a CommonJS copy of the built library, for Jest in CommonJS applications: Jest cannot require() ES modules,
+// as Node can. Node itself never loads the copy: the export condition "module-sync" comes first.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { transformSync } from '@swc/core';
+import { root } from './workspace.mjs';
+
+const dist = join(root, 'libs/hedge/dist');
+const target = join(dist, 'commonjs');
+
+rmSync(target, { recursive: true, force: true });
+const modules = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'));
+for (const name of modules) {
+  const { code } = transformSync(readFileSync(join(dist, name), 'utf8'), {
+    swcrc: false,
+    jsc: { target: 'es2022', parser: { syntax: 'ecmascript' } },
+    module: { type: 'commonjs' }, // import.meta.url becomes the URL of __filename
+  });
+  mkdirSync(dirname(join(target, name)), { recursive: true });
+  writeFileSync(join(target, name), code);
+}
+writeFileSync(join(target, 'package.json'), '{ "type": "commonjs" }\n');
