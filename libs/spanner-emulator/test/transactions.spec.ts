@@ -93,6 +93,132 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
   });
 
+  it('runs DML once that is sent again while the first request waits for a lock', async () => {
+    const [older, younger] = [await begin(), await begin()];
+    await older.update('UPDATE types SET n = 10 WHERE k = 1');
+    const { session, id } = younger;
+    const request = { session, transaction: { id }, sql: 'UPDATE types SET n = n + 1 WHERE k = 1', seqno: 1 };
+    const batch = { session, transaction: { id }, statements: [{ sql: request.sql }], seqno: 2 };
+    const dml = [client.executeSql(request), client.executeSql(request)];
+    const batches = [client.executeBatchDml(batch), client.executeBatchDml(batch)];
+    // Both requests have arrived once the server has answered one that was sent after them.
+    await client.getSession({ name: session });
+    await older.commit();
+    for (const [{ stats }] of await Promise.all(dml)) expect(Number(stats!.rowCountExact)).toBe(1);
+    for (const [{ resultSets }] of await Promise.all(batches)) expect(resultSets).toHaveLength(1);
+    await younger.commit();
+    expect(await rows()).toMatchObject([{ n: 12 }, { n: 0 }]);
+  });
+
+  it('runs DML once whose parameters come again in another order', async () => {
+    const { session, id, commit } = await begin();
+    const request = (names: readonly string[]) => ({
+      session,
+      transaction: { id },
+      sql: 'UPDATE types SET n = n + @a, s = @b WHERE k = @c',
+      params: { fields: Object.fromEntries(names.map((name) => [name, { stringValue: '1' }])) },
+      seqno: 1,
+    });
+    for (const names of ['a b c', 'c b a', 'b c a']) {
+      const [{ stats }] = await client.executeSql(request(names.split(' ')));
+      expect(Number(stats!.rowCountExact)).toBe(1);
+    }
+    await commit();
+    expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
+  });
+
+  it('answers DML that is sent again after a failure with the same failure', async () => {
+    const { session, id, rollback } = await begin();
+    const request = { session, transaction: { id }, sql: 'UPDATE types SET n = MOD(1, n) WHERE k = 1', seqno: 1 };
+    await expect(client.executeSql(request)).rejects.toMatchObject({ code: 11 });
+    await client.executeSql({ ...request, sql: 'UPDATE types SET n = 1 WHERE k = 1', seqno: 2 });
+    await expect(client.executeSql(request)).rejects.toMatchObject({ code: 11 });
+    await rollback();
+  });
+
+  it('does not take a batch of one statement for the statement alone', async () => {
+    const { session, id, update, rollback } = await begin();
+    await update('UPDATE types SET n = 1 WHERE k = 1');
+    const statements = [{ sql: 'UPDATE types SET n = 1 WHERE k = 1' }];
+    const batch = client.executeBatchDml({ session, transaction: { id }, statements, seqno: 1 });
+    await expect(batch).rejects.toMatchObject({ code: 3 });
+    await rollback();
+  });
+
+  it.each([
+    ['a row that exists', 'INSERT types (k, n) VALUES (1, 1)', 6],
+    ['a NULL in a NOT NULL column', 'INSERT types (k, n) VALUES (3, NULL)', 9],
+    ['a string that is too long', "UPDATE types SET s = '12345678901' WHERE k = 1", 9],
+  ])(
+    'after DML that breaks a constraint, %s, repeat its error in everything but a rollback',
+    async (_name, sql, code) => {
+      const transaction = await begin();
+      const { session, id } = transaction;
+      await transaction.update('UPDATE types SET n = 5 WHERE k = 2');
+      await expect(transaction.update(sql)).rejects.toMatchObject({ code });
+      await expect(transaction.update('UPDATE types SET n = 6 WHERE k = 2')).rejects.toMatchObject({ code });
+      await expect(transaction.read('SELECT n FROM types')).rejects.toMatchObject({ code });
+      const read = { session, transaction: { id }, table: 'types', columns: ['k'], keySet: { all: true } };
+      await expect(client.read(read)).rejects.toMatchObject({ code });
+      const statements = [{ sql: 'UPDATE types SET n = 6 WHERE k = 2' }];
+      const batch = client.executeBatchDml({ session, transaction: { id }, statements, seqno: 9 });
+      await expect(batch).rejects.toMatchObject({ code });
+      await expect(transaction.commit()).rejects.toMatchObject({ code });
+      await expect(transaction.commit()).rejects.toMatchObject({ code });
+      await transaction.rollback();
+      await expect(transaction.commit()).rejects.toMatchObject({
+        code: 9,
+        message: expect.stringMatching(/rolled ?back/),
+      });
+      expect(await rows()).toMatchObject([{ n: 0 }, { n: 0 }]);
+    },
+  );
+
+  it('after a batch that breaks a constraint, repeat its error', async () => {
+    const { session, id, commit } = await begin();
+    const statements = ['UPDATE types SET n = 5 WHERE k = 2', 'INSERT types (k, n) VALUES (1, 1)'].map((sql) => ({
+      sql,
+    }));
+    const [{ resultSets, status }] = await client.executeBatchDml({
+      session,
+      transaction: { id },
+      statements,
+      seqno: 1,
+    });
+    expect([resultSets!.length, status!.code]).toEqual([1, 6]);
+    const [repeated] = await client.executeBatchDml({ session, transaction: { id }, statements, seqno: 1 });
+    expect(repeated.status!.code).toBe(6);
+    const later = { session, transaction: { id }, sql: 'UPDATE types SET n = 6 WHERE k = 2', seqno: 2 };
+    await expect(client.executeSql(later)).rejects.toMatchObject({ code: 6 });
+    await expect(commit()).rejects.toMatchObject({ code: 6 });
+    expect(await rows()).toMatchObject([{ n: 0 }, { n: 0 }]);
+  });
+
+  it.each([
+    [
+      'a row that exists',
+      {
+        insert: {
+          table: 'types',
+          columns: ['k', 'n'],
+          values: [{ values: [{ stringValue: '1' }, { stringValue: '1' }] }],
+        },
+      },
+      6,
+    ],
+    [
+      'an unknown table',
+      { insert: { table: 'nothing', columns: ['k'], values: [{ values: [{ stringValue: '1' }] }] } },
+      5,
+    ],
+    ['no operation', {}, 3],
+  ])('a second commit after one that failed on %s repeats its error', async (_name, mutation, code) => {
+    const { session, id, commit, read } = await begin();
+    await expect(client.commit({ session, transactionId: id, mutations: [mutation] })).rejects.toMatchObject({ code });
+    await expect(commit()).rejects.toMatchObject({ code });
+    await expect(read('SELECT n FROM types')).rejects.toMatchObject({ code });
+  });
+
   it('begins with its first statement, and ends with one that fails', async () => {
     const [{ name: session }] = await client.createSession({ database: target.database.formattedName_ });
     const sql = 'UPDATE types SET n = 7 WHERE k = 1';

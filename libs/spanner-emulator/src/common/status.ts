@@ -39,6 +39,12 @@ export class SpannerError extends Error {
   }
 }
 
+/**
+ * A row that breaks a constraint: it exists already, has no value for a NOT NULL column, is too large. A read-write
+ * transaction whose DML fails with it is of no further use, and answers every later request with the same error.
+ */
+export class ConstraintError extends SpannerError {}
+
 export const invalidArgument = (message: string) => new SpannerError(Code.INVALID_ARGUMENT, message);
 export const notFound = (message: string) => new SpannerError(Code.NOT_FOUND, message);
 export const alreadyExists = (message: string) => new SpannerError(Code.ALREADY_EXISTS, message);

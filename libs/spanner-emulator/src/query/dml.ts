@@ -1,10 +1,10 @@
-import { alreadyExists, invalidArgument } from '../common/status.js';
+import { invalidArgument } from '../common/status.js';
 import type { Delete, Dml, Expression, Insert, Returning, Update } from '../sql/ast.js';
 import { compile, compileAs } from '../sql/compiler.js';
 import { coerce, constant } from '../sql/coercion.js';
 import { Scope, type Typed } from '../sql/scope.js';
 import { PENDING, typeName, type Column, type Row, type Value } from '../sql/types.js';
-import { describeKey } from '../storage/row-checks.js';
+import { describeKey, rowExists } from '../storage/row-checks.js';
 import type { Table } from '../storage/table.js';
 import type { Work } from '../storage/work.js';
 import { planScan } from './planner.js';
@@ -81,7 +81,7 @@ const runInsert = (insert: Insert, context: StatementContext, work: Work): Modif
     const old = work.current(table, key);
     if (old && insert.conflict === 'error') {
       work.lockRow(table, key);
-      throw alreadyExists(`Table ${table.name}: Row ${describeKey(fresh, table.key)} already exists.`);
+      throw rowExists(table, fresh);
     }
     if (old && insert.conflict === 'ignore') {
       work.lockRow(table, key);

@@ -1,8 +1,8 @@
-import { alreadyExists, invalidArgument, notFound } from '../common/status.js';
+import { invalidArgument, notFound } from '../common/status.js';
 import type { Value } from '../sql/types.js';
 import { decodeScalar, type JsonValue } from '../sql/value-codec.js';
 import { isPoint } from '../storage/key-encoding.js';
-import { describeKey } from '../storage/row-checks.js';
+import { describeKey, rowExists } from '../storage/row-checks.js';
 import type { Schema } from '../storage/schema.js';
 import type { Table } from '../storage/table.js';
 import type { Work } from '../storage/work.js';
@@ -63,7 +63,7 @@ const writeRow = (
   const old = kind === 'replace' ? undefined : work.current(table, key);
   if (kind === 'insert' && old) {
     work.lockRow(table, key);
-    throw alreadyExists(`Table ${table.name}: Row ${describeKey(fresh, table.key)} already exists.`);
+    throw rowExists(table, fresh);
   }
   if (kind === 'update' && !old) {
     work.lockRow(table, key);

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { Code, invalidArgument, notFound, SpannerError, unimplemented } from '../common/status.js';
 import type { Nanos } from '../common/timestamps.js';
 import type { Faults } from '../faults.js';
 import { applyMutations } from '../query/mutations.js';
 import { fromProtoKeySet, fromProtoMutation, fromProtoParameters, toProtoTime } from './codec.js';
+import { fingerprintOf } from './dml-replies.js';
 import type { google } from './protos.js';
 import { decodeToken, toPartialResultSets, toResultSet, type Outcome } from './results.js';
 import type { Handlers } from './server.js';
@@ -72,8 +72,8 @@ export class SpannerService {
     }
     return this.inTransaction(session, request, async (selected) => {
       if (!isDml || selected.kind === 'snapshot') return this.statements.execute(sql, session, selected);
-      const fingerprint = fingerprintOf(request.sql, sql.parameters);
-      return this.once(selected.handle, Number(request.seqno), fingerprint, () =>
+      const fingerprint = fingerprintOf('ExecuteSql', [sql]);
+      return selected.handle.replies.once(Number(request.seqno), fingerprint, () =>
         this.statements.execute(sql, session, selected),
       );
     });
@@ -108,13 +108,19 @@ export class SpannerService {
       if (selected.kind === 'snapshot') return { ...outcome, transaction: selected.metadata };
       return { ...outcome, transaction: selected.metadata, ...precommit(session, selected.handle) };
     } catch (error) {
-      if (selected.kind === 'readWrite') this.failed(session, selected.handle, selected.metadata !== undefined);
+      if (selected.kind === 'readWrite') this.failed(session, selected.handle, selected.metadata !== undefined, error);
       throw error;
     }
   }
 
-  private failed(session: Session, { transaction }: ReadWriteHandle, unknownToClient: boolean): void {
+  private failed(
+    session: Session,
+    { kind, transaction }: ReadWriteHandle,
+    unknownToClient: boolean,
+    error: unknown,
+  ): void {
     if (transaction.wasAborted) session.lastAborted = transaction;
+    else if (kind === 'partitionedDml') transaction.fail(error);
     else if (unknownToClient) transaction.rollback();
   }
 
@@ -123,28 +129,16 @@ export class SpannerService {
     return toPartialResultSets(outcome, decodeToken(request.resumeToken)?.sent, rows);
   }
 
-  /** Runs DML, or answers as before when the request is a repetition. */
-  private async once<R>(
-    handle: ReadWriteHandle,
-    seqno: number,
-    fingerprint: string,
-    run: () => Promise<R>,
-  ): Promise<R> {
-    const earlier = handle.replies.find<R>(seqno, fingerprint);
-    if (earlier !== undefined) return earlier;
-    const reply = await run();
-    handle.replies.remember(seqno, fingerprint, reply);
-    return reply;
-  }
-
   private async executeBatchDml(request: Request<'ExecuteBatchDmlRequest'>) {
     const session = this.sessions.use(request.session);
     if (request.statements.length === 0) throw invalidArgument('No statements in batch DML request.');
     const selected = await select(session, request.transaction, this.faults);
     if (selected.kind === 'snapshot') throw invalidArgument('Batch DML requires a read-write transaction.');
     const statements = request.statements.map((one) => ({ sql: one.sql ?? '', parameters: fromProtoParameters(one) }));
-    const fingerprint = statements.map(({ sql, parameters }) => fingerprintOf(sql, parameters)).join();
-    return this.once(selected.handle, Number(request.seqno), fingerprint, async () => {
+    const { transaction, replies } = selected.handle;
+    return replies.once(Number(request.seqno), fingerprintOf('ExecuteBatchDml', statements), async () => {
+      // Where the transaction is over, the request as a whole fails and not its first statement.
+      transaction.assertUsable('read or query');
       const resultSets: object[] = [];
       let status: google.rpc.IStatus = { code: Code.OK };
       for (const statement of statements) {
@@ -152,11 +146,11 @@ export class SpannerService {
           if (!this.statements.isDml(statement.sql))
             throw invalidArgument(`Batch DML takes no queries: ${statement.sql}`);
           const outcome = await this.statements.execute(statement, session, selected);
-          const transaction = resultSets.length === 0 ? selected.metadata : undefined;
-          resultSets.push(toResultSet({ ...outcome, transaction }));
+          const begun = resultSets.length === 0 ? selected.metadata : undefined;
+          resultSets.push(toResultSet({ ...outcome, transaction: begun }));
         } catch (error) {
           // The statements before it stay done; an abort undoes them all, and is the answer to the whole request.
-          this.failed(session, selected.handle, selected.metadata !== undefined && resultSets.length === 0);
+          this.failed(session, selected.handle, selected.metadata !== undefined && resultSets.length === 0, error);
           if (!(error instanceof SpannerError) || error.code === Code.ABORTED) throw error;
           status = { code: error.code, message: error.message };
           break;
@@ -175,7 +169,7 @@ export class SpannerService {
       const at = await this.applyAndCommit(session, handle, request.mutations);
       return { commitTimestamp: toProtoTime(at) };
     } catch (error) {
-      this.failed(session, handle, request.singleUseTransaction !== null);
+      this.failed(session, handle, request.singleUseTransaction !== null, error);
       throw error;
     }
   }
@@ -206,8 +200,7 @@ export class SpannerService {
     { transaction }: ReadWriteHandle,
     mutations: readonly google.spanner.v1.IMutation[],
   ): Nanos | Promise<Nanos> {
-    const converted = mutations.map(fromProtoMutation);
-    return transaction.commit((work) => applyMutations(converted, database.schema, work));
+    return transaction.commit((work) => applyMutations(mutations.map(fromProtoMutation), database.schema, work));
   }
 
   private rollback({ session: name, transactionId }: Request<'RollbackRequest'>): object {
@@ -237,8 +230,3 @@ export class SpannerService {
 /** On multiplexed sessions Spanner hands out tokens that the commit is to bring back. */
 const precommit = (session: Session, { id }: ReadWriteHandle) =>
   session.multiplexed ? { precommitToken: { precommitToken: id, seqNum: 1 } } : {};
-
-const fingerprintOf = (sql: string, parameters: ReadonlyMap<string, unknown>): string =>
-  createHash('sha256')
-    .update(JSON.stringify([sql, ...parameters]))
-    .digest('base64');

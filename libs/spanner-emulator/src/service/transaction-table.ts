@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { invalidArgument, notFound } from '../common/status.js';
+import { notFound } from '../common/status.js';
 import type { Nanos } from '../common/timestamps.js';
 import type { Database } from '../storage/database.js';
 import type { Transaction } from '../storage/transaction.js';
+import { DmlReplies } from './dml-replies.js';
 
 /** What a client's transaction id stands for. */
 export type TransactionHandle =
@@ -74,36 +75,5 @@ export class TransactionTable {
       if (oldest.kind === 'readOnly' || !oldest.transaction.isActive) this.handles.delete(key);
     }
     return handle;
-  }
-}
-
-/** The answers to a transaction's DML by sequence number: a request that is repeated is answered, not run, again. */
-export class DmlReplies {
-  private readonly replies = new Map<number, { readonly fingerprint: string; readonly reply: unknown }>();
-  private last = -1;
-
-  /** The earlier answer to this request, if there is one. */
-  find<R>(seqno: number, fingerprint: string): R | undefined {
-    const known = this.replies.get(seqno);
-    if (!known) {
-      if (seqno > 0 && seqno <= this.last) {
-        throw invalidArgument(
-          `Request has an out-of-order seqno. Request seqno=${seqno}. Last seen seqno=${this.last}. The sequence ` +
-            'number must be monotonically increasing within the transaction.',
-        );
-      }
-      return undefined;
-    }
-    if (known.fingerprint !== fingerprint) {
-      throw invalidArgument(`Previously received a different request with this seqno. seqno=${seqno}`);
-    }
-    return known.reply as R;
-  }
-
-  /** Requests without a number (0) are not remembered. */
-  remember(seqno: number, fingerprint: string, reply: unknown): void {
-    if (seqno <= 0) return;
-    this.last = Math.max(this.last, seqno);
-    this.replies.set(seqno, { fingerprint, reply });
   }
 }

@@ -98,7 +98,7 @@ interface Waiter {
   readonly owner: LockOwner;
   readonly requests: readonly LockRequest[];
   readonly resolve: () => void;
-  readonly reject: (reason: Error) => void;
+  readonly reject: (reason: unknown) => void;
 }
 
 /**
@@ -131,7 +131,7 @@ export class LockTable {
   }
 
   /** Drops the owner's locks; its own waiting requests are rejected with `reason`. */
-  release(owner: LockOwner, reason: Error): void {
+  release(owner: LockOwner, reason: unknown): void {
     for (const { space, held } of this.heldBy(owner)) space.remove(held);
     this.held.delete(owner);
     const own = this.waiters.filter((waiter) => waiter.owner === owner);

@@ -1,9 +1,12 @@
-import { failedPrecondition, invalidArgument } from '../common/status.js';
+import { Code, ConstraintError } from '../common/status.js';
 import { formatTimestamp, type Nanos } from '../common/timestamps.js';
 import { PENDING, type Row, type ScalarType, type Value } from '../sql/types.js';
 import { encodeScalar } from '../sql/value-codec.js';
 import type { KeyColumn } from './key-encoding.js';
 import type { Table } from './table.js';
+
+const failedPrecondition = (message: string) => new ConstraintError(Code.FAILED_PRECONDITION, message);
+const invalidArgument = (message: string) => new ConstraintError(Code.INVALID_ARGUMENT, message);
 
 /** https://cloud.google.com/spanner/quotas#tables */
 const MAX_STRING_LENGTH = 2_621_440;
@@ -79,3 +82,6 @@ export const describeKey = (row: Row, columns: readonly KeyColumn[]): string => 
   });
   return `{${parts.join(', ')}}`;
 };
+
+export const rowExists = ({ name, key }: Table, row: Row): ConstraintError =>
+  new ConstraintError(Code.ALREADY_EXISTS, `Table ${name}: Row ${describeKey(row, key)} already exists.`);

@@ -1,4 +1,4 @@
-import { Code, failedPrecondition, SpannerError } from '../common/status.js';
+import { Code, ConstraintError, failedPrecondition, SpannerError } from '../common/status.js';
 import type { Nanos } from '../common/timestamps.js';
 import { PENDING, type Row } from '../sql/types.js';
 import type { LockOwner, LockTable } from './locks.js';
@@ -22,9 +22,11 @@ const aborted = (message: string, retryDelayMs: number | null): SpannerError =>
   new SpannerError(Code.ABORTED, message, retryDelayMs === null ? undefined : { kind: 'retry', delayMs: retryDelayMs });
 
 type State =
-  | { readonly kind: 'active' | 'rolledBack' | 'invalid' }
+  | { readonly kind: 'active' | 'rolledBack' }
   | { readonly kind: 'committed'; readonly at: Nanos }
-  | { readonly kind: 'aborted'; readonly error: SpannerError };
+  | { readonly kind: 'aborted'; readonly error: SpannerError }
+  /** Failed for good: a constraint, or the commit. Everything but a rollback is answered with the first error. */
+  | { readonly kind: 'failed'; readonly error: unknown };
 
 /** A read-write transaction: serializable, by two-phase locks held to the end. */
 export class Transaction implements LockOwner {
@@ -59,16 +61,23 @@ export class Transaction implements LockOwner {
   /**
    * Runs one statement under the locks it turns out to need. A promise only if it has to wait for them;
    * the statement is then run again, on what is there now. ABORTED when an older transaction wants the same.
+   * A statement that breaks a constraint ends the transaction; any other that fails leaves it as it was.
    */
   run<T>(statement: (work: Work) => T): T | Promise<T> {
     this.assertUsable('read or query');
-    return this.attempt(statement, (work, result) => {
+    const accept = (work: Work, result: T): T => {
       this.changes.absorb(work.changes);
       return result;
+    };
+    return this.attempt(statement, accept, (error) => {
+      if (error instanceof ConstraintError) this.fail(error);
     });
   }
 
-  /** Applies the mutations and commits everything at one timestamp. A second commit returns the first one's. */
+  /**
+   * Applies the mutations and commits everything at one timestamp. A second commit has the outcome of the first:
+   * its timestamp, or its error.
+   */
   commit(mutate: (work: Work) => void): Nanos | Promise<Nanos> {
     if (this.state.kind === 'committed') return this.state.at;
     // The repetition of a commit that still waits for its locks.
@@ -87,16 +96,17 @@ export class Transaction implements LockOwner {
       this.end({ kind: 'committed', at }, new Error('committed'));
       return at;
     };
-    const outcome = this.attempt(mutate, apply, () => this.invalidate());
-    if (outcome instanceof Promise) this.committing = outcome;
-    return outcome;
+    const outcome = this.attempt(mutate, apply, (error) => this.fail(error));
+    if (!(outcome instanceof Promise)) return outcome;
+    this.committing = outcome.finally(() => (this.committing = undefined));
+    return this.committing;
   }
 
   rollback(): void {
     if (this.state.kind === 'committed') {
       throw failedPrecondition('Cannot rollback a transaction after it has been committed.');
     }
-    if (this.state.kind !== 'active') return;
+    if (this.state.kind !== 'active' && this.state.kind !== 'failed') return;
     this.end({ kind: 'rolledBack' }, failedPrecondition('The transaction was rolled back.'));
   }
 
@@ -112,9 +122,9 @@ export class Transaction implements LockOwner {
     this.end({ kind: 'aborted', error }, error);
   }
 
-  /** No further use: a commit failed on a constraint, or the statements came out of order. */
-  invalidate(): void {
-    if (this.isActive) this.end({ kind: 'invalid' }, failedPrecondition('The transaction was invalidated.'));
+  /** Ends the transaction; what it is asked from now on is answered with this error. */
+  fail(error: unknown): void {
+    if (this.isActive) this.end({ kind: 'failed', error }, error);
   }
 
   assertUsable(what: string): void {
@@ -122,9 +132,8 @@ export class Transaction implements LockOwner {
       case 'active':
         return;
       case 'aborted':
+      case 'failed':
         throw this.state.error;
-      case 'invalid':
-        throw failedPrecondition('Cannot use a transaction after it has been invalidated due to a constraint error.');
       case 'committed':
       case 'rolledBack':
         throw failedPrecondition(`Cannot ${what} using a transaction after it has been committed or rolledback.`);
@@ -134,7 +143,7 @@ export class Transaction implements LockOwner {
   private attempt<T, R>(
     statement: (work: Work) => T,
     accept: (work: Work, result: T) => R,
-    failed?: () => void,
+    failed: (error: unknown) => void,
   ): R | Promise<R> {
     const work = new Work(this.changes, this.host.now(), () => this.host.countRow());
     let outcome: { readonly result: T } | { readonly error: unknown };
@@ -148,7 +157,7 @@ export class Transaction implements LockOwner {
     if (waiting) return this.again(waiting, () => this.attempt(statement, accept, failed));
     this.lastUse = this.host.milliseconds();
     if ('error' in outcome) {
-      failed?.();
+      failed(outcome.error);
       throw outcome.error;
     }
     return accept(work, outcome.result);
@@ -166,7 +175,7 @@ export class Transaction implements LockOwner {
     }
   }
 
-  private end(state: State, reason: Error): void {
+  private end(state: State, reason: unknown): void {
     this.state = state;
     // What is over is remembered for a while, and must not hold on to its rows.
     this.changes.clear();
