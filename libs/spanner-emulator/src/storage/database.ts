@@ -47,7 +47,8 @@ export class Database implements TransactionHost {
   begin(retryOf?: Transaction, optimistic = false): Transaction {
     this.begun++;
     const age = retryOf?.wasAborted === true ? retryOf.age : this.begun;
-    const transaction = new Transaction(this.begun.toString(36), age, this, optimistic);
+    const queues = retryOf?.lostLocks === true && !optimistic;
+    const transaction = new Transaction(this.begun.toString(36), age, this, optimistic, queues);
     this.beganAt.set(transaction, this.commits);
     this.active.add(transaction);
     return transaction;
@@ -59,6 +60,11 @@ export class Database implements TransactionHost {
 
   milliseconds(): number {
     return this.options.clock();
+  }
+
+  /** Random, so that clients that were aborted together do not come back together. */
+  retryDelayMs(): number {
+    return 10 + Math.random() * 60;
   }
 
   horizon(): Nanos {

@@ -51,6 +51,23 @@ describe('LockTable', () => {
     expect(await settled(waiting)).toBe('granted');
   });
 
+  it('lets owners that lost their locks before read one after the other, the oldest first', async () => {
+    const retry = (age: number) => Object.assign(owner(age), { queues: true });
+    const [first, second, third, reader] = [retry(2), retry(3), retry(4), owner(1)];
+    expect(locks.acquire(reader, [request(false)])).toBeUndefined();
+    expect(locks.acquire(first, [request(false)])).toBeUndefined();
+    expect(locks.acquire(owner(5), [request(false)])).toBeUndefined();
+    const elsewhere = locks.acquire(second, [request(false, pointRange('other'))]);
+    expect(elsewhere).toBeUndefined();
+    const waiting = [third, second].map((one) => locks.acquire(one, [request(false)]));
+    expect(await Promise.all(waiting.map(settled))).toEqual(['waiting', 'waiting']);
+    locks.release(first, new Error('done'));
+    expect(await Promise.all(waiting.map(settled))).toEqual(['waiting', 'granted']);
+    locks.release(second, new Error('done'));
+    expect(await settled(waiting[0])).toBe('granted');
+    expect([first, second, third, reader].map(({ wounded }) => wounded)).toEqual([false, false, false, false]);
+  });
+
   it('lets the older wound the younger, and the younger wait for the older', async () => {
     const [old, young] = [owner(1), owner(2)];
     expect(locks.acquire(young, [request(true)])).toBeUndefined();

@@ -27,6 +27,12 @@ export interface LockOwner {
   readonly age: number;
   /** Whether its locks hold up nobody: whoever wants the same takes them, however young. */
   readonly yields?: boolean;
+  /**
+   * Whether it lost its locks before, and was begun again: what it reads it is likely to write. Of several such owners
+   * only the oldest gets a shared lock on the same cells, and the others wait for it. Else all would read at once, and
+   * each write would abort all but one of them.
+   */
+  readonly queues?: boolean;
   /** Takes the locks from a younger transaction: it must abort and release them. */
   wound(): void;
   /** Since when, in the caller's milliseconds, the owner has had nothing in progress. Undefined while it has. */
@@ -48,6 +54,10 @@ export interface PlacedLock {
 
 const conflicts = (held: Held, { columns, exclusive }: LockRequest): boolean =>
   ((exclusive ? held.shared | held.exclusive : held.exclusive) & columns) !== 0;
+
+/** Whether the owner lets an older one go first, although both could read at once. */
+const queuesBehind = (owner: LockOwner, held: Held, { columns }: LockRequest): boolean =>
+  owner.queues === true && held.owner.queues === true && held.owner.age < owner.age && (held.shared & columns) !== 0;
 
 /** Whether two locks could not be held at once by two owners. */
 export const exclude = (a: PlacedLock, b: PlacedLock): boolean =>
@@ -158,7 +168,8 @@ export class LockTable {
     const found = new Set<LockOwner>();
     for (const request of requests) {
       for (const held of request.space.overlapping(request.range)) {
-        if (held.owner !== owner && conflicts(held, request)) found.add(held.owner);
+        if (held.owner === owner) continue;
+        if (conflicts(held, request) || queuesBehind(owner, held, request)) found.add(held.owner);
       }
     }
     return found;

@@ -10,6 +10,8 @@ export interface TransactionHost {
   readonly locks: LockTable;
   now(): Nanos;
   milliseconds(): number;
+  /** How long a client should wait before it retries an aborted transaction. */
+  retryDelayMs(): number;
   /** Picks the commit timestamp once all locks are held. */
   commitTimestamp(transaction: Transaction): Nanos;
   /** Nobody may read before this any more. */
@@ -34,6 +36,7 @@ export class Transaction implements LockOwner {
   private committing: Promise<Nanos> | undefined;
   private inProgress = 0;
   private lastUse: number;
+  private wounded = false;
   readonly changes = new ChangeSet();
 
   constructor(
@@ -42,6 +45,8 @@ export class Transaction implements LockOwner {
     private readonly host: TransactionHost,
     /** Optimistic: what it has read may change, and then it is aborted. */
     readonly yields = false,
+    /** The retry of one that lost its locks: its reads wait in line with other retries. */
+    readonly queues = false,
   ) {
     this.lastUse = host.milliseconds();
   }
@@ -52,6 +57,11 @@ export class Transaction implements LockOwner {
 
   get isActive(): boolean {
     return this.state.kind === 'active';
+  }
+
+  /** Whether its retry is to wait in line. */
+  get lostLocks(): boolean {
+    return this.wounded || (this.queues && this.wasAborted);
   }
 
   get wasAborted(): boolean {
@@ -111,12 +121,13 @@ export class Transaction implements LockOwner {
   }
 
   wound(): void {
+    this.wounded ||= this.isActive;
     this.abort(
       'Transaction was aborted. It was wounded by a higher priority transaction due to a conflict on a key it locks.',
     );
   }
 
-  abort(message: string, retryDelayMs: number | null = 2): void {
+  abort(message: string, retryDelayMs: number | null = this.host.retryDelayMs()): void {
     if (!this.isActive) return;
     const error = aborted(message, retryDelayMs);
     this.end({ kind: 'aborted', error }, error);
