@@ -1,4 +1,5 @@
-import { alreadyExists, invalidArgument, resourceNotFound } from './common/status.js';
+import { alreadyExists, resourceNotFound } from './common/status.js';
+import { checkName } from './common/resource-names.js';
 import { Database, type DatabaseOptions } from './storage/database.js';
 
 export interface Instance {
@@ -7,8 +8,6 @@ export interface Instance {
   readonly config: string;
   readonly nodeCount: number;
 }
-
-const DATABASE = /^(projects\/[^/]+\/instances\/[^/]+)\/databases\/[^/]+$/;
 
 /** The instances and databases of one server. Nothing is kept on disk. */
 export class Catalog {
@@ -23,12 +22,13 @@ export class Catalog {
   }
 
   instance(name: string): Instance {
-    const instance = this.instances.get(name);
+    const instance = this.instances.get(checkName('instance', name));
     if (!instance) throw resourceNotFound('Instance', name);
     return instance;
   }
 
   instancesOf(project: string): Instance[] {
+    checkName('project', project);
     return [...this.instances.values()].filter(({ name }) => name.startsWith(`${project}/instances/`));
   }
 
@@ -39,9 +39,7 @@ export class Catalog {
   }
 
   createDatabase(name: string): Database {
-    const instance = DATABASE.exec(name)?.[1];
-    if (instance === undefined) throw invalidArgument(`Invalid database uri: ${name}`);
-    this.instance(instance);
+    this.instance(checkName('database', name).split('/databases/')[0]!);
     if (this.databases.has(name)) throw alreadyExists(`Database already exists: ${name}`);
     const database = new Database(name, this.options);
     this.databases.set(name, database);
@@ -49,7 +47,7 @@ export class Catalog {
   }
 
   database(name: string): Database {
-    const database = this.databases.get(name);
+    const database = this.databases.get(checkName('database', name));
     if (!database) throw resourceNotFound('Database', name);
     return database;
   }
@@ -59,7 +57,7 @@ export class Catalog {
   }
 
   dropDatabase(name: string): void {
-    this.databases.get(name)?.abortAll('Transaction aborted: its database was dropped.');
+    this.databases.get(checkName('database', name))?.abortAll('Transaction aborted: its database was dropped.');
     this.databases.delete(name);
   }
 

@@ -82,14 +82,21 @@ describe('DML', () => {
     expect((await log()).map(({ value }) => value)).toEqual(['old', 'new']);
   });
 
-  it('INSERT … SELECT, with the commit timestamp in place of a column', async () => {
+  it('INSERT … SELECT, with parameters for columns', async () => {
     await update("INSERT logtable (key, id, value) VALUES ('a', '1', 'x'), ('a', '2', 'y')");
     const sql = `INSERT INTO logtable (key, id, value, timestamp)
-                 SELECT 'copy', id, @p, PENDING_COMMIT_TIMESTAMP() FROM logtable WHERE value = 'x'`;
-    expect(await update(sql, { p: 'z' })).toBe(1);
+                 SELECT 'copy', id, @p, @t FROM logtable WHERE value = 'x'`;
+    expect(await update(sql, { p: 'z', t: '2020-01-01T00:00:00Z' })).toBe(1);
     expect(await query(target.database, 'SELECT key, id, value FROM logtable WHERE timestamp IS NOT NULL')).toEqual([
       { key: 'copy', id: '1', value: 'z' },
     ]);
+  });
+
+  it('INSERT OR UPDATE needs every NOT NULL column, also where the row exists', async () => {
+    await update("INSERT types (k, n, s) VALUES (1, 1, 'old')");
+    const without = update("INSERT OR UPDATE types (k, s) VALUES (1, 'new')");
+    await expect(without).rejects.toMatchObject({ code: 9, message: expect.stringMatching(/NOT NULL column: n/) });
+    expect(await query(target.database, 'SELECT n, s FROM types')).toEqual([{ n: 1, s: 'old' }]);
   });
 
   it('UPDATE by key, by condition, from the old values', async () => {
@@ -169,6 +176,12 @@ describe('DML', () => {
     [
       'PENDING_COMMIT_TIMESTAMP in an expression',
       'UPDATE logtable SET timestamp = COALESCE(timestamp, PENDING_COMMIT_TIMESTAMP()) WHERE TRUE',
+      3,
+      /PENDING_COMMIT_TIMESTAMP/,
+    ],
+    [
+      'PENDING_COMMIT_TIMESTAMP in INSERT … SELECT',
+      "INSERT logtable (key, id, timestamp) SELECT 'a', 'b', PENDING_COMMIT_TIMESTAMP()",
       3,
       /PENDING_COMMIT_TIMESTAMP/,
     ],

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { openEmulator, openTarget, query, type Target } from './target.js';
+import { openEmulator, openSession, openTarget, query, type Target } from './target.js';
 
 const SCHEMA = [
   'CREATE TABLE items (k INT64 NOT NULL, g STRING(MAX), v FLOAT64, t TIMESTAMP) PRIMARY KEY (k)',
@@ -103,6 +103,21 @@ describe('SELECT', () => {
         t: expect.objectContaining({}),
       })),
     );
+  });
+
+  it('takes parameters without a type as what they are cast to', async () => {
+    const { client, session } = await openSession(target);
+    const cast = async (type: string, value: object) => {
+      const params = { fields: { p: value } };
+      const sql = `SELECT CAST(@p AS ${type}) = ${type === 'BYTES' ? "b'h\\xff'" : type === 'STRING' ? "'aP8='" : '5'}`;
+      return (await client.executeSql({ session, sql, params }))[0].rows![0]!.values![0]!.boolValue;
+    };
+    expect(await cast('BYTES', { stringValue: 'aP8=' })).toBe(true);
+    expect(await cast('STRING', { stringValue: 'aP8=' })).toBe(true);
+    expect(await cast('INT64', { stringValue: '5' })).toBe(true);
+    expect(await cast('FLOAT64', { numberValue: 5 })).toBe(true);
+    await expect(cast('BYTES', { stringValue: '?' })).rejects.toMatchObject({ code: 3 });
+    await client.close();
   });
 
   it('takes parameters in conditions and in LIMIT', async () => {

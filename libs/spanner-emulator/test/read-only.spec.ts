@@ -37,6 +37,19 @@ describe('read-only transactions', () => {
     expect(await readAt({ exactStaleness: { seconds: 0 } })).toEqual([2]);
   });
 
+  it.each([
+    ['readTimestamp', -62_135_596_800],
+    ['minReadTimestamp', -62_135_596_800],
+    ['readTimestamp', -1],
+    ['readTimestamp', 253_402_300_800],
+  ])('a %s %i seconds after 1970 is refused', async (bound, seconds) => {
+    const { client, session } = await openSession(target);
+    const transaction = { singleUse: { readOnly: { [bound]: { seconds } } } };
+    const read = client.executeSql({ session, transaction, sql: 'SELECT n FROM types' });
+    await expect(read).rejects.toMatchObject({ code: 3, message: expect.stringMatching(/read timestamp|Invalid/) });
+    await client.close();
+  });
+
   it('bounded staleness: nothing older than the bound', async () => {
     expect(await readAt({ minReadTimestamp: first })).toHaveLength(1);
     expect(await readAt({ maxStaleness: { seconds: 0, nanos: 1 } })).toEqual([2]);

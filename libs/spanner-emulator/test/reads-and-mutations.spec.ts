@@ -6,7 +6,8 @@ let target: Target;
 
 beforeAll(async () => {
   const index = 'CREATE INDEX by_value ON logtable (value DESC) STORING (leader)';
-  target = await openTarget([...TABLES, index]);
+  const stamps = 'CREATE TABLE stamps (t TIMESTAMP OPTIONS (allow_commit_timestamp=true)) PRIMARY KEY (t)';
+  target = await openTarget([...TABLES, index, stamps]);
 });
 afterAll(() => target.close());
 
@@ -81,6 +82,8 @@ describe('Read', () => {
 
   it.each([
     ['an unknown table', { table: 'nothing', columns: ['key'], keySet: { all: true } }, 5],
+    ['an empty table name', { table: '', columns: ['key'], keySet: { all: true } }, 3],
+    ['no keys at all', { table: 'logtable', columns: ['key'] }, 3],
     ['an unknown column', { table: 'logtable', columns: ['nothing'], keySet: { all: true } }, 5],
     ['an unknown index', { table: 'logtable', index: 'no', columns: ['key'], keySet: { all: true } }, 5],
     [
@@ -96,6 +99,8 @@ describe('Read', () => {
     await client.close();
   });
 });
+
+const at = (time: string) => ({ values: [{ stringValue: time }] });
 
 describe('mutations', () => {
   it('insert, and ALREADY_EXISTS', async () => {
@@ -129,6 +134,56 @@ describe('mutations', () => {
       { key: 'a', id: '2', leader: null },
       { key: 'c', id: '1', leader: null },
     ]);
+  });
+
+  it.each(['upsert', 'replace'] as const)('%s needs every NOT NULL column, also where the row exists', async (kind) => {
+    const table = target.database.table('types');
+    await table.insert({ k: 1, n: 1, s: 'old' });
+    const without = table[kind]({ k: 1, s: 'new' });
+    await expect(without).rejects.toMatchObject({ code: 9, message: expect.stringMatching(/NOT NULL column: n/) });
+    await table.update({ k: 1, s: 'newer' });
+    expect(await query(target.database, 'SELECT n, s FROM types')).toEqual([{ n: 1, s: 'newer' }]);
+  });
+
+  it('refuse an index key of more than 8 KB, and take a value of that size that is not in a key', async () => {
+    const table = target.database.table('logtable');
+    const large = table.insert({ key: 'c', id: '1', value: 'x'.repeat(9_000) });
+    await expect(large).rejects.toMatchObject({
+      code: 3,
+      message: expect.stringMatching(/key of index by_value is \d+/),
+    });
+    await table.insert({ key: 'c', id: '1', leader: 'x'.repeat(9_000) });
+    await expect(table.insert({ key: 'k'.repeat(9_000), id: '1' })).rejects.toMatchObject({ code: 3 });
+    expect(await values()).toHaveLength(4);
+  });
+
+  it('delete no commit timestamps of the future', async () => {
+    const { client, session } = await openSession(target);
+    const remove = (keySet: object) =>
+      client.commit({
+        session,
+        singleUseTransaction: { readWrite: {} },
+        mutations: [{ delete: { table: 'stamps', keySet } }],
+      });
+    const [past, future, later] = ['2020-01-01T00:00:00Z', '2999-01-01T00:00:00Z', '2999-01-02T00:00:00Z'].map(at);
+    for (const keySet of [
+      { keys: [future] },
+      { ranges: [{ startClosed: past, endOpen: future }] },
+      { ranges: [{ startOpen: future, endOpen: later }] },
+      { ranges: [{ startClosed: future, endClosed: future }] },
+    ]) {
+      await expect(remove(keySet)).rejects.toMatchObject({ code: 9, message: expect.stringMatching(/future/) });
+    }
+    for (const keySet of [
+      { keys: [past] },
+      { all: true },
+      { ranges: [{ startClosed: future, endOpen: future }] },
+      { ranges: [{ startOpen: future, endOpen: past }] },
+      { ranges: [{ startClosed: past, endOpen: at('spanner.commit_timestamp()') }] },
+    ]) {
+      await remove(keySet);
+    }
+    await client.close();
   });
 
   it('delete by key and by range; a key that is not there is no error', async () => {
@@ -191,12 +246,23 @@ describe('mutations', () => {
   it.each([
     ['an unknown table', 'nothing', { k: 1 }, 5],
     ['an unknown column', 'types', { k: 1, n: 1, x: 1 }, 5],
+    ['a NOT NULL key column left out', 'types', { n: 1 }, 9],
     ['a NULL in a NOT NULL column', 'types', { k: 1, n: null }, 9],
     ['a NOT NULL column left out', 'types', { k: 1 }, 9],
     ['a value of another type', 'types', { k: 1, n: 'x' }, 9],
     ['a string that is too long', 'types', { k: 1, n: 1, s: '12345678901' }, 9],
   ])('refuse %s', async (_name, table, row, code) => {
     await expect(target.database.table(table).insert(row)).rejects.toMatchObject({ code });
+  });
+
+  it('refuse an empty table name', async () => {
+    const { client, session } = await openSession(target);
+    const write = { table: '', columns: ['k'], values: [{ values: [{ stringValue: '1' }] }] };
+    for (const mutation of [{ insert: write }, { delete: { table: '', keySet: { all: true } } }]) {
+      const commit = client.commit({ session, singleUseTransaction: { readWrite: {} }, mutations: [mutation] });
+      await expect(commit).rejects.toMatchObject({ code: 3, message: expect.stringMatching(/table/) });
+    }
+    await client.close();
   });
 
   it('take values of every type, and give them back', async () => {

@@ -37,9 +37,43 @@ describe('sessions', () => {
     expect((await client.getSession({ name }))[0]).toMatchObject({ name, labels: { a: 'b' } });
     expect((await client.listSessions({ database }))[0].map((one) => one.name)).toContain(name);
     await client.deleteSession({ name });
+    await client.deleteSession({ name });
     const after = client.executeSql({ session: name, sql: 'SELECT 1' });
     await expect(after).rejects.toMatchObject({ code: 5, message: expect.stringContaining('Session not found') });
   });
+
+  it('listed by their labels, and in pages', async () => {
+    const database = target.database.formattedName_;
+    for (const labels of [{ env: 'dev' }, { env: 'Prod', team: 'dev' }, { team: 'x' }]) {
+      await client.createSession({ database, session: { labels: labels as Record<string, string> } });
+    }
+    const labelled = async (filter: string) =>
+      (await client.listSessions({ database, filter }))[0].map(({ labels }) => labels);
+    expect(await labelled('labels.env:*')).toHaveLength(2);
+    expect(await labelled('labels.env:dev')).toEqual([{ env: 'dev' }]);
+    expect(await labelled('labels.ENV:PROD labels.team:*')).toEqual([{ env: 'Prod', team: 'dev' }]);
+    expect(await labelled('labels.none:*')).toEqual([]);
+    const names: (string | null | undefined)[] = [];
+    let pageToken: string | undefined;
+    do {
+      const options = { autoPaginate: false };
+      const [page, next] = await client.listSessions({ database, pageSize: 2, pageToken }, options);
+      expect(page.length).toBeLessThanOrEqual(2);
+      names.push(...page.map(({ name }) => name));
+      pageToken = next?.pageToken ?? undefined;
+    } while (pageToken);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toHaveLength((await client.listSessions({ database }))[0].length);
+  });
+
+  it.each(['', 'sessions/x', 'projects/p/instances/i/databases/d'])(
+    'with the malformed name "%s" are refused',
+    async (name) => {
+      await expect(client.getSession({ name })).rejects.toMatchObject({ code: 3 });
+      await expect(client.deleteSession({ name })).rejects.toMatchObject({ code: 3 });
+      await expect(client.createSession({ database: `x${name}` })).rejects.toMatchObject({ code: 3 });
+    },
+  );
 
   it('in a batch', async () => {
     const [{ session: sessions }] = await client.batchCreateSessions({

@@ -19,6 +19,14 @@ describe('what the emulator does not support', () => {
     ['SELECT 1 FROM logtable HASH JOIN locktable ON TRUE', 'JOIN'],
     ['SELECT @{JOIN_METHOD=HASH_JOIN} 1', 'hints after SELECT'],
     ['SELECT logtable.* FROM logtable', 'logtable.*'],
+    [
+      'SELECT key FROM logtable FOR UPDATE',
+      'FOR UPDATE and LOCK_SCANNED_RANGES=exclusive outside of read-write transactions',
+    ],
+    [
+      '@{LOCK_SCANNED_RANGES=exclusive} SELECT key FROM logtable',
+      'FOR UPDATE and LOCK_SCANNED_RANGES=exclusive outside of read-write transactions',
+    ],
     ['FROM logtable', 'pipe syntax'],
     ['SELECT 1 FROM (SELECT 1)', 'a subquery'],
     ['SELECT (SELECT 1)', 'a subquery'],
@@ -110,6 +118,29 @@ describe('what the emulator does not support', () => {
   it('refuses the text of a commit timestamp as a parameter', async () => {
     const query = { sql: 'SELECT @t', params: { t: Spanner.COMMIT_TIMESTAMP }, types: { t: 'timestamp' } };
     await expect(target.database.run(query)).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('refuses lock hints of reads outside of read-write transactions', async () => {
+    const { client, session } = await openSession(target);
+    const read = { session, table: 'types', columns: ['k'], keySet: { all: true }, lockHint: 'LOCK_HINT_EXCLUSIVE' };
+    await expect(client.read(read as never)).rejects.toMatchObject({ code: 12 });
+    await client.close();
+  });
+
+  it.each(['labels.env=dev', 'env:dev', 'labels.a:1 OR labels.b:2', 'NOT labels.a:1'])(
+    'refuses %s as a filter of sessions',
+    async (filter) => {
+      const { client } = await openSession(target);
+      const list = client.listSessions({ database: target.database.formattedName_, filter });
+      await expect(list).rejects.toMatchObject({ code: 12, message: expect.stringContaining(filter) });
+      await client.close();
+    },
+  );
+
+  it('refuses filters of instances and operations', async () => {
+    await expect(target.spanner.getInstances({ filter: 'name:x' } as never)).rejects.toMatchObject({ code: 12 });
+    const operations = target.spanner.instance('i').getDatabaseOperations({ filter: 'done:true' });
+    await expect(operations).rejects.toMatchObject({ code: 12 });
   });
 
   it('refuses REPEATABLE_READ, which is weaker than what it does', async () => {

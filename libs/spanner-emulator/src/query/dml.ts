@@ -4,7 +4,7 @@ import { compile, compileAs } from '../sql/compiler.js';
 import { coerce, constant } from '../sql/coercion.js';
 import { Scope, type Typed } from '../sql/scope.js';
 import { PENDING, typeName, type Column, type Row, type Value } from '../sql/types.js';
-import { describeKey, rowExists } from '../storage/row-checks.js';
+import { checkNotNullColumns, describeKey, rowExists } from '../storage/row-checks.js';
 import type { Table } from '../storage/table.js';
 import type { Work } from '../storage/work.js';
 import { planScan } from './planner.js';
@@ -91,6 +91,8 @@ const runInsert = (insert: Insert, context: StatementContext, work: Work): Modif
       throw invalidArgument(`Cannot affect a row second time for key: ${describeKey(fresh, table.key)}`);
     }
     affected.add(key);
+    // As with INSERT, also where the row exists already and is updated.
+    if (old) checkNotNullColumns(table, targets);
     const row = old ? old.map((value, i) => (targets.includes(i) ? fresh[i]! : value)) : fresh;
     work.put(table, key, row, old ? targets : undefined);
     if (returning) returned.push(returning.evaluate(row, old ? 'UPDATE' : 'INSERT'));
@@ -121,9 +123,7 @@ const insertedValues = (
   }
   const query = prepareSelect(source, context, (expression, place, selectScope) => {
     const column = columnAt(place);
-    if (!column) return undefined;
-    const pending = expression.kind === 'call' && expression.name === 'PENDING_COMMIT_TIMESTAMP';
-    return pending ? compileAssigned(expression, column, selectScope) : coerceItem(expression, column, selectScope);
+    return column && coerce(compile(expression, selectScope), column.type);
   });
   checkCount(query.columns.length);
   for (const [i, { type }] of query.columns.entries()) {
@@ -136,9 +136,6 @@ const insertedValues = (
   }
   return query.run(work);
 };
-
-const coerceItem = (expression: Expression, column: Column, scope: Scope): Typed | undefined =>
-  coerce(compile(expression, scope), column.type);
 
 /** The rows that UPDATE or DELETE is about. */
 const matching = (

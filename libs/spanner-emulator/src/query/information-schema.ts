@@ -4,10 +4,7 @@ import type { Column, Row, ScalarType, Value } from '../sql/types.js';
 import type { Schema } from '../storage/schema.js';
 import type { Index, Table } from '../storage/table.js';
 
-/**
- * The views that clients and start-up checks read, for the user's tables; the views do not list themselves
- * (https://cloud.google.com/spanner/docs/information-schema).
- */
+/** The views that clients and start-up checks read (https://cloud.google.com/spanner/docs/information-schema). */
 export const informationSchema = (
   schema: Schema,
   name: string,
@@ -18,21 +15,36 @@ export const informationSchema = (
 };
 
 interface VirtualTable {
-  readonly columns: readonly Column[];
+  readonly columns: readonly ViewColumn[];
+  /** How many of the first columns are its primary key. */
+  readonly keyColumns: number;
   readonly rows: (schema: Schema) => Row[];
 }
 
-/** Columns from `NAME` or `NAME:INT64`; STRING is the rule. */
-const columns = (names: string): Column[] =>
+interface ViewColumn extends Column {
+  readonly nullable: boolean;
+  readonly length?: string;
+}
+
+const THE_SCHEMA = 'INFORMATION_SCHEMA';
+
+/** Columns from `NAME`, `NAME:INT64` or `NAME:STRING(32)`, with `?` at the end where it may be NULL; STRING is the rule. */
+const columns = (names: string): ViewColumn[] =>
   names.split(' ').map((spec) => {
-    const [name, type = 'STRING'] = spec.split(':');
-    return { name: name!, type: type as ScalarType };
+    const [, name, type = 'STRING', length, nullable] = /^(\w+)(?::(\w+)(?:\((\d+)\))?)?(\??)$/.exec(spec)!;
+    return { name: name!, type: type as ScalarType, length, nullable: nullable !== '' };
   });
 
 const yesNo = (value: boolean): string => (value ? 'YES' : 'NO');
 
 export const spannerType = ({ type, length }: ColumnDefinition): string =>
   type === 'STRING' || type === 'BYTES' ? `${type}(${length ?? 'MAX'})` : type;
+
+const viewType = ({ type, length }: ViewColumn): string => (type === 'STRING' ? `STRING(${length ?? 'MAX'})` : type);
+
+/** Rows for the views themselves, which Spanner lists beside the tables. */
+const perView = (rows: (name: string, view: VirtualTable) => Row[]): Row[] =>
+  Object.entries(VIEWS).flatMap(([name, view]) => rows(name, view));
 
 const perTable = (rows: (table: Table) => Row[]) => (schema: Schema) => schema.allTables().flatMap(rows);
 
@@ -47,7 +59,8 @@ const indexRows = (table: Table): Row[] => {
     '',
     type === 'PRIMARY_KEY',
     false,
-    'READ_WRITE',
+    // Only what is filled after its creation has a state.
+    type === 'PRIMARY_KEY' ? null : 'READ_WRITE',
     false,
   ];
   return [row('PRIMARY_KEY', 'PRIMARY_KEY'), ...table.indexes.map((index) => row(index.name, 'INDEX'))];
@@ -79,48 +92,65 @@ const indexColumnRows = (table: Table): Row[] => {
   return [...primary, ...table.indexes.flatMap(ofIndex)];
 };
 
+const columnRow = (names: Row, place: number, nullable: boolean, type: string, state: string | null): Row => [
+  '',
+  ...names,
+  BigInt(place + 1),
+  null,
+  null,
+  yesNo(nullable),
+  type,
+  'NEVER',
+  null,
+  null,
+  state,
+];
+
 const VIEWS: Readonly<Record<string, VirtualTable>> = {
   SCHEMATA: {
     columns: columns('CATALOG_NAME SCHEMA_NAME'),
+    keyColumns: 2,
     rows: () => [
       ['', ''],
-      ['', 'INFORMATION_SCHEMA'],
+      ['', THE_SCHEMA],
     ],
   },
   DATABASE_OPTIONS: {
     columns: columns('CATALOG_NAME SCHEMA_NAME OPTION_NAME OPTION_TYPE OPTION_VALUE'),
+    keyColumns: 3,
     rows: () => [['', '', 'database_dialect', 'STRING', 'GOOGLE_STANDARD_SQL']],
   },
   TABLES: {
     columns: columns(
-      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME TABLE_TYPE PARENT_TABLE_NAME ON_DELETE_ACTION SPANNER_STATE INTERLEAVE_TYPE ROW_DELETION_POLICY_EXPRESSION',
+      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME TABLE_TYPE:STRING(32) PARENT_TABLE_NAME? ON_DELETE_ACTION? SPANNER_STATE? INTERLEAVE_TYPE? ROW_DELETION_POLICY_EXPRESSION?',
     ),
-    rows: perTable((table) => [['', '', table.name, 'BASE TABLE', null, null, 'COMMITTED', null, null]]),
+    keyColumns: 3,
+    rows: (schema) => [
+      ...perView((name) => [['', THE_SCHEMA, name, 'VIEW', null, null, null, null, null]]),
+      ...perTable((table) => [['', '', table.name, 'BASE TABLE', null, null, 'COMMITTED', null, null]])(schema),
+    ],
   },
   COLUMNS: {
     columns: columns(
-      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME COLUMN_NAME ORDINAL_POSITION:INT64 COLUMN_DEFAULT DATA_TYPE IS_NULLABLE SPANNER_TYPE IS_GENERATED GENERATION_EXPRESSION IS_STORED SPANNER_STATE',
+      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME COLUMN_NAME ORDINAL_POSITION:INT64 COLUMN_DEFAULT? DATA_TYPE? IS_NULLABLE? SPANNER_TYPE? IS_GENERATED GENERATION_EXPRESSION? IS_STORED? SPANNER_STATE?',
     ),
-    rows: perTable((table) =>
-      table.columns.map((column, i) => [
-        '',
-        '',
-        table.name,
-        column.name,
-        BigInt(i + 1),
-        null,
-        null,
-        yesNo(!column.notNull),
-        spannerType(column),
-        'NEVER',
-        null,
-        null,
-        'COMMITTED',
-      ]),
-    ),
+    keyColumns: 4,
+    rows: (schema) => [
+      ...perView((name, view) =>
+        view.columns.map((column, i) =>
+          columnRow([THE_SCHEMA, name, column.name], i, column.nullable, viewType(column), null),
+        ),
+      ),
+      ...perTable((table) =>
+        table.columns.map((column, i) =>
+          columnRow(['', table.name, column.name], i, !column.notNull, spannerType(column), 'COMMITTED'),
+        ),
+      )(schema),
+    ],
   },
   COLUMN_OPTIONS: {
     columns: columns('TABLE_CATALOG TABLE_SCHEMA TABLE_NAME COLUMN_NAME OPTION_NAME OPTION_TYPE OPTION_VALUE'),
+    keyColumns: 5,
     rows: perTable((table) =>
       table.columns
         .filter(({ allowCommitTimestamp }) => allowCommitTimestamp !== undefined)
@@ -137,14 +167,37 @@ const VIEWS: Readonly<Record<string, VirtualTable>> = {
   },
   INDEXES: {
     columns: columns(
-      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME INDEX_NAME INDEX_TYPE PARENT_TABLE_NAME IS_UNIQUE:BOOL IS_NULL_FILTERED:BOOL INDEX_STATE SPANNER_IS_MANAGED:BOOL',
+      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME INDEX_NAME INDEX_TYPE PARENT_TABLE_NAME IS_UNIQUE:BOOL IS_NULL_FILTERED:BOOL INDEX_STATE:STRING(100) SPANNER_IS_MANAGED:BOOL',
     ),
-    rows: perTable(indexRows),
+    keyColumns: 5,
+    rows: (schema) => [
+      ...perView((name) => [['', THE_SCHEMA, name, 'PRIMARY_KEY', 'PRIMARY_KEY', '', true, false, null, false]]),
+      ...perTable(indexRows)(schema),
+    ],
   },
   INDEX_COLUMNS: {
     columns: columns(
-      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME INDEX_NAME INDEX_TYPE COLUMN_NAME ORDINAL_POSITION:INT64 COLUMN_ORDERING IS_NULLABLE SPANNER_TYPE',
+      'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME INDEX_NAME INDEX_TYPE COLUMN_NAME ORDINAL_POSITION:INT64? COLUMN_ORDERING? IS_NULLABLE? SPANNER_TYPE?',
     ),
-    rows: perTable(indexColumnRows),
+    keyColumns: 6,
+    rows: (schema) => [
+      ...perView((name, view) =>
+        view.columns
+          .slice(0, view.keyColumns)
+          .map((column, i) => [
+            '',
+            THE_SCHEMA,
+            name,
+            'PRIMARY_KEY',
+            'PRIMARY_KEY',
+            column.name,
+            BigInt(i + 1),
+            'ASC',
+            yesNo(column.nullable),
+            viewType(column),
+          ]),
+      ),
+      ...perTable(indexColumnRows)(schema),
+    ],
   },
 };

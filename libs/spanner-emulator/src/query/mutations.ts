@@ -1,8 +1,9 @@
-import { invalidArgument, notFound } from '../common/status.js';
+import { failedPrecondition, invalidArgument, notFound } from '../common/status.js';
+import { formatTimestamp } from '../common/timestamps.js';
 import type { Value } from '../sql/types.js';
 import { decodeScalar, type JsonValue } from '../sql/value-codec.js';
 import { isPoint } from '../storage/key-encoding.js';
-import { describeKey, rowExists } from '../storage/row-checks.js';
+import { checkNotNullColumns, describeKey, rowExists } from '../storage/row-checks.js';
 import type { Schema } from '../storage/schema.js';
 import type { Table } from '../storage/table.js';
 import type { Work } from '../storage/work.js';
@@ -22,6 +23,7 @@ type Write = Exclude<Mutation, { kind: 'delete' }>;
 /** Applies the mutations in their order, each seeing the ones before. */
 export const applyMutations = (mutations: readonly Mutation[], schema: Schema, work: Work): void => {
   for (const mutation of mutations) {
+    if (mutation.table === '') throw invalidArgument('Mutation does not specify table.');
     const table = schema.table(mutation.table);
     if (!table) throw notFound(`Table not found: ${mutation.table}`);
     if (mutation.kind === 'delete') applyDelete(mutation.keySet, table, work);
@@ -36,12 +38,9 @@ const applyWrite = (mutation: Write, table: Table, work: Work): void => {
     return at;
   });
   if (new Set(targets).size < targets.length) throw invalidArgument(`Multiple values for a column of ${table.name}.`);
-  const missing = table.key.find(({ column }) => !targets.includes(column) && table.columns[column]!.notNull);
-  if (missing) {
-    throw invalidArgument(
-      `Mutation on ${table.name} needs a value for its key column ${table.columns[missing.column]!.name}.`,
-    );
-  }
+  // An update leaves the other columns as they are; the rest needs them also where the row exists already.
+  const keyOnly = mutation.kind === 'update';
+  checkNotNullColumns(table, targets, keyOnly ? table.key.map(({ column }) => column) : undefined);
   for (const values of mutation.rows) writeRow(mutation.kind, table, targets, values, work);
 };
 
@@ -74,8 +73,30 @@ const writeRow = (
 };
 
 const applyDelete = (keySet: KeySet, table: Table, work: Work): void => {
+  refuseFutureKeys(keySet, table, work.now);
   for (const range of keySetRanges(keySet, table.key, table.key.length, table.name)) {
     if (isPoint(range)) work.remove(table, range.start);
     else for (const [key] of work.takeRange(table, range)) work.remove(table, key);
+  }
+};
+
+/**
+ * A column of commit timestamps never holds a time that is still to come, so Spanner takes a deletion there for a
+ * mistake. Ranges that are empty are let through.
+ */
+const refuseFutureKeys = ({ keys, ranges }: KeySet, table: Table, now: bigint): void => {
+  const filled = ranges.filter((range) => {
+    const one = { all: false, keys: [], ranges: [range] };
+    return keySetRanges(one, table.key, table.key.length, table.name).length > 0;
+  });
+  for (const key of [...keys, ...filled.flatMap(({ start, end }) => [start, end])]) {
+    for (const [i, value] of key.entries()) {
+      const part = table.key[i];
+      if (!part || table.columns[part.column]!.allowCommitTimestamp !== true) continue;
+      const time = decodeScalar(value, part.type);
+      if (typeof time === 'bigint' && time > now) {
+        throw failedPrecondition(`Cannot delete timestamps in the future, found: ${formatTimestamp(time)}`);
+      }
+    }
   }
 };

@@ -26,10 +26,7 @@ interface Output {
   readonly typed: Typed;
 }
 
-/**
- * @param assigned compiles an item itself where INSERT … SELECT puts it into a column, so that
- * PENDING_COMMIT_TIMESTAMP() can stand there
- */
+/** @param assigned compiles an item itself where INSERT … SELECT puts it into a column, to give it the column's type */
 export const prepareSelect = (
   select: Select,
   context: StatementContext,

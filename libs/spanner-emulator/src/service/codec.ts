@@ -82,14 +82,28 @@ export const fromProtoParameters = ({ params, paramTypes }: StatementRequest): P
   return parameters;
 };
 
+/** 10000-01-01T00:00:00Z */
+const MAX_READ_TIMESTAMP = 253_402_300_800n * NANOS_PER_SECOND;
+
 interface SecondsAndNanos {
   readonly seconds?: number | string | { toString(): string } | null;
   readonly nanos?: number | null;
 }
 
 /** A google.protobuf.Timestamp or Duration in nanoseconds. */
-export const fromProtoTime = ({ seconds, nanos }: SecondsAndNanos): Nanos =>
-  BigInt((seconds ?? 0).toString()) * NANOS_PER_SECOND + BigInt(nanos ?? 0);
+export const fromProtoTime = ({ seconds, nanos }: SecondsAndNanos): Nanos => {
+  const fraction = nanos ?? 0;
+  if (Math.abs(fraction) >= 1e9) throw invalidArgument(`Invalid time: nanos=${fraction}`);
+  return BigInt((seconds ?? 0).toString()) * NANOS_PER_SECOND + BigInt(fraction);
+};
+
+/** The google.protobuf.Timestamp of a read, which Spanner takes from 1970 to 9999. */
+export const fromProtoReadTimestamp = (time: SecondsAndNanos, which: 'exact' | 'min'): Nanos => {
+  const at = fromProtoTime(time);
+  const valid = at >= 0n && (time.nanos ?? 0) >= 0 && at < MAX_READ_TIMESTAMP;
+  if (!valid) throw invalidArgument(`Invalid ${which} read timestamp: ${at / NANOS_PER_SECOND} s since 1970`);
+  return at;
+};
 
 export const toProtoTime = (time: Nanos): google.protobuf.ITimestamp => {
   const seconds = floorDiv(time, NANOS_PER_SECOND);

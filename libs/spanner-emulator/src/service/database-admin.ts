@@ -6,6 +6,8 @@ import { parseDdl } from '../sql/ddl-parser.js';
 import type { Database } from '../storage/database.js';
 import { toProtoTime } from './codec.js';
 import { asSpannerError, type Operations } from './operations.js';
+import { checkNewDatabase } from '../common/resource-names.js';
+import { pageOf, refuseFilter } from './paging.js';
 import type { google, Protos } from './protos.js';
 import type { Handlers } from './server.js';
 
@@ -29,9 +31,10 @@ export class DatabaseAdmin {
   readonly handlers: Handlers = {
     CreateDatabase: (request: Request<'CreateDatabaseRequest'>) => this.create(request),
     GetDatabase: ({ name }: Request<'GetDatabaseRequest'>) => toProto(this.catalog.database(name)),
-    ListDatabases: ({ parent }: Request<'ListDatabasesRequest'>) => {
+    ListDatabases: ({ parent, ...request }: Request<'ListDatabasesRequest'>) => {
       this.catalog.instance(parent);
-      return { databases: this.catalog.databasesOf(parent).map(toProto) };
+      const { page, nextPageToken } = pageOf(this.catalog.databasesOf(parent), request);
+      return { databases: page.map(toProto), nextPageToken };
     },
     UpdateDatabaseDdl: (request: Request<'UpdateDatabaseDdlRequest'>) => this.updateDdl(request),
     GetDatabaseDdl: ({ database }: Request<'GetDatabaseDdlRequest'>) => ({
@@ -41,9 +44,12 @@ export class DatabaseAdmin {
       this.catalog.dropDatabase(database);
       return {};
     },
-    ListDatabaseOperations: ({ parent }: Request<'ListDatabaseOperationsRequest'>) => ({
-      operations: this.operations.list(`${parent}/databases/`),
-    }),
+    ListDatabaseOperations: ({ parent, filter, ...request }: Request<'ListDatabaseOperationsRequest'>) => {
+      this.catalog.instance(parent);
+      refuseFilter('ListDatabaseOperations', filter);
+      const { page, nextPageToken } = pageOf(this.operations.list(`${parent}/databases/`), request);
+      return { operations: page, nextPageToken };
+    },
   };
 
   private create(request: Request<'CreateDatabaseRequest'>): object {
@@ -52,6 +58,7 @@ export class DatabaseAdmin {
     if (statement.kind !== 'createDatabase') {
       throw invalidArgument(`Invalid "CREATE DATABASE" statement: ${request.createStatement}`);
     }
+    checkNewDatabase(statement.name);
     const schema = request.extraStatements.map(parseDdl);
     const name = `${request.parent}/databases/${statement.name}`;
     const database = this.catalog.createDatabase(name);

@@ -1,6 +1,8 @@
 import type { Catalog, Instance } from '../catalog.js';
 import { notFound } from '../common/status.js';
 import type { Operations } from './operations.js';
+import { checkName, checkNewInstance } from '../common/resource-names.js';
+import { pageOf, refuseFilter } from './paging.js';
 import type { google, Protos } from './protos.js';
 import type { Handlers } from './server.js';
 
@@ -28,9 +30,11 @@ export class InstanceAdmin {
     },
     CreateInstance: (request: Request<'CreateInstanceRequest'>) => this.create(request),
     GetInstance: ({ name }: Request<'GetInstanceRequest'>) => toProto(this.catalog.instance(name)),
-    ListInstances: ({ parent }: Request<'ListInstancesRequest'>) => ({
-      instances: this.catalog.instancesOf(parent).map(toProto),
-    }),
+    ListInstances: ({ parent, filter, ...request }: Request<'ListInstancesRequest'>) => {
+      refuseFilter('ListInstances', filter);
+      const { page, nextPageToken } = pageOf(this.catalog.instancesOf(parent), request);
+      return { instances: page.map(toProto), nextPageToken };
+    },
     DeleteInstance: ({ name }: Request<'DeleteInstanceRequest'>) => {
       this.catalog.deleteInstance(name);
       return {};
@@ -38,6 +42,8 @@ export class InstanceAdmin {
   };
 
   private create({ parent, instanceId, instance }: Request<'CreateInstanceRequest'>): object {
+    checkName('project', parent);
+    checkNewInstance(instanceId);
     const created: Instance = {
       name: `${parent}/instances/${instanceId}`,
       displayName: instance?.displayName ?? instanceId,

@@ -1,4 +1,6 @@
 import { alreadyExists, Code, notFound, SpannerError } from '../common/status.js';
+import { checkName } from '../common/resource-names.js';
+import { pageOf, refuseFilter } from './paging.js';
 import type { google } from './protos.js';
 import type { Handlers } from './server.js';
 
@@ -15,7 +17,11 @@ export class Operations {
   readonly handlers: Handlers = {
     GetOperation: ({ name }: google.longrunning.IGetOperationRequest) => this.get(name),
     WaitOperation: ({ name }: google.longrunning.IWaitOperationRequest) => this.get(name),
-    ListOperations: ({ name }: google.longrunning.IListOperationsRequest) => ({ operations: this.list(name ?? '') }),
+    ListOperations: ({ name, filter, ...request }: google.longrunning.IListOperationsRequest) => {
+      refuseFilter('ListOperations', filter);
+      const { page, nextPageToken } = pageOf(this.list(name ?? ''), request);
+      return { operations: page, nextPageToken };
+    },
     CancelOperation: ({ name }: google.longrunning.ICancelOperationRequest) => {
       this.get(name);
       return {};
@@ -50,7 +56,7 @@ export class Operations {
   }
 
   private get(name: string | null | undefined): Operation {
-    const operation = this.operations.get(name ?? '');
+    const operation = this.operations.get(checkName('operation', name));
     if (!operation) throw notFound(`Operation not found: ${name}`);
     return operation;
   }

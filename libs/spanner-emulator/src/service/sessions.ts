@@ -6,6 +6,8 @@ import type { Faults } from '../faults.js';
 import type { Database } from '../storage/database.js';
 import type { Transaction } from '../storage/transaction.js';
 import { toProtoTime } from './codec.js';
+import { checkName } from '../common/resource-names.js';
+import { labelFilter } from './paging.js';
 import type { google } from './protos.js';
 import { TransactionTable } from './transaction-table.js';
 
@@ -63,6 +65,7 @@ export class Sessions {
 
   /** Finds a session for a call; by then it may have been lost. */
   use(name: string | null | undefined): Session {
+    checkName('session', name);
     this.loseAll();
     if (name && this.faults.drawSessionLoss()) this.remove(name);
     const session = this.sessions.get(name ?? '');
@@ -73,15 +76,19 @@ export class Sessions {
     return session;
   }
 
-  list(database: string): Session[] {
+  list(database: string, filter?: string | null): Session[] {
     this.catalog.database(database);
-    return [...this.sessions.values()].filter(({ name }) => name.startsWith(`${database}/sessions/`));
+    const passes = labelFilter(filter);
+    return [...this.sessions.values()].filter(
+      ({ name, labels }) => name.startsWith(`${database}/sessions/`) && passes(labels),
+    );
   }
 
+  /** Deleting a session that is gone is no error, so that the request can be repeated. */
   delete(name: string | null | undefined): void {
-    const session = this.use(name);
-    if (session.multiplexed) throw invalidArgument('Multiplexed sessions may not be deleted.');
-    this.remove(session.name);
+    const known = checkName('session', name);
+    if (this.sessions.get(known)?.multiplexed) throw invalidArgument('Multiplexed sessions may not be deleted.');
+    this.remove(known);
   }
 
   private remove(name: string): void {

@@ -4,6 +4,7 @@ import type { Faults } from '../faults.js';
 import { applyMutations } from '../query/mutations.js';
 import { fromProtoKeySet, fromProtoMutation, fromProtoParameters, toProtoTime } from './codec.js';
 import { fingerprintOf } from './dml-replies.js';
+import { pageOf } from './paging.js';
 import type { google } from './protos.js';
 import { decodeToken, toPartialResultSets, toResultSet, type Outcome } from './results.js';
 import type { Handlers } from './server.js';
@@ -34,9 +35,10 @@ export class SpannerService {
       session: this.sessions.createBatch(request).map(toProtoSession),
     }),
     GetSession: ({ name }: google.spanner.v1.IGetSessionRequest) => toProtoSession(this.sessions.use(name)),
-    ListSessions: ({ database }: google.spanner.v1.IListSessionsRequest) => ({
-      sessions: this.sessions.list(database ?? '').map(toProtoSession),
-    }),
+    ListSessions: ({ database, filter, ...request }: google.spanner.v1.IListSessionsRequest) => {
+      const { page, nextPageToken } = pageOf(this.sessions.list(database ?? '', filter), request);
+      return { sessions: page.map(toProtoSession), nextPageToken };
+    },
     DeleteSession: ({ name }: google.spanner.v1.IDeleteSessionRequest) => {
       this.sessions.delete(name);
       return {};
@@ -82,15 +84,19 @@ export class SpannerService {
   private async read(request: Request<'ReadRequest'>): Promise<Outcome> {
     const session = this.sessions.use(request.session);
     if (request.partitionToken.length > 0) throw unimplemented('partitioned reads');
+    if (request.table === '') throw invalidArgument('Read does not specify table.');
+    if (!request.keySet) throw invalidArgument('No value provided for required field: ReadRequest.key_set');
     const table = session.database.schema.table(request.table);
     if (!table) throw notFound(`Table not found: ${request.table}`);
     const { index, columns } = request;
     const keySet = fromProtoKeySet(request.keySet);
     const exclusive = Number(request.lockHint) === LOCK_HINT_EXCLUSIVE;
     const limit = Number(request.limit);
-    return this.inTransaction(session, request, (selected) =>
-      this.statements.read({ table, index, columns, keySet, limit, exclusive }, selected),
-    );
+    return this.inTransaction(session, request, (selected) => {
+      if (exclusive && selected.kind === 'snapshot')
+        throw unimplemented('lock hints outside of read-write transactions');
+      return this.statements.read({ table, index, columns, keySet, limit, exclusive }, selected);
+    });
   }
 
   /** Runs in the selected transaction. One that was begun for this request, and failed it, is not left behind. */

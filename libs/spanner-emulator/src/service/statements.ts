@@ -15,6 +15,8 @@ import type { Selected } from './transaction-selection.js';
 
 /** Statements are few and repeat: their parsed forms are kept, up to this many. */
 const CACHED = 1_000;
+/** https://cloud.google.com/spanner/quotas#query-limits */
+const MAX_LENGTH = 1_000_000;
 
 export interface SqlRequest {
   readonly sql: string;
@@ -37,6 +39,9 @@ export class Statements {
     if (selected.kind === 'snapshot') {
       if (statement.kind !== 'select') {
         throw invalidArgument('DML statements can only be performed in a read-write transaction.');
+      }
+      if (statement.forUpdate) {
+        throw unimplemented('FOR UPDATE and LOCK_SCANNED_RANGES=exclusive outside of read-write transactions');
       }
       const query = prepareSelect(statement, contextOf(request, database));
       return { rows: { columns: query.columns, rows: query.run(this.snapshot(selected.at)) }, at: selected.at };
@@ -74,6 +79,9 @@ export class Statements {
   }
 
   private parse(sql: string): Statement {
+    if (sql.length > MAX_LENGTH) {
+      throw invalidArgument(`Query string length of ${sql.length} exceeds maximum allowed length of ${MAX_LENGTH}`);
+    }
     const cached = this.cache.get(sql);
     if (cached) return cached;
     if (/^\s*(?:CREATE|DROP|ALTER)\b/i.test(sql)) {

@@ -3,7 +3,7 @@ import { invalidArgument, unimplemented } from '../common/status.js';
 import type { Nanos } from '../common/timestamps.js';
 import type { Faults } from '../faults.js';
 import type { Database, ReadBound } from '../storage/database.js';
-import { fromProtoTime, toProtoTime } from './codec.js';
+import { fromProtoReadTimestamp, fromProtoTime, toProtoTime } from './codec.js';
 import type { google } from './protos.js';
 import type { Session } from './sessions.js';
 import type { ReadWriteHandle } from './transaction-table.js';
@@ -24,8 +24,9 @@ export type Selected =
   | { readonly kind: 'readWrite'; readonly handle: ReadWriteHandle; readonly metadata?: Metadata };
 
 const readBound = (options: ReadOnly): ReadBound => {
-  if (options.readTimestamp) return { kind: 'exact', at: fromProtoTime(options.readTimestamp) };
-  if (options.minReadTimestamp) return { kind: 'notBefore', at: fromProtoTime(options.minReadTimestamp) };
+  if (options.readTimestamp) return { kind: 'exact', at: fromProtoReadTimestamp(options.readTimestamp, 'exact') };
+  if (options.minReadTimestamp)
+    return { kind: 'notBefore', at: fromProtoReadTimestamp(options.minReadTimestamp, 'min') };
   if (options.exactStaleness) return { kind: 'exactStaleness', nanos: fromProtoTime(options.exactStaleness) };
   if (options.maxStaleness) return { kind: 'maxStaleness', nanos: fromProtoTime(options.maxStaleness) };
   return { kind: 'strong' };

@@ -1,6 +1,6 @@
 import { outOfRange, unimplemented } from '../common/status.js';
 import { parseSqlTimestamp } from '../common/timestamps.js';
-import { coerce, settle } from './coercion.js';
+import { coerce } from './coercion.js';
 import { strict } from './operators.js';
 import type { Scope, Typed } from './scope.js';
 import { typeName, type ScalarType, type Value } from './types.js';
@@ -56,13 +56,13 @@ const CASTS: Readonly<Record<string, (value: never) => Value>> = {
 };
 
 export const castTo = (operand: Typed, type: ScalarType, scope: Scope, offset: number): Typed => {
-  const from = operand.untyped?.json === null ? operand : settle(operand);
-  const coerced = coerce(from, type);
+  // NULL, and a parameter without a type, have the type that they are cast to: as BYTES it is base64, not text.
+  const coerced = coerce(operand, type);
   // A NULL or a number cast is not a literal any more, so that it does not coerce further.
   if (coerced) return { ...coerced, literal: false };
-  const convert = CASTS[`${typeName(from.type)} ${type}`];
-  if (convert) return strict(type, [from], convert);
+  const convert = CASTS[`${typeName(operand.type)} ${type}`];
+  if (convert) return strict(type, [operand], convert);
   // Spanner can, in ways that depend on its default time zone or on how C++ prints a number.
-  if (type === 'STRING') throw unimplemented(`CAST(${typeName(from.type)} AS STRING)`);
-  throw scope.error(offset, `Invalid cast from ${typeName(from.type)} to ${type}`);
+  if (type === 'STRING') throw unimplemented(`CAST(${typeName(operand.type)} AS STRING)`);
+  throw scope.error(offset, `Invalid cast from ${typeName(operand.type)} to ${type}`);
 };

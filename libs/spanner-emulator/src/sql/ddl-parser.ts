@@ -1,4 +1,4 @@
-import { invalidArgument, SpannerError, unimplemented } from '../common/status.js';
+import { failedPrecondition, invalidArgument, SpannerError, unimplemented } from '../common/status.js';
 import type { ColumnDefinition, Ddl, KeyPart } from './ast.js';
 import { parseScalarType } from './expression-parser.js';
 import { TokenStream } from './token-stream.js';
@@ -131,10 +131,13 @@ class DdlParser {
         this.tokens.expectSymbol('=');
         if (option.toLowerCase() !== 'allow_commit_timestamp') throw unimplemented(`the column option ${option}`);
         if (type !== 'TIMESTAMP') {
-          throw invalidArgument('Option allow_commit_timestamp is only supported on TIMESTAMP columns');
+          throw failedPrecondition('Option allow_commit_timestamp is only supported on TIMESTAMP columns.');
         }
         const value = this.tokens.advance().text.toLowerCase();
-        allowed = value === 'true' ? true : value === 'false' ? false : undefined;
+        if (!['true', 'false', 'null'].includes(value)) {
+          throw invalidArgument(`The value of allow_commit_timestamp must be true, false or null, and not ${value}.`);
+        }
+        allowed = value === 'null' ? undefined : value === 'true';
       });
       return allowed;
     });

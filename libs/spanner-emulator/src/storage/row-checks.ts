@@ -3,7 +3,7 @@ import { formatTimestamp, type Nanos } from '../common/timestamps.js';
 import { PENDING, type Row, type ScalarType, type Value } from '../sql/types.js';
 import { encodeScalar } from '../sql/value-codec.js';
 import type { KeyColumn } from './key-encoding.js';
-import type { Table } from './table.js';
+import type { Index, Table } from './table.js';
 
 const failedPrecondition = (message: string) => new ConstraintError(Code.FAILED_PRECONDITION, message);
 const invalidArgument = (message: string) => new ConstraintError(Code.INVALID_ARGUMENT, message);
@@ -41,6 +41,28 @@ const checkSize = (name: string, value: Value, limit: number | undefined): void 
   }
 };
 
+/** The key of an index entry, with the primary key that ends it. */
+export const checkIndexKey = (index: Index, row: Row): void => {
+  const { length } = index.entryOf(row);
+  if (length <= MAX_KEY_BYTES) return;
+  throw invalidArgument(
+    `Number of bytes for key of index ${index.name} is ${length} which exceeds the maximum of ${MAX_KEY_BYTES}.`,
+  );
+};
+
+/** Whether what is about to be written names every NOT NULL column, or of those that it must name. */
+export const checkNotNullColumns = (
+  { name: table, columns }: Table,
+  targets: readonly number[],
+  required: readonly number[] = [...columns.keys()],
+): void => {
+  const missing = required.find((column) => columns[column]!.notNull && !targets.includes(column));
+  if (missing === undefined) return;
+  throw failedPrecondition(
+    `A new row in table ${table} does not specify a non-null value for NOT NULL column: ${columns[missing]!.name}`,
+  );
+};
+
 /** NOT NULL, lengths, and commit timestamps, for a row that is about to be written. */
 export const checkRow = (table: Table, key: string, row: Row, now: Nanos): void => {
   for (const [i, column] of table.columns.entries()) {
@@ -60,6 +82,7 @@ export const checkRow = (table: Table, key: string, row: Row, now: Nanos): void 
       throw failedPrecondition(`Cannot write timestamps in the future, found: ${formatTimestamp(value as Nanos)}`);
     } else checkSize(`${table.name}.${column.name}`, value, column.length);
   }
+  for (const index of table.indexes) checkIndexKey(index, row);
   if (key.length > MAX_KEY_BYTES) {
     throw invalidArgument(
       `Number of bytes for key of table ${table.name} is ${key.length} which exceeds the maximum of ${MAX_KEY_BYTES}.`,

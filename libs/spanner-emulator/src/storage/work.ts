@@ -68,7 +68,7 @@ export class Work implements View {
   /** @param now for the check that nobody writes a commit timestamp of the future */
   constructor(
     private readonly before: ChangeSet,
-    private readonly now: Nanos,
+    readonly now: Nanos,
     private readonly onRow: () => void,
   ) {}
 
