@@ -43,6 +43,7 @@ export type {
   HedgeOptions,
   HedgeOptionsFactory,
   HedgeShutdown,
+  HedgeKv,
   HedgeSpill,
   HedgeTiming,
 } from './module/options.js';

@@ -15,12 +15,23 @@ export function lockName(group: string, name: string): string {
 
 /** Key of the log row that holds a group's secret; its id is always `secret`. */
 export function secretKey(group: string): string {
-  return `__hedge/secret/${group}`;
+  return `${SECRETS}${group}`;
 }
 
 /** Key of the log row by which members tell a leader that they cannot reach it. One row, overwritten. */
 export function unreachableKey(group: string): string {
   return `__hedge/unreachable/${group}`;
+}
+
+/** Where the keys of `keySpaceKey` begin. */
+export const KEY_SPACES = '__hedge/kv/';
+
+/** Where the keys of `secretKey` begin. */
+export const SECRETS = '__hedge/secret/';
+
+/** Key of the log row that tells which prefix a group's keys in KvStore have. One row, overwritten. */
+export function keySpaceKey(group: string): string {
+  return `${KEY_SPACES}${group}`;
 }
 
 /** Key of the log row that arbitrates a semaphore, and id of the rows that mirror it. */

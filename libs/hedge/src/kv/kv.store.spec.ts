@@ -8,7 +8,7 @@ import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit-messages.js';
 import { GroupCommitter } from './group-committer.js';
 import { StartGate } from '../common/start-gate.js';
-import { KvStore } from './kv.store.js';
+import { KvStore, type KvStoreDeps } from './kv.store.js';
 import { MAX_KEY_BYTES } from './kv-limits.js';
 import { kvPutHandler } from './put-handler.js';
 
@@ -17,6 +17,7 @@ const address = (): string => 'pod:1';
 
 let backend: Backend;
 let kv: KvStore;
+let deps: KvStoreDeps;
 let requests: OutgoingRequest[];
 let belief: LeaderBelief | undefined;
 
@@ -41,14 +42,15 @@ beforeEach(() => {
     },
   } as unknown as Messenger;
   const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
-  kv = new KvStore({
+  deps = {
     gate: StartGate.opened(),
     messenger,
     route,
     log: backend.log,
     defaultTimeoutMs: 10_000,
     maxValueBytes: MAX_VALUE,
-  });
+  };
+  kv = new KvStore(deps);
 });
 
 /** Takes the lease for the pod that serves. */
@@ -198,6 +200,25 @@ describe('KvStore reads', () => {
     { order: 'up' as unknown as 'newest-first' },
   ])('refuses %p', async (options) => {
     await expect(kv.history('k', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('sees only its own keys under a prefix, and gives them without it', async () => {
+    await kv.put('a/1', 'outside');
+    await kv.put('other', 'outside');
+    const own = new KvStore({ ...deps, prefix: 'a/' });
+    expect(await own.put('2', 'inside')).toMatchObject({ key: '2', value: 'inside' });
+    expect(await own.get('1')).toMatchObject({ key: '1', value: 'outside' });
+    expect(await own.history('2')).toMatchObject([{ key: '2', value: 'inside' }]);
+    expect(await own.keys('')).toEqual(['1', '2']);
+    expect(await own.keys('', { limit: 1, after: '1' })).toEqual(['2']);
+    expect(await own.keys('2')).toEqual(['2']);
+    expect(await own.get('other')).toBeUndefined();
+    expect(await kv.get('a/2')).toMatchObject({ key: 'a/2', value: 'inside' });
+    await expect(own.put('k'.repeat(MAX_KEY_BYTES - 1), 'v')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(own.get('__hedge/secret/g')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(new KvStore({ ...deps, prefix: '__hed' }).put('ge/x', 'v')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
   });
 
   it('lists keys by prefix in pages, without the reserved ones', async () => {

@@ -64,6 +64,8 @@ export interface KvStoreDeps {
   readonly defaultTimeoutMs: number;
   /** See `maxValueBytes` in kv-limits.ts. */
   readonly maxValueBytes: number;
+  /** What each key begins with in the log table, and callers do not see. Default: ''. */
+  readonly prefix?: string;
 }
 
 /**
@@ -84,8 +86,11 @@ export interface KvStoreDeps {
 @Injectable()
 export class KvStore {
   readonly #ids = new RowIds();
+  readonly #prefix: string;
 
-  constructor(private readonly deps: KvStoreDeps) {}
+  constructor(private readonly deps: KvStoreDeps) {
+    this.#prefix = deps.prefix ?? '';
+  }
 
   /**
    * Writes a value; resolves once it is durable, with what was written.
@@ -104,7 +109,14 @@ export class KvStore {
     const wait = this.deps.gate.pass(`put "${key}"`);
     if (wait !== undefined) await wait;
     const id = this.#ids.next();
-    const payload = KvPut.encode({ key, value, id, overwrite: !append, fence: this.#fence(key, fenced) }).finish();
+    const stored = this.#stored(key);
+    const payload = KvPut.encode({
+      key: stored,
+      value,
+      id,
+      overwrite: !append,
+      fence: this.#fence(key, fenced),
+    }).finish();
     const reply = await this.deps.messenger.request({
       to: 'leader',
       kind: RequestKind.REQUEST_KIND_KV_PUT,
@@ -129,8 +141,8 @@ export class KvStore {
     assertKey(key);
     const wait = this.deps.gate.pass(`get "${key}"`);
     if (wait !== undefined) await wait;
-    const entry = await this.deps.log.latest(key);
-    return entry && toKvEntry(entry);
+    const entry = await this.deps.log.latest(this.#stored(key));
+    return entry && toKvEntry({ ...entry, key });
   }
 
   /**
@@ -145,6 +157,7 @@ export class KvStore {
    */
   async history(key: string, options: KvHistoryOptions = {}): Promise<KvEntry[]> {
     assertKey(key);
+    const stored = this.#stored(key);
     const { limit = 100, order = 'newest-first', signal } = options;
     assertLimit(limit);
     assertOrder(order);
@@ -165,9 +178,10 @@ export class KvStore {
     const wait = this.deps.gate.pass(`history "${key}"`);
     if (wait !== undefined) await wait;
     for (let asked = bounded(limit); ; asked = bounded(asked * 2)) {
-      const found = await this.deps.log.history(key, { ...query, limit: asked });
+      const found = await this.deps.log.history(stored, { ...query, limit: asked });
       const entries = found.filter(inside);
-      if (entries.length >= limit || found.length < asked) return entries.slice(0, limit).map(toKvEntry);
+      if (entries.length >= limit || found.length < asked)
+        return entries.slice(0, limit).map((entry) => toKvEntry({ ...entry, key }));
     }
   }
 
@@ -186,15 +200,16 @@ export class KvStore {
     const wait = this.deps.gate.pass(`keys "${prefix}"`);
     if (wait !== undefined) await wait;
     const keys: string[] = [];
-    for (let from = after; ;) {
+    const stored = this.#prefix + prefix;
+    for (let from = after === undefined ? undefined : this.#prefix + after; ;) {
       const asked = bounded(limit - keys.length);
       const found = await this.deps.log.keys({
-        prefix,
+        prefix: stored,
         limit: asked,
         signal,
         ...(from !== undefined && { after: from }),
       });
-      for (const key of found) if (!isReservedKey(key)) keys.push(key);
+      for (const key of found) if (!isReservedKey(key)) keys.push(key.slice(this.#prefix.length));
       if (keys.length >= limit || found.length < asked) return keys;
       from = found.at(-1);
     }
@@ -220,6 +235,16 @@ export class KvStore {
     } catch (cause) {
       throw new HedgeError('INVALID_ARGUMENT', `The value of "${key}" is not JSON. Read it with get.`, { cause });
     }
+  }
+
+  /**
+   * The key as the log table has it.
+   * @throws HedgeError INVALID_ARGUMENT when it is too long with the prefix.
+   */
+  #stored(key: string): string {
+    const stored = this.#prefix + key;
+    if (this.#prefix !== '') assertKey(stored);
+    return stored;
   }
 
   #fence(key: string, fenced: boolean | bigint): bigint {

@@ -73,6 +73,16 @@ export interface HedgeSpill {
   readonly minFreeDisk?: Size;
 }
 
+/** How `KvStore` uses the log table. */
+export interface HedgeKv {
+  /**
+   * What each key begins with in the table; callers do not see it. Set one, as 'orders/', when several groups use the
+   * same tables and should not share keys; '' when they should. At most 256 bytes; the same on all pods. Default: '', and
+   * the leader warns when another group uses the same keys.
+   */
+  readonly prefix?: string;
+}
+
 /** One of the presets, or single durations over a preset (`lan` when none is named). */
 export type HedgeTiming = TimingPreset | ({ readonly preset?: TimingPreset } & Partial<Timing>);
 
@@ -86,7 +96,8 @@ export type HedgeTiming = TimingPreset | ({ readonly preset?: TimingPreset } & P
 export interface HedgeOptions {
   /**
    * The pods that share one leader: 1 to 128 visible characters. One group per app; the same on all its
-   * pods, and different from other apps on the same tables.
+   * pods, and different from other apps on the same tables. Groups on the same tables share `KvStore` keys unless
+   * `kv.prefix` is set.
    */
   readonly group: string;
   /** The database that arbitrates: `sqlite(…)`, `spanner(…)` or `memory(…)`. The same for all pods of the group. */
@@ -133,6 +144,8 @@ export interface HedgeOptions {
   readonly shutdown?: HedgeShutdown;
   /** What this pod lends to spill stores. Default: 64 MB of RAM and no disk. */
   readonly spill?: HedgeSpill;
+  /** How `KvStore` uses the log table. Default: keys as they are. */
+  readonly kv?: HedgeKv;
 }
 
 /** For `forRootAsync({ useClass })` and `useExisting`. */
@@ -155,6 +168,7 @@ export interface HedgeSettings {
   readonly enhancers: HandlerEnhancers;
   readonly limits: Required<HedgeLimits>;
   readonly shutdown: Required<HedgeShutdown>;
+  readonly kv: { readonly prefix: string; readonly prefixChosen: boolean };
   /** In bytes. */
   readonly spill: {
     readonly memory: number;

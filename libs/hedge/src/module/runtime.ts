@@ -10,6 +10,7 @@ import { StartGate } from '../common/start-gate.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit-messages.js';
 import { GroupCommitter } from '../kv/group-committer.js';
+import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
 import { kvPutHandler } from '../kv/put-handler.js';
@@ -181,6 +182,11 @@ export class HedgeRuntime {
       log: backend.log,
       defaultTimeoutMs,
       maxValueBytes: maxValueBytes(limits.maxMessageBytes),
+      prefix: settings.kv.prefix,
+    });
+    const stopFirst = keeper.onElected(() => {
+      stopFirst();
+      void this.#checkKeySpace();
     });
     this.jobs = new JobsService({
       gate,
@@ -280,6 +286,18 @@ export class HedgeRuntime {
   #take(): void {
     this.#keeper.start();
     this.#views.start();
+  }
+
+  /** For people only, so a database that does not answer is left alone. */
+  async #checkKeySpace(): Promise<void> {
+    const { group, kv } = this.settings;
+    const space = { group, prefix: kv.prefix, chosen: kv.prefixChosen };
+    try {
+      const warnings = await checkKeySpace(this.#backend.log, space, this.#made.transport.self.address);
+      for (const warning of warnings) this.#logger.warn(warning);
+    } catch {
+      // The next leader looks again.
+    }
   }
 
   #secret(): Promise<Uint8Array> {

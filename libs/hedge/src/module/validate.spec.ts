@@ -65,6 +65,13 @@ describe('options', () => {
     ['a far-off option', { ...good, colour: 'red' }, /^colour is not an option\. Known are group, /],
     ['an option named as an object method', { ...good, toString: 1 }, /^toString is not an option/],
     ['an address without a port', { ...good, address: 'pod-a' }, /^Option `address` "pod-a" is not host:port/],
+    [
+      'a reserved prefix',
+      { ...good, kv: { prefix: '__hedge/x' } },
+      /^kv\.prefix is '__hedge.*; give visible characters/,
+    ],
+    ['a long prefix', { ...good, kv: { prefix: 'x'.repeat(257) } }, /^kv\.prefix is .*; give visible characters/],
+    ['a prefix with a line break', { ...good, kv: { prefix: 'a\n' } }, /^kv\.prefix is /],
     ['an unknown mode', { ...good, mode: 'leader' }, /^mode is 'leader'; give one of 'member', 'client', 'off'/],
     ['an unknown preset', { ...good, timing: 'lam' }, /^timing is 'lam'; give one of 'local', 'lan', 'wan'/],
     ['a text for a number', { ...good, defaultTimeoutMs: '10s' }, /^defaultTimeoutMs is '10s'; give a whole number/],

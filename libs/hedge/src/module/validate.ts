@@ -8,6 +8,7 @@ import { TIMING_PRESETS } from '../common/timing.js';
 import type { Timing } from '../common/timing.js';
 import { unknownOption } from '../common/unknown-option.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
+import { isReservedKey } from '../backend/names.js';
 import { MIN_MEMORY } from '../spill/node/spill-node.js';
 import { bytesOf } from '../spill/service/size.js';
 import { resolveAddress } from '../transport/address.js';
@@ -60,6 +61,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     limits: limitsOf(options),
     shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
     spill: spillOf(options),
+    kv: { prefix: options.kv?.prefix ?? '', prefixChosen: options.kv?.prefix !== undefined },
   };
 }
 
@@ -210,6 +212,13 @@ const LIMITS: Shape = {
 
 const SPILL: Shape = { memory: size(MIN_MEMORY), disk: size(0), directory: text, minFreeDisk: size(0) };
 
+const KV: Shape = {
+  prefix: (value) =>
+    typeof value === 'string' && /^[^\p{C}]*$/u.test(value) && Buffer.byteLength(value) <= 256 && !isReservedKey(value)
+      ? undefined
+      : "give visible characters, as 'orders/': at most 256 bytes, not beginning with __hedge/ or __caller=",
+};
+
 const SHUTDOWN: Shape = { drainMs: integer(0, MAX_TIMER_MS, 'milliseconds'), totalMs: milliseconds };
 
 /** Options that are objects themselves, with the properties they must have. */
@@ -220,6 +229,7 @@ const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required
   limits: { shape: LIMITS },
   shutdown: { shape: SHUTDOWN },
   spill: { shape: SPILL },
+  kv: { shape: KV },
 };
 
 const OPTIONS: Shape = {
@@ -243,6 +253,7 @@ const OPTIONS: Shape = {
   limits: object,
   shutdown: object,
   spill: object,
+  kv: object,
 } satisfies Record<keyof HedgeOptions, Check>;
 
 function object(value: unknown): string | undefined {

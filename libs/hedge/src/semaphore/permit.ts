@@ -20,8 +20,9 @@ export interface Permit extends AsyncDisposable {
   readonly permits: number;
   /**
    * Commit time in nanoseconds of the write that granted them: never less than that of an earlier grant, and more
-   * than that of any earlier holder of the same permits. Pass it to what the work writes to, and let that refuse a
-   * smaller one: of a semaphore with limit 1, that stops a holder that stood still and does not know it yet.
+   * than that of any earlier holder of the same permits. With limit 1, pass it to what the work writes to, and let that
+   * refuse a smaller one: that stops a holder that stood still and does not know it yet. With a higher limit several
+   * holders with different tokens are valid at once, so a smaller token is no reason to refuse; ask `isValid()`.
    */
   readonly fencingToken: bigint;
   /** Aborts when they are lost: released by force when the pod stops, or not renewed in time. Not at `release()`. */

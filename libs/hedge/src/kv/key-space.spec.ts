@@ -1,0 +1,55 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { secretKey } from '../backend/names.js';
+import type { LogTable } from '../backend/log.js';
+import { memory } from '../backends/memory/index.js';
+import { checkKeySpace } from './key-space.js';
+
+let log: LogTable;
+beforeEach(() => {
+  ({ log } = memory().create({ timeoutMs: 1_000 }));
+});
+
+const check = (group: string, prefix?: string): Promise<readonly string[]> =>
+  checkKeySpace(log, { group, prefix: prefix ?? '', chosen: prefix !== undefined }, 'a:1');
+
+describe('the keys of a group', () => {
+  it('are its own without a word while no other group is on the tables', async () => {
+    expect(await check('a')).toEqual([]);
+    expect(await check('a')).toEqual([]);
+  });
+
+  it('are told to be shared with groups that use the same ones, also of version 0.1', async () => {
+    await check('b');
+    await log.append([{ key: secretKey('old'), id: 'secret', value: 's', leader: 'a:1' }]);
+    await check('apart', 'apart/');
+    const [warning, ...more] = await check('a');
+    expect(more).toEqual([]);
+    expect(warning).toContain('Group a shares its keys in KvStore with apart, b, old');
+    expect(warning).toContain('Set kv.prefix');
+  });
+
+  it('are apart with prefixes of which none begins with the other', async () => {
+    await check('b', 'b/');
+    await check('bb', 'bb/');
+    expect(await check('a', 'a/')).toEqual([]);
+  });
+
+  it('may be shared on purpose', async () => {
+    await check('b');
+    expect(await check('a', '')).toEqual([]);
+  });
+
+  it('are told to have changed, once', async () => {
+    await check('a');
+    expect(await check('a', 'a/')).toEqual([
+      expect.stringContaining('The keys of group a in KvStore begin with "a/" now, and began with no prefix before'),
+    ]);
+    expect(await check('a', 'a/')).toEqual([]);
+  });
+
+  it('are written anew over a row that this version cannot read', async () => {
+    await log.overwrite({ key: '__hedge/kv/a', value: 'not ours', leader: 'b:1' });
+    expect(await check('a', 'a/')).toEqual([]);
+    expect((await log.latest('__hedge/kv/a'))?.value).toBe('{"prefix":"a/"}');
+  });
+});
