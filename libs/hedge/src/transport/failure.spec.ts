@@ -2,6 +2,9 @@ import { describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../common/errors.js';
 import { errorOf, failureOf } from './failure.js';
 
+const manyKeys = (count: number, value: unknown): object =>
+  Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, value]));
+
 describe('errors on the wire', () => {
   it('keep code, message, details and retryable', () => {
     const error = new HedgeError('OVERLOADED', 'too much', { details: { limit: 3 }, retryable: false });
@@ -18,6 +21,30 @@ describe('errors on the wire', () => {
     cyclic['self'] = cyclic;
     const error = new HedgeError('CONFLICT', 'twice', { details: cyclic });
     expect(errorOf(failureOf(error))).toMatchObject({ code: 'CONFLICT', message: 'twice', details: {} });
+  });
+
+  it.each<[string, HedgeError]>([
+    ['a long message', new HedgeError('CONFLICT', 'é'.repeat(3_000_000))],
+    ['a long text in details', new HedgeError('CONFLICT', 'm', { details: { status: 409, text: 'x'.repeat(6e6) } })],
+    ['many details', new HedgeError('CONFLICT', 'm', { details: { status: 409, list: Array(1e6).fill('x') } })],
+    ['many keys', new HedgeError('CONFLICT', 'm', { details: { status: 409, ...manyKeys(1e5, true) } })],
+    ['a long key', new HedgeError('CONFLICT', 'm', { details: { status: 409, ['k'.repeat(6e6)]: 1 } })],
+    [
+      'control characters',
+      new HedgeError('CONFLICT', 'm', { details: { status: 409, ...manyKeys(99, '\x01'.repeat(9e4)) } }),
+    ],
+  ])('fit into the smallest message that a group may allow, with %s', (_, error) => {
+    const failure = failureOf(error);
+    expect(Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details)).toBeLessThan(48 * 1024);
+    const there = errorOf(failure);
+    expect(there).toMatchObject({ code: 'CONFLICT', message: expect.stringMatching(/^m$|^é+… \(6000000 bytes\)$/) });
+    if (error.details['status'] !== undefined) expect(there.details).toMatchObject({ status: 409 });
+  });
+
+  it('keep the code of an error that a handler got, though its message is cut', () => {
+    const inner = new HedgeError('CONFLICT', 'x'.repeat(6_000_000), { details: { id: 7 } });
+    const error = new HedgeError('HANDLER_FAILED', 'm', { details: { error: inner.toJSON() } });
+    expect(errorOf(failureOf(error)).details).toMatchObject({ error: { code: 'CONFLICT', details: { id: 7 } } });
   });
 
   it.each(['not JSON', '7', 'null', '[1'])('survive details that a peer garbled: %s', (details) => {

@@ -1,13 +1,28 @@
+import { StringDecoder } from 'node:string_decoder';
 import { HedgeError, isHedgeErrorCode, messageOf } from '../common/errors.js';
 import type { Failure } from './wire/hedge/v1/link.js';
 
-/** An error as it travels: code, message, details, retryable. Anything but a HedgeError is HANDLER_FAILED. */
+/**
+ * Of an error as it travels, in bytes of UTF-8: together less than the smallest `limits.maxMessageBytes`. So an error
+ * always arrives, whatever a handler puts in it, and what it says first arrives with it.
+ */
+const MAX_MESSAGE_BYTES = 8 * 1024;
+const MAX_DETAILS_BYTES = 32 * 1024;
+/** Of one text in details that are too large. */
+const MAX_DETAIL_BYTES = 1_024;
+
+/**
+ * An error as it travels: code, message, details, retryable, the longer ones cut. Anything but a HedgeError is
+ * HANDLER_FAILED.
+ */
 export function failureOf(error: unknown): Failure {
   if (error instanceof HedgeError) {
     const { code, message, retryable } = error;
-    return { code, message, details: detailsText(error.details), retryable, leader: undefined };
+    const details = detailsText(error.details);
+    return { code, message: cut(message, MAX_MESSAGE_BYTES), details, retryable, leader: undefined };
   }
-  return { code: 'HANDLER_FAILED', message: messageOf(error), details: '', retryable: false, leader: undefined };
+  const message = cut(messageOf(error), MAX_MESSAGE_BYTES);
+  return { code: 'HANDLER_FAILED', message, details: '', retryable: false, leader: undefined };
 }
 
 /**
@@ -23,11 +38,47 @@ export function errorOf({ code, message, retryable, details: text }: Failure): H
 function detailsText(details: object): string {
   try {
     const text = JSON.stringify(details);
-    return text === '{}' ? '' : text;
+    if (text === '{}') return '';
+    if (Buffer.byteLength(text) <= MAX_DETAILS_BYTES) return text;
+    return JSON.stringify(shrunk(JSON.parse(text), { bytes: MAX_DETAILS_BYTES - 2 * MAX_DETAIL_BYTES }));
   } catch {
     // A cycle or a bigint that a handler put there: the code and the message still tell.
     return '';
   }
+}
+
+/** The beginning of a value that JSON gave, as far as there is room for it: texts are cut, and items left out. */
+function shrunk(value: unknown, room: { bytes: number }): unknown {
+  if (Array.isArray(value)) {
+    const items: unknown[] = [];
+    for (const item of value) {
+      if (room.bytes <= 0) break;
+      items.push(shrunk(item, room));
+    }
+    return items;
+  }
+  if (typeof value === 'object' && value !== null) {
+    const entries: [string, unknown][] = [];
+    for (const [key, item] of Object.entries(value)) {
+      room.bytes -= Buffer.byteLength(key);
+      if (room.bytes <= 0) break;
+      entries.push([key, shrunk(item, room)]);
+    }
+    return Object.fromEntries(entries);
+  }
+  const kept = typeof value === 'string' ? cut(value, MAX_DETAIL_BYTES) : value;
+  // With what stands around it.
+  room.bytes -= Buffer.byteLength(JSON.stringify(kept)) + 4;
+  return kept;
+}
+
+function cut(text: string, maxBytes: number): string {
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= maxBytes) return text;
+  const note = `… (${bytes} bytes)`;
+  const kept = Buffer.from(text.slice(0, maxBytes)).subarray(0, maxBytes - Buffer.byteLength(note));
+  // Writes whole characters only.
+  return new StringDecoder('utf8').write(kept) + note;
 }
 
 function detailsFrom(text: string): Record<string, unknown> {
