@@ -1,3 +1,4 @@
+import { connect, createServer, type AddressInfo } from 'node:net';
 import {
   Metadata,
   Server,
@@ -10,6 +11,7 @@ import {
 } from '@grpc/grpc-js';
 import { SpannerError, unimplemented } from '../common/status.js';
 import type { Faults } from '../faults.js';
+import { relay } from './cancel-filter.js';
 import { toServiceError } from './grpc-status.js';
 import type { Protos } from './protos.js';
 
@@ -22,6 +24,8 @@ export type Handlers = Readonly<Record<string, Handler>>;
 /** The data API, which faults apply to. */
 const SPANNER = 'google.spanner.v1.Spanner';
 
+const LOOPBACK = '127.0.0.1';
+
 /** Listens, counts calls, and lets faults happen around the handlers. */
 export class GrpcServer {
   readonly calls = new Map<string, number>();
@@ -30,6 +34,10 @@ export class GrpcServer {
     'grpc.max_receive_message_length': 128 * 1024 * 1024,
     'grpc.max_send_message_length': -1,
   });
+
+  private readonly listener = createServer({ noDelay: true });
+  /** The port where grpc-js listens, behind the relay. */
+  private inner = 0;
 
   constructor(
     private readonly protos: Protos,
@@ -53,15 +61,23 @@ export class GrpcServer {
 
   /** The port, once bound; 0 asks for a free one. */
   listen(host: string, port: number): Promise<number> {
+    this.listener.on('connection', (client) =>
+      relay(client, connect({ port: this.inner, host: LOOPBACK, noDelay: true })),
+    );
     return new Promise((resolve, reject) => {
-      this.server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-        if (error) reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}`, { cause: error }));
-        else resolve(bound);
+      const fail = (error: Error): void =>
+        reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}`, { cause: error }));
+      this.listener.once('error', fail);
+      this.server.bindAsync(`${LOOPBACK}:0`, ServerCredentials.createInsecure(), (error, inner) => {
+        if (error) return fail(error);
+        this.inner = inner;
+        this.listener.listen(port, host, () => resolve((this.listener.address() as AddressInfo).port));
       });
     });
   }
 
   close(): void {
+    this.listener.close();
     this.server.forceShutdown();
   }
 
