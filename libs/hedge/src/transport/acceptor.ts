@@ -4,15 +4,13 @@ import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
 import { printable, ReceiverHandshake } from './handshake.js';
 import type { MessageStream, StreamKind } from './message-stream.js';
+import { hostOf, PendingByHost } from './pending-by-host.js';
 import type { RefusalLog } from './refusal-log.js';
 
 /** A Hello is far smaller. The Proof may be long: it lists what is outstanding. */
 const MAX_HELLO_BYTES = 4_096;
-/**
- * What strangers can hold at once. The oldest gives way, since an honest handshake takes milliseconds. Members keep
- * their links; streams may come by the hundred at once.
- */
-const MAX_PENDING = { link: 64, stream: 512 };
+/** What strangers can hold at once; a whole group may join at once, and be one host behind a proxy. */
+const MAX_PENDING = { perHost: 256, total: 384, graceMs: 1_000 };
 
 export interface Caller {
   readonly member: MemberId;
@@ -36,19 +34,17 @@ export interface AcceptorInit {
 
 /** Takes the receiver's part in the handshakes of streams that come in, and bounds what strangers cost. */
 export class Acceptor {
-  /** Oldest first. */
-  private readonly pending = new Set<PendingHandshake>();
+  private readonly pending = new PendingByHost<PendingHandshake>(MAX_PENDING);
 
   constructor(private readonly init: AcceptorInit) {}
 
   accept(stream: MessageStream): void {
-    const [oldest] = this.pending;
-    const most = MAX_PENDING[this.init.kind];
-    if (oldest && this.pending.size >= most) {
-      oldest.refuse(new HedgeError('OVERLOADED', `${most} handshakes are under way; try again`));
+    const host = hostOf(stream.remote);
+    const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(host, handshake));
+    const { taken, displaced } = this.pending.add(host, handshake, this.init.clock.now().mono);
+    for (const one of taken ? displaced : [...displaced, handshake]) {
+      one.refuse(new HedgeError('OVERLOADED', 'Too many handshakes are under way; try again'));
     }
-    const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(handshake));
-    this.pending.add(handshake);
   }
 
   /** Ends all handshakes that are under way. */
@@ -123,6 +119,7 @@ class PendingHandshake {
 
   private admit(caller: Caller): void {
     this.settle();
+    this.stream.admitted();
     try {
       this.init.admit(this.stream, caller);
     } catch (error) {
@@ -133,7 +130,7 @@ class PendingHandshake {
   private dismiss(why: string): void {
     this.end();
     const { remote } = this.stream;
-    this.init.log.warn(host(remote), `Refused a ${this.init.kind} from ${remote}: ${why}`);
+    this.init.log.warn(hostOf(remote), `Refused a ${this.init.kind} from ${remote}: ${why}`);
   }
 
   private end(): void {
@@ -150,9 +147,4 @@ class PendingHandshake {
 
 function malformed(): HedgeError {
   return new HedgeError('UNAUTHENTICATED', 'The caller sent a message that has no place in the handshake');
-}
-
-/** Without the port, which is another for every stream. */
-function host(remote: string): string {
-  return remote.replace(/:\d+$/, '');
 }

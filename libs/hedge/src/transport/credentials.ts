@@ -1,5 +1,5 @@
-import { createSecureContext } from 'node:tls';
-import { ChannelCredentials, type ChannelOptions, ServerCredentials } from '@grpc/grpc-js';
+import { createSecureContext, type TlsOptions as ServerTlsOptions } from 'node:tls';
+import { ChannelCredentials, type ChannelOptions } from '@grpc/grpc-js';
 import { HedgeError, messageOf } from '../common/errors.js';
 
 /** Encrypts links. The handshake with the group's secret takes place inside all the same. */
@@ -20,7 +20,8 @@ export interface TlsOptions {
 }
 
 export interface LinkCredentials {
-  readonly server: ServerCredentials;
+  /** Undefined without TLS. */
+  readonly server: ServerTlsOptions | undefined;
   readonly client: ChannelCredentials;
   readonly clientOptions: ChannelOptions;
 }
@@ -34,7 +35,7 @@ export interface LinkCredentials {
 export function linkCredentials(tls: TlsOptions | undefined): LinkCredentials {
   if (!tls) {
     return {
-      server: ServerCredentials.createInsecure(),
+      server: undefined,
       client: ChannelCredentials.createInsecure(),
       clientOptions: {},
     };
@@ -52,11 +53,7 @@ export function linkCredentials(tls: TlsOptions | undefined): LinkCredentials {
   const cert = Buffer.from(tls.cert);
   const key = Buffer.from(tls.key);
   return {
-    server: ServerCredentials.createSsl(
-      ca,
-      [{ cert_chain: cert, private_key: key }],
-      tls.requireClientCertificate ?? false,
-    ),
+    server: { ca, cert, key, requestCert: tls.requireClientCertificate ?? false, rejectUnauthorized: true },
     client: ChannelCredentials.createSsl(ca, key, cert),
     clientOptions: tls.serverName === undefined ? {} : { 'grpc.ssl_target_name_override': tls.serverName },
   };

@@ -1,49 +1,55 @@
 import { once } from 'node:events';
 import { createServer, type Server as SocketServer, type Socket } from 'node:net';
-import {
-  type ChannelOptions,
-  Server,
-  type ServerCredentials,
-  type ServiceDefinition,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import { createServer as createTlsServer, type Server as TlsServer, type TlsOptions, type TLSSocket } from 'node:tls';
 import { HedgeError } from '../common/errors.js';
+import { GrpcConnection, type GrpcConnectionInit, remoteOf } from './grpc-connection.js';
+import { hostOf, PendingByHost } from './pending-by-host.js';
 
 /** Far more than the members of any group; a bound against strangers. */
 const MAX_CONNECTIONS = 4_096;
+/** Of peers that are not authenticated yet: a whole group may join at once, and be one host behind a proxy. */
+const MAX_PENDING = { perHost: 256, total: 384, graceMs: 1_000 };
+/**
+ * Bytes of their messages that are longer than a Hello. A Proof is so when its caller has hundreds of requests that are
+ * not answered.
+ */
+const MAX_RESERVED = { perHost: 4 * 1024 * 1024, total: 8 * 1024 * 1024, graceMs: 1_000 };
+const MAX_STRANGER_MESSAGE_BYTES = 1024 * 1024;
+const FLOOD_LOOK_MS = 25;
 
-export interface GrpcListenerInit {
-  readonly options: ChannelOptions;
-  readonly credentials: ServerCredentials;
-  readonly service: ServiceDefinition;
-  readonly implementation: UntypedServiceImplementation;
-  /** Connections that carry no stream for longer than this are cut, in milliseconds. */
-  readonly idleMs: number;
-  /** Whether a stream is open on the connection from `address:port`. */
-  readonly inUse: (remote: string) => boolean;
+export interface GrpcListenerInit extends Pick<
+  GrpcConnectionInit,
+  'kinds' | 'accept' | 'over' | 'scavenging' | 'handshakeMs' | 'keepaliveMs' | 'maxReceiveBytes'
+> {
+  readonly tls: TlsOptions | undefined;
 }
 
 /**
- * A gRPC server on a port of its own making: gRPC's own cannot let go of a connection whose peer does not close
- * it, so that a stopped process, or a stranger, could keep this one from ending.
+ * The side of gRPC that takes calls, on Node's own HTTP/2, since a grpc-js server has no bound on what it keeps for
+ * peers that have not said who they are: one stream for each connection, small messages until the peer is
+ * authenticated, and only the time of a handshake for that.
  */
 export class GrpcListener {
-  private readonly grpc: Server;
-  private readonly sockets = new Map<Socket, { idle: boolean }>();
+  private readonly connections = new Map<string, GrpcConnection>();
+  private readonly pending = new PendingByHost<Socket>(MAX_PENDING);
+  private readonly reserving = new PendingByHost<GrpcConnection>(MAX_RESERVED);
   private readonly server: SocketServer;
-  private sweeper: NodeJS.Timeout | undefined;
+  private readonly tls: TlsServer | undefined;
+  private watch: NodeJS.Timeout | undefined;
   private freed: Promise<void> | undefined;
 
   constructor(private readonly init: GrpcListenerInit) {
-    this.grpc = new Server(init.options);
-    this.grpc.addService(init.service, init.implementation);
-    const { injectConnection } = this.grpc.createConnectionInjector(init.credentials);
-    this.server = createServer({ noDelay: true }, (socket) => {
-      this.sockets.set(socket, { idle: false });
-      socket.on('close', () => this.sockets.delete(socket));
-      injectConnection(socket);
-    });
+    this.server = createServer({ noDelay: true }, (socket) => this.connected(socket));
     this.server.maxConnections = MAX_CONNECTIONS;
+    if (init.tls === undefined) return;
+    // It never listens: sockets are given to it.
+    this.tls = createTlsServer({ ...init.tls, ALPNProtocols: ['h2'], handshakeTimeout: init.handshakeMs });
+    this.tls.on('secureConnection', (socket: TLSSocket) => {
+      const connection = this.connections.get(remoteOf(socket));
+      if (connection !== undefined && socket.alpnProtocol === 'h2') connection.start(socket);
+      else socket.destroy();
+    });
+    this.tls.on('tlsClientError', (_error, socket) => socket.destroy());
   }
 
   /**
@@ -59,8 +65,6 @@ export class GrpcListener {
     } catch (error) {
       throw cannotListen(bind, error as NodeJS.ErrnoException);
     }
-    this.sweeper = setInterval(() => this.cutIdle(), this.init.idleMs);
-    this.sweeper.unref();
     return (this.server.address() as { port: number }).port;
   }
 
@@ -69,31 +73,59 @@ export class GrpcListener {
     this.freed ??= new Promise((resolve) => this.server.close(() => resolve()));
   }
 
-  /** Cuts the connection from `address:port`. */
-  cut(remote: string): void {
-    for (const socket of this.sockets.keys()) if (remoteOf(socket) === remote) socket.destroy();
-  }
-
   /** Cuts all connections and frees the port. */
   async close(): Promise<void> {
-    clearInterval(this.sweeper);
     this.stopAccepting();
-    this.grpc.forceShutdown();
-    for (const socket of this.sockets.keys()) socket.destroy();
+    for (const connection of this.connections.values()) connection.cut();
     await this.freed;
   }
 
-  private cutIdle(): void {
-    for (const [socket, state] of this.sockets) {
-      const inUse = this.init.inUse(remoteOf(socket));
-      if (state.idle && !inUse) socket.destroy();
-      state.idle = !inUse;
+  private connected(socket: Socket): void {
+    // Before anything is made for it.
+    const { taken, displaced } = this.pending.add(hostOf(remoteOf(socket)), socket, performance.now());
+    for (const one of displaced) one.destroy();
+    if (!taken) {
+      socket.destroy();
+      return;
     }
+    const connection = new GrpcConnection(socket, {
+      ...this.init,
+      reserve: (one, bytes) => this.reserve(one, bytes),
+      authenticated: (one) => this.settled(one),
+      closed: (one) => {
+        this.settled(one);
+        this.connections.delete(one.remote);
+      },
+    });
+    this.connections.set(connection.remote, connection);
+    this.watch ??= setInterval(() => this.cutFloods(), FLOOD_LOOK_MS).unref();
+    if (this.tls === undefined) connection.start(socket);
+    else this.tls.emit('connection', socket);
   }
-}
 
-function remoteOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress}:${remotePort}`;
+  private reserve(connection: GrpcConnection, bytes: number): boolean {
+    if (bytes > MAX_STRANGER_MESSAGE_BYTES) return false;
+    const { taken, displaced } = this.reserving.add(connection.host, connection, performance.now(), bytes);
+    for (const one of displaced) one.cut();
+    return taken;
+  }
+
+  /** It is authenticated, or gone. */
+  private settled(connection: GrpcConnection): void {
+    this.pending.delete(connection.host, connection.socket);
+    this.reserving.delete(connection.host, connection);
+  }
+
+  private cutFloods(): void {
+    let some = false;
+    for (const socket of this.pending) {
+      some = true;
+      if (this.connections.get(remoteOf(socket))?.floods === true) socket.destroy();
+    }
+    if (some) return;
+    clearInterval(this.watch);
+    this.watch = undefined;
+  }
 }
 
 function cannotListen(bind: string, cause: NodeJS.ErrnoException): HedgeError {

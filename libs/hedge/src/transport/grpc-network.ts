@@ -1,9 +1,9 @@
-import { type ChannelOptions, Client, type ServerDuplexStream } from '@grpc/grpc-js';
+import { type ChannelOptions, Client } from '@grpc/grpc-js';
 import { outsideContext } from '../common/async-context.js';
 import { HedgeError } from '../common/errors.js';
 import type { LinkCredentials } from './credentials.js';
 import { GrpcListener } from './grpc-listener.js';
-import { CallerStream, ReceiverStream } from './grpc-stream.js';
+import { CallerStream } from './grpc-stream.js';
 import { LINGER_MS, type MessageStream, type Network, type StreamKind } from './message-stream.js';
 import { Scavenging } from '../common/scavenging.js';
 import { HedgeService } from './wire/hedge/v1/link.js';
@@ -26,60 +26,40 @@ const bytes = {
   serialize: ({ buffer, byteOffset, byteLength }: Uint8Array) => Buffer.from(buffer, byteOffset, byteLength),
   deserialize: (message: Buffer) => message,
 };
-const AS_BYTES = {
-  requestSerialize: bytes.serialize,
-  requestDeserialize: bytes.deserialize,
-  responseSerialize: bytes.serialize,
-  responseDeserialize: bytes.deserialize,
-};
-const SERVICE = {
-  link: { ...HedgeService.link, ...AS_BYTES },
-  stream: { ...HedgeService.stream, ...AS_BYTES },
-};
+const KINDS: ReadonlyMap<string, StreamKind> = new Map([
+  [HedgeService.link.path, 'link'],
+  [HedgeService.stream.path, 'stream'],
+]);
 
 /**
  * Streams over gRPC, each with a connection of its own, for some milliseconds more to open one: bulk data then never
- * holds up heartbeats, and each can be cut alone, for which a grpc-js server has no other way. One port for all that
- * come in.
+ * holds up heartbeats, and each can be cut alone. One port for all that come in.
  */
 export class GrpcNetwork implements Network {
   private readonly streams = new Set<MessageStream>();
   private readonly scavenging = new Scavenging();
-  private readonly shared: ChannelOptions;
+  private readonly keepaliveMs: number;
   private listener: GrpcListener | undefined;
   private idle: (() => void) | undefined;
 
   constructor(private readonly options: GrpcNetworkOptions) {
     // A ping goes out after a third of the time, and its answer is awaited for another. Without, a silent
     // network is noticed only when TCP gives up, after minutes.
-    const third = Math.ceil(options.silenceMs / 3);
-    this.shared = {
-      'grpc.keepalive_time_ms': third,
-      'grpc.keepalive_timeout_ms': third,
-      'grpc.keepalive_permit_without_calls': 1,
-      'grpc.max_receive_message_length': options.maxReceiveBytes,
-      'grpc.max_send_message_length': -1,
-      'grpc.enable_channelz': 0,
-    };
+    this.keepaliveMs = Math.ceil(options.silenceMs / 3);
   }
 
   listen(accept: (stream: MessageStream, kind: StreamKind) => void): Promise<number> {
-    const { bind, credentials, silenceMs } = this.options;
+    const { bind, credentials, silenceMs, maxReceiveBytes } = this.options;
     if (bind === undefined) throw new HedgeError('INVALID_OPTIONS', 'A client has no address and cannot listen');
-    const accepts = (kind: StreamKind) => (call: ServerDuplexStream<Uint8Array, Uint8Array>) => {
-      const over = (stream: MessageStream): void => this.untrack(stream);
-      accept(
-        this.tracked(new ReceiverStream(call, this.scavenging, over, (remote) => this.listener?.cut(remote))),
-        kind,
-      );
-    };
     this.listener = new GrpcListener({
-      options: this.shared,
-      credentials: credentials.server,
-      service: SERVICE,
-      implementation: { link: accepts('link'), stream: accepts('stream') },
-      idleMs: silenceMs,
-      inUse: (remote) => [...this.streams].some((stream) => stream.remote === remote),
+      tls: credentials.server,
+      kinds: KINDS,
+      accept: (stream, kind) => accept(this.tracked(stream), kind),
+      over: (stream) => this.untrack(stream),
+      scavenging: this.scavenging,
+      handshakeMs: silenceMs,
+      keepaliveMs: this.keepaliveMs,
+      maxReceiveBytes,
     });
     return this.listener.listen(bind);
   }
@@ -90,8 +70,13 @@ export class GrpcNetwork implements Network {
   }
 
   private open(address: string, kind: StreamKind): MessageStream {
-    const client = new Client(address, this.options.credentials.client, {
-      ...this.shared,
+    const options: ChannelOptions = {
+      'grpc.keepalive_time_ms': this.keepaliveMs,
+      'grpc.keepalive_timeout_ms': this.keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': this.options.maxReceiveBytes,
+      'grpc.max_send_message_length': -1,
+      'grpc.enable_channelz': 0,
       ...this.options.credentials.clientOptions,
       'grpc-node.flow_control_window': CALLER_WINDOW_BYTES,
       // A failed attempt must not make the next one wait, nor a proxy for the outer world stand between members.
@@ -99,8 +84,9 @@ export class GrpcNetwork implements Network {
       'grpc.enable_http_proxy': 0,
       'grpc.service_config_disable_resolution': 1,
       'grpc.enable_retries': 0,
-    });
-    const call = client.makeBidiStreamRequest(SERVICE[kind].path, bytes.serialize, bytes.deserialize);
+    };
+    const client = new Client(address, this.options.credentials.client, options);
+    const call = client.makeBidiStreamRequest(HedgeService[kind].path, bytes.serialize, bytes.deserialize);
     return this.tracked(new CallerStream(address, client, call, this.scavenging, (stream) => this.untrack(stream)));
   }
 

@@ -213,6 +213,26 @@ describe('who may speak', () => {
     expect(reads).toBe(2);
   });
 
+  it('all of 250 members of one host that join at once get in, at the first try', async () => {
+    const b = await listening({ heartbeatTimeoutMs: 30_000 });
+    const members = Array.from({ length: 250 }, () => member({ bind: undefined, heartbeatTimeoutMs: 30_000 }, ''));
+    await Promise.all(members.map((one) => one.transport.dial(b.self)));
+    await until(() => b.opened.length === 250);
+    expect(b.closed).toEqual([]);
+  });
+
+  it('a member that waits for 100,000 replies gets in, and a stranger who says so does not', async () => {
+    const b = await listening();
+    const a = member();
+    a.outstanding = Array.from({ length: 100_000 }, (_, sequence) => sequence);
+    await a.transport.dial(b.self);
+    expect(b.resumes[0]?.outstanding).toHaveLength(100_000);
+    const stranger = new RawCaller(b.self.address);
+    stranger.write(Buffer.alloc(1_000_000));
+    await stranger.ended;
+    expect(b.opened).toHaveLength(1);
+  });
+
   it('knocks of a stranger fill neither the log nor the table of handshakes', async () => {
     const b = await listening();
     const strangers = Array.from({ length: 100 }, () => new RawCaller(b.self.address));
@@ -310,6 +330,18 @@ describe('malformed messages', () => {
     expect(b.frames).toEqual([]);
     expect(warnings()).toEqual([expect.stringContaining('Closing the link to raw:1')]);
     expect(good.open).toBe(true);
+  });
+
+  it('malformed frames of a member that comes again and again are logged at a bounded rate', async () => {
+    const b = await listening();
+    for (let generation = 1; generation <= 10; generation++) {
+      const member = new RawCaller(b.self.address);
+      await member.authenticate(generation);
+      member.write(Buffer.from([0xff, 0xff, 0xff]));
+      await member.ended;
+    }
+    expect(b.closed).toHaveLength(10);
+    expect(warnings()).toHaveLength(1);
   });
 
   it('a frame that only newer versions know is passed over', async () => {

@@ -94,6 +94,10 @@ export class MemoryStream implements MessageStream {
     this.events = events;
   }
 
+  admitted(): void {
+    // Nobody is a stranger in one process.
+  }
+
   write(message: Uint8Array, written: () => void): boolean {
     if (this.over) return true;
     this.pipe.push(() => this.deliver(message, written));

@@ -13,6 +13,8 @@ export interface MessageStream {
   readonly remote: string;
   /** Sets the listener, in place of an earlier one. First in the turn in which the stream was made: nothing is missed. */
   attach(events: MessageStreamEvents): void;
+  /** The peer has proved who it is: the bounds on strangers no longer hold for it. */
+  admitted(): void;
   /**
    * Queues a message, which must not be changed afterwards.
    * @param written runs once the message has left the queue of this process; never if the stream ends first.

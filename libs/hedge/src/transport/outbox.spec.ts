@@ -13,6 +13,7 @@ class SlowStream implements MessageStream {
   private readonly unread: (() => void)[] = [];
 
   attach(): void {}
+  admitted(): void {}
   pause(): void {}
   resume(): void {}
   end(): void {}

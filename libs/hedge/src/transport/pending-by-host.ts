@@ -1,0 +1,100 @@
+import { isIPv6 } from 'node:net';
+
+export interface PendingLimits {
+  readonly perHost: number;
+  /** Over all hosts. */
+  readonly total: number;
+  /** How long each may stay at least, in milliseconds. */
+  readonly graceMs: number;
+}
+
+/**
+ * What peers hold that are not authenticated yet, bounded for each host and in all. When there is too much, the oldest of
+ * the host that holds the most gives way: at once to a host that holds less; else once it has had the time that an honest
+ * handshake takes, and the newcomer is refused until then. So a host that floods displaces only its own, and cannot make
+ * this process begin anew all the time. Pure.
+ */
+export class PendingByHost<T> {
+  /** Of each host, the oldest first. */
+  private readonly hosts = new Map<
+    string,
+    { readonly items: Map<T, { weight: number; since: number }>; weight: number }
+  >();
+  private weight = 0;
+
+  constructor(private readonly limits: PendingLimits) {}
+
+  /**
+   * @param now in milliseconds, never going back.
+   * @param weight in the unit of the limits.
+   * @returns whether there is room, and those that gave way; they are no longer in here.
+   */
+  add(host: string, item: T, now: number, weight = 1): { readonly taken: boolean; readonly displaced: readonly T[] } {
+    const displaced: T[] = [];
+    const { perHost, total, graceMs } = this.limits;
+    const crowded = (): string | undefined => {
+      if (this.weightOf(host) + weight > perHost) return host;
+      return this.weight + weight > total ? this.heaviest() : undefined;
+    };
+    for (let from = crowded(); from !== undefined; from = crowded()) {
+      const [oldest] = this.hosts.get(from)?.items ?? [];
+      if (oldest === undefined) return { taken: false, displaced };
+      const unfair = this.weightOf(from) > this.weightOf(host) + weight;
+      if (!unfair && now - oldest[1].since < graceMs) return { taken: false, displaced };
+      this.delete(from, oldest[0]);
+      displaced.push(oldest[0]);
+    }
+    const held = this.hosts.get(host) ?? { items: new Map<T, { weight: number; since: number }>(), weight: 0 };
+    this.hosts.set(host, held);
+    held.items.set(item, { weight, since: now });
+    held.weight += weight;
+    this.weight += weight;
+    return { taken: true, displaced };
+  }
+
+  delete(host: string, item: T): void {
+    const held = this.hosts.get(host);
+    const kept = held?.items.get(item);
+    if (held === undefined || kept === undefined) return;
+    held.items.delete(item);
+    held.weight -= kept.weight;
+    this.weight -= kept.weight;
+    if (held.items.size === 0) this.hosts.delete(host);
+  }
+
+  *[Symbol.iterator](): Generator<T, void> {
+    for (const { items } of this.hosts.values()) yield* items.keys();
+  }
+
+  private weightOf(host: string): number {
+    return this.hosts.get(host)?.weight ?? 0;
+  }
+
+  private heaviest(): string {
+    let found = '';
+    for (const [host, { weight }] of this.hosts) if (weight > this.weightOf(found)) found = host;
+    return found;
+  }
+}
+
+/**
+ * The host of `address:port` as limits and logs count it. A machine has a whole /64 of IPv6 addresses to call from, so
+ * that is one host.
+ */
+export function hostOf(remote: string): string {
+  const address = remote.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  return isIPv6(address) ? `${network64(address)}::/64` : address;
+}
+
+function network64(address: string): string {
+  const [head = '', tail] = address.split('%')[0]?.split('::') ?? [];
+  const groups = head === '' ? [] : head.split(':');
+  const end = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - end.length);
+  return [...groups, ...Array.from({ length: zeros }, () => '0'), ...end]
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':');
+}

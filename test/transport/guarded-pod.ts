@@ -1,0 +1,51 @@
+// A whole pod in a process of its own, which leads its group. Every 20 ms it looks at its memory and at its lease; asked by
+// 'report' it tells what it saw since the last report.
+import 'reflect-metadata';
+import { Logger } from '@nestjs/common';
+import { memory } from '../../libs/hedge/src/backends/memory/index.js';
+import { HedgeRuntime } from '../../libs/hedge/src/module/runtime.js';
+import { HedgeStrategy } from '../../libs/hedge/src/module/strategy.js';
+import { grpcTransport } from '../../libs/hedge/src/module/transport-factory.js';
+import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
+
+export interface Report {
+  readonly address: string;
+  /** Resident memory in bytes, and the most that was seen. */
+  readonly rss: number;
+  readonly peak: number;
+  readonly leads: boolean;
+  /** How often this pod began to lead. */
+  readonly terms: number;
+}
+
+Logger.overrideLogger(false);
+const settings = resolveOptions({
+  group: 'orders',
+  address: '127.0.0.1:0',
+  backend: memory(),
+  secret: 'the secret of the group',
+  timing: 'lan',
+});
+const runtime = new HedgeRuntime(settings, grpcTransport, new HedgeStrategy());
+let address = '';
+const tokens = new Set<bigint>();
+let peak = 0;
+const look = (): number => {
+  const rss = process.memoryUsage.rss();
+  peak = Math.max(peak, rss);
+  const token = runtime.leader.fencingToken;
+  if (token !== undefined) tokens.add(token);
+  return rss;
+};
+process.on('message', () => {
+  const rss = look();
+  const report: Report = { address, rss, peak, leads: runtime.leader.isLeader(), terms: tokens.size };
+  peak = rss;
+  process.send?.(report);
+});
+// The channel to the test is what keeps this process: without the test it ends.
+process.on('disconnect', () => process.exit());
+setInterval(look, 20);
+await runtime.start();
+address = runtime.cluster.self.address;
+process.send?.('started');
