@@ -4,6 +4,7 @@ import { InputQueue } from '../common/input-queue.js';
 import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { notify } from '../transport/notify.js';
+import { RefusalLog } from '../transport/refusal-log.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
 import { logContact } from './contact-log.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.js';
@@ -47,8 +48,13 @@ export class ViewKeeper {
   #unsettledSince: Instant | undefined;
   readonly #listeners = new Set<() => void>();
 
+  /** At a bounded rate, however many come. */
+  readonly #malformed: RefusalLog;
+
   constructor(options: ViewKeeperOptions) {
     this.#options = options;
+    const warn = (line: string): void => options.logger.warn(line);
+    this.#malformed = new RefusalLog({ warn, error: warn }, options.clock);
   }
 
   /** The latest view accepted; undefined until the first. It stays while the group has no leader. */
@@ -112,7 +118,7 @@ export class ViewKeeper {
       const view = viewFromWire(body.value);
       const { answersHeartbeats: answers } = body.value;
       if (view !== undefined) this.#step({ type: 'view', from, view, spaces: spacesFromWire(body.value), answers });
-      else this.#options.logger.warn(`Ignored a malformed view from ${from.address}`);
+      else this.#malformed.warn(from.address, `Ignored a malformed view from ${from.address}`);
     } else if (body.$case === 'leave') {
       this.#step({ type: 'leave', from });
     } else {

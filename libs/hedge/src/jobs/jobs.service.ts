@@ -1,6 +1,7 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import type { LogTable } from '../backend/log.js';
 import { jobKey, leaseName } from '../backend/names.js';
+import { LineLogger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -50,7 +51,7 @@ const MAX_ENTRIES = 10_000;
 @Injectable()
 export class JobsService {
   readonly #deps: JobsServiceDeps;
-  readonly #logger = new Logger('Hedge');
+  readonly #logger = new LineLogger('Hedge');
   readonly #places = new Map<string, string>();
 
   constructor(deps: JobsServiceDeps) {

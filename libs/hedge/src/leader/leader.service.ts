@@ -1,6 +1,7 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
+import { LineLogger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -55,7 +56,7 @@ export interface LeaderServiceDeps {
 @Injectable()
 export class LeaderService {
   readonly #deps: LeaderServiceDeps;
-  readonly #logger = new Logger('Hedge');
+  readonly #logger = new LineLogger('Hedge');
   #tasks = 0;
 
   constructor(deps: LeaderServiceDeps) {

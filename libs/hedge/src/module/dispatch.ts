@@ -1,7 +1,8 @@
-import { Logger } from '@nestjs/common';
+import type { Logger } from '@nestjs/common';
 import { isObservable } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
+import { LineLogger } from '../common/line-logger.js';
 import { HedgeError } from '../common/errors.js';
 import type { Encoded, IncomingRequest } from '../messaging/message.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -13,7 +14,7 @@ import type { HedgeStrategy } from './strategy.js';
 
 /** Runs incoming requests through Nest's pipeline, and turns what comes out into a reply. */
 export class HandlerDispatch {
-  readonly #logger = new Logger('Hedge');
+  readonly #logger = new LineLogger('Hedge');
 
   constructor(
     private readonly strategy: HedgeStrategy,

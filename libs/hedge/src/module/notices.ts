@@ -1,5 +1,5 @@
-import { Logger } from '@nestjs/common';
 import { inFreshContext } from '../common/async-context.js';
+import { LineLogger } from '../common/line-logger.js';
 import type { ClusterService } from '../cluster/cluster.service.js';
 import type { LeaderTask } from '../leader/leadership.js';
 import type { LeaderService } from '../leader/leader.service.js';
@@ -7,7 +7,7 @@ import type { FoundNotice } from './discovery.js';
 
 /** Calls the methods decorated with `@OnLeaderChange`, `@OnMembersChange` and `@WhileLeader` from now on. */
 export function startNotices(notices: readonly FoundNotice[], leader: LeaderService, cluster: ClusterService): void {
-  const logger = new Logger('Hedge');
+  const logger = new LineLogger('Hedge');
   for (const notice of notices) {
     const call = async (argument: unknown): Promise<void> => {
       try {

@@ -1,9 +1,9 @@
-import { Logger } from '@nestjs/common';
 import type { Backend } from '../backend/backend.js';
 import { leaseName } from '../backend/names.js';
 import { ClusterService } from '../cluster/cluster.service.js';
 import { UnreachableReports } from '../cluster/unreachable-reports.js';
 import { ViewKeeper } from '../cluster/view-keeper.js';
+import { LineLogger } from '../common/line-logger.js';
 import { systemClock } from '../common/clock.js';
 import { newIncarnation } from '../common/identity.js';
 import { StartGate } from '../common/start-gate.js';
@@ -60,7 +60,7 @@ export class HedgeRuntime {
   readonly readiness: HedgeReadiness;
   /** Holds the calls of all services back until the start. */
   readonly gate = new StartGate();
-  readonly #logger = new Logger('Hedge');
+  readonly #logger = new LineLogger('Hedge');
   readonly #backend: Backend;
   readonly #opener: BackendOpener;
   readonly #made: MadeTransport;

@@ -40,6 +40,15 @@ export function resolveAddress(
   return { advertised, bind: bindsAll ? join(anyHost(interfaces), port) : advertised, source: found.source };
 }
 
+/** Whether a peer can be reached at what it says: `host:port`, as `resolveAddress` makes it. */
+export function isHostAndPort(text: string): boolean {
+  if (text.length > 256) return false;
+  const match = /^(?:\[(?<v6>[^\]]*)\]|(?<name>[\w.-]+)):(?<port>\d{1,5})$/.exec(text);
+  if (!match || Number(match.groups?.['port']) > 65_535) return false;
+  const v6 = match.groups?.['v6'];
+  return v6 === undefined || isIPv6(v6);
+}
+
 function parse(address: string): { host: string; port: number } {
   const match = /^(?:\[(?<v6>[^\]]*)\]|(?<name>[^:[\]]*)):(?<port>\d{1,5})$/.exec(address);
   const port = Number(match?.groups?.['port']);

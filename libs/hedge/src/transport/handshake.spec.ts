@@ -142,6 +142,9 @@ describe('handshake', () => {
     ['a request first', { $case: 'cancel', value: { sequence: 1 } }],
     ['a short nonce', hello({ ...callerSide().hello, nonce: Buffer.alloc(16) })],
     ['no incarnation', hello({ ...callerSide().hello, incarnation: '' })],
+    ['an address with a line of its own', hello({ ...callerSide().hello, address: 'a:1\n[Nest] LOG forged:1' })],
+    ['an address without a port', hello({ ...callerSide().hello, address: 'a' })],
+    ['an incarnation with a line of its own', hello({ ...callerSide().hello, incarnation: 'a\nforged' })],
     ['an endless address', hello({ ...callerSide().hello, address: 'a'.repeat(300) })],
     ['no generation', hello({ ...callerSide().hello, generation: 0 })],
   ])('a receiver refuses %s', (_what, first) => {

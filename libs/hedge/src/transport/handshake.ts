@@ -1,6 +1,7 @@
 import { HedgeError, type HedgeErrorCode } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StreamKind } from './message-stream.js';
+import { isHostAndPort } from './address.js';
 import { prove, proves } from './proof.js';
 import type { FrameBody } from './transport.js';
 import type { Challenge, Hello } from './wire/hedge/v1/link.js';
@@ -186,7 +187,8 @@ function refuse(code: HedgeErrorCode, message: string): ReceiverStep {
 }
 
 function wellFormed(member: MemberId): boolean {
-  return member.address.length <= MAX_TEXT && member.incarnation.length > 0 && member.incarnation.length <= MAX_TEXT;
+  const { address, incarnation } = member;
+  return (address === '' || isHostAndPort(address)) && /^[\w-]{1,256}$/.test(incarnation);
 }
 
 /** A stranger's text goes into our log: cut, and without characters that could forge a line. */

@@ -1,4 +1,4 @@
-import { Logger } from '@nestjs/common';
+import { LineLogger } from '../common/line-logger.js';
 import { abortOfMany } from '../common/abort-of-many.js';
 import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
@@ -45,7 +45,7 @@ export class LinkTransport implements Transport, StreamTransport {
   private readonly streams: PeerStreams;
   private events!: TransportEvents;
   private sessions!: LinkSessions;
-  private readonly logger = new Logger('HedgeTransport');
+  private readonly logger = new LineLogger('HedgeTransport');
   private readonly clock: Clock;
   private readonly handshakeTimeoutMs: number;
   private readonly refusals: RefusalLog;
@@ -225,7 +225,7 @@ export class LinkTransport implements Transport, StreamTransport {
       stream,
       outbox: new Outbox(about.peer.address || stream.remote, stream, limits, this.clock, this.defer),
       events: this.events,
-      logger: this.logger,
+      log: this.refusals,
       forget: (gone) => {
         this.all.delete(gone);
         forget(gone);

@@ -1,9 +1,10 @@
-import type { Logger } from '@nestjs/common';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { mayArrive } from './frames.js';
 import type { MessageStream } from './message-stream.js';
 import type { Outbox } from './outbox.js';
+import { hostOf } from './pending-by-host.js';
+import type { RefusalLog } from './refusal-log.js';
 import type { FrameBody, Link, TransportEvents } from './transport.js';
 import { Envelope } from './wire/hedge/v1/link.js';
 
@@ -14,7 +15,7 @@ export interface StreamLinkInit {
   readonly stream: MessageStream;
   readonly outbox: Outbox;
   readonly events: TransportEvents;
-  readonly logger: Logger;
+  readonly log: RefusalLog;
   /** The transport forgets the link; runs before anyone is told. */
   readonly forget: (link: StreamLink) => void;
 }
@@ -87,7 +88,7 @@ export class StreamLink implements Link {
     const stray = envelope?.frames.find(({ body }) => body && !mayArrive(body, this.direction))?.body;
     if (!envelope || stray || (envelope.acknowledged.length > 0 && this.direction === 'dialled')) {
       const what = stray ? `a ${stray.$case}, which may not come this way` : 'a message that is no envelope of frames';
-      this.init.logger.warn(`Closing the link to ${this.name}: it sent ${what}`);
+      this.init.log.warn(hostOf(this.init.stream.remote), `Closing the link to ${this.name}: it sent ${what}`);
       this.lost(`The member ${this.name} sent ${what}`);
       return;
     }
@@ -103,7 +104,8 @@ export class StreamLink implements Link {
     try {
       notify();
     } catch (error) {
-      this.init.logger.error(
+      this.init.log.error(
+        this.name,
         `A listener of the link to ${this.name} threw`,
         error instanceof Error ? error.stack : error,
       );

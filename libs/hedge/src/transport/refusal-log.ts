@@ -6,18 +6,26 @@ const MAX_PEERS = 256;
 const OTHERS = 'other peers';
 
 /**
- * Log lines about peers that were refused, or refuse: one for each peer in ten seconds, so that a stranger who
+ * Log lines about peers that were refused, or refuse, or do not keep to the protocol: one for each peer in ten seconds, so that a stranger who
  * knocks all the time cannot fill the log.
  */
 export class RefusalLog {
   private readonly peers = new Map<string, { since: number; suppressed: number }>();
 
   constructor(
-    private readonly logger: Logger,
+    private readonly logger: Pick<Logger, 'warn' | 'error'>,
     private readonly clock: Clock,
   ) {}
 
   warn(peer: string, message: string): void {
+    this.write(peer, message, (line) => this.logger.warn(line));
+  }
+
+  error(peer: string, message: string, stack?: unknown): void {
+    this.write(`${peer} error`, message, (line) => this.logger.error(line, stack));
+  }
+
+  private write(peer: string, message: string, write: (line: string) => void): void {
     const now = this.clock.now().mono;
     const key = this.keyOf(peer, now);
     const entry = this.peers.get(key);
@@ -26,7 +34,7 @@ export class RefusalLog {
       return;
     }
     this.peers.set(key, { since: now, suppressed: 0 });
-    this.logger.warn(entry && entry.suppressed > 0 ? `${message} (and ${entry.suppressed} more before)` : message);
+    write(entry && entry.suppressed > 0 ? `${message} (and ${entry.suppressed} more before)` : message);
   }
 
   private keyOf(peer: string, now: number): string {
