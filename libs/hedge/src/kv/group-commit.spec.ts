@@ -183,6 +183,25 @@ describe('group commit: a failing database', () => {
     expect(bench.settled.get(first)).toBe(9n);
   });
 
+  it('gives up when the next try would be too late, and says why the last one failed', () => {
+    const bench = new Bench();
+    const full = new HedgeError('BACKEND_UNAVAILABLE', 'sqlite /db did not do append: disk is full');
+    const [hasty, patient] = [bench.put(row('1'), 90), bench.put(row('2'), 10_000)];
+    const hastyOverwrite = bench.put(row('3', { overwrite: true }), 90);
+    bench.flush();
+    bench.appendFailed(full);
+    bench.overwriteFailed(1, full);
+    for (const ticket of [hasty, hastyOverwrite]) {
+      const error = bench.errors.get(ticket);
+      expect(error).toMatchObject({ code: 'DEADLINE_EXCEEDED', cause: full });
+      expect(error?.message).toContain('(sqlite /db did not do append: disk is full)');
+    }
+    bench.flush(200);
+    bench.appended(9n);
+    expect(bench.settled.get(patient)).toBe(9n);
+    expect(bench.batches).toEqual([['1', '2'], ['2']]);
+  });
+
   it('gives up at the deadline, and says whether the row may be there', () => {
     const bench = new Bench();
     const tried = bench.put(row('1'), 150);

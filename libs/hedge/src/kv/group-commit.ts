@@ -20,6 +20,8 @@ interface Pending {
   readonly waiters: Waiter[];
   /** An earlier try ended without an answer, so the row may be there already. */
   maybeWritten: boolean;
+  /** Why the last try failed. */
+  trouble?: unknown;
 }
 
 /**
@@ -29,8 +31,8 @@ interface Pending {
  * - One append is in flight at a time, and what arrives meanwhile is the next one: so the batch grows with
  *   the load by itself. Puts with different fences never share a transaction.
  * - A repeated put (same key and id) joins the one that is pending; with another value it is a CONFLICT.
- * - BACKEND_UNAVAILABLE: the same rows again after a pause, until each put's own deadline. That is safe,
- *   because an append is idempotent by (key, id) (K1).
+ * - BACKEND_UNAVAILABLE: the same rows again after a pause that grows, while the next try comes before each
+ *   put's own deadline; its DEADLINE_EXCEEDED says why the last try failed. To repeat is safe, because an append is idempotent by (key, id) (K1).
  * - A batch that the database will never take is halved until the row at fault stands alone and fails.
  * - Once a try of a row ended without an answer, a later refusal is reported as OUTCOME_UNKNOWN: it cannot
  *   tell that the earlier try did nothing.
@@ -202,8 +204,12 @@ export class GroupCommit {
     const known = error instanceof HedgeError && (error.code === 'LEASE_LOST' || error.code === 'INVALID_ARGUMENT');
     if (!known) for (const pending of batch) pending.maybeWritten = true;
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
-      this.#again.push(batch);
       this.#pause(random, now);
+      // Nobody need wait for a next try that would come too late for him.
+      const alive = batch.filter(
+        (pending) => !this.#expired(Object.assign(pending, { trouble: error }), this.#notBefore),
+      );
+      if (alive.length > 0) this.#again.push(alive);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
       for (const pending of batch) this.#settle(pending, refusal(pending, error));
     } else {
@@ -215,8 +221,9 @@ export class GroupCommit {
   #overwriteFailed(run: number, error: unknown, random: number, now: number): void {
     const pending = this.#takeOverwrite(run);
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
-      this.#overwrites.push(pending);
       this.#pause(random, now);
+      pending.trouble = error;
+      if (!this.#expired(pending, this.#notBefore)) this.#overwrites.push(pending);
       return;
     }
     if (!(error instanceof HedgeError)) pending.maybeWritten = true;
@@ -237,7 +244,8 @@ export class GroupCommit {
 
   /** Answers the waiters whose deadline has passed; true when none is left and the row is dropped. */
   #expired(pending: Pending, now: number): boolean {
-    const { row, waiters, maybeWritten } = pending;
+    const { row, waiters, maybeWritten, trouble } = pending;
+    const why = trouble === undefined ? '' : ` (${messageOf(trouble)})`;
     for (let index = waiters.length - 1; index >= 0; index -= 1) {
       const waiter = waiters[index];
       if (waiter === undefined || waiter.deadline > now) continue;
@@ -246,9 +254,9 @@ export class GroupCommit {
       const outcome = new HedgeError(
         'DEADLINE_EXCEEDED',
         maybeWritten
-          ? `put "${row.key}" ran out of time while the database did not answer. It may have been written: read the key before you write it again.`
-          : `put "${row.key}" ran out of time before it was written. Nothing was written.`,
-        { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten },
+          ? `put "${row.key}" ran out of time while the database did not take it${why}. It may have been written: read the key before you write it again.`
+          : `put "${row.key}" ran out of time before it was written${why}. Nothing was written.`,
+        { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten, cause: trouble },
       );
       this.#effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
     }

@@ -102,7 +102,47 @@ describe('LeaseKeeper', () => {
     await pass(1_000);
     expect(keeper.fencingToken).toBeGreaterThan(token);
     expect(lines.filter((line) => line.startsWith('The lease cannot be read or written'))).toHaveLength(1);
-    expect(lines).toContain('The lease can be read again');
+    expect(lines).toContain('The lease can be read and written again');
+  });
+
+  it('tells once that writes fail while reads succeed, as on a full disk, and asks at growing intervals', async () => {
+    const { keeper, faults, lines } = pod('a');
+    const acquired: number[] = [];
+    faults.each((call) => {
+      if (call !== 'lease.acquire') return undefined;
+      acquired.push(clock.now().mono);
+      return { fails: 'before-effect' };
+    });
+    keeper.start();
+    await pass(30_000);
+    const failing = lines.filter((line) => line.startsWith('The lease cannot be'));
+    expect(failing).toEqual([expect.stringContaining('lease.acquire failed')]);
+    expect(lines.filter((line) => line.includes('again'))).toEqual([]);
+    expect(keeper.trouble).toContain('lease.acquire failed');
+    // Up to four times the pause for retries, of which half to all is taken.
+    const pauses = acquired.slice(1).map((at, index) => at - (acquired[index] ?? 0));
+    expect(pauses.slice(4).every((pause) => pause >= 2 * timing.retryMs)).toBe(true);
+    faults.each(() => undefined);
+    await pass(1_000);
+    expect(keeper.isLeader()).toBe(true);
+    expect(lines.filter((line) => line.includes('again'))).toEqual(['The lease can be read and written again']);
+    expect(keeper.trouble).toBeUndefined();
+  });
+
+  it('tells that writes work again when another has led since', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    a.faults.each((call) => (call === 'lease.acquire' ? { fails: 'before-effect' } : undefined));
+    a.keeper.start();
+    await pass(1_000);
+    expect(a.keeper.trouble).toBeDefined();
+    b.keeper.start();
+    await pass(3_000);
+    expect(leaders()).toEqual(['b:1']);
+    expect(a.keeper.trouble).toBeUndefined();
+    expect(a.lines.filter((line) => line.startsWith('The lease can'))).toEqual([
+      expect.stringContaining('cannot be read or written'),
+      'The lease can be read and written again',
+    ]);
   });
 
   it('L2: asking makes an ended term final, even if the wall clock is set back afterwards', async () => {

@@ -86,7 +86,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     this.#databaseTrouble = new TroubleLog({
       logger,
       begun: 'The lease cannot be read or written, retrying',
-      over: 'The lease can be read again',
+      over: 'The lease can be read and written again',
     });
     this.#addressTrouble = new TroubleLog({
       logger,
@@ -135,6 +135,10 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   current(): LeaderBelief | undefined {
     return this.#known?.self === true && !this.isLeader() ? undefined : this.#known;
+  }
+
+  get trouble(): string | undefined {
+    return this.#databaseTrouble.trouble;
   }
 
   leads(epoch: bigint): boolean {

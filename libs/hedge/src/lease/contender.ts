@@ -45,6 +45,8 @@ export class LeaseContender {
   #readAgain = false;
   /** The last acquisition failed, and whether it had its effect was not looked at yet. */
   #unsure = false;
+  /** The last acquisition failed: reads that succeed since say nothing of writes, as on a full disk. */
+  #writesFail = false;
   /** A lease to give back. */
   #giving: { readonly token: bigint; tries: number } | undefined;
   /** Why the term that drains ends. */
@@ -190,10 +192,12 @@ export class LeaseContender {
       // Found out what became of an acquisition whose outcome was unknown.
       return own ? this.#giveBack(record.token, now) : this.#leave();
     }
-    this.#failures = 0;
     this.#unsure = false;
     this.#learn(record, now);
     const free = record.holder === undefined || own || record.expiresInMs <= 0;
+    if (!free) this.#writesFail = false;
+    // Else the pauses between acquisitions that fail go on growing.
+    if (!this.#writesFail) this.#failures = 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
     this.#wakeIn(lookAgainMs(record, free, this.settings), now);
   }
@@ -233,6 +237,7 @@ export class LeaseContender {
 
   #acquired(result: AcquireResult | undefined, startedAt: Instant, now: Instant): void {
     this.#unsure = result === undefined;
+    this.#writesFail = result === undefined;
     if (result === undefined) {
       if (this.#stopping) return this.#start({ type: 'read' }, now);
       return this.#failed(now);

@@ -23,6 +23,10 @@ export type CallInput = ContenderInput & { readonly attempt: number };
  * logged, and told to the contender as an absent result.
  */
 export class LeaseCalls {
+  /** The lease's token when a write of this process failed last. */
+  #failedAt = 0n;
+  #token = 0n;
+
   constructor(private readonly options: LeaseCallsOptions) {}
 
   /** @throws HedgeError what the driver throws, BACKEND_UNAVAILABLE when it does not answer in time */
@@ -36,24 +40,35 @@ export class LeaseCalls {
     const { leases, timing, name } = this.options;
     const claim = { name, holder, leaseMs: timing.leaseMs };
     if (call.type === 'read') {
-      return { type: 'read', attempt, record: await this.#told(() => leases.read(name)) };
+      const record = await this.#told(() => leases.read(name), 'read');
+      if (record !== undefined) this.#saw(record);
+      return { type: 'read', attempt, record };
     }
     if (call.type === 'acquire') {
-      return { type: 'acquired', attempt, result: await this.#told(() => leases.acquire(claim)) };
+      return { type: 'acquired', attempt, result: await this.#told(() => leases.acquire(claim), 'written') };
     }
     if (call.type === 'renew') {
       const lease = { ...claim, token: call.token };
-      return { type: 'renewed', attempt, result: await this.#told(() => leases.renew(lease)) };
+      return { type: 'renewed', attempt, result: await this.#told(() => leases.renew(lease), 'written') };
     }
     const lease = { name, holder, token: call.token };
-    return { type: 'released', attempt, released: await this.#told(() => leases.release(lease)) };
+    return { type: 'released', attempt, released: await this.#told(() => leases.release(lease), 'written') };
   }
 
   #limited<Result>(call: () => Promise<Result>): Promise<Result> {
     return databaseCall(this.options.clock, this.options.timing.backendTimeoutMs, call);
   }
 
-  #told<Result>(call: () => Promise<Result>): Promise<Result | undefined> {
-    return this.options.troubles.watch(() => this.#limited(call));
+  async #told<Result>(call: () => Promise<Result>, kind: 'read' | 'written'): Promise<Result | undefined> {
+    const { troubles } = this.options;
+    const result = await troubles.watch(() => this.#limited(call), kind);
+    if (kind === 'written' && result === undefined) this.#failedAt = this.#token;
+    return result;
+  }
+
+  /** A process that need not write, because another leads, learns of the end of a trouble by what that one has written. */
+  #saw({ token, holder }: LeaseRecord): void {
+    this.#token = token;
+    if (holder !== undefined && token > this.#failedAt) this.options.troubles.works('written');
   }
 }

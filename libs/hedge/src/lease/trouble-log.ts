@@ -4,27 +4,45 @@ export interface TroubleLogOptions {
   readonly logger: { log(message: string): void; warn(message: string): void };
   /** `The lease cannot be read or written, retrying`; the reason follows. */
   readonly begun: string;
-  /** `The lease can be read again` */
+  /** `The lease can be read and written again` */
   readonly over: string;
 }
 
-/** Logs that something fails when it begins to and when it is over, and not its repetitions. */
+/**
+ * Logs that something fails when it begins to and when it is over, and not its repetitions. What can fail while the
+ * rest goes on, as writes do on a full disk, is of another kind: the success of one kind says nothing of the other.
+ */
 export class TroubleLog {
-  #inTrouble = false;
+  /** The message of each kind that fails now. */
+  readonly #troubles = new Map<string, string>();
   #closed = false;
 
   constructor(private readonly options: TroubleLogOptions) {}
 
-  /** Never rejects: what fails is logged, and undefined. */
-  async watch<Result>(run: () => Promise<Result>): Promise<Result | undefined> {
+  /** Why it fails now; undefined when it does not. */
+  get trouble(): string | undefined {
+    return this.#troubles.values().next().value;
+  }
+
+  /**
+   * Never rejects: what fails is logged, and undefined.
+   * @param kind what it has in common with others that fail for the same reasons: `read`, `written`.
+   */
+  async watch<Result>(run: () => Promise<Result>, kind = ''): Promise<Result | undefined> {
     try {
       const result = await run();
-      this.#report(undefined);
+      this.works(kind);
       return result;
     } catch (error) {
-      this.#report(messageOf(error));
+      this.#fails(kind, messageOf(error));
       return undefined;
     }
+  }
+
+  /** This kind of thing was seen to work, here or elsewhere. */
+  works(kind: string): void {
+    const { logger, over } = this.options;
+    if (this.#troubles.delete(kind) && this.#troubles.size === 0 && !this.#closed) logger.log(over);
   }
 
   /** From here on a failure is no news: what is called may be closed. */
@@ -32,11 +50,10 @@ export class TroubleLog {
     this.#closed = true;
   }
 
-  #report(trouble: string | undefined): void {
-    const { logger, begun, over } = this.options;
-    if (this.#closed || (trouble !== undefined) === this.#inTrouble) return;
-    this.#inTrouble = trouble !== undefined;
-    if (trouble === undefined) logger.log(over);
-    else logger.warn(`${begun}: ${trouble}`);
+  #fails(kind: string, message: string): void {
+    const { logger, begun } = this.options;
+    const known = this.#troubles.size > 0;
+    this.#troubles.set(kind, message);
+    if (!known && !this.#closed) logger.warn(`${begun}: ${message}`);
   }
 }

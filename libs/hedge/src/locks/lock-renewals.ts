@@ -37,7 +37,10 @@ export class LockRenewals {
   async #renew(asked: readonly Asked[]): Promise<void> {
     const { leases, clock, backendTimeoutMs, troubles } = this.options;
     const renewals = asked.map(({ renewal }) => renewal);
-    const results = await troubles.watch(() => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals)));
+    const results = await troubles.watch(
+      () => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals)),
+      'written',
+    );
     this.turn(() => asked.forEach(({ answer }, index) => answer(results?.[index])));
   }
 }

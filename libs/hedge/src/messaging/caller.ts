@@ -117,6 +117,16 @@ export class Caller {
     this.#step({ type: 'close', error: closed() });
   }
 
+  /** What found no leader in time says why the election finds none, when this process knows. */
+  #explained(error: unknown): unknown {
+    const { trouble } = this.#options.route;
+    if (trouble === undefined || !(error instanceof HedgeError) || error.details['started'] !== false) return error;
+    if (error.code !== 'NO_LEADER' && error.code !== 'DEADLINE_EXCEEDED') return error;
+    const { code, details, retryable, cause } = error;
+    const message = `${error.message} The election cannot use the database now: ${trouble}`;
+    return new HedgeError(code, message, { details, retryable, cause });
+  }
+
   #count({ kind, payload }: OutgoingRequest, calls: 1 | -1): void {
     const pending = this.#pending.get(trafficClassOf(kind));
     if (pending === undefined) return;
@@ -168,7 +178,7 @@ export class Caller {
       }
       case 'reject':
         this.#settled(effect.call);
-        return effect.call.reject(effect.error);
+        return effect.call.reject(this.#explained(effect.error));
       case 'cancel':
         return this.#cancel(effect.member, effect.sequence);
       case 'dial':

@@ -13,6 +13,8 @@ export interface LeaderBelief {
 export interface LeaderRoute {
   /** Who leads as far as known; undefined while nobody does. For `self` the lease is valid now (L2). */
   current(): LeaderBelief | undefined;
+  /** Why the election cannot ask the database now, for messages; undefined when it can. */
+  readonly trouble?: string | undefined;
   /** True while this process holds the lease of that term, judged now and locally (L2). */
   leads(epoch: bigint): boolean;
   /**

@@ -70,6 +70,7 @@ export class SemaphoreArbiter {
   /** This pod leads from now on. To call before the first request of that term is taken. */
   elected(epoch: bigint): void {
     this.end();
+    this.#troubled = false;
     this.#term = { epoch, since: this.#now(), entries: new Map() };
   }
 
@@ -247,11 +248,12 @@ export class SemaphoreArbiter {
   }
 
   #answered(entry: Entry, input: SemaphoreInput): void {
-    this.#troubled = false;
+    // A read that succeeds says nothing of writes, as on a full disk.
+    if (input.type === 'written') this.#troubled = false;
     this.#step(entry, input);
   }
 
-  /** A trouble is logged when it begins. */
+  /** A trouble is logged when it begins. It is over when something is written, or the term ends. */
   #failed(entry: Entry, error: unknown): void {
     if (!this.#troubled) {
       this.#options.logger.warn(`Semaphore "${entry.name}" cannot be read or written, retrying: ${messageOf(error)}`);

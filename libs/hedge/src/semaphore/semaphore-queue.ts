@@ -60,6 +60,7 @@ export class SemaphoreQueue {
   readonly #heard = new Map<string, number>();
   #graceUntil = -Infinity;
   #failures = 0;
+  #writesFail = false;
   #notBefore = -Infinity;
   #news = false;
   #wakeAt: number | undefined;
@@ -123,11 +124,13 @@ export class SemaphoreQueue {
         return this.#decide(now);
       case 'read':
         this.#calling = false;
-        this.#failures = 0;
+        // A read that succeeds says nothing of writes, as on a full disk: the pauses between those go on growing.
+        if (!this.#writesFail) this.#failures = 0;
         return this.#adopt(input.row, now);
       case 'written':
         this.#calling = false;
         this.#failures = 0;
+        this.#writesFail = false;
         if (!input.result.written) return this.#adopt(input.result.row, now);
         this.#committed(input.result.timestamp);
         return this.#decide(now);
@@ -250,6 +253,7 @@ export class SemaphoreQueue {
       for (const waiter of this.#change.grants) if (this.#line.has(waiter)) this.#drop(waiter, error);
     }
     this.#doubtful = true;
+    if (this.#change !== undefined) this.#writesFail = true;
     this.#failures += 1;
     const { retryMs } = this.timing;
     this.#notBefore = now + backoffMs(this.#failures, retryMs, 4 * retryMs, random);

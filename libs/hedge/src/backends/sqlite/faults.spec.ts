@@ -4,6 +4,7 @@ import Database from 'libsql';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  appendFileSync,
   chmodSync,
   cpSync,
   mkdirSync,
@@ -17,8 +18,13 @@ import {
 import { tmpdir } from 'node:os';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Backend } from '../../backend/backend.js';
-import type { Clock } from '../../common/clock.js';
+import type { LeaseClaim, LeaseTable } from '../../backend/lease.js';
+import { systemClock, type Clock } from '../../common/clock.js';
+import { TIMING_PRESETS } from '../../common/timing.js';
+import { LeaseKeeper } from '../../leader/lease-keeper.js';
+import type { Link } from '../../transport/transport.js';
 import { VirtualClock } from '../../testing/virtual-clock.js';
 import { sqlite, type SqliteOptions } from './index.js';
 import { SqliteLeaseTable } from './lease-table.js';
@@ -332,6 +338,47 @@ describe('sqlite: on a disk of its own', () => {
     },
   );
 
+  onDisk('that is full, has an election say so once, and go on when there is room (needs leave to mount)', async () => {
+    mount('size=512k');
+    const backend = client({ file: join(disk, 'hedge.db') });
+    await backend.open();
+    const ballast = join(disk, 'ballast');
+    writeFileSync(ballast, '');
+    try {
+      for (;;) appendFileSync(ballast, 'x'.repeat(1_024));
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOSPC' });
+    }
+    const lines: string[] = [];
+    const acquisitions: string[] = [];
+    const acquire = (claim: LeaseClaim) => {
+      acquisitions.push(claim.name);
+      return backend.lease.acquire(claim);
+    };
+    const keeper = new LeaseKeeper({
+      leases: { ...bound(backend.lease), acquire },
+      transport: { self: claimOf('').holder, dial: async () => ({ close: () => undefined }) as Link, links: () => [] },
+      clock: systemClock,
+      group: 'full',
+      timing: TIMING_PRESETS.local,
+      campaigns: true,
+      drainMs: 0,
+      logger: { log: (line) => void lines.push(line), warn: (line) => void lines.push(line) },
+    });
+    try {
+      keeper.start();
+      while (acquisitions.length < 4) await nextTurn();
+      rmSync(ballast);
+      while (!keeper.isLeader()) await nextTurn();
+    } finally {
+      keeper.close();
+    }
+    expect(lines.filter((line) => line.startsWith('The lease can'))).toEqual([
+      expect.stringMatching(/cannot be read or written, retrying: .*hedge\.db did not do acquire: .*full.*Make room/),
+      'The lease can be read and written again',
+    ]);
+  });
+
   onDisk('that is read-only, is refused at open (needs leave to mount)', async () => {
     mount('size=1m,ro');
     await expect(client({ file: join(disk, 'hedge.db') }).open()).rejects.toEqual(
@@ -339,6 +386,17 @@ describe('sqlite: on a disk of its own', () => {
     );
   });
 });
+
+function bound(lease: LeaseTable): LeaseTable {
+  return {
+    observes: lease.observes,
+    read: (name) => lease.read(name),
+    acquire: (claim) => lease.acquire(claim),
+    renew: (held) => lease.renew(held),
+    renewAll: (held) => lease.renewAll(held),
+    release: (held) => lease.release(held),
+  };
+}
 
 /** Linux, as root, outside an unprivileged container. */
 function mayMount(): boolean {
