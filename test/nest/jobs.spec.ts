@@ -49,6 +49,11 @@ class ScopedJob {
   @LeaderInterval(1_000) work() {}
 }
 
+@Injectable()
+class OddName {
+  @LeaderInterval(1_000) 'nightly/report'() {}
+}
+
 async function historyOf(app: INestApplicationContext, name: string): Promise<JobEntry[]> {
   return (await app.get(JobsService).history(name, { limit: 1_000 })).reverse();
 }
@@ -125,6 +130,7 @@ describe('jobs', () => {
     ['two of one name', TwoJobs, "are both the job 'twice'"],
     ['two timetables without names', TwoTimetables, 'it has two timetables'],
     ['a class without one instance', ScopedJob, 'request-scoped'],
+    ['a method whose name is no name of a job', OddName, "'OddName.nightly/report'. Give 1 to 128 visible characters"],
   ])('refuse the start: %s', async (_, Wrong, message) => {
     await expect(podsOf({ providers: [Wrong] }).start()).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',

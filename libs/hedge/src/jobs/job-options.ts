@@ -1,4 +1,4 @@
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import type { Job, JobOptions } from './job.js';
 import type { FireTimes } from './fire-times.js';
 
@@ -8,6 +8,7 @@ const DEFAULT_GRACE_MS = 60_000;
 /**
  * Fills in the defaults.
  * @param place `ReportService.nightly`, for the name.
+ * @throws HedgeError INVALID_OPTIONS when the job has no name of its own, and the place cannot be one.
  */
 export function resolveJob(
   place: string,
@@ -15,6 +16,15 @@ export function resolveJob(
   { name = place, catchUp = false, graceMs }: JobOptions,
   leaseMs: number,
 ): Job {
+  try {
+    checkJobName(name);
+  } catch (cause) {
+    throw new HedgeError(
+      'INVALID_OPTIONS',
+      `${place} has no name that a job can have. ${messageOf(cause)} Name the job: { name: '…' }.`,
+      { cause },
+    );
+  }
   return { name, times, catchUp, graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs) };
 }
 
