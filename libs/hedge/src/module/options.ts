@@ -67,7 +67,7 @@ export interface HedgeSpill {
   readonly memory?: Size;
   /** Disk. Default: 0, nothing is written to disk. */
   readonly disk?: Size;
-  /** Where the files are made, such as the mount of an emptyDir. Default: `hedge-spill` in the system's temporary folder. */
+  /** Where the files are made, such as the mount of an emptyDir; no symbolic link. Default: `hedge-spill` in the system's temporary folder. */
   readonly directory?: string;
   /** Nothing is written that would leave the file system with less. Default: '256MB'. */
   readonly minFreeDisk?: Size;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, statfs, unlink, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** A file of frames. Several reads and writes may be under way at once. */
@@ -42,11 +42,13 @@ export class NamelessFiles implements DataDisk {
   constructor(private readonly directory: string) {}
 
   async prepare(): Promise<void> {
+    await this.#refuseLink();
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    await this.#refuseLink();
     // A process that was killed between open and unlink left an empty file. Whoever has a file open does not need
     // its name, so that all of them can go, those of living processes too.
     const names = await readdir(this.directory);
-    await Promise.all(names.filter((name) => NAME.test(name)).map((name) => this.#unlink(name)));
+    await Promise.all(names.filter((name) => NAME.test(name)).map((name) => this.#unlinkOwn(name)));
     await (await this.create()).close();
   }
 
@@ -65,6 +67,19 @@ export class NamelessFiles implements DataDisk {
   async free(): Promise<number> {
     const { bavail, bsize } = await statfs(this.directory);
     return bavail * bsize;
+  }
+
+  /** In a directory that all may write, others could lead our files, and what is deleted, wherever they like. */
+  async #refuseLink(): Promise<void> {
+    const found = await lstat(this.directory).catch(() => undefined);
+    if (found?.isSymbolicLink() === true) {
+      throw new Error('it is a symbolic link, which others may be able to change; give the path that it leads to');
+    }
+  }
+
+  async #unlinkOwn(name: string): Promise<void> {
+    const found = await lstat(join(this.directory, name)).catch(() => undefined);
+    if (found?.isFile() === true && found.uid === (process.getuid?.() ?? found.uid)) await this.#unlink(name);
   }
 
   async #unlink(name: string): Promise<void> {

@@ -1,8 +1,20 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, open, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  open,
+  readFile,
+  readdir,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { systemClock } from '../../common/clock.js';
 import { FrameBuilder } from '../records/frame-builder.js';
 import type { SpillFrame } from '../records/frame.js';
@@ -234,6 +246,30 @@ describe('the files of a pod', () => {
     await file.write(first, 0, 4 * KB, 4 * KB);
     await file.close();
     await expect(part.read(1)).rejects.toMatchObject({ code: 'SPILL_CORRUPT' });
+  });
+
+  it('are not made, and nothing is removed, where a symbolic link leads', async () => {
+    const elsewhere = join(directory, 'elsewhere');
+    const left = join(elsewhere, `hedge-spill-${randomUUID()}`);
+    await mkdir(elsewhere);
+    await writeFile(left, 'precious');
+    for (const target of [elsewhere, join(directory, 'nowhere')]) {
+      const link = join(directory, `to-${basename(target)}`);
+      await symlink(target, link);
+      await expect(openNode({ directory: link })).rejects.toMatchObject({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining('symbolic link'),
+      });
+    }
+    expect(await readFile(left, 'utf8')).toBe('precious');
+    expect((await readdir(directory)).sort()).toEqual(['elsewhere', 'to-elsewhere', 'to-nowhere']);
+  });
+
+  it('of that name are left alone when they are no files of this user', async () => {
+    const link = join(directory, `hedge-spill-${randomUUID()}`);
+    await symlink('anywhere', link);
+    await openNode();
+    expect(await readdir(directory)).toEqual([basename(link)]);
   });
 
   it('P2: free their room also when the system complains while they are closed', async () => {
