@@ -1,21 +1,25 @@
 import { HedgeError } from '../common/errors.js';
+import { isWellFormed } from '../common/well-formed.js';
 
 export const MAX_TOPIC_LENGTH = 256;
 
 /**
- * A topic is a string of at most 256 characters; the empty one is the default topic.
+ * A topic is a string of at most 256 characters, without lone surrogates, which would reach another pod as another
+ * topic; the empty one is the default topic.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkTopic(topic: unknown): asserts topic is string {
-  if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH) return;
+  if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH && isWellFormed(topic)) return;
   const got =
     typeof topic === 'string'
-      ? `one of ${topic.length} characters`
+      ? isWellFormed(topic)
+        ? `one of ${topic.length} characters`
+        : 'one with a lone surrogate'
       : topic === undefined
         ? 'undefined'
         : `a value of type ${typeof topic}`;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `A topic is a string of at most ${MAX_TOPIC_LENGTH} characters, and this is ${got}. Use a shorter name, or '' for the default topic.`,
+    `A topic is a string of at most ${MAX_TOPIC_LENGTH} characters, and this is ${got}. Use another name, or '' for the default topic.`,
   );
 }

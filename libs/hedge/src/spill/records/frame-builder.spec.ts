@@ -116,6 +116,13 @@ describe('a record that spans frames', () => {
 });
 
 describe('what may be written', () => {
+  it('is no text that would be read back as another one', () => {
+    for (const lone of ['a\ud800b', '\udc00', 'x'.repeat(99) + '\ud83d']) {
+      expect(() => recordBytes(lone)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    }
+    expect(recordBytes('😀\0').toString()).toBe('😀\0');
+  });
+
   it('is bytes and text up to the longest record', () => {
     expect(recordBytes('äb')).toEqual(Buffer.from('äb'));
     expect(recordBytes(new Uint8Array(MAX_RECORD_BYTES)).length).toBe(MAX_RECORD_BYTES);

@@ -1,9 +1,10 @@
 import { HedgeError } from '../../common/errors.js';
+import { isWellFormed } from '../../common/well-formed.js';
 import type { BinaryBatch } from './binary-batch.js';
 import { FRAME_HEADER_BYTES, frameSize, offsetsAt, writeHeader } from './frame.js';
 import type { FrameHeader, FrameIdentity, SpillFrame } from './frame.js';
 
-/** What a record is given as; text is stored as UTF-8. */
+/** What a record is given as; text is stored as UTF-8, and so must not have lone surrogates. */
 export type SpillRecord = Uint8Array | string;
 
 /** A larger record is refused: it is whole in the memory of its writer, and again of its reader. */
@@ -25,12 +26,19 @@ export function framesSpanned(recordBytes: number, frameBytes: number): number {
   return Math.max(1, Math.ceil(recordBytes / longestRecord(frameBytes)));
 }
 
+/** Whether it can be stored, if it is not too long. */
 export function isRecord(record: unknown): record is SpillRecord {
-  return typeof record === 'string' || record instanceof Uint8Array;
+  return typeof record === 'string' ? isWellFormed(record) : record instanceof Uint8Array;
 }
 
 /** @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE */
 export function checkRecord(record: unknown): asserts record is SpillRecord {
+  if (typeof record === 'string' && !isWellFormed(record)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      'A record is a text with a lone surrogate, which would be read back as another text. Encode it first, for instance by JSON.stringify, or write bytes.',
+    );
+  }
   if (!isRecord(record)) {
     throw new HedgeError(
       'INVALID_ARGUMENT',

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { isWellFormed } from '../../common/well-formed.js';
 import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { StartGate } from '../../common/start-gate.js';
@@ -152,12 +153,16 @@ export class SpillStore {
 }
 
 function checkName(name: unknown): void {
-  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH) return;
-  const got = typeof name === 'string' ? `one of ${name.length} characters` : `a value of type ${typeof name}`;
+  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH && isWellFormed(name)) return;
+  const got = typeof name === 'string' ? describeName(name) : `a value of type ${typeof name}`;
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `The name of a spill store is a string of 1 to ${MAX_NAME_LENGTH} characters, and this is ${got}. Give another.`,
   );
+}
+
+function describeName(name: string): string {
+  return isWellFormed(name) ? `one of ${name.length} characters` : 'one with a lone surrogate';
 }
 
 function checkTask(name: string, task: unknown): asserts task is (store: Spill) => unknown {
