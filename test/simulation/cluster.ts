@@ -97,6 +97,7 @@ export class Cluster {
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
       acquired: (row) => this.leadership.acquired(row),
+      leaseLost: () => this.leadership.leaseLost(),
       written: (entry) => {
         const oracle = isReservedKey(entry.key) ? this.jobs : this.operations;
         oracle.written(entry, this.database.lease.token);

@@ -1,6 +1,7 @@
 import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/backend/log.js';
 import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/src/backend/lease.js';
 import { ObservedLease, type LeaseMarker } from '../../libs/hedge/src/backend/observed-lease.js';
+import { ReplacedDatabase } from '../../libs/hedge/src/backend/replaced-database.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { UnreachableReport } from '../../libs/hedge/src/cluster/membership.js';
@@ -18,6 +19,7 @@ export interface LeaseRow extends LeaseMarker {
 export interface DatabaseObserver {
   acquired(row: LeaseRow): void;
   written(entry: LogEntry): void;
+  leaseLost(): void;
 }
 
 /**
@@ -31,7 +33,11 @@ export class SimulatedDatabase {
   #lastTimestamp = 0n;
   #clockOffset = 0;
   #report: StampedReport | undefined;
+  #replacedAt: number | undefined;
+  #generation = 0;
   observer: DatabaseObserver | undefined;
+  /** Whoever finds another database takes nothing for a lease. */
+  protected readonly waitsAfterReplacement: boolean = true;
 
   constructor(
     protected readonly world: World,
@@ -40,6 +46,32 @@ export class SimulatedDatabase {
 
   get lease(): LeaseRow {
     return this.row;
+  }
+
+  /** Which file it is: processes that opened an earlier one find out with their next call, which has no effect. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /**
+   * Another database in its place, as far as the lease goes: nobody has ever held it there. The log stays, for its
+   * loss is a loss and not a fault to be found.
+   */
+  loseLease(): void {
+    this.row = { token: 0n, renewals: 0n, heartbeat: 0 };
+    this.#generation += 1;
+    this.#replacedAt = this.world.now;
+    this.observer?.leaseLost();
+  }
+
+  /** Whether the holder in the database before may believe yet, for those who have to know. */
+  replacedWithin(leaseMs: number): boolean {
+    return this.#replacedAt !== undefined && this.world.now - this.#replacedAt < leaseMs;
+  }
+
+  /** What `ReplacedDatabase` says, unless the driver does not ask it. */
+  quietForMs(replaced: ReplacedDatabase, now: Instant, leaseMs: number): number {
+    return this.waitsAfterReplacement ? replaced.quietForMs(now, leaseMs) : 0;
   }
 
   jumpClock(ms: number): void {
@@ -137,11 +169,38 @@ export class SimulatedDatabase {
 /** One process's way to the lease row: what a driver adds to the database. */
 export class SimulatedLeaseTable {
   readonly #observed = new ObservedLease();
+  readonly #replaced = new ReplacedDatabase();
+  #generation: number;
 
+  /**
+   * @param leaseMs a process that starts within a lease of a replacement knows nothing of the old database. It could
+   *   lead beside the old leader, which is beyond what is promised: here it waits as those do that knew it.
+   */
   constructor(
     private readonly database: SimulatedDatabase,
     private readonly now: () => Instant,
-  ) {}
+    private readonly leaseMs: number,
+  ) {
+    this.#generation = database.generation;
+    if (database.replacedWithin(leaseMs)) this.#replaced.replaced(now());
+  }
+
+  /** The effect of a call that is made now: none if by then the database is another one. */
+  call<Result>(effect: () => Result): () => Result | 'replaced' {
+    const generation = this.#generation;
+    return () => (generation === this.database.generation ? effect() : 'replaced');
+  }
+
+  /** A call was answered so. */
+  replaced(): void {
+    this.#generation = this.database.generation;
+    this.#replaced.replaced(this.now());
+  }
+
+  /** Nothing is taken or renewed now. */
+  get quiet(): boolean {
+    return this.database.quietForMs(this.#replaced, this.now(), this.leaseMs) > 0;
+  }
 
   get observes(): boolean {
     return this.database.kind === 'observing';
@@ -156,7 +215,8 @@ export class SimulatedLeaseTable {
   record(row: LeaseRow, expiresInMs: number): LeaseRecord {
     const seen = { marker: row, leaseMs: row.claim?.leaseMs };
     const left = this.observes ? this.#observed.observe(seen, this.now()) : expiresInMs;
-    return { token: row.token, expiresInMs: left, ...(row.claim && { holder: row.claim.holder }) };
+    const quiet = this.database.quietForMs(this.#replaced, this.now(), this.leaseMs);
+    return { token: row.token, expiresInMs: Math.max(left, quiet), ...(row.claim && { holder: row.claim.holder }) };
   }
 
   acquireResult(taken: boolean, row: LeaseRow, expiresInMs: number): AcquireResult {
@@ -166,7 +226,7 @@ export class SimulatedLeaseTable {
 
   renewResult(renewed: boolean, row: LeaseRow, expiresInMs: number): RenewResult {
     const record = this.record(row, expiresInMs);
-    return renewed ? { renewed: true } : { renewed: false, record };
+    return renewed && !this.quiet ? { renewed: true } : { renewed: false, record };
   }
 }
 

@@ -32,6 +32,10 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const ms = sign * cluster.random.skewed(10, 3_600_000);
     for (const database of [cluster.database, ...cluster.locks.rows()]) database.jumpClock(ms);
   },
+  'database replaced': (cluster) => {
+    // A database whose clock decides does not get another one in its place under its name.
+    if (cluster.database.kind === 'observing') cluster.database.loseLease();
+  },
   partition: (cluster) => {
     const { random, network, machines } = cluster;
     const alone = random.pick(machines);

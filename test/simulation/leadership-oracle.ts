@@ -19,6 +19,8 @@ export class LeadershipOracle {
   readonly #ended = new Set<bigint>();
   readonly #views = new Map<string, string>();
   #newest = 0n;
+  /** Terms up to this one were taken in a database that was replaced since. */
+  #lostUpTo = 0n;
 
   constructor(
     private readonly database: SimulatedDatabase,
@@ -36,6 +38,11 @@ export class LeadershipOracle {
         violated('L1', `${holder} may lead while ${self.incarnation} still believes that it does`);
       }
     }
+  }
+
+  /** Who believes in a term of the database before does so rightly, until it runs out: the guarantee that remains is L1. */
+  leaseLost(): void {
+    this.#lostUpTo = this.#newest;
   }
 
   elected(self: MemberId, token: bigint): void {
@@ -85,6 +92,7 @@ export class LeadershipOracle {
    * of the same process may have given the row a newer token.
    */
   #checkValidity({ incarnation }: MemberId, { token }: Term): void {
+    if (token <= this.#lostUpTo) return;
     const { lease: row } = this.database;
     const own = row.claim?.holder.incarnation === incarnation && row.token >= token;
     if (!own) violated('L2', `${incarnation} believes in token ${token}, the row has ${row.token}`);

@@ -39,7 +39,11 @@ export class LockOracle {
     const known = this.#rows.get(name);
     if (known !== undefined) return known;
     const row = this.makeRow();
-    row.observer = { acquired: (taken) => this.#acquired(name, taken), written: () => undefined };
+    row.observer = {
+      acquired: (taken) => this.#acquired(name, taken),
+      written: () => undefined,
+      leaseLost: () => undefined,
+    };
     this.#rows.set(name, row);
     return row;
   }

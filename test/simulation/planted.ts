@@ -97,6 +97,11 @@ class TokensFromTheWallClock extends SimulatedDatabase {
   }
 }
 
+/** Takes the lease of another database at once, while the holder in the one before believes. */
+class TakesReplacedDatabases extends SimulatedDatabase {
+  protected override readonly waitsAfterReplacement = false;
+}
+
 /** Takes any view, of whatever epoch. */
 class AcceptsAnyView extends Membership {
   protected override received(_from: MemberId, view: View): void {
@@ -166,6 +171,10 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'tokens from a wall clock that may go back': {
     parts: { ...SOUND_PARTS, database: (world, kind) => new TokensFromTheWallClock(world, kind) },
     found: ['L1', 'K2', 'M1'],
+  },
+  'the lease of a replaced database taken at once': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new TakesReplacedDatabases(world, kind) },
+    found: ['L1'],
   },
   'a view taken whatever its epoch': {
     parts: { ...SOUND_PARTS, membership: (settings) => new AcceptsAnyView(settings) },

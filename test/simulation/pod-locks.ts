@@ -97,7 +97,7 @@ export class PodLocks implements LockPod {
     const known = this.#names.get(name);
     if (known !== undefined) return known;
     const { timing, parts, locks } = this.cluster;
-    const table = new SimulatedLeaseTable(locks.row(name), () => this.host.now());
+    const table = new SimulatedLeaseTable(locks.row(name), () => this.host.now(), this.cluster.timing.leaseMs);
     const settings = { self: this.self, timing, observes: table.observes, random: () => this.#jitter };
     const named = { name, table, contest: parts.lock(settings) };
     this.#names.set(name, named);

@@ -45,7 +45,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     private readonly cluster: Cluster,
   ) {
     const { parts, timing, random } = cluster;
-    this.leases = new SimulatedLeaseTable(cluster.database, () => machine.now());
+    this.leases = new SimulatedLeaseTable(cluster.database, () => machine.now(), timing.leaseMs);
     const { observes } = this.leases;
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
@@ -171,8 +171,14 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       case 'acquire': {
         const { attempt } = effect;
         const expired = this.leases.expiredMarker();
+        const { quiet } = this.leases;
         return this.#call(
-          () => [database.takeLease(claim, expired), database.lease, database.expiresInMs(database.lease)] as const,
+          () =>
+            [
+              !quiet && database.takeLease(claim, expired),
+              database.lease,
+              database.expiresInMs(database.lease),
+            ] as const,
           (answer) => ({ type: 'acquired', attempt, result: answer && this.leases.acquireResult(...answer) }),
         );
       }
@@ -236,8 +242,14 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     effect: () => Result,
     input: (result: Result | undefined) => ContenderInput & { readonly attempt: number },
   ): void {
-    this.cluster.connection.call(this.machine, effect, (outcome) => {
-      if (this.alive) this.elect(input(outcome.type === 'done' ? outcome.result : undefined));
+    this.cluster.connection.call(this.machine, this.leases.call(effect), (outcome) => {
+      if (!this.alive) return;
+      const result = outcome.type === 'done' ? outcome.result : undefined;
+      if (result === 'replaced') {
+        this.cluster.world.count('database: found to be another one');
+        this.leases.replaced();
+      }
+      this.elect(input(result === 'replaced' ? undefined : result));
     });
   }
 

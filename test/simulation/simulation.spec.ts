@@ -27,6 +27,8 @@ const EXERCISED = [
   'fault: sleep',
   'fault: wall clock jumps',
   'fault: database clock jumps',
+  'fault: database replaced',
+  'database: found to be another one',
   'fault: partition',
   'fault: forged view',
   'network: dropped',

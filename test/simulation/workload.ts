@@ -31,19 +31,23 @@ export function actAtRandom(cluster: Cluster, until: number, meanPauseMs: number
   next();
 }
 
+/** So long that several leaders could run it. */
+const POISON_MS = 20_000;
+/** A history may end from here on, and every call before that. */
+const ENDS_BEFORE = 35_000;
+
 function ask(cluster: Cluster, pod: Pod): void {
-  const { random } = cluster;
+  const { random, world } = cluster;
   const kind = random.pick(KINDS);
   const key = kind === 'put' ? random.pick(KEYS.put) : kind === 'overwrite' ? random.pick(KEYS.overwrite) : '';
   const fenced = key !== '' && random.chance(0.2);
   const fence = fenced ? (pod.current()?.epoch ?? 0n) : 0n;
   const once = kind === 'overwrite' || fenced;
   const maxReruns = once ? 0 : kind === 'send' ? random.pick([0, 1, 2]) : Infinity;
-  const poison = kind === 'send' && random.chance(0.01);
+  const poison = kind === 'send' && random.chance(0.01) && world.now + POISON_MS < ENDS_BEFORE;
   const operation = cluster.operations.begin({ kind, key, fence, maxReruns, poison, by: pod.self.incarnation });
   const to = kind === 'broadcast' ? random.pick(cluster.pods()).self : 'leader';
-  // So long that several leaders could run it.
-  pod.messaging.begin(operation, to, poison ? 20_000 : random.skewed(100, 4_000));
+  pod.messaging.begin(operation, to, poison ? POISON_MS : random.skewed(100, 4_000));
 }
 
 function read(cluster: Cluster, pod: Pod): void {
