@@ -197,6 +197,25 @@ describe('a semaphore that leader work uses', () => {
 });
 
 describe('semaphores of one pod alone', () => {
+  it('have room for callers again when the leader’s own callers have given up, as often as there is room for', async () => {
+    const pods = new Pods({}, { limits: { maxRunning: 20 }, shutdown: { drainMs: 60_000, totalMs: 90_000 } });
+    const app = await pods.start();
+    const semaphore = semaphores(app).get('full', { limit: 1 });
+    const held = await semaphore.acquire();
+    for (let round = 0; round < 10; round += 1) {
+      const stop = new AbortController();
+      const waiting = Array.from({ length: 8 }, () => semaphore.acquire({ timeoutMs: 600_000, signal: stop.signal }));
+      // A round trip behind them: all are in the queue.
+      expect(await semaphore.tryAcquire()).toBeUndefined();
+      stop.abort(new Error('no longer'));
+      for (const outcome of await Promise.allSettled(waiting))
+        expect(outcome).toMatchObject({ reason: stop.signal.reason });
+    }
+    const last = semaphore.acquire({ timeoutMs: 600_000 });
+    await Promise.all([expect(last).rejects.toMatchObject({ code: 'SHUTTING_DOWN' }), app.close()]);
+    expect(held.isValid()).toBe(false);
+  });
+
   it('are given back when it stops, though nobody leads whom it could ask', async () => {
     const pods = new Pods();
     const first = await pods.start();

@@ -7,6 +7,9 @@ import { firstWith, mostAtOnce } from './holds.js';
 /** Longer than any pod that is to die in it lives. */
 const FOR_LIFE_MS = 600_000;
 const LIMIT = 3;
+const OWN_CALLERS = 20;
+/** `shutdown.drainMs` of the demo, which is the default: a stop that waits for callers takes all of it. */
+const DRAIN_MS = 5_000;
 const HOLD_MS = 100;
 /** A dead pod's permits come back within two leases of the `local` preset; with time for a busy machine. */
 const BACK_MS = 30_000;
@@ -72,6 +75,32 @@ export async function semaphoreKeepsItsLimit(cluster: DemoCluster): Promise<stri
     `${milliseconds(back()! - victimDiedAt)} after its death, permits flowed ${milliseconds(next - leaderDiedAt)} ` +
     `after that of the leader; ${ended('killed')} died with their pods, ${ended('lost')} were lost`
   );
+}
+
+/** A leader that is told to stop while it holds the only permit, and its own callers and another pod's wait for it. */
+export async function stoppedLeaderHandsOverAtOnce(cluster: DemoCluster): Promise<string> {
+  const { leader, followers } = await cluster.agree(START_MS);
+  const other = followers[0]!;
+  const forLife = `stopping 1 ${FOR_LIFE_MS}`;
+  let held: ReturnType<typeof holdAt> | undefined;
+  await new Promise<void>((resolve, reject) => {
+    held = holdAt(leader, '/semaphore', forLife, resolve);
+    held.catch(reject);
+  });
+  const own = Array.from({ length: OWN_CALLERS }, () => holdAt(leader, '/semaphore', forLife));
+  const waiting = holdAt(other, '/semaphore', `stopping 1 ${HOLD_MS}`);
+  const outcomes = Promise.allSettled(own);
+  // Round trips behind them.
+  for (const pod of [leader, other]) await pod.request('/send', 'hello');
+  const stoppedAt = Date.now();
+  await leader.stop();
+  const next = await waiting;
+  const granted = (await outcomes).filter(({ status }) => status === 'fulfilled').length;
+  assert.equal(granted, 0, 'no caller of a pod that stops gets the permit');
+  assert.equal(mostAtOnce([await held!, next]), 1, 'never two at once');
+  const tookMs = next.from - stoppedAt;
+  assert.ok(tookMs < DRAIN_MS, `a stop must not wait for callers that gave up: ${milliseconds(tookMs)}`);
+  return `${OWN_CALLERS} callers of ${leader.name} gave up, and ${next.pod} had the permit ${milliseconds(tookMs)} after SIGTERM`;
 }
 
 function withBigints(_key: string, value: unknown): unknown {

@@ -6,7 +6,7 @@ import { account, type LedgerEntry } from './firings.js';
 import { Load } from './load.js';
 import type { Ending, Pod } from './pod.js';
 import { Steps } from './steps.js';
-import { lockOutlivesItsHolder, semaphoreKeepsItsLimit } from './tour-exclusion.js';
+import { lockOutlivesItsHolder, semaphoreKeepsItsLimit, stoppedLeaderHandsOverAtOnce } from './tour-exclusion.js';
 import { lossOfTheOnlyCopyIsTold, secondCopySurvives } from './tour-spill.js';
 import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
 
@@ -121,8 +121,13 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     return semaphoreKeepsItsLimit(cluster);
   });
 
-  await steps.run('stop the leader gracefully while the others send', async () => {
+  await steps.run('stop the leader gracefully while it and others wait for a permit', async () => {
     for (let n = 0; n < 2; n += 1) await cluster.add();
+    return stoppedLeaderHandsOverAtOnce(cluster);
+  });
+
+  await steps.run('stop the leader gracefully while the others send', async () => {
+    await cluster.add();
     const before = await cluster.agree(START_MS);
     const loads = before.followers.map((pod) => new Load(pod, (pod, key) => pod.request('/send', key)));
     await eachHas(loads, 20, -Infinity);

@@ -1,9 +1,15 @@
 import { describe, expect, it } from '@jest/globals';
+import { leaseName } from '../backend/names.js';
 import type { SemaphoreRow } from '../backend/permits.js';
 import { memory } from '../backends/memory/index.js';
 import { HedgeError } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { Encoded } from '../messaging/message.js';
+import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
+import { Receiver } from '../messaging/receiver.js';
+import { Timeline } from '../messaging/timeline.js';
+import type { Origin } from '../messaging/work.js';
+import { type Reply, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { formatPermits } from './permit-row.js';
 import { SemaphoreArbiter } from './semaphore-arbiter.js';
@@ -98,5 +104,90 @@ describe('semaphore arbiter', () => {
     expect(warnings).toEqual([expect.stringContaining('disk is full')]);
     const pauses = written.slice(1).map((at, index) => at - (written[index] ?? 0));
     expect(pauses.slice(4).every((pause) => pause >= 2 * timing.retryMs)).toBe(true);
+  });
+
+  describe('callers that give up', () => {
+    const clock = new VirtualClock();
+    const self: Origin = { peer: { address: 'leader:1', incarnation: 'leader' }, here: true };
+    const remote: Origin = { peer: caller };
+    let receiver: Receiver;
+    let replies: Reply[];
+    let requests = 0;
+    let epoch = 0n;
+
+    /** One permit is held, and 20 callers wait for it. */
+    const queueUp = async (origin: Origin): Promise<number[]> => {
+      replies = [];
+      const { permits, lease } = memory().create({ timeoutMs: 1_000 });
+      const leader = await lease.acquire({ name: leaseName('g'), holder: self.peer, leaseMs: 60_000 });
+      epoch = leader.acquired ? leader.token : 0n;
+      const arbiter = new SemaphoreArbiter({
+        table: permits,
+        clock,
+        group: 'g',
+        address: () => 'leader:1',
+        timing: semaphoreTiming(TIMING_PRESETS.lan),
+        maxWaiting: 20,
+        logger: { warn: () => undefined },
+      });
+      receiver = new Receiver({
+        clock,
+        timeline: new Timeline(),
+        route: {
+          current: () => undefined,
+          leads: (term) => term === epoch,
+          refresh: async () => undefined,
+          onChange: () => () => undefined,
+        },
+        limits: DEFAULT_MESSAGING_LIMITS,
+        reply: (_origin, reply) => replies.push(reply) > 0,
+      });
+      receiver.serve(
+        RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+        (request) => new Promise((resolve, reject) => arbiter.take(request, resolve, reject)),
+      );
+      arbiter.elected(epoch);
+      await acquire(self);
+      return Promise.all(Array.from({ length: 20 }, () => acquire(origin)));
+    };
+    const acquire = async (origin: Origin): Promise<number> => {
+      requests += 1;
+      const sequence = requests;
+      const asked = { name: 's', id: `id-${sequence}`, limit: 1, permits: 1, wait: true, timeoutMs: 60_000 };
+      const { kind, topic, payload } = acquireRequest(asked);
+      const { encoding, bytes } = payload;
+      const request = { sequence, kind, topic, encoding, payload: bytes, timeoutMs: 60_000, attempt: 1, epoch };
+      receiver.receive(origin, { ...request, id: String(sequence) });
+      await clock.advanceAsync(1);
+      return sequence;
+    };
+    /** Callers that still wait, as a drain counts them. */
+    const drained = async (): Promise<boolean> => {
+      let done = false;
+      void receiver.drain(epoch).then(() => (done = true));
+      await clock.advanceAsync(1);
+      return done;
+    };
+
+    it.each([
+      ['of this very pod', self],
+      ['of another pod', remote],
+    ])('%s leave the queue and the count at once, and a drain does not wait for them', async (_, origin) => {
+      const waiting = await queueUp(origin);
+      for (const sequence of waiting) receiver.cancel(origin.peer, sequence);
+      await clock.advanceAsync(1);
+      expect(replies.map(({ sequence }) => sequence)).toEqual(expect.arrayContaining(waiting));
+      const next = await acquire(origin);
+      expect(replies.filter(({ sequence }) => sequence === next)).toEqual([]);
+      receiver.cancel(origin.peer, next);
+      expect(await drained()).toBe(true);
+    });
+
+    it('because their pod is gone leave the count too', async () => {
+      await queueUp(remote);
+      receiver.left(remote.peer);
+      await clock.advanceAsync(DEFAULT_MESSAGING_LIMITS.rememberCallerMs);
+      expect(await drained()).toBe(true);
+    });
   });
 });

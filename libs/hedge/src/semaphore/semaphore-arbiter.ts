@@ -7,6 +7,7 @@ import type { Encoded, IncomingRequest } from '../messaging/message.js';
 import { notLeading } from '../messaging/not-leading.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { decodeAcquire, decodeRelease, decodeRenewal, decodeResize, replyOf } from './semaphore-messages.js';
+import { notWanted } from './semaphore-refusals.js';
 import { SemaphoreQueue } from './semaphore-queue.js';
 import type { SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue-messages.js';
 import type { SemaphoreTiming } from './semaphore-timing.js';
@@ -92,7 +93,8 @@ export class SemaphoreArbiter {
 
   /**
    * Answers a request of one of `SEMAPHORE_REQUESTS`.
-   * @param done called once, unless the caller gave the request up.
+   * Calls back once, also when the caller gives the request up: until then the request layer counts it as running, and
+   * a drain waits for it.
    */
   take(request: IncomingRequest, done: (reply: Encoded) => void, failed: (error: HedgeError) => void): void {
     const term = this.#term;
@@ -137,7 +139,9 @@ export class SemaphoreArbiter {
     const ticket = this.#ticket(settle);
     this.#step(entry, { type: 'acquire', ticket, claim });
     const abandon = (): void => {
-      if (this.#settles.delete(ticket)) this.#step(entry, { type: 'abandoned', ticket });
+      if (!this.#settles.delete(ticket)) return;
+      this.#step(entry, { type: 'abandoned', ticket });
+      settle(notWanted(name));
     };
     signal.addEventListener('abort', abandon, { once: true });
   }
