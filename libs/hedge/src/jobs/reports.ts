@@ -13,7 +13,7 @@ export function describeReport(job: Job, report: SchedulerReport): string | unde
   if (report.type === 'runs-since-last-term') {
     return `Job ${job.name} of ${timeOf(report.fireTime)} has not ended since this pod lost the lead; the job waits for it. Let the method end when its signal aborts`;
   }
-  return `Job ${job.name} has a ledger up to ${timeOf(report.through)}, ${Math.round(report.byMs / 1_000)} s ahead of this pod's clock, and runs again after that time. Set the clocks of this pod and of earlier leaders right; without its newest rows the ledger is earlier`;
+  return `Job ${job.name} has a ledger up to ${timeOf(report.through)}, ${Math.round(report.byMs / 1_000)} s ahead of this pod's clock, and runs again after that time. Set the clocks of this pod and of earlier leaders right. To run it sooner, delete the newest rows of its key in the log table, and restart this pod`;
 }
 
 function describeRow({ name, catchUp }: Job, row: LedgerRow): string | undefined {

@@ -264,6 +264,26 @@ describe('job scheduler', () => {
     expect(next.ledger.slice(claimed)).toEqual(pod.ledger.slice(claimed));
   });
 
+  it('says once that its clock was set back during a term, and again when that happens again', () => {
+    pod.elect().at(30).end().at(40).end();
+    const behind = (): number => pod.reports.filter((type) => type === 'clock-behind').length;
+    pod.at(20).at(21).at(22);
+    expect(behind()).toBe(1);
+    pod.at(41).end();
+    pod.at(30);
+    expect(behind()).toBe(2);
+    expect(pod.rows.at(-1)).toBe('done 41');
+  });
+
+  it('says that an hour passed over by a clock that was ahead silences it, once the clock is set right', () => {
+    pod.elect().at(1).end();
+    pod.at(61);
+    for (let left = 4; left > 0; left -= 1) pod.end();
+    expect(pod.reports).not.toContain('clock-behind');
+    pod.at(2).at(3);
+    expect(pod.reports.filter((type) => type === 'clock-behind')).toHaveLength(1);
+  });
+
   it('J2: has accounted for all that a clock jumped over, when it jumps back', () => {
     pod.elect().at(60);
     for (let left = 4; left > 0; left -= 1) pod.end();

@@ -52,6 +52,8 @@ export class JobScheduler {
   #schedule: string | undefined;
   /** A firing to be claimed next, however late: what `catchUp` makes good. */
   #owed: { readonly fireTime: number; readonly attempt: number } | undefined;
+  /** It was reported that the ledger is ahead of this pod's clock, and it still is. */
+  #toldBehind = false;
   /** When the last run of this term ended, by the wall clock. */
   #busyUntil = 0;
   /** What fell due up to here waited for this pod rather than for a run, by the wall clock. */
@@ -133,11 +135,8 @@ export class JobScheduler {
     }
     this.#through = row.through;
     this.#schedule = row.schedule;
-    const byMs = row.through - wall;
-    const effects: SchedulerEffect[] = [];
-    if (byMs > this.job.graceMs) {
-      effects.push({ type: 'report', report: { type: 'clock-behind', through: row.through, byMs } });
-    }
+    this.#toldBehind = false;
+    const effects = this.#reportBehind(now);
     if (row.event === 'claimed') return [...effects, ...this.#write({ ...row, event: 'lost' })];
     this.#oweLost(row);
     return [...effects, ...this.#next(now)];
@@ -183,7 +182,8 @@ export class JobScheduler {
     if (state.at === 'rest') return [];
     if (state.at === 'waiting') {
       const { due } = state;
-      return due === undefined || due > now.wall ? this.#wakeFor(due, now) : this.#next(now);
+      if (due !== undefined && due <= now.wall) return this.#next(now);
+      return [...this.#reportBehind(now), ...this.#wakeFor(due, now)];
     }
     if (state.at === 'calling') {
       if (state.retryAt === undefined) return [];
@@ -215,12 +215,23 @@ export class JobScheduler {
     const due = job.times.nextAfter(this.#through);
     if (due === undefined || due > wall) {
       this.#state = { at: 'waiting', due };
-      return this.#wakeFor(due, now);
+      // Also during a term: a clock that was set back, or set right after it was ahead, silences the job.
+      return [...this.#reportBehind(now), ...this.#wakeFor(due, now)];
     }
     if (due <= tooOld) return this.#passOver('missed', due, tooOld);
     if (due > this.#busyUntil) this.#backlogUntil = wall;
     else if (due > this.#backlogUntil) return this.#passOver('skipped', due, this.#busyUntil);
     return this.#claim(due, 1);
+  }
+
+  /** Once, as long as the ledger stays ahead of this pod's clock. */
+  #reportBehind(now: Instant): readonly SchedulerEffect[] {
+    const through = this.#through;
+    const byMs = through - Math.floor(now.wall);
+    const told = this.#toldBehind;
+    this.#toldBehind = byMs > this.job.graceMs;
+    if (told || !this.#toldBehind) return [];
+    return [{ type: 'report', report: { type: 'clock-behind', through, byMs } }];
   }
 
   #passOver(event: 'missed' | 'skipped', first: number, until: number): readonly SchedulerEffect[] {
