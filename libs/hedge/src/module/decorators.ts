@@ -75,7 +75,10 @@ export function OnLeaderChange(): MethodDecorator {
   return notice('leader-change');
 }
 
-/** Calls this method when the view of the group changes, with the new view. Its errors are logged. */
+/**
+ * Calls this method when a member joins, leaves or restarts, with the new view, and with the first one. Not for a new view
+ * of the same members, as after a change of leader: those are in `ClusterService.changes$`. Its errors are logged.
+ */
 export function OnMembersChange(): MethodDecorator {
   return notice('members-change');
 }

@@ -1,6 +1,7 @@
+import { distinctUntilChanged } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import { LineLogger } from '../common/line-logger.js';
-import type { ClusterService } from '../cluster/cluster.service.js';
+import type { ClusterService, ClusterView } from '../cluster/cluster.service.js';
 import type { LeaderTask } from '../leader/leadership.js';
 import type { LeaderService } from '../leader/leader.service.js';
 import type { FoundNotice } from './discovery.js';
@@ -21,13 +22,22 @@ export function startNotices(notices: readonly FoundNotice[], leader: LeaderServ
         leader.changes$.subscribe((change) => void call(change));
         break;
       case 'members-change':
-        cluster.changes$.subscribe((view) => void call(view));
+        cluster.changes$.pipe(distinctUntilChanged(haveSameMembers)).subscribe((view) => void call(view));
         break;
       case 'while-leader':
         leader.runWhileLeader(named(notice.place, (leadership) => notice.call(leadership)));
         break;
     }
   }
+}
+
+/** A change of leader makes a new view, unsettled and then settled, of the same members. */
+function haveSameMembers(a: ClusterView, b: ClusterView): boolean {
+  return incarnations(a) === incarnations(b);
+}
+
+function incarnations({ members }: ClusterView): string {
+  return members.map(({ incarnation }) => incarnation).join(' ');
 }
 
 /** The name is what log lines say of the task. */
