@@ -17,7 +17,13 @@ interface Pod {
   readonly faults: BackendFaults;
   readonly dial: jest.Mock<() => Promise<Link>>;
   readonly lines: string[];
+  readonly warnings: string[];
 }
+
+/** The line that says so, if it was at level WARN. */
+const lost = ({ warnings }: Pod): string | undefined => {
+  return warnings.find((line) => line.startsWith('No longer the leader'));
+};
 
 describe('LeaseKeeper', () => {
   let clock: VirtualClock;
@@ -28,7 +34,11 @@ describe('LeaseKeeper', () => {
     const self: MemberId = { address: `${name}:1`, incarnation: name };
     const faults = new BackendFaults();
     const lines: string[] = [];
-    const logger = { log: (line: string) => void lines.push(line), warn: (line: string) => void lines.push(line) };
+    const warnings: string[] = [];
+    const logger = {
+      log: (line: string) => void lines.push(line),
+      warn: (line: string) => void (lines.push(line), warnings.push(line)),
+    };
     const send = (body: FrameBody): void => {
       for (const { keeper } of pods) if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
     };
@@ -46,7 +56,7 @@ describe('LeaseKeeper', () => {
       random: () => 0.5,
       ...options,
     });
-    const made = { keeper, faults, dial, lines, self };
+    const made = { keeper, faults, dial, lines, warnings, self };
     pods.push(made);
     return made;
   };
@@ -83,6 +93,46 @@ describe('LeaseKeeper', () => {
     await pass(5_000);
     expect(leaders()).toHaveLength(1);
     for (const { keeper } of pods) expect(keeper.current()?.leader.address).toBe(leaders()[0]);
+  });
+
+  describe('says why it could not keep the lease, at level WARN', () => {
+    it('the database failed, with what it said', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      one.faults.each(() => ({ fails: 'before-effect' }));
+      await pass(3_000);
+      expect(lost(one)).toContain('the last renewal failed: Planned fault: lease.renew failed');
+    });
+
+    it('the database was slower than backendTimeoutMs, which `timing` sets', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      one.faults.each(() => ({ delayMs: 5_000 }));
+      await pass(3_000);
+      expect(lost(one)).toMatch(/did not answer within 1000 ms \(backendTimeoutMs\).*`timing`/);
+    });
+
+    it('the event loop was blocked, and for how long', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      // Time passes, and no timer runs: those of this keeper find it passed.
+      clock.block(4_000);
+      expect(one.keeper.isLeader()).toBe(false);
+      const [, blockedMs] = /the event loop was blocked for (\d+) ms/.exec(lost(one) ?? '') ?? [];
+      expect(Number(blockedMs)).toBeGreaterThan(2_700);
+    });
+
+    it('the wall clock went ahead, and by how much', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      clock.jumpWall(3_600_000);
+      expect(one.keeper.isLeader()).toBe(false);
+      expect(lost(one)).toContain('the wall clock went 3600000 ms ahead');
+    });
   });
 
   it('L2: without the database it stops believing, tells in order, and leads again when the database is back', async () => {

@@ -1,7 +1,7 @@
 import type { LeaseTable } from '../backend/lease.js';
 import { leaseName } from '../backend/names.js';
 import { abortInFreshContext } from '../common/async-context.js';
-import type { Clock } from '../common/clock.js';
+import type { Clock, Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { InputQueue } from '../common/input-queue.js';
 import type { Timing } from '../common/timing.js';
@@ -14,7 +14,8 @@ import type {
   LossReason,
 } from '../lease/contender-messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
-import { holdsLease } from '../lease/term.js';
+import { LossCause } from '../lease/loss-cause.js';
+import { holdsLease, type Term } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import { notify } from '../transport/notify.js';
@@ -64,6 +65,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   readonly #clock: Clock;
   readonly #calls: LeaseCalls;
   readonly #databaseTrouble: TroubleLog;
+  readonly #cause: LossCause;
   readonly #addressTrouble: TroubleLog;
   #election: LeaseContender | undefined;
   #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
@@ -83,8 +85,10 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     this.#options = options;
     this.#clock = options.clock;
     const { leases, clock, timing, group, logger } = options;
+    this.#cause = new LossCause(timing);
     this.#databaseTrouble = new TroubleLog({
       logger,
+      failed: (message) => this.#cause.failed(message),
       begun: 'The lease cannot be read or written, retrying',
       over: 'The lease can be read and written again',
     });
@@ -237,13 +241,23 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   }
 
   #take(input: ContenderInput): void {
-    for (const effect of this.#election?.step(input, this.#clock.now()) ?? []) this.#perform(effect);
+    const now = this.#clock.now();
+    this.#cause.stepped(now);
+    const before = this.#election?.currentTerm;
+    const effects = this.#election?.step(input, now) ?? [];
+    for (const effect of effects) {
+      if (effect.type === 'lost-lease') this.#lost(effect.reason, before, now);
+      else this.#perform(effect, now);
+    }
+    const term = this.#election?.currentTerm;
+    if (term !== undefined && term.validSince !== before?.validSince) this.#cause.renewed();
   }
 
-  #perform(effect: ContenderEffect): void {
+  #perform(effect: Exclude<ContenderEffect, { type: 'lost-lease' }>, now: Instant): void {
     switch (effect.type) {
       case 'wake':
         this.#cancelWake();
+        this.#cause.wakesAfter(effect.afterMs, now);
         this.#cancelWake = this.#clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
         return;
       case 'read':
@@ -261,8 +275,6 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
         return this.#announce(effect.token);
       case 'took-lease':
         return this.#elected(effect.token);
-      case 'lost-lease':
-        return this.#lost(effect.reason);
       case 'holder-changed':
         return this.#leaderChanged(effect.holder);
       case 'left':
@@ -316,16 +328,16 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));
   }
 
-  #lost(reason: LossReason): void {
+  #lost(reason: LossReason, held?: Term, now = this.#clock.now()): void {
     const term = this.#term;
     if (term === undefined) return;
     this.#term = undefined;
     const { logger, group } = this.#options;
-    const line = `No longer the leader of group ${group}: ${LOSS_REASONS[reason]}`;
+    const cause = this.#cause.describe(reason, held, now) ?? LOSS_REASONS[reason];
+    const line = `No longer the leader of group ${group}: ${cause}`;
     if (reason === 'resigned' || reason === 'stopped') logger.log(line);
     else logger.warn(line);
-    const lost = new HedgeError('LEASE_LOST', `Not the leader any more: ${LOSS_REASONS[reason]}`);
-    abortInFreshContext(term.scope, lost);
+    abortInFreshContext(term.scope, new HedgeError('LEASE_LOST', `Not the leader any more: ${cause}`));
   }
 
   #leaderChanged(leader: LeaseHolder | undefined): void {

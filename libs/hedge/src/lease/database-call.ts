@@ -10,9 +10,13 @@ export function databaseCall<Result>(clock: Clock, limitMs: number, call: () => 
   return new Promise((resolve, reject) => {
     const cancel = clock.after(limitMs, () =>
       reject(
-        new HedgeError('BACKEND_UNAVAILABLE', `The database did not answer within ${limitMs} ms; it may be down`, {
-          details: { timeoutMs: limitMs },
-        }),
+        new HedgeError(
+          'BACKEND_UNAVAILABLE',
+          `The database did not answer within ${limitMs} ms (backendTimeoutMs). It is down, or slower than that: then set a longer \`timing\``,
+          {
+            details: { timeoutMs: limitMs },
+          },
+        ),
       ),
     );
     // As a promise, so that a synchronous throw is a rejection as well.

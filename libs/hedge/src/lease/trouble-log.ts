@@ -6,6 +6,8 @@ export interface TroubleLogOptions {
   readonly begun: string;
   /** `The lease can be read and written again` */
   readonly over: string;
+  /** Hears of each failure, also of those that are not logged. */
+  readonly failed?: (message: string) => void;
 }
 
 /**
@@ -34,7 +36,9 @@ export class TroubleLog {
       this.works(kind);
       return result;
     } catch (error) {
-      this.#fails(kind, messageOf(error));
+      const message = messageOf(error);
+      this.options.failed?.(message);
+      this.#fails(kind, message);
       return undefined;
     }
   }
