@@ -36,7 +36,7 @@ export function WithLock<Args extends unknown[] = []>(
     key: string | symbol,
     descriptor: TypedPropertyDescriptor<Decorated>,
   ): void => {
-    const place = `${target.constructor.name}.${String(key)}`;
+    const place = `${(typeof target === 'function' ? target : target.constructor).name}.${String(key)}`;
     const method = descriptor.value;
     if (typeof target === 'function' || typeof method !== 'function') {
       throw misplaced(`${place} is decorated with @WithLock, which is for methods of objects that Nest makes.`);

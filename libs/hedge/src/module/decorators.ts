@@ -1,7 +1,16 @@
 import { MessagePattern } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
 import { checkTopic } from '../messaging/topic-name.js';
-import { HANDLERS, HEDGE_TRANSPORT, NOTICES, handlersOf, noticesOf } from './handler-metadata.js';
+import { decoratedMethod, remember, restoreMetadata } from './decorated-method.js';
+import {
+  HANDLERS,
+  HEDGE_TRANSPORT,
+  NOTICES,
+  describeNotice,
+  describePattern,
+  handlersOf,
+  noticesOf,
+} from './handler-metadata.js';
 import type { HandlerKind, NoticeKind } from './handler-metadata.js';
 import { streamReplies } from './streamed-replies.js';
 
@@ -101,10 +110,11 @@ export function WhileLeader(): MethodDecorator {
 /** A handler on Nest's own message patterns. Applied again on one method, it keeps the earlier ones. */
 export function handler(kind: HandlerKind, topic: string): MethodDecorator {
   return (target, key, descriptor) => {
-    const method = descriptor.value as object;
-    const earlier = handlersOf(method);
-    const place = `${target.constructor.name}.${String(key)}`;
+    const decorator = nameOf(kind, topic);
+    const { place, method, name } = decoratedMethod(decorator, target, key, descriptor);
     checkTopicOf(place, topic);
+    restoreMetadata(target, name, method);
+    const earlier = handlersOf(method);
     if (earlier.length === 0 && Reflect.hasMetadata(NEST_PATTERN, method)) {
       throw new HedgeError(
         'INVALID_OPTIONS',
@@ -114,14 +124,23 @@ export function handler(kind: HandlerKind, topic: string): MethodDecorator {
     const patterns = [...earlier, { hedge: kind, topic }];
     Reflect.defineMetadata(HANDLERS, patterns, method);
     MessagePattern<object[]>(patterns, HEDGE_TRANSPORT)(target, key, descriptor);
+    remember(target, name, method);
   };
 }
 
 function streamHandler(kind: HandlerKind, topic: string): MethodDecorator {
   return (target, key, descriptor) => {
+    const decorator = nameOf(kind, topic);
+    const { method, name } = decoratedMethod(decorator, target, key, descriptor);
+    restoreMetadata(target, name, method);
     streamReplies(target, key, descriptor);
     handler(kind, topic)(target, key, descriptor);
   };
+}
+
+/** Whatever a caller without types gave as the topic. */
+function nameOf(hedge: HandlerKind, topic: unknown): string {
+  return describePattern({ hedge, topic: String(topic) });
 }
 
 /** Here, because nothing could ever be sent to such a topic. */
@@ -136,8 +155,10 @@ function checkTopicOf(place: string, topic: unknown): void {
 }
 
 function notice(kind: NoticeKind): MethodDecorator {
-  return (_target, _key, descriptor) => {
-    const method = descriptor.value as object;
+  return (target, key, descriptor) => {
+    const { method, name } = decoratedMethod(describeNotice(kind), target, key, descriptor);
+    restoreMetadata(target, name, method);
     Reflect.defineMetadata(NOTICES, [...noticesOf(method), kind], method);
+    remember(target, name, method);
   };
 }

@@ -2,7 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
 import type { JobMethod } from '../jobs/jobs.service.js';
-import { describePattern, handlersOf, isForwarded, noticesOf } from './handler-metadata.js';
+import { losesEnhancers, restoreAllMetadata } from './decorated-method.js';
+import { describeNotice, describePattern, handlersOf, isForwarded, noticesOf } from './handler-metadata.js';
 import type { HandlerPattern, NoticeKind } from './handler-metadata.js';
 import { jobsOf } from './job-decorators.js';
 
@@ -52,11 +53,11 @@ export class HandlerDiscovery {
     const left: { place: string; wrapper: Wrapper; problem: string }[] = [];
     for (const host of this.#hosts()) {
       const { wrapper } = host;
-      for (const { name, method } of this.#methods(wrapper)) {
+      for (const { name, method, prototype } of this.#methods(wrapper)) {
         const patterns = handlersOf(method);
         if (patterns.length === 0) continue;
         const place = `${classOf(wrapper)}.${name}`;
-        const problem = unwirable(wrapper);
+        const problem = unwirable(wrapper) ?? unguarded(prototype, name);
         if (problem === undefined) found.push(...patterns.map((pattern) => ({ pattern, host, place })));
         else left.push({ place, wrapper, problem });
       }
@@ -79,6 +80,47 @@ export class HandlerDiscovery {
   /** @throws HedgeError INVALID_OPTIONS for one on a class that has no single instance. */
   jobs(): readonly JobMethod[] {
     return this.#called(jobsOf, 'at times').map(({ mark, ...found }) => ({ ...mark, ...found }));
+  }
+
+  /**
+   * To be called before the others.
+   * @throws HedgeError INVALID_OPTIONS for decorated methods of classes that are guards, interceptors, pipes, filters or
+   *   middleware only: each module has instances of its own of those, and Nest looks for no handlers there.
+   */
+  refuseEnhancers(): void {
+    const hosts = new Set<unknown>([...this.#hosts()].map(({ wrapper }) => wrapper.metatype));
+    const left = new Set<string>();
+    for (const module of this.modules.values()) {
+      for (const wrapper of [...module.injectables.values(), ...module.middlewares.values()] as Wrapper[]) {
+        if (hosts.has(wrapper.metatype)) continue;
+        for (const method of this.#decorated(wrapper)) left.add(method);
+      }
+    }
+    if (left.size === 0) return;
+    throw new HedgeError(
+      'INVALID_OPTIONS',
+      `${[...left].join(', ')} would never be called, because Nest uses the class only as a guard, interceptor, pipe, filter or middleware. Add the class to the providers of a module, or move the method to a provider.`,
+    );
+  }
+
+  /** The decorated methods of some modules, for people: `@OnBroadcast('flush') CacheService.flush`. */
+  decoratedIn(moduleKeys: readonly string[]): string[] {
+    const wrappers = moduleKeys.flatMap((key) => {
+      const module = this.modules.get(key);
+      return module === undefined ? [] : [...module.controllers.values(), ...module.providers.values()];
+    });
+    return wrappers.flatMap((wrapper) => this.#decorated(wrapper));
+  }
+
+  #decorated(wrapper: Wrapper): string[] {
+    return this.#methods(wrapper).flatMap(({ name, method }) => {
+      const place = `${classOf(wrapper)}.${name}`;
+      return [
+        ...handlersOf(method).map(describePattern),
+        ...noticesOf(method).map(describeNotice),
+        ...jobsOf(method).map(({ decorator }) => decorator),
+      ].map((decorator) => `${decorator} ${place}`);
+    });
   }
 
   /** The methods with such marks, to be called on the one instance of their class. */
@@ -114,14 +156,15 @@ export class HandlerDiscovery {
     }
   }
 
-  #methods(wrapper: Wrapper): { name: string; method: object }[] {
+  #methods(wrapper: Wrapper): { name: string; method: object; prototype: object }[] {
     const prototype: unknown = wrapper.isNotMetatype
       ? prototypeOf(wrapper.instance)
       : (wrapper.metatype as { prototype?: unknown } | null)?.prototype;
     if (typeof prototype !== 'object' || prototype === null) return [];
+    restoreAllMetadata(prototype);
     return this.scanner
       .getAllMethodNames(prototype)
-      .map((name) => ({ name, method: (prototype as Record<string, object>)[name] as object }));
+      .map((name) => ({ name, method: (prototype as Record<string, object>)[name] as object, prototype }));
   }
 
   *#duplicates(found: readonly FoundHandler[]): Generator<string> {
@@ -157,6 +200,12 @@ function unwirable(wrapper: Wrapper): string | undefined {
     return `is a handler of a provider that stands under another token, where its guards and pipes would not be found. Register the class itself, and the token as { provide: …, useExisting: ${name} }.`;
   }
   return undefined;
+}
+
+/** Why guards and the like would not run before a handler; undefined when they do. */
+function unguarded(prototype: object, name: string): string | undefined {
+  if (!losesEnhancers(prototype, name)) return undefined;
+  return 'has guards, interceptors, pipes or filters that would not run, because a decorator above them replaced the method. Write that decorator below them.';
 }
 
 function classOf(wrapper: Wrapper): string {

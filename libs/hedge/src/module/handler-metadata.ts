@@ -27,6 +27,17 @@ export function noticesOf(method: object): readonly NoticeKind[] {
   return (Reflect.getMetadata(NOTICES, method) as NoticeKind[] | undefined) ?? [];
 }
 
+const NOTICE_DECORATORS: Readonly<Record<NoticeKind, string>> = {
+  'leader-change': 'OnLeaderChange',
+  'members-change': 'OnMembersChange',
+  'while-leader': 'WhileLeader',
+};
+
+/** How a method that is called on a change is named to people: `@WhileLeader()`. */
+export function describeNotice(kind: NoticeKind): string {
+  return `@${NOTICE_DECORATORS[kind]}()`;
+}
+
 /** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
 export const FORWARDED_TOPIC_PREFIX = '__hedge/leader-only/';
 

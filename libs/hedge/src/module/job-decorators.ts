@@ -2,6 +2,7 @@ import { HedgeError } from '../common/errors.js';
 import { cronTimes, intervalTimes, type FireTimes } from '../jobs/fire-times.js';
 import { checkJobOptions } from '../jobs/job-options.js';
 import type { JobOptions } from '../jobs/job.js';
+import { decoratedMethod, remember, restoreMetadata } from './decorated-method.js';
 
 /** From the global registry, as those in handler-metadata.ts. */
 const JOBS = Symbol.for('nestjs-hedge:jobs');
@@ -12,6 +13,8 @@ export interface LeaderCronOptions extends JobOptions {
 }
 
 interface JobMark {
+  /** For people: `@LeaderCron`. */
+  readonly decorator: string;
   readonly times: FireTimes;
   readonly options: JobOptions;
 }
@@ -41,7 +44,7 @@ interface JobMark {
  * async nightly({ fireTime, fencingToken, signal }: JobRun) { … }
  */
 export function LeaderCron(expression: string, options: LeaderCronOptions = {}): MethodDecorator {
-  return job(() => cronTimes(expression, options.timeZone), options);
+  return job('@LeaderCron', () => cronTimes(expression, options.timeZone), options);
 }
 
 /**
@@ -54,7 +57,7 @@ export function LeaderCron(expression: string, options: LeaderCronOptions = {}):
  * async poll({ signal }: JobRun) { … }
  */
 export function LeaderInterval(everyMs: number, options: JobOptions = {}): MethodDecorator {
-  return job(() => intervalTimes(everyMs), options);
+  return job('@LeaderInterval', () => intervalTimes(everyMs), options);
 }
 
 export function jobsOf(method: object): readonly JobMark[] {
@@ -66,16 +69,14 @@ export function setJobs(method: object, marks: readonly JobMark[]): void {
   Reflect.defineMetadata(JOBS, marks, method);
 }
 
-function job(timesOf: () => FireTimes, options: JobOptions): MethodDecorator {
+function job(decorator: string, timesOf: () => FireTimes, options: JobOptions): MethodDecorator {
   return (target, key, descriptor) => {
-    const method = descriptor.value as unknown;
-    const place = `${target.constructor.name}.${String(key)}`;
-    if (typeof method !== 'function') {
-      throw new HedgeError('INVALID_OPTIONS', `${place} is no method and cannot be a job. Decorate a method.`);
-    }
+    const { place, method, name } = decoratedMethod(decorator, target, key, descriptor);
+    restoreMetadata(target, name, method);
     try {
       checkJobOptions(options);
-      setJobs(method, [...jobsOf(method), { times: timesOf(), options }]);
+      setJobs(method, [...jobsOf(method), { decorator, times: timesOf(), options }]);
+      remember(target, name, method);
     } catch (cause) {
       throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${(cause as HedgeError).message}`, {
         cause,

@@ -4,6 +4,7 @@ import { HedgeError } from '../common/errors.js';
 import { LeaderService, type SendOptions } from '../leader/leader.service.js';
 import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
 import { HedgeContext } from './context.js';
+import { decoratedMethod, remember, restoreMetadata, servedName } from './decorated-method.js';
 import { handler } from './decorators.js';
 import { FORWARDED_TOPIC_PREFIX, NOTICES } from './handler-metadata.js';
 import { setJobs } from './job-decorators.js';
@@ -53,13 +54,12 @@ type Method = (this: object, ...args: unknown[]) => unknown;
  */
 export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
   return (target, key, descriptor) => {
-    const original = descriptor.value as Method | undefined;
-    const place = `${target.constructor.name}.${String(key)}`;
+    const decorated = decoratedMethod('@LeaderOnly', target, key, descriptor);
+    const { place } = decorated;
+    const original = decorated.method as Method;
     const { forward = false, name = place, timeoutMs, maxReruns } = options;
-    if (typeof original !== 'function' || typeof key !== 'string') {
-      throw new HedgeError('INVALID_OPTIONS', `${place} cannot be @LeaderOnly. Decorate a method that has a name.`);
-    }
     checkOptions(place, options);
+    restoreMetadata(target, decorated.name, original);
     const topic = `${FORWARDED_TOPIC_PREFIX}${name}`;
     const guarded = forward
       ? async function (this: object, ...args: unknown[]) {
@@ -69,8 +69,9 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
     standInFor(original, guarded);
     // Set in place: typed as whatever the decorated method is.
     (descriptor as { value?: unknown }).value = guarded;
+    remember(target, decorated.name, guarded);
     Inject(LeaderGate)(target, GATE);
-    if (forward) serveForwarded(target, key, topic, { original, guarded });
+    if (forward) serveForwarded(target, decorated.name, topic, { original, guarded });
   };
 }
 
@@ -141,7 +142,7 @@ function serveForwarded(
   const served = function (this: object, args: readonly unknown[], context: unknown): unknown {
     return context instanceof HedgeContext ? original.apply(this, [...args]) : undefined;
   };
-  const name = `${key}@leader`;
+  const name = servedName(key);
   const descriptor = { value: served, configurable: true, writable: true };
   Object.defineProperty(target, name, descriptor);
   handler('leader', topic)(target, name, descriptor);

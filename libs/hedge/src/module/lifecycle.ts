@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleDestroy } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
+import { LazyModuleLoader, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
 import { HandlerDiscovery } from './discovery.js';
 import { startNotices } from './notices.js';
@@ -34,6 +34,7 @@ export class HedgeStart {
     private readonly strategy: HedgeStrategy,
     private readonly wiring: HandlerWiring,
     private readonly discovery: HandlerDiscovery,
+    private readonly lazy: LazyModuleLoader,
   ) {}
 
   /** From now on the pod can start. */
@@ -52,13 +53,30 @@ export class HedgeStart {
     this.#refuseSecondModule();
     const { mode, enhancers } = this.runtime.settings;
     if (mode === 'off') return;
+    this.discovery.refuseEnhancers();
     if (mode === 'member' && !(await this.wiring.wire(enhancers))) {
       this.#starting = undefined;
       return;
     }
+    this.#refuseLateHandlers();
     startNotices(this.discovery.notices(), this.runtime.leader, this.runtime.cluster);
     this.runtime.jobs.start(this.discovery.jobs());
     await this.runtime.start();
+  }
+
+  /** From now on the load of a module fails when it has methods that it would be too late to call. */
+  #refuseLateHandlers(): void {
+    const known = new Set(this.modules.keys());
+    const load = this.lazy.load.bind(this.lazy);
+    this.lazy.load = async (...args) => {
+      const module = await load(...args);
+      const late = this.discovery.decoratedIn([...this.modules.keys()].filter((key) => !known.has(key)));
+      if (late.length === 0) return module;
+      throw new HedgeError(
+        'INVALID_OPTIONS',
+        `${late.join(', ')} would never be called, because the module was loaded lazily, after this pod had started. Import the module when the app starts, or move the methods to a module that is.`,
+      );
+    };
   }
 
   #refuseSecondModule(): void {
