@@ -1,10 +1,28 @@
 import type { AddressInfo } from 'node:net';
-import { BadRequestException, Body, Controller, Injectable, Logger, Param, ParseIntPipe, Post } from '@nestjs/common';
+import {
+  BadRequestException,
+  Body,
+  ConflictException,
+  Controller,
+  Injectable,
+  Logger,
+  Param,
+  ParseIntPipe,
+  Post,
+} from '@nestjs/common';
 import { SetMetadata, UseGuards } from '@nestjs/common';
 import type { CanActivate, ExecutionContext, INestApplication, INestApplicationContext } from '@nestjs/common';
 import { NestFactory, Reflector } from '@nestjs/core';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { ClusterService, LeaderCron, LeaderInterval, LeaderOnly, LeaderService, OnLeaderMessage } from 'nestjs-hedge';
+import {
+  ClusterService,
+  HedgeStrategy,
+  LeaderCron,
+  LeaderInterval,
+  LeaderOnly,
+  LeaderService,
+  OnLeaderMessage,
+} from 'nestjs-hedge';
 import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
@@ -161,6 +179,52 @@ describe('@LeaderOnly', () => {
     const index = new Index(leader.get(ClusterService));
     expect(() => index.sync(1, 2)).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }));
     await expect(index.forwarded(1)).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
+  });
+});
+
+describe('an app that connects HedgeStrategy itself', () => {
+  it('keeps the HttpExceptions of forwarded calls and of messages, and of their guards', async () => {
+    @Injectable()
+    class Refusing implements CanActivate {
+      canActivate(): boolean {
+        throw new BadRequestException('refused by a guard');
+      }
+    }
+    @Controller('orders')
+    class Orders {
+      constructor(private readonly leader: LeaderService) {}
+      @Post('forwarded')
+      @LeaderOnly({ forward: true })
+      async create() {
+        throw new ConflictException('taken');
+      }
+      @OnLeaderMessage('message') message() {
+        throw new ConflictException('taken');
+      }
+      @UseGuards(Refusing)
+      @OnLeaderMessage('guarded')
+      guarded() {}
+      send(topic: string) {
+        return this.leader.send(topic);
+      }
+    }
+    const app = await NestFactory.create(new Pods({ controllers: [Orders] }).module(), {
+      abortOnError: false,
+      logger: false,
+    });
+    try {
+      app.connectMicroservice({ strategy: app.get(HedgeStrategy) });
+      await app.listen(0, '127.0.0.1');
+      const { port } = app.getHttpServer().address() as AddressInfo;
+      const answer = await fetch(`http://127.0.0.1:${port}/orders/forwarded`, { method: 'POST' });
+      expect([answer.status, await answer.json()]).toMatchObject([409, { message: 'taken' }]);
+      const orders = app.get(Orders);
+      const conflict = { code: 'HANDLER_FAILED', details: { status: 409 } };
+      await expect(orders.send('message')).rejects.toMatchObject(conflict);
+      await expect(orders.send('guarded')).rejects.toMatchObject({ details: { status: 400 } });
+    } finally {
+      await app.close();
+    }
   });
 });
 

@@ -33,6 +33,7 @@ export {
   WhileLeader,
 } from './module/decorators.js';
 export { HedgeExceptionFilter } from './module/handler-failure.js';
+export { HedgeHttpFilter, toHttpException } from './module/http-filter.js';
 export { HedgeModule, type HedgeAsyncOptions } from './module/hedge.module.js';
 export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './module/job-decorators.js';
 export { LeaderOnly, type LeaderOnlyOptions } from './module/leader-only.js';

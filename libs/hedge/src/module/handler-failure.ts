@@ -7,8 +7,7 @@ import { HedgeError } from '../common/errors.js';
 
 /**
  * Lets what no other filter caught pass unchanged, instead of Nest's "Internal server error": the caller
- * then reads what happened. The module applies it to all handlers; an app that connects the strategy itself
- * adds it with `@UseFilters(HedgeExceptionFilter)`.
+ * then reads what happened. The module applies it to all handlers.
  */
 @Catch()
 export class HedgeExceptionFilter implements ExceptionFilter {

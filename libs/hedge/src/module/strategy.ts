@@ -4,12 +4,12 @@ import type { CustomTransportStrategy, MessageHandler } from '@nestjs/microservi
 import { HedgeError } from '../common/errors.js';
 import { HEDGE_TRANSPORT, describePattern } from './handler-metadata.js';
 import type { HandlerKind, HandlerPattern } from './handler-metadata.js';
+import { passHandlerErrors } from './rpc-errors.js';
 
 /**
  * Where Nest registers the handlers. The module connects it by itself; an app may also do so in main.ts,
  * before `app.init()` or `app.listen()`, and then Nest's rules for a connected microservice hold: only
- * controllers are wired, global enhancers are those of that microservice, and an exception that no filter
- * catches reaches the caller as "Internal server error" (add `HedgeExceptionFilter` to change that).
+ * controllers are wired, and global enhancers are those of that microservice.
  *
  * It carries no connection of its own: `listen` and `close` neither start nor stop the cluster.
  *
@@ -28,6 +28,11 @@ export class HedgeStrategy extends Server implements CustomTransportStrategy {
   };
   #sealed = false;
   #onListen: () => Promise<void> = async () => undefined;
+
+  constructor() {
+    super();
+    passHandlerErrors();
+  }
 
   /** Called by Nest, once per pattern of each handler of every transport that does not name another one. */
   override addHandler(pattern: unknown, callback: MessageHandler): void {

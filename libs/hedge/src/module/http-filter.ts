@@ -1,0 +1,110 @@
+import { type ArgumentsHost, Catch, HttpException, HttpStatus, Logger } from '@nestjs/common';
+import { BaseExceptionFilter } from '@nestjs/core';
+import { throwError } from 'rxjs';
+import { HedgeError, type HedgeErrorCode } from '../common/errors.js';
+
+/** Not in Nest's HttpStatus of all supported versions. */
+const INSUFFICIENT_STORAGE = 507;
+
+const STATUS: Readonly<Record<HedgeErrorCode, number>> = {
+  NO_LEADER: HttpStatus.SERVICE_UNAVAILABLE,
+  NOT_STARTED: HttpStatus.SERVICE_UNAVAILABLE,
+  NOT_LEADER: HttpStatus.SERVICE_UNAVAILABLE,
+  DEADLINE_EXCEEDED: HttpStatus.GATEWAY_TIMEOUT,
+  OUTCOME_UNKNOWN: HttpStatus.BAD_GATEWAY,
+  NO_HANDLER: HttpStatus.NOT_IMPLEMENTED,
+  HANDLER_FAILED: HttpStatus.INTERNAL_SERVER_ERROR,
+  MEMBER_UNREACHABLE: HttpStatus.SERVICE_UNAVAILABLE,
+  OVERLOADED: HttpStatus.SERVICE_UNAVAILABLE,
+  PAYLOAD_TOO_LARGE: HttpStatus.PAYLOAD_TOO_LARGE,
+  BACKEND_UNAVAILABLE: HttpStatus.SERVICE_UNAVAILABLE,
+  LEASE_LOST: HttpStatus.CONFLICT,
+  CONFLICT: HttpStatus.CONFLICT,
+  INVALID_OPTIONS: HttpStatus.INTERNAL_SERVER_ERROR,
+  INVALID_ARGUMENT: HttpStatus.BAD_REQUEST,
+  UNAUTHENTICATED: HttpStatus.INTERNAL_SERVER_ERROR,
+  CANCELLED: HttpStatus.INTERNAL_SERVER_ERROR,
+  SHUTTING_DOWN: HttpStatus.SERVICE_UNAVAILABLE,
+  SPILL_FULL: INSUFFICIENT_STORAGE,
+  SPILL_LOST: HttpStatus.INTERNAL_SERVER_ERROR,
+  SPILL_CORRUPT: HttpStatus.INTERNAL_SERVER_ERROR,
+  SPILL_UNKNOWN: HttpStatus.NOT_FOUND,
+};
+
+/** Seconds. A change of leader after a stop takes less, one after a crash about one lease. */
+const RETRY_AFTER = '1';
+
+/**
+ * The answer to an HTTP request that failed with a HedgeError: its status by the code, and the body
+ * `{ statusCode, error, message, retryable, requestId? }`, where `error` is the code. Messages with a status of 500 and
+ * above are replaced by a general text, because they name pods and settings. An HttpException that a message handler
+ * threw on another pod is that exception again.
+ *
+ * For exception filters of an app; `HedgeHttpFilter` does it for apps that have none.
+ */
+export function toHttpException(error: HedgeError): HttpException {
+  const { status, response, requestId } = error.details;
+  if (error.code === 'HANDLER_FAILED' && typeof status === 'number' && isResponse(response)) {
+    return new HttpException(response, status, { cause: error });
+  }
+  const statusCode = (STATUS[error.code] as number | undefined) ?? HttpStatus.INTERNAL_SERVER_ERROR;
+  const body = {
+    statusCode,
+    error: error.code,
+    message: statusCode < 500 ? error.message : (GENERAL[statusCode] ?? 'Internal server error'),
+    retryable: error.retryable,
+    ...(typeof requestId === 'string' && { requestId }),
+  };
+  return new HttpException(body, statusCode, { cause: error });
+}
+
+const GENERAL: Readonly<Record<number, string>> = {
+  501: 'Not implemented',
+  502: 'The outcome is unknown',
+  503: 'Temporarily unavailable, try again',
+  504: 'The time allowed ran out',
+  507: 'Insufficient storage',
+};
+
+/**
+ * Answers HTTP requests whose handlers threw a HedgeError, as `toHttpException` says; with 503 also `Retry-After`. Errors
+ * of the statuses 500 to 502 are logged. Works with Express and Fastify, beside filters of the app: Nest asks the one
+ * that is registered last first, so register this after a filter that catches everything. For other kinds of requests
+ * the error passes unchanged.
+ *
+ * @example
+ * providers: [{ provide: APP_FILTER, useClass: HedgeHttpFilter }]
+ */
+@Catch(HedgeError)
+export class HedgeHttpFilter extends BaseExceptionFilter<HedgeError> {
+  readonly #logger = new Logger('Hedge');
+
+  override catch(error: HedgeError, host: ArgumentsHost): unknown {
+    switch (host.getType<string>()) {
+      case 'http':
+        return this.#answer(error, host);
+      case 'rpc':
+        return throwError(() => error);
+      default:
+        // As GraphQL takes it.
+        return toHttpException(error);
+    }
+  }
+
+  #answer(error: HedgeError, host: ArgumentsHost): void {
+    const exception = toHttpException(error);
+    const status = exception.getStatus();
+    if (status >= 500 && status < 503) this.#logger.error(`${error.code}: ${error.message}`, error.stack);
+    const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
+    if (adapter === undefined) throw exception;
+    const response: unknown = host.getArgByIndex(1);
+    if (adapter.isHeadersSent(response)) return adapter.end(response);
+    if (status === (HttpStatus.SERVICE_UNAVAILABLE as number)) adapter.setHeader(response, 'Retry-After', RETRY_AFTER);
+    const body = exception.getResponse();
+    adapter.reply(response, typeof body === 'string' ? { statusCode: status, message: body } : body, status);
+  }
+}
+
+function isResponse(response: unknown): response is string | Record<string, unknown> {
+  return typeof response === 'string' || (typeof response === 'object' && response !== null);
+}
