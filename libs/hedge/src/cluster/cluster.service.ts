@@ -1,5 +1,6 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
-import { Observable } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
@@ -22,6 +23,7 @@ import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type Broadcast, broadcastOf, type BroadcastResult } from './broadcast.js';
 import type { ViewKeeper } from './view-keeper.js';
 import type { ViewMember } from './view.js';
+import { GuardedObservable } from '../common/guarded-observable.js';
 
 export interface BroadcastOptions {
   /** Milliseconds that each member has to answer. Default: the module's `defaultTimeoutMs`, 10 s. */
@@ -67,6 +69,11 @@ export interface ClusterServiceDeps {
   readonly defaultTimeoutMs: number;
 }
 
+const BROADCAST_OPTIONS = Object.keys({ timeoutMs: 0, skipSelf: 0, only: 0, signal: 0 } satisfies Record<
+  keyof BroadcastOptions,
+  0
+>);
+
 const NO_VIEW: ClusterView = { epoch: '0', version: 0, settled: false, leader: undefined, members: [] };
 
 /** The members of the group, and messages to all of them. */
@@ -96,7 +103,7 @@ export class ClusterService {
   }
 
   /** Emits the view: on subscription if there is one, and on every change. Never completes by itself. */
-  readonly changes$: Observable<ClusterView> = new Observable((subscriber) => {
+  readonly changes$: Observable<ClusterView> = new GuardedObservable('ClusterService.changes$', (subscriber) => {
     const emit = (): void => inFreshContext(() => subscriber.next(this.#view));
     if (this.#view !== NO_VIEW) emit();
     return this.#deps.views.onChange(emit);
@@ -132,11 +139,12 @@ export class ClusterService {
   ): Broadcast<Reply>;
   broadcast(topic: string, data?: unknown, options: BroadcastOptions = {}): Broadcast {
     const { settled } = this.#view;
-    const { timeoutMs = this.#deps.defaultTimeoutMs, signal } = options;
+    const { timeoutMs = this.#deps.defaultTimeoutMs, signal } = (options as BroadcastOptions | null) ?? {};
     let payload: Encoded;
     let targets: MemberId[];
     try {
       checkTopic(topic);
+      checkKeys(`The options of broadcast '${topic}'`, options, BROADCAST_OPTIONS);
       checkCallOptions('broadcast', topic, timeoutMs, signal);
       payload = this.#deps.codec.encode(topic, data);
       const starting = this.#deps.gate.pass(`broadcast '${topic}'`);
@@ -187,7 +195,7 @@ export class ClusterService {
     leaveWhenRefused(source, () => {
       checkTopic(topic);
       checkSource(topic, source);
-      checkStreamOptions('broadcastStream', topic, options);
+      checkStreamOptions('broadcastStream', topic, options, ['skipSelf', 'only']);
       if (options.only !== undefined) checkOnly(topic, options.only);
     });
     const members = (): MemberId[] => {

@@ -13,8 +13,12 @@ export function unknownOption(path: string, name: string, known: readonly string
   return `${path}${name.length > MAX_NAME ? shown(name) : name} is not an option. ${hint}`;
 }
 
-/** The known word that was probably meant: at most a third of its letters, or two, are off. */
+/** The known word that was probably meant: it begins so, or at most a third of its letters, or two, are off. */
 function closest(word: string, known: readonly string[]): string | undefined {
+  const longer = known.filter(
+    (candidate) => word.length >= 3 && candidate.toLowerCase().startsWith(word.toLowerCase()),
+  );
+  if (longer.length === 1) return longer[0];
   let best: string | undefined;
   let fewest = Infinity;
   for (const candidate of known) {

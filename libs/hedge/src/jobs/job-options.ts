@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { Job, JobOptions } from './job.js';
 import type { FireTimes } from './fire-times.js';
@@ -28,8 +29,13 @@ export function resolveJob(
   return { name, times, catchUp, graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs) };
 }
 
-/** @throws HedgeError INVALID_ARGUMENT */
-export function checkJobOptions({ name, catchUp, graceMs }: JobOptions): void {
+/**
+ * @param more names of the decorator's own options.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkJobOptions(decorator: string, options: JobOptions, more: readonly string[] = []): void {
+  checkKeys(`The options of ${decorator}`, options, [...more, 'name', 'catchUp', 'graceMs']);
+  const { name, catchUp, graceMs } = options;
   if (name !== undefined) checkJobName(name);
   if (catchUp !== undefined && typeof catchUp !== 'boolean') {
     throw new HedgeError('INVALID_ARGUMENT', 'catchUp is not a boolean. Give true or false.');

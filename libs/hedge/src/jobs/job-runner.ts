@@ -9,6 +9,7 @@ import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from './ledger.js';
 import { describeReport } from './reports.js';
 import { JobScheduler } from './scheduler.js';
 import type { SchedulerEffect, SchedulerInput } from './scheduler-messages.js';
+import { guardedController } from '../common/guarded-signal.js';
 
 export interface JobLogger {
   warn(message: string): void;
@@ -148,7 +149,7 @@ export class JobRunner {
   async #begin({ fireTime, attempt, token }: LedgerRow): Promise<void> {
     const { clock, leads, logger } = this.options;
     if (!leads(token)) return this.#step({ type: 'not-begun' });
-    const scope = new AbortController();
+    const scope = guardedController();
     this.#run = { token, scope };
     const startedAt = clock.now().mono;
     let error: string | undefined;

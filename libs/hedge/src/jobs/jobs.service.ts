@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
 import type { LogTable } from '../backend/log.js';
 import { jobKey, leaseName } from '../backend/names.js';
@@ -67,8 +68,10 @@ export class JobsService {
    * if (last?.event === 'failed') alert(last.error);
    * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE
    */
-  async history(name: string, { limit = 100 }: JobHistoryOptions = {}): Promise<JobEntry[]> {
+  async history(name: string, options: JobHistoryOptions = {}): Promise<JobEntry[]> {
     checkJobName(name);
+    checkKeys(`The options of history of job '${name}'`, options, ['limit']);
+    const { limit = 100 } = options;
     if (!Number.isInteger(limit) || limit < 1 || limit > MAX_ENTRIES) {
       throw new HedgeError(
         'INVALID_ARGUMENT',

@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
 import type { HistoryQuery, LogEntry, LogTable } from '../backend/log.js';
 import { OVERWRITE_ID } from '../backend/log.js';
@@ -56,6 +57,16 @@ export interface KvKeysOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+const PUT_OPTIONS = Object.keys({ append: 0, fenced: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof KvPutOptions,
+  0
+>);
+const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, signal: 0 } satisfies Record<
+  keyof KvHistoryOptions,
+  0
+>);
+const KEYS_OPTIONS = Object.keys({ limit: 0, after: 0, signal: 0 } satisfies Record<keyof KvKeysOptions, 0>);
+
 export interface KvStoreDeps {
   readonly gate: StartGate;
   readonly messenger: Messenger;
@@ -104,6 +115,7 @@ export class KvStore {
   async put(key: string, value: string, options: KvPutOptions = {}): Promise<KvEntry> {
     assertKey(key);
     assertValue(key, value, this.deps.maxValueBytes);
+    checkKeys(`The options of put "${key}"`, options, PUT_OPTIONS);
     const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
     checkCallOptions('put', key, timeoutMs, signal);
     const wait = this.deps.gate.pass(`put "${key}"`);
@@ -158,6 +170,7 @@ export class KvStore {
   async history(key: string, options: KvHistoryOptions = {}): Promise<KvEntry[]> {
     assertKey(key);
     const stored = this.#stored(key);
+    checkKeys(`The options of history "${key}"`, options, HISTORY_OPTIONS);
     const { limit = 100, order = 'newest-first', signal } = options;
     assertLimit(limit);
     assertOrder(order);
@@ -192,8 +205,10 @@ export class KvStore {
    * for (let page = await kv.keys('orders/'); page.length > 0; page = await kv.keys('orders/', { after: page.at(-1) })) …
    * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, OVERLOADED, CANCELLED
    */
-  async keys(prefix: string, { limit = 1_000, after, signal }: KvKeysOptions = {}): Promise<string[]> {
+  async keys(prefix: string, options: KvKeysOptions = {}): Promise<string[]> {
     assertPrefix(prefix);
+    checkKeys(`The options of keys "${prefix}"`, options, KEYS_OPTIONS);
+    const { limit = 1_000, after, signal } = options;
     assertLimit(limit);
     assertAfter(after);
     checkSignal(`keys '${prefix}'`, signal);

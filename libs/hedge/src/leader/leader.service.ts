@@ -1,5 +1,6 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
-import { Observable } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import { LineLogger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
@@ -19,6 +20,7 @@ import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaseKeeper } from './lease-keeper.js';
+import { GuardedObservable } from '../common/guarded-observable.js';
 
 export interface SendOptions {
   /** Milliseconds allowed in all, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
@@ -31,6 +33,8 @@ export interface SendOptions {
    */
   readonly maxReruns?: number | undefined;
 }
+
+const SEND_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0, maxReruns: 0 } satisfies Record<keyof SendOptions, 0>);
 
 export interface LeaderServiceDeps {
   readonly gate: StartGate;
@@ -85,12 +89,15 @@ export class LeaderService {
    * @example
    * const leader = await firstValueFrom(leaderService.changes$.pipe(filter((member) => member !== undefined)));
    */
-  readonly changes$: Observable<MemberId | undefined> = new Observable((subscriber) => {
-    const emit = (leader: MemberId | undefined): void => inFreshContext(() => subscriber.next(leader));
-    const leader = this.leader();
-    if (leader !== undefined) emit(leader);
-    return this.#deps.keeper.onChange(() => emit(this.leader()));
-  });
+  readonly changes$: Observable<MemberId | undefined> = new GuardedObservable(
+    'LeaderService.changes$',
+    (subscriber) => {
+      const emit = (leader: MemberId | undefined): void => inFreshContext(() => subscriber.next(leader));
+      const leader = this.leader();
+      if (leader !== undefined) emit(leader);
+      return this.#deps.keeper.onChange(() => emit(this.leader()));
+    },
+  );
 
   /**
    * Asks the database whether this pod still leads, for decisions that `isLeader()` is not sure enough for.
@@ -163,6 +170,7 @@ export class LeaderService {
   ): Promise<Reply>;
   async send(topic: string, data?: unknown, options: SendOptions = {}): Promise<unknown> {
     checkTopic(topic);
+    checkKeys(`The options of send '${topic}'`, options, SEND_OPTIONS);
     const { messenger, codec, defaultTimeoutMs } = this.#deps;
     const { timeoutMs = defaultTimeoutMs, signal, maxReruns = this.#deps.maxReruns } = options;
     checkCallOptions('send', topic, timeoutMs, signal);

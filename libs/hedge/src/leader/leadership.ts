@@ -1,6 +1,7 @@
 import { abortInFreshContext, inFreshContext } from '../common/async-context.js';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
+import { guardedController } from '../common/guarded-signal.js';
 
 /** One term of this pod as leader, as its work sees it. */
 export interface Leadership {
@@ -59,7 +60,7 @@ export function runWhileLeader(
     const leadership = next;
     next = undefined;
     if (leadership.signal.aborted) return;
-    const scope = new AbortController();
+    const scope = guardedController();
     const abort = (): void => abortInFreshContext(scope, leadership.signal.reason);
     leadership.signal.addEventListener('abort', abort, { once: true });
     const ended = runInTerm({ fencingToken: leadership.fencingToken, signal: scope.signal }).finally(() => {

@@ -22,6 +22,7 @@ import { notify } from '../transport/notify.js';
 import type { Transport } from '../transport/transport.js';
 import type { Leadership, LeadershipSource } from './leadership.js';
 import { checkSelf } from './self-check.js';
+import { guardedController } from '../common/guarded-signal.js';
 
 export interface LeaseKeeperOptions {
   readonly leases: LeaseTable;
@@ -321,7 +322,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   }
 
   #elected(token: bigint): void {
-    const scope = new AbortController();
+    const scope = guardedController();
     const leadership: Leadership = { fencingToken: token, signal: scope.signal };
     this.#term = { leadership, scope };
     this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);

@@ -14,6 +14,7 @@ import { LockContest } from './lock-contest.js';
 import { lockLost, lockRefused, lockUnknown } from './lock-errors.js';
 import type { LockEffect, LockInput } from './lock-messages.js';
 import { LockRenewals } from './lock-renewals.js';
+import { guardedController } from '../common/guarded-signal.js';
 
 export interface LockKeeperOptions {
   readonly leases: LeaseTable;
@@ -296,7 +297,7 @@ export class LockKeeper {
   }
 
   #granted(named: Named, id: number, token: bigint): void {
-    const scope = new AbortController();
+    const scope = guardedController();
     named.held = { token, scope };
     const lock = new Lock(named.name, token, {
       signal: scope.signal,

@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
@@ -31,6 +32,8 @@ export interface LockHolder {
    */
   readonly expiresInMs: number;
 }
+
+const LOCK_OPTIONS = Object.keys({ waitMs: 0, signal: 0 } satisfies Record<keyof LockOptions, 0>);
 
 export interface LockServiceDeps {
   readonly gate: StartGate;
@@ -94,8 +97,10 @@ export class LockService {
    * @throws HedgeError DEADLINE_EXCEEDED when it was not free in time, BACKEND_UNAVAILABLE when the database did
    *   not say, SHUTTING_DOWN, INVALID_ARGUMENT; the signal's reason. The lock is not held then.
    */
-  async acquire(name: string, { waitMs = this.deps.defaultTimeoutMs, signal }: LockOptions = {}): Promise<Lock> {
+  async acquire(name: string, options: LockOptions = {}): Promise<Lock> {
     assertLockName(name);
+    checkKeys(`The options of lock "${name}"`, options, LOCK_OPTIONS);
+    const { waitMs = this.deps.defaultTimeoutMs, signal } = options;
     assertWait(name, waitMs, signal);
     const wait = this.deps.gate.pass(`lock "${name}"`);
     if (wait !== undefined) await wait;

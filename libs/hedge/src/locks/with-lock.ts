@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Inject } from '@nestjs/common';
 import { HedgeError } from '../common/errors.js';
 import { assertLockName } from './lock-name.js';
@@ -41,7 +42,10 @@ export function WithLock<Args extends unknown[] = []>(
     if (typeof target === 'function' || typeof method !== 'function') {
       throw misplaced(`${place} is decorated with @WithLock, which is for methods of objects that Nest makes.`);
     }
-    if (typeof name === 'string') checkName(place, name);
+    checkDecorated(place, () => {
+      if (typeof name === 'string') assertLockName(name);
+      checkKeys('The options of @WithLock', options, ['waitMs']);
+    });
     Inject(LockService)(target, LOCKS);
     const locked = async function (this: { [LOCKS]?: LockService }, ...args: [...Args, ...never[]]): Promise<unknown> {
       const locks = this[LOCKS];
@@ -69,9 +73,9 @@ function dressedAs<Replacement extends object>(method: object, replacement: Repl
   return replacement;
 }
 
-function checkName(place: string, name: string): void {
+function checkDecorated(place: string, check: () => void): void {
   try {
-    assertLockName(name);
+    check();
   } catch (cause) {
     throw misplaced(`${place} is decorated wrongly. ${(cause as HedgeError).message}`, cause);
   }

@@ -5,6 +5,7 @@ import type { Timed } from './deadlines.js';
 import { Entry } from './duplicates.js';
 import type { Encoded, IncomingRequest } from './message.js';
 import { type TrafficClass, trafficClassOf } from './traffic.js';
+import { guardedController } from '../common/guarded-signal.js';
 
 /** Where a request arrived: a link from its caller, or this very process. */
 export interface Origin {
@@ -52,7 +53,7 @@ export class Work extends Entry implements IncomingRequest, Timed {
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
-      this.#controller = new AbortController();
+      this.#controller = guardedController();
       if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
     }
     return this.#controller.signal;

@@ -44,7 +44,7 @@ interface JobMark {
  * async nightly({ fireTime, fencingToken, signal }: JobRun) { … }
  */
 export function LeaderCron(expression: string, options: LeaderCronOptions = {}): MethodDecorator {
-  return job('@LeaderCron', () => cronTimes(expression, options.timeZone), options);
+  return job('@LeaderCron', () => cronTimes(expression, options.timeZone), options, ['timeZone']);
 }
 
 /**
@@ -69,12 +69,17 @@ export function setJobs(method: object, marks: readonly JobMark[]): void {
   Reflect.defineMetadata(JOBS, marks, method);
 }
 
-function job(decorator: string, timesOf: () => FireTimes, options: JobOptions): MethodDecorator {
+function job(
+  decorator: string,
+  timesOf: () => FireTimes,
+  options: JobOptions,
+  more: readonly string[] = [],
+): MethodDecorator {
   return (target, key, descriptor) => {
     const { place, method, name } = decoratedMethod(decorator, target, key, descriptor);
     restoreMetadata(target, name, method);
     try {
-      checkJobOptions(options);
+      checkJobOptions(decorator, options, more);
       setJobs(method, [...jobsOf(method), { decorator, times: timesOf(), options }]);
       remember(target, name, method);
     } catch (cause) {

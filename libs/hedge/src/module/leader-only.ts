@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { HttpException, Inject, Injectable } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
@@ -28,6 +29,11 @@ export interface LeaderOnlyOptions {
   /** With `forward`: what pods call the method among themselves; one method each in an app. Default: `Class.method`. */
   readonly name?: string | undefined;
 }
+
+const LEADER_ONLY_OPTIONS = Object.keys({ forward: 0, timeoutMs: 0, name: 0, maxReruns: 0 } satisfies Record<
+  keyof LeaderOnlyOptions,
+  0
+>);
 
 type Method = (this: object, ...args: unknown[]) => unknown;
 
@@ -164,8 +170,10 @@ function gateOf(instance: { readonly [GATE]?: LeaderGate } | undefined, place: s
   );
 }
 
-function checkOptions(place: string, { forward, name, timeoutMs, maxReruns }: LeaderOnlyOptions): void {
+function checkOptions(place: string, options: LeaderOnlyOptions): void {
+  const { forward, name, timeoutMs, maxReruns } = options;
   try {
+    checkKeys('The options of @LeaderOnly', options, LEADER_ONLY_OPTIONS);
     if (timeoutMs !== undefined) checkCallOptions('@LeaderOnly', place, timeoutMs, undefined);
     if (maxReruns !== undefined) checkReruns(`@LeaderOnly '${place}'`, maxReruns);
   } catch (cause) {

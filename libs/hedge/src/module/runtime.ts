@@ -41,6 +41,7 @@ import { makeStreams } from './streams.js';
 import type { HedgeStrategy } from './strategy.js';
 import type { MadeTransport, TransportFactory } from './transport-factory.js';
 import { within } from './within.js';
+import { reportListenerErrorsTo } from '../common/listener-errors.js';
 
 /** Of the time a stop has beyond its drain, at most this much is kept for closing links and backend at its end. */
 const MAX_CLOSE_MS = 2_000;
@@ -82,6 +83,7 @@ export class HedgeRuntime {
     const clock = systemClock;
     const logger = this.#logger;
     const gate = this.gate;
+    reportListenerErrorsTo((message, stack) => logger.error(message, stack));
     const codec = new PayloadCodec(settings.serializer);
     const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
     // The election looks at the lease about once per lease at the least.

@@ -1,5 +1,6 @@
 import { abortInFreshContext } from '../common/async-context.js';
 import type { HedgeError } from '../common/errors.js';
+import { guardedController } from '../common/guarded-signal.js';
 
 /**
  * Permits of a semaphore, held by this pod until released or lost.
@@ -71,7 +72,7 @@ export class HeldPermits implements Permit {
   /** Made on first use: who does not look at it pays nothing. */
   get signal(): AbortSignal {
     if (this.#scope === undefined) {
-      this.#scope = new AbortController();
+      this.#scope = guardedController();
       if (this.#lost !== undefined) this.#scope.abort(this.#lost);
     }
     return this.#scope.signal;

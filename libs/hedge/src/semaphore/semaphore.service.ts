@@ -1,7 +1,8 @@
+import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
 import { HedgeError } from '../common/errors.js';
 import type { Permit } from './permit.js';
-import { type AcquireOptions, Semaphore, type SemaphoreDeps } from './semaphore.js';
+import { ACQUIRE_OPTIONS, type AcquireOptions, Semaphore, type SemaphoreDeps } from './semaphore.js';
 import { assertLimit, assertName } from './semaphore-arguments.js';
 
 export interface SemaphoreOptions {
@@ -34,6 +35,7 @@ export class SemaphoreService {
     // Whoever calls without types may give none.
     const limit = (options as SemaphoreOptions | undefined)?.limit;
     assertLimit(name, limit);
+    checkKeys(`The options of semaphore "${name}"`, options, ['limit']);
     return new Semaphore(this.deps, name, limit);
   }
 
@@ -54,6 +56,9 @@ export class SemaphoreService {
         `The work for semaphore "${name}" is a value of type ${typeof work}. Give a function.`,
       );
     }
-    return this.get(name, options).use(work, options);
+    assertName(name);
+    checkKeys(`The options of semaphore "${name}"`, options, ['limit', ...ACQUIRE_OPTIONS]);
+    const { limit, ...acquire } = options;
+    return this.get(name, { limit }).use(work, acquire);
   }
 }

@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import type { PermitTable } from '../backend/permits.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
@@ -25,6 +26,11 @@ export interface SemaphoreHolder {
   /** In digits. */
   readonly fencingToken: string;
 }
+
+export const ACQUIRE_OPTIONS = Object.keys({ permits: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof AcquireOptions,
+  0
+>);
 
 export interface SemaphoreDeps {
   readonly gate: StartGate;
@@ -99,6 +105,7 @@ export class Semaphore {
   async resize(limit: number, options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {}): Promise<void> {
     assertLimit(this.name, limit);
     const { timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    checkKeys(`The options of resize of semaphore "${this.name}"`, options, ['timeoutMs', 'signal']);
     checkCallOptions('resize', this.name, timeoutMs, signal);
     await this.#started('resize');
     await this.deps.holder.resize({ name: this.name, limit, timeoutMs, signal });
@@ -128,6 +135,7 @@ export class Semaphore {
     const { name, limit } = this;
     const { permits = 1, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
     assertPermits(name, permits, limit);
+    checkKeys(`The options of ${wait ? 'acquire' : 'tryAcquire'} of semaphore "${name}"`, options, ACQUIRE_OPTIONS);
     checkCallOptions(wait ? 'acquire' : 'tryAcquire', name, timeoutMs, signal);
     const starting = this.#started(wait ? 'acquire' : 'tryAcquire');
     if (starting !== undefined) await starting;

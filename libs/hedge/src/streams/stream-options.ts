@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { MAX_TIMER_MS } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { checkCallOptions } from '../messaging/call-options.js';
@@ -15,8 +16,22 @@ export interface StreamOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** @throws HedgeError INVALID_ARGUMENT */
-export function checkStreamOptions(method: string, topic: string, options: StreamOptions): void {
+const STREAM_OPTIONS = Object.keys({ timeoutMs: 0, idleTimeoutMs: 0, signal: 0 } satisfies Record<
+  keyof StreamOptions,
+  0
+>);
+
+/**
+ * @param more names of the method's own options.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkStreamOptions(
+  method: string,
+  topic: string,
+  options: StreamOptions,
+  more: readonly string[] = [],
+): void {
+  checkKeys(`The options of ${method} '${topic}'`, options, [...STREAM_OPTIONS, ...more]);
   const { timeoutMs = 1, idleTimeoutMs = 1, signal } = options;
   checkCallOptions(method, topic, timeoutMs, signal);
   for (const [name, value] of Object.entries({ timeoutMs, idleTimeoutMs }) as [string, unknown][]) {

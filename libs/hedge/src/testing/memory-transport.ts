@@ -1,3 +1,4 @@
+import { checkKeys } from '../common/check-keys.js';
 import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -46,6 +47,7 @@ export class MemoryNetwork {
   private dropped: (frame: FrameInFlight) => boolean = () => false;
 
   constructor(options: MemoryNetworkOptions = {}) {
+    checkKeys('The options of MemoryNetwork', options, ['clock', 'defer']);
     this.clock = options.clock ?? systemClock;
     this.defer = options.defer ?? setImmediate;
   }

@@ -1,3 +1,4 @@
+import { checkKeys } from '../../common/check-keys.js';
 import type { Backend, BackendFactory } from '../../backend/backend.js';
 import type {
   AcquireResult,
@@ -35,6 +36,7 @@ export interface MemoryOptions {
 
 /** Tables for pods of one process to share: `memory({ database })`. Their content ends with the process. */
 export function memoryDatabase(options: { readonly clock?: Clock } = {}): MemoryDatabase {
+  checkKeys('The options of memoryDatabase', options, ['clock']);
   return new MemoryDatabase(options.clock);
 }
 
@@ -48,6 +50,7 @@ export function memoryDatabase(options: { readonly clock?: Clock } = {}): Memory
  * HedgeModule.forRoot({ backend: memory({ database }), … }); // in each of three apps: one group of three
  */
 export function memory(options: MemoryOptions = {}): BackendFactory {
+  checkKeys('The options of memory', options, ['database', 'clock']);
   const database = options.database ?? new MemoryDatabase(options.clock);
   return { create: () => new MemoryBackend(database, options.clock ?? systemClock) };
 }

@@ -6,7 +6,7 @@ import type { StartGate } from '../../common/start-gate.js';
 import { inWords } from '../../messaging/call-options.js';
 import type { TierBytes } from '../node/storage.js';
 import { lz4 } from '../records/compression.js';
-import { checkKeys } from './check-keys.js';
+import { checkKeys } from '../../common/check-keys.js';
 import { checkedBytes, type Size } from './size.js';
 import { Spill, type SpillContext, type SpillStats } from './spill.js';
 

@@ -14,7 +14,7 @@ import { storeOf } from '../remote/messages.js';
 import type { Renewals } from '../remote/renewals.js';
 import { arrowStream, batchesOfViews } from './arrow-stream.js';
 import { readRecords, type RecordRange } from './frame-reader.js';
-import { checkKeys } from './check-keys.js';
+import { checkKeys } from '../../common/check-keys.js';
 import { FrameSource } from './frame-source.js';
 import type { FrameTokens } from './frame-tokens.js';
 import { Placer, type PlacerOptions, type StoreIdentity } from './placer.js';

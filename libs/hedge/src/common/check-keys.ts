@@ -1,5 +1,5 @@
-import { HedgeError } from '../../common/errors.js';
-import { unknownOption } from '../../common/unknown-option.js';
+import { HedgeError } from './errors.js';
+import { unknownOption } from './unknown-option.js';
 
 /**
  * That it is an object with no other keys: one that is misspelt would do nothing, in silence.
