@@ -20,4 +20,22 @@ describe('backend watch', () => {
     clock.advance(1);
     expect(watch.reachable).toBe(false);
   });
+
+  it('tells that the database was replaced when the token of the election is lower than before', async () => {
+    const holder = { address: 'a:1', incarnation: 'a' };
+    let table = memory().create({ timeoutMs: 100 }).lease;
+    let replaced = 0;
+    const watch = new BackendWatch(new VirtualClock(), 1_000, 'election', () => (replaced += 1));
+    const watched = () => watch.watch(table);
+    for (const name of ['election', 'lock']) await watched().acquire({ name, holder, leaseMs: 1_000 });
+    for (const name of ['election', 'lock']) await watched().read(name);
+    table = memory().create({ timeoutMs: 100 }).lease;
+    await watched().read('lock');
+    expect(replaced).toBe(0);
+    await watched().renew({ name: 'election', holder, leaseMs: 1_000, token: 1n });
+    expect(replaced).toBe(1);
+    await watched().read('election');
+    await watched().acquire({ name: 'election', holder, leaseMs: 1_000 });
+    expect(replaced).toBe(1);
+  });
 });

@@ -1,6 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
+import type { LogTable } from '../backend/log.js';
 import { memory, memoryDatabase } from '../backends/memory/index.js';
-import { groupSecret } from './group-secret.js';
+import { BackendFaults, faulty } from '../testing/faults.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { groupSecret, KeptSecret } from './group-secret.js';
 
 const context = { timeoutMs: 1_000 };
 
@@ -17,5 +20,70 @@ describe('group secret', () => {
   it('is another one for another group', async () => {
     const { log } = memory().create(context);
     expect(await groupSecret(log, 'orders', 'a:1')).not.toEqual(await groupSecret(log, 'billing', 'a:1'));
+  });
+
+  describe('of a pod that runs', () => {
+    const clock = new VirtualClock();
+
+    function keeper(log: LogTable) {
+      const warnings: string[] = [];
+      const logger = { warn: (line: string) => void warnings.push(line) };
+      const kept = new KeptSecret({ log, group: 'orders', writer: () => 'a:1', clock, retryMs: 100, logger });
+      return { kept, warnings };
+    }
+
+    /** One log whose rows are gone when `replace` is called. */
+    function replaceable() {
+      const faults = new BackendFaults();
+      const fresh = () => faulty(memory(), faults, clock).create(context).log;
+      let log = fresh();
+      const table: LogTable = {
+        append: (...args) => log.append(...args),
+        overwrite: (...args) => log.overwrite(...args),
+        latest: (...args) => log.latest(...args),
+        history: (...args) => log.history(...args),
+        keys: (...args) => log.keys(...args),
+      };
+      return { table, faults, replace: () => void (log = fresh()) };
+    }
+
+    it('is read once, and again only after that failed', async () => {
+      const { table, faults } = replaceable();
+      let reads = 0;
+      const { kept } = keeper({ ...table, latest: (key) => ((reads += 1), table.latest(key)) });
+      faults.outage = true;
+      await expect(kept.get()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      faults.outage = false;
+      expect(await kept.get()).toEqual(await kept.get());
+      expect(reads).toBe(2);
+    });
+
+    it('is written back when the database was replaced, so that new pods can join', async () => {
+      const { table, faults, replace } = replaceable();
+      const { kept, warnings } = keeper(table);
+      const secret = await kept.get();
+      replace();
+      faults.outage = true;
+      const restored = kept.restore();
+      await clock.advanceAsync(1_000);
+      faults.outage = false;
+      await clock.advanceAsync(1_000);
+      await restored;
+      expect(await groupSecret(table, 'orders', 'new:1')).toEqual(secret);
+      expect(warnings).toEqual([expect.stringMatching(/group orders was replaced.*wrote the group's secret back/)]);
+      await kept.restore();
+      expect(await kept.get()).toEqual(secret);
+    });
+
+    it('gives way to the one of a pod that came first to the new database', async () => {
+      const { table, replace } = replaceable();
+      const { kept, warnings } = keeper(table);
+      await kept.get();
+      replace();
+      const another = await groupSecret(table, 'orders', 'new:1');
+      await kept.restore();
+      expect(await kept.get()).toEqual(another);
+      expect(warnings).toEqual([expect.stringContaining('took over the secret')]);
+    });
   });
 });

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { LogTable } from '../backend/log.js';
 import { secretKey } from '../backend/names.js';
+import { backoffMs } from '../common/backoff.js';
+import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 
 const SECRET_ID = 'secret';
@@ -21,4 +23,72 @@ export async function groupSecret(log: LogTable, group: string, writer: string):
   if (!(outcome instanceof HedgeError)) return Buffer.from(value, 'base64');
   if (outcome.code === 'CONFLICT') return groupSecret(log, group, writer);
   throw outcome;
+}
+
+export interface KeptSecretOptions {
+  readonly log: LogTable;
+  readonly group: string;
+  /** This pod's address. */
+  readonly writer: () => string;
+  readonly clock: Clock;
+  /** Pause before the next try, in milliseconds; grows with jitter up to four times this. */
+  readonly retryMs: number;
+  readonly logger: { warn(message: string): void };
+}
+
+/** The group's secret as one pod knows it, which is read once, and put back when the database was replaced. */
+export class KeptSecret {
+  #known: Promise<Buffer> | undefined;
+  #closed = false;
+
+  constructor(private readonly options: KeptSecretOptions) {}
+
+  /** @throws HedgeError BACKEND_UNAVAILABLE: call again. */
+  get(): Promise<Buffer> {
+    const { log, group, writer } = this.options;
+    this.#known ??= groupSecret(log, group, writer()).catch((error: unknown) => {
+      this.#known = undefined;
+      throw error;
+    });
+    return this.#known;
+  }
+
+  /**
+   * The database is another one. Without the secret in it a new pod would make another, and could not join those that
+   * run. So each of these writes the one that it knows; when another is there already, it takes that. Never rejects.
+   */
+  async restore(): Promise<void> {
+    const { clock, retryMs } = this.options;
+    for (let attempt = 1; !this.#closed; attempt += 1) {
+      try {
+        return await this.#restoreOnce();
+      } catch {
+        // The election has the same trouble, and tells it.
+        const pauseMs = backoffMs(attempt, retryMs, 4 * retryMs, Math.random());
+        await new Promise<void>((resolve) => void clock.after(pauseMs, resolve));
+      }
+    }
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #restoreOnce(): Promise<void> {
+    const { log, group, writer, logger } = this.options;
+    const kept = await this.get();
+    const what = `The database of group ${group} was replaced, or restored from an earlier copy, while pods ran`;
+    const row = { key: secretKey(group), id: SECRET_ID, value: kept.toString('base64'), leader: writer() };
+    const [outcome] = await log.append([row]);
+    if (!(outcome instanceof HedgeError)) {
+      return logger.warn(
+        `${what}. This pod wrote the group's secret back. Values that were put since the copy are lost.`,
+      );
+    }
+    if (outcome.code !== 'CONFLICT') throw outcome;
+    this.#known = undefined;
+    await this.get();
+    logger.warn(`${what}. This pod took over the secret that it holds. Values that were put since the copy are lost.`);
+  }
 }

@@ -31,7 +31,7 @@ import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { BackendOpener } from './backend-opener.js';
 import { BackendWatch } from './backend-watch.js';
 import { HandlerDispatch } from './dispatch.js';
-import { groupSecret } from './group-secret.js';
+import { KeptSecret } from './group-secret.js';
 import { connectLinks } from './links.js';
 import type { HedgeSettings } from './options.js';
 import { HedgeReadiness } from './readiness.js';
@@ -63,6 +63,7 @@ export class HedgeRuntime {
   readonly gate = new StartGate();
   readonly #logger = new LineLogger('Hedge');
   readonly #backend: Backend;
+  readonly #kept: KeptSecret;
   readonly #opener: BackendOpener;
   readonly #made: MadeTransport;
   readonly #keeper: LeaseKeeper;
@@ -87,9 +88,19 @@ export class HedgeRuntime {
     const codec = new PayloadCodec(settings.serializer);
     const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
     // The election looks at the lease about once per lease at the least.
-    const watch = new BackendWatch(clock, 2 * timing.leaseMs);
+    const watch = new BackendWatch(clock, 2 * timing.leaseMs, leaseName(group), () => {
+      if (settings.secret.reveal() === undefined) void this.#kept.restore();
+    });
     const made = makeTransport({ settings, incarnation: newIncarnation(), secret: () => this.#secret() });
     const { transport } = made;
+    this.#kept = new KeptSecret({
+      log: backend.log,
+      group,
+      writer: () => transport.self.address,
+      clock,
+      retryMs: timing.retryMs,
+      logger,
+    });
     const leases = watch.watch(backend.lease);
     const keeper = new LeaseKeeper({
       leases,
@@ -264,6 +275,7 @@ export class HedgeRuntime {
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#keeper.close()],
       ['close the links', () => this.#made.transport.close()],
+      ['keep no secret', () => this.#kept.close()],
       ['close the backend', () => this.#backend.close()],
     ]);
     return this.#closing;
@@ -303,9 +315,7 @@ export class HedgeRuntime {
   }
 
   #secret(): Promise<Uint8Array> {
-    const { group } = this.settings;
     const secret = this.settings.secret.reveal();
-    if (secret !== undefined) return Promise.resolve(Buffer.from(secret));
-    return groupSecret(this.#backend.log, group, this.#made.transport.self.address);
+    return secret === undefined ? this.#kept.get() : Promise.resolve(Buffer.from(secret));
   }
 }

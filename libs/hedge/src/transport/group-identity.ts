@@ -6,12 +6,11 @@ import type { StreamKind } from './message-stream.js';
 /** Who this process is to its peers, and what it proves that with. */
 export class GroupIdentity {
   private member: MemberId;
-  private known: Promise<Uint8Array> | undefined;
 
   constructor(
     private readonly group: string,
     self: MemberId,
-    /** Reads the group's secret. Asked until it succeeds once, then remembered. */
+    /** Gives the group's secret. Asked for each handshake, because it can be another one when the database was replaced. */
     private readonly secret: () => Promise<Uint8Array>,
   ) {
     this.member = self;
@@ -28,13 +27,7 @@ export class GroupIdentity {
 
   /** For one handshake. Rejects when the secret cannot be had now. */
   async handshakeInput(kind: StreamKind): Promise<HandshakeInput> {
-    this.known ??= this.secret();
-    try {
-      const secret = await this.known;
-      return { kind, group: this.group, self: this.member, secret, nonce: randomBytes(NONCE_BYTES) };
-    } catch (error) {
-      this.known = undefined;
-      throw error;
-    }
+    const secret = await this.secret();
+    return { kind, group: this.group, self: this.member, secret, nonce: randomBytes(NONCE_BYTES) };
   }
 }
