@@ -11,7 +11,6 @@ import { SemaphoreService } from '../semaphore/semaphore.service.js';
 import { SpillStore } from '../spill/service/spill.store.js';
 import { Canary, CanaryPerch } from './canary.js';
 import { HandlerDiscovery } from './discovery.js';
-import { LeaderGate } from './leader-only.js';
 import { HedgeStart, OuterLifecycle } from './lifecycle.js';
 import type { HedgeOptions } from './options.js';
 import { HedgeReadiness } from './readiness.js';
@@ -50,7 +49,6 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     { provide: LockService, inject: [HedgeRuntime], useFactory: ({ locks }: HedgeRuntime) => locks },
     { provide: SpillStore, inject: [HedgeRuntime], useFactory: ({ spill }: HedgeRuntime) => spill },
     { provide: HedgeReadiness, inject: [HedgeRuntime], useFactory: ({ readiness }: HedgeRuntime) => readiness },
-    LeaderGate,
     HedgeStrategy,
     HandlerDiscovery,
     HandlerWiring,
@@ -66,7 +64,6 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     LockService,
     SemaphoreService,
     JobsService,
-    LeaderGate,
     SpillStore,
     HedgeStrategy,
     HedgeReadiness,

@@ -197,6 +197,9 @@ function unwirable(wrapper: Wrapper): string | undefined {
   }
   if (wrapper.isNotMetatype || wrapper.token !== wrapper.metatype) {
     const name = classOf(wrapper);
+    if (typeof wrapper.token === 'function') {
+      return `is a handler of an object that stands in place of the class ${wrapper.token.name} (by overrideProvider, useValue, useClass or useFactory), where its guards and pipes would not be found. In a test, override what the class depends on, or give a substitute without decorated methods; in an app, register the class itself.`;
+    }
     return `is a handler of a provider that stands under another token, where its guards and pipes would not be found. Register the class itself, and the token as { provide: …, useExisting: ${name} }.`;
   }
   return undefined;

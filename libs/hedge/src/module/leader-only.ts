@@ -1,5 +1,5 @@
 import { checkKeys } from '../common/check-keys.js';
-import { HttpException, Inject, Injectable } from '@nestjs/common';
+import { HttpException, Inject } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
 import { LeaderService, type SendOptions } from '../leader/leader.service.js';
@@ -10,8 +10,8 @@ import { handler } from './decorators.js';
 import { FORWARDED_TOPIC_PREFIX, NOTICES } from './handler-metadata.js';
 import { setJobs } from './job-decorators.js';
 
-/** Where an instance has its app's gate: a property that Nest injects, so that apps in one process do not mix. */
-const GATE = Symbol.for('nestjs-hedge:leader-gate');
+/** Where an instance has its app's service: a property that Nest injects, so that apps in one process do not mix. */
+const SERVICE = Symbol.for('nestjs-hedge:leader-service');
 
 /** Nest's own metadata of an HTTP route. */
 const NEST_ROUTE = 'path';
@@ -69,55 +69,55 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
     const topic = `${FORWARDED_TOPIC_PREFIX}${name}`;
     const guarded = forward
       ? async function (this: object, ...args: unknown[]) {
-          return gateOf(this, place).forward(topic, args, { timeoutMs, maxReruns });
+          return forwardCall(serviceOf(this, place), topic, args, { timeoutMs, maxReruns });
         }
       : onLeader(original, place);
     standInFor(original, guarded);
     // Set in place: typed as whatever the decorated method is.
     (descriptor as { value?: unknown }).value = guarded;
     remember(target, decorated.name, guarded);
-    Inject(LeaderGate)(target, GATE);
+    Inject(LeaderService)(target, SERVICE);
     if (forward) serveForwarded(target, decorated.name, topic, { original, guarded });
   };
 }
 
-/** Whether this pod leads, for the methods of its app. */
-@Injectable()
-export class LeaderGate {
-  constructor(private readonly leader: LeaderService) {}
+/** @throws HedgeError NOT_LEADER */
+function pass(service: LeaderService, place: string): void {
+  if (service.isLeader()) return;
+  // A mock in a test may have nothing else.
+  const leader = (service as Partial<LeaderService>).leader?.();
+  throw new HedgeError(
+    'NOT_LEADER',
+    `${place} runs on the leader only, and ${leader === undefined ? 'nobody leads now' : `${leader.address} leads`}. Nothing was started. Call it there, or let calls go there: @LeaderOnly({ forward: true }).`,
+    { details: { leader: leader?.address ?? null } },
+  );
+}
 
-  /** @throws HedgeError NOT_LEADER */
-  pass(place: string): void {
-    if (this.leader.isLeader()) return;
-    const leader = this.leader.leader();
-    throw new HedgeError(
-      'NOT_LEADER',
-      `${place} runs on the leader only, and ${leader === undefined ? 'nobody leads now' : `${leader.address} leads`}. Nothing was started. Call it there, or let calls go there: @LeaderOnly({ forward: true }).`,
-      { details: { leader: leader?.address ?? null } },
-    );
-  }
-
-  /** Calls the method on the leader. */
-  async forward(topic: string, args: readonly unknown[], options: SendOptions): Promise<unknown> {
-    try {
-      return await this.leader.send(topic, args, options);
-    } catch (error) {
-      throw asThrown(error);
-    }
+/** Calls the method on the leader. */
+async function forwardCall(
+  service: LeaderService,
+  topic: string,
+  args: readonly unknown[],
+  options: SendOptions,
+): Promise<unknown> {
+  try {
+    return await service.send(topic, args, options);
+  } catch (error) {
+    throw asThrown(error);
   }
 }
 
 function onLeader(original: Method, place: string): Method {
-  const pass = (self: object): void => gateOf(self, place).pass(place);
+  const check = (self: object): void => pass(serviceOf(self, place), place);
   // Who calls an asynchronous method expects no exception.
   if (original.constructor.name !== 'AsyncFunction') {
     return function (...args) {
-      pass(this);
+      check(this);
       return original.apply(this, args);
     };
   }
   return async function (...args) {
-    pass(this);
+    check(this);
     return original.apply(this, args);
   };
 }
@@ -161,9 +161,9 @@ function serveForwarded(
   Object.setPrototypeOf(served, guarded);
 }
 
-function gateOf(instance: { readonly [GATE]?: LeaderGate } | undefined, place: string): LeaderGate {
-  const gate = instance?.[GATE];
-  if (gate !== undefined) return gate;
+function serviceOf(instance: { readonly [SERVICE]?: LeaderService } | undefined, place: string): LeaderService {
+  const service = instance?.[SERVICE];
+  if (service !== undefined) return service;
   throw new HedgeError(
     'INVALID_OPTIONS',
     `${place} is @LeaderOnly, but it was called without an instance that Nest made. Import HedgeModule, let Nest make the class (not useFactory or useValue), and call it as a method.`,
