@@ -154,6 +154,7 @@ function helloAndHalfProof(): Buffer {
             nonce: randomBytes(32),
             generation: 1,
             receiver: '',
+            timing: undefined,
           },
         },
       },

@@ -135,6 +135,29 @@ describe('LeaseKeeper', () => {
     });
   });
 
+  it('tells of another live pod at its own address, and not of itself before a restart', async () => {
+    const first = pod('a');
+    first.keeper.start();
+    await pass(100);
+    const twin: MemberId = { address: 'a:1', incarnation: 'twin' };
+    const second = pod('b', { transport: { self: twin, dial: first.dial, links: () => [] } });
+    second.keeper.start();
+    const told = () => second.lines.filter((line) => line.includes("this pod's own address"));
+    await pass(timing.leaseMs);
+    expect(told()).toEqual([]);
+    await pass(timing.leaseMs);
+    expect(told()).toEqual([expect.stringMatching(/Another live pod .* a:1 .*process a.*POD_IP/)]);
+
+    const restarted: MemberId = { address: 'a:1', incarnation: 'restarted' };
+    const third = pod('c', { transport: { self: restarted, dial: first.dial, links: () => [] } });
+    first.keeper.close();
+    second.keeper.close();
+    third.keeper.start();
+    await pass(4 * timing.leaseMs);
+    expect(third.keeper.isLeader()).toBe(true);
+    expect(third.lines.filter((line) => line.includes("this pod's own address"))).toEqual([]);
+  });
+
   it('L2: without the database it stops believing, tells in order, and leads again when the database is back', async () => {
     const { keeper, faults, lines } = pod('a');
     const order: string[] = [];

@@ -341,12 +341,25 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     abortInFreshContext(term.scope, new HedgeError('LEASE_LOST', `Not the leader any more: ${cause}`));
   }
 
+  /** A leader at this pod's address was this pod before a restart, or is another one: then its lease does not run out. */
+  #watchForOwnAddress({ member, token }: LeaseHolder): void {
+    const { transport, timing, logger, group } = this.#options;
+    if (member.address === '' || member.address !== transport.self.address) return;
+    this.#clock.after(timing.leaseMs + timing.heartbeatTimeoutMs, () => {
+      if (this.#closed || this.#known?.epoch !== token) return;
+      logger.warn(
+        `Another live pod has this pod's own address ${member.address} and leads the group ${group} (process ${member.incarnation}): nobody can tell the two apart. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+      );
+    });
+  }
+
   #leaderChanged(leader: LeaseHolder | undefined): void {
     const { group, logger, transport } = this.#options;
     const self = leader?.member.incarnation === transport.self.incarnation;
     this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.token, self };
     if (leader === undefined) logger.log(`Group ${group} has no leader`);
     else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.token}`);
+    if (leader !== undefined && !self) this.#watchForOwnAddress(leader);
     for (const listener of this.#changeListeners) this.#guard(listener);
   }
 

@@ -1,3 +1,5 @@
+import { closeSync, openSync } from 'node:fs';
+import { devNull } from 'node:os';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { Transport } from '../transport/transport.js';
 
@@ -14,6 +16,12 @@ export async function checkSelf(transport: Pick<Transport, 'self' | 'dial'>): Pr
     return true;
   } catch (error) {
     const other = error instanceof HedgeError ? error.details['incarnation'] : undefined;
+    if (other === undefined && descriptorsRanOut()) {
+      throw new Error(
+        `it has no file descriptors left, so it cannot reach itself at its own address ${address}. Raise the limit (\`ulimit -n\`, LimitNOFILE=), or find what keeps them open: ls -l /proc/${process.pid}/fd`,
+        { cause: error },
+      );
+    }
     if (other === undefined) {
       throw new Error(
         `it does not reach itself at its own address ${address}: ${messageOf(error)}. Set \`address\` to what the other pods can dial`,
@@ -21,8 +29,17 @@ export async function checkSelf(transport: Pick<Transport, 'self' | 'dial'>): Pr
       );
     }
     throw new Error(
-      `another process answers at its own address ${address}: two pods with one address. Give each pod its own`,
+      `another process answers at its own address ${address}: two pods with one address. Give each pod its own: set the variable POD_IP from status.podIP, or \`address\``,
       { cause: error },
     );
+  }
+}
+
+function descriptorsRanOut(): boolean {
+  try {
+    closeSync(openSync(devNull, 'r'));
+    return false;
+  } catch (error) {
+    return ['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException).code ?? '');
   }
 }

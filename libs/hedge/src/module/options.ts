@@ -132,8 +132,11 @@ export interface HedgeOptions {
    * What pods prove to each other, 16 characters or more, the same on all pods. Default: random, kept in a
    * reserved row of the backend, so that who can read the group's database belongs to it. Set it when others
    * can read that database.
+   *
+   * A list while the secret changes: a pod proves itself by the first and accepts each. To rotate without downtime, roll out
+   * `[old, new]`, then `[new, old]`, then `new`.
    */
-  readonly secret?: string;
+  readonly secret?: string | readonly string[];
   /** How payloads become bytes. Default: JSON. The same on all pods. */
   readonly serializer?: Serializer;
   /** Guards, pipes, interceptors and filters of all handlers. The app's global ones are for HTTP and do not apply. */
@@ -163,7 +166,7 @@ export interface HedgeSettings {
   readonly defaultTimeoutMs: number;
   readonly maxReruns: number;
   readonly tls: Hidden<TlsOptions | undefined>;
-  readonly secret: Hidden<string | undefined>;
+  readonly secret: Hidden<string | readonly string[] | undefined>;
   readonly serializer: Serializer | undefined;
   readonly enhancers: HandlerEnhancers;
   readonly limits: Required<HedgeLimits>;

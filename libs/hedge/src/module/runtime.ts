@@ -27,6 +27,7 @@ import type { PermitHolder } from '../semaphore/permit-holder.js';
 import type { SemaphoreService } from '../semaphore/semaphore.service.js';
 import type { SpillRuntime } from '../spill/service/spill-runtime.js';
 import type { SpillStore } from '../spill/service/spill.store.js';
+import type { GroupSecrets } from '../transport/group-identity.js';
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { BackendOpener } from './backend-opener.js';
 import { BackendWatch } from './backend-watch.js';
@@ -314,8 +315,10 @@ export class HedgeRuntime {
     }
   }
 
-  #secret(): Promise<Uint8Array> {
+  #secret(): Promise<GroupSecrets> {
     const secret = this.settings.secret.reveal();
-    return secret === undefined ? this.#kept.get() : Promise.resolve(Buffer.from(secret));
+    const [first, ...accepted] = typeof secret === 'string' ? [secret] : (secret ?? []);
+    if (first === undefined) return this.#kept.get();
+    return Promise.resolve([Buffer.from(first), ...accepted.map((one) => Buffer.from(one))]);
   }
 }

@@ -1,4 +1,5 @@
 import { resolveAddress } from '../transport/address.js';
+import type { GroupSecrets } from '../transport/group-identity.js';
 import { GrpcTransport } from '../transport/grpc-transport.js';
 import type { StreamTransport } from '../transport/peer-stream.js';
 import type { Transport } from '../transport/transport.js';
@@ -8,7 +9,7 @@ export interface TransportContext {
   readonly settings: HedgeSettings;
   readonly incarnation: string;
   /** Reads the group's secret; may be called until it succeeds. */
-  readonly secret: () => Promise<Uint8Array>;
+  readonly secret: () => Promise<GroupSecrets>;
 }
 
 export interface MadeTransport {
@@ -29,6 +30,7 @@ export const grpcTransport: TransportFactory = ({ settings, incarnation, secret 
     group,
     secret,
     heartbeatTimeoutMs: timing.heartbeatTimeoutMs,
+    timing,
     maxMessageBytes: limits.maxMessageBytes,
     maxQueuedBytes: limits.maxQueuedBytes,
     ...(tls && { tls }),

@@ -244,7 +244,11 @@ const OPTIONS: Shape = {
   defaultTimeoutMs: milliseconds,
   maxReruns: (value) => (value === Infinity ? undefined : integer(0, 1_000, 're-runs')(value)),
   tls: object,
-  secret: (value) => (typeof value === 'string' && value.length >= 16 ? undefined : 'give 16 characters or more'),
+  secret: (value) => {
+    const secrets: readonly unknown[] = Array.isArray(value) ? value : [value];
+    const long = secrets.every((one) => typeof one === 'string' && one.length >= 16);
+    return long && secrets.length > 0 ? undefined : 'give 16 characters or more, or a list of such while it changes';
+  },
   serializer: (value) =>
     hasMethod(value, 'serialize') && hasMethod(value, 'deserialize')
       ? undefined

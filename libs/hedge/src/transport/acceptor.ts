@@ -4,6 +4,7 @@ import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
 import { printable, ReceiverHandshake } from './handshake.js';
 import type { MessageStream, StreamKind } from './message-stream.js';
+import type { Timing } from './wire/hedge/v1/link.js';
 import { hostOf, PendingByHost } from './pending-by-host.js';
 import type { RefusalLog } from './refusal-log.js';
 
@@ -16,6 +17,7 @@ export interface Caller {
   readonly member: MemberId;
   readonly generation: number;
   readonly outstanding: readonly number[];
+  readonly timing: Timing | undefined;
 }
 
 export interface AcceptorInit {
@@ -71,7 +73,10 @@ class PendingHandshake {
     stream.attach({
       message: (message) => this.receive(message),
       drained: () => undefined,
-      closed: (reason) => this.dismiss(`it went away during the handshake (${printable(reason)})`),
+      closed: (reason) =>
+        this.dismiss(
+          `The caller at ${stream.remote} went away during the handshake of a ${init.kind} (${printable(reason)})`,
+        ),
     });
   }
 
@@ -79,7 +84,7 @@ class PendingHandshake {
   refuse(error: HedgeError): void {
     this.stream.write(messageOf({ $case: 'refusal', value: error }), () => undefined);
     if (error.code === 'SHUTTING_DOWN') this.end();
-    else this.dismiss(error.message);
+    else this.dismiss(`Refused a ${this.init.kind} from ${this.stream.remote}: ${error.message}`);
   }
 
   private receive(message: Uint8Array): void {
@@ -108,10 +113,18 @@ class PendingHandshake {
         this.stream.write(messageOf({ $case: 'challenge', value: next.challenge }), () => undefined);
         break;
       case 'admit':
-        this.admit({ member: next.caller, generation: next.generation, outstanding: next.outstanding });
+        this.admit({
+          member: next.caller,
+          generation: next.generation,
+          outstanding: next.outstanding,
+          timing: next.timing,
+        });
         break;
       case 'refuse':
-        if (next.told) this.dismiss(next.error.message);
+        if (next.told)
+          this.dismiss(
+            `The caller at ${this.stream.remote} ended its ${this.init.kind} to this pod: ${next.error.message}`,
+          );
         else this.refuse(next.error);
         break;
     }
@@ -127,10 +140,9 @@ class PendingHandshake {
     }
   }
 
-  private dismiss(why: string): void {
+  private dismiss(line: string): void {
     this.end();
-    const { remote } = this.stream;
-    this.init.log.warn(hostOf(remote), `Refused a ${this.init.kind} from ${remote}: ${why}`);
+    this.init.log.warn(hostOf(this.stream.remote), line);
   }
 
   private end(): void {

@@ -4,6 +4,7 @@ import type { MemberId } from '../common/identity.js';
 import { frameOf, messageOf } from './handshake-message.js';
 import type { CallerHandshake } from './handshake.js';
 import type { MessageStream, StreamKind } from './message-stream.js';
+import type { Timing } from './wire/hedge/v1/link.js';
 
 export interface DialInit {
   readonly address: string;
@@ -22,6 +23,7 @@ export interface DialInit {
 export interface Dialled {
   readonly receiver: MemberId;
   readonly resumed: boolean;
+  readonly timing: Timing | undefined;
 }
 
 /**

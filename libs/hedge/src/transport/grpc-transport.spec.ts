@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import { Logger } from '@nestjs/common';
+import { TIMING_PRESETS } from '../common/timing.js';
 import { RecordingTransport } from '../testing/recording-transport.js';
 import { GrpcTransport, type GrpcTransportOptions } from './grpc-transport.js';
 import { CallerHandshake, NONCE_BYTES } from './handshake.js';
@@ -181,11 +182,79 @@ describe('who may speak', () => {
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'UNAUTHENTICATED', retryable: false });
     await until(() => warnings().length >= 2);
     expect(warnings()).toEqual(
-      expect.arrayContaining([expect.stringContaining(b.self.address), expect.stringMatching(/Refused a link from/)]),
+      expect.arrayContaining([
+        expect.stringContaining(b.self.address),
+        expect.stringMatching(/Refused a link from|ended its link to this pod/),
+      ]),
     );
     expect(warnings().join()).not.toContain(secret.toString());
     expect(b.opened).toEqual([]);
     expect(a.opened).toEqual([]);
+  });
+
+  it('a caller that refuses is named as the one that ended the link', async () => {
+    const [a, b] = [member({ secret: async () => Buffer.from('another') }), await listening()];
+    await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
+    await until(() => warnings().length >= 2);
+    expect(warnings().filter((line) => line.includes('ended its link to this pod'))).toHaveLength(1);
+    expect(warnings().join()).not.toContain('Refused a link');
+  });
+
+  it('a pod that reaches itself in place of the member it wants says that both have one address', async () => {
+    const a = await listening();
+    await expect(a.transport.dial({ address: a.self.address, incarnation: 'alive' })).rejects.toMatchObject({
+      code: 'MEMBER_UNREACHABLE',
+      message: expect.stringMatching(/is this pod itself, and not process alive.*POD_IP/),
+    });
+  });
+
+  it('a member that calls from another process and has the address of this one is told of', async () => {
+    const b = await listening();
+    const twin = member({ bind: undefined }, b.self.address);
+    await twin.transport.dial(b.self);
+    await until(() => warnings().length > 0);
+    expect(warnings()).toEqual([
+      expect.stringMatching(/Another live pod, process .* has this pod's own address .*POD_IP/),
+    ]);
+  });
+
+  it('each secret of a rotation gets in at each step, and none of another group', async () => {
+    const [old, fresh] = [Buffer.from('the old secret'), Buffer.from('the new secret')];
+    const steps = [old, [old, fresh], [fresh, old], fresh] as const;
+    for (const [i, step] of steps.entries()) {
+      const b = await listening({ secret: async () => step });
+      for (const other of steps.slice(Math.max(0, i - 1), i + 2)) {
+        await member({ secret: async () => other }).transport.dial(b.self);
+      }
+      const stranger = member({ secret: async () => Buffer.from('neither of them') });
+      await expect(stranger.transport.dial(b.self)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
+    }
+    const b = await listening({ secret: async () => fresh });
+    await expect(member({ secret: async () => old }).transport.dial(b.self)).rejects.toMatchObject({
+      code: 'UNAUTHENTICATED',
+    });
+  });
+
+  it('pods with other timing hear of it on both sides, once, with both values', async () => {
+    const local = { timing: TIMING_PRESETS.local };
+    const [a, b] = [member({ timing: { ...TIMING_PRESETS.local, leaseMs: 4_000 } }), await listening(local)];
+    await a.transport.dial(b.self);
+    await until(() => warnings().length >= 2);
+    await member({ timing: { ...TIMING_PRESETS.local, leaseMs: 4_000 } }).transport.dial(b.self);
+    expect(warnings()).toEqual(
+      expect.arrayContaining([
+        expect.stringContaining('leaseMs is 3000 there and 4000 here'),
+        expect.stringContaining('leaseMs is 4000 there and 3000 here'),
+      ]),
+    );
+    expect(warnings().filter((line) => line.includes('leaseMs is 4000 there'))).toHaveLength(1);
+  });
+
+  it('pods with the same timing, or of a version that does not say, hear nothing', async () => {
+    const b = await listening({ timing: TIMING_PRESETS.local });
+    await member({ timing: TIMING_PRESETS.local }).transport.dial(b.self);
+    await member().transport.dial(b.self);
+    expect(warnings()).toEqual([]);
   });
 
   it('tells which process answers when another was wanted', async () => {
@@ -319,7 +388,7 @@ describe('malformed messages', () => {
         value: { sequence: 1, encoding: Encoding.ENCODING_NONE, payload: Buffer.alloc(0), failure: undefined },
       }),
     ],
-    ['another handshake', messageOf({ $case: 'welcome', value: { resumed: false } })],
+    ['another handshake', messageOf({ $case: 'welcome', value: { resumed: false, timing: undefined } })],
   ])('%s closes an open link, and no other', async (_what, message) => {
     const [a, b] = [member(), await listening()];
     const good = await a.transport.dial(b.self);

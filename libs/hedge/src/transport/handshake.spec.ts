@@ -61,7 +61,7 @@ describe('handshake', () => {
       generation: 7,
       outstanding: [3, 5],
     });
-    expect(from.step({ $case: 'welcome', value: { resumed: true } })).toEqual({
+    expect(from.step({ $case: 'welcome', value: { resumed: true, timing: undefined } })).toEqual({
       kind: 'open',
       receiver,
       resumed: true,
@@ -157,7 +157,9 @@ describe('handshake', () => {
   });
 
   it('a caller takes no Welcome without a proven Challenge', () => {
-    expect(callerSide().step({ $case: 'welcome', value: { resumed: true } })).toMatchObject({ kind: 'fail' });
+    expect(callerSide().step({ $case: 'welcome', value: { resumed: true, timing: undefined } })).toMatchObject({
+      kind: 'fail',
+    });
   });
 
   it("a refusal's text cannot forge a log line", () => {

@@ -4,7 +4,7 @@ import type { StreamKind } from './message-stream.js';
 import { isHostAndPort } from './address.js';
 import { prove, proves } from './proof.js';
 import type { FrameBody } from './transport.js';
-import type { Challenge, Hello } from './wire/hedge/v1/link.js';
+import type { Challenge, Hello, Timing } from './wire/hedge/v1/link.js';
 
 /** Peers with another number are refused. Raised when an old peer could misread a new one. */
 export const PROTOCOL = 1;
@@ -18,6 +18,10 @@ export interface HandshakeInput {
   readonly group: string;
   readonly self: MemberId;
   readonly secret: Uint8Array;
+  /** Secrets that a peer may have as well, while the group changes from one to another. */
+  readonly accepted?: readonly Uint8Array[];
+  /** What this pod runs by, for the peer to compare. */
+  readonly timing?: Timing | undefined;
   /** `NONCE_BYTES` random bytes, never used before. */
   readonly nonce: Uint8Array;
 }
@@ -25,7 +29,12 @@ export interface HandshakeInput {
 export type CallerStep =
   /** Send Proof, with the sequences that are outstanding at this receiver. */
   | { readonly kind: 'prove'; readonly receiver: MemberId; readonly proof: Uint8Array }
-  | { readonly kind: 'open'; readonly receiver: MemberId; readonly resumed: boolean }
+  | {
+      readonly kind: 'open';
+      readonly receiver: MemberId;
+      readonly resumed: boolean;
+      readonly timing: Timing | undefined;
+    }
   /** `refuse`: the peer is to be told with a Refusal; otherwise it was the peer who refused. */
   | { readonly kind: 'fail'; readonly error: HedgeError; readonly refuse: boolean };
 
@@ -51,6 +60,7 @@ export class CallerHandshake {
       nonce: input.nonce,
       generation: input.generation,
       receiver: input.target.incarnation ?? '',
+      timing: input.timing,
     };
   }
 
@@ -58,17 +68,20 @@ export class CallerHandshake {
     if (body.$case === 'refusal') return { kind: 'fail', error: this.refused(body.value), refuse: false };
     if (body.$case === 'challenge' && !this.receiver) return this.challenged(body.value);
     if (body.$case === 'welcome' && this.receiver) {
-      return { kind: 'open', receiver: this.receiver, resumed: body.value.resumed };
+      return { kind: 'open', receiver: this.receiver, resumed: body.value.resumed, timing: body.value.timing };
     }
     return this.fail('UNAUTHENTICATED', `sent ${body.$case} out of turn in the handshake`);
   }
 
   private challenged(challenge: Challenge): CallerStep {
-    const { kind, target, secret } = this.input;
+    const { kind, target } = this.input;
     if (challenge.nonce.byteLength !== NONCE_BYTES || !wellFormed(challenge)) {
       return this.fail('UNAUTHENTICATED', 'sent a malformed challenge');
     }
-    if (!proves(challenge.proof, `${kind}/v1/receiver`, secret, this.hello, challenge)) {
+    const secret = secretsOf(this.input).find((one) =>
+      proves(challenge.proof, `${kind}/v1/receiver`, one, this.hello, challenge),
+    );
+    if (secret === undefined) {
       return this.fail(
         'UNAUTHENTICATED',
         "does not have this group's secret; check that both use the same database and group, or the same `secret` option",
@@ -82,11 +95,16 @@ export class CallerHandshake {
       );
     }
     if (target.incarnation !== undefined && challenge.incarnation !== target.incarnation) {
-      return this.fail(
-        'MEMBER_UNREACHABLE',
-        `is now process ${challenge.incarnation}, not ${target.incarnation}, which is gone`,
-        { incarnation: challenge.incarnation },
-      );
+      if (challenge.incarnation === this.input.self.incarnation) {
+        return this.fail(
+          'MEMBER_UNREACHABLE',
+          `is this pod itself, and not process ${target.incarnation}: if that is alive, another live pod has this pod's own address. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+          { incarnation: challenge.incarnation },
+        );
+      }
+      return this.fail('MEMBER_UNREACHABLE', `is now process ${challenge.incarnation}, not ${target.incarnation}`, {
+        incarnation: challenge.incarnation,
+      });
     }
     this.receiver = { address: challenge.address, incarnation: challenge.incarnation };
     return { kind: 'prove', receiver: this.receiver, proof: prove(`${kind}/v1/caller`, secret, this.hello, challenge) };
@@ -116,6 +134,7 @@ export type ReceiverStep =
       readonly caller: MemberId;
       readonly generation: number;
       readonly outstanding: readonly number[];
+      readonly timing: Timing | undefined;
     }
   /** `told`: it was the caller who refused; otherwise it is to be sent a Refusal. */
   | { readonly kind: 'refuse'; readonly error: HedgeError; readonly told: boolean };
@@ -143,7 +162,7 @@ export class ReceiverHandshake {
     if (hello.protocol !== PROTOCOL) {
       return refuse(
         'UNAUTHENTICATED',
-        `The caller speaks link protocol ${hello.protocol}, this member ${PROTOCOL}: run versions of the library that share one`,
+        `The caller speaks link protocol ${hello.protocol}, this member ${PROTOCOL}, so the two cannot be in one group. Update nestjs-hedge on all pods to versions of one protocol, over each release that CHANGELOG.md names on the way`,
       );
     }
     if (hello.nonce.byteLength !== NONCE_BYTES || !wellFormed(hello) || hello.generation < 1) {
@@ -168,7 +187,10 @@ export class ReceiverHandshake {
     proof: Uint8Array,
     outstanding: readonly number[],
   ): ReceiverStep {
-    if (!proves(proof, `${this.input.kind}/v1/caller`, this.input.secret, hello, challenge)) {
+    const known = secretsOf(this.input).some((one) =>
+      proves(proof, `${this.input.kind}/v1/caller`, one, hello, challenge),
+    );
+    if (!known) {
       return refuse('UNAUTHENTICATED', "The caller does not have this group's secret");
     }
     if (hello.receiver !== '' && hello.receiver !== this.input.self.incarnation) {
@@ -178,8 +200,12 @@ export class ReceiverHandshake {
       );
     }
     const caller = { address: hello.address, incarnation: hello.incarnation };
-    return { kind: 'admit', caller, generation: hello.generation, outstanding };
+    return { kind: 'admit', caller, generation: hello.generation, outstanding, timing: hello.timing };
   }
+}
+
+function secretsOf({ secret, accepted = [] }: HandshakeInput): Uint8Array[] {
+  return [secret, ...accepted];
 }
 
 function refuse(code: HedgeErrorCode, message: string): ReceiverStep {

@@ -2,14 +2,16 @@ import { LineLogger } from '../common/line-logger.js';
 import { abortOfMany } from '../common/abort-of-many.js';
 import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import type { Timing } from '../common/timing.js';
 import type { MemberId } from '../common/identity.js';
 import { Acceptor, type Caller } from './acceptor.js';
 import { Admissions } from './admissions.js';
 import { dial } from './dial.js';
 import { messageOf } from './handshake-message.js';
-import { GroupIdentity } from './group-identity.js';
+import { GroupIdentity, type GroupSecrets } from './group-identity.js';
 import { CallerHandshake, ReceiverHandshake } from './handshake.js';
 import { StreamLink } from './link.js';
+import { TimingComparison } from './timing-comparison.js';
 import type { MessageStream, Network } from './message-stream.js';
 import { Outbox } from './outbox.js';
 import type { PeerStream, StreamOpening, StreamPurpose, StreamServer, StreamTransport } from './peer-stream.js';
@@ -22,7 +24,9 @@ export interface LinkTransportOptions {
   /** Address that others dial (port 0: the one that is bound; empty for a client), and this process start. */
   readonly self: MemberId;
   /** Reads the group's secret. Asked until it succeeds once, then remembered. */
-  readonly secret: () => Promise<Uint8Array>;
+  readonly secret: () => Promise<GroupSecrets>;
+  /** What this pod runs by: a peer with other durations is told of in the log. */
+  readonly timing?: Timing;
   /** Milliseconds that a handshake may take, connecting included. Default 5000. */
   readonly handshakeTimeoutMs?: number;
   /** Largest payload of a frame in bytes. Default 4 MiB. Larger ones fail with PAYLOAD_TOO_LARGE. */
@@ -49,6 +53,7 @@ export class LinkTransport implements Transport, StreamTransport {
   private readonly clock: Clock;
   private readonly handshakeTimeoutMs: number;
   private readonly refusals: RefusalLog;
+  private readonly timings: TimingComparison;
   private readonly acceptor: Acceptor;
   private readonly admissions: Admissions;
   private readonly all = new Set<StreamLink>();
@@ -65,10 +70,11 @@ export class LinkTransport implements Transport, StreamTransport {
     /** Runs it at the end of this turn of the event loop. */
     private readonly defer: (run: () => void) => void = setImmediate,
   ) {
-    this.identity = new GroupIdentity(options.group, options.self, options.secret);
+    this.identity = new GroupIdentity(options.group, options.self, options.secret, options.timing);
     this.clock = options.clock ?? systemClock;
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
     this.refusals = new RefusalLog(this.logger, this.clock);
+    this.timings = new TimingComparison(options.timing, (line) => this.logger.warn(line));
     this.admissions = new Admissions(2 * this.handshakeTimeoutMs);
     this.acceptor = new Acceptor({
       kind: 'link',
@@ -173,7 +179,8 @@ export class LinkTransport implements Transport, StreamTransport {
           signal: this.stop.signal,
           outstanding: (receiver) => this.sessions.outstandingAt(receiver),
         },
-        ({ receiver, resumed }) => {
+        ({ receiver, resumed, timing }) => {
+          this.timings.compare(receiver.address, timing);
           // Another process answers at this address: the one before it is gone, noticed or not.
           this.dialledAt.get(target.address)?.close();
           const link = this.link(stream, { peer: receiver, direction: 'dialled', resumed }, (gone) => {
@@ -192,10 +199,18 @@ export class LinkTransport implements Transport, StreamTransport {
     }
   }
 
-  private admit(stream: MessageStream, { member, generation, outstanding }: Caller): void {
+  private admit(stream: MessageStream, { member, generation, outstanding, timing }: Caller): void {
     if (this.stop.signal.aborted) throw this.stop.signal.reason;
     if (!this.admissions.admit(member.incarnation, generation, this.clock.now().mono)) {
       throw new HedgeError('MEMBER_UNREACHABLE', 'The caller has opened a newer link');
+    }
+    this.timings.compare(member.address || stream.remote, timing);
+    const { self } = this.identity;
+    if (member.address !== '' && member.address === self.address && member.incarnation !== self.incarnation) {
+      this.refusals.warn(
+        `own address ${member.address}`,
+        `Another live pod, process ${member.incarnation} calling from ${stream.remote}, has this pod's own address ${member.address}. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+      );
     }
     // From here to Welcome nothing is awaited: no frame of the older link comes between.
     this.accepted
@@ -207,7 +222,7 @@ export class LinkTransport implements Transport, StreamTransport {
       if (this.accepted.get(member.incarnation) === gone) this.accepted.delete(member.incarnation);
     });
     this.accepted.set(member.incarnation, link);
-    stream.write(messageOf({ $case: 'welcome', value: { resumed } }), () => undefined);
+    stream.write(messageOf({ $case: 'welcome', value: { resumed, timing: this.options.timing } }), () => undefined);
     link.start();
   }
 

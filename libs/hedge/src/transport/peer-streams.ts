@@ -148,7 +148,7 @@ export class PeerStreams implements StreamTransport {
     }
     this.accepted += 1;
     const stream = this.track(member, wire, () => (this.accepted -= 1));
-    wire.write(messageOf({ $case: 'welcome', value: { resumed: false } }), () => undefined);
+    wire.write(messageOf({ $case: 'welcome', value: { resumed: false, timing: undefined } }), () => undefined);
     void this.serve(stream);
   }
 

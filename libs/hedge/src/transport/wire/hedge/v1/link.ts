@@ -102,6 +102,19 @@ export interface Hello {
   generation: number;
   /** the incarnation the caller expects, empty when it only knows the address */
   receiver: string;
+  /** of the caller; not signed, and only compared */
+  timing: Timing | undefined;
+}
+
+/** The durations of a group in milliseconds, which all its pods should have alike. */
+export interface Timing {
+  leaseMs: number;
+  marginMs: number;
+  renewDeadlineMs: number;
+  retryMs: number;
+  backendTimeoutMs: number;
+  heartbeatMs: number;
+  heartbeatTimeoutMs: number;
 }
 
 export interface Challenge {
@@ -123,6 +136,8 @@ export interface Welcome {
    * not answered must not be sent again, because it may have run.
    */
   resumed: boolean;
+  /** of the receiver */
+  timing: Timing | undefined;
 }
 
 export interface Refusal {
@@ -496,6 +511,7 @@ function createBaseHello(): Hello {
     nonce: new Uint8Array(0),
     generation: 0,
     receiver: "",
+    timing: undefined,
   };
 }
 
@@ -521,6 +537,9 @@ export const Hello: MessageFns<Hello> = {
     }
     if (message.receiver !== "") {
       writer.uint32(58).string(message.receiver);
+    }
+    if (message.timing !== undefined) {
+      Timing.encode(message.timing, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -592,6 +611,134 @@ export const Hello: MessageFns<Hello> = {
             }
 
             message.receiver = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.timing = Timing.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTiming(): Timing {
+  return {
+    leaseMs: 0,
+    marginMs: 0,
+    renewDeadlineMs: 0,
+    retryMs: 0,
+    backendTimeoutMs: 0,
+    heartbeatMs: 0,
+    heartbeatTimeoutMs: 0,
+  };
+}
+
+export const Timing: MessageFns<Timing> = {
+  encode(message: Timing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.leaseMs !== 0) {
+      writer.uint32(9).double(message.leaseMs);
+    }
+    if (message.marginMs !== 0) {
+      writer.uint32(17).double(message.marginMs);
+    }
+    if (message.renewDeadlineMs !== 0) {
+      writer.uint32(25).double(message.renewDeadlineMs);
+    }
+    if (message.retryMs !== 0) {
+      writer.uint32(33).double(message.retryMs);
+    }
+    if (message.backendTimeoutMs !== 0) {
+      writer.uint32(41).double(message.backendTimeoutMs);
+    }
+    if (message.heartbeatMs !== 0) {
+      writer.uint32(49).double(message.heartbeatMs);
+    }
+    if (message.heartbeatTimeoutMs !== 0) {
+      writer.uint32(57).double(message.heartbeatTimeoutMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Timing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTiming();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.leaseMs = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.marginMs = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.renewDeadlineMs = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.retryMs = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.backendTimeoutMs = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.heartbeatMs = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.heartbeatTimeoutMs = reader.double();
             continue;
           }
         }
@@ -758,13 +905,16 @@ export const Proof: MessageFns<Proof> = {
 };
 
 function createBaseWelcome(): Welcome {
-  return { resumed: false };
+  return { resumed: false, timing: undefined };
 }
 
 export const Welcome: MessageFns<Welcome> = {
   encode(message: Welcome, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.resumed !== false) {
       writer.uint32(8).bool(message.resumed);
+    }
+    if (message.timing !== undefined) {
+      Timing.encode(message.timing, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -788,6 +938,14 @@ export const Welcome: MessageFns<Welcome> = {
             }
 
             message.resumed = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.timing = Timing.decode(reader, reader.uint32());
             continue;
           }
         }

@@ -1,0 +1,28 @@
+// A member that has used up its file descriptors, and then looks whether it reaches itself.
+import { openSync } from 'node:fs';
+import { devNull } from 'node:os';
+import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
+import { checkSelf } from '../../libs/hedge/src/leader/self-check.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+
+const address = '127.0.0.1:0';
+const transport = new GrpcTransport({
+  group: 'orders',
+  self: { address, incarnation: newIncarnation() },
+  bind: address,
+  secret: async () => Buffer.from('secret'),
+  heartbeatTimeoutMs: 2_000,
+});
+transport.attach(
+  { frame: () => undefined, acknowledged: () => undefined, opened: () => undefined, closed: () => undefined },
+  { outstandingAt: () => [], resume: () => false },
+);
+await transport.listen();
+// What is loaded late needs descriptors too.
+const first = await checkSelf(transport);
+try {
+  for (;;) openSync(devNull, 'r');
+} catch {
+  const second = await checkSelf(transport).catch((error: unknown) => String(error));
+  process.send?.({ first, second }, () => process.exit());
+}
