@@ -47,7 +47,7 @@ export async function appWith(
 }
 
 function caller(context: INestApplicationContext): App['call'] {
-  const dispatch = new HandlerDispatch(context.get(HedgeStrategy, { strict: false }), codec);
+  const dispatch = new HandlerDispatch(context.get(HedgeStrategy, { strict: false }), codec, () => 'pod-a:7400');
   return async (kind, topic, data, signal = new AbortController().signal) =>
     codec.decode(topic, await dispatch.run(kind, request(kind, topic, data, signal)));
 }

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, stackHere } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
 import type { Encoded } from '../messaging/message.js';
@@ -155,7 +155,12 @@ export class ClusterService {
     } catch (error) {
       return broadcastOf([Promise.reject(error as Error)], settled);
     }
-    const results = targets.map((member) => this.#ask(member, topic, payload, timeoutMs, signal));
+    const call = stackHere(this.broadcast);
+    const results = targets.map(async (member) => {
+      const result = await this.#ask(member, topic, payload, timeoutMs, signal);
+      if (result.error !== undefined) call.giveTo(result.error);
+      return result;
+    });
     return broadcastOf(results, settled);
   }
 

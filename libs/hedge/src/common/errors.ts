@@ -138,3 +138,27 @@ export class HedgeError extends Error {
 export function asHedgeError(thrown: unknown, code: HedgeErrorCode): HedgeError {
   return thrown instanceof HedgeError ? thrown : new HedgeError(code, messageOf(thrown), { cause: thrown });
 }
+
+/**
+ * Gives an error that was made from a reply the stack of whoever awaits it: called where the error has come back into
+ * an `async` function, so that the stack has a line of the caller's. Other errors, as the reason of a signal, stay.
+ */
+export function atCaller<Thrown>(thrown: Thrown): Thrown {
+  if (thrown instanceof HedgeError) Error.captureStackTrace(thrown, atCaller);
+  return thrown;
+}
+
+/**
+ * As `atCaller`, for errors of calls that nobody may await: keeps the stack of now, without the function and what it
+ * calls, for an error of later.
+ */
+export function stackHere(called: (...args: never[]) => unknown): { giveTo(error: HedgeError): void } {
+  const here: { stack?: string } = {};
+  Error.captureStackTrace(here, called);
+  return {
+    giveTo(error) {
+      const [, ...frames] = here.stack?.split('\n') ?? [];
+      error.stack = [`${error.name}: ${error.message}`, ...frames].join('\n');
+    },
+  };
+}

@@ -1,4 +1,5 @@
 import { abortInFreshContext, inFreshContext } from '../common/async-context.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 import type { LogTable } from '../backend/log.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
@@ -155,7 +156,7 @@ export class JobRunner {
     let error: string | undefined;
     try {
       const run = { fireTime: new Date(fireTime), attempt, fencingToken: token, signal: scope.signal };
-      await inFreshContext(() => this.method(run));
+      await inFreshContext(() => this.method(withTokenInJson(run)));
     } catch (thrown) {
       error = messageOf(thrown);
       const stack = thrown instanceof Error ? thrown.stack : undefined;

@@ -4,12 +4,12 @@ import type { HistoryQuery, LogEntry, LogTable } from '../backend/log.js';
 import { OVERWRITE_ID } from '../backend/log.js';
 import { isReservedKey } from '../backend/names.js';
 import { compareText } from '../backend/text.js';
-import { HedgeError, messageOf } from '../common/errors.js';
+import { atCaller, HedgeError, messageOf } from '../common/errors.js';
 import type { StartGate } from '../common/start-gate.js';
 import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
-import { bytesPayload } from '../messaging/message.js';
+import { bytesPayload, type Encoded } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
@@ -129,8 +129,8 @@ export class KvStore {
       overwrite: !append,
       fence: this.#fence(key, fenced),
     }).finish();
-    const reply = await this.deps.messenger.request({
-      to: 'leader',
+    const request = {
+      to: 'leader' as const,
       kind: RequestKind.REQUEST_KIND_KV_PUT,
       topic: '',
       name: `put "${key}"`,
@@ -140,7 +140,13 @@ export class KvStore {
       // could not tell whether this one wrote the row.
       ...((!append || fenced !== false) && { maxReruns: 0 }),
       ...(signal && { signal }),
-    });
+    };
+    let reply: Encoded;
+    try {
+      reply = await this.deps.messenger.request(request);
+    } catch (error) {
+      throw error === signal?.reason ? error : atCaller(error);
+    }
     const { timestamp, leader } = KvPutDone.decode(reply.bytes);
     return toKvEntry({ key, value, id: append ? id : OVERWRITE_ID, leader, timestamp });
   }

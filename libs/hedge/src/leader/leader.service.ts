@@ -4,7 +4,7 @@ import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import { LineLogger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
 import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
@@ -177,16 +177,14 @@ export class LeaderService {
     checkReruns(`send '${topic}'`, maxReruns);
     const wait = this.#deps.gate.pass(`send '${topic}'`);
     if (wait !== undefined) await wait;
-    const reply = await messenger.request({
-      to: 'leader',
-      kind: RequestKind.REQUEST_KIND_LEADER_MESSAGE,
-      topic,
-      payload: codec.encode(topic, data),
-      timeoutMs,
-      signal,
-      maxReruns,
-    });
-    return codec.decode(topic, reply);
+    const payload = codec.encode(topic, data);
+    const kind = RequestKind.REQUEST_KIND_LEADER_MESSAGE;
+    try {
+      const reply = await messenger.request({ to: 'leader', kind, topic, payload, timeoutMs, signal, maxReruns });
+      return codec.decode(topic, reply);
+    } catch (error) {
+      throw error === signal?.reason ? error : atCaller(error);
+    }
   }
 
   /**

@@ -2,6 +2,7 @@ import { abortInFreshContext, inFreshContext } from '../common/async-context.js'
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { guardedController } from '../common/guarded-signal.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 
 /** One term of this pod as leader, as its work sees it. */
 export interface Leadership {
@@ -63,11 +64,13 @@ export function runWhileLeader(
     const scope = guardedController();
     const abort = (): void => abortInFreshContext(scope, leadership.signal.reason);
     leadership.signal.addEventListener('abort', abort, { once: true });
-    const ended = runInTerm({ fencingToken: leadership.fencingToken, signal: scope.signal }).finally(() => {
-      leadership.signal.removeEventListener('abort', abort);
-      run = undefined;
-      startNext();
-    });
+    const ended = runInTerm(withTokenInJson({ fencingToken: leadership.fencingToken, signal: scope.signal })).finally(
+      () => {
+        leadership.signal.removeEventListener('abort', abort);
+        run = undefined;
+        startNext();
+      },
+    );
     run = { scope, ended };
   };
 

@@ -1,3 +1,4 @@
+import { withTokenInJson } from '../common/token-in-json.js';
 import type { LeaseTable } from '../backend/lease.js';
 import { leaseName } from '../backend/names.js';
 import { abortInFreshContext } from '../common/async-context.js';
@@ -323,7 +324,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   #elected(token: bigint): void {
     const scope = guardedController();
-    const leadership: Leadership = { fencingToken: token, signal: scope.signal };
+    const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal });
     this.#term = { leadership, scope };
     this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);
     for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));

@@ -1,7 +1,7 @@
 import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
 import { checkSignal, inWords } from '../messaging/call-options.js';
@@ -105,7 +105,7 @@ export class LockService {
     const wait = this.deps.gate.pass(`lock "${name}"`);
     if (wait !== undefined) await wait;
     signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
+    const acquired = new Promise<Lock>((resolve, reject) => {
       let giveUp: (() => void) | undefined;
       const fail = (error: unknown): void => {
         end();
@@ -132,6 +132,11 @@ export class LockService {
         fail(error);
       }
     });
+    try {
+      return await acquired;
+    } catch (error) {
+      throw error === signal?.reason ? error : atCaller(error);
+    }
   }
 
   /**

@@ -39,6 +39,11 @@ export class Lock {
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
+
+  /** For logs: the token as digits, which JSON has no number for. */
+  toJSON(): object {
+    return { name: this.name, fencingToken: this.fencingToken.toString(), valid: this.isValid() };
+  }
 }
 
 /** Who wants a lock, and is told once what became of that. */

@@ -1,5 +1,6 @@
 import { HedgeError, messageOf } from '../common/errors.js';
 import { Encoding } from '../transport/wire/hedge/v1/link.js';
+import { notJson } from './json-values.js';
 import { bytesPayload, NO_PAYLOAD, type Encoded } from './message.js';
 
 /**
@@ -15,11 +16,13 @@ export interface Serializer {
   deserialize(bytes: Uint8Array): unknown;
 }
 
-/** The default. What JSON drops or changes (a Date becomes a string, a Map `{}`), it drops or changes here. */
+/** The default. It refuses what JSON would drop or change in silence: see `notJson`. */
 const jsonSerializer: Serializer = {
   serialize(value) {
+    const problem = notJson(value);
+    if (problem !== undefined) throw new TypeError(problem);
     const text: string | undefined = JSON.stringify(value);
-    if (text === undefined) throw new TypeError(`a ${typeof value} has no JSON form`);
+    if (text === undefined) throw new TypeError('its toJSON gives nothing');
     return Buffer.from(text);
   },
   deserialize(bytes) {
@@ -33,8 +36,7 @@ export class PayloadCodec {
 
   /**
    * @param topic only for the error's message.
-   * @throws HedgeError INVALID_ARGUMENT when the serializer cannot take the value (JSON: a bigint, a cycle,
-   *   a function).
+   * @throws HedgeError INVALID_ARGUMENT when the serializer cannot take the value: JSON would drop or change it.
    */
   encode(topic: string, value: unknown): Encoded {
     if (value === undefined) return NO_PAYLOAD;

@@ -50,4 +50,10 @@ export class HedgeContext extends BaseRpcContext<[Handled]> {
     const { epoch } = this.args[0];
     return epoch === 0n ? undefined : epoch;
   }
+
+  /** For logs: the token as digits, which JSON has no number for, and without the signal. */
+  toJSON(): object {
+    const { requestId, attempt, from, topic, fencingToken } = this;
+    return { requestId, attempt, from, topic, fencingToken: fencingToken?.toString() };
+  }
 }

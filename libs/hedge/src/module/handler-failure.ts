@@ -21,28 +21,37 @@ export class HedgeExceptionFilter implements ExceptionFilter {
  * other codes keep meaning what this library says with them (a NOT_LEADER that a handler got from a call of
  * its own must not make the caller try again). The message travels, the stack does not.
  *
- * `details` holds, by what was thrown:
+ * `details` holds where it failed, `{ requestId, topic, pod }`, and by what was thrown:
  * - HttpException, which is also what ValidationPipe throws: `{ status, response }`
  * - RpcException, or a plain object from a filter: `{ error }`
  * - HedgeError: `{ error: { code, message, retryable, details } }`
  */
-export function handlerFailure(thrown: unknown): HedgeError {
+export function handlerFailure(thrown: unknown, { requestId, topic, pod }: FailedRequest): HedgeError {
+  const { message, ...rest } = failureOf(thrown);
+  const details = { requestId, topic, pod, ...rest };
+  return new HedgeError('HANDLER_FAILED', message, { details, cause: thrown });
+}
+
+/** A request that a handler failed, and the address of its pod. */
+export interface FailedRequest {
+  readonly requestId: string;
+  readonly topic: string;
+  readonly pod: string;
+}
+
+function failureOf(thrown: unknown): { readonly message: string; readonly [detail: string]: unknown } {
   if (thrown instanceof HttpException) {
-    return failed(thrown.message, { status: thrown.getStatus(), response: thrown.getResponse() }, thrown);
+    return { message: thrown.message, status: thrown.getStatus(), response: thrown.getResponse() };
   }
-  if (thrown instanceof RpcException) return failed(thrown.message, { error: thrown.getError() }, thrown);
-  if (thrown instanceof HedgeError) return failed(thrown.message, { error: thrown.toJSON() }, thrown);
-  if (thrown instanceof Error) return failed(thrown.message, {}, thrown);
-  return failed(messageOf(thrown), { error: thrown }, thrown);
+  if (thrown instanceof RpcException) return { message: thrown.message, error: thrown.getError() };
+  if (thrown instanceof HedgeError) return { message: thrown.message, error: thrown.toJSON() };
+  if (thrown instanceof Error) return { message: thrown.message };
+  return { message: messageOf(thrown), error: thrown };
 }
 
 /** True when the handler answered on purpose; false for a fault that its own pod should log. */
 export function isDeliberate(thrown: unknown): boolean {
   return thrown instanceof HttpException || thrown instanceof RpcException || !(thrown instanceof Error);
-}
-
-function failed(message: string, details: Record<string, unknown>, cause: unknown): HedgeError {
-  return new HedgeError('HANDLER_FAILED', message, { details, cause });
 }
 
 function messageOf(thrown: unknown): string {

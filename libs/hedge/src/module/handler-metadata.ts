@@ -38,10 +38,13 @@ export function describeNotice(kind: NoticeKind): string {
   return `@${NOTICE_DECORATORS[kind]}()`;
 }
 
-/** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
-export const FORWARDED_TOPIC_PREFIX = '__hedge/leader-only/';
+/** Topics of the module's own, which users are not told of. */
+export const RESERVED_TOPICS = '__hedge/';
 
-export function isForwarded({ topic }: HandlerPattern): boolean {
+/** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
+export const FORWARDED_TOPIC_PREFIX = `${RESERVED_TOPICS}leader-only/`;
+
+export function isForwarded({ topic }: Pick<HandlerPattern, 'topic'>): boolean {
   return topic.startsWith(FORWARDED_TOPIC_PREFIX);
 }
 

@@ -7,6 +7,7 @@ import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
 import { HedgeContext } from './context.js';
 import { decoratedMethod, remember, restoreMetadata, servedName } from './decorated-method.js';
 import { handler } from './decorators.js';
+import { sentArguments } from './forwarded-arguments.js';
 import { FORWARDED_TOPIC_PREFIX, NOTICES } from './handler-metadata.js';
 import { setJobs } from './job-decorators.js';
 
@@ -69,7 +70,7 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
     const topic = `${FORWARDED_TOPIC_PREFIX}${name}`;
     const guarded = forward
       ? async function (this: object, ...args: unknown[]) {
-          return forwardCall(serviceOf(this, place), topic, args, { timeoutMs, maxReruns });
+          return await forwardCall(serviceOf(this, place), topic, args, { timeoutMs, maxReruns });
         }
       : onLeader(original, place);
     standInFor(original, guarded);
@@ -101,7 +102,7 @@ async function forwardCall(
   options: SendOptions,
 ): Promise<unknown> {
   try {
-    return await service.send(topic, args, options);
+    return await service.send(topic, sentArguments(args), options);
   } catch (error) {
     throw asThrown(error);
   }
@@ -194,5 +195,7 @@ function checkOptions(place: string, options: LeaderOnlyOptions): void {
 function asThrown(error: unknown): unknown {
   if (!(error instanceof HedgeError) || error.code !== 'HANDLER_FAILED') return error;
   const { status, response } = error.details;
-  return typeof status === 'number' ? new HttpException(response as object, status, { cause: error }) : error;
+  return typeof status === 'number'
+    ? new HttpException((response as object | undefined) ?? error.message, status, { cause: error })
+    : error;
 }

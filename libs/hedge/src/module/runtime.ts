@@ -133,8 +133,8 @@ export class HedgeRuntime {
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes }, logger });
     const streams = makeStreams({ gate, transport, keeper, clock, codec, strategy, settings });
-    const dispatch = new HandlerDispatch(strategy, codec);
     const address = () => transport.self.address;
+    const dispatch = new HandlerDispatch(strategy, codec, address);
     const committer = new GroupCommitter({
       log: backend.log,
       clock,

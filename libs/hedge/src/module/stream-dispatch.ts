@@ -37,6 +37,8 @@ export class StreamDispatch implements StreamHandlers {
   constructor(
     private readonly strategy: HedgeStrategy,
     private readonly kind: HandlerKind,
+    /** This pod's address, for errors; asked late, because the port may be chosen at start. */
+    private readonly address: () => string,
   ) {}
 
   check(topic: string): void {
@@ -57,8 +59,8 @@ export class StreamDispatch implements StreamHandlers {
         else if (result !== undefined) replies.push(result);
       });
     } catch (thrown) {
-      if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, topic, thrown);
-      throw handlerFailure(thrown);
+      if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, stream, thrown);
+      throw handlerFailure(thrown, { requestId: stream.requestId, topic, pod: this.address() });
     } finally {
       context.over();
     }

@@ -22,11 +22,12 @@ export interface StreamsInit {
 /** Serves the streams that come in, and makes what opens others. */
 export function makeStreams({ gate, transport, keeper, clock, codec, strategy, settings }: StreamsInit): StreamCaller {
   const { limits, defaultTimeoutMs } = settings;
+  const address = (): string => transport.self.address;
   const shared = { transport, route: keeper, codec, limits };
   const receiver = new StreamReceiver({
     ...shared,
-    leader: new StreamDispatch(strategy, 'leader-stream'),
-    broadcast: new StreamDispatch(strategy, 'broadcast-stream'),
+    leader: new StreamDispatch(strategy, 'leader-stream', address),
+    broadcast: new StreamDispatch(strategy, 'broadcast-stream', address),
   });
   keeper.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
   return new StreamCaller({ ...shared, gate, clock, openTimeoutMs: defaultTimeoutMs });

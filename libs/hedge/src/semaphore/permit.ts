@@ -35,6 +35,8 @@ export interface Permit extends AsyncDisposable {
    * their time is over in any case; never rejects.
    */
   release(): Promise<void>;
+  /** For logs: the token as digits, which JSON has no number for. */
+  toJSON(): object;
 }
 
 /** What a permit needs of the holder that made it. */
@@ -89,6 +91,11 @@ export class HeldPermits implements Permit {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
+  }
+
+  toJSON(): object {
+    const { id, semaphore, permits, fencingToken } = this;
+    return { id, semaphore, permits, fencingToken: fencingToken.toString(), valid: this.isValid() };
   }
 
   lose(reason: HedgeError): void {

@@ -1,4 +1,5 @@
 import { checkKeys } from '../common/check-keys.js';
+import { atCaller } from '../common/errors.js';
 import type { PermitTable } from '../backend/permits.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
@@ -84,7 +85,7 @@ export class Semaphore {
    * leader and the database, not for waiting in the queue.
    */
   async tryAcquire(options: AcquireOptions = {}): Promise<Permit | undefined> {
-    return this.#ask(options, false);
+    return await this.#ask(options, false);
   }
 
   /** Acquires, runs the work, and releases whatever happens. */
@@ -139,8 +140,12 @@ export class Semaphore {
     checkCallOptions(wait ? 'acquire' : 'tryAcquire', name, timeoutMs, signal);
     const starting = this.#started(wait ? 'acquire' : 'tryAcquire');
     if (starting !== undefined) await starting;
-    return new Promise((resolve, reject) => {
-      this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
-    });
+    try {
+      return await new Promise((resolve, reject) => {
+        this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
+      });
+    } catch (error) {
+      throw error === signal?.reason ? error : atCaller(error);
+    }
   }
 }

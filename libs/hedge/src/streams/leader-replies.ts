@@ -1,4 +1,4 @@
-import { HedgeError, messageOf } from '../common/errors.js';
+import { atCaller, HedgeError, messageOf } from '../common/errors.js';
 import type { Exchange } from './exchange.js';
 import { watchIdle } from './idle.js';
 import { sinkOf } from './item-writer.js';
@@ -58,8 +58,9 @@ async function* exchangeItems(
   } catch (error) {
     if (sourceFailure !== undefined) throw sourceFailure.error;
     const reason: unknown = givenUp.signal.aborted ? givenUp.signal.reason : error;
-    if (exchange === undefined || !(reason instanceof HedgeError) || reason === signal?.reason) throw reason;
-    throw exchange.explain(reason);
+    if (reason === signal?.reason) throw reason;
+    if (exchange === undefined || !(reason instanceof HedgeError)) throw atCaller(reason);
+    throw atCaller(exchange.explain(reason));
   } finally {
     for (const stop of stops) stop();
     exchange?.close(new HedgeError('CANCELLED', 'The stream is over for its caller'));

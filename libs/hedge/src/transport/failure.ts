@@ -35,15 +35,23 @@ export function errorOf({ code, message, retryable, details: text }: Failure): H
   return new HedgeError('HANDLER_FAILED', message, { details: { ...details, code }, retryable: false });
 }
 
+/** All that JSON can say of what users put there: a BigInt as its digits, and without properties that form cycles. */
 function detailsText(details: object): string {
+  const fields = Object.entries(details).flatMap(([key, value]) => {
+    const text = jsonOf(value);
+    return text === undefined ? [] : [`${JSON.stringify(key)}:${text}`];
+  });
+  if (fields.length === 0) return '';
+  const text = `{${fields.join(',')}}`;
+  if (Buffer.byteLength(text) <= MAX_DETAILS_BYTES) return text;
+  return JSON.stringify(shrunk(JSON.parse(text), { bytes: MAX_DETAILS_BYTES - 2 * MAX_DETAIL_BYTES }));
+}
+
+function jsonOf(value: unknown): string | undefined {
   try {
-    const text = JSON.stringify(details);
-    if (text === '{}') return '';
-    if (Buffer.byteLength(text) <= MAX_DETAILS_BYTES) return text;
-    return JSON.stringify(shrunk(JSON.parse(text), { bytes: MAX_DETAILS_BYTES - 2 * MAX_DETAIL_BYTES }));
+    return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? item.toString() : item));
   } catch {
-    // A cycle or a bigint that a handler put there: the code and the message still tell.
-    return '';
+    return undefined;
   }
 }
 
