@@ -1,3 +1,5 @@
+import { onAbort } from './on-abort.js';
+
 /**
  * A signal that aborts with the first of others that does. To be released when nobody needs it any more.
  *
@@ -13,8 +15,7 @@ export function firstAbort(...sources: readonly AbortSignal[]): { readonly signa
   const listeners = sources.map((source) => {
     const abort = (): void => controller.abort(source.reason);
     if (source.aborted) abort();
-    else source.addEventListener('abort', abort, { once: true });
-    return () => source.removeEventListener('abort', abort);
+    return onAbort(source, abort);
   });
   return {
     signal: controller.signal,

@@ -1,4 +1,5 @@
 import { checkKeys } from '../common/check-keys.js';
+import { onAbort } from '../common/on-abort.js';
 import { Injectable } from '@nestjs/common';
 import type { LogTable } from '../backend/log.js';
 import { jobKey, leaseName } from '../backend/names.js';
@@ -102,7 +103,7 @@ export class JobsService {
     election.onElected(({ fencingToken, signal }) => {
       const deposed = (): void => runners.forEach((runner) => runner.deposed(fencingToken, signal.reason));
       // One listener for all: Node warns of more than ten on a signal.
-      signal.addEventListener('abort', deposed, { once: true });
+      onAbort(signal, deposed);
       for (const runner of runners) runner.elected(fencingToken);
     });
     election.onDrain(async ({ fencingToken }) => {

@@ -1,3 +1,4 @@
+import { onAbort } from '../common/on-abort.js';
 import { abortInFreshContext, inFreshContext } from '../common/async-context.js';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
@@ -63,10 +64,10 @@ export function runWhileLeader(
     if (leadership.signal.aborted) return;
     const scope = guardedController();
     const abort = (): void => abortInFreshContext(scope, leadership.signal.reason);
-    leadership.signal.addEventListener('abort', abort, { once: true });
+    const stopListening = onAbort(leadership.signal, abort);
     const ended = runInTerm(withTokenInJson({ fencingToken: leadership.fencingToken, signal: scope.signal })).finally(
       () => {
-        leadership.signal.removeEventListener('abort', abort);
+        stopListening();
         run = undefined;
         startNext();
       },
@@ -113,10 +114,10 @@ function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
       cancel();
-      signal.removeEventListener('abort', end);
+      stopListening();
       resolve();
     };
     const cancel = clock.after(ms, end);
-    signal.addEventListener('abort', end, { once: true });
+    const stopListening = onAbort(signal, end);
   });
 }

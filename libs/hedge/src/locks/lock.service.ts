@@ -1,4 +1,5 @@
 import { checkKeys } from '../common/check-keys.js';
+import { onAbort } from '../common/on-abort.js';
 import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { atCaller, HedgeError } from '../common/errors.js';
@@ -119,9 +120,9 @@ export class LockService {
       const cancel = waits ? this.deps.clock.after(waitMs, outOfTime, true) : () => undefined;
       const end = (): void => {
         cancel();
-        signal?.removeEventListener('abort', aborted);
+        stopListening?.();
       };
-      signal?.addEventListener('abort', aborted, { once: true });
+      const stopListening = signal && onAbort(signal, aborted);
       try {
         giveUp = this.deps.keeper.want(name, waitMs === 0, {
           granted: (lock) => (end(), resolve(lock)),

@@ -1,3 +1,5 @@
+import { onAbort } from '../common/on-abort.js';
+
 /** What each abort signal stops, with one listener for each signal: Node warns of a leak at more than ten. */
 export class SharedSignals<Item> {
   readonly #watched = new Map<AbortSignal, { readonly items: Set<Item>; readonly stop: () => void }>();
@@ -13,8 +15,7 @@ export class SharedSignals<Item> {
         this.#watched.delete(signal);
         for (const each of items) this.aborted(each, signal.reason);
       };
-      signal.addEventListener('abort', abort, { once: true });
-      watched = { items, stop: () => signal.removeEventListener('abort', abort) };
+      watched = { items, stop: onAbort(signal, abort) };
       this.#watched.set(signal, watched);
     }
     watched.items.add(item);

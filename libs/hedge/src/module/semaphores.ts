@@ -1,3 +1,4 @@
+import { onAbort } from '../common/on-abort.js';
 import type { LeaseTable } from '../backend/lease.js';
 import type { PermitTable } from '../backend/permits.js';
 import type { Clock } from '../common/clock.js';
@@ -44,7 +45,7 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
   }
   leadership.onElected(({ fencingToken, signal }) => {
     arbiter.elected(fencingToken);
-    signal.addEventListener('abort', () => arbiter.end(), { once: true });
+    onAbort(signal, () => arbiter.end());
   });
   leadership.onDrain(async () => arbiter.drain());
   const holder = new PermitHolder({

@@ -1,3 +1,4 @@
+import { onAbort } from '../common/on-abort.js';
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
@@ -100,12 +101,11 @@ export class PermitHolder implements PermitKeeper {
       callbacks,
       deadline: this.#now() + timeoutMs,
       scope: new AbortController(),
-      stopListening: () => signal?.removeEventListener('abort', abort),
+      stopListening: signal === undefined ? () => undefined : onAbort(signal, abort),
       maybeGranted: false,
       fencingToken: 0n,
       cancelDeadline: () => undefined,
     };
-    signal?.addEventListener('abort', abort, { once: true });
     this.#asking.set(id, asking);
     this.#ask(asking);
   }

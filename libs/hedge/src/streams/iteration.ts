@@ -1,3 +1,4 @@
+import { onAbort } from '../common/on-abort.js';
 import { HedgeError } from '../common/errors.js';
 
 /** Ends an iteration from outside, for whatever reason comes first. */
@@ -11,8 +12,7 @@ export class GivenUp {
   constructor(given: AbortSignal | undefined) {
     if (given === undefined) return;
     const abort = (): void => this.because(given.reason);
-    given.addEventListener('abort', abort, { once: true });
-    this.#stop = () => given.removeEventListener('abort', abort);
+    this.#stop = onAbort(given, abort);
     if (given.aborted) abort();
   }
 

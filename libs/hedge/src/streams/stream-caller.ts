@@ -1,3 +1,4 @@
+import { onAbort } from '../common/on-abort.js';
 import { randomUUID } from 'node:crypto';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
@@ -144,13 +145,13 @@ export class StreamCaller {
       const end = (): void => {
         cancel();
         stopFollowing();
-        signal.removeEventListener('abort', end);
+        stopListening();
         if (signal.aborted) reject(signal.reason as Error);
         else resolve();
       };
       const cancel = clock.after(ms, end, true);
       const stopFollowing = route.onChange(() => route.current() !== undefined && end());
-      signal.addEventListener('abort', end, { once: true });
+      const stopListening = onAbort(signal, end);
       if (signal.aborted) end();
     });
   }

@@ -1,3 +1,4 @@
+import { onAbort } from '../../common/on-abort.js';
 import { HedgeError } from '../../common/errors.js';
 import { Scavenging } from '../../common/scavenging.js';
 import type { Budget } from './budget.js';
@@ -72,11 +73,11 @@ export class BufferPool implements FrameBuffers {
       const waiting = {
         bytes,
         grant: () => {
-          signal?.removeEventListener('abort', leave);
+          stopListening?.();
           resolve(lend());
         },
       };
-      signal?.addEventListener('abort', leave, { once: true });
+      const stopListening = signal && onAbort(signal, leave);
       this.#waiting.add(waiting);
       this.#serve();
     });

@@ -1,3 +1,5 @@
+import { onAbort } from '../../common/on-abort.js';
+
 /** Somebody with a half-filled frame, who can let go of it early. */
 export interface Filler {
   /** Seals what there is, now or soon; it is on its way then, and its token comes back by itself. */
@@ -91,14 +93,14 @@ export class FrameTokens {
     return new Promise((resolve, reject) => {
       const start = (): void => {
         this.#left(start);
-        signal.removeEventListener('abort', abort);
+        stopListening();
         resolve();
       };
       const abort = (): void => {
         this.#left(start);
         reject(signal.reason as Error);
       };
-      signal.addEventListener('abort', abort, { once: true });
+      const stopListening = onAbort(signal, abort);
       this.#waiting.add(start);
     });
   }

@@ -1,0 +1,35 @@
+import { getEventListeners } from 'node:events';
+import { expect, it } from '@jest/globals';
+import { onAbort } from './on-abort.js';
+
+it('calls all that listen once, by one native listener of the signal', () => {
+  const { signal, ...controller } = withAbort();
+  const called: number[] = [];
+  for (let i = 0; i < 20; i += 1) onAbort(signal, () => called.push(i));
+  expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+  controller.abort();
+  controller.abort();
+  expect(called).toEqual(Array.from({ length: 20 }, (_, i) => i));
+});
+
+it('does not call who has stopped, also while it aborts, and leaves nothing at the signal', () => {
+  const { signal, ...controller } = withAbort();
+  const called: string[] = [];
+  const listener = (): void => void called.push('first');
+  const [stopOne, stopTwo] = [onAbort(signal, listener), onAbort(signal, listener)];
+  stopOne();
+  stopOne();
+  expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+  stopTwo();
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  onAbort(signal, () => stopLast());
+  const stopLast = onAbort(signal, () => called.push('last'));
+  controller.abort();
+  stopLast();
+  expect(called).toEqual([]);
+});
+
+function withAbort(): { signal: AbortSignal; abort: () => void } {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
+}
