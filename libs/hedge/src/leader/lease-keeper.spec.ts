@@ -158,6 +158,20 @@ describe('LeaseKeeper', () => {
     expect(third.lines.filter((line) => line.includes("this pod's own address"))).toEqual([]);
   });
 
+  it('says at level DEBUG that a renewal took a quarter of its time or more', async () => {
+    const debug = jest.fn();
+    const one = pod('a', { logger: { log: () => undefined, warn: () => undefined, debug } });
+    one.keeper.start();
+    await pass(3_000);
+    expect(debug).not.toHaveBeenCalled();
+    one.faults.each(() => ({ delayMs: 600 }));
+    await pass(2_000);
+    expect(one.keeper.isLeader()).toBe(true);
+    expect(debug).toHaveBeenCalledWith(
+      expect.stringMatching(/^The renewal of the lease of group test took 6\d\d ms of /),
+    );
+  });
+
   it('L2: without the database it stops believing, tells in order, and leads again when the database is back', async () => {
     const { keeper, faults, lines } = pod('a');
     const order: string[] = [];

@@ -30,7 +30,7 @@ export interface LeaseKeeperOptions {
   readonly clock: Clock;
   readonly group: string;
   readonly timing: Timing;
-  readonly logger: { log(message: string): void; warn(message: string): void };
+  readonly logger: { log(message: string): void; warn(message: string): void; debug?(message: string): void };
   readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
   /** False for a client: it follows, and never leads. */
   readonly campaigns: boolean;
@@ -286,9 +286,22 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
 
   async #make(call: ContenderCall): Promise<CallInput> {
     const { transport } = this.#options;
+    if (call.type === 'renew') return this.#renew(call);
     if (call.type !== 'check-self') return this.#calls.make(call, transport.self);
     const reached = await this.#addressTrouble.watch(() => checkSelf(transport));
     return { type: 'self-checked', attempt: call.attempt, reached: reached === true };
+  }
+
+  /** A renewal that takes a quarter of its time or more is the first sign of a lease that will be lost. */
+  async #renew(call: ContenderCall & { type: 'renew' }): Promise<CallInput> {
+    const { transport, timing, group, logger } = this.#options;
+    const start = this.#clock.now().mono;
+    const input = await this.#calls.make(call, transport.self);
+    const ms = Math.round(this.#clock.now().mono - start);
+    if (4 * ms >= timing.renewDeadlineMs) {
+      logger.debug?.(`The renewal of the lease of group ${group} took ${ms} ms of ${timing.renewDeadlineMs} ms`);
+    }
+    return input;
   }
 
   #resolveRefreshes(attempt: number): void {

@@ -3,7 +3,7 @@ import type { LeaseKeeper } from '../leader/lease-keeper.js';
 import type { LockNotices } from '../locks/lock-notices.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreArbiter } from '../semaphore/semaphore-arbiter.js';
-import type { Transport } from '../transport/transport.js';
+import type { Link, Transport } from '../transport/transport.js';
 
 /** Gives each frame and event of the links to the part that it is for. */
 export function connectLinks(
@@ -15,6 +15,7 @@ export function connectLinks(
     arbiter: SemaphoreArbiter;
     lockNotices: LockNotices;
   },
+  logger: { debug(message: string): void },
 ): void {
   const { keeper, views, messenger, arbiter, lockNotices } = parts;
   transport.attach(
@@ -24,8 +25,12 @@ export function connectLinks(
         if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
       },
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),
-      opened: (link) => messenger.opened(link),
+      opened(link) {
+        logger.debug(`Link ${sides(link)} opened`);
+        messenger.opened(link);
+      },
       closed(link, reason) {
+        logger.debug(`Link ${sides(link)} closed: ${reason.message}`);
         messenger.closed(link, reason);
         views.linkClosed(link);
         if (link.direction === 'accepted') arbiter.unlinked(link.peer);
@@ -33,4 +38,8 @@ export function connectLinks(
     },
     messenger,
   );
+}
+
+function sides({ direction, peer }: Link): string {
+  return direction === 'dialled' ? `to ${peer.address}` : `from ${peer.address || 'a client'}`;
 }

@@ -160,7 +160,7 @@ export class HedgeRuntime {
       logger,
       defaultTimeoutMs,
     });
-    connectLinks(transport, { keeper, views, messenger, arbiter, lockNotices });
+    connectLinks(transport, { keeper, views, messenger, arbiter, lockNotices }, logger);
 
     this.#backend = backend;
     this.#opener = new BackendOpener(backend, { clock, retryMs: timing.retryMs, logger });
