@@ -91,6 +91,32 @@ describe('sqlite: while much is read', () => {
     await expect(read).rejects.toMatchObject({ code: 'CANCELLED', cause: new Error('the request was closed') });
   });
 
+  it('K2 a value written after a page of large versions is read, though the history was given up there', async () => {
+    fill('large', 300, 'x'.repeat(10_000));
+    for (const order of ['newest-first', 'oldest-first'] as const) {
+      const controller = new AbortController();
+      const read = backend.log.history('large', { limit: Infinity, order, signal: controller.signal });
+      controller.abort();
+      await expect(read).rejects.toMatchObject({ code: 'CANCELLED' });
+      await backend.log.append([{ key: 'k', id: order, value: order, leader: 'a:1' }]);
+      await expect(backend.log.latest('k')).resolves.toMatchObject({ value: order });
+    }
+  });
+
+  it('a history is read whole and in order, whatever the sizes of its versions', async () => {
+    const sizes = [1, 300_000, 0, 0, 0, 0, 0, 90_000, 90_000, 90_000, ...Array.from({ length: 30 }, () => 10_000), 1];
+    const ids = sizes.map((_, i) => String(i).padStart(2, '0'));
+    for (const [i, size] of sizes.entries()) {
+      await backend.log.append([{ key: 'mixed', id: ids[i] ?? '', value: 'v'.repeat(size), leader: 'a:1' }]);
+    }
+    for (const limit of [1, 4, 5, 11, Infinity]) {
+      const oldest = await backend.log.history('mixed', { limit, order: 'oldest-first' });
+      expect(oldest.map(({ id }) => id)).toEqual(ids.slice(0, limit));
+      const newest = await backend.log.history('mixed', { limit, order: 'newest-first' });
+      expect(newest.map(({ id }) => id)).toEqual([...ids].reverse().slice(0, limit));
+    }
+  });
+
   it('all of 2,500 keys are listed, in order', async () => {
     const names = Array.from({ length: 2_500 }, (_, i) => `key/${String(i).padStart(4, '0')}`);
     await backend.log.append(names.map((key) => ({ key, id: 'i', value: '', leader: 'a:1' })));

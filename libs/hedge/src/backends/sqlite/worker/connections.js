@@ -11,11 +11,11 @@ import * as sql from './sql.js';
  * @import { WorkerConfig } from '../protocol.js'
  * @typedef {ReturnType<typeof prepare>} Statements
  *
- * @typedef Statement What is used of libsql's.
+ * @typedef Statement What is used of libsql's. Not `iterate`: one that is left early reads a hundred rows in advance, and
+ * keeps its connection at the commit that it saw, in which the connection then reads everything else.
  * @property {(...values: unknown[]) => unknown} run
  * @property {(...values: unknown[]) => unknown} get
  * @property {(...values: unknown[]) => unknown[]} all
- * @property {(...values: unknown[]) => Iterable<unknown>} iterate
  */
 
 /**
@@ -74,6 +74,22 @@ export class Connections {
       throw new DatabaseError('FILE_REPLACED', 'the file was deleted or replaced while it was open', withoutEffect);
     }
     if (inodeOf(this.#log) !== this.#logInode) throw new DatabaseError('WAL_REPLACED', WAL_DELETED, withoutEffect);
+  }
+
+  /**
+   * Runs queries that all see the same commit.
+   * @template T
+   * @param {() => T} run
+   */
+  readTogether(run) {
+    const { beginRead, endRead } = this.statements;
+    beginRead.run();
+    try {
+      return run();
+    } finally {
+      // Whatever was thrown: a read that stays open would be all that this connection sees.
+      if (this.#reader?.inTransaction) endRead.run();
+    }
   }
 
   close() {
@@ -206,6 +222,8 @@ function prepare(writer, reader, { lockTable, logTable }) {
     releaseSavepoint: statement(writer, 'RELEASE one'),
     rollbackToSavepoint: statement(writer, 'ROLLBACK TO one'),
 
+    beginRead: statement(reader, 'BEGIN'),
+    endRead: statement(reader, 'COMMIT'),
     readLease: query(reader, sql.leaseSql(lockTable)),
     latest: query(reader, sql.latestSql(logTable)),
     newest: query(reader, sql.historySql(logTable, 'DESC')),

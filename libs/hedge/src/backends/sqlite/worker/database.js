@@ -10,9 +10,11 @@ import { WRITES, toLease } from './writes.js';
  * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; it failed if it has an error
  */
 
-/** A page ends with the row that reaches either: so that other reads come in between, and the receiver never stalls. */
+/** A page ends when it reaches either: so that other reads come in between, and the receiver never stalls. */
 const PAGE_ROWS = 1_000;
 const PAGE_BYTES = 256 * 1_024;
+/** A page begins with so few, because it is not known how large they are. */
+const FIRST_ROWS = 4;
 
 /** Greater than every id: SQLite sorts blobs behind texts. */
 const BEHIND_ALL_IDS = Buffer.from([0]);
@@ -67,21 +69,34 @@ export class SqliteDatabase {
    * @returns {StoredPage}
    */
   history(key, { limit, newestFirst, before, after, from }) {
-    const { newest, oldest } = this.#connected().statements;
+    const connections = this.#connected();
+    const { newest, oldest } = connections.statements;
     const most = Math.min(limit, PAGE_ROWS);
-    const rows = newestFirst
-      ? newest.iterate(key, ...(from ?? [before, '']), after, most)
-      : oldest.iterate(key, ...(from ?? [after, BEHIND_ALL_IDS]), before, most);
-    /** @type {StoredVersion[]} */
-    const versions = [];
-    let bytes = 0;
-    for (const row of rows) {
-      const version = /** @type {StoredVersion} */ (row);
-      versions.push(version);
-      bytes += version[0].length + version[1].length + version[2].length;
-      if (bytes >= PAGE_BYTES) return { versions, more: true };
-    }
-    return { versions, more: versions.length === PAGE_ROWS };
+    /** @type {(place: readonly [bigint, unknown], count: number) => StoredVersion[]} */
+    const read = (place, count) => {
+      const rows = newestFirst ? newest.all(key, ...place, after, count) : oldest.all(key, ...place, before, count);
+      return /** @type {StoredVersion[]} */ (rows);
+    };
+    return connections.readTogether(() => {
+      /** @type {StoredVersion[]} */
+      const versions = [];
+      let bytes = 0;
+      /** @type {readonly [bigint, unknown]} */
+      let place = from ?? (newestFirst ? [before, ''] : [after, BEHIND_ALL_IDS]);
+      for (let count = Math.min(FIRST_ROWS, most); ;) {
+        const found = read(place, count);
+        for (const [id, value, leader, timestamp] of found) {
+          bytes += id.length + value.length + leader.length;
+          place = [timestamp, id];
+        }
+        versions.push(...found);
+        if (bytes >= PAGE_BYTES) return { versions, more: true };
+        if (found.length < count || versions.length >= most) return { versions, more: versions.length === PAGE_ROWS };
+        // As many as fit if they are like those before, but not many more than are known to be small.
+        const fit = Math.ceil(((PAGE_BYTES - bytes) * versions.length) / (bytes + 1));
+        count = Math.min(fit, 4 * versions.length, most - versions.length);
+      }
+    });
   }
 
   /**
