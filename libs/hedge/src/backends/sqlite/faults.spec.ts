@@ -239,6 +239,28 @@ describe('sqlite: a file that was replaced while it was open', () => {
       await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
     });
 
+    it('L1 L2 has a lease given to nobody who asked for it just before that was found out', async () => {
+      const clock = new VirtualClock();
+      const leader = leases(clock);
+      const threads = new SqliteThreads(workerConfig({ file }), 10_000);
+      tables.push(threads);
+      const follower = new SqliteLeaseTable(threads, clock);
+      await follower.read('lease');
+      await threads.call('latest', 'key');
+      await expect(leader.acquire(old)).resolves.toMatchObject({ acquired: true });
+      removeFile();
+      // The read of a value finds out in the turn in which the lease is asked for.
+      let asked: Promise<unknown> = Promise.resolve();
+      threads.onReplaced(() => {
+        asked = follower.acquire(another);
+        follower.replaced();
+      });
+      await expect(threads.call('latest', 'key')).rejects.toEqual(failure('BACKEND_UNAVAILABLE', 'replaced'));
+      await expect(asked).resolves.toMatchObject({ acquired: false });
+      clock.advance(leaseMs);
+      await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
+    });
+
     it('L1 L3 has them renewed for nobody, and taken with a token above the old ones, though its own clock is behind', async () => {
       const clock = new VirtualClock();
       const backend = leases(clock);
@@ -283,6 +305,31 @@ describe('sqlite: a second SQLite library in this process', () => {
       console.log(rows.flat().join())`;
     expect(execFileSync(process.execPath, ['-e', read], { encoding: 'utf8' }).trim()).toBe('before,after');
   });
+
+  it.each([false, true])(
+    'K1 is waited for until no other module is on the deleted log (behind a link: %s)',
+    async (linked) => {
+      const link = `${folder}-link`;
+      symlinkSync(folder, link);
+      try {
+        const path = linked ? join(link, 'hedge.db') : file;
+        const [one, two] = [client({ file: path }), client({ file: path })];
+        await one.log.append([rowOf('key', 'before')]);
+        await two.log.append([rowOf('other', 'before')]);
+        const second = new (secondLibrary())(file);
+        second.exec('SELECT count(*) FROM logtable');
+        second.close();
+        const lost = failure('BACKEND_UNAVAILABLE', 'write-ahead log was deleted');
+        await expect(one.log.append([rowOf('key', 'lost')])).rejects.toEqual(lost);
+        await expect(one.log.append([rowOf('key', 'too early')])).rejects.toEqual(lost);
+        await expect(two.log.append([rowOf('other', 'lost')])).rejects.toEqual(lost);
+        await one.log.append([rowOf('key', 'after')]);
+        await expect(two.log.latest('key')).resolves.toMatchObject({ value: 'after' });
+      } finally {
+        rmSync(link);
+      }
+    },
+  );
 });
 
 /** A copy of the package, whose native library the system takes for another one: it knows nothing of the first. */

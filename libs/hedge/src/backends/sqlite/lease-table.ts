@@ -51,6 +51,10 @@ export class SqliteLeaseTable implements LeaseTable {
     const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired, above);
     if (!acquired) return { acquired, record: this.#record(name, row) };
     this.#replaced.seen(row.token, leaseMs);
+    // Asked of the old file, and taken in the new one: the row stays this process's, and is taken again in time.
+    if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
+      return { acquired: false, record: this.#record(name, row) };
+    }
     this.#observed.forget(name);
     return { acquired, token: row.token };
   }

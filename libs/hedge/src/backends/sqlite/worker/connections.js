@@ -112,8 +112,10 @@ function inodeOf(path) {
  * @param {string} file
  */
 function assertNoneStale(file) {
+  if (!existsSync(file)) return;
+  const path = realpathSync(file);
   const links = openFiles();
-  if (links.includes(file) && links.includes(`${file}-shm (deleted)`)) {
+  if (links.includes(path) && links.includes(`${path}-shm (deleted)`)) {
     throw new DatabaseError('WAL_REPLACED', WAL_DELETED);
   }
 }
