@@ -246,6 +246,7 @@ describe.each([
       }
     });
     await storage.run('resigning', () => pods.leader.get(LeaderService).resign());
+    await storage.run('joining', () => pods.start());
     const listeners = ['@OnLeaderChange', '@OnMembersChange', 'leader changes$', 'cluster changes$'];
     const called = [...listeners, '@WhileLeader', 'runWhileLeader', 'listener of a leadership'];
     await until(() => called.every((what) => seen[what] !== undefined), 'all were called');
