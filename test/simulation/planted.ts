@@ -127,7 +127,6 @@ class ForgetsGaps extends JobScheduler {
   }
 }
 
-/** Bugs, each with the invariants that must find it. */
 /** Counts each leader that was lost as the first. */
 class ForgetsLostLeaders extends RequestRouter<PodCall> {
   readonly #calls = new Set<PodCall>();
@@ -139,6 +138,18 @@ class ForgetsLostLeaders extends RequestRouter<PodCall> {
   }
 }
 
+/** Looks at deadlines only after a second without. */
+class SeldomLooksAtDeadlines extends RequestRouter<PodCall> {
+  #ticked = -Infinity;
+
+  override step(input: RoutingInput<PodCall>, now: number): readonly RoutingEffect<PodCall>[] {
+    if (input.type === 'tick' && now - this.#ticked < 1_000) return [];
+    if (input.type === 'tick') this.#ticked = now;
+    return super.step(input, now);
+  }
+}
+
+/** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
   'renewal without token check': {
     parts: { ...SOUND_PARTS, database: (world, kind) => new RenewsWithoutToken(world, kind) },
@@ -204,6 +215,10 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'a request that ends its leaders sent on to every next one': {
     parts: { ...SOUND_PARTS, router: (self, random) => new ForgetsLostLeaders(self, random) },
     found: ['bounded re-runs'],
+  },
+  'deadlines looked at once a second': {
+    parts: { ...SOUND_PARTS, router: (self, random) => new SeldomLooksAtDeadlines(self, random) },
+    found: ['every call ends'],
   },
   'renewals that share the slots of handlers': {
     parts: { ...SOUND_PARTS, trafficOf: () => 'handlers' },

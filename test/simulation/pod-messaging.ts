@@ -19,6 +19,8 @@ import { type CommitHost, PodCommits } from './pod-commits.js';
 import { violated } from './violation.js';
 
 const TICK_MS = 25;
+/** A deadline may pass this much late, see `Deadlines`. */
+const PRECISION_MS = 10;
 
 export class PodCall extends Call {
   constructor(
@@ -55,7 +57,10 @@ export class PodMessaging implements LinkEnd {
   readonly #dialled = new Map<string, Link>();
   /** The newest link from each caller, by incarnation. */
   readonly #accepted = new Map<string, Link>();
+  /** Calls that have not ended. */
+  readonly #open = new Set<PodCall>();
   #ticking = false;
+  #closed: HedgeError | undefined;
   #requests = 0;
   /** Told when the newest link from a caller broke. */
   callerLost: (caller: MemberId) => void = () => undefined;
@@ -134,6 +139,7 @@ export class PodMessaging implements LinkEnd {
   request(request: OutgoingRequest): Promise<Encoded> {
     return later((resolve, reject) => {
       const { signal } = request;
+      if (this.#closed !== undefined) return reject(this.#closed);
       if (signal?.aborted === true) return reject(signal.reason);
       let open = true;
       const ended = <Value>(settle: (value: Value) => void) => {
@@ -170,8 +176,16 @@ export class PodMessaging implements LinkEnd {
     );
   }
 
-  #begin(id: string, request: OutgoingRequest, ...answer: Answer): PodCall {
-    const call = new PodCall(id, request, this.#now() + request.timeoutMs, ...answer);
+  #begin(id: string, request: OutgoingRequest, succeeded: Answer[0], failed: Answer[1]): PodCall {
+    const once = <Value>(settle: (value: Value) => void) => {
+      return (value: Value): void => {
+        if (!this.#open.delete(call)) this.cluster.watch(() => violated('every call ends', `${call.what} ended twice`));
+        settle(value);
+      };
+    };
+    const deadline = this.#now() + request.timeoutMs;
+    const call: PodCall = new PodCall(id, request, deadline, once(succeeded), once(failed));
+    this.#open.add(call);
     this.#route({ type: 'begin', call });
     this.#keepTicking();
     return call;
@@ -185,6 +199,26 @@ export class PodMessaging implements LinkEnd {
 
   departed(member: MemberId): void {
     this.#route({ type: 'departed', member });
+  }
+
+  /** Each call has ended by its deadline on this pod's clocks. @param sinceTickMs how long ago the last tick may be. */
+  checkDeadlines(sinceTickMs = TICK_MS): void {
+    const now = this.#now();
+    for (const { deadline, request, what } of this.#open) {
+      if (deadline > now - PRECISION_MS - sinceTickMs) continue;
+      const late = Math.round(now - deadline);
+      const call = `${what}, asked by ${this.self.incarnation} with ${Math.round(request.timeoutMs)} ms`;
+      violated('every call ends', `${call}, goes on ${late} ms after its deadline`);
+    }
+  }
+
+  /** As `Messenger.close`. */
+  close(): void {
+    this.#closed = new HedgeError('SHUTTING_DOWN', 'This pod is stopping');
+    this.#receiver.close();
+    this.#route({ type: 'close', error: this.#closed });
+    for (const { what } of this.#open)
+      violated('every call ends', `${what}, asked by ${this.self.incarnation}, goes on after the pod has stopped`);
   }
 
   drain(epoch: bigint): void {
@@ -377,6 +411,7 @@ export class PodMessaging implements LinkEnd {
       this.#ticking = false;
       this.#route({ type: 'tick' });
       this.#receiver.tick(this.#now());
+      this.cluster.watch(() => this.checkDeadlines(0));
       this.#keepTicking();
     });
   }

@@ -264,6 +264,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       if (pod !== this) this.sendTo(pod.self, (to) => to.#belong({ type: 'leave', from: this.self }));
     }
     this.locks.close();
+    this.messaging.close();
     this.die();
   }
 

@@ -86,8 +86,9 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
         .find(({ believes }) => believes)
         ?.now().wall ?? 0,
     );
-    cluster.operations.finish(new Set(cluster.pods().map(({ self }) => self.incarnation)));
     world.runUntil(FAULTS_END + LEADER_WITHIN + SERVED_WITHIN, check);
+    for (const { messaging } of cluster.pods()) messaging.checkDeadlines();
+    cluster.operations.finish(new Set(cluster.pods().map(({ self }) => self.incarnation)));
     cluster.semaphores.finish();
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));

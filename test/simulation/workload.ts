@@ -33,7 +33,10 @@ export function actAtRandom(cluster: Cluster, until: number, meanPauseMs: number
 
 /** So long that several leaders could run it. */
 const POISON_MS = 20_000;
-/** A history may end from here on, and every call before that. */
+/**
+ * By true time, for a call that begins at `now`: its clock is up to 4 % slow, and stands still while the machine sleeps,
+ * until the faults end at 20 s. So it has ended by 40.9 s, and the history ends at 41 s.
+ */
 const ENDS_BEFORE = 35_000;
 
 function ask(cluster: Cluster, pod: Pod): void {
