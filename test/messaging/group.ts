@@ -1,3 +1,4 @@
+import { LineLogger } from '../../libs/hedge/src/common/line-logger.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { MessagingLimits } from '../../libs/hedge/src/messaging/limits.js';
@@ -68,7 +69,9 @@ export class TestPod {
       return leader && { leader: leader.self, epoch, self: leader === this };
     });
     const { clock } = group;
-    this.messenger = new Messenger({ transport: this.transport, clock, route: this.route, limits, random: () => 0.5 });
+    const logger = new LineLogger('Hedge');
+    const { transport, route } = this;
+    this.messenger = new Messenger({ transport, clock, route, limits, random: () => 0.5, logger });
     this.transport.attach(this.messenger, this.messenger);
     for (const kind of [RequestKind.REQUEST_KIND_LEADER_MESSAGE, RequestKind.REQUEST_KIND_BROADCAST]) {
       this.messenger.serve(kind, async (request) => {

@@ -19,6 +19,10 @@ beforeEach(async () => {
 
 afterEach(() => group.close());
 
+const broken = (): never => {
+  throw new Error('the disk of the log is full');
+};
+
 const runs = (): string[] => group.pods.flatMap((pod) => pod.ran.map(({ requestId }) => requestId));
 
 describe('a request to the leader', () => {
@@ -53,6 +57,20 @@ describe('a request to the leader', () => {
     const replies = [a.send(value), b.send(value)];
     await group.pass();
     await expect(Promise.all(replies)).resolves.toEqual([value, value]);
+  });
+
+  it('ends also when the logger of the app throws', async () => {
+    Logger.overrideLogger({ log: broken, warn: broken, error: broken });
+    try {
+      b.handler = () => gate().opened;
+      const reply = a.send('x', { maxReruns: 0 });
+      await group.pass();
+      group.elect(c);
+      await group.pass();
+      await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    } finally {
+      Logger.overrideLogger(false);
+    }
   });
 
   it('waits while there is no leader', async () => {

@@ -4,7 +4,12 @@ import { LineLogger, oneLine, safeStack } from './line-logger.js';
 
 afterEach(() => {
   Logger.overrideLogger(true);
+  jest.restoreAllMocks();
 });
+
+const broken = (): never => {
+  throw new Error('the disk is full\nof logs');
+};
 
 describe('LineLogger', () => {
   it.each(['log', 'warn', 'error', 'debug', 'verbose'] as const)(
@@ -15,6 +20,23 @@ describe('LineLogger', () => {
       Logger.overrideLogger({ log: take, warn: take, error: take, debug: take, verbose: take });
       new LineLogger('Hedge')[level]('refused by 10.0.0.1:1\n[Nest] 1 LOG all is well\r\u001b[2K\u2028\u202e');
       expect(lines).toEqual(['refused by 10.0.0.1:1\\u000a[Nest] 1 LOG all is well\\u000d\\u001b[2K\\u2028\\u202e']);
+    },
+  );
+
+  it.each(['log', 'warn', 'error', 'debug', 'verbose'] as const)(
+    'a logger of the app that throws in %s does not stop what logs, and is warned of once',
+    (level) => {
+      Logger.overrideLogger({ log: broken, warn: broken, error: broken, debug: broken, verbose: broken });
+      const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+      const logger = new LineLogger('Hedge');
+      logger[level]('one');
+      logger[level]('two');
+      expect(emitWarning.mock.calls).toEqual([
+        [
+          'The logger of this app threw an error, so lines of Hedge are missing from its log: the disk is full\\u000aof logs. ' +
+            'Correct the logger that was given to Nest.',
+        ],
+      ]);
     },
   );
 

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { messageOf } from './errors.js';
 
 const MAX_LINE = 4_096;
 /** Controls (a line feed, an escape sequence), line separators, and what turns the direction of text. */
@@ -27,27 +28,45 @@ export function safeStack(stack: string): string {
 
 /**
  * The logger of this library. Messages quote what came from outside, from peers, callers and the database; none of it
- * can begin a line of its own.
+ * can begin a line of its own. No method throws: a step that logs has more to do, such as to end a call.
  */
 export class LineLogger extends Logger {
+  #warned = false;
+
   override log(message: unknown, ...rest: unknown[]): void {
-    super.log(safe(message), ...rest.map(safe));
+    this.#write(() => super.log(safe(message), ...rest.map(safe)));
   }
 
   override warn(message: unknown, ...rest: unknown[]): void {
-    super.warn(safe(message), ...rest.map(safe));
+    this.#write(() => super.warn(safe(message), ...rest.map(safe)));
   }
 
   override error(message: unknown, ...rest: unknown[]): void {
-    super.error(safe(message), ...rest.map((one) => (typeof one === 'string' ? safeStack(one) : one)));
+    this.#write(() =>
+      super.error(safe(message), ...rest.map((one) => (typeof one === 'string' ? safeStack(one) : one))),
+    );
   }
 
   override debug(message: unknown, ...rest: unknown[]): void {
-    super.debug(safe(message), ...rest.map(safe));
+    this.#write(() => super.debug(safe(message), ...rest.map(safe)));
   }
 
   override verbose(message: unknown, ...rest: unknown[]): void {
-    super.verbose(safe(message), ...rest.map(safe));
+    this.#write(() => super.verbose(safe(message), ...rest.map(safe)));
+  }
+
+  /** Writes with the logger of the app, which may throw. The first error becomes a warning of the process. */
+  #write(line: () => void): void {
+    try {
+      line();
+    } catch (error) {
+      if (this.#warned) return;
+      this.#warned = true;
+      const why = oneLine(messageOf(error));
+      process.emitWarning(
+        `The logger of this app threw an error, so lines of ${this.context} are missing from its log: ${why}. Correct the logger that was given to Nest.`,
+      );
+    }
   }
 }
 
