@@ -160,6 +160,17 @@ describe('Duplicates', () => {
     expect(run('six')).toHaveLength(28);
   });
 
+  it.each(['puts', 'acquires', 'releases', 'renewals'] as const)(
+    'does not bound %s by what one topic may have',
+    (traffic) => {
+      const duplicates = new Duplicates({ maxRunning: 4, maxRunningPerTopic: 1, maxEntries: 100, maxBytes: 1_000 });
+      for (const sequence of [1, 2, 3, 4]) {
+        expect(duplicates.admit('a', new Entry(sequence, 1, traffic))).toBeUndefined();
+      }
+      expect(duplicates.admit('a', new Entry(5, 1, traffic))).toMatchObject({ code: 'OVERLOADED' });
+    },
+  );
+
   it('has slots and bytes for each class of traffic', () => {
     const duplicates = new Duplicates(LIMITS);
     for (const sequence of [1, 2, 3]) duplicates.admit('a', new Entry(sequence, 300, 'handlers'));

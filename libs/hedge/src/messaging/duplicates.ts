@@ -32,8 +32,8 @@ class Known<E extends Entry> {
   readonly uses = byClass(() => new QuotaUse());
 }
 
-function byClass<Value>(make: () => Value): Readonly<Record<TrafficClass, Value>> {
-  return Object.fromEntries(TRAFFIC_CLASSES.map((traffic) => [traffic, make()])) as Record<TrafficClass, Value>;
+function byClass<Value>(make: (traffic: TrafficClass) => Value): Readonly<Record<TrafficClass, Value>> {
+  return Object.fromEntries(TRAFFIC_CLASSES.map((traffic) => [traffic, make(traffic)])) as Record<TrafficClass, Value>;
 }
 
 /**
@@ -64,7 +64,9 @@ export class Duplicates<E extends Entry = Entry> {
 
   /** @param limits of each class of traffic. */
   constructor(limits: QuotaLimits) {
-    this.#quotas = byClass(() => new RequestQuota(limits));
+    // Topics are the users': all requests of another class have one.
+    const { maxRunningPerTopic: _, ...ofOthers } = limits;
+    this.#quotas = byClass((traffic) => new RequestQuota(traffic === 'handlers' ? limits : ofOthers));
   }
 
   /** Requests that run, those that were dropped included; all that are held; and their bytes. */

@@ -8,7 +8,7 @@ export interface MessagingLimits {
    */
   readonly maxRunning: number;
   /**
-   * Of them, those of one topic while no other topic runs; fewer when others do, so that there is always room for one
+   * Of the handlers, those of one topic while no other topic runs; fewer when others do, so that there is always room for one
    * more topic. As many as `maxRunning` or more: no limit. Default: 5,000.
    */
   readonly maxRunningPerTopic: number;
