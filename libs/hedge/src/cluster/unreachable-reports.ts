@@ -21,6 +21,7 @@ export interface UnreachableReportsOptions {
 export class UnreachableReports {
   readonly #options: UnreachableReportsOptions;
   #turns: ReportTurns | undefined;
+  #writing = false;
 
   constructor(options: UnreachableReportsOptions) {
     this.#options = options;
@@ -28,10 +29,21 @@ export class UnreachableReports {
 
   /**
    * Tries which of the others this member reaches, and writes that down.
-   * @returns undefined when another member, which reaches as many, has reported since the last call
+   * @returns undefined when another member, which reaches as many, has reported since the last call; or when the last
+   *   call is not done, as in a large group of which many do not answer
    * @throws HedgeError when the database fails
    */
   async write(epoch: bigint, others: readonly MemberId[]): Promise<MembershipInput | undefined> {
+    if (this.#writing) return undefined;
+    this.#writing = true;
+    try {
+      return await this.#write(epoch, others);
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  async #write(epoch: bigint, others: readonly MemberId[]): Promise<MembershipInput | undefined> {
     const { log, group, transport } = this.#options;
     const { self } = transport;
     const key = unreachableKey(group);
