@@ -2,7 +2,17 @@ import { Global, Injectable, Logger, Module } from '@nestjs/common';
 import type { INestApplicationContext, OnApplicationShutdown, OnModuleDestroy, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { HedgeModule, KvStore, LeaderService, OnLeaderMessage, WhileLeader } from 'nestjs-hedge';
+import {
+  ClusterService,
+  HedgeModule,
+  KvStore,
+  LeaderService,
+  OnBroadcast,
+  OnBroadcastStream,
+  OnLeaderMessage,
+  OnMembersChange,
+  WhileLeader,
+} from 'nestjs-hedge';
 import type { Leadership } from 'nestjs-hedge';
 import { Pods, until } from './apps.js';
 
@@ -134,5 +144,108 @@ describe('the services of a pod that stops', () => {
     await app.get(KvStore).put('k', 'v');
     await app.close();
     expect(written).toMatchObject([{ value: 'v' }, { value: 'v' }]);
+  });
+});
+
+describe('a stop waits for what any pod runs before the pool that it uses closes:', () => {
+  /** Held until `release`, and uses the pool once more. */
+  @Injectable()
+  class Held {
+    readonly answers: string[] = [];
+    running = 0;
+    release: () => void = () => undefined;
+    readonly #released = new Promise<void>((resolve) => void (this.release = resolve));
+    constructor(private readonly pool: Pool) {}
+
+    @OnBroadcast('flush')
+    async flush(): Promise<string> {
+      return this.#use();
+    }
+
+    @OnBroadcastStream('warm')
+    async *warm(): AsyncGenerator<string> {
+      yield await this.#use();
+    }
+
+    holdsChanges = false;
+    @OnMembersChange()
+    async changed(): Promise<void> {
+      if (this.holdsChanges) await this.#use();
+    }
+
+    async #use(): Promise<string> {
+      this.running += 1;
+      await this.#released;
+      // The stop goes on meanwhile, if it does not wait.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const answer = this.pool.query();
+      this.answers.push(answer);
+      return answer;
+    }
+  }
+
+  /** Two pods; the second one, which follows, has the held handlers. */
+  async function startTwo(drainMs = 15_000) {
+    const pods = new Pods({ providers: [{ provide: Pool, useClass: PoolClosedOnDestroy }, Held] }, {
+      shutdown: { drainMs },
+    } as const);
+    for (let i = 0; i < 2; i++) opened.push(await pods.start());
+    const [leader, follower] = pods.apps as [INestApplicationContext, INestApplicationContext];
+    const cluster = leader.get(ClusterService);
+    await until(() => cluster.members().length === 2 && cluster.view.settled, 'two pods know each other');
+    const { address } = follower.get(ClusterService).self;
+    return { pods, cluster, follower, address, held: follower.get(Held) };
+  }
+
+  it('a broadcast handler, whose reply still arrives, while new broadcasts are refused', async () => {
+    const { cluster, follower, address, held } = await startTwo();
+    const results = cluster.broadcast('flush', {}, { only: [address], timeoutMs: 15_000 });
+    await until(() => held.running === 1, 'the handler runs');
+    const own = follower.get(ClusterService);
+    const closed = follower.close();
+    await until(() => cluster.members().length === 1, 'the follower has left the view');
+    const [refused] = await own.broadcast('flush', {}, { only: [address] });
+    expect(refused?.error?.code).toBe('SHUTTING_DOWN');
+    held.release();
+    expect((await results)[0]).toMatchObject({ value: 'answered' });
+    await closed;
+    expect(held.answers).toEqual(['answered']);
+  });
+
+  it('a handler of a broadcast stream, whose replies still arrive, while new streams are refused', async () => {
+    const { cluster, follower, address, held } = await startTwo();
+    const events = cluster.broadcastStream('warm', [1], { only: [address] });
+    const first = events.next();
+    await until(() => held.running === 1, 'the handler runs');
+    const own = follower.get(ClusterService);
+    const closed = follower.close();
+    await until(() => cluster.members().length === 1, 'the follower has left the view');
+    const refused = await own.broadcastStream('warm', [1], { only: [address] }).next();
+    expect(refused.value).toMatchObject({ type: 'end', error: { message: expect.stringContaining('is stopping') } });
+    held.release();
+    expect((await first).value).toMatchObject({ type: 'reply', value: 'answered' });
+    await events.next();
+    await closed;
+    expect(held.answers).toEqual(['answered']);
+  });
+
+  it('a method called on a change of the members', async () => {
+    const { pods, follower, held } = await startTwo();
+    held.holdsChanges = true;
+    opened.push(await pods.start());
+    await until(() => held.running === 1, 'the method runs');
+    const closed = follower.close();
+    held.release();
+    await closed;
+    expect(held.answers).toEqual(['answered']);
+  });
+
+  it('and not for one that never returns, beyond shutdown.drainMs', async () => {
+    const { cluster, follower, address, held } = await startTwo(50);
+    const results = cluster.broadcast('flush', {}, { only: [address], timeoutMs: 15_000 });
+    await until(() => held.running === 1, 'the handler runs');
+    await follower.close();
+    expect((await results)[0]?.error).toBeDefined();
+    held.release();
   });
 });

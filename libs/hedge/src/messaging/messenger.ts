@@ -102,6 +102,11 @@ export class Messenger implements TransportEvents, LinkSessions {
     return this.#receiver.drain(epoch);
   }
 
+  /** Takes no more broadcasts: they fail with SHUTTING_DOWN. Resolves when no handler of one runs; has no time limit. */
+  drainBroadcasts(): Promise<void> {
+    return this.#receiver.drainBroadcasts();
+  }
+
   /** To be told when a member has left the view: what only it could answer is not waited for, unless a link is open. */
   departed(member: MemberId): void {
     this.#caller.departed(member);

@@ -47,6 +47,10 @@ export class Receiver {
   #drainedEpoch = 0n;
   #leaderWork = 0;
   #drained: (() => void)[] = [];
+  /** Broadcasts are not taken any more. */
+  #refusesBroadcasts = false;
+  #broadcasts = 0;
+  #broadcastsEnded: (() => void)[] = [];
   #closed = false;
 
   constructor(options: ReceiverOptions) {
@@ -89,6 +93,7 @@ export class Receiver {
     this.#deadlines.add(work);
     work.awaited = isLeaderWork(request.kind) && request.epoch > this.#drainedEpoch;
     if (work.awaited) this.#leaderWork += 1;
+    if (isBroadcast(work)) this.#broadcasts += 1;
     this.#run(work, handler);
   }
 
@@ -135,6 +140,13 @@ export class Receiver {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
     if (this.#leaderWork === 0) return Promise.resolve();
     return new Promise((resolve) => void this.#drained.push(resolve));
+  }
+
+  /** Takes no more broadcasts; resolves when none runs. What is refused fails with SHUTTING_DOWN. */
+  drainBroadcasts(): Promise<void> {
+    this.#refusesBroadcasts = true;
+    if (this.#broadcasts === 0) return Promise.resolve();
+    return new Promise((resolve) => void this.#broadcastsEnded.push(resolve));
   }
 
   /** The election may have turned: leader work of a lost term is interrupted, so that it goes to the next leader. */
@@ -199,7 +211,7 @@ export class Receiver {
       const drained = request.epoch <= this.#drainedEpoch && !goesOnInDrain(origin, request.kind);
       const accepts = !this.#closed && !drained && this.#options.route.leads(request.epoch);
       if (!accepts) return this.#notLeader(failureOf(notLeading()));
-    } else if (this.#closed) {
+    } else if (this.#closed || (this.#refusesBroadcasts && isBroadcast(request))) {
       return failureOf(new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the request was not started'));
     }
     if (request.topic.length > MAX_TOPIC_LENGTH) {
@@ -259,6 +271,7 @@ export class Receiver {
     const fitting = this.#fitting(work, reply);
     const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
     if (work.awaited) this.#leaderWorkEnded();
+    if (isBroadcast(work)) this.#broadcastEnded();
     if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
   }
 
@@ -280,6 +293,12 @@ export class Receiver {
     for (const resolve of this.#drained.splice(0)) resolve();
   }
 
+  #broadcastEnded(): void {
+    this.#broadcasts -= 1;
+    if (this.#broadcasts > 0) return;
+    for (const resolve of this.#broadcastsEnded.splice(0)) resolve();
+  }
+
   #drop(dropped: readonly Work[]): void {
     for (const work of dropped) work.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has given this request up'));
   }
@@ -296,6 +315,10 @@ const ANYWHERE: ReadonlySet<RequestKind> = new Set([
   RequestKind.REQUEST_KIND_SPILL_RENEWAL,
   RequestKind.REQUEST_KIND_SPILL_PULL,
 ]);
+
+function isBroadcast({ kind }: Pick<Request, 'kind'>): boolean {
+  return kind === RequestKind.REQUEST_KIND_BROADCAST;
+}
 
 function isLeaderWork(kind: RequestKind): boolean {
   return !ANYWHERE.has(kind);

@@ -19,7 +19,7 @@ const BEFORE_ALL = { startsFirst: Number.POSITIVE_INFINITY, startsLast: -Number.
  *
  * - The pod starts after the `onApplicationBootstrap` hooks of all modules, or with the first of them that calls a
  *   service (`StartGate`).
- * - It lets leader work end, and hands leadership over, before the `onModuleDestroy` hook of any other module.
+ * - It lets leader work and handlers of broadcasts end, and hands leadership over, before the `onModuleDestroy` hook of any other module.
  * - It closes after the `onApplicationShutdown` hooks of all modules, which can use the services until then.
  *
  * Nest may call each hook more than once.
@@ -59,7 +59,8 @@ export class HedgeStart {
       return;
     }
     this.#refuseLateHandlers();
-    startNotices(this.discovery.notices(), this.runtime.leader, this.runtime.cluster);
+    const drainNotices = startNotices(this.discovery.notices(), this.runtime.leader, this.runtime.cluster);
+    this.runtime.awaitAtStop(drainNotices);
     this.runtime.jobs.start(this.discovery.jobs());
     await this.runtime.start();
   }

@@ -1,4 +1,4 @@
-import { distinctUntilChanged } from 'rxjs';
+import { distinctUntilChanged, Subscription } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import { LineLogger } from '../common/line-logger.js';
 import type { ClusterService, ClusterView } from '../cluster/cluster.service.js';
@@ -6,29 +6,46 @@ import type { LeaderTask } from '../leader/leadership.js';
 import type { LeaderService } from '../leader/leader.service.js';
 import type { FoundNotice } from './discovery.js';
 
-/** Calls the methods decorated with `@OnLeaderChange`, `@OnMembersChange` and `@WhileLeader` from now on. */
-export function startNotices(notices: readonly FoundNotice[], leader: LeaderService, cluster: ClusterService): void {
+/**
+ * Calls the methods decorated with `@OnLeaderChange`, `@OnMembersChange` and `@WhileLeader` from now on.
+ * @returns to call no more of the first two; resolves when none of them runs.
+ */
+export function startNotices(
+  notices: readonly FoundNotice[],
+  leader: LeaderService,
+  cluster: ClusterService,
+): () => Promise<void> {
   const logger = new LineLogger('Hedge');
+  const subscriptions = new Subscription();
+  const running = new Set<Promise<void>>();
   for (const notice of notices) {
-    const call = async (argument: unknown): Promise<void> => {
+    const run = async (argument: unknown): Promise<void> => {
       try {
         await inFreshContext(() => notice.call(argument));
       } catch (error) {
         logger.error(`${notice.place} failed: ${String(error)}`, error instanceof Error ? error.stack : undefined);
       }
     };
+    const call = (argument: unknown): void => {
+      const ended: Promise<void> = run(argument).finally(() => running.delete(ended));
+      running.add(ended);
+    };
     switch (notice.kind) {
       case 'leader-change':
-        leader.changes$.subscribe((change) => void call(change));
+        subscriptions.add(leader.changes$.subscribe(call));
         break;
       case 'members-change':
-        cluster.changes$.pipe(distinctUntilChanged(haveSameMembers)).subscribe((view) => void call(view));
+        subscriptions.add(cluster.changes$.pipe(distinctUntilChanged(haveSameMembers)).subscribe(call));
         break;
       case 'while-leader':
         leader.runWhileLeader(named(notice.place, (leadership) => notice.call(leadership)));
         break;
     }
   }
+  return async () => {
+    subscriptions.unsubscribe();
+    await Promise.all(running);
+  };
 }
 
 /** A change of leader makes a new view, unsettled and then settled, of the same members. */

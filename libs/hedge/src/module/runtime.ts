@@ -73,6 +73,7 @@ export class HedgeRuntime {
   readonly #spill: SpillRuntime;
   readonly #permits: PermitHolder;
   readonly #lockKeeper: LockKeeper;
+  readonly #drains: (() => Promise<void>)[] = [];
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -132,7 +133,7 @@ export class HedgeRuntime {
     // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes }, logger });
-    const streams = makeStreams({ gate, transport, keeper, clock, codec, strategy, settings });
+    const { streams, receiver } = makeStreams({ gate, transport, keeper, clock, codec, strategy, settings });
     const address = () => transport.self.address;
     const dispatch = new HandlerDispatch(strategy, codec, address);
     const committer = new GroupCommitter({
@@ -160,6 +161,8 @@ export class HedgeRuntime {
       logger,
       defaultTimeoutMs,
     });
+    this.awaitAtStop(() => messenger.drainBroadcasts());
+    this.awaitAtStop(() => receiver.drainBroadcasts());
     connectLinks(transport, { keeper, views, messenger, arbiter, lockNotices }, logger);
 
     this.#backend = backend;
@@ -254,15 +257,25 @@ export class HedgeRuntime {
   }
 
   /**
-   * Hands leadership over and leaves the view, in the time allowed. Messages to other pods, reads and puts
-   * still work afterwards. Idempotent, never rejects.
+   * What `leave` calls at its end, to begin no more of some work that any pod does. It waits for the promise until
+   * `drainMs` after its own beginning.
+   */
+  awaitAtStop(drain: () => Promise<void>): void {
+    this.#drains.push(drain);
+  }
+
+  /**
+   * Hands leadership over, leaves the view and lets broadcast handlers end, in the time allowed. Messages to other
+   * pods, reads and puts still work afterwards. Idempotent, never rejects.
    */
   leave(): Promise<void> {
+    const start = performance.now();
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
       ['refuse locks', () => this.#lockKeeper.refuse()],
       ['refuse permits', () => this.#permits.stop()],
       ['hand leadership over', () => this.#keeper.stop()],
       ['leave the view', () => this.#views.stop()],
+      ['let broadcast handlers end', () => this.#drain(start)],
     ]);
     return this.#leaving;
   }
@@ -295,6 +308,17 @@ export class HedgeRuntime {
       const problem = await within(systemClock, leftMs, step);
       if (problem !== undefined) this.#logger.warn(`Stopping: could not ${what}: ${problem}. The stop goes on.`);
     }
+  }
+
+  /** After the view was left, so that few others still ask. */
+  async #drain(start: number): Promise<void> {
+    const { drainMs } = this.settings.shutdown;
+    const leftMs = Math.max(0, start + drainMs - performance.now());
+    const problem = await within(systemClock, leftMs, () => Promise.all(this.#drains.map((drain) => drain())));
+    if (problem === undefined) return;
+    this.#logger.warn(
+      `Handlers of broadcasts or methods called on changes still run ${drainMs} ms after the stop began (shutdown.drainMs); it goes on without waiting for them. They may find closed what they use: let them end sooner, or raise it.`,
+    );
   }
 
   /** Takes part in the group from now on. */

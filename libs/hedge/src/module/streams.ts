@@ -20,7 +20,8 @@ export interface StreamsInit {
 }
 
 /** Serves the streams that come in, and makes what opens others. */
-export function makeStreams({ gate, transport, keeper, clock, codec, strategy, settings }: StreamsInit): StreamCaller {
+export function makeStreams(init: StreamsInit): { readonly streams: StreamCaller; readonly receiver: StreamReceiver } {
+  const { gate, transport, keeper, clock, codec, strategy, settings } = init;
   const { limits, defaultTimeoutMs } = settings;
   const address = (): string => transport.self.address;
   const shared = { transport, route: keeper, codec, limits };
@@ -30,5 +31,5 @@ export function makeStreams({ gate, transport, keeper, clock, codec, strategy, s
     broadcast: new StreamDispatch(strategy, 'broadcast-stream', address),
   });
   keeper.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
-  return new StreamCaller({ ...shared, gate, clock, openTimeoutMs: defaultTimeoutMs });
+  return { streams: new StreamCaller({ ...shared, gate, clock, openTimeoutMs: defaultTimeoutMs }), receiver };
 }

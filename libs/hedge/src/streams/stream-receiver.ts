@@ -50,14 +50,16 @@ export class StreamReceiver {
   /** Leader streams of this term, and of those before it, are not taken any more. */
   #drainedEpoch = 0n;
   #drained: (() => void)[] = [];
+  #refusesBroadcasts = false;
+  /** Broadcast streams that run. */
+  #broadcasts = 0;
+  #broadcastsEnded: (() => void)[] = [];
 
   constructor(options: StreamReceiverOptions) {
     this.#options = options;
     const { transport, route } = options;
     transport.serveStreams('leader-stream', (stream, opening) => this.#receiveAsLeader(stream, openingOf(opening)));
-    transport.serveStreams('broadcast-stream', (stream, opening) =>
-      this.#run(stream, openingOf(opening), options.broadcast),
-    );
+    transport.serveStreams('broadcast-stream', (stream, opening) => this.#receiveBroadcast(stream, openingOf(opening)));
     route.onChange(() => this.#leaderChanged());
   }
 
@@ -69,6 +71,13 @@ export class StreamReceiver {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
     if (this.#running.size === 0) return Promise.resolve();
     return new Promise((resolve) => void this.#drained.push(resolve));
+  }
+
+  /** Takes no more broadcast streams: they fail with SHUTTING_DOWN. Resolves when none runs. */
+  drainBroadcasts(): Promise<void> {
+    this.#refusesBroadcasts = true;
+    if (this.#broadcasts === 0) return Promise.resolve();
+    return new Promise((resolve) => void this.#broadcastsEnded.push(resolve));
   }
 
   #leaderChanged(): void {
@@ -87,6 +96,19 @@ export class StreamReceiver {
     } finally {
       this.#running.delete(stream);
       if (this.#running.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    }
+  }
+
+  async #receiveBroadcast(stream: PeerStream, opening: HandlerStream): Promise<void> {
+    if (this.#refusesBroadcasts) {
+      throw new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the stream was not begun');
+    }
+    this.#broadcasts += 1;
+    try {
+      await this.#run(stream, opening, this.#options.broadcast);
+    } finally {
+      this.#broadcasts -= 1;
+      if (this.#broadcasts === 0) for (const resolve of this.#broadcastsEnded.splice(0)) resolve();
     }
   }
 
