@@ -3,7 +3,7 @@ import type { LogTable } from '../backend/log.js';
 import { memory, memoryDatabase } from '../backends/memory/index.js';
 import { BackendFaults, faulty } from '../testing/faults.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { groupSecret, KeptSecret } from './group-secret.js';
+import { groupSecret, groupSecrets, KeptSecret } from './group-secret.js';
 
 const context = { timeoutMs: 1_000 };
 
@@ -85,5 +85,26 @@ describe('group secret', () => {
       expect(await kept.get()).toEqual(another);
       expect(warnings).toEqual([expect.stringContaining('took over the secret')]);
     });
+  });
+});
+
+/** What such an option says when the secret in the backend is this one. */
+async function secretsOf(...option: string[]): Promise<string[]> {
+  const secrets = await groupSecrets(option, async () => Buffer.from('in the backend'));
+  return secrets instanceof Uint8Array ? [] : secrets.map(String);
+}
+
+const outage = (): Promise<Buffer> => Promise.reject(new Error('read'));
+
+describe('the option `secret`', () => {
+  it('gives its secrets in order, with the one in the backend where it says so', async () => {
+    expect(await secretsOf('stored')).toEqual(['in the backend']);
+    expect(await secretsOf('stored', 'new')).toEqual(['in the backend', 'new']);
+    expect(await secretsOf('new', 'stored')).toEqual(['new', 'in the backend']);
+  });
+
+  it('alone does not read the backend', async () => {
+    expect(await groupSecrets(['new'], outage)).toEqual([Buffer.from('new')]);
+    await expect(groupSecrets(['new', 'stored'], outage)).rejects.toThrow('read');
   });
 });

@@ -4,8 +4,25 @@ import { secretKey } from '../backend/names.js';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import type { GroupSecrets } from '../transport/group-identity.js';
 
 const SECRET_ID = 'secret';
+
+/** Stands in the option `secret` for the one that is kept in the backend. Too short to be a secret of the user's. */
+export const STORED_SECRET = 'stored';
+
+/**
+ * What the option `secret` says, in its order: the first is what a pod proves itself by, each is accepted of others.
+ *
+ * @param stored reads the one in the backend, and is called only when the option names it.
+ * @throws what `stored` throws: a pod that cannot read it would refuse those that have no other.
+ */
+export async function groupSecrets(option: readonly string[], stored: () => Promise<Buffer>): Promise<GroupSecrets> {
+  const secrets: Buffer[] = [];
+  for (const one of option) secrets.push(one === STORED_SECRET ? await stored() : Buffer.from(one));
+  const [first, ...others] = secrets;
+  return first === undefined ? await stored() : [first, ...others];
+}
 
 /**
  * The secret by which the pods of a group know each other: 32 random bytes that the first pod writes to a

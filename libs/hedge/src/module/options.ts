@@ -134,7 +134,8 @@ export interface HedgeOptions {
    * can read that database.
    *
    * A list while the secret changes: a pod proves itself by the first and accepts each. To rotate without downtime, roll out
-   * `[old, new]`, then `[new, old]`, then `new`.
+   * `[old, new]`, then `[new, old]`, then `new`. In it, `'stored'` stands for the secret in the backend: `['stored', new]`,
+   * `[new, 'stored']`, `new` moves a running group away from that one.
    */
   readonly secret?: string | readonly string[];
   /** How payloads become bytes. Default: JSON. The same on all pods. */
@@ -166,7 +167,8 @@ export interface HedgeSettings {
   readonly defaultTimeoutMs: number;
   readonly maxReruns: number;
   readonly tls: Hidden<TlsOptions | undefined>;
-  readonly secret: Hidden<string | readonly string[] | undefined>;
+  /** One at least. The first is what this pod proves itself by; `'stored'` is the one in the backend. */
+  readonly secret: Hidden<readonly string[]>;
   readonly serializer: Serializer | undefined;
   readonly enhancers: HandlerEnhancers;
   readonly limits: Required<HedgeLimits>;

@@ -32,7 +32,7 @@ import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { BackendOpener } from './backend-opener.js';
 import { BackendWatch } from './backend-watch.js';
 import { HandlerDispatch } from './dispatch.js';
-import { KeptSecret } from './group-secret.js';
+import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
 import { connectLinks } from './links.js';
 import type { HedgeSettings } from './options.js';
 import { HedgeReadiness } from './readiness.js';
@@ -91,7 +91,7 @@ export class HedgeRuntime {
     const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
     // The election looks at the lease about once per lease at the least.
     const watch = new BackendWatch(clock, 2 * timing.leaseMs, leaseName(group), () => {
-      if (settings.secret.reveal() === undefined) void this.#kept.restore();
+      if (settings.secret.reveal().includes(STORED_SECRET)) void this.#kept.restore();
     });
     const made = makeTransport({ settings, incarnation: newIncarnation(), secret: () => this.#secret() });
     const { transport } = made;
@@ -340,9 +340,6 @@ export class HedgeRuntime {
   }
 
   #secret(): Promise<GroupSecrets> {
-    const secret = this.settings.secret.reveal();
-    const [first, ...accepted] = typeof secret === 'string' ? [secret] : (secret ?? []);
-    if (first === undefined) return this.#kept.get();
-    return Promise.resolve([Buffer.from(first), ...accepted.map((one) => Buffer.from(one))]);
+    return groupSecrets(this.settings.secret.reveal(), () => this.#kept.get());
   }
 }

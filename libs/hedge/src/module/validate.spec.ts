@@ -113,6 +113,7 @@ describe('options', () => {
   it('never show a secret', () => {
     const [problem] = problemsOf({ ...good, secret: 'hunter2' });
     expect(problem).toMatch(/^secret is a string; give 16 characters/);
+    expect(problemsOf({ ...good, secret: ['stored', 'hunter2'] }).join()).toMatch(/^secret is a list; give 16/);
     const tls = { ca: '-----BEGIN ', cert: '-----BEGIN ', key: 'hunter2' };
     expect(problemsOf({ ...good, tls }).join()).not.toContain('hunter2');
   });

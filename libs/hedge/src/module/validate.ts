@@ -13,6 +13,7 @@ import { MIN_MEMORY } from '../spill/node/spill-node.js';
 import { bytesOf } from '../spill/service/size.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/link-transport.js';
+import { STORED_SECRET } from './group-secret.js';
 import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 
 const DEFAULT_ADDRESS = ':7400';
@@ -55,7 +56,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
     maxReruns: options.maxReruns ?? DEFAULT_MAX_RERUNS,
     tls: new Hidden(options.tls),
-    secret: new Hidden(options.secret),
+    secret: new Hidden([options.secret ?? STORED_SECRET].flat()),
     serializer: options.serializer,
     enhancers: options.enhancers ?? {},
     limits: limitsOf(options),
@@ -246,8 +247,9 @@ const OPTIONS: Shape = {
   tls: object,
   secret: (value) => {
     const secrets: readonly unknown[] = Array.isArray(value) ? value : [value];
-    const long = secrets.every((one) => typeof one === 'string' && one.length >= 16);
-    return long && secrets.length > 0 ? undefined : 'give 16 characters or more, or a list of such while it changes';
+    const fit = secrets.every((one) => one === STORED_SECRET || (typeof one === 'string' && one.length >= 16));
+    if (fit && secrets.length > 0) return undefined;
+    return `give 16 characters or more, or a list of such while it changes, in which '${STORED_SECRET}' stands for the secret in the backend`;
   },
   serializer: (value) =>
     hasMethod(value, 'serialize') && hasMethod(value, 'deserialize')
@@ -292,7 +294,7 @@ function shapeProblems(
 
 /** The value for the message, unless it is a secret; cut, as it may be one in the wrong place. */
 function show(name: string, value: unknown): string {
-  if (name === 'secret' || name === 'key') return `a ${typeof value}`;
+  if (name === 'secret' || name === 'key') return Array.isArray(value) ? 'a list' : `a ${typeof value}`;
   if (typeof value === 'string') return shown(value);
   if (typeof value === 'function') return `a function`;
   if (Array.isArray(value)) return 'an array';
