@@ -92,8 +92,8 @@ const calls: PodCalls = {
   get: async (key) => (await kv.get(key))?.value,
   send: (ms, timeoutMs) => leader.send<number>('work', { ms }, { timeoutMs }),
   who: async () => (await cluster.broadcast<number>('who', {})).map(({ value }) => value),
-  lock: async (name, waitMs) => {
-    const lock = await locks.acquire(name, { waitMs });
+  lock: async (name, timeoutMs) => {
+    const lock = await locks.acquire(name, { timeoutMs });
     held.set(name, lock);
     return lock.fencingToken;
   },

@@ -46,7 +46,7 @@ export interface PodCalls {
   /** Broadcasts; resolves with the pids that answered. */
   who(): Promise<(number | undefined)[]>;
   /** Takes a lock and keeps it; resolves with its token. */
-  lock(name: string, waitMs: number): Promise<bigint>;
+  lock(name: string, timeoutMs: number): Promise<bigint>;
   held(name: string): Promise<HeldState>;
   /** Acquires the one permit of a semaphore and keeps it; resolves with its token. */
   acquire(name: string, timeoutMs: number): Promise<bigint>;

@@ -216,8 +216,8 @@ describe('ClusterService.broadcast', () => {
 });
 
 describe('ClusterService', () => {
-  it('has an empty view at first, and then the latest, without a bigint', () => {
-    expect(cluster.view).toEqual({ epoch: '0', version: 0, settled: false, leader: undefined, members: [] });
+  it('has an empty view at first, and then the latest, whose epoch JSON shows as digits', () => {
+    expect(cluster.view).toEqual({ epoch: 0n, version: 0, settled: false, leader: undefined, members: [] });
     views.set(b.self, everybody());
     expect(cluster.members().map(({ address }) => address)).toEqual(['a:1', 'b:1', 'c:1']);
     expect(JSON.parse(JSON.stringify(cluster.view))).toMatchObject({

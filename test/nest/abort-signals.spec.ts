@@ -84,7 +84,7 @@ describe('one AbortSignal for many calls', () => {
         app.get(LeaderService).send('hangs', undefined, { signal, timeoutMs: 60_000 }),
         app.get(ClusterService).broadcast('nobody', undefined, { signal }),
         app.get(KvStore).put('key', 'value', { signal }),
-        app.get(LockService).acquire('held', { signal, waitMs: 60_000 }),
+        app.get(LockService).acquire('held', { signal, timeoutMs: 60_000 }),
         semaphore.acquire({ signal, timeoutMs: 60_000 }),
         read(app.get(LeaderService).sendStream('hangs', never(), { signal })),
         read(app.get(ClusterService).broadcastStream('hangs', never(), { signal, skipSelf: true })),

@@ -89,7 +89,9 @@ describe('jobs', () => {
       const before = accounted[index]!.lastFireTime.getTime();
       expect(fireTime.getTime()).toBe((Math.floor(before / 1_000) + 1) * 1_000);
     }
-    expect(JSON.parse(JSON.stringify(claims[0]))).toMatchObject({ attempt: 1, schedule: '* * * * * * UTC' });
+    const fencingToken = String(claims[0]!.fencingToken);
+    const shown = { attempt: 1, schedule: '* * * * * * UTC', fencingToken };
+    expect(JSON.parse(JSON.stringify(claims[0]))).toMatchObject(shown);
   });
 
   it('are waited for by a graceful stop, which records their outcome', async () => {

@@ -35,7 +35,7 @@ class Base {
 class Orders extends Base {
   @Inject('LABEL') readonly label!: string;
 
-  @WithLock((order: { id: string }) => `orders/${order.id}`, { waitMs: 0 })
+  @WithLock((order: { id: string }) => `orders/${order.id}`, { timeoutMs: 0 })
   async ship(order: { id: string }, note?: string): Promise<string> {
     await work();
     return `${this.label} ${order.id} ${note ?? ''}`;
@@ -189,7 +189,7 @@ describe('named locks in three apps of one process', () => {
       const app = await other.start();
       const next = await other.start();
       held.push(await locks(app).acquire('kept'));
-      const waiting = locks(next).acquire('kept', { waitMs: Infinity });
+      const waiting = locks(next).acquire('kept', { timeoutMs: Infinity });
       await app.close();
       expect(stopping).toMatchObject({ refused: { code: 'SHUTTING_DOWN' }, valid: true });
       expect(held[0]!.signal.reason).toMatchObject({ code: 'SHUTTING_DOWN' });

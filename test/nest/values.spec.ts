@@ -192,7 +192,7 @@ describe('values', () => {
     });
     await lock.release();
     const permit = await app.get(SemaphoreService).get('shown', { limit: 1 }).acquire();
-    expect(JSON.parse(JSON.stringify({ permit }))).toMatchObject({ permit: { semaphore: 'shown', valid: true } });
+    expect(JSON.parse(JSON.stringify({ permit }))).toMatchObject({ permit: { name: 'shown', valid: true } });
     await permit.release();
     let shown = '';
     const stop = app.get(LeaderService).runWhileLeader((leadership) => (shown = JSON.stringify(leadership)));
@@ -248,7 +248,7 @@ describe('an error of a handler', () => {
       }
       async function whoLocks(): Promise<void> {
         const locks = app.get(LockService);
-        await locks.use('held', () => locks.acquire('held', { waitMs: 1 }));
+        await locks.use('held', () => locks.acquire('held', { timeoutMs: 1 }));
       }
       const calls = [whoSends, whoForwards, whoPuts, whoStreams, whoBroadcasts, whoAcquires, whoLocks];
       for (const call of calls) {

@@ -10,12 +10,12 @@ declare function sweep(): Promise<void>;
 export async function lockInvoices(locks: LockService) {
   // #region use
   // Waits for whoever has it, at most 5 s, on any pod; gives it back whatever happens.
-  await locks.use('invoices/2026-01', { waitMs: 5_000 }, async ({ signal, fencingToken }) => {
+  await locks.use('invoices/2026-01', { timeoutMs: 5_000 }, async ({ signal, fencingToken }) => {
     await writeInvoices(fencingToken, signal);
   });
 
   const { ran } = await locks.tryUse('sweep', () => sweep()); // only if it is free
-  const holder = await locks.holder('sweep'); // { member, expiresInMs }, or undefined
+  const holder = await locks.holder('sweep'); // { member, fencingToken, expiresInMs }, or undefined
   // #endregion
   return { ran, holder };
 }
@@ -23,7 +23,7 @@ export async function lockInvoices(locks: LockService) {
 // #region decorator
 @Injectable()
 export class ShippingService {
-  @WithLock((order: Order) => `orders/${order.id}`, { waitMs: 2_000 })
+  @WithLock((order: Order) => `orders/${order.id}`, { timeoutMs: 2_000 })
   async ship(order: Order) {
     console.log('no other pod ships', order.id, 'now');
   }

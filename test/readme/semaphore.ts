@@ -18,10 +18,9 @@ export async function acquire(semaphores: SemaphoreService) {
   } finally {
     await permit.release();
   }
-  const free = await reports.tryAcquire(); // undefined when none is free now
-  await free?.release();
+  const { ran } = await reports.tryUse((permit) => writeReport(permit)); // only if one is free now
   const holders = await reports.holders(); // [{ id, member, permits, fencingToken }]
   await reports.resize(3); // from now on all ask with { limit: 3 }
   // #endregion
-  return holders;
+  return { ran, holders };
 }

@@ -123,6 +123,38 @@ describe('semaphores of three pods in one process', () => {
     await expect(service.use('bad', text, () => 'ran')).rejects.toThrow('"bad" is a value of type string. Give');
   });
 
+  it('takes the options before the work, and refuses work that is no function with an example', async () => {
+    const semaphore = semaphores(pods.apps[0]!).get('ordered', { limit: 1 });
+    expect(await semaphore.use({ timeoutMs: 5_000 }, ({ permits }) => permits)).toBe(1);
+    await expect(semaphore.use({}, 'work' as never)).rejects.toThrow('semaphore.use(options, async (permit) => …)');
+    await expect(semaphore.tryUse({}, undefined as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('tryUse runs the work only when the permits are free now, and releases them', async () => {
+    const service = semaphores(pods.apps[0]!);
+    const semaphore = service.get('tried', { limit: 1 });
+    const held = await semaphore.acquire();
+    expect([await semaphore.tryUse(() => 'ran'), await service.tryUse('tried', { limit: 1 }, () => 'ran')]).toEqual([
+      { ran: false },
+      { ran: false },
+    ]);
+    await held.release();
+    expect(await semaphore.tryUse({ permits: 1 }, (permit) => permit.isValid())).toEqual({ ran: true, result: true });
+    expect(await service.tryUse('tried', { limit: 1 }, () => 'ran')).toEqual({ ran: true, result: 'ran' });
+    expect(await semaphore.holders()).toEqual([]);
+  });
+
+  it('a permit works destructured, and JSON shows the tokens of holders as digits', async () => {
+    const semaphore = semaphores(pods.apps[0]!).get('destructured', { limit: 1 });
+    const { name, signal, isValid, release, fencingToken } = await semaphore.acquire();
+    expect([name, signal.aborted, isValid()]).toEqual(['destructured', false, true]);
+    const holders = await semaphore.holders();
+    expect(holders).toMatchObject([{ fencingToken }]);
+    expect(JSON.parse(JSON.stringify(holders))).toMatchObject([{ fencingToken: fencingToken.toString() }]);
+    await release();
+    expect([isValid(), signal.aborted, await semaphore.holders()]).toEqual([false, false, []]);
+  });
+
   it('releases whatever the work does', async () => {
     const service = semaphores(pods.apps[0]!);
     const failing = service.use('throws', { limit: 1 }, () => Promise.reject(new Error('the work failed')));

@@ -54,7 +54,7 @@ export class SemaphoreOracle {
   }
 
   granted(pod: Holding, permit: HeldPermits): void {
-    const { semaphore: name, fencingToken: token, id } = permit;
+    const { name, fencingToken: token, id } = permit;
     this.world.count('semaphores: granted');
     if (this.#owners.has(id)) violated('S3', `permit ${id} was granted twice`);
     this.#owners.set(id, pod.self.incarnation);
@@ -126,8 +126,8 @@ export class SemaphoreOracle {
   }
 
   released(permit: HeldPermits): void {
-    for (const held of this.#held.get(permit.semaphore) ?? []) {
-      if (held.permit === permit) this.#held.get(permit.semaphore)?.delete(held);
+    for (const held of this.#held.get(permit.name) ?? []) {
+      if (held.permit === permit) this.#held.get(permit.name)?.delete(held);
     }
   }
 

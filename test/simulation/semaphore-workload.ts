@@ -68,6 +68,6 @@ function release(cluster: Cluster, permit: HeldPermits): void {
 function releaseForeign(cluster: Cluster, pod: Pod): void {
   const others = cluster.semaphores.held.filter((held) => held.pod.self.incarnation !== pod.self.incarnation);
   if (others.length === 0) return;
-  const { id, semaphore } = cluster.random.pick(others).permit;
-  pod.semaphores.releaseForeign(semaphore, id);
+  const { id, name } = cluster.random.pick(others).permit;
+  pod.semaphores.releaseForeign(name, id);
 }

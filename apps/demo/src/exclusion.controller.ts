@@ -57,7 +57,7 @@ export class ExclusionController {
       throw new BadRequestException('the body must be: name milliseconds, such as: invoices 5000');
     }
     const holding = this.holding(`lock ${name}`, Number(holdMs), response);
-    return answerWith(hold(() => this.locks.acquire(name, { waitMs: WAIT_MS, signal: holding.signal }), holding));
+    return answerWith(hold(() => this.locks.acquire(name, { timeoutMs: WAIT_MS, signal: holding.signal }), holding));
   }
 
   /** `curl localhost:9090/lock?name=invoices`: who has it. */

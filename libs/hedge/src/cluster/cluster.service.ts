@@ -23,6 +23,7 @@ import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type Broadcast, broadcastOf, type BroadcastResult } from './broadcast.js';
 import type { ViewKeeper } from './view-keeper.js';
 import type { ViewMember } from './view.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 import { GuardedObservable } from '../common/guarded-observable.js';
 
 export interface BroadcastOptions {
@@ -45,10 +46,10 @@ export interface BroadcastStreamOptions extends Pick<BroadcastOptions, 'skipSelf
   readonly idleTimeoutMs?: number | undefined;
 }
 
-/** The members of the group, as this pod knows them. Survives `JSON.stringify`. */
+/** The members of the group, as this pod knows them. `JSON.stringify` shows the epoch as digits. */
 export interface ClusterView {
-  /** Token of the leader that made it, in digits; '0' before the first view. */
-  readonly epoch: string;
+  /** Fencing token of the leader that made it; 0n before the first view. */
+  readonly epoch: bigint;
   /** Rises with every change within the epoch. */
   readonly version: number;
   /** Whether it is of the present leader, and that one has heard from all members. */
@@ -74,7 +75,13 @@ const BROADCAST_OPTIONS = Object.keys({ timeoutMs: 0, skipSelf: 0, only: 0, sign
   0
 >);
 
-const NO_VIEW: ClusterView = { epoch: '0', version: 0, settled: false, leader: undefined, members: [] };
+const NO_VIEW: ClusterView = withTokenInJson({
+  epoch: 0n,
+  version: 0,
+  settled: false,
+  leader: undefined,
+  members: [],
+});
 
 /** The members of the group, and messages to all of them. */
 @Injectable()
@@ -251,7 +258,7 @@ export class ClusterService {
     const { view, settled } = views;
     if (view === undefined) return;
     const before = this.#view.members;
-    this.#view = { ...view, epoch: view.epoch.toString(), settled };
+    this.#view = withTokenInJson({ ...view, settled });
     const present = new Set(view.members.map(({ incarnation }) => incarnation));
     for (const member of before) if (!present.has(member.incarnation)) messenger.departed(member);
   }

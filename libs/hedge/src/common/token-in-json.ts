@@ -1,14 +1,13 @@
 /**
- * Lets `JSON.stringify` show what work is given, in logs say: the token as digits, which JSON has no number for, and
- * without the signal.
+ * Lets `JSON.stringify` show an object with tokens: each bigint as digits, which JSON has no number for, and without
+ * the abort signal.
  */
-export function withTokenInJson<Given extends { readonly fencingToken: bigint; readonly signal: AbortSignal }>(
-  given: Given,
-): Given {
-  const toJSON = (): object => {
-    const { signal: _, fencingToken, ...rest } = given;
-    return { ...rest, fencingToken: fencingToken.toString() };
-  };
-  // Not seen by whoever compares or copies it.
-  return Object.defineProperty(given, 'toJSON', { value: toJSON });
+export function withTokenInJson<Given extends object>(given: Given): Given {
+  // Neither compared nor copied with the object.
+  return Object.defineProperty(given, 'toJSON', { value: shownInJson });
+}
+
+function shownInJson(this: object): object {
+  const shown = Object.entries(this).filter(([key]) => key !== 'signal');
+  return Object.fromEntries(shown.map(([key, value]) => [key, typeof value === 'bigint' ? value.toString() : value]));
 }

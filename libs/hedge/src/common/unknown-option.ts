@@ -1,5 +1,8 @@
 import { shown } from './shown.js';
 
+/** Options of earlier versions, with the present name. */
+const RENAMED: ReadonlyMap<string, string> = new Map([['waitMs', 'timeoutMs']]);
+
 /** No option has a longer name. */
 const MAX_NAME = 32;
 
@@ -15,6 +18,8 @@ export function unknownOption(path: string, name: string, known: readonly string
 
 /** The known word that was probably meant: it begins so, or at most a third of its letters, or two, are off. */
 function closest(word: string, known: readonly string[]): string | undefined {
+  const renamed = RENAMED.get(word);
+  if (renamed !== undefined && known.includes(renamed)) return renamed;
   const longer = known.filter(
     (candidate) => word.length >= 3 && candidate.toLowerCase().startsWith(word.toLowerCase()),
   );

@@ -53,7 +53,7 @@ describe('job runner', () => {
     runs[0]!.end();
     await clock.advanceAsync(0);
     const fireTime = new Date('2026-01-01T00:00:10.000Z');
-    const about = { fireTime, lastFireTime: fireTime, count: 1, attempt: 1, pod: 'a:1', fencingToken: String(token) };
+    const about = { fireTime, lastFireTime: fireTime, count: 1, attempt: 1, pod: 'a:1', fencingToken: token };
     expect((await history()).slice(1)).toMatchObject([
       { event: 'claimed', ...about },
       { event: 'done', durationMs: 2_000, ...about },

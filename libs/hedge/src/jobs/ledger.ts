@@ -1,3 +1,4 @@
+import { withTokenInJson } from '../common/token-in-json.js';
 import type { LogEntry } from '../backend/log.js';
 import { HedgeError } from '../common/errors.js';
 
@@ -37,12 +38,12 @@ export interface LedgerRow {
 }
 
 /**
- * One entry of a job's history. Survives `JSON.stringify`, so a controller can return it.
+ * One entry of a job's history. A controller can return it: `JSON.stringify` shows the token as digits.
  *
  * @example
  * {
  *   event: 'done', fireTime: new Date('2026-01-01T03:00:00Z'), lastFireTime: new Date('2026-01-01T03:00:00Z'), count: 1,
- *   attempt: 1, pod: '10.0.0.7:7400', incarnation: '0f7c…', fencingToken: '1767225600123456789',
+ *   attempt: 1, pod: '10.0.0.7:7400', incarnation: '0f7c…', fencingToken: 1767225600123456789n,
  *   schedule: '0 3 * * * UTC', durationMs: 1840, recordedAt: new Date('2026-01-01T03:00:02.112Z'),
  * }
  */
@@ -60,8 +61,8 @@ export interface JobEntry {
   readonly pod: string;
   /** That pod's start: a UUID. */
   readonly incarnation: string;
-  /** That pod's lease, in decimal: too large for a number. */
-  readonly fencingToken: string;
+  /** Of that pod's lease. */
+  readonly fencingToken: bigint;
   readonly schedule: string;
   /** Of `done` and `failed`: how long it ran, in milliseconds. */
   readonly durationMs?: number;
@@ -122,13 +123,13 @@ export function decodeRow({ key, id, value }: Pick<LogEntry, 'key' | 'id' | 'val
 
 export function toJobEntry(entry: LogEntry): JobEntry {
   const { fireTime, through, token, ...row } = decodeRow(entry);
-  return {
+  return withTokenInJson({
     ...row,
     fireTime: new Date(fireTime),
     lastFireTime: new Date(through),
-    fencingToken: String(token),
+    fencingToken: token,
     recordedAt: new Date(Number(entry.timestamp / 1_000_000n)),
-  };
+  });
 }
 
 /** What every database can hold: see `assertText`. */

@@ -1,13 +1,14 @@
 import type { LogEntry } from '../backend/log.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 
 /**
- * One version of a key. Survives `JSON.stringify`, so a controller can return it.
+ * One version of a key. A controller can return it: `JSON.stringify` shows the version as digits.
  *
  * @example
  * {
  *   key: 'orders/17', value: 'paid', id: '0199c2a1-…', leader: '10.0.0.7:7400',
- *   timestamp: new Date('2026-01-01T00:00:00.123Z'), version: '1767225600123456789',
+ *   timestamp: new Date('2026-01-01T00:00:00.123Z'), version: 1767225600123456789n,
  * }
  */
 export interface KvEntry {
@@ -20,27 +21,27 @@ export interface KvEntry {
   /** When it was committed, cut to milliseconds. */
   readonly timestamp: Date;
   /**
-   * When it was committed, in nanoseconds since 1970, in decimal: too large for a number. Versions that
-   * were committed together have the same; their ids order them.
+   * When it was committed, in nanoseconds since 1970. Versions that were committed together have the same; their ids
+   * order them.
    */
-  readonly version: string;
+  readonly version: bigint;
 }
 
 /**
  * A place in a key's history: a time, a `version`, or an entry. Only an entry names one exact place:
- * several entries can have one version, and many a millisecond.
+ * several entries can have one version, and many a millisecond. A version may also be the text that JSON shows.
  */
-export type KvCursor = Date | string | Pick<KvEntry, 'version' | 'id'>;
+export type KvCursor = Date | bigint | string | { readonly version: bigint | string; readonly id: string };
 
 export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEntry {
-  return {
+  return withTokenInJson({
     key,
     value,
     id,
     leader,
     timestamp: new Date(Number(timestamp / 1_000_000n)),
-    version: timestamp.toString(),
-  };
+    version: timestamp,
+  });
 }
 
 /** A cursor as the backend compares it: nanoseconds, and the id where the cursor is one entry. */
@@ -48,15 +49,17 @@ export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { tim
   if (cursor instanceof Date && !Number.isNaN(cursor.getTime())) {
     return { timestamp: BigInt(cursor.getTime()) * 1_000_000n };
   }
-  const { version, id } =
-    typeof cursor === 'object' && cursor !== null && !(cursor instanceof Date)
-      ? cursor
-      : { version: cursor, id: undefined };
-  if (typeof version === 'string' && /^\d{1,19}$/.test(version)) {
-    return { timestamp: BigInt(version), ...(id !== undefined && { id }) };
+  const { version, id }: { version: unknown; id?: unknown } =
+    typeof cursor === 'object' && cursor !== null && 'version' in cursor ? cursor : { version: cursor };
+  if ((typeof version === 'bigint' || typeof version === 'string') && /^\d{1,19}$/.test(String(version))) {
+    return { timestamp: BigInt(version), ...(typeof id === 'string' && { id }) };
   }
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `"${option}" is ${JSON.stringify(cursor)}, which is no place in a history. Give a valid Date, a version (nanoseconds as a decimal string), or an entry.`,
+    `"${option}" is ${shownCursor(cursor)}, which is no place in a history. Give a valid Date, a version (a bigint of nanoseconds, or its digits), or an entry.`,
   );
+}
+
+function shownCursor(cursor: unknown): string {
+  return JSON.stringify(cursor, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
 }

@@ -15,23 +15,23 @@ export function lockLost(lock: string, reason: LossReason): HedgeError {
   return new HedgeError('LEASE_LOST', `Lock "${lock}" is lost: ${LOSS_REASONS[reason]}`, { details: { lock } });
 }
 
-/** @param waitMs how long was waited; absent when it was asked for once. */
-export function lockUnknown(lock: string, waitMs?: number): HedgeError {
-  const what = waitMs === undefined ? 'is free is not known' : `could be taken within ${waitMs} ms is not known`;
+/** @param timeoutMs how long was waited; absent when it was asked for once. */
+export function lockUnknown(lock: string, timeoutMs?: number): HedgeError {
+  const what = timeoutMs === undefined ? 'is free is not known' : `could be taken within ${timeoutMs} ms is not known`;
   return new HedgeError(
     'BACKEND_UNAVAILABLE',
     `Whether lock "${lock}" ${what}: the database did not answer. Nothing was done under it; try again. The log says why.`,
-    { details: { lock, waitMs } },
+    { details: { lock, timeoutMs } },
   );
 }
 
 /** @param holder the address of who has it, if that is known. */
-export function lockTaken(lock: string, waitMs: number, holder: string | undefined): HedgeError {
+export function lockTaken(lock: string, timeoutMs: number, holder: string | undefined): HedgeError {
   const by = holder === undefined ? '' : `: ${holder} has it`;
   return new HedgeError(
     'DEADLINE_EXCEEDED',
-    `Lock "${lock}" was not free within ${waitMs} ms${by}. Nothing was done; try again, or raise waitMs.`,
-    { details: { lock, waitMs, holder }, retryable: true },
+    `Lock "${lock}" was not free within ${timeoutMs} ms${by}. Nothing was done; try again, or raise timeoutMs.`,
+    { details: { lock, timeoutMs, holder }, retryable: true },
   );
 }
 

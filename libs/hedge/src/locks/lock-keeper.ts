@@ -9,7 +9,7 @@ import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { holdsLease } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
 import { CallLanes } from './call-lanes.js';
-import { Lock, type LockWaiter } from './lock.js';
+import { HeldLock, type LockWaiter } from './lock.js';
 import { LockContest } from './lock-contest.js';
 import { lockLost, lockRefused, lockUnknown } from './lock-errors.js';
 import type { LockEffect, LockInput } from './lock-messages.js';
@@ -299,10 +299,10 @@ export class LockKeeper {
   #granted(named: Named, id: number, token: bigint): void {
     const scope = guardedController();
     named.held = { token, scope };
-    const lock = new Lock(named.name, token, {
+    const lock = new HeldLock(named.name, token, {
       signal: scope.signal,
       isValid: () => this.#isValid(named, token),
-      giveBack: () => this.#giveBack(named, token),
+      release: () => this.#giveBack(named, token),
     });
     this.#settle(id)?.granted(lock);
   }

@@ -108,7 +108,7 @@ describe('LockService', () => {
     const tokens: bigint[] = [];
     const work = [pod('a'), pod('b'), pod('c')].flatMap(({ locks }) =>
       Array.from({ length: 5 }, () =>
-        locks.use('one', { waitMs: Infinity }, async ({ fencingToken }) => {
+        locks.use('one', { timeoutMs: Infinity }, async ({ fencingToken }) => {
           running += 1;
           expect(running).toBe(1);
           tokens.push(fencingToken);
@@ -125,7 +125,7 @@ describe('LockService', () => {
   it('a lock that is given back is taken at once by a pod that waits for it', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, a.locks.acquire('one'));
-    const waiting = b.locks.acquire('one', { waitMs: 60_000 });
+    const waiting = b.locks.acquire('one', { timeoutMs: 60_000 });
     await pass(1_000);
     await after(50, held.release());
     expect((await after(50, waiting)).fencingToken).toBeGreaterThan(held.fencingToken);
@@ -134,7 +134,7 @@ describe('LockService', () => {
   it('L4: a holder that died is followed once its lease has run out', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, a.locks.acquire('one'));
-    const waiting = b.locks.acquire('one', { waitMs: 60_000 });
+    const waiting = b.locks.acquire('one', { timeoutMs: 60_000 });
     await pass(4_000);
     a.faults.outage = true; // as dead as seen from the database
     const next = await after(5_000, waiting);
@@ -222,8 +222,8 @@ describe('LockService', () => {
   it('many who wait in one pod cost the looks of one', async () => {
     const [a, b, c] = [pod('a'), pod('b'), pod('c')];
     await after(50, a.locks.acquire('one'));
-    void b.locks.acquire('one', { waitMs: Infinity });
-    for (let n = 0; n < 100; n += 1) void c.locks.acquire('one', { waitMs: Infinity });
+    void b.locks.acquire('one', { timeoutMs: Infinity });
+    for (let n = 0; n < 100; n += 1) void c.locks.acquire('one', { timeoutMs: Infinity });
     await pass(10_000);
     expect(c.calls.length).toBeLessThan(1.3 * b.calls.length);
   });
@@ -239,7 +239,9 @@ describe('LockService', () => {
         b.locks.tryUse('one', () => 1),
       ),
     ).toEqual({ ran: false });
-    await expect(after(50, b.locks.acquire('one', { waitMs: 0 }))).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await expect(after(50, b.locks.acquire('one', { timeoutMs: 0 }))).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+    });
     await after(50, held.release());
     expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
   });
@@ -247,12 +249,14 @@ describe('LockService', () => {
   it('says who has the lock that was not free in time, and that nothing was done', async () => {
     const [a, b] = [pod('a'), pod('b')];
     await after(50, a.locks.acquire('one'));
-    await expect(after(600, b.locks.acquire('one', { waitMs: 500 }))).rejects.toMatchObject({
+    await expect(after(600, b.locks.acquire('one', { timeoutMs: 500 }))).rejects.toMatchObject({
       code: 'DEADLINE_EXCEEDED',
       retryable: true,
-      details: { lock: 'one', waitMs: 500, holder: 'a:1' },
+      details: { lock: 'one', timeoutMs: 500, holder: 'a:1' },
     });
-    expect(await after(50, b.locks.holder('one'))).toMatchObject({ member: { address: 'a:1', incarnation: 'a' } });
+    const holder = await after(50, b.locks.holder('one'));
+    expect(holder).toMatchObject({ member: { address: 'a:1', incarnation: 'a' }, fencingToken: expect.any(BigInt) });
+    expect(JSON.parse(JSON.stringify(holder))).toMatchObject({ fencingToken: String(holder?.fencingToken) });
     const again = b.calls.length;
     await pass(5_000);
     expect(b.calls).toHaveLength(again); // nobody waits any more
@@ -261,7 +265,7 @@ describe('LockService', () => {
   it('says that the database does not answer rather than that the lock is taken', async () => {
     const { locks, faults } = pod('a');
     faults.outage = true;
-    await expect(after(600, locks.acquire('one', { waitMs: 500 }))).rejects.toMatchObject({
+    await expect(after(600, locks.acquire('one', { timeoutMs: 500 }))).rejects.toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
     });
     await expect(after(600, locks.tryAcquire('two'))).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
@@ -272,7 +276,7 @@ describe('LockService', () => {
     const [a, b] = [pod('a'), pod('b')];
     await after(50, a.locks.acquire('one'));
     const scope = new AbortController();
-    const waiting = b.locks.acquire('one', { waitMs: Infinity, signal: scope.signal });
+    const waiting = b.locks.acquire('one', { timeoutMs: Infinity, signal: scope.signal });
     scope.abort(new Error('enough'));
     await expect(after(50, waiting)).rejects.toThrow('enough');
     const calls = b.calls.length;
@@ -286,7 +290,7 @@ describe('LockService', () => {
     await after(50, first.release());
     const second = await after(50, b.locks.acquire('one'));
     await after(50, first.release());
-    const third = a.locks.acquire('one', { waitMs: Infinity });
+    const third = a.locks.acquire('one', { timeoutMs: Infinity });
     await after(50, first.release());
     await pass(5_000);
     expect(second.isValid()).toBe(true);
@@ -321,7 +325,7 @@ describe('LockService', () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, Promise.all(['one', 'two', 'three'].map((name) => a.locks.acquire(name))));
     const waitsHere = a.locks.acquire('one');
-    const waitsThere = b.locks.acquire('two', { waitMs: Infinity });
+    const waitsThere = b.locks.acquire('two', { timeoutMs: Infinity });
     await pass(100);
     a.keeper.refuse();
     await expect(after(50, waitsHere)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
@@ -375,9 +379,9 @@ describe('LockService', () => {
   });
 
   it.each([
-    ['a negative time', { waitMs: -1 }],
-    ['a time that is none', { waitMs: Number.NaN }],
-    ['a text for a time', { waitMs: '5' as unknown as number }],
+    ['a negative time', { timeoutMs: -1 }],
+    ['a time that is none', { timeoutMs: Number.NaN }],
+    ['a text for a time', { timeoutMs: '5' as unknown as number }],
     ['a signal that is none', { signal: {} as AbortSignal }],
   ])('refuses %s', async (_, options) => {
     const { locks, calls } = pod('a');

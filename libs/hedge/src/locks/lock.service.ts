@@ -1,4 +1,6 @@
 import { checkKeys } from '../common/check-keys.js';
+import { assertWork, runAndRelease, type TriedUse } from '../common/held.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 import { onAbort } from '../common/on-abort.js';
 import { Injectable } from '@nestjs/common';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
@@ -16,17 +18,15 @@ export interface LockOptions {
    * How long to wait for a lock that is taken, in milliseconds: 0 tries once, Infinity waits until the signal
    * aborts. Default: the module's `defaultTimeoutMs`, 10 s.
    */
-  readonly waitMs?: number | undefined;
+  readonly timeoutMs?: number | undefined;
   /** Gives up waiting: rejects with the signal's reason. Nothing to it once the lock is held. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What came of `tryUse`. */
-export type TriedUse<Result> = { readonly ran: true; readonly result: Result } | { readonly ran: false };
-
-/** Who holds a lock, as the database says. */
+/** The holder of a lock, as the database has it. `JSON.stringify` shows its token as digits. */
 export interface LockHolder {
   readonly member: MemberId;
+  readonly fencingToken: bigint;
   /**
    * Milliseconds until another may take it if it is not renewed; it is renewed as long as its holder lives. On a
    * database without a shared clock (sqlite): counted from when this pod first saw the last renewal.
@@ -34,7 +34,7 @@ export interface LockHolder {
   readonly expiresInMs: number;
 }
 
-const LOCK_OPTIONS = Object.keys({ waitMs: 0, signal: 0 } satisfies Record<keyof LockOptions, 0>);
+const LOCK_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<keyof LockOptions, 0>);
 
 export interface LockServiceDeps {
   readonly gate: StartGate;
@@ -55,7 +55,7 @@ export interface LockServiceDeps {
  * - While the pod stops, no lock is given any more (SHUTTING_DOWN), and what is held stays until the app closes.
  *
  * @example
- * await locks.use('invoices/2026-01', { waitMs: 5_000 }, async ({ signal, fencingToken }) => {
+ * await locks.use('invoices/2026-01', { timeoutMs: 5_000 }, async ({ signal, fencingToken }) => {
  *   await writeInvoices(fencingToken, signal);
  * });
  */
@@ -68,16 +68,17 @@ export class LockService {
    * meanwhile, `lock.signal` aborts and the function decides; what it returns or throws is the result.
    * @throws HedgeError as `acquire`; what the function throws.
    */
-  use<Result>(name: string, run: (lock: Lock) => Result): Promise<Awaited<Result>>;
-  use<Result>(name: string, options: LockOptions, run: (lock: Lock) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, work: (lock: Lock) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, options: LockOptions, work: (lock: Lock) => Result): Promise<Awaited<Result>>;
   async use<Result>(
     name: string,
     options: LockOptions | ((lock: Lock) => Result),
-    run?: (lock: Lock) => Result,
+    work?: (lock: Lock) => Result,
   ): Promise<Awaited<Result>> {
-    const [task, settings] = typeof options === 'function' ? [options, {}] : [run, options];
-    assertTask(name, task);
-    return await runAndRelease(await this.acquire(name, settings), task);
+    const [run, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    assertLockName(name);
+    assertWork(`lock "${name}"`, run, 'locks.use(name, options, async (lock) => …)');
+    return await runAndRelease(await this.acquire(name, settings), run);
   }
 
   /**
@@ -87,10 +88,11 @@ export class LockService {
    * @example
    * const { ran } = await locks.tryUse('sweep', () => sweep());
    */
-  async tryUse<Result>(name: string, run: (lock: Lock) => Result): Promise<TriedUse<Awaited<Result>>> {
-    assertTask(name, run);
+  async tryUse<Result>(name: string, work: (lock: Lock) => Result): Promise<TriedUse<Awaited<Result>>> {
+    assertLockName(name);
+    assertWork(`lock "${name}"`, work, 'locks.tryUse(name, async (lock) => …)');
     const lock = await this.tryAcquire(name);
-    return lock === undefined ? { ran: false } : { ran: true, result: await runAndRelease(lock, run) };
+    return lock === undefined ? { ran: false } : { ran: true, result: await runAndRelease(lock, work) };
   }
 
   /**
@@ -101,8 +103,8 @@ export class LockService {
   async acquire(name: string, options: LockOptions = {}): Promise<Lock> {
     assertLockName(name);
     checkKeys(`The options of lock "${name}"`, options, LOCK_OPTIONS);
-    const { waitMs = this.deps.defaultTimeoutMs, signal } = options;
-    assertWait(name, waitMs, signal);
+    const { timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    assertWait(name, timeoutMs, signal);
     const wait = this.deps.gate.pass(`lock "${name}"`);
     if (wait !== undefined) await wait;
     signal?.throwIfAborted();
@@ -114,17 +116,17 @@ export class LockService {
         reject(error);
       };
       const aborted = (): void => fail(signal?.reason);
-      const outOfTime = (): void => fail(this.#notFree(name, waitMs));
+      const outOfTime = (): void => fail(this.#notFree(name, timeoutMs));
       // A longer wait has no end.
-      const waits = waitMs > 0 && waitMs <= MAX_TIMER_MS;
-      const cancel = waits ? this.deps.clock.after(waitMs, outOfTime, true) : () => undefined;
+      const waits = timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS;
+      const cancel = waits ? this.deps.clock.after(timeoutMs, outOfTime, true) : () => undefined;
       const end = (): void => {
         cancel();
         stopListening?.();
       };
       const stopListening = signal && onAbort(signal, aborted);
       try {
-        giveUp = this.deps.keeper.want(name, waitMs === 0, {
+        giveUp = this.deps.keeper.want(name, timeoutMs === 0, {
           granted: (lock) => (end(), resolve(lock)),
           taken: outOfTime,
           failed: fail,
@@ -162,38 +164,22 @@ export class LockService {
     assertLockName(name);
     const wait = this.deps.gate.pass(`holder of lock "${name}"`);
     if (wait !== undefined) await wait;
-    const { holder, expiresInMs } = await this.deps.keeper.read(name);
-    return holder === undefined || expiresInMs <= 0 ? undefined : { member: holder, expiresInMs };
+    const { holder, token, expiresInMs } = await this.deps.keeper.read(name);
+    if (holder === undefined || expiresInMs <= 0) return undefined;
+    return withTokenInJson({ member: holder, fencingToken: token, expiresInMs });
   }
 
-  #notFree(name: string, waitMs: number): HedgeError {
+  #notFree(name: string, timeoutMs: number): HedgeError {
     const { holder, failing } = this.deps.keeper.outlook(name);
-    return failing ? lockUnknown(name, waitMs) : lockTaken(name, waitMs, holder?.address);
+    return failing ? lockUnknown(name, timeoutMs) : lockTaken(name, timeoutMs, holder?.address);
   }
 }
 
-async function runAndRelease<Result>(lock: Lock, run: (lock: Lock) => Result): Promise<Awaited<Result>> {
-  try {
-    return await run(lock);
-  } finally {
-    await lock.release();
-  }
-}
-
-function assertTask(name: unknown, run: unknown): asserts run is (lock: Lock) => unknown {
-  assertLockName(name);
-  if (typeof run === 'function') return;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `What to do under lock "${name}" is not a function. Give one: locks.use(name, options, async (lock) => …).`,
-  );
-}
-
-function assertWait(name: string, waitMs: unknown, signal: unknown): void {
-  if (!(typeof waitMs === 'number' && waitMs >= 0)) {
+function assertWait(name: string, timeoutMs: unknown, signal: unknown): void {
+  if (!(typeof timeoutMs === 'number' && timeoutMs >= 0)) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `waitMs of lock "${name}" is ${inWords(waitMs)}. Give a number of milliseconds, 0 to try once, Infinity to wait until the signal aborts.`,
+      `timeoutMs of lock "${name}" is ${inWords(timeoutMs)}. Give a number of milliseconds, 0 to try once, Infinity to wait until the signal aborts.`,
     );
   }
   checkSignal(`lock "${name}"`, signal);

@@ -6,7 +6,7 @@ import { LockService } from './lock.service.js';
 
 export interface WithLockOptions {
   /** How long a call waits for the lock, in milliseconds. Default: the module's `defaultTimeoutMs`, 10 s. */
-  readonly waitMs?: number | undefined;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Where Nest puts the service on each instance, by property injection: so each app has its own, in any scope. */
@@ -25,7 +25,7 @@ type Method<Args extends unknown[]> = (...args: [...Args, ...never[]]) => Promis
  * @param name of the lock, or how to make it of the method's arguments.
  *
  * @example
- * \@WithLock((order: Order) => `orders/${order.id}`, { waitMs: 2_000 })
+ * \@WithLock((order: Order) => `orders/${order.id}`, { timeoutMs: 2_000 })
  * async ship(order: Order) { … }
  */
 export function WithLock<Args extends unknown[] = []>(
@@ -44,7 +44,7 @@ export function WithLock<Args extends unknown[] = []>(
     }
     checkDecorated(place, () => {
       if (typeof name === 'string') assertLockName(name);
-      checkKeys('The options of @WithLock', options, ['waitMs']);
+      checkKeys('The options of @WithLock', options, ['timeoutMs']);
     });
     Inject(LockService)(target, LOCKS);
     const locked = async function (this: { [LOCKS]?: LockService }, ...args: [...Args, ...never[]]): Promise<unknown> {

@@ -7,7 +7,7 @@ import { startNotices } from './notices.js';
 
 function viewOf(version: number, settled: boolean, incarnations: string[]): ClusterView {
   const members = incarnations.map((incarnation) => ({ address: `${incarnation}:1`, incarnation, confirmed: settled }));
-  return { epoch: '1', version, settled, leader: members[0], members };
+  return { epoch: 1n, version, settled, leader: members[0], members };
 }
 
 describe('@OnMembersChange', () => {

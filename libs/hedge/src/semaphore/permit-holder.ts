@@ -121,10 +121,10 @@ export class PermitHolder implements PermitKeeper {
     return this.#holdings.holds(id, this.#options.clock.now());
   }
 
-  giveBack({ id, semaphore }: HeldPermits): Promise<void> {
+  giveBack({ id, name }: HeldPermits): Promise<void> {
     this.#held.delete(id);
     this.#step({ type: 'end', id });
-    return this.#release(semaphore, id);
+    return this.#release(name, id);
   }
 
   /** Takes no more requests, and ends those that wait; what is held stays. Idempotent. */
@@ -138,11 +138,10 @@ export class PermitHolder implements PermitKeeper {
     this.stop();
     const held = [...this.#held.values()];
     for (const permit of held) {
-      const { semaphore } = permit;
-      permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${semaphore}" back`));
+      permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${permit.name}" back`));
       void permit.release();
     }
-    const names = new Set(held.map(({ semaphore }) => semaphore));
+    const names = new Set(held.map(({ name }) => name));
     await Promise.race([
       Promise.all(this.#releasing),
       Promise.all(Array.from(names, (name) => this.#releaseLast(name, held))),
@@ -153,7 +152,7 @@ export class PermitHolder implements PermitKeeper {
   /** Resolves only when it did. */
   async #releaseLast(name: string, held: readonly HeldPermits[]): Promise<void> {
     const { releaseWithoutLeader = () => Promise.resolve(false) } = this.#options;
-    const ids = held.filter(({ semaphore }) => semaphore === name).map(({ id }) => id);
+    const ids = held.filter((permit) => permit.name === name).map(({ id }) => id);
     const released = await releaseWithoutLeader(name, new Set(ids)).catch(() => false);
     if (!released) await Promise.all(this.#releasing);
   }
@@ -273,7 +272,7 @@ export class PermitHolder implements PermitKeeper {
     if (asking === undefined) return;
     this.#settled(asking);
     const { request, fencingToken, callbacks } = asking;
-    const permit = new HeldPermits(this, { id, semaphore: request.name, permits: request.permits, fencingToken });
+    const permit = new HeldPermits(this, { id, name: request.name, permits: request.permits, fencingToken });
     this.#held.set(id, permit);
     callbacks.resolve(permit);
   }
@@ -287,7 +286,7 @@ export class PermitHolder implements PermitKeeper {
     }
     const permit = this.#held.get(id);
     this.#held.delete(id);
-    permit?.lose(permitLost(permit.semaphore, why));
+    permit?.lose(permitLost(permit.name, why));
   }
 
   #now(): number {

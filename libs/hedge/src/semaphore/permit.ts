@@ -1,22 +1,23 @@
 import { abortInFreshContext } from '../common/async-context.js';
 import type { HedgeError } from '../common/errors.js';
 import { guardedController } from '../common/guarded-signal.js';
+import type { Held } from '../common/held.js';
 
 /**
  * Permits of a semaphore, held by this pod until released or lost.
  *
  * At every instant, the permits that are valid anywhere are at most the semaphore's limit (S1). They are renewed by
- * themselves; when that fails for too long, they are lost before anybody else can get them.
+ * themselves; when that fails for too long, they are lost before anybody else can get them. It may be destructured.
  *
  * @example
  * await using permit = await reports.acquire();
  * await writeReport({ signal: permit.signal }); // released at the end of the block
  */
-export interface Permit extends AsyncDisposable {
+export interface Permit extends Held {
   /** UUID. */
   readonly id: string;
-  /** Name of the semaphore. */
-  readonly semaphore: string;
+  /** Of the semaphore. */
+  readonly name: string;
   /** How many permits these are. */
   readonly permits: number;
   /**
@@ -29,12 +30,12 @@ export interface Permit extends AsyncDisposable {
   /** Aborts when they are lost: released by force when the pod stops, or not renewed in time. Not at `release()`. */
   readonly signal: AbortSignal;
   /** Whether they are held now. Judged at every call, locally, by whichever clock ran further. Once false, for ever. */
-  isValid(): boolean;
+  readonly isValid: () => boolean;
   /**
    * Gives them back. Again, or when they are lost, it changes nothing. Resolves when the database has it, or when
    * their time is over in any case; never rejects.
    */
-  release(): Promise<void>;
+  readonly release: () => Promise<void>;
   /** For logs: the token as digits, which JSON has no number for. */
   toJSON(): object;
 }
@@ -47,14 +48,14 @@ export interface PermitKeeper {
 
 export interface HeldPermitsInit {
   readonly id: string;
-  readonly semaphore: string;
+  readonly name: string;
   readonly permits: number;
   readonly fencingToken: bigint;
 }
 
 export class HeldPermits implements Permit {
   readonly id: string;
-  readonly semaphore: string;
+  readonly name: string;
   readonly permits: number;
   readonly fencingToken: bigint;
   #scope: AbortController | undefined;
@@ -63,10 +64,10 @@ export class HeldPermits implements Permit {
 
   constructor(
     private readonly keeper: PermitKeeper,
-    { id, semaphore, permits, fencingToken }: HeldPermitsInit,
+    { id, name, permits, fencingToken }: HeldPermitsInit,
   ) {
     this.id = id;
-    this.semaphore = semaphore;
+    this.name = name;
     this.permits = permits;
     this.fencingToken = fencingToken;
   }
@@ -80,22 +81,21 @@ export class HeldPermits implements Permit {
     return this.#scope.signal;
   }
 
-  isValid(): boolean {
-    return this.#lost === undefined && this.#released === undefined && this.keeper.holds(this.id);
-  }
+  readonly isValid = (): boolean =>
+    this.#lost === undefined && this.#released === undefined && this.keeper.holds(this.id);
 
-  release(): Promise<void> {
+  readonly release = (): Promise<void> => {
     this.#released ??= this.keeper.giveBack(this);
     return this.#released;
-  }
+  };
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
 
   toJSON(): object {
-    const { id, semaphore, permits, fencingToken } = this;
-    return { id, semaphore, permits, fencingToken: fencingToken.toString(), valid: this.isValid() };
+    const { id, name, permits, fencingToken } = this;
+    return { id, name, permits, fencingToken: fencingToken.toString(), valid: this.isValid() };
   }
 
   lose(reason: HedgeError): void {

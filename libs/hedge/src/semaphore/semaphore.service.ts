@@ -1,6 +1,6 @@
 import { checkKeys } from '../common/check-keys.js';
 import { Injectable } from '@nestjs/common';
-import { HedgeError } from '../common/errors.js';
+import { assertWork, type TriedUse } from '../common/held.js';
 import type { Permit } from './permit.js';
 import { ACQUIRE_OPTIONS, type AcquireOptions, Semaphore, type SemaphoreDeps } from './semaphore.js';
 import { assertLimit, assertName } from './semaphore-arguments.js';
@@ -48,17 +48,34 @@ export class SemaphoreService {
   async use<Result>(
     name: string,
     options: SemaphoreOptions & AcquireOptions,
-    work: (permit: Permit) => Result | Promise<Result>,
-  ): Promise<Result> {
-    if (typeof work !== 'function') {
-      throw new HedgeError(
-        'INVALID_ARGUMENT',
-        `The work for semaphore "${name}" is a value of type ${typeof work}. Give a function.`,
-      );
-    }
+    work: (permit: Permit) => Result,
+  ): Promise<Awaited<Result>> {
+    const { semaphore, acquire } = this.#checked(name, options, work, 'use');
+    return await semaphore.use(acquire, work);
+  }
+
+  /**
+   * As `use`, if the permits are free now; else `{ ran: false }`, and the work does not run.
+   *
+   * @throws HedgeError as `Semaphore.tryAcquire`; what the work throws
+   *
+   * @example
+   * const { ran } = await semaphores.tryUse('reports', { limit: 2 }, ({ signal }) => writeReport({ signal }));
+   */
+  async tryUse<Result>(
+    name: string,
+    options: SemaphoreOptions & AcquireOptions,
+    work: (permit: Permit) => Result,
+  ): Promise<TriedUse<Awaited<Result>>> {
+    const { semaphore, acquire } = this.#checked(name, options, work, 'tryUse');
+    return await semaphore.tryUse(acquire, work);
+  }
+
+  #checked(name: string, options: SemaphoreOptions & AcquireOptions, work: unknown, method: string) {
+    assertWork(`semaphore "${name}"`, work, `semaphores.${method}(name, options, async (permit) => …)`);
     assertName(name);
     checkKeys(`The options of semaphore "${name}"`, options, ['limit', ...ACQUIRE_OPTIONS]);
     const { limit, ...acquire } = options;
-    return this.get(name, { limit }).use(work, acquire);
+    return { semaphore: this.get(name, { limit }), acquire };
   }
 }

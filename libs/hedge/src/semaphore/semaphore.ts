@@ -1,5 +1,7 @@
 import { checkKeys } from '../common/check-keys.js';
 import { atCaller } from '../common/errors.js';
+import { assertWork, runAndRelease, type TriedUse } from '../common/held.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 import type { PermitTable } from '../backend/permits.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/start-gate.js';
@@ -18,14 +20,13 @@ export interface AcquireOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Permits that somebody holds, as the database has them. Survives `JSON.stringify`. */
+/** Permits that somebody holds, as the database has them. `JSON.stringify` shows their token as digits. */
 export interface SemaphoreHolder {
   readonly id: string;
   /** Its address is empty when it is a client. */
   readonly member: MemberId;
   readonly permits: number;
-  /** In digits. */
-  readonly fencingToken: string;
+  readonly fencingToken: bigint;
 }
 
 export const ACQUIRE_OPTIONS = Object.keys({ permits: 0, timeoutMs: 0, signal: 0 } satisfies Record<
@@ -88,14 +89,35 @@ export class Semaphore {
     return await this.#ask(options, false);
   }
 
-  /** Acquires, runs the work, and releases whatever happens. */
-  async use<Result>(work: (permit: Permit) => Result | Promise<Result>, options: AcquireOptions = {}): Promise<Result> {
-    const permit = await this.acquire(options);
-    try {
-      return await work(permit);
-    } finally {
-      await permit.release();
-    }
+  /**
+   * Acquires, runs the work, and releases whatever the outcome.
+   * @throws HedgeError as `acquire`; what the work throws
+   */
+  use<Result>(work: (permit: Permit) => Result): Promise<Awaited<Result>>;
+  use<Result>(options: AcquireOptions, work: (permit: Permit) => Result): Promise<Awaited<Result>>;
+  async use<Result>(
+    options: AcquireOptions | ((permit: Permit) => Result),
+    work?: (permit: Permit) => Result,
+  ): Promise<Awaited<Result>> {
+    const [run, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    assertWork(`semaphore "${this.name}"`, run, 'semaphore.use(options, async (permit) => …)');
+    return await runAndRelease(await this.acquire(settings), run);
+  }
+
+  /**
+   * As `use`, if the permits are free now; else `{ ran: false }`, and the work does not run.
+   * @throws HedgeError as `tryAcquire`; what the work throws
+   */
+  tryUse<Result>(work: (permit: Permit) => Result): Promise<TriedUse<Awaited<Result>>>;
+  tryUse<Result>(options: AcquireOptions, work: (permit: Permit) => Result): Promise<TriedUse<Awaited<Result>>>;
+  async tryUse<Result>(
+    options: AcquireOptions | ((permit: Permit) => Result),
+    work?: (permit: Permit) => Result,
+  ): Promise<TriedUse<Awaited<Result>>> {
+    const [run, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    assertWork(`semaphore "${this.name}"`, run, 'semaphore.tryUse(options, async (permit) => …)');
+    const permit = await this.tryAcquire(settings);
+    return permit === undefined ? { ran: false } : { ran: true, result: await runAndRelease(permit, run) };
   }
 
   /**
@@ -123,7 +145,7 @@ export class Semaphore {
     if (row === undefined) return [];
     return [...readState({ group: this.deps.group, name: this.name }, row).held.values()].map(
       ({ id, holder, permits, token }) => {
-        return { id, member: holder, permits, fencingToken: String(token) };
+        return withTokenInJson({ id, member: holder, permits, fencingToken: token });
       },
     );
   }

@@ -1,0 +1,44 @@
+import { HedgeError } from './errors.js';
+
+/**
+ * What a lock and a permit have in common. It may be destructured: `const { signal, isValid, release } = held`.
+ */
+export interface Held extends AsyncDisposable {
+  readonly fencingToken: bigint;
+  readonly signal: AbortSignal;
+  readonly isValid: () => boolean;
+  readonly release: () => Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The outcome of `tryUse`: the result of the function, or that nothing was free. */
+export type TriedUse<Result> = { readonly ran: true; readonly result: Result } | { readonly ran: false };
+
+/** The arguments after the name in `use(name, options?, work)`. */
+export type WorkArguments<Options, Given, Result> =
+  [work: (given: Given) => Result] | [options: Options, work: (given: Given) => Result];
+
+/**
+ * @param what for the error's message
+ * @param example of a correct call
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function assertWork(what: string, work: unknown, example: string): asserts work is (given: never) => unknown {
+  if (typeof work === 'function') return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The work for ${what} is a value of type ${typeof work}. Give a function: ${example}.`,
+  );
+}
+
+/** Runs the work and releases, whatever the outcome. */
+export async function runAndRelease<Kind extends Held, Result>(
+  held: Kind,
+  work: (held: Kind) => Result,
+): Promise<Awaited<Result>> {
+  try {
+    return await work(held);
+  } finally {
+    await held.release();
+  }
+}
