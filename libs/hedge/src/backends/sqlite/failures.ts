@@ -82,6 +82,8 @@ function adviceForNow({ code }: Failure): string {
   if (code.startsWith('SQLITE_BUSY')) {
     return 'If it stays so, that process stands still in the middle of a write (SIGSTOP, a debugger, a frozen container), and nobody can lead before it goes on: continue it or kill it. `fuser` on the file lists those that have it open.';
   }
+  if (code === 'NO_TURN') return 'The processors of this machine are overloaded, or its disk stands still. Try again.';
+  if (code === 'WRITES_WAIT') return 'Write less at once, or look at its disk; try again later.';
   if (code.startsWith('SQLITE_FULL')) return 'Make room on its disk; it then works again by itself.';
   if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) return 'Stop all pods and restore the file from a backup.';
   return 'Try again; if it stays so, look at the file, its folder and its disk.';

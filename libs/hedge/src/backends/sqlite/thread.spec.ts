@@ -3,9 +3,11 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { once } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { SqliteLogTable } from './log-table.js';
+import type { Failure, Reply, Request } from './protocol.js';
 import { SqliteThread } from './thread.js';
 
 const WORKER_FOLDER = fileURLToPath(new URL('./worker/', import.meta.url));
@@ -41,6 +43,30 @@ function script(text: string): string {
   const path = join(folder, 'worker.mjs');
   writeFileSync(path, text);
   return path;
+}
+
+function request(id: number, operation: string, args: unknown[], inTime: boolean): Request {
+  return { id, operation, args, giveUpAt: inTime ? Infinity : 0 } as Request;
+}
+
+/** What a thread says of these, each message in a turn of its own; undefined for success. */
+async function replies(...messages: Request[][]): Promise<(Failure | undefined)[]> {
+  const workerData = { file: join(folder, 'hedge.db'), lockTable: 'locktable', logTable: 'logtable' };
+  const worker = new Worker(join(WORKER_FOLDER, 'worker.js'), { workerData, execArgv: [] });
+  const ended = once(worker, 'exit');
+  const failures = new Map<number, Failure | undefined>();
+  const wanted = messages.flat().length;
+  const answered = new Promise<void>((resolve) => {
+    worker.on('message', (got: Reply[]) => {
+      for (const { id, failure } of got) failures.set(id, failure);
+      if (failures.size === wanted) resolve();
+    });
+  });
+  for (const message of messages) worker.postMessage(message, []);
+  await answered;
+  worker.postMessage('end', []);
+  await ended;
+  return [...failures].sort(([a], [b]) => a - b).map(([, failure]) => failure);
 }
 
 /** A thread on a disk on which each commit takes 50 ms, and how many were begun. */
@@ -264,6 +290,21 @@ describe('SqliteThread', () => {
       expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
       const found = await new SqliteLogTable(thread).history('key', { limit: 9, order: 'oldest-first' });
       expect(found.map(({ id }) => id)).toEqual(['before', 'after']);
+    });
+  });
+
+  describe('a call that was not begun in time', () => {
+    it('says that its thread had no turn, when nothing was before it and nobody had the lock', async () => {
+      for (const operation of ['connect', 'append', 'latest']) {
+        expect(await replies([request(1, operation, [[row]], false)])).toMatchObject([{ code: 'NO_TURN' }]);
+      }
+    });
+
+    it('says that others were before it, when they were', async () => {
+      const read = [request(1, 'latest', ['key'], true), request(2, 'latest', ['key'], false)];
+      expect(await replies(read)).toEqual([undefined, expect.objectContaining({ code: 'READS_WAIT' })]);
+      const write = [request(1, 'connect', [], true), request(2, 'append', [[row]], false)];
+      expect(await replies(write)).toEqual([undefined, expect.objectContaining({ code: 'WRITES_WAIT' })]);
     });
   });
 });

@@ -109,6 +109,11 @@ export class RequestQueues {
 }
 
 /** @param {Request} request */
+export function isRead({ operation }) {
+  return SHORT_READS.has(operation) || LONG_READS.has(operation);
+}
+
+/** @param {Request} request */
 function bytesOf({ operation, args }) {
   const [first] = args;
   const rows = operation === 'append' ? /** @type {{ value: string }[]} */ (first) : [first];

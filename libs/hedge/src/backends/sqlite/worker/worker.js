@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SqliteDatabase } from './database.js';
 import { DatabaseError, codeOf, isBusy, isReplaced, messageOf, mustReconnect } from './errors.js';
 import { lockedBy } from './lock-owner.js';
-import { RequestQueues } from './queues.js';
+import { isRead, RequestQueues } from './queues.js';
 
 /** @import { End, Failure, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
 
@@ -19,18 +19,22 @@ const LONGEST_PAUSE_MS = 16;
 /** Replies wait for each other up to this size, for posting costs more than a read. */
 const REPLIES_BYTES = 256 * 1_024;
 
-const READS_WAIT = 'other reads were before it all the time';
-
 const queues = new RequestQueues();
 let pumping = false;
 /** Tries in a row that found the database busy. */
 let tries = 0;
+/** How often something was performed, and how often when each request came: whether any was before it. */
+let performed = 0;
+const performedBefore = /** @type {WeakMap<Request, number>} */ (new WeakMap());
 /** Once the file was replaced, the answer to everything, until the main thread ends this one. */
 let replaced = /** @type {unknown} */ (undefined);
 
 port.on('message', (/** @type {Request[] | End} */ requests) => {
   if (requests === 'end') return end();
-  for (const request of requests) queues.add(request);
+  for (const request of requests) {
+    performedBefore.set(request, performed);
+    queues.add(request);
+  }
   if (replaced !== undefined) return refuseAll(replaced);
   // At once: the writes may be waiting for another process, or about to fsync.
   read();
@@ -70,15 +74,23 @@ function pump() {
   const requests = queues.takeWrites();
   if (requests.length === 0) return wake();
   const late = requests.filter(({ giveUpAt }) => monotonicMs() >= giveUpAt);
-  send(late.map(({ id }) => ({ id, failure: describe(busyAllTheTime()) })));
+  send(late.map((request) => ({ id: request.id, failure: describe(lateness(request)) })));
   const inTime = requests.filter((request) => !late.includes(request));
   if (inTime.length > 0 && !write(inTime)) return pauseBusy();
   tries = 0;
   wake();
 }
 
-function busyAllTheTime() {
-  return new DatabaseError('SQLITE_BUSY', `it was busy all the time: ${lockedBy(workerData.file)}`);
+/**
+ * Why a request was not begun in time.
+ * @param {Request} request
+ */
+function lateness(request) {
+  if (tries > 0) return new DatabaseError('SQLITE_BUSY', `it was busy all the time: ${lockedBy(workerData.file)}`);
+  if (performed === performedBefore.get(request)) return new DatabaseError('NO_TURN', 'its thread had no turn in time');
+  return isRead(request)
+    ? new DatabaseError('READS_WAIT', 'other reads were before it all the time')
+    : new DatabaseError('WRITES_WAIT', 'other writes were before it all the time');
 }
 
 function pauseBusy() {
@@ -128,14 +140,14 @@ function read() {
  * @param {Request} request a read
  * @returns {Reply | undefined} undefined when the database is busy and there is time to try again
  */
-function attempt({ id, operation, args, giveUpAt }) {
-  if (monotonicMs() >= giveUpAt) {
-    const why = tries > 0 ? busyAllTheTime() : new DatabaseError('READS_WAIT', READS_WAIT);
-    return { id, failure: describe(why) };
-  }
+function attempt(request) {
+  const { id, operation, args, giveUpAt } = request;
+  if (monotonicMs() >= giveUpAt) return { id, failure: describe(lateness(request)) };
   try {
     const perform = /** @type {(...args: unknown[]) => unknown} */ (database[/** @type {'latest'} */ (operation)]);
-    return { id, value: perform.apply(database, [...args]) };
+    const value = perform.apply(database, [...args]);
+    performed += 1;
+    return { id, value };
   } catch (error) {
     if (isBusy(error)) return undefined;
     if (mustReconnect(error)) lose(error);
@@ -151,10 +163,12 @@ function write(requests) {
   try {
     if (requests[0]?.operation === 'connect') {
       database.connect();
+      performed += 1;
       send(requests.map(({ id }) => ({ id, value: undefined })));
       return true;
     }
     const outcomes = database.write(/** @type {readonly Write[]} */ (/** @type {unknown} */ (requests)));
+    performed += 1;
     send(
       outcomes.map((outcome, index) => {
         const { id } = /** @type {Request} */ (requests[index]);
