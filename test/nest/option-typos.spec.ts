@@ -42,6 +42,7 @@ const calls: readonly Call[] = [
   ['locks.acquire', (app) => app.get(LockService).acquire('l', typo('timeout')), 'timeoutMs'],
   ['locks.use', (app) => app.get(LockService).use('l', typo('waitMs'), () => 1), 'timeoutMs'],
   ['semaphores.get', (app) => app.get(SemaphoreService).get('s', typo('limits', { limit: 1 })), 'limit'],
+  ['semaphores.get, without a limit', (app) => app.get(SemaphoreService).get('s', typo('limits')), 'limit'],
   ['semaphores.use', (app) => app.get(SemaphoreService).use('s', typo('permit', { limit: 1 }), () => 1), 'permits'],
   ['acquire', (app) => app.get(SemaphoreService).get('s', { limit: 1 }).acquire(typo('timeout')), 'timeoutMs'],
   ['tryAcquire', (app) => app.get(SemaphoreService).get('s', { limit: 1 }).tryAcquire(typo('sign')), 'signal'],

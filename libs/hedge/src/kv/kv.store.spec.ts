@@ -144,6 +144,17 @@ describe('KvStore.put', () => {
     await expect(kv.putJson('k', undefined)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(kv.putJson('k', 1n)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
+
+  it('refuses values that JSON would change in silence', async () => {
+    for (const value of [new Map([[1, 2]]), { items: [NaN] }, new Error('lost'), new Uint8Array(2), [undefined]]) {
+      await expect(kv.putJson('k', value)).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: expect.stringContaining('cannot be written as JSON: value'),
+      });
+    }
+    await kv.putJson('k', { at: new Date(0), none: undefined });
+    expect(await kv.getJson('k')).toEqual({ at: '1970-01-01T00:00:00.000Z' });
+  });
 });
 
 describe('KvStore reads', () => {

@@ -9,6 +9,7 @@ import type { StartGate } from '../common/start-gate.js';
 import { RowIds } from '../common/row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
+import { notJson } from '../messaging/json-values.js';
 import { bytesPayload, type Encoded } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
@@ -293,16 +294,18 @@ function assertOrder(order: string): void {
   throw new HedgeError('INVALID_ARGUMENT', `"order" must be newest-first or oldest-first, not "${order}".`);
 }
 
+/** What JSON would drop or change in silence is refused, as in messages. */
 function toJson(key: string, data: unknown): string {
+  const problem = notJson(data);
   let json: string | undefined;
   let cause: unknown;
   try {
-    json = JSON.stringify(data);
+    if (problem === undefined) json = JSON.stringify(data);
   } catch (error) {
     cause = error;
   }
   if (json !== undefined) return json;
-  const why = cause === undefined ? `JSON has nothing for a value of type ${typeof data}` : messageOf(cause);
+  const why = problem ?? (cause === undefined ? 'its toJSON gives nothing' : messageOf(cause));
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `The value of "${key}" cannot be written as JSON: ${why}. Turn it into plain data first, or put a string.`,

@@ -32,10 +32,9 @@ export class SemaphoreService {
    */
   get(name: string, options: SemaphoreOptions): Semaphore {
     assertName(name);
-    // Whoever calls without types may give none.
-    const limit = (options as SemaphoreOptions | undefined)?.limit;
-    assertLimit(name, limit);
     checkKeys(`The options of semaphore "${name}"`, options, ['limit']);
+    const { limit } = options;
+    assertLimit(name, limit);
     return new Semaphore(this.deps, name, limit);
   }
 
