@@ -1,4 +1,6 @@
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { ConflictException, Injectable, Logger } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
@@ -81,6 +83,16 @@ class Handlers {
   @OnLeaderMessage('context')
   context(@Ctx() context: HedgeContext) {
     return JSON.parse(JSON.stringify(context)) as unknown;
+  }
+
+  @OnLeaderMessage('inspected')
+  inspected(@Ctx() context: HedgeContext) {
+    return inspect(context, { depth: Infinity });
+  }
+
+  @LeaderOnly({ forward: true, timeoutMs: 1 })
+  async late() {
+    await sleep(50);
   }
 }
 
@@ -184,6 +196,9 @@ describe('values', () => {
     const token = String(app.get(LeaderService).fencingToken);
     const context = await app.get(LeaderService).send('context');
     expect(context).toMatchObject({ topic: 'context', attempt: 1, fencingToken: token });
+    const printed = String(await app.get(LeaderService).send('inspected'));
+    expect(printed).toMatch(/^HedgeContext \{[^]*topic: 'inspected'/);
+    expect(printed).not.toMatch(/args|payload|origin/);
     const lock = await app.get(LockService).acquire('shown');
     expect(JSON.parse(JSON.stringify(lock))).toEqual({
       name: 'shown',
@@ -256,6 +271,17 @@ describe('an error of a handler', () => {
         // Its own line, and that of this test, which calls it.
         expect([call.name, frames.length >= 2]).toEqual([call.name, true]);
       }
+    }
+  });
+
+  it('of a forwarded call names the method, and not the topic of the library', async () => {
+    for (const [, app] of callers) {
+      const unsent = await errorOf(app.get(Handlers).defaults(1, 7n as never));
+      expect(unsent.message).toMatch(/^A value for @LeaderOnly of 'Handlers\.defaults' cannot be serialized/);
+      const late = await errorOf(app.get(Handlers).late());
+      expect(late).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+      expect(late.message).toContain("@LeaderOnly of 'Handlers.late'");
+      expect(late.message).not.toContain('__hedge');
     }
   });
 

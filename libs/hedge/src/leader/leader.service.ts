@@ -21,6 +21,7 @@ import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaseKeeper } from './lease-keeper.js';
 import { GuardedObservable } from '../common/guarded-observable.js';
+import { nameOfTopic } from '../common/topic-names.js';
 
 export interface SendOptions {
   /** Milliseconds allowed in all, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
@@ -170,12 +171,12 @@ export class LeaderService {
   ): Promise<Reply>;
   async send(topic: string, data?: unknown, options: SendOptions = {}): Promise<unknown> {
     checkTopic(topic);
-    checkKeys(`The options of send '${topic}'`, options, SEND_OPTIONS);
+    checkKeys(`The options of send ${nameOfTopic(topic)}`, options, SEND_OPTIONS);
     const { messenger, codec, defaultTimeoutMs } = this.#deps;
     const { timeoutMs = defaultTimeoutMs, signal, maxReruns = this.#deps.maxReruns } = options;
     checkCallOptions('send', topic, timeoutMs, signal);
-    checkReruns(`send '${topic}'`, maxReruns);
-    const wait = this.#deps.gate.pass(`send '${topic}'`);
+    checkReruns(`send ${nameOfTopic(topic)}`, maxReruns);
+    const wait = this.#deps.gate.pass(`send ${nameOfTopic(topic)}`);
     if (wait !== undefined) await wait;
     const payload = codec.encode(topic, data);
     const kind = RequestKind.REQUEST_KIND_LEADER_MESSAGE;

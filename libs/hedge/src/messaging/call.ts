@@ -1,5 +1,6 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { nameOfTopic } from '../common/topic-names.js';
 import type { Timed } from './deadlines.js';
 import type { OutgoingRequest } from './message.js';
 
@@ -40,7 +41,7 @@ export class Call implements Timed {
 
   /** As errors and log lines call it. */
   get what(): string {
-    const { to, topic, name = `'${topic}'` } = this.request;
+    const { to, topic, name = nameOfTopic(topic) } = this.request;
     return `Request ${name} to ${to === 'leader' ? 'the leader' : to.address}`;
   }
 

@@ -6,6 +6,7 @@ import type { MemberId } from '../common/identity.js';
 import type { Link, Transport } from '../transport/transport.js';
 import type { Reply, Request } from '../transport/wire/hedge/v1/link.js';
 import { BurstLog } from '../common/burst-log.js';
+import { nameOfTopic } from '../common/topic-names.js';
 import { MAX_TIMEOUT_MS } from './call-options.js';
 import { Call } from './call.js';
 import type { LeaderRoute } from './leader-route.js';
@@ -134,7 +135,7 @@ export class Caller {
     pending.bytes += calls * payload.bytes.byteLength;
   }
 
-  #refusal({ kind, topic, name = `'${topic}'`, payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
+  #refusal({ kind, topic, name = nameOfTopic(topic), payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
     const { maxMessageBytes, maxPending, maxHeldBytes } = this.#options.limits;
     const bytes = payload.bytes.byteLength;
     if (this.#closed) return closed();

@@ -1,6 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { nameOfTopic } from '../common/topic-names.js';
 import { failureOf } from '../transport/failure.js';
 import { replyBytes } from '../transport/frames.js';
 import { type Failure, type Reply, type Request, RequestKind } from '../transport/wire/hedge/v1/link.js';
@@ -160,7 +161,7 @@ export class Receiver {
     for (const work of this.#deadlines.takeExpired(now)) {
       const error = new HedgeError(
         'DEADLINE_EXCEEDED',
-        `'${work.topic}' was started, and did not end within the ${work.timeoutMs} ms its caller allowed. ` +
+        `${nameOfTopic(work.topic)} was started, and did not end within the ${work.timeoutMs} ms its caller allowed. ` +
           'Allow more time, or see why the handler is slow.',
         { details: { requestId: work.requestId, started: true } },
       );
@@ -281,7 +282,7 @@ export class Receiver {
     if (bytes <= maxMessageBytes) return reply;
     const error = new HedgeError(
       'PAYLOAD_TOO_LARGE',
-      `'${work.topic}' ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise maxMessageBytes on all pods.`,
+      `${nameOfTopic(work.topic)} ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise maxMessageBytes on all pods.`,
       { details: { bytes, maxMessageBytes } },
     );
     return failureReply(work.sequence, failureOf(error));

@@ -1,4 +1,5 @@
 import { HedgeError, messageOf } from '../common/errors.js';
+import { isForwarded, nameOfTopic } from '../common/topic-names.js';
 import { Encoding } from '../transport/wire/hedge/v1/link.js';
 import { notJson } from './json-values.js';
 import { bytesPayload, NO_PAYLOAD, type Encoded } from './message.js';
@@ -46,7 +47,7 @@ export class PayloadCodec {
     } catch (cause) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `A value for topic '${topic}' cannot be serialized: ${messageOf(cause)}. ` +
+        `A value for ${subject(topic)} cannot be serialized: ${messageOf(cause)}. ` +
           'Send what the serializer takes (JSON by default), or a Uint8Array.',
         { cause, details: { topic } },
       );
@@ -70,7 +71,7 @@ export class PayloadCodec {
       default:
         throw new HedgeError(
           'INVALID_ARGUMENT',
-          `A value for topic '${topic}' came in encoding ${String(payload.encoding)}, which this version does not know. ` +
+          `A value for ${subject(topic)} came in encoding ${String(payload.encoding)}, which this version does not know. ` +
             'Run the same version of nestjs-hedge on all pods.',
           { details: { topic } },
         );
@@ -83,9 +84,13 @@ export class PayloadCodec {
     } catch (cause) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `A value for topic '${topic}' cannot be deserialized: ${messageOf(cause)}. Use the same serializer on all pods.`,
+        `A value for ${subject(topic)} cannot be deserialized: ${messageOf(cause)}. Use the same serializer on all pods.`,
         { cause, details: { topic } },
       );
     }
   }
+}
+
+function subject(topic: string): string {
+  return isForwarded({ topic }) ? nameOfTopic(topic) : `topic ${nameOfTopic(topic)}`;
 }

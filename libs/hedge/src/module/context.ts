@@ -1,3 +1,4 @@
+import { inspect, type InspectOptions } from 'node:util';
 import { BaseRpcContext } from '@nestjs/microservices';
 import type { MemberId } from '../common/identity.js';
 import type { IncomingRequest } from '../messaging/message.js';
@@ -49,6 +50,11 @@ export class HedgeContext extends BaseRpcContext<[Handled]> {
   get fencingToken(): bigint | undefined {
     const { epoch } = this.args[0];
     return epoch === 0n ? undefined : epoch;
+  }
+
+  /** What `console.log` shows: as JSON, and not what the library has of the request. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return `HedgeContext ${inspect(this.toJSON(), options)}`;
   }
 
   /** For logs: the token as digits, which JSON has no number for, and without the signal. */

@@ -1,9 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
+import { isForwarded } from '../common/topic-names.js';
 import type { JobMethod } from '../jobs/jobs.service.js';
 import { losesEnhancers, restoreAllMetadata } from './decorated-method.js';
-import { describeNotice, describePattern, handlersOf, isForwarded, noticesOf } from './handler-metadata.js';
+import { describeNotice, describePattern, handlersOf, noticesOf } from './handler-metadata.js';
 import type { HandlerPattern, NoticeKind } from './handler-metadata.js';
 import { jobsOf } from './job-decorators.js';
 

@@ -4,13 +4,14 @@ import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import { LineLogger } from '../common/line-logger.js';
 import { HedgeError } from '../common/errors.js';
+import { isForwarded, RESERVED_TOPICS } from '../common/topic-names.js';
 import type { Encoded, IncomingRequest } from '../messaging/message.js';
 import { isStreamLike } from '../messaging/json-values.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { HedgeContext } from './context.js';
 import { receivedArguments } from './forwarded-arguments.js';
 import { handlerFailure, isDeliberate } from './handler-failure.js';
-import { describePattern, isForwarded, RESERVED_TOPICS } from './handler-metadata.js';
+import { describePattern } from './handler-metadata.js';
 import type { HandlerKind } from './handler-metadata.js';
 import type { HedgeStrategy } from './strategy.js';
 

@@ -1,3 +1,5 @@
+import { isForwarded, nameOfTopic } from '../common/topic-names.js';
+
 /**
  * What the decorators leave on methods for discovery and wiring to find. Symbols from the global registry,
  * so that two copies of this package in one process (an app and a library of its) understand each other.
@@ -38,16 +40,6 @@ export function describeNotice(kind: NoticeKind): string {
   return `@${NOTICE_DECORATORS[kind]}()`;
 }
 
-/** Topics of the module's own, which users are not told of. */
-export const RESERVED_TOPICS = '__hedge/';
-
-/** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
-export const FORWARDED_TOPIC_PREFIX = `${RESERVED_TOPICS}leader-only/`;
-
-export function isForwarded({ topic }: Pick<HandlerPattern, 'topic'>): boolean {
-  return topic.startsWith(FORWARDED_TOPIC_PREFIX);
-}
-
 const DECORATORS: Readonly<Record<HandlerKind, string>> = {
   leader: 'OnLeaderMessage',
   broadcast: 'OnBroadcast',
@@ -58,6 +50,6 @@ const DECORATORS: Readonly<Record<HandlerKind, string>> = {
 
 /** How a handler is named to people: `@OnBroadcast('flush')`. */
 export function describePattern(pattern: HandlerPattern): string {
-  if (isForwarded(pattern)) return `@LeaderOnly of '${pattern.topic.slice(FORWARDED_TOPIC_PREFIX.length)}'`;
+  if (isForwarded(pattern)) return nameOfTopic(pattern.topic);
   return `@${DECORATORS[pattern.hedge]}(${pattern.topic === '' ? '' : `'${pattern.topic}'`})`;
 }

@@ -2,13 +2,14 @@ import { checkKeys } from '../common/check-keys.js';
 import { HttpException, Inject } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
+import { FORWARDED_TOPIC_PREFIX } from '../common/topic-names.js';
 import { LeaderService, type SendOptions } from '../leader/leader.service.js';
 import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
 import { HedgeContext } from './context.js';
 import { decoratedMethod, remember, restoreMetadata, servedName } from './decorated-method.js';
 import { handler } from './decorators.js';
 import { sentArguments } from './forwarded-arguments.js';
-import { FORWARDED_TOPIC_PREFIX, NOTICES } from './handler-metadata.js';
+import { NOTICES } from './handler-metadata.js';
 import { setJobs } from './job-decorators.js';
 
 /** Where an instance has its app's service: a property that Nest injects, so that apps in one process do not mix. */

@@ -1,0 +1,14 @@
+/** Topics of the library's own, which users are not told of. */
+export const RESERVED_TOPICS = '__hedge/';
+
+/** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
+export const FORWARDED_TOPIC_PREFIX = `${RESERVED_TOPICS}leader-only/`;
+
+export function isForwarded({ topic }: { readonly topic: string }): boolean {
+  return topic.startsWith(FORWARDED_TOPIC_PREFIX);
+}
+
+/** How a topic is named to people: `'price'`, or `@LeaderOnly of 'IndexController.rebuild'`. */
+export function nameOfTopic(topic: string): string {
+  return isForwarded({ topic }) ? `@LeaderOnly of '${topic.slice(FORWARDED_TOPIC_PREFIX.length)}'` : `'${topic}'`;
+}
