@@ -249,3 +249,37 @@ describe('a stop waits for what any pod runs before the pool that it uses closes
     held.release();
   });
 });
+
+describe('the last pod of a group', () => {
+  @Injectable()
+  class LastWords implements OnApplicationShutdown {
+    error: unknown;
+    stored: unknown;
+    constructor(private readonly kv: KvStore) {}
+
+    @WhileLeader()
+    async task({ signal }: Leadership): Promise<void> {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      this.stored = await this.kv.put('last', 'of the task', { timeoutMs: 2_000 }).catch((error: unknown) => error);
+    }
+
+    async onApplicationShutdown(): Promise<void> {
+      this.error = await this.kv.put('last', 'word', { timeoutMs: 1 }).catch((error: unknown) => error);
+    }
+  }
+
+  it('says that it has stopped to lead, to what needs a leader in its last hook', async () => {
+    @Module({ imports: [HedgeModule.forRoot(new Pods().pod())], providers: [LastWords] })
+    class AppModule {}
+    const app = await NestFactory.createApplicationContext(AppModule, quiet);
+    opened.push(app);
+    const words = app.get(LastWords);
+    await until(() => app.get(LeaderService).isLeader(), 'it leads');
+    await app.close();
+    expect(words.error).toMatchObject({
+      code: 'NO_LEADER',
+      message: expect.stringContaining('This pod is stopping and leads no more'),
+    });
+    expect(words.stored).toMatchObject({ value: 'of the task' });
+  });
+});

@@ -81,6 +81,8 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
   #handOvers: (() => void)[] = [];
   #left: Promise<void> | undefined;
   #leave: () => void = () => undefined;
+  /** It will not lead again. */
+  #stopped = false;
   #closed = false;
 
   constructor(options: LeaseKeeperOptions) {
@@ -143,6 +145,10 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     return this.#known?.self === true && !this.isLeader() ? undefined : this.#known;
   }
 
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
   get trouble(): string | undefined {
     return this.#databaseTrouble.trouble;
   }
@@ -193,6 +199,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
    * next leader. Idempotent; never rejects.
    */
   stop(): Promise<void> {
+    this.#stopped = true;
     if (this.#left === undefined) {
       this.#left = new Promise((resolve) => {
         this.#leave = resolve;

@@ -120,11 +120,20 @@ export class Caller {
 
   /** What found no leader in time says why the election finds none, when this process knows. */
   #explained(error: unknown): unknown {
-    const { trouble } = this.#options.route;
-    if (trouble === undefined || !(error instanceof HedgeError) || error.details['started'] !== false) return error;
+    const { trouble, stopped } = this.#options.route;
+    if (
+      (trouble === undefined && stopped !== true) ||
+      !(error instanceof HedgeError) ||
+      error.details['started'] !== false
+    )
+      return error;
     if (error.code !== 'NO_LEADER' && error.code !== 'DEADLINE_EXCEEDED') return error;
     const { code, details, retryable, cause } = error;
-    const message = `${error.message} The election cannot use the database now: ${trouble}`;
+    const why =
+      trouble === undefined
+        ? 'This pod is stopping and leads no more, and no other pod has taken over.'
+        : `The election cannot use the database now: ${trouble}`;
+    const message = `${error.message} ${why}`;
     return new HedgeError(code, message, { details, retryable, cause });
   }
 

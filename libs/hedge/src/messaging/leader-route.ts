@@ -15,6 +15,8 @@ export interface LeaderRoute {
   current(): LeaderBelief | undefined;
   /** Why the election cannot ask the database now, for messages; undefined when it can. */
   readonly trouble?: string | undefined;
+  /** That this process, which stops, will not lead again. */
+  readonly stopped?: boolean;
   /** True while this process holds the lease of that term, judged now and locally (L2). */
   leads(epoch: bigint): boolean;
   /**
