@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
@@ -15,7 +15,7 @@ const BATCH = 1_000;
 /** What is left of a few megabytes of garbage and code; a record of each name took 34 MB. */
 const GROWTH = 12 * 2 ** 20;
 
-/** As the README has it. */
+/** As docs/locks.md has it. */
 const CLEANING = "DELETE FROM locktable WHERE name LIKE 'hedge/lock/%' AND writer IS NULL";
 
 const directory = mkdtempSync(join(tmpdir(), 'hedge-names-'));
@@ -55,6 +55,10 @@ describe.each([
 });
 
 describe('rows of free locks in the lock table of sqlite', () => {
+  it('are deleted in docs/locks.md by the statement that this test runs', () => {
+    expect(readFileSync('docs/locks.md', 'utf8')).toContain(CLEANING);
+  });
+
   it('L1: can be deleted in SQL: held locks stay held, and tokens go on rising', async () => {
     const file = join(directory, 'clean.db');
     const backend = sqlite({ file }).create({ timeoutMs: 30_000 });

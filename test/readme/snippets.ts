@@ -29,7 +29,24 @@ export function typescriptBlocks(markdown: string): Block[] {
 }
 
 /**
- * What stands in a file between `// #region name` and `// #endregion`, without its common indentation; the
+ * The text with each named TypeScript block replaced by what its file contains now.
+ * @param read returns the text of a file.
+ * @throws Error when a region does not exist.
+ */
+export function refreshed(markdown: string, read: (file: string) => string): string {
+  const lines = markdown.split('\n');
+  for (const { source, code, line } of typescriptBlocks(markdown).reverse()) {
+    if (source === undefined) continue;
+    const [file = '', name] = source.split('#');
+    const length = lines.indexOf('```', line) - line;
+    const now = region(read(file), name);
+    if (now !== code) lines.splice(line, length, ...now.split('\n'));
+  }
+  return lines.join('\n');
+}
+
+/**
+ * The text in a file between `// #region name` and `// #endregion`, without its common indentation; the
  * whole file without a name.
  * @throws Error when there is no such region.
  */

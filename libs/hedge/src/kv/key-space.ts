@@ -60,7 +60,7 @@ async function prefixOf(log: LogTable, group: string): Promise<string | undefine
 }
 
 function changed({ group, prefix }: KeySpace, before: string): string {
-  return `The keys of group ${group} in KvStore begin with ${show(prefix)} now, and began with ${show(before)} before: values under the old keys are not found. Set the same kv.prefix on all pods. If the change is meant, move the keys as the README says ("Several groups in one database")`;
+  return `The keys of group ${group} in KvStore begin with ${show(prefix)} now, and began with ${show(before)} before: values under the old keys are not found. Set the same kv.prefix on all pods. If the change is meant, move the keys as docs/groups.md says`;
 }
 
 function shared(group: string, others: readonly string[]): string {
