@@ -9,6 +9,7 @@ import {
   cpSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   readdirSync,
   rmSync,
   statSync,
@@ -19,6 +20,8 @@ import { tmpdir } from 'node:os';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import type { Backend } from '../../backend/backend.js';
 import type { LeaseClaim, LeaseTable } from '../../backend/lease.js';
 import { systemClock, type Clock } from '../../common/clock.js';
@@ -30,6 +33,7 @@ import { sqlite, type SqliteOptions } from './index.js';
 import { SqliteLeaseTable } from './lease-table.js';
 import { workerConfig } from './options.js';
 import { SqliteThreads } from './threads.js';
+import { schemaSql } from './worker/sql.js';
 
 const require = createRequire(import.meta.url);
 
@@ -56,6 +60,13 @@ function client(options: Partial<SqliteOptions> = {}, timeoutMs = 10_000): Backe
 
 function removeFile(): void {
   for (const end of ['', '-wal', '-shm']) rmSync(file + end, { force: true });
+}
+
+/** A file of another group of pods. */
+async function anotherFile(path: string): Promise<void> {
+  const other = client({ file: path });
+  await other.log.append([rowOf('key', 'another')]);
+  await other.close();
 }
 
 const modes = (): Record<string, number> =>
@@ -205,6 +216,150 @@ describe('sqlite: a file that was replaced while it was open', () => {
     );
   });
 
+  describe('between two openings', () => {
+    const WORKER_FOLDER = fileURLToPath(new URL('./worker/', import.meta.url));
+    let workers: Worker[];
+    let threads: SqliteThreads | undefined;
+
+    beforeEach(() => {
+      workers = [];
+    });
+
+    afterEach(async () => {
+      await threads?.close();
+      threads = undefined;
+    });
+
+    /** Threads whose calls of libsql go through `patch` first, which the test writes as text. */
+    function start(patch = ''): SqliteThreads {
+      const script = join(folder, 'worker.mjs');
+      writeFileSync(
+        script,
+        `import { createRequire } from 'node:module';
+         import { existsSync, renameSync } from 'node:fs';
+         import { workerData } from 'node:worker_threads';
+         const { prototype } = createRequire(${JSON.stringify(WORKER_FOLDER)})('libsql');
+         const { exec, prepare } = prototype;
+         ${patch}
+         await import(${JSON.stringify(join(WORKER_FOLDER, 'worker.js'))});`,
+      );
+      threads = new SqliteThreads(workerConfig({ file }), 10_000, (workerData) => {
+        const worker = new Worker(script, { workerData, execArgv: [] });
+        workers.push(worker);
+        return worker;
+      });
+      return threads;
+    }
+
+    /** Puts `.new` in the place of the file between the openings of the writer and of the reader. */
+    const SWAP = `
+      const { file } = workerData;
+      prototype.exec = function (sql) {
+        const result = exec.call(this, sql);
+        if (sql !== 'PRAGMA synchronous = FULL' || !existsSync(file + '.new')) return result;
+        for (const end of ['-wal', '-shm', '']) if (existsSync(file + end)) renameSync(file + end, file + '.old' + end);
+        renameSync(file + '.new', file);
+        return result;
+      };`;
+
+    it('K1 L1 takes no write when the file is replaced while it is opened', async () => {
+      await anotherFile(`${file}.new`);
+      const calls = start(SWAP);
+      await expect(calls.call('append', [rowOf('key', 'mine')], undefined)).rejects.toEqual(
+        failure('BACKEND_UNAVAILABLE', 'replaced'),
+      );
+      await calls.call('append', [rowOf('key', 'mine')], undefined);
+      await expect(client().log.latest('key')).resolves.toMatchObject({ value: 'mine' });
+    });
+
+    /** Transactions fail as if the disk did, while there is a file beside that of the database. */
+    const FAILING = `
+      prototype.prepare = function (sql) {
+        const statement = prepare.call(this, sql);
+        if (sql !== 'BEGIN IMMEDIATE') return statement;
+        return {
+          run() {
+            if (!existsSync(workerData.file + '.fail')) return statement.run();
+            throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR' });
+          },
+        };
+      };`;
+
+    const LOSSES = {
+      'its threads died': async (): Promise<void> => {
+        await Promise.all(workers.map((worker) => worker.terminate()));
+      },
+      'an I/O error': async (calls: SqliteThreads): Promise<void> => {
+        writeFileSync(`${file}.fail`, '');
+        await expect(calls.call('append', [rowOf('key')], undefined)).rejects.toEqual(
+          failure('BACKEND_UNAVAILABLE', 'I/O error'),
+        );
+        rmSync(`${file}.fail`);
+      },
+    };
+
+    const REPLACEMENTS = {
+      'another file': async (): Promise<void> => {
+        removeFile();
+        await anotherFile(file);
+      },
+      'the contents of another file': async (): Promise<void> => {
+        await anotherFile(`${file}.new`);
+        for (const end of ['-wal', '-shm']) rmSync(file + end, { force: true });
+        writeFileSync(file, readFileSync(`${file}.new`));
+      },
+      'an earlier copy': async (): Promise<void> => {
+        for (const end of ['-wal', '-shm']) rmSync(file + end, { force: true });
+        writeFileSync(file, readFileSync(`${file}.copy`));
+      },
+    };
+
+    it.each(Object.keys(LOSSES).flatMap((loss) => Object.keys(REPLACEMENTS).map((replacement) => [loss, replacement])))(
+      'L1 L2 has no lease taken too early when after %s it opens %s',
+      async (loss, replacement) => {
+        const clock = new VirtualClock();
+        const copied = client();
+        await copied.log.append([rowOf('other')]);
+        await copied.close();
+        writeFileSync(`${file}.copy`, readFileSync(file));
+        const calls = start(FAILING);
+        const follower = new SqliteLeaseTable(calls, clock);
+        calls.onReplaced(() => follower.replaced());
+        const leader = client();
+        await expect(leader.lease.acquire(old)).resolves.toMatchObject({ acquired: true });
+        await follower.read('lease');
+        await calls.call('latest', 'key');
+        await leader.close();
+
+        await LOSSES[loss as keyof typeof LOSSES](calls);
+        await REPLACEMENTS[replacement as keyof typeof REPLACEMENTS]();
+        // After an I/O error of one thread the other may still be on the log that went with the old file.
+        const noticed = failure('BACKEND_UNAVAILABLE', '(replaced|write-ahead log was deleted)');
+        await expect(follower.acquire(another)).rejects.toEqual(noticed);
+        await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: false });
+        clock.advance(leaseMs);
+        await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
+      },
+    );
+
+    it.each(Object.keys(LOSSES))('goes on with the same file after %s', async (loss) => {
+      const calls = start(FAILING);
+      await calls.call('append', [rowOf('key', 'before')], undefined);
+      await LOSSES[loss as keyof typeof LOSSES](calls);
+      await calls.call('append', [rowOf('key', 'after')], undefined);
+      await expect(calls.call('latest', 'key')).resolves.toMatchObject({ 1: 'after' });
+    });
+
+    it('goes on with a file of the version before, which has no id yet', async () => {
+      const database = new Database(file);
+      database.exec(schemaSql('locktable', 'logtable').replace(/[^;]*hedge_file[^;]*;/g, ''));
+      database.close();
+      const calls = start();
+      await calls.call('append', [rowOf('key', 'value')], undefined);
+      await expect(calls.call('latest', 'key')).resolves.toMatchObject({ 1: 'value' });
+    });
+  });
+
   describe('by the clock of who finds out', () => {
     const tables: SqliteThreads[] = [];
 
@@ -284,7 +439,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
 describe('sqlite: a second SQLite library in this process', () => {
   it('K1 L1 that closes the file, and deletes its log with it, is noticed before anything is acknowledged', async () => {
     const backend = client();
-    const lease = { ...claimOf('lease'), leaseMs: 400 };
+    const lease = { ...claimOf('lease'), leaseMs: 60_000 };
     const taken = await backend.lease.acquire(lease);
     if (!taken.acquired) throw new Error('the lease is free');
     await backend.log.append([rowOf('key', 'before')]);

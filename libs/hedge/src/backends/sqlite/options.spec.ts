@@ -24,6 +24,7 @@ describe('sqlite options', () => {
     ['SQL in a table name', { file: 'x', lockTable: 'a; DROP TABLE b' }, /lockTable "a; DROP TABLE b"/],
     ['a name that SQLite keeps for itself', { file: 'x', logTable: 'sqlite_log' }, /logTable "sqlite_log"/],
     ['the name of our own clock', { file: 'x', logTable: 'Hedge_Clock' }, /logTable "Hedge_Clock"/],
+    ['the name of the table with the id of the file', { file: 'x', lockTable: 'hedge_file' }, /lockTable "hedge_file"/],
     ['a URL with a password, without showing it', { file: 'libsql://u:pass@host/db' }, /file "libsql:\/…" \(23/],
     ['one name for both', { file: 'x', logTable: 'same', lockTable: 'Same' }, /both/],
   ])('refuse %s', (_what, options, message) => {

@@ -37,9 +37,9 @@ export function workerConfig(options: SqliteOptions): WorkerConfig {
     throw invalid(`file ${shown(file, '"')} looks like a URL. Give a plain path, as '/data/hedge.db'.`);
   }
   for (const [option, name] of Object.entries({ lockTable, logTable })) {
-    if (typeof name !== 'string' || !/^[A-Za-z_]\w{0,62}$/.test(name) || /^(sqlite_|hedge_clock$)/i.test(name)) {
+    if (typeof name !== 'string' || !/^[A-Za-z_]\w{0,62}$/.test(name) || /^(sqlite_|hedge_(clock|file)$)/i.test(name)) {
       throw invalid(
-        `${option} ${shown(name, '"')} is no usable table name. Use letters, digits and _, a letter or _ first, not sqlite_… nor hedge_clock.`,
+        `${option} ${shown(name, '"')} is no usable table name. Use letters, digits and _, a letter or _ first, not sqlite_… nor hedge_clock or hedge_file.`,
       );
     }
   }

@@ -9,6 +9,8 @@ export interface WorkerConfig {
   readonly logTable: string;
   /** A thread that never writes, except to make the tables. */
   readonly readsOnly?: boolean;
+  /** What the threads of one backend know of the file, of `KnownFile` in `worker/`; all zero when nothing. */
+  readonly knownFile?: SharedArrayBuffer;
 }
 
 /** A lease row as stored; `writer` is null when nobody holds it. */

@@ -1,8 +1,12 @@
+import type { Worker } from 'node:worker_threads';
 import type { Failure, OperationName, Operations, WorkerConfig } from './protocol.js';
 import { SqliteThread } from './thread.js';
 
 /** What may be long or many. A lease is read where leases are written: nothing of the user's is before it there. */
 const READS: ReadonlySet<OperationName> = new Set(['latest', 'history', 'keys']);
+
+/** Of `KnownFile`: device, inode, id and clock. */
+const KNOWN_FILE_BYTES = 32;
 
 /** Makes calls to the file. */
 export interface SqliteCalls {
@@ -24,12 +28,15 @@ export class SqliteThreads implements SqliteCalls {
   readonly #writes: SqliteThread;
   readonly #reads: SqliteThread;
   readonly #listeners: ReplacedListener[] = [];
+  readonly #knownFile = new SharedArrayBuffer(KNOWN_FILE_BYTES);
   #restarting = false;
 
-  constructor(config: WorkerConfig, timeoutMs: number) {
+  /** @param startWorker a seam for tests of workers that die. */
+  constructor(config: WorkerConfig, timeoutMs: number, startWorker?: (config: WorkerConfig) => Worker) {
     const replaced = (failure: Failure): void => this.#replaced(failure);
-    this.#writes = new SqliteThread(config, timeoutMs, undefined, replaced);
-    this.#reads = new SqliteThread({ ...config, readsOnly: true }, timeoutMs, undefined, replaced);
+    const shared = { ...config, knownFile: this.#knownFile };
+    this.#writes = new SqliteThread(shared, timeoutMs, startWorker, replaced);
+    this.#reads = new SqliteThread({ ...shared, readsOnly: true }, timeoutMs, startWorker, replaced);
   }
 
   call<K extends OperationName>(operation: K, ...args: Parameters<Operations[K]>): Promise<ReturnType<Operations[K]>> {
@@ -51,6 +58,7 @@ export class SqliteThreads implements SqliteCalls {
     const threads = [this.#writes, this.#reads];
     void Promise.all(threads.map((thread) => thread.pause())).then(() => {
       this.#restarting = false;
+      new Uint8Array(this.#knownFile).fill(0);
       for (const thread of threads) thread.resume();
     });
   }

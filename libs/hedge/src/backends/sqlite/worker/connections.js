@@ -1,14 +1,16 @@
 // @ts-check
-import { existsSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { codeOf, DatabaseError, messageOf } from './errors.js';
+import { isSamePlace, placeOf } from './known-file.js';
 import { createPrivately } from './private-file.js';
 import * as sql from './sql.js';
 
 /**
  * @import { Database } from 'libsql'
  * @import { WorkerConfig } from '../protocol.js'
+ * @import { FilePlace, KnownFile } from './known-file.js'
  * @typedef {ReturnType<typeof prepare>} Statements
  *
  * @typedef Statement What is used of libsql's. Not `iterate`: one that is left early reads a hundred rows in advance, and
@@ -24,9 +26,11 @@ import * as sql from './sql.js';
  */
 export class Connections {
   #file;
+  /** @type {FilePlace} */
+  #place;
   #log;
-  #inode;
-  #logInode;
+  /** @type {FilePlace} */
+  #logPlace;
   #writer;
   #reader;
   statements;
@@ -34,24 +38,32 @@ export class Connections {
   /**
    * Opens the file, and makes the tables if they are not there.
    * @param {WorkerConfig} config
+   * @param {KnownFile} known the file that was opened before, if any
    */
-  constructor(config) {
+  constructor(config, known) {
     const { file } = config;
     if (!existsSync(dirname(file))) throw new DatabaseError('NO_FOLDER', `folder ${dirname(file)} does not exist`);
     assertNoneStale(file);
     const open = opener(file);
     this.#file = file;
-    const closeToOthers = createPrivately(file);
+    this.#place = madeBy(open, file);
+    const log = (this.#log = `${realpathSync(file)}-wal`);
     this.#writer = open();
     try {
-      closeToOthers();
       configure(this.#writer, config);
+      const logPlace = placeOf(log);
+      if (logPlace === undefined) throw new DatabaseError('WAL_REPLACED', WAL_DELETED);
+      this.#logPlace = logPlace;
       this.#reader = open();
       this.#reader.exec('PRAGMA query_only = ON');
-      this.#log = `${realpathSync(file)}-wal`;
-      this.#inode = inodeOf(file);
-      this.#logInode = inodeOf(this.#log);
+      // Read before it is compared: nobody of this backend has seen a later one.
+      const { clock } = known;
       this.statements = prepare(this.#writer, this.#reader, config);
+      const [id, last] = /** @type {[bigint, bigint]} */ (this.statements.readIdentity.get());
+      // What was opened is what was there before, if that is there still: an inode in use is nobody else's.
+      this.assertSameFile();
+      if (!known.is(this.#place, id) || last < clock) throw new DatabaseError('FILE_REPLACED', FILE_IS_ANOTHER);
+      known.sawClock(last);
     } catch (error) {
       this.close();
       throw error;
@@ -70,10 +82,21 @@ export class Connections {
    * @param {boolean} [withoutEffect] whether nothing was written for sure
    */
   assertSameFile(withoutEffect = true) {
-    if (inodeOf(this.#file) !== this.#inode) {
+    if (!isSamePlace(placeOf(this.#file), this.#place)) {
       throw new DatabaseError('FILE_REPLACED', 'the file was deleted or replaced while it was open', withoutEffect);
     }
-    if (inodeOf(this.#log) !== this.#logInode) throw new DatabaseError('WAL_REPLACED', WAL_DELETED, withoutEffect);
+    if (!isSamePlace(placeOf(this.#log), this.#logPlace))
+      throw new DatabaseError('WAL_REPLACED', WAL_DELETED, withoutEffect);
+  }
+
+  /**
+   * Within a transaction: its clock, to be told to `committed` once it is committed.
+   * @param {bigint} atLeast what was known before the transaction
+   */
+  clockOf(atLeast) {
+    const [clock] = /** @type {[bigint]} */ (this.statements.readClock.get());
+    if (clock < atLeast) throw new DatabaseError('FILE_REPLACED', FILE_IS_ANOTHER);
+    return clock;
   }
 
   /**
@@ -101,9 +124,25 @@ export class Connections {
 const WAL_DELETED =
   'its write-ahead log was deleted while it was open, as happens when another SQLite library in one of the processes opens and closes the file';
 
-/** @param {string} path */
-function inodeOf(path) {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
+const FILE_IS_ANOTHER =
+  'the file is not the one that was open before: it was replaced, or an earlier copy was restored';
+
+/**
+ * Makes the file if it is not there.
+ * @param {() => Database} open
+ * @param {string} file
+ * @returns {FilePlace}
+ */
+function madeBy(open, file) {
+  const closeToOthers = createPrivately(file);
+  if (!existsSync(file)) {
+    // Behind a symbolic link, or without hard links, SQLite makes it: to have it before it is opened.
+    open().close();
+  }
+  closeToOthers();
+  const place = placeOf(file);
+  if (place === undefined) throw new DatabaseError('FILE_REPLACED', 'the file was deleted when it was to be opened');
+  return place;
 }
 
 /**
@@ -201,7 +240,7 @@ function configure(writer, { lockTable, logTable, readsOnly }) {
  * @param {{ readonly lockTable: string, readonly logTable: string }} tables
  */
 function hasSchema(connection, { lockTable, logTable }) {
-  const names = [lockTable, logTable, `${logTable}_latest`, 'hedge_clock'];
+  const names = [lockTable, logTable, `${logTable}_latest`, 'hedge_clock', 'hedge_file'];
   const [found] = connection
     .prepare(`SELECT count(*) FROM sqlite_schema WHERE lower(name) IN (${names.map(() => 'lower(?)').join(', ')})`)
     .raw(true)
@@ -232,6 +271,8 @@ function prepare(writer, reader, { lockTable, logTable }) {
     oldest: query(reader, sql.historySql(logTable, 'ASC')),
     keysFrom: query(reader, sql.keysSql(logTable, '>=')),
     keysAfter: query(reader, sql.keysSql(logTable, '>')),
+
+    readIdentity: query(reader, sql.identitySql),
 
     readLeaseToWrite: query(writer, sql.leaseSql(lockTable)),
     takeLease: statement(writer, sql.takeLeaseSql(lockTable)),

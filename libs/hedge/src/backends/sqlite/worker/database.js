@@ -1,6 +1,7 @@
 // @ts-check
 import { Connections } from './connections.js';
 import { codeOf, commitOrThrow, isBusy, mustReconnect } from './errors.js';
+import { KnownFile } from './known-file.js';
 import { WRITES, toLease } from './writes.js';
 
 /**
@@ -28,12 +29,14 @@ const BEHIND_ALL_IDS = Buffer.from([0]);
 export class SqliteDatabase {
   /** @type {WorkerConfig} */
   #config;
+  #known;
   /** @type {Connections | undefined} */
   #connections;
 
   /** @param {WorkerConfig} config */
   constructor(config) {
     this.#config = config;
+    this.#known = new KnownFile(config.knownFile);
   }
 
   connect() {
@@ -125,14 +128,17 @@ export class SqliteDatabase {
     const connections = this.#connected();
     const { statements } = connections;
     connections.assertSameFile();
+    const { clock } = this.#known;
     try {
       statements.begin.run();
       const outcomes =
         writes.length === 1 ? [alone(statements, writes[0])] : writes.map((one) => among(connections, one));
+      const committed = connections.clockOf(clock);
       connections.assertSameFile();
       commitOrThrow(() => statements.commit.run());
       // Before anybody hears of it: what was written to a file that only this process sees is lost.
       connections.assertSameFile(false);
+      this.#known.sawClock(committed);
       return outcomes;
     } catch (error) {
       if (connections.inTransaction) statements.rollback.run();
@@ -141,7 +147,7 @@ export class SqliteDatabase {
   }
 
   #connected() {
-    return (this.#connections ??= new Connections(this.#config));
+    return (this.#connections ??= new Connections(this.#config, this.#known));
   }
 }
 

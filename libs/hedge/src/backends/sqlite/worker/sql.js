@@ -5,7 +5,8 @@
 
 /**
  * Go's two tables, with nanoseconds since 1970 for its timestamps; a renewal counter, since there is no clock
- * that all processes share to judge `heartbeat` by (it is for people); and the last timestamp given.
+ * that all processes share to judge `heartbeat` by (it is for people); the last timestamp given; and a random id, by
+ * which a file is told from another one in its place.
  *
  * Ids rise with time, so with the id first the rows of a batch share the last page of that index, where they
  * would dirty one for each key. All reads go by the other index.
@@ -22,9 +23,12 @@ export function schemaSql(lockTable, logTable) {
       PRIMARY KEY (id, key));
     CREATE INDEX IF NOT EXISTS ${logTable}_latest ON ${logTable} (key, timestamp DESC, id DESC);
     CREATE TABLE IF NOT EXISTS hedge_clock (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL);
-    INSERT OR IGNORE INTO hedge_clock (one, last) VALUES (1, 0);`;
+    INSERT OR IGNORE INTO hedge_clock (one, last) VALUES (1, 0);
+    CREATE TABLE IF NOT EXISTS hedge_file (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL);
+    INSERT OR IGNORE INTO hedge_file (one, id) VALUES (1, random());`;
 }
 
+export const identitySql = 'SELECT hedge_file.id, hedge_clock.last FROM hedge_file, hedge_clock';
 export const readClockSql = 'SELECT last FROM hedge_clock';
 export const writeClockSql = 'UPDATE hedge_clock SET last = ?';
 
