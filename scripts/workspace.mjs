@@ -1,6 +1,6 @@
 // What the commands of this repository need before they can run. Plain Node, because on a fresh clone nothing
 // is installed yet.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -61,4 +61,27 @@ export function run(command, args, env = process.env) {
   const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env });
   if (status === 0) return;
   throw new Error(`${[command, ...args].join(' ')}: ${error?.message ?? signal ?? `exit code ${status}`}`);
+}
+
+/**
+ * Runs a command of the repository, and resolves with its exit code, or null when a signal ended it. Its stdin is that of
+ * this process. `stdout` and `stderr` are as in `spawn`; `onStderr` gets what a piped stderr says.
+ */
+export function start(command, args, { env = process.env, stdout = 'inherit', onStderr } = {}) {
+  return new Promise((resolve, reject) => {
+    const stdio = ['inherit', stdout, onStderr === undefined ? 'inherit' : 'pipe'];
+    const child = spawn(command, args, { cwd: root, env, stdio });
+    child.stderr?.setEncoding('utf8').on('data', onStderr);
+    child.once('error', reject);
+    child.once('exit', (code) => {
+      const end = () => {
+        clearTimeout(late);
+        child.stderr?.destroy();
+        resolve(code);
+      };
+      // A process that the command left behind may keep the pipe open for ever.
+      const late = setTimeout(end, 1_000);
+      child.once('close', end);
+    });
+  });
 }

@@ -1,9 +1,9 @@
 // `npm test`: everything that must hold, from a fresh clone to the last line `N passed, N failed`.
-// Each static check counts as one, each Jest test as one.
-import { spawnSync } from 'node:child_process';
+// Each static check counts as one, each Jest test as one. What runs, and for how long, is reported on stderr.
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureInstalled, root, run } from '../scripts/workspace.mjs';
+import { startProgress } from '../scripts/progress.mjs';
+import { ensureInstalled, root, start } from '../scripts/workspace.mjs';
 import { startWatch } from './leftovers.mjs';
 
 const total = { passed: 0, failed: 0, skipped: 0 };
@@ -11,8 +11,8 @@ const failures = [];
 const watch = startWatch();
 
 try {
-  check('packages installed', ensureInstalled);
-  if (total.failed === 0) runAll();
+  await check('packages installed', ensureInstalled);
+  if (total.failed === 0) await runAll();
 } finally {
   watch.end();
 }
@@ -21,44 +21,67 @@ if (total.skipped > 0) console.log(`${total.skipped} skipped`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 ? 0 : 1;
 
-function runAll() {
-  for (const script of ['build', 'types', 'lint', 'format'])
-    check(script, () => run('npm', ['run', script], watch.env));
+async function runAll() {
+  for (const script of ['build', 'types', 'lint', 'format']) await check(script, () => npmRun(script));
   // Whole pods on few cores share the machine with no other test.
   const severalProcesses = '/test/(backend|transport|deploy|e2e|packaging)/';
-  jest('tests in one process', ['--maxWorkers=100%', '--testPathIgnorePatterns', '/node_modules/', severalProcesses]);
-  jest('tests of several processes', ['--runInBand', '--testPathPatterns', severalProcesses]);
-  check('no process left', () => assertNone(watch.processes()));
-  check('no temp file left', () => assertNone(watch.files()));
-  check('working tree as before', () => assertNone(watch.changes()));
+  await jest('tests in one process', [
+    '--maxWorkers=100%',
+    '--testPathIgnorePatterns',
+    '/node_modules/',
+    severalProcesses,
+  ]);
+  await jest('tests of several processes', ['--runInBand', '--testPathPatterns', severalProcesses]);
+  await check('no process left', () => assertNone(watch.processes()));
+  await check('no temp file left', () => assertNone(watch.files()));
+  await check('working tree as before', () => assertNone(watch.changes()));
 }
 
-function check(name, body) {
-  const start = performance.now();
+async function npmRun(script) {
+  const code = await start('npm', ['run', script], { env: watch.env });
+  if (code !== 0) throw new Error(`npm run ${script}: exit code ${code}`);
+}
+
+async function check(name, body) {
+  const startedAt = performance.now();
+  const progress = startProgress(() => name);
   try {
-    body();
+    await body();
+    progress.stop();
     total.passed += 1;
-    report('ok', name, start);
+    report('ok', name, startedAt);
   } catch (error) {
+    progress.stop();
     total.failed += 1;
     failures.push(`${name}: ${error.message}`);
-    report('FAILED', name, start);
+    report('FAILED', name, startedAt);
   }
 }
 
-function jest(name, args) {
-  const start = performance.now();
+async function jest(name, args) {
+  const startedAt = performance.now();
   const results = join(root, 'node_modules/.cache/jest-results.json');
   rmSync(results, { force: true });
   const cache = join(root, 'node_modules/.cache/jest');
   const flags = [`--cacheDirectory=${cache}`, '--json', `--outputFile=${results}`];
-  const { status } = spawnSync('npm', ['run', '--silent', 'jest', '--', ...flags, ...args], {
-    cwd: root,
-    stdio: ['inherit', 'ignore', 'inherit'], // what is for people goes to stderr
+  // Jest writes what is for people to stderr, and draws a progress of its own on a terminal.
+  const files = { passed: 0, failed: 0 };
+  const progress = process.stderr.isTTY
+    ? undefined
+    : startProgress(() => `${name}: ${files.passed} files passed, ${files.failed} failed`);
+  const onStderr = (text) => {
+    files.passed += text.match(/^PASS /gm)?.length ?? 0;
+    files.failed += text.match(/^FAIL /gm)?.length ?? 0;
+    process.stderr.write(text);
+  };
+  const code = await start('npm', ['run', '--silent', 'jest', '--', ...flags, ...args], {
     env: watch.env,
+    stdout: 'ignore',
+    ...(progress !== undefined && { onStderr }),
   });
-  countTests(name, status, results);
-  report(status === 0 ? 'ok' : 'FAILED', name, start);
+  progress?.stop();
+  countTests(name, code, results);
+  report(code === 0 ? 'ok' : 'FAILED', name, startedAt);
 }
 
 function countTests(name, status, results) {
@@ -87,6 +110,6 @@ function assertNone(found) {
   if (found.length > 0) throw new Error(`${found.length}: ${found.join('; ')}`);
 }
 
-function report(verdict, name, start) {
-  console.log(`${verdict} ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+function report(verdict, name, startedAt) {
+  console.log(`${verdict} ${name} (${((performance.now() - startedAt) / 1000).toFixed(1)} s)`);
 }

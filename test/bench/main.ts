@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises';
+import { startProgress } from '../../scripts/progress.mjs';
 import { parseOptions, USAGE, UsageError, type BenchOptions, type Plan, type SuiteName } from './options.js';
 import { describeMachine, formatRows, formatVerdicts } from './report.js';
 import { broadcastSuite } from './suites/broadcast.js';
@@ -30,12 +31,16 @@ async function bench({ plan, suites, json }: BenchOptions): Promise<void> {
   const rows: AnyRow[] = [];
   for (const suite of suites) {
     console.error(`measuring ${suite} …`);
+    const progress = startProgress(() => `measuring ${suite} (${suites.indexOf(suite) + 1} of ${suites.length})`);
     try {
       rows.push(...(await RUN[suite](plan)));
     } catch (error) {
+      progress.pause();
       // The others are worth having all the same.
       console.error(`${suite} could not be measured:`, error);
       process.exitCode = 1;
+    } finally {
+      progress.stop();
     }
   }
   console.log(`\n${formatRows(rows)}\n`);

@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { startProgress } from '../../scripts/progress.mjs';
 import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
 import { simulate } from './simulate.js';
@@ -16,6 +17,15 @@ interface Share {
   readonly coverage: [string, number][];
   readonly violations: { readonly seed: number; readonly message: string }[];
 }
+
+/** What a process with a share of the seeds has done so far. */
+interface Done {
+  readonly seeds: number;
+  readonly violations: number;
+}
+
+/** Milliseconds between two reports of such a process. */
+const REPORT_MS = 500;
 
 // Histories make many errors, and nobody reads where.
 Error.stackTraceLimit = 3;
@@ -31,7 +41,7 @@ const { values } = parseArgs({
 const first = numberOf('--seed', values.seed ?? '1');
 
 if (values.step !== undefined)
-  process.send?.(await runShare(numberOf('--seeds', values.seeds), numberOf('--step', values.step)));
+  process.send?.({ share: await runShare(numberOf('--seeds', values.seeds), numberOf('--step', values.step)) });
 else if (values.seeds !== undefined) process.exitCode = await runAll(numberOf('--seeds', values.seeds));
 else if (values.reachability !== undefined)
   process.exitCode = replay(numberOf('--reachability', values.reachability), simulateReachability);
@@ -47,7 +57,12 @@ function replay(seed: number, run: typeof simulate): number {
 async function runAll(seeds: number): Promise<number> {
   const startedAt = performance.now();
   const workers = Math.min(seeds, availableParallelism());
-  const shares = await Promise.all(Array.from({ length: workers }, (_, index) => runInProcess(index, workers, seeds)));
+  const done: Done[] = Array.from({ length: workers }, () => ({ seeds: 0, violations: 0 }));
+  const progress = startProgress(() => describeDone(done, seeds));
+  const shares = await Promise.all(
+    done.map((_, index) => runInProcess(index, workers, seeds, (report) => (done[index] = report))),
+  );
+  progress.stop();
   const coverage: Coverage = new Map();
   for (const share of shares) addCoverage(coverage, share.coverage);
   console.log(describeCoverage(coverage));
@@ -66,24 +81,42 @@ async function runAll(seeds: number): Promise<number> {
   return violations.length === 0 ? 0 : 1;
 }
 
-async function runInProcess(index: number, workers: number, seeds: number): Promise<Share> {
+function describeDone(done: readonly Done[], seeds: number): string {
+  const sum = done.reduce((a, b) => ({ seeds: a.seeds + b.seeds, violations: a.violations + b.violations }));
+  return `${sum.seeds} of ${seeds} seeds (${Math.floor((100 * sum.seeds) / seeds)} %), ${sum.violations} violations`;
+}
+
+async function runInProcess(
+  index: number,
+  workers: number,
+  seeds: number,
+  onDone: (done: Done) => void,
+): Promise<Share> {
   const share = Math.ceil((seeds - index) / workers);
   const args = ['--seed', String(first + index), '--seeds', String(share), '--step', String(workers)];
   const child = fork(fileURLToPath(import.meta.url), args, { serialization: 'advanced' });
-  let told: Share | undefined;
-  child.on('message', (message) => (told = message as Share));
+  let result: Share | undefined;
+  child.on('message', (message: { readonly done: Done } | { readonly share: Share }) => {
+    if ('done' in message) onDone(message.done);
+    else result = message.share;
+  });
   const [code] = (await once(child, 'exit')) as [number | null];
-  if (told === undefined) throw new Error(`a process with ${share} seeds ended with ${code} and told nothing`);
-  return told;
+  if (result === undefined) throw new Error(`A process with ${share} seeds ended with ${code} before its result.`);
+  return result;
 }
 
 async function runShare(seeds: number, step: number): Promise<Share> {
   const coverage: Coverage = new Map();
   const violations: Share['violations'] = [];
+  let reportedAt = performance.now();
   for (let index = 0; index < seeds; index += 1) {
     const history = simulate(first + index * step);
     addCoverage(coverage, history.coverage);
     if (history.violation !== undefined) violations.push({ seed: history.seed, message: history.violation.message });
+    if (performance.now() - reportedAt >= REPORT_MS) {
+      process.send?.({ done: { seeds: index + 1, violations: violations.length } });
+      reportedAt = performance.now();
+    }
     // What a history left to promises, and what they hold, goes before the next one.
     await setImmediate();
   }
