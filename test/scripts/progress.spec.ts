@@ -1,16 +1,18 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { type Progress, startProgress } from '../../scripts/progress.mjs';
 
+const CLEAR = '\r\u001B[2K';
+
 let progress: Progress | undefined;
 afterEach(() => progress?.stop());
 
 /** Collects what is written, until a condition holds. */
 function screen(isTTY: boolean) {
   const written: string[] = [];
-  let notify = (): void => {};
+  let notify: (() => void) | undefined;
   const write = (text: string): boolean => {
     written.push(text);
-    notify();
+    notify?.();
     return true;
   };
   const until = (holds: () => boolean): Promise<void> =>
@@ -45,15 +47,18 @@ describe('the progress of a long command', () => {
     progress = startProgress(() => 'types', { out, lineMs: 1, redrawMs: 1 });
     await whileAlive(until(() => written.length >= 2));
     progress.stop();
-    expect(written.slice(0, -1).every((text) => /^\r\u001B\[2K… types, \d+ s\r$/.test(text))).toBe(true);
-    expect(written.at(-1)).toBe('\r\u001B[2K');
+    expect(written.at(-1)).toBe(CLEAR);
+    for (const text of written.slice(0, -1)) {
+      expect(text.startsWith(CLEAR)).toBe(true);
+      expect(text.slice(CLEAR.length)).toMatch(/^… types, \d+ s\r$/);
+    }
   });
 
   it('fits into one line of the terminal', async () => {
     const { out, written, until } = screen(true);
     progress = startProgress(() => 'x'.repeat(100), { out, redrawMs: 1 });
     await whileAlive(until(() => written.length >= 1));
-    expect(written[0]!.slice('\r\u001B[2K'.length, -1)).toHaveLength(39);
+    expect(written[0]!.slice(CLEAR.length, -1)).toHaveLength(39);
   });
 
   it('writes nothing after its end', async () => {
