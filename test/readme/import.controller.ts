@@ -29,7 +29,7 @@ export async function importAll(leader: LeaderService, readRows: () => AsyncIter
   const imported: string[] = [];
   // #region send
   for await (const { stored } of leader.sendStream<{ stored: string }>('import', readRows())) {
-    imported.push(stored); // may come before all rows were read
+    imported.push(stored); // may arrive before all rows are read
   }
   // #endregion
   return imported;

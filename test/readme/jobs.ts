@@ -13,7 +13,7 @@ export class IndexController {
     // …
   }
 
-  @Post('rebuild') // on any pod: the leader does it, and this pod answers
+  @Post('rebuild') // on any pod: it runs on the leader, and this pod sends the response
   @LeaderOnly({ forward: true, timeoutMs: 60_000 })
   async rebuild(@Body() { kinds }: { kinds: string[] }) {
     return rebuild(kinds);

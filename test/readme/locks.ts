@@ -9,7 +9,7 @@ declare function sweep(): Promise<void>;
 
 export async function lockInvoices(locks: LockService) {
   // #region use
-  // Waits for whoever has it, at most 5 s, on any pod; gives it back whatever happens.
+  // Waits at most 5 s for the lock, and releases it when the function returns or throws.
   await locks.use('invoices/2026-01', { timeoutMs: 5_000 }, async ({ signal, fencingToken }) => {
     await writeInvoices(fencingToken, signal);
   });

@@ -15,7 +15,7 @@ export class OrdersController {
     return { total: order.qty * 3, attempt: ctx.attempt };
   }
 
-  @OnBroadcast('flush') // runs on every pod, the caller's too
+  @OnBroadcast('flush') // runs on every pod, the calling pod included
   flush() {
     return { flushed: true };
   }
@@ -25,12 +25,12 @@ export class OrdersController {
     return this.leader.send<{ total: number }>('price', order);
   }
 
-  @Post('flush') // on any pod: ask all
+  @Post('flush') // on any pod: ask all pods
   flushAll() {
     return this.cluster.broadcast<{ flushed: boolean }>('flush', {});
   }
 
-  @Put(':id') // on any pod: a value that no pod's death can lose
+  @Put(':id') // on any pod: the value survives the loss of any pod
   save(@Param('id') id: string, @Body() order: object) {
     return this.kv.put(`orders/${id}`, JSON.stringify(order));
   }

@@ -9,7 +9,7 @@ declare function writeRow(row: string, fencingToken: bigint): Promise<void>;
 export class ReconcileService {
   constructor(private readonly leader: LeaderService) {}
 
-  @WhileLeader() // called when this pod wins; the signal aborts when it no longer leads
+  @WhileLeader() // runs when this pod is elected; the signal aborts when it no longer leads
   async reconcile({ signal, fencingToken }: Leadership) {
     while (!signal.aborted) {
       for (const row of await nextBatch(signal)) await writeRow(row, fencingToken);

@@ -8,7 +8,7 @@ export async function importRows(spill: SpillStore, rows: AsyncIterable<Row>, lo
   // #region spill
   await spill.use('import', { copies: 2 }, async (store) => {
     for await (const row of rows) await store.write(JSON.stringify(row));
-    const { records, shares } = await store.close(); // every byte is placed; shares: how much is on which pod
+    const { records, shares } = await store.close(); // every record is placed; shares: the amount on each pod
     console.log(records, shares);
     for await (const record of store.read()) await load(JSON.parse(record.toString()) as Row);
   }); // freed on all pods
