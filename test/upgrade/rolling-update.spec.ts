@@ -85,7 +85,7 @@ afterAll(() => {
 });
 
 const before = sourcesBefore();
-// A shallow clone has no other build; the recorded messages of wire.spec.ts are read there all the same.
+// A shallow clone has no other build; the recordings of wire.spec.ts and rows.spec.ts are read there all the same.
 const whereThereIsHistory = before === undefined ? describe.skip : describe;
 
 whereThereIsHistory('a rolling update from the version before', () => {

@@ -74,10 +74,18 @@ describe('handshake', () => {
     expect(JSON.stringify(step)).not.toContain('orders');
   });
 
-  it('refuses another protocol version, and says both', () => {
-    const step = receiverSide().step(hello({ ...callerSide().hello, protocol: PROTOCOL + 1 }));
-    expect(step).toMatchObject({ kind: 'refuse', error: { code: 'UNAUTHENTICATED' } });
-    expect(JSON.stringify(step)).toContain(`protocol ${PROTOCOL + 1}`);
+  it.each([PROTOCOL + 1, 0])('refuses protocol %d, and tells both sides both numbers and what to do', (protocol) => {
+    const step = receiverSide().step(hello({ ...callerSide().hello, protocol }));
+    expect(step).toMatchObject({ kind: 'refuse', told: false, error: { code: 'UNAUTHENTICATED' } });
+    if (step.kind !== 'refuse') throw new Error(step.kind);
+    const { code, message } = step.error;
+    expect(message).toMatch(
+      new RegExp(`protocol ${protocol}, this member ${PROTOCOL},.* Update nestjs-hedge on all pods .*CHANGELOG.md`),
+    );
+    const told = callerSide().step({ $case: 'refusal', value: { code, message } });
+    expect(told).toMatchObject({ kind: 'fail', refuse: false, error: { code: 'UNAUTHENTICATED' } });
+    // Whole: nothing is cut from it on the way.
+    expect(told.kind === 'fail' && told.error.message).toBe(`The member at b:1 refused this one: ${message}`);
   });
 
   it('a caller does not prove itself to a receiver without the secret', () => {
