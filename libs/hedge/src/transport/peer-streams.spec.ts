@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { HedgeError } from '../common/errors.js';
@@ -372,4 +374,24 @@ describe('faults of the network', () => {
     memory.heal();
     expect(await read).toEqual({ done: false, value: bytes(1) });
   });
+});
+
+it('many streams that are opened at once connect a few at a time', async () => {
+  const sockets: Socket[] = [];
+  const silent = createServer((socket) => void sockets.push(socket.resume().on('error', () => undefined)));
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const caller = networks['gRPC']!({ handshakeTimeoutMs: 2_000 });
+  made.push(caller);
+  try {
+    const target = { address: `127.0.0.1:${port}`, incarnation: newIncarnation() };
+    const open = () => caller.openStream(target, { purpose: 'spill', opening: bytes() });
+    const outcomes = await Promise.allSettled(Array.from({ length: 100 }, open));
+    expect(outcomes.map(({ status }) => status)).toEqual(outcomes.map(() => 'rejected'));
+    expect(sockets.length).toBeLessThanOrEqual(16);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  }
 });

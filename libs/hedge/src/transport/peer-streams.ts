@@ -5,6 +5,7 @@ import type { MemberId } from '../common/identity.js';
 import { Acceptor } from './acceptor.js';
 import { ByteStream } from './byte-stream.js';
 import { dial } from './dial.js';
+import { DialLimiter } from './dial-limiter.js';
 import type { GroupIdentity } from './group-identity.js';
 import { messageOf } from './handshake-message.js';
 import { CallerHandshake, ReceiverHandshake } from './handshake.js';
@@ -17,6 +18,8 @@ import { StreamOpening as OpeningMessage } from './wire/hedge/v1/stream.js';
 export const MAX_OPENING_BYTES = 64 * 1024;
 /** Accepted and not over. Each holds a connection and up to its read-ahead: a bound on both. */
 const MAX_ACCEPTED = 1_024;
+/** Handshakes with one member at a time: a few keep both processes busy, and each is done long before its time is over. */
+const MAX_DIALS_PER_MEMBER = 16;
 
 export interface PeerStreamsInit {
   readonly identity: GroupIdentity;
@@ -40,6 +43,7 @@ export class PeerStreams implements StreamTransport {
   private readonly servers = new Map<string, StreamServer>();
   private readonly streams = new Set<ByteStream>();
   private readonly acceptor: Acceptor;
+  private readonly dials = new DialLimiter(MAX_DIALS_PER_MEMBER);
   private accepted = 0;
 
   constructor(private readonly init: PeerStreamsInit) {
@@ -89,7 +93,7 @@ export class PeerStreams implements StreamTransport {
       throw new HedgeError('PAYLOAD_TOO_LARGE', message);
     }
     const here = target.incarnation === this.self.incarnation;
-    const stream = here ? this.openHere() : await this.dial(target, signal);
+    const stream = here ? this.openHere() : await this.dials.run(target, signal, () => this.dial(target, signal));
     void stream.write(OpeningMessage.encode({ purpose, opening }).finish()).catch(() => undefined);
     return stream;
   }
