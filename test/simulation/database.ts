@@ -173,16 +173,19 @@ export class SimulatedLeaseTable {
   #generation: number;
 
   /**
-   * @param leaseMs a process that starts within a lease of a replacement knows nothing of the old database. It could
-   *   lead beside the old leader, which is beyond what is promised: here it waits as those do that knew it.
+   * @param permitMs of the group's semaphores. A process that starts while a lease or permits of the database before may be valid knows nothing of
+   *   that. It could lead beside the old leader, or grant too much, which is beyond what is promised: here it waits as
+   *   those do that knew it.
    */
   constructor(
     private readonly database: SimulatedDatabase,
     private readonly now: () => Instant,
     private readonly leaseMs: number,
+    private readonly permitMs = 0,
   ) {
     this.#generation = database.generation;
-    if (database.replacedWithin(leaseMs)) this.#replaced.replaced(now());
+    this.#replaced.seen(0n, leaseMs);
+    if (database.replacedWithin(leaseMs + Math.max(permitMs, 2 * leaseMs))) this.#replaced.replaced(now());
   }
 
   /** The effect of a call that is made now: none if by then the database is another one. */
@@ -195,6 +198,11 @@ export class SimulatedLeaseTable {
   replaced(): void {
     this.#generation = this.database.generation;
     this.#replaced.replaced(this.now());
+  }
+
+  /** As `PermitTable.unseenForMs`. */
+  get permitsUnseenForMs(): number {
+    return this.#replaced.permitsValidForMs(this.now(), this.permitMs);
   }
 
   /** Nothing is taken or renewed now. */

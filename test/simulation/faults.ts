@@ -34,7 +34,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'database replaced': (cluster) => {
     // A database whose clock decides does not get another one in its place under its name.
-    if (cluster.database.kind === 'observing') cluster.database.loseLease();
+    if (cluster.database.kind !== 'observing') return;
+    cluster.database.loseLease();
+    cluster.semaphoreRows.lose();
   },
   partition: (cluster) => {
     const { random, network, machines } = cluster;

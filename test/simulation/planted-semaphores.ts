@@ -21,6 +21,13 @@ class GrantsToTheSilent extends SemaphoreQueue {
   }
 }
 
+/** Grants in a new database at once, whatever was granted in the one before. */
+class IgnoresTheReplacement extends SemaphoreQueue {
+  override step(input: SemaphoreInput, now: number): readonly SemaphoreEffect[] {
+    return super.step('unseenForMs' in input ? { ...input, unseenForMs: 0 } : input, now);
+  }
+}
+
 /** Counts a permit as free once for each time that it is released. */
 class FreesTwice extends SemaphoreQueue {
   readonly #released = new Set<string>();
@@ -64,6 +71,10 @@ class WritesWithoutVersion extends SimulatedSemaphoreRows {
 export const PLANTED_SEMAPHORES = {
   'permits taken back too early after a change of leader': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new TakesBackWhatItInherits(...made) },
+    found: ['S1'],
+  },
+  'permits granted at once in a database that replaced another': {
+    parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new IgnoresTheReplacement(...made) },
     found: ['S1'],
   },
   'permits granted to who is not heard of': {

@@ -14,6 +14,7 @@ import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedg
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
+import type { SimulatedLeaseTable } from './database.js';
 import { later } from './later.js';
 import { type CommitHost, PodCommits } from './pod-commits.js';
 import { violated } from './violation.js';
@@ -44,6 +45,7 @@ interface LinkOrigin extends Origin {
 /** What the request layer needs of its process. */
 export interface MessagingHost extends CommitHost {
   readonly route: LeaderRoute;
+  readonly leases: SimulatedLeaseTable;
   run(action: () => void): void;
   refreshThen(done: () => void): void;
 }

@@ -94,16 +94,22 @@ export class PodSemaphores {
 
   #table(): PermitTable {
     const { connection, semaphoreRows, semaphores } = this.cluster;
+    const { leases } = this.host;
     const call = <Result>(effect: () => Result | HedgeError): Promise<Result> =>
       later((resolve, reject) =>
-        connection.call(this.cluster.machine(this.host.self.address), effect, (outcome) => {
+        connection.call(this.cluster.machine(this.host.self.address), leases.call(effect), (outcome) => {
           if (!this.host.alive) return;
           if (outcome.type !== 'done') return reject(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'));
+          if (outcome.result === 'replaced') {
+            leases.replaced();
+            return reject(new HedgeError('BACKEND_UNAVAILABLE', 'replaced'));
+          }
           if (outcome.result instanceof HedgeError) return reject(outcome.result);
           resolve(outcome.result);
         }),
       );
     return {
+      unseenForMs: () => leases.permitsUnseenForMs,
       read: (name) => call(() => semaphoreRows.read(name)),
       write: (write, fence) => {
         semaphores.decided(write, this.host.self);

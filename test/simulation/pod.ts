@@ -45,7 +45,12 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     private readonly cluster: Cluster,
   ) {
     const { parts, timing, random } = cluster;
-    this.leases = new SimulatedLeaseTable(cluster.database, () => machine.now(), timing.leaseMs);
+    this.leases = new SimulatedLeaseTable(
+      cluster.database,
+      () => machine.now(),
+      timing.leaseMs,
+      cluster.semaphoreTiming.permitMs,
+    );
     const { observes } = this.leases;
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });

@@ -46,6 +46,13 @@ export interface PermitTable {
   read(name: string): Promise<SemaphoreRow | undefined>;
 
   /**
+   * For a database that can be replaced by another one under a running process: how long permits may be valid that were
+   * granted in the one before, in milliseconds. The rows of this one do not show them, so nothing may be granted.
+   * @param permitMs how long permits last
+   */
+  unseenForMs?(permitMs: number): number;
+
+  /**
    * Replaces the row, and the mirror rows with it, in one transaction: only while the version is still the one
    * that it follows, and the lease's token the fence's. A changed limit changes the row's id; there is never more
    * than one row. Timestamps of a row rise strictly.

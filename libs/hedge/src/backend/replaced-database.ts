@@ -6,6 +6,9 @@ import { shortestElapsed, type Instant } from '../common/clock.js';
  * whole lease yet. So (L1, L2) for the longest lease that was seen, counted from when this process found out, nothing
  * is taken and nothing is renewed; and a token that is taken then is greater than all that this process has seen.
  *
+ * Permits outlive the lease of the leader that granted them, and the new database says nothing of them either: so their
+ * time is waited for on top of that before permits are granted again (S1).
+ *
  * It holds for processes that knew the old database. One that is started within that time knows only the new one.
  *
  * Pure; one instance per process.
@@ -38,5 +41,18 @@ export class ReplacedDatabase {
   quietForMs(now: Instant, leaseMs: number): number {
     if (this.#at === undefined) return 0;
     return Math.max(0, Math.max(leaseMs, this.#longestLeaseMs) - shortestElapsed(this.#at, now));
+  }
+
+  /**
+   * A leader of the old database may have renewed permits until its lease ran out, and they are valid for their time
+   * from then on. A leader with longer leases than this process gives longer permits: two leases (`semaphoreTiming`).
+   *
+   * @param permitMs how long permits last that this process grants.
+   * @returns milliseconds for which permits of the old database may be valid, 0 when none can be.
+   */
+  permitsValidForMs(now: Instant, permitMs: number): number {
+    if (this.#at === undefined) return 0;
+    const validMs = this.#longestLeaseMs + Math.max(permitMs, 2 * this.#longestLeaseMs);
+    return Math.max(0, validMs - shortestElapsed(this.#at, now));
   }
 }

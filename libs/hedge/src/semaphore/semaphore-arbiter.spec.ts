@@ -13,7 +13,7 @@ import { type Reply, RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { formatPermits } from './permit-row.js';
 import { SemaphoreArbiter } from './semaphore-arbiter.js';
-import { acquireRequest, renewedOf, renewRequest } from './semaphore-messages.js';
+import { acquiredOf, acquireRequest, renewedOf, renewRequest } from './semaphore-messages.js';
 import { semaphoreTiming } from './semaphore-timing.js';
 
 const caller = { address: 'pod:1', incarnation: 'i' };
@@ -46,6 +46,47 @@ describe('semaphore arbiter', () => {
       arbiter.take({ ...about, timeoutMs: 1_000, signal }, resolve, reject),
     );
     expect(renewedOf(reply).unknown).toEqual(['bad']);
+  });
+
+  it('S1: grants nothing while permits of a replaced database may be valid, and tells so those who do not wait', async () => {
+    const clock = new VirtualClock();
+    const { permits, lease } = memory().create({ timeoutMs: 1_000 });
+    const leader = await lease.acquire({ name: leaseName('g'), holder: caller, leaseMs: 60_000 });
+    if (!leader.acquired) throw new Error('the lease is free');
+    const replacedAt = clock.now().mono;
+    const arbiter = new SemaphoreArbiter({
+      table: {
+        read: (name) => permits.read(name),
+        write: (...args) => permits.write(...args),
+        unseenForMs: (permitMs) => Math.max(0, replacedAt + permitMs - clock.now().mono),
+      },
+      clock,
+      soon: (run) => void clock.after(0, run),
+      group: 'g',
+      address: () => 'leader:1',
+      timing: { ...semaphoreTiming(TIMING_PRESETS.lan), heardWithinMs: Infinity },
+      maxWaiting: 10,
+      logger: { warn: () => undefined },
+    });
+    arbiter.elected(leader.token);
+    const { permitMs } = semaphoreTiming(TIMING_PRESETS.lan);
+    const { signal } = new AbortController();
+    const outcomes: string[] = [];
+    const acquire = (id: string, wait: boolean): void => {
+      const request = acquireRequest({ name: 's', id, permits: 1, limit: 1, wait, timeoutMs: 60_000 });
+      const about = { requestId: id, sequence: 1, attempt: 1, caller, epoch: leader.token, timeoutMs: 60_000, signal };
+      arbiter.take(
+        { ...request, ...about },
+        (reply) => outcomes.push(`${id} ${acquiredOf(reply).granted ? 'granted' : 'not free'}`),
+        (error) => outcomes.push(`${id} ${error.code}`),
+      );
+    };
+    acquire('impatient', false);
+    acquire('patient', true);
+    await clock.advanceAsync(permitMs - 1);
+    expect(outcomes).toEqual(['impatient not free']);
+    await clock.advanceAsync(2);
+    expect(outcomes).toEqual(['impatient not free', 'patient granted']);
   });
 
   it('tells once that a row can be read and not written, as on a full disk, and asks at growing intervals', async () => {

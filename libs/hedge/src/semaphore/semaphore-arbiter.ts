@@ -232,7 +232,8 @@ export class SemaphoreArbiter {
       }
       case 'read':
         this.#options.table.read(entry.name).then(
-          (row: SemaphoreRow | undefined) => this.#answered(entry, { type: 'read', row }),
+          (row: SemaphoreRow | undefined) =>
+            this.#answered(entry, { type: 'read', row, unseenForMs: this.#unseenForMs() }),
           (error: unknown) => this.#failed(entry, error),
         );
         return;
@@ -246,9 +247,15 @@ export class SemaphoreArbiter {
     const lease = leaseName(group);
     const token = this.#term?.epoch ?? 0n;
     table.write({ name: entry.name, follows, limit, value, holders, leader: address() }, { lease, token }).then(
-      (result: SemaphoreWriteResult) => this.#answered(entry, { type: 'written', result }),
+      (result: SemaphoreWriteResult) =>
+        this.#answered(entry, { type: 'written', result, unseenForMs: this.#unseenForMs() }),
       (error: unknown) => this.#failed(entry, error),
     );
+  }
+
+  #unseenForMs(): number {
+    const { table, timing } = this.#options;
+    return table.unseenForMs?.(timing.permitMs) ?? 0;
   }
 
   #answered(entry: Entry, input: SemaphoreInput): void {

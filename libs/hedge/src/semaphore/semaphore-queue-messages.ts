@@ -28,9 +28,12 @@ export type SemaphoreInput =
   | { readonly type: 'unlinked'; readonly holder: MemberId }
   /** The time of a `wake` effect has come. */
   | { readonly type: 'flush' }
-  /** The results of the `read` or `write` effect in flight. */
-  | { readonly type: 'read'; readonly row: SemaphoreRow | undefined }
-  | { readonly type: 'written'; readonly result: SemaphoreWriteResult }
+  /**
+   * The results of the `read` or `write` effect in flight. `unseenForMs`: for so long permits may be valid that the row
+   * does not show (`PermitTable.unseenForMs`).
+   */
+  | { readonly type: 'read'; readonly row: SemaphoreRow | undefined; readonly unseenForMs?: number }
+  | { readonly type: 'written'; readonly result: SemaphoreWriteResult; readonly unseenForMs?: number }
   | { readonly type: 'failed'; readonly error: unknown; readonly random: number }
   /** This pod is handing over: whoever waits is to ask the next leader. What is held can be renewed and released. */
   | { readonly type: 'drain'; readonly error: HedgeError }

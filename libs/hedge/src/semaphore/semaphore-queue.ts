@@ -44,6 +44,7 @@ interface Change {
  *   is passed over, and keeps its place.
  * - Permits that were not renewed for their time are taken back; those that this leader found in the row, counted
  *   from the begin of its term at the earliest.
+ * - Nothing is granted while permits may be valid that the row does not show, because the database was replaced (S1).
  */
 export class SemaphoreQueue {
   #state: SemaphoreState | undefined;
@@ -58,6 +59,7 @@ export class SemaphoreQueue {
   #renewals: Extract<SemaphoreInput, { type: 'renew' }>[] = [];
   /** When each permit was renewed or claimed last, in this term. */
   readonly #heard = new Map<string, number>();
+  /** Nothing is granted before. */
   #graceUntil = -Infinity;
   #failures = 0;
   #writesFail = false;
@@ -126,12 +128,12 @@ export class SemaphoreQueue {
         this.#calling = false;
         // A read that succeeds says nothing of writes, as on a full disk: the pauses between those go on growing.
         if (!this.#writesFail) this.#failures = 0;
-        return this.#adopt(input.row, now);
+        return this.#adopt(input.row, input.unseenForMs, now);
       case 'written':
         this.#calling = false;
         this.#failures = 0;
         this.#writesFail = false;
-        if (!input.result.written) return this.#adopt(input.result.row, now);
+        if (!input.result.written) return this.#adopt(input.result.row, input.unseenForMs, now);
         this.#committed(input.result.timestamp);
         return this.#decide(now);
       case 'failed':
@@ -205,7 +207,7 @@ export class SemaphoreQueue {
 
   // What the database says
 
-  #adopt(row: SemaphoreRow | undefined, now: number): void {
+  #adopt(row: SemaphoreRow | undefined, unseenForMs: number | undefined, now: number): void {
     const first = this.#state === undefined;
     this.#change = undefined;
     try {
@@ -219,8 +221,9 @@ export class SemaphoreQueue {
     this.#doubtful = false;
     // Somebody may have waited for these: let the callers of the last leader come back first.
     if (first && row !== undefined && countOf(this.#state.held) >= row.limit) {
-      this.#graceUntil = this.since + this.timing.graceMs;
+      this.#graceUntil = Math.max(this.#graceUntil, this.since + this.timing.graceMs);
     }
+    if (unseenForMs !== undefined) this.#graceUntil = Math.max(this.#graceUntil, now + unseenForMs);
     for (const renewal of this.#renewals.splice(0)) this.#answerRenewal(renewal, this.#state);
     this.#decide(now);
   }

@@ -110,6 +110,7 @@ class FaultyBackend implements Backend {
     this.permits = {
       read: (name) => run('permits.read', () => permits.read(name)),
       write: (write, fence) => run('permits.write', () => permits.write(write, fence)),
+      unseenForMs: (permitMs) => permits.unseenForMs?.(permitMs) ?? 0,
     };
   }
 

@@ -37,7 +37,7 @@ class SqliteBackend implements Backend {
     const lease = new SqliteLeaseTable(threads, systemClock);
     this.lease = lease;
     this.log = new SqliteLogTable(threads);
-    this.permits = new SqlitePermitTable(threads);
+    this.permits = new SqlitePermitTable(threads, lease);
     threads.onReplaced(() => lease.replaced());
   }
 

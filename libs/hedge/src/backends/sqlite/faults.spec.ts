@@ -32,6 +32,7 @@ import { VirtualClock } from '../../testing/virtual-clock.js';
 import { sqlite, type SqliteOptions } from './index.js';
 import { SqliteLeaseTable } from './lease-table.js';
 import { workerConfig } from './options.js';
+import { SqlitePermitTable } from './permit-table.js';
 import { SqliteThreads } from './threads.js';
 import { schemaSql } from './worker/sql.js';
 
@@ -392,6 +393,23 @@ describe('sqlite: a file that was replaced while it was open', () => {
       await expect(follower.acquire(another)).resolves.toMatchObject(refused);
       clock.advance(1);
       await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
+    });
+
+    it('S1 has no permits granted before those of the old one have passed that nobody can see', async () => {
+      const clock = new VirtualClock();
+      const table = leases(clock);
+      await table.acquire(old);
+      const permits = new SqlitePermitTable(tables.at(-1) as SqliteThreads, table);
+      expect(permits.unseenForMs(2 * leaseMs)).toBe(0);
+      removeFile();
+      await expect(permits.read('semaphore')).rejects.toEqual(failure('BACKEND_UNAVAILABLE', 'replaced'));
+      // Their leader may have renewed them until its lease had passed.
+      expect(permits.unseenForMs(2 * leaseMs)).toBe(3 * leaseMs);
+      expect(permits.unseenForMs(1)).toBe(3 * leaseMs);
+      clock.advance(3 * leaseMs - 1);
+      expect(permits.unseenForMs(2 * leaseMs)).toBe(1);
+      clock.advance(1);
+      expect(permits.unseenForMs(2 * leaseMs)).toBe(0);
     });
 
     it('L1 L2 has a lease given to nobody who asked for it just before that was found out', async () => {

@@ -37,6 +37,11 @@ export class SqliteLeaseTable implements LeaseTable {
     this.#observed = new ObservedLeases();
   }
 
+  /** As `PermitTable.unseenForMs`. */
+  permitsUnseenForMs(permitMs: number): number {
+    return this.#replaced.permitsValidForMs(this.clock.now(), permitMs);
+  }
+
   async read(name: string): Promise<LeaseRecord> {
     return this.#record(name, await this.thread.call('readLease', name));
   }

@@ -3,12 +3,21 @@ import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../../bac
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../backend/permits.js';
 import { leaseLost } from '../../backend/refusals.js';
 import { assertSemaphoreName, assertSemaphoreWrite } from '../../backend/semaphore-limits.js';
+import type { SqliteLeaseTable } from './lease-table.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
 
 /** The rows of semaphores in SQLite. */
 export class SqlitePermitTable implements PermitTable {
-  constructor(private readonly thread: SqliteCalls) {}
+  /** @param leases which know of a file that was replaced. */
+  constructor(
+    private readonly thread: SqliteCalls,
+    private readonly leases: Pick<SqliteLeaseTable, 'permitsUnseenForMs'>,
+  ) {}
+
+  unseenForMs(permitMs: number): number {
+    return this.leases.permitsUnseenForMs(permitMs);
+  }
 
   async read(name: string): Promise<SemaphoreRow | undefined> {
     assertSemaphoreName(name);
