@@ -11,5 +11,5 @@ export const USER_PAGES: readonly string[] = ['README.md', 'libs/hedge/README.md
 
 /** Every page whose links are checked. */
 export const ALL_PAGES: readonly string[] = [
-  ...new Set([...USER_PAGES, ...inFolder('.'), 'libs/spanner-emulator/README.md']),
+  ...new Set([...USER_PAGES, ...inFolder('.'), 'libs/spanner-emulator/README.md', 'examples/README.md']),
 ];
