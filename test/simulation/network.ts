@@ -14,6 +14,7 @@ export interface NetworkFaults {
 export class Network {
   faults: NetworkFaults = { drop: 0, duplicate: 0, maxDelayMs: 5 };
   readonly #partitions = new Map<string, number>();
+  readonly #oneWay = new Set<string>();
 
   constructor(
     private readonly world: World,
@@ -26,12 +27,19 @@ export class Network {
     this.#partitions.set(name, Math.max(this.#partitions.get(name) ?? 0, this.world.now + ms));
   }
 
+  /** Until it heals, nothing gets from one to the other; the way back stays open. */
+  cutOneWay(from: string, to: string): void {
+    this.#oneWay.add(`${from}>${to}`);
+  }
+
   heal(): void {
     this.#partitions.clear();
+    this.#oneWay.clear();
     this.faults = { drop: 0, duplicate: 0, maxDelayMs: 5 };
   }
 
   separated(a: string, b: string): boolean {
+    if (this.#oneWay.has(`${a}>${b}`)) return true;
     const until = this.#partitions.get(pairOf(a, b));
     return until !== undefined && this.world.now < until;
   }

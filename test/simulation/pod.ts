@@ -329,7 +329,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   #report(epoch: bigint, others: readonly MemberId[]): void {
     this.#readReport((last) => {
       const another = this.#reportTurns.ofAnother(last, epoch);
-      if (!ReportTurns.mayReachMore(another, others)) return;
+      if (this.#reportTurns.passes || !ReportTurns.mayReachMore(another, others)) return;
       this.#probe(others, (reached) => {
         if (!ReportTurns.writes(another, reached)) return;
         this.cluster.connection.call(

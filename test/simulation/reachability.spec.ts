@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { PLANTED_REACHABILITY } from './planted-reachability.js';
-import { simulateReachability } from './reachability.js';
+import { simulateOneWay, simulateReachability } from './reachability.js';
 import { addCoverage, describeViolation } from './report.js';
 import type { Coverage } from './world.js';
 
@@ -23,6 +23,16 @@ describe('simulation of partitions between pods that all reach the database', ()
     },
     5 * 60_000,
   );
+
+  it(`a leader gives way also when it can dial only one of those that report, in ${SEEDS} histories`, () => {
+    const coverage: Coverage = new Map();
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
+      const history = simulateOneWay(seed);
+      if (history.violation !== undefined) throw new Error(`seed ${seed}: ${history.violation.message}`);
+      addCoverage(coverage, history.coverage);
+    }
+    expect(coverage.get('reachability: one way')).toBeGreaterThan(SEEDS / 5);
+  }, 120_000);
 
   it.each(Object.entries(PLANTED_REACHABILITY))('finds a planted bug: %s', (_, { parts, found }) => {
     let invariant: string | undefined;

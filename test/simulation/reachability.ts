@@ -77,6 +77,46 @@ export function simulateReachability(
   return { seed, coverage: world.coverage, violation: undefined };
 }
 
+/**
+ * A history of four pods whose network is not transitive: the leader hears one of them, the other two reach only each
+ * other, and the leader can dial only one of these two. Checks A1: the leader gives way, whichever of the two reports
+ * first, as the report of that one convinces it.
+ */
+export function simulateOneWay(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
+  const cluster = new Cluster(seed, parts);
+  const { world, random, machines, network } = cluster;
+  world.trace = trace;
+  const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());
+  const elections = (): number => world.coverage.get('election: won') ?? 0;
+  try {
+    const four = machines.slice(0, 4);
+    if (four.length < 4) return { seed, coverage: world.coverage, violation: undefined };
+    for (const machine of four) world.after(random.skewed(1, 1_000), () => cluster.startPod(machine));
+    run(SETTLED_WITHIN);
+    const leader = leaderOf(cluster).machine.address;
+    const [heard, ...silent] = four.map(({ address }) => address).filter((address) => address !== leader);
+    const dialled = random.pick(silent);
+    for (const address of silent) {
+      network.partition(heard ?? '', address, Infinity);
+      network.cutOneWay(address, leader);
+      if (address !== dialled) network.cutOneWay(leader, address);
+    }
+    const before = elections();
+    run(2 * YIELDS_WITHIN);
+    // A member that the leader can dial may have had a view without the other one, whom it then does not report.
+    const view = cluster.pod(dialled)?.membership.view?.members ?? [];
+    const aware = silent.every((address) => view.some((member) => member.address === address));
+    world.count(`reachability: one way${aware ? '' : ', with an earlier view'}`);
+    if (aware && elections() === before)
+      violated('A1', 'a leader still leads that most cannot reach, and that could dial one');
+  } catch (error) {
+    const violation = error instanceof Error ? error : new Violation('error', String(error));
+    world.note('', () => `VIOLATED ${violation.message}`);
+    return { seed, coverage: world.coverage, violation };
+  }
+  return { seed, coverage: world.coverage, violation: undefined };
+}
+
 /** Cuts the network into sides, each of which is whole. The leader is often in a small one. */
 function divide({ random, machines, network }: Cluster, leader: Pod): readonly (readonly Machine[])[] {
   const count = random.pick([2, 2, 2, 3, machines.length]);

@@ -16,7 +16,7 @@ export interface UnreachableReportsOptions {
 
 /**
  * The row in the database by which members tell a leader that they cannot reach it. There is one for the group, so a
- * member writes only while no other that reaches as many does.
+ * member writes only while no other that reaches as many does, and passes when its own reports have no effect.
  */
 export class UnreachableReports {
   readonly #options: UnreachableReportsOptions;
@@ -49,7 +49,7 @@ export class UnreachableReports {
     const key = unreachableKey(group);
     this.#turns ??= new ReportTurns(self);
     const another = this.#turns.ofAnother(await this.#last(), epoch);
-    if (!ReportTurns.mayReachMore(another, others)) return undefined;
+    if (this.#turns.passes || !ReportTurns.mayReachMore(another, others)) return undefined;
     const reached = await this.#reached(others);
     if (!ReportTurns.writes(another, reached)) return undefined;
     const { address, incarnation } = self;
