@@ -23,16 +23,18 @@ const queues = new RequestQueues();
 let pumping = false;
 /** Tries in a row that found the database busy. */
 let tries = 0;
-/** How often something was performed, and how often when each request came: whether any was before it. */
+/** How often something was performed, and how often the database was busy. */
 let performed = 0;
-const performedBefore = /** @type {WeakMap<Request, number>} */ (new WeakMap());
+let timesBusy = 0;
+/** The same when each request came: what has happened while it waited. */
+const atArrival = /** @type {WeakMap<Request, { performed: number, timesBusy: number }>} */ (new WeakMap());
 /** Once the file was replaced, the answer to everything, until the main thread ends this one. */
 let replaced = /** @type {unknown} */ (undefined);
 
 port.on('message', (/** @type {Request[] | End} */ requests) => {
   if (requests === 'end') return end();
   for (const request of requests) {
-    performedBefore.set(request, performed);
+    atArrival.set(request, { performed, timesBusy });
     queues.add(request);
   }
   if (replaced !== undefined) return refuseAll(replaced);
@@ -86,8 +88,12 @@ function pump() {
  * @param {Request} request
  */
 function lateness(request) {
-  if (tries > 0) return new DatabaseError('SQLITE_BUSY', `it was busy all the time: ${lockedBy(workerData.file)}`);
-  if (performed === performedBefore.get(request)) return new DatabaseError('NO_TURN', 'its thread had no turn in time');
+  const before = atArrival.get(request);
+  const othersWere = performed !== before?.performed;
+  if (tries > 0 || (!othersWere && timesBusy !== before?.timesBusy)) {
+    return new DatabaseError('SQLITE_BUSY', `it was busy all the time: ${lockedBy(workerData.file)}`);
+  }
+  if (!othersWere) return new DatabaseError('NO_TURN', 'its thread had no turn in time');
   return isRead(request)
     ? new DatabaseError('READS_WAIT', 'other reads were before it all the time')
     : new DatabaseError('WRITES_WAIT', 'other writes were before it all the time');
@@ -95,6 +101,7 @@ function lateness(request) {
 
 function pauseBusy() {
   tries++;
+  timesBusy++;
   pumping = true;
   setTimeout(pump, Math.random() * Math.min(LONGEST_PAUSE_MS, 2 ** tries));
 }
