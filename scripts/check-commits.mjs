@@ -20,7 +20,7 @@ try {
   const subjects = values.message === undefined ? subjectsAfter(values.from) : [subjectOf(values.message)];
   const wrong = subjects.filter(({ subject }) => !isRight(subject));
   for (const { where, subject } of wrong) {
-    const length = [...subject].length;
+    const length = Array.from(subject).length;
     console.error(`${where}: the subject "${subject}" has ${length} characters. Use ${MIN} to ${MAX}.`);
   }
   if (wrong.length > 0) console.error('Put the reason into the body. To reword an older commit: git rebase -i');
@@ -32,7 +32,7 @@ try {
 }
 
 function isRight(subject) {
-  const length = [...subject].length; // characters, not UTF-16 units
+  const length = Array.from(subject).length; // characters, not UTF-16 units
   return length >= MIN && length <= MAX;
 }
 

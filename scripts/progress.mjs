@@ -10,7 +10,7 @@ const CLEAR = '\r\u001B[2K';
  * `pause` removes the line from a terminal, so that other output can follow; the next redraw shows it again.
  */
 export function startProgress(describe, { out = process.stderr, redrawMs = REDRAW_MS, lineMs = LINE_MS } = {}) {
-  const terminal = out.isTTY === true;
+  const terminal = out.isTTY;
   const startedAt = performance.now();
   const write = () => {
     const text = `… ${describe()}, ${((performance.now() - startedAt) / 1_000).toFixed(0)} s`;
