@@ -8,7 +8,7 @@ import { MemoryNetwork } from '../testing/memory-transport.js';
 import { GrpcTransport } from './grpc-transport.js';
 import type { LinkTransportOptions } from './link-transport.js';
 import { LINGER_MS } from './message-stream.js';
-import type { PeerStream, StreamServer, StreamTransport } from './peer-stream.js';
+import type { PeerStream, StreamPurpose, StreamServer, StreamTransport } from './peer-stream.js';
 import type { Transport } from './transport.js';
 
 // Handshakes take long on a machine that is busy with other tests.
@@ -394,4 +394,42 @@ it('many streams that are opened at once connect a few at a time', async () => {
     for (const socket of sockets) socket.destroy();
     silent.close();
   }
+});
+
+/** Opened one after another, and accepted. */
+async function occupy(from: Member, to: Member, purpose: StreamPurpose): Promise<PeerStream[]> {
+  const streams: PeerStream[] = [];
+  for (let i = 0; i < 1_024; i++) streams.push(await accepted(from, to, purpose));
+  return streams;
+}
+
+/** @throws what it was refused with. */
+async function accepted(from: Member, to: Member, purpose: StreamPurpose): Promise<PeerStream> {
+  const stream = await from.openStream(to.self, { purpose, opening: bytes() });
+  await stream[Symbol.asyncIterator]().next();
+  return stream;
+}
+
+describe('streams that never end', () => {
+  it.each([
+    ['handlers', 'leader-stream', 'broadcast-stream', 'spill'],
+    ['spill stores', 'spill', 'spill', 'leader-stream'],
+  ] as const)('of %s leave room for the others', async (_, stuck, same, other) => {
+    const [a, b] = [networks['memory']!({}), networks['memory']!({})];
+    made.push(a, b);
+    await b.listen();
+    for (const purpose of ['leader-stream', 'broadcast-stream', 'spill'] as const) {
+      b.serveStreams(purpose, (stream) => stream.write(bytes(1)));
+    }
+    const [first] = await occupy(a, b, stuck);
+    expect((await accepted(a, b, other)).signal.aborted).toBe(false);
+    await expect(accepted(a, b, same)).rejects.toMatchObject({
+      code: 'OVERLOADED',
+      message: expect.stringContaining('has 1024 streams'),
+    });
+    const freed = failureOf(first!);
+    first!.cancel(new HedgeError('CANCELLED', 'not wanted any more'));
+    await freed;
+    expect((await accepted(a, b, same)).signal.aborted).toBe(false);
+  });
 });

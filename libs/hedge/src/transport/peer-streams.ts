@@ -16,10 +16,21 @@ import type { RefusalLog } from './refusal-log.js';
 import { StreamOpening as OpeningMessage } from './wire/hedge/v1/stream.js';
 
 export const MAX_OPENING_BYTES = 64 * 1024;
-/** Accepted and not over. Each holds a connection and up to its read-ahead: a bound on both. */
-const MAX_ACCEPTED = 1_024;
+/**
+ * Accepted and not over, of each class. Each holds a connection and up to its read-ahead: a bound on both. The library's
+ * own streams have room of their own, so that users' handlers that never end do not keep them out.
+ */
+const MAX_OF_CLASS = 1_024;
+const MAX_ACCEPTED = 2 * MAX_OF_CLASS;
 /** Handshakes with one member at a time: a few keep both processes busy, and each is done long before its time is over. */
 const MAX_DIALS_PER_MEMBER = 16;
+
+type StreamClass = 'handlers' | 'own';
+
+/** Of a purpose that another version of the library has, too: users' handlers have these two only. */
+function classOf(purpose: string): StreamClass {
+  return purpose === 'leader-stream' || purpose === 'broadcast-stream' ? 'handlers' : 'own';
+}
 
 export interface PeerStreamsInit {
   readonly identity: GroupIdentity;
@@ -45,6 +56,7 @@ export class PeerStreams implements StreamTransport {
   private readonly acceptor: Acceptor;
   private readonly dials = new DialLimiter(MAX_DIALS_PER_MEMBER);
   private accepted = 0;
+  private readonly acceptedOf: Record<StreamClass, number> = { handlers: 0, own: 0 };
 
   constructor(private readonly init: PeerStreamsInit) {
     const { identity, handshakeTimeoutMs, clock, refusals, stop } = init;
@@ -147,13 +159,32 @@ export class PeerStreams implements StreamTransport {
 
   private admit(wire: MessageStream, member: MemberId): void {
     if (this.init.stop.aborted) throw this.init.stop.reason;
-    if (this.accepted >= MAX_ACCEPTED) {
-      throw new HedgeError('OVERLOADED', `${MAX_ACCEPTED} streams to this member are open; end some, or try later`);
-    }
+    if (this.accepted >= MAX_ACCEPTED) throw this.overloaded(`${MAX_ACCEPTED} streams`);
     this.accepted += 1;
-    const stream = this.track(member, wire, () => (this.accepted -= 1));
+    let over = false;
+    let heldClass: StreamClass | undefined;
+    const stream = this.track(member, wire, () => {
+      over = true;
+      this.accepted -= 1;
+      if (heldClass !== undefined) this.acceptedOf[heldClass] -= 1;
+    });
+    // What the stream is for is its first message.
+    const classify = (purpose: string): void => {
+      if (over) return;
+      const wanted = classOf(purpose);
+      if (this.acceptedOf[wanted] >= MAX_OF_CLASS) {
+        throw this.overloaded(`${MAX_OF_CLASS} streams ${wanted === 'own' ? `as '${purpose}'` : 'to handlers'}`);
+      }
+      this.acceptedOf[wanted] += 1;
+      heldClass = wanted;
+    };
     wire.write(messageOf({ $case: 'welcome', value: { resumed: false, timing: undefined } }), () => undefined);
-    void this.serve(stream);
+    void this.serve(stream, classify);
+  }
+
+  private overloaded(open: string): HedgeError {
+    const message = `The member ${this.self.address} has ${open} open, and takes no more; end some, or try later`;
+    return new HedgeError('OVERLOADED', message);
   }
 
   private track(peer: MemberId, wire: MessageStream, over: () => void = () => undefined): ByteStream {
@@ -170,9 +201,11 @@ export class PeerStreams implements StreamTransport {
     return stream;
   }
 
-  private async serve(stream: ByteStream): Promise<void> {
+  /** @param classify called with the purpose; throws when there is no room for it. */
+  private async serve(stream: ByteStream, classify: (purpose: string) => void = () => undefined): Promise<void> {
     try {
       const { purpose, opening } = openingOf(await stream.read());
+      classify(purpose);
       const server = this.servers.get(purpose);
       if (server === undefined) {
         throw new HedgeError(
