@@ -29,8 +29,13 @@ export class TroubleLog {
   /**
    * Never rejects: what fails is logged, and undefined.
    * @param kind what it has in common with others that fail for the same reasons: `read`, `written`.
+   * @param failed hears of this failure.
    */
-  async watch<Result>(run: () => Promise<Result>, kind = ''): Promise<Result | undefined> {
+  async watch<Result>(
+    run: () => Promise<Result>,
+    kind = '',
+    failed: (message: string) => void = () => undefined,
+  ): Promise<Result | undefined> {
     try {
       const result = await run();
       this.works(kind);
@@ -38,6 +43,7 @@ export class TroubleLog {
     } catch (error) {
       const message = messageOf(error);
       this.options.failed?.(message);
+      failed(message);
       this.#fails(kind, message);
       return undefined;
     }

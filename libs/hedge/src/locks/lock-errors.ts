@@ -1,6 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { LossReason } from '../lease/contender-messages.js';
 
+/** Where `LossCause` knows nothing nearer. */
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   'renew-deadline': 'its lease could not be renewed in time',
   expired: 'its lease ran out while this process stood still',
@@ -10,9 +11,14 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   stopped: 'it was given back',
 };
 
-/** What the signal of a lost lock aborts with. */
-export function lockLost(lock: string, reason: LossReason): HedgeError {
-  return new HedgeError('LEASE_LOST', `Lock "${lock}" is lost: ${LOSS_REASONS[reason]}`, { details: { lock } });
+/**
+ * What the signal of a lost lock aborts with.
+ * @param cause what this process has seen, as `LossCause` tells it.
+ */
+export function lockLost(lock: string, reason: LossReason, cause: string | undefined): HedgeError {
+  return new HedgeError('LEASE_LOST', `Lock "${lock}" is lost: ${cause ?? LOSS_REASONS[reason]}`, {
+    details: { lock },
+  });
 }
 
 /** @param timeoutMs how long was waited; absent when it was asked for once. */

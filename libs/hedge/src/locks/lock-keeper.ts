@@ -1,12 +1,13 @@
 import { abortInFreshContext } from '../common/async-context.js';
 import type { LeaseRecord, LeaseTable } from '../backend/lease.js';
 import { lockName } from '../backend/names.js';
-import type { Clock } from '../common/clock.js';
+import type { Clock, Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
-import type { DatabaseCall, LossReason } from '../lease/contender-messages.js';
+import type { DatabaseCall } from '../lease/contender-messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
-import { holdsLease } from '../lease/term.js';
+import { LossCause } from '../lease/loss-cause.js';
+import { holdsLease, type Term } from '../lease/term.js';
 import { TroubleLog } from '../lease/trouble-log.js';
 import { CallLanes } from './call-lanes.js';
 import { HeldLock, type LockWaiter } from './lock.js';
@@ -37,6 +38,7 @@ const MOST_CALLS = 32;
 interface Named {
   readonly name: string;
   readonly contest: LockContest;
+  readonly cause: LossCause;
   readonly calls: LeaseCalls;
   held: { readonly token: bigint; readonly scope: AbortController } | undefined;
   readonly givingBack: Map<bigint, () => void>;
@@ -173,7 +175,14 @@ export class LockKeeper {
     const { leases, timing, holder } = this.#options;
     const settings = { self: holder(), timing, observes: leases.observes, random: () => this.#jitter };
     const contest = new LockContest(settings);
-    const named: Named = { name, contest, calls: this.#callsOf(name), held: undefined, givingBack: new Map() };
+    const named: Named = {
+      name,
+      contest,
+      cause: new LossCause(timing),
+      calls: this.#callsOf(name),
+      held: undefined,
+      givingBack: new Map(),
+    };
     this.#names.set(name, named);
     return named;
   }
@@ -220,7 +229,7 @@ export class LockKeeper {
       for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
         const { named, input } = next;
         touched.add(named);
-        for (const effect of named.contest.step(input, this.#options.clock.now())) this.#perform(named, effect);
+        this.#handle(named, input);
       }
       this.#renewals.flush();
       this.#forgetIdle(touched);
@@ -229,6 +238,20 @@ export class LockKeeper {
     }
     this.#setAlarm();
     this.#checkAtRest();
+  }
+
+  #handle(named: Named, input: LockInput): void {
+    const { contest, cause } = named;
+    const now = this.#options.clock.now();
+    cause.stepped(now);
+    const before = contest.term;
+    for (const effect of contest.step(input, now)) {
+      if (effect.type === 'lost') this.#lost(named, effect, before, now);
+      else this.#perform(named, effect);
+    }
+    const { term } = contest;
+    if (term !== undefined && term.validSince !== before?.validSince) cause.renewed();
+    cause.wakesAfter((contest.wakeAt ?? Infinity) - now.mono, now);
   }
 
   #forgetIdle(touched: Iterable<Named>): void {
@@ -259,7 +282,7 @@ export class LockKeeper {
     });
   }
 
-  #perform(named: Named, effect: LockEffect): void {
+  #perform(named: Named, effect: Exclude<LockEffect, { type: 'lost' }>): void {
     switch (effect.type) {
       case 'call':
         return this.#call(named, effect.round, effect.call);
@@ -269,8 +292,6 @@ export class LockKeeper {
         const waiter = this.#settle(effect.waiter);
         return effect.failed ? waiter?.failed(lockUnknown(named.name)) : waiter?.taken();
       }
-      case 'lost':
-        return this.#lost(named, effect.token, effect.reason);
       case 'announce-released':
         return this.#options.announce({ name: named.name, token: effect.token });
       case 'given-back':
@@ -293,7 +314,10 @@ export class LockKeeper {
     }
     const { token } = call;
     const renewal = { name: lockName(group, named.name), holder: holder(), leaseMs: timing.leaseMs, token };
-    this.#renewals.add(renewal, (result) => answered({ type: 'renewed', attempt, result }));
+    this.#renewals.add(renewal, (result, failure) => {
+      if (failure !== undefined && named.held?.token === token) named.cause.failed(failure);
+      answered({ type: 'renewed', attempt, result });
+    });
   }
 
   #granted(named: Named, id: number, token: bigint): void {
@@ -314,11 +338,11 @@ export class LockKeeper {
     return waiter;
   }
 
-  #lost(named: Named, token: bigint, reason: LossReason): void {
+  #lost(named: Named, { token, reason }: LockEffect & { type: 'lost' }, term: Term | undefined, now: Instant): void {
     const { held } = named;
     if (held?.token !== token) return;
     named.held = undefined;
-    const error = lockLost(named.name, reason);
+    const error = lockLost(named.name, reason, named.cause.describe(reason, term, now));
     this.#options.logger.warn(error.message);
     abortInFreshContext(held.scope, error);
   }

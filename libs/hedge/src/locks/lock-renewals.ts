@@ -12,7 +12,8 @@ export interface LockRenewalsOptions {
 
 interface Asked {
   readonly renewal: Renewal;
-  readonly answer: (result: RenewResult | undefined) => void;
+  /** Without a result the renewal failed, with that message. */
+  readonly answer: (result: RenewResult | undefined, failure: string | undefined) => void;
 }
 
 /** Renews all locks that are due at the same time in one transaction, or a few. */
@@ -37,10 +38,9 @@ export class LockRenewals {
   async #renew(asked: readonly Asked[]): Promise<void> {
     const { leases, clock, backendTimeoutMs, troubles } = this.options;
     const renewals = asked.map(({ renewal }) => renewal);
-    const results = await troubles.watch(
-      () => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals)),
-      'written',
-    );
-    this.turn(() => asked.forEach(({ answer }, index) => answer(results?.[index])));
+    let failure: string | undefined;
+    const call = () => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals));
+    const results = await troubles.watch(call, 'written', (message) => void (failure = message));
+    this.turn(() => asked.forEach(({ answer }, index) => answer(results?.[index], failure)));
   }
 }

@@ -21,6 +21,13 @@ interface Pod {
   readonly lines: string[];
 }
 
+const reasonOf = ({ lines }: Pod, lock: Lock): string => {
+  expect(lock.isValid()).toBe(false);
+  const { message } = lock.signal.reason as HedgeError;
+  expect(lines).toContain(message);
+  return message;
+};
+
 describe('LockService', () => {
   let clock: VirtualClock;
   let database: ReturnType<typeof memoryDatabase>;
@@ -152,7 +159,7 @@ describe('LockService', () => {
     await pass(2_500);
     expect(order).toEqual([false]);
     expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
-    expect(lines.join('\n')).toContain('Lock "one" is lost: its lease could not be renewed in time');
+    expect(lines.join('\n')).toMatch(/Lock "one" is lost: the last renewal failed: \S/);
     faults.outage = false;
     await pass(5_000);
     expect(held.isValid()).toBe(false);
@@ -167,6 +174,53 @@ describe('LockService', () => {
     clock.jumpWall(-2_700);
     expect(held.isValid()).toBe(false);
     expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  describe('says of a lost lock, in its signal and in the log, why it could not be kept', () => {
+    it('the database failed, with what it said', async () => {
+      const one = pod('a');
+      const held = await after(50, one.locks.acquire('one'));
+      one.faults.each(() => ({ fails: 'before-effect' }));
+      await pass(3_000);
+      expect(reasonOf(one, held)).toMatch(
+        /^Lock "one" is lost: the last renewal failed: Planned fault: lease\.renewAll/,
+      );
+    });
+
+    it('the failure of its own renewal, not that of another call', async () => {
+      const one = pod('a');
+      const held = await after(50, one.locks.acquire('one'));
+      one.faults.each((call) => (call === 'lease.acquire' ? { fails: 'before-effect' } : undefined));
+      void one.locks.acquire('two', { timeoutMs: 500 }).catch(() => undefined);
+      await pass(1_000);
+      clock.block(4_000);
+      expect(reasonOf(one, held)).toContain('the event loop was blocked');
+    });
+
+    it('the database was slower than backendTimeoutMs, which `timing` sets', async () => {
+      const one = pod('a');
+      const held = await after(50, one.locks.acquire('one'));
+      one.faults.each(() => ({ delayMs: 5_000 }));
+      await pass(3_000);
+      expect(reasonOf(one, held)).toMatch(/did not answer within 1000 ms \(backendTimeoutMs\).*`timing`/);
+    });
+
+    it('the event loop was blocked, and for how long', async () => {
+      const one = pod('a');
+      const held = await after(50, one.locks.acquire('one'));
+      await pass(100);
+      clock.block(4_000);
+      const [, blockedMs] = /the event loop was blocked for (\d+) ms/.exec(reasonOf(one, held)) ?? [];
+      expect(Number(blockedMs)).toBeGreaterThan(2_700);
+    });
+
+    it('the wall clock went ahead, and by how much', async () => {
+      const one = pod('a');
+      const held = await after(50, one.locks.acquire('one'));
+      await pass(100);
+      clock.jumpWall(3_600_000);
+      expect(reasonOf(one, held)).toContain('the wall clock went 3600000 ms ahead');
+    });
   });
 
   it('renews 300 locks by one call per beat, however they were taken', async () => {
