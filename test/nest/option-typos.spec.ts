@@ -61,6 +61,14 @@ const calls: readonly Call[] = [
   ['HedgeModule', () => resolveOptions(new Pods().pod(typo('adress'))), 'address'],
   ['spill.dir', () => resolveOptions(new Pods().pod({ spill: typo('dir') })), 'spill.directory'],
   ['shutdown.drain', () => resolveOptions(new Pods().pod({ shutdown: typo('drain') })), 'shutdown.drainMs'],
+  ['HedgeModule, one level too high,', () => resolveOptions(new Pods().pod(typo('drainMs'))), 'shutdown.drainMs'],
+  [
+    'HedgeModule, in other letters,',
+    () => resolveOptions(new Pods().pod(typo('maxmessagebytes'))),
+    'limits.maxMessageBytes',
+  ],
+  ['limits, one level too low,', () => resolveOptions(new Pods().pod({ limits: typo('maxReruns') })), 'maxReruns'],
+  ['spill, in the wrong object,', () => resolveOptions(new Pods().pod({ spill: typo('totalMs') })), 'shutdown.totalMs'],
   ['timing.lease', () => resolveOptions(new Pods().pod({ timing: typo('lease') })), 'timing.leaseMs'],
 ];
 

@@ -9,11 +9,24 @@ const MAX_NAME = 32;
 /**
  * What to say of an option that there is not: the one that was probably meant, else all.
  * @param path of the object that it stands in, with a dot at its end; '' for the options themselves.
+ * @param elsewhere whole paths of the options of other objects, as `shutdown.drainMs`.
  */
-export function unknownOption(path: string, name: string, known: readonly string[]): string {
-  const meant = closest(name, known);
-  const hint = meant === undefined ? `Known are ${known.join(', ')}.` : `Did you mean ${path}${meant}?`;
+export function unknownOption(
+  path: string,
+  name: string,
+  known: readonly string[],
+  elsewhere: readonly string[] = [],
+): string {
+  const near = closest(name, known);
+  const meant = misplaced(name, elsewhere) ?? (near === undefined ? undefined : `${path}${near}`);
+  const hint = meant === undefined ? `Known are ${known.join(', ')}.` : `Did you mean ${meant}?`;
   return `${path}${name.length > MAX_NAME ? shown(name) : name} is not an option. ${hint}`;
+}
+
+/** The one option of that very name in another object. */
+function misplaced(name: string, elsewhere: readonly string[]): string | undefined {
+  const found = elsewhere.filter((path) => path.slice(path.lastIndexOf('.') + 1).toLowerCase() === name.toLowerCase());
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /** The known word that was probably meant: it begins so, or at most a third of its letters, or two, are off. */

@@ -262,6 +262,14 @@ const OPTIONS: Shape = {
   kv: object,
 } satisfies Record<keyof HedgeOptions, Check>;
 
+/** Of all options but those of this object. */
+function pathsOutside(shape: Shape): string[] {
+  const nested = Object.entries(NESTED).flatMap(([name, inner]) =>
+    inner.shape === shape ? [] : Object.keys(inner.shape).map((option) => `${name}.${option}`),
+  );
+  return shape === OPTIONS ? nested : [...Object.keys(OPTIONS), ...nested];
+}
+
 function object(value: unknown): string | undefined {
   return isObject(value) ? undefined : 'give an object';
 }
@@ -281,7 +289,7 @@ function shapeProblems(
     if (item === undefined) continue;
     const nested = path === '' ? NESTED[name] : undefined;
     const check = Object.hasOwn(shape, name) ? shape[name] : undefined;
-    if (check === undefined) problems.push(unknownOption(path, name, Object.keys(shape)));
+    if (check === undefined) problems.push(unknownOption(path, name, Object.keys(shape), pathsOutside(shape)));
     else if (nested !== undefined && isObject(item)) {
       problems.push(...shapeProblems(`${name}.`, nested.shape, item, nested.required));
     } else {
