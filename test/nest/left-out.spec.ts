@@ -1,7 +1,8 @@
 import { Controller, Get, Injectable, Logger, Module, UseGuards, UseInterceptors } from '@nestjs/common';
 import type { CallHandler, CanActivate, INestApplicationContext, NestInterceptor, Type } from '@nestjs/common';
 import { LazyModuleLoader, NestFactory } from '@nestjs/core';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { of } from 'rxjs';
 import {
   ClusterService,
   LeaderCron,
@@ -126,6 +127,64 @@ describe('a decorator refuses', () => {
       }
       return Wrong;
     }).toThrow('Wrong.run cannot be @');
+  });
+});
+
+const called = decorators.filter(([name]) => /Change|While|Interval|Cron/.test(name));
+
+async function* lines() {}
+
+describe('a method whose return value nobody reads', () => {
+  it.each(called)('cannot be a generator: %s', (name, decorator) => {
+    expect(() => {
+      class Wrong {
+        @decorator async *run() {}
+      }
+      return Wrong;
+    }).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringMatching(/^Wrong\.run cannot be @.*without the asterisk/),
+      }),
+    );
+    expect(() => {
+      class Wrong {
+        @decorator *run() {}
+      }
+      return Wrong;
+    }).toThrow(`Wrong.run cannot be ${name}`);
+  });
+
+  it.each([
+    ['a generator', lines, 'Lazy.run returned a generator'],
+    ['a promise of a generator', async () => lines(), 'Lazy.run returned a generator'],
+    ['an Observable', () => of(1), 'Lazy.run returned an Observable'],
+  ])('logs an error when it returns %s', async (_, make, message) => {
+    const errors = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
+    @Injectable()
+    class Lazy {
+      @OnMembersChange()
+      @OnLeaderChange()
+      @WhileLeader()
+      @LeaderInterval(1_000)
+      run() {
+        return make();
+      }
+    }
+    await start({ providers: [Lazy] });
+    // The change of members and of the leader, the task and the job.
+    const seen = (start: string) =>
+      errors.mock.calls.some(([line]) => String(line).startsWith(start) && String(line).includes(message));
+    await until(
+      () => ['Lazy.run failed', 'Leader task Lazy.run failed', 'Job Lazy.run of'].every(seen),
+      'all are logged',
+    );
+    errors.mockRestore();
+  });
+
+  it('cannot be a generator function of runWhileLeader', async () => {
+    const app = await start({});
+    expect(() => app.get(LeaderService).runWhileLeader(lines)).toThrow('The leader task lines is a generator function');
   });
 });
 

@@ -20,6 +20,7 @@ import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '
 import { RequestKind } from '../transport/wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaseKeeper } from './lease-keeper.js';
+import { isGeneratorFunction } from '../common/generators.js';
 import { GuardedObservable } from '../common/guarded-observable.js';
 import { nameOfTopic } from '../common/topic-names.js';
 
@@ -132,6 +133,12 @@ export class LeaderService {
     const { keeper, clock, retryMs, leaseMs } = this.#deps;
     if (typeof task !== 'function') {
       throw new HedgeError('INVALID_ARGUMENT', `The leader task is a value of type ${typeof task}. Give a function.`);
+    }
+    if (isGeneratorFunction(task)) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `The leader task ${task.name} is a generator function, whose values nobody would read, so nothing of it would run. Give an async function without the asterisk.`,
+      );
     }
     this.#tasks += 1;
     const name = task.name === '' ? `#${this.#tasks}` : task.name;

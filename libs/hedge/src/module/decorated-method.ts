@@ -1,4 +1,6 @@
+import { isObservable } from 'rxjs';
 import { HedgeError } from '../common/errors.js';
+import { isGenerator, isGeneratorFunction } from '../common/generators.js';
 
 /** On a class's prototype: the methods that were decorated, by name. From the global registry, as those of the methods. */
 const DECORATED = Symbol.for('nestjs-hedge:decorated');
@@ -43,6 +45,40 @@ export function decoratedMethod(
     'INVALID_OPTIONS',
     `${place} cannot be ${decorator}: it ${problem}. Decorate a method of the class, with a name.`,
   );
+}
+
+const HOW_TO_RUN =
+  'so nothing of it would run. Make it an async method without the asterisk, and read what it yields in a loop in it.';
+
+/**
+ * To be called for a decorator whose methods this library calls without reading what they return.
+ * @throws HedgeError INVALID_OPTIONS
+ */
+export function refuseGenerator(decorator: string, { place, method }: DecoratedMethod): void {
+  if (!isGeneratorFunction(method)) return;
+  throw new HedgeError(
+    'INVALID_OPTIONS',
+    `${place} cannot be ${decorator}: it is a generator, whose values nobody would read, ${HOW_TO_RUN}`,
+  );
+}
+
+/**
+ * To be called with what such a method returned: another decorator, or a compiler, may hide a generator.
+ * @throws HedgeError INVALID_OPTIONS
+ */
+export function refuseUnread(place: string, returned: unknown): void {
+  if (isGenerator(returned)) {
+    throw new HedgeError(
+      'INVALID_OPTIONS',
+      `${place} returned a generator, whose values nobody reads, ${HOW_TO_RUN.replace('would run', 'ran')}`,
+    );
+  }
+  if (isObservable(returned)) {
+    throw new HedgeError(
+      'INVALID_OPTIONS',
+      `${place} returned an Observable, to which nobody subscribes. Return a promise: lastValueFrom(observable, { defaultValue: undefined }).`,
+    );
+  }
 }
 
 /** To be called with what a decorator of this library has left in the descriptor. */

@@ -1,7 +1,7 @@
 import { MessagePattern } from '@nestjs/microservices';
 import { HedgeError } from '../common/errors.js';
 import { checkTopic } from '../messaging/topic-name.js';
-import { decoratedMethod, remember, restoreMetadata } from './decorated-method.js';
+import { decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
 import {
   HANDLERS,
   HEDGE_TRANSPORT,
@@ -156,7 +156,9 @@ function checkTopicOf(place: string, topic: unknown): void {
 
 function notice(kind: NoticeKind): MethodDecorator {
   return (target, key, descriptor) => {
-    const { method, name } = decoratedMethod(describeNotice(kind), target, key, descriptor);
+    const decorated = decoratedMethod(describeNotice(kind), target, key, descriptor);
+    refuseGenerator(describeNotice(kind), decorated);
+    const { method, name } = decorated;
     restoreMetadata(target, name, method);
     Reflect.defineMetadata(NOTICES, [...noticesOf(method), kind], method);
     remember(target, name, method);

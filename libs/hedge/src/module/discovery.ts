@@ -3,7 +3,7 @@ import { MetadataScanner, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
 import { isForwarded } from '../common/topic-names.js';
 import type { JobMethod } from '../jobs/jobs.service.js';
-import { losesEnhancers, restoreAllMetadata } from './decorated-method.js';
+import { losesEnhancers, refuseUnread, restoreAllMetadata } from './decorated-method.js';
 import { describeNotice, describePattern, handlersOf, noticesOf } from './handler-metadata.js';
 import type { HandlerPattern, NoticeKind } from './handler-metadata.js';
 import { jobsOf } from './job-decorators.js';
@@ -142,7 +142,10 @@ export class HandlerDiscovery {
             `${place} is to be called ${when}, but its class is request-scoped or transient, so there is no one instance to call. Move the method to a singleton provider.`,
           );
         }
-        for (const mark of marks) found.push({ mark, place, call: (argument) => instance[name]?.(argument) });
+        const call = async (argument: unknown): Promise<void> => {
+          refuseUnread(place, await instance[name]?.(argument));
+        };
+        for (const mark of marks) found.push({ mark, place, call });
       }
     }
     return found;

@@ -2,7 +2,7 @@ import { HedgeError } from '../common/errors.js';
 import { cronTimes, intervalTimes, type FireTimes } from '../jobs/fire-times.js';
 import { checkJobOptions } from '../jobs/job-options.js';
 import type { JobOptions } from '../jobs/job.js';
-import { decoratedMethod, remember, restoreMetadata } from './decorated-method.js';
+import { decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
 
 /** From the global registry, as those in handler-metadata.ts. */
 const JOBS = Symbol.for('nestjs-hedge:jobs');
@@ -76,7 +76,9 @@ function job(
   more: readonly string[] = [],
 ): MethodDecorator {
   return (target, key, descriptor) => {
-    const { place, method, name } = decoratedMethod(decorator, target, key, descriptor);
+    const decorated = decoratedMethod(decorator, target, key, descriptor);
+    refuseGenerator(decorator, decorated);
+    const { place, method, name } = decorated;
     restoreMetadata(target, name, method);
     try {
       checkJobOptions(decorator, options, more);
