@@ -18,14 +18,24 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'hedge-load-'));
   file = join(folder, 'hedge.db');
   // The time of one call with the timing `lan`.
-  backend = sqlite({ file }).create({ timeoutMs: 1_500 });
-  await backend.open();
+  await open(1_500);
 });
 
 afterEach(async () => {
   await backend.close();
   rmSync(folder, { recursive: true });
 });
+
+async function open(timeoutMs: number): Promise<void> {
+  backend = sqlite({ file }).create({ timeoutMs });
+  await backend.open();
+}
+
+/** With time for calls that a slow machine cannot end: where only their order counts. */
+async function openWithTime(): Promise<void> {
+  await backend.close();
+  await open(50_000);
+}
 
 /** That many versions of one key, in one commit. */
 function fill(key: string, versions: number, value = 'value'): void {
@@ -47,6 +57,7 @@ async function token(): Promise<bigint> {
 
 describe('sqlite: while much is read', () => {
   it('a lease is renewed, and a value read and written, before 40 long histories asked for earlier have ended', async () => {
+    await openWithTime();
     fill('long', 20_000);
     const held = { ...claim, token: await token() };
     let ended = 0;
@@ -63,6 +74,7 @@ describe('sqlite: while much is read', () => {
   }, 60_000);
 
   it('a lease is renewed before 100 values of 2.5 MiB asked for earlier have come', async () => {
+    await openWithTime();
     fill('large', 1, 'x'.repeat(2_621_440));
     const held = { ...claim, token: await token() };
     let ended = 0;
@@ -73,7 +85,7 @@ describe('sqlite: while much is read', () => {
     });
     await expect(backend.lease.renew(held)).resolves.toEqual({ renewed: true });
     expect(ended).toBeLessThan(100);
-    await Promise.allSettled(values);
+    expect(await Promise.all(values)).toEqual(values.map(() => 2_621_440));
   }, 60_000);
 
   it('a history of 400,000 versions is read whole, though no call could read it in time', async () => {
