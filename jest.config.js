@@ -6,7 +6,7 @@ export default {
   roots: ['<rootDir>/libs', '<rootDir>/apps', '<rootDir>/test'],
   testPathIgnorePatterns: ['/node_modules/', '/dist/', '/packaging/fixtures/'],
   modulePathIgnorePatterns: ['/dist/', '/packaging/fixtures/'],
-  testTimeout: 30_000, // a busy machine is no failure
+  testTimeout: 120_000, // a busy machine is no failure
   testRegex: '\\.spec\\.ts$',
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },

@@ -14,7 +14,7 @@ import {
   SemaphoreService,
   WhileLeader,
 } from 'nestjs-hedge';
-import { Pods, until } from './apps.js';
+import { PATIENT, Pods, until } from './apps.js';
 
 const CALLS = 20;
 let hanging = 0;
@@ -61,7 +61,7 @@ async function read(items: AsyncIterable<unknown>): Promise<void> {
 }
 
 describe('one AbortSignal for many calls', () => {
-  const pods = new Pods({ providers: [Handlers, ...tasks] });
+  const pods = new Pods({ providers: [Handlers, ...tasks] }, { timing: PATIENT });
   const warnings: Error[] = [];
   const warned = (warning: Error): void => void warnings.push(warning);
   beforeAll(async () => {

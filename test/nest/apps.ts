@@ -2,8 +2,19 @@ import { Module } from '@nestjs/common';
 import type { INestApplicationContext, ModuleMetadata } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ClusterService, HedgeModule, LeaderService } from 'nestjs-hedge';
-import type { HedgeOptions } from 'nestjs-hedge';
+import type { HedgeOptions, Timing } from 'nestjs-hedge';
 import { memory, memoryDatabase } from 'nestjs-hedge/memory';
+
+/** No load of the machine ends a lease or a membership: for tests in which nobody fails. A start takes longer. */
+export const PATIENT: Timing = {
+  leaseMs: 120_000,
+  marginMs: 1_000,
+  renewDeadlineMs: 90_000,
+  retryMs: 100,
+  backendTimeoutMs: 30_000,
+  heartbeatMs: 500,
+  heartbeatTimeoutMs: 5_000,
+};
 
 /** Several Nest apps of this process as pods of one group: gRPC on free ports, one database in memory. */
 export class Pods {
@@ -72,7 +83,7 @@ function viewSize(app: INestApplicationContext): number {
 }
 
 /** Waits for a state that must come; fails with its name when it does not. */
-export async function until(holds: () => boolean, what: string, withinMs = 15_000): Promise<void> {
+export async function until(holds: () => boolean, what: string, withinMs = 60_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`never came: ${what}`);

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { JobsService, LeaderCron, LeaderService } from 'nestjs-hedge';
 import type { HedgeOptions, JobRun } from 'nestjs-hedge';
 import { memory } from 'nestjs-hedge/memory';
-import { Pods, until } from './apps.js';
+import { PATIENT, Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
 
@@ -86,7 +86,7 @@ describe('many jobs', () => {
       tokens.add(fencingToken);
       runs.count += 1;
     });
-    const pods = new Pods({ providers: [Jobs] });
+    const pods = new Pods({ providers: [Jobs] }, { timing: PATIENT });
     open.push(pods);
     const { factory, commits } = oneCommitAtATime(memory({ database: pods.database }));
     const app = await pods.start({ backend: factory });
