@@ -2,17 +2,21 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
+import { compileScript } from '../compiled-script.js';
 import { openTarget } from '../spanner/target.js';
 import type { Told } from './pod.js';
 
+const script = compileScript('test/jobs/pod.ts');
 /** What to close after the test, whatever its outcome. */
 const open: (() => unknown)[] = [];
 
 afterEach(async () => {
   for (const close of open.splice(0).reverse()) await close();
 });
+
+afterAll(() => script.remove());
 
 /** A database on this machine that processes share. */
 async function databaseOf(driver: string): Promise<string> {
@@ -28,8 +32,8 @@ async function databaseOf(driver: string): Promise<string> {
 
 function start(database: string, kind: 'hang' | 'work'): ChildProcess {
   // The environment as this test has set it.
-  const options = { execArgv: ['--import', 'tsx'], env: process.env };
-  const pod = fork(resolve('test/jobs/pod.ts'), [database, kind], options);
+  const options = { execArgv: [], env: process.env };
+  const pod = fork(script.path, [database, kind], options);
   open.push(() => kill(pod));
   return pod;
 }

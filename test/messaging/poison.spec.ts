@@ -2,11 +2,13 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { compileScript } from '../compiled-script.js';
 import { until } from '../nest/apps.js';
 import type { Told } from './poison-pod.js';
 
+const script = compileScript('test/messaging/poison-pod.ts');
 let file: string;
 let pods: ChildProcess[];
 let told: Told[];
@@ -25,9 +27,11 @@ afterEach(async () => {
   rmSync(join(file, '..'), { recursive: true, force: true });
 });
 
+afterAll(() => script.remove());
+
 function start(...args: string[]): ChildProcess {
-  const pod = fork(resolve('test/messaging/poison-pod.ts'), [file, ...args], {
-    execArgv: ['--import', 'tsx'],
+  const pod = fork(script.path, [file, ...args], {
+    execArgv: [],
     env: process.env,
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
@@ -41,13 +45,13 @@ const of = <Type extends Told['type']>(type: Type) =>
 
 async function startMembers(count: number): Promise<void> {
   for (let i = 0; i < count; i += 1) start('member');
-  await until(() => of('leads').length > 0, 'a leader', 60_000);
+  await until(() => of('leads').length > 0, 'a leader');
 }
 
 /** Sends from a process of its own, and waits for the outcome. */
 async function outcomeOf(topic: string, maxReruns = ''): Promise<Extract<Told, { type: 'ended' }>> {
   start('client', topic, maxReruns);
-  await until(() => of('ended').length > 0, 'the outcome of the message', 90_000);
+  await until(() => of('ended').length > 0, 'the outcome of the message', 150_000);
   return of('ended')[0]!;
 }
 
@@ -63,7 +67,7 @@ describe('a message whose handler ends the process that runs it', () => {
     expect(ran.map(({ attempt }) => attempt)).toEqual([1, 2]);
     const { requestId } = ran[0]!;
     expect(ended.details).toMatchObject({ requestId });
-    await until(() => of('leads').length === 3, 'the third leader', 60_000);
+    await until(() => of('leads').length === 3, 'the third leader');
     const lines = of('log').map(({ line }) => line);
     expect(lines.filter((line) => line.includes(requestId) && line.includes("'throws'"))).toEqual([
       expect.stringMatching(/re-run 1 of at most 1$/),
@@ -72,18 +76,18 @@ describe('a message whose handler ends the process that runs it', () => {
     await until(() => alive() <= 2, 'the ends of two leaders');
     // The third leader, and the client until it has closed.
     expect(alive()).toBeGreaterThanOrEqual(1);
-  }, 180_000);
+  }, 300_000);
 
   it('ends one leader when it is never to run again', async () => {
     await startMembers(2);
     expect(await outcomeOf('throws', '0')).toMatchObject({ code: 'OUTCOME_UNKNOWN', details: { attempts: 1 } });
     expect(of('ran')).toHaveLength(1);
-    await until(() => of('leads').length === 2, 'the second leader', 60_000);
-  }, 180_000);
+    await until(() => of('leads').length === 2, 'the second leader');
+  }, 300_000);
 });
 
 it('a message whose handler blocks the event loop for longer than the lease runs twice, and no more', async () => {
   await startMembers(3);
   expect(await outcomeOf('blocks')).toMatchObject({ code: 'OUTCOME_UNKNOWN', details: { attempts: 2 } });
   expect(of('ran').map(({ attempt }) => attempt)).toEqual([1, 2]);
-}, 180_000);
+}, 300_000);

@@ -1,0 +1,25 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { transformFileSync } from '@swc/core';
+
+/**
+ * Compiles a script that imports packages only, for processes that start with it: each then starts with a third of the
+ * CPU time that a loader takes. It lies where `nestjs-hedge` is found, which is its build.
+ */
+export function compileScript(file: string): { readonly path: string; remove(): void } {
+  const { code } = transformFileSync(file, {
+    swcrc: false,
+    jsc: {
+      target: 'es2022',
+      parser: { syntax: 'typescript', decorators: true },
+      transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
+    },
+    module: { type: 'es6' },
+  });
+  const cache = resolve('node_modules/.cache');
+  mkdirSync(cache, { recursive: true });
+  const folder = mkdtempSync(join(cache, 'script-'));
+  const path = join(folder, `${basename(file, '.ts')}.mjs`);
+  writeFileSync(path, code);
+  return { path, remove: () => rmSync(folder, { recursive: true }) };
+}
