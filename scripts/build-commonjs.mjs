@@ -1,6 +1,6 @@
 // Adds a CommonJS copy of the built library, for Jest in CommonJS applications: Jest cannot require() ES modules,
 // as Node can. Node itself never loads the copy: the export condition "module-sync" comes first.
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { transformSync } from '@swc/core';
 import { root } from './workspace.mjs';
@@ -9,8 +9,8 @@ const dist = join(root, 'libs/hedge/dist');
 const target = join(dist, 'commonjs');
 
 rmSync(target, { recursive: true, force: true });
-const modules = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'));
-for (const name of modules) {
+const files = readdirSync(dist, { recursive: true, encoding: 'utf8' });
+for (const name of files.filter((file) => file.endsWith('.js'))) {
   const { code } = transformSync(readFileSync(join(dist, name), 'utf8'), {
     swcrc: false,
     jsc: { target: 'es2022', parser: { syntax: 'ecmascript' } },
@@ -19,4 +19,6 @@ for (const name of modules) {
   mkdirSync(dirname(join(target, name)), { recursive: true });
   writeFileSync(join(target, name), code);
 }
+// The types say "CommonJS" by their place, so that TypeScript accepts a require() of them under module: node16 too.
+for (const name of files.filter((file) => file.endsWith('.d.ts'))) cpSync(join(dist, name), join(target, name));
 writeFileSync(join(target, 'package.json'), '{ "type": "commonjs" }\n');
