@@ -2,7 +2,14 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { mkdir } from 'node:fs/promises';
-import { ClusterService, HedgeModule, LeaderService, OnLeaderMessage, SpillStore, type Spill } from 'nestjs-hedge';
+import {
+  ClusterService,
+  HedgeModule,
+  LeaderService,
+  OnLeaderMessage,
+  SpillStore,
+  type SpilledData,
+} from 'nestjs-hedge';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { answer } from './child.js';
 import type { LoadShape } from './load.js';
@@ -50,7 +57,7 @@ const RECORD = Buffer.alloc(4_096, 'record');
 /** What a store holds in one round. */
 const RECORDS = (128 * 1024 * 1024) / RECORD.length;
 
-async function write(store: Spill, records: number): Promise<number> {
+async function write(store: SpilledData, records: number): Promise<number> {
   for (let written = 0; written < records; written += 1) await store.write(RECORD);
   await store.close();
   return records;

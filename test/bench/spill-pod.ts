@@ -3,7 +3,7 @@ import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Binary, makeData, makeVector } from 'apache-arrow';
 import { mkdir } from 'node:fs/promises';
-import { HedgeModule, SpillStore, type Spill } from 'nestjs-hedge';
+import { HedgeModule, SpillStore, type SpilledData } from 'nestjs-hedge';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { answer } from './child.js';
 import { LoopWatch } from './loop-delay.js';
@@ -60,7 +60,7 @@ const ON_DISK = { memoryLimit: 0 };
 type Tier = typeof IN_MEMORY | typeof ON_DISK;
 
 /** Fills a store and drops it, again and again. */
-async function writing(tier: Tier, seconds: number, write: (store: Spill) => Promise<number>): Promise<Round> {
+async function writing(tier: Tier, seconds: number, write: (store: SpilledData) => Promise<number>): Promise<Round> {
   const watch = new LoopWatch();
   while (watch.seconds < seconds) {
     await spill.use('written', tier, (store) =>
@@ -76,7 +76,7 @@ async function writing(tier: Tier, seconds: number, write: (store: Spill) => Pro
 }
 
 /** Reads a store again and again; what is on disk, from the disk. */
-async function reading(tier: Tier, record: Buffer, seconds: number, read: (store: Spill) => Promise<number>) {
+async function reading(tier: Tier, record: Buffer, seconds: number, read: (store: SpilledData) => Promise<number>) {
   const watch = new LoopWatch();
   await spill.use('read', tier, async (store) => {
     await writeEach(store, record, tier === ON_DISK ? DISK_RECORDS : Math.floor(MEMORY_BYTES / record.length));
@@ -90,19 +90,19 @@ async function reading(tier: Tier, record: Buffer, seconds: number, read: (store
   return watch.round();
 }
 
-async function writeEach(store: Spill, record: Buffer, records: number): Promise<number> {
+async function writeEach(store: SpilledData, record: Buffer, records: number): Promise<number> {
   for (let written = 0; written < records; written += 1) await store.write(record);
   return records;
 }
 
-async function writeBatches(store: Spill): Promise<number> {
+async function writeBatches(store: SpilledData): Promise<number> {
   const batches = Math.floor(SMALL_RECORDS / BATCH_RECORDS);
   for (let written = 0; written < batches; written += 1) await store.writeBatch(BATCH);
   return batches * BATCH_RECORDS;
 }
 
 /** Copies what it reads, as the floor does: who touches no byte reads at any speed. */
-async function copyBatches(store: Spill): Promise<number> {
+async function copyBatches(store: SpilledData): Promise<number> {
   let records = 0;
   for await (const batch of store.batches()) {
     const values = batch.getChild('record')?.data[0]?.values ?? new Uint8Array();
@@ -114,13 +114,13 @@ async function copyBatches(store: Spill): Promise<number> {
 }
 
 /** What comes from the disk was copied already. */
-async function countBatches(store: Spill): Promise<number> {
+async function countBatches(store: SpilledData): Promise<number> {
   let records = 0;
   for await (const batch of store.batches()) records += batch.numRows;
   return records;
 }
 
-async function readEach(store: Spill): Promise<number> {
+async function readEach(store: SpilledData): Promise<number> {
   let records = 0;
   for await (const record of store.read()) records += record.length === 0 ? 0 : 1;
   return records;

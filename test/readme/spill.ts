@@ -6,11 +6,11 @@ interface Row {
 
 export async function importRows(spill: SpillStore, rows: AsyncIterable<Row>, load: (row: Row) => Promise<void>) {
   // #region spill
-  await spill.use('import', { copies: 2 }, async (store) => {
-    for await (const row of rows) await store.write(JSON.stringify(row));
-    const { records, shares } = await store.close(); // every record is placed; shares: the amount on each pod
+  await spill.use('import', { copies: 2 }, async (data) => {
+    for await (const row of rows) await data.write(JSON.stringify(row));
+    const { records, shares } = await data.close(); // every record is placed; shares: the amount on each pod
     console.log(records, shares);
-    for await (const record of store.read()) await load(JSON.parse(record.toString()) as Row);
+    for await (const record of data.read()) await load(JSON.parse(record.toString()) as Row);
   }); // freed on all pods
   // #endregion
 }

@@ -1,7 +1,7 @@
 import { expect } from '@jest/globals';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Spill } from '../../libs/hedge/src/spill/service/spill.js';
+import type { SpilledData } from '../../libs/hedge/src/spill/service/spilled-data.js';
 import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill.store.js';
 import { KB, type Reading, type Run } from './model-steps.js';
 import type { ModelPod } from './model.js';
@@ -17,7 +17,7 @@ export class Stored {
   readonly #number = (Stored.#made += 1);
 
   constructor(
-    readonly spill: Spill,
+    readonly spill: SpilledData,
     readonly owner: ModelPod,
     readonly options: SpillCreateOptions,
   ) {}
@@ -71,7 +71,7 @@ export function same(read: readonly Buffer[], written: readonly Buffer[]): void 
 /** Reads that range, in that way, and leaves it after so many records. */
 export async function readInto(
   read: Buffer[],
-  spill: Spill,
+  spill: SpilledData,
   how: Reading['how'],
   range: { from: number; to: number },
   leave: number,

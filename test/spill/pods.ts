@@ -11,7 +11,7 @@ import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
 import type { DataDisk } from '../../libs/hedge/src/spill/node/data-file.js';
 import { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
 import type { RecordRange as SpillRange } from '../../libs/hedge/src/spill/service/frame-reader.js';
-import type { Spill } from '../../libs/hedge/src/spill/service/spill.js';
+import type { SpilledData } from '../../libs/hedge/src/spill/service/spilled-data.js';
 import { SpillRuntime } from '../../libs/hedge/src/spill/service/spill-runtime.js';
 import type { SpillStore } from '../../libs/hedge/src/spill/service/spill.store.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
@@ -173,7 +173,7 @@ export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => void setTimeout(resolve, 5));
 }
 
-export async function readAll(store: Spill, range: Partial<SpillRange> = {}): Promise<Buffer[]> {
+export async function readAll(store: SpilledData, range: Partial<SpillRange> = {}): Promise<Buffer[]> {
   const all: Buffer[] = [];
   for await (const record of store.read(range)) all.push(record);
   return all;

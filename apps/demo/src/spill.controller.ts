@@ -11,7 +11,7 @@ import {
 import { createHash, type Hash, randomBytes, randomInt } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Spill, SpillStore, type SpillManifest } from 'nestjs-hedge';
+import { type SpilledData, SpillStore, type SpilledDataManifest } from 'nestjs-hedge';
 import { answerWith, closing } from './line-stream.js';
 
 const MIB = 1024 * 1024;
@@ -114,7 +114,7 @@ class Stage {
   }
 }
 
-async function write(store: Spill, stage: Stage): Promise<SpillManifest> {
+async function write(store: SpilledData, stage: Stage): Promise<SpilledDataManifest> {
   for (const record of randomRecords(stage.total)) {
     stage.saw(record);
     await store.write(record);
@@ -136,7 +136,7 @@ function* randomRecords(bytes: number): Generator<Uint8Array, void> {
 }
 
 /** `{ "127.0.0.1:8080 memory": "6.0 MB", … }` */
-function where({ shares }: SpillManifest): Record<string, string> {
+function where({ shares }: SpilledDataManifest): Record<string, string> {
   const parts = shares.map(({ member, tier, bytes }) => [
     `${member.address} ${tier}`,
     `${(bytes / MIB).toFixed(1)} MB`,

@@ -35,6 +35,7 @@ export {
 } from './module/decorators.js';
 export { HedgeExceptionFilter } from './module/handler-failure.js';
 export { HedgeHttpFilter, toHttpException } from './module/http-filter.js';
+export type { HedgeAsyncExtras, HedgeModuleExtras } from './module/core.module.js';
 export { HedgeModule, type HedgeAsyncOptions } from './module/hedge.module.js';
 export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './module/job-decorators.js';
 export { LeaderOnly, type LeaderOnlyOptions } from './module/leader-only.js';
@@ -62,7 +63,7 @@ export type { MemberShare as SpillShare } from './spill/placement/frame-index.js
 export type { SpillRecord } from './spill/records/frame-builder.js';
 export type { RecordRange as SpillRange } from './spill/service/frame-reader.js';
 export type { Size } from './spill/service/size.js';
-export { Spill, type SpillManifest, type SpillStats } from './spill/service/spill.js';
+export type { SpilledData, SpilledDataManifest, SpilledDataStats } from './spill/service/spilled-data.js';
 export { SpillStore, type SpillCreateOptions } from './spill/service/spill.store.js';
 export type { SpillWriter } from './spill/service/spill-writer.js';
 export type { TlsOptions } from './transport/credentials.js';

@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Module } from '@nestjs/common';
 import type { DynamicModule, Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { ClusterService } from '../cluster/cluster.service.js';
@@ -20,6 +20,20 @@ import { TRANSPORT_FACTORY, grpcTransport } from './transport-factory.js';
 import { resolveOptions } from './validate.js';
 import { HandlerWiring } from './wiring.js';
 
+/** Given beside the options, and not part of what a factory returns. */
+export interface HedgeModuleExtras {
+  /**
+   * Whether every module of the app can inject the services. Default: true. With false, only those that import this
+   * module, or a module that exports it; keep it in a constant to import it in several.
+   */
+  readonly isGlobal?: boolean;
+}
+
+export interface HedgeAsyncExtras {
+  /** Providers that only the factory, or the options class, can inject. */
+  readonly extraProviders?: Provider[];
+}
+
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<HedgeOptions>()
     .setClassMethodName('forRoot')
@@ -27,10 +41,9 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     .build();
 
 /**
- * The services, global. Apart from `HedgeModule`, which starts and stops them: Nest runs the hooks of a
- * global module first on start and last on stop, and the cluster wants the opposite.
+ * The services, and what they are made of. Apart from `HedgeModule`, which starts and stops them: the hooks of the two
+ * stand at the two ends of the order.
  */
-@Global()
 @Module({
   imports: [DiscoveryModule],
   providers: [
@@ -67,17 +80,20 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     SpillStore,
     HedgeStrategy,
     HedgeReadiness,
-    HedgeRuntime,
-    HedgeStart,
   ],
 })
 export class HedgeCoreModule extends ConfigurableModuleClass {
-  static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
-    return withHiddenOptions(super.forRoot(options));
+  static override forRoot({ isGlobal = true, ...options }: typeof OPTIONS_TYPE & HedgeModuleExtras): DynamicModule {
+    return { ...withHiddenOptions(super.forRoot(options)), global: isGlobal };
   }
 
-  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
-    return withHiddenOptions(super.forRootAsync(options));
+  static override forRootAsync({
+    isGlobal = true,
+    extraProviders = [],
+    ...options
+  }: typeof ASYNC_OPTIONS_TYPE & HedgeModuleExtras & HedgeAsyncExtras): DynamicModule {
+    const { providers = [], ...module } = withHiddenOptions(super.forRootAsync(options));
+    return { ...module, providers: [...providers, ...extraProviders], global: isGlobal };
   }
 }
 

@@ -1,15 +1,21 @@
 import { Module } from '@nestjs/common';
 import type { ConfigurableModuleAsyncOptions, DynamicModule } from '@nestjs/common';
-import { HedgeCoreModule } from './core.module.js';
+import { HedgeCoreModule, type HedgeAsyncExtras, type HedgeModuleExtras } from './core.module.js';
 import { HedgeLifecycle } from './lifecycle.js';
 import type { HedgeOptions, HedgeOptionsFactory } from './options.js';
 
-/** Options of `HedgeModule.forRootAsync`: `imports`, `inject`, and one of `useFactory`, `useClass`, `useExisting`. */
-export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, keyof HedgeOptionsFactory>;
+/**
+ * Options of `HedgeModule.forRootAsync`: one of `useFactory` (with `inject`), `useClass` and `useExisting`, and
+ * `imports`, `extraProviders` and `isGlobal`.
+ */
+export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, keyof HedgeOptionsFactory> &
+  HedgeModuleExtras &
+  HedgeAsyncExtras;
 
 /**
  * Makes the pods of a Deployment a group. Import it once, in any module. The pod starts after all modules, and leader
- * work ends before any other module is destroyed. Its services (`LeaderService`, `ClusterService`, `KvStore`) are global.
+ * work ends before any other module is destroyed. Its services (`LeaderService`, `ClusterService`, `KvStore`, …) are
+ * global, unless `isGlobal` is false.
  *
  * The start fails (INVALID_OPTIONS) on wrong options, a missing table, a port in use, or a handler that would
  * not run as written. A database that does not answer is retried in the background; the pod is not ready
@@ -24,8 +30,8 @@ export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, key
 @Module({ providers: [HedgeLifecycle] })
 export class HedgeModule {
   /** @throws HedgeError INVALID_OPTIONS, when Nest makes the module, with every problem found. */
-  static forRoot(options: HedgeOptions): DynamicModule {
-    return { module: HedgeModule, imports: [HedgeCoreModule.forRoot(options)] };
+  static forRoot(options: HedgeOptions & HedgeModuleExtras): DynamicModule {
+    return around(HedgeCoreModule.forRoot(options));
   }
 
   /**
@@ -38,6 +44,10 @@ export class HedgeModule {
    * })
    */
   static forRootAsync(options: HedgeAsyncOptions): DynamicModule {
-    return { module: HedgeModule, imports: [HedgeCoreModule.forRootAsync(options)] };
+    return around(HedgeCoreModule.forRootAsync(options));
   }
+}
+
+function around(core: DynamicModule): DynamicModule {
+  return { module: HedgeModule, imports: [core], exports: [core] };
 }

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
-import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleDestroy } from '@nestjs/common';
-import { LazyModuleLoader, ModulesContainer } from '@nestjs/core';
+import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleDestroy, Type } from '@nestjs/common';
+import { LazyModuleLoader, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
 import { HandlerDiscovery } from './discovery.js';
 import { startNotices } from './notices.js';
@@ -115,19 +115,23 @@ export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShut
 export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
     modules: ModulesContainer,
-    private readonly runtime: HedgeRuntime,
-    private readonly hedge: HedgeStart,
+    private readonly module: ModuleRef,
   ) {
     place(modules, HedgeLifecycle, BEFORE_ALL.startsLast);
   }
 
   onApplicationBootstrap(): Promise<void> {
-    return this.hedge.start();
+    return internal(this.module, HedgeStart).start();
   }
 
   onModuleDestroy(): Promise<void> {
-    return this.runtime.leave();
+    return internal(this.module, HedgeRuntime).leave();
   }
+}
+
+/** A provider of the module of the services that it does not export: apps would see it. Once the app is made. */
+export function internal<Part>(module: ModuleRef, type: Type<Part>): Part {
+  return module.get(type, { strict: false });
 }
 
 /**

@@ -1,17 +1,18 @@
 import { Injectable, Module } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, OnApplicationBootstrap } from '@nestjs/common';
 import { filter, firstValueFrom } from 'rxjs';
 import { memory } from '../backends/memory/index.js';
 import { ClusterService } from '../cluster/cluster.service.js';
-import { HedgeCoreModule } from '../module/core.module.js';
-import { HedgeLifecycle, HedgeStart } from '../module/lifecycle.js';
+import { HedgeCoreModule, type HedgeModuleExtras } from '../module/core.module.js';
+import { HedgeLifecycle, HedgeStart, internal } from '../module/lifecycle.js';
 import type { HedgeOptions, HedgeTiming } from '../module/options.js';
 import { TRANSPORT_FACTORY } from '../module/transport-factory.js';
 import type { TransportFactory } from '../module/transport-factory.js';
 import { MemoryNetwork } from './memory-transport.js';
 
 /** Those of `HedgeModule`, all optional. */
-export interface HedgeTestingOptions extends Partial<Omit<HedgeOptions, 'mode'>> {
+export interface HedgeTestingOptions extends Partial<Omit<HedgeOptions, 'mode'>>, HedgeModuleExtras {
   readonly mode?: 'member' | 'client';
   /** Give the same to several apps, with one `memoryDatabase()` and an address each, to make them a group. */
   readonly network?: MemoryNetwork;
@@ -23,13 +24,13 @@ const TIMING: HedgeTiming = { preset: 'local', heartbeatMs: 100, heartbeatTimeou
 @Injectable()
 class GroupFormed implements OnApplicationBootstrap {
   constructor(
-    private readonly hedge: HedgeStart,
+    private readonly module: ModuleRef,
     private readonly cluster: ClusterService,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
     // Nest calls the hooks of a module by the depth of its providers, and this one may be the first.
-    await this.hedge.start();
+    await internal(this.module, HedgeStart).start();
     await firstValueFrom(this.cluster.changes$.pipe(filter(({ members }) => members.length > 0)));
   }
 }
@@ -56,7 +57,7 @@ class GroupFormed implements OnApplicationBootstrap {
 @Module({ providers: [HedgeLifecycle, GroupFormed] })
 export class HedgeTestingModule {
   static forRoot({ network = new MemoryNetwork(), ...options }: HedgeTestingOptions = {}): DynamicModule {
-    const core = HedgeCoreModule.forRoot({
+    const { providers = [], ...core } = HedgeCoreModule.forRoot({
       group: 'test',
       address: 'pod:1',
       timing: TIMING,
@@ -64,7 +65,8 @@ export class HedgeTestingModule {
       ...options,
     });
     const transport = { provide: TRANSPORT_FACTORY, useValue: transportOn(network) };
-    return { module: HedgeTestingModule, imports: [{ ...core, providers: [...(core.providers ?? []), transport] }] };
+    const services = { ...core, providers: [...providers, transport] };
+    return { module: HedgeTestingModule, imports: [services], exports: [services] };
   }
 }
 

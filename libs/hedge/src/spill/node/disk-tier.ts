@@ -189,7 +189,7 @@ export class DiskTier implements Tier {
       const { from, to } = recordRange(header);
       throw new HedgeError(
         'SPILL_CORRUPT',
-        `Records ${from} to ${to - 1} of spill store "${this.part.name}" cannot be read from disk: ${messageOf(cause)}. ` +
+        `Records ${from} to ${to - 1} of spilled data "${this.part.name}" cannot be read from disk: ${messageOf(cause)}. ` +
           'Other records stay readable; write these again, and look at the disk.',
         { cause, details: { store: this.part.name, from, to } },
       );
@@ -199,7 +199,7 @@ export class DiskTier implements Tier {
   #full(problem: string, cause?: unknown): HedgeError {
     return new HedgeError(
       'SPILL_FULL',
-      `A frame of spill store "${this.part.name}" cannot be kept on the disk of this pod: ${problem}.`,
+      `A frame of spilled data "${this.part.name}" cannot be kept on the disk of this pod: ${problem}.`,
       { cause, details: { store: this.part.name } },
     );
   }

@@ -47,7 +47,7 @@ export class Part implements SpillPart {
       room.release();
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Frame ${sequence} of spill store "${this.id.name}" has ${frame.bytes.length} bytes, for which no room is reserved.`,
+        `Frame ${sequence} of spilled data "${this.id.name}" has ${frame.bytes.length} bytes, for which no room is reserved.`,
       );
     }
     const arrival = this.tiers[room.tier].put(frame, room);
@@ -66,7 +66,7 @@ export class Part implements SpillPart {
     if (tier === undefined) {
       throw new HedgeError(
         'SPILL_LOST',
-        `Frame ${sequence} of spill store "${this.id.name}" is not on this pod. Write the store again.`,
+        `Frame ${sequence} of spilled data "${this.id.name}" is not on this pod. Write the store again.`,
         { details: { store: this.id.name, sequence } },
       );
     }
@@ -114,7 +114,7 @@ export class Part implements SpillPart {
     if (this.#dropping === undefined) return;
     throw new HedgeError(
       'SPILL_UNKNOWN',
-      `Spill store "${this.id.name}" was dropped, or has expired. Create it again, and write it before reading.`,
+      `Spilled data "${this.id.name}" was dropped, or has expired. Create it again, and write it before reading.`,
       { details: { store: this.id.name } },
     );
   }

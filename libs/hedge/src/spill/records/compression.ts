@@ -46,7 +46,7 @@ async function loadLz4(): Promise<{ compress: Transform; uncompress: Transform }
     return lz4;
   } catch (cause) {
     const problem = loadProblem('lz4-napi', cause);
-    const message = `Spill stores cannot use compression "lz4". ${problem} Or use compression "none".`;
+    const message = `Spilled data cannot use compression "lz4". ${problem} Or use compression "none".`;
     throw new HedgeError('INVALID_OPTIONS', message, { cause });
   }
 }
@@ -54,7 +54,7 @@ async function loadLz4(): Promise<{ compress: Transform; uncompress: Transform }
 async function uncompressed(frame: SpillFrame, uncompress: Transform): Promise<Buffer> {
   const length = frameSize(frame.header.records, frame.header.dataBytes) - FRAME_HEADER_BYTES;
   const body = frame.bytes.subarray(FRAME_HEADER_BYTES);
-  const problem = `Frame ${frame.header.sequence} of a spill store cannot be decompressed; write the store again.`;
+  const problem = `Frame ${frame.header.sequence} of spilled data cannot be decompressed; write the store again.`;
   // Checked first: the length decides how much memory is allocated.
   if (body.length < LENGTH_BYTES || body.readUInt32LE(0) !== length) throw new HedgeError('SPILL_CORRUPT', problem);
   try {

@@ -155,6 +155,6 @@ function checksum(bytes: Buffer): number {
 function corrupt(problem: string): HedgeError {
   return new HedgeError(
     'SPILL_CORRUPT',
-    `A frame of a spill store cannot be read: ${problem}. Write the store again; if it was on disk, look at the disk.`,
+    `A frame of spilled data cannot be read: ${problem}. Write the store again; if it was on disk, look at the disk.`,
   );
 }

@@ -22,7 +22,7 @@ export class WholeRecords {
     if (continues !== this.#parts.length > 0) {
       throw new HedgeError(
         'SPILL_CORRUPT',
-        `Frame ${sequence} of a spill store does not go on where the one before it ended; write the store again.`,
+        `Frame ${sequence} of spilled data does not go on where the one before it ended; write the store again.`,
       );
     }
     const records = RecordViews.of(frame);

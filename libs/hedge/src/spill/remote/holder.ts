@@ -77,7 +77,7 @@ export class Holder {
     if (part === undefined) {
       throw new HedgeError(
         'SPILL_LOST',
-        `${this.#options.streams.self.address} holds nothing of spill store '${name}': its owner was not heard for too long, or has dropped it. Write the store again.`,
+        `${this.#options.streams.self.address} holds nothing of spilled data '${name}': its owner was not heard for too long, or has dropped it. Write the store again.`,
       );
     }
     await serveFrames(stream, part);
@@ -88,7 +88,7 @@ export class Holder {
     if (!this.#holdings.admit({ owner: owner.incarnation, epoch }, session, clock.now())) {
       throw new HedgeError(
         'SPILL_UNKNOWN',
-        `Spill store '${name}' was dropped by its owner, so nothing of it is taken.`,
+        `Spilled data '${name}' was dropped by its owner, so nothing of it is taken.`,
       );
     }
     const key = keyOf(owner.incarnation, epoch);
@@ -118,7 +118,7 @@ export class Holder {
       }
       this.#parts.delete(key);
       this.#options.node.drop(held.id).catch((error: unknown) => {
-        this.#options.logger.warn(`Could not free a part of spill store '${held.id.name}': ${String(error)}`);
+        this.#options.logger.warn(`Could not free a part of spilled data '${held.id.name}': ${String(error)}`);
       });
     }
   }

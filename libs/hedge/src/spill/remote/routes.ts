@@ -41,7 +41,7 @@ export class Routes {
     try {
       const payload = bytesPayload(SpillPull.encode(pull).finish());
       const kind = RequestKind.REQUEST_KIND_SPILL_PULL;
-      const name = `to take frames of spill store '${pull.name}'`;
+      const name = `to take frames of spilled data '${pull.name}'`;
       await messenger.request({ to: member, kind, topic: '', name, payload, timeoutMs });
       return await stream;
     } catch (error) {

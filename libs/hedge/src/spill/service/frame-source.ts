@@ -113,7 +113,7 @@ export class FrameSource {
     const known = this.#fetching.get(member.incarnation);
     if (known !== undefined && !known.failed) return known;
     // What was read ahead looks for the next copy when its stream is closed.
-    if (this.#closed) throw new HedgeError('CANCELLED', 'The spill store is not read any more by this reader');
+    if (this.#closed) throw new HedgeError('CANCELLED', 'The spilled data is not read any more by this reader');
     const { store, self, routes, clock, stallMs } = this.#options;
     const { name, epoch } = store;
     const stream = routes.toRead(member, { name, epoch });
@@ -133,7 +133,7 @@ export class FrameSource {
     const what = code === 'SPILL_LOST' ? 'are lost' : 'are not what was written';
     return new HedgeError(
       code,
-      `Records ${frame.firstRecord} to ${to - 1} of spill store '${name}' ${what}: ${where}. ` +
+      `Records ${frame.firstRecord} to ${to - 1} of spilled data '${name}' ${what}: ${where}. ` +
         'Other records can still be read. Write the store again; with copies: 2 it survives the loss of a pod.',
       {
         details: { store: name, from: frame.firstRecord, to, members: members.map(({ address }) => address) },

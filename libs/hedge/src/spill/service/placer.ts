@@ -257,7 +257,7 @@ export class Placer {
     const reason = here.granted ? '' : ` Here ${REASONS[here.by]}.`;
     return new HedgeError(
       'SPILL_FULL',
-      `Spill store '${store.name}' found no place for more${store.copies === 2 ? ' in two copies' : ''}. It may still take: ${where}.${reason} ` +
+      `Spilled data '${store.name}' found no place for more${store.copies === 2 ? ' in two copies' : ''}. It may still take: ${where}.${reason} ` +
         'What was written stays readable after close(). Create another store when there is room: drop others, add pods, or raise memoryLimit and diskLimit of the store, `spill.memory` and `spill.disk` of the pods.',
       { details: { store: store.name, copies: store.copies, free } },
     );

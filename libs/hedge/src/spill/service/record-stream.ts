@@ -122,6 +122,6 @@ export class RecordStream extends Readable {
 function destroyedEarly(): HedgeError {
   return new HedgeError(
     'CANCELLED',
-    'Reading a spill store ended before its last record: the stream was destroyed. Read again from the record that is wanted next.',
+    'Reading spilled data ended before its last record: the stream was destroyed. Read again from the record that is wanted next.',
   );
 }

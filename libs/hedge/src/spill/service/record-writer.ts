@@ -64,7 +64,7 @@ export class RecordWriter {
     this.#scratch = FrameBuilder.scratch(options.buffers.frameBytes);
   }
 
-  /** See `Spill.write`. */
+  /** See `SpilledData.write`. */
   write(record: SpillRecord): Promise<void> {
     if (this.#tail === undefined && this.#filling !== undefined && isRecord(record)) {
       if (this.#filling.builder.write(record)) return DONE;
@@ -72,7 +72,7 @@ export class RecordWriter {
     return this.#inTurn(async () => this.#append(recordBytes(record)));
   }
 
-  /** See `Spill.writeBatch`. */
+  /** See `SpilledData.writeBatch`. */
   writeBatch(batch: BinaryVector | readonly SpillRecord[]): Promise<void> {
     return this.#inTurn(async () => {
       if (isVector(batch)) for (const one of batchesOf(batch)) await this.#appendBatch(one);
@@ -235,6 +235,6 @@ function endsBoth(loan: Loan, token: FrameToken): Loan {
 export function closedError(name: string): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `Spill store '${name}' was closed, or this writer of it ended, so it takes nothing more. Take another writer, or create another store.`,
+    `Spilled data '${name}' was closed, or this writer of it ended, so it takes nothing more. Take another writer, or create another store.`,
   );
 }

@@ -24,8 +24,8 @@ describe('sizes', () => {
 
   it('names the option and the fix', () => {
     expect(() => checkedBytes('memoryLimit', 'lots')).toThrow(
-      `memoryLimit of a spill store is "lots"; give whole bytes, or a text such as '512MB'.`,
+      `memoryLimit of spilled data is "lots"; give whole bytes, or a text such as '512MB'.`,
     );
-    expect(() => checkedBytes('diskLimit', 5n as unknown as number)).toThrow('diskLimit of a spill store is 5; give');
+    expect(() => checkedBytes('diskLimit', 5n as unknown as number)).toThrow('diskLimit of spilled data is 5; give');
   });
 });

@@ -21,6 +21,6 @@ export function checkedBytes(what: string, size: Size): number {
   if (bytes !== undefined) return bytes;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `${what} of a spill store is ${typeof size === 'string' ? JSON.stringify(size) : String(size)}; give whole bytes, or a text such as '512MB'.`,
+    `${what} of spilled data is ${typeof size === 'string' ? JSON.stringify(size) : String(size)}; give whole bytes, or a text such as '512MB'.`,
   );
 }

@@ -15,7 +15,7 @@ import { breach, decoded } from '../remote/messages.js';
 import { Renewals } from '../remote/renewals.js';
 import { Routes } from '../remote/routes.js';
 import { FrameTokens } from './frame-tokens.js';
-import type { SpillContext } from './spill.js';
+import type { SpillContext } from './spilled-data.js';
 import { SpillStore } from './spill.store.js';
 
 /** Free space is told in steps of a budget's 32nd, so that views are not sent again for every frame. */

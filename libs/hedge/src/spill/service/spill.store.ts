@@ -2,13 +2,14 @@ import { Injectable } from '@nestjs/common';
 import { isWellFormed } from '../../common/well-formed.js';
 import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
+import { assertWork } from '../../common/held.js';
 import type { StartGate } from '../../common/start-gate.js';
 import { inWords } from '../../messaging/call-options.js';
 import type { TierBytes } from '../node/storage.js';
 import { lz4 } from '../records/compression.js';
 import { checkKeys } from '../../common/check-keys.js';
 import { checkedBytes, type Size } from './size.js';
-import { Spill, type SpillContext, type SpillStats } from './spill.js';
+import { SpilledData, type SpillContext, type SpilledDataStats } from './spilled-data.js';
 
 const MAX_NAME_LENGTH = 256;
 const KNOWN_OPTIONS = [
@@ -44,16 +45,16 @@ export interface SpillStoreDeps {
  * process and discard. This pod's RAM comes first, then its disk, then the other pods.
  *
  * @example
- * await spill.use('import', { copies: 2 }, async (store) => {
- *   for await (const row of rows) await store.write(row);
- *   await store.close();
- *   for await (const record of store.read()) await load(record);
+ * await spill.use('import', { copies: 2 }, async (data) => {
+ *   for await (const row of rows) await data.write(row);
+ *   await data.close();
+ *   for await (const record of data.read()) await load(record);
  * });
  */
 @Injectable()
 export class SpillStore {
   readonly #deps: SpillStoreDeps;
-  readonly #stores = new Map<string, { spill: Spill; cancelExpiry: () => void }>();
+  readonly #stores = new Map<string, { data: SpilledData; cancelExpiry: () => void }>();
   /** Names that are being created. */
   readonly #reserved = new Set<string>();
 
@@ -62,21 +63,21 @@ export class SpillStore {
   }
 
   /**
-   * A new store of this pod. Its name is this pod's own: another pod may use the same for another store.
-   * @throws HedgeError CONFLICT when this pod has a store of that name; INVALID_ARGUMENT; INVALID_OPTIONS when a
+   * Creates spilled data of this pod. Its name is this pod's own: another pod may use the same for other data.
+   * @throws HedgeError CONFLICT when this pod has spilled data of that name; INVALID_ARGUMENT; INVALID_OPTIONS when a
    *   package for the compression is missing; SHUTTING_DOWN when this pod is not started
    */
-  async create(name: string, options: SpillCreateOptions = {}): Promise<Spill> {
+  async create(name: string, options: SpillCreateOptions = {}): Promise<SpilledData> {
     checkName(name);
     checkOptions(options);
     const { copies = 1, ttlMs } = options;
     const limits = limitsOf(name, options);
-    const wait = this.#deps.gate.pass(`spill store '${name}'`);
+    const wait = this.#deps.gate.pass(`spilled data '${name}'`);
     if (wait !== undefined) await wait;
     if (this.#stores.has(name) || this.#reserved.has(name)) {
       throw new HedgeError(
         'CONFLICT',
-        `Spill store '${name}' exists already on this pod. Drop it first (spill.get('${name}')), or take another name.`,
+        `Spilled data '${name}' exists already on this pod. Drop it first (spill.get('${name}')), or take another name.`,
       );
     }
     this.#reserved.add(name);
@@ -84,57 +85,57 @@ export class SpillStore {
       const compression = options.compression === 'lz4' ? await lz4() : undefined;
       const context = this.#context(name);
       const store = { name, epoch: context.renewals.issue(), limits, copies };
-      const spill = new Spill({ context, store, compression, dropped: () => this.#forget(name) });
-      const expire = (): void => void spill.expire().catch(() => undefined);
+      const data = new SpilledData({ context, store, compression, dropped: () => this.#forget(name) });
+      const expire = (): void => void data.expire().catch(() => undefined);
       const cancelExpiry = ttlMs === undefined ? () => undefined : this.#deps.clock.after(ttlMs, expire);
-      this.#stores.set(name, { spill, cancelExpiry });
-      return spill;
+      this.#stores.set(name, { data, cancelExpiry });
+      return data;
     } finally {
       this.#reserved.delete(name);
     }
   }
 
   /**
-   * Creates a store for the time that the function runs, and drops it then, whatever it ended with.
+   * Creates spilled data while the function runs, and drops it then, whatever the outcome.
    * @returns what the function returned
    * @throws HedgeError as `create`; what the function throws.
    */
-  use<Result>(name: string, work: (store: Spill) => Result): Promise<Awaited<Result>>;
-  use<Result>(name: string, options: SpillCreateOptions, work: (store: Spill) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, work: (data: SpilledData) => Result): Promise<Awaited<Result>>;
+  use<Result>(name: string, options: SpillCreateOptions, work: (data: SpilledData) => Result): Promise<Awaited<Result>>;
   async use<Result>(
     name: string,
-    options: SpillCreateOptions | ((store: Spill) => Result),
-    work?: (store: Spill) => Result,
+    options: SpillCreateOptions | ((data: SpilledData) => Result),
+    work?: (data: SpilledData) => Result,
   ): Promise<Awaited<Result>> {
     const [task, settings] = typeof options === 'function' ? [options, {}] : [work, options];
     checkName(name);
-    checkTask(name, task);
-    const spill = await this.create(name, settings);
+    assertWork(`spilled data '${name}'`, task, 'spill.use(name, options, async (data) => …)');
+    const data = await this.create(name, settings);
     try {
-      return await task(spill);
+      return await task(data);
     } finally {
-      await spill.drop();
+      await data.drop();
     }
   }
 
-  /** This pod's stores, by name. */
-  list(): SpillStats[] {
-    return [...this.#stores.values()].map(({ spill }) => spill.stats());
+  /** Statistics of all spilled data of this pod. */
+  list(): SpilledDataStats[] {
+    return [...this.#stores.values()].map(({ data }) => data.stats());
   }
 
-  /** The store of that name; undefined when this pod has none. */
-  get(name: string): Spill | undefined {
-    return this.#stores.get(name)?.spill;
+  /** The spilled data of that name; undefined when this pod has none. */
+  get(name: string): SpilledData | undefined {
+    return this.#stores.get(name)?.data;
   }
 
   /** The members or their space have changed. @internal */
   membersChanged(): void {
-    for (const { spill } of this.#stores.values()) spill.membersChanged();
+    for (const { data } of this.#stores.values()) data.membersChanged();
   }
 
   /** Drops all. @internal */
   async dropAll(): Promise<void> {
-    await Promise.all([...this.#stores.values()].map(({ spill }) => spill.drop()));
+    await Promise.all([...this.#stores.values()].map(({ data }) => data.drop()));
   }
 
   #forget(name: string): void {
@@ -147,7 +148,7 @@ export class SpillStore {
     if (context !== undefined) return context;
     throw new HedgeError(
       'SHUTTING_DOWN',
-      `Spill store '${name}' cannot be created: this pod is stopping, or its mode is 'off'.`,
+      `Spilled data '${name}' cannot be created: this pod is stopping, or its mode is 'off'.`,
     );
   }
 }
@@ -157,20 +158,12 @@ function checkName(name: unknown): void {
   const got = typeof name === 'string' ? describeName(name) : `a value of type ${typeof name}`;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `The name of a spill store is a string of 1 to ${MAX_NAME_LENGTH} characters, and this is ${got}. Give another.`,
+    `The name of spilled data is a string of 1 to ${MAX_NAME_LENGTH} characters, and this is ${got}. Give another.`,
   );
 }
 
 function describeName(name: string): string {
   return isWellFormed(name) ? `one of ${name.length} characters` : 'one with a lone surrogate';
-}
-
-function checkTask(name: string, task: unknown): asserts task is (store: Spill) => unknown {
-  if (typeof task === 'function') return;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `What to do with spill store '${name}' is not a function. Give one: spill.use(name, options, async (store) => …).`,
-  );
 }
 
 function limitsOf(name: string, { memoryLimit, diskLimit }: SpillCreateOptions): TierBytes {
@@ -181,12 +174,12 @@ function limitsOf(name: string, { memoryLimit, diskLimit }: SpillCreateOptions):
   if (limits.memory > 0 || limits.disk > 0) return limits;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `Spill store '${name}' would hold nothing: memoryLimit and diskLimit are both 0. Give one of them, or neither.`,
+    `Spilled data '${name}' would hold nothing: memoryLimit and diskLimit are both 0. Give one of them, or neither.`,
   );
 }
 
 function checkOptions(options: SpillCreateOptions): void {
-  checkKeys('The options of a spill store', options, KNOWN_OPTIONS);
+  checkKeys('The options of spilled data', options, KNOWN_OPTIONS);
   const { copies, ttlMs, compression } = options;
   const problem =
     copies !== undefined && copies !== 1 && copies !== 2
@@ -196,5 +189,5 @@ function checkOptions(options: SpillCreateOptions): void {
         : compression !== undefined && compression !== 'none' && compression !== 'lz4'
           ? `compression is ${inWords(compression)}; give 'none' or 'lz4'`
           : undefined;
-  if (problem !== undefined) throw new HedgeError('INVALID_ARGUMENT', `A spill store was not created: ${problem}.`);
+  if (problem !== undefined) throw new HedgeError('INVALID_ARGUMENT', `Spilled data was not created: ${problem}.`);
 }

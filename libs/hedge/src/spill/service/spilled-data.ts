@@ -22,10 +22,10 @@ import { RecordStream } from './record-stream.js';
 import { closedError, RecordWriter } from './record-writer.js';
 import { SpillWriter } from './spill-writer.js';
 
-/** Where the records of a store are. Survives `JSON.stringify`. */
-export interface SpillManifest {
+/** Where the records of spilled data are. Survives `JSON.stringify`. */
+export interface SpilledDataManifest {
   readonly name: string;
-  /** Tells the stores apart that this pod has created. */
+  /** Distinguishes the spilled data that this pod has created. */
   readonly epoch: number;
   readonly copies: 1 | 2;
   /** Records that can be read. */
@@ -35,7 +35,7 @@ export interface SpillManifest {
   readonly shares: readonly MemberShare[];
 }
 
-export interface SpillStats extends SpillManifest {
+export interface SpilledDataStats extends SpilledDataManifest {
   /** Whether it was closed: only then its records are those that can be read. */
   readonly closed: boolean;
   /** Whether it was dropped, or has expired: it holds nothing any more. */
@@ -51,16 +51,16 @@ export interface SpillContext extends Pick<PlacerOptions, 'spaces' | 'clock' | '
   readonly tokens: FrameTokens;
 }
 
-export interface SpillInit {
+export interface SpilledDataInit {
   readonly context: SpillContext;
   readonly store: StoreIdentity;
   readonly compression: FrameCompression | undefined;
   /** It was dropped; once. */
-  readonly dropped: (spill: Spill) => void;
+  readonly dropped: (data: SpilledData) => void;
 }
 
 /**
- * One spill store: written once, closed, read in order any number of times, dropped. Made by `SpillStore.create`.
+ * Records of one name: written once, closed, read in order any number of times, dropped. Made by `SpillStore.create`.
  *
  * Guarantee: a read yields exactly the records that were written, those of each writer in their order, or it throws
  * SPILL_LOST or SPILL_CORRUPT: never a gap without an error (P1). The records are as durable as the pods that hold
@@ -69,8 +69,8 @@ export interface SpillInit {
  * Where several writers write at once, the order of reading is that in which their frames (up to 1 MiB of records)
  * were full; it is the same in every read.
  */
-export class Spill {
-  readonly #init: SpillInit;
+export class SpilledData {
+  readonly #init: SpilledDataInit;
   readonly #part: SpillPart;
   readonly #index = new FrameIndex();
   readonly #placer: Placer;
@@ -88,7 +88,7 @@ export class Spill {
   #dropping: Promise<void> | undefined;
 
   /** @internal */
-  constructor(init: SpillInit) {
+  constructor(init: SpilledDataInit) {
     const { context, store } = init;
     this.#init = init;
     const id = { store: storeOf(context.self.incarnation), epoch: store.epoch, name: store.name };
@@ -111,7 +111,7 @@ export class Spill {
    * @throws HedgeError SPILL_FULL when no pod has room; INVALID_ARGUMENT after `close()`; PAYLOAD_TOO_LARGE;
    *   SPILL_UNKNOWN when it was dropped or has expired
    * @example
-   * for (const row of rows) await store.write(JSON.stringify(row));
+   * for (const row of rows) await data.write(JSON.stringify(row));
    */
   write(record: SpillRecord): Promise<void> {
     return this.#dropping === undefined
@@ -143,13 +143,13 @@ export class Spill {
    * @throws HedgeError SPILL_FULL when not everything found a place: it is closed all the same, and the records
    *   before can be read (`stats().records`); INVALID_ARGUMENT while a writer is not ended; SPILL_UNKNOWN
    */
-  async close(): Promise<SpillManifest> {
+  async close(): Promise<SpilledDataManifest> {
     this.#life.signal.throwIfAborted();
     const open = [...this.#writers.keys()].filter((writer) => !writer.writableFinished && !writer.destroyed);
     if (this.#closing === undefined && open.length > 0) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Spill store '${this.name}' cannot be closed: end() its writers, and wait for 'finish'. Not ended: ${open.length}.`,
+        `Spilled data '${this.name}' cannot be closed: end() its writers, and wait for 'finish'. Not ended: ${open.length}.`,
       );
     }
     this.#closing ??= this.#finish();
@@ -166,7 +166,7 @@ export class Spill {
    * @throws HedgeError INVALID_ARGUMENT before `close()`, and for a range that there is not; SPILL_UNKNOWN; the
    *   stream fails with SPILL_LOST, naming members and records, or SPILL_CORRUPT
    * @example
-   * for await (const record of store.read()) digest.update(record);
+   * for await (const record of data.read()) digest.update(record);
    */
   read(range: Partial<RecordRange> = {}): RecordStream {
     return new RecordStream(this.#views(range));
@@ -189,14 +189,14 @@ export class Spill {
    * The same as the bytes of an Arrow IPC stream, which pyarrow, DuckDB and others read.
    * @throws HedgeError as `read`
    * @example
-   * await pipeline(store.toArrowStream(), createWriteStream('rows.arrows'));
+   * await pipeline(data.toArrowStream(), createWriteStream('rows.arrows'));
    */
   toArrowStream(range: Partial<RecordRange> = {}): Readable {
     return arrowStream(this.#views(range));
   }
 
   /** What is written so far, and where; once closed, what can be read. */
-  stats(): SpillStats {
+  stats(): SpilledDataStats {
     return { ...this.#manifest(), closed: this.#closed, dropped: this.#dropping !== undefined };
   }
 
@@ -205,7 +205,7 @@ export class Spill {
     return this.#dropFor('was dropped');
   }
 
-  /** `await using store = await spill.create(name)` drops it at the end of the block. */
+  /** `await using data = await spill.create(name)` drops it at the end of the block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.drop();
   }
@@ -237,7 +237,7 @@ export class Spill {
 
   #dropFor(why: string): Promise<void> {
     const { context, store, dropped } = this.#init;
-    const error = new HedgeError('SPILL_UNKNOWN', `Spill store '${this.name}' ${why}. Create it again.`, {
+    const error = new HedgeError('SPILL_UNKNOWN', `Spilled data '${this.name}' ${why}. Create it again.`, {
       details: { store: this.name },
     });
     this.#dropping ??= (async () => {
@@ -253,15 +253,15 @@ export class Spill {
   #views(range: Partial<RecordRange>): AsyncGenerator<RecordViews, void> {
     this.#life.signal.throwIfAborted();
     if (!this.#closed) {
-      throw new HedgeError('INVALID_ARGUMENT', `Spill store '${this.name}' is being written: close() it, then read.`);
+      throw new HedgeError('INVALID_ARGUMENT', `Spilled data '${this.name}' is being written: close() it, then read.`);
     }
     const { records } = this.#index;
-    checkKeys(`What to read of spill store '${this.name}'`, range, ['from', 'to']);
+    checkKeys(`What to read of spilled data '${this.name}'`, range, ['from', 'to']);
     const { from = 0, to = records } = range;
     if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= records)) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Records ${from} to ${to} of spill store '${this.name}' cannot be read: it has ${records}. Give 0 ≤ from ≤ to ≤ ${records}.`,
+        `Records ${from} to ${to} of spilled data '${this.name}' cannot be read: it has ${records}. Give 0 ≤ from ≤ to ≤ ${records}.`,
       );
     }
     const { context, store, compression } = this.#init;
@@ -305,7 +305,7 @@ export class Spill {
     });
   }
 
-  #manifest(): SpillManifest {
+  #manifest(): SpilledDataManifest {
     const { name, epoch, copies } = this.#init.store;
     const index = this.#dropping === undefined ? this.#index : new FrameIndex();
     return { name, epoch, copies, records: index.records, frames: index.length, shares: index.shares() };
