@@ -22,7 +22,7 @@ console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 ? 0 : 1;
 
 async function runAll() {
-  for (const script of ['build', 'types', 'lint', 'format']) await check(script, () => npmRun(script));
+  for (const script of ['build', 'types', 'lint', 'format', 'api:check']) await check(script, () => npmRun(script));
   // Whole pods on few cores share the machine with no other test.
   const folders = 'backend|transport|deploy|e2e|packaging|upgrade';
   const severalProcesses = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;

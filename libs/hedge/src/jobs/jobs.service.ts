@@ -87,6 +87,7 @@ export class JobsService {
   /**
    * Runs these methods from now on, whenever this pod leads. Called by the module.
    * @throws HedgeError INVALID_OPTIONS when two have one name.
+   * @internal
    */
   start(methods: readonly JobMethod[]): void {
     const { log, group, election, self, clock, retryMs, leaseMs } = this.#deps;

@@ -48,20 +48,22 @@ export class HedgeStrategy extends Server implements CustomTransportStrategy {
     if (!routes.has(pattern.topic)) routes.set(pattern.topic, callback);
   }
 
+  /** @internal */
   route(kind: HandlerKind, topic: string): MessageHandler | undefined {
     return this.#routes[kind].get(topic);
   }
 
+  /** @internal */
   topics(kind: HandlerKind): string[] {
     return [...this.#routes[kind].keys()];
   }
 
-  /** From now on no handler is added. */
+  /** From now on no handler is added. @internal */
   seal(): void {
     this.#sealed = true;
   }
 
-  /** Sets what runs when Nest starts the connected microservice, for an app whose handlers come only then. */
+  /** Sets what runs when Nest starts the connected microservice, for an app whose handlers come only then. @internal */
   onListen(run: () => Promise<void>): void {
     this.#onListen = run;
   }

@@ -52,7 +52,7 @@ export class MemoryNetwork {
     this.defer = options.defer ?? setImmediate;
   }
 
-  /** A new transport on this network. Group and secret are the same for all unless set. */
+  /** A new transport on this network. Group and secret are the same for all unless set. @internal */
   transport(
     self: MemberId,
     options: Partial<Omit<LinkTransportOptions, 'self' | 'clock'>> = {},
