@@ -11,6 +11,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const library = join(root, 'libs/hedge');
 const fixtures = join(root, 'test/packaging/fixtures');
 const MINUTES = 60_000;
+/** In the app's own folder, which is removed, and not in the folder for temp files. */
+const JEST_CACHE = '--cacheDirectory=.jest-cache';
 /** Node's permission model, which was an experiment until Node 23.5. */
 const PERMISSION = process.allowedNodeEnvironmentFlags.has('--permission')
   ? '--permission'
@@ -104,7 +106,7 @@ describe('the packed library', () => {
       expect(await tool(app, 'npx', 'nestjs-hedge', 'schema')).toContain('CREATE TABLE');
 
       // The recipes of docs/testing.md.
-      await tool(app, process.execPath, '--experimental-vm-modules', 'node_modules/jest/bin/jest.js');
+      await tool(app, process.execPath, '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', JEST_CACHE);
       await tool(app, 'npx', 'vitest', 'run');
 
       for (const [format, file] of [
@@ -148,8 +150,8 @@ describe('the packed library', () => {
       expect(await runApp(app)).toEqual(worked);
 
       // The recipes of docs/testing.md.
-      await tool(app, 'npx', 'jest', '--config', 'ts-jest.config.cjs');
-      await tool(app, 'npx', 'jest', '--config', 'babel-jest.config.cjs');
+      await tool(app, 'npx', 'jest', '--config', 'ts-jest.config.cjs', JEST_CACHE);
+      await tool(app, 'npx', 'jest', '--config', 'babel-jest.config.cjs', JEST_CACHE);
     },
     10 * MINUTES,
   );
