@@ -1,32 +1,12 @@
 // A pod of the sources in a folder, of this version or another, on a database file. It does what it is told, one at a time.
 //
 // Usage: pod.ts ROOT DATABASE
-import 'reflect-metadata';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { podOf } from './pod-of.js';
 
 type Command = readonly ['put', string, string] | readonly ['get', string] | readonly ['leader'] | readonly ['stop'];
 
 const [root = '', file = ''] = process.argv.slice(2);
-// Of any version: so the names are looked up here, and have the types of this one.
-const load = <T>(path: string): Promise<T> =>
-  import(pathToFileURL(join(root, 'libs/hedge/src', path)).href) as Promise<T>;
-const { HedgeRuntime: Runtime } =
-  await load<typeof import('../../libs/hedge/src/module/runtime.js')>('module/runtime.ts');
-const { HedgeStrategy } = await load<typeof import('../../libs/hedge/src/module/strategy.js')>('module/strategy.ts');
-const { grpcTransport } =
-  await load<typeof import('../../libs/hedge/src/module/transport-factory.js')>('module/transport-factory.ts');
-const { resolveOptions } = await load<typeof import('../../libs/hedge/src/module/validate.js')>('module/validate.ts');
-const { sqlite } =
-  await load<typeof import('../../libs/hedge/src/backends/sqlite/index.js')>('backends/sqlite/index.ts');
-
-const settings = resolveOptions({
-  group: 'upgrade',
-  address: '127.0.0.1:0',
-  timing: 'local',
-  backend: sqlite({ file }),
-});
-const pod = new Runtime(settings, grpcTransport, new HedgeStrategy());
+const pod = await podOf(root, file);
 
 async function obey(command: Command): Promise<unknown> {
   switch (command[0]) {

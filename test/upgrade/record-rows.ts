@@ -2,32 +2,14 @@
 // SQLite file, and is killed in the middle of it. The clock should be in the past, since rows of the future mean other things.
 //
 // Usage: record-rows.ts ROOT DATABASE ROWS_SQL
-import 'reflect-metadata';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import Database from 'libsql';
+import { loader, podOf } from './pod-of.js';
 
 const [root = '', file = '', output = ''] = process.argv.slice(2);
-const load = <T>(path: string): Promise<T> =>
-  import(pathToFileURL(join(root, 'libs/hedge/src', path)).href) as Promise<T>;
-const { HedgeRuntime: Runtime } =
-  await load<typeof import('../../libs/hedge/src/module/runtime.js')>('module/runtime.ts');
-const { HedgeStrategy } = await load<typeof import('../../libs/hedge/src/module/strategy.js')>('module/strategy.ts');
-const { grpcTransport } =
-  await load<typeof import('../../libs/hedge/src/module/transport-factory.js')>('module/transport-factory.ts');
-const { resolveOptions } = await load<typeof import('../../libs/hedge/src/module/validate.js')>('module/validate.ts');
-const { intervalTimes } = await load<typeof import('../../libs/hedge/src/jobs/fire-times.js')>('jobs/fire-times.ts');
-const { sqlite } =
-  await load<typeof import('../../libs/hedge/src/backends/sqlite/index.js')>('backends/sqlite/index.ts');
-
-const settings = resolveOptions({
-  group: 'upgrade',
-  address: '127.0.0.1:0',
-  timing: 'local',
-  backend: sqlite({ file }),
-});
-const pod = new Runtime(settings, grpcTransport, new HedgeStrategy());
+const { intervalTimes } =
+  await loader(root)<typeof import('../../libs/hedge/src/jobs/fire-times.js')>('jobs/fire-times.ts');
+const pod = await podOf(root, file);
 
 let runs = 0;
 let thirdRuns = (): void => undefined;
