@@ -141,10 +141,11 @@ export function asHedgeError(thrown: unknown, code: HedgeErrorCode): HedgeError 
 
 /**
  * Gives an error that was made from a reply the stack of whoever awaits it: called where the error has come back into
- * an `async` function, so that the stack has a line of the caller's. Other errors, as the reason of a signal, stay.
+ * an `async` function, so that the stack has a line of the caller's. Other errors stay.
+ * @param signal of the caller, whose reason is the caller's own and stays too.
  */
-export function atCaller<Thrown>(thrown: Thrown): Thrown {
-  if (thrown instanceof HedgeError) Error.captureStackTrace(thrown, atCaller);
+export function atCaller<Thrown>(thrown: Thrown, signal?: AbortSignal): Thrown {
+  if (thrown instanceof HedgeError && thrown !== signal?.reason) Error.captureStackTrace(thrown, atCaller);
   return thrown;
 }
 

@@ -146,7 +146,7 @@ export class KvStore {
     try {
       reply = await this.deps.messenger.request(request);
     } catch (error) {
-      throw error === signal?.reason ? error : atCaller(error);
+      throw atCaller(error, signal);
     }
     const { timestamp, leader } = KvPutDone.decode(reply.bytes);
     return toKvEntry({ key, value, id: append ? id : OVERWRITE_ID, leader, timestamp });

@@ -191,7 +191,7 @@ export class LeaderService {
       const reply = await messenger.request({ to: 'leader', kind, topic, payload, timeoutMs, signal, maxReruns });
       return codec.decode(topic, reply);
     } catch (error) {
-      throw error === signal?.reason ? error : atCaller(error);
+      throw atCaller(error, signal);
     }
   }
 

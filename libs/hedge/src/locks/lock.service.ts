@@ -138,7 +138,7 @@ export class LockService {
     try {
       return await acquired;
     } catch (error) {
-      throw error === signal?.reason ? error : atCaller(error);
+      throw atCaller(error, signal);
     }
   }
 

@@ -1,4 +1,5 @@
 import { checkKeys } from '../common/check-keys.js';
+import { checkDecoration } from '../common/decoration.js';
 import { Inject } from '@nestjs/common';
 import { HedgeError } from '../common/errors.js';
 import { assertLockName } from './lock-name.js';
@@ -42,7 +43,7 @@ export function WithLock<Args extends unknown[] = []>(
     if (typeof target === 'function' || typeof method !== 'function') {
       throw misplaced(`${place} is decorated with @WithLock, which is for methods of objects that Nest makes.`);
     }
-    checkDecorated(place, () => {
+    checkDecoration(place, () => {
       if (typeof name === 'string') assertLockName(name);
       checkKeys('The options of @WithLock', options, ['timeoutMs']);
     });
@@ -73,14 +74,6 @@ function dressedAs<Replacement extends object>(method: object, replacement: Repl
   return replacement;
 }
 
-function checkDecorated(place: string, check: () => void): void {
-  try {
-    check();
-  } catch (cause) {
-    throw misplaced(`${place} is decorated wrongly. ${(cause as HedgeError).message}`, cause);
-  }
-}
-
-function misplaced(message: string, cause?: unknown): HedgeError {
-  return new HedgeError('INVALID_OPTIONS', message, { cause });
+function misplaced(message: string): HedgeError {
+  return new HedgeError('INVALID_OPTIONS', message);
 }

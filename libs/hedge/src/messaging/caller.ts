@@ -6,6 +6,7 @@ import type { MemberId } from '../common/identity.js';
 import type { Link, Transport } from '../transport/transport.js';
 import type { Reply, Request } from '../transport/wire/hedge/v1/link.js';
 import { BurstLog } from '../common/burst-log.js';
+import { onAbort } from '../common/on-abort.js';
 import { nameOfTopic } from '../common/topic-names.js';
 import { MAX_TIMEOUT_MS } from './call-options.js';
 import { Call } from './call.js';
@@ -14,9 +15,8 @@ import type { MessagingLimits } from './limits.js';
 import type { Encoded, OutgoingRequest } from './message.js';
 import { RequestRouter } from './routing.js';
 import type { RoutingEffect, RoutingInput } from './routing-messages.js';
-import { SharedSignals } from './shared-signals.js';
 import type { Timeline } from './timeline.js';
-import { TRAFFIC_CLASSES, type TrafficClass, trafficClassOf } from './traffic.js';
+import { byClass, trafficClassOf } from './traffic.js';
 
 export interface CallerOptions {
   readonly transport: Transport;
@@ -32,6 +32,9 @@ export interface CallerOptions {
 }
 
 class PendingCall extends Call {
+  /** To the caller's signal. */
+  stopListening: () => void = () => undefined;
+
   constructor(
     request: OutgoingRequest,
     deadline: number,
@@ -48,11 +51,8 @@ export class Caller {
   readonly #router: RequestRouter<PendingCall>;
   /** The open link to each receiver, by incarnation. */
   readonly #links = new Map<string, Link>();
-  readonly #signals = new SharedSignals<PendingCall>((call, reason) => this.#step({ type: 'abandoned', call, reason }));
   /** What waits for a reply, by class: messages that wait must not keep puts and renewals from leaving. */
-  readonly #pending = new Map<TrafficClass, { calls: number; bytes: number }>(
-    TRAFFIC_CLASSES.map((traffic) => [traffic, { calls: 0, bytes: 0 }]),
-  );
+  readonly #pending = byClass(() => ({ calls: 0, bytes: 0 }));
   readonly #lostLeaders = new BurstLog(10, 10_000);
   #closed = false;
 
@@ -79,7 +79,9 @@ export class Caller {
       const now = this.#now();
       const call = new PendingCall(request, now + timeoutMs, resolve, reject);
       this.#count(request, 1);
-      if (signal !== undefined) this.#signals.add(signal, call);
+      if (signal !== undefined) {
+        call.stopListening = onAbort(signal, () => this.#step({ type: 'abandoned', call, reason: signal.reason }));
+      }
       this.#step({ type: 'begin', call }, now);
     });
   }
@@ -138,8 +140,7 @@ export class Caller {
   }
 
   #count({ kind, payload }: OutgoingRequest, calls: 1 | -1): void {
-    const pending = this.#pending.get(trafficClassOf(kind));
-    if (pending === undefined) return;
+    const pending = this.#pending[trafficClassOf(kind)];
     pending.calls += calls;
     pending.bytes += calls * payload.bytes.byteLength;
   }
@@ -159,8 +160,8 @@ export class Caller {
         { details: { bytes, maxMessageBytes } },
       );
     }
-    const pending = this.#pending.get(trafficClassOf(kind));
-    if (pending !== undefined && (pending.calls >= maxPending || pending.bytes + bytes > maxHeldBytes)) {
+    const pending = this.#pending[trafficClassOf(kind)];
+    if (pending.calls >= maxPending || pending.bytes + bytes > maxHeldBytes) {
       return new HedgeError(
         'OVERLOADED',
         `Request ${name} was not sent, because this pod already waits for the replies to ${pending.calls} others (${pending.bytes} bytes). Send fewer at a time.`,
@@ -266,9 +267,8 @@ export class Caller {
   }
 
   #settled(call: PendingCall): void {
-    const { signal } = call.request;
     this.#count(call.request, -1);
-    if (signal !== undefined) this.#signals.delete(signal, call);
+    call.stopListening();
   }
 
   #isSelf(member: MemberId): boolean {

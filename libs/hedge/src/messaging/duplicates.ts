@@ -4,7 +4,7 @@ import type { Reply } from '../transport/wire/hedge/v1/link.js';
 import { failureReply } from './reply.js';
 import { type QuotaLimits, QuotaUse, RequestQuota, type TopicUse } from './request-quota.js';
 import { SequenceMap } from './sequence-map.js';
-import { TRAFFIC_CLASSES, type TrafficClass } from './traffic.js';
+import { byClass, type TrafficClass } from './traffic.js';
 
 /** A request at its receiver; the driver's own class extends it. Its mutable fields are those of `Duplicates`. */
 export class Entry {
@@ -30,10 +30,6 @@ export class Entry {
 class Known<E extends Entry> {
   readonly entries = new SequenceMap<E>();
   readonly uses = byClass(() => new QuotaUse());
-}
-
-function byClass<Value>(make: (traffic: TrafficClass) => Value): Readonly<Record<TrafficClass, Value>> {
-  return Object.fromEntries(TRAFFIC_CLASSES.map((traffic) => [traffic, make(traffic)])) as Record<TrafficClass, Value>;
 }
 
 /**

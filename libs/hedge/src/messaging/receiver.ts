@@ -1,6 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { RunningWork } from '../common/running-work.js';
 import { nameOfTopic } from '../common/topic-names.js';
 import { failureOf } from '../transport/failure.js';
 import { replyBytes } from '../transport/frames.js';
@@ -46,12 +47,10 @@ export class Receiver {
   readonly #leaving = new Map<string, () => void>();
   /** Leader work of this term, and of those before it, is not taken any more. */
   #drainedEpoch = 0n;
-  #leaderWork = 0;
-  #drained: (() => void)[] = [];
+  readonly #leaderWork = new RunningWork();
   /** Broadcasts are not taken any more. */
   #refusesBroadcasts = false;
-  #broadcasts = 0;
-  #broadcastsEnded: (() => void)[] = [];
+  readonly #broadcasts = new RunningWork();
   #closed = false;
 
   constructor(options: ReceiverOptions) {
@@ -93,8 +92,8 @@ export class Receiver {
     if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
     this.#deadlines.add(work);
     work.awaited = isLeaderWork(request.kind) && request.epoch > this.#drainedEpoch;
-    if (work.awaited) this.#leaderWork += 1;
-    if (isBroadcast(work)) this.#broadcasts += 1;
+    if (work.awaited) this.#leaderWork.begin();
+    if (isBroadcast(work)) this.#broadcasts.begin();
     this.#run(work, handler);
   }
 
@@ -139,15 +138,13 @@ export class Receiver {
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
-    if (this.#leaderWork === 0) return Promise.resolve();
-    return new Promise((resolve) => void this.#drained.push(resolve));
+    return this.#leaderWork.ended();
   }
 
   /** Takes no more broadcasts; resolves when none runs. What is refused fails with SHUTTING_DOWN. */
   drainBroadcasts(): Promise<void> {
     this.#refusesBroadcasts = true;
-    if (this.#broadcasts === 0) return Promise.resolve();
-    return new Promise((resolve) => void this.#broadcastsEnded.push(resolve));
+    return this.#broadcasts.ended();
   }
 
   /** The election may have turned: leader work of a lost term is interrupted, so that it goes to the next leader. */
@@ -271,8 +268,8 @@ export class Receiver {
     this.#deadlines.delete(work);
     const fitting = this.#fitting(work, reply);
     const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
-    if (work.awaited) this.#leaderWorkEnded();
-    if (isBroadcast(work)) this.#broadcastEnded();
+    if (work.awaited) this.#leaderWork.end();
+    if (isBroadcast(work)) this.#broadcasts.end();
     if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
   }
 
@@ -286,18 +283,6 @@ export class Receiver {
       { details: { bytes, maxMessageBytes } },
     );
     return failureReply(work.sequence, failureOf(error));
-  }
-
-  #leaderWorkEnded(): void {
-    this.#leaderWork -= 1;
-    if (this.#leaderWork > 0) return;
-    for (const resolve of this.#drained.splice(0)) resolve();
-  }
-
-  #broadcastEnded(): void {
-    this.#broadcasts -= 1;
-    if (this.#broadcasts > 0) return;
-    for (const resolve of this.#broadcastsEnded.splice(0)) resolve();
   }
 
   #drop(dropped: readonly Work[]): void {

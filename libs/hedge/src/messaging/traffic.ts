@@ -6,7 +6,12 @@ import { RequestKind } from '../transport/wire/hedge/v1/link.js';
  */
 export type TrafficClass = 'handlers' | 'puts' | 'acquires' | 'releases' | 'renewals';
 
-export const TRAFFIC_CLASSES: readonly TrafficClass[] = ['handlers', 'puts', 'acquires', 'releases', 'renewals'];
+const TRAFFIC_CLASSES: readonly TrafficClass[] = ['handlers', 'puts', 'acquires', 'releases', 'renewals'];
+
+/** One value for each class. */
+export function byClass<Value>(make: (traffic: TrafficClass) => Value): Readonly<Record<TrafficClass, Value>> {
+  return Object.fromEntries(TRAFFIC_CLASSES.map((traffic) => [traffic, make(traffic)])) as Record<TrafficClass, Value>;
+}
 
 export function trafficClassOf(kind: RequestKind): TrafficClass {
   switch (kind) {

@@ -10,7 +10,7 @@ const NEST_ENHANCERS: readonly unknown[] = ['__guards__', '__interceptors__', '_
 
 const SERVED = '@leader';
 
-type Decorated = Map<string, object>;
+type Decorated = ReadonlyMap<string, object>;
 
 export interface DecoratedMethod {
   /** `OrdersController.price`, for people. */
@@ -83,8 +83,7 @@ export function refuseUnread(place: string, returned: unknown): void {
 
 /** To be called with what a decorator of this library has left in the descriptor. */
 export function remember(target: object, name: string, method: object): void {
-  const own = Reflect.getOwnMetadata(DECORATED, target) as Decorated | undefined;
-  Reflect.defineMetadata(DECORATED, new Map([...(own ?? []), [name, method]]), target);
+  Reflect.defineMetadata(DECORATED, new Map([...decoratedOf(target), [name, method]]), target);
 }
 
 /**
@@ -93,7 +92,7 @@ export function remember(target: object, name: string, method: object): void {
  * already when this is called at the start, and would leave them out.
  */
 export function restoreMetadata(target: object, name: string, method: object): void {
-  const decorated = (Reflect.getOwnMetadata(DECORATED, target) as Decorated | undefined)?.get(name);
+  const decorated = decoratedOf(target).get(name);
   if (decorated === undefined || decorated === method) return;
   for (const key of Reflect.getOwnMetadataKeys(decorated) as unknown[]) {
     if (Reflect.hasOwnMetadata(key, method) || NEST_ENHANCERS.includes(key)) continue;
@@ -103,13 +102,8 @@ export function restoreMetadata(target: object, name: string, method: object): v
 
 /** As `restoreMetadata`, for all methods of a class. */
 export function restoreAllMetadata(prototype: object): void {
-  for (
-    let target: object | null = prototype;
-    target !== null;
-    target = Object.getPrototypeOf(target) as object | null
-  ) {
-    const decorated = Reflect.getOwnMetadata(DECORATED, target) as Decorated | undefined;
-    for (const name of decorated?.keys() ?? []) {
+  for (const target of chainOf(prototype)) {
+    for (const name of decoratedOf(target).keys()) {
       const method: unknown = Object.getOwnPropertyDescriptor(target, name)?.value;
       if (typeof method !== 'function') continue;
       restoreMetadata(target, name, method);
@@ -131,17 +125,25 @@ export function servedName(name: string): string {
 export function losesEnhancers(prototype: object, handler: string): boolean {
   // The forwarded calls of a method have its guards.
   const name = handler.endsWith(SERVED) ? handler.slice(0, -SERVED.length) : handler;
-  for (
-    let target: object | null = prototype;
-    target !== null;
-    target = Object.getPrototypeOf(target) as object | null
-  ) {
+  for (const target of chainOf(prototype)) {
     const method: unknown = Object.getOwnPropertyDescriptor(target, name)?.value;
     if (typeof method !== 'function') continue;
-    const decorated = (Reflect.getOwnMetadata(DECORATED, target) as Decorated | undefined)?.get(name);
+    const decorated = decoratedOf(target).get(name);
     return decorated !== undefined && decorated !== method && !hasAll(enhancersOf(method), enhancersOf(decorated));
   }
   return false;
+}
+
+function decoratedOf(target: object): Decorated {
+  return (Reflect.getOwnMetadata(DECORATED, target) as Decorated | undefined) ?? new Map();
+}
+
+/** A prototype and those that it inherits from. */
+function* chainOf(prototype: object): Generator<object, void> {
+  for (let target: object | null = prototype; target !== null;) {
+    yield target;
+    target = Object.getPrototypeOf(target) as object | null;
+  }
 }
 
 function enhancersOf(method: object): unknown[] {

@@ -1,4 +1,5 @@
 import { MessagePattern } from '@nestjs/microservices';
+import { checkDecoration } from '../common/decoration.js';
 import { HedgeError } from '../common/errors.js';
 import { checkTopic } from '../messaging/topic-name.js';
 import { decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
@@ -112,7 +113,8 @@ export function handler(kind: HandlerKind, topic: string): MethodDecorator {
   return (target, key, descriptor) => {
     const decorator = nameOf(kind, topic);
     const { place, method, name } = decoratedMethod(decorator, target, key, descriptor);
-    checkTopicOf(place, topic);
+    // Here, because nothing could ever be sent to such a topic.
+    checkDecoration(place, () => checkTopic(topic));
     restoreMetadata(target, name, method);
     const earlier = handlersOf(method);
     if (earlier.length === 0 && Reflect.hasMetadata(NEST_PATTERN, method)) {
@@ -141,17 +143,6 @@ function streamHandler(kind: HandlerKind, topic: string): MethodDecorator {
 /** Whatever a caller without types gave as the topic. */
 function nameOf(hedge: HandlerKind, topic: unknown): string {
   return describePattern({ hedge, topic: String(topic) });
-}
-
-/** Here, because nothing could ever be sent to such a topic. */
-function checkTopicOf(place: string, topic: unknown): void {
-  try {
-    checkTopic(topic);
-  } catch (cause) {
-    throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${(cause as HedgeError).message}`, {
-      cause,
-    });
-  }
 }
 
 function notice(kind: NoticeKind): MethodDecorator {

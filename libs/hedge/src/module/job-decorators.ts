@@ -1,4 +1,4 @@
-import { HedgeError } from '../common/errors.js';
+import { checkDecoration } from '../common/decoration.js';
 import { cronTimes, intervalTimes, type FireTimes } from '../jobs/fire-times.js';
 import { checkJobOptions } from '../jobs/job-options.js';
 import type { JobOptions } from '../jobs/job.js';
@@ -80,14 +80,10 @@ function job(
     refuseGenerator(decorator, decorated);
     const { place, method, name } = decorated;
     restoreMetadata(target, name, method);
-    try {
+    checkDecoration(place, () => {
       checkJobOptions(decorator, options, more);
       setJobs(method, [...jobsOf(method), { decorator, times: timesOf(), options }]);
-      remember(target, name, method);
-    } catch (cause) {
-      throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${(cause as HedgeError).message}`, {
-        cause,
-      });
-    }
+    });
+    remember(target, name, method);
   };
 }

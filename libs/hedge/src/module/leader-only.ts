@@ -1,6 +1,7 @@
 import { checkKeys } from '../common/check-keys.js';
 import { HttpException, Inject } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
+import { checkDecoration } from '../common/decoration.js';
 import { HedgeError } from '../common/errors.js';
 import { FORWARDED_TOPIC_PREFIX } from '../common/topic-names.js';
 import { LeaderService, type SendOptions } from '../leader/leader.service.js';
@@ -174,15 +175,11 @@ function serviceOf(instance: { readonly [SERVICE]?: LeaderService } | undefined,
 
 function checkOptions(place: string, options: LeaderOnlyOptions): void {
   const { forward, name, timeoutMs, maxReruns } = options;
-  try {
+  checkDecoration(place, () => {
     checkKeys('The options of @LeaderOnly', options, LEADER_ONLY_OPTIONS);
     if (timeoutMs !== undefined) checkCallOptions('@LeaderOnly', place, timeoutMs, undefined);
     if (maxReruns !== undefined) checkReruns(`@LeaderOnly '${place}'`, maxReruns);
-  } catch (cause) {
-    throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${(cause as HedgeError).message}`, {
-      cause,
-    });
-  }
+  });
   const forwarding = name !== undefined || timeoutMs !== undefined || maxReruns !== undefined;
   if (name === '' || (forward !== true && forwarding)) {
     throw new HedgeError(

@@ -1,6 +1,7 @@
 import { distinctUntilChanged, Subscription } from 'rxjs';
 import { inFreshContext } from '../common/async-context.js';
 import { LineLogger } from '../common/line-logger.js';
+import { RunningWork } from '../common/running-work.js';
 import type { ClusterService, ClusterView } from '../cluster/cluster.service.js';
 import type { LeaderTask } from '../leader/leadership.js';
 import type { LeaderService } from '../leader/leader.service.js';
@@ -17,19 +18,19 @@ export function startNotices(
 ): () => Promise<void> {
   const logger = new LineLogger('Hedge');
   const subscriptions = new Subscription();
-  const running = new Set<Promise<void>>();
+  const running = new RunningWork();
   for (const notice of notices) {
     const run = async (argument: unknown): Promise<void> => {
+      running.begin();
       try {
         await inFreshContext(() => notice.call(argument));
       } catch (error) {
         logger.error(`${notice.place} failed: ${String(error)}`, error instanceof Error ? error.stack : undefined);
+      } finally {
+        running.end();
       }
     };
-    const call = (argument: unknown): void => {
-      const ended: Promise<void> = run(argument).finally(() => running.delete(ended));
-      running.add(ended);
-    };
+    const call = (argument: unknown): void => void run(argument);
     switch (notice.kind) {
       case 'leader-change':
         subscriptions.add(leader.changes$.subscribe(call));
@@ -44,7 +45,7 @@ export function startNotices(
   }
   return async () => {
     subscriptions.unsubscribe();
-    await Promise.all(running);
+    await running.ended();
   };
 }
 

@@ -167,7 +167,7 @@ export class Semaphore {
         this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
       });
     } catch (error) {
-      throw error === signal?.reason ? error : atCaller(error);
+      throw atCaller(error, signal);
     }
   }
 }

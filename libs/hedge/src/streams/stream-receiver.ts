@@ -1,4 +1,5 @@
 import { asHedgeError, HedgeError } from '../common/errors.js';
+import { RunningWork } from '../common/running-work.js';
 import type { MemberId } from '../common/identity.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { notLeading } from '../messaging/not-leading.js';
@@ -49,11 +50,9 @@ export class StreamReceiver {
   readonly #running = new Map<PeerStream, bigint>();
   /** Leader streams of this term, and of those before it, are not taken any more. */
   #drainedEpoch = 0n;
-  #drained: (() => void)[] = [];
+  readonly #leaderStreams = new RunningWork();
   #refusesBroadcasts = false;
-  /** Broadcast streams that run. */
-  #broadcasts = 0;
-  #broadcastsEnded: (() => void)[] = [];
+  readonly #broadcasts = new RunningWork();
 
   constructor(options: StreamReceiverOptions) {
     this.#options = options;
@@ -69,15 +68,13 @@ export class StreamReceiver {
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
-    if (this.#running.size === 0) return Promise.resolve();
-    return new Promise((resolve) => void this.#drained.push(resolve));
+    return this.#leaderStreams.ended();
   }
 
   /** Takes no more broadcast streams: they fail with SHUTTING_DOWN. Resolves when none runs. */
   drainBroadcasts(): Promise<void> {
     this.#refusesBroadcasts = true;
-    if (this.#broadcasts === 0) return Promise.resolve();
-    return new Promise((resolve) => void this.#broadcastsEnded.push(resolve));
+    return this.#broadcasts.ended();
   }
 
   #leaderChanged(): void {
@@ -91,11 +88,12 @@ export class StreamReceiver {
     const { epoch } = opening;
     if (epoch <= this.#drainedEpoch || !this.#options.route.leads(epoch)) throw notLeading();
     this.#running.set(stream, epoch);
+    this.#leaderStreams.begin();
     try {
       await this.#run(stream, opening, this.#options.leader);
     } finally {
       this.#running.delete(stream);
-      if (this.#running.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+      this.#leaderStreams.end();
     }
   }
 
@@ -103,12 +101,11 @@ export class StreamReceiver {
     if (this.#refusesBroadcasts) {
       throw new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the stream was not begun');
     }
-    this.#broadcasts += 1;
+    this.#broadcasts.begin();
     try {
       await this.#run(stream, opening, this.#options.broadcast);
     } finally {
-      this.#broadcasts -= 1;
-      if (this.#broadcasts === 0) for (const resolve of this.#broadcastsEnded.splice(0)) resolve();
+      this.#broadcasts.end();
     }
   }
 
