@@ -16,7 +16,8 @@ import { hostOf } from './pending-by-host.js';
 export const STRANGER_MESSAGE_BYTES = 4_096;
 /** What a peer may send in all before it is authenticated, besides a long message that it was allowed. */
 export const STRANGER_BYTES = 64 * 1024;
-const SESSION_BYTES = 128 * 1024;
+/** Some ten times what a session takes, so that V8 collects the closed ones of a churn of connections in time. */
+const COUNTED_SESSION_BYTES = 512 * 1024;
 
 /** All bounds on a peer that HTTP/2 itself can keep: it needs one stream, and little beside. */
 const SESSION_OPTIONS = {
@@ -53,11 +54,10 @@ export class GrpcConnection {
   private isAuthenticated = false;
   private reserved = 0;
   /**
-   * What a session takes outside of V8's heap, about, in a form that V8 counts: it knows nothing of the session's own
-   * memory, and would collect too late what a stranger leaves behind that connects again and again. Never touched, so
-   * that it takes no memory itself.
+   * Memory that V8 counts: it knows nothing of what a session takes outside of its heap, and would collect too late what
+   * a stranger leaves behind that connects again and again. Never touched, so that it takes no memory itself.
    */
-  counted: Buffer | undefined = Buffer.allocUnsafeSlow(SESSION_BYTES);
+  counted: Buffer | undefined = Buffer.allocUnsafeSlow(COUNTED_SESSION_BYTES);
   private timer: NodeJS.Timeout;
 
   constructor(
