@@ -30,13 +30,8 @@ async function start(name: string): Promise<TestPod> {
   return pod;
 }
 
-beforeEach(async () => {
-  group = new TestGroup();
-  faults = new BackendFaults();
-  backend = faulty(memory({ clock: group.clock }), faults, group.clock).create({ timeoutMs: 1_000 });
-  [caller, first, second] = [await start('caller'), await start('first'), await start('second')];
-  const { messenger, route } = caller;
-  kv = new KvStore({
+const storeOf = ({ messenger, route }: TestPod): KvStore =>
+  new KvStore({
     gate: StartGate.opened(),
     messenger,
     route,
@@ -44,6 +39,13 @@ beforeEach(async () => {
     defaultTimeoutMs: 10_000,
     maxValueBytes: 1_000,
   });
+
+beforeEach(async () => {
+  group = new TestGroup();
+  faults = new BackendFaults();
+  backend = faulty(memory({ clock: group.clock }), faults, group.clock).create({ timeoutMs: 1_000 });
+  [caller, first, second] = [await start('caller'), await start('first'), await start('second')];
+  kv = storeOf(caller);
   group.elect(first);
 });
 
@@ -130,15 +132,7 @@ describe('puts in a group', () => {
   });
 
   it('does not keep a draining leader waiting for a handler that waits for its put', async () => {
-    const { messenger, route } = first;
-    const own = new KvStore({
-      gate: StartGate.opened(),
-      messenger,
-      route,
-      log: backend.log,
-      defaultTimeoutMs: 10_000,
-      maxValueBytes: 1_000,
-    });
+    const own = storeOf(first);
     const { opened, open } = gate();
     first.handler = async () => {
       await opened;
@@ -148,7 +142,7 @@ describe('puts in a group', () => {
     const sent = caller.send('work');
     await group.pass(100);
     let drained = false;
-    void messenger.drain(group.epoch).then(() => (drained = true));
+    void first.messenger.drain(group.epoch).then(() => (drained = true));
     open();
     await group.pass(200);
     expect(drained).toBe(true);

@@ -217,7 +217,7 @@ describe.each([
       expect(sourceStores).toEqual(Array(4).fill('caller'));
     });
 
-    it('tells the handler that its caller gave up in a scope of its own', async () => {
+    it('notifies the handler of an abort by its caller in a scope of its own', async () => {
       await storage.run('caller', async () => {
         const abort = new AbortController();
         const given = expect(leader().send('aborted', 0, { signal: abort.signal })).rejects.toThrow('enough');

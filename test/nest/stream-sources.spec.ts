@@ -373,7 +373,7 @@ describe('the request of an HTTP server as source', () => {
   });
 });
 
-it('a source that never emits is let go of when the leader is lost', async () => {
+it('a source that never emits is closed when the leader is lost', async () => {
   const group = new Pods({ controllers: [Handlers] }, { shutdown: { drainMs: 100 } });
   try {
     await group.start();

@@ -1,16 +1,8 @@
 // A member in a process of its own: it counts the requests that reach it, and answers every heartbeat with the
 // count as its version.
-import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { memberTransport } from './member-transport.js';
 
-const address = '127.0.0.1:0';
-const transport = new GrpcTransport({
-  group: 'orders',
-  self: { address, incarnation: newIncarnation() },
-  bind: address,
-  secret: async () => Buffer.from('secret'),
-  heartbeatTimeoutMs: Number(process.argv[2]),
-});
+const transport = memberTransport(Number(process.argv[2]));
 let requests = 0;
 transport.attach(
   {

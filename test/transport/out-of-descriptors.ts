@@ -1,18 +1,10 @@
 // A member that has used up its file descriptors, and then looks whether it reaches itself.
 import { openSync } from 'node:fs';
 import { devNull } from 'node:os';
-import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
 import { checkSelf } from '../../libs/hedge/src/leader/self-check.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { memberTransport } from './member-transport.js';
 
-const address = '127.0.0.1:0';
-const transport = new GrpcTransport({
-  group: 'orders',
-  self: { address, incarnation: newIncarnation() },
-  bind: address,
-  secret: async () => Buffer.from('secret'),
-  heartbeatTimeoutMs: 2_000,
-});
+const transport = memberTransport(2_000);
 transport.attach(
   { frame: () => undefined, acknowledged: () => undefined, opened: () => undefined, closed: () => undefined },
   { outstandingAt: () => [], resume: () => false },

@@ -1,15 +1,7 @@
 // A member in a process of its own that takes streams, and reads from them only as many bytes as it is told to.
-import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { memberTransport } from './member-transport.js';
 
-const address = '127.0.0.1:0';
-const transport = new GrpcTransport({
-  group: 'orders',
-  self: { address, incarnation: newIncarnation() },
-  bind: address,
-  secret: async () => Buffer.from('secret'),
-  heartbeatTimeoutMs: Number(process.argv[2]),
-});
+const transport = memberTransport(Number(process.argv[2]));
 let allowed = 0;
 let more: () => void = () => undefined;
 process.on('message', (bytes: number) => {

@@ -65,7 +65,7 @@ describe('ObservedLease', () => {
 });
 
 describe('ObservedLeases', () => {
-  it('L1: judges each row by itself', () => {
+  it('L1: judges each row alone', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLeases();
     expect(observed.observe('a', held(7n, 0n), clock.now())).toBe(3_000);

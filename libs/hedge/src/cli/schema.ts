@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { applyDdl } from '../backends/spanner/google-client.js';
 import { databaseName, tableNames } from '../backends/spanner/options.js';
 import { indexDdl, tableDdl } from '../backends/spanner/schema.js';
+import { messageOf } from '../common/errors.js';
 
 export const SCHEMA_USAGE = `nestjs-hedge schema [--dialect googlesql] [--lock-table locktable] [--log-table logtable]
                     [--index] [--apply --database projects/P/instances/I/databases/D]
@@ -60,6 +61,6 @@ function parse(args: readonly string[]) {
       },
     });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    throw new UsageError(messageOf(error));
   }
 }

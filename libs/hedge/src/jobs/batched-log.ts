@@ -19,7 +19,7 @@ interface Waiting {
  * calls of one event-loop turn, and those that come while a commit is under way. There is one commit at a time: a renewal of
  * the lease, which other connections of the database may queue behind it, never waits for more than one of them.
  *
- * Each call has the outcome that it would have had by itself.
+ * Each call has the outcome that it would have had in a commit of its own.
  */
 export class BatchedLog implements JobLog {
   #waiting: Waiting[] = [];

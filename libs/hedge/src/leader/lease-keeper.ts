@@ -258,8 +258,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
       if (effect.type === 'lost-lease') this.#lost(effect.reason, before, now);
       else this.#perform(effect, now);
     }
-    const term = this.#election?.currentTerm;
-    if (term !== undefined && term.validSince !== before?.validSince) this.#cause.renewed();
+    this.#cause.holds(this.#election?.currentTerm);
   }
 
   #perform(effect: Exclude<ContenderEffect, { type: 'lost-lease' }>, now: Instant): void {
@@ -369,7 +368,7 @@ export class LeaseKeeper implements LeaderRoute, LeadershipSource {
     this.#clock.after(timing.leaseMs + timing.heartbeatTimeoutMs, () => {
       if (this.#closed || this.#known?.epoch !== token) return;
       logger.warn(
-        `Another live pod has this pod's own address ${member.address} and leads the group ${group} (process ${member.incarnation}): nobody can tell the two apart. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+        `Another live pod has this pod's own address ${member.address} and leads the group ${group} (process ${member.incarnation}): callers cannot distinguish the two. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
       );
     });
   }

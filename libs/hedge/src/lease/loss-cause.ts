@@ -14,6 +14,7 @@ export class LossCause {
   #wakeAt: number | undefined;
   #blockedMs = 0;
   #failure: string | undefined;
+  #validSince: Instant | undefined;
 
   constructor(private readonly timing: CauseTiming) {}
 
@@ -32,8 +33,10 @@ export class LossCause {
     this.#failure = message;
   }
 
-  /** The lease was taken or renewed. */
-  renewed(): void {
+  /** To call after each step. A term that is valid since another instant was taken or renewed in it. */
+  holds(term: Term | undefined): void {
+    if (term === undefined || term.validSince === this.#validSince) return;
+    this.#validSince = term.validSince;
     this.#blockedMs = 0;
     this.#failure = undefined;
   }

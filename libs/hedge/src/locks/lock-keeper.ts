@@ -249,8 +249,7 @@ export class LockKeeper {
       if (effect.type === 'lost') this.#lost(named, effect, before, now);
       else this.#perform(named, effect);
     }
-    const { term } = contest;
-    if (term !== undefined && term.validSince !== before?.validSince) cause.renewed();
+    cause.holds(contest.term);
     cause.wakesAfter((contest.wakeAt ?? Infinity) - now.mono, now);
   }
 

@@ -13,7 +13,7 @@ export const REPLIES = Symbol.for('nestjs-hedge:replies');
 export interface Replies {
   /** Waits until the caller takes more; undefined when it does now. */
   room(): Promise<void> | undefined;
-  /** What the handler returned is to be let go of when the stream is over, whether anybody has read it or not. */
+  /** The source that the handler returned is closed when the stream is over, whether anybody has read it or not. */
   leaveWhenOver(leave: () => void): void;
 }
 

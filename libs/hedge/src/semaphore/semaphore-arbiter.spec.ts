@@ -48,7 +48,7 @@ describe('semaphore arbiter', () => {
     expect(renewedOf(reply).unknown).toEqual(['bad']);
   });
 
-  it('S1: grants nothing while permits of a replaced database may be valid, and tells so those who do not wait', async () => {
+  it('S1: grants nothing while permits of a replaced database may be valid, and reports it to those who do not wait', async () => {
     const clock = new VirtualClock();
     const { permits, lease } = memory().create({ timeoutMs: 1_000 });
     const leader = await lease.acquire({ name: leaseName('g'), holder: caller, leaseMs: 60_000 });

@@ -25,7 +25,7 @@ export function checkSource(topic: string, source: unknown): asserts source is S
   );
 }
 
-/** Runs the checks of a call. When they refuse it, its source is let go of, which nobody else may have at hand. */
+/** Runs the checks of a call. When they refuse it, its source is closed, because no one else may hold it. */
 export function leaveWhenRefused(source: unknown, check: () => void): void {
   try {
     check();
@@ -39,7 +39,7 @@ export function leaveWhenRefused(source: unknown, check: () => void): void {
 export type SourceOver = (failure?: { readonly error: unknown }) => void;
 
 /**
- * A source from the moment it is given until nobody wants more of it. It is heard all the time, and let go of at once,
+ * A source from the moment it is given until nobody wants more of it. It is heard all the time, and closed at once,
  * also while it waits for its next item: a file or a socket must not stay open for a stream that is over.
  */
 export class SourceReader {

@@ -5,13 +5,11 @@ import { frameOf, messageOf } from './handshake-message.js';
 import { printable, ReceiverHandshake } from './handshake.js';
 import type { MessageStream, StreamKind } from './message-stream.js';
 import type { Timing } from './wire/hedge/v1/link.js';
-import { hostOf, PendingByHost } from './pending-by-host.js';
+import { hostOf, MAX_UNAUTHENTICATED, PendingByHost } from './pending-by-host.js';
 import type { RefusalLog } from './refusal-log.js';
 
 /** A Hello is far smaller. The Proof may be long: it lists what is outstanding. */
 const MAX_HELLO_BYTES = 4_096;
-/** What strangers can hold at once; a whole group may join at once, and be one host behind a proxy. */
-const MAX_PENDING = { perHost: 256, total: 384, graceMs: 1_000 };
 
 export interface Caller {
   readonly member: MemberId;
@@ -36,7 +34,7 @@ export interface AcceptorInit {
 
 /** Takes the receiver's part in the handshakes of streams that come in, and bounds what strangers cost. */
 export class Acceptor {
-  private readonly pending = new PendingByHost<PendingHandshake>(MAX_PENDING);
+  private readonly pending = new PendingByHost<PendingHandshake>(MAX_UNAUTHENTICATED);
 
   constructor(private readonly init: AcceptorInit) {}
 

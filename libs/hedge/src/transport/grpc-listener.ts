@@ -3,15 +3,13 @@ import { createServer, type Server as SocketServer, type Socket } from 'node:net
 import { createServer as createTlsServer, type Server as TlsServer, type TlsOptions, type TLSSocket } from 'node:tls';
 import { HedgeError } from '../common/errors.js';
 import { GrpcConnection, type GrpcConnectionInit, remoteOf } from './grpc-connection.js';
-import { hostOf, PendingByHost } from './pending-by-host.js';
+import { hostOf, MAX_UNAUTHENTICATED, PendingByHost } from './pending-by-host.js';
 
 /** Far more than the members of any group; a bound against strangers. */
 const MAX_CONNECTIONS = 4_096;
-/** Of peers that are not authenticated yet: a whole group may join at once, and be one host behind a proxy. */
-const MAX_PENDING = { perHost: 256, total: 384, graceMs: 1_000 };
 /**
- * Bytes of their messages that are longer than a Hello. A Proof is so when its caller has hundreds of requests that are
- * not answered.
+ * Bytes of messages longer than a Hello, of peers that are not authenticated yet. A Proof is so when its caller has
+ * hundreds of requests that are not answered.
  */
 const MAX_RESERVED = { perHost: 4 * 1024 * 1024, total: 8 * 1024 * 1024, graceMs: 1_000 };
 const MAX_STRANGER_MESSAGE_BYTES = 1024 * 1024;
@@ -31,7 +29,7 @@ export interface GrpcListenerInit extends Pick<
  */
 export class GrpcListener {
   private readonly connections = new Map<string, GrpcConnection>();
-  private readonly pending = new PendingByHost<Socket>(MAX_PENDING);
+  private readonly pending = new PendingByHost<Socket>(MAX_UNAUTHENTICATED);
   private readonly reserving = new PendingByHost<GrpcConnection>(MAX_RESERVED);
   private readonly server: SocketServer;
   private readonly tls: TlsServer | undefined;

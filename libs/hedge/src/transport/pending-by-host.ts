@@ -8,6 +8,9 @@ export interface PendingLimits {
   readonly graceMs: number;
 }
 
+/** Of peers that are not authenticated yet: a whole group may join at once, and be one host behind a proxy. */
+export const MAX_UNAUTHENTICATED: PendingLimits = { perHost: 256, total: 384, graceMs: 1_000 };
+
 /**
  * What peers hold that are not authenticated yet, bounded for each host and in all. When there is too much, the oldest of
  * the host that holds the most gives way: at once to a host that holds less; else once it has had the time that an honest

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { Spanner } from '@google-cloud/spanner';
-import { HedgeError } from '../../common/errors.js';
+import { HedgeError, messageOf } from '../../common/errors.js';
 import { loadProblem } from '../../common/optional-package.js';
 
 /** The connection is found dead after 40 s without an answer, not after the client's two minutes. */
@@ -27,8 +27,7 @@ export function makeClient(name: string): Spanner {
     // A library in somebody's app does not send metrics of its own to Cloud Monitoring.
     return new Spanner({ projectId, disableBuiltInMetrics: true, ...KEEPALIVE, ...RECONNECT });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new HedgeError('INVALID_OPTIONS', `The Spanner client cannot be made: ${reason}.`, { cause });
+    throw new HedgeError('INVALID_OPTIONS', `The Spanner client cannot be made: ${messageOf(cause)}.`, { cause });
   }
 }
 
