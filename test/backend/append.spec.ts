@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { LogEntry } from '../../libs/hedge/src/backend/log.js';
+import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import type { Acknowledged } from './appender.js';
 import { Script, until } from './processes.js';

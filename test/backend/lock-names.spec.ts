@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Backend } from '../../libs/hedge/src/backend/backend.js';
+import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import Database from 'libsql';
-import { lockName } from '../../libs/hedge/src/backend/names.js';
-import { memory } from '../../libs/hedge/src/backends/memory/index.js';
-import { sqlite } from '../../libs/hedge/src/backends/sqlite/index.js';
+import { lockName } from '../../libs/hedge/src/database/row-names.js';
+import { memory } from '../../libs/hedge/src/database/memory/index.js';
+import { sqlite } from '../../libs/hedge/src/database/sqlite/index.js';
 
 const NAMES = 100_000;
 const BATCH = 1_000;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import type { Backend } from '../../libs/hedge/src/backend/backend.js';
+import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { ARENAS, type Arena } from './arenas.js';
 import { backendAt } from './backend-at.js';
 import type { PermitChange } from './permit-writer.js';

@@ -1,6 +1,6 @@
 // From the sources: the library and the emulator are measured together, and neither needs the other's build.
 import { startSpannerEmulator } from '../../libs/spanner-emulator/src/index.js';
-import { indexDdl, tableDdl } from '../../libs/hedge/src/backends/spanner/schema.js';
+import { indexDdl, tableDdl } from '../../libs/hedge/src/database/spanner/schema.js';
 import { answer } from './child.js';
 
 const TABLES = { lockTable: 'locktable', logTable: 'logtable' };

@@ -11,7 +11,7 @@ import { memory } from 'nestjs-hedge/memory';
 import { parse } from 'yaml';
 import { hedgeOptions } from '../../apps/demo/src/hedge.options.js';
 import { bytesOf } from '../../libs/hedge/src/spill/service/size.js';
-import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
+import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
 
 const folder = fileURLToPath(new URL('../../apps/demo/k8s/', import.meta.url));
 

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { spanner } from 'nestjs-hedge/spanner';
-import { applyDdl } from '../../libs/hedge/src/backends/spanner/google-client.js';
-import type { Calls } from '../../libs/hedge/src/backends/spanner/protocol.js';
+import { applyDdl } from '../../libs/hedge/src/database/spanner/client/google-client.js';
+import type { Calls } from '../../libs/hedge/src/database/spanner/client/protocol.js';
 import { claimOf, rowOf } from '../spanner/rows.js';
 import { openEmulator, TABLE_DDL } from '../spanner/target.js';
 

@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import type { Backend } from '../../libs/hedge/src/backend/backend.js';
-import { memory } from '../../libs/hedge/src/backends/memory/index.js';
-import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit-messages.js';
-import { GroupCommitter } from '../../libs/hedge/src/kv/group-committer.js';
-import { StartGate } from '../../libs/hedge/src/common/start-gate.js';
+import type { Backend } from '../../libs/hedge/src/database/backend.js';
+import { memory } from '../../libs/hedge/src/database/memory/index.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import { GroupCommitter } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
 import { kvPutHandler } from '../../libs/hedge/src/kv/put-handler.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
-import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from '../messaging/group.js';
 
 const LEASE = 'hedge/lease/g';

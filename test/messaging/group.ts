@@ -8,7 +8,7 @@ import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
 import { VirtualClock } from '../../libs/hedge/src/testing/virtual-clock.js';
 import type { Transport } from '../../libs/hedge/src/transport/transport.js';
-import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 
 const codec = new PayloadCodec();
 

@@ -2,7 +2,7 @@ import { getEventListeners } from 'node:events';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from './group.js';
 
 let group: TestGroup;

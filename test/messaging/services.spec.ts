@@ -1,11 +1,11 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import type { View } from '../../libs/hedge/src/cluster/view.js';
-import { ClusterService, type ClusterView } from '../../libs/hedge/src/cluster/cluster.service.js';
+import type { View } from '../../libs/hedge/src/membership/view.js';
+import { ClusterService, type ClusterView } from '../../libs/hedge/src/membership/cluster.service.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { StartGate } from '../../libs/hedge/src/common/start-gate.js';
-import { LeaderService } from '../../libs/hedge/src/leader/leader.service.js';
-import type { LeaseKeeper } from '../../libs/hedge/src/leader/lease-keeper.js';
+import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
+import { LeaderService } from '../../libs/hedge/src/election/leader.service.js';
+import type { LeaderElector } from '../../libs/hedge/src/election/leader-elector.runner.js';
 import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
 import type { StreamCaller } from '../../libs/hedge/src/streams/stream-caller.js';
 import { gate, TestGroup, type TestPod } from './group.js';
@@ -63,7 +63,7 @@ beforeEach(async () => {
   // Of the election these tests use what the route has as well.
   leader = new LeaderService({
     ...shared,
-    keeper: a.route as unknown as LeaseKeeper,
+    keeper: a.route as unknown as LeaderElector,
     maxReruns: 1,
     retryMs: 100,
     leaseMs: 3_000,

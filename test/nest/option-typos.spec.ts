@@ -18,7 +18,7 @@ import { memory, memoryDatabase } from 'nestjs-hedge/memory';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { MemoryNetwork } from 'nestjs-hedge/testing';
-import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
+import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
 import { Pods } from './apps.js';
 
 Logger.overrideLogger(false);

@@ -7,7 +7,7 @@ import { HedgeModule, KvStore, LeaderService, LockService } from 'nestjs-hedge';
 import type { HedgeOptions } from 'nestjs-hedge';
 import { memory } from 'nestjs-hedge/memory';
 import { CertificateAuthority } from '../../libs/hedge/src/testing/certificates.js';
-import { HedgeRuntime } from '../../libs/hedge/src/module/runtime.js';
+import { HedgePod } from '../../libs/hedge/src/pod/hedge-pod.js';
 
 const SECRET = 'a secret that no log may have';
 
@@ -58,10 +58,10 @@ describe('secret and tls.key are not shown by a look at', () => {
     expectNoSecret(logged(module));
     expectNoSecret(JSON.stringify(module));
     app = await start(module);
-    for (const type of [HedgeRuntime, LeaderService, KvStore, LockService]) {
+    for (const type of [HedgePod, LeaderService, KvStore, LockService]) {
       const part = app.get<object>(type);
       expectNoSecret(logged(part));
-      if (type === HedgeRuntime) expectNoSecret(JSON.stringify((part as HedgeRuntime).settings));
+      if (type === HedgePod) expectNoSecret(JSON.stringify((part as HedgePod).settings));
     }
     expectNoSecret(logged(app));
   });

@@ -4,14 +4,14 @@ import { DiscoveryModule } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import type { IncomingRequest } from '../../libs/hedge/src/messaging/message.js';
 import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
-import { Canary, CanaryPerch } from '../../libs/hedge/src/module/canary.js';
-import { HandlerDiscovery } from '../../libs/hedge/src/module/discovery.js';
-import { HandlerDispatch } from '../../libs/hedge/src/module/dispatch.js';
-import type { HandlerKind } from '../../libs/hedge/src/module/handler-metadata.js';
-import type { HandlerEnhancers } from '../../libs/hedge/src/module/options.js';
-import { HedgeStrategy } from '../../libs/hedge/src/module/strategy.js';
-import { HandlerWiring } from '../../libs/hedge/src/module/wiring.js';
-import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { HandlerProbe, HandlerProbeController } from '../../libs/hedge/src/nest/handlers/handler-probe.js';
+import { HandlerDiscovery } from '../../libs/hedge/src/nest/handlers/discovery.js';
+import { HandlerDispatch } from '../../libs/hedge/src/nest/handlers/dispatch.js';
+import type { HandlerKind } from '../../libs/hedge/src/nest/handlers/handler-metadata.js';
+import type { HandlerEnhancers } from '../../libs/hedge/src/nest/options.js';
+import { HedgeStrategy } from '../../libs/hedge/src/nest/handlers/strategy.js';
+import { HandlerWiring } from '../../libs/hedge/src/nest/handlers/wiring.js';
+import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { Stock } from './sample-handlers.js';
 
 const codec = new PayloadCodec();
@@ -19,7 +19,7 @@ const codec = new PayloadCodec();
 /** What connects handlers to Nest, without a cluster. */
 @Module({
   imports: [DiscoveryModule],
-  providers: [HedgeStrategy, HandlerDiscovery, HandlerWiring, Canary, CanaryPerch],
+  providers: [HedgeStrategy, HandlerDiscovery, HandlerWiring, HandlerProbe, HandlerProbeController],
 })
 export class WiringModule {}
 

@@ -3,9 +3,9 @@ import { MessagePattern, Transport } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from '@jest/globals';
 import { HedgeStrategy, OnBroadcast, OnLeaderChange, OnLeaderMessage } from 'nestjs-hedge';
-import { CanaryGuard } from '../../libs/hedge/src/module/canary.js';
-import { HandlerDiscovery } from '../../libs/hedge/src/module/discovery.js';
-import { HandlerWiring } from '../../libs/hedge/src/module/wiring.js';
+import { HandlerProbeGuard } from '../../libs/hedge/src/nest/handlers/handler-probe.js';
+import { HandlerDiscovery } from '../../libs/hedge/src/nest/handlers/discovery.js';
+import { HandlerWiring } from '../../libs/hedge/src/nest/handlers/wiring.js';
 import { Foreign, Jobs, Orders, ScopedController, Stock, everything } from './sample-handlers.js';
 import { WiringModule, appWith, connected } from './wired-app.js';
 
@@ -114,14 +114,14 @@ describe('a start is refused', () => {
   });
 
   it('when guards no longer run the way this Nest is used', async () => {
-    const canActivate = CanaryGuard.prototype.canActivate;
-    CanaryGuard.prototype.canActivate = () => true;
+    const canActivate = HandlerProbeGuard.prototype.canActivate;
+    HandlerProbeGuard.prototype.canActivate = () => true;
     try {
       await expect(appWith(everything)).rejects.toThrow(
         'app.connectMicroservice({ strategy: app.get(HedgeStrategy) });',
       );
     } finally {
-      CanaryGuard.prototype.canActivate = canActivate;
+      HandlerProbeGuard.prototype.canActivate = canActivate;
     }
   });
 });

@@ -1,11 +1,11 @@
-import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/backend/log.js';
-import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/src/backend/lease.js';
-import { ObservedLease, type LeaseMarker } from '../../libs/hedge/src/backend/observed-lease.js';
-import { ReplacedDatabase } from '../../libs/hedge/src/backend/replaced-database.js';
+import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
+import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/src/database/lease-table.js';
+import { ObservedLease, type LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
+import { ReplacedDatabase } from '../../libs/hedge/src/database/replaced-database.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import type { UnreachableReport } from '../../libs/hedge/src/cluster/membership.js';
-import type { StampedReport } from '../../libs/hedge/src/cluster/report-turns.js';
+import type { UnreachableReport } from '../../libs/hedge/src/membership/membership.core.js';
+import type { StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { World } from './world.js';
 

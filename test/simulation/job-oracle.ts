@@ -1,4 +1,4 @@
-import type { LogEntry } from '../../libs/hedge/src/backend/log.js';
+import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { rangeOf } from '../../libs/hedge/src/jobs/fire-times.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';

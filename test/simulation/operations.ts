@@ -1,5 +1,5 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/backend/log.js';
+import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { compareVersions } from './database.js';
 import { violated } from './violation.js';

@@ -1,4 +1,8 @@
-import { Membership, type MembershipEffect, type MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
+import {
+  Membership,
+  type MembershipEffect,
+  type MembershipInput,
+} from '../../libs/hedge/src/membership/membership.core.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { Parts } from './cluster.js';
 import { SOUND_PARTS } from './simulate.js';

@@ -1,8 +1,11 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
-import { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
-import type { GrantedPermit } from '../../libs/hedge/src/semaphore/permit-row.js';
-import { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
-import type { SemaphoreEffect, SemaphoreInput } from '../../libs/hedge/src/semaphore/semaphore-queue-messages.js';
+import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
+import type { GrantedPermit } from '../../libs/hedge/src/semaphores/server/permit-row.js';
+import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
+import type {
+  SemaphoreEffect,
+  SemaphoreInput,
+} from '../../libs/hedge/src/semaphores/server/semaphore-queue.messages.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -47,7 +50,7 @@ class FreesTwice extends SemaphoreQueue {
 }
 
 /** Counts the validity of permits from when a renewal was answered, not from when it was sent. */
-class ValidFromTheAnswer extends Holdings {
+class ValidFromTheAnswer extends HeldPermits {
   #now: Instant | undefined;
 
   protected override renewed(renewal: number, unknown: readonly string[], now: Instant): void {
@@ -88,7 +91,7 @@ export const PLANTED_SEMAPHORES = {
   'the validity of a permit counted from the answer to its renewal': {
     parts: {
       ...SOUND_PARTS,
-      holdings: (...made: ConstructorParameters<typeof Holdings>) => new ValidFromTheAnswer(...made),
+      holdings: (...made: ConstructorParameters<typeof HeldPermits>) => new ValidFromTheAnswer(...made),
     },
     found: ['S1'],
   },

@@ -1,16 +1,16 @@
-import type { LeaseMarker } from '../../libs/hedge/src/backend/observed-lease.js';
-import { Membership } from '../../libs/hedge/src/cluster/membership.js';
-import type { View } from '../../libs/hedge/src/cluster/view.js';
+import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
+import { Membership } from '../../libs/hedge/src/membership/membership.core.js';
+import type { View } from '../../libs/hedge/src/membership/view.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
-import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock-messages.js';
-import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
-import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
-import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
-import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/scheduler-messages.js';
-import { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
-import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/routing-messages.js';
+import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
+import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
+import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
+import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
+import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
+import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import type { PodCall } from './pod-messaging.js';
@@ -37,7 +37,7 @@ class IgnoresSleep extends LeaseContender {
 }
 
 /** Hands a lock on to the next caller of the process under the token of the last one, without asking the database. */
-class HandsLocksOn extends LockContest {
+class HandsLocksOn extends LockStateMachine {
   readonly #waiting = new Set<number>();
 
   override step(input: LockInput, now: Instant): readonly LockEffect[] {
@@ -54,7 +54,7 @@ class HandsLocksOn extends LockContest {
 }
 
 /** Keeps it from the holder of a lock that its lease ran out. */
-class HidesLosses extends LockContest {
+class HidesLosses extends LockStateMachine {
   override step(input: LockInput, now: Instant): readonly LockEffect[] {
     return super.step(input, now).filter((effect) => effect.type !== 'lost' || effect.reason !== 'expired');
   }

@@ -1,14 +1,14 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { GroupCommit } from '../../libs/hedge/src/kv/group-commit.js';
+import { GroupCommit } from '../../libs/hedge/src/kv/group-commit.core.js';
 import {
   DEFAULT_GROUP_COMMIT_LIMITS,
   type GroupCommitEffect,
   type GroupCommitInput,
   type PutOutcome,
   type PutRow,
-} from '../../libs/hedge/src/kv/group-commit-messages.js';
+} from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { Cluster } from './cluster.js';
 
 /** What the group commit needs of its process. */

@@ -1,10 +1,10 @@
-import { jobKey } from '../../libs/hedge/src/backend/names.js';
+import { jobKey } from '../../libs/hedge/src/database/row-names.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import { InputQueue } from '../../libs/hedge/src/common/input-queue.js';
+import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
-import type { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
-import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/scheduler-messages.js';
+import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
+import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { Cluster } from './cluster.js';
 import type { CommitHost } from './pod-commits.js';
 

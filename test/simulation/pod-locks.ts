@@ -1,9 +1,9 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { ContenderInput, DatabaseCall } from '../../libs/hedge/src/lease/contender-messages.js';
+import type { ContenderInput, DatabaseCall } from '../../libs/hedge/src/lease/lease-contender.messages.js';
 import type { Term } from '../../libs/hedge/src/lease/term.js';
-import type { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
-import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock-messages.js';
+import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
+import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { Cluster } from './cluster.js';
 import { SimulatedLeaseTable } from './database.js';
 import type { Holding, LockPod } from './lock-oracle.js';
@@ -26,7 +26,7 @@ interface Caller {
 
 interface Named {
   readonly name: string;
-  readonly contest: LockContest;
+  readonly contest: LockStateMachine;
   readonly table: SimulatedLeaseTable;
 }
 
@@ -36,7 +36,7 @@ interface Renewal {
   readonly call: Extract<DatabaseCall, { type: 'renew' }>;
 }
 
-/** The locks of one process: the real cores, and in place of `LockKeeper` the simulation. */
+/** The locks of one process: the real cores, and in place of `LockManager` the simulation. */
 export class PodLocks implements LockPod {
   readonly #names = new Map<string, Named>();
   readonly #callers = new Map<number, Caller>();
@@ -108,7 +108,7 @@ export class PodLocks implements LockPod {
     this.#turn([{ named, input }]);
   }
 
-  /** As `LockKeeper` does it: one input at a time, all renewals together at the end. */
+  /** As `LockManager` does it: one input at a time, all renewals together at the end. */
   #turn(inputs: readonly { readonly named: Named; readonly input: LockInput }[]): void {
     this.#inputs.push(...inputs);
     if (this.#inTurn) return;

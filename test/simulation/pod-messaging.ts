@@ -1,16 +1,16 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { PutOutcome } from '../../libs/hedge/src/kv/group-commit-messages.js';
-import { Call } from '../../libs/hedge/src/messaging/call.js';
+import type { PutOutcome } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import { ClientCall } from '../../libs/hedge/src/messaging/client/client-call.js';
 import type { LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../../libs/hedge/src/messaging/limits.js';
 import type { Encoded, IncomingRequest, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
-import { Receiver } from '../../libs/hedge/src/messaging/receiver.js';
-import type { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
-import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/routing-messages.js';
-import { Timeline } from '../../libs/hedge/src/messaging/timeline.js';
-import type { Origin } from '../../libs/hedge/src/messaging/work.js';
-import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { RequestServer } from '../../libs/hedge/src/messaging/server/request-server.runner.js';
+import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
+import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
+import { Timeline } from '../../libs/hedge/src/messaging/server/timeline.js';
+import type { Origin } from '../../libs/hedge/src/messaging/server/server-call.js';
+import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
@@ -23,7 +23,7 @@ const TICK_MS = 25;
 /** A deadline may pass this much late, see `Deadlines`. */
 const PRECISION_MS = 10;
 
-export class PodCall extends Call {
+export class PodCall extends ClientCall {
   constructor(
     id: string,
     request: OutgoingRequest,
@@ -53,7 +53,7 @@ export interface MessagingHost extends CommitHost {
 /** One process's requests and its handlers: the real cores on simulated links. */
 export class PodMessaging implements LinkEnd {
   readonly #router: RequestRouter<PodCall>;
-  readonly #receiver: Receiver;
+  readonly #receiver: RequestServer;
   readonly #commits: PodCommits;
   readonly #timeline = new Timeline();
   readonly #dialled = new Map<string, Link>();
@@ -76,7 +76,7 @@ export class PodMessaging implements LinkEnd {
     const { random } = cluster;
     const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 12, rememberCallerMs: random.pick([200, 3_000]) };
     this.#router = cluster.parts.router(host.self, random.next);
-    this.#receiver = new Receiver({
+    this.#receiver = new RequestServer({
       clock: { now: () => host.now(), after: (ms, run) => host.after(ms, run) },
       timeline: this.#timeline,
       route: host.route,

@@ -1,10 +1,10 @@
-import type { PermitTable, SemaphoreWriteResult } from '../../libs/hedge/src/backend/permits.js';
+import type { PermitTable, SemaphoreWriteResult } from '../../libs/hedge/src/database/permit-table.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import type { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
-import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
-import { PermitHolder } from '../../libs/hedge/src/semaphore/permit-holder.js';
-import { SEMAPHORE_REQUESTS, SemaphoreArbiter } from '../../libs/hedge/src/semaphore/semaphore-arbiter.js';
-import { releaseRequest } from '../../libs/hedge/src/semaphore/semaphore-messages.js';
+import type { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
+import type { PermitHandle } from '../../libs/hedge/src/semaphores/client/permit.js';
+import { SemaphoreClient } from '../../libs/hedge/src/semaphores/client/semaphore-client.runner.js';
+import { SEMAPHORE_REQUESTS, SemaphoreServer } from '../../libs/hedge/src/semaphores/server/semaphore-server.runner.js';
+import { releaseRequest } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
 import type { Cluster } from './cluster.js';
 import { later } from './later.js';
 import type { MessagingHost, PodMessaging } from './pod-messaging.js';
@@ -14,9 +14,9 @@ const MAX_WAITING = 6;
 
 /** One process's part in semaphores: the real arbiter and the real holder, on simulated messages and database. */
 export class PodSemaphores {
-  readonly #arbiter: SemaphoreArbiter;
-  readonly #holder: PermitHolder;
-  readonly #holdings: Holdings;
+  readonly #arbiter: SemaphoreServer;
+  readonly #holder: SemaphoreClient;
+  readonly #holdings: HeldPermits;
   #ids = 0;
 
   constructor(
@@ -28,7 +28,7 @@ export class PodSemaphores {
     const { self } = host;
     const timing = cluster.semaphoreTiming;
     const clock = { now: () => host.now(), after: (ms: number, run: () => void) => host.after(ms, run) };
-    this.#arbiter = new SemaphoreArbiter({
+    this.#arbiter = new SemaphoreServer({
       table: this.#table(),
       clock,
       group: SIMULATED_GROUP,
@@ -45,7 +45,7 @@ export class PodSemaphores {
     }
     messaging.callerLost = (caller) => this.#arbiter.unlinked(caller);
     this.#holdings = parts.holdings(timing);
-    this.#holder = new PermitHolder({
+    this.#holder = new SemaphoreClient({
       messenger: messaging,
       clock,
       timing,
@@ -74,7 +74,7 @@ export class PodSemaphores {
   acquire(
     need: SemaphoreNeed,
     { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal },
-    ended: (result: HeldPermits | undefined | Error) => void,
+    ended: (result: PermitHandle | undefined | Error) => void,
   ): void {
     const callbacks = { resolve: ended, reject: (error: unknown) => ended(error as Error) };
     this.#holder.acquire({ ...need, timeoutMs, signal }, callbacks);

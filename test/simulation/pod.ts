@@ -1,11 +1,11 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { InputQueue } from '../../libs/hedge/src/common/input-queue.js';
-import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/cluster/membership.js';
-import { ReportTurns, type StampedReport } from '../../libs/hedge/src/cluster/report-turns.js';
-import type { View } from '../../libs/hedge/src/cluster/view.js';
-import type { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
-import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/contender-messages.js';
+import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
+import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/membership/membership.core.js';
+import { ReportTurns, type StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
+import type { View } from '../../libs/hedge/src/membership/view.js';
+import type { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
 import { holdsLease, type Term } from '../../libs/hedge/src/lease/term.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { Cluster } from './cluster.js';
@@ -18,7 +18,7 @@ import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
-/** As `LeaseKeeper` has it. */
+/** As `LeaderElector` has it. */
 const ELECTION = { checksSelf: true, looksFirst: true, renewsOnBeat: false };
 
 /** One process start: the real cores, and in place of their runners the simulation. */

@@ -1,7 +1,7 @@
-import type { SemaphoreRow, SemaphoreWrite } from '../../libs/hedge/src/backend/permits.js';
+import type { SemaphoreRow, SemaphoreWrite } from '../../libs/hedge/src/database/permit-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
-import { readState } from '../../libs/hedge/src/semaphore/permit-row.js';
+import type { PermitHandle } from '../../libs/hedge/src/semaphores/client/permit.js';
+import { readState } from '../../libs/hedge/src/semaphores/server/permit-row.js';
 import type { Machine } from './machine.js';
 import { violated } from './violation.js';
 import type { World } from './world.js';
@@ -31,7 +31,7 @@ export interface Holding {
 
 interface Held {
   readonly pod: Holding;
-  readonly permit: HeldPermits;
+  readonly permit: PermitHandle;
 }
 
 /** Watches S1, S2 and S3 over the whole group, in true time: what each process would say of its permits. */
@@ -53,7 +53,7 @@ export class SemaphoreOracle {
     return [...this.#held.values()].flatMap((all) => [...all]);
   }
 
-  granted(pod: Holding, permit: HeldPermits): void {
+  granted(pod: Holding, permit: PermitHandle): void {
     const { name, fencingToken: token, id } = permit;
     this.world.count('semaphores: granted');
     if (this.#owners.has(id)) violated('S3', `permit ${id} was granted twice`);
@@ -125,7 +125,7 @@ export class SemaphoreOracle {
     }
   }
 
-  released(permit: HeldPermits): void {
+  released(permit: PermitHandle): void {
     for (const held of this.#held.get(permit.name) ?? []) {
       if (held.permit === permit) this.#held.get(permit.name)?.delete(held);
     }

@@ -1,5 +1,5 @@
-import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../libs/hedge/src/backend/permits.js';
-import { leaseLost } from '../../libs/hedge/src/backend/refusals.js';
+import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../libs/hedge/src/database/permit-table.js';
+import { leaseLost } from '../../libs/hedge/src/database/refusals.js';
 import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { SimulatedDatabase } from './database.js';
 

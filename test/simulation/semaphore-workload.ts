@@ -1,5 +1,5 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import type { HeldPermits } from '../../libs/hedge/src/semaphore/permit.js';
+import type { PermitHandle } from '../../libs/hedge/src/semaphores/client/permit.js';
 import type { Cluster } from './cluster.js';
 import type { Pod } from './pod.js';
 import { SEMAPHORES, type SemaphoreNeed } from './semaphore-oracle.js';
@@ -59,7 +59,7 @@ function acquire(cluster: Cluster, pod: Pod): void {
 }
 
 /** Now and then twice (S3). */
-function release(cluster: Cluster, permit: HeldPermits): void {
+function release(cluster: Cluster, permit: PermitHandle): void {
   cluster.semaphores.released(permit);
   void permit.release();
   if (cluster.random.chance(0.2)) void permit.release();

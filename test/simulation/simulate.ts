@@ -1,11 +1,11 @@
-import { Membership } from '../../libs/hedge/src/cluster/membership.js';
-import { LeaseContender } from '../../libs/hedge/src/lease/contender.js';
-import { JobScheduler } from '../../libs/hedge/src/jobs/scheduler.js';
-import { LockContest } from '../../libs/hedge/src/locks/lock-contest.js';
-import { RequestRouter } from '../../libs/hedge/src/messaging/routing.js';
-import { trafficClassOf } from '../../libs/hedge/src/messaging/traffic.js';
-import { Holdings } from '../../libs/hedge/src/semaphore/holdings.js';
-import { SemaphoreQueue } from '../../libs/hedge/src/semaphore/semaphore-queue.js';
+import { Membership } from '../../libs/hedge/src/membership/membership.core.js';
+import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
+import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
+import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
+import { trafficClassOf } from '../../libs/hedge/src/messaging/server/traffic.js';
+import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
+import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { endFaults, injectFaults } from './faults.js';
@@ -34,9 +34,9 @@ export interface History {
 export const SOUND_PARTS: Parts = {
   election: (settings) => new LeaseContender(settings),
   membership: (settings) => new Membership(settings),
-  lock: (settings) => new LockContest(settings),
+  lock: (settings) => new LockStateMachine(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
-  holdings: (timing) => new Holdings(timing),
+  holdings: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),
   retriesPutsAsOverwrites: false,

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { spanner } from 'nestjs-hedge/spanner';
-import type { Backend } from '../../libs/hedge/src/backend/backend.js';
-import type { LeaseRecord, LeaseTable } from '../../libs/hedge/src/backend/lease.js';
+import type { Backend } from '../../libs/hedge/src/database/backend.js';
+import type { LeaseRecord, LeaseTable } from '../../libs/hedge/src/database/lease-table.js';
 import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
-import { LeaseKeeper } from '../../libs/hedge/src/leader/lease-keeper.js';
+import { LeaderElector } from '../../libs/hedge/src/election/leader-elector.runner.js';
 import { VirtualClock } from '../../libs/hedge/src/testing/virtual-clock.js';
 import { claimOf, rowOf } from './rows.js';
 import { openEmulator } from './target.js';
@@ -169,7 +169,7 @@ describe('what an idle minute costs', () => {
         };
         const logger = { log: () => undefined, warn: () => undefined };
         const options = { leases: tables, transport, clock, timing, logger };
-        return new LeaseKeeper({ ...options, group: 'g', campaigns: true, drainMs: 1_000 });
+        return new LeaderElector({ ...options, group: 'g', campaigns: true, drainMs: 1_000 });
       });
       for (const pod of pods) pod.start();
       await clock.advanceAsync(timing.leaseMs * 3);

@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import { protos, Spanner } from '@google-cloud/spanner';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { spanner, type SpannerOptions } from 'nestjs-hedge/spanner';
-import type { Backend } from '../../libs/hedge/src/backend/backend.js';
+import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { RecordingClient } from './recording-client.js';
 import { claimOf, rowOf } from './rows.js';
 import { INDEX_DDL, openEmulator, openTarget, TABLE_DDL, type Target } from './target.js';

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { startSpannerEmulator } from 'hedge-spanner-emulator';
 import { spanner } from 'nestjs-hedge/spanner';
-import type { Backend } from '../../libs/hedge/src/backend/backend.js';
-import type { SemaphoreWrite } from '../../libs/hedge/src/backend/permits.js';
+import type { Backend } from '../../libs/hedge/src/database/backend.js';
+import type { SemaphoreWrite } from '../../libs/hedge/src/database/permit-table.js';
 import { claimOf, rowOf } from './rows.js';
 import { openEmulator, TABLE_DDL } from './target.js';
 

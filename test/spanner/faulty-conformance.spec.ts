@@ -1,6 +1,6 @@
 import { spanner } from 'nestjs-hedge/spanner';
 import { backendConformance } from 'nestjs-hedge/testing';
-import type { BackendFactory } from '../../libs/hedge/src/backend/backend.js';
+import type { BackendFactory } from '../../libs/hedge/src/database/backend.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { openEmulator, TABLES } from './target.js';
 

@@ -1,6 +1,6 @@
 import { Spanner } from '@google-cloud/spanner';
 import type { SpannerDatabase } from 'nestjs-hedge/spanner';
-import type { SpannerRequest } from '../../libs/hedge/src/backends/spanner/client.js';
+import type { SpannerRequest } from '../../libs/hedge/src/database/spanner/client/client.js';
 
 /** A user's own client that writes down what it is asked. */
 export class RecordingClient {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { LeaseClaim } from '../../libs/hedge/src/backend/lease.js';
-import type { LogAppend } from '../../libs/hedge/src/backend/log.js';
+import type { LeaseClaim } from '../../libs/hedge/src/database/lease-table.js';
+import type { LogAppend } from '../../libs/hedge/src/database/log-table.js';
 
 export function claimOf(name: string = randomUUID(), leaseMs = 60_000): LeaseClaim {
   return { name, holder: { address: '127.0.0.1:8080', incarnation: randomUUID() }, leaseMs };

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Spanner } from '@google-cloud/spanner';
 import { startSpannerEmulator, type SpannerEmulator, type SpannerEmulatorOptions } from 'hedge-spanner-emulator';
 // The DDL that the command prints.
-import { indexDdl, tableDdl } from '../../libs/hedge/src/backends/spanner/schema.js';
+import { indexDdl, tableDdl } from '../../libs/hedge/src/database/spanner/schema.js';
 
 // No metadata server belongs to a test.
 process.env['METADATA_SERVER_DETECTION'] = 'none';

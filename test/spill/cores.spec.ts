@@ -1,9 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { Attempt, PlacementInput } from '../../libs/hedge/src/spill/placement/placement-messages.js';
-import { Placement } from '../../libs/hedge/src/spill/placement/placement.js';
-import { Holdings, type Renewal } from '../../libs/hedge/src/spill/remote/holdings.js';
+import type { Attempt, PlacementInput } from '../../libs/hedge/src/spill/placement/placement.messages.js';
+import { Placement } from '../../libs/hedge/src/spill/placement/placement.core.js';
+import { ReplicaTable, type Renewal } from '../../libs/hedge/src/spill/replication/replica-table.core.js';
 
 const EPOCH = 1;
 const WINDOW = 3;
@@ -23,7 +23,7 @@ type Event =
 
 /** A member that holds frames for the owner, at most `room` of them. */
 class Member {
-  readonly holdings = new Holdings(Number.MAX_SAFE_INTEGER);
+  readonly holdings = new ReplicaTable(Number.MAX_SAFE_INTEGER);
   readonly held = new Set<number>();
   alive = true;
 

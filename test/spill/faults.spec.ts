@@ -3,9 +3,9 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
 import type { SpillPart } from '../../libs/hedge/src/spill/node/storage.js';
-import { storeOf } from '../../libs/hedge/src/spill/remote/messages.js';
-import { ByteStream } from '../../libs/hedge/src/transport/byte-stream.js';
-import type { PeerStream } from '../../libs/hedge/src/transport/peer-stream.js';
+import { storeOf } from '../../libs/hedge/src/spill/replication/messages.js';
+import { ByteStream } from '../../libs/hedge/src/transport/streams/byte-stream.js';
+import type { PeerStream } from '../../libs/hedge/src/transport/streams/peer-stream.js';
 import { errorOf, expectError, MB, readAll, records, same, type SpillPod, SpillPods, until } from './pods.js';
 
 /** What it has of the owner's first store. */

@@ -2,11 +2,11 @@ import { expect } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { FreeSpace } from '../../libs/hedge/src/cluster/free-space.js';
+import type { FreeSpace } from '../../libs/hedge/src/membership/capacity-table.js';
 import { type Clock, systemClock } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError, type HedgeErrorCode } from '../../libs/hedge/src/common/errors.js';
 import { type MemberId, newIncarnation } from '../../libs/hedge/src/common/identity.js';
-import { StartGate } from '../../libs/hedge/src/common/start-gate.js';
+import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import { Messenger } from '../../libs/hedge/src/messaging/messenger.js';
 import type { DataDisk } from '../../libs/hedge/src/spill/node/data-file.js';
 import { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
@@ -15,9 +15,9 @@ import type { SpilledData } from '../../libs/hedge/src/spill/service/spilled-dat
 import { SpillRuntime } from '../../libs/hedge/src/spill/service/spill-runtime.js';
 import type { SpillStore } from '../../libs/hedge/src/spill/service/spill.store.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
-import type { StreamTransport } from '../../libs/hedge/src/transport/peer-stream.js';
+import type { StreamTransport } from '../../libs/hedge/src/transport/streams/peer-stream.js';
 import type { Transport } from '../../libs/hedge/src/transport/transport.js';
-import { RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 
 export const MB = 1024 * 1024;
 

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { type FrameHeader, frameSize, stampChecksum, writeHeader } from '../../libs/hedge/src/spill/records/frame.js';
-import { encodeOffer, encodeOpening, storeOf } from '../../libs/hedge/src/spill/remote/messages.js';
-import type { PeerStream } from '../../libs/hedge/src/transport/peer-stream.js';
-import { SpillAnswer, SpillWant } from '../../libs/hedge/src/transport/wire/hedge/v1/spill.js';
+import { encodeOffer, encodeOpening, storeOf } from '../../libs/hedge/src/spill/replication/messages.js';
+import type { PeerStream } from '../../libs/hedge/src/transport/streams/peer-stream.js';
+import { SpillAnswer, SpillWant } from '../../libs/hedge/src/wire/hedge/v1/spill.js';
 import { MB, readAll, records, SpillPods, type SpillPod, until } from './pods.js';
 
 const PULL = { epoch: 1, session: 1, name: 's', memoryLimit: 16 * MB, diskLimit: 0 };

@@ -3,7 +3,7 @@
 import { connect as connectHttp2, type ClientHttp2Session, constants } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { randomBytes } from 'node:crypto';
-import { Envelope } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { Envelope } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 
 export type Attack = keyof typeof ATTACKS;
 

@@ -2,11 +2,11 @@
 // 'report' it tells what it saw since the last report.
 import 'reflect-metadata';
 import { Logger } from '@nestjs/common';
-import { memory } from '../../libs/hedge/src/backends/memory/index.js';
-import { HedgeRuntime } from '../../libs/hedge/src/module/runtime.js';
-import { HedgeStrategy } from '../../libs/hedge/src/module/strategy.js';
-import { grpcTransport } from '../../libs/hedge/src/module/transport-factory.js';
-import { resolveOptions } from '../../libs/hedge/src/module/validate.js';
+import { memory } from '../../libs/hedge/src/database/memory/index.js';
+import { HedgePod } from '../../libs/hedge/src/pod/hedge-pod.js';
+import { HedgeStrategy } from '../../libs/hedge/src/nest/handlers/strategy.js';
+import { grpcTransport } from '../../libs/hedge/src/pod/transport-factory.js';
+import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
 
 export interface Report {
   readonly address: string;
@@ -26,7 +26,7 @@ const settings = resolveOptions({
   secret: 'the secret of the group',
   timing: 'lan',
 });
-const runtime = new HedgeRuntime(settings, grpcTransport, new HedgeStrategy());
+const runtime = new HedgePod(settings, grpcTransport, new HedgeStrategy());
 let address = '';
 const tokens = new Set<bigint>();
 let peak = 0;

@@ -1,5 +1,5 @@
 import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transport.js';
 
 /** The transport of a member in a process of its own, of the group and with the secret that the tests of it use. */
 export function memberTransport(heartbeatTimeoutMs: number): GrpcTransport {

@@ -1,7 +1,7 @@
 // A member that has used up its file descriptors, and then looks whether it reaches itself.
 import { openSync } from 'node:fs';
 import { devNull } from 'node:os';
-import { checkSelf } from '../../libs/hedge/src/leader/self-check.js';
+import { checkSelf } from '../../libs/hedge/src/election/self-check.js';
 import { memberTransport } from './member-transport.js';
 
 const transport = memberTransport(2_000);

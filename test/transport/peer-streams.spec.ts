@@ -2,8 +2,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { type MemberId, newIncarnation } from '../../libs/hedge/src/common/identity.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
-import type { PeerStream } from '../../libs/hedge/src/transport/peer-stream.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transport.js';
+import type { PeerStream } from '../../libs/hedge/src/transport/streams/peer-stream.js';
 
 // Processes start slowly on a machine that is busy with other tests.
 jest.setTimeout(60_000);

@@ -2,9 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { RecordingTransport } from '../../libs/hedge/src/testing/recording-transport.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transport.js';
 import type { FrameBody, Link } from '../../libs/hedge/src/transport/transport.js';
-import { Encoding, RequestKind } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { Encoding, RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 
 // Handshakes take long on a machine that is busy with other tests.
 jest.setTimeout(30_000);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transport.js';
 import type { Attack } from './attacker.js';
 import type { Report } from './guarded-pod.js';
 

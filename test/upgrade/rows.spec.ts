@@ -16,7 +16,7 @@ import {
 } from 'nestjs-hedge';
 import type { JobEntry } from 'nestjs-hedge';
 import { sqlite } from 'nestjs-hedge/sqlite';
-import { GrpcTransport } from '../../libs/hedge/src/transport/grpc-transport.js';
+import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transport.js';
 import { Pods, until } from '../nest/apps.js';
 
 /** The rows of a pod of version 0.1.0 that was killed. Made by record-rows.ts. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
-import { Envelope } from '../../libs/hedge/src/transport/wire/hedge/v1/link.js';
+import { Envelope } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { FRAMES } from './messages.js';
 
 /** What version 0.1.0 wrote for each of these frames. */

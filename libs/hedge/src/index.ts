@@ -1,12 +1,12 @@
-export type { Backend, BackendContext, BackendFactory } from './backend/backend.js';
-export type { Broadcast, BroadcastResult } from './cluster/broadcast.js';
+export type { Backend, BackendContext, BackendFactory } from './database/backend.js';
+export type { Broadcast, BroadcastResult } from './membership/broadcast.js';
 export {
   ClusterService,
   type BroadcastOptions,
   type BroadcastStreamOptions,
   type ClusterView,
-} from './cluster/cluster.service.js';
-export type { ViewMember } from './cluster/view.js';
+} from './membership/cluster.service.js';
+export type { ViewMember } from './membership/view.js';
 export { HedgeError, type HedgeErrorCode } from './common/errors.js';
 export type { MemberId } from './common/identity.js';
 export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.js';
@@ -15,15 +15,15 @@ export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry } from './kv/kv-entry.js';
 export { KvStore, type KvHistoryOptions, type KvKeysOptions, type KvPutOptions } from './kv/kv.store.js';
-export { LeaderService, type SendOptions } from './leader/leader.service.js';
-export type { Leadership, LeaderTask } from './leader/leadership.js';
+export { LeaderService, type SendOptions } from './election/leader.service.js';
+export type { Leadership, LeaderTask } from './election/leadership.js';
 export type { TriedUse } from './common/held.js';
 export type { Lock } from './locks/lock.js';
 export { LockService, type LockHolder, type LockOptions } from './locks/lock.service.js';
-export { WithLock, type WithLockOptions } from './locks/with-lock.js';
+export { WithLock, type WithLockOptions } from './nest/decorators/with-lock.js';
 export type { Serializer } from './messaging/serializer.js';
 export type { HedgeTopics } from './messaging/topics.js';
-export { HedgeContext } from './module/context.js';
+export { HedgeContext } from './nest/handlers/context.js';
 export {
   OnBroadcast,
   OnBroadcastStream,
@@ -32,13 +32,13 @@ export {
   OnLeaderStream,
   OnMembersChange,
   WhileLeader,
-} from './module/decorators.js';
-export { HedgeExceptionFilter } from './module/handler-failure.js';
-export { HedgeHttpFilter, toHttpException } from './module/http-filter.js';
-export type { HedgeAsyncExtras, HedgeModuleExtras } from './module/core.module.js';
-export { HedgeModule, type HedgeAsyncOptions } from './module/hedge.module.js';
-export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './module/job-decorators.js';
-export { LeaderOnly, type LeaderOnlyOptions } from './module/leader-only.js';
+} from './nest/decorators/decorators.js';
+export { HedgeExceptionFilter } from './nest/handlers/handler-failure.js';
+export { HedgeHttpFilter, toHttpException } from './nest/http-filter.js';
+export type { HedgeAsyncExtras, HedgeModuleExtras } from './nest/core.module.js';
+export { HedgeModule, type HedgeAsyncOptions } from './nest/hedge.module.js';
+export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './nest/decorators/job-decorators.js';
+export { LeaderOnly, type LeaderOnlyOptions } from './nest/decorators/leader-only.js';
 export type {
   HandlerEnhancers,
   HedgeLimits,
@@ -49,12 +49,12 @@ export type {
   HedgeKv,
   HedgeSpill,
   HedgeTiming,
-} from './module/options.js';
-export { HedgeReadiness, type HedgeHealth } from './module/readiness.js';
-export { HedgeStrategy } from './module/strategy.js';
-export type { Permit } from './semaphore/permit.js';
-export type { AcquireOptions, Semaphore, SemaphoreHolder } from './semaphore/semaphore.js';
-export { SemaphoreService, type SemaphoreOptions } from './semaphore/semaphore.service.js';
+} from './nest/options.js';
+export { HedgeReadiness, type HedgeHealth } from './pod/readiness.js';
+export { HedgeStrategy } from './nest/handlers/strategy.js';
+export type { Permit } from './semaphores/client/permit.js';
+export type { AcquireOptions, Semaphore, SemaphoreHolder } from './semaphores/client/semaphore.js';
+export { SemaphoreService, type SemaphoreOptions } from './semaphores/semaphore.service.js';
 export type { BroadcastStreamEvent } from './streams/member-stream.js';
 export type { StreamSource } from './streams/source.js';
 export type { StreamOptions } from './streams/stream-options.js';
@@ -66,4 +66,4 @@ export type { Size } from './spill/service/size.js';
 export type { SpilledData, SpilledDataManifest, SpilledDataStats } from './spill/service/spilled-data.js';
 export { SpillStore, type SpillCreateOptions } from './spill/service/spill.store.js';
 export type { SpillWriter } from './spill/service/spill-writer.js';
-export type { TlsOptions } from './transport/credentials.js';
+export type { TlsOptions } from './transport/grpc/credentials.js';

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
-import { applyDdl } from '../backends/spanner/google-client.js';
-import { databaseName, tableNames } from '../backends/spanner/options.js';
-import { indexDdl, tableDdl } from '../backends/spanner/schema.js';
+import { applyDdl } from '../database/spanner/client/google-client.js';
+import { databaseName, tableNames } from '../database/spanner/options.js';
+import { indexDdl, tableDdl } from '../database/spanner/schema.js';
 import { messageOf } from '../common/errors.js';
 
 export const SCHEMA_USAGE = `nestjs-hedge schema [--dialect googlesql] [--lock-table locktable] [--log-table logtable]

@@ -1,4 +1,4 @@
-import { outsideContext } from './async-context.js';
+import { outsideContext } from './async/async-context.js';
 
 /**
  * A point in time by both clocks of this process, in milliseconds.

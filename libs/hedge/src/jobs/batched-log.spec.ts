@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import type { AppendOutcome, Fence, LogAppend } from '../backend/log.js';
+import type { AppendOutcome, Fence, LogAppend } from '../database/log-table.js';
 import { HedgeError } from '../common/errors.js';
 import { BatchedLog } from './batched-log.js';
 

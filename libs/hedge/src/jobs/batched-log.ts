@@ -1,6 +1,6 @@
-import type { AppendOutcome, Fence, LogAppend, LogEntry } from '../backend/log.js';
+import type { AppendOutcome, Fence, LogAppend, LogEntry } from '../database/log-table.js';
 import { HedgeError } from '../common/errors.js';
-import type { JobLog } from './job-runner.js';
+import type { JobLog } from './job-scheduler.runner.js';
 
 /** Rows of one commit: few enough for each database, and for a renewal of the lease to wait for. */
 const MAX_ROWS = 500;

@@ -1,4 +1,4 @@
-import { checkKeys } from '../common/check-keys.js';
+import { checkKeys } from '../common/validation/check-keys.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { Job, JobOptions } from './job.js';
 import type { FireTimes } from './fire-times.js';

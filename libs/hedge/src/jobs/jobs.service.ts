@@ -1,20 +1,19 @@
-import { checkKeys } from '../common/check-keys.js';
-import { onAbort } from '../common/on-abort.js';
-import { Injectable } from '@nestjs/common';
-import type { LogTable } from '../backend/log.js';
-import { jobKey, leaseName } from '../backend/names.js';
+import { checkKeys } from '../common/validation/check-keys.js';
+import { onAbort } from '../common/async/on-abort.js';
+import type { LogTable } from '../database/log-table.js';
+import { jobKey, leaseName } from '../database/row-names.js';
 import { LineLogger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import type { StartGate } from '../common/start-gate.js';
-import type { LeadershipSource } from '../leader/leadership.js';
+import type { StartGate } from '../common/async/start-gate.js';
+import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { BatchedLog } from './batched-log.js';
 import type { FireTimes } from './fire-times.js';
 import { checkJobName, resolveJob } from './job-options.js';
 import type { JobOptions, JobRun } from './job.js';
-import { JobRunner } from './job-runner.js';
+import { JobRunner } from './job-scheduler.runner.js';
 import { toJobEntry, type JobEntry } from './ledger.js';
 
 export interface JobsServiceDeps {
@@ -50,7 +49,6 @@ const MAX_ENTRIES = 10_000;
  * Each job has a ledger in the log table, under the reserved key `__hedge/job/{group}/{name}`: two rows for each run,
  * its claim and its outcome. Only its last row is ever needed, so older ones may be deleted in SQL at any time.
  */
-@Injectable()
 export class JobsService {
   readonly #deps: JobsServiceDeps;
   readonly #logger = new LineLogger('Hedge');

@@ -1,5 +1,5 @@
 import { withTokenInJson } from '../common/token-in-json.js';
-import type { LogEntry } from '../backend/log.js';
+import type { LogEntry } from '../database/log-table.js';
 import { HedgeError } from '../common/errors.js';
 
 const EVENTS = ['scheduled', 'claimed', 'done', 'failed', 'lost', 'missed', 'skipped'] as const;

@@ -1,7 +1,7 @@
 import { MAX_COUNTED } from './fire-times.js';
 import type { Job } from './job.js';
 import type { LedgerRow } from './ledger.js';
-import type { SchedulerReport } from './scheduler-messages.js';
+import type { SchedulerReport } from './job-scheduler.messages.js';
 
 /** What a report says to people; undefined for what goes as it should. */
 export function describeReport(job: Job, report: SchedulerReport): string | undefined {

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import { secretKey } from '../backend/names.js';
-import type { LogTable } from '../backend/log.js';
-import { memory } from '../backends/memory/index.js';
+import { secretKey } from '../database/row-names.js';
+import type { LogTable } from '../database/log-table.js';
+import { memory } from '../database/memory/index.js';
 import { checkKeySpace } from './key-space.js';
 
 let log: LogTable;

@@ -1,5 +1,5 @@
-import { KEY_SPACES, keySpaceKey, SECRETS } from '../backend/names.js';
-import type { LogTable } from '../backend/log.js';
+import { KEY_SPACES, keySpaceKey, SECRETS } from '../database/row-names.js';
+import type { LogTable } from '../database/log-table.js';
 
 export interface KeySpace {
   readonly group: string;

@@ -1,4 +1,4 @@
-import type { LogEntry } from '../backend/log.js';
+import type { LogEntry } from '../database/log-table.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 

@@ -1,5 +1,5 @@
-import { assertNotReserved } from '../backend/names.js';
-import { assertLength, assertText } from '../backend/text.js';
+import { assertNotReserved } from '../database/row-names.js';
+import { assertLength, assertText } from '../database/text.js';
 import { HedgeError } from '../common/errors.js';
 
 /**

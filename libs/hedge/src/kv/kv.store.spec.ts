@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import type { Backend } from '../backend/backend.js';
-import { memory } from '../backends/memory/index.js';
+import type { Backend } from '../database/backend.js';
+import { memory } from '../database/memory/index.js';
 import type { LeaderBelief } from '../messaging/leader-route.js';
 import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit-messages.js';
-import { GroupCommitter } from './group-committer.js';
-import { StartGate } from '../common/start-gate.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit.messages.js';
+import { GroupCommitter } from './group-commit.runner.js';
+import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
 import { MAX_KEY_BYTES } from './kv-limits.js';

@@ -1,18 +1,17 @@
-import { checkKeys } from '../common/check-keys.js';
-import { Injectable } from '@nestjs/common';
-import type { HistoryQuery, LogEntry, LogTable } from '../backend/log.js';
-import { OVERWRITE_ID } from '../backend/log.js';
-import { isReservedKey } from '../backend/names.js';
-import { compareText } from '../backend/text.js';
+import { checkKeys } from '../common/validation/check-keys.js';
+import type { HistoryQuery, LogEntry, LogTable } from '../database/log-table.js';
+import { OVERWRITE_ID } from '../database/log-table.js';
+import { isReservedKey } from '../database/row-names.js';
+import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
-import type { StartGate } from '../common/start-gate.js';
-import { RowIds } from '../common/row-ids.js';
+import type { StartGate } from '../common/async/start-gate.js';
+import { RowIds } from './row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { notJson } from '../messaging/json-values.js';
 import { bytesPayload, type Encoded } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
-import { KvPut, KvPutDone, RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
 import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
 import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
@@ -95,7 +94,6 @@ export interface KvStoreDeps {
  * await kv.put('orders/17', 'paid');
  * (await kv.get('orders/17'))?.value; // 'paid', on every pod
  */
-@Injectable()
 export class KvStore {
   readonly #ids = new RowIds();
   readonly #prefix: string;

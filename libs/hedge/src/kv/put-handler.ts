@@ -1,8 +1,8 @@
-import { OVERWRITE_ID } from '../backend/log.js';
+import { OVERWRITE_ID } from '../database/log-table.js';
 import { HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
-import { KvPut, KvPutDone } from '../transport/wire/hedge/v1/link.js';
-import type { GroupCommitter } from './group-committer.js';
+import { KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
+import type { GroupCommitter } from './group-commit.runner.js';
 import { assertKey } from './kv-limits.js';
 
 /** Serves `KvStore.put` on the pod that leads. */

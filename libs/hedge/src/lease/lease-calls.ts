@@ -1,10 +1,10 @@
-import type { LeaseRecord, LeaseTable } from '../backend/lease.js';
+import type { LeaseRecord, LeaseTable } from '../database/lease-table.js';
 import type { Clock } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
-import type { ContenderInput, DatabaseCall } from './contender-messages.js';
+import type { ContenderInput, DatabaseCall } from './lease-contender.messages.js';
 import { databaseCall } from './database-call.js';
-import type { TroubleLog } from './trouble-log.js';
+import type { OutageLogger } from './outage-logger.js';
 
 export interface LeaseCallsOptions {
   /** Row name of the lease. */
@@ -12,7 +12,7 @@ export interface LeaseCallsOptions {
   readonly leases: LeaseTable;
   readonly clock: Clock;
   readonly timing: Pick<Timing, 'leaseMs' | 'backendTimeoutMs'>;
-  readonly troubles: TroubleLog;
+  readonly troubles: OutageLogger;
 }
 
 /** The answer to a call. */

@@ -1,6 +1,6 @@
 import type { Instant } from '../common/clock.js';
 import type { Timing } from '../common/timing.js';
-import type { LossReason } from './contender-messages.js';
+import type { LossReason } from './lease-contender.messages.js';
 import type { Term } from './term.js';
 
 type CauseTiming = Pick<Timing, 'leaseMs' | 'marginMs' | 'renewDeadlineMs' | 'backendTimeoutMs'>;

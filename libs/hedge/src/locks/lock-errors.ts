@@ -1,5 +1,5 @@
 import { HedgeError } from '../common/errors.js';
-import type { LossReason } from '../lease/contender-messages.js';
+import type { LossReason } from '../lease/lease-contender.messages.js';
 
 /** Where `LossCause` knows nothing nearer. */
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {

@@ -1,13 +1,13 @@
-import { MOST_RENEWALS, type LeaseTable, type Renewal, type RenewResult } from '../backend/lease.js';
+import { MOST_RENEWALS, type LeaseTable, type Renewal, type RenewResult } from '../database/lease-table.js';
 import type { Clock } from '../common/clock.js';
 import { databaseCall } from '../lease/database-call.js';
-import type { TroubleLog } from '../lease/trouble-log.js';
+import type { OutageLogger } from '../lease/outage-logger.js';
 
 export interface LockRenewalsOptions {
   readonly leases: Pick<LeaseTable, 'renewAll'>;
   readonly clock: Clock;
   readonly backendTimeoutMs: number;
-  readonly troubles: TroubleLog;
+  readonly troubles: OutageLogger;
 }
 
 interface Asked {

@@ -1,20 +1,20 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import type { LeaseTable } from '../backend/lease.js';
-import { lockName } from '../backend/names.js';
-import { memory, memoryDatabase } from '../backends/memory/index.js';
+import type { LeaseTable } from '../database/lease-table.js';
+import { lockName } from '../database/row-names.js';
+import { memory, memoryDatabase } from '../database/memory/index.js';
 import { HedgeError } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import { BackendFaults, faulty } from '../testing/faults.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Lock } from './lock.js';
-import { LockKeeper } from './lock-keeper.js';
-import { StartGate } from '../common/start-gate.js';
+import { LockManager } from './lock.runner.js';
+import { StartGate } from '../common/async/start-gate.js';
 import { LockService } from './lock.service.js';
 
 const timing = TIMING_PRESETS.local;
 
 interface Pod {
-  readonly keeper: LockKeeper;
+  readonly keeper: LockManager;
   readonly locks: LockService;
   readonly faults: BackendFaults;
   readonly calls: string[];
@@ -38,7 +38,7 @@ describe('LockService', () => {
     const lines: string[] = [];
     const calls: string[] = [];
     const { lease } = faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 });
-    const keeper = new LockKeeper({
+    const keeper = new LockManager({
       leases: counted(lease, calls),
       holder: () => ({ address: `${name}:1`, incarnation: name }),
       announce: ({ name: lock, token }) => {

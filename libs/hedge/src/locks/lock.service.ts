@@ -1,16 +1,15 @@
-import { checkKeys } from '../common/check-keys.js';
+import { checkKeys } from '../common/validation/check-keys.js';
 import { assertWork, runAndRelease, type TriedUse } from '../common/held.js';
 import { withTokenInJson } from '../common/token-in-json.js';
-import { onAbort } from '../common/on-abort.js';
-import { Injectable } from '@nestjs/common';
+import { onAbort } from '../common/async/on-abort.js';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import type { StartGate } from '../common/start-gate.js';
+import type { StartGate } from '../common/async/start-gate.js';
 import { checkSignal, inWords } from '../messaging/call-options.js';
 import type { Lock } from './lock.js';
 import { lockTaken, lockUnknown } from './lock-errors.js';
-import type { LockKeeper } from './lock-keeper.js';
+import type { LockManager } from './lock.runner.js';
 import { assertLockName } from './lock-name.js';
 
 export interface LockOptions {
@@ -38,7 +37,7 @@ const LOCK_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<ke
 
 export interface LockServiceDeps {
   readonly gate: StartGate;
-  readonly keeper: LockKeeper;
+  readonly keeper: LockManager;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
 }
@@ -59,7 +58,6 @@ export interface LockServiceDeps {
  *   await writeInvoices(fencingToken, signal);
  * });
  */
-@Injectable()
 export class LockService {
   constructor(private readonly deps: LockServiceDeps) {}
 

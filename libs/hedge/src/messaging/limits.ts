@@ -1,4 +1,4 @@
-import { DEFAULT_MAX_MESSAGE_BYTES } from '../transport/link-transport.js';
+import { DEFAULT_MAX_MESSAGE_BYTES } from '../transport/links/link-transport.js';
 
 /** What bounds the memory and work that messages can cost one process. */
 export interface MessagingLimits {

@@ -1,5 +1,5 @@
 import type { MemberId } from '../common/identity.js';
-import { Encoding, type RequestKind } from '../transport/wire/hedge/v1/link.js';
+import { Encoding, type RequestKind } from '../wire/hedge/v1/link.js';
 
 /** A payload as it travels. */
 export interface Encoded {

@@ -2,14 +2,14 @@ import type { Clock } from '../common/clock.js';
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { FrameBody, Link, LinkSessions, Transport, TransportEvents } from '../transport/transport.js';
-import { Encoding, type Reply, type Request, type RequestKind } from '../transport/wire/hedge/v1/link.js';
-import { Caller } from './caller.js';
+import { Encoding, type Reply, type Request, type RequestKind } from '../wire/hedge/v1/link.js';
+import { RequestClient } from './client/request-client.runner.js';
 import type { LeaderRoute } from './leader-route.js';
 import { DEFAULT_MESSAGING_LIMITS, type MessagingLimits } from './limits.js';
 import type { Encoded, OutgoingRequest, RequestHandler } from './message.js';
-import { Receiver } from './receiver.js';
-import { Timeline } from './timeline.js';
-import type { Origin } from './work.js';
+import { RequestServer } from './server/request-server.runner.js';
+import { Timeline } from './server/timeline.js';
+import type { Origin } from './server/server-call.js';
 
 const TICK_MS = 10;
 
@@ -43,8 +43,8 @@ export class Messenger implements TransportEvents, LinkSessions {
   readonly #transport: Transport;
   readonly #clock: Clock;
   readonly #timeline = new Timeline();
-  readonly #caller: Caller;
-  readonly #receiver: Receiver;
+  readonly #caller: RequestClient;
+  readonly #receiver: RequestServer;
   /** The newest link from each caller, by incarnation. */
   readonly #callers = new Map<string, Link>();
   readonly #stopListening: () => void;
@@ -55,8 +55,8 @@ export class Messenger implements TransportEvents, LinkSessions {
     this.#transport = transport;
     this.#clock = clock;
     const shared = { clock, timeline: this.#timeline, route, limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits } };
-    this.#receiver = new Receiver({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
-    this.#caller = new Caller({
+    this.#receiver = new RequestServer({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
+    this.#caller = new RequestClient({
       ...shared,
       transport,
       random,

@@ -1,10 +1,10 @@
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import type { Call } from './call.js';
-import { SequenceMap } from './sequence-map.js';
+import type { ClientCall } from './client/client-call.js';
+import { SequenceMap } from './client/sequence-map.js';
 
 /** A receiver as its caller sees it: the link to it, and the calls that are assigned to it. */
-export class Peer<C extends Call> {
+export class Peer<C extends ClientCall> {
   /** Handed over, by sequence, and neither answered nor given up. */
   readonly sent = new SequenceMap<C>();
   /** To be written when the link is up; of the handed over ones, those to be written again. */

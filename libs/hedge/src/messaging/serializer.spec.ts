@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { Encoding } from '../transport/wire/hedge/v1/link.js';
+import { Encoding } from '../wire/hedge/v1/link.js';
 import { PayloadCodec } from './serializer.js';
 
 const codec = new PayloadCodec();

@@ -1,5 +1,5 @@
 import { HedgeError } from '../common/errors.js';
-import { isWellFormed } from '../common/well-formed.js';
+import { isWellFormed } from '../common/validation/well-formed.js';
 
 export const MAX_TOPIC_LENGTH = 256;
 

@@ -1,6 +1,6 @@
 import { HedgeError } from '../common/errors.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
-import type { PeerStream } from '../transport/peer-stream.js';
+import type { PeerStream } from '../transport/streams/peer-stream.js';
 import { itemsOf } from './item-frames.js';
 import { ItemWriter, type StreamLimits } from './item-writer.js';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
 import type { Encoded } from '../messaging/message.js';
-import { Encoding } from '../transport/wire/hedge/v1/link.js';
+import { Encoding } from '../wire/hedge/v1/link.js';
 import { FRAME_BYTES, FramePacker, itemsOf } from './item-frames.js';
 
 /** A packer, and the frames it has emitted. */

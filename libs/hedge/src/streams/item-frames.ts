@@ -1,6 +1,6 @@
 import { HedgeError } from '../common/errors.js';
 import type { Encoded } from '../messaging/message.js';
-import { Encoding } from '../transport/wire/hedge/v1/link.js';
+import { Encoding } from '../wire/hedge/v1/link.js';
 
 /** A frame of small items is full at this size. */
 export const FRAME_BYTES = 64 * 1024;

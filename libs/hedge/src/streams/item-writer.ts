@@ -1,7 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { Encoded } from '../messaging/message.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
-import type { PeerStream } from '../transport/peer-stream.js';
+import type { PeerStream } from '../transport/streams/peer-stream.js';
 import { FramePacker, ITEM_HEADER_BYTES } from './item-frames.js';
 
 /** Where the items of a source go. */

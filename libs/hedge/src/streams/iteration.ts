@@ -1,4 +1,4 @@
-import { onAbort } from '../common/on-abort.js';
+import { onAbort } from '../common/async/on-abort.js';
 import { HedgeError } from '../common/errors.js';
 
 /** Ends an iteration from outside, for whatever reason comes first. */

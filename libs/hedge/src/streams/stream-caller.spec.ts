@@ -7,7 +7,7 @@ import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import { MemoryNetwork } from '../testing/memory-transport.js';
 import { leaderReplies } from './leader-replies.js';
-import { StartGate } from '../common/start-gate.js';
+import { StartGate } from '../common/async/start-gate.js';
 import { StreamCaller } from './stream-caller.js';
 import { StreamReceiver } from './stream-receiver.js';
 

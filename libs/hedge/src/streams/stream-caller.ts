@@ -1,15 +1,15 @@
-import { onAbort } from '../common/on-abort.js';
+import { onAbort } from '../common/async/on-abort.js';
 import { randomUUID } from 'node:crypto';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { asHedgeError, HedgeError } from '../common/errors.js';
-import { firstAbort } from '../common/first-abort.js';
+import { firstAbort } from '../common/async/first-abort.js';
 import type { MemberId } from '../common/identity.js';
-import type { StartGate } from '../common/start-gate.js';
+import type { StartGate } from '../common/async/start-gate.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
-import type { PeerStream, StreamPurpose, StreamTransport } from '../transport/peer-stream.js';
-import { HandlerStream } from '../transport/wire/hedge/v1/stream.js';
+import type { PeerStream, StreamPurpose, StreamTransport } from '../transport/streams/peer-stream.js';
+import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { Exchange } from './exchange.js';
 import type { StreamLimits } from './item-writer.js';
 

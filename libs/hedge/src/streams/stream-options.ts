@@ -1,4 +1,4 @@
-import { checkKeys } from '../common/check-keys.js';
+import { checkKeys } from '../common/validation/check-keys.js';
 import { MAX_TIMER_MS } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { checkCallOptions } from '../messaging/call-options.js';

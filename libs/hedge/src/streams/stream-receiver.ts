@@ -5,8 +5,8 @@ import type { LeaderRoute } from '../messaging/leader-route.js';
 import { notLeading } from '../messaging/not-leading.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import { MAX_TOPIC_LENGTH } from '../messaging/topic-name.js';
-import type { PeerStream, StreamTransport } from '../transport/peer-stream.js';
-import { HandlerStream } from '../transport/wire/hedge/v1/stream.js';
+import type { PeerStream, StreamTransport } from '../transport/streams/peer-stream.js';
+import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { itemsOf } from './item-frames.js';
 import { type ItemSink, ItemWriter, sinkOf, type StreamLimits } from './item-writer.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import type { LeaseClaim } from '../backend/lease.js';
-import { memory } from '../backends/memory/index.js';
+import type { LeaseClaim } from '../database/lease-table.js';
+import { memory } from '../database/memory/index.js';
 import { BackendFaults, faulty } from './faults.js';
 import { VirtualClock } from './virtual-clock.js';
 

@@ -1,7 +1,7 @@
-import type { Backend, BackendFactory } from '../backend/backend.js';
-import type { LeaseTable } from '../backend/lease.js';
-import type { LogTable } from '../backend/log.js';
-import type { PermitTable } from '../backend/permits.js';
+import type { Backend, BackendFactory } from '../database/backend.js';
+import type { LeaseTable } from '../database/lease-table.js';
+import type { LogTable } from '../database/log-table.js';
+import type { PermitTable } from '../database/permit-table.js';
 import { systemClock, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 

@@ -2,13 +2,13 @@ import { Injectable, Module } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, OnApplicationBootstrap } from '@nestjs/common';
 import { filter, firstValueFrom } from 'rxjs';
-import { memory } from '../backends/memory/index.js';
-import { ClusterService } from '../cluster/cluster.service.js';
-import { HedgeCoreModule, type HedgeModuleExtras } from '../module/core.module.js';
-import { HedgeLifecycle, HedgeStart, internal } from '../module/lifecycle.js';
-import type { HedgeOptions, HedgeTiming } from '../module/options.js';
-import { TRANSPORT_FACTORY } from '../module/transport-factory.js';
-import type { TransportFactory } from '../module/transport-factory.js';
+import { memory } from '../database/memory/index.js';
+import { ClusterService } from '../membership/cluster.service.js';
+import { HedgeCoreModule, type HedgeModuleExtras } from '../nest/core.module.js';
+import { HedgeLifecycle, HedgeStart, internal } from '../nest/lifecycle.js';
+import type { HedgeOptions, HedgeTiming } from '../nest/options.js';
+import { TRANSPORT_FACTORY } from '../pod/transport-factory.js';
+import type { TransportFactory } from '../pod/transport-factory.js';
 import { MemoryNetwork } from './memory-transport.js';
 
 /** Those of `HedgeModule`, all optional. */

@@ -1,13 +1,13 @@
-import { checkKeys } from '../common/check-keys.js';
+import { checkKeys } from '../common/validation/check-keys.js';
 import { type Clock, systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import { LinkTransport, type LinkTransportOptions } from '../transport/link-transport.js';
-import { MemoryStream } from '../transport/memory-stream.js';
-import type { MessageStream, Network, StreamKind } from '../transport/message-stream.js';
-import type { StreamTransport } from '../transport/peer-stream.js';
+import { LinkTransport, type LinkTransportOptions } from '../transport/links/link-transport.js';
+import { MemoryStream } from '../transport/streams/memory-stream.js';
+import type { MessageStream, Network, StreamKind } from '../transport/streams/message-stream.js';
+import type { StreamTransport } from '../transport/streams/peer-stream.js';
 import type { FrameBody, Transport } from '../transport/transport.js';
-import { Envelope } from '../transport/wire/hedge/v1/link.js';
+import { Envelope } from '../wire/hedge/v1/link.js';
 
 export interface MemoryNetworkOptions {
   /** Time for delays and timeouts. Default: the system's. */

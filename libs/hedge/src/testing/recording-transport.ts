@@ -1,6 +1,6 @@
 import type { HedgeError } from '../common/errors.js';
 import { type MemberId, newIncarnation } from '../common/identity.js';
-import type { StreamTransport } from '../transport/peer-stream.js';
+import type { StreamTransport } from '../transport/streams/peer-stream.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
 
 /** A transport whose events and sessions are kept for a test to look at, and whose answers it can set. */

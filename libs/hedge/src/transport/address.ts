@@ -1,7 +1,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { HedgeError } from '../common/errors.js';
-import { shown } from '../common/shown.js';
+import { shown } from '../common/validation/shown.js';
 
 export interface ResolvedAddress {
   /** What other members dial: `10.1.2.3:7400`, `[fd00::7]:7400`, `pod-0.orders:7400`. */

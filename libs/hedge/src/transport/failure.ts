@@ -1,6 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 import { HedgeError, isHedgeErrorCode, messageOf } from '../common/errors.js';
-import type { Failure } from './wire/hedge/v1/link.js';
+import type { Failure } from '../wire/hedge/v1/link.js';
 
 /**
  * Of an error as it travels, in bytes of UTF-8: together less than the smallest `limits.maxMessageBytes`. So an error

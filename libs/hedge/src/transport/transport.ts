@@ -1,6 +1,6 @@
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
-import type { Frame } from './wire/hedge/v1/link.js';
+import type { Frame } from '../wire/hedge/v1/link.js';
 
 /** What a frame carries after the handshake. */
 export type FrameBody = NonNullable<Frame['body']>;

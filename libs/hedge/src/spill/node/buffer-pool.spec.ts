@@ -44,22 +44,22 @@ describe('BufferPool', () => {
     expect(used()).toBe(2 * MB);
     const large = pool.claim(512 * KB);
     const small = pool.claim(KB);
-    first?.forget();
+    first?.detach();
     expect(await settled(Promise.race([large, small]))).toBe(false);
-    second?.recycle();
+    second?.release();
     await large;
     expect(await settled(small)).toBe(false);
-    (await large).forget();
-    (await small).forget();
+    (await large).detach();
+    (await small).detach();
   });
 
   it('lends a recycled buffer again, and never one that somebody keeps', async () => {
     const { pool, used } = makePool(2 * MB);
     const [kept, free] = [await pool.take(), await pool.take()];
-    kept.forget();
-    kept.recycle();
-    free.recycle();
-    free.recycle();
+    kept.detach();
+    kept.release();
+    free.release();
+    free.release();
     const again = await Promise.all([pool.take(), pool.take()]);
     expect(again.map(({ bytes }) => bytes === free.bytes)).toEqual([true, false]);
     expect(again.map(({ bytes }) => bytes === kept.bytes)).toEqual([false, false]);
@@ -68,7 +68,7 @@ describe('BufferPool', () => {
 
   it('P2: gives idle buffers up for what needs their room', async () => {
     const { pool, used } = makePool(2 * MB);
-    for (const buffer of await takeAll(pool)) buffer.recycle();
+    for (const buffer of await takeAll(pool)) buffer.release();
     expect(used()).toBe(2 * MB);
     await pool.claim(MB + 1);
     expect(used()).toBeLessThanOrEqual(2 * MB);
@@ -81,7 +81,7 @@ describe('BufferPool', () => {
     const gone = new AbortController();
     const large = pool.claim(MB, gone.signal);
     const small = pool.take();
-    buffers[0]?.recycle();
+    buffers[0]?.release();
     expect(await settled(small)).toBe(false);
     gone.abort(new Error('no longer wanted'));
     await expect(large).rejects.toThrow('no longer wanted');

@@ -1,9 +1,9 @@
-import { onAbort } from '../../common/on-abort.js';
+import { onAbort } from '../../common/async/on-abort.js';
 import { HedgeError } from '../../common/errors.js';
-import { Scavenging } from '../../common/scavenging.js';
+import { GcPressure } from '../../common/gc-pressure.js';
 import type { Budget } from './budget.js';
 import type { IdleBuffers } from './idle-buffers.js';
-import type { FrameBuffer, FrameBuffers, Loan } from './storage.js';
+import type { FrameBuffer, FrameBuffers, BufferLease } from './storage.js';
 
 /** Larger frames cost less per byte; smaller ones let more of them be on their way at once. */
 const LARGEST_FRAME = 1024 * 1024;
@@ -25,7 +25,7 @@ export function frameBytesFor(capacity: number): number {
 export class BufferPool implements FrameBuffers {
   readonly frameBytes: number;
   readonly #waiting = new Set<Waiting>();
-  readonly #scavenging = new Scavenging();
+  readonly #scavenging = new GcPressure();
 
   constructor(
     private readonly budget: Budget,
@@ -46,7 +46,7 @@ export class BufferPool implements FrameBuffers {
     });
   }
 
-  async claim(bytes: number, signal?: AbortSignal): Promise<Loan> {
+  async claim(bytes: number, signal?: AbortSignal): Promise<BufferLease> {
     if (bytes > this.capacity) {
       throw new HedgeError(
         'PAYLOAD_TOO_LARGE',
@@ -57,7 +57,7 @@ export class BufferPool implements FrameBuffers {
   }
 
   #fresh(): Buffer {
-    this.#scavenging.passed(this.frameBytes);
+    this.#scavenging.record(this.frameBytes);
     return Buffer.allocUnsafeSlow(this.frameBytes);
   }
 
@@ -92,7 +92,7 @@ export class BufferPool implements FrameBuffers {
     }
   }
 
-  #loan(bytes: number, buffer?: Buffer): Loan {
+  #loan(bytes: number, buffer?: Buffer): BufferLease {
     let open = true;
     const end = (idle?: Buffer): void => {
       if (!open) return;
@@ -101,6 +101,6 @@ export class BufferPool implements FrameBuffers {
       if (idle !== undefined) this.idle.give(idle);
       this.#serve();
     };
-    return { recycle: () => end(buffer), forget: () => end() };
+    return { release: () => end(buffer), detach: () => end() };
   }
 }

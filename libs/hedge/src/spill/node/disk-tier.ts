@@ -91,7 +91,7 @@ export class DiskTier implements Tier {
     try {
       return { ...(await this.#load(kept, buffer.bytes.subarray(0, kept.length))), loan: buffer };
     } catch (error) {
-      buffer.recycle();
+      buffer.release();
       throw error;
     }
   }

@@ -43,7 +43,7 @@ async function putOwn(part: SpillPart, sequence: number, letter: string, bytes: 
   const frame = build(buffer.bytes, part.id, sequence, letter, bytes);
   const room = part.reserve('memory', frame.bytes.length);
   if (room.granted) await part.put(frame, room);
-  buffer[room.granted ? 'forget' : 'recycle']();
+  buffer[room.granted ? 'detach' : 'release']();
   return room.granted;
 }
 
@@ -100,7 +100,7 @@ describe('the memory of frames', () => {
     const before = node.idleBytes;
     await node.drop(part.id);
     expect(node.used().memory).toBe(2 * 256 * KB);
-    loan.recycle();
+    loan.release();
     expect(node.used().memory).toBe(256 * KB);
     if (room.granted) room.release();
     expect(node.used().memory).toBe(0);
@@ -158,9 +158,9 @@ describe('the memory of frames', () => {
               const frame = await part.read(at);
               const record = RecordViews.of(frame).at(0);
               // Some are looked at until others have been; what is kept is kept for good.
-              if (step.type === 'look') open.push({ record, letter: frameLetter, end: frame.loan.recycle });
+              if (step.type === 'look') open.push({ record, letter: frameLetter, end: frame.loan.release });
               else {
-                frame.loan.forget();
+                frame.loan.detach();
                 kept.push({ record, letter: frameLetter });
               }
               if (open.length > 3) open.shift()?.end();
@@ -185,7 +185,7 @@ describe('the memory of frames', () => {
           for (const [number, is] of frames) {
             const frame = await (parts[at] as SpillPart).read(number);
             expect(isAll(RecordViews.of(frame).at(0), is)).toBe(true);
-            frame.loan.recycle();
+            frame.loan.release();
           }
         }
         for (const { end } of open) end();

@@ -89,7 +89,7 @@ export class MemoryTier implements Tier {
       kept.shared ||= shared;
       if (kept.removed) this.#free(kept);
     };
-    return { ...kept.frame, loan: { recycle: () => end(false), forget: () => end(true) } };
+    return { ...kept.frame, loan: { release: () => end(false), detach: () => end(true) } };
   }
 
   share(sequence: number): void {

@@ -83,7 +83,7 @@ describe('a frame on this pod', () => {
       const { header, bytes, loan } = await part.read(sequence);
       expect(header).toEqual(frameOf(sequence, 300 * KB).header);
       expect(RecordViews.of({ header, bytes }).at(0).toString()).toMatch(`record ${sequence}:...`);
-      loan.recycle();
+      loan.release();
     }
     expect(part.usage()[tier]).toEqual({ frames: 3, records: 3, bytes: 3 * 304 * KB });
   });

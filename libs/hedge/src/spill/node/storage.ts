@@ -34,21 +34,21 @@ export interface Refusal {
 }
 
 /** Memory lent for a frame on its way; each loan ends by one of the two, and the second call does nothing. */
-export interface Loan {
+export interface BufferLease {
   /** Nobody looks at the bytes any more: they may be lent again. */
-  recycle(): void;
+  release(): void;
   /** Somebody keeps the bytes (a user, or this pod's memory tier): they are never lent again by this loan. */
-  forget(): void;
+  detach(): void;
 }
 
 /** A buffer of `FrameBuffers.frameBytes` to build a frame in, or to receive one into. */
-export interface FrameBuffer extends Loan {
+export interface FrameBuffer extends BufferLease {
   readonly bytes: Buffer;
 }
 
 /** A frame as read. It stays in this pod's budget until its loan has ended: hand it on soon. */
 export interface LoadedFrame extends SpillFrame {
-  readonly loan: Loan;
+  readonly loan: BufferLease;
 }
 
 /**
@@ -66,7 +66,7 @@ export interface FrameBuffers {
    * Accounts for bytes that live elsewhere, such as a message of gRPC.
    * @throws HedgeError PAYLOAD_TOO_LARGE for more than `capacity`, or the signal's reason
    */
-  claim(bytes: number, signal?: AbortSignal): Promise<Loan>;
+  claim(bytes: number, signal?: AbortSignal): Promise<BufferLease>;
 }
 
 export interface TierUsage {

@@ -1,5 +1,5 @@
 import { HedgeError } from '../../common/errors.js';
-import { isWellFormed } from '../../common/well-formed.js';
+import { isWellFormed } from '../../common/validation/well-formed.js';
 import type { BinaryBatch } from './binary-batch.js';
 import { FRAME_HEADER_BYTES, frameSize, offsetsAt, writeHeader } from './frame.js';
 import type { FrameHeader, FrameIdentity, SpillFrame } from './frame.js';

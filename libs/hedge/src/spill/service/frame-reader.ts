@@ -5,7 +5,7 @@ import type { SpillFrame } from '../records/frame.js';
 import { WholeRecords } from '../records/whole-records.js';
 import type { FrameSource } from './frame-source.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
-import { Turns } from './turns.js';
+import { EventLoopYielder } from './event-loop-yielder.js';
 
 /** Frames under way for one reader at once, so that network and disks of several members overlap. */
 const READ_AHEAD = 4;
@@ -55,7 +55,7 @@ export async function* readRecords(options: FrameReaderOptions, range: RecordRan
 /** Through to the end of a record that spans frames. */
 async function* framesOf(options: FrameReaderOptions, from: number, to: number): AsyncGenerator<SpillFrame, void> {
   const { index, tokens, signal } = options;
-  const turns = new Turns();
+  const turns = new EventLoopYielder();
   const ahead: Ahead[] = [];
   let next = from;
   let end = to;
@@ -81,7 +81,7 @@ async function taken({ frame, token }: Ahead): Promise<SpillFrame> {
   try {
     const loaded = await frame;
     // From here on the bytes are the reader's.
-    loaded.loan.forget();
+    loaded.loan.detach();
     return loaded;
   } finally {
     token.release();

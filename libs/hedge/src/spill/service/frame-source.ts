@@ -1,21 +1,21 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import type { FrameBuffers, LoadedFrame, Loan, SpillPart } from '../node/storage.js';
+import type { FrameBuffers, LoadedFrame, BufferLease, SpillPart } from '../node/storage.js';
 import type { Copy, FrameIndex, IndexedFrame } from '../placement/frame-index.js';
 import type { FrameCompression } from '../records/compression.js';
 import type { SpillFrame } from '../records/frame.js';
-import { Fetching } from '../remote/fetching.js';
-import { storeOf } from '../remote/messages.js';
-import type { Routes } from '../remote/routes.js';
-import type { StoreIdentity } from './placer.js';
+import { FrameFetcher } from '../replication/frame-fetcher.js';
+import { storeOf } from '../replication/messages.js';
+import type { PeerConnections } from '../replication/routes.js';
+import type { StoreIdentity } from './placement.runner.js';
 
 export interface FrameSourceOptions {
   readonly store: StoreIdentity;
   readonly self: MemberId;
   readonly part: SpillPart;
   readonly index: FrameIndex;
-  readonly routes: Routes;
+  readonly routes: PeerConnections;
   readonly buffers: FrameBuffers;
   readonly compression: FrameCompression | undefined;
   readonly clock: Clock;
@@ -30,7 +30,7 @@ const TRIES = 2;
 export class FrameSource {
   readonly #options: FrameSourceOptions;
   /** By incarnation. */
-  readonly #fetching = new Map<string, Fetching>();
+  readonly #fetching = new Map<string, FrameFetcher>();
   #closed = false;
 
   constructor(options: FrameSourceOptions) {
@@ -77,11 +77,11 @@ export class FrameSource {
   async #from(member: MemberId, { sequence, bytes }: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
     const { self, part, buffers } = this.#options;
     if (member.incarnation === self.incarnation) return part.read(sequence, signal);
-    const loan: Loan = await buffers.claim(bytes, signal);
+    const loan: BufferLease = await buffers.claim(bytes, signal);
     try {
       return { ...(await this.#fetch(member, sequence)), loan };
     } catch (error) {
-      loan.forget();
+      loan.detach();
       throw error;
     }
   }
@@ -104,12 +104,12 @@ export class FrameSource {
     try {
       return { ...(await compression.decompress(loaded)), loan: loaded.loan };
     } catch (error) {
-      loaded.loan.forget();
+      loaded.loan.detach();
       throw error;
     }
   }
 
-  #fetchingFrom(member: MemberId): Fetching {
+  #fetchingFrom(member: MemberId): FrameFetcher {
     const known = this.#fetching.get(member.incarnation);
     if (known !== undefined && !known.failed) return known;
     // What was read ahead looks for the next copy when its stream is closed.
@@ -117,7 +117,7 @@ export class FrameSource {
     const { store, self, routes, clock, stallMs } = this.#options;
     const { name, epoch } = store;
     const stream = routes.toRead(member, { name, epoch });
-    const fetching = new Fetching({ stream, store: storeOf(self.incarnation), epoch, clock, stallMs });
+    const fetching = new FrameFetcher({ stream, store: storeOf(self.incarnation), epoch, clock, stallMs });
     this.#fetching.set(member.incarnation, fetching);
     return fetching;
   }

@@ -1,4 +1,4 @@
-import { onAbort } from '../../common/on-abort.js';
+import { onAbort } from '../../common/async/on-abort.js';
 
 /** Somebody with a half-filled frame, who can let go of it early. */
 export interface Filler {

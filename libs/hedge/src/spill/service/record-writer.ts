@@ -1,5 +1,5 @@
 import { HedgeError } from '../../common/errors.js';
-import type { FrameBuffers, Loan } from '../node/storage.js';
+import type { FrameBuffers, BufferLease } from '../node/storage.js';
 import { batchesOf, type BinaryBatch, type BinaryVector, isVector } from '../records/binary-batch.js';
 import type { FrameCompression } from '../records/compression.js';
 import type { SpillFrame } from '../records/frame.js';
@@ -13,7 +13,7 @@ import {
   type SpillRecord,
 } from '../records/frame-builder.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
-import { Turns } from './turns.js';
+import { EventLoopYielder } from './event-loop-yielder.js';
 
 const DONE = Promise.resolve();
 
@@ -35,7 +35,7 @@ export interface RecordWriterOptions {
   readonly compression: FrameCompression | undefined;
   /** Takes the next numbers of the store. */
   readonly number: (frames: number, records: number) => FrameNumbers;
-  readonly place: (frame: SpillFrame, loan: Loan) => void;
+  readonly place: (frame: SpillFrame, loan: BufferLease) => void;
   /** Aborts when nothing more can be written, with the reason. */
   readonly signal: AbortSignal;
 }
@@ -43,14 +43,14 @@ export interface RecordWriterOptions {
 interface Filling {
   readonly builder: FrameBuilder;
   /** Of its buffer and its token. */
-  readonly loan: Loan;
+  readonly loan: BufferLease;
 }
 
-/** Turns the records of one writer into frames, in their order. */
+/** EventLoopYielder the records of one writer into frames, in their order. */
 export class RecordWriter {
   readonly #options: RecordWriterOptions;
   readonly #scratch: Int32Array;
-  readonly #turns = new Turns();
+  readonly #turns = new EventLoopYielder();
   #filling: Filling | undefined;
   /** The last call that had to wait; calls run one after the other. */
   #tail: Promise<void> | undefined;
@@ -96,7 +96,7 @@ export class RecordWriter {
 
   /** Gives back what it fills: the store is dropped. */
   discard(): void {
-    this.#take()?.loan.recycle();
+    this.#take()?.loan.release();
   }
 
   #inTurn(call: () => Promise<void>): Promise<void> {
@@ -157,7 +157,7 @@ export class RecordWriter {
     const filling = await this.#fill();
     if (signal.aborted) {
       // What was being filled is discarded already.
-      filling.loan.forget();
+      filling.loan.detach();
       throw signal.reason;
     }
     this.#filling = filling;
@@ -198,7 +198,7 @@ export class RecordWriter {
     if (compression === undefined) return place(frame, loan);
     const compressed = compression.compress(frame).then(
       // The buffer is not what is placed, unless it was not worth while.
-      (smaller) => place(smaller, smaller === frame ? loan : { recycle: loan.recycle, forget: loan.recycle }),
+      (smaller) => place(smaller, smaller === frame ? loan : { release: loan.release, detach: loan.release }),
       () => place(frame, loan),
     );
     const run = compressed.finally(() => this.#compressing.delete(run));
@@ -218,14 +218,14 @@ function checkedRecords(batch: unknown): readonly SpillRecord[] {
   return batch as SpillRecord[];
 }
 
-function endsBoth(loan: Loan, token: FrameToken): Loan {
+function endsBoth(loan: BufferLease, token: FrameToken): BufferLease {
   return {
-    recycle: () => {
-      loan.recycle();
+    release: () => {
+      loan.release();
       token.release();
     },
-    forget: () => {
-      loan.forget();
+    detach: () => {
+      loan.detach();
       token.release();
     },
   };

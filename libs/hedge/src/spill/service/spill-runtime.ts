@@ -1,19 +1,19 @@
-import type { ViewKeeper } from '../../cluster/view-keeper.js';
+import type { MembershipRunner } from '../../membership/membership.runner.js';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
-import type { StartGate } from '../../common/start-gate.js';
+import type { StartGate } from '../../common/async/start-gate.js';
 import type { Timing } from '../../common/timing.js';
 import type { Messenger } from '../../messaging/messenger.js';
-import type { PeerStream, StreamTransport } from '../../transport/peer-stream.js';
-import { RequestKind } from '../../transport/wire/hedge/v1/link.js';
-import { SpillOpening } from '../../transport/wire/hedge/v1/spill.js';
+import type { PeerStream, StreamTransport } from '../../transport/streams/peer-stream.js';
+import { RequestKind } from '../../wire/hedge/v1/link.js';
+import { SpillOpening } from '../../wire/hedge/v1/spill.js';
 import type { FrameBuffers, NodeStorage, TierBytes } from '../node/storage.js';
-import type { Space } from '../placement/placement-messages.js';
+import type { Space } from '../placement/placement.messages.js';
 import { MAX_FRAME_BYTES } from '../records/frame.js';
-import { Holder } from '../remote/holder.js';
-import { breach, decoded } from '../remote/messages.js';
-import { Renewals } from '../remote/renewals.js';
-import { Routes } from '../remote/routes.js';
+import { Holder } from '../replication/holder.js';
+import { breach, decoded } from '../replication/messages.js';
+import { Renewals } from '../replication/renewals.js';
+import { PeerConnections } from '../replication/routes.js';
 import { FrameTokens } from './frame-tokens.js';
 import type { SpillContext } from './spilled-data.js';
 import { SpillStore } from './spill.store.js';
@@ -27,7 +27,7 @@ export interface SpillRuntimeOptions {
   readonly gate: StartGate;
   readonly streams: StreamTransport;
   readonly messenger: Pick<Messenger, 'request' | 'serve'>;
-  readonly views: Pick<ViewKeeper, 'view' | 'spaces' | 'lend' | 'onChange'>;
+  readonly views: Pick<MembershipRunner, 'view' | 'spaces' | 'lend' | 'onChange'>;
   readonly clock: Clock;
   readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs'>;
   /** Opens what this pod lends. */
@@ -71,7 +71,7 @@ export class SpillRuntime {
     const context: SpillContext = {
       self: streams.self,
       node,
-      routes: new Routes({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
+      routes: new PeerConnections({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
       renewals,
       tokens: new FrameTokens(Math.floor(ownShare(node.buffers) / node.buffers.frameBytes)),
       spaces: () => this.#spaces(lent),

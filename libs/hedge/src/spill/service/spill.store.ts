@@ -1,13 +1,12 @@
-import { Injectable } from '@nestjs/common';
-import { isWellFormed } from '../../common/well-formed.js';
+import { isWellFormed } from '../../common/validation/well-formed.js';
 import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { assertWork } from '../../common/held.js';
-import type { StartGate } from '../../common/start-gate.js';
+import type { StartGate } from '../../common/async/start-gate.js';
 import { inWords } from '../../messaging/call-options.js';
 import type { TierBytes } from '../node/storage.js';
 import { lz4 } from '../records/compression.js';
-import { checkKeys } from '../../common/check-keys.js';
+import { checkKeys } from '../../common/validation/check-keys.js';
 import { checkedBytes, type Size } from './size.js';
 import { SpilledData, type SpillContext, type SpilledDataStats } from './spilled-data.js';
 
@@ -51,7 +50,6 @@ export interface SpillStoreDeps {
  *   for await (const record of data.read()) await load(record);
  * });
  */
-@Injectable()
 export class SpillStore {
   readonly #deps: SpillStoreDeps;
   readonly #stores = new Map<string, { data: SpilledData; cancelExpiry: () => void }>();

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { RecordBatch } from 'apache-arrow';
-import { abortOfMany } from '../../common/abort-of-many.js';
+import { abortOfMany } from '../../common/async/abort-of-many.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { NodeStorage, SpillPart } from '../node/storage.js';
@@ -10,14 +10,14 @@ import type { BinaryVector } from '../records/binary-batch.js';
 import type { FrameCompression } from '../records/compression.js';
 import type { SpillRecord } from '../records/frame-builder.js';
 import type { RecordViews } from '../records/record-views.js';
-import { storeOf } from '../remote/messages.js';
-import type { Renewals } from '../remote/renewals.js';
+import { storeOf } from '../replication/messages.js';
+import type { Renewals } from '../replication/renewals.js';
 import { arrowStream, batchesOfViews } from './arrow-stream.js';
 import { readRecords, type RecordRange } from './frame-reader.js';
-import { checkKeys } from '../../common/check-keys.js';
+import { checkKeys } from '../../common/validation/check-keys.js';
 import { FrameSource } from './frame-source.js';
 import type { FrameTokens } from './frame-tokens.js';
-import { Placer, type PlacerOptions, type StoreIdentity } from './placer.js';
+import { PlacementRunner, type PlacementRunnerOptions, type StoreIdentity } from './placement.runner.js';
 import { RecordStream } from './record-stream.js';
 import { closedError, RecordWriter } from './record-writer.js';
 import { SpillWriter } from './spill-writer.js';
@@ -43,10 +43,13 @@ export interface SpilledDataStats extends SpilledDataManifest {
 }
 
 /** What the stores of one pod share. */
-export interface SpillContext extends Pick<PlacerOptions, 'spaces' | 'clock' | 'stallMs' | 'giveUpMs' | 'random'> {
+export interface SpillContext extends Pick<
+  PlacementRunnerOptions,
+  'spaces' | 'clock' | 'stallMs' | 'giveUpMs' | 'random'
+> {
   readonly self: MemberId;
   readonly node: NodeStorage;
-  readonly routes: PlacerOptions['routes'];
+  readonly routes: PlacementRunnerOptions['routes'];
   readonly renewals: Renewals;
   readonly tokens: FrameTokens;
 }
@@ -73,7 +76,7 @@ export class SpilledData {
   readonly #init: SpilledDataInit;
   readonly #part: SpillPart;
   readonly #index = new FrameIndex();
-  readonly #placer: Placer;
+  readonly #placer: PlacementRunner;
   /** Aborts when nothing more can be written. */
   readonly #writing = abortOfMany();
   /** Aborts when the store is dropped. */
@@ -93,7 +96,7 @@ export class SpilledData {
     this.#init = init;
     const id = { store: storeOf(context.self.incarnation), epoch: store.epoch, name: store.name };
     this.#part = context.node.part(id, store.limits);
-    this.#placer = new Placer({ ...context, store, part: this.#part, index: this.#index });
+    this.#placer = new PlacementRunner({ ...context, store, part: this.#part, index: this.#index });
     this.#placer.signal.addEventListener('abort', () => this.#stopWriting(this.#placer.signal.reason as HedgeError), {
       once: true,
     });

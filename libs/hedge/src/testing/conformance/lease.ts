@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import type { Backend } from '../../backend/backend.js';
-import type { LeaseClaim } from '../../backend/lease.js';
+import type { Backend } from '../../database/backend.js';
+import type { LeaseClaim } from '../../database/lease-table.js';
 import { claimOf, member, newName, tokenOf, type Suite } from './suite.js';
 
 /** A contender that has not won after so many tries never will. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { OVERWRITE_ID, type AppendOutcome, type LogEntry } from '../../backend/log.js';
-import { compareText } from '../../backend/text.js';
+import { OVERWRITE_ID, type AppendOutcome, type LogEntry } from '../../database/log-table.js';
+import { compareText } from '../../database/text.js';
 import { HedgeError } from '../../common/errors.js';
 import { claimOf, newName, rejectsWith, rowOf, tokenOf, type Suite } from './suite.js';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import type { Backend } from '../../backend/backend.js';
-import type { Fence } from '../../backend/log.js';
-import type { SemaphoreWrite } from '../../backend/permits.js';
+import type { Backend } from '../../database/backend.js';
+import type { Fence } from '../../database/log-table.js';
+import type { SemaphoreWrite } from '../../database/permit-table.js';
 import { HedgeError } from '../../common/errors.js';
 import { lead, mirrorOf, newAddress, timestampOf, writeOf } from './semaphore-writes.js';
 import { claimOf, newName, rejectsWith, tokenOf, type Suite } from './suite.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { MOST_RENEWALS, type Renewal } from '../../backend/lease.js';
-import type { Backend } from '../../backend/backend.js';
+import { MOST_RENEWALS, type Renewal } from '../../database/lease-table.js';
+import type { Backend } from '../../database/backend.js';
 import { claimOf, member, newName, rejectsWith, tokenOf, type Suite } from './suite.js';
 
 export function renewAllConformance(suite: Suite): void {

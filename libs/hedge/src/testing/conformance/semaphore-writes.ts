@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import type { Backend } from '../../backend/backend.js';
-import type { Fence } from '../../backend/log.js';
-import { callerKey } from '../../backend/names.js';
-import type { SemaphoreWrite, SemaphoreWriteResult } from '../../backend/permits.js';
+import type { Backend } from '../../database/backend.js';
+import type { Fence } from '../../database/log-table.js';
+import { callerKey } from '../../database/row-names.js';
+import type { SemaphoreWrite, SemaphoreWriteResult } from '../../database/permit-table.js';
 import { claimOf, newName, tokenOf } from './suite.js';
 
 export function writeOf(parts: Partial<SemaphoreWrite> = {}): SemaphoreWrite {

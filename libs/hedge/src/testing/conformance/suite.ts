@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Backend, BackendFactory } from '../../backend/backend.js';
-import type { AcquireResult, LeaseClaim } from '../../backend/lease.js';
-import type { LogAppend } from '../../backend/log.js';
+import type { Backend, BackendFactory } from '../../database/backend.js';
+import type { AcquireResult, LeaseClaim } from '../../database/lease-table.js';
+import type { LogAppend } from '../../database/log-table.js';
 import { HedgeError, type HedgeErrorCode } from '../../common/errors.js';
 import { newIncarnation, type MemberId } from '../../common/identity.js';
 

@@ -1,3 +1,0 @@
-export { spanner } from './backend.js';
-export type { SpannerOptions } from './options.js';
-export type { SpannerDatabase } from './client.js';

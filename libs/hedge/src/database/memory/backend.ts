@@ -1,0 +1,175 @@
+import { checkKeys } from '../../common/validation/check-keys.js';
+import type { Backend, BackendFactory } from '../backend.js';
+import type {
+  AcquireResult,
+  HeldLease,
+  LeaseClaim,
+  LeaseRecord,
+  LeaseTable,
+  Renewal,
+  RenewResult,
+} from '../lease-table.js';
+import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
+import { ObservedLeases } from '../observed-lease.js';
+import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
+import { assertRenewals } from '../refusals.js';
+import { assertSemaphoreName, assertSemaphoreWrite } from '../semaphore-limits.js';
+import { assertText, assertTexts } from '../text.js';
+import { systemClock, type Clock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import { MemoryDatabase, type LeaseRow } from './database.js';
+
+export interface MemoryOptions {
+  /** The tables; give the same to all pods of a group. Default: new ones, for a group of one. */
+  readonly database?: MemoryDatabase;
+  /** By which this pod judges leases. Default: the process's own. */
+  readonly clock?: Clock;
+}
+
+/** Tables for pods of one process to share: `memory({ database })`. Their content ends with the process. */
+export function memoryDatabase(options: { readonly clock?: Clock } = {}): MemoryDatabase {
+  checkKeys('The options of memoryDatabase', options, ['clock']);
+  return new MemoryDatabase(options.clock);
+}
+
+/**
+ * A backend in this process's own memory, for unit tests and for trying things out. The contract is the
+ * real drivers' (it passes `backendConformance`), except that nothing outlives the process and other
+ * processes see nothing.
+ *
+ * @example
+ * const database = memoryDatabase();
+ * HedgeModule.forRoot({ backend: memory({ database }), … }); // in each of three apps: one group of three
+ */
+export function memory(options: MemoryOptions = {}): BackendFactory {
+  checkKeys('The options of memory', options, ['database', 'clock']);
+  const database = options.database ?? new MemoryDatabase(options.clock);
+  return { create: () => new MemoryBackend(database, options.clock ?? systemClock) };
+}
+
+class MemoryBackend implements Backend {
+  readonly name = 'memory';
+  readonly lease: LeaseTable;
+  readonly log: LogTable;
+  readonly permits: PermitTable;
+  #closed = false;
+
+  constructor(database: MemoryDatabase, clock: Clock) {
+    const openDatabase = () => {
+      if (this.#closed)
+        throw new HedgeError('BACKEND_UNAVAILABLE', 'The memory backend is closed.', { retryable: false });
+      return database;
+    };
+    this.lease = new MemoryLeaseTable(openDatabase, clock);
+    this.log = new MemoryLogTable(openDatabase);
+    this.permits = new MemoryPermitTable(openDatabase);
+  }
+
+  async open(): Promise<void> {
+    // The tables are there since `memoryDatabase()`.
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+}
+
+class MemoryLeaseTable implements LeaseTable {
+  readonly observes = true;
+  /** What this backend has seen of each row: another backend on the same database has seen other things. */
+  readonly #observed = new ObservedLeases();
+
+  constructor(
+    private readonly database: () => MemoryDatabase,
+    private readonly clock: Clock,
+  ) {}
+
+  async read(name: string): Promise<LeaseRecord> {
+    return this.#record(name, this.database().lease(name));
+  }
+
+  async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    const { taken, row } = this.database().takeLease(
+      name,
+      { holder, leaseMs },
+      (row) => row.claim?.holder.incarnation === holder.incarnation || this.#record(name, row).expiresInMs === 0,
+    );
+    if (taken) {
+      this.#observed.forget(name);
+      return { acquired: true, token: row.token };
+    }
+    return { acquired: false, record: this.#record(name, row) };
+  }
+
+  async renew(lease: Renewal): Promise<RenewResult> {
+    return this.#renew(lease);
+  }
+
+  async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
+    assertRenewals(leases);
+    // Synchronous to its end, so one transaction.
+    return leases.map((lease) => this.#renew(lease));
+  }
+
+  async release({ name, holder, token }: HeldLease): Promise<boolean> {
+    this.#observed.forget(name);
+    return this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals })).changed;
+  }
+
+  #renew({ name, holder, token, leaseMs }: Renewal): RenewResult {
+    const { changed, row } = this.database().changeLease(name, { token, holder }, ({ renewals }) => ({
+      renewals: renewals + 1n,
+      claim: { holder, leaseMs },
+    }));
+    return changed ? { renewed: true } : { renewed: false, record: this.#record(name, row) };
+  }
+
+  #record(name: string, row: LeaseRow): LeaseRecord {
+    const expiresInMs = this.#observed.observe(name, { marker: row, leaseMs: row.claim?.leaseMs }, this.clock.now());
+    return { token: row.token, expiresInMs, ...(row.claim && { holder: row.claim.holder }) };
+  }
+}
+
+class MemoryLogTable implements LogTable {
+  constructor(private readonly database: () => MemoryDatabase) {}
+
+  async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    for (const row of rows) assertTexts(row);
+    return this.database()
+      .append(rows, fence)
+      .map((entry) => (entry instanceof HedgeError ? entry : { timestamp: entry.timestamp }));
+  }
+
+  async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
+    assertTexts(row);
+    const { timestamp } = this.database().overwrite(row, fence);
+    return { timestamp };
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    return (await this.history(key, { limit: 1, order: 'newest-first' }))[0];
+  }
+
+  async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
+    assertText('key', key);
+    return this.database().history(key, query);
+  }
+
+  async keys(query: KeysQuery): Promise<readonly string[]> {
+    return this.database().keys(query);
+  }
+}
+
+class MemoryPermitTable implements PermitTable {
+  constructor(private readonly database: () => MemoryDatabase) {}
+
+  async read(name: string): Promise<SemaphoreRow | undefined> {
+    assertSemaphoreName(name);
+    return this.database().semaphore(name);
+  }
+
+  async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
+    assertSemaphoreWrite(write);
+    return this.database().writeSemaphore(write, fence);
+  }
+}

@@ -1,0 +1,162 @@
+import type { LeaseMarker } from '../observed-lease.js';
+import {
+  OVERWRITE_ID,
+  type Fence,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogAppend,
+  type LogEntry,
+} from '../log-table.js';
+import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
+import { conflict, leaseLost } from '../refusals.js';
+import { compareText } from '../text.js';
+import { systemClock, type Clock } from '../../common/clock.js';
+import type { HedgeError } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+
+/** A lease row; `claim` is absent when nobody holds it. */
+export interface LeaseRow extends LeaseMarker {
+  readonly claim?: { readonly holder: MemberId; readonly leaseMs: number };
+}
+
+/**
+ * The tables of the memory driver. Every method is one transaction: it runs to its end before any other.
+ * Pods of one process that are to form a group share one instance.
+ */
+export class MemoryDatabase {
+  readonly #clock: Clock;
+  readonly #leases = new Map<string, LeaseRow>();
+  /** Versions of each key, sorted by (timestamp, id). */
+  readonly #log = new Map<string, LogEntry[]>();
+  #lastTimestamp = 0n;
+
+  /** @param clock whose wall clock stamps commits; tests give a virtual one. */
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock;
+  }
+
+  lease(name: string): LeaseRow {
+    return this.#leases.get(name) ?? { token: 0n, renewals: 0n };
+  }
+
+  /** Writes the lease row with a new token, if `mayTake` agrees with what is there. */
+  takeLease(
+    name: string,
+    claim: { holder: MemberId; leaseMs: number },
+    mayTake: (row: LeaseRow) => boolean,
+  ): { taken: boolean; row: LeaseRow } {
+    const row = this.lease(name);
+    if (!mayTake(row)) return { taken: false, row };
+    const next: LeaseRow = { token: this.#nextTimestamp(), renewals: 0n, claim };
+    this.#leases.set(name, next);
+    return { taken: true, row: next };
+  }
+
+  /** Writes the lease row with its own token, if that token and incarnation hold it. */
+  changeLease(
+    name: string,
+    own: { token: bigint; holder: MemberId },
+    change: (row: LeaseRow) => Omit<LeaseRow, 'token'>,
+  ): { changed: boolean; row: LeaseRow } {
+    const row = this.lease(name);
+    if (row.token !== own.token || row.claim?.holder.incarnation !== own.holder.incarnation) {
+      return { changed: false, row };
+    }
+    const next = { ...change(row), token: row.token };
+    this.#leases.set(name, next);
+    return { changed: true, row: next };
+  }
+
+  append(rows: readonly LogAppend[], fence: Fence | undefined): (LogEntry | HedgeError)[] {
+    this.#checkFence(fence);
+    let commit: bigint | undefined;
+    return rows.map((row) => {
+      const versions = this.#log.get(row.key) ?? [];
+      const stored = versions.find(({ id }) => id === row.id);
+      if (stored !== undefined) return stored.value === row.value ? stored : conflict(row);
+      commit ??= this.#nextTimestamp();
+      const entry = { ...row, timestamp: commit };
+      this.#insert(entry);
+      return entry;
+    });
+  }
+
+  overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): LogEntry {
+    this.#checkFence(fence);
+    const entry = { ...row, id: OVERWRITE_ID, timestamp: this.#nextTimestamp() };
+    this.#delete(row.key, OVERWRITE_ID);
+    this.#insert(entry);
+    return entry;
+  }
+
+  semaphore(name: string): SemaphoreRow | undefined {
+    const [row] = this.history(semaphoreKey(name), { limit: 1, order: 'newest-first' });
+    return row && { limit: limitOfRowId(row.id), value: row.value, timestamp: row.timestamp };
+  }
+
+  writeSemaphore({ name, follows, limit, value, holders, leader }: SemaphoreWrite, fence: Fence): SemaphoreWriteResult {
+    this.#checkFence(fence);
+    const key = semaphoreKey(name);
+    const row = this.semaphore(name);
+    if ((row?.timestamp ?? 0n) !== follows) return { written: false, row };
+    const timestamp = this.#nextTimestamp();
+    this.#log.delete(key);
+    this.#insert({ key, id: semaphoreRowId(limit), value, leader, timestamp });
+    for (const holder of holders) {
+      const mirror = callerKey(holder.address);
+      this.#delete(mirror, key);
+      if (holder.value !== undefined) this.#insert({ key: mirror, id: key, value: holder.value, leader, timestamp });
+    }
+    return { written: true, timestamp };
+  }
+
+  history(key: string, { limit, order, before, after }: HistoryQuery): LogEntry[] {
+    const versions = (this.#log.get(key) ?? []).filter(
+      ({ timestamp }) => (before === undefined || timestamp < before) && (after === undefined || timestamp > after),
+    );
+    return (order === 'oldest-first' ? versions : versions.reverse()).slice(0, limit);
+  }
+
+  keys({ prefix, limit, after }: KeysQuery): string[] {
+    return [...this.#log.keys()]
+      .filter((key) => key.startsWith(prefix) && (after === undefined || compareText(key, after) > 0))
+      .sort(compareText)
+      .slice(0, limit);
+  }
+
+  #insert(entry: LogEntry): void {
+    const versions = this.#log.get(entry.key);
+    if (versions === undefined) return void this.#log.set(entry.key, [entry]);
+    // Nearly always the last one: only within a commit may a greater id have come before.
+    let place = versions.length;
+    for (let before = versions[place - 1]; before !== undefined && byVersion(before, entry) > 0;) {
+      place -= 1;
+      before = versions[place - 1];
+    }
+    versions.splice(place, 0, entry);
+  }
+
+  #delete(key: string, deleted: string): void {
+    const others = (this.#log.get(key) ?? []).filter(({ id }) => id !== deleted);
+    if (others.length > 0) this.#log.set(key, others);
+    else this.#log.delete(key);
+  }
+
+  #checkFence(fence: Fence | undefined): void {
+    if (fence === undefined) return;
+    const { token } = this.lease(fence.lease);
+    if (token !== fence.token) throw leaseLost(fence, token);
+  }
+
+  #nextTimestamp(): bigint {
+    const wall = BigInt(Math.floor(this.#clock.now().wall)) * 1_000_000n;
+    this.#lastTimestamp = wall > this.#lastTimestamp ? wall : this.#lastTimestamp + 1n;
+    return this.#lastTimestamp;
+  }
+}
+
+function byVersion(a: LogEntry, b: LogEntry): number {
+  if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
+  return compareText(a.id, b.id);
+}

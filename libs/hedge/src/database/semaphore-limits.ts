@@ -1,0 +1,30 @@
+import { HedgeError } from '../common/errors.js';
+import type { SemaphoreWrite } from './permit-table.js';
+import { assertLength, assertText, assertTexts } from './text.js';
+
+/**
+ * Longest name of a semaphore in UTF-8 bytes. It stands in a key, and in an id beside a member's address; Spanner
+ * allows 8 KB for both together.
+ * @see https://cloud.google.com/spanner/quotas#tables
+ */
+export const MAX_SEMAPHORE_NAME_BYTES = 4_000;
+
+/** @throws HedgeError INVALID_ARGUMENT for a name that is empty, too long, or of a text that no database holds. */
+export function assertSemaphoreName(name: string): void {
+  if (name === '') throw invalid('The name of a semaphore is empty. Give it one of at least one character.');
+  assertText('name of the semaphore', name);
+  assertLength("semaphore's name", name, MAX_SEMAPHORE_NAME_BYTES);
+}
+
+/** Called by drivers, so that all refuse the same. @throws HedgeError INVALID_ARGUMENT */
+export function assertSemaphoreWrite({ name, limit, value, leader, holders }: SemaphoreWrite): void {
+  assertSemaphoreName(name);
+  assertTexts({ value, leader });
+  for (const holder of holders) assertTexts({ address: holder.address, value: holder.value ?? '' });
+  if (Number.isSafeInteger(limit) && limit > 0 && limit < 1e15) return;
+  throw invalid(`The limit of semaphore "${name.slice(0, 40)}" is ${limit}. Give a whole number above 0, below 10^15.`);
+}
+
+function invalid(message: string): HedgeError {
+  return new HedgeError('INVALID_ARGUMENT', message);
+}

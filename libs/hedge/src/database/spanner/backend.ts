@@ -1,0 +1,81 @@
+import type { Backend, BackendFactory } from '../backend.js';
+import type { LeaseTable } from '../lease-table.js';
+import type { LogTable } from '../log-table.js';
+import type { PermitTable } from '../permit-table.js';
+import { systemClock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import { Connection } from './client/connection.js';
+import { SpannerLeaseTable } from './lease-table.js';
+import { SpannerLogTable } from './log-table.js';
+import { spannerConfig, type SpannerConfig, type SpannerOptions } from './options.js';
+import { SpannerPermitTable } from './permit-table.js';
+import type { ReadBound } from './client/protocol.js';
+import { SpannerRpc } from './client/rpc.js';
+import { describeLacks, findSchema, lacksOf } from './schema.js';
+
+/**
+ * A backend in Cloud Spanner, for pods anywhere: the database's clock judges leases, and its commit timestamps
+ * are the fencing tokens. Needs the package `@google-cloud/spanner` (8 or 9) and two tables, which
+ * `npx nestjs-hedge schema` makes.
+ *
+ * Cost: reading a lease or a key is one single-use read; a renewal, of one lease or of hundreds, a batch of
+ * puts, and a write of a semaphore, which any number of grants share, are one statement and one commit each. `get` scans the versions of its key unless the log table has an index on
+ * `(key, timestamp DESC, id DESC) STORING (value, leader)`: one that is there at start is used, by a
+ * FORCE_INDEX hint.
+ *
+ * @throws HedgeError INVALID_OPTIONS for names that cannot be.
+ * @example
+ * HedgeModule.forRoot({
+ *   group: 'orders',
+ *   backend: spanner({ database: 'projects/p/instances/i/databases/d', lockTable: 'locktable', logTable: 'logtable' }),
+ * });
+ */
+export function spanner(options: SpannerOptions): BackendFactory {
+  const config = spannerConfig(options);
+  return { create: ({ timeoutMs }) => new SpannerBackend(config, timeoutMs) };
+}
+
+class SpannerBackend implements Backend {
+  readonly lease: LeaseTable;
+  readonly log: LogTable;
+  readonly permits: PermitTable;
+  readonly #log: SpannerLogTable;
+  readonly #rpc: SpannerRpc;
+  readonly #connection: Connection;
+
+  constructor(
+    private readonly config: SpannerConfig,
+    timeoutMs: number,
+  ) {
+    this.#rpc = new SpannerRpc(config.source());
+    this.#connection = new Connection(this.#rpc, timeoutMs, systemClock);
+    this.lease = new SpannerLeaseTable(this.#connection, config);
+    this.log = this.#log = new SpannerLogTable(this.#connection, config, readBound(config));
+    this.permits = new SpannerPermitTable(this.#connection, config);
+  }
+
+  get name(): string {
+    return `spanner ${this.#rpc.database}`;
+  }
+
+  async open(): Promise<void> {
+    const found = await this.#connection.run('open', (attempt) => findSchema(this.config, attempt));
+    const lacks = lacksOf(this.config, found);
+    if (lacks.length > 0) {
+      throw new HedgeError('INVALID_OPTIONS', `${this.name} ${describeLacks(lacks, this.config, this.#rpc.database)}`, {
+        details: { database: this.#rpc.database, lacks: lacks.map(({ what }) => what) },
+      });
+    }
+    this.#log.useIndex(found.latestIndex);
+  }
+
+  async close(): Promise<void> {
+    await this.#rpc.close().catch(() => undefined);
+  }
+}
+
+function readBound({ maxStalenessMs }: SpannerConfig): ReadBound {
+  if (maxStalenessMs === undefined) return { strong: true };
+  const seconds = Math.floor(maxStalenessMs / 1_000);
+  return { maxStaleness: { seconds, nanos: Math.round((maxStalenessMs - seconds * 1_000) * 1e6) } };
+}

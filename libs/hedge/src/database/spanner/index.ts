@@ -1,0 +1,3 @@
+export { spanner } from './backend.js';
+export type { SpannerOptions } from './options.js';
+export type { SpannerDatabase } from './client/client.js';

@@ -1,0 +1,162 @@
+import {
+  OVERWRITE_ID,
+  type AppendOutcome,
+  type Fence,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogAppend,
+  type LogEntry,
+  type LogTable,
+} from '../log-table.js';
+import { assertWanted, readHistory } from '../history-pages.js';
+import { isReservedKey } from '../row-names.js';
+import { conflict, leaseLost } from '../refusals.js';
+import { assertText, assertTexts } from '../text.js';
+import type { HedgeError } from '../../common/errors.js';
+import type { Attempt, Connection } from './client/connection.js';
+import { isQueryRefused } from './client/failures.js';
+import type { Tables } from './options.js';
+import type { ReadBound, Write } from './client/protocol.js';
+import { historySql, keysSql, tokenSql } from './sql.js';
+import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
+import { timestampOf, type Row, type Statement } from './client/values.js';
+
+/** So many rows are one call, with the time of one call, however many are asked for. */
+const PAGE_ROWS = 5_000;
+
+const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
+
+/** The log in Spanner. */
+export class SpannerLogTable implements LogTable {
+  /** An index for the newest versions of a key, once one was found. */
+  #index: string | undefined;
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly tables: Tables,
+    private readonly bound: ReadBound,
+  ) {}
+
+  useIndex(name: string | undefined): void {
+    this.#index = name;
+  }
+
+  async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    for (const row of rows) assertTexts(row);
+    if (rows.length === 0) return [];
+    return this.connection.run('log.append', async (attempt) => {
+      const transaction = attempt.begin();
+      const lost = fence && (await this.#lost(transaction, fence));
+      if (lost !== undefined && !attempt.mayRepeat) throw lost;
+      const keys = rows.map(({ key, id }) => [key, id]);
+      const found = await transaction.read(this.tables.logTable, ['key', 'id', 'value', 'timestamp'], keys);
+      const stored = new Map(found.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
+      const fresh = rows.filter(({ key, id }) => !stored.has(rowName(key, id)));
+      // Of rows that an earlier try of this call may have written, all are there or none: then none ever will be.
+      if (lost !== undefined && fresh.length > 0) throw lost;
+      const timestamp = fresh.length > 0 ? await transaction.commit([{ insert: this.#write(fresh) }]) : 0n;
+      return rows.map((row) => {
+        const there = stored.get(rowName(row.key, row.id));
+        if (there === undefined) return { timestamp };
+        return there.value === row.value ? { timestamp: timestampOf(there.at) } : conflict(row);
+      });
+    });
+  }
+
+  async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
+    const { key, value, leader } = row;
+    assertTexts({ key, value, leader });
+    return this.connection.run('log.overwrite', async (attempt) => {
+      const transaction = attempt.begin();
+      const lost = fence && (await this.#lost(transaction, fence));
+      if (lost !== undefined) throw lost;
+      // Only for a transaction to begin with, which can be committed once: a commit by itself could happen twice.
+      if (fence === undefined) await transaction.read(this.tables.logTable, ['id'], [[key, OVERWRITE_ID]]);
+      const timestamp = await transaction.commit([
+        { insertOrUpdate: this.#write([{ key, id: OVERWRITE_ID, value, leader }]) },
+      ]);
+      return { timestamp };
+    });
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    assertText('key', key);
+    return this.connection.run('log.latest', async (attempt) => {
+      const newest = { limit: 1, order: 'newest-first' } as const;
+      const [row] = await this.#indexed(attempt, 'query', key, (index) =>
+        historySql(this.tables.logTable, key, newest, index),
+      );
+      return row && toEntry(key, row);
+    });
+  }
+
+  async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
+    assertText('key', key);
+    return readHistory(query, async (page) => {
+      const limit = Math.min(page.limit, PAGE_ROWS);
+      const entries = await this.connection.run('log.history', async (attempt) => {
+        const rows = await this.#indexed(attempt, 'stream', key, (index) =>
+          historySql(this.tables.logTable, key, { ...page, limit }, index),
+        );
+        return rows.map((row) => toEntry(key, row));
+      });
+      return { entries, more: entries.length === PAGE_ROWS };
+    });
+  }
+
+  async keys(query: KeysQuery): Promise<readonly string[]> {
+    const { prefix, limit, signal } = query;
+    assertTexts({ prefix, after: query.after ?? '' });
+    const keys: string[] = [];
+    for (let { after } = query; ; after = keys.at(-1)) {
+      assertWanted('keys', signal);
+      const asked = Math.min(limit - keys.length, PAGE_ROWS);
+      const page: KeysQuery = { prefix, limit: asked, ...(after !== undefined && { after }) };
+      const rows = await this.connection.run('log.keys', (attempt) =>
+        attempt.stream(keysSql(this.tables.logTable, page), this.bound),
+      );
+      for (const [key] of rows) keys.push(key ?? '');
+      if (rows.length < asked || keys.length >= limit) return keys;
+    }
+  }
+
+  /** By the index while there is one; it may be dropped at any time. */
+  async #indexed(
+    attempt: Attempt,
+    how: 'query' | 'stream',
+    key: string,
+    statement: (index: string | undefined) => Statement,
+  ): Promise<Row[]> {
+    // This library decides by what it reads of its own, as by the ledger of a job.
+    const bound = isReservedKey(key) ? undefined : this.bound;
+    const index = this.#index;
+    try {
+      return await attempt[how](statement(index), bound);
+    } catch (error) {
+      if (index === undefined || !isQueryRefused(error)) throw error;
+      this.#index = undefined;
+      return attempt[how](statement(undefined), bound);
+    }
+  }
+
+  async #lost(transaction: Transaction, fence: Fence): Promise<HedgeError | undefined> {
+    const [row] = await transaction.query(tokenSql(this.tables.lockTable, fence.lease));
+    const found = timestampOf(row?.[0]);
+    return found === fence.token ? undefined : leaseLost(fence, found);
+  }
+
+  #write(rows: readonly LogAppend[]): Write {
+    const values = rows.map(({ key, id, value, leader }) => rowValues(key, id, value, leader, COMMIT_TIMESTAMP));
+    return { table: this.tables.logTable, columns: COLUMNS, values };
+  }
+}
+
+/** Neither key nor id holds a NUL. */
+function rowName(key: string | null | undefined, id: string | null | undefined): string {
+  return `${key ?? ''}\0${id ?? ''}`;
+}
+
+/** Go's rows may have NULL where ours have a text. */
+function toEntry(key: string, [id, value, leader, at]: Row): LogEntry {
+  return { key, id: id ?? OVERWRITE_ID, value: value ?? '', leader: leader ?? '', timestamp: timestampOf(at) };
+}

@@ -1,0 +1,123 @@
+import { HedgeError } from '../../common/errors.js';
+import { shown } from '../../common/validation/shown.js';
+import { unknownOption } from '../../common/validation/unknown-option.js';
+import { isSpannerClient, ownClient, usersClient, type ClientSource, type SpannerDatabase } from './client/client.js';
+
+interface CommonOptions {
+  /** Name of the table of leases. Letters, digits and `_`. Default: `locktable`. */
+  readonly lockTable?: string;
+  /** Name of the table of keys and values. Letters, digits and `_`. Default: `logtable`. */
+  readonly logTable?: string;
+  /**
+   * Lets `latest`, `history` and `keys` read from a replica that may be this many milliseconds behind: faster and
+   * cheaper far from the leader region, but no longer linearizable. Leases, writes, and what the library reads for
+   * itself, as the ledgers of jobs, are not concerned.
+   * Default: strong reads, which see all that was acknowledged before.
+   */
+  readonly maxStalenessMs?: number;
+}
+
+/** Which database, and with whose client. */
+export type SpannerOptions = CommonOptions &
+  (
+    | {
+        /**
+         * `projects/PROJECT/instances/INSTANCE/databases/DATABASE`. Found with Application Default Credentials, or
+         * on the emulator that `SPANNER_EMULATOR_HOST` names.
+         */
+        readonly database: string;
+        readonly client?: undefined;
+      }
+    | {
+        /** A `Database` of your own client, for credentials or settings of your own. You close it, after the app. */
+        readonly client: SpannerDatabase;
+        readonly database?: undefined;
+      }
+  );
+
+/** Names of the two tables; checked, so that they can stand in the text of a statement. */
+export interface Tables {
+  readonly lockTable: string;
+  readonly logTable: string;
+}
+
+export interface SpannerConfig extends Tables {
+  readonly source: () => ClientSource;
+  readonly maxStalenessMs: number | undefined;
+}
+
+const DATABASE_NAME = /^projects\/[^/\s]+\/instances\/[^/\s]+\/databases\/[^/\s]+$/;
+
+/** Stale versions are kept for an hour by default, and for a week at most. */
+const MAX_STALENESS_MS = 7 * 24 * 3_600_000;
+
+const KNOWN: readonly string[] = [
+  'database',
+  'client',
+  'lockTable',
+  'logTable',
+  'maxStalenessMs',
+] satisfies (keyof SpannerOptions)[];
+
+/** @throws HedgeError INVALID_OPTIONS */
+export function spannerConfig(options: SpannerOptions): SpannerConfig {
+  if (typeof options !== 'object' || options === null) {
+    throw invalid(
+      "its options are not an object. Give them as in spanner({ database: 'projects/P/instances/I/databases/D' }).",
+    );
+  }
+  const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
+  if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
+  const { database, client, maxStalenessMs } = options;
+  const tables = tableNames(options);
+  if (
+    maxStalenessMs !== undefined &&
+    !(Number.isFinite(maxStalenessMs) && maxStalenessMs > 0 && maxStalenessMs <= MAX_STALENESS_MS)
+  ) {
+    throw invalid(
+      `maxStalenessMs must be a number of milliseconds above 0 and of 7 days at most, not ${shown(maxStalenessMs)}. Leave it out for strong reads.`,
+    );
+  }
+  if ((database === undefined) === (client === undefined)) {
+    throw invalid(
+      "give either database: 'projects/PROJECT/instances/INSTANCE/databases/DATABASE', or client: a Database of your own @google-cloud/spanner client.",
+    );
+  }
+  if (client !== undefined) {
+    if (!isSpannerClient(client)) {
+      throw invalid(
+        "client must be a Database of @google-cloud/spanner, as new Spanner().instance('i').database('d') gives one.",
+      );
+    }
+    return { ...tables, maxStalenessMs, source: () => usersClient(client) };
+  }
+  const name = databaseName(database);
+  return { ...tables, maxStalenessMs, source: () => ownClient(name) };
+}
+
+/** @throws HedgeError INVALID_OPTIONS */
+export function databaseName(database: string): string {
+  if (typeof database === 'string' && DATABASE_NAME.test(database)) return database;
+  throw invalid(
+    `database must be projects/PROJECT/instances/INSTANCE/databases/DATABASE, not ${shown(database, '"')}.`,
+  );
+}
+
+/** @throws HedgeError INVALID_OPTIONS */
+export function tableNames({ lockTable = 'locktable', logTable = 'logtable' }: Partial<Tables>): Tables {
+  for (const [option, name] of Object.entries({ lockTable, logTable })) {
+    if (typeof name !== 'string' || !/^[A-Za-z]\w{0,127}$/.test(name)) {
+      throw invalid(
+        `${option} ${shown(name, '"')} is no usable table name. Use letters, digits and _, a letter first, at most 128.`,
+      );
+    }
+  }
+  if (lockTable.toLowerCase() === logTable.toLowerCase()) {
+    throw invalid(`lockTable and logTable are both "${logTable}". Give each its own name.`);
+  }
+  return { lockTable, logTable };
+}
+
+function invalid(message: string): HedgeError {
+  return new HedgeError('INVALID_OPTIONS', `spanner: ${message}`);
+}

@@ -1,0 +1,57 @@
+import type { Fence } from '../log-table.js';
+import { callerKey, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
+import { assertSemaphoreName, assertSemaphoreWrite } from '../semaphore-limits.js';
+import type { Connection } from './client/connection.js';
+import type { Tables } from './options.js';
+import type { Mutation } from './client/protocol.js';
+import { decideWrite, toFound, toSemaphore, toSemaphoreRow } from './semaphore-write.js';
+import { fencedRowsSql, historySql } from './sql.js';
+import { COMMIT_TIMESTAMP, rowValues } from './client/transaction.js';
+
+const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
+
+/** The rows of semaphores in Spanner. */
+export class SpannerPermitTable implements PermitTable {
+  constructor(
+    private readonly connection: Connection,
+    private readonly tables: Tables,
+  ) {}
+
+  async read(name: string): Promise<SemaphoreRow | undefined> {
+    assertSemaphoreName(name);
+    const newest = historySql(this.tables.logTable, semaphoreKey(name), { limit: 1, order: 'newest-first' }, undefined);
+    return this.connection.run('permits.read', async (attempt) => {
+      const [row] = await attempt.query(newest);
+      return row && toSemaphoreRow(toSemaphore(row));
+    });
+  }
+
+  async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
+    assertSemaphoreWrite(write);
+    const statement = fencedRowsSql(this.tables, fence.lease, semaphoreKey(write.name));
+    return this.connection.run('permits.write', async (attempt) => {
+      const transaction = attempt.begin();
+      const found = toFound(await transaction.query(statement));
+      const decision = decideWrite(write, fence, found, attempt.mayRepeat);
+      if (decision !== 'commit') return decision;
+      return { written: true, timestamp: await transaction.commit(this.#mutations(write, found.ids)) };
+    });
+  }
+
+  /** @param ids of all rows that are there. */
+  #mutations({ name, limit, value, holders, leader }: SemaphoreWrite, ids: readonly string[]): Mutation[] {
+    const table = this.tables.logTable;
+    const key = semaphoreKey(name);
+    const id = semaphoreRowId(limit);
+    const values = [rowValues(key, id, value, leader, COMMIT_TIMESTAMP)];
+    const gone = ids.filter((other) => other !== id).map((other) => rowValues(key, other));
+    for (const holder of holders) {
+      const mirror = callerKey(holder.address);
+      if (holder.value === undefined) gone.push(rowValues(mirror, key));
+      else values.push(rowValues(mirror, key, holder.value, leader, COMMIT_TIMESTAMP));
+    }
+    const write: Mutation = { insertOrUpdate: { table, columns: COLUMNS, values } };
+    return gone.length === 0 ? [write] : [{ delete: { table, keySet: { keys: gone } } }, write];
+  }
+}

@@ -1,0 +1,78 @@
+import type { HistoryPageQuery } from '../history-pages.js';
+import type { HistoryQuery, KeysQuery } from '../log-table.js';
+import type { Tables } from './options.js';
+import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
+
+// Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
+// STRING compares by code points, which is the order of the UTF-8 bytes.
+
+/** token, writer, and how many microseconds ago, by the database's clock, the holder was last heard of. */
+export function leaseSql(lockTable: string, name: string): Statement {
+  return {
+    sql: `SELECT token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
+      FROM \`${lockTable}\` WHERE name = @name`,
+    params: { name: text(name) },
+  };
+}
+
+/** `leaseSql` of many, with the name in front, in no particular order. */
+export function leasesSql(lockTable: string, names: readonly string[]): Statement {
+  return {
+    sql: `SELECT name, token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
+      FROM \`${lockTable}\` WHERE name IN UNNEST(@names)`,
+    params: { names: texts(names) },
+  };
+}
+
+/** Only the token, so that a renewal does not abort a fenced write: Spanner looks at single columns. */
+export function tokenSql(lockTable: string, name: string): Statement {
+  return { sql: `SELECT token FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
+}
+
+/**
+ * All that a fenced write of a key's one row has to know, in one call: what, id, value, leader, timestamp; `token`
+ * with the lease's token as timestamp, and a `row` for each version.
+ */
+export function fencedRowsSql({ lockTable, logTable }: Tables, lease: string, key: string): Statement {
+  return {
+    sql: `SELECT 'token', '', '', '', token FROM \`${lockTable}\` WHERE name = @lease
+      UNION ALL SELECT 'row', id, value, leader, timestamp FROM \`${logTable}\` WHERE key = @key`,
+    params: { lease: text(lease), key: text(key) },
+  };
+}
+
+/**
+ * id, value, leader, timestamp.
+ * @param index of DESIGN's shape. It is in the order newest first, and Spanner does not read an index backwards.
+ */
+export function historySql(
+  logTable: string,
+  key: string,
+  { limit, order, before, after, from }: HistoryQuery & Partial<Pick<HistoryPageQuery, 'from'>>,
+  index: string | undefined,
+): Statement {
+  const newestFirst = order === 'newest-first';
+  const hint = newestFirst && index !== undefined ? `@{FORCE_INDEX=${index}}` : '';
+  const direction = newestFirst ? 'DESC' : 'ASC';
+  const params: Record<string, Param> = { key: text(key), limit: rowLimit(limit) };
+  if (before !== undefined) params['before'] = timestamp(before);
+  if (after !== undefined) params['after'] = timestamp(after);
+  const behind = newestFirst ? '<' : '>';
+  if (from !== undefined) Object.assign(params, { at: timestamp(from.timestamp), id: text(from.id) });
+  return {
+    sql: `SELECT id, value, leader, timestamp FROM \`${logTable}\`${hint} WHERE key = @key
+      ${before === undefined ? '' : 'AND timestamp < @before'} ${after === undefined ? '' : 'AND timestamp > @after'}
+      ${from === undefined ? '' : `AND timestamp ${behind}= @at AND (timestamp ${behind} @at OR id ${behind} @id)`}
+      ORDER BY timestamp ${direction}, id ${direction} LIMIT @limit`,
+    params,
+  };
+}
+
+/** key. It costs a scan of all versions of the keys with the prefix. */
+export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): Statement {
+  return {
+    sql: `SELECT DISTINCT key FROM \`${logTable}\`
+      WHERE STARTS_WITH(key, @prefix) ${after === undefined ? '' : 'AND key > @after'} ORDER BY key LIMIT @limit`,
+    params: { prefix: text(prefix), limit: rowLimit(limit), ...(after !== undefined && { after: text(after) }) },
+  };
+}

@@ -1,0 +1,51 @@
+import type { Backend, BackendFactory } from '../backend.js';
+import type { LeaseTable } from '../lease-table.js';
+import type { LogTable } from '../log-table.js';
+import type { PermitTable } from '../permit-table.js';
+import { systemClock } from '../../common/clock.js';
+import { SqliteLeaseTable } from './lease-table.js';
+import { SqliteLogTable } from './log-table.js';
+import { workerConfig, type SqliteOptions } from './options.js';
+import { SqlitePermitTable } from './permit-table.js';
+import { SqliteThreads } from './threads.js';
+
+/**
+ * A backend in one SQLite file, for pods that are processes of one machine: development, tests, a server
+ * with several workers. Needs the package `libsql`. What it acknowledged survives a power cut
+ * (`synchronous=FULL`).
+ *
+ * @throws HedgeError INVALID_OPTIONS for a path or table name that cannot be one.
+ * @example
+ * HedgeModule.forRoot({ group: 'orders', backend: sqlite({ file: '/data/hedge.db' }) });
+ */
+export function sqlite(options: SqliteOptions): BackendFactory {
+  const config = workerConfig(options);
+  return {
+    create: ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThreads(config, timeoutMs)),
+  };
+}
+
+class SqliteBackend implements Backend {
+  readonly lease: LeaseTable;
+  readonly log: LogTable;
+  readonly permits: PermitTable;
+
+  constructor(
+    readonly name: string,
+    private readonly threads: SqliteThreads,
+  ) {
+    const lease = new SqliteLeaseTable(threads, systemClock);
+    this.lease = lease;
+    this.log = new SqliteLogTable(threads);
+    this.permits = new SqlitePermitTable(threads, lease);
+    threads.onReplaced(() => lease.replaced());
+  }
+
+  open(): Promise<void> {
+    return this.threads.call('connect');
+  }
+
+  close(): Promise<void> {
+    return this.threads.close();
+  }
+}

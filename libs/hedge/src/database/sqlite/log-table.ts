@@ -1,0 +1,84 @@
+import {
+  type AppendOutcome,
+  type Fence,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogAppend,
+  type LogEntry,
+  type LogTable,
+} from '../log-table.js';
+import { assertWanted, readHistory } from '../history-pages.js';
+import { conflict, leaseLost } from '../refusals.js';
+import { assertText, assertTexts } from '../text.js';
+import type { StoredVersion } from './protocol.js';
+import type { SqliteCalls } from './threads.js';
+
+const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
+
+/** The log in SQLite. */
+export class SqliteLogTable implements LogTable {
+  constructor(private readonly thread: SqliteCalls) {}
+
+  async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    const stored = rows.map(({ key, id, value, leader }) => ({ key, id, value, leader }));
+    for (const row of stored) assertTexts(row);
+    const result = await this.thread.call('append', stored, fence);
+    if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
+    return rows.map((row, i) => {
+      const timestamp = result.timestamps[i];
+      return typeof timestamp === 'bigint' ? { timestamp } : conflict(row);
+    });
+  }
+
+  async overwrite(
+    { key, value, leader }: Omit<LogAppend, 'id'>,
+    fence?: Fence,
+  ): Promise<{ readonly timestamp: bigint }> {
+    const row = { key, value, leader };
+    assertTexts(row);
+    const result = await this.thread.call('overwrite', row, fence);
+    if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
+    return { timestamp: result.timestamp };
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    assertText('key', key);
+    const version = await this.thread.call('latest', key);
+    return version && toEntry(key, version);
+  }
+
+  async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
+    assertText('key', key);
+    return readHistory(query, async ({ limit, order, before, after, from }) => {
+      const { versions, more } = await this.thread.call('history', key, {
+        limit,
+        newestFirst: order === 'newest-first',
+        before: clamp(before ?? GREATEST_TIMESTAMP),
+        after: clamp(after ?? -1n),
+        from: from && [from.timestamp, from.id],
+      });
+      return { entries: Array.from(versions, (version) => toEntry(key, version)), more };
+    });
+  }
+
+  async keys({ prefix, limit, after, signal }: KeysQuery): Promise<readonly string[]> {
+    assertTexts({ prefix, after: after ?? '' });
+    const keys: string[] = [];
+    for (let from = after; ;) {
+      assertWanted('keys', signal);
+      const page = await this.thread.call('keys', prefix, limit - keys.length, from);
+      for (const key of page.keys) keys.push(key);
+      if (!page.more || keys.length >= limit) return keys;
+      from = keys.at(-1);
+    }
+  }
+}
+
+function toEntry(key: string, [id, value, leader, timestamp]: StoredVersion): LogEntry {
+  return { key, id, value, leader, timestamp };
+}
+
+/** SQLite's integers have 64 bits; a date far away has more nanoseconds. */
+function clamp(timestamp: bigint): bigint {
+  return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
+}

@@ -1,0 +1,44 @@
+import type { Fence } from '../log-table.js';
+import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
+import { leaseLost } from '../refusals.js';
+import { assertSemaphoreName, assertSemaphoreWrite } from '../semaphore-limits.js';
+import type { SqliteLeaseTable } from './lease-table.js';
+import type { StoredVersion } from './protocol.js';
+import type { SqliteCalls } from './threads.js';
+
+/** The rows of semaphores in SQLite. */
+export class SqlitePermitTable implements PermitTable {
+  /** @param leases which know of a file that was replaced. */
+  constructor(
+    private readonly thread: SqliteCalls,
+    private readonly leases: Pick<SqliteLeaseTable, 'permitsUnseenForMs'>,
+  ) {}
+
+  unseenForMs(permitMs: number): number {
+    return this.leases.permitsUnseenForMs(permitMs);
+  }
+
+  async read(name: string): Promise<SemaphoreRow | undefined> {
+    assertSemaphoreName(name);
+    return toRow(await this.thread.call('latest', semaphoreKey(name)));
+  }
+
+  async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
+    assertSemaphoreWrite(write);
+    const { name, follows, limit, value, leader } = write;
+    const row = { key: semaphoreKey(name), id: semaphoreRowId(limit), value, leader };
+    const mirrors = write.holders.map((holder) => ({ key: callerKey(holder.address), value: holder.value }));
+    const result = await this.thread.call('replace', row, follows, mirrors, { ...fence });
+    if ('foundToken' in result) throw leaseLost(fence, result.foundToken);
+    return 'timestamp' in result
+      ? { written: true, timestamp: result.timestamp }
+      : { written: false, row: toRow(result.found) };
+  }
+}
+
+function toRow(version: StoredVersion | undefined): SemaphoreRow | undefined {
+  if (version === undefined) return undefined;
+  const [id, value, , timestamp] = version;
+  return { limit: limitOfRowId(id), value, timestamp };
+}

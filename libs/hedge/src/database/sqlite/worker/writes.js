@@ -1,0 +1,127 @@
+// @ts-check
+
+/**
+ * @import { Fenced, Operations, StoredLease, StoredVersion, WriteName } from '../protocol.js'
+ * @import { Fence } from '../../log-table.js'
+ * @import { Statements } from './connections.js'
+ */
+
+const OVERWRITE_ID = '-';
+
+/**
+ * The part of a write that runs inside of a transaction, so that several can share one. Each is synchronous; what
+ * it throws undoes itself alone.
+ * @type {{ readonly [Name in WriteName]: (statements: Statements, ...args: Parameters<Operations[Name]>) => ReturnType<Operations[Name]> }}
+ */
+export const WRITES = {
+  acquire(statements, name, writer, incarnation, expired, above) {
+    const row = toLease(statements.readLeaseToWrite.get(name));
+    const free =
+      row.writer === null ||
+      incarnationOf(row.writer) === incarnation ||
+      (expired !== undefined && row.token === expired.token && row.renewals === expired.renewals);
+    if (!free) return { acquired: false, row };
+    const token = nextTimestamp(statements, above);
+    statements.takeLease.run(name, wallNanoseconds(), token, writer);
+    return { acquired: true, row: { token, renewals: 0n, writer } };
+  },
+
+  renew(statements, renewals) {
+    return renewals.map(({ name, token, incarnation, writer }) => {
+      const row = toLease(statements.readLeaseToWrite.get(name));
+      const renewed = row.token === token && incarnationOf(row.writer) === incarnation;
+      if (renewed) statements.renewLease.run(wallNanoseconds(), writer, name);
+      return { renewed, name, row };
+    });
+  },
+
+  release(statements, name, token, incarnation) {
+    const row = toLease(statements.readLeaseToWrite.get(name));
+    const held = row.token === token && incarnationOf(row.writer) === incarnation;
+    if (held) statements.clearLease.run(name);
+    return held;
+  },
+
+  append(statements, rows, fence) {
+    const fenced = fencedBy(statements, fence);
+    if (fenced !== undefined) return fenced;
+    /** @type {bigint | undefined} */
+    let commit;
+    const timestamps = rows.map(({ key, id, value, leader }) => {
+      const stored = /** @type {[string, bigint] | undefined} */ (statements.readVersion.get(key, id));
+      if (stored !== undefined) return stored[0] === value ? stored[1] : null;
+      commit ??= nextTimestamp(statements);
+      statements.insertVersion.run(id, key, value, leader, commit);
+      return commit;
+    });
+    return { timestamps };
+  },
+
+  overwrite(statements, { key, value, leader }, fence) {
+    const fenced = fencedBy(statements, fence);
+    if (fenced !== undefined) return fenced;
+    const timestamp = nextTimestamp(statements);
+    statements.overwriteVersion.run(OVERWRITE_ID, key, value, leader, timestamp);
+    return { timestamp };
+  },
+
+  replace(statements, { key, id, value, leader }, follows, mirrors, fence) {
+    const fenced = fencedBy(statements, fence);
+    if (fenced !== undefined) return fenced;
+    const found = /** @type {StoredVersion | undefined} */ (statements.latestToWrite.get(key));
+    if ((found?.[3] ?? 0n) !== follows) return { found };
+    const timestamp = nextTimestamp(statements);
+    if (found !== undefined && found[0] !== id) statements.deleteVersion.run(key, found[0]);
+    statements.overwriteVersion.run(id, key, value, leader, timestamp);
+    for (const mirror of mirrors) {
+      if (mirror.value === undefined) statements.deleteVersion.run(mirror.key, key);
+      else statements.overwriteVersion.run(key, mirror.key, mirror.value, leader, timestamp);
+    }
+    return { timestamp };
+  },
+};
+
+/**
+ * Undefined when the write may go on.
+ * @param {Statements} statements
+ * @param {Fence | undefined} fence
+ * @returns {Fenced | undefined}
+ */
+function fencedBy(statements, fence) {
+  if (fence === undefined) return undefined;
+  const { token } = toLease(statements.readLeaseToWrite.get(fence.lease));
+  return token === fence.token ? undefined : { foundToken: token };
+}
+
+/**
+ * The wall clock, or one more than the last when it went back or stood still: rises from write to write.
+ * @param {Statements} statements
+ * @param {bigint} [above] it is greater than this too
+ */
+function nextTimestamp(statements, above = 0n) {
+  const [stored] = /** @type {[bigint]} */ (statements.readClock.get());
+  const last = stored > above ? stored : above;
+  const wall = wallNanoseconds();
+  const next = wall > last ? wall : last + 1n;
+  statements.writeClock.run(next);
+  return next;
+}
+
+function wallNanoseconds() {
+  return BigInt(Date.now()) * 1_000_000n;
+}
+
+/**
+ * @param {unknown} row
+ * @returns {StoredLease}
+ */
+export function toLease(row) {
+  if (row === undefined) return { token: 0n, renewals: 0n, writer: null };
+  const [token, renewals, writer] = /** @type {[bigint, bigint, string | null]} */ (row);
+  return { token, renewals, writer };
+}
+
+/** @param {string | null} writer a text of `formatWriter` */
+function incarnationOf(writer) {
+  return writer?.split(' ')[1];
+}

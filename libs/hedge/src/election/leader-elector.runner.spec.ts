@@ -1,0 +1,390 @@
+import { beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { memory, memoryDatabase } from '../database/memory/index.js';
+import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import { BackendFaults, faulty } from '../testing/faults.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import type { FrameBody, Link } from '../transport/transport.js';
+import type { Leadership } from './leadership.js';
+import { LeaderElector, type LeaderElectorOptions } from './leader-elector.runner.js';
+
+const timing = TIMING_PRESETS.local;
+
+interface Pod {
+  readonly self: MemberId;
+  readonly keeper: LeaderElector;
+  readonly faults: BackendFaults;
+  readonly dial: jest.Mock<() => Promise<Link>>;
+  readonly lines: string[];
+  readonly warnings: string[];
+}
+
+/** The line that says so, if it was at level WARN. */
+const lost = ({ warnings }: Pod): string | undefined => {
+  return warnings.find((line) => line.startsWith('No longer the leader'));
+};
+
+describe('LeaderElector', () => {
+  let clock: VirtualClock;
+  let database: ReturnType<typeof memoryDatabase>;
+  let pods: Pod[];
+
+  const pod = (name: string, options: Partial<LeaderElectorOptions> = {}): Pod => {
+    const self: MemberId = { address: `${name}:1`, incarnation: name };
+    const faults = new BackendFaults();
+    const lines: string[] = [];
+    const warnings: string[] = [];
+    const logger = {
+      log: (line: string) => void lines.push(line),
+      warn: (line: string) => void (lines.push(line), warnings.push(line)),
+    };
+    const send = (body: FrameBody): void => {
+      for (const { keeper } of pods) if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
+    };
+    const link = { send, close: () => undefined } as unknown as Link;
+    const dial = jest.fn(async () => link);
+    const keeper = new LeaderElector({
+      leases: faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 }).lease,
+      transport: { self, dial, links: () => [link] },
+      clock,
+      group: 'test',
+      timing,
+      campaigns: true,
+      drainMs: 1_000,
+      logger,
+      random: () => 0.5,
+      ...options,
+    });
+    const made = { keeper, faults, dial, lines, warnings, self };
+    pods.push(made);
+    return made;
+  };
+  /** Small steps, so that promises settle between timers. */
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 50) await clock.advanceAsync(Math.min(50, ms - passed));
+  };
+  const leaders = (): string[] => pods.filter(({ keeper }) => keeper.isLeader()).map(({ self }) => self.address);
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    database = memoryDatabase({ clock });
+    pods = [];
+  });
+
+  it('leads alone, says so, and has a rising fencing token', async () => {
+    const { keeper } = pod('a');
+    expect(keeper.isLeader()).toBe(false);
+    keeper.start();
+    await pass(100);
+    expect(keeper.current()).toEqual({
+      leader: { address: 'a:1', incarnation: 'a' },
+      epoch: keeper.fencingToken,
+      self: true,
+    });
+    const first = keeper.fencingToken ?? 0n;
+    await keeper.resign();
+    await pass(4_000);
+    expect(keeper.fencingToken).toBeGreaterThan(first);
+  });
+
+  it('L1: one of three leads, and the others know it', async () => {
+    for (const name of ['a', 'b', 'c']) pod(name).keeper.start();
+    await pass(5_000);
+    expect(leaders()).toHaveLength(1);
+    for (const { keeper } of pods) expect(keeper.current()?.leader.address).toBe(leaders()[0]);
+  });
+
+  describe('says why it could not keep the lease, at level WARN', () => {
+    it('the database failed, with what it said', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      one.faults.each(() => ({ fails: 'before-effect' }));
+      await pass(3_000);
+      expect(lost(one)).toContain('the last renewal failed: Planned fault: lease.renew failed');
+    });
+
+    it('the database was slower than backendTimeoutMs, which `timing` sets', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      one.faults.each(() => ({ delayMs: 5_000 }));
+      await pass(3_000);
+      expect(lost(one)).toMatch(/did not answer within 1000 ms \(backendTimeoutMs\).*`timing`/);
+    });
+
+    it('the event loop was blocked, and for how long', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      // Time passes, and no timer runs: those of this keeper find it passed.
+      clock.block(4_000);
+      expect(one.keeper.isLeader()).toBe(false);
+      const [, blockedMs] = /the event loop was blocked for (\d+) ms/.exec(lost(one) ?? '') ?? [];
+      expect(Number(blockedMs)).toBeGreaterThan(2_700);
+    });
+
+    it('the wall clock went ahead, and by how much', async () => {
+      const one = pod('a');
+      one.keeper.start();
+      await pass(100);
+      clock.jumpWall(3_600_000);
+      expect(one.keeper.isLeader()).toBe(false);
+      expect(lost(one)).toContain('the wall clock went 3600000 ms ahead');
+    });
+  });
+
+  it('tells of another live pod at its own address, and not of itself before a restart', async () => {
+    const first = pod('a');
+    first.keeper.start();
+    await pass(100);
+    const twin: MemberId = { address: 'a:1', incarnation: 'twin' };
+    const second = pod('b', { transport: { self: twin, dial: first.dial, links: () => [] } });
+    second.keeper.start();
+    const told = () => second.lines.filter((line) => line.includes("this pod's own address"));
+    await pass(timing.leaseMs);
+    expect(told()).toEqual([]);
+    await pass(timing.leaseMs);
+    expect(told()).toEqual([expect.stringMatching(/Another live pod .* a:1 .*process a.*POD_IP/)]);
+
+    const restarted: MemberId = { address: 'a:1', incarnation: 'restarted' };
+    const third = pod('c', { transport: { self: restarted, dial: first.dial, links: () => [] } });
+    first.keeper.close();
+    second.keeper.close();
+    third.keeper.start();
+    await pass(4 * timing.leaseMs);
+    expect(third.keeper.isLeader()).toBe(true);
+    expect(third.lines.filter((line) => line.includes("this pod's own address"))).toEqual([]);
+  });
+
+  it('says at level DEBUG that a renewal took a quarter of its time or more', async () => {
+    const debug = jest.fn();
+    const one = pod('a', { logger: { log: () => undefined, warn: () => undefined, debug } });
+    one.keeper.start();
+    await pass(3_000);
+    expect(debug).not.toHaveBeenCalled();
+    one.faults.each(() => ({ delayMs: 600 }));
+    await pass(2_000);
+    expect(one.keeper.isLeader()).toBe(true);
+    expect(debug).toHaveBeenCalledWith(
+      expect.stringMatching(/^The renewal of the lease of group test took 6\d\d ms of /),
+    );
+  });
+
+  it('L2: without the database it stops believing, tells in order, and leads again when the database is back', async () => {
+    const { keeper, faults, lines } = pod('a');
+    const order: string[] = [];
+    keeper.onElected(({ signal }) => {
+      signal.addEventListener('abort', () => order.push(`abort, leader: ${keeper.isLeader()}`));
+    });
+    keeper.onChange(() => order.push(`change to ${keeper.current()?.leader.address ?? 'nobody'}`));
+    keeper.start();
+    await pass(100);
+    const token = keeper.fencingToken ?? 0n;
+    faults.outage = true;
+    await pass(3_000);
+    expect(order).toEqual(['change to a:1', 'abort, leader: false', 'change to nobody']);
+    faults.outage = false;
+    await pass(1_000);
+    expect(keeper.fencingToken).toBeGreaterThan(token);
+    expect(lines.filter((line) => line.startsWith('The lease cannot be read or written'))).toHaveLength(1);
+    expect(lines).toContain('The lease can be read and written again');
+  });
+
+  it('tells once that writes fail while reads succeed, as on a full disk, and asks at growing intervals', async () => {
+    const { keeper, faults, lines } = pod('a');
+    const acquired: number[] = [];
+    faults.each((call) => {
+      if (call !== 'lease.acquire') return undefined;
+      acquired.push(clock.now().mono);
+      return { fails: 'before-effect' };
+    });
+    keeper.start();
+    await pass(30_000);
+    const failing = lines.filter((line) => line.startsWith('The lease cannot be'));
+    expect(failing).toEqual([expect.stringContaining('lease.acquire failed')]);
+    expect(lines.filter((line) => line.includes('again'))).toEqual([]);
+    expect(keeper.trouble).toContain('lease.acquire failed');
+    // Up to four times the pause for retries, of which half to all is taken.
+    const pauses = acquired.slice(1).map((at, index) => at - (acquired[index] ?? 0));
+    expect(pauses.slice(4).every((pause) => pause >= 2 * timing.retryMs)).toBe(true);
+    faults.each(() => undefined);
+    await pass(1_000);
+    expect(keeper.isLeader()).toBe(true);
+    expect(lines.filter((line) => line.includes('again'))).toEqual(['The lease can be read and written again']);
+    expect(keeper.trouble).toBeUndefined();
+  });
+
+  it('tells that writes work again when another has led since', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    a.faults.each((call) => (call === 'lease.acquire' ? { fails: 'before-effect' } : undefined));
+    a.keeper.start();
+    await pass(1_000);
+    expect(a.keeper.trouble).toBeDefined();
+    b.keeper.start();
+    await pass(3_000);
+    expect(leaders()).toEqual(['b:1']);
+    expect(a.keeper.trouble).toBeUndefined();
+    expect(a.lines.filter((line) => line.startsWith('The lease can'))).toEqual([
+      expect.stringContaining('cannot be read or written'),
+      'The lease can be read and written again',
+    ]);
+  });
+
+  it('L2: asking makes an ended term final, even if the wall clock is set back afterwards', async () => {
+    const { keeper } = pod('a');
+    keeper.start();
+    await pass(100);
+    const token = keeper.fencingToken;
+    clock.jumpWall(60_000);
+    expect(keeper.isLeader()).toBe(false);
+    clock.jumpWall(-60_000);
+    expect(keeper.leads(token ?? 0n)).toBe(false);
+  });
+
+  it('hands over at once when it stops, and finishes leader work first', async () => {
+    const [a, b] = [pod('a'), pod('b')];
+    a.keeper.start();
+    await pass(100);
+    b.keeper.start();
+    await pass(100);
+    const work = new AbortController();
+    a.keeper.onDrain(() => new Promise((resolve) => work.signal.addEventListener('abort', () => resolve())));
+    const stopped = a.keeper.stop();
+    await pass(500);
+    expect(leaders()).toEqual(['a:1']);
+    expect(a.keeper.handingOver).toBe(true);
+    work.abort();
+    await pass(150);
+    await stopped;
+    expect(leaders()).toEqual(['b:1']);
+    await expect(a.keeper.stop()).resolves.toBeUndefined();
+  });
+
+  it('resigning resolves when the lease was given back, also when asked for at the very election', async () => {
+    const { keeper } = pod('a');
+    let resigned: Promise<void> | undefined;
+    let ledWhenDone: boolean | undefined;
+    keeper.onElected(() => {
+      resigned ??= keeper.resign().then(() => void (ledWhenDone = keeper.isLeader()));
+    });
+    keeper.start();
+    await pass(100);
+    await resigned;
+    expect(ledWhenDone).toBe(false);
+  });
+
+  it('does not wait longer than drainMs for leader work that hangs', async () => {
+    const { keeper, lines } = pod('a');
+    keeper.start();
+    await pass(100);
+    keeper.onDrain(() => new Promise(() => undefined));
+    const stopped = keeper.stop();
+    await pass(1_100);
+    await stopped;
+    expect(keeper.isLeader()).toBe(false);
+    expect(lines.some((line) => line.includes('still runs after 1000 ms'))).toBe(true);
+  });
+
+  it('a resignation that a close cuts short, or that comes after it, still ends', async () => {
+    const { keeper } = pod('a');
+    keeper.onDrain(() => new Promise(() => undefined));
+    keeper.start();
+    await pass(100);
+    const cutShort = keeper.resign();
+    keeper.close();
+    await cutShort;
+    await keeper.resign();
+    expect(keeper.isLeader()).toBe(false);
+  });
+
+  it('stops within its calls’ time when the database is away', async () => {
+    const { keeper, faults } = pod('a');
+    keeper.start();
+    await pass(100);
+    faults.outage = true;
+    const stopped = keeper.stop();
+    await pass(1_000);
+    await stopped;
+  });
+
+  it('does not campaign when another process answers at its own address, and says so once', async () => {
+    const { keeper, dial, lines } = pod('a');
+    dial.mockRejectedValue(new HedgeError('MEMBER_UNREACHABLE', 'other', { details: { incarnation: 'x' } }));
+    keeper.start();
+    await pass(2_000);
+    expect(keeper.isLeader()).toBe(false);
+    expect(lines).toEqual([expect.stringContaining('two pods with one address')]);
+  });
+
+  it('gives up a call that the driver leaves hanging', async () => {
+    const { keeper, faults } = pod('a');
+    faults.once('lease.read', { delayMs: 60_000 });
+    keeper.start();
+    await pass(1_500);
+    expect(keeper.isLeader()).toBe(true);
+  });
+
+  it('confirms leadership with the database, and ends its term when that says otherwise', async () => {
+    const { keeper, faults } = pod('a');
+    keeper.start();
+    await pass(100);
+    await expect(keeper.confirmLeadership()).resolves.toBe(true);
+    faults.once('lease.read', { fails: 'before-effect' });
+    await expect(keeper.confirmLeadership()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    database.takeLease(
+      'hedge/lease/test',
+      { holder: { address: 'b:1', incarnation: 'b' }, leaseMs: 3_000 },
+      () => true,
+    );
+    expect(keeper.isLeader()).toBe(true);
+    await expect(keeper.confirmLeadership()).resolves.toBe(false);
+    expect(keeper.isLeader()).toBe(false);
+  });
+
+  it('refreshes by a read that began after it was asked, shared by concurrent callers', async () => {
+    const { keeper, faults } = pod('a', { campaigns: false });
+    let reads = 0;
+    faults.each((call) => {
+      if (call === 'lease.read') reads += 1;
+      return undefined;
+    });
+    keeper.start();
+    await pass(100);
+    reads = 0;
+    database.takeLease(
+      'hedge/lease/test',
+      { holder: { address: 'b:1', incarnation: 'b' }, leaseMs: 3_000 },
+      () => true,
+    );
+    const both = Promise.all([keeper.refresh(), keeper.refresh()]);
+    await pass(100);
+    await both;
+    expect(keeper.current()?.leader.address).toBe('b:1');
+    // One for the first, and one that began after the second had asked.
+    expect(reads).toBeLessThanOrEqual(2);
+  });
+
+  it('tells a listener that comes late of the term that runs', async () => {
+    const { keeper } = pod('a');
+    keeper.start();
+    await pass(100);
+    const terms: Leadership[] = [];
+    keeper.onElected((term) => terms.push(term));
+    expect(terms).toEqual([{ fencingToken: keeper.fencingToken, signal: expect.any(AbortSignal) }]);
+  });
+
+  it('a listener that throws does not keep the others from hearing', async () => {
+    const { keeper, lines } = pod('a');
+    let heard = 0;
+    keeper.onChange(() => {
+      throw new Error('bad listener');
+    });
+    keeper.onChange(() => (heard += 1));
+    keeper.start();
+    await pass(100);
+    expect(heard).toBe(1);
+    expect(lines.some((line) => line.includes('bad listener'))).toBe(true);
+  });
+});

@@ -1,0 +1,393 @@
+import { withTokenInJson } from '../common/token-in-json.js';
+import type { LeaseTable } from '../database/lease-table.js';
+import { leaseName } from '../database/row-names.js';
+import { abortInFreshContext } from '../common/async/async-context.js';
+import type { Clock, Instant } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+import { InputQueue } from '../common/async/input-queue.js';
+import type { Timing } from '../common/timing.js';
+import { LeaseContender } from '../lease/lease-contender.core.js';
+import type {
+  ContenderCall,
+  ContenderEffect,
+  ContenderInput,
+  LeaseHolder,
+  LossReason,
+} from '../lease/lease-contender.messages.js';
+import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
+import { LossCause } from '../lease/loss-cause.js';
+import { holdsLease, type Term } from '../lease/term.js';
+import { OutageLogger } from '../lease/outage-logger.js';
+import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
+import { notify } from '../transport/links/notify.js';
+import type { Transport } from '../transport/transport.js';
+import type { Leadership, LeadershipSource } from './leadership.js';
+import { checkSelf } from './self-check.js';
+import { guardedController } from '../common/async/guarded-signal.js';
+
+export interface LeaderElectorOptions {
+  readonly leases: LeaseTable;
+  readonly clock: Clock;
+  readonly group: string;
+  readonly timing: Timing;
+  readonly logger: { log(message: string): void; warn(message: string): void; debug?(message: string): void };
+  readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
+  /** False for a client: it follows, and never leads. */
+  readonly campaigns: boolean;
+  /** How long leader work that runs may go on once leadership is to be given back, in milliseconds. */
+  readonly drainMs: number;
+  /** For jitter. */
+  readonly random?: () => number;
+}
+
+const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
+  'renew-deadline': 'the lease could not be renewed in time',
+  expired: 'the lease ran out while this process stood still',
+  superseded: 'the database says that the lease has another holder or token',
+  resigned: 'resigned',
+  unreachable: 'resigned, because most members cannot reach this pod',
+  stopped: 'stopping',
+};
+
+/**
+ * Keeps this process's part in the election of its group: performs what its `LeaseContender` decides, on the
+ * lease table, on timers and on the links.
+ *
+ * On losing the lease, in this order: `isLeader()` is false, the term's signal aborts, `onChange` listeners
+ * hear of it.
+ *
+ * @example
+ * const keeper = new LeaderElector({ leases: backend.lease, transport, clock: systemClock, group: 'orders', … });
+ * keeper.start(); // once the transport listens
+ * keeper.onElected(({ fencingToken, signal }) => …);
+ * await keeper.stop();
+ */
+export class LeaderElector implements LeaderRoute, LeadershipSource {
+  readonly #options: LeaderElectorOptions;
+  readonly #clock: Clock;
+  readonly #calls: LeaseCalls;
+  readonly #databaseTrouble: OutageLogger;
+  readonly #cause: LossCause;
+  readonly #addressTrouble: OutageLogger;
+  #election: LeaseContender | undefined;
+  #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
+  #known: LeaderBelief | undefined;
+  readonly #inputs = new InputQueue<ContenderInput>((input) => this.#handle(input));
+  #cancelWake: () => void = () => undefined;
+  readonly #changeListeners = new Set<() => void>();
+  readonly #electedListeners = new Set<(leadership: Leadership) => void>();
+  readonly #drainListeners = new Set<(term: { readonly fencingToken: bigint }) => Promise<void>>();
+  #refreshes: { readonly after: number; readonly done: () => void }[] = [];
+  #handOvers: (() => void)[] = [];
+  #left: Promise<void> | undefined;
+  #leave: () => void = () => undefined;
+  /** It will not lead again. */
+  #stopped = false;
+  #closed = false;
+
+  constructor(options: LeaderElectorOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    const { leases, clock, timing, group, logger } = options;
+    this.#cause = new LossCause(timing);
+    this.#databaseTrouble = new OutageLogger({
+      logger,
+      failed: (message) => this.#cause.failed(message),
+      begun: 'The lease cannot be read or written, retrying',
+      over: 'The lease can be read and written again',
+    });
+    this.#addressTrouble = new OutageLogger({
+      logger,
+      begun: 'This pod does not campaign',
+      over: 'This pod campaigns again',
+    });
+    this.#calls = new LeaseCalls({ name: leaseName(group), leases, clock, timing, troubles: this.#databaseTrouble });
+  }
+
+  /** Starts to follow and, unless a client, to campaign. An unreachable database is retried for ever. Idempotent. */
+  start(): void {
+    if (this.#election !== undefined || this.#left !== undefined) return;
+    const { transport, timing, leases, campaigns, random = Math.random } = this.#options;
+    this.#election = new LeaseContender({
+      self: transport.self,
+      timing,
+      observes: leases.observes,
+      campaigns,
+      checksSelf: true,
+      looksFirst: true,
+      renewsOnBeat: false,
+      random,
+    });
+    this.#step({ type: 'tick' });
+  }
+
+  /** L2, judged now and locally: no I/O, a fraction of a microsecond. */
+  isLeader(): boolean {
+    const term = this.#election?.currentTerm;
+    if (term === undefined || this.#closed) return false;
+    if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
+    // Makes it final, so that a wall clock set back cannot make it true again.
+    this.#step({ type: 'tick' });
+    return false;
+  }
+
+  /** The token of the term held now; undefined when not leading. */
+  get fencingToken(): bigint | undefined {
+    return this.isLeader() ? this.#election?.currentTerm?.token : undefined;
+  }
+
+  /** True while leadership is being given back: work that runs goes on, new leader work must not start here. */
+  get handingOver(): boolean {
+    return this.#election?.handingOver ?? false;
+  }
+
+  current(): LeaderBelief | undefined {
+    return this.#known?.self === true && !this.isLeader() ? undefined : this.#known;
+  }
+
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  get trouble(): string | undefined {
+    return this.#databaseTrouble.trouble;
+  }
+
+  leads(epoch: bigint): boolean {
+    return this.#election?.currentTerm?.token === epoch && this.isLeader();
+  }
+
+  refresh(): Promise<void> {
+    const election = this.#election;
+    if (election === undefined || this.#closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      // The limit is for a read that is put off, behind a release for example.
+      const cancel = this.#clock.after(2 * this.#options.timing.backendTimeoutMs, () => resolve());
+      this.#refreshes.push({ after: election.attempts, done: () => (cancel(), resolve()) });
+      this.#step({ type: 'refresh' });
+    });
+  }
+
+  /**
+   * Asks the database whether this process's term is still the last one.
+   * @throws HedgeError BACKEND_UNAVAILABLE when the database does not tell in time.
+   */
+  async confirmLeadership(): Promise<boolean> {
+    const token = this.fencingToken;
+    if (token === undefined) return false;
+    const record = await this.#calls.read();
+    this.#step({ type: 'observed', record });
+    return record.token === token && this.leads(token);
+  }
+
+  /**
+   * Hands leadership over: runs no new leader work, waits for what runs (at most `drainMs`), gives the lease
+   * back and tells the others. This process then campaigns again only once another member was seen to lead,
+   * or after one lease. Resolves when done, and at once when not leading.
+   */
+  resign(): Promise<void> {
+    return this.#handOver({ type: 'resign' });
+  }
+
+  /** As `resign`, because most members cannot reach this process, and another that they reach can lead. */
+  resignUnreachable(): Promise<void> {
+    return this.#handOver({ type: 'resign', unreachable: true });
+  }
+
+  /**
+   * As `resign`, for good; who leads is still followed, until `close`, so that this process can send to the
+   * next leader. Idempotent; never rejects.
+   */
+  stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#left === undefined) {
+      this.#left = new Promise((resolve) => {
+        this.#leave = resolve;
+      });
+      if (this.#election === undefined) this.#leave();
+      else this.#step({ type: 'stop' });
+    }
+    return this.#left;
+  }
+
+  /** Does nothing more: the lease is not looked at again. After `stop`, or what is held runs out by itself. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#databaseTrouble.close();
+    this.#addressTrouble.close();
+    this.#cancelWake();
+    this.#resolveRefreshes(Infinity);
+    this.#lost('stopped');
+    for (const done of this.#handOvers.splice(0)) done();
+    this.#leave();
+  }
+
+  /** To call when a LeaderReleased frame arrives. */
+  leaderReleased(epoch: bigint): void {
+    this.#step({ type: 'lease-released', token: epoch });
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#changeListeners.add(listener);
+    return () => this.#changeListeners.delete(listener);
+  }
+
+  onElected(listener: (leadership: Leadership) => void): () => void {
+    this.#electedListeners.add(listener);
+    if (this.isLeader() && !this.handingOver && this.#term !== undefined) listener(this.#term.leadership);
+    return () => this.#electedListeners.delete(listener);
+  }
+
+  onDrain(listener: (term: { readonly fencingToken: bigint }) => Promise<void>): () => void {
+    this.#drainListeners.add(listener);
+    return () => this.#drainListeners.delete(listener);
+  }
+
+  #step(input: ContenderInput): void {
+    if (this.#closed || !this.#inputs.push(input)) return;
+    if (!this.handingOver) for (const done of this.#handOvers.splice(0)) done();
+  }
+
+  #handle(input: ContenderInput): void {
+    const now = this.#clock.now();
+    this.#cause.stepped(now);
+    const before = this.#election?.currentTerm;
+    const effects = this.#election?.step(input, now) ?? [];
+    for (const effect of effects) {
+      if (effect.type === 'lost-lease') this.#lost(effect.reason, before, now);
+      else this.#perform(effect, now);
+    }
+    this.#cause.holds(this.#election?.currentTerm);
+  }
+
+  #perform(effect: Exclude<ContenderEffect, { type: 'lost-lease' }>, now: Instant): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cause.wakesAfter(effect.afterMs, now);
+        this.#cancelWake = this.#clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'read':
+      case 'acquire':
+      case 'renew':
+      case 'release':
+      case 'check-self':
+        return void this.#make(effect).then((input) => {
+          this.#step(input);
+          this.#resolveRefreshes(input.attempt);
+        });
+      case 'drain':
+        return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
+      case 'announce-released':
+        return this.#announce(effect.token);
+      case 'took-lease':
+        return this.#elected(effect.token);
+      case 'holder-changed':
+        return this.#leaderChanged(effect.holder);
+      case 'left':
+        return this.#leave();
+    }
+  }
+
+  async #make(call: ContenderCall): Promise<CallInput> {
+    const { transport } = this.#options;
+    if (call.type === 'renew') return this.#renew(call);
+    if (call.type !== 'check-self') return this.#calls.make(call, transport.self);
+    const reached = await this.#addressTrouble.watch(() => checkSelf(transport));
+    return { type: 'self-checked', attempt: call.attempt, reached: reached === true };
+  }
+
+  /** A renewal that takes a quarter of its time or more is the first sign of a lease that will be lost. */
+  async #renew(call: ContenderCall & { type: 'renew' }): Promise<CallInput> {
+    const { transport, timing, group, logger } = this.#options;
+    const start = this.#clock.now().mono;
+    const input = await this.#calls.make(call, transport.self);
+    const ms = Math.round(this.#clock.now().mono - start);
+    if (4 * ms >= timing.renewDeadlineMs) {
+      logger.debug?.(`The renewal of the lease of group ${group} took ${ms} ms of ${timing.renewDeadlineMs} ms`);
+    }
+    return input;
+  }
+
+  #resolveRefreshes(attempt: number): void {
+    const waiting = this.#refreshes;
+    this.#refreshes = waiting.filter(({ after }) => after >= attempt);
+    for (const { after, done } of waiting) if (after < attempt) done();
+  }
+
+  #drain(fencingToken: bigint): Promise<void> {
+    const { drainMs, logger } = this.#options;
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(drainMs, () => {
+        logger.warn(`Leader work still runs after ${drainMs} ms; the lease is given back without waiting for it`);
+        resolve();
+      });
+      const waits = [...this.#drainListeners].map(async (listener) => listener({ fencingToken }));
+      void Promise.allSettled(waits).then(() => (cancel(), resolve()));
+    });
+  }
+
+  #handOver(input: ContenderInput): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#handOvers.push(resolve);
+      this.#step(input);
+    });
+  }
+
+  /** A link that fails meanwhile tells nobody: then the others find the free lease when they next look. */
+  #announce(epoch: bigint): void {
+    for (const link of this.#options.transport.links()) notify(link, { $case: 'leaderReleased', value: { epoch } });
+  }
+
+  #elected(token: bigint): void {
+    const scope = guardedController();
+    const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal });
+    this.#term = { leadership, scope };
+    this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);
+    for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));
+  }
+
+  #lost(reason: LossReason, held?: Term, now = this.#clock.now()): void {
+    const term = this.#term;
+    if (term === undefined) return;
+    this.#term = undefined;
+    const { logger, group } = this.#options;
+    const cause = this.#cause.describe(reason, held, now) ?? LOSS_REASONS[reason];
+    const line = `No longer the leader of group ${group}: ${cause}`;
+    if (reason === 'resigned' || reason === 'stopped') logger.log(line);
+    else logger.warn(line);
+    abortInFreshContext(term.scope, new HedgeError('LEASE_LOST', `Not the leader any more: ${cause}`));
+  }
+
+  /** A leader at this pod's address was this pod before a restart, or is another one: then its lease does not run out. */
+  #watchForOwnAddress({ member, token }: LeaseHolder): void {
+    const { transport, timing, logger, group } = this.#options;
+    if (member.address === '' || member.address !== transport.self.address) return;
+    this.#clock.after(timing.leaseMs + timing.heartbeatTimeoutMs, () => {
+      if (this.#closed || this.#known?.epoch !== token) return;
+      logger.warn(
+        `Another live pod has this pod's own address ${member.address} and leads the group ${group} (process ${member.incarnation}): callers cannot distinguish the two. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+      );
+    });
+  }
+
+  #leaderChanged(leader: LeaseHolder | undefined): void {
+    const { group, logger, transport } = this.#options;
+    const self = leader?.member.incarnation === transport.self.incarnation;
+    this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.token, self };
+    if (leader === undefined) logger.log(`Group ${group} has no leader`);
+    else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.token}`);
+    if (leader !== undefined && !self) this.#watchForOwnAddress(leader);
+    for (const listener of this.#changeListeners) this.#guard(listener);
+  }
+
+  #guard(listener: () => void): void {
+    try {
+      listener();
+    } catch (error) {
+      this.#options.logger.warn(`A listener to leadership threw: ${String(error)}`);
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import { onAbort } from '../common/async/on-abort.js';
+import { abortInFreshContext, inFreshContext } from '../common/async/async-context.js';
+import { backoffMs } from '../common/backoff.js';
+import type { Clock } from '../common/clock.js';
+import { guardedController } from '../common/async/guarded-signal.js';
+import { withTokenInJson } from '../common/token-in-json.js';
+
+/** One term of this pod as leader, as its work sees it. */
+export interface Leadership {
+  /**
+   * Rises with every term of the group. Pass it to whatever the work writes to, and let that refuse a
+   * smaller one: it is the only protection against a leader that stood still and does not know it yet.
+   */
+  readonly fencingToken: bigint;
+  /** Aborts when the lease is lost, and when the pod starts to hand leadership over. */
+  readonly signal: AbortSignal;
+}
+
+/** Work for the leader. It should end soon after `signal` aborts. */
+export type LeaderTask = (leadership: Leadership) => unknown;
+
+/** What a leader task needs of the election; implemented by `LeaderElector`. */
+export interface LeadershipSource {
+  /** Calls back at every win, and at once if this process leads now. Returns the way to stop. */
+  onElected(listener: (leadership: Leadership) => void): () => void;
+  /** Calls back when leadership is about to be given back, and waits for the promise. Returns the way to stop. */
+  onDrain(listener: (term: { readonly fencingToken: bigint }) => Promise<void>): () => void;
+}
+
+export interface LeaderTaskOptions {
+  readonly clock: Clock;
+  /** For log lines. */
+  readonly name: string;
+  readonly logger: { warn(message: string): void; error(message: string, stack?: string): void };
+  /** Pause before a task that threw runs again; doubles with jitter up to `maxRetryMs`. */
+  readonly retryMs: number;
+  readonly maxRetryMs: number;
+  readonly random?: () => number;
+}
+
+/**
+ * Runs a task in every term of this process as leader. At most one run at a time in this process: a new
+ * term waits until the run of the last one has ended. A task that throws is logged and run again while the
+ * term lasts; one that returns is not run again in that term.
+ *
+ * @returns stops it: aborts the run, waits for its end, and never runs it again.
+ *
+ * @example
+ * const stop = runWhileLeader(keeper, async ({ signal }) => { while (!signal.aborted) await work(signal); }, options);
+ */
+export function runWhileLeader(
+  source: LeadershipSource,
+  task: LeaderTask,
+  options: LeaderTaskOptions,
+): () => Promise<void> {
+  const { clock, name, logger, random = Math.random } = options;
+  let next: Leadership | undefined;
+  let run: { readonly scope: AbortController; readonly ended: Promise<void> } | undefined;
+
+  const startNext = (): void => {
+    if (next === undefined || run !== undefined) return;
+    const leadership = next;
+    next = undefined;
+    if (leadership.signal.aborted) return;
+    const scope = guardedController();
+    const abort = (): void => abortInFreshContext(scope, leadership.signal.reason);
+    const stopListening = onAbort(leadership.signal, abort);
+    const ended = runInTerm(withTokenInJson({ fencingToken: leadership.fencingToken, signal: scope.signal })).finally(
+      () => {
+        stopListening();
+        run = undefined;
+        startNext();
+      },
+    );
+    run = { scope, ended };
+  };
+
+  const runInTerm = async (leadership: Leadership): Promise<void> => {
+    const { signal } = leadership;
+    for (let attempt = 1; !signal.aborted; attempt += 1) {
+      try {
+        await inFreshContext(() => task(leadership));
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        const pauseMs = Math.round(backoffMs(attempt, options.retryMs, options.maxRetryMs, random()));
+        const stack = error instanceof Error ? error.stack : undefined;
+        logger.error(`Leader task ${name} failed, runs again in ${pauseMs} ms: ${String(error)}`, stack);
+        await pause(clock, pauseMs, signal);
+      }
+    }
+  };
+
+  const stopElected = source.onElected((leadership) => {
+    if (run !== undefined) logger.warn(`Leader task ${name} has not ended since the last term; its next run waits`);
+    next = leadership;
+    startNext();
+  });
+  const endRun = async (reason: string): Promise<void> => {
+    next = undefined;
+    if (run !== undefined) abortInFreshContext(run.scope, new Error(reason));
+    await run?.ended;
+  };
+  const stopDrain = source.onDrain(() => endRun('Leadership is being handed over'));
+
+  return async () => {
+    stopElected();
+    await endRun('The leader task was stopped');
+    stopDrain();
+  };
+}
+
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      cancel();
+      stopListening();
+      resolve();
+    };
+    const cancel = clock.after(ms, end);
+    const stopListening = onAbort(signal, end);
+  });
+}

@@ -1,0 +1,317 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { intervalTimes } from './fire-times.js';
+import type { Job } from './job.js';
+import type { LedgerRow } from './ledger.js';
+import { JobScheduler } from './job-scheduler.core.js';
+import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
+
+const MINUTE = 60_000;
+/** A whole number of minutes. */
+const T0 = 1_700_000_040_000;
+const JOB: Job = { name: 'j', times: intervalTimes(MINUTE), catchUp: false, graceMs: 3 * MINUTE };
+
+/** One pod with the core, a ledger that answers at once unless told otherwise, and clocks set by hand. */
+class Bench {
+  wall = T0;
+  answers = true;
+  readonly pending: SchedulerEffect[] = [];
+  readonly running: LedgerRow[] = [];
+  readonly reports: string[] = [];
+  wakeAfterMs: number | undefined;
+  readonly scheduler: JobScheduler;
+
+  constructor(
+    readonly ledger: LedgerRow[] = [],
+    job: Partial<Job> = {},
+    readonly address = 'a:1',
+  ) {
+    const self = () => ({ address: this.address, incarnation: this.address });
+    this.scheduler = new JobScheduler({ ...JOB, ...job }, { self, retryMs: 100 });
+  }
+
+  step(input: SchedulerInput): void {
+    for (const effect of this.scheduler.step(input, { mono: this.wall, wall: this.wall })) {
+      if (effect.type === 'run') this.running.push(effect.claim);
+      else if (effect.type === 'wake') this.wakeAfterMs = effect.afterMs;
+      else if (effect.type !== 'report') this.#call(effect);
+      else if (effect.report.type !== 'recorded') this.reports.push(effect.report.type);
+    }
+  }
+
+  #call(effect: SchedulerEffect): void {
+    if (this.answers) this.answer(effect);
+    else this.pending.push(effect);
+  }
+
+  answer(effect: SchedulerEffect): void {
+    if (effect.type === 'load') this.step({ type: 'loaded', call: effect.call, row: this.ledger.at(-1) });
+    if (effect.type !== 'write') return;
+    this.ledger.push(effect.row);
+    this.step({ type: 'written', call: effect.call });
+  }
+
+  at(minutes: number): this {
+    this.wall = T0 + minutes * MINUTE;
+    this.step({ type: 'tick' });
+    return this;
+  }
+
+  elect(token = 1n): this {
+    this.step({ type: 'elected', token });
+    return this;
+  }
+
+  /** Ends the run that was begun last. */
+  end(error?: string): this {
+    this.step({ type: 'ended', end: { durationMs: 5, ...(error !== undefined && { error }) } });
+    return this;
+  }
+
+  /** Minutes and events of the rows: `claimed 1`, `missed 2-4 (3)`. */
+  get rows(): string[] {
+    return this.ledger.map(({ event, fireTime, through, count, attempt }) => {
+      const times = through === fireTime ? `${minute(fireTime)}` : `${minute(fireTime)}-${minute(through)} (${count})`;
+      return `${event} ${times}${attempt > 1 ? ` attempt ${attempt}` : ''}`;
+    });
+  }
+}
+
+function minute(ms: number): number {
+  return Math.floor((ms - T0) / MINUTE);
+}
+
+/** A ledger as a leader left it that claimed minute 1 and never told more. */
+function lostInMinute1(): LedgerRow[] {
+  const first = new Bench().elect().at(1);
+  return first.ledger;
+}
+
+describe('job scheduler', () => {
+  let pod: Bench;
+  beforeEach(() => {
+    pod = new Bench();
+  });
+
+  it('J1: claims each firing before its run, and records how it ended', () => {
+    pod.elect();
+    expect(pod.rows).toEqual(['scheduled 0']);
+    expect(pod.wakeAfterMs).toBe(10_000);
+    pod.at(1);
+    expect(pod.rows).toEqual(['scheduled 0', 'claimed 1']);
+    expect(pod.running).toMatchObject([{ fireTime: T0 + MINUTE, attempt: 1, token: 1n }]);
+    pod.end().at(2).end('boom');
+    expect(pod.rows.slice(2)).toEqual(['done 1', 'claimed 2', 'failed 2']);
+    expect(pod.ledger.at(-1)).toMatchObject({ durationMs: 5, error: 'boom', pod: 'a:1' });
+  });
+
+  it('J1: does nothing while another pod leads', () => {
+    pod.at(5);
+    pod.elect().step({ type: 'deposed', token: 1n });
+    pod.at(6);
+    expect(pod.rows).toEqual(['scheduled 5']);
+  });
+
+  it('J1: repeats a write whose answer was lost as the same row, and runs only once it is known', () => {
+    pod.elect();
+    pod.answers = false;
+    pod.at(1);
+    const [write] = pod.pending.splice(0) as Extract<SchedulerEffect, { type: 'write' }>[];
+    pod.step({ type: 'call-failed', call: write!.call, random: 0.5 });
+    expect(pod.running).toEqual([]);
+    pod.at(2);
+    const [again] = pod.pending.splice(0) as Extract<SchedulerEffect, { type: 'write' }>[];
+    expect(again!.row).toBe(write!.row);
+    pod.step({ type: 'written', call: write!.call });
+    expect(pod.running).toEqual([]);
+    pod.answer(again!);
+    expect(pod.running).toHaveLength(1);
+  });
+
+  it('J1: stops for good in this term when the fence refuses a claim', () => {
+    pod.elect();
+    pod.answers = false;
+    pod.at(1);
+    pod.step({ type: 'fenced-off', call: (pod.pending[0] as { call: number }).call });
+    pod.answers = true;
+    pod.at(2);
+    expect([pod.rows, pod.running]).toEqual([['scheduled 0'], []]);
+    expect(pod.scheduler.busy).toBe(false);
+  });
+
+  it('J1: reads the ledger again when a row is there with another value', () => {
+    pod.elect();
+    pod.answers = false;
+    pod.at(1);
+    const [write] = pod.pending.splice(0) as Extract<SchedulerEffect, { type: 'write' }>[];
+    pod.ledger.push({ ...write!.row, event: 'claimed', token: 2n }, { ...write!.row, event: 'done' });
+    pod.step({ type: 'conflict', call: write!.call, random: 0 });
+    pod.answers = true;
+    pod.at(2);
+    expect(pod.rows.slice(3)).toEqual(['claimed 2']);
+  });
+
+  it('J2: runs each firing that fell due during a change of leader', () => {
+    pod.elect().at(1).end();
+    const next = new Bench(pod.ledger, {}, 'b:1');
+    next.wall = T0 + 3 * MINUTE;
+    next.elect(2n).at(3.5).end().end();
+    expect(next.reports).toEqual([]);
+    expect(next.rows.slice(3)).toEqual(['claimed 2', 'done 2', 'claimed 3', 'done 3']);
+  });
+
+  it('J2: records what is older than its grace as missed, in one row', () => {
+    pod.elect().at(1).end();
+    const next = new Bench(pod.ledger, {}, 'b:1');
+    next.wall = T0 + 10 * MINUTE;
+    next.elect(2n);
+    expect(next.rows.slice(3)).toEqual(['missed 2-6 (5)', 'claimed 7']);
+  });
+
+  it('J2: with catchUp runs the last of what was missed, also when the leader changes in between', () => {
+    pod.elect().at(1).end();
+    const next = new Bench(pod.ledger, { catchUp: true }, 'b:1');
+    next.wall = T0 + 10 * MINUTE;
+    next.elect(2n);
+    expect(next.rows.slice(3)).toEqual(['missed 2-5 (4)', 'claimed 6']);
+    const third = new Bench(pod.ledger.slice(0, -1), { catchUp: true }, 'c:1');
+    third.wall = T0 + 10 * MINUTE;
+    third.elect(3n);
+    expect(third.rows.slice(4)).toEqual(['claimed 6']);
+  });
+
+  it('J2: counts no more than 100, and passes over all of them', () => {
+    pod.elect().at(1).end();
+    pod.at(100_000);
+    expect(pod.rows.slice(3)).toEqual(['missed 2-99996 (100)', 'claimed 99997']);
+  });
+
+  it('J2: skips what falls due during a run, and says so meanwhile', () => {
+    pod.elect().at(1).at(2).at(3);
+    expect(pod.reports).toEqual(['still-running']);
+    pod.at(3.5).end().at(4);
+    expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'skipped 2-3 (2)', 'claimed 4']);
+  });
+
+  it('J2: with catchUp runs the last of what was skipped', () => {
+    pod = new Bench([], { catchUp: true }).elect().at(1).at(3.5).end();
+    expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'skipped 2', 'claimed 3']);
+  });
+
+  it('J3: records a run as lost whose pod never told', () => {
+    const next = new Bench(lostInMinute1(), {}, 'b:1');
+    next.wall += MINUTE;
+    next.elect(2n).at(2);
+    expect(next.rows.slice(1)).toEqual(['claimed 1', 'lost 1', 'claimed 2']);
+    expect(next.ledger[2]).toMatchObject({ pod: 'a:1', token: 1n });
+  });
+
+  it('J3: with catchUp runs a lost one once more, and only once', () => {
+    const second = new Bench(lostInMinute1(), { catchUp: true }, 'b:1');
+    second.wall += MINUTE;
+    second.elect(2n);
+    expect(second.running).toMatchObject([{ fireTime: T0 + MINUTE, attempt: 2, token: 2n }]);
+    const third = new Bench(second.ledger, { catchUp: true }, 'c:1');
+    third.wall += MINUTE;
+    third.elect(3n).at(2);
+    expect(third.rows.slice(2)).toEqual(['lost 1', 'claimed 1 attempt 2', 'lost 1 attempt 2', 'claimed 2']);
+  });
+
+  it('J3: still owes the second attempt when its leader is lost before it began', () => {
+    const ledger = lostInMinute1();
+    ledger.push({ ...ledger.at(-1)!, event: 'lost' });
+    const third = new Bench(ledger, { catchUp: true }, 'c:1');
+    third.elect(3n);
+    expect(third.running).toMatchObject([{ attempt: 2 }]);
+  });
+
+  it('J3: leaves the outcome of a run to the next leader once its own term is over', () => {
+    pod.elect().at(1).step({ type: 'deposed', token: 1n });
+    pod.end();
+    expect(pod.rows).toEqual(['scheduled 0', 'claimed 1']);
+  });
+
+  it('J1: waits in a new term of its own for the run of the last one', () => {
+    pod.elect().at(1).step({ type: 'deposed', token: 1n });
+    pod.elect(2n).at(2);
+    expect(pod.reports).toContain('runs-since-last-term');
+    expect(pod.running).toHaveLength(1);
+    pod.end();
+    expect(pod.rows.slice(1)).toEqual(['claimed 1', 'lost 1', 'claimed 2']);
+  });
+
+  it('J3: takes a run that was not begun any more for lost', () => {
+    pod.elect().at(1).step({ type: 'deposed', token: 1n });
+    pod.step({ type: 'not-begun' });
+    pod.elect(2n);
+    expect(pod.rows.slice(1)).toEqual(['claimed 1', 'lost 1']);
+  });
+
+  it('begins nothing while leadership is handed over, and lets a run end', () => {
+    pod.elect().at(1).step({ type: 'draining', token: 1n });
+    expect(pod.scheduler.busy).toBe(true);
+    pod.at(2).end();
+    expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1']);
+    expect(pod.scheduler.busy).toBe(false);
+  });
+
+  it('J1: repeats nothing when its clock is behind the ledger', () => {
+    pod.elect().at(30);
+    const claimed = pod.ledger.length;
+    const next = new Bench(pod.end().ledger, {}, 'b:1');
+    next.wall = T0 + 10 * MINUTE;
+    next.elect(2n).at(11).at(20);
+    expect(next.reports).toEqual(['clock-behind']);
+    expect(next.ledger.slice(claimed)).toEqual(pod.ledger.slice(claimed));
+  });
+
+  it('says once that its clock was set back during a term, and again when that happens again', () => {
+    pod.elect().at(30).end().at(40).end();
+    const behind = (): number => pod.reports.filter((type) => type === 'clock-behind').length;
+    pod.at(20).at(21).at(22);
+    expect(behind()).toBe(1);
+    pod.at(41).end();
+    pod.at(30);
+    expect(behind()).toBe(2);
+    expect(pod.rows.at(-1)).toBe('done 41');
+  });
+
+  it('says that an hour passed over by a clock that was ahead silences it, once the clock is set right', () => {
+    pod.elect().at(1).end();
+    pod.at(61);
+    for (let left = 4; left > 0; left -= 1) pod.end();
+    expect(pod.reports).not.toContain('clock-behind');
+    pod.at(2).at(3);
+    expect(pod.reports.filter((type) => type === 'clock-behind')).toHaveLength(1);
+  });
+
+  it('J2: has accounted for all that a clock jumped over, when it jumps back', () => {
+    pod.elect().at(60);
+    for (let left = 4; left > 0; left -= 1) pod.end();
+    pod.at(1).at(59).at(60).at(61);
+    expect(pod.rows[1]).toBe('missed 1-56 (56)');
+    expect(pod.rows.slice(-2)).toEqual(['done 60', 'claimed 61']);
+  });
+
+  it('takes up a changed timetable without missing what was none of it before', () => {
+    pod.elect().at(1).end();
+    const hourly = new Bench(pod.ledger, { times: intervalTimes(60 * MINUTE) }, 'b:1');
+    hourly.wall = T0 + 2 * MINUTE;
+    hourly.elect(2n);
+    expect(hourly.rows.slice(3)).toEqual(['scheduled 1']);
+    const back = new Bench(hourly.ledger, {}, 'c:1');
+    back.wall = T0 + 100 * MINUTE;
+    back.elect(3n);
+    expect(back.rows.slice(4)).toEqual(['scheduled 96', 'claimed 97']);
+  });
+
+  it('does not compute the next firing again while it waits for it', () => {
+    let asked = 0;
+    const times = intervalTimes(MINUTE);
+    const counting = { text: times.text, nextAfter: (ms: number) => ((asked += 1), times.nextAfter(ms)) };
+    const bench = new Bench([], { times: counting }).elect();
+    const before = asked;
+    for (let tick = 0; tick < 50; tick += 1) bench.at(tick / 100);
+    expect(asked).toBe(before);
+    expect(bench.at(1).rows.at(-1)).toBe('claimed 1');
+  });
+});

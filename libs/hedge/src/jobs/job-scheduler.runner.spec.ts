@@ -1,0 +1,180 @@
+import { describe, expect, it } from '@jest/globals';
+import { leaseName, jobKey } from '../database/row-names.js';
+import { memory } from '../database/memory/index.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { BackendFaults, faulty } from '../testing/faults.js';
+import { cronTimes, intervalTimes } from './fire-times.js';
+import type { Job, JobRun } from './job.js';
+import { JobRunner } from './job-scheduler.runner.js';
+import { toJobEntry } from './ledger.js';
+
+const SECOND = 1_000;
+const lease = leaseName('g');
+const key = jobKey('g', 'j');
+
+/** A runner on a database in memory whose lease was really taken. */
+async function setUp(over: Partial<Job> = {}) {
+  const clock = new VirtualClock();
+  const faults = new BackendFaults();
+  const backend = faulty(memory({ clock }), faults).create({ timeoutMs: 1_000 });
+  const holder = { address: 'a:1', incarnation: 'a' };
+  const taken = await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
+  if (!taken.acquired) throw new Error('the lease is free');
+  const { token } = taken;
+  const pod = { leads: true, warnings: [] as string[], errors: [] as string[] };
+  const runs: (JobRun & { end: (error?: Error) => void })[] = [];
+  const runner = new JobRunner(
+    { name: 'j', times: intervalTimes(10 * SECOND), catchUp: false, graceMs: 60 * SECOND, ...over },
+    (run) => new Promise<void>((done, fail) => runs.push({ ...run, end: (error) => (error ? fail(error) : done()) })),
+    {
+      log: backend.log,
+      lease,
+      key,
+      leads: () => pod.leads,
+      self: () => holder,
+      clock,
+      retryMs: 100,
+      logger: { warn: (text) => pod.warnings.push(text), error: (text) => pod.errors.push(text) },
+      random: () => 0.5,
+    },
+  );
+  const history = async () => (await backend.log.history(key, { limit: 100, order: 'oldest-first' })).map(toJobEntry);
+  const events = async () => (await history()).map(({ event }) => event);
+  return { clock, faults, backend, token, holder, pod, runs, runner, history, events };
+}
+
+describe('job runner', () => {
+  it('writes what is done in between, with the firing, the pod and its token', async () => {
+    const { clock, runner, runs, token, history } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    expect(runs).toMatchObject([{ attempt: 1, fencingToken: token, signal: { aborted: false } }]);
+    await clock.advanceAsync(2 * SECOND);
+    runs[0]!.end();
+    await clock.advanceAsync(0);
+    const fireTime = new Date('2026-01-01T00:00:10.000Z');
+    const about = { fireTime, lastFireTime: fireTime, count: 1, attempt: 1, pod: 'a:1', fencingToken: token };
+    expect((await history()).slice(1)).toMatchObject([
+      { event: 'claimed', ...about },
+      { event: 'done', durationMs: 2_000, ...about },
+    ]);
+  });
+
+  it('records what the method threw, and logs it once', async () => {
+    const { clock, runner, runs, token, history, pod } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    runs[0]!.end(new Error('no \0paper\ud800'));
+    await clock.advanceAsync(0);
+    expect((await history()).at(-1)).toMatchObject({ event: 'failed', error: 'no paper\ufffd' });
+    expect(pod.errors).toHaveLength(1);
+  });
+
+  it.each([
+    ['an error whose message is no text', Object.assign(new Error(), { message: { reason: 'paper' } })],
+    ['a value that no text can be made of', Object.create(null) as Error],
+  ])('J3: records that the method threw %s, and goes on', async (_what, thrown) => {
+    const { clock, runner, runs, token, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    runs[0]!.end(thrown);
+    await clock.advanceAsync(10 * SECOND);
+    expect(await events()).toEqual(['scheduled', 'claimed', 'failed', 'claimed']);
+  });
+
+  it('J1: claims once when the answer of the database was lost', async () => {
+    const { clock, faults, runner, runs, token, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(9 * SECOND);
+    faults.once('log.append', { fails: 'after-effect' }).once('log.append', { fails: 'before-effect' });
+    await clock.advanceAsync(2 * SECOND);
+    expect(runs).toHaveLength(1);
+    expect(await events()).toEqual(['scheduled', 'claimed']);
+  });
+
+  it('J1: does not run once the lease has another token', async () => {
+    const { clock, backend, holder, runner, runs, token, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(5 * SECOND);
+    await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
+    await clock.advanceAsync(60 * SECOND);
+    expect(runs).toEqual([]);
+    expect(await events()).toEqual(['scheduled']);
+  });
+
+  it('J1: does not run what it claimed when it leads no more by then', async () => {
+    const { clock, runner, runs, token, pod } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(5 * SECOND);
+    pod.leads = false;
+    await clock.advanceAsync(6 * SECOND);
+    expect(runs).toEqual([]);
+  });
+
+  it('J3: aborts a run when the term ends, and leaves its outcome to the next leader', async () => {
+    const { clock, backend, holder, runner, runs, token, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    runner.deposed(token, new Error('lost'));
+    expect(runs[0]!.signal.aborted).toBe(true);
+    const next = await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
+    runner.elected(next.acquired ? next.token : 0n);
+    await clock.advanceAsync(0);
+    runs[0]!.end();
+    await clock.advanceAsync(0);
+    expect(await events()).toEqual(['scheduled', 'claimed', 'lost']);
+  });
+
+  it('drains: begins nothing more, and waits until the outcome is recorded', async () => {
+    const { clock, runner, runs, token, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    let drained = false;
+    void runner.drain(token).then(() => (drained = true));
+    await clock.advanceAsync(30 * SECOND);
+    expect([drained, runs[0]!.signal.aborted]).toEqual([false, false]);
+    runs[0]!.end();
+    await clock.advanceAsync(30 * SECOND);
+    expect(drained).toBe(true);
+    expect(await events()).toEqual(['scheduled', 'claimed', 'done']);
+    expect(runs).toHaveLength(1);
+  });
+
+  it('waits out a database that is away, and says so once', async () => {
+    const { clock, faults, runner, runs, token, pod } = await setUp();
+    faults.outage = true;
+    runner.elected(token);
+    await clock.advanceAsync(20 * SECOND);
+    expect(pod.warnings).toEqual([expect.stringContaining('waits for its ledger')]);
+    faults.outage = false;
+    await clock.advanceAsync(11 * SECOND);
+    expect(runs).toHaveLength(1);
+  });
+
+  it.each(['not ours', '{}', '{"event":"exploded","fireTime":"2026-01-01","through":"2026-01-01","token":"1"}'])(
+    'does not run over a ledger that it cannot read: %s',
+    async (value) => {
+      const { clock, backend, runner, runs, token, pod } = await setUp();
+      await backend.log.append([{ key, id: 'x', value, leader: 'b:1' }]);
+      runner.elected(token);
+      await clock.advanceAsync(20 * SECOND);
+      expect(runs).toEqual([]);
+      expect(pod.warnings).toEqual([expect.stringContaining('cannot be read')]);
+    },
+  );
+
+  it('goes on with a ledger of version 0.1, whose last firing was an hour early where clocks were set back', async () => {
+    const { clock, backend, runner, runs, token, events } = await setUp({
+      times: cronTimes('0 3 * * *', 'Europe/Warsaw'),
+    });
+    const value =
+      '{"event":"done","count":1,"attempt":1,"pod":"b:1","incarnation":"b","schedule":"0 3 * * * Europe/Warsaw",' +
+      '"durationMs":5,"fireTime":"2026-10-25T01:00:00.000Z","through":"2026-10-25T01:00:00.000Z","token":"7"}';
+    await backend.log.append([{ key, id: '2026-10-25T01:00:00.000Z 1 outcome', value, leader: 'b:1' }]);
+    clock.jumpWall(Date.parse('2026-10-25T01:30:00Z') - clock.now().wall);
+    runner.elected(token);
+    await clock.advanceAsync(31 * 60 * SECOND);
+    expect(runs).toMatchObject([{ fireTime: new Date('2026-10-25T02:00:00Z') }]);
+    expect(await events()).toEqual(['done', 'claimed']);
+  });
+});

@@ -1,0 +1,169 @@
+import { abortInFreshContext, inFreshContext } from '../common/async/async-context.js';
+import { withTokenInJson } from '../common/token-in-json.js';
+import type { LogTable } from '../database/log-table.js';
+import type { Clock } from '../common/clock.js';
+import { HedgeError, messageOf } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import { InputQueue } from '../common/async/input-queue.js';
+import type { Job, JobRun } from './job.js';
+import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from './ledger.js';
+import { describeReport } from './reports.js';
+import { JobScheduler } from './job-scheduler.core.js';
+import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
+import { guardedController } from '../common/async/guarded-signal.js';
+
+export interface JobLogger {
+  warn(message: string): void;
+  error(message: string, stack?: string): void;
+}
+
+/** What a job needs of the log table. */
+export type JobLog = Pick<LogTable, 'append' | 'latest'>;
+
+export interface JobSchedulerRunnerOptions {
+  readonly log: JobLog;
+  /** Row name of the group's election lease, by which all rows are fenced. */
+  readonly lease: string;
+  /** Key of the job's ledger. */
+  readonly key: string;
+  /** Whether this process leads in that term, judged now (L2). */
+  readonly leads: (token: bigint) => boolean;
+  readonly self: () => MemberId;
+  readonly clock: Clock;
+  /** Pause before a call to the database is made again, in milliseconds; grows with jitter up to four times this. */
+  readonly retryMs: number;
+  readonly logger: JobLogger;
+  readonly random?: () => number;
+}
+
+/**
+ * Runs one job whenever this process leads: performs what the `JobScheduler` core decides, on the log table and on
+ * timers. Two runs of the job never overlap in this process.
+ *
+ * @example
+ * const runner = new JobRunner(job, (run) => reports.nightly(run), { log: backend.log, … });
+ * runner.elected(token); // and from now on, until runner.deposed(token, reason)
+ */
+export class JobRunner {
+  readonly #scheduler: JobScheduler;
+  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#take(input));
+  #run: { readonly token: bigint; readonly scope: AbortController } | undefined;
+  #cancelWake: () => void = () => undefined;
+  #idle: (() => void)[] = [];
+  #troubled = false;
+
+  constructor(
+    private readonly job: Job,
+    private readonly method: (run: JobRun) => unknown,
+    private readonly options: JobSchedulerRunnerOptions,
+  ) {
+    this.#scheduler = new JobScheduler(job, options);
+  }
+
+  elected(token: bigint): void {
+    this.#step({ type: 'elected', token });
+  }
+
+  /** The term is over: a run of it is aborted. */
+  deposed(token: bigint, reason: unknown): void {
+    if (this.#run?.token === token) abortInFreshContext(this.#run.scope, reason);
+    this.#step({ type: 'deposed', token });
+  }
+
+  /** Begins no run any more in that term. Resolves when none goes on here and its outcome is recorded. */
+  drain(token: bigint): Promise<void> {
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+      this.#step({ type: 'draining', token });
+    });
+  }
+
+  #step(input: SchedulerInput): void {
+    if (!this.#inputs.push(input) || this.#scheduler.busy) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #take(input: SchedulerInput): void {
+    for (const effect of this.#scheduler.step(input, this.options.clock.now())) this.#perform(effect);
+  }
+
+  #perform(effect: SchedulerEffect): void {
+    const { clock, logger } = this.options;
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'load':
+        return void this.#load(effect.call);
+      case 'write':
+        return void this.#write(effect.call, effect.row, effect.token);
+      case 'run':
+        return void this.#begin(effect.claim);
+      case 'report': {
+        const told = describeReport(this.job, effect.report);
+        if (told !== undefined) logger.warn(told);
+      }
+    }
+  }
+
+  async #load(call: number): Promise<void> {
+    const { log, key } = this.options;
+    let input: SchedulerInput;
+    try {
+      const entry = await log.latest(key);
+      input = { type: 'loaded', call, row: entry && decodeRow(entry) };
+    } catch (error) {
+      input = this.#failed(call, error);
+    }
+    this.#answered(input);
+  }
+
+  async #write(call: number, row: LedgerRow, token: bigint): Promise<void> {
+    const { log, key, lease, self } = this.options;
+    let input: SchedulerInput;
+    try {
+      const append = { key, id: rowIdOf(row), value: encodeRow(row), leader: self().address };
+      const [outcome] = await log.append([append], { lease, token });
+      input = outcome instanceof HedgeError ? this.#failed(call, outcome) : { type: 'written', call };
+    } catch (error) {
+      input = this.#failed(call, error);
+    }
+    this.#answered(input);
+  }
+
+  #answered(input: SchedulerInput): void {
+    if (input.type === 'loaded' || input.type === 'written') this.#troubled = false;
+    this.#step(input);
+  }
+
+  #failed(call: number, error: unknown): SchedulerInput {
+    const { logger, random = Math.random } = this.options;
+    const code = error instanceof HedgeError ? error.code : undefined;
+    if (code === 'LEASE_LOST') return { type: 'fenced-off', call };
+    // Once for each time of trouble.
+    if (!this.#troubled) logger.warn(`Job ${this.job.name} waits for its ledger: ${messageOf(error)}`);
+    this.#troubled = true;
+    return { type: code === 'CONFLICT' ? 'conflict' : 'call-failed', call, random: random() };
+  }
+
+  async #begin({ fireTime, attempt, token }: LedgerRow): Promise<void> {
+    const { clock, leads, logger } = this.options;
+    if (!leads(token)) return this.#step({ type: 'not-begun' });
+    const scope = guardedController();
+    this.#run = { token, scope };
+    const startedAt = clock.now().mono;
+    let error: string | undefined;
+    try {
+      const run = { fireTime: new Date(fireTime), attempt, fencingToken: token, signal: scope.signal };
+      await inFreshContext(() => this.method(withTokenInJson(run)));
+    } catch (thrown) {
+      error = messageOf(thrown);
+      const stack = thrown instanceof Error ? thrown.stack : undefined;
+      logger.error(`Job ${this.job.name} of ${new Date(fireTime).toISOString()} failed: ${error}`, stack);
+    }
+    this.#run = undefined;
+    const durationMs = Math.round(clock.now().mono - startedAt);
+    this.#step({ type: 'ended', end: { durationMs, ...(error !== undefined && { error }) } });
+  }
+}

@@ -1,0 +1,301 @@
+import { describe, expect, it } from '@jest/globals';
+import { HedgeError } from '../common/errors.js';
+import { GroupCommit } from './group-commit.core.js';
+import {
+  DEFAULT_GROUP_COMMIT_LIMITS,
+  type GroupCommitEffect,
+  type GroupCommitLimits,
+  type PutRow,
+} from './group-commit.messages.js';
+
+const FAR = 1_000_000;
+
+function row(id: string, over: Partial<PutRow> = {}): PutRow {
+  return { key: 'k', value: `v-${id}`, id, overwrite: false, fence: 0n, ...over };
+}
+
+/** The core with its effects sorted into what the database was asked and what the callers were told. */
+class Bench {
+  readonly core: GroupCommit;
+  readonly batches: string[][] = [];
+  readonly overwrites: { run: number; id: string }[] = [];
+  readonly settled = new Map<number, bigint | string>();
+  readonly errors = new Map<number, HedgeError>();
+  wakeAt: number | undefined;
+  now = 0;
+  #tickets = 0;
+
+  constructor(limits: Partial<GroupCommitLimits> = {}) {
+    this.core = new GroupCommit({ ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100, ...limits });
+  }
+
+  put(put: PutRow, deadline = FAR): number {
+    const ticket = (this.#tickets += 1);
+    this.#perform(this.core.step({ type: 'put', ticket, row: put, deadline }, this.now));
+    return ticket;
+  }
+
+  flush(now = this.now): void {
+    this.now = now;
+    this.#perform(this.core.step({ type: 'flush' }, now));
+  }
+
+  appended(timestamp: bigint): void {
+    const outcomes = (this.batches.at(-1) ?? []).map(() => ({ timestamp }));
+    this.#perform(this.core.step({ type: 'appended', outcomes }, this.now));
+  }
+
+  appendedWith(outcomes: readonly ({ timestamp: bigint } | HedgeError)[]): void {
+    this.#perform(this.core.step({ type: 'appended', outcomes }, this.now));
+  }
+
+  appendFailed(error: unknown): void {
+    this.#perform(this.core.step({ type: 'append-failed', error, random: 1 }, this.now));
+  }
+
+  overwritten(run: number, timestamp: bigint): void {
+    this.#perform(this.core.step({ type: 'overwritten', run, timestamp }, this.now));
+  }
+
+  overwriteFailed(run: number, error: unknown): void {
+    this.#perform(this.core.step({ type: 'overwrite-failed', run, error, random: 1 }, this.now));
+  }
+
+  #perform(effects: readonly GroupCommitEffect[]): void {
+    for (const effect of effects) {
+      if (effect.type === 'append') this.batches.push(effect.rows.map((each) => each.id));
+      else if (effect.type === 'overwrite') this.overwrites.push({ run: effect.run, id: effect.row.id });
+      else if (effect.type === 'wake') this.wakeAt = effect.at;
+      else {
+        expect(this.settled.has(effect.ticket)).toBe(false);
+        const { outcome } = effect;
+        this.settled.set(effect.ticket, outcome instanceof HedgeError ? outcome.code : outcome.timestamp);
+        if (outcome instanceof HedgeError) this.errors.set(effect.ticket, outcome);
+      }
+    }
+  }
+}
+
+const unavailable = new HedgeError('BACKEND_UNAVAILABLE', 'away');
+const invalid = new HedgeError('INVALID_ARGUMENT', 'too large');
+const lost = new HedgeError('LEASE_LOST', 'another leads');
+
+describe('group commit: batches', () => {
+  it('commits the puts of one turn together, and those that come meanwhile together next', () => {
+    const bench = new Bench();
+    const [a, b] = [bench.put(row('1')), bench.put(row('2'))];
+    expect(bench.batches).toEqual([]);
+    bench.flush(bench.wakeAt);
+    expect(bench.batches).toEqual([['1', '2']]);
+    const [c, d] = [bench.put(row('3')), bench.put(row('4', { key: 'other' }))];
+    bench.flush();
+    expect(bench.batches).toHaveLength(1);
+    bench.appended(10n);
+    expect(bench.batches[1]).toEqual(['3', '4']);
+    bench.appended(11n);
+    expect([a, b, c, d].map((ticket) => bench.settled.get(ticket))).toEqual([10n, 10n, 11n, 11n]);
+    expect(bench.core.unsettled).toBe(0);
+  });
+
+  it('keeps each batch within its rows and bytes, and sends one larger row alone', () => {
+    const bench = new Bench({ maxBatchRows: 3, maxBatchBytes: 100 });
+    bench.put(row('a', { value: 'x'.repeat(60) }));
+    bench.put(row('b', { value: 'x'.repeat(60) }));
+    bench.put(row('c', { value: 'x'.repeat(500) }));
+    for (const id of ['d', 'e', 'f', 'g']) bench.put(row(id));
+    bench.flush();
+    for (let timestamp = 1n; timestamp < 6n; timestamp += 1n) bench.appended(timestamp);
+    expect(bench.batches).toEqual([['a'], ['b'], ['c'], ['d', 'e', 'f'], ['g']]);
+  });
+
+  it('never mixes fences, and starves none of them', () => {
+    const bench = new Bench({ maxBatchRows: 2 });
+    for (const id of ['1', '2', '3']) bench.put(row(id));
+    for (const id of ['4', '5']) bench.put(row(id, { fence: 7n }));
+    bench.flush();
+    bench.appended(1n);
+    bench.appended(2n);
+    bench.appended(3n);
+    expect(bench.batches).toEqual([['1', '2'], ['4', '5'], ['3']]);
+  });
+
+  it('refuses with OVERLOADED what is over the bounds, and takes puts again when room came', () => {
+    const byCount = new Bench({ maxQueuedPuts: 2 });
+    byCount.put(row('1'));
+    byCount.put(row('2'));
+    expect(byCount.settled.get(byCount.put(row('3')))).toBe('OVERLOADED');
+    byCount.flush();
+    byCount.appended(1n);
+    expect(byCount.settled.get(byCount.put(row('3')))).toBeUndefined();
+
+    const byBytes = new Bench({ maxQueuedBytes: 100 });
+    byBytes.put(row('1', { value: 'é'.repeat(40) }));
+    expect(byBytes.settled.get(byBytes.put(row('2', { value: 'é'.repeat(10) })))).toBe('OVERLOADED');
+  });
+});
+
+describe('group commit: repetitions (K1)', () => {
+  it('lets a repeated put join the pending one, before and while it is committed', () => {
+    const bench = new Bench();
+    const first = bench.put(row('1'));
+    const second = bench.put(row('1'));
+    bench.flush();
+    const third = bench.put(row('1'));
+    bench.appended(5n);
+    expect([first, second, third].map((ticket) => bench.settled.get(ticket))).toEqual([5n, 5n, 5n]);
+    expect(bench.batches).toEqual([['1']]);
+  });
+
+  it('refuses the same id with another value, and tells what the database refused', () => {
+    const bench = new Bench();
+    const good = bench.put(row('1'));
+    expect(bench.settled.get(bench.put(row('1', { value: 'other' })))).toBe('CONFLICT');
+    expect(bench.settled.get(bench.put(row('1', { overwrite: true })))).toBe('CONFLICT');
+    const bad = bench.put(row('2'));
+    bench.flush();
+    bench.appendedWith([{ timestamp: 3n }, new HedgeError('CONFLICT', 'there already')]);
+    expect([bench.settled.get(good), bench.settled.get(bad)]).toEqual([3n, 'CONFLICT']);
+  });
+
+  it('does not confuse rows whose key and id read the same when joined', () => {
+    const bench = new Bench();
+    bench.put(row('bc', { key: 'a', value: 'x' }));
+    expect(bench.settled.get(bench.put(row('c', { key: 'ab', value: 'y' })))).toBeUndefined();
+  });
+});
+
+describe('group commit: a failing database', () => {
+  it('tries the same rows again after a growing pause, before newer ones', () => {
+    const bench = new Bench();
+    const first = bench.put(row('1'));
+    bench.flush();
+    bench.appendFailed(unavailable);
+    bench.put(row('2'));
+    expect(bench.wakeAt).toBe(100);
+    bench.flush(50); // a timer that fires early changes nothing
+    expect(bench.batches).toHaveLength(1);
+    bench.flush(100);
+    bench.appendFailed(unavailable);
+    expect(bench.wakeAt).toBe(300);
+    bench.flush(300);
+    bench.appended(9n);
+    expect(bench.batches).toEqual([['1'], ['1'], ['1'], ['2']]);
+    expect(bench.settled.get(first)).toBe(9n);
+  });
+
+  it('gives up when the next try would be too late, and says why the last one failed', () => {
+    const bench = new Bench();
+    const full = new HedgeError('BACKEND_UNAVAILABLE', 'sqlite /db did not do append: disk is full');
+    const [hasty, patient] = [bench.put(row('1'), 90), bench.put(row('2'), 10_000)];
+    const hastyOverwrite = bench.put(row('3', { overwrite: true }), 90);
+    bench.flush();
+    bench.appendFailed(full);
+    bench.overwriteFailed(1, full);
+    for (const ticket of [hasty, hastyOverwrite]) {
+      const error = bench.errors.get(ticket);
+      expect(error).toMatchObject({ code: 'DEADLINE_EXCEEDED', cause: full });
+      expect(error?.message).toContain('(sqlite /db did not do append: disk is full)');
+    }
+    bench.flush(200);
+    bench.appended(9n);
+    expect(bench.settled.get(patient)).toBe(9n);
+    expect(bench.batches).toEqual([['1', '2'], ['2']]);
+  });
+
+  it('gives up at the deadline, and says whether the row may be there', () => {
+    const bench = new Bench();
+    const tried = bench.put(row('1'), 150);
+    bench.flush();
+    const waiting = bench.put(row('2'), 150);
+    const patient = bench.put(row('2'), 10_000);
+    bench.appendFailed(unavailable);
+    bench.flush(200);
+    expect(bench.settled.get(tried)).toBe('DEADLINE_EXCEEDED');
+    expect(bench.errors.get(tried)).toMatchObject({ retryable: false, details: { started: true } });
+    expect(bench.errors.get(waiting)).toMatchObject({ retryable: true, details: { started: false } });
+    expect(bench.batches.at(-1)).toEqual(['2']);
+    bench.appended(4n);
+    expect(bench.settled.get(patient)).toBe(4n);
+    expect(bench.core.unsettled).toBe(0);
+  });
+
+  it('halves a batch that is refused for good, until only the culprit fails', () => {
+    const bench = new Bench();
+    const tickets = new Map(['1', '2', '3', '4', '5'].map((id) => [id, bench.put(row(id))]));
+    bench.flush();
+    for (let tries = 0; bench.core.unsettled > 0; tries += 1) {
+      expect(tries).toBeLessThan(20);
+      if (bench.batches.at(-1)?.includes('4')) bench.appendFailed(invalid);
+      else bench.appended(1n);
+    }
+    for (const [id, ticket] of tickets) expect(bench.settled.get(ticket)).toBe(id === '4' ? 'INVALID_ARGUMENT' : 1n);
+  });
+
+  it('fails only the fenced puts when the lease is lost', () => {
+    const bench = new Bench();
+    const fenced = bench.put(row('1', { fence: 7n }));
+    const free = bench.put(row('2'));
+    bench.flush();
+    bench.appendFailed(lost);
+    bench.appended(2n);
+    expect([bench.settled.get(fenced), bench.settled.get(free)]).toEqual(['LEASE_LOST', 2n]);
+  });
+
+  it('reports OUTCOME_UNKNOWN when a refusal follows a try that ended without an answer (K1)', () => {
+    const bench = new Bench();
+    const ticket = bench.put(row('1', { fence: 7n }));
+    bench.flush();
+    bench.appendFailed(unavailable);
+    bench.flush(100);
+    bench.appendFailed(lost);
+    expect(bench.settled.get(ticket)).toBe('OUTCOME_UNKNOWN');
+  });
+
+  it('survives a driver that breaks its contract', () => {
+    const bench = new Bench();
+    const [a, b] = [bench.put(row('1')), bench.put(row('2'))];
+    bench.flush();
+    bench.appendFailed(new TypeError('broken'));
+    bench.appendFailed(new TypeError('broken'));
+    bench.appendedWith([]);
+    expect([bench.settled.get(a), bench.settled.get(b)]).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN']);
+  });
+});
+
+describe('group commit: overwrites', () => {
+  it('sends each alone, a bounded number at once, beside the appends', () => {
+    const bench = new Bench({ maxOverwrites: 2 });
+    for (const id of ['1', '2', '3']) bench.put(row(id, { overwrite: true }));
+    bench.put(row('4'));
+    bench.flush();
+    expect(bench.overwrites.map(({ id }) => id)).toEqual(['1', '2']);
+    expect(bench.batches).toEqual([['4']]);
+    bench.overwritten(1, 8n);
+    expect(bench.settled.get(1)).toBe(8n);
+    expect(bench.overwrites.map(({ id }) => id)).toEqual(['1', '2', '3']);
+  });
+
+  it('never repeats one that may have happened (K1)', () => {
+    const bench = new Bench();
+    const ticket = bench.put(row('1', { overwrite: true }));
+    const broken = bench.put(row('2', { overwrite: true }));
+    bench.flush();
+    bench.overwriteFailed(1, new HedgeError('OUTCOME_UNKNOWN', 'lost'));
+    bench.overwriteFailed(2, new TypeError('broken'));
+    bench.flush(10_000);
+    expect([bench.settled.get(ticket), bench.settled.get(broken)]).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN']);
+    expect(bench.overwrites).toHaveLength(2);
+  });
+
+  it('repeats one that surely did not happen, until its deadline', () => {
+    const bench = new Bench();
+    const ticket = bench.put(row('1', { overwrite: true }), 250);
+    bench.flush();
+    bench.overwriteFailed(1, unavailable);
+    bench.flush(100);
+    bench.overwriteFailed(2, unavailable);
+    bench.flush(300);
+    expect(bench.overwrites.map(({ id }) => id)).toEqual(['1', '1']);
+    expect(bench.errors.get(ticket)).toMatchObject({ code: 'DEADLINE_EXCEEDED', details: { started: false } });
+  });
+});

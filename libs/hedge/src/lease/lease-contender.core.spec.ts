@@ -1,0 +1,400 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import type { LeaseRecord } from '../database/lease-table.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { LeaseContender } from './lease-contender.core.js';
+import type { ContenderEffect, ContenderInput, ContenderSettings } from './lease-contender.messages.js';
+import { holdsLease } from './term.js';
+
+const timing = { leaseMs: 3_000, marginMs: 300, renewDeadlineMs: 2_000, retryMs: 100 };
+const self = { address: 'a:1', incarnation: 'a' };
+const other = { address: 'b:1', incarnation: 'b' };
+const ELECTION = { observes: true, campaigns: true, checksSelf: true, looksFirst: true, renewsOnBeat: false };
+const FREE: LeaseRecord = { token: 7n, expiresInMs: 0 };
+const heldByOther = (expiresInMs: number): LeaseRecord => ({ holder: other, token: 8n, expiresInMs });
+
+describe('LeaseContender', () => {
+  let clock: VirtualClock;
+  let contender: LeaseContender;
+  let last: readonly ContenderEffect[];
+
+  const step = (input: ContenderInput): readonly ContenderEffect[] => (last = contender.step(input, clock.now()));
+  const effect = <Type extends ContenderEffect['type']>(type: Type): Extract<ContenderEffect, { type: Type }> => {
+    const found = last.find((one) => one.type === type);
+    if (found === undefined) throw new Error(`no effect ${type} among ${last.map((one) => one.type).join()}`);
+    return found as Extract<ContenderEffect, { type: Type }>;
+  };
+  const types = (): string[] => last.map((one) => one.type);
+  const holds = (): boolean => {
+    const term = contender.currentTerm;
+    return term !== undefined && holdsLease(term, timing, clock.now());
+  };
+  /** Lets the wished time pass, and ticks. */
+  const wake = (): readonly ContenderEffect[] => {
+    clock.advance(effect('wake').afterMs);
+    return step({ type: 'tick' });
+  };
+  const make = (settings: Partial<ContenderSettings> = {}): void => {
+    clock = new VirtualClock();
+    contender = new LeaseContender({ self, timing, ...ELECTION, random: () => 0.5, ...settings });
+  };
+  const take = (token = 10n): void => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: effect('read').attempt, record: FREE });
+    step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
+    step({ type: 'acquired', attempt: effect('acquire').attempt, result: { acquired: true, token } });
+  };
+
+  beforeEach(() => make());
+
+  it('takes a free lease after trying its own address', () => {
+    take();
+    expect(types()).toEqual(['took-lease', 'holder-changed', 'wake']);
+    expect(holds()).toBe(true);
+  });
+
+  it('does not campaign while its own address does not reach it', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'self-checked', attempt: 2, reached: false });
+    expect(types()).toEqual(['wake']);
+    wake();
+    expect(types()).toContain('read');
+  });
+
+  it('L2: counts from the start of an acknowledged renewal, not from its end', () => {
+    take();
+    wake();
+    clock.advance(900);
+    step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
+    clock.advance(1_799);
+    expect(holds()).toBe(true);
+    clock.advance(1);
+    expect(holds()).toBe(false);
+  });
+
+  it('L2: counts from when a call was made, if that had to wait', () => {
+    make({ checksSelf: false, looksFirst: false });
+    step({ type: 'tick' });
+    clock.advance(2_500);
+    step({ type: 'begun', attempt: 1 });
+    step({ type: 'begun', attempt: 7 });
+    clock.advance(100);
+    step({ type: 'acquired', attempt: 1, result: { acquired: true, token: 10n } });
+    expect(contender.currentTerm?.validSince.mono).toBe(2_500);
+    clock.advance(2_600);
+    expect(holds()).toBe(false);
+  });
+
+  it('L2: a wall clock that ran on while the machine slept ends the term', () => {
+    take();
+    clock.jumpWall(2_700);
+    expect(holds()).toBe(false);
+    step({ type: 'tick' });
+    expect(effect('lost-lease')).toMatchObject({ token: 10n, reason: 'expired' });
+  });
+
+  it('L2: a wall clock that was set back does not lengthen the term', () => {
+    take();
+    clock.jumpWall(-60_000);
+    clock.advance(2_700);
+    expect(holds()).toBe(false);
+  });
+
+  it('L2: an acquisition that took longer than the lease makes no leader, and is tried again with a new token', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'self-checked', attempt: 2, reached: true });
+    clock.advance(2_700);
+    step({ type: 'acquired', attempt: 3, result: { acquired: true, token: 10n } });
+    expect(contender.currentTerm).toBeUndefined();
+    wake();
+    step({ type: 'read', attempt: 4, record: { holder: self, token: 10n, expiresInMs: 3_000 } });
+    expect(types()).toContain('check-self');
+  });
+
+  it('L3: a renewal that succeeds after the step-down revives nothing', () => {
+    take();
+    wake();
+    const { attempt } = effect('renew');
+    wake();
+    expect(effect('lost-lease')).toMatchObject({ token: 10n, reason: 'renew-deadline' });
+    step({ type: 'renewed', attempt, result: { renewed: true } });
+    expect(contender.currentTerm).toBeUndefined();
+  });
+
+  it('L3: a renewal that succeeds when the term has run out revives nothing, even before any tick', () => {
+    take();
+    wake();
+    const { attempt } = effect('renew');
+    clock.advance(1_700);
+    step({ type: 'renewed', attempt, result: { renewed: true } });
+    expect(effect('lost-lease').reason).toBe('expired');
+    expect(contender.currentTerm).toBeUndefined();
+  });
+
+  it('L3: a refused renewal ends the term at once', () => {
+    take();
+    wake();
+    step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: false, record: heldByOther(2_000) } });
+    expect(effect('lost-lease').reason).toBe('superseded');
+    expect(effect('holder-changed').holder).toMatchObject({ member: other, token: 8n });
+  });
+
+  it('renews every third of the lease, and a failed renewal sooner', () => {
+    take();
+    expect(effect('wake').afterMs).toBe(1_000);
+    wake();
+    step({ type: 'renewed', attempt: effect('renew').attempt });
+    expect(effect('wake').afterMs).toBe(75);
+    wake();
+    expect(effect('renew').token).toBe(10n);
+  });
+
+  it('a failing renewal does not end the term before the renew deadline', () => {
+    take();
+    wake();
+    for (let tries = 0; tries < 100 && types().includes('renew'); tries += 1) {
+      step({ type: 'renewed', attempt: effect('renew').attempt });
+      wake();
+    }
+    expect(effect('lost-lease').reason).toBe('renew-deadline');
+    expect(clock.now().mono).toBe(2_000);
+  });
+
+  it('keeps its term when a look at the lease fails, is older than it, or agrees', () => {
+    take();
+    for (const record of [undefined, heldByOther(1_000), { holder: self, token: 10n, expiresInMs: 2_000 }]) {
+      step({ type: 'refresh' });
+      step({ type: 'read', attempt: effect('read').attempt, record });
+      expect(holds()).toBe(true);
+    }
+    expect(effect('wake').afterMs).toBe(1_000);
+  });
+
+  it('ends its term when a look at the lease contradicts it', () => {
+    take();
+    step({ type: 'observed', record: { holder: other, token: 11n, expiresInMs: 3_000 } });
+    expect(effect('lost-lease').reason).toBe('superseded');
+  });
+
+  it('takes back at once a lease that its own incarnation holds without knowing the token', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'self-checked', attempt: 2, reached: true });
+    step({ type: 'acquired', attempt: 3 });
+    expect(types()).toEqual(['wake']);
+    wake();
+    step({ type: 'read', attempt: 4, record: { holder: self, token: 9n, expiresInMs: 3_000 } });
+    step({ type: 'self-checked', attempt: 5, reached: true });
+    step({ type: 'acquired', attempt: 6, result: { acquired: true, token: 10n } });
+    expect(contender.currentTerm?.token).toBe(10n);
+  });
+
+  it('resigning because it is unreachable: does not announce the free lease, which only its own side would hear', () => {
+    take();
+    step({ type: 'resign', unreachable: true });
+    step({ type: 'drained', token: 10n });
+    expect(effect('lost-lease').reason).toBe('unreachable');
+    step({ type: 'released', attempt: effect('release').attempt, released: true });
+    expect(types()).toEqual(['wake']);
+  });
+
+  it('resigning: drains while renewing, stops believing, releases, announces, and lets another take over', () => {
+    take();
+    step({ type: 'resign' });
+    expect(types()).toEqual(['drain', 'wake']);
+    expect(contender.handingOver).toBe(true);
+    wake();
+    step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
+    expect(holds()).toBe(true);
+    step({ type: 'drained', token: 10n });
+    expect(types()).toEqual(['lost-lease', 'release', 'holder-changed']);
+    step({ type: 'released', attempt: effect('release').attempt, released: true });
+    expect(types()).toEqual(['announce-released', 'wake']);
+    let reads = 0;
+    for (const start = clock.now().mono; clock.now().mono - start < 2_500; reads += 1) {
+      wake();
+      step({ type: 'read', attempt: effect('read').attempt, record: { token: 10n, expiresInMs: 0 } });
+      expect(types()).not.toContain('check-self');
+    }
+    expect(reads).toBeGreaterThan(2);
+    clock.advance(1_000);
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: effect('read').attempt, record: { token: 10n, expiresInMs: 0 } });
+    expect(types()).toContain('check-self');
+  });
+
+  it('after resigning it may campaign again as soon as another has led', () => {
+    take();
+    step({ type: 'resign' });
+    step({ type: 'drained', token: 10n });
+    step({ type: 'released', attempt: effect('release').attempt, released: true });
+    wake();
+    step({ type: 'read', attempt: effect('read').attempt, record: { holder: other, token: 11n, expiresInMs: 3_000 } });
+    step({ type: 'lease-released', token: 11n });
+    wake();
+    expect(types()).toContain('check-self');
+  });
+
+  it('a `drained` of an earlier term does not give back this one', () => {
+    take(10n);
+    step({ type: 'resign' });
+    clock.advance(2_700);
+    step({ type: 'tick' });
+    expect(effect('lost-lease').reason).toBe('expired');
+    wake();
+    step({ type: 'read', attempt: effect('read').attempt, record: { holder: self, token: 10n, expiresInMs: 300 } });
+    step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
+    step({ type: 'acquired', attempt: effect('acquire').attempt, result: { acquired: true, token: 12n } });
+    step({ type: 'resign' });
+    step({ type: 'drained', token: 10n });
+    expect(holds()).toBe(true);
+  });
+
+  it('stopping as leader releases and leaves, also when the release fails', () => {
+    take();
+    step({ type: 'stop' });
+    step({ type: 'drained', token: 10n });
+    expect(effect('lost-lease').reason).toBe('stopped');
+    step({ type: 'released', attempt: effect('release').attempt });
+    wake();
+    step({ type: 'released', attempt: effect('release').attempt });
+    expect(types()).toEqual(['left', 'read']);
+  });
+
+  it('stopping as follower leaves at once, and goes on to follow', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: heldByOther(2_000) });
+    step({ type: 'stop' });
+    expect(types()).toEqual(['left', 'read']);
+    step({ type: 'read', attempt: effect('read').attempt, record: { ...heldByOther(2_000), token: 11n } });
+    expect(effect('holder-changed').holder?.token).toBe(11n);
+  });
+
+  it('having left never campaigns again', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'stop' });
+    for (let look = 0; look < 5; look += 1) {
+      expect(types()).toContain('read');
+      step({ type: 'read', attempt: effect('read').attempt, record: FREE });
+      step({ type: 'lease-released', token: 20n });
+      expect(types()).not.toContain('check-self');
+      expect(types()).not.toContain('acquire');
+      step({ type: 'read', attempt: contender.attempts });
+      wake();
+    }
+  });
+
+  it.each([
+    ['succeeds', { acquired: true, token: 10n } as const],
+    ['has an unknown outcome', undefined],
+  ])('stopping while an acquisition is under way that %s gives the lease back', (_, result) => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'self-checked', attempt: 2, reached: true });
+    step({ type: 'stop' });
+    expect(types()).toEqual([]);
+    step({ type: 'acquired', attempt: 3, result });
+    if (result === undefined) {
+      step({ type: 'read', attempt: effect('read').attempt, record: { holder: self, token: 10n, expiresInMs: 3_000 } });
+    }
+    expect(effect('release').token).toBe(10n);
+    step({ type: 'released', attempt: effect('release').attempt, released: true });
+    expect(types()).toEqual(['announce-released', 'left', 'read']);
+  });
+
+  it('stopping after an acquisition of unknown outcome looks first, and gives back what it has', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    step({ type: 'self-checked', attempt: 2, reached: true });
+    step({ type: 'acquired', attempt: 3 });
+    step({ type: 'stop' });
+    expect(types()).not.toContain('left');
+    step({ type: 'read', attempt: effect('read').attempt, record: { holder: self, token: 10n, expiresInMs: 3_000 } });
+    expect(effect('release').token).toBe(10n);
+  });
+
+  it('campaigns without looking or trying its own address, when set so', () => {
+    make({ checksSelf: false, looksFirst: false });
+    step({ type: 'tick' });
+    expect(types()).toEqual(['acquire']);
+    step({ type: 'acquired', attempt: 1, result: { acquired: false, record: heldByOther(2_000) } });
+    wake();
+    expect(types()).toEqual(['read']);
+  });
+
+  it('renews on the beat, when set so, whenever it took the lease', () => {
+    make({ checksSelf: false, looksFirst: false, renewsOnBeat: true });
+    clock.advance(2_350);
+    step({ type: 'tick' });
+    step({ type: 'acquired', attempt: 1, result: { acquired: true, token: 10n } });
+    wake();
+    expect(types()).toContain('renew');
+    expect(clock.now().mono).toBe(3_000);
+    clock.advance(7.5);
+    step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
+    wake();
+    expect(types()).toContain('renew');
+    expect(clock.now().mono).toBe(4_000);
+  });
+
+  it('hearing of a release campaigns without looking, after a small pause', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
+    step({ type: 'lease-released', token: 8n });
+    expect(effect('wake').afterMs).toBeLessThanOrEqual(25);
+    wake();
+    expect(types()).toContain('check-self');
+  });
+
+  it('does not believe a release of an older term', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
+    step({ type: 'lease-released', token: 7n });
+    expect(effect('wake').afterMs).toBeGreaterThan(100);
+  });
+
+  it('says that nobody leads once the lease it saw has run out and the database does not answer', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: heldByOther(1_000) });
+    expect(effect('holder-changed').holder?.member).toEqual(other);
+    for (let tries = 0; tries < 30 && !types().slice(1).includes('holder-changed'); tries += 1) {
+      wake();
+      step({ type: 'read', attempt: effect('read').attempt });
+      if (types().includes('holder-changed')) break;
+    }
+    expect(effect('holder-changed').holder).toBeUndefined();
+    expect(clock.now().mono).toBeGreaterThanOrEqual(1_000);
+  });
+
+  it('a client follows, and does not campaign for a free lease', () => {
+    make({ campaigns: false });
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: 1, record: FREE });
+    expect(types()).toEqual(['wake']);
+    step({ type: 'lease-released', token: 7n });
+    expect(types()).toContain('read');
+  });
+
+  it.each([
+    ['with a shared clock, at most twice per lease', false, 2],
+    ['without one, at least four times per lease', true, 4],
+  ])('looks at a lease that its holder renews: %s', (_, observes, looks) => {
+    make({ observes });
+    step({ type: 'tick' });
+    let reads = 0;
+    const leases = 20;
+    while (clock.now().mono < leases * timing.leaseMs) {
+      if (types().includes('read')) {
+        reads += 1;
+        const sinceRenewal = clock.now().mono % (timing.leaseMs / 3);
+        step({ type: 'read', attempt: effect('read').attempt, record: heldByOther(timing.leaseMs - sinceRenewal) });
+      } else {
+        wake();
+      }
+    }
+    if (observes) expect(reads / leases).toBeGreaterThanOrEqual(looks);
+    else expect(reads / leases).toBeLessThanOrEqual(looks);
+  });
+});

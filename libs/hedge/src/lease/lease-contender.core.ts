@@ -1,0 +1,353 @@
+import type { AcquireResult, LeaseRecord, RenewResult } from '../database/lease-table.js';
+import { backoffMs } from '../common/backoff.js';
+import { longestElapsed, shortestElapsed, type Instant } from '../common/clock.js';
+import type {
+  ContenderCall,
+  ContenderEffect,
+  ContenderInput,
+  ContenderSettings,
+  LossReason,
+} from './lease-contender.messages.js';
+import { lookAgainMs, renewalAt } from './polling-pace.js';
+import { ObservedHolder } from './observed-holder.js';
+import { AttemptTracker } from './attempt-tracker.js';
+import { holdsLease, type Term } from './term.js';
+
+/** Without its attempt number. */
+type Asked<Call = ContenderCall> = Call extends ContenderCall ? Omit<Call, 'attempt'> : never;
+
+type Phase = 'following' | 'holding' | 'draining' | 'releasing' | 'left';
+
+/** A release that fails is tried this often; after that the lease runs out by itself. */
+const RELEASE_TRIES = 2;
+
+/**
+ * One process's part in the contest for a lease, be it the leadership of a group or a named lock: a state
+ * machine without clock, timers, promises or I/O. `step` takes what happened and gives what is to be done.
+ * `LeaderElector` and `LockManager` perform it; the simulation drives it with faults.
+ *
+ * @example
+ * const contender = new LeaseContender({ self, timing, observes: true, campaigns: true, … });
+ * contender.step({ type: 'tick' }, clock.now()); // [{ type: 'read', attempt: 1 }]
+ */
+export class LeaseContender {
+  protected term: Term | undefined;
+  #phase: Phase = 'following';
+  #stopping = false;
+  readonly #call = new AttemptTracker<ContenderCall['type']>();
+  readonly #news: ObservedHolder;
+  /** Calls in a row that failed, for the backoff. */
+  #failures = 0;
+  /** Monotonic time of the next thing to do by oneself: as follower a look at the lease, as holder a renewal. */
+  #dueAt: number | undefined = -Infinity;
+  /** What is due is a campaign rather than a look. */
+  #campaignNext: boolean;
+  #readAgain = false;
+  /** The last acquisition failed, and whether it had its effect was not looked at yet. */
+  #unsure = false;
+  /** The last acquisition failed: reads that succeed since say nothing of writes, as on a full disk. */
+  #writesFail = false;
+  /** A lease to give back. */
+  #giving: { readonly token: bigint; tries: number } | undefined;
+  /** Why the term that drains ends. */
+  #drainReason: LossReason = 'resigned';
+  #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
+  #effects: ContenderEffect[] = [];
+
+  constructor(private readonly settings: ContenderSettings) {
+    this.#news = new ObservedHolder(settings.self);
+    this.#campaignNext = settings.campaigns && !settings.looksFirst;
+  }
+
+  /** The term held, without looking at the time: judge it with `holdsLease`. */
+  get currentTerm(): Term | undefined {
+    return this.term;
+  }
+
+  /** True from the wish to resign or stop until the lease is given back: no new work of the term may start. */
+  get handingOver(): boolean {
+    return this.#phase === 'draining' || this.#phase === 'releasing';
+  }
+
+  /** Number of the last call asked for. */
+  get attempts(): number {
+    return this.#call.attempts;
+  }
+
+  step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
+    this.#effects = [];
+    // Before anything else, so that whatever arrives late finds the term gone.
+    if (this.term !== undefined && !holdsLease(this.term, this.settings.timing, now)) this.#lose('expired', now);
+    this.#take(input, now);
+    this.#actWhenDue(now);
+    const news = this.#news.take(this.term?.token);
+    if (news !== undefined) this.#effects.push({ type: 'holder-changed', ...news });
+    const wakeAt = this.#wakeAt();
+    if (wakeAt !== undefined) this.#effects.push({ type: 'wake', afterMs: Math.max(0, wakeAt - now.mono) });
+    return this.#effects;
+  }
+
+  #take(input: ContenderInput, now: Instant): void {
+    switch (input.type) {
+      case 'tick':
+        return;
+      case 'begun':
+        return this.#call.restart(input.attempt, now);
+      case 'read':
+        if (this.#call.end('read', input.attempt) === undefined) return;
+        return input.record === undefined ? this.#failed(now) : this.#observe(input.record, now);
+      case 'acquired': {
+        const startedAt = this.#call.end('acquire', input.attempt);
+        return startedAt === undefined ? undefined : this.#acquired(input.result, startedAt, now);
+      }
+      case 'renewed': {
+        const startedAt = this.#call.end('renew', input.attempt);
+        return startedAt === undefined ? undefined : this.#renewed(input.result, startedAt, now);
+      }
+      case 'released':
+        return this.#call.end('release', input.attempt) === undefined ? undefined : this.#released(input.released, now);
+      case 'self-checked':
+        return this.#call.end('check-self', input.attempt) === undefined
+          ? undefined
+          : this.#checked(input.reached, now);
+      case 'observed':
+        // Read on the side, so only a contradiction of the term held is sure to be news.
+        return this.term === undefined ? undefined : this.#observe(input.record, now);
+      case 'refresh':
+        this.#readAgain = true;
+        return;
+      case 'lease-released':
+        return this.#leaseReleased(input.token, now);
+      case 'resign':
+        return this.#drain(input.unreachable === true ? 'unreachable' : 'resigned');
+      case 'stop':
+        if (this.#phase === 'left') return;
+        this.#stopping = true;
+        return this.#phase === 'following' ? this.#leaveOnceSure(now) : this.#drain('stopped');
+      case 'drained':
+        return this.#phase === 'draining' && this.term?.token === input.token ? this.#handOver(now) : undefined;
+    }
+  }
+
+  #actWhenDue(now: Instant): void {
+    if (this.term !== undefined && longestElapsed(this.term.validSince, now) >= this.settings.timing.renewDeadlineMs) {
+      this.#lose('renew-deadline', now);
+    }
+    const due = this.#dueAt !== undefined && now.mono >= this.#dueAt;
+    if (this.term !== undefined) {
+      if (due) this.#start({ type: 'renew', token: this.term.token }, now);
+      else if (this.#readAgain && this.#call.type === undefined) this.#start({ type: 'read' }, now);
+    } else if (this.#call.type === undefined && this.#giving !== undefined) {
+      if (due) this.#start({ type: 'release', token: this.#giving.token }, now);
+    } else if (this.#call.type === undefined && (this.#phase === 'following' || this.#phase === 'left')) {
+      if (due && this.#campaignNext) this.#campaign(now);
+      else if (due || this.#readAgain) this.#start({ type: 'read' }, now);
+    }
+  }
+
+  #wakeAt(): number | undefined {
+    if (this.term === undefined) return this.#dueAt;
+    return Math.min(this.#dueAt ?? Infinity, this.term.validSince.mono + this.settings.timing.renewDeadlineMs);
+  }
+
+  // Calls
+
+  #start(call: Asked, now: Instant): void {
+    const attempt = this.#call.begin(call.type, now);
+    if (call.type === 'read') this.#readAgain = false;
+    // A holder's look at the lease does not put off its renewal.
+    if (call.type !== 'read' || this.term === undefined) this.#dueAt = undefined;
+    this.#effects.push({ ...call, attempt });
+  }
+
+  #failed(now: Instant): void {
+    // A holder's failed look changes nothing: its renewals decide.
+    if (this.term !== undefined) return;
+    if (this.#stopping && this.#phase !== 'left') return this.#leave();
+    this.#news.age(now);
+    this.#retryLater(now);
+  }
+
+  #retryLater(now: Instant): void {
+    const { retryMs } = this.settings.timing;
+    this.#failures += 1;
+    this.#wakeIn(backoffMs(this.#failures, retryMs, 4 * retryMs, this.settings.random()), now);
+  }
+
+  #wakeIn(ms: number, now: Instant): void {
+    this.#dueAt = now.mono + ms;
+  }
+
+  // Following
+
+  #observe(record: LeaseRecord, now: Instant): void {
+    const own = record.holder?.incarnation === this.settings.self.incarnation;
+    if (this.term !== undefined) {
+      // An older token is a read from before this term.
+      const contradicts = record.token > this.term.token || (record.token === this.term.token && !own);
+      if (contradicts) this.#superseded(record, now);
+      return;
+    }
+    if (this.#stopping && this.#phase !== 'left') {
+      // Found out what became of an acquisition whose outcome was unknown.
+      return own ? this.#giveBack(record.token, now) : this.#leave();
+    }
+    this.#unsure = false;
+    this.#learn(record, now);
+    const free = record.holder === undefined || own || record.expiresInMs <= 0;
+    if (!free) this.#writesFail = false;
+    // Else the pauses between acquisitions that fail go on growing.
+    if (!this.#writesFail) this.#failures = 0;
+    if (free && this.#mayCampaign(now)) return this.#campaign(now);
+    this.#wakeIn(lookAgainMs(record, free, this.settings), now);
+  }
+
+  #learn(record: LeaseRecord, now: Instant): void {
+    this.#news.learn(record, now);
+    if (this.#news.another !== undefined && this.#resigned !== undefined && record.token > this.#resigned.token)
+      this.#resigned = undefined;
+  }
+
+  #leaseReleased(token: bigint, now: Instant): void {
+    const { another } = this.#news;
+    if (another !== undefined && token < another.token) return;
+    if (this.#phase !== 'following' || this.#call.type !== undefined || !this.#mayCampaign(now)) {
+      this.#readAgain = true;
+      return;
+    }
+    this.#campaignNext = true;
+    this.#wakeIn((this.settings.random() * this.settings.timing.retryMs) / 4, now);
+  }
+
+  #mayCampaign(now: Instant): boolean {
+    if (!this.settings.campaigns || this.#stopping) return false;
+    const resigned = this.#resigned;
+    return resigned === undefined || shortestElapsed(resigned.at, now) >= this.settings.timing.leaseMs;
+  }
+
+  #campaign(now: Instant): void {
+    this.#campaignNext = false;
+    this.#start({ type: this.settings.checksSelf ? 'check-self' : 'acquire' }, now);
+  }
+
+  #checked(reached: boolean, now: Instant): void {
+    if (reached) this.#start({ type: 'acquire' }, now);
+    else this.#retryLater(now);
+  }
+
+  #acquired(result: AcquireResult | undefined, startedAt: Instant, now: Instant): void {
+    this.#unsure = result === undefined;
+    this.#writesFail = result === undefined;
+    if (result === undefined) {
+      if (this.#stopping) return this.#start({ type: 'read' }, now);
+      return this.#failed(now);
+    }
+    if (!result.acquired) {
+      if (this.#stopping) return this.#leave();
+      this.#failures = 0;
+      this.#learn(result.record, now);
+      return this.#wakeIn(lookAgainMs(result.record, result.record.expiresInMs <= 0, this.settings), now);
+    }
+    if (this.#stopping) return this.#giveBack(result.token, now);
+    const term: Term = { token: result.token, validSince: startedAt };
+    // Too late to be of use. The row names this incarnation, so the next try takes it with a new token.
+    if (!holdsLease(term, this.settings.timing, now)) return this.#failed(now);
+    this.term = term;
+    this.#phase = 'holding';
+    this.#failures = 0;
+    this.#news.forget();
+    this.#resigned = undefined;
+    this.#readAgain = false;
+    this.#dueAt = renewalAt(startedAt.mono, this.settings);
+    this.#effects.push({ type: 'took-lease', token: term.token });
+  }
+
+  // Holding
+
+  #renewed(result: RenewResult | undefined, startedAt: Instant, now: Instant): void {
+    if (this.term === undefined) return;
+    if (result === undefined) return this.#retryLater(now);
+    if (!result.renewed) return this.#superseded(result.record, now);
+    this.#failures = 0;
+    this.term = { token: this.term.token, validSince: startedAt };
+    this.#dueAt = renewalAt(startedAt.mono, this.settings);
+  }
+
+  #superseded(record: LeaseRecord, now: Instant): void {
+    this.#lose('superseded', now);
+    if (this.#phase === 'following') this.#learn(record, now);
+  }
+
+  #lose(reason: LossReason, now: Instant): void {
+    this.#endTerm(reason);
+    if (this.#stopping) return this.#leave();
+    this.#phase = 'following';
+    this.#failures = 0;
+    this.#wakeIn(this.settings.random() * this.settings.timing.retryMs, now);
+  }
+
+  #endTerm(reason: LossReason): void {
+    if (this.term === undefined) return;
+    this.#effects.push({ type: 'lost-lease', token: this.term.token, reason });
+    this.term = undefined;
+    this.#call.forget();
+  }
+
+  #drain(reason: LossReason): void {
+    if (this.#phase !== 'holding' || this.term === undefined) return;
+    this.#phase = 'draining';
+    this.#drainReason = reason;
+    this.#effects.push({ type: 'drain', token: this.term.token });
+  }
+
+  /** Stops believing first, then gives back. A renewal still under way cannot harm: release clears the holder. */
+  #handOver(now: Instant): void {
+    if (this.term === undefined) return;
+    const { token } = this.term;
+    if (!this.#stopping) this.#resigned = { token, at: now };
+    this.#endTerm(this.#stopping ? 'stopped' : this.#drainReason);
+    this.#giveBack(token, now);
+  }
+
+  #giveBack(token: bigint, now: Instant): void {
+    this.#phase = 'releasing';
+    this.#giving = { token, tries: 1 };
+    this.#start({ type: 'release', token }, now);
+  }
+
+  #released(released: boolean | undefined, now: Instant): void {
+    const giving = this.#giving;
+    if (giving === undefined) return;
+    if (released === undefined && giving.tries < RELEASE_TRIES) {
+      giving.tries += 1;
+      return this.#retryLater(now);
+    }
+    const announces = this.#stopping || this.#drainReason !== 'unreachable';
+    if (released === true && announces) this.#effects.push({ type: 'announce-released', token: giving.token });
+    this.#giving = undefined;
+    if (this.#stopping) return this.#leave();
+    this.#phase = 'following';
+    this.#wakeIn(this.settings.timing.leaseMs / 8, now);
+  }
+
+  /** An acquisition that had its effect unknown to this process would block the others for a whole lease. */
+  #leaveOnceSure(now: Instant): void {
+    if (this.#call.type === 'acquire') return;
+    if (!this.#unsure) return this.#leave();
+    if (this.#call.type !== 'read') this.#start({ type: 'read' }, now);
+  }
+
+  /**
+   * Out of the contest for good. It still follows who holds the lease, from a look at once: a process that ends
+   * may yet have to send to its leader.
+   */
+  #leave(): void {
+    this.#phase = 'left';
+    this.#campaignNext = false;
+    if (this.#call.type !== 'read') {
+      this.#call.forget();
+      this.#dueAt = -Infinity;
+    }
+    this.#effects.push({ type: 'left' });
+  }
+}

@@ -1,0 +1,54 @@
+import { describe, expect, it } from '@jest/globals';
+import type { FrameBody, Link } from '../transport/transport.js';
+import { LockReleaseAnnouncer } from './lock-release-announcer.js';
+
+const notice = (relayed: boolean): FrameBody => ({
+  $case: 'lockReleased',
+  value: { name: 'one', token: 7n, relayed },
+});
+const make = (leads: boolean, peers: readonly string[], full: readonly string[] = []) => {
+  const sent: string[] = [];
+  const heard: unknown[] = [];
+  const links = peers.map((incarnation) => {
+    const send = (body: FrameBody): void => {
+      if (full.includes(incarnation)) throw new Error('overloaded');
+      sent.push(`${incarnation} ${body.$case === 'lockReleased' && body.value.relayed ? 'relayed' : 'first hand'}`);
+    };
+    return { peer: { address: `${incarnation}:1`, incarnation }, send } as unknown as Link;
+  });
+  const notices = new LockReleaseAnnouncer({
+    links: () => links,
+    leads: () => leads,
+    released: (name, token) => heard.push([name, token]),
+  });
+  return { notices, links, sent, heard };
+};
+
+describe('LockNotices', () => {
+  it('tells each member once, whatever links there are, and goes on where one is full', () => {
+    const { notices, sent } = make(false, ['a', 'b', 'a', 'c'], ['b']);
+    notices.announce({ name: 'one', token: 7n });
+    expect(sent).toEqual(['a first hand', 'c first hand']);
+  });
+
+  it('is passed on by the leader, to all but who said it', () => {
+    const { notices, links, sent, heard } = make(true, ['a', 'b', 'a', 'c']);
+    expect(notices.frame(links[0]!, notice(false))).toBe(true);
+    expect(heard).toEqual([['one', 7n]]);
+    expect(sent).toEqual(['b relayed', 'c relayed']);
+  });
+
+  it('is passed on once: neither by a follower nor again', () => {
+    const follower = make(false, ['a', 'b']);
+    follower.notices.frame(follower.links[0]!, notice(false));
+    const leader = make(true, ['a', 'b']);
+    leader.notices.frame(leader.links[0]!, notice(true));
+    expect([...follower.sent, ...leader.sent]).toEqual([]);
+    expect(follower.heard).toEqual(leader.heard);
+  });
+
+  it('leaves other frames to others', () => {
+    const { notices, links } = make(true, ['a']);
+    expect(notices.frame(links[0]!, { $case: 'leave', value: {} })).toBe(false);
+  });
+});

@@ -1,0 +1,199 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import type { LeaseRecord } from '../database/lease-table.js';
+import type { DatabaseCall } from '../lease/lease-contender.messages.js';
+import { holdsLease } from '../lease/term.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { LockStateMachine } from './lock.core.js';
+import type { LockEffect, LockInput } from './lock.messages.js';
+
+const timing = { leaseMs: 3_000, marginMs: 300, renewDeadlineMs: 2_000, retryMs: 100 };
+const self = { address: 'a:1', incarnation: 'a' };
+const HELD_BY_OTHER: LeaseRecord = { holder: { address: 'b:1', incarnation: 'b' }, token: 8n, expiresInMs: 3_000 };
+
+describe('LockStateMachine', () => {
+  let clock: VirtualClock;
+  let contest: LockStateMachine;
+  let last: readonly LockEffect[];
+  let asked: { readonly round: number; readonly call: DatabaseCall }[];
+
+  const step = (input: LockInput): readonly LockEffect[] => {
+    last = contest.step(input, clock.now());
+    for (const effect of last) if (effect.type === 'call') asked.push(effect);
+    return last;
+  };
+  const wait = (waiter: number, once = false) => step({ type: 'wait', waiter, once });
+  const told = (): LockEffect[] => last.filter(({ type }) => type !== 'call');
+  /** The answer to the last call, which must be of that type. */
+  const answer = (type: DatabaseCall['type'], result: object = {}) => {
+    const { round, call } = asked.at(-1)!;
+    expect(call.type).toBe(type);
+    const names = { read: 'read', acquire: 'acquired', renew: 'renewed', release: 'released' } as const;
+    return step({ type: 'answered', round, answer: { type: names[type], attempt: call.attempt, ...result } });
+  };
+  const taken = (token: bigint) => answer('acquire', { result: { acquired: true, token } });
+  const refused = () => answer('acquire', { result: { acquired: false, record: HELD_BY_OTHER } });
+  const given = () => answer('release', { released: true });
+  const sleepUntilWake = () => {
+    clock.advance(contest.wakeAt! - clock.now().mono);
+    return step({ type: 'tick' });
+  };
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    asked = [];
+    contest = new LockStateMachine({ self, timing, observes: true, random: () => 0.5 });
+  });
+
+  it('asks for the lock at once, grants it, gives it back, and is then idle', () => {
+    wait(1);
+    expect(asked).toMatchObject([{ call: { type: 'acquire' } }]);
+    taken(10n);
+    expect(told()).toEqual([{ type: 'granted', waiter: 1, token: 10n }]);
+    expect(contest.term?.token).toBe(10n);
+    step({ type: 'release', token: 10n });
+    expect(contest.term).toBeUndefined();
+    given();
+    expect(told()).toEqual([
+      { type: 'announce-released', token: 10n },
+      { type: 'given-back', token: 10n },
+    ]);
+    sleepUntilWake();
+    expect(contest.isIdle(clock.now())).toBe(true);
+  });
+
+  it('L1: grants in the order of asking, one at a time, each with a token of its own', () => {
+    for (const waiter of [1, 2, 3]) wait(waiter);
+    const granted: LockEffect[] = [];
+    for (const token of [10n, 11n, 12n]) {
+      taken(token);
+      granted.push(...told());
+      step({ type: 'release', token });
+      given();
+    }
+    expect(granted).toEqual([
+      { type: 'granted', waiter: 1, token: 10n },
+      { type: 'granted', waiter: 2, token: 11n },
+      { type: 'granted', waiter: 3, token: 12n },
+    ]);
+  });
+
+  it('many who wait cost the calls of one', () => {
+    for (let waiter = 1; waiter <= 100; waiter += 1) wait(waiter);
+    refused();
+    expect(asked).toHaveLength(1);
+    sleepUntilWake();
+    expect(asked.map(({ call }) => call.type)).toEqual(['acquire', 'read']);
+  });
+
+  it('refuses at once who would not wait while another here holds or wants it, and else once the database said no', () => {
+    wait(1, true);
+    wait(2, true);
+    expect(told()).toEqual([{ type: 'refused', waiter: 2, failed: false }]);
+    refused();
+    expect(told()).toEqual([{ type: 'refused', waiter: 1, failed: false }]);
+    expect(contest.isIdle(clock.now())).toBe(true);
+  });
+
+  it('says that it failed when the database does not, and gives back what it may have taken', () => {
+    wait(1, true);
+    answer('acquire');
+    expect(told()).toEqual([{ type: 'refused', waiter: 1, failed: true }]);
+    answer('read', { record: { holder: self, token: 10n, expiresInMs: 3_000 } });
+    expect(asked.at(-1)?.call).toMatchObject({ type: 'release', token: 10n });
+  });
+
+  it('goes on for the next when the first gives up, and gives back a lock that nobody wants any more', () => {
+    wait(1);
+    wait(2);
+    step({ type: 'give-up', waiter: 1 });
+    taken(10n);
+    expect(told()).toEqual([{ type: 'granted', waiter: 2, token: 10n }]);
+
+    step({ type: 'release', token: 10n });
+    given();
+    wait(3);
+    step({ type: 'give-up', waiter: 3 });
+    taken(11n);
+    expect(told()).toEqual([]);
+    expect(asked.at(-1)?.call).toMatchObject({ type: 'release', token: 11n });
+  });
+
+  it('L2: is lost when it cannot be renewed in time, and the next who waits gets a later token', () => {
+    wait(1);
+    taken(10n);
+    wait(2);
+    sleepUntilWake();
+    clock.advance(1_000);
+    step({ type: 'tick' });
+    expect(told()).toEqual([{ type: 'lost', token: 10n, reason: 'renew-deadline' }]);
+    sleepUntilWake();
+    answer('read', { record: { holder: self, token: 10n, expiresInMs: 900 } });
+    taken(11n);
+    expect(told()).toEqual([{ type: 'granted', waiter: 2, token: 11n }]);
+  });
+
+  it('L2: a process that stood still has lost it, whatever its timers say', () => {
+    wait(1);
+    taken(10n);
+    clock.jumpWall(2_700);
+    expect(holdsLease(contest.term!, timing, clock.now())).toBe(false);
+    step({ type: 'tick' });
+    expect(told()).toEqual([{ type: 'lost', token: 10n, reason: 'expired' }]);
+  });
+
+  it('L3: the answer to a renewal of an earlier round says nothing of a later one', () => {
+    wait(1);
+    wait(2);
+    taken(10n);
+    sleepUntilWake();
+    const stale = asked.at(-1)!;
+    expect(stale.call.type).toBe('renew');
+    step({ type: 'release', token: 10n });
+    given();
+    taken(11n);
+    sleepUntilWake();
+    expect(asked.at(-1)?.call).toMatchObject({ type: 'renew', attempt: stale.call.attempt });
+    const since = contest.term?.validSince;
+    clock.advance(100);
+    const { attempt } = stale.call;
+    step({ type: 'answered', round: stale.round, answer: { type: 'renewed', attempt, result: { renewed: true } } });
+    expect(contest.term?.validSince).toEqual(since);
+  });
+
+  it('releasing what is not held, or again, changes nothing', () => {
+    wait(1);
+    taken(10n);
+    step({ type: 'release', token: 9n });
+    expect(contest.term?.token).toBe(10n);
+    step({ type: 'release', token: 10n });
+    const calls = asked.length;
+    step({ type: 'release', token: 10n });
+    expect(asked).toHaveLength(calls);
+  });
+
+  it('tries soon when another member says that it gave the lock back', () => {
+    wait(1);
+    refused();
+    step({ type: 'released-elsewhere', token: 8n });
+    expect(contest.wakeAt! - clock.now().mono).toBeLessThanOrEqual(25);
+    sleepUntilWake();
+    expect(asked.at(-1)?.call.type).toBe('acquire');
+  });
+
+  it('after a whole lease lets others go first, and then asks again', () => {
+    let pauses = 0;
+    wait(0);
+    for (let turn = 1; clock.now().mono < 10_000; turn += 1) {
+      taken(BigInt(turn));
+      clock.advance(400);
+      wait(turn);
+      step({ type: 'release', token: BigInt(turn) });
+      given();
+      if (asked.at(-1)?.call.type === 'acquire') continue;
+      pauses += 1;
+      expect(contest.wakeAt! - clock.now().mono).toBeGreaterThanOrEqual(25);
+      sleepUntilWake();
+    }
+    expect(pauses).toBe(3);
+  });
+});

@@ -1,0 +1,195 @@
+import type { Instant } from '../common/clock.js';
+import { LeaseContender } from '../lease/lease-contender.core.js';
+import type { ContenderEffect, ContenderInput, LeaseHolder } from '../lease/lease-contender.messages.js';
+import type { Term } from '../lease/term.js';
+import { FairnessBackoff } from './fairness-backoff.js';
+import type { LockContestSettings, LockEffect, LockInput } from './lock.messages.js';
+
+/**
+ * One process's part in the contest for one lock: its own callers in a queue, first come, first served, and one
+ * `LeaseContender` for them all. A pure core as that one is; `LockManager` performs it.
+ *
+ * A round ends when the lock is given back; the next begins with a fresh contender. The answer to a call of an
+ * earlier round is not looked at, so that none can revive or lengthen a later holding (L3).
+ *
+ * @example
+ * const contest = new LockStateMachine({ self, timing, observes, random: Math.random });
+ * contest.step({ type: 'wait', waiter: 1, once: false }, clock.now()); // [{ type: 'call', call: { type: 'acquire' … } }]
+ */
+export class LockStateMachine {
+  #round = 0;
+  #contender: LeaseContender | undefined;
+  #stopping = false;
+  #waiting: { readonly waiter: number; readonly once: boolean }[] = [];
+  #held: bigint | undefined;
+  #givingBack: bigint | undefined;
+  readonly #turn: FairnessBackoff;
+  /** When the next round begins, once somebody waits for it. */
+  #nextRoundAt: number | undefined;
+  #contenderWakesAt: number | undefined;
+  #holder: LeaseHolder | undefined;
+  #failing = false;
+  #effects: LockEffect[] = [];
+
+  constructor(private readonly settings: LockContestSettings) {
+    this.#turn = new FairnessBackoff(settings.timing);
+  }
+
+  /** The term of the caller that holds the lock, without looking at the time: judge it with `holdsLease`. */
+  get term(): Term | undefined {
+    return this.#held === undefined ? undefined : this.#contender?.currentTerm;
+  }
+
+  /** Who holds the lock, as last read while somebody here waited for it. */
+  get holder(): LeaseHolder | undefined {
+    return this.#holder;
+  }
+
+  /** The database did not answer when last asked for the lock. */
+  get failing(): boolean {
+    return this.#failing;
+  }
+
+  /** Monotonic time of the `tick` that is wanted. */
+  get wakeAt(): number | undefined {
+    if (this.#contender !== undefined) return this.#contenderWakesAt;
+    if (this.#waiting.length > 0) return this.#nextRoundAt;
+    return this.#turn.remembersUntil;
+  }
+
+  /** Nothing is asked of the database, and nothing is held. */
+  get isAtRest(): boolean {
+    return this.#contender === undefined;
+  }
+
+  /** Nobody here holds or wants the lock, and nothing has to be remembered of it. */
+  isIdle(now: Instant): boolean {
+    return this.#contender === undefined && this.#waiting.length === 0 && now.mono >= this.#turn.remembersUntil;
+  }
+
+  step(input: LockInput, now: Instant): readonly LockEffect[] {
+    this.#effects = [];
+    this.#take(input, now);
+    if (this.#contender === undefined) this.#beginRound(now);
+    else if (this.#held === undefined && this.#waiting.length === 0) this.#endRound(now);
+    return this.#effects;
+  }
+
+  #take(input: LockInput, now: Instant): void {
+    switch (input.type) {
+      case 'tick':
+        return this.#feed({ type: 'tick' }, now);
+      case 'wait': {
+        const { waiter, once } = input;
+        const taken = this.#held !== undefined || this.#waiting.length > 0;
+        if (once && taken) this.#effects.push({ type: 'refused', waiter, failed: false });
+        else this.#waiting.push({ waiter, once });
+        return;
+      }
+      case 'give-up':
+        this.#waiting = this.#waiting.filter(({ waiter }) => waiter !== input.waiter);
+        return;
+      case 'release':
+        if (this.#held !== input.token) return;
+        this.#held = undefined;
+        this.#givingBack = input.token;
+        return this.#endRound(now);
+      case 'released-elsewhere':
+        return this.#feed({ type: 'lease-released', token: input.token }, now);
+      case 'answered':
+        return input.round === this.#round ? this.#answered(input.answer, now) : undefined;
+    }
+  }
+
+  #answered(answer: ContenderInput, now: Instant): void {
+    if (answer.type === 'read') this.#failing = answer.record === undefined;
+    if (answer.type === 'acquired') this.#failing = answer.result === undefined;
+    this.#feed(answer, now);
+    if (answer.type !== 'acquired' || answer.result?.acquired === true) return;
+    const failed = answer.result === undefined;
+    for (const { waiter, once } of this.#waiting) if (once) this.#effects.push({ type: 'refused', waiter, failed });
+    this.#waiting = this.#waiting.filter(({ once }) => !once);
+  }
+
+  #beginRound(now: Instant): void {
+    if (this.#waiting.length === 0) return;
+    this.#nextRoundAt ??= now.mono + this.#turn.pauseMs(now.mono, this.settings.random());
+    if (now.mono < this.#nextRoundAt) return;
+    this.#nextRoundAt = undefined;
+    this.#round += 1;
+    this.#stopping = false;
+    const habits = { campaigns: true, checksSelf: false, looksFirst: false, renewsOnBeat: true };
+    this.#contender = new LeaseContender({ ...this.settings, ...habits });
+    this.#feed({ type: 'tick' }, now);
+  }
+
+  #endRound(now: Instant): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#feed({ type: 'stop' }, now);
+  }
+
+  #feed(input: ContenderInput, now: Instant): void {
+    if (this.#contender === undefined) return;
+    this.#contenderWakesAt = undefined;
+    let drained: bigint | undefined;
+    for (const effect of this.#contender.step(input, now)) {
+      if (effect.type === 'left') return this.#left(now);
+      if (effect.type === 'drain') drained = effect.token;
+      else this.#pass(effect, now);
+    }
+    // At once, because its caller has ended already.
+    if (drained !== undefined) this.#feed({ type: 'drained', token: drained }, now);
+  }
+
+  #pass(effect: Exclude<ContenderEffect, { readonly type: 'left' | 'drain' }>, now: Instant): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#contenderWakesAt = now.mono + effect.afterMs;
+        return;
+      case 'read':
+      case 'acquire':
+      case 'renew':
+      case 'release':
+        this.#effects.push({ type: 'call', round: this.#round, call: effect });
+        return;
+      case 'took-lease':
+        return this.#grant(effect.token, now);
+      case 'lost-lease':
+        if (this.#held !== effect.token) return;
+        this.#held = undefined;
+        this.#turn.lost();
+        this.#effects.push({ type: 'lost', token: effect.token, reason: effect.reason });
+        return;
+      case 'announce-released':
+        this.#effects.push(effect);
+        return;
+      case 'holder-changed':
+        this.#holder = effect.holder;
+        return;
+      case 'check-self':
+        return;
+    }
+  }
+
+  #grant(token: bigint, now: Instant): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) return;
+    this.#held = token;
+    this.#turn.took(now.mono);
+    this.#effects.push({ type: 'granted', waiter: next.waiter, token });
+  }
+
+  /** What the contender would go on to do after having left is of no use to a lock. */
+  #left(now: Instant): void {
+    this.#contender = undefined;
+    this.#holder = undefined;
+    const token = this.#givingBack;
+    if (token !== undefined) {
+      this.#givingBack = undefined;
+      this.#turn.gaveBack(now.mono);
+      this.#effects.push({ type: 'given-back', token });
+    }
+    this.#beginRound(now);
+  }
+}

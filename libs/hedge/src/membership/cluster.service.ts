@@ -1,0 +1,295 @@
+import { checkKeys } from '../common/validation/check-keys.js';
+import type { Observable } from 'rxjs';
+import { inFreshContext } from '../common/async/async-context.js';
+import type { Clock } from '../common/clock.js';
+import { HedgeError, stackHere } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
+import type { StartGate } from '../common/async/start-gate.js';
+import type { Encoded } from '../messaging/message.js';
+import { checkCallOptions } from '../messaging/call-options.js';
+import type { Messenger } from '../messaging/messenger.js';
+import type { PayloadCodec } from '../messaging/serializer.js';
+import { checkTopic } from '../messaging/topic-name.js';
+import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import { broadcastReplies } from '../streams/broadcast-replies.js';
+import type { BroadcastStreamEvent } from '../streams/member-stream.js';
+import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/source.js';
+import type { StreamCaller } from '../streams/stream-caller.js';
+import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
+import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
+import type { Transport } from '../transport/transport.js';
+import { RequestKind } from '../wire/hedge/v1/link.js';
+import { type Broadcast, broadcastOf, type BroadcastResult } from './broadcast.js';
+import type { MembershipRunner } from './membership.runner.js';
+import type { ViewMember } from './view.js';
+import { withTokenInJson } from '../common/token-in-json.js';
+import { GuardedObservable } from '../common/async/guarded-observable.js';
+
+export interface BroadcastOptions {
+  /** Milliseconds that each member has to answer. Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Leave this pod out. Default: false. */
+  readonly skipSelf?: boolean | undefined;
+  /** Only these, by address or as `members()` gives them. One that is not in the view is MEMBER_UNREACHABLE. */
+  readonly only?: readonly (string | MemberId)[] | undefined;
+  /** Gives the broadcast up: it rejects with the signal's reason, and the handlers' `signal`s abort. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Whom a broadcast stream goes to, and its limits, which hold for each member: one that exceeds them ends alone. */
+export interface BroadcastStreamOptions extends Pick<BroadcastOptions, 'skipSelf' | 'only'>, StreamOptions {
+  /**
+   * A member that takes nothing for so many milliseconds, while messages wait for it, ends with DEADLINE_EXCEEDED and
+   * holds the others up no longer. Default: 30,000.
+   */
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+/** The members of the group, as this pod knows them. `JSON.stringify` shows the epoch as digits. */
+export interface ClusterView {
+  /** Fencing token of the leader that made it; 0n before the first view. */
+  readonly epoch: bigint;
+  /** Rises with every change within the epoch. */
+  readonly version: number;
+  /** Whether it is of the present leader, and that one has heard from all members. */
+  readonly settled: boolean;
+  readonly leader: MemberId | undefined;
+  /** Sorted by address, the leader among them; no clients. */
+  readonly members: readonly ViewMember[];
+}
+
+export interface ClusterServiceDeps {
+  readonly gate: StartGate;
+  readonly transport: Pick<Transport, 'self'>;
+  readonly views: Pick<MembershipRunner, 'view' | 'settled' | 'onChange'>;
+  readonly messenger: Messenger;
+  readonly streams: StreamCaller;
+  readonly codec: PayloadCodec;
+  readonly clock: Clock;
+  readonly defaultTimeoutMs: number;
+}
+
+const BROADCAST_OPTIONS = Object.keys({ timeoutMs: 0, skipSelf: 0, only: 0, signal: 0 } satisfies Record<
+  keyof BroadcastOptions,
+  0
+>);
+
+const NO_VIEW: ClusterView = withTokenInJson({
+  epoch: 0n,
+  version: 0,
+  settled: false,
+  leader: undefined,
+  members: [],
+});
+
+/** The members of the group, and messages to all of them. */
+export class ClusterService {
+  readonly #deps: ClusterServiceDeps;
+  #view = NO_VIEW;
+
+  constructor(deps: ClusterServiceDeps) {
+    this.#deps = deps;
+    deps.views.onChange(() => this.#viewChanged());
+  }
+
+  /** This pod: the address that others dial (empty for a client), and this start of the process. */
+  get self(): MemberId {
+    return this.#deps.transport.self;
+  }
+
+  /** The latest view. Each has a leader's epoch and a version, and never an earlier one follows (M1). */
+  get view(): ClusterView {
+    return this.#view;
+  }
+
+  /** The members of the latest view, sorted by address; empty before the first. */
+  members(): readonly ViewMember[] {
+    return this.#view.members;
+  }
+
+  /** Emits the view: on subscription if there is one, and on every change. Never completes by itself. */
+  readonly changes$: Observable<ClusterView> = new GuardedObservable('ClusterService.changes$', (subscriber) => {
+    const emit = (): void => inFreshContext(() => subscriber.next(this.#view));
+    if (this.#view !== NO_VIEW) emit();
+    return this.#deps.views.onChange(emit);
+  });
+
+  /**
+   * Sends a message to the `@OnBroadcast(topic)` method of every member in the view, this pod's too.
+   *
+   * Guarantee: each member runs it at most once, and for each the result says what happened, also when that
+   * cannot be known. Members that this pod does not know of are not reached: see `settled`.
+   *
+   * @param topic at most 256 characters; '' is the default topic.
+   * @param data as for `LeaderService.send`; encoded once for all.
+   * @returns to await for all results, or to iterate over as they arrive. A member's failure is in its result.
+   * @throws HedgeError (it rejects) INVALID_ARGUMENT; NO_LEADER while this pod has no view of the group yet, as
+   *   a client that just started: nobody was asked; or the signal's reason when that aborted.
+   *
+   * @example
+   * const results = await cluster.broadcast<{ flushed: boolean }>('flush', {}, { timeoutMs: 1_000 });
+   * const missed = results.filter(({ error }) => error !== undefined);
+   * @example
+   * for await (const { member, value } of cluster.broadcast('flush')) console.log(member.address, value);
+   */
+  broadcast<Topic extends DeclaredTopic>(
+    topic: Topic,
+    data: TopicData<Topic>,
+    options?: BroadcastOptions,
+  ): Broadcast<TopicReply<Topic>>;
+  broadcast<Reply = unknown, Topic extends string = string>(
+    topic: UndeclaredTopic<Topic>,
+    data?: unknown,
+    options?: BroadcastOptions,
+  ): Broadcast<Reply>;
+  broadcast(topic: string, data?: unknown, options: BroadcastOptions = {}): Broadcast {
+    const { settled } = this.#view;
+    const { timeoutMs = this.#deps.defaultTimeoutMs, signal } = (options as BroadcastOptions | null) ?? {};
+    let payload: Encoded;
+    let targets: MemberId[];
+    try {
+      checkTopic(topic);
+      checkKeys(`The options of broadcast '${topic}'`, options, BROADCAST_OPTIONS);
+      checkCallOptions('broadcast', topic, timeoutMs, signal);
+      payload = this.#deps.codec.encode(topic, data);
+      const starting = this.#deps.gate.pass(`broadcast '${topic}'`);
+      // Right after a start there is no view either.
+      if (starting !== undefined) return broadcastOf([starting.then(() => Promise.reject(noView(topic)))], settled);
+      if (this.#view === NO_VIEW) throw noView(topic);
+      targets = this.#targets(topic, options);
+    } catch (error) {
+      return broadcastOf([Promise.reject(error as Error)], settled);
+    }
+    const call = stackHere(this.broadcast);
+    const results = targets.map(async (member) => {
+      const result = await this.#ask(member, topic, payload, timeoutMs, signal);
+      if (result.error !== undefined) call.giveTo(result.error);
+      return result;
+    });
+    return broadcastOf(results, settled);
+  }
+
+  /**
+   * Streams messages to the `@OnBroadcastStream(topic)` method of every member in the view, this pod's too, and gives
+   * the replies of all as they come. Each member ends by itself, with an event of type `end`; what goes wrong with
+   * one is its `error`, and does not touch the others. Nothing is sent before the first event is asked for.
+   *
+   * The source is read once, at the pace of the slowest member that still takes anything (see `idleTimeoutMs`).
+   *
+   * @param source as for `LeaderService.sendStream`.
+   * @throws HedgeError INVALID_ARGUMENT, at once
+   * @throws HedgeError (the iteration) NO_LEADER while this pod has no view of the group yet: nobody was asked
+   * @throws (the iteration) what the source threw, or the signal's reason when it aborted
+   *
+   * @example
+   * for await (const event of cluster.broadcastStream<{ loaded: number }>('warm-up', keys())) {
+   *   if (event.type === 'reply') console.log(event.member.address, event.value.loaded);
+   *   else if (event.error) console.warn(event.member.address, event.error.message);
+   * }
+   */
+  broadcastStream<Topic extends DeclaredStream>(
+    topic: Topic,
+    source: StreamSource<StreamData<Topic>>,
+    options?: BroadcastStreamOptions,
+  ): AsyncIterableIterator<BroadcastStreamEvent<StreamReply<Topic>>, void>;
+  broadcastStream<Reply = unknown, Topic extends string = string>(
+    topic: UndeclaredStream<Topic>,
+    source: StreamSource,
+    options?: BroadcastStreamOptions,
+  ): AsyncIterableIterator<BroadcastStreamEvent<Reply>, void>;
+  broadcastStream(
+    topic: string,
+    source: StreamSource,
+    options: BroadcastStreamOptions = {},
+  ): AsyncIterableIterator<BroadcastStreamEvent, void> {
+    leaveWhenRefused(source, () => {
+      checkTopic(topic);
+      checkSource(topic, source);
+      checkStreamOptions('broadcastStream', topic, options, ['skipSelf', 'only']);
+      if (options.only !== undefined) checkOnly(topic, options.only);
+    });
+    const members = (): MemberId[] => {
+      if (this.#view === NO_VIEW) throw noView(topic);
+      return this.#targets(topic, options);
+    };
+    return broadcastReplies({ caller: this.#deps.streams, topic, source, options, members });
+  }
+
+  #targets(topic: string, { skipSelf = false, only }: Pick<BroadcastOptions, 'skipSelf' | 'only'>): MemberId[] {
+    const members = this.members().filter(({ incarnation }) => !skipSelf || incarnation !== this.self.incarnation);
+    if (only === undefined) return members.map(({ address, incarnation }) => ({ address, incarnation }));
+    checkOnly(topic, only);
+    const targets = only.map((wanted) => {
+      const found = members.find(({ address, incarnation }) =>
+        typeof wanted === 'string' ? wanted === address : wanted.incarnation === incarnation,
+      );
+      const { address, incarnation } = found ?? (typeof wanted === 'string' ? absent(wanted) : absent(wanted.address));
+      return { address, incarnation };
+    });
+    // Named twice, or by address and as a member, it is still asked once.
+    return [...new Map(targets.map((member) => [`${member.address} ${member.incarnation}`, member])).values()];
+  }
+
+  async #ask(
+    member: MemberId,
+    topic: string,
+    payload: Encoded,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<BroadcastResult> {
+    const { messenger, codec, clock } = this.#deps;
+    const start = clock.now().mono;
+    const ms = (): number => Math.round((clock.now().mono - start) * 1_000) / 1_000;
+    try {
+      if (member.incarnation === '') throw notInView(member, topic);
+      const kind = RequestKind.REQUEST_KIND_BROADCAST;
+      const reply = await messenger.request({ to: member, kind, topic, payload, timeoutMs, signal });
+      return { member, value: codec.decode(topic, reply), ms: ms() };
+    } catch (error) {
+      if (error instanceof HedgeError && error !== signal?.reason) return { member, error, ms: ms() };
+      throw error;
+    }
+  }
+
+  #viewChanged(): void {
+    const { views, messenger } = this.#deps;
+    const { view, settled } = views;
+    if (view === undefined) return;
+    const before = this.#view.members;
+    this.#view = withTokenInJson({ ...view, settled });
+    const present = new Set(view.members.map(({ incarnation }) => incarnation));
+    for (const member of before) if (!present.has(member.incarnation)) messenger.departed(member);
+  }
+}
+
+/** To answer with no results would look like a broadcast that everybody got. */
+function noView(topic: string): HedgeError {
+  return new HedgeError(
+    'NO_LEADER',
+    `Broadcast '${topic}' was sent to nobody: this pod has heard of no leader yet, who would tell it the members. Wait for the first of changes$, or try again.`,
+  );
+}
+
+function checkOnly(topic: string, only: unknown): void {
+  if (Array.isArray(only) && only.every(namesMember)) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `only of broadcast '${topic}' is not a list of members. Give an array of addresses, or of what members() gives.`,
+  );
+}
+
+function namesMember(wanted: unknown): boolean {
+  return typeof wanted === 'string' || typeof (wanted as Partial<MemberId> | null)?.address === 'string';
+}
+
+/** Stands for a member that was asked for and is not there. */
+function absent(address: string): MemberId {
+  return { address, incarnation: '' };
+}
+
+function notInView({ address }: MemberId, topic: string): HedgeError {
+  return new HedgeError(
+    'MEMBER_UNREACHABLE',
+    `Broadcast '${topic}' was not sent to ${address}, because no such member is in the view (or skipSelf left it out). Take addresses from members().`,
+  );
+}

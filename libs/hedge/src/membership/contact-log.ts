@@ -1,0 +1,38 @@
+import type { MemberId } from '../common/identity.js';
+import type { MembershipEffect } from './membership.core.js';
+
+type ContactEffect = MembershipEffect & {
+  readonly type: 'members-silent' | 'members-heard' | 'contact-lost' | 'contact-restored' | 'resign';
+};
+
+interface ContactLogOptions {
+  readonly transport: { readonly self: MemberId };
+  readonly timing: { readonly heartbeatTimeoutMs: number };
+  readonly logger: { log(message: string): void; warn(message: string): void };
+}
+
+/** Logs that a leader and its members are out of contact, and that they are in contact again. */
+export function logContact(effect: ContactEffect, { transport, timing, logger }: ContactLogOptions): void {
+  const { address } = transport.self;
+  const { heartbeatTimeoutMs } = timing;
+  switch (effect.type) {
+    case 'members-silent': {
+      const silent = effect.silent.map((member) => member.address).join(', ');
+      return logger.warn(
+        `Most members are silent: this leader has heard nothing from ${silent} for ${heartbeatTimeoutMs} ms, and hears ${effect.heard} other members. The silent ones have ended, or they cannot reach ${address}. This pod resigns if one of them reports that it reaches more members.`,
+      );
+    }
+    case 'members-heard':
+      return logger.log('Most members are heard again');
+    case 'contact-lost':
+      return logger.warn(
+        `The leader ${effect.leader.address} has not answered for ${heartbeatTimeoutMs} ms, but the database says that it leads. Messages to it fail, and this pod is not ready after a while. Check whether this pod can connect to ${effect.leader.address}.`,
+      );
+    case 'contact-restored':
+      return logger.log('The leader answers again, or another pod leads');
+    case 'resign':
+      return logger.warn(
+        `This leader resigns: ${effect.better.address} reports that it reaches more members than this pod hears. Check whether the other pods can connect to ${address}.`,
+      );
+  }
+}

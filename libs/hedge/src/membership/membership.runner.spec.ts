@@ -1,0 +1,208 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { memory, memoryDatabase } from '../database/memory/index.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import { LeaderElector } from '../election/leader-elector.runner.js';
+import { MemoryNetwork } from '../testing/memory-transport.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import type { FrameBody, Transport } from '../transport/transport.js';
+import { UnreachableReports } from './unreachable-reports.js';
+import { MembershipRunner } from './membership.runner.js';
+
+const timing = TIMING_PRESETS.local;
+
+interface Pod {
+  readonly keeper: LeaderElector;
+  readonly views: MembershipRunner;
+  readonly transport: Transport;
+  readonly lines: string[];
+}
+
+describe('MembershipRunner', () => {
+  let clock: VirtualClock;
+  let network: MemoryNetwork;
+  let database: ReturnType<typeof memoryDatabase>;
+  let pods: Pod[];
+
+  const start = async (name: string, { client = false } = {}): Promise<Pod> => {
+    const transport = network.transport({ address: client ? '' : `${name}:1`, incarnation: name });
+    const lines: string[] = [];
+    const logger = { log: (line: string) => void lines.push(line), warn: (line: string) => void lines.push(line) };
+    const { lease: leases, log } = memory({ database, clock }).create({ timeoutMs: 1_000 });
+    const shared = { transport, clock, timing, logger, random: () => 0.5 };
+    const keeper = new LeaderElector({ ...shared, leases, group: 'test', campaigns: !client, drainMs: 1_000 });
+    const reports = new UnreachableReports({ log, group: 'test', transport });
+    const views = new MembershipRunner({ ...shared, route: keeper, reports });
+    transport.attach(
+      {
+        frame(link, body) {
+          if (!views.frame(link, body) && body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
+        },
+        acknowledged: () => undefined,
+        opened: () => undefined,
+        closed: (link) => views.linkClosed(link),
+      },
+      { outstandingAt: () => [], resume: () => false },
+    );
+    if (!client) await transport.listen();
+    keeper.start();
+    views.start();
+    const pod = { keeper, views, transport, lines };
+    pods.push(pod);
+    return pod;
+  };
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 100) {
+      await clock.advanceAsync(100);
+      // Handshakes take a few turns of the event loop.
+      for (let turn = 0; turn < 4; turn += 1) await clock.advanceAsync(0);
+    }
+  };
+  const members = ({ views }: Pod): string[] | undefined => views.view?.members.map(({ incarnation }) => incarnation);
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    network = new MemoryNetwork({ clock });
+    database = memoryDatabase({ clock });
+    pods = [];
+  });
+
+  afterEach(async () => {
+    for (const { views } of pods) views.stop();
+    await Promise.all(pods.map(({ transport }) => transport.close()));
+  });
+
+  it('gives all pods the same settled view, and logs who belongs', async () => {
+    const all = [await start('a'), await start('b'), await start('c')];
+    await pass(4_000);
+    for (const pod of all) {
+      expect(members(pod)).toEqual(['a', 'b', 'c']);
+      expect(pod.views.settled).toBe(true);
+      expect(pod.lines).toContain('Members: a:1, b:1, c:1');
+    }
+    expect(new Set(all.map(({ views }) => views.view?.version)).size).toBe(1);
+  });
+
+  it('follows a leader that is killed: the next one has the others in its view, and drops the dead', async () => {
+    const all = [await start('a'), await start('b'), await start('c')];
+    await pass(4_000);
+    const [first] = all.filter(({ keeper }) => keeper.isLeader());
+    const others = all.filter((pod) => pod !== first);
+    if (first === undefined) throw new Error('no leader');
+    network.kill(first.transport.self);
+    first.views.stop();
+    void first.keeper.stop();
+    await pass(8_000);
+    for (const pod of others) {
+      expect(members(pod)).toEqual(others.map(({ transport }) => transport.self.incarnation));
+      expect(pod.views.settled).toBe(true);
+    }
+  });
+
+  it('a member that stops leaves the view at once', async () => {
+    const [a, b] = [await start('a'), await start('b')];
+    await pass(4_000);
+    const [leader, other] = a.keeper.isLeader() ? [a, b] : [b, a];
+    await other.keeper.stop();
+    other.views.stop();
+    await pass(100);
+    expect(members(leader)).toEqual([leader.transport.self.incarnation]);
+  });
+
+  it('a client sees the members and is none', async () => {
+    const pod = await start('a');
+    const client = await start('client', { client: true });
+    await pass(6_000);
+    expect(members(pod)).toEqual(['a']);
+    expect(members(client)).toEqual(['a']);
+  });
+
+  it('a pod cut off from the leader is dropped, and taken in again when it is back', async () => {
+    const [a, b] = [await start('a'), await start('b')];
+    await pass(4_000);
+    const leader = a.keeper.isLeader() ? a : b;
+    network.partition(a.transport.self, b.transport.self);
+    await pass(3_000);
+    expect(members(leader)).toHaveLength(1);
+    network.heal();
+    await pass(2_000);
+    expect(members(leader)).toHaveLength(2);
+  });
+
+  const split = (side: Pod[], other: Pod[]): void => {
+    for (const one of side) for (const two of other) network.partition(one.transport.self, two.transport.self);
+  };
+  const leadersOf = (all: Pod[]): Pod[] => all.filter(({ keeper }) => keeper.isLeader());
+
+  it('a leader that its members cannot reach, and the database can, resigns once for one that they reach', async () => {
+    const all = [await start('a'), await start('b'), await start('c')];
+    await pass(4_000);
+    const [leader] = leadersOf(all) as [Pod];
+    const others = all.filter((pod) => pod !== leader);
+    split([leader], others);
+    await pass(4_000);
+    expect(leader.lines.some((line) => line.startsWith('Most members are silent'))).toBe(true);
+    for (const pod of others) {
+      expect(pod.views.settled).toBe(false);
+      expect(pod.lines.some((line) => line.startsWith('The leader') && line.includes('has not answered'))).toBe(true);
+    }
+    await pass(20_000);
+    const [next] = leadersOf(all);
+    expect(others).toContain(next);
+    for (const pod of others) expect(pod.views.settled).toBe(true);
+    expect(leader.views.settled).toBe(false);
+    const epoch = next?.views.view?.epoch;
+    await pass(40_000);
+    network.heal();
+    await pass(4_000);
+    for (const pod of all) {
+      expect(pod.views.settled).toBe(true);
+      expect(pod.views.view?.epoch).toBe(epoch);
+      expect(members(pod)).toEqual(['a', 'b', 'c']);
+    }
+  });
+
+  it('a leader keeps its lease when no other pod reaches more members', async () => {
+    const all = [await start('a'), await start('b'), await start('c')];
+    await pass(4_000);
+    const [leader] = leadersOf(all) as [Pod];
+    const [one, two] = all.filter((pod) => pod !== leader) as [Pod, Pod];
+    const epoch = leader.keeper.fencingToken;
+    split([leader], [one, two]);
+    split([one], [two]);
+    await pass(40_000);
+    expect(leader.keeper.fencingToken).toBe(epoch);
+    network.heal();
+    network.kill(one.transport.self);
+    network.kill(two.transport.self);
+    for (const { keeper, views } of [one, two]) {
+      keeper.close();
+      views.stop();
+    }
+    await pass(40_000);
+    expect(leader.keeper.fencingToken).toBe(epoch);
+    expect(leader.views.settled).toBe(true);
+  });
+
+  it('tells listeners of each change, and one that throws does not stop the others', async () => {
+    const { views, lines } = await start('a');
+    let heard = 0;
+    views.onChange(() => {
+      throw new Error('bad listener');
+    });
+    views.onChange(() => (heard += 1));
+    await pass(3_000);
+    expect(heard).toBeGreaterThan(0);
+    expect(lines.some((line) => line.includes('bad listener'))).toBe(true);
+  });
+
+  it('ignores a malformed view with a log line', async () => {
+    const { views, lines, transport } = await start('a');
+    const body: FrameBody = {
+      $case: 'view',
+      value: { epoch: 1n, version: 1, settled: true, leader: undefined, members: [], answersHeartbeats: true },
+    };
+    const link = await transport.dial({ address: 'a:1' });
+    expect(views.frame(link, body)).toBe(true);
+    expect(lines).toContain('Ignored a malformed view from a:1');
+  });
+});

@@ -1,0 +1,239 @@
+import { longestElapsed, type Clock, type Instant } from '../common/clock.js';
+import type { MemberId } from '../common/identity.js';
+import { InputQueue } from '../common/async/input-queue.js';
+import type { Timing } from '../common/timing.js';
+import type { LeaderRoute } from '../messaging/leader-route.js';
+import { notify } from '../transport/links/notify.js';
+import { RefusalLog } from '../transport/handshake/refusal-log.js';
+import type { FrameBody, Link, Transport } from '../transport/transport.js';
+import { logContact } from './contact-log.js';
+import { Membership, type MembershipEffect, type MembershipInput } from './membership.core.js';
+import type { FreeSpace, FreeSpaces } from './capacity-table.js';
+import type { UnreachableReports } from './unreachable-reports.js';
+import { spacesFromWire, viewFromWire, viewToWire, type View } from './view.js';
+
+export interface MembershipRunnerOptions {
+  readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'links'>;
+  readonly route: LeaderRoute & { resignUnreachable(): Promise<void> };
+  readonly reports: Pick<UnreachableReports, 'read' | 'write'>;
+  readonly clock: Clock;
+  readonly timing: Timing;
+  readonly logger: { log(message: string): void; warn(message: string): void };
+  /** For jitter. */
+  readonly random?: () => number;
+}
+
+/**
+ * Keeps this process's view of the group: performs what the `Membership` core decides, on links and timers.
+ *
+ * Whoever owns the transport's one listener passes on the frames heartbeat, view and leave, and the closing
+ * of links.
+ *
+ * @example
+ * const views = new MembershipRunner({ transport, route: keeper, reports, clock: systemClock, timing, logger });
+ * views.start(); // once the transport listens
+ * views.onChange(() => console.log(views.view?.members));
+ * await keeper.stop();
+ * views.stop();
+ */
+export class MembershipRunner {
+  readonly #options: MembershipRunnerOptions;
+  #membership: Membership | undefined;
+  readonly #inputs = new InputQueue<MembershipInput>((input) => this.#take(input));
+  #stopped = false;
+  #stopFollowing: () => void = () => undefined;
+  #cancelWake: () => void = () => undefined;
+  #logged = '';
+  /** When `settled` was last seen to turn false. */
+  #unsettledSince: Instant | undefined;
+  readonly #listeners = new Set<() => void>();
+
+  /** At a bounded rate, however many come. */
+  readonly #malformed: RefusalLog;
+
+  constructor(options: MembershipRunnerOptions) {
+    this.#options = options;
+    const warn = (line: string): void => options.logger.warn(line);
+    this.#malformed = new RefusalLog({ warn, error: warn }, options.clock);
+  }
+
+  /** The latest view accepted; undefined until the first. It stays while the group has no leader. */
+  get view(): View | undefined {
+    return this.#membership?.view;
+  }
+
+  /** Whether the view is complete as far as anybody can know: settled, and made by the leader of now. */
+  get settled(): boolean {
+    return this.#membership?.settled ?? false;
+  }
+
+  /** Milliseconds since `settled` turned false; 0 while it is true, Infinity before it was true for the first time. */
+  get unsettledForMs(): number {
+    if (this.settled) return 0;
+    if (this.#unsettledSince === undefined) return Infinity;
+    return longestElapsed(this.#unsettledSince, this.#options.clock.now());
+  }
+
+  /** What the members lend to spill stores, by incarnation. Changes without `onChange` being called. */
+  get spaces(): FreeSpaces {
+    return this.#membership?.spaces ?? new Map();
+  }
+
+  /** Tells the group, with the next heartbeat, what this member lends. To be called when that has changed notably. */
+  lend(space: FreeSpace): void {
+    this.#step({ type: 'space', space });
+  }
+
+  /** Idempotent. */
+  start(): void {
+    if (this.#membership !== undefined || this.#stopped) return;
+    const { transport, timing, route, random = Math.random } = this.#options;
+    this.#membership = new Membership({ self: transport.self, timing, random });
+    this.#stopFollowing = route.onChange(() => this.#followLeader());
+    this.#followLeader();
+  }
+
+  /** Tells every peer that this member leaves, and does nothing more. Links stay open. Idempotent. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#stopFollowing();
+    this.#cancelWake();
+    for (const link of this.#options.transport.links()) notify(link, { $case: 'leave', value: {} });
+  }
+
+  /** Calls back after every change of `view` or `settled`. Returns the way to stop. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** To call with every frame that arrives. True when it was one of membership. */
+  frame(link: Link, body: FrameBody): boolean {
+    const from = link.peer;
+    if (body.$case === 'heartbeat') {
+      const { epoch, version, spill: space } = body.value;
+      this.#step({ type: 'heartbeat', from, epoch, version, space });
+    } else if (body.$case === 'view') {
+      const view = viewFromWire(body.value);
+      const { answersHeartbeats: answers } = body.value;
+      if (view !== undefined) this.#step({ type: 'view', from, view, spaces: spacesFromWire(body.value), answers });
+      else this.#malformed.warn(from.address, `Ignored a malformed view from ${from.address}`);
+    } else if (body.$case === 'leave') {
+      this.#step({ type: 'leave', from });
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /** To call when a link has closed. */
+  linkClosed(link: Link): void {
+    if (link.direction === 'dialled') this.#step({ type: 'unreachable', member: link.peer });
+  }
+
+  #followLeader(): void {
+    const belief = this.#options.route.current();
+    this.#step({ type: 'leader', leader: belief && { member: belief.leader, epoch: belief.epoch } });
+  }
+
+  #step(input: MembershipInput): void {
+    if (this.#membership === undefined || this.#stopped) return;
+    const settledBefore = this.#membership.settled;
+    const viewBefore = this.#membership.view;
+    if (!this.#inputs.push(input)) return;
+    if (settledBefore && !this.settled) this.#unsettledSince = this.#options.clock.now();
+    if (this.#membership.view !== viewBefore || this.#membership.settled !== settledBefore) this.#tell();
+  }
+
+  #take(input: MembershipInput): void {
+    for (const effect of this.#membership?.step(input, this.#options.clock.now()) ?? []) this.#perform(effect);
+  }
+
+  #perform(effect: MembershipEffect): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = this.#options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'send-heartbeat': {
+        const { epoch, version, space: spill } = effect;
+        // Only over a link that this member has dialled, as its requests go: a leader that it cannot dial is out of reach.
+        const open = this.#options.transport.dialled(effect.to);
+        return this.#sendOver(open, effect.to, { $case: 'heartbeat', value: { epoch, version, spill } });
+      }
+      case 'answer-heartbeat': {
+        const { epoch, version } = effect;
+        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version, spill: undefined } });
+      }
+      case 'send-view':
+        return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view, effect.spaces) });
+      case 'confirm-leader':
+        return void this.#options.route.refresh();
+      case 'report-unreachable':
+        return void this.#ask(() => this.#options.reports.write(effect.epoch, effect.others));
+      case 'read-reports':
+        return void this.#ask(() => this.#options.reports.read(effect.epoch));
+      case 'resign':
+        logContact(effect, this.#options);
+        return void this.#options.route.resignUnreachable();
+      case 'members-silent':
+      case 'members-heard':
+      case 'contact-lost':
+      case 'contact-restored':
+        return logContact(effect, this.#options);
+    }
+  }
+
+  /** A failure of the database is logged by the election, and the core asks again. */
+  async #ask(call: () => Promise<MembershipInput | undefined>): Promise<void> {
+    const input = await call().catch(() => undefined);
+    if (input !== undefined) this.#step(input);
+  }
+
+  /**
+   * Over a link that is open already, in either direction, else over a new one. A peer whose queue is full is told
+   * again: the next heartbeat shows that it has an older view.
+   */
+  #sendTo(member: MemberId, body: FrameBody): void {
+    this.#sendOver(this.#openLink(member), member, body);
+  }
+
+  #sendOver(open: Link | undefined, member: MemberId, body: FrameBody): void {
+    const { transport } = this.#options;
+    if (open !== undefined) return void notify(open, body);
+    if (member.address === '') return;
+    transport.dial(member).then(
+      (link) => void notify(link, body),
+      () => this.#step({ type: 'unreachable', member }),
+    );
+  }
+
+  #openLink(member: MemberId): Link | undefined {
+    const dialled = this.#options.transport.dialled(member);
+    if (dialled !== undefined) return dialled;
+    for (const link of this.#options.transport.links()) {
+      if (link.open && link.peer.incarnation === member.incarnation) return link;
+    }
+    return undefined;
+  }
+
+  #tell(): void {
+    this.#log();
+    for (const listener of this.#listeners) {
+      try {
+        listener();
+      } catch (error) {
+        this.#options.logger.warn(`A listener to members threw: ${String(error)}`);
+      }
+    }
+  }
+
+  /** Who is in the view; not whether a new leader has heard from each of them yet, which passes by itself. */
+  #log(): void {
+    if (this.view === undefined) return;
+    const line = `Members: ${this.view.members.map(({ address }) => address).join(', ')}`;
+    if (line !== this.#logged) this.#options.logger.log(line);
+    this.#logged = line;
+  }
+}

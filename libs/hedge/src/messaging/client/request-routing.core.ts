@@ -1,0 +1,374 @@
+import { backoffMs } from '../../common/backoff.js';
+import type { HedgeError } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+import { errorOf } from '../../transport/failure.js';
+import type { Reply } from '../../wire/hedge/v1/link.js';
+import type { ClientCall } from './client-call.js';
+import { Deadlines } from '../server/deadlines.js';
+import { Peer } from '../peer.js';
+import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
+
+const FIRST_PAUSE_MS = 20;
+const LONGEST_PAUSE_MS = 500;
+/** After this long without a search for the leader, the next one starts without a pause. */
+const CALM_MS = 5_000;
+
+/**
+ * The caller's side of messaging: which request goes where, again or not, and how it ends. Pure: `step`
+ * takes an input and the time in milliseconds on one rising line, and returns what to do, in order.
+ *
+ * Guarantees, with a receiver that keeps its promises (`RequestDeduplicator`):
+ * - A call ends exactly once, by its deadline at the latest (with the precision of the ticks).
+ * - A call to the leader runs at most once in a term, and moves to another term only when the backend has
+ *   confirmed a newer one. It moves at most `maxReruns` times after it may have run.
+ * - A sequence is never used for two assignments; a call is written again only under the sequence it had.
+ *
+ * To drive it: perform effects in order; acknowledge every reply to its sender, wanted or not; list
+ * `outstandingAt(receiver)` in the handshake; give `linked` before the first frame of that link.
+ */
+export class RequestRouter<C extends ClientCall = ClientCall> {
+  readonly #peers = new Map<string, Peer<C>>();
+  readonly #waiting = new Set<C>();
+  readonly #deadlines = new Deadlines<C>();
+  #leader: MemberId | undefined;
+  /** The newest term heard of. */
+  #epoch = 0n;
+  #sequence = 0;
+  #refreshing = false;
+  #refreshAt: number | undefined;
+  #refreshes = 0;
+  #refreshedAt = -Infinity;
+  #effects: RoutingEffect<C>[] = [];
+
+  /** @param random numbers in [0, 1), for the jitter of retries. */
+  constructor(
+    private readonly self: MemberId,
+    private readonly random: () => number,
+  ) {}
+
+  /** Calls that have not ended. */
+  get size(): number {
+    return this.#deadlines.size;
+  }
+
+  /** Sequences that were handed to that process start and are not answered or given up. */
+  outstandingAt(receiver: MemberId): readonly number[] {
+    const peer = this.#peers.get(receiver.incarnation);
+    return peer === undefined ? [] : [...peer.sent.keys()];
+  }
+
+  step(input: RoutingInput<C>, now: number): readonly RoutingEffect<C>[] {
+    this.#effects = [];
+    this.#take(input, now);
+    return this.#effects;
+  }
+
+  #take(input: RoutingInput<C>, now: number): void {
+    switch (input.type) {
+      case 'begin':
+        return this.#begin(input.call, now);
+      case 'replied':
+        return this.#replied(input.member, input.reply, now);
+      case 'leader':
+        return this.#leaderIs(input.leader, input.epoch, now);
+      case 'refreshed':
+        return this.#refreshed(now);
+      case 'linked':
+        return this.#linked(input.member, input.resumed);
+      case 'unlinked':
+        return this.#unlinked(input.member, now);
+      case 'dial-failed':
+        return this.#dialFailed(input.member, input.error, now);
+      case 'not-transmitted':
+        return this.#notTransmitted(input.call, input.error);
+      case 'abandoned':
+        return this.#abandoned(input.call, input.reason);
+      case 'departed':
+        return this.#departed(input.member);
+      case 'tick':
+        return this.#tick(now);
+      case 'close':
+        for (const call of this.#deadlines.takeAll()) {
+          this.#fail(call, call.mayHaveRun ? call.outcomeUnknown('this pod closed its links') : input.error);
+        }
+    }
+  }
+
+  #begin(call: C, now: number): void {
+    this.#deadlines.add(call);
+    const { to } = call.request;
+    if (to === 'leader') this.#toLeader(call, now);
+    else this.#assign(call, to, 0n, now);
+  }
+
+  #replied(member: MemberId, reply: Reply, now: number): void {
+    const call = this.#peers.get(member.incarnation)?.sent.get(reply.sequence);
+    if (call === undefined) return;
+    const { failure } = reply;
+    if (failure?.code === 'NOT_LEADER' && call.request.to === 'leader') {
+      return this.#refused(call, !failure.retryable, now);
+    }
+    if (failure === undefined) {
+      this.#end(call);
+      this.#effects.push({ type: 'resolve', call, reply });
+    } else {
+      const error = errorOf(failure);
+      // A leader can say only of its own term that nothing was done.
+      const unknown = call.mayHaveRunBefore && saysNotStarted(error);
+      this.#fail(call, unknown ? call.outcomeUnknown(`the next leader did not get to it (${error.message})`) : error);
+    }
+  }
+
+  /** @param begun it ran, and was interrupted when the lease was lost. */
+  #refused(call: C, begun: boolean, now: number): void {
+    if (begun && !this.#mayRunAgain(call, 'its leader lost the lease')) return;
+    call.mayHaveRunBefore ||= begun;
+    this.#unassign(call);
+    // The same leader may only not know yet that it leads; so ask again, but not at once.
+    this.#waiting.add(call);
+    if (this.#leader !== undefined && this.#epoch > call.epoch) this.#toLeader(call, now);
+    else this.#seek(now);
+  }
+
+  #leaderIs(leader: MemberId | undefined, epoch: bigint, now: number): void {
+    if (leader === undefined) {
+      this.#leader = undefined;
+      return;
+    }
+    if (epoch < this.#epoch) return;
+    const newer = epoch > this.#epoch;
+    const news = newer || this.#leader === undefined;
+    this.#leader = leader;
+    this.#epoch = epoch;
+    if (newer) {
+      this.#refreshes = 0;
+      this.#recallOlderTerms();
+    }
+    if (news) for (const call of this.#waiting) this.#toLeader(call, now);
+  }
+
+  /** What was handed to an earlier leader goes to the next one: that term has ended. */
+  #recallOlderTerms(): void {
+    for (const peer of this.#peers.values()) {
+      for (const call of peer.calls()) {
+        if (call.request.to !== 'leader' || call.epoch >= this.#epoch) continue;
+        if (call.transmissions > 0 && !this.#mayRunAgain(call, 'another leader was elected')) continue;
+        call.mayHaveRunBefore = call.mayHaveRun;
+        this.#unassign(call);
+        this.#waiting.add(call);
+      }
+    }
+  }
+
+  /** Its leader was lost while it may have run. @returns false when it has ended, because it was run too often. */
+  #mayRunAgain(call: C, why: string): boolean {
+    call.lostLeaders += 1;
+    const { maxReruns = Infinity } = call.request;
+    const again = call.lostLeaders <= maxReruns;
+    const leader = call.receiver;
+    if (leader !== undefined) this.#effects.push({ type: 'leader-lost', call, leader, again });
+    if (!again) this.#fail(call, call.outcomeUnknown(why));
+    return again;
+  }
+
+  #toLeader(call: C, now: number): void {
+    if (this.#leader === undefined) {
+      this.#waiting.add(call);
+      return this.#seek(now);
+    }
+    call.knewLeader = true;
+    this.#waiting.delete(call);
+    this.#assign(call, this.#leader, this.#epoch, now);
+  }
+
+  #assign(call: C, member: MemberId, epoch: bigint, now: number): void {
+    call.receiver = member;
+    call.epoch = epoch;
+    const peer = this.#peer(member);
+    if (peer.link === 'up') return this.#transmit(peer, call);
+    peer.queued.add(call);
+    this.#dial(peer, now);
+  }
+
+  #unassign(call: C): void {
+    const peer = call.receiver && this.#peers.get(call.receiver.incarnation);
+    if (peer !== undefined) {
+      peer.sent.delete(call.sequence);
+      peer.queued.delete(call);
+      this.#drop(peer);
+    }
+    call.receiver = undefined;
+    call.sequence = 0;
+    call.transmissions = 0;
+  }
+
+  #transmit(peer: Peer<C>, call: C): void {
+    if (call.sequence === 0) {
+      this.#sequence += 1;
+      call.sequence = this.#sequence;
+      call.attempt += 1;
+      peer.sent.set(call.sequence, call);
+    }
+    call.transmissions += 1;
+    this.#effects.push({ type: 'transmit', member: peer.member, call });
+  }
+
+  #notTransmitted(call: C, error: HedgeError): void {
+    const peer = call.receiver && this.#peers.get(call.receiver.incarnation);
+    if (peer === undefined) return;
+    call.transmissions -= 1;
+    if (call.mayHaveRun && error.code === 'OVERLOADED') peer.queued.add(call);
+    else this.#fail(call, error);
+  }
+
+  // Links
+
+  #linked(member: MemberId, resumed: boolean): void {
+    const peer = this.#peer(member);
+    peer.link = 'up';
+    peer.dialFailures = 0;
+    peer.error = undefined;
+    for (const call of peer.sent.values()) {
+      if (resumed || call.transmissions === 0) peer.queued.add(call);
+      else this.#fail(call, call.outcomeUnknown('the link was lost for so long that the receiver forgot it'));
+    }
+    this.#flush(peer);
+  }
+
+  #flush(peer: Peer<C>): void {
+    for (const call of peer.queued) this.#transmit(peer, call);
+    peer.queued.clear();
+  }
+
+  #unlinked(member: MemberId, now: number): void {
+    const peer = this.#peers.get(member.incarnation);
+    if (peer === undefined) return;
+    peer.link = 'down';
+    if (peer.hasCalls) this.#dial(peer, now);
+    else this.#drop(peer);
+  }
+
+  #dial(peer: Peer<C>, now: number): void {
+    if (peer.link !== 'down' || now < peer.dialAt) return;
+    peer.link = 'dialling';
+    this.#effects.push({ type: 'dial', member: peer.member });
+  }
+
+  #dialFailed(member: MemberId, error: HedgeError, now: number): void {
+    const peer = this.#peers.get(member.incarnation);
+    if (peer === undefined || peer.link !== 'dialling') return;
+    peer.link = 'down';
+    peer.error = error;
+    peer.dialFailures += 1;
+    peer.dialAt = now + this.#pause(peer.dialFailures);
+    const replaced = 'incarnation' in error.details;
+    let leaderIsAway = false;
+    for (const call of peer.calls()) {
+      if (call.request.to === 'leader') leaderIsAway = true;
+      else if (call.transmissions === 0) this.#fail(call, call.unreachable(peer.member, peer.error));
+      else if (replaced) this.#fail(call, call.outcomeUnknown('the pod was restarted'));
+    }
+    if (leaderIsAway) this.#seek(now);
+    this.#drop(peer);
+  }
+
+  #departed(member: MemberId): void {
+    const peer = this.#peers.get(member.incarnation);
+    if (peer === undefined || peer.link === 'up') return;
+    for (const call of peer.calls()) {
+      if (call.request.to === 'leader') continue;
+      const lost = call.transmissions > 0;
+      this.#fail(
+        call,
+        lost ? call.outcomeUnknown('the pod left the group') : call.unreachable(peer.member, peer.error),
+      );
+    }
+  }
+
+  #peer(member: MemberId): Peer<C> {
+    let peer = this.#peers.get(member.incarnation);
+    if (peer === undefined) {
+      peer = new Peer(member, member.incarnation === this.self.incarnation ? 'up' : 'down');
+      this.#peers.set(member.incarnation, peer);
+    }
+    return peer;
+  }
+
+  /** Pods come and go: nothing is kept of one that has neither link nor calls. */
+  #drop(peer: Peer<C>): void {
+    if (peer.link === 'down' && !peer.hasCalls) this.#peers.delete(peer.member.incarnation);
+  }
+
+  // Time
+
+  #tick(now: number): void {
+    for (const call of this.#deadlines.takeExpired(now)) this.#expire(call);
+    for (const peer of this.#peers.values()) {
+      if (peer.queued.size > 0 && peer.link === 'up') this.#flush(peer);
+      else if (peer.hasCalls) this.#dial(peer, now);
+    }
+    if (this.#refreshAt !== undefined && now >= this.#refreshAt) this.#refresh(now);
+  }
+
+  /** Looks for a leader: at once, then with growing pauses while that does not help. */
+  #seek(now: number): void {
+    if (this.#refreshing || this.#refreshAt !== undefined) return;
+    if (now - this.#refreshedAt > CALM_MS) this.#refreshes = 0;
+    if (this.#refreshes === 0) this.#refresh(now);
+    else this.#refreshAt = now + this.#pause(this.#refreshes);
+  }
+
+  #refresh(now: number): void {
+    this.#refreshAt = undefined;
+    this.#refreshedAt = now;
+    this.#refreshing = true;
+    this.#refreshes += 1;
+    this.#effects.push({ type: 'refresh' });
+  }
+
+  #refreshed(now: number): void {
+    this.#refreshing = false;
+    for (const call of this.#waiting) this.#toLeader(call, now);
+  }
+
+  #pause(failures: number): number {
+    return backoffMs(failures, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, this.random());
+  }
+
+  // Ends
+
+  #expire(call: C): void {
+    const peer = call.receiver && this.#peers.get(call.receiver.incarnation);
+    if (call.request.to === 'leader' && !call.knewLeader) return this.#fail(call, call.noLeader());
+    if (peer !== undefined && peer.link !== 'up') {
+      if (!call.mayHaveRun) return this.#fail(call, call.unreachable(peer.member, peer.error));
+      if (call.request.to !== 'leader') {
+        return this.#fail(call, call.outcomeUnknown('the link was lost and could not be made again'));
+      }
+    }
+    this.#fail(call, call.deadlineExceeded());
+  }
+
+  #abandoned(call: C, reason: unknown): void {
+    const { receiver, sequence } = call;
+    if (receiver !== undefined && call.transmissions > 0 && this.#peers.get(receiver.incarnation)?.link === 'up') {
+      this.#effects.push({ type: 'cancel', member: receiver, sequence });
+    }
+    this.#fail(call, reason);
+  }
+
+  #fail(call: C, error: unknown): void {
+    this.#end(call);
+    this.#effects.push({ type: 'reject', call, error });
+  }
+
+  #end(call: C): void {
+    this.#deadlines.delete(call);
+    this.#waiting.delete(call);
+    this.#unassign(call);
+  }
+}
+
+function saysNotStarted({ retryable, code, details }: HedgeError): boolean {
+  return retryable || code === 'INVALID_ARGUMENT' || details['started'] === false;
+}

@@ -1,0 +1,99 @@
+import { describe, expect, it } from '@jest/globals';
+import { Encoding, type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+import { VirtualClock } from '../../testing/virtual-clock.js';
+import { DEFAULT_MESSAGING_LIMITS } from '../limits.js';
+import { RequestServer } from './request-server.runner.js';
+import { Timeline } from './timeline.js';
+import type { Origin } from './server-call.js';
+
+const ROUTE = { current: () => undefined, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
+const REPLY = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
+
+describe('RequestServer', () => {
+  it('asks a full queue once a tick, however many replies wait for it, and then sends them in order', async () => {
+    const clock = new VirtualClock();
+    const slow: Origin = { peer: { address: 'slow:1', incarnation: 'slow' } };
+    const other: Origin = { peer: { address: 'other:1', incarnation: 'other' } };
+    let full = true;
+    const tried: { origin: Origin; sequence: number }[] = [];
+    const receiver = new RequestServer({
+      clock,
+      timeline: new Timeline(),
+      route: ROUTE,
+      limits: DEFAULT_MESSAGING_LIMITS,
+      reply: (origin: Origin, { sequence }: Reply) => {
+        tried.push({ origin, sequence });
+        return !full;
+      },
+    });
+    receiver.serve(RequestKind.REQUEST_KIND_BROADCAST, async () => REPLY);
+    for (const [sequence, origin] of [slow, slow, other, slow, other].entries()) {
+      const request = { sequence, kind: RequestKind.REQUEST_KIND_BROADCAST, topic: 't', payload: REPLY.bytes };
+      const rest = { encoding: REPLY.encoding, timeoutMs: 60_000, attempt: 1, id: String(sequence), epoch: 0n };
+      receiver.receive(origin, { ...request, ...rest });
+    }
+    await clock.advanceAsync(0);
+    tried.length = 0;
+    receiver.tick(10);
+    expect(tried).toEqual([
+      { origin: slow, sequence: 0 },
+      { origin: other, sequence: 2 },
+    ]);
+    tried.length = 0;
+    full = false;
+    receiver.tick(20);
+    expect(tried.map(({ sequence }) => sequence)).toEqual([0, 1, 2, 3, 4]);
+    expect(tried.filter(({ origin }) => origin === slow)).toHaveLength(3);
+  });
+
+  it('S1: in a drain goes on to renew and release permits, which it does not wait for, and takes nothing else', async () => {
+    const refused: number[] = [];
+    const receiver = new RequestServer({
+      clock: new VirtualClock(),
+      timeline: new Timeline(),
+      route: { ...ROUTE, leads: () => true },
+      limits: DEFAULT_MESSAGING_LIMITS,
+      reply: (_origin: Origin, { sequence }: Reply) => refused.push(sequence) > 0,
+    });
+    const served: RequestKind[] = [];
+    const kinds = [
+      RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+      RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+      RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+      RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+    ];
+    for (const kind of kinds) {
+      receiver.serve(kind, () => {
+        served.push(kind);
+        return new Promise(() => undefined);
+      });
+    }
+    await receiver.drain(1n);
+    for (const [sequence, kind] of kinds.entries()) {
+      const rest = { topic: '', payload: REPLY.bytes, encoding: REPLY.encoding, timeoutMs: 60_000, attempt: 1 };
+      receiver.receive({ peer: { address: 'a:1', incarnation: 'a' } }, { ...rest, sequence, kind, id: '', epoch: 1n });
+    }
+    expect([served, refused]).toEqual([kinds.slice(0, 2), [2, 3]]);
+    await receiver.drain(1n);
+  });
+
+  it('in a drain goes on to take puts of this pod itself, which its handlers need to end, and of no other', async () => {
+    const replied: number[] = [];
+    const receiver = new RequestServer({
+      clock: new VirtualClock(),
+      timeline: new Timeline(),
+      route: { ...ROUTE, leads: () => true },
+      limits: DEFAULT_MESSAGING_LIMITS,
+      reply: (_origin: Origin, { sequence, failure }: Reply) => failure !== undefined && replied.push(sequence) > 0,
+    });
+    let puts = 0;
+    receiver.serve(RequestKind.REQUEST_KIND_KV_PUT, async () => ((puts += 1), REPLY));
+    await receiver.drain(1n);
+    const put = { kind: RequestKind.REQUEST_KIND_KV_PUT, topic: '', payload: REPLY.bytes, encoding: REPLY.encoding };
+    const rest = { ...put, timeoutMs: 60_000, attempt: 1, id: '', epoch: 1n };
+    const peer = { address: 'a:1', incarnation: 'a' };
+    receiver.receive({ peer, here: true }, { ...rest, sequence: 1 });
+    receiver.receive({ peer }, { ...rest, sequence: 2 });
+    expect([puts, replied]).toEqual([1, [2]]);
+  });
+});

@@ -1,0 +1,73 @@
+import { abortInFreshContext } from '../../common/async/async-context.js';
+import type { MemberId } from '../../common/identity.js';
+import { type Request, RequestKind } from '../../wire/hedge/v1/link.js';
+import type { Timed } from './deadlines.js';
+import { Entry } from './request-deduplicator.core.js';
+import type { Encoded, IncomingRequest } from '../message.js';
+import { type TrafficClass, trafficClassOf } from './traffic.js';
+import { guardedController } from '../../common/async/guarded-signal.js';
+
+/** Where a request arrived: a link from its caller, or this very process. */
+export interface Origin {
+  readonly peer: MemberId;
+  /** It is this very process. */
+  readonly here?: true;
+}
+
+/** A request that runs here. */
+export class ServerCall extends Entry implements IncomingRequest, Timed {
+  place = 0;
+  /** A drain waits for it. */
+  awaited = false;
+  readonly kind: RequestKind;
+  readonly topic: string;
+  readonly payload: Encoded;
+  readonly requestId: string;
+  readonly attempt: number;
+  readonly epoch: bigint;
+  readonly timeoutMs: number;
+  #controller: AbortController | undefined;
+  #abortReason: Error | undefined;
+
+  constructor(
+    /** Where it came from last, and so where its reply goes. */
+    public origin: Origin,
+    request: Request,
+    /** On the timeline of this process. */
+    readonly deadline: number,
+    traffic: TrafficClass = trafficClassOf(request.kind),
+  ) {
+    super(request.sequence, request.payload.byteLength, traffic, subjectOf(request));
+    this.kind = request.kind;
+    this.topic = request.topic;
+    this.payload = { encoding: request.encoding, bytes: request.payload };
+    this.requestId = request.id;
+    this.attempt = request.attempt;
+    this.epoch = request.epoch;
+    this.timeoutMs = request.timeoutMs;
+  }
+
+  get caller(): MemberId {
+    return this.origin.peer;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = guardedController();
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Only the first reason counts. */
+  abort(reason: Error): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    if (this.#controller !== undefined) abortInFreshContext(this.#controller, reason);
+  }
+}
+
+/** Handlers of messages and of broadcasts are different ones, also when their topics have one name. */
+function subjectOf({ kind, topic }: Request): string {
+  return kind === RequestKind.REQUEST_KIND_BROADCAST ? `broadcast ${topic}` : topic;
+}

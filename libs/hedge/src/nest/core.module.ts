@@ -1,0 +1,111 @@
+import { ConfigurableModuleBuilder, Module } from '@nestjs/common';
+import type { DynamicModule, Provider } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { ClusterService } from '../membership/cluster.service.js';
+import { Hidden } from '../common/validation/hidden.js';
+import { JobsService } from '../jobs/jobs.service.js';
+import { KvStore } from '../kv/kv.store.js';
+import { LeaderService } from '../election/leader.service.js';
+import { LockService } from '../locks/lock.service.js';
+import { SemaphoreService } from '../semaphores/semaphore.service.js';
+import { SpillStore } from '../spill/service/spill.store.js';
+import { HandlerProbe, HandlerProbeController } from './handlers/handler-probe.js';
+import { HandlerDiscovery } from './handlers/discovery.js';
+import { HedgeStart, OuterLifecycle } from './lifecycle.js';
+import type { HedgeOptions } from './options.js';
+import { HedgeReadiness } from '../pod/readiness.js';
+import { HedgePod } from '../pod/hedge-pod.js';
+import { HedgeStrategy } from './handlers/strategy.js';
+import { TRANSPORT_FACTORY, grpcTransport } from '../pod/transport-factory.js';
+import { resolveOptions } from './validate.js';
+import { HandlerWiring } from './handlers/wiring.js';
+
+/** Given beside the options, and not part of what a factory returns. */
+export interface HedgeModuleExtras {
+  /**
+   * Whether every module of the app can inject the services. Default: true. With false, only those that import this
+   * module, or a module that exports it; keep it in a constant to import it in several.
+   */
+  readonly isGlobal?: boolean;
+}
+
+export interface HedgeAsyncExtras {
+  /** Providers that only the factory, or the options class, can inject. */
+  readonly extraProviders?: Provider[];
+}
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<HedgeOptions>()
+    .setClassMethodName('forRoot')
+    .setFactoryMethodName('createHedgeOptions')
+    .build();
+
+/**
+ * The services, and what they are made of. Apart from `HedgeModule`, which starts and stops them: the hooks of the two
+ * stand at the two ends of the order.
+ */
+@Module({
+  imports: [DiscoveryModule],
+  providers: [
+    { provide: TRANSPORT_FACTORY, useValue: grpcTransport },
+    {
+      provide: HedgePod,
+      inject: [MODULE_OPTIONS_TOKEN, TRANSPORT_FACTORY, HedgeStrategy],
+      useFactory: (options: Hidden<HedgeOptions>, transport: typeof grpcTransport, strategy: HedgeStrategy) =>
+        new HedgePod(resolveOptions(options.reveal()), transport, strategy),
+    },
+    { provide: LeaderService, inject: [HedgePod], useFactory: ({ leader }: HedgePod) => leader },
+    { provide: ClusterService, inject: [HedgePod], useFactory: ({ cluster }: HedgePod) => cluster },
+    { provide: KvStore, inject: [HedgePod], useFactory: ({ kv }: HedgePod) => kv },
+    { provide: JobsService, inject: [HedgePod], useFactory: ({ jobs }: HedgePod) => jobs },
+    { provide: SemaphoreService, inject: [HedgePod], useFactory: ({ semaphores }: HedgePod) => semaphores },
+    { provide: LockService, inject: [HedgePod], useFactory: ({ locks }: HedgePod) => locks },
+    { provide: SpillStore, inject: [HedgePod], useFactory: ({ spill }: HedgePod) => spill },
+    { provide: HedgeReadiness, inject: [HedgePod], useFactory: ({ readiness }: HedgePod) => readiness },
+    HedgeStrategy,
+    HandlerDiscovery,
+    HandlerWiring,
+    HedgeStart,
+    OuterLifecycle,
+    HandlerProbe,
+    HandlerProbeController,
+  ],
+  exports: [
+    LeaderService,
+    ClusterService,
+    KvStore,
+    LockService,
+    SemaphoreService,
+    JobsService,
+    SpillStore,
+    HedgeStrategy,
+    HedgeReadiness,
+  ],
+})
+export class HedgeCoreModule extends ConfigurableModuleClass {
+  static override forRoot({ isGlobal = true, ...options }: typeof OPTIONS_TYPE & HedgeModuleExtras): DynamicModule {
+    return { ...withHiddenOptions(super.forRoot(options)), global: isGlobal };
+  }
+
+  static override forRootAsync({
+    isGlobal = true,
+    extraProviders = [],
+    ...options
+  }: typeof ASYNC_OPTIONS_TYPE & HedgeModuleExtras & HedgeAsyncExtras): DynamicModule {
+    const { providers = [], ...module } = withHiddenOptions(super.forRootAsync(options));
+    return { ...module, providers: [...providers, ...extraProviders], global: isGlobal };
+  }
+}
+
+/** The options have secrets in them, and Nest keeps them where a look at the app or at a module shows them. */
+function withHiddenOptions(module: DynamicModule): DynamicModule {
+  return { ...module, providers: (module.providers ?? []).map(hideOptions) };
+}
+
+function hideOptions(provider: Provider): Provider {
+  if (!('provide' in provider) || provider.provide !== MODULE_OPTIONS_TOKEN) return provider;
+  if ('useValue' in provider) return { ...provider, useValue: new Hidden<unknown>(provider.useValue) };
+  if (!('useFactory' in provider)) return provider;
+  const { useFactory } = provider as { useFactory: (...args: unknown[]) => unknown };
+  return { ...provider, useFactory: async (...args: unknown[]) => new Hidden(await useFactory(...args)) };
+}

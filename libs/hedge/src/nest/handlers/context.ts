@@ -1,0 +1,65 @@
+import { inspect, type InspectOptions } from 'node:util';
+import { BaseRpcContext } from '@nestjs/microservices';
+import type { MemberId } from '../../common/identity.js';
+import type { IncomingRequest } from '../../messaging/message.js';
+
+/** Of a request or a stream. */
+type Handled = Pick<IncomingRequest, 'requestId' | 'attempt' | 'caller' | 'topic' | 'signal' | 'epoch'>;
+
+/**
+ * What a handler learns of the request it runs: `@Ctx() ctx: HedgeContext`, and in guards, interceptors and
+ * filters `host.switchToRpc().getContext()`.
+ */
+export class HedgeContext extends BaseRpcContext<[Handled]> {
+  constructor(request: Handled) {
+    super([request]);
+  }
+
+  /** UUID, the same over all attempts and leaders: the key to make work with outside effects idempotent. */
+  get requestId(): string {
+    return this.args[0].requestId;
+  }
+
+  /** 1 on the first try. Above 1, an earlier leader may have run this request already. */
+  get attempt(): number {
+    return this.args[0].attempt;
+  }
+
+  /** The pod that asked. Its address is empty when it is a client. */
+  get from(): MemberId {
+    return this.args[0].caller;
+  }
+
+  /** What the caller sent it under; '' is the default topic. */
+  get topic(): string {
+    return this.args[0].topic;
+  }
+
+  /**
+   * Aborts when the caller cancelled or its deadline passed, for a leader message or stream when the lease is
+   * lost, and for a stream when the caller is. A handler that takes long should look at it, or pass it on to what it awaits.
+   */
+  get signal(): AbortSignal {
+    return this.args[0].signal;
+  }
+
+  /**
+   * The token of the lease this leader message runs under, to fence outside writes with; undefined in a
+   * broadcast.
+   */
+  get fencingToken(): bigint | undefined {
+    const { epoch } = this.args[0];
+    return epoch === 0n ? undefined : epoch;
+  }
+
+  /** What `console.log` shows: as JSON, and not what the library has of the request. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return `HedgeContext ${inspect(this.toJSON(), options)}`;
+  }
+
+  /** For logs: the token as digits, which JSON has no number for, and without the signal. */
+  toJSON(): object {
+    const { requestId, attempt, from, topic, fencingToken } = this;
+    return { requestId, attempt, from, topic, fencingToken: fencingToken?.toString() };
+  }
+}

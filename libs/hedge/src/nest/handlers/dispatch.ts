@@ -1,0 +1,127 @@
+import type { Logger } from '@nestjs/common';
+import { isObservable } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { inFreshContext } from '../../common/async/async-context.js';
+import { LineLogger } from '../../common/line-logger.js';
+import { HedgeError } from '../../common/errors.js';
+import { isForwarded, RESERVED_TOPICS } from '../../common/topic-names.js';
+import type { Encoded, IncomingRequest } from '../../messaging/message.js';
+import { isStreamLike } from '../../messaging/json-values.js';
+import type { PayloadCodec } from '../../messaging/serializer.js';
+import { HedgeContext } from './context.js';
+import { receivedArguments } from '../decorators/forwarded-arguments.js';
+import { handlerFailure, isDeliberate } from './handler-failure.js';
+import { describePattern } from './handler-metadata.js';
+import type { HandlerKind } from './handler-metadata.js';
+import type { HedgeStrategy } from './strategy.js';
+
+/** Runs incoming requests through Nest's pipeline, and turns what comes out into a reply. */
+export class HandlerDispatch {
+  readonly #logger = new LineLogger('Hedge');
+
+  constructor(
+    private readonly strategy: HedgeStrategy,
+    private readonly codec: PayloadCodec,
+    /** This pod's address, for errors; asked late, because the port may be chosen at start. */
+    private readonly address: () => string,
+  ) {}
+
+  /**
+   * @throws HedgeError NO_HANDLER, HANDLER_FAILED, or INVALID_ARGUMENT when the payload cannot be read.
+   */
+  async run(kind: HandlerKind, request: IncomingRequest): Promise<Encoded> {
+    const { topic } = request;
+    const handler = this.strategy.route(kind, topic);
+    if (handler === undefined) throw noHandler(this.strategy, kind, topic);
+    const sent = this.codec.decode(topic, request.payload);
+    const data = isForwarded({ topic }) ? receivedArguments(sent) : sent;
+    try {
+      const result: unknown = await inFreshContext(async () => {
+        const returned: unknown = await handler(data, new HedgeContext(request));
+        return isObservable(returned) ? lastValue(returned, request.signal) : returned;
+      });
+      if (isStreamLike(result)) throw streamReturned(kind, topic, result);
+      return this.codec.encode(topic, result);
+    } catch (thrown) {
+      if (!isDeliberate(thrown) && !request.signal.aborted) logFault(this.#logger, kind, request, thrown);
+      throw handlerFailure(thrown, { requestId: request.requestId, topic, pod: this.address() });
+    }
+  }
+}
+
+/** Of no handler on this pod, with those there are. */
+export function noHandler(strategy: HedgeStrategy, kind: HandlerKind, topic: string): HedgeError {
+  const known = strategy
+    .topics(kind)
+    .filter((name) => !name.startsWith(RESERVED_TOPICS))
+    .map((name) => `'${name}'`);
+  return new HedgeError(
+    'NO_HANDLER',
+    `No method is decorated with ${describePattern({ hedge: kind, topic })} on this pod, which has ${known.length === 0 ? 'none of that kind' : known.join(', ')}. Check the topic, and that all pods run the same version.`,
+    { details: { topic } },
+  );
+}
+
+/** Logs what a handler threw though it did not mean to answer with it. */
+export function logFault(
+  logger: Logger,
+  kind: HandlerKind,
+  { topic, requestId, caller }: Pick<IncomingRequest, 'topic' | 'requestId' | 'caller'>,
+  thrown: unknown,
+): void {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const from = caller.address === '' ? `client ${caller.incarnation}` : caller.address;
+  logger.error(
+    `${describePattern({ hedge: kind, topic })} failed: ${error.message} (request ${requestId} of ${from})`,
+    error.stack,
+  );
+}
+
+/** A stream as one reply would be its internals, or nothing. It is closed, as nobody will read it. */
+function streamReturned(kind: HandlerKind, topic: string, value: object): Error {
+  closeStream(value);
+  const decorator = kind === 'broadcast' ? 'OnBroadcastStream' : 'OnLeaderStream';
+  const what = describePattern({ hedge: kind, topic });
+  const name = isForwarded({ topic }) ? 'topic' : `'${topic}'`;
+  return new Error(
+    `${what} returned a stream or generator, and a reply is one value. Decorate the method with @${decorator}(${name}), or return what the stream yields as an array.`,
+  );
+}
+
+function closeStream(value: object): void {
+  const { destroy, cancel, return: leave } = value as Record<string, unknown>;
+  const close = [destroy, cancel, leave].find((method) => typeof method === 'function');
+  if (close === undefined) return;
+  // Whatever it answers, nobody waits for it.
+  Promise.resolve()
+    .then(() => (close as () => unknown).call(value))
+    .catch(() => undefined);
+}
+
+/**
+ * What Nest makes of a handler's Observable elsewhere too: the last value once it completes, so that what an
+ * interceptor does on completion is done before the reply. Given up when the request is.
+ */
+function lastValue(values: Observable<unknown>, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    let last: unknown;
+    const giveUp = () => {
+      subscription.unsubscribe();
+      reject(signal.reason as Error);
+    };
+    const subscription = values.subscribe({
+      next: (value) => void (last = value),
+      error: (error: unknown) => {
+        signal.removeEventListener('abort', giveUp);
+        reject(error);
+      },
+      complete: () => {
+        signal.removeEventListener('abort', giveUp);
+        resolve(last);
+      },
+    });
+    if (subscription.closed) return;
+    if (signal.aborted) giveUp();
+    else signal.addEventListener('abort', giveUp, { once: true });
+  });
+}

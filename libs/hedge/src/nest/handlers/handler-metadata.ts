@@ -1,0 +1,55 @@
+import { isForwarded, nameOfTopic } from '../../common/topic-names.js';
+
+/**
+ * What the decorators leave on methods for discovery and wiring to find. Symbols from the global registry,
+ * so that two copies of this package in one process (an app and a library of its) understand each other.
+ */
+export const HANDLERS = Symbol.for('nestjs-hedge:handlers');
+export const NOTICES = Symbol.for('nestjs-hedge:notices');
+
+/** The transport that Nest is told: patterns of other transports do not reach us, nor ours them. */
+export const HEDGE_TRANSPORT = Symbol.for('nestjs-hedge:transport');
+
+export type HandlerKind = 'leader' | 'broadcast' | 'leader-stream' | 'broadcast-stream' | 'canary';
+
+/** The message pattern of one handler, as Nest carries it. */
+export interface HandlerPattern {
+  readonly hedge: HandlerKind;
+  readonly topic: string;
+}
+
+/** Methods that are called by the module itself, outside Nest's message pipeline. */
+export type NoticeKind = 'leader-change' | 'members-change' | 'while-leader';
+
+export function handlersOf(method: object): readonly HandlerPattern[] {
+  return (Reflect.getMetadata(HANDLERS, method) as HandlerPattern[] | undefined) ?? [];
+}
+
+export function noticesOf(method: object): readonly NoticeKind[] {
+  return (Reflect.getMetadata(NOTICES, method) as NoticeKind[] | undefined) ?? [];
+}
+
+const NOTICE_DECORATORS: Readonly<Record<NoticeKind, string>> = {
+  'leader-change': 'OnLeaderChange',
+  'members-change': 'OnMembersChange',
+  'while-leader': 'WhileLeader',
+};
+
+/** How a method that is called on a change is named to people: `@WhileLeader()`. */
+export function describeNotice(kind: NoticeKind): string {
+  return `@${NOTICE_DECORATORS[kind]}()`;
+}
+
+const DECORATORS: Readonly<Record<HandlerKind, string>> = {
+  leader: 'OnLeaderMessage',
+  broadcast: 'OnBroadcast',
+  'leader-stream': 'OnLeaderStream',
+  'broadcast-stream': 'OnBroadcastStream',
+  canary: 'Canary',
+};
+
+/** How a handler is named to people: `@OnBroadcast('flush')`. */
+export function describePattern(pattern: HandlerPattern): string {
+  if (isForwarded(pattern)) return nameOfTopic(pattern.topic);
+  return `@${DECORATORS[pattern.hedge]}(${pattern.topic === '' ? '' : `'${pattern.topic}'`})`;
+}

@@ -1,0 +1,28 @@
+import { Injectable } from '@nestjs/common';
+import { HealthIndicatorService } from '@nestjs/terminus';
+import type { HealthIndicatorResult } from '@nestjs/terminus';
+import { HedgeReadiness } from '../../pod/readiness.js';
+
+/**
+ * Readiness of the pod for `@nestjs/terminus`: up when the backend answered lately, the members are known,
+ * and the pod is not stopping. Never about who leads. Costs nothing: the backend is not asked for it.
+ *
+ * For a readiness probe only. A liveness probe on it would restart pods because their database is away.
+ *
+ * @example
+ * \@Get('readyz') \@HealthCheck()
+ * ready() { return this.health.check([() => this.hedge.isHealthy('hedge')]); }
+ */
+@Injectable()
+export class HedgeHealthIndicator {
+  constructor(
+    private readonly indicator: HealthIndicatorService,
+    private readonly readiness: HedgeReadiness,
+  ) {}
+
+  isHealthy<const Key extends string>(key: Key): HealthIndicatorResult<Key> {
+    const { ready, ...facts } = this.readiness.check();
+    const session = this.indicator.check(key);
+    return ready ? session.up(facts) : session.down(facts);
+  }
+}

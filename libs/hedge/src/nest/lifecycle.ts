@@ -1,0 +1,147 @@
+import { Injectable } from '@nestjs/common';
+import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleDestroy, Type } from '@nestjs/common';
+import { LazyModuleLoader, ModuleRef, ModulesContainer } from '@nestjs/core';
+import { HedgeError } from '../common/errors.js';
+import { HandlerDiscovery } from './handlers/discovery.js';
+import { registerLifecycleCallbacks } from './handlers/lifecycle-callbacks.js';
+import { HedgePod } from '../pod/hedge-pod.js';
+import { HedgeStrategy } from './handlers/strategy.js';
+import { HandlerWiring } from './handlers/wiring.js';
+
+/**
+ * Nest sorts the hooks of modules by their distance from the root module, 1: the farthest module starts first and stops
+ * last. Global modules have the largest number that a program may write; these are beyond both ends.
+ */
+const BEFORE_ALL = { startsFirst: Number.POSITIVE_INFINITY, startsLast: -Number.MAX_VALUE };
+
+/**
+ * The start and stop of this pod, in an order that does not depend on where HedgeModule is imported:
+ *
+ * - The pod starts after the `onApplicationBootstrap` hooks of all modules, or with the first of them that calls a
+ *   service (`StartGate`).
+ * - It lets leader work and handlers of broadcasts end, and hands leadership over, before the `onModuleDestroy` hook of any other module.
+ * - It closes after the `onApplicationShutdown` hooks of all modules, which can use the services until then.
+ *
+ * Nest may call each hook more than once.
+ */
+@Injectable()
+export class HedgeStart {
+  #starting: Promise<void> | undefined;
+
+  constructor(
+    private readonly modules: ModulesContainer,
+    private readonly runtime: HedgePod,
+    private readonly strategy: HedgeStrategy,
+    private readonly wiring: HandlerWiring,
+    private readonly discovery: HandlerDiscovery,
+    private readonly lazy: LazyModuleLoader,
+  ) {}
+
+  /** From now on the pod can start. */
+  allow(): void {
+    this.strategy.onListen(() => this.start());
+    this.runtime.gate.startWith(() => this.start());
+  }
+
+  /** Starts the pod once. When the app registers its handlers later it does nothing, and is to be called again. */
+  start(): Promise<void> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
+    this.#refuseSecondModule();
+    const { mode, enhancers } = this.runtime.settings;
+    if (mode === 'off') return;
+    this.discovery.refuseEnhancers();
+    if (mode === 'member' && !(await this.wiring.wire(enhancers))) {
+      this.#starting = undefined;
+      return;
+    }
+    this.#refuseLateHandlers();
+    const drainNotices = registerLifecycleCallbacks(
+      this.discovery.notices(),
+      this.runtime.leader,
+      this.runtime.cluster,
+    );
+    this.runtime.awaitAtStop(drainNotices);
+    this.runtime.jobs.start(this.discovery.jobs());
+    await this.runtime.start();
+  }
+
+  /** From now on the load of a module fails when it has methods that it would be too late to call. */
+  #refuseLateHandlers(): void {
+    const known = new Set(this.modules.keys());
+    const load = this.lazy.load.bind(this.lazy);
+    this.lazy.load = async (...args) => {
+      const module = await load(...args);
+      const late = this.discovery.decoratedIn([...this.modules.keys()].filter((key) => !known.has(key)));
+      if (late.length === 0) return module;
+      throw new HedgeError(
+        'INVALID_OPTIONS',
+        `${late.join(', ')} would never be called, because the module was loaded lazily, after this pod had started. Import the module when the app starts, or move the methods to a module that is.`,
+      );
+    };
+  }
+
+  #refuseSecondModule(): void {
+    const found = [...this.modules.values()].filter((module) => module.providers.has(HedgeLifecycle));
+    if (found.length < 2) return;
+    throw new HedgeError(
+      'INVALID_OPTIONS',
+      'HedgeModule is imported twice with options of its own, and an app is one member of one group. Import it once; its services are global.',
+    );
+  }
+}
+
+/** In the module of the services: its hooks run first at the start and last at the stop. */
+@Injectable()
+export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(
+    modules: ModulesContainer,
+    private readonly runtime: HedgePod,
+    private readonly hedge: HedgeStart,
+  ) {
+    place(modules, OuterLifecycle, BEFORE_ALL.startsFirst);
+  }
+
+  onApplicationBootstrap(): void {
+    this.hedge.allow();
+  }
+
+  onApplicationShutdown(): Promise<void> {
+    return this.runtime.close();
+  }
+}
+
+/** In `HedgeModule`: its hooks run last at the start and first at the stop. */
+@Injectable()
+export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy {
+  constructor(
+    modules: ModulesContainer,
+    private readonly module: ModuleRef,
+  ) {
+    place(modules, HedgeLifecycle, BEFORE_ALL.startsLast);
+  }
+
+  onApplicationBootstrap(): Promise<void> {
+    return internal(this.module, HedgeStart).start();
+  }
+
+  onModuleDestroy(): Promise<void> {
+    return internal(this.module, HedgePod).leave();
+  }
+}
+
+/** A provider of the module of the services that it does not export: apps would see it. Once the app is made. */
+export function internal<Part>(module: ModuleRef, type: Type<Part>): Part {
+  return module.get(type, { strict: false });
+}
+
+/**
+ * Puts the module of this provider at its place in the order of hooks. To be called from a constructor: Nest has
+ * computed all distances by then, and sorts by them with the first hook.
+ */
+function place(modules: ModulesContainer, provider: unknown, distance: number): void {
+  for (const module of modules.values()) if (module.providers.has(provider as never)) module.distance = distance;
+}

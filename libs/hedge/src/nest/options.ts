@@ -1,0 +1,184 @@
+import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
+import type { BackendFactory } from '../database/backend.js';
+import type { Hidden } from '../common/validation/hidden.js';
+import type { Timing, TimingPreset } from '../common/timing.js';
+import type { Serializer } from '../messaging/serializer.js';
+import type { Size } from '../spill/service/size.js';
+import type { TlsOptions } from '../transport/grpc/credentials.js';
+
+/**
+ * How this pod takes part:
+ * - `member`: listens, can be elected, runs handlers, is in the view.
+ * - `client`: dials the members and uses all services, but never campaigns, has no port and runs no
+ *   handlers. For scripts built on `NestFactory.createApplicationContext`.
+ * - `off`: nothing is opened, nobody leads, and every call fails at once. For tools that only build the app,
+ *   as one that writes an OpenAPI file.
+ */
+export type HedgeMode = 'member' | 'client' | 'off';
+
+/** Applied to every handler, before those of its class and method, as Nest's own global ones are. */
+export interface HandlerEnhancers {
+  readonly guards?: readonly CanActivate[];
+  readonly pipes?: readonly PipeTransform[];
+  readonly interceptors?: readonly NestInterceptor[];
+  readonly filters?: readonly ExceptionFilter[];
+}
+
+/** Bounds of memory. Raise one when its error is seen under a load that the pod has the memory for. */
+export interface HedgeLimits {
+  /** Largest payload with its envelope, in bytes: above it PAYLOAD_TOO_LARGE. Default: 4 MiB. Same on all pods. */
+  readonly maxMessageBytes?: number;
+  /**
+   * Bytes queued for one link that reads too slowly, or of a stream's Observable that goes on: above it OVERLOADED. At least twice `maxMessageBytes`.
+   * Default: 16 MiB, or twice `maxMessageBytes` if that is more.
+   */
+  readonly maxQueuedBytes?: number;
+  /**
+   * Handlers running at once on this pod: above it OVERLOADED. Puts, renewals and releases have slots of their own, and
+   * so have callers that wait for permits, half as many. Default: 10,000.
+   */
+  readonly maxRunning?: number;
+  /**
+   * Handlers of one topic running at once on this pod: above it OVERLOADED, so that a handler that never returns leaves
+   * slots for other topics. The full number while no other topic runs; less when others hold slots. Set it to
+   * `maxRunning` for no limit per topic. Default: half of `maxRunning`.
+   */
+  readonly maxRunningPerTopic?: number;
+}
+
+/** How a stop takes its time. Both below the pod's `terminationGracePeriodSeconds` (30 s in Kubernetes). */
+export interface HedgeShutdown {
+  /**
+   * Milliseconds that handlers and `@WhileLeader` tasks get to end after the stop began; the lease is held
+   * and renewed meanwhile. Default: 5,000. Longer: less work is cut short; shorter: a hung handler delays
+   * the hand-over less.
+   */
+  readonly drainMs?: number;
+  /** Milliseconds after which the whole stop goes on with whatever is left undone. Default: `drainMs` + 5,000. */
+  readonly totalMs?: number;
+}
+
+/**
+ * What this pod lends to spill stores, its own and those of other pods, whoever writes. Sizes are bytes, or texts
+ * such as '512MB'.
+ */
+export interface HedgeSpill {
+  /** RAM, frames on their way included; at least 4 MB. Taken when it is needed. Default: '64MB'. */
+  readonly memory?: Size;
+  /** Disk. Default: 0, nothing is written to disk. */
+  readonly disk?: Size;
+  /** Where the files are made, such as the mount of an emptyDir; no symbolic link. Default: `hedge-spill` in the system's temporary folder. */
+  readonly directory?: string;
+  /** Nothing is written that would leave the file system with less. Default: '256MB'. */
+  readonly minFreeDisk?: Size;
+}
+
+/** How `KvStore` uses the log table. */
+export interface HedgeKv {
+  /**
+   * What each key begins with in the table; callers do not see it. Set one, as 'orders/', when several groups use the
+   * same tables and should not share keys; '' when they should. At most 256 bytes; the same on all pods. Default: '', and
+   * the leader warns when another group uses the same keys.
+   */
+  readonly prefix?: string;
+}
+
+/** One of the presets, or single durations over a preset (`lan` when none is named). */
+export type HedgeTiming = TimingPreset | ({ readonly preset?: TimingPreset } & Partial<Timing>);
+
+/**
+ * Options of `HedgeModule.forRoot`. Checked at start, all at once: INVALID_OPTIONS names each wrong option,
+ * its value and the fix.
+ *
+ * @example
+ * HedgeModule.forRoot({ group: 'orders', address: ':7400', backend: sqlite({ file: '/data/hedge.db' }) })
+ */
+export interface HedgeOptions {
+  /**
+   * The pods that share one leader: 1 to 128 visible characters. One group per app; the same on all its
+   * pods, and different from other apps on the same tables. Groups on the same tables share `KvStore` keys unless
+   * `kv.prefix` is set.
+   */
+  readonly group: string;
+  /** The database that arbitrates: `sqlite(…)`, `spanner(…)` or `memory(…)`. The same for all pods of the group. */
+  readonly backend: BackendFactory;
+  /**
+   * Where other pods reach this one: `host:port`, or `:port` to take the host from the variable POD_IP, else
+   * the first non-internal network interface, else loopback (the log says which). Default: `:7400`.
+   */
+  readonly address?: string;
+  /** How this pod takes part. Default: `member`. */
+  readonly mode?: HedgeMode;
+  /**
+   * Durations, by preset: `local` (one machine, 3 s lease), `lan` (one region, 8 s), `wan` (several regions,
+   * 20 s), or single ones over a preset. Default: `lan`. Shorter: faster fail-over after a crash; longer:
+   * fewer false alarms when pods or the database stall. The same on all pods of the group.
+   */
+  readonly timing?: HedgeTiming;
+  /**
+   * Milliseconds that `send`, `broadcast` and `put` may take when the call does not say, and that a stream may take
+   * until a handler has accepted it. Default: 10,000.
+   */
+  readonly defaultTimeoutMs?: number;
+  /**
+   * How often a message to the leader may run again after a leader was lost while it may have run there (it crashed, or
+   * stood still for longer than its lease), when the call does not say. Then `send` rejects with OUTCOME_UNKNOWN. So a
+   * message that ends the process that runs it ends at most one leader more than this. 0: never run again. Default: 1.
+   */
+  readonly maxReruns?: number;
+  /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
+  readonly tls?: TlsOptions;
+  /**
+   * What pods prove to each other, 16 characters or more, the same on all pods. Default: random, kept in a
+   * reserved row of the backend, so that who can read the group's database belongs to it. Set it when others
+   * can read that database.
+   *
+   * A list while the secret changes: a pod proves itself by the first and accepts each. To rotate without downtime, roll out
+   * `[old, new]`, then `[new, old]`, then `new`. In it, `'stored'` stands for the secret in the backend: `['stored', new]`,
+   * `[new, 'stored']`, `new` moves a running group away from that one.
+   */
+  readonly secret?: string | readonly string[];
+  /** How payloads become bytes. Default: JSON. The same on all pods. */
+  readonly serializer?: Serializer;
+  /** Guards, pipes, interceptors and filters of all handlers. The app's global ones are for HTTP and do not apply. */
+  readonly enhancers?: HandlerEnhancers;
+  /** What messages may cost in memory, each with a default of its own. */
+  readonly limits?: HedgeLimits;
+  /** How long a stop may take. Default: 5 s for running work, 10 s in all. */
+  readonly shutdown?: HedgeShutdown;
+  /** What this pod lends to spill stores. Default: 64 MB of RAM and no disk. */
+  readonly spill?: HedgeSpill;
+  /** How `KvStore` uses the log table. Default: keys as they are. */
+  readonly kv?: HedgeKv;
+}
+
+/** For `forRootAsync({ useClass })` and `useExisting`. */
+export interface HedgeOptionsFactory {
+  createHedgeOptions(): HedgeOptions | Promise<HedgeOptions>;
+}
+
+/** Checked, with every default filled in. */
+export interface HedgeSettings {
+  readonly group: string;
+  readonly backend: BackendFactory;
+  readonly address: string;
+  readonly mode: HedgeMode;
+  readonly timing: Timing;
+  readonly defaultTimeoutMs: number;
+  readonly maxReruns: number;
+  readonly tls: Hidden<TlsOptions | undefined>;
+  /** One at least. The first is what this pod proves itself by; `'stored'` is the one in the backend. */
+  readonly secret: Hidden<readonly string[]>;
+  readonly serializer: Serializer | undefined;
+  readonly enhancers: HandlerEnhancers;
+  readonly limits: Required<HedgeLimits>;
+  readonly shutdown: Required<HedgeShutdown>;
+  readonly kv: { readonly prefix: string; readonly prefixChosen: boolean };
+  /** In bytes. */
+  readonly spill: {
+    readonly memory: number;
+    readonly disk: number;
+    readonly directory: string;
+    readonly minFreeDisk: number;
+  };
+}

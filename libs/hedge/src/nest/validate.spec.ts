@@ -1,0 +1,150 @@
+import { describe, expect, it } from '@jest/globals';
+import { anything, assert, property } from 'fast-check';
+import { memory } from '../database/memory/index.js';
+import { HedgeError } from '../common/errors.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import type { HedgeOptions } from './options.js';
+import { resolveOptions } from './validate.js';
+
+const good: HedgeOptions = { group: 'orders', backend: memory() };
+
+function problemsOf(options: unknown): string[] {
+  try {
+    resolveOptions(options as HedgeOptions);
+    return [];
+  } catch (error) {
+    expect(error).toBeInstanceOf(HedgeError);
+    expect(error).toMatchObject({ code: 'INVALID_OPTIONS' });
+    return (error as HedgeError).details['problems'] as string[];
+  }
+}
+
+describe('options', () => {
+  it('have defaults for all but group and backend', () => {
+    expect(resolveOptions(good)).toMatchObject({
+      address: ':7400',
+      mode: 'member',
+      timing: TIMING_PRESETS.lan,
+      defaultTimeoutMs: 10_000,
+      limits: { maxMessageBytes: 4 * 1024 * 1024 },
+      shutdown: { drainMs: 5_000, totalMs: 10_000 },
+    });
+  });
+
+  it('may be given as undefined, which means the default', () => {
+    expect(resolveOptions({ ...good, address: undefined, timing: { leaseMs: undefined } })).toMatchObject({
+      address: ':7400',
+      timing: TIMING_PRESETS.lan,
+    });
+  });
+
+  it('take single durations over a preset', () => {
+    expect(resolveOptions({ ...good, timing: { preset: 'local', heartbeatMs: 300 } }).timing).toEqual({
+      ...TIMING_PRESETS.local,
+      heartbeatMs: 300,
+    });
+  });
+
+  it('give a whole stop five seconds more than the drain', () => {
+    expect(resolveOptions({ ...good, shutdown: { drainMs: 20_000 } }).shutdown.totalMs).toBe(25_000);
+    expect(resolveOptions({ ...good, limits: { maxMessageBytes: 2 ** 25 } }).limits.maxQueuedBytes).toBe(2 ** 26);
+    expect(resolveOptions({ ...good, limits: { maxRunning: 9 } }).limits.maxRunningPerTopic).toBe(5);
+  });
+
+  it.each([
+    ['a missing group', { backend: memory() }, /^group is missing; give a name/],
+    ['a missing backend', { group: 'g' }, /^backend is missing; give a backend, as sqlite/],
+    ['a group with a space', { ...good, group: 'my app' }, /^group is 'my app'; /],
+    ['a backend class', { ...good, backend: class {} }, /^backend is a function; /],
+    ['an unknown option', { ...good, adress: ':1' }, /^adress is not an option\. Did you mean address\?/],
+    [
+      'an unknown nested option',
+      { ...good, timing: { leaseMS: 1 } },
+      /^timing\.leaseMS .* Did you mean timing\.leaseMs\?/,
+    ],
+    ['a far-off option', { ...good, colour: 'red' }, /^colour is not an option\. Known are group, /],
+    ['an option named as an object method', { ...good, toString: 1 }, /^toString is not an option/],
+    ['an address without a port', { ...good, address: 'pod-a' }, /^Option `address` "pod-a" is not host:port/],
+    [
+      'a reserved prefix',
+      { ...good, kv: { prefix: '__hedge/x' } },
+      /^kv\.prefix is '__hedge.*; give visible characters/,
+    ],
+    ['a long prefix', { ...good, kv: { prefix: 'x'.repeat(257) } }, /^kv\.prefix is .*; give visible characters/],
+    ['a prefix with a line break', { ...good, kv: { prefix: 'a\n' } }, /^kv\.prefix is /],
+    ['an unknown mode', { ...good, mode: 'leader' }, /^mode is 'leader'; give one of 'member', 'client', 'off'/],
+    ['an unknown preset', { ...good, timing: 'lam' }, /^timing is 'lam'; give one of 'local', 'lan', 'wan'/],
+    ['a text for a number', { ...good, defaultTimeoutMs: '10s' }, /^defaultTimeoutMs is '10s'; give a whole number/],
+    ['a timer beyond what Node can wait', { ...good, defaultTimeoutMs: 2 ** 31 }, /^defaultTimeoutMs is 2147483648/],
+    ['NaN', { ...good, timing: { leaseMs: NaN } }, /^timing\.leaseMs is NaN/],
+    ['a guard class', { ...good, enhancers: { guards: [class {}] } }, /^enhancers\.guards is an array; .*instances/],
+    ['TLS without a key', { ...good, tls: { ca: '-----BEGIN A', cert: '-----BEGIN B' } }, /^tls\.key is missing/],
+    [
+      'a file name as certificate',
+      { ...good, tls: { ca: '/etc/ca.pem', cert: '-----BEGIN', key: '-----BEGIN ' } },
+      /^tls\.ca is '\/etc\/ca\.pem'; give the PEM text itself/,
+    ],
+    [
+      'a share of handlers above the whole',
+      { ...good, limits: { maxRunning: 10, maxRunningPerTopic: 11 } },
+      /^limits\.maxRunningPerTopic is 11, .* limits\.maxRunning \(10\)/,
+    ],
+    ['half a re-run', { ...good, maxReruns: 0.5 }, /^maxReruns is 0\.5; give a whole number of re-runs from 0/],
+    ['no handler of a topic', { ...good, limits: { maxRunningPerTopic: 0 } }, /^limits\.maxRunningPerTopic is 0; give/],
+    ['a lease shorter than its renewal', { ...good, timing: { leaseMs: 5_000 } }, /5000 − 1000 = 4000/],
+    ['a slow database call', { ...good, timing: { backendTimeoutMs: 5_000 } }, /^timing\.backendTimeoutMs is 5000/],
+    ['a long pause between tries', { ...good, timing: { retryMs: 9_000 } }, /^timing\.retryMs is 9000/],
+    ['rare heartbeats', { ...good, timing: { heartbeatMs: 3_000 } }, /^timing\.heartbeatTimeoutMs is 5000/],
+    [
+      'a queue too short for a message',
+      { ...good, limits: { maxQueuedBytes: 4e6 } },
+      /^limits\.maxQueuedBytes is 4000000/,
+    ],
+    ['a drain longer than the stop', { ...good, shutdown: { drainMs: 9, totalMs: 9 } }, /^shutdown\.totalMs is 9/],
+  ])('refuse %s, naming option, value and fix', (_, options, problem) => {
+    const problems = problemsOf(options);
+    expect(problems.join('\n')).toMatch(problem);
+  });
+
+  it('report all problems at once', () => {
+    expect(problemsOf({ group: '', backend: memory(), mode: 'x', limits: { maxRunning: 0 } })).toHaveLength(3);
+  });
+
+  it('never show a secret', () => {
+    const [problem] = problemsOf({ ...good, secret: 'hunter2' });
+    expect(problem).toMatch(/^secret is a string; give 16 characters/);
+    expect(problemsOf({ ...good, secret: ['stored', 'hunter2'] }).join()).toMatch(/^secret is a list; give 16/);
+    const tls = { ca: '-----BEGIN ', cert: '-----BEGIN ', key: 'hunter2' };
+    expect(problemsOf({ ...good, tls }).join()).not.toContain('hunter2');
+  });
+
+  it.each(['group', 'address', 'mode', 'timing', 'tls', 'limits', 'defaultTimeoutMs', 'spill', 'serializer'])(
+    'cut what stands in %s, which may be a secret in the wrong place',
+    (name) => {
+      const misplaced = 'c0rrect-horse-battery staple';
+      for (const options of [
+        { ...good, [name]: misplaced },
+        { ...good, [name]: { preset: misplaced } },
+      ]) {
+        expect(() => resolveOptions(options as HedgeOptions)).toThrow(
+          expect.objectContaining({ message: expect.not.stringContaining('battery') }),
+        );
+        expect(JSON.stringify(problemsOf(options))).not.toContain('battery');
+      }
+    },
+  );
+
+  it('stay on one line, and visible, whatever stands in them', () => {
+    const [problem] = problemsOf({ ...good, group: 'a\nb\u202e' });
+    expect(problem).toContain("group is 'a\\u{a}b\\u{202e}'; ");
+    expect(problemsOf({ ...good, ['x\n'.repeat(99)]: 1 }).join()).toContain('(198 characters) is not an option');
+  });
+
+  it('are refused with a typed error, whatever they are', () => {
+    assert(
+      property(anything({ maxDepth: 3 }), (options) => {
+        expect(problemsOf(options).length).toBeGreaterThan(0);
+      }),
+    );
+  });
+});

@@ -1,0 +1,68 @@
+import type { Backend } from '../database/backend.js';
+import { backoffMs } from '../common/backoff.js';
+import type { Clock } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
+
+export interface BackendOpenerOptions {
+  readonly clock: Clock;
+  /** Pause before the next try, in milliseconds; grows with jitter up to four times this. */
+  readonly retryMs: number;
+  readonly logger: { log(message: string): void; warn(message: string): void };
+}
+
+/** Opens the backend: at the start, or as soon as it answers. */
+export class DatabaseOpener {
+  #stopped = false;
+  #cancel: () => void = () => undefined;
+  #lastTrouble = '';
+
+  constructor(
+    private readonly backend: Backend,
+    private readonly options: BackendOpenerOptions,
+  ) {}
+
+  /**
+   * @returns false when the backend does not answer: `openLater` goes on trying.
+   * @throws HedgeError INVALID_OPTIONS when it answers and cannot be used.
+   */
+  async open(): Promise<boolean> {
+    try {
+      await this.backend.open();
+      return true;
+    } catch (error) {
+      if (!(error instanceof HedgeError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
+      this.#trouble(`The backend does not answer, trying again: ${error.message}`);
+      return false;
+    }
+  }
+
+  /** Tries in the background until it is open, then calls back. Whatever the backend says, it may be mended. */
+  openLater(opened: () => void, attempt = 1): void {
+    const { clock, retryMs } = this.options;
+    const pauseMs = backoffMs(attempt, retryMs, 4 * retryMs, Math.random());
+    this.#cancel = clock.after(pauseMs, () => void this.#tryAgain(opened, attempt));
+  }
+
+  /** Tries no more. Idempotent. */
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel();
+  }
+
+  async #tryAgain(opened: () => void, attempt: number): Promise<void> {
+    const open = await this.open().catch((error: unknown) => {
+      this.#trouble(`The backend cannot be used, trying again: ${String(error)}`);
+      return false;
+    });
+    if (this.#stopped) return;
+    if (!open) return this.openLater(opened, attempt + 1);
+    this.options.logger.log(`The backend ${this.backend.name} answers`);
+    opened();
+  }
+
+  /** Logs it, once as long as it stays the same. */
+  #trouble(message: string): void {
+    if (message !== this.#lastTrouble) this.options.logger.warn(message);
+    this.#lastTrouble = message;
+  }
+}

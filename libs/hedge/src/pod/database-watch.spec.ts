@@ -1,0 +1,41 @@
+import { describe, expect, it } from '@jest/globals';
+import { memory } from '../database/memory/index.js';
+import { BackendFaults, faulty } from '../testing/faults.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { DatabaseWatch } from './database-watch.js';
+
+describe('backend watch', () => {
+  it('counts an answer as long as it is fresh, and no failure', async () => {
+    const clock = new VirtualClock();
+    const faults = new BackendFaults();
+    const watch = new DatabaseWatch(clock, 1_000);
+    const lease = watch.watch(faulty(memory(), faults).create({ timeoutMs: 100 }).lease);
+    expect(watch.reachable).toBe(false);
+    await lease.read('l');
+    expect(watch.reachable).toBe(true);
+    clock.advance(999);
+    expect(watch.reachable).toBe(true);
+    faults.outage = true;
+    await expect(lease.read('l')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    clock.advance(1);
+    expect(watch.reachable).toBe(false);
+  });
+
+  it('tells that the database was replaced when the token of the election is lower than before', async () => {
+    const holder = { address: 'a:1', incarnation: 'a' };
+    let table = memory().create({ timeoutMs: 100 }).lease;
+    let replaced = 0;
+    const watch = new DatabaseWatch(new VirtualClock(), 1_000, 'election', () => (replaced += 1));
+    const watched = () => watch.watch(table);
+    for (const name of ['election', 'lock']) await watched().acquire({ name, holder, leaseMs: 1_000 });
+    for (const name of ['election', 'lock']) await watched().read(name);
+    table = memory().create({ timeoutMs: 100 }).lease;
+    await watched().read('lock');
+    expect(replaced).toBe(0);
+    await watched().renew({ name: 'election', holder, leaseMs: 1_000, token: 1n });
+    expect(replaced).toBe(1);
+    await watched().read('election');
+    await watched().acquire({ name: 'election', holder, leaseMs: 1_000 });
+    expect(replaced).toBe(1);
+  });
+});

@@ -1,0 +1,61 @@
+import type { AcquireResult, LeaseRecord, LeaseTable, RenewResult } from '../database/lease-table.js';
+import { longestElapsed } from '../common/clock.js';
+import type { Clock, Instant } from '../common/clock.js';
+
+/**
+ * Notes when the backend last answered the election, which asks it all the time: so readiness is known
+ * without a query of its own, however often it is probed.
+ */
+export class DatabaseWatch {
+  #answeredAt: Instant | undefined;
+  #token = 0n;
+
+  /**
+   * @param freshMs an answer counts this long.
+   * @param lease row name of the election's lease.
+   * @param replaced called when its token is lower than before: tokens only rise, so the database is another one, or
+   *   an earlier copy.
+   */
+  constructor(
+    private readonly clock: Clock,
+    private readonly freshMs: number,
+    private readonly lease = '',
+    private readonly replaced: () => void = () => undefined,
+  ) {}
+
+  /** The same table, watched. */
+  watch(table: LeaseTable): LeaseTable {
+    const noted = async <Result>(call: Promise<Result>): Promise<Result> => {
+      const result = await call;
+      this.#answeredAt = this.clock.now();
+      return result;
+    };
+    return {
+      observes: table.observes,
+      read: async (name) => this.#seen(name, await noted(table.read(name))),
+      acquire: async (claim) => this.#seen(claim.name, await noted(table.acquire(claim))),
+      renew: async (lease) => this.#seen(lease.name, await noted(table.renew(lease))),
+      renewAll: (leases) => noted(table.renewAll(leases)),
+      release: (lease) => noted(table.release(lease)),
+    };
+  }
+
+  get reachable(): boolean {
+    return this.#answeredAt !== undefined && longestElapsed(this.#answeredAt, this.clock.now()) < this.freshMs;
+  }
+
+  #seen<Result extends LeaseRecord | AcquireResult | RenewResult>(name: string, result: Result): Result {
+    if (name !== this.lease) return result;
+    const token = tokenOf(result);
+    if (token === undefined) return result;
+    const lower = token < this.#token;
+    this.#token = token;
+    if (lower) this.replaced();
+    return result;
+  }
+}
+
+function tokenOf(result: LeaseRecord | AcquireResult | RenewResult): bigint | undefined {
+  if ('token' in result) return result.token;
+  return 'record' in result ? result.record.token : undefined;
+}

@@ -1,0 +1,110 @@
+import { describe, expect, it } from '@jest/globals';
+import type { LogTable } from '../database/log-table.js';
+import { memory, memoryDatabase } from '../database/memory/index.js';
+import { BackendFaults, faulty } from '../testing/faults.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { groupSecret, groupSecrets, KeptSecret } from './group-secret.js';
+
+const context = { timeoutMs: 1_000 };
+
+describe('group secret', () => {
+  it('is the same for all pods of a group, whoever comes first', async () => {
+    const database = memoryDatabase();
+    const logs = [1, 2, 3].map(() => memory({ database }).create(context).log);
+    const secrets = await Promise.all(logs.map((log, i) => groupSecret(log, 'orders', `pod-${i}:1`)));
+    expect(new Set(secrets.map((secret) => secret.toString('hex'))).size).toBe(1);
+    expect(secrets[0]).toHaveLength(32);
+    expect(await groupSecret(memory({ database }).create(context).log, 'orders', 'late:1')).toEqual(secrets[0]);
+  });
+
+  it('is another one for another group', async () => {
+    const { log } = memory().create(context);
+    expect(await groupSecret(log, 'orders', 'a:1')).not.toEqual(await groupSecret(log, 'billing', 'a:1'));
+  });
+
+  describe('of a pod that runs', () => {
+    const clock = new VirtualClock();
+
+    function keeper(log: LogTable) {
+      const warnings: string[] = [];
+      const logger = { warn: (line: string) => void warnings.push(line) };
+      const kept = new KeptSecret({ log, group: 'orders', writer: () => 'a:1', clock, retryMs: 100, logger });
+      return { kept, warnings };
+    }
+
+    /** One log whose rows are gone when `replace` is called. */
+    function replaceable() {
+      const faults = new BackendFaults();
+      const fresh = () => faulty(memory(), faults, clock).create(context).log;
+      let log = fresh();
+      const table: LogTable = {
+        append: (...args) => log.append(...args),
+        overwrite: (...args) => log.overwrite(...args),
+        latest: (...args) => log.latest(...args),
+        history: (...args) => log.history(...args),
+        keys: (...args) => log.keys(...args),
+      };
+      return { table, faults, replace: () => void (log = fresh()) };
+    }
+
+    it('is read once, and again only after that failed', async () => {
+      const { table, faults } = replaceable();
+      let reads = 0;
+      const { kept } = keeper({ ...table, latest: (key) => ((reads += 1), table.latest(key)) });
+      faults.outage = true;
+      await expect(kept.get()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      faults.outage = false;
+      expect(await kept.get()).toEqual(await kept.get());
+      expect(reads).toBe(2);
+    });
+
+    it('is written back when the database was replaced, so that new pods can join', async () => {
+      const { table, faults, replace } = replaceable();
+      const { kept, warnings } = keeper(table);
+      const secret = await kept.get();
+      replace();
+      faults.outage = true;
+      const restored = kept.restore();
+      await clock.advanceAsync(1_000);
+      faults.outage = false;
+      await clock.advanceAsync(1_000);
+      await restored;
+      expect(await groupSecret(table, 'orders', 'new:1')).toEqual(secret);
+      expect(warnings).toEqual([expect.stringMatching(/group orders was replaced.*wrote the group's secret back/)]);
+      await kept.restore();
+      expect(await kept.get()).toEqual(secret);
+    });
+
+    it('gives way to the one of a pod that came first to the new database', async () => {
+      const { table, replace } = replaceable();
+      const { kept, warnings } = keeper(table);
+      await kept.get();
+      replace();
+      const another = await groupSecret(table, 'orders', 'new:1');
+      await kept.restore();
+      expect(await kept.get()).toEqual(another);
+      expect(warnings).toEqual([expect.stringContaining('took over the secret')]);
+    });
+  });
+});
+
+/** What such an option says when the secret in the backend is this one. */
+async function secretsOf(...option: string[]): Promise<string[]> {
+  const secrets = await groupSecrets(option, async () => Buffer.from('in the backend'));
+  return secrets instanceof Uint8Array ? [] : secrets.map(String);
+}
+
+const outage = (): Promise<Buffer> => Promise.reject(new Error('read'));
+
+describe('the option `secret`', () => {
+  it('gives its secrets in order, with the one in the backend where it says so', async () => {
+    expect(await secretsOf('stored')).toEqual(['in the backend']);
+    expect(await secretsOf('stored', 'new')).toEqual(['in the backend', 'new']);
+    expect(await secretsOf('new', 'stored')).toEqual(['new', 'in the backend']);
+  });
+
+  it('alone does not read the backend', async () => {
+    expect(await groupSecrets(['new'], outage)).toEqual([Buffer.from('new')]);
+    await expect(groupSecrets(['new', 'stored'], outage)).rejects.toThrow('read');
+  });
+});

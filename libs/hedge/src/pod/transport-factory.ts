@@ -1,0 +1,43 @@
+import { resolveAddress } from '../transport/address.js';
+import type { GroupSecrets } from '../transport/handshake/group-identity.js';
+import { GrpcTransport } from '../transport/grpc/grpc-transport.js';
+import type { StreamTransport } from '../transport/streams/peer-stream.js';
+import type { Transport } from '../transport/transport.js';
+import type { HedgeSettings } from '../nest/options.js';
+
+export interface TransportContext {
+  readonly settings: HedgeSettings;
+  readonly incarnation: string;
+  /** Reads the group's secret; may be called until it succeeds. */
+  readonly secret: () => Promise<GroupSecrets>;
+}
+
+export interface MadeTransport {
+  readonly transport: Transport & StreamTransport;
+  /** Where the address came from, for the log: `given`, `POD_IP`, `interface eth0`; empty for a client. */
+  readonly source: string;
+}
+
+/** How a pod reaches the others; `HedgeTestingModule` puts a network in memory in its place. */
+export type TransportFactory = (context: TransportContext) => MadeTransport;
+
+export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
+
+export const grpcTransport: TransportFactory = ({ settings, incarnation, secret }) => {
+  const { group, timing, limits } = settings;
+  const tls = settings.tls.reveal();
+  const common = {
+    group,
+    secret,
+    heartbeatTimeoutMs: timing.heartbeatTimeoutMs,
+    timing,
+    maxMessageBytes: limits.maxMessageBytes,
+    maxQueuedBytes: limits.maxQueuedBytes,
+    ...(tls && { tls }),
+  };
+  if (settings.mode !== 'member') {
+    return { transport: new GrpcTransport({ ...common, self: { address: '', incarnation } }), source: '' };
+  }
+  const { advertised, bind, source } = resolveAddress(settings.address);
+  return { transport: new GrpcTransport({ ...common, self: { address: advertised, incarnation }, bind }), source };
+};

@@ -1,0 +1,161 @@
+import { describe, expect, it } from '@jest/globals';
+import { VirtualClock } from '../../testing/virtual-clock.js';
+import { HeldPermits, type HoldingsEffect, type HoldingsInput } from './held-permits.core.js';
+
+const timing = { permitMs: 1_000, marginMs: 100, heartbeatMs: 100 };
+
+/** A holder by hand: its renewals wait until they are answered. */
+class Holder {
+  readonly clock = new VirtualClock();
+  readonly holdings = new HeldPermits(timing);
+  readonly events: string[] = [];
+  readonly renewals: { renewal: number; ids: string[] }[] = [];
+  #cancelWake: () => void = () => undefined;
+
+  step(input: HoldingsInput): void {
+    for (const effect of this.holdings.step(input, this.clock.now())) this.#perform(effect);
+  }
+
+  begin(id: string): void {
+    this.step({ type: 'begin', id, name: 's' });
+  }
+
+  grant(id: string, permitMs = 1_000): void {
+    this.step({ type: 'granted', id, permitMs });
+  }
+
+  /** Answers the last renewal. */
+  renewed(...unknown: string[]): void {
+    this.step({ type: 'renewed', renewal: this.renewals.at(-1)?.renewal ?? 0, unknown });
+  }
+
+  valid(id: string): boolean {
+    this.step({ type: 'tick', id });
+    return this.holdings.holds(id, this.clock.now());
+  }
+
+  #perform(effect: HoldingsEffect): void {
+    if (effect.type === 'wake') {
+      this.#cancelWake();
+      this.#cancelWake = this.clock.after(effect.afterMs, () => this.step({ type: 'tick' }));
+    } else if (effect.type === 'renew') {
+      this.renewals.push({ renewal: effect.renewal, ids: [...effect.ids.values()].flat() });
+    } else {
+      this.events.push(effect.type === 'lost' ? `${effect.id} ${effect.why}` : `${effect.id} ${effect.type}`);
+    }
+  }
+}
+
+function holding(id = 'a'): Holder {
+  const holder = new Holder();
+  holder.begin(id);
+  holder.grant(id);
+  return holder;
+}
+
+describe('holdings', () => {
+  it('S1: are valid for their time less the margin, counted from when they were asked for', () => {
+    const holder = new Holder();
+    holder.begin('a');
+    holder.clock.advance(300);
+    holder.grant('a');
+    holder.clock.advance(599);
+    expect(holder.valid('a')).toBe(true);
+    holder.clock.advance(1);
+    expect([holder.valid('a'), holder.events]).toEqual([false, ['a usable', 'a expired']]);
+  });
+
+  it('S1: count a renewal from its sending, however late the answer', () => {
+    const holder = holding();
+    holder.clock.advance(100);
+    expect(holder.renewals).toEqual([{ renewal: 1, ids: ['a'] }]);
+    holder.clock.advance(750);
+    holder.step({ type: 'renewed', renewal: 1, unknown: [] });
+    holder.clock.advance(149);
+    expect(holder.valid('a')).toBe(true);
+    holder.clock.advance(1);
+    expect(holder.valid('a')).toBe(false);
+  });
+
+  it('S1: are not revived by a late answer', () => {
+    const holder = holding();
+    holder.clock.advance(900);
+    holder.step({ type: 'renewed', renewal: 8, unknown: [] });
+    expect([holder.valid('a'), holder.events]).toEqual([false, ['a usable', 'a expired']]);
+  });
+
+  it('S1: end by the wall clock when the machine slept, and stay ended when it is set back', () => {
+    const holder = holding();
+    holder.clock.jumpWall(900);
+    expect(holder.valid('a')).toBe(false);
+    holder.clock.jumpWall(-900);
+    expect(holder.valid('a')).toBe(false);
+  });
+
+  it('S1: never last longer than this pod is configured for, nor than the leader', () => {
+    const [longer, shorter] = [new Holder(), new Holder()];
+    for (const [holder, permitMs] of [
+      [longer, 5_000],
+      [shorter, 500],
+    ] as const) {
+      holder.begin('a');
+      holder.grant('a', permitMs);
+      holder.clock.advance(400);
+    }
+    expect([longer.valid('a'), shorter.valid('a')]).toEqual([true, false]);
+    longer.clock.advance(500);
+    expect(longer.valid('a')).toBe(false);
+  });
+
+  it('last as long as renewals are acknowledged', () => {
+    const holder = holding();
+    for (let beat = 0; beat < 50; beat += 1) {
+      holder.clock.advance(100);
+      holder.renewed();
+    }
+    expect([holder.valid('a'), holder.events]).toEqual([true, ['a usable']]);
+  });
+
+  it('are lost when the leader does not know them, those that wait are not', () => {
+    const holder = holding();
+    holder.begin('b');
+    holder.clock.advance(100);
+    holder.renewed('a', 'b');
+    expect([holder.valid('a'), holder.events, holder.holdings.size]).toEqual([false, ['a usable', 'a taken back'], 1]);
+  });
+
+  it('are told of before they end by themselves, without being asked', () => {
+    const holder = holding();
+    holder.clock.advance(900);
+    expect(holder.events).toEqual(['a usable', 'a expired']);
+  });
+
+  it('that were granted after a long wait without answers are confirmed before they are used', () => {
+    const holder = new Holder();
+    holder.begin('a');
+    holder.clock.advance(650);
+    holder.grant('a');
+    expect([holder.events, holder.renewals.length]).toEqual([[], 7]);
+    holder.renewed();
+    expect([holder.events, holder.valid('a')]).toEqual([['a usable'], true]);
+  });
+
+  it('that wait are renewed too, so that they are fresh when they are granted', () => {
+    const holder = new Holder();
+    holder.begin('a');
+    for (let beat = 0; beat < 30; beat += 1) {
+      holder.clock.advance(100);
+      holder.renewed();
+    }
+    holder.grant('a');
+    expect(holder.events).toEqual(['a usable']);
+  });
+
+  it('need no renewal when they are short, and no timer when there are none', () => {
+    const holder = holding();
+    holder.clock.advance(99);
+    holder.step({ type: 'end', id: 'a' });
+    holder.clock.advance(5_000);
+    expect([holder.renewals, holder.clock.nextTimerMs()]).toEqual([[], undefined]);
+  });
+});

@@ -1,0 +1,72 @@
+import type { HedgeError } from '../../common/errors.js';
+import type { GrantedPermit } from '../server/permit-row.js';
+import { foreign } from '../semaphore-refusals.js';
+import type { SemaphoreOutcome } from '../server/semaphore-queue.messages.js';
+
+interface Release {
+  readonly id: string;
+  readonly incarnation: string;
+  /** Joined by whoever asks again. */
+  readonly tickets: number[];
+}
+
+/** Releases of permits of one semaphore that were asked for and are not in its row yet. */
+export class PendingReleases {
+  readonly #releases = new Map<string, Release>();
+
+  /** @param settle answers one request. */
+  constructor(
+    private readonly semaphore: string,
+    private readonly settle: (ticket: number, outcome: SemaphoreOutcome | HedgeError) => void,
+  ) {}
+
+  get size(): number {
+    return this.#releases.size;
+  }
+
+  /** @param ticket of who wants an answer. */
+  add(id: string, incarnation: string, ticket?: number): void {
+    // By who asks as well: nobody can stand in the way of the owner.
+    const key = `${id} ${incarnation}`;
+    const release = this.#releases.get(key) ?? { id, incarnation, tickets: [] };
+    if (ticket !== undefined) release.tickets.push(ticket);
+    this.#releases.set(key, release);
+  }
+
+  /**
+   * Takes them out of `held`. What is not there, or somebody else's, is answered at once, and changes nothing (S3).
+   * @returns those taken, for `done` once that is written.
+   */
+  takeFrom(held: Map<string, GrantedPermit>): string[] {
+    const taken: string[] = [];
+    for (const [key, { id, incarnation }] of this.#releases) {
+      const permit = held.get(id);
+      if (permit === undefined) {
+        this.#answer(key, { type: 'done' });
+      } else if (permit.holder.incarnation !== incarnation) {
+        this.#answer(key, foreign(this.semaphore, id));
+      } else {
+        held.delete(id);
+        taken.push(key);
+      }
+    }
+    return taken;
+  }
+
+  done(taken: readonly string[]): void {
+    for (const key of taken) this.#answer(key, { type: 'done' });
+  }
+
+  tickets(): number[] {
+    return [...this.#releases.values()].flatMap(({ tickets }) => tickets);
+  }
+
+  clear(): void {
+    this.#releases.clear();
+  }
+
+  #answer(key: string, outcome: SemaphoreOutcome | HedgeError): void {
+    for (const ticket of this.#releases.get(key)?.tickets ?? []) this.settle(ticket, outcome);
+    this.#releases.delete(key);
+  }
+}

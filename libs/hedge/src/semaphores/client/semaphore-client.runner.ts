@@ -1,0 +1,298 @@
+import { onAbort } from '../../common/async/on-abort.js';
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import type { Encoded, OutgoingRequest } from '../../messaging/message.js';
+import type { PermitAcquired } from '../../wire/hedge/v1/semaphore.js';
+import { HeldPermits, type HoldingsEffect, type HoldingsInput } from './held-permits.core.js';
+import { PermitHandle, type PermitOwner } from './permit.js';
+import {
+  acquiredOf,
+  acquireRequest,
+  releaseRequest,
+  renewedOf,
+  renewRequest,
+  resizeRequest,
+} from '../semaphore-wire.js';
+import { notInTime, permitLost, stopping, tooManyHere } from '../semaphore-refusals.js';
+import type { SemaphoreTiming } from '../semaphore-timing.js';
+
+/** Permits that one process may hold and wait for, so that one renewal fits into one message. */
+const MOST_HOLDINGS = 10_000;
+
+export interface SemaphoreClientOptions {
+  readonly messenger: { request(request: OutgoingRequest): Promise<Encoded> };
+  readonly clock: Pick<Clock, 'now' | 'after'>;
+  readonly timing: SemaphoreTiming;
+  /**
+   * Gives permits of a semaphore back though nobody leads; false when somebody does. For the last pod of a group, at
+   * its stop. Default: leave them to run out.
+   */
+  readonly releaseWithoutLeader?: (name: string, ids: ReadonlySet<string>) => Promise<boolean>;
+  /** UUIDs. */
+  readonly newId?: () => string;
+  /** Default: `HeldPermits`. */
+  readonly holdings?: (timing: SemaphoreTiming) => HeldPermits;
+}
+
+export interface PermitRequest {
+  readonly name: string;
+  readonly limit: number;
+  readonly permits: number;
+  readonly wait: boolean;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+export type ResizeRequest = Pick<PermitRequest, 'name' | 'limit' | 'timeoutMs' | 'signal'>;
+
+/** What became of a request for permits: called once. */
+export interface PermitCallbacks {
+  /** Undefined: they are not free now, and the request was not to wait. */
+  resolve(permit: PermitHandle | undefined): void;
+  reject(error: unknown): void;
+}
+
+interface Asking {
+  readonly id: string;
+  readonly request: PermitRequest;
+  readonly callbacks: PermitCallbacks;
+  /** On the monotonic clock. */
+  readonly deadline: number;
+  /** Ends the waiting at the leader. */
+  readonly scope: AbortController;
+  readonly stopListening: () => void;
+  /** The leader may have it as held. */
+  maybeGranted: boolean;
+  fencingToken: bigint;
+  cancelDeadline: () => void;
+}
+
+/**
+ * This process's permits: asks the leader for them, renews them, and gives them back. What the leader may have
+ * granted to a caller that does not wait any more is released in the background.
+ */
+export class SemaphoreClient implements PermitOwner {
+  readonly #options: SemaphoreClientOptions;
+  readonly #holdings: HeldPermits;
+  readonly #asking = new Map<string, Asking>();
+  readonly #held = new Map<string, PermitHandle>();
+  /** Releases that the leader has not acknowledged. */
+  readonly #releasing = new Set<Promise<void>>();
+  #cancelWake: () => void = () => undefined;
+  #stopped = false;
+
+  constructor(options: SemaphoreClientOptions) {
+    this.#options = options;
+    const { timing, holdings = (used) => new HeldPermits(used) } = options;
+    this.#holdings = holdings(timing);
+  }
+
+  acquire(request: PermitRequest, callbacks: PermitCallbacks): void {
+    const { name, timeoutMs, signal } = request;
+    if (this.#stopped) return callbacks.reject(stopping(name));
+    if (signal?.aborted === true) return callbacks.reject(signal.reason);
+    if (this.#holdings.size >= MOST_HOLDINGS) return callbacks.reject(tooManyHere(name, MOST_HOLDINGS));
+    const id = (this.#options.newId ?? randomUUID)();
+    const abort = (): void => this.#abort(asking, signal?.reason);
+    const asking: Asking = {
+      id,
+      request,
+      callbacks,
+      deadline: this.#now() + timeoutMs,
+      scope: new AbortController(),
+      stopListening: signal === undefined ? () => undefined : onAbort(signal, abort),
+      maybeGranted: false,
+      fencingToken: 0n,
+      cancelDeadline: () => undefined,
+    };
+    this.#asking.set(id, asking);
+    this.#ask(asking);
+  }
+
+  /** @throws HedgeError as `Messenger.request` */
+  async resize({ name, limit, timeoutMs, signal }: ResizeRequest): Promise<void> {
+    await this.#options.messenger.request({ ...resizeRequest(name, limit), timeoutMs, signal });
+  }
+
+  /** Judged now. */
+  holds(id: string): boolean {
+    this.#step({ type: 'tick', id });
+    return this.#holdings.holds(id, this.#options.clock.now());
+  }
+
+  giveBack({ id, name }: PermitHandle): Promise<void> {
+    this.#held.delete(id);
+    this.#step({ type: 'end', id });
+    return this.#release(name, id);
+  }
+
+  /** Takes no more requests, and ends those that wait; what is held stays. Idempotent. */
+  stop(): void {
+    this.#stopped = true;
+    for (const asking of this.#asking.values()) this.#abort(asking, stopping(asking.request.name));
+  }
+
+  /** Aborts and releases all that is held. Resolves when that is done, or their time is over. */
+  async close(): Promise<void> {
+    this.stop();
+    const held = [...this.#held.values()];
+    for (const permit of held) {
+      permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${permit.name}" back`));
+      void permit.release();
+    }
+    const names = new Set(held.map(({ name }) => name));
+    await Promise.race([
+      Promise.all(this.#releasing),
+      Promise.all(Array.from(names, (name) => this.#releaseLast(name, held))),
+    ]);
+    this.#cancelWake();
+  }
+
+  /** Resolves only when it did. */
+  async #releaseLast(name: string, held: readonly PermitHandle[]): Promise<void> {
+    const { releaseWithoutLeader = () => Promise.resolve(false) } = this.#options;
+    const ids = held.filter((permit) => permit.name === name).map(({ id }) => id);
+    const released = await releaseWithoutLeader(name, new Set(ids)).catch(() => false);
+    if (!released) await Promise.all(this.#releasing);
+  }
+
+  #ask(asking: Asking): void {
+    const { id, request, deadline, scope } = asking;
+    const { name, limit, permits, wait } = request;
+    const leftMs = deadline - this.#now();
+    if (leftMs <= 0) return this.#fail(asking, notInTime(request));
+    this.#step({ type: 'begin', id, name });
+    const acquire = acquireRequest({ name, id, limit, permits, wait, timeoutMs: Math.ceil(request.timeoutMs) });
+    this.#options.messenger.request({ ...acquire, timeoutMs: leftMs, signal: scope.signal }).then(
+      (reply) => this.#answered(asking, acquiredOf(reply)),
+      (error: unknown) => this.#refused(asking, error),
+    );
+  }
+
+  #answered(asking: Asking, { granted, fencingToken, permitMs }: PermitAcquired): void {
+    if (this.#asking.get(asking.id) !== asking) return;
+    if (!granted) {
+      this.#settled(asking);
+      this.#step({ type: 'end', id: asking.id });
+      return asking.callbacks.resolve(undefined);
+    }
+    asking.maybeGranted = true;
+    asking.fencingToken = fencingToken;
+    this.#step({ type: 'granted', id: asking.id, permitMs });
+    if (!this.#asking.has(asking.id)) return;
+    const leftMs = Math.max(0, asking.deadline - this.#now());
+    asking.cancelDeadline = this.#options.clock.after(leftMs, () => this.#fail(asking, notInTime(asking.request)));
+  }
+
+  #refused(asking: Asking, error: unknown): void {
+    if (this.#asking.get(asking.id) !== asking) return;
+    const code = error instanceof HedgeError ? error.code : undefined;
+    if (code === 'OUTCOME_UNKNOWN') {
+      // The same id again: if it was granted, the leader knows it.
+      asking.maybeGranted = true;
+      return this.#ask(asking);
+    }
+    asking.maybeGranted ||= code === 'DEADLINE_EXCEEDED';
+    this.#fail(asking, code === 'DEADLINE_EXCEEDED' ? notInTime(asking.request) : error);
+  }
+
+  #abort(asking: Asking, reason: unknown): void {
+    asking.maybeGranted = true;
+    this.#fail(asking, reason);
+    asking.scope.abort(reason);
+  }
+
+  #fail(asking: Asking, error: unknown): void {
+    const { id, request, callbacks, maybeGranted } = asking;
+    this.#settled(asking);
+    this.#step({ type: 'end', id });
+    if (maybeGranted) void this.#release(request.name, id);
+    callbacks.reject(error);
+  }
+
+  #settled(asking: Asking): void {
+    this.#asking.delete(asking.id);
+    asking.cancelDeadline();
+    asking.stopListening();
+  }
+
+  #release(name: string, id: string): Promise<void> {
+    const deadline = this.#now() + this.#options.timing.permitMs;
+    const released = new Promise<void>((resolve) => this.#tryRelease(name, id, deadline, resolve));
+    this.#releasing.add(released);
+    void released.then(() => this.#releasing.delete(released));
+    return released;
+  }
+
+  /** Until the leader has acknowledged it, or has taken them back because nobody renewed them. */
+  #tryRelease(name: string, id: string, deadline: number, settle: () => void): void {
+    const { messenger, clock, timing } = this.#options;
+    const leftMs = deadline - this.#now();
+    if (leftMs <= 0) return settle();
+    messenger.request({ ...releaseRequest(name, id), timeoutMs: leftMs }).then(
+      () => settle(),
+      (error: unknown) => {
+        if (error instanceof HedgeError && FINAL.has(error.code)) return settle();
+        clock.after(timing.retryMs, () => this.#tryRelease(name, id, deadline, settle));
+      },
+    );
+  }
+
+  #step(input: HoldingsInput): void {
+    for (const effect of this.#holdings.step(input, this.#options.clock.now())) this.#perform(effect);
+  }
+
+  #perform(effect: HoldingsEffect): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = this.#options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'renew':
+        return this.#renew(effect.renewal, effect.ids);
+      case 'usable':
+        return this.#usable(effect.id);
+      case 'lost':
+        return this.#lost(effect.id, effect.why);
+    }
+  }
+
+  #renew(renewal: number, ids: ReadonlyMap<string, readonly string[]>): void {
+    const { messenger, timing } = this.#options;
+    messenger.request({ ...renewRequest(ids), timeoutMs: timing.heardWithinMs }).then(
+      (reply) => this.#step({ type: 'renewed', renewal, unknown: renewedOf(reply).unknown }),
+      // The next heartbeat tells all of it again.
+      () => undefined,
+    );
+  }
+
+  #usable(id: string): void {
+    const asking = this.#asking.get(id);
+    if (asking === undefined) return;
+    this.#settled(asking);
+    const { request, fencingToken, callbacks } = asking;
+    const permit = new PermitHandle(this, { id, name: request.name, permits: request.permits, fencingToken });
+    this.#held.set(id, permit);
+    callbacks.resolve(permit);
+  }
+
+  #lost(id: string, why: 'expired' | 'taken back'): void {
+    const asking = this.#asking.get(id);
+    if (asking !== undefined) {
+      // It was granted so late that it was taken back before this process had heard of it.
+      asking.cancelDeadline();
+      return this.#ask(asking);
+    }
+    const permit = this.#held.get(id);
+    this.#held.delete(id);
+    permit?.lose(permitLost(permit.name, why));
+  }
+
+  #now(): number {
+    return this.#options.clock.now().mono;
+  }
+}
+
+/** Asking again would not help. */
+const FINAL: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'INVALID_ARGUMENT', 'CONFLICT']);

@@ -1,0 +1,173 @@
+import { checkKeys } from '../../common/validation/check-keys.js';
+import { atCaller } from '../../common/errors.js';
+import { assertWork, runAndRelease, type TriedUse } from '../../common/held.js';
+import { withTokenInJson } from '../../common/token-in-json.js';
+import type { PermitTable } from '../../database/permit-table.js';
+import type { MemberId } from '../../common/identity.js';
+import type { StartGate } from '../../common/async/start-gate.js';
+import { checkCallOptions } from '../../messaging/call-options.js';
+import type { Permit } from './permit.js';
+import type { SemaphoreClient } from './semaphore-client.runner.js';
+import { readState } from '../server/permit-row.js';
+import { assertLimit, assertPermits } from '../semaphore-arguments.js';
+
+export interface AcquireOptions {
+  /** How many permits, all at once. Default: 1. */
+  readonly permits?: number | undefined;
+  /** Milliseconds to wait for them at most. Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Stops waiting: `acquire` rejects with the signal's reason, and nothing is held. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Permits that somebody holds, as the database has them. `JSON.stringify` shows their token as digits. */
+export interface SemaphoreHolder {
+  readonly id: string;
+  /** Its address is empty when it is a client. */
+  readonly member: MemberId;
+  readonly permits: number;
+  readonly fencingToken: bigint;
+}
+
+export const ACQUIRE_OPTIONS = Object.keys({ permits: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof AcquireOptions,
+  0
+>);
+
+export interface SemaphoreDeps {
+  readonly gate: StartGate;
+  readonly holder: SemaphoreClient;
+  readonly table: Pick<PermitTable, 'read'>;
+  readonly group: string;
+  readonly defaultTimeoutMs: number;
+}
+
+/**
+ * One semaphore of the group: at most `limit` permits are valid at any instant, on all pods together (S1).
+ *
+ * Made by `SemaphoreService.get`; costs nothing until it is used, and any number of them may have the same name.
+ */
+export class Semaphore {
+  #limit: number;
+
+  constructor(
+    private readonly deps: SemaphoreDeps,
+    readonly name: string,
+    limit: number,
+  ) {
+    this.#limit = limit;
+  }
+
+  /** What this pod takes to be agreed. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /**
+   * Waits for permits: first come, first served over all pods. A request for many is not overtaken by later ones for
+   * few. Whoever stops waiting, by its time, its signal or its death, leaves the queue.
+   *
+   * @throws HedgeError DEADLINE_EXCEEDED, NO_LEADER: they were not free in time, or nobody leads; nothing is held.
+   * @throws HedgeError CONFLICT: the group has agreed on another limit; `details.limit` and `details.agreed` say which.
+   * @throws HedgeError INVALID_ARGUMENT, OVERLOADED, MEMBER_UNREACHABLE, SHUTTING_DOWN: nothing is held.
+   * @throws the signal's reason when it aborted
+   *
+   * @example
+   * const permit = await semaphores.get('reports', { limit: 2 }).acquire({ timeoutMs: 60_000 });
+   * try { await report(permit.signal); } finally { await permit.release(); }
+   */
+  async acquire(options: AcquireOptions = {}): Promise<Permit> {
+    // One that waits is granted, or fails.
+    return (await this.#ask(options, true)) as Permit;
+  }
+
+  /**
+   * As `acquire`, and undefined when they are not free now, or others already wait. `timeoutMs` is for finding the
+   * leader and the database, not for waiting in the queue.
+   */
+  async tryAcquire(options: AcquireOptions = {}): Promise<Permit | undefined> {
+    return await this.#ask(options, false);
+  }
+
+  /**
+   * Acquires, runs the work, and releases whatever the outcome.
+   * @throws HedgeError as `acquire`; what the work throws
+   */
+  use<Result>(work: (permit: Permit) => Result): Promise<Awaited<Result>>;
+  use<Result>(options: AcquireOptions, work: (permit: Permit) => Result): Promise<Awaited<Result>>;
+  async use<Result>(
+    options: AcquireOptions | ((permit: Permit) => Result),
+    work?: (permit: Permit) => Result,
+  ): Promise<Awaited<Result>> {
+    const [run, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    assertWork(`semaphore "${this.name}"`, run, 'semaphore.use(options, async (permit) => …)');
+    return await runAndRelease(await this.acquire(settings), run);
+  }
+
+  /**
+   * As `use`, if the permits are free now; else `{ ran: false }`, and the work does not run.
+   * @throws HedgeError as `tryAcquire`; what the work throws
+   */
+  tryUse<Result>(work: (permit: Permit) => Result): Promise<TriedUse<Awaited<Result>>>;
+  tryUse<Result>(options: AcquireOptions, work: (permit: Permit) => Result): Promise<TriedUse<Awaited<Result>>>;
+  async tryUse<Result>(
+    options: AcquireOptions | ((permit: Permit) => Result),
+    work?: (permit: Permit) => Result,
+  ): Promise<TriedUse<Awaited<Result>>> {
+    const [run, settings] = typeof options === 'function' ? [options, {}] : [work, options];
+    assertWork(`semaphore "${this.name}"`, run, 'semaphore.tryUse(options, async (permit) => …)');
+    const permit = await this.tryAcquire(settings);
+    return permit === undefined ? { ran: false } : { ran: true, result: await runAndRelease(permit, run) };
+  }
+
+  /**
+   * Agrees on another limit. More wakes those who wait; fewer than are held takes effect as they come back. Other
+   * pods that still ask with the old limit are refused with CONFLICT: those that already wait stay in the queue.
+   * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, …: see `LeaderService.send`.
+   */
+  async resize(limit: number, options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {}): Promise<void> {
+    assertLimit(this.name, limit);
+    const { timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    checkKeys(`The options of resize of semaphore "${this.name}"`, options, ['timeoutMs', 'signal']);
+    checkCallOptions('resize', this.name, timeoutMs, signal);
+    await this.#started('resize');
+    await this.deps.holder.resize({ name: this.name, limit, timeoutMs, signal });
+    this.#limit = limit;
+  }
+
+  /**
+   * Who holds permits, as the database has it now; those of a dead pod until they are taken back.
+   * @throws HedgeError BACKEND_UNAVAILABLE; CONFLICT when the row is another group's.
+   */
+  async holders(): Promise<SemaphoreHolder[]> {
+    await this.#started('holders');
+    const row = await this.deps.table.read(this.name);
+    if (row === undefined) return [];
+    return [...readState({ group: this.deps.group, name: this.name }, row).held.values()].map(
+      ({ id, holder, permits, token }) => {
+        return withTokenInJson({ id, member: holder, permits, fencingToken: token });
+      },
+    );
+  }
+
+  #started(call: string): Promise<void> | undefined {
+    return this.deps.gate.pass(`${call} of semaphore "${this.name}"`);
+  }
+
+  async #ask(options: AcquireOptions, wait: boolean): Promise<Permit | undefined> {
+    const { name, limit } = this;
+    const { permits = 1, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    assertPermits(name, permits, limit);
+    checkKeys(`The options of ${wait ? 'acquire' : 'tryAcquire'} of semaphore "${name}"`, options, ACQUIRE_OPTIONS);
+    checkCallOptions(wait ? 'acquire' : 'tryAcquire', name, timeoutMs, signal);
+    const starting = this.#started(wait ? 'acquire' : 'tryAcquire');
+    if (starting !== undefined) await starting;
+    try {
+      return await new Promise((resolve, reject) => {
+        this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
+      });
+    } catch (error) {
+      throw atCaller(error, signal);
+    }
+  }
+}

@@ -1,0 +1,416 @@
+import { backoffMs } from '../../common/backoff.js';
+import { HedgeError } from '../../common/errors.js';
+import type { SemaphoreRow } from '../../database/permit-table.js';
+import { PendingReleases } from '../client/pending-releases.js';
+import {
+  type GrantedPermit,
+  formatPermits,
+  holderRows,
+  readState,
+  type SemaphoreName,
+  type SemaphoreState,
+} from './permit-row.js';
+import { tooMany } from '../semaphore-arguments.js';
+import { foreign, notLeader, notWanted, otherLimit } from '../semaphore-refusals.js';
+import type { PermitClaim, SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue.messages.js';
+import type { SemaphoreTiming } from '../semaphore-timing.js';
+import { type Waiter, WaitQueue } from './wait-queue.js';
+
+/** Grants of one semaphore at a time, whatever its limit: so that its row stays far below what a database takes. */
+const MOST_GRANTS = 10_000;
+
+const NO_ROW: SemaphoreState = { limit: 0, version: 0n, held: new Map() };
+
+/** What a write in flight, or one of unknown outcome, is about. */
+interface Change {
+  readonly limit: number;
+  readonly held: ReadonlyMap<string, GrantedPermit>;
+  readonly grants: readonly Waiter[];
+  readonly released: readonly string[];
+  readonly resizes: number;
+}
+
+/**
+ * One semaphore in one term of the leader: its queue, and the decisions about its row. Pure: `step` takes an input and
+ * the time, and returns what to do; the arbiter (or the simulation) does it and feeds the results back.
+ *
+ * - The row is the truth. Every write says which version it follows and is fenced by the term, so only what follows
+ *   from the row as it is can be granted, and only by the leader of now (S1).
+ * - One write at a time, and what comes meanwhile goes into the next one: so grants share commits, and permits that
+ *   come back go on to the next in the same write.
+ * - After a write of unknown outcome the row is read again. Permits have ids that the caller chose: a grant that
+ *   happened is recognised, and one that nobody wants any more is taken back.
+ * - First come, first served, by how long each has waited, also under an earlier leader. Who was not heard of lately
+ *   is passed over, and keeps its place.
+ * - Permits that were not renewed for their time are taken back; those that this leader found in the row, counted
+ *   from the begin of its term at the earliest.
+ * - Nothing is granted while permits may be valid that the row does not show, because the database was replaced (S1).
+ */
+export class SemaphoreQueue {
+  #state: SemaphoreState | undefined;
+  /** The row may differ from `#state`: a write ended without an answer. */
+  #doubtful = true;
+  #calling = false;
+  #change: Change | undefined;
+  readonly #line = new WaitQueue();
+  readonly #releases: PendingReleases;
+  #resizes: { readonly ticket: number; readonly limit: number }[] = [];
+  /** Renewals that came before the row was read. */
+  #renewals: Extract<SemaphoreInput, { type: 'renew' }>[] = [];
+  /** When each permit was renewed or claimed last, in this term. */
+  readonly #heard = new Map<string, number>();
+  /** Nothing is granted before. */
+  #graceUntil = -Infinity;
+  #failures = 0;
+  #writesFail = false;
+  #notBefore = -Infinity;
+  #news = false;
+  #wakeAt: number | undefined;
+  #idleSince: number | undefined;
+  #ended: HedgeError | undefined;
+  #effects: SemaphoreEffect[] = [];
+
+  /** @param since when the term began, on the clock of `step`. */
+  constructor(
+    private readonly semaphore: SemaphoreName,
+    private readonly timing: SemaphoreTiming,
+    protected readonly since: number,
+  ) {
+    this.#releases = new PendingReleases(semaphore.name, (ticket, outcome) => this.#settle(ticket, outcome));
+  }
+
+  /** Callers in the queue. */
+  get waiting(): number {
+    return this.#line.size;
+  }
+
+  /** Since when nothing was held and nothing asked; undefined while it is in use. */
+  get idleSince(): number | undefined {
+    return this.#idleSince;
+  }
+
+  /** @param now milliseconds on any clock that never goes back. */
+  step(input: SemaphoreInput, now: number): readonly SemaphoreEffect[] {
+    this.#effects = [];
+    if (this.#ended === undefined) this.#take(input, now);
+    else if ('ticket' in input && input.type !== 'abandoned') this.#settle(input.ticket, this.#ended);
+    if (this.#ended === undefined) this.#schedule(now);
+    return this.#effects;
+  }
+
+  #take(input: SemaphoreInput, now: number): void {
+    switch (input.type) {
+      case 'acquire':
+        return this.#claimed(input.ticket, input.claim, now);
+      case 'abandoned':
+        return this.#abandoned(input.ticket);
+      case 'release': {
+        const waiter = this.#line.withId(input.id);
+        const own = waiter?.claim.holder.incarnation === input.holder.incarnation;
+        if (waiter !== undefined && own) this.#drop(waiter, notWanted(this.semaphore.name));
+        return this.#release(input.id, input.holder.incarnation, input.ticket);
+      }
+      case 'renew':
+        return this.#renewed(input, now);
+      case 'resize':
+        this.#resizes.push(input);
+        this.#news = true;
+        return;
+      case 'unlinked':
+        for (const waiter of this.#line) {
+          if (waiter.claim.holder.incarnation === input.holder.incarnation) waiter.heardAt = -Infinity;
+        }
+        return;
+      case 'flush':
+        this.#wakeAt = undefined;
+        return this.#decide(now);
+      case 'read':
+        this.#calling = false;
+        // A read that succeeds says nothing of writes, as on a full disk: the pauses between those go on growing.
+        if (!this.#writesFail) this.#failures = 0;
+        return this.#adopt(input.row, input.unseenForMs, now);
+      case 'written':
+        this.#calling = false;
+        this.#failures = 0;
+        this.#writesFail = false;
+        if (!input.result.written) return this.#adopt(input.result.row, input.unseenForMs, now);
+        this.#committed(input.result.timestamp);
+        return this.#decide(now);
+      case 'failed':
+        return this.#failed(input.error, input.random, now);
+      case 'drain':
+        for (const { ticket } of this.#line) {
+          this.#settle(ticket, input.error);
+          this.#abandoned(ticket);
+        }
+        return;
+      case 'end':
+        return this.#end(input.error);
+    }
+  }
+
+  // What is asked
+
+  #claimed(ticket: number, claim: PermitClaim, now: number): void {
+    const same = this.#line.withId(claim.id);
+    if (same !== undefined && same.claim.holder.incarnation !== claim.holder.incarnation) {
+      return this.#settle(ticket, foreign(this.semaphore.name, claim.id));
+    }
+    if (same !== undefined) this.#drop(same, notWanted(this.semaphore.name));
+    const since = now - claim.waitedMs;
+    const waiter: Waiter = { ticket, claim, since, heardAt: now, agreed: same?.agreed ?? false };
+    this.#line.add(waiter);
+    this.#heard.set(claim.id, now);
+    this.#news = true;
+  }
+
+  #abandoned(ticket: number): void {
+    const waiter = this.#line.withTicket(ticket);
+    if (waiter === undefined) return;
+    this.#line.remove(waiter);
+    this.#news = true;
+    // It may be granted already, in a write that is under way.
+    if (this.#change !== undefined) this.#release(waiter.claim.id, waiter.claim.holder.incarnation);
+  }
+
+  #release(id: string, incarnation: string, ticket?: number): void {
+    this.#releases.add(id, incarnation, ticket);
+    this.#news = true;
+  }
+
+  #renewed(input: Extract<SemaphoreInput, { type: 'renew' }>, now: number): void {
+    const ids = new Set(input.ids);
+    for (const id of ids) this.#heard.set(id, now);
+    for (const waiter of this.#line) {
+      if (!ids.has(waiter.claim.id)) continue;
+      if (!this.hears(waiter, now)) this.#news = true;
+      waiter.heardAt = now;
+    }
+    if (this.#state === undefined) {
+      this.#renewals.push(input);
+      this.#news = true;
+    } else {
+      this.#answerRenewal(input, this.#state);
+    }
+  }
+
+  #answerRenewal({ ticket, ids, holder }: Extract<SemaphoreInput, { type: 'renew' }>, state: SemaphoreState): void {
+    const waiting = this.#line.ids();
+    const unknown = ids.filter((id) => {
+      if (waiting.has(id)) return false;
+      // What a write under way takes back is lost already, however that ends.
+      const stays = this.#change === undefined || this.#change.held.has(id);
+      return !stays || state.held.get(id)?.holder.incarnation !== holder.incarnation;
+    });
+    this.#settle(ticket, { type: 'renewed', unknown });
+  }
+
+  // What the database says
+
+  #adopt(row: SemaphoreRow | undefined, unseenForMs: number | undefined, now: number): void {
+    const first = this.#state === undefined;
+    this.#change = undefined;
+    try {
+      this.#state = row === undefined ? NO_ROW : readState(this.semaphore, row);
+    } catch (error) {
+      // The next request looks again.
+      this.#state = undefined;
+      for (const ticket of this.#tickets()) this.#settle(ticket, error as HedgeError);
+      return this.#forget();
+    }
+    this.#doubtful = false;
+    // Somebody may have waited for these: let the callers of the last leader come back first.
+    if (first && row !== undefined && countOf(this.#state.held) >= row.limit) {
+      this.#graceUntil = Math.max(this.#graceUntil, this.since + this.timing.graceMs);
+    }
+    if (unseenForMs !== undefined) this.#graceUntil = Math.max(this.#graceUntil, now + unseenForMs);
+    for (const renewal of this.#renewals.splice(0)) this.#answerRenewal(renewal, this.#state);
+    this.#decide(now);
+  }
+
+  #committed(timestamp: bigint): void {
+    const change = this.#change;
+    if (change === undefined) throw new Error('a result came in, but no write is in flight');
+    this.#change = undefined;
+    const held = new Map(
+      Array.from(change.held, ([id, permit]) => [id, { ...permit, token: permit.token ?? timestamp }]),
+    );
+    this.#state = { limit: change.limit, version: timestamp, held };
+    for (const waiter of change.grants) if (this.#line.has(waiter)) this.#grant(waiter, this.#state);
+    this.#releases.done(change.released);
+    for (const { ticket } of this.#resizes.splice(0, change.resizes)) this.#settle(ticket, { type: 'done' });
+  }
+
+  #grant(waiter: Waiter, state: SemaphoreState): void {
+    const permit = state.held.get(waiter.claim.id);
+    if (permit === undefined) throw new Error('granted, and not in the row');
+    this.#drop(waiter, { type: 'granted', token: permit.token, permitMs: permit.permitMs });
+  }
+
+  #failed(error: unknown, random: number, now: number): void {
+    this.#calling = false;
+    if (error instanceof HedgeError && error.code === 'LEASE_LOST')
+      return this.#end(notLeader(this.semaphore.name, error));
+    if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && this.#change !== undefined) {
+      // Nothing was written, and without these grants the rest may be.
+      for (const waiter of this.#change.grants) if (this.#line.has(waiter)) this.#drop(waiter, error);
+    }
+    this.#doubtful = true;
+    if (this.#change !== undefined) this.#writesFail = true;
+    this.#failures += 1;
+    const { retryMs } = this.timing;
+    this.#notBefore = now + backoffMs(this.#failures, retryMs, 4 * retryMs, random);
+    this.#news = true;
+  }
+
+  #end(error: HedgeError): void {
+    this.#ended = error;
+    for (const ticket of this.#tickets()) this.#settle(ticket, error);
+    this.#forget();
+  }
+
+  // What follows
+
+  #decide(now: number): void {
+    if (this.#calling || now < this.#notBefore) return;
+    this.#news = false;
+    if (this.#state === undefined || this.#doubtful) {
+      this.#calling = true;
+      this.#effects.push({ type: 'read' });
+      return;
+    }
+    const change = this.#next(this.#state, now);
+    if (change === undefined) return;
+    this.#change = change;
+    this.#calling = true;
+    this.#effects.push({
+      type: 'write',
+      follows: this.#state.version,
+      limit: change.limit,
+      value: formatPermits(this.semaphore.group, change.held.values()),
+      holders: holderRows(this.semaphore.group, this.#state.held, change.held),
+    });
+  }
+
+  /** Everything that can be done now, in one write; undefined when the row stays as it is. */
+  #next(state: SemaphoreState, now: number): Change | undefined {
+    const held = new Map<string, GrantedPermit>(state.held);
+    const released = this.#releases.takeFrom(held);
+    for (const [id, { permitMs }] of state.held) if (now - this.lastHeard(id) >= permitMs) held.delete(id);
+    const resized = this.#resizes.at(-1)?.limit;
+    // The first to use a semaphore says its limit.
+    const limit = resized ?? (state.version === 0n ? (this.#line.first?.claim.limit ?? 0) : state.limit);
+    const grants = this.#nextGrants(state, held, limit, now);
+    const resizes = this.#resizes.length;
+    if (grants.length === 0 && held.size === state.held.size && (resized === undefined || limit === state.limit)) {
+      for (const { ticket } of this.#resizes.splice(0)) this.#settle(ticket, { type: 'done' });
+      return undefined;
+    }
+    return { limit, held, grants, released, resizes };
+  }
+
+  /** Puts those whose turn it is into `held`. */
+  #nextGrants(state: SemaphoreState, held: Map<string, GrantedPermit>, limit: number, now: number): Waiter[] {
+    const grants: Waiter[] = [];
+    let free = this.free(limit, held);
+    let blocked = now < this.#graceUntil;
+    for (const waiter of this.#line) {
+      const { id, holder, permits, wait } = waiter.claim;
+      const own = held.get(id);
+      if (own?.holder.incarnation === holder.incarnation) {
+        this.#grant(waiter, state);
+        continue;
+      }
+      const refusal = own === undefined ? this.#refusal(waiter, limit) : foreign(this.semaphore.name, id);
+      if (refusal !== undefined) {
+        this.#drop(waiter, refusal);
+        continue;
+      }
+      waiter.agreed = true;
+      if (!this.hears(waiter, now)) continue;
+      if (!blocked && permits <= free && held.size < MOST_GRANTS) {
+        held.set(id, { id, holder, permits, permitMs: this.timing.permitMs });
+        free -= permits;
+        grants.push(waiter);
+      } else if (wait) {
+        blocked = true;
+      } else {
+        this.#drop(waiter, { type: 'not-free' });
+      }
+    }
+    return grants;
+  }
+
+  #refusal({ agreed, claim }: Waiter, limit: number): HedgeError | undefined {
+    if (!agreed && claim.limit !== limit) return otherLimit(this.semaphore.name, claim.limit, limit);
+    return claim.permits > limit ? tooMany(this.semaphore.name, claim.permits, limit) : undefined;
+  }
+
+  protected free(limit: number, held: ReadonlyMap<string, GrantedPermit>): number {
+    return limit - countOf(held);
+  }
+
+  /** Permits go to nobody who may be dead: they would be lost for their whole time (S2). */
+  protected hears(waiter: Waiter, now: number): boolean {
+    return now - waiter.heardAt < this.timing.heardWithinMs;
+  }
+
+  /** An earlier leader may have renewed until this term began, and not later (S1). */
+  protected lastHeard(id: string): number {
+    return this.#heard.get(id) ?? this.since;
+  }
+
+  #schedule(now: number): void {
+    const idle = this.#state?.held.size === 0 && this.#line.size + this.#releases.size + this.#resizes.length === 0;
+    if (this.#calling || !idle) this.#idleSince = undefined;
+    else this.#idleSince ??= now;
+    if (this.#calling) return;
+    const at = this.#news ? Math.max(now, this.#notBefore) : this.#nextDue(now);
+    if (at >= (this.#wakeAt ?? Infinity)) return;
+    this.#wakeAt = at;
+    this.#effects.push({ type: 'wake', at });
+  }
+
+  /** When there will be something to decide by itself. */
+  #nextDue(now: number): number {
+    // One look is enough for each time that passes.
+    if (this.#wakeAt !== undefined || this.#state === undefined) return Infinity;
+    let due = this.#line.size > 0 && now < this.#graceUntil ? this.#graceUntil : Infinity;
+    for (const [id, { permitMs }] of this.#state.held) due = Math.min(due, this.lastHeard(id) + permitMs);
+    this.#forgetUnheld(this.#state);
+    return due;
+  }
+
+  #forgetUnheld({ held }: SemaphoreState): void {
+    if (this.#heard.size <= 2 * (held.size + this.#line.size)) return;
+    const waiting = this.#line.ids();
+    for (const id of this.#heard.keys()) if (!held.has(id) && !waiting.has(id)) this.#heard.delete(id);
+  }
+
+  #drop(waiter: Waiter, outcome: SemaphoreOutcome | HedgeError): void {
+    this.#line.remove(waiter);
+    this.#settle(waiter.ticket, outcome);
+  }
+
+  #settle(ticket: number, outcome: SemaphoreOutcome | HedgeError): void {
+    this.#effects.push({ type: 'settle', ticket, outcome });
+  }
+
+  #tickets(): number[] {
+    const others = [...this.#line, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket);
+    return [...others, ...this.#releases.tickets()];
+  }
+
+  #forget(): void {
+    this.#line.clear();
+    this.#resizes = [];
+    this.#renewals = [];
+    this.#releases.clear();
+  }
+}
+
+function countOf(held: ReadonlyMap<string, GrantedPermit>): number {
+  let count = 0;
+  for (const { permits } of held.values()) count += permits;
+  return count;
+}

@@ -1,0 +1,276 @@
+import { leaseName } from '../../database/row-names.js';
+import type { PermitTable, SemaphoreRow, SemaphoreWriteResult } from '../../database/permit-table.js';
+import type { Clock } from '../../common/clock.js';
+import { HedgeError, messageOf } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+import type { Encoded, IncomingRequest } from '../../messaging/message.js';
+import { notLeading } from '../../messaging/not-leading.js';
+import { RequestKind } from '../../wire/hedge/v1/link.js';
+import { decodeAcquire, decodeRelease, decodeRenewal, decodeResize, replyOf } from '../semaphore-wire.js';
+import { notWanted } from '../semaphore-refusals.js';
+import { SemaphoreQueue } from './semaphore-queue.core.js';
+import type { SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue.messages.js';
+import type { SemaphoreTiming } from '../semaphore-timing.js';
+
+export interface SemaphoreServerOptions {
+  readonly table: PermitTable;
+  readonly clock: Pick<Clock, 'now' | 'after'>;
+  /** Every write is fenced by its election lease. */
+  readonly group: string;
+  /** This pod's advertised address, for the leader column; asked late, because the port may be chosen at start. */
+  readonly address: () => string;
+  readonly timing: SemaphoreTiming;
+  /** Callers in all queues together; more are refused with OVERLOADED. */
+  readonly maxWaiting: number;
+  readonly logger: { warn(message: string): void };
+  /** The end of this event-loop turn. Default: `setImmediate`. */
+  readonly soon?: (run: () => void) => void;
+  readonly random?: () => number;
+  /** Default: `SemaphoreQueue`. */
+  readonly queue?: (...made: ConstructorParameters<typeof SemaphoreQueue>) => SemaphoreQueue;
+}
+
+/** The kinds of requests that the arbiter answers. */
+export const SEMAPHORE_REQUESTS = [
+  RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+  RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+  RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+  RequestKind.REQUEST_KIND_SEMAPHORE_RESIZE,
+] as const;
+
+type Settle = (outcome: SemaphoreOutcome | HedgeError) => void;
+
+interface Entry {
+  readonly name: string;
+  readonly queue: SemaphoreQueue;
+  cancelWake: () => void;
+}
+
+/** What one term of this pod as leader has. */
+interface Term {
+  readonly epoch: bigint;
+  readonly since: number;
+  readonly entries: Map<string, Entry>;
+}
+
+/**
+ * Runs the `SemaphoreQueue`s of the pod that leads: answers the members' requests, and performs reads and writes on
+ * the permit table. Everything is forgotten with the term; the next leader finds it in the rows.
+ */
+export class SemaphoreServer {
+  readonly #options: SemaphoreServerOptions;
+  readonly #settles = new Map<number, Settle>();
+  #term: Term | undefined;
+  #tickets = 0;
+  #troubled = false;
+
+  constructor(options: SemaphoreServerOptions) {
+    this.#options = options;
+  }
+
+  /** This pod leads from now on. To call before the first request of that term is taken. */
+  elected(epoch: bigint): void {
+    this.end();
+    this.#troubled = false;
+    this.#term = { epoch, since: this.#now(), entries: new Map() };
+  }
+
+  /**
+   * The term is being handed over: all who wait are sent to the next leader, and to take new ones is for the request
+   * layer to refuse. Renewals and releases are answered until `end`: work that drains may outlast a permit that is not
+   * renewed, and may wait for its own release.
+   */
+  drain(): void {
+    for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'drain', error: notLeading() });
+  }
+
+  /** The term is over: all who wait are sent to the next leader. Idempotent. */
+  end(): void {
+    const term = this.#term;
+    this.#term = undefined;
+    for (const entry of term?.entries.values() ?? []) this.#step(entry, { type: 'end', error: notLeading() });
+  }
+
+  /**
+   * Answers a request of one of `SEMAPHORE_REQUESTS`.
+   * Calls back once, also when the caller gives the request up: until then the request layer counts it as running, and
+   * a drain waits for it.
+   */
+  take(request: IncomingRequest, done: (reply: Encoded) => void, failed: (error: HedgeError) => void): void {
+    const term = this.#term;
+    if (term?.epoch !== request.epoch) {
+      return failed(notLeading());
+    }
+    const settle: Settle = (outcome) => {
+      if (outcome instanceof HedgeError) failed(outcome);
+      else done(replyOf(outcome));
+    };
+    try {
+      this.#take(term, request, settle);
+    } catch (error) {
+      failed(error instanceof HedgeError ? error : new HedgeError('INVALID_ARGUMENT', messageOf(error)));
+    }
+  }
+
+  /** The newest link from that member broke: nothing is granted to it until it is heard again. */
+  unlinked(holder: MemberId): void {
+    for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'unlinked', holder });
+  }
+
+  #take(term: Term, request: IncomingRequest, settle: Settle): void {
+    const { kind, caller, payload } = request;
+    if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE) {
+      this.#acquire(term, request, settle);
+    } else if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE) {
+      const { name, id } = decodeRelease(payload.bytes);
+      this.#step(this.#entry(term, name), { type: 'release', ticket: this.#ticket(settle), id, holder: caller });
+    } else if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_RENEW) {
+      this.#renew(term, decodeRenewal(payload.bytes), caller, settle);
+    } else {
+      const { name, limit } = decodeResize(payload.bytes);
+      this.#step(this.#entry(term, name), { type: 'resize', ticket: this.#ticket(settle), limit });
+    }
+  }
+
+  #acquire(term: Term, { payload, caller, timeoutMs, signal }: IncomingRequest, settle: Settle): void {
+    const { name, ...claim } = decodeAcquire(payload.bytes, caller, timeoutMs);
+    this.#checkWaiting(term, name);
+    const entry = this.#entry(term, name);
+    const ticket = this.#ticket(settle);
+    this.#step(entry, { type: 'acquire', ticket, claim });
+    const abandon = (): void => {
+      if (!this.#settles.delete(ticket)) return;
+      this.#step(entry, { type: 'abandoned', ticket });
+      settle(notWanted(name));
+    };
+    signal.addEventListener('abort', abandon, { once: true });
+  }
+
+  /**
+   * One renewal names permits of several semaphores: it is answered when all have answered. Those of a row that cannot
+   * be read are lost, and must not take the others with them.
+   */
+  #renew(term: Term, ids: ReadonlyMap<string, readonly string[]>, holder: MemberId, settle: Settle): void {
+    let left = ids.size;
+    const unknown: string[] = [];
+    let failure: HedgeError | undefined;
+    const answered = (own: readonly string[], outcome: Parameters<Settle>[0]): void => {
+      left -= 1;
+      if (outcome instanceof HedgeError && outcome.code === 'CONFLICT') unknown.push(...own);
+      else if (outcome instanceof HedgeError) failure = outcome;
+      else if (outcome.type === 'renewed') unknown.push(...outcome.unknown);
+      if (left === 0) settle(failure ?? { type: 'renewed', unknown });
+    };
+    for (const [name, own] of ids) {
+      const ticket = this.#ticket((outcome) => answered(own, outcome));
+      this.#step(this.#entry(term, name), { type: 'renew', ticket, ids: own, holder });
+    }
+    if (ids.size === 0) settle({ type: 'renewed', unknown });
+  }
+
+  #checkWaiting({ entries }: Term, name: string): void {
+    let waiting = 0;
+    for (const { queue } of entries.values()) waiting += queue.waiting;
+    if (waiting < this.#options.maxWaiting) return;
+    throw new HedgeError(
+      'OVERLOADED',
+      `Semaphore "${name}" was not asked: ${waiting} callers already wait for permits. Try again later, or raise limits.maxRunning: half as many may wait.`,
+    );
+  }
+
+  #ticket(settle: Settle): number {
+    this.#tickets += 1;
+    this.#settles.set(this.#tickets, settle);
+    return this.#tickets;
+  }
+
+  #entry(term: Term, name: string): Entry {
+    let entry = term.entries.get(name);
+    if (entry === undefined) {
+      const { group, timing, queue = (...made) => new SemaphoreQueue(...made) } = this.#options;
+      this.#forgetIdle(term);
+      entry = { name, queue: queue({ group, name }, timing, term.since), cancelWake: () => undefined };
+      term.entries.set(name, entry);
+    }
+    return entry;
+  }
+
+  /** What is not in use is kept for a while, because it saves reading the row again. */
+  #forgetIdle({ entries }: Term): void {
+    const now = this.#now();
+    for (const [name, { queue, cancelWake }] of entries) {
+      if (now - (queue.idleSince ?? Infinity) < this.#options.timing.permitMs) continue;
+      cancelWake();
+      entries.delete(name);
+    }
+  }
+
+  #now(): number {
+    return this.#options.clock.now().mono;
+  }
+
+  #step(entry: Entry, input: SemaphoreInput): void {
+    const now = this.#now();
+    for (const effect of entry.queue.step(input, now)) this.#perform(entry, effect, now);
+  }
+
+  #perform(entry: Entry, effect: SemaphoreEffect, now: number): void {
+    switch (effect.type) {
+      case 'settle': {
+        const settle = this.#settles.get(effect.ticket);
+        this.#settles.delete(effect.ticket);
+        return settle?.(effect.outcome);
+      }
+      case 'wake': {
+        entry.cancelWake();
+        const flush = (): void => this.#step(entry, { type: 'flush' });
+        const { clock, soon = setImmediate } = this.#options;
+        if (effect.at > now) entry.cancelWake = clock.after(effect.at - now, flush);
+        // The requests of one network message have all been taken by then.
+        else soon(flush);
+        return;
+      }
+      case 'read':
+        this.#options.table.read(entry.name).then(
+          (row: SemaphoreRow | undefined) =>
+            this.#answered(entry, { type: 'read', row, unseenForMs: this.#unseenForMs() }),
+          (error: unknown) => this.#failed(entry, error),
+        );
+        return;
+      case 'write':
+        return this.#write(entry, effect);
+    }
+  }
+
+  #write(entry: Entry, { follows, limit, value, holders }: Extract<SemaphoreEffect, { type: 'write' }>): void {
+    const { table, group, address } = this.#options;
+    const lease = leaseName(group);
+    const token = this.#term?.epoch ?? 0n;
+    table.write({ name: entry.name, follows, limit, value, holders, leader: address() }, { lease, token }).then(
+      (result: SemaphoreWriteResult) =>
+        this.#answered(entry, { type: 'written', result, unseenForMs: this.#unseenForMs() }),
+      (error: unknown) => this.#failed(entry, error),
+    );
+  }
+
+  #unseenForMs(): number {
+    const { table, timing } = this.#options;
+    return table.unseenForMs?.(timing.permitMs) ?? 0;
+  }
+
+  #answered(entry: Entry, input: SemaphoreInput): void {
+    // A read that succeeds says nothing of writes, as on a full disk.
+    if (input.type === 'written') this.#troubled = false;
+    this.#step(entry, input);
+  }
+
+  /** A trouble is logged when it begins. It is over when something is written, or the term ends. */
+  #failed(entry: Entry, error: unknown): void {
+    if (!this.#troubled) {
+      this.#options.logger.warn(`Semaphore "${entry.name}" cannot be read or written, retrying: ${messageOf(error)}`);
+    }
+    this.#troubled = true;
+    const { random = Math.random } = this.#options;
+    this.#step(entry, { type: 'failed', error, random: random() });
+  }
+}

@@ -1,0 +1,160 @@
+import type { Clock } from '../../common/clock.js';
+import { asHedgeError, HedgeError } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+import { frameOf, messageOf } from './handshake.messages.js';
+import { printable, ReceiverHandshake } from './handshake.core.js';
+import type { MessageStream, StreamKind } from '../streams/message-stream.js';
+import type { Timing } from '../../wire/hedge/v1/link.js';
+import { hostOf, MAX_UNAUTHENTICATED, PendingByHost } from './pending-by-host.js';
+import type { RefusalLog } from './refusal-log.js';
+
+/** A Hello is far smaller. The Proof may be long: it lists what is outstanding. */
+const MAX_HELLO_BYTES = 4_096;
+
+export interface AuthenticatedCaller {
+  readonly member: MemberId;
+  readonly generation: number;
+  readonly outstanding: readonly number[];
+  readonly timing: Timing | undefined;
+}
+
+export interface AcceptorInit {
+  readonly kind: StreamKind;
+  /** Rejects when the group's secret cannot be had now. */
+  readonly handshake: () => Promise<ReceiverHandshake>;
+  /**
+   * The caller is authenticated: takes the stream over and answers Welcome.
+   * @throws HedgeError to refuse it all the same.
+   */
+  readonly admit: (stream: MessageStream, caller: AuthenticatedCaller) => void;
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+  readonly log: RefusalLog;
+}
+
+/** Takes the receiver's part in the handshakes of streams that come in, and bounds what strangers cost. */
+export class Acceptor {
+  private readonly pending = new PendingByHost<PendingHandshake>(MAX_UNAUTHENTICATED);
+
+  constructor(private readonly init: AcceptorInit) {}
+
+  accept(stream: MessageStream): void {
+    const host = hostOf(stream.remote);
+    const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(host, handshake));
+    const { taken, displaced } = this.pending.add(host, handshake, this.init.clock.now().mono);
+    for (const one of taken ? displaced : [...displaced, handshake]) {
+      one.refuse(new HedgeError('OVERLOADED', 'Too many handshakes are under way; try again'));
+    }
+  }
+
+  /** Ends all handshakes that are under way. */
+  close(): void {
+    for (const handshake of this.pending) {
+      handshake.refuse(new HedgeError('SHUTTING_DOWN', 'This member is stopping'));
+    }
+  }
+}
+
+/** One stream from its first message to its admission or refusal. */
+class PendingHandshake {
+  private state: 'new' | 'secret awaited' | 'over' | ReceiverHandshake = 'new';
+  private readonly cancelTimer: () => void;
+
+  constructor(
+    private readonly stream: MessageStream,
+    private readonly init: AcceptorInit,
+    private readonly settled: () => void,
+  ) {
+    this.cancelTimer = init.clock.after(init.timeoutMs, () =>
+      this.refuse(new HedgeError('UNAUTHENTICATED', `The handshake was not done within ${init.timeoutMs} ms`)),
+    );
+    stream.attach({
+      message: (message) => this.receive(message),
+      drained: () => undefined,
+      closed: (reason) =>
+        this.dismiss(
+          `The caller at ${stream.remote} went away during the handshake of a ${init.kind} (${printable(reason)})`,
+        ),
+    });
+  }
+
+  /** Tells the caller why, and the log. */
+  refuse(error: HedgeError): void {
+    this.stream.write(messageOf({ $case: 'refusal', value: error }), () => undefined);
+    if (error.code === 'SHUTTING_DOWN') this.end();
+    else this.dismiss(`Refused a ${this.init.kind} from ${this.stream.remote}: ${error.message}`);
+  }
+
+  private receive(message: Uint8Array): void {
+    if (this.state instanceof ReceiverHandshake) return this.step(this.state, message);
+    if (this.state !== 'new' || message.byteLength > MAX_HELLO_BYTES) return this.refuse(malformed());
+    this.state = 'secret awaited';
+    this.init.handshake().then(
+      (handshake) => {
+        if (this.state !== 'secret awaited') return;
+        this.state = handshake;
+        this.step(handshake, message);
+      },
+      (cause: unknown) => {
+        if (this.state !== 'secret awaited') return;
+        this.refuse(new HedgeError('BACKEND_UNAVAILABLE', "This member cannot read the group's secret now", { cause }));
+      },
+    );
+  }
+
+  private step(handshake: ReceiverHandshake, message: Uint8Array): void {
+    const body = frameOf(message);
+    if (!body) return this.refuse(malformed());
+    const next = handshake.step(body);
+    switch (next.kind) {
+      case 'challenge':
+        this.stream.write(messageOf({ $case: 'challenge', value: next.challenge }), () => undefined);
+        break;
+      case 'admit':
+        this.admit({
+          member: next.caller,
+          generation: next.generation,
+          outstanding: next.outstanding,
+          timing: next.timing,
+        });
+        break;
+      case 'refuse':
+        if (next.told)
+          this.dismiss(
+            `The caller at ${this.stream.remote} ended its ${this.init.kind} to this pod: ${next.error.message}`,
+          );
+        else this.refuse(next.error);
+        break;
+    }
+  }
+
+  private admit(caller: AuthenticatedCaller): void {
+    this.settle();
+    this.stream.admitted();
+    try {
+      this.init.admit(this.stream, caller);
+    } catch (error) {
+      this.refuse(asHedgeError(error, 'MEMBER_UNREACHABLE'));
+    }
+  }
+
+  private dismiss(line: string): void {
+    this.end();
+    this.init.log.warn(hostOf(this.stream.remote), line);
+  }
+
+  private end(): void {
+    this.settle();
+    this.stream.end();
+  }
+
+  private settle(): void {
+    this.state = 'over';
+    this.cancelTimer();
+    this.settled();
+  }
+}
+
+function malformed(): HedgeError {
+  return new HedgeError('UNAUTHENTICATED', 'The caller sent a message that has no place in the handshake');
+}

@@ -1,0 +1,258 @@
+import { LineLogger } from '../../common/line-logger.js';
+import { abortOfMany } from '../../common/async/abort-of-many.js';
+import { type Clock, systemClock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import type { Timing } from '../../common/timing.js';
+import type { MemberId } from '../../common/identity.js';
+import { Acceptor, type AuthenticatedCaller } from '../handshake/acceptor.js';
+import { Admissions } from '../handshake/admissions.js';
+import { dial } from './dial.js';
+import { messageOf } from '../handshake/handshake.messages.js';
+import { GroupIdentity, type GroupSecrets } from '../handshake/group-identity.js';
+import { CallerHandshake, ReceiverHandshake } from '../handshake/handshake.core.js';
+import { StreamLink } from './link.js';
+import { TimingComparison } from '../timing-comparison.js';
+import type { MessageStream, Network } from '../streams/message-stream.js';
+import { Outbox } from './outbox.js';
+import type {
+  PeerStream,
+  StreamOpening,
+  StreamPurpose,
+  StreamServer,
+  StreamTransport,
+} from '../streams/peer-stream.js';
+import { PeerStreams } from '../streams/peer-streams.js';
+import { RefusalLog } from '../handshake/refusal-log.js';
+import type { Link, LinkSessions, Transport, TransportEvents } from '../transport.js';
+
+export interface LinkTransportOptions {
+  readonly group: string;
+  /** Address that others dial (port 0: the one that is bound; empty for a client), and this process start. */
+  readonly self: MemberId;
+  /** Reads the group's secret. Asked until it succeeds once, then remembered. */
+  readonly secret: () => Promise<GroupSecrets>;
+  /** What this pod runs by: a peer with other durations is told of in the log. */
+  readonly timing?: Timing;
+  /** Milliseconds that a handshake may take, connecting included. Default 5000. */
+  readonly handshakeTimeoutMs?: number;
+  /** Largest payload of a frame in bytes. Default 4 MiB. Larger ones fail with PAYLOAD_TOO_LARGE. */
+  readonly maxMessageBytes?: number;
+  /** Bytes that may wait for one slow peer. Default 16 MiB. Beyond, sending fails with OVERLOADED. */
+  readonly maxQueuedBytes?: number;
+  readonly clock?: Clock;
+}
+
+export const DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+export const DEFAULT_MAX_QUEUED_BYTES = 16 * 1024 * 1024;
+const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
+
+/**
+ * Links between members over any network: handshake, fencing of old links, reuse of open ones. And the streams
+ * beside them, which share only the port and the identity.
+ */
+export class LinkTransport implements Transport, StreamTransport {
+  private readonly identity: GroupIdentity;
+  private readonly streams: PeerStreams;
+  private events!: TransportEvents;
+  private sessions!: LinkSessions;
+  private readonly logger = new LineLogger('HedgeTransport');
+  private readonly clock: Clock;
+  private readonly handshakeTimeoutMs: number;
+  private readonly refusals: RefusalLog;
+  private readonly timings: TimingComparison;
+  private readonly acceptor: Acceptor;
+  private readonly admissions: Admissions;
+  private readonly all = new Set<StreamLink>();
+  private readonly accepted = new Map<string, StreamLink>();
+  private readonly dialledAt = new Map<string, StreamLink>();
+  private readonly dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
+  private readonly stop = abortOfMany();
+  private generation = 0;
+  private closing: Promise<void> | undefined;
+
+  constructor(
+    private readonly options: LinkTransportOptions,
+    private readonly network: Network,
+    /** Runs it at the end of this turn of the event loop. */
+    private readonly defer: (run: () => void) => void = setImmediate,
+  ) {
+    this.identity = new GroupIdentity(options.group, options.self, options.secret, options.timing);
+    this.clock = options.clock ?? systemClock;
+    this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
+    this.refusals = new RefusalLog(this.logger, this.clock);
+    this.timings = new TimingComparison(options.timing, (line) => this.logger.warn(line));
+    this.admissions = new Admissions(2 * this.handshakeTimeoutMs);
+    this.acceptor = new Acceptor({
+      kind: 'link',
+      handshake: async () => new ReceiverHandshake(await this.identity.handshakeInput('link')),
+      admit: (stream, caller) => this.admit(stream, caller),
+      timeoutMs: this.handshakeTimeoutMs,
+      clock: this.clock,
+      log: this.refusals,
+    });
+    this.streams = new PeerStreams({
+      identity: this.identity,
+      network,
+      clock: this.clock,
+      defer,
+      handshakeTimeoutMs: this.handshakeTimeoutMs,
+      maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES,
+      refusals: this.refusals,
+      stop: this.stop.signal,
+    });
+  }
+
+  get self(): MemberId {
+    return this.identity.self;
+  }
+
+  attach(events: TransportEvents, sessions: LinkSessions): void {
+    this.events = events;
+    this.sessions = sessions;
+  }
+
+  async listen(): Promise<void> {
+    const port = await this.network.listen((stream, kind) =>
+      kind === 'link' ? this.acceptor.accept(stream) : this.streams.accept(stream),
+    );
+    this.identity.bound(port);
+  }
+
+  openStream(target: MemberId, opening: StreamOpening, options?: { signal?: AbortSignal }): Promise<PeerStream> {
+    return this.streams.openStream(target, opening, options);
+  }
+
+  serveStreams(purpose: StreamPurpose, server: StreamServer): void {
+    this.streams.serveStreams(purpose, server);
+  }
+
+  /**
+   * One attempt for an address at a time, and none beside an open link to the same receiver: so that the
+   * outstanding sequences in a Proof are still true when the receiver acts on them.
+   */
+  async dial(target: { address: string; incarnation?: string }): Promise<Link> {
+    const { address, incarnation } = target;
+    for (;;) {
+      if (this.stop.signal.aborted) throw this.stop.signal.reason;
+      const open = this.dialledAt.get(address);
+      if (open && (incarnation === undefined || open.peer.incarnation === incarnation)) return open;
+      const other = this.dialling.get(address);
+      if (!other) break;
+      if (other.incarnation === incarnation) return other.attempt;
+      await other.attempt.catch(() => undefined);
+    }
+    const attempt = this.connect(target).finally(() => this.dialling.delete(address));
+    this.dialling.set(address, { incarnation, attempt });
+    return attempt;
+  }
+
+  dialled(member: MemberId): Link | undefined {
+    const link = this.dialledAt.get(member.address);
+    return link?.peer.incarnation === member.incarnation ? link : undefined;
+  }
+
+  links(): Iterable<Link> {
+    return this.all;
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    const reason = new HedgeError('SHUTTING_DOWN', 'This pod is stopping and has closed its links');
+    this.stop.abort(reason);
+    this.acceptor.close();
+    for (const link of this.all) link.end(reason);
+    await this.network.close();
+  }
+
+  private async connect(target: { address: string; incarnation?: string }): Promise<StreamLink> {
+    this.generation += 1;
+    const { generation } = this;
+    const stream = this.network.connect(target.address, 'link');
+    const input = this.identity.handshakeInput('link');
+    try {
+      return await dial(
+        {
+          address: target.address,
+          kind: 'link',
+          stream,
+          handshake: input.then((known) => new CallerHandshake({ ...known, generation, target })),
+          timeoutMs: this.handshakeTimeoutMs,
+          clock: this.clock,
+          signal: this.stop.signal,
+          outstanding: (receiver) => this.sessions.outstandingAt(receiver),
+        },
+        ({ receiver, resumed, timing }) => {
+          this.timings.compare(receiver.address, timing);
+          // Another process answers at this address: the one before it is gone, noticed or not.
+          this.dialledAt.get(target.address)?.close();
+          const link = this.link(stream, { peer: receiver, direction: 'dialled', resumed }, (gone) => {
+            if (this.dialledAt.get(target.address) === gone) this.dialledAt.delete(target.address);
+          });
+          this.dialledAt.set(target.address, link);
+          link.start();
+          return link;
+        },
+      );
+    } catch (error) {
+      if (error instanceof HedgeError && (error.code === 'UNAUTHENTICATED' || 'refusal' in error.details)) {
+        this.refusals.warn(target.address, error.message);
+      }
+      throw error;
+    }
+  }
+
+  private admit(stream: MessageStream, { member, generation, outstanding, timing }: AuthenticatedCaller): void {
+    if (this.stop.signal.aborted) throw this.stop.signal.reason;
+    if (!this.admissions.admit(member.incarnation, generation, this.clock.now().mono)) {
+      throw new HedgeError('MEMBER_UNREACHABLE', 'The caller has opened a newer link');
+    }
+    this.timings.compare(member.address || stream.remote, timing);
+    const { self } = this.identity;
+    if (member.address !== '' && member.address === self.address && member.incarnation !== self.incarnation) {
+      this.refusals.warn(
+        `own address ${member.address}`,
+        `Another live pod, process ${member.incarnation} calling from ${stream.remote}, has this pod's own address ${member.address}. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+      );
+    }
+    // From here to Welcome nothing is awaited: no frame of the older link comes between.
+    this.accepted
+      .get(member.incarnation)
+      ?.end(new HedgeError('MEMBER_UNREACHABLE', `The member ${member.address} has opened a newer link`));
+    const resumed = this.sessions.resume(member, outstanding);
+    const link = this.link(stream, { peer: member, direction: 'accepted', resumed }, (gone) => {
+      this.admissions.closed(member.incarnation, generation, this.clock.now().mono);
+      if (this.accepted.get(member.incarnation) === gone) this.accepted.delete(member.incarnation);
+    });
+    this.accepted.set(member.incarnation, link);
+    stream.write(messageOf({ $case: 'welcome', value: { resumed, timing: this.options.timing } }), () => undefined);
+    link.start();
+  }
+
+  private link(
+    stream: MessageStream,
+    about: Pick<StreamLink, 'peer' | 'direction' | 'resumed'>,
+    forget: (link: StreamLink) => void,
+  ): StreamLink {
+    const limits = {
+      maxMessageBytes: this.options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES,
+      maxQueuedBytes: this.options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES,
+    };
+    const link = new StreamLink({
+      ...about,
+      stream,
+      outbox: new Outbox(about.peer.address || stream.remote, stream, limits, this.clock, this.defer),
+      events: this.events,
+      log: this.refusals,
+      forget: (gone) => {
+        this.all.delete(gone);
+        forget(gone);
+      },
+    });
+    this.all.add(link);
+    return link;
+  }
+}

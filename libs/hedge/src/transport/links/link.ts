@@ -1,0 +1,126 @@
+import { HedgeError } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+import { mayArrive } from './frames.js';
+import type { MessageStream } from '../streams/message-stream.js';
+import type { Outbox } from './outbox.js';
+import { hostOf } from '../handshake/pending-by-host.js';
+import type { RefusalLog } from '../handshake/refusal-log.js';
+import type { FrameBody, Link, TransportEvents } from '../transport.js';
+import { Envelope } from '../../wire/hedge/v1/link.js';
+
+export interface StreamLinkInit {
+  readonly peer: MemberId;
+  readonly direction: 'dialled' | 'accepted';
+  readonly resumed: boolean;
+  readonly stream: MessageStream;
+  readonly outbox: Outbox;
+  readonly events: TransportEvents;
+  readonly log: RefusalLog;
+  /** The transport forgets the link; runs before anyone is told. */
+  readonly forget: (link: StreamLink) => void;
+}
+
+/** A link whose handshake is done, over one message stream. */
+export class StreamLink implements Link {
+  readonly peer: MemberId;
+  readonly direction: 'dialled' | 'accepted';
+  readonly resumed: boolean;
+  private isOpen = true;
+
+  constructor(private readonly init: StreamLinkInit) {
+    this.peer = init.peer;
+    this.direction = init.direction;
+    this.resumed = init.resumed;
+  }
+
+  /** Takes the stream over from the handshake, and tells that the link is open. */
+  start(): void {
+    const { stream, outbox, events } = this.init;
+    stream.attach({
+      message: (message) => this.receive(message),
+      drained: () => outbox.drained(),
+      closed: (reason) => this.lost(`The link to ${this.name} was lost: ${reason}`),
+    });
+    this.guard(() => events.opened(this));
+  }
+
+  get open(): boolean {
+    return this.isOpen;
+  }
+
+  send(body: FrameBody): void {
+    if (!this.isOpen) return;
+    try {
+      this.init.outbox.push(body);
+    } catch (error) {
+      // A frame that cannot be encoded leaves a broken envelope behind, and takes the frames before it along.
+      if (!(error instanceof HedgeError)) this.lost(`A ${body.$case} to ${this.name} could not be encoded`);
+      throw error;
+    }
+  }
+
+  acknowledge(sequence: number): void {
+    if (this.isOpen) this.init.outbox.acknowledge(sequence);
+  }
+
+  close(): void {
+    this.end(new HedgeError('MEMBER_UNREACHABLE', `This pod closed its link to ${this.name}`));
+  }
+
+  /** Closes with what is queued still sent, and frames that are still to come dropped. */
+  end(reason: HedgeError): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.init.outbox.finish();
+    this.init.stream.end();
+    this.init.forget(this);
+    this.guard(() => this.init.events.closed(this, reason));
+  }
+
+  private lost(message: string): void {
+    if (!this.isOpen) return;
+    this.init.outbox.stop();
+    this.end(new HedgeError('MEMBER_UNREACHABLE', message, { details: { address: this.peer.address } }));
+  }
+
+  private receive(message: Uint8Array): void {
+    const envelope = decode(message);
+    const stray = envelope?.frames.find(({ body }) => body && !mayArrive(body, this.direction))?.body;
+    if (!envelope || stray || (envelope.acknowledged.length > 0 && this.direction === 'dialled')) {
+      const what = stray ? `a ${stray.$case}, which may not come this way` : 'a message that is no envelope of frames';
+      this.init.log.warn(hostOf(this.init.stream.remote), `Closing the link to ${this.name}: it sent ${what}`);
+      this.lost(`The member ${this.name} sent ${what}`);
+      return;
+    }
+    const { events } = this.init;
+    if (envelope.acknowledged.length > 0) this.guard(() => events.acknowledged(this, envelope.acknowledged));
+    for (const { body } of envelope.frames) {
+      // A frame of a kind that only newer versions know has no body here.
+      if (body && this.isOpen) this.guard(() => events.frame(this, body));
+    }
+  }
+
+  private guard(notify: () => void): void {
+    try {
+      notify();
+    } catch (error) {
+      this.init.log.error(
+        this.name,
+        `A listener of the link to ${this.name} threw`,
+        error instanceof Error ? error.stack : error,
+      );
+    }
+  }
+
+  private get name(): string {
+    return this.peer.address || `client ${this.peer.incarnation}`;
+  }
+}
+
+function decode(message: Uint8Array): Envelope | undefined {
+  try {
+    return Envelope.decode(message);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,230 @@
+import type { Clock } from '../../common/clock.js';
+import { asHedgeError, HedgeError } from '../../common/errors.js';
+import { firstAbort } from '../../common/async/first-abort.js';
+import type { MemberId } from '../../common/identity.js';
+import { Acceptor } from '../handshake/acceptor.js';
+import { ByteStream } from './byte-stream.js';
+import { dial } from '../links/dial.js';
+import { DialLimiter } from './dial-limiter.js';
+import type { GroupIdentity } from '../handshake/group-identity.js';
+import { messageOf } from '../handshake/handshake.messages.js';
+import { CallerHandshake, ReceiverHandshake } from '../handshake/handshake.core.js';
+import { MemoryStream } from './memory-stream.js';
+import type { MessageStream, Network } from './message-stream.js';
+import type { PeerStream, StreamOpening, StreamPurpose, StreamServer, StreamTransport } from './peer-stream.js';
+import type { RefusalLog } from '../handshake/refusal-log.js';
+import { StreamOpening as OpeningMessage } from '../../wire/hedge/v1/stream.js';
+
+export const MAX_OPENING_BYTES = 64 * 1024;
+/**
+ * Accepted and not over, of each class. Each holds a connection and up to its read-ahead: a bound on both. The library's
+ * own streams have room of their own, so that users' handlers that never end do not keep them out.
+ */
+const MAX_OF_CLASS = 1_024;
+const MAX_ACCEPTED = 2 * MAX_OF_CLASS;
+/** Handshakes with one member at a time: a few keep both processes busy, and each is done long before its time is over. */
+const MAX_DIALS_PER_MEMBER = 16;
+
+type StreamClass = 'handlers' | 'own';
+
+/** Of a purpose that another version of the library has, too: users' handlers have these two only. */
+function classOf(purpose: string): StreamClass {
+  return purpose === 'leader-stream' || purpose === 'broadcast-stream' ? 'handlers' : 'own';
+}
+
+export interface PeerStreamsInit {
+  readonly identity: GroupIdentity;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly defer: (run: () => void) => void;
+  readonly handshakeTimeoutMs: number;
+  readonly maxMessageBytes: number;
+  readonly refusals: RefusalLog;
+  /** Aborts when the transport closes: all streams end with its reason. */
+  readonly stop: AbortSignal;
+}
+
+interface Opening extends StreamOpening {
+  readonly target: MemberId;
+  readonly signal: AbortSignal;
+}
+
+/** Streams beside the links: opened, accepted and ended. */
+export class PeerStreams implements StreamTransport {
+  private readonly servers = new Map<string, StreamServer>();
+  private readonly streams = new Set<ByteStream>();
+  private readonly acceptor: Acceptor;
+  private readonly dials = new DialLimiter(MAX_DIALS_PER_MEMBER);
+  private accepted = 0;
+  private readonly acceptedOf: Record<StreamClass, number> = { handlers: 0, own: 0 };
+
+  constructor(private readonly init: PeerStreamsInit) {
+    const { identity, handshakeTimeoutMs, clock, refusals, stop } = init;
+    this.acceptor = new Acceptor({
+      kind: 'stream',
+      handshake: async () => new ReceiverHandshake(await identity.handshakeInput('stream')),
+      admit: (wire, { member }) => this.admit(wire, member),
+      timeoutMs: handshakeTimeoutMs,
+      clock,
+      log: refusals,
+    });
+    stop.addEventListener('abort', () => this.close(stop.reason as HedgeError), { once: true });
+  }
+
+  get self(): MemberId {
+    return this.init.identity.self;
+  }
+
+  serveStreams(purpose: StreamPurpose, server: StreamServer): void {
+    this.servers.set(purpose, server);
+  }
+
+  async openStream(
+    target: MemberId,
+    { purpose, opening }: StreamOpening,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<PeerStream> {
+    if (signal === undefined) return this.open({ target, purpose, opening, signal: this.init.stop });
+    const either = firstAbort(this.init.stop, signal);
+    try {
+      return await this.open({ target, purpose, opening, signal: either.signal });
+    } finally {
+      either.release();
+    }
+  }
+
+  /** Takes a stream that came in from the network. */
+  accept(wire: MessageStream): void {
+    this.acceptor.accept(wire);
+  }
+
+  private async open({ target, purpose, opening, signal }: Opening): Promise<PeerStream> {
+    signal.throwIfAborted();
+    if (opening.byteLength > MAX_OPENING_BYTES) {
+      const message = `The opening of a stream has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
+      throw new HedgeError('PAYLOAD_TOO_LARGE', message);
+    }
+    const here = target.incarnation === this.self.incarnation;
+    const stream = here ? this.openHere() : await this.dials.run(target, signal, () => this.dial(target, signal));
+    void stream.write(OpeningMessage.encode({ purpose, opening }).finish()).catch(() => undefined);
+    return stream;
+  }
+
+  private close(reason: HedgeError): void {
+    this.acceptor.close();
+    for (const stream of this.streams) stream.cancel(reason);
+  }
+
+  private async dial(target: MemberId, signal: AbortSignal): Promise<ByteStream> {
+    const { network, identity, handshakeTimeoutMs, clock } = this.init;
+    const wire = network.connect(target.address, 'stream');
+    const handshake = identity
+      .handshakeInput('stream')
+      // Generations tell an older link from a newer one; streams stand side by side.
+      .then((input) => new CallerHandshake({ ...input, generation: 1, target }));
+    return await dial(
+      {
+        address: target.address,
+        kind: 'stream',
+        stream: wire,
+        handshake,
+        timeoutMs: handshakeTimeoutMs,
+        clock,
+        signal,
+        outstanding: () => [],
+      },
+      ({ receiver }) => this.track(receiver, wire),
+    );
+  }
+
+  private openHere(): ByteStream {
+    const { self } = this;
+    const { clock, defer } = this.init;
+    const rules = { clock, defer, delayMs: () => 0, stalled: () => false };
+    const end = (): MemoryStream =>
+      new MemoryStream(
+        self,
+        self,
+        rules,
+        () => true,
+        () => undefined,
+      );
+    const [caller, receiver] = [end(), end()];
+    caller.peer = receiver;
+    receiver.peer = caller;
+    const stream = this.track(self, caller);
+    void this.serve(this.track(self, receiver));
+    return stream;
+  }
+
+  private admit(wire: MessageStream, member: MemberId): void {
+    if (this.init.stop.aborted) throw this.init.stop.reason;
+    if (this.accepted >= MAX_ACCEPTED) throw this.overloaded(`${MAX_ACCEPTED} streams`);
+    this.accepted += 1;
+    let over = false;
+    let heldClass: StreamClass | undefined;
+    const stream = this.track(member, wire, () => {
+      over = true;
+      this.accepted -= 1;
+      if (heldClass !== undefined) this.acceptedOf[heldClass] -= 1;
+    });
+    // What the stream is for is its first message.
+    const classify = (purpose: string): void => {
+      if (over) return;
+      const wanted = classOf(purpose);
+      if (this.acceptedOf[wanted] >= MAX_OF_CLASS) {
+        throw this.overloaded(`${MAX_OF_CLASS} streams ${wanted === 'own' ? `as '${purpose}'` : 'to handlers'}`);
+      }
+      this.acceptedOf[wanted] += 1;
+      heldClass = wanted;
+    };
+    wire.write(messageOf({ $case: 'welcome', value: { resumed: false, timing: undefined } }), () => undefined);
+    void this.serve(stream, classify);
+  }
+
+  private overloaded(open: string): HedgeError {
+    const message = `The member ${this.self.address} has ${open} open, and takes no more; end some, or try later`;
+    return new HedgeError('OVERLOADED', message);
+  }
+
+  private track(peer: MemberId, wire: MessageStream, over: () => void = () => undefined): ByteStream {
+    const stream = new ByteStream({
+      peer,
+      wire,
+      maxMessageBytes: this.init.maxMessageBytes,
+      over: (ended) => {
+        this.streams.delete(ended);
+        over();
+      },
+    });
+    this.streams.add(stream);
+    return stream;
+  }
+
+  /** @param classify called with the purpose; throws when there is no room for it. */
+  private async serve(stream: ByteStream, classify: (purpose: string) => void = () => undefined): Promise<void> {
+    try {
+      const { purpose, opening } = openingOf(await stream.read());
+      classify(purpose);
+      const server = this.servers.get(purpose);
+      if (server === undefined) {
+        throw new HedgeError(
+          'NO_HANDLER',
+          `The member ${this.self.address} serves no streams of purpose '${purpose}'. Run the same version of nestjs-hedge on all pods.`,
+        );
+      }
+      await server(stream, opening);
+    } catch (error) {
+      stream.cancel(asHedgeError(error, 'HANDLER_FAILED'));
+    }
+  }
+}
+
+function openingOf(message: Uint8Array | undefined): OpeningMessage {
+  try {
+    if (message !== undefined) return OpeningMessage.decode(message);
+  } catch {
+    // Told below.
+  }
+  throw new HedgeError('UNAUTHENTICATED', 'The caller has not said what its stream is for');
+}
