@@ -54,7 +54,7 @@ describe('one lease among processes', () => {
       const terms = termsOf(contenders.flatMap(({ events }) => events));
       expect(terms.length).toBeGreaterThan(KILLS * HANDOVERS);
       terms.slice(1).forEach((term, i) => {
-        const before = terms[i] as Term;
+        const before = terms[i] as BelievedTerm;
         expect(term.token).toBeGreaterThan(before.token);
         // Who takes it anew gave up the old token when it asked.
         if (term.incarnation !== before.incarnation) expect(term.from).toBeGreaterThanOrEqual(before.until);
@@ -64,7 +64,7 @@ describe('one lease among processes', () => {
   );
 });
 
-interface Term {
+interface BelievedTerm {
   readonly token: bigint;
   readonly incarnation: string;
   readonly from: number;
@@ -72,8 +72,8 @@ interface Term {
 }
 
 /** What each token's holder believed last, in the order of time. */
-function termsOf(beliefs: readonly Belief[]): Term[] {
-  const terms = new Map<string, Term>();
+function termsOf(beliefs: readonly Belief[]): BelievedTerm[] {
+  const terms = new Map<string, BelievedTerm>();
   for (const { token, ...belief } of beliefs) {
     expect(belief.incarnation).toBe(terms.get(token)?.incarnation ?? belief.incarnation);
     terms.set(token, { token: BigInt(token), ...belief });

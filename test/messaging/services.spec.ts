@@ -63,7 +63,7 @@ beforeEach(async () => {
   // Of the election these tests use what the route has as well.
   leader = new LeaderService({
     ...shared,
-    keeper: a.route as unknown as LeaderElector,
+    elector: a.route as unknown as LeaderElector,
     maxReruns: 1,
     retryMs: 100,
     leaseMs: 3_000,

@@ -7,7 +7,7 @@ import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
-import type { LockContestSettings } from '../../libs/hedge/src/locks/lock.messages.js';
+import type { LockSettings } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { TrafficClass } from '../../libs/hedge/src/messaging/server/traffic.js';
@@ -35,9 +35,9 @@ import { World } from './world.js';
 export interface Parts {
   election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
-  lock(settings: LockContestSettings): LockStateMachine;
+  lock(settings: LockSettings): LockStateMachine;
   database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
-  holdings(timing: HeldPermitsTiming): HeldPermits;
+  heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
   semaphoreRows(database: SimulatedDatabase): SimulatedSemaphoreRows;
   /** The leader writes a put that it tries again over the key's single row. */

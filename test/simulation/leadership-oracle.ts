@@ -1,7 +1,6 @@
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { View } from '../../libs/hedge/src/membership/view.js';
-import { isLater } from '../../libs/hedge/src/membership/view.js';
-import type { Term } from '../../libs/hedge/src/lease/term.js';
+import { isLater, type View } from '../../libs/hedge/src/membership/view.js';
+import type { Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { LeaseRow, SimulatedDatabase } from './database.js';
 import { violated } from './violation.js';
 

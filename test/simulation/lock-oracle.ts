@@ -1,7 +1,6 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { Term } from '../../libs/hedge/src/lease/term.js';
-import { holdsLease } from '../../libs/hedge/src/lease/term.js';
+import { holdsLease, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { LeaseRow, SimulatedDatabase } from './database.js';
 import { violated } from './violation.js';
 
@@ -15,7 +14,7 @@ export interface LockPod {
 }
 
 /** A caller that has a lock, and was not told that it lost it. */
-export interface Holding {
+export interface HeldLock {
   readonly pod: LockPod;
   readonly name: string;
   readonly token: bigint;
@@ -27,7 +26,7 @@ export class LockOracle {
   readonly #newest = new Map<string, bigint>();
   readonly #owners = new Map<string, string>();
   readonly #granted = new Set<string>();
-  readonly #holdings = new Set<Holding>();
+  readonly #held = new Set<HeldLock>();
 
   constructor(
     private readonly timing: { readonly leaseMs: number; readonly marginMs: number },
@@ -52,26 +51,26 @@ export class LockOracle {
     return this.#rows.values();
   }
 
-  granted(pod: LockPod, name: string, token: bigint): Holding {
-    const holding = { pod, name, token };
+  granted(pod: LockPod, name: string, token: bigint): HeldLock {
+    const lock = { pod, name, token };
     const { incarnation } = pod.self;
     const key = `${name} ${token}`;
     if (this.#owners.get(key) !== incarnation) violated('L1', `${incarnation} has lock ${key}, which is not its own`);
     if (this.#granted.has(key)) violated('L1', `lock ${key} was given to two callers`);
     this.#granted.add(key);
-    this.#holdings.add(holding);
-    return holding;
+    this.#held.add(lock);
+    return lock;
   }
 
   /** Released, or told that it is lost. */
-  ended(holding: Holding): void {
-    this.#holdings.delete(holding);
+  ended(lock: HeldLock): void {
+    this.#held.delete(lock);
   }
 
   /** To call after every step. */
   check(): void {
     const valid = new Map<string, string>();
-    for (const { pod, name, token } of this.#holdings) {
+    for (const { pod, name, token } of this.#held) {
       if (!pod.alive) continue;
       const { incarnation } = pod.self;
       const term = pod.lockTerm(name);
@@ -90,7 +89,7 @@ export class LockOracle {
     if (token <= (this.#newest.get(name) ?? 0n)) violated('L1', `token ${token} of lock ${name} does not rise`);
     this.#newest.set(name, token);
     this.#owners.set(`${name} ${token}`, holder);
-    for (const { pod, ...held } of this.#holdings) {
+    for (const { pod, ...held } of this.#held) {
       const { incarnation } = pod.self;
       if (held.name !== name || incarnation === holder || !pod.alive) continue;
       const term = pod.lockTerm(name);

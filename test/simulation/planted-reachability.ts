@@ -16,7 +16,7 @@ class KeepsTheLease extends Membership {
 
 /** Resigns whenever a member that is alive does not reach it. */
 class ResignsForAnyReport extends Membership {
-  protected override mayYield(): boolean {
+  protected override mayResign(): boolean {
     return true;
   }
 }

@@ -91,7 +91,7 @@ export const PLANTED_SEMAPHORES = {
   'the validity of a permit counted from the answer to its renewal': {
     parts: {
       ...SOUND_PARTS,
-      holdings: (...made: ConstructorParameters<typeof HeldPermits>) => new ValidFromTheAnswer(...made),
+      heldPermits: (...made: ConstructorParameters<typeof HeldPermits>) => new ValidFromTheAnswer(...made),
     },
     found: ['S1'],
   },

@@ -42,11 +42,14 @@ class HandsLocksOn extends LockStateMachine {
 
   override step(input: LockInput, now: Instant): readonly LockEffect[] {
     if (input.type === 'wait') this.#waiting.add(input.waiter);
-    if (input.type === 'give-up') this.#waiting.delete(input.waiter);
+    if (input.type === 'cancel-wait') this.#waiting.delete(input.waiter);
     const [next] = this.#waiting;
     const handsOn = input.type === 'release' && this.term?.token === input.token && next !== undefined;
     const effects: readonly LockEffect[] = handsOn
-      ? [...super.step({ type: 'give-up', waiter: next }, now), { type: 'granted', waiter: next, token: input.token }]
+      ? [
+          ...super.step({ type: 'cancel-wait', waiter: next }, now),
+          { type: 'granted', waiter: next, token: input.token },
+        ]
       : super.step(input, now);
     for (const effect of effects) if ('waiter' in effect) this.#waiting.delete(effect.waiter);
     return effects;

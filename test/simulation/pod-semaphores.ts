@@ -14,9 +14,9 @@ const MAX_WAITING = 6;
 
 /** One process's part in semaphores: the real arbiter and the real holder, on simulated messages and database. */
 export class PodSemaphores {
-  readonly #arbiter: SemaphoreServer;
-  readonly #holder: SemaphoreClient;
-  readonly #holdings: HeldPermits;
+  readonly #server: SemaphoreServer;
+  readonly #client: SemaphoreClient;
+  readonly #heldPermits: HeldPermits;
   #ids = 0;
 
   constructor(
@@ -28,7 +28,7 @@ export class PodSemaphores {
     const { self } = host;
     const timing = cluster.semaphoreTiming;
     const clock = { now: () => host.now(), after: (ms: number, run: () => void) => host.after(ms, run) };
-    this.#arbiter = new SemaphoreServer({
+    this.#server = new SemaphoreServer({
       table: this.#table(),
       clock,
       group: SIMULATED_GROUP,
@@ -41,34 +41,34 @@ export class PodSemaphores {
       queue: (...made) => parts.semaphoreQueue(...made),
     });
     for (const kind of SEMAPHORE_REQUESTS) {
-      messaging.serve(kind, (request, done, failed) => this.#arbiter.take(request, done, failed));
+      messaging.serve(kind, (request, done, failed) => this.#server.handle(request, done, failed));
     }
-    messaging.callerLost = (caller) => this.#arbiter.unlinked(caller);
-    this.#holdings = parts.holdings(timing);
-    this.#holder = new SemaphoreClient({
+    messaging.callerLost = (caller) => this.#server.unlinked(caller);
+    this.#heldPermits = parts.heldPermits(timing);
+    this.#client = new SemaphoreClient({
       messenger: messaging,
       clock,
       timing,
       newId: () => `${self.incarnation}-${(this.#ids += 1)}`,
-      holdings: () => this.#holdings,
+      makeHeldPermits: () => this.#heldPermits,
     });
   }
 
   elected(token: bigint): void {
-    this.#arbiter.elected(token);
+    this.#server.elected(token);
   }
 
   draining(): void {
-    this.#arbiter.drain();
+    this.#server.drain();
   }
 
   ended(): void {
-    this.#arbiter.end();
+    this.#server.end();
   }
 
   /** What `isValid()` would say now, without being asked. */
   holds(id: string): boolean {
-    return this.host.alive && this.#holdings.holds(id, this.host.now());
+    return this.host.alive && this.#heldPermits.holds(id, this.host.now());
   }
 
   acquire(
@@ -77,7 +77,7 @@ export class PodSemaphores {
     ended: (result: PermitHandle | undefined | Error) => void,
   ): void {
     const callbacks = { resolve: ended, reject: (error: unknown) => ended(error as Error) };
-    this.#holder.acquire({ ...need, timeoutMs, signal }, callbacks);
+    this.#client.acquire({ ...need, timeoutMs, signal }, callbacks);
   }
 
   /** Sends what a pod with a bug might: a release of permits that it does not hold. */

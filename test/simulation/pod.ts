@@ -4,9 +4,8 @@ import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/membership/membership.core.js';
 import { ReportTurns, type StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
 import type { View } from '../../libs/hedge/src/membership/view.js';
-import type { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import { holdsLease, type LeaseContender, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
-import { holdsLease, type Term } from '../../libs/hedge/src/lease/term.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { Cluster } from './cluster.js';
 import { SimulatedLeaseTable } from './database.js';
@@ -19,7 +18,7 @@ import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
 /** As `LeaderElector` has it. */
-const ELECTION = { checksSelf: true, looksFirst: true, renewsOnBeat: false };
+const ELECTION = { checksSelf: true, readsFirst: true, renewsOnBeat: false };
 
 /** One process start: the real cores, and in place of their runners the simulation. */
 export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
@@ -218,13 +217,13 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
           if (pod !== this) this.sendTo(pod.self, (to) => to.elect({ type: 'lease-released', token: effect.token }));
         }
         return;
-      case 'took-lease':
+      case 'lease-acquired':
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
         cluster.leadership.elected(self, effect.token);
         this.semaphores.elected(effect.token);
         return this.jobs.step({ type: 'elected', token: effect.token });
-      case 'lost-lease':
+      case 'lease-lost':
         world.count(`election: lost, ${effect.reason}`);
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
         cluster.leadership.deposed(effect.token);

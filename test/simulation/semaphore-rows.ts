@@ -1,9 +1,9 @@
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../libs/hedge/src/database/permit-table.js';
-import { leaseLost } from '../../libs/hedge/src/database/refusals.js';
+import { leaseLost } from '../../libs/hedge/src/database/checks.js';
 import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { SimulatedDatabase } from './database.js';
 
-/** The arbiter rows, as `PermitTable` promises them. Each call happens at one instant. */
+/** The rows of semaphores, as `PermitTable` promises them. Each call happens at one instant. */
 export class SimulatedSemaphoreRows {
   readonly #rows = new Map<string, SemaphoreRow>();
 

@@ -36,7 +36,7 @@ export const SOUND_PARTS: Parts = {
   membership: (settings) => new Membership(settings),
   lock: (settings) => new LockStateMachine(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
-  holdings: (timing) => new HeldPermits(timing),
+  heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),
   retriesPutsAsOverwrites: false,

@@ -49,7 +49,7 @@ const EXERCISED = [
   'semaphores: DEADLINE_EXCEEDED',
   'semaphores: gave up',
   'semaphores: foreign release refused',
-  'locks: given back',
+  'locks: released',
   'locks: taken',
   'locks: gave up',
   'locks: renewed together',

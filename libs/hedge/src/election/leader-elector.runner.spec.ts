@@ -13,7 +13,7 @@ const timing = TIMING_PRESETS.local;
 
 interface Pod {
   readonly self: MemberId;
-  readonly keeper: LeaderElector;
+  readonly elector: LeaderElector;
   readonly faults: BackendFaults;
   readonly dial: jest.Mock<() => Promise<Link>>;
   readonly lines: string[];
@@ -40,11 +40,11 @@ describe('LeaderElector', () => {
       warn: (line: string) => void (lines.push(line), warnings.push(line)),
     };
     const send = (body: FrameBody): void => {
-      for (const { keeper } of pods) if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
+      for (const { elector } of pods) if (body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
     };
     const link = { send, close: () => undefined } as unknown as Link;
     const dial = jest.fn(async () => link);
-    const keeper = new LeaderElector({
+    const elector = new LeaderElector({
       leases: faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 }).lease,
       transport: { self, dial, links: () => [link] },
       clock,
@@ -56,7 +56,7 @@ describe('LeaderElector', () => {
       random: () => 0.5,
       ...options,
     });
-    const made = { keeper, faults, dial, lines, warnings, self };
+    const made = { elector, faults, dial, lines, warnings, self };
     pods.push(made);
     return made;
   };
@@ -64,7 +64,7 @@ describe('LeaderElector', () => {
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += 50) await clock.advanceAsync(Math.min(50, ms - passed));
   };
-  const leaders = (): string[] => pods.filter(({ keeper }) => keeper.isLeader()).map(({ self }) => self.address);
+  const leaders = (): string[] => pods.filter(({ elector }) => elector.isLeader()).map(({ self }) => self.address);
 
   beforeEach(() => {
     clock = new VirtualClock();
@@ -73,32 +73,32 @@ describe('LeaderElector', () => {
   });
 
   it('leads alone, says so, and has a rising fencing token', async () => {
-    const { keeper } = pod('a');
-    expect(keeper.isLeader()).toBe(false);
-    keeper.start();
+    const { elector } = pod('a');
+    expect(elector.isLeader()).toBe(false);
+    elector.start();
     await pass(100);
-    expect(keeper.current()).toEqual({
+    expect(elector.current()).toEqual({
       leader: { address: 'a:1', incarnation: 'a' },
-      epoch: keeper.fencingToken,
+      epoch: elector.fencingToken,
       self: true,
     });
-    const first = keeper.fencingToken ?? 0n;
-    await keeper.resign();
+    const first = elector.fencingToken ?? 0n;
+    await elector.resign();
     await pass(4_000);
-    expect(keeper.fencingToken).toBeGreaterThan(first);
+    expect(elector.fencingToken).toBeGreaterThan(first);
   });
 
   it('L1: one of three leads, and the others know it', async () => {
-    for (const name of ['a', 'b', 'c']) pod(name).keeper.start();
+    for (const name of ['a', 'b', 'c']) pod(name).elector.start();
     await pass(5_000);
     expect(leaders()).toHaveLength(1);
-    for (const { keeper } of pods) expect(keeper.current()?.leader.address).toBe(leaders()[0]);
+    for (const { elector } of pods) expect(elector.current()?.leader.address).toBe(leaders()[0]);
   });
 
   describe('says why it could not keep the lease, at level WARN', () => {
     it('the database failed, with what it said', async () => {
       const one = pod('a');
-      one.keeper.start();
+      one.elector.start();
       await pass(100);
       one.faults.each(() => ({ fails: 'before-effect' }));
       await pass(3_000);
@@ -107,7 +107,7 @@ describe('LeaderElector', () => {
 
     it('the database was slower than backendTimeoutMs, which `timing` sets', async () => {
       const one = pod('a');
-      one.keeper.start();
+      one.elector.start();
       await pass(100);
       one.faults.each(() => ({ delayMs: 5_000 }));
       await pass(3_000);
@@ -116,116 +116,116 @@ describe('LeaderElector', () => {
 
     it('the event loop was blocked, and for how long', async () => {
       const one = pod('a');
-      one.keeper.start();
+      one.elector.start();
       await pass(100);
-      // Time passes, and no timer runs: those of this keeper find it passed.
+      // Time passes, and no timer runs: those of this elector find it passed.
       clock.block(4_000);
-      expect(one.keeper.isLeader()).toBe(false);
+      expect(one.elector.isLeader()).toBe(false);
       const [, blockedMs] = /the event loop was blocked for (\d+) ms/.exec(lost(one) ?? '') ?? [];
       expect(Number(blockedMs)).toBeGreaterThan(2_700);
     });
 
     it('the wall clock went ahead, and by how much', async () => {
       const one = pod('a');
-      one.keeper.start();
+      one.elector.start();
       await pass(100);
       clock.jumpWall(3_600_000);
-      expect(one.keeper.isLeader()).toBe(false);
+      expect(one.elector.isLeader()).toBe(false);
       expect(lost(one)).toContain('the wall clock went 3600000 ms ahead');
     });
   });
 
   it('tells of another live pod at its own address, and not of itself before a restart', async () => {
     const first = pod('a');
-    first.keeper.start();
+    first.elector.start();
     await pass(100);
     const twin: MemberId = { address: 'a:1', incarnation: 'twin' };
     const second = pod('b', { transport: { self: twin, dial: first.dial, links: () => [] } });
-    second.keeper.start();
-    const told = () => second.lines.filter((line) => line.includes("this pod's own address"));
+    second.elector.start();
+    const ownAddressWarnings = () => second.lines.filter((line) => line.includes("this pod's own address"));
     await pass(timing.leaseMs);
-    expect(told()).toEqual([]);
+    expect(ownAddressWarnings()).toEqual([]);
     await pass(timing.leaseMs);
-    expect(told()).toEqual([expect.stringMatching(/Another live pod .* a:1 .*process a.*POD_IP/)]);
+    expect(ownAddressWarnings()).toEqual([expect.stringMatching(/Another live pod .* a:1 .*process a.*POD_IP/)]);
 
     const restarted: MemberId = { address: 'a:1', incarnation: 'restarted' };
     const third = pod('c', { transport: { self: restarted, dial: first.dial, links: () => [] } });
-    first.keeper.close();
-    second.keeper.close();
-    third.keeper.start();
+    first.elector.close();
+    second.elector.close();
+    third.elector.start();
     await pass(4 * timing.leaseMs);
-    expect(third.keeper.isLeader()).toBe(true);
+    expect(third.elector.isLeader()).toBe(true);
     expect(third.lines.filter((line) => line.includes("this pod's own address"))).toEqual([]);
   });
 
   it('says at level DEBUG that a renewal took a quarter of its time or more', async () => {
     const debug = jest.fn();
     const one = pod('a', { logger: { log: () => undefined, warn: () => undefined, debug } });
-    one.keeper.start();
+    one.elector.start();
     await pass(3_000);
     expect(debug).not.toHaveBeenCalled();
     one.faults.each(() => ({ delayMs: 600 }));
     await pass(2_000);
-    expect(one.keeper.isLeader()).toBe(true);
+    expect(one.elector.isLeader()).toBe(true);
     expect(debug).toHaveBeenCalledWith(
       expect.stringMatching(/^The renewal of the lease of group test took 6\d\d ms of /),
     );
   });
 
   it('L2: without the database it stops believing, tells in order, and leads again when the database is back', async () => {
-    const { keeper, faults, lines } = pod('a');
+    const { elector, faults, lines } = pod('a');
     const order: string[] = [];
-    keeper.onElected(({ signal }) => {
-      signal.addEventListener('abort', () => order.push(`abort, leader: ${keeper.isLeader()}`));
+    elector.onElected(({ signal }) => {
+      signal.addEventListener('abort', () => order.push(`abort, leader: ${elector.isLeader()}`));
     });
-    keeper.onChange(() => order.push(`change to ${keeper.current()?.leader.address ?? 'nobody'}`));
-    keeper.start();
+    elector.onChange(() => order.push(`change to ${elector.current()?.leader.address ?? 'nobody'}`));
+    elector.start();
     await pass(100);
-    const token = keeper.fencingToken ?? 0n;
+    const token = elector.fencingToken ?? 0n;
     faults.outage = true;
     await pass(3_000);
     expect(order).toEqual(['change to a:1', 'abort, leader: false', 'change to nobody']);
     faults.outage = false;
     await pass(1_000);
-    expect(keeper.fencingToken).toBeGreaterThan(token);
+    expect(elector.fencingToken).toBeGreaterThan(token);
     expect(lines.filter((line) => line.startsWith('The lease cannot be read or written'))).toHaveLength(1);
     expect(lines).toContain('The lease can be read and written again');
   });
 
   it('tells once that writes fail while reads succeed, as on a full disk, and asks at growing intervals', async () => {
-    const { keeper, faults, lines } = pod('a');
+    const { elector, faults, lines } = pod('a');
     const acquired: number[] = [];
     faults.each((call) => {
       if (call !== 'lease.acquire') return undefined;
       acquired.push(clock.now().mono);
       return { fails: 'before-effect' };
     });
-    keeper.start();
+    elector.start();
     await pass(30_000);
     const failing = lines.filter((line) => line.startsWith('The lease cannot be'));
     expect(failing).toEqual([expect.stringContaining('lease.acquire failed')]);
     expect(lines.filter((line) => line.includes('again'))).toEqual([]);
-    expect(keeper.trouble).toContain('lease.acquire failed');
+    expect(elector.trouble).toContain('lease.acquire failed');
     // Up to four times the pause for retries, of which half to all is taken.
     const pauses = acquired.slice(1).map((at, index) => at - (acquired[index] ?? 0));
     expect(pauses.slice(4).every((pause) => pause >= 2 * timing.retryMs)).toBe(true);
     faults.each(() => undefined);
     await pass(1_000);
-    expect(keeper.isLeader()).toBe(true);
+    expect(elector.isLeader()).toBe(true);
     expect(lines.filter((line) => line.includes('again'))).toEqual(['The lease can be read and written again']);
-    expect(keeper.trouble).toBeUndefined();
+    expect(elector.trouble).toBeUndefined();
   });
 
   it('tells that writes work again when another has led since', async () => {
     const [a, b] = [pod('a'), pod('b')];
     a.faults.each((call) => (call === 'lease.acquire' ? { fails: 'before-effect' } : undefined));
-    a.keeper.start();
+    a.elector.start();
     await pass(1_000);
-    expect(a.keeper.trouble).toBeDefined();
-    b.keeper.start();
+    expect(a.elector.trouble).toBeDefined();
+    b.elector.start();
     await pass(3_000);
     expect(leaders()).toEqual(['b:1']);
-    expect(a.keeper.trouble).toBeUndefined();
+    expect(a.elector.trouble).toBeUndefined();
     expect(a.lines.filter((line) => line.startsWith('The lease can'))).toEqual([
       expect.stringContaining('cannot be read or written'),
       'The lease can be read and written again',
@@ -233,124 +233,124 @@ describe('LeaderElector', () => {
   });
 
   it('L2: asking makes an ended term final, even if the wall clock is set back afterwards', async () => {
-    const { keeper } = pod('a');
-    keeper.start();
+    const { elector } = pod('a');
+    elector.start();
     await pass(100);
-    const token = keeper.fencingToken;
+    const token = elector.fencingToken;
     clock.jumpWall(60_000);
-    expect(keeper.isLeader()).toBe(false);
+    expect(elector.isLeader()).toBe(false);
     clock.jumpWall(-60_000);
-    expect(keeper.leads(token ?? 0n)).toBe(false);
+    expect(elector.leads(token ?? 0n)).toBe(false);
   });
 
   it('hands over at once when it stops, and finishes leader work first', async () => {
     const [a, b] = [pod('a'), pod('b')];
-    a.keeper.start();
+    a.elector.start();
     await pass(100);
-    b.keeper.start();
+    b.elector.start();
     await pass(100);
     const work = new AbortController();
-    a.keeper.onDrain(() => new Promise((resolve) => work.signal.addEventListener('abort', () => resolve())));
-    const stopped = a.keeper.stop();
+    a.elector.onDrain(() => new Promise((resolve) => work.signal.addEventListener('abort', () => resolve())));
+    const stopped = a.elector.stop();
     await pass(500);
     expect(leaders()).toEqual(['a:1']);
-    expect(a.keeper.handingOver).toBe(true);
+    expect(a.elector.handingOver).toBe(true);
     work.abort();
     await pass(150);
     await stopped;
     expect(leaders()).toEqual(['b:1']);
-    await expect(a.keeper.stop()).resolves.toBeUndefined();
+    await expect(a.elector.stop()).resolves.toBeUndefined();
   });
 
   it('resigning resolves when the lease was given back, also when asked for at the very election', async () => {
-    const { keeper } = pod('a');
+    const { elector } = pod('a');
     let resigned: Promise<void> | undefined;
     let ledWhenDone: boolean | undefined;
-    keeper.onElected(() => {
-      resigned ??= keeper.resign().then(() => void (ledWhenDone = keeper.isLeader()));
+    elector.onElected(() => {
+      resigned ??= elector.resign().then(() => void (ledWhenDone = elector.isLeader()));
     });
-    keeper.start();
+    elector.start();
     await pass(100);
     await resigned;
     expect(ledWhenDone).toBe(false);
   });
 
   it('does not wait longer than drainMs for leader work that hangs', async () => {
-    const { keeper, lines } = pod('a');
-    keeper.start();
+    const { elector, lines } = pod('a');
+    elector.start();
     await pass(100);
-    keeper.onDrain(() => new Promise(() => undefined));
-    const stopped = keeper.stop();
+    elector.onDrain(() => new Promise(() => undefined));
+    const stopped = elector.stop();
     await pass(1_100);
     await stopped;
-    expect(keeper.isLeader()).toBe(false);
+    expect(elector.isLeader()).toBe(false);
     expect(lines.some((line) => line.includes('still runs after 1000 ms'))).toBe(true);
   });
 
   it('a resignation that a close cuts short, or that comes after it, still ends', async () => {
-    const { keeper } = pod('a');
-    keeper.onDrain(() => new Promise(() => undefined));
-    keeper.start();
+    const { elector } = pod('a');
+    elector.onDrain(() => new Promise(() => undefined));
+    elector.start();
     await pass(100);
-    const cutShort = keeper.resign();
-    keeper.close();
+    const cutShort = elector.resign();
+    elector.close();
     await cutShort;
-    await keeper.resign();
-    expect(keeper.isLeader()).toBe(false);
+    await elector.resign();
+    expect(elector.isLeader()).toBe(false);
   });
 
   it('stops within its calls’ time when the database is away', async () => {
-    const { keeper, faults } = pod('a');
-    keeper.start();
+    const { elector, faults } = pod('a');
+    elector.start();
     await pass(100);
     faults.outage = true;
-    const stopped = keeper.stop();
+    const stopped = elector.stop();
     await pass(1_000);
     await stopped;
   });
 
   it('does not campaign when another process answers at its own address, and says so once', async () => {
-    const { keeper, dial, lines } = pod('a');
+    const { elector, dial, lines } = pod('a');
     dial.mockRejectedValue(new HedgeError('MEMBER_UNREACHABLE', 'other', { details: { incarnation: 'x' } }));
-    keeper.start();
+    elector.start();
     await pass(2_000);
-    expect(keeper.isLeader()).toBe(false);
+    expect(elector.isLeader()).toBe(false);
     expect(lines).toEqual([expect.stringContaining('two pods with one address')]);
   });
 
   it('gives up a call that the driver leaves hanging', async () => {
-    const { keeper, faults } = pod('a');
+    const { elector, faults } = pod('a');
     faults.once('lease.read', { delayMs: 60_000 });
-    keeper.start();
+    elector.start();
     await pass(1_500);
-    expect(keeper.isLeader()).toBe(true);
+    expect(elector.isLeader()).toBe(true);
   });
 
   it('confirms leadership with the database, and ends its term when that says otherwise', async () => {
-    const { keeper, faults } = pod('a');
-    keeper.start();
+    const { elector, faults } = pod('a');
+    elector.start();
     await pass(100);
-    await expect(keeper.confirmLeadership()).resolves.toBe(true);
+    await expect(elector.confirmLeadership()).resolves.toBe(true);
     faults.once('lease.read', { fails: 'before-effect' });
-    await expect(keeper.confirmLeadership()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    await expect(elector.confirmLeadership()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     database.takeLease(
       'hedge/lease/test',
       { holder: { address: 'b:1', incarnation: 'b' }, leaseMs: 3_000 },
       () => true,
     );
-    expect(keeper.isLeader()).toBe(true);
-    await expect(keeper.confirmLeadership()).resolves.toBe(false);
-    expect(keeper.isLeader()).toBe(false);
+    expect(elector.isLeader()).toBe(true);
+    await expect(elector.confirmLeadership()).resolves.toBe(false);
+    expect(elector.isLeader()).toBe(false);
   });
 
   it('refreshes by a read that began after it was asked, shared by concurrent callers', async () => {
-    const { keeper, faults } = pod('a', { campaigns: false });
+    const { elector, faults } = pod('a', { campaigns: false });
     let reads = 0;
     faults.each((call) => {
       if (call === 'lease.read') reads += 1;
       return undefined;
     });
-    keeper.start();
+    elector.start();
     await pass(100);
     reads = 0;
     database.takeLease(
@@ -358,31 +358,31 @@ describe('LeaderElector', () => {
       { holder: { address: 'b:1', incarnation: 'b' }, leaseMs: 3_000 },
       () => true,
     );
-    const both = Promise.all([keeper.refresh(), keeper.refresh()]);
+    const both = Promise.all([elector.refresh(), elector.refresh()]);
     await pass(100);
     await both;
-    expect(keeper.current()?.leader.address).toBe('b:1');
+    expect(elector.current()?.leader.address).toBe('b:1');
     // One for the first, and one that began after the second had asked.
     expect(reads).toBeLessThanOrEqual(2);
   });
 
   it('tells a listener that comes late of the term that runs', async () => {
-    const { keeper } = pod('a');
-    keeper.start();
+    const { elector } = pod('a');
+    elector.start();
     await pass(100);
     const terms: Leadership[] = [];
-    keeper.onElected((term) => terms.push(term));
-    expect(terms).toEqual([{ fencingToken: keeper.fencingToken, signal: expect.any(AbortSignal) }]);
+    elector.onElected((term) => terms.push(term));
+    expect(terms).toEqual([{ fencingToken: elector.fencingToken, signal: expect.any(AbortSignal) }]);
   });
 
   it('a listener that throws does not keep the others from hearing', async () => {
-    const { keeper, lines } = pod('a');
+    const { elector, lines } = pod('a');
     let heard = 0;
-    keeper.onChange(() => {
+    elector.onChange(() => {
       throw new Error('bad listener');
     });
-    keeper.onChange(() => (heard += 1));
-    keeper.start();
+    elector.onChange(() => (heard += 1));
+    elector.start();
     await pass(100);
     expect(heard).toBe(1);
     expect(lines.some((line) => line.includes('bad listener'))).toBe(true);

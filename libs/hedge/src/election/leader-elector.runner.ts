@@ -6,7 +6,7 @@ import type { Clock, Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { InputQueue } from '../common/async/input-queue.js';
 import type { Timing } from '../common/timing.js';
-import { LeaseContender } from '../lease/lease-contender.core.js';
+import { LeaseContender, holdsLease, type Term } from '../lease/lease-contender.core.js';
 import type {
   ContenderCall,
   ContenderEffect,
@@ -16,7 +16,6 @@ import type {
 } from '../lease/lease-contender.messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { LossCause } from '../lease/loss-cause.js';
-import { holdsLease, type Term } from '../lease/term.js';
 import { OutageLogger } from '../lease/outage-logger.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import { notify } from '../transport/links/notify.js';
@@ -57,19 +56,19 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
  * hear of it.
  *
  * @example
- * const keeper = new LeaderElector({ leases: backend.lease, transport, clock: systemClock, group: 'orders', … });
- * keeper.start(); // once the transport listens
- * keeper.onElected(({ fencingToken, signal }) => …);
- * await keeper.stop();
+ * const elector = new LeaderElector({ leases: backend.lease, transport, clock: systemClock, group: 'orders', … });
+ * elector.start(); // once the transport listens
+ * elector.onElected(({ fencingToken, signal }) => …);
+ * await elector.stop();
  */
 export class LeaderElector implements LeaderRoute, LeadershipSource {
   readonly #options: LeaderElectorOptions;
   readonly #clock: Clock;
   readonly #calls: LeaseCalls;
-  readonly #databaseTrouble: OutageLogger;
+  readonly #databaseOutage: OutageLogger;
   readonly #cause: LossCause;
-  readonly #addressTrouble: OutageLogger;
-  #election: LeaseContender | undefined;
+  readonly #addressOutage: OutageLogger;
+  #contender: LeaseContender | undefined;
   #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
   #known: LeaderBelief | undefined;
   readonly #inputs = new InputQueue<ContenderInput>((input) => this.#handle(input));
@@ -90,31 +89,31 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#clock = options.clock;
     const { leases, clock, timing, group, logger } = options;
     this.#cause = new LossCause(timing);
-    this.#databaseTrouble = new OutageLogger({
+    this.#databaseOutage = new OutageLogger({
       logger,
       failed: (message) => this.#cause.failed(message),
       begun: 'The lease cannot be read or written, retrying',
       over: 'The lease can be read and written again',
     });
-    this.#addressTrouble = new OutageLogger({
+    this.#addressOutage = new OutageLogger({
       logger,
       begun: 'This pod does not campaign',
       over: 'This pod campaigns again',
     });
-    this.#calls = new LeaseCalls({ name: leaseName(group), leases, clock, timing, troubles: this.#databaseTrouble });
+    this.#calls = new LeaseCalls({ name: leaseName(group), leases, clock, timing, outages: this.#databaseOutage });
   }
 
   /** Starts to follow and, unless a client, to campaign. An unreachable database is retried for ever. Idempotent. */
   start(): void {
-    if (this.#election !== undefined || this.#left !== undefined) return;
+    if (this.#contender !== undefined || this.#left !== undefined) return;
     const { transport, timing, leases, campaigns, random = Math.random } = this.#options;
-    this.#election = new LeaseContender({
+    this.#contender = new LeaseContender({
       self: transport.self,
       timing,
       observes: leases.observes,
       campaigns,
       checksSelf: true,
-      looksFirst: true,
+      readsFirst: true,
       renewsOnBeat: false,
       random,
     });
@@ -123,7 +122,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
 
   /** L2, judged now and locally: no I/O, a fraction of a microsecond. */
   isLeader(): boolean {
-    const term = this.#election?.currentTerm;
+    const term = this.#contender?.currentTerm;
     if (term === undefined || this.#closed) return false;
     if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
     // Makes it final, so that a wall clock set back cannot make it true again.
@@ -133,12 +132,12 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
 
   /** The token of the term held now; undefined when not leading. */
   get fencingToken(): bigint | undefined {
-    return this.isLeader() ? this.#election?.currentTerm?.token : undefined;
+    return this.isLeader() ? this.#contender?.currentTerm?.token : undefined;
   }
 
   /** True while leadership is being given back: work that runs goes on, new leader work must not start here. */
   get handingOver(): boolean {
-    return this.#election?.handingOver ?? false;
+    return this.#contender?.handingOver ?? false;
   }
 
   current(): LeaderBelief | undefined {
@@ -150,15 +149,15 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   }
 
   get trouble(): string | undefined {
-    return this.#databaseTrouble.trouble;
+    return this.#databaseOutage.outage;
   }
 
   leads(epoch: bigint): boolean {
-    return this.#election?.currentTerm?.token === epoch && this.isLeader();
+    return this.#contender?.currentTerm?.token === epoch && this.isLeader();
   }
 
   refresh(): Promise<void> {
-    const election = this.#election;
+    const election = this.#contender;
     if (election === undefined || this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
       // The limit is for a read that is put off, behind a release for example.
@@ -204,7 +203,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       this.#left = new Promise((resolve) => {
         this.#leave = resolve;
       });
-      if (this.#election === undefined) this.#leave();
+      if (this.#contender === undefined) this.#leave();
       else this.#step({ type: 'stop' });
     }
     return this.#left;
@@ -214,8 +213,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#databaseTrouble.close();
-    this.#addressTrouble.close();
+    this.#databaseOutage.close();
+    this.#addressOutage.close();
     this.#cancelWake();
     this.#resolveRefreshes(Infinity);
     this.#lost('stopped');
@@ -252,20 +251,20 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   #handle(input: ContenderInput): void {
     const now = this.#clock.now();
     this.#cause.stepped(now);
-    const before = this.#election?.currentTerm;
-    const effects = this.#election?.step(input, now) ?? [];
+    const before = this.#contender?.currentTerm;
+    const effects = this.#contender?.step(input, now) ?? [];
     for (const effect of effects) {
-      if (effect.type === 'lost-lease') this.#lost(effect.reason, before, now);
+      if (effect.type === 'lease-lost') this.#lost(effect.reason, before, now);
       else this.#perform(effect, now);
     }
-    this.#cause.holds(this.#election?.currentTerm);
+    this.#cause.holds(this.#contender?.currentTerm);
   }
 
-  #perform(effect: Exclude<ContenderEffect, { type: 'lost-lease' }>, now: Instant): void {
+  #perform(effect: Exclude<ContenderEffect, { type: 'lease-lost' }>, now: Instant): void {
     switch (effect.type) {
       case 'wake':
         this.#cancelWake();
-        this.#cause.wakesAfter(effect.afterMs, now);
+        this.#cause.timerSet(effect.afterMs, now);
         this.#cancelWake = this.#clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
         return;
       case 'read':
@@ -273,7 +272,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       case 'renew':
       case 'release':
       case 'check-self':
-        return void this.#make(effect).then((input) => {
+        return void this.#call(effect).then((input) => {
           this.#step(input);
           this.#resolveRefreshes(input.attempt);
         });
@@ -281,7 +280,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
         return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
       case 'announce-released':
         return this.#announce(effect.token);
-      case 'took-lease':
+      case 'lease-acquired':
         return this.#elected(effect.token);
       case 'holder-changed':
         return this.#leaderChanged(effect.holder);
@@ -290,11 +289,11 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     }
   }
 
-  async #make(call: ContenderCall): Promise<CallInput> {
+  async #call(call: ContenderCall): Promise<CallInput> {
     const { transport } = this.#options;
     if (call.type === 'renew') return this.#renew(call);
-    if (call.type !== 'check-self') return this.#calls.make(call, transport.self);
-    const reached = await this.#addressTrouble.watch(() => checkSelf(transport));
+    if (call.type !== 'check-self') return this.#calls.perform(call, transport.self);
+    const reached = await this.#addressOutage.watch(() => checkSelf(transport));
     return { type: 'self-checked', attempt: call.attempt, reached: reached === true };
   }
 
@@ -302,7 +301,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   async #renew(call: ContenderCall & { type: 'renew' }): Promise<CallInput> {
     const { transport, timing, group, logger } = this.#options;
     const start = this.#clock.now().mono;
-    const input = await this.#calls.make(call, transport.self);
+    const input = await this.#calls.perform(call, transport.self);
     const ms = Math.round(this.#clock.now().mono - start);
     if (4 * ms >= timing.renewDeadlineMs) {
       logger.debug?.(`The renewal of the lease of group ${group} took ${ms} ms of ${timing.renewDeadlineMs} ms`);

@@ -39,7 +39,7 @@ const SEND_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0, maxReruns: 0 } satis
 
 export interface LeaderServiceDeps {
   readonly gate: StartGate;
-  readonly keeper: LeaderElector;
+  readonly elector: LeaderElector;
   readonly messenger: Messenger;
   readonly streams: StreamCaller;
   readonly codec: PayloadCodec;
@@ -69,17 +69,17 @@ export class LeaderService {
 
   /** Whether this pod leads now. Local, and cheap enough for any loop. */
   isLeader(): boolean {
-    return this.#deps.keeper.isLeader();
+    return this.#deps.elector.isLeader();
   }
 
   /** The token of this pod's lease while it leads: rises with every term of the group, and is never used again. */
   get fencingToken(): bigint | undefined {
-    return this.#deps.keeper.fencingToken;
+    return this.#deps.elector.fencingToken;
   }
 
   /** The pod that leads, as far as this one knows; undefined while there is none. */
   leader(): MemberId | undefined {
-    return this.#deps.keeper.current()?.leader;
+    return this.#deps.elector.current()?.leader;
   }
 
   /**
@@ -95,7 +95,7 @@ export class LeaderService {
       const emit = (leader: MemberId | undefined): void => inFreshContext(() => subscriber.next(leader));
       const leader = this.leader();
       if (leader !== undefined) emit(leader);
-      return this.#deps.keeper.onChange(() => emit(this.leader()));
+      return this.#deps.elector.onChange(() => emit(this.leader()));
     },
   );
 
@@ -104,7 +104,7 @@ export class LeaderService {
    * @throws HedgeError BACKEND_UNAVAILABLE when it does not answer.
    */
   confirmLeadership(): Promise<boolean> {
-    return this.#deps.keeper.confirmLeadership();
+    return this.#deps.elector.confirmLeadership();
   }
 
   /**
@@ -112,7 +112,7 @@ export class LeaderService {
    * in its group, this pod leads again after one lease. Does nothing when it does not lead.
    */
   resign(): Promise<void> {
-    return this.#deps.keeper.resign();
+    return this.#deps.elector.resign();
   }
 
   /**
@@ -128,7 +128,7 @@ export class LeaderService {
    * });
    */
   runWhileLeader(task: LeaderTask): () => Promise<void> {
-    const { keeper, clock, retryMs, leaseMs } = this.#deps;
+    const { elector, clock, retryMs, leaseMs } = this.#deps;
     if (typeof task !== 'function') {
       throw new HedgeError('INVALID_ARGUMENT', `The leader task is a value of type ${typeof task}. Give a function.`);
     }
@@ -140,7 +140,7 @@ export class LeaderService {
     }
     this.#tasks += 1;
     const name = task.name === '' ? `#${this.#tasks}` : task.name;
-    return runWhileLeader(keeper, task, { clock, name, logger: this.#logger, retryMs, maxRetryMs: leaseMs });
+    return runWhileLeader(elector, task, { clock, name, logger: this.#logger, retryMs, maxRetryMs: leaseMs });
   }
 
   /**

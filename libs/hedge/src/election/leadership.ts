@@ -46,7 +46,7 @@ export interface LeaderTaskOptions {
  * @returns stops it: aborts the run, waits for its end, and never runs it again.
  *
  * @example
- * const stop = runWhileLeader(keeper, async ({ signal }) => { while (!signal.aborted) await work(signal); }, options);
+ * const stop = runWhileLeader(elector, async ({ signal }) => { while (!signal.aborted) await work(signal); }, options);
  */
 export function runWhileLeader(
   source: LeadershipSource,

@@ -12,7 +12,7 @@ export interface LeaseCallsOptions {
   readonly leases: LeaseTable;
   readonly clock: Clock;
   readonly timing: Pick<Timing, 'leaseMs' | 'backendTimeoutMs'>;
-  readonly troubles: OutageLogger;
+  readonly outages: OutageLogger;
 }
 
 /** The answer to a call. */
@@ -31,44 +31,44 @@ export class LeaseCalls {
 
   /** @throws HedgeError what the driver throws, BACKEND_UNAVAILABLE when it does not answer in time */
   read(): Promise<LeaseRecord> {
-    return this.#limited(() => this.options.leases.read(this.options.name));
+    return this.#withinTime(() => this.options.leases.read(this.options.name));
   }
 
   /** Never rejects. */
-  async make(call: DatabaseCall, holder: MemberId): Promise<CallInput> {
+  async perform(call: DatabaseCall, holder: MemberId): Promise<CallInput> {
     const { attempt } = call;
     const { leases, timing, name } = this.options;
     const claim = { name, holder, leaseMs: timing.leaseMs };
     if (call.type === 'read') {
-      const record = await this.#told(() => leases.read(name), 'read');
-      if (record !== undefined) this.#saw(record);
+      const record = await this.#watched(() => leases.read(name), 'read');
+      if (record !== undefined) this.#observe(record);
       return { type: 'read', attempt, record };
     }
     if (call.type === 'acquire') {
-      return { type: 'acquired', attempt, result: await this.#told(() => leases.acquire(claim), 'written') };
+      return { type: 'acquired', attempt, result: await this.#watched(() => leases.acquire(claim), 'written') };
     }
     if (call.type === 'renew') {
       const lease = { ...claim, token: call.token };
-      return { type: 'renewed', attempt, result: await this.#told(() => leases.renew(lease), 'written') };
+      return { type: 'renewed', attempt, result: await this.#watched(() => leases.renew(lease), 'written') };
     }
     const lease = { name, holder, token: call.token };
-    return { type: 'released', attempt, released: await this.#told(() => leases.release(lease), 'written') };
+    return { type: 'released', attempt, released: await this.#watched(() => leases.release(lease), 'written') };
   }
 
-  #limited<Result>(call: () => Promise<Result>): Promise<Result> {
+  #withinTime<Result>(call: () => Promise<Result>): Promise<Result> {
     return databaseCall(this.options.clock, this.options.timing.backendTimeoutMs, call);
   }
 
-  async #told<Result>(call: () => Promise<Result>, kind: 'read' | 'written'): Promise<Result | undefined> {
-    const { troubles } = this.options;
-    const result = await troubles.watch(() => this.#limited(call), kind);
+  async #watched<Result>(call: () => Promise<Result>, kind: 'read' | 'written'): Promise<Result | undefined> {
+    const { outages } = this.options;
+    const result = await outages.watch(() => this.#withinTime(call), kind);
     if (kind === 'written' && result === undefined) this.#failedAt = this.#token;
     return result;
   }
 
   /** A process that need not write, because another leads, learns of the end of a trouble by what that one has written. */
-  #saw({ token, holder }: LeaseRecord): void {
+  #observe({ token, holder }: LeaseRecord): void {
     this.#token = token;
-    if (holder !== undefined && token > this.#failedAt) this.options.troubles.works('written');
+    if (holder !== undefined && token > this.#failedAt) this.options.outages.recovered('written');
   }
 }

@@ -1,14 +1,13 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { LeaseRecord } from '../database/lease-table.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { LeaseContender } from './lease-contender.core.js';
+import { LeaseContender, holdsLease } from './lease-contender.core.js';
 import type { ContenderEffect, ContenderInput, ContenderSettings } from './lease-contender.messages.js';
-import { holdsLease } from './term.js';
 
 const timing = { leaseMs: 3_000, marginMs: 300, renewDeadlineMs: 2_000, retryMs: 100 };
 const self = { address: 'a:1', incarnation: 'a' };
 const other = { address: 'b:1', incarnation: 'b' };
-const ELECTION = { observes: true, campaigns: true, checksSelf: true, looksFirst: true, renewsOnBeat: false };
+const ELECTION = { observes: true, campaigns: true, checksSelf: true, readsFirst: true, renewsOnBeat: false };
 const FREE: LeaseRecord = { token: 7n, expiresInMs: 0 };
 const heldByOther = (expiresInMs: number): LeaseRecord => ({ holder: other, token: 8n, expiresInMs });
 
@@ -48,7 +47,7 @@ describe('LeaseContender', () => {
 
   it('takes a free lease after trying its own address', () => {
     take();
-    expect(types()).toEqual(['took-lease', 'holder-changed', 'wake']);
+    expect(types()).toEqual(['lease-acquired', 'holder-changed', 'wake']);
     expect(holds()).toBe(true);
   });
 
@@ -73,7 +72,7 @@ describe('LeaseContender', () => {
   });
 
   it('L2: counts from when a call was made, if that had to wait', () => {
-    make({ checksSelf: false, looksFirst: false });
+    make({ checksSelf: false, readsFirst: false });
     step({ type: 'tick' });
     clock.advance(2_500);
     step({ type: 'begun', attempt: 1 });
@@ -90,7 +89,7 @@ describe('LeaseContender', () => {
     clock.jumpWall(2_700);
     expect(holds()).toBe(false);
     step({ type: 'tick' });
-    expect(effect('lost-lease')).toMatchObject({ token: 10n, reason: 'expired' });
+    expect(effect('lease-lost')).toMatchObject({ token: 10n, reason: 'expired' });
   });
 
   it('L2: a wall clock that was set back does not lengthen the term', () => {
@@ -117,7 +116,7 @@ describe('LeaseContender', () => {
     wake();
     const { attempt } = effect('renew');
     wake();
-    expect(effect('lost-lease')).toMatchObject({ token: 10n, reason: 'renew-deadline' });
+    expect(effect('lease-lost')).toMatchObject({ token: 10n, reason: 'renew-deadline' });
     step({ type: 'renewed', attempt, result: { renewed: true } });
     expect(contender.currentTerm).toBeUndefined();
   });
@@ -128,7 +127,7 @@ describe('LeaseContender', () => {
     const { attempt } = effect('renew');
     clock.advance(1_700);
     step({ type: 'renewed', attempt, result: { renewed: true } });
-    expect(effect('lost-lease').reason).toBe('expired');
+    expect(effect('lease-lost').reason).toBe('expired');
     expect(contender.currentTerm).toBeUndefined();
   });
 
@@ -136,7 +135,7 @@ describe('LeaseContender', () => {
     take();
     wake();
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: false, record: heldByOther(2_000) } });
-    expect(effect('lost-lease').reason).toBe('superseded');
+    expect(effect('lease-lost').reason).toBe('superseded');
     expect(effect('holder-changed').holder).toMatchObject({ member: other, token: 8n });
   });
 
@@ -157,7 +156,7 @@ describe('LeaseContender', () => {
       step({ type: 'renewed', attempt: effect('renew').attempt });
       wake();
     }
-    expect(effect('lost-lease').reason).toBe('renew-deadline');
+    expect(effect('lease-lost').reason).toBe('renew-deadline');
     expect(clock.now().mono).toBe(2_000);
   });
 
@@ -174,7 +173,7 @@ describe('LeaseContender', () => {
   it('ends its term when a look at the lease contradicts it', () => {
     take();
     step({ type: 'observed', record: { holder: other, token: 11n, expiresInMs: 3_000 } });
-    expect(effect('lost-lease').reason).toBe('superseded');
+    expect(effect('lease-lost').reason).toBe('superseded');
   });
 
   it('takes back at once a lease that its own incarnation holds without knowing the token', () => {
@@ -194,7 +193,7 @@ describe('LeaseContender', () => {
     take();
     step({ type: 'resign', unreachable: true });
     step({ type: 'drained', token: 10n });
-    expect(effect('lost-lease').reason).toBe('unreachable');
+    expect(effect('lease-lost').reason).toBe('unreachable');
     step({ type: 'released', attempt: effect('release').attempt, released: true });
     expect(types()).toEqual(['wake']);
   });
@@ -208,7 +207,7 @@ describe('LeaseContender', () => {
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
     expect(holds()).toBe(true);
     step({ type: 'drained', token: 10n });
-    expect(types()).toEqual(['lost-lease', 'release', 'holder-changed']);
+    expect(types()).toEqual(['lease-lost', 'release', 'holder-changed']);
     step({ type: 'released', attempt: effect('release').attempt, released: true });
     expect(types()).toEqual(['announce-released', 'wake']);
     let reads = 0;
@@ -241,7 +240,7 @@ describe('LeaseContender', () => {
     step({ type: 'resign' });
     clock.advance(2_700);
     step({ type: 'tick' });
-    expect(effect('lost-lease').reason).toBe('expired');
+    expect(effect('lease-lost').reason).toBe('expired');
     wake();
     step({ type: 'read', attempt: effect('read').attempt, record: { holder: self, token: 10n, expiresInMs: 300 } });
     step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
@@ -255,7 +254,7 @@ describe('LeaseContender', () => {
     take();
     step({ type: 'stop' });
     step({ type: 'drained', token: 10n });
-    expect(effect('lost-lease').reason).toBe('stopped');
+    expect(effect('lease-lost').reason).toBe('stopped');
     step({ type: 'released', attempt: effect('release').attempt });
     wake();
     step({ type: 'released', attempt: effect('release').attempt });
@@ -316,7 +315,7 @@ describe('LeaseContender', () => {
   });
 
   it('campaigns without looking or trying its own address, when set so', () => {
-    make({ checksSelf: false, looksFirst: false });
+    make({ checksSelf: false, readsFirst: false });
     step({ type: 'tick' });
     expect(types()).toEqual(['acquire']);
     step({ type: 'acquired', attempt: 1, result: { acquired: false, record: heldByOther(2_000) } });
@@ -325,7 +324,7 @@ describe('LeaseContender', () => {
   });
 
   it('renews on the beat, when set so, whenever it took the lease', () => {
-    make({ checksSelf: false, looksFirst: false, renewsOnBeat: true });
+    make({ checksSelf: false, readsFirst: false, renewsOnBeat: true });
     clock.advance(2_350);
     step({ type: 'tick' });
     step({ type: 'acquired', attempt: 1, result: { acquired: true, token: 10n } });

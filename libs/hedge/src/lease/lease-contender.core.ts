@@ -8,13 +8,24 @@ import type {
   ContenderSettings,
   LossReason,
 } from './lease-contender.messages.js';
-import { lookAgainMs, renewalAt } from './polling-pace.js';
+import { nextReadMs, renewalAt } from './polling-pace.js';
 import { ObservedHolder } from './observed-holder.js';
 import { AttemptTracker } from './attempt-tracker.js';
-import { holdsLease, type Term } from './term.js';
+
+/** A lease that this process holds. */
+export interface Term {
+  readonly token: bigint;
+  /** When the last acknowledged acquisition or renewal was asked for: the database counts from later (L2). */
+  readonly validSince: Instant;
+}
+
+/** L2: whether a holder may believe in its term at `now`. */
+export function holdsLease(term: Term, timing: { leaseMs: number; marginMs: number }, now: Instant): boolean {
+  return longestElapsed(term.validSince, now) < timing.leaseMs - timing.marginMs;
+}
 
 /** Without its attempt number. */
-type Asked<Call = ContenderCall> = Call extends ContenderCall ? Omit<Call, 'attempt'> : never;
+type NewCall<Call = ContenderCall> = Call extends ContenderCall ? Omit<Call, 'attempt'> : never;
 
 type Phase = 'following' | 'holding' | 'draining' | 'releasing' | 'left';
 
@@ -35,7 +46,7 @@ export class LeaseContender {
   #phase: Phase = 'following';
   #stopping = false;
   readonly #call = new AttemptTracker<ContenderCall['type']>();
-  readonly #news: ObservedHolder;
+  readonly #observed: ObservedHolder;
   /** Calls in a row that failed, for the backoff. */
   #failures = 0;
   /** Monotonic time of the next thing to do by oneself: as follower a look at the lease, as holder a renewal. */
@@ -44,19 +55,19 @@ export class LeaseContender {
   #campaignNext: boolean;
   #readAgain = false;
   /** The last acquisition failed, and whether it had its effect was not looked at yet. */
-  #unsure = false;
+  #acquireInDoubt = false;
   /** The last acquisition failed: reads that succeed since say nothing of writes, as on a full disk. */
   #writesFail = false;
   /** A lease to give back. */
-  #giving: { readonly token: bigint; tries: number } | undefined;
+  #releasing: { readonly token: bigint; tries: number } | undefined;
   /** Why the term that drains ends. */
   #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
   #effects: ContenderEffect[] = [];
 
   constructor(private readonly settings: ContenderSettings) {
-    this.#news = new ObservedHolder(settings.self);
-    this.#campaignNext = settings.campaigns && !settings.looksFirst;
+    this.#observed = new ObservedHolder(settings.self);
+    this.#campaignNext = settings.campaigns && !settings.readsFirst;
   }
 
   /** The term held, without looking at the time: judge it with `holdsLease`. */
@@ -78,16 +89,16 @@ export class LeaseContender {
     this.#effects = [];
     // Before anything else, so that whatever arrives late finds the term gone.
     if (this.term !== undefined && !holdsLease(this.term, this.settings.timing, now)) this.#lose('expired', now);
-    this.#take(input, now);
+    this.#handle(input, now);
     this.#actWhenDue(now);
-    const news = this.#news.take(this.term?.token);
-    if (news !== undefined) this.#effects.push({ type: 'holder-changed', ...news });
+    const change = this.#observed.change(this.term?.token);
+    if (change !== undefined) this.#effects.push({ type: 'holder-changed', ...change });
     const wakeAt = this.#wakeAt();
     if (wakeAt !== undefined) this.#effects.push({ type: 'wake', afterMs: Math.max(0, wakeAt - now.mono) });
     return this.#effects;
   }
 
-  #take(input: ContenderInput, now: Instant): void {
+  #handle(input: ContenderInput, now: Instant): void {
     switch (input.type) {
       case 'tick':
         return;
@@ -123,7 +134,7 @@ export class LeaseContender {
       case 'stop':
         if (this.#phase === 'left') return;
         this.#stopping = true;
-        return this.#phase === 'following' ? this.#leaveOnceSure(now) : this.#drain('stopped');
+        return this.#phase === 'following' ? this.#leaveOnceKnown(now) : this.#drain('stopped');
       case 'drained':
         return this.#phase === 'draining' && this.term?.token === input.token ? this.#handOver(now) : undefined;
     }
@@ -137,8 +148,8 @@ export class LeaseContender {
     if (this.term !== undefined) {
       if (due) this.#start({ type: 'renew', token: this.term.token }, now);
       else if (this.#readAgain && this.#call.type === undefined) this.#start({ type: 'read' }, now);
-    } else if (this.#call.type === undefined && this.#giving !== undefined) {
-      if (due) this.#start({ type: 'release', token: this.#giving.token }, now);
+    } else if (this.#call.type === undefined && this.#releasing !== undefined) {
+      if (due) this.#start({ type: 'release', token: this.#releasing.token }, now);
     } else if (this.#call.type === undefined && (this.#phase === 'following' || this.#phase === 'left')) {
       if (due && this.#campaignNext) this.#campaign(now);
       else if (due || this.#readAgain) this.#start({ type: 'read' }, now);
@@ -152,7 +163,7 @@ export class LeaseContender {
 
   // Calls
 
-  #start(call: Asked, now: Instant): void {
+  #start(call: NewCall, now: Instant): void {
     const attempt = this.#call.begin(call.type, now);
     if (call.type === 'read') this.#readAgain = false;
     // A holder's look at the lease does not put off its renewal.
@@ -164,7 +175,7 @@ export class LeaseContender {
     // A holder's failed look changes nothing: its renewals decide.
     if (this.term !== undefined) return;
     if (this.#stopping && this.#phase !== 'left') return this.#leave();
-    this.#news.age(now);
+    this.#observed.expire(now);
     this.#retryLater(now);
   }
 
@@ -190,27 +201,27 @@ export class LeaseContender {
     }
     if (this.#stopping && this.#phase !== 'left') {
       // Found out what became of an acquisition whose outcome was unknown.
-      return own ? this.#giveBack(record.token, now) : this.#leave();
+      return own ? this.#release(record.token, now) : this.#leave();
     }
-    this.#unsure = false;
-    this.#learn(record, now);
+    this.#acquireInDoubt = false;
+    this.#noteHolder(record, now);
     const free = record.holder === undefined || own || record.expiresInMs <= 0;
     if (!free) this.#writesFail = false;
     // Else the pauses between acquisitions that fail go on growing.
     if (!this.#writesFail) this.#failures = 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
-    this.#wakeIn(lookAgainMs(record, free, this.settings), now);
+    this.#wakeIn(nextReadMs(record, free, this.settings), now);
   }
 
-  #learn(record: LeaseRecord, now: Instant): void {
-    this.#news.learn(record, now);
-    if (this.#news.another !== undefined && this.#resigned !== undefined && record.token > this.#resigned.token)
+  #noteHolder(record: LeaseRecord, now: Instant): void {
+    this.#observed.observe(record, now);
+    if (this.#observed.other !== undefined && this.#resigned !== undefined && record.token > this.#resigned.token)
       this.#resigned = undefined;
   }
 
   #leaseReleased(token: bigint, now: Instant): void {
-    const { another } = this.#news;
-    if (another !== undefined && token < another.token) return;
+    const { other } = this.#observed;
+    if (other !== undefined && token < other.token) return;
     if (this.#phase !== 'following' || this.#call.type !== undefined || !this.#mayCampaign(now)) {
       this.#readAgain = true;
       return;
@@ -236,7 +247,7 @@ export class LeaseContender {
   }
 
   #acquired(result: AcquireResult | undefined, startedAt: Instant, now: Instant): void {
-    this.#unsure = result === undefined;
+    this.#acquireInDoubt = result === undefined;
     this.#writesFail = result === undefined;
     if (result === undefined) {
       if (this.#stopping) return this.#start({ type: 'read' }, now);
@@ -245,21 +256,21 @@ export class LeaseContender {
     if (!result.acquired) {
       if (this.#stopping) return this.#leave();
       this.#failures = 0;
-      this.#learn(result.record, now);
-      return this.#wakeIn(lookAgainMs(result.record, result.record.expiresInMs <= 0, this.settings), now);
+      this.#noteHolder(result.record, now);
+      return this.#wakeIn(nextReadMs(result.record, result.record.expiresInMs <= 0, this.settings), now);
     }
-    if (this.#stopping) return this.#giveBack(result.token, now);
+    if (this.#stopping) return this.#release(result.token, now);
     const term: Term = { token: result.token, validSince: startedAt };
     // Too late to be of use. The row names this incarnation, so the next try takes it with a new token.
     if (!holdsLease(term, this.settings.timing, now)) return this.#failed(now);
     this.term = term;
     this.#phase = 'holding';
     this.#failures = 0;
-    this.#news.forget();
+    this.#observed.forget();
     this.#resigned = undefined;
     this.#readAgain = false;
     this.#dueAt = renewalAt(startedAt.mono, this.settings);
-    this.#effects.push({ type: 'took-lease', token: term.token });
+    this.#effects.push({ type: 'lease-acquired', token: term.token });
   }
 
   // Holding
@@ -275,7 +286,7 @@ export class LeaseContender {
 
   #superseded(record: LeaseRecord, now: Instant): void {
     this.#lose('superseded', now);
-    if (this.#phase === 'following') this.#learn(record, now);
+    if (this.#phase === 'following') this.#noteHolder(record, now);
   }
 
   #lose(reason: LossReason, now: Instant): void {
@@ -288,7 +299,7 @@ export class LeaseContender {
 
   #endTerm(reason: LossReason): void {
     if (this.term === undefined) return;
-    this.#effects.push({ type: 'lost-lease', token: this.term.token, reason });
+    this.#effects.push({ type: 'lease-lost', token: this.term.token, reason });
     this.term = undefined;
     this.#call.forget();
   }
@@ -306,34 +317,34 @@ export class LeaseContender {
     const { token } = this.term;
     if (!this.#stopping) this.#resigned = { token, at: now };
     this.#endTerm(this.#stopping ? 'stopped' : this.#drainReason);
-    this.#giveBack(token, now);
+    this.#release(token, now);
   }
 
-  #giveBack(token: bigint, now: Instant): void {
+  #release(token: bigint, now: Instant): void {
     this.#phase = 'releasing';
-    this.#giving = { token, tries: 1 };
+    this.#releasing = { token, tries: 1 };
     this.#start({ type: 'release', token }, now);
   }
 
   #released(released: boolean | undefined, now: Instant): void {
-    const giving = this.#giving;
-    if (giving === undefined) return;
-    if (released === undefined && giving.tries < RELEASE_TRIES) {
-      giving.tries += 1;
+    const releasing = this.#releasing;
+    if (releasing === undefined) return;
+    if (released === undefined && releasing.tries < RELEASE_TRIES) {
+      releasing.tries += 1;
       return this.#retryLater(now);
     }
     const announces = this.#stopping || this.#drainReason !== 'unreachable';
-    if (released === true && announces) this.#effects.push({ type: 'announce-released', token: giving.token });
-    this.#giving = undefined;
+    if (released === true && announces) this.#effects.push({ type: 'announce-released', token: releasing.token });
+    this.#releasing = undefined;
     if (this.#stopping) return this.#leave();
     this.#phase = 'following';
     this.#wakeIn(this.settings.timing.leaseMs / 8, now);
   }
 
   /** An acquisition that had its effect unknown to this process would block the others for a whole lease. */
-  #leaveOnceSure(now: Instant): void {
+  #leaveOnceKnown(now: Instant): void {
     if (this.#call.type === 'acquire') return;
-    if (!this.#unsure) return this.#leave();
+    if (!this.#acquireInDoubt) return this.#leave();
     if (this.#call.type !== 'read') this.#start({ type: 'read' }, now);
   }
 

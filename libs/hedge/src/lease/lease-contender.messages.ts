@@ -14,7 +14,7 @@ export interface ContenderSettings {
   /** Tries its own address before it campaigns: for a lease whose holder the others must reach. */
   readonly checksSelf: boolean;
   /** Looks at the lease before it campaigns for the first time; else the first call is an acquisition. */
-  readonly looksFirst: boolean;
+  readonly readsFirst: boolean;
   /** Renews on whole multiples of the beat, so that all leases of one process can be renewed by one call. */
   readonly renewsOnBeat: boolean;
   /** Numbers in [0, 1) for jitter; seeded in tests. */
@@ -86,9 +86,9 @@ export type ContenderEffect =
   | ContenderCall
   /** A `tick` is wanted after that time; replaces any earlier wish. */
   | { readonly type: 'wake'; readonly afterMs: number }
-  | { readonly type: 'took-lease'; readonly token: bigint }
+  | { readonly type: 'lease-acquired'; readonly token: bigint }
   /** Final for the token (L3). */
-  | { readonly type: 'lost-lease'; readonly token: bigint; readonly reason: LossReason }
+  | { readonly type: 'lease-lost'; readonly token: bigint; readonly reason: LossReason }
   /** Start no new work of the term, end what runs, then answer `drained`. The lease is still held and renewed. */
   | { readonly type: 'drain'; readonly token: bigint }
   | { readonly type: 'announce-released'; readonly token: bigint }

@@ -1,7 +1,7 @@
 import type { Instant } from '../common/clock.js';
 import type { Timing } from '../common/timing.js';
 import type { LossReason } from './lease-contender.messages.js';
-import type { Term } from './term.js';
+import type { Term } from './lease-contender.core.js';
 
 type CauseTiming = Pick<Timing, 'leaseMs' | 'marginMs' | 'renewDeadlineMs' | 'backendTimeoutMs'>;
 
@@ -19,7 +19,7 @@ export class LossCause {
   constructor(private readonly timing: CauseTiming) {}
 
   /** A timer was set. */
-  wakesAfter(ms: number, now: Instant): void {
+  timerSet(ms: number, now: Instant): void {
     this.#wakeAt = now.mono + ms;
   }
 

@@ -16,14 +16,14 @@ export interface OutageLoggerOptions {
  */
 export class OutageLogger {
   /** The message of each kind that fails now. */
-  readonly #troubles = new Map<string, string>();
+  readonly #outages = new Map<string, string>();
   #closed = false;
 
   constructor(private readonly options: OutageLoggerOptions) {}
 
   /** Why it fails now; undefined when it does not. */
-  get trouble(): string | undefined {
-    return this.#troubles.values().next().value;
+  get outage(): string | undefined {
+    return this.#outages.values().next().value;
   }
 
   /**
@@ -38,21 +38,21 @@ export class OutageLogger {
   ): Promise<Result | undefined> {
     try {
       const result = await run();
-      this.works(kind);
+      this.recovered(kind);
       return result;
     } catch (error) {
       const message = messageOf(error);
       this.options.failed?.(message);
       failed(message);
-      this.#fails(kind, message);
+      this.#failed(kind, message);
       return undefined;
     }
   }
 
   /** This kind of thing was seen to work, here or elsewhere. */
-  works(kind: string): void {
+  recovered(kind: string): void {
     const { logger, over } = this.options;
-    if (this.#troubles.delete(kind) && this.#troubles.size === 0 && !this.#closed) logger.log(over);
+    if (this.#outages.delete(kind) && this.#outages.size === 0 && !this.#closed) logger.log(over);
   }
 
   /** From here on a failure is no news: what is called may be closed. */
@@ -60,10 +60,10 @@ export class OutageLogger {
     this.#closed = true;
   }
 
-  #fails(kind: string, message: string): void {
+  #failed(kind: string, message: string): void {
     const { logger, begun } = this.options;
-    const known = this.#troubles.size > 0;
-    this.#troubles.set(kind, message);
+    const known = this.#outages.size > 0;
+    this.#outages.set(kind, message);
     if (!known && !this.#closed) logger.warn(`${begun}: ${message}`);
   }
 }

@@ -16,7 +16,7 @@ function observationMs(leaseMs: number): number {
  *
  * @param free it could be taken now, and was not.
  */
-export function lookAgainMs(record: LeaseRecord, free: boolean, settings: ContenderSettings): number {
+export function nextReadMs(record: LeaseRecord, free: boolean, settings: ContenderSettings): number {
   const { leaseMs } = settings.timing;
   const random = settings.random();
   const jitter = (leaseMs / 16) * random;

@@ -6,8 +6,8 @@ export class ConcurrencyLimiter {
   #free: number;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(lanes: number) {
-    this.#free = lanes;
+  constructor(limit: number) {
+    this.#free = limit;
   }
 
   /** @param call hears whether it had to wait. */

@@ -9,11 +9,11 @@ export class FairnessBackoff {
 
   constructor(private readonly timing: { readonly leaseMs: number; readonly retryMs: number }) {}
 
-  took(now: number): void {
+  acquired(now: number): void {
     if (this.#since === undefined || now > this.#gapEnds) this.#since = now;
   }
 
-  gaveBack(now: number): void {
+  released(now: number): void {
     this.#gapEnds = now + this.timing.retryMs;
   }
 
@@ -22,7 +22,7 @@ export class FairnessBackoff {
   }
 
   /** Monotonic time until which this turn has to be remembered. */
-  get remembersUntil(): number {
+  get keepUntil(): number {
     return this.#since === undefined ? -Infinity : this.#gapEnds;
   }
 

@@ -32,7 +32,7 @@ export function lockUnknown(lock: string, timeoutMs?: number): HedgeError {
 }
 
 /** @param holder the address of who has it, if that is known. */
-export function lockTaken(lock: string, timeoutMs: number, holder: string | undefined): HedgeError {
+export function lockHeld(lock: string, timeoutMs: number, holder: string | undefined): HedgeError {
   const by = holder === undefined ? '' : `: ${holder} has it`;
   return new HedgeError(
     'DEADLINE_EXCEEDED',
@@ -41,7 +41,7 @@ export function lockTaken(lock: string, timeoutMs: number, holder: string | unde
   );
 }
 
-export function lockRefused(lock: string): HedgeError {
+export function podStopping(lock: string): HedgeError {
   return new HedgeError('SHUTTING_DOWN', `Lock "${lock}" cannot be held here: this pod is stopping. Ask another pod.`, {
     details: { lock },
   });

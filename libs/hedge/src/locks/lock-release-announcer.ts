@@ -1,7 +1,7 @@
 import { notify } from '../transport/links/notify.js';
 import type { FrameBody, Link } from '../transport/transport.js';
 
-export interface LockNoticesOptions {
+export interface LockReleaseAnnouncerOptions {
   readonly links: () => Iterable<Link>;
   /** Whether this member leads: all members are linked to the leader, and not to each other. */
   readonly leads: () => boolean;
@@ -15,7 +15,7 @@ export interface LockNoticesOptions {
  * by itself.
  */
 export class LockReleaseAnnouncer {
-  constructor(private readonly options: LockNoticesOptions) {}
+  constructor(private readonly options: LockReleaseAnnouncerOptions) {}
 
   announce({ name, token }: { readonly name: string; readonly token: bigint }): void {
     this.#send({ $case: 'lockReleased', value: { name, token, relayed: this.options.leads() } });
@@ -34,10 +34,10 @@ export class LockReleaseAnnouncer {
 
   /** Once to each member, whatever links there are to it. */
   #send(notice: FrameBody, except?: string): void {
-    const told = new Set<string | undefined>([except]);
+    const notified = new Set<string | undefined>([except]);
     for (const link of this.options.links()) {
       const { incarnation } = link.peer;
-      if (!told.has(incarnation) && notify(link, notice)) told.add(incarnation);
+      if (!notified.has(incarnation) && notify(link, notice)) notified.add(incarnation);
     }
   }
 }

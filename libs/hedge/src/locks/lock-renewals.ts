@@ -7,10 +7,10 @@ export interface LockRenewalsOptions {
   readonly leases: Pick<LeaseTable, 'renewAll'>;
   readonly clock: Clock;
   readonly backendTimeoutMs: number;
-  readonly troubles: OutageLogger;
+  readonly outages: OutageLogger;
 }
 
-interface Asked {
+interface PendingRenewal {
   readonly renewal: Renewal;
   /** Without a result the renewal failed, with that message. */
   readonly answer: (result: RenewResult | undefined, failure: string | undefined) => void;
@@ -18,29 +18,29 @@ interface Asked {
 
 /** Renews all locks that are due at the same time in one transaction, or a few. */
 export class LockRenewals {
-  #asked: Asked[] = [];
+  #pending: PendingRenewal[] = [];
 
-  /** @param turn what makes one turn of all answers of a transaction */
+  /** @param batch what makes one turn of all answers of a transaction */
   constructor(
     private readonly options: LockRenewalsOptions,
-    private readonly turn: (answerAll: () => void) => void,
+    private readonly batch: (answerAll: () => void) => void,
   ) {}
 
   /** With the next `flush`. An answer without a result: the renewal failed, its effect is unknown. */
-  add(renewal: Renewal, answer: Asked['answer']): void {
-    this.#asked.push({ renewal, answer });
+  add(renewal: Renewal, answer: PendingRenewal['answer']): void {
+    this.#pending.push({ renewal, answer });
   }
 
   flush(): void {
-    while (this.#asked.length > 0) void this.#renew(this.#asked.splice(0, MOST_RENEWALS));
+    while (this.#pending.length > 0) void this.#renew(this.#pending.splice(0, MOST_RENEWALS));
   }
 
-  async #renew(asked: readonly Asked[]): Promise<void> {
-    const { leases, clock, backendTimeoutMs, troubles } = this.options;
+  async #renew(asked: readonly PendingRenewal[]): Promise<void> {
+    const { leases, clock, backendTimeoutMs, outages } = this.options;
     const renewals = asked.map(({ renewal }) => renewal);
     let failure: string | undefined;
     const call = () => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals));
-    const results = await troubles.watch(call, 'written', (message) => void (failure = message));
-    this.turn(() => asked.forEach(({ answer }, index) => answer(results?.[index], failure)));
+    const results = await outages.watch(call, 'written', (message) => void (failure = message));
+    this.batch(() => asked.forEach(({ answer }, index) => answer(results?.[index], failure)));
   }
 }

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { LeaseRecord } from '../database/lease-table.js';
 import type { DatabaseCall } from '../lease/lease-contender.messages.js';
-import { holdsLease } from '../lease/term.js';
+import { holdsLease } from '../lease/lease-contender.core.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { LockStateMachine } from './lock.core.js';
 import type { LockEffect, LockInput } from './lock.messages.js';
@@ -12,17 +12,17 @@ const HELD_BY_OTHER: LeaseRecord = { holder: { address: 'b:1', incarnation: 'b' 
 
 describe('LockStateMachine', () => {
   let clock: VirtualClock;
-  let contest: LockStateMachine;
+  let machine: LockStateMachine;
   let last: readonly LockEffect[];
   let asked: { readonly round: number; readonly call: DatabaseCall }[];
 
   const step = (input: LockInput): readonly LockEffect[] => {
-    last = contest.step(input, clock.now());
+    last = machine.step(input, clock.now());
     for (const effect of last) if (effect.type === 'call') asked.push(effect);
     return last;
   };
   const wait = (waiter: number, once = false) => step({ type: 'wait', waiter, once });
-  const told = (): LockEffect[] => last.filter(({ type }) => type !== 'call');
+  const otherEffects = (): LockEffect[] => last.filter(({ type }) => type !== 'call');
   /** The answer to the last call, which must be of that type. */
   const answer = (type: DatabaseCall['type'], result: object = {}) => {
     const { round, call } = asked.at(-1)!;
@@ -34,31 +34,31 @@ describe('LockStateMachine', () => {
   const refused = () => answer('acquire', { result: { acquired: false, record: HELD_BY_OTHER } });
   const given = () => answer('release', { released: true });
   const sleepUntilWake = () => {
-    clock.advance(contest.wakeAt! - clock.now().mono);
+    clock.advance(machine.wakeAt! - clock.now().mono);
     return step({ type: 'tick' });
   };
 
   beforeEach(() => {
     clock = new VirtualClock();
     asked = [];
-    contest = new LockStateMachine({ self, timing, observes: true, random: () => 0.5 });
+    machine = new LockStateMachine({ self, timing, observes: true, random: () => 0.5 });
   });
 
   it('asks for the lock at once, grants it, gives it back, and is then idle', () => {
     wait(1);
     expect(asked).toMatchObject([{ call: { type: 'acquire' } }]);
     taken(10n);
-    expect(told()).toEqual([{ type: 'granted', waiter: 1, token: 10n }]);
-    expect(contest.term?.token).toBe(10n);
+    expect(otherEffects()).toEqual([{ type: 'granted', waiter: 1, token: 10n }]);
+    expect(machine.term?.token).toBe(10n);
     step({ type: 'release', token: 10n });
-    expect(contest.term).toBeUndefined();
+    expect(machine.term).toBeUndefined();
     given();
-    expect(told()).toEqual([
+    expect(otherEffects()).toEqual([
       { type: 'announce-released', token: 10n },
-      { type: 'given-back', token: 10n },
+      { type: 'released', token: 10n },
     ]);
     sleepUntilWake();
-    expect(contest.isIdle(clock.now())).toBe(true);
+    expect(machine.isIdle(clock.now())).toBe(true);
   });
 
   it('L1: grants in the order of asking, one at a time, each with a token of its own', () => {
@@ -66,7 +66,7 @@ describe('LockStateMachine', () => {
     const granted: LockEffect[] = [];
     for (const token of [10n, 11n, 12n]) {
       taken(token);
-      granted.push(...told());
+      granted.push(...otherEffects());
       step({ type: 'release', token });
       given();
     }
@@ -88,16 +88,16 @@ describe('LockStateMachine', () => {
   it('refuses at once who would not wait while another here holds or wants it, and else once the database said no', () => {
     wait(1, true);
     wait(2, true);
-    expect(told()).toEqual([{ type: 'refused', waiter: 2, failed: false }]);
+    expect(otherEffects()).toEqual([{ type: 'refused', waiter: 2, failed: false }]);
     refused();
-    expect(told()).toEqual([{ type: 'refused', waiter: 1, failed: false }]);
-    expect(contest.isIdle(clock.now())).toBe(true);
+    expect(otherEffects()).toEqual([{ type: 'refused', waiter: 1, failed: false }]);
+    expect(machine.isIdle(clock.now())).toBe(true);
   });
 
   it('says that it failed when the database does not, and gives back what it may have taken', () => {
     wait(1, true);
     answer('acquire');
-    expect(told()).toEqual([{ type: 'refused', waiter: 1, failed: true }]);
+    expect(otherEffects()).toEqual([{ type: 'refused', waiter: 1, failed: true }]);
     answer('read', { record: { holder: self, token: 10n, expiresInMs: 3_000 } });
     expect(asked.at(-1)?.call).toMatchObject({ type: 'release', token: 10n });
   });
@@ -105,16 +105,16 @@ describe('LockStateMachine', () => {
   it('goes on for the next when the first gives up, and gives back a lock that nobody wants any more', () => {
     wait(1);
     wait(2);
-    step({ type: 'give-up', waiter: 1 });
+    step({ type: 'cancel-wait', waiter: 1 });
     taken(10n);
-    expect(told()).toEqual([{ type: 'granted', waiter: 2, token: 10n }]);
+    expect(otherEffects()).toEqual([{ type: 'granted', waiter: 2, token: 10n }]);
 
     step({ type: 'release', token: 10n });
     given();
     wait(3);
-    step({ type: 'give-up', waiter: 3 });
+    step({ type: 'cancel-wait', waiter: 3 });
     taken(11n);
-    expect(told()).toEqual([]);
+    expect(otherEffects()).toEqual([]);
     expect(asked.at(-1)?.call).toMatchObject({ type: 'release', token: 11n });
   });
 
@@ -125,20 +125,20 @@ describe('LockStateMachine', () => {
     sleepUntilWake();
     clock.advance(1_000);
     step({ type: 'tick' });
-    expect(told()).toEqual([{ type: 'lost', token: 10n, reason: 'renew-deadline' }]);
+    expect(otherEffects()).toEqual([{ type: 'lost', token: 10n, reason: 'renew-deadline' }]);
     sleepUntilWake();
     answer('read', { record: { holder: self, token: 10n, expiresInMs: 900 } });
     taken(11n);
-    expect(told()).toEqual([{ type: 'granted', waiter: 2, token: 11n }]);
+    expect(otherEffects()).toEqual([{ type: 'granted', waiter: 2, token: 11n }]);
   });
 
   it('L2: a process that stood still has lost it, whatever its timers say', () => {
     wait(1);
     taken(10n);
     clock.jumpWall(2_700);
-    expect(holdsLease(contest.term!, timing, clock.now())).toBe(false);
+    expect(holdsLease(machine.term!, timing, clock.now())).toBe(false);
     step({ type: 'tick' });
-    expect(told()).toEqual([{ type: 'lost', token: 10n, reason: 'expired' }]);
+    expect(otherEffects()).toEqual([{ type: 'lost', token: 10n, reason: 'expired' }]);
   });
 
   it('L3: the answer to a renewal of an earlier round says nothing of a later one', () => {
@@ -153,18 +153,18 @@ describe('LockStateMachine', () => {
     taken(11n);
     sleepUntilWake();
     expect(asked.at(-1)?.call).toMatchObject({ type: 'renew', attempt: stale.call.attempt });
-    const since = contest.term?.validSince;
+    const since = machine.term?.validSince;
     clock.advance(100);
     const { attempt } = stale.call;
     step({ type: 'answered', round: stale.round, answer: { type: 'renewed', attempt, result: { renewed: true } } });
-    expect(contest.term?.validSince).toEqual(since);
+    expect(machine.term?.validSince).toEqual(since);
   });
 
   it('releasing what is not held, or again, changes nothing', () => {
     wait(1);
     taken(10n);
     step({ type: 'release', token: 9n });
-    expect(contest.term?.token).toBe(10n);
+    expect(machine.term?.token).toBe(10n);
     step({ type: 'release', token: 10n });
     const calls = asked.length;
     step({ type: 'release', token: 10n });
@@ -175,7 +175,7 @@ describe('LockStateMachine', () => {
     wait(1);
     refused();
     step({ type: 'released-elsewhere', token: 8n });
-    expect(contest.wakeAt! - clock.now().mono).toBeLessThanOrEqual(25);
+    expect(machine.wakeAt! - clock.now().mono).toBeLessThanOrEqual(25);
     sleepUntilWake();
     expect(asked.at(-1)?.call.type).toBe('acquire');
   });
@@ -191,7 +191,7 @@ describe('LockStateMachine', () => {
       given();
       if (asked.at(-1)?.call.type === 'acquire') continue;
       pauses += 1;
-      expect(contest.wakeAt! - clock.now().mono).toBeGreaterThanOrEqual(25);
+      expect(machine.wakeAt! - clock.now().mono).toBeGreaterThanOrEqual(25);
       sleepUntilWake();
     }
     expect(pauses).toBe(3);

@@ -1,9 +1,8 @@
 import type { Instant } from '../common/clock.js';
-import { LeaseContender } from '../lease/lease-contender.core.js';
+import { LeaseContender, type Term } from '../lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput, LeaseHolder } from '../lease/lease-contender.messages.js';
-import type { Term } from '../lease/term.js';
 import { FairnessBackoff } from './fairness-backoff.js';
-import type { LockContestSettings, LockEffect, LockInput } from './lock.messages.js';
+import type { LockSettings, LockEffect, LockInput } from './lock.messages.js';
 
 /**
  * One process's part in the contest for one lock: its own callers in a queue, first come, first served, and one
@@ -22,8 +21,8 @@ export class LockStateMachine {
   #stopping = false;
   #waiting: { readonly waiter: number; readonly once: boolean }[] = [];
   #held: bigint | undefined;
-  #givingBack: bigint | undefined;
-  readonly #turn: FairnessBackoff;
+  #releasing: bigint | undefined;
+  readonly #fairness: FairnessBackoff;
   /** When the next round begins, once somebody waits for it. */
   #nextRoundAt: number | undefined;
   #contenderWakesAt: number | undefined;
@@ -31,8 +30,8 @@ export class LockStateMachine {
   #failing = false;
   #effects: LockEffect[] = [];
 
-  constructor(private readonly settings: LockContestSettings) {
-    this.#turn = new FairnessBackoff(settings.timing);
+  constructor(private readonly settings: LockSettings) {
+    this.#fairness = new FairnessBackoff(settings.timing);
   }
 
   /** The term of the caller that holds the lock, without looking at the time: judge it with `holdsLease`. */
@@ -54,7 +53,7 @@ export class LockStateMachine {
   get wakeAt(): number | undefined {
     if (this.#contender !== undefined) return this.#contenderWakesAt;
     if (this.#waiting.length > 0) return this.#nextRoundAt;
-    return this.#turn.remembersUntil;
+    return this.#fairness.keepUntil;
   }
 
   /** Nothing is asked of the database, and nothing is held. */
@@ -64,18 +63,18 @@ export class LockStateMachine {
 
   /** Nobody here holds or wants the lock, and nothing has to be remembered of it. */
   isIdle(now: Instant): boolean {
-    return this.#contender === undefined && this.#waiting.length === 0 && now.mono >= this.#turn.remembersUntil;
+    return this.#contender === undefined && this.#waiting.length === 0 && now.mono >= this.#fairness.keepUntil;
   }
 
   step(input: LockInput, now: Instant): readonly LockEffect[] {
     this.#effects = [];
-    this.#take(input, now);
+    this.#handle(input, now);
     if (this.#contender === undefined) this.#beginRound(now);
     else if (this.#held === undefined && this.#waiting.length === 0) this.#endRound(now);
     return this.#effects;
   }
 
-  #take(input: LockInput, now: Instant): void {
+  #handle(input: LockInput, now: Instant): void {
     switch (input.type) {
       case 'tick':
         return this.#feed({ type: 'tick' }, now);
@@ -86,13 +85,13 @@ export class LockStateMachine {
         else this.#waiting.push({ waiter, once });
         return;
       }
-      case 'give-up':
+      case 'cancel-wait':
         this.#waiting = this.#waiting.filter(({ waiter }) => waiter !== input.waiter);
         return;
       case 'release':
         if (this.#held !== input.token) return;
         this.#held = undefined;
-        this.#givingBack = input.token;
+        this.#releasing = input.token;
         return this.#endRound(now);
       case 'released-elsewhere':
         return this.#feed({ type: 'lease-released', token: input.token }, now);
@@ -113,12 +112,12 @@ export class LockStateMachine {
 
   #beginRound(now: Instant): void {
     if (this.#waiting.length === 0) return;
-    this.#nextRoundAt ??= now.mono + this.#turn.pauseMs(now.mono, this.settings.random());
+    this.#nextRoundAt ??= now.mono + this.#fairness.pauseMs(now.mono, this.settings.random());
     if (now.mono < this.#nextRoundAt) return;
     this.#nextRoundAt = undefined;
     this.#round += 1;
     this.#stopping = false;
-    const habits = { campaigns: true, checksSelf: false, looksFirst: false, renewsOnBeat: true };
+    const habits = { campaigns: true, checksSelf: false, readsFirst: false, renewsOnBeat: true };
     this.#contender = new LeaseContender({ ...this.settings, ...habits });
     this.#feed({ type: 'tick' }, now);
   }
@@ -136,13 +135,13 @@ export class LockStateMachine {
     for (const effect of this.#contender.step(input, now)) {
       if (effect.type === 'left') return this.#left(now);
       if (effect.type === 'drain') drained = effect.token;
-      else this.#pass(effect, now);
+      else this.#forward(effect, now);
     }
     // At once, because its caller has ended already.
     if (drained !== undefined) this.#feed({ type: 'drained', token: drained }, now);
   }
 
-  #pass(effect: Exclude<ContenderEffect, { readonly type: 'left' | 'drain' }>, now: Instant): void {
+  #forward(effect: Exclude<ContenderEffect, { readonly type: 'left' | 'drain' }>, now: Instant): void {
     switch (effect.type) {
       case 'wake':
         this.#contenderWakesAt = now.mono + effect.afterMs;
@@ -153,12 +152,12 @@ export class LockStateMachine {
       case 'release':
         this.#effects.push({ type: 'call', round: this.#round, call: effect });
         return;
-      case 'took-lease':
+      case 'lease-acquired':
         return this.#grant(effect.token, now);
-      case 'lost-lease':
+      case 'lease-lost':
         if (this.#held !== effect.token) return;
         this.#held = undefined;
-        this.#turn.lost();
+        this.#fairness.lost();
         this.#effects.push({ type: 'lost', token: effect.token, reason: effect.reason });
         return;
       case 'announce-released':
@@ -176,7 +175,7 @@ export class LockStateMachine {
     const next = this.#waiting.shift();
     if (next === undefined) return;
     this.#held = token;
-    this.#turn.took(now.mono);
+    this.#fairness.acquired(now.mono);
     this.#effects.push({ type: 'granted', waiter: next.waiter, token });
   }
 
@@ -184,11 +183,11 @@ export class LockStateMachine {
   #left(now: Instant): void {
     this.#contender = undefined;
     this.#holder = undefined;
-    const token = this.#givingBack;
+    const token = this.#releasing;
     if (token !== undefined) {
-      this.#givingBack = undefined;
-      this.#turn.gaveBack(now.mono);
-      this.#effects.push({ type: 'given-back', token });
+      this.#releasing = undefined;
+      this.#fairness.released(now.mono);
+      this.#effects.push({ type: 'released', token });
     }
     this.#beginRound(now);
   }

@@ -1,13 +1,13 @@
 import type { ContenderInput, ContenderSettings, DatabaseCall, LossReason } from '../lease/lease-contender.messages.js';
 
-export type LockContestSettings = Pick<ContenderSettings, 'self' | 'timing' | 'observes' | 'random'>;
+export type LockSettings = Pick<ContenderSettings, 'self' | 'timing' | 'observes' | 'random'>;
 
 /** What can happen to the contest for one lock. */
 export type LockInput =
   | { readonly type: 'tick' }
   /** A caller wants the lock. @param once now or not at all */
   | { readonly type: 'wait'; readonly waiter: number; readonly once: boolean }
-  | { readonly type: 'give-up'; readonly waiter: number }
+  | { readonly type: 'cancel-wait'; readonly waiter: number }
   | { readonly type: 'release'; readonly token: bigint }
   /** Another member says that it gave the lock back. */
   | { readonly type: 'released-elsewhere'; readonly token: bigint }
@@ -29,4 +29,4 @@ export type LockEffect =
   | { readonly type: 'lost'; readonly token: bigint; readonly reason: LossReason }
   | { readonly type: 'announce-released'; readonly token: bigint }
   /** After `release`: the lock is free, or its lease runs out by itself. */
-  | { readonly type: 'given-back'; readonly token: bigint };
+  | { readonly type: 'released'; readonly token: bigint };

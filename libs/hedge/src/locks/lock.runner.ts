@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { abortInFreshContext } from '../common/async/async-context.js';
 import type { LeaseRecord, LeaseTable } from '../database/lease-table.js';
 import { lockName } from '../database/row-names.js';
@@ -7,12 +8,12 @@ import type { Timing } from '../common/timing.js';
 import type { DatabaseCall } from '../lease/lease-contender.messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { LossCause } from '../lease/loss-cause.js';
-import { holdsLease, type Term } from '../lease/term.js';
+import { holdsLease, type Term } from '../lease/lease-contender.core.js';
 import { OutageLogger } from '../lease/outage-logger.js';
 import { ConcurrencyLimiter } from './concurrency-limiter.js';
 import { HeldLock, type LockWaiter } from './lock.js';
 import { LockStateMachine } from './lock.core.js';
-import { lockLost, lockRefused, lockUnknown } from './lock-errors.js';
+import { lockLost, podStopping, lockUnknown } from './lock-errors.js';
 import type { LockEffect, LockInput } from './lock.messages.js';
 import { LockRenewals } from './lock-renewals.js';
 import { guardedController } from '../common/async/guarded-signal.js';
@@ -35,13 +36,13 @@ export interface LockManagerOptions {
 const MOST_CALLS = 32;
 
 /** What this process has to do with one name. */
-interface Named {
+interface LockEntry {
   readonly name: string;
-  readonly contest: LockStateMachine;
+  readonly machine: LockStateMachine;
   readonly cause: LossCause;
   readonly calls: LeaseCalls;
   held: { readonly token: bigint; readonly scope: AbortController } | undefined;
-  readonly givingBack: Map<bigint, () => void>;
+  readonly releasing: Map<bigint, () => void>;
 }
 
 /**
@@ -52,18 +53,18 @@ interface Named {
  */
 export class LockManager {
   readonly #options: LockManagerOptions;
-  readonly #troubles: OutageLogger;
+  readonly #outages: OutageLogger;
   readonly #renewals: LockRenewals;
-  readonly #lanes = new ConcurrencyLimiter(MOST_CALLS);
-  readonly #names = new Map<string, Named>();
-  readonly #waiters = new Map<number, { readonly named: Named; readonly waiter: LockWaiter }>();
+  readonly #limiter = new ConcurrencyLimiter(MOST_CALLS);
+  readonly #entries = new Map<string, LockEntry>();
+  readonly #waiters = new Map<number, { readonly entry: LockEntry; readonly waiter: LockWaiter }>();
   #lastWaiter = 0;
-  readonly #inputs: { readonly named: Named; readonly input: LockInput }[] = [];
-  #inTurn = false;
+  readonly #inputs: { readonly entry: LockEntry; readonly input: LockInput }[] = [];
+  #inBatch = false;
   /** One for each turn, so that what failed together is tried again together. */
   #jitter = 0;
   #wake: { readonly at: number; readonly cancel: () => void } | undefined;
-  #refusing = false;
+  #draining = false;
   #closing: Promise<void> | undefined;
   #whenAtRest: (() => void) | undefined;
   #closed = false;
@@ -71,14 +72,15 @@ export class LockManager {
   constructor(options: LockManagerOptions) {
     const { logger, clock, leases, timing } = options;
     this.#options = options;
-    this.#troubles = new OutageLogger({
+    this.#outages = new OutageLogger({
       logger,
       begun: 'Locks cannot be taken, renewed or given back, retrying',
       over: 'Locks can be taken again',
     });
     const { backendTimeoutMs } = timing;
-    const troubles = this.#troubles;
-    this.#renewals = new LockRenewals({ leases, clock, backendTimeoutMs, troubles }, (run) => this.#turn(run));
+    this.#renewals = new LockRenewals({ leases, clock, backendTimeoutMs, outages: this.#outages }, (run) =>
+      this.#batch(run),
+    );
   }
 
   /**
@@ -87,15 +89,15 @@ export class LockManager {
    * @returns gives up; nobody is told then.
    * @throws HedgeError SHUTTING_DOWN
    */
-  want(name: string, once: boolean, waiter: LockWaiter): () => void {
-    if (this.#refusing) throw lockRefused(name);
+  acquire(name: string, once: boolean, waiter: LockWaiter): () => void {
+    if (this.#draining) throw podStopping(name);
     this.#lastWaiter += 1;
     const id = this.#lastWaiter;
-    const named = this.#named(name);
-    this.#waiters.set(id, { named, waiter });
-    this.#step(named, { type: 'wait', waiter: id, once });
+    const entry = this.#entry(name);
+    this.#waiters.set(id, { entry, waiter });
+    this.#step(entry, { type: 'wait', waiter: id, once });
     return () => {
-      if (this.#settle(id) !== undefined) this.#step(named, { type: 'give-up', waiter: id });
+      if (this.#takeWaiter(id) !== undefined) this.#step(entry, { type: 'cancel-wait', waiter: id });
     };
   }
 
@@ -108,26 +110,26 @@ export class LockManager {
   }
 
   /** Who held the lock when last looked for somebody that waits, and whether the database answers. */
-  outlook(name: string): { readonly holder: MemberId | undefined; readonly failing: boolean } {
-    const contest = this.#names.get(name)?.contest;
-    const holder = contest?.term === undefined ? contest?.holder?.member : this.#options.holder();
-    return { holder, failing: contest?.failing ?? false };
+  status(name: string): { readonly holder: MemberId | undefined; readonly failing: boolean } {
+    const machine = this.#entries.get(name)?.machine;
+    const holder = machine?.term === undefined ? machine?.holder?.member : this.#options.holder();
+    return { holder, failing: machine?.failing ?? false };
   }
 
   /** To call when another member says that it gave a lock back. */
   releasedElsewhere(name: string, token: bigint): void {
-    const named = this.#names.get(name);
-    if (named !== undefined) this.#step(named, { type: 'released-elsewhere', token });
+    const entry = this.#entries.get(name);
+    if (entry !== undefined) this.#step(entry, { type: 'released-elsewhere', token });
   }
 
   /** Lets nobody take a lock any more; those who wait are told. What is held stays, and is renewed. Idempotent. */
-  refuse(): void {
-    if (this.#refusing) return;
-    this.#refusing = true;
-    this.#turn(() => {
-      for (const [id, { named }] of this.#waiters) {
-        this.#settle(id)?.failed(lockRefused(named.name));
-        this.#inputs.push({ named, input: { type: 'give-up', waiter: id } });
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#batch(() => {
+      for (const [id, { entry }] of this.#waiters) {
+        this.#takeWaiter(id)?.failed(podStopping(entry.name));
+        this.#inputs.push({ entry, input: { type: 'cancel-wait', waiter: id } });
       }
     });
   }
@@ -143,13 +145,13 @@ export class LockManager {
 
   async #close(): Promise<void> {
     const { clock, timing } = this.#options;
-    this.refuse();
-    this.#turn(() => {
-      for (const named of this.#names.values()) {
-        if (named.held === undefined) continue;
-        const { token, scope } = named.held;
-        void this.#giveBack(named, token);
-        scope.abort(lockRefused(named.name));
+    this.drain();
+    this.#batch(() => {
+      for (const entry of this.#entries.values()) {
+        if (entry.held === undefined) continue;
+        const { token, scope } = entry.held;
+        void this.#release(entry, token);
+        scope.abort(podStopping(entry.name));
       }
     });
     await new Promise<void>((resolve) => {
@@ -158,191 +160,201 @@ export class LockManager {
       this.#checkAtRest();
     });
     this.#closed = true;
-    this.#troubles.close();
+    this.#outages.close();
     this.#wake?.cancel();
-    for (const { givingBack } of this.#names.values()) for (const done of givingBack.values()) done();
-    this.#names.clear();
+    for (const { releasing } of this.#entries.values()) for (const done of releasing.values()) done();
+    this.#entries.clear();
   }
 
   /** Also an acquisition that nobody wants any more must end, or the lock would stay taken for a whole lease. */
   #checkAtRest(): void {
-    if ([...this.#names.values()].every(({ contest }) => contest.isAtRest)) this.#whenAtRest?.();
+    if ([...this.#entries.values()].every(({ machine }) => machine.isAtRest)) this.#whenAtRest?.();
   }
 
-  #named(name: string): Named {
-    const known = this.#names.get(name);
+  #entry(name: string): LockEntry {
+    const known = this.#entries.get(name);
     if (known !== undefined) return known;
     const { leases, timing, holder } = this.#options;
     const settings = { self: holder(), timing, observes: leases.observes, random: () => this.#jitter };
-    const contest = new LockStateMachine(settings);
-    const named: Named = {
+    const machine = new LockStateMachine(settings);
+    const entry: LockEntry = {
       name,
-      contest,
+      machine,
       cause: new LossCause(timing),
       calls: this.#callsOf(name),
       held: undefined,
-      givingBack: new Map(),
+      releasing: new Map(),
     };
-    this.#names.set(name, named);
-    return named;
+    this.#entries.set(name, entry);
+    return entry;
   }
 
   #callsOf(name: string): LeaseCalls {
     const { leases, clock, timing, group } = this.#options;
-    return new LeaseCalls({ name: lockName(group, name), leases, clock, timing, troubles: this.#troubles });
+    return new LeaseCalls({ name: lockName(group, name), leases, clock, timing, outages: this.#outages });
   }
 
-  #isValid(named: Named, token: bigint): boolean {
-    const { held } = named;
-    const { term } = named.contest;
+  #isValid(entry: LockEntry, token: bigint): boolean {
+    const { held } = entry;
+    const { term } = entry.machine;
     if (this.#closed || held?.token !== token || term?.token !== token) return false;
     if (holdsLease(term, this.#options.timing, this.#options.clock.now())) return true;
     // Makes it final, so that a wall clock set back cannot make it true again.
-    this.#step(named, { type: 'tick' });
+    this.#step(entry, { type: 'tick' });
     return false;
   }
 
-  #giveBack(named: Named, token: bigint): Promise<void> {
-    if (named.held?.token !== token || this.#closed) return Promise.resolve();
-    named.held = undefined;
+  #release(entry: LockEntry, token: bigint): Promise<void> {
+    if (entry.held?.token !== token || this.#closed) return Promise.resolve();
+    entry.held = undefined;
     return new Promise((resolve) => {
-      named.givingBack.set(token, resolve);
-      this.#step(named, { type: 'release', token });
+      entry.releasing.set(token, resolve);
+      this.#step(entry, { type: 'release', token });
     });
   }
 
   // Turns
 
-  #step(named: Named, input: LockInput): void {
-    this.#turn(() => this.#inputs.push({ named, input }));
+  #step(entry: LockEntry, input: LockInput): void {
+    this.#batch(() => this.#inputs.push({ entry, input }));
   }
 
   /** One input at a time, also when an effect causes the next; the renewals of all leave together at the end. */
-  #turn(collect: () => void): void {
+  #batch(collect: () => void): void {
     if (this.#closed) return;
-    if (this.#inTurn) return collect();
-    this.#inTurn = true;
+    if (this.#inBatch) return collect();
+    this.#inBatch = true;
     this.#jitter = (this.#options.random ?? Math.random)();
     try {
       collect();
-      const touched = new Set<Named>();
+      const touched = new Set<LockEntry>();
       for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-        const { named, input } = next;
-        touched.add(named);
-        this.#handle(named, input);
+        const { entry, input } = next;
+        touched.add(entry);
+        this.#handle(entry, input);
       }
       this.#renewals.flush();
-      this.#forgetIdle(touched);
+      this.#removeIdle(touched);
     } finally {
-      this.#inTurn = false;
+      this.#inBatch = false;
     }
-    this.#setAlarm();
+    this.#scheduleWake();
     this.#checkAtRest();
   }
 
-  #handle(named: Named, input: LockInput): void {
-    const { contest, cause } = named;
+  #handle(entry: LockEntry, input: LockInput): void {
+    const { machine, cause } = entry;
     const now = this.#options.clock.now();
     cause.stepped(now);
-    const before = contest.term;
-    for (const effect of contest.step(input, now)) {
-      if (effect.type === 'lost') this.#lost(named, effect, before, now);
-      else this.#perform(named, effect);
+    const before = machine.term;
+    for (const effect of machine.step(input, now)) {
+      if (effect.type === 'lost') this.#lost(entry, effect, before, now);
+      else this.#perform(entry, effect);
     }
-    cause.holds(contest.term);
-    cause.wakesAfter((contest.wakeAt ?? Infinity) - now.mono, now);
+    cause.holds(machine.term);
+    cause.timerSet((machine.wakeAt ?? Infinity) - now.mono, now);
   }
 
-  #forgetIdle(touched: Iterable<Named>): void {
+  #removeIdle(touched: Iterable<LockEntry>): void {
     const now = this.#options.clock.now();
-    for (const named of touched) {
+    for (const entry of touched) {
       // A late answer may be for one that was forgotten, and whose name is in use again.
-      if (named.contest.isIdle(now) && this.#names.get(named.name) === named) this.#names.delete(named.name);
+      if (entry.machine.isIdle(now) && this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name);
     }
   }
 
-  #setAlarm(): void {
+  #scheduleWake(): void {
     let at = Infinity;
-    for (const { contest } of this.#names.values()) at = Math.min(at, contest.wakeAt ?? Infinity);
+    for (const { machine } of this.#entries.values()) at = Math.min(at, machine.wakeAt ?? Infinity);
     if (at === (this.#wake?.at ?? Infinity)) return;
     this.#wake?.cancel();
     const { clock } = this.#options;
-    const cancel = at === Infinity ? undefined : clock.after(Math.max(0, at - clock.now().mono), () => this.#ring());
+    const cancel = at === Infinity ? undefined : clock.after(Math.max(0, at - clock.now().mono), () => this.#onWake());
     this.#wake = cancel && { at, cancel };
   }
 
-  #ring(): void {
+  #onWake(): void {
     this.#wake = undefined;
     const { mono } = this.#options.clock.now();
-    this.#turn(() => {
-      for (const named of this.#names.values()) {
-        if ((named.contest.wakeAt ?? Infinity) <= mono) this.#inputs.push({ named, input: { type: 'tick' } });
+    this.#batch(() => {
+      for (const entry of this.#entries.values()) {
+        if ((entry.machine.wakeAt ?? Infinity) <= mono) this.#inputs.push({ entry, input: { type: 'tick' } });
       }
     });
   }
 
-  #perform(named: Named, effect: Exclude<LockEffect, { type: 'lost' }>): void {
+  #perform(entry: LockEntry, effect: Exclude<LockEffect, { type: 'lost' }>): void {
     switch (effect.type) {
       case 'call':
-        return this.#call(named, effect.round, effect.call);
+        return this.#call(entry, effect.round, effect.call);
       case 'granted':
-        return this.#granted(named, effect.waiter, effect.token);
+        return this.#granted(entry, effect.waiter, effect.token);
       case 'refused': {
-        const waiter = this.#settle(effect.waiter);
-        return effect.failed ? waiter?.failed(lockUnknown(named.name)) : waiter?.taken();
+        const waiter = this.#takeWaiter(effect.waiter);
+        return effect.failed ? waiter?.failed(lockUnknown(entry.name)) : waiter?.notFree();
       }
       case 'announce-released':
-        return this.#options.announce({ name: named.name, token: effect.token });
-      case 'given-back':
-        named.givingBack.get(effect.token)?.();
-        named.givingBack.delete(effect.token);
+        return this.#options.announce({ name: entry.name, token: effect.token });
+      case 'released':
+        entry.releasing.get(effect.token)?.();
+        entry.releasing.delete(effect.token);
         return;
     }
   }
 
-  #call(named: Named, round: number, call: DatabaseCall): void {
-    const answered = (answer: CallInput): void => this.#step(named, { type: 'answered', round, answer });
+  #call(entry: LockEntry, round: number, call: DatabaseCall): void {
+    const answered = (answer: CallInput): void => this.#step(entry, { type: 'answered', round, answer });
     const { holder, group, timing } = this.#options;
     const { attempt } = call;
     if (call.type !== 'renew') {
       const make = (waited: boolean): Promise<CallInput> => {
         if (waited) answered({ type: 'begun', attempt });
-        return named.calls.make(call, holder());
+        return entry.calls.perform(call, holder());
       };
-      return void this.#lanes.run(make).then(answered);
+      return void this.#limiter.run(make).then(answered);
     }
     const { token } = call;
-    const renewal = { name: lockName(group, named.name), holder: holder(), leaseMs: timing.leaseMs, token };
+    const renewal = { name: lockName(group, entry.name), holder: holder(), leaseMs: timing.leaseMs, token };
     this.#renewals.add(renewal, (result, failure) => {
-      if (failure !== undefined && named.held?.token === token) named.cause.failed(failure);
+      if (failure !== undefined && entry.held?.token === token) entry.cause.failed(failure);
       answered({ type: 'renewed', attempt, result });
     });
   }
 
-  #granted(named: Named, id: number, token: bigint): void {
+  #granted(entry: LockEntry, id: number, token: bigint): void {
     const scope = guardedController();
-    named.held = { token, scope };
-    const lock = new HeldLock(named.name, token, {
+    entry.held = { token, scope };
+    const lock = new HeldLock(entry.name, token, {
       signal: scope.signal,
-      isValid: () => this.#isValid(named, token),
-      release: () => this.#giveBack(named, token),
+      isValid: () => this.#isValid(entry, token),
+      release: () => this.#release(entry, token),
     });
-    this.#settle(id)?.granted(lock);
+    this.#takeWaiter(id)?.granted(lock);
   }
 
   /** Whoever waits is told once. */
-  #settle(id: number): LockWaiter | undefined {
+  #takeWaiter(id: number): LockWaiter | undefined {
     const waiter = this.#waiters.get(id)?.waiter;
     this.#waiters.delete(id);
     return waiter;
   }
 
-  #lost(named: Named, { token, reason }: LockEffect & { type: 'lost' }, term: Term | undefined, now: Instant): void {
-    const { held } = named;
+  #lost(
+    entry: LockEntry,
+    { token, reason }: LockEffect & { type: 'lost' },
+    term: Term | undefined,
+    now: Instant,
+  ): void {
+    const { held } = entry;
     if (held?.token !== token) return;
-    named.held = undefined;
-    const error = lockLost(named.name, reason, named.cause.describe(reason, term, now));
+    entry.held = undefined;
+    const error = lockLost(entry.name, reason, entry.cause.describe(reason, term, now));
     this.#options.logger.warn(error.message);
     abortInFreshContext(held.scope, error);
   }
+}
+
+/** How lock rows name a process: by its address; a client, which has none, by its machine and process id. */
+export function lockHolder({ address, incarnation }: MemberId): MemberId {
+  return { address: address === '' ? `${hostname()}-${process.pid}` : address, incarnation };
 }

@@ -14,7 +14,7 @@ import { LockService } from './lock.service.js';
 const timing = TIMING_PRESETS.local;
 
 interface Pod {
-  readonly keeper: LockManager;
+  readonly manager: LockManager;
   readonly locks: LockService;
   readonly faults: BackendFaults;
   readonly calls: string[];
@@ -38,19 +38,19 @@ describe('LockService', () => {
     const lines: string[] = [];
     const calls: string[] = [];
     const { lease } = faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 });
-    const keeper = new LockManager({
+    const manager = new LockManager({
       leases: counted(lease, calls),
       holder: () => ({ address: `${name}:1`, incarnation: name }),
       announce: ({ name: lock, token }) => {
-        for (const other of pods) if (other.keeper !== keeper) other.keeper.releasedElsewhere(lock, token);
+        for (const other of pods) if (other.manager !== manager) other.manager.releasedElsewhere(lock, token);
       },
       clock,
       group: 'test',
       timing,
       logger: { log: (line) => void lines.push(line), warn: (line) => void lines.push(line) },
     });
-    const locks = new LockService({ gate: StartGate.opened(), keeper, clock, defaultTimeoutMs: 10_000 });
-    const made = { keeper, locks, faults, calls, lines };
+    const locks = new LockService({ gate: StartGate.opened(), manager: manager, clock, defaultTimeoutMs: 10_000 });
+    const made = { manager, locks, faults, calls, lines };
     pods.push(made);
     return made;
   };
@@ -254,7 +254,7 @@ describe('LockService', () => {
   });
 
   it('asks the database for a few locks at a time, and takes and gives back all', async () => {
-    const { locks, faults, keeper, calls } = pod('a');
+    const { locks, faults, manager, calls } = pod('a');
     let [running, most] = [0, 0];
     faults.each(() => {
       running += 1;
@@ -269,7 +269,7 @@ describe('LockService', () => {
     expect(late.every(({ isValid }) => isValid())).toBe(true);
     faults.each(() => ({ delayMs: 20 }));
     calls.length = 0;
-    await after(800, keeper.close());
+    await after(800, manager.close());
     expect(calls).toEqual(Array.from({ length: 400 }, () => 'release'));
   });
 
@@ -381,14 +381,14 @@ describe('LockService', () => {
     const waitsHere = a.locks.acquire('one');
     const waitsThere = b.locks.acquire('two', { timeoutMs: Infinity });
     await pass(100);
-    a.keeper.refuse();
+    a.manager.drain();
     await expect(after(50, waitsHere)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
     await expect(after(50, a.locks.acquire('four'))).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
     await expect(after(50, a.locks.tryAcquire('four'))).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
     await pass(2 * timing.leaseMs);
     expect(held.map(({ isValid }) => isValid())).toEqual([true, true, true]);
 
-    await after(50, a.keeper.close());
+    await after(50, a.manager.close());
     expect(held.map(({ isValid }) => isValid())).toEqual([false, false, false]);
     expect(held[0]?.signal.reason).toMatchObject({ code: 'SHUTTING_DOWN' });
     expect((await after(50, waitsThere)).isValid()).toBe(true);
@@ -396,10 +396,10 @@ describe('LockService', () => {
   });
 
   it('closes in time although the database does not answer', async () => {
-    const { locks, keeper, faults } = pod('a');
+    const { locks, manager, faults } = pod('a');
     await after(50, locks.acquire('one'));
     faults.outage = true;
-    await after(timing.backendTimeoutMs, keeper.close());
+    await after(timing.backendTimeoutMs, manager.close());
   });
 
   it('L1: an acquisition under way while the pod closes is given back', async () => {
@@ -407,7 +407,7 @@ describe('LockService', () => {
     a.faults.once('lease.acquire', { delayMs: 200 });
     const waiting = a.locks.acquire('one');
     void waiting.catch(() => undefined);
-    await after(500, a.keeper.close());
+    await after(500, a.manager.close());
     await expect(waiting).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
     expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
   });

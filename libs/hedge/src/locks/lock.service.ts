@@ -5,12 +5,13 @@ import { onAbort } from '../common/async/on-abort.js';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { assertNotReserved } from '../database/row-names.js';
+import { assertLength, assertText } from '../database/text.js';
 import type { StartGate } from '../common/async/start-gate.js';
 import { checkSignal, inWords } from '../messaging/call-options.js';
 import type { Lock } from './lock.js';
-import { lockTaken, lockUnknown } from './lock-errors.js';
+import { lockHeld, lockUnknown } from './lock-errors.js';
 import type { LockManager } from './lock.runner.js';
-import { assertLockName } from './lock-name.js';
 
 export interface LockOptions {
   /**
@@ -33,11 +34,17 @@ export interface LockHolder {
   readonly expiresInMs: number;
 }
 
+/**
+ * Longest name of a lock in UTF-8 bytes. With the group it is the key of a row, for which Spanner allows 8 KB.
+ * @see https://cloud.google.com/spanner/quotas#tables
+ */
+const MAX_LOCK_NAME_BYTES = 4_000;
+
 const LOCK_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<keyof LockOptions, 0>);
 
 export interface LockServiceDeps {
   readonly gate: StartGate;
-  readonly keeper: LockManager;
+  readonly manager: LockManager;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
 }
@@ -107,10 +114,10 @@ export class LockService {
     if (wait !== undefined) await wait;
     signal?.throwIfAborted();
     const acquired = new Promise<Lock>((resolve, reject) => {
-      let giveUp: (() => void) | undefined;
+      let cancelWait: (() => void) | undefined;
       const fail = (error: unknown): void => {
         end();
-        giveUp?.();
+        cancelWait?.();
         reject(error);
       };
       const aborted = (): void => fail(signal?.reason);
@@ -124,9 +131,9 @@ export class LockService {
       };
       const stopListening = signal && onAbort(signal, aborted);
       try {
-        giveUp = this.deps.keeper.want(name, timeoutMs === 0, {
+        cancelWait = this.deps.manager.acquire(name, timeoutMs === 0, {
           granted: (lock) => (end(), resolve(lock)),
-          taken: outOfTime,
+          notFree: outOfTime,
           failed: fail,
         });
       } catch (error) {
@@ -149,7 +156,7 @@ export class LockService {
     const wait = this.deps.gate.pass(`lock "${name}"`);
     if (wait !== undefined) await wait;
     return new Promise((resolve, reject) => {
-      this.deps.keeper.want(name, true, { granted: resolve, taken: () => resolve(undefined), failed: reject });
+      this.deps.manager.acquire(name, true, { granted: resolve, notFree: () => resolve(undefined), failed: reject });
     });
   }
 
@@ -162,14 +169,14 @@ export class LockService {
     assertLockName(name);
     const wait = this.deps.gate.pass(`holder of lock "${name}"`);
     if (wait !== undefined) await wait;
-    const { holder, token, expiresInMs } = await this.deps.keeper.read(name);
+    const { holder, token, expiresInMs } = await this.deps.manager.read(name);
     if (holder === undefined || expiresInMs <= 0) return undefined;
     return withTokenInJson({ member: holder, fencingToken: token, expiresInMs });
   }
 
   #notFree(name: string, timeoutMs: number): HedgeError {
-    const { holder, failing } = this.deps.keeper.outlook(name);
-    return failing ? lockUnknown(name, timeoutMs) : lockTaken(name, timeoutMs, holder?.address);
+    const { holder, failing } = this.deps.manager.status(name);
+    return failing ? lockUnknown(name, timeoutMs) : lockHeld(name, timeoutMs, holder?.address);
   }
 }
 
@@ -181,4 +188,18 @@ function assertWait(name: string, timeoutMs: unknown, signal: unknown): void {
     );
   }
   checkSignal(`lock "${name}"`, signal);
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertLockName(name: unknown): asserts name is string {
+  if (typeof name !== 'string' || name === '') {
+    const got = name === '' ? 'empty' : `of type ${typeof name}`;
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `The name of a lock must be a string of at least one character, and this one is ${got}.`,
+    );
+  }
+  assertNotReserved('lock name', name);
+  assertText('name of the lock', name);
+  assertLength('lock name', name, MAX_LOCK_NAME_BYTES);
 }

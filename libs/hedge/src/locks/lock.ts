@@ -56,6 +56,6 @@ export class HeldLock implements Lock {
 export interface LockWaiter {
   granted(lock: Lock): void;
   /** Only to one that would not wait: another holds it, or came first. */
-  taken(): void;
+  notFree(): void;
   failed(error: HedgeError): void;
 }

@@ -30,7 +30,7 @@ export interface Broadcast<Reply = unknown>
 }
 
 /** @param results one for each member, in the order of the view. */
-export function broadcastOf<Reply>(
+export function makeBroadcast<Reply>(
   results: readonly Promise<BroadcastResult<Reply>>[],
   settled: boolean,
 ): Broadcast<Reply> {

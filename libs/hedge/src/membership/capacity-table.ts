@@ -19,14 +19,14 @@ export class CapacityTable {
   /** Rises with every change. */
   #edition = 0;
   /** The edition that each member has been sent, by incarnation. */
-  readonly #told = new Map<string, number>();
+  readonly #sentEditions = new Map<string, number>();
 
   get spaces(): FreeSpaces {
     return this.#spaces;
   }
 
   /** What that member said of itself. */
-  note(incarnation: string, space: FreeSpace | undefined): void {
+  record(incarnation: string, space: FreeSpace | undefined): void {
     const known = this.#spaces.get(incarnation);
     if (space === undefined || (known?.memory === space.memory && known.disk === space.disk)) return;
     this.#spaces = new Map(this.#spaces).set(incarnation, space);
@@ -41,17 +41,18 @@ export class CapacityTable {
   }
 
   /** Whether that member was sent all of it. */
-  isTold(incarnation: string): boolean {
-    return this.#told.get(incarnation) === this.#edition;
+  isUpToDate(incarnation: string): boolean {
+    return this.#sentEditions.get(incarnation) === this.#edition;
   }
 
-  tell(incarnation: string): void {
-    this.#told.set(incarnation, this.#edition);
+  markSent(incarnation: string): void {
+    this.#sentEditions.set(incarnation, this.#edition);
   }
 
   /** Forgets all but these members. */
   retain(incarnations: ReadonlySet<string>): void {
     this.#spaces = new Map([...this.#spaces].filter(([incarnation]) => incarnations.has(incarnation)));
-    for (const incarnation of this.#told.keys()) if (!incarnations.has(incarnation)) this.#told.delete(incarnation);
+    for (const incarnation of this.#sentEditions.keys())
+      if (!incarnations.has(incarnation)) this.#sentEditions.delete(incarnation);
   }
 }

@@ -19,7 +19,7 @@ import { checkStreamOptions, type StreamOptions } from '../streams/stream-option
 import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
 import type { Transport } from '../transport/transport.js';
 import { RequestKind } from '../wire/hedge/v1/link.js';
-import { type Broadcast, broadcastOf, type BroadcastResult } from './broadcast.js';
+import { type Broadcast, makeBroadcast, type BroadcastResult } from './broadcast.js';
 import type { MembershipRunner } from './membership.runner.js';
 import type { ViewMember } from './view.js';
 import { withTokenInJson } from '../common/token-in-json.js';
@@ -154,11 +154,11 @@ export class ClusterService {
       payload = this.#deps.codec.encode(topic, data);
       const starting = this.#deps.gate.pass(`broadcast '${topic}'`);
       // Right after a start there is no view either.
-      if (starting !== undefined) return broadcastOf([starting.then(() => Promise.reject(noView(topic)))], settled);
+      if (starting !== undefined) return makeBroadcast([starting.then(() => Promise.reject(noView(topic)))], settled);
       if (this.#view === NO_VIEW) throw noView(topic);
       targets = this.#targets(topic, options);
     } catch (error) {
-      return broadcastOf([Promise.reject(error as Error)], settled);
+      return makeBroadcast([Promise.reject(error as Error)], settled);
     }
     const call = stackHere(this.broadcast);
     const results = targets.map(async (member) => {
@@ -166,7 +166,7 @@ export class ClusterService {
       if (result.error !== undefined) call.giveTo(result.error);
       return result;
     });
-    return broadcastOf(results, settled);
+    return makeBroadcast(results, settled);
   }
 
   /**

@@ -23,7 +23,7 @@ export class LeaderContact {
   begin(now: Instant): boolean {
     this.#heardAt = this.#checkedAt = now;
     this.#silenceCounts = true;
-    return this.#take(false);
+    return this.#setLost(false);
   }
 
   /** There is no leader to be in contact with. */
@@ -40,7 +40,7 @@ export class LeaderContact {
   heard(answers: boolean, now: Instant): boolean {
     this.#heardAt = now;
     this.#silenceCounts = answers;
-    return this.#take(false);
+    return this.#setLost(false);
   }
 
   /** To call once per heartbeat. True when the contact has just been lost. */
@@ -56,11 +56,11 @@ export class LeaderContact {
       this.#heardAt = { ...now, mono: now.mono - timeoutMs / 2 };
       return false;
     }
-    return !this.#take(true);
+    return !this.#setLost(true);
   }
 
   /** @returns what it was before */
-  #take(lost: boolean): boolean {
+  #setLost(lost: boolean): boolean {
     const before = this.#lost;
     this.#lost = lost;
     return before;

@@ -113,7 +113,7 @@ export class Membership {
   /** The last leader known. */
   #leader: ConfirmedLeader | undefined;
   /** False while nobody is known to lead; heartbeats still go to the last one, in case only this pod cannot tell. */
-  #led = false;
+  #hasLeader = false;
   #roster: Roster | undefined;
   protected accepted: View | undefined;
   /** The latest view of a term that the lease has not confirmed. */
@@ -123,7 +123,7 @@ export class Membership {
    * which their last messages arrive; no longer, because it may have been the replaced one that lives.
    */
   readonly #gone = new Map<string, Instant>();
-  readonly #board = new CapacityTable();
+  readonly #capacity = new CapacityTable();
   #failures = 0;
   #nextBeat: number | undefined;
   readonly #contact: LeaderContact;
@@ -134,13 +134,13 @@ export class Membership {
   /** As leader: `mostSilent` as last told. */
   #mostSilent = false;
   /** As leader: monotonic time of the next `read-reports`. */
-  #nextLook = 0;
+  #nextReportsRead = 0;
   /** Of the last report read in this term: one that was there before does not count. */
   #stamp: string | undefined;
   /** A report by which this leader may have to resign, and the monotonic time to decide. */
   #candidate: { readonly report: UnreachableReport; readonly dialled: boolean; readonly decideAt: number } | undefined;
   /** It has resigned for a member that reaches more, and since then no other pod has led. */
-  protected yielded = false;
+  protected resigned = false;
   #effects: MembershipEffect[] = [];
 
   constructor(private readonly settings: MembershipSettings) {
@@ -154,18 +154,21 @@ export class Membership {
   /** Whether the view is complete as far as anybody can know: settled, and of the leader of now, which answers. */
   get settled(): boolean {
     return (
-      this.#led && !this.#contact.lost && this.accepted?.settled === true && this.accepted.epoch === this.#leader?.epoch
+      this.#hasLeader &&
+      !this.#contact.lost &&
+      this.accepted?.settled === true &&
+      this.accepted.epoch === this.#leader?.epoch
     );
   }
 
   /** What each member lends to spill stores, as far as known. Changes within a view. */
   get spaces(): FreeSpaces {
-    return this.#board.spaces;
+    return this.#capacity.spaces;
   }
 
   step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
     this.#effects = [];
-    this.#take(input, now);
+    this.#handle(input, now);
     if (this.#nextBeat !== undefined && now.mono >= this.#nextBeat) this.#beat(now);
     if (this.#nextBeat !== undefined) {
       this.#effects.push({ type: 'wake', afterMs: this.#nextBeat - now.mono });
@@ -173,7 +176,7 @@ export class Membership {
     return this.#effects;
   }
 
-  #take(input: MembershipInput, now: Instant): void {
+  #handle(input: MembershipInput, now: Instant): void {
     switch (input.type) {
       case 'tick':
         return;
@@ -192,7 +195,7 @@ export class Membership {
       case 'reports-read':
         return this.#reportsRead(input, now);
       case 'space':
-        return this.#board.note(this.settings.self.incarnation, input.space);
+        return this.#capacity.record(this.settings.self.incarnation, input.space);
       case 'leave':
         this.#gone.set(input.from.incarnation, now);
         if (this.#roster?.left(input.from, now) === true) this.#publish(this.#roster);
@@ -203,7 +206,7 @@ export class Membership {
   }
 
   #leaderIs(leader: ConfirmedLeader | undefined, now: Instant): void {
-    this.#led = leader !== undefined;
+    this.#hasLeader = leader !== undefined;
     if (leader === undefined) {
       if (this.#roster !== undefined) this.#leader = this.#nextBeat = undefined;
       this.#roster = undefined;
@@ -222,12 +225,12 @@ export class Membership {
       const { heartbeatTimeoutMs } = timing;
       const gone = (member: MemberId): boolean => this.#gone.has(member.incarnation);
       this.#contact.end();
-      this.#nextLook = now.mono + heartbeatTimeoutMs;
+      this.#nextReportsRead = now.mono + heartbeatTimeoutMs;
       this.#roster = new Roster({ self, epoch: leader.epoch, heartbeatTimeoutMs }, this.accepted, gone, now);
       this.#publish(this.#roster);
       return;
     }
-    this.yielded = false;
+    this.resigned = false;
     if (this.#unconfirmed !== undefined) {
       const view = this.#unconfirmed;
       this.#unconfirmed = undefined;
@@ -244,11 +247,11 @@ export class Membership {
     }
     if (this.#roster !== undefined) {
       if (this.#roster.tick(now)) this.#publish(this.#roster);
-      this.#lookForSilence(this.#roster, now);
+      this.#checkSilence(this.#roster, now);
     } else if (this.#leader !== undefined) {
       this.#checkContact(this.#leader, now);
       const { epoch, version } = this.accepted ?? { epoch: 0n, version: 0 };
-      const space = this.#board.spaces.get(this.settings.self.incarnation);
+      const space = this.#capacity.spaces.get(this.settings.self.incarnation);
       this.#effects.push({ type: 'send-heartbeat', to: this.#leader.member, epoch, version, space });
     }
   }
@@ -261,9 +264,12 @@ export class Membership {
     if (this.#gone.has(from.incarnation)) return;
     const predecessor = this.#roster.predecessorOf(from);
     if (predecessor !== undefined) this.#gone.set(predecessor.incarnation, now);
-    this.#board.note(from.incarnation, has.space);
+    this.#capacity.record(from.incarnation, has.space);
     if (this.#roster.heard(from, now)) this.#publish(this.#roster);
-    else if (this.accepted !== undefined && (isLater(this.accepted, has) || !this.#board.isTold(from.incarnation))) {
+    else if (
+      this.accepted !== undefined &&
+      (isLater(this.accepted, has) || !this.#capacity.isUpToDate(from.incarnation))
+    ) {
       this.#sendView(from, this.accepted);
     }
     const { epoch, version } = this.accepted ?? { epoch: 0n, version: 0 };
@@ -271,20 +277,20 @@ export class Membership {
   }
 
   /** Tells when most members fall silent and when not any more, and looks for reports while this may be its own fault. */
-  #lookForSilence(roster: Roster, now: Instant): void {
+  #checkSilence(roster: Roster, now: Instant): void {
     const { mostSilent, heardCount, silent } = roster;
     if (mostSilent !== this.#mostSilent) {
       this.#mostSilent = mostSilent;
-      this.#nextLook = now.mono;
+      this.#nextReportsRead = now.mono;
       this.#effects.push(
         mostSilent ? { type: 'members-silent', silent, heard: heardCount } : { type: 'members-heard' },
       );
     }
     this.#decide(roster, now);
-    if (now.mono < this.#nextLook || this.#leader === undefined) return;
+    if (now.mono < this.#nextReportsRead || this.#leader === undefined) return;
     // Also while nobody fell silent: there may be members that have never reached it.
     const { heartbeatTimeoutMs } = this.settings.timing;
-    this.#nextLook = now.mono + (mostSilent ? 1 : TIMEOUTS_BETWEEN_LOOKS) * heartbeatTimeoutMs;
+    this.#nextReportsRead = now.mono + (mostSilent ? 1 : TIMEOUTS_BETWEEN_LOOKS) * heartbeatTimeoutMs;
     this.#effects.push({ type: 'read-reports', epoch: this.#leader.epoch });
   }
 
@@ -302,8 +308,8 @@ export class Membership {
     const candidate = this.#candidate;
     if (candidate === undefined || now.mono < candidate.decideAt) return;
     this.#candidate = undefined;
-    if (!this.mayYield(roster, candidate.report, candidate.dialled)) return;
-    this.yielded = true;
+    if (!this.mayResign(roster, candidate.report, candidate.dialled)) return;
+    this.resigned = true;
     this.#effects.push({ type: 'resign', better: candidate.report.by });
   }
 
@@ -311,13 +317,13 @@ export class Membership {
    * Whether the writer of a report would have more members as leader than this one has, and most members do not reach
    * this one: it does not resign for a few.
    */
-  protected mayYield(
+  protected mayResign(
     roster: Pick<Roster, 'heardCount' | 'hears'>,
     report: UnreachableReport,
     dialled: boolean,
   ): boolean {
     const { by, reached } = report;
-    if (this.yielded || roster.hears(by.incarnation)) return false;
+    if (this.resigned || roster.hears(by.incarnation)) return false;
     const unheard = reached.filter((incarnation) => !roster.hears(incarnation)).length + 1;
     return unheard > roster.heardCount && reached.length + (dialled ? 1 : 0) > roster.heardCount;
   }
@@ -326,13 +332,13 @@ export class Membership {
     const view = roster.view();
     this.#accept(view);
     const audience = roster.audience();
-    this.#board.retain(new Set([...view.members, ...audience].map(({ incarnation }) => incarnation)));
+    this.#capacity.retain(new Set([...view.members, ...audience].map(({ incarnation }) => incarnation)));
     for (const member of audience) this.#sendView(member, view);
   }
 
   #sendView(to: MemberId, view: View): void {
-    this.#board.tell(to.incarnation);
-    this.#effects.push({ type: 'send-view', to, view, spaces: this.#board.spaces });
+    this.#capacity.markSent(to.incarnation);
+    this.#effects.push({ type: 'send-view', to, view, spaces: this.#capacity.spaces });
   }
 
   // As follower
@@ -346,7 +352,7 @@ export class Membership {
 
   #checkContact({ member, epoch }: ConfirmedLeader, now: Instant): void {
     const { self, timing, random } = this.settings;
-    if (!this.#led) return;
+    if (!this.#hasLeader) return;
     if (this.#contact.check(now)) {
       this.#effects.push({ type: 'contact-lost', leader: member });
       this.#nextReport = now.mono + (random() * timing.heartbeatTimeoutMs) / 2;
@@ -378,7 +384,7 @@ export class Membership {
     const { accepted } = this;
     if (this.#roster !== undefined || from.incarnation !== accepted?.leader.incarnation) return;
     if (view.epoch === accepted.epoch && view.version === accepted.version) {
-      this.#board.replace(spaces, this.settings.self.incarnation);
+      this.#capacity.replace(spaces, this.settings.self.incarnation);
     }
   }
 

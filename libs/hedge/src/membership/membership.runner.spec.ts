@@ -11,7 +11,7 @@ import { MembershipRunner } from './membership.runner.js';
 const timing = TIMING_PRESETS.local;
 
 interface Pod {
-  readonly keeper: LeaderElector;
+  readonly elector: LeaderElector;
   readonly views: MembershipRunner;
   readonly transport: Transport;
   readonly lines: string[];
@@ -29,13 +29,13 @@ describe('MembershipRunner', () => {
     const logger = { log: (line: string) => void lines.push(line), warn: (line: string) => void lines.push(line) };
     const { lease: leases, log } = memory({ database, clock }).create({ timeoutMs: 1_000 });
     const shared = { transport, clock, timing, logger, random: () => 0.5 };
-    const keeper = new LeaderElector({ ...shared, leases, group: 'test', campaigns: !client, drainMs: 1_000 });
+    const elector = new LeaderElector({ ...shared, leases, group: 'test', campaigns: !client, drainMs: 1_000 });
     const reports = new UnreachableReports({ log, group: 'test', transport });
-    const views = new MembershipRunner({ ...shared, route: keeper, reports });
+    const views = new MembershipRunner({ ...shared, route: elector, reports });
     transport.attach(
       {
         frame(link, body) {
-          if (!views.frame(link, body) && body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
+          if (!views.frame(link, body) && body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
         },
         acknowledged: () => undefined,
         opened: () => undefined,
@@ -44,9 +44,9 @@ describe('MembershipRunner', () => {
       { outstandingAt: () => [], resume: () => false },
     );
     if (!client) await transport.listen();
-    keeper.start();
+    elector.start();
     views.start();
-    const pod = { keeper, views, transport, lines };
+    const pod = { elector, views, transport, lines };
     pods.push(pod);
     return pod;
   };
@@ -85,12 +85,12 @@ describe('MembershipRunner', () => {
   it('follows a leader that is killed: the next one has the others in its view, and drops the dead', async () => {
     const all = [await start('a'), await start('b'), await start('c')];
     await pass(4_000);
-    const [first] = all.filter(({ keeper }) => keeper.isLeader());
+    const [first] = all.filter(({ elector }) => elector.isLeader());
     const others = all.filter((pod) => pod !== first);
     if (first === undefined) throw new Error('no leader');
     network.kill(first.transport.self);
     first.views.stop();
-    void first.keeper.stop();
+    void first.elector.stop();
     await pass(8_000);
     for (const pod of others) {
       expect(members(pod)).toEqual(others.map(({ transport }) => transport.self.incarnation));
@@ -101,8 +101,8 @@ describe('MembershipRunner', () => {
   it('a member that stops leaves the view at once', async () => {
     const [a, b] = [await start('a'), await start('b')];
     await pass(4_000);
-    const [leader, other] = a.keeper.isLeader() ? [a, b] : [b, a];
-    await other.keeper.stop();
+    const [leader, other] = a.elector.isLeader() ? [a, b] : [b, a];
+    await other.elector.stop();
     other.views.stop();
     await pass(100);
     expect(members(leader)).toEqual([leader.transport.self.incarnation]);
@@ -119,7 +119,7 @@ describe('MembershipRunner', () => {
   it('a pod cut off from the leader is dropped, and taken in again when it is back', async () => {
     const [a, b] = [await start('a'), await start('b')];
     await pass(4_000);
-    const leader = a.keeper.isLeader() ? a : b;
+    const leader = a.elector.isLeader() ? a : b;
     network.partition(a.transport.self, b.transport.self);
     await pass(3_000);
     expect(members(leader)).toHaveLength(1);
@@ -131,7 +131,7 @@ describe('MembershipRunner', () => {
   const split = (side: Pod[], other: Pod[]): void => {
     for (const one of side) for (const two of other) network.partition(one.transport.self, two.transport.self);
   };
-  const leadersOf = (all: Pod[]): Pod[] => all.filter(({ keeper }) => keeper.isLeader());
+  const leadersOf = (all: Pod[]): Pod[] => all.filter(({ elector }) => elector.isLeader());
 
   it('a leader that its members cannot reach, and the database can, resigns once for one that they reach', async () => {
     const all = [await start('a'), await start('b'), await start('c')];
@@ -166,20 +166,20 @@ describe('MembershipRunner', () => {
     await pass(4_000);
     const [leader] = leadersOf(all) as [Pod];
     const [one, two] = all.filter((pod) => pod !== leader) as [Pod, Pod];
-    const epoch = leader.keeper.fencingToken;
+    const epoch = leader.elector.fencingToken;
     split([leader], [one, two]);
     split([one], [two]);
     await pass(40_000);
-    expect(leader.keeper.fencingToken).toBe(epoch);
+    expect(leader.elector.fencingToken).toBe(epoch);
     network.heal();
     network.kill(one.transport.self);
     network.kill(two.transport.self);
-    for (const { keeper, views } of [one, two]) {
-      keeper.close();
+    for (const { elector, views } of [one, two]) {
+      elector.close();
       views.stop();
     }
     await pass(40_000);
-    expect(leader.keeper.fencingToken).toBe(epoch);
+    expect(leader.elector.fencingToken).toBe(epoch);
     expect(leader.views.settled).toBe(true);
   });
 

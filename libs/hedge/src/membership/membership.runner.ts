@@ -30,16 +30,16 @@ export interface MembershipRunnerOptions {
  * of links.
  *
  * @example
- * const views = new MembershipRunner({ transport, route: keeper, reports, clock: systemClock, timing, logger });
+ * const views = new MembershipRunner({ transport, route: elector, reports, clock: systemClock, timing, logger });
  * views.start(); // once the transport listens
  * views.onChange(() => console.log(views.view?.members));
- * await keeper.stop();
+ * await elector.stop();
  * views.stop();
  */
 export class MembershipRunner {
   readonly #options: MembershipRunnerOptions;
   #membership: Membership | undefined;
-  readonly #inputs = new InputQueue<MembershipInput>((input) => this.#take(input));
+  readonly #inputs = new InputQueue<MembershipInput>((input) => this.#handle(input));
   #stopped = false;
   #stopFollowing: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
@@ -80,7 +80,7 @@ export class MembershipRunner {
   }
 
   /** Tells the group, with the next heartbeat, what this member lends. To be called when that has changed notably. */
-  lend(space: FreeSpace): void {
+  advertise(space: FreeSpace): void {
     this.#step({ type: 'space', space });
   }
 
@@ -143,10 +143,10 @@ export class MembershipRunner {
     const viewBefore = this.#membership.view;
     if (!this.#inputs.push(input)) return;
     if (settledBefore && !this.settled) this.#unsettledSince = this.#options.clock.now();
-    if (this.#membership.view !== viewBefore || this.#membership.settled !== settledBefore) this.#tell();
+    if (this.#membership.view !== viewBefore || this.#membership.settled !== settledBefore) this.#notify();
   }
 
-  #take(input: MembershipInput): void {
+  #handle(input: MembershipInput): void {
     for (const effect of this.#membership?.step(input, this.#options.clock.now()) ?? []) this.#perform(effect);
   }
 
@@ -218,7 +218,7 @@ export class MembershipRunner {
     return undefined;
   }
 
-  #tell(): void {
+  #notify(): void {
     this.#log();
     for (const listener of this.#listeners) {
       try {

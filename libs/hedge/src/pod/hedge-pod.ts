@@ -17,8 +17,7 @@ import { kvPutHandler } from '../kv/put-handler.js';
 import { LeaderService } from '../election/leader.service.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
-import { lockHolder } from '../locks/lock-holder.js';
-import { LockManager } from '../locks/lock.runner.js';
+import { lockHolder, LockManager } from '../locks/lock.runner.js';
 import { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
 import { LockService } from '../locks/lock.service.js';
 import { Messenger } from '../messaging/messenger.js';
@@ -180,7 +179,7 @@ export class HedgePod {
     const { maxReruns } = settings;
     this.leader = new LeaderService({
       gate,
-      keeper,
+      elector: keeper,
       messenger,
       streams,
       codec,
@@ -191,7 +190,7 @@ export class HedgePod {
       leaseMs,
     });
     this.cluster = new ClusterService({ gate, transport, views, messenger, streams, codec, clock, defaultTimeoutMs });
-    this.locks = new LockService({ gate, keeper: lockKeeper, clock, defaultTimeoutMs });
+    this.locks = new LockService({ gate, manager: lockKeeper, clock, defaultTimeoutMs });
     this.kv = new KvStore({
       gate,
       messenger,
@@ -271,8 +270,8 @@ export class HedgePod {
   leave(): Promise<void> {
     const start = performance.now();
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
-      ['refuse locks', () => this.#lockKeeper.refuse()],
-      ['refuse permits', () => this.#permits.stop()],
+      ['refuse locks', () => this.#lockKeeper.drain()],
+      ['refuse permits', () => this.#permits.drain()],
       ['hand leadership over', () => this.#keeper.stop()],
       ['leave the view', () => this.#views.stop()],
       ['let broadcast handlers end', () => this.#drain(start)],

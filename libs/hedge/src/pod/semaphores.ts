@@ -41,7 +41,7 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
   const maxWaiting = Math.ceil(deps.maxRunning / 2);
   const arbiter = new SemaphoreServer({ table, clock, group, address, timing, maxWaiting, logger });
   for (const kind of SEMAPHORE_REQUESTS) {
-    messenger.serve(kind, (request) => new Promise((resolve, reject) => arbiter.take(request, resolve, reject)));
+    messenger.serve(kind, (request) => new Promise((resolve, reject) => arbiter.handle(request, resolve, reject)));
   }
   leadership.onElected(({ fencingToken, signal }) => {
     arbiter.elected(fencingToken);
@@ -57,6 +57,6 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
   return {
     arbiter,
     holder,
-    service: new SemaphoreService({ gate: deps.gate, holder, table, group, defaultTimeoutMs }),
+    service: new SemaphoreService({ gate: deps.gate, client: holder, table, group, defaultTimeoutMs }),
   };
 }

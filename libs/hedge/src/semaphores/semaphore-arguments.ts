@@ -1,5 +1,5 @@
 import { assertNotReserved } from '../database/row-names.js';
-import { assertSemaphoreName } from '../database/semaphore-limits.js';
+import { assertSemaphoreName } from '../database/checks.js';
 import { HedgeError } from '../common/errors.js';
 
 /** The largest limit of a semaphore, and so the most permits. */

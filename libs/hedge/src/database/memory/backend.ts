@@ -12,8 +12,7 @@ import type {
 import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
 import { ObservedLeases } from '../observed-lease.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { assertRenewals } from '../refusals.js';
-import { assertSemaphoreName, assertSemaphoreWrite } from '../semaphore-limits.js';
+import { assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';

@@ -9,7 +9,7 @@ import {
 } from '../log-table.js';
 import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { conflict, leaseLost } from '../refusals.js';
+import { conflict, leaseLost } from '../checks.js';
 import { compareText } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import type { HedgeError } from '../../common/errors.js';

@@ -8,7 +8,7 @@ import type {
   RenewResult,
 } from '../lease-table.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
-import { assertRenewals } from '../refusals.js';
+import { assertRenewals } from '../checks.js';
 import type { Connection } from './client/connection.js';
 import type { Tables } from './options.js';
 import type { Mutation } from './client/protocol.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import type { Attempt, Connection } from './client/connection.js';
+import type { OperationAttempt, Connection } from './client/connection.js';
 import { SpannerLogTable } from './log-table.js';
 import { formatTimestamp, type Row } from './client/values.js';
 
@@ -14,8 +14,8 @@ function tableThatFinds(found: readonly Row[], mayRepeat: boolean): SpannerLogTa
     read: async () => found,
     commit: () => Promise.reject(new Error('nothing is to be committed')),
   };
-  const attempt = { mayRepeat, begin: () => transaction } as unknown as Attempt;
-  const connection = { run: (_name: string, work: (attempt: Attempt) => unknown) => work(attempt) };
+  const attempt = { mayRepeat, begin: () => transaction } as unknown as OperationAttempt;
+  const connection = { run: (_name: string, work: (attempt: OperationAttempt) => unknown) => work(attempt) };
   return new SpannerLogTable(connection as unknown as Connection, tables, { strong: true });
 }
 

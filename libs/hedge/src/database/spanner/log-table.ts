@@ -10,10 +10,10 @@ import {
 } from '../log-table.js';
 import { assertWanted, readHistory } from '../history-pages.js';
 import { isReservedKey } from '../row-names.js';
-import { conflict, leaseLost } from '../refusals.js';
+import { conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { HedgeError } from '../../common/errors.js';
-import type { Attempt, Connection } from './client/connection.js';
+import type { OperationAttempt, Connection } from './client/connection.js';
 import { isQueryRefused } from './client/failures.js';
 import type { Tables } from './options.js';
 import type { ReadBound, Write } from './client/protocol.js';
@@ -122,7 +122,7 @@ export class SpannerLogTable implements LogTable {
 
   /** By the index while there is one; it may be dropped at any time. */
   async #indexed(
-    attempt: Attempt,
+    attempt: OperationAttempt,
     how: 'query' | 'stream',
     key: string,
     statement: (index: string | undefined) => Statement,

@@ -1,7 +1,7 @@
 import type { Fence } from '../log-table.js';
 import { callerKey, semaphoreKey, semaphoreRowId } from '../row-names.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { assertSemaphoreName, assertSemaphoreWrite } from '../semaphore-limits.js';
+import { assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import type { Connection } from './client/connection.js';
 import type { Tables } from './options.js';
 import type { Mutation } from './client/protocol.js';

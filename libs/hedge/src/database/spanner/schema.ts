@@ -1,4 +1,4 @@
-import type { Attempt } from './client/connection.js';
+import type { OperationAttempt } from './client/connection.js';
 import type { Tables } from './options.js';
 import { text, type Statement } from './client/values.js';
 
@@ -122,7 +122,7 @@ export function describeLacks(lacks: readonly Lack[], { lockTable, logTable }: T
 }
 
 /** Reads what the database has. */
-export async function findSchema(tables: Tables, attempt: Attempt): Promise<FoundSchema> {
+export async function findSchema(tables: Tables, attempt: OperationAttempt): Promise<FoundSchema> {
   const [columns, options, indexed, indexes] = await Promise.all([
     attempt.query(schemaSql(tables, 'columns', 'column_name, spanner_type')),
     attempt.query(schemaSql(tables, 'column_options', 'column_name, option_name, option_value')),

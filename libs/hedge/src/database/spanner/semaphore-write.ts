@@ -1,7 +1,7 @@
 import type { Fence } from '../log-table.js';
 import { limitOfRowId, semaphoreRowId } from '../row-names.js';
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { leaseLost } from '../refusals.js';
+import { leaseLost } from '../checks.js';
 import { HedgeError } from '../../common/errors.js';
 import { timestampOf, type Column, type Row } from './client/values.js';
 

@@ -9,7 +9,7 @@ import type {
 } from '../lease-table.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
 import { ObservedLeases } from '../observed-lease.js';
-import { assertRenewals } from '../refusals.js';
+import { assertRenewals } from '../checks.js';
 import { ReplacedDatabase } from '../replaced-database.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';

@@ -8,7 +8,7 @@ import {
   type LogTable,
 } from '../log-table.js';
 import { assertWanted, readHistory } from '../history-pages.js';
-import { conflict, leaseLost } from '../refusals.js';
+import { conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';

@@ -1,8 +1,7 @@
 import type { Fence } from '../log-table.js';
 import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { leaseLost } from '../refusals.js';
-import { assertSemaphoreName, assertSemaphoreWrite } from '../semaphore-limits.js';
+import { leaseLost, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import type { SqliteLeaseTable } from './lease-table.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';

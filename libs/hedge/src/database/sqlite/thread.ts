@@ -11,7 +11,7 @@ const WORKER_SHARE = 0.8;
 
 const END: End = 'end';
 
-interface Call {
+interface PendingCall {
   readonly operation: OperationName;
   readonly giveUpAt: number;
   readonly resolve: (value: unknown) => void;
@@ -28,7 +28,7 @@ interface Call {
 export class SqliteThread {
   #worker: Worker | undefined;
   /** In the order of `giveUpAt`, since all calls are allowed the same time. */
-  readonly #calls = new Map<number, Call>();
+  readonly #calls = new Map<number, PendingCall>();
   #outbox: Request[] = [];
   #lastId = 0;
   #unanswered = 0;
@@ -113,7 +113,7 @@ export class SqliteThread {
       worker = this.startWorker(this.config);
     } catch (error) {
       this.#outbox = [];
-      this.#lose(`its thread cannot start: ${messageOf(error)}`, startFailure(error));
+      this.#lose(`its thread cannot start: ${errorText(error)}`, startFailure(error));
       return undefined;
     }
     const lose = (why: string, code?: string) => {
@@ -123,7 +123,7 @@ export class SqliteThread {
       if (this.#worker === worker) this.#settle(replies);
     });
     worker.on('messageerror', (error) => lose(`its thread sent what cannot be read: ${error.message}`));
-    worker.on('error', (error) => lose(`its thread died: ${messageOf(error)}`, deathFailure(error)));
+    worker.on('error', (error) => lose(`its thread died: ${errorText(error)}`, deathFailure(error)));
     worker.on('exit', (code) => lose(`its thread ended with code ${code}`));
     return worker;
   }
@@ -156,7 +156,7 @@ export class SqliteThread {
     this.#restWhenIdle();
   }
 
-  #fail(id: number, call: Call, failure: Failure): void {
+  #fail(id: number, call: PendingCall, failure: Failure): void {
     this.#calls.delete(id);
     if (failure.code === 'FILE_REPLACED' || failure.code === 'WAL_REPLACED') this.replaced(failure);
     call.reject(toHedgeError(this.config, call.operation, failure));
@@ -230,7 +230,7 @@ function deathFailure(error: unknown): string {
 }
 
 /** An error of another thread or realm is no `instanceof Error`. */
-function messageOf(error: unknown): string {
+function errorText(error: unknown): string {
   return String((error as { message?: unknown }).message ?? error);
 }
 

@@ -2,8 +2,7 @@ import { checkKeys } from '../../common/validation/check-keys.js';
 import { checkDecoration } from './decoration.js';
 import { Inject } from '@nestjs/common';
 import { HedgeError } from '../../common/errors.js';
-import { assertLockName } from '../../locks/lock-name.js';
-import { LockService } from '../../locks/lock.service.js';
+import { assertLockName, LockService } from '../../locks/lock.service.js';
 
 export interface WithLockOptions {
   /** How long a call waits for the lock, in milliseconds. Default: the module's `defaultTimeoutMs`, 10 s. */

@@ -1,19 +1,19 @@
 import { describe, expect, it } from '@jest/globals';
 import { VirtualClock } from '../../testing/virtual-clock.js';
-import { HeldPermits, type HoldingsEffect, type HoldingsInput } from './held-permits.core.js';
+import { HeldPermits, type HeldPermitsEffect, type HeldPermitsInput } from './held-permits.core.js';
 
 const timing = { permitMs: 1_000, marginMs: 100, heartbeatMs: 100 };
 
 /** A holder by hand: its renewals wait until they are answered. */
 class Holder {
   readonly clock = new VirtualClock();
-  readonly holdings = new HeldPermits(timing);
+  readonly permits = new HeldPermits(timing);
   readonly events: string[] = [];
   readonly renewals: { renewal: number; ids: string[] }[] = [];
   #cancelWake: () => void = () => undefined;
 
-  step(input: HoldingsInput): void {
-    for (const effect of this.holdings.step(input, this.clock.now())) this.#perform(effect);
+  step(input: HeldPermitsInput): void {
+    for (const effect of this.permits.step(input, this.clock.now())) this.#perform(effect);
   }
 
   begin(id: string): void {
@@ -31,10 +31,10 @@ class Holder {
 
   valid(id: string): boolean {
     this.step({ type: 'tick', id });
-    return this.holdings.holds(id, this.clock.now());
+    return this.permits.holds(id, this.clock.now());
   }
 
-  #perform(effect: HoldingsEffect): void {
+  #perform(effect: HeldPermitsEffect): void {
     if (effect.type === 'wake') {
       this.#cancelWake();
       this.#cancelWake = this.clock.after(effect.afterMs, () => this.step({ type: 'tick' }));
@@ -53,7 +53,7 @@ function holding(id = 'a'): Holder {
   return holder;
 }
 
-describe('holdings', () => {
+describe('permits', () => {
   it('S1: are valid for their time less the margin, counted from when they were asked for', () => {
     const holder = new Holder();
     holder.begin('a');
@@ -121,7 +121,7 @@ describe('holdings', () => {
     holder.begin('b');
     holder.clock.advance(100);
     holder.renewed('a', 'b');
-    expect([holder.valid('a'), holder.events, holder.holdings.size]).toEqual([false, ['a usable', 'a taken back'], 1]);
+    expect([holder.valid('a'), holder.events, holder.permits.size]).toEqual([false, ['a usable', 'a taken back'], 1]);
   });
 
   it('are told of before they end by themselves, without being asked', () => {

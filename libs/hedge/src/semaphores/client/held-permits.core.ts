@@ -1,6 +1,6 @@
 import { longestElapsed, type Instant } from '../../common/clock.js';
 
-export type HoldingsInput =
+export type HeldPermitsInput =
   /** Permits are asked for under that id. */
   | { readonly type: 'begin'; readonly id: string; readonly name: string }
   /** The leader granted them; they last so long without renewal, in milliseconds. */
@@ -12,7 +12,7 @@ export type HoldingsInput =
   /** The time of a `wake` effect has come, or somebody asks whether that one is valid. */
   | { readonly type: 'tick'; readonly id?: string };
 
-export type HoldingsEffect =
+export type HeldPermitsEffect =
   /** Tell the leader that these are held or waited for, and feed back `renewed` when it answers. */
   | { readonly type: 'renew'; readonly renewal: number; readonly ids: ReadonlyMap<string, readonly string[]> }
   /** They were granted, and are valid. */
@@ -28,7 +28,7 @@ export interface HeldPermitsTiming {
   readonly heartbeatMs: number;
 }
 
-interface Holding {
+interface TrackedPermit {
   readonly id: string;
   readonly name: string;
   state: 'waiting' | 'granted' | 'usable';
@@ -46,48 +46,48 @@ interface Holding {
  * counts the whole time, from when it received that message or later. What was lost stays lost.
  */
 export class HeldPermits {
-  readonly #holdings = new Map<string, Holding>();
+  readonly #permits = new Map<string, TrackedPermit>();
   readonly #renewals = new Map<number, { readonly sentAt: Instant; readonly ids: readonly string[] }>();
   #renewal = 0;
   #beatAt: number | undefined;
   #wakeAt: number | undefined;
-  #effects: HoldingsEffect[] = [];
+  #effects: HeldPermitsEffect[] = [];
 
   constructor(private readonly timing: HeldPermitsTiming) {}
 
   get size(): number {
-    return this.#holdings.size;
+    return this.#permits.size;
   }
 
   /** Whether it is valid at that time. To make a no final, give a `tick` with the id first. */
   holds(id: string, now: Instant): boolean {
-    const holding = this.#holdings.get(id);
+    const holding = this.#permits.get(id);
     return holding?.state === 'usable' && longestElapsed(holding.confirmedAt, now) < holding.validMs;
   }
 
-  step(input: HoldingsInput, now: Instant): readonly HoldingsEffect[] {
+  step(input: HeldPermitsInput, now: Instant): readonly HeldPermitsEffect[] {
     this.#effects = [];
-    this.#take(input, now);
+    this.#handle(input, now);
     this.#schedule(now);
     return this.#effects;
   }
 
-  #take(input: HoldingsInput, now: Instant): void {
+  #handle(input: HeldPermitsInput, now: Instant): void {
     switch (input.type) {
       case 'begin': {
         const { id, name } = input;
-        this.#holdings.set(id, { id, name, state: 'waiting', confirmedAt: now, validMs: 0 });
+        this.#permits.set(id, { id, name, state: 'waiting', confirmedAt: now, validMs: 0 });
         return;
       }
       case 'granted':
         return this.#granted(input.id, input.permitMs, now);
       case 'end':
-        this.#holdings.delete(input.id);
+        this.#permits.delete(input.id);
         return;
       case 'renewed':
         return this.renewed(input.renewal, input.unknown, now);
       case 'tick': {
-        const one = input.id === undefined ? undefined : this.#holdings.get(input.id);
+        const one = input.id === undefined ? undefined : this.#permits.get(input.id);
         if (one !== undefined) this.#expire(one, now);
         if (input.id === undefined) this.#tick(now);
       }
@@ -95,7 +95,7 @@ export class HeldPermits {
   }
 
   #granted(id: string, permitMs: number, now: Instant): void {
-    const holding = this.#holdings.get(id);
+    const holding = this.#permits.get(id);
     if (holding?.state !== 'waiting') return;
     const { timing } = this;
     holding.state = 'granted';
@@ -112,7 +112,7 @@ export class HeldPermits {
     this.#renewals.delete(renewal);
     const gone = new Set(unknown);
     for (const id of sent.ids) {
-      const holding = this.#holdings.get(id);
+      const holding = this.#permits.get(id);
       if (holding === undefined || this.#expire(holding, now)) continue;
       if (!gone.has(id)) {
         this.confirm(holding, sent.sentAt);
@@ -129,41 +129,41 @@ export class HeldPermits {
   }
 
   /** Half of its time at least is left, so that the next renewals come before its end. */
-  #useIfFresh(holding: Holding, now: Instant): void {
+  #useIfFresh(holding: TrackedPermit, now: Instant): void {
     if (holding.state !== 'granted' || longestElapsed(holding.confirmedAt, now) >= holding.validMs / 2) return;
     holding.state = 'usable';
     this.#effects.push({ type: 'usable', id: holding.id });
   }
 
   /** @returns whether it was valid and is not any more. */
-  #expire(holding: Holding, now: Instant): boolean {
+  #expire(holding: TrackedPermit, now: Instant): boolean {
     if (holding.state !== 'usable' || this.holds(holding.id, now)) return false;
     this.#lose(holding, 'expired');
     return true;
   }
 
-  #lose({ id }: Holding, why: 'expired' | 'taken back'): void {
-    this.#holdings.delete(id);
+  #lose({ id }: TrackedPermit, why: 'expired' | 'taken back'): void {
+    this.#permits.delete(id);
     this.#effects.push({ type: 'lost', id, why });
   }
 
   #tick(now: Instant): void {
     this.#wakeAt = undefined;
-    for (const holding of this.#holdings.values()) this.#expire(holding, now);
+    for (const holding of this.#permits.values()) this.#expire(holding, now);
     if (this.#beatAt !== undefined && now.mono >= this.#beatAt) this.#renew(now);
   }
 
   #renew(now: Instant): void {
     this.#beatAt = now.mono + this.timing.heartbeatMs;
-    if (this.#holdings.size === 0) return;
+    if (this.#permits.size === 0) return;
     const ids = new Map<string, string[]>();
-    for (const { id, name } of this.#holdings.values()) {
+    for (const { id, name } of this.#permits.values()) {
       const same = ids.get(name);
       if (same === undefined) ids.set(name, [id]);
       else same.push(id);
     }
     this.#renewal += 1;
-    this.#renewals.set(this.#renewal, { sentAt: now, ids: [...this.#holdings.keys()] });
+    this.#renewals.set(this.#renewal, { sentAt: now, ids: [...this.#permits.keys()] });
     // What is so old confirms nothing that is still valid.
     for (const [renewal, { sentAt }] of this.#renewals) {
       if (longestElapsed(sentAt, now) >= this.timing.permitMs) this.#renewals.delete(renewal);
@@ -172,14 +172,14 @@ export class HeldPermits {
   }
 
   #schedule(now: Instant): void {
-    if (this.#holdings.size === 0) {
+    if (this.#permits.size === 0) {
       this.#beatAt = undefined;
       return;
     }
     this.#beatAt ??= now.mono + this.timing.heartbeatMs;
     if (this.#wakeAt !== undefined) return;
     let afterMs = this.#beatAt - now.mono;
-    for (const { state, confirmedAt, validMs } of this.#holdings.values()) {
+    for (const { state, confirmedAt, validMs } of this.#permits.values()) {
       if (state === 'usable') afterMs = Math.min(afterMs, validMs - longestElapsed(confirmedAt, now));
     }
     this.#wakeAt = now.mono + afterMs;

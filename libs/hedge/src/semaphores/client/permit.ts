@@ -43,7 +43,7 @@ export interface Permit extends Held {
 /** What a permit needs of the holder that made it. */
 export interface PermitOwner {
   holds(id: string): boolean;
-  giveBack(permit: PermitHandle): Promise<void>;
+  release(permit: PermitHandle): Promise<void>;
 }
 
 export interface PermitHandleInit {
@@ -63,7 +63,7 @@ export class PermitHandle implements Permit {
   #released: Promise<void> | undefined;
 
   constructor(
-    private readonly keeper: PermitOwner,
+    private readonly owner: PermitOwner,
     { id, name, permits, fencingToken }: PermitHandleInit,
   ) {
     this.id = id;
@@ -82,10 +82,10 @@ export class PermitHandle implements Permit {
   }
 
   readonly isValid = (): boolean =>
-    this.#lost === undefined && this.#released === undefined && this.keeper.holds(this.id);
+    this.#lost === undefined && this.#released === undefined && this.owner.holds(this.id);
 
   readonly release = (): Promise<void> => {
-    this.#released ??= this.keeper.giveBack(this);
+    this.#released ??= this.owner.release(this);
     return this.#released;
   };
 

@@ -4,7 +4,7 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { Encoded, OutgoingRequest } from '../../messaging/message.js';
 import type { PermitAcquired } from '../../wire/hedge/v1/semaphore.js';
-import { HeldPermits, type HoldingsEffect, type HoldingsInput } from './held-permits.core.js';
+import { HeldPermits, type HeldPermitsEffect, type HeldPermitsInput } from './held-permits.core.js';
 import { PermitHandle, type PermitOwner } from './permit.js';
 import {
   acquiredOf,
@@ -14,11 +14,11 @@ import {
   renewRequest,
   resizeRequest,
 } from '../semaphore-wire.js';
-import { notInTime, permitLost, stopping, tooManyHere } from '../semaphore-refusals.js';
+import { notInTime, permitLost, stopping, tooManyHere } from '../semaphore-errors.js';
 import type { SemaphoreTiming } from '../semaphore-timing.js';
 
 /** Permits that one process may hold and wait for, so that one renewal fits into one message. */
-const MOST_HOLDINGS = 10_000;
+const MOST_PERMITS = 10_000;
 
 export interface SemaphoreClientOptions {
   readonly messenger: { request(request: OutgoingRequest): Promise<Encoded> };
@@ -32,7 +32,7 @@ export interface SemaphoreClientOptions {
   /** UUIDs. */
   readonly newId?: () => string;
   /** Default: `HeldPermits`. */
-  readonly holdings?: (timing: SemaphoreTiming) => HeldPermits;
+  readonly makeHeldPermits?: (timing: SemaphoreTiming) => HeldPermits;
 }
 
 export interface PermitRequest {
@@ -53,7 +53,7 @@ export interface PermitCallbacks {
   reject(error: unknown): void;
 }
 
-interface Asking {
+interface PendingAcquire {
   readonly id: string;
   readonly request: PermitRequest;
   readonly callbacks: PermitCallbacks;
@@ -74,9 +74,9 @@ interface Asking {
  */
 export class SemaphoreClient implements PermitOwner {
   readonly #options: SemaphoreClientOptions;
-  readonly #holdings: HeldPermits;
-  readonly #asking = new Map<string, Asking>();
-  readonly #held = new Map<string, PermitHandle>();
+  readonly #heldPermits: HeldPermits;
+  readonly #pending = new Map<string, PendingAcquire>();
+  readonly #handles = new Map<string, PermitHandle>();
   /** Releases that the leader has not acknowledged. */
   readonly #releasing = new Set<Promise<void>>();
   #cancelWake: () => void = () => undefined;
@@ -84,18 +84,18 @@ export class SemaphoreClient implements PermitOwner {
 
   constructor(options: SemaphoreClientOptions) {
     this.#options = options;
-    const { timing, holdings = (used) => new HeldPermits(used) } = options;
-    this.#holdings = holdings(timing);
+    const { timing, makeHeldPermits = (used) => new HeldPermits(used) } = options;
+    this.#heldPermits = makeHeldPermits(timing);
   }
 
   acquire(request: PermitRequest, callbacks: PermitCallbacks): void {
     const { name, timeoutMs, signal } = request;
     if (this.#stopped) return callbacks.reject(stopping(name));
     if (signal?.aborted === true) return callbacks.reject(signal.reason);
-    if (this.#holdings.size >= MOST_HOLDINGS) return callbacks.reject(tooManyHere(name, MOST_HOLDINGS));
+    if (this.#heldPermits.size >= MOST_PERMITS) return callbacks.reject(tooManyHere(name, MOST_PERMITS));
     const id = (this.#options.newId ?? randomUUID)();
-    const abort = (): void => this.#abort(asking, signal?.reason);
-    const asking: Asking = {
+    const abort = (): void => this.#abort(pending, signal?.reason);
+    const pending: PendingAcquire = {
       id,
       request,
       callbacks,
@@ -106,8 +106,8 @@ export class SemaphoreClient implements PermitOwner {
       fencingToken: 0n,
       cancelDeadline: () => undefined,
     };
-    this.#asking.set(id, asking);
-    this.#ask(asking);
+    this.#pending.set(id, pending);
+    this.#ask(pending);
   }
 
   /** @throws HedgeError as `Messenger.request` */
@@ -118,25 +118,25 @@ export class SemaphoreClient implements PermitOwner {
   /** Judged now. */
   holds(id: string): boolean {
     this.#step({ type: 'tick', id });
-    return this.#holdings.holds(id, this.#options.clock.now());
+    return this.#heldPermits.holds(id, this.#options.clock.now());
   }
 
-  giveBack({ id, name }: PermitHandle): Promise<void> {
-    this.#held.delete(id);
+  release({ id, name }: PermitHandle): Promise<void> {
+    this.#handles.delete(id);
     this.#step({ type: 'end', id });
     return this.#release(name, id);
   }
 
   /** Takes no more requests, and ends those that wait; what is held stays. Idempotent. */
-  stop(): void {
+  drain(): void {
     this.#stopped = true;
-    for (const asking of this.#asking.values()) this.#abort(asking, stopping(asking.request.name));
+    for (const pending of this.#pending.values()) this.#abort(pending, stopping(pending.request.name));
   }
 
   /** Aborts and releases all that is held. Resolves when that is done, or their time is over. */
   async close(): Promise<void> {
-    this.stop();
-    const held = [...this.#held.values()];
+    this.drain();
+    const held = [...this.#handles.values()];
     for (const permit of held) {
       permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${permit.name}" back`));
       void permit.release();
@@ -157,64 +157,64 @@ export class SemaphoreClient implements PermitOwner {
     if (!released) await Promise.all(this.#releasing);
   }
 
-  #ask(asking: Asking): void {
-    const { id, request, deadline, scope } = asking;
+  #ask(pending: PendingAcquire): void {
+    const { id, request, deadline, scope } = pending;
     const { name, limit, permits, wait } = request;
     const leftMs = deadline - this.#now();
-    if (leftMs <= 0) return this.#fail(asking, notInTime(request));
+    if (leftMs <= 0) return this.#fail(pending, notInTime(request));
     this.#step({ type: 'begin', id, name });
     const acquire = acquireRequest({ name, id, limit, permits, wait, timeoutMs: Math.ceil(request.timeoutMs) });
     this.#options.messenger.request({ ...acquire, timeoutMs: leftMs, signal: scope.signal }).then(
-      (reply) => this.#answered(asking, acquiredOf(reply)),
-      (error: unknown) => this.#refused(asking, error),
+      (reply) => this.#answered(pending, acquiredOf(reply)),
+      (error: unknown) => this.#refused(pending, error),
     );
   }
 
-  #answered(asking: Asking, { granted, fencingToken, permitMs }: PermitAcquired): void {
-    if (this.#asking.get(asking.id) !== asking) return;
+  #answered(pending: PendingAcquire, { granted, fencingToken, permitMs }: PermitAcquired): void {
+    if (this.#pending.get(pending.id) !== pending) return;
     if (!granted) {
-      this.#settled(asking);
-      this.#step({ type: 'end', id: asking.id });
-      return asking.callbacks.resolve(undefined);
+      this.#settled(pending);
+      this.#step({ type: 'end', id: pending.id });
+      return pending.callbacks.resolve(undefined);
     }
-    asking.maybeGranted = true;
-    asking.fencingToken = fencingToken;
-    this.#step({ type: 'granted', id: asking.id, permitMs });
-    if (!this.#asking.has(asking.id)) return;
-    const leftMs = Math.max(0, asking.deadline - this.#now());
-    asking.cancelDeadline = this.#options.clock.after(leftMs, () => this.#fail(asking, notInTime(asking.request)));
+    pending.maybeGranted = true;
+    pending.fencingToken = fencingToken;
+    this.#step({ type: 'granted', id: pending.id, permitMs });
+    if (!this.#pending.has(pending.id)) return;
+    const leftMs = Math.max(0, pending.deadline - this.#now());
+    pending.cancelDeadline = this.#options.clock.after(leftMs, () => this.#fail(pending, notInTime(pending.request)));
   }
 
-  #refused(asking: Asking, error: unknown): void {
-    if (this.#asking.get(asking.id) !== asking) return;
+  #refused(pending: PendingAcquire, error: unknown): void {
+    if (this.#pending.get(pending.id) !== pending) return;
     const code = error instanceof HedgeError ? error.code : undefined;
     if (code === 'OUTCOME_UNKNOWN') {
       // The same id again: if it was granted, the leader knows it.
-      asking.maybeGranted = true;
-      return this.#ask(asking);
+      pending.maybeGranted = true;
+      return this.#ask(pending);
     }
-    asking.maybeGranted ||= code === 'DEADLINE_EXCEEDED';
-    this.#fail(asking, code === 'DEADLINE_EXCEEDED' ? notInTime(asking.request) : error);
+    pending.maybeGranted ||= code === 'DEADLINE_EXCEEDED';
+    this.#fail(pending, code === 'DEADLINE_EXCEEDED' ? notInTime(pending.request) : error);
   }
 
-  #abort(asking: Asking, reason: unknown): void {
-    asking.maybeGranted = true;
-    this.#fail(asking, reason);
-    asking.scope.abort(reason);
+  #abort(pending: PendingAcquire, reason: unknown): void {
+    pending.maybeGranted = true;
+    this.#fail(pending, reason);
+    pending.scope.abort(reason);
   }
 
-  #fail(asking: Asking, error: unknown): void {
-    const { id, request, callbacks, maybeGranted } = asking;
-    this.#settled(asking);
+  #fail(pending: PendingAcquire, error: unknown): void {
+    const { id, request, callbacks, maybeGranted } = pending;
+    this.#settled(pending);
     this.#step({ type: 'end', id });
     if (maybeGranted) void this.#release(request.name, id);
     callbacks.reject(error);
   }
 
-  #settled(asking: Asking): void {
-    this.#asking.delete(asking.id);
-    asking.cancelDeadline();
-    asking.stopListening();
+  #settled(pending: PendingAcquire): void {
+    this.#pending.delete(pending.id);
+    pending.cancelDeadline();
+    pending.stopListening();
   }
 
   #release(name: string, id: string): Promise<void> {
@@ -239,11 +239,11 @@ export class SemaphoreClient implements PermitOwner {
     );
   }
 
-  #step(input: HoldingsInput): void {
-    for (const effect of this.#holdings.step(input, this.#options.clock.now())) this.#perform(effect);
+  #step(input: HeldPermitsInput): void {
+    for (const effect of this.#heldPermits.step(input, this.#options.clock.now())) this.#perform(effect);
   }
 
-  #perform(effect: HoldingsEffect): void {
+  #perform(effect: HeldPermitsEffect): void {
     switch (effect.type) {
       case 'wake':
         this.#cancelWake();
@@ -268,24 +268,24 @@ export class SemaphoreClient implements PermitOwner {
   }
 
   #usable(id: string): void {
-    const asking = this.#asking.get(id);
-    if (asking === undefined) return;
-    this.#settled(asking);
-    const { request, fencingToken, callbacks } = asking;
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    this.#settled(pending);
+    const { request, fencingToken, callbacks } = pending;
     const permit = new PermitHandle(this, { id, name: request.name, permits: request.permits, fencingToken });
-    this.#held.set(id, permit);
+    this.#handles.set(id, permit);
     callbacks.resolve(permit);
   }
 
   #lost(id: string, why: 'expired' | 'taken back'): void {
-    const asking = this.#asking.get(id);
-    if (asking !== undefined) {
+    const pending = this.#pending.get(id);
+    if (pending !== undefined) {
       // It was granted so late that it was taken back before this process had heard of it.
-      asking.cancelDeadline();
-      return this.#ask(asking);
+      pending.cancelDeadline();
+      return this.#ask(pending);
     }
-    const permit = this.#held.get(id);
-    this.#held.delete(id);
+    const permit = this.#handles.get(id);
+    this.#handles.delete(id);
     permit?.lose(permitLost(permit.name, why));
   }
 
@@ -294,5 +294,5 @@ export class SemaphoreClient implements PermitOwner {
   }
 }
 
-/** Asking again would not help. */
+/** PendingAcquire again would not help. */
 const FINAL: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'INVALID_ARGUMENT', 'CONFLICT']);

@@ -36,7 +36,7 @@ export const ACQUIRE_OPTIONS = Object.keys({ permits: 0, timeoutMs: 0, signal: 0
 
 export interface SemaphoreDeps {
   readonly gate: StartGate;
-  readonly holder: SemaphoreClient;
+  readonly client: SemaphoreClient;
   readonly table: Pick<PermitTable, 'read'>;
   readonly group: string;
   readonly defaultTimeoutMs: number;
@@ -131,7 +131,7 @@ export class Semaphore {
     checkKeys(`The options of resize of semaphore "${this.name}"`, options, ['timeoutMs', 'signal']);
     checkCallOptions('resize', this.name, timeoutMs, signal);
     await this.#started('resize');
-    await this.deps.holder.resize({ name: this.name, limit, timeoutMs, signal });
+    await this.deps.client.resize({ name: this.name, limit, timeoutMs, signal });
     this.#limit = limit;
   }
 
@@ -164,7 +164,7 @@ export class Semaphore {
     if (starting !== undefined) await starting;
     try {
       return await new Promise((resolve, reject) => {
-        this.deps.holder.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
+        this.deps.client.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
       });
     } catch (error) {
       throw atCaller(error, signal);

@@ -1,7 +1,7 @@
 import type { HolderRow, SemaphoreRow } from '../../database/permit-table.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import { otherGroup } from '../semaphore-refusals.js';
+import { otherGroup } from '../semaphore-errors.js';
 
 /** One grant, as the arbiter row has it. */
 export interface HeldPermit {

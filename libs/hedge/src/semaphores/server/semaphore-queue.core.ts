@@ -1,7 +1,7 @@
 import { backoffMs } from '../../common/backoff.js';
 import { HedgeError } from '../../common/errors.js';
 import type { SemaphoreRow } from '../../database/permit-table.js';
-import { PendingReleases } from '../client/pending-releases.js';
+import { PendingReleases } from './pending-releases.js';
 import {
   type GrantedPermit,
   formatPermits,
@@ -11,7 +11,7 @@ import {
   type SemaphoreState,
 } from './permit-row.js';
 import { tooMany } from '../semaphore-arguments.js';
-import { foreign, notLeader, notWanted, otherLimit } from '../semaphore-refusals.js';
+import { foreign, notLeader, notWanted, otherLimit } from '../semaphore-errors.js';
 import type { PermitClaim, SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue.messages.js';
 import type { SemaphoreTiming } from '../semaphore-timing.js';
 import { type Waiter, WaitQueue } from './wait-queue.js';
@@ -49,10 +49,10 @@ interface Change {
 export class SemaphoreQueue {
   #state: SemaphoreState | undefined;
   /** The row may differ from `#state`: a write ended without an answer. */
-  #doubtful = true;
+  #inDoubt = true;
   #calling = false;
   #change: Change | undefined;
-  readonly #line = new WaitQueue();
+  readonly #queue = new WaitQueue();
   readonly #releases: PendingReleases;
   #resizes: { readonly ticket: number; readonly limit: number }[] = [];
   /** Renewals that came before the row was read. */
@@ -64,7 +64,7 @@ export class SemaphoreQueue {
   #failures = 0;
   #writesFail = false;
   #notBefore = -Infinity;
-  #news = false;
+  #changed = false;
   #wakeAt: number | undefined;
   #idleSince: number | undefined;
   #ended: HedgeError | undefined;
@@ -81,7 +81,7 @@ export class SemaphoreQueue {
 
   /** Callers in the queue. */
   get waiting(): number {
-    return this.#line.size;
+    return this.#queue.size;
   }
 
   /** Since when nothing was held and nothing asked; undefined while it is in use. */
@@ -92,20 +92,20 @@ export class SemaphoreQueue {
   /** @param now milliseconds on any clock that never goes back. */
   step(input: SemaphoreInput, now: number): readonly SemaphoreEffect[] {
     this.#effects = [];
-    if (this.#ended === undefined) this.#take(input, now);
+    if (this.#ended === undefined) this.#handle(input, now);
     else if ('ticket' in input && input.type !== 'abandoned') this.#settle(input.ticket, this.#ended);
     if (this.#ended === undefined) this.#schedule(now);
     return this.#effects;
   }
 
-  #take(input: SemaphoreInput, now: number): void {
+  #handle(input: SemaphoreInput, now: number): void {
     switch (input.type) {
       case 'acquire':
         return this.#claimed(input.ticket, input.claim, now);
       case 'abandoned':
         return this.#abandoned(input.ticket);
       case 'release': {
-        const waiter = this.#line.withId(input.id);
+        const waiter = this.#queue.withId(input.id);
         const own = waiter?.claim.holder.incarnation === input.holder.incarnation;
         if (waiter !== undefined && own) this.#drop(waiter, notWanted(this.semaphore.name));
         return this.#release(input.id, input.holder.incarnation, input.ticket);
@@ -114,10 +114,10 @@ export class SemaphoreQueue {
         return this.#renewed(input, now);
       case 'resize':
         this.#resizes.push(input);
-        this.#news = true;
+        this.#changed = true;
         return;
       case 'unlinked':
-        for (const waiter of this.#line) {
+        for (const waiter of this.#queue) {
           if (waiter.claim.holder.incarnation === input.holder.incarnation) waiter.heardAt = -Infinity;
         }
         return;
@@ -139,7 +139,7 @@ export class SemaphoreQueue {
       case 'failed':
         return this.#failed(input.error, input.random, now);
       case 'drain':
-        for (const { ticket } of this.#line) {
+        for (const { ticket } of this.#queue) {
           this.#settle(ticket, input.error);
           this.#abandoned(ticket);
         }
@@ -152,50 +152,50 @@ export class SemaphoreQueue {
   // What is asked
 
   #claimed(ticket: number, claim: PermitClaim, now: number): void {
-    const same = this.#line.withId(claim.id);
+    const same = this.#queue.withId(claim.id);
     if (same !== undefined && same.claim.holder.incarnation !== claim.holder.incarnation) {
       return this.#settle(ticket, foreign(this.semaphore.name, claim.id));
     }
     if (same !== undefined) this.#drop(same, notWanted(this.semaphore.name));
     const since = now - claim.waitedMs;
     const waiter: Waiter = { ticket, claim, since, heardAt: now, agreed: same?.agreed ?? false };
-    this.#line.add(waiter);
+    this.#queue.add(waiter);
     this.#heard.set(claim.id, now);
-    this.#news = true;
+    this.#changed = true;
   }
 
   #abandoned(ticket: number): void {
-    const waiter = this.#line.withTicket(ticket);
+    const waiter = this.#queue.withTicket(ticket);
     if (waiter === undefined) return;
-    this.#line.remove(waiter);
-    this.#news = true;
+    this.#queue.remove(waiter);
+    this.#changed = true;
     // It may be granted already, in a write that is under way.
     if (this.#change !== undefined) this.#release(waiter.claim.id, waiter.claim.holder.incarnation);
   }
 
   #release(id: string, incarnation: string, ticket?: number): void {
     this.#releases.add(id, incarnation, ticket);
-    this.#news = true;
+    this.#changed = true;
   }
 
   #renewed(input: Extract<SemaphoreInput, { type: 'renew' }>, now: number): void {
     const ids = new Set(input.ids);
     for (const id of ids) this.#heard.set(id, now);
-    for (const waiter of this.#line) {
+    for (const waiter of this.#queue) {
       if (!ids.has(waiter.claim.id)) continue;
-      if (!this.hears(waiter, now)) this.#news = true;
+      if (!this.hears(waiter, now)) this.#changed = true;
       waiter.heardAt = now;
     }
     if (this.#state === undefined) {
       this.#renewals.push(input);
-      this.#news = true;
+      this.#changed = true;
     } else {
       this.#answerRenewal(input, this.#state);
     }
   }
 
   #answerRenewal({ ticket, ids, holder }: Extract<SemaphoreInput, { type: 'renew' }>, state: SemaphoreState): void {
-    const waiting = this.#line.ids();
+    const waiting = this.#queue.ids();
     const unknown = ids.filter((id) => {
       if (waiting.has(id)) return false;
       // What a write under way takes back is lost already, however that ends.
@@ -218,7 +218,7 @@ export class SemaphoreQueue {
       for (const ticket of this.#tickets()) this.#settle(ticket, error as HedgeError);
       return this.#forget();
     }
-    this.#doubtful = false;
+    this.#inDoubt = false;
     // Somebody may have waited for these: let the callers of the last leader come back first.
     if (first && row !== undefined && countOf(this.#state.held) >= row.limit) {
       this.#graceUntil = Math.max(this.#graceUntil, this.since + this.timing.graceMs);
@@ -236,7 +236,7 @@ export class SemaphoreQueue {
       Array.from(change.held, ([id, permit]) => [id, { ...permit, token: permit.token ?? timestamp }]),
     );
     this.#state = { limit: change.limit, version: timestamp, held };
-    for (const waiter of change.grants) if (this.#line.has(waiter)) this.#grant(waiter, this.#state);
+    for (const waiter of change.grants) if (this.#queue.has(waiter)) this.#grant(waiter, this.#state);
     this.#releases.done(change.released);
     for (const { ticket } of this.#resizes.splice(0, change.resizes)) this.#settle(ticket, { type: 'done' });
   }
@@ -253,14 +253,14 @@ export class SemaphoreQueue {
       return this.#end(notLeader(this.semaphore.name, error));
     if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && this.#change !== undefined) {
       // Nothing was written, and without these grants the rest may be.
-      for (const waiter of this.#change.grants) if (this.#line.has(waiter)) this.#drop(waiter, error);
+      for (const waiter of this.#change.grants) if (this.#queue.has(waiter)) this.#drop(waiter, error);
     }
-    this.#doubtful = true;
+    this.#inDoubt = true;
     if (this.#change !== undefined) this.#writesFail = true;
     this.#failures += 1;
     const { retryMs } = this.timing;
     this.#notBefore = now + backoffMs(this.#failures, retryMs, 4 * retryMs, random);
-    this.#news = true;
+    this.#changed = true;
   }
 
   #end(error: HedgeError): void {
@@ -273,8 +273,8 @@ export class SemaphoreQueue {
 
   #decide(now: number): void {
     if (this.#calling || now < this.#notBefore) return;
-    this.#news = false;
-    if (this.#state === undefined || this.#doubtful) {
+    this.#changed = false;
+    if (this.#state === undefined || this.#inDoubt) {
       this.#calling = true;
       this.#effects.push({ type: 'read' });
       return;
@@ -299,7 +299,7 @@ export class SemaphoreQueue {
     for (const [id, { permitMs }] of state.held) if (now - this.lastHeard(id) >= permitMs) held.delete(id);
     const resized = this.#resizes.at(-1)?.limit;
     // The first to use a semaphore says its limit.
-    const limit = resized ?? (state.version === 0n ? (this.#line.first?.claim.limit ?? 0) : state.limit);
+    const limit = resized ?? (state.version === 0n ? (this.#queue.first?.claim.limit ?? 0) : state.limit);
     const grants = this.#nextGrants(state, held, limit, now);
     const resizes = this.#resizes.length;
     if (grants.length === 0 && held.size === state.held.size && (resized === undefined || limit === state.limit)) {
@@ -314,7 +314,7 @@ export class SemaphoreQueue {
     const grants: Waiter[] = [];
     let free = this.free(limit, held);
     let blocked = now < this.#graceUntil;
-    for (const waiter of this.#line) {
+    for (const waiter of this.#queue) {
       const { id, holder, permits, wait } = waiter.claim;
       const own = held.get(id);
       if (own?.holder.incarnation === holder.incarnation) {
@@ -361,11 +361,11 @@ export class SemaphoreQueue {
   }
 
   #schedule(now: number): void {
-    const idle = this.#state?.held.size === 0 && this.#line.size + this.#releases.size + this.#resizes.length === 0;
+    const idle = this.#state?.held.size === 0 && this.#queue.size + this.#releases.size + this.#resizes.length === 0;
     if (this.#calling || !idle) this.#idleSince = undefined;
     else this.#idleSince ??= now;
     if (this.#calling) return;
-    const at = this.#news ? Math.max(now, this.#notBefore) : this.#nextDue(now);
+    const at = this.#changed ? Math.max(now, this.#notBefore) : this.#nextDue(now);
     if (at >= (this.#wakeAt ?? Infinity)) return;
     this.#wakeAt = at;
     this.#effects.push({ type: 'wake', at });
@@ -375,20 +375,20 @@ export class SemaphoreQueue {
   #nextDue(now: number): number {
     // One look is enough for each time that passes.
     if (this.#wakeAt !== undefined || this.#state === undefined) return Infinity;
-    let due = this.#line.size > 0 && now < this.#graceUntil ? this.#graceUntil : Infinity;
+    let due = this.#queue.size > 0 && now < this.#graceUntil ? this.#graceUntil : Infinity;
     for (const [id, { permitMs }] of this.#state.held) due = Math.min(due, this.lastHeard(id) + permitMs);
     this.#forgetUnheld(this.#state);
     return due;
   }
 
   #forgetUnheld({ held }: SemaphoreState): void {
-    if (this.#heard.size <= 2 * (held.size + this.#line.size)) return;
-    const waiting = this.#line.ids();
+    if (this.#heard.size <= 2 * (held.size + this.#queue.size)) return;
+    const waiting = this.#queue.ids();
     for (const id of this.#heard.keys()) if (!held.has(id) && !waiting.has(id)) this.#heard.delete(id);
   }
 
   #drop(waiter: Waiter, outcome: SemaphoreOutcome | HedgeError): void {
-    this.#line.remove(waiter);
+    this.#queue.remove(waiter);
     this.#settle(waiter.ticket, outcome);
   }
 
@@ -397,12 +397,12 @@ export class SemaphoreQueue {
   }
 
   #tickets(): number[] {
-    const others = [...this.#line, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket);
+    const others = [...this.#queue, ...this.#resizes, ...this.#renewals].map(({ ticket }) => ticket);
     return [...others, ...this.#releases.tickets()];
   }
 
   #forget(): void {
-    this.#line.clear();
+    this.#queue.clear();
     this.#resizes = [];
     this.#renewals = [];
     this.#releases.clear();

@@ -18,7 +18,7 @@ import { semaphoreTiming } from '../semaphore-timing.js';
 
 const caller = { address: 'pod:1', incarnation: 'i' };
 
-describe('semaphore arbiter', () => {
+describe('semaphore server', () => {
   it('S2: a row that nobody can read costs its own permits only, and not those of other semaphores', async () => {
     const permit = { id: 'good', holder: caller, permits: 1, permitMs: 1_000, token: 5n };
     const rows: Record<string, SemaphoreRow> = {
@@ -26,7 +26,7 @@ describe('semaphore arbiter', () => {
       unreadable: { limit: 1, value: 'x', timestamp: 7n },
     };
     const { permits } = memory().create({ timeoutMs: 1_000 });
-    const arbiter = new SemaphoreServer({
+    const server = new SemaphoreServer({
       table: { read: async (name) => rows[name], write: (...args) => permits.write(...args) },
       clock: new VirtualClock(),
       group: 'g',
@@ -35,7 +35,7 @@ describe('semaphore arbiter', () => {
       maxWaiting: 10,
       logger: { warn: () => undefined },
     });
-    arbiter.elected(1n);
+    server.elected(1n);
     const held = new Map([
       ['readable', ['good']],
       ['unreadable', ['bad']],
@@ -43,7 +43,7 @@ describe('semaphore arbiter', () => {
     const { signal } = new AbortController();
     const about = { ...renewRequest(held), requestId: 'r', sequence: 1, attempt: 1, caller, epoch: 1n };
     const reply = await new Promise<Encoded>((resolve, reject: (error: HedgeError) => void) =>
-      arbiter.take({ ...about, timeoutMs: 1_000, signal }, resolve, reject),
+      server.handle({ ...about, timeoutMs: 1_000, signal }, resolve, reject),
     );
     expect(renewedOf(reply).unknown).toEqual(['bad']);
   });
@@ -54,7 +54,7 @@ describe('semaphore arbiter', () => {
     const leader = await lease.acquire({ name: leaseName('g'), holder: caller, leaseMs: 60_000 });
     if (!leader.acquired) throw new Error('the lease is free');
     const replacedAt = clock.now().mono;
-    const arbiter = new SemaphoreServer({
+    const server = new SemaphoreServer({
       table: {
         read: (name) => permits.read(name),
         write: (...args) => permits.write(...args),
@@ -68,14 +68,14 @@ describe('semaphore arbiter', () => {
       maxWaiting: 10,
       logger: { warn: () => undefined },
     });
-    arbiter.elected(leader.token);
+    server.elected(leader.token);
     const { permitMs } = semaphoreTiming(TIMING_PRESETS.lan);
     const { signal } = new AbortController();
     const outcomes: string[] = [];
     const acquire = (id: string, wait: boolean): void => {
       const request = acquireRequest({ name: 's', id, permits: 1, limit: 1, wait, timeoutMs: 60_000 });
       const about = { requestId: id, sequence: 1, attempt: 1, caller, epoch: leader.token, timeoutMs: 60_000, signal };
-      arbiter.take(
+      server.handle(
         { ...request, ...about },
         (reply) => outcomes.push(`${id} ${acquiredOf(reply).granted ? 'granted' : 'not free'}`),
         (error) => outcomes.push(`${id} ${error.code}`),
@@ -94,7 +94,7 @@ describe('semaphore arbiter', () => {
     const warnings: string[] = [];
     const written: number[] = [];
     const timing = semaphoreTiming(TIMING_PRESETS.lan);
-    const arbiter = new SemaphoreServer({
+    const server = new SemaphoreServer({
       table: {
         read: async () => undefined,
         write: async () => {
@@ -110,11 +110,11 @@ describe('semaphore arbiter', () => {
       maxWaiting: 10,
       logger: { warn: (line) => void warnings.push(line) },
     });
-    arbiter.elected(1n);
+    server.elected(1n);
     const acquire = { name: 's', id: 'one', permits: 1, limit: 1, wait: true, timeoutMs: 60_000 };
     const { signal } = new AbortController();
     const about = { ...acquireRequest(acquire), requestId: 'r', sequence: 1, attempt: 1, caller, epoch: 1n };
-    arbiter.take(
+    server.handle(
       { ...about, timeoutMs: 60_000, signal },
       () => undefined,
       () => undefined,
@@ -133,7 +133,7 @@ describe('semaphore arbiter', () => {
           timeoutMs: 1_000,
           signal,
         };
-        arbiter.take(
+        server.handle(
           renewal,
           () => undefined,
           () => undefined,
@@ -162,7 +162,7 @@ describe('semaphore arbiter', () => {
       const { permits, lease } = memory().create({ timeoutMs: 1_000 });
       const leader = await lease.acquire({ name: leaseName('g'), holder: self.peer, leaseMs: 60_000 });
       epoch = leader.acquired ? leader.token : 0n;
-      const arbiter = new SemaphoreServer({
+      const server = new SemaphoreServer({
         table: permits,
         clock,
         group: 'g',
@@ -185,9 +185,9 @@ describe('semaphore arbiter', () => {
       });
       receiver.serve(
         RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
-        (request) => new Promise((resolve, reject) => arbiter.take(request, resolve, reject)),
+        (request) => new Promise((resolve, reject) => server.handle(request, resolve, reject)),
       );
-      arbiter.elected(epoch);
+      server.elected(epoch);
       await acquire(self);
       return Promise.all(Array.from({ length: 20 }, () => acquire(origin)));
     };

@@ -7,7 +7,7 @@ import type { Encoded, IncomingRequest } from '../../messaging/message.js';
 import { notLeading } from '../../messaging/not-leading.js';
 import { RequestKind } from '../../wire/hedge/v1/link.js';
 import { decodeAcquire, decodeRelease, decodeRenewal, decodeResize, replyOf } from '../semaphore-wire.js';
-import { notWanted } from '../semaphore-refusals.js';
+import { notWanted } from '../semaphore-errors.js';
 import { SemaphoreQueue } from './semaphore-queue.core.js';
 import type { SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue.messages.js';
 import type { SemaphoreTiming } from '../semaphore-timing.js';
@@ -47,7 +47,7 @@ interface Entry {
 }
 
 /** What one term of this pod as leader has. */
-interface Term {
+interface SemaphoreTerm {
   readonly epoch: bigint;
   readonly since: number;
   readonly entries: Map<string, Entry>;
@@ -60,9 +60,9 @@ interface Term {
 export class SemaphoreServer {
   readonly #options: SemaphoreServerOptions;
   readonly #settles = new Map<number, Settle>();
-  #term: Term | undefined;
+  #term: SemaphoreTerm | undefined;
   #tickets = 0;
-  #troubled = false;
+  #outageLogged = false;
 
   constructor(options: SemaphoreServerOptions) {
     this.#options = options;
@@ -71,7 +71,7 @@ export class SemaphoreServer {
   /** This pod leads from now on. To call before the first request of that term is taken. */
   elected(epoch: bigint): void {
     this.end();
-    this.#troubled = false;
+    this.#outageLogged = false;
     this.#term = { epoch, since: this.#now(), entries: new Map() };
   }
 
@@ -96,7 +96,7 @@ export class SemaphoreServer {
    * Calls back once, also when the caller gives the request up: until then the request layer counts it as running, and
    * a drain waits for it.
    */
-  take(request: IncomingRequest, done: (reply: Encoded) => void, failed: (error: HedgeError) => void): void {
+  handle(request: IncomingRequest, done: (reply: Encoded) => void, failed: (error: HedgeError) => void): void {
     const term = this.#term;
     if (term?.epoch !== request.epoch) {
       return failed(notLeading());
@@ -106,7 +106,7 @@ export class SemaphoreServer {
       else done(replyOf(outcome));
     };
     try {
-      this.#take(term, request, settle);
+      this.#dispatch(term, request, settle);
     } catch (error) {
       failed(error instanceof HedgeError ? error : new HedgeError('INVALID_ARGUMENT', messageOf(error)));
     }
@@ -117,7 +117,7 @@ export class SemaphoreServer {
     for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'unlinked', holder });
   }
 
-  #take(term: Term, request: IncomingRequest, settle: Settle): void {
+  #dispatch(term: SemaphoreTerm, request: IncomingRequest, settle: Settle): void {
     const { kind, caller, payload } = request;
     if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE) {
       this.#acquire(term, request, settle);
@@ -132,7 +132,7 @@ export class SemaphoreServer {
     }
   }
 
-  #acquire(term: Term, { payload, caller, timeoutMs, signal }: IncomingRequest, settle: Settle): void {
+  #acquire(term: SemaphoreTerm, { payload, caller, timeoutMs, signal }: IncomingRequest, settle: Settle): void {
     const { name, ...claim } = decodeAcquire(payload.bytes, caller, timeoutMs);
     this.#checkWaiting(term, name);
     const entry = this.#entry(term, name);
@@ -150,7 +150,7 @@ export class SemaphoreServer {
    * One renewal names permits of several semaphores: it is answered when all have answered. Those of a row that cannot
    * be read are lost, and must not take the others with them.
    */
-  #renew(term: Term, ids: ReadonlyMap<string, readonly string[]>, holder: MemberId, settle: Settle): void {
+  #renew(term: SemaphoreTerm, ids: ReadonlyMap<string, readonly string[]>, holder: MemberId, settle: Settle): void {
     let left = ids.size;
     const unknown: string[] = [];
     let failure: HedgeError | undefined;
@@ -168,7 +168,7 @@ export class SemaphoreServer {
     if (ids.size === 0) settle({ type: 'renewed', unknown });
   }
 
-  #checkWaiting({ entries }: Term, name: string): void {
+  #checkWaiting({ entries }: SemaphoreTerm, name: string): void {
     let waiting = 0;
     for (const { queue } of entries.values()) waiting += queue.waiting;
     if (waiting < this.#options.maxWaiting) return;
@@ -184,7 +184,7 @@ export class SemaphoreServer {
     return this.#tickets;
   }
 
-  #entry(term: Term, name: string): Entry {
+  #entry(term: SemaphoreTerm, name: string): Entry {
     let entry = term.entries.get(name);
     if (entry === undefined) {
       const { group, timing, queue = (...made) => new SemaphoreQueue(...made) } = this.#options;
@@ -196,7 +196,7 @@ export class SemaphoreServer {
   }
 
   /** What is not in use is kept for a while, because it saves reading the row again. */
-  #forgetIdle({ entries }: Term): void {
+  #forgetIdle({ entries }: SemaphoreTerm): void {
     const now = this.#now();
     for (const [name, { queue, cancelWake }] of entries) {
       if (now - (queue.idleSince ?? Infinity) < this.#options.timing.permitMs) continue;
@@ -260,16 +260,16 @@ export class SemaphoreServer {
 
   #answered(entry: Entry, input: SemaphoreInput): void {
     // A read that succeeds says nothing of writes, as on a full disk.
-    if (input.type === 'written') this.#troubled = false;
+    if (input.type === 'written') this.#outageLogged = false;
     this.#step(entry, input);
   }
 
   /** A trouble is logged when it begins. It is over when something is written, or the term ends. */
   #failed(entry: Entry, error: unknown): void {
-    if (!this.#troubled) {
+    if (!this.#outageLogged) {
       this.#options.logger.warn(`Semaphore "${entry.name}" cannot be read or written, retrying: ${messageOf(error)}`);
     }
-    this.#troubled = true;
+    this.#outageLogged = true;
     const { random = Math.random } = this.#options;
     this.#step(entry, { type: 'failed', error, random: random() });
   }

@@ -27,7 +27,7 @@ export interface SpillRuntimeOptions {
   readonly gate: StartGate;
   readonly streams: StreamTransport;
   readonly messenger: Pick<Messenger, 'request' | 'serve'>;
-  readonly views: Pick<MembershipRunner, 'view' | 'spaces' | 'lend' | 'onChange'>;
+  readonly views: Pick<MembershipRunner, 'view' | 'spaces' | 'advertise' | 'onChange'>;
   readonly clock: Clock;
   readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs'>;
   /** Opens what this pod lends. */
@@ -124,7 +124,7 @@ export class SpillRuntime {
   #lend(node: NodeStorage, lent: TierBytes): void {
     const { clock, timing, views } = this.#options;
     const { memory, disk } = node.free();
-    views.lend({ memory: coarse(memory, lent.memory), disk: coarse(disk, lent.disk) });
+    views.advertise({ memory: coarse(memory, lent.memory), disk: coarse(disk, lent.disk) });
     this.#cancelBeat = clock.after(timing.heartbeatMs, () => {
       this.store.membersChanged();
       this.#lend(node, lent);

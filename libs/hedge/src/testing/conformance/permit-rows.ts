@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { callerKey, semaphoreKey, semaphoreRowId } from '../../database/row-names.js';
-import { MAX_SEMAPHORE_NAME_BYTES } from '../../database/semaphore-limits.js';
+import { MAX_SEMAPHORE_NAME_BYTES } from '../../database/checks.js';
 import { lead, mirrorOf, newAddress, timestampOf, writeOf } from './semaphore-writes.js';
 import { newName, rejectsWith, type Suite } from './suite.js';
 

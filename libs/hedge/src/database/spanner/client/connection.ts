@@ -1,18 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../../common/clock.js';
-import type { Call } from './call.js';
+import { rowsOf, statementRequest, Transaction, type Operation } from './transaction.js';
 import { isSessionLost, retryDelayMs, toHedgeError, type OperationName } from './failures.js';
-import { mergeRows } from '../merge-rows.js';
+import { mergeRows } from './merge-rows.js';
 import type { ReadBound } from './protocol.js';
 import type { SpannerRpc } from './rpc.js';
 import { MultiplexedSession } from './session.js';
-import { rowsOf, statementRequest, Transaction } from './transaction.js';
 import type { Row, Statement } from './values.js';
 
 const STRONG: ReadBound = { strong: true };
 
 /** One attempt of an operation, from the first statement to the commit. */
-export interface Attempt {
+export interface OperationAttempt {
   /** A commit of an earlier attempt may have happened. */
   readonly mayRepeat: boolean;
   /** A single-use read, strong unless said otherwise. */
@@ -39,8 +38,8 @@ export class Connection {
    * @param work may run several times; the last run decides.
    * @throws HedgeError of `toHedgeError`; what `work` throws if that is a HedgeError.
    */
-  async run<T>(operation: OperationName, work: (attempt: Attempt) => Promise<T>): Promise<T> {
-    const call: Call = { timeoutMs: this.timeoutMs, remainingMs: () => this.timeoutMs, inDoubt: false };
+  async run<T>(operation: OperationName, work: (attempt: OperationAttempt) => Promise<T>): Promise<T> {
+    const call: Operation = { timeoutMs: this.timeoutMs, remainingMs: () => this.timeoutMs, inDoubt: false };
     try {
       // Loading the client the first time is no call to the database.
       this.rpc.load();
@@ -55,7 +54,11 @@ export class Connection {
     }
   }
 
-  async #retrying<T>(operation: OperationName, call: Call, work: (attempt: Attempt) => Promise<T>): Promise<T> {
+  async #retrying<T>(
+    operation: OperationName,
+    call: Operation,
+    work: (attempt: OperationAttempt) => Promise<T>,
+  ): Promise<T> {
     let previous: Uint8Array | undefined;
     for (let tries = 1; ; tries++) {
       let session: string | undefined;
@@ -81,7 +84,7 @@ export class Connection {
     }
   }
 
-  #attempt(session: string, call: Call, transaction: Transaction): Attempt {
+  #attempt(session: string, call: Operation, transaction: Transaction): OperationAttempt {
     const request = (statement: Statement, bound: ReadBound) =>
       statementRequest(session, { singleUse: { readOnly: bound } }, statement);
     return {

@@ -1,4 +1,3 @@
-import type { Call } from './call.js';
 import { hasEndedTransaction, surelyNotCommitted } from './failures.js';
 import type {
   Mutation,
@@ -11,6 +10,16 @@ import type {
 } from './protocol.js';
 import type { SpannerRpc } from './rpc.js';
 import { fromProto, fromProtoTime, toProto, type Column, type Param, type Row, type Statement } from './values.js';
+
+/** What all attempts of one operation share. */
+export interface Operation {
+  /** Allowed for all attempts together, in milliseconds. */
+  readonly timeoutMs: number;
+  /** 0 once the caller was told how it ended. */
+  remainingMs(): number;
+  /** A commit was sent of which nobody knows whether it happened. */
+  inDoubt: boolean;
+}
 
 /** In a mutation: the time of the commit that applies it. */
 export const COMMIT_TIMESTAMP = 'spanner.commit_timestamp()';
@@ -34,7 +43,7 @@ export class Transaction {
   constructor(
     private readonly rpc: SpannerRpc,
     private readonly session: string,
-    private readonly call: Call,
+    private readonly operation: Operation,
     private readonly retryOf: Uint8Array | undefined,
   ) {}
 
@@ -44,14 +53,14 @@ export class Transaction {
 
   async query(statement: Statement): Promise<Row[]> {
     const request = { ...statementRequest(this.session, this.#selector(), statement), seqno: ++this.#seqno };
-    return this.#note(this.rpc.call('executeSql', request, this.call.remainingMs()));
+    return this.#note(this.rpc.call('executeSql', request, this.operation.remainingMs()));
   }
 
   /** The rows that are there under these keys, in no particular order. */
   async read(table: string, columns: readonly string[], keys: readonly Row[]): Promise<Row[]> {
     const keySet = { keys: keys.map((key) => ({ values: key.map(toProto) })) };
     const request = { session: this.session, transaction: this.#selector(), table, columns, keySet };
-    return this.#note(this.rpc.call('read', request, this.call.remainingMs()));
+    return this.#note(this.rpc.call('read', request, this.operation.remainingMs()));
   }
 
   /**
@@ -60,14 +69,14 @@ export class Transaction {
    */
   async commit(mutations: readonly Mutation[]): Promise<bigint> {
     if (this.#id === undefined) throw new Error('a transaction begins with a read');
-    const wasInDoubt = this.call.inDoubt;
-    this.call.inDoubt = true;
+    const wasInDoubt = this.operation.inDoubt;
+    this.operation.inDoubt = true;
     const { session } = this;
     for (;;) {
       const token = this.#precommitToken && { precommitToken: this.#precommitToken };
       const request = { session, transactionId: this.#id, mutations, ...token };
-      const response = await this.rpc.call('commit', request, this.call.remainingMs()).catch((error: unknown) => {
-        if (surelyNotCommitted(error)) this.call.inDoubt = wasInDoubt;
+      const response = await this.rpc.call('commit', request, this.operation.remainingMs()).catch((error: unknown) => {
+        if (surelyNotCommitted(error)) this.operation.inDoubt = wasInDoubt;
         if (hasEndedTransaction(error)) this.#over = true;
         throw error;
       });
@@ -84,7 +93,7 @@ export class Transaction {
     if (this.#over || this.#id === undefined) return;
     this.#over = true;
     const request = { session: this.session, transactionId: this.#id };
-    this.rpc.call('rollback', request, this.call.timeoutMs).catch(() => undefined);
+    this.rpc.call('rollback', request, this.operation.timeoutMs).catch(() => undefined);
   }
 
   #selector(): TransactionSelector {

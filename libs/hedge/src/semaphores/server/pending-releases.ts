@@ -1,7 +1,7 @@
 import type { HedgeError } from '../../common/errors.js';
-import type { GrantedPermit } from '../server/permit-row.js';
-import { foreign } from '../semaphore-refusals.js';
-import type { SemaphoreOutcome } from '../server/semaphore-queue.messages.js';
+import type { GrantedPermit } from './permit-row.js';
+import { foreign } from '../semaphore-errors.js';
+import type { SemaphoreOutcome } from './semaphore-queue.messages.js';
 
 interface Release {
   readonly id: string;

@@ -1,5 +1,5 @@
-import type { PartialResultSet } from './client/protocol.js';
-import { fromProto, type Column, type Row } from './client/values.js';
+import type { PartialResultSet } from './protocol.js';
+import { fromProto, type Column, type Row } from './values.js';
 
 /**
  * The rows of a streamed result. Messages cut it anywhere: between rows, between values, and inside a text,

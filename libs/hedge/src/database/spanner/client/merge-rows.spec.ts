@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { mergeRows } from './merge-rows.js';
-import type { PartialResultSet } from './client/protocol.js';
+import type { PartialResultSet } from './protocol.js';
 
 function message(values: (string | null)[], chunkedValue = false, width = 0): PartialResultSet {
   return {
