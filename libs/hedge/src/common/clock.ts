@@ -3,44 +3,45 @@ import { outsideContext } from './async/async-context.js';
 /**
  * A point in time by both clocks of this process, in milliseconds.
  *
- * `mono` never goes back but stands still while the machine sleeps; `wall` counts sleep but can be set
- * to anything. Neither is ever compared with another process's.
+ * `mono` never goes back, but stands still while the machine sleeps. `wall` counts sleep, but can be set to any value.
+ * Neither is ever compared with a clock of another process.
  */
 export interface Instant {
   readonly mono: number;
   readonly wall: number;
 }
 
-/** The longest that a timer of Node can wait, some 24 days, in milliseconds: one set for longer fires at once. */
+/** The longest time that a timer of Node can wait, about 24 days, in milliseconds. A longer timer fires at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Time and timers, injected so that tests and the simulation can run on a virtual clock. */
 export interface Clock {
   now(): Instant;
   /**
-   * Calls `run` once, not before `ms` have passed, of which `MAX_TIMER_MS` count at most. The returned function cancels; calling it again does nothing.
-   * @param keepAlive whether the process is kept alive until then, for what somebody awaits. Default: false.
+   * Calls `run` once, after `ms` or `MAX_TIMER_MS`, whichever is shorter, and not before.
+   * @param keepAlive whether the timer keeps the process alive, for a promise that a caller awaits. Default: false.
+   * @returns a function that cancels the timer. Idempotent.
    */
   after(ms: number, run: () => void, keepAlive?: boolean): () => void;
 }
 
 /**
- * The longest that can have passed between two instants: a holder judges its own lease by this (L2),
- * so that neither a sleeping machine nor a clock that was set makes it believe too long.
+ * The longest time that can have passed between two instants. A holder judges its own lease by it (L2), so that neither
+ * a sleeping machine nor a changed clock makes it trust the lease too long.
  */
 export function longestElapsed(from: Instant, to: Instant): number {
   return Math.max(to.mono - from.mono, to.wall - from.wall);
 }
 
 /**
- * The shortest that can have passed: a contender judges another's lease by this (L1), so that a
- * wall clock that jumped ahead cannot make it take over early.
+ * The shortest time that can have passed. A contender judges the lease of another by it (L1), so that a wall clock that
+ * jumped ahead cannot make it take over early.
  */
 export function shortestElapsed(from: Instant, to: Instant): number {
   return to.mono - from.mono;
 }
 
-/** The process's own clocks. */
+/** The clocks of this process. */
 export const systemClock: Clock = {
   now: () => ({ mono: performance.now(), wall: Date.now() }),
   after(ms, run, keepAlive = false) {

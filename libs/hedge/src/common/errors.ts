@@ -1,5 +1,5 @@
 /**
- * What went wrong, for code to decide on. The message is for people.
+ * The kind of an error, for code. The message is for people.
  *
  * | code | meaning | retryable |
  * |---|---|---|
@@ -9,21 +9,21 @@
  * | DEADLINE_EXCEEDED | the time allowed ran out; the work may have happened | no |
  * | OUTCOME_UNKNOWN | the work was handed over and its result was lost | no |
  * | NO_HANDLER | no method is decorated for that topic on the pod that was asked | no |
- * | HANDLER_FAILED | the handler threw or rejected; `details` says what | no |
- * | MEMBER_UNREACHABLE | no link to that pod could be made | yes |
+ * | HANDLER_FAILED | the handler threw or rejected; see `details` | no |
+ * | MEMBER_UNREACHABLE | no link to that pod could be opened | yes |
  * | OVERLOADED | a bounded queue or table is full; nothing was started | yes |
  * | PAYLOAD_TOO_LARGE | the message is larger than the limit | no |
  * | BACKEND_UNAVAILABLE | the database did not answer or refused for now | yes |
  * | LEASE_LOST | the lease or fencing token is no longer the caller's | no |
- * | CONFLICT | the same row id is already there with another value; a semaphore has another limit; a spill store of that name exists | no |
+ * | CONFLICT | the row id exists with another value; the semaphore has another limit; a spill store of that name exists | no |
  * | INVALID_OPTIONS | a setting is wrong; the pod does not start | no |
  * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
- * | UNAUTHENTICATED | the peer is of another group, or has not its secret | no |
- * | CANCELLED | the other end of a stream gave it up; the message says why | no |
- * | SHUTTING_DOWN | this pod is stopping and takes no new work | yes |
- * | SPILL_FULL | no pod has room for more; what was written stays readable | no |
- * | SPILL_LOST | a part of a spill store is gone with the pod that held it | no |
- * | SPILL_CORRUPT | a part of a spill store is not what was written | no |
+ * | UNAUTHENTICATED | the peer belongs to another group, or does not have its secret | no |
+ * | CANCELLED | the other end of a stream cancelled it; the message says why | no |
+ * | SHUTTING_DOWN | this pod is stopping and accepts no new work | yes |
+ * | SPILL_FULL | no pod has room for more; written records stay readable | no |
+ * | SPILL_LOST | a part of a spill store was lost with the pod that held it | no |
+ * | SPILL_CORRUPT | a part of a spill store differs from the written data | no |
  * | SPILL_UNKNOWN | there is no such spill store, or it was dropped or expired | no |
  */
 export type HedgeErrorCode =
@@ -76,7 +76,7 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   SPILL_UNKNOWN: false,
 };
 
-/** What went wrong, of anything that can be thrown. Never throws, and is always a text, whatever an error's message is. */
+/** The message of any thrown value. Never throws, and always returns a string, even if the message of the error is none. */
 export function messageOf(thrown: unknown): string {
   try {
     return String(thrown instanceof Error ? thrown.message : thrown);
@@ -85,16 +85,16 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
-/** Whether this version knows the code: a peer of another version may send others. */
+/** Whether this version knows the code. A peer of another version may send unknown codes. */
 export function isHedgeErrorCode(code: string): code is HedgeErrorCode {
   return Object.hasOwn(RETRYABLE, code);
 }
 
 export interface HedgeErrorInit {
-  /** Facts for code and logs; must survive JSON. */
+  /** Facts for code and logs. Must have a JSON form. */
   details?: Record<string, unknown>;
   cause?: unknown;
-  /** Whether the same call may be made again; else the table of codes says. */
+  /** Whether the same call may be made again. Default: see the table of codes. */
   retryable?: boolean;
 }
 
@@ -122,7 +122,7 @@ export class HedgeError extends Error {
     this.details = init.details ?? {};
   }
 
-  /** For an HTTP answer or a log line: all but the cause and the stack. */
+  /** For an HTTP response or a log line: everything but the cause and the stack. */
   toJSON(): { name: string; code: HedgeErrorCode; message: string; retryable: boolean; details: object } {
     return {
       name: this.name,
@@ -134,15 +134,15 @@ export class HedgeError extends Error {
   }
 }
 
-/** A HedgeError as it is; anything else that was thrown as the cause of one with this code. */
+/** Returns a HedgeError unchanged, and wraps any other thrown value as the cause of a HedgeError with this code. */
 export function asHedgeError(thrown: unknown, code: HedgeErrorCode): HedgeError {
   return thrown instanceof HedgeError ? thrown : new HedgeError(code, messageOf(thrown), { cause: thrown });
 }
 
 /**
- * Gives an error that was made from a reply the stack of whoever awaits it: called where the error has come back into
- * an `async` function, so that the stack has a line of the caller's. Other errors stay.
- * @param signal of the caller, whose reason is the caller's own and stays too.
+ * Replaces the stack of an error from a reply by the stack of its caller. Call it in the `async` function that the
+ * caller awaits, so that the stack has a line of the caller. Other errors stay unchanged.
+ * @param signal of the caller. Its reason belongs to the caller and stays unchanged, too.
  */
 export function atCaller<Thrown>(thrown: Thrown, signal?: AbortSignal): Thrown {
   if (thrown instanceof HedgeError && thrown !== signal?.reason) Error.captureStackTrace(thrown, atCaller);
@@ -150,15 +150,15 @@ export function atCaller<Thrown>(thrown: Thrown, signal?: AbortSignal): Thrown {
 }
 
 /**
- * As `atCaller`, for errors of calls that nobody may await: keeps the stack of now, without the function and what it
- * calls, for an error of later.
+ * As `atCaller`, for calls that the caller may never await: captures the present stack, without `called` and the
+ * functions below it, for an error that occurs later.
  */
-export function stackHere(called: (...args: never[]) => unknown): { giveTo(error: HedgeError): void } {
-  const here: { stack?: string } = {};
-  Error.captureStackTrace(here, called);
+export function captureStack(called: (...args: never[]) => unknown): { applyTo(error: HedgeError): void } {
+  const captured: { stack?: string } = {};
+  Error.captureStackTrace(captured, called);
   return {
-    giveTo(error) {
-      const [, ...frames] = here.stack?.split('\n') ?? [];
+    applyTo(error) {
+      const [, ...frames] = captured.stack?.split('\n') ?? [];
       error.stack = [`${error.name}: ${error.message}`, ...frames].join('\n');
     },
   };

@@ -1,7 +1,7 @@
 import { HedgeError } from './errors.js';
 
 /**
- * What a lock and a permit have in common. It may be destructured: `const { signal, isValid, release } = held`.
+ * The common shape of a lock and a permit. It may be destructured: `const { signal, isValid, release } = held`.
  */
 export interface Held extends AsyncDisposable {
   readonly fencingToken: bigint;
@@ -11,7 +11,7 @@ export interface Held extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The outcome of `tryUse`: the result of the function, or that nothing was free. */
+/** The outcome of `tryUse`: the result of the function, or `ran: false` when the lock or permit was not free. */
 export type TriedUse<Result> = { readonly ran: true; readonly result: Result } | { readonly ran: false };
 
 /** The arguments after the name in `use(name, options?, work)`. */
@@ -31,7 +31,7 @@ export function assertWork(what: string, work: unknown, example: string): assert
   );
 }
 
-/** Runs the work and releases, whatever the outcome. */
+/** Runs the work and then releases, also when the work fails. */
 export async function runAndRelease<Kind extends Held, Result>(
   held: Kind,
   work: (held: Kind) => Result,

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 
-/** One pod as others know it: where to dial it, and which start of the process this is. */
+/** The identity of a pod: the address to dial, and the start of the process. */
 export interface MemberId {
-  /** Advertised `host:port`; empty for a client, which nobody dials. */
+  /** Advertised `host:port`; empty for a client, since no pod dials a client. */
   readonly address: string;
-  /** UUID made at process start: a restarted pod is another member. */
+  /** UUID created at the start of the process: a restarted pod is another member. */
   readonly incarnation: string;
 }
 

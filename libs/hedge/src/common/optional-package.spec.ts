@@ -11,21 +11,21 @@ function failure(load: () => unknown): unknown {
 }
 
 describe('loadProblem', () => {
-  it('says how to install a package that is not there', () => {
+  it('says how to install a missing package', () => {
     const error = failure(() => createRequire(import.meta.url)('no-such-package'));
     expect(loadProblem('no-such-package', error)).toBe(
       'The package no-such-package is not installed. Run: npm i no-such-package.',
     );
   });
 
-  it('does not ask to install a package that lacks one of its own', () => {
+  it('does not ask to install a package whose own dependency is missing', () => {
     const error = Object.assign(new Error("Cannot find module 'its-binary'\nRequire stack:"), {
       code: 'MODULE_NOT_FOUND',
     });
     expect(loadProblem('lz4-napi', error)).toMatch("cannot be loaded: Cannot find module 'its-binary'. Install it");
   });
 
-  it('names the bundler when the place of the library is not known', () => {
+  it('names the bundler when the location of the library is unknown', () => {
     const error = failure(() => createRequire(undefined as unknown as string)('libsql'));
     expect(loadProblem('libsql', error)).toMatch('Keep nestjs-hedge and libsql external');
   });

@@ -1,5 +1,5 @@
 /**
- * Why an optional package could not be loaded, and what to do about it.
+ * Explains why an optional package could not be loaded, and how to fix that.
  *
  * @example
  * loadProblem('lz4-napi', error); // 'The package lz4-napi is not installed. Run: npm i lz4-napi.'
@@ -8,7 +8,7 @@ export function loadProblem(name: string, cause: unknown): string {
   const { code, message } = cause as { code?: unknown; message?: unknown };
   const reason = String(message ?? cause);
   if (code === 'ERR_DLOPEN_DISABLED') {
-    return `The package ${name} is a native add-on, which Node forbids here. Start Node with --allow-addons.`;
+    return `The package ${name} cannot be loaded: it is a native add-on, and the permission model of Node forbids add-ons. Start Node with --allow-addons.`;
   }
   // import.meta.url is undefined in a bundle of CommonJS.
   if (String(code).startsWith('ERR_INVALID_ARG_')) {

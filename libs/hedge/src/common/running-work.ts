@@ -1,4 +1,4 @@
-/** Counts work that runs, for a drain that waits until none does. */
+/** Counts running work, for a drain that waits for its end. */
 export class RunningWork {
   #count = 0;
   #waiting: (() => void)[] = [];
@@ -13,7 +13,7 @@ export class RunningWork {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  /** Resolves when none runs. */
+  /** Resolves when no work runs. */
   ended(): Promise<void> {
     if (this.#count === 0) return Promise.resolve();
     return new Promise((resolve) => void this.#waiting.push(resolve));

@@ -1,6 +1,6 @@
 /**
- * All durations of a group, in milliseconds. Every pod of a group should have the same; a lease is judged by
- * its holder's `leaseMs`, which the row carries.
+ * All durations of a group, in milliseconds. All pods of a group should have the same values. Pods judge a lease by the
+ * `leaseMs` of its holder, which is in the row.
  *
  * Must hold (checked at start): `backendTimeoutMs` < `renewDeadlineMs` < `leaseMs` − `marginMs`,
  * `retryMs` < `renewDeadlineMs`, and `heartbeatMs` × 2 ≤ `heartbeatTimeoutMs`.
@@ -8,26 +8,26 @@
 export interface Timing {
   /** How long a lease lasts without renewal. Longer: fewer false take-overs; shorter: faster fail-over after a crash. */
   readonly leaseMs: number;
-  /** The holder stops believing this long before the lease ends, for clocks that run at different rates. */
+  /** The holder stops trusting the lease this long before its end, because clocks run at different rates. */
   readonly marginMs: number;
   /**
-   * A holder steps down when its last successful renewal began this long ago, retries included; it renews
-   * every `leaseMs` / 3. What remains of the lease is the time leader work has to notice its aborted signal.
+   * A holder steps down when its last successful renewal began this long ago, retries included. It renews every
+   * `leaseMs` / 3. Leader work has the rest of the lease to notice its aborted signal.
    */
   readonly renewDeadlineMs: number;
   /** Pause between tries to reach a failing database; grows with jitter up to four times this. */
   readonly retryMs: number;
-  /** One call to the database ends within this. Over a network, leave time for a second try of a renewal. */
+  /** Time limit of one call to the database. Over a network, leave time for a second try of a renewal. */
   readonly backendTimeoutMs: number;
-  /** A member tells the leader that it lives this often. */
+  /** The interval at which a member sends heartbeats to the leader. */
   readonly heartbeatMs: number;
-  /** A member not heard for this long leaves the view. A new leader's view is settled after this at the latest. */
+  /** A member leaves the view after this time without a heartbeat. The view of a new leader is settled after this time at the latest. */
   readonly heartbeatTimeoutMs: number;
 }
 
 export type TimingPreset = 'local' | 'lan' | 'wan';
 
-/** Ready-made sets: one machine, one region (the default), several regions. */
+/** Sets for one machine, one region (the default), and several regions. */
 export const TIMING_PRESETS: Readonly<Record<TimingPreset, Timing>> = {
   local: {
     leaseMs: 3_000,

@@ -1,9 +1,9 @@
 /**
- * Lets `JSON.stringify` show an object with tokens: each bigint as digits, which JSON has no number for, and without
- * the abort signal.
+ * Lets `JSON.stringify` show an object with tokens: it writes each bigint as text, because JSON has no number for it,
+ * and omits the abort signal.
  */
 export function withTokenInJson<Given extends object>(given: Given): Given {
-  // Neither compared nor copied with the object.
+  // Not enumerable: comparing or copying the object ignores it.
   return Object.defineProperty(given, 'toJSON', { value: shownInJson });
 }
 

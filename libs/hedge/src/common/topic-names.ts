@@ -1,4 +1,4 @@
-/** Topics of the library's own, which users are not told of. */
+/** Prefix of the topics of the library itself. Users do not see them. */
 export const RESERVED_TOPICS = '__hedge/';
 
 /** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
@@ -8,7 +8,7 @@ export function isForwarded({ topic }: { readonly topic: string }): boolean {
   return topic.startsWith(FORWARDED_TOPIC_PREFIX);
 }
 
-/** How a topic is named to people: `'price'`, or `@LeaderOnly of 'IndexController.rebuild'`. */
+/** The name of a topic in messages to people: `'price'`, or `@LeaderOnly of 'IndexController.rebuild'`. */
 export function nameOfTopic(topic: string): string {
   return isForwarded({ topic }) ? `@LeaderOnly of '${topic.slice(FORWARDED_TOPIC_PREFIX.length)}'` : `'${topic}'`;
 }

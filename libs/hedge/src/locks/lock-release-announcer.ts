@@ -1,5 +1,4 @@
-import { notify } from '../transport/links/notify.js';
-import type { FrameBody, Link } from '../transport/transport.js';
+import { type FrameBody, type Link, notify } from '../transport/transport.js';
 
 export interface LockReleaseAnnouncerOptions {
   readonly links: () => Iterable<Link>;

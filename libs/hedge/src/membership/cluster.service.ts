@@ -2,7 +2,7 @@ import { checkKeys } from '../common/validation/check-keys.js';
 import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async/async-context.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError, stackHere } from '../common/errors.js';
+import { HedgeError, captureStack } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/async/start-gate.js';
 import type { Encoded } from '../messaging/message.js';
@@ -160,10 +160,10 @@ export class ClusterService {
     } catch (error) {
       return makeBroadcast([Promise.reject(error as Error)], settled);
     }
-    const call = stackHere(this.broadcast);
+    const call = captureStack(this.broadcast);
     const results = targets.map(async (member) => {
       const result = await this.#ask(member, topic, payload, timeoutMs, signal);
-      if (result.error !== undefined) call.giveTo(result.error);
+      if (result.error !== undefined) call.applyTo(result.error);
       return result;
     });
     return makeBroadcast(results, settled);

@@ -1,5 +1,4 @@
 import { HedgeError } from '../common/errors.js';
-import { isWellFormed } from '../common/validation/well-formed.js';
 
 export const MAX_TOPIC_LENGTH = 256;
 
@@ -9,10 +8,10 @@ export const MAX_TOPIC_LENGTH = 256;
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkTopic(topic: unknown): asserts topic is string {
-  if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH && isWellFormed(topic)) return;
+  if (typeof topic === 'string' && topic.length <= MAX_TOPIC_LENGTH && topic.isWellFormed()) return;
   const got =
     typeof topic === 'string'
-      ? isWellFormed(topic)
+      ? topic.isWellFormed()
         ? `one of ${topic.length} characters`
         : 'one with a lone surrogate'
       : topic === undefined

@@ -18,15 +18,15 @@ describe('resolveAddress', () => {
     ['[::1]:7400', '[::1]:7400', '[::1]:7400'],
     ['[fd00::7]:7400', '[fd00::7]:7400', '[fd00::7]:7400'],
     ['pod-0.orders.svc:7400', 'pod-0.orders.svc:7400', '0.0.0.0:7400'],
-  ])('takes %s as given', (address, advertised, bind) => {
+  ])('uses %s as given', (address, advertised, bind) => {
     expect(resolveAddress(address, {}, v4Only)).toEqual({ advertised, bind, source: 'given' });
   });
 
-  it('binds a name on IPv6 too where the machine has it', () => {
+  it('binds a host name on IPv6, too, if the machine has it', () => {
     expect(resolveAddress('pod-0:7400', {}, { lo }).bind).toBe('[::]:7400');
   });
 
-  it('finds the host in POD_IP first', () => {
+  it('takes the host from POD_IP first', () => {
     expect(resolveAddress(':7400', { POD_IP: '10.9.9.9' }, v4Only)).toEqual({
       advertised: '10.9.9.9:7400',
       bind: '10.9.9.9:7400',
@@ -35,7 +35,7 @@ describe('resolveAddress', () => {
     expect(resolveAddress(':7400', { POD_IP: 'fd00::7' }, v4Only).advertised).toBe('[fd00::7]:7400');
   });
 
-  it('then on the first interface that is not internal, IPv4 first', () => {
+  it('takes it from the first external interface without POD_IP, IPv4 before IPv6', () => {
     const interfaces = { lo, eth0: [network('fd00::7')], eth1: [network('fe80::1'), network('10.1.2.3')] };
     expect(resolveAddress(':7400', {}, interfaces)).toMatchObject({
       advertised: '10.1.2.3:7400',
@@ -47,7 +47,7 @@ describe('resolveAddress', () => {
     });
   });
 
-  it('then on loopback', () => {
+  it('uses loopback without an external interface', () => {
     expect(resolveAddress(':7400', {}, { lo })).toMatchObject({ advertised: '127.0.0.1:7400', source: 'loopback' });
   });
 
@@ -65,13 +65,13 @@ describe('resolveAddress', () => {
     'a b:1',
     '1.2.3:4',
     'http://a:1',
-  ])('refuses %p, and says how to write it', (address) => {
+  ])('refuses %p, and shows the correct forms', (address) => {
     const resolve = () => resolveAddress(address, {}, v4Only);
     expect(resolve).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }));
     expect(resolve).toThrow(JSON.stringify(address));
   });
 
-  it('refuses a POD_IP that is none', () => {
+  it('refuses a POD_IP that is not an IP address', () => {
     expect(() => resolveAddress(':7400', { POD_IP: 'pod-0' }, v4Only)).toThrow(/POD_IP is "pod-0"/);
   });
 });

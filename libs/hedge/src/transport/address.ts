@@ -4,11 +4,11 @@ import { HedgeError } from '../common/errors.js';
 import { shown } from '../common/validation/shown.js';
 
 export interface ResolvedAddress {
-  /** What other members dial: `10.1.2.3:7400`, `[fd00::7]:7400`, `pod-0.orders:7400`. */
+  /** The address that other members dial: `10.1.2.3:7400`, `[fd00::7]:7400`, `pod-0.orders:7400`. */
   readonly advertised: string;
-  /** What this process listens on. */
+  /** The address that this process binds. */
   readonly bind: string;
-  /** Where the host came from, for the log: `given`, `POD_IP`, `interface eth0` or `loopback`. */
+  /** The source of the host, for the log: `given`, `POD_IP`, `interface eth0` or `loopback`. */
   readonly source: string;
 }
 
@@ -17,11 +17,11 @@ type Interfaces = ReturnType<typeof networkInterfaces>;
 const FORMS = 'write ":7400" (the host is found), "10.1.2.3:7400", "[fd00::7]:7400" or "name:7400"';
 
 /**
- * Where a member is reached, from the `address` option. `:port` takes the host from the variable `POD_IP`, else
- * the first interface that is not internal (IPv4 before IPv6), else loopback.
+ * Resolves the `address` option. For `:port`, the host comes from the variable `POD_IP`, else from the first external
+ * interface (IPv4 before IPv6), else it is loopback.
  *
- * An IP address is also what the process binds, so that it cannot be reached on others; for a name all are
- * bound. Port 0 lets the system choose, for tests.
+ * With an IP address, the process binds only that address. With a host name, it binds all addresses. With port 0, the
+ * system chooses a port, for tests.
  *
  * @throws HedgeError INVALID_OPTIONS with the value and the fix.
  *
@@ -40,7 +40,7 @@ export function resolveAddress(
   return { advertised, bind: bindsAll ? join(anyHost(interfaces), port) : advertised, source: found.source };
 }
 
-/** Whether a peer can be reached at what it says: `host:port`, as `resolveAddress` makes it. */
+/** Whether a text of a peer has the form `host:port`, as `resolveAddress` returns it. */
 export function isHostAndPort(text: string): boolean {
   if (text.length > 256) return false;
   const match = /^(?:\[(?<v6>[^\]]*)\]|(?<name>[\w.-]+)):(?<port>\d{1,5})$/.exec(text);
@@ -55,9 +55,9 @@ function parse(address: string): { host: string; port: number } {
   if (!match || port > 65_535) throw invalid(address, `is not host:port; ${FORMS}`);
   const v6 = match.groups?.['v6'];
   const host = v6 ?? match.groups?.['name'] ?? '';
-  if (v6 !== undefined && !isIPv6(v6)) throw invalid(address, 'has no IPv6 address between its brackets');
+  if (v6 !== undefined && !isIPv6(v6)) throw invalid(address, `has no IPv6 address in its brackets; ${FORMS}`);
   if (host === '0.0.0.0' || (v6 !== undefined && /^[0:]+$/.test(v6))) {
-    throw invalid(address, `cannot be dialled by others; write ":${port}", and the host is found`);
+    throw invalid(address, `cannot be dialled by other pods; write ":${port}", and the host is found`);
   }
   const looksLikeIp = /^[\d.]+$/.test(host);
   if (v6 === undefined && host !== '' && (looksLikeIp ? isIP(host) === 0 : !/^[\w-]+(\.[\w-]+)*\.?$/.test(host))) {
@@ -75,7 +75,7 @@ function findHost(
     if (isIP(podIp) !== 0) return { host: podIp, source: 'POD_IP' };
     throw new HedgeError(
       'INVALID_OPTIONS',
-      `The variable POD_IP is ${shown(podIp, '"')}, which is no IP address; set it from status.podIP, or give \`address\` a host`,
+      `The variable POD_IP is ${shown(podIp, '"')}, which is not an IP address; set it from status.podIP, or give \`address\` a host`,
       { details: { POD_IP: shown(podIp) } },
     );
   }
@@ -88,7 +88,7 @@ function findHost(
   return { host: '127.0.0.1', source: 'loopback' };
 }
 
-/** All addresses of the machine: `::` takes IPv4 too, but only where there is IPv6 at all. */
+/** All addresses of the machine. `::` includes IPv4, but needs a machine with IPv6. */
 function anyHost(interfaces: Interfaces): string {
   const all = Object.values(interfaces).flatMap((addresses) => addresses ?? []);
   return all.some(({ family }) => family === 'IPv6') ? '::' : '0.0.0.0';

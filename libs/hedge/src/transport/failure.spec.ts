@@ -12,11 +12,11 @@ describe('errors on the wire', () => {
     expect(there.toJSON()).toEqual(error.toJSON());
   });
 
-  it.each([new Error('no stock'), 'no stock'])('are HANDLER_FAILED for anything else: %p', (thrown) => {
+  it.each([new Error('no stock'), 'no stock'])('become HANDLER_FAILED for any other thrown value: %p', (thrown) => {
     expect(errorOf(failureOf(thrown))).toMatchObject({ code: 'HANDLER_FAILED', message: 'no stock', retryable: false });
   });
 
-  it('leave out details that have no JSON form', () => {
+  it('omit details that have no JSON form', () => {
     const cyclic: Record<string, unknown> = {};
     cyclic['self'] = cyclic;
     const error = new HedgeError('CONFLICT', 'twice', { details: cyclic });
@@ -33,7 +33,7 @@ describe('errors on the wire', () => {
       'control characters',
       new HedgeError('CONFLICT', 'm', { details: { status: 409, ...manyKeys(99, '\x01'.repeat(9e4)) } }),
     ],
-  ])('fit into the smallest message that a group may allow, with %s', (_, error) => {
+  ])('fit into the smallest allowed message size, with %s', (_, error) => {
     const failure = failureOf(error);
     expect(Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details)).toBeLessThan(48 * 1024);
     const there = errorOf(failure);
@@ -41,17 +41,17 @@ describe('errors on the wire', () => {
     if (error.details['status'] !== undefined) expect(there.details).toMatchObject({ status: 409 });
   });
 
-  it('keep the code of an error that a handler got, though its message is cut', () => {
+  it('keep the code of an error in the details, even if its message is cut', () => {
     const inner = new HedgeError('CONFLICT', 'x'.repeat(6_000_000), { details: { id: 7 } });
     const error = new HedgeError('HANDLER_FAILED', 'm', { details: { error: inner.toJSON() } });
     expect(errorOf(failureOf(error)).details).toMatchObject({ error: { code: 'CONFLICT', details: { id: 7 } } });
   });
 
-  it.each(['not JSON', '7', 'null', '[1'])('survive details that a peer garbled: %s', (details) => {
+  it.each(['not JSON', '7', 'null', '[1'])('ignore malformed details of a peer: %s', (details) => {
     expect(errorOf({ ...failureOf(new Error('x')), details }).details).toEqual({});
   });
 
-  it.each(['TOO_NEW', 'constructor', ''])('with a code of a newer peer (%p) are not retryable', (code) => {
+  it.each(['TOO_NEW', 'constructor', ''])('with an unknown code of a newer peer (%p) are not retryable', (code) => {
     const there = errorOf({ ...failureOf(new Error('x')), code, retryable: true });
     expect(there).toMatchObject({ code: 'HANDLER_FAILED', retryable: false, details: { code } });
   });

@@ -3,16 +3,16 @@ import { HedgeError, isHedgeErrorCode, messageOf } from '../common/errors.js';
 import type { Failure } from '../wire/hedge/v1/link.js';
 
 /**
- * Of an error as it travels, in bytes of UTF-8: together less than the smallest `limits.maxMessageBytes`. So an error
- * always arrives, whatever a handler puts in it, and what it says first arrives with it.
+ * Limits of an encoded error, in bytes of UTF-8. Their sum is below the smallest `limits.maxMessageBytes`. So an error
+ * always arrives, whatever a handler put into it, at least with the beginning of its message.
  */
 const MAX_MESSAGE_BYTES = 8 * 1024;
 const MAX_DETAILS_BYTES = 32 * 1024;
-/** Of one text in details that are too large. */
+/** Limit of one text in details that are too large. */
 const MAX_DETAIL_BYTES = 1_024;
 
 /**
- * An error as it travels: code, message, details, retryable, the longer ones cut. Anything but a HedgeError is
+ * Encodes an error: code, message, details, retryable. Long texts are cut. Any other value than a HedgeError becomes
  * HANDLER_FAILED.
  */
 export function failureOf(error: unknown): Failure {
@@ -26,8 +26,8 @@ export function failureOf(error: unknown): Failure {
 }
 
 /**
- * The error at the caller. A code that this version does not know, from a newer peer, becomes HANDLER_FAILED
- * with `details.code`, and not retryable.
+ * Decodes an error at the caller. An unknown code, from a newer peer, becomes HANDLER_FAILED with `details.code`, not
+ * retryable.
  */
 export function errorOf({ code, message, retryable, details: text }: Failure): HedgeError {
   const details = detailsFrom(text);
@@ -35,7 +35,7 @@ export function errorOf({ code, message, retryable, details: text }: Failure): H
   return new HedgeError('HANDLER_FAILED', message, { details: { ...details, code }, retryable: false });
 }
 
-/** All that JSON can say of what users put there: a BigInt as its digits, and without properties that form cycles. */
+/** The details as JSON. A BigInt becomes text; a property without a JSON form, such as a cycle, is omitted. */
 function detailsText(details: object): string {
   const fields = Object.entries(details).flatMap(([key, value]) => {
     const text = jsonOf(value);
@@ -55,7 +55,7 @@ function jsonOf(value: unknown): string | undefined {
   }
 }
 
-/** The beginning of a value that JSON gave, as far as there is room for it: texts are cut, and items left out. */
+/** Shrinks a parsed JSON value to `room`: cuts texts, and omits the items at the end. */
 function shrunk(value: unknown, room: { bytes: number }): unknown {
   if (Array.isArray(value)) {
     const items: unknown[] = [];
@@ -75,7 +75,7 @@ function shrunk(value: unknown, room: { bytes: number }): unknown {
     return Object.fromEntries(entries);
   }
   const kept = typeof value === 'string' ? cut(value, MAX_DETAIL_BYTES) : value;
-  // With what stands around it.
+  // Plus punctuation.
   room.bytes -= Buffer.byteLength(JSON.stringify(kept)) + 4;
   return kept;
 }

@@ -9,19 +9,19 @@ const NAMES: readonly (keyof Timing)[] = [
   'heartbeatMs',
   'heartbeatTimeoutMs',
 ];
-/** So many different sets of durations are told of; a group has one, or two while it changes. */
-const MAX_TOLD = 16;
+/** At most this many different sets are reported. A group has one, or two during a change. */
+const MAX_REPORTED = 16;
 
-/** Tells of peers that run by other durations than this pod: once for each set of values, whoever has it. */
+/** Reports peers that use other durations than this pod, once for each set of values. */
 export class TimingComparison {
-  private readonly told = new Set<string>();
+  private readonly reported = new Set<string>();
 
   constructor(
     private readonly own: Timing | undefined,
     private readonly warn: (line: string) => void,
   ) {}
 
-  /** @param theirs undefined from a version that does not say. */
+  /** @param theirs undefined for a version that does not send them. */
   compare(peer: string, theirs: Timing | undefined): void {
     const { own } = this;
     if (own === undefined || theirs === undefined) return;
@@ -29,10 +29,10 @@ export class TimingComparison {
       (name) => `${name} is ${theirs[name]} there and ${own[name]} here`,
     );
     const text = differences.join(', ');
-    if (text === '' || this.told.has(text) || this.told.size >= MAX_TOLD) return;
-    this.told.add(text);
+    if (text === '' || this.reported.has(text) || this.reported.size >= MAX_REPORTED) return;
+    this.reported.add(text);
     this.warn(
-      `The pod ${peer} of this group has another \`timing\` than this one: ${text}. Views and permits can flap, and a lease be judged wrongly: set \`timing\` alike on all pods`,
+      `The pod ${peer} of this group has another \`timing\` than this pod: ${text}. The view can change all the time, and pods can misjudge a lease. Set the same \`timing\` on all pods`,
     );
   }
 }

@@ -2,28 +2,28 @@ import { AsyncResource } from 'node:async_hooks';
 
 const MANUAL = { requireManualDestroy: true };
 
-/** As the process was when this library was loaded: no `AsyncLocalStorage` has a store in it. */
+/** The context in which this library was loaded: no `AsyncLocalStorage` has a store in it. */
 const outside = new AsyncResource('nestjs-hedge', MANUAL);
 
 /**
- * Runs code of the user in an asynchronous context of its own: in no `AsyncLocalStorage` is there a store, and what it
- * enters by `enterWith` ends with it. So whatever a handler or listener sees there does not depend on which pod, which
- * link or which caller has brought about that it runs, nor on what ran before.
+ * Runs code of the user in a new asynchronous context: no `AsyncLocalStorage` has a store there, and a store that the
+ * code enters with `enterWith` ends with it. So the context of a handler or listener does not depend on the pod, link
+ * or caller that caused the run, or on earlier runs.
  */
 export function inFreshContext<Result>(run: () => Result): Result {
-  // A resource of its own, because `enterWith` writes to the one that runs.
+  // A new resource for each run, because `enterWith` writes to the current one.
   return outside.runInAsyncScope(() => new AsyncResource('nestjs-hedge delivery', MANUAL)).runInAsyncScope(run);
 }
 
 /**
- * For timers, sockets and the like that this library makes for itself, though it is a caller's turn: they would keep
- * what is in the caller's stores alive. To run no code of the user.
+ * Creates timers, sockets and other resources of this library outside of the caller's context: inside, they would keep
+ * the values of the caller's stores alive. Must run no code of the user.
  */
 export function outsideContext<Result>(run: () => Result): Result {
   return outside.runInAsyncScope(run);
 }
 
-/** Aborts a signal that code of the user has: its listeners run in a context of their own. */
+/** Aborts a signal that code of the user listens to: its listeners run in a new context. */
 export function abortInFreshContext(controller: AbortController, reason: unknown): void {
   if (!controller.signal.aborted) inFreshContext(() => controller.abort(reason));
 }

@@ -11,11 +11,11 @@ describe('firstAbort', () => {
     expect(signal.reason).toBe('two');
   });
 
-  it('is aborted from the start when a source is', () => {
+  it('is aborted from the start when a source is aborted', () => {
     expect(firstAbort(new AbortController().signal, AbortSignal.abort('gone')).signal.reason).toBe('gone');
   });
 
-  it('leaves nothing at its sources once released', () => {
+  it('leaves no listener on its sources after release', () => {
     const source = new AbortController();
     const { signal, release } = firstAbort(source.signal);
     expect(getEventListeners(source.signal, 'abort')).toHaveLength(1);

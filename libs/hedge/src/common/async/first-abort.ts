@@ -1,10 +1,10 @@
 import { onAbort } from './on-abort.js';
 
 /**
- * A signal that aborts with the first of others that does. To be released when nobody needs it any more.
+ * A signal that aborts when the first of its sources aborts. The caller must release it after use.
  *
- * In place of `AbortSignal.any`, which on Node 20 keeps each of its signals that had a listener for as long as a source
- * lives: 1.2 KB for every call beside a signal that lives as long as the process (measured).
+ * Replaces `AbortSignal.any`: on Node 20, that keeps each signal that had a listener until its last source is collected.
+ * With a source that lives as long as the process, each call leaks 1.2 KB (measured).
  *
  * @example
  * const either = firstAbort(stop, given);

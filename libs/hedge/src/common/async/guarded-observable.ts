@@ -2,8 +2,8 @@ import { Observable, Subscriber, type Observer, type Operator, type Subscription
 import { callListener } from './listener-errors.js';
 
 /**
- * An Observable whose subscribers, also behind operators, may throw: the error is logged. RxJS would throw it on a timer,
- * and Node would end the process.
+ * An Observable that logs the errors of its subscribers, also of those behind operators. RxJS would throw such an error
+ * on a timer, and Node would end the process.
  */
 export class GuardedObservable<T> extends Observable<T> {
   constructor(
@@ -26,7 +26,7 @@ export class GuardedObservable<T> extends Observable<T> {
     error?: ((error: unknown) => void) | null,
     complete?: (() => void) | null,
   ): Subscription {
-    // An operator's own.
+    // A subscriber that an operator made.
     if (given instanceof Subscriber) return super.subscribe(given);
     const observer: Partial<Observer<T>> = typeof given === 'object' && given !== null ? given : {};
     const next = typeof given === 'function' ? given : observer.next?.bind(observer);

@@ -5,7 +5,7 @@ type Options = { readonly once?: boolean; readonly capture?: boolean; readonly s
 
 type Change = (type: string, listener: ((event: Event) => void) | null, options?: Options) => void;
 
-/** An AbortController for a signal that the app gets: an abort listener that throws is logged. */
+/** An AbortController for a signal that the app receives: errors of its abort listeners are logged. */
 export function guardedController(): AbortController {
   const controller = new AbortController();
   guard(controller.signal);
@@ -15,7 +15,7 @@ export function guardedController(): AbortController {
 function guard(signal: AbortSignal): void {
   const add = signal.addEventListener.bind(signal) as Change;
   const remove = signal.removeEventListener.bind(signal) as Change;
-  // The same for the same listener, so that it can be removed, and is not added twice.
+  // One wrapper for each listener, so that it can be removed and is not added twice.
   const guarded = new WeakMap<object, (event: Event) => void>();
   const guardedOf = (listener: Listener): ((event: Event) => void) => {
     const known = guarded.get(listener);

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { InputQueue } from './input-queue.js';
 
 describe('InputQueue', () => {
-  it('takes what comes from within a turn after that turn, and tells the outer call alone that all is taken', () => {
+  it('handles an input from within another one after it, and returns true only to the outer call', () => {
     const seen: string[] = [];
     const answers: boolean[] = [];
     const queue = new InputQueue<string>((input) => {
@@ -15,7 +15,7 @@ describe('InputQueue', () => {
     expect(seen).toEqual(['outer begins', 'outer ends', 'inner begins', 'inner ends']);
   });
 
-  it('goes on after an input that threw', () => {
+  it('handles further inputs after one threw', () => {
     const seen: number[] = [];
     const queue = new InputQueue<number>((input) => {
       if (input === 1) throw new Error('one');

@@ -1,6 +1,6 @@
 /**
- * Gives a pure core its inputs one at a time: what comes while one is taken, as from an effect that is performed, waits
- * until that one is done. So a core never sees an input in the middle of its own effects.
+ * Passes inputs to a pure core one at a time. An input that arrives while another is handled, for example from one of
+ * its effects, waits for its end. So a core never receives an input in the middle of its own effects.
  *
  * @example
  * const inputs = new InputQueue<Input>((input) => core.step(input, clock.now()).forEach(perform));
@@ -8,19 +8,19 @@
  */
 export class InputQueue<Input> {
   readonly #waiting: Input[] = [];
-  #taking = false;
+  #handling = false;
 
-  constructor(private readonly take: (input: Input) => void) {}
+  constructor(private readonly handle: (input: Input) => void) {}
 
-  /** @returns whether everything is taken now; false for one that waits, whose turn is the outer call's to end. */
+  /** @returns true when the queue is empty again; false when an outer call of `push` will handle this input. */
   push(input: Input): boolean {
     this.#waiting.push(input);
-    if (this.#taking) return false;
-    this.#taking = true;
+    if (this.#handling) return false;
+    this.#handling = true;
     try {
-      for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) this.take(next);
+      for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) this.handle(next);
     } finally {
-      this.#taking = false;
+      this.#handling = false;
     }
     return true;
   }

@@ -2,14 +2,13 @@ type Report = (message: string, stack: string | undefined) => void;
 
 let report: Report = (message, stack) => console.error(stack ?? message);
 
-/** Where errors of listeners are logged, for all pods of this process. */
+/** Sets the function that logs errors of listeners, for all pods of this process. */
 export function reportListenerErrorsTo(to: Report): void {
   report = to;
 }
 
 /**
- * Calls what the app gave as a listener. An error of it is logged: there is nobody to throw it to, and Node would end
- * the process.
+ * Calls a listener of the app and logs its error: no caller could catch it, and Node would end the process.
  */
 export function callListener(what: string, call: () => unknown): void {
   const failed = (error: unknown): void =>

@@ -2,7 +2,7 @@ import { getEventListeners } from 'node:events';
 import { expect, it } from '@jest/globals';
 import { onAbort } from './on-abort.js';
 
-it('calls all that listen once, by one native listener of the signal', () => {
+it('calls each listener once, through one native listener of the signal', () => {
   const { signal, ...controller } = withAbort();
   const called: number[] = [];
   for (let i = 0; i < 20; i += 1) onAbort(signal, () => called.push(i));
@@ -12,7 +12,7 @@ it('calls all that listen once, by one native listener of the signal', () => {
   expect(called).toEqual(Array.from({ length: 20 }, (_, i) => i));
 });
 
-it('does not call who has stopped, also while it aborts, and leaves nothing at the signal', () => {
+it('calls no removed listener, even during the abort, and leaves no native listener', () => {
   const { signal, ...controller } = withAbort();
   const called: string[] = [];
   const listener = (): void => void called.push('first');

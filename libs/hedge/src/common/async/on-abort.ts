@@ -1,4 +1,6 @@
-/** What is called when a signal aborts, and how the one native listener for all of it is removed. */
+import { setMaxListeners } from 'node:events';
+
+/** The listeners of a signal, and the function that removes their one native listener. */
 interface Shared {
   readonly listeners: Set<() => void>;
   readonly remove: () => void;
@@ -7,15 +9,15 @@ interface Shared {
 const signals = new WeakMap<AbortSignal, Shared>();
 
 /**
- * Calls back when a signal aborts; never for one that has aborted already. With one native listener for each signal,
- * however many calls it serves at once: Node takes the eleventh on one signal for a leak, and warns.
+ * Calls the listener when a signal aborts; never for a signal that is aborted already. Adds one native listener to each
+ * signal, however many calls share it: Node warns of a leak at the eleventh.
  *
  * @param listener must not throw.
- * @returns stops listening. To be called when nobody waits any more, as the signal may live as long as the process.
+ * @returns a function that removes the listener. Call it after use: the signal may live as long as the process.
  */
 export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   const shared = signals.get(signal) ?? share(signal);
-  // So that one function may be given twice.
+  // A new function, so that a caller may pass one listener twice.
   const call = (): void => listener();
   shared.listeners.add(call);
   return () => {
@@ -23,6 +25,13 @@ export function onAbort(signal: AbortSignal, listener: () => void): () => void {
     signals.delete(signal);
     shared.remove();
   };
+}
+
+/** A controller whose signal any number of calls may listen to natively: Node does not warn of a leak. */
+export function sharedAbortController(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
 }
 
 function share(signal: AbortSignal): Shared {

@@ -1,8 +1,8 @@
 import { HedgeError } from '../errors.js';
 
 /**
- * Holds calls back until this pod has started. A call that comes before the start can begin fails at once; one that
- * comes while it can begin starts the pod and waits.
+ * Delays calls until this pod has started. While the start cannot begin yet, a call fails at once. As soon as it can
+ * begin, a call starts the pod and waits.
  *
  * @example
  * const wait = gate.pass(`put "${key}"`);
@@ -12,26 +12,26 @@ export class StartGate {
   #start: (() => Promise<void>) | undefined;
   #open = false;
 
-  /** A gate that holds nothing back. */
+  /** A gate that is open from the beginning. */
   static opened(): StartGate {
     const gate = new StartGate();
     gate.open();
     return gate;
   }
 
-  /** From now on a call starts the pod. @param start shared by all calls; opens the gate unless the start has to wait. */
+  /** Makes the next call start the pod. @param start shared by all calls; opens the gate unless the start has to wait. */
   startWith(start: () => Promise<void>): void {
     this.#start = start;
   }
 
-  /** The start is over. */
+  /** Called at the end of the start. */
   open(): void {
     this.#open = true;
   }
 
   /**
    * @param call for the error's message.
-   * @returns undefined when the pod has started, else what to wait for.
+   * @returns undefined when the pod has started, else a promise of the start.
    * @throws HedgeError NOT_STARTED, now or as a rejection: nothing was done.
    */
   pass(call: string): Promise<void> | undefined {

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 
-/** Runs a step for at most that long. Never rejects: what went wrong comes back, or nothing. */
+/** Runs a step and waits for at most `ms`. Never rejects: resolves with the problem, or with undefined. */
 export function withTimeout(clock: Clock, ms: number, step: () => unknown): Promise<string | undefined> {
   return new Promise((resolve) => {
     const cancel = clock.after(ms, () => resolve(`it took longer than ${Math.round(ms)} ms`));

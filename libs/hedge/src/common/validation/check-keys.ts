@@ -2,7 +2,7 @@ import { HedgeError } from '../errors.js';
 import { unknownOption } from './unknown-option.js';
 
 /**
- * That it is an object with no other keys: one that is misspelt would do nothing, in silence.
+ * Checks that `options` is an object without other keys: a misspelt key would have no effect, silently.
  * @param what for the error's message
  * @throws HedgeError INVALID_ARGUMENT
  */

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 
 /**
- * Holds a value that must not get into a log: `util.inspect`, `console.log` and `JSON.stringify` of it, and of whatever
- * it is a part of, show that there is one and no more.
+ * Holds a value that must not appear in a log: `util.inspect`, `console.log` and `JSON.stringify` show `[hidden]` in its
+ * place, also inside of other objects.
  */
 export class Hidden<T> {
   readonly #value: T;

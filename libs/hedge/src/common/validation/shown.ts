@@ -1,10 +1,10 @@
-/** Secrets have 16 characters at least, so one that was put in the wrong place is never shown whole. */
+/** Secrets have at least 16 characters, so a secret in the wrong option is never shown in full. */
 const SHOWN_WHOLE = 15;
 const SHOWN_OF_LONGER = 8;
 
 /**
- * A value that came from outside, for a message. A text stands in quotes, on one line, and is cut when it is long, since
- * it may be a secret that was put in the wrong place.
+ * Formats a value from outside for a message. A string appears in quotes, on one line, and is cut when it is long: it
+ * may be a secret in the wrong option.
  *
  * @example
  * shown('pod-a') // 'pod-a', in these quotes
@@ -23,7 +23,7 @@ function shownText(text: string, quote: string): string {
   return `${quote}${escaped(text.slice(0, SHOWN_OF_LONGER))}…${quote} (${text.length} characters)`;
 }
 
-/** Without characters that could begin a new line, or be invisible. */
+/** Escapes characters that begin a new line or are invisible. */
 function escaped(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
 }

@@ -1,15 +1,15 @@
 import { shown } from './shown.js';
 
-/** Options of earlier versions, with the present name. */
+/** Options of earlier versions, with their present names. */
 const RENAMED: ReadonlyMap<string, string> = new Map([['waitMs', 'timeoutMs']]);
 
 /** No option has a longer name. */
 const MAX_NAME = 32;
 
 /**
- * What to say of an option that there is not: the one that was probably meant, else all.
- * @param path of the object that it stands in, with a dot at its end; '' for the options themselves.
- * @param elsewhere whole paths of the options of other objects, as `shutdown.drainMs`.
+ * The message for an unknown option: suggests the option that was probably meant, or lists all.
+ * @param path of the object that contains it, with a dot at the end; '' for the options themselves.
+ * @param elsewhere full paths of the options of other objects, such as `shutdown.drainMs`.
  */
 export function unknownOption(
   path: string,
@@ -23,13 +23,13 @@ export function unknownOption(
   return `${path}${name.length > MAX_NAME ? shown(name) : name} is not an option. ${hint}`;
 }
 
-/** The one option of that very name in another object. */
+/** The path of the only option with this name in another object. */
 function misplaced(name: string, elsewhere: readonly string[]): string | undefined {
   const found = elsewhere.filter((path) => path.slice(path.lastIndexOf('.') + 1).toLowerCase() === name.toLowerCase());
   return found.length === 1 ? found[0] : undefined;
 }
 
-/** The known word that was probably meant: it begins so, or at most a third of its letters, or two, are off. */
+/** The known word that was probably meant: it has this prefix, or at most two letters or a third of its letters differ. */
 function closest(word: string, known: readonly string[]): string | undefined {
   const renamed = RENAMED.get(word);
   if (renamed !== undefined && known.includes(renamed)) return renamed;

@@ -1,5 +1,6 @@
 import { Ctx, Payload } from '@nestjs/microservices';
 import { Observable } from 'rxjs';
+import { isGenerator } from '../../common/async/generators.js';
 import { isAsyncIterable, type ItemReader, readItems } from '../../streams/item-reader.js';
 
 /** Nest's own metadata of decorated parameters, on the class by method. */
@@ -89,8 +90,4 @@ function pulledBy(replies: Replies, result: unknown): unknown {
 /** Of an async iterable, a stream or a generator; an array is one reply. */
 function itemsOf(result: unknown): ItemReader | undefined {
   return isAsyncIterable(result) || isGenerator(result) ? readItems(result, { begin: true }) : undefined;
-}
-
-function isGenerator(value: unknown): value is Generator {
-  return Object.prototype.toString.call(value) === '[object Generator]';
 }

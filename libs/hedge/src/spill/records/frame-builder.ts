@@ -1,5 +1,4 @@
 import { HedgeError } from '../../common/errors.js';
-import { isWellFormed } from '../../common/validation/well-formed.js';
 import type { BinaryBatch } from './binary-batch.js';
 import { FRAME_HEADER_BYTES, frameSize, offsetsAt, writeHeader } from './frame.js';
 import type { FrameHeader, FrameIdentity, SpillFrame } from './frame.js';
@@ -28,12 +27,12 @@ export function framesSpanned(recordBytes: number, frameBytes: number): number {
 
 /** Whether it can be stored, if it is not too long. */
 export function isRecord(record: unknown): record is SpillRecord {
-  return typeof record === 'string' ? isWellFormed(record) : record instanceof Uint8Array;
+  return typeof record === 'string' ? record.isWellFormed() : record instanceof Uint8Array;
 }
 
 /** @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE */
 export function checkRecord(record: unknown): asserts record is SpillRecord {
-  if (typeof record === 'string' && !isWellFormed(record)) {
+  if (typeof record === 'string' && !record.isWellFormed()) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
       'A record is a text with a lone surrogate, which would be read back as another text. Encode it first, for instance by JSON.stringify, or write bytes.',

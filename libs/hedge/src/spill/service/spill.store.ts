@@ -1,4 +1,3 @@
-import { isWellFormed } from '../../common/validation/well-formed.js';
 import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { assertWork } from '../../common/held.js';
@@ -152,7 +151,7 @@ export class SpillStore {
 }
 
 function checkName(name: unknown): void {
-  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH && isWellFormed(name)) return;
+  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH && name.isWellFormed()) return;
   const got = typeof name === 'string' ? describeName(name) : `a value of type ${typeof name}`;
   throw new HedgeError(
     'INVALID_ARGUMENT',
@@ -161,7 +160,7 @@ function checkName(name: unknown): void {
 }
 
 function describeName(name: string): string {
-  return isWellFormed(name) ? `one of ${name.length} characters` : 'one with a lone surrogate';
+  return name.isWellFormed() ? `one of ${name.length} characters` : 'one with a lone surrogate';
 }
 
 function limitsOf(name: string, { memoryLimit, diskLimit }: SpillCreateOptions): TierBytes {

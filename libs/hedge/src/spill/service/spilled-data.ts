@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { RecordBatch } from 'apache-arrow';
-import { abortOfMany } from '../../common/async/abort-of-many.js';
+import { sharedAbortController } from '../../common/async/on-abort.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { NodeStorage, SpillPart } from '../node/storage.js';
@@ -78,9 +78,9 @@ export class SpilledData {
   readonly #index = new FrameIndex();
   readonly #placer: PlacementRunner;
   /** Aborts when nothing more can be written. */
-  readonly #writing = abortOfMany();
+  readonly #writing = sharedAbortController();
   /** Aborts when the store is dropped. */
-  readonly #life = abortOfMany();
+  readonly #life = sharedAbortController();
   readonly #records: RecordWriter;
   readonly #writers = new Map<SpillWriter, RecordWriter>();
   #writerNumber = 0;

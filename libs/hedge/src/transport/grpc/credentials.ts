@@ -2,17 +2,17 @@ import { createSecureContext, type TlsOptions as ServerTlsOptions } from 'node:t
 import { ChannelCredentials, type ChannelOptions } from '@grpc/grpc-js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 
-/** Encrypts links. The handshake with the group's secret takes place inside all the same. */
+/** Options of TLS, which encrypts links. The handshake with the group's secret runs inside of TLS. */
 export interface TlsOptions {
-  /** Certificates (PEM) of the authorities that signed the members' certificates. */
+  /** Certificates (PEM) of the authorities that signed the certificates of the members. */
   readonly ca: string | Buffer;
   /** This member's certificate chain (PEM). */
   readonly cert: string | Buffer;
   /** Its private key (PEM). */
   readonly key: string | Buffer;
   /**
-   * The name that every member's certificate carries. Default: the host that is dialled. Needed when members
-   * dial each other by IP address and the certificates hold a name.
+   * The name in the certificate of every member. Default: the dialled host. Needed when members dial each other by IP
+   * address and the certificates contain a name.
    */
   readonly serverName?: string;
   /** Mutual TLS: refuse callers without a certificate signed by `ca`. Default false. */
@@ -27,8 +27,8 @@ export interface LinkCredentials {
 }
 
 /**
- * Without TLS, links are neither encrypted nor protected against someone in the middle of the network; the
- * handshake only keeps strangers out.
+ * The credentials of links. Without TLS, links are neither encrypted nor protected against an attacker in the middle of
+ * the network; the handshake only refuses strangers.
  *
  * @throws HedgeError INVALID_OPTIONS when the certificates cannot be used.
  */
@@ -45,7 +45,7 @@ export function linkCredentials(tls: TlsOptions | undefined): LinkCredentials {
   } catch (cause) {
     throw new HedgeError(
       'INVALID_OPTIONS',
-      `Option \`tls\` cannot be used (${messageOf(cause)}); give \`ca\`, \`cert\` and \`key\` as PEM text, the key belonging to the certificate`,
+      `Option \`tls\` cannot be used (${messageOf(cause)}). Give \`ca\`, \`cert\` and \`key\` as PEM text, with the key of that certificate`,
       { cause, details: { option: 'tls' } },
     );
   }

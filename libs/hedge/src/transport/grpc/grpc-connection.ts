@@ -12,14 +12,14 @@ import { ReceiverStream } from './grpc-receiver-stream.js';
 import { LINGER_MS, type MessageStream, type StreamKind } from '../streams/message-stream.js';
 import { hostOf } from '../handshake/pending-by-host.js';
 
-/** What a message may have before its sender is authenticated. A Hello has a few hundred bytes. */
+/** Size limit of a message from an unauthenticated peer. A Hello has a few hundred bytes. */
 export const STRANGER_MESSAGE_BYTES = 4_096;
-/** What a peer may send in all before it is authenticated, besides a long message that it was allowed. */
+/** The bytes that an unauthenticated peer may send in total, apart from a long message that was allowed. */
 export const STRANGER_BYTES = 64 * 1024;
-/** Some ten times what a session takes, so that V8 collects the closed ones of a churn of connections in time. */
+/** About ten times the memory of a session, so that V8 collects closed sessions in time when many connections open and close. */
 const COUNTED_SESSION_BYTES = 512 * 1024;
 
-/** All bounds on a peer that HTTP/2 itself can keep: it needs one stream, and little beside. */
+/** All bounds on a peer that HTTP/2 itself enforces: a peer needs one stream and little else. */
 const SESSION_OPTIONS = {
   maxSessionMemory: 1,
   maxSessionRejectedStreams: 1,
@@ -31,21 +31,21 @@ const SESSION_OPTIONS = {
 export interface GrpcConnectionInit {
   readonly kinds: ReadonlyMap<string, StreamKind>;
   readonly accept: (stream: MessageStream, kind: StreamKind) => void;
-  readonly scavenging: GcPressure;
-  /** An unauthenticated peer is cut after this and a little more, in milliseconds. */
+  readonly gcPressure: GcPressure;
+  /** An unauthenticated peer is disconnected after this time and a little more, in milliseconds. */
   readonly handshakeMs: number;
-  /** Pings go out, and their answers are awaited, so long, in milliseconds. */
+  /** The interval of pings, and the time limit of their answers, in milliseconds. */
   readonly keepaliveMs: number;
   readonly maxReceiveBytes: number;
-  /** A stranger wants to send a message of that many bytes, more than `STRANGER_MESSAGE_BYTES`. */
+  /** Called when an unauthenticated peer announces a message of more than `STRANGER_MESSAGE_BYTES`. Returns whether it may send it. */
   readonly reserve: (connection: GrpcConnection, bytes: number) => boolean;
   readonly authenticated: (connection: GrpcConnection) => void;
-  /** A stream that was accepted is over. */
+  /** An accepted stream has ended. */
   readonly over: (stream: MessageStream) => void;
   readonly closed: (connection: GrpcConnection) => void;
 }
 
-/** One connection that came in: it carries one stream, and ends with it. */
+/** One incoming connection. It carries one stream, and ends with it. */
 export class GrpcConnection {
   readonly remote: string;
   readonly host: string;
@@ -54,8 +54,8 @@ export class GrpcConnection {
   private isAuthenticated = false;
   private reserved = 0;
   /**
-   * Memory that V8 counts: it knows nothing of what a session takes outside of its heap, and would collect too late what
-   * a stranger leaves behind that connects again and again. Never touched, so that it takes no memory itself.
+   * Memory that V8 counts. V8 does not know the memory of a session outside of its heap, and would collect too late the
+   * sessions of a stranger that connects again and again. The buffer is never touched, so it uses no memory itself.
    */
   counted: Buffer | undefined = Buffer.allocUnsafeSlow(COUNTED_SESSION_BYTES);
   private timer: NodeJS.Timeout;
@@ -75,7 +75,7 @@ export class GrpcConnection {
     });
   }
 
-  /** @param transport the socket, or what TLS made of it. */
+  /** @param transport the socket, or the TLS socket over it. */
   start(transport: Duplex): void {
     transport.on('error', () => undefined);
     const session = performServerHandshake(transport, SESSION_OPTIONS);
@@ -85,7 +85,7 @@ export class GrpcConnection {
     session.on('close', () => this.cut());
   }
 
-  /** What it has sent, and was not allowed to: a flood of frames of which none opens a stream. */
+  /** Whether it has sent more than allowed, for example a flood of frames of which none opens a stream. */
   get floods(): boolean {
     return !this.isAuthenticated && this.socket.bytesRead > STRANGER_BYTES + this.reserved;
   }
@@ -101,7 +101,7 @@ export class GrpcConnection {
     this.stream = new ReceiverStream({
       remote: this.remote,
       stream,
-      scavenging: this.init.scavenging,
+      gcPressure: this.init.gcPressure,
       allows: (length) => this.allows(length),
       admitted: () => this.authenticate(),
       over: (ended) => this.over(ended),
@@ -126,7 +126,7 @@ export class GrpcConnection {
     this.keepAlive();
   }
 
-  /** Without it, a silent network is noticed only when TCP gives up, after minutes. */
+  /** Without pings, only TCP would notice a silent network, after minutes. */
   private keepAlive(): void {
     const { session } = this;
     if (!usable(session)) return;

@@ -5,11 +5,11 @@ import { HedgeError } from '../../common/errors.js';
 import { GrpcConnection, type GrpcConnectionInit, remoteOf } from './grpc-connection.js';
 import { hostOf, MAX_UNAUTHENTICATED, PendingByHost } from '../handshake/pending-by-host.js';
 
-/** Far more than the members of any group; a bound against strangers. */
+/** Far more than the members of any group. Bounds the connections of strangers. */
 const MAX_CONNECTIONS = 4_096;
 /**
- * Bytes of messages longer than a Hello, of peers that are not authenticated yet. A Proof is so when its caller has
- * hundreds of requests that are not answered.
+ * Bytes of messages from unauthenticated peers that are longer than a Hello. A Proof is longer when its caller has hundreds
+ * of unanswered requests.
  */
 const MAX_RESERVED = { perHost: 4 * 1024 * 1024, total: 8 * 1024 * 1024, graceMs: 1_000 };
 const MAX_STRANGER_MESSAGE_BYTES = 1024 * 1024;
@@ -17,15 +17,15 @@ const FLOOD_LOOK_MS = 25;
 
 export interface GrpcListenerInit extends Pick<
   GrpcConnectionInit,
-  'kinds' | 'accept' | 'over' | 'scavenging' | 'handshakeMs' | 'keepaliveMs' | 'maxReceiveBytes'
+  'kinds' | 'accept' | 'over' | 'gcPressure' | 'handshakeMs' | 'keepaliveMs' | 'maxReceiveBytes'
 > {
   readonly tls: TlsOptions | undefined;
 }
 
 /**
- * The side of gRPC that takes calls, on Node's own HTTP/2, since a grpc-js server has no bound on what it keeps for
- * peers that have not said who they are: one stream for each connection, small messages until the peer is
- * authenticated, and only the time of a handshake for that.
+ * The server side of gRPC, on the HTTP/2 of Node, because a grpc-js server does not bound its resources for
+ * unauthenticated peers. Here each connection has one stream; until a peer is authenticated, its messages are small, and it
+ * has only the time of a handshake.
  */
 export class GrpcListener {
   private readonly connections = new Map<string, GrpcConnection>();
@@ -40,7 +40,7 @@ export class GrpcListener {
     this.server = createServer({ noDelay: true }, (socket) => this.connected(socket));
     this.server.maxConnections = MAX_CONNECTIONS;
     if (init.tls === undefined) return;
-    // It never listens: sockets are given to it.
+    // This server never listens. `connected` passes sockets to it.
     this.tls = createTlsServer({ ...init.tls, ALPNProtocols: ['h2'], handshakeTimeout: init.handshakeMs });
     this.tls.on('secureConnection', (socket: TLSSocket) => {
       const connection = this.connections.get(remoteOf(socket));
@@ -52,7 +52,7 @@ export class GrpcListener {
 
   /**
    * @returns the port.
-   * @throws HedgeError INVALID_OPTIONS when it cannot be bound.
+   * @throws HedgeError INVALID_OPTIONS when the address cannot be bound.
    */
   async listen(bind: string): Promise<number> {
     const colon = bind.lastIndexOf(':');
@@ -66,12 +66,12 @@ export class GrpcListener {
     return (this.server.address() as { port: number }).port;
   }
 
-  /** Takes no more connections; `close` is still to be called. */
+  /** Accepts no more connections. The caller must still call `close`. */
   stopAccepting(): void {
     this.freed ??= new Promise((resolve) => this.server.close(() => resolve()));
   }
 
-  /** Cuts all connections and frees the port. */
+  /** Closes all connections and frees the port. */
   async close(): Promise<void> {
     this.stopAccepting();
     for (const connection of this.connections.values()) connection.cut();
@@ -79,10 +79,10 @@ export class GrpcListener {
   }
 
   private connected(socket: Socket): void {
-    // Before anything is made for it.
-    const { taken, displaced } = this.pending.add(hostOf(remoteOf(socket)), socket, performance.now());
+    // First of all, before any resource is allocated for the socket.
+    const { admitted, displaced } = this.pending.add(hostOf(remoteOf(socket)), socket, performance.now());
     for (const one of displaced) one.destroy();
-    if (!taken) {
+    if (!admitted) {
       socket.destroy();
       return;
     }
@@ -103,24 +103,24 @@ export class GrpcListener {
 
   private reserve(connection: GrpcConnection, bytes: number): boolean {
     if (bytes > MAX_STRANGER_MESSAGE_BYTES) return false;
-    const { taken, displaced } = this.reserving.add(connection.host, connection, performance.now(), bytes);
+    const { admitted, displaced } = this.reserving.add(connection.host, connection, performance.now(), bytes);
     for (const one of displaced) one.cut();
-    return taken;
+    return admitted;
   }
 
-  /** It is authenticated, or gone. */
+  /** The connection is authenticated or closed. */
   private settled(connection: GrpcConnection): void {
     this.pending.delete(connection.host, connection.socket);
     this.reserving.delete(connection.host, connection);
   }
 
   private cutFloods(): void {
-    let some = false;
+    let anyPending = false;
     for (const socket of this.pending) {
-      some = true;
+      anyPending = true;
       if (this.connections.get(remoteOf(socket))?.floods === true) socket.destroy();
     }
-    if (some) return;
+    if (anyPending) return;
     clearInterval(this.watch);
     this.watch = undefined;
   }
@@ -128,9 +128,9 @@ export class GrpcListener {
 
 function cannotListen(bind: string, cause: NodeJS.ErrnoException): HedgeError {
   const why: Record<string, string> = {
-    EADDRINUSE: 'another process has the port; stop it, or set another port in `address`',
-    EADDRNOTAVAIL: 'the host is not an address of this machine; set `address` to one, or to ":port"',
-    EACCES: 'this user may not have the port; set one above 1023 in `address`',
+    EADDRINUSE: 'another process uses the port; stop it, or set another port in `address`',
+    EADDRNOTAVAIL: 'this machine does not have that address; set `address` to one that it has, or to ":port"',
+    EACCES: 'this user may not bind the port; set a port above 1023 in `address`',
   };
   return new HedgeError(
     'INVALID_OPTIONS',

@@ -16,7 +16,7 @@ function read(reader: GrpcMessageReader): string[] {
 describe('GrpcMessageReader', () => {
   const wire = Buffer.concat(['one', '', 'a longer message', 'x'.repeat(1_000)].map((text) => framed(text)));
 
-  it.each([1, 2, 5, 7, 64, 10_000])('finds the messages in pieces of %i bytes', (size) => {
+  it.each([1, 2, 5, 7, 64, 10_000])('finds the messages in chunks of %i bytes', (size) => {
     const reader = new GrpcMessageReader(() => true);
     const messages: string[] = [];
     for (let at = 0; at < wire.byteLength; at += size) {
@@ -26,14 +26,14 @@ describe('GrpcMessageReader', () => {
     expect(messages).toEqual(['one', '', 'a longer message', 'x'.repeat(1_000)]);
   });
 
-  it('keeps what came while nobody asked', () => {
+  it('keeps messages until they are read', () => {
     const reader = new GrpcMessageReader(() => true);
     for (const byte of wire) reader.push(Buffer.from([byte]));
     expect(read(reader)).toHaveLength(4);
     expect(reader.next()).toBeUndefined();
   });
 
-  it('refuses a message that is too long as soon as its length has come', () => {
+  it('rejects a message that is too long as soon as its length has arrived', () => {
     const reader = new GrpcMessageReader((length) => length <= 10);
     reader.push(framed('1234567890'));
     expect(read(reader)).toEqual(['1234567890']);
@@ -41,13 +41,13 @@ describe('GrpcMessageReader', () => {
     expect(() => reader.next()).toThrow('11 bytes');
   });
 
-  it('refuses a compressed message', () => {
+  it('rejects a compressed message', () => {
     const reader = new GrpcMessageReader(() => true);
     reader.push(framed('zip', 1));
     expect(() => reader.next()).toThrow('compressed');
   });
 
-  it('gives each message memory of its own', () => {
+  it('allocates separate memory for each message', () => {
     const reader = new GrpcMessageReader(() => true);
     const chunk = framed('mine');
     reader.push(chunk);

@@ -2,8 +2,8 @@
 const PREFIX_BYTES = 5;
 
 /**
- * Takes the bytes of a gRPC call apart into messages. A message is copied into memory of its own as its bytes come, so
- * that neither a part of one nor what is kept of one holds more than its length. Pure.
+ * Splits the bytes of a gRPC call into messages. Bytes are copied into the message as they arrive, so that neither an
+ * incomplete nor a complete message keeps more memory alive than its own length. Pure.
  */
 export class GrpcMessageReader {
   private readonly prefix = Buffer.alloc(PREFIX_BYTES);
@@ -12,7 +12,7 @@ export class GrpcMessageReader {
   private filled = 0;
   private readonly chunks: Buffer[] = [];
 
-  /** @param allows whether a message of that length may come; asked when its prefix has. */
+  /** @param allows whether the peer may send a message of this length. Called when the prefix has arrived. */
   constructor(private readonly allows: (length: number) => boolean) {}
 
   push(chunk: Buffer): void {
@@ -20,12 +20,12 @@ export class GrpcMessageReader {
   }
 
   /**
-   * The next message, or undefined while there is no whole one.
-   * @throws Error when the peer does not keep to the protocol, or the message is too long.
+   * The next message, or undefined while none is complete.
+   * @throws Error when the peer violates the protocol, or the message is too long.
    */
   next(): Buffer | undefined {
     for (let chunk = this.chunks.shift(); chunk !== undefined; chunk = this.chunks.shift()) {
-      const rest = this.take(chunk);
+      const rest = this.consume(chunk);
       if (rest.byteLength > 0) this.chunks.unshift(rest);
       const { message } = this;
       if (message === undefined || this.filled < message.byteLength) continue;
@@ -37,23 +37,23 @@ export class GrpcMessageReader {
     return undefined;
   }
 
-  /** @returns what is left of it. */
-  private take(chunk: Buffer): Buffer {
+  /** @returns the rest of the chunk. */
+  private consume(chunk: Buffer): Buffer {
     if (this.message === undefined) {
-      const taken = chunk.copy(this.prefix, this.prefixed, 0, PREFIX_BYTES - this.prefixed);
-      this.prefixed += taken;
+      const copied = chunk.copy(this.prefix, this.prefixed, 0, PREFIX_BYTES - this.prefixed);
+      this.prefixed += copied;
       if (this.prefixed === PREFIX_BYTES) this.message = this.begin();
-      return chunk.subarray(taken);
+      return chunk.subarray(copied);
     }
-    const taken = chunk.copy(this.message, this.filled);
-    this.filled += taken;
-    return chunk.subarray(taken);
+    const copied = chunk.copy(this.message, this.filled);
+    this.filled += copied;
+    return chunk.subarray(copied);
   }
 
   private begin(): Buffer {
     if (this.prefix[0] !== 0) throw new Error('it sent a compressed message');
     const length = this.prefix.readUInt32BE(1);
-    if (!this.allows(length)) throw new Error(`it sent a message of ${length} bytes, which is more than is allowed`);
+    if (!this.allows(length)) throw new Error(`it sent a message of ${length} bytes, which is more than the limit`);
     return Buffer.allocUnsafe(length);
   }
 }

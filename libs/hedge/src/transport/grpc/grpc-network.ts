@@ -9,19 +9,19 @@ import { GcPressure } from '../../common/gc-pressure.js';
 import { HedgeService } from '../../wire/hedge/v1/link.js';
 
 export interface GrpcNetworkOptions {
-  /** `host:port` to listen on; a client has none. */
+  /** `host:port` to listen on; undefined for a client. */
   readonly bind: string | undefined;
   readonly credentials: LinkCredentials;
-  /** A peer whose machine or network has fallen silent is noticed within this, in milliseconds. */
+  /** Time limit in which a silent peer is detected, in milliseconds. */
   readonly silenceMs: number;
-  /** Larger messages break the stream. */
+  /** A larger message breaks the stream. */
   readonly maxReceiveBytes: number;
 }
 
-/** Bytes that a receiver may send ahead of their being read. In grpc-js only a caller can have a wide window. */
+/** Flow-control window of a caller: bytes that a receiver may send before the caller reads. In grpc-js, only callers can set it. */
 const CALLER_WINDOW_BYTES = 1024 * 1024;
 
-// Messages pass as bytes: a malformed one is for the link to judge, and batches are encoded as they grow.
+// Messages pass as bytes: the link rejects malformed messages, and the outbox encodes frames into a batch one by one.
 const bytes = {
   serialize: ({ buffer, byteOffset, byteLength }: Uint8Array) => Buffer.from(buffer, byteOffset, byteLength),
   deserialize: (message: Buffer) => message,
@@ -32,19 +32,19 @@ const KINDS: ReadonlyMap<string, StreamKind> = new Map([
 ]);
 
 /**
- * Streams over gRPC, each with a connection of its own, for some milliseconds more to open one: bulk data then never
- * holds up heartbeats, and each can be cut alone. One port for all that come in.
+ * Streams over gRPC. Each stream has its own connection: opening one takes some milliseconds longer, but bulk data never
+ * delays heartbeats, and each can be closed alone. All incoming streams use one port.
  */
 export class GrpcNetwork implements Network {
   private readonly streams = new Set<MessageStream>();
-  private readonly scavenging = new GcPressure();
+  private readonly gcPressure = new GcPressure();
   private readonly keepaliveMs: number;
   private listener: GrpcListener | undefined;
   private idle: (() => void) | undefined;
 
   constructor(private readonly options: GrpcNetworkOptions) {
-    // A ping goes out after a third of the time, and its answer is awaited for another. Without, a silent
-    // network is noticed only when TCP gives up, after minutes.
+    // A ping is sent after one third of the time, and its answer must arrive within another third. Without pings, only TCP
+    // would notice a silent network, after minutes.
     this.keepaliveMs = Math.ceil(options.silenceMs / 3);
   }
 
@@ -56,7 +56,7 @@ export class GrpcNetwork implements Network {
       kinds: KINDS,
       accept: (stream, kind) => accept(this.tracked(stream), kind),
       over: (stream) => this.untrack(stream),
-      scavenging: this.scavenging,
+      gcPressure: this.gcPressure,
       handshakeMs: silenceMs,
       keepaliveMs: this.keepaliveMs,
       maxReceiveBytes,
@@ -65,7 +65,7 @@ export class GrpcNetwork implements Network {
   }
 
   connect(address: string, kind: StreamKind): MessageStream {
-    // The link outlives by far whatever made this process open it.
+    // The link lives far longer than the call that opened it.
     return outsideContext(() => this.open(address, kind));
   }
 
@@ -79,7 +79,7 @@ export class GrpcNetwork implements Network {
       'grpc.enable_channelz': 0,
       ...this.options.credentials.clientOptions,
       'grpc-node.flow_control_window': CALLER_WINDOW_BYTES,
-      // A failed attempt must not make the next one wait, nor a proxy for the outer world stand between members.
+      // A failed attempt must not delay the next one, and an HTTP proxy must not be used between members.
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_http_proxy': 0,
       'grpc.service_config_disable_resolution': 1,
@@ -87,7 +87,7 @@ export class GrpcNetwork implements Network {
     };
     const client = new Client(address, this.options.credentials.client, options);
     const call = client.makeBidiStreamRequest(HedgeService[kind].path, bytes.serialize, bytes.deserialize);
-    return this.tracked(new CallerStream(address, client, call, this.scavenging, (stream) => this.untrack(stream)));
+    return this.tracked(new CallerStream(address, client, call, this.gcPressure, (stream) => this.untrack(stream)));
   }
 
   async close(): Promise<void> {

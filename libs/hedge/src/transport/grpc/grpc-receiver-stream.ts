@@ -2,11 +2,12 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { messageOf } from '../../common/errors.js';
 import type { GcPressure } from '../../common/gc-pressure.js';
 import { GrpcMessageReader } from './grpc-message-reader.js';
-import { LINGER_MS, type MessageStream, type MessageStreamEvents } from '../streams/message-stream.js';
+import { GrpcStream } from './grpc-stream.js';
+import type { MessageStream } from '../streams/message-stream.js';
 
-/** Bytes that may wait in this process before `write` asks its caller to wait. */
+/** Bytes that may wait in this process before `write` returns false. */
 const WRITE_AHEAD_BYTES = 256 * 1024;
-/** A message up to here is copied behind its prefix; a longer one is written after it. */
+/** A message up to this size is copied behind its prefix. A longer message is written separately. */
 const COPIED_BYTES = 16 * 1024;
 const OK = 0;
 const RESOURCE_EXHAUSTED = 8;
@@ -14,38 +15,35 @@ const RESOURCE_EXHAUSTED = 8;
 export interface ReceiverStreamInit {
   readonly remote: string;
   readonly stream: ServerHttp2Stream;
-  readonly scavenging: GcPressure;
-  /** Whether a message of that length may come. */
+  readonly gcPressure: GcPressure;
+  /** Whether the peer may send a message of this length. */
   readonly allows: (length: number) => boolean;
   /** The peer is authenticated. */
   readonly admitted: () => void;
-  /** The stream is over, and holds nothing any more. */
+  /** The stream has ended, and holds no resources any more. */
   readonly over: (stream: MessageStream) => void;
-  /** Cuts the connection, of which this is the only stream. */
+  /** Closes the connection, which has only this stream. */
   readonly cut: () => void;
 }
 
 /** The receiver's end of a gRPC call. */
-export class ReceiverStream implements MessageStream {
+export class ReceiverStream extends GrpcStream {
   readonly remote: string;
   private readonly stream: ServerHttp2Stream;
   private readonly reader: GrpcMessageReader;
-  private events: MessageStreamEvents | undefined;
   private status = OK;
-  private ended = false;
-  private gone = false;
   private paused = false;
   private peerEnded = false;
-  private lingering: NodeJS.Timeout | undefined;
 
   constructor(private readonly init: ReceiverStreamInit) {
-    const { stream, remote, scavenging } = init;
+    super();
+    const { stream, remote, gcPressure } = init;
     this.remote = remote;
     this.stream = stream;
     this.reader = new GrpcMessageReader(init.allows);
     stream.on('data', (chunk: Buffer) => {
-      // What came from the socket, and the message made of it.
-      scavenging.record(2 * chunk.byteLength);
+      // The chunk from the socket, and the message copied from it.
+      gcPressure.record(2 * chunk.byteLength);
       if (this.ended) return;
       this.reader.push(chunk);
       this.deliver();
@@ -61,15 +59,10 @@ export class ReceiverStream implements MessageStream {
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(this.status) }));
     stream.on('close', () => {
       this.closed('the connection was lost');
-      this.gone = true;
-      clearTimeout(this.lingering);
+      this.release();
       init.over(this);
     });
     stream.respond({ ':status': 200, 'content-type': 'application/grpc+proto' }, { waitForTrailers: true });
-  }
-
-  attach(events: MessageStreamEvents): void {
-    this.events = events;
   }
 
   admitted(): void {
@@ -78,7 +71,7 @@ export class ReceiverStream implements MessageStream {
 
   write(message: Uint8Array, written: () => void): boolean {
     const { stream } = this;
-    this.init.scavenging.record(message.byteLength);
+    this.init.gcPressure.record(message.byteLength);
     if (this.ended || stream.destroyed) return true;
     const left = (error?: Error | null): void => {
       if (!error) written();
@@ -109,21 +102,17 @@ export class ReceiverStream implements MessageStream {
   resume(): void {
     if (!this.paused) return;
     this.paused = false;
-    // In a later turn, as from the network: the caller may be in the middle of taking a message.
+    // In a later turn, as from the network: the caller may be handling a message now.
     setImmediate(() => this.deliver());
   }
 
-  end(): void {
-    if (!this.gone) this.lingering ??= setTimeout(() => this.init.cut(), LINGER_MS);
-    this.finish();
+  protected endWrites(): void {
+    this.stream.end();
+    this.stream.resume();
   }
 
-  finish(): void {
-    if (this.ended) return;
-    this.ended = true;
-    this.stream.end();
-    // What comes now is thrown away, and the peer's end comes after it.
-    this.stream.resume();
+  protected cut(): void {
+    this.init.cut();
   }
 
   private deliver(): void {
@@ -142,16 +131,9 @@ export class ReceiverStream implements MessageStream {
     if (this.peerEnded) this.closed('the peer ended it');
     else this.stream.resume();
   }
-
-  /** The peer has ended, or the connection is gone. */
-  private closed(reason: string): void {
-    if (this.ended) return;
-    this.finish();
-    this.events?.closed(reason);
-  }
 }
 
-/** Not compressed, and so long. */
+/** Writes the prefix of a gRPC message: the flag "not compressed", and its length. */
 function prefix(bytes: Buffer, length: number): void {
   bytes[0] = 0;
   bytes.writeUInt32BE(length, 1);

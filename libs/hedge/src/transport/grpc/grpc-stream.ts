@@ -2,59 +2,99 @@ import type { Client, ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
 import type { GcPressure } from '../../common/gc-pressure.js';
 import { LINGER_MS, type MessageStream, type MessageStreamEvents } from '../streams/message-stream.js';
 
-/** The caller's end of a gRPC call. It has a channel, and so a connection, of its own. */
-export class CallerStream implements MessageStream {
-  private events: MessageStreamEvents | undefined;
-  private ended = false;
-  private gone = false;
+/** One end of a gRPC call: its listener and its end, which are the same at the caller and at the receiver. */
+export abstract class GrpcStream implements MessageStream {
+  abstract readonly remote: string;
+  protected events: MessageStreamEvents | undefined;
+  protected ended = false;
+  private released = false;
+  private lingering: NodeJS.Timeout | undefined;
+
+  attach(events: MessageStreamEvents): void {
+    this.events = events;
+  }
+
+  abstract admitted(): void;
+  abstract write(message: Uint8Array, written: () => void): boolean;
+  abstract pause(): void;
+  abstract resume(): void;
+
+  end(): void {
+    if (!this.released) this.lingering ??= setTimeout(() => this.cut(), LINGER_MS);
+    this.finish();
+  }
+
+  finish(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.endWrites();
+  }
+
+  /** The peer has ended the stream, or the connection was lost. */
+  protected closed(reason: string): void {
+    if (this.ended) return;
+    this.finish();
+    this.events?.closed(reason);
+  }
+
+  /** The call holds no resources any more. */
+  protected release(): void {
+    this.released = true;
+    clearTimeout(this.lingering);
+  }
+
+  /** Ends this side, and drops the messages that arrive before the end of the peer. */
+  protected abstract endWrites(): void;
+
+  /** Ends the call on both sides at once. */
+  protected abstract cut(): void;
+}
+
+/** The caller's end of a gRPC call. It has its own channel, and so its own connection. */
+export class CallerStream extends GrpcStream {
   private paused = false;
   private read: (() => void) | undefined;
-  private lingering: NodeJS.Timeout | undefined;
 
   constructor(
     readonly remote: string,
     client: Client,
     private readonly call: ClientDuplexStream<Uint8Array, Uint8Array>,
-    private readonly scavenging: GcPressure,
-    /** The call is over, and holds nothing any more. */
+    private readonly gcPressure: GcPressure,
+    /** The call has ended, and holds no resources any more. */
     done: (stream: MessageStream) => void,
   ) {
-    // gRPC takes the next message from the network when its stream asks for one by `_read`, and asks the peer to
-    // wait when it does not. `call.pause()` would let sixteen more come first, whatever their size.
+    super();
+    // grpc-js reads the next message from the network when its stream calls `_read`. Otherwise flow control stops the peer.
+    // With `call.pause()`, sixteen more messages of any size would arrive first.
     const read = call._read.bind(call);
     call._read = (size) => {
       if (this.paused) this.read = () => read(size);
       else read(size);
     };
     call.on('data', (message: Uint8Array) => {
-      // What came from the socket, and the message made of it.
-      scavenging.record(2 * message.byteLength);
+      // The chunk from the socket, and the message copied from it.
+      gcPressure.record(2 * message.byteLength);
       if (!this.ended) this.events?.message(message);
     });
     call.on('drain', () => {
       if (!this.ended) this.events?.drained();
     });
-    // Every call ends with a status; an error comes with one, and unheard would end the process.
+    // Every call ends with a status. An error event comes with it; without a listener it would end the process.
     call.on('error', () => undefined);
     call.on('status', (status: StatusObject) => {
       this.closed(status.details || 'the peer ended it');
       client.close();
-      this.gone = true;
-      clearTimeout(this.lingering);
+      this.release();
       done(this);
     });
   }
 
-  attach(events: MessageStreamEvents): void {
-    this.events = events;
-  }
-
   admitted(): void {
-    // A caller reads from a member that it chose to call.
+    // A caller chose the member that it called, so it bounds nothing before.
   }
 
   write(message: Uint8Array, written: () => void): boolean {
-    this.scavenging.record(message.byteLength);
+    this.gcPressure.record(message.byteLength);
     return this.ended || this.call.write(message, (error?: Error | null) => !error && written());
   }
 
@@ -69,23 +109,12 @@ export class CallerStream implements MessageStream {
     read?.();
   }
 
-  end(): void {
-    if (!this.gone) this.lingering ??= setTimeout(() => this.call.cancel(), LINGER_MS);
-    this.finish();
-  }
-
-  finish(): void {
-    if (this.ended) return;
-    this.ended = true;
+  protected endWrites(): void {
     this.call.end();
-    // What comes now is thrown away, and the peer's end comes after it.
     this.resume();
   }
 
-  /** The peer has ended, or the connection is gone. */
-  private closed(reason: string): void {
-    if (this.ended) return;
-    this.finish();
-    this.events?.closed(reason);
+  protected cut(): void {
+    this.call.cancel();
   }
 }

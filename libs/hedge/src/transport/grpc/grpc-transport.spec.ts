@@ -8,11 +8,11 @@ import { TIMING_PRESETS } from '../../common/timing.js';
 import { RecordingTransport } from '../../testing/recording-transport.js';
 import { GrpcTransport, type GrpcTransportOptions } from './grpc-transport.js';
 import { CallerHandshake, NONCE_BYTES } from '../handshake/handshake.core.js';
-import { messageOf } from '../handshake/handshake.messages.js';
+import { encodeFrame } from '../links/frames.js';
 import type { FrameBody } from '../transport.js';
 import { Encoding, Envelope, HedgeService } from '../../wire/hedge/v1/link.js';
 
-// Handshakes take long on a machine that is busy with other tests.
+// Handshakes are slow on a machine that is busy with other tests.
 jest.setTimeout(30_000);
 
 const secret = Buffer.from('the secret of the group');
@@ -76,7 +76,7 @@ describe('GrpcTransport', () => {
     expect([...a.transport.links()]).toEqual([link]);
   });
 
-  it('concurrent dials share one link, and a later one reuses it', async () => {
+  it('concurrent dials share one link, and a later dial reuses it', async () => {
     const [a, b] = [member(), await listening()];
     const links = await Promise.all([a.transport.dial(b.self), a.transport.dial(b.self)]);
     expect(new Set([...links, await a.transport.dial({ address: b.self.address })]).size).toBe(1);
@@ -94,7 +94,7 @@ describe('GrpcTransport', () => {
     expect((await a.transport.dial(a.self)).peer).toEqual(a.self);
   });
 
-  it('links end on both sides when one closes, with what was queued delivered', async () => {
+  it('a link ends on both sides when one closes it, after queued frames were delivered', async () => {
     const [a, b] = [await listening(), await listening()];
     const link = await a.transport.dial(b.self);
     link.send({ $case: 'leave', value: {} });
@@ -106,14 +106,14 @@ describe('GrpcTransport', () => {
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   });
 
-  it('close frees the port, and may be called again', async () => {
+  it('close frees the port and is idempotent', async () => {
     const [a, b] = [await listening(), await listening()];
     await a.transport.dial(b.self);
     await Promise.all([b.transport.close(), b.transport.close()]);
     await member({ bind: b.self.address }, b.self.address).transport.listen();
   });
 
-  it('refuses a port in use, and an address of another machine', async () => {
+  it('fails to listen on a port in use, and on an address of another machine', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const { port } = taken.address() as { port: number };
@@ -129,7 +129,7 @@ describe('GrpcTransport', () => {
     });
   });
 
-  it('close waits for no peer: not for one that never speaks, nor reads', async () => {
+  it('close waits neither for a silent peer nor for one that does not read', async () => {
     const b = await listening();
     const [host, port] = b.self.address.split(':');
     const mute = connect(Number(port), host);
@@ -138,7 +138,7 @@ describe('GrpcTransport', () => {
     mute.destroy();
   });
 
-  it('cuts connections that come to nothing', async () => {
+  it('closes connections that never send a request', async () => {
     const b = await listening({ heartbeatTimeoutMs: 100 });
     const [host, port] = b.self.address.split(':');
     const mute = connect(Number(port), host).resume();
@@ -147,7 +147,7 @@ describe('GrpcTransport', () => {
     expect(link.open).toBe(true);
   });
 
-  it('fails with MEMBER_UNREACHABLE when nobody listens, and when a listener stays silent', async () => {
+  it('fails with MEMBER_UNREACHABLE without a listener, and with a silent listener', async () => {
     const a = member({ heartbeatTimeoutMs: 300 });
     const sockets: Socket[] = [];
     const silent = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1');
@@ -166,14 +166,14 @@ describe('GrpcTransport', () => {
     });
   });
 
-  it('a dial under way fails when the transport closes', async () => {
+  it('a dial in progress fails when the transport closes', async () => {
     const a = member({ secret: () => new Promise(() => undefined) });
     const attempt = a.transport.dial((await listening()).self);
     await Promise.all([expect(attempt).rejects.toMatchObject({ code: 'SHUTTING_DOWN' }), a.transport.close()]);
   });
 });
 
-describe('who may speak', () => {
+describe('authentication', () => {
   it.each<[string, Partial<GrpcTransportOptions>]>([
     ['without the secret', { secret: async () => Buffer.from('another') }],
     ['of another group', { group: 'payments' }],
@@ -192,7 +192,7 @@ describe('who may speak', () => {
     expect(a.opened).toEqual([]);
   });
 
-  it('a caller that refuses is named as the one that ended the link', async () => {
+  it('the log names a caller that refused as the one that ended the link', async () => {
     const [a, b] = [member({ secret: async () => Buffer.from('another') }), await listening()];
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
     await until(() => warnings().length >= 2);
@@ -200,7 +200,7 @@ describe('who may speak', () => {
     expect(warnings().join()).not.toContain('Refused a link');
   });
 
-  it('a pod that reaches itself in place of the member it wants says that both have one address', async () => {
+  it('a pod that reaches itself in place of a member reports that both have one address', async () => {
     const a = await listening();
     await expect(a.transport.dial({ address: a.self.address, incarnation: 'alive' })).rejects.toMatchObject({
       code: 'MEMBER_UNREACHABLE',
@@ -208,7 +208,7 @@ describe('who may speak', () => {
     });
   });
 
-  it('a member that calls from another process and has the address of this one is told of', async () => {
+  it('the log reports a member of another process with the address of this one', async () => {
     const b = await listening();
     const twin = member({ bind: undefined }, b.self.address);
     await twin.transport.dial(b.self);
@@ -218,7 +218,7 @@ describe('who may speak', () => {
     ]);
   });
 
-  it('each secret of a rotation gets in at each step, and none of another group', async () => {
+  it('each step of a rotation accepts both of its secrets, and no secret of another group', async () => {
     const [old, fresh] = [Buffer.from('the old secret'), Buffer.from('the new secret')];
     const steps = [old, [old, fresh], [fresh, old], fresh] as const;
     for (const [i, step] of steps.entries()) {
@@ -235,7 +235,7 @@ describe('who may speak', () => {
     });
   });
 
-  it('pods with other timing hear of it on both sides, once, with both values', async () => {
+  it('pods with different timing log both values on both sides, once', async () => {
     const local = { timing: TIMING_PRESETS.local };
     const [a, b] = [member({ timing: { ...TIMING_PRESETS.local, leaseMs: 4_000 } }), await listening(local)];
     await a.transport.dial(b.self);
@@ -250,14 +250,14 @@ describe('who may speak', () => {
     expect(warnings().filter((line) => line.includes('leaseMs is 4000 there'))).toHaveLength(1);
   });
 
-  it('pods with the same timing, or of a version that does not say, hear nothing', async () => {
+  it('pods with the same timing, or of a version that does not send it, log nothing', async () => {
     const b = await listening({ timing: TIMING_PRESETS.local });
     await member({ timing: TIMING_PRESETS.local }).transport.dial(b.self);
     await member().transport.dial(b.self);
     expect(warnings()).toEqual([]);
   });
 
-  it('tells which process answers when another was wanted', async () => {
+  it('reports the process that answers in place of the wanted one', async () => {
     const [a, b] = [member(), await listening()];
     await expect(a.transport.dial({ address: b.self.address, incarnation: 'gone' })).rejects.toMatchObject({
       code: 'MEMBER_UNREACHABLE',
@@ -266,7 +266,7 @@ describe('who may speak', () => {
     expect(b.opened).toEqual([]);
   });
 
-  it('a receiver that cannot read the secret refuses for now, and asks again', async () => {
+  it('a receiver that cannot read the secret refuses temporarily, and reads it again for the next handshake', async () => {
     let reads = 0;
     const b = await listening({
       secret: async () => {
@@ -279,11 +279,11 @@ describe('who may speak', () => {
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE', retryable: true });
     await a.transport.dial(b.self);
     await member().transport.dial(b.self);
-    // For each handshake: `KeptSecret` remembers it, and may learn another.
+    // For each handshake: `KeptSecret` caches the secret, which may change.
     expect(reads).toBe(3);
   });
 
-  it('all of 250 members of one host that join at once get in, at the first try', async () => {
+  it('250 members of one host that join at once are all admitted at the first attempt', async () => {
     const b = await listening({ heartbeatTimeoutMs: 30_000 });
     const members = Array.from({ length: 250 }, () => member({ bind: undefined, heartbeatTimeoutMs: 30_000 }, ''));
     await Promise.all(members.map((one) => one.transport.dial(b.self)));
@@ -291,7 +291,7 @@ describe('who may speak', () => {
     expect(b.closed).toEqual([]);
   });
 
-  it('a member that waits for 100,000 replies gets in, and a stranger who says so does not', async () => {
+  it('a member that waits for 100,000 replies is admitted, and a stranger that claims so is not', async () => {
     const b = await listening();
     const a = member();
     a.outstanding = Array.from({ length: 100_000 }, (_, sequence) => sequence);
@@ -303,7 +303,7 @@ describe('who may speak', () => {
     expect(b.opened).toHaveLength(1);
   });
 
-  it('knocks of a stranger fill neither the log nor the table of handshakes', async () => {
+  it('attempts of a stranger fill neither the log nor the table of handshakes', async () => {
     const b = await listening();
     const strangers = Array.from({ length: 100 }, () => new RawCaller(b.self.address));
     strangers.forEach((stranger) => stranger.write(Buffer.from('no protobuf')));
@@ -313,7 +313,7 @@ describe('who may speak', () => {
   });
 });
 
-/** Speaks gRPC, and whatever bytes a test wants inside. */
+/** A gRPC caller that sends arbitrary bytes as messages. */
 class RawCaller {
   readonly received: FrameBody[] = [];
   readonly ended: Promise<void>;
@@ -338,7 +338,7 @@ class RawCaller {
     this.call.write(Buffer.from(bytes));
   }
 
-  /** Makes a right handshake; `expects` as the dial target's incarnation. */
+  /** Runs a correct handshake; `expects` is the incarnation of the dial target. */
   async authenticate(generation = 1): Promise<void> {
     const handshake = new CallerHandshake({
       kind: 'link',
@@ -349,11 +349,11 @@ class RawCaller {
       generation,
       target: { address: this.address },
     });
-    this.write(messageOf({ $case: 'hello', value: handshake.hello }));
+    this.write(encodeFrame({ $case: 'hello', value: handshake.hello }));
     await until(() => this.received.length === 1);
     const next = handshake.step(this.received[0] as FrameBody);
     if (next.kind !== 'prove') throw new Error(next.kind);
-    this.write(messageOf({ $case: 'proof', value: { proof: next.proof, outstanding: [] } }));
+    this.write(encodeFrame({ $case: 'proof', value: { proof: next.proof, outstanding: [] } }));
     await until(() => this.received.length === 2);
   }
 }
@@ -366,7 +366,7 @@ describe('malformed messages', () => {
       'two frames in one',
       Envelope.encode({ frames: [{ body: heartbeat(1) }, { body: heartbeat(2) }], acknowledged: [] }).finish(),
     ],
-    ['a frame of later', messageOf(heartbeat(1))],
+    ['a frame of later', encodeFrame(heartbeat(1))],
     ['a huge Hello', Buffer.alloc(100_000)],
   ])('%s instead of a Hello is refused', async (_what, message) => {
     const b = await listening();
@@ -383,12 +383,12 @@ describe('malformed messages', () => {
     ['bytes that are no protobuf', Buffer.from([0xff, 0xff, 0xff])],
     [
       'a reply to a receiver',
-      messageOf({
+      encodeFrame({
         $case: 'reply',
         value: { sequence: 1, encoding: Encoding.ENCODING_NONE, payload: Buffer.alloc(0), failure: undefined },
       }),
     ],
-    ['another handshake', messageOf({ $case: 'welcome', value: { resumed: false, timing: undefined } })],
+    ['another handshake', encodeFrame({ $case: 'welcome', value: { resumed: false, timing: undefined } })],
   ])('%s closes an open link, and no other', async (_what, message) => {
     const [a, b] = [member(), await listening()];
     const good = await a.transport.dial(b.self);
@@ -402,7 +402,7 @@ describe('malformed messages', () => {
     expect(good.open).toBe(true);
   });
 
-  it('malformed frames of a member that comes again and again are logged at a bounded rate', async () => {
+  it('malformed frames of a member that reconnects again and again are logged at a bounded rate', async () => {
     const b = await listening();
     for (let generation = 1; generation <= 10; generation++) {
       const member = new RawCaller(b.self.address);
@@ -414,37 +414,37 @@ describe('malformed messages', () => {
     expect(warnings()).toHaveLength(1);
   });
 
-  it('a frame that only newer versions know is passed over', async () => {
+  it('a frame of an unknown kind, from a newer version, is ignored', async () => {
     const b = await listening();
     const stranger = new RawCaller(b.self.address);
     await stranger.authenticate();
     const unknownField = Buffer.from([0x0a, 0x03, 0xfa, 0x3e, 0x00]);
-    stranger.write(Buffer.concat([unknownField, messageOf(heartbeat(9))]));
+    stranger.write(Buffer.concat([unknownField, encodeFrame(heartbeat(9))]));
     await until(() => b.frames.length === 1);
     expect(b.frames).toEqual([heartbeat(9)]);
   });
 
-  it('a newer link silences the older', async () => {
+  it('a newer link closes the older', async () => {
     const b = await listening();
     const [older, newer] = [new RawCaller(b.self.address), new RawCaller(b.self.address)];
     await older.authenticate(1);
     await newer.authenticate(2);
-    older.write(messageOf(heartbeat(1)));
+    older.write(encodeFrame(heartbeat(1)));
     await older.ended;
-    newer.write(messageOf(heartbeat(2)));
+    newer.write(encodeFrame(heartbeat(2)));
     await until(() => b.frames.length > 0);
     expect(b.frames).toEqual([heartbeat(2)]);
     expect(b.closed).toHaveLength(1);
   });
 
-  it('a handshake that is never finished ends in time', async () => {
+  it('an incomplete handshake ends in time', async () => {
     const b = await listening({ heartbeatTimeoutMs: 200 });
     const stranger = new RawCaller(b.self.address);
     await stranger.ended;
     expect(stranger.received).toMatchObject([{ $case: 'refusal' }]);
   });
 
-  it('bytes that are not even HTTP/2 harm nobody', async () => {
+  it('bytes that are not HTTP/2 do no harm', async () => {
     const b = await listening();
     const [host, port] = b.self.address.split(':');
     const socket = connect(Number(port), host)

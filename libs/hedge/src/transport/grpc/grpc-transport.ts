@@ -3,14 +3,14 @@ import { GrpcNetwork } from './grpc-network.js';
 import { DEFAULT_MAX_MESSAGE_BYTES, LinkTransport, type LinkTransportOptions } from '../links/link-transport.js';
 
 export interface GrpcTransportOptions extends LinkTransportOptions {
-  /** `host:port` to listen on (see `resolveAddress`); a client has none. */
+  /** `host:port` to listen on (see `resolveAddress`); undefined for a client. */
   readonly bind?: string;
-  /** A peer that has fallen silent loses its links within this, in milliseconds: the group's heartbeat timeout. */
+  /** Time limit in which a silent peer loses its links, in milliseconds: the heartbeat timeout of the group. */
   readonly heartbeatTimeoutMs: number;
   readonly tls?: TlsOptions;
 }
 
-/** What an envelope holds besides one largest payload: the other fields, or a batch of small frames. */
+/** Size of an envelope beyond the largest payload: the other fields, or a batch of small frames. */
 const ENVELOPE_OVERHEAD_BYTES = 1024 * 1024;
 
 /**

@@ -5,7 +5,7 @@ import { RecordingTransport } from '../../testing/recording-transport.js';
 import type { TlsOptions } from './credentials.js';
 import { GrpcTransport } from './grpc-transport.js';
 
-// Handshakes take long on a machine that is busy with other tests.
+// Handshakes are slow on a machine that is busy with other tests.
 jest.setTimeout(30_000);
 
 const ours = new CertificateAuthority('ours');
@@ -41,7 +41,7 @@ async function member(options: TlsOptions | undefined): Promise<RecordingTranspo
 
 beforeAll(() => {
   jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
-  // gRPC tells of failed TLS connections on the console, too.
+  // grpc-js logs failed TLS connections on the console, too.
   jest.spyOn(console, 'error').mockImplementation(() => undefined);
 });
 afterAll(() => {
@@ -69,12 +69,12 @@ describe('TLS', () => {
     expect(b.opened).toEqual([]);
   });
 
-  it('a caller with TLS gets no link to a member without', async () => {
+  it('a caller with TLS gets no link to a member without TLS', async () => {
     const [a, b] = [await member(tls()), await member(undefined)];
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE' });
   });
 
-  it('mutual TLS refuses a caller whose certificate another authority signed, though it has the secret', async () => {
+  it('mutual TLS refuses a caller with the secret whose certificate another authority signed', async () => {
     const [a, b] = [await member(tls(theirs.issue(NAME))), await member(tls({ requireClientCertificate: true }))];
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE' });
     expect(b.opened).toEqual([]);

@@ -1,14 +1,14 @@
 import type { Clock } from '../../common/clock.js';
 import { asHedgeError, HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import { frameOf, messageOf } from './handshake.messages.js';
+import { decodeFrame, encodeFrame } from '../links/frames.js';
 import { printable, ReceiverHandshake } from './handshake.core.js';
 import type { MessageStream, StreamKind } from '../streams/message-stream.js';
 import type { Timing } from '../../wire/hedge/v1/link.js';
 import { hostOf, MAX_UNAUTHENTICATED, PendingByHost } from './pending-by-host.js';
 import type { RefusalLog } from './refusal-log.js';
 
-/** A Hello is far smaller. The Proof may be long: it lists what is outstanding. */
+/** A Hello is far smaller. A Proof may be longer: it lists the outstanding requests. */
 const MAX_HELLO_BYTES = 4_096;
 
 export interface AuthenticatedCaller {
@@ -20,11 +20,11 @@ export interface AuthenticatedCaller {
 
 export interface AcceptorInit {
   readonly kind: StreamKind;
-  /** Rejects when the group's secret cannot be had now. */
+  /** Rejects when the secret of the group cannot be read now. */
   readonly handshake: () => Promise<ReceiverHandshake>;
   /**
-   * The caller is authenticated: takes the stream over and answers Welcome.
-   * @throws HedgeError to refuse it all the same.
+   * Called when the caller is authenticated: attaches to the stream and answers Welcome.
+   * @throws HedgeError to refuse the caller even so.
    */
   readonly admit: (stream: MessageStream, caller: AuthenticatedCaller) => void;
   readonly timeoutMs: number;
@@ -32,7 +32,7 @@ export interface AcceptorInit {
   readonly log: RefusalLog;
 }
 
-/** Takes the receiver's part in the handshakes of streams that come in, and bounds what strangers cost. */
+/** Runs the receiver's side of the handshakes of incoming streams, and bounds the resources of unauthenticated callers. */
 export class Acceptor {
   private readonly pending = new PendingByHost<PendingHandshake>(MAX_UNAUTHENTICATED);
 
@@ -41,13 +41,13 @@ export class Acceptor {
   accept(stream: MessageStream): void {
     const host = hostOf(stream.remote);
     const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(host, handshake));
-    const { taken, displaced } = this.pending.add(host, handshake, this.init.clock.now().mono);
-    for (const one of taken ? displaced : [...displaced, handshake]) {
-      one.refuse(new HedgeError('OVERLOADED', 'Too many handshakes are under way; try again'));
+    const { admitted, displaced } = this.pending.add(host, handshake, this.init.clock.now().mono);
+    for (const one of admitted ? displaced : [...displaced, handshake]) {
+      one.refuse(new HedgeError('OVERLOADED', 'Too many handshakes are in progress. Try again'));
     }
   }
 
-  /** Ends all handshakes that are under way. */
+  /** Ends all handshakes in progress. */
   close(): void {
     for (const handshake of this.pending) {
       handshake.refuse(new HedgeError('SHUTTING_DOWN', 'This member is stopping'));
@@ -66,21 +66,21 @@ class PendingHandshake {
     private readonly settled: () => void,
   ) {
     this.cancelTimer = init.clock.after(init.timeoutMs, () =>
-      this.refuse(new HedgeError('UNAUTHENTICATED', `The handshake was not done within ${init.timeoutMs} ms`)),
+      this.refuse(new HedgeError('UNAUTHENTICATED', `The handshake did not finish within ${init.timeoutMs} ms`)),
     );
     stream.attach({
       message: (message) => this.receive(message),
       drained: () => undefined,
       closed: (reason) =>
         this.dismiss(
-          `The caller at ${stream.remote} went away during the handshake of a ${init.kind} (${printable(reason)})`,
+          `The caller at ${stream.remote} disconnected during the handshake of a ${init.kind} (${printable(reason)})`,
         ),
     });
   }
 
-  /** Tells the caller why, and the log. */
+  /** Sends the reason to the caller, and logs it. */
   refuse(error: HedgeError): void {
-    this.stream.write(messageOf({ $case: 'refusal', value: error }), () => undefined);
+    this.stream.write(encodeFrame({ $case: 'refusal', value: error }), () => undefined);
     if (error.code === 'SHUTTING_DOWN') this.end();
     else this.dismiss(`Refused a ${this.init.kind} from ${this.stream.remote}: ${error.message}`);
   }
@@ -97,18 +97,20 @@ class PendingHandshake {
       },
       (cause: unknown) => {
         if (this.state !== 'secret awaited') return;
-        this.refuse(new HedgeError('BACKEND_UNAVAILABLE', "This member cannot read the group's secret now", { cause }));
+        this.refuse(
+          new HedgeError('BACKEND_UNAVAILABLE', 'This member cannot read the secret of the group now', { cause }),
+        );
       },
     );
   }
 
   private step(handshake: ReceiverHandshake, message: Uint8Array): void {
-    const body = frameOf(message);
+    const body = decodeFrame(message);
     if (!body) return this.refuse(malformed());
     const next = handshake.step(body);
     switch (next.kind) {
       case 'challenge':
-        this.stream.write(messageOf({ $case: 'challenge', value: next.challenge }), () => undefined);
+        this.stream.write(encodeFrame({ $case: 'challenge', value: next.challenge }), () => undefined);
         break;
       case 'admit':
         this.admit({
@@ -119,7 +121,7 @@ class PendingHandshake {
         });
         break;
       case 'refuse':
-        if (next.told)
+        if (next.byCaller)
           this.dismiss(
             `The caller at ${this.stream.remote} ended its ${this.init.kind} to this pod: ${next.error.message}`,
           );
@@ -156,5 +158,5 @@ class PendingHandshake {
 }
 
 function malformed(): HedgeError {
-  return new HedgeError('UNAUTHENTICATED', 'The caller sent a message that has no place in the handshake');
+  return new HedgeError('UNAUTHENTICATED', 'The caller sent a message that does not belong to the handshake');
 }

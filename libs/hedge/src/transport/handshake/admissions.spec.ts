@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { Admissions } from './admissions.js';
 
 describe('Admissions', () => {
-  it('admits rising generations only, each caller by itself', () => {
+  it('admits only rising generations of each caller', () => {
     const admissions = new Admissions(1_000);
     expect(admissions.admit('a', 2, 0)).toBe(true);
     expect(admissions.admit('a', 2, 0)).toBe(false);
@@ -11,14 +11,14 @@ describe('Admissions', () => {
     expect(admissions.admit('a', 3, 0)).toBe(true);
   });
 
-  it('refuses an older generation also after the newer link has closed', () => {
+  it('rejects an older generation even after the newer link has closed', () => {
     const admissions = new Admissions(1_000);
     admissions.admit('a', 2, 0);
     admissions.closed('a', 2, 500);
     expect(admissions.admit('a', 1, 1_500)).toBe(false);
   });
 
-  it('keeps a caller whose link is open however long, and forgets the others in the end', () => {
+  it('remembers a caller while its link is open, and forgets it some time after the close', () => {
     const admissions = new Admissions(1_000);
     admissions.admit('open', 2, 0);
     admissions.admit('gone', 2, 0);
@@ -27,7 +27,7 @@ describe('Admissions', () => {
     expect(admissions.admit('gone', 1, 1_001)).toBe(true);
   });
 
-  it('the end of an older link does not make the newer one forgotten', () => {
+  it('remembers the newer link when an older one ends', () => {
     const admissions = new Admissions(1_000);
     admissions.admit('a', 1, 0);
     admissions.admit('a', 2, 0);

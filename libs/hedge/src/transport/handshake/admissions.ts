@@ -1,20 +1,20 @@
 /**
- * Which link of each caller counts: the one of the highest generation. Pure.
+ * Admits only the newest link of each caller: the link with the highest generation. Pure.
  *
- * It makes duplicate suppression safe. A caller lists its outstanding requests when it opens a link, and the
- * receiver forgets all others. Were an older link admitted after a newer one, or still read from, a request
- * that was already answered and forgotten could come in again, or a running one be forgotten.
+ * This makes request deduplication safe. A caller lists its outstanding requests when it opens a link, and the receiver
+ * forgets all others. If an older link were admitted after a newer one, or still read, the receiver could run a request
+ * again that it has answered and forgotten, or forget a running one.
  */
 export class Admissions {
   private readonly newest = new Map<string, { generation: number; closedAt?: number }>();
 
   /**
-   * @param keepMs how long a caller is remembered after its link has closed. Must not be shorter than a
-   *   handshake may take: one that began before the newer link did has failed by then.
+   * @param keepMs how long a caller is remembered after its link has closed. At least the time limit of a handshake: a
+   *   handshake that began before the newer link has failed by then.
    */
   constructor(private readonly keepMs: number) {}
 
-  /** Whether this is the caller's newest link; from now on it is. `now` in milliseconds, never going back. */
+  /** Records a link. @param now in milliseconds, never going back. @returns whether it is the caller's newest link. */
   admit(incarnation: string, generation: number, now: number): boolean {
     for (const [caller, { closedAt }] of this.newest) {
       if (closedAt !== undefined && now - closedAt > this.keepMs) this.newest.delete(caller);
@@ -25,7 +25,7 @@ export class Admissions {
     return true;
   }
 
-  /** The admitted link has closed. */
+  /** Records that an admitted link has closed. */
   closed(incarnation: string, generation: number, now: number): void {
     const known = this.newest.get(incarnation);
     if (known?.generation === generation) known.closedAt = now;

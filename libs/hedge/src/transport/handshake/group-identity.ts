@@ -4,17 +4,17 @@ import { type HandshakeInput, NONCE_BYTES } from './handshake.core.js';
 import type { Timing } from '../../common/timing.js';
 import type { StreamKind } from '../streams/message-stream.js';
 
-/** The one that this process proves itself with first, then others that a peer may have. */
+/** First the secret with which this process proves itself, then others that a peer may use. */
 export type GroupSecrets = Uint8Array | readonly [Uint8Array, ...Uint8Array[]];
 
-/** Who this process is to its peers, and what it proves that with. */
+/** The identity of this process for its peers, and the secret that proves it. */
 export class GroupIdentity {
   private member: MemberId;
 
   constructor(
     private readonly group: string,
     self: MemberId,
-    /** Gives the group's secret. Asked for each handshake, because it can be another one when the database was replaced. */
+    /** Reads the secret of the group. Called for each handshake, because the secret changes when the database is replaced. */
     private readonly secret: () => Promise<GroupSecrets>,
     private readonly timing: Timing | undefined,
   ) {
@@ -25,12 +25,12 @@ export class GroupIdentity {
     return this.member;
   }
 
-  /** An address with port 0 takes the one that was bound. */
+  /** Replaces port 0 in the address by the bound port. */
   bound(port: number): void {
     this.member = { ...this.member, address: this.member.address.replace(/:0$/, `:${port}`) };
   }
 
-  /** For one handshake. Rejects when the secret cannot be had now. */
+  /** The input of one handshake. Rejects when the secret cannot be read now. */
   async handshakeInput(kind: StreamKind): Promise<HandshakeInput> {
     const known = await this.secret();
     const [secret, ...accepted] = known instanceof Uint8Array ? [known] : known;

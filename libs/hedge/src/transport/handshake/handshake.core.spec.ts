@@ -42,7 +42,7 @@ const proof = (value: Uint8Array, outstanding: number[] = []): FrameBody => ({
 
 const flipped = (bytes: Uint8Array) => Buffer.from(bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte)));
 
-/** Up to the Proof, with everything as it should be unless told. */
+/** Runs a handshake up to the Proof; correct by default. */
 function greet(from = callerSide(), to = receiverSide()) {
   const answer = to.step(hello(from.hello));
   if (answer.kind !== 'challenge') throw new Error(`the receiver did not challenge: ${answer.kind}`);
@@ -51,7 +51,7 @@ function greet(from = callerSide(), to = receiverSide()) {
 }
 
 describe('handshake', () => {
-  it('opens when both have the secret, and tells the receiver what is outstanding', () => {
+  it('opens when both have the secret, and passes the outstanding requests to the receiver', () => {
     const { from, to, next } = greet();
     if (next.kind !== 'prove') throw new Error(next.kind);
     expect(next.receiver).toEqual(receiver);
@@ -68,24 +68,24 @@ describe('handshake', () => {
     });
   });
 
-  it('refuses another group, without naming its own', () => {
+  it('refuses another group without naming its own', () => {
     const step = receiverSide().step(hello(callerSide({ group: 'other' }).hello));
-    expect(step).toMatchObject({ kind: 'refuse', told: false, error: { code: 'UNAUTHENTICATED' } });
+    expect(step).toMatchObject({ kind: 'refuse', byCaller: false, error: { code: 'UNAUTHENTICATED' } });
     expect(JSON.stringify(step)).not.toContain('orders');
   });
 
-  it.each([PROTOCOL + 1, 0])('refuses protocol %d, and tells both sides both numbers and what to do', (protocol) => {
+  it.each([PROTOCOL + 1, 0])('refuses protocol %d, and both sides report both numbers and the fix', (protocol) => {
     const step = receiverSide().step(hello({ ...callerSide().hello, protocol }));
-    expect(step).toMatchObject({ kind: 'refuse', told: false, error: { code: 'UNAUTHENTICATED' } });
+    expect(step).toMatchObject({ kind: 'refuse', byCaller: false, error: { code: 'UNAUTHENTICATED' } });
     if (step.kind !== 'refuse') throw new Error(step.kind);
     const { code, message } = step.error;
     expect(message).toMatch(
       new RegExp(`protocol ${protocol}, this member ${PROTOCOL},.* Update nestjs-hedge on all pods .*CHANGELOG.md`),
     );
-    const told = callerSide().step({ $case: 'refusal', value: { code, message } });
-    expect(told).toMatchObject({ kind: 'fail', refuse: false, error: { code: 'UNAUTHENTICATED' } });
-    // Whole: nothing is cut from it on the way.
-    expect(told.kind === 'fail' && told.error.message).toBe(`The member at b:1 refused this one: ${message}`);
+    const received = callerSide().step({ $case: 'refusal', value: { code, message } });
+    expect(received).toMatchObject({ kind: 'fail', refuse: false, error: { code: 'UNAUTHENTICATED' } });
+    // The message is not cut.
+    expect(received.kind === 'fail' && received.error.message).toBe(`The member at b:1 refused this one: ${message}`);
   });
 
   it('a caller does not prove itself to a receiver without the secret', () => {
@@ -102,7 +102,7 @@ describe('handshake', () => {
     expect(to.step(proof(forged))).toMatchObject({ kind: 'refuse', error: { code: 'UNAUTHENTICATED' } });
   });
 
-  it('a caller believes that another process answers only from one with the secret', () => {
+  it('a caller accepts that another process answers only when that process has the secret', () => {
     expect(greet(callerSide({ expects: 'receiver-0' })).next).toMatchObject({
       kind: 'fail',
       error: { code: 'MEMBER_UNREACHABLE', details: { incarnation: 'receiver-1' } },
@@ -119,7 +119,7 @@ describe('handshake', () => {
     expect(JSON.stringify(next)).not.toContain('receiver-1');
   });
 
-  it('a receiver refuses a caller that wants another process, even with a right proof', () => {
+  it('a receiver refuses a caller that asks for another process, even with a correct proof', () => {
     const from = callerSide({ expects: 'receiver-0' });
     const { to, challenge } = greet(from);
     const right = prove('link/v1/caller', secret, from.hello, challenge);
@@ -150,27 +150,27 @@ describe('handshake', () => {
     ['a request first', { $case: 'cancel', value: { sequence: 1 } }],
     ['a short nonce', hello({ ...callerSide().hello, nonce: Buffer.alloc(16) })],
     ['no incarnation', hello({ ...callerSide().hello, incarnation: '' })],
-    ['an address with a line of its own', hello({ ...callerSide().hello, address: 'a:1\n[Nest] LOG forged:1' })],
+    ['an address with a line break', hello({ ...callerSide().hello, address: 'a:1\n[Nest] LOG forged:1' })],
     ['an address without a port', hello({ ...callerSide().hello, address: 'a' })],
-    ['an incarnation with a line of its own', hello({ ...callerSide().hello, incarnation: 'a\nforged' })],
-    ['an endless address', hello({ ...callerSide().hello, address: 'a'.repeat(300) })],
+    ['an incarnation with a line break', hello({ ...callerSide().hello, incarnation: 'a\nforged' })],
+    ['a very long address', hello({ ...callerSide().hello, address: 'a'.repeat(300) })],
     ['no generation', hello({ ...callerSide().hello, generation: 0 })],
   ])('a receiver refuses %s', (_what, first) => {
     expect(receiverSide().step(first)).toMatchObject({ kind: 'refuse', error: { code: 'UNAUTHENTICATED' } });
   });
 
-  it('a second Hello is out of turn', () => {
+  it('a receiver refuses a second Hello', () => {
     const { from, to } = greet();
     expect(to.step(hello(from.hello))).toMatchObject({ kind: 'refuse' });
   });
 
-  it('a caller takes no Welcome without a proven Challenge', () => {
+  it('a caller accepts no Welcome without a proven Challenge', () => {
     expect(callerSide().step({ $case: 'welcome', value: { resumed: true, timing: undefined } })).toMatchObject({
       kind: 'fail',
     });
   });
 
-  it("a refusal's text cannot forge a log line", () => {
+  it('the text of a refusal cannot forge a log line', () => {
     const step = callerSide().step({
       $case: 'refusal',
       value: { code: 'UNAUTHENTICATED', message: 'no\n[Nest] all is well \u001b[31m' + 'x'.repeat(999) },
@@ -182,7 +182,7 @@ describe('handshake', () => {
     expect(printable('é\t')).toBe('??');
   });
 
-  it('a refusal for now does not end the caller for good', () => {
+  it('a temporary refusal is retryable for the caller', () => {
     const step = callerSide().step({ $case: 'refusal', value: { code: 'BACKEND_UNAVAILABLE', message: 'later' } });
     expect(step).toMatchObject({ error: { code: 'MEMBER_UNREACHABLE', retryable: true } });
   });
@@ -193,7 +193,7 @@ describe('proof', () => {
   const unsigned = { ...receiver, nonce: receiverNonce };
   const right = prove('link/v1/caller', secret, base, unsigned);
 
-  it('is taken as made', () => {
+  it('is accepted unchanged', () => {
     expect(proves(right, 'link/v1/caller', secret, base, unsigned)).toBe(true);
   });
 
@@ -222,11 +222,11 @@ describe('proof', () => {
     expect(proves(right, 'link/v1/caller', flipped(secret), base, unsigned)).toBe(false);
   });
 
-  it('binds the kind of stream, so that one made for a link opens no other', () => {
+  it('binds the kind of stream, so that the proof for a link opens no other stream', () => {
     expect(proves(right, 'stream/v1/caller', secret, base, unsigned)).toBe(false);
   });
 
-  it('does not confuse a field with its neighbour', () => {
+  it('differs when bytes move from one field to the next', () => {
     const moved = { ...base, group: base.group + base.address, address: '' };
     expect(proves(right, 'link/v1/caller', secret, moved, unsigned)).toBe(false);
   });

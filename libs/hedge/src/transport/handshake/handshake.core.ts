@@ -6,28 +6,28 @@ import { prove, proves } from './proof.js';
 import type { FrameBody } from '../transport.js';
 import type { Challenge, Hello, Timing } from '../../wire/hedge/v1/link.js';
 
-/** Peers with another number are refused. Raised when an old peer could misread a new one. */
+/** Version of the protocol. Peers with another number are refused. Raise it when an old peer could misread a new one. */
 export const PROTOCOL = 1;
 export const NONCE_BYTES = 32;
 
 const MAX_TEXT = 256;
 
-/** What both sides bring to a handshake. */
+/** The input of each side of a handshake. */
 export interface HandshakeInput {
   readonly kind: StreamKind;
   readonly group: string;
   readonly self: MemberId;
   readonly secret: Uint8Array;
-  /** Secrets that a peer may have as well, while the group changes from one to another. */
+  /** Other secrets that a peer may use during a rotation of the secret. */
   readonly accepted?: readonly Uint8Array[];
-  /** What this pod runs by, for the peer to compare. */
+  /** The durations of this pod, which the peer compares with its own. */
   readonly timing?: Timing | undefined;
-  /** `NONCE_BYTES` random bytes, never used before. */
+  /** `NONCE_BYTES` random bytes that were never used before. */
   readonly nonce: Uint8Array;
 }
 
 export type CallerStep =
-  /** Send Proof, with the sequences that are outstanding at this receiver. */
+  /** Send Proof, with the sequences of the requests that are outstanding at this receiver. */
   | { readonly kind: 'prove'; readonly receiver: MemberId; readonly proof: Uint8Array }
   | {
       readonly kind: 'open';
@@ -35,12 +35,12 @@ export type CallerStep =
       readonly resumed: boolean;
       readonly timing: Timing | undefined;
     }
-  /** `refuse`: the peer is to be told with a Refusal; otherwise it was the peer who refused. */
+  /** `refuse`: send a Refusal to the peer. False when the peer refused. */
   | { readonly kind: 'fail'; readonly error: HedgeError; readonly refuse: boolean };
 
 /**
- * The caller's side: Hello → Challenge → Proof → Welcome. Pure; the peer's frames go in, what to do comes out.
- * The receiver proves itself first, so a caller never gives a proof to a stranger.
+ * The caller's side: Hello → Challenge → Proof → Welcome. Pure: its input is the frames of the peer, its output the next
+ * step. The receiver proves itself first, so a caller never sends a proof to a stranger.
  */
 export class CallerHandshake {
   readonly hello: Hello;
@@ -84,13 +84,13 @@ export class CallerHandshake {
     if (secret === undefined) {
       return this.fail(
         'UNAUTHENTICATED',
-        "does not have this group's secret; check that both use the same database and group, or the same `secret` option",
+        'does not have the secret of this group. Check that both use the same database and group, or the same `secret` option',
       );
     }
     if (challenge.address !== target.address) {
       return this.fail(
         'MEMBER_UNREACHABLE',
-        `calls itself ${challenge.address}; dial members by the address that they advertise`,
+        `advertises the address ${challenge.address}. Dial members at the address that they advertise`,
         { advertised: challenge.address },
       );
     }
@@ -98,7 +98,7 @@ export class CallerHandshake {
       if (challenge.incarnation === this.input.self.incarnation) {
         return this.fail(
           'MEMBER_UNREACHABLE',
-          `is this pod itself, and not process ${target.incarnation}: if that is alive, another live pod has this pod's own address. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+          `is this pod itself, and not process ${target.incarnation}. If that process is alive, another live pod has this pod's own address. Set the variable POD_IP from status.podIP, or \`address\`, to an address that other pods can dial`,
           { incarnation: challenge.incarnation },
         );
       }
@@ -118,7 +118,7 @@ export class CallerHandshake {
 
   private refused(refusal: { code: string; message: string }): HedgeError {
     const address = this.input.target.address;
-    // Only this code may end a caller's tries; whatever else a peer says may be true for now only.
+    // Only UNAUTHENTICATED is final. Any other refusal of a peer may be temporary.
     const code = refusal.code === 'UNAUTHENTICATED' ? 'UNAUTHENTICATED' : 'MEMBER_UNREACHABLE';
     return new HedgeError(code, `The member at ${address} refused this one: ${printable(refusal.message)}`, {
       details: { address, refusal: printable(refusal.code) },
@@ -128,7 +128,7 @@ export class CallerHandshake {
 
 export type ReceiverStep =
   | { readonly kind: 'challenge'; readonly challenge: Challenge }
-  /** The caller is who it says: admit it if its generation is the newest, and answer Welcome. */
+  /** The caller is authenticated: admit it if its generation is the newest, and answer Welcome. */
   | {
       readonly kind: 'admit';
       readonly caller: MemberId;
@@ -136,10 +136,10 @@ export type ReceiverStep =
       readonly outstanding: readonly number[];
       readonly timing: Timing | undefined;
     }
-  /** `told`: it was the caller who refused; otherwise it is to be sent a Refusal. */
-  | { readonly kind: 'refuse'; readonly error: HedgeError; readonly told: boolean };
+  /** `byCaller`: the caller refused. Otherwise send it a Refusal. */
+  | { readonly kind: 'refuse'; readonly error: HedgeError; readonly byCaller: boolean };
 
-/** The receiver's side. Pure, as the caller's. */
+/** The receiver's side. Pure, like the caller's side. */
 export class ReceiverHandshake {
   private greeting: { readonly hello: Hello; readonly challenge: Challenge } | undefined;
 
@@ -148,13 +148,13 @@ export class ReceiverHandshake {
   step(body: FrameBody): ReceiverStep {
     if (body.$case === 'refusal') {
       const error = new HedgeError('UNAUTHENTICATED', `The caller refused: ${printable(body.value.message)}`);
-      return { kind: 'refuse', error, told: true };
+      return { kind: 'refuse', error, byCaller: true };
     }
     if (body.$case === 'hello' && !this.greeting) return this.greeted(body.value);
     if (body.$case === 'proof' && this.greeting) {
       return this.proved(this.greeting, body.value.proof, body.value.outstanding);
     }
-    return refuse('UNAUTHENTICATED', `Got ${body.$case} out of turn in the handshake`);
+    return refuse('UNAUTHENTICATED', `The caller sent ${body.$case} out of turn in the handshake`);
   }
 
   private greeted(hello: Hello): ReceiverStep {
@@ -162,7 +162,7 @@ export class ReceiverHandshake {
     if (hello.protocol !== PROTOCOL) {
       return refuse(
         'UNAUTHENTICATED',
-        `The caller speaks link protocol ${hello.protocol}, this member ${PROTOCOL}, so the two cannot be in one group. Update nestjs-hedge on all pods to versions of one protocol, over each release that CHANGELOG.md names on the way`,
+        `The caller speaks link protocol ${hello.protocol}, this member ${PROTOCOL}, so the two cannot be in one group. Update nestjs-hedge on all pods to versions with the same protocol, through each intermediate release that CHANGELOG.md names`,
       );
     }
     if (hello.nonce.byteLength !== NONCE_BYTES || !wellFormed(hello) || hello.generation < 1) {
@@ -171,11 +171,11 @@ export class ReceiverHandshake {
     if (hello.group !== group) {
       return refuse(
         'UNAUTHENTICATED',
-        `The caller is of group ${JSON.stringify(printable(hello.group))}, which is not this member's group`,
+        `The caller belongs to group ${JSON.stringify(printable(hello.group))}, which is not the group of this member`,
       );
     }
-    // A Hello to another incarnation is answered all the same: only the proof that goes with the challenge
-    // lets the caller believe that the process it looks for is gone.
+    // A Hello for another incarnation gets a Challenge, too: only the proof in it convinces the caller that the process
+    // it looks for has ended.
     const unsigned = { address: self.address, incarnation: self.incarnation, nonce };
     const challenge: Challenge = { ...unsigned, proof: prove(`${kind}/v1/receiver`, secret, hello, unsigned) };
     this.greeting = { hello, challenge };
@@ -191,12 +191,12 @@ export class ReceiverHandshake {
       proves(proof, `${this.input.kind}/v1/caller`, one, hello, challenge),
     );
     if (!known) {
-      return refuse('UNAUTHENTICATED', "The caller does not have this group's secret");
+      return refuse('UNAUTHENTICATED', 'The caller does not have the secret of this group');
     }
     if (hello.receiver !== '' && hello.receiver !== this.input.self.incarnation) {
       return refuse(
         'MEMBER_UNREACHABLE',
-        `The caller wants process ${hello.receiver}, this is ${this.input.self.incarnation}`,
+        `The caller asks for process ${hello.receiver}, but this is process ${this.input.self.incarnation}`,
       );
     }
     const caller = { address: hello.address, incarnation: hello.incarnation };
@@ -209,7 +209,7 @@ function secretsOf({ secret, accepted = [] }: HandshakeInput): Uint8Array[] {
 }
 
 function refuse(code: HedgeErrorCode, message: string): ReceiverStep {
-  return { kind: 'refuse', error: new HedgeError(code, message), told: false };
+  return { kind: 'refuse', error: new HedgeError(code, message), byCaller: false };
 }
 
 function wellFormed(member: MemberId): boolean {
@@ -217,7 +217,7 @@ function wellFormed(member: MemberId): boolean {
   return (address === '' || isHostAndPort(address)) && /^[\w-]{1,256}$/.test(incarnation);
 }
 
-/** A stranger's text goes into our log: cut, and without characters that could forge a line. */
+/** Cuts a text of an unauthenticated peer, and replaces characters that could forge a line of the log. */
 export function printable(text: string): string {
   return text.slice(0, MAX_TEXT).replace(/[^\x20-\x7e]/g, '?');
 }

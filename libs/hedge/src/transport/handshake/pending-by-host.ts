@@ -2,23 +2,23 @@ import { isIPv6 } from 'node:net';
 
 export interface PendingLimits {
   readonly perHost: number;
-  /** Over all hosts. */
+  /** Limit over all hosts. */
   readonly total: number;
-  /** How long each may stay at least, in milliseconds. */
+  /** The time that each item may stay at least, in milliseconds. */
   readonly graceMs: number;
 }
 
-/** Of peers that are not authenticated yet: a whole group may join at once, and be one host behind a proxy. */
+/** Limits of unauthenticated peers: a whole group may join at once, and appear as one host behind a proxy. */
 export const MAX_UNAUTHENTICATED: PendingLimits = { perHost: 256, total: 384, graceMs: 1_000 };
 
 /**
- * What peers hold that are not authenticated yet, bounded for each host and in all. When there is too much, the oldest of
- * the host that holds the most gives way: at once to a host that holds less; else once it has had the time that an honest
- * handshake takes, and the newcomer is refused until then. So a host that floods displaces only its own, and cannot make
- * this process begin anew all the time. Pure.
+ * The items that unauthenticated peers hold, bounded for each host and in total. When a limit is reached, the oldest item
+ * of the host that holds the most is displaced. A host that holds less displaces it at once. Any other host displaces it
+ * only after the time of an honest handshake, and is refused until then. So a flooding host displaces only its own items,
+ * and cannot make this process start over all the time. Pure.
  */
 export class PendingByHost<T> {
-  /** Of each host, the oldest first. */
+  /** The items of each host, the oldest first. */
   private readonly hosts = new Map<
     string,
     { readonly items: Map<T, { weight: number; since: number }>; weight: number }
@@ -30,9 +30,14 @@ export class PendingByHost<T> {
   /**
    * @param now in milliseconds, never going back.
    * @param weight in the unit of the limits.
-   * @returns whether there is room, and those that gave way; they are no longer in here.
+   * @returns whether the item was added, and the items that it displaced.
    */
-  add(host: string, item: T, now: number, weight = 1): { readonly taken: boolean; readonly displaced: readonly T[] } {
+  add(
+    host: string,
+    item: T,
+    now: number,
+    weight = 1,
+  ): { readonly admitted: boolean; readonly displaced: readonly T[] } {
     const displaced: T[] = [];
     const { perHost, total, graceMs } = this.limits;
     const crowded = (): string | undefined => {
@@ -41,9 +46,9 @@ export class PendingByHost<T> {
     };
     for (let from = crowded(); from !== undefined; from = crowded()) {
       const [oldest] = this.hosts.get(from)?.items ?? [];
-      if (oldest === undefined) return { taken: false, displaced };
+      if (oldest === undefined) return { admitted: false, displaced };
       const unfair = this.weightOf(from) > this.weightOf(host) + weight;
-      if (!unfair && now - oldest[1].since < graceMs) return { taken: false, displaced };
+      if (!unfair && now - oldest[1].since < graceMs) return { admitted: false, displaced };
       this.delete(from, oldest[0]);
       displaced.push(oldest[0]);
     }
@@ -52,7 +57,7 @@ export class PendingByHost<T> {
     held.items.set(item, { weight, since: now });
     held.weight += weight;
     this.weight += weight;
-    return { taken: true, displaced };
+    return { admitted: true, displaced };
   }
 
   delete(host: string, item: T): void {
@@ -81,8 +86,8 @@ export class PendingByHost<T> {
 }
 
 /**
- * The host of `address:port` as limits and logs count it. A machine has a whole /64 of IPv6 addresses to call from, so
- * that is one host.
+ * The host of `address:port` for limits and logs. One machine can call from a whole /64 of IPv6 addresses, so that counts
+ * as one host.
  */
 export function hostOf(remote: string): string {
   const address = remote.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');

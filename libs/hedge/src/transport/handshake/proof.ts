@@ -3,15 +3,15 @@ import type { StreamKind } from '../streams/message-stream.js';
 import type { Challenge, Hello } from '../../wire/hedge/v1/link.js';
 
 /**
- * Who proves, and on what kind of stream. Part of what is signed: so a proof sent back to its maker proves nothing
- * (reflection), and one made for a link opens no other stream.
+ * The side that proves itself, and the kind of stream. The proof covers both: so a proof sent back to its maker is invalid
+ * (reflection), and a proof for a link opens no other stream.
  */
 export type Role = `${StreamKind}/v1/${'caller' | 'receiver'}`;
 
 /**
- * HMAC-SHA-256 (RFC 2104) with the group secret over the role and every field of Hello and Challenge but the
- * proof itself. Both nonces are in it, so a proof is worth nothing in another handshake; both addresses and
- * incarnations are, so it cannot be moved to another member.
+ * HMAC-SHA-256 (RFC 2104) with the group secret over the role and every field of Hello and Challenge except the proof
+ * itself. It covers both nonces, so a proof is invalid in another handshake. It covers both addresses and incarnations,
+ * so a proof is invalid for another member.
  */
 export function prove(role: Role, secret: Uint8Array, hello: Hello, challenge: Omit<Challenge, 'proof'>): Buffer {
   const hmac = createHmac('sha256', secret);
@@ -30,13 +30,13 @@ export function prove(role: Role, secret: Uint8Array, hello: Hello, challenge: O
   ];
   for (const field of fields) {
     const bytes = typeof field === 'string' ? Buffer.from(field) : field;
-    // The length first: otherwise 'ab' + 'c' and 'a' + 'bc' would sign the same.
+    // The length first: otherwise 'ab' + 'c' and 'a' + 'bc' would have the same HMAC.
     hmac.update(uint32(bytes.byteLength)).update(bytes);
   }
   return hmac.digest();
 }
 
-/** Compares in constant time, so that the answer's delay tells nothing about the right proof. */
+/** Verifies a proof in constant time, so that the delay reveals nothing about the correct proof. */
 export function proves(
   proof: Uint8Array,
   role: Role,

@@ -1,7 +1,7 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import { frameOf, messageOf } from '../handshake/handshake.messages.js';
+import { decodeFrame, encodeFrame } from './frames.js';
 import type { CallerHandshake } from '../handshake/handshake.core.js';
 import type { MessageStream, StreamKind } from '../streams/message-stream.js';
 import type { Timing } from '../../wire/hedge/v1/link.js';
@@ -10,13 +10,13 @@ export interface DialInit {
   readonly address: string;
   readonly kind: StreamKind;
   readonly stream: MessageStream;
-  /** Rejects when the group's secret cannot be had now. */
+  /** Rejects when the secret of the group cannot be read now. */
   readonly handshake: Promise<CallerHandshake>;
   readonly timeoutMs: number;
   readonly clock: Clock;
-  /** Aborts when the transport closes or the caller gives up; its reason is what the dial fails with. */
+  /** Aborts when the transport closes or the caller cancels. The dial fails with its reason. */
   readonly signal: AbortSignal;
-  /** Asked as late as possible: requests sent until then, and not answered. */
+  /** Called as late as possible. Returns the requests that were sent and not answered until then. */
   readonly outstanding: (receiver: MemberId) => readonly number[];
 }
 
@@ -27,10 +27,10 @@ export interface Dialled {
 }
 
 /**
- * Takes the caller's part in the handshake.
+ * Runs the caller's side of the handshake.
  *
- * @param opened runs in the turn in which Welcome came in, before any later message of the stream.
- * @throws HedgeError MEMBER_UNREACHABLE, UNAUTHENTICATED, or the signal's reason; the stream has ended then.
+ * @param opened runs in the turn in which Welcome arrived, before any later message of the stream.
+ * @throws HedgeError MEMBER_UNREACHABLE, UNAUTHENTICATED, or the signal's reason. The stream has ended then.
  */
 export function dial<T>(init: DialInit, opened: (dialled: Dialled) => T): Promise<T> {
   const { address, kind, stream, clock, signal } = init;
@@ -41,7 +41,7 @@ export function dial<T>(init: DialInit, opened: (dialled: Dialled) => T): Promis
     };
     const fail = (error: HedgeError, refuse: boolean): void => {
       settle();
-      if (refuse) stream.write(messageOf({ $case: 'refusal', value: error }), () => undefined);
+      if (refuse) stream.write(encodeFrame({ $case: 'refusal', value: error }), () => undefined);
       stream.end();
       reject(error);
     };
@@ -51,17 +51,17 @@ export function dial<T>(init: DialInit, opened: (dialled: Dialled) => T): Promis
         false,
       );
     const aborted = (): void => fail(signal.reason as HedgeError, false);
-    const cancelTimer = clock.after(init.timeoutMs, () => unreachable(`no answer within ${init.timeoutMs} ms`));
+    const cancelTimer = clock.after(init.timeoutMs, () => unreachable(`it did not answer within ${init.timeoutMs} ms`));
     signal.addEventListener('abort', aborted);
 
     const step = (handshake: CallerHandshake, message: Uint8Array): void => {
-      const body = frameOf(message);
+      const body = decodeFrame(message);
       if (!body) return unreachable('it does not speak the protocol of this library');
       const next = handshake.step(body);
       switch (next.kind) {
         case 'prove': {
           const outstanding = [...init.outstanding(next.receiver)];
-          stream.write(messageOf({ $case: 'proof', value: { proof: next.proof, outstanding } }), () => undefined);
+          stream.write(encodeFrame({ $case: 'proof', value: { proof: next.proof, outstanding } }), () => undefined);
           break;
         }
         case 'open':
@@ -84,7 +84,7 @@ export function dial<T>(init: DialInit, opened: (dialled: Dialled) => T): Promis
     init.handshake.then(
       (ready) => {
         handshake = ready;
-        stream.write(messageOf({ $case: 'hello', value: ready.hello }), () => undefined);
+        stream.write(encodeFrame({ $case: 'hello', value: ready.hello }), () => undefined);
       },
       (error: unknown) => unreachable("this group's secret could not be read", error),
     );

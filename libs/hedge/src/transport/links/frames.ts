@@ -1,9 +1,24 @@
 import type { FrameBody } from '../transport.js';
-import { type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+import { Envelope, type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+
+/** Encodes a message of the handshake: an envelope with exactly one frame. */
+export function encodeFrame(body: FrameBody): Uint8Array {
+  return Envelope.encode({ frames: [{ body }], acknowledged: [] }).finish();
+}
+
+/** Decodes a message of the handshake. Returns undefined when it is not an envelope with exactly one frame. */
+export function decodeFrame(message: Uint8Array): FrameBody | undefined {
+  try {
+    const { frames, acknowledged } = Envelope.decode(message);
+    return frames.length === 1 && acknowledged.length === 0 ? frames[0]?.body : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 type Side = 'caller' | 'receiver';
 
-/** Who may send what after the handshake: of the two sides of a link, the caller dialled it. */
+/** The sides that may send each kind of frame after the handshake. The caller is the side that dialled the link. */
 const SENDERS: Readonly<Record<FrameBody['$case'], readonly Side[]>> = {
   hello: [],
   challenge: [],
@@ -20,18 +35,18 @@ const SENDERS: Readonly<Record<FrameBody['$case'], readonly Side[]>> = {
   lockReleased: ['caller', 'receiver'],
 };
 
-/** Whether a peer that keeps the protocol can have sent this frame on a link of that direction. */
+/** Whether the protocol allows the peer to send this frame on a link of this direction. */
 export function mayArrive(body: FrameBody, direction: 'dialled' | 'accepted'): boolean {
   return SENDERS[body.$case].includes(direction === 'accepted' ? 'caller' : 'receiver');
 }
 
-/** Bytes that users put into a frame: what `maxMessageBytes` limits, or their handlers' failures do. */
+/** The bytes of a frame that come from users: payloads, which `maxMessageBytes` limits, and failures of handlers. */
 export function contentBytes(body: FrameBody): number {
   if (body.$case === 'request') return body.value.payload.byteLength;
   return body.$case === 'reply' ? replyBytes(body.value) : 0;
 }
 
-/** Those of a reply. */
+/** As `contentBytes`, for a reply. */
 export function replyBytes({ payload, failure }: Reply): number {
   return payload.byteLength + (failure ? Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details) : 0);
 }
@@ -42,7 +57,7 @@ const USER_REQUESTS: ReadonlySet<RequestKind> = new Set([
   RequestKind.REQUEST_KIND_KV_PUT,
 ]);
 
-/** Whether it carries what users send, rather than what keeps members, permits and spilled data alive. */
+/** Whether the frame is user traffic, rather than traffic that keeps members, permits and spilled data alive. */
 export function isUserTraffic(body: FrameBody): boolean {
   if (body.$case === 'request') return USER_REQUESTS.has(body.value.kind);
   return body.$case === 'reply';
@@ -51,7 +66,7 @@ export function isUserTraffic(body: FrameBody): boolean {
 const FIXED_FIELDS = 96;
 const MEMBER = 160;
 
-/** About what a frame takes on the wire: what the bound of the outbound queue counts. Cheap, never zero. */
+/** The approximate size of a frame on the wire, which the outbound queue counts. Cheap to compute, never zero. */
 export function frameBytes(body: FrameBody): number {
   const more = body.$case === 'view' ? body.value.members.length * MEMBER : contentBytes(body);
   return FIXED_FIELDS + more + (body.$case === 'request' ? body.value.topic.length : 0);

@@ -8,7 +8,7 @@ import type { Link } from '../transport.js';
 const heartbeat = (version: number) =>
   ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 
-/** Members on one virtual network; `run` lets everything that is on its way arrive. */
+/** Members on one virtual network. `run` delivers all messages in flight. */
 function setUp() {
   const clock = new VirtualClock();
   const network = new MemoryNetwork({ clock });
@@ -36,8 +36,8 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-describe('LinkTransport: one link counts', () => {
-  it('a newer link silences the older: it is closed, and frames still to come on it are dropped', async () => {
+describe('LinkTransport: only the newest link is open', () => {
+  it('a newer link closes the older, and later frames of the older are dropped', async () => {
     const { clock, network, member, run, dial } = setUp();
     const b = member('b:1');
     await b.transport.listen();
@@ -61,7 +61,7 @@ describe('LinkTransport: one link counts', () => {
     expect([...b.transport.links()]).toEqual([b.opened[1]]);
   });
 
-  it('tells the end of the older link before it resumes on the newer one', async () => {
+  it('reports the end of the older link before it resumes on the newer one', async () => {
     const { member, dial } = setUp();
     const b = member('b:1');
     await b.transport.listen();
@@ -79,7 +79,7 @@ describe('LinkTransport: one link counts', () => {
     expect(first.opened[0]?.resumed).toBe(false);
   });
 
-  it('refuses an older link also after the newer one has closed', async () => {
+  it('rejects an older link even after the newer one has closed', async () => {
     const { member, run, dial } = setUp();
     const b = member('b:1');
     await b.transport.listen();
@@ -93,7 +93,7 @@ describe('LinkTransport: one link counts', () => {
 });
 
 describe('LinkTransport: dialling', () => {
-  it('asks what is outstanding only when the receiver has proven itself', async () => {
+  it('lists the outstanding requests only after the receiver has proven itself', async () => {
     const { network, member, run } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];
     await b.transport.listen();
@@ -106,7 +106,7 @@ describe('LinkTransport: dialling', () => {
     expect(b.resumes[0]?.outstanding).toEqual([9]);
   });
 
-  it('keeps attempts for one address apart, whatever process they want', async () => {
+  it('keeps attempts to reach different processes at one address apart', async () => {
     const { member, run } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];
     await b.transport.listen();
@@ -121,7 +121,7 @@ describe('LinkTransport: dialling', () => {
     expect(b.opened).toHaveLength(1);
   });
 
-  it('a restarted member takes the place of the one before, noticed or not', async () => {
+  it('a restarted member replaces its predecessor, even if that was not closed', async () => {
     const { network, member, run, dial } = setUp();
     const [a, before] = [member('a:1'), member('b:1')];
     await before.transport.listen();
@@ -141,7 +141,7 @@ describe('LinkTransport: dialling', () => {
     await closing;
   });
 
-  it('gives up in time when the network is silent, and can try again', async () => {
+  it('fails in time when the network is silent, and can dial again', async () => {
     const { network, member, run, dial } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];
     await b.transport.listen();
@@ -158,7 +158,7 @@ describe('LinkTransport: dialling', () => {
 });
 
 describe('LinkTransport: listeners that throw', () => {
-  it('does not lose the link, nor the frames after', async () => {
+  it('loses neither the link nor later frames', async () => {
     const { member, run, dial } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];
     await b.transport.listen();
@@ -177,7 +177,7 @@ describe('LinkTransport: listeners that throw', () => {
     );
   });
 
-  it('reads no further when the listener closes the link', async () => {
+  it('delivers no further frame after the listener closed the link', async () => {
     const { member, run, dial } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];
     await b.transport.listen();
@@ -217,11 +217,11 @@ it('acknowledgements reach the receiver', async () => {
   expect(b.acknowledged).toEqual([1, 2]);
 });
 
-describe('LinkTransport: what is told to all members', () => {
+describe('LinkTransport: notices to all members', () => {
   it.each([
     { $case: 'leaderReleased', value: { epoch: 1n } },
     { $case: 'lockReleased', value: { name: 'invoices', token: 1n, relayed: false } },
-  ] as const)('$$case goes from the side that dialled, and from the other', async (notice) => {
+  ] as const)('both sides of a link may send $$case', async (notice) => {
     const { member, run, dial } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];
     await b.transport.listen();

@@ -1,5 +1,5 @@
 import { LineLogger } from '../../common/line-logger.js';
-import { abortOfMany } from '../../common/async/abort-of-many.js';
+import { sharedAbortController } from '../../common/async/on-abort.js';
 import { type Clock, systemClock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { Timing } from '../../common/timing.js';
@@ -7,7 +7,7 @@ import type { MemberId } from '../../common/identity.js';
 import { Acceptor, type AuthenticatedCaller } from '../handshake/acceptor.js';
 import { Admissions } from '../handshake/admissions.js';
 import { dial } from './dial.js';
-import { messageOf } from '../handshake/handshake.messages.js';
+import { encodeFrame } from './frames.js';
 import { GroupIdentity, type GroupSecrets } from '../handshake/group-identity.js';
 import { CallerHandshake, ReceiverHandshake } from '../handshake/handshake.core.js';
 import { StreamLink } from './link.js';
@@ -27,17 +27,17 @@ import type { Link, LinkSessions, Transport, TransportEvents } from '../transpor
 
 export interface LinkTransportOptions {
   readonly group: string;
-  /** Address that others dial (port 0: the one that is bound; empty for a client), and this process start. */
+  /** The address that others dial (port 0 becomes the bound port; empty for a client), and the incarnation. */
   readonly self: MemberId;
-  /** Reads the group's secret. Asked until it succeeds once, then remembered. */
+  /** Reads the secret of the group. Called for each handshake. */
   readonly secret: () => Promise<GroupSecrets>;
-  /** What this pod runs by: a peer with other durations is told of in the log. */
+  /** The durations of this pod. The log reports a peer with other durations. */
   readonly timing?: Timing;
-  /** Milliseconds that a handshake may take, connecting included. Default 5000. */
+  /** Time limit of a handshake, including the connection setup, in milliseconds. Default 5000. */
   readonly handshakeTimeoutMs?: number;
-  /** Largest payload of a frame in bytes. Default 4 MiB. Larger ones fail with PAYLOAD_TOO_LARGE. */
+  /** Largest payload of a frame in bytes. Default 4 MiB. A larger one fails with PAYLOAD_TOO_LARGE. */
   readonly maxMessageBytes?: number;
-  /** Bytes that may wait for one slow peer. Default 16 MiB. Beyond, sending fails with OVERLOADED. */
+  /** Bytes that may wait for one slow peer. Default 16 MiB. Above it, sending fails with OVERLOADED. */
   readonly maxQueuedBytes?: number;
   readonly clock?: Clock;
 }
@@ -47,8 +47,8 @@ export const DEFAULT_MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
 
 /**
- * Links between members over any network: handshake, fencing of old links, reuse of open ones. And the streams
- * beside them, which share only the port and the identity.
+ * Links between members over any network: handshake, fencing of old links, reuse of open links. Also serves the streams
+ * between members, which share only the port and the identity with the links.
  */
 export class LinkTransport implements Transport, StreamTransport {
   private readonly identity: GroupIdentity;
@@ -66,14 +66,14 @@ export class LinkTransport implements Transport, StreamTransport {
   private readonly accepted = new Map<string, StreamLink>();
   private readonly dialledAt = new Map<string, StreamLink>();
   private readonly dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
-  private readonly stop = abortOfMany();
+  private readonly stop = sharedAbortController();
   private generation = 0;
   private closing: Promise<void> | undefined;
 
   constructor(
     private readonly options: LinkTransportOptions,
     private readonly network: Network,
-    /** Runs it at the end of this turn of the event loop. */
+    /** Runs a function at the end of this turn of the event loop. */
     private readonly defer: (run: () => void) => void = setImmediate,
   ) {
     this.identity = new GroupIdentity(options.group, options.self, options.secret, options.timing);
@@ -127,8 +127,8 @@ export class LinkTransport implements Transport, StreamTransport {
   }
 
   /**
-   * One attempt for an address at a time, and none beside an open link to the same receiver: so that the
-   * outstanding sequences in a Proof are still true when the receiver acts on them.
+   * Makes one attempt for an address at a time, and none while a link to the same receiver is open. So the outstanding
+   * sequences in a Proof are still correct when the receiver uses them.
    */
   async dial(target: { address: string; incarnation?: string }): Promise<Link> {
     const { address, incarnation } = target;
@@ -187,7 +187,7 @@ export class LinkTransport implements Transport, StreamTransport {
         },
         ({ receiver, resumed, timing }) => {
           this.timings.compare(receiver.address, timing);
-          // Another process answers at this address: the one before it is gone, noticed or not.
+          // Another process answers at this address, so the earlier one has ended.
           this.dialledAt.get(target.address)?.close();
           const link = this.link(stream, { peer: receiver, direction: 'dialled', resumed }, (gone) => {
             if (this.dialledAt.get(target.address) === gone) this.dialledAt.delete(target.address);
@@ -208,17 +208,17 @@ export class LinkTransport implements Transport, StreamTransport {
   private admit(stream: MessageStream, { member, generation, outstanding, timing }: AuthenticatedCaller): void {
     if (this.stop.signal.aborted) throw this.stop.signal.reason;
     if (!this.admissions.admit(member.incarnation, generation, this.clock.now().mono)) {
-      throw new HedgeError('MEMBER_UNREACHABLE', 'The caller has opened a newer link');
+      throw new HedgeError('MEMBER_UNREACHABLE', 'This link was refused: the caller has opened a newer link');
     }
     this.timings.compare(member.address || stream.remote, timing);
     const { self } = this.identity;
     if (member.address !== '' && member.address === self.address && member.incarnation !== self.incarnation) {
       this.refusals.warn(
         `own address ${member.address}`,
-        `Another live pod, process ${member.incarnation} calling from ${stream.remote}, has this pod's own address ${member.address}. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+        `Another live pod, process ${member.incarnation} calling from ${stream.remote}, has this pod's own address ${member.address}. Set the variable POD_IP from status.podIP, or \`address\`, to an address that other pods can dial`,
       );
     }
-    // From here to Welcome nothing is awaited: no frame of the older link comes between.
+    // No await from here to Welcome, so that no frame of the older link arrives in between.
     this.accepted
       .get(member.incarnation)
       ?.end(new HedgeError('MEMBER_UNREACHABLE', `The member ${member.address} has opened a newer link`));
@@ -228,7 +228,7 @@ export class LinkTransport implements Transport, StreamTransport {
       if (this.accepted.get(member.incarnation) === gone) this.accepted.delete(member.incarnation);
     });
     this.accepted.set(member.incarnation, link);
-    stream.write(messageOf({ $case: 'welcome', value: { resumed, timing: this.options.timing } }), () => undefined);
+    stream.write(encodeFrame({ $case: 'welcome', value: { resumed, timing: this.options.timing } }), () => undefined);
     link.start();
   }
 

@@ -16,11 +16,11 @@ export interface StreamLinkInit {
   readonly outbox: Outbox;
   readonly events: TransportEvents;
   readonly log: RefusalLog;
-  /** The transport forgets the link; runs before anyone is told. */
+  /** Removes the link from the transport. Runs before the close event. */
   readonly forget: (link: StreamLink) => void;
 }
 
-/** A link whose handshake is done, over one message stream. */
+/** A link over one message stream, after its handshake. */
 export class StreamLink implements Link {
   readonly peer: MemberId;
   readonly direction: 'dialled' | 'accepted';
@@ -33,7 +33,7 @@ export class StreamLink implements Link {
     this.resumed = init.resumed;
   }
 
-  /** Takes the stream over from the handshake, and tells that the link is open. */
+  /** Attaches to the stream after the handshake, and reports the link as open. */
   start(): void {
     const { stream, outbox, events } = this.init;
     stream.attach({
@@ -53,7 +53,7 @@ export class StreamLink implements Link {
     try {
       this.init.outbox.push(body);
     } catch (error) {
-      // A frame that cannot be encoded leaves a broken envelope behind, and takes the frames before it along.
+      // A frame that cannot be encoded breaks the envelope, and so loses the frames before it.
       if (!(error instanceof HedgeError)) this.lost(`A ${body.$case} to ${this.name} could not be encoded`);
       throw error;
     }
@@ -67,7 +67,7 @@ export class StreamLink implements Link {
     this.end(new HedgeError('MEMBER_UNREACHABLE', `This pod closed its link to ${this.name}`));
   }
 
-  /** Closes with what is queued still sent, and frames that are still to come dropped. */
+  /** Closes the link: queued frames are still sent, later incoming frames are dropped. */
   end(reason: HedgeError): void {
     if (!this.isOpen) return;
     this.isOpen = false;
@@ -87,15 +87,17 @@ export class StreamLink implements Link {
     const envelope = decode(message);
     const stray = envelope?.frames.find(({ body }) => body && !mayArrive(body, this.direction))?.body;
     if (!envelope || stray || (envelope.acknowledged.length > 0 && this.direction === 'dialled')) {
-      const what = stray ? `a ${stray.$case}, which may not come this way` : 'a message that is no envelope of frames';
+      const what = stray
+        ? `a ${stray.$case}, which the protocol forbids in this direction`
+        : 'a message that is not an envelope of frames';
       this.init.log.warn(hostOf(this.init.stream.remote), `Closing the link to ${this.name}: it sent ${what}`);
-      this.lost(`The member ${this.name} sent ${what}`);
+      this.lost(`The link to ${this.name} was closed: the member sent ${what}`);
       return;
     }
     const { events } = this.init;
     if (envelope.acknowledged.length > 0) this.guard(() => events.acknowledged(this, envelope.acknowledged));
     for (const { body } of envelope.frames) {
-      // A frame of a kind that only newer versions know has no body here.
+      // A frame of an unknown kind, from a newer version, has no body here.
       if (body && this.isOpen) this.guard(() => events.frame(this, body));
     }
   }

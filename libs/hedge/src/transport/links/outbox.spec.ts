@@ -5,7 +5,7 @@ import { Outbox } from './outbox.js';
 import type { FrameBody } from '../transport.js';
 import { Encoding, Envelope, RequestKind } from '../../wire/hedge/v1/link.js';
 
-/** A stream that keeps what is written, and is as slow as the test wants. */
+/** A stream that records writes, and is as slow as the test requires. */
 class SlowStream implements MessageStream {
   readonly remote = 'b:1';
   readonly messages: Envelope[] = [];
@@ -68,14 +68,14 @@ describe('Outbox', () => {
     );
   });
 
-  it('splits what is too much for one envelope, and never a frame', () => {
+  it('splits a batch that is too large for one envelope, and never a frame', () => {
     const { stream, outbox, endTurn } = setUp();
     for (const bytes of [100_000, 100_000, 100_000, 900_000, 10]) outbox.push(request(bytes));
     endTurn();
     expect(stream.messages.map(({ frames }) => frames.length)).toEqual([2, 1, 1, 1]);
   });
 
-  it('refuses a frame over the limit, and says both numbers', () => {
+  it('rejects a frame over the limit, and names both numbers', () => {
     const { stream, outbox, endTurn } = setUp();
     expect(() => outbox.push(request(1_000_001))).toThrow(
       expect.objectContaining({ code: 'PAYLOAD_TOO_LARGE', details: { bytes: 1_000_001, limit: 1_000_000 } }),
@@ -86,7 +86,7 @@ describe('Outbox', () => {
     expect(stream.messages).toHaveLength(1);
   });
 
-  it('holds frames back while the stream is full, and goes on when it has drained', () => {
+  it('holds frames back while the stream is full, and continues after it drained', () => {
     const { stream, outbox, endTurn } = setUp();
     stream.room = false;
     outbox.push(request(1, 1));
@@ -99,7 +99,7 @@ describe('Outbox', () => {
     expect(stream.messages.map(({ frames }) => frames.length)).toEqual([1, 2]);
   });
 
-  it('is bounded in bytes, written and unread ones included', () => {
+  it('is bounded in bytes, including written bytes that the peer has not read', () => {
     const { stream, outbox, endTurn } = setUp();
     stream.room = false;
     const fill = (): number => {
@@ -126,7 +126,7 @@ describe('Outbox', () => {
     expect(fill()).toBe(first);
   });
 
-  it('takes heartbeats and renewals behind a queue that is full of messages, within a bound', () => {
+  it('accepts heartbeats and renewals behind a queue full of messages, within a bound', () => {
     const { stream, outbox, endTurn } = setUp({ maxMessageBytes: 1_000_000, maxQueuedBytes: 2_000_000 });
     stream.room = false;
     outbox.push(request(1_000_000));
@@ -146,7 +146,7 @@ describe('Outbox', () => {
     expect(stream.messages.flatMap(({ frames }) => frames)).toHaveLength(5);
   });
 
-  it('acknowledgements ride on the next envelope', () => {
+  it('acknowledgements travel with the next envelope', () => {
     const { stream, outbox, endTurn } = setUp();
     outbox.acknowledge(7);
     outbox.acknowledge(8);
@@ -157,7 +157,7 @@ describe('Outbox', () => {
     expect(stream.messages).toMatchObject([{ acknowledged: [7, 8], frames: [{}] }]);
   });
 
-  it('acknowledgements leave alone after a second', () => {
+  it('acknowledgements leave in an envelope of their own after a second', () => {
     const { stream, clock, outbox } = setUp();
     outbox.acknowledge(7);
     clock.advance(999);
@@ -176,7 +176,7 @@ describe('Outbox', () => {
     expect(stream.messages[0]?.acknowledged).toHaveLength(1_024);
   });
 
-  it('finish writes what is queued, and then nothing any more', () => {
+  it('finish writes all queued frames, and nothing is written after it', () => {
     const { stream, clock, outbox, endTurn } = setUp();
     stream.room = false;
     outbox.push(request(1, 1));

@@ -7,36 +7,36 @@ import type { FrameBody } from '../transport.js';
 import { Envelope } from '../../wire/hedge/v1/link.js';
 
 export interface OutboxLimits {
-  /** A frame with more bytes of payload is refused. */
+  /** A frame with more bytes of payload is rejected. */
   readonly maxMessageBytes: number;
   /**
-   * Frames queued and not yet handed to the network; a frame that would exceed it is refused. Heartbeats, renewals and
-   * other traffic that is not the users' may take `RESERVED_BYTES` more.
+   * Bytes of frames that are queued and not yet passed to the network. A frame that would exceed the limit is rejected.
+   * Heartbeats, renewals and other traffic of the library may use `RESERVED_BYTES` more.
    */
   readonly maxQueuedBytes: number;
 }
 
 /**
- * A full envelope leaves as it is and the next begins. With 10 kB payloads, 64 KiB was slower here and 1 MiB no
- * faster; a smaller one keeps frames from waiting behind a long write.
+ * Size at which an envelope is full and the next begins. With 10 kB payloads, 64 KiB was slower and 1 MiB not faster;
+ * in a smaller envelope, frames do not wait behind a long write.
  */
 const ENVELOPE_BYTES = 256 * 1024;
 /** Room behind a full queue of user traffic: the largest renewal of permits has about 400 KB. */
 const RESERVED_BYTES = 1024 * 1024;
-/** Acknowledgements leave alone when no other frame took them along for this long, or when this many wait. */
+/** Acknowledgements leave without frames when no frame was sent for this long, or when this many wait. */
 const ACKNOWLEDGE_AFTER_MS = 1_000;
 const ACKNOWLEDGE_AT = 1_024;
 const BYTES_PER_ACKNOWLEDGEMENT = 8;
 
 /**
- * The outbound queue of a link. Frames queued in one turn of the event loop leave as one message: that, and not
- * the encoding, is what makes a link several times faster than one message for each frame.
+ * The outbound queue of a link. Frames queued in one turn of the event loop leave as one message. This makes a link
+ * several times faster than one message for each frame; the cost of encoding hardly matters.
  */
 export class Outbox {
   private readonly writer = new BinaryWriter();
   private acknowledged: number[] = [];
   private cancelAcknowledgeTimer: (() => void) | undefined;
-  /** Of frames encoded in `writer`. */
+  /** Bytes of the frames in `writer`. */
   private batchBytes = 0;
   private envelopes: { message: Uint8Array; weight: number }[] = [];
   private queuedBytes = 0;
@@ -49,20 +49,20 @@ export class Outbox {
     private readonly stream: MessageStream,
     private readonly limits: OutboxLimits,
     private readonly clock: Clock,
-    /** Runs it at the end of this turn of the event loop. */
+    /** Runs a function at the end of this turn of the event loop. */
     private readonly defer: (run: () => void) => void,
   ) {}
 
   /**
-   * @throws HedgeError OVERLOADED or PAYLOAD_TOO_LARGE: the frame was not queued.
+   * @throws HedgeError OVERLOADED or PAYLOAD_TOO_LARGE. The frame was not queued then.
    */
   push(body: FrameBody): void {
     const content = contentBytes(body);
     if (content > this.limits.maxMessageBytes) {
       throw new HedgeError(
         'PAYLOAD_TOO_LARGE',
-        `A ${body.$case} of ${content} bytes to ${this.peer} is over the limit of ${this.limits.maxMessageBytes} bytes; ` +
-          'send less at once, or raise `maxMessageBytes` on every pod',
+        `A ${body.$case} of ${content} bytes to ${this.peer} is over the limit of ${this.limits.maxMessageBytes} bytes. ` +
+          'Send less at once, or raise `maxMessageBytes` on every pod',
         { details: { bytes: content, limit: this.limits.maxMessageBytes } },
       );
     }
@@ -71,8 +71,8 @@ export class Outbox {
     if (this.queuedBytes + weight > room) {
       throw new HedgeError(
         'OVERLOADED',
-        `${this.queuedBytes} bytes wait for ${this.peer}, and ${weight} more would exceed the limit of ` +
-          `${this.limits.maxQueuedBytes}; send more slowly, or find out why it reads slowly`,
+        `A ${body.$case} to ${this.peer} was not sent: ${this.queuedBytes} bytes are queued, and ${weight} more would exceed ` +
+          `the limit of ${this.limits.maxQueuedBytes}. Send more slowly, or find out why ${this.peer} reads slowly`,
         { details: { queuedBytes: this.queuedBytes, limit: this.limits.maxQueuedBytes } },
       );
     }
@@ -95,7 +95,7 @@ export class Outbox {
     this.flush();
   }
 
-  /** Writes all that is queued, congested or not: the stream ends next. */
+  /** Writes all queued frames, even while the stream is congested: the stream ends next. */
   finish(): void {
     if (this.stopped) return;
     this.seal();
@@ -103,7 +103,7 @@ export class Outbox {
     this.stop();
   }
 
-  /** Drops all that is queued. */
+  /** Drops all queued frames. */
   stop(): void {
     this.stopped = true;
     this.envelopes = [];
@@ -136,7 +136,7 @@ export class Outbox {
     this.envelopes.splice(0, written);
   }
 
-  /** Makes an envelope of what waits. */
+  /** Closes the current envelope: its frames and all waiting acknowledgements. */
   private seal(): void {
     let weight = this.batchBytes;
     if (this.acknowledged.length > 0) {

@@ -6,36 +6,36 @@ import type { MessageStream } from './message-stream.js';
 import type { PeerStream } from './peer-stream.js';
 import { StreamControl } from '../../wire/hedge/v1/stream.js';
 
-/** Messages that have come and are not read: above it the peer is made to wait. */
+/** Bytes of received messages that are not read. Above it, the peer must wait. */
 const READ_AHEAD_BYTES = 256 * 1024;
-/** Messages that were written and have not left: above it `write` waits. */
+/** Bytes of written messages that have not left this process. Above it, `write` waits. */
 const WRITE_AHEAD_BYTES = 256 * 1024;
-/** What a message costs in memory apart from its bytes, about: many small ones are bounded too. */
+/** Approximate memory of a message beyond its bytes, so that many small messages are bounded, too. */
 const MESSAGE_OVERHEAD_BYTES = 64;
 
 const EMPTY = new Uint8Array(0);
 const DONE = Promise.resolve();
 const END: IteratorResult<Uint8Array, undefined> = { done: true, value: undefined };
 
-interface Waiting<T> {
+interface Waiter<T> {
   resolve(value: T): void;
   reject(reason: unknown): void;
 }
 
 export interface ByteStreamInit {
   readonly peer: MemberId;
-  /** The handshake is done. */
+  /** A stream after its handshake. */
   readonly wire: MessageStream;
-  /** A larger message is refused. */
+  /** A larger message is rejected. */
   readonly maxMessageBytes: number;
-  /** The stream is over; once. */
+  /** Called once, when the stream has ended. */
   readonly over: (stream: ByteStream) => void;
 }
 
 /**
- * A stream to a peer over one message stream. See proto/hedge/v1/stream.proto for what travels.
+ * A stream to a peer over one message stream. See proto/hedge/v1/stream.proto for the wire format.
  *
- * What has come before a failure is still read before it is thrown; `signal` aborts at once.
+ * The reader receives all messages that arrived before a failure, and then the failure. `signal` aborts at once.
  */
 export class ByteStream implements PeerStream {
   readonly peer: MemberId;
@@ -44,8 +44,8 @@ export class ByteStream implements PeerStream {
   private readonly inbox: Uint8Array[] = [];
   private inboxBytes = 0;
   private unwrittenBytes = 0;
-  private reader: Waiting<IteratorResult<Uint8Array, undefined>> | undefined;
-  private writers: Waiting<void>[] = [];
+  private reader: Waiter<IteratorResult<Uint8Array, undefined>> | undefined;
+  private writers: Waiter<void>[] = [];
   private controlFollows = false;
   private peerEnded = false;
   private ended = false;
@@ -69,10 +69,11 @@ export class ByteStream implements PeerStream {
     const { byteLength } = message;
     const { maxMessageBytes } = this.init;
     if (this.signal.aborted) return Promise.reject(this.signal.reason as HedgeError);
-    if (this.ended) return Promise.reject(new HedgeError('INVALID_ARGUMENT', 'Nothing can be written after end()'));
+    if (this.ended)
+      return Promise.reject(new HedgeError('INVALID_ARGUMENT', 'The message was not written: end() was called'));
     if (byteLength > maxMessageBytes) return Promise.reject(tooLarge(byteLength, maxMessageBytes));
-    if (byteLength === 0) this.control({ $case: 'empty', value: {} });
-    else this.put(message, written);
+    if (byteLength === 0) this.sendControl({ $case: 'empty', value: {} });
+    else this.send(message, written);
     if (this.unwrittenBytes <= WRITE_AHEAD_BYTES) return DONE;
     return new Promise((resolve, reject) => void this.writers.push({ resolve, reject }));
   }
@@ -80,16 +81,16 @@ export class ByteStream implements PeerStream {
   end(): void {
     if (this.ended || this.over) return;
     this.ended = true;
-    this.control({ $case: 'end', value: {} });
+    this.sendControl({ $case: 'end', value: {} });
     this.finishWhenBothEnded();
   }
 
   fail(reason: HedgeError): void {
-    this.giveUp(reason, () => this.wire.finish());
+    this.abort(reason, () => this.wire.finish());
   }
 
   cancel(reason: HedgeError): void {
-    this.giveUp(reason, () => this.wire.end());
+    this.abort(reason, () => this.wire.end());
   }
 
   /** The next message, or undefined after the last. One call at a time. */
@@ -101,7 +102,7 @@ export class ByteStream implements PeerStream {
     return {
       next: () => this.next(),
       return: async () => {
-        this.cancel(new HedgeError('CANCELLED', 'The reader has given this stream up'));
+        this.cancel(new HedgeError('CANCELLED', 'The reader has left the stream before its end'));
         return END;
       },
     };
@@ -125,7 +126,7 @@ export class ByteStream implements PeerStream {
     if (this.over) return;
     if (this.controlFollows) {
       this.controlFollows = false;
-      this.controlled(message);
+      this.handleControl(message);
     } else if (message.byteLength === 0) {
       this.controlFollows = true;
     } else {
@@ -134,7 +135,7 @@ export class ByteStream implements PeerStream {
   }
 
   private deliver(message: Uint8Array): void {
-    if (this.peerEnded) return this.breach('a message after its end');
+    if (this.peerEnded) return this.violated('a message after its end');
     const { reader } = this;
     if (reader) {
       this.reader = undefined;
@@ -145,7 +146,7 @@ export class ByteStream implements PeerStream {
     if (this.inboxBytes >= READ_AHEAD_BYTES) this.wire.pause();
   }
 
-  private controlled(message: Uint8Array): void {
+  private handleControl(message: Uint8Array): void {
     const body = decode(message)?.body;
     switch (body?.$case) {
       case 'end':
@@ -159,11 +160,11 @@ export class ByteStream implements PeerStream {
       case 'empty':
         return this.deliver(EMPTY);
       case undefined:
-        return this.breach('a control message that this version does not know');
+        return this.violated('a control message that this version does not know');
     }
   }
 
-  private put(message: Uint8Array, written?: () => void): void {
+  private send(message: Uint8Array, written?: () => void): void {
     const weight = message.byteLength + MESSAGE_OVERHEAD_BYTES;
     this.unwrittenBytes += weight;
     this.wire.write(message, () => {
@@ -174,9 +175,9 @@ export class ByteStream implements PeerStream {
     });
   }
 
-  private control(body: NonNullable<StreamControl['body']>): void {
-    this.put(EMPTY);
-    this.put(StreamControl.encode({ body }).finish());
+  private sendControl(body: NonNullable<StreamControl['body']>): void {
+    this.send(EMPTY);
+    this.send(StreamControl.encode({ body }).finish());
   }
 
   private finishWhenBothEnded(): void {
@@ -187,16 +188,19 @@ export class ByteStream implements PeerStream {
     this.init.over(this);
   }
 
-  private giveUp(reason: HedgeError, endWire: () => void): void {
+  private abort(reason: HedgeError, endWire: () => void): void {
     if (this.over) return;
-    this.control({ $case: 'failed', value: failureOf(reason) });
+    this.sendControl({ $case: 'failed', value: failureOf(reason) });
     endWire();
     this.inbox.length = 0;
     this.failed(reason);
   }
 
-  private breach(what: string): void {
-    this.cancel(new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.name} broke: it sent ${what}`));
+  /** The peer violated the protocol. */
+  private violated(what: string): void {
+    this.cancel(
+      new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.name} was cancelled: the peer sent ${what}`),
+    );
   }
 
   private lost(reason: string): void {
@@ -234,7 +238,7 @@ function decode(message: Uint8Array): StreamControl | undefined {
 function tooLarge(bytes: number, limit: number): HedgeError {
   return new HedgeError(
     'PAYLOAD_TOO_LARGE',
-    `A message of ${bytes} bytes is over the limit of ${limit} bytes; write less at once, or raise \`maxMessageBytes\` on every pod`,
+    `A message of ${bytes} bytes is over the limit of ${limit} bytes. Write less at once, or raise \`maxMessageBytes\` on every pod`,
     { details: { bytes, limit } },
   );
 }

@@ -5,7 +5,7 @@ import { DialLimiter } from './dial-limiter.js';
 const a = { address: 'a:1', incarnation: 'a' };
 const never = new AbortController().signal;
 
-/** Dials that end when they are told to. */
+/** Dials that end when the test ends them. */
 function dials(perMember: number) {
   const limiter = new DialLimiter(perMember);
   const begun: { name: string; succeed: () => void; fail: (error: Error) => void }[] = [];
@@ -46,7 +46,7 @@ describe('dials', () => {
     expect(names()).toEqual(['a', 'b', 'a2']);
   });
 
-  it('that wait end when their caller gives up, and never begin', async () => {
+  it('that wait fail when their caller cancels, and never begin', async () => {
     const { run, begun, names } = dials(1);
     const caller = new AbortController();
     const first = run('1');
@@ -62,7 +62,7 @@ describe('dials', () => {
     await third;
   });
 
-  it('that wait for a member fail when it cannot be reached', async () => {
+  it('that wait for a member fail when it is unreachable', async () => {
     const { run, begun, names } = dials(1);
     const all = ['1', '2', '3'].map((name) => run(name));
     const error = new HedgeError('MEMBER_UNREACHABLE', 'No answer');

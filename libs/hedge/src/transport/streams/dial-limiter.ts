@@ -7,54 +7,55 @@ interface Waiter {
   readonly fail: (error: unknown) => void;
 }
 
-interface Lane {
+/** The dials to one member. */
+interface MemberDials {
   dialling: number;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly waiting: Set<Waiter>;
 }
 
 /**
- * Bounds how many handshakes one process has under way with another, and lets the others wait in order. Hundreds that
- * begin together share the time that each has, and all of them fail on a busy machine. What waits has its caller's
- * time, and the time of a handshake only from its own start.
+ * Limits the number of concurrent handshakes with one member. Further dials wait in order. If hundreds began together,
+ * they would share the time limit of a handshake, and all of them would fail on a busy machine. The time limit of a
+ * waiting dial starts when its handshake begins.
  *
- * When a handshake finds that the member cannot be reached, those that wait for it fail too: they would learn the same,
- * one after another. Members do not wait for each other.
+ * When a handshake finds that the member is unreachable, the waiting dials fail, too: they would fail one after another
+ * otherwise. Dials to different members do not wait for each other.
  */
 export class DialLimiter {
-  private readonly lanes = new Map<string, Lane>();
+  private readonly members = new Map<string, MemberDials>();
 
   constructor(private readonly perMember: number) {}
 
   /**
    * @throws the signal's reason, when it aborts before the dial begins.
-   * @throws what the dial throws, or one before it that did not reach the member.
+   * @throws the error of the dial, or of an earlier dial that did not reach the member.
    */
   async run<T>(target: MemberId, signal: AbortSignal, dial: () => Promise<T>): Promise<T> {
     const key = `${target.address} ${target.incarnation}`;
-    const lane = this.lanes.get(key) ?? { dialling: 0, waiting: new Set() };
-    this.lanes.set(key, lane);
-    // A dial that ends hands its place over, so the count stays.
-    if (lane.dialling < this.perMember) lane.dialling += 1;
-    else await turn(lane, signal);
+    const member = this.members.get(key) ?? { dialling: 0, waiting: new Set() };
+    this.members.set(key, member);
+    // A dial that ends passes its place to the next, so the count stays.
+    if (member.dialling < this.perMember) member.dialling += 1;
+    else await turn(member, signal);
     try {
       signal.throwIfAborted();
       return await dial();
     } catch (error) {
-      if (!signal.aborted && isUnreachable(error)) for (const waiter of lane.waiting) waiter.fail(error);
+      if (!signal.aborted && isUnreachable(error)) for (const waiter of member.waiting) waiter.fail(error);
       throw error;
     } finally {
-      const [next] = lane.waiting;
+      const [next] = member.waiting;
       if (next !== undefined) next.start();
-      else if (--lane.dialling === 0) this.lanes.delete(key);
+      else if (--member.dialling === 0) this.members.delete(key);
     }
   }
 }
 
-function turn(lane: Lane, signal: AbortSignal): Promise<void> {
+function turn(member: MemberDials, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const leave = (): void => {
-      lane.waiting.delete(waiter);
+      member.waiting.delete(waiter);
       removeListener();
     };
     const waiter: Waiter = {
@@ -62,11 +63,11 @@ function turn(lane: Lane, signal: AbortSignal): Promise<void> {
       fail: (error) => (leave(), reject(error)),
     };
     const removeListener = onAbort(signal, () => waiter.fail(signal.reason));
-    lane.waiting.add(waiter);
+    member.waiting.add(waiter);
   });
 }
 
-/** A member that answered, be it with a refusal, can be reached: it may accept the next one. */
+/** A member that refused a dial is reachable: it may accept the next one. */
 function isUnreachable(error: unknown): boolean {
   return error instanceof HedgeError && error.code === 'MEMBER_UNREACHABLE' && error.details['refusal'] === undefined;
 }

@@ -2,20 +2,20 @@ import type { Clock } from '../../common/clock.js';
 import type { MemberId } from '../../common/identity.js';
 import { LINGER_MS, type MessageStream, type MessageStreamEvents } from './message-stream.js';
 
-/** As many messages may be on the way before `write` asks the sender to wait. */
+/** The number of messages in flight at which `write` returns false. */
 const HIGH_WATER = 16;
 
-/** What one direction of a stream asks of its network: none, when both ends are of one process. */
+/** The behaviour of the network for one direction of a stream. */
 export interface PipeRules {
   readonly clock: Clock;
-  /** Runs it in a later turn of the event loop. */
+  /** Runs a function in a later turn of the event loop. */
   readonly defer: (run: () => void) => void;
   delayMs(): number;
-  /** While true nothing arrives, and nothing is lost. */
+  /** While true, no message arrives, and none is lost. */
   stalled(): boolean;
 }
 
-/** One direction: first in, first out, each parcel after the network's delay. */
+/** One direction of a stream: first in, first out, each message after the delay of the network. */
 class Pipe {
   private readonly parcels: { due: number; deliver: () => void }[] = [];
   private lastDue = 0;
@@ -23,7 +23,7 @@ class Pipe {
 
   constructor(
     private readonly rules: PipeRules,
-    /** While true the reader does not read. */
+    /** While true, the reader does not read. */
     private readonly paused: () => boolean,
   ) {}
 
@@ -78,9 +78,9 @@ export class MemoryStream implements MessageStream {
     readonly from: MemberId,
     readonly to: MemberId,
     private readonly rules: PipeRules,
-    /** Sees each message as it is about to arrive; false when the connection breaks instead. */
+    /** Called before each message arrives. Returns false when the connection breaks instead. */
     private readonly passes: (message: Uint8Array) => boolean,
-    /** Nothing will come from this end any more. */
+    /** No more messages come from this end. */
     private readonly done: (stream: MemoryStream) => void,
   ) {
     this.pipe = new Pipe(rules, () => this.peer?.paused === true);
@@ -95,7 +95,7 @@ export class MemoryStream implements MessageStream {
   }
 
   admitted(): void {
-    // Nobody is a stranger in one process.
+    // Within one process, every peer is trusted.
   }
 
   write(message: Uint8Array, written: () => void): boolean {
@@ -133,7 +133,7 @@ export class MemoryStream implements MessageStream {
     });
   }
 
-  /** The connection is gone, with what was on the way from here. Without a reason nobody is left to be told. */
+  /** The connection broke, and the messages in flight from this end are lost. Without a reason, no event is sent. */
   break(reason?: string): void {
     this.pipe.clear();
     this.done(this);
@@ -153,7 +153,7 @@ export class MemoryStream implements MessageStream {
       this.break('connection reset');
       return;
     }
-    // As over a network, the two ends share no memory: from here on the writer may use its own again.
+    // As over a network, the two ends share no memory: from now on the writer may reuse its buffer.
     const copy = Uint8Array.prototype.slice.call(message);
     written();
     if (this.peer && !this.peer.over) this.peer.events?.message(copy);

@@ -1,35 +1,35 @@
-/** What a stream is for; each kind is an rpc of its own, with a handshake that is worth nothing to the other. */
+/** The kind of a stream. Each kind has its own rpc and its own proofs, which are invalid for the other kind. */
 export type StreamKind = 'link' | 'stream';
 
-/** How long an ended stream may take to get its last messages out before it is cut, in milliseconds. */
+/** The time in which an ended stream may send its last messages before it is cut, in milliseconds. */
 export const LINGER_MS = 250;
 
 /**
- * An ordered two-way stream of byte messages: one gRPC call, or a pair of queues in tests. It knows nothing
- * of frames, members or secrets; the handshake and the links above it are the same over any stream.
+ * An ordered two-way stream of byte messages: one gRPC call, or a pair of queues in memory. It does not know frames,
+ * members or secrets. The handshake and the links above it are the same over any stream.
  */
 export interface MessageStream {
-  /** Where the other end is, for log lines: `10.0.0.7:51234`. */
+  /** The address of the other end, for the log: `10.0.0.7:51234`. */
   readonly remote: string;
-  /** Sets the listener, in place of an earlier one. First in the turn in which the stream was made: nothing is missed. */
+  /** Sets or replaces the listener. Call it first in the turn in which the stream was created, so that no event is missed. */
   attach(events: MessageStreamEvents): void;
-  /** The peer has proved who it is: the bounds on strangers no longer hold for it. */
+  /** The peer is authenticated: the bounds on strangers do not apply any more. */
   admitted(): void;
   /**
    * Queues a message, which must not be changed afterwards.
-   * @param written runs once the message has left the queue of this process; never if the stream ends first.
-   * @returns false when the queue is long: the caller should wait for `drained` before it writes more.
+   * @param written runs when the message has left the queue of this process; never if the stream ends first.
+   * @returns false when the queue is long: then wait for `drained` before the next write.
    */
   write(message: Uint8Array, written: () => void): boolean;
   /**
-   * Lets no message come until `resume`, apart from at most one that is on its way already: the peer's writes then
-   * wait. That the stream has broken is still told.
+   * Stops the delivery of messages until `resume`; at most one that is on its way may still arrive. The writes of the peer
+   * wait meanwhile. `closed` is still reported.
    */
   pause(): void;
   resume(): void;
-  /** Ends the stream after what was written, and cuts it when the peer does not follow soon. No event comes after. */
+  /** Ends the stream after the written messages, and cuts it when the peer does not end it soon. No event follows. */
   end(): void;
-  /** As `end`, but waits as long as the peer takes to read what was written. */
+  /** As `end`, but without a time limit for the peer to read the written messages. */
   finish(): void;
 }
 
@@ -40,15 +40,15 @@ export interface MessageStreamEvents {
   closed(reason: string): void;
 }
 
-/** How streams to other processes come about. */
+/** Opens and accepts streams to other processes. */
 export interface Network {
   /**
-   * @returns the port that was bound, also when the wanted one was 0.
-   * @throws HedgeError INVALID_OPTIONS when it cannot be bound.
+   * @returns the bound port, also when port 0 was configured.
+   * @throws HedgeError INVALID_OPTIONS when the port cannot be bound.
    */
   listen(accept: (stream: MessageStream, kind: StreamKind) => void): Promise<number>;
-  /** Starts a stream at once; a peer that cannot be reached shows as `closed`. */
+  /** Returns a stream at once. An unreachable peer causes the event `closed`. */
   connect(address: string, kind: StreamKind): MessageStream;
-  /** Stops accepting and frees everything once the streams have ended. Idempotent. */
+  /** Stops accepting, and frees all resources when the streams have ended. Idempotent. */
   close(): Promise<void>;
 }

@@ -11,14 +11,14 @@ import { LINGER_MS } from './message-stream.js';
 import type { PeerStream, StreamPurpose, StreamServer, StreamTransport } from './peer-stream.js';
 import type { Transport } from '../transport.js';
 
-// Handshakes take long on a machine that is busy with other tests.
+// Handshakes are slow on a machine that is busy with other tests.
 jest.setTimeout(30_000);
 
 type Member = Transport & StreamTransport;
 type Options = Partial<Omit<LinkTransportOptions, 'self' | 'clock'>>;
 
 const KIB = 1024;
-/** More than all that may be buffered on the way: both read-aheads, both windows, and the sockets. */
+/** More than all buffers between the ends can hold: both read-aheads, both windows, and the sockets. */
 const PLENTY = 64 * KIB * KIB;
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
@@ -29,7 +29,7 @@ async function all(stream: AsyncIterable<Uint8Array>): Promise<number[][]> {
   return messages;
 }
 
-/** Resolves with what the stream failed with. */
+/** Resolves with the error of the stream. */
 function failureOf({ signal }: PeerStream): Promise<HedgeError> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve(signal.reason as HedgeError);
@@ -37,13 +37,13 @@ function failureOf({ signal }: PeerStream): Promise<HedgeError> {
   });
 }
 
-/** Sends everything back. */
+/** Echoes all messages. */
 const echo: StreamServer = async (stream) => {
   for await (const message of stream) await stream.write(message);
   stream.end();
 };
 
-/** A server that hands its stream to the test. */
+/** A server that passes its stream to the test. */
 function caught(): { server: StreamServer; stream: Promise<PeerStream> } {
   let take: (stream: PeerStream) => void;
   const stream = new Promise<PeerStream>((resolve) => {
@@ -52,13 +52,13 @@ function caught(): { server: StreamServer; stream: Promise<PeerStream> } {
   return { stream, server: async (given) => take(given) };
 }
 
-/** Writes until a write has to wait, and says how many bytes went before. */
+/** Writes until a write waits. Returns the number of bytes written before it. */
 async function fill(stream: PeerStream, chunk: Uint8Array): Promise<number> {
   const stuck = Symbol('stuck');
   for (let written = 0; written < PLENTY; written += chunk.byteLength) {
     const write = stream.write(chunk);
     write.catch(() => undefined);
-    // Long past the time in which a reader that reads would have made room.
+    // Much longer than a reader needs to make room.
     const pause = new Promise((resolve) => setTimeout(resolve, 300, stuck));
     if ((await Promise.race([write, pause])) === stuck) return written;
   }
@@ -109,7 +109,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
 
   const opening = { purpose: 'leader-stream', opening: bytes(7, 7) } as const;
 
-  it('carry messages both ways, the empty one too, and end when both sides have', async () => {
+  it('carry messages both ways, also empty ones, and end when both sides have ended', async () => {
     const { a, b } = await pair();
     const opened: { opening: number[]; peer: MemberId }[] = [];
     b.serveStreams('leader-stream', async (stream, given) => {
@@ -143,7 +143,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     await served;
   });
 
-  it('reach this very process too', async () => {
+  it('can be opened to this process itself', async () => {
     const a = await member();
     a.serveStreams('leader-stream', echo);
     const stream = await a.openStream(a.self, opening);
@@ -161,7 +161,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     const chunk = new Uint8Array(64 * KIB).fill(1);
     const up = await fill(stream, chunk);
     const down = await fill(await accepted, chunk);
-    // What may wait: 256 KB at each end, the window, and what the sockets of the system hold.
+    // The buffers: 256 KB at each end, the window, and the sockets of the system.
     expect(up).toBeLessThan(16 * KIB * KIB);
     expect(down).toBeLessThan(16 * KIB * KIB);
 
@@ -173,7 +173,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect(held).toEqual({ up: up + chunk.byteLength, down: down + chunk.byteLength });
   });
 
-  it("tell the server of the caller's cancel, and why", async () => {
+  it('report a cancel of the caller, with its reason, to the server', async () => {
     const { a, b } = await pair();
     const { server, stream: accepted } = caught();
     b.serveStreams('leader-stream', server);
@@ -197,7 +197,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     await expect(stream.write(bytes(1))).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
   });
 
-  it('tell the caller what the server threw, after what it wrote before', async () => {
+  it('report an error of the server to the caller, after the messages written before it', async () => {
     const { a, b } = await pair();
     b.serveStreams('leader-stream', async (stream) => {
       await stream.write(bytes(1));
@@ -217,7 +217,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect(await failureOf(other)).toMatchObject({ code: 'HANDLER_FAILED', message: 'a bug' });
   });
 
-  it('fail is read after all that was written before, however slowly', async () => {
+  it('deliver the error of fail() after all messages written before it, however slow the reader', async () => {
     const { a, b } = await pair();
     const { server, stream: accepted } = caught();
     b.serveStreams('leader-stream', server);
@@ -226,7 +226,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     const chunk = new Uint8Array(64 * KIB);
     const written = (await fill(there, chunk)) + chunk.byteLength;
     there.fail(new HedgeError('HANDLER_FAILED', 'a bug'));
-    // Longer than a cancel would have waited.
+    // Longer than a cancel would wait.
     await new Promise((resolve) => setTimeout(resolve, 2 * LINGER_MS));
     let read = 0;
     const reading = async () => {
@@ -236,7 +236,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect(read).toBe(written);
   });
 
-  it('leaving the reading loop early cancels', async () => {
+  it('are cancelled when the reader leaves its loop early', async () => {
     const { a, b } = await pair();
     const { server, stream: accepted } = caught();
     b.serveStreams('leader-stream', server);
@@ -246,10 +246,10 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
       expect([...message]).toEqual([1]);
       break;
     }
-    expect(await failureOf(await accepted)).toMatchObject({ message: expect.stringContaining('given this stream up') });
+    expect(await failureOf(await accepted)).toMatchObject({ message: expect.stringContaining('has left the stream') });
   });
 
-  it('a cancel reaches also a peer that does not read, and a writer that waits', async () => {
+  it('report a cancel also to a peer that does not read, and to a waiting writer', async () => {
     const { a, b } = await pair();
     const { server, stream: accepted } = caught();
     b.serveStreams('leader-stream', server);
@@ -264,7 +264,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect(await failureOf(there)).toBeInstanceOf(HedgeError);
   });
 
-  it('and so does a cancel of the receiver', async () => {
+  it('report a cancel of the receiver in the same way', async () => {
     const { a, b } = await pair();
     const { server, stream: accepted } = caught();
     b.serveStreams('leader-stream', server);
@@ -275,13 +275,13 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect(await failureOf(stream)).toBeInstanceOf(HedgeError);
   });
 
-  it('fail with NO_HANDLER where nobody serves the purpose', async () => {
+  it('fail with NO_HANDLER where the purpose has no server', async () => {
     const { a, b } = await pair();
     const stream = await a.openStream(b.self, { purpose: 'spill', opening: bytes() });
     await expect(all(stream)).rejects.toMatchObject({ code: 'NO_HANDLER' });
   });
 
-  it('reach only that very process, of the same group, with its secret', async () => {
+  it('reach only the given process, of the same group, with the same secret', async () => {
     const { a, b } = await pair();
     b.serveStreams('leader-stream', echo);
     const gone = { address: b.self.address, incarnation: 'gone' };
@@ -297,7 +297,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     await expect(a.openStream(b.self, opening)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE' });
   });
 
-  it('refuse an opening and a message over their limits', async () => {
+  it('reject an opening and a message over their limits', async () => {
     const { a, b } = await pair({ maxMessageBytes: 100_000 });
     b.serveStreams('leader-stream', echo);
     const huge = { purpose: 'leader-stream', opening: new Uint8Array(64 * KIB + 1) } as const;
@@ -309,7 +309,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     expect((await all(stream)).map(({ length }) => length)).toEqual([100_000]);
   });
 
-  it('opening is given up with the signal', async () => {
+  it('stop opening when the signal aborts', async () => {
     const { a, b } = await pair();
     const reason = new Error('not wanted any more');
     await expect(a.openStream(b.self, opening, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
@@ -335,7 +335,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
     }
   });
 
-  it('no message is lost when a side closes its transport after both have ended', async () => {
+  it('lose no message when a side closes its transport after both have ended', async () => {
     const { a, b } = await pair();
     b.serveStreams('leader-stream', echo);
     const stream = await a.openStream(b.self, opening);
@@ -347,7 +347,7 @@ describe.each(Object.keys(networks))('streams beside the links, over %s', (netwo
   });
 });
 
-/** A stream between two members in memory, both ends of it. */
+/** Both ends of a stream between two members in memory. */
 async function openedInMemory() {
   const { server, stream: accepted } = caught();
   const [a, b] = [networks['memory']!({}), networks['memory']!({})];
@@ -396,14 +396,14 @@ it('many streams that are opened at once connect a few at a time', async () => {
   }
 });
 
-/** Opened one after another, and accepted. */
+/** Opens as many streams as one class may have, one after another. */
 async function occupy(from: Member, to: Member, purpose: StreamPurpose): Promise<PeerStream[]> {
   const streams: PeerStream[] = [];
   for (let i = 0; i < 1_024; i++) streams.push(await accepted(from, to, purpose));
   return streams;
 }
 
-/** @throws what it was refused with. */
+/** Opens a stream, and waits until the server accepted it. @throws the error of a refusal. */
 async function accepted(from: Member, to: Member, purpose: StreamPurpose): Promise<PeerStream> {
   const stream = await from.openStream(to.self, { purpose, opening: bytes() });
   await stream[Symbol.asyncIterator]().next();

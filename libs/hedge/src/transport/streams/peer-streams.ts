@@ -7,7 +7,7 @@ import { ByteStream } from './byte-stream.js';
 import { dial } from '../links/dial.js';
 import { DialLimiter } from './dial-limiter.js';
 import type { GroupIdentity } from '../handshake/group-identity.js';
-import { messageOf } from '../handshake/handshake.messages.js';
+import { encodeFrame } from '../links/frames.js';
 import { CallerHandshake, ReceiverHandshake } from '../handshake/handshake.core.js';
 import { MemoryStream } from './memory-stream.js';
 import type { MessageStream, Network } from './message-stream.js';
@@ -17,17 +17,17 @@ import { StreamOpening as OpeningMessage } from '../../wire/hedge/v1/stream.js';
 
 export const MAX_OPENING_BYTES = 64 * 1024;
 /**
- * Accepted and not over, of each class. Each holds a connection and up to its read-ahead: a bound on both. The library's
- * own streams have room of their own, so that users' handlers that never end do not keep them out.
+ * Limit of open accepted streams of each class. It bounds connections and read-ahead buffers. The streams of the library
+ * have a separate limit, so that handlers of users that never end cannot block them.
  */
 const MAX_OF_CLASS = 1_024;
 const MAX_ACCEPTED = 2 * MAX_OF_CLASS;
-/** Handshakes with one member at a time: a few keep both processes busy, and each is done long before its time is over. */
+/** Concurrent handshakes with one member. A few keep both processes busy, and each ends long before its time limit. */
 const MAX_DIALS_PER_MEMBER = 16;
 
 type StreamClass = 'handlers' | 'own';
 
-/** Of a purpose that another version of the library has, too: users' handlers have these two only. */
+/** The class of a purpose, also of one from another version of the library: handlers of users have only these two. */
 function classOf(purpose: string): StreamClass {
   return purpose === 'leader-stream' || purpose === 'broadcast-stream' ? 'handlers' : 'own';
 }
@@ -40,7 +40,7 @@ export interface PeerStreamsInit {
   readonly handshakeTimeoutMs: number;
   readonly maxMessageBytes: number;
   readonly refusals: RefusalLog;
-  /** Aborts when the transport closes: all streams end with its reason. */
+  /** Aborts when the transport closes. All streams end with its reason. */
   readonly stop: AbortSignal;
 }
 
@@ -49,7 +49,7 @@ interface Opening extends StreamOpening {
   readonly signal: AbortSignal;
 }
 
-/** Streams beside the links: opened, accepted and ended. */
+/** Opens, accepts and ends the streams between members, which are separate from the links. */
 export class PeerStreams implements StreamTransport {
   private readonly servers = new Map<string, StreamServer>();
   private readonly streams = new Set<ByteStream>();
@@ -93,7 +93,7 @@ export class PeerStreams implements StreamTransport {
     }
   }
 
-  /** Takes a stream that came in from the network. */
+  /** Accepts a stream from the network. */
   accept(wire: MessageStream): void {
     this.acceptor.accept(wire);
   }
@@ -101,7 +101,7 @@ export class PeerStreams implements StreamTransport {
   private async open({ target, purpose, opening, signal }: Opening): Promise<PeerStream> {
     signal.throwIfAborted();
     if (opening.byteLength > MAX_OPENING_BYTES) {
-      const message = `The opening of a stream has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
+      const message = `The stream was not opened: its opening has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
       throw new HedgeError('PAYLOAD_TOO_LARGE', message);
     }
     const here = target.incarnation === this.self.incarnation;
@@ -120,7 +120,7 @@ export class PeerStreams implements StreamTransport {
     const wire = network.connect(target.address, 'stream');
     const handshake = identity
       .handshakeInput('stream')
-      // Generations tell an older link from a newer one; streams stand side by side.
+      // Generations order the links of a caller. Streams have no order.
       .then((input) => new CallerHandshake({ ...input, generation: 1, target }));
     return await dial(
       {
@@ -168,7 +168,7 @@ export class PeerStreams implements StreamTransport {
       this.accepted -= 1;
       if (heldClass !== undefined) this.acceptedOf[heldClass] -= 1;
     });
-    // What the stream is for is its first message.
+    // The first message of the stream names its purpose.
     const classify = (purpose: string): void => {
       if (over) return;
       const wanted = classOf(purpose);
@@ -178,12 +178,12 @@ export class PeerStreams implements StreamTransport {
       this.acceptedOf[wanted] += 1;
       heldClass = wanted;
     };
-    wire.write(messageOf({ $case: 'welcome', value: { resumed: false, timing: undefined } }), () => undefined);
+    wire.write(encodeFrame({ $case: 'welcome', value: { resumed: false, timing: undefined } }), () => undefined);
     void this.serve(stream, classify);
   }
 
   private overloaded(open: string): HedgeError {
-    const message = `The member ${this.self.address} has ${open} open, and takes no more; end some, or try later`;
+    const message = `The member ${this.self.address} accepts no more streams: it has ${open} open. End some, or try later`;
     return new HedgeError('OVERLOADED', message);
   }
 
@@ -201,7 +201,7 @@ export class PeerStreams implements StreamTransport {
     return stream;
   }
 
-  /** @param classify called with the purpose; throws when there is no room for it. */
+  /** @param classify called with the purpose; throws when its class is full. */
   private async serve(stream: ByteStream, classify: (purpose: string) => void = () => undefined): Promise<void> {
     try {
       const { purpose, opening } = openingOf(await stream.read());
@@ -224,7 +224,7 @@ function openingOf(message: Uint8Array | undefined): OpeningMessage {
   try {
     if (message !== undefined) return OpeningMessage.decode(message);
   } catch {
-    // Told below.
+    // Reported below.
   }
-  throw new HedgeError('UNAUTHENTICATED', 'The caller has not said what its stream is for');
+  throw new HedgeError('UNAUTHENTICATED', 'The stream was refused: its first message does not name a purpose');
 }
