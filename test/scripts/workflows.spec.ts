@@ -25,6 +25,10 @@ describe('the workflow', () => {
     expect(jobs['test']?.steps.map(({ run }) => run)).toContain('npm test');
   });
 
+  it('builds the site of the documentation, which fails on a broken link', () => {
+    expect(jobs['docs']?.steps.map(({ run }) => run)).toContain('npm run docs');
+  });
+
   it('checks the subjects of new commits', () => {
     expect(jobs['commits']?.steps.at(-1)?.run).toBe('node scripts/check-commits.mjs --from "$FROM"');
   });
