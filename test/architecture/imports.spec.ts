@@ -2,8 +2,10 @@ import { describe, expect, it } from '@jest/globals';
 import { resolve } from 'node:path';
 import {
   crowdedFolders,
-  impureNames,
+  impureCores,
+  impurities,
   importsOf,
+  nestOutsideOf,
   packagesOf,
   unusedPermissions,
   wrongImports,
@@ -48,7 +50,6 @@ const LAYERS: Layers = {
     'spill/node',
     'spill',
     'jobs',
-    'nest',
   ],
   nest: [
     'common',
@@ -101,6 +102,8 @@ describe('the dependencies between folders', () => {
     ['a driver that uses a feature', 'database/sqlite/driver.ts', 'kv/kv.store.js', 'may import only common'],
     ['a feature that uses the shell', 'election/elector.ts', 'nest/options.js', 'may import only common'],
     ['common that uses anything', 'common/clock.ts', 'database/lease-table.js', 'may import only itself'],
+    ['the composition of a pod that uses the shell', 'pod/hedge-pod.ts', 'nest/options.js', 'may import only common'],
+    ['messaging that uses a feature', 'messaging/messenger.ts', 'kv/kv.store.js', 'may import only common'],
     ['a folder without a place', 'extras/thing.ts', 'common/clock.js', 'is in no layer'],
   ])('refuse %s', (_, from, to, complaint) => {
     expect(wrongImports([{ from, to }], LAYERS)).toEqual([expect.stringContaining(complaint)]);
@@ -108,8 +111,23 @@ describe('the dependencies between folders', () => {
 });
 
 describe('a core (*.core.ts)', () => {
-  it('uses no clock, timer, random number, promise or package', () => {
-    expect(impureNames(SOURCE)).toEqual([]);
+  it('uses no clock, timer, random number, promise, package, runner or service', () => {
+    expect(impureCores(SOURCE)).toEqual([]);
+  });
+
+  it.each([
+    ['a timer', 'setTimeout(() => undefined, 10);', 'setTimeout'],
+    ['a timer by another name', "import { setTimeout as after } from 'timers';", 'imports timers'],
+    ['the clock of the system', "import { systemClock } from '../common/clock.js';", 'systemClock'],
+    ['the time', 'const now = Date.now();', 'Date.now'],
+    ['a date of now', 'const now = new Date();', 'new Date()'],
+    ['a random number', 'const id = Math.random();', 'Math.random'],
+    ['a promise', 'const done = Promise.resolve();', 'Promise'],
+    ['an async function', 'async function run() {}', 'async'],
+    ['Nest', "import { Injectable } from '@nestjs/common';", 'imports @nestjs/common'],
+    ['its runner', "import { LockManager } from './lock.runner.js';", 'imports ./lock.runner.js'],
+  ])('may not use %s', (_, text, found) => {
+    expect(impurities(text)).toContain(found);
   });
 });
 
@@ -120,11 +138,15 @@ describe('a folder', () => {
 });
 
 describe('Nest', () => {
-  it('is imported by nest/ and testing/, and by the logger alone elsewhere', () => {
-    const importers = packagesOf(SOURCE)
-      .filter(({ name }) => name.startsWith('@nestjs/'))
-      .map(({ from }) => from)
-      .filter((from) => !/^(nest|testing)\//.test(from));
-    expect([...new Set(importers)].sort()).toEqual(['common/line-logger.ts', 'transport/handshake/refusal-log.ts']);
+  const shell = ['nest', 'testing'];
+
+  it('is imported by nest/ and testing/ only', () => {
+    expect(nestOutsideOf(shell, packagesOf(SOURCE))).toEqual([]);
+  });
+
+  it('may not be imported by the engine', () => {
+    expect(nestOutsideOf(shell, [{ from: 'pod/hedge-pod.ts', to: '@nestjs/common' }])).toEqual([
+      'pod/hedge-pod.ts imports @nestjs/common: only nest and testing may import Nest',
+    ]);
   });
 });

@@ -1,5 +1,4 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from './group.js';
 
@@ -8,7 +7,6 @@ let a: TestPod;
 let b: TestPod;
 
 // Links that tests break are logged.
-beforeAll(() => Logger.overrideLogger(false));
 
 beforeEach(async () => {
   ({ group, a, b } = await TestGroup.ofThree());

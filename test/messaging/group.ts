@@ -1,4 +1,4 @@
-import { LineLogger } from '../../libs/hedge/src/common/line-logger.js';
+import { LineLogger, type Logger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { MessagingLimits } from '../../libs/hedge/src/messaging/limits.js';
@@ -69,7 +69,7 @@ export class TestPod {
       return leader && { leader: leader.self, epoch, self: leader === this };
     });
     const { clock } = group;
-    const logger = new LineLogger('Hedge');
+    const logger = new LineLogger('Hedge', group.logger);
     const { transport, route } = this;
     this.messenger = new Messenger({ transport, clock, route, limits, random: () => 0.5, logger });
     this.transport.attach(this.messenger, this.messenger);
@@ -101,6 +101,8 @@ export class TestGroup {
   readonly clock = new VirtualClock();
   readonly network = new MemoryNetwork({ clock: this.clock });
   readonly pods: TestPod[] = [];
+  /** A test may replace its methods. */
+  readonly logger: Logger = { ...SILENT };
   leader: TestPod | undefined;
   epoch = 0n;
   #incarnations = 0;

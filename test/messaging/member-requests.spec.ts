@@ -1,5 +1,4 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { TestGroup, type TestPod } from './group.js';
 
 let group: TestGroup;
@@ -8,7 +7,6 @@ let b: TestPod;
 let c: TestPod;
 
 // Links that tests break are logged.
-beforeAll(() => Logger.overrideLogger(false));
 
 beforeEach(async () => {
   ({ group, a, b, c } = await TestGroup.ofThree());

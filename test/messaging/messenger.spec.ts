@@ -1,6 +1,5 @@
 import { getEventListeners } from 'node:events';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from './group.js';
@@ -11,7 +10,6 @@ let b: TestPod;
 let c: TestPod;
 
 // Links that tests break are logged.
-beforeAll(() => Logger.overrideLogger(false));
 
 beforeEach(async () => {
   ({ group, a, b, c } = await TestGroup.ofThree());
@@ -60,17 +58,13 @@ describe('a request to the leader', () => {
   });
 
   it('ends also when the logger of the app throws', async () => {
-    Logger.overrideLogger({ log: broken, warn: broken, error: broken });
-    try {
-      b.handler = () => gate().opened;
-      const reply = a.send('x', { maxReruns: 0 });
-      await group.pass();
-      group.elect(c);
-      await group.pass();
-      await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
-    } finally {
-      Logger.overrideLogger(false);
-    }
+    Object.assign(group.logger, { log: broken, warn: broken, error: broken });
+    b.handler = () => gate().opened;
+    const reply = a.send('x', { maxReruns: 0 });
+    await group.pass();
+    group.elect(c);
+    await group.pass();
+    await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
   });
 
   it('waits while there is no leader', async () => {

@@ -1,11 +1,11 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { View } from '../../libs/hedge/src/membership/view.js';
 import { ClusterService, type ClusterView } from '../../libs/hedge/src/membership/cluster.service.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import { LeaderService } from '../../libs/hedge/src/election/leader.service.js';
 import type { LeaderElector } from '../../libs/hedge/src/election/leader-elector.runner.js';
+import { SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
 import type { StreamCaller } from '../../libs/hedge/src/streams/stream-caller.js';
 import { gate, TestGroup, type TestPod } from './group.js';
@@ -44,8 +44,6 @@ let views: TestViews;
 let cluster: ClusterService;
 let leader: LeaderService;
 
-beforeAll(() => Logger.overrideLogger(false));
-
 beforeEach(async () => {
   ({ group, a, b, c } = await TestGroup.ofThree());
   views = new TestViews();
@@ -67,6 +65,7 @@ beforeEach(async () => {
     maxReruns: 1,
     retryMs: 100,
     leaseMs: 3_000,
+    logger: SILENT,
   });
 });
 

@@ -1,5 +1,4 @@
-import { beforeAll, describe, expect, it } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { describe, expect, it } from '@jest/globals';
 import { Binary, vectorFromArray } from 'apache-arrow';
 import * as fc from 'fast-check';
 import { Readable } from 'node:stream';
@@ -225,8 +224,6 @@ class History {
 function pick<T>(from: readonly T[], number: number): T {
   return from[number % from.length] as T;
 }
-
-beforeAll(() => Logger.overrideLogger(false));
 
 describe('spill stores, whatever happens to their pods', () => {
   it(

@@ -1,10 +1,9 @@
 // A whole pod in a process of its own, which leads its group. Every 20 ms it looks at its memory and at its lease; asked by
 // 'report' it tells what it saw since the last report.
-import 'reflect-metadata';
-import { Logger } from '@nestjs/common';
+import { LineLogger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
 import { HedgePod } from '../../libs/hedge/src/pod/hedge-pod.js';
-import { HedgeStrategy } from '../../libs/hedge/src/nest/handlers/strategy.js';
 import { grpcTransport } from '../../libs/hedge/src/pod/transport-factory.js';
 import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
 
@@ -18,7 +17,6 @@ export interface Report {
   readonly terms: number;
 }
 
-Logger.overrideLogger(false);
 const settings = resolveOptions({
   group: 'orders',
   address: '127.0.0.1:0',
@@ -26,7 +24,16 @@ const settings = resolveOptions({
   secret: 'the secret of the group',
   timing: 'lan',
 });
-const runtime = new HedgePod(settings, grpcTransport, new HedgeStrategy());
+const none = async (): Promise<never> => {
+  throw new HedgeError('NO_HANDLER', 'This pod has no handlers');
+};
+const noStreams = { check: () => undefined, run: none };
+const runtime = new HedgePod({
+  settings,
+  makeTransport: grpcTransport,
+  makeHandlers: () => ({ leaderMessage: none, broadcast: none, leaderStream: noStreams, broadcastStream: noStreams }),
+  makeLogger: (context) => new LineLogger(context, SILENT),
+});
 let address = '';
 const tokens = new Set<bigint>();
 let peak = 0;

@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
 import { newIncarnation } from '../../libs/hedge/src/common/identity.js';
 import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transport.js';
 import type { Attack } from './attacker.js';
@@ -97,11 +96,9 @@ afterEach(async () => {
 describe('strangers without the secret', () => {
   let pod: Process;
   beforeAll(async () => {
-    jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
     pod = await leadingPod();
   });
   afterAll(async () => {
-    jest.restoreAllMocks();
     for (const child of running.splice(0)) await child.kill();
   });
 

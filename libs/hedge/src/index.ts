@@ -42,7 +42,6 @@ export { LeaderOnly, type LeaderOnlyOptions } from './nest/decorators/leader-onl
 export type {
   HandlerEnhancers,
   HedgeLimits,
-  HedgeMode,
   HedgeOptions,
   HedgeOptionsFactory,
   HedgeShutdown,
@@ -50,6 +49,7 @@ export type {
   HedgeSpill,
   HedgeTiming,
 } from './nest/options.js';
+export type { HedgeMode } from './pod/settings.js';
 export { HedgeReadiness, type HedgeHealth } from './pod/readiness.js';
 export { HedgeStrategy } from './nest/handlers/strategy.js';
 export type { Permit } from './semaphores/client/permit.js';

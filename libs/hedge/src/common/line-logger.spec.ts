@@ -1,34 +1,25 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
-import { LineLogger, oneLine, safeStack } from './line-logger.js';
+import { LineLogger, oneLine, safeStack, SILENT } from './line-logger.js';
 
-afterEach(() => {
-  Logger.overrideLogger(true);
-  jest.restoreAllMocks();
-});
+afterEach(() => void jest.restoreAllMocks());
 
 const broken = (): never => {
   throw new Error('the disk is full\nof logs');
 };
 
 describe('LineLogger', () => {
-  it.each(['log', 'warn', 'error', 'debug', 'verbose'] as const)(
-    'a text from outside cannot begin a line in %s',
-    (level) => {
-      const lines: unknown[] = [];
-      const take = jest.fn((message: unknown) => void lines.push(message));
-      Logger.overrideLogger({ log: take, warn: take, error: take, debug: take, verbose: take });
-      new LineLogger('Hedge')[level]('refused by 10.0.0.1:1\n[Nest] 1 LOG all is well\r\u001b[2K\u2028\u202e');
-      expect(lines).toEqual(['refused by 10.0.0.1:1\\u000a[Nest] 1 LOG all is well\\u000d\\u001b[2K\\u2028\\u202e']);
-    },
-  );
+  it.each(['log', 'warn', 'error', 'debug'] as const)('a text from outside cannot begin a line in %s', (level) => {
+    const lines: unknown[] = [];
+    const logger = new LineLogger('Hedge', { ...SILENT, [level]: (message: string) => void lines.push(message) });
+    logger[level]('refused by 10.0.0.1:1\n[Nest] 1 LOG all is well\r\u001b[2K\u2028\u202e');
+    expect(lines).toEqual(['refused by 10.0.0.1:1\\u000a[Nest] 1 LOG all is well\\u000d\\u001b[2K\\u2028\\u202e']);
+  });
 
-  it.each(['log', 'warn', 'error', 'debug', 'verbose'] as const)(
-    'a logger of the app that throws in %s does not stop what logs, and is warned of once',
+  it.each(['log', 'warn', 'error', 'debug'] as const)(
+    'a logger of the app that throws in %s does not stop the caller, and causes one warning',
     (level) => {
-      Logger.overrideLogger({ log: broken, warn: broken, error: broken, debug: broken, verbose: broken });
       const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
-      const logger = new LineLogger('Hedge');
+      const logger = new LineLogger('Hedge', { log: broken, warn: broken, error: broken, debug: broken });
       logger[level]('one');
       logger[level]('two');
       expect(emitWarning.mock.calls).toEqual([
@@ -42,12 +33,8 @@ describe('LineLogger', () => {
 
   it('the message of an error cannot begin a line in its stack', () => {
     const stack: unknown[] = [];
-    Logger.overrideLogger({
-      log: () => undefined,
-      warn: () => undefined,
-      error: (_m: unknown, s: unknown) => void stack.push(s),
-    });
-    new LineLogger('Hedge').error('it failed', new Error('no\n[Nest] 1 LOG all is well').stack);
+    const logger = new LineLogger('Hedge', { ...SILENT, error: (_, given) => void stack.push(given) });
+    logger.error('it failed', new Error('no\n[Nest] 1 LOG all is well').stack);
     const [first, second] = String(stack[0]).split('\n');
     expect(first).toBe('Error: no\\u000a[Nest] 1 LOG all is well');
     expect(second).toMatch(/^ {4}at /);

@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { messageOf } from './errors.js';
 
 const MAX_LINE = 4_096;
@@ -26,36 +25,58 @@ export function safeStack(stack: string): string {
   ].join('\n');
 }
 
+/** Writes the log lines of one part of a pod. `console` is one, and so is Nest's `Logger`. */
+export interface Logger {
+  log(message: string): void;
+  warn(message: string): void;
+  error(message: string, stack?: unknown): void;
+  debug(message: string): void;
+}
+
+/** For parts that run without a log. */
+export const SILENT: Logger = {
+  log: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  debug: () => undefined,
+};
+
 /**
- * The logger of this library. Messages quote what came from outside, from peers, callers and the database; none of it
- * can begin a line of its own. No method throws: a step that logs has more to do, such as to end a call.
+ * The logger of the engine, on top of the logger of the app. Messages quote text from outside: of peers, callers and
+ * the database. None of that text can begin a line of its own. No method throws, because the caller has more to do,
+ * such as to end a request.
+ *
+ * @example
+ * const logger = new LineLogger('Hedge', console);
  */
-export class LineLogger extends Logger {
+export class LineLogger implements Logger {
+  readonly #context: string;
+  readonly #logger: Logger;
   #warned = false;
 
-  override log(message: unknown, ...rest: unknown[]): void {
-    this.#write(() => super.log(safe(message), ...rest.map(safe)));
+  /** @param context names the part of the pod. */
+  constructor(context: string, logger: Logger) {
+    this.#context = context;
+    this.#logger = logger;
   }
 
-  override warn(message: unknown, ...rest: unknown[]): void {
-    this.#write(() => super.warn(safe(message), ...rest.map(safe)));
+  log(message: string): void {
+    this.#write(() => this.#logger.log(oneLine(message)));
   }
 
-  override error(message: unknown, ...rest: unknown[]): void {
-    this.#write(() =>
-      super.error(safe(message), ...rest.map((one) => (typeof one === 'string' ? safeStack(one) : one))),
-    );
+  warn(message: string): void {
+    this.#write(() => this.#logger.warn(oneLine(message)));
   }
 
-  override debug(message: unknown, ...rest: unknown[]): void {
-    this.#write(() => super.debug(safe(message), ...rest.map(safe)));
+  error(message: string, stack?: unknown): void {
+    this.#write(() => this.#logger.error(oneLine(message), typeof stack === 'string' ? safeStack(stack) : stack));
   }
 
-  override verbose(message: unknown, ...rest: unknown[]): void {
-    this.#write(() => super.verbose(safe(message), ...rest.map(safe)));
+  debug(message: string): void {
+    this.#write(() => this.#logger.debug(oneLine(message)));
   }
 
-  /** Writes with the logger of the app, which may throw. The first error becomes a warning of the process. */
+  /** The logger of the app may throw. Its first error becomes a warning of the process. */
   #write(line: () => void): void {
     try {
       line();
@@ -64,12 +85,8 @@ export class LineLogger extends Logger {
       this.#warned = true;
       const why = oneLine(messageOf(error));
       process.emitWarning(
-        `The logger of this app threw an error, so lines of ${this.context} are missing from its log: ${why}. Correct the logger that was given to Nest.`,
+        `The logger of this app threw an error, so lines of ${this.#context} are missing from its log: ${why}. Correct the logger that was given to Nest.`,
       );
     }
   }
-}
-
-function safe(message: unknown): unknown {
-  return typeof message === 'string' ? oneLine(message) : message;
 }

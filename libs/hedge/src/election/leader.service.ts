@@ -1,7 +1,7 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async/async-context.js';
-import { LineLogger } from '../common/line-logger.js';
+import type { Logger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
 import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -49,6 +49,7 @@ export interface LeaderServiceDeps {
   /** Pause before a leader task that threw runs again, in milliseconds; grows up to `leaseMs`. */
   readonly retryMs: number;
   readonly leaseMs: number;
+  readonly logger: Logger;
 }
 
 /**
@@ -60,7 +61,6 @@ export interface LeaderServiceDeps {
  */
 export class LeaderService {
   readonly #deps: LeaderServiceDeps;
-  readonly #logger = new LineLogger('Hedge');
   #tasks = 0;
 
   constructor(deps: LeaderServiceDeps) {
@@ -128,7 +128,7 @@ export class LeaderService {
    * });
    */
   runWhileLeader(task: LeaderTask): () => Promise<void> {
-    const { elector, clock, retryMs, leaseMs } = this.#deps;
+    const { elector, clock, retryMs, leaseMs, logger } = this.#deps;
     if (typeof task !== 'function') {
       throw new HedgeError('INVALID_ARGUMENT', `The leader task is a value of type ${typeof task}. Give a function.`);
     }
@@ -140,7 +140,7 @@ export class LeaderService {
     }
     this.#tasks += 1;
     const name = task.name === '' ? `#${this.#tasks}` : task.name;
-    return runWhileLeader(elector, task, { clock, name, logger: this.#logger, retryMs, maxRetryMs: leaseMs });
+    return runWhileLeader(elector, task, { clock, name, logger, retryMs, maxRetryMs: leaseMs });
   }
 
   /**

@@ -2,7 +2,7 @@ import { checkKeys } from '../common/validation/check-keys.js';
 import { onAbort } from '../common/async/on-abort.js';
 import type { LogTable } from '../database/log-table.js';
 import { jobKey, leaseName } from '../database/row-names.js';
-import { LineLogger } from '../common/line-logger.js';
+import type { Logger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -25,6 +25,7 @@ export interface JobsServiceDeps {
   readonly clock: Clock;
   readonly retryMs: number;
   readonly leaseMs: number;
+  readonly logger: Logger;
 }
 
 /** A method that is to run at times. */
@@ -51,7 +52,6 @@ const MAX_ENTRIES = 10_000;
  */
 export class JobsService {
   readonly #deps: JobsServiceDeps;
-  readonly #logger = new LineLogger('Hedge');
   readonly #places = new Map<string, string>();
 
   constructor(deps: JobsServiceDeps) {
@@ -88,14 +88,14 @@ export class JobsService {
    * @internal
    */
   start(methods: readonly JobMethod[]): void {
-    const { log, group, election, self, clock, retryMs, leaseMs } = this.#deps;
+    const { log, group, election, self, clock, retryMs, leaseMs, logger } = this.#deps;
     const leads = (token: bigint): boolean => election.leads(token);
     const batched = new BatchedLog(log);
     const runners = methods.map((method) => {
       const job = resolveJob(method.place, method.times, method.options, leaseMs);
       this.#claimName(job.name, method.place);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log: batched, lease, key, leads, self, clock, retryMs, logger: this.#logger };
+      const options = { log: batched, lease, key, leads, self, clock, retryMs, logger };
       return new JobRunner(job, (run) => method.call(run), options);
     });
     if (runners.length === 0) return;

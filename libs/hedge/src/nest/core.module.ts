@@ -12,11 +12,15 @@ import { SpillStore } from '../spill/service/spill.store.js';
 import { HandlerProbe, HandlerProbeController } from './handlers/handler-probe.js';
 import { HandlerDiscovery } from './handlers/discovery.js';
 import { HedgeStart, OuterLifecycle } from './lifecycle.js';
-import type { HedgeOptions } from './options.js';
+import { HEDGE_SETTINGS, type HedgeOptions, type HedgeSettings } from './options.js';
+import { nestLogger } from './logger.js';
 import { HedgeReadiness } from '../pod/readiness.js';
+import type { HandlersFactory } from '../pod/handlers.js';
 import { HedgePod } from '../pod/hedge-pod.js';
+import { HandlerDispatch } from './handlers/dispatch.js';
+import { StreamDispatch } from './handlers/stream-dispatch.js';
 import { HedgeStrategy } from './handlers/strategy.js';
-import { TRANSPORT_FACTORY, grpcTransport } from '../pod/transport-factory.js';
+import { grpcTransport, type TransportFactory } from '../pod/transport-factory.js';
 import { resolveOptions } from './validate.js';
 import { HandlerWiring } from './handlers/wiring.js';
 
@@ -40,6 +44,22 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     .setFactoryMethodName('createHedgeOptions')
     .build();
 
+/** How this pod reaches the others. `HedgeTestingModule` replaces it by a network in memory. */
+export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
+
+/** Runs messages and streams through Nest's pipeline. */
+function handlersOf(strategy: HedgeStrategy): HandlersFactory {
+  return ({ codec, address }) => {
+    const dispatch = new HandlerDispatch(strategy, codec, address);
+    return {
+      leaderMessage: (request) => dispatch.run('leader', request),
+      broadcast: (request) => dispatch.run('broadcast', request),
+      leaderStream: new StreamDispatch(strategy, 'leader-stream', address),
+      broadcastStream: new StreamDispatch(strategy, 'broadcast-stream', address),
+    };
+  };
+}
+
 /**
  * The services, and what they are made of. Apart from `HedgeModule`, which starts and stops them: the hooks of the two
  * stand at the two ends of the order.
@@ -49,10 +69,15 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
   providers: [
     { provide: TRANSPORT_FACTORY, useValue: grpcTransport },
     {
+      provide: HEDGE_SETTINGS,
+      inject: [MODULE_OPTIONS_TOKEN],
+      useFactory: (options: Hidden<HedgeOptions>) => resolveOptions(options.reveal()),
+    },
+    {
       provide: HedgePod,
-      inject: [MODULE_OPTIONS_TOKEN, TRANSPORT_FACTORY, HedgeStrategy],
-      useFactory: (options: Hidden<HedgeOptions>, transport: typeof grpcTransport, strategy: HedgeStrategy) =>
-        new HedgePod(resolveOptions(options.reveal()), transport, strategy),
+      inject: [HEDGE_SETTINGS, TRANSPORT_FACTORY, HedgeStrategy],
+      useFactory: (settings: HedgeSettings, makeTransport: TransportFactory, strategy: HedgeStrategy) =>
+        new HedgePod({ settings, makeTransport, makeHandlers: handlersOf(strategy), makeLogger: nestLogger }),
     },
     { provide: LeaderService, inject: [HedgePod], useFactory: ({ leader }: HedgePod) => leader },
     { provide: ClusterService, inject: [HedgePod], useFactory: ({ cluster }: HedgePod) => cluster },

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleDestroy, Type } from '@nestjs/common';
 import { LazyModuleLoader, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../common/errors.js';
@@ -7,6 +7,7 @@ import { registerLifecycleCallbacks } from './handlers/lifecycle-callbacks.js';
 import { HedgePod } from '../pod/hedge-pod.js';
 import { HedgeStrategy } from './handlers/strategy.js';
 import { HandlerWiring } from './handlers/wiring.js';
+import { HEDGE_SETTINGS, type HedgeSettings } from './options.js';
 
 /**
  * Nest sorts the hooks of modules by their distance from the root module, 1: the farthest module starts first and stops
@@ -29,8 +30,9 @@ export class HedgeStart {
   #starting: Promise<void> | undefined;
 
   constructor(
+    @Inject(HEDGE_SETTINGS) private readonly settings: HedgeSettings,
     private readonly modules: ModulesContainer,
-    private readonly runtime: HedgePod,
+    private readonly pod: HedgePod,
     private readonly strategy: HedgeStrategy,
     private readonly wiring: HandlerWiring,
     private readonly discovery: HandlerDiscovery,
@@ -40,7 +42,7 @@ export class HedgeStart {
   /** From now on the pod can start. */
   allow(): void {
     this.strategy.onListen(() => this.start());
-    this.runtime.gate.startWith(() => this.start());
+    this.pod.gate.startWith(() => this.start());
   }
 
   /** Starts the pod once. When the app registers its handlers later it does nothing, and is to be called again. */
@@ -51,7 +53,7 @@ export class HedgeStart {
 
   async #start(): Promise<void> {
     this.#refuseSecondModule();
-    const { mode, enhancers } = this.runtime.settings;
+    const { mode, enhancers } = this.settings;
     if (mode === 'off') return;
     this.discovery.refuseEnhancers();
     if (mode === 'member' && !(await this.wiring.wire(enhancers))) {
@@ -59,14 +61,10 @@ export class HedgeStart {
       return;
     }
     this.#refuseLateHandlers();
-    const drainNotices = registerLifecycleCallbacks(
-      this.discovery.notices(),
-      this.runtime.leader,
-      this.runtime.cluster,
-    );
-    this.runtime.awaitAtStop(drainNotices);
-    this.runtime.jobs.start(this.discovery.jobs());
-    await this.runtime.start();
+    const drainNotices = registerLifecycleCallbacks(this.discovery.notices(), this.pod.leader, this.pod.cluster);
+    this.pod.awaitAtStop(drainNotices);
+    this.pod.jobs.start(this.discovery.jobs());
+    await this.pod.start();
   }
 
   /** From now on the load of a module fails when it has methods that it would be too late to call. */
@@ -99,7 +97,7 @@ export class HedgeStart {
 export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     modules: ModulesContainer,
-    private readonly runtime: HedgePod,
+    private readonly pod: HedgePod,
     private readonly hedge: HedgeStart,
   ) {
     place(modules, OuterLifecycle, BEFORE_ALL.startsFirst);
@@ -110,7 +108,7 @@ export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShut
   }
 
   onApplicationShutdown(): Promise<void> {
-    return this.runtime.close();
+    return this.pod.close();
   }
 }
 

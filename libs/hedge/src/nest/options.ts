@@ -1,20 +1,10 @@
 import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
 import type { BackendFactory } from '../database/backend.js';
-import type { Hidden } from '../common/validation/hidden.js';
 import type { Timing, TimingPreset } from '../common/timing.js';
 import type { Serializer } from '../messaging/serializer.js';
+import type { HedgeMode, PodSettings } from '../pod/settings.js';
 import type { Size } from '../spill/service/size.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
-
-/**
- * How this pod takes part:
- * - `member`: listens, can be elected, runs handlers, is in the view.
- * - `client`: dials the members and uses all services, but never campaigns, has no port and runs no
- *   handlers. For scripts built on `NestFactory.createApplicationContext`.
- * - `off`: nothing is opened, nobody leads, and every call fails at once. For tools that only build the app,
- *   as one that writes an OpenAPI file.
- */
-export type HedgeMode = 'member' | 'client' | 'off';
 
 /** Applied to every handler, before those of its class and method, as Nest's own global ones are. */
 export interface HandlerEnhancers {
@@ -157,28 +147,9 @@ export interface HedgeOptionsFactory {
   createHedgeOptions(): HedgeOptions | Promise<HedgeOptions>;
 }
 
-/** Checked, with every default filled in. */
-export interface HedgeSettings {
-  readonly group: string;
-  readonly backend: BackendFactory;
-  readonly address: string;
-  readonly mode: HedgeMode;
-  readonly timing: Timing;
-  readonly defaultTimeoutMs: number;
-  readonly maxReruns: number;
-  readonly tls: Hidden<TlsOptions | undefined>;
-  /** One at least. The first is what this pod proves itself by; `'stored'` is the one in the backend. */
-  readonly secret: Hidden<readonly string[]>;
-  readonly serializer: Serializer | undefined;
+export const HEDGE_SETTINGS = Symbol('nestjs-hedge:settings');
+
+/** The options of the app, checked, with every default filled in. */
+export interface HedgeSettings extends PodSettings {
   readonly enhancers: HandlerEnhancers;
-  readonly limits: Required<HedgeLimits>;
-  readonly shutdown: Required<HedgeShutdown>;
-  readonly kv: { readonly prefix: string; readonly prefixChosen: boolean };
-  /** In bytes. */
-  readonly spill: {
-    readonly memory: number;
-    readonly disk: number;
-    readonly directory: string;
-    readonly minFreeDisk: number;
-  };
 }

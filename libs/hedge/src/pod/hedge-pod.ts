@@ -3,7 +3,7 @@ import { leaseName } from '../database/row-names.js';
 import { ClusterService } from '../membership/cluster.service.js';
 import { UnreachableReports } from '../membership/unreachable-reports.js';
 import { MembershipRunner } from '../membership/membership.runner.js';
-import { LineLogger } from '../common/line-logger.js';
+import type { LineLogger } from '../common/line-logger.js';
 import { systemClock } from '../common/clock.js';
 import { newIncarnation } from '../common/identity.js';
 import { StartGate } from '../common/async/start-gate.js';
@@ -30,21 +30,28 @@ import type { GroupSecrets } from '../transport/handshake/group-identity.js';
 import { RequestKind } from '../wire/hedge/v1/link.js';
 import { DatabaseOpener } from './database-opener.js';
 import { DatabaseWatch } from './database-watch.js';
-import { HandlerDispatch } from '../nest/handlers/dispatch.js';
+import type { HandlersFactory } from './handlers.js';
 import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
 import { connectLinks } from './link-handlers.js';
-import type { HedgeSettings } from '../nest/options.js';
+import type { PodSettings } from './settings.js';
 import { HedgeReadiness } from './readiness.js';
 import { makeSemaphores } from './semaphores.js';
 import { makeSpill } from './spill.js';
 import { makeStreams } from './streams.js';
-import type { HedgeStrategy } from '../nest/handlers/strategy.js';
 import type { MadeTransport, TransportFactory } from './transport-factory.js';
 import { withTimeout } from '../common/async/with-timeout.js';
 import { reportListenerErrorsTo } from '../common/async/listener-errors.js';
 
 /** Of the time a stop has beyond its drain, at most this much is kept for closing links and backend at its end. */
 const MAX_CLOSE_MS = 2_000;
+
+export interface HedgePodInit {
+  readonly settings: PodSettings;
+  readonly makeTransport: TransportFactory;
+  readonly makeHandlers: HandlersFactory;
+  /** Makes the logger of one part of the pod: `Hedge`, `HedgeTransport`. */
+  readonly makeLogger: (context: string) => LineLogger;
+}
 
 /**
  * One pod: builds its parts, starts them in order and stops them in order. Nothing is opened before `start`,
@@ -61,7 +68,8 @@ export class HedgePod {
   readonly readiness: HedgeReadiness;
   /** Holds the calls of all services back until the start. */
   readonly gate = new StartGate();
-  readonly #logger = new LineLogger('Hedge');
+  readonly settings: PodSettings;
+  readonly #logger: LineLogger;
   readonly #backend: Backend;
   readonly #kept: KeptSecret;
   readonly #opener: DatabaseOpener;
@@ -76,11 +84,9 @@ export class HedgePod {
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(
-    readonly settings: HedgeSettings,
-    makeTransport: TransportFactory,
-    strategy: HedgeStrategy,
-  ) {
+  constructor({ settings, makeTransport, makeHandlers, makeLogger }: HedgePodInit) {
+    this.settings = settings;
+    this.#logger = makeLogger('Hedge');
     const { group, mode, timing, limits, defaultTimeoutMs, shutdown } = settings;
     const clock = systemClock;
     const logger = this.#logger;
@@ -92,7 +98,12 @@ export class HedgePod {
     const watch = new DatabaseWatch(clock, 2 * timing.leaseMs, leaseName(group), () => {
       if (settings.secret.reveal().includes(STORED_SECRET)) void this.#kept.restore();
     });
-    const made = makeTransport({ settings, incarnation: newIncarnation(), secret: () => this.#secret() });
+    const made = makeTransport({
+      settings,
+      incarnation: newIncarnation(),
+      secret: () => this.#secret(),
+      logger: makeLogger('HedgeTransport'),
+    });
     const { transport } = made;
     this.#kept = new KeptSecret({
       log: backend.log,
@@ -132,9 +143,9 @@ export class HedgePod {
     // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
     const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
     const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes }, logger });
-    const { streams, receiver } = makeStreams({ gate, transport, keeper, clock, codec, strategy, settings });
     const address = () => transport.self.address;
-    const dispatch = new HandlerDispatch(strategy, codec, address);
+    const handlers = makeHandlers({ codec, address });
+    const { streams, receiver } = makeStreams({ gate, transport, keeper, clock, codec, handlers, settings });
     const committer = new GroupCommitter({
       log: backend.log,
       clock,
@@ -142,8 +153,8 @@ export class HedgePod {
       address,
       limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
     });
-    messenger.serve(RequestKind.REQUEST_KIND_LEADER_MESSAGE, (request) => dispatch.run('leader', request));
-    messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, (request) => dispatch.run('broadcast', request));
+    messenger.serve(RequestKind.REQUEST_KIND_LEADER_MESSAGE, handlers.leaderMessage);
+    messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, handlers.broadcast);
     messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
     keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
     const { arbiter, holder, service } = makeSemaphores({
@@ -188,6 +199,7 @@ export class HedgePod {
       maxReruns,
       retryMs,
       leaseMs,
+      logger,
     });
     this.cluster = new ClusterService({ gate, transport, views, messenger, streams, codec, clock, defaultTimeoutMs });
     this.locks = new LockService({ gate, manager: lockKeeper, clock, defaultTimeoutMs });
@@ -213,6 +225,7 @@ export class HedgePod {
       clock,
       retryMs,
       leaseMs,
+      logger,
     });
     this.readiness = new HedgeReadiness(
       () => ({

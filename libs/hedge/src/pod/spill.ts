@@ -5,7 +5,7 @@ import type { Messenger } from '../messaging/messenger.js';
 import { SpillNode } from '../spill/node/spill-node.js';
 import { SpillRuntime } from '../spill/service/spill-runtime.js';
 import type { StreamTransport } from '../transport/streams/peer-stream.js';
-import type { HedgeSettings } from '../nest/options.js';
+import type { PodSettings } from './settings.js';
 
 export interface SpillParts {
   readonly gate: StartGate;
@@ -14,7 +14,7 @@ export interface SpillParts {
   readonly views: MembershipRunner;
   readonly clock: Clock;
   readonly logger: { warn(message: string): void };
-  readonly settings: HedgeSettings;
+  readonly settings: PodSettings;
 }
 
 /** This pod's part in spill stores, with what it lends by its options. */

@@ -3,13 +3,15 @@ import type { GroupSecrets } from '../transport/handshake/group-identity.js';
 import { GrpcTransport } from '../transport/grpc/grpc-transport.js';
 import type { StreamTransport } from '../transport/streams/peer-stream.js';
 import type { Transport } from '../transport/transport.js';
-import type { HedgeSettings } from '../nest/options.js';
+import type { Logger } from '../common/line-logger.js';
+import type { PodSettings } from './settings.js';
 
 export interface TransportContext {
-  readonly settings: HedgeSettings;
+  readonly settings: PodSettings;
   readonly incarnation: string;
   /** Reads the group's secret; may be called until it succeeds. */
   readonly secret: () => Promise<GroupSecrets>;
+  readonly logger: Logger;
 }
 
 export interface MadeTransport {
@@ -21,14 +23,13 @@ export interface MadeTransport {
 /** How a pod reaches the others; `HedgeTestingModule` puts a network in memory in its place. */
 export type TransportFactory = (context: TransportContext) => MadeTransport;
 
-export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
-
-export const grpcTransport: TransportFactory = ({ settings, incarnation, secret }) => {
+export const grpcTransport: TransportFactory = ({ settings, incarnation, secret, logger }) => {
   const { group, timing, limits } = settings;
   const tls = settings.tls.reveal();
   const common = {
     group,
     secret,
+    logger,
     heartbeatTimeoutMs: timing.heartbeatTimeoutMs,
     timing,
     maxMessageBytes: limits.maxMessageBytes,

@@ -1,5 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { type MemberId, newIncarnation } from '../common/identity.js';
@@ -86,13 +85,11 @@ let b: Pod;
 let c: Pod;
 
 beforeEach(async () => {
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
   network = new MemoryNetwork();
   [a, b, c] = [await pod('a:1'), await pod('b:1'), await pod('c:1')];
 });
 afterEach(async () => {
   await Promise.all([a, b, c].map((each) => each.transport.close()));
-  jest.restoreAllMocks();
 });
 
 async function stream(from: Pod, topic = 'echo'): Promise<unknown[]> {

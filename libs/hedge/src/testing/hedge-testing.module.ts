@@ -4,10 +4,9 @@ import type { DynamicModule, OnApplicationBootstrap } from '@nestjs/common';
 import { filter, firstValueFrom } from 'rxjs';
 import { memory } from '../database/memory/index.js';
 import { ClusterService } from '../membership/cluster.service.js';
-import { HedgeCoreModule, type HedgeModuleExtras } from '../nest/core.module.js';
+import { HedgeCoreModule, type HedgeModuleExtras, TRANSPORT_FACTORY } from '../nest/core.module.js';
 import { HedgeLifecycle, HedgeStart, internal } from '../nest/lifecycle.js';
 import type { HedgeOptions, HedgeTiming } from '../nest/options.js';
-import { TRANSPORT_FACTORY } from '../pod/transport-factory.js';
 import type { TransportFactory } from '../pod/transport-factory.js';
 import { MemoryNetwork } from './memory-transport.js';
 
@@ -71,9 +70,9 @@ export class HedgeTestingModule {
 }
 
 function transportOn(network: MemoryNetwork): TransportFactory {
-  return ({ settings, incarnation, secret }) => {
+  return ({ settings, incarnation, secret, logger }) => {
     const { group, mode, address, limits } = settings;
     const self = { address: mode === 'member' ? address : '', incarnation };
-    return { transport: network.transport(self, { group, secret, ...limits }), source: 'in memory' };
+    return { transport: network.transport(self, { group, secret, logger, ...limits }), source: 'in memory' };
   };
 }

@@ -1,13 +1,13 @@
-import type { Logger } from '@nestjs/common';
 import { isObservable } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
-import { LineLogger } from '../../common/line-logger.js';
+import type { Logger } from '../../common/line-logger.js';
 import { HedgeError } from '../../common/errors.js';
 import { isForwarded, RESERVED_TOPICS } from '../../common/topic-names.js';
 import type { Encoded, IncomingRequest } from '../../messaging/message.js';
 import { isStreamLike } from '../../messaging/json-values.js';
 import type { PayloadCodec } from '../../messaging/serializer.js';
+import { nestLogger } from '../logger.js';
 import { HedgeContext } from './context.js';
 import { receivedArguments } from '../decorators/forwarded-arguments.js';
 import { handlerFailure, isDeliberate } from './handler-failure.js';
@@ -17,7 +17,7 @@ import type { HedgeStrategy } from './strategy.js';
 
 /** Runs incoming requests through Nest's pipeline, and turns what comes out into a reply. */
 export class HandlerDispatch {
-  readonly #logger = new LineLogger('Hedge');
+  readonly #logger = nestLogger('Hedge');
 
   constructor(
     private readonly strategy: HedgeStrategy,

@@ -1,6 +1,6 @@
 import { distinctUntilChanged, Subscription } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
-import { LineLogger } from '../../common/line-logger.js';
+import { nestLogger } from '../logger.js';
 import { RunningWork } from '../../common/running-work.js';
 import type { ClusterService, ClusterView } from '../../membership/cluster.service.js';
 import type { LeaderTask } from '../../election/leadership.js';
@@ -16,7 +16,7 @@ export function registerLifecycleCallbacks(
   leader: LeaderService,
   cluster: ClusterService,
 ): () => Promise<void> {
-  const logger = new LineLogger('Hedge');
+  const logger = nestLogger('Hedge');
   const subscriptions = new Subscription();
   const running = new RunningWork();
   for (const notice of notices) {

@@ -1,6 +1,6 @@
 import { isObservable, type Observable, Subject, takeUntil } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
-import { LineLogger } from '../../common/line-logger.js';
+import { nestLogger } from '../logger.js';
 import type { ItemSink } from '../../streams/item-writer.js';
 import type { IncomingStream, StreamHandlers } from '../../streams/stream-receiver.js';
 import { HedgeContext } from './context.js';
@@ -32,7 +32,7 @@ class StreamContext extends HedgeContext {
 
 /** Runs incoming streams through Nest's pipeline: the handlers of one kind. */
 export class StreamDispatch implements StreamHandlers {
-  readonly #logger = new LineLogger('Hedge');
+  readonly #logger = nestLogger('Hedge');
 
   constructor(
     private readonly strategy: HedgeStrategy,

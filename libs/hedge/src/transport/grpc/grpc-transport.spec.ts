@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
-import { Logger } from '@nestjs/common';
+import { SILENT } from '../../common/line-logger.js';
 import { TIMING_PRESETS } from '../../common/timing.js';
 import { RecordingTransport } from '../../testing/recording-transport.js';
 import { GrpcTransport, type GrpcTransportOptions } from './grpc-transport.js';
@@ -19,7 +19,8 @@ const secret = Buffer.from('the secret of the group');
 const heartbeat = (version: number) =>
   ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 const made: RecordingTransport[] = [];
-let warn: jest.Spied<Logger['warn']>;
+const warnings: string[] = [];
+const logger = { ...SILENT, warn: (line: string) => void warnings.push(line) };
 
 function member(options: Partial<GrpcTransportOptions> = {}, address = '127.0.0.1:0'): RecordingTransport {
   const recording = new RecordingTransport(
@@ -29,6 +30,7 @@ function member(options: Partial<GrpcTransportOptions> = {}, address = '127.0.0.
         secret: async () => secret,
         heartbeatTimeoutMs: 5_000,
         bind: address,
+        logger,
         ...options,
         self,
       }),
@@ -48,14 +50,9 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
-const warnings = (): string[] => warn.mock.calls.map(([message]) => String(message));
-
-beforeEach(() => {
-  warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
-});
+beforeEach(() => void warnings.splice(0));
 
 afterEach(async () => {
-  warn.mockRestore();
   await Promise.all(made.splice(0).map(({ transport }) => transport.close()));
 });
 
@@ -180,14 +177,14 @@ describe('authentication', () => {
   ])('a caller %s is refused, with a line on both sides', async (_who, options) => {
     const [a, b] = [member(options), await listening()];
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'UNAUTHENTICATED', retryable: false });
-    await until(() => warnings().length >= 2);
-    expect(warnings()).toEqual(
+    await until(() => warnings.length >= 2);
+    expect(warnings).toEqual(
       expect.arrayContaining([
         expect.stringContaining(b.self.address),
         expect.stringMatching(/Refused a link from|ended its link to this pod/),
       ]),
     );
-    expect(warnings().join()).not.toContain(secret.toString());
+    expect(warnings.join()).not.toContain(secret.toString());
     expect(b.opened).toEqual([]);
     expect(a.opened).toEqual([]);
   });
@@ -195,9 +192,9 @@ describe('authentication', () => {
   it('the log names a caller that refused as the one that ended the link', async () => {
     const [a, b] = [member({ secret: async () => Buffer.from('another') }), await listening()];
     await expect(a.transport.dial(b.self)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
-    await until(() => warnings().length >= 2);
-    expect(warnings().filter((line) => line.includes('ended its link to this pod'))).toHaveLength(1);
-    expect(warnings().join()).not.toContain('Refused a link');
+    await until(() => warnings.length >= 2);
+    expect(warnings.filter((line) => line.includes('ended its link to this pod'))).toHaveLength(1);
+    expect(warnings.join()).not.toContain('Refused a link');
   });
 
   it('a pod that reaches itself in place of a member reports that both have one address', async () => {
@@ -212,8 +209,8 @@ describe('authentication', () => {
     const b = await listening();
     const twin = member({ bind: undefined }, b.self.address);
     await twin.transport.dial(b.self);
-    await until(() => warnings().length > 0);
-    expect(warnings()).toEqual([
+    await until(() => warnings.length > 0);
+    expect(warnings).toEqual([
       expect.stringMatching(/Another live pod, process .* has this pod's own address .*POD_IP/),
     ]);
   });
@@ -239,22 +236,22 @@ describe('authentication', () => {
     const local = { timing: TIMING_PRESETS.local };
     const [a, b] = [member({ timing: { ...TIMING_PRESETS.local, leaseMs: 4_000 } }), await listening(local)];
     await a.transport.dial(b.self);
-    await until(() => warnings().length >= 2);
+    await until(() => warnings.length >= 2);
     await member({ timing: { ...TIMING_PRESETS.local, leaseMs: 4_000 } }).transport.dial(b.self);
-    expect(warnings()).toEqual(
+    expect(warnings).toEqual(
       expect.arrayContaining([
         expect.stringContaining('leaseMs is 3000 there and 4000 here'),
         expect.stringContaining('leaseMs is 4000 there and 3000 here'),
       ]),
     );
-    expect(warnings().filter((line) => line.includes('leaseMs is 4000 there'))).toHaveLength(1);
+    expect(warnings.filter((line) => line.includes('leaseMs is 4000 there'))).toHaveLength(1);
   });
 
   it('pods with the same timing, or of a version that does not send it, log nothing', async () => {
     const b = await listening({ timing: TIMING_PRESETS.local });
     await member({ timing: TIMING_PRESETS.local }).transport.dial(b.self);
     await member().transport.dial(b.self);
-    expect(warnings()).toEqual([]);
+    expect(warnings).toEqual([]);
   });
 
   it('reports the process that answers in place of the wanted one', async () => {
@@ -308,7 +305,7 @@ describe('authentication', () => {
     const strangers = Array.from({ length: 100 }, () => new RawCaller(b.self.address));
     strangers.forEach((stranger) => stranger.write(Buffer.from('no protobuf')));
     await Promise.all(strangers.map((stranger) => stranger.ended));
-    expect(warnings()).toHaveLength(1);
+    expect(warnings).toHaveLength(1);
     await member().transport.dial(b.self);
   });
 });
@@ -376,7 +373,7 @@ describe('malformed messages', () => {
     expect(stranger.received).toEqual([
       { $case: 'refusal', value: expect.objectContaining({ code: 'UNAUTHENTICATED' }) },
     ]);
-    expect(warnings()).toEqual([expect.stringContaining('Refused a link from 127.0.0.1:')]);
+    expect(warnings).toEqual([expect.stringContaining('Refused a link from 127.0.0.1:')]);
   });
 
   it.each<[string, Uint8Array]>([
@@ -398,7 +395,7 @@ describe('malformed messages', () => {
     await stranger.ended;
     expect(b.closed).toHaveLength(1);
     expect(b.frames).toEqual([]);
-    expect(warnings()).toEqual([expect.stringContaining('Closing the link to raw:1')]);
+    expect(warnings).toEqual([expect.stringContaining('Closing the link to raw:1')]);
     expect(good.open).toBe(true);
   });
 
@@ -411,7 +408,7 @@ describe('malformed messages', () => {
       await member.ended;
     }
     expect(b.closed).toHaveLength(10);
-    expect(warnings()).toHaveLength(1);
+    expect(warnings).toHaveLength(1);
   });
 
   it('a frame of an unknown kind, from a newer version, is ignored', async () => {

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
 import { CertificateAuthority } from '../../testing/certificates.js';
 import { RecordingTransport } from '../../testing/recording-transport.js';
 import type { TlsOptions } from './credentials.js';
@@ -40,7 +39,6 @@ async function member(options: TlsOptions | undefined): Promise<RecordingTranspo
 }
 
 beforeAll(() => {
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
   // grpc-js logs failed TLS connections on the console, too.
   jest.spyOn(console, 'error').mockImplementation(() => undefined);
 });

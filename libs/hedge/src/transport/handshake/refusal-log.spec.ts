@@ -1,12 +1,12 @@
 import { expect, it } from '@jest/globals';
-import type { Logger } from '@nestjs/common';
+import { SILENT } from '../../common/line-logger.js';
 import { VirtualClock } from '../../testing/virtual-clock.js';
 import { RefusalLog } from './refusal-log.js';
 
 it('writes one line for each peer in ten seconds, however many peers there are', () => {
   const lines: string[] = [];
   const clock = new VirtualClock();
-  const log = new RefusalLog({ warn: (line: string) => lines.push(line) } as unknown as Logger, clock);
+  const log = new RefusalLog({ ...SILENT, warn: (line) => void lines.push(line) }, clock);
   for (let i = 0; i < 3; i++) log.warn('10.0.0.1', 'no 1');
   log.warn('10.0.0.2', 'no 2');
   expect(lines).toEqual(['no 1', 'no 2']);

@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { SILENT } from '../../common/line-logger.js';
 import { MemoryNetwork } from '../../testing/memory-transport.js';
 import { RecordingTransport } from '../../testing/recording-transport.js';
 import { VirtualClock } from '../../testing/virtual-clock.js';
@@ -8,12 +8,14 @@ import type { Link } from '../transport.js';
 const heartbeat = (version: number) =>
   ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 
+const error = jest.fn();
+
 /** Members on one virtual network. `run` delivers all messages in flight. */
 function setUp() {
   const clock = new VirtualClock();
   const network = new MemoryNetwork({ clock });
   const member = (address: string, incarnation?: string) =>
-    new RecordingTransport((self) => network.transport(self), address, incarnation);
+    new RecordingTransport((self) => network.transport(self, { logger: { ...SILENT, error } }), address, incarnation);
   const run = async (ms = 0): Promise<void> => {
     for (let i = 0; i < 4; i++) await clock.advanceAsync(0);
     await clock.advanceAsync(ms);
@@ -27,14 +29,7 @@ function setUp() {
   return { clock, network, member, run, dial };
 }
 
-let error: jest.Spied<Logger['error']>;
-beforeEach(() => {
-  error = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
-});
-afterEach(() => {
-  jest.restoreAllMocks();
-});
+afterEach(() => void error.mockClear());
 
 describe('LinkTransport: only the newest link is open', () => {
   it('a newer link closes the older, and later frames of the older are dropped', async () => {

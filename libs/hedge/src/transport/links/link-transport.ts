@@ -1,4 +1,4 @@
-import { LineLogger } from '../../common/line-logger.js';
+import { type Logger, SILENT } from '../../common/line-logger.js';
 import { sharedAbortController } from '../../common/async/on-abort.js';
 import { type Clock, systemClock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
@@ -40,6 +40,8 @@ export interface LinkTransportOptions {
   /** Bytes that may wait for one slow peer. Default 16 MiB. Above it, sending fails with OVERLOADED. */
   readonly maxQueuedBytes?: number;
   readonly clock?: Clock;
+  /** Default: no log. */
+  readonly logger?: Logger;
 }
 
 export const DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
@@ -55,7 +57,7 @@ export class LinkTransport implements Transport, StreamTransport {
   private readonly streams: PeerStreams;
   private events!: TransportEvents;
   private sessions!: LinkSessions;
-  private readonly logger = new LineLogger('HedgeTransport');
+  private readonly logger: Logger;
   private readonly clock: Clock;
   private readonly handshakeTimeoutMs: number;
   private readonly refusals: RefusalLog;
@@ -79,6 +81,7 @@ export class LinkTransport implements Transport, StreamTransport {
     this.identity = new GroupIdentity(options.group, options.self, options.secret, options.timing);
     this.clock = options.clock ?? systemClock;
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
+    this.logger = options.logger ?? SILENT;
     this.refusals = new RefusalLog(this.logger, this.clock);
     this.timings = new TimingComparison(options.timing, (line) => this.logger.warn(line));
     this.admissions = new Admissions(2 * this.handshakeTimeoutMs);

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
 import { HedgeError } from '../../common/errors.js';
 import { type MemberId, newIncarnation } from '../../common/identity.js';
 import { MemoryNetwork } from '../../testing/memory-transport.js';
@@ -87,12 +86,10 @@ const networks: Record<string, (options: Options) => Member> = {
 beforeEach(() => {
   memory = new MemoryNetwork();
   names = 0;
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
 });
 
 afterEach(async () => {
   await Promise.all(made.splice(0).map((each) => each.close()));
-  jest.restoreAllMocks();
 });
 
 describe.each(Object.keys(networks))('streams beside the links, over %s', (network) => {

@@ -1,0 +1,45 @@
+import type { Timing } from '../common/timing.js';
+import type { Hidden } from '../common/validation/hidden.js';
+import type { BackendFactory } from '../database/backend.js';
+import type { Serializer } from '../messaging/serializer.js';
+import type { TlsOptions } from '../transport/grpc/credentials.js';
+
+/**
+ * How this pod takes part:
+ * - `member`: listens, can be elected, runs handlers, is in the view.
+ * - `client`: dials the members and uses all services, but never campaigns, has no port and runs no
+ *   handlers. For scripts built on `NestFactory.createApplicationContext`.
+ * - `off`: nothing is opened, nobody leads, and every call fails at once. For tools that only build the app,
+ *   as one that writes an OpenAPI file.
+ */
+export type HedgeMode = 'member' | 'client' | 'off';
+
+/** What a pod runs by: checked options, with every default filled in. `HedgeOptions` documents each of them. */
+export interface PodSettings {
+  readonly group: string;
+  readonly backend: BackendFactory;
+  readonly address: string;
+  readonly mode: HedgeMode;
+  readonly timing: Timing;
+  readonly defaultTimeoutMs: number;
+  readonly maxReruns: number;
+  readonly tls: Hidden<TlsOptions | undefined>;
+  /** At least one. This pod proves itself by the first; `'stored'` stands for the secret in the database. */
+  readonly secret: Hidden<readonly string[]>;
+  readonly serializer: Serializer | undefined;
+  readonly limits: {
+    readonly maxMessageBytes: number;
+    readonly maxQueuedBytes: number;
+    readonly maxRunning: number;
+    readonly maxRunningPerTopic: number;
+  };
+  readonly shutdown: { readonly drainMs: number; readonly totalMs: number };
+  readonly kv: { readonly prefix: string; readonly prefixChosen: boolean };
+  /** In bytes. */
+  readonly spill: {
+    readonly memory: number;
+    readonly disk: number;
+    readonly directory: string;
+    readonly minFreeDisk: number;
+  };
+}
