@@ -26,7 +26,7 @@ export function formatRows(rows: readonly AnyRow[]): string {
 
 export function formatVerdicts(verdicts: readonly Verdict[]): string {
   return table(
-    ['to reach', 'measured', ''],
+    ['target', 'measured', ''],
     verdicts.map(({ target, measured, reached }) => [
       target,
       measured >= 100 ? Math.round(measured).toLocaleString('en') : measured.toFixed(2),

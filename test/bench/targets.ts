@@ -166,7 +166,7 @@ const TARGETS: readonly Target[] = [
     measure: (find) => ratio(find('spill-remote-read', 3)?.mbPerSecond, find('spill-remote-read', 1)?.mbPerSecond),
   },
   {
-    name: 'memory while spilling 4 GB, MiB, of which 64 are lent',
+    name: 'memory while spilling 4 GB, MiB, of which 64 are offered',
     bound: 64 + 64,
     at: 'most',
     measure: (find) => find('memory-spilling')?.rssMiB,
