@@ -10,7 +10,7 @@ import type { TimingPreset } from 'nestjs-hedge';
 import { memory } from 'nestjs-hedge/memory';
 import { parse } from 'yaml';
 import { hedgeOptions } from '../../apps/demo/src/hedge.options.js';
-import { bytesOf } from '../../libs/hedge/src/spill/service/size.js';
+import { bytesOf } from '../../libs/hedge/src/spill/service/spill-create-options.js';
 import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
 
 const folder = fileURLToPath(new URL('../../apps/demo/k8s/', import.meta.url));

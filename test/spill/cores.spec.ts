@@ -10,8 +10,8 @@ const WINDOW = 3;
 const STALL_MS = 1_000;
 const self: MemberId = { address: 'owner:1', incarnation: 'owner' };
 
-/** What is on the way; each may arrive late, twice, in any order, or never. */
-type Letter =
+/** A message in flight. It may arrive late, twice, in any order, or never. */
+type Message =
   | { readonly type: 'frame' | 'ack' | 'refusal'; readonly attempt: Attempt; readonly sequence: number }
   | { readonly type: 'renewal'; readonly target: string; readonly renewal: Renewal };
 
@@ -23,7 +23,7 @@ type Event =
 
 /** A member that holds frames for the owner, at most `room` of them. */
 class Member {
-  readonly holdings = new ReplicaTable(Number.MAX_SAFE_INTEGER);
+  readonly table = new ReplicaTable(Number.MAX_SAFE_INTEGER);
   readonly held = new Set<number>();
   alive = true;
 
@@ -36,8 +36,8 @@ class Member {
 class History {
   now = 0;
   readonly members = new Map<string, Member>();
-  readonly letters: Letter[] = [];
-  /** What readers will count on. */
+  readonly messages: Message[] = [];
+  /** The placed frames, with the members that hold them. */
   readonly placed = new Map<number, readonly string[]>();
   readonly discarded = new Map<string, { closedSession: number; sequences: Map<number, number> }>();
   readonly inFlight = new Map<string, Set<number>>();
@@ -96,26 +96,26 @@ class History {
       case 'arrive':
       case 'arrive twice':
       case 'lose': {
-        const letter = pick(this.letters, event.which);
-        if (letter === undefined) break;
-        if (event.type !== 'arrive twice') this.letters.splice(this.letters.indexOf(letter), 1);
-        if (event.type !== 'lose') this.arrive(letter);
+        const message = pick(this.messages, event.which);
+        if (message === undefined) break;
+        if (event.type !== 'arrive twice') this.messages.splice(this.messages.indexOf(message), 1);
+        if (event.type !== 'lose') this.arrive(message);
       }
     }
     this.check();
   }
 
-  /** All that is on the way arrives, time passes, and the owner says once more what counts. */
+  /** Delivers all messages in flight, lets time pass, and sends each holder a last renewal. */
   settle(): void {
     for (let round = 0; round < 500; round += 1) {
-      for (const letter of this.letters.splice(0)) this.arrive(letter);
+      for (const message of this.messages.splice(0)) this.arrive(message);
       this.now += STALL_MS / 4;
       this.step({ type: 'tick' });
       this.check();
-      if (this.letters.length === 0 && (this.exhausted || this.placement.unplaced === 0)) break;
+      if (this.messages.length === 0 && (this.exhausted || this.placement.unplaced === 0)) break;
     }
     for (const target of this.discarded.keys()) this.renew(target);
-    for (const letter of this.letters.splice(0)) this.arrive(letter);
+    for (const message of this.messages.splice(0)) this.arrive(message);
   }
 
   check(): void {
@@ -124,7 +124,7 @@ class History {
       for (const target of targets) {
         const member = this.members.get(target);
         if (member?.alive === true && !this.dropped && !member.held.has(sequence)) {
-          throw new Error(`P1: ${target} does not hold frame ${sequence}, which counts on it`);
+          throw new Error(`P1: ${target} does not hold frame ${sequence}, which was placed on it`);
         }
       }
     }
@@ -132,7 +132,7 @@ class History {
       if (held.size > room) throw new Error(`P2: ${id.incarnation} holds ${held.size} frames of ${room}`);
     }
     for (const [target, sequences] of this.inFlight) {
-      if (sequences.size > WINDOW) throw new Error(`${target} is sent ${sequences.size} frames at once`);
+      if (sequences.size > WINDOW) throw new Error(`${sequences.size} frames are in flight to ${target} at once`);
     }
   }
 
@@ -166,7 +166,7 @@ class History {
           this.abandoned(effect.attempt, effect.sequences);
         } else if (effect.type === 'store') {
           const { attempt, sequence } = effect;
-          // The owner itself has no room: all goes to others.
+          // The owner itself has no room: all frames go to other members.
           if (attempt.target === self.incarnation) {
             inputs.push({ type: 'refused', attempt, sequences: [sequence], freeBytes: 0 });
             continue;
@@ -176,7 +176,7 @@ class History {
             this.discarded.set(attempt.target, { closedSession: 0, sequences: new Map() });
           }
           this.flying(attempt.target).add(sequence);
-          this.letters.push({ type: 'frame', attempt, sequence });
+          this.messages.push({ type: 'frame', attempt, sequence });
         }
       }
     }
@@ -195,7 +195,7 @@ class History {
     const discarded = [...sequences].map(([sequence, session]) => ({ sequence, session }));
     this.renewals += 1;
     const live = this.dropped ? [] : [{ epoch: EPOCH, closedSession, discarded }];
-    this.letters.push({ type: 'renewal', target, renewal: { number: this.renewals, issued: EPOCH, live } });
+    this.messages.push({ type: 'renewal', target, renewal: { number: this.renewals, issued: EPOCH, live } });
   }
 
   drop(): void {
@@ -203,32 +203,32 @@ class History {
     for (const target of this.discarded.keys()) this.renew(target);
   }
 
-  private arrive(letter: Letter): void {
-    const part = { owner: self.incarnation, epoch: EPOCH };
+  private arrive(message: Message): void {
+    const replica = { owner: self.incarnation, epoch: EPOCH };
     const now = { mono: this.now, wall: this.now };
-    if (letter.type === 'renewal') {
-      const member = this.members.get(letter.target);
-      for (const { sequences } of member?.holdings.renewed(self.incarnation, letter.renewal, now) ?? []) {
+    if (message.type === 'renewal') {
+      const member = this.members.get(message.target);
+      for (const { sequences } of member?.table.renewed(self.incarnation, message.renewal, now) ?? []) {
         if (sequences === undefined) member?.held.clear();
         for (const sequence of sequences ?? []) member?.held.delete(sequence);
       }
       return;
     }
-    const { attempt, sequence } = letter;
+    const { attempt, sequence } = message;
     const member = this.members.get(attempt.target);
     if (member === undefined || !member.alive) return;
-    if (letter.type === 'frame') {
-      if (!member.holdings.admit(part, attempt.session, now)) return;
+    if (message.type === 'frame') {
+      if (!member.table.admit(replica, attempt.session, now)) return;
       if (!member.held.has(sequence) && member.held.size >= member.room) {
-        this.letters.push({ ...letter, type: 'refusal' });
-      } else if (member.holdings.stored(part, attempt.session, sequence)) {
+        this.messages.push({ ...message, type: 'refusal' });
+      } else if (member.table.stored(replica, attempt.session, sequence)) {
         member.held.add(sequence);
-        this.letters.push({ ...letter, type: 'ack' });
+        this.messages.push({ ...message, type: 'ack' });
       }
       return;
     }
     if (this.attempts.get(attempt.target)?.session === attempt.session) this.flying(attempt.target).delete(sequence);
-    if (letter.type === 'ack') this.step({ type: 'stored', attempt, sequence });
+    if (message.type === 'ack') this.step({ type: 'stored', attempt, sequence });
     else this.step({ type: 'refused', attempt, sequences: [sequence], freeBytes: 0 });
   }
 
@@ -253,8 +253,8 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom<Event>({ type: 'renew' }, { type: 'join' }) },
 );
 
-describe('where frames are placed, and what members hold', () => {
-  it('P1, P2: every frame that counts is where it counts, and nothing else stays, whatever is lost, late or double', () => {
+describe('the cores of placement and of replicas', () => {
+  it('P1, P2: keep every placed frame where it was placed, and no other frame, with lost, late and repeated messages', () => {
     const histories = { placed: 0, exhausted: 0, discarded: 0 };
     fc.assert(
       fc.property(
@@ -265,7 +265,7 @@ describe('where frames are placed, and what members hold', () => {
           const history = new History(copies, room);
           for (const each of events) history.happen(each);
           history.settle();
-          // Everything has found its place, or there was none.
+          // Every frame is placed, unless the members had no room.
           expect(history.exhausted || history.placement.unplaced === 0).toBe(true);
           histories.placed += history.placed.size;
           histories.exhausted += history.exhausted ? 1 : 0;
@@ -275,7 +275,7 @@ describe('where frames are placed, and what members hold', () => {
               .map(([sequence]) => sequence);
             const stray = [...member.held].filter((sequence) => !counted.includes(sequence));
             histories.discarded += history.discarded.get(target)?.sequences.size ?? 0;
-            // After it was full, copies of frames that never got a second one may stay until the store is dropped.
+            // After SPILL_FULL, a first copy without a second one may stay until the store is dropped.
             if (!history.exhausted && member.alive) expect(stray).toEqual([]);
           }
           history.drop();
@@ -285,7 +285,7 @@ describe('where frames are placed, and what members hold', () => {
       ),
       { numRuns: 400 },
     );
-    // Else the histories prove nothing.
+    // The histories must contain each outcome often enough.
     expect(Math.min(...Object.values(histories))).toBeGreaterThan(50);
   });
 });

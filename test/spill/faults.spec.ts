@@ -3,18 +3,18 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { SpillNode } from '../../libs/hedge/src/spill/node/spill-node.js';
 import type { SpillPart } from '../../libs/hedge/src/spill/node/storage.js';
-import { storeOf } from '../../libs/hedge/src/spill/replication/messages.js';
+import { storeIdOf } from '../../libs/hedge/src/spill/records/frame.js';
 import { ByteStream } from '../../libs/hedge/src/transport/streams/byte-stream.js';
 import type { PeerStream } from '../../libs/hedge/src/transport/streams/peer-stream.js';
 import { errorOf, expectError, MB, readAll, records, same, type SpillPod, SpillPods, until } from './pods.js';
 
-/** What it has of the owner's first store. */
-function heldBy(pod: SpillPod, owner: SpillPod): SpillPart {
-  const id = { store: storeOf(owner.self.incarnation), epoch: 1, name: 's' };
+/** The replica of the owner's first store on that pod. */
+function replicaOn(pod: SpillPod, owner: SpillPod): SpillPart {
+  const id = { store: storeIdOf(owner.self.incarnation), epoch: 1, name: 's' };
   return (pod.node as SpillNode).part(id, { memory: 0, disk: 0 });
 }
 
-describe('spill stores when things fail', () => {
+describe('spilled data under faults', () => {
   let group: SpillPods;
 
   beforeEach(() => {
@@ -22,7 +22,7 @@ describe('spill stores when things fail', () => {
   });
   afterEach(() => group.close());
 
-  it('P1: with every budget used up says SPILL_FULL and what is free, and what was written stays readable', async () => {
+  it('P1: with every budget used up, a write fails with SPILL_FULL and the free bytes, and the records before stay readable', async () => {
     const a = await group.start('a');
     await group.start('b');
     const store = await a.store.create('s');
@@ -34,9 +34,9 @@ describe('spill stores when things fail', () => {
     expect(error).toMatchObject({ code: 'SPILL_FULL', retryable: false, details: { store: 's' } });
     const free = error.details['free'] as { address: string; freeBytes: number }[];
     expect(free.map(({ address }) => address)).toEqual(['a:1', 'b:1']);
-    // Less than a frame of the pods.
+    // Less than one frame.
     expect(free.every(({ freeBytes }) => freeBytes < MB / 4)).toBe(true);
-    expect(error.message).toContain('Here what the pod lends is used up');
+    expect(error.message).toContain('On this pod, `spill.memory` and `spill.disk` are used up');
     await expectError(store.close(), 'SPILL_FULL');
     const read = await readAll(store);
     expect(read.length).toBe(store.stats().records);
@@ -44,7 +44,7 @@ describe('spill stores when things fail', () => {
     expect(same(read, written.slice(0, read.length))).toBe(true);
   });
 
-  it('P1: a store that is full, and not closed, keeps no room from others', async () => {
+  it('P1: a store that is full and not closed leaves the buffers to other stores', async () => {
     const a = await group.start('a');
     for (let i = 0; i < 4; i += 1) {
       const full = await a.store.create(`full${i}`, { memoryLimit: 1, diskLimit: 0 });
@@ -58,7 +58,7 @@ describe('spill stores when things fail', () => {
     expect((await other.close()).records).toBe(1);
   });
 
-  it('SPILL_FULL also when two copies are wanted and there is one pod', async () => {
+  it('two copies on a single pod fail with SPILL_FULL', async () => {
     const a = await group.start('a');
     const store = await a.store.create('s', { copies: 2 });
     await store.write('x');
@@ -66,7 +66,7 @@ describe('spill stores when things fail', () => {
     expect(store.stats().records).toBe(0);
   });
 
-  it('P2: a store keeps to its own limits on each pod', async () => {
+  it('P2: a store stays within its own limits on each pod', async () => {
     const a = await group.start('a', { memory: 16 * MB });
     const b = await group.start('b', { memory: 16 * MB });
     const store = await a.store.create('s', { memoryLimit: '1MB', diskLimit: 0 });
@@ -75,11 +75,11 @@ describe('spill stores when things fail', () => {
       await store.close();
     });
     expect(store.stats().shares.map(({ bytes }) => bytes <= MB)).toEqual([true, true]);
-    await expect(store.close()).rejects.toThrow('Here the limits of the store are reached');
+    await expect(store.close()).rejects.toThrow('On this pod, memoryLimit and diskLimit are reached');
     expect(b.used.memory).toBeLessThan(4 * MB);
   });
 
-  it('P1: with one copy names the lost pod and the records, and reads the others', async () => {
+  it('P1: with one copy, the error names the lost pod and the lost records, and the others can be read', async () => {
     const a = await group.start('a');
     const b = await group.start('b', { memory: 16 * MB });
     const store = await a.store.create('s');
@@ -96,14 +96,14 @@ describe('spill stores when things fail', () => {
     expect(same(await readAll(store, { from: 0, to: from }), written.slice(0, from))).toBe(true);
   });
 
-  it('P1: reads up to the very frame that a pod has lost, and goes on behind it', async () => {
+  it('P1: all records before and after a lost frame can be read', async () => {
     const a = await group.start('a');
     const b = await group.start('b', { memory: 16 * MB });
     const store = await a.store.create('s');
     const written = records(9_000, 1_000);
     await store.writeBatch(written);
     const { frames } = await store.close();
-    heldBy(b, a).remove(frames - 3);
+    replicaOn(b, a).remove(frames - 3);
     const read: Buffer[] = [];
     const error = await errorOf(async () => {
       for await (const record of store.read()) read.push(record);
@@ -115,7 +115,7 @@ describe('spill stores when things fail', () => {
     expect(same(await readAll(store, { from: to }), written.slice(to))).toBe(true);
   });
 
-  it('leaves no stream open when a read is left early', async () => {
+  it('a read that ends early leaves no stream open', async () => {
     const a = await group.start('a');
     await group.start('b', { memory: 24 * MB });
     await group.start('c', { memory: 24 * MB });
@@ -137,7 +137,7 @@ describe('spill stores when things fail', () => {
     expect(opened.length).toBeGreaterThan(0);
   });
 
-  it('P1: with two copies reads everything when each of two pods has lost other frames', async () => {
+  it('P1: with two copies, all records can be read when two pods have lost different frames', async () => {
     const a = await group.start('a');
     const b = await group.start('b', { memory: 24 * MB });
     const c = await group.start('c', { memory: 24 * MB });
@@ -146,12 +146,12 @@ describe('spill stores when things fail', () => {
     await store.writeBatch(written);
     const { frames } = await store.close();
     for (let sequence = frames - 12; sequence < frames; sequence += 1) {
-      heldBy(sequence % 4 < 2 ? b : c, a).remove(sequence);
+      replicaOn(sequence % 4 < 2 ? b : c, a).remove(sequence);
     }
     expect(same(await readAll(store), written)).toBe(true);
   });
 
-  it('P1: with two copies reads everything without one of the pods, also when it goes while it serves', async () => {
+  it('P1: with two copies, all records can be read when one pod dies, also during the read', async () => {
     const a = await group.start('a');
     const b = await group.start('b', { memory: 24 * MB });
     const c = await group.start('c', { memory: 24 * MB });
@@ -171,7 +171,7 @@ describe('spill stores when things fail', () => {
   });
 
   it.each(['stalls', 'dies', 'loses its streams'] as const)(
-    'P1: what a pod has not acknowledged goes elsewhere when it %s',
+    'P1: frames that a pod has not acknowledged go to other pods when it %s',
     async (how) => {
       group.heartbeatTimeoutMs = 500;
       const a = await group.start('a');
@@ -194,7 +194,7 @@ describe('spill stores when things fail', () => {
     },
   );
 
-  it('P1: with one copy, a read goes on when its way to a pod breaks for a moment', async () => {
+  it('P1: with one copy, a read continues after the connection to a pod breaks for a moment', async () => {
     const a = await group.start('a');
     const b = await group.start('b', { memory: 16 * MB });
     const store = await a.store.create('s');
@@ -205,13 +205,13 @@ describe('spill stores when things fail', () => {
     for await (const record of store.read()) {
       expect(Buffer.compare(record, written[read]!)).toBe(0);
       read += 1;
-      // In the midst of what is on b, with frames on their way.
+      // In the middle of the records on b, with frames in flight.
       if (read === 6_000) group.network.cut(a.self, b.self);
     }
     expect(read).toBe(written.length);
   });
 
-  it('P1: leaves the bytes of a dropped store as they are while a stream may still send them', async () => {
+  it('P1: a dropped store does not reuse the bytes that a stream may still send', async () => {
     const a = await group.start('a', { memory: 8 * MB });
     const b = await group.start('b', { memory: 8 * MB });
     const queued: { message: Uint8Array; was: Buffer; left: boolean }[] = [];
@@ -240,7 +240,7 @@ describe('spill stores when things fail', () => {
     }
   });
 
-  it('P2: frees what a dead owner had everywhere', async () => {
+  it('P2: all pods free the replicas of a dead owner', async () => {
     group.heartbeatTimeoutMs = 300;
     const a = await group.start('a');
     const b = await group.start('b', { memory: 16 * MB });
@@ -252,7 +252,7 @@ describe('spill stores when things fail', () => {
     await until(() => b.used.memory === 0);
   });
 
-  it('keeps what a living owner has, however long it does nothing', async () => {
+  it('pods keep the replicas of a live owner, no matter how long it is idle', async () => {
     group.heartbeatTimeoutMs = 300;
     const a = await group.start('a');
     const b = await group.start('b', { memory: 16 * MB });
@@ -260,7 +260,7 @@ describe('spill stores when things fail', () => {
     await store.writeBatch(records(6_000, 1_000));
     await store.close();
     const renewals = group.renewals;
-    await until(() => group.renewals > renewals + 90); // twice the time after which a silent owner is dead
+    await until(() => group.renewals > renewals + 90); // twice the time after which an owner without renewals counts as dead
     expect(b.used.memory).toBeGreaterThan(MB);
     expect((await readAll(store)).length).toBe(6_000);
   });

@@ -43,7 +43,7 @@ async function fill(node: SpillNode, part: SpillPart): Promise<object> {
   for (let sequence = 0; sequence < 4; sequence += 1) {
     const frame = await part.read(sequence);
     if (RecordViews.of(frame).at(0).toString() === contentOf(sequence)) read.push(sequence);
-    frame.loan.release();
+    frame.lease.release();
   }
   const refusal = part.reserve('disk', FRAME_BYTES);
   return { ballast: await ballast, puts, read, refusal, frames: part.usage().disk.frames, free: node.free().disk };

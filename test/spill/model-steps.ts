@@ -1,5 +1,5 @@
 import * as fc from 'fast-check';
-import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill.store.js';
+import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill-create-options.js';
 import type { Fault, Lent } from './model.js';
 import { MB } from './pods.js';
 

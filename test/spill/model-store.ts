@@ -2,7 +2,7 @@ import { expect } from '@jest/globals';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { SpilledData } from '../../libs/hedge/src/spill/service/spilled-data.js';
-import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill.store.js';
+import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill-create-options.js';
 import { KB, type Reading, type Run } from './model-steps.js';
 import type { ModelPod } from './model.js';
 

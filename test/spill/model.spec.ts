@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { Readable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill.store.js';
+import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill-create-options.js';
 import { type ModelPod, turnOfLoop, World } from './model.js';
 import {
   type Beginning,

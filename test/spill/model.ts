@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib';
 import type { Clock } from '../../libs/hedge/src/common/clock.js';
 import { NamelessFiles } from '../../libs/hedge/src/spill/node/data-file.js';
-import { readFrame } from '../../libs/hedge/src/spill/records/frame.js';
-import { bufferOf, isFrame, storeOf } from '../../libs/hedge/src/spill/replication/messages.js';
+import { readFrame, storeIdOf } from '../../libs/hedge/src/spill/records/frame.js';
+import { asBuffer, isFrame } from '../../libs/hedge/src/spill/replication/messages.js';
 import type { SpillTier } from '../../libs/hedge/src/spill/node/storage.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
 import { VirtualClock } from '../../libs/hedge/src/testing/virtual-clock.js';
@@ -74,7 +74,7 @@ class WatchfulNetwork extends MemoryNetwork {
     const { write } = stream;
     stream.write = (message, written) => {
       if (!isFrame(message)) return write.call(stream, message, written);
-      const { store, epoch } = readFrame(bufferOf(message)).header;
+      const { store, epoch } = readFrame(asBuffer(message)).header;
       if (!this.watches(store, epoch)) return write.call(stream, message, written);
       const key = {};
       this.#way.set(key, { message, sum: crc32(message) });
@@ -148,7 +148,7 @@ export class World {
 
   /** Sees to it that no frame of that store is changed while it is on its way. */
   watch(owner: ModelPod, epoch: number): void {
-    this.#watched.add(`${storeOf(owner.pod.self.incarnation)} ${epoch}`);
+    this.#watched.add(`${storeIdOf(owner.pod.self.incarnation)} ${epoch}`);
   }
 
   /** Whether an owner's read, in this step, may miss what that pod holds for it. */

@@ -148,7 +148,7 @@ export class SpillPods {
         return { epoch: 1n, version: 1, settled: true, leader: self, members: members() };
       },
       spaces,
-      advertise: (space: FreeSpace) => void (silent || spaces.set(self.incarnation, space)),
+      advertise: (capacity: FreeSpace) => void (silent || spaces.set(self.incarnation, capacity)),
       onChange: (listener: () => void) => {
         this.#listeners.add(listener);
         return () => this.#listeners.delete(listener);

@@ -3,7 +3,7 @@ import type { BackendFactory } from '../database/backend.js';
 import type { Timing, TimingPreset } from '../common/timing.js';
 import type { Serializer } from '../messaging/serializer.js';
 import type { HedgeMode, PodSettings } from '../pod/settings.js';
-import type { Size } from '../spill/service/size.js';
+import type { Size } from '../spill/service/spill-create-options.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
 
 /** Applied to every handler, before those of its class and method, as Nest's own global ones are. */

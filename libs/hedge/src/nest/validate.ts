@@ -10,7 +10,7 @@ import { unknownOption } from '../common/validation/unknown-option.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { isReservedKey } from '../database/row-names.js';
 import { MIN_MEMORY } from '../spill/node/spill-node.js';
-import { bytesOf } from '../spill/service/size.js';
+import { bytesOf } from '../spill/service/spill-create-options.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/links/link-transport.js';
 import { STORED_SECRET } from '../pod/group-secret.js';

@@ -13,13 +13,13 @@ export class Budget {
   }
 
   /** Takes all of it, or nothing. */
-  take(bytes: number): boolean {
+  reserve(bytes: number): boolean {
     if (bytes > this.free) return false;
     this.#used += bytes;
     return true;
   }
 
-  give(bytes: number): void {
+  release(bytes: number): void {
     this.#used -= bytes;
   }
 }

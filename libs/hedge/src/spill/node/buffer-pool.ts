@@ -42,7 +42,7 @@ export class BufferPool implements FrameBuffers {
     return this.#inLine(this.frameBytes, signal, () => {
       // Not out of Node's shared pool, of which a kept frame would hold more than itself.
       const bytes = this.idle.take() ?? this.#fresh();
-      return { bytes, ...this.#loan(this.frameBytes, bytes) };
+      return { bytes, ...this.#lease(this.frameBytes, bytes) };
     });
   }
 
@@ -53,7 +53,7 @@ export class BufferPool implements FrameBuffers {
         `A frame of ${bytes} bytes is over the ${this.capacity} that this pod has for frames on their way.`,
       );
     }
-    return this.#inLine(bytes, signal, () => this.#loan(bytes));
+    return this.#inLine(bytes, signal, () => this.#lease(bytes));
   }
 
   #fresh(): Buffer {
@@ -85,20 +85,20 @@ export class BufferPool implements FrameBuffers {
 
   #serve(): void {
     for (const next of this.#waiting) {
-      if (!this.budget.take(next.bytes)) return;
+      if (!this.budget.reserve(next.bytes)) return;
       this.#waiting.delete(next);
       next.grant();
       this.idle.fit();
     }
   }
 
-  #loan(bytes: number, buffer?: Buffer): BufferLease {
+  #lease(bytes: number, buffer?: Buffer): BufferLease {
     let open = true;
     const end = (idle?: Buffer): void => {
       if (!open) return;
       open = false;
-      this.budget.give(bytes);
-      if (idle !== undefined) this.idle.give(idle);
+      this.budget.release(bytes);
+      if (idle !== undefined) this.idle.release(idle);
       this.#serve();
     };
     return { release: () => end(buffer), detach: () => end() };

@@ -59,13 +59,13 @@ export class DiskTier implements Tier {
     const growth = this.#extents.growth(length);
     const { budget, space } = this.disk;
     if (space.failing) return 'disk-failure';
-    if (!this.#store.take(growth)) return 'store-limit';
+    if (!this.#store.reserve(growth)) return 'store-limit';
     const [inBudget, aboveFloor] = [growth <= budget.free, growth <= space.free];
     if (!inBudget || !aboveFloor) {
-      this.#store.give(growth);
+      this.#store.release(growth);
       return inBudget ? 'free-disk-floor' : 'node-budget';
     }
-    budget.take(growth);
+    budget.reserve(growth);
     space.promise(growth);
     const extent = this.#extents.take(length);
     return new ExtentRoom(extent, growth, () => this.#release(extent, growth));
@@ -89,7 +89,7 @@ export class DiskTier implements Tier {
     const kept = this.#frames.get(sequence) as Kept;
     const buffer = await this.#buffer(kept.length, signal);
     try {
-      return { ...(await this.#load(kept, buffer.bytes.subarray(0, kept.length))), loan: buffer };
+      return { ...(await this.#load(kept, buffer.bytes.subarray(0, kept.length))), lease: buffer };
     } catch (error) {
       buffer.release();
       throw error;
@@ -97,7 +97,7 @@ export class DiskTier implements Tier {
   }
 
   /** Nobody looks at what is in a file. */
-  share(): void {}
+  detach(): void {}
 
   remove(sequence: number): void {
     const kept = this.#frames.get(sequence);
@@ -107,7 +107,7 @@ export class DiskTier implements Tier {
     this.#extents.free(kept.extent);
   }
 
-  get left(): number {
+  get free(): number {
     return this.#store.free;
   }
 
@@ -125,8 +125,8 @@ export class DiskTier implements Tier {
     } finally {
       // A file is closed whatever the system says of it.
       this.#dropped = true;
-      this.disk.budget.give(this.#store.used);
-      this.#store.give(this.#store.used);
+      this.disk.budget.release(this.#store.used);
+      this.#store.release(this.#store.used);
     }
   }
 
@@ -136,8 +136,8 @@ export class DiskTier implements Tier {
     // The disk has nothing yet of what was never written.
     const unused = this.#extents.trim(this.#writtenTo);
     if (this.#dropped) return;
-    this.#store.give(unused);
-    this.disk.budget.give(unused);
+    this.#store.release(unused);
+    this.disk.budget.release(unused);
   }
 
   async #write(frame: SpillFrame, room: ExtentRoom): Promise<void> {
@@ -175,8 +175,8 @@ export class DiskTier implements Tier {
   async #buffer(length: number, signal?: AbortSignal): Promise<FrameBuffer> {
     const { buffers } = this.disk;
     if (length <= buffers.frameBytes) return buffers.take(signal);
-    const loan = await buffers.claim(length, signal);
-    return { ...loan, bytes: Buffer.allocUnsafeSlow(length) };
+    const lease = await buffers.claim(length, signal);
+    return { ...lease, bytes: Buffer.allocUnsafeSlow(length) };
   }
 
   async #load({ header, extent }: Kept, into: Buffer): Promise<SpillFrame> {

@@ -34,7 +34,7 @@ export class IdleBuffers {
   }
 
   /** Nobody looks at its bytes any more. */
-  give(buffer: Buffer): void {
+  release(buffer: Buffer): void {
     if (this.#closed) return;
     this.#buffers.push(buffer);
     this.fit();

@@ -96,11 +96,11 @@ describe('the memory of frames', () => {
     const part = newPart();
     await putOwn(part, 0, 'y', 250 * KB);
     const room = part.reserve('memory', 250 * KB);
-    const { loan } = await part.read(0);
+    const { lease } = await part.read(0);
     const before = node.idleBytes;
     await node.drop(part.id);
     expect(node.used().memory).toBe(2 * 256 * KB);
-    loan.release();
+    lease.release();
     expect(node.used().memory).toBe(256 * KB);
     if (room.granted) room.release();
     expect(node.used().memory).toBe(0);
@@ -158,9 +158,9 @@ describe('the memory of frames', () => {
               const frame = await part.read(at);
               const record = RecordViews.of(frame).at(0);
               // Some are looked at until others have been; what is kept is kept for good.
-              if (step.type === 'look') open.push({ record, letter: frameLetter, end: frame.loan.release });
+              if (step.type === 'look') open.push({ record, letter: frameLetter, end: frame.lease.release });
               else {
-                frame.loan.detach();
+                frame.lease.detach();
                 kept.push({ record, letter: frameLetter });
               }
               if (open.length > 3) open.shift()?.end();
@@ -185,7 +185,7 @@ describe('the memory of frames', () => {
           for (const [number, is] of frames) {
             const frame = await (parts[at] as SpillPart).read(number);
             expect(isAll(RecordViews.of(frame).at(0), is)).toBe(true);
-            frame.loan.release();
+            frame.lease.release();
           }
         }
         for (const { end } of open) end();

@@ -48,16 +48,16 @@ export class MemoryTier implements Tier {
 
   reserve(frameBytes: number): Room | Refusal['by'] {
     const bytes = this.#footprint(frameBytes);
-    if (!this.#store.take(bytes)) return 'store-limit';
-    if (!this.node.take(bytes)) {
-      this.#store.give(bytes);
+    if (!this.#store.reserve(bytes)) return 'store-limit';
+    if (!this.node.reserve(bytes)) {
+      this.#store.release(bytes);
       return 'node-budget';
     }
     const spare = bytes === this.idle.bufferBytes ? this.idle.take() : undefined;
     this.idle.fit();
     return new MemoryRoom(bytes, spare, () => {
       this.#give(bytes);
-      if (spare !== undefined) this.idle.give(spare);
+      if (spare !== undefined) this.idle.release(spare);
     });
   }
 
@@ -89,10 +89,10 @@ export class MemoryTier implements Tier {
       kept.shared ||= shared;
       if (kept.removed) this.#free(kept);
     };
-    return { ...kept.frame, loan: { release: () => end(false), detach: () => end(true) } };
+    return { ...kept.frame, lease: { release: () => end(false), detach: () => end(true) } };
   }
 
-  share(sequence: number): void {
+  detach(sequence: number): void {
     const kept = this.#frames.get(sequence);
     if (kept !== undefined) kept.shared = true;
   }
@@ -106,7 +106,7 @@ export class MemoryTier implements Tier {
     this.#free(kept);
   }
 
-  get left(): number {
+  get free(): number {
     return this.#store.free;
   }
 
@@ -133,7 +133,7 @@ export class MemoryTier implements Tier {
     }
     if (bytes.buffer.byteLength === bufferBytes) {
       // It was built in such a buffer, and stays in it.
-      if (spare !== undefined) this.idle.give(spare);
+      if (spare !== undefined) this.idle.release(spare);
       return { frame: { header, bytes }, buffer: Buffer.from(bytes.buffer) };
     }
     const buffer = spare ?? Buffer.allocUnsafeSlow(bufferBytes);
@@ -145,12 +145,12 @@ export class MemoryTier implements Tier {
   #free({ bytes, buffer, readers, shared }: Kept): void {
     if (readers > 0) return;
     this.#give(bytes);
-    if (buffer !== undefined && !shared) this.idle.give(buffer);
+    if (buffer !== undefined && !shared) this.idle.release(buffer);
   }
 
   #give(bytes: number): void {
-    this.#store.give(bytes);
-    this.node.give(bytes);
+    this.#store.release(bytes);
+    this.node.release(bytes);
   }
 }
 

@@ -79,8 +79,8 @@ export class Part implements SpillPart {
     }
   }
 
-  share(sequence: number): void {
-    this.#tierOf(sequence)?.share(sequence);
+  detach(sequence: number): void {
+    this.#tierOf(sequence)?.detach(sequence);
   }
 
   remove(sequence: number): void {
@@ -103,7 +103,7 @@ export class Part implements SpillPart {
 
   #free(): TierBytes {
     const { memory, disk } = this.nodeFree();
-    return { memory: Math.min(memory, this.tiers.memory.left), disk: Math.min(disk, this.tiers.disk.left) };
+    return { memory: Math.min(memory, this.tiers.memory.free), disk: Math.min(disk, this.tiers.disk.free) };
   }
 
   #tierOf(sequence: number): Tier | undefined {

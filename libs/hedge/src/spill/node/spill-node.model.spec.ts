@@ -219,7 +219,7 @@ class History {
     try {
       const frame = await part.read(sequence);
       const content = [...RecordViews.of(frame)].join('');
-      frame.loan.release();
+      frame.lease.release();
       return content;
     } catch (error) {
       if (!(error instanceof HedgeError) || !(this.#damaged || this.#disk.dead)) throw error;

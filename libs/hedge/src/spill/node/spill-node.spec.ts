@@ -80,10 +80,10 @@ describe('a frame on this pod', () => {
     const part = partOf(await openNode());
     for (const sequence of [0, 1, 2]) await put(part, tier, frameOf(sequence, 300 * KB));
     for (const sequence of [2, 0, 2]) {
-      const { header, bytes, loan } = await part.read(sequence);
+      const { header, bytes, lease } = await part.read(sequence);
       expect(header).toEqual(frameOf(sequence, 300 * KB).header);
       expect(RecordViews.of({ header, bytes }).at(0).toString()).toMatch(`record ${sequence}:...`);
-      loan.release();
+      lease.release();
     }
     expect(part.usage()[tier]).toEqual({ frames: 3, records: 3, bytes: 3 * 304 * KB });
   });

@@ -33,11 +33,11 @@ export interface Refusal {
   readonly free: TierBytes;
 }
 
-/** Memory lent for a frame on its way; each loan ends by one of the two, and the second call does nothing. */
+/** Memory lent for a frame on its way; each lease ends by one of the two, and the second call does nothing. */
 export interface BufferLease {
   /** Nobody looks at the bytes any more: they may be lent again. */
   release(): void;
-  /** Somebody keeps the bytes (a user, or this pod's memory tier): they are never lent again by this loan. */
+  /** Somebody keeps the bytes (a user, or this pod's memory tier): they are never lent again by this lease. */
   detach(): void;
 }
 
@@ -46,9 +46,9 @@ export interface FrameBuffer extends BufferLease {
   readonly bytes: Buffer;
 }
 
-/** A frame as read. It stays in this pod's budget until its loan has ended: hand it on soon. */
+/** A frame as read. It stays in this pod's budget until its lease has ended: hand it on soon. */
 export interface LoadedFrame extends SpillFrame {
-  readonly loan: BufferLease;
+  readonly lease: BufferLease;
 }
 
 /**
@@ -84,8 +84,8 @@ export interface SpillPart {
   reserve(tier: SpillTier, bytes: number): Reservation | Refusal;
   /**
    * Keeps a frame in the reserved room. A frame that is already here is not kept twice. In memory, the bytes
-   * themselves are kept when they fill a buffer of this pod, else a copy: end the loan with `forget`. On disk they
-   * are in the file when the promise resolves: end the loan with `recycle`.
+   * themselves are kept when they fill a buffer of this pod, else a copy: end the lease with `forget`. On disk they
+   * are in the file when the promise resolves: end the lease with `recycle`.
    *
    * Nothing is kept, and the reservation is released, when it rejects.
    * @throws HedgeError SPILL_FULL when the disk turns out to be full or fails, SPILL_UNKNOWN when the part was dropped
@@ -97,10 +97,16 @@ export interface SpillPart {
    */
   read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame>;
   /** A stream that was given up may still look at the bytes that were put: they are not used again. */
-  share(sequence: number): void;
+  detach(sequence: number): void;
   /** Frees one frame. Its room in a file is used again for later frames of this part. */
   remove(sequence: number): void;
   usage(): Readonly<Record<SpillTier, TierUsage>>;
+}
+
+/** Reserves room in memory, or on disk when the memory has none. */
+export function reserveRoom(part: SpillPart, bytes: number): Reservation | Refusal {
+  const inMemory = part.reserve('memory', bytes);
+  return inMemory.granted ? inMemory : part.reserve('disk', bytes);
 }
 
 /** The RAM and disk that this pod lends to spill stores, its own and others'. */

@@ -10,11 +10,11 @@ export interface Tier {
   /** Reads a frame that is here. */
   read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame>;
   /** Somebody may look at its bytes from now on, for good: where it lies is not used again. */
-  share(sequence: number): void;
+  detach(sequence: number): void;
   remove(sequence: number): void;
   usage(): TierUsage;
   /** What the store may still take here by its own limit, in bytes. */
-  readonly left: number;
+  readonly free: number;
   /** Gives every frame back. Called once; what is under way fails. */
   drop(): Promise<void>;
 }
@@ -27,7 +27,7 @@ export class Room implements Reservation {
   constructor(
     readonly tier: SpillTier,
     readonly bytes: number,
-    private readonly giveBack: () => void,
+    private readonly freeRoom: () => void,
   ) {}
 
   get open(): boolean {
@@ -37,7 +37,7 @@ export class Room implements Reservation {
   release(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.giveBack();
+    this.freeRoom();
   }
 
   /** From now on the room belongs to a frame. */

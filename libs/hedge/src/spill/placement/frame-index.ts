@@ -8,19 +8,19 @@ export interface Copy {
   readonly tier: SpillTier;
 }
 
-/** Where a frame of the store is, and which records it holds. */
+/** A frame of the store: its records, and the members that hold it. */
 export interface IndexedFrame {
   readonly sequence: number;
   readonly firstRecord: number;
   /** Number of the first record that does not end in this frame or before it. */
   readonly nextRecord: number;
-  /** The last record goes on in the next frame. */
+  /** The last record continues in the next frame. */
   readonly continued: boolean;
   readonly bytes: number;
   readonly copies: readonly Copy[];
 }
 
-/** What one member holds of a store. */
+/** The part of a store that one member holds in one tier. */
 export interface MemberShare {
   readonly member: MemberId;
   readonly tier: SpillTier;
@@ -31,15 +31,15 @@ export interface MemberShare {
 }
 
 /**
- * The frames of one store in reading order, and who holds them. Pure.
+ * The frames of one store in reading order, and the members that hold them. Pure.
  *
- * Sequences may come in any order, as several writers seal frames at once; the index is whole when none is
- * missing below its end, which is what `truncate` sees to when a write has failed.
+ * Several writers seal frames at once, so sequences arrive in any order. After a failed write `truncate` removes
+ * everything after the first missing frame, so that no sequence is missing in the index.
  */
 export class FrameIndex {
   #frames: (IndexedFrame & { copies: Copy[] })[] = [];
 
-  /** A sealed frame, which nobody has acknowledged yet. */
+  /** Adds a sealed frame, which no member has acknowledged yet. */
   add(header: FrameHeader, bytes: number): void {
     const { sequence, firstRecord, continued } = header;
     this.#frames[sequence] = { sequence, firstRecord, nextRecord: nextRecord(header), continued, bytes, copies: [] };
@@ -54,7 +54,7 @@ export class FrameIndex {
     return this.#frames.length;
   }
 
-  /** Records that are whole in it. */
+  /** Records that end in its frames. */
   get records(): number {
     return this.#frames.at(-1)?.nextRecord ?? 0;
   }
@@ -63,20 +63,20 @@ export class FrameIndex {
     return this.#frames[sequence];
   }
 
-  /** The first frame that is missing or has not that many copies; the length when there is none. */
+  /** The first frame that is missing or has fewer copies; the length when there is none. */
   firstWithout(copies: number): number {
     const at = this.#frames.findIndex((frame?: IndexedFrame) => (frame?.copies.length ?? 0) < copies);
     return at === -1 ? this.#frames.length : at;
   }
 
-  /** Forgets all from that sequence on; returns what was there. */
+  /** Removes the frames from that sequence on, and returns them. */
   truncate(length: number): IndexedFrame[] {
     const rest = this.#frames.slice(length).filter((frame?: IndexedFrame) => frame !== undefined);
     this.#frames.length = Math.min(length, this.#frames.length);
     return rest;
   }
 
-  /** The frame in which that record begins; the length when it is beyond the last. */
+  /** The frame in which the record begins; the length when there is no such record. */
   find(record: number): number {
     let [before, from] = [-1, this.#frames.length];
     while (from - before > 1) {
@@ -84,7 +84,7 @@ export class FrameIndex {
       if ((this.#frames[middle] as IndexedFrame).nextRecord > record) from = middle;
       else before = middle;
     }
-    // A record that spans frames ends in the last of them, and begins some before.
+    // This is the frame in which the record ends; it may begin in an earlier one.
     while (this.#frames[from - 1]?.continued === true) from -= 1;
     return from;
   }

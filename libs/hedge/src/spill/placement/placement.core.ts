@@ -1,51 +1,50 @@
 import type { MemberId } from '../../common/identity.js';
-import type { Attempt, PlacementEffect, PlacementInput, Space } from './placement.messages.js';
+import type { Attempt, PlacementEffect, PlacementInput, MemberCapacity } from './placement.messages.js';
 import { Target } from './target.js';
 
 export interface PlacementSettings {
   readonly self: MemberId;
-  /** Members that each frame is stored on. */
+  /** The number of members that store each frame. */
   readonly copies: 1 | 2;
-  /** Frames on the way to one member at once. More: less waiting for acknowledgements; fewer: less memory. */
+  /** Most frames in flight to one member. More: less waiting for acknowledgements; fewer: less memory. */
   readonly window: number;
-  /** A member that owes acknowledgements and gives none for so long is given up for now. */
+  /** A member that owes acknowledgements and sends none for this time is suspended. */
   readonly stallMs: number;
-  /** A frame that finds nobody to take it is kept waiting for unreachable members for so long. */
+  /** A frame that only unreachable members could store waits for this time, then the placement is exhausted. */
   readonly giveUpMs: number;
   /** Numbers in [0, 1) for jitter; seeded in tests. */
   readonly random: () => number;
 }
 
-interface Waiting {
+interface UnplacedFrame {
   readonly sequence: number;
   readonly bytes: number;
-  /** Since when only members that cannot be reached are left to take it. */
+  /** Since when all members that could store it are unreachable. */
   stuckSince: number | undefined;
-  /** Where copies are, acknowledged. */
+  /** Members that have acknowledged it. */
   readonly stored: string[];
-  /** Where copies are on the way to. */
+  /** Members to which it is in flight. */
   readonly pending: Set<string>;
-  /** This pod's own tiers have no room for it. */
+  /** This pod has no room for it. */
   refusedHere: boolean;
 }
 
 /**
- * Where the frames of one store go, as a state machine without clock, timers or I/O: this pod first, as long
- * as its own tiers take them, then the other members in proportion to the space they have left, so that no one
- * of them is the hot spot.
+ * Decides where the frames of one store are placed. Pure. This pod is first, while it has room; then the other
+ * members in proportion to their free bytes, so that none of them becomes a hot spot.
  *
  * Guarantees:
  * - A frame is `placed` exactly once, when `copies` different members have acknowledged it; or `exhausted` is
- *   given, once, and nothing is placed from then on.
- * - A frame goes elsewhere when its target refuses, breaks or stalls. An acknowledgement that comes after
- *   that counts for nothing, and `abandon` names the frame, so that the late copy is discarded.
- * - A member never has more than `window` frames on the way, nor two copies of one frame.
+ *   emitted, once, and nothing is placed afterwards.
+ * - A frame is placed elsewhere when its target refuses it, fails or stalls. A later acknowledgement of that target
+ *   does not count, and `abandon` names the frame, so that the late copy is discarded.
+ * - A member never has more than `window` frames in flight, nor two copies of one frame.
  */
 export class Placement {
   readonly #self: Target;
   readonly #targets = new Map<string, Target>();
-  /** In the order of their sequences. */
-  readonly #waiting = new Map<number, Waiting>();
+  /** Frames that are not placed yet, in the order of their sequences. */
+  readonly #frames = new Map<number, UnplacedFrame>();
   #exhausted = false;
   #effects: PlacementEffect[] = [];
 
@@ -56,11 +55,11 @@ export class Placement {
 
   /** Frames that are not placed yet. */
   get unplaced(): number {
-    return this.#waiting.size;
+    return this.#frames.size;
   }
 
-  /** The other members that are there, with what they have left, as they said last. */
-  spaces(): Space[] {
+  /** The other members of the view, with their free bytes as far as known. */
+  capacities(): MemberCapacity[] {
     return [...this.#targets.values()]
       .filter((target) => target !== this.#self && target.present)
       .map(({ member, freeBytes }) => ({ member, freeBytes }));
@@ -68,18 +67,18 @@ export class Placement {
 
   step(input: PlacementInput, now: number): readonly PlacementEffect[] {
     this.#effects = [];
-    this.#take(input, now);
+    this.#handle(input, now);
     if (!this.#exhausted) this.#assignAll(now);
-    this.#wish(now);
+    this.#scheduleTick(now);
     return this.#effects;
   }
 
-  #take(input: PlacementInput, now: number): void {
+  #handle(input: PlacementInput, now: number): void {
     switch (input.type) {
       case 'frame': {
         const { sequence, bytes } = input;
         if (this.#exhausted) return;
-        this.#waiting.set(sequence, {
+        this.#frames.set(sequence, {
           sequence,
           bytes,
           stuckSince: undefined,
@@ -90,7 +89,7 @@ export class Placement {
         return;
       }
       case 'members':
-        return this.#membersAre(input.members, now);
+        return this.#updateMembers(input.members, now);
       case 'stored':
         return this.#stored(input.attempt, input.sequence, now);
       case 'refused':
@@ -103,13 +102,13 @@ export class Placement {
       case 'tick':
         for (const target of this.#targets.values()) {
           const stalled = target.inFlight.size > 0 && now - target.progressAt >= this.settings.stallMs;
-          // Its own disk has no other way to be reached: what it took it will end, well or not.
+          // A write to the disk of this pod always ends, with a result or an error.
           if (stalled && target !== this.#self) this.#abandon(target, now);
         }
     }
   }
 
-  #membersAre(members: readonly Space[], now: number): void {
+  #updateMembers(members: readonly MemberCapacity[], now: number): void {
     const present = new Set(members.map(({ member }) => member.incarnation));
     for (const target of this.#targets.values()) {
       if (target === this.#self || present.has(target.member.incarnation)) continue;
@@ -123,7 +122,7 @@ export class Placement {
         this.#targets.set(member.incarnation, new Target(member, freeBytes));
       } else {
         known.present = true;
-        known.heard(freeBytes);
+        known.advertised(freeBytes);
       }
     }
   }
@@ -132,24 +131,24 @@ export class Placement {
     const target = this.#current(attempt);
     if (target === undefined || !target.inFlight.has(sequence)) return;
     target.stored(sequence, now);
-    const frame = this.#waiting.get(sequence);
+    const frame = this.#frames.get(sequence);
     if (frame === undefined) return;
     frame.pending.delete(attempt.target);
     frame.stored.push(attempt.target);
     if (frame.stored.length < this.settings.copies) return;
-    this.#waiting.delete(sequence);
+    this.#frames.delete(sequence);
     this.#effects.push({ type: 'placed', sequence, targets: frame.stored });
   }
 
   #refused(attempt: Attempt, sequences: readonly number[], freeBytes: number): void {
     const target = this.#current(attempt);
     if (target === undefined) return;
-    // This pod is asked for every frame anew: its answer costs nothing, and space may have come free.
+    // This pod is tried for every frame: that costs nothing, and room may have become free.
     if (target !== this.#self) target.refused(freeBytes);
-    this.#notTaken(target, sequences);
+    this.#unassign(target, sequences);
   }
 
-  /** The target that this attempt still stands for. */
+  /** The target, if this attempt is still its current one. */
   #current({ target, session }: Attempt): Target | undefined {
     const found = this.#targets.get(target);
     return found?.open === true && found.session === session ? found : undefined;
@@ -159,15 +158,15 @@ export class Placement {
     const { incarnation } = target.member;
     const sequences = [...target.inFlight];
     this.#effects.push({ type: 'abandon', attempt: { target: incarnation, session: target.session }, sequences });
-    this.#notTaken(target, sequences);
+    this.#unassign(target, sequences);
     target.failed(now, this.settings.random());
   }
 
-  /** They want another place. */
-  #notTaken(target: Target, sequences: readonly number[]): void {
+  /** These frames need another target. */
+  #unassign(target: Target, sequences: readonly number[]): void {
     for (const sequence of sequences) {
       target.inFlight.delete(sequence);
-      const frame = this.#waiting.get(sequence);
+      const frame = this.#frames.get(sequence);
       if (frame === undefined) continue;
       frame.pending.delete(target.member.incarnation);
       frame.refusedHere ||= target === this.#self;
@@ -175,14 +174,14 @@ export class Placement {
   }
 
   #assignAll(now: number): void {
-    for (const frame of this.#waiting.values()) {
+    for (const frame of this.#frames.values()) {
       while (frame.stored.length + frame.pending.size < this.settings.copies) {
         const target = this.#choose(frame, now);
         if (target !== undefined) {
           this.#assign(frame, target, now);
           continue;
         }
-        if (!this.#hopeless(frame, now)) break;
+        if (!this.#isHopeless(frame, now)) break;
         this.#exhausted = true;
         this.#effects.push({ type: 'exhausted', sequence: frame.sequence });
         return;
@@ -190,38 +189,35 @@ export class Placement {
     }
   }
 
-  #assign(frame: Waiting, target: Target, now: number): void {
-    target.began(frame.sequence, frame.bytes, now);
+  #assign(frame: UnplacedFrame, target: Target, now: number): void {
+    target.assign(frame.sequence, frame.bytes, now);
     frame.pending.add(target.member.incarnation);
     const attempt = { target: target.member.incarnation, session: target.session };
     this.#effects.push({ type: 'store', attempt, member: target.member, sequence: frame.sequence });
   }
 
-  #choose(frame: Waiting, now: number): Target | undefined {
-    if (!frame.refusedHere && !this.#has(frame, this.#self)) return this.#self;
-    return inTurn(
+  #choose(frame: UnplacedFrame, now: number): Target | undefined {
+    if (!frame.refusedHere && !this.#isAssigned(frame, this.#self)) return this.#self;
+    return nextByWeight(
       this.#candidates(frame).filter(
         ({ suspendedUntil, inFlight }) => now >= suspendedUntil && inFlight.size < this.settings.window,
       ),
     );
   }
 
-  /** Other members that may yet take it, now or later. */
-  #candidates(frame: Waiting): Target[] {
+  /** Other members that can store it, now or later. */
+  #candidates(frame: UnplacedFrame): Target[] {
     return [...this.#targets.values()].filter(
-      (target) => target !== this.#self && target.present && !target.full && !this.#has(frame, target),
+      (target) => target !== this.#self && target.present && !target.full && !this.#isAssigned(frame, target),
     );
   }
 
-  #has(frame: Waiting, { member }: Target): boolean {
+  #isAssigned(frame: UnplacedFrame, { member }: Target): boolean {
     return frame.pending.has(member.incarnation) || frame.stored.includes(member.incarnation);
   }
 
-  /**
-   * Whether waiting will not help one for which nobody can be chosen: nobody may take it, or only members that cannot
-   * be reached for too long.
-   */
-  #hopeless(frame: Waiting, now: number): boolean {
+  /** For a frame without a target now: true if no member has room for it, or if those with room stay unreachable. */
+  #isHopeless(frame: UnplacedFrame, now: number): boolean {
     const candidates = this.#candidates(frame);
     if (candidates.some(({ suspendedUntil }) => now >= suspendedUntil)) {
       frame.stuckSince = undefined;
@@ -231,9 +227,9 @@ export class Placement {
     return candidates.length === 0 || now - frame.stuckSince >= this.settings.giveUpMs;
   }
 
-  /** The next moment at which time alone changes something. */
-  #wish(now: number): void {
-    if (this.#waiting.size === 0) return;
+  /** Asks for a tick at the next moment at which a target stalls or its suspension ends. */
+  #scheduleTick(now: number): void {
+    if (this.#frames.size === 0) return;
     let at = Infinity;
     for (const target of this.#targets.values()) {
       if (target === this.#self) continue;
@@ -245,15 +241,16 @@ export class Placement {
 }
 
 /**
- * Smooth weighted round robin: each gains credit in proportion to its free space, and who has the most is next
- * and pays for all. So the shares come out right, and no one is chosen many times in a row.
+ * Smooth weighted round robin: each target gains credit in proportion to its free bytes; the one with the most credit
+ * is chosen, and pays the credit that all of them gained. So the shares are right, and no target is chosen many times
+ * in a row.
  * @see https://github.com/nginx/nginx/commit/52327e0627f49dbda1e8db695e63a4b0af4448b1
  */
-function inTurn(targets: readonly Target[]): Target | undefined {
+function nextByWeight(targets: readonly Target[]): Target | undefined {
   let chosen: Target | undefined;
   let total = 0;
   for (const target of targets) {
-    // One that claims nothing is still a place of last resort: its word may be old.
+    // A target that advertises nothing is the last resort: its advertisement may be old.
     const weight = Math.max(1, target.freeBytes);
     target.credit += weight;
     total += weight;

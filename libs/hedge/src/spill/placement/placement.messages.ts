@@ -1,12 +1,12 @@
 import type { MemberId } from '../../common/identity.js';
 
-/** A member that takes frames, and what its node still lends, in bytes of RAM and disk together. */
-export interface Space {
+/** A member that can hold frames, and the capacity that it advertises: bytes of RAM and disk together. */
+export interface MemberCapacity {
   readonly member: MemberId;
   readonly freeBytes: number;
 }
 
-/** One try to open a way to a member; a later one never has the number of an earlier one. */
+/** One attempt to open a stream to a member. The session numbers of a member rise. */
 export interface Attempt {
   /** Incarnation of the member. */
   readonly target: string;
@@ -15,11 +15,11 @@ export interface Attempt {
 
 export type PlacementInput =
   | { readonly type: 'tick' }
-  /** A sealed frame wants its places. Its sequence is above those of all frames before it. */
+  /** A sealed frame is to be placed. Its sequence is above those of all frames before it. */
   | { readonly type: 'frame'; readonly sequence: number; readonly bytes: number }
-  /** The other members, as the latest view has them. */
-  | { readonly type: 'members'; readonly members: readonly Space[] }
-  /** The target holds the frame, and says so. */
+  /** The other members of the latest view. */
+  | { readonly type: 'members'; readonly members: readonly MemberCapacity[] }
+  /** The target has acknowledged that it holds the frame. */
   | { readonly type: 'stored'; readonly attempt: Attempt; readonly sequence: number }
   /** The target has no room for these frames, and holds none of them. */
   | {
@@ -28,17 +28,17 @@ export type PlacementInput =
       readonly sequences: readonly number[];
       readonly freeBytes: number;
     }
-  /** The way to the target broke, or there was none: what it has not acknowledged is not counted on. */
+  /** The stream to the target broke or could not be opened: frames that it has not acknowledged do not count. */
   | { readonly type: 'failed'; readonly attempt: Attempt };
 
 export type PlacementEffect =
-  /** Store the frame there. To this pod itself when the target is its own incarnation. */
+  /** Store the frame on that member; on this pod when the target is its own incarnation. */
   | { readonly type: 'store'; readonly attempt: Attempt; readonly member: MemberId; readonly sequence: number }
-  /** Give that way up, and have these frames discarded should they have arrived: they go elsewhere. */
+  /** Cancel the stream of that attempt, and discard these frames if they have arrived: they are placed elsewhere. */
   | { readonly type: 'abandon'; readonly attempt: Attempt; readonly sequences: readonly number[] }
   /** All copies of the frame are acknowledged. */
   | { readonly type: 'placed'; readonly sequence: number; readonly targets: readonly string[] }
-  /** There is no place for the frame. Given once; nothing is placed any more. */
+  /** No member has room for the frame. Emitted once; nothing is placed afterwards. */
   | { readonly type: 'exhausted'; readonly sequence: number }
-  /** A `tick` is wanted after that time; replaces any earlier wish. */
+  /** Send a `tick` after this time. Replaces the `wake` before. */
   | { readonly type: 'wake'; readonly afterMs: number };

@@ -6,23 +6,23 @@ const LONGEST_PAUSE_MS = 2_000;
 
 /** A member as one store's placement sees it. */
 export class Target {
-  /** Rises with each way that was opened to it; 0 before the first. */
+  /** Rises with each stream to it; 0 before the first. */
   session = 0;
   open = false;
-  /** Frames that were sent and are not acknowledged. */
+  /** Sequences of frames that it has not acknowledged. */
   readonly inFlight = new Set<number>();
-  /** When it last acknowledged something, or was given something to acknowledge. */
+  /** When it last acknowledged a frame, or received one while none was in flight. */
   progressAt = 0;
-  /** What it has left, as far as known: a weight and not a promise. */
+  /** Its free bytes as far as known: a weight, not a promise. */
   freeBytes: number;
-  /** What it said last of itself. */
-  #heardBytes: number;
-  /** It refused for want of space, and has not been heard to have some since. */
+  /** The bytes that it advertised last. */
+  #advertisedBytes: number;
+  /** It refused a frame, and has not advertised more capacity since. */
   full = false;
   suspendedUntil = -Infinity;
-  /** In the view. One that left it gets nothing more. */
+  /** Whether it is in the view. A member that left it receives no more frames. */
   present = true;
-  /** Of the smooth round robin. */
+  /** See `nextByWeight`. */
   credit = 0;
   #failures = 0;
 
@@ -30,10 +30,10 @@ export class Target {
     readonly member: MemberId,
     freeBytes: number,
   ) {
-    this.freeBytes = this.#heardBytes = freeBytes;
+    this.freeBytes = this.#advertisedBytes = freeBytes;
   }
 
-  began(sequence: number, bytes: number, now: number): void {
+  assign(sequence: number, bytes: number, now: number): void {
     if (!this.open) {
       this.open = true;
       this.session += 1;
@@ -62,13 +62,13 @@ export class Target {
     this.suspendedUntil = now + backoffMs(this.#failures, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, random);
   }
 
-  /** What the view says it has left. One that refused becomes a place again when it says that it has more. */
-  heard(freeBytes: number): void {
-    const more = freeBytes > this.#heardBytes;
-    this.#heardBytes = freeBytes;
+  /** Its capacity in the view. A member that refused frames is tried again when it advertises more than before. */
+  advertised(freeBytes: number): void {
+    const more = freeBytes > this.#advertisedBytes;
+    this.#advertisedBytes = freeBytes;
     if (this.full && !more) return;
     this.full = false;
-    // Its word is older than what is on the way to it.
+    // The advertisement does not count the frames in flight to it.
     if (this.inFlight.size === 0) this.freeBytes = freeBytes;
   }
 }

@@ -61,6 +61,11 @@ export interface SpillFrame {
   readonly bytes: Buffer;
 }
 
+/** The store id of all stores of one owner in frames and files: its incarnation, a UUID, as 32 hexadecimal digits. */
+export function storeIdOf(incarnation: string): string {
+  return incarnation.replaceAll('-', '');
+}
+
 const MAGIC = 0x31465348;
 const CONTINUES = 1;
 const CONTINUED = 2;

@@ -1,12 +1,19 @@
 import { HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/streams/peer-stream.js';
 import { SpillOffer } from '../../wire/hedge/v1/spill.js';
-import type { FrameBuffers, BufferLease, Refusal, Reservation, SpillPart } from '../node/storage.js';
+import {
+  reserveRoom,
+  type BufferLease,
+  type FrameBuffers,
+  type Refusal,
+  type Reservation,
+  type SpillPart,
+} from '../node/storage.js';
 import { MAX_FRAME_BYTES, readFrame, type SpillFrame } from '../records/frame.js';
+import { asBuffer, decoded, eachMessage, encodeAnswer, isFrame, protocolError } from './messages.js';
 import type { ReplicaTable } from './replica-table.core.js';
-import { breach, bufferOf, decoded, eachMessage, encodeAnswer, isFrame } from './messages.js';
 
-/** Offers that wait for room at once: far more than an owner has on the way. */
+/** Offers that may wait for a buffer at once: far more than an owner has in flight. */
 const MAX_OFFERS = 64;
 const NOTHING: Refusal['free'] = { memory: 0, disk: 0 };
 
@@ -17,135 +24,139 @@ export interface FrameReceiverOptions {
   readonly epoch: number;
   readonly session: number;
   readonly part: SpillPart;
-  readonly holdings: ReplicaTable;
-  /** The memory for frames of others on their way. */
+  readonly table: ReplicaTable;
+  /** The memory for frames in flight. */
   readonly buffers: FrameBuffers;
 }
 
-interface Expected {
+interface AcceptedOffer {
   readonly bytes: number;
   readonly reservation: Reservation;
-  readonly loan: BufferLease;
+  readonly lease: BufferLease;
 }
 
-/** The end of a stream at the member that takes frames of an owner. */
+/** The holder's side of a write stream; `FrameSender` is the other side. */
 export class FrameReceiver {
   readonly #options: FrameReceiverOptions;
-  /** Accepted and not yet here. */
-  readonly #expected = new Map<number, Expected>();
+  /** By sequence; their frames have not arrived yet. */
+  readonly #accepted = new Map<number, AcceptedOffer>();
   readonly #offers: SpillOffer[] = [];
   #admitting = false;
-  /** Nothing more comes, so that room for it would never be given back. */
-  #over = false;
+  /** No frame arrives any more, so that nothing would release room reserved from now on. */
+  #ended = false;
 
   constructor(options: FrameReceiverOptions) {
     this.#options = options;
   }
 
-  /** Takes what comes until the owner ends the stream. @throws HedgeError what the stream fails with */
+  /** Receives frames until the owner ends its side. @throws HedgeError the error of the stream */
   async run(): Promise<void> {
     const { stream } = this.#options;
     try {
       await eachMessage(stream, (message) => {
-        if (isFrame(message)) this.#receive(readFrame(bufferOf(message)));
-        else this.#offered(decoded(SpillOffer, message, this.#owner));
+        if (isFrame(message)) this.#receive(readFrame(asBuffer(message)));
+        else this.#enqueue(decoded(SpillOffer, message, this.#ownerName));
       });
       stream.end();
     } finally {
-      this.#over = true;
-      for (const { reservation, loan } of this.#expected.values()) {
+      this.#ended = true;
+      for (const { reservation, lease } of this.#accepted.values()) {
         reservation.release();
-        loan.release();
+        lease.release();
       }
-      this.#expected.clear();
+      this.#accepted.clear();
     }
   }
 
-  get #owner(): string {
+  /** For errors. */
+  get #ownerName(): string {
     const { address, incarnation } = this.#options.stream.peer;
     return address || `client ${incarnation}`;
   }
 
-  #offered(offer: SpillOffer): void {
-    if (!(offer.bytes > 0 && offer.bytes <= MAX_FRAME_BYTES)) throw breach(this.#owner, `offered ${offer.bytes} bytes`);
-    if (this.#offers.length >= MAX_OFFERS) throw breach(this.#owner, `made more than ${MAX_OFFERS} offers at once`);
+  #enqueue(offer: SpillOffer): void {
+    const owner = this.#ownerName;
+    if (!(offer.bytes > 0 && offer.bytes <= MAX_FRAME_BYTES)) {
+      throw protocolError(owner, `offered ${offer.bytes} bytes`);
+    }
+    if (this.#offers.length >= MAX_OFFERS) throw protocolError(owner, `made more than ${MAX_OFFERS} offers at once`);
     this.#offers.push(offer);
-    if (!this.#admitting) this.#admit().catch((error: unknown) => this.#options.stream.cancel(error as HedgeError));
+    if (!this.#admitting) this.#admitOffers().catch((error: unknown) => this.#cancel(error));
   }
 
-  /** One offer after the other: each waits until there is memory for its way. */
-  async #admit(): Promise<void> {
+  /** Admits one offer after the other. Each waits until a buffer for its frame is free. */
+  async #admitOffers(): Promise<void> {
     const { stream, part, buffers } = this.#options;
     this.#admitting = true;
     for (let offer = this.#offers.shift(); offer !== undefined; offer = this.#offers.shift()) {
       const { sequence, bytes } = offer;
       if (part.has(sequence)) {
-        this.#keep(sequence, false);
+        this.#acknowledge(sequence, false);
         continue;
       }
-      const loan = await buffers.claim(bytes, stream.signal);
+      const lease = await buffers.claim(bytes, stream.signal);
       let accepted = false;
       try {
-        accepted = this.#accept(offer, loan);
+        accepted = this.#accept(offer, lease);
       } finally {
-        if (!accepted) loan.release();
+        if (!accepted) lease.release();
       }
     }
     this.#admitting = false;
   }
 
-  /** Sets room aside, or says that there is none. @throws HedgeError SPILL_UNKNOWN when the part was dropped */
-  #accept({ sequence, bytes }: SpillOffer, loan: BufferLease): boolean {
-    if (this.#over || this.#expected.has(sequence)) return false;
-    const room = roomFor(this.#options.part, bytes);
-    if (room.granted) {
-      this.#expected.set(sequence, { bytes, reservation: room, loan });
+  /** Reserves room for the frame, or refuses it. @throws HedgeError SPILL_UNKNOWN when the part was dropped */
+  #accept({ sequence, bytes }: SpillOffer, lease: BufferLease): boolean {
+    if (this.#ended || this.#accepted.has(sequence)) return false;
+    const reservation = reserveRoom(this.#options.part, bytes);
+    if (reservation.granted) {
+      this.#accepted.set(sequence, { bytes, reservation, lease });
       this.#answer({ accepted: [sequence] });
     } else {
-      this.#refuse(sequence, room.free);
+      this.#refuse(sequence, reservation.free);
     }
-    return room.granted;
+    return reservation.granted;
   }
 
   #receive(frame: SpillFrame): void {
     const { owner, epoch, part } = this.#options;
     const { header, bytes } = frame;
-    const expected = this.#expected.get(header.sequence);
+    const accepted = this.#accepted.get(header.sequence);
     if (header.store !== part.id.store || header.epoch !== epoch) {
-      throw breach(this.#owner, `sent a frame of another store than epoch ${epoch} of ${owner}`);
+      throw protocolError(this.#ownerName, `sent a frame that is not of epoch ${epoch} of ${owner}`);
     }
-    if (expected === undefined || bytes.length > expected.bytes) {
-      throw breach(this.#owner, `sent frame ${header.sequence} without room having been set aside for it`);
+    if (accepted === undefined || bytes.length > accepted.bytes) {
+      throw protocolError(this.#ownerName, `sent frame ${header.sequence} without reserved room for it`);
     }
-    this.#expected.delete(header.sequence);
-    this.#put(frame, expected).catch((error: unknown) => this.#options.stream.cancel(error as HedgeError));
+    this.#accepted.delete(header.sequence);
+    this.#store(frame, accepted).catch((error: unknown) => this.#cancel(error));
   }
 
-  async #put(frame: SpillFrame, { reservation, loan }: Expected): Promise<void> {
+  async #store(frame: SpillFrame, { reservation, lease }: AcceptedOffer): Promise<void> {
     const { part } = this.#options;
     const { sequence } = frame.header;
     try {
       await part.put(frame, reservation);
     } catch (error) {
       if (!(error instanceof HedgeError) || error.code !== 'SPILL_FULL') throw error;
-      // Its disk was less free than it seemed: to be left alone until it is heard to have space.
+      // The disk has less free space than it seemed: the owner sends no more until this pod advertises some.
       return this.#refuse(sequence, NOTHING);
     } finally {
-      if (reservation.tier === 'memory') loan.detach();
-      else loan.release();
+      if (reservation.tier === 'memory') lease.detach();
+      else lease.release();
     }
-    this.#keep(sequence, reservation.tier === 'disk');
+    this.#acknowledge(sequence, reservation.tier === 'disk');
   }
 
-  /** Counts the frame, unless its owner has said that what comes this way does not count any more. */
-  #keep(sequence: number, disk: boolean): void {
-    const { owner, epoch, session, part, holdings } = this.#options;
-    const id = { owner, epoch };
-    // Stored twice at once, and freed by the way that does not count.
+  /** Acknowledges the frame, unless the owner has closed this session meanwhile. */
+  #acknowledge(sequence: number, disk: boolean): void {
+    const { owner, epoch, session, part, table } = this.#options;
+    const replica = { owner, epoch };
+    // The frame arrived by two sessions at once, and the closed one of them has removed it.
     if (!part.has(sequence)) return this.#refuse(sequence, NOTHING);
-    if (holdings.stored(id, session, sequence)) this.#answer({ stored: [{ sequence, disk }] });
-    // It may have come by a later way meanwhile, and count by that.
-    else if (!holdings.holds(id, sequence)) part.remove(sequence);
+    if (table.stored(replica, session, sequence)) this.#answer({ stored: [{ sequence, disk }] });
+    // Keeps a frame that a later session has brought too, and that counts by it.
+    else if (!table.holds(replica, sequence)) part.remove(sequence);
   }
 
   #refuse(sequence: number, free: Refusal['free']): void {
@@ -153,13 +164,11 @@ export class FrameReceiver {
   }
 
   #answer(answer: Parameters<typeof encodeAnswer>[0]): void {
-    // A stream that failed has told so by itself.
+    // A stream reports its own failure.
     this.#options.stream.write(encodeAnswer(answer)).catch(() => undefined);
   }
-}
 
-/** In memory while that lasts, then on disk. */
-export function roomFor(part: SpillPart, bytes: number): Reservation | Refusal {
-  const inMemory = part.reserve('memory', bytes);
-  return inMemory.granted ? inMemory : part.reserve('disk', bytes);
+  #cancel(error: unknown): void {
+    this.#options.stream.cancel(error as HedgeError);
+  }
 }

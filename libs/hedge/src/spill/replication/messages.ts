@@ -2,41 +2,36 @@ import { HedgeError } from '../../common/errors.js';
 import type { PeerStream } from '../../transport/streams/peer-stream.js';
 import { SpillAnswer, SpillOffer, SpillOpening } from '../../wire/hedge/v1/spill.js';
 
-/** What the bytes of a frame begin with, and no encoded message does. */
-const FRAME_BEGINS = Buffer.from('HSF1');
+/** The first bytes of a frame. No encoded message starts with them. */
+const FRAME_MAGIC = Buffer.from('HSF1');
 
-/** Whether the message is a frame, as it lies in memory, and not an encoded one. */
+/** Whether the message is a frame as it lies in memory, not an encoded message. */
 export function isFrame(message: Uint8Array): boolean {
-  return FRAME_BEGINS.every((byte, at) => message[at] === byte);
+  return FRAME_MAGIC.every((byte, at) => message[at] === byte);
 }
 
-export function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+export function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
-}
-
-/** The name by which frames and files know the stores of an owner: its incarnation, a UUID, in 32 digits. */
-export function storeOf(incarnation: string): string {
-  return incarnation.replaceAll('-', '');
 }
 
 interface Decoder<Message> {
   decode(bytes: Uint8Array): Message;
 }
 
-/** @throws HedgeError INVALID_ARGUMENT when the bytes are not such a message: the peer's fault, which ends its stream */
+/** @throws HedgeError INVALID_ARGUMENT when the bytes are no such message; the peer made a mistake, and its stream ends */
 export function decoded<Message>(decoder: Decoder<Message>, bytes: Uint8Array, from: string): Message {
   try {
     return decoder.decode(bytes);
   } catch (cause) {
-    throw breach(from, 'sent a message that cannot be read', cause);
+    throw protocolError(from, 'sent a message that cannot be read', cause);
   }
 }
 
-/** Gives each message of the stream to `take`. What that throws cancels the stream, so that the peer hears why. */
-export async function eachMessage(stream: PeerStream, take: (message: Uint8Array) => void): Promise<void> {
+/** Calls `handle` for each message of the stream. If `handle` throws, the stream is cancelled with that error. */
+export async function eachMessage(stream: PeerStream, handle: (message: Uint8Array) => void): Promise<void> {
   for await (const message of stream) {
     try {
-      take(message);
+      handle(message);
     } catch (error) {
       stream.cancel(error as HedgeError);
       throw error;
@@ -44,11 +39,11 @@ export async function eachMessage(stream: PeerStream, take: (message: Uint8Array
   }
 }
 
-/** A peer that does not keep the protocol of spill streams. */
-export function breach(from: string, what: string, cause?: unknown): HedgeError {
+/** The peer violated the protocol of spill streams. @param what the verb phrase of the sentence "it …" */
+export function protocolError(peer: string, what: string, cause?: unknown): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `The stream of spilled frames with ${from} was ended: it ${what}. Run the same version of nestjs-hedge on all pods.`,
+    `The stream of spilled frames with ${peer} was ended: it ${what}. Run the same version of nestjs-hedge on all pods.`,
     { cause },
   );
 }

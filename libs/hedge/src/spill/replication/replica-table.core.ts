@@ -1,64 +1,65 @@
 import { shortestElapsed, type Instant } from '../../common/clock.js';
 
-/** The part of one store that is held here for its owner. */
-export interface Part {
+/** Names the replica of one store on this pod. */
+export interface ReplicaId {
   /** Incarnation of the owner. */
   readonly owner: string;
-  /** Number of the store at its owner: it rises with each store that the owner creates. */
+  /** Number of the store. It rises with each store that the owner creates. */
   readonly epoch: number;
 }
 
-/** What an owner says of its stores to a member that holds parts of them. */
+/** The report of an owner to a holder about its live stores. */
 export interface Renewal {
-  /** Rises with each renewal of this owner: one that comes late is not believed. */
+  /** Rises with each renewal of this owner: a renewal that arrives after a later one is ignored. */
   readonly number: number;
-  /** The last epoch it had given away. */
+  /** The last epoch that the owner has issued. */
   readonly issued: number;
-  /** Its stores that live. All others up to `issued` are dropped, for good. */
+  /** Its live stores. All others up to `issued` are dropped for good. */
   readonly live: readonly LiveStore[];
 }
 
 export interface LiveStore {
   readonly epoch: number;
-  /** Up to this one, the ways that frames came by are closed: what still comes by them does not count. */
+  /** The sessions up to this one are closed: frames that still arrive by them do not count. */
   readonly closedSession: number;
   readonly discarded: readonly DiscardedFrame[];
 }
 
-/** A frame that is not counted on when it came by that session or an earlier one; by a later one it may be. */
+/** A frame whose copies do not count when they arrived by this session or an earlier one. */
 export interface DiscardedFrame {
   readonly sequence: number;
   readonly session: number;
 }
 
-/** What to free. */
+/** Frames to free. */
 export interface Discard {
-  readonly part: Part;
+  readonly replica: ReplicaId;
   /** These frames; all when undefined. */
   readonly sequences?: readonly number[];
 }
 
-interface Held {
-  /** The session that brought each frame, by sequence. */
+interface Replica {
+  /** The latest session by which each frame arrived, by sequence. */
   readonly frames: Map<number, number>;
   closedSession: number;
 }
 
 interface Owner {
-  readonly parts: Map<number, Held>;
-  heardAt: Instant;
+  readonly replicas: Map<number, Replica>;
+  /** When its last message arrived. */
+  lastContact: Instant;
   number: number;
   issued: number;
   live: ReadonlySet<number>;
 }
 
 /**
- * What a member holds of other members' stores. Pure: the runner stores and frees.
+ * The replicas that a pod holds for other pods. Pure: the runner stores and frees the frames.
  *
  * Guarantees:
- * - A store that its owner has dropped holds nothing here from then on: no late frame revives it.
- * - Nothing outlives its owner by more than `expireMs`: whose renewals stop is forgotten with all it had here.
- * - A frame that its owner does not count on is freed, also when it arrives after the owner has said so.
+ * - A store that its owner has dropped is never held again: no late frame revives it.
+ * - A replica outlives its owner by at most `expireMs`: an owner without renewals is removed with its replicas.
+ * - A discarded frame is freed, also when it arrives after the discard.
  */
 export class ReplicaTable {
   readonly #owners = new Map<string, Owner>();
@@ -66,76 +67,76 @@ export class ReplicaTable {
 
   constructor(private readonly expireMs: number) {}
 
-  /** Parts that are held now. */
-  *parts(): Generator<Part & { readonly frames: number }> {
-    for (const [owner, { parts }] of this.#owners) {
-      for (const [epoch, { frames }] of parts) yield { owner, epoch, frames: frames.size };
+  /** The replicas that are held now. */
+  *replicas(): Generator<ReplicaId & { readonly frames: number }> {
+    for (const [owner, { replicas }] of this.#owners) {
+      for (const [epoch, { frames }] of replicas) yield { owner, epoch, frames: frames.size };
     }
   }
 
-  /** Whether frames of that part may come by that session. A sign of life of the owner. */
-  admit({ owner, epoch }: Part, session: number, now: Instant): boolean {
+  /** Whether frames may arrive by that session. Counts as contact with the owner. */
+  admit({ owner, epoch }: ReplicaId, session: number, now: Instant): boolean {
     const known = this.#owner(owner, now);
-    known.heardAt = now;
+    known.lastContact = now;
     if (epoch <= known.issued && !known.live.has(epoch)) return false;
-    const held = known.parts.get(epoch);
-    if (held === undefined) known.parts.set(epoch, { frames: new Map(), closedSession: 0 });
-    return session > (held?.closedSession ?? 0);
+    const replica = known.replicas.get(epoch);
+    if (replica === undefined) known.replicas.set(epoch, { frames: new Map(), closedSession: 0 });
+    return session > (replica?.closedSession ?? 0);
   }
 
-  /** Whether the frame is one to keep; else it is to be freed at once. */
-  stored({ owner, epoch }: Part, session: number, sequence: number): boolean {
-    const held = this.#owners.get(owner)?.parts.get(epoch);
-    if (held === undefined || session <= held.closedSession) return false;
-    // A copy that comes late by an earlier session does not make it one of that session again.
-    held.frames.set(sequence, Math.max(session, held.frames.get(sequence) ?? 0));
+  /** Records an arrived frame. False when it does not count and is to be freed. */
+  stored({ owner, epoch }: ReplicaId, session: number, sequence: number): boolean {
+    const replica = this.#owners.get(owner)?.replicas.get(epoch);
+    if (replica === undefined || session <= replica.closedSession) return false;
+    // A late copy by an earlier session does not replace the later session.
+    replica.frames.set(sequence, Math.max(session, replica.frames.get(sequence) ?? 0));
     return true;
   }
 
-  holds({ owner, epoch }: Part, sequence: number): boolean {
-    return this.#owners.get(owner)?.parts.get(epoch)?.frames.has(sequence) ?? false;
+  holds({ owner, epoch }: ReplicaId, sequence: number): boolean {
+    return this.#owners.get(owner)?.replicas.get(epoch)?.frames.has(sequence) ?? false;
   }
 
   renewed(owner: string, { number, issued, live }: Renewal, now: Instant): Discard[] {
     const known = this.#owner(owner, now);
-    known.heardAt = now;
+    known.lastContact = now;
     if (number <= known.number) return [];
     known.number = number;
     known.issued = issued;
     known.live = new Set(live.map(({ epoch }) => epoch));
     const discards: Discard[] = [];
-    for (const epoch of known.parts.keys()) {
+    for (const epoch of known.replicas.keys()) {
       if (epoch > issued || known.live.has(epoch)) continue;
-      known.parts.delete(epoch);
-      discards.push({ part: { owner, epoch } });
+      known.replicas.delete(epoch);
+      discards.push({ replica: { owner, epoch } });
     }
     for (const { epoch, closedSession, discarded } of live) {
-      const held = known.parts.get(epoch);
-      if (held === undefined) continue;
-      held.closedSession = Math.max(held.closedSession, closedSession);
+      const replica = known.replicas.get(epoch);
+      if (replica === undefined) continue;
+      replica.closedSession = Math.max(replica.closedSession, closedSession);
       const sequences = discarded
-        .filter(({ sequence, session }) => (held.frames.get(sequence) ?? Infinity) <= session)
+        .filter(({ sequence, session }) => (replica.frames.get(sequence) ?? Infinity) <= session)
         .map(({ sequence }) => sequence);
-      for (const sequence of sequences) held.frames.delete(sequence);
-      if (sequences.length > 0) discards.push({ part: { owner, epoch }, sequences });
+      for (const sequence of sequences) replica.frames.delete(sequence);
+      if (sequences.length > 0) discards.push({ replica: { owner, epoch }, sequences });
     }
     return discards;
   }
 
-  /** Forgets owners that were silent for too long. To call a few times per `expireMs`. */
+  /** Removes owners without contact for `expireMs`. To be called a few times per `expireMs`. */
   tick(now: Instant): Discard[] {
-    // After standing still itself it has heard nobody: their renewals are yet to be read.
-    const stoodStill = this.#tickedAt !== undefined && shortestElapsed(this.#tickedAt, now) > this.expireMs / 2;
+    // After a pause of this process, renewals wait to be read.
+    const wasPaused = this.#tickedAt !== undefined && shortestElapsed(this.#tickedAt, now) > this.expireMs / 2;
     this.#tickedAt = now;
     const discards: Discard[] = [];
     for (const [owner, known] of this.#owners) {
-      if (shortestElapsed(known.heardAt, now) < this.expireMs) continue;
-      if (stoodStill) {
-        known.heardAt = { ...now, mono: now.mono - this.expireMs / 2 };
+      if (shortestElapsed(known.lastContact, now) < this.expireMs) continue;
+      if (wasPaused) {
+        known.lastContact = { ...now, mono: now.mono - this.expireMs / 2 };
         continue;
       }
       this.#owners.delete(owner);
-      for (const epoch of known.parts.keys()) discards.push({ part: { owner, epoch } });
+      for (const epoch of known.replicas.keys()) discards.push({ replica: { owner, epoch } });
     }
     return discards;
   }
@@ -143,7 +144,7 @@ export class ReplicaTable {
   #owner(owner: string, now: Instant): Owner {
     let known = this.#owners.get(owner);
     if (known === undefined) {
-      known = { parts: new Map(), heardAt: now, number: 0, issued: 0, live: new Set() };
+      known = { replicas: new Map(), lastContact: now, number: 0, issued: 0, live: new Set() };
       this.#owners.set(owner, known);
     }
     return known;

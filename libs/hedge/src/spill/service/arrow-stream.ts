@@ -1,9 +1,27 @@
 import { Readable } from 'node:stream';
-import { arrowBatches, type RecordColumn } from '../records/arrow.js';
+import type { Binary, RecordBatch } from 'apache-arrow';
+import type { BinaryBatch } from '../records/binary-batch.js';
 import { RecordViews } from '../records/record-views.js';
-import type { RecordBatch } from 'apache-arrow';
 
-/** Records as Arrow batches, not copied. */
+/** The only column of record batches of spilled data. */
+export type RecordColumn = { record: Binary };
+
+/** Wraps records as an Arrow batch with one column `record` of type Binary, without copying. */
+export type ToRecordBatch = (records: BinaryBatch) => RecordBatch<RecordColumn>;
+
+/** Loads apache-arrow. It takes time and memory, so it is loaded only when batches are read. */
+export async function arrowBatches(): Promise<ToRecordBatch> {
+  const { Binary, Field, RecordBatch, Schema, Struct, makeData } = await import('apache-arrow');
+  const column = new Field('record', new Binary(), false);
+  const schema = new Schema<RecordColumn>([column]);
+  const row = new Struct<RecordColumn>([column]);
+  return ({ count, offsets, data }) => {
+    const child = makeData({ type: column.type, length: count, nullCount: 0, valueOffsets: offsets, data });
+    return new RecordBatch(schema, makeData({ type: row, length: count, nullCount: 0, children: [child] }));
+  };
+}
+
+/** Records as Arrow batches, without copying. */
 export async function* batchesOfViews(
   views: AsyncGenerator<RecordViews, void>,
 ): AsyncGenerator<RecordBatch<RecordColumn>, void> {
@@ -12,7 +30,7 @@ export async function* batchesOfViews(
 }
 
 /**
- * The bytes of an Arrow IPC stream, at the pace of whoever reads them. Its schema is there without records too.
+ * The bytes of an Arrow IPC stream, produced as fast as they are read. An empty stream has the schema too.
  * @see https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
  */
 export function arrowStream(views: AsyncGenerator<RecordViews, void>): Readable {
@@ -22,7 +40,7 @@ export function arrowStream(views: AsyncGenerator<RecordViews, void>): Readable 
 async function* ipcBytes(views: AsyncGenerator<RecordViews, void>): AsyncGenerator<Uint8Array, void> {
   const { AsyncByteQueue, RecordBatchStreamWriter } = await import('apache-arrow');
   const written: Uint8Array[] = [];
-  // In place of apache-arrow's own streams, whose end, and whose failure, are not always heard.
+  // apache-arrow's own streams do not always report their end or their failure.
   class Sink extends AsyncByteQueue<Uint8Array> {
     override write(bytes: Uint8Array): void {
       written.push(bytes);

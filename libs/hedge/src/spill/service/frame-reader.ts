@@ -81,7 +81,7 @@ async function taken({ frame, token }: Ahead): Promise<SpillFrame> {
   try {
     const loaded = await frame;
     // From here on the bytes are the reader's.
-    loaded.loan.detach();
+    loaded.lease.detach();
     return loaded;
   } finally {
     token.release();

@@ -1,36 +1,35 @@
 import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import type { FrameBuffers, LoadedFrame, BufferLease, SpillPart } from '../node/storage.js';
+import type { BufferLease, FrameBuffers, LoadedFrame, SpillPart } from '../node/storage.js';
 import type { Copy, FrameIndex, IndexedFrame } from '../placement/frame-index.js';
 import type { FrameCompression } from '../records/compression.js';
-import type { SpillFrame } from '../records/frame.js';
-import { FrameFetcher } from '../replication/frame-fetcher.js';
-import { storeOf } from '../replication/messages.js';
-import type { PeerConnections } from '../replication/routes.js';
-import type { StoreIdentity } from './placement.runner.js';
+import { storeIdOf, type SpillFrame } from '../records/frame.js';
+import type { StoreIdentity } from '../placement/placement.runner.js';
+import { FrameReadClient } from '../replication/frame-read-client.js';
+import type { ReplicaClient } from '../replication/replica-client.js';
 
 export interface FrameSourceOptions {
   readonly store: StoreIdentity;
   readonly self: MemberId;
   readonly part: SpillPart;
   readonly index: FrameIndex;
-  readonly routes: PeerConnections;
+  readonly replicas: ReplicaClient;
   readonly buffers: FrameBuffers;
   readonly compression: FrameCompression | undefined;
   readonly clock: Clock;
-  /** A member that sends nothing of what it owes for so long is given up. */
+  /** A member that sends no requested frame for this time counts as unreachable. */
   readonly stallMs: number;
 }
 
-/** A member that could not be reached is asked so often for a frame. */
-const TRIES = 2;
+/** How often a frame is requested from a member that cannot be reached. */
+const ATTEMPTS = 2;
 
-/** Frames of a closed store for one reader, from wherever they are. */
+/** Loads the frames of a closed store for one reader: from this pod, or from other members. */
 export class FrameSource {
   readonly #options: FrameSourceOptions;
   /** By incarnation. */
-  readonly #fetching = new Map<string, FrameFetcher>();
+  readonly #clients = new Map<string, FrameReadClient>();
   #closed = false;
 
   constructor(options: FrameSourceOptions) {
@@ -38,18 +37,18 @@ export class FrameSource {
   }
 
   /**
-   * From this pod if it has a copy, else from the others, one after the other; once more from those that could not be
-   * reached, for a link that broke or a pod that stood still for a moment is no loss.
-   * @throws HedgeError SPILL_LOST with the members and the range of records, when no copy can be had; SPILL_CORRUPT
-   *   when what is there is not what was written; SPILL_UNKNOWN
+   * Reads from this pod if it has a copy, else from the other members, one after the other. Unreachable members are
+   * tried twice, because a broken link or a paused pod is no loss.
+   * @throws HedgeError SPILL_LOST with the members and the range of records, when no copy can be read; SPILL_CORRUPT
+   *   when a copy differs from the written frame and no other can be read; SPILL_UNKNOWN
    */
   async load(frame: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
     const causes = new Map<MemberId, unknown>();
     let copies = this.#inOrder(frame);
-    for (let tries = 0; tries < TRIES; tries += 1) {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       for (const { member } of copies) {
         try {
-          return await this.#plain(await this.#from(member, frame, signal));
+          return await this.#decompress(await this.#loadFrom(member, frame, signal));
         } catch (error) {
           if (signal.aborted) throw signal.reason;
           causes.set(member, error);
@@ -62,64 +61,64 @@ export class FrameSource {
 
   close(): void {
     this.#closed = true;
-    for (const fetching of this.#fetching.values()) fetching.close();
-    this.#fetching.clear();
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
   }
 
   #inOrder({ sequence, copies }: IndexedFrame): Copy[] {
     const { incarnation } = this.#options.self;
     const here = copies.filter(({ member }) => member.incarnation === incarnation);
     const others = copies.filter(({ member }) => member.incarnation !== incarnation);
-    // By turns, so that both of two members serve.
+    // Alternate, so that both of two members serve.
     return [...here, ...(sequence % 2 === 0 ? others : others.reverse())];
   }
 
-  async #from(member: MemberId, { sequence, bytes }: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
+  async #loadFrom(member: MemberId, { sequence, bytes }: IndexedFrame, signal: AbortSignal): Promise<LoadedFrame> {
     const { self, part, buffers } = this.#options;
     if (member.incarnation === self.incarnation) return part.read(sequence, signal);
-    const loan: BufferLease = await buffers.claim(bytes, signal);
+    const lease: BufferLease = await buffers.claim(bytes, signal);
     try {
-      return { ...(await this.#fetch(member, sequence)), loan };
+      return { ...(await this.#read(member, sequence)), lease: lease };
     } catch (error) {
-      loan.detach();
+      lease.detach();
       throw error;
     }
   }
 
-  /** By a new stream when the one before ended with another frame, which says nothing of this one. */
-  async #fetch(member: MemberId, sequence: number): Promise<SpillFrame> {
+  /** Opens a new stream when another frame has failed the stream: the member may hold this one. */
+  async #read(member: MemberId, sequence: number): Promise<SpillFrame> {
     for (;;) {
-      const fetching = this.#fetchingFrom(member);
+      const client = this.#clientFor(member);
       try {
-        return await fetching.fetch(sequence);
+        return await client.read(sequence);
       } catch (error) {
-        if (fetching.missing === undefined || fetching.missing === sequence) throw error;
+        if (client.missing === undefined || client.missing === sequence) throw error;
       }
     }
   }
 
-  async #plain(loaded: LoadedFrame): Promise<LoadedFrame> {
+  async #decompress(loaded: LoadedFrame): Promise<LoadedFrame> {
     const { compression } = this.#options;
     if (compression === undefined) return loaded;
     try {
-      return { ...(await compression.decompress(loaded)), loan: loaded.loan };
+      return { ...(await compression.decompress(loaded)), lease: loaded.lease };
     } catch (error) {
-      loaded.loan.detach();
+      loaded.lease.detach();
       throw error;
     }
   }
 
-  #fetchingFrom(member: MemberId): FrameFetcher {
-    const known = this.#fetching.get(member.incarnation);
+  #clientFor(member: MemberId): FrameReadClient {
+    const known = this.#clients.get(member.incarnation);
     if (known !== undefined && !known.failed) return known;
-    // What was read ahead looks for the next copy when its stream is closed.
-    if (this.#closed) throw new HedgeError('CANCELLED', 'The spilled data is not read any more by this reader');
-    const { store, self, routes, clock, stallMs } = this.#options;
+    // A frame that was being read ahead looks for its next copy when the reader closes the stream.
+    if (this.#closed) throw new HedgeError('CANCELLED', 'This reader of the spilled data has ended');
+    const { store, self, replicas, clock, stallMs } = this.#options;
     const { name, epoch } = store;
-    const stream = routes.toRead(member, { name, epoch });
-    const fetching = new FrameFetcher({ stream, store: storeOf(self.incarnation), epoch, clock, stallMs });
-    this.#fetching.set(member.incarnation, fetching);
-    return fetching;
+    const stream = replicas.openReadStream(member, { name, epoch });
+    const client = new FrameReadClient({ stream, store: storeIdOf(self.incarnation), epoch, clock, stallMs });
+    this.#clients.set(member.incarnation, client);
+    return client;
   }
 
   #lost(frame: IndexedFrame, causes: ReadonlyMap<MemberId, unknown>): HedgeError {
@@ -130,11 +129,11 @@ export class FrameSource {
     const code = known?.code ?? 'SPILL_LOST';
     const to = frame.nextRecord + (frame.continued ? 1 : 0);
     const where = members.map((member) => `${member.address} (${messageOf(causes.get(member))})`).join(', ');
-    const what = code === 'SPILL_LOST' ? 'are lost' : 'are not what was written';
+    const what = code === 'SPILL_LOST' ? 'are lost' : 'differ from the records that were written';
     return new HedgeError(
       code,
       `Records ${frame.firstRecord} to ${to - 1} of spilled data '${name}' ${what}: ${where}. ` +
-        'Other records can still be read. Write the store again; with copies: 2 it survives the loss of a pod.',
+        'Other records can still be read. Write the data again; with copies: 2 it survives the loss of a pod.',
       {
         details: { store: name, from: frame.firstRecord, to, members: members.map(({ address }) => address) },
         cause: errors[0],

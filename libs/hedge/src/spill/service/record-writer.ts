@@ -35,7 +35,7 @@ export interface RecordWriterOptions {
   readonly compression: FrameCompression | undefined;
   /** Takes the next numbers of the store. */
   readonly number: (frames: number, records: number) => FrameNumbers;
-  readonly place: (frame: SpillFrame, loan: BufferLease) => void;
+  readonly place: (frame: SpillFrame, lease: BufferLease) => void;
   /** Aborts when nothing more can be written, with the reason. */
   readonly signal: AbortSignal;
 }
@@ -43,7 +43,7 @@ export interface RecordWriterOptions {
 interface Filling {
   readonly builder: FrameBuilder;
   /** Of its buffer and its token. */
-  readonly loan: BufferLease;
+  readonly lease: BufferLease;
 }
 
 /** EventLoopYielder the records of one writer into frames, in their order. */
@@ -96,7 +96,7 @@ export class RecordWriter {
 
   /** Gives back what it fills: the store is dropped. */
   discard(): void {
-    this.#take()?.loan.release();
+    this.#take()?.lease.release();
   }
 
   #inTurn(call: () => Promise<void>): Promise<void> {
@@ -157,7 +157,7 @@ export class RecordWriter {
     const filling = await this.#fill();
     if (signal.aborted) {
       // What was being filled is discarded already.
-      filling.loan.detach();
+      filling.lease.detach();
       throw signal.reason;
     }
     this.#filling = filling;
@@ -171,7 +171,7 @@ export class RecordWriter {
     const token = await tokens.acquire(signal);
     try {
       const buffer = await buffers.take(signal);
-      return { builder: new FrameBuilder(buffer.bytes, this.#scratch), loan: endsBoth(buffer, token) };
+      return { builder: new FrameBuilder(buffer.bytes, this.#scratch), lease: endsBoth(buffer, token) };
     } catch (error) {
       token.release();
       throw error;
@@ -192,14 +192,14 @@ export class RecordWriter {
     if (filling !== undefined) this.#handOver(filling, this.#options.number(1, filling.builder.records));
   }
 
-  #handOver({ builder, loan }: Filling, numbers: FrameNumbers): void {
+  #handOver({ builder, lease }: Filling, numbers: FrameNumbers): void {
     const { store, epoch, writer, compression, place } = this.#options;
     const frame = builder.seal({ store, epoch, writer, ...numbers });
-    if (compression === undefined) return place(frame, loan);
+    if (compression === undefined) return place(frame, lease);
     const compressed = compression.compress(frame).then(
       // The buffer is not what is placed, unless it was not worth while.
-      (smaller) => place(smaller, smaller === frame ? loan : { release: loan.release, detach: loan.release }),
-      () => place(frame, loan),
+      (smaller) => place(smaller, smaller === frame ? lease : { release: lease.release, detach: lease.release }),
+      () => place(frame, lease),
     );
     const run = compressed.finally(() => this.#compressing.delete(run));
     this.#compressing.add(run);
@@ -218,14 +218,14 @@ function checkedRecords(batch: unknown): readonly SpillRecord[] {
   return batch as SpillRecord[];
 }
 
-function endsBoth(loan: BufferLease, token: FrameToken): BufferLease {
+function endsBoth(lease: BufferLease, token: FrameToken): BufferLease {
   return {
     release: () => {
-      loan.release();
+      lease.release();
       token.release();
     },
     detach: () => {
-      loan.detach();
+      lease.detach();
       token.release();
     },
   };

@@ -8,19 +8,18 @@ import type { PeerStream, StreamTransport } from '../../transport/streams/peer-s
 import { RequestKind } from '../../wire/hedge/v1/link.js';
 import { SpillOpening } from '../../wire/hedge/v1/spill.js';
 import type { FrameBuffers, NodeStorage, TierBytes } from '../node/storage.js';
-import type { Space } from '../placement/placement.messages.js';
+import type { MemberCapacity } from '../placement/placement.messages.js';
 import { MAX_FRAME_BYTES } from '../records/frame.js';
-import { Holder } from '../replication/holder.js';
-import { breach, decoded } from '../replication/messages.js';
-import { Renewals } from '../replication/renewals.js';
-import { PeerConnections } from '../replication/routes.js';
+import { decoded, protocolError } from '../replication/messages.js';
+import { ReplicaClient } from '../replication/replica-client.js';
+import { ReplicaServer } from '../replication/replica-server.runner.js';
 import { FrameTokens } from './frame-tokens.js';
 import type { SpillContext } from './spilled-data.js';
 import { SpillStore } from './spill.store.js';
 
-/** Free space is told in steps of a budget's 32nd, so that views are not sent again for every frame. */
-const STEPS_OF_SPACE = 32;
-/** Heartbeat timeouts of silence after which an owner counts as dead. By then it has long left the view. */
+/** Capacity is advertised in steps of 1/32 of a budget, so that a view is not sent again for every frame. */
+const CAPACITY_STEPS = 32;
+/** Heartbeat timeouts without a renewal after which an owner counts as dead. By then it is no longer in the view. */
 const EXPIRY_TIMEOUTS = 3;
 
 export interface SpillRuntimeOptions {
@@ -30,7 +29,7 @@ export interface SpillRuntimeOptions {
   readonly views: Pick<MembershipRunner, 'view' | 'spaces' | 'advertise' | 'onChange'>;
   readonly clock: Clock;
   readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs'>;
-  /** Opens what this pod lends. */
+  /** Opens the RAM and disk that this pod offers. */
   readonly openNode: () => Promise<NodeStorage>;
   readonly logger: { warn(message: string): void };
   /** For jitter. */
@@ -39,117 +38,128 @@ export interface SpillRuntimeOptions {
 
 interface Running {
   readonly context: SpillContext;
-  readonly holder: Holder;
+  readonly replicaServer: ReplicaServer;
 }
 
-/** This pod's part in the spill stores of the group: its own stores, and what it holds of others'. */
+/** The spill stores of one pod: its own stores, and its replicas of other pods' stores. */
 export class SpillRuntime {
   readonly store: SpillStore;
   readonly #options: SpillRuntimeOptions;
   #running: Running | undefined;
   #stopFollowing: () => void = () => undefined;
-  #cancelBeat: () => void = () => undefined;
+  #cancelHeartbeat: () => void = () => undefined;
 
   constructor(options: SpillRuntimeOptions) {
     this.#options = options;
     this.store = new SpillStore({ gate: options.gate, context: () => this.#running?.context, clock: options.clock });
     const { messenger, streams } = options;
-    messenger.serve(RequestKind.REQUEST_KIND_SPILL_RENEWAL, (request) => this.#holder().renew(request));
-    messenger.serve(RequestKind.REQUEST_KIND_SPILL_PULL, (request) => this.#holder().pull(request));
+    messenger.serve(RequestKind.REQUEST_KIND_SPILL_RENEWAL, (request) => this.#replicaServer().renew(request));
+    messenger.serve(RequestKind.REQUEST_KIND_SPILL_PULL, (request) => this.#replicaServer().openWriteStream(request));
     streams.serveStreams('spill', (stream, opening) => this.#serve(stream, opening));
   }
 
-  /** Opens this pod's RAM and disk, before others can ask for them. @throws HedgeError INVALID_OPTIONS */
+  /** Opens this pod's RAM and disk, before other pods can request them. @throws HedgeError INVALID_OPTIONS */
   async open(): Promise<void> {
     const { streams, messenger, views, clock, timing, logger, random = Math.random } = this.#options;
     const node = await this.#options.openNode();
-    const lent = node.free();
+    const offered = node.free();
     const { heartbeatMs, heartbeatTimeoutMs } = timing;
     const expireMs = EXPIRY_TIMEOUTS * heartbeatTimeoutMs;
-    const holder = new Holder({ node, streams, clock, expireMs, logger });
-    const renewals = new Renewals({ messenger, clock, everyMs: heartbeatMs });
+    const replicaServer = new ReplicaServer({ node, streams, clock, expireMs, logger });
     const context: SpillContext = {
       self: streams.self,
       node,
-      routes: new PeerConnections({ streams, messenger, clock, timeoutMs: heartbeatTimeoutMs }),
-      renewals,
+      replicas: new ReplicaClient({
+        streams,
+        messenger,
+        clock,
+        openTimeoutMs: heartbeatTimeoutMs,
+        renewEveryMs: heartbeatMs,
+      }),
       tokens: new FrameTokens(Math.floor(ownShare(node.buffers) / node.buffers.frameBytes)),
-      spaces: () => this.#spaces(lent),
+      capacities: () => this.#capacities(offered),
       clock,
       stallMs: heartbeatTimeoutMs,
       giveUpMs: 2 * heartbeatTimeoutMs,
       random,
     };
-    this.#running = { context, holder };
-    holder.start();
+    this.#running = { context, replicaServer };
+    replicaServer.start();
     this.#stopFollowing = views.onChange(() => this.store.membersChanged());
-    this.#lend(node, lent);
+    this.#advertiseCapacity(node, offered);
   }
 
-  /** Drops this pod's stores, and frees what it holds of others'. Idempotent. */
+  /** Drops this pod's stores, and frees its replicas. Idempotent. */
   async close(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
-    // From here on nobody makes a store here, or has one held.
+    // From here on this pod refuses new stores and replicas.
     this.#running = undefined;
     this.#stopFollowing();
-    this.#cancelBeat();
+    this.#cancelHeartbeat();
     await this.store.dropAll();
-    running.context.renewals.stop();
-    running.holder.stop();
+    running.context.replicas.stop();
+    running.replicaServer.stop();
     await running.context.node.close();
   }
 
   async #serve(stream: PeerStream, opening: Uint8Array): Promise<void> {
     const { wish } = decoded(SpillOpening, opening, stream.peer.address);
-    const holder = this.#holder();
+    const replicaServer = this.#replicaServer();
     switch (wish?.$case) {
       case 'take':
-        return this.#running?.context.routes.taken(stream, wish.value);
+        return this.#running?.context.replicas.acceptWriteStream(stream, wish.value);
       case 'read':
-        return holder.read(stream, wish.value);
+        return replicaServer.serveReadStream(stream, wish.value);
       case 'give':
-        return holder.given(stream, wish.value);
+        return replicaServer.acceptWriteStream(stream, wish.value);
       case undefined:
-        throw breach(stream.peer.address, 'did not say what it is for');
+        throw protocolError(stream.peer.address, 'did not say which kind of stream it opens');
     }
   }
 
-  #holder(): Holder {
-    if (this.#running !== undefined) return this.#running.holder;
-    throw new HedgeError('SHUTTING_DOWN', 'This pod lends nothing to spill stores: it is starting or stopping.');
+  #replicaServer(): ReplicaServer {
+    if (this.#running !== undefined) return this.#running.replicaServer;
+    throw new HedgeError(
+      'SHUTTING_DOWN',
+      'This pod holds no spilled data: it is starting or stopping. Try another pod, or this one later.',
+    );
   }
 
-  /** Tells the group, with heartbeats, what this pod would take. */
-  #lend(node: NodeStorage, lent: TierBytes): void {
+  /** Advertises the free capacity of this pod to the group, with heartbeats. */
+  #advertiseCapacity(node: NodeStorage, offered: TierBytes): void {
     const { clock, timing, views } = this.#options;
     const { memory, disk } = node.free();
-    views.advertise({ memory: coarse(memory, lent.memory), disk: coarse(disk, lent.disk) });
-    this.#cancelBeat = clock.after(timing.heartbeatMs, () => {
+    views.advertise({ memory: coarse(memory, offered.memory), disk: coarse(disk, offered.disk) });
+    this.#cancelHeartbeat = clock.after(timing.heartbeatMs, () => {
       this.store.membersChanged();
-      this.#lend(node, lent);
+      this.#advertiseCapacity(node, offered);
     });
   }
 
-  /** A pod that has just joined has not told yet, and counts as one like this: what it has not got it refuses. */
-  #spaces(lent: TierBytes): Space[] {
+  /**
+   * A pod that has just joined has advertised nothing yet. It counts as one that offers as much as this pod does; it
+   * refuses frames for which it has no room.
+   */
+  #capacities(offered: TierBytes): MemberCapacity[] {
     const { streams, views } = this.#options;
     const members = views.view?.members ?? [];
     return members
       .filter(({ incarnation }) => incarnation !== streams.self.incarnation)
       .map(({ address, incarnation }) => {
-        const { memory, disk } = views.spaces.get(incarnation) ?? lent;
+        const { memory, disk } = views.spaces.get(incarnation) ?? offered;
         return { member: { address, incarnation }, freeBytes: memory + disk };
       });
   }
 }
 
-/** What frames of this pod's own stores may take of the buffers: the largest frame of another pod fits beside them. */
+/** The share of the buffers for this pod's own stores: the largest frame of another pod fits into the rest. */
 function ownShare({ capacity }: FrameBuffers): number {
   return Math.min((capacity * 3) / 4, capacity - MAX_FRAME_BYTES);
 }
 
+/** Rounds down to a step of the budget. */
 function coarse(bytes: number, budget: number): number {
-  const step = Math.max(1, Math.floor(budget / STEPS_OF_SPACE));
+  const step = Math.max(1, Math.floor(budget / CAPACITY_STEPS));
   return Math.floor(bytes / step) * step;
 }

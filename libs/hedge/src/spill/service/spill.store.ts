@@ -1,46 +1,21 @@
-import { MAX_TIMER_MS, type Clock } from '../../common/clock.js';
+import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { assertWork } from '../../common/held.js';
 import type { StartGate } from '../../common/async/start-gate.js';
-import { inWords } from '../../messaging/call-options.js';
-import type { TierBytes } from '../node/storage.js';
 import { lz4 } from '../records/compression.js';
-import { checkKeys } from '../../common/validation/check-keys.js';
-import { checkedBytes, type Size } from './size.js';
+import { checkName, checkOptions, limitsOf, type SpillCreateOptions } from './spill-create-options.js';
 import { SpilledData, type SpillContext, type SpilledDataStats } from './spilled-data.js';
-
-const MAX_NAME_LENGTH = 256;
-const KNOWN_OPTIONS = [
-  'memoryLimit',
-  'diskLimit',
-  'ttlMs',
-  'copies',
-  'compression',
-] satisfies (keyof SpillCreateOptions)[];
-
-export interface SpillCreateOptions {
-  /** RAM that the store takes on each pod at most, in bytes or as '512MB'. Default: what the pod lends. */
-  readonly memoryLimit?: Size;
-  /** Disk, likewise. */
-  readonly diskLimit?: Size;
-  /** Milliseconds after which the store is dropped by itself. Default: never, as long as this pod lives. */
-  readonly ttlMs?: number;
-  /** On how many pods each record is: with 2, reading survives the loss of one. Default: 1. */
-  readonly copies?: 1 | 2;
-  /** `lz4` needs the package `lz4-napi`. Default: `none`. */
-  readonly compression?: 'none' | 'lz4';
-}
 
 export interface SpillStoreDeps {
   readonly gate: StartGate;
-  /** Undefined when this pod has stopped. */
+  /** Undefined unless this pod is started. */
   readonly context: () => SpillContext | undefined;
   readonly clock: Clock;
 }
 
 /**
- * More data than one pod can hold, over the RAM and disk that the pods of the group lend: a buffer to load,
- * process and discard. This pod's RAM comes first, then its disk, then the other pods.
+ * Holds more data than one pod can, in the RAM and on the disks that the pods of the group offer: a buffer to load,
+ * process and discard. Records go to this pod's RAM first, then to its disk, then to the other pods.
  *
  * @example
  * await spill.use('import', { copies: 2 }, async (data) => {
@@ -60,8 +35,8 @@ export class SpillStore {
   }
 
   /**
-   * Creates spilled data of this pod. Its name is this pod's own: another pod may use the same for other data.
-   * @throws HedgeError CONFLICT when this pod has spilled data of that name; INVALID_ARGUMENT; INVALID_OPTIONS when a
+   * Creates spilled data of this pod. Names are local to a pod: another pod may use the same name for other data.
+   * @throws HedgeError CONFLICT when this pod has spilled data of that name; INVALID_ARGUMENT; INVALID_OPTIONS when the
    *   package for the compression is missing; SHUTTING_DOWN when this pod is not started
    */
   async create(name: string, options: SpillCreateOptions = {}): Promise<SpilledData> {
@@ -74,15 +49,15 @@ export class SpillStore {
     if (this.#stores.has(name) || this.#reserved.has(name)) {
       throw new HedgeError(
         'CONFLICT',
-        `Spilled data '${name}' exists already on this pod. Drop it first (spill.get('${name}')), or take another name.`,
+        `Spilled data '${name}' exists already on this pod. Drop it first (spill.get('${name}')), or use another name.`,
       );
     }
     this.#reserved.add(name);
     try {
       const compression = options.compression === 'lz4' ? await lz4() : undefined;
       const context = this.#context(name);
-      const store = { name, epoch: context.renewals.issue(), limits, copies };
-      const data = new SpilledData({ context, store, compression, dropped: () => this.#forget(name) });
+      const store = { name, epoch: context.replicas.nextEpoch(), limits, copies };
+      const data = new SpilledData({ context, store, compression, dropped: () => this.#remove(name) });
       const expire = (): void => void data.expire().catch(() => undefined);
       const cancelExpiry = ttlMs === undefined ? () => undefined : this.#deps.clock.after(ttlMs, expire);
       this.#stores.set(name, { data, cancelExpiry });
@@ -93,9 +68,9 @@ export class SpillStore {
   }
 
   /**
-   * Creates spilled data while the function runs, and drops it then, whatever the outcome.
-   * @returns what the function returned
-   * @throws HedgeError as `create`; what the function throws.
+   * Creates spilled data, runs the function with it, and drops it, also when the function throws.
+   * @returns the result of the function
+   * @throws HedgeError as `create`; the error of the function
    */
   use<Result>(name: string, work: (data: SpilledData) => Result): Promise<Awaited<Result>>;
   use<Result>(name: string, options: SpillCreateOptions, work: (data: SpilledData) => Result): Promise<Awaited<Result>>;
@@ -115,27 +90,27 @@ export class SpillStore {
     }
   }
 
-  /** Statistics of all spilled data of this pod. */
+  /** The statistics of all spilled data of this pod. */
   list(): SpilledDataStats[] {
     return [...this.#stores.values()].map(({ data }) => data.stats());
   }
 
-  /** The spilled data of that name; undefined when this pod has none. */
+  /** The spilled data of that name on this pod, if there is any. */
   get(name: string): SpilledData | undefined {
     return this.#stores.get(name)?.data;
   }
 
-  /** The members or their space have changed. @internal */
+  /** The members or their capacity have changed. @internal */
   membersChanged(): void {
     for (const { data } of this.#stores.values()) data.membersChanged();
   }
 
-  /** Drops all. @internal */
+  /** Drops all spilled data. @internal */
   async dropAll(): Promise<void> {
     await Promise.all([...this.#stores.values()].map(({ data }) => data.drop()));
   }
 
-  #forget(name: string): void {
+  #remove(name: string): void {
     this.#stores.get(name)?.cancelExpiry();
     this.#stores.delete(name);
   }
@@ -148,43 +123,4 @@ export class SpillStore {
       `Spilled data '${name}' cannot be created: this pod is stopping, or its mode is 'off'.`,
     );
   }
-}
-
-function checkName(name: unknown): void {
-  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME_LENGTH && name.isWellFormed()) return;
-  const got = typeof name === 'string' ? describeName(name) : `a value of type ${typeof name}`;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `The name of spilled data is a string of 1 to ${MAX_NAME_LENGTH} characters, and this is ${got}. Give another.`,
-  );
-}
-
-function describeName(name: string): string {
-  return name.isWellFormed() ? `one of ${name.length} characters` : 'one with a lone surrogate';
-}
-
-function limitsOf(name: string, { memoryLimit, diskLimit }: SpillCreateOptions): TierBytes {
-  const limits = {
-    memory: memoryLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('memoryLimit', memoryLimit),
-    disk: diskLimit === undefined ? Number.MAX_SAFE_INTEGER : checkedBytes('diskLimit', diskLimit),
-  };
-  if (limits.memory > 0 || limits.disk > 0) return limits;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `Spilled data '${name}' would hold nothing: memoryLimit and diskLimit are both 0. Give one of them, or neither.`,
-  );
-}
-
-function checkOptions(options: SpillCreateOptions): void {
-  checkKeys('The options of spilled data', options, KNOWN_OPTIONS);
-  const { copies, ttlMs, compression } = options;
-  const problem =
-    copies !== undefined && copies !== 1 && copies !== 2
-      ? `copies is ${inWords(copies)}; give 1 or 2`
-      : ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 1 && ttlMs <= MAX_TIMER_MS)
-        ? `ttlMs is ${inWords(ttlMs)}; give whole milliseconds from 1 to ${MAX_TIMER_MS}`
-        : compression !== undefined && compression !== 'none' && compression !== 'lz4'
-          ? `compression is ${inWords(compression)}; give 'none' or 'lz4'`
-          : undefined;
-  if (problem !== undefined) throw new HedgeError('INVALID_ARGUMENT', `Spilled data was not created: ${problem}.`);
 }

@@ -1,56 +1,52 @@
 import type { Readable } from 'node:stream';
 import type { RecordBatch } from 'apache-arrow';
 import { sharedAbortController } from '../../common/async/on-abort.js';
+import { checkKeys } from '../../common/validation/check-keys.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { NodeStorage, SpillPart } from '../node/storage.js';
 import { FrameIndex, type MemberShare } from '../placement/frame-index.js';
-import type { RecordColumn } from '../records/arrow.js';
 import type { BinaryVector } from '../records/binary-batch.js';
 import type { FrameCompression } from '../records/compression.js';
+import { storeIdOf } from '../records/frame.js';
 import type { SpillRecord } from '../records/frame-builder.js';
 import type { RecordViews } from '../records/record-views.js';
-import { storeOf } from '../replication/messages.js';
-import type { Renewals } from '../replication/renewals.js';
-import { arrowStream, batchesOfViews } from './arrow-stream.js';
+import { arrowStream, batchesOfViews, type RecordColumn } from './arrow-stream.js';
 import { readRecords, type RecordRange } from './frame-reader.js';
-import { checkKeys } from '../../common/validation/check-keys.js';
 import { FrameSource } from './frame-source.js';
 import type { FrameTokens } from './frame-tokens.js';
-import { PlacementRunner, type PlacementRunnerOptions, type StoreIdentity } from './placement.runner.js';
+import { PlacementRunner, type PlacementRunnerOptions, type StoreIdentity } from '../placement/placement.runner.js';
 import { RecordStream } from './record-stream.js';
 import { closedError, RecordWriter } from './record-writer.js';
 import { SpillWriter } from './spill-writer.js';
 
-/** Where the records of spilled data are. Survives `JSON.stringify`. */
+/** The members that hold the records of spilled data. Survives `JSON.stringify`. */
 export interface SpilledDataManifest {
   readonly name: string;
-  /** Distinguishes the spilled data that this pod has created. */
+  /** A number that rises with all spilled data that this pod creates. */
   readonly epoch: number;
   readonly copies: 1 | 2;
   /** Records that can be read. */
   readonly records: number;
   readonly frames: number;
-  /** What each member holds in each tier: with two copies, each record is on two of them. */
+  /** The share of each member in each tier. With two copies each record counts on two members. */
   readonly shares: readonly MemberShare[];
 }
 
 export interface SpilledDataStats extends SpilledDataManifest {
-  /** Whether it was closed: only then its records are those that can be read. */
+  /** Whether it was closed, so that its records can be read. */
   readonly closed: boolean;
-  /** Whether it was dropped, or has expired: it holds nothing any more. */
+  /** Whether it was dropped or has expired, so that it holds no records. */
   readonly dropped: boolean;
 }
 
-/** What the stores of one pod share. */
+/** The parts of a pod that all its stores use. */
 export interface SpillContext extends Pick<
   PlacementRunnerOptions,
-  'spaces' | 'clock' | 'stallMs' | 'giveUpMs' | 'random'
+  'replicas' | 'capacities' | 'clock' | 'stallMs' | 'giveUpMs' | 'random'
 > {
   readonly self: MemberId;
   readonly node: NodeStorage;
-  readonly routes: PlacementRunnerOptions['routes'];
-  readonly renewals: Renewals;
   readonly tokens: FrameTokens;
 }
 
@@ -58,26 +54,27 @@ export interface SpilledDataInit {
   readonly context: SpillContext;
   readonly store: StoreIdentity;
   readonly compression: FrameCompression | undefined;
-  /** It was dropped; once. */
+  /** Called once, when it is dropped. */
   readonly dropped: (data: SpilledData) => void;
 }
 
 /**
- * Records of one name: written once, closed, read in order any number of times, dropped. Made by `SpillStore.create`.
+ * Records of one name: written once, closed, read in order any number of times, dropped. `SpillStore.create` returns
+ * it.
  *
  * Guarantee: a read yields exactly the records that were written, those of each writer in their order, or it throws
- * SPILL_LOST or SPILL_CORRUPT: never a gap without an error (P1). The records are as durable as the pods that hold
- * them, and gone when this one is.
+ * SPILL_LOST or SPILL_CORRUPT: never a gap without an error (P1). A record is lost with the pods that hold it, and
+ * with the pod that created the data.
  *
- * Where several writers write at once, the order of reading is that in which their frames (up to 1 MiB of records)
- * were full; it is the same in every read.
+ * If several writers write at once, records are read in the order in which the writers' frames (up to 1 MiB of
+ * records) became full. Every read has the same order.
  */
 export class SpilledData {
   readonly #init: SpilledDataInit;
   readonly #part: SpillPart;
   readonly #index = new FrameIndex();
-  readonly #placer: PlacementRunner;
-  /** Aborts when nothing more can be written. */
+  readonly #placement: PlacementRunner;
+  /** Aborts when writing ends. */
   readonly #writing = sharedAbortController();
   /** Aborts when the store is dropped. */
   readonly #life = sharedAbortController();
@@ -94,12 +91,16 @@ export class SpilledData {
   constructor(init: SpilledDataInit) {
     const { context, store } = init;
     this.#init = init;
-    const id = { store: storeOf(context.self.incarnation), epoch: store.epoch, name: store.name };
+    const id = { store: storeIdOf(context.self.incarnation), epoch: store.epoch, name: store.name };
     this.#part = context.node.part(id, store.limits);
-    this.#placer = new PlacementRunner({ ...context, store, part: this.#part, index: this.#index });
-    this.#placer.signal.addEventListener('abort', () => this.#stopWriting(this.#placer.signal.reason as HedgeError), {
-      once: true,
-    });
+    this.#placement = new PlacementRunner({ ...context, store, part: this.#part, index: this.#index });
+    this.#placement.signal.addEventListener(
+      'abort',
+      () => this.#stopWriting(this.#placement.signal.reason as HedgeError),
+      {
+        once: true,
+      },
+    );
     this.#records = this.#recordWriter();
   }
 
@@ -108,11 +109,10 @@ export class SpilledData {
   }
 
   /**
-   * Writes one record, at most 64 MiB; text as UTF-8. Resolves when the next one may come, which is at once while
-   * there is room on the way: await it, or memory grows. That it resolved does not mean that it is placed: `close()`
-   * says so.
+   * Writes one record, at most 64 MiB; text as UTF-8. Resolves when the next one can be written, which is at once while
+   * a buffer has room: await it, or memory grows. The record is placed only when `close()` has resolved.
    * @throws HedgeError SPILL_FULL when no pod has room; INVALID_ARGUMENT after `close()`; PAYLOAD_TOO_LARGE;
-   *   SPILL_UNKNOWN when it was dropped or has expired
+   *   SPILL_UNKNOWN when the data was dropped or has expired
    * @example
    * for (const row of rows) await data.write(JSON.stringify(row));
    */
@@ -122,13 +122,13 @@ export class SpilledData {
       : Promise.reject(this.#life.signal.reason as HedgeError);
   }
 
-  /** Writes many records at once: an Arrow vector of type Binary or Utf8, or an array. Else as `write`. */
+  /** As `write`, for many records: an Arrow vector of type Binary or Utf8, or an array. */
   writeBatch(batch: BinaryVector | readonly SpillRecord[]): Promise<void> {
     if (this.#dropping !== undefined) return Promise.reject(this.#life.signal.reason as HedgeError);
     return this.#records.writeBatch(batch);
   }
 
-  /** A further writer, as a Node Writable of records. End it before `close()`. */
+  /** Another writer, as a Node Writable of records. End it before `close()`. */
   writer(): SpillWriter {
     this.#life.signal.throwIfAborted();
     this.#writing.signal.throwIfAborted();
@@ -141,10 +141,10 @@ export class SpilledData {
   }
 
   /**
-   * Resolves when every byte is placed and acknowledged. From then on the store can be read, and not be written.
+   * Ends writing. Resolves when every record is placed and acknowledged; from then on the data can be read.
    * Idempotent.
-   * @throws HedgeError SPILL_FULL when not everything found a place: it is closed all the same, and the records
-   *   before can be read (`stats().records`); INVALID_ARGUMENT while a writer is not ended; SPILL_UNKNOWN
+   * @throws HedgeError SPILL_FULL when some records have no room: the data is closed all the same, and the records
+   *   before them can be read (`stats().records`); INVALID_ARGUMENT while a writer is not ended; SPILL_UNKNOWN
    */
   async close(): Promise<SpilledDataManifest> {
     this.#life.signal.throwIfAborted();
@@ -152,22 +152,22 @@ export class SpilledData {
     if (this.#closing === undefined && open.length > 0) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Spilled data '${this.name}' cannot be closed: end() its writers, and wait for 'finish'. Not ended: ${open.length}.`,
+        `Spilled data '${this.name}' cannot be closed: ${open.length} of its writers are not ended. Call end() on each, and wait for 'finish'.`,
       );
     }
     this.#closing ??= this.#finish();
     await this.#closing;
     this.#life.signal.throwIfAborted();
-    this.#placer.signal.throwIfAborted();
+    this.#placement.signal.throwIfAborted();
     return this.#manifest();
   }
 
   /**
-   * The records, from number `from` (from 0) up to and without `to`: a Readable in object mode, which is also an async
-   * iterable, and as that several times as fast. Many reads at once are independent of each other. Do not change
-   * the buffers: they are views into what other reads may see.
-   * @throws HedgeError INVALID_ARGUMENT before `close()`, and for a range that there is not; SPILL_UNKNOWN; the
-   *   stream fails with SPILL_LOST, naming members and records, or SPILL_CORRUPT
+   * The records from number `from` (the first is 0) to number `to`, exclusive: a Readable in object mode. It is also an
+   * async iterable, which is several times as fast. Reads at the same time do not affect each other. Do not change the
+   * buffers: other reads may see the same memory.
+   * @throws HedgeError INVALID_ARGUMENT before `close()`, and for a range beyond the records; SPILL_UNKNOWN; the
+   *   stream fails with SPILL_LOST, which names members and records, or with SPILL_CORRUPT
    * @example
    * for await (const record of data.read()) digest.update(record);
    */
@@ -175,13 +175,14 @@ export class SpilledData {
     return new RecordStream(this.#views(range));
   }
 
-  /** All records, as `read()` gives them. */
+  /** All records, as `read()` returns them. */
   [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined> {
     return this.read()[Symbol.asyncIterator]();
   }
 
   /**
-   * The same as Apache Arrow record batches with one column `record` of type Binary, not copied: the fastest way.
+   * As `read`, in Apache Arrow record batches with one column `record` of type Binary. Copies nothing, so it is the
+   * fastest read.
    * @throws HedgeError as `read`
    */
   batches(range: Partial<RecordRange> = {}): AsyncGenerator<RecordBatch<RecordColumn>, void> {
@@ -189,7 +190,7 @@ export class SpilledData {
   }
 
   /**
-   * The same as the bytes of an Arrow IPC stream, which pyarrow, DuckDB and others read.
+   * As `read`, in the bytes of an Arrow IPC stream, which pyarrow, DuckDB and others read.
    * @throws HedgeError as `read`
    * @example
    * await pipeline(data.toArrowStream(), createWriteStream('rows.arrows'));
@@ -198,12 +199,12 @@ export class SpilledData {
     return arrowStream(this.#views(range));
   }
 
-  /** What is written so far, and where; once closed, what can be read. */
+  /** The records that are written so far, and the members that hold them. */
   stats(): SpilledDataStats {
     return { ...this.#manifest(), closed: this.#closed, dropped: this.#dropping !== undefined };
   }
 
-  /** Frees the store on every pod, as far as they can be reached; the others do so by themselves. Idempotent. */
+  /** Frees the data on every pod; a pod that cannot be reached now frees it later. Idempotent. */
   drop(): Promise<void> {
     return this.#dropFor('was dropped');
   }
@@ -218,17 +219,17 @@ export class SpilledData {
     return this.#dropFor('has expired (ttlMs)');
   }
 
-  /** The members or their space have changed. @internal */
+  /** The members or their capacity have changed. @internal */
   membersChanged(): void {
-    this.#placer.membersChanged();
+    this.#placement.membersChanged();
   }
 
   async #finish(): Promise<void> {
     for (const records of this.#writers.values()) await records.finish();
     await this.#records.finish();
     this.#stopWriting(closedError(this.name));
-    await this.#placer.settled();
-    this.#placer.finish();
+    await this.#placement.settled();
+    this.#placement.finish();
     this.#closed = true;
   }
 
@@ -245,10 +246,10 @@ export class SpilledData {
     });
     this.#dropping ??= (async () => {
       this.#life.abort(error);
-      this.#placer.cancel(error);
+      this.#placement.cancel(error);
       this.#stopWriting(error);
       dropped(this);
-      await Promise.all([context.node.drop(this.#part.id), context.renewals.drop(store.epoch)]);
+      await Promise.all([context.node.drop(this.#part.id), context.replicas.drop(store.epoch)]);
     })();
     return this.#dropping;
   }
@@ -256,19 +257,22 @@ export class SpilledData {
   #views(range: Partial<RecordRange>): AsyncGenerator<RecordViews, void> {
     this.#life.signal.throwIfAborted();
     if (!this.#closed) {
-      throw new HedgeError('INVALID_ARGUMENT', `Spilled data '${this.name}' is being written: close() it, then read.`);
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `Spilled data '${this.name}' cannot be read before it is closed. Call close() first.`,
+      );
     }
     const { records } = this.#index;
-    checkKeys(`What to read of spilled data '${this.name}'`, range, ['from', 'to']);
+    checkKeys(`The range to read of spilled data '${this.name}'`, range, ['from', 'to']);
     const { from = 0, to = records } = range;
     if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= records)) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Records ${from} to ${to} of spilled data '${this.name}' cannot be read: it has ${records}. Give 0 ≤ from ≤ to ≤ ${records}.`,
+        `Records ${from} to ${to} of spilled data '${this.name}' cannot be read: it has ${records} records. Give 0 ≤ from ≤ to ≤ ${records}.`,
       );
     }
     const { context, store, compression } = this.#init;
-    const { self, node, routes, tokens, clock, stallMs } = context;
+    const { self, node, replicas, tokens, clock, stallMs } = context;
     const index = this.#index;
     const { buffers } = node;
     const source = new FrameSource({
@@ -276,7 +280,7 @@ export class SpilledData {
       self,
       part: this.#part,
       index,
-      routes,
+      replicas,
       buffers,
       compression,
       clock,
@@ -303,7 +307,7 @@ export class SpilledData {
         this.#recordNumber += records;
         return numbers;
       },
-      place: (frame, loan) => this.#placer.place(frame, loan),
+      place: (frame, lease) => this.#placement.place(frame, lease),
       signal: this.#writing.signal,
     });
   }

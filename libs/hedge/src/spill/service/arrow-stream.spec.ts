@@ -1,11 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import { RecordBatchReader, RecordBatchStreamWriter } from 'apache-arrow';
-import { arrowBatches } from './arrow.js';
-import { FrameBuilder } from './frame-builder.js';
-import { RecordViews } from './record-views.js';
+import { arrowBatches } from './arrow-stream.js';
+import { FrameBuilder } from '../records/frame-builder.js';
+import { RecordViews } from '../records/record-views.js';
 
-describe('record batches of Arrow', () => {
-  it('are the memory of the frame itself, and survive its stream format', async () => {
+describe('Arrow record batches', () => {
+  it('use the memory of the frame itself, and survive the Arrow stream format', async () => {
     const builder = new FrameBuilder(Buffer.alloc(4_096), FrameBuilder.scratch(4_096));
     const records = ['a', '', 'three'];
     for (const record of records) builder.write(record);
