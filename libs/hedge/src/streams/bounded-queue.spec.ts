@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { BoundedQueue } from './bounded-queue.js';
 
 describe('BoundedQueue', () => {
-  it('hands items over in order, also to a consumer that waits', async () => {
+  it('delivers items in order, also to a waiting consumer', async () => {
     const queue = new BoundedQueue<number>(10);
     const first = queue.take();
     expect(queue.put(1)).toBeUndefined();
@@ -29,7 +29,7 @@ describe('BoundedQueue', () => {
     expect(waits).toBe(0);
   });
 
-  it('gives what is left after its end, and drops what comes later', async () => {
+  it('delivers queued items after close, and drops later ones', async () => {
     const queue = new BoundedQueue<number>(1);
     const wait = queue.put(1);
     queue.close();
@@ -38,7 +38,7 @@ describe('BoundedQueue', () => {
     expect([await queue.take(), await queue.take(), await queue.take()]).toEqual([1, undefined, undefined]);
   });
 
-  it('lets a consumer go that waits when it ends', async () => {
+  it('resolves a waiting consumer with undefined on close', async () => {
     const queue = new BoundedQueue<number>(1);
     const waiting = queue.take();
     queue.close();

@@ -1,14 +1,14 @@
-/** Hands items from several producers to one consumer, in order; producers wait while many are not taken. */
+/** A queue from several producers to one consumer. Producers wait while it is full. */
 export class BoundedQueue<T> {
   readonly #items: T[] = [];
   #consumer: ((item: T | undefined) => void) | undefined;
   #producers: (() => void)[] = [];
   #closed = false;
 
-  /** @param capacity items that wait before producers do. */
+  /** @param capacity the number of queued items at which producers wait. */
   constructor(private readonly capacity: number) {}
 
-  /** Resolves when the producer may go on. After `close` the item is dropped. */
+  /** Resolves when the producer may continue; undefined when it may at once. After `close` the item is dropped. */
   put(item: T): Promise<void> | undefined {
     if (this.#closed) return undefined;
     if (this.#consumer !== undefined) {
@@ -21,7 +21,7 @@ export class BoundedQueue<T> {
     return new Promise((resolve) => void this.#producers.push(resolve));
   }
 
-  /** The next item; undefined once it is closed and empty. One call at a time. */
+  /** The next item; undefined when the queue is closed and empty. One call at a time. */
   take(): Promise<T | undefined> {
     const item = this.#items.shift();
     if (item === undefined && !this.#closed) return new Promise((resolve) => (this.#consumer = resolve));
@@ -29,7 +29,7 @@ export class BoundedQueue<T> {
     return Promise.resolve(item);
   }
 
-  /** No more is put. Idempotent. */
+  /** Accepts no more items. Idempotent. */
   close(): void {
     this.#closed = true;
     this.#consumer?.(undefined);

@@ -4,25 +4,25 @@ import type { PeerStream } from '../transport/streams/peer-stream.js';
 import { itemsOf } from './item-frames.js';
 import { ItemWriter, type StreamLimits } from './item-writer.js';
 
-/** What became of a stream until it ended. In the `details` of its errors. */
+/** The progress of a stream until its end. Part of the `details` of its errors. */
 export interface StreamProgress {
-  /** UUID that the handler saw as `ctx.requestId`. */
+  /** UUID that the handler received as `ctx.requestId`. */
   readonly requestId: string;
-  /** Messages of the source that were handed over. The handler may not have read all of them. */
+  /** The number of messages of the source that were sent. The handler may not have read all of them. */
   readonly sent: number;
-  /** Replies that came. */
+  /** The number of received replies. */
   readonly received: number;
 }
 
 export interface ExchangeInit {
   readonly stream: PeerStream;
-  /** The stream's, past the word that it was accepted. */
+  /** The frames of the stream after the one that accepts it. */
   readonly frames: AsyncIterator<Uint8Array>;
   readonly topic: string;
   readonly requestId: string;
   readonly codec: PayloadCodec;
   readonly limits: StreamLimits;
-  /** Runs when the caller is done with it. */
+  /** Called when the caller has ended the stream. */
   readonly over: () => void;
 }
 
@@ -39,12 +39,12 @@ export class Exchange {
     return { requestId: this.init.requestId, sent: this.writer.sent, received: this.#received };
   }
 
-  /** Aborts when the stream fails, is cancelled or given up: at once, also when there are replies to be read. */
+  /** Aborts at once when the stream fails or is cancelled, even with unread replies. */
   get signal(): AbortSignal {
     return this.init.stream.signal;
   }
 
-  /** Once. Ends with the handler's replies, and throws what the stream failed with. */
+  /** The replies of the handler; to be iterated once. Throws the error of the stream. */
   async *replies(): AsyncGenerator<unknown, void> {
     const { frames, codec, topic } = this.init;
     for (;;) {
@@ -57,18 +57,18 @@ export class Exchange {
     }
   }
 
-  /** Ends what has not ended yet. To be called when nothing more is wanted; idempotent. */
+  /** Ends both directions of the stream. Call it when no more replies are wanted. Idempotent. */
   close(reason: HedgeError): void {
     this.init.stream.cancel(reason);
     this.init.over();
   }
 
-  /** The source failed: the handler reads all that came before, then throws. */
+  /** Reports a failure of the source: the handler reads all earlier messages, and then this error. */
   sourceFailed(message: string): void {
     this.writer.fail(new HedgeError('CANCELLED', `The source of stream '${this.init.topic}' failed: ${message}`));
   }
 
-  /** An error of the stream, with how far it got. It is never to be tried again blindly: the handler has begun. */
+  /** Adds the progress to an error of the stream. The result is never retryable, because the handler has begun. */
   explain(error: HedgeError): HedgeError {
     const { sent, received } = this.progress;
     return new HedgeError(

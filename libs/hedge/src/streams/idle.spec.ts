@@ -15,7 +15,7 @@ function watched() {
 }
 
 describe('watchIdle', () => {
-  it('calls once, when nothing moved for so long', () => {
+  it('calls once when there was no progress for the idle time', () => {
     const { clock, state } = watched();
     clock.advance(999);
     expect(state.idle).toBe(0);
@@ -23,7 +23,7 @@ describe('watchIdle', () => {
     expect(state.idle).toBe(1);
   });
 
-  it('begins again whenever something moves', () => {
+  it('starts over with each progress', () => {
     const { clock, state } = watched();
     for (let i = 0; i < 20; i++) {
       clock.advance(900);
@@ -34,7 +34,7 @@ describe('watchIdle', () => {
     expect(state.idle).toBe(1);
   });
 
-  it('is stopped', () => {
+  it('does not call after it was stopped', () => {
     const { clock, state, stop } = watched();
     stop();
     clock.advance(10_000);

@@ -1,28 +1,28 @@
 import type { Clock } from '../common/clock.js';
 
-/** How often within the time allowed it is looked whether anything moved: so much later than due it may be noticed. */
-const LOOKS = 4;
+/** Checks within the idle time. The idle time can be exceeded by the time between two checks. */
+const CHECKS = 4;
 
 /**
- * Watches something that should move.
+ * Watches for progress.
  *
- * @param progress any value that changes when it moves.
- * @param idle called once, when it has not for `idleMs` to a quarter more.
- * @returns stops watching.
+ * @param progress returns a value that changes with each progress.
+ * @param idle called once, when there was no progress for `idleMs` to a quarter more.
+ * @returns a function that stops watching.
  */
 export function watchIdle(clock: Clock, idleMs: number, progress: () => unknown, idle: () => void): () => void {
   let last = progress();
   let unchanged = 0;
   let cancel: (() => void) | undefined;
-  const lookSoon = (): void => {
-    cancel = clock.after(idleMs / LOOKS, () => {
+  const checkLater = (): void => {
+    cancel = clock.after(idleMs / CHECKS, () => {
       const now = progress();
       unchanged = now === last ? unchanged + 1 : 0;
       last = now;
-      if (unchanged >= LOOKS) idle();
-      else lookSoon();
+      if (unchanged >= CHECKS) idle();
+      else checkLater();
     });
   };
-  lookSoon();
+  checkLater();
   return () => cancel?.();
 }

@@ -15,7 +15,7 @@ const contents = (frames: readonly { frame: Uint8Array }[]): number[][] =>
   frames.flatMap(({ frame }) => itemsOf(frame).map(({ encoding, bytes }) => [encoding, ...bytes]));
 
 describe('frames of items', () => {
-  it('give back every item in order, whatever is flushed when', () => {
+  it('contain every item in order, whenever the packer is flushed', () => {
     const step = fc.oneof(
       { weight: 5, arbitrary: fc.uint8Array({ maxLength: 300 }) },
       {
@@ -51,7 +51,7 @@ describe('frames of items', () => {
     );
   });
 
-  it('hold copies: whoever gave an item may change it', () => {
+  it('contain copies, so that the caller may change an item after it was added', () => {
     const { frames, packer } = packing();
     const bytes = Uint8Array.of(1, 2);
     packer.add(item(bytes));
@@ -64,7 +64,7 @@ describe('frames of items', () => {
     ]);
   });
 
-  it('a large item goes alone and at once, behind what was before it', () => {
+  it('a large item is emitted at once in a frame of its own, after the earlier items', () => {
     const { frames, packer } = packing();
     packer.add(item(Uint8Array.of(1)));
     packer.add(item(new Uint8Array(FRAME_BYTES)));
@@ -73,14 +73,14 @@ describe('frames of items', () => {
     expect(frames).toHaveLength(2);
   });
 
-  it.each([1, 4, 5, 6])('refuse a frame that is cut off after %d bytes', (length) => {
+  it.each([1, 4, 5, 6])('a frame that is cut off after %d bytes is rejected', (length) => {
     const { frames, packer } = packing();
     packer.add(item(Uint8Array.of(1, 2, 3)));
     packer.flush();
     expect(() => itemsOf(frames[0]!.frame.subarray(0, length))).toThrow('cut off');
   });
 
-  it('an encoding that only newer versions know is left to the codec to refuse', () => {
+  it('an unknown encoding of a newer version is passed to the codec, which rejects it', () => {
     expect(itemsOf(Uint8Array.of(77, 0, 0, 0, 0))).toEqual([item(Buffer.alloc(0), Encoding.UNRECOGNIZED)]);
   });
 });

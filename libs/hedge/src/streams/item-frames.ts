@@ -10,17 +10,17 @@ const ENCODINGS = [Encoding.ENCODING_NONE, Encoding.ENCODING_BYTES, Encoding.ENC
 const NONE = Buffer.alloc(0);
 
 /**
- * Puts items into frames: see proto/hedge/v1/stream.proto. Items are copied as they are added, so whoever gave
- * one may change it afterwards.
+ * Packs items into frames: see proto/hedge/v1/stream.proto. It copies each added item, so the caller may change the item
+ * afterwards.
  */
 export class FramePacker {
-  /** Frames are cut from it one after the other. */
+  /** The buffer from which frames are cut, one after another. */
   #slab = NONE;
   #start = 0;
   #end = 0;
   #items = 0;
 
-  /** @param emit takes each frame, and how many items are in it. */
+  /** @param emit called with each frame and the number of its items. */
   constructor(private readonly emit: (frame: Uint8Array, items: number) => void) {}
 
   add({ encoding, bytes }: Encoded): void {
@@ -38,7 +38,7 @@ export class FramePacker {
     if (size >= FRAME_BYTES) this.flush();
   }
 
-  /** Emits what was added since the last frame, if anything was. */
+  /** Emits the items since the last frame, if there are any. */
   flush(): void {
     if (this.#items === 0) return;
     const frame = this.#slab.subarray(this.#start, this.#end);
@@ -51,7 +51,7 @@ export class FramePacker {
 
 /**
  * The items of a frame, as views into it.
- * @throws HedgeError INVALID_ARGUMENT when it is not one.
+ * @throws HedgeError INVALID_ARGUMENT when the frame is malformed.
  */
 export function itemsOf(frame: Uint8Array): Encoded[] {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);

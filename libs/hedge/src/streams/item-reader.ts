@@ -2,24 +2,24 @@ import { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { ReadableStream, ReadableStreamDefaultReader } from 'node:stream/web';
 
-/** Reads an iterable item by item. It can be left at any moment, also while it waits for the next item. */
+/** Reads an iterable item by item. The reader can leave it at any time, also while it waits for the next item. */
 export interface ItemReader {
-  /** One call at a time. Rejects with what the source failed with. */
+  /** The next item. One call at a time. Rejects with the error of the source. */
   next(): Promise<IteratorResult<unknown, unknown>>;
   /**
-   * Nothing more is wanted: destroys a Node stream, cancels a web stream, and runs the `return` of any other iterator
-   * that was begun. An async generator that waits for something runs its `return` only once that has come. Idempotent.
+   * Closes the source: destroys a Node stream, cancels a web stream, or calls `return` of any other iterator that was
+   * created. An async generator that waits for a promise runs its `return` only after that. Idempotent.
    */
   leave(): void;
 }
 
 /**
- * A reader of that source, which is heard from now on: an error of a Node stream that comes before the first `next()`, or
- * after the last, does not end the process.
+ * Creates a reader. It listens for errors from now on: an error of a Node stream before the first `next()`, or after the
+ * last, does not end the process.
  *
  * @param failedEarly called when the source fails before the first `next()`.
- * @param begin an iterator is made at once, and so is left also when no item was asked for. Else it can be given to
- *   another call, which must not take it for an empty one.
+ * @param begin whether to create the iterator at once, so that `leave` closes it even before the first `next()`.
+ *   Otherwise an unread source can be passed to another call, which then finds all of its items.
  */
 export function readItems(
   source: AsyncIterable<unknown> | Iterable<unknown>,
@@ -35,10 +35,10 @@ function ofNodeStream(stream: Readable, failedEarly: (error: unknown) => void): 
   const failed = (error: unknown): void => {
     if (iterator === undefined) failedEarly(error);
   };
-  // Stays for good: the stream may fail while it is destroyed, too.
+  // Never removed: the stream may still fail while it is destroyed.
   stream.on('error', failed);
   if (stream.errored != null) queueMicrotask(() => failed(stream.errored));
-  // The request that an HTTP server still has to answer goes over the same socket as the answer.
+  // The request of an HTTP server uses the same socket as the response.
   const keepSocket = stream instanceof IncomingMessage && stream.statusCode === null;
   return {
     async next() {
@@ -47,7 +47,7 @@ function ofNodeStream(stream: Readable, failedEarly: (error: unknown) => void): 
     },
     leave() {
       if (!keepSocket) stream.destroy();
-      // Lets what is left of its body pass.
+      // Discards the rest of the body.
       else if (iterator !== undefined) quietly(async () => (await iterator?.return?.(), stream.resume()));
     },
   };
@@ -80,10 +80,10 @@ function ofAsyncIterable(source: AsyncIterable<unknown>, begin: boolean): ItemRe
   };
 }
 
-/** As `for await` does it, promises among the items are awaited. */
+/** Awaits promises among the items, as `for await` does. */
 function ofIterable(source: Iterable<unknown>, begin: boolean): ItemReader {
   let iterator = begin ? source[Symbol.iterator]() : undefined;
-  // Promises that are there already may reject long before their turn, and unheard would end the process.
+  // Existing promises may reject long before their turn. Without a listener, that would end the process.
   if (Array.isArray(source) || source instanceof Set) {
     for (const item of source) if (item instanceof Promise) item.catch(() => undefined);
   }
@@ -99,7 +99,7 @@ function ofIterable(source: Iterable<unknown>, begin: boolean): ItemReader {
   };
 }
 
-/** Whatever it answers, nobody waits for it. */
+/** Calls a cleanup without waiting for it, and ignores its error. */
 function quietly(leave: () => Promise<unknown>): void {
   void leave().catch(() => undefined);
 }
@@ -108,7 +108,7 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
   return typeof (value as Partial<AsyncIterable<unknown>> | null | undefined)?.[Symbol.asyncIterator] === 'function';
 }
 
-/** Also those of the package readable-stream, which are none of Node's own. */
+/** Recognises the streams of Node and of the package readable-stream. */
 function isNodeStream(value: object): value is Readable {
   if (value instanceof Readable) return true;
   const { on, pipe, destroy } = value as Partial<Readable>;

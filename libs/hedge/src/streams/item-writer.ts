@@ -4,18 +4,18 @@ import type { PayloadCodec } from '../messaging/serializer.js';
 import type { PeerStream } from '../transport/streams/peer-stream.js';
 import { FramePacker, ITEM_HEADER_BYTES } from './item-frames.js';
 
-/** Where the items of a source go. */
+/** The destination of the items of a source. */
 export interface ItemSink {
-  /** @throws HedgeError when the item cannot be taken: then the stream is to fail. */
+  /** @throws HedgeError when the item cannot be accepted. The stream must fail then. */
   push(value: unknown): void;
   /**
-   * Waits for room; undefined when there is some. Whoever can wait asks before each push. Once the stream has failed
-   * there never is any: a source without end must not be read on at full speed until somebody looks.
+   * Waits for room; undefined when there is room. A source with back-pressure calls it before each push. After a failure of
+   * the stream it never resolves: otherwise an infinite source would be read at full speed until someone ends it.
    */
   room(): Promise<void> | undefined;
 }
 
-/** Encodes the values of a topic into that writer. */
+/** A sink that encodes the values of a topic into a writer. */
 export function sinkOf(writer: ItemWriter, topic: string, codec: PayloadCodec): ItemSink {
   return { push: (value) => writer.push(topic, codec.encode(topic, value)), room: () => writer.room() };
 }
@@ -23,18 +23,18 @@ export function sinkOf(writer: ItemWriter, topic: string, codec: PayloadCodec): 
 export interface StreamLimits {
   /** Largest item with its header, in bytes. */
   readonly maxMessageBytes: number;
-  /** Bytes that may wait to be written: only a source that cannot be made to wait gets there. */
+  /** Bytes that may wait to be written. Only a source without back-pressure reaches this limit. */
   readonly maxQueuedBytes: number;
 }
 
 /**
- * Writes items to a stream: those of one turn of the event loop share a frame. It never waits for more to come.
+ * Writes items to a stream. The items of one turn of the event loop share a frame. It does not wait for further items.
  */
 export class ItemWriter {
-  /** Items handed to the stream. */
+  /** The number of items passed to the stream. */
   sent = 0;
-  /** Frames that the stream has taken. */
-  taken = 0;
+  /** The number of frames that the stream has accepted. */
+  framesWritten = 0;
   readonly #packer: FramePacker;
   #waitingBytes = 0;
   #flushing = false;
@@ -48,8 +48,8 @@ export class ItemWriter {
   }
 
   /**
-   * @param topic only for the error's message.
-   * @throws HedgeError PAYLOAD_TOO_LARGE; OVERLOADED when too much waits already.
+   * @param topic for the message of an error.
+   * @throws HedgeError PAYLOAD_TOO_LARGE, or OVERLOADED when too many bytes wait already.
    */
   push(topic: string, item: Encoded): void {
     if (this.stream.signal.aborted) return;
@@ -69,12 +69,12 @@ export class ItemWriter {
     return this.#room?.promise;
   }
 
-  /** True while the peer does not take what was written. */
+  /** True while written frames wait for the peer. */
   get blocked(): boolean {
     return this.#room !== undefined;
   }
 
-  /** Nothing is pushed any more. Resolves when the stream has taken everything, or has failed. */
+  /** Ends the items. Resolves when the stream has accepted all of them, or has failed. */
   async end(): Promise<void> {
     this.#packer.flush();
     const room = this.room();
@@ -82,7 +82,7 @@ export class ItemWriter {
     this.stream.end();
   }
 
-  /** Ends with an error, after what was pushed. */
+  /** Ends with an error, after the pushed items. */
   fail(error: HedgeError): void {
     this.#packer.flush();
     this.stream.fail(error);
@@ -97,15 +97,15 @@ export class ItemWriter {
       const promise = new Promise<void>((done) => (resolve = done));
       this.#room = { promise, resolve };
     }
-    const taken = (): void => {
-      this.taken += 1;
+    const written = (): void => {
+      this.framesWritten += 1;
       this.#waitingBytes -= byteLength;
       if (this.#waitingBytes > 0) return;
       this.#room?.resolve();
       this.#room = undefined;
     };
-    // A stream that failed tells so by its signal, and has no room.
-    this.stream.write(frame).then(taken, () => undefined);
+    // The signal of the stream reports its failure. There is no room then.
+    this.stream.write(frame).then(written, () => undefined);
   }
 }
 
@@ -124,7 +124,7 @@ function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void
 function tooLarge(topic: string, bytes: number, limit: number): HedgeError {
   return new HedgeError(
     'PAYLOAD_TOO_LARGE',
-    `A message of stream '${topic}' has ${bytes} bytes; at most ${limit} are allowed. Split it, or raise limits.maxMessageBytes on all pods.`,
+    `A message of stream '${topic}' was not sent: it has ${bytes} bytes; at most ${limit} are allowed. Split it, or raise limits.maxMessageBytes on all pods.`,
     { details: { bytes, limit } },
   );
 }
@@ -132,7 +132,7 @@ function tooLarge(topic: string, bytes: number, limit: number): HedgeError {
 function overrun(topic: string, waiting: number): HedgeError {
   return new HedgeError(
     'OVERLOADED',
-    `${waiting} bytes of stream '${topic}' wait for a slow reader, and its Observable goes on emitting. Give an async iterable, which can be made to wait, or emit less.`,
+    `Stream '${topic}' failed: ${waiting} bytes wait for a slow reader, and its Observable has no back-pressure. Give an async iterable, which waits for the reader, or emit less.`,
     { details: { waiting }, retryable: false },
   );
 }

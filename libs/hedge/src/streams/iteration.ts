@@ -1,17 +1,17 @@
 import { onAbort } from '../common/async/on-abort.js';
 import { HedgeError } from '../common/errors.js';
 
-/** Ends an iteration from outside, for whatever reason comes first. */
-export class GivenUp {
+/** Cancels an iteration from outside, with the first of several reasons. */
+export class Cancellation {
   readonly #controller = new AbortController();
   readonly #stop: () => void = () => undefined;
-  /** The consumer has left the loop, and is told of nothing more. */
+  /** The consumer has left the loop, and receives no more errors. */
   left = false;
 
-  /** @param given the caller's own; may outlive many streams. */
+  /** @param given the signal of the caller, which may outlive many streams. */
   constructor(given: AbortSignal | undefined) {
     if (given === undefined) return;
-    const abort = (): void => this.because(given.reason);
+    const abort = (): void => this.cancel(given.reason);
     this.#stop = onAbort(given, abort);
     if (given.aborted) abort();
   }
@@ -21,38 +21,39 @@ export class GivenUp {
   }
 
   /** Only the first reason counts. */
-  because(reason: unknown): void {
+  cancel(reason: unknown): void {
     this.#controller.abort(reason);
   }
 
-  over(): void {
+  /** Removes the listener of the caller's signal. */
+  release(): void {
     this.#stop();
   }
 }
 
 /**
- * Iterates over what `run` yields. Nothing happens before the first `next()`; and leaving it ends also a `next()` that
+ * Iterates over the items of `run`, which starts with the first `next()`. Leaving the iteration also ends a `next()` that
  * waits.
  *
- * @param over called when nothing more is wanted, at once: also by a `return()` before the first `next()`.
+ * @param over called at once when the consumer wants no more items, also by a `return()` before the first `next()`.
  */
 export function iterateUntilLeft<T>(
   given: AbortSignal | undefined,
-  run: (givenUp: GivenUp) => AsyncIterable<T>,
+  run: (cancellation: Cancellation) => AsyncIterable<T>,
   over: () => void,
 ): AsyncIterableIterator<T, void> {
-  let givenUp: GivenUp | undefined;
+  let cancellation: Cancellation | undefined;
   async function* begin(): AsyncGenerator<T, void> {
-    givenUp = new GivenUp(given);
-    // Also while the consumer is busy with an item.
-    givenUp.signal.addEventListener('abort', over, { once: true });
+    cancellation = new Cancellation(given);
+    // Called even while the consumer is busy with an item.
+    cancellation.signal.addEventListener('abort', over, { once: true });
     try {
-      givenUp.signal.throwIfAborted();
-      for await (const item of run(givenUp)) yield item;
+      cancellation.signal.throwIfAborted();
+      for await (const item of run(cancellation)) yield item;
     } catch (error) {
-      if (!givenUp.left) throw error;
+      if (!cancellation.left) throw error;
     } finally {
-      givenUp.over();
+      cancellation.release();
       over();
     }
   }
@@ -60,9 +61,9 @@ export function iterateUntilLeft<T>(
   return {
     next: () => generator.next(),
     return() {
-      if (givenUp !== undefined) {
-        givenUp.left = true;
-        givenUp.because(new HedgeError('CANCELLED', 'The caller has left the stream'));
+      if (cancellation !== undefined) {
+        cancellation.left = true;
+        cancellation.cancel(new HedgeError('CANCELLED', 'The caller has left the stream'));
       }
       over();
       return generator.return();

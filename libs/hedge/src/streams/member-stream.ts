@@ -5,19 +5,19 @@ import type { BoundedQueue } from './bounded-queue.js';
 import type { Exchange } from './exchange.js';
 import { watchIdle } from './idle.js';
 import type { StreamCaller } from './stream-caller.js';
-import { type StreamOptions, stoodStill, tookTooLong } from './stream-options.js';
+import { type StreamOptions, idleTooLong, timedOut } from './stream-options.js';
 
-/** A reply of one member to a broadcast stream, or its end. Survives `JSON.stringify`. */
+/** A reply of one member to a broadcast stream, or the end of its replies. Has a JSON form. */
 export type BroadcastStreamEvent<Reply = unknown> =
   | { readonly type: 'reply'; readonly member: MemberId; readonly value: Reply }
   | {
       readonly type: 'end';
       readonly member: MemberId;
-      /** Why it ended too early, `details` with how far it got; undefined when its handler had finished. */
+      /** The reason of an early end, with the progress in `details`; undefined when the handler had finished. */
       readonly error?: HedgeError;
     };
 
-/** A member that takes nothing for so long, though something waits for it, no longer holds up the others. */
+/** A member that reads no waiting message for this time is dropped, so that the others need not wait for it. */
 const DEFAULT_IDLE_TIMEOUT_MS = 30_000;
 
 export interface MemberStreamInit {
@@ -28,33 +28,34 @@ export interface MemberStreamInit {
   readonly queue: BoundedQueue<BroadcastStreamEvent>;
 }
 
-/** One member's part in a broadcast stream. Whatever goes wrong with it ends it alone. */
+/** The exchange with one member of a broadcast stream. A failure ends only this exchange. */
 export class MemberStream {
   readonly #stop = new AbortController();
   readonly #stops: (() => void)[] = [];
   #exchange: Exchange | undefined;
-  /** The caller has not taken its last replies yet. */
-  #held = false;
-  /** Lets whoever waits for room go, since there will be none. */
+  /** The queue is full: the caller has not read the replies yet. */
+  #queueFull = false;
+  /** Resolves a pending `room()`. */
   #release: (() => void) | undefined;
 
   constructor(private readonly init: MemberStreamInit) {}
 
-  /** Resolves when the member has accepted, or is known not to. @returns its replies, put until it ends. */
+  /** Resolves when the member has accepted or refused. `replies` resolves when all of its replies are in the queue. */
   async open(): Promise<{ readonly replies: Promise<void> }> {
     const { caller, topic, member, options } = this.init;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
     if (timeoutMs !== undefined) {
-      this.#stops.push(caller.clock.after(timeoutMs, () => this.stop(tookTooLong(topic, timeoutMs)), true));
+      this.#stops.push(caller.clock.after(timeoutMs, () => this.stop(timedOut(topic, timeoutMs)), true));
     }
     try {
       const exchange = (this.#exchange = await caller.openAt(member, topic, this.#stop.signal));
-      let moves = 0;
-      const moved = (): number => (exchange.writer.blocked && !this.#held ? exchange.writer.taken : (moves -= 1));
+      let changes = 0;
+      const progress = (): number =>
+        exchange.writer.blocked && !this.#queueFull ? exchange.writer.framesWritten : (changes -= 1);
       this.#stops.push(
-        watchIdle(caller.clock, idleTimeoutMs, moved, () => this.stop(stoodStill(topic, idleTimeoutMs))),
+        watchIdle(caller.clock, idleTimeoutMs, progress, () => this.stop(idleTooLong(topic, idleTimeoutMs))),
       );
-      return { replies: this.#take(exchange) };
+      return { replies: this.#forward(exchange) };
     } catch (error) {
       return { replies: this.#ended(error) };
     }
@@ -68,7 +69,7 @@ export class MemberStream {
     }
   }
 
-  /** True while it takes messages, as far as known. */
+  /** True while the member accepts messages, as far as this pod knows. */
   get live(): boolean {
     return this.#exchange !== undefined;
   }
@@ -90,12 +91,12 @@ export class MemberStream {
     this.#exchange?.sourceFailed(message);
   }
 
-  /** Ends it with an error; its end is still told. */
+  /** Ends the exchange with an error, which its `end` event reports. */
   stop(reason: unknown): void {
     this.#stop.abort(reason);
   }
 
-  /** Nothing of it is wanted any more. Idempotent. */
+  /** Ends the exchange. Idempotent. */
   close(reason: HedgeError): void {
     for (const stop of this.#stops.splice(0)) stop();
     this.stop(reason);
@@ -104,20 +105,20 @@ export class MemberStream {
     this.#release?.();
   }
 
-  async #take(exchange: Exchange): Promise<void> {
+  async #forward(exchange: Exchange): Promise<void> {
     const { member, queue } = this.init;
     try {
       for await (const value of exchange.replies()) {
-        const held = queue.put({ type: 'reply', member, value });
-        if (held === undefined) continue;
-        this.#held = true;
-        await held;
-        this.#held = false;
+        const room = queue.put({ type: 'reply', member, value });
+        if (room === undefined) continue;
+        this.#queueFull = true;
+        await room;
+        this.#queueFull = false;
       }
     } catch (error) {
       return await this.#ended(error instanceof HedgeError ? exchange.explain(error) : error);
     }
-    // First, so that nobody waits for it any more.
+    // First of all, so that the source does not wait for this member any more.
     this.close(new HedgeError('CANCELLED', 'The handler has ended its replies'));
     await queue.put({ type: 'end', member });
   }
@@ -127,7 +128,7 @@ export class MemberStream {
     const error =
       thrown instanceof HedgeError
         ? thrown
-        : new HedgeError('CANCELLED', `Stream '${topic}' was given up: ${messageOf(thrown)}`, { cause: thrown });
+        : new HedgeError('CANCELLED', `Stream '${topic}' was cancelled: ${messageOf(thrown)}`, { cause: thrown });
     this.close(error);
     await queue.put({ type: 'end', member, error });
   }

@@ -4,16 +4,16 @@ import { isAsyncIterable, type ItemReader, readItems } from './item-reader.js';
 import type { ItemSink } from './item-writer.js';
 
 /**
- * What can be streamed. An iterable, async or not, is read at the pace of the other end. An Observable cannot be
- * made to wait: what it emits too fast is held, and above `limits.maxQueuedBytes` the stream fails with OVERLOADED.
+ * A source of a stream. An iterable, async or not, is read at the pace of the other end. An Observable has no
+ * back-pressure: its values are queued, and above `limits.maxQueuedBytes` the stream fails with OVERLOADED.
  *
- * A Node stream or web stream belongs to the call that gets it: it is destroyed or cancelled when the call ends,
- * however it ends. (The request of an HTTP server is not, since its answer goes over the same socket.)
+ * The call owns a Node stream or web stream: it destroys or cancels the stream at its end, also after a failure. (Except
+ * the request of an HTTP server, because the response uses the same socket.)
  */
 export type StreamSource<T = unknown> = AsyncIterable<T> | Iterable<T> | Observable<T>;
 
 /**
- * Text and bytes can be iterated over too, but a stream of single letters or numbers is hardly meant.
+ * Rejects text and bytes: they are iterable, too, but a stream of single letters or numbers is a mistake.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkSource(topic: string, source: unknown): asserts source is StreamSource {
@@ -25,7 +25,7 @@ export function checkSource(topic: string, source: unknown): asserts source is S
   );
 }
 
-/** Runs the checks of a call. When they refuse it, its source is closed, because no one else may hold it. */
+/** Runs the checks of a call. When they reject it, closes its source: the caller may hold no reference to it. */
 export function leaveWhenRefused(source: unknown, check: () => void): void {
   try {
     check();
@@ -35,32 +35,32 @@ export function leaveWhenRefused(source: unknown, check: () => void): void {
   }
 }
 
-/** Called once, when the source has ended or failed, or the sink refused an item; not after `leave`. */
+/** Called once, when the source ended or failed, or the sink rejected an item. Not called after `leave`. */
 export type SourceOver = (failure?: { readonly error: unknown }) => void;
 
 /**
- * A source from the moment it is given until nobody wants more of it. It is heard all the time, and closed at once,
- * also while it waits for its next item: a file or a socket must not stay open for a stream that is over.
+ * Reads a source for one call. It listens for errors of the source from the start, and can close it at any time, also
+ * while the source waits for its next item: a file or a socket must not stay open after the end of its stream.
  */
 export class SourceReader {
   readonly #source: Observable<unknown> | ItemReader;
   #failure: { readonly error: unknown } | undefined;
   #failedEarly: ((error: unknown) => void) | undefined;
   #stop: (() => void) | undefined;
-  /** Nothing more is read. */
+  /** The reader reads no more items. */
   #over = false;
 
   constructor(source: StreamSource) {
     this.#source = isObservable(source) ? source : readItems(source, { failedEarly: (error) => this.#fail(error) });
   }
 
-  /** Calls back, once, when the source fails before it is read. */
+  /** Sets a listener, called once when the source fails before it is read. */
   onEarlyFailure(listener: (error: unknown) => void): void {
     if (this.#failure !== undefined) listener(this.#failure.error);
     else this.#failedEarly = listener;
   }
 
-  /** Reads it into a sink, once: an iterable only while there is room. */
+  /** Reads the source into a sink, once. Reads an iterable only while the sink has room. */
   feed(sink: ItemSink, over: SourceOver): void {
     this.#failedEarly = undefined;
     if (this.#over) return;
@@ -73,7 +73,7 @@ export class SourceReader {
     else void this.#feedItems(this.#source, sink, end);
   }
 
-  /** Unsubscribes, destroys, cancels, or runs the iterator's `return`. Idempotent. */
+  /** Closes the source: unsubscribes, destroys, cancels, or calls `return` of the iterator. Idempotent. */
   leave(): void {
     if (this.#over) return;
     this.#over = true;
@@ -114,7 +114,7 @@ function pushOrLeave(items: ItemReader, sink: ItemSink, value: unknown): void {
   }
 }
 
-/** @returns unsubscribes, also within a call of `next`: then nothing more is emitted, however many are ready. */
+/** @returns a function that unsubscribes. Called within `next`, it stops even a synchronous source at once. */
 function feedObservable(source: Observable<unknown>, sink: ItemSink, end: SourceOver): () => void {
   const stop = new Subject<void>();
   source.pipe(takeUntil(stop)).subscribe({

@@ -13,7 +13,7 @@ import { StreamReceiver } from './stream-receiver.js';
 const limits = { maxMessageBytes: 1_000_000, maxQueuedBytes: 4_000_000 };
 const codec = new PayloadCodec();
 
-/** The election as one pod sees it, by the test's word. */
+/** The election as one pod sees it, set by the test. */
 class TestRoute implements LeaderRoute {
   refreshes = 0;
   onRefresh: () => void = () => undefined;
@@ -117,8 +117,8 @@ async function running() {
   return replies;
 }
 
-describe('the way of a stream to the leader', () => {
-  it('follows the leader when a pod says that it is not', async () => {
+describe('a stream to the leader', () => {
+  it('is routed to the next leader when a pod replies NOT_LEADER', async () => {
     a.route.set(b.self, 1n);
     c.route.set(c.self, 2n, true);
     a.route.onRefresh = () => a.route.set(c.self, 2n);
@@ -129,7 +129,7 @@ describe('the way of a stream to the leader', () => {
     expect(a.route.refreshes).toBe(1);
   });
 
-  it('waits for a leader, and begins once there is one', async () => {
+  it('waits for a leader, and begins when there is one', async () => {
     c.route.set(c.self, 2n, true);
     const { route } = a;
     route.onRefresh = () => {
@@ -139,7 +139,7 @@ describe('the way of a stream to the leader', () => {
     expect(await stream(a)).toHaveLength(2);
   });
 
-  it('fails with NO_LEADER when none comes, and with its last refusal when none accepts', async () => {
+  it('fails with NO_LEADER without a leader, and with the last refusal when no leader accepts', async () => {
     await expect(stream(a)).rejects.toMatchObject({ code: 'NO_LEADER', retryable: true });
     a.route.set(b.self, 1n);
     await expect(stream(a)).rejects.toMatchObject({ code: 'NOT_LEADER', retryable: true });
@@ -147,27 +147,27 @@ describe('the way of a stream to the leader', () => {
     await expect(stream(a)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE', retryable: true });
   });
 
-  it('asks nobody again who has no handler', async () => {
+  it('is not retried after NO_HANDLER', async () => {
     a.route.set(b.self, 1n);
     b.route.set(b.self, 1n, true);
     await expect(stream(a, 'other')).rejects.toMatchObject({ code: 'NO_HANDLER' });
     expect(a.route.refreshes).toBe(0);
   });
 
-  it('gives a pod that says nothing up, with nothing sent', async () => {
+  it('fails without sending anything when a pod does not answer', async () => {
     a.route.set(b.self, 1n);
     b.route.set(b.self, 1n, true);
     b.transport.serveStreams('leader-stream', () => new Promise(() => undefined));
     await expect(stream(a)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', retryable: true });
   });
 
-  it('is over at once when its own pod closes', async () => {
+  it('fails at once when its own pod closes', async () => {
     a.route.set(b.self, 1n);
     await a.transport.close();
     await expect(stream(a)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   });
 
-  it('leaves no listener behind, however it ends', async () => {
+  it('leaves no listener, whether it succeeds or fails', async () => {
     const before = a.route.listeners;
     a.route.set(b.self, 1n);
     b.route.set(b.self, 1n, true);
@@ -182,18 +182,18 @@ describe('the way of a stream to the leader', () => {
 describe('a stream that runs', () => {
   it.each<[string, () => void, string]>([
     ['its leader loses the lease', () => b.route.set(undefined), 'LEASE_LOST'],
-    ['its caller hears of a later term', () => a.route.set(c.self, 2n), 'LEASE_LOST'],
+    ['its caller learns of a later term', () => a.route.set(c.self, 2n), 'LEASE_LOST'],
     ['the network is cut', () => network.cut(a.self, b.self), 'MEMBER_UNREACHABLE'],
     ['its leader is killed', () => network.kill(b.self), 'MEMBER_UNREACHABLE'],
     ['its leader closes', () => void b.transport.close(), 'SHUTTING_DOWN'],
-  ])('fails when %s, and tells how far it got', async (_what, happen, code) => {
+  ])('fails when %s, with its progress in the details', async (_what, happen, code) => {
     const replies = await running();
     happen();
     await expect(replies.next()).rejects.toMatchObject({ code, retryable: false, details: { sent: 1, received: 1 } });
     expect(await replies.next()).toEqual({ done: true, value: undefined });
   });
 
-  it('a source without end is not read on when the stream has failed and nobody looks', async () => {
+  it('stops reading an infinite source after a failure that the consumer has not seen yet', async () => {
     a.route.set(b.self, 1n);
     b.route.set(b.self, 1n, true);
     let read = 0;
@@ -209,7 +209,7 @@ describe('a stream that runs', () => {
     await replies.return!();
   });
 
-  it('goes on while its caller knows no leader', async () => {
+  it('continues while its caller knows no leader', async () => {
     const replies = await running();
     a.route.set(undefined);
     let ended = false;
@@ -220,7 +220,7 @@ describe('a stream that runs', () => {
     await replies.return!();
   });
 
-  it('is waited for by a drain, which takes no new one', async () => {
+  it('delays the end of a drain, which accepts no new stream', async () => {
     const replies = await running();
     let drained = false;
     const drain = b.receiver.drain(1n).then(() => (drained = true));

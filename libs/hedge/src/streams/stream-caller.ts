@@ -23,13 +23,13 @@ export interface StreamCallerOptions {
   readonly clock: Clock;
   readonly codec: PayloadCodec;
   readonly limits: StreamLimits;
-  /** Milliseconds that it may take until a handler has accepted a stream. */
+  /** Time limit for a handler to accept a stream, in milliseconds. */
   readonly openTimeoutMs: number;
   /** For the jitter of retries. */
   readonly random?: () => number;
 }
 
-/** Opens streams to handlers. Nothing of a source is read before the handler's pod has accepted the stream. */
+/** Opens streams to handlers. The source is not read before the pod of the handler has accepted the stream. */
 export class StreamCaller {
   readonly clock: Clock;
   readonly codec: PayloadCodec;
@@ -45,8 +45,8 @@ export class StreamCaller {
   }
 
   /**
-   * Follows the leader, until one accepts or the time is over. The stream is cancelled when the signal aborts, and
-   * when this process hears of a later term.
+   * Opens a stream to the leader. Follows changes of the leader until one accepts or the time is over. The stream is
+   * cancelled when the signal aborts, or when this process learns of a later term.
    * @throws HedgeError NO_LEADER, NO_HANDLER, NOT_LEADER, MEMBER_UNREACHABLE, SHUTTING_DOWN
    */
   async openAtLeader(topic: string, signal: AbortSignal): Promise<Exchange> {
@@ -72,7 +72,7 @@ export class StreamCaller {
   }
 
   /**
-   * To that very member, for a broadcast; one without incarnation is not in the view.
+   * Opens a stream to one member, for a broadcast. A member without incarnation is not in the view.
    * @throws HedgeError NO_HANDLER, MEMBER_UNREACHABLE, SHUTTING_DOWN, DEADLINE_EXCEEDED
    */
   openAt(member: MemberId, topic: string, signal: AbortSignal): Promise<Exchange> {
@@ -80,7 +80,7 @@ export class StreamCaller {
     return this.#open(member, 'broadcast-stream', { topic, id: randomUUID(), epoch: 0n }, signal);
   }
 
-  /** Rejects with what must end the search; resolves with a refusal that another try may get past. */
+  /** Rejects with an error that ends the attempts. Resolves with a refusal after which another attempt may succeed. */
   async #tryLeader(
     topic: string,
     { leader, epoch }: LeaderBelief,
@@ -138,7 +138,7 @@ export class StreamCaller {
     return new Exchange({ stream, frames, topic, requestId, codec, limits, over });
   }
 
-  /** Waits for another leader, at most so long. */
+  /** Waits for another leader, for at most `ms`. */
   #changeOrPause(ms: number, signal: AbortSignal): Promise<void> {
     const { route, clock } = this.options;
     return new Promise((resolve, reject) => {
@@ -164,17 +164,17 @@ function cancelWith(signal: AbortSignal, stream: PeerStream): void {
 }
 
 function asCancel(reason: unknown): HedgeError {
-  return reason instanceof HedgeError ? reason : new HedgeError('CANCELLED', 'The caller has given this stream up');
+  return reason instanceof HedgeError ? reason : new HedgeError('CANCELLED', 'The caller has cancelled the stream');
 }
 
-/** A pod that stops ends its streams with that word, which at the caller is to mean the caller's own stop. */
+/** A stopping pod ends its streams with SHUTTING_DOWN. At the caller, that code means that the caller's own pod stops. */
 function asRefusal(error: unknown): HedgeError {
   const refusal = asHedgeError(error, 'MEMBER_UNREACHABLE');
   if (refusal.code !== 'SHUTTING_DOWN') return refusal;
   return new HedgeError('MEMBER_UNREACHABLE', refusal.message, { cause: error });
 }
 
-/** Whether another try, or another leader, may accept what this one refused. Nothing has been sent yet. */
+/** Whether another attempt, or another leader, may accept the stream. No item has been sent yet. */
 function mayChange({ code }: HedgeError): boolean {
   return ['NOT_LEADER', 'LEASE_LOST', 'MEMBER_UNREACHABLE', 'DEADLINE_EXCEEDED', 'OVERLOADED'].includes(code);
 }
@@ -182,27 +182,27 @@ function mayChange({ code }: HedgeError): boolean {
 function notInView(topic: string, { address }: MemberId): HedgeError {
   return new HedgeError(
     'MEMBER_UNREACHABLE',
-    `Stream '${topic}' was not opened to ${address}, because no such member is in the view (or skipSelf left it out). Take addresses from members().`,
+    `Stream '${topic}' was not opened to ${address}, because no such member is in the view (or skipSelf excluded it). Take addresses from members().`,
   );
 }
 
 function noLeader(topic: string, allowedMs: number): HedgeError {
   return new HedgeError(
     'NO_LEADER',
-    `Stream '${topic}': the group had no leader within ${allowedMs} ms, so nothing was sent. ` +
+    `Stream '${topic}' was not opened: the group had no leader for ${allowedMs} ms, so nothing was sent. ` +
       'Check that members are running and that the database answers.',
   );
 }
 
 function notAccepted(topic: string, { address }: MemberId, allowedMs: number): HedgeError {
-  const message = `Stream '${topic}': ${address} has not accepted it within ${allowedMs} ms, so nothing was sent. Try again.`;
+  const message = `Stream '${topic}' was not opened: ${address} did not accept it within ${allowedMs} ms, so nothing was sent. Try again.`;
   return new HedgeError('DEADLINE_EXCEEDED', message, { retryable: true });
 }
 
 function otherProtocol(topic: string, { address }: MemberId): HedgeError {
   return new HedgeError(
     'MEMBER_UNREACHABLE',
-    `Stream '${topic}': ${address} answered in a way that this version does not know. Run the same version of nestjs-hedge on all pods.`,
+    `Stream '${topic}' was not opened: this version does not understand the answer of ${address}. Run the same version of nestjs-hedge on all pods.`,
     { retryable: false },
   );
 }

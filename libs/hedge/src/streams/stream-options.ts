@@ -4,15 +4,15 @@ import { HedgeError } from '../common/errors.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 
 export interface StreamOptions {
-  /** Milliseconds that the stream may take in all, from the first reply that is asked for. Default: no limit. */
+  /** Time limit of the whole stream in milliseconds, from the first `next()`. Default: no limit. */
   readonly timeoutMs?: number | undefined;
   /**
-   * Milliseconds in which nothing need pass, neither a message nor a reply; then it fails with DEADLINE_EXCEEDED, up
-   * to a quarter later. The time that the caller takes with a reply counts too. Default: no limit; a pod that dies or
-   * falls silent is noticed without it.
+   * Time without a message or a reply in milliseconds. After it, the stream fails with DEADLINE_EXCEEDED, up to a quarter
+   * later. The time in which the caller handles a reply counts, too. Default: no limit. A pod that dies or falls silent is
+   * detected without this option.
    */
   readonly idleTimeoutMs?: number | undefined;
-  /** Gives the stream up: it throws the signal's reason, and the handler's `signal` aborts. */
+  /** Cancels the stream: it throws the reason of the signal, and the `signal` of the handler aborts. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -22,7 +22,7 @@ const STREAM_OPTIONS = Object.keys({ timeoutMs: 0, idleTimeoutMs: 0, signal: 0 }
 >);
 
 /**
- * @param more names of the method's own options.
+ * @param more names of further options of the method.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkStreamOptions(
@@ -43,16 +43,16 @@ export function checkStreamOptions(
   }
 }
 
-export function tookTooLong(topic: string, timeoutMs: number): HedgeError {
+export function timedOut(topic: string, timeoutMs: number): HedgeError {
   return new HedgeError(
     'DEADLINE_EXCEEDED',
-    `Stream '${topic}' has not ended within ${timeoutMs} ms. Allow more time.`,
+    `Stream '${topic}' was cancelled: it did not end within ${timeoutMs} ms. Allow more time.`,
   );
 }
 
-export function stoodStill(topic: string, idleTimeoutMs: number): HedgeError {
+export function idleTooLong(topic: string, idleTimeoutMs: number): HedgeError {
   return new HedgeError(
     'DEADLINE_EXCEEDED',
-    `Nothing passed on stream '${topic}' for ${idleTimeoutMs} ms. See which end has stopped reading, or allow more time.`,
+    `Stream '${topic}' was cancelled: it had neither a message nor a reply for ${idleTimeoutMs} ms. See which end has stopped reading, or allow more time.`,
   );
 }

@@ -10,19 +10,19 @@ import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { itemsOf } from './item-frames.js';
 import { type ItemSink, ItemWriter, sinkOf, type StreamLimits } from './item-writer.js';
 
-/** A stream as a handler gets it. */
+/** A stream as a handler receives it. */
 export interface IncomingStream {
   readonly topic: string;
   readonly caller: MemberId;
   /** UUID of this stream. */
   readonly requestId: string;
-  /** A stream is never begun again. */
+  /** A stream has one attempt. */
   readonly attempt: 1;
-  /** The term it runs in; 0n for a broadcast. */
+  /** The term in which it runs; 0n for a broadcast. */
   readonly epoch: bigint;
-  /** Aborts when the caller gave up or was lost, and for a leader stream when the lease is lost. */
+  /** Aborts when the caller cancelled or was lost. For a leader stream, also when the lease is lost. */
   readonly signal: AbortSignal;
-  /** What the caller sends; to be read once. Throws what the stream failed with. */
+  /** The messages of the caller; to be read once. Throws the error of the stream. */
   readonly input: AsyncIterable<unknown>;
   readonly replies: ItemSink;
 }
@@ -30,7 +30,7 @@ export interface IncomingStream {
 export interface StreamHandlers {
   /** @throws HedgeError NO_HANDLER: the stream is refused before the caller sends anything. */
   check(topic: string): void;
-  /** Resolves when all replies were pushed. What it throws is what the caller gets after them. */
+  /** Resolves when all replies were pushed. Its error reaches the caller after the replies. */
   run(stream: IncomingStream): Promise<void>;
 }
 
@@ -43,12 +43,12 @@ export interface StreamReceiverOptions {
   readonly broadcast: StreamHandlers;
 }
 
-/** Runs the streams that others, and this process itself, open to handlers here. */
+/** Runs the streams that other pods, and this pod itself, open to handlers of this pod. */
 export class StreamReceiver {
   readonly #options: StreamReceiverOptions;
-  /** Leader streams that run, and their terms. */
+  /** Running leader streams, and their terms. */
   readonly #running = new Map<PeerStream, bigint>();
-  /** Leader streams of this term, and of those before it, are not taken any more. */
+  /** Leader streams of this term, and of earlier terms, are not accepted any more. */
   #drainedEpoch = 0n;
   readonly #leaderStreams = new RunningWork();
   #refusesBroadcasts = false;
@@ -63,15 +63,15 @@ export class StreamReceiver {
   }
 
   /**
-   * Takes no more leader streams of that term; resolves when none runs. Those that still run when the lease is given
-   * back fail with LEASE_LOST.
+   * Accepts no more leader streams of this term, and resolves when none runs. Streams that still run when the lease is
+   * released fail with LEASE_LOST.
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
     return this.#leaderStreams.ended();
   }
 
-  /** Takes no more broadcast streams: they fail with SHUTTING_DOWN. Resolves when none runs. */
+  /** Rejects new broadcast streams with SHUTTING_DOWN, and resolves when none runs. */
   drainBroadcasts(): Promise<void> {
     this.#refusesBroadcasts = true;
     return this.#broadcasts.ended();
@@ -99,7 +99,7 @@ export class StreamReceiver {
 
   async #receiveBroadcast(stream: PeerStream, opening: HandlerStream): Promise<void> {
     if (this.#refusesBroadcasts) {
-      throw new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the stream was not begun');
+      throw new HedgeError('SHUTTING_DOWN', 'The stream was not opened: this pod is stopping');
     }
     this.#broadcasts.begin();
     try {
@@ -112,10 +112,13 @@ export class StreamReceiver {
   async #run(stream: PeerStream, { topic, id, epoch }: HandlerStream, handlers: StreamHandlers): Promise<void> {
     const { codec, limits } = this.#options;
     if (topic.length > MAX_TOPIC_LENGTH) {
-      throw new HedgeError('INVALID_ARGUMENT', `The topic has ${topic.length} characters; at most ${MAX_TOPIC_LENGTH}`);
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `The topic has ${topic.length} characters; at most ${MAX_TOPIC_LENGTH} are allowed`,
+      );
     }
     handlers.check(topic);
-    // The word that it is accepted.
+    // An empty message accepts the stream.
     await stream.write(new Uint8Array(0));
     const writer = new ItemWriter(stream, limits);
     try {
@@ -136,7 +139,7 @@ export class StreamReceiver {
   }
 }
 
-/** A handler that reads no further only makes its caller wait: it may still reply. */
+/** The messages of a stream. A handler that stops reading only makes its caller wait, and may still reply. */
 function inputOf(stream: PeerStream, topic: string, codec: PayloadCodec): AsyncIterable<unknown> {
   async function* items(): AsyncGenerator<unknown, void> {
     const frames = stream[Symbol.asyncIterator]();
@@ -155,6 +158,8 @@ function openingOf(bytes: Uint8Array): HandlerStream {
   try {
     return HandlerStream.decode(bytes);
   } catch (cause) {
-    throw new HedgeError('INVALID_ARGUMENT', 'The opening of a stream cannot be read', { cause });
+    throw new HedgeError('INVALID_ARGUMENT', 'The stream was not opened: its first message cannot be decoded', {
+      cause,
+    });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Gives stream topics their types, by augmentation. A declared topic then takes only a source of its data and yields
- * its replies, in `LeaderService.sendStream` and `ClusterService.broadcastStream`.
+ * Declares the types of stream topics, by augmentation. For a declared topic, `LeaderService.sendStream` and
+ * `ClusterService.broadcastStream` accept only a source of its data, and yield its replies.
  *
  * @example
  * declare module 'nestjs-hedge' {
@@ -20,5 +20,5 @@ export type StreamData<Topic extends DeclaredStream> = HedgeStreamTopics[Topic] 
 export type StreamReply<Topic extends DeclaredStream> = HedgeStreamTopics[Topic] extends { reply: infer Reply }
   ? Reply
   : unknown;
-/** Any topic but a declared one, so that a declared one with the wrong data does not pass as undeclared. */
+/** Any topic that is not declared, so that a declared topic with wrong data does not compile as an undeclared one. */
 export type UndeclaredStream<Topic extends string> = Topic extends DeclaredStream ? never : Topic;
