@@ -2,10 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit.messages.js';
-import { GroupCommitter } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { GroupCommitter, kvPutHandler } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
-import { kvPutHandler } from '../../libs/hedge/src/kv/put-handler.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
 import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from '../messaging/group.js';
@@ -20,7 +19,7 @@ let first: TestPod;
 let second: TestPod;
 let kv: KvStore;
 
-/** A pod serves puts and has a store of its own; all are on one database, whose faults hit all. */
+/** A pod that serves puts. All pods use one database, and its faults affect all of them. */
 async function start(name: string): Promise<TestPod> {
   const pod = await group.start(name);
   const address = (): string => pod.self.address;
@@ -54,7 +53,7 @@ afterEach(() => group.close());
 const values = async (): Promise<string[]> => (await kv.history('k')).map(({ value }) => value);
 
 describe('puts in a group', () => {
-  it('waits for a leader, and says that there was none', async () => {
+  it('wait for a leader, and fail with NO_LEADER without one', async () => {
     group.elect(undefined);
     const late = kv.put('k', 'late', { timeoutMs: 5_000 });
     const never = expect(kv.put('k', 'never', { timeoutMs: 500 })).rejects.toMatchObject({
@@ -69,7 +68,7 @@ describe('puts in a group', () => {
     expect(await values()).toEqual(['late']);
   });
 
-  it('K1: one row for a put that both leaders of a change have written', async () => {
+  it('K1: a put that both leaders of a change have written is one row', async () => {
     faults.once('log.append', { answerDelayMs: 2_000 });
     const put = kv.put('k', 'v');
     await group.pass(100);
@@ -79,7 +78,7 @@ describe('puts in a group', () => {
     expect(await values()).toEqual(['v']);
   });
 
-  it('K1: the link breaks between a put and its answer, and it is one row', async () => {
+  it('K1: a put whose link breaks before the answer is one row', async () => {
     faults.once('log.append', { answerDelayMs: 300 });
     const put = kv.put('k', 'v');
     await group.pass(100);
@@ -94,35 +93,35 @@ describe('puts in a group', () => {
   it.each([
     ['an overwrite', { append: false }],
     ['a fenced put', { fenced: true }],
-  ])('K1: %s that a leader began is never handed to the next one', async (_, options) => {
+  ])('K1: %s that a leader began is never sent to the next leader', async (_, options) => {
     const lease = await backend.lease.acquire({ name: LEASE, holder: first.self, leaseMs: 60_000 });
     if (!lease.acquired) throw new Error('the first acquisition must succeed');
     group.epoch = lease.token - 1n;
-    group.elect(first); // under the token of the lease
+    group.elect(first); // with the token of the lease
     faults.once('log.append', { delayMs: 2_000 }).once('log.overwrite', { delayMs: 2_000 });
     const put = expect(kv.put('k', 'v', options)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: false });
     await group.pass(100);
     group.elect(second);
     await group.pass(500);
     await put;
-    expect(await values()).toEqual([]); // not by the second leader, then
+    expect(await values()).toEqual([]); // not written by the second leader
     await group.pass(3_000);
-    expect(await values()).toEqual(['v']); // and once by the first, whose call to the database came through
+    expect(await values()).toEqual(['v']); // written once by the first, whose call to the database succeeded late
   });
 
-  it('K1: an overwrite that a leader began does not undo one that the next leader has acknowledged', async () => {
-    const take = async (pod: typeof first): Promise<void> => {
+  it('K1: a late overwrite of a former leader does not undo one that the next leader has acknowledged', async () => {
+    const acquire = async (pod: typeof first): Promise<void> => {
       const lease = await backend.lease.acquire({ name: LEASE, holder: pod.self, leaseMs: 60_000 });
       if (!lease.acquired) throw new Error('the lease must be free');
       group.epoch = lease.token - 1n;
-      group.elect(pod); // under the token of the lease
+      group.elect(pod); // with the token of the lease
     };
-    await take(first);
+    await acquire(first);
     faults.once('log.overwrite', { delayMs: 2_000 });
     const put = expect(kv.put('k', 'late', { append: false })).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
     await group.pass(100);
     await backend.lease.release({ name: LEASE, holder: first.self, token: group.epoch });
-    await take(second);
+    await acquire(second);
     const next = kv.put('k', 'next', { append: false });
     await group.pass(500);
     await put;
@@ -131,7 +130,7 @@ describe('puts in a group', () => {
     expect(await values()).toEqual(['next']);
   });
 
-  it('does not keep a draining leader waiting for a handler that waits for its put', async () => {
+  it('of a handler are served while the leader drains and waits for the handler', async () => {
     const own = storeOf(first);
     const { opened, open } = gate();
     first.handler = async () => {
@@ -150,7 +149,7 @@ describe('puts in a group', () => {
     expect(await values()).toEqual(['from the handler']);
   });
 
-  it('commits the puts of one moment together', async () => {
+  it('of one moment are committed together', async () => {
     const puts = Array.from({ length: 20 }, (_, index) => kv.put('k', String(index)));
     await group.pass(100);
     const written = await Promise.all(puts);
@@ -158,7 +157,7 @@ describe('puts in a group', () => {
     expect(await values()).toEqual(written.map(({ value }) => value).reverse());
   });
 
-  it('tells that a put may be there when the database went away in the middle of it', async () => {
+  it('report that a value may be written when the database became unavailable during the put', async () => {
     faults.each((call) => (call === 'log.append' ? { fails: 'after-effect' } : undefined));
     const put = expect(kv.put('k', 'v', { timeoutMs: 2_000 })).rejects.toMatchObject({
       code: 'DEADLINE_EXCEEDED',

@@ -14,7 +14,7 @@ function row(id: string, over: Partial<PutRow> = {}): PutRow {
   return { key: 'k', value: `v-${id}`, id, overwrite: false, fence: 0n, ...over };
 }
 
-/** The core with its effects sorted into what the database was asked and what the callers were told. */
+/** The core, with its effects sorted into calls of the database and outcomes for the callers. */
 class Bench {
   readonly core: GroupCommit;
   readonly batches: string[][] = [];
@@ -81,7 +81,7 @@ const invalid = new HedgeError('INVALID_ARGUMENT', 'too large');
 const lost = new HedgeError('LEASE_LOST', 'another leads');
 
 describe('group commit: batches', () => {
-  it('commits the puts of one turn together, and those that come meanwhile together next', () => {
+  it('commits the puts of one turn together, and puts that arrive meanwhile in the next batch', () => {
     const bench = new Bench();
     const [a, b] = [bench.put(row('1')), bench.put(row('2'))];
     expect(bench.batches).toEqual([]);
@@ -97,7 +97,7 @@ describe('group commit: batches', () => {
     expect(bench.core.unsettled).toBe(0);
   });
 
-  it('keeps each batch within its rows and bytes, and sends one larger row alone', () => {
+  it('keeps each batch within its limits of rows and bytes, and sends a larger row alone', () => {
     const bench = new Bench({ maxBatchRows: 3, maxBatchBytes: 100 });
     bench.put(row('a', { value: 'x'.repeat(60) }));
     bench.put(row('b', { value: 'x'.repeat(60) }));
@@ -108,7 +108,7 @@ describe('group commit: batches', () => {
     expect(bench.batches).toEqual([['a'], ['b'], ['c'], ['d', 'e', 'f'], ['g']]);
   });
 
-  it('never mixes fences, and starves none of them', () => {
+  it('never mixes fences, and starves no fence', () => {
     const bench = new Bench({ maxBatchRows: 2 });
     for (const id of ['1', '2', '3']) bench.put(row(id));
     for (const id of ['4', '5']) bench.put(row(id, { fence: 7n }));
@@ -119,7 +119,7 @@ describe('group commit: batches', () => {
     expect(bench.batches).toEqual([['1', '2'], ['4', '5'], ['3']]);
   });
 
-  it('refuses with OVERLOADED what is over the bounds, and takes puts again when room came', () => {
+  it('rejects puts over the limits with OVERLOADED, and accepts puts again when there is room', () => {
     const byCount = new Bench({ maxQueuedPuts: 2 });
     byCount.put(row('1'));
     byCount.put(row('2'));
@@ -135,7 +135,7 @@ describe('group commit: batches', () => {
 });
 
 describe('group commit: repetitions (K1)', () => {
-  it('lets a repeated put join the pending one, before and while it is committed', () => {
+  it('joins a repeated put with the pending one, before and during its commit', () => {
     const bench = new Bench();
     const first = bench.put(row('1'));
     const second = bench.put(row('1'));
@@ -146,7 +146,7 @@ describe('group commit: repetitions (K1)', () => {
     expect(bench.batches).toEqual([['1']]);
   });
 
-  it('refuses the same id with another value, and tells what the database refused', () => {
+  it('rejects the same id with another value, and reports conflicts of the database', () => {
     const bench = new Bench();
     const good = bench.put(row('1'));
     expect(bench.settled.get(bench.put(row('1', { value: 'other' })))).toBe('CONFLICT');
@@ -157,7 +157,7 @@ describe('group commit: repetitions (K1)', () => {
     expect([bench.settled.get(good), bench.settled.get(bad)]).toEqual([3n, 'CONFLICT']);
   });
 
-  it('does not confuse rows whose key and id read the same when joined', () => {
+  it('does not confuse rows whose concatenated key and id are equal', () => {
     const bench = new Bench();
     bench.put(row('bc', { key: 'a', value: 'x' }));
     expect(bench.settled.get(bench.put(row('c', { key: 'ab', value: 'y' })))).toBeUndefined();
@@ -165,7 +165,7 @@ describe('group commit: repetitions (K1)', () => {
 });
 
 describe('group commit: a failing database', () => {
-  it('tries the same rows again after a growing pause, before newer ones', () => {
+  it('retries the same rows after a growing pause, before newer rows', () => {
     const bench = new Bench();
     const first = bench.put(row('1'));
     bench.flush();
@@ -183,7 +183,7 @@ describe('group commit: a failing database', () => {
     expect(bench.settled.get(first)).toBe(9n);
   });
 
-  it('gives up when the next try would be too late, and says why the last one failed', () => {
+  it('fails when the next attempt would be too late, with the reason of the last failure', () => {
     const bench = new Bench();
     const full = new HedgeError('BACKEND_UNAVAILABLE', 'sqlite /db did not do append: disk is full');
     const [hasty, patient] = [bench.put(row('1'), 90), bench.put(row('2'), 10_000)];
@@ -202,7 +202,7 @@ describe('group commit: a failing database', () => {
     expect(bench.batches).toEqual([['1', '2'], ['2']]);
   });
 
-  it('gives up at the deadline, and says whether the row may be there', () => {
+  it('fails at the deadline, and reports whether the row may have been written', () => {
     const bench = new Bench();
     const tried = bench.put(row('1'), 150);
     bench.flush();
@@ -219,7 +219,7 @@ describe('group commit: a failing database', () => {
     expect(bench.core.unsettled).toBe(0);
   });
 
-  it('halves a batch that is refused for good, until only the culprit fails', () => {
+  it('halves a batch that the database rejects, until only the row at fault fails', () => {
     const bench = new Bench();
     const tickets = new Map(['1', '2', '3', '4', '5'].map((id) => [id, bench.put(row(id))]));
     bench.flush();
@@ -241,7 +241,7 @@ describe('group commit: a failing database', () => {
     expect([bench.settled.get(fenced), bench.settled.get(free)]).toEqual(['LEASE_LOST', 2n]);
   });
 
-  it('reports OUTCOME_UNKNOWN when a refusal follows a try that ended without an answer (K1)', () => {
+  it('reports OUTCOME_UNKNOWN when a rejection follows an attempt without an answer (K1)', () => {
     const bench = new Bench();
     const ticket = bench.put(row('1', { fence: 7n }));
     bench.flush();
@@ -263,7 +263,7 @@ describe('group commit: a failing database', () => {
 });
 
 describe('group commit: overwrites', () => {
-  it('sends each alone, a bounded number at once, beside the appends', () => {
+  it('sends each alone, a bounded number at once, in parallel with the appends', () => {
     const bench = new Bench({ maxOverwrites: 2 });
     for (const id of ['1', '2', '3']) bench.put(row(id, { overwrite: true }));
     bench.put(row('4'));
@@ -275,7 +275,7 @@ describe('group commit: overwrites', () => {
     expect(bench.overwrites.map(({ id }) => id)).toEqual(['1', '2', '3']);
   });
 
-  it('never repeats one that may have happened (K1)', () => {
+  it('never repeats an overwrite that may have happened (K1)', () => {
     const bench = new Bench();
     const ticket = bench.put(row('1', { overwrite: true }));
     const broken = bench.put(row('2', { overwrite: true }));
@@ -287,7 +287,7 @@ describe('group commit: overwrites', () => {
     expect(bench.overwrites).toHaveLength(2);
   });
 
-  it('repeats one that surely did not happen, until its deadline', () => {
+  it('repeats an overwrite that certainly did not happen, until its deadline', () => {
     const bench = new Bench();
     const ticket = bench.put(row('1', { overwrite: true }), 250);
     bench.flush();

@@ -14,37 +14,38 @@ interface Waiter {
   readonly deadline: number;
 }
 
-interface Pending {
+interface PendingRow {
   readonly row: PutRow;
   readonly bytes: number;
   readonly waiters: Waiter[];
-  /** An earlier try ended without an answer, so the row may be there already. */
+  /** An earlier attempt ended without an answer, so the row may have been written. */
   maybeWritten: boolean;
-  /** Why the last try failed. */
-  trouble?: unknown;
+  /** The error of the last attempt. */
+  lastError?: unknown;
 }
 
 /**
- * Group commit: turns concurrent puts into few transactions. Pure: `step` takes an input and the time, and
- * returns what to do; the driver (`GroupCommitter`, or the simulation) does it and feeds the results back.
+ * Group commit: combines concurrent puts into few transactions. Pure: `step` accepts an input and the time, and returns
+ * effects. The runner (`GroupCommitter`, or the simulation) performs them and passes the results back.
  *
- * - One append is in flight at a time, and what arrives meanwhile is the next one: so the batch grows with
- *   the load by itself. Puts with different fences never share a transaction.
- * - A repeated put (same key and id) joins the one that is pending; with another value it is a CONFLICT.
- * - BACKEND_UNAVAILABLE: the same rows again after a pause that grows, while the next try comes before each
- *   put's own deadline; its DEADLINE_EXCEEDED says why the last try failed. To repeat is safe, because an append is idempotent by (key, id) (K1).
- * - A batch that the database will never take is halved until the row at fault stands alone and fails.
- * - Once a try of a row ended without an answer, a later refusal is reported as OUTCOME_UNKNOWN: it cannot
- *   tell that the earlier try did nothing.
- * - An overwrite goes alone, and is tried again only after the database said that it surely did not happen.
+ * - One append is in flight at a time. Puts that arrive meanwhile form the next batch, so the batch grows with the load.
+ *   Puts with different fences never share a transaction.
+ * - A repeated put (same key and id) joins the pending one. With another value it fails with CONFLICT.
+ * - After BACKEND_UNAVAILABLE, the same rows are retried after a growing pause, as long as the next attempt begins before
+ *   the deadline of each put. DEADLINE_EXCEEDED names the error of the last attempt. A retry is safe, because an append is
+ *   idempotent by (key, id) (K1).
+ * - A batch that the database rejects is halved until the row at fault is alone and fails.
+ * - After an attempt of a row without an answer, a later rejection is reported as OUTCOME_UNKNOWN: the earlier attempt may
+ *   have written the row.
+ * - An overwrite has its own transaction. It is retried only after the database reported that it did not happen.
  */
 export class GroupCommit {
-  readonly #pending = new Map<string, Pending>();
-  readonly #queues = new Map<bigint, Pending[]>();
-  readonly #again: Pending[][] = [];
-  readonly #overwriting = new Map<number, Pending>();
-  #overwrites: Pending[] = [];
-  #batch: Pending[] | undefined;
+  readonly #pending = new Map<string, PendingRow>();
+  readonly #queues = new Map<bigint, PendingRow[]>();
+  readonly #again: PendingRow[][] = [];
+  readonly #overwriting = new Map<number, PendingRow>();
+  #overwrites: PendingRow[] = [];
+  #batch: PendingRow[] | undefined;
   #runs = 0;
   #puts = 0;
   #bytes = 0;
@@ -55,7 +56,7 @@ export class GroupCommit {
 
   constructor(private readonly limits: GroupCommitLimits) {}
 
-  /** Puts that are not settled yet. */
+  /** The number of puts that are not settled. */
   get unsettled(): number {
     return this.#puts;
   }
@@ -78,7 +79,7 @@ export class GroupCommit {
         this.#appendFailed(input.error, input.random, now);
         break;
       case 'overwritten': {
-        const pending = this.#takeOverwrite(input.run);
+        const pending = this.#endOverwrite(input.run);
         this.#failures = 0;
         this.#settle(pending, { timestamp: input.timestamp });
         break;
@@ -106,7 +107,7 @@ export class GroupCommit {
     const name = identity(row);
     const same = this.#pending.get(name);
     if (same === undefined) {
-      const pending: Pending = { row, bytes, waiters: [input], maybeWritten: false };
+      const pending: PendingRow = { row, bytes, waiters: [input], maybeWritten: false };
       this.#pending.set(name, pending);
       this.#bytes += bytes;
       this.#enqueue(pending);
@@ -114,13 +115,16 @@ export class GroupCommit {
       same.waiters.push(input);
     } else {
       return refuse(
-        new HedgeError('CONFLICT', `put "${row.key}" with id ${row.id} is already under way with another value.`),
+        new HedgeError(
+          'CONFLICT',
+          `put "${row.key}" was refused: a put with the same id ${row.id} and another value is in progress.`,
+        ),
       );
     }
     this.#puts += 1;
   }
 
-  #enqueue(pending: Pending): void {
+  #enqueue(pending: PendingRow): void {
     if (pending.row.overwrite) {
       this.#overwrites.push(pending);
       return;
@@ -130,7 +134,7 @@ export class GroupCommit {
     else queue.push(pending);
   }
 
-  /** Starts what may start now. */
+  /** Starts the transactions that may start now. */
   #start(now: number): void {
     if (now < this.#notBefore) {
       if (this.#pending.size > 0) this.#wake(this.#notBefore);
@@ -153,61 +157,61 @@ export class GroupCommit {
     }
   }
 
-  #nextBatch(now: number): Pending[] | undefined {
+  #nextBatch(now: number): PendingRow[] | undefined {
     for (let again = this.#again.pop(); again !== undefined; again = this.#again.pop()) {
       const alive = again.filter((pending) => !this.#expired(pending, now));
       if (alive.length > 0) return alive;
     }
     for (const [fence, queue] of this.#queues) {
-      const batch: Pending[] = [];
+      const batch: PendingRow[] = [];
       let bytes = 0;
-      let taken = 0;
+      let handled = 0;
       for (const pending of queue) {
         bytes += pending.bytes;
         const full = batch.length >= this.limits.maxBatchRows || bytes > this.limits.maxBatchBytes;
         if (full && batch.length > 0) break;
-        taken += 1;
+        handled += 1;
         if (this.#expired(pending, now)) bytes -= pending.bytes;
         else batch.push(pending);
       }
-      // What is left goes behind the other fences, so that none of them starves.
+      // The rest of the queue goes behind the other fences, so that no fence starves.
       this.#queues.delete(fence);
-      if (taken < queue.length) this.#queues.set(fence, queue.slice(taken));
+      if (handled < queue.length) this.#queues.set(fence, queue.slice(handled));
       if (batch.length > 0) return batch;
     }
     return undefined;
   }
 
-  #takeBatch(): Pending[] {
+  #endBatch(): PendingRow[] {
     const batch = this.#batch;
-    if (batch === undefined) throw new Error('a result came in, but no append is in flight');
+    if (batch === undefined) throw new Error('A result arrived, but no append is in flight');
     this.#batch = undefined;
     return batch;
   }
 
-  #takeOverwrite(run: number): Pending {
+  #endOverwrite(run: number): PendingRow {
     const pending = this.#overwriting.get(run);
-    if (pending === undefined) throw new Error(`a result came in, but overwrite ${run} is not in flight`);
+    if (pending === undefined) throw new Error(`A result arrived, but overwrite ${run} is not in flight`);
     this.#overwriting.delete(run);
     return pending;
   }
 
   #appended(outcomes: readonly AppendOutcome[]): void {
     this.#failures = 0;
-    for (const [index, pending] of this.#takeBatch().entries()) {
+    for (const [index, pending] of this.#endBatch().entries()) {
       this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.row, 'the driver gave no outcome'));
     }
   }
 
   #appendFailed(error: unknown, random: number, now: number): void {
-    const batch = this.#takeBatch();
+    const batch = this.#endBatch();
     const known = error instanceof HedgeError && (error.code === 'LEASE_LOST' || error.code === 'INVALID_ARGUMENT');
     if (!known) for (const pending of batch) pending.maybeWritten = true;
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
       this.#pause(random, now);
-      // Nobody need wait for a next try that would come too late for him.
+      // Fails at once the callers for whom the next attempt would be too late.
       const alive = batch.filter(
-        (pending) => !this.#expired(Object.assign(pending, { trouble: error }), this.#notBefore),
+        (pending) => !this.#expired(Object.assign(pending, { lastError: error }), this.#notBefore),
       );
       if (alive.length > 0) this.#again.push(alive);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
@@ -219,10 +223,10 @@ export class GroupCommit {
   }
 
   #overwriteFailed(run: number, error: unknown, random: number, now: number): void {
-    const pending = this.#takeOverwrite(run);
+    const pending = this.#endOverwrite(run);
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
       this.#pause(random, now);
-      pending.trouble = error;
+      pending.lastError = error;
       if (!this.#expired(pending, this.#notBefore)) this.#overwrites.push(pending);
       return;
     }
@@ -242,10 +246,10 @@ export class GroupCommit {
     this.#effects.push({ type: 'wake', at });
   }
 
-  /** Answers the waiters whose deadline has passed; true when none is left and the row is dropped. */
-  #expired(pending: Pending, now: number): boolean {
-    const { row, waiters, maybeWritten, trouble } = pending;
-    const why = trouble === undefined ? '' : ` (${messageOf(trouble)})`;
+  /** Fails the waiters whose deadline has passed. @returns true when no waiter is left and the row was dropped. */
+  #expired(pending: PendingRow, now: number): boolean {
+    const { row, waiters, maybeWritten, lastError } = pending;
+    const why = lastError === undefined ? '' : ` (${messageOf(lastError)})`;
     for (let index = waiters.length - 1; index >= 0; index -= 1) {
       const waiter = waiters[index];
       if (waiter === undefined || waiter.deadline > now) continue;
@@ -254,9 +258,9 @@ export class GroupCommit {
       const outcome = new HedgeError(
         'DEADLINE_EXCEEDED',
         maybeWritten
-          ? `put "${row.key}" ran out of time while the database did not take it${why}. It may have been written: read the key before you write it again.`
+          ? `put "${row.key}" ran out of time before the database confirmed it${why}. It may have been written: read the key before you write it again.`
           : `put "${row.key}" ran out of time before it was written${why}. Nothing was written.`,
-        { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten, cause: trouble },
+        { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten, cause: lastError },
       );
       this.#effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
     }
@@ -265,24 +269,24 @@ export class GroupCommit {
     return true;
   }
 
-  #settle(pending: Pending, outcome: PutOutcome): void {
+  #settle(pending: PendingRow, outcome: PutOutcome): void {
     this.#puts -= pending.waiters.length;
     this.#drop(pending);
     for (const { ticket } of pending.waiters) this.#effects.push({ type: 'settle', ticket, outcome });
   }
 
-  #drop(pending: Pending): void {
+  #drop(pending: PendingRow): void {
     this.#pending.delete(identity(pending.row));
     this.#bytes -= pending.bytes;
   }
 }
 
-/** The length tells where the key ends, so two rows never share a name. */
+/** The name of a row. It begins with the length of the key, so that two rows never have the same name. */
 function identity(row: PutRow): string {
   return `${row.key.length}:${row.key}${row.id}`;
 }
 
-function refusal(pending: Pending, error: unknown): HedgeError {
+function refusal(pending: PendingRow, error: unknown): HedgeError {
   if (error instanceof HedgeError && !pending.maybeWritten) return error;
   return unknownOutcome(pending.row, messageOf(error), error);
 }

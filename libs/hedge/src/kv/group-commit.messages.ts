@@ -5,11 +5,11 @@ import type { HedgeError } from '../common/errors.js';
 export interface PutRow {
   readonly key: string;
   readonly value: string;
-  /** Chosen by the caller, the same over all its tries: what makes a repetition recognisable (K1). */
+  /** Chosen by the caller, and the same for all attempts: it identifies a repeated put (K1). */
   readonly id: string;
-  /** Replace the key's single row instead of appending. */
+  /** Whether to replace the single row of the key instead of appending. */
   readonly overwrite: boolean;
-  /** The lease token that must still be the last one; 0n for none. */
+  /** The fencing token that must still be the latest; 0n for no fence. */
   readonly fence: bigint;
 }
 
@@ -18,13 +18,13 @@ export type PutOutcome = { readonly timestamp: bigint } | HedgeError;
 export interface GroupCommitLimits {
   /** Rows in one transaction. */
   readonly maxBatchRows: number;
-  /** UTF-8 bytes of keys and values in one transaction; one larger row still goes, alone. */
+  /** UTF-8 bytes of keys and values in one transaction. A larger row has its own transaction. */
   readonly maxBatchBytes: number;
-  /** Puts waiting or in flight; more are refused with OVERLOADED. */
+  /** Puts that wait or are in flight. Further puts fail with OVERLOADED. */
   readonly maxQueuedPuts: number;
   /** UTF-8 bytes of the keys and values of those puts. */
   readonly maxQueuedBytes: number;
-  /** Overwrites in flight at once; each is a transaction of its own. */
+  /** Concurrent overwrites. Each has its own transaction. */
   readonly maxOverwrites: number;
   /** First pause after BACKEND_UNAVAILABLE, in milliseconds; grows with jitter up to four times this. */
   readonly retryMs: number;
@@ -39,7 +39,7 @@ export const DEFAULT_GROUP_COMMIT_LIMITS: Omit<GroupCommitLimits, 'retryMs'> = {
 };
 
 export type GroupCommitInput =
-  /** `ticket` is the driver's name for this call; `deadline` is on the clock of `now`. */
+  /** `ticket` is the name of this call in the runner; `deadline` is on the clock of `now`. */
   | { readonly type: 'put'; readonly ticket: number; readonly row: PutRow; readonly deadline: number }
   /** The time of a `wake` effect has come. */
   | { readonly type: 'flush' }
@@ -51,11 +51,11 @@ export type GroupCommitInput =
   | { readonly type: 'overwrite-failed'; readonly run: number; readonly error: unknown; readonly random: number };
 
 export type GroupCommitEffect =
-  /** Call `LogTable.append`, fenced unless `fence` is 0n, and feed back `appended` or `append-failed`. */
+  /** Call `LogTable.append`, fenced unless `fence` is 0n, and pass back `appended` or `append-failed`. */
   | { readonly type: 'append'; readonly rows: readonly PutRow[]; readonly fence: bigint }
-  /** Call `LogTable.overwrite`, and feed back `overwritten` or `overwrite-failed` with the same `run`. */
+  /** Call `LogTable.overwrite`, and pass back `overwritten` or `overwrite-failed` with the same `run`. */
   | { readonly type: 'overwrite'; readonly run: number; readonly row: PutRow }
-  /** Answer one put; exactly once for each ticket. */
+  /** Settle one put; exactly once for each ticket. */
   | { readonly type: 'settle'; readonly ticket: number; readonly outcome: PutOutcome }
-  /** Feed `flush` at this time or later. At most one is outstanding; when `at` is now, the end of the turn is best. */
+  /** Pass back `flush` at this time or later. At most one is outstanding. When `at` is now, the end of the turn is best. */
   | { readonly type: 'wake'; readonly at: number };

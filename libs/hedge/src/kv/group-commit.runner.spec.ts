@@ -16,7 +16,7 @@ function setUp() {
   const clock = new VirtualClock();
   const backend = memory({ clock }).create({ timeoutMs: 1_000 });
   const calls: { ids: string[]; fence?: Fence }[] = [];
-  /** Failures of the coming calls; `after` fails once the effect has happened. */
+  /** Failures of the next calls. `after` fails when the effect has happened. */
   const failures: { when: 'before' | 'after' }[] = [];
   const failing = async <T>(call: () => Promise<T>): Promise<T> => {
     const failure = failures.shift();
@@ -46,7 +46,7 @@ function setUp() {
 }
 
 describe('group committer', () => {
-  it('commits the puts of one turn in one call, and stamps the rows with its address', async () => {
+  it('commits the puts of one turn in one call, and writes its address into the rows', async () => {
     const { committer, calls, log } = setUp();
     const times = await Promise.all(['1', '2', '3'].map((id) => committer.put(row(id), 1_000)));
     expect(new Set(times).size).toBe(1);
@@ -54,7 +54,7 @@ describe('group committer', () => {
     expect(await log.latest('k')).toMatchObject({ id: '3', leader: 'pod:1', timestamp: times[0] });
   });
 
-  it('retries after unavailability, and a commit whose answer was lost stays one row (K1)', async () => {
+  it('retries after BACKEND_UNAVAILABLE, and a commit whose answer was lost stays one row (K1)', async () => {
     const { committer, clock, failures, log } = setUp();
     failures.push({ when: 'before' }, { when: 'after' });
     const put = committer.put(row('1'), 10_000);
@@ -63,7 +63,7 @@ describe('group committer', () => {
     expect(await log.history('k', { limit: 10, order: 'oldest-first' })).toMatchObject([{ id: '1', timestamp }]);
   });
 
-  it('rejects at the deadline while the database stays away', async () => {
+  it('rejects at the deadline while the database is unavailable', async () => {
     const { committer, clock, failures } = setUp();
     failures.push(...Array.from({ length: 20 }, () => ({ when: 'before' as const })));
     const put = expect(committer.put(row('1'), 500)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
@@ -71,7 +71,7 @@ describe('group committer', () => {
     await put;
   });
 
-  it('fences by the lease of its group', async () => {
+  it('fences puts with the lease of its group', async () => {
     const { committer, backend, calls } = setUp();
     const holder = { address: 'pod:1', incarnation: 'i' };
     const taken = await backend.lease.acquire({ name: 'hedge/lease/g', holder, leaseMs: 1_000 });
@@ -83,7 +83,7 @@ describe('group committer', () => {
     await expect(committer.put({ ...stale, overwrite: true }, 1_000)).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 
-  it('overwrites, and retries only what surely did not happen', async () => {
+  it('retries an overwrite only if it certainly did not happen', async () => {
     const { committer, clock, failures, log } = setUp();
     failures.push({ when: 'before' });
     const put = committer.put(row('1', { overwrite: true }), 10_000);

@@ -1,28 +1,31 @@
-import type { LogTable } from '../database/log-table.js';
+import { type LogTable, OVERWRITE_ID } from '../database/log-table.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import { bytesPayload, type RequestHandler } from '../messaging/message.js';
+import { KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
 import { GroupCommit } from './group-commit.core.js';
 import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit.messages.js';
+import { assertKey } from './kv-limits.js';
 
 export interface GroupCommitterOptions {
   readonly log: LogTable;
   readonly clock: Clock;
-  /** Row name of the group's election lease, which fenced puts are fenced by. */
+  /** Row name of the election lease, whose token fences fenced puts. */
   readonly lease: string;
-  /** This pod's advertised address, written into each row; asked late, because the port may be chosen at start. */
+  /** Returns the advertised address of this pod, for each row. Called late, because the start may choose the port. */
   readonly address: () => string;
   readonly limits: GroupCommitLimits;
 }
 
-interface Caller {
+interface PendingPut {
   resolve(timestamp: bigint): void;
   reject(error: HedgeError): void;
 }
 
-/** Runs `GroupCommit` on the log table of the pod that leads. */
+/** Runs `GroupCommit` on the leader. */
 export class GroupCommitter {
   readonly #core: GroupCommit;
-  readonly #callers = new Map<number, Caller>();
+  readonly #puts = new Map<number, PendingPut>();
   #tickets = 0;
 
   constructor(private readonly options: GroupCommitterOptions) {
@@ -30,15 +33,15 @@ export class GroupCommitter {
   }
 
   /**
-   * Resolves with the commit time in nanoseconds, once the row is durable. It may settle later than
-   * `timeoutMs` by one call to the database, when one is in flight.
-   * @throws HedgeError DEADLINE_EXCEEDED, OVERLOADED, CONFLICT, INVALID_ARGUMENT, LEASE_LOST,
-   *   OUTCOME_UNKNOWN, as `GroupCommit` tells.
+   * Resolves with the commit time in nanoseconds when the row is durable. While a call to the database is in flight, it
+   * may settle later than `timeoutMs`, by that one call.
+   * @throws HedgeError DEADLINE_EXCEEDED, OVERLOADED, CONFLICT, INVALID_ARGUMENT, LEASE_LOST, OUTCOME_UNKNOWN, see
+   *   `GroupCommit`.
    */
   put(row: PutRow, timeoutMs: number): Promise<bigint> {
     return new Promise((resolve, reject) => {
       const ticket = (this.#tickets += 1);
-      this.#callers.set(ticket, { resolve, reject });
+      this.#puts.set(ticket, { resolve, reject });
       this.#step({ type: 'put', ticket, row, deadline: this.#now() + timeoutMs });
     });
   }
@@ -61,15 +64,15 @@ export class GroupCommitter {
         void this.#overwrite(effect.run, effect.row);
         return;
       case 'settle': {
-        const caller = this.#callers.get(effect.ticket);
-        this.#callers.delete(effect.ticket);
-        if (effect.outcome instanceof HedgeError) caller?.reject(effect.outcome);
-        else caller?.resolve(effect.outcome.timestamp);
+        const put = this.#puts.get(effect.ticket);
+        this.#puts.delete(effect.ticket);
+        if (effect.outcome instanceof HedgeError) put?.reject(effect.outcome);
+        else put?.resolve(effect.outcome.timestamp);
         return;
       }
       case 'wake': {
         const flush = (): void => this.#step({ type: 'flush' });
-        // The end of this event-loop turn: the puts of one network message have all been read by then.
+        // The end of this turn of the event loop: all puts of one network message have been read by then.
         if (effect.at <= now) setImmediate(flush);
         else this.options.clock.after(effect.at - now, flush);
       }
@@ -102,5 +105,34 @@ export class GroupCommitter {
 
   #fence(token: bigint): { lease: string; token: bigint } | undefined {
     return token === 0n ? undefined : { lease: this.options.lease, token };
+  }
+}
+
+/** Serves `KvStore.put` on the leader. */
+export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
+  return async ({ payload, timeoutMs, epoch }) => {
+    const put = decodePut(payload.bytes);
+    // Checked here, too, so that a pod of another version cannot write a row of the library itself.
+    assertKey(put.key);
+    if (put.id === '' || put.id === OVERWRITE_ID) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `put "${put.key}" was refused: its row id is "${put.id}". Update the calling pod.`,
+      );
+    }
+    // A late append only adds a version, but a late overwrite undoes a put that the next leader has acknowledged.
+    const fence = put.overwrite && put.fence === 0n ? epoch : put.fence;
+    const timestamp = await committer.put({ ...put, fence }, timeoutMs);
+    return bytesPayload(KvPutDone.encode({ timestamp, leader: address() }).finish());
+  };
+}
+
+function decodePut(bytes: Uint8Array): KvPut {
+  try {
+    return KvPut.decode(bytes);
+  } catch (cause) {
+    throw new HedgeError('INVALID_ARGUMENT', 'A put was refused: it cannot be decoded. Update the calling pod.', {
+      cause,
+    });
   }
 }

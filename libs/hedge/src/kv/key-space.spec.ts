@@ -13,12 +13,12 @@ const check = (group: string, prefix?: string): Promise<readonly string[]> =>
   checkKeySpace(log, { group, prefix: prefix ?? '', chosen: prefix !== undefined }, 'a:1');
 
 describe('the keys of a group', () => {
-  it('are its own without a word while no other group is on the tables', async () => {
+  it('cause no warning while no other group uses the tables', async () => {
     expect(await check('a')).toEqual([]);
     expect(await check('a')).toEqual([]);
   });
 
-  it('are told to be shared with groups that use the same ones, also of version 0.1', async () => {
+  it('cause a warning when groups share them, also groups of version 0.1', async () => {
     await check('b');
     await log.append([{ key: secretKey('old'), id: 'secret', value: 's', leader: 'a:1' }]);
     await check('apart', 'apart/');
@@ -28,7 +28,7 @@ describe('the keys of a group', () => {
     expect(warning).toContain('Set kv.prefix');
   });
 
-  it('are apart with prefixes of which none begins with the other', async () => {
+  it('are separate when no prefix begins with another', async () => {
     await check('b', 'b/');
     await check('bb', 'bb/');
     expect(await check('a', 'a/')).toEqual([]);
@@ -39,7 +39,7 @@ describe('the keys of a group', () => {
     expect(await check('a', '')).toEqual([]);
   });
 
-  it('are told to have changed, once', async () => {
+  it('cause one warning when the prefix changed', async () => {
     await check('a');
     expect(await check('a', 'a/')).toEqual([
       expect.stringContaining('The keys of group a in KvStore begin with "a/" now, and began with no prefix before'),
@@ -47,7 +47,7 @@ describe('the keys of a group', () => {
     expect(await check('a', 'a/')).toEqual([]);
   });
 
-  it('are written anew over a row that this version cannot read', async () => {
+  it('replace a row that this version cannot read', async () => {
     await log.overwrite({ key: '__hedge/kv/a', value: 'not ours', leader: 'b:1' });
     expect(await check('a', 'a/')).toEqual([]);
     expect((await log.latest('__hedge/kv/a'))?.value).toBe('{"prefix":"a/"}');

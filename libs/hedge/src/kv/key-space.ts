@@ -3,22 +3,22 @@ import type { LogTable } from '../database/log-table.js';
 
 export interface KeySpace {
   readonly group: string;
-  /** What each key of the group begins with in the log table; '' for nothing. */
+  /** The prefix of all keys of the group in the log table; '' for none. */
   readonly prefix: string;
-  /** Whether the app has set the prefix: then it may mean to share keys. */
+  /** Whether the app has set the prefix. Then it may share keys on purpose. */
   readonly chosen: boolean;
 }
 
-/** Groups that are looked at; more on the same tables are not told of. */
-const MOST_GROUPS = 100;
+/** Limit of the groups that are checked. */
+const MAX_GROUPS = 100;
 
 /**
- * Writes down which keys of the log table this group uses, and looks for other groups that use the same ones. Called by
- * the leader when it is first elected.
+ * Records which keys of the log table this group uses, and looks for other groups that use the same keys. The leader calls
+ * it when it is first elected.
  *
  * @param leader address of this pod.
  * @returns warnings for the log.
- * @throws HedgeError of the log table; nothing depends on it.
+ * @throws HedgeError of the log table. No other code depends on the check.
  */
 export async function checkKeySpace(log: LogTable, space: KeySpace, leader: string): Promise<readonly string[]> {
   const before = await prefixOf(log, space.group);
@@ -34,9 +34,9 @@ export async function checkKeySpace(log: LogTable, space: KeySpace, leader: stri
 
 async function groupsThatShare(log: LogTable, { group, prefix }: KeySpace): Promise<string[]> {
   const found = new Set<string>();
-  // A group of version 0.1 has no row of its own, but it has a secret.
+  // A group of version 0.1 has no such row, but it has a secret.
   for (const place of [KEY_SPACES, SECRETS]) {
-    const keys = await log.keys({ prefix: place, limit: MOST_GROUPS });
+    const keys = await log.keys({ prefix: place, limit: MAX_GROUPS });
     for (const key of keys) found.add(key.slice(place.length));
   }
   found.delete(group);
@@ -48,7 +48,7 @@ async function groupsThatShare(log: LogTable, { group, prefix }: KeySpace): Prom
   return sharing;
 }
 
-/** Undefined for a group that has not written it down, or in a way that this version cannot read. */
+/** The recorded prefix of a group. Undefined without a record, or when this version cannot read it. */
 async function prefixOf(log: LogTable, group: string): Promise<string | undefined> {
   const row = await log.latest(keySpaceKey(group));
   try {
@@ -60,12 +60,12 @@ async function prefixOf(log: LogTable, group: string): Promise<string | undefine
 }
 
 function changed({ group, prefix }: KeySpace, before: string): string {
-  return `The keys of group ${group} in KvStore begin with ${show(prefix)} now, and began with ${show(before)} before: values under the old keys are not found. Set the same kv.prefix on all pods. If the change is meant, move the keys as docs/groups.md says`;
+  return `The keys of group ${group} in KvStore begin with ${show(prefix)} now, and began with ${show(before)} before: reads do not find the values under the old keys. Set the same kv.prefix on all pods. If you changed it on purpose, move the keys as docs/groups.md describes`;
 }
 
 function shared(group: string, others: readonly string[]): string {
   const names = others.slice(0, 5).join(', ') + (others.length > 5 ? ` and ${others.length - 5} more` : '');
-  return `Group ${group} shares its keys in KvStore with ${names}, on the same tables: each reads and overwrites the values of the other. Set kv.prefix to a prefix of its own, or to '' if sharing is meant`;
+  return `Group ${group} shares its keys in KvStore with ${names}, on the same tables: each group reads and overwrites the values of the others. Set kv.prefix to a different prefix for each group, or to '' to share keys on purpose`;
 }
 
 function show(prefix: string): string {

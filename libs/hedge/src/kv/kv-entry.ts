@@ -3,7 +3,7 @@ import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 
 /**
- * One version of a key. A controller can return it: `JSON.stringify` shows the version as digits.
+ * One version of a key. A controller can return it: `JSON.stringify` writes the version as text.
  *
  * @example
  * {
@@ -18,18 +18,17 @@ export interface KvEntry {
   readonly id: string;
   /** Advertised address of the leader that wrote it. */
   readonly leader: string;
-  /** When it was committed, cut to milliseconds. */
+  /** The commit time, rounded down to milliseconds. */
   readonly timestamp: Date;
   /**
-   * When it was committed, in nanoseconds since 1970. Versions that were committed together have the same; their ids
-   * order them.
+   * The commit time in nanoseconds since 1970. Versions of one commit have the same time; their ids order them.
    */
   readonly version: bigint;
 }
 
 /**
- * A place in a key's history: a time, a `version`, or an entry. Only an entry names one exact place:
- * several entries can have one version, and many a millisecond. A version may also be the text that JSON shows.
+ * A position in the history of a key: a time, a `version`, or an entry. Only an entry is one exact position: several
+ * entries can have the same version, and many can have the same millisecond. A version may also be text, as in JSON.
  */
 export type KvCursor = Date | bigint | string | { readonly version: bigint | string; readonly id: string };
 
@@ -44,7 +43,7 @@ export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEn
   });
 }
 
-/** A cursor as the backend compares it: nanoseconds, and the id where the cursor is one entry. */
+/** A cursor for the database: nanoseconds, and the id when the cursor is an entry. */
 export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { timestamp: bigint; id?: string } {
   if (cursor instanceof Date && !Number.isNaN(cursor.getTime())) {
     return { timestamp: BigInt(cursor.getTime()) * 1_000_000n };
@@ -56,7 +55,7 @@ export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { tim
   }
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `"${option}" is ${shownCursor(cursor)}, which is no place in a history. Give a valid Date, a version (a bigint of nanoseconds, or its digits), or an entry.`,
+    `"${option}" is ${shownCursor(cursor)}, which is not a position in a history. Give a valid Date, a version (a bigint of nanoseconds, or the same as text), or an entry.`,
   );
 }
 

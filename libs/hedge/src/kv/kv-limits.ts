@@ -9,16 +9,16 @@ import { HedgeError } from '../common/errors.js';
 export const MAX_KEY_BYTES = 4_096;
 
 /**
- * Longest value in UTF-8 bytes, on every database: Spanner's limit for a STRING is this many characters.
- * The group's `maxMessageBytes` may allow less.
+ * Longest value in UTF-8 bytes, on every database: Spanner limits a STRING to this number of characters.
+ * `maxMessageBytes` may allow less.
  * @see https://cloud.google.com/spanner/quotas#tables
  */
 const MAX_VALUE_BYTES = 2_621_440;
 
-/** What a message holds beside the key and the value: id, fence, topic and framing. */
+/** Size of a message without the key and the value: id, fence, topic and framing. */
 const MESSAGE_OVERHEAD_BYTES = 512;
 
-/** The longest value that fits into one message beside the longest key. */
+/** The longest value that fits into one message with the longest key. */
 export function maxValueBytes(maxMessageBytes: number): number {
   return Math.min(MAX_VALUE_BYTES, maxMessageBytes - MAX_KEY_BYTES - MESSAGE_OVERHEAD_BYTES);
 }
@@ -47,7 +47,7 @@ export function assertValue(key: string, value: unknown, maxBytes: number): asse
   if (typeof value !== 'string') {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `The value of "${key}" must be a string, not ${describe(value)}. Use putJson for anything else.`,
+      `The value of "${key}" must be a string, not ${describe(value)}. Use putJson for other values.`,
     );
   }
   assertText('value', value);
@@ -80,7 +80,7 @@ export function assertAfter(after: unknown): asserts after is string | undefined
 }
 
 function describe(value: unknown): string {
-  if (value === '') return 'an empty one';
+  if (value === '') return 'an empty string';
   if (value === null || typeof value === 'number' || value === undefined) return String(value);
   return `a value of type ${typeof value}`;
 }

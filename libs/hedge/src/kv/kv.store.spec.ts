@@ -6,12 +6,11 @@ import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit.messages.js';
-import { GroupCommitter } from './group-commit.runner.js';
+import { GroupCommitter, kvPutHandler } from './group-commit.runner.js';
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
 import { MAX_KEY_BYTES } from './kv-limits.js';
-import { kvPutHandler } from './put-handler.js';
 
 const MAX_VALUE = 1_000;
 const address = (): string => 'pod:1';
@@ -54,7 +53,7 @@ beforeEach(() => {
   kv = new KvStore(deps);
 });
 
-/** Takes the lease for the pod that serves. */
+/** Acquires the lease for the pod that serves puts. */
 async function elect(): Promise<bigint> {
   const holder = { address: 'pod:1', incarnation: 'i' };
   const taken = await backend.lease.acquire({ name: 'hedge/lease/g', holder, leaseMs: 1_000 });
@@ -64,7 +63,7 @@ async function elect(): Promise<bigint> {
 }
 
 describe('KvStore.put', () => {
-  it('returns what get, history and the log then hold, and JSON shows its version as digits', async () => {
+  it('returns the entry that get and history return later, and JSON shows its version as text', async () => {
     const entry = await kv.put('orders/17', 'paid');
     expect(entry).toMatchObject({ key: 'orders/17', value: 'paid', leader: 'pod:1' });
     expect(entry.version / 1_000_000n).toBe(BigInt(entry.timestamp.getTime()));
@@ -77,7 +76,7 @@ describe('KvStore.put', () => {
     });
   });
 
-  it('asks the leader, may be sent again, and hands on deadline and signal', async () => {
+  it('sends a repeatable request to the leader, with its deadline and signal', async () => {
     const { signal } = new AbortController();
     await kv.put('k', 'v', { timeoutMs: 50, signal });
     await kv.put('k', 'v');
@@ -87,7 +86,7 @@ describe('KvStore.put', () => {
     expect(requests[1]?.timeoutMs).toBe(10_000);
   });
 
-  it('replaces with append: false, and never lets that be sent twice (K1, K3)', async () => {
+  it('replaces the value with append: false, and never sends that twice (K1, K3)', async () => {
     await elect();
     await kv.put('k', 'kept');
     await kv.put('k', 'first', { append: false });
@@ -97,7 +96,7 @@ describe('KvStore.put', () => {
     expect((await kv.history('k')).map(({ value }) => value)).toEqual(['second', 'kept']);
   });
 
-  it('keeps equal values put twice as two versions', async () => {
+  it('stores two versions when an equal value is put twice', async () => {
     await Promise.all([kv.put('k', 'same'), kv.put('k', 'same')]);
     expect(await kv.history('k')).toHaveLength(2);
   });
@@ -120,8 +119,8 @@ describe('KvStore.put', () => {
     ['a key with a NUL character', 'a\0b'],
     ['a key with a lone surrogate', 'a\ud800'],
     ['a key that is too long', 'é'.repeat(MAX_KEY_BYTES / 2 + 1)],
-    ['a key that is no string', 17 as unknown as string],
-  ])('refuses %s everywhere, and sends nothing', async (_, key) => {
+    ['a key that is not a string', 17 as unknown as string],
+  ])('and reads reject %s, and send nothing', async (_, key) => {
     const refused = { code: 'INVALID_ARGUMENT' };
     await expect(kv.put(key, 'v')).rejects.toMatchObject(refused);
     await expect(kv.get(key)).rejects.toMatchObject(refused);
@@ -129,7 +128,7 @@ describe('KvStore.put', () => {
     expect(requests).toEqual([]);
   });
 
-  it('takes the longest key and value, and refuses one byte more with both numbers', async () => {
+  it('accepts the longest key and value, and rejects one byte more with both numbers', async () => {
     const key = 'k'.repeat(MAX_KEY_BYTES);
     await kv.put(key, 'v'.repeat(MAX_VALUE));
     await expect(kv.put(key, 'v'.repeat(MAX_VALUE + 1))).rejects.toMatchObject({
@@ -138,14 +137,14 @@ describe('KvStore.put', () => {
     });
   });
 
-  it('refuses values that are no text', async () => {
+  it('rejects values that are not text', async () => {
     await expect(kv.put('k', { a: 1 } as unknown as string)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(kv.put('k', '\udfff')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(kv.putJson('k', undefined)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(kv.putJson('k', 1n)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  it('refuses values that JSON would change in silence', async () => {
+  it('rejects values that JSON would change silently', async () => {
     for (const value of [new Map([[1, 2]]), { items: [NaN] }, new Error('lost'), new Uint8Array(2), [undefined]]) {
       await expect(kv.putJson('k', value)).rejects.toMatchObject({
         code: 'INVALID_ARGUMENT',
@@ -158,20 +157,20 @@ describe('KvStore.put', () => {
 });
 
 describe('KvStore reads', () => {
-  it('gives undefined and nothing for a key that was never put', async () => {
+  it('return undefined or an empty list for a key that was never put', async () => {
     expect(await kv.get('k')).toBeUndefined();
     expect(await kv.getJson('k')).toBeUndefined();
     expect(await kv.history('k')).toEqual([]);
   });
 
-  it('reads JSON back, and says when it is none', async () => {
+  it('return JSON values, and fail on other values', async () => {
     await kv.putJson('k', { total: 3 });
     expect(await kv.getJson<{ total: number }>('k')).toEqual({ total: 3 });
     await kv.put('k', 'plain');
     await expect(kv.getJson('k')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  it("covers Go's limits: latest, all, oldest, n latest", async () => {
+  it('offer the limits of the Go library: latest, all, oldest, n latest', async () => {
     for (const value of ['1', '2', '3']) await kv.put('k', value);
     const values = async (options: Parameters<KvStore['history']>[1]) =>
       (await kv.history('k', options)).map(({ value }) => value);
@@ -181,23 +180,26 @@ describe('KvStore reads', () => {
     expect(await values({ limit: 2 })).toEqual(['3', '2']);
   });
 
-  it.each(['newest-first', 'oldest-first'] as const)('pages through versions of one commit, %s (K2)', async (order) => {
-    const puts = Array.from({ length: 10 }, (_, index) => kv.put('k', String(index)));
-    const written = await Promise.all(puts);
-    expect(new Set(written.map(({ version }) => version)).size).toBe(1);
-    const paged: string[] = [];
-    for (;;) {
-      const last = written.find(({ value }) => value === paged.at(-1));
-      const cursor = last && (order === 'newest-first' ? { before: last } : { after: last });
-      const page = await kv.history('k', { order, limit: 3, ...cursor });
-      if (page.length === 0) break;
-      paged.push(...page.map(({ value }) => value));
-    }
-    const expected = written.map(({ value }) => value);
-    expect(paged).toEqual(order === 'newest-first' ? expected.reverse() : expected);
-  });
+  it.each(['newest-first', 'oldest-first'] as const)(
+    'page through the versions of one commit, %s (K2)',
+    async (order) => {
+      const puts = Array.from({ length: 10 }, (_, index) => kv.put('k', String(index)));
+      const written = await Promise.all(puts);
+      expect(new Set(written.map(({ version }) => version)).size).toBe(1);
+      const paged: string[] = [];
+      for (;;) {
+        const last = written.find(({ value }) => value === paged.at(-1));
+        const cursor = last && (order === 'newest-first' ? { before: last } : { after: last });
+        const page = await kv.history('k', { order, limit: 3, ...cursor });
+        if (page.length === 0) break;
+        paged.push(...page.map(({ value }) => value));
+      }
+      const expected = written.map(({ value }) => value);
+      expect(paged).toEqual(order === 'newest-first' ? expected.reverse() : expected);
+    },
+  );
 
-  it('takes dates and versions as bounds', async () => {
+  it('accept dates and versions as bounds', async () => {
     const first = await kv.put('k', '1');
     const second = await kv.put('k', '2');
     expect(await kv.history('k', { before: second.version })).toEqual([first]);
@@ -217,11 +219,11 @@ describe('KvStore reads', () => {
     { after: -1n },
     { before: { version: 1 } as unknown as Date },
     { order: 'up' as unknown as 'newest-first' },
-  ])('refuses %p', async (options) => {
+  ])('reject %p', async (options) => {
     await expect(kv.history('k', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  it('sees only its own keys under a prefix, and gives them without it', async () => {
+  it('see only keys with the prefix, and return them without it', async () => {
     await kv.put('a/1', 'outside');
     await kv.put('other', 'outside');
     const own = new KvStore({ ...deps, prefix: 'a/' });
@@ -240,7 +242,7 @@ describe('KvStore reads', () => {
     });
   });
 
-  it('lists keys by prefix in pages, without the reserved ones', async () => {
+  it('list keys by prefix in pages, without the reserved keys', async () => {
     const reserved = ['__caller=a', '__hedge/secret/g', '__hedge/semaphore/s'];
     await backend.log.append(reserved.map((key) => ({ key, id: 'x', value: 'v', leader: '' })));
     for (const key of ['_a', 'a/2', 'a/1', 'b', '__b']) await kv.put(key, 'v');

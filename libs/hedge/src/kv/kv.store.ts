@@ -17,21 +17,21 @@ import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from '
 
 export interface KvPutOptions {
   /**
-   * `true` (default): a new version beside the earlier ones. `false`: replaces the one value of the key
-   * that was put this way; the appended versions stay. Such a put is never repeated, so a crash or a
-   * leader change in the middle of it gives OUTCOME_UNKNOWN; and it never happens once another leader was
-   * elected (LEASE_LOST), so that it cannot undo a later one.
+   * `true` (default): adds a version to the earlier ones. `false`: replaces the one value of the key that was put this way;
+   * the appended versions stay. The library never repeats such a put, so a crash or a change of the leader during it
+   * causes OUTCOME_UNKNOWN. After the election of another leader it fails with LEASE_LOST, so that it cannot undo a later
+   * put.
    */
   readonly append?: boolean | undefined;
   /**
-   * Write only if the lease has not been taken again: LEASE_LOST otherwise. `true` means since this call;
-   * a token means since that token. A leader task gives its own `fencingToken`, so that nothing it
-   * still does after another pod took over is written. Default: no fence.
+   * Writes only if no other leader has been elected, otherwise fails with LEASE_LOST. `true` means since this call; a token
+   * means since that token. A leader task passes its own `fencingToken`, so that its late writes fail after another pod
+   * took over. Default: no fence.
    */
   readonly fenced?: boolean | bigint | undefined;
   /** Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
-  /** Stops waiting. The value may be written all the same. */
+  /** Stops waiting. The value may still be written. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,20 +40,20 @@ export interface KvHistoryOptions {
   readonly limit?: number | undefined;
   /** Default: `newest-first`. */
   readonly order?: 'newest-first' | 'oldest-first' | undefined;
-  /** Only versions before this place. */
+  /** Only versions before this position. */
   readonly before?: KvCursor | undefined;
-  /** Only versions after this place. */
+  /** Only versions after this position. */
   readonly after?: KvCursor | undefined;
-  /** Reads no further: CANCELLED. */
+  /** Stops reading: the call fails with CANCELLED. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface KvKeysOptions {
   /** At most this many keys; Infinity for all. Default: 1,000. */
   readonly limit?: number | undefined;
-  /** Only keys that sort after this one: the last key of the page before. */
+  /** Only keys that sort after this key: pass the last key of the previous page. */
   readonly after?: string | undefined;
-  /** Reads no further: CANCELLED. */
+  /** Stops reading: the call fails with CANCELLED. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -75,20 +75,20 @@ export interface KvStoreDeps {
   readonly defaultTimeoutMs: number;
   /** See `maxValueBytes` in kv-limits.ts. */
   readonly maxValueBytes: number;
-  /** What each key begins with in the log table, and callers do not see. Default: ''. */
+  /** Prefix of each key in the log table. Callers do not see it. Default: ''. */
   readonly prefix?: string;
 }
 
 /**
- * The group's key/value log: every put adds a version, and none is ever changed.
+ * The key/value log of the group: every put adds a version, and versions never change.
  *
- * - An acknowledged put is durable and is never lost. One that failed with DEADLINE_EXCEEDED or
- *   OUTCOME_UNKNOWN happened once or not at all (K1).
- * - Versions of a key are in one order for everybody, and each read sees every put that was acknowledged
- *   before the read began, on whatever pod (K2).
+ * - An acknowledged put is durable and is never lost. A put that failed with DEADLINE_EXCEEDED or OUTCOME_UNKNOWN happened
+ *   once or not at all (K1).
+ * - All pods see the versions of a key in the same order. Each read sees every put that was acknowledged before the read
+ *   began, on any pod (K2).
  *
- * Puts go to the leader, which commits concurrent ones together; reads go straight from any pod to the
- * database, also while there is no leader.
+ * Puts go to the leader, which commits concurrent puts together. Reads go from any pod directly to the database, also
+ * while there is no leader.
  *
  * @example
  * await kv.put('orders/17', 'paid');
@@ -103,7 +103,7 @@ export class KvStore {
   }
 
   /**
-   * Writes a value; resolves once it is durable, with what was written.
+   * Writes a value. Resolves with the written entry when it is durable.
    *
    * @param key 1 to 4,096 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
    * @param value at most 2,621,440 bytes in UTF-8, and less when `maxMessageBytes` allows less.
@@ -135,8 +135,8 @@ export class KvStore {
       name: `put "${key}"`,
       payload: bytesPayload(payload),
       timeoutMs,
-      // An overwrite must not happen twice. A fence holds in one term only, and the next leader's LEASE_LOST
-      // could not tell whether this one wrote the row.
+      // An overwrite must not happen twice. A fence is valid in one term only: after LEASE_LOST from the next leader, the
+      // row may still have been written by this one.
       ...((!append || fenced !== false) && { maxReruns: 0 }),
       ...(signal && { signal }),
     };
@@ -163,8 +163,8 @@ export class KvStore {
   }
 
   /**
-   * Versions of a key, newest first unless told otherwise, as they were at one moment. However many are asked for, the
-   * database is read in pages: neither leases nor other calls wait for it. All that is found is held in memory.
+   * Versions of a key as they were at one moment, by default the newest first. The call reads the database in pages, so
+   * that neither leases nor other calls wait for it. The whole result is held in memory.
    *
    * @example
    * kv.history('k', { limit: Infinity }) // all
@@ -182,8 +182,8 @@ export class KvStore {
     checkSignal(`history '${key}'`, signal);
     const before = options.before === undefined ? undefined : parseCursor('before', options.before);
     const after = options.after === undefined ? undefined : parseCursor('after', options.after);
-    // An entry as cursor lies within its commit: the backend compares commits, so ask for that commit as
-    // well, and leave out the part of it on the wrong side.
+    // An entry as cursor is a position within a commit. The database compares commits, so the query includes that commit,
+    // and `inside` removes its entries on the wrong side.
     const query: Omit<HistoryQuery, 'limit'> = {
       order,
       signal,
@@ -195,16 +195,16 @@ export class KvStore {
       !(after?.id !== undefined && timestamp === after.timestamp && compareText(id, after.id) <= 0);
     const wait = this.deps.gate.pass(`history "${key}"`);
     if (wait !== undefined) await wait;
-    for (let asked = bounded(limit); ; asked = bounded(asked * 2)) {
-      const found = await this.deps.log.history(stored, { ...query, limit: asked });
+    for (let pageSize = bounded(limit); ; pageSize = bounded(pageSize * 2)) {
+      const found = await this.deps.log.history(stored, { ...query, limit: pageSize });
       const entries = found.filter(inside);
-      if (entries.length >= limit || found.length < asked)
+      if (entries.length >= limit || found.length < pageSize)
         return entries.slice(0, limit).map((entry) => toKvEntry({ ...entry, key }));
     }
   }
 
   /**
-   * Keys that begin with a prefix, sorted by their UTF-8 bytes; '' for all.
+   * Keys with a prefix, sorted by their UTF-8 bytes; '' for all keys.
    *
    * @example
    * for (let page = await kv.keys('orders/'); page.length > 0; page = await kv.keys('orders/', { after: page.at(-1) })) …
@@ -222,29 +222,29 @@ export class KvStore {
     const keys: string[] = [];
     const stored = this.#prefix + prefix;
     for (let from = after === undefined ? undefined : this.#prefix + after; ;) {
-      const asked = bounded(limit - keys.length);
+      const pageSize = bounded(limit - keys.length);
       const found = await this.deps.log.keys({
         prefix: stored,
-        limit: asked,
+        limit: pageSize,
         signal,
         ...(from !== undefined && { after: from }),
       });
       for (const key of found) if (!isReservedKey(key)) keys.push(key.slice(this.#prefix.length));
-      if (keys.length >= limit || found.length < asked) return keys;
+      if (keys.length >= limit || found.length < pageSize) return keys;
       from = found.at(-1);
     }
   }
 
   /**
-   * `put` of a value as JSON.
-   * @throws HedgeError as `put`; INVALID_ARGUMENT when JSON cannot hold the value.
+   * Puts a value as JSON.
+   * @throws HedgeError as `put`; INVALID_ARGUMENT when JSON cannot represent the value.
    */
   async putJson(key: string, data: unknown, options?: KvPutOptions): Promise<KvEntry> {
     return this.put(key, toJson(key, data), options);
   }
 
   /**
-   * The latest value that `putJson` put; undefined when there is none. The type is the caller's word.
+   * The latest value of a key as JSON; undefined when there is none. The type is not checked.
    * @throws HedgeError as `get`; INVALID_ARGUMENT when the value is not JSON.
    */
   async getJson<T>(key: string): Promise<T | undefined> {
@@ -258,7 +258,7 @@ export class KvStore {
   }
 
   /**
-   * The key as the log table has it.
+   * The key in the log table.
    * @throws HedgeError INVALID_ARGUMENT when it is too long with the prefix.
    */
   #stored(key: string): string {
@@ -271,18 +271,21 @@ export class KvStore {
     if (fenced === false) return 0n;
     if (typeof fenced === 'bigint' && fenced > 0n && fenced === BigInt.asUintN(64, fenced)) return fenced;
     if (fenced !== true) {
-      throw new HedgeError('INVALID_ARGUMENT', `"fenced" of put "${key}" must be a boolean or a fencing token.`);
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `"fenced" of put "${key}" must be a boolean or a fencing token, a bigint above 0.`,
+      );
     }
     const belief = this.deps.route.current();
     if (belief !== undefined) return belief.epoch;
     throw new HedgeError(
       'NO_LEADER',
-      `put "${key}" is to be fenced by the present leader's token, and nobody leads now. Nothing was written; try again when there is a leader.`,
+      `put "${key}" was not sent: it is to be fenced by the token of the present leader, and there is no leader now. Nothing was written; try again when there is a leader.`,
     );
   }
 }
 
-/** What a database takes as a limit. */
+/** Caps a limit at the largest that databases accept. */
 function bounded(limit: number): number {
   return Math.min(limit, 0x7fff_ffff);
 }
@@ -292,7 +295,7 @@ function assertOrder(order: string): void {
   throw new HedgeError('INVALID_ARGUMENT', `"order" must be newest-first or oldest-first, not "${order}".`);
 }
 
-/** What JSON would drop or change in silence is refused, as in messages. */
+/** Encodes a value as JSON. Rejects values that JSON would drop or change silently, as messages do. */
 function toJson(key: string, data: unknown): string {
   const problem = notJson(data);
   let json: string | undefined;
@@ -303,7 +306,7 @@ function toJson(key: string, data: unknown): string {
     cause = error;
   }
   if (json !== undefined) return json;
-  const why = problem ?? (cause === undefined ? 'its toJSON gives nothing' : messageOf(cause));
+  const why = problem ?? (cause === undefined ? 'its toJSON returns no value' : messageOf(cause));
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `The value of "${key}" cannot be written as JSON: ${why}. Turn it into plain data first, or put a string.`,

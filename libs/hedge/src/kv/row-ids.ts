@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 
 const LARGEST_COUNTER = 0xfff;
-/** Where the 62 random bits of a UUID begin, the variant before them. */
+/** Index at which the variant and the 62 random bits of a UUID begin. */
 const RANDOM_PART = 19;
 
 /**
- * Row ids: UUIDs of version 7, each greater than the one before, so that ids of one commit sort as they were
- * made, and new rows of an index by id stand together. Two processes never make the same one.
+ * Row ids: UUIDs of version 7, each greater than the previous one. So the ids of one commit sort in the order of their
+ * creation, and new rows are adjacent in an index by id. Two processes never create the same id.
  *
- * The 12 bits after the version count within a millisecond, and while the clock stands still or goes back; when
- * they run out, the ids run ahead of the clock.
+ * The 12 bits after the version are a counter within a millisecond, also while the clock stands still or goes back. When
+ * the counter overflows, the ids run ahead of the clock.
  *
  * @see https://www.rfc-editor.org/rfc/rfc9562.html#section-6.2 (method 1)
  */
