@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import { compileScript } from '../compiled-script.js';
 import { openTarget } from '../spanner/target.js';
-import type { Told } from './pod.js';
+import type { RunReport } from './pod.js';
 
 const script = compileScript('test/jobs/pod.ts');
-/** What to close after the test, whatever its outcome. */
+/** Resources to close after the test, also when it fails. */
 const open: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -18,7 +18,7 @@ afterEach(async () => {
 
 afterAll(() => script.remove());
 
-/** A database on this machine that processes share. */
+/** A database on this machine that several processes share. */
 async function databaseOf(driver: string): Promise<string> {
   if (driver === 'spanner') {
     const target = await openTarget();
@@ -31,18 +31,19 @@ async function databaseOf(driver: string): Promise<string> {
 }
 
 function start(database: string, kind: 'hang' | 'work'): ChildProcess {
-  // The environment as this test has set it.
+  // The environment with the changes of this test.
   const options = { execArgv: [], env: process.env };
   const pod = fork(script.path, [database, kind], options);
   open.push(() => kill(pod));
   return pod;
 }
 
-async function firstRun(pod: ChildProcess): Promise<Told> {
+async function firstRun(pod: ChildProcess): Promise<RunReport> {
   const ended = once(pod, 'exit').then(() => Promise.reject(new Error('the pod ended')));
-  const [told] = (await Promise.race([once(pod, 'message', { signal: AbortSignal.timeout(60_000) }), ended])) as [Told];
+  const message = once(pod, 'message', { signal: AbortSignal.timeout(60_000) });
+  const [run] = (await Promise.race([message, ended])) as [RunReport];
   ended.catch(() => undefined);
-  return told;
+  return run;
 }
 
 async function kill(pod: ChildProcess): Promise<void> {
@@ -51,7 +52,7 @@ async function kill(pod: ChildProcess): Promise<void> {
   await once(pod, 'exit');
 }
 
-describe('J3: a run whose process is killed in it', () => {
+describe('J3: a run whose process is killed', () => {
   it.each(['sqlite', 'spanner'])(
     'is reported as lost, and caught up by the next leader, on %s',
     async (driver) => {

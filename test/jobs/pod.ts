@@ -1,7 +1,7 @@
 /**
- * A pod with one job, which tells of each run and of the history up to then. The runs of a pod that hangs never end.
+ * A pod with one job. It reports each run, with the history up to it, to its parent. With `hang`, a run never ends.
  *
- * Usage: pod.ts DATABASE hang|work, where DATABASE is a file, or a Spanner database as `projects/…`
+ * Usage: pod.ts DATABASE hang|work, where DATABASE is a file, or a Spanner database such as `projects/…`
  */
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
@@ -10,7 +10,7 @@ import { HedgeModule, type JobRun, JobsService, LeaderInterval } from 'nestjs-he
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 
-export interface Told {
+export interface RunReport {
   readonly fireTime: string;
   readonly attempt: number;
   /** Oldest first. */
@@ -25,7 +25,7 @@ class Work {
   async work({ fireTime, attempt }: JobRun): Promise<void> {
     const history = await app.get(JobsService).history('work');
     const events = history.map(({ event }) => event).reverse();
-    process.send?.({ fireTime: fireTime.toISOString(), attempt, events } satisfies Told);
+    process.send?.({ fireTime: fireTime.toISOString(), attempt, events } satisfies RunReport);
     if (kind === 'hang') await new Promise(() => undefined);
   }
 }

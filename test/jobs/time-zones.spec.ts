@@ -3,15 +3,15 @@ import { Temporal } from 'temporal-polyfill';
 import { cronTimes } from '../../libs/hedge/src/jobs/fire-times.js';
 import { TimeZone } from '../../libs/hedge/src/jobs/time-zone.js';
 
-// Every change of offset of every time zone, over eleven years, against Temporal. Zones with the same changes are taken
-// once, and each change with a fifth of the samples, another one from change to change and from zone to zone.
-// `ALL_ZONES=1 npm run jest -- test/jobs/time-zones` takes each zone and sample, for some minutes.
+// Compares every change of the offset of every time zone, over eleven years, with Temporal. It checks zones with the same
+// changes once, and each change with one fifth of the samples, which differ from change to change and from zone to zone.
+// `ALL_ZONES=1 npm run jest -- test/jobs/time-zones` checks each zone with all samples, for some minutes.
 
 const FROM = Temporal.Instant.from('2026-01-01T00:00Z');
 const TO = Temporal.Instant.from('2037-01-01T00:00Z');
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
-/** After the first instant, up to and with the other. */
+/** The time after the first instant, up to and including the second. */
 type Window = readonly [number, number];
 
 interface Change {
@@ -25,7 +25,7 @@ interface Rules {
   readonly changes: readonly Change[];
 }
 
-/** An expression, and what it means, written down a second time. */
+/** An expression, and its meaning in another form. */
 interface Sample {
   readonly expression: string;
   readonly hours: readonly number[];
@@ -65,7 +65,7 @@ const distinct = all ? zones : onePerRules(zones);
 const changing = distinct.filter(({ changes }) => changes.length > 0);
 
 describe('time zones', () => {
-  it('have in all of them the changes of offset that Temporal finds', () => {
+  it('all have the changes of offset that Temporal finds', () => {
     expect(changing.length).toBeGreaterThan(20);
     for (const { zone, changes } of distinct) {
       const found = new TimeZone(zone).changesIn(FROM.epochMilliseconds, TO.epochMilliseconds);
@@ -78,21 +78,21 @@ describe('time zones', () => {
     }
   });
 
-  it.each(FIXED)('at every change of all of them, $expression fires once a day', (sample) => {
+  it.each(FIXED)('at every change of the offset, $expression fires once a day', (sample) => {
     for (const { zone, change } of changesFor(sample)) {
       const window = [change.at - 27 * HOUR, change.at + 27 * HOUR] as const;
       compare({ sample, zone, change, window, expected: timesOfDays(sample, change, window) });
     }
   });
 
-  it.each(STEPS)('at every change of all of them, $expression fires at every step of real time', (sample) => {
+  it.each(STEPS)('at every change of the offset, $expression fires at every step of real time', (sample) => {
     for (const { zone, change } of changesFor(sample)) {
       const window = [change.at - 4 * HOUR, change.at + 4 * HOUR] as const;
       compare({ sample, zone, change, window, expected: timesOfSteps(sample, change, window) });
     }
   });
 
-  it.each([...FIXED, ...STEPS])('without changes, $expression fires as in UTC, moved by the offset', (sample) => {
+  it.each([...FIXED, ...STEPS])('without changes, $expression fires as in UTC, shifted by the offset', (sample) => {
     const utc = cronTimes(sample.expression);
     const [start, end] = [FROM.epochMilliseconds, FROM.epochMilliseconds + 8 * 24 * HOUR];
     for (const { zone } of distinct.filter(({ changes }) => changes.length === 0)) {
@@ -112,7 +112,7 @@ function changesFor(sample: Sample): { zone: string; change: Change }[] {
   );
 }
 
-/** From firing to firing, and from instants in between: always the first of the expected that is later. */
+/** Checks that from each firing, and from instants in between, the next firing is the first later expected one. */
 function compare(of: { sample: Sample; zone: string; change: Change; window: Window; expected: number[] }): void {
   const { sample, zone, change, window, expected } = of;
   const { nextAfter } = cronTimes(sample.expression, zone);
@@ -128,7 +128,7 @@ function compare(of: { sample: Sample; zone: string; change: Change; window: Win
   }
 }
 
-/** Each local time of each day once: the earlier one where it is repeated, the change where it is skipped. */
+/** Each local time of each day once: the earlier one if it is repeated, the instant of the change if it is skipped. */
 function timesOfDays({ hours, minutes, weekdays }: Sample, change: Change, [start, end]: Window): number[] {
   const times = new Set<number>();
   const firstDay = Math.floor(start / DAY) - 1;
@@ -142,7 +142,7 @@ function timesOfDays({ hours, minutes, weekdays }: Sample, change: Change, [star
   return [...times].filter((ms) => ms > start && ms <= end).sort((a, b) => a - b);
 }
 
-/** Each instant at which the zone's clocks show such a time, looked at every minute. */
+/** Each instant at which the clocks of the zone show such a time, checked every minute. */
 function timesOfSteps({ hours, minutes, weekdays }: Sample, change: Change, [start, end]: Window): number[] {
   const times: number[] = [];
   for (let ms = start + MINUTE; ms <= end; ms += MINUTE) {

@@ -129,7 +129,7 @@ describe('jobs', () => {
   });
 
   it.each([
-    ['two of one name', TwoJobs, "are both the job 'twice'"],
+    ['two of one name', TwoJobs, "both declare the job 'twice'"],
     ['two timetables without names', TwoTimetables, 'it has two timetables'],
     ['a class without one instance', ScopedJob, 'request-scoped'],
     ['a method whose name is no name of a job', OddName, "'OddName.nightly/report'. Give 1 to 128 visible characters"],

@@ -74,7 +74,7 @@ CREATE TABLE IF NOT EXISTS \`log\` (
     [['schema', '--apply', '--database', 'd'], 1, 'projects/PROJECT/instances/INSTANCE/databases/DATABASE, not "d"'],
     [['schema', '--tables', 'x'], 2, "Unknown option '--tables'"],
     [['schema', '--log-table', 'a-b'], 1, 'logTable "a-b" is no usable table name'],
-    [['schemas'], 2, 'schemas is no command'],
+    [['schemas'], 2, 'schemas is not a command'],
   ])(
     'refuses %j',
     async (args, code, message) => {

@@ -1,6 +1,6 @@
 import { parseSchemaCommand, runSchemaCommand, SCHEMA_USAGE, UsageError } from './schema.js';
 
-/** Exit code of a command line that makes no sense, as shells have it. */
+/** Exit code of an invalid command line, as in shells. */
 const USAGE = 2;
 
 async function main([command, ...args]: readonly string[]): Promise<void> {
@@ -10,7 +10,9 @@ async function main([command, ...args]: readonly string[]): Promise<void> {
   }
   if (command !== 'schema') {
     throw new UsageError(
-      command === undefined ? 'Give a command: schema.' : `${command} is no command. There is: schema.`,
+      command === undefined
+        ? 'No command was given. Run: nestjs-hedge schema.'
+        : `${command} is not a command. Run: nestjs-hedge schema.`,
     );
   }
   await runSchemaCommand(parseSchemaCommand(args));

@@ -7,28 +7,28 @@ import { messageOf } from '../common/errors.js';
 export const SCHEMA_USAGE = `nestjs-hedge schema [--dialect googlesql] [--lock-table locktable] [--log-table logtable]
                     [--index] [--apply --database projects/P/instances/I/databases/D]
 
-Prints the statements that make the tables of a group in Cloud Spanner. They may be run again.
+Prints the statements that create the tables of a group in Cloud Spanner. It is safe to run them again.
 
-  --index     also the index that makes reading the newest value cost the same however many versions there are;
-              each put then writes its value twice
-  --apply     runs them on --database, with Application Default Credentials or on SPANNER_EMULATOR_HOST
+  --index     adds an index: reading the newest value then costs the same for any number of versions, and each put
+              writes its value twice
+  --apply     runs the statements on --database, with Application Default Credentials or on SPANNER_EMULATOR_HOST
 `;
 
-/** A command line that makes no sense; the message says what to change. */
+/** An invalid command line. The message says what to change. */
 export class UsageError extends Error {}
 
 export interface SchemaCommand {
   readonly statements: readonly string[];
-  /** Where to run them; absent when they are only printed. */
+  /** The database on which to run them; undefined to print them only. */
   readonly applyTo?: string;
 }
 
-/** @throws UsageError; HedgeError INVALID_OPTIONS for names that cannot be. */
+/** @throws UsageError, or HedgeError INVALID_OPTIONS for invalid names. */
 export function parseSchemaCommand(args: readonly string[]): SchemaCommand {
   const { values } = parse(args);
   if (values.dialect !== 'googlesql') {
     throw new UsageError(
-      `--dialect ${values.dialect} is not supported: the driver speaks googlesql. (SQLite needs no schema: the driver makes it.)`,
+      `--dialect ${values.dialect} is not supported. Use googlesql. (SQLite needs no schema: its driver creates the tables.)`,
     );
   }
   const tables = tableNames({ lockTable: values['lock-table'], logTable: values['log-table'] });

@@ -6,7 +6,7 @@ import { BatchedLog } from './batched-log.js';
 const row = (key: string): LogAppend => ({ key, id: 'id', value: 'value', leader: 'a:1' });
 const TERM: Fence = { lease: 'l', token: 1n };
 
-/** A log that answers when told to. */
+/** A log that answers when the test lets it. */
 function logInHand() {
   const appends: {
     keys: string[];
@@ -31,7 +31,7 @@ function logInHand() {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('the log for all jobs of a pod', () => {
-  it('makes one commit of the rows of one turn, and of those that come while one is under way', async () => {
+  it('commits the rows of one turn together, and the rows that arrive during a commit together', async () => {
     const { log, appends } = logInHand();
     const first = ['a', 'b'].map((key) => log.append([row(key)], TERM));
     await turn();
@@ -49,7 +49,7 @@ describe('the log for all jobs of a pod', () => {
     await Promise.all(later);
   });
 
-  it('gives each call its own outcome', async () => {
+  it('returns to each call its own outcome', async () => {
     const { log, appends } = logInHand();
     const calls = ['a', 'b'].map((key) => log.append([row(key)], TERM));
     await turn();
@@ -58,7 +58,7 @@ describe('the log for all jobs of a pod', () => {
     expect(await Promise.all(calls)).toEqual([[conflict], [{ timestamp: 8n }]]);
   });
 
-  it('keeps rows of different terms apart, in their order', async () => {
+  it('commits rows of different terms separately, in their order', async () => {
     const { log, appends } = logInHand();
     const next = { ...TERM, token: 2n };
     const calls = [log.append([row('a')], TERM), log.append([row('b')], next), log.append([row('c')], next)];
@@ -73,7 +73,7 @@ describe('the log for all jobs of a pod', () => {
     ]);
   });
 
-  it('gives a failure of the commit to all of its calls, and goes on', async () => {
+  it('rejects all calls of a failed commit, and continues with the next', async () => {
     const { log, appends } = logInHand();
     const failing = ['a', 'b'].map((key) => log.append([row(key)], TERM));
     await turn();
@@ -86,7 +86,7 @@ describe('the log for all jobs of a pod', () => {
     expect(await next).toEqual([{ timestamp: 7n }]);
   });
 
-  it('finds the one row that the database does not take, and writes the others', async () => {
+  it('finds the one row that the database rejects, and writes the others', async () => {
     const kept: string[] = [];
     const log = new BatchedLog({
       append: async (rows) => {
@@ -107,7 +107,7 @@ describe('the log for all jobs of a pod', () => {
     expect(kept).toEqual(['a', 'b', 'c', 'd']);
   });
 
-  it('bounds a commit, and the reads at a time', async () => {
+  it('bounds the rows of a commit, and the concurrent reads', async () => {
     const { log, appends, reads } = logInHand();
     for (let index = 0; index < 1_001; index += 1) void log.append([row(`${index}`)], TERM);
     for (let batch = 0; batch < 3; batch += 1) {

@@ -2,12 +2,12 @@ import type { AppendOutcome, Fence, LogAppend, LogEntry } from '../database/log-
 import { HedgeError } from '../common/errors.js';
 import type { JobLog } from './job-scheduler.runner.js';
 
-/** Rows of one commit: few enough for each database, and for a renewal of the lease to wait for. */
+/** Limit of the rows in one commit: every database accepts it, and a renewal of the lease can wait for it. */
 const MAX_ROWS = 500;
-/** Ledgers that are read at a time, as when a pod is elected. */
+/** Limit of concurrent reads of ledgers, for example after an election. */
 const MAX_READS = 32;
 
-interface Waiting {
+interface PendingAppend {
   readonly rows: readonly LogAppend[];
   readonly fence: Fence | undefined;
   resolve(outcomes: readonly AppendOutcome[]): void;
@@ -15,14 +15,14 @@ interface Waiting {
 }
 
 /**
- * The log table for all jobs of a pod. Many of them fall due at the same second, so their rows share commits: the
- * calls of one event-loop turn, and those that come while a commit is under way. There is one commit at a time: a renewal of
- * the lease, which other connections of the database may queue behind it, never waits for more than one of them.
+ * The log table for all jobs of a pod. Many jobs are due at the same second, so their rows share commits: the calls of one
+ * turn of the event loop, and the calls during a commit. Only one commit runs at a time, so that a renewal of the lease,
+ * which the database may queue behind it, never waits for more than one.
  *
- * Each call has the outcome that it would have had in a commit of its own.
+ * Each call has the same outcome as in a separate commit.
  */
 export class BatchedLog implements JobLog {
-  #waiting: Waiting[] = [];
+  #waiting: PendingAppend[] = [];
   #appending = false;
   #reads = 0;
   readonly #readers: (() => void)[] = [];
@@ -34,7 +34,7 @@ export class BatchedLog implements JobLog {
       this.#waiting.push({ rows, fence, resolve, reject });
       if (this.#appending) return;
       this.#appending = true;
-      // The end of this event-loop turn: the timers of all jobs that are due have rung by then.
+      // The end of this turn of the event loop: the timers of all due jobs have fired by then.
       setImmediate(() => void this.#appendAll());
     });
   }
@@ -52,13 +52,13 @@ export class BatchedLog implements JobLog {
   }
 
   async #appendAll(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#append(this.#takeBatch());
+    while (this.#waiting.length > 0) await this.#append(this.#nextBatch());
     this.#appending = false;
   }
 
-  /** The calls that have waited longest and share a fence. */
-  #takeBatch(): Waiting[] {
-    const batch: Waiting[] = [];
+  /** The calls that have waited longest and have the same fence. */
+  #nextBatch(): PendingAppend[] {
+    const batch: PendingAppend[] = [];
     let rows = 0;
     const [first] = this.#waiting;
     for (const call of this.#waiting) {
@@ -70,16 +70,16 @@ export class BatchedLog implements JobLog {
     return batch;
   }
 
-  async #append(batch: readonly Waiting[]): Promise<void> {
+  async #append(batch: readonly PendingAppend[]): Promise<void> {
     const rows = batch.flatMap((call) => call.rows);
     try {
       const outcomes = await this.log.append(rows, batch[0]?.fence);
       let start = 0;
       for (const call of batch) call.resolve(outcomes.slice(start, (start += call.rows.length)));
     } catch (error) {
-      const tooLarge = error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && batch.length > 1;
-      if (!tooLarge) return batch.forEach((call) => call.reject(error));
-      // One row that no database takes must not stop the others.
+      const rowAtFault = error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && batch.length > 1;
+      if (!rowAtFault) return batch.forEach((call) => call.reject(error));
+      // One row that the database rejects must not block the others.
       const half = Math.ceil(batch.length / 2);
       await this.#append(batch.slice(0, half));
       await this.#append(batch.slice(half));

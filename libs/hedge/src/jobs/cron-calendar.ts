@@ -1,14 +1,14 @@
 import { Cron } from 'croner';
 import { HedgeError, messageOf } from '../common/errors.js';
 
-/** Local times of a cron expression, as a calendar without time zone has them. */
+/** The local times of a cron expression, independent of time zones. */
 export interface CronCalendar {
   /**
-   * Whether hours, minutes and seconds are all given by numbers, ranges and lists: such a local time is meant once a day. One
-   * with `*` or a step is meant at every such step of real time.
+   * Whether hours, minutes and seconds are all numbers, ranges and lists: such a local time fires once a day. An expression
+   * with `*` or a step fires at every such step of real time.
    */
   readonly fixed: boolean;
-  /** The first local time after that one; undefined when there is none any more. See `TimeZone` for its unit. */
+  /** The first local time after `local`; undefined when there is none. See `TimeZone` for the unit. */
   nextAfter(local: number): number | undefined;
 }
 
@@ -26,17 +26,17 @@ const NICKNAMES: Readonly<Record<string, string>> = {
   '@secondly': '* * * * * *',
 };
 
-/** After 400 years the calendar begins anew, with the same weekdays. The package ends with the year 3000. */
+/** After 400 years the calendar repeats, with the same weekdays. The package ends with the year 3000. */
 const CYCLE_MS = 146_097 * 86_400_000;
 const CYCLE_START = Date.UTC(2000, 0, 1);
 
-/** What a field may hold besides: `L`, `15W`, `5#2`, `+1`; the package says which of these, and in which field. */
+/** Syntax of one item of a field, such as `L`, `15W`, `5#2`, `+1`. The package checks which items a field allows. */
 const ITEM = /^\+?(?:\*|\?|\w+)(?:-\w+)?(?:\/\d+)?(?:#\w+)?$/;
 const WEEKDAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 
 /**
- * Reads a cron expression. The package is used for the calendar alone, in UTC: what a time zone does to its local times is
- * decided here, the same for all of them (see `cronTimes`).
+ * Parses a cron expression. The package only computes the calendar, in UTC. This library converts its local times for all
+ * time zones in the same way (see `cronTimes`).
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function cronCalendar(expression: string): CronCalendar {
@@ -45,7 +45,7 @@ export function cronCalendar(expression: string): CronCalendar {
   if (fields.length < 5) throw notCron(expression, 'it has too few fields');
   if (fields.length > 6) throw notCron(expression, 'it has too many fields');
   for (const item of fields.flatMap((field) => field.split(','))) {
-    if (!ITEM.test(item)) throw notCron(expression, `'${item}' is no value, range or step`);
+    if (!ITEM.test(item)) throw notCron(expression, `'${item}' is not a value, range or step`);
   }
   const [weekday = '*', month = '*', day = '*', ...time] = fields.reverse();
   const cron = parse(expression, [...time.reverse(), unlessAll(day, 1, 31), month, unlessAll(weekday, 0, 6)]);
@@ -68,8 +68,8 @@ function parse(expression: string, fields: readonly string[]): Cron {
 }
 
 /**
- * A field that names every day is `*`, which leaves the choice to the other of the two day fields: when both choose,
- * either is enough.
+ * Replaces a day field that contains every day by `*`, so that only the other day field restricts the days. When both
+ * restrict them, a day that matches either field fires.
  */
 function unlessAll(field: string, first: number, last: number): string {
   const values = new Set<number>();
@@ -93,7 +93,7 @@ function numberOf(text: string): number {
 function notCron(expression: string, why: string, cause?: unknown): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `'${expression.slice(0, 80)}' is no cron expression: ${why}. Give five fields (minute, hour, day, month, weekday), or six with seconds first.`,
+    `'${expression.slice(0, 80)}' is not a cron expression: ${why}. Give five fields (minute, hour, day, month, weekday), or six with seconds first.`,
     { cause },
   );
 }

@@ -14,7 +14,7 @@ function timesOf(expression: string, zone: string | undefined, from: string, to:
 }
 
 describe('times of an interval', () => {
-  it('are the whole multiples since 1970, the same for every pod', () => {
+  it('are the multiples since 1970, the same on every pod', () => {
     const { nextAfter } = intervalTimes(7_000);
     expect([nextAfter(0), nextAfter(6_999), nextAfter(7_000), nextAfter(7_000.5)]).toEqual([
       7_000, 7_000, 14_000, 14_000,
@@ -47,11 +47,11 @@ describe('times of a cron expression', () => {
     ['0 3 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
     ['0 3 * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', ['02:00:00']],
     ['0 2,14 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00', '12:00:00']],
-    // All of a range that is skipped is one firing.
+    // A range that is skipped as a whole fires once.
     ['10-50 2 * * *', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
     ['30 2 * * sun', 'Europe/Warsaw', '2026-03-29T00:00:00Z', ['01:00:00']],
     ['15 30 2 * * *', 'Europe/Warsaw', '2026-10-25T00:00:00Z', ['00:30:15']],
-    // Clocks go from 23:00 to midnight, so a time of the old day falls on the new one.
+    // Clocks go from 23:00 to midnight, so a time of the old day fires on the new day.
     ['45 23 * * *', 'America/Nuuk', '2027-03-28T00:00:00Z', ['01:00:00']],
     // Clocks go back to 23:00 at midnight.
     ['30 23 * * *', 'America/Santiago', '2027-04-04T00:00:00Z', ['02:30:00']],
@@ -80,13 +80,13 @@ describe('times of a cron expression', () => {
     expect(timesOf(expression, zone, from, end)).toEqual(times);
   });
 
-  it('have none for a day that a zone has not, as when it changes its side of the date line', () => {
+  it('omit a day that the zone skips when it changes its side of the date line', () => {
     const { nextAfter } = cronTimes('0 3 * * *', 'Pacific/Apia');
     const [first = 0] = [nextAfter(at('2011-12-29T12:00:00Z'))];
     expect([first, nextAfter(first)]).toEqual([at('2011-12-29T13:00:00Z'), at('2011-12-30T13:00:00Z')]);
   });
 
-  it('always rise, also where a half hour is repeated', () => {
+  it('always rise, also when half an hour is repeated', () => {
     const { nextAfter } = cronTimes('*/10 * * * *', 'Australia/Lord_Howe');
     for (let ms = at('2026-04-04T14:00:00Z'); ms < at('2026-04-04T16:00:00Z'); ms += 60_000) {
       expect(nextAfter(ms)).toBeGreaterThan(ms);
@@ -97,17 +97,17 @@ describe('times of a cron expression', () => {
     ['2999-06-01T00:00:00Z', '2999-12-31T15:00:00Z'],
     ['9999-06-01T00:00:00Z', '9999-12-31T15:00:00Z'],
     ['+012000-06-01T00:00:00Z', '+012000-12-31T15:00:00Z'],
-  ])('go on in any year: after %s', (from, next) => {
+  ])('exist in any year: after %s', (from, next) => {
     expect(cronTimes('@yearly', 'Asia/Tokyo').nextAfter(at(from))).toBe(at(next));
   });
 
-  it('are none where dates end', () => {
+  it('end where the dates of JavaScript end', () => {
     const { nextAfter } = cronTimes('@yearly', 'Asia/Tokyo');
     expect([nextAfter(8.64e15), nextAfter(Infinity), nextAfter(Number.NaN)]).toEqual([undefined, undefined, undefined]);
   });
 
   it.each([
-    // Day and weekday: either is enough when both choose; what names every day does not choose.
+    // Day and weekday: a day that matches either fires. A field with every day restricts nothing.
     ['0 0 15 * 1', '2026-06-08 2026-06-15 2026-06-22'],
     ['0 0 10 * 1', '2026-06-08 2026-06-10 2026-06-15'],
     ['0 0 1-31 * 1', '2026-06-08 2026-06-15 2026-06-22'],
@@ -115,7 +115,7 @@ describe('times of a cron expression', () => {
     ['0 0 10 * 0-6', '2026-06-10 2026-07-10 2026-08-10'],
     ['0 0 10 * sun,1-6', '2026-06-10 2026-07-10 2026-08-10'],
     ['0 0 ? * 1', '2026-06-08 2026-06-15 2026-06-22'],
-    // A step does, unlike in crontab(5).
+    // A step restricts, unlike in crontab(5).
     ['0 0 */2 * 1', '2026-06-03 2026-06-05 2026-06-07'],
     ['0 0 13 * +FRI', '2026-11-13 2027-08-13 2028-10-13'],
     ['0 0 20/5 * *', '2026-06-20 2026-06-25 2026-06-30'],
@@ -137,7 +137,7 @@ describe('times of a cron expression', () => {
     ['@weekends', '2026-06-06 2026-06-07 2026-06-13'],
     ['@Daily', '2026-06-03 2026-06-04 2026-06-05'],
     ['@midnight', '2026-06-03 2026-06-04 2026-06-05'],
-  ])('may name days in many ways: %s', (expression, days) => {
+  ])('can express days in many ways: %s', (expression, days) => {
     const { nextAfter } = cronTimes(expression);
     const found: string[] = [];
     for (let ms = at('2026-06-02T12:00:00Z'); found.length < 3;) {
@@ -153,28 +153,28 @@ describe('times of a cron expression', () => {
     ['@secondly', '12:00:01'],
     ['10/25 * * * *', '12:10:00'],
     ['*/40 5,7 * * * *', '12:05:00'],
-  ])('may name times of the day in many ways: %s', (expression, time) => {
+  ])('can express times of the day in many ways: %s', (expression, time) => {
     expect(timesOf(expression, 'UTC', '2026-06-01T12:00:00Z', '2026-06-01T13:00:00Z')[0]).toBe(time);
   });
 
   it.each([
-    ['bad', 'UTC', 'no cron expression'],
+    ['bad', 'UTC', 'not a cron expression'],
     ['* * * *', 'UTC', 'too few fields'],
     ['61 * * * *', 'UTC', 'Invalid value for minute: 61'],
     ['0 0 30 2 *', 'UTC', 'never fires'],
     ['0 0 31 4,6,9,11 *', 'UTC', 'never fires'],
-    ['0 0 0 * *', 'UTC', 'no cron expression'],
-    ['0 0 * * 8', 'UTC', 'no cron expression'],
-    ['0 0 * * sunday', 'UTC', 'no cron expression'],
-    ['5-1 * * * *', 'UTC', 'no cron expression'],
-    ['/5 * * * *', 'UTC', 'no cron expression'],
-    ['*/0 * * * *', 'UTC', 'no cron expression'],
-    ['1,,2 * * * *', 'UTC', 'no cron expression'],
+    ['0 0 0 * *', 'UTC', 'not a cron expression'],
+    ['0 0 * * 8', 'UTC', 'not a cron expression'],
+    ['0 0 * * sunday', 'UTC', 'not a cron expression'],
+    ['5-1 * * * *', 'UTC', 'not a cron expression'],
+    ['/5 * * * *', 'UTC', 'not a cron expression'],
+    ['*/0 * * * *', 'UTC', 'not a cron expression'],
+    ['1,,2 * * * *', 'UTC', 'not a cron expression'],
     ['2027-01-01T00:00:00', 'UTC', 'too few fields'],
     ['0 0 0 1 1 * 2027', 'UTC', 'too many fields'],
-    ['@reboot', 'UTC', 'no cron expression'],
-    ['* * * * *', 'local', 'no time zone'],
-    ['* * * * *', 'Nowhere/Else', 'no time zone'],
+    ['@reboot', 'UTC', 'not a cron expression'],
+    ['* * * * *', 'local', 'not a time zone'],
+    ['* * * * *', 'Nowhere/Else', 'not a time zone'],
     ['* * * * *', '', 'the time zone'],
     [undefined as never, 'UTC', 'Give strings'],
   ])('refuse %p in %p', (expression, zone, complaint) => {
@@ -185,13 +185,13 @@ describe('times of a cron expression', () => {
 });
 
 describe('a range of firings', () => {
-  it('ends with the last one in time', () => {
+  it('ends with the last firing up to the given time', () => {
     const times = intervalTimes(1_000);
     expect(rangeOf(times, 1_000, 1_999)).toEqual({ first: 1_000, last: 1_000, count: 1 });
     expect(rangeOf(times, 1_000, 5_000)).toEqual({ first: 1_000, last: 5_000, count: 5 });
   });
 
-  it('is found without counting when it is long', () => {
+  it('is found without counting every firing when it is long', () => {
     const times = cronTimes('* * 3 * * *');
     const range = rangeOf(times, at('2026-01-01T03:00:00Z'), at('2026-06-01T12:00:00Z'));
     expect(range).toEqual({

@@ -3,58 +3,58 @@ import { cronCalendar, type CronCalendar } from './cron-calendar.js';
 import { TimeZone } from './time-zone.js';
 
 /**
- * When a job is to run, in milliseconds since 1970: its nominal times. All pods compute the same ones, so that a
- * nominal time names one firing in the whole group.
+ * The nominal times of a job, in milliseconds since 1970. All pods compute the same times, so that a nominal time
+ * identifies one firing in the whole group.
  */
 export interface FireTimes {
-  /** As the job was declared, for the ledger: another text is another timetable. */
+  /** The declaration of the times, for the ledger. A different text is a different timetable. */
   readonly text: string;
-  /** The first nominal time after that one; undefined when there is none any more. */
+  /** The first nominal time after `ms`; undefined when there is none. */
   nextAfter(ms: number): number | undefined;
 }
 
-/** The shortest interval, in milliseconds: as fine as cron gets. What must run more often is a loop of `@WhileLeader`. */
+/** The shortest interval, in milliseconds, as with cron. For work that runs more often, use a loop in `@WhileLeader`. */
 export const MIN_INTERVAL_MS = 1_000;
-/** Where dates of JavaScript end, less some centuries for the search. */
+/** The end of the dates of JavaScript, minus some centuries for the search. */
 const LAST_MS = Date.UTC(275_000, 0, 1);
 const DAY_MS = 86_400_000;
 /** About 68 years. */
 const MAX_INTERVAL_MS = 2 ** 31 * 1_000;
 
 /**
- * The whole multiples of an interval since 1970, so that pods agree without having to remember when it began.
+ * The multiples of an interval since 1970. So all pods agree without a stored start time.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function intervalTimes(everyMs: number): FireTimes {
   if (!Number.isInteger(everyMs) || everyMs < MIN_INTERVAL_MS || everyMs > MAX_INTERVAL_MS) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `The interval is ${String(everyMs)}. Give a whole number of milliseconds from ${MIN_INTERVAL_MS} to ${MAX_INTERVAL_MS}; for what runs more often, a loop in @WhileLeader.`,
+      `The interval is ${String(everyMs)}. Give a whole number of milliseconds from ${MIN_INTERVAL_MS} to ${MAX_INTERVAL_MS}. For work that runs more often, write a loop in @WhileLeader.`,
     );
   }
   return { text: `every ${everyMs} ms`, nextAfter: (ms) => (Math.floor(ms / everyMs) + 1) * everyMs };
 }
 
 /**
- * The times of a cron expression: five fields, or six with seconds first, or a name as `@daily`.
+ * The times of a cron expression: five fields, or six with seconds first, or a name such as `@daily`.
  *
- * Where clocks are set, a fixed local time (numbers, ranges and lists of them for hour and minute) fires once on every day: when
- * the zone's clocks first show it, or skip it. An expression with `*` or a step in hour, minute or second fires whenever
- * the zone's clocks show such a time: through a repeated hour too, and not in one that is skipped.
+ * When clocks change, a fixed local time (hour and minute are numbers, ranges and lists) fires once on every day: when the
+ * clocks of the zone first show it, or skip it. An expression with `*` or a step in hour, minute or second fires whenever
+ * the clocks of the zone show such a time: twice in a repeated hour, and not in a skipped hour.
  *
- * @param timeZone an IANA name. Default: UTC rather than the pod's own, for two pods may not have the same.
+ * @param timeZone an IANA name. Default: UTC, and not the time zone of the pod, because pods can have different ones.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function cronTimes(expression: string, timeZone = 'UTC'): FireTimes {
   if (typeof expression !== 'string' || typeof timeZone !== 'string' || timeZone === '') {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `The cron expression is ${show(expression)} and the time zone ${show(timeZone)}. Give strings, as '0 3 * * *' and 'Europe/Warsaw'.`,
+      `The cron expression is ${show(expression)} and the time zone ${show(timeZone)}. Give strings, such as '0 3 * * *' and 'Europe/Warsaw'.`,
     );
   }
   const [zone, calendar] = [zoneOf(timeZone), cronCalendar(expression)];
   const next = calendar.fixed ? nextOfDay : nextStep;
-  // The last answer, which holds from where it was looked for up to itself.
+  // The last result, which is valid from the start of its search up to itself.
   let [from, found] = [Infinity, -Infinity];
   const nextAfter = (ms: number): number | undefined => {
     if (ms >= from && ms < found) return found;
@@ -66,18 +66,18 @@ export function cronTimes(expression: string, timeZone = 'UTC'): FireTimes {
   if (nextAfter(Date.now()) === undefined) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `The cron expression '${expression}' never fires: no year has such a day. Check its day and month.`,
+      `The cron expression '${expression}' never fires: no year has such a day. Correct its day and month.`,
     );
   }
   return { text: `${expression} ${timeZone}`, nextAfter };
 }
 
-/** The next time of a day that the zone's clocks have neither shown yet nor skipped. */
+/** The next fixed time that the clocks of the zone have neither shown nor skipped yet. */
 function nextOfDay(calendar: CronCalendar, zone: TimeZone, ms: number): number | undefined {
   for (let local = calendar.nextAfter(zone.latestLocalTime(ms)); local !== undefined;) {
     const at = zone.firstInstant(local);
     const nextDay = (Math.floor(local / DAY_MS) + 1) * DAY_MS;
-    // A zone that changes its side of the date line has a day less: that one has no times.
+    // A zone that changes its side of the date line skips a whole day: that day has no times.
     const dayIsSkipped = zone.changesIn(at - 1, at).some(({ before }) => at + before <= nextDay - DAY_MS);
     if (!dayIsSkipped || zone.localTime(at) < nextDay) return at;
     local = calendar.nextAfter(nextDay - 1);
@@ -85,7 +85,7 @@ function nextOfDay(calendar: CronCalendar, zone: TimeZone, ms: number): number |
   return undefined;
 }
 
-/** The next instant at which the zone's clocks show such a time, looked for from one change of its offset to the next. */
+/** The next instant at which the clocks of the zone show such a time. Searches from one change of the offset to the next. */
 function nextStep(calendar: CronCalendar, zone: TimeZone, ms: number): number | undefined {
   for (let [from, offset] = [ms, zone.offsetAt(ms)]; ;) {
     const local = calendar.nextAfter(from + offset);
@@ -98,7 +98,7 @@ function nextStep(calendar: CronCalendar, zone: TimeZone, ms: number): number | 
   }
 }
 
-/** One for all jobs of a zone; only names of the time zone database come in. */
+/** One object for all jobs of a zone. Contains only names of the time zone database. */
 const ZONES = new Map<string, TimeZone>();
 
 function zoneOf(name: string): TimeZone {
@@ -111,7 +111,7 @@ function zoneOf(name: string): TimeZone {
   } catch (cause) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `'${name.slice(0, 80)}' is no time zone. Give a name of the IANA list, as 'Europe/Warsaw'.`,
+      `'${name.slice(0, 80)}' is not a time zone. Give a name of the IANA list, such as 'Europe/Warsaw'.`,
       { cause },
     );
   }
@@ -125,18 +125,18 @@ function show(value: unknown): string {
       : `a value of type ${typeof value}`;
 }
 
-/** The most nominal times that are counted one by one: each may cost a tenth of a millisecond with cron. */
+/** Limit of the nominal times that are counted one by one: with cron, each can take a tenth of a millisecond. */
 export const MAX_COUNTED = 100;
 
-/** Several nominal times in a row. */
+/** A range of consecutive nominal times. */
 export interface FiringRange {
   readonly first: number;
   readonly last: number;
-  /** How many; `MAX_COUNTED` stands for that many or more. */
+  /** The number of nominal times. `MAX_COUNTED` means that many or more. */
   readonly count: number;
 }
 
-/** The nominal times from `first`, itself one, up to `until`. */
+/** The range of nominal times from `first`, which is one, up to `until`. */
 export function rangeOf({ nextAfter }: FireTimes, first: number, until: number): FiringRange {
   let last = first;
   for (let count = 1; count < MAX_COUNTED; count += 1) {
@@ -144,7 +144,7 @@ export function rangeOf({ nextAfter }: FireTimes, first: number, until: number):
     if (next === undefined || next > until) return { first, last, count };
     last = next;
   }
-  // Too many to step through: by bisection, the last time that has a nominal time after it and not after `until`.
+  // Too many to count. Finds by bisection the last instant with a later nominal time up to `until`.
   let [low, high] = [last, until];
   while (high - low > 1) {
     const middle = low + Math.floor((high - low) / 2);

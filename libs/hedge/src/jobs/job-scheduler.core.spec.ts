@@ -10,7 +10,7 @@ const MINUTE = 60_000;
 const T0 = 1_700_000_040_000;
 const JOB: Job = { name: 'j', times: intervalTimes(MINUTE), catchUp: false, graceMs: 3 * MINUTE };
 
-/** One pod with the core, a ledger that answers at once unless told otherwise, and clocks set by hand. */
+/** One pod with the core, a ledger that answers at once by default, and manual clocks. */
 class Bench {
   wall = T0;
   answers = true;
@@ -61,7 +61,7 @@ class Bench {
     return this;
   }
 
-  /** Ends the run that was begun last. */
+  /** Ends the last run. */
   end(error?: string): this {
     this.step({ type: 'ended', end: { durationMs: 5, ...(error !== undefined && { error }) } });
     return this;
@@ -80,7 +80,7 @@ function minute(ms: number): number {
   return Math.floor((ms - T0) / MINUTE);
 }
 
-/** A ledger as a leader left it that claimed minute 1 and never told more. */
+/** The ledger of a leader that claimed minute 1 and was lost then. */
 function lostInMinute1(): LedgerRow[] {
   const first = new Bench().elect().at(1);
   return first.ledger;
@@ -92,7 +92,7 @@ describe('job scheduler', () => {
     pod = new Bench();
   });
 
-  it('J1: claims each firing before its run, and records how it ended', () => {
+  it('J1: claims each firing before its run, and records the outcome', () => {
     pod.elect();
     expect(pod.rows).toEqual(['scheduled 0']);
     expect(pod.wakeAfterMs).toBe(10_000);
@@ -111,7 +111,7 @@ describe('job scheduler', () => {
     expect(pod.rows).toEqual(['scheduled 5']);
   });
 
-  it('J1: repeats a write whose answer was lost as the same row, and runs only once it is known', () => {
+  it('J1: repeats a write without an answer as the same row, and runs only after its answer', () => {
     pod.elect();
     pod.answers = false;
     pod.at(1);
@@ -127,7 +127,7 @@ describe('job scheduler', () => {
     expect(pod.running).toHaveLength(1);
   });
 
-  it('J1: stops for good in this term when the fence refuses a claim', () => {
+  it('J1: runs nothing more in this term after the fence rejected a claim', () => {
     pod.elect();
     pod.answers = false;
     pod.at(1);
@@ -138,7 +138,7 @@ describe('job scheduler', () => {
     expect(pod.scheduler.busy).toBe(false);
   });
 
-  it('J1: reads the ledger again when a row is there with another value', () => {
+  it('J1: reads the ledger again when a row exists with another value', () => {
     pod.elect();
     pod.answers = false;
     pod.at(1);
@@ -150,7 +150,7 @@ describe('job scheduler', () => {
     expect(pod.rows.slice(3)).toEqual(['claimed 2']);
   });
 
-  it('J2: runs each firing that fell due during a change of leader', () => {
+  it('J2: runs each firing that was due during a change of the leader', () => {
     pod.elect().at(1).end();
     const next = new Bench(pod.ledger, {}, 'b:1');
     next.wall = T0 + 3 * MINUTE;
@@ -159,7 +159,7 @@ describe('job scheduler', () => {
     expect(next.rows.slice(3)).toEqual(['claimed 2', 'done 2', 'claimed 3', 'done 3']);
   });
 
-  it('J2: records what is older than its grace as missed, in one row', () => {
+  it('J2: records firings older than the grace time as missed, in one row', () => {
     pod.elect().at(1).end();
     const next = new Bench(pod.ledger, {}, 'b:1');
     next.wall = T0 + 10 * MINUTE;
@@ -167,7 +167,7 @@ describe('job scheduler', () => {
     expect(next.rows.slice(3)).toEqual(['missed 2-6 (5)', 'claimed 7']);
   });
 
-  it('J2: with catchUp runs the last of what was missed, also when the leader changes in between', () => {
+  it('J2: with catchUp, runs the last missed firing, also when the leader changes in between', () => {
     pod.elect().at(1).end();
     const next = new Bench(pod.ledger, { catchUp: true }, 'b:1');
     next.wall = T0 + 10 * MINUTE;
@@ -179,25 +179,25 @@ describe('job scheduler', () => {
     expect(third.rows.slice(4)).toEqual(['claimed 6']);
   });
 
-  it('J2: counts no more than 100, and passes over all of them', () => {
+  it('J2: counts at most 100 missed firings, and passes over all of them', () => {
     pod.elect().at(1).end();
     pod.at(100_000);
     expect(pod.rows.slice(3)).toEqual(['missed 2-99996 (100)', 'claimed 99997']);
   });
 
-  it('J2: skips what falls due during a run, and says so meanwhile', () => {
+  it('J2: skips firings that are due during a run, and reports that during the run', () => {
     pod.elect().at(1).at(2).at(3);
     expect(pod.reports).toEqual(['still-running']);
     pod.at(3.5).end().at(4);
     expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'skipped 2-3 (2)', 'claimed 4']);
   });
 
-  it('J2: with catchUp runs the last of what was skipped', () => {
+  it('J2: with catchUp, runs the last skipped firing', () => {
     pod = new Bench([], { catchUp: true }).elect().at(1).at(3.5).end();
     expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'skipped 2', 'claimed 3']);
   });
 
-  it('J3: records a run as lost whose pod never told', () => {
+  it('J3: records a run without an outcome as lost', () => {
     const next = new Bench(lostInMinute1(), {}, 'b:1');
     next.wall += MINUTE;
     next.elect(2n).at(2);
@@ -205,7 +205,7 @@ describe('job scheduler', () => {
     expect(next.ledger[2]).toMatchObject({ pod: 'a:1', token: 1n });
   });
 
-  it('J3: with catchUp runs a lost one once more, and only once', () => {
+  it('J3: with catchUp, repeats a lost run once', () => {
     const second = new Bench(lostInMinute1(), { catchUp: true }, 'b:1');
     second.wall += MINUTE;
     second.elect(2n);
@@ -216,7 +216,7 @@ describe('job scheduler', () => {
     expect(third.rows.slice(2)).toEqual(['lost 1', 'claimed 1 attempt 2', 'lost 1 attempt 2', 'claimed 2']);
   });
 
-  it('J3: still owes the second attempt when its leader is lost before it began', () => {
+  it('J3: makes the second attempt later when its leader is lost before it began', () => {
     const ledger = lostInMinute1();
     ledger.push({ ...ledger.at(-1)!, event: 'lost' });
     const third = new Bench(ledger, { catchUp: true }, 'c:1');
@@ -224,13 +224,13 @@ describe('job scheduler', () => {
     expect(third.running).toMatchObject([{ attempt: 2 }]);
   });
 
-  it('J3: leaves the outcome of a run to the next leader once its own term is over', () => {
+  it('J3: leaves the outcome of a run to the next leader after the end of its term', () => {
     pod.elect().at(1).step({ type: 'deposed', token: 1n });
     pod.end();
     expect(pod.rows).toEqual(['scheduled 0', 'claimed 1']);
   });
 
-  it('J1: waits in a new term of its own for the run of the last one', () => {
+  it('J1: waits in a new term for the run of an earlier term of the same pod', () => {
     pod.elect().at(1).step({ type: 'deposed', token: 1n });
     pod.elect(2n).at(2);
     expect(pod.reports).toContain('runs-since-last-term');
@@ -239,14 +239,14 @@ describe('job scheduler', () => {
     expect(pod.rows.slice(1)).toEqual(['claimed 1', 'lost 1', 'claimed 2']);
   });
 
-  it('J3: takes a run that was not begun any more for lost', () => {
+  it('J3: records a claimed run that did not begin as lost', () => {
     pod.elect().at(1).step({ type: 'deposed', token: 1n });
     pod.step({ type: 'not-begun' });
     pod.elect(2n);
     expect(pod.rows.slice(1)).toEqual(['claimed 1', 'lost 1']);
   });
 
-  it('begins nothing while leadership is handed over, and lets a run end', () => {
+  it('begins no run during a hand-over, and lets a run end', () => {
     pod.elect().at(1).step({ type: 'draining', token: 1n });
     expect(pod.scheduler.busy).toBe(true);
     pod.at(2).end();
@@ -264,7 +264,7 @@ describe('job scheduler', () => {
     expect(next.ledger.slice(claimed)).toEqual(pod.ledger.slice(claimed));
   });
 
-  it('says once that its clock was set back during a term, and again when that happens again', () => {
+  it('reports once that its clock was set back during a term, and again when that happens again', () => {
     pod.elect().at(30).end().at(40).end();
     const behind = (): number => pod.reports.filter((type) => type === 'clock-behind').length;
     pod.at(20).at(21).at(22);
@@ -275,7 +275,7 @@ describe('job scheduler', () => {
     expect(pod.rows.at(-1)).toBe('done 41');
   });
 
-  it('says that an hour passed over by a clock that was ahead silences it, once the clock is set right', () => {
+  it('reports that the job pauses after a clock that was an hour ahead is corrected', () => {
     pod.elect().at(1).end();
     pod.at(61);
     for (let left = 4; left > 0; left -= 1) pod.end();
@@ -284,7 +284,7 @@ describe('job scheduler', () => {
     expect(pod.reports.filter((type) => type === 'clock-behind')).toHaveLength(1);
   });
 
-  it('J2: has accounted for all that a clock jumped over, when it jumps back', () => {
+  it('J2: has accounted for all firings that a clock jumped over, when it jumps back', () => {
     pod.elect().at(60);
     for (let left = 4; left > 0; left -= 1) pod.end();
     pod.at(1).at(59).at(60).at(61);
@@ -292,7 +292,7 @@ describe('job scheduler', () => {
     expect(pod.rows.slice(-2)).toEqual(['done 60', 'claimed 61']);
   });
 
-  it('takes up a changed timetable without missing what was none of it before', () => {
+  it('adopts a changed timetable without recording its earlier times as missed', () => {
     pod.elect().at(1).end();
     const hourly = new Bench(pod.ledger, { times: intervalTimes(60 * MINUTE) }, 'b:1');
     hourly.wall = T0 + 2 * MINUTE;
@@ -304,7 +304,7 @@ describe('job scheduler', () => {
     expect(back.rows.slice(4)).toEqual(['scheduled 96', 'claimed 97']);
   });
 
-  it('does not compute the next firing again while it waits for it', () => {
+  it('computes the next firing only once while it waits for it', () => {
     let asked = 0;
     const times = intervalTimes(MINUTE);
     const counting = { text: times.text, nextAfter: (ms: number) => ((asked += 1), times.nextAfter(ms)) };

@@ -5,58 +5,58 @@ import type { Job } from './job.js';
 import type { JobEvent, LedgerRow } from './ledger.js';
 import type { SchedulerEffect, SchedulerInput, SchedulerSettings } from './job-scheduler.messages.js';
 
-/** How often a firing may be begun: with `catchUp`, a run that was lost is begun once more. */
+/** Limit of the attempts of a firing: with `catchUp`, a lost run is repeated once. */
 const MAX_ATTEMPTS = 2;
 
-/** A wall clock that was set ahead is noticed after this, since timers go by the monotonic one. */
+/** Longest timer. A wall clock that was set ahead is noticed after this time, because timers use the monotonic clock. */
 const MAX_WAKE_MS = 10_000;
 
-interface Term {
+interface LeaderTerm {
   readonly token: bigint;
   draining: boolean;
 }
 
 type State =
-  /** Not leading, or about to give leadership back. */
+  /** Not leading, or about to hand over the leadership. */
   | { readonly at: 'rest' }
-  /** `due` is the next firing to fall due. */
+  /** `due` is the next firing. */
   | { readonly at: 'waiting'; readonly due: number | undefined }
-  /** One call at a time. `row` is what it writes; without one it reads. */
+  /** A call to the ledger, one at a time: it writes `row`, or reads without one. */
   | { readonly at: 'calling'; readonly call: number; readonly row?: LedgerRow; tries: number; retryAt?: number }
-  /** `nextDue` is the first firing to fall due after the run began. */
-  | { readonly at: 'running'; readonly claim: LedgerRow; readonly nextDue: number | undefined; told: boolean };
+  /** `nextDue` is the first firing after the begin of the run. */
+  | { readonly at: 'running'; readonly claim: LedgerRow; readonly nextDue: number | undefined; reported: boolean };
 
 /**
- * One job of the group, on one pod: decides when it runs, and what its ledger says.
+ * One job of the group, on one pod: decides when the job runs, and which rows its ledger gets.
  *
- * The ledger is a chain. Each row accounts for the nominal times from where the row before it ended, `through`, up to
- * its own `through`; and a row is written only when the one before it is known to be written. So the last row alone tells
- * all: whether a claim is open, and from when on nominal times are not yet accounted for. Since every row is fenced,
- * none of a former leader can follow once this one has been elected and has read.
+ * The ledger is a chain. Each row accounts for the nominal times from the end of the previous row, `through`, up to its own
+ * `through`. A row is written only when the previous row is known to be written. So the last row is enough to know whether
+ * a claim is open, and which nominal times are not accounted for yet. Every row is fenced, so a former leader can write
+ * none after this leader was elected and has read the ledger.
  *
- * - J1 a firing is claimed at most once for each attempt, and run at most once for each claim: a claim is written before
- *   its run, and the next attempt only after the one before was recorded as lost.
- * - J2 no nominal time is passed over in silence: each is claimed, or part of a row `missed` or `skipped`.
- * - J3 each claim gets one outcome, as soon as somebody leads: of its own leader, or `lost` of the next one.
+ * - J1 a firing is claimed at most once for each attempt, and runs at most once for each claim: a claim is written before
+ *   its run, and the next attempt only after the previous one was recorded as lost.
+ * - J2 no nominal time is passed over silently: each is claimed, or part of a row `missed` or `skipped`.
+ * - J3 each claim gets one outcome as soon as there is a leader: from its own leader, or `lost` from the next.
  *
- * Nominal times go by the leader's wall clock. One that is behind the ledger waits, and repeats nothing; one that was
- * ahead has recorded all it passed over.
+ * Nominal times are compared with the wall clock of the leader. A leader whose clock is behind the ledger waits and repeats
+ * nothing. A leader whose clock was ahead has recorded all the times that it passed over.
  */
 export class JobScheduler {
-  #term: Term | undefined;
+  #term: LeaderTerm | undefined;
   #state: State = { at: 'rest' };
   #calls = 0;
   /** Nominal times up to here are accounted for. */
   #through = 0;
-  /** The timetable that the ledger has now. */
+  /** The present timetable in the ledger. */
   #schedule: string | undefined;
-  /** A firing to be claimed next, however late: what `catchUp` makes good. */
-  #owed: { readonly fireTime: number; readonly attempt: number } | undefined;
-  /** It was reported that the ledger is ahead of this pod's clock, and it still is. */
-  #toldBehind = false;
-  /** When the last run of this term ended, by the wall clock. */
+  /** A firing to claim next, however late, because of `catchUp`. */
+  #rerun: { readonly fireTime: number; readonly attempt: number } | undefined;
+  /** The ledger is ahead of the clock of this pod, and that was reported. */
+  #reportedBehind = false;
+  /** The end of the last run of this term, by the wall clock. */
   #busyUntil = 0;
-  /** What fell due up to here waited for this pod rather than for a run, by the wall clock. */
+  /** Firings due up to this time waited for this pod, and not for the end of a run. By the wall clock. */
   #backlogUntil = 0;
 
   constructor(
@@ -64,7 +64,7 @@ export class JobScheduler {
     private readonly settings: SchedulerSettings,
   ) {}
 
-  /** Whether something is going on that a hand-over waits for: a run, or a row that is being written. */
+  /** Whether a hand-over must wait: a run is in progress, or a row is being written. */
   get busy(): boolean {
     return this.#state.at === 'running' || (this.#state.at === 'calling' && this.#state.row !== undefined);
   }
@@ -116,7 +116,7 @@ export class JobScheduler {
     if (input.type === 'written') return row === undefined ? [] : this.#written(row, now);
     const { retryMs } = this.settings;
     const pauseMs = backoffMs(tries, retryMs, 4 * retryMs, input.random);
-    // After a conflict the ledger is read again.
+    // After a conflict, the ledger is read again.
     const again = input.type === 'call-failed' && row !== undefined ? { row } : {};
     this.#state = { at: 'calling', call, tries, ...again, retryAt: now.mono + pauseMs };
     return [{ type: 'wake', afterMs: pauseMs }];
@@ -126,19 +126,19 @@ export class JobScheduler {
     if (this.#term === undefined) return [];
     const wall = Math.floor(now.wall);
     this.#busyUntil = 0;
-    this.#owed = undefined;
+    this.#rerun = undefined;
     if (row === undefined) {
-      // A job that was never seen begins now, and says so: the next leader then knows what fell due since.
+      // A new job begins now, and its first row records that: so the next leader knows the firings since then.
       this.#schedule = undefined;
       this.#through = wall;
       return this.#next(now);
     }
     this.#through = row.through;
     this.#schedule = row.schedule;
-    this.#toldBehind = false;
+    this.#reportedBehind = false;
     const effects = this.#reportBehind(now);
     if (row.event === 'claimed') return [...effects, ...this.#write({ ...row, event: 'lost' })];
-    this.#oweLost(row);
+    this.#planRerun(row);
     return [...effects, ...this.#next(now)];
   }
 
@@ -147,31 +147,31 @@ export class JobScheduler {
     this.#schedule = row.schedule;
     const recorded: SchedulerEffect[] = [{ type: 'report', report: { type: 'recorded', row } }];
     if (row.event !== 'claimed') {
-      this.#oweLost(row);
+      this.#planRerun(row);
       return [...recorded, ...this.#next(now)];
     }
-    this.#owed = undefined;
+    this.#rerun = undefined;
     const nextDue = this.job.times.nextAfter(Math.max(row.through, now.wall));
-    this.#state = { at: 'running', claim: row, nextDue, told: false };
+    this.#state = { at: 'running', claim: row, nextDue, reported: false };
     return [...recorded, { type: 'run', claim: row }, ...this.#wakeFor(nextDue, now)];
   }
 
-  #oweLost({ event, fireTime, attempt }: LedgerRow): void {
+  #planRerun({ event, fireTime, attempt }: LedgerRow): void {
     if (event !== 'lost' || !this.job.catchUp || attempt >= MAX_ATTEMPTS) return;
-    this.#owed = { fireTime, attempt: attempt + 1 };
+    this.#rerun = { fireTime, attempt: attempt + 1 };
   }
 
   #ended({ durationMs, error }: { durationMs: number; error?: string }, now: Instant): readonly SchedulerEffect[] {
     if (this.#state.at !== 'running') return [];
     const { claim } = this.#state;
-    // The next term has another fence: what became of this run is for its leader to say.
+    // The next term has another fence: its leader records the outcome of this run.
     if (claim.token !== this.#term?.token) return this.#leaveRun();
     this.#busyUntil = now.wall;
     const event = error === undefined ? 'done' : 'failed';
     return this.#write({ ...claim, event, durationMs, ...(error !== undefined && { error }) });
   }
 
-  /** Leaves a run to the ledger of the next term, which is this pod's own if it has been elected meanwhile. */
+  /** Leaves the outcome of a run to the next leader, which is this pod itself if it was elected meanwhile. */
   #leaveRun(): readonly SchedulerEffect[] {
     this.#state = { at: 'rest' };
     return this.#term === undefined ? [] : this.#load();
@@ -191,31 +191,31 @@ export class JobScheduler {
       return [{ type: 'wake', afterMs: state.retryAt - now.mono }];
     }
     const { nextDue: due } = state;
-    if (state.told || due === undefined) return [];
+    if (state.reported || due === undefined) return [];
     if (due > now.wall) return this.#wakeFor(due, now);
-    state.told = true;
+    state.reported = true;
     return [{ type: 'report', report: { type: 'still-running', fireTime: due } }];
   }
 
-  /** Nothing is going on, and the ledger's last row is known: what comes next? */
+  /** Decides the next step, when no call or run is in progress and the last row of the ledger is known. */
   #next(now: Instant): readonly SchedulerEffect[] {
     const { job } = this;
     if (this.#term === undefined || this.#term.draining) {
       this.#state = { at: 'rest' };
       return [];
     }
-    if (this.#owed !== undefined) return this.#claim(this.#owed.fireTime, this.#owed.attempt);
+    if (this.#rerun !== undefined) return this.#claim(this.#rerun.fireTime, this.#rerun.attempt);
     const wall = Math.floor(now.wall);
     const tooOld = wall - job.graceMs - 1;
     if (this.#schedule !== job.times.text) {
-      // A time that the old timetable has accounted for is not run again, nor one that it had no part in missed.
+      // Times that the old timetable accounted for do not run again. Earlier times of the new timetable are not `missed`.
       const from = Math.max(this.#through, tooOld);
       return this.#write(this.#row('scheduled', from, { schedule: job.times.text }));
     }
     const due = job.times.nextAfter(this.#through);
     if (due === undefined || due > wall) {
       this.#state = { at: 'waiting', due };
-      // Also during a term: a clock that was set back, or set right after it was ahead, silences the job.
+      // Reported during a term, too: the job pauses when a clock is set back, or corrected after it was ahead.
       return [...this.#reportBehind(now), ...this.#wakeFor(due, now)];
     }
     if (due <= tooOld) return this.#passOver('missed', due, tooOld);
@@ -224,20 +224,20 @@ export class JobScheduler {
     return this.#claim(due, 1);
   }
 
-  /** Once, as long as the ledger stays ahead of this pod's clock. */
+  /** Reports once when the ledger is ahead of the clock of this pod. */
   #reportBehind(now: Instant): readonly SchedulerEffect[] {
     const through = this.#through;
     const byMs = through - Math.floor(now.wall);
-    const told = this.#toldBehind;
-    this.#toldBehind = byMs > this.job.graceMs;
-    if (told || !this.#toldBehind) return [];
+    const reported = this.#reportedBehind;
+    this.#reportedBehind = byMs > this.job.graceMs;
+    if (reported || !this.#reportedBehind) return [];
     return [{ type: 'report', report: { type: 'clock-behind', through, byMs } }];
   }
 
   #passOver(event: 'missed' | 'skipped', first: number, until: number): readonly SchedulerEffect[] {
     const all = rangeOf(this.job.times, first, until);
     if (!this.job.catchUp) return this.#writeRange(event, all);
-    this.#owed = { fireTime: all.last, attempt: 1 };
+    this.#rerun = { fireTime: all.last, attempt: 1 };
     if (all.last === first) return this.#claim(first, 1);
     return this.#writeRange(event, rangeOf(this.job.times, first, all.last - 1));
   }

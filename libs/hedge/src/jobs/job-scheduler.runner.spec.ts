@@ -12,7 +12,7 @@ const SECOND = 1_000;
 const lease = leaseName('g');
 const key = jobKey('g', 'j');
 
-/** A runner on a database in memory whose lease was really taken. */
+/** A runner on an in-memory database whose lease was acquired. */
 async function setUp(over: Partial<Job> = {}) {
   const clock = new VirtualClock();
   const faults = new BackendFaults();
@@ -44,7 +44,7 @@ async function setUp(over: Partial<Job> = {}) {
 }
 
 describe('job runner', () => {
-  it('writes what is done in between, with the firing, the pod and its token', async () => {
+  it('writes the claim and the outcome, with the firing, the pod and its token', async () => {
     const { clock, runner, runs, token, history } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(10 * SECOND);
@@ -60,7 +60,7 @@ describe('job runner', () => {
     ]);
   });
 
-  it('records what the method threw, and logs it once', async () => {
+  it('records the error of the method, and logs it once', async () => {
     const { clock, runner, runs, token, history, pod } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(10 * SECOND);
@@ -73,7 +73,7 @@ describe('job runner', () => {
   it.each([
     ['an error whose message is no text', Object.assign(new Error(), { message: { reason: 'paper' } })],
     ['a value that no text can be made of', Object.create(null) as Error],
-  ])('J3: records that the method threw %s, and goes on', async (_what, thrown) => {
+  ])('J3: records that the method threw %s, and continues', async (_what, thrown) => {
     const { clock, runner, runs, token, events } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(10 * SECOND);
@@ -92,7 +92,7 @@ describe('job runner', () => {
     expect(await events()).toEqual(['scheduled', 'claimed']);
   });
 
-  it('J1: does not run once the lease has another token', async () => {
+  it('J1: does not run after the lease has another token', async () => {
     const { clock, backend, holder, runner, runs, token, events } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(5 * SECOND);
@@ -102,7 +102,7 @@ describe('job runner', () => {
     expect(await events()).toEqual(['scheduled']);
   });
 
-  it('J1: does not run what it claimed when it leads no more by then', async () => {
+  it('J1: does not run a claimed firing when it is not the leader any more', async () => {
     const { clock, runner, runs, token, pod } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(5 * SECOND);
@@ -125,7 +125,7 @@ describe('job runner', () => {
     expect(await events()).toEqual(['scheduled', 'claimed', 'lost']);
   });
 
-  it('drains: begins nothing more, and waits until the outcome is recorded', async () => {
+  it('begins no run during a drain, which waits until the outcome is recorded', async () => {
     const { clock, runner, runs, token, events } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(10 * SECOND);
@@ -140,7 +140,7 @@ describe('job runner', () => {
     expect(runs).toHaveLength(1);
   });
 
-  it('waits out a database that is away, and says so once', async () => {
+  it('waits while the database is unavailable, and logs that once', async () => {
     const { clock, faults, runner, runs, token, pod } = await setUp();
     faults.outage = true;
     runner.elected(token);
@@ -159,11 +159,11 @@ describe('job runner', () => {
       runner.elected(token);
       await clock.advanceAsync(20 * SECOND);
       expect(runs).toEqual([]);
-      expect(pod.warnings).toEqual([expect.stringContaining('cannot be read')]);
+      expect(pod.warnings).toEqual([expect.stringContaining('cannot be decoded')]);
     },
   );
 
-  it('goes on with a ledger of version 0.1, whose last firing was an hour early where clocks were set back', async () => {
+  it('continues a ledger of version 0.1, whose last firing was an hour early after clocks were set back', async () => {
     const { clock, backend, runner, runs, token, events } = await setUp({
       times: cronTimes('0 3 * * *', 'Europe/Warsaw'),
     });

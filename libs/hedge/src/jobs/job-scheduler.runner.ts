@@ -17,40 +17,40 @@ export interface JobLogger {
   error(message: string, stack?: string): void;
 }
 
-/** What a job needs of the log table. */
+/** The part of the log table that jobs use. */
 export type JobLog = Pick<LogTable, 'append' | 'latest'>;
 
 export interface JobSchedulerRunnerOptions {
   readonly log: JobLog;
-  /** Row name of the group's election lease, by which all rows are fenced. */
+  /** Row name of the election lease, whose token fences all rows. */
   readonly lease: string;
-  /** Key of the job's ledger. */
+  /** Key of the ledger of the job. */
   readonly key: string;
-  /** Whether this process leads in that term, judged now (L2). */
+  /** Whether this process leads in this term, checked at the call (L2). */
   readonly leads: (token: bigint) => boolean;
   readonly self: () => MemberId;
   readonly clock: Clock;
-  /** Pause before a call to the database is made again, in milliseconds; grows with jitter up to four times this. */
+  /** First pause before a retry of a call to the database, in milliseconds. Grows with jitter up to four times this. */
   readonly retryMs: number;
   readonly logger: JobLogger;
   readonly random?: () => number;
 }
 
 /**
- * Runs one job whenever this process leads: performs what the `JobScheduler` core decides, on the log table and on
- * timers. Two runs of the job never overlap in this process.
+ * Runs one job while this process leads: performs the effects of the core `JobScheduler` on the log table and on timers.
+ * Two runs of the job never overlap in this process.
  *
  * @example
  * const runner = new JobRunner(job, (run) => reports.nightly(run), { log: backend.log, … });
- * runner.elected(token); // and from now on, until runner.deposed(token, reason)
+ * runner.elected(token); // runs the job until runner.deposed(token, reason)
  */
 export class JobRunner {
   readonly #scheduler: JobScheduler;
-  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#take(input));
+  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#handle(input));
   #run: { readonly token: bigint; readonly scope: AbortController } | undefined;
   #cancelWake: () => void = () => undefined;
   #idle: (() => void)[] = [];
-  #troubled = false;
+  #unavailable = false;
 
   constructor(
     private readonly job: Job,
@@ -64,13 +64,13 @@ export class JobRunner {
     this.#step({ type: 'elected', token });
   }
 
-  /** The term is over: a run of it is aborted. */
+  /** Ends the term, and aborts its run. */
   deposed(token: bigint, reason: unknown): void {
     if (this.#run?.token === token) abortInFreshContext(this.#run.scope, reason);
     this.#step({ type: 'deposed', token });
   }
 
-  /** Begins no run any more in that term. Resolves when none goes on here and its outcome is recorded. */
+  /** Begins no further run in this term. Resolves when the run has ended and its outcome is recorded. */
   drain(token: bigint): Promise<void> {
     return new Promise((resolve) => {
       this.#idle.push(resolve);
@@ -83,7 +83,7 @@ export class JobRunner {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  #take(input: SchedulerInput): void {
+  #handle(input: SchedulerInput): void {
     for (const effect of this.#scheduler.step(input, this.options.clock.now())) this.#perform(effect);
   }
 
@@ -101,8 +101,8 @@ export class JobRunner {
       case 'run':
         return void this.#begin(effect.claim);
       case 'report': {
-        const told = describeReport(this.job, effect.report);
-        if (told !== undefined) logger.warn(told);
+        const line = describeReport(this.job, effect.report);
+        if (line !== undefined) logger.warn(line);
       }
     }
   }
@@ -133,7 +133,7 @@ export class JobRunner {
   }
 
   #answered(input: SchedulerInput): void {
-    if (input.type === 'loaded' || input.type === 'written') this.#troubled = false;
+    if (input.type === 'loaded' || input.type === 'written') this.#unavailable = false;
     this.#step(input);
   }
 
@@ -141,9 +141,9 @@ export class JobRunner {
     const { logger, random = Math.random } = this.options;
     const code = error instanceof HedgeError ? error.code : undefined;
     if (code === 'LEASE_LOST') return { type: 'fenced-off', call };
-    // Once for each time of trouble.
-    if (!this.#troubled) logger.warn(`Job ${this.job.name} waits for its ledger: ${messageOf(error)}`);
-    this.#troubled = true;
+    // Once for each outage.
+    if (!this.#unavailable) logger.warn(`Job ${this.job.name} waits for its ledger: ${messageOf(error)}`);
+    this.#unavailable = true;
     return { type: code === 'CONFLICT' ? 'conflict' : 'call-failed', call, random: random() };
   }
 

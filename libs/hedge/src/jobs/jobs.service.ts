@@ -11,8 +11,7 @@ import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { BatchedLog } from './batched-log.js';
 import type { FireTimes } from './fire-times.js';
-import { checkJobName, resolveJob } from './job-options.js';
-import type { JobOptions, JobRun } from './job.js';
+import { checkJobName, type JobOptions, type JobRun, resolveJob } from './job.js';
 import { JobRunner } from './job-scheduler.runner.js';
 import { toJobEntry, type JobEntry } from './ledger.js';
 
@@ -28,9 +27,9 @@ export interface JobsServiceDeps {
   readonly logger: Logger;
 }
 
-/** A method that is to run at times. */
+/** A method that runs at certain times. */
 export interface JobMethod {
-  /** `ReportService.nightly`, for people. */
+  /** The name for messages, such as `ReportService.nightly`. */
   readonly place: string;
   readonly times: FireTimes;
   readonly options: JobOptions;
@@ -45,10 +44,10 @@ export interface JobHistoryOptions {
 const MAX_ENTRIES = 10_000;
 
 /**
- * The jobs of the group (`@LeaderCron`, `@LeaderInterval`) and what became of their firings.
+ * The jobs of the group (`@LeaderCron`, `@LeaderInterval`) and the history of their firings.
  *
- * Each job has a ledger in the log table, under the reserved key `__hedge/job/{group}/{name}`: two rows for each run,
- * its claim and its outcome. Only its last row is ever needed, so older ones may be deleted in SQL at any time.
+ * Each job has a ledger in the log table, with the reserved key `__hedge/job/{group}/{name}`: two rows for each run, its
+ * claim and its outcome. The library needs only the last row, so you may delete older rows with SQL at any time.
  */
 export class JobsService {
   readonly #deps: JobsServiceDeps;
@@ -59,8 +58,8 @@ export class JobsService {
   }
 
   /**
-   * What became of a job's firings, the newest first. From any pod, also of a job that this version of the app has
-   * not any more.
+   * The history of the firings of a job, the newest first. Works on any pod, also for a job that this version of the app
+   * does not contain any more.
    *
    * @example
    * const [last] = await jobs.history('nightly report', { limit: 1 });
@@ -83,8 +82,8 @@ export class JobsService {
   }
 
   /**
-   * Runs these methods from now on, whenever this pod leads. Called by the module.
-   * @throws HedgeError INVALID_OPTIONS when two have one name.
+   * Runs these methods from now on while this pod leads. Called by the module.
+   * @throws HedgeError INVALID_OPTIONS when two jobs have the same name.
    * @internal
    */
   start(methods: readonly JobMethod[]): void {
@@ -101,7 +100,7 @@ export class JobsService {
     if (runners.length === 0) return;
     election.onElected(({ fencingToken, signal }) => {
       const deposed = (): void => runners.forEach((runner) => runner.deposed(fencingToken, signal.reason));
-      // One listener for all: Node warns of more than ten on a signal.
+      // One listener for all jobs: Node warns of more than ten on a signal.
       onAbort(signal, deposed);
       for (const runner of runners) runner.elected(fencingToken);
     });
@@ -115,9 +114,9 @@ export class JobsService {
     if (other !== undefined) {
       const both =
         other === place
-          ? `${place} is the job '${name}' twice: its class stands in two modules, or it has two timetables. Provide the class in one module, and name`
-          : `${other} and ${place} are both the job '${name}', and would share one ledger. Name`;
-      throw new HedgeError('INVALID_OPTIONS', `${both} each job by itself: { name: '…' }.`);
+          ? `${place} declares the job '${name}' twice: two modules provide its class, or it has two timetables. Provide the class in one module, and give`
+          : `${other} and ${place} both declare the job '${name}', and would share one ledger. Give`;
+      throw new HedgeError('INVALID_OPTIONS', `${both} each job its own name: { name: '…' }.`);
     }
     this.#places.set(name, place);
   }

@@ -5,40 +5,40 @@ import { HedgeError } from '../common/errors.js';
 const EVENTS = ['scheduled', 'claimed', 'done', 'failed', 'lost', 'missed', 'skipped'] as const;
 
 /**
- * What a row of a job's ledger says:
- * - `scheduled`: from `fireTime` on the job has the timetable `schedule`: its first row, and one for each change.
+ * The kind of a row in the ledger of a job:
+ * - `scheduled`: the job has the timetable `schedule` from `fireTime` on. The first row, and one row for each change.
  * - `claimed`: the pod is about to run the firing.
- * - `done`, `failed`: that run ended, and how.
- * - `lost`: the pod of that run ceased to lead before it told. It may have run to any point.
- * - `missed`: nobody could run these firings in time.
- * - `skipped`: these firings fell due while the one before still ran.
+ * - `done`, `failed`: the run ended with that outcome.
+ * - `lost`: the pod of the run lost the leadership before it recorded the outcome. The run may have reached any point.
+ * - `missed`: no leader could run these firings in time.
+ * - `skipped`: these firings were due while an earlier firing still ran.
  */
 export type JobEvent = (typeof EVENTS)[number];
 
-/** A row as the scheduler makes and reads it; times in milliseconds since 1970. */
+/** A row as the scheduler writes and reads it. Times are in milliseconds since 1970. */
 export interface LedgerRow {
   readonly event: JobEvent;
-  /** Nominal time; of `missed` and `skipped` the first one. */
+  /** Nominal time. For `missed` and `skipped`: the first one. */
   readonly fireTime: number;
-  /** Of `missed` and `skipped`: the last one. Else `fireTime`. */
+  /** For `missed` and `skipped`: the last nominal time. Otherwise `fireTime`. */
   readonly through: number;
-  /** Of `missed` and `skipped`: how many. Else 1. */
+  /** For `missed` and `skipped`: the number of firings. Otherwise 1. */
   readonly count: number;
-  /** 0 where nothing ran. */
+  /** 0 when no run took place. */
   readonly attempt: number;
-  /** Whose run it is, or who made the row where nothing ran. */
+  /** The pod of the run, or the pod that wrote the row when no run took place. */
   readonly pod: string;
   readonly incarnation: string;
   readonly token: bigint;
-  /** The timetable that the row belongs to. */
+  /** The timetable of the row. */
   readonly schedule: string;
   readonly durationMs?: number;
-  /** What the method threw. */
+  /** The error of the method. */
   readonly error?: string;
 }
 
 /**
- * One entry of a job's history. A controller can return it: `JSON.stringify` shows the token as digits.
+ * One entry in the history of a job. A controller can return it: `JSON.stringify` writes the token as text.
  *
  * @example
  * {
@@ -49,46 +49,46 @@ export interface LedgerRow {
  */
 export interface JobEntry {
   readonly event: JobEvent;
-  /** Nominal time of the firing; of `missed` and `skipped` the first one. */
+  /** Nominal time of the firing. For `missed` and `skipped`: the first one. */
   readonly fireTime: Date;
-  /** Of `missed` and `skipped` the last one; else `fireTime`. */
+  /** For `missed` and `skipped`: the last nominal time. Otherwise `fireTime`. */
   readonly lastFireTime: Date;
-  /** Of `missed` and `skipped` how many, where 100 stands for that many or more; else 1. */
+  /** For `missed` and `skipped`: the number of firings, where 100 means 100 or more. Otherwise 1. */
   readonly count: number;
-  /** Which run of this firing, from 1; 0 where nothing ran. */
+  /** The attempt of this firing, from 1; 0 when no run took place. */
   readonly attempt: number;
-  /** Advertised address of the pod that ran it, or that made the entry where nothing ran. */
+  /** Advertised address of the pod that ran it, or that wrote the entry when no run took place. */
   readonly pod: string;
-  /** That pod's start: a UUID. */
+  /** Incarnation of that pod: a UUID. */
   readonly incarnation: string;
-  /** Of that pod's lease. */
+  /** Fencing token of that pod. */
   readonly fencingToken: bigint;
   readonly schedule: string;
-  /** Of `done` and `failed`: how long it ran, in milliseconds. */
+  /** For `done` and `failed`: the duration of the run in milliseconds. */
   readonly durationMs?: number;
-  /** Of `failed`: what the method threw. */
+  /** For `failed`: the error of the method. */
   readonly error?: string;
-  /** When the entry was committed. */
+  /** The commit time of the entry. */
   readonly recordedAt: Date;
 }
 
-/** At most this much of what a method threw is kept, in characters. */
+/** Limit of the stored error of a method, in characters. */
 const MAX_ERROR_LENGTH = 1_000;
 
 /**
- * The row's id, made from what it accounts for. Of the claims of one attempt, and of its outcomes, only one can be in
- * the table: another value under the same id is a CONFLICT.
+ * The id of a row, derived from the firings that it accounts for. The table can contain only one claim of each attempt, and
+ * only one outcome: another value with the same id is a CONFLICT.
  */
 export function rowIdOf({ event, through, attempt, token }: LedgerRow): string {
   const time = new Date(through).toISOString();
   if (event === 'claimed') return `${time} ${attempt} claim`;
   if (event === 'missed' || event === 'skipped') return `${time} passed over`;
-  // A timetable may change there and back within one time.
+  // A timetable may change and change back between two firings.
   if (event === 'scheduled') return `${time} scheduled ${token}`;
   return `${time} ${attempt} outcome`;
 }
 
-/** The same row gives the same text, so that a write can be repeated. */
+/** Encodes a row. The same row has the same text, so that a write is repeatable. */
 export function encodeRow({ fireTime, through, token, error, ...row }: LedgerRow): string {
   return JSON.stringify({
     ...row,
@@ -112,11 +112,11 @@ export function decodeRow({ key, id, value }: Pick<LogEntry, 'key' | 'id' | 'val
     const { event, fireTime, through } = decoded;
     if (EVENTS.includes(event) && Number.isFinite(fireTime) && Number.isFinite(through)) return decoded;
   } catch {
-    // Told below.
+    // Reported below.
   }
   throw new HedgeError(
     'CONFLICT',
-    `The row "${id}" of the ledger "${key}" cannot be read: another program, or a newer version of this library, wrote it. The job does not run until it is gone.`,
+    `The row "${id}" of the ledger "${key}" cannot be decoded: another program, or a newer version of this library, wrote it. The job does not run until the row is deleted.`,
     { details: { key, id } },
   );
 }
@@ -132,7 +132,7 @@ export function toJobEntry(entry: LogEntry): JobEntry {
   });
 }
 
-/** What every database can hold: see `assertText`. */
+/** Removes characters that a database rejects: see `assertText`. */
 function cleaned(error: string): string {
   return error
     .slice(0, MAX_ERROR_LENGTH)

@@ -3,17 +3,17 @@ import type { Job } from './job.js';
 import type { LedgerRow } from './ledger.js';
 import type { SchedulerReport } from './job-scheduler.messages.js';
 
-/** What a report says to people; undefined for what goes as it should. */
+/** The log line of a report; undefined for a normal event. */
 export function describeReport(job: Job, report: SchedulerReport): string | undefined {
   if (report.type === 'recorded') return describeRow(job, report.row);
   if (report.type === 'still-running') {
-    const then = job.catchUp ? 'it waits' : 'it is skipped';
+    const then = job.catchUp ? 'this firing waits' : 'this firing is skipped';
     return `Job ${job.name} still runs while its firing of ${timeOf(report.fireTime)} is due; ${then}`;
   }
   if (report.type === 'runs-since-last-term') {
-    return `Job ${job.name} of ${timeOf(report.fireTime)} has not ended since this pod lost the lead; the job waits for it. Let the method end when its signal aborts`;
+    return `Job ${job.name} of ${timeOf(report.fireTime)} has not ended since this pod lost the leadership; the next firings wait for it. Let the method end when its signal aborts`;
   }
-  return `Job ${job.name} has a ledger up to ${timeOf(report.through)}, ${Math.round(report.byMs / 1_000)} s ahead of this pod's clock, and runs again after that time. Set the clocks of this pod and of earlier leaders right. To run it sooner, delete the newest rows of its key in the log table, and restart this pod`;
+  return `Job ${job.name} does not run: its ledger reaches up to ${timeOf(report.through)}, ${Math.round(report.byMs / 1_000)} s ahead of the clock of this pod. It runs again after that time. Correct the clocks of this pod and of earlier leaders. To run it sooner, delete the newest rows of its key in the log table, and restart this pod`;
 }
 
 function describeRow({ name, catchUp }: Job, row: LedgerRow): string | undefined {
@@ -21,17 +21,17 @@ function describeRow({ name, catchUp }: Job, row: LedgerRow): string | undefined
     case 'scheduled':
     case 'claimed':
     case 'done':
-    // Told with its stack when it was thrown.
+    // The error was logged with its stack when it was thrown.
     case 'failed':
       return undefined;
     case 'lost':
-      return `Job ${name} of ${timeOf(row.fireTime)}, attempt ${row.attempt}: ${row.pod} lost the lead before it told how the run ended`;
+      return `Job ${name} of ${timeOf(row.fireTime)}, attempt ${row.attempt}, was lost: ${row.pod} lost the leadership before it recorded the outcome`;
     case 'missed': {
-      const hint = catchUp ? '' : '. Raise graceMs, or set catchUp, if late is better than never';
+      const hint = catchUp ? '' : '. Raise graceMs, or set catchUp, if late runs are useful';
       return `Job ${name} missed ${timesOf(row)}: no leader could run it in time${hint}`;
     }
     case 'skipped':
-      return `Job ${name} skipped ${timesOf(row)}, due while the run before went on`;
+      return `Job ${name} skipped ${timesOf(row)}: the previous run had not ended`;
   }
   return undefined;
 }

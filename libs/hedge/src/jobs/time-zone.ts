@@ -1,4 +1,4 @@
-/** A change of a time zone's offset from UTC, as at the begin and end of daylight-saving time. */
+/** A change of the offset of a time zone from UTC, for example at the begin and end of daylight-saving time. */
 export interface OffsetChange {
   /** The first millisecond with the new offset, since 1970. */
   readonly at: number;
@@ -9,16 +9,16 @@ export interface OffsetChange {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** No zone is, or was, further from UTC than this. */
+/** No zone has, or had, a larger offset from UTC. */
 const MAX_OFFSET_MS = 16 * HOUR_MS;
-/** No clocks were ever set by more than this: a zone that crosses the date line. */
+/** No clocks were ever changed by more than this: a zone that crossed the date line. */
 const MAX_CHANGE_MS = 25 * HOUR_MS;
-/** Years whose changes are remembered: each costs a millisecond or two to find. */
+/** Limit of the years whose changes are cached. Finding the changes of a year takes one or two milliseconds. */
 const MAX_YEARS = 16;
 
 /**
- * The local time of a zone, by the time zone database of Node. Local times are given as milliseconds since 1970 of a
- * clock that shows the same digits in UTC, so that they can be added and compared.
+ * The local time of a zone, from the time zone database of Node. A local time is represented as the milliseconds since 1970
+ * at which a UTC clock shows the same digits, so that local times can be added and compared.
  */
 export class TimeZone {
   readonly #format: Intl.DateTimeFormat;
@@ -29,7 +29,7 @@ export class TimeZone {
     this.#format = new Intl.DateTimeFormat('en-US', { timeZone: name, timeZoneName: 'longOffset' });
   }
 
-  /** Milliseconds by which the zone's clocks are ahead of UTC. */
+  /** The milliseconds by which the clocks of the zone are ahead of UTC. */
   offsetAt(ms: number): number {
     const text = this.#format.format(ms);
     const [, sign, hours, minutes, seconds = 0] = /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
@@ -41,13 +41,13 @@ export class TimeZone {
     return ms + this.offsetAt(ms);
   }
 
-  /** The latest that the zone's clocks have shown up to that instant: more than they show now where they were set back. */
+  /** The latest local time that the clocks of the zone have shown up to that instant. After they were set back, it is later than the present local time. */
   latestLocalTime(ms: number): number {
     const recent = this.changesIn(ms - MAX_CHANGE_MS, ms);
     return Math.max(this.localTime(ms), ...recent.map(({ at, before }) => at - 1 + before));
   }
 
-  /** The first instant at which the zone's clocks show that local time or, where it is skipped, a later one. */
+  /** The first instant at which the clocks of the zone show that local time or, if it is skipped, a later one. */
   firstInstant(local: number): number {
     let from = local - MAX_OFFSET_MS;
     let offset = this.offsetAt(from);
@@ -58,7 +58,7 @@ export class TimeZone {
     return Math.max(from, local - offset);
   }
 
-  /** Changes after `from`, up to and with `to`. */
+  /** The changes after `from`, up to and including `to`. */
   changesIn(from: number, to: number): readonly OffsetChange[] {
     const found: OffsetChange[] = [];
     for (let year = yearOf(from); year <= yearOf(to); year += 1) {
@@ -67,7 +67,7 @@ export class TimeZone {
     return found;
   }
 
-  /** The first change after `from`, up to and with `to`. */
+  /** The first change after `from`, up to and including `to`. */
   firstChange(from: number, to: number): OffsetChange | undefined {
     for (let year = yearOf(from); year <= yearOf(to); year += 1) {
       const found = this.#changesOf(year).find(({ at }) => at > from);
@@ -85,7 +85,7 @@ export class TimeZone {
     return changes;
   }
 
-  /** Looks once a day, which no zone changes more often, and finds the instant by bisection. */
+  /** Checks the offset once a day, because no zone changes more often, and finds the instant by bisection. */
   #findChanges(from: number, to: number): OffsetChange[] {
     const changes: OffsetChange[] = [];
     let before = this.offsetAt(from - 1);
@@ -104,7 +104,7 @@ export class TimeZone {
     return changes;
   }
 
-  /** The first instant with another offset, where the one at `low` is `offset` and the one at `high` is not. */
+  /** The first instant with another offset. The offset at `low` is `offset`, the offset at `high` is not. */
   #firstOther(offset: number, low: number, high: number): number {
     while (high - low > 1) {
       const middle = low + Math.floor((high - low) / 2);
@@ -119,7 +119,7 @@ function yearOf(ms: number): number {
   return new Date(ms).getUTCFullYear();
 }
 
-/** Unlike `Date.UTC`, right for the years before 100 too. */
+/** The start of a year. Unlike `Date.UTC`, correct for years before 100, too. */
 function startOf(year: number): number {
   return new Date(0).setUTCFullYear(year, 0, 1);
 }

@@ -25,10 +25,10 @@ export const protobufPackage = "hedge.v1";
 export const protobufFileName = "hedge/v1/link.proto";
 
 /**
- * The wire between two members of a group. See ARCHITECTURE.md, "Transport".
+ * The wire format between two members of a group. See ARCHITECTURE.md, "Transport".
  *
- * Fields are only ever added; a field number is never used again. A peer with another `protocol`
- * number in its Hello is refused.
+ * New versions only add fields, and never reuse a field number. A peer with another `protocol` number in its Hello is
+ * refused.
  */
 
 export enum RequestKind {
@@ -54,9 +54,9 @@ export enum RequestKind {
 export enum Encoding {
   /** ENCODING_NONE - undefined */
   ENCODING_NONE = 0,
-  /** ENCODING_BYTES - Uint8Array as it is */
+  /** ENCODING_BYTES - the bytes of a Uint8Array */
   ENCODING_BYTES = 1,
-  /** ENCODING_SERIALIZED - by the group's serializer (JSON unless replaced) */
+  /** ENCODING_SERIALIZED - the output of the group's serializer (JSON by default) */
   ENCODING_SERIALIZED = 2,
   UNRECOGNIZED = -1,
 }
@@ -87,26 +87,26 @@ export interface Frame {
 
 /**
  * Handshake. Both proofs are HMAC-SHA-256 with the group secret over a role label and every field of
- * Hello and Challenge, so neither side can be replayed, reflected or moved to another address.
+ * Hello and Challenge, so a proof cannot be replayed, reflected, or moved to another address.
  */
 export interface Hello {
   protocol: number;
   group: string;
-  /** advertised host:port; empty for a client, which nobody dials */
+  /** advertised host:port; empty for a client, since no pod dials a client */
   address: string;
-  /** UUID of the caller's process start */
+  /** incarnation of the caller: a UUID */
   incarnation: string;
   /** 32 random bytes */
   nonce: Uint8Array;
-  /** rises with each link of this caller to this receiver: a newer link silences older ones */
+  /** rises with each link of this caller to this receiver: a newer link replaces older links */
   generation: number;
-  /** the incarnation the caller expects, empty when it only knows the address */
+  /** the incarnation that the caller expects; empty when it knows only the address */
   receiver: string;
-  /** of the caller; not signed, and only compared */
+  /** of the caller; not covered by the proof, only compared */
   timing: Timing | undefined;
 }
 
-/** The durations of a group in milliseconds, which all its pods should have alike. */
+/** The durations of a group in milliseconds. All pods of a group should have the same. */
 export interface Timing {
   leaseMs: number;
   marginMs: number;
@@ -126,14 +126,14 @@ export interface Challenge {
 
 export interface Proof {
   proof: Uint8Array;
-  /** Requests sent on earlier links and not answered yet. The receiver forgets every other one. */
+  /** Requests that were sent on earlier links and are not answered yet. The receiver forgets all others. */
   outstanding: number[];
 }
 
 export interface Welcome {
   /**
-   * False when the receiver holds nothing of this caller's earlier links: what was sent on them and
-   * not answered must not be sent again, because it may have run.
+   * False when the receiver has no state of this caller's earlier links. The caller must not repeat unanswered requests
+   * of those links then, because they may have run.
    */
   resumed: boolean;
   /** of the receiver */
@@ -148,21 +148,21 @@ export interface Refusal {
 
 export interface Request {
   /**
-   * Rises per caller incarnation, over all its receivers, and is never used again. (A double is exact up to
-   * 2^53, and needs no 64-bit arithmetic on the hot path: a reply decodes a quarter faster than with uint64.)
+   * Rises for each incarnation of the caller, over all its receivers, and is never reused. (A double is exact up to 2^53,
+   * and needs no 64-bit arithmetic on the hot path: a reply decodes 25 % faster than with uint64.)
    */
   sequence: number;
   kind: RequestKind;
   topic: string;
   encoding: Encoding;
   payload: Uint8Array;
-  /** what was left of the deadline when the frame was written */
+  /** the time until the deadline when the frame was written */
   timeoutMs: number;
-  /** 1 on the first try */
+  /** 1 for the first attempt */
   attempt: number;
-  /** the same over all attempts and leaders */
+  /** the same for all attempts and leaders */
   id: string;
-  /** the leader's token the caller believes in; 0 for a broadcast */
+  /** the leader's fencing token that the caller knows; 0 for a broadcast */
   epoch: bigint;
 }
 
@@ -170,7 +170,7 @@ export interface Reply {
   sequence: number;
   encoding: Encoding;
   payload: Uint8Array;
-  /** when present, the request failed */
+  /** present when the request failed */
   failure: Failure | undefined;
 }
 
@@ -179,9 +179,9 @@ export interface Failure {
   message: string;
   /** JSON */
   details: string;
-  /** With NOT_LEADER: true exactly if the work was not started. */
+  /** With NOT_LEADER: true if and only if the work was not started. */
   retryable: boolean;
-  /** With NOT_LEADER: what the answering member knows instead. */
+  /** With NOT_LEADER: the leader that the answering member knows. */
   leader: LeaderHint | undefined;
 }
 
@@ -195,22 +195,22 @@ export interface Cancel {
   sequence: number;
 }
 
-/** Membership. From a member to its leader, and back as the answer, with the leader's own epoch and version. */
+/** Membership. A member sends it to its leader. The leader answers with its own epoch and version. */
 export interface Heartbeat {
-  /** the term the sender follows */
+  /** the term that the sender follows */
   epoch: bigint;
-  /** the view version it has: the leader sends the view again when that is old */
+  /** the view version of the sender: if it is old, the leader sends the view again */
   version: number;
-  /** what the sender lends to spill stores now */
+  /** the capacity that the sender advertises to spill stores */
   spill: SpillSpace | undefined;
 }
 
 export interface Member {
   address: string;
   incarnation: string;
-  /** false while a new leader has not heard from a member it inherited */
+  /** false until a new leader has heard from a member of the previous view */
   confirmed: boolean;
-  /** as it said last: this may change within a version, of which the leader tells at heartbeats */
+  /** the last advertised capacity; it may change within a version, so the leader repeats it with heartbeats */
   spill: SpillSpace | undefined;
 }
 
@@ -221,16 +221,16 @@ export interface View {
   leader:
     | Member
     | undefined;
-  /** the leader among them */
+  /** including the leader */
   members: Member[];
-  /** the leader answers each heartbeat, so its silence means something; false in 0.1 */
+  /** the leader answers each heartbeat, so a missing answer means lost contact; false in 0.1 */
   answersHeartbeats: boolean;
 }
 
 export interface Leave {
 }
 
-/** The holder has given the lease back: whoever hears it may campaign at once. */
+/** The holder has released the lease: a receiver may campaign at once. */
 export interface LeaderReleased {
   epoch: bigint;
 }
@@ -239,10 +239,10 @@ export interface LeaderReleased {
 export interface KvPut {
   key: string;
   value: string;
-  /** row id chosen by the caller, so that a retry is recognised */
+  /** row id chosen by the caller, so that the leader recognises a retry */
   id: string;
   overwrite: boolean;
-  /** the leader token the caller wants to be fenced by; 0 for none */
+  /** the fencing token for this put; 0 for none */
   fence: bigint;
 }
 
@@ -1951,9 +1951,8 @@ export const KvPutDone: MessageFns<KvPutDone> = {
 export type HedgeService = typeof HedgeService;
 export const HedgeService = {
   /**
-   * One long-lived stream from a caller to a receiver. The first four messages are the handshake
-   * (Hello, Challenge, Proof, Welcome); after it every message carries the frames that its sender
-   * wrote within one turn of its event loop.
+   * One long-lived stream from a caller to a receiver. The first four messages are the handshake (Hello, Challenge,
+   * Proof, Welcome). Each later message contains the frames that its sender wrote within one turn of its event loop.
    */
   link: {
     path: "/hedge.v1.Hedge/Link" as const,
@@ -1965,8 +1964,8 @@ export const HedgeService = {
     responseDeserialize: (value: Buffer): Envelope => Envelope.decode(value),
   },
   /**
-   * A stream beside the links, with the same handshake. What follows it is no Envelope but bytes: see
-   * stream.proto.
+   * A stream that is separate from the links, with the same handshake. After the handshake, messages are bytes and not
+   * Envelopes: see stream.proto.
    */
   stream: {
     path: "/hedge.v1.Hedge/Stream" as const,
@@ -1981,30 +1980,28 @@ export const HedgeService = {
 
 export interface HedgeServer extends UntypedServiceImplementation {
   /**
-   * One long-lived stream from a caller to a receiver. The first four messages are the handshake
-   * (Hello, Challenge, Proof, Welcome); after it every message carries the frames that its sender
-   * wrote within one turn of its event loop.
+   * One long-lived stream from a caller to a receiver. The first four messages are the handshake (Hello, Challenge,
+   * Proof, Welcome). Each later message contains the frames that its sender wrote within one turn of its event loop.
    */
   link: handleBidiStreamingCall<Envelope, Envelope>;
   /**
-   * A stream beside the links, with the same handshake. What follows it is no Envelope but bytes: see
-   * stream.proto.
+   * A stream that is separate from the links, with the same handshake. After the handshake, messages are bytes and not
+   * Envelopes: see stream.proto.
    */
   stream: handleBidiStreamingCall<Envelope, Envelope>;
 }
 
 export interface HedgeClient extends Client {
   /**
-   * One long-lived stream from a caller to a receiver. The first four messages are the handshake
-   * (Hello, Challenge, Proof, Welcome); after it every message carries the frames that its sender
-   * wrote within one turn of its event loop.
+   * One long-lived stream from a caller to a receiver. The first four messages are the handshake (Hello, Challenge,
+   * Proof, Welcome). Each later message contains the frames that its sender wrote within one turn of its event loop.
    */
   link(): ClientDuplexStream<Envelope, Envelope>;
   link(options: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
   link(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
   /**
-   * A stream beside the links, with the same handshake. What follows it is no Envelope but bytes: see
-   * stream.proto.
+   * A stream that is separate from the links, with the same handshake. After the handshake, messages are bytes and not
+   * Envelopes: see stream.proto.
    */
   stream(): ClientDuplexStream<Envelope, Envelope>;
   stream(options: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;

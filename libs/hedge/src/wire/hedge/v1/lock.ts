@@ -13,12 +13,12 @@ export const protobufFileName = "hedge/v1/lock.proto";
 
 /** Named locks. See ARCHITECTURE.md, "Locks". */
 
-/** A member has given a lock back: whoever waits for it may try at once. */
+/** A member has released a lock: a receiver that waits for it may try at once. */
 export interface LockReleased {
   name: string;
-  /** the holding that ended */
+  /** fencing token of the holder that released it */
   token: bigint;
-  /** The leader passes this on to the members that its sender may have no link to; that copy goes no further. */
+  /** True for the copy that the leader relays to members without a link to the sender. It is not relayed again. */
   relayed: boolean;
 }
 

@@ -12,23 +12,23 @@ export const protobufPackage = "hedge.v1";
 export const protobufFileName = "hedge/v1/semaphore.proto";
 
 /**
- * What members ask the leader about semaphores: the payloads of REQUEST_KIND_SEMAPHORE_…. See ARCHITECTURE.md,
+ * Requests of members to the leader about semaphores: the payloads of REQUEST_KIND_SEMAPHORE_…. See ARCHITECTURE.md,
  * "Semaphores".
  */
 
-/** Answered when the permits are granted, which may take as long as the request's deadline allows. */
+/** The leader replies when it grants the permits, at the latest at the deadline of the request. */
 export interface PermitAcquire {
   name: string;
-  /** UUID chosen by the caller: so that a repetition joins, and a release is always possible */
+  /** UUID chosen by the caller: a repeated request joins the first, and a release is always possible */
   id: string;
   permits: number;
-  /** what the caller takes to be agreed */
+  /** the limit that the caller expects */
   limit: number;
-  /** false: only if they are free now */
+  /** false: grant the permits only if they are free now */
   wait: boolean;
   /**
-   * All the time that the caller has. Less what the request has left when it arrives, that is how long it has waited:
-   * which is its place in the queue, also under the next leader.
+   * The full time limit of the caller. This minus the remaining time of the request at its arrival is the time that the
+   * request has waited. It determines its place in the queue, also at the next leader.
    */
   timeoutMs: number;
 }
@@ -37,17 +37,17 @@ export interface PermitAcquired {
   /** false only without `wait` */
   granted: boolean;
   fencingToken: bigint;
-  /** how long the permits last without renewal */
+  /** the validity of the permits without a renewal */
   permitMs: number;
 }
 
-/** Gives permits back; what waits under that id leaves the queue. */
+/** Releases permits. A waiting request with this id leaves the queue. */
 export interface PermitRelease {
   name: string;
   id: string;
 }
 
-/** All that a member holds or waits for. */
+/** All permits that a member holds or waits for. */
 export interface PermitRenewal {
   semaphores: PermitIds[];
 }

@@ -12,75 +12,75 @@ export const protobufPackage = "hedge.v1";
 export const protobufFileName = "hedge/v1/spill.proto";
 
 /**
- * Spill stores over several members: their free space, and the way of frames between an owner, whose store it
- * is, and the members that hold parts of it. See ARCHITECTURE.md, "Spill store".
+ * Spill stores on several members: their free capacity, and the transfer of frames between the owner of a store and the
+ * members that hold parts of it. See ARCHITECTURE.md, "Spill store".
  *
- * Fields are only ever added; a field number is never used again.
+ * New versions only add fields, and never reuse a field number.
  */
 
-/** What a member would still take of others, in bytes, rounded down; rides on heartbeats and views. */
+/** The capacity that a member still offers to others, in bytes, rounded down. Sent with heartbeats and views. */
 export interface SpillSpace {
   memory: number;
   disk: number;
 }
 
 /**
- * The payload of a REQUEST_KIND_SPILL_RENEWAL, from an owner to a member that holds parts of its stores. The
- * owner's stores are known by its incarnation, which the link has authenticated, and by their epoch.
+ * The payload of a REQUEST_KIND_SPILL_RENEWAL, from an owner to a member that holds parts of its stores. A store is
+ * identified by the incarnation of its owner, which the link has authenticated, and by its epoch.
  */
 export interface SpillRenewal {
-  /** rises: one that comes late is not believed */
+  /** rises; a late renewal with a lower number is ignored */
   number: number;
-  /** the last epoch given away */
+  /** the last assigned epoch */
   issued: number;
-  /** what is not in it, up to `issued`, is dropped for good */
+  /** stores up to `issued` that are not in this list are dropped */
   live: SpillLive[];
 }
 
 export interface SpillLive {
   epoch: number;
-  /** Up to this one the sessions with that member are over: frames that still come by them do not count. */
+  /** Sessions with this member up to this number have ended: frames that still arrive in them do not count. */
   closedSession: number;
   discarded: SpillDiscard[];
 }
 
-/** A frame that is stored elsewhere now: copies that came by that session or an earlier one do not count. */
+/** A frame that is stored elsewhere now: copies from this session or an earlier one do not count. */
 export interface SpillDiscard {
   sequence: number;
   session: number;
 }
 
 /**
- * The payload of a REQUEST_KIND_SPILL_PULL: the member shall open a stream to the owner and take frames by it.
- * The receiver of bulk bytes is the caller of the stream, because in grpc-js only a caller has a wide window.
+ * The payload of a REQUEST_KIND_SPILL_PULL: asks the member to open a stream to the owner and to receive frames on it.
+ * The receiver of bulk data is the caller of the stream, because in grpc-js only a caller can have a wide window.
  */
 export interface SpillPull {
   epoch: number;
-  /** rises with each attempt of the owner at that member */
+  /** rises with each attempt of the owner with this member */
   session: number;
-  /** of the store, for messages */
+  /** name of the store, for messages */
   name: string;
-  /** of the store on that member, in bytes */
+  /** limit of the store on this member, in bytes */
   memoryLimit: number;
   diskLimit: number;
 }
 
-/** What a stream of the purpose 'spill' is opened for. */
+/** The opening of a stream of the purpose 'spill'. */
 export interface SpillOpening {
   wish: { $case: "take"; value: SpillTake } | { $case: "read"; value: SpillRead } | //
-  /** by an owner that nobody can call, a client: as if the member had been asked to call it */
+  /** from an owner that no member can call, a client; instead of a REQUEST_KIND_SPILL_PULL */
   { $case: "give"; value: SpillPull } | undefined;
 }
 
-/** A member takes frames of the owner it calls. Then the owner sends SpillOffers and frames, the member SpillAnswers. */
+/** A member receives frames from the owner that it calls. The owner sends SpillOffers and frames, the member SpillAnswers. */
 export interface SpillTake {
   epoch: number;
   session: number;
 }
 
 /**
- * The owner reads what the member it calls holds for it: it sends SpillWants, and the member a frame for each
- * sequence, in the order asked for. The stream fails with SPILL_LOST or SPILL_CORRUPT at the first that it has not.
+ * The owner reads its frames from the member that it calls: it sends SpillWants, and the member sends a frame for each
+ * sequence, in the requested order. The stream fails with SPILL_LOST or SPILL_CORRUPT at the first missing frame.
  */
 export interface SpillRead {
   epoch: number;
@@ -88,8 +88,8 @@ export interface SpillRead {
 }
 
 /**
- * A frame travels as it lies in memory (libs/hedge/src/spill/records/frame.ts); it begins with a magic number that
- * no other message of these streams begins with.
+ * A frame is sent with its layout in memory (libs/hedge/src/spill/records/frame.ts). It begins with a magic number, with
+ * which no other message of these streams begins.
  */
 export interface SpillOffer {
   sequence: number;
@@ -97,18 +97,18 @@ export interface SpillOffer {
 }
 
 export interface SpillAnswer {
-  /** Room for these is set aside, in memory for the way as well: they may be sent now, in this order. */
+  /** The member has reserved room for these, and buffers for the transfer: send them now, in this order. */
   accepted: number[];
-  /** no room */
+  /** the member has no room */
   refused: number[];
   stored: SpillStored[];
-  /** with `refused`: what it would still take of this store */
+  /** with `refused`: the capacity that the member still has for this store */
   free: SpillSpace | undefined;
 }
 
 export interface SpillStored {
   sequence: number;
-  /** else in memory */
+  /** false: in memory */
   disk: boolean;
 }
 

@@ -12,15 +12,15 @@ export const protobufPackage = "hedge.v1";
 
 export const protobufFileName = "hedge/v1/stream.proto";
 
-/** Streams beside the links. See ARCHITECTURE.md, "Streams". */
+/** Streams that are separate from the links. See ARCHITECTURE.md, "Streams". */
 
 /**
- * After the handshake the caller's first message is a StreamOpening. Each message after it, in both directions,
- * is one of the sender's as it is; only an empty one means that the next is a StreamControl. So a large message
- * is never copied into an envelope.
+ * After the handshake, the first message of the caller is a StreamOpening. Each later message, in both directions, is a
+ * message of the sender without an envelope, so a large message is never copied into one. An empty message announces
+ * that the next message is a StreamControl.
  */
 export interface StreamOpening {
-  /** which server of the receiver it is for: a StreamPurpose */
+  /** selects the server at the receiver: a StreamPurpose */
   purpose: string;
   /** in the encoding of the purpose */
   opening: Uint8Array;
@@ -33,26 +33,26 @@ export interface StreamControl {
   } | undefined;
 }
 
-/** The sender has written everything. It still reads: gRPC's own end is for both directions on a server. */
+/** The sender writes no more, and still reads. (On a gRPC server, the end of the call ends both directions.) */
 export interface StreamEnd {
 }
 
-/** An empty message of the sender's. */
+/** An empty message of the sender. */
 export interface StreamEmpty {
 }
 
 /**
- * The opening of purposes leader-stream and broadcast-stream. The receiver answers with an empty message once it has
- * a handler and, for a leader stream, leads in that epoch; or fails. Until then the caller sends nothing, so it
- * may go elsewhere. Each message after that is a frame of items in both directions:
+ * The opening of the purposes leader-stream and broadcast-stream. The receiver accepts with an empty message if it has a
+ * handler and, for a leader stream, leads in that epoch. Otherwise it fails the stream. The caller sends nothing before,
+ * so it can call another pod. Each later message, in both directions, is a frame of items:
  *   item: encoding (1 byte: an Encoding), length (4 bytes, little endian), payload
- * As many small items as were ready go in one frame, up to 64 KB; a larger one goes alone.
+ * A frame contains all small items that were ready, up to 64 KB. A larger item has its own frame.
  */
 export interface HandlerStream {
   topic: string;
   /** UUID of this stream */
   id: string;
-  /** the leader's token the caller believes in; 0 for a broadcast */
+  /** the leader's fencing token that the caller knows; 0 for a broadcast */
   epoch: bigint;
 }
 
