@@ -20,9 +20,9 @@ interface Pod {
   readonly warnings: string[];
 }
 
-/** The line that says so, if it was at level WARN. */
+/** The first warning that contains the text. */
 const lost = ({ warnings }: Pod): string | undefined => {
-  return warnings.find((line) => line.startsWith('No longer the leader'));
+  return warnings.find((line) => line.startsWith('This pod is no longer the leader'));
 };
 
 describe('LeaderElector', () => {
@@ -72,7 +72,7 @@ describe('LeaderElector', () => {
     pods = [];
   });
 
-  it('leads alone, says so, and has a rising fencing token', async () => {
+  it('leads alone, logs it, and has a rising fencing token', async () => {
     const { elector } = pod('a');
     expect(elector.isLeader()).toBe(false);
     elector.start();
@@ -88,15 +88,15 @@ describe('LeaderElector', () => {
     expect(elector.fencingToken).toBeGreaterThan(first);
   });
 
-  it('L1: one of three leads, and the others know it', async () => {
+  it('L1: one of three leads, and the others know the leader', async () => {
     for (const name of ['a', 'b', 'c']) pod(name).elector.start();
     await pass(5_000);
     expect(leaders()).toHaveLength(1);
     for (const { elector } of pods) expect(elector.current()?.leader.address).toBe(leaders()[0]);
   });
 
-  describe('says why it could not keep the lease, at level WARN', () => {
-    it('the database failed, with what it said', async () => {
+  describe('warns with the cause of a lost lease', () => {
+    it('a failed database call, with its error', async () => {
       const one = pod('a');
       one.elector.start();
       await pass(100);
@@ -105,7 +105,7 @@ describe('LeaderElector', () => {
       expect(lost(one)).toContain('the last renewal failed: Planned fault: lease.renew failed');
     });
 
-    it('the database was slower than backendTimeoutMs, which `timing` sets', async () => {
+    it('a database that is slower than backendTimeoutMs, which `timing` sets', async () => {
       const one = pod('a');
       one.elector.start();
       await pass(100);
@@ -114,28 +114,28 @@ describe('LeaderElector', () => {
       expect(lost(one)).toMatch(/did not answer within 1000 ms \(backendTimeoutMs\).*`timing`/);
     });
 
-    it('the event loop was blocked, and for how long', async () => {
+    it('a blocked event loop, with the duration', async () => {
       const one = pod('a');
       one.elector.start();
       await pass(100);
-      // Time passes, and no timer runs: those of this elector find it passed.
+      // Time passes while no timer runs: the timers of this elector are late.
       clock.block(4_000);
       expect(one.elector.isLeader()).toBe(false);
       const [, blockedMs] = /the event loop was blocked for (\d+) ms/.exec(lost(one) ?? '') ?? [];
       expect(Number(blockedMs)).toBeGreaterThan(2_700);
     });
 
-    it('the wall clock went ahead, and by how much', async () => {
+    it('a jump of the wall clock, with its size', async () => {
       const one = pod('a');
       one.elector.start();
       await pass(100);
       clock.jumpWall(3_600_000);
       expect(one.elector.isLeader()).toBe(false);
-      expect(lost(one)).toContain('the wall clock went 3600000 ms ahead');
+      expect(lost(one)).toContain('the wall clock jumped 3600000 ms ahead');
     });
   });
 
-  it('tells of another live pod at its own address, and not of itself before a restart', async () => {
+  it('warns of another live pod at its own address, and not of itself before a restart', async () => {
     const first = pod('a');
     first.elector.start();
     await pass(100);
@@ -158,7 +158,7 @@ describe('LeaderElector', () => {
     expect(third.lines.filter((line) => line.includes("this pod's own address"))).toEqual([]);
   });
 
-  it('says at level DEBUG that a renewal took a quarter of its time or more', async () => {
+  it('logs at level DEBUG a renewal that took a quarter of its time or more', async () => {
     const debug = jest.fn();
     const one = pod('a', { logger: { log: () => undefined, warn: () => undefined, debug } });
     one.elector.start();
@@ -172,7 +172,7 @@ describe('LeaderElector', () => {
     );
   });
 
-  it('L2: without the database it stops believing, tells in order, and leads again when the database is back', async () => {
+  it('L2: steps down without the database, notifies in order, and leads again when the database is back', async () => {
     const { elector, faults, lines } = pod('a');
     const order: string[] = [];
     elector.onElected(({ signal }) => {
@@ -192,7 +192,7 @@ describe('LeaderElector', () => {
     expect(lines).toContain('The lease can be read and written again');
   });
 
-  it('tells once that writes fail while reads succeed, as on a full disk, and asks at growing intervals', async () => {
+  it('warns once that writes fail while reads succeed, as on a full disk, and retries at growing intervals', async () => {
     const { elector, faults, lines } = pod('a');
     const acquired: number[] = [];
     faults.each((call) => {
@@ -206,7 +206,7 @@ describe('LeaderElector', () => {
     expect(failing).toEqual([expect.stringContaining('lease.acquire failed')]);
     expect(lines.filter((line) => line.includes('again'))).toEqual([]);
     expect(elector.trouble).toContain('lease.acquire failed');
-    // Up to four times the pause for retries, of which half to all is taken.
+    // The pause grows to four times `retryMs`, of which the jitter uses half to all.
     const pauses = acquired.slice(1).map((at, index) => at - (acquired[index] ?? 0));
     expect(pauses.slice(4).every((pause) => pause >= 2 * timing.retryMs)).toBe(true);
     faults.each(() => undefined);
@@ -216,7 +216,7 @@ describe('LeaderElector', () => {
     expect(elector.trouble).toBeUndefined();
   });
 
-  it('tells that writes work again when another has led since', async () => {
+  it('logs that writes work again when another pod has written since', async () => {
     const [a, b] = [pod('a'), pod('b')];
     a.faults.each((call) => (call === 'lease.acquire' ? { fails: 'before-effect' } : undefined));
     a.elector.start();
@@ -232,7 +232,7 @@ describe('LeaderElector', () => {
     ]);
   });
 
-  it('L2: asking makes an ended term final, even if the wall clock is set back afterwards', async () => {
+  it('L2: a call of isLeader() makes an expired term final, even if the wall clock is set back afterwards', async () => {
     const { elector } = pod('a');
     elector.start();
     await pass(100);
@@ -243,7 +243,7 @@ describe('LeaderElector', () => {
     expect(elector.leads(token ?? 0n)).toBe(false);
   });
 
-  it('hands over at once when it stops, and finishes leader work first', async () => {
+  it('releases the lease at once when it stops, after leader work has ended', async () => {
     const [a, b] = [pod('a'), pod('b')];
     a.elector.start();
     await pass(100);
@@ -262,7 +262,7 @@ describe('LeaderElector', () => {
     await expect(a.elector.stop()).resolves.toBeUndefined();
   });
 
-  it('resigning resolves when the lease was given back, also when asked for at the very election', async () => {
+  it('resign() resolves when the lease is released, also when it is called at the election', async () => {
     const { elector } = pod('a');
     let resigned: Promise<void> | undefined;
     let ledWhenDone: boolean | undefined;
@@ -284,10 +284,10 @@ describe('LeaderElector', () => {
     await pass(1_100);
     await stopped;
     expect(elector.isLeader()).toBe(false);
-    expect(lines.some((line) => line.includes('still runs after 1000 ms'))).toBe(true);
+    expect(lines.some((line) => line.includes('still runs after drainMs (1000 ms)'))).toBe(true);
   });
 
-  it('a resignation that a close cuts short, or that comes after it, still ends', async () => {
+  it('resign() resolves also when a close cuts it short, or comes before it', async () => {
     const { elector } = pod('a');
     elector.onDrain(() => new Promise(() => undefined));
     elector.start();
@@ -299,7 +299,7 @@ describe('LeaderElector', () => {
     expect(elector.isLeader()).toBe(false);
   });
 
-  it('stops within its calls’ time when the database is away', async () => {
+  it('stops within the time of its calls when the database does not answer', async () => {
     const { elector, faults } = pod('a');
     elector.start();
     await pass(100);
@@ -309,16 +309,16 @@ describe('LeaderElector', () => {
     await stopped;
   });
 
-  it('does not campaign when another process answers at its own address, and says so once', async () => {
+  it('does not campaign when another process answers at its own address, and warns once', async () => {
     const { elector, dial, lines } = pod('a');
     dial.mockRejectedValue(new HedgeError('MEMBER_UNREACHABLE', 'other', { details: { incarnation: 'x' } }));
     elector.start();
     await pass(2_000);
     expect(elector.isLeader()).toBe(false);
-    expect(lines).toEqual([expect.stringContaining('two pods with one address')]);
+    expect(lines).toEqual([expect.stringContaining('two pods have one address')]);
   });
 
-  it('gives up a call that the driver leaves hanging', async () => {
+  it('abandons a call that the driver never answers', async () => {
     const { elector, faults } = pod('a');
     faults.once('lease.read', { delayMs: 60_000 });
     elector.start();
@@ -326,7 +326,7 @@ describe('LeaderElector', () => {
     expect(elector.isLeader()).toBe(true);
   });
 
-  it('confirms leadership with the database, and ends its term when that says otherwise', async () => {
+  it('confirms leadership with the database, and ends its term when the database contradicts it', async () => {
     const { elector, faults } = pod('a');
     elector.start();
     await pass(100);
@@ -343,7 +343,7 @@ describe('LeaderElector', () => {
     expect(elector.isLeader()).toBe(false);
   });
 
-  it('refreshes by a read that began after it was asked, shared by concurrent callers', async () => {
+  it('refresh() waits for a read that began after its call, and concurrent callers share it', async () => {
     const { elector, faults } = pod('a', { campaigns: false });
     let reads = 0;
     faults.each((call) => {
@@ -362,11 +362,11 @@ describe('LeaderElector', () => {
     await pass(100);
     await both;
     expect(elector.current()?.leader.address).toBe('b:1');
-    // One for the first, and one that began after the second had asked.
+    // One read for the first call, and one that began after the second call.
     expect(reads).toBeLessThanOrEqual(2);
   });
 
-  it('tells a listener that comes late of the term that runs', async () => {
+  it('calls a late listener with the current term', async () => {
     const { elector } = pod('a');
     elector.start();
     await pass(100);
@@ -375,7 +375,7 @@ describe('LeaderElector', () => {
     expect(terms).toEqual([{ fencingToken: elector.fencingToken, signal: expect.any(AbortSignal) }]);
   });
 
-  it('a listener that throws does not keep the others from hearing', async () => {
+  it('notifies the other listeners when one throws', async () => {
     const { elector, lines } = pod('a');
     let heard = 0;
     elector.onChange(() => {

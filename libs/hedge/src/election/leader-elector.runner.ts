@@ -30,9 +30,9 @@ export interface LeaderElectorOptions {
   readonly timing: Timing;
   readonly logger: { log(message: string): void; warn(message: string): void; debug?(message: string): void };
   readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
-  /** False for a client: it follows, and never leads. */
+  /** False for a client: it follows and never leads. */
   readonly campaigns: boolean;
-  /** How long leader work that runs may go on once leadership is to be given back, in milliseconds. */
+  /** How long running leader work may continue once this pod resigns or stops, in milliseconds. */
   readonly drainMs: number;
   /** For jitter. */
   readonly random?: () => number;
@@ -40,19 +40,19 @@ export interface LeaderElectorOptions {
 
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   'renew-deadline': 'the lease could not be renewed in time',
-  expired: 'the lease ran out while this process stood still',
-  superseded: 'the database says that the lease has another holder or token',
+  expired: 'the lease expired while this process stood still',
+  superseded: 'the database reports another holder or token for the lease',
   resigned: 'resigned',
   unreachable: 'resigned, because most members cannot reach this pod',
   stopped: 'stopping',
 };
 
 /**
- * Keeps this process's part in the election of its group: performs what its `LeaseContender` decides, on the
- * lease table, on timers and on the links.
+ * The election of a group, as one process runs it: performs the effects of a `LeaseContender` on the lease table, on
+ * timers and on the links.
  *
- * On losing the lease, in this order: `isLeader()` is false, the term's signal aborts, `onChange` listeners
- * hear of it.
+ * When the lease is lost, in this order: `isLeader()` turns false, the term's signal aborts, the `onChange` listeners
+ * are called.
  *
  * @example
  * const elector = new LeaderElector({ leases: backend.lease, transport, clock: systemClock, group: 'orders', … });
@@ -79,7 +79,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   #handOvers: (() => void)[] = [];
   #left: Promise<void> | undefined;
   #leave: () => void = () => undefined;
-  /** It will not lead again. */
+  /** This process will not lead again. */
   #stopped = false;
   #closed = false;
 
@@ -102,7 +102,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#calls = new LeaseCalls({ name: leaseName(group), leases, clock, timing, outages: this.#databaseOutage });
   }
 
-  /** Starts to follow and, unless a client, to campaign. An unreachable database is retried for ever. Idempotent. */
+  /** Starts to follow and, unless a client, to campaign. Retries an unreachable database forever. Idempotent. */
   start(): void {
     if (this.#contender !== undefined || this.#left !== undefined) return;
     const { transport, timing, leases, campaigns, random = Math.random } = this.#options;
@@ -119,22 +119,22 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#step({ type: 'tick' });
   }
 
-  /** L2, judged now and locally: no I/O, a fraction of a microsecond. */
+  /** L2, checked at each call, locally: no I/O, a fraction of a microsecond. */
   isLeader(): boolean {
     const term = this.#contender?.currentTerm;
     if (term === undefined || this.#closed) return false;
     if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
-    // Makes it final, so that a wall clock set back cannot make it true again.
+    // Makes the loss final, so that a wall clock that is set back cannot revive the term.
     this.#step({ type: 'tick' });
     return false;
   }
 
-  /** The token of the term held now; undefined when not leading. */
+  /** The token of the current term; undefined when this pod does not lead. */
   get fencingToken(): bigint | undefined {
     return this.isLeader() ? this.#contender?.currentTerm?.token : undefined;
   }
 
-  /** True while leadership is being given back: work that runs goes on, new leader work must not start here. */
+  /** True while this pod resigns or stops: running leader work continues, and no new leader work may start. */
   get handingOver(): boolean {
     return this.#contender?.handingOver ?? false;
   }
@@ -159,7 +159,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const election = this.#contender;
     if (election === undefined || this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
-      // The limit is for a read that is put off, behind a release for example.
+      // The limit covers a delayed read, for example behind a release.
       const cancel = this.#clock.after(2 * this.#options.timing.backendTimeoutMs, () => resolve());
       this.#refreshes.push({ after: election.attempts, done: () => (cancel(), resolve()) });
       this.#step({ type: 'refresh' });
@@ -167,8 +167,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   }
 
   /**
-   * Asks the database whether this process's term is still the last one.
-   * @throws HedgeError BACKEND_UNAVAILABLE when the database does not tell in time.
+   * Asks the database whether the term of this process is still the latest one.
+   * @throws HedgeError BACKEND_UNAVAILABLE when the database does not answer in time.
    */
   async confirmLeadership(): Promise<boolean> {
     const token = this.fencingToken;
@@ -179,21 +179,21 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   }
 
   /**
-   * Hands leadership over: runs no new leader work, waits for what runs (at most `drainMs`), gives the lease
-   * back and tells the others. This process then campaigns again only once another member was seen to lead,
-   * or after one lease. Resolves when done, and at once when not leading.
+   * Steps down: starts no new leader work, waits for running work (at most `drainMs`), releases the lease and announces
+   * that. This process campaigns again after another member has led, or after one lease. Resolves when the lease is
+   * released, and at once when this pod does not lead.
    */
   resign(): Promise<void> {
     return this.#handOver({ type: 'resign' });
   }
 
-  /** As `resign`, because most members cannot reach this process, and another that they reach can lead. */
+  /** As `resign`, because most members cannot reach this process, and they reach another that can lead. */
   resignUnreachable(): Promise<void> {
     return this.#handOver({ type: 'resign', unreachable: true });
   }
 
   /**
-   * As `resign`, for good; who leads is still followed, until `close`, so that this process can send to the
+   * As `resign`, and never campaigns again. The process follows the leader until `close`, so that it can send to the
    * next leader. Idempotent; never rejects.
    */
   stop(): Promise<void> {
@@ -208,7 +208,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     return this.#left;
   }
 
-  /** Does nothing more: the lease is not looked at again. After `stop`, or what is held runs out by itself. Idempotent. */
+  /** Ends everything: the lease is no longer read. Call it after `stop`, or a held lease only expires. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -296,7 +296,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     return { type: 'self-checked', attempt: call.attempt, reached: reached === true };
   }
 
-  /** A renewal that takes a quarter of its time or more is the first sign of a lease that will be lost. */
+  /** A renewal that takes a quarter of its time or more is the first sign that the lease will be lost. */
   async #renew(call: ContenderCall & { type: 'renew' }): Promise<CallInput> {
     const { transport, timing, group, logger } = this.#options;
     const start = this.#clock.now().mono;
@@ -318,7 +318,9 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const { drainMs, logger } = this.#options;
     return new Promise((resolve) => {
       const cancel = this.#clock.after(drainMs, () => {
-        logger.warn(`Leader work still runs after ${drainMs} ms; the lease is given back without waiting for it`);
+        logger.warn(
+          `Leader work still runs after drainMs (${drainMs} ms): the lease is released without waiting for it`,
+        );
         resolve();
       });
       const waits = [...this.#drainListeners].map(async (listener) => listener({ fencingToken }));
@@ -334,7 +336,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     });
   }
 
-  /** A link that fails meanwhile tells nobody: then the others find the free lease when they next look. */
+  /** A peer whose link has failed misses the announcement: it finds the free lease at its next read. */
   #announce(epoch: bigint): void {
     for (const link of this.#options.transport.links()) notify(link, { $case: 'leaderReleased', value: { epoch } });
   }
@@ -353,20 +355,23 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#term = undefined;
     const { logger, group } = this.#options;
     const cause = this.#cause.describe(reason, held, now) ?? LOSS_REASONS[reason];
-    const line = `No longer the leader of group ${group}: ${cause}`;
+    const line = `This pod is no longer the leader of group ${group}: ${cause}`;
     if (reason === 'resigned' || reason === 'stopped') logger.log(line);
     else logger.warn(line);
-    abortInFreshContext(term.scope, new HedgeError('LEASE_LOST', `Not the leader any more: ${cause}`));
+    abortInFreshContext(term.scope, new HedgeError('LEASE_LOST', `This pod is no longer the leader: ${cause}`));
   }
 
-  /** A leader at this pod's address was this pod before a restart, or is another one: then its lease does not run out. */
+  /**
+   * A leader at this pod's address is this pod before a restart, whose lease expires, or another live pod, whose lease
+   * does not.
+   */
   #watchForOwnAddress({ member, token }: LeaseHolder): void {
     const { transport, timing, logger, group } = this.#options;
     if (member.address === '' || member.address !== transport.self.address) return;
     this.#clock.after(timing.leaseMs + timing.heartbeatTimeoutMs, () => {
       if (this.#closed || this.#known?.epoch !== token) return;
       logger.warn(
-        `Another live pod has this pod's own address ${member.address} and leads the group ${group} (process ${member.incarnation}): callers cannot distinguish the two. Set the variable POD_IP from status.podIP, or \`address\`, to what other pods can dial`,
+        `Another live pod has this pod's own address ${member.address} and leads the group ${group} (process ${member.incarnation}): callers cannot distinguish the two. Set the variable POD_IP from status.podIP, or set \`address\` to an address that other pods can dial`,
       );
     });
   }
@@ -385,7 +390,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     try {
       listener();
     } catch (error) {
-      this.#options.logger.warn(`A listener to leadership threw: ${String(error)}`);
+      this.#options.logger.warn(`A listener for changes of the leader threw: ${String(error)}`);
     }
   }
 }

@@ -24,12 +24,12 @@ import { GuardedObservable } from '../common/async/guarded-observable.js';
 import { nameOfTopic } from '../common/topic-names.js';
 
 export interface SendOptions {
-  /** Milliseconds allowed in all, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
+  /** Milliseconds for the whole call, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
-  /** Gives the message up: `send` rejects with the signal's reason, and the handler's `signal` aborts. */
+  /** Cancels the message: `send` rejects with the signal's reason, and the handler's `signal` aborts. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * How often the message may run again after its leader was lost while it may have run. 0: never. Beyond that `send`
+   * The maximum number of reruns after the loss of a leader that may have run the message. 0: never. Beyond that `send`
    * rejects with OUTCOME_UNKNOWN. Default: the module's `maxReruns`, 1.
    */
   readonly maxReruns?: number | undefined;
@@ -46,18 +46,18 @@ export interface LeaderServiceDeps {
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
   readonly maxReruns: number;
-  /** Pause before a leader task that threw runs again, in milliseconds; grows up to `leaseMs`. */
+  /** The pause before a failed leader task runs again, in milliseconds; grows up to `leaseMs`. */
   readonly retryMs: number;
   readonly leaseMs: number;
   readonly logger: Logger;
 }
 
 /**
- * Who leads the group, and messages to it.
+ * The leader of the group, and messages to it.
  *
- * Leadership is a lease: a pod that stood still may have lost it and not know yet. `isLeader()` is false
- * before the database would let another pod in, as long as this process's clocks run; what must not be done
- * by two is fenced by `fencingToken`.
+ * Leadership is a lease: a pod that stood still may have lost it and not have noticed yet. `isLeader()` turns false
+ * before the database lets another pod acquire the lease, as long as the clocks of this process run. Fence work that
+ * must not run twice by `fencingToken`.
  */
 export class LeaderService {
   readonly #deps: LeaderServiceDeps;
@@ -72,19 +72,19 @@ export class LeaderService {
     return this.#deps.elector.isLeader();
   }
 
-  /** The token of this pod's lease while it leads: rises with every term of the group, and is never used again. */
+  /** The token of this pod's lease while it leads. It rises with every term of the group and is never reused. */
   get fencingToken(): bigint | undefined {
     return this.#deps.elector.fencingToken;
   }
 
-  /** The pod that leads, as far as this one knows; undefined while there is none. */
+  /** The leader, as far as this pod knows; undefined while it knows of none. */
   leader(): MemberId | undefined {
     return this.#deps.elector.current()?.leader;
   }
 
   /**
    * Emits the leader: on subscription if one is known, and on every change; `undefined` when it is lost.
-   * A new term of the same leader is a change. Never completes by itself.
+   * A new term of the same leader is a change. Never completes.
    *
    * @example
    * const leader = await firstValueFrom(leaderService.changes$.pipe(filter((member) => member !== undefined)));
@@ -100,7 +100,7 @@ export class LeaderService {
   );
 
   /**
-   * Asks the database whether this pod still leads, for decisions that `isLeader()` is not sure enough for.
+   * Asks the database whether this pod still leads, for decisions that need more certainty than `isLeader()` gives.
    * @throws HedgeError BACKEND_UNAVAILABLE when it does not answer.
    */
   confirmLeadership(): Promise<boolean> {
@@ -108,19 +108,19 @@ export class LeaderService {
   }
 
   /**
-   * Hands leadership to another pod: waits for leader work that runs here, then gives the lease back. Alone
-   * in its group, this pod leads again after one lease. Does nothing when it does not lead.
+   * Steps down: waits for running leader work, then releases the lease. A pod that is alone in its group leads again
+   * after one lease. Does nothing when this pod does not lead.
    */
   resign(): Promise<void> {
     return this.#deps.elector.resign();
   }
 
   /**
-   * Runs a task whenever this pod leads: now if it does, and on every later election, until stopped. Its
-   * `signal` aborts when leadership is lost or handed over. Never runs twice at once in this process. A task that
-   * throws is logged and run again after a pause; one that returns is not run again in that term.
+   * Runs a task whenever this pod leads: now if it does, and after every later election, until it is stopped. Its
+   * `signal` aborts when this pod loses the lease, resigns or stops. The task never runs twice at once in this process.
+   * A task that throws is logged and runs again after a pause; a task that returns does not run again in that term.
    *
-   * @returns stops it: aborts the run and waits for its end.
+   * @returns a function that stops the task: it aborts the run and waits for its end.
    *
    * @example
    * const stop = leader.runWhileLeader(async ({ signal, fencingToken }) => {
@@ -135,7 +135,7 @@ export class LeaderService {
     if (isGeneratorFunction(task)) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `The leader task ${task.name} is a generator function, whose values nobody would read, so nothing of it would run. Give an async function without the asterisk.`,
+        `The leader task ${task.name} is a generator function: nobody would read its values, so it would not run. Give an async function without the asterisk.`,
       );
     }
     this.#tasks += 1;
@@ -144,19 +144,18 @@ export class LeaderService {
   }
 
   /**
-   * Sends a message to the leader's `@OnLeaderMessage(topic)` method, and resolves with what that returns.
-   * From any pod, the leader included. While there is no leader, or it changes, it waits and tries again
-   * until the deadline.
+   * Sends a message to the leader's `@OnLeaderMessage(topic)` method, and resolves with its result. Any pod can send,
+   * the leader included. While there is no leader, or the leader changes, `send` waits and retries until the deadline.
    *
-   * Guarantee: the handler runs exactly once in a leader's term when `send` resolves. If the leader is lost
-   * after it began, it may run again under the next one: handlers see `requestId` and `attempt` for that. That is
-   * bounded by `maxReruns`, so that a message that ends the leader's process does not end all of them.
+   * Guarantee: when `send` resolves, the handler has run exactly once in the term of one leader. If that leader is lost
+   * after the handler began, the handler may run again under the next leader: handlers receive `requestId` and `attempt`
+   * to recognise that. `maxReruns` bounds the reruns, so that a message that crashes its leader does not crash all pods.
    *
    * @param topic at most 256 characters; '' is the default topic.
-   * @param data `undefined`, a `Uint8Array` as it is, or what the serializer takes (JSON by default).
-   * @throws HedgeError HANDLER_FAILED (it threw; `details` say what), NO_HANDLER
-   * @throws HedgeError nothing was started, try again: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED
-   * @throws HedgeError it may have run: DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, with
+   * @param data `undefined`, a `Uint8Array` as it is, or a value that the serializer accepts (JSON by default).
+   * @throws HedgeError HANDLER_FAILED (the handler threw; see `details`), NO_HANDLER
+   * @throws HedgeError the handler did not run, try again: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED
+   * @throws HedgeError the handler may have run: DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, with
    *   `details: { requestId, attempts, started }`
    * @throws HedgeError PAYLOAD_TOO_LARGE, INVALID_ARGUMENT, SHUTTING_DOWN
    * @throws the signal's reason when it aborted
@@ -194,26 +193,26 @@ export class LeaderService {
   }
 
   /**
-   * Streams messages to the leader's `@OnLeaderStream(topic)` method, and its replies back. From any pod, the leader
-   * included. Nothing is sent before the first reply is asked for, so iterate also when no replies are expected.
+   * Streams messages to the leader's `@OnLeaderStream(topic)` method, and its replies back. Any pod can call it, the
+   * leader included. Nothing is sent before the first reply is requested, so iterate also when you expect no replies.
    *
-   * The source is read only while the handler reads, and the handler's replies only while they are taken: about a
-   * megabyte is on its way each way, and no more. Leaving the loop cancels the handler; a handler that ends its
-   * replies ends the stream, and what is left of the source is not read.
+   * The source is read only while the handler reads, and the handler's replies only while you read them: at most about
+   * a megabyte is in flight in each direction. Leaving the loop cancels the handler. A handler that ends its replies
+   * ends the stream, and the rest of the source is not read.
    *
-   * Guarantee: order, and each message at most once. A stream is never sent again: when the leader is lost in the
-   * middle, the iteration throws, with `details: { requestId, sent, received }` for how far it got. The handler may
-   * not have read all that was sent.
+   * Guarantee: order, and each message at most once. A stream is never sent again: when the leader is lost during the
+   * stream, the iteration throws, with the progress in `details: { requestId, sent, received }`. The handler may not
+   * have read all sent messages.
    *
    * @param topic as for `send`; streams have topics of their own.
-   * @param source an async iterable, an iterable or an Observable of what `send` takes. When it throws, the
-   *   handler's input does too, and the iteration throws the same. A Node stream or web stream is destroyed or cancelled
-   *   when the iteration ends, however it ends. An async generator that waits for something is left only when that has
-   *   come: give it the `signal` that you give here.
+   * @param source an async iterable, an iterable or an Observable of values that `send` accepts. When it throws, the
+   *   handler's input throws too, and the iteration throws the same error. A Node stream is destroyed and a web stream is
+   *   cancelled when the iteration ends, whatever the outcome. An async generator that awaits something ends only after
+   *   that has settled: give it the same `signal`.
    * @throws HedgeError INVALID_ARGUMENT, at once
    * @throws HedgeError (the iteration) nothing was sent: NO_LEADER, NO_HANDLER, MEMBER_UNREACHABLE, within the
    *   module's `defaultTimeoutMs`
-   * @throws HedgeError (the iteration) in the middle: HANDLER_FAILED, LEASE_LOST (another leader), MEMBER_UNREACHABLE,
+   * @throws HedgeError (the iteration) during the stream: HANDLER_FAILED, LEASE_LOST (another leader), MEMBER_UNREACHABLE,
    *   SHUTTING_DOWN, DEADLINE_EXCEEDED, PAYLOAD_TOO_LARGE, OVERLOADED (an Observable was too fast)
    * @throws (the iteration) the signal's reason when it aborted
    *

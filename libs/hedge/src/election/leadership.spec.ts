@@ -57,7 +57,7 @@ describe('runWhileLeader', () => {
     });
   });
 
-  it('runs once per term, with its token, and aborts on loss', async () => {
+  it('runs the task once per term, with its token, and aborts it on loss', async () => {
     source.win(1n);
     expect(runs[0]?.leadership.fencingToken).toBe(1n);
     source.lose();
@@ -68,20 +68,20 @@ describe('runWhileLeader', () => {
     expect(runs[1]?.leadership.fencingToken).toBe(2n);
   });
 
-  it('never runs twice at once: the next term waits for the run of the last', async () => {
+  it('never runs a task twice at once: the next term waits for the run of the last one', async () => {
     source.win(1n);
     source.lose();
     source.win(2n);
     await settle();
     expect(runs).toHaveLength(1);
-    expect(warnings).toEqual([expect.stringContaining('sweep has not ended')]);
+    expect(warnings).toEqual([expect.stringContaining('sweep still runs')]);
     runs[0]?.end(new Error('aborted'));
     await settle();
     expect(runs[1]?.leadership.fencingToken).toBe(2n);
     expect(runs[1]?.leadership.signal.aborted).toBe(false);
   });
 
-  it('does not run a term that was lost while it waited', async () => {
+  it('does not run a task for a term that was lost while it waited', async () => {
     source.win(1n);
     source.lose();
     source.win(2n);
@@ -97,7 +97,7 @@ describe('runWhileLeader', () => {
     await settle();
     expect(errors).toEqual([
       [
-        expect.stringMatching(/sweep failed, runs again in 50 ms: Error: boom/),
+        expect.stringMatching(/sweep failed and runs again in 50 ms: Error: boom/),
         expect.stringContaining('leadership.spec'),
       ],
     ]);
@@ -128,7 +128,7 @@ describe('runWhileLeader', () => {
     expect(drained).toBe(true);
   });
 
-  it('stopping ends the run, also in a pause, and lets no other begin', async () => {
+  it('ends the run when it is stopped, also in a pause, and starts no other', async () => {
     source.win(1n);
     runs[0]?.end(new Error('boom'));
     await settle();

@@ -5,25 +5,25 @@ import type { Clock } from '../common/clock.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 
-/** One term of this pod as leader, as its work sees it. */
+/** One term of this pod as leader, as leader work receives it. */
 export interface Leadership {
   /**
-   * Rises with every term of the group. Pass it to whatever the work writes to, and let that refuse a
-   * smaller one: it is the only protection against a leader that stood still and does not know it yet.
+   * Rises with every term of the group. Pass it to each store that the work writes to, and let the store reject a smaller
+   * one: only this protects against a leader that stood still and has not noticed the loss yet.
    */
   readonly fencingToken: bigint;
-  /** Aborts when the lease is lost, and when the pod starts to hand leadership over. */
+  /** Aborts when the lease is lost, and when the pod begins to resign or stop. */
   readonly signal: AbortSignal;
 }
 
 /** Work for the leader. It should end soon after `signal` aborts. */
 export type LeaderTask = (leadership: Leadership) => unknown;
 
-/** What a leader task needs of the election; implemented by `LeaderElector`. */
+/** The part of the election that a leader task needs; implemented by `LeaderElector`. */
 export interface LeadershipSource {
-  /** Calls back at every win, and at once if this process leads now. Returns the way to stop. */
+  /** Calls back at every election of this process, and at once if it leads now. Returns a function that unsubscribes. */
   onElected(listener: (leadership: Leadership) => void): () => void;
-  /** Calls back when leadership is about to be given back, and waits for the promise. Returns the way to stop. */
+  /** Calls back before the lease is released, and waits for the promise. Returns a function that unsubscribes. */
   onDrain(listener: (term: { readonly fencingToken: bigint }) => Promise<void>): () => void;
 }
 
@@ -32,18 +32,18 @@ export interface LeaderTaskOptions {
   /** For log lines. */
   readonly name: string;
   readonly logger: { warn(message: string): void; error(message: string, stack?: string): void };
-  /** Pause before a task that threw runs again; doubles with jitter up to `maxRetryMs`. */
+  /** The pause before a failed task runs again; doubles with jitter up to `maxRetryMs`. */
   readonly retryMs: number;
   readonly maxRetryMs: number;
   readonly random?: () => number;
 }
 
 /**
- * Runs a task in every term of this process as leader. At most one run at a time in this process: a new
- * term waits until the run of the last one has ended. A task that throws is logged and run again while the
- * term lasts; one that returns is not run again in that term.
+ * Runs a task in every term of this process as leader. There is at most one run at a time in this process: a new term
+ * waits until the run of the last one has ended. A task that throws is logged and runs again while the term lasts; a
+ * task that returns does not run again in that term.
  *
- * @returns stops it: aborts the run, waits for its end, and never runs it again.
+ * @returns a function that stops the task: it aborts the run, waits for its end, and starts no other.
  *
  * @example
  * const stop = runWhileLeader(elector, async ({ signal }) => { while (!signal.aborted) await work(signal); }, options);
@@ -85,14 +85,14 @@ export function runWhileLeader(
         if (signal.aborted) return;
         const pauseMs = Math.round(backoffMs(attempt, options.retryMs, options.maxRetryMs, random()));
         const stack = error instanceof Error ? error.stack : undefined;
-        logger.error(`Leader task ${name} failed, runs again in ${pauseMs} ms: ${String(error)}`, stack);
+        logger.error(`Leader task ${name} failed and runs again in ${pauseMs} ms: ${String(error)}`, stack);
         await pause(clock, pauseMs, signal);
       }
     }
   };
 
   const stopElected = source.onElected((leadership) => {
-    if (run !== undefined) logger.warn(`Leader task ${name} has not ended since the last term; its next run waits`);
+    if (run !== undefined) logger.warn(`Leader task ${name} still runs since the last term: its next run waits`);
     next = leadership;
     startNext();
   });

@@ -4,9 +4,8 @@ import { HedgeError, messageOf } from '../common/errors.js';
 import type { Transport } from '../transport/transport.js';
 
 /**
- * Whether others that dial the advertised address reach this very process; a link to oneself is made and
- * closed.
- * @throws Error with what to do, when they do not
+ * Checks that others that dial the advertised address reach this process: opens and closes a link to itself.
+ * @throws Error with the cause and the fix, when they do not
  */
 export async function checkSelf(transport: Pick<Transport, 'self' | 'dial'>): Promise<true> {
   const { address, incarnation } = transport.self;
@@ -18,18 +17,18 @@ export async function checkSelf(transport: Pick<Transport, 'self' | 'dial'>): Pr
     const other = error instanceof HedgeError ? error.details['incarnation'] : undefined;
     if (other === undefined && descriptorsRanOut()) {
       throw new Error(
-        `it has no file descriptors left, so it cannot reach itself at its own address ${address}. Raise the limit (\`ulimit -n\`, LimitNOFILE=), or find what keeps them open: ls -l /proc/${process.pid}/fd`,
+        `it cannot reach itself at its own address ${address}, because it has no file descriptors left. Raise the limit (\`ulimit -n\`, LimitNOFILE=), or look for a leak: ls -l /proc/${process.pid}/fd`,
         { cause: error },
       );
     }
     if (other === undefined) {
       throw new Error(
-        `it does not reach itself at its own address ${address}: ${messageOf(error)}. Set \`address\` to what the other pods can dial`,
+        `it cannot reach itself at its own address ${address}: ${messageOf(error)}. Set \`address\` to an address that the other pods can dial`,
         { cause: error },
       );
     }
     throw new Error(
-      `another process answers at its own address ${address}: two pods with one address. Give each pod its own: set the variable POD_IP from status.podIP, or \`address\``,
+      `another process answers at its own address ${address}: two pods have one address. Give each pod its own: set the variable POD_IP from status.podIP, or \`address\``,
       { cause: error },
     );
   }

@@ -1,19 +1,19 @@
 import type { Instant } from '../common/clock.js';
 
 /**
- * The one call of a contender that counts: a result of an older attempt is not looked at, so a late success
- * of a renewal revives nothing (L3).
+ * Tracks the one call of a contender that counts. Results of older attempts are ignored, so a late success of a
+ * renewal revives no lost lease (L3).
  */
 export class AttemptTracker<Type extends string> {
   #current: { readonly type: Type; readonly attempt: number; readonly startedAt: Instant } | undefined;
   #attempts = 0;
 
-  /** Number of the last call begun; rises with each. */
+  /** The number of the last call that began. It rises with each call. */
   get attempts(): number {
     return this.#attempts;
   }
 
-  /** What is under way. */
+  /** The type of the call in flight. */
   get type(): Type | undefined {
     return this.#current?.type;
   }
@@ -24,12 +24,12 @@ export class AttemptTracker<Type extends string> {
     return this.#attempts;
   }
 
-  /** The call waited until now before it was made. */
+  /** The call waited in a queue until now: its time starts again. */
   restart(attempt: number, now: Instant): void {
     if (this.#current?.attempt === attempt) this.#current = { ...this.#current, startedAt: now };
   }
 
-  /** When the call began, if it is the one that counts; then none is under way. */
+  /** Ends the call in flight and returns its start. Returns undefined for an older attempt. */
   end(type: Type, attempt: number): Instant | undefined {
     const call = this.#current;
     if (call === undefined || call.type !== type || call.attempt !== attempt) return undefined;

@@ -2,9 +2,9 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 
 /**
- * Makes one call to the database that ends within its time even if the driver breaks its promise to do so.
- * What the call does later is not looked at.
- * @throws HedgeError BACKEND_UNAVAILABLE when the time ran out; else what the call throws.
+ * Runs one database call with a deadline, also if the driver breaks its promise to keep one.
+ * A result after the deadline is ignored.
+ * @throws HedgeError BACKEND_UNAVAILABLE after the deadline. Errors of the call pass through.
  */
 export function databaseCall<Result>(clock: Clock, limitMs: number, call: () => Promise<Result>): Promise<Result> {
   return new Promise((resolve, reject) => {
@@ -12,14 +12,14 @@ export function databaseCall<Result>(clock: Clock, limitMs: number, call: () => 
       reject(
         new HedgeError(
           'BACKEND_UNAVAILABLE',
-          `The database did not answer within ${limitMs} ms (backendTimeoutMs). It is down, or slower than that: then set a longer \`timing\``,
+          `The database did not answer within ${limitMs} ms (backendTimeoutMs): it is down or slow. If it is slow, set a longer \`timing\``,
           {
             details: { timeoutMs: limitMs },
           },
         ),
       ),
     );
-    // As a promise, so that a synchronous throw is a rejection as well.
+    // Called in a promise, so that a synchronous throw is a rejection too.
     Promise.resolve().then(call).then(resolve, reject).finally(cancel);
   });
 }

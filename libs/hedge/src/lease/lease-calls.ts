@@ -19,17 +19,17 @@ export interface LeaseCallsOptions {
 export type CallInput = ContenderInput & { readonly attempt: number };
 
 /**
- * Makes the calls to the database that a `LeaseContender` asks for, each within its time. A failure is
- * logged, and told to the contender as an absent result.
+ * Performs the database calls of a `LeaseContender`, each with a deadline. A failure is logged, and the contender
+ * receives an absent result.
  */
 export class LeaseCalls {
-  /** The lease's token when a write of this process failed last. */
+  /** The token of the lease when a write of this process last failed. */
   #failedAt = 0n;
   #token = 0n;
 
   constructor(private readonly options: LeaseCallsOptions) {}
 
-  /** @throws HedgeError what the driver throws, BACKEND_UNAVAILABLE when it does not answer in time */
+  /** @throws HedgeError of the driver; BACKEND_UNAVAILABLE when it does not answer in time */
   read(): Promise<LeaseRecord> {
     return this.#withinTime(() => this.options.leases.read(this.options.name));
   }
@@ -66,7 +66,10 @@ export class LeaseCalls {
     return result;
   }
 
-  /** A process that need not write, because another leads, learns of the end of a trouble by what that one has written. */
+  /**
+   * A follower does not write, so its own calls cannot show that writes work again. A later write of the holder shows
+   * it.
+   */
   #observe({ token, holder }: LeaseRecord): void {
     this.#token = token;
     if (holder !== undefined && token > this.#failedAt) this.options.outages.recovered('written');

@@ -27,7 +27,7 @@ describe('LeaseContender', () => {
     const term = contender.currentTerm;
     return term !== undefined && holdsLease(term, timing, clock.now());
   };
-  /** Lets the wished time pass, and ticks. */
+  /** Advances the clock to the next `wake`, and ticks. */
   const wake = (): readonly ContenderEffect[] => {
     clock.advance(effect('wake').afterMs);
     return step({ type: 'tick' });
@@ -36,7 +36,7 @@ describe('LeaseContender', () => {
     clock = new VirtualClock();
     contender = new LeaseContender({ self, timing, ...ELECTION, random: () => 0.5, ...settings });
   };
-  const take = (token = 10n): void => {
+  const acquire = (token = 10n): void => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: effect('read').attempt, record: FREE });
     step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
@@ -45,8 +45,8 @@ describe('LeaseContender', () => {
 
   beforeEach(() => make());
 
-  it('takes a free lease after trying its own address', () => {
-    take();
+  it('acquires a free lease after it has dialled its own address', () => {
+    acquire();
     expect(types()).toEqual(['lease-acquired', 'holder-changed', 'wake']);
     expect(holds()).toBe(true);
   });
@@ -61,7 +61,7 @@ describe('LeaseContender', () => {
   });
 
   it('L2: counts from the start of an acknowledged renewal, not from its end', () => {
-    take();
+    acquire();
     wake();
     clock.advance(900);
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: true } });
@@ -71,7 +71,7 @@ describe('LeaseContender', () => {
     expect(holds()).toBe(false);
   });
 
-  it('L2: counts from when a call was made, if that had to wait', () => {
+  it('L2: counts from the start of a call that waited in a queue', () => {
     make({ checksSelf: false, readsFirst: false });
     step({ type: 'tick' });
     clock.advance(2_500);
@@ -84,22 +84,22 @@ describe('LeaseContender', () => {
     expect(holds()).toBe(false);
   });
 
-  it('L2: a wall clock that ran on while the machine slept ends the term', () => {
-    take();
+  it('L2: a wall clock that advanced while the machine slept ends the term', () => {
+    acquire();
     clock.jumpWall(2_700);
     expect(holds()).toBe(false);
     step({ type: 'tick' });
     expect(effect('lease-lost')).toMatchObject({ token: 10n, reason: 'expired' });
   });
 
-  it('L2: a wall clock that was set back does not lengthen the term', () => {
-    take();
+  it('L2: a wall clock that is set back does not extend the term', () => {
+    acquire();
     clock.jumpWall(-60_000);
     clock.advance(2_700);
     expect(holds()).toBe(false);
   });
 
-  it('L2: an acquisition that took longer than the lease makes no leader, and is tried again with a new token', () => {
+  it('L2: an acquisition that takes longer than the lease starts no term, and the next one has a new token', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });
     step({ type: 'self-checked', attempt: 2, reached: true });
@@ -111,8 +111,8 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
-  it('L3: a renewal that succeeds after the step-down revives nothing', () => {
-    take();
+  it('L3: a renewal that succeeds after the step-down does not revive the term', () => {
+    acquire();
     wake();
     const { attempt } = effect('renew');
     wake();
@@ -121,8 +121,8 @@ describe('LeaseContender', () => {
     expect(contender.currentTerm).toBeUndefined();
   });
 
-  it('L3: a renewal that succeeds when the term has run out revives nothing, even before any tick', () => {
-    take();
+  it('L3: a renewal that succeeds after the term has expired does not revive it, even before any tick', () => {
+    acquire();
     wake();
     const { attempt } = effect('renew');
     clock.advance(1_700);
@@ -132,15 +132,15 @@ describe('LeaseContender', () => {
   });
 
   it('L3: a refused renewal ends the term at once', () => {
-    take();
+    acquire();
     wake();
     step({ type: 'renewed', attempt: effect('renew').attempt, result: { renewed: false, record: heldByOther(2_000) } });
     expect(effect('lease-lost').reason).toBe('superseded');
     expect(effect('holder-changed').holder).toMatchObject({ member: other, token: 8n });
   });
 
-  it('renews every third of the lease, and a failed renewal sooner', () => {
-    take();
+  it('renews every third of the lease, and retries a failed renewal sooner', () => {
+    acquire();
     expect(effect('wake').afterMs).toBe(1_000);
     wake();
     step({ type: 'renewed', attempt: effect('renew').attempt });
@@ -150,7 +150,7 @@ describe('LeaseContender', () => {
   });
 
   it('a failing renewal does not end the term before the renew deadline', () => {
-    take();
+    acquire();
     wake();
     for (let tries = 0; tries < 100 && types().includes('renew'); tries += 1) {
       step({ type: 'renewed', attempt: effect('renew').attempt });
@@ -160,8 +160,8 @@ describe('LeaseContender', () => {
     expect(clock.now().mono).toBe(2_000);
   });
 
-  it('keeps its term when a look at the lease fails, is older than it, or agrees', () => {
-    take();
+  it('keeps its term when a read of the lease fails, is older than the term, or agrees', () => {
+    acquire();
     for (const record of [undefined, heldByOther(1_000), { holder: self, token: 10n, expiresInMs: 2_000 }]) {
       step({ type: 'refresh' });
       step({ type: 'read', attempt: effect('read').attempt, record });
@@ -170,13 +170,13 @@ describe('LeaseContender', () => {
     expect(effect('wake').afterMs).toBe(1_000);
   });
 
-  it('ends its term when a look at the lease contradicts it', () => {
-    take();
+  it('ends its term when a read of the lease contradicts it', () => {
+    acquire();
     step({ type: 'observed', record: { holder: other, token: 11n, expiresInMs: 3_000 } });
     expect(effect('lease-lost').reason).toBe('superseded');
   });
 
-  it('takes back at once a lease that its own incarnation holds without knowing the token', () => {
+  it('acquires at once a lease that its own incarnation holds with an unknown token', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });
     step({ type: 'self-checked', attempt: 2, reached: true });
@@ -189,8 +189,8 @@ describe('LeaseContender', () => {
     expect(contender.currentTerm?.token).toBe(10n);
   });
 
-  it('resigning because it is unreachable: does not announce the free lease, which only its own side would hear', () => {
-    take();
+  it('does not announce the release when it resigns because it is unreachable', () => {
+    acquire();
     step({ type: 'resign', unreachable: true });
     step({ type: 'drained', token: 10n });
     expect(effect('lease-lost').reason).toBe('unreachable');
@@ -198,8 +198,8 @@ describe('LeaseContender', () => {
     expect(types()).toEqual(['wake']);
   });
 
-  it('resigning: drains while renewing, stops believing, releases, announces, and lets another take over', () => {
-    take();
+  it('drains while it renews, ends its term, releases, announces, and lets another take over when it resigns', () => {
+    acquire();
     step({ type: 'resign' });
     expect(types()).toEqual(['drain', 'wake']);
     expect(contender.handingOver).toBe(true);
@@ -223,8 +223,8 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
-  it('after resigning it may campaign again as soon as another has led', () => {
-    take();
+  it('campaigns after a resignation as soon as another has led', () => {
+    acquire();
     step({ type: 'resign' });
     step({ type: 'drained', token: 10n });
     step({ type: 'released', attempt: effect('release').attempt, released: true });
@@ -235,8 +235,8 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
-  it('a `drained` of an earlier term does not give back this one', () => {
-    take(10n);
+  it('a `drained` of an earlier term does not release this one', () => {
+    acquire(10n);
     step({ type: 'resign' });
     clock.advance(2_700);
     step({ type: 'tick' });
@@ -250,8 +250,8 @@ describe('LeaseContender', () => {
     expect(holds()).toBe(true);
   });
 
-  it('stopping as leader releases and leaves, also when the release fails', () => {
-    take();
+  it('releases and leaves when it stops as leader, also when the release fails', () => {
+    acquire();
     step({ type: 'stop' });
     step({ type: 'drained', token: 10n });
     expect(effect('lease-lost').reason).toBe('stopped');
@@ -261,7 +261,7 @@ describe('LeaseContender', () => {
     expect(types()).toEqual(['left', 'read']);
   });
 
-  it('stopping as follower leaves at once, and goes on to follow', () => {
+  it('leaves at once when it stops as follower, and keeps following', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(2_000) });
     step({ type: 'stop' });
@@ -270,7 +270,7 @@ describe('LeaseContender', () => {
     expect(effect('holder-changed').holder?.token).toBe(11n);
   });
 
-  it('having left never campaigns again', () => {
+  it('never campaigns again after it has left', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });
     step({ type: 'stop' });
@@ -303,7 +303,7 @@ describe('LeaseContender', () => {
     expect(types()).toEqual(['announce-released', 'left', 'read']);
   });
 
-  it('stopping after an acquisition of unknown outcome looks first, and gives back what it has', () => {
+  it('reads the lease when it stops with an acquisition in doubt, and releases it if it holds it', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });
     step({ type: 'self-checked', attempt: 2, reached: true });
@@ -314,7 +314,7 @@ describe('LeaseContender', () => {
     expect(effect('release').token).toBe(10n);
   });
 
-  it('campaigns without looking or trying its own address, when set so', () => {
+  it('campaigns without a read or a self-check when its settings say so', () => {
     make({ checksSelf: false, readsFirst: false });
     step({ type: 'tick' });
     expect(types()).toEqual(['acquire']);
@@ -323,7 +323,7 @@ describe('LeaseContender', () => {
     expect(types()).toEqual(['read']);
   });
 
-  it('renews on the beat, when set so, whenever it took the lease', () => {
+  it('renews on the beat when its settings say so, whenever it acquired the lease', () => {
     make({ checksSelf: false, readsFirst: false, renewsOnBeat: true });
     clock.advance(2_350);
     step({ type: 'tick' });
@@ -338,7 +338,7 @@ describe('LeaseContender', () => {
     expect(clock.now().mono).toBe(4_000);
   });
 
-  it('hearing of a release campaigns without looking, after a small pause', () => {
+  it('campaigns without a read after a small pause when a release is announced', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
     step({ type: 'lease-released', token: 8n });
@@ -347,14 +347,14 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
-  it('does not believe a release of an older term', () => {
+  it('ignores the announced release of an older term', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
     step({ type: 'lease-released', token: 7n });
     expect(effect('wake').afterMs).toBeGreaterThan(100);
   });
 
-  it('says that nobody leads once the lease it saw has run out and the database does not answer', () => {
+  it('reports no holder once the observed lease has expired and the database does not answer', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(1_000) });
     expect(effect('holder-changed').holder?.member).toEqual(other);
@@ -367,7 +367,7 @@ describe('LeaseContender', () => {
     expect(clock.now().mono).toBeGreaterThanOrEqual(1_000);
   });
 
-  it('a client follows, and does not campaign for a free lease', () => {
+  it('follows as a client, and does not campaign for a free lease', () => {
     make({ campaigns: false });
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });

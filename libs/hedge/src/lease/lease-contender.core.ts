@@ -15,27 +15,27 @@ import { AttemptTracker } from './attempt-tracker.js';
 /** A lease that this process holds. */
 export interface Term {
   readonly token: bigint;
-  /** When the last acknowledged acquisition or renewal was asked for: the database counts from later (L2). */
+  /** The start of the last acknowledged acquisition or renewal. The database counts from a later instant (L2). */
   readonly validSince: Instant;
 }
 
-/** L2: whether a holder may believe in its term at `now`. */
+/** L2: whether a holder may rely on its term at `now`. */
 export function holdsLease(term: Term, timing: { leaseMs: number; marginMs: number }, now: Instant): boolean {
   return longestElapsed(term.validSince, now) < timing.leaseMs - timing.marginMs;
 }
 
-/** Without its attempt number. */
+/** A call without its attempt number. */
 type NewCall<Call = ContenderCall> = Call extends ContenderCall ? Omit<Call, 'attempt'> : never;
 
 type Phase = 'following' | 'holding' | 'draining' | 'releasing' | 'left';
 
-/** A release that fails is tried this often; after that the lease runs out by itself. */
+/** The attempts to release a lease. After that many failures the lease expires. */
 const RELEASE_TRIES = 2;
 
 /**
- * One process's part in the contest for a lease, be it the leadership of a group or a named lock: a state
- * machine without clock, timers, promises or I/O. `step` takes what happened and gives what is to be done.
- * `LeaderElector` and `LockManager` perform it; the simulation drives it with faults.
+ * The state machine of one process that contends for a lease: the leadership of a group, or a named lock. It has no
+ * clock, timers, promises or I/O. `step` receives an input and returns the effects to perform. `LeaderElector` and
+ * `LockManager` perform them; the simulation drives the contender with faults.
  *
  * @example
  * const contender = new LeaseContender({ self, timing, observes: true, campaigns: true, … });
@@ -47,20 +47,20 @@ export class LeaseContender {
   #stopping = false;
   readonly #call = new AttemptTracker<ContenderCall['type']>();
   readonly #observed: ObservedHolder;
-  /** Calls in a row that failed, for the backoff. */
+  /** Consecutive failed calls, for the back-off. */
   #failures = 0;
-  /** Monotonic time of the next thing to do by oneself: as follower a look at the lease, as holder a renewal. */
+  /** Monotonic time of the next scheduled call: a read or a campaign as follower, a renewal as holder. */
   #dueAt: number | undefined = -Infinity;
-  /** What is due is a campaign rather than a look. */
+  /** The next scheduled call is a campaign rather than a read. */
   #campaignNext: boolean;
   #readAgain = false;
-  /** The last acquisition failed, and whether it had its effect was not looked at yet. */
+  /** The last acquisition failed, and no read has shown yet whether it took effect. */
   #acquireInDoubt = false;
-  /** The last acquisition failed: reads that succeed since say nothing of writes, as on a full disk. */
+  /** The last acquisition failed. Reads that succeed do not reset this: on a full disk reads work and writes fail. */
   #writesFail = false;
-  /** A lease to give back. */
+  /** The lease that is being released. */
   #releasing: { readonly token: bigint; tries: number } | undefined;
-  /** Why the term that drains ends. */
+  /** Why the draining term ends. */
   #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
   #effects: ContenderEffect[] = [];
@@ -70,24 +70,24 @@ export class LeaseContender {
     this.#campaignNext = settings.campaigns && !settings.readsFirst;
   }
 
-  /** The term held, without looking at the time: judge it with `holdsLease`. */
+  /** The term, whether or not it is still valid: check it with `holdsLease`. */
   get currentTerm(): Term | undefined {
     return this.term;
   }
 
-  /** True from the wish to resign or stop until the lease is given back: no new work of the term may start. */
+  /** True from `resign` or `stop` until the lease is released: no new work of the term may start. */
   get handingOver(): boolean {
     return this.#phase === 'draining' || this.#phase === 'releasing';
   }
 
-  /** Number of the last call asked for. */
+  /** The number of the last call. */
   get attempts(): number {
     return this.#call.attempts;
   }
 
   step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     this.#effects = [];
-    // Before anything else, so that whatever arrives late finds the term gone.
+    // First of all, so that late inputs find the term ended.
     if (this.term !== undefined && !holdsLease(this.term, this.settings.timing, now)) this.#lose('expired', now);
     this.#handle(input, now);
     this.#actWhenDue(now);
@@ -122,7 +122,7 @@ export class LeaseContender {
           ? undefined
           : this.#checked(input.reached, now);
       case 'observed':
-        // Read on the side, so only a contradiction of the term held is sure to be news.
+        // This read may be older than the own ones, so it counts only if it contradicts the own term.
         return this.term === undefined ? undefined : this.#observe(input.record, now);
       case 'refresh':
         this.#readAgain = true;
@@ -166,13 +166,13 @@ export class LeaseContender {
   #start(call: NewCall, now: Instant): void {
     const attempt = this.#call.begin(call.type, now);
     if (call.type === 'read') this.#readAgain = false;
-    // A holder's look at the lease does not put off its renewal.
+    // A read by the holder does not delay its renewal.
     if (call.type !== 'read' || this.term === undefined) this.#dueAt = undefined;
     this.#effects.push({ ...call, attempt });
   }
 
   #failed(now: Instant): void {
-    // A holder's failed look changes nothing: its renewals decide.
+    // A failed read by the holder changes nothing: its renewals decide.
     if (this.term !== undefined) return;
     if (this.#stopping && this.#phase !== 'left') return this.#leave();
     this.#observed.expire(now);
@@ -194,20 +194,20 @@ export class LeaseContender {
   #observe(record: LeaseRecord, now: Instant): void {
     const own = record.holder?.incarnation === this.settings.self.incarnation;
     if (this.term !== undefined) {
-      // An older token is a read from before this term.
+      // A record with an older token was read before this term.
       const contradicts = record.token > this.term.token || (record.token === this.term.token && !own);
       if (contradicts) this.#superseded(record, now);
       return;
     }
     if (this.#stopping && this.#phase !== 'left') {
-      // Found out what became of an acquisition whose outcome was unknown.
+      // This read shows the outcome of an acquisition in doubt.
       return own ? this.#release(record.token, now) : this.#leave();
     }
     this.#acquireInDoubt = false;
     this.#noteHolder(record, now);
     const free = record.holder === undefined || own || record.expiresInMs <= 0;
     if (!free) this.#writesFail = false;
-    // Else the pauses between acquisitions that fail go on growing.
+    // While writes fail, the pauses between acquisitions keep growing.
     if (!this.#writesFail) this.#failures = 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
     this.#wakeIn(nextReadMs(record, free, this.settings), now);
@@ -261,7 +261,7 @@ export class LeaseContender {
     }
     if (this.#stopping) return this.#release(result.token, now);
     const term: Term = { token: result.token, validSince: startedAt };
-    // Too late to be of use. The row names this incarnation, so the next try takes it with a new token.
+    // The answer came too late to be valid. The row names this incarnation, so the next attempt acquires it again.
     if (!holdsLease(term, this.settings.timing, now)) return this.#failed(now);
     this.term = term;
     this.#phase = 'holding';
@@ -311,7 +311,7 @@ export class LeaseContender {
     this.#effects.push({ type: 'drain', token: this.term.token });
   }
 
-  /** Stops believing first, then gives back. A renewal still under way cannot harm: release clears the holder. */
+  /** Ends the term first, then releases the lease. A renewal in flight does no harm: the release clears the holder. */
   #handOver(now: Instant): void {
     if (this.term === undefined) return;
     const { token } = this.term;
@@ -341,7 +341,7 @@ export class LeaseContender {
     this.#wakeIn(this.settings.timing.leaseMs / 8, now);
   }
 
-  /** An acquisition that had its effect unknown to this process would block the others for a whole lease. */
+  /** Waits for the outcome of an acquisition: a lease that nobody releases would block the others until it expires. */
   #leaveOnceKnown(now: Instant): void {
     if (this.#call.type === 'acquire') return;
     if (!this.#acquireInDoubt) return this.#leave();
@@ -349,8 +349,8 @@ export class LeaseContender {
   }
 
   /**
-   * Out of the contest for good. It still follows who holds the lease, from a look at once: a process that ends
-   * may yet have to send to its leader.
+   * Never campaigns again, but follows the holder, beginning with a read now: a process that stops may still have to
+   * send to its leader.
    */
   #leave(): void {
     this.#phase = 'left';

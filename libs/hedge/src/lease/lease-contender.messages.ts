@@ -7,13 +7,13 @@ export type LeaseTiming = Pick<Timing, 'leaseMs' | 'marginMs' | 'renewDeadlineMs
 export interface ContenderSettings {
   readonly self: MemberId;
   readonly timing: LeaseTiming;
-  /** `LeaseTable.observes` of the driver: decides how often a contender looks. */
+  /** `LeaseTable.observes` of the driver: decides how often a contender reads the lease. */
   readonly observes: boolean;
-  /** False for one that only follows who holds the lease. */
+  /** False for a contender that only follows the holder. */
   readonly campaigns: boolean;
-  /** Tries its own address before it campaigns: for a lease whose holder the others must reach. */
+  /** Dials its own address before it campaigns: for a lease whose holder others must be able to reach. */
   readonly checksSelf: boolean;
-  /** Looks at the lease before it campaigns for the first time; else the first call is an acquisition. */
+  /** Reads the lease before it campaigns for the first time; else the first call is an acquisition. */
   readonly readsFirst: boolean;
   /** Renews on whole multiples of the beat, so that all leases of one process can be renewed by one call. */
   readonly renewsOnBeat: boolean;
@@ -25,42 +25,42 @@ export interface ContenderSettings {
 export type LossReason =
   /** No renewal was acknowledged in time (`renewDeadlineMs`), because the database failed. */
   | 'renew-deadline'
-  /** The lease ran out before anything was done about it: the process or its machine stood still. */
+  /** The lease expired before this process could act: the process or its machine stood still. */
   | 'expired'
-  /** The database said that the lease is not this term's any more. */
+  /** The database reports that the lease no longer belongs to this term. */
   | 'superseded'
-  /** `resign`: given back after draining. */
+  /** `resign`: released after the drain. */
   | 'resigned'
-  /** `resign` with `unreachable`: given back after draining. */
+  /** `resign` with `unreachable`: released after the drain. */
   | 'unreachable'
-  /** `stop`: given back after draining. */
+  /** `stop`: released after the drain. */
   | 'stopped';
 
-/** What can happen to a contender. A call's result without its value means: it failed, its effect is unknown. */
+/** The inputs of a contender. A call's result without a value means that the call failed and its effect is unknown. */
 export type ContenderInput =
-  /** Time passed; also the first input, which starts it. */
+  /** Time passed. Also the first input, which starts the contender. */
   | { readonly type: 'tick' }
-  /** A call that had to wait before it was made is made only now: validity counts from here (L2). */
+  /** A call waited in a queue and starts only now: validity counts from here (L2). */
   | { readonly type: 'begun'; readonly attempt: number }
   | { readonly type: 'read'; readonly attempt: number; readonly record?: LeaseRecord }
   | { readonly type: 'acquired'; readonly attempt: number; readonly result?: AcquireResult }
   | { readonly type: 'renewed'; readonly attempt: number; readonly result?: RenewResult }
   | { readonly type: 'released'; readonly attempt: number; readonly released?: boolean }
-  /** The own address was tried; when it does not reach this process, a campaign would be wrong. */
+  /** The result of `check-self`. The contender does not campaign when its address does not reach this process. */
   | { readonly type: 'self-checked'; readonly attempt: number; readonly reached: boolean }
-  /** The lease as read on the side, to be sure. */
+  /** The lease as read by `confirmLeadership`, outside of the contender's own calls. */
   | { readonly type: 'observed'; readonly record: LeaseRecord }
-  /** Something (a peer's hint, a refused request) suggests that the lease changed: read it. */
+  /** A hint of a peer or a refused request suggests that the lease changed: read it. */
   | { readonly type: 'refresh' }
-  /** A peer says that it gave the lease back. Only ever a reason to try; the database decides. */
+  /** A peer says that it released the lease. This is only a reason to try: the database decides. */
   | { readonly type: 'lease-released'; readonly token: bigint }
   /**
-   * With `unreachable` it resigns because most members cannot reach it. Then it does not announce that the lease is
-   * free: who hears an announcement is on its side of the partition, and should not be first to campaign.
+   * With `unreachable` the holder resigns because most members cannot reach it. Then it does not announce the release:
+   * the members that would receive the announcement are on its side of the partition and should not campaign first.
    */
   | { readonly type: 'resign'; readonly unreachable?: boolean }
   | { readonly type: 'stop' }
-  /** The work of that term has ended, or its time to do so. */
+  /** The work of that term has ended, or its time to end is over. */
   | { readonly type: 'drained'; readonly token: bigint };
 
 /** A call to the database. Its result comes back as an input with the same attempt; the latest attempt counts. */
@@ -72,27 +72,27 @@ export type DatabaseCall =
 
 export type ContenderCall =
   | DatabaseCall
-  /** To the own advertised address, which must answer with the own incarnation. */
+  /** Dial the own advertised address, which must answer with the own incarnation. */
   | { readonly type: 'check-self'; readonly attempt: number };
 
-/** Who holds a lease, and by which token. */
+/** The holder of a lease and its token. */
 export interface LeaseHolder {
   readonly member: MemberId;
   readonly token: bigint;
 }
 
-/** What a contender wants done, in this order. */
+/** The effects of a contender, to be performed in this order. */
 export type ContenderEffect =
   | ContenderCall
-  /** A `tick` is wanted after that time; replaces any earlier wish. */
+  /** Send a `tick` after that time. Replaces any earlier `wake`. */
   | { readonly type: 'wake'; readonly afterMs: number }
   | { readonly type: 'lease-acquired'; readonly token: bigint }
   /** Final for the token (L3). */
   | { readonly type: 'lease-lost'; readonly token: bigint; readonly reason: LossReason }
-  /** Start no new work of the term, end what runs, then answer `drained`. The lease is still held and renewed. */
+  /** Start no new work of the term, end the running work, then answer `drained`. The lease is still held and renewed. */
   | { readonly type: 'drain'; readonly token: bigint }
   | { readonly type: 'announce-released'; readonly token: bigint }
-  /** Who is now known to hold the lease, or nobody. */
+  /** The holder has changed. Without `holder` nobody is known to hold the lease. */
   | { readonly type: 'holder-changed'; readonly holder?: LeaseHolder }
-  /** After `stop`: it holds nothing and never will again, and only looks at the lease from now on. */
+  /** After `stop`: the contender holds nothing, never campaigns again, and only reads the lease. */
   | { readonly type: 'left' };

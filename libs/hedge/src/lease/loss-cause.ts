@@ -6,11 +6,11 @@ import type { Term } from './lease-contender.core.js';
 type CauseTiming = Pick<Timing, 'leaseMs' | 'marginMs' | 'renewDeadlineMs' | 'backendTimeoutMs'>;
 
 /**
- * Why a lease could not be kept, from what this process has seen since its last renewal: whether its event loop stood
- * still, its wall clock jumped, or the database failed. Pure.
+ * Finds the cause of a lost lease in the events since the last renewal: a blocked event loop, a jump of the wall clock,
+ * or a failed database call. Pure.
  */
 export class LossCause {
-  /** Monotonic time of the timer that is set. */
+  /** Monotonic time at which the current timer is due. */
   #wakeAt: number | undefined;
   #blockedMs = 0;
   #failure: string | undefined;
@@ -23,7 +23,7 @@ export class LossCause {
     this.#wakeAt = now.mono + ms;
   }
 
-  /** To call before each step: how late is the timer? */
+  /** To call before each step: measures how late the timer is. */
   stepped(now: Instant): void {
     if (this.#wakeAt !== undefined) this.#blockedMs = Math.max(this.#blockedMs, now.mono - this.#wakeAt);
   }
@@ -33,7 +33,7 @@ export class LossCause {
     this.#failure = message;
   }
 
-  /** To call after each step. A term that is valid since another instant was taken or renewed in it. */
+  /** To call after each step. A changed `validSince` means that the step acquired or renewed the lease. */
   holds(term: Term | undefined): void {
     if (term === undefined || term.validSince === this.#validSince) return;
     this.#validSince = term.validSince;
@@ -41,7 +41,7 @@ export class LossCause {
     this.#failure = undefined;
   }
 
-  /** What to say of a loss for one of these reasons; undefined for one that needs no cause. */
+  /** The cause of a loss, as text; undefined for reasons that explain themselves. */
   describe(reason: LossReason, term: Term | undefined, now: Instant): string | undefined {
     if (term === undefined || (reason !== 'expired' && reason !== 'renew-deadline')) return undefined;
     const { leaseMs, marginMs, renewDeadlineMs, backendTimeoutMs } = this.timing;
@@ -49,14 +49,14 @@ export class LossCause {
     const elapsedMs = now.mono - term.validSince.mono;
     if (elapsedMs < limitMs) {
       const jumpMs = Math.round(now.wall - term.validSince.wall - elapsedMs);
-      return `the wall clock went ${jumpMs} ms ahead: it was set, or the machine slept. Keep the clock in step by NTP, which slews it`;
+      return `the wall clock jumped ${jumpMs} ms ahead: it was set, or the machine slept. Synchronize the clock by NTP, which slews it`;
     }
-    // Long, and what remains without it would not have been too long.
+    // The block was long, and without it the lease would still be valid.
     if (this.#blockedMs >= limitMs / 4 && elapsedMs - this.#blockedMs < limitMs) {
       return `the event loop was blocked for ${Math.round(this.#blockedMs)} ms, or the process was paused. Look for synchronous work, or set a longer \`timing\``;
     }
     if (this.#failure === undefined) {
-      return `the database had not answered for ${Math.round(elapsedMs)} ms. If it is slow rather than down, set a longer \`timing\` (backendTimeoutMs is ${backendTimeoutMs})`;
+      return `the database did not answer for ${Math.round(elapsedMs)} ms. If it is slow rather than down, set a longer \`timing\` (backendTimeoutMs is ${backendTimeoutMs})`;
     }
     return `the last renewal failed: ${this.#failure}`;
   }

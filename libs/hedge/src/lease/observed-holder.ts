@@ -3,14 +3,14 @@ import { shortestElapsed, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { LeaseHolder } from './lease-contender.messages.js';
 
-/** Who holds the lease, as far as one contender knows, and what it has told of it. */
+/** The holder of a lease as one contender saw it last, and the holder that it reported last. */
 export class ObservedHolder {
   #other: (LeaseHolder & { readonly seenAt: Instant; readonly expiresInMs: number }) | undefined;
   #reported: LeaseHolder | undefined;
 
   constructor(private readonly self: MemberId) {}
 
-  /** Another that holds the lease, as last read. */
+  /** Another process that holds the lease, as last read. */
   get other(): LeaseHolder | undefined {
     return this.#other;
   }
@@ -24,13 +24,13 @@ export class ObservedHolder {
     this.#other = undefined;
   }
 
-  /** Nothing new could be read: what is known stands until that lease would have run out. */
+  /** A read failed: the known holder stays until its lease has expired. */
   expire(now: Instant): void {
     const other = this.#other;
     if (other !== undefined && shortestElapsed(other.seenAt, now) >= other.expiresInMs) this.forget();
   }
 
-  /** The effect's content if who holds the lease has changed since last asked. */
+  /** The content of a `holder-changed` effect; undefined if the holder is the one of the last call. */
   change(ownToken: bigint | undefined): { readonly holder?: LeaseHolder } | undefined {
     const holder = ownToken === undefined ? this.#other : { member: this.self, token: ownToken };
     const reported = this.#reported;

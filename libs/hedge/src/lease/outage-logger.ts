@@ -6,30 +6,30 @@ export interface OutageLoggerOptions {
   readonly begun: string;
   /** `The lease can be read and written again` */
   readonly over: string;
-  /** Hears of each failure, also of those that are not logged. */
+  /** Called for each failure, also for those that are not logged. */
   readonly failed?: (message: string) => void;
 }
 
 /**
- * Logs that something fails when it begins to and when it is over, and not its repetitions. What can fail while the
- * rest goes on, as writes do on a full disk, is of another kind: the success of one kind says nothing of the other.
+ * Logs the begin and the end of an outage, and no repetitions. Each kind of call has outages of its own, because one
+ * kind can fail while another works: on a full disk writes fail and reads succeed.
  */
 export class OutageLogger {
-  /** The message of each kind that fails now. */
+  /** The error message of each kind that fails now. */
   readonly #outages = new Map<string, string>();
   #closed = false;
 
   constructor(private readonly options: OutageLoggerOptions) {}
 
-  /** Why it fails now; undefined when it does not. */
+  /** The error message of the current outage; undefined when there is none. */
   get outage(): string | undefined {
     return this.#outages.values().next().value;
   }
 
   /**
-   * Never rejects: what fails is logged, and undefined.
-   * @param kind what it has in common with others that fail for the same reasons: `read`, `written`.
-   * @param failed hears of this failure.
+   * Runs a call and logs its failure. Never rejects: the result of a failed call is undefined.
+   * @param kind calls of one kind fail for the same reasons: `read`, `written`.
+   * @param failed called when this call fails.
    */
   async watch<Result>(
     run: () => Promise<Result>,
@@ -49,13 +49,13 @@ export class OutageLogger {
     }
   }
 
-  /** This kind of thing was seen to work, here or elsewhere. */
+  /** A call of this kind succeeded, in this process or in another one. */
   recovered(kind: string): void {
     const { logger, over } = this.options;
     if (this.#outages.delete(kind) && this.#outages.size === 0 && !this.#closed) logger.log(over);
   }
 
-  /** From here on a failure is no news: what is called may be closed. */
+  /** Logs nothing from now on: calls may fail because their target is closed. */
   close(): void {
     this.#closed = true;
   }

@@ -1,30 +1,30 @@
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 
-/** What became of a broadcast at one member. Survives `JSON.stringify`. */
+/** The outcome of a broadcast at one member. Survives `JSON.stringify`. */
 export type BroadcastResult<Reply = unknown> =
   | { readonly member: MemberId; readonly value: Reply; readonly error?: undefined; readonly ms: number }
   | {
       readonly member: MemberId;
       readonly value?: undefined;
       /**
-       * HANDLER_FAILED, NO_HANDLER, OVERLOADED, SHUTTING_DOWN: it answered so. MEMBER_UNREACHABLE: it was not
-       * reached. DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have run.
+       * HANDLER_FAILED, NO_HANDLER, OVERLOADED, SHUTTING_DOWN: the answer of the member. MEMBER_UNREACHABLE: the member
+       * was not reached. DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: the handler may have run.
        */
       readonly error: HedgeError;
-      /** Milliseconds until the answer, or until there was none. */
+      /** Milliseconds until the answer or the failure. */
       readonly ms: number;
     };
 
 /**
- * A broadcast under way: await it for all results, in the order of the view, or iterate over it to get each
- * as it arrives. Both may be done, and leaving the loop early stops nothing.
+ * A running broadcast: await it for all results, in the order of the view, or iterate over it to get each result as it
+ * arrives. You may do both. Leaving the loop early stops nothing.
  */
 export interface Broadcast<Reply = unknown>
   extends Promise<readonly BroadcastResult<Reply>[]>, AsyncIterable<BroadcastResult<Reply>> {
   /**
-   * Whether the view it went to was complete as far as anybody can know. False while a new leader has not
-   * heard from all members yet: then some may have been missed.
+   * Whether the view of the broadcast was complete. False while a new leader has not heard from all members yet: then
+   * the broadcast may have missed some.
    */
   readonly settled: boolean;
 }
@@ -35,7 +35,7 @@ export function makeBroadcast<Reply>(
   settled: boolean,
 ): Broadcast<Reply> {
   const all = Promise.all(results);
-  // Whoever only iterates sees a failure there.
+  // A caller that only iterates sees a failure in the iteration.
   all.catch(() => undefined);
   return Object.assign(all, { settled, [Symbol.asyncIterator]: () => inOrderOfArrival(results) });
 }

@@ -8,12 +8,12 @@ const member = (name: string): MemberId => ({ address: `${name}:1`, incarnation:
 const [a, b, c] = [member('a'), member('b'), member('c')];
 const space = { memory: 5, disk: 7 };
 
-describe('the free space of members', () => {
+describe('the capacity of members', () => {
   let leader: Membership;
   let follower: Membership;
   const clock = new VirtualClock();
   const lead = (input: MembershipInput): readonly MembershipEffect[] => leader.step(input, clock.now());
-  /** Lets `b` hear what the leader sends it; whether there was something. */
+  /** Delivers the leader's view to `b`. @returns whether the leader sent one. */
   const deliver = (effects: readonly MembershipEffect[]): boolean => {
     const sent = effects.filter((effect) => effect.type === 'send-view' && effect.to.incarnation === b.incarnation);
     for (const effect of sent) {
@@ -40,7 +40,7 @@ describe('the free space of members', () => {
     deliver(beat(c));
   });
 
-  it('M1: reaches all within the view, without a new version, and only while there is news', () => {
+  it('M1: reaches all members within the view, without a new version, and only after a change', () => {
     const { view } = follower;
     expect(deliver(beat(c, space))).toBe(false);
     expect(deliver(beat(b))).toBe(true);
@@ -50,7 +50,7 @@ describe('the free space of members', () => {
     expect(deliver(beat(b))).toBe(false);
   });
 
-  it('tells of its own with the heartbeat, and knows it better than the leader', () => {
+  it('is sent with the heartbeat, and a member trusts its own value more than that of the leader', () => {
     follower.step({ type: 'space', space }, clock.now());
     clock.advance(timing.heartbeatMs);
     const effects = follower.step({ type: 'tick' }, clock.now());

@@ -1,4 +1,4 @@
-/** What a member would still take of other members' spill stores, in bytes. Coarse, and a moment old. */
+/** The bytes that a member can still store for the spill stores of other members. Approximate, and a moment old. */
 export interface FreeSpace {
   readonly memory: number;
   readonly disk: number;
@@ -8,13 +8,13 @@ export interface FreeSpace {
 export type FreeSpaces = ReadonlyMap<string, FreeSpace>;
 
 /**
- * What this member knows of the free space of all. Pure.
+ * The capacity that each member advertised last, as this member knows it. Pure.
  *
- * It rides on heartbeats and views, and is no part of a view: it changes within a version, and nobody is told
- * of that as of a change of members. The leader sends its view again to whom it owes news.
+ * Heartbeats and views carry it, but it is not part of a view: it changes within a version, and no change of members is
+ * reported for it. The leader sends its view again to each member that has an older edition.
  */
 export class CapacityTable {
-  /** Replaced with each change: who was handed it keeps what it was. */
+  /** Replaced at each change: a caller that has the old map keeps it unchanged. */
   #spaces: FreeSpaces = new Map();
   /** Rises with every change. */
   #edition = 0;
@@ -25,7 +25,7 @@ export class CapacityTable {
     return this.#spaces;
   }
 
-  /** What that member said of itself. */
+  /** Records the capacity that a member advertised. */
   record(incarnation: string, space: FreeSpace | undefined): void {
     const known = this.#spaces.get(incarnation);
     if (space === undefined || (known?.memory === space.memory && known.disk === space.disk)) return;
@@ -33,14 +33,14 @@ export class CapacityTable {
     this.#edition += 1;
   }
 
-  /** What the leader said of all; only of itself this member knows better. */
+  /** Replaces all entries by those of the leader, except the own one. */
   replace(spaces: FreeSpaces, self: string): void {
     const own = this.#spaces.get(self);
     const others = [...spaces].filter(([incarnation]) => incarnation !== self);
     this.#spaces = new Map(own === undefined ? others : [...others, [self, own]]);
   }
 
-  /** Whether that member was sent all of it. */
+  /** Whether that member was sent the current edition. */
   isUpToDate(incarnation: string): boolean {
     return this.#sentEditions.get(incarnation) === this.#edition;
   }
@@ -49,7 +49,7 @@ export class CapacityTable {
     this.#sentEditions.set(incarnation, this.#edition);
   }
 
-  /** Forgets all but these members. */
+  /** Removes all but these members. */
   retain(incarnations: ReadonlySet<string>): void {
     this.#spaces = new Map([...this.#spaces].filter(([incarnation]) => incarnations.has(incarnation)));
     for (const incarnation of this.#sentEditions.keys())

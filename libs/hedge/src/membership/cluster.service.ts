@@ -26,35 +26,35 @@ import { withTokenInJson } from '../common/token-in-json.js';
 import { GuardedObservable } from '../common/async/guarded-observable.js';
 
 export interface BroadcastOptions {
-  /** Milliseconds that each member has to answer. Default: the module's `defaultTimeoutMs`, 10 s. */
+  /** Milliseconds for each member to answer. Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
-  /** Leave this pod out. Default: false. */
+  /** Leaves this pod out. Default: false. */
   readonly skipSelf?: boolean | undefined;
-  /** Only these, by address or as `members()` gives them. One that is not in the view is MEMBER_UNREACHABLE. */
+  /** Only these members, by address or as `members()` returns them. A member outside of the view is MEMBER_UNREACHABLE. */
   readonly only?: readonly (string | MemberId)[] | undefined;
-  /** Gives the broadcast up: it rejects with the signal's reason, and the handlers' `signal`s abort. */
+  /** Cancels the broadcast: it rejects with the signal's reason, and the handlers' `signal`s abort. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Whom a broadcast stream goes to, and its limits, which hold for each member: one that exceeds them ends alone. */
+/** The members of a broadcast stream, and its limits for each member: only a member that exceeds them ends. */
 export interface BroadcastStreamOptions extends Pick<BroadcastOptions, 'skipSelf' | 'only'>, StreamOptions {
   /**
-   * A member that takes nothing for so many milliseconds, while messages wait for it, ends with DEADLINE_EXCEEDED and
-   * holds the others up no longer. Default: 30,000.
+   * A member that reads nothing for so many milliseconds, while messages wait for it, ends with DEADLINE_EXCEEDED and
+   * no longer delays the others. Default: 30,000.
    */
   readonly idleTimeoutMs?: number | undefined;
 }
 
 /** The members of the group, as this pod knows them. `JSON.stringify` shows the epoch as digits. */
 export interface ClusterView {
-  /** Fencing token of the leader that made it; 0n before the first view. */
+  /** The fencing token of the leader that made the view; 0n before the first view. */
   readonly epoch: bigint;
   /** Rises with every change within the epoch. */
   readonly version: number;
-  /** Whether it is of the present leader, and that one has heard from all members. */
+  /** Whether the view is of the present leader, and that leader has heard from all members. */
   readonly settled: boolean;
   readonly leader: MemberId | undefined;
-  /** Sorted by address, the leader among them; no clients. */
+  /** Sorted by address, the leader included; no clients. */
   readonly members: readonly ViewMember[];
 }
 
@@ -92,12 +92,12 @@ export class ClusterService {
     deps.views.onChange(() => this.#viewChanged());
   }
 
-  /** This pod: the address that others dial (empty for a client), and this start of the process. */
+  /** This pod: the address that others dial (empty for a client), and the incarnation of this process. */
   get self(): MemberId {
     return this.#deps.transport.self;
   }
 
-  /** The latest view. Each has a leader's epoch and a version, and never an earlier one follows (M1). */
+  /** The latest view. Views are ordered by epoch and version, and an earlier one never follows a later one (M1). */
   get view(): ClusterView {
     return this.#view;
   }
@@ -107,7 +107,7 @@ export class ClusterService {
     return this.#view.members;
   }
 
-  /** Emits the view: on subscription if there is one, and on every change. Never completes by itself. */
+  /** Emits the view: on subscription if there is one, and on every change. Never completes. */
   readonly changes$: Observable<ClusterView> = new GuardedObservable('ClusterService.changes$', (subscriber) => {
     const emit = (): void => inFreshContext(() => subscriber.next(this.#view));
     if (this.#view !== NO_VIEW) emit();
@@ -117,14 +117,15 @@ export class ClusterService {
   /**
    * Sends a message to the `@OnBroadcast(topic)` method of every member in the view, this pod's too.
    *
-   * Guarantee: each member runs it at most once, and for each the result says what happened, also when that
-   * cannot be known. Members that this pod does not know of are not reached: see `settled`.
+   * Guarantee: each member runs the handler at most once, and each has a result, also when its outcome is unknown. The
+   * broadcast does not reach members that this pod does not know: see `settled`.
    *
    * @param topic at most 256 characters; '' is the default topic.
    * @param data as for `LeaderService.send`; encoded once for all.
-   * @returns to await for all results, or to iterate over as they arrive. A member's failure is in its result.
-   * @throws HedgeError (it rejects) INVALID_ARGUMENT; NO_LEADER while this pod has no view of the group yet, as
-   *   a client that just started: nobody was asked; or the signal's reason when that aborted.
+   * @returns a promise of all results, which is also an iterable of the results as they arrive. A member's failure is
+   *   in its result.
+   * @throws HedgeError (it rejects) INVALID_ARGUMENT; NO_LEADER while this pod has no view of the group yet, as a
+   *   client that has just started: the broadcast was sent to no member; or the signal's reason when it aborted.
    *
    * @example
    * const results = await cluster.broadcast<{ flushed: boolean }>('flush', {}, { timeoutMs: 1_000 });
@@ -153,7 +154,7 @@ export class ClusterService {
       checkCallOptions('broadcast', topic, timeoutMs, signal);
       payload = this.#deps.codec.encode(topic, data);
       const starting = this.#deps.gate.pass(`broadcast '${topic}'`);
-      // Right after a start there is no view either.
+      // Right after the start there is no view yet either.
       if (starting !== undefined) return makeBroadcast([starting.then(() => Promise.reject(noView(topic)))], settled);
       if (this.#view === NO_VIEW) throw noView(topic);
       targets = this.#targets(topic, options);
@@ -170,16 +171,17 @@ export class ClusterService {
   }
 
   /**
-   * Streams messages to the `@OnBroadcastStream(topic)` method of every member in the view, this pod's too, and gives
-   * the replies of all as they come. Each member ends by itself, with an event of type `end`; what goes wrong with
-   * one is its `error`, and does not touch the others. Nothing is sent before the first event is asked for.
+   * Streams messages to the `@OnBroadcastStream(topic)` method of every member in the view, this pod's too, and yields
+   * the replies of all as they arrive. The stream of each member ends with an event of type `end`. A failure of one
+   * member is the `error` of its event, and does not affect the others. Nothing is sent before the first event is
+   * requested.
    *
-   * The source is read once, at the pace of the slowest member that still takes anything (see `idleTimeoutMs`).
+   * The source is read once, at the pace of the slowest member that still reads (see `idleTimeoutMs`).
    *
    * @param source as for `LeaderService.sendStream`.
    * @throws HedgeError INVALID_ARGUMENT, at once
-   * @throws HedgeError (the iteration) NO_LEADER while this pod has no view of the group yet: nobody was asked
-   * @throws (the iteration) what the source threw, or the signal's reason when it aborted
+   * @throws HedgeError (the iteration) NO_LEADER while this pod has no view of the group yet: nothing was sent
+   * @throws (the iteration) the error of the source, or the signal's reason when it aborted
    *
    * @example
    * for await (const event of cluster.broadcastStream<{ loaded: number }>('warm-up', keys())) {
@@ -262,11 +264,11 @@ export class ClusterService {
   }
 }
 
-/** To answer with no results would look like a broadcast that everybody got. */
+/** Without this error, an empty list of results would look like a broadcast that all members have received. */
 function noView(topic: string): HedgeError {
   return new HedgeError(
     'NO_LEADER',
-    `Broadcast '${topic}' was sent to nobody: this pod has heard of no leader yet, who would tell it the members. Wait for the first of changes$, or try again.`,
+    `Broadcast '${topic}' was sent to no member: this pod has not received a view from a leader yet. Wait for the first value of changes$, or try again.`,
   );
 }
 
@@ -274,7 +276,7 @@ function checkOnly(topic: string, only: unknown): void {
   if (Array.isArray(only) && only.every(namesMember)) return;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `only of broadcast '${topic}' is not a list of members. Give an array of addresses, or of what members() gives.`,
+    `The option only of broadcast '${topic}' is not a list of members. Give an array of addresses, or of members from members().`,
   );
 }
 
@@ -282,7 +284,7 @@ function namesMember(wanted: unknown): boolean {
   return typeof wanted === 'string' || typeof (wanted as Partial<MemberId> | null)?.address === 'string';
 }
 
-/** Stands for a member that was asked for and is not there. */
+/** Stands for a member that `only` names and the view does not contain. */
 function absent(address: string): MemberId {
   return { address, incarnation: '' };
 }
@@ -290,6 +292,6 @@ function absent(address: string): MemberId {
 function notInView({ address }: MemberId, topic: string): HedgeError {
   return new HedgeError(
     'MEMBER_UNREACHABLE',
-    `Broadcast '${topic}' was not sent to ${address}, because no such member is in the view (or skipSelf left it out). Take addresses from members().`,
+    `Broadcast '${topic}' was not sent to ${address}: the view has no such member, or skipSelf left it out. Take addresses from members().`,
   );
 }

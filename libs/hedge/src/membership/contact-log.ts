@@ -11,7 +11,7 @@ interface ContactLogOptions {
   readonly logger: { log(message: string): void; warn(message: string): void };
 }
 
-/** Logs that a leader and its members are out of contact, and that they are in contact again. */
+/** Logs when a leader and its members lose contact, and when they restore it. */
 export function logContact(effect: ContactEffect, { transport, timing, logger }: ContactLogOptions): void {
   const { address } = transport.self;
   const { heartbeatTimeoutMs } = timing;
@@ -19,14 +19,14 @@ export function logContact(effect: ContactEffect, { transport, timing, logger }:
     case 'members-silent': {
       const silent = effect.silent.map((member) => member.address).join(', ');
       return logger.warn(
-        `Most members are silent: this leader has heard nothing from ${silent} for ${heartbeatTimeoutMs} ms, and hears ${effect.heard} other members. The silent ones have ended, or they cannot reach ${address}. This pod resigns if one of them reports that it reaches more members.`,
+        `Most members are silent: this leader has heard nothing from ${silent} for ${heartbeatTimeoutMs} ms, and hears ${effect.heard} other members. The silent members have ended, or they cannot reach ${address}. This pod resigns if one of them reports that it reaches more members.`,
       );
     }
     case 'members-heard':
-      return logger.log('Most members are heard again');
+      return logger.log('This leader hears most members again');
     case 'contact-lost':
       return logger.warn(
-        `The leader ${effect.leader.address} has not answered for ${heartbeatTimeoutMs} ms, but the database says that it leads. Messages to it fail, and this pod is not ready after a while. Check whether this pod can connect to ${effect.leader.address}.`,
+        `The leader ${effect.leader.address} has not answered for ${heartbeatTimeoutMs} ms, but holds the lease in the database. Messages to it fail, and this pod is not ready after a while. Check whether this pod can connect to ${effect.leader.address}.`,
       );
     case 'contact-restored':
       return logger.log('The leader answers again, or another pod leads');

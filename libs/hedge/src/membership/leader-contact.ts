@@ -1,10 +1,10 @@
 import { shortestElapsed, type Instant } from '../common/clock.js';
 
 /**
- * A member's contact with its leader: heartbeats go there, and answers and views come back. Pure.
+ * A member's contact with its leader: the member sends heartbeats, and the leader sends answers and views. Pure.
  *
- * A leader of a version that does not answer heartbeats is silent while its view stays the same. Its silence counts
- * only until its first view.
+ * A leader of an older version does not answer heartbeats, and is silent while its view stays the same. Its silence
+ * counts only until its first view.
  */
 export class LeaderContact {
   #heardAt: Instant | undefined;
@@ -19,14 +19,14 @@ export class LeaderContact {
     return this.#lost;
   }
 
-  /** There is a new leader, from which nothing has come yet. True when the contact with the last one was lost. */
+  /** A new leader was elected, and has sent nothing yet. True when the contact with the last one was lost. */
   begin(now: Instant): boolean {
     this.#heardAt = this.#checkedAt = now;
     this.#silenceCounts = true;
     return this.#setLost(false);
   }
 
-  /** There is no leader to be in contact with. */
+  /** There is no leader to contact: nobody leads, or this member does. */
   end(): void {
     this.#heardAt = undefined;
     this.#lost = false;
@@ -34,7 +34,7 @@ export class LeaderContact {
 
   /**
    * The leader sent something.
-   * @param answers it answers heartbeats
+   * @param answers the leader answers heartbeats
    * @returns whether the contact was lost before
    */
   heard(answers: boolean, now: Instant): boolean {
@@ -46,7 +46,7 @@ export class LeaderContact {
   /** To call once per heartbeat. True when the contact has just been lost. */
   check(now: Instant): boolean {
     const { timeoutMs } = this;
-    // After standing still itself, this process has yet to read what the leader sent meanwhile.
+    // After this process stood still, it has not read yet what the leader sent meanwhile.
     const stoodStill =
       this.#checkedAt !== undefined && shortestElapsed(this.#checkedAt, now) > timeoutMs / 2 && !this.#lost;
     this.#checkedAt = now;
@@ -59,7 +59,7 @@ export class LeaderContact {
     return !this.#setLost(true);
   }
 
-  /** @returns what it was before */
+  /** @returns the value before */
   #setLost(lost: boolean): boolean {
     const before = this.#lost;
     this.#lost = lost;

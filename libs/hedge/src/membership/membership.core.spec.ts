@@ -56,7 +56,7 @@ describe('Membership', () => {
   });
 
   describe('as leader', () => {
-    it('takes in who sends a heartbeat, and pushes the view to all', () => {
+    it('admits a member that sends a heartbeat, and pushes the view to all', () => {
       lead(1n);
       beat(b);
       beat(c);
@@ -72,7 +72,7 @@ describe('Membership', () => {
       expect(sentTo('answer-heartbeat')).toEqual(['b1']);
     });
 
-    it('does not resign by a report that was there before, is of another term, or of a member that it hears', () => {
+    it('does not resign after a report that is old, of another term, or of a member that it hears', () => {
       lead(2n);
       expectNoResignation(c, 2n, 'first');
       expectNoResignation(c, 1n, 'second');
@@ -80,7 +80,7 @@ describe('Membership', () => {
       expectNoResignation(c, 2n, 'third');
     });
 
-    it('resigns by a report of a member that reaches more, and again only when another has led', () => {
+    it('resigns after a report of a member that reaches more, and again only after another has led', () => {
       const resigns = (): boolean => {
         step({ type: 'reports-read', stamp: '', dialled: false });
         const report = { epoch: membership.view?.epoch ?? 0n, by: c, reached: [b.incarnation] };
@@ -102,7 +102,7 @@ describe('Membership', () => {
       expect(resigns()).toBe(true);
     });
 
-    it('M1: each change has a higher version, and no change none', () => {
+    it('M1: only a change has a higher version', () => {
       lead(1n);
       beat(b);
       const { version } = membership.view ?? { version: 0 };
@@ -112,7 +112,7 @@ describe('Membership', () => {
       expect(membership.view?.version).toBe(version + 1);
     });
 
-    it('M1: hearing again that it leads does not start the versions over', () => {
+    it('M1: the same election reported twice does not reset the versions', () => {
       lead(1n);
       beat(b);
       const before = membership.view;
@@ -120,7 +120,7 @@ describe('Membership', () => {
       expect(membership.view).toBe(before);
     });
 
-    it('sends the view again to a member whose heartbeat tells an older one', () => {
+    it('sends the view again to a member whose heartbeat names an older one', () => {
       lead(1n);
       beat(b);
       step({ type: 'heartbeat', from: b, epoch: 1n, version: 1 });
@@ -138,7 +138,7 @@ describe('Membership', () => {
       expect(addresses()).toEqual(['a:1']);
     });
 
-    it('takes in a member again that was dropped, but not one that left', () => {
+    it('admits a member again that was dropped, but not one that left', () => {
       lead(1n);
       beat(b);
       pass(2_500);
@@ -148,7 +148,7 @@ describe('Membership', () => {
       expect(addresses()).toEqual(['a:1']);
     });
 
-    it('does not drop members because it stood still itself', () => {
+    it('does not drop members after it stood still itself', () => {
       lead(1n);
       beat(b);
       clock.advance(10_000);
@@ -158,7 +158,7 @@ describe('Membership', () => {
       expect(addresses()).toEqual(['a:1']);
     });
 
-    it('a newer incarnation replaces the older one at its address, whose late heartbeats change nothing', () => {
+    it('replaces an incarnation by a newer one at its address, and ignores late heartbeats of the older one', () => {
       lead(1n);
       beat(b);
       beat({ address: b.address, incarnation: 'b2' });
@@ -166,7 +166,7 @@ describe('Membership', () => {
       expect(membership.view?.members.map(({ incarnation }) => incarnation)).toEqual(['a1', 'b2']);
     });
 
-    it('a late heartbeat of a dead process displaces the living one at its address only for a while', () => {
+    it('lets a late heartbeat of a dead process displace the live one at its address only for a while', () => {
       lead(1n);
       beat({ address: b.address, incarnation: 'b2' });
       beat(b);
@@ -177,7 +177,7 @@ describe('Membership', () => {
       expect(membership.view?.members.map(({ incarnation }) => incarnation)).toEqual(['a1', 'b2']);
     });
 
-    it('serves clients with views without taking them in', () => {
+    it('sends views to clients without listing them', () => {
       lead(1n);
       step({ type: 'heartbeat', from: client, epoch: 0n, version: 0 });
       expect(sentTo('send-view')).toEqual(['client']);
@@ -186,13 +186,13 @@ describe('Membership', () => {
       expect(addresses()).toEqual(['a:1', 'b:1']);
     });
 
-    it('has the lease read when a heartbeat tells of a later term', () => {
+    it('has the lease read when a heartbeat names a later term', () => {
       lead(1n);
       step({ type: 'heartbeat', from: b, epoch: 2n, version: 1 });
       expect(last.map(({ type }) => type)).toContain('confirm-leader');
     });
 
-    it('without a view to start from it settles after the heartbeat timeout', () => {
+    it('settles after the heartbeat timeout when it has no view to start from', () => {
       lead(1n);
       beat(b);
       pass(1_999);
@@ -202,7 +202,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(true);
     });
 
-    it('starts from the last view with its members unconfirmed, and settles once all were heard', () => {
+    it('starts from the last view with its members unconfirmed, and settles once all are heard', () => {
       follow(c, 1n);
       step({ type: 'view', from: c, view: viewOf(c, 1n, 5, [a, b, c]) });
       lead(2n);
@@ -214,7 +214,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(true);
     });
 
-    it('starts without the members that have left, and settles without those that stay silent', () => {
+    it('starts without members that have left, and settles without members that stay silent', () => {
       follow(c, 1n);
       step({ type: 'view', from: c, view: viewOf(c, 1n, 5, [a, b, c]) });
       step({ type: 'leave', from: c });
@@ -225,7 +225,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(true);
     });
 
-    it('takes nobody’s view while it leads', () => {
+    it('accepts no view while it leads', () => {
       lead(2n);
       step({ type: 'view', from: b, view: viewOf(b, 3n, 1) });
       expect(membership.view?.leader).toEqual(a);
@@ -259,13 +259,13 @@ describe('Membership', () => {
       expect(last).toContainEqual({ type: 'contact-restored' });
     });
 
-    it('is settled also while a leader of an earlier version says nothing, because that one never answers', () => {
+    it('is settled also while a leader of an earlier version is silent, because it never answers heartbeats', () => {
       step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]) });
       pass(10_000);
       expect(membership.settled).toBe(true);
     });
 
-    it('does not take the leader for silent because it stood still itself', () => {
+    it('does not lose contact with the leader after it stood still itself', () => {
       step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]), answers: true });
       clock.advance(10_000);
       step({ type: 'tick' });
@@ -274,7 +274,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(false);
     });
 
-    it('reports a leader that does not answer, and then looks at the lease with every heartbeat', () => {
+    it('reports a leader that does not answer, and then reads the lease with every heartbeat', () => {
       step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b, c]), answers: true });
       pass(2_500);
       expect(last).toContainEqual({ type: 'report-unreachable', epoch: 5n, others: [c] });
@@ -283,7 +283,7 @@ describe('Membership', () => {
       expect(last).toContainEqual({ type: 'confirm-leader' });
     });
 
-    it('a client reports nobody, because it could not lead', () => {
+    it('writes no report as a client, because it could not lead', () => {
       make(client);
       follow(a, 5n);
       const seen: string[] = [];
@@ -295,7 +295,7 @@ describe('Membership', () => {
       expect(seen).not.toContain('report-unreachable');
     });
 
-    it('keeps sending them to the last leader while it cannot tell who leads', () => {
+    it('keeps sending heartbeats to the last leader while it knows of no leader', () => {
       step({ type: 'leader' });
       clock.advance(500);
       step({ type: 'tick' });
@@ -303,7 +303,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(false);
     });
 
-    it('sends one again soon after the leader could not be reached, then with growing pauses', () => {
+    it('sends a heartbeat again soon after the leader was unreachable, then with growing pauses', () => {
       step({ type: 'unreachable', member: a });
       expect(last).toEqual([{ type: 'wake', afterMs: 75 }]);
       step({ type: 'unreachable', member: a });
@@ -312,7 +312,7 @@ describe('Membership', () => {
       expect(last).toEqual([{ type: 'wake', afterMs: 150 }]);
     });
 
-    it('M1: takes later views of its leader, and none that is older or the same', () => {
+    it('M1: accepts later views of its leader, and none that is older or equal', () => {
       step({ type: 'view', from: a, view: viewOf(a, 5n, 2, [a, b]) });
       for (const version of [1, 2]) step({ type: 'view', from: a, view: viewOf(a, 5n, version) });
       expect(membership.view?.version).toBe(2);
@@ -321,12 +321,12 @@ describe('Membership', () => {
       expect(membership.view?.version).toBe(3);
     });
 
-    it('M1: takes no view of an older term', () => {
+    it('M1: accepts no view of an older term', () => {
       step({ type: 'view', from: c, view: viewOf(c, 4n, 9) });
       expect(membership.view).toBeUndefined();
     });
 
-    it('M1: takes a view of a later term only when the lease confirms it', () => {
+    it('M1: accepts a view of a later term only when the lease confirms it', () => {
       step({ type: 'view', from: c, view: viewOf(c, 6n, 1, [b, c]) });
       expect(membership.view).toBeUndefined();
       expect(last.map(({ type }) => type)).toContain('confirm-leader');
@@ -342,7 +342,7 @@ describe('Membership', () => {
       expect(membership.view).toBeUndefined();
     });
 
-    it('M1: takes no view that another than its leader sent', () => {
+    it('M1: accepts no view from a member other than its leader', () => {
       step({ type: 'view', from: c, view: viewOf(a, 5n, 1) });
       step({ type: 'view', from: c, view: viewOf(c, 5n, 1) });
       expect(membership.view).toBeUndefined();

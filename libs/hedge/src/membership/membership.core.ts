@@ -14,12 +14,12 @@ export interface MembershipSettings {
   readonly random: () => number;
 }
 
-/** Between a report and the resignation: time in which the first heartbeats arrive if the network is whole again. */
+/** Heartbeats between a report and the resignation. If the network has healed, heartbeats arrive in this time. */
 const HEARTBEATS_TO_DECIDE = 3;
-/** A leader looks for reports once in so many heartbeat timeouts, and in each while most members are silent. */
-const TIMEOUTS_BETWEEN_LOOKS = 4;
+/** A leader reads the reports once in so many heartbeat timeouts, and in each one while most members are silent. */
+const TIMEOUTS_BETWEEN_READS = 4;
 
-/** Who leads, as the lease in the database says. */
+/** The leader, as the lease in the database names it. */
 export interface ConfirmedLeader {
   readonly member: MemberId;
   readonly epoch: bigint;
@@ -30,20 +30,20 @@ export interface UnreachableReport {
   /** The term in which the leader could not be reached. */
   readonly epoch: bigint;
   readonly by: MemberId;
-  /** Incarnations of the other members that `by` has reached. */
+  /** The incarnations of the other members that `by` has reached. */
   readonly reached: readonly string[];
 }
 
 export type MembershipInput =
   | { readonly type: 'tick' }
-  /** The election knows another leader, or none. Never a peer's word. */
+  /** The election knows another leader, or none. Never from a message of a peer. */
   | { readonly type: 'leader'; readonly leader?: ConfirmedLeader }
   | {
       readonly type: 'heartbeat';
       readonly from: MemberId;
       readonly epoch: bigint;
       readonly version: number;
-      /** What the sender lends to spill stores. */
+      /** The capacity that the sender advertises. */
       readonly space?: FreeSpace | undefined;
     }
   | {
@@ -54,11 +54,11 @@ export type MembershipInput =
       /** The sender answers heartbeats. */
       readonly answers?: boolean;
     }
-  /** The result of `report-unreachable`; not for a report that failed or was left to another member. */
+  /** The result of `report-unreachable`; absent when the report failed or was left to another member. */
   | { readonly type: 'reported'; readonly epoch: bigint }
   /**
    * The result of `read-reports`: the last report of the group, if any. `stamp` differs from report to report.
-   * `dialled` tells whether this leader has reached the member that wrote it.
+   * `dialled`: this leader has reached the member that wrote the report.
    */
   | {
       readonly type: 'reports-read';
@@ -66,7 +66,7 @@ export type MembershipInput =
       readonly report?: UnreachableReport;
       readonly dialled: boolean;
     }
-  /** What this member itself lends has changed. */
+  /** The capacity of this member has changed. */
   | { readonly type: 'space'; readonly space: FreeSpace }
   | { readonly type: 'leave'; readonly from: MemberId }
   /** The link to that member broke, or none could be made. */
@@ -85,42 +85,45 @@ export type MembershipEffect =
   | { readonly type: 'answer-heartbeat'; readonly to: MemberId; readonly epoch: bigint; readonly version: number }
   /** The leader has not answered for the heartbeat timeout. */
   | { readonly type: 'contact-lost'; readonly leader: MemberId }
-  /** It answers again, or another pod leads. */
+  /** The leader answers again, or another pod leads. */
   | { readonly type: 'contact-restored' }
-  /** Try to reach these, and write an `UnreachableReport` for the leader of that term to read. */
+  /** Dial these members, and write an `UnreachableReport` for the leader of that term. */
   | { readonly type: 'report-unreachable'; readonly epoch: bigint; readonly others: readonly MemberId[] }
-  /** As leader: more members have fallen silent than are heard. */
+  /** As leader: more members are silent than heard. */
   | { readonly type: 'members-silent'; readonly silent: readonly MemberId[]; readonly heard: number }
   | { readonly type: 'members-heard' }
-  /** As leader: read what members have reported of not reaching a leader. */
+  /** As leader: read the report of a member that cannot reach a leader. */
   | { readonly type: 'read-reports'; readonly epoch: bigint }
   /** As leader: another member reaches more members than this one. Have the election resign. */
   | { readonly type: 'resign'; readonly better: MemberId }
-  /** Have the election read the lease: a peer speaks of a later term, or the leader is out of reach. */
+  /** Have the election read the lease: a peer names a later term, or the leader is out of reach. */
   | { readonly type: 'confirm-leader' }
-  /** A `tick` is wanted after that time; replaces any earlier wish. */
+  /** Send a `tick` after that time. Replaces any earlier `wake`. */
   | { readonly type: 'wake'; readonly afterMs: number };
 
 /**
- * One member's part in the group's membership, as a state machine without clock, timers or I/O.
- * `MembershipRunner` performs it; the simulation drives it with faults.
+ * The state machine of one member in the group's membership, without clock, timers or I/O. `MembershipRunner` performs
+ * its effects; the simulation drives it with faults.
  *
- * As leader it keeps the roster and pushes views; else it sends heartbeats to the leader and takes its
- * views. A view counts only when its own leader sent it, the lease in the database names that leader for
- * that epoch, and it is later than the one here (M1).
+ * A leader keeps the roster and pushes views. Another member sends heartbeats to the leader and accepts its views. It
+ * accepts a view only if the leader of that view sent it, the lease in the database names that leader for that epoch,
+ * and the view is later than the accepted one (M1).
  */
 export class Membership {
-  /** The last leader known. */
+  /** The last known leader. */
   #leader: ConfirmedLeader | undefined;
-  /** False while nobody is known to lead; heartbeats still go to the last one, in case only this pod cannot tell. */
+  /**
+   * False while no leader is known. Heartbeats still go to the last leader, because it may be that only this pod cannot
+   * read the lease.
+   */
   #hasLeader = false;
   #roster: Roster | undefined;
   protected accepted: View | undefined;
   /** The latest view of a term that the lease has not confirmed. */
   #unconfirmed: View | undefined;
   /**
-   * Members that left or were replaced, and when. They are not taken in again for one heartbeat timeout, in
-   * which their last messages arrive; no longer, because it may have been the replaced one that lives.
+   * Members that left or were replaced, with the time. They are not admitted again for one heartbeat timeout, in which
+   * their last messages arrive. It is no longer, because the replaced member may be the live one.
    */
   readonly #gone = new Map<string, Instant>();
   readonly #capacity = new CapacityTable();
@@ -129,17 +132,17 @@ export class Membership {
   readonly #contact: LeaderContact;
   /** Monotonic time of the next `report-unreachable`. */
   #nextReport = 0;
-  /** This member has reported the present leader: it looks at the lease often, to follow on a resignation. */
+  /** This member has reported the present leader: it reads the lease often, to campaign after a resignation. */
   #reporter = false;
-  /** As leader: `mostSilent` as last told. */
+  /** As leader: `mostSilent` as last reported. */
   #mostSilent = false;
   /** As leader: monotonic time of the next `read-reports`. */
   #nextReportsRead = 0;
-  /** Of the last report read in this term: one that was there before does not count. */
+  /** The stamp of the last report read in this term: a report from before this term does not count. */
   #stamp: string | undefined;
-  /** A report by which this leader may have to resign, and the monotonic time to decide. */
+  /** A report after which this leader may have to resign, and the monotonic time to decide. */
   #candidate: { readonly report: UnreachableReport; readonly dialled: boolean; readonly decideAt: number } | undefined;
-  /** It has resigned for a member that reaches more, and since then no other pod has led. */
+  /** This member has resigned for one that reaches more, and no other pod has led since then. */
   protected resigned = false;
   #effects: MembershipEffect[] = [];
 
@@ -151,7 +154,7 @@ export class Membership {
     return this.accepted;
   }
 
-  /** Whether the view is complete as far as anybody can know: settled, and of the leader of now, which answers. */
+  /** Whether the view is complete: it is settled, and of the present leader, which answers. */
   get settled(): boolean {
     return (
       this.#hasLeader &&
@@ -161,7 +164,7 @@ export class Membership {
     );
   }
 
-  /** What each member lends to spill stores, as far as known. Changes within a view. */
+  /** The capacity that each member advertised last. It changes within a view. */
   get spaces(): FreeSpaces {
     return this.#capacity.spaces;
   }
@@ -238,7 +241,7 @@ export class Membership {
     }
   }
 
-  /** What is due once per heartbeat: as leader to see who is gone, else to tell the leader of oneself. */
+  /** Runs once per heartbeat interval: a leader drops silent members, another member sends its heartbeat. */
   #beat(now: Instant): void {
     const { heartbeatMs, heartbeatTimeoutMs } = this.settings.timing;
     this.#nextBeat = now.mono + heartbeatMs;
@@ -276,7 +279,7 @@ export class Membership {
     this.#effects.push({ type: 'answer-heartbeat', to: from, epoch, version });
   }
 
-  /** Tells when most members fall silent and when not any more, and looks for reports while this may be its own fault. */
+  /** Reports when most members fall silent and when they are heard again, and reads the reports of members. */
   #checkSilence(roster: Roster, now: Instant): void {
     const { mostSilent, heardCount, silent } = roster;
     if (mostSilent !== this.#mostSilent) {
@@ -288,9 +291,9 @@ export class Membership {
     }
     this.#decide(roster, now);
     if (now.mono < this.#nextReportsRead || this.#leader === undefined) return;
-    // Also while nobody fell silent: there may be members that have never reached it.
+    // Also while nobody is silent: some members may never have reached this leader.
     const { heartbeatTimeoutMs } = this.settings.timing;
-    this.#nextReportsRead = now.mono + (mostSilent ? 1 : TIMEOUTS_BETWEEN_LOOKS) * heartbeatTimeoutMs;
+    this.#nextReportsRead = now.mono + (mostSilent ? 1 : TIMEOUTS_BETWEEN_READS) * heartbeatTimeoutMs;
     this.#effects.push({ type: 'read-reports', epoch: this.#leader.epoch });
   }
 
@@ -303,7 +306,7 @@ export class Membership {
     this.#candidate = { report, dialled, decideAt: now.mono + HEARTBEATS_TO_DECIDE * heartbeatMs };
   }
 
-  /** Not at once: a network that is whole again lets a report through before the first heartbeats. */
+  /** Decides after a delay: in a network that has just healed, a report can arrive before the first heartbeats. */
   #decide(roster: Roster, now: Instant): void {
     const candidate = this.#candidate;
     if (candidate === undefined || now.mono < candidate.decideAt) return;
@@ -314,8 +317,8 @@ export class Membership {
   }
 
   /**
-   * Whether the writer of a report would have more members as leader than this one has, and most members do not reach
-   * this one: it does not resign for a few.
+   * Whether the reporter would have more members as leader than this one has, and most members do not reach this one:
+   * the leader does not resign for a few.
    */
   protected mayResign(
     roster: Pick<Roster, 'heardCount' | 'hears'>,
@@ -357,7 +360,7 @@ export class Membership {
       this.#effects.push({ type: 'contact-lost', leader: member });
       this.#nextReport = now.mono + (random() * timing.heartbeatTimeoutMs) / 2;
     }
-    // A client cannot lead, so it does not help that it reaches others.
+    // A client cannot lead, so its reach does not matter.
     if (!this.#contact.lost || self.address === '') return;
     if (this.#reporter) this.#effects.push({ type: 'confirm-leader' });
     if (now.mono < this.#nextReport) return;
@@ -379,7 +382,7 @@ export class Membership {
     this.#effects.push({ type: 'confirm-leader' });
   }
 
-  /** With the view that is accepted now, or an earlier sending of it. */
+  /** Accepts capacity that was sent with the accepted view, also with an earlier copy of it. */
   #spacesAre(from: MemberId, view: View, spaces: FreeSpaces): void {
     const { accepted } = this;
     if (this.#roster !== undefined || from.incarnation !== accepted?.leader.incarnation) return;

@@ -71,7 +71,7 @@ describe('MembershipRunner', () => {
     await Promise.all(pods.map(({ transport }) => transport.close()));
   });
 
-  it('gives all pods the same settled view, and logs who belongs', async () => {
+  it('gives all pods the same settled view, and logs its members', async () => {
     const all = [await start('a'), await start('b'), await start('c')];
     await pass(4_000);
     for (const pod of all) {
@@ -82,7 +82,7 @@ describe('MembershipRunner', () => {
     expect(new Set(all.map(({ views }) => views.view?.version)).size).toBe(1);
   });
 
-  it('follows a leader that is killed: the next one has the others in its view, and drops the dead', async () => {
+  it('the next leader after a crash has the other members in its view, and drops the dead one', async () => {
     const all = [await start('a'), await start('b'), await start('c')];
     await pass(4_000);
     const [first] = all.filter(({ elector }) => elector.isLeader());
@@ -108,7 +108,7 @@ describe('MembershipRunner', () => {
     expect(members(leader)).toEqual([leader.transport.self.incarnation]);
   });
 
-  it('a client sees the members and is none', async () => {
+  it('a client sees the members and is not one of them', async () => {
     const pod = await start('a');
     const client = await start('client', { client: true });
     await pass(6_000);
@@ -116,7 +116,7 @@ describe('MembershipRunner', () => {
     expect(members(client)).toEqual(['a']);
   });
 
-  it('a pod cut off from the leader is dropped, and taken in again when it is back', async () => {
+  it('a pod that is cut off from the leader is dropped, and admitted again when it is back', async () => {
     const [a, b] = [await start('a'), await start('b')];
     await pass(4_000);
     const leader = a.elector.isLeader() ? a : b;
@@ -133,7 +133,7 @@ describe('MembershipRunner', () => {
   };
   const leadersOf = (all: Pod[]): Pod[] => all.filter(({ elector }) => elector.isLeader());
 
-  it('a leader that its members cannot reach, and the database can, resigns once for one that they reach', async () => {
+  it('a leader that reaches the database but not its members resigns once for one that they reach', async () => {
     const all = [await start('a'), await start('b'), await start('c')];
     await pass(4_000);
     const [leader] = leadersOf(all) as [Pod];
@@ -183,7 +183,7 @@ describe('MembershipRunner', () => {
     expect(leader.views.settled).toBe(true);
   });
 
-  it('tells listeners of each change, and one that throws does not stop the others', async () => {
+  it('notifies listeners of each change, also when one of them throws', async () => {
     const { views, lines } = await start('a');
     let heard = 0;
     views.onChange(() => {
@@ -195,7 +195,7 @@ describe('MembershipRunner', () => {
     expect(lines.some((line) => line.includes('bad listener'))).toBe(true);
   });
 
-  it('ignores a malformed view with a log line', async () => {
+  it('ignores a malformed view, and logs it', async () => {
     const { views, lines, transport } = await start('a');
     const body: FrameBody = {
       $case: 'view',

@@ -23,10 +23,9 @@ export interface MembershipRunnerOptions {
 }
 
 /**
- * Keeps this process's view of the group: performs what the `Membership` core decides, on links and timers.
+ * The membership of one process: performs the effects of the `Membership` core on links and timers.
  *
- * Whoever owns the transport's one listener passes on the frames heartbeat, view and leave, and the closing
- * of links.
+ * The owner of the transport's one listener forwards the frames heartbeat, view and leave, and closed links.
  *
  * @example
  * const views = new MembershipRunner({ transport, route: elector, reports, clock: systemClock, timing, logger });
@@ -47,7 +46,7 @@ export class MembershipRunner {
   #unsettledSince: Instant | undefined;
   readonly #listeners = new Set<() => void>();
 
-  /** At a bounded rate, however many come. */
+  /** Bounds the rate of log lines about malformed views. */
   readonly #malformed: RefusalLog;
 
   constructor(options: MembershipRunnerOptions) {
@@ -56,12 +55,12 @@ export class MembershipRunner {
     this.#malformed = new RefusalLog({ warn, error: warn }, options.clock);
   }
 
-  /** The latest view accepted; undefined until the first. It stays while the group has no leader. */
+  /** The latest accepted view; undefined before the first. It stays while the group has no leader. */
   get view(): View | undefined {
     return this.#membership?.view;
   }
 
-  /** Whether the view is complete as far as anybody can know: settled, and made by the leader of now. */
+  /** Whether the view is complete: it is settled, and of the present leader. */
   get settled(): boolean {
     return this.#membership?.settled ?? false;
   }
@@ -73,12 +72,12 @@ export class MembershipRunner {
     return longestElapsed(this.#unsettledSince, this.#options.clock.now());
   }
 
-  /** What the members lend to spill stores, by incarnation. Changes without `onChange` being called. */
+  /** The capacity that the members advertise, by incarnation. It changes without a call of `onChange`. */
   get spaces(): FreeSpaces {
     return this.#membership?.spaces ?? new Map();
   }
 
-  /** Tells the group, with the next heartbeat, what this member lends. To be called when that has changed notably. */
+  /** Advertises the capacity of this member with the next heartbeat. Call it after a notable change. */
   advertise(space: FreeSpace): void {
     this.#step({ type: 'space', space });
   }
@@ -92,7 +91,7 @@ export class MembershipRunner {
     this.#followLeader();
   }
 
-  /** Tells every peer that this member leaves, and does nothing more. Links stay open. Idempotent. */
+  /** Sends `leave` to every peer, and stops. Links stay open. Idempotent. */
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -101,13 +100,13 @@ export class MembershipRunner {
     for (const link of this.#options.transport.links()) notify(link, { $case: 'leave', value: {} });
   }
 
-  /** Calls back after every change of `view` or `settled`. Returns the way to stop. */
+  /** Calls back after every change of `view` or `settled`. Returns a function that unsubscribes. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** To call with every frame that arrives. True when it was one of membership. */
+  /** To call with every received frame. True when it belongs to membership. */
   frame(link: Link, body: FrameBody): boolean {
     const from = link.peer;
     if (body.$case === 'heartbeat') {
@@ -157,7 +156,7 @@ export class MembershipRunner {
         return;
       case 'send-heartbeat': {
         const { epoch, version, space: spill } = effect;
-        // Only over a link that this member has dialled, as its requests go: a leader that it cannot dial is out of reach.
+        // Only over a link that this member has dialled, as for its requests: a leader that it cannot dial is out of reach.
         const open = this.#options.transport.dialled(effect.to);
         return this.#sendOver(open, effect.to, { $case: 'heartbeat', value: { epoch, version, spill } });
       }
@@ -191,8 +190,8 @@ export class MembershipRunner {
   }
 
   /**
-   * Over a link that is open already, in either direction, else over a new one. A peer whose queue is full is told
-   * again: the next heartbeat shows that it has an older view.
+   * Sends over an open link, in either direction, else over a new one. A peer whose queue is full gets the frame later:
+   * its next heartbeat shows that it has an older view.
    */
   #sendTo(member: MemberId, body: FrameBody): void {
     this.#sendOver(this.#openLink(member), member, body);
@@ -223,12 +222,12 @@ export class MembershipRunner {
       try {
         listener();
       } catch (error) {
-        this.#options.logger.warn(`A listener to members threw: ${String(error)}`);
+        this.#options.logger.warn(`A listener for changes of the members threw: ${String(error)}`);
       }
     }
   }
 
-  /** Who is in the view; not whether a new leader has heard from each of them yet, which passes by itself. */
+  /** Logs the members of the view, but not whether a new leader has heard from them: that changes soon. */
   #log(): void {
     if (this.view === undefined) return;
     const line = `Members: ${this.view.members.map(({ address }) => address).join(', ')}`;

@@ -3,7 +3,7 @@ import { ReportTurns, type StampedReport } from './report-turns.js';
 
 const EPOCH = 1n;
 
-/** Members that look at the row one after another, round by round. Each reaches that many others. */
+/** Members that read the row one after another, round by round. Each reaches the given number of others. */
 function rounds(reached: Readonly<Record<string, number>>, count: number): string[] {
   const members = Object.keys(reached).map((incarnation) => ({ address: `${incarnation}:1`, incarnation }));
   const turns = new Map(members.map((self) => [self, new ReportTurns(self)]));
@@ -21,13 +21,13 @@ function rounds(reached: Readonly<Record<string, number>>, count: number): strin
   return writers;
 }
 
-describe('turns to report a leader out of reach', () => {
-  it('A1: each member that reaches as many gets its turn, though the reports of the first have no effect', () => {
+describe('the turns to report an unreachable leader', () => {
+  it('A1: each member that reaches as many has a turn, though the reports of the first have no effect', () => {
     // The leader can dial only the last: reports of the others never convince it.
     expect(new Set(rounds({ x: 1, y: 1, z: 1 }, 12))).toEqual(new Set(['x', 'y', 'z']));
   });
 
-  it('A1: a member that reaches fewer gets its turn too', () => {
+  it('A1: a member that reaches fewer has a turn too', () => {
     expect(new Set(rounds({ x: 2, y: 1 }, 12))).toEqual(new Set(['x', 'y']));
   });
 

@@ -7,26 +7,26 @@ export interface StampedReport {
   readonly report: UnreachableReport;
 }
 
-/** Own reports without effect, one after another, after which a member passes. A leader compares two. */
+/** A member passes after so many own reports without effect. A leader needs two to compare. */
 const REPORTS_BEFORE_PASS = 2;
 
 /**
- * Decides whether a member writes its own report over that of another, of which there is one row. Pure.
+ * Decides whether a member overwrites the report of another one. All share one row. Pure.
  *
- * Members that reach no more than the last reporter leave the row to it. A network need not be transitive: the leader may
- * be able to dial another of them and not this one, and resign only for that one. So a member whose reports had no effect
- * passes once, and the next one has its turn (A1).
+ * Members that reach no more members than the last reporter leave the row to it. Networks need not be transitive: the
+ * leader may be able to dial another reporter and not this one, and resigns only for one that it can dial. So a member
+ * whose reports had no effect passes once, and another member has its turn (A1).
  */
 export class ReportTurns {
-  /** Of the report as last read. */
+  /** The stamp of the report as last read. */
   #seen = '';
-  /** Own reports in a row that the leader has not resigned for. */
+  /** Consecutive own reports after which the leader has not resigned. */
   #own = 0;
   #passes = false;
 
   constructor(private readonly self: MemberId) {}
 
-  /** Whether this member leaves its turn to another one now. To ask after `ofAnother`. */
+  /** Whether this member leaves its turn to another one now. Valid after a call of `ofAnother`. */
   get passes(): boolean {
     return this.#passes;
   }
@@ -42,7 +42,7 @@ export class ReportTurns {
     return written && !own && last.report.epoch === epoch ? last.report : undefined;
   }
 
-  /** Whether it is worth the dials to find out whether this member reaches more of `others`. */
+  /** Whether this member can reach more of `others` than the other report, so that dialling them is worth the cost. */
   static mayReachMore(another: UnreachableReport | undefined, others: readonly MemberId[]): boolean {
     return another === undefined || 2 * another.reached.length < others.length;
   }

@@ -8,7 +8,7 @@ interface Listed {
   heardAt: Instant;
 }
 
-/** A silent member is remembered for so many heartbeat timeouts, and longer while most are silent. */
+/** A silent member is remembered for this many heartbeat timeouts, and longer while most members are silent. */
 const REMEMBERED_TIMEOUTS = 10;
 
 export interface RosterSettings {
@@ -18,20 +18,20 @@ export interface RosterSettings {
 }
 
 /**
- * The leader's list of who belongs to the group, in one term. Pure.
+ * The leader's list of the members of the group, in one term. Pure.
  *
- * It starts from the last view, whose members count as unconfirmed until heard. It is settled once all are
- * confirmed, if that last view was settled itself, and at the latest after `heartbeatTimeoutMs`: by then
- * every member that lives has been heard.
+ * It starts from the last view, whose members count as unconfirmed until the leader hears from them. If that view was
+ * settled, the roster is settled once all members are confirmed. Else it is settled after `heartbeatTimeoutMs` at the
+ * earliest: by then every live member has been heard.
  *
- * Clients are listed to be sent views, and are in none.
+ * Clients are listed because the leader sends them views. They are in no view.
  */
 export class Roster {
-  /** By address; a newer incarnation replaces the older. The own address is not in it. */
+  /** By address; a newer incarnation replaces an older one. Does not contain the own address. */
   readonly #members = new Map<string, Listed>();
   /** By incarnation. */
   readonly #clients = new Map<string, Listed>();
-  /** Members that were dropped because they were not heard, by address, and when. */
+  /** Members that were dropped because they were not heard, by address, with the time of the drop. */
   readonly #silent = new Map<string, { readonly member: MemberId; readonly since: Instant }>();
   readonly #startedAt: Instant;
   #tickedAt: Instant;
@@ -55,7 +55,7 @@ export class Roster {
     this.#settle(now);
   }
 
-  /** Takes note of a sign of life. True when the view changed. */
+  /** Records a sign of life. True when the view changed. */
   heard(from: MemberId, now: Instant): boolean {
     if (from.address === '') {
       this.#clients.set(from.incarnation, { member: from, confirmed: true, heardAt: now });
@@ -74,7 +74,7 @@ export class Roster {
     return this.#changed(now);
   }
 
-  /** Another incarnation listed at that address: the one a newcomer replaces. */
+  /** Another incarnation that is listed at the address of a new member, which replaces it. */
   predecessorOf(member: MemberId): MemberId | undefined {
     const listed = this.#members.get(member.address)?.member;
     return listed?.incarnation === member.incarnation ? undefined : listed;
@@ -91,10 +91,10 @@ export class Roster {
     return this.#changed(now);
   }
 
-  /** Drops who was not heard for too long. True when the view changed. */
+  /** Drops members that were not heard for the heartbeat timeout. True when the view changed. */
   tick(now: Instant): boolean {
     const { heartbeatTimeoutMs } = this.settings;
-    // After standing still itself, it has heard nobody: their signs of life are yet to be read.
+    // After this process stood still, it has not read the signs of life of the others yet.
     const stoodStill = shortestElapsed(this.#tickedAt, now) > heartbeatTimeoutMs / 2;
     this.#tickedAt = now;
     let changed = false;
@@ -135,7 +135,7 @@ export class Roster {
     return [...this.#silent.values()].map(({ member }) => member);
   }
 
-  /** More members fell silent than are heard: they have crashed, or they cannot reach this leader. */
+  /** More members are silent than heard: they have crashed, or they cannot reach this leader. */
   get mostSilent(): boolean {
     return this.#silent.size > this.heardCount;
   }
@@ -148,12 +148,12 @@ export class Roster {
     return { epoch, version: this.#version, settled: this.#settled, leader: self, members };
   }
 
-  /** Everybody to send a view to. */
+  /** All members and clients, to which the leader sends views. */
   audience(): MemberId[] {
     return [...this.#members.values(), ...this.#clients.values()].map(({ member }) => member);
   }
 
-  /** Who is silent for long has most likely ended, and counts no more. */
+  /** A member that is silent for long has most likely ended, and no longer counts. */
   #forgetSilent(now: Instant): void {
     const { heartbeatTimeoutMs } = this.settings;
     for (const [address, { since }] of this.#silent) {

@@ -2,8 +2,8 @@ import { describe, expect, it } from '@jest/globals';
 import type { Link } from '../transport/transport.js';
 import { UnreachableReports } from './unreachable-reports.js';
 
-describe('reports of a leader out of reach', () => {
-  it('are not tried anew while members that do not answer are still dialled', async () => {
+describe('the report of an unreachable leader', () => {
+  it('is not started again while silent members are still dialled', async () => {
     const self = { address: 'self:1', incarnation: 'self' };
     const others = ['a', 'b'].map((incarnation) => ({ address: `${incarnation}:1`, incarnation }));
     const dials: ((error: Error) => void)[] = [];

@@ -15,8 +15,8 @@ export interface UnreachableReportsOptions {
 }
 
 /**
- * The row in the database by which members tell a leader that they cannot reach it. There is one for the group, so a
- * member writes only while no other that reaches as many does, and passes when its own reports have no effect.
+ * The row in the database in which members report to a leader that they cannot reach it. The group has one such row. So
+ * a member writes only if no other reporter reaches as many members, and passes when its own reports have no effect.
  */
 export class UnreachableReports {
   readonly #options: UnreachableReportsOptions;
@@ -28,9 +28,9 @@ export class UnreachableReports {
   }
 
   /**
-   * Tries which of the others this member reaches, and writes that down.
-   * @returns undefined when another member, which reaches as many, has reported since the last call; or when the last
-   *   call is not done, as in a large group of which many do not answer
+   * Dials the other members, and writes which of them this member reaches.
+   * @returns undefined when another member, which reaches as many, has reported since the last call; or while the last
+   *   call still runs, as in a large group in which many do not answer
    * @throws HedgeError when the database fails
    */
   async write(epoch: bigint, others: readonly MemberId[]): Promise<MembershipInput | undefined> {
@@ -59,7 +59,7 @@ export class UnreachableReports {
   }
 
   /**
-   * As leader.
+   * Reads the last report, as leader.
    * @throws HedgeError when the database fails
    */
   async read(epoch: bigint): Promise<MembershipInput> {
@@ -87,7 +87,7 @@ export class UnreachableReports {
     return reached;
   }
 
-  /** An open link is no proof, but it is cut soon when nothing comes back on it. */
+  /** An open link does not prove that the member is reachable, but a link without answers is closed soon. */
   async #reaches(member: MemberId): Promise<boolean> {
     const { transport } = this.#options;
     if (transport.dialled(member) !== undefined) return true;

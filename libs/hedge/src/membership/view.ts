@@ -3,13 +3,13 @@ import type { View as WireView } from '../wire/hedge/v1/link.js';
 import type { FreeSpace, FreeSpaces } from './capacity-table.js';
 
 export interface ViewMember extends MemberId {
-  /** False while a new leader has not heard from a member that it took over from the last view. */
+  /** False while a new leader has not heard from a member that it inherited from the last view. */
   readonly confirmed: boolean;
 }
 
 /**
- * Who belongs to the group, as its leader says. Views are ordered by epoch, then by version, and a member
- * never goes back (M1).
+ * The members of the group, as its leader lists them. Views are ordered by epoch, then by version. A member never goes
+ * back to an earlier view (M1).
  */
 export interface View {
   /** The lease token of the leader that made it. */
@@ -19,7 +19,7 @@ export interface View {
   /** False while a new leader still waits to hear from members: some may be missing or gone. */
   readonly settled: boolean;
   readonly leader: MemberId;
-  /** The leader among them, sorted by address. No clients. */
+  /** All members, the leader included, sorted by address. No clients. */
   readonly members: readonly ViewMember[];
 }
 
@@ -39,14 +39,14 @@ export function viewToWire({ epoch, version, settled, leader, members }: View, s
   };
 }
 
-/** What the members lend to spill stores, as it came with a view. */
+/** The capacity that the members advertise, as received with a view. */
 export function spacesFromWire({ members }: WireView): FreeSpaces {
   const spaces = new Map<string, FreeSpace>();
   for (const { incarnation, spill } of members) if (spill !== undefined) spaces.set(incarnation, spill);
   return spaces;
 }
 
-/** A view as a peer sent it; undefined when it makes no sense: no leader, or a member that nobody can dial. */
+/** A view as received from a peer; undefined when it is invalid: it has no leader, or a member without an address. */
 export function viewFromWire({ epoch, version, settled, leader, members }: WireView): View | undefined {
   const whole = members.every(({ address, incarnation }) => address !== '' && incarnation !== '');
   const led = members.some(({ incarnation }) => incarnation === leader?.incarnation);
