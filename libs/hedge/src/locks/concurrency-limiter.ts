@@ -1,6 +1,6 @@
 /**
- * Lets so many calls run at once, and the others wait in order: hundreds of locks that are taken or given back
- * together would else all start the time of their calls now, and let most of it pass in the database's own queue.
+ * Bounds the number of calls that run at once; the others wait in order. Without it, hundreds of locks that are acquired
+ * or released together would start all their deadlines at once and spend most of that time in the queue of the database.
  */
 export class ConcurrencyLimiter {
   #free: number;
@@ -10,7 +10,7 @@ export class ConcurrencyLimiter {
     this.#free = limit;
   }
 
-  /** @param call hears whether it had to wait. */
+  /** @param call receives whether it had to wait. */
   async run<Result>(call: (waited: boolean) => Promise<Result>): Promise<Result> {
     const waits = this.#free === 0;
     if (waits) await new Promise<void>((resolve) => this.#waiting.push(resolve));

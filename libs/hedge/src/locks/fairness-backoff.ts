@@ -1,9 +1,9 @@
 /**
- * Keeps the callers of one process from passing a lock among themselves for ever while other members wait: once
- * they have had it for a whole lease, the process lets those go first that heard of the release.
+ * Keeps the callers of one process from passing a lock among themselves forever while other members wait: once they have
+ * held it for a whole lease, the process pauses, so that members that heard of the release can acquire it first.
  */
 export class FairnessBackoff {
-  /** Since when this process has had the lock, short gaps between its callers aside. */
+  /** Since when this process holds the lock, not counting short gaps between its callers. */
   #since: number | undefined;
   #gapEnds = -Infinity;
 
@@ -21,12 +21,12 @@ export class FairnessBackoff {
     this.#since = undefined;
   }
 
-  /** Monotonic time until which this turn has to be remembered. */
+  /** Monotonic time until which this state must be kept. */
   get keepUntil(): number {
     return this.#since === undefined ? -Infinity : this.#gapEnds;
   }
 
-  /** How long to wait before the next try, in milliseconds. Who hears of a release waits at most `retryMs` / 4. */
+  /** The pause before the next attempt, in milliseconds. A member that hears of a release waits at most `retryMs` / 4. */
   pauseMs(now: number, random: number): number {
     const { leaseMs, retryMs } = this.timing;
     if (this.#since === undefined || now > this.#gapEnds || now - this.#since < leaseMs) return 0;

@@ -1,19 +1,19 @@
 import { HedgeError } from '../common/errors.js';
 import type { LossReason } from '../lease/lease-contender.messages.js';
 
-/** Where `LossCause` knows nothing nearer. */
+/** Causes for the losses that `LossCause` does not explain. */
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   'renew-deadline': 'its lease could not be renewed in time',
-  expired: 'its lease ran out while this process stood still',
-  superseded: 'the database says that its lease has another holder or token',
-  resigned: 'it was given back',
-  unreachable: 'it was given back',
-  stopped: 'it was given back',
+  expired: 'its lease expired while this process stood still',
+  superseded: 'the database reports another holder or token for its lease',
+  resigned: 'it was released',
+  unreachable: 'it was released',
+  stopped: 'it was released',
 };
 
 /**
- * What the signal of a lost lock aborts with.
- * @param cause what this process has seen, as `LossCause` tells it.
+ * The reason with which the signal of a lost lock aborts.
+ * @param cause the cause that `LossCause` found.
  */
 export function lockLost(lock: string, reason: LossReason, cause: string | undefined): HedgeError {
   return new HedgeError('LEASE_LOST', `Lock "${lock}" is lost: ${cause ?? LOSS_REASONS[reason]}`, {
@@ -21,28 +21,28 @@ export function lockLost(lock: string, reason: LossReason, cause: string | undef
   });
 }
 
-/** @param timeoutMs how long was waited; absent when it was asked for once. */
+/** @param timeoutMs how long the caller waited; absent for a single attempt. */
 export function lockUnknown(lock: string, timeoutMs?: number): HedgeError {
-  const what = timeoutMs === undefined ? 'is free is not known' : `could be taken within ${timeoutMs} ms is not known`;
+  const within = timeoutMs === undefined ? '' : ` within ${timeoutMs} ms`;
   return new HedgeError(
     'BACKEND_UNAVAILABLE',
-    `Whether lock "${lock}" ${what}: the database did not answer. Nothing was done under it; try again. The log says why.`,
+    `Lock "${lock}" was not acquired${within}, because the database did not answer. Try again; the log has the cause.`,
     { details: { lock, timeoutMs } },
   );
 }
 
-/** @param holder the address of who has it, if that is known. */
+/** @param holder the address of the holder, if it is known. */
 export function lockHeld(lock: string, timeoutMs: number, holder: string | undefined): HedgeError {
-  const by = holder === undefined ? '' : `: ${holder} has it`;
+  const by = holder === undefined ? '' : `: ${holder} holds it`;
   return new HedgeError(
     'DEADLINE_EXCEEDED',
-    `Lock "${lock}" was not free within ${timeoutMs} ms${by}. Nothing was done; try again, or raise timeoutMs.`,
+    `Lock "${lock}" was not free within ${timeoutMs} ms${by}. Try again, or raise timeoutMs.`,
     { details: { lock, timeoutMs, holder }, retryable: true },
   );
 }
 
 export function podStopping(lock: string): HedgeError {
-  return new HedgeError('SHUTTING_DOWN', `Lock "${lock}" cannot be held here: this pod is stopping. Ask another pod.`, {
+  return new HedgeError('SHUTTING_DOWN', `Lock "${lock}" cannot be held here: this pod is stopping. Use another pod.`, {
     details: { lock },
   });
 }

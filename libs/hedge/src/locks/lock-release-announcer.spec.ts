@@ -24,21 +24,21 @@ const make = (leads: boolean, peers: readonly string[], full: readonly string[] 
   return { notices, links, sent, heard };
 };
 
-describe('LockNotices', () => {
-  it('tells each member once, whatever links there are, and goes on where one is full', () => {
+describe('LockReleaseAnnouncer', () => {
+  it('announces to each member once, over any of its links, and continues when one link is full', () => {
     const { notices, sent } = make(false, ['a', 'b', 'a', 'c'], ['b']);
     notices.announce({ name: 'one', token: 7n });
     expect(sent).toEqual(['a first hand', 'c first hand']);
   });
 
-  it('is passed on by the leader, to all but who said it', () => {
+  it('relays as the leader, to all members but the sender', () => {
     const { notices, links, sent, heard } = make(true, ['a', 'b', 'a', 'c']);
     expect(notices.frame(links[0]!, notice(false))).toBe(true);
     expect(heard).toEqual([['one', 7n]]);
     expect(sent).toEqual(['b relayed', 'c relayed']);
   });
 
-  it('is passed on once: neither by a follower nor again', () => {
+  it('relays once: followers do not relay, and a relayed announcement is not relayed again', () => {
     const follower = make(false, ['a', 'b']);
     follower.notices.frame(follower.links[0]!, notice(false));
     const leader = make(true, ['a', 'b']);
@@ -47,7 +47,7 @@ describe('LockNotices', () => {
     expect(follower.heard).toEqual(leader.heard);
   });
 
-  it('leaves other frames to others', () => {
+  it('ignores other frames', () => {
     const { notices, links } = make(true, ['a']);
     expect(notices.frame(links[0]!, { $case: 'leave', value: {} })).toBe(false);
   });

@@ -4,14 +4,13 @@ export interface LockReleaseAnnouncerOptions {
   readonly links: () => Iterable<Link>;
   /** Whether this member leads: all members are linked to the leader, and not to each other. */
   readonly leads: () => boolean;
-  /** Another member has given that lock back. */
+  /** Called when another member has released that lock. */
   readonly released: (name: string, token: bigint) => void;
 }
 
 /**
- * Tells the other members that a lock was given back, so that those who wait for it try at once: over the links
- * there are, and the leader passes it on to all. A notice that is lost costs time only: who waits looks again
- * by itself.
+ * Announces the release of a lock to the other members, so that waiting members try at once. It sends over the open
+ * links, and the leader relays to all members. A lost announcement costs only time: waiting members also poll.
  */
 export class LockReleaseAnnouncer {
   constructor(private readonly options: LockReleaseAnnouncerOptions) {}
@@ -20,7 +19,7 @@ export class LockReleaseAnnouncer {
     this.#send({ $case: 'lockReleased', value: { name, token, relayed: this.options.leads() } });
   }
 
-  /** To call with every frame. @returns whether it was a notice. */
+  /** To call with every frame. @returns whether it was an announcement. */
   frame(link: Link, body: FrameBody): boolean {
     if (body.$case !== 'lockReleased') return false;
     const { name, token, relayed } = body.value;
@@ -31,7 +30,7 @@ export class LockReleaseAnnouncer {
     return true;
   }
 
-  /** Once to each member, whatever links there are to it. */
+  /** Sends once to each member, over any of its links. */
   #send(notice: FrameBody, except?: string): void {
     const notified = new Set<string | undefined>([except]);
     for (const link of this.options.links()) {

@@ -12,21 +12,21 @@ export interface LockRenewalsOptions {
 
 interface PendingRenewal {
   readonly renewal: Renewal;
-  /** Without a result the renewal failed, with that message. */
+  /** Without a result the renewal failed with that message. */
   readonly answer: (result: RenewResult | undefined, failure: string | undefined) => void;
 }
 
-/** Renews all locks that are due at the same time in one transaction, or a few. */
+/** Renews all locks that are due at the same time in one transaction, or in a few. */
 export class LockRenewals {
   #pending: PendingRenewal[] = [];
 
-  /** @param batch what makes one turn of all answers of a transaction */
+  /** @param batch runs all answers of one transaction as one batch of inputs */
   constructor(
     private readonly options: LockRenewalsOptions,
     private readonly batch: (answerAll: () => void) => void,
   ) {}
 
-  /** With the next `flush`. An answer without a result: the renewal failed, its effect is unknown. */
+  /** Renews with the next `flush`. Without a result in the answer, the renewal failed and its effect is unknown. */
   add(renewal: Renewal, answer: PendingRenewal['answer']): void {
     this.#pending.push({ renewal, answer });
   }

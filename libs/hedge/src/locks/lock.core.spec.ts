@@ -44,7 +44,7 @@ describe('LockStateMachine', () => {
     machine = new LockStateMachine({ self, timing, observes: true, random: () => 0.5 });
   });
 
-  it('asks for the lock at once, grants it, gives it back, and is then idle', () => {
+  it('acquires the lock at once, grants it, releases it, and is then idle', () => {
     wait(1);
     expect(asked).toMatchObject([{ call: { type: 'acquire' } }]);
     taken(10n);
@@ -61,7 +61,7 @@ describe('LockStateMachine', () => {
     expect(machine.isIdle(clock.now())).toBe(true);
   });
 
-  it('L1: grants in the order of asking, one at a time, each with a token of its own', () => {
+  it('L1: grants in the order of the requests, one at a time, each with its own token', () => {
     for (const waiter of [1, 2, 3]) wait(waiter);
     const granted: LockEffect[] = [];
     for (const token of [10n, 11n, 12n]) {
@@ -77,7 +77,7 @@ describe('LockStateMachine', () => {
     ]);
   });
 
-  it('many who wait cost the calls of one', () => {
+  it('many waiting callers cost the calls of one', () => {
     for (let waiter = 1; waiter <= 100; waiter += 1) wait(waiter);
     refused();
     expect(asked).toHaveLength(1);
@@ -85,7 +85,7 @@ describe('LockStateMachine', () => {
     expect(asked.map(({ call }) => call.type)).toEqual(['acquire', 'read']);
   });
 
-  it('refuses at once who would not wait while another here holds or wants it, and else once the database said no', () => {
+  it('refuses a caller that does not wait: at once while another caller is first, else after the answer of the database', () => {
     wait(1, true);
     wait(2, true);
     expect(otherEffects()).toEqual([{ type: 'refused', waiter: 2, failed: false }]);
@@ -94,7 +94,7 @@ describe('LockStateMachine', () => {
     expect(machine.isIdle(clock.now())).toBe(true);
   });
 
-  it('says that it failed when the database does not, and gives back what it may have taken', () => {
+  it('reports a failure when the database does not answer, and releases what it may have acquired', () => {
     wait(1, true);
     answer('acquire');
     expect(otherEffects()).toEqual([{ type: 'refused', waiter: 1, failed: true }]);
@@ -102,7 +102,7 @@ describe('LockStateMachine', () => {
     expect(asked.at(-1)?.call).toMatchObject({ type: 'release', token: 10n });
   });
 
-  it('goes on for the next when the first gives up, and gives back a lock that nobody wants any more', () => {
+  it('continues for the next caller when the first cancels, and releases a lock that nobody wants', () => {
     wait(1);
     wait(2);
     step({ type: 'cancel-wait', waiter: 1 });
@@ -118,7 +118,7 @@ describe('LockStateMachine', () => {
     expect(asked.at(-1)?.call).toMatchObject({ type: 'release', token: 11n });
   });
 
-  it('L2: is lost when it cannot be renewed in time, and the next who waits gets a later token', () => {
+  it('L2: loses a lock that it cannot renew in time, and the next caller gets a later token', () => {
     wait(1);
     taken(10n);
     wait(2);
@@ -132,7 +132,7 @@ describe('LockStateMachine', () => {
     expect(otherEffects()).toEqual([{ type: 'granted', waiter: 2, token: 11n }]);
   });
 
-  it('L2: a process that stood still has lost it, whatever its timers say', () => {
+  it('L2: loses the lock after the process stood still, before any timer runs', () => {
     wait(1);
     taken(10n);
     clock.jumpWall(2_700);
@@ -141,7 +141,7 @@ describe('LockStateMachine', () => {
     expect(otherEffects()).toEqual([{ type: 'lost', token: 10n, reason: 'expired' }]);
   });
 
-  it('L3: the answer to a renewal of an earlier round says nothing of a later one', () => {
+  it('L3: ignores the answer to a renewal of an earlier round', () => {
     wait(1);
     wait(2);
     taken(10n);
@@ -160,7 +160,7 @@ describe('LockStateMachine', () => {
     expect(machine.term?.validSince).toEqual(since);
   });
 
-  it('releasing what is not held, or again, changes nothing', () => {
+  it('ignores a second release, and a release of a lock that is not held', () => {
     wait(1);
     taken(10n);
     step({ type: 'release', token: 9n });
@@ -171,7 +171,7 @@ describe('LockStateMachine', () => {
     expect(asked).toHaveLength(calls);
   });
 
-  it('tries soon when another member says that it gave the lock back', () => {
+  it('tries soon after another member has announced a release', () => {
     wait(1);
     refused();
     step({ type: 'released-elsewhere', token: 8n });
@@ -180,7 +180,7 @@ describe('LockStateMachine', () => {
     expect(asked.at(-1)?.call.type).toBe('acquire');
   });
 
-  it('after a whole lease lets others go first, and then asks again', () => {
+  it('lets others go first after a whole lease, and then acquires again', () => {
     let pauses = 0;
     wait(0);
     for (let turn = 1; clock.now().mono < 10_000; turn += 1) {

@@ -5,11 +5,11 @@ import { FairnessBackoff } from './fairness-backoff.js';
 import type { LockSettings, LockEffect, LockInput } from './lock.messages.js';
 
 /**
- * One process's part in the contest for one lock: its own callers in a queue, first come, first served, and one
- * `LeaseContender` for them all. A pure core as that one is; `LockManager` performs it.
+ * The state machine of one lock in one process: a queue of its callers, first come, first served, and one
+ * `LeaseContender` for all of them. Pure; `LockManager` performs its effects.
  *
- * A round ends when the lock is given back; the next begins with a fresh contender. The answer to a call of an
- * earlier round is not looked at, so that none can revive or lengthen a later holding (L3).
+ * A round ends when the lock is released. The next round begins with a new contender. Answers to calls of an earlier
+ * round are ignored, so that none can revive or extend a later term (L3).
  *
  * @example
  * const contest = new LockStateMachine({ self, timing, observes, random: Math.random });
@@ -23,7 +23,7 @@ export class LockStateMachine {
   #held: bigint | undefined;
   #releasing: bigint | undefined;
   readonly #fairness: FairnessBackoff;
-  /** When the next round begins, once somebody waits for it. */
+  /** When the next round begins, once a caller waits. */
   #nextRoundAt: number | undefined;
   #contenderWakesAt: number | undefined;
   #holder: LeaseHolder | undefined;
@@ -34,34 +34,34 @@ export class LockStateMachine {
     this.#fairness = new FairnessBackoff(settings.timing);
   }
 
-  /** The term of the caller that holds the lock, without looking at the time: judge it with `holdsLease`. */
+  /** The term of the caller that holds the lock, whether or not it is still valid: check it with `holdsLease`. */
   get term(): Term | undefined {
     return this.#held === undefined ? undefined : this.#contender?.currentTerm;
   }
 
-  /** Who holds the lock, as last read while somebody here waited for it. */
+  /** The holder of the lock, as last read while a caller of this process waited. */
   get holder(): LeaseHolder | undefined {
     return this.#holder;
   }
 
-  /** The database did not answer when last asked for the lock. */
+  /** The database did not answer the last call. */
   get failing(): boolean {
     return this.#failing;
   }
 
-  /** Monotonic time of the `tick` that is wanted. */
+  /** Monotonic time of the next `tick`. */
   get wakeAt(): number | undefined {
     if (this.#contender !== undefined) return this.#contenderWakesAt;
     if (this.#waiting.length > 0) return this.#nextRoundAt;
     return this.#fairness.keepUntil;
   }
 
-  /** Nothing is asked of the database, and nothing is held. */
+  /** No database call is in flight or due, and the lock is not held. */
   get isAtRest(): boolean {
     return this.#contender === undefined;
   }
 
-  /** Nobody here holds or wants the lock, and nothing has to be remembered of it. */
+  /** No caller of this process holds or wants the lock, and no state must be kept for it. */
   isIdle(now: Instant): boolean {
     return this.#contender === undefined && this.#waiting.length === 0 && now.mono >= this.#fairness.keepUntil;
   }
@@ -137,7 +137,7 @@ export class LockStateMachine {
       if (effect.type === 'drain') drained = effect.token;
       else this.#forward(effect, now);
     }
-    // At once, because its caller has ended already.
+    // At once, because the caller that held the lock has released it.
     if (drained !== undefined) this.#feed({ type: 'drained', token: drained }, now);
   }
 
@@ -179,7 +179,7 @@ export class LockStateMachine {
     this.#effects.push({ type: 'granted', waiter: next.waiter, token });
   }
 
-  /** What the contender would go on to do after having left is of no use to a lock. */
+  /** Ends the round. A lock does not need the reads that a contender makes after it has left. */
   #left(now: Instant): void {
     this.#contender = undefined;
     this.#holder = undefined;

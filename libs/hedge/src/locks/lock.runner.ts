@@ -20,9 +20,9 @@ import { guardedController } from '../common/async/guarded-signal.js';
 
 export interface LockManagerOptions {
   readonly leases: LeaseTable;
-  /** This process, as lock rows name it. */
+  /** The name of this process in lock rows. */
   readonly holder: () => MemberId;
-  /** Tells the other members that a lock was given back. */
+  /** Announces to the other members that a lock was released. */
   readonly announce: (released: { readonly name: string; readonly token: bigint }) => void;
   readonly clock: Clock;
   readonly group: string;
@@ -32,10 +32,10 @@ export interface LockManagerOptions {
   readonly random?: () => number;
 }
 
-/** Calls under way at once, renewals aside. SQLite does them one by one, in a fraction of a call's time limit. */
+/** Concurrent calls, without renewals. SQLite runs them one by one, in a fraction of the deadline of a call. */
 const MOST_CALLS = 32;
 
-/** What this process has to do with one name. */
+/** The state of one lock in this process. */
 interface LockEntry {
   readonly name: string;
   readonly machine: LockStateMachine;
@@ -46,10 +46,10 @@ interface LockEntry {
 }
 
 /**
- * Performs what the `LockStateMachine` of each name decides, on the lease table and on one timer, and renews all locks
- * of this process together.
+ * Runs a `LockStateMachine` for each lock: performs their effects on the lease table and on one timer, and renews all
+ * locks of this process together.
  *
- * On losing a lock: `isValid()` is false, then its signal aborts.
+ * When a lock is lost, `isValid()` turns false, then its signal aborts.
  */
 export class LockManager {
   readonly #options: LockManagerOptions;
@@ -61,7 +61,7 @@ export class LockManager {
   #lastWaiter = 0;
   readonly #inputs: { readonly entry: LockEntry; readonly input: LockInput }[] = [];
   #inBatch = false;
-  /** One for each turn, so that what failed together is tried again together. */
+  /** The jitter of the current batch, so that calls that failed together are retried together. */
   #jitter = 0;
   #wake: { readonly at: number; readonly cancel: () => void } | undefined;
   #draining = false;
@@ -74,8 +74,8 @@ export class LockManager {
     this.#options = options;
     this.#outages = new OutageLogger({
       logger,
-      begun: 'Locks cannot be taken, renewed or given back, retrying',
-      over: 'Locks can be taken again',
+      begun: 'Locks cannot be acquired, renewed or released, retrying',
+      over: 'Locks can be acquired again',
     });
     const { backendTimeoutMs } = timing;
     this.#renewals = new LockRenewals({ leases, clock, backendTimeoutMs, outages: this.#outages }, (run) =>
@@ -84,9 +84,9 @@ export class LockManager {
   }
 
   /**
-   * Wants a lock, behind whoever of this process wanted it before.
-   * @param once now or not at all
-   * @returns gives up; nobody is told then.
+   * Acquires a lock for a caller, after earlier callers of this process.
+   * @param once the caller does not wait if the lock is not free
+   * @returns a function that cancels the wait without a call to the waiter
    * @throws HedgeError SHUTTING_DOWN
    */
   acquire(name: string, once: boolean, waiter: LockWaiter): () => void {
@@ -102,27 +102,27 @@ export class LockManager {
   }
 
   /**
-   * The lease of a lock, as of now.
+   * Reads the lease of a lock.
    * @throws HedgeError BACKEND_UNAVAILABLE
    */
   read(name: string): Promise<LeaseRecord> {
     return this.#callsOf(name).read();
   }
 
-  /** Who held the lock when last looked for somebody that waits, and whether the database answers. */
+  /** The last known holder, read while a caller waited, and whether the last call to the database failed. */
   status(name: string): { readonly holder: MemberId | undefined; readonly failing: boolean } {
     const machine = this.#entries.get(name)?.machine;
     const holder = machine?.term === undefined ? machine?.holder?.member : this.#options.holder();
     return { holder, failing: machine?.failing ?? false };
   }
 
-  /** To call when another member says that it gave a lock back. */
+  /** To call when another member announces that it released a lock. */
   releasedElsewhere(name: string, token: bigint): void {
     const entry = this.#entries.get(name);
     if (entry !== undefined) this.#step(entry, { type: 'released-elsewhere', token });
   }
 
-  /** Lets nobody take a lock any more; those who wait are told. What is held stays, and is renewed. Idempotent. */
+  /** Rejects new and waiting acquisitions. Held locks stay and are renewed. Idempotent. */
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
@@ -135,8 +135,8 @@ export class LockManager {
   }
 
   /**
-   * Aborts the signals of what is held and gives it back, all at once; what the database does not confirm in
-   * `backendTimeoutMs` is left to run out. Idempotent; never rejects.
+   * Aborts the signals of all held locks and releases them at once. A release that the database does not confirm within
+   * `backendTimeoutMs` is abandoned, and that lock expires. Idempotent; never rejects.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -166,7 +166,7 @@ export class LockManager {
     this.#entries.clear();
   }
 
-  /** Also an acquisition that nobody wants any more must end, or the lock would stay taken for a whole lease. */
+  /** Waits also for acquisitions without a waiter: a lock that nobody releases would be held for a whole lease. */
   #checkAtRest(): void {
     if ([...this.#entries.values()].every(({ machine }) => machine.isAtRest)) this.#whenAtRest?.();
   }
@@ -199,7 +199,7 @@ export class LockManager {
     const { term } = entry.machine;
     if (this.#closed || held?.token !== token || term?.token !== token) return false;
     if (holdsLease(term, this.#options.timing, this.#options.clock.now())) return true;
-    // Makes it final, so that a wall clock set back cannot make it true again.
+    // Makes the loss final, so that a wall clock that is set back cannot revive the term.
     this.#step(entry, { type: 'tick' });
     return false;
   }
@@ -213,13 +213,13 @@ export class LockManager {
     });
   }
 
-  // Turns
+  // Batches of inputs
 
   #step(entry: LockEntry, input: LockInput): void {
     this.#batch(() => this.#inputs.push({ entry, input }));
   }
 
-  /** One input at a time, also when an effect causes the next; the renewals of all leave together at the end. */
+  /** Handles one input at a time, also when an effect causes the next. All renewals are sent together at the end. */
   #batch(collect: () => void): void {
     if (this.#closed) return;
     if (this.#inBatch) return collect();
@@ -258,7 +258,7 @@ export class LockManager {
   #removeIdle(touched: Iterable<LockEntry>): void {
     const now = this.#options.clock.now();
     for (const entry of touched) {
-      // A late answer may be for one that was forgotten, and whose name is in use again.
+      // A late answer may belong to a removed entry whose name is in use again.
       if (entry.machine.isIdle(now) && this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name);
     }
   }
@@ -332,7 +332,7 @@ export class LockManager {
     this.#takeWaiter(id)?.granted(lock);
   }
 
-  /** Whoever waits is told once. */
+  /** Takes a waiter out, so that it is notified exactly once. */
   #takeWaiter(id: number): LockWaiter | undefined {
     const waiter = this.#waiters.get(id)?.waiter;
     this.#waiters.delete(id);
@@ -354,7 +354,7 @@ export class LockManager {
   }
 }
 
-/** How lock rows name a process: by its address; a client, which has none, by its machine and process id. */
+/** The name of a process in lock rows: its address; for a client, which has none, its host name and process id. */
 export function lockHolder({ address, incarnation }: MemberId): MemberId {
   return { address: address === '' ? `${hostname()}-${process.pid}` : address, incarnation };
 }

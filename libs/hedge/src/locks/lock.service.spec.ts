@@ -58,7 +58,7 @@ describe('LockService', () => {
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += 50) await clock.advanceAsync(Math.min(50, ms - passed));
   };
-  /** What a promise has come to after that time. */
+  /** The state of a promise after that time. */
   const after = async <Result>(ms: number, promise: Promise<Result>): Promise<Result> => {
     let settled = false;
     void promise.catch(() => undefined).finally(() => (settled = true));
@@ -73,7 +73,7 @@ describe('LockService', () => {
     pods = [];
   });
 
-  it('runs a function under the lock, with what it needs to be safe, and gives its result', async () => {
+  it('runs a function under the lock, with its token and signal, and returns its result', async () => {
     const { locks } = pod('a');
     let seen: Lock | undefined;
     const result = await after(
@@ -129,7 +129,7 @@ describe('LockService', () => {
     expect(tokens).toEqual([...tokens].sort((a, b) => Number(a - b)));
   });
 
-  it('a lock that is given back is taken at once by a pod that waits for it', async () => {
+  it('a waiting pod acquires a lock at once when it is released', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, a.locks.acquire('one'));
     const waiting = b.locks.acquire('one', { timeoutMs: 60_000 });
@@ -138,18 +138,18 @@ describe('LockService', () => {
     expect((await after(50, waiting)).fencingToken).toBeGreaterThan(held.fencingToken);
   });
 
-  it('L4: a holder that died is followed once its lease has run out', async () => {
+  it('L4: another pod acquires the lock of a dead holder once its lease has expired', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, a.locks.acquire('one'));
     const waiting = b.locks.acquire('one', { timeoutMs: 60_000 });
     await pass(4_000);
-    a.faults.outage = true; // as dead as seen from the database
+    a.faults.outage = true; // for the database the pod is dead
     const next = await after(5_000, waiting);
     expect(next.fencingToken).toBeGreaterThan(held.fencingToken);
     expect([held.isValid(), next.isValid()]).toEqual([false, true]);
   });
 
-  it('L2, L3: a lock that cannot be renewed is lost before the lease ends, for good, and its signal aborts', async () => {
+  it('L2, L3: a lock that cannot be renewed is lost before its lease ends, finally, and its signal aborts', async () => {
     const { locks, faults, lines } = pod('a');
     const held = await after(50, locks.acquire('one'));
     await pass(1_000);
@@ -166,7 +166,7 @@ describe('LockService', () => {
     await after(50, held.release());
   });
 
-  it('L2: after standing still it is not valid at the first look, and a clock set back does not revive it', async () => {
+  it('L2: isValid() is false right after the process stood still, and a clock that is set back does not revive the lock', async () => {
     const { locks } = pod('a');
     const held = await after(50, locks.acquire('one'));
     clock.jumpWall(2_700);
@@ -176,8 +176,8 @@ describe('LockService', () => {
     expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
   });
 
-  describe('says of a lost lock, in its signal and in the log, why it could not be kept', () => {
-    it('the database failed, with what it said', async () => {
+  describe('names the cause of a lost lock, in its signal and in the log', () => {
+    it('a failed database call, with its error', async () => {
       const one = pod('a');
       const held = await after(50, one.locks.acquire('one'));
       one.faults.each(() => ({ fails: 'before-effect' }));
@@ -187,7 +187,7 @@ describe('LockService', () => {
       );
     });
 
-    it('the failure of its own renewal, not that of another call', async () => {
+    it('the failure of its own renewal, not of another call', async () => {
       const one = pod('a');
       const held = await after(50, one.locks.acquire('one'));
       one.faults.each((call) => (call === 'lease.acquire' ? { fails: 'before-effect' } : undefined));
@@ -197,7 +197,7 @@ describe('LockService', () => {
       expect(reasonOf(one, held)).toContain('the event loop was blocked');
     });
 
-    it('the database was slower than backendTimeoutMs, which `timing` sets', async () => {
+    it('a database that is slower than backendTimeoutMs, which `timing` sets', async () => {
       const one = pod('a');
       const held = await after(50, one.locks.acquire('one'));
       one.faults.each(() => ({ delayMs: 5_000 }));
@@ -205,7 +205,7 @@ describe('LockService', () => {
       expect(reasonOf(one, held)).toMatch(/did not answer within 1000 ms \(backendTimeoutMs\).*`timing`/);
     });
 
-    it('the event loop was blocked, and for how long', async () => {
+    it('a blocked event loop, with the duration', async () => {
       const one = pod('a');
       const held = await after(50, one.locks.acquire('one'));
       await pass(100);
@@ -214,16 +214,16 @@ describe('LockService', () => {
       expect(Number(blockedMs)).toBeGreaterThan(2_700);
     });
 
-    it('the wall clock went ahead, and by how much', async () => {
+    it('a jump of the wall clock, with its size', async () => {
       const one = pod('a');
       const held = await after(50, one.locks.acquire('one'));
       await pass(100);
       clock.jumpWall(3_600_000);
-      expect(reasonOf(one, held)).toContain('the wall clock went 3600000 ms ahead');
+      expect(reasonOf(one, held)).toContain('the wall clock jumped 3600000 ms ahead');
     });
   });
 
-  it('renews 300 locks by one call per beat, however they were taken', async () => {
+  it('renews 300 locks by one call per beat, whenever they were acquired', async () => {
     const { locks, calls } = pod('a');
     const held: Lock[] = [];
     for (let n = 0; n < 300; n += 1) {
@@ -240,7 +240,7 @@ describe('LockService', () => {
     expect(calls.length).toBeLessThanOrEqual(13);
   });
 
-  it('tries 300 renewals that failed again together', async () => {
+  it('retries 300 failed renewals together', async () => {
     const { locks, calls, faults } = pod('a');
     const held = await after(100, Promise.all(Array.from({ length: 300 }, (_, n) => locks.acquire(`lock ${n}`))));
     calls.length = 0;
@@ -253,7 +253,7 @@ describe('LockService', () => {
     expect(held.every(({ isValid }) => isValid())).toBe(true);
   });
 
-  it('asks the database for a few locks at a time, and takes and gives back all', async () => {
+  it('acquires and releases many locks with a bounded number of concurrent calls', async () => {
     const { locks, faults, manager, calls } = pod('a');
     let [running, most] = [0, 0];
     faults.each(() => {
@@ -273,7 +273,7 @@ describe('LockService', () => {
     expect(calls).toEqual(Array.from({ length: 400 }, () => 'release'));
   });
 
-  it('many who wait in one pod cost the looks of one', async () => {
+  it('many waiting callers of one pod cost the reads of one', async () => {
     const [a, b, c] = [pod('a'), pod('b'), pod('c')];
     await after(50, a.locks.acquire('one'));
     void b.locks.acquire('one', { timeoutMs: Infinity });
@@ -282,7 +282,7 @@ describe('LockService', () => {
     expect(c.calls.length).toBeLessThan(1.3 * b.calls.length);
   });
 
-  it('tries once: for another pod, and for a caller in this one', async () => {
+  it('tries once with timeoutMs 0 while another pod, or another caller of this pod, holds the lock', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, a.locks.acquire('one'));
     expect(await after(50, b.locks.tryAcquire('one'))).toBeUndefined();
@@ -300,7 +300,7 @@ describe('LockService', () => {
     expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
   });
 
-  it('says who has the lock that was not free in time, and that nothing was done', async () => {
+  it('names the holder of a lock that was not free in time', async () => {
     const [a, b] = [pod('a'), pod('b')];
     await after(50, a.locks.acquire('one'));
     await expect(after(600, b.locks.acquire('one', { timeoutMs: 500 }))).rejects.toMatchObject({
@@ -313,10 +313,10 @@ describe('LockService', () => {
     expect(JSON.parse(JSON.stringify(holder))).toMatchObject({ fencingToken: String(holder?.fencingToken) });
     const again = b.calls.length;
     await pass(5_000);
-    expect(b.calls).toHaveLength(again); // nobody waits any more
+    expect(b.calls).toHaveLength(again); // no caller waits
   });
 
-  it('says that the database does not answer rather than that the lock is taken', async () => {
+  it('reports that the database does not answer rather than that the lock is held', async () => {
     const { locks, faults } = pod('a');
     faults.outage = true;
     await expect(after(600, locks.acquire('one', { timeoutMs: 500 }))).rejects.toMatchObject({
@@ -326,7 +326,7 @@ describe('LockService', () => {
     await expect(after(600, locks.holder('one'))).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
   });
 
-  it('gives up waiting when the signal aborts, and asks nothing if it has', async () => {
+  it('stops waiting when the signal aborts, and calls nothing if it has aborted before', async () => {
     const [a, b] = [pod('a'), pod('b')];
     await after(50, a.locks.acquire('one'));
     const scope = new AbortController();
@@ -338,7 +338,7 @@ describe('LockService', () => {
     expect(b.calls).toHaveLength(calls);
   });
 
-  it('a second release, or one after the loss, changes nothing for who holds it now', async () => {
+  it('a second release, or one after a loss, does not affect the next holder', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const first = await after(50, a.locks.acquire('one'));
     await after(50, first.release());
@@ -352,7 +352,7 @@ describe('LockService', () => {
     expect((await after(50, third)).isValid()).toBe(true);
   });
 
-  it('a late answer to who gave up changes nothing for who holds the lock since', async () => {
+  it('a late answer to a cancelled caller does not affect the next holder', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const first = await after(50, a.locks.acquire('one'));
     const scope = new AbortController();
@@ -368,14 +368,14 @@ describe('LockService', () => {
     expect(held.isValid()).toBe(true);
   });
 
-  it('is released by `await using`', async () => {
+  it('releases a lock at the end of `await using`', async () => {
     const { locks } = pod('a');
     const held = await after(50, locks.acquire('one'));
     await after(50, held[Symbol.asyncDispose]());
     expect(await after(50, locks.tryAcquire('one'))).toBeDefined();
   });
 
-  it('while stopping takes nothing new and keeps what it has; closing gives all back at once', async () => {
+  it('rejects new acquisitions and keeps held locks while it stops, and releases all at once when it closes', async () => {
     const [a, b] = [pod('a'), pod('b')];
     const held = await after(50, Promise.all(['one', 'two', 'three'].map((name) => a.locks.acquire(name))));
     const waitsHere = a.locks.acquire('one');
@@ -395,14 +395,14 @@ describe('LockService', () => {
     expect(await after(50, b.locks.tryAcquire('one'))).toBeDefined();
   });
 
-  it('closes in time although the database does not answer', async () => {
+  it('closes in time when the database does not answer', async () => {
     const { locks, manager, faults } = pod('a');
     await after(50, locks.acquire('one'));
     faults.outage = true;
     await after(timing.backendTimeoutMs, manager.close());
   });
 
-  it('L1: an acquisition under way while the pod closes is given back', async () => {
+  it('L1: releases a lock whose acquisition was in flight when the pod closed', async () => {
     const [a, b] = [pod('a'), pod('b')];
     a.faults.once('lease.acquire', { delayMs: 200 });
     const waiting = a.locks.acquire('one');
@@ -457,7 +457,7 @@ describe('LockService', () => {
 
 const hang = (): Promise<never> => new Promise(() => undefined);
 
-/** Notes the name of each call. */
+/** Records the name of each call. */
 function counted(leases: LeaseTable, calls: string[]): LeaseTable {
   return new Proxy(leases, {
     get(target, name: keyof LeaseTable) {

@@ -15,27 +15,28 @@ import type { LockManager } from './lock.runner.js';
 
 export interface LockOptions {
   /**
-   * How long to wait for a lock that is taken, in milliseconds: 0 tries once, Infinity waits until the signal
-   * aborts. Default: the module's `defaultTimeoutMs`, 10 s.
+   * How long to wait for a lock that is held, in milliseconds: 0 tries once, Infinity waits until the signal aborts.
+   * Default: the module's `defaultTimeoutMs`, 10 s.
    */
   readonly timeoutMs?: number | undefined;
-  /** Gives up waiting: rejects with the signal's reason. Nothing to it once the lock is held. */
+  /** Cancels the wait: the call rejects with the signal's reason. It has no effect once the lock is held. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The holder of a lock, as the database has it. `JSON.stringify` shows its token as digits. */
+/** The holder of a lock, as stored in the database. `JSON.stringify` shows its token as digits. */
 export interface LockHolder {
   readonly member: MemberId;
   readonly fencingToken: bigint;
   /**
-   * Milliseconds until another may take it if it is not renewed; it is renewed as long as its holder lives. On a
-   * database without a shared clock (sqlite): counted from when this pod first saw the last renewal.
+   * Milliseconds until another pod can acquire the lock unless it is renewed. A live holder renews it. On a database
+   * without a shared clock (sqlite) they count from the moment when this pod first saw the last renewal.
    */
   readonly expiresInMs: number;
 }
 
 /**
- * Longest name of a lock in UTF-8 bytes. With the group it is the key of a row, for which Spanner allows 8 KB.
+ * The maximum length of a lock name, in UTF-8 bytes. The name and the group form the key of a row, which Spanner limits
+ * to 8 KB.
  * @see https://cloud.google.com/spanner/quotas#tables
  */
 const MAX_LOCK_NAME_BYTES = 4_000;
@@ -52,13 +53,13 @@ export interface LockServiceDeps {
 /**
  * Named locks of the group: at most one holder of a name at a time, over all pods and within each.
  *
- * - A lock is a lease that is renewed while it is held. A holder that dies or stands still loses it when the lease
- *   has run out; whoever takes it then has a higher `fencingToken` (L1). `lock.isValid()` is false before the
- *   database would let another in (L2), and a loss aborts `lock.signal` at once, and for good (L3).
- * - Not re-entrant: who holds a lock and asks for it again waits for itself.
- * - First come, first served within one pod. Between pods the first to reach the database gets it; a pod whose
- *   callers have had it for a whole lease lets others go first.
- * - While the pod stops, no lock is given any more (SHUTTING_DOWN), and what is held stays until the app closes.
+ * - A lock is a lease that is renewed while it is held. A holder that dies or stands still loses the lock when the lease
+ *   expires; the next holder has a higher `fencingToken` (L1). `lock.isValid()` turns false before the database lets
+ *   another pod acquire the lock (L2). A loss aborts `lock.signal` at once and is final (L3).
+ * - Locks are not re-entrant: a holder that acquires its lock again waits for itself.
+ * - Within one pod callers are served in order. Between pods the first that reaches the database acquires the lock; a pod
+ *   whose callers have held it for a whole lease lets others go first.
+ * - While the pod stops, acquisitions are rejected (SHUTTING_DOWN), and held locks stay until the app closes.
  *
  * @example
  * await locks.use('invoices/2026-01', { timeoutMs: 5_000 }, async ({ signal, fencingToken }) => {
@@ -69,9 +70,9 @@ export class LockService {
   constructor(private readonly deps: LockServiceDeps) {}
 
   /**
-   * Runs a function while it holds the lock, and gives the lock back whatever happens. Should the lock be lost
-   * meanwhile, `lock.signal` aborts and the function decides; what it returns or throws is the result.
-   * @throws HedgeError as `acquire`; what the function throws.
+   * Acquires the lock, runs a function, and releases the lock whatever the outcome. If the lock is lost meanwhile,
+   * `lock.signal` aborts, and the function decides what to do. The call settles as the function does.
+   * @throws HedgeError as `acquire`; the error of the function.
    */
   use<Result>(name: string, work: (lock: Lock) => Result): Promise<Awaited<Result>>;
   use<Result>(name: string, options: LockOptions, work: (lock: Lock) => Result): Promise<Awaited<Result>>;
@@ -87,8 +88,8 @@ export class LockService {
   }
 
   /**
-   * As `use`, if the lock is free now; else `{ ran: false }`, and the function is not called.
-   * @throws HedgeError as `tryAcquire`; what the function throws.
+   * As `use` if the lock is free now. Else the result is `{ ran: false }`, and the function is not called.
+   * @throws HedgeError as `tryAcquire`; the error of the function.
    *
    * @example
    * const { ran } = await locks.tryUse('sweep', () => sweep());
@@ -101,9 +102,9 @@ export class LockService {
   }
 
   /**
-   * Takes the lock, waiting for it if need be. Release it, or use `await using`.
-   * @throws HedgeError DEADLINE_EXCEEDED when it was not free in time, BACKEND_UNAVAILABLE when the database did
-   *   not say, SHUTTING_DOWN, INVALID_ARGUMENT; the signal's reason. The lock is not held then.
+   * Acquires the lock, and waits for it if it is held. Release it, or use `await using`.
+   * @throws HedgeError DEADLINE_EXCEEDED when the lock was not free in time, BACKEND_UNAVAILABLE when the database did
+   *   not answer, SHUTTING_DOWN, INVALID_ARGUMENT; the signal's reason. In all these cases the lock is not held.
    */
   async acquire(name: string, options: LockOptions = {}): Promise<Lock> {
     assertLockName(name);
@@ -122,7 +123,7 @@ export class LockService {
       };
       const aborted = (): void => fail(signal?.reason);
       const outOfTime = (): void => fail(this.#notFree(name, timeoutMs));
-      // A longer wait has no end.
+      // A longer wait has no deadline.
       const waits = timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS;
       const cancel = waits ? this.deps.clock.after(timeoutMs, outOfTime, true) : () => undefined;
       const end = (): void => {
@@ -148,7 +149,7 @@ export class LockService {
   }
 
   /**
-   * Takes the lock if it is free now; undefined when another holds it, or wanted it before.
+   * Acquires the lock if it is free now. Undefined when another holds it, or a caller of this pod already waits for it.
    * @throws HedgeError BACKEND_UNAVAILABLE, SHUTTING_DOWN, INVALID_ARGUMENT
    */
   async tryAcquire(name: string): Promise<Lock | undefined> {
@@ -161,8 +162,8 @@ export class LockService {
   }
 
   /**
-   * Who holds the lock now, by a look at the database; undefined when it is free. Only for people and logs: it may
-   * have changed when the answer is here.
+   * Reads the holder of the lock from the database; undefined when the lock is free. Use it for people and logs only:
+   * the holder may have changed when the answer arrives.
    * @throws HedgeError BACKEND_UNAVAILABLE, INVALID_ARGUMENT
    */
   async holder(name: string): Promise<LockHolder | undefined> {
@@ -194,10 +195,7 @@ function assertWait(name: string, timeoutMs: unknown, signal: unknown): void {
 export function assertLockName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || name === '') {
     const got = name === '' ? 'empty' : `of type ${typeof name}`;
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `The name of a lock must be a string of at least one character, and this one is ${got}.`,
-    );
+    throw new HedgeError('INVALID_ARGUMENT', `The name of a lock is ${got}. Give a string of at least one character.`);
   }
   assertNotReserved('lock name', name);
   assertText('name of the lock', name);

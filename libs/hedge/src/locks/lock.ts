@@ -10,18 +10,18 @@ import type { Held } from '../common/held.js';
  */
 export interface Lock extends Held {
   readonly name: string;
-  /** Rises with each holding of this name, on every pod, and is never used again. */
+  /** Rises with each acquisition of this name, on any pod, and is never reused. */
   readonly fencingToken: bigint;
-  /** Aborts when the lock is lost, by LEASE_LOST, or when this pod closes, by SHUTTING_DOWN; not on `release`. */
+  /** Aborts with LEASE_LOST when the lock is lost and with SHUTTING_DOWN when this pod closes; not on `release`. */
   readonly signal: AbortSignal;
   /**
-   * Whether this process still holds the lock: false before the database would let another in. Local, and judged
-   * at each call, so ask it at every use.
+   * Whether this process still holds the lock: false before the database lets another pod acquire it. The check is local
+   * and made at each call, so call it at every use.
    */
   readonly isValid: () => boolean;
   /**
-   * Releases the lock and notifies those who wait. Resolves when that is done; never rejects: if the database does
-   * not answer, the lease expires. Calling it again, or after a loss, does nothing.
+   * Releases the lock and notifies waiting pods. Resolves when that is done. Never rejects: if the database does not
+   * answer, the lease expires. A second call, or a call after a loss, does nothing.
    */
   readonly release: () => Promise<void>;
   /** For logs: the token as digits, which JSON has no number for. */
@@ -52,10 +52,10 @@ export class HeldLock implements Lock {
   }
 }
 
-/** Who wants a lock, and is told once what became of that. */
+/** A caller that wants a lock. It is notified of the outcome exactly once. */
 export interface LockWaiter {
   granted(lock: Lock): void;
-  /** Only to one that would not wait: another holds it, or came first. */
+  /** Only for a caller that does not wait: another holds the lock, or waits for it. */
   notFree(): void;
   failed(error: HedgeError): void;
 }
