@@ -10,7 +10,7 @@ describe('semaphores of three pods in one process', () => {
   beforeAll(() => pods.startThree());
   afterAll(() => pods.close());
 
-  it('S1: never let more work at once than the limit, and let all work', async () => {
+  it('S1: never let more callers work at once than the limit, and serve all of them', async () => {
     let [running, most, done] = [0, 0, 0];
     const work = async (permit: Permit): Promise<void> => {
       expect(permit.isValid()).toBe(true);
@@ -27,14 +27,14 @@ describe('semaphores of three pods in one process', () => {
     expect([most, done]).toEqual([3, 60]);
   });
 
-  it('serve callers of several pods in the order in which they came', async () => {
+  it('serve callers of several pods in the order of arrival', async () => {
     const first = await semaphores(pods.leader).get('order', { limit: 1 }).acquire();
     const order: number[] = [];
     const waits: Promise<void>[] = [];
     for (const [index, app] of [...pods.apps, ...pods.apps].entries()) {
       const semaphore = semaphores(app).get('order', { limit: 1 });
       waits.push(semaphore.use(() => void order.push(index)));
-      // A round trip behind it on the same link: the leader has it in its queue.
+      // A round trip after it on the same link: the leader has queued the request.
       expect(await semaphore.tryAcquire()).toBeUndefined();
     }
     await first.release();
@@ -42,7 +42,7 @@ describe('semaphores of three pods in one process', () => {
     expect(order).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
-  it('S3: a permit is released once, whoever asks how often', async () => {
+  it('S3: release a permit once, however often it is requested', async () => {
     const semaphore = semaphores(pods.followers[0]!).get('once', { limit: 2 });
     const [a, b] = [await semaphore.acquire(), await semaphore.acquire()];
     await Promise.all([a.release(), a.release()]);
@@ -53,7 +53,7 @@ describe('semaphores of three pods in one process', () => {
     await Promise.all([b.release(), c.release()]);
   });
 
-  it('who gives up holds nothing, and wakes nobody', async () => {
+  it('leave a caller that stops waiting without permits, and wake no other', async () => {
     const semaphore = semaphores(pods.followers[0]!).get('giving-up', { limit: 1 });
     const held = await semaphore.acquire();
     await expect(semaphore.acquire({ timeoutMs: 20 })).rejects.toMatchObject({
@@ -70,7 +70,7 @@ describe('semaphores of three pods in one process', () => {
     await next.release();
   });
 
-  it('another limit is a conflict that names both, until it is resized', async () => {
+  it('reject another limit with a conflict that names both, until a resize', async () => {
     const [mine, theirs] = pods.followers.map((app) => semaphores(app));
     const held = await mine!.get('limits', { limit: 1 }).acquire();
     await expect(theirs!.get('limits', { limit: 2 }).acquire()).rejects.toMatchObject({
@@ -84,7 +84,7 @@ describe('semaphores of three pods in one process', () => {
     expect(await theirs!.get('limits', { limit: 2 }).tryAcquire({ permits: 2 })).toMatchObject({ permits: 2 });
   });
 
-  it('can be read in SQL under the keys of Go: the arbiter row, and what each pod holds', async () => {
+  it('can be read in SQL under the keys of the Go library: the row of the semaphore, and the permits of each pod', async () => {
     const app = pods.followers[0]!;
     const permit = await semaphores(app).get('rows', { limit: 4 }).acquire({ permits: 2 });
     const [row] = pods.database.history('__hedge/semaphore/rows', { limit: 9, order: 'newest-first' });
@@ -115,7 +115,7 @@ describe('semaphores of three pods in one process', () => {
     expect(pods.database.history(`__hedge/semaphore/${name}`, { limit: 1, order: 'newest-first' })).toEqual([]);
   });
 
-  it('refuses a call without options, and a limit that is a text, by its type', async () => {
+  it('reject a call without options, and a limit that is a string, by its type', async () => {
     const service = semaphores(pods.apps[0]!);
     const none = undefined as unknown as { limit: number };
     await expect(service.use('bad', none, () => 'ran')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
@@ -123,14 +123,14 @@ describe('semaphores of three pods in one process', () => {
     await expect(service.use('bad', text, () => 'ran')).rejects.toThrow('"bad" is a value of type string. Give');
   });
 
-  it('takes the options before the work, and refuses work that is no function with an example', async () => {
+  it('accept the options before the work, and reject work that is no function with an example', async () => {
     const semaphore = semaphores(pods.apps[0]!).get('ordered', { limit: 1 });
     expect(await semaphore.use({ timeoutMs: 5_000 }, ({ permits }) => permits)).toBe(1);
     await expect(semaphore.use({}, 'work' as never)).rejects.toThrow('semaphore.use(options, async (permit) => …)');
     await expect(semaphore.tryUse({}, undefined as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  it('tryUse runs the work only when the permits are free now, and releases them', async () => {
+  it('run the work of tryUse only when the permits are free now, and release them', async () => {
     const service = semaphores(pods.apps[0]!);
     const semaphore = service.get('tried', { limit: 1 });
     const held = await semaphore.acquire();
@@ -144,7 +144,7 @@ describe('semaphores of three pods in one process', () => {
     expect(await semaphore.holders()).toEqual([]);
   });
 
-  it('a permit works destructured, and JSON shows the tokens of holders as digits', async () => {
+  it('allow a destructured permit, and show the tokens of holders as digits in JSON', async () => {
     const semaphore = semaphores(pods.apps[0]!).get('destructured', { limit: 1 });
     const { name, signal, isValid, release, fencingToken } = await semaphore.acquire();
     expect([name, signal.aborted, isValid()]).toEqual(['destructured', false, true]);
@@ -155,21 +155,21 @@ describe('semaphores of three pods in one process', () => {
     expect([isValid(), signal.aborted, await semaphore.holders()]).toEqual([false, false, []]);
   });
 
-  it('releases whatever the work does', async () => {
+  it('release the permits whatever the work does', async () => {
     const service = semaphores(pods.apps[0]!);
     const failing = service.use('throws', { limit: 1 }, () => Promise.reject(new Error('the work failed')));
     await expect(failing).rejects.toThrow('the work failed');
     expect(await service.use('throws', { limit: 1, timeoutMs: 5_000 }, () => 'again')).toBe('again');
   });
 
-  it('outlive a leader that resigns: permits stay valid, those who wait move on in their order', async () => {
+  it('outlive a leader that resigns: permits stay valid, and waiting callers keep their order', async () => {
     const [one, two] = pods.followers;
     const held = await semaphores(one!).get('resigned', { limit: 1 }).acquire();
     const order: string[] = [];
     const wait = (app: INestApplicationContext, name: string): Promise<void> =>
       semaphores(app).use('resigned', { limit: 1, timeoutMs: 30_000 }, () => void order.push(name));
     const waits = [wait(two!, 'first')];
-    // What orders them under the next leader is how long each has waited, and messages take a moment too.
+    // The next leader orders them by the time that each has waited, and messages take a moment too.
     const apart = performance.now() + 250;
     await until(() => performance.now() > apart, 'a quarter of a second');
     waits.push(wait(one!, 'second'));
@@ -181,7 +181,7 @@ describe('semaphores of three pods in one process', () => {
     expect([order, held.signal.aborted]).toEqual([['first', 'second'], false]);
   });
 
-  it('a pod that stops ends its waiting, and gives back at once what it holds', async () => {
+  it('a stopping pod rejects its waiting callers, and releases its permits at once', async () => {
     const app = await pods.start();
     const service = semaphores(app);
     const held = await service.get('stopping', { limit: 1 }).acquire();
@@ -216,7 +216,7 @@ describe('a semaphore that leader work uses', () => {
   const pods = new Pods({ providers: [Report] });
   afterAll(() => pods.close());
 
-  it('is released while leadership is handed over, so that the work ends in its own term', async () => {
+  it('is released while the leader drains, so that the work ends in its own term', async () => {
     await pods.startThree();
     const { leader } = pods;
     const sent = pods.followers[0]!.get(LeaderService).send('report', {}, { timeoutMs: 30_000 });
@@ -229,7 +229,7 @@ describe('a semaphore that leader work uses', () => {
 });
 
 describe('semaphores of one pod alone', () => {
-  it('have room for callers again when the leader’s own callers have given up, as often as there is room for', async () => {
+  it('accept callers again after the leader’s own callers have stopped waiting, up to the limit each time', async () => {
     const pods = new Pods({}, { limits: { maxRunning: 20 }, shutdown: { drainMs: 60_000, totalMs: 90_000 } });
     const app = await pods.start();
     const semaphore = semaphores(app).get('full', { limit: 1 });
@@ -237,7 +237,7 @@ describe('semaphores of one pod alone', () => {
     for (let round = 0; round < 10; round += 1) {
       const stop = new AbortController();
       const waiting = Array.from({ length: 8 }, () => semaphore.acquire({ timeoutMs: 600_000, signal: stop.signal }));
-      // A round trip behind them: all are in the queue.
+      // A round trip after them: all are queued.
       expect(await semaphore.tryAcquire()).toBeUndefined();
       stop.abort(new Error('no longer'));
       for (const outcome of await Promise.allSettled(waiting))
@@ -248,7 +248,7 @@ describe('semaphores of one pod alone', () => {
     expect(held.isValid()).toBe(false);
   });
 
-  it('are given back when it stops, though nobody leads whom it could ask', async () => {
+  it('are released when it stops, although there is no leader to ask', async () => {
     const pods = new Pods();
     const first = await pods.start();
     const held = await semaphores(first).get('alone', { limit: 1 }).acquire();

@@ -72,7 +72,7 @@ class WritesWithoutVersion extends SimulatedSemaphoreRows {
 
 /** Bugs of semaphores, each with the invariants that must find it. */
 export const PLANTED_SEMAPHORES = {
-  'permits taken back too early after a change of leader': {
+  'permits revoked too early after a change of leader': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new TakesBackWhatItInherits(...made) },
     found: ['S1'],
   },

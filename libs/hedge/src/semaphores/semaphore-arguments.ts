@@ -7,7 +7,7 @@ const MAX_LIMIT = 1_000_000_000;
 
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertName(name: unknown): asserts name is string {
-  if (typeof name !== 'string') throw invalid(`The name of a semaphore must be a string, not ${shown(name)}.`);
+  if (typeof name !== 'string') throw invalid(`The name of a semaphore is ${shown(name)}. Give a string.`);
   assertNotReserved("semaphore's name", name);
   assertSemaphoreName(name);
 }
@@ -23,16 +23,16 @@ export function assertLimit(name: string, limit: unknown): asserts limit is numb
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertPermits(name: string, permits: unknown, limit: number): asserts permits is number {
   if (!isCount(permits)) {
-    throw invalid(`The permits asked of semaphore "${name}" are ${shown(permits)}. Ask for a whole number above 0.`);
+    throw invalid(`The permits requested of semaphore "${name}" are ${shown(permits)}. Give a whole number above 0.`);
   }
   if (permits > limit) throw tooMany(name, permits, limit);
 }
 
-/** More than there will ever be free. */
+/** The error of a request for more permits than the limit. */
 export function tooMany(name: string, permits: number, limit: number): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `${permits} permits were asked of semaphore "${name}", which has ${limit}. Ask for at most that many, or resize it.`,
+    `Semaphore "${name}" has limit ${limit}, but ${permits} permits were requested. Request at most ${limit}, or resize it.`,
     { details: { permits, limit } },
   );
 }

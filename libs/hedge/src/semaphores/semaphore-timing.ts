@@ -2,23 +2,23 @@ import type { Timing } from '../common/timing.js';
 
 /** Durations of a group's semaphores, in milliseconds. */
 export interface SemaphoreTiming {
-  /** What was granted and is not renewed for this long is taken back. */
+  /** The leader revokes a permit that is not renewed for this long. */
   readonly permitMs: number;
-  /** A holder stops believing this long before that, for clocks that run at different rates. */
+  /** A holder considers its permit expired this long before that, because clocks run at different rates. */
   readonly marginMs: number;
-  /** A holder tells the leader this often what it holds and waits for. */
+  /** A client renews its permits and waiting requests at this interval. */
   readonly heartbeatMs: number;
-  /** A caller that was not heard for this long is passed over in the queue. */
+  /** The queue passes over a caller that was not heard for this long. */
   readonly heardWithinMs: number;
-  /** A new leader lets those who waited under the last one come back for this long, before it grants what gets free. */
+  /** A new leader waits this long for the callers that waited under the last one, before it grants permits that become free. */
   readonly graceMs: number;
-  /** First pause after a failure of the database; grows with jitter up to four times this. */
+  /** The first pause after a failure of the database; grows with jitter up to four times this. */
   readonly retryMs: number;
 }
 
 /**
- * Permits last two leases, so that they outlive the election after a leader's crash: it takes a little more than one
- * lease, and meanwhile nobody can renew.
+ * Permits last two leases, so that they outlive the election after a leader's crash. It takes a little more than one
+ * lease, in which permits cannot be renewed.
  */
 export function semaphoreTiming(timing: Timing): SemaphoreTiming {
   const { leaseMs, marginMs, heartbeatMs, heartbeatTimeoutMs, retryMs } = timing;

@@ -13,7 +13,7 @@ import {
 import { assertLimit, assertName, assertPermits } from './semaphore-arguments.js';
 import type { PermitClaim, SemaphoreOutcome } from './server/semaphore-queue.messages.js';
 
-/** A request to the leader, but for its time and signal. */
+/** A request to the leader, without its timeout and signal. */
 export type SemaphoreRequest = Pick<OutgoingRequest, 'to' | 'kind' | 'topic' | 'name' | 'payload'>;
 
 export function acquireRequest(acquire: PermitAcquire): SemaphoreRequest {
@@ -45,9 +45,9 @@ export function renewedOf({ bytes }: Encoded): PermitsRenewed {
   return PermitsRenewed.decode(bytes);
 }
 
-// What the leader reads is checked again there: the caller may run another version of this library.
+// The leader validates requests again, because the caller may run another version of this library.
 
-/** @param timeoutMs what the request had left when it arrived: the rest of its time the caller has waited. */
+/** @param timeoutMs the remaining time of the request on arrival. The caller has waited for the rest of its time. */
 export function decodeAcquire(bytes: Uint8Array, holder: MemberId, timeoutMs: number): PermitClaim & { name: string } {
   const { name, id, permits, limit, wait, timeoutMs: allowedMs } = decoded(() => PermitAcquire.decode(bytes));
   assertName(name);
@@ -91,7 +91,7 @@ function request(kind: RequestKind, name: string, bytes: Uint8Array): SemaphoreR
 
 function assertId(id: string): void {
   if (id !== '') return;
-  throw new HedgeError('INVALID_ARGUMENT', 'A permit came without an id. Update the calling pod.');
+  throw new HedgeError('INVALID_ARGUMENT', 'A request for a permit has no id. Update the calling pod.');
 }
 
 function decoded<Message>(decode: () => Message): Message {

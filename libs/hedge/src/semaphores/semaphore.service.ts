@@ -5,16 +5,16 @@ import { ACQUIRE_OPTIONS, type AcquireOptions, Semaphore, type SemaphoreDeps } f
 import { assertLimit, assertName } from './semaphore-arguments.js';
 
 export interface SemaphoreOptions {
-  /** How many permits there are in the whole group. The first to use the semaphore sets it; all others must agree. */
+  /** The number of permits in the whole group. The first caller sets it; all others must request the same. */
   readonly limit: number;
 }
 
 /**
- * Semaphores of the whole group: something that at most so many may do at a time, on all pods together.
+ * Semaphores of the whole group: each limits how many callers do something at the same time, over all pods.
  *
- * The leader keeps the queues and grants by push; what is held is in the database, so that it outlives leaders.
- * A pod that dies keeps its permits until their time is over: two leases (16 s by default), and after the death of
- * the leader two leases from when the next one begins.
+ * The leader keeps the queues and pushes grants. Held permits are stored in the database, so that they outlive leaders.
+ * The permits of a dead pod expire after two leases (16 s by default); after the death of the leader, two leases after
+ * the start of the next term.
  *
  * @example
  * await semaphores.use('reports', { limit: 2 }, async ({ signal }) => writeReport({ signal }));
@@ -23,9 +23,9 @@ export class SemaphoreService {
   constructor(private readonly deps: SemaphoreDeps) {}
 
   /**
-   * A semaphore by its name. Asks nobody, and costs nothing until it is used.
+   * Returns a semaphore by its name. It sends no request, and costs nothing until it is used.
    *
-   * @param name 1 to 4,000 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
+   * @param name 1 to 4,000 bytes in UTF-8; must not begin with `__hedge/` or `__caller=`.
    * @throws HedgeError INVALID_ARGUMENT
    */
   get(name: string, options: SemaphoreOptions): Semaphore {
@@ -37,10 +37,11 @@ export class SemaphoreService {
   }
 
   /**
-   * Waits for permits, runs the work, and releases whatever happens. The work should end when `permit.signal` aborts.
+   * Acquires permits, runs the work, and releases them whatever the outcome. The work should end when `permit.signal`
+   * aborts.
    *
-   * @throws HedgeError as `Semaphore.acquire`; the work then did not run.
-   * @throws what the work throws
+   * @throws HedgeError as `Semaphore.acquire`; then the work did not run.
+   * @throws the error of the work
    */
   async use<Result>(
     name: string,
@@ -52,9 +53,9 @@ export class SemaphoreService {
   }
 
   /**
-   * As `use`, if the permits are free now; else `{ ran: false }`, and the work does not run.
+   * As `use` if the permits are free now. Else the result is `{ ran: false }`, and the work does not run.
    *
-   * @throws HedgeError as `Semaphore.tryAcquire`; what the work throws
+   * @throws HedgeError as `Semaphore.tryAcquire`; the error of the work
    *
    * @example
    * const { ran } = await semaphores.tryUse('reports', { limit: 2 }, ({ signal }) => writeReport({ signal }));

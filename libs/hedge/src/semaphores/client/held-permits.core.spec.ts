@@ -4,7 +4,7 @@ import { HeldPermits, type HeldPermitsEffect, type HeldPermitsInput } from './he
 
 const timing = { permitMs: 1_000, marginMs: 100, heartbeatMs: 100 };
 
-/** A holder by hand: its renewals wait until they are answered. */
+/** A client whose renewals wait until the test answers them. */
 class Holder {
   readonly clock = new VirtualClock();
   readonly permits = new HeldPermits(timing);
@@ -53,8 +53,8 @@ function holding(id = 'a'): Holder {
   return holder;
 }
 
-describe('permits', () => {
-  it('S1: are valid for their time less the margin, counted from when they were asked for', () => {
+describe('HeldPermits: permits', () => {
+  it('S1: are valid for their time minus the margin, counted from the request', () => {
     const holder = new Holder();
     holder.begin('a');
     holder.clock.advance(300);
@@ -65,7 +65,7 @@ describe('permits', () => {
     expect([holder.valid('a'), holder.events]).toEqual([false, ['a usable', 'a expired']]);
   });
 
-  it('S1: count a renewal from its sending, however late the answer', () => {
+  it('S1: count a renewal from its sending, also when the answer is late', () => {
     const holder = holding();
     holder.clock.advance(100);
     expect(holder.renewals).toEqual([{ renewal: 1, ids: ['a'] }]);
@@ -84,7 +84,7 @@ describe('permits', () => {
     expect([holder.valid('a'), holder.events]).toEqual([false, ['a usable', 'a expired']]);
   });
 
-  it('S1: end by the wall clock when the machine slept, and stay ended when it is set back', () => {
+  it('S1: expire by the wall clock when the machine slept, and stay expired when it is set back', () => {
     const holder = holding();
     holder.clock.jumpWall(900);
     expect(holder.valid('a')).toBe(false);
@@ -92,7 +92,7 @@ describe('permits', () => {
     expect(holder.valid('a')).toBe(false);
   });
 
-  it('S1: never last longer than this pod is configured for, nor than the leader', () => {
+  it('S1: never last longer than the options of this pod or of the leader allow', () => {
     const [longer, shorter] = [new Holder(), new Holder()];
     for (const [holder, permitMs] of [
       [longer, 5_000],
@@ -116,21 +116,21 @@ describe('permits', () => {
     expect([holder.valid('a'), holder.events]).toEqual([true, ['a usable']]);
   });
 
-  it('are lost when the leader does not know them, those that wait are not', () => {
+  it('are lost when the leader does not know them, while waiting requests stay', () => {
     const holder = holding();
     holder.begin('b');
     holder.clock.advance(100);
     holder.renewed('a', 'b');
-    expect([holder.valid('a'), holder.events, holder.permits.size]).toEqual([false, ['a usable', 'a taken back'], 1]);
+    expect([holder.valid('a'), holder.events, holder.permits.size]).toEqual([false, ['a usable', 'a revoked'], 1]);
   });
 
-  it('are told of before they end by themselves, without being asked', () => {
+  it('are reported as lost at their end without a call of isValid()', () => {
     const holder = holding();
     holder.clock.advance(900);
     expect(holder.events).toEqual(['a usable', 'a expired']);
   });
 
-  it('that were granted after a long wait without answers are confirmed before they are used', () => {
+  it('are renewed before use when they were granted after a long wait without answers', () => {
     const holder = new Holder();
     holder.begin('a');
     holder.clock.advance(650);
@@ -140,7 +140,7 @@ describe('permits', () => {
     expect([holder.events, holder.valid('a')]).toEqual([['a usable'], true]);
   });
 
-  it('that wait are renewed too, so that they are fresh when they are granted', () => {
+  it('are renewed while they wait, so that they are fresh when granted', () => {
     const holder = new Holder();
     holder.begin('a');
     for (let beat = 0; beat < 30; beat += 1) {
@@ -151,7 +151,7 @@ describe('permits', () => {
     expect(holder.events).toEqual(['a usable']);
   });
 
-  it('need no renewal when they are short, and no timer when there are none', () => {
+  it('need no renewal when they are held briefly, and no timer when there are none', () => {
     const holder = holding();
     holder.clock.advance(99);
     holder.step({ type: 'end', id: 'a' });

@@ -1,26 +1,28 @@
 import { longestElapsed, type Instant } from '../../common/clock.js';
 
 export type HeldPermitsInput =
-  /** Permits are asked for under that id. */
+  /** Permits are requested under that id. */
   | { readonly type: 'begin'; readonly id: string; readonly name: string }
-  /** The leader granted them; they last so long without renewal, in milliseconds. */
+  /** The leader granted them. Without renewal they last for `permitMs`. */
   | { readonly type: 'granted'; readonly id: string; readonly permitMs: number }
-  /** Released, or not wanted any more. */
+  /** The permits are released, or the caller has stopped waiting. */
   | { readonly type: 'end'; readonly id: string }
   /** That renewal was acknowledged; the leader does not know these ids. */
   | { readonly type: 'renewed'; readonly renewal: number; readonly unknown: readonly string[] }
-  /** The time of a `wake` effect has come, or somebody asks whether that one is valid. */
+  /** The time of a `wake` effect has come; with `id`, a caller checks whether that permit is valid. */
   | { readonly type: 'tick'; readonly id?: string };
 
 export type HeldPermitsEffect =
-  /** Tell the leader that these are held or waited for, and feed back `renewed` when it answers. */
+  /** Renew these held and requested permits at the leader, and feed back `renewed` when it answers. */
   | { readonly type: 'renew'; readonly renewal: number; readonly ids: ReadonlyMap<string, readonly string[]> }
-  /** They were granted, and are valid. */
+  /** The permits are granted and valid. */
   | { readonly type: 'usable'; readonly id: string }
-  /** They are not valid any more: not renewed in time, or the leader has taken them back. */
-  | { readonly type: 'lost'; readonly id: string; readonly why: 'expired' | 'taken back' }
-  /** A `tick` is wanted after that time; replaces any earlier wish. */
+  /** The permits are no longer valid: they were not renewed in time, or the leader revoked them. */
+  | { readonly type: 'lost'; readonly id: string; readonly why: PermitLoss }
+  /** Send a `tick` after that time. Replaces any earlier `wake`. */
   | { readonly type: 'wake'; readonly afterMs: number };
+
+export type PermitLoss = 'expired' | 'revoked';
 
 export interface HeldPermitsTiming {
   readonly permitMs: number;
@@ -32,18 +34,18 @@ interface TrackedPermit {
   readonly id: string;
   readonly name: string;
   state: 'waiting' | 'granted' | 'usable';
-  /** When the last message was sent that named it and was acknowledged: the leader counts from later. */
+  /** When the last acknowledged message that named the permit was sent. The leader counts from a later instant. */
   confirmedAt: Instant;
   validMs: number;
 }
 
 /**
- * The permits that this process holds or waits for, and which of them are valid. Pure: `step` takes an input and the
- * time, and returns what to do.
+ * The permits that this process holds or waits for, and which of them are valid. Pure: `step` receives an input and the
+ * time, and returns the effects to perform.
  *
- * S1 rests on this: a permit is valid while less than its time, less a margin, has passed since the *sending* of the
- * last message that named it and that a leader acknowledged, by whichever of both clocks ran further. The leader
- * counts the whole time, from when it received that message or later. What was lost stays lost.
+ * S1 rests on this rule: a permit is valid while less than its time, minus a margin, has passed since the *sending* of
+ * the last message that named it and that a leader acknowledged, by the clock that advanced further. The leader counts
+ * the whole time, from the receipt of that message or later. A lost permit stays lost.
  */
 export class HeldPermits {
   readonly #permits = new Map<string, TrackedPermit>();
@@ -59,10 +61,10 @@ export class HeldPermits {
     return this.#permits.size;
   }
 
-  /** Whether it is valid at that time. To make a no final, give a `tick` with the id first. */
+  /** Whether the permit is valid at that time. To make a loss final, send a `tick` with the id first. */
   holds(id: string, now: Instant): boolean {
-    const holding = this.#permits.get(id);
-    return holding?.state === 'usable' && longestElapsed(holding.confirmedAt, now) < holding.validMs;
+    const permit = this.#permits.get(id);
+    return permit?.state === 'usable' && longestElapsed(permit.confirmedAt, now) < permit.validMs;
   }
 
   step(input: HeldPermitsInput, now: Instant): readonly HeldPermitsEffect[] {
@@ -95,15 +97,15 @@ export class HeldPermits {
   }
 
   #granted(id: string, permitMs: number, now: Instant): void {
-    const holding = this.#permits.get(id);
-    if (holding?.state !== 'waiting') return;
+    const permit = this.#permits.get(id);
+    if (permit?.state !== 'waiting') return;
     const { timing } = this;
-    holding.state = 'granted';
-    // Pods may be configured differently: the shorter of both is safe.
-    holding.validMs = Math.min(permitMs, timing.permitMs) - timing.marginMs;
-    this.#useIfFresh(holding, now);
-    // It waited for long, and the last renewals were not acknowledged.
-    if (holding.state === 'granted') this.#renew(now);
+    permit.state = 'granted';
+    // Pods may have different options: the shorter time is safe.
+    permit.validMs = Math.min(permitMs, timing.permitMs) - timing.marginMs;
+    this.#useIfFresh(permit, now);
+    // It has waited for long, and its last renewals were not acknowledged.
+    if (permit.state === 'granted') this.#renew(now);
   }
 
   protected renewed(renewal: number, unknown: readonly string[], now: Instant): void {
@@ -112,44 +114,44 @@ export class HeldPermits {
     this.#renewals.delete(renewal);
     const gone = new Set(unknown);
     for (const id of sent.ids) {
-      const holding = this.#permits.get(id);
-      if (holding === undefined || this.#expire(holding, now)) continue;
+      const permit = this.#permits.get(id);
+      if (permit === undefined || this.#expire(permit, now)) continue;
       if (!gone.has(id)) {
-        this.confirm(holding, sent.sentAt);
-        this.#useIfFresh(holding, now);
-      } else if (holding.state !== 'waiting') {
-        this.#lose(holding, 'taken back');
+        this.confirm(permit, sent.sentAt);
+        this.#useIfFresh(permit, now);
+      } else if (permit.state !== 'waiting') {
+        this.#lose(permit, 'revoked');
       }
     }
   }
 
-  /** Acknowledgements may arrive in another order than they were sent. */
-  protected confirm(holding: { confirmedAt: Instant }, sentAt: Instant): void {
-    if (sentAt.mono > holding.confirmedAt.mono) holding.confirmedAt = sentAt;
+  /** Acknowledgements may arrive out of order. */
+  protected confirm(permit: { confirmedAt: Instant }, sentAt: Instant): void {
+    if (sentAt.mono > permit.confirmedAt.mono) permit.confirmedAt = sentAt;
   }
 
-  /** Half of its time at least is left, so that the next renewals come before its end. */
-  #useIfFresh(holding: TrackedPermit, now: Instant): void {
-    if (holding.state !== 'granted' || longestElapsed(holding.confirmedAt, now) >= holding.validMs / 2) return;
-    holding.state = 'usable';
-    this.#effects.push({ type: 'usable', id: holding.id });
+  /** Uses a permit only if at least half of its time is left, so that it is renewed before its end. */
+  #useIfFresh(permit: TrackedPermit, now: Instant): void {
+    if (permit.state !== 'granted' || longestElapsed(permit.confirmedAt, now) >= permit.validMs / 2) return;
+    permit.state = 'usable';
+    this.#effects.push({ type: 'usable', id: permit.id });
   }
 
-  /** @returns whether it was valid and is not any more. */
-  #expire(holding: TrackedPermit, now: Instant): boolean {
-    if (holding.state !== 'usable' || this.holds(holding.id, now)) return false;
-    this.#lose(holding, 'expired');
+  /** @returns whether the permit has just expired. */
+  #expire(permit: TrackedPermit, now: Instant): boolean {
+    if (permit.state !== 'usable' || this.holds(permit.id, now)) return false;
+    this.#lose(permit, 'expired');
     return true;
   }
 
-  #lose({ id }: TrackedPermit, why: 'expired' | 'taken back'): void {
+  #lose({ id }: TrackedPermit, why: PermitLoss): void {
     this.#permits.delete(id);
     this.#effects.push({ type: 'lost', id, why });
   }
 
   #tick(now: Instant): void {
     this.#wakeAt = undefined;
-    for (const holding of this.#permits.values()) this.#expire(holding, now);
+    for (const permit of this.#permits.values()) this.#expire(permit, now);
     if (this.#beatAt !== undefined && now.mono >= this.#beatAt) this.#renew(now);
   }
 
@@ -164,7 +166,7 @@ export class HeldPermits {
     }
     this.#renewal += 1;
     this.#renewals.set(this.#renewal, { sentAt: now, ids: [...this.#permits.keys()] });
-    // What is so old confirms nothing that is still valid.
+    // The answer to such an old renewal can confirm no permit that is still valid.
     for (const [renewal, { sentAt }] of this.#renewals) {
       if (longestElapsed(sentAt, now) >= this.timing.permitMs) this.#renewals.delete(renewal);
     }

@@ -4,10 +4,10 @@ import { guardedController } from '../../common/async/guarded-signal.js';
 import type { Held } from '../../common/held.js';
 
 /**
- * Permits of a semaphore, held by this pod until released or lost.
+ * Permits of a semaphore, held by this pod until they are released or lost. The object may be destructured.
  *
- * At every instant, the permits that are valid anywhere are at most the semaphore's limit (S1). They are renewed by
- * themselves; when that fails for too long, they are lost before anybody else can get them. It may be destructured.
+ * At every instant, the number of valid permits in the group is at most the semaphore's limit (S1). Permits are renewed
+ * automatically. When renewals fail for too long, permits are lost before another caller can acquire them.
  *
  * @example
  * await using permit = await reports.acquire();
@@ -16,31 +16,32 @@ import type { Held } from '../../common/held.js';
 export interface Permit extends Held {
   /** UUID. */
   readonly id: string;
-  /** Of the semaphore. */
+  /** The name of the semaphore. */
   readonly name: string;
-  /** How many permits these are. */
+  /** The number of permits. */
   readonly permits: number;
   /**
-   * Commit time in nanoseconds of the write that granted them: never less than that of an earlier grant, and more
-   * than that of any earlier holder of the same permits. With limit 1, pass it to what the work writes to, and let that
-   * refuse a smaller one: that stops a holder that stood still and does not know it yet. With a higher limit several
-   * holders with different tokens are valid at once, so a smaller token is no reason to refuse; ask `isValid()`.
+   * The commit time, in nanoseconds, of the write that granted the permits: never less than that of an earlier grant,
+   * and greater than that of any earlier holder of the same permits. With limit 1, pass it to each store that the work
+   * writes to, and let the store reject a smaller one: that stops a holder that stood still and has not noticed the loss
+   * yet. With a higher limit, several holders with different tokens are valid at once, so a smaller token is no reason
+   * to reject; call `isValid()` instead.
    */
   readonly fencingToken: bigint;
-  /** Aborts when they are lost: released by force when the pod stops, or not renewed in time. Not at `release()`. */
+  /** Aborts when the permits are lost: the pod stops, or they were not renewed in time. Not on `release()`. */
   readonly signal: AbortSignal;
-  /** Whether they are held now. Judged at every call, locally, by whichever clock ran further. Once false, for ever. */
+  /** Whether the permits are held now. Checked locally at every call, by the clock that advanced further. Never true again after false. */
   readonly isValid: () => boolean;
   /**
-   * Gives them back. Again, or when they are lost, it changes nothing. Resolves when the database has it, or when
-   * their time is over in any case; never rejects.
+   * Releases the permits. A second call, or a call after a loss, does nothing. Resolves when the release is written to
+   * the database, or when the permits have expired. Never rejects.
    */
   readonly release: () => Promise<void>;
   /** For logs: the token as digits, which JSON has no number for. */
   toJSON(): object;
 }
 
-/** What a permit needs of the holder that made it. */
+/** The part of `SemaphoreClient` that a permit needs. */
 export interface PermitOwner {
   holds(id: string): boolean;
   release(permit: PermitHandle): Promise<void>;
@@ -72,7 +73,7 @@ export class PermitHandle implements Permit {
     this.fencingToken = fencingToken;
   }
 
-  /** Made on first use: who does not look at it pays nothing. */
+  /** Created on first use: an unused signal costs nothing. */
   get signal(): AbortSignal {
     if (this.#scope === undefined) {
       this.#scope = guardedController();

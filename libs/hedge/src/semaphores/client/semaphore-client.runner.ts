@@ -4,7 +4,7 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { Encoded, OutgoingRequest } from '../../messaging/message.js';
 import type { PermitAcquired } from '../../wire/hedge/v1/semaphore.js';
-import { HeldPermits, type HeldPermitsEffect, type HeldPermitsInput } from './held-permits.core.js';
+import { HeldPermits, type HeldPermitsEffect, type HeldPermitsInput, type PermitLoss } from './held-permits.core.js';
 import { PermitHandle, type PermitOwner } from './permit.js';
 import {
   acquiredOf,
@@ -17,7 +17,7 @@ import {
 import { notInTime, permitLost, stopping, tooManyHere } from '../semaphore-errors.js';
 import type { SemaphoreTiming } from '../semaphore-timing.js';
 
-/** Permits that one process may hold and wait for, so that one renewal fits into one message. */
+/** The number of permits that one process may hold and wait for: one renewal must fit into one message. */
 const MOST_PERMITS = 10_000;
 
 export interface SemaphoreClientOptions {
@@ -25,8 +25,8 @@ export interface SemaphoreClientOptions {
   readonly clock: Pick<Clock, 'now' | 'after'>;
   readonly timing: SemaphoreTiming;
   /**
-   * Gives permits of a semaphore back though nobody leads; false when somebody does. For the last pod of a group, at
-   * its stop. Default: leave them to run out.
+   * Releases permits of a semaphore without a leader; false when there is one. For the stop of the last pod of a group.
+   * Default: the permits expire.
    */
   readonly releaseWithoutLeader?: (name: string, ids: ReadonlySet<string>) => Promise<boolean>;
   /** UUIDs. */
@@ -46,9 +46,9 @@ export interface PermitRequest {
 
 export type ResizeRequest = Pick<PermitRequest, 'name' | 'limit' | 'timeoutMs' | 'signal'>;
 
-/** What became of a request for permits: called once. */
+/** Called once with the outcome of a request for permits. */
 export interface PermitCallbacks {
-  /** Undefined: they are not free now, and the request was not to wait. */
+  /** Undefined: the permits are not free now, and the request does not wait. */
   resolve(permit: PermitHandle | undefined): void;
   reject(error: unknown): void;
 }
@@ -57,20 +57,20 @@ interface PendingAcquire {
   readonly id: string;
   readonly request: PermitRequest;
   readonly callbacks: PermitCallbacks;
-  /** On the monotonic clock. */
+  /** A monotonic time. */
   readonly deadline: number;
-  /** Ends the waiting at the leader. */
+  /** Cancels the request at the leader. */
   readonly scope: AbortController;
   readonly stopListening: () => void;
-  /** The leader may have it as held. */
+  /** The leader may have granted the permits. */
   maybeGranted: boolean;
   fencingToken: bigint;
   cancelDeadline: () => void;
 }
 
 /**
- * This process's permits: asks the leader for them, renews them, and gives them back. What the leader may have
- * granted to a caller that does not wait any more is released in the background.
+ * Acquires, renews and releases the permits of this process. Permits that the leader may have granted to a caller that
+ * no longer waits are released in the background.
  */
 export class SemaphoreClient implements PermitOwner {
   readonly #options: SemaphoreClientOptions;
@@ -115,7 +115,7 @@ export class SemaphoreClient implements PermitOwner {
     await this.#options.messenger.request({ ...resizeRequest(name, limit), timeoutMs, signal });
   }
 
-  /** Judged now. */
+  /** Whether the permit is valid now. A false answer is final. */
   holds(id: string): boolean {
     this.#step({ type: 'tick', id });
     return this.#heldPermits.holds(id, this.#options.clock.now());
@@ -127,18 +127,18 @@ export class SemaphoreClient implements PermitOwner {
     return this.#release(name, id);
   }
 
-  /** Takes no more requests, and ends those that wait; what is held stays. Idempotent. */
+  /** Rejects new and waiting requests; held permits stay. Idempotent. */
   drain(): void {
     this.#stopped = true;
     for (const pending of this.#pending.values()) this.#abort(pending, stopping(pending.request.name));
   }
 
-  /** Aborts and releases all that is held. Resolves when that is done, or their time is over. */
+  /** Aborts and releases all held permits. Resolves when they are released or expired. */
   async close(): Promise<void> {
     this.drain();
     const held = [...this.#handles.values()];
     for (const permit of held) {
-      permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping, and gives semaphore "${permit.name}" back`));
+      permit.lose(new HedgeError('SHUTTING_DOWN', `This pod is stopping and releases semaphore "${permit.name}"`));
       void permit.release();
     }
     const names = new Set(held.map(({ name }) => name));
@@ -149,7 +149,7 @@ export class SemaphoreClient implements PermitOwner {
     this.#cancelWake();
   }
 
-  /** Resolves only when it did. */
+  /** Releases without a leader; if there is one, waits for the releases that it acknowledges. */
   async #releaseLast(name: string, held: readonly PermitHandle[]): Promise<void> {
     const { releaseWithoutLeader = () => Promise.resolve(false) } = this.#options;
     const ids = held.filter((permit) => permit.name === name).map(({ id }) => id);
@@ -189,7 +189,7 @@ export class SemaphoreClient implements PermitOwner {
     if (this.#pending.get(pending.id) !== pending) return;
     const code = error instanceof HedgeError ? error.code : undefined;
     if (code === 'OUTCOME_UNKNOWN') {
-      // The same id again: if it was granted, the leader knows it.
+      // Repeats the request with the same id: the leader recognises an earlier grant.
       pending.maybeGranted = true;
       return this.#ask(pending);
     }
@@ -225,7 +225,7 @@ export class SemaphoreClient implements PermitOwner {
     return released;
   }
 
-  /** Until the leader has acknowledged it, or has taken them back because nobody renewed them. */
+  /** Retries until the leader has acknowledged the release, or the permits have expired there. */
   #tryRelease(name: string, id: string, deadline: number, settle: () => void): void {
     const { messenger, clock, timing } = this.#options;
     const leftMs = deadline - this.#now();
@@ -262,7 +262,7 @@ export class SemaphoreClient implements PermitOwner {
     const { messenger, timing } = this.#options;
     messenger.request({ ...renewRequest(ids), timeoutMs: timing.heardWithinMs }).then(
       (reply) => this.#step({ type: 'renewed', renewal, unknown: renewedOf(reply).unknown }),
-      // The next heartbeat tells all of it again.
+      // The next heartbeat renews all of them again.
       () => undefined,
     );
   }
@@ -277,10 +277,10 @@ export class SemaphoreClient implements PermitOwner {
     callbacks.resolve(permit);
   }
 
-  #lost(id: string, why: 'expired' | 'taken back'): void {
+  #lost(id: string, why: PermitLoss): void {
     const pending = this.#pending.get(id);
     if (pending !== undefined) {
-      // It was granted so late that it was taken back before this process had heard of it.
+      // The grant was revoked before this process could use it.
       pending.cancelDeadline();
       return this.#ask(pending);
     }
@@ -294,5 +294,5 @@ export class SemaphoreClient implements PermitOwner {
   }
 }
 
-/** PendingAcquire again would not help. */
+/** Errors after which a retry would not help. */
 const FINAL: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'INVALID_ARGUMENT', 'CONFLICT']);

@@ -12,18 +12,18 @@ import { readState } from '../server/permit-row.js';
 import { assertLimit, assertPermits } from '../semaphore-arguments.js';
 
 export interface AcquireOptions {
-  /** How many permits, all at once. Default: 1. */
+  /** The number of permits, all or none. Default: 1. */
   readonly permits?: number | undefined;
-  /** Milliseconds to wait for them at most. Default: the module's `defaultTimeoutMs`, 10 s. */
+  /** The maximum wait in milliseconds. Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
-  /** Stops waiting: `acquire` rejects with the signal's reason, and nothing is held. */
+  /** Cancels the wait: `acquire` rejects with the signal's reason, and nothing is held. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Permits that somebody holds, as the database has them. `JSON.stringify` shows their token as digits. */
+/** Held permits, as stored in the database. `JSON.stringify` shows their token as digits. */
 export interface SemaphoreHolder {
   readonly id: string;
-  /** Its address is empty when it is a client. */
+  /** The address of a client is empty. */
   readonly member: MemberId;
   readonly permits: number;
   readonly fencingToken: bigint;
@@ -45,7 +45,7 @@ export interface SemaphoreDeps {
 /**
  * One semaphore of the group: at most `limit` permits are valid at any instant, on all pods together (S1).
  *
- * Made by `SemaphoreService.get`; costs nothing until it is used, and any number of them may have the same name.
+ * Created by `SemaphoreService.get`. It costs nothing until it is used, and many may have the same name.
  */
 export class Semaphore {
   #limit: number;
@@ -58,17 +58,18 @@ export class Semaphore {
     this.#limit = limit;
   }
 
-  /** What this pod takes to be agreed. */
+  /** The limit that this pod requests. */
   get limit(): number {
     return this.#limit;
   }
 
   /**
-   * Waits for permits: first come, first served over all pods. A request for many is not overtaken by later ones for
-   * few. Whoever stops waiting, by its time, its signal or its death, leaves the queue.
+   * Waits for permits: first come, first served over all pods. Later requests for few permits do not overtake an earlier
+   * one for many. A caller leaves the queue at its deadline, when its signal aborts, and when its pod dies.
    *
-   * @throws HedgeError DEADLINE_EXCEEDED, NO_LEADER: they were not free in time, or nobody leads; nothing is held.
-   * @throws HedgeError CONFLICT: the group has agreed on another limit; `details.limit` and `details.agreed` say which.
+   * @throws HedgeError DEADLINE_EXCEEDED, NO_LEADER: the permits were not free in time, or there is no leader; nothing is
+   *   held.
+   * @throws HedgeError CONFLICT: the semaphore has another limit; see `details.limit` and `details.agreed`.
    * @throws HedgeError INVALID_ARGUMENT, OVERLOADED, MEMBER_UNREACHABLE, SHUTTING_DOWN: nothing is held.
    * @throws the signal's reason when it aborted
    *
@@ -77,21 +78,21 @@ export class Semaphore {
    * try { await report(permit.signal); } finally { await permit.release(); }
    */
   async acquire(options: AcquireOptions = {}): Promise<Permit> {
-    // One that waits is granted, or fails.
+    // A request that waits is granted, or fails.
     return (await this.#ask(options, true)) as Permit;
   }
 
   /**
-   * As `acquire`, and undefined when they are not free now, or others already wait. `timeoutMs` is for finding the
-   * leader and the database, not for waiting in the queue.
+   * As `acquire`, but undefined when the permits are not free now, or others already wait. `timeoutMs` covers the calls
+   * to the leader and the database, and no wait in the queue.
    */
   async tryAcquire(options: AcquireOptions = {}): Promise<Permit | undefined> {
     return await this.#ask(options, false);
   }
 
   /**
-   * Acquires, runs the work, and releases whatever the outcome.
-   * @throws HedgeError as `acquire`; what the work throws
+   * Acquires permits, runs the work, and releases them whatever the outcome.
+   * @throws HedgeError as `acquire`; the error of the work
    */
   use<Result>(work: (permit: Permit) => Result): Promise<Awaited<Result>>;
   use<Result>(options: AcquireOptions, work: (permit: Permit) => Result): Promise<Awaited<Result>>;
@@ -105,8 +106,8 @@ export class Semaphore {
   }
 
   /**
-   * As `use`, if the permits are free now; else `{ ran: false }`, and the work does not run.
-   * @throws HedgeError as `tryAcquire`; what the work throws
+   * As `use` if the permits are free now. Else the result is `{ ran: false }`, and the work does not run.
+   * @throws HedgeError as `tryAcquire`; the error of the work
    */
   tryUse<Result>(work: (permit: Permit) => Result): Promise<TriedUse<Awaited<Result>>>;
   tryUse<Result>(options: AcquireOptions, work: (permit: Permit) => Result): Promise<TriedUse<Awaited<Result>>>;
@@ -121,8 +122,9 @@ export class Semaphore {
   }
 
   /**
-   * Agrees on another limit. More wakes those who wait; fewer than are held takes effect as they come back. Other
-   * pods that still ask with the old limit are refused with CONFLICT: those that already wait stay in the queue.
+   * Changes the limit for the group. A higher limit grants permits to waiting callers. A limit below the number of held
+   * permits takes effect as they are released. Pods that still request the old limit get CONFLICT; callers that already
+   * wait stay in the queue.
    * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, …: see `LeaderService.send`.
    */
   async resize(limit: number, options: Pick<AcquireOptions, 'timeoutMs' | 'signal'> = {}): Promise<void> {
@@ -136,8 +138,8 @@ export class Semaphore {
   }
 
   /**
-   * Who holds permits, as the database has it now; those of a dead pod until they are taken back.
-   * @throws HedgeError BACKEND_UNAVAILABLE; CONFLICT when the row is another group's.
+   * Reads the holders from the database. The permits of a dead pod are listed until the leader revokes them.
+   * @throws HedgeError BACKEND_UNAVAILABLE; CONFLICT when the row belongs to another group.
    */
   async holders(): Promise<SemaphoreHolder[]> {
     await this.#started('holders');

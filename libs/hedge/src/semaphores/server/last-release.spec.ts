@@ -25,8 +25,8 @@ async function setUp(...ids: string[]) {
   return { leases, table, token, write, held, release };
 }
 
-describe('the last release of a group', () => {
-  it('S3: takes out what is named, and nothing else', async () => {
+describe('releaseWithoutLeader', () => {
+  it('S3: removes the named permits, and no others', async () => {
     const { leases, token, held, release } = await setUp('a', 'b');
     await leases.release({ name: lease, holder, token });
     expect(await release()).toBe(true);
@@ -34,13 +34,13 @@ describe('the last release of a group', () => {
     expect(await release()).toBe(true);
   });
 
-  it('leaves it to the leader while there is one', async () => {
+  it('writes nothing while there is a leader', async () => {
     const { held, release } = await setUp('a');
     expect(await release()).toBe(false);
     expect(await held()).toBe(formatPermits('g', [permit('a')]));
   });
 
-  it('S1: fails when another is elected between its look and its write', async () => {
+  it('S1: fails when a leader is elected between its read and its write', async () => {
     const { leases, table, token, held, release } = await setUp('a');
     await leases.release({ name: lease, holder, token });
     const elected: PermitTable = {
@@ -54,7 +54,7 @@ describe('the last release of a group', () => {
     expect(await held()).toBe(formatPermits('g', [permit('a')]));
   });
 
-  it('S1: keeps what another has written since it read', async () => {
+  it('S1: keeps what another pod has written since the read', async () => {
     const { leases, table, token, held, release } = await setUp('a');
     await leases.release({ name: lease, holder, token });
     let raced = false;

@@ -3,7 +3,7 @@ import { leaseName } from '../../database/row-names.js';
 import type { PermitTable } from '../../database/permit-table.js';
 import { formatPermits, holderRows, readState } from './permit-row.js';
 
-/** Somebody else may write in between, rarely more than once. */
+/** Another pod may write in between, rarely more than once. */
 const TRIES = 3;
 
 export interface LastReleaseDeps {
@@ -14,11 +14,11 @@ export interface LastReleaseDeps {
 }
 
 /**
- * Gives permits back for the last pod of a group that stops: nobody leads whom it could ask. Only while the lease is
- * free, and fenced by its last token: a leader that is elected meanwhile makes it fail. Taking permits out of a row,
- * under its version, grants nothing to anybody, so it needs no leader to be safe (S1).
+ * Releases permits when the last pod of a group stops and there is no leader to ask. It writes only while the lease is
+ * free, fenced by the last token, so that the write fails if a leader is elected meanwhile. Removing permits from a row,
+ * under its version, grants nothing, so it is safe without a leader (S1).
  *
- * @returns whether they are given back; when not, there is a leader again, whom to ask.
+ * @returns whether the permits are released; false when there is a leader again, which then handles the release.
  */
 export async function releaseWithoutLeader(
   { table, leases, group, address }: LastReleaseDeps,

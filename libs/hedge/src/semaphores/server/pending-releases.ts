@@ -6,11 +6,11 @@ import type { SemaphoreOutcome } from './semaphore-queue.messages.js';
 interface Release {
   readonly id: string;
   readonly incarnation: string;
-  /** Joined by whoever asks again. */
+  /** The requests for this release; a repeated request joins. */
   readonly tickets: number[];
 }
 
-/** Releases of permits of one semaphore that were asked for and are not in its row yet. */
+/** The requested releases of one semaphore that are not written to its row yet. */
 export class PendingReleases {
   readonly #releases = new Map<string, Release>();
 
@@ -24,9 +24,9 @@ export class PendingReleases {
     return this.#releases.size;
   }
 
-  /** @param ticket of who wants an answer. */
+  /** @param ticket the request that expects an answer. */
   add(id: string, incarnation: string, ticket?: number): void {
-    // By who asks as well: nobody can stand in the way of the owner.
+    // The key contains the requester, so that no other member can block the owner.
     const key = `${id} ${incarnation}`;
     const release = this.#releases.get(key) ?? { id, incarnation, tickets: [] };
     if (ticket !== undefined) release.tickets.push(ticket);
@@ -34,8 +34,9 @@ export class PendingReleases {
   }
 
   /**
-   * Takes them out of `held`. What is not there, or somebody else's, is answered at once, and changes nothing (S3).
-   * @returns those taken, for `done` once that is written.
+   * Removes the released permits from `held`. A release of an absent or foreign permit is answered at once and changes
+   * nothing (S3).
+   * @returns the keys of the removed permits, for `done` after the write.
    */
   takeFrom(held: Map<string, GrantedPermit>): string[] {
     const taken: string[] = [];

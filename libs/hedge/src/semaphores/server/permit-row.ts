@@ -3,35 +3,38 @@ import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import { otherGroup } from '../semaphore-errors.js';
 
-/** One grant, as the arbiter row has it. */
+/** One grant, as stored in the row of the semaphore. */
 export interface HeldPermit {
   readonly id: string;
   readonly holder: MemberId;
   readonly permits: number;
-  /** How long it lasts without renewal, in milliseconds: by the leader that granted it. */
+  /** How long the permit lasts without renewal, in milliseconds, as set by the leader that granted it. */
   readonly permitMs: number;
-  /** Commit time of the write that granted it, in nanoseconds. */
+  /** The commit time of the write that granted it, in nanoseconds. */
   readonly token: bigint;
 }
 
-/** A grant of the write that is being made, whose commit time nobody knows yet. */
+/** A permit in a write; the commit time of a new grant is not known yet. */
 export type GrantedPermit = Omit<HeldPermit, 'token'> & { readonly token?: bigint };
 
-/** A semaphore as its row says. */
+/** The state of a semaphore, as stored in its row. */
 export interface SemaphoreState {
   readonly limit: number;
-  /** What the next write follows; 0n when there is no row. */
+  /** The version that the next write must follow; 0n when there is no row. */
   readonly version: bigint;
   readonly held: ReadonlyMap<string, HeldPermit>;
 }
 
-/** Which semaphore: groups may share tables, but not a semaphore, since each hears only its own members. */
+/**
+ * The name of a semaphore in its group. Groups may share tables, but not a semaphore, because a leader hears only the
+ * members of its own group.
+ */
 export interface SemaphoreName {
   readonly group: string;
   readonly name: string;
 }
 
-/** The shape in the row: plain JSON, for people to query. */
+/** The value of a row: plain JSON, which people can query. */
 interface StoredPermits {
   group: string;
   permits: StoredPermit[];
@@ -43,7 +46,7 @@ interface StoredPermit {
   incarnation: string;
   permits: number;
   ms: number;
-  /** In digits. Absent in the write that granted it: then it is that row's own timestamp. */
+  /** As digits. Absent in the write that grants the permit: then the token is the timestamp of that row. */
   token?: string;
 }
 
@@ -57,7 +60,7 @@ export function formatPermits(group: string, held: Iterable<GrantedPermit>): str
   return JSON.stringify({ group, permits } satisfies StoredPermits);
 }
 
-/** @throws HedgeError CONFLICT when it is another group's, or of a version of this library that this one cannot read. */
+/** @throws HedgeError CONFLICT when the row belongs to another group, or this version of the library cannot read it. */
 export function readState({ group, name }: SemaphoreName, row: SemaphoreRow): SemaphoreState {
   const { limit, value, timestamp } = row;
   try {
@@ -72,13 +75,13 @@ export function readState({ group, name }: SemaphoreName, row: SemaphoreRow): Se
     if (cause instanceof HedgeError) throw cause;
     throw new HedgeError(
       'CONFLICT',
-      `The row of semaphore "${name}" holds a value that this version cannot read. Run one version of nestjs-hedge on all pods, or delete the row while nobody uses the semaphore.`,
+      `The row of semaphore "${name}" has a value that this version cannot read. Run one version of nestjs-hedge on all pods, or delete the row while no pod uses the semaphore.`,
       { cause },
     );
   }
 }
 
-/** The mirror rows of all whose permits a write changes. */
+/** The mirror rows of all holders whose permits a write changes. */
 export function holderRows(
   group: string,
   before: ReadonlyMap<string, GrantedPermit>,
@@ -94,7 +97,7 @@ export function holderRows(
   });
 }
 
-/** A client has no address, and is told apart by its incarnation. */
+/** The name of a holder in its mirror row: a client has no address, so its incarnation stands for it. */
 function mirrorAddress({ address, incarnation }: MemberId): string {
   return address === '' ? `client/${incarnation}` : address;
 }

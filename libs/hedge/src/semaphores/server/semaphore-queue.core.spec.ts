@@ -22,7 +22,7 @@ const unavailable = new HedgeError('BACKEND_UNAVAILABLE', 'away');
 
 type Write = Extract<SemaphoreEffect, { type: 'write' }>;
 
-/** A leader by hand: its queue, the row, and a clock. Calls to the database wait until `answer` or `fail`. */
+/** A leader with a queue, a row and a clock. Calls to the database wait until `answer` or `fail`. */
 class Leader {
   now: number;
   row: SemaphoreRow | undefined;
@@ -77,7 +77,7 @@ class Leader {
     }
   }
 
-  /** Runs what is due now. */
+  /** Flushes the queue if it is due now. */
   turn(): void {
     while (this.#wakeAt !== undefined && this.#wakeAt <= this.now) {
       this.#wakeAt = undefined;
@@ -85,7 +85,7 @@ class Leader {
     }
   }
 
-  /** What the database does with the call in flight. */
+  /** Performs the call in flight on the row. */
   effect(): SemaphoreInput {
     const { call, row } = this;
     if (call === undefined) throw new Error('no call');
@@ -109,7 +109,7 @@ class Leader {
     this.step({ type: 'failed', error, random: 0 });
   }
 
-  /** Answers all that the queue asks for now. */
+  /** Answers all calls of the queue. */
   settle(): void {
     this.turn();
     while (this.call !== undefined) this.answer();
@@ -142,7 +142,7 @@ class Leader {
   }
 }
 
-/** A row as an earlier leader left it. */
+/** A row of an earlier leader. */
 function rowOf(limit: number, ...held: readonly (readonly [id: string, permits?: number])[]): SemaphoreRow {
   const permits = held.map(([id, count = 1]): GrantedPermit => {
     return { id, holder: member(id), permits: count, permitMs: 1_000, token: 5n };
@@ -150,7 +150,7 @@ function rowOf(limit: number, ...held: readonly (readonly [id: string, permits?:
   return { limit, value: formatPermits('g', permits), timestamp: 100n };
 }
 
-describe('semaphore queue', () => {
+describe('SemaphoreQueue', () => {
   it('reads the row once, then needs one write for each grant and each release', () => {
     const leader = new Leader();
     const a = leader.acquire('a');
@@ -166,7 +166,7 @@ describe('semaphore queue', () => {
     expect(leader.call).not.toBe('read');
   });
 
-  it('S1: grants no more than the limit, in the order of arrival, and hands over in the write that releases', () => {
+  it('S1: grants no more than the limit, in the order of arrival, and grants released permits in the same write', () => {
     const leader = new Leader();
     const tickets = ['a', 'b', 'c', 'd'].map((id) => leader.acquire(id, { limit: 2 }));
     leader.settle();
@@ -177,7 +177,7 @@ describe('semaphore queue', () => {
     expect(tickets.map((ticket) => leader.outcomes.get(ticket))).toEqual(['granted', 'granted', 'granted', undefined]);
   });
 
-  it('commits what comes during a write in one more', () => {
+  it('commits all inputs that arrive during a write in one more', () => {
     const leader = new Leader();
     const ids = Array.from({ length: 20 }, (_, index) => `p${index}`);
     leader.acquire('first', { limit: 64 });
@@ -200,7 +200,7 @@ describe('semaphore queue', () => {
     expect([leader.outcomes.get(large), leader.outcomes.get(small)]).toEqual(['granted', undefined]);
   });
 
-  it('gives tokens that rise with each hand-over, and keeps that of a grant over later writes', () => {
+  it('gives each grant a higher token, and keeps it over later writes', () => {
     const leader = new Leader();
     const [a, b] = [leader.acquire('a'), leader.acquire('b')];
     leader.settle();
@@ -212,7 +212,7 @@ describe('semaphore queue', () => {
     expect(leader.tokens.get(again)).toBe(leader.tokens.get(b));
   });
 
-  it('takes no permits for who does not wait, unless they are free and nobody else waits', () => {
+  it('grants a caller that does not wait only if permits are free and no other waits', () => {
     const leader = new Leader();
     const first = leader.acquire('a', { wait: false });
     leader.settle();
@@ -227,7 +227,7 @@ describe('semaphore queue', () => {
   });
 
   describe('the limit', () => {
-    it('is set by the first; another one is a conflict that names both', () => {
+    it('is set by the first caller; another limit is a conflict that names both', () => {
       const leader = new Leader();
       leader.acquire('a', { limit: 2 });
       const other = leader.acquire('b', { limit: 3 });
@@ -235,7 +235,7 @@ describe('semaphore queue', () => {
       expect([leader.row?.limit, leader.outcomes.get(other), leader.held]).toEqual([2, 'CONFLICT', ['a']]);
     });
 
-    it('grows: those who wait are woken, though they asked with the old one', () => {
+    it('grants more to waiting callers when it grows, also if they requested the old one', () => {
       const leader = new Leader();
       leader.acquire('a');
       const b = leader.acquire('b');
@@ -245,7 +245,7 @@ describe('semaphore queue', () => {
       expect([leader.outcomes.get(resized), leader.outcomes.get(b), leader.row?.limit]).toEqual(['done', 'granted', 2]);
     });
 
-    it('S1: shrinks below what is held, and grants only when that many have come back', () => {
+    it('S1: can shrink below the held permits, and then grants only after enough were released', () => {
       const leader = new Leader();
       for (const id of ['a', 'b', 'c']) leader.acquire(id, { limit: 3 });
       leader.settle();
@@ -261,7 +261,7 @@ describe('semaphore queue', () => {
       expect([leader.outcomes.get(d), leader.held]).toEqual(['granted', ['d']]);
     });
 
-    it('turns those away who wait for more than there will be', () => {
+    it('rejects waiting callers that request more than a smaller limit', () => {
       const leader = new Leader();
       leader.acquire('a', { limit: 3 });
       const many = leader.acquire('many', { limit: 3, permits: 3 });
@@ -271,7 +271,7 @@ describe('semaphore queue', () => {
       expect(leader.outcomes.get(many)).toBe('INVALID_ARGUMENT');
     });
 
-    it('writes nothing when it stays as it is', () => {
+    it('is not written when it stays the same', () => {
       const leader = new Leader(rowOf(2));
       const resized = leader.resize(2);
       leader.settle();
@@ -280,7 +280,7 @@ describe('semaphore queue', () => {
   });
 
   describe('releases', () => {
-    it('S3: again, or of what was never held, change nothing', () => {
+    it('S3: change nothing when repeated, or for permits that were never held', () => {
       const leader = new Leader(rowOf(2, ['a'], ['b']));
       const tickets = [leader.release('a'), leader.release('a'), leader.release('ghost')];
       leader.settle();
@@ -291,23 +291,23 @@ describe('semaphore queue', () => {
       expect(tickets.map((ticket) => leader.outcomes.get(ticket))).toEqual(['done', 'done', 'done', 'done']);
     });
 
-    it('S3: of another member’s permit are refused', () => {
+    it('S3: are rejected for permits of another member', () => {
       const leader = new Leader(rowOf(1, ['a']));
       const foreign = leader.release('a', 'thief');
       leader.settle();
       expect([leader.outcomes.get(foreign), leader.held]).toEqual(['INVALID_ARGUMENT', ['a']]);
     });
 
-    it('S3: of another member’s permit do not keep the owner from releasing it', () => {
+    it('S3: do not block the owner when another member tries to release its permit', () => {
       const leader = new Leader(rowOf(1, ['a']));
       const [foreign, own] = [leader.release('a', 'thief'), leader.release('a')];
       leader.settle();
       const outcomes = [foreign, own].map((ticket) => leader.outcomes.get(ticket));
-      // Judged in the order in which they came: the first while the permit was there.
+      // Handled in the order of arrival: the first one while the permit was there.
       expect([outcomes, leader.held]).toEqual([['INVALID_ARGUMENT', 'done'], []]);
     });
 
-    it('of what waits take it out of the queue', () => {
+    it('remove a waiting request from the queue', () => {
       const leader = new Leader(rowOf(1, ['a']));
       leader.acquire('b');
       leader.settle();
@@ -318,7 +318,7 @@ describe('semaphore queue', () => {
     });
   });
 
-  describe('callers that give up', () => {
+  describe('callers that stop waiting', () => {
     it('leave the queue', () => {
       const leader = new Leader(rowOf(1, ['a']));
       const b = leader.acquire('b');
@@ -330,7 +330,7 @@ describe('semaphore queue', () => {
       expect([leader.held, leader.outcomes.get(c)]).toEqual([['c'], 'granted']);
     });
 
-    it('while their grant is written: it is taken back, and goes on to the next', () => {
+    it('lose a grant that is being written: the next caller gets it', () => {
       const leader = new Leader();
       const a = leader.acquire('a');
       const b = leader.acquire('b');
@@ -358,7 +358,7 @@ describe('semaphore queue', () => {
       expect([leader.held, leader.outcomes.get(b)]).toEqual([['b'], 'granted']);
     });
 
-    it('S1: keep them as long as they renew', () => {
+    it('S1: keep their permits as long as they renew', () => {
       const leader = new Leader();
       leader.acquire('a');
       for (let beat = 0; beat < 30; beat += 1) {
@@ -369,7 +369,7 @@ describe('semaphore queue', () => {
       expect(leader.held).toEqual(['a']);
     });
 
-    it('S1: that an earlier leader knew, are given a whole time from the begin of the term', () => {
+    it('S1: keep permits of an earlier term for a whole time from the start of the new term', () => {
       const leader = new Leader(rowOf(1, ['a']), 5_000);
       leader.acquire('b', { wait: false });
       leader.settle();
@@ -379,7 +379,7 @@ describe('semaphore queue', () => {
       expect(leader.held).toEqual([]);
     });
 
-    it('S2: count from the begin of the term also when the semaphore is asked for much later', () => {
+    it('S2: are counted from the start of the term, also when the first request arrives much later', () => {
       const leader = new Leader(rowOf(1, ['a']), 5_000);
       leader.now = 50_000;
       const b = leader.acquire('b', { wait: false });
@@ -387,7 +387,7 @@ describe('semaphore queue', () => {
       expect(leader.outcomes.get(b)).toBe('granted');
     });
 
-    it('S2: are granted nothing, and those behind them are', () => {
+    it('S2: are granted nothing, while callers behind them are', () => {
       const leader = new Leader();
       leader.acquire('a');
       const silent = leader.acquire('silent');
@@ -403,7 +403,7 @@ describe('semaphore queue', () => {
       expect(leader.outcomes.get(silent)).toBe('granted');
     });
 
-    it('S2: are granted nothing from when their link broke', () => {
+    it('S2: are granted nothing after their link broke', () => {
       const leader = new Leader();
       leader.acquire('a');
       const b = leader.acquire('b');
@@ -419,7 +419,7 @@ describe('semaphore queue', () => {
   });
 
   describe('renewals', () => {
-    it('tell what is not held any more, and not that one waits', () => {
+    it('report permits that are no longer held, and no waiting ones', () => {
       const leader = new Leader(rowOf(1, ['a']));
       leader.acquire('b');
       const first = leader.renew('a', 'a', 'gone');
@@ -429,7 +429,7 @@ describe('semaphore queue', () => {
       expect([leader.unknown.get(first), leader.unknown.get(second)]).toEqual([['gone'], ['a']]);
     });
 
-    it('S1: do not confirm what a write under way takes back', () => {
+    it('S1: do not confirm permits that a write in flight revokes', () => {
       const leader = new Leader(rowOf(1, ['a']));
       leader.acquire('b', { wait: false });
       leader.settle();
@@ -445,7 +445,7 @@ describe('semaphore queue', () => {
   });
 
   describe('a write of unknown outcome', () => {
-    it('that happened is found by reading, and its grant told once', () => {
+    it('that took effect is found by a read, and its grant is reported once', () => {
       const leader = new Leader();
       const a = leader.acquire('a');
       leader.turn();
@@ -457,7 +457,7 @@ describe('semaphore queue', () => {
       expect([leader.outcomes.get(a), leader.held, leader.writes]).toEqual(['granted', ['a'], 1]);
     });
 
-    it('S1: that happens after the row was read again makes the next one fail, and is found then', () => {
+    it('S1: that takes effect after the row was read again makes the next write fail, and is found then', () => {
       const leader = new Leader();
       const a = leader.acquire('a');
       leader.turn();
@@ -467,13 +467,13 @@ describe('semaphore queue', () => {
       leader.now += timing.retryMs;
       leader.turn();
       leader.answer();
-      // The read saw nothing; now the first write takes effect, then the second is tried.
+      // The read found no change; now the first write takes effect, then the second is attempted.
       leader.row = { limit: late.limit, value: late.value, timestamp: 10n };
       leader.settle();
       expect([leader.outcomes.get(a), leader.tokens.get(a), leader.held]).toEqual(['granted', 10n, ['a']]);
     });
 
-    it('whose caller gave up meanwhile is taken back', () => {
+    it('is undone when its caller has stopped waiting', () => {
       const leader = new Leader();
       const a = leader.acquire('a');
       leader.turn();
@@ -485,7 +485,7 @@ describe('semaphore queue', () => {
       expect(leader.held).toEqual([]);
     });
 
-    it('S1: that another leader fenced off sends all to that one', () => {
+    it('S1: that another leader has fenced sends all callers to that leader', () => {
       const leader = new Leader();
       const tickets = [leader.acquire('a'), leader.acquire('b')];
       leader.turn();
@@ -503,21 +503,21 @@ describe('semaphore queue', () => {
   });
 
   describe('a new leader', () => {
-    it('recognises a grant that its caller asks for again', () => {
+    it('recognises a grant that its caller requests again', () => {
       const leader = new Leader(rowOf(1, ['a']));
       const a = leader.acquire('a', { waitedMs: 700 });
       leader.settle();
       expect([leader.outcomes.get(a), leader.tokens.get(a), leader.writes]).toEqual(['granted', 5n, 0]);
     });
 
-    it('S3: grants nobody the permit of another that used its id', () => {
+    it('S3: grants no caller a permit of another member with the same id', () => {
       const leader = new Leader(rowOf(1, ['a']));
       const thief = leader.acquire('a', { holder: 'thief' });
       leader.settle();
       expect(leader.outcomes.get(thief)).toBe('INVALID_ARGUMENT');
     });
 
-    it('S3: lets nobody push another out of the queue by using its id', () => {
+    it('S3: lets no caller remove another from the queue by its id', () => {
       const leader = new Leader(rowOf(1, ['a']));
       leader.acquire('b');
       const thief = leader.acquire('b', { holder: 'thief' });
@@ -525,7 +525,7 @@ describe('semaphore queue', () => {
       expect([leader.outcomes.get(thief), leader.waiting]).toEqual(['INVALID_ARGUMENT', 1]);
     });
 
-    it('serves those first who waited longest under the last one, and lets them come back before it grants', () => {
+    it('serves the callers that waited longest under the last leader first, and gives them time to ask again', () => {
       const leader = new Leader(rowOf(1, ['a']));
       const late = leader.acquire('late', { waitedMs: 10 });
       leader.release('a');
@@ -537,7 +537,7 @@ describe('semaphore queue', () => {
       expect([leader.outcomes.get(early), leader.outcomes.get(late)]).toEqual(['granted', undefined]);
     });
 
-    it('does not wait where nobody can have waited', () => {
+    it('grants at once when no caller can have waited', () => {
       const leader = new Leader(rowOf(2, ['a']));
       const b = leader.acquire('b', { limit: 2 });
       leader.settle();
@@ -545,7 +545,7 @@ describe('semaphore queue', () => {
     });
   });
 
-  it('drains: whoever waits is sent to the next leader, and what is held is renewed and released', () => {
+  it('sends waiting callers to the next leader when it drains, and still handles renewals and releases', () => {
     const leader = new Leader(rowOf(2, ['a'], ['b']));
     const c = leader.acquire('c', { limit: 2 });
     leader.settle();
@@ -556,7 +556,7 @@ describe('semaphore queue', () => {
     expect([leader.unknown.get(renewal), leader.outcomes.get(release), leader.held]).toEqual([[], 'done', ['a']]);
   });
 
-  it('S2: drains: takes back what a write under way grants to a caller that it has sent away', () => {
+  it('S2: revokes, when it drains, what a write in flight grants to a caller that it has sent away', () => {
     const leader = new Leader();
     const a = leader.acquire('a');
     leader.turn();
@@ -566,7 +566,7 @@ describe('semaphore queue', () => {
     expect([leader.outcomes.get(a), leader.writes, leader.held]).toEqual(['NOT_LEADER', 2, []]);
   });
 
-  it('ends: whoever waits is sent to the next leader', () => {
+  it('sends waiting callers to the next leader when it ends', () => {
     const leader = new Leader(rowOf(1, ['a']));
     const b = leader.acquire('b');
     leader.settle();

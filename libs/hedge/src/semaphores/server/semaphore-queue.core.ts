@@ -16,12 +16,12 @@ import type { PermitClaim, SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } f
 import type { SemaphoreTiming } from '../semaphore-timing.js';
 import { type Waiter, WaitQueue } from './wait-queue.js';
 
-/** Grants of one semaphore at a time, whatever its limit: so that its row stays far below what a database takes. */
+/** Permits of one semaphore at a time, whatever its limit: the row must stay far below the size limit of a database. */
 const MOST_GRANTS = 10_000;
 
 const NO_ROW: SemaphoreState = { limit: 0, version: 0n, held: new Map() };
 
-/** What a write in flight, or one of unknown outcome, is about. */
+/** The content of a write that is in flight or in doubt. */
 interface Change {
   readonly limit: number;
   readonly held: ReadonlyMap<string, GrantedPermit>;
@@ -31,35 +31,35 @@ interface Change {
 }
 
 /**
- * One semaphore in one term of the leader: its queue, and the decisions about its row. Pure: `step` takes an input and
- * the time, and returns what to do; the arbiter (or the simulation) does it and feeds the results back.
+ * One semaphore in one term of the leader: its queue, and the decisions about its row. Pure: `step` receives an input
+ * and the time, and returns the effects. `SemaphoreServer` (or the simulation) performs them and feeds the results back.
  *
- * - The row is the truth. Every write says which version it follows and is fenced by the term, so only what follows
- *   from the row as it is can be granted, and only by the leader of now (S1).
- * - One write at a time, and what comes meanwhile goes into the next one: so grants share commits, and permits that
- *   come back go on to the next in the same write.
- * - After a write of unknown outcome the row is read again. Permits have ids that the caller chose: a grant that
- *   happened is recognised, and one that nobody wants any more is taken back.
- * - First come, first served, by how long each has waited, also under an earlier leader. Who was not heard of lately
- *   is passed over, and keeps its place.
- * - Permits that were not renewed for their time are taken back; those that this leader found in the row, counted
- *   from the begin of its term at the earliest.
- * - Nothing is granted while permits may be valid that the row does not show, because the database was replaced (S1).
+ * - The row is the truth. Every write names the version that it follows and is fenced by the term. So a grant always
+ *   follows from the current row, and only the present leader can write it (S1).
+ * - There is one write at a time, and inputs that arrive meanwhile go into the next one. So grants share commits, and
+ *   released permits are granted again in the same write.
+ * - After a write of unknown outcome the row is read again. Callers choose the ids of their permits, so a grant that took
+ *   effect is recognised, and one that no caller wants is revoked.
+ * - First come, first served, by the time that each caller has waited, also under an earlier leader. A caller that was
+ *   not heard lately is passed over and keeps its place.
+ * - Permits that were not renewed for their time are revoked. The time of permits that this leader found in the row
+ *   begins with its term at the earliest.
+ * - Nothing is granted while permits that the row does not show may be valid, because the database was replaced (S1).
  */
 export class SemaphoreQueue {
   #state: SemaphoreState | undefined;
-  /** The row may differ from `#state`: a write ended without an answer. */
+  /** The row may differ from `#state`, because a write ended without an answer. */
   #inDoubt = true;
   #calling = false;
   #change: Change | undefined;
   readonly #queue = new WaitQueue();
   readonly #releases: PendingReleases;
   #resizes: { readonly ticket: number; readonly limit: number }[] = [];
-  /** Renewals that came before the row was read. */
+  /** Renewals that arrived before the row was read. */
   #renewals: Extract<SemaphoreInput, { type: 'renew' }>[] = [];
-  /** When each permit was renewed or claimed last, in this term. */
+  /** When each permit was last renewed or claimed in this term. */
   readonly #heard = new Map<string, number>();
-  /** Nothing is granted before. */
+  /** Nothing is granted before this time. */
   #graceUntil = -Infinity;
   #failures = 0;
   #writesFail = false;
@@ -84,7 +84,7 @@ export class SemaphoreQueue {
     return this.#queue.size;
   }
 
-  /** Since when nothing was held and nothing asked; undefined while it is in use. */
+  /** Since when there are no held permits and no requests; undefined while the semaphore is in use. */
   get idleSince(): number | undefined {
     return this.#idleSince;
   }
@@ -126,7 +126,7 @@ export class SemaphoreQueue {
         return this.#decide(now);
       case 'read':
         this.#calling = false;
-        // A read that succeeds says nothing of writes, as on a full disk: the pauses between those go on growing.
+        // A successful read does not show that writes work, as on a full disk: their pauses keep growing.
         if (!this.#writesFail) this.#failures = 0;
         return this.#adopt(input.row, input.unseenForMs, now);
       case 'written':
@@ -149,7 +149,7 @@ export class SemaphoreQueue {
     }
   }
 
-  // What is asked
+  // Requests
 
   #claimed(ticket: number, claim: PermitClaim, now: number): void {
     const same = this.#queue.withId(claim.id);
@@ -169,7 +169,7 @@ export class SemaphoreQueue {
     if (waiter === undefined) return;
     this.#queue.remove(waiter);
     this.#changed = true;
-    // It may be granted already, in a write that is under way.
+    // A write in flight may grant it already.
     if (this.#change !== undefined) this.#release(waiter.claim.id, waiter.claim.holder.incarnation);
   }
 
@@ -198,14 +198,14 @@ export class SemaphoreQueue {
     const waiting = this.#queue.ids();
     const unknown = ids.filter((id) => {
       if (waiting.has(id)) return false;
-      // What a write under way takes back is lost already, however that ends.
+      // A permit that a write in flight revokes counts as lost already, whatever the outcome of the write.
       const stays = this.#change === undefined || this.#change.held.has(id);
       return !stays || state.held.get(id)?.holder.incarnation !== holder.incarnation;
     });
     this.#settle(ticket, { type: 'renewed', unknown });
   }
 
-  // What the database says
+  // Answers of the database
 
   #adopt(row: SemaphoreRow | undefined, unseenForMs: number | undefined, now: number): void {
     const first = this.#state === undefined;
@@ -213,13 +213,13 @@ export class SemaphoreQueue {
     try {
       this.#state = row === undefined ? NO_ROW : readState(this.semaphore, row);
     } catch (error) {
-      // The next request looks again.
+      // The next request reads the row again.
       this.#state = undefined;
       for (const ticket of this.#tickets()) this.#settle(ticket, error as HedgeError);
       return this.#forget();
     }
     this.#inDoubt = false;
-    // Somebody may have waited for these: let the callers of the last leader come back first.
+    // All permits are held, so callers may have waited at the last leader: give them time to ask again.
     if (first && row !== undefined && countOf(this.#state.held) >= row.limit) {
       this.#graceUntil = Math.max(this.#graceUntil, this.since + this.timing.graceMs);
     }
@@ -252,7 +252,7 @@ export class SemaphoreQueue {
     if (error instanceof HedgeError && error.code === 'LEASE_LOST')
       return this.#end(notLeader(this.semaphore.name, error));
     if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT' && this.#change !== undefined) {
-      // Nothing was written, and without these grants the rest may be.
+      // Nothing was written. Without these grants the next write may succeed.
       for (const waiter of this.#change.grants) if (this.#queue.has(waiter)) this.#drop(waiter, error);
     }
     this.#inDoubt = true;
@@ -269,7 +269,7 @@ export class SemaphoreQueue {
     this.#forget();
   }
 
-  // What follows
+  // Decisions
 
   #decide(now: number): void {
     if (this.#calling || now < this.#notBefore) return;
@@ -292,13 +292,13 @@ export class SemaphoreQueue {
     });
   }
 
-  /** Everything that can be done now, in one write; undefined when the row stays as it is. */
+  /** All changes that are due now, for one write; undefined when the row stays as it is. */
   #next(state: SemaphoreState, now: number): Change | undefined {
     const held = new Map<string, GrantedPermit>(state.held);
     const released = this.#releases.takeFrom(held);
     for (const [id, { permitMs }] of state.held) if (now - this.lastHeard(id) >= permitMs) held.delete(id);
     const resized = this.#resizes.at(-1)?.limit;
-    // The first to use a semaphore says its limit.
+    // The first caller of a semaphore sets its limit.
     const limit = resized ?? (state.version === 0n ? (this.#queue.first?.claim.limit ?? 0) : state.limit);
     const grants = this.#nextGrants(state, held, limit, now);
     const resizes = this.#resizes.length;
@@ -309,7 +309,7 @@ export class SemaphoreQueue {
     return { limit, held, grants, released, resizes };
   }
 
-  /** Puts those whose turn it is into `held`. */
+  /** Adds the permits of the callers whose turn it is to `held`. */
   #nextGrants(state: SemaphoreState, held: Map<string, GrantedPermit>, limit: number, now: number): Waiter[] {
     const grants: Waiter[] = [];
     let free = this.free(limit, held);
@@ -350,12 +350,12 @@ export class SemaphoreQueue {
     return limit - countOf(held);
   }
 
-  /** Permits go to nobody who may be dead: they would be lost for their whole time (S2). */
+  /** A caller that may be dead is granted nothing: its permits would be lost for their whole time (S2). */
   protected hears(waiter: Waiter, now: number): boolean {
     return now - waiter.heardAt < this.timing.heardWithinMs;
   }
 
-  /** An earlier leader may have renewed until this term began, and not later (S1). */
+  /** An earlier leader may have acknowledged renewals until this term began, and not later (S1). */
   protected lastHeard(id: string): number {
     return this.#heard.get(id) ?? this.since;
   }
@@ -371,9 +371,9 @@ export class SemaphoreQueue {
     this.#effects.push({ type: 'wake', at });
   }
 
-  /** When there will be something to decide by itself. */
+  /** The time of the next decision without an input. */
   #nextDue(now: number): number {
-    // One look is enough for each time that passes.
+    // A wake is already scheduled.
     if (this.#wakeAt !== undefined || this.#state === undefined) return Infinity;
     let due = this.#queue.size > 0 && now < this.#graceUntil ? this.#graceUntil : Infinity;
     for (const [id, { permitMs }] of this.#state.held) due = Math.min(due, this.lastHeard(id) + permitMs);

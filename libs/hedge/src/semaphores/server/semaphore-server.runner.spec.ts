@@ -18,8 +18,8 @@ import { semaphoreTiming } from '../semaphore-timing.js';
 
 const caller = { address: 'pod:1', incarnation: 'i' };
 
-describe('semaphore server', () => {
-  it('S2: a row that nobody can read costs its own permits only, and not those of other semaphores', async () => {
+describe('SemaphoreServer', () => {
+  it('S2: an unreadable row costs only its own permits, and not those of other semaphores', async () => {
     const permit = { id: 'good', holder: caller, permits: 1, permitMs: 1_000, token: 5n };
     const rows: Record<string, SemaphoreRow> = {
       readable: { limit: 1, value: formatPermits('g', [permit]), timestamp: 7n },
@@ -48,7 +48,7 @@ describe('semaphore server', () => {
     expect(renewedOf(reply).unknown).toEqual(['bad']);
   });
 
-  it('S1: grants nothing while permits of a replaced database may be valid, and reports it to those who do not wait', async () => {
+  it('S1: grants nothing while permits of a replaced database may be valid, and answers callers that do not wait', async () => {
     const clock = new VirtualClock();
     const { permits, lease } = memory().create({ timeoutMs: 1_000 });
     const leader = await lease.acquire({ name: leaseName('g'), holder: caller, leaseMs: 60_000 });
@@ -89,7 +89,7 @@ describe('semaphore server', () => {
     expect(outcomes).toEqual(['impatient not free', 'patient granted']);
   });
 
-  it('tells once that a row can be read and not written, as on a full disk, and asks at growing intervals', async () => {
+  it('warns once that a row can be read and not written, as on a full disk, and retries at growing intervals', async () => {
     const clock = new VirtualClock();
     const warnings: string[] = [];
     const written: number[] = [];
@@ -147,7 +147,7 @@ describe('semaphore server', () => {
     expect(pauses.slice(4).every((pause) => pause >= 2 * timing.retryMs)).toBe(true);
   });
 
-  describe('callers that give up', () => {
+  describe('callers that stop waiting', () => {
     const clock = new VirtualClock();
     const self: Origin = { peer: { address: 'leader:1', incarnation: 'leader' }, here: true };
     const remote: Origin = { peer: caller };
@@ -202,7 +202,7 @@ describe('semaphore server', () => {
       await clock.advanceAsync(1);
       return sequence;
     };
-    /** Callers that still wait, as a drain counts them. */
+    /** The callers that still wait, as a drain counts them. */
     const drained = async (): Promise<boolean> => {
       let done = false;
       void receiver.drain(epoch).then(() => (done = true));
@@ -224,7 +224,7 @@ describe('semaphore server', () => {
       expect(await drained()).toBe(true);
     });
 
-    it('because their pod is gone leave the count too', async () => {
+    it('are no longer counted when their pod is gone', async () => {
       await queueUp(remote);
       receiver.left(remote.peer);
       await clock.advanceAsync(DEFAULT_MESSAGING_LIMITS.rememberCallerMs);

@@ -15,22 +15,22 @@ import type { SemaphoreTiming } from '../semaphore-timing.js';
 export interface SemaphoreServerOptions {
   readonly table: PermitTable;
   readonly clock: Pick<Clock, 'now' | 'after'>;
-  /** Every write is fenced by its election lease. */
+  /** The election lease of this group fences every write. */
   readonly group: string;
-  /** This pod's advertised address, for the leader column; asked late, because the port may be chosen at start. */
+  /** The advertised address of this pod, for the leader column. A function, because the port may be chosen at start. */
   readonly address: () => string;
   readonly timing: SemaphoreTiming;
-  /** Callers in all queues together; more are refused with OVERLOADED. */
+  /** The number of callers in all queues together. More are rejected with OVERLOADED. */
   readonly maxWaiting: number;
   readonly logger: { warn(message: string): void };
-  /** The end of this event-loop turn. Default: `setImmediate`. */
+  /** Runs a function at the end of this event-loop turn. Default: `setImmediate`. */
   readonly soon?: (run: () => void) => void;
   readonly random?: () => number;
   /** Default: `SemaphoreQueue`. */
   readonly queue?: (...made: ConstructorParameters<typeof SemaphoreQueue>) => SemaphoreQueue;
 }
 
-/** The kinds of requests that the arbiter answers. */
+/** The kinds of requests that `SemaphoreServer` handles. */
 export const SEMAPHORE_REQUESTS = [
   RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
   RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
@@ -46,7 +46,7 @@ interface Entry {
   cancelWake: () => void;
 }
 
-/** What one term of this pod as leader has. */
+/** The semaphores of one term of this pod as leader. */
 interface SemaphoreTerm {
   readonly epoch: bigint;
   readonly since: number;
@@ -54,8 +54,8 @@ interface SemaphoreTerm {
 }
 
 /**
- * Runs the `SemaphoreQueue`s of the pod that leads: answers the members' requests, and performs reads and writes on
- * the permit table. Everything is forgotten with the term; the next leader finds it in the rows.
+ * Runs the `SemaphoreQueue`s of the leader: answers the requests of the members, and reads and writes the permit table.
+ * Its state ends with the term; the next leader finds the permits in the rows.
  */
 export class SemaphoreServer {
   readonly #options: SemaphoreServerOptions;
@@ -68,7 +68,7 @@ export class SemaphoreServer {
     this.#options = options;
   }
 
-  /** This pod leads from now on. To call before the first request of that term is taken. */
+  /** This pod leads from now on. To call before the first request of that term. */
   elected(epoch: bigint): void {
     this.end();
     this.#outageLogged = false;
@@ -76,15 +76,15 @@ export class SemaphoreServer {
   }
 
   /**
-   * The term is being handed over: all who wait are sent to the next leader, and to take new ones is for the request
-   * layer to refuse. Renewals and releases are answered until `end`: work that drains may outlast a permit that is not
-   * renewed, and may wait for its own release.
+   * This pod drains: waiting callers are sent to the next leader, and the request layer rejects new ones. Renewals and
+   * releases are answered until `end`, because draining work may outlast a permit that is not renewed, and may wait for
+   * its own release.
    */
   drain(): void {
     for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'drain', error: notLeading() });
   }
 
-  /** The term is over: all who wait are sent to the next leader. Idempotent. */
+  /** The term is over: waiting callers are sent to the next leader. Idempotent. */
   end(): void {
     const term = this.#term;
     this.#term = undefined;
@@ -92,9 +92,8 @@ export class SemaphoreServer {
   }
 
   /**
-   * Answers a request of one of `SEMAPHORE_REQUESTS`.
-   * Calls back once, also when the caller gives the request up: until then the request layer counts it as running, and
-   * a drain waits for it.
+   * Handles a request of one of `SEMAPHORE_REQUESTS`. It calls back exactly once, also when the caller cancels the
+   * request: until then the request layer counts the request as running, and a drain waits for it.
    */
   handle(request: IncomingRequest, done: (reply: Encoded) => void, failed: (error: HedgeError) => void): void {
     const term = this.#term;
@@ -112,7 +111,7 @@ export class SemaphoreServer {
     }
   }
 
-  /** The newest link from that member broke: nothing is granted to it until it is heard again. */
+  /** The newest link from that member broke: it is granted nothing until it is heard again. */
   unlinked(holder: MemberId): void {
     for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'unlinked', holder });
   }
@@ -147,8 +146,8 @@ export class SemaphoreServer {
   }
 
   /**
-   * One renewal names permits of several semaphores: it is answered when all have answered. Those of a row that cannot
-   * be read are lost, and must not take the others with them.
+   * One renewal names permits of several semaphores, and is answered when all queues have answered. Permits in a row that
+   * cannot be read are lost; they must not affect the others.
    */
   #renew(term: SemaphoreTerm, ids: ReadonlyMap<string, readonly string[]>, holder: MemberId, settle: Settle): void {
     let left = ids.size;
@@ -174,7 +173,7 @@ export class SemaphoreServer {
     if (waiting < this.#options.maxWaiting) return;
     throw new HedgeError(
       'OVERLOADED',
-      `Semaphore "${name}" was not asked: ${waiting} callers already wait for permits. Try again later, or raise limits.maxRunning: half as many may wait.`,
+      `Semaphore "${name}" was not acquired: ${waiting} callers already wait for permits. Try again later, or raise limits.maxRunning: half as many may wait.`,
     );
   }
 
@@ -195,7 +194,7 @@ export class SemaphoreServer {
     return entry;
   }
 
-  /** What is not in use is kept for a while, because it saves reading the row again. */
+  /** Removes queues that were idle for a while. Keeping them saves a read of the row. */
   #forgetIdle({ entries }: SemaphoreTerm): void {
     const now = this.#now();
     for (const [name, { queue, cancelWake }] of entries) {
@@ -226,7 +225,7 @@ export class SemaphoreServer {
         const flush = (): void => this.#step(entry, { type: 'flush' });
         const { clock, soon = setImmediate } = this.#options;
         if (effect.at > now) entry.cancelWake = clock.after(effect.at - now, flush);
-        // The requests of one network message have all been taken by then.
+        // By then all requests of one network message have been handled.
         else soon(flush);
         return;
       }
@@ -259,12 +258,12 @@ export class SemaphoreServer {
   }
 
   #answered(entry: Entry, input: SemaphoreInput): void {
-    // A read that succeeds says nothing of writes, as on a full disk.
+    // A successful read does not show that writes work, as on a full disk.
     if (input.type === 'written') this.#outageLogged = false;
     this.#step(entry, input);
   }
 
-  /** A trouble is logged when it begins. It is over when something is written, or the term ends. */
+  /** Logs the begin of an outage. It is over after a successful write, or when the term ends. */
   #failed(entry: Entry, error: unknown): void {
     if (!this.#outageLogged) {
       this.#options.logger.warn(`Semaphore "${entry.name}" cannot be read or written, retrying: ${messageOf(error)}`);

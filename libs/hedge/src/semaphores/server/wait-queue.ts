@@ -3,16 +3,16 @@ import type { PermitClaim } from './semaphore-queue.messages.js';
 export interface Waiter {
   readonly ticket: number;
   readonly claim: PermitClaim;
-  /** When it began to wait, on this leader's clock: its place in the line. */
+  /** When it began to wait, on this leader's clock. This is its place in the queue. */
   readonly since: number;
   heardAt: number;
-  /** Its limit was found to be the agreed one: a later `resize` does not turn it away. */
+  /** Its limit was the agreed one: a later `resize` does not reject it. */
   agreed: boolean;
 }
 
-/** Those who wait for permits of one semaphore: who waited longest first, and of those who came together the first. */
+/** The callers that wait for permits of one semaphore: the longest wait first; among equal waits, in order of arrival. */
 export class WaitQueue implements Iterable<Waiter> {
-  /** Replaced when one leaves, so that one may leave while somebody goes through the line. */
+  /** Replaced at each change, so that a waiter may leave during an iteration. */
   #waiters: readonly Waiter[] = [];
 
   get size(): number {
