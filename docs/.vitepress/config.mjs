@@ -18,7 +18,13 @@ export default defineConfig({
   srcExclude: WITHOUT_PAGES.map((folder) => `${folder}/**`),
   rewrites: { 'README.md': 'index.md' },
   cacheDir: '../node_modules/.cache/vitepress',
-  markdown: { anchor: { slugify: gitHubSlug }, config: resolveLinks },
+  markdown: {
+    anchor: { slugify: gitHubSlug },
+    config: (md) => {
+      resolveLinks(md);
+      drawDiagrams(md);
+    },
+  },
   vite: { build: { chunkSizeWarningLimit: 4_096 } }, // the index of the search
   themeConfig: {
     search: { provider: 'local' },
@@ -45,7 +51,7 @@ function gitHubSlug(heading) {
     .replaceAll(' ', '-');
 }
 
-/** Leads links to README.md to the start page, and makes links to what is no page of the site plain text. */
+/** README.md is the start page, docs/reference stands for docs/api, and a link to another file becomes plain text. */
 function resolveLinks(md) {
   md.core.ruler.push('repository-links', ({ tokens, env }) => {
     const inline = tokens.flatMap(({ children }) => children ?? []);
@@ -56,12 +62,22 @@ function resolveLinks(md) {
       const [path, anchor] = href.split('#');
       const target = posix.join(posix.dirname(env.relativePath), path);
       if (target === 'README.md') token.attrSet('href', anchor === undefined ? '/' : `/#${anchor}`);
+      else if (target.startsWith('docs/api/')) token.attrSet('href', '/docs/reference/index.md');
       else if (!target.endsWith('.md') && existsSync(join(root, target))) {
         makeText(token);
         makeText(inline.find(({ type }, place) => place > index && type === 'link_close'));
       }
     }
   });
+}
+
+/** A code block in the language `mermaid` becomes the component of theme/MermaidDiagram.vue. */
+function drawDiagrams(md) {
+  const { fence } = md.renderer.rules;
+  md.renderer.rules.fence = (tokens, index, ...rest) =>
+    tokens[index].info.trim() === 'mermaid'
+      ? `<MermaidDiagram source="${encodeURIComponent(tokens[index].content)}" />`
+      : fence(tokens, index, ...rest);
 }
 
 function makeText(token) {
