@@ -7,7 +7,18 @@ import { transformFileSync } from '@swc/core';
  * CPU time that a loader takes. It lies where `nestjs-hedge` is found, which is its build.
  */
 export function compileScript(file: string): { readonly path: string; remove(): void } {
-  const { code } = transformFileSync(file, {
+  const code = compiled(file);
+  const cache = resolve('node_modules/.cache');
+  mkdirSync(cache, { recursive: true });
+  const folder = mkdtempSync(join(cache, 'script-'));
+  const path = join(folder, `${basename(file, '.ts')}.mjs`);
+  writeFileSync(path, code);
+  return { path, remove: () => rmSync(folder, { recursive: true }) };
+}
+
+/** A TypeScript file with Nest's decorators, as an ES module. */
+export function compiled(file: string): string {
+  return transformFileSync(file, {
     swcrc: false,
     jsc: {
       target: 'es2022',
@@ -15,11 +26,5 @@ export function compileScript(file: string): { readonly path: string; remove(): 
       transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
     },
     module: { type: 'es6' },
-  });
-  const cache = resolve('node_modules/.cache');
-  mkdirSync(cache, { recursive: true });
-  const folder = mkdtempSync(join(cache, 'script-'));
-  const path = join(folder, `${basename(file, '.ts')}.mjs`);
-  writeFileSync(path, code);
-  return { path, remove: () => rmSync(folder, { recursive: true }) };
+  }).code;
 }

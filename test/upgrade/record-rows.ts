@@ -1,45 +1,53 @@
-// Makes a recording of the rows that a version writes: a pod of the sources in a folder does a little of everything on a
-// SQLite file, and is killed in the middle of it. The clock should be in the past, since rows of the future mean other things.
+// Records the rows that this version writes: a pod uses every feature on a SQLite file, and is killed while it does. Run it
+// on the build, with a clock in the past (libfaketime), because rows with a time in the future have another meaning.
 //
-// Usage: record-rows.ts ROOT DATABASE ROWS_SQL
+// Usage: node --import tsx test/upgrade/record-rows.ts DATABASE ROWS_SQL
+import 'reflect-metadata';
 import { writeFileSync } from 'node:fs';
+import { Injectable, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
 import Database from 'libsql';
-import { loader, podOf } from './pod-of.js';
+import { HedgeModule, KvStore, LeaderInterval, LockService, SemaphoreService } from 'nestjs-hedge';
+import { sqlite } from 'nestjs-hedge/sqlite';
 
-const [root = '', file = '', output = ''] = process.argv.slice(2);
-const { intervalTimes } =
-  await loader(root)<typeof import('../../libs/hedge/src/jobs/fire-times.js')>('jobs/fire-times.ts');
-const pod = await podOf(root, file);
+const [file = '', output = ''] = process.argv.slice(2);
 
 let runs = 0;
 let thirdRuns = (): void => undefined;
 const third = new Promise<void>((resolve) => (thirdRuns = resolve));
-pod.jobs.start([
-  {
-    place: 'Reports.tick',
-    times: intervalTimes(1_000),
-    options: { name: 'tick' },
-    call: () => {
-      runs += 1;
-      if (runs === 2) throw new Error('the second run fails');
-      if (runs === 3) {
-        thirdRuns();
-        return new Promise(() => undefined);
-      }
-      return undefined;
-    },
-  },
-]);
-await pod.start();
 
-await pod.kv.put('rates/eur', '1.07');
-await pod.kv.put('rates/eur', '1.08');
-await pod.kv.put('rates/usd', "it's £1, or \u{1f4b7}");
-await pod.kv.put('settings', '{"a":1}', { append: false });
-await pod.kv.put('settings', '{"a":2}', { append: false });
-await pod.semaphores.get('reports', { limit: 3 }).acquire({ permits: 2 });
-await pod.locks.acquire('invoices');
-await (await pod.locks.acquire('free')).release();
+@Injectable()
+class Reports {
+  @LeaderInterval(1_000, { name: 'tick' })
+  async tick() {
+    runs += 1;
+    if (runs === 2) throw new Error('the second run fails');
+    if (runs < 3) return;
+    thirdRuns();
+    await new Promise(() => undefined);
+  }
+}
+
+@Module({
+  imports: [
+    HedgeModule.forRoot({ group: 'upgrade', address: '127.0.0.1:0', timing: 'local', backend: sqlite({ file }) }),
+  ],
+  providers: [Reports],
+})
+class PodModule {}
+
+const app = await NestFactory.createApplicationContext(PodModule, { logger: false });
+const kv = app.get(KvStore);
+const locks = app.get(LockService);
+
+await kv.put('rates/eur', '1.07');
+await kv.put('rates/eur', '1.08');
+await kv.put('rates/usd', "it's £1, or \u{1f4b7}");
+await kv.put('settings', '{"a":1}', { append: false });
+await kv.put('settings', '{"a":2}', { append: false });
+await app.get(SemaphoreService).get('reports', { limit: 3 }).acquire({ permits: 2 });
+await locks.acquire('invoices');
+await (await locks.acquire('free')).release();
 await third;
 
 const lines: string[] = [];

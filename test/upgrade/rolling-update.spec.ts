@@ -1,9 +1,12 @@
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, jest } from '@jest/globals';
+import { compiled, compileScript } from '../compiled-script.js';
+import { openEmulator } from '../spanner/target.js';
+import type { Command } from './pod.js';
 
 jest.setTimeout(180_000);
 
@@ -11,66 +14,126 @@ jest.setTimeout(180_000);
 const BEFORE = '097541c';
 const folder = mkdtempSync(join(tmpdir(), 'hedge-upgrade-'));
 const running: ChildProcess[] = [];
+/** The same script on two builds of the package. */
+const onThisVersion = compileScript('test/upgrade/pod.ts');
+const onVersionBefore = hasVersionBefore() ? installVersionBefore() : undefined;
 
-/** The sources of the version before, or undefined in a clone without that history. */
-function sourcesBefore(): string | undefined {
+/** False in a shallow clone. */
+function hasVersionBefore(): boolean {
   try {
-    const archive = execFileSync('git', ['archive', '--format=tar', BEFORE], {
-      maxBuffer: 2 ** 28,
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    execFileSync('tar', ['x', '-C', folder], { input: archive });
-    installBefore();
-    return folder;
+    execFileSync('git', ['cat-file', '-e', `${BEFORE}^{commit}`], { stdio: 'ignore' });
+    return true;
   } catch {
-    return undefined;
+    return false;
   }
 }
 
-/** What is installed for this version, and what only the version before imports: nothing of it is called here. */
-function installBefore(): void {
+/** Builds the package of the version before, installs it beside the packages of this version. @returns the script's path. */
+function installVersionBefore(): string {
+  const sources = ['libs/hedge/package.json', 'libs/hedge/src'];
+  const archive = execFileSync('git', ['archive', '--format=tar', BEFORE, ...sources], { maxBuffer: 2 ** 28 });
+  execFileSync('tar', ['x', '-C', folder], { input: archive });
+  const hedge = join(folder, 'libs/hedge');
+  const dist = join(hedge, 'dist');
+  cpSync(join(hedge, 'src'), dist, { recursive: true }); // also the JavaScript of the SQLite thread
+  for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts') || file.endsWith('.spec.ts')) continue;
+    writeFileSync(join(dist, file.replace(/\.ts$/, '.js')), compiled(join(dist, file)));
+  }
   const modules = join(folder, 'node_modules');
   mkdirSync(modules);
-  for (const name of readdirSync('node_modules')) symlinkSync(resolve('node_modules', name), join(modules, name));
-  if (existsSync(join(modules, 'cron'))) return;
-  mkdirSync(join(modules, 'cron'));
-  writeFileSync(join(modules, 'cron/package.json'), JSON.stringify({ name: 'cron', type: 'module', main: 'index.js' }));
-  writeFileSync(join(modules, 'cron/index.js'), 'export class CronTime {}\n');
+  for (const name of readdirSync('node_modules')) {
+    if (name !== 'nestjs-hedge') symlinkSync(resolve('node_modules', name), join(modules, name));
+  }
+  symlinkSync(hedge, join(modules, 'nestjs-hedge'));
+  installCron(modules);
+  const script = join(folder, 'pod.mjs');
+  writeFileSync(script, compiled('test/upgrade/pod.ts'));
+  return script;
+}
+
+/** The version before imports `cron`, which this version has not installed. The pods call nothing of it. */
+function installCron(modules: string): void {
+  const cron = join(modules, 'cron');
+  if (existsSync(cron)) return;
+  mkdirSync(cron);
+  writeFileSync(join(cron, 'package.json'), JSON.stringify({ name: 'cron', type: 'module', main: 'index.js' }));
+  writeFileSync(join(cron, 'index.js'), 'export class CronTime {}\n');
 }
 
 class Pod {
-  private constructor(private readonly child: ChildProcess) {}
+  private constructor(
+    readonly name: string,
+    private readonly child: ChildProcess,
+  ) {}
 
-  static async start(root: string, file: string): Promise<Pod> {
-    const child = fork(resolve('test/upgrade/pod.ts'), [root, file], {
-      execArgv: ['--import', 'tsx'],
-      cwd: root,
-      silent: true,
-    });
+  /** @param target the driver and its database */
+  static async start(script: string, name: string, target: readonly string[]): Promise<Pod> {
+    const child = fork(script, [name, ...target], { execArgv: [], env: { ...process.env }, silent: true });
     running.push(child);
-    await once(child, 'message');
-    return new Pod(child);
+    let stderr = '';
+    child.stderr?.on('data', (text: Buffer) => (stderr += text.toString()));
+    const ended = once(child, 'exit').then(() => Promise.reject(new Error(`The pod ${name} ended: ${stderr}`)));
+    await Promise.race([once(child, 'message'), ended]);
+    ended.catch(() => undefined);
+    return new Pod(name, child);
   }
 
-  async tell(...command: readonly string[]): Promise<unknown> {
+  async run<Result>(command: Command, ...args: readonly string[]): Promise<Result> {
     const answer = once(this.child, 'message');
-    this.child.send(command);
+    this.child.send([command, ...args]);
     const [{ done, failed }] = (await answer) as [{ done?: unknown; failed?: string }];
-    if (failed !== undefined) throw new Error(failed);
-    return done;
+    if (failed !== undefined) throw new Error(`${this.name}, ${command}: ${failed}`);
+    return done as Result;
   }
 
   async until(state: { leads: boolean; members: number }): Promise<void> {
-    while (JSON.stringify(await this.tell('leader')) !== JSON.stringify(state)) {
+    while (JSON.stringify(await this.run('state')) !== JSON.stringify(state)) {
+      await new Promise((again) => setTimeout(again, 50));
+    }
+  }
+
+  /** Until the job ran once more than it had. @returns the times of all its firings that were done. */
+  async untilJobRuns(): Promise<number[]> {
+    const { length } = await this.run<number[]>('firings');
+    for (;;) {
+      const firings = await this.run<number[]>('firings');
+      if (firings.length > length) return firings;
       await new Promise((again) => setTimeout(again, 50));
     }
   }
 
   async stop(): Promise<void> {
-    await this.tell('stop');
+    await this.run('stop');
     this.child.kill('SIGKILL');
     await once(this.child, 'exit');
   }
+}
+
+/** Uses every feature from both pods, of which the first leads. */
+async function useAll(leader: Pod, follower: Pod): Promise<void> {
+  for (const pod of [leader, follower]) {
+    const other = pod === leader ? follower : leader;
+    expect(await pod.run('send')).toBe(`${leader.name} greets ${pod.name}`);
+    expect(new Set(await pod.run<string[]>('broadcast'))).toEqual(new Set([leader.name, follower.name]));
+
+    await pod.run('put', 'key', `of ${pod.name}`);
+    expect(await other.run('get', 'key')).toBe(`of ${pod.name}`);
+
+    await pod.run('lock');
+    expect(await other.run('lockIsFree')).toBe(false);
+    await pod.run('release');
+    expect(await other.run('lockIsFree')).toBe(true);
+
+    await pod.run('permit');
+    expect(await other.run('permitIsFree')).toBe(false);
+    await pod.run('release');
+    expect(await other.run('permitIsFree')).toBe(true);
+
+    expect(await pod.run('spill')).toEqual({ same: 2_000, members: 2 });
+  }
+  const firings = await follower.untilJobRuns();
+  expect(new Set(firings).size).toBe(firings.length);
 }
 
 afterEach(async () => {
@@ -81,39 +144,41 @@ afterEach(async () => {
   }
 });
 afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
+  onThisVersion.remove();
+  rmSync(folder, { recursive: true });
 });
 
-const before = sourcesBefore();
-// A shallow clone has no other build; the recordings of wire.spec.ts and rows.spec.ts are read there all the same.
-const whereThereIsHistory = before === undefined ? describe.skip : describe;
+// A shallow clone has no other build. There, wire.spec.ts and rows.spec.ts read recordings of the version before.
+const whereThereIsHistory = onVersionBefore === undefined ? describe.skip : describe;
 
 whereThereIsHistory('a rolling update from the version before', () => {
-  it('joins pods of both, which lead in turn and read what the other has written, and can be rolled back', async () => {
-    const old = before ?? '';
-    const file = join(folder, 'rolling.db');
-    const first = await Pod.start(old, file);
-    await first.until({ leads: true, members: 1 });
-    await first.tell('put', 'by', 'old leader');
+  it.each(['sqlite', 'spanner'])(
+    'serves every feature to pods of both, whoever leads, and can be rolled back: %s',
+    async (driver) => {
+      const emulator = driver === 'spanner' ? await openEmulator() : undefined;
+      try {
+        const target = [driver, emulator?.database ?? join(folder, 'rolling.db')];
+        const [versionBefore, thisVersion] = [onVersionBefore ?? '', onThisVersion.path];
+        const first = await Pod.start(versionBefore, 'first', target);
+        await first.until({ leads: true, members: 1 });
 
-    const second = await Pod.start(resolve('.'), file);
-    await second.until({ leads: false, members: 2 });
-    expect(await second.tell('get', 'by')).toBe('old leader');
-    await second.tell('put', 'by', 'new follower of an old leader');
-    expect(await first.tell('get', 'by')).toBe('new follower of an old leader');
+        const updated = await Pod.start(thisVersion, 'updated', target);
+        await updated.until({ leads: false, members: 2 });
+        await useAll(first, updated);
 
-    await first.stop();
-    await second.until({ leads: true, members: 1 });
-    await second.tell('put', 'by', 'new leader');
+        await first.stop();
+        await updated.until({ leads: true, members: 1 });
 
-    const third = await Pod.start(old, file);
-    await third.until({ leads: false, members: 2 });
-    expect(await third.tell('get', 'by')).toBe('new leader');
-    await third.tell('put', 'by', 'old follower of a new leader');
-    expect(await second.tell('get', 'by')).toBe('old follower of a new leader');
+        const rolledBack = await Pod.start(versionBefore, 'rolled back', target);
+        await rolledBack.until({ leads: false, members: 2 });
+        await useAll(updated, rolledBack);
 
-    await second.stop();
-    await third.until({ leads: true, members: 1 });
-    expect(await third.tell('get', 'by')).toBe('old follower of a new leader');
-  });
+        await updated.stop();
+        await rolledBack.until({ leads: true, members: 1 });
+        expect(await rolledBack.run('get', 'key')).toBe('of rolled back');
+      } finally {
+        await emulator?.close();
+      }
+    },
+  );
 });
