@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { BufferPool, frameBytesFor } from './buffer-pool.js';
-import { Budget } from './budget.js';
+import { Budget } from './tier.js';
 import { IdleBuffers } from './idle-buffers.js';
 import type { FrameBuffer } from './storage.js';
 
@@ -16,7 +16,7 @@ function makePool(capacity: number): { pool: BufferPool; used: () => number } {
 
 /** As many buffers as there are. */
 function takeAll(pool: BufferPool): Promise<FrameBuffer[]> {
-  return Promise.all(Array.from({ length: pool.capacity / pool.frameBytes }, () => pool.take()));
+  return Promise.all(Array.from({ length: pool.capacity / pool.frameBytes }, () => pool.acquire()));
 }
 
 /** Whether it has settled once everything that can go on has gone on. */
@@ -55,12 +55,12 @@ describe('BufferPool', () => {
 
   it('lends a recycled buffer again, and never one that somebody keeps', async () => {
     const { pool, used } = makePool(2 * MB);
-    const [kept, free] = [await pool.take(), await pool.take()];
+    const [kept, free] = [await pool.acquire(), await pool.acquire()];
     kept.detach();
     kept.release();
     free.release();
     free.release();
-    const again = await Promise.all([pool.take(), pool.take()]);
+    const again = await Promise.all([pool.acquire(), pool.acquire()]);
     expect(again.map(({ bytes }) => bytes === free.bytes)).toEqual([true, false]);
     expect(again.map(({ bytes }) => bytes === kept.bytes)).toEqual([false, false]);
     expect(used()).toBe(512 * KB);
@@ -80,13 +80,13 @@ describe('BufferPool', () => {
     const buffers = await takeAll(pool);
     const gone = new AbortController();
     const large = pool.claim(MB, gone.signal);
-    const small = pool.take();
+    const small = pool.acquire();
     buffers[0]?.release();
     expect(await settled(small)).toBe(false);
     gone.abort(new Error('no longer wanted'));
     await expect(large).rejects.toThrow('no longer wanted');
     await small;
-    await expect(pool.take(gone.signal)).rejects.toThrow('no longer wanted');
+    await expect(pool.acquire(gone.signal)).rejects.toThrow('no longer wanted');
   });
 
   it('refuses at once what can never fit', async () => {

@@ -1,31 +1,31 @@
 import { onAbort } from '../../common/async/on-abort.js';
 import { HedgeError } from '../../common/errors.js';
 import { GcPressure } from '../../common/gc-pressure.js';
-import type { Budget } from './budget.js';
+import type { Budget } from './tier.js';
 import type { IdleBuffers } from './idle-buffers.js';
 import type { FrameBuffer, FrameBuffers, BufferLease } from './storage.js';
 
-/** Larger frames cost less per byte; smaller ones let more of them be on their way at once. */
+/** Larger frames cost less per byte; with smaller frames, more of them are in flight at once. */
 const LARGEST_FRAME = 1024 * 1024;
 const SMALLEST_FRAME = 64 * 1024;
-const BUFFERS_AT_LEAST = 8;
+const MIN_BUFFERS = 8;
 
 interface Waiting {
   readonly bytes: number;
   grant(): void;
 }
 
-/** How large the frames of a pod are that has so much memory for frames on their way. */
+/** The size of the frames of a pod with this much memory for frames in flight. */
 export function frameBytesFor(capacity: number): number {
-  const fitting = 2 ** Math.floor(Math.log2(capacity / BUFFERS_AT_LEAST));
+  const fitting = 2 ** Math.floor(Math.log2(capacity / MIN_BUFFERS));
   return Math.min(LARGEST_FRAME, Math.max(SMALLEST_FRAME, fitting));
 }
 
-/** Lends memory for frames on their way, first come first served. */
+/** Leases memory for frames in flight. Callers wait in the order of their calls. */
 export class BufferPool implements FrameBuffers {
   readonly frameBytes: number;
   readonly #waiting = new Set<Waiting>();
-  readonly #scavenging = new GcPressure();
+  readonly #gcPressure = new GcPressure();
 
   constructor(
     private readonly budget: Budget,
@@ -38,10 +38,10 @@ export class BufferPool implements FrameBuffers {
     return this.budget.limit;
   }
 
-  take(signal?: AbortSignal): Promise<FrameBuffer> {
-    return this.#inLine(this.frameBytes, signal, () => {
-      // Not out of Node's shared pool, of which a kept frame would hold more than itself.
-      const bytes = this.idle.take() ?? this.#fresh();
+  acquire(signal?: AbortSignal): Promise<FrameBuffer> {
+    return this.#enqueue(this.frameBytes, signal, () => {
+      // Not from Node's shared pool, because a kept frame would hold the whole pool.
+      const bytes = this.idle.take() ?? this.#allocate();
       return { bytes, ...this.#lease(this.frameBytes, bytes) };
     });
   }
@@ -50,31 +50,31 @@ export class BufferPool implements FrameBuffers {
     if (bytes > this.capacity) {
       throw new HedgeError(
         'PAYLOAD_TOO_LARGE',
-        `A frame of ${bytes} bytes is over the ${this.capacity} that this pod has for frames on their way.`,
+        `A frame of ${bytes} bytes exceeds the ${this.capacity} bytes that this pod reserves for frames in flight. Raise \`spill.memory\` of this pod.`,
       );
     }
-    return this.#inLine(bytes, signal, () => this.#lease(bytes));
+    return this.#enqueue(bytes, signal, () => this.#lease(bytes));
   }
 
-  #fresh(): Buffer {
-    this.#scavenging.record(this.frameBytes);
+  #allocate(): Buffer {
+    this.#gcPressure.record(this.frameBytes);
     return Buffer.allocUnsafeSlow(this.frameBytes);
   }
 
-  #inLine<T>(bytes: number, signal: AbortSignal | undefined, lend: () => T): Promise<T> {
+  #enqueue<T>(bytes: number, signal: AbortSignal | undefined, grant: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
       const leave = (): void => {
         this.#waiting.delete(waiting);
         reject(signal?.reason as Error);
-        // What it waited for may be enough for those behind it.
+        // The bytes that it waited for may be enough for the callers behind it.
         this.#serve();
       };
       const waiting = {
         bytes,
         grant: () => {
           stopListening?.();
-          resolve(lend());
+          resolve(grant());
         },
       };
       const stopListening = signal && onAbort(signal, leave);
@@ -88,7 +88,7 @@ export class BufferPool implements FrameBuffers {
       if (!this.budget.reserve(next.bytes)) return;
       this.#waiting.delete(next);
       next.grant();
-      this.idle.fit();
+      this.idle.shrinkToRoom();
     }
   }
 

@@ -4,40 +4,40 @@ import { join } from 'node:path';
 
 /** A file of frames. Several reads and writes may be under way at once. */
 export interface DataFile {
-  /** As `FileHandle.read`: may read less than asked for, and 0 at the end. */
+  /** As `FileHandle.read`: may read fewer bytes than requested, and 0 at the end. */
   read(into: Buffer, position: number): Promise<number>;
-  /** As `FileHandle.write`: may write less than asked for. */
+  /** As `FileHandle.write`: may write fewer bytes than requested. */
   write(bytes: Buffer, position: number): Promise<number>;
-  /** Waits for what is under way; the disk space is free afterwards. */
+  /** Waits for reads and writes in flight, and frees the disk space. */
   close(): Promise<void>;
 }
 
-/** The disk under spilled frames: the seam at which tests make it fail. */
+/** The disk for spilled frames. Tests replace it with a disk that fails. */
 export interface DataDisk {
-  /** Makes the directory usable, or rejects with the reason of the system. */
+  /** Creates the directory if necessary. Rejects with the error of the system. */
   prepare(): Promise<void>;
   create(): Promise<DataFile>;
-  /** Bytes that the directory's file system has left for users. */
+  /** Bytes that the file system of the directory has free for users. */
   free(): Promise<number>;
 }
 
-/** Nothing else in the directory is touched. */
+/** The names of our files. No other file in the directory is touched. */
 const NAME = /^hedge-spill-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
- * How many reads and writes the system is asked for at a time. They block threads of Node's pool, which has four
- * and also looks up host names: links to other members must not wait for a slow disk. Two keep a disk busy.
+ * The number of reads and writes at a time. Each blocks a thread of Node's pool, which has four threads and also
+ * looks up host names: links to other members must not wait for a slow disk. Two keep a disk busy.
  */
-const AT_A_TIME = 2;
+const MAX_CONCURRENT_IO = 2;
 
 /**
- * Files without a name: each is created exclusively, for its owner only, and unlinked before anything is written.
- * Its space belongs to the process that has it open and to nobody else, so that the kernel frees it whenever that
- * process ends, killed or not, and there is no lock, no process id and no leftover to judge. (This is the way of
- * POSIX `tmpfile`; `df` counts such files, `du` does not.) Nothing is synced: frames do not outlive their process.
+ * Files without a name, as POSIX `tmpfile` makes them: each is created exclusively, with access for its owner only, and
+ * unlinked before the first write. The kernel frees the file when the process ends, also when it is killed. So no
+ * lock, process id or leftover file needs to be checked. `df` counts such files, `du` does not. Nothing is synced,
+ * because frames do not outlive their process.
  */
 export class NamelessFiles implements DataDisk {
-  readonly #threads = new Threads(AT_A_TIME);
+  readonly #threads = new IoLimiter(MAX_CONCURRENT_IO);
 
   constructor(private readonly directory: string) {}
 
@@ -45,8 +45,8 @@ export class NamelessFiles implements DataDisk {
     await this.#refuseLink();
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     await this.#refuseLink();
-    // A process that was killed between open and unlink left an empty file. Whoever has a file open does not need
-    // its name, so that all of them can go, those of living processes too.
+    // A process that was killed between open and unlink left an empty file. An open file does not need its name, so
+    // all such names can be removed, those of live processes too.
     const names = await readdir(this.directory);
     await Promise.all(names.filter((name) => NAME.test(name)).map((name) => this.#unlinkOwn(name)));
     await (await this.create()).close();
@@ -69,11 +69,11 @@ export class NamelessFiles implements DataDisk {
     return bavail * bsize;
   }
 
-  /** In a directory that all may write, others could lead our files, and what is deleted, wherever they like. */
+  /** Another user could point a link in a shared directory elsewhere, and our writes and deletions would follow it. */
   async #refuseLink(): Promise<void> {
     const found = await lstat(this.directory).catch(() => undefined);
     if (found?.isSymbolicLink() === true) {
-      throw new Error('it is a symbolic link, which others may be able to change; give the path that it leads to');
+      throw new Error('it is a symbolic link, which other users may be able to change; use the path of its target');
     }
   }
 
@@ -94,7 +94,7 @@ export class NamelessFiles implements DataDisk {
 class HandleFile implements DataFile {
   constructor(
     private readonly handle: FileHandle,
-    private readonly threads: Threads,
+    private readonly threads: IoLimiter,
   ) {}
 
   async read(into: Buffer, position: number): Promise<number> {
@@ -110,8 +110,8 @@ class HandleFile implements DataFile {
   }
 }
 
-/** Lets a number of works run at a time, the others in the order in which they came. */
-class Threads {
+/** Bounds the reads and writes that run at a time. The others wait in the order of their calls. */
+class IoLimiter {
   readonly #waiting: (() => void)[] = [];
 
   constructor(private free: number) {}
@@ -129,16 +129,16 @@ class Threads {
   }
 }
 
-/** Writes all of it. A write of nothing would never end, and counts as a full disk. */
+/** Writes all bytes. A write of 0 bytes counts as a full disk, because repeating it would never end. */
 export async function writeAll(file: DataFile, bytes: Buffer, position: number): Promise<void> {
   for (let done = 0; done < bytes.length;) {
     const written = await file.write(bytes.subarray(done), position + done);
-    if (written === 0) throw new Error('the disk took no more bytes');
+    if (written === 0) throw new Error('the disk accepted no more bytes');
     done += written;
   }
 }
 
-/** Fills the buffer; false when the file ends before. */
+/** Fills the buffer. False when the file is too short. */
 export async function readAll(file: DataFile, into: Buffer, position: number): Promise<boolean> {
   for (let done = 0; done < into.length;) {
     const read = await file.read(into.subarray(done), position + done);

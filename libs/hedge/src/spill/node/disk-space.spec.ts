@@ -28,11 +28,11 @@ describe('DiskSpace', () => {
   it('counts what is promised and what was written since it asked', async () => {
     const { space } = new Machine(20 * MB);
     await space.refresh();
-    space.promise(30 * MB);
+    space.reserve(30 * MB);
     expect(space.free).toBe(50 * MB);
     space.settle(30 * MB, true);
     expect(space.free).toBe(50 * MB);
-    space.promise(10 * MB);
+    space.reserve(10 * MB);
     space.settle(10 * MB, false);
     expect(space.free).toBe(50 * MB);
   });
@@ -50,7 +50,7 @@ describe('DiskSpace', () => {
     machine.bytes = 200 * MB;
     machine.time += 1_000;
     expect(await machine.space.allows()).toBe(true);
-    machine.space.promise(64 * MB);
+    machine.space.reserve(64 * MB);
     machine.space.settle(64 * MB, true);
     machine.bytes = 60 * MB;
     expect(await machine.space.allows()).toBe(true);

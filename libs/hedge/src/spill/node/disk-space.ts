@@ -1,21 +1,21 @@
 import type { Clock } from '../../common/clock.js';
 import type { DataDisk } from './data-file.js';
 
-/** What the file system was last heard to have free is believed this long, in time and in bytes written since. */
-const BELIEVED_MS = 500;
-const BELIEVED_BYTES = 64 * 1024 * 1024;
-/** After an error of the disk nothing is written to it for this long. */
-const AFTER_FAILURE_MS = 2_000;
+/** The last `statfs` result is used for this time, and for this many bytes written since. */
+const MAX_AGE_MS = 500;
+const MAX_WRITTEN_BYTES = 64 * 1024 * 1024;
+/** After an error of the disk nothing is written to it for this time. */
+const PAUSE_AFTER_FAILURE_MS = 2_000;
 
-/** How much may still be written above the floor of free disk, by what the system said last. */
+/** The bytes that may still be written above the floor of free disk, by the last `statfs`. */
 export class DiskSpace {
-  #heard = 0;
-  #heardAt = -Infinity;
+  #freeBytes = 0;
+  #refreshedAt = -Infinity;
   #failedAt = -Infinity;
-  /** By which files may grow, and have not yet. */
-  #promised = 0;
+  /** Bytes by which files may grow, but have not grown yet. */
+  #reserved = 0;
   #writtenSince = 0;
-  #asking: Promise<void> | undefined;
+  #refreshing: Promise<void> | undefined;
 
   constructor(
     private readonly disk: DataDisk,
@@ -23,24 +23,24 @@ export class DiskSpace {
     private readonly clock: Clock,
   ) {}
 
-  /** Whether the disk has just failed. */
+  /** Whether the disk failed a moment ago. */
   get failing(): boolean {
-    return this.#now() - this.#failedAt < AFTER_FAILURE_MS;
+    return this.#now() - this.#failedAt < PAUSE_AFTER_FAILURE_MS;
   }
 
-  /** Bytes that may be promised now; asks the system again, in the background, when its answer is old. */
+  /** Bytes that can be reserved now. Refreshes a stale result in the background. */
   get free(): number {
-    if (this.#isOld()) void this.refresh();
+    if (this.#isStale()) void this.refresh();
     return this.failing ? 0 : Math.max(0, this.#left());
   }
 
-  promise(bytes: number): void {
-    this.#promised += bytes;
+  reserve(bytes: number): void {
+    this.#reserved += bytes;
   }
 
-  /** Ends a promise: it was written, wholly or in part, or it is not needed. */
+  /** Ends a reservation. @param written whether any of its bytes were written */
   settle(bytes: number, written: boolean): void {
-    this.#promised -= bytes;
+    this.#reserved -= bytes;
     if (written) this.#writtenSince += bytes;
   }
 
@@ -48,24 +48,24 @@ export class DiskSpace {
     this.#failedAt = this.#now();
   }
 
-  /** Whether what was promised may be written, by an answer of the system that is not old. */
+  /** Whether the reserved bytes may be written, by a result that is not stale. */
   async allows(): Promise<boolean> {
-    if (this.#isOld()) await this.refresh();
+    if (this.#isStale()) await this.refresh();
     return !this.failing && this.#left() >= 0;
   }
 
-  /** Asks the system. One that does not answer has failed. */
+  /** Calls `statfs`. An error counts as a failure of the disk. */
   refresh(): Promise<void> {
-    this.#asking ??= this.#ask().finally(() => (this.#asking = undefined));
-    return this.#asking;
+    this.#refreshing ??= this.#queryDisk().finally(() => (this.#refreshing = undefined));
+    return this.#refreshing;
   }
 
-  async #ask(): Promise<void> {
-    // What is written while it answers may be in the answer or not, and goes on being counted.
+  async #queryDisk(): Promise<void> {
+    // The result may or may not include bytes that are written meanwhile, so these stay counted.
     const before = this.#writtenSince;
     try {
-      this.#heard = await this.disk.free();
-      this.#heardAt = this.#now();
+      this.#freeBytes = await this.disk.free();
+      this.#refreshedAt = this.#now();
       this.#writtenSince -= before;
     } catch {
       this.failed();
@@ -73,11 +73,11 @@ export class DiskSpace {
   }
 
   #left(): number {
-    return this.#heard - this.floor - this.#promised - this.#writtenSince;
+    return this.#freeBytes - this.floor - this.#reserved - this.#writtenSince;
   }
 
-  #isOld(): boolean {
-    return this.#now() - this.#heardAt >= BELIEVED_MS || this.#writtenSince >= BELIEVED_BYTES;
+  #isStale(): boolean {
+    return this.#now() - this.#refreshedAt >= MAX_AGE_MS || this.#writtenSince >= MAX_WRITTEN_BYTES;
   }
 
   #now(): number {

@@ -1,48 +1,47 @@
 import { HedgeError, messageOf } from '../../common/errors.js';
 import { readFrame, recordRange, stampChecksum, type FrameHeader, type SpillFrame } from '../records/frame.js';
-import { Budget } from './budget.js';
 import { readAll, writeAll, type DataDisk, type DataFile } from './data-file.js';
 import type { DiskSpace } from './disk-space.js';
 import { Extents, type Extent } from './extents.js';
 import type { FrameBuffer, FrameBuffers, LoadedFrame, PartId, Refusal, TierUsage } from './storage.js';
-import { Room, wholePages, type Tier } from './tier.js';
+import { Budget, Room, wholePages, type Tier } from './tier.js';
 
-/** What the disk tiers of a pod have in common. */
+/** The parts that all disk tiers of a pod use. */
 export interface NodeDisk {
   readonly budget: Budget;
   readonly files: DataDisk;
   readonly space: DiskSpace;
-  /** What frames are read into. */
+  /** The buffers into which frames are read. */
   readonly buffers: FrameBuffers;
 }
 
-interface Kept {
+interface StoredFrame {
   readonly header: FrameHeader;
   readonly extent: Extent;
-  /** Of the frame itself. */
+  /** The bytes of the frame, without padding. */
   readonly length: number;
 }
 
 class ExtentRoom extends Room {
   constructor(
     readonly extent: Extent,
-    /** By how much the file may grow for it. */
+    /** Bytes by which the file may grow for it. */
     readonly growth: number,
-    giveBack: () => void,
+    freeRoom: () => void,
   ) {
-    super('disk', extent.length, giveBack);
+    super('disk', extent.length, freeRoom);
   }
 }
 
-/** Frames in one file of this process, one behind the other. */
+/** Keeps the frames of one part in one file, one after the other. */
 export class DiskTier implements Tier {
-  readonly #frames = new Map<number, Kept>();
+  readonly #frames = new Map<number, StoredFrame>();
   readonly #extents = new Extents();
   readonly #store: Budget;
   readonly #writes = new Set<Promise<void>>();
   #file: Promise<DataFile> | undefined;
   #records = 0;
-  /** How long the file may have become. */
+  /** The end of the last write, which the file may have reached. */
   #writtenTo = 0;
   #dropped = false;
 
@@ -66,8 +65,8 @@ export class DiskTier implements Tier {
       return inBudget ? 'free-disk-floor' : 'node-budget';
     }
     budget.reserve(growth);
-    space.promise(growth);
-    const extent = this.#extents.take(length);
+    space.reserve(growth);
+    const extent = this.#extents.allocate(length);
     return new ExtentRoom(extent, growth, () => this.#release(extent, growth));
   }
 
@@ -86,25 +85,25 @@ export class DiskTier implements Tier {
   }
 
   async read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame> {
-    const kept = this.#frames.get(sequence) as Kept;
-    const buffer = await this.#buffer(kept.length, signal);
+    const stored = this.#frames.get(sequence) as StoredFrame;
+    const buffer = await this.#buffer(stored.length, signal);
     try {
-      return { ...(await this.#load(kept, buffer.bytes.subarray(0, kept.length))), lease: buffer };
+      return { ...(await this.#load(stored, buffer.bytes.subarray(0, stored.length))), lease: buffer };
     } catch (error) {
       buffer.release();
       throw error;
     }
   }
 
-  /** Nobody looks at what is in a file. */
+  /** A file has no readers of its memory. */
   detach(): void {}
 
   remove(sequence: number): void {
-    const kept = this.#frames.get(sequence);
-    if (kept === undefined) return;
+    const stored = this.#frames.get(sequence);
+    if (stored === undefined) return;
     this.#frames.delete(sequence);
-    this.#records -= kept.header.records;
-    this.#extents.free(kept.extent);
+    this.#records -= stored.header.records;
+    this.#extents.free(stored.extent);
   }
 
   get free(): number {
@@ -123,7 +122,7 @@ export class DiskTier implements Tier {
     try {
       await file?.close();
     } finally {
-      // A file is closed whatever the system says of it.
+      // The file is closed, even if close fails.
       this.#dropped = true;
       this.disk.budget.release(this.#store.used);
       this.#store.release(this.#store.used);
@@ -133,7 +132,7 @@ export class DiskTier implements Tier {
   #release(extent: Extent, growth: number): void {
     this.disk.space.settle(growth, false);
     this.#extents.free(extent);
-    // The disk has nothing yet of what was never written.
+    // Bytes that were never written use no disk.
     const unused = this.#extents.trim(this.#writtenTo);
     if (this.#dropped) return;
     this.#store.release(unused);
@@ -145,9 +144,9 @@ export class DiskTier implements Tier {
     const { space } = this.disk;
     if (!(await space.allows())) {
       room.release();
-      throw this.#full('the disk has just failed, or is as full as `spill.minFreeDisk` allows');
+      throw this.#fullError('the disk has just failed, or only `spill.minFreeDisk` is left');
     }
-    room.use();
+    room.markUsed();
     this.#writtenTo = Math.max(this.#writtenTo, room.extent.offset + room.extent.length);
     try {
       stampChecksum(frame);
@@ -155,7 +154,7 @@ export class DiskTier implements Tier {
     } catch (cause) {
       space.failed();
       this.#extents.free(room.extent);
-      throw this.#full(`it failed: ${messageOf(cause)}`, cause);
+      throw this.#fullError(`a write failed: ${messageOf(cause)}`, cause);
     } finally {
       space.settle(room.growth, true);
     }
@@ -163,7 +162,7 @@ export class DiskTier implements Tier {
     this.#records += header.records;
   }
 
-  /** Opened when it is first needed; tried again after it failed. */
+  /** Opens the file when it is first needed. A failed attempt is repeated by the next call. */
   #open(): Promise<DataFile> {
     this.#file ??= this.disk.files.create().catch((error: unknown) => {
       this.#file = undefined;
@@ -174,12 +173,12 @@ export class DiskTier implements Tier {
 
   async #buffer(length: number, signal?: AbortSignal): Promise<FrameBuffer> {
     const { buffers } = this.disk;
-    if (length <= buffers.frameBytes) return buffers.take(signal);
+    if (length <= buffers.frameBytes) return buffers.acquire(signal);
     const lease = await buffers.claim(length, signal);
     return { ...lease, bytes: Buffer.allocUnsafeSlow(length) };
   }
 
-  async #load({ header, extent }: Kept, into: Buffer): Promise<SpillFrame> {
+  async #load({ header, extent }: StoredFrame, into: Buffer): Promise<SpillFrame> {
     try {
       if (!(await readAll(await this.#open(), into, extent.offset))) throw new Error('the file ends before it');
       const frame = readFrame(into);
@@ -189,17 +188,17 @@ export class DiskTier implements Tier {
       const { from, to } = recordRange(header);
       throw new HedgeError(
         'SPILL_CORRUPT',
-        `Records ${from} to ${to - 1} of spilled data "${this.part.name}" cannot be read from disk: ${messageOf(cause)}. ` +
-          'Other records stay readable; write these again, and look at the disk.',
+        `Records ${from} to ${to - 1} of spilled data '${this.part.name}' cannot be read from the disk: ${messageOf(cause)}. ` +
+          'Other records can still be read. Write the data again, and check the disk.',
         { cause, details: { store: this.part.name, from, to } },
       );
     }
   }
 
-  #full(problem: string, cause?: unknown): HedgeError {
+  #fullError(problem: string, cause?: unknown): HedgeError {
     return new HedgeError(
       'SPILL_FULL',
-      `A frame of spilled data "${this.part.name}" cannot be kept on the disk of this pod: ${problem}.`,
+      `A frame of spilled data '${this.part.name}' cannot be stored on the disk of this pod: ${problem}.`,
       { cause, details: { store: this.part.name } },
     );
   }

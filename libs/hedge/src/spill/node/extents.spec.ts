@@ -24,7 +24,7 @@ describe('Extents', () => {
             }
             const [end, growth] = [extents.end, extents.growth(step)];
             expect(growth).toBe(longestHole(taken, end) >= step ? 0 : step);
-            taken.push(extents.take(step));
+            taken.push(extents.allocate(step));
             expect(extents.end).toBe(end + growth);
             expect(longestHole(taken, extents.end)).toBeGreaterThanOrEqual(0);
           }

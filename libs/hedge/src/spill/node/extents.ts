@@ -1,29 +1,29 @@
-/** A piece of a file. */
+/** A range of a file. */
 export interface Extent {
   readonly offset: number;
   readonly length: number;
 }
 
 /**
- * Which pieces of a file are taken. A freed piece stays a hole, which counts as used, because the disk still has it,
- * and which the next pieces fill; so the file is never longer than what was taken at a time, holes included.
+ * Allocates ranges of a file. A freed range is a hole, which later ranges fill. A hole counts as used, because the disk
+ * still stores it. So the file is never longer than the most bytes that were allocated at a time, with holes.
  */
 export class Extents {
   #end = 0;
-  /** By offset; no two of them touch. */
+  /** Sorted by offset; no two are adjacent. */
   #holes: Extent[] = [];
 
-  /** How long the file may be. */
+  /** The length of the file at most. */
   get end(): number {
     return this.#end;
   }
 
-  /** By how much the file would grow. */
+  /** The bytes by which a range of that length makes the file longer. */
   growth(length: number): number {
     return this.#holes.some((hole) => hole.length >= length) ? 0 : length;
   }
 
-  take(length: number): Extent {
+  allocate(length: number): Extent {
     const index = this.#holes.findIndex((hole) => hole.length >= length);
     const hole = this.#holes[index];
     if (hole === undefined) {
@@ -56,7 +56,7 @@ export class Extents {
     this.#holes.splice(from, count, { offset, length });
   }
 
-  /** Ends the file earlier when there is a hole at its end, but not before that offset; returns by how much. */
+  /** Shortens the file by a hole at its end, but not below that offset. Returns the removed bytes. */
   trim(to: number): number {
     const last = this.#holes.at(-1);
     if (last === undefined || last.offset + last.length !== this.#end) return 0;

@@ -1,22 +1,22 @@
 import type { Clock } from '../../common/clock.js';
 
-/** What nobody has needed for that long is let go of. */
-const LET_GO_AFTER_MS = 10_000;
+/** A buffer that was not needed for this time is freed. */
+const FREE_AFTER_MS = 10_000;
 
 /**
- * Buffers that nobody uses, to be used again. Fresh memory costs more than what is done with it: each page when it is
- * touched first, and V8 marks its whole heap again whenever memory outside of it has grown by a part of that heap.
+ * Unused buffers, kept for reuse. Fresh memory costs more than filling it: the system maps each page on first use, and
+ * V8 marks its whole heap again whenever memory outside of it has grown by a part of that heap.
  *
- * They are in the pod's memory budget (P2): what its budgets need, they give up at once.
+ * They are within the pod's memory budget (P2): they are freed as soon as the budgets need their bytes.
  */
 export class IdleBuffers {
   #buffers: Buffer[] = [];
-  /** The fewest there were since the last look: so many were not needed. */
-  #least = 0;
-  #cancelLook: (() => void) | undefined;
+  /** The lowest count since the last check: this many buffers were not needed. */
+  #leastCount = 0;
+  #cancelCheck: (() => void) | undefined;
   #closed = false;
 
-  /** @param room Bytes that the budgets leave for idle buffers. */
+  /** @param room the bytes that the budgets leave for idle buffers */
   constructor(
     readonly bufferBytes: number,
     private readonly room: () => number,
@@ -29,33 +29,33 @@ export class IdleBuffers {
 
   take(): Buffer | undefined {
     const buffer = this.#buffers.pop();
-    this.#least = Math.min(this.#least, this.#buffers.length);
+    this.#leastCount = Math.min(this.#leastCount, this.#buffers.length);
     return buffer;
   }
 
-  /** Nobody looks at its bytes any more. */
+  /** To be called when no code reads the buffer any more. */
   release(buffer: Buffer): void {
     if (this.#closed) return;
     this.#buffers.push(buffer);
-    this.fit();
-    if (this.#buffers.length > 0) this.#cancelLook ??= this.clock.after(LET_GO_AFTER_MS, () => this.#look());
+    this.shrinkToRoom();
+    if (this.#buffers.length > 0) this.#cancelCheck ??= this.clock.after(FREE_AFTER_MS, () => this.#freeUnneeded());
   }
 
-  /** To be called whenever a budget has been taken from. */
-  fit(): void {
+  /** Frees buffers until the rest fits. To be called after each reservation in a budget. */
+  shrinkToRoom(): void {
     while (this.bytes > this.room()) this.take();
   }
 
-  /** Keeps nothing any more. */
+  /** Frees all buffers, and keeps none from now on. */
   close(): void {
     this.#closed = true;
-    this.#cancelLook?.();
+    this.#cancelCheck?.();
     this.#buffers = [];
   }
 
-  #look(): void {
-    this.#buffers.length -= this.#least;
-    this.#least = this.#buffers.length;
-    this.#cancelLook = this.#least > 0 ? this.clock.after(LET_GO_AFTER_MS, () => this.#look()) : undefined;
+  #freeUnneeded(): void {
+    this.#buffers.length -= this.#leastCount;
+    this.#leastCount = this.#buffers.length;
+    this.#cancelCheck = this.#leastCount > 0 ? this.clock.after(FREE_AFTER_MS, () => this.#freeUnneeded()) : undefined;
   }
 }

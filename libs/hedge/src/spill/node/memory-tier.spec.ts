@@ -39,7 +39,7 @@ function build(
 
 /** As this pod's own frames come; false when there is no room. */
 async function putOwn(part: SpillPart, sequence: number, letter: string, bytes: number): Promise<boolean> {
-  const buffer = await node.buffers.take();
+  const buffer = await node.buffers.acquire();
   const frame = build(buffer.bytes, part.id, sequence, letter, bytes);
   const room = part.reserve('memory', frame.bytes.length);
   if (room.granted) await part.put(frame, room);

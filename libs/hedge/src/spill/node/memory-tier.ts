@@ -1,46 +1,45 @@
 import type { SpillFrame } from '../records/frame.js';
-import { Budget } from './budget.js';
 import type { IdleBuffers } from './idle-buffers.js';
 import type { LoadedFrame, Refusal, TierUsage } from './storage.js';
-import { Room, wholePages, type Tier } from './tier.js';
+import { Budget, Room, wholePages, type Tier } from './tier.js';
 
-/** A buffer that is filled to this part is kept as it is: a copy would save less than it costs. */
+/** A buffer that is filled at least to this share is stored as it is: a copy would save too little. */
 const WELL_FILLED = 0.75;
 
 class MemoryRoom extends Room {
   constructor(
     bytes: number,
-    /** A buffer to keep the frame in; undefined when there was none, or the frame is too small for one. */
+    /** An unused buffer for the frame; undefined when there was none, or the frame is too small for one. */
     readonly spare: Buffer | undefined,
-    giveBack: () => void,
+    freeRoom: () => void,
   ) {
-    super('memory', bytes, giveBack);
+    super('memory', bytes, freeRoom);
   }
 }
 
-interface Kept {
+interface StoredFrame {
   readonly frame: SpillFrame;
-  /** As accounted. */
+  /** The reserved bytes. */
   readonly bytes: number;
-  /** The whole buffer that it lies in; undefined when it has just the memory that it needs. */
+  /** The whole buffer that contains the frame; undefined when the frame has memory of its own size. */
   readonly buffer: Buffer | undefined;
-  /** Reads that have not ended. */
+  /** Leases of readers that have not ended. */
   readers: number;
-  /** Somebody may look at the bytes for good. */
-  shared: boolean;
+  /** A reader or a stream may keep the bytes, so the buffer is never reused. */
+  detached: boolean;
   removed: boolean;
 }
 
-/** Frames in the memory of this process. Where they lay is used again, unless somebody may still look at it. */
+/** Keeps the frames of one part in memory. Their buffers are reused, unless a reader may still use them. */
 export class MemoryTier implements Tier {
-  readonly #frames = new Map<number, Kept>();
+  readonly #frames = new Map<number, StoredFrame>();
   readonly #store: Budget;
   #records = 0;
 
   constructor(
     limit: number,
     private readonly node: Budget,
-    /** What frames are built in. */
+    /** The unused buffers of this pod. */
     private readonly idle: IdleBuffers,
   ) {
     this.#store = new Budget(limit);
@@ -54,7 +53,7 @@ export class MemoryTier implements Tier {
       return 'node-budget';
     }
     const spare = bytes === this.idle.bufferBytes ? this.idle.take() : undefined;
-    this.idle.fit();
+    this.idle.shrinkToRoom();
     return new MemoryRoom(bytes, spare, () => {
       this.#give(bytes);
       if (spare !== undefined) this.idle.release(spare);
@@ -62,13 +61,13 @@ export class MemoryTier implements Tier {
   }
 
   async put(frame: SpillFrame, room: Room): Promise<void> {
-    room.use();
+    room.markUsed();
     const { bytes, spare } = room as MemoryRoom;
     this.#frames.set(frame.header.sequence, {
       ...this.#keep(frame, bytes, spare),
       bytes,
       readers: 0,
-      shared: false,
+      detached: false,
       removed: false,
     });
     this.#records += frame.header.records;
@@ -79,31 +78,31 @@ export class MemoryTier implements Tier {
   }
 
   async read(sequence: number): Promise<LoadedFrame> {
-    const kept = this.#frames.get(sequence) as Kept;
-    kept.readers += 1;
+    const stored = this.#frames.get(sequence) as StoredFrame;
+    stored.readers += 1;
     let open = true;
-    const end = (shared: boolean): void => {
+    const end = (detach: boolean): void => {
       if (!open) return;
       open = false;
-      kept.readers -= 1;
-      kept.shared ||= shared;
-      if (kept.removed) this.#free(kept);
+      stored.readers -= 1;
+      stored.detached ||= detach;
+      if (stored.removed) this.#free(stored);
     };
-    return { ...kept.frame, lease: { release: () => end(false), detach: () => end(true) } };
+    return { ...stored.frame, lease: { release: () => end(false), detach: () => end(true) } };
   }
 
   detach(sequence: number): void {
-    const kept = this.#frames.get(sequence);
-    if (kept !== undefined) kept.shared = true;
+    const stored = this.#frames.get(sequence);
+    if (stored !== undefined) stored.detached = true;
   }
 
   remove(sequence: number): void {
-    const kept = this.#frames.get(sequence);
-    if (kept === undefined) return;
+    const stored = this.#frames.get(sequence);
+    if (stored === undefined) return;
     this.#frames.delete(sequence);
-    this.#records -= kept.frame.header.records;
-    kept.removed = true;
-    this.#free(kept);
+    this.#records -= stored.frame.header.records;
+    stored.removed = true;
+    this.#free(stored);
   }
 
   get free(): number {
@@ -114,25 +113,25 @@ export class MemoryTier implements Tier {
     return { frames: this.#frames.size, records: this.#records, bytes: this.#store.used };
   }
 
-  /** Room that is set aside is given back by whoever has it: there may be a buffer in it. */
+  /** Frees all frames. Open reservations are freed by their users, because they may contain a buffer. */
   async drop(): Promise<void> {
     for (const sequence of this.#frames.keys()) this.remove(sequence);
   }
 
-  /** What a frame of that size will take. */
+  /** The bytes that a frame of that size uses. */
   #footprint(frameBytes: number): number {
     const { bufferBytes } = this.idle;
     return frameBytes <= bufferBytes && frameBytes >= bufferBytes * WELL_FILLED ? bufferBytes : wholePages(frameBytes);
   }
 
-  #keep({ header, bytes }: SpillFrame, room: number, spare?: Buffer): Pick<Kept, 'frame' | 'buffer'> {
+  #keep({ header, bytes }: SpillFrame, room: number, spare?: Buffer): Pick<StoredFrame, 'frame' | 'buffer'> {
     const { bufferBytes } = this.idle;
     if (room !== bufferBytes) {
       const fits = bytes.buffer.byteLength <= room;
       return { frame: { header, bytes: fits ? bytes : copyOf(bytes) }, buffer: undefined };
     }
     if (bytes.buffer.byteLength === bufferBytes) {
-      // It was built in such a buffer, and stays in it.
+      // The frame was built in a buffer of this pod, and stays in it.
       if (spare !== undefined) this.idle.release(spare);
       return { frame: { header, bytes }, buffer: Buffer.from(bytes.buffer) };
     }
@@ -141,11 +140,11 @@ export class MemoryTier implements Tier {
     return { frame: { header, bytes: buffer.subarray(0, bytes.length) }, buffer };
   }
 
-  /** When nobody reads it any more. */
-  #free({ bytes, buffer, readers, shared }: Kept): void {
+  /** Does nothing while a reader has a lease: its end calls this again. */
+  #free({ bytes, buffer, readers, detached }: StoredFrame): void {
     if (readers > 0) return;
     this.#give(bytes);
-    if (buffer !== undefined && !shared) this.idle.release(buffer);
+    if (buffer !== undefined && !detached) this.idle.release(buffer);
   }
 
   #give(bytes: number): void {

@@ -12,16 +12,16 @@ import type {
 } from './storage.js';
 import type { Room, Tier } from './tier.js';
 
-/** One store's frames on this pod, in both tiers. */
+/** The frames of one store on this pod, in both tiers. */
 export class Part implements SpillPart {
-  /** Frames that are being written. */
+  /** Frames that are being stored, by sequence. */
   readonly #arriving = new Map<number, Promise<void>>();
   #dropping: Promise<void> | undefined;
 
   constructor(
     readonly id: PartId,
     private readonly tiers: Readonly<Record<SpillTier, Tier>>,
-    /** What this pod would still take of all stores. */
+    /** Free bytes of this pod, for all stores. */
     private readonly nodeFree: () => TierBytes,
   ) {}
 
@@ -30,7 +30,7 @@ export class Part implements SpillPart {
   }
 
   reserve(tier: SpillTier, bytes: number): Reservation | Refusal {
-    this.#assertHere();
+    this.#assertNotDropped();
     const room = this.tiers[tier].reserve(bytes);
     return typeof room === 'string' ? { granted: false, by: room, free: this.#free() } : room;
   }
@@ -38,16 +38,16 @@ export class Part implements SpillPart {
   async put(frame: SpillFrame, reservation: Reservation): Promise<void> {
     const room = reservation as Room;
     const { sequence } = frame.header;
-    const twin = this.#arriving.get(sequence);
-    if (twin !== undefined || this.has(sequence) || this.#dropping !== undefined) room.release();
-    this.#assertHere();
+    const duplicate = this.#arriving.get(sequence);
+    if (duplicate !== undefined || this.has(sequence) || this.#dropping !== undefined) room.release();
+    this.#assertNotDropped();
     if (this.has(sequence)) return;
-    if (twin !== undefined) return twin;
+    if (duplicate !== undefined) return duplicate;
     if (!room.open || frame.bytes.length > room.bytes) {
       room.release();
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Frame ${sequence} of spilled data "${this.id.name}" has ${frame.bytes.length} bytes, for which no room is reserved.`,
+        `Frame ${sequence} of spilled data '${this.id.name}' has ${frame.bytes.length} bytes, but its reservation has ${room.open ? room.bytes : 0}. Reserve room for each frame.`,
       );
     }
     const arrival = this.tiers[room.tier].put(frame, room);
@@ -57,24 +57,24 @@ export class Part implements SpillPart {
     } finally {
       this.#arriving.delete(sequence);
     }
-    this.#assertHere();
+    this.#assertNotDropped();
   }
 
   async read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame> {
-    this.#assertHere();
+    this.#assertNotDropped();
     const tier = this.#tierOf(sequence);
     if (tier === undefined) {
       throw new HedgeError(
         'SPILL_LOST',
-        `Frame ${sequence} of spilled data "${this.id.name}" is not on this pod. Write the store again.`,
+        `Frame ${sequence} of spilled data '${this.id.name}' is not on this pod. Write the data again.`,
         { details: { store: this.id.name, sequence } },
       );
     }
     try {
       return await tier.read(sequence, signal);
     } catch (error) {
-      // A file that was closed meanwhile is no damage.
-      this.#assertHere();
+      // A drop closes the file, which is not a failure of the disk.
+      this.#assertNotDropped();
       throw error;
     }
   }
@@ -91,7 +91,7 @@ export class Part implements SpillPart {
     return { memory: this.tiers.memory.usage(), disk: this.tiers.disk.usage() };
   }
 
-  /** Frees everything; the promise resolves when the file is closed. */
+  /** Frees all frames. Resolves when the file is closed. */
   drop(): Promise<void> {
     this.#dropping ??= this.#dropAll();
     return this.#dropping;
@@ -110,11 +110,11 @@ export class Part implements SpillPart {
     return Object.values(this.tiers).find((tier) => tier.has(sequence));
   }
 
-  #assertHere(): void {
+  #assertNotDropped(): void {
     if (this.#dropping === undefined) return;
     throw new HedgeError(
       'SPILL_UNKNOWN',
-      `Spilled data "${this.id.name}" was dropped, or has expired. Create it again, and write it before reading.`,
+      `Spilled data '${this.id.name}' was dropped or has expired. Create it again, and write it before reading.`,
       { details: { store: this.id.name } },
     );
   }

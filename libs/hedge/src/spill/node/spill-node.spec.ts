@@ -232,7 +232,7 @@ describe('the files of a pod', () => {
     await file.close();
     await expect(part.read(3)).rejects.toMatchObject({
       code: 'SPILL_CORRUPT',
-      message: expect.stringContaining('Records 30 to 30 of spilled data "reports"'),
+      message: expect.stringContaining("Records 30 to 30 of spilled data 'reports'"),
       details: { store: 'reports', from: 30, to: 31 },
     });
   });

@@ -2,7 +2,7 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import { MAX_FRAME_BYTES } from '../records/frame.js';
 import { BufferPool, frameBytesFor } from './buffer-pool.js';
-import { Budget } from './budget.js';
+import { Budget } from './tier.js';
 import { NamelessFiles, type DataDisk } from './data-file.js';
 import { DiskSpace } from './disk-space.js';
 import { DiskTier, type NodeDisk } from './disk-tier.js';
@@ -11,59 +11,62 @@ import { MemoryTier } from './memory-tier.js';
 import { Part } from './part.js';
 import type { FrameBuffers, NodeStorage, PartId, SpillPart, TierBytes } from './storage.js';
 
-/** What this pod lends to spill stores, in bytes. */
+/** The RAM and disk that this pod offers for spilled data, in bytes. */
 export interface SpillNodeOptions {
-  /** RAM for frames, those on their way included; at least `MIN_MEMORY`. */
+  /** RAM for frames, with frames in flight; at least `MIN_MEMORY`. */
   readonly memory: number;
-  /** Disk for frames; 0 lends none, and then the directory is not touched. */
+  /** Disk for frames. With 0 the directory is not used. */
   readonly disk: number;
-  /** Where the files are made. Several processes may share it. */
+  /** The directory of the files. Several processes may share it. */
   readonly directory: string;
-  /** No frame is written to disk that would leave the file system with less. */
+  /** The floor of free disk: no frame is written that would leave less in the file system. */
   readonly minFreeDisk: number;
   readonly clock: Clock;
   /** Default: files without a name in `directory`. */
   readonly files?: DataDisk;
 }
 
-/** The least memory that a pod can lend: some frames of other pods must be able to arrive. */
+/** The least memory of a pod: a few frames of other pods must fit into its buffers. */
 export const MIN_MEMORY = 4 * MAX_FRAME_BYTES;
 
-/** For frames on their way: an eighth of the memory within these bounds. */
-const BUFFERS_AT_LEAST = 2 * MAX_FRAME_BYTES;
-const BUFFERS_AT_MOST = 32 * MAX_FRAME_BYTES;
+/** One eighth of the memory, within these bounds, is reserved for frames in flight. */
+const MIN_BUFFER_BYTES = 2 * MAX_FRAME_BYTES;
+const MAX_BUFFER_BYTES = 32 * MAX_FRAME_BYTES;
 
-/** The RAM and disk that this pod lends to spill stores, within its budgets (P2). */
+/** The RAM and disk that this pod offers for spilled data, within its budgets (P2). */
 export class SpillNode implements NodeStorage {
   readonly #parts = new Map<string, Part>();
-  /** For frames on their way. */
-  readonly #passing: Budget;
-  /** For frames that stay. */
+  /** For frames in flight. */
+  readonly #inFlight: Budget;
+  /** For stored frames. */
   readonly #memory: Budget;
   readonly #idle: IdleBuffers;
   readonly #buffers: BufferPool;
   readonly #disk: NodeDisk;
 
-  /** To be opened with `open`. */
+  /** Call `open` instead. */
   private constructor(options: SpillNodeOptions, files: DataDisk) {
     const { memory, disk, minFreeDisk, clock } = options;
-    this.#passing = new Budget(Math.min(BUFFERS_AT_MOST, Math.max(BUFFERS_AT_LEAST, Math.floor(memory / 8))));
-    this.#memory = new Budget(memory - this.#passing.limit);
-    const left = (): number => this.#passing.free + this.#memory.free;
-    this.#idle = new IdleBuffers(frameBytesFor(this.#passing.limit), left, clock);
-    this.#buffers = new BufferPool(this.#passing, this.#idle);
+    this.#inFlight = new Budget(Math.min(MAX_BUFFER_BYTES, Math.max(MIN_BUFFER_BYTES, Math.floor(memory / 8))));
+    this.#memory = new Budget(memory - this.#inFlight.limit);
+    const room = (): number => this.#inFlight.free + this.#memory.free;
+    this.#idle = new IdleBuffers(frameBytesFor(this.#inFlight.limit), room, clock);
+    this.#buffers = new BufferPool(this.#inFlight, this.#idle);
     const space = new DiskSpace(files, minFreeDisk, clock);
     this.#disk = { budget: new Budget(disk), files, space, buffers: this.#buffers };
   }
 
   /**
-   * Opens the directory, and frees what killed processes have left there.
-   * @throws HedgeError INVALID_OPTIONS when the memory is too little, or the directory cannot be written
+   * Opens the directory, and removes the files that killed processes have left there.
+   * @throws HedgeError INVALID_OPTIONS when there is too little memory, or the directory cannot be written
    */
   static async open(options: SpillNodeOptions): Promise<SpillNode> {
     const { memory, disk, directory, files = new NamelessFiles(directory) } = options;
     if (memory < MIN_MEMORY) {
-      throw new HedgeError('INVALID_OPTIONS', `\`spill.memory\` is ${memory} bytes; give it at least ${MIN_MEMORY}.`);
+      throw new HedgeError(
+        'INVALID_OPTIONS',
+        `\`spill.memory\` is ${memory} bytes, which is too little. Set it to at least ${MIN_MEMORY}.`,
+      );
     }
     const node = new SpillNode(options, files);
     if (disk === 0) return node;
@@ -73,7 +76,7 @@ export class SpillNode implements NodeStorage {
       throw new HedgeError(
         'INVALID_OPTIONS',
         `\`spill.directory\` ${directory} cannot be used: ${messageOf(cause)}. ` +
-          'Name a directory that this pod may write, such as the mount of an emptyDir, or set `spill.disk` to 0.',
+          'Set it to a directory that this pod can write, such as the mount of an emptyDir, or set `spill.disk` to 0.',
         { cause },
       );
     }
@@ -107,7 +110,7 @@ export class SpillNode implements NodeStorage {
   }
 
   used(): TierBytes {
-    return { memory: this.#memory.used + this.#passing.used, disk: this.#disk.budget.used };
+    return { memory: this.#memory.used + this.#inFlight.used, disk: this.#disk.budget.used };
   }
 
   get idleBytes(): number {
@@ -117,7 +120,7 @@ export class SpillNode implements NodeStorage {
   async drop(id: PartId): Promise<void> {
     const key = keyOf(id);
     const part = this.#parts.get(key);
-    // A new part of that name may be made at once; it does not wait for the old one's file.
+    // A new part with this id does not wait until the file of the old one is closed.
     this.#parts.delete(key);
     await part?.drop();
   }

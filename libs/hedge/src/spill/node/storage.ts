@@ -1,69 +1,69 @@
 import type { SpillFrame } from '../records/frame.js';
 
-/** Where a frame lies on a pod. */
+/** The kind of storage in which a pod keeps a frame. */
 export type SpillTier = 'memory' | 'disk';
 
 /** Bytes of each tier. */
 export type TierBytes = Readonly<Record<SpillTier, number>>;
 
-/** One store's part on this pod. Another epoch of the same store is another part. */
+/** Names the part of a store on this pod. Each epoch has a part of its own. */
 export interface PartId {
   readonly store: string;
   readonly epoch: number;
-  /** The name people gave the store, for messages. */
+  /** The name of the spilled data, for errors. */
   readonly name: string;
 }
 
-/** Room set aside in one tier for one frame. Used up by `put`, or given back by `release`. */
+/** Room in one tier for one frame. `put` uses it, `release` frees it. */
 export interface Reservation {
   readonly granted: true;
   readonly tier: SpillTier;
-  /** As accounted: what was asked for, rounded up to what it will take. */
+  /** The requested bytes, rounded up to whole pages or to a whole buffer. */
   readonly bytes: number;
-  /** Gives the room back, unless it is used up. Idempotent. */
+  /** Frees the room, unless a frame uses it. Idempotent. */
   release(): void;
 }
 
-/** Why there is no room. */
+/** The reason for a refused reservation. */
 export interface Refusal {
   readonly granted: false;
-  /** The store's own limit on this pod, the pod's budget, its floor of free disk, or a disk that fails. */
+  /** The limit of the store, the budget of the pod, its floor of free disk, or a failed disk. */
   readonly by: 'store-limit' | 'node-budget' | 'free-disk-floor' | 'disk-failure';
-  /** What this pod would still take of this store. */
+  /** Bytes that this pod can still store of this part. */
   readonly free: TierBytes;
 }
 
-/** Memory lent for a frame on its way; each lease ends by one of the two, and the second call does nothing. */
+/** A lease of memory for one frame in flight. The first call of either method ends it; further calls do nothing. */
 export interface BufferLease {
-  /** Nobody looks at the bytes any more: they may be lent again. */
+  /** Ends the lease. No code reads the bytes any more, so the buffer is reused. */
   release(): void;
-  /** Somebody keeps the bytes (a user, or this pod's memory tier): they are never lent again by this lease. */
+  /** Ends the lease. A reader, a stream or the memory tier keeps the bytes, so the buffer is not reused. */
   detach(): void;
 }
 
-/** A buffer of `FrameBuffers.frameBytes` to build a frame in, or to receive one into. */
+/** A buffer of `FrameBuffers.frameBytes` bytes, in which a frame is built or into which it is read. */
 export interface FrameBuffer extends BufferLease {
   readonly bytes: Buffer;
 }
 
-/** A frame as read. It stays in this pod's budget until its lease has ended: hand it on soon. */
+/** A frame as read. It counts in this pod's budget until its lease ends. */
 export interface LoadedFrame extends SpillFrame {
   readonly lease: BufferLease;
 }
 
 /**
- * The memory for frames on their way (being filled, sent, received, read ahead), which is part of the pod's
- * memory budget. Who asks while none is free waits in line.
+ * The memory for frames in flight: being filled, sent, received or read ahead. It is a part of the pod's memory
+ * budget. When none is free, callers wait in the order of their calls.
  */
 export interface FrameBuffers {
-  /** Size of a buffer: frames of this pod are at most this long. */
+  /** The size of a buffer, and of the largest frame that this pod writes. */
   readonly frameBytes: number;
-  /** How much of the budget is kept for frames on their way, in bytes. */
+  /** Bytes of the budget that are reserved for frames in flight. */
   readonly capacity: number;
   /** @throws the signal's reason */
-  take(signal?: AbortSignal): Promise<FrameBuffer>;
+  acquire(signal?: AbortSignal): Promise<FrameBuffer>;
   /**
-   * Accounts for bytes that live elsewhere, such as a message of gRPC.
+   * Accounts for bytes outside of the buffers, such as a message of gRPC.
    * @throws HedgeError PAYLOAD_TOO_LARGE for more than `capacity`, or the signal's reason
    */
   claim(bytes: number, signal?: AbortSignal): Promise<BufferLease>;
@@ -72,33 +72,33 @@ export interface FrameBuffers {
 export interface TierUsage {
   readonly frames: number;
   readonly records: number;
-  /** As accounted, rounding and holes in files included. */
+  /** Includes rounding to pages, and holes in files. */
   readonly bytes: number;
 }
 
 export interface SpillPart {
   readonly id: PartId;
-  /** Whether that frame is here, in either tier. */
+  /** Whether either tier keeps the frame. */
   has(sequence: number): boolean;
-  /** Room for a frame of that many bytes in that tier, at once or not at all. */
+  /** Reserves room for a frame, without waiting. */
   reserve(tier: SpillTier, bytes: number): Reservation | Refusal;
   /**
-   * Keeps a frame in the reserved room. A frame that is already here is not kept twice. In memory, the bytes
-   * themselves are kept when they fill a buffer of this pod, else a copy: end the lease with `forget`. On disk they
-   * are in the file when the promise resolves: end the lease with `recycle`.
+   * Keeps a frame in the reserved room. A frame is never kept twice. The memory tier keeps the bytes themselves when
+   * they fill a buffer of this pod, else a copy: end the lease with `detach`. The disk tier has written them to the
+   * file when the promise resolves: end the lease with `release`.
    *
-   * Nothing is kept, and the reservation is released, when it rejects.
-   * @throws HedgeError SPILL_FULL when the disk turns out to be full or fails, SPILL_UNKNOWN when the part was dropped
+   * When it rejects, nothing is kept and the reservation is released.
+   * @throws HedgeError SPILL_FULL when the disk is full or fails, SPILL_UNKNOWN when the part was dropped
    */
   put(frame: SpillFrame, reservation: Reservation): Promise<void>;
   /**
-   * @throws HedgeError SPILL_LOST when the frame is not here, SPILL_CORRUPT when the file does not hold what was
-   *   written (both name the store and, where known, the records), SPILL_UNKNOWN when the part was dropped
+   * @throws HedgeError SPILL_LOST when the part has no such frame, SPILL_CORRUPT when the file does not hold the
+   *   written bytes (both name the store and, where known, the records), SPILL_UNKNOWN when the part was dropped
    */
   read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame>;
-  /** A stream that was given up may still look at the bytes that were put: they are not used again. */
+  /** A cancelled stream may still read the bytes of the frame: its memory is never reused. */
   detach(sequence: number): void;
-  /** Frees one frame. Its room in a file is used again for later frames of this part. */
+  /** Frees one frame. Later frames of this part reuse its room in the file. */
   remove(sequence: number): void;
   usage(): Readonly<Record<SpillTier, TierUsage>>;
 }
@@ -109,18 +109,18 @@ export function reserveRoom(part: SpillPart, bytes: number): Reservation | Refus
   return inMemory.granted ? inMemory : part.reserve('disk', bytes);
 }
 
-/** The RAM and disk that this pod lends to spill stores, its own and others'. */
+/** The RAM and disk that this pod offers for spilled data, its own and that of other pods. */
 export interface NodeStorage {
   readonly buffers: FrameBuffers;
-  /** The part of that store and epoch; made with those limits when it is not here yet. */
+  /** The part of that store and epoch. A new part gets these limits. */
   part(id: PartId, limits: TierBytes): SpillPart;
-  /** What would still be taken, by the budgets and the floor of free disk. */
+  /** Free bytes, by the budgets and the floor of free disk. */
   free(): TierBytes;
-  /** What is in use, frames on their way included. Never above the budgets (P2). */
+  /** Bytes in use, with frames in flight. Never above the budgets (P2). */
   used(): TierBytes;
-  /** Memory that nobody uses, kept for a while to be used again. With what is in use it is within the budget (P2). */
+  /** Bytes of unused buffers, kept for a while for reuse. Together with the used bytes within the budget (P2). */
   readonly idleBytes: number;
-  /** Frees everything of that part. Idempotent; resolves when its file is gone. */
+  /** Frees that part. Resolves when its file is closed. Idempotent. */
   drop(id: PartId): Promise<void>;
   /** Drops every part. */
   close(): Promise<void>;

@@ -1,25 +1,51 @@
 import type { SpillFrame } from '../records/frame.js';
 import type { LoadedFrame, Refusal, Reservation, SpillTier, TierUsage } from './storage.js';
 
+/** A limit of bytes in use, which is never exceeded (P2). */
+export class Budget {
+  #used = 0;
+
+  constructor(readonly limit: number) {}
+
+  get used(): number {
+    return this.#used;
+  }
+
+  get free(): number {
+    return this.limit - this.#used;
+  }
+
+  /** Reserves all of the bytes, or none of them and returns false. */
+  reserve(bytes: number): boolean {
+    if (bytes > this.free) return false;
+    this.#used += bytes;
+    return true;
+  }
+
+  release(bytes: number): void {
+    this.#used -= bytes;
+  }
+}
+
 /** The frames of one part in one tier. */
 export interface Tier {
   reserve(frameBytes: number): Room | Refusal['by'];
-  /** Keeps a frame that is not here yet in room that is open; the room is released when it rejects. */
+  /** Keeps a new frame in open room. The room is released when it rejects. */
   put(frame: SpillFrame, room: Room): Promise<void>;
   has(sequence: number): boolean;
-  /** Reads a frame that is here. */
+  /** Reads a frame that this tier keeps. */
   read(sequence: number, signal?: AbortSignal): Promise<LoadedFrame>;
-  /** Somebody may look at its bytes from now on, for good: where it lies is not used again. */
+  /** A reader may keep the bytes from now on: the memory of the frame is never reused. */
   detach(sequence: number): void;
   remove(sequence: number): void;
   usage(): TierUsage;
-  /** What the store may still take here by its own limit, in bytes. */
+  /** Bytes that are left of the store's own limit. */
   readonly free: number;
-  /** Gives every frame back. Called once; what is under way fails. */
+  /** Frees every frame. Called once; reads and writes in flight fail. */
   drop(): Promise<void>;
 }
 
-/** A reservation, which its tier can turn into what it keeps. */
+/** A reservation of one tier. It is open until its frame uses it, or until it is released. */
 export class Room implements Reservation {
   readonly granted = true;
   #open = true;
@@ -40,13 +66,13 @@ export class Room implements Reservation {
     this.freeRoom();
   }
 
-  /** From now on the room belongs to a frame. */
-  use(): void {
+  /** From now on a frame uses the room. */
+  markUsed(): void {
     this.#open = false;
   }
 }
 
-/** What memory and files are given out in. */
+/** The unit in which memory and files are allocated. */
 const PAGE_BYTES = 4_096;
 
 export function wholePages(bytes: number): number {

@@ -1,21 +1,21 @@
 import { HedgeError } from '../../common/errors.js';
 
-/** Records in one piece of memory: number i is data[offsets[i], offsets[i + 1]). */
+/** Records in one buffer: record i is data[offsets[i], offsets[i + 1]). */
 export interface BinaryBatch {
-  /** `count` + 1 of them, not falling. */
+  /** `count` + 1 offsets in ascending order. */
   readonly offsets: Int32Array;
   readonly data: Uint8Array;
   readonly count: number;
 }
 
-/** What is needed of an Arrow `Vector`, of whatever copy of apache-arrow it comes from. */
+/** The used part of an Arrow `Vector`. It may come from another copy of apache-arrow. */
 export interface BinaryVector {
   readonly type: { readonly typeId: number; toString(): string };
   readonly nullCount: number;
   readonly data: readonly unknown[];
 }
 
-/** A chunk of a vector with that layout. */
+/** A chunk of a vector of type Binary or Utf8. */
 interface BinaryChunk {
   readonly length: number;
   readonly valueOffsets: Int32Array;
@@ -23,7 +23,7 @@ interface BinaryChunk {
 }
 
 /**
- * Arrow's numbers of the types with that layout.
+ * Arrow's type ids of these types.
  * @see https://github.com/apache/arrow-js/blob/main/src/enum.ts
  */
 const BINARY = 4;
@@ -34,7 +34,7 @@ export function isVector(value: unknown): value is BinaryVector {
 }
 
 /**
- * The chunks of an Arrow vector as they lie in memory, not copied.
+ * The chunks of an Arrow vector, without copying.
  * @throws HedgeError INVALID_ARGUMENT when it is neither Binary nor Utf8, or holds nulls
  */
 export function batchesOf(vector: BinaryVector): BinaryBatch[] {
@@ -48,7 +48,7 @@ export function batchesOf(vector: BinaryVector): BinaryBatch[] {
   if (vector.nullCount > 0) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `A batch must hold no nulls, and this one holds ${vector.nullCount}. Filter them out, or write empty records.`,
+      `A batch must not contain nulls, but this one contains ${vector.nullCount}. Filter them out, or write empty records.`,
     );
   }
   return (vector.data as readonly BinaryChunk[]).map(({ length, valueOffsets, values }) => ({

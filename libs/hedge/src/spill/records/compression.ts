@@ -2,19 +2,19 @@ import { HedgeError } from '../../common/errors.js';
 import { loadProblem } from '../../common/optional-package.js';
 import { FRAME_HEADER_BYTES, frameSize, writeHeader, type FrameCodec, type SpillFrame } from './frame.js';
 
-/** LZ4 blocks of lz4-napi begin with the length of what was compressed. */
+/** LZ4 blocks of lz4-napi begin with the uncompressed length. */
 const LENGTH_BYTES = 4;
 
 /** Compresses and decompresses frames, off the event loop. */
 export interface FrameCompression {
-  /** A smaller frame, or the same one when it would not become smaller. */
+  /** Returns the same frame when compression would not make it smaller. */
   compress(frame: SpillFrame): Promise<SpillFrame>;
   /** @throws HedgeError SPILL_CORRUPT */
   decompress(frame: SpillFrame): Promise<SpillFrame>;
 }
 
 /**
- * LZ4 by the package `lz4-napi`, which only those install who compress.
+ * LZ4 by the package `lz4-napi`, an optional dependency.
  * @throws HedgeError INVALID_OPTIONS when it is not installed or cannot be loaded
  */
 export async function lz4(): Promise<FrameCompression> {
@@ -54,8 +54,8 @@ async function loadLz4(): Promise<{ compress: Transform; uncompress: Transform }
 async function uncompressed(frame: SpillFrame, uncompress: Transform): Promise<Buffer> {
   const length = frameSize(frame.header.records, frame.header.dataBytes) - FRAME_HEADER_BYTES;
   const body = frame.bytes.subarray(FRAME_HEADER_BYTES);
-  const problem = `Frame ${frame.header.sequence} of spilled data cannot be decompressed; write the store again.`;
-  // Checked first: the length decides how much memory is allocated.
+  const problem = `Frame ${frame.header.sequence} of spilled data cannot be decompressed, because its bytes are corrupt. Write the data again.`;
+  // Checked first, because `uncompress` allocates as much memory as the length says.
   if (body.length < LENGTH_BYTES || body.readUInt32LE(0) !== length) throw new HedgeError('SPILL_CORRUPT', problem);
   try {
     const plain = await uncompress(body);

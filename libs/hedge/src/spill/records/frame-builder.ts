@@ -3,29 +3,29 @@ import type { BinaryBatch } from './binary-batch.js';
 import { FRAME_HEADER_BYTES, frameSize, offsetsAt, writeHeader } from './frame.js';
 import type { FrameHeader, FrameIdentity, SpillFrame } from './frame.js';
 
-/** What a record is given as; text is stored as UTF-8, and so must not have lone surrogates. */
+/** One record. Text is stored as UTF-8, so it must not have lone surrogates. */
 export type SpillRecord = Uint8Array | string;
 
-/** A larger record is refused: it is whole in the memory of its writer, and again of its reader. */
+/** The limit of a record, because its writer and its reader hold all of it in memory. */
 export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 
-/** The most bytes that one UTF-16 unit of a string becomes in UTF-8. */
+/** The most bytes of one UTF-16 unit in UTF-8. */
 const UTF8_BYTES_PER_UNIT = 3;
 const OFFSET_BYTES = Int32Array.BYTES_PER_ELEMENT;
-/** What a frame takes beside header, data and its first offset, at most: the padding of the data. */
+/** The most padding after the data. */
 const PADDING_BYTES = 7;
 
-/** The longest record that fits into a frame of that size; longer ones span several. */
+/** The longest record that fits into a frame of that size. Longer records span several frames. */
 export function longestRecord(frameBytes: number): number {
   return frameBytes - FRAME_HEADER_BYTES - PADDING_BYTES - 2 * OFFSET_BYTES;
 }
 
-/** How many frames a record of that length spans, each with nothing else in it. */
+/** The number of frames that a long record spans. They contain no other record. */
 export function framesSpanned(recordBytes: number, frameBytes: number): number {
   return Math.max(1, Math.ceil(recordBytes / longestRecord(frameBytes)));
 }
 
-/** Whether it can be stored, if it is not too long. */
+/** Whether the value has the type of a record. Does not check its length. */
 export function isRecord(record: unknown): record is SpillRecord {
   return typeof record === 'string' ? record.isWellFormed() : record instanceof Uint8Array;
 }
@@ -35,7 +35,7 @@ export function checkRecord(record: unknown): asserts record is SpillRecord {
   if (typeof record === 'string' && !record.isWellFormed()) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      'A record is a text with a lone surrogate, which would be read back as another text. Encode it first, for instance by JSON.stringify, or write bytes.',
+      'A record is a text with a lone surrogate, which UTF-8 cannot represent. Encode it first, for example with JSON.stringify, or write bytes.',
     );
   }
   if (!isRecord(record)) {
@@ -55,7 +55,7 @@ export function checkRecord(record: unknown): asserts record is SpillRecord {
 }
 
 /**
- * The bytes of a record, and that it may be stored.
+ * Checks a record, and returns its bytes.
  * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE
  */
 export function recordBytes(record: unknown): Uint8Array {
@@ -64,8 +64,8 @@ export function recordBytes(record: unknown): Uint8Array {
 }
 
 /**
- * Fills one buffer with records, by hand: data grows from the front, the offsets wait in a scratch array and follow
- * when the frame is sealed. apache-arrow's own builder takes several times as long.
+ * Fills one buffer with records. Data grows from the front; the offsets are collected in a scratch array, and follow
+ * the data when the frame is sealed. apache-arrow's own builder is several times slower.
  *
  * @example
  * const builder = new FrameBuilder(buffer, scratch);
@@ -79,8 +79,8 @@ export class FrameBuilder {
   #continued = false;
 
   /**
-   * @param bytes where the frame is built; it belongs to the frame afterwards
-   * @param scratch for the offsets; may be used again once the frame is sealed
+   * @param bytes the buffer of the frame, which the sealed frame keeps
+   * @param scratch collects the offsets; can be reused when the frame is sealed
    */
   constructor(
     private readonly bytes: Buffer,
@@ -98,7 +98,7 @@ export class FrameBuilder {
     return this.#records;
   }
 
-  /** Appends one record; false, with nothing written, when it does not fit any more. */
+  /** Appends one record. False, with nothing written, when it does not fit. */
   write(record: SpillRecord): boolean {
     if (typeof record === 'string') return this.#writeText(record);
     if (record.length > this.#room()) return false;
@@ -107,23 +107,23 @@ export class FrameBuilder {
     return true;
   }
 
-  /** Appends the records of a batch from that index on, as many as fit; returns how many. */
+  /** Appends records of a batch from that index on, as many as fit, and returns their number. */
   writeBatch(batch: BinaryBatch, from: number): number {
     const { offsets, data } = batch;
-    const taken = this.#fitting(batch, from);
+    const count = this.#fitting(batch, from);
     const first = offsets[from] as number;
-    this.bytes.set(data.subarray(first, offsets[from + taken]), FRAME_HEADER_BYTES + this.#dataBytes);
+    this.bytes.set(data.subarray(first, offsets[from + count]), FRAME_HEADER_BYTES + this.#dataBytes);
     const shift = this.#dataBytes - first;
     const at = this.#records - from;
-    for (let i = from + 1; i <= from + taken; i += 1) this.scratch[at + i] = (offsets[i] as number) + shift;
-    this.#records += taken;
-    this.#dataBytes = (offsets[from + taken] as number) + shift;
-    return taken;
+    for (let i = from + 1; i <= from + count; i += 1) this.scratch[at + i] = (offsets[i] as number) + shift;
+    this.#records += count;
+    this.#dataBytes = (offsets[from + count] as number) + shift;
+    return count;
   }
 
   /**
-   * Takes the next part of a record that spans frames, as the only content of this one; returns its length.
-   * @param from how much of the record lies in the frames before
+   * Writes the next part of a record that spans frames, as the only content of this frame, and returns its length.
+   * @param from the bytes of the record in the frames before
    */
   writePart(record: Uint8Array, from: number): number {
     const part = record.subarray(from, from + longestRecord(this.bytes.length));
@@ -134,13 +134,13 @@ export class FrameBuilder {
     return part.length;
   }
 
-  /** Completes the frame, which is a part of the buffer as long as its content. Nothing is written after it. */
+  /** Completes the frame, which is the used part of the buffer. Call no other method afterwards. */
   seal(identity: FrameIdentity): SpillFrame {
     const records = this.#records;
     const dataBytes = this.#dataBytes;
     const bytes = this.bytes.subarray(0, frameSize(records, dataBytes));
     const offsets = offsetsAt(dataBytes);
-    // The buffer may have held another store's records.
+    // Clears bytes of an earlier frame in this buffer.
     bytes.fill(0, FRAME_HEADER_BYTES + dataBytes, offsets);
     bytes.set(new Uint8Array(this.scratch.buffer, this.scratch.byteOffset, (records + 1) * OFFSET_BYTES), offsets);
     const header: FrameHeader = {
@@ -168,12 +168,12 @@ export class FrameBuilder {
     this.scratch[this.#records] = this.#dataBytes;
   }
 
-  /** How long the next record may be. */
+  /** The longest record that still fits. */
   #room(): number {
     return longestRecord(this.bytes.length) - this.#dataBytes - this.#records * OFFSET_BYTES;
   }
 
-  /** How many records from that index on fit: the largest count of which data and offsets are within the buffer. */
+  /** The number of records from that index on that fit, data and offsets together. */
   #fitting({ offsets, count }: BinaryBatch, from: number): number {
     const first = offsets[from] as number;
     // With one more record, the room shrinks by its data and its offset.

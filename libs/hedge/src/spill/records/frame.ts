@@ -2,15 +2,15 @@ import { crc32 } from 'node:zlib';
 import { HedgeError } from '../../common/errors.js';
 
 /**
- * A frame is what a spill store is cut into: some records of one writer in the layout of an Arrow `Binary` column,
- * in one piece of memory, which is the same in RAM, in a file and on the wire.
+ * A frame is the unit in which spilled data is placed: records of one writer in the layout of an Arrow `Binary` column,
+ * in one buffer. Its bytes are the same in RAM, in a file and on the wire.
  *
- * All numbers are little-endian. The records lie one after the other; record i is at data[offsets[i], offsets[i + 1]).
+ * All numbers are little-endian. Record i is at data[offsets[i], offsets[i + 1]).
  *
  * | bytes | |
  * |---|---|
  * | 0–3 | magic and version, `HSF1` |
- * | 4 | flags: 1 the first record began in an earlier frame, 2 the last record goes on in the next |
+ * | 4 | flags: 1 the first record began in an earlier frame, 2 the last record continues in the next |
  * | 5 | codec of the body: 0 none, 1 lz4 |
  * | 8–23 | store |
  * | 24–31 | epoch |
@@ -25,37 +25,37 @@ import { HedgeError } from '../../common/errors.js';
  */
 export const FRAME_HEADER_BYTES = 64;
 
-/** No frame is larger, whoever made it: what a member must be ready to take at once. */
+/** The largest frame of any version. Each member must be able to receive one. */
 export const MAX_FRAME_BYTES = 1024 * 1024;
 
 /** How the body is stored. */
 export type FrameCodec = 'none' | 'lz4';
 
-/** What a frame says of itself. */
+/** The content of a frame's header. */
 export interface FrameHeader {
-  /** Which store: 32 hexadecimal digits. */
+  /** See `storeIdOf`. */
   readonly store: string;
-  /** Tells the stores apart that had this name one after the other. */
+  /** Number of the store at its owner. */
   readonly epoch: number;
   readonly writer: number;
-  /** From 0, in the order in which the store's frames were sealed: the order of reading. */
+  /** From 0, in the order in which the frames of the store were sealed, which is the order of reading. */
   readonly sequence: number;
-  /** Number of the first record in the store, from 0; of the record that goes on when `continues`. */
+  /** Number of the first record, from 0 for the store; of the continued record when `continues`. */
   readonly firstRecord: number;
-  /** How many records lie here, parts of records included. */
+  /** The number of records in the frame, with parts of records. */
   readonly records: number;
   readonly dataBytes: number;
   /** The first record began in an earlier frame. */
   readonly continues: boolean;
-  /** The last record goes on in the next frame. */
+  /** The last record continues in the next frame. */
   readonly continued: boolean;
   readonly codec: FrameCodec;
 }
 
-/** Who a frame is; its builder knows the rest. */
+/** The fields that name a frame. `FrameBuilder` adds the others. */
 export type FrameIdentity = Pick<FrameHeader, 'store' | 'epoch' | 'writer' | 'sequence' | 'firstRecord'>;
 
-/** A sealed frame: `bytes` are header and body, and are never changed again but for the checksum. */
+/** A sealed frame. `bytes` are header and body, of which only the checksum changes. */
 export interface SpillFrame {
   readonly header: FrameHeader;
   readonly bytes: Buffer;
@@ -72,7 +72,7 @@ const CONTINUED = 2;
 const CODECS: readonly FrameCodec[] = ['none', 'lz4'];
 const CRC_AT = 60;
 
-/** The record numbers that a frame holds: [from, to), the numbers of records that are only partly here included. */
+/** The record numbers [from, to) of a frame, with records that are only partly in it. */
 export function recordRange(header: FrameHeader): { from: number; to: number } {
   return { from: header.firstRecord, to: header.firstRecord + header.records };
 }
@@ -87,7 +87,7 @@ export function frameSize(records: number, dataBytes: number): number {
   return offsetsAt(dataBytes) + (records + 1) * Int32Array.BYTES_PER_ELEMENT;
 }
 
-/** Where the offsets of an uncompressed frame begin. */
+/** The position of the offsets in an uncompressed frame. */
 export function offsetsAt(dataBytes: number): number {
   return FRAME_HEADER_BYTES + Math.ceil(dataBytes / 8) * 8;
 }
@@ -110,30 +110,32 @@ export function writeHeader(bytes: Buffer, header: FrameHeader): void {
   bytes.writeUInt32LE(0, CRC_AT);
 }
 
-/** To be called before a frame leaves the memory of this process. Again changes nothing. */
+/** To be called before a frame leaves the memory of this process. Idempotent. */
 export function stampChecksum(frame: SpillFrame): void {
   if (frame.bytes.readUInt32LE(CRC_AT) === 0) frame.bytes.writeUInt32LE(checksum(frame.bytes), CRC_AT);
 }
 
 /**
  * Reads a frame that came from a file or from another member, without copying it.
- * @throws HedgeError SPILL_CORRUPT when it is not, in every bit, a frame as it was stamped
+ * @throws HedgeError SPILL_CORRUPT when a bit differs from the stamped frame
  */
 export function readFrame(bytes: Buffer): SpillFrame {
-  if (bytes.length < FRAME_HEADER_BYTES) throw corrupt(`it has only ${bytes.length} bytes`);
-  if (bytes.readUInt32LE(0) !== MAGIC) throw corrupt('it does not begin like a frame');
+  if (bytes.length < FRAME_HEADER_BYTES) throw corruptFrame(`it has only ${bytes.length} bytes`);
+  if (bytes.readUInt32LE(0) !== MAGIC) throw corruptFrame('it does not begin with the magic bytes HSF1');
   const bodyBytes = bytes.readUInt32LE(56);
   if (bodyBytes !== bytes.length - FRAME_HEADER_BYTES) {
-    throw corrupt(`its body should have ${bodyBytes} bytes and has ${bytes.length - FRAME_HEADER_BYTES}`);
+    throw corruptFrame(`its body has ${bytes.length - FRAME_HEADER_BYTES} bytes, but its header says ${bodyBytes}`);
   }
-  if (checksum(bytes) !== bytes.readUInt32LE(CRC_AT)) throw corrupt('its checksum is wrong');
+  if (checksum(bytes) !== bytes.readUInt32LE(CRC_AT)) throw corruptFrame('its checksum is wrong');
   const [records, dataBytes] = [bytes.readUInt32LE(48), bytes.readUInt32LE(52)];
   const flags = bytes.readUInt32LE(4);
   const codec = CODECS[(flags >> 8) & 0xff];
-  if (codec === undefined) throw corrupt(`its codec ${(flags >> 8) & 0xff} is unknown to this version`);
+  if (codec === undefined) throw corruptFrame(`its codec ${(flags >> 8) & 0xff} is unknown to this version`);
   const size = frameSize(records, dataBytes);
   if (size > MAX_FRAME_BYTES || (codec === 'none' && size !== bytes.length)) {
-    throw corrupt(`it should hold ${records} records of ${dataBytes} bytes together`);
+    throw corruptFrame(
+      `its header says ${records} records of ${dataBytes} bytes in total, which do not match its size`,
+    );
   }
   return {
     bytes,
@@ -153,13 +155,13 @@ export function readFrame(bytes: Buffer): SpillFrame {
 }
 
 function checksum(bytes: Buffer): number {
-  // 0 means not stamped yet, so a sum that is 0 by chance is stamped as 1.
+  // 0 means not stamped yet, so a checksum that is 0 by chance becomes 1.
   return crc32(bytes.subarray(FRAME_HEADER_BYTES), crc32(bytes.subarray(0, CRC_AT))) || 1;
 }
 
-function corrupt(problem: string): HedgeError {
+function corruptFrame(problem: string): HedgeError {
   return new HedgeError(
     'SPILL_CORRUPT',
-    `A frame of spilled data cannot be read: ${problem}. Write the store again; if it was on disk, look at the disk.`,
+    `A frame of spilled data cannot be read: ${problem}. Write the data again; if the frame was on a disk, check the disk.`,
   );
 }

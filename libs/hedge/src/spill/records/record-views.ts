@@ -2,7 +2,7 @@ import type { BinaryBatch } from './binary-batch.js';
 import { FRAME_HEADER_BYTES, offsetsAt, type SpillFrame } from './frame.js';
 
 /**
- * Records as they lie in memory. Each is a view, not a copy: it keeps the whole frame alive, and must not be changed.
+ * The records of a frame as views, not copies. A view keeps the whole frame alive, and must not be changed.
  *
  * @example
  * for (const record of RecordViews.of(frame)) digest.update(record);
@@ -13,7 +13,7 @@ export class RecordViews implements BinaryBatch, Iterable<Buffer> {
     readonly data: Buffer,
   ) {}
 
-  /** Of an uncompressed frame, parts of records included. */
+  /** The records of an uncompressed frame, with parts of records. */
   static of({ header: { records, dataBytes }, bytes }: SpillFrame): RecordViews {
     const data = bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + dataBytes);
     return new RecordViews(offsetsOf(bytes, offsetsAt(dataBytes), records + 1), data);
@@ -27,7 +27,7 @@ export class RecordViews implements BinaryBatch, Iterable<Buffer> {
     return this.data.subarray(this.offsets[index], this.offsets[index + 1]);
   }
 
-  /** Without the first `from` ones and from the `to`th on; nothing is copied. */
+  /** The records from index `from` to index `to`, exclusive, without copying. */
   slice(from: number, to: number): RecordViews {
     return new RecordViews(this.offsets.subarray(from, to + 1), this.data);
   }
@@ -37,7 +37,7 @@ export class RecordViews implements BinaryBatch, Iterable<Buffer> {
   }
 }
 
-/** A view where the memory allows it: a frame out of a network message may begin at any address. */
+/** A view if the offsets are aligned, else a copy: a frame in a network message may begin at any address. */
 function offsetsOf(bytes: Buffer, at: number, count: number): Int32Array {
   const start = bytes.byteOffset + at;
   if (start % Int32Array.BYTES_PER_ELEMENT === 0) return new Int32Array(bytes.buffer, start, count);

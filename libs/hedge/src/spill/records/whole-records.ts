@@ -3,18 +3,18 @@ import type { SpillFrame } from './frame.js';
 import { RecordViews } from './record-views.js';
 
 /**
- * Turns the uncompressed frames of a store, in order, into whole records: one that spans frames comes with its last.
- * Only such a record is copied.
+ * Converts the uncompressed frames of a store, in order, to whole records. A record that spans frames is returned with
+ * its last frame; only such a record is copied.
  *
  * @example
  * const whole = new WholeRecords();
- * for await (const frame of frames) for (const record of whole.of(frame)) take(record);
+ * for await (const frame of frames) for (const record of whole.of(frame)) handle(record);
  */
 export class WholeRecords {
   #parts: Buffer[] = [];
 
   /**
-   * The records that are complete with this frame; none while a record goes on.
+   * The records that end in this frame.
    * @throws HedgeError SPILL_CORRUPT when the frames do not follow each other
    */
   of(frame: SpillFrame): RecordViews {
@@ -22,7 +22,7 @@ export class WholeRecords {
     if (continues !== this.#parts.length > 0) {
       throw new HedgeError(
         'SPILL_CORRUPT',
-        `Frame ${sequence} of spilled data does not go on where the one before it ended; write the store again.`,
+        `Frame ${sequence} of spilled data does not continue the frame before it. Write the data again.`,
       );
     }
     const records = RecordViews.of(frame);

@@ -1,15 +1,15 @@
 import { setImmediate } from 'node:timers/promises';
 
-/** How long code that never waits may keep the event loop: leases and messages need it too. */
-const TURN_MS = 2;
+/** The longest time in which a loop may block the event loop, which leases and messages need too. */
+const MAX_BLOCK_MS = 2;
 
-/** Gives the event loop its turn, now and then, in loops whose promises are always resolved already. */
+/** Yields to the event loop from time to time, in a loop whose promises may all be resolved already. */
 export class EventLoopYielder {
   #since = performance.now();
 
-  /** To be awaited when defined. */
+  /** Await the result when it is defined. */
   next(): Promise<void> | undefined {
-    return performance.now() - this.#since < TURN_MS ? undefined : this.#yield();
+    return performance.now() - this.#since < MAX_BLOCK_MS ? undefined : this.#yield();
   }
 
   async #yield(): Promise<void> {

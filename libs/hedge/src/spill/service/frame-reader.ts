@@ -7,10 +7,10 @@ import type { FrameSource } from './frame-source.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
 import { EventLoopYielder } from './event-loop-yielder.js';
 
-/** Frames under way for one reader at once, so that network and disks of several members overlap. */
+/** Frames that one reader loads at a time, so that the network and the disks of several members work in parallel. */
 const READ_AHEAD = 4;
 
-/** Which records to read: from number `from` up to and without `to`. */
+/** The records to read: from number `from` to number `to`, exclusive. */
 export interface RecordRange {
   readonly from: number;
   readonly to: number;
@@ -24,14 +24,14 @@ export interface FrameReaderOptions {
   readonly signal: AbortSignal;
 }
 
-interface Ahead {
-  readonly frame: Promise<LoadedFrame>;
+interface PendingFrame {
+  readonly loaded: Promise<LoadedFrame>;
   readonly token: FrameToken;
 }
 
 /**
- * The records of a range, whole and in order, as many at a time as lie together.
- * @throws HedgeError SPILL_LOST, SPILL_CORRUPT, SPILL_UNKNOWN: never a gap (P1)
+ * The records of a range, whole and in order, in groups that are adjacent in memory. Never with a gap (P1).
+ * @throws HedgeError SPILL_LOST, SPILL_CORRUPT, SPILL_UNKNOWN
  */
 export async function* readRecords(options: FrameReaderOptions, range: RecordRange): AsyncGenerator<RecordViews, void> {
   const { index, source } = options;
@@ -52,11 +52,11 @@ export async function* readRecords(options: FrameReaderOptions, range: RecordRan
   }
 }
 
-/** Through to the end of a record that spans frames. */
+/** The frames of the range, to the end of a record that spans frames. */
 async function* framesOf(options: FrameReaderOptions, from: number, to: number): AsyncGenerator<SpillFrame, void> {
   const { index, tokens, signal } = options;
-  const turns = new EventLoopYielder();
-  const ahead: Ahead[] = [];
+  const yielder = new EventLoopYielder();
+  const ahead: PendingFrame[] = [];
   let next = from;
   let end = to;
   while (index.at(end - 1)?.continued === true) end += 1;
@@ -68,29 +68,29 @@ async function* framesOf(options: FrameReaderOptions, from: number, to: number):
         ahead.push(load(options, index.at(next) as IndexedFrame, token));
         next += 1;
       }
-      yield await taken(ahead.shift() as Ahead);
-      await turns.next();
+      yield await detached(ahead.shift() as PendingFrame);
+      await yielder.next();
     }
   } finally {
-    for (const left of ahead) void taken(left).catch(() => undefined);
+    for (const left of ahead) void detached(left).catch(() => undefined);
   }
 }
 
-/** Before it is handed on: a reader that does nothing holds no room. */
-async function taken({ frame, token }: Ahead): Promise<SpillFrame> {
+/** Ends lease and token before the reader gets the frame, so that an idle reader holds neither. */
+async function detached({ loaded, token }: PendingFrame): Promise<SpillFrame> {
   try {
-    const loaded = await frame;
-    // From here on the bytes are the reader's.
-    loaded.lease.detach();
-    return loaded;
+    const frame = await loaded;
+    // From here on the reader keeps the bytes.
+    frame.lease.detach();
+    return frame;
   } finally {
     token.release();
   }
 }
 
-function load({ source, signal }: FrameReaderOptions, frame: IndexedFrame, token: FrameToken): Ahead {
+function load({ source, signal }: FrameReaderOptions, frame: IndexedFrame, token: FrameToken): PendingFrame {
   const loaded = source.load(frame, signal);
-  // Thrown when its turn comes, or not at all.
+  // An error is thrown when the frame is the next to read, or never.
   loaded.catch(() => undefined);
-  return { frame: loaded, token };
+  return { loaded, token };
 }

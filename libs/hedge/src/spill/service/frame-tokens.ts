@@ -1,32 +1,32 @@
 import { onAbort } from '../../common/async/on-abort.js';
 
-/** Somebody with a half-filled frame, who can let go of it early. */
-export interface Filler {
-  /** Seals what there is, now or soon; it is on its way then, and its token comes back by itself. */
+/** A writer with a partly filled frame, which it can seal early. */
+export interface FillingWriter {
+  /** Seals the frame now or soon. Its token is released when the frame is placed. */
   flush(): void;
 }
 
-/** Room for one frame of this pod's own stores on its way. */
+/** The right to have one frame of this pod's own stores in flight. */
 export interface FrameToken {
   /** Idempotent. */
   release(): void;
 }
 
 /**
- * Bounds the frames of this pod's own stores that are on their way: being filled, sent, or read ahead. The rest of
- * the buffers is for frames of other pods, so that two pods which send to each other never wait for each other.
+ * Bounds the frames of this pod's own stores that are in flight: being filled, sent, or read ahead. The other buffers
+ * are for frames of other pods, so that two pods that send to each other never wait for each other.
  *
- * Nobody waits for ever: what is sent is taken or refused, what is read ahead is at most half of the tokens, and
- * for each who waits a half-filled frame is sealed, as soon as there is one.
+ * No caller waits forever: a sent frame is stored or refused, frames that are read ahead use at most half of the tokens,
+ * and for each waiting caller one partly filled frame is sealed as soon as there is one.
  */
 export class FrameTokens {
   readonly #capacity: number;
   #free: number;
   readonly #waiting = new Set<() => void>();
-  /** Those that fill a frame now, the longest first. */
-  readonly #fillers = new Set<Filler>();
-  /** Flushes that were asked for and that those who wait still count on. */
-  #asked = 0;
+  /** Writers with a partly filled frame, the oldest first. */
+  readonly #fillingWriters = new Set<FillingWriter>();
+  /** Requested flushes that have not served a waiting caller yet. */
+  #requestedFlushes = 0;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
@@ -37,41 +37,41 @@ export class FrameTokens {
   async acquire(signal: AbortSignal): Promise<FrameToken> {
     signal.throwIfAborted();
     if (this.#free > 0) return this.#grant();
-    const turn = this.#turn(signal);
-    this.#ask();
-    await turn;
+    const released = this.#waitForRelease(signal);
+    this.#requestFlushes();
+    await released;
     return this.#grant(0);
   }
 
-  /** For what can wait: only while half of the tokens are free. */
+  /** For frames that are read ahead: undefined unless more than half of the tokens are free. */
   tryAcquire(): FrameToken | undefined {
     return this.#free > this.#capacity / 2 ? this.#grant() : undefined;
   }
 
-  /** That one fills a frame from now on, and can be asked to flush it, once. */
-  filling(filler: Filler): void {
-    this.#fillers.add(filler);
-    // Those who came while no frame was being filled have asked nobody yet.
-    this.#ask();
+  /** The writer fills a frame from now on. It may be asked to flush it, once. */
+  filling(writer: FillingWriter): void {
+    this.#fillingWriters.add(writer);
+    // Serves callers that began to wait while no frame was being filled.
+    this.#requestFlushes();
   }
 
-  filled(filler: Filler): void {
-    this.#fillers.delete(filler);
+  filled(writer: FillingWriter): void {
+    this.#fillingWriters.delete(writer);
   }
 
-  #ask(): void {
-    for (const filler of this.#fillers) {
-      if (this.#waiting.size <= this.#asked) return;
-      this.#asked += 1;
-      this.#fillers.delete(filler);
-      filler.flush();
+  #requestFlushes(): void {
+    for (const writer of this.#fillingWriters) {
+      if (this.#waiting.size <= this.#requestedFlushes) return;
+      this.#requestedFlushes += 1;
+      this.#fillingWriters.delete(writer);
+      writer.flush();
     }
   }
 
-  #left(start: () => void): void {
+  #stopWaiting(start: () => void): void {
     this.#waiting.delete(start);
-    // Whichever token it was, one who asked later may have to ask again: rather once too often than never.
-    this.#asked = Math.max(0, this.#asked - 1);
+    // The released token may be of any frame, so a later caller may request one flush too many; never one too few.
+    this.#requestedFlushes = Math.max(0, this.#requestedFlushes - 1);
   }
 
   #grant(taken = 1): FrameToken {
@@ -88,16 +88,16 @@ export class FrameTokens {
     };
   }
 
-  /** Resolves with a token that somebody released, without its having been free in between. */
-  #turn(signal: AbortSignal): Promise<void> {
+  /** Resolves when a token is released for this caller. The token is never free in between. */
+  #waitForRelease(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const start = (): void => {
-        this.#left(start);
+        this.#stopWaiting(start);
         stopListening();
         resolve();
       };
       const abort = (): void => {
-        this.#left(start);
+        this.#stopWaiting(start);
         reject(signal.reason as Error);
       };
       const stopListening = onAbort(signal, abort);

@@ -5,20 +5,20 @@ import type { RecordViews } from '../records/record-views.js';
 const END: IteratorResult<Buffer, undefined> = { done: true, value: undefined };
 
 /**
- * Records one by one: a Readable in object mode, and an async iterable that does not go through the machinery of
- * streams, which would take several times as long. One of the two ways, once.
+ * Records one by one: a Readable in object mode, and an async iterable that bypasses the code of Node's streams, which
+ * is several times slower. Use it in one of these ways, once.
  */
 export class RecordStream extends Readable {
   readonly #views: AsyncGenerator<RecordViews, void>;
   #current: RecordViews | undefined;
   #at = 0;
-  /** As a Readable: the next views are under way. */
+  /** The Readable is loading the next views. */
   #loading = false;
-  /** Calls of the iterator that had to wait, and have not ended. */
-  #calls = 0;
-  /** The last of them; they run one after the other. */
+  /** Pending calls of the iterator that had to wait. */
+  #pendingCalls = 0;
+  /** The last of these calls; they run one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
-  /** The iterator has given all, or its loop was left. */
+  /** The iterator has returned all records, or its loop was left. */
   #ended = false;
 
   constructor(views: AsyncGenerator<RecordViews, void>) {
@@ -28,9 +28,9 @@ export class RecordStream extends Readable {
 
   override _read(): void {
     while (this.#current !== undefined && this.#at < this.#current.count) {
-      if (!this.push(this.#take(this.#current).value)) return;
+      if (!this.push(this.#nextOf(this.#current).value)) return;
     }
-    // Whoever heard of a record may have asked for the next ones already.
+    // A listener of `push` may have called this method again already.
     if (this.#loading) return;
     this.#loading = true;
     this.#views
@@ -56,10 +56,10 @@ export class RecordStream extends Readable {
     const iterator: NodeJS.AsyncIterator<Buffer, undefined> = {
       next: () => {
         const views = this.#current;
-        if (this.#calls === 0 && views !== undefined && this.#at < views.count) {
-          return Promise.resolve(this.#take(views));
+        if (this.#pendingCalls === 0 && views !== undefined && this.#at < views.count) {
+          return Promise.resolve(this.#nextOf(views));
         }
-        return this.#inTurn();
+        return this.#enqueue();
       },
       return: async () => {
         this.#end();
@@ -71,41 +71,41 @@ export class RecordStream extends Readable {
     return iterator;
   }
 
-  #take(views: RecordViews): IteratorResult<Buffer, undefined> {
+  #nextOf(views: RecordViews): IteratorResult<Buffer, undefined> {
     const value = views.at(this.#at);
     this.#at += 1;
     return { done: false, value };
   }
 
-  /** Each record goes to one call, in the order of the calls. */
-  #inTurn(): Promise<IteratorResult<Buffer, undefined>> {
-    this.#calls += 1;
-    const turn = this.#tail.then(() => this.#next());
-    this.#tail = turn.catch(() => undefined);
-    return turn;
+  /** Serves the calls one after the other, so that each gets the next record. */
+  #enqueue(): Promise<IteratorResult<Buffer, undefined>> {
+    this.#pendingCalls += 1;
+    const next = this.#tail.then(() => this.#next());
+    this.#tail = next.catch(() => undefined);
+    return next;
   }
 
   async #next(): Promise<IteratorResult<Buffer, undefined>> {
     try {
       const here = this.#current !== undefined && this.#at < this.#current.count;
       const views = here ? this.#current : await this.#load();
-      return views === undefined ? END : this.#take(views);
+      return views === undefined ? END : this.#nextOf(views);
     } finally {
-      // Before the caller hears of it: its next call is the fast one.
-      this.#calls -= 1;
+      // Before the promise resolves, so that the next call of the caller does not wait.
+      this.#pendingCalls -= 1;
     }
   }
 
   async #load(): Promise<RecordViews | undefined> {
     if (this.#ended) return undefined;
-    // Never like the end of the records.
+    // A destroyed stream must not look like the end of the records.
     if (this.destroyed) throw this.errored ?? destroyedEarly();
     try {
       const { done, value } = await this.#views.next();
       this.#at = 0;
       this.#current = done === true ? undefined : value;
     } catch (error) {
-      // The iterator throws it; nobody listens to the stream's own event.
+      // The iterator throws the error, so the stream emits none.
       this.#end();
       throw error;
     }
@@ -122,6 +122,6 @@ export class RecordStream extends Readable {
 function destroyedEarly(): HedgeError {
   return new HedgeError(
     'CANCELLED',
-    'Reading spilled data ended before its last record: the stream was destroyed. Read again from the record that is wanted next.',
+    'Reading spilled data ended before its last record, because the stream was destroyed. Read again, from the next record on.',
   );
 }

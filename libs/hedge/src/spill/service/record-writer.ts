@@ -17,7 +17,7 @@ import { EventLoopYielder } from './event-loop-yielder.js';
 
 const DONE = Promise.resolve();
 
-/** Numbers for frames that are sealed at once, and for the records in them. */
+/** The first sequence and the first record number of frames that are sealed together. */
 export interface FrameNumbers {
   readonly sequence: number;
   readonly firstRecord: number;
@@ -25,7 +25,7 @@ export interface FrameNumbers {
 
 export interface RecordWriterOptions {
   readonly store: string;
-  /** The name people gave the store, for messages. */
+  /** The name of the spilled data, for errors. */
   readonly name: string;
   readonly epoch: number;
   /** Number of the writer in its store. */
@@ -33,29 +33,29 @@ export interface RecordWriterOptions {
   readonly buffers: FrameBuffers;
   readonly tokens: FrameTokens;
   readonly compression: FrameCompression | undefined;
-  /** Takes the next numbers of the store. */
+  /** Allocates the next numbers of the store. */
   readonly number: (frames: number, records: number) => FrameNumbers;
   readonly place: (frame: SpillFrame, lease: BufferLease) => void;
-  /** Aborts when nothing more can be written, with the reason. */
+  /** Aborts when writing ends, with the reason. */
   readonly signal: AbortSignal;
 }
 
-interface Filling {
+interface OpenFrame {
   readonly builder: FrameBuilder;
-  /** Of its buffer and its token. */
+  /** Ends the lease of the buffer, and releases the token. */
   readonly lease: BufferLease;
 }
 
-/** EventLoopYielder the records of one writer into frames, in their order. */
+/** Packs the records of one writer into frames, in their order. */
 export class RecordWriter {
   readonly #options: RecordWriterOptions;
   readonly #scratch: Int32Array;
-  readonly #turns = new EventLoopYielder();
-  #filling: Filling | undefined;
-  /** The last call that had to wait; calls run one after the other. */
+  readonly #yielder = new EventLoopYielder();
+  #openFrame: OpenFrame | undefined;
+  /** The last pending call; calls run one after the other. */
   #tail: Promise<void> | undefined;
-  /** What is being filled is to be sealed when the calls under way have ended. */
-  #hurried = false;
+  /** Seal the open frame when the pending calls have ended. */
+  #flushRequested = false;
   #finished = false;
   readonly #compressing = new Set<Promise<void>>();
 
@@ -66,27 +66,27 @@ export class RecordWriter {
 
   /** See `SpilledData.write`. */
   write(record: SpillRecord): Promise<void> {
-    if (this.#tail === undefined && this.#filling !== undefined && isRecord(record)) {
-      if (this.#filling.builder.write(record)) return DONE;
+    if (this.#tail === undefined && this.#openFrame !== undefined && isRecord(record)) {
+      if (this.#openFrame.builder.write(record)) return DONE;
     }
-    return this.#inTurn(async () => this.#append(recordBytes(record)));
+    return this.#enqueue(async () => this.#append(recordBytes(record)));
   }
 
   /** See `SpilledData.writeBatch`. */
   writeBatch(batch: BinaryVector | readonly SpillRecord[]): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#enqueue(async () => {
       if (isVector(batch)) for (const one of batchesOf(batch)) await this.#appendBatch(one);
       else await this.#appendAll(checkedRecords(batch));
     });
   }
 
-  /** Seals what there is, for somebody who needs the room; while calls are under way, when they have ended. */
+  /** Seals the open frame, because another writer or reader waits for a token; after the pending calls, if there are. */
   flush(): void {
     if (this.#tail === undefined) this.#seal();
-    else this.#hurried = true;
+    else this.#flushRequested = true;
   }
 
-  /** Takes nothing more. Resolves when all that was written is handed over to be placed. Idempotent. */
+  /** Refuses further records. Resolves when all frames are handed over to placement. Idempotent. */
   async finish(): Promise<void> {
     this.#finished = true;
     await this.#tail?.catch(() => undefined);
@@ -94,33 +94,33 @@ export class RecordWriter {
     await Promise.all(this.#compressing);
   }
 
-  /** Gives back what it fills: the store is dropped. */
+  /** Frees the open frame: writing has ended. */
   discard(): void {
-    this.#take()?.lease.release();
+    this.#removeOpenFrame()?.lease.release();
   }
 
-  #inTurn(call: () => Promise<void>): Promise<void> {
+  #enqueue(call: () => Promise<void>): Promise<void> {
     if (this.#finished) return Promise.reject(closedError(this.#options.name));
     const run = this.#tail === undefined ? call() : this.#tail.then(call, call);
     const tail = run.finally(() => {
       if (this.#tail !== tail) return;
       this.#tail = undefined;
-      if (this.#hurried) this.#seal();
+      if (this.#flushRequested) this.#seal();
     });
-    // Whoever made the call is told of its failure.
+    // The caller of `run` handles its failure.
     tail.catch(() => undefined);
     this.#tail = tail;
     return run;
   }
 
   async #append(record: Uint8Array): Promise<void> {
-    if (record.length > longestRecord(this.#options.buffers.frameBytes)) return this.#span(record);
-    while (!(this.#filling ?? (await this.#begin())).builder.write(record)) this.#seal();
+    if (record.length > longestRecord(this.#options.buffers.frameBytes)) return this.#appendSpanning(record);
+    while (!(this.#openFrame ?? (await this.#begin())).builder.write(record)) this.#seal();
   }
 
   async #appendAll(records: readonly SpillRecord[]): Promise<void> {
     for (const record of records) {
-      if (isRecord(record) && this.#filling?.builder.write(record) === true) continue;
+      if (isRecord(record) && this.#openFrame?.builder.write(record) === true) continue;
       await this.#append(recordBytes(record));
     }
   }
@@ -128,7 +128,7 @@ export class RecordWriter {
   async #appendBatch(batch: BinaryBatch): Promise<void> {
     const { offsets, data, count } = batch;
     for (let from = 0; from < count;) {
-      const { builder } = this.#filling ?? (await this.#begin());
+      const { builder } = this.#openFrame ?? (await this.#begin());
       const taken = builder.writeBatch(batch, from);
       from += taken;
       if (from === count) return;
@@ -140,64 +140,64 @@ export class RecordWriter {
     }
   }
 
-  /** Its frames follow each other, whatever other writers seal meanwhile: their numbers are taken at once. */
-  async #span(record: Uint8Array): Promise<void> {
+  /** Allocates the numbers of all its frames at once, so that no frame of another writer comes between them. */
+  async #appendSpanning(record: Uint8Array): Promise<void> {
     this.#seal();
     const { buffers, number } = this.#options;
     const { sequence, firstRecord } = number(framesSpanned(record.length, buffers.frameBytes), 1);
     for (let [at, part] = [0, 0]; at < record.length; part += 1) {
-      const filling = await this.#fill();
-      at += filling.builder.writePart(record, at);
-      this.#handOver(filling, { sequence: sequence + part, firstRecord });
+      const frame = await this.#fill();
+      at += frame.builder.writePart(record, at);
+      this.#handOver(frame, { sequence: sequence + part, firstRecord });
     }
   }
 
-  async #begin(): Promise<Filling> {
+  async #begin(): Promise<OpenFrame> {
     const { tokens, signal } = this.#options;
-    const filling = await this.#fill();
+    const frame = await this.#fill();
     if (signal.aborted) {
-      // What was being filled is discarded already.
-      filling.lease.detach();
+      // `discard` has run already.
+      frame.lease.detach();
       throw signal.reason;
     }
-    this.#filling = filling;
+    this.#openFrame = frame;
     tokens.filling(this);
-    return filling;
+    return frame;
   }
 
-  async #fill(): Promise<Filling> {
+  async #fill(): Promise<OpenFrame> {
     const { tokens, buffers, signal } = this.#options;
-    await this.#turns.next();
+    await this.#yielder.next();
     const token = await tokens.acquire(signal);
     try {
-      const buffer = await buffers.take(signal);
-      return { builder: new FrameBuilder(buffer.bytes, this.#scratch), lease: endsBoth(buffer, token) };
+      const buffer = await buffers.acquire(signal);
+      return { builder: new FrameBuilder(buffer.bytes, this.#scratch), lease: endBoth(buffer, token) };
     } catch (error) {
       token.release();
       throw error;
     }
   }
 
-  #take(): Filling | undefined {
-    const filling = this.#filling;
-    this.#filling = undefined;
-    this.#hurried = false;
+  #removeOpenFrame(): OpenFrame | undefined {
+    const frame = this.#openFrame;
+    this.#openFrame = undefined;
+    this.#flushRequested = false;
     this.#options.tokens.filled(this);
-    return filling;
+    return frame;
   }
 
   #seal(): void {
-    if (this.#filling?.builder.records === 0) return this.discard();
-    const filling = this.#take();
-    if (filling !== undefined) this.#handOver(filling, this.#options.number(1, filling.builder.records));
+    if (this.#openFrame?.builder.records === 0) return this.discard();
+    const frame = this.#removeOpenFrame();
+    if (frame !== undefined) this.#handOver(frame, this.#options.number(1, frame.builder.records));
   }
 
-  #handOver({ builder, lease }: Filling, numbers: FrameNumbers): void {
+  #handOver({ builder, lease }: OpenFrame, numbers: FrameNumbers): void {
     const { store, epoch, writer, compression, place } = this.#options;
     const frame = builder.seal({ store, epoch, writer, ...numbers });
     if (compression === undefined) return place(frame, lease);
     const compressed = compression.compress(frame).then(
-      // The buffer is not what is placed, unless it was not worth while.
+      // The compressed frame has its own memory, so the buffer is reused.
       (smaller) => place(smaller, smaller === frame ? lease : { release: lease.release, detach: lease.release }),
       () => place(frame, lease),
     );
@@ -206,19 +206,19 @@ export class RecordWriter {
   }
 }
 
-/** All of them, before one is written: of what fails for its argument nothing is stored. */
+/** Checks all records before the first is written, so that an invalid batch stores none. */
 function checkedRecords(batch: unknown): readonly SpillRecord[] {
   if (!Array.isArray(batch)) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `A batch must be an array of records or an Arrow vector, not of type ${batch === null ? 'null' : typeof batch}. For one record there is write().`,
+      `A batch must be an array of records or an Arrow vector, not of type ${batch === null ? 'null' : typeof batch}. Use write() for one record.`,
     );
   }
   for (const record of batch) checkRecord(record);
   return batch as SpillRecord[];
 }
 
-function endsBoth(lease: BufferLease, token: FrameToken): BufferLease {
+function endBoth(lease: BufferLease, token: FrameToken): BufferLease {
   return {
     release: () => {
       lease.release();
@@ -231,10 +231,10 @@ function endsBoth(lease: BufferLease, token: FrameToken): BufferLease {
   };
 }
 
-/** What a write ends with that comes after `close()`, or after the end of its writer. */
+/** The error of a write after `close()`, or after the end of its writer. */
 export function closedError(name: string): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `Spilled data '${name}' was closed, or this writer of it ended, so it takes nothing more. Take another writer, or create another store.`,
+    `Spilled data '${name}' cannot be written, because it was closed or this writer has ended. Open another writer, or create other spilled data.`,
   );
 }

@@ -4,11 +4,11 @@ import type { SpillRecord } from '../records/frame-builder.js';
 import type { RecordWriter } from './record-writer.js';
 
 /**
- * One of the writers of a spill store: a Writable of records in object mode. Several write at once; the records of
- * each stay in their order.
+ * A writer of spilled data: a Writable of records in object mode. Several writers can write at once; each keeps the order
+ * of its records.
  *
  * @example
- * await pipeline(rows, store.writer());
+ * await pipeline(rows, data.writer());
  */
 export class SpillWriter extends Writable {
   readonly #records: RecordWriter;
@@ -19,14 +19,14 @@ export class SpillWriter extends Writable {
   }
 
   /**
-   * As `write`, but resolves when the next record may come, and rejects with what is wrong with this one. Not to be
-   * mixed with `write`, whose records may still wait in the stream.
+   * As `write`, but resolves when the next record can be written, and rejects with the error of this record. Do not mix
+   * it with `write`, whose records may still wait in the stream.
    */
   writeRecord(record: SpillRecord): Promise<void> {
     return this.#records.write(record);
   }
 
-  /** Many records at once: an Arrow vector of type Binary or Utf8, or an array. See `writeRecord`. */
+  /** As `writeRecord`, for many records: an Arrow vector of type Binary or Utf8, or an array. */
   writeBatch(batch: BinaryVector | readonly SpillRecord[]): Promise<void> {
     return this.#records.writeBatch(batch);
   }
@@ -43,7 +43,7 @@ export class SpillWriter extends Writable {
     this.#records.finish().then(() => settled(), settled);
   }
 
-  /** What a writer has taken is written, also when it ends too early. */
+  /** Writes the records that this writer has accepted, also when it is destroyed early. */
   override _destroy(reason: Error | null, destroyed: (reason?: Error | null) => void): void {
     this.#records.finish().then(() => destroyed(reason), destroyed);
   }
