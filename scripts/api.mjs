@@ -1,5 +1,5 @@
-// `npm run api`: writes the public API of nestjs-hedge, as the built declarations have it, to docs/api, one page for each
-// entry point. `--check` fails when a page is not up to date, so that a review sees each change of the public API.
+// `npm run api`: writes the public API of nestjs-hedge to docs/api, from the built declarations, one page for each entry
+// point. `--check` fails if a page is not up to date, so that a review shows each change of the public API.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,14 +49,14 @@ function check() {
     (page) => !committed.includes(page) || readFileSync(join(pages, page), 'utf8') !== written.get(page),
   );
   if (stale.length === 0) return;
-  console.error(`The public API is not as docs/api/${stale.join(', docs/api/')} says.`);
+  console.error(`The public API differs from docs/api/${stale.join(', docs/api/')}.`);
   console.error('Run `npm run api`, look at the difference, commit it, and name a breaking change in CHANGELOG.md.');
   process.exitCode = 1;
 }
 
 function pageOf({ module, file }) {
   const source = program.getSourceFile(file);
-  if (source === undefined) throw new Error(`${file} is not there. Build the library first: npm run build.`);
+  if (source === undefined) throw new Error(`${file} does not exist. Build the library first: npm run build.`);
   const exported = new Map(
     checker
       .getExportsOfModule(checker.getSymbolAtLocation(source))
@@ -105,7 +105,7 @@ function isOwn(symbol) {
   return file !== undefined && file.startsWith(join(library, 'dist'));
 }
 
-/** The symbols that a declaration names, without those of what users neither call nor see. */
+/** The symbols that a declaration names, without those of constructors and private members. */
 function eachReference(node, found) {
   ts.forEachChild(node, (child) => {
     if (ts.isConstructorDeclaration(child) || isPrivate(child)) return;

@@ -10,8 +10,8 @@ const MIN = 15;
 const MAX = 72;
 
 /**
- * The last commit before the rule. A shallow clone does not have it, and rewriting the history before it changes its
- * id. Then its date decides, which both keep: commits whose author date is later are checked.
+ * The last commit before the rule. A shallow clone does not contain it, and a rewrite of older history changes its id. In
+ * these cases its date decides, which does not change: commits with a later author date are checked.
  */
 const START = { commit: '097541cd5d73f186d59471872f1a086bad382c65', date: '2026-11-27T03:01:24Z' };
 

@@ -1,5 +1,5 @@
-// What the commands of this repository need before they can run. Plain Node, because on a fresh clone nothing
-// is installed yet.
+// Installs and builds the missing parts before a command of this repository runs. Plain Node, because on a fresh clone
+// no package is installed.
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,15 +8,15 @@ import { fileURLToPath } from 'node:url';
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /**
- * Installs the locked packages, unless they are all there in their locked versions. Not by `npm ci`: that
- * refuses a lock without the optional packages of every other platform.
+ * Installs the locked packages, unless all of them are installed in their locked versions. It does not use `npm ci`, which
+ * refuses a lockfile without the optional packages of every other platform.
  */
 export function ensureInstalled() {
-  // Only errors: dozens of warnings about engines of development tools would be the first thing a newcomer reads.
+  // Only errors: otherwise the output begins with dozens of warnings about the engines of development tools.
   if (!isInstalled()) run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
-/** Builds the library and the demo, unless that is done. */
+/** Builds the library and the demo, unless the build is up to date. */
 export function ensureBuilt() {
   if (!isBuilt()) run('npm', ['run', 'build']);
 }
@@ -64,8 +64,8 @@ export function run(command, args, env = process.env) {
 }
 
 /**
- * Runs a command of the repository, and resolves with its exit code, or null when a signal ended it. Its stdin is that of
- * this process. `stdout` and `stderr` are as in `spawn`; `onStderr` gets what a piped stderr says.
+ * Runs a command of the repository, and resolves with its exit code, or null when a signal ended it. It uses the
+ * stdin of this process. `stdout` is as in `spawn`. With `onStderr`, stderr is a pipe, and `onStderr` receives its text.
  */
 export function start(command, args, { env = process.env, stdout = 'inherit', onStderr } = {}) {
   return new Promise((resolve, reject) => {
@@ -79,7 +79,7 @@ export function start(command, args, { env = process.env, stdout = 'inherit', on
         child.stderr?.destroy();
         resolve(code);
       };
-      // A process that the command left behind may keep the pipe open for ever.
+      // A process that the command left behind may keep the pipe open forever.
       const late = setTimeout(end, 1_000);
       child.once('close', end);
     });

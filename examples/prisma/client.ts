@@ -1,6 +1,6 @@
-// Stands for the generated client, as far as this example uses it. `prisma generate` downloads a native engine, which
-// the tests of this repository must not. In your application import PrismaClient from './generated/client.js' instead;
-// the rest of the example stays as it is.
+// A replacement for the parts of the generated client that this example uses: `prisma generate` downloads a native engine,
+// and the tests of this repository must not download. In your application import PrismaClient from './generated/client.js';
+// the other files of the example do not change.
 
 interface Count {
   readonly count: number;

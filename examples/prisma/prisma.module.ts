@@ -13,7 +13,7 @@ export function createAppModule(createClient: () => PrismaClient) {
   class AppModule implements OnApplicationShutdown {
     constructor(@Inject(PrismaClient) private readonly prisma: PrismaClient) {}
 
-    /** Leader work has ended by now, wherever the modules are imported. */
+    /** Leader work has ended before this hook runs, in any order of the imports. */
     async onApplicationShutdown() {
       await this.prisma.$disconnect();
     }

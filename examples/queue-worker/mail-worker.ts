@@ -4,7 +4,7 @@ import { createClient } from 'redis';
 
 const STREAM = 'mails';
 const GROUP = 'workers';
-/** One name for all pods: the next leader goes on with what the last one had read and not acknowledged. */
+/** One name for all pods: the next leader continues with the entries that the previous one did not acknowledge. */
 const CONSUMER = 'leader';
 
 interface Mail {
@@ -24,7 +24,7 @@ export class MailWorker {
 
   constructor(private readonly sender: MailSender) {}
 
-  /** Called when this pod becomes the leader. When it throws, it is logged and called again after a pause. */
+  /** Runs when this pod becomes the leader. If it throws, the error is logged, and it runs again after a pause. */
   @WhileLeader()
   async work({ signal }: Leadership): Promise<void> {
     const redis = createClient({ url: process.env['REDIS_URL'] ?? 'redis://localhost:6379' });
@@ -32,9 +32,9 @@ export class MailWorker {
     await redis.connect();
     try {
       await redis.xGroupCreate(STREAM, GROUP, '0', { MKSTREAM: true }).catch(ignoreExisting);
-      let from = '0'; // first, what is read and not acknowledged; then '>', what is new
+      let from = '0'; // first the entries without acknowledgement, then '>', the new ones
       while (!signal.aborted) {
-        // A second at most, so that the loop sees the signal soon.
+        // Waits a second at most, so that the loop notices the signal soon.
         const read = await redis.xReadGroup(GROUP, CONSUMER, { key: STREAM, id: from }, { COUNT: 10, BLOCK: 1_000 });
         const messages = entriesOf(read);
         if (from !== '>' && messages.length === 0) from = '>';

@@ -8,7 +8,7 @@ import { InvoicesService } from './invoices.service.js';
 
 @Module({
   imports: [
-    // TypeORM's pool closes after leader work has ended, wherever the two modules are imported.
+    // TypeORM's pool closes after leader work has ended, in any order of the imports.
     TypeOrmModule.forRoot({
       type: 'postgres',
       url: process.env['DATABASE_URL'] ?? 'postgres://localhost/invoices',

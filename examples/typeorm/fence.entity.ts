@@ -1,12 +1,12 @@
 import { Column, Entity, type EntityManager, PrimaryColumn } from 'typeorm';
 
-/** The highest fencing token that has written to what `name` protects. */
+/** The highest fencing token of all writes to the data that `name` protects. */
 @Entity()
 export class Fence {
   @PrimaryColumn({ type: 'varchar', length: 100 })
   name!: string;
 
-  /** In digits with leading zeros, so that text is compared as numbers are, in every database. */
+  /** Digits with leading zeros, so that every database compares the texts as numbers. */
   @Column({ type: 'varchar', length: 20 })
   token!: string;
 }

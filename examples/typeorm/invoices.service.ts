@@ -9,7 +9,7 @@ import { Invoice } from './invoice.entity.js';
 export class InvoicesService {
   constructor(@InjectRepository(Invoice) private readonly invoices: Repository<Invoice>) {}
 
-  /** Runs once in the whole group. When its pod is lost in the middle, it runs once more (`catchUp`). */
+  /** Runs once in the whole group. If its pod is lost during the run, it runs once more (`catchUp`). */
   @LeaderCron('0 3 * * *', { name: 'send invoices', catchUp: true })
   async sendInvoices({ fireTime, fencingToken, signal }: Pick<JobRun, 'fireTime' | 'fencingToken' | 'signal'>) {
     const unsent = await this.invoices.findBy({ sentAt: IsNull() });
@@ -17,7 +17,7 @@ export class InvoicesService {
       signal.throwIfAborted(); // the lease is lost, or the pod stops
       await this.invoices.manager.transaction(async (manager) => {
         await raiseFence(manager, 'invoices', fencingToken);
-        // The condition makes a second run skip what the first one did.
+        // Because of the condition, a second run skips the invoices of the first run.
         await manager.update(Invoice, { id, sentAt: IsNull() }, { sentAt: fireTime.toISOString() });
       });
     }
