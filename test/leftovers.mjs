@@ -1,6 +1,6 @@
 // What a test run must not leave behind: processes, files in its temp folder, changes in the working tree.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from '../scripts/workspace.mjs';
@@ -13,6 +13,8 @@ const MARK = 'HEDGE_TEST_RUN';
  */
 export function startWatch() {
   const temp = mkdtempSync(join(tmpdir(), 'hedge-test-'));
+  // PostgreSQL does not run as root: then its files in there belong to another user, who must be able to reach them.
+  chmodSync(temp, 0o711);
   const before = new Set(workingTreeChanges());
   return {
     env: { ...process.env, TMPDIR: temp, [MARK]: temp, NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile') },

@@ -24,7 +24,7 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 async function runAll() {
   for (const script of ['build', 'types', 'lint', 'format', 'api:check']) await check(script, () => npmRun(script));
   // Whole pods on few cores share the machine with no other test.
-  const folders = 'backend|transport|deploy|e2e|packaging|upgrade';
+  const folders = 'backend|transport|postgres|deploy|e2e|packaging|upgrade';
   const severalProcesses = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;
   await jest('tests in one process', [
     '--maxWorkers=100%',

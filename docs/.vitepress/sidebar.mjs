@@ -20,6 +20,7 @@ export const sidebar = [
   group('Operation', {
     'Health, shutdown and logs': 'docs/health-and-shutdown.md',
     SQLite: 'docs/sqlite.md',
+    PostgreSQL: 'docs/postgres.md',
     'Cloud Spanner': 'docs/spanner.md',
     Kubernetes: 'docs/kubernetes.md',
     'Deploy to GKE': 'docs/deploy-gke.md',

@@ -21,6 +21,7 @@ const LAYERS: Layers = {
   database: ['common'],
   'database/memory': ['common', 'database'],
   'database/sqlite': ['common', 'database'],
+  'database/postgres': ['common', 'database'],
   'database/spanner': ['common', 'database'],
   transport: ['common', 'wire'],
   messaging: ['common', 'wire', 'transport'],
@@ -80,7 +81,7 @@ const LAYERS: Layers = {
     'pod',
   ],
   'nest/health': ['pod'],
-  cli: ['common', 'database/spanner'],
+  cli: ['common', 'database/postgres', 'database/spanner'],
   index: [
     'common',
     'database',

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startServer } from '../postgres/target.js';
 import { openEmulator } from '../spanner/target.js';
 
 /** A database that processes share. */
@@ -14,6 +15,10 @@ export const ARENAS: Readonly<Record<string, () => Promise<Arena>>> = {
   'on one SQLite file': async () => {
     const folder = mkdtempSync(join(tmpdir(), 'hedge-arena-'));
     return { database: join(folder, 'hedge.db'), close: () => rmSync(folder, { recursive: true }) };
+  },
+  'on PostgreSQL': async () => {
+    const server = await startServer();
+    return { database: server.url(), close: () => server.stop() };
   },
   'on Spanner, whose transactions abort, answers get lost and sessions die': async () => {
     const target = await openEmulator();

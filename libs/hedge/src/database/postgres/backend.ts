@@ -1,0 +1,69 @@
+import type { Backend, BackendFactory } from '../backend.js';
+import type { LeaseTable } from '../lease-table.js';
+import type { LogTable } from '../log-table.js';
+import type { PermitTable } from '../permit-table.js';
+import { systemClock } from '../../common/clock.js';
+import { HedgeError } from '../../common/errors.js';
+import { Calls } from './client/calls.js';
+import { PostgresLeaseTable } from './lease-table.js';
+import { PostgresLogTable } from './log-table.js';
+import { postgresConfig, type PostgresConfig, type PostgresOptions } from './options.js';
+import { PostgresPermitTable } from './permit-table.js';
+import { clockLack, describeLacks, findSchema, lacksOf, type Lack } from './schema.js';
+import { namesOf } from './sql.js';
+
+/**
+ * A backend in PostgreSQL 13 or later, for pods anywhere. Needs the package `pg` 8, unless you lend a client of another
+ * library, and the tables that `npx nestjs-hedge schema --dialect postgres` makes. It uses nothing of a session, so all
+ * of it runs through PgBouncer in transaction mode.
+ *
+ * Cost: every operation is one statement, which is a transaction of its own. Leases have a connection of their own.
+ *
+ * @throws HedgeError INVALID_OPTIONS for options that cannot be.
+ * @example
+ * HedgeModule.forRoot({ group: 'orders', backend: postgres({ connectionString: process.env.DATABASE_URL }) });
+ */
+export function postgres(options: PostgresOptions): BackendFactory {
+  const config = postgresConfig(options);
+  return { create: ({ timeoutMs }) => new PostgresBackend(config, timeoutMs) };
+}
+
+class PostgresBackend implements Backend {
+  readonly name: string;
+  readonly lease: LeaseTable;
+  readonly log: LogTable;
+  readonly permits: PermitTable;
+  readonly #leaseCalls: Calls;
+  readonly #logCalls: Calls;
+
+  constructor(
+    private readonly config: PostgresConfig,
+    timeoutMs: number,
+  ) {
+    this.name = config.name;
+    const { leases, log } = config.connect();
+    this.#leaseCalls = new Calls(leases, config.name, timeoutMs);
+    this.#logCalls = new Calls(log, config.name, timeoutMs);
+    const lease = new PostgresLeaseTable(this.#leaseCalls, config, systemClock);
+    this.lease = lease;
+    this.log = new PostgresLogTable(this.#logCalls, config);
+    this.permits = new PostgresPermitTable(this.#logCalls, config, lease);
+  }
+
+  async open(): Promise<void> {
+    const lacks = await this.#leaseCalls.run('open', async (query): Promise<readonly Lack[]> => {
+      const found = lacksOf(this.config, await findSchema(this.config, query));
+      if (found.length > 0) return found;
+      const started = await query({ text: `SELECT last::text FROM ${namesOf(this.config).clock}`, values: [] });
+      return started.length === 1 ? [] : [clockLack(this.config)];
+    });
+    if (lacks.length === 0) return;
+    throw new HedgeError('INVALID_OPTIONS', `${this.name} ${describeLacks(lacks, this.config)}`, {
+      details: { database: this.name, lacks: lacks.map(({ what }) => what) },
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#leaseCalls.close(), this.#logCalls.close()]);
+  }
+}

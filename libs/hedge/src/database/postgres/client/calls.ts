@@ -1,0 +1,43 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { repeatDelayMs, toHedgeError, type OperationName } from '../failures.js';
+import type { Channel, Row, Statement } from './client.js';
+
+/** Runs one statement of an operation. */
+export type Query = (statement: Statement) => Promise<readonly Row[]>;
+
+/** Runs operations, repeats them whole after a conflict, and ends them within the time of one call. */
+export class Calls {
+  /** @param database its name, for errors */
+  constructor(
+    private readonly channel: Channel,
+    readonly database: string,
+    private readonly timeoutMs: number,
+  ) {}
+
+  /**
+   * @param work may run several times; the last run decides.
+   * @throws HedgeError of `toHedgeError`; the HedgeError of `work`.
+   */
+  async run<T>(operation: OperationName, work: (query: Query) => Promise<T>): Promise<T> {
+    const end = performance.now() + this.timeoutMs;
+    const remainingMs = () => Math.max(0, end - performance.now());
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await work((statement) => this.channel.query(statement, remainingMs()));
+      } catch (error) {
+        const delayMs = repeatDelayMs(error, attempt, Math.random());
+        if (delayMs === undefined || delayMs >= remainingMs()) throw toHedgeError(this.database, operation, error);
+        await sleep(delayMs);
+      }
+    }
+  }
+
+  /** `run` of one statement. */
+  query(operation: OperationName, statement: Statement): Promise<readonly Row[]> {
+    return this.run(operation, (query) => query(statement));
+  }
+
+  close(): Promise<void> {
+    return this.channel.close();
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * A client or pool of any library that runs one statement at a time: a pool of `pg`, or TypeORM's DataSource, Prisma,
+ * Drizzle, Kysely, Knex or MikroORM behind a few lines.
+ *
+ * @example
+ * postgres({ client: { query: (text, values) => dataSource.query(text, values) } });
+ */
+export interface PostgresClient {
+  /**
+   * Runs one statement outside of any transaction.
+   * @param values of `$1`, `$2`, …: texts and nulls only.
+   * @returns the rows, or an object with them, by the names of their columns.
+   */
+  query(text: string, values: PostgresValue[]): Promise<PostgresResult>;
+}
+
+export type PostgresValue = string | null;
+
+export type PostgresResult = readonly object[] | { readonly rows: readonly object[] };
+
+/** A `pg.Pool`, as far as this driver uses it. */
+export interface PostgresPool {
+  /** The settings of its connections. The driver dials the connection for leases with them. */
+  readonly options: object;
+  connect(): Promise<PostgresPoolClient>;
+}
+
+export interface PostgresPoolClient extends PostgresClient {
+  /** @param destroy closes the connection instead of keeping it in the pool. */
+  release(destroy?: boolean): void;
+}
+
+/** One statement. Each parameter is a text; the statement casts it. */
+export interface Statement {
+  readonly text: string;
+  readonly values: readonly PostgresValue[];
+}
+
+/** A row by the names of its columns, each a text: every statement of this driver casts what it selects. */
+export type Row = Readonly<Record<string, string | null | undefined>>;
+
+/** Runs single statements, each a transaction of its own. */
+export interface Channel {
+  /**
+   * @param remainingMs after which it gives up waiting.
+   * @throws SQL errors as the client reports them; NotSent, NoAnswer, Closed.
+   */
+  query(statement: Statement, remainingMs: number): Promise<readonly Row[]>;
+  /** Never throws. */
+  close(): Promise<void>;
+}
+
+/** The statement did not reach the server, so it had no effect. */
+export class NotSent extends Error {
+  constructor(
+    message: string,
+    override readonly cause?: unknown,
+  ) {
+    super(message);
+  }
+}
+
+/** The server did not answer in time, and may execute the statement yet. */
+export class NoAnswer extends Error {}
+
+/** The backend was closed. */
+export class Closed extends Error {
+  constructor() {
+    super('it is closed');
+  }
+}
+
+/** SQLSTATE of a write on a server that only reads. */
+export const READ_ONLY = '25006';
+
+/** A standby answered a read: what it shows can be old. */
+export class ReadOnlyServer extends Error {
+  readonly code = READ_ONLY;
+
+  constructor() {
+    super('the server is a standby, which reads only');
+  }
+}
+
+/** @throws ReadOnlyServer for the answer of a standby to a statement of `strongly` (`sql.ts`). */
+export function rowsOf(result: PostgresResult): readonly Row[] {
+  const rows = ('rows' in result ? result.rows : result) as readonly Row[];
+  if (rows[0]?.['standby'] === 'true') throw new ReadOnlyServer();
+  return rows;
+}

@@ -1,0 +1,77 @@
+import { messageOf } from '../../../common/errors.js';
+import { breaksConnection } from '../failures.js';
+import {
+  Closed,
+  NoAnswer,
+  NotSent,
+  rowsOf,
+  type Channel,
+  type PostgresClient,
+  type PostgresPool,
+  type PostgresPoolClient,
+  type Row,
+  type Statement,
+} from './client.js';
+import { inTime } from './connections.js';
+
+/** The application's own pool. The driver never ends it. */
+export class LentPool implements Channel {
+  #closed = false;
+
+  constructor(private readonly pool: PostgresPool) {}
+
+  async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
+    if (this.#closed) throw new Closed();
+    const end = performance.now() + remainingMs;
+    const client = await this.#checkOut(remainingMs);
+    let broken = false;
+    try {
+      const left = end - performance.now();
+      if (left <= 0) throw new NotSent('the pool had no connection in time');
+      const late = () => new NoAnswer(`no answer within ${Math.round(remainingMs)} ms`);
+      return rowsOf(await inTime(client.query(text, [...values]), left, late));
+    } catch (error) {
+      broken = breaksConnection(error);
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+
+  /** A connection that comes too late goes back into the pool. */
+  async #checkOut(remainingMs: number): Promise<PostgresPoolClient> {
+    const connecting = this.pool.connect();
+    const late = () => new NotSent(`the pool had no free connection within ${Math.round(remainingMs)} ms`);
+    try {
+      return await inTime(connecting, remainingMs, late);
+    } catch (error) {
+      if (error instanceof NotSent)
+        void connecting.then(
+          (client) => client.release(),
+          () => undefined,
+        );
+      throw error instanceof NotSent ? error : new NotSent(messageOf(error), error);
+    }
+  }
+}
+
+/** A client of the application, which alone decides on which connection a statement runs. */
+export class LentClient implements Channel {
+  #closed = false;
+
+  constructor(private readonly client: PostgresClient) {}
+
+  async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
+    if (this.#closed) throw new Closed();
+    const late = () => new NoAnswer(`no answer within ${Math.round(remainingMs)} ms`);
+    return rowsOf(await inTime(this.client.query(text, [...values]), remainingMs, late));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+}

@@ -1,0 +1,3 @@
+export { postgres } from './backend.js';
+export type { PostgresOptions } from './options.js';
+export type { PostgresClient, PostgresPool, PostgresPoolClient } from './client/client.js';

@@ -1,0 +1,153 @@
+import {
+  type AppendOutcome,
+  type Fence,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogAppend,
+  type LogEntry,
+  type LogTable,
+} from '../log-table.js';
+import { assertWanted, readHistory } from '../history-pages.js';
+import { conflict, leaseLost } from '../checks.js';
+import { assertText, assertTexts } from '../text.js';
+import { HedgeError } from '../../common/errors.js';
+import type { Calls, Query } from './client/calls.js';
+import type { Row } from './client/client.js';
+import type { Tables } from './options.js';
+import {
+  appendSql,
+  historySql,
+  keysSql,
+  latestSql,
+  namesOf,
+  overwriteSql,
+  storedSql,
+  tokenSql,
+  type Names,
+} from './sql.js';
+
+/** A page of a long read is one call, and ends with the row that reaches one of these. */
+const PAGE_ROWS = 5_000;
+const PAGE_BYTES = 4 * 2 ** 20;
+
+const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
+
+/** The log in PostgreSQL. */
+export class PostgresLogTable implements LogTable {
+  readonly #names: Names;
+
+  constructor(
+    private readonly calls: Calls,
+    tables: Tables,
+  ) {
+    this.#names = namesOf(tables);
+  }
+
+  async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
+    for (const { key, id, value, leader } of rows) assertTexts({ key, id, value, leader });
+    if (rows.length === 0) return [];
+    return this.calls.run('log.append', async (query) => {
+      const found = toOutcomes(rows, await query(appendSql(this.#names, rows, fence)));
+      // The fence does not match, and nothing was written; or other transactions added rows meanwhile.
+      const missing = rows.filter((_, index) => found[index] === undefined);
+      if (missing.length === 0) return found as AppendOutcome[];
+      if (missing.length === rows.length) await this.#assertFence(query, fence);
+      const stored = toOutcomes(missing, await query(storedSql(this.#names, missing)));
+      let next = 0;
+      return rows.map((_, index) => found[index] ?? stored[next++] ?? unwritten(this.calls.database));
+    });
+  }
+
+  async overwrite(
+    { key, value, leader }: Omit<LogAppend, 'id'>,
+    fence?: Fence,
+  ): Promise<{ readonly timestamp: bigint }> {
+    const row = { key, value, leader };
+    assertTexts(row);
+    return this.calls.run('log.overwrite', async (query) => {
+      const [written] = await query(overwriteSql(this.#names, row, fence));
+      if (written !== undefined) return { timestamp: toBigInt(written['timestamp']) };
+      await this.#assertFence(query, fence);
+      throw unwritten(this.calls.database);
+    });
+  }
+
+  async latest(key: string): Promise<LogEntry | undefined> {
+    assertText('key', key);
+    const rows = await this.calls.query('log.latest', latestSql(this.#names, key));
+    return toEntries(key, rows)[0];
+  }
+
+  async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
+    assertText('key', key);
+    return readHistory(query, async ({ limit, order, before, after, from }) => {
+      const statement = historySql(this.#names, key, {
+        limit: Math.min(limit, PAGE_ROWS),
+        newestFirst: order === 'newest-first',
+        before: clamp(before ?? GREATEST_TIMESTAMP),
+        after: clamp(after ?? -1n),
+        from,
+        bytes: PAGE_BYTES,
+      });
+      const entries = toEntries(key, await this.calls.query('log.history', statement));
+      const bytes = entries.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
+      return { entries, more: entries.length === PAGE_ROWS || bytes >= PAGE_BYTES };
+    });
+  }
+
+  async keys({ prefix, limit, after, signal }: KeysQuery): Promise<readonly string[]> {
+    assertTexts({ prefix, after: after ?? '' });
+    const keys: string[] = [];
+    for (let from = after; ; from = keys.at(-1)) {
+      assertWanted('keys', signal);
+      const asked = Math.min(limit - keys.length, PAGE_ROWS);
+      const rows = await this.calls.query('log.keys', keysSql(this.#names, prefix, asked, from));
+      const found = rows.flatMap(({ key }) => (typeof key === 'string' ? [key] : []));
+      for (const key of found) keys.push(key);
+      if (found.length < asked || keys.length >= limit) return keys;
+    }
+  }
+
+  /** @throws HedgeError LEASE_LOST */
+  async #assertFence(query: Query, fence: Fence | undefined): Promise<void> {
+    if (fence === undefined) return;
+    const [row] = await query(tokenSql(this.#names, fence.lease));
+    const token = toBigInt(row?.['token']);
+    if (token !== fence.token) throw leaseLost(fence, token);
+  }
+}
+
+/** In the order of the rows; undefined for those without a result. */
+function toOutcomes(rows: readonly LogAppend[], results: readonly Row[]): (AppendOutcome | undefined)[] {
+  const outcomes = rows.map((): AppendOutcome | undefined => undefined);
+  for (const { place, same, timestamp } of results) {
+    const index = Number(place) - 1;
+    outcomes[index] = same === 'true' ? { timestamp: toBigInt(timestamp) } : conflict(rows[index]!);
+  }
+  return outcomes;
+}
+
+/** A read without a result has one row of nulls. */
+function toEntries(key: string, rows: readonly Row[]): LogEntry[] {
+  return rows.flatMap(({ id, value, leader, timestamp }) => {
+    if (typeof id !== 'string') return [];
+    return [{ key, id, value: value ?? '', leader: leader ?? '', timestamp: toBigInt(timestamp) }];
+  });
+}
+
+function toBigInt(text: string | null | undefined): bigint {
+  return BigInt(text ?? 0);
+}
+
+/** A date far away has more nanoseconds than a bigint of PostgreSQL holds. */
+function clamp(timestamp: bigint): bigint {
+  return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
+}
+
+/** Only somebody else's DELETE leads here. */
+function unwritten(database: string): HedgeError {
+  return new HedgeError(
+    'BACKEND_UNAVAILABLE',
+    `${database} wrote nothing: the row of table hedge_clock, or of the log, was deleted meanwhile. Restart the pod: its start names the statement that mends this.`,
+  );
+}

@@ -1,0 +1,359 @@
+import { OVERWRITE_ID } from '../log-table.js';
+import type { PostgresValue, Statement } from './client/client.js';
+import type { Tables } from './options.js';
+
+// Names of tables are checked (`options.ts`) and stand in quotes behind the schema, so that no search_path matters. Every
+// parameter and every column is a text that the statement casts, so that no library's parsers matter.
+
+/** The rows that a semaphore is arbitrated by: a key has one of them at most (`schema.ts`). */
+export const IS_SEMAPHORE = `left(key, 18) = '__hedge/semaphore/'`;
+
+/** Nanoseconds since 1970, of which the clock of PostgreSQL knows the microseconds. */
+const NOW = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000`;
+
+/** The commit waits for the disk, whatever the default of the role or the database is. Holds for this transaction. */
+const DURABLE = `set_config('synchronous_commit', 'on', true) IS NOT NULL`;
+
+/** A lease does not wait longer for a lock of another transaction: the connection serves all leases of the pod. */
+const LEASE_LOCK_MS = 100;
+const DURABLE_LEASE = `${DURABLE} AND set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL`;
+
+const LEASE_COLUMNS = 'token::text, renewals::text, writer';
+
+export type Names = Readonly<Record<'locks' | 'log' | 'clock', string>>;
+
+export function namesOf({ schema, lockTable, logTable }: Tables): Names {
+  return {
+    locks: `"${schema}"."${lockTable}"`,
+    log: `"${schema}"."${logTable}"`,
+    clock: `"${schema}"."hedge_clock"`,
+  };
+}
+
+/** A read that says whether a standby made it. There is always a row; `found` is null when the read has none. */
+function strongly(select: string): string {
+  return `SELECT answer.*, server.standby::text AS standby
+    FROM (SELECT pg_is_in_recovery() AS standby) AS server LEFT JOIN LATERAL (${select}) AS answer ON true`;
+}
+
+export function leaseSql({ locks }: Names, name: string): Statement {
+  return {
+    text: strongly(`SELECT 'true' AS found, ${LEASE_COLUMNS} FROM ${locks} WHERE name = $1::text`),
+    values: [name],
+  };
+}
+
+export interface Acquisition {
+  readonly name: string;
+  readonly writer: string;
+  readonly incarnation: string;
+  /** The marker of a row that may be taken over. */
+  readonly expired: { readonly token: bigint; readonly renewals: bigint } | undefined;
+  /** Whether a row that is not there may be made. */
+  readonly mayInsert: boolean;
+  /** The new token is greater. */
+  readonly above: bigint;
+}
+
+/** Takes the row when it is free, expired, or of the same incarnation; else reads it. */
+export function acquireSql({ locks }: Names, acquisition: Acquisition): Statement {
+  const { name, writer, incarnation, expired, mayInsert, above } = acquisition;
+  return {
+    text: `WITH taken AS (
+      INSERT INTO ${locks} AS lease (name, heartbeat, token, writer, renewals)
+      SELECT $1::text, clock_timestamp(), greatest(${NOW}, $4::text::bigint + 1), $2::text, 0
+      WHERE ${DURABLE_LEASE}
+        AND ($7::text = 'true' OR EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
+      ON CONFLICT (name) DO UPDATE SET heartbeat = clock_timestamp(), writer = $2::text, renewals = 0,
+        token = greatest(${NOW}, lease.token + 1, $4::text::bigint + 1)
+      WHERE lease.writer IS NULL OR split_part(lease.writer, ' ', 2) = $3::text
+        OR (lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint)
+      RETURNING token, renewals, writer)
+    SELECT 'true' AS done, ${LEASE_COLUMNS} FROM taken
+    UNION ALL
+    SELECT 'false', ${LEASE_COLUMNS} FROM ${locks} WHERE name = $1::text AND NOT EXISTS (SELECT FROM taken)`,
+    values: [
+      name,
+      writer,
+      incarnation,
+      String(above),
+      expired === undefined ? null : String(expired.token),
+      expired === undefined ? null : String(expired.renewals),
+      String(mayInsert),
+    ],
+  };
+}
+
+export interface StoredRenewal {
+  readonly name: string;
+  readonly token: bigint;
+  readonly incarnation: string;
+  readonly writer: string;
+}
+
+/** Renews the rows of these tokens and incarnations; reads the others. It changes no column of a key. */
+export function renewSql({ locks }: Names, renewals: readonly StoredRenewal[]): Statement {
+  return {
+    text: `WITH asked AS (
+      SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[])
+        AS asked (name, token, incarnation, writer)),
+    renewed AS (
+      UPDATE ${locks} AS lease SET heartbeat = clock_timestamp(), writer = asked.writer, renewals = lease.renewals + 1
+      FROM asked
+      WHERE lease.name = asked.name AND lease.token = asked.token
+        AND split_part(lease.writer, ' ', 2) = asked.incarnation AND ${DURABLE_LEASE}
+      RETURNING lease.name, lease.token, lease.renewals, lease.writer)
+    SELECT 'true' AS done, name, ${LEASE_COLUMNS} FROM renewed
+    UNION ALL
+    SELECT 'false', name, ${LEASE_COLUMNS} FROM ${locks}
+    WHERE name IN (SELECT name FROM asked) AND name NOT IN (SELECT name FROM renewed)`,
+    values: [
+      textArray(renewals.map(({ name }) => name)),
+      textArray(renewals.map(({ token }) => String(token))),
+      textArray(renewals.map(({ incarnation }) => incarnation)),
+      textArray(renewals.map(({ writer }) => writer)),
+    ],
+  };
+}
+
+export function releaseSql({ locks }: Names, name: string, token: bigint, incarnation: string): Statement {
+  return {
+    text: `UPDATE ${locks} SET writer = NULL
+      WHERE name = $1::text AND token = $2::text::bigint AND split_part(writer, ' ', 2) = $3::text AND ${DURABLE_LEASE}
+      RETURNING 'true' AS done`,
+    values: [name, String(token), incarnation],
+  };
+}
+
+/** A row to write. */
+export interface StoredRow {
+  readonly key: string;
+  readonly id: string;
+  readonly value: string;
+  readonly leader: string;
+}
+
+export interface StoredFence {
+  readonly lease: string;
+  readonly token: bigint;
+}
+
+/**
+ * The beginning of every write of the log. `fence` has one row while the lease has the token, and keeps it so until the
+ * commit: an acquisition waits, a renewal does not. `tick` then moves the clock of the log, whose row is locked until
+ * the commit: so commits happen in the order of their timestamps.
+ *
+ * The fence comes first in all of them, so that no two wait for each other.
+ * @param lease number of the parameter with its name; the token follows
+ * @param when further condition of the tick
+ */
+function fencedTick({ locks, clock }: Names, fenced: boolean, lease: number, when: string): string {
+  const fence = fenced
+    ? `SELECT token FROM ${locks} WHERE name = $${lease}::text AND token = $${lease + 1}::text::bigint FOR KEY SHARE`
+    : `SELECT $${lease}::text, $${lease + 1}::text`;
+  return `fence AS (${fence}),
+    tick AS (
+      UPDATE ${clock} SET last = greatest(${NOW}, last + 1)
+      WHERE (SELECT count(*) FROM fence) = 1 AND ${when} AND ${DURABLE}
+      RETURNING last)`;
+}
+
+function fenceValues(fence: StoredFence | undefined): PostgresValue[] {
+  return fence === undefined ? [null, null] : [fence.lease, String(fence.token)];
+}
+
+/**
+ * Adds the rows that are not there yet. One result for each row: its timestamp if it was added (`added`) or was there
+ * with the same value (`same`), neither where it was there with another. No result for a row that another transaction
+ * added meanwhile: `storedSql` finds it. No result at all when the fence does not match.
+ */
+export function appendSql(names: Names, rows: readonly StoredRow[], fence: StoredFence | undefined): Statement {
+  return {
+    text: `WITH asked AS (
+      SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[])
+        WITH ORDINALITY AS asked (key, id, value, leader, place)),
+    known AS (
+      SELECT asked.place, log.value = asked.value AS same, log.timestamp
+      FROM asked JOIN ${names.log} AS log ON log.key = asked.key AND log.id = asked.id),
+    fresh AS (SELECT * FROM asked WHERE place NOT IN (SELECT place FROM known)),
+    ${fencedTick(names, fence !== undefined, 5, '(SELECT count(*) FROM fresh) > 0')},
+    added AS (
+      INSERT INTO ${names.log} (key, id, value, leader, timestamp)
+      SELECT fresh.key, fresh.id, fresh.value, fresh.leader, tick.last FROM fresh, tick
+      ON CONFLICT (key, id) DO NOTHING
+      RETURNING key, id, timestamp)
+    SELECT asked.place::text, 'true' AS same, added.timestamp::text
+    FROM added JOIN asked ON asked.key = added.key AND asked.id = added.id
+    UNION ALL
+    SELECT known.place::text, known.same::text, known.timestamp::text FROM known
+    WHERE (SELECT count(*) FROM fence) = 1`,
+    values: [...rowArrays(rows), ...fenceValues(fence)],
+  };
+}
+
+/** The same results for rows that are there. */
+export function storedSql(names: Names, rows: readonly StoredRow[]): Statement {
+  const [keys = '', ids = '', values = ''] = rowArrays(rows);
+  return {
+    text: `SELECT asked.place::text, (log.value = asked.value)::text AS same, log.timestamp::text
+    FROM unnest($1::text::text[], $2::text::text[], $3::text::text[]) WITH ORDINALITY AS asked (key, id, value, place)
+    JOIN ${names.log} AS log ON log.key = asked.key AND log.id = asked.id`,
+    values: [keys, ids, values],
+  };
+}
+
+export function overwriteSql(names: Names, row: Omit<StoredRow, 'id'>, fence: StoredFence | undefined): Statement {
+  return {
+    text: `WITH ${fencedTick(names, fence !== undefined, 4, 'true')}
+    INSERT INTO ${names.log} (key, id, value, leader, timestamp)
+    SELECT $1::text, '${OVERWRITE_ID}', $2::text, $3::text, tick.last FROM tick
+    ON CONFLICT (key, id) DO UPDATE SET
+      value = excluded.value, leader = excluded.leader, timestamp = excluded.timestamp
+    RETURNING timestamp::text`,
+    values: [row.key, row.value, row.leader, ...fenceValues(fence)],
+  };
+}
+
+export interface StoredMirror {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
+/**
+ * Makes the row the only one of its semaphore if the one there has the timestamp `follows` (0 for none), and writes or
+ * deletes the mirrors with it. No result when it does not, or when the fence does not match.
+ */
+export function replaceSql(
+  names: Names,
+  row: StoredRow,
+  follows: bigint,
+  mirrors: readonly StoredMirror[],
+  fence: StoredFence,
+): Statement {
+  const written = mirrors.filter(({ value }) => value !== undefined);
+  const gone = mirrors.filter(({ value }) => value === undefined);
+  return {
+    text: `WITH ${fencedTick(names, true, 9, 'true')},
+    written AS (
+      INSERT INTO ${names.log} AS log (key, id, value, leader, timestamp)
+      SELECT $1::text, $2::text, $3::text, $4::text, tick.last FROM tick
+      WHERE $5::text = '0' OR EXISTS (SELECT FROM ${names.log} WHERE key = $1::text)
+      ON CONFLICT (key) WHERE ${IS_SEMAPHORE} DO UPDATE SET
+        id = excluded.id, value = excluded.value, leader = excluded.leader, timestamp = excluded.timestamp
+      WHERE log.timestamp = $5::text::bigint
+      RETURNING timestamp),
+    mirrored AS (
+      INSERT INTO ${names.log} (key, id, value, leader, timestamp)
+      SELECT mirror.key, $1::text, mirror.value, $4::text, written.timestamp
+      FROM unnest($6::text::text[], $7::text::text[]) AS mirror (key, value), written
+      ON CONFLICT (key, id) DO UPDATE SET
+        value = excluded.value, leader = excluded.leader, timestamp = excluded.timestamp),
+    gone AS (
+      DELETE FROM ${names.log} AS log USING unnest($8::text::text[]) AS mirror (key), written
+      WHERE log.key = mirror.key AND log.id = $1::text)
+    SELECT timestamp::text FROM written`,
+    values: [
+      row.key,
+      row.id,
+      row.value,
+      row.leader,
+      String(follows),
+      textArray(written.map(({ key }) => key)),
+      textArray(written.map(({ value }) => value ?? '')),
+      textArray(gone.map(({ key }) => key)),
+      ...fenceValues(fence),
+    ],
+  };
+}
+
+/** The newest version of a key. */
+export function latestSql({ log }: Names, key: string): Statement {
+  return {
+    text: strongly(`SELECT id, value, leader, timestamp::text FROM ${log} WHERE key = $1::text
+      ORDER BY ${log}.timestamp DESC, id DESC LIMIT 1`),
+    values: [key],
+  };
+}
+
+/** The newest row of a semaphore, and the token of a lease. */
+export function semaphoreSql({ log, locks }: Names, key: string, lease: string): Statement {
+  return {
+    text: strongly(`SELECT (SELECT token FROM ${locks} WHERE name = $2::text)::text AS token, newest.*
+      FROM (SELECT 1) AS one LEFT JOIN (
+        SELECT id, value, leader, timestamp::text FROM ${log} WHERE key = $1::text
+        ORDER BY ${log}.timestamp DESC, id DESC LIMIT 1) AS newest ON true`),
+    values: [key, lease],
+  };
+}
+
+export interface StoredHistoryQuery {
+  readonly limit: number;
+  readonly newestFirst: boolean;
+  /** Exclusive, nanoseconds. */
+  readonly before: bigint;
+  /** Exclusive, nanoseconds. */
+  readonly after: bigint;
+  /** The last version of the page before: go on behind it. */
+  readonly from: { readonly timestamp: bigint; readonly id: string } | undefined;
+  /** The page ends with the version that reaches so many bytes. */
+  readonly bytes: number;
+}
+
+export function historySql({ log }: Names, key: string, query: StoredHistoryQuery): Statement {
+  const { limit, newestFirst, before, after, from, bytes } = query;
+  const [order, behind] = newestFirst ? ['DESC', '<'] : ['ASC', '>'];
+  const start = from === undefined ? '' : `AND (timestamp, id) ${behind} ($6::text::bigint, $7::text COLLATE "C")`;
+  return {
+    text: strongly(`SELECT id, value, leader, timestamp::text FROM (
+      SELECT id, value, leader, timestamp,
+        sum(octet_length(value)) OVER (ORDER BY timestamp ${order}, id ${order} ROWS UNBOUNDED PRECEDING)
+          - octet_length(value) AS bytes_before
+      FROM ${log}
+      WHERE key = $1::text AND timestamp < $2::text::bigint AND timestamp > $3::text::bigint ${start}
+      ORDER BY timestamp ${order}, id ${order} LIMIT $4::text::bigint) AS page
+      WHERE bytes_before < $5::text::bigint ORDER BY page.timestamp ${order}, id ${order}`),
+    values: [
+      key,
+      String(before),
+      String(after),
+      String(limit),
+      String(bytes),
+      ...(from === undefined ? [] : [String(from.timestamp), from.id]),
+    ],
+  };
+}
+
+/** Distinct keys, by a jump in the index from each key to the next, so that the number of versions does not matter. */
+export function keysSql({ log }: Names, prefix: string, limit: number, after: string | undefined): Statement {
+  const beyond = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0;
+  return {
+    text: strongly(`WITH RECURSIVE found (key) AS (
+        (SELECT key FROM ${log} WHERE key ${beyond ? '>' : '>='} $1::text ORDER BY key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT next.key FROM ${log} AS next WHERE next.key > found.key ORDER BY next.key LIMIT 1)
+        FROM found WHERE starts_with(found.key, $2::text))
+      SELECT key FROM found WHERE starts_with(key, $2::text) LIMIT $3::text::bigint`),
+    values: [beyond ? after : prefix, prefix, String(limit)],
+  };
+}
+
+export function tokenSql({ locks }: Names, lease: string): Statement {
+  return {
+    text: strongly(`SELECT token::text FROM ${locks} WHERE name = $1::text`),
+    values: [lease],
+  };
+}
+
+function rowArrays(rows: readonly StoredRow[]): string[] {
+  return [
+    textArray(rows.map(({ key }) => key)),
+    textArray(rows.map(({ id }) => id)),
+    textArray(rows.map(({ value }) => value)),
+    textArray(rows.map(({ leader }) => leader)),
+  ];
+}
+
+/** An array as PostgreSQL reads it, which every client library hands over as it is. */
+function textArray(texts: readonly string[]): string {
+  return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`).join(',')}}`;
+}

