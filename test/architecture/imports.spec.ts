@@ -7,6 +7,8 @@ import {
   importsOf,
   nestOutsideOf,
   packagesOf,
+  requestKinds,
+  requestKindsIn,
   unusedPermissions,
   wrongImports,
   type Layers,
@@ -50,7 +52,6 @@ const LAYERS: Layers = {
   jobs: ['common', 'database', 'messaging', 'election'],
   pod: [
     'common',
-    'wire',
     'database',
     'transport',
     'messaging',
@@ -143,6 +144,19 @@ describe('a core (*.core.ts)', () => {
     ['its runner', "import { LockManager } from './lock.runner.js';", 'imports ./lock.runner.js'],
   ])('may not use %s', (_, text, found) => {
     expect(impurities(text)).toContain(found);
+  });
+});
+
+describe('messaging', () => {
+  it('names no kind of request: features register theirs', () => {
+    expect(requestKindsIn(SOURCE, 'messaging')).toEqual([]);
+  });
+
+  it.each([
+    ['a kind', 'if (kind === RequestKind.REQUEST_KIND_KV_PUT) return;'],
+    ['a kind by its text', "const put = RequestKind['REQUEST_KIND_KV_PUT'];"],
+  ])('may not name %s', (_, text) => {
+    expect(requestKinds(text)).toEqual(['REQUEST_KIND_KV_PUT']);
   });
 });
 

@@ -2,11 +2,10 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit.messages.js';
-import { GroupCommitter, kvPutHandler } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { GroupCommitter, KV_PUT, kvPutHandler } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
-import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import { gate, TestGroup, type TestPod } from '../messaging/group.js';
 
 const LEASE = 'hedge/lease/g';
@@ -25,7 +24,7 @@ async function start(name: string): Promise<TestPod> {
   const address = (): string => pod.self.address;
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
   const committer = new GroupCommitter({ log: backend.log, clock: group.clock, lease: LEASE, address, limits });
-  pod.messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
+  pod.messenger.serve(KV_PUT, kvPutHandler(committer, address));
   return pod;
 }
 

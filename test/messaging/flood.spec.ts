@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import { KV_PUT } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { ACQUIRE, RELEASE, RENEW } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
 import { gate, TestGroup, type TestPod } from './group.js';
 
 let group: TestGroup;
@@ -69,17 +70,12 @@ describe('a flood', () => {
     group.elect(undefined);
     const d = await group.start('d', LIMITS);
     const messages = Array.from({ length: 60 }, () => d.send(Buffer.alloc(400)));
-    const kinds = [
-      RequestKind.REQUEST_KIND_KV_PUT,
-      RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
-      RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
-      RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
-    ];
-    for (const kind of kinds) b.messenger.serve(kind, async ({ payload }) => payload);
-    const own = kinds.map((kind) => d.send(Buffer.alloc(1_000), { kind, topic: '' }));
+    const types = [KV_PUT, RENEW, RELEASE, ACQUIRE];
+    for (const type of types) b.messenger.serve(type, async ({ payload }) => payload);
+    const own = types.map((type) => d.send(Buffer.alloc(1_000), { type, topic: '' }));
     group.elect(b);
     await group.pass(100);
-    await expect(Promise.all(own)).resolves.toHaveLength(kinds.length);
+    await expect(Promise.all(own)).resolves.toHaveLength(types.length);
     const refused = (await Promise.allSettled(messages)).filter(({ status }) => status === 'rejected');
     expect(refused.length).toBeGreaterThan(0);
   });

@@ -1,5 +1,7 @@
 import { LineLogger, type Logger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
+import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { MessagingLimits } from '../../libs/hedge/src/messaging/limits.js';
 import type { IncomingRequest, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
@@ -8,7 +10,6 @@ import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
 import { VirtualClock } from '../../libs/hedge/src/testing/virtual-clock.js';
 import type { Transport } from '../../libs/hedge/src/transport/transport.js';
-import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 
 const codec = new PayloadCodec();
 
@@ -73,8 +74,8 @@ export class TestPod {
     const { transport, route } = this;
     this.messenger = new Messenger({ transport, clock, route, limits, random: () => 0.5, logger });
     this.transport.attach(this.messenger, this.messenger);
-    for (const kind of [RequestKind.REQUEST_KIND_LEADER_MESSAGE, RequestKind.REQUEST_KIND_BROADCAST]) {
-      this.messenger.serve(kind, async (request) => {
+    for (const type of [LEADER_MESSAGE, BROADCAST]) {
+      this.messenger.serve(type, async (request) => {
         this.ran.push(request);
         return codec.encode('t', await this.handler(codec.decode('t', request.payload), request));
       });
@@ -88,8 +89,8 @@ export class TestPod {
   /** To the leader unless `to` is given. Its failure is the test's to look at, also later. */
   send(data: unknown, options: Partial<OutgoingRequest> = {}): Promise<unknown> {
     const { to = 'leader' } = options;
-    const kind = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
-    const request = { to, kind, topic: 't', payload: codec.encode('t', data), timeoutMs: 10_000, ...options };
+    const type = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
+    const request = { to, type, topic: 't', payload: codec.encode('t', data), timeoutMs: 10_000, ...options };
     const reply = this.messenger.request(request).then((payload) => codec.decode('t', payload));
     reply.catch(() => undefined);
     return reply;

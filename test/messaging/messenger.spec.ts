@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import { KV_PUT } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { gate, TestGroup, type TestPod } from './group.js';
 
 let group: TestGroup;
@@ -258,10 +258,10 @@ describe('a handler that', () => {
   });
 
   it('throws before it makes a promise is HANDLER_FAILED', async () => {
-    b.messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, () => {
+    b.messenger.serve(KV_PUT, () => {
       throw new Error('at once');
     });
-    const reply = a.send('x', { kind: RequestKind.REQUEST_KIND_KV_PUT });
+    const reply = a.send('x', { type: KV_PUT });
     await group.pass();
     await expect(reply).rejects.toMatchObject({ code: 'HANDLER_FAILED', message: 'at once' });
   });
@@ -295,7 +295,7 @@ describe('a handler that', () => {
   });
 
   it('is not there is NO_HANDLER', async () => {
-    const reply = a.send('x', { kind: RequestKind.REQUEST_KIND_KV_PUT });
+    const reply = a.send('x', { type: KV_PUT });
     await group.pass();
     await expect(reply).rejects.toMatchObject({ code: 'NO_HANDLER' });
   });

@@ -11,7 +11,8 @@ import type { HandlerKind } from '../../libs/hedge/src/nest/handlers/handler-met
 import type { HandlerEnhancers } from '../../libs/hedge/src/nest/options.js';
 import { HedgeStrategy } from '../../libs/hedge/src/nest/handlers/strategy.js';
 import { HandlerWiring } from '../../libs/hedge/src/nest/handlers/wiring.js';
-import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
+import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
 import { Stock } from './sample-handlers.js';
 
 const codec = new PayloadCodec();
@@ -54,7 +55,7 @@ function caller(context: INestApplicationContext): App['call'] {
 
 function request(kind: HandlerKind, topic: string, data: unknown, signal: AbortSignal): IncomingRequest {
   return {
-    kind: kind === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST,
+    type: kind === 'leader' ? LEADER_MESSAGE : BROADCAST,
     topic,
     payload: codec.encode(topic, data),
     caller: { address: 'pod-b:7400', incarnation: 'b' },

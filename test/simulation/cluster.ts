@@ -10,8 +10,7 @@ import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import type { LockSettings } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
-import type { TrafficClass } from '../../libs/hedge/src/messaging/server/traffic.js';
-import type { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
 import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphores/semaphore-timing.js';
@@ -45,8 +44,8 @@ export interface Parts {
   /** A receiver forgets a request as soon as it has sent the reply. */
   readonly forgetsRepliesEarly: boolean;
   router(self: MemberId, random: () => number): RequestRouter<PodCall>;
-  /** What a receiver takes requests of a kind for. */
-  trafficOf(kind: RequestKind): TrafficClass;
+  /** How a receiver registers a type of request. */
+  served(type: RequestType): RequestType;
   jobs(job: Job, settings: SchedulerSettings): JobScheduler;
   /** A leader claims firings whoever has the lease by then. */
   readonly claimsJobsUnfenced: boolean;

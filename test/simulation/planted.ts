@@ -11,6 +11,7 @@ import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
+import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import type { PodCall } from './pod-messaging.js';
@@ -224,7 +225,7 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     found: ['every call ends'],
   },
   'renewals that share the slots of handlers': {
-    parts: { ...SOUND_PARTS, trafficOf: () => 'handlers' },
+    parts: { ...SOUND_PARTS, served: (type) => ({ ...type, slots: HANDLER_SLOTS }) },
     found: ['slots of their own'],
   },
 };

@@ -2,6 +2,11 @@ import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { PutOutcome } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import { ClientCall } from '../../libs/hedge/src/messaging/client/client-call.js';
+import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
+import { KV_PUT } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
+import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
+import { RENEW } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
 import type { LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../../libs/hedge/src/messaging/limits.js';
 import type { Encoded, IncomingRequest, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
@@ -10,7 +15,7 @@ import type { RequestRouter } from '../../libs/hedge/src/messaging/client/reques
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { Timeline } from '../../libs/hedge/src/messaging/server/timeline.js';
 import type { Origin } from '../../libs/hedge/src/messaging/server/server-call.js';
-import { Encoding, RequestKind, type Reply, type Request } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import { Encoding, type Reply, type Request } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
@@ -82,15 +87,10 @@ export class PodMessaging implements LinkEnd {
       route: host.route,
       limits,
       reply: (origin, reply) => this.#reply(origin, reply),
-      trafficOf: (kind) => cluster.parts.trafficOf(kind),
     });
     this.#commits = new PodCommits(host, cluster);
-    for (const kind of [
-      RequestKind.REQUEST_KIND_LEADER_MESSAGE,
-      RequestKind.REQUEST_KIND_BROADCAST,
-      RequestKind.REQUEST_KIND_KV_PUT,
-    ]) {
-      this.#receiver.serve(kind, (request) => cluster.watch(() => this.#handle(request)));
+    for (const type of [LEADER_MESSAGE, BROADCAST, KV_PUT]) {
+      this.#receiver.serve(cluster.parts.served(type), (request) => cluster.watch(() => this.#handle(request)));
     }
   }
 
@@ -109,10 +109,10 @@ export class PodMessaging implements LinkEnd {
 
   begin(operation: Operation, to: 'leader' | MemberId, timeoutMs: number): void {
     const put = operation.kind === 'put' || operation.kind === 'overwrite';
-    const message = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
+    const message = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
     const request: OutgoingRequest = {
       to,
-      kind: put ? RequestKind.REQUEST_KIND_KV_PUT : message,
+      type: put ? KV_PUT : message,
       topic: String(operation.id),
       payload: { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) },
       timeoutMs,
@@ -153,7 +153,7 @@ export class PodMessaging implements LinkEnd {
       this.#requests += 1;
       const id = `${this.self.incarnation}/${this.#requests}`;
       const failed = (error: unknown): void => {
-        if (request.kind === RequestKind.REQUEST_KIND_SEMAPHORE_RENEW) this.#checkRoom(error);
+        if (request.type === RENEW) this.#checkRoom(error);
         reject(error);
       };
       const call = this.#begin(id, request, ended(resolve), ended(failed));
@@ -172,8 +172,8 @@ export class PodMessaging implements LinkEnd {
   }
 
   /** As `Messenger.serve`, for a handler that is told where to answer. */
-  serve(kind: RequestKind, handler: (request: IncomingRequest, ...answer: Answer) => void): void {
-    this.#receiver.serve(kind, (request) =>
+  serve(type: RequestType, handler: (request: IncomingRequest, ...answer: Answer) => void): void {
+    this.#receiver.serve(this.cluster.parts.served(type), (request) =>
       later((...answer) => this.cluster.watch(() => handler(request, ...answer))),
     );
   }
@@ -309,13 +309,13 @@ export class PodMessaging implements LinkEnd {
   }
 
   #transmit(member: MemberId, call: PodCall): void {
-    const { kind, topic, payload } = call.request;
+    const { type, topic, payload } = call.request;
     if (call.transmissions > 1) this.cluster.world.count('requests: sent again on a new link');
     const what = topic === '' ? (call.request.name ?? '') : `operation ${topic}`;
     this.#note(() => `${what} to ${member.incarnation} #${call.sequence}, term ${call.epoch}`);
     const request: Request = {
       sequence: call.sequence,
-      kind,
+      kind: type.kind,
       topic,
       encoding: payload.encoding,
       payload: payload.bytes,

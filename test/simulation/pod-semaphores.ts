@@ -3,7 +3,8 @@ import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import type { PermitHandle } from '../../libs/hedge/src/semaphores/client/permit.js';
 import { SemaphoreClient } from '../../libs/hedge/src/semaphores/client/semaphore-client.runner.js';
-import { SEMAPHORE_REQUESTS, SemaphoreServer } from '../../libs/hedge/src/semaphores/server/semaphore-server.runner.js';
+import { SEMAPHORE_REQUESTS } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
+import { SemaphoreServer } from '../../libs/hedge/src/semaphores/server/semaphore-server.runner.js';
 import { releaseRequest } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
 import type { Cluster } from './cluster.js';
 import { later } from './later.js';
@@ -40,8 +41,8 @@ export class PodSemaphores {
       random: random.next,
       queue: (...made) => parts.semaphoreQueue(...made),
     });
-    for (const kind of SEMAPHORE_REQUESTS) {
-      messaging.serve(kind, (request, done, failed) => this.#server.handle(request, done, failed));
+    for (const type of SEMAPHORE_REQUESTS) {
+      messaging.serve(type, (request, done, failed) => this.#server.handle(request, done, failed));
     }
     messaging.callerLost = (caller) => this.#server.unlinked(caller);
     this.#heldPermits = parts.heldPermits(timing);

@@ -3,7 +3,6 @@ import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
-import { trafficClassOf } from '../../libs/hedge/src/messaging/server/traffic.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';
@@ -42,7 +41,7 @@ export const SOUND_PARTS: Parts = {
   retriesPutsAsOverwrites: false,
   forgetsRepliesEarly: false,
   router: (self, random) => new RequestRouter(self, random),
-  trafficOf: trafficClassOf,
+  served: (type) => type,
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
 };

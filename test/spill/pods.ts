@@ -17,7 +17,7 @@ import type { SpillStore } from '../../libs/hedge/src/spill/service/spill.store.
 import { MemoryNetwork } from '../../libs/hedge/src/testing/memory-transport.js';
 import type { StreamTransport } from '../../libs/hedge/src/transport/streams/peer-stream.js';
 import type { Transport } from '../../libs/hedge/src/transport/transport.js';
-import { RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import { SPILL_RENEWAL } from '../../libs/hedge/src/spill/replication/replica-client.js';
 
 export const MB = 1024 * 1024;
 
@@ -58,9 +58,9 @@ export class SpillPod {
       gate: StartGate.opened(),
       streams: transport,
       messenger: {
-        serve: (kind, handler) => messenger.serve(kind, handler),
+        serve: (type, handler) => messenger.serve(type, handler),
         request: (request) => {
-          if (request.kind === RequestKind.REQUEST_KIND_SPILL_RENEWAL) group.renewals += 1;
+          if (request.type === SPILL_RENEWAL) group.renewals += 1;
           return messenger.request(request);
         },
       },

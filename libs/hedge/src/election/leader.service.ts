@@ -2,6 +2,7 @@ import { checkKeys } from '../common/validation/check-keys.js';
 import type { Observable } from 'rxjs';
 import { inFreshContext } from '../common/async/async-context.js';
 import type { Logger } from '../common/line-logger.js';
+import { HANDLER_SLOTS, type RequestType } from '../messaging/request-type.js';
 import type { Clock } from '../common/clock.js';
 import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -22,6 +23,14 @@ import type { LeaderElector } from './leader-elector.runner.js';
 import { isGeneratorFunction } from '../common/async/generators.js';
 import { GuardedObservable } from '../common/async/guarded-observable.js';
 import { nameOfTopic } from '../common/topic-names.js';
+
+/** A message to the handlers of the leader. */
+export const LEADER_MESSAGE: RequestType = {
+  kind: RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+  runsAt: 'leader',
+  duringDrain: 'refused',
+  slots: HANDLER_SLOTS,
+};
 
 export interface SendOptions {
   /** Milliseconds for the whole call, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
@@ -183,9 +192,16 @@ export class LeaderService {
     const wait = this.#deps.gate.pass(`send ${nameOfTopic(topic)}`);
     if (wait !== undefined) await wait;
     const payload = codec.encode(topic, data);
-    const kind = RequestKind.REQUEST_KIND_LEADER_MESSAGE;
     try {
-      const reply = await messenger.request({ to: 'leader', kind, topic, payload, timeoutMs, signal, maxReruns });
+      const reply = await messenger.request({
+        to: 'leader',
+        type: LEADER_MESSAGE,
+        topic,
+        payload,
+        timeoutMs,
+        signal,
+        maxReruns,
+      });
       return codec.decode(topic, reply);
     } catch (error) {
       throw atCaller(error, signal);

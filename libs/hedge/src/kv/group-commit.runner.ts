@@ -2,7 +2,8 @@ import { type LogTable, OVERWRITE_ID } from '../database/log-table.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
-import { KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
+import type { RequestType } from '../messaging/request-type.js';
+import { KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
 import { GroupCommit } from './group-commit.core.js';
 import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit.messages.js';
 import { assertKey } from './kv-limits.js';
@@ -107,6 +108,17 @@ export class GroupCommitter {
     return token === 0n ? undefined : { lease: this.options.lease, token };
   }
 }
+
+/**
+ * A put to the leader. Handlers and jobs that a drain waits for may need a put to end, so the leader accepts those of its
+ * own pod until it releases the lease.
+ */
+export const KV_PUT: RequestType = {
+  kind: RequestKind.REQUEST_KIND_KV_PUT,
+  runsAt: 'leader',
+  duringDrain: 'accepted from this pod',
+  slots: 'puts',
+};
 
 /** Serves `KvStore.put` on the leader. */
 export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {

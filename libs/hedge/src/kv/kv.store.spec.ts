@@ -34,11 +34,11 @@ beforeEach(() => {
   const messenger = {
     request(request: OutgoingRequest): Promise<Encoded> {
       requests.push(request);
-      const { payload, kind, topic, timeoutMs } = request;
+      const { payload, type, topic, timeoutMs } = request;
       const caller = { address: 'pod:2', incarnation: 'i' };
       const { signal } = new AbortController();
       const epoch = belief?.epoch ?? 1n;
-      return handle({ kind, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch, signal });
+      return handle({ type, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch, signal });
     },
   } as unknown as Messenger;
   const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };

@@ -1,5 +1,6 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { HistoryQuery, LogEntry, LogTable } from '../database/log-table.js';
+import { KV_PUT } from './group-commit.runner.js';
 import { OVERWRITE_ID } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
@@ -11,7 +12,7 @@ import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { notJson } from '../messaging/json-values.js';
 import { bytesPayload, type Encoded } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
-import { KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
+import { KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
 import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
 import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
@@ -130,7 +131,7 @@ export class KvStore {
     }).finish();
     const request = {
       to: 'leader' as const,
-      kind: RequestKind.REQUEST_KIND_KV_PUT,
+      type: KV_PUT,
       topic: '',
       name: `put "${key}"`,
       payload: bytesPayload(payload),

@@ -1,5 +1,15 @@
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { HANDLER_SLOTS, type RequestType } from '../messaging/request-type.js';
+import { RequestKind } from '../wire/hedge/v1/link.js';
+
+/** A request to every member. A member that stops refuses it, and waits for those that run. */
+export const BROADCAST: RequestType = {
+  kind: RequestKind.REQUEST_KIND_BROADCAST,
+  runsAt: 'member',
+  duringDrain: 'refused',
+  slots: HANDLER_SLOTS,
+};
 
 /** The outcome of a broadcast at one member. Survives `JSON.stringify`. */
 export type BroadcastResult<Reply = unknown> =

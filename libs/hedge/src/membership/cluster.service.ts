@@ -18,8 +18,7 @@ import type { StreamCaller } from '../streams/stream-caller.js';
 import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
 import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
 import type { Transport } from '../transport/transport.js';
-import { RequestKind } from '../wire/hedge/v1/link.js';
-import { type Broadcast, makeBroadcast, type BroadcastResult } from './broadcast.js';
+import { BROADCAST, type Broadcast, makeBroadcast, type BroadcastResult } from './broadcast.js';
 import type { MembershipRunner } from './membership.runner.js';
 import type { ViewMember } from './view.js';
 import { withTokenInJson } from '../common/token-in-json.js';
@@ -244,8 +243,7 @@ export class ClusterService {
     const ms = (): number => Math.round((clock.now().mono - start) * 1_000) / 1_000;
     try {
       if (member.incarnation === '') throw notInView(member, topic);
-      const kind = RequestKind.REQUEST_KIND_BROADCAST;
-      const reply = await messenger.request({ to: member, kind, topic, payload, timeoutMs, signal });
+      const reply = await messenger.request({ to: member, type: BROADCAST, topic, payload, timeoutMs, signal });
       return { member, value: codec.decode(topic, reply), ms: ms() };
     } catch (error) {
       if (error instanceof HedgeError && error !== signal?.reason) return { member, error, ms: ms() };

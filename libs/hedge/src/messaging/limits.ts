@@ -3,7 +3,7 @@ import { DEFAULT_MAX_MESSAGE_BYTES } from '../transport/links/link-transport.js'
 /** What bounds the memory and work that messages can cost one process. */
 export interface MessagingLimits {
   /**
-   * Handlers that run at once here, and as many requests of each other class of traffic (`TrafficClass`); more are
+   * Handlers that run at once here, and as many requests of each other pool of slots (`RequestType.slots`). More are
    * refused with OVERLOADED. Default: 10,000.
    */
   readonly maxRunning: number;
@@ -13,12 +13,12 @@ export interface MessagingLimits {
    */
   readonly maxRunningPerTopic: number;
   /**
-   * Requests of this process that wait for their reply, of each class of traffic; more fail with OVERLOADED. Default:
+   * Requests of this process that wait for their reply, of each pool of slots. More fail with OVERLOADED. Default:
    * 100,000.
    */
   readonly maxPending: number;
   /**
-   * For each class of traffic: bytes of payloads of requests that wait for their reply, and as many again of requests
+   * For each pool of slots: bytes of payloads of requests that wait for their reply, and as many again of requests
    * that run here and of replies that are not acknowledged. Default: 64 MiB.
    */
   readonly maxHeldBytes: number;

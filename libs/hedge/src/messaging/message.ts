@@ -1,5 +1,6 @@
 import type { MemberId } from '../common/identity.js';
-import { Encoding, type RequestKind } from '../wire/hedge/v1/link.js';
+import { Encoding } from '../wire/hedge/v1/link.js';
+import type { RequestType } from './request-type.js';
 
 /** A payload as it travels. */
 export interface Encoded {
@@ -19,7 +20,7 @@ export function bytesPayload(bytes: Uint8Array): Encoded {
 export interface OutgoingRequest {
   /** `leader`: whoever leads, followed through leader changes until the deadline. Else that very member. */
   readonly to: 'leader' | MemberId;
-  readonly kind: RequestKind;
+  readonly type: RequestType;
   readonly topic: string;
   /** What errors call it, for a request whose topic is not the user's. Default: the topic in quotes. */
   readonly name?: string;
@@ -38,7 +39,7 @@ export interface OutgoingRequest {
 
 /** What a handler is told of the request it runs. */
 export interface IncomingRequest {
-  readonly kind: RequestKind;
+  readonly type: RequestType;
   readonly topic: string;
   readonly payload: Encoded;
   readonly caller: MemberId;
@@ -58,7 +59,7 @@ export interface IncomingRequest {
 }
 
 /**
- * Runs requests of one kind. What it throws reaches the caller: a HedgeError as it is, anything else as
+ * Runs requests of one type. What it throws reaches the caller: a HedgeError as it is, anything else as
  * HANDLER_FAILED.
  */
 export type RequestHandler = (request: IncomingRequest) => Promise<Encoded>;

@@ -2,11 +2,12 @@ import type { Clock } from '../common/clock.js';
 import type { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { FrameBody, Link, LinkSessions, Transport, TransportEvents } from '../transport/transport.js';
-import { Encoding, type Reply, type Request, type RequestKind } from '../wire/hedge/v1/link.js';
+import { Encoding, type Reply, type Request } from '../wire/hedge/v1/link.js';
 import { RequestClient } from './client/request-client.runner.js';
 import type { LeaderRoute } from './leader-route.js';
 import { DEFAULT_MESSAGING_LIMITS, type MessagingLimits } from './limits.js';
 import type { Encoded, OutgoingRequest, RequestHandler } from './message.js';
+import type { RequestType } from './request-type.js';
 import { RequestServer } from './server/request-server.runner.js';
 import { Timeline } from './server/timeline.js';
 import type { Origin } from './server/server-call.js';
@@ -34,10 +35,10 @@ export interface MessengerOptions {
  *
  * @example
  * const messenger = new Messenger({ transport, clock: systemClock, route: keeper });
- * messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, async ({ payload }) => payload);
+ * messenger.serve(BROADCAST, async ({ payload }) => payload);
  * transport.attach(messenger, messenger);
  * keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
- * await messenger.request({ to: 'leader', kind, topic: 'price', payload, timeoutMs: 10_000 });
+ * await messenger.request({ to: 'leader', type: LEADER_MESSAGE, topic: 'price', payload, timeoutMs: 10_000 });
  */
 export class Messenger implements TransportEvents, LinkSessions {
   readonly #transport: Transport;
@@ -72,11 +73,10 @@ export class Messenger implements TransportEvents, LinkSessions {
   }
 
   /**
-   * Sets the one handler of a kind. All kinds but BROADCAST and those of spill stores run only where, and while,
-   * this process leads.
+   * Sets the handler of a type of request.
    */
-  serve(kind: RequestKind, handler: RequestHandler): void {
-    this.#receiver.serve(kind, handler);
+  serve(type: RequestType, handler: RequestHandler): void {
+    this.#receiver.serve(type, handler);
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { Backend } from '../database/backend.js';
 import { leaseName } from '../database/row-names.js';
+import { BROADCAST } from '../membership/broadcast.js';
 import { ClusterService } from '../membership/cluster.service.js';
 import { UnreachableReports } from '../membership/unreachable-reports.js';
 import { MembershipRunner } from '../membership/membership.runner.js';
@@ -9,11 +10,11 @@ import { newIncarnation } from '../common/identity.js';
 import { StartGate } from '../common/async/start-gate.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
-import { GroupCommitter, kvPutHandler } from '../kv/group-commit.runner.js';
+import { GroupCommitter, KV_PUT, kvPutHandler } from '../kv/group-commit.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
-import { LeaderService } from '../election/leader.service.js';
+import { LEADER_MESSAGE, LeaderService } from '../election/leader.service.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { lockHolder, LockManager } from '../locks/lock.runner.js';
@@ -26,7 +27,6 @@ import type { SemaphoreService } from '../semaphores/semaphore.service.js';
 import type { SpillRuntime } from '../spill/service/spill-runtime.js';
 import type { SpillStore } from '../spill/service/spill.store.js';
 import type { GroupSecrets } from '../transport/handshake/group-identity.js';
-import { RequestKind } from '../wire/hedge/v1/link.js';
 import { DatabaseOpener } from './database-opener.js';
 import { DatabaseWatch } from './database-watch.js';
 import type { HandlersFactory } from './handlers.js';
@@ -152,9 +152,9 @@ export class HedgePod {
       address,
       limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
     });
-    messenger.serve(RequestKind.REQUEST_KIND_LEADER_MESSAGE, handlers.leaderMessage);
-    messenger.serve(RequestKind.REQUEST_KIND_BROADCAST, handlers.broadcast);
-    messenger.serve(RequestKind.REQUEST_KIND_KV_PUT, kvPutHandler(committer, address));
+    messenger.serve(LEADER_MESSAGE, handlers.leaderMessage);
+    messenger.serve(BROADCAST, handlers.broadcast);
+    messenger.serve(KV_PUT, kvPutHandler(committer, address));
     keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
     const { arbiter, holder, service } = makeSemaphores({
       gate,

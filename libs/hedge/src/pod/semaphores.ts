@@ -8,7 +8,8 @@ import type { LeadershipSource } from '../election/leadership.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { releaseWithoutLeader } from '../semaphores/server/last-release.js';
 import { SemaphoreClient } from '../semaphores/client/semaphore-client.runner.js';
-import { SEMAPHORE_REQUESTS, SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
+import { SEMAPHORE_REQUESTS } from '../semaphores/semaphore-wire.js';
+import { SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
 import { semaphoreTiming } from '../semaphores/semaphore-timing.js';
 import { SemaphoreService } from '../semaphores/semaphore.service.js';
 
@@ -40,8 +41,8 @@ export function makeSemaphores(deps: SemaphorePartsDeps): SemaphoreParts {
   // Below what the request layer lets in, so that a refusal here names the semaphore.
   const maxWaiting = Math.ceil(deps.maxRunning / 2);
   const arbiter = new SemaphoreServer({ table, clock, group, address, timing, maxWaiting, logger });
-  for (const kind of SEMAPHORE_REQUESTS) {
-    messenger.serve(kind, (request) => new Promise((resolve, reject) => arbiter.handle(request, resolve, reject)));
+  for (const type of SEMAPHORE_REQUESTS) {
+    messenger.serve(type, (request) => new Promise((resolve, reject) => arbiter.handle(request, resolve, reject)));
   }
   leadership.onElected(({ fencingToken, signal }) => {
     arbiter.elected(fencingToken);

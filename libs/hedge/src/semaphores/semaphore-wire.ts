@@ -1,6 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { bytesPayload, NO_PAYLOAD, type Encoded, type OutgoingRequest } from '../messaging/message.js';
+import type { RequestType } from '../messaging/request-type.js';
 import { RequestKind } from '../wire/hedge/v1/link.js';
 import {
   PermitAcquire,
@@ -13,28 +14,64 @@ import {
 import { assertLimit, assertName, assertPermits } from './semaphore-arguments.js';
 import type { PermitClaim, SemaphoreOutcome } from './server/semaphore-queue.messages.js';
 
+export const ACQUIRE: RequestType = {
+  kind: RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+  runsAt: 'leader',
+  duringDrain: 'refused',
+  slots: 'acquires',
+};
+
+/**
+ * Accepted until the leader releases the lease, as is a renewal: no permit of the group is lost because handlers drain
+ * for long. Such a handler may also need a release to end.
+ */
+export const RELEASE: RequestType = {
+  kind: RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+  runsAt: 'leader',
+  duringDrain: 'accepted',
+  slots: 'releases',
+};
+
+/** Its slots are not those of releases, because a release waits for the database. */
+export const RENEW: RequestType = {
+  kind: RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+  runsAt: 'leader',
+  duringDrain: 'accepted',
+  slots: 'renewals',
+};
+
+const RESIZE: RequestType = {
+  kind: RequestKind.REQUEST_KIND_SEMAPHORE_RESIZE,
+  runsAt: 'leader',
+  duringDrain: 'refused',
+  slots: 'releases',
+};
+
+/** All types of requests that the leader serves. */
+export const SEMAPHORE_REQUESTS: readonly RequestType[] = [ACQUIRE, RELEASE, RENEW, RESIZE];
+
 /** A request to the leader, without its timeout and signal. */
-export type SemaphoreRequest = Pick<OutgoingRequest, 'to' | 'kind' | 'topic' | 'name' | 'payload'>;
+export type SemaphoreRequest = Pick<OutgoingRequest, 'to' | 'type' | 'topic' | 'name' | 'payload'>;
 
 export function acquireRequest(acquire: PermitAcquire): SemaphoreRequest {
   const bytes = PermitAcquire.encode(acquire).finish();
-  return request(RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE, `semaphore "${acquire.name}"`, bytes);
+  return request(ACQUIRE, `semaphore "${acquire.name}"`, bytes);
 }
 
 export function releaseRequest(name: string, id: string): SemaphoreRequest {
   const bytes = PermitRelease.encode({ name, id }).finish();
-  return request(RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE, `release semaphore "${name}"`, bytes);
+  return request(RELEASE, `release semaphore "${name}"`, bytes);
 }
 
 export function renewRequest(ids: ReadonlyMap<string, readonly string[]>): SemaphoreRequest {
   const semaphores = Array.from(ids, ([name, own]) => ({ name, ids: [...own] }));
   const bytes = PermitRenewal.encode({ semaphores }).finish();
-  return request(RequestKind.REQUEST_KIND_SEMAPHORE_RENEW, 'renew permits', bytes);
+  return request(RENEW, 'renew permits', bytes);
 }
 
 export function resizeRequest(name: string, limit: number): SemaphoreRequest {
   const bytes = SemaphoreResize.encode({ name, limit }).finish();
-  return request(RequestKind.REQUEST_KIND_SEMAPHORE_RESIZE, `resize semaphore "${name}"`, bytes);
+  return request(RESIZE, `resize semaphore "${name}"`, bytes);
 }
 
 export function acquiredOf({ bytes }: Encoded): PermitAcquired {
@@ -85,8 +122,8 @@ export function replyOf(outcome: SemaphoreOutcome): Encoded {
   return bytesPayload(PermitAcquired.encode({ granted: outcome.type === 'granted', fencingToken, permitMs }).finish());
 }
 
-function request(kind: RequestKind, name: string, bytes: Uint8Array): SemaphoreRequest {
-  return { to: 'leader', kind, topic: '', name, payload: bytesPayload(bytes) };
+function request(type: RequestType, name: string, bytes: Uint8Array): SemaphoreRequest {
+  return { to: 'leader', type, topic: '', name, payload: bytesPayload(bytes) };
 }
 
 function assertId(id: string): void {

@@ -16,7 +16,7 @@ import type { Encoded, OutgoingRequest } from '../message.js';
 import { RequestRouter } from './request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
 import type { Timeline } from '../server/timeline.js';
-import { byClass, trafficClassOf } from '../server/traffic.js';
+import { type RequestType, runsHandlers } from '../request-type.js';
 
 export interface RequestClientOptions {
   readonly transport: Transport;
@@ -51,8 +51,8 @@ export class RequestClient {
   readonly #router: RequestRouter<PendingCall>;
   /** The open link to each receiver, by incarnation. */
   readonly #links = new Map<string, Link>();
-  /** What waits for a reply, by class: messages that wait must not keep puts and renewals from leaving. */
-  readonly #pending = byClass(() => ({ calls: 0, bytes: 0 }));
+  /** The requests that wait for a reply, by pool of slots: a full pool does not block requests of another. */
+  readonly #pending = new Map<string, { calls: number; bytes: number }>();
   readonly #lostLeaders = new BurstLog(10, 10_000);
   #closed = false;
 
@@ -139,13 +139,22 @@ export class RequestClient {
     return new HedgeError(code, message, { details, retryable, cause });
   }
 
-  #count({ kind, payload }: OutgoingRequest, calls: 1 | -1): void {
-    const pending = this.#pending[trafficClassOf(kind)];
+  #pendingOf({ slots }: RequestType): { calls: number; bytes: number } {
+    let pending = this.#pending.get(slots);
+    if (pending === undefined) {
+      pending = { calls: 0, bytes: 0 };
+      this.#pending.set(slots, pending);
+    }
+    return pending;
+  }
+
+  #count({ type, payload }: OutgoingRequest, calls: 1 | -1): void {
+    const pending = this.#pendingOf(type);
     pending.calls += calls;
     pending.bytes += calls * payload.bytes.byteLength;
   }
 
-  #refusal({ kind, topic, name = nameOfTopic(topic), payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
+  #refusal({ type, topic, name = nameOfTopic(topic), payload, timeoutMs }: OutgoingRequest): HedgeError | undefined {
     const { maxMessageBytes, maxPending, maxHeldBytes } = this.#options.limits;
     const bytes = payload.bytes.byteLength;
     if (this.#closed) return closed();
@@ -160,7 +169,7 @@ export class RequestClient {
         { details: { bytes, maxMessageBytes } },
       );
     }
-    const pending = this.#pending[trafficClassOf(kind)];
+    const pending = this.#pendingOf(type);
     if (pending.calls >= maxPending || pending.bytes + bytes > maxHeldBytes) {
       return new HedgeError(
         'OVERLOADED',
@@ -204,7 +213,7 @@ export class RequestClient {
   /** A request of the users' that is seen again and again here is what its leaders die of. */
   #leaderLost({ call, leader, again }: RoutingEffect<PendingCall> & { type: 'leader-lost' }): void {
     const { logger, clock } = this.#options;
-    if (logger === undefined || trafficClassOf(call.request.kind) !== 'handlers') return;
+    if (logger === undefined || !runsHandlers(call.request.type)) return;
     const { id, attempt, lostLeaders, request } = call;
     const next = again
       ? `is sent to the next one: re-run ${lostLeaders} of at most ${request.maxReruns ?? 'any number'}`
@@ -217,10 +226,10 @@ export class RequestClient {
   }
 
   #transmit(member: MemberId, call: PendingCall, now: number): void {
-    const { kind, topic, payload } = call.request;
+    const { type, topic, payload } = call.request;
     const value: Request = {
       sequence: call.sequence,
-      kind,
+      kind: type.kind,
       topic,
       encoding: payload.encoding,
       payload: payload.bytes,

@@ -1,8 +1,10 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../../common/errors.js';
+import { LEADER_MESSAGE } from '../../election/leader.service.js';
+import { BROADCAST } from '../../membership/broadcast.js';
 import type { MemberId } from '../../common/identity.js';
 import { failureOf } from '../../transport/failure.js';
-import { Encoding, RequestKind } from '../../wire/hedge/v1/link.js';
+import { Encoding } from '../../wire/hedge/v1/link.js';
 import { ClientCall } from './client-call.js';
 import { failureReply, successReply } from '../server/reply.js';
 import { RequestRouter } from './request-routing.core.js';
@@ -56,9 +58,9 @@ function begin(
   options: { maxReruns?: number; timeoutMs?: number } = {},
 ): [ClientCall, unknown[]] {
   const { maxReruns = Infinity, timeoutMs = 1_000 } = options;
-  const kind = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
+  const type = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
   calls += 1;
-  const request = { to, kind, topic: 't', payload: NO_PAYLOAD, timeoutMs, maxReruns };
+  const request = { to, type, topic: 't', payload: NO_PAYLOAD, timeoutMs, maxReruns };
   const call = new ClientCall(`r${calls}`, request, now + timeoutMs);
   return [call, step({ type: 'begin', call })];
 }

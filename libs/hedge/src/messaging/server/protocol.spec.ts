@@ -1,9 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
 import { HedgeError } from '../../common/errors.js';
+import { LEADER_MESSAGE } from '../../election/leader.service.js';
+import { BROADCAST } from '../../membership/broadcast.js';
 import type { MemberId } from '../../common/identity.js';
 import { failureOf } from '../../transport/failure.js';
-import { Encoding, type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+import { Encoding, type Reply } from '../../wire/hedge/v1/link.js';
 import { ClientCall } from '../client/client-call.js';
 import { RequestDeduplicator, Entry } from './request-deduplicator.core.js';
 import { failureReply, successReply } from './reply.js';
@@ -83,8 +85,8 @@ class World {
 
   begin(to: 'leader' | number, maxReruns: number): void {
     const target = to === 'leader' ? to : this.hosts[to]!.member;
-    const kind = to === 'leader' ? RequestKind.REQUEST_KIND_LEADER_MESSAGE : RequestKind.REQUEST_KIND_BROADCAST;
-    const request = { to: target, kind, topic: 't', payload: NO_PAYLOAD, timeoutMs: TIMEOUT_MS, maxReruns };
+    const type = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
+    const request = { to: target, type, topic: 't', payload: NO_PAYLOAD, timeoutMs: TIMEOUT_MS, maxReruns };
     const call = new ClientCall(`r${this.ends.size}`, request, this.now + TIMEOUT_MS);
     this.ends.set(call, []);
     this.step({ type: 'begin', call });

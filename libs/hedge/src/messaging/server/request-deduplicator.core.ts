@@ -4,7 +4,7 @@ import type { Reply } from '../../wire/hedge/v1/link.js';
 import { failureReply } from './reply.js';
 import { type QuotaLimits, QuotaUse, RequestQuota, type TopicUse } from './request-quota.js';
 import { SequenceMap } from '../client/sequence-map.js';
-import { byClass, type TrafficClass } from './traffic.js';
+import { HANDLER_SLOTS } from '../request-type.js';
 
 /** A request at its receiver; the driver's own class extends it. Its mutable fields are those of `RequestDeduplicator`. */
 export class Entry {
@@ -20,7 +20,8 @@ export class Entry {
     readonly sequence: number,
     /** What it holds in memory: the payload, then the reply. */
     public bytes: number,
-    readonly traffic: TrafficClass = 'handlers',
+    /** Its pool of slots and bytes. */
+    readonly slots: string = HANDLER_SLOTS,
     /** Its topic: requests of one subject share a limit. */
     readonly subject: string = '',
   ) {}
@@ -29,7 +30,17 @@ export class Entry {
 /** A caller that is remembered. */
 class Known<E extends Entry> {
   readonly entries = new SequenceMap<E>();
-  readonly uses = byClass(() => new QuotaUse());
+  /** By pool. */
+  readonly #uses = new Map<string, QuotaUse>();
+
+  use(slots: string): QuotaUse {
+    let use = this.#uses.get(slots);
+    if (use === undefined) {
+      use = new QuotaUse();
+      this.#uses.set(slots, use);
+    }
+    return use;
+  }
 }
 
 /**
@@ -46,8 +57,8 @@ class Known<E extends Entry> {
  * an acknowledgement arrives, no duplicate is still under way, even if the acknowledgement overtook frames.
  *
  * Bounded: when full, new work is refused rather than an entry forgotten. A reply that does not fit is
- * sent, and in its place a failure is kept for the case that the link breaks before the caller has it. Each class of
- * traffic has bounds of its own, and each caller and topic a share of them (`RequestQuota`).
+ * sent, and in its place a failure is kept for the case that the link breaks before the caller has it. Each pool of
+ * slots has bounds of its own, and each caller and topic a share of them (`RequestQuota`).
  */
 export class RequestDeduplicator<E extends Entry = Entry> {
   readonly #callers = new Map<string, Known<E>>();
@@ -56,19 +67,16 @@ export class RequestDeduplicator<E extends Entry = Entry> {
    * so, and whose link broke before it heard, must be told again.
    */
   readonly #forgotten = new Map<string, number>();
-  readonly #quotas: Readonly<Record<TrafficClass, RequestQuota>>;
+  /** By pool of slots. */
+  readonly #quotas = new Map<string, RequestQuota>();
 
-  /** @param limits of each class of traffic. */
-  constructor(limits: QuotaLimits) {
-    // Topics are the users': all requests of another class have one.
-    const { maxRunningPerTopic: _, ...ofOthers } = limits;
-    this.#quotas = byClass((traffic) => new RequestQuota(traffic === 'handlers' ? limits : ofOthers));
-  }
+  /** @param limits of each pool of slots. */
+  constructor(private readonly limits: QuotaLimits) {}
 
   /** Requests that run, those that were dropped included; all that are held; and their bytes. */
   get held(): { readonly running: number; readonly entries: number; readonly bytes: number } {
     const held = { running: 0, entries: 0, bytes: 0 };
-    for (const { running, total } of Object.values(this.#quotas)) {
+    for (const { running, total } of this.#quotas.values()) {
       held.running += running;
       held.entries += total.entries;
       held.bytes += total.bytes;
@@ -89,14 +97,14 @@ export class RequestDeduplicator<E extends Entry = Entry> {
    * @returns OVERLOADED when there is no room: nothing is kept, and nothing must be started.
    */
   admit(caller: string, entry: E): HedgeError | undefined {
-    const { traffic, subject, bytes } = entry;
-    const quota = this.#quotas[traffic];
+    const { slots, subject, bytes } = entry;
+    const quota = this.#quota(slots);
     const topic = quota.topic(subject);
-    const refusal = quota.refusal(subject, topic, this.#callers.get(caller)?.uses[traffic], bytes);
+    const refusal = quota.refusal(subject, topic, this.#callers.get(caller)?.use(slots), bytes);
     if (refusal !== undefined) return refusal;
-    const { entries, uses } = this.#known(caller);
-    const use = uses[traffic];
-    entries.set(entry.sequence, entry);
+    const known = this.#known(caller);
+    const use = known.use(slots);
+    known.entries.set(entry.sequence, entry);
     entry.use = use;
     entry.topicUse = topic;
     topic.running += 1;
@@ -114,7 +122,7 @@ export class RequestDeduplicator<E extends Entry = Entry> {
    */
   finish(entry: E, reply: Reply, bytes: number): boolean {
     if (entry.reply !== undefined) return false;
-    const quota = this.#quotas[entry.traffic];
+    const quota = this.#quota(entry.slots);
     quota.running -= 1;
     if (entry.topicUse !== undefined) entry.topicUse.running -= 1;
     if (entry.use === undefined) {
@@ -176,6 +184,17 @@ export class RequestDeduplicator<E extends Entry = Entry> {
     return upTo !== undefined && outstanding.some((sequence) => sequence <= upTo);
   }
 
+  #quota(slots: string): RequestQuota {
+    let quota = this.#quotas.get(slots);
+    if (quota === undefined) {
+      // Only handlers of the app have topics.
+      const { maxRunningPerTopic: _, ...withoutTopics } = this.limits;
+      quota = new RequestQuota(slots === HANDLER_SLOTS ? this.limits : withoutTopics);
+      this.#quotas.set(slots, quota);
+    }
+    return quota;
+  }
+
   #known(caller: string): Known<E> {
     let known = this.#callers.get(caller);
     if (known === undefined) {
@@ -194,10 +213,10 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   #remove(entries: SequenceMap<E>, entry: E): void {
     entries.delete(entry.sequence);
     entry.dropped = true;
-    const { use, traffic, bytes } = entry;
+    const { use, slots, bytes } = entry;
     if (use === undefined) return;
     entry.use = undefined;
-    const quota = this.#quotas[traffic];
+    const quota = this.#quota(slots);
     this.#addBytes(use, quota, -bytes);
     use.entries -= 1;
     quota.total.entries -= 1;

@@ -31,7 +31,7 @@ const NOTHING = new QuotaUse();
 const IDLE_TOPICS = 1_000;
 
 /**
- * Bounds the requests of one class of traffic. Pure.
+ * Bounds the requests of one pool of slots. Pure.
  *
  * One topic, and one caller, get a share: while they are alone it is `maxRunningPerTopic`, or half of the entries and
  * bytes; the more others hold, the less it is. So each that holds too much leaves room for the next.

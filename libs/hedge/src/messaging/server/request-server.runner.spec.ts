@@ -1,7 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
-import { Encoding, type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+import { Encoding, type Reply } from '../../wire/hedge/v1/link.js';
 import { VirtualClock } from '../../testing/virtual-clock.js';
+import { LEADER_MESSAGE } from '../../election/leader.service.js';
+import { KV_PUT } from '../../kv/group-commit.runner.js';
+import { BROADCAST } from '../../membership/broadcast.js';
+import { ACQUIRE, RELEASE, RENEW } from '../../semaphores/semaphore-wire.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../limits.js';
+import type { RequestType } from '../request-type.js';
 import { RequestServer } from './request-server.runner.js';
 import { Timeline } from './timeline.js';
 import type { Origin } from './server-call.js';
@@ -26,9 +31,9 @@ describe('RequestServer', () => {
         return !full;
       },
     });
-    receiver.serve(RequestKind.REQUEST_KIND_BROADCAST, async () => REPLY);
+    receiver.serve(BROADCAST, async () => REPLY);
     for (const [sequence, origin] of [slow, slow, other, slow, other].entries()) {
-      const request = { sequence, kind: RequestKind.REQUEST_KIND_BROADCAST, topic: 't', payload: REPLY.bytes };
+      const request = { sequence, kind: BROADCAST.kind, topic: 't', payload: REPLY.bytes };
       const rest = { encoding: REPLY.encoding, timeoutMs: 60_000, attempt: 1, id: String(sequence), epoch: 0n };
       receiver.receive(origin, { ...request, ...rest });
     }
@@ -55,25 +60,20 @@ describe('RequestServer', () => {
       limits: DEFAULT_MESSAGING_LIMITS,
       reply: (_origin: Origin, { sequence }: Reply) => refused.push(sequence) > 0,
     });
-    const served: RequestKind[] = [];
-    const kinds = [
-      RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
-      RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
-      RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
-      RequestKind.REQUEST_KIND_LEADER_MESSAGE,
-    ];
-    for (const kind of kinds) {
-      receiver.serve(kind, () => {
-        served.push(kind);
+    const served: RequestType[] = [];
+    const types = [RENEW, RELEASE, ACQUIRE, LEADER_MESSAGE];
+    for (const type of types) {
+      receiver.serve(type, () => {
+        served.push(type);
         return new Promise(() => undefined);
       });
     }
     await receiver.drain(1n);
-    for (const [sequence, kind] of kinds.entries()) {
+    for (const [sequence, { kind }] of types.entries()) {
       const rest = { topic: '', payload: REPLY.bytes, encoding: REPLY.encoding, timeoutMs: 60_000, attempt: 1 };
       receiver.receive({ peer: { address: 'a:1', incarnation: 'a' } }, { ...rest, sequence, kind, id: '', epoch: 1n });
     }
-    expect([served, refused]).toEqual([kinds.slice(0, 2), [2, 3]]);
+    expect([served, refused]).toEqual([types.slice(0, 2), [2, 3]]);
     await receiver.drain(1n);
   });
 
@@ -87,9 +87,9 @@ describe('RequestServer', () => {
       reply: (_origin: Origin, { sequence, failure }: Reply) => failure !== undefined && replied.push(sequence) > 0,
     });
     let puts = 0;
-    receiver.serve(RequestKind.REQUEST_KIND_KV_PUT, async () => ((puts += 1), REPLY));
+    receiver.serve(KV_PUT, async () => ((puts += 1), REPLY));
     await receiver.drain(1n);
-    const put = { kind: RequestKind.REQUEST_KIND_KV_PUT, topic: '', payload: REPLY.bytes, encoding: REPLY.encoding };
+    const put = { kind: KV_PUT.kind, topic: '', payload: REPLY.bytes, encoding: REPLY.encoding };
     const rest = { ...put, timeoutMs: 60_000, attempt: 1, id: '', epoch: 1n };
     const peer = { address: 'a:1', incarnation: 'a' };
     receiver.receive({ peer, here: true }, { ...rest, sequence: 1 });

@@ -5,7 +5,7 @@ import { RunningWork } from '../../common/running-work.js';
 import { nameOfTopic } from '../../common/topic-names.js';
 import { failureOf } from '../../transport/failure.js';
 import { replyBytes } from '../../transport/links/frames.js';
-import { type Failure, type Reply, type Request, RequestKind } from '../../wire/hedge/v1/link.js';
+import { type Failure, type Reply, type Request, type RequestKind } from '../../wire/hedge/v1/link.js';
 import { Deadlines } from './deadlines.js';
 import { RequestDeduplicator } from './request-deduplicator.core.js';
 import type { LeaderRoute } from '../leader-route.js';
@@ -15,7 +15,7 @@ import { notLeading } from '../not-leading.js';
 import { failureReply, successReply } from './reply.js';
 import type { Timeline } from './timeline.js';
 import { MAX_TOPIC_LENGTH } from '../topic-name.js';
-import { type TrafficClass, trafficClassOf } from './traffic.js';
+import { type RequestType, runsHandlers } from '../request-type.js';
 import { type Origin, ServerCall } from './server-call.js';
 
 export interface RequestServerOptions {
@@ -28,8 +28,11 @@ export interface RequestServerOptions {
    * @returns false when the outbound queue is full: it will be tried again.
    */
   readonly reply: (origin: Origin, reply: Reply) => boolean;
-  /** Default: `trafficClassOf`. */
-  readonly trafficOf?: (kind: RequestKind) => TrafficClass;
+}
+
+interface Served {
+  readonly type: RequestType;
+  readonly handler: RequestHandler;
 }
 
 /**
@@ -38,7 +41,7 @@ export interface RequestServerOptions {
  */
 export class RequestServer {
   readonly #options: RequestServerOptions;
-  readonly #handlers = new Map<RequestKind, RequestHandler>();
+  readonly #served = new Map<RequestKind, Served>();
   readonly #duplicates: RequestDeduplicator<ServerCall>;
   readonly #deadlines = new Deadlines<ServerCall>();
   /** Replies that found the outbound queue full. */
@@ -70,8 +73,9 @@ export class RequestServer {
     return this.#deadlines.size > 0 || this.#unsent.size > 0;
   }
 
-  serve(kind: RequestKind, handler: RequestHandler): void {
-    this.#handlers.set(kind, handler);
+  /** Sets the handler of a type of request. */
+  serve(type: RequestType, handler: RequestHandler): void {
+    this.#served.set(type.kind, { type, handler });
   }
 
   receive(origin: Origin, request: Request): void {
@@ -81,20 +85,19 @@ export class RequestServer {
       duplicate.origin = origin;
       return this.#sendReply(duplicate);
     }
-    const handler = this.#handlers.get(request.kind);
-    const refusal = this.#refusal(origin, request);
+    const served = this.#served.get(request.kind);
+    const refusal = this.#refusal(origin, request, served?.type);
     if (refusal !== undefined) return this.#refuse(origin, request, refusal);
-    if (handler === undefined) return this.#refuse(origin, request, notServed(request));
+    if (served === undefined) return this.#refuse(origin, request, notServed(request));
     const deadline = this.#options.timeline.advance(this.#options.clock.now()) + request.timeoutMs;
-    const { trafficOf = trafficClassOf } = this.#options;
-    const work = new ServerCall(origin, request, deadline, trafficOf(request.kind));
+    const work = new ServerCall(origin, request, deadline, served.type);
     const overloaded = this.#duplicates.admit(caller, work);
     if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
     this.#deadlines.add(work);
-    work.awaited = isLeaderWork(request.kind) && request.epoch > this.#drainedEpoch;
+    work.awaited = isLeaderWork(served.type) && request.epoch > this.#drainedEpoch;
     if (work.awaited) this.#leaderWork.begin();
-    if (isBroadcast(work)) this.#broadcasts.begin();
-    this.#run(work, handler);
+    if (isBroadcast(work.type)) this.#broadcasts.begin();
+    this.#run(work, served.handler);
   }
 
   /** The caller does not want it any more. */
@@ -150,7 +153,7 @@ export class RequestServer {
   /** The election may have turned: leader work of a lost term is interrupted, so that it goes to the next leader. */
   leaderChanged(): void {
     for (const work of this.#duplicates.running()) {
-      if (isLeaderWork(work.kind) && !this.#options.route.leads(work.epoch)) this.#interrupt(work);
+      if (isLeaderWork(work.type) && !this.#options.route.leads(work.epoch)) this.#interrupt(work);
     }
   }
 
@@ -175,7 +178,7 @@ export class RequestServer {
     this.#leaving.clear();
     const error = new HedgeError('SHUTTING_DOWN', 'This pod is stopping', { retryable: false });
     for (const work of this.#duplicates.running()) {
-      if (isLeaderWork(work.kind)) {
+      if (isLeaderWork(work.type)) {
         this.#interrupt(work);
       } else {
         work.abort(error);
@@ -204,12 +207,13 @@ export class RequestServer {
     }
   }
 
-  #refusal(origin: Origin, request: Request): Failure | undefined {
-    if (isLeaderWork(request.kind)) {
-      const drained = request.epoch <= this.#drainedEpoch && !goesOnInDrain(origin, request.kind);
+  /** @param type of the request; undefined when this pod does not serve it. */
+  #refusal(origin: Origin, request: Request, type: RequestType | undefined): Failure | undefined {
+    if (isLeaderWork(type)) {
+      const drained = request.epoch <= this.#drainedEpoch && !acceptedInDrain(origin, type);
       const accepts = !this.#closed && !drained && this.#options.route.leads(request.epoch);
       if (!accepts) return this.#notLeader(failureOf(notLeading()));
-    } else if (this.#closed || (this.#refusesBroadcasts && isBroadcast(request))) {
+    } else if (this.#closed || (this.#refusesBroadcasts && isBroadcast(type))) {
       return failureOf(new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the request was not started'));
     }
     if (request.topic.length > MAX_TOPIC_LENGTH) {
@@ -250,11 +254,11 @@ export class RequestServer {
 
   #failed(work: ServerCall, error: unknown): void {
     const failure = failureOf(error);
-    if (failure.code !== 'NOT_LEADER' || !isLeaderWork(work.kind)) {
+    if (failure.code !== 'NOT_LEADER' || !isLeaderWork(work.type)) {
       return this.#end(work, failureReply(work.sequence, failure));
     }
     if (!this.#options.route.leads(work.epoch)) return this.#interrupt(work);
-    if (work.kind !== RequestKind.REQUEST_KIND_LEADER_MESSAGE) {
+    if (!runsHandlers(work.type)) {
       return this.#end(work, failureReply(work.sequence, this.#notLeader(failure)));
     }
     // As a reply this word makes the caller go elsewhere, so a user's handler that got it from a call of its own must
@@ -269,7 +273,7 @@ export class RequestServer {
     const fitting = this.#fitting(work, reply);
     const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
     if (work.awaited) this.#leaderWork.end();
-    if (isBroadcast(work)) this.#broadcasts.end();
+    if (isBroadcast(work.type)) this.#broadcasts.end();
     if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
   }
 
@@ -295,27 +299,17 @@ function notServed({ kind }: Request): Failure {
   return failureOf(new HedgeError('NO_HANDLER', message));
 }
 
-/** Kinds that any member serves. All others run only on the leader. */
-const ANYWHERE: ReadonlySet<RequestKind> = new Set([
-  RequestKind.REQUEST_KIND_BROADCAST,
-  RequestKind.REQUEST_KIND_SPILL_RENEWAL,
-  RequestKind.REQUEST_KIND_SPILL_PULL,
-]);
-
-function isBroadcast({ kind }: Pick<Request, 'kind'>): boolean {
-  return kind === RequestKind.REQUEST_KIND_BROADCAST;
+/** A type that this pod does not serve may be one of a later version: only the leader refuses it. */
+function isLeaderWork(type: RequestType | undefined): boolean {
+  return type?.runsAt !== 'member';
 }
 
-function isLeaderWork(kind: RequestKind): boolean {
-  return !ANYWHERE.has(kind);
+/** Broadcasts are what a member refuses, and waits for, before it stops. */
+function isBroadcast(type: RequestType | undefined): boolean {
+  return type?.runsAt === 'member' && type.duringDrain === 'refused';
 }
 
-/**
- * What the leader goes on to take until it has given the lease back, and does not wait for. No permit in the group may
- * be lost because a handler here drains for long. And the drain waits for handlers and jobs: so what these need to end,
- * a release or a put, must not wait for the next leader.
- */
-function goesOnInDrain({ here }: Origin, kind: RequestKind): boolean {
-  if (kind === RequestKind.REQUEST_KIND_KV_PUT) return here === true;
-  return kind === RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE || kind === RequestKind.REQUEST_KIND_SEMAPHORE_RENEW;
+function acceptedInDrain({ here }: Origin, type: RequestType | undefined): boolean {
+  if (type?.duringDrain === 'accepted from this pod') return here === true;
+  return type?.duringDrain === 'accepted';
 }

@@ -1,10 +1,10 @@
 import { abortInFreshContext } from '../../common/async/async-context.js';
 import type { MemberId } from '../../common/identity.js';
-import { type Request, RequestKind } from '../../wire/hedge/v1/link.js';
+import type { Request } from '../../wire/hedge/v1/link.js';
 import type { Timed } from './deadlines.js';
 import { Entry } from './request-deduplicator.core.js';
 import type { Encoded, IncomingRequest } from '../message.js';
-import { type TrafficClass, trafficClassOf } from './traffic.js';
+import { type RequestType, runsHandlers } from '../request-type.js';
 import { guardedController } from '../../common/async/guarded-signal.js';
 
 /** Where a request arrived: a link from its caller, or this very process. */
@@ -19,7 +19,6 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
   place = 0;
   /** A drain waits for it. */
   awaited = false;
-  readonly kind: RequestKind;
   readonly topic: string;
   readonly payload: Encoded;
   readonly requestId: string;
@@ -35,10 +34,9 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
     request: Request,
     /** On the timeline of this process. */
     readonly deadline: number,
-    traffic: TrafficClass = trafficClassOf(request.kind),
+    readonly type: RequestType,
   ) {
-    super(request.sequence, request.payload.byteLength, traffic, subjectOf(request));
-    this.kind = request.kind;
+    super(request.sequence, request.payload.byteLength, type.slots, subjectOf(type, request.topic));
     this.topic = request.topic;
     this.payload = { encoding: request.encoding, bytes: request.payload };
     this.requestId = request.id;
@@ -67,7 +65,7 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
   }
 }
 
-/** Handlers of messages and of broadcasts are different ones, also when their topics have one name. */
-function subjectOf({ kind, topic }: Request): string {
-  return kind === RequestKind.REQUEST_KIND_BROADCAST ? `broadcast ${topic}` : topic;
+/** A message to the leader and a broadcast have different handlers, also when their topics have the same name. */
+function subjectOf(type: RequestType, topic: string): string {
+  return runsHandlers(type) && type.runsAt === 'member' ? `broadcast ${topic}` : topic;
 }

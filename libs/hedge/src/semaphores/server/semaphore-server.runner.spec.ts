@@ -9,11 +9,11 @@ import { DEFAULT_MESSAGING_LIMITS } from '../../messaging/limits.js';
 import { RequestServer } from '../../messaging/server/request-server.runner.js';
 import { Timeline } from '../../messaging/server/timeline.js';
 import type { Origin } from '../../messaging/server/server-call.js';
-import { type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+import { type Reply } from '../../wire/hedge/v1/link.js';
 import { VirtualClock } from '../../testing/virtual-clock.js';
 import { formatPermits } from './permit-row.js';
 import { SemaphoreServer } from './semaphore-server.runner.js';
-import { acquiredOf, acquireRequest, renewedOf, renewRequest } from '../semaphore-wire.js';
+import { ACQUIRE, acquiredOf, acquireRequest, renewedOf, renewRequest } from '../semaphore-wire.js';
 import { semaphoreTiming } from '../semaphore-timing.js';
 
 const caller = { address: 'pod:1', incarnation: 'i' };
@@ -183,10 +183,7 @@ describe('SemaphoreServer', () => {
         limits: DEFAULT_MESSAGING_LIMITS,
         reply: (_origin, reply) => replies.push(reply) > 0,
       });
-      receiver.serve(
-        RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
-        (request) => new Promise((resolve, reject) => server.handle(request, resolve, reject)),
-      );
+      receiver.serve(ACQUIRE, (request) => new Promise((resolve, reject) => server.handle(request, resolve, reject)));
       server.elected(epoch);
       await acquire(self);
       return Promise.all(Array.from({ length: 20 }, () => acquire(origin)));
@@ -195,9 +192,18 @@ describe('SemaphoreServer', () => {
       requests += 1;
       const sequence = requests;
       const asked = { name: 's', id: `id-${sequence}`, limit: 1, permits: 1, wait: true, timeoutMs: 60_000 };
-      const { kind, topic, payload } = acquireRequest(asked);
+      const { type, topic, payload } = acquireRequest(asked);
       const { encoding, bytes } = payload;
-      const request = { sequence, kind, topic, encoding, payload: bytes, timeoutMs: 60_000, attempt: 1, epoch };
+      const request = {
+        sequence,
+        kind: type.kind,
+        topic,
+        encoding,
+        payload: bytes,
+        timeoutMs: 60_000,
+        attempt: 1,
+        epoch,
+      };
       receiver.receive(origin, { ...request, id: String(sequence) });
       await clock.advanceAsync(1);
       return sequence;

@@ -5,8 +5,16 @@ import { HedgeError, messageOf } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { Encoded, IncomingRequest } from '../../messaging/message.js';
 import { notLeading } from '../../messaging/not-leading.js';
-import { RequestKind } from '../../wire/hedge/v1/link.js';
-import { decodeAcquire, decodeRelease, decodeRenewal, decodeResize, replyOf } from '../semaphore-wire.js';
+import {
+  ACQUIRE,
+  RELEASE,
+  RENEW,
+  decodeAcquire,
+  decodeRelease,
+  decodeRenewal,
+  decodeResize,
+  replyOf,
+} from '../semaphore-wire.js';
 import { notWanted } from '../semaphore-errors.js';
 import { SemaphoreQueue } from './semaphore-queue.core.js';
 import type { SemaphoreEffect, SemaphoreInput, SemaphoreOutcome } from './semaphore-queue.messages.js';
@@ -29,14 +37,6 @@ export interface SemaphoreServerOptions {
   /** Default: `SemaphoreQueue`. */
   readonly queue?: (...made: ConstructorParameters<typeof SemaphoreQueue>) => SemaphoreQueue;
 }
-
-/** The kinds of requests that `SemaphoreServer` handles. */
-export const SEMAPHORE_REQUESTS = [
-  RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
-  RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
-  RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
-  RequestKind.REQUEST_KIND_SEMAPHORE_RESIZE,
-] as const;
 
 type Settle = (outcome: SemaphoreOutcome | HedgeError) => void;
 
@@ -117,13 +117,14 @@ export class SemaphoreServer {
   }
 
   #dispatch(term: SemaphoreTerm, request: IncomingRequest, settle: Settle): void {
-    const { kind, caller, payload } = request;
-    if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE) {
+    const { caller, payload } = request;
+    const { kind } = request.type;
+    if (kind === ACQUIRE.kind) {
       this.#acquire(term, request, settle);
-    } else if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE) {
+    } else if (kind === RELEASE.kind) {
       const { name, id } = decodeRelease(payload.bytes);
       this.#step(this.#entry(term, name), { type: 'release', ticket: this.#ticket(settle), id, holder: caller });
-    } else if (kind === RequestKind.REQUEST_KIND_SEMAPHORE_RENEW) {
+    } else if (kind === RENEW.kind) {
       this.#renew(term, decodeRenewal(payload.bytes), caller, settle);
     } else {
       const { name, limit } = decodeResize(payload.bytes);

@@ -1,14 +1,14 @@
 import { expect, it } from '@jest/globals';
 import { VirtualClock } from '../../testing/virtual-clock.js';
-import { RequestKind } from '../../wire/hedge/v1/link.js';
+import type { OutgoingRequest } from '../../messaging/message.js';
 import { MemoryNetwork } from '../../testing/memory-transport.js';
-import { ReplicaClient } from './replica-client.js';
+import { ReplicaClient, SPILL_RENEWAL } from './replica-client.js';
 
 it('renews with every heartbeat, also while streams to the same member are opened again and again', () => {
   const clock = new VirtualClock();
   let renewals = 0;
-  const request = ({ kind }: { kind: RequestKind }) => {
-    if (kind === RequestKind.REQUEST_KIND_SPILL_RENEWAL) renewals += 1;
+  const request = ({ type }: OutgoingRequest) => {
+    if (type === SPILL_RENEWAL) renewals += 1;
     return new Promise<never>(() => undefined);
   };
   const streams = new MemoryNetwork({ clock }).transport({ address: 'a:1', incarnation: 'a' });

@@ -2,11 +2,28 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import { bytesPayload } from '../../messaging/message.js';
+import type { RequestType } from '../../messaging/request-type.js';
 import type { Messenger } from '../../messaging/messenger.js';
 import type { PeerStream, StreamTransport } from '../../transport/streams/peer-stream.js';
 import { RequestKind } from '../../wire/hedge/v1/link.js';
 import { SpillPull, SpillRenewal, type SpillTake } from '../../wire/hedge/v1/spill.js';
 import { encodeOpening } from './messages.js';
+
+/** Asks a member to open a stream that pulls frames from this pod. It shares the slots of renewals, for it is short. */
+export const SPILL_PULL: RequestType = {
+  kind: RequestKind.REQUEST_KIND_SPILL_PULL,
+  runsAt: 'member',
+  duringDrain: 'accepted',
+  slots: 'renewals',
+};
+
+/** Keeps the frames that a member holds for this pod. */
+export const SPILL_RENEWAL: RequestType = {
+  kind: RequestKind.REQUEST_KIND_SPILL_RENEWAL,
+  runsAt: 'member',
+  duringDrain: 'accepted',
+  slots: 'renewals',
+};
 
 export interface ReplicaClientOptions {
   readonly streams: StreamTransport;
@@ -79,9 +96,8 @@ export class ReplicaClient {
     const stream = this.#expect(key, member);
     try {
       const payload = bytesPayload(SpillPull.encode(pull).finish());
-      const kind = RequestKind.REQUEST_KIND_SPILL_PULL;
       const name = `stream for frames of spilled data '${pull.name}'`;
-      await messenger.request({ to: member, kind, topic: '', name, payload, timeoutMs });
+      await messenger.request({ to: member, type: SPILL_PULL, topic: '', name, payload, timeoutMs });
       return await stream;
     } catch (error) {
       // The member may have opened the stream although its reply was lost.
@@ -185,7 +201,7 @@ export class ReplicaClient {
     holder.outdated = false;
     await messenger.request({
       to: holder.member,
-      kind: RequestKind.REQUEST_KIND_SPILL_RENEWAL,
+      type: SPILL_RENEWAL,
       topic: '',
       name: 'renewal of spill replicas',
       payload: bytesPayload(renewal),

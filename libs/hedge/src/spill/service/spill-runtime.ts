@@ -5,13 +5,12 @@ import type { StartGate } from '../../common/async/start-gate.js';
 import type { Timing } from '../../common/timing.js';
 import type { Messenger } from '../../messaging/messenger.js';
 import type { PeerStream, StreamTransport } from '../../transport/streams/peer-stream.js';
-import { RequestKind } from '../../wire/hedge/v1/link.js';
 import { SpillOpening } from '../../wire/hedge/v1/spill.js';
 import type { FrameBuffers, NodeStorage, TierBytes } from '../node/storage.js';
 import type { MemberCapacity } from '../placement/placement.messages.js';
 import { MAX_FRAME_BYTES } from '../records/frame.js';
 import { decoded, protocolError } from '../replication/messages.js';
-import { ReplicaClient } from '../replication/replica-client.js';
+import { ReplicaClient, SPILL_PULL, SPILL_RENEWAL } from '../replication/replica-client.js';
 import { ReplicaServer } from '../replication/replica-server.runner.js';
 import { FrameTokens } from './frame-tokens.js';
 import type { SpillContext } from './spilled-data.js';
@@ -53,8 +52,8 @@ export class SpillRuntime {
     this.#options = options;
     this.store = new SpillStore({ gate: options.gate, context: () => this.#running?.context, clock: options.clock });
     const { messenger, streams } = options;
-    messenger.serve(RequestKind.REQUEST_KIND_SPILL_RENEWAL, (request) => this.#replicaServer().renew(request));
-    messenger.serve(RequestKind.REQUEST_KIND_SPILL_PULL, (request) => this.#replicaServer().openWriteStream(request));
+    messenger.serve(SPILL_RENEWAL, (request) => this.#replicaServer().renew(request));
+    messenger.serve(SPILL_PULL, (request) => this.#replicaServer().openWriteStream(request));
     streams.serveStreams('spill', (stream, opening) => this.#serve(stream, opening));
   }
 
