@@ -7,7 +7,7 @@ function demo(...args: string[]) {
 
 describe('npm run demo', () => {
   it.each(['sqlite', 'spanner'])(
-    'takes the whole tour on %s',
+    'runs the whole tour on %s',
     (backend) => {
       const { stdout, status } = demo('--tour', '--backend', backend);
       expect(stdout.trimEnd().split('\n').at(-1)).toBe('tour: 18 passed, 0 failed');
@@ -16,16 +16,16 @@ describe('npm run demo', () => {
     240_000,
   );
 
-  it('refuses an unknown argument and shows the usage', () => {
+  it('rejects an unknown argument and shows the usage', () => {
     const { stderr, status } = demo('--tuor');
     expect(stderr).toContain("'--tuor'");
     expect(stderr).toContain('npm run demo -- --tour');
     expect(status).toBe(2);
   }, 60_000);
 
-  it('refuses an unknown backend and names the known ones', () => {
+  it('rejects an unknown backend and names the known ones', () => {
     const { stderr, status } = demo('--backend', 'oracle');
-    expect(stderr).toContain("Unknown backend 'oracle': there is sqlite, spanner");
+    expect(stderr).toContain("Unknown backend 'oracle'. Use one of: sqlite, spanner");
     expect(status).toBe(2);
   }, 60_000);
 });

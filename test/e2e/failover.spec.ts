@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { agree, eventually, Pods } from './pods.js';
 
-describe('a leader that is gone or stands still', () => {
+describe('a leader that is killed or paused', () => {
   let pods: Pods;
   beforeEach(async () => {
     pods = await Pods.make();
   });
   afterEach(() => pods.close());
 
-  it('killed: another takes over with a higher token, and nothing acknowledged is lost (L1, L4, K1)', async () => {
+  it('killed: another pod takes over with a higher token, and no acknowledged put is lost (L1, L4, K1)', async () => {
     const [leader, follower, other] = await pods.startGroup(3);
     const { token } = await leader!.state();
     const acknowledged: string[] = [];
@@ -27,7 +27,7 @@ describe('a leader that is gone or stands still', () => {
     async function writeUntil(count: number, phase: string): Promise<void> {
       for (let n = 0; n < count; n += 1) {
         const key = `${phase}/${n}`;
-        // Puts wait for the next leader; one whose time runs out meanwhile is not acknowledged.
+        // Puts wait for the next leader. A put that reaches its deadline meanwhile is not acknowledged.
         const done = await follower!.call('put', key, `value of ${key}`).then(
           () => true,
           () => false,
@@ -38,7 +38,7 @@ describe('a leader that is gone or stands still', () => {
     }
   }, 60_000);
 
-  it('stopped for longer than its lease, then continued: it does not act, and follows (L2, L3)', async () => {
+  it('paused for longer than its lease, then continued: it cannot write as leader, and follows (L2, L3)', async () => {
     const [old, ...others] = await pods.startGroup(3);
     const fenced = (await old!.state()).token!;
     await old!.call('put', 'fenced', 'by the leader', { fenced });
@@ -48,7 +48,7 @@ describe('a leader that is gone or stands still', () => {
       return others.find((_, index) => states[index]!.isLeader);
     });
 
-    // Asked while it stands still, so that it answers before it can learn anything from others.
+    // Called while it is paused, so that it answers before it can learn the state of other pods.
     const state = old!.state();
     const write = old!.call('put', 'fenced', 'by the former leader', { fenced });
     const refused = expect(write).rejects.toMatchObject({ code: 'LEASE_LOST' });
@@ -61,7 +61,7 @@ describe('a leader that is gone or stands still', () => {
     expect(await old!.call('send', 0, 10_000)).toBe(next.pid);
   }, 60_000);
 
-  it('stopped gracefully under load: the next one leads at once, and no send fails', async () => {
+  it('stopped gracefully under load: the next leader takes over at once, and no send fails', async () => {
     const [leader, ...followers] = await pods.startGroup(3);
     for (const pod of followers) await pod.call('startSending', 8);
     await sendsMore(100);
@@ -82,7 +82,7 @@ describe('a leader that is gone or stands still', () => {
     }
   }, 60_000);
 
-  it('stopped while a handler hangs: it ends all the same, and the work goes to the next one', async () => {
+  it('stopped while a handler hangs: it still ends, and the work runs on the next leader', async () => {
     const [leader, follower] = await pods.startGroup(2);
     void follower!.call('send', 3_600_000, 3_600_000);
     await eventually('the handler runs', async () => ((await leader!.state()).working > 0 ? true : undefined));

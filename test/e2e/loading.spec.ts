@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { openEmulator } from '../spanner/target.js';
 
-/** What only those load who use it: the database clients, and what spill stores need for batches and compression. */
+/** Packages that only their users load: the database clients, and the packages of spill stores for batches and compression. */
 const OPTIONAL = ['libsql', '@google-cloud/spanner', 'apache-arrow', 'lz4-napi'];
 
 let folder: string;
@@ -27,8 +27,8 @@ async function clientsOf(driver: string, options: object): Promise<string[]> {
     await app.get(KvStore).put('k', 'v');
     console.log((await app.get(KvStore).get('k')).value);
     await app.close();`;
-  const flags = ['--input-type=module', '-e', script]; // on the library's build, as users have it
-  // With this, Node writes down the address of every script that any thread of the process has loaded.
+  const flags = ['--input-type=module', '-e', script]; // with the build of the library, as users have it
+  // Makes Node record the URL of every script that any thread of the process has loaded.
   const coverage = { NODE_V8_COVERAGE: folder };
   const stdio = ['ignore', 'pipe', 'inherit'] as const;
   const child = spawn(process.execPath, flags, { env: { ...process.env, ...coverage }, stdio: [...stdio] });
@@ -40,11 +40,11 @@ async function clientsOf(driver: string, options: object): Promise<string[]> {
 }
 
 describe('an app', () => {
-  it('on SQLite loads no client of Spanner', async () => {
+  it('on SQLite does not load the Spanner client', async () => {
     expect(await clientsOf('sqlite', { file: join(folder, 'hedge.db') })).toEqual(['libsql']);
   }, 60_000);
 
-  it('on Spanner loads no client of SQLite', async () => {
+  it('on Spanner does not load the SQLite client', async () => {
     const target = await openEmulator();
     try {
       const options = { database: target.database };

@@ -1,4 +1,4 @@
-// One pod as a process of its own, told what to do by the test over IPC. No HTTP, no demo: only the library.
+// One pod in a separate process, which the test controls over IPC. It contains only the library: no HTTP, no demo.
 import 'reflect-metadata';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConsoleLogger, Module } from '@nestjs/common';

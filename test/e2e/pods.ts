@@ -6,10 +6,10 @@ import { join, resolve } from 'node:path';
 import { isBuilt } from '../../scripts/workspace.mjs';
 import type { Answer, Call, PodCalls, PodSettings, PodState } from './protocol.js';
 
-/** A pod that did not start, with what it said. */
+/** A pod did not start. The message is its output. */
 export class StartFailed extends Error {}
 
-/** A HedgeError of a pod, as it came over IPC. */
+/** A HedgeError of a pod, received over IPC. */
 export class PodError extends Error {
   constructor(
     readonly code: string,
@@ -19,12 +19,12 @@ export class PodError extends Error {
   }
 }
 
-/** A pod in a process of its own. */
+/** A pod in a separate process. */
 export class Pod {
   address = '';
-  /** All it wrote. */
+  /** Its whole output. */
   output = '';
-  /** Its exit code, or the signal that ended it: a Nest app that was told to stop ends by the same signal. */
+  /** Its exit code, or the signal that ended it: a Nest app that receives a signal to stop ends by the same signal. */
   readonly ended: Promise<number | NodeJS.Signals>;
   private readonly process: ChildProcess;
   private readonly waiting = new Map<number, (answer: Answer) => void>();
@@ -32,7 +32,7 @@ export class Pod {
 
   private constructor(settings: PodSettings) {
     this.process = fork(resolve('test/e2e/pod.ts'), [JSON.stringify(settings)], {
-      execArgv: ['--import=tsx'], // compiles only pod.ts; the library is its build, as users have it
+      execArgv: ['--import=tsx'], // compiles only pod.ts; the library is the build, as users have it
       serialization: 'advanced', // tokens are bigint
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
@@ -64,19 +64,19 @@ export class Pod {
     this.process.kill(name);
   }
 
-  /** SIGKILL, and the end of the process. */
+  /** Sends SIGKILL, and waits for the end of the process. */
   async kill(): Promise<void> {
     if (this.running) this.process.kill('SIGKILL');
     await this.ended;
   }
 
-  /** SIGTERM, and the end of the process. */
+  /** Sends SIGTERM, and waits for the end of the process. */
   stop(): Promise<number | NodeJS.Signals> {
     this.process.kill('SIGTERM');
     return this.ended;
   }
 
-  /** @throws PodError with the code of the HedgeError that the pod met. */
+  /** @throws PodError with the code of the HedgeError of the pod. */
   call<Method extends keyof PodCalls>(
     method: Method,
     ...args: Parameters<PodCalls[Method]>
@@ -97,7 +97,7 @@ export class Pod {
   }
 }
 
-/** The pods of one test and their database file. Close it, whatever happens. */
+/** The pods of one test, and their database file. Close it after the test, also when it failed. */
 export class Pods {
   private readonly all: Pod[] = [];
 
@@ -118,7 +118,7 @@ export class Pods {
     return pod;
   }
 
-  /** Pods that agree on a leader and on each other: the leader first. */
+  /** Starts pods, and waits until they agree on a leader and on each other. Returns the leader first. */
   async startGroup(count: number, settings: Partial<PodSettings> = {}): Promise<Pod[]> {
     const pods = await Promise.all(Array.from({ length: count }, () => this.start(settings)));
     return agree(pods);
@@ -130,7 +130,7 @@ export class Pods {
   }
 }
 
-/** Waits until these pods, and no others, are one settled group with one leader. The leader comes first. */
+/** Waits until exactly these pods are one settled group with one leader. Returns the leader first. */
 export async function agree(pods: readonly Pod[]): Promise<Pod[]> {
   const everyone = pods
     .map(({ address }) => address)
@@ -147,7 +147,7 @@ export async function agree(pods: readonly Pod[]): Promise<Pod[]> {
   });
 }
 
-/** Asks until there is an answer; a bound, not a measure. */
+/** Polls until there is a value. The time limit is a bound, not a measurement. */
 export async function eventually<T>(what: string, ask: () => Promise<T | undefined>, withinMs = 30_000): Promise<T> {
   const end = performance.now() + withinMs;
   for (;;) {

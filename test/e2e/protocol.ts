@@ -1,4 +1,4 @@
-/** What a test tells a pod to be. */
+/** The settings that a test passes to a pod. */
 export interface PodSettings {
   readonly group: string;
   readonly address: string;
@@ -9,7 +9,7 @@ export interface PodSettings {
 }
 
 export interface PodState {
-  /** How many of its handlers run. */
+  /** The number of its running handlers. */
   readonly working: number;
   readonly isLeader: boolean;
   readonly token: bigint | undefined;
@@ -24,7 +24,7 @@ export interface Sends {
   slowestMs: number;
 }
 
-/** A lock or a permit that a pod has taken, as it sees it now. */
+/** The present state of a lock or a permit that a pod has acquired. */
 export interface HeldState {
   readonly token: bigint;
   readonly valid: boolean;
@@ -32,7 +32,7 @@ export interface HeldState {
   readonly lost: string | undefined;
 }
 
-/** What a test can ask of a pod. */
+/** The calls that a test can make to a pod. */
 export interface PodCalls {
   state(): Promise<PodState>;
   put(
@@ -41,11 +41,11 @@ export interface PodCalls {
     options?: { append?: boolean; fenced?: bigint; timeoutMs?: number },
   ): Promise<unknown>;
   get(key: string): Promise<string | undefined>;
-  /** Has the leader work that long; resolves with the leader's pid. */
+  /** Sends work of this duration to the leader; resolves with the pid of the leader. */
   send(ms: number, timeoutMs: number): Promise<number>;
   /** Broadcasts; resolves with the pids that answered. */
   who(): Promise<(number | undefined)[]>;
-  /** Takes a lock and keeps it; resolves with its token. */
+  /** Acquires a lock and keeps it; resolves with its token. */
   lock(name: string, timeoutMs: number): Promise<bigint>;
   held(name: string): Promise<HeldState>;
   /** Acquires the one permit of a semaphore and keeps it; resolves with its token. */

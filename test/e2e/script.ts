@@ -1,4 +1,4 @@
-// A script that uses a group in which nobody leads: all that keeps its process alive is what it awaits.
+// A script that uses a group without a leader. Only the call that it awaits keeps its process alive.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

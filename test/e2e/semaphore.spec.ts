@@ -8,13 +8,13 @@ describe('a semaphore of several processes', () => {
   });
   afterEach(() => pods.close());
 
-  it('S1, S2: its permit is never held twice, and comes back, when the leader and the holder are killed', async () => {
+  it('S1, S2: never grants its permit twice, and grants it again, when the leader and a holder are killed', async () => {
     const [leader, holder, other] = await pods.startGroup(3);
     const first = await holder!.call('acquire', 'job', 10_000);
     const waiting = other!.call('acquire', 'job', 60_000);
     await leader!.kill();
     await agree([holder!, other!]);
-    // The next leader knows of it only from the row.
+    // The next leader learns of the permit only from the row.
     expect(await holder!.call('permit', 'job')).toMatchObject({ token: first });
     await holder!.call('releasePermit', 'job');
     const second = await waiting;

@@ -5,7 +5,7 @@ import { agree, eventually, type Pod, Pods } from './pods.js';
 
 const KEYS = ['a', 'b', 'c'];
 const CALLERS = 6;
-/** Calls by each caller, before the kill and after it. */
+/** Calls of each caller, before the kill and after it. */
 const CALLS = 20;
 
 describe('pods on a Spanner that fails', () => {
@@ -22,7 +22,7 @@ describe('pods on a Spanner that fails', () => {
     await target.close();
   });
 
-  it('L2 K1: while the database is gone nobody leads, and when it is back all goes on where it was', async () => {
+  it('L2 K1: have no leader during a database outage, and continue with all data after it', async () => {
     const spanner = { database: target.database, emulator: target.address };
     const group = await pods.startGroup(2, { spanner });
     const before = (await group[0]!.state()).token!;
@@ -47,7 +47,7 @@ describe('pods on a Spanner that fails', () => {
     for (const pod of group) expect(await pod.call('get', 'k')).toBe('after');
   }, 60_000);
 
-  it('K1 K2: what they put and get is linearizable key by key, also when the leader is killed', async () => {
+  it('K1 K2: serve puts and gets that are linearizable for each key, also when the leader is killed', async () => {
     const spanner = { database: target.database, emulator: target.address };
     const [leader, ...others] = await pods.startGroup(3, { spanner });
     target.emulator.faults.set({
@@ -78,7 +78,7 @@ describe('pods on a Spanner that fails', () => {
   }, 90_000);
 });
 
-/** Puts and gets by turns, each key in turn, and writes down when each was called and when it returned. */
+/** Puts and gets alternately, each key in turn, and records the times of each call and its return. */
 async function keepCalling(pod: Pod, name: string, history: ReadonlyMap<string, Operation[]>): Promise<void> {
   for (let n = 0; n < CALLS; n += 1) {
     const key = KEYS[(n >> 1) % KEYS.length]!;

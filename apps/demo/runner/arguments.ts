@@ -7,11 +7,11 @@ export interface Arguments {
   readonly help: boolean;
 }
 
-export const USAGE = `npm run demo                      three pods on this machine, until Ctrl-C
-npm run demo -- --tour            the tour: all that there is, while pods are killed; then stop
-npm run demo -- --backend NAME    the database of the pods: ${Object.keys(DATABASES).join(', ')} (default sqlite)`;
+export const USAGE = `npm run demo                      starts three pods on this machine; Ctrl-C stops them
+npm run demo -- --tour            runs a scripted tour of all features, kills pods meanwhile, and prints the results
+npm run demo -- --backend NAME    selects the database of the pods: ${Object.keys(DATABASES).join(', ')} (default sqlite)`;
 
-/** @throws Error that says which argument is wrong. */
+/** @throws Error that names the invalid argument. */
 export function parseArguments(argv: readonly string[]): Arguments {
   const { values } = parseArgs({
     args: [...argv],
@@ -22,7 +22,7 @@ export function parseArguments(argv: readonly string[]): Arguments {
     },
   });
   if (!Object.hasOwn(DATABASES, values.backend)) {
-    throw new Error(`Unknown backend '${values.backend}': there is ${Object.keys(DATABASES).join(', ')}`);
+    throw new Error(`Unknown backend '${values.backend}'. Use one of: ${Object.keys(DATABASES).join(', ')}`);
   }
   return values;
 }

@@ -1,12 +1,12 @@
 const COLOURS = ['\u001B[36m', '\u001B[33m', '\u001B[35m', '\u001B[32m', '\u001B[34m'];
 const RESET = '\u001B[0m';
-/** To the beginning of the line, and clears it. */
+/** Moves the cursor to the beginning of the line, and clears it. */
 const OVER = '\r\u001B[2K';
 
-/** The runner's output: one line per event, each source in its colour where the terminal has colours. */
+/** The output of the runner: one line for each event, with a colour for each source if the terminal has colours. */
 export class Console {
   private readonly colours = new Map<string, string>();
-  /** The last line is one of progress, which the next may take the place of. */
+  /** The last line shows progress, and the next progress may replace it. */
   private unfinished = false;
 
   constructor(
@@ -14,19 +14,19 @@ export class Console {
     private readonly coloured = out.isTTY && process.env['NO_COLOR'] === undefined,
   ) {}
 
-  /** What a pod did. */
+  /** Prints an event of a pod. */
   event(source: string, text: string): void {
     this.line(this.formatted(source, text));
   }
 
-  /** How far a pod is: on a terminal, in the place of what it said of that before. */
+  /** Prints the progress of a pod. On a terminal, it replaces the previous progress. */
   progress(source: string, text: string): void {
     if (!this.out.isTTY) return this.event(source, text);
     this.out.write(`${this.unfinished ? OVER : ''}${this.formatted(source, text)}`);
     this.unfinished = true;
   }
 
-  /** What the runner says. */
+  /** Prints a line of the runner. */
   line(text = ''): void {
     this.out.write(`${this.unfinished ? '\n' : ''}${text}\n`);
     this.unfinished = false;

@@ -3,7 +3,7 @@ import type { Hold } from './holds.js';
 import { LOAD } from './load.js';
 import type { Pod } from './pod.js';
 
-/** What a pod says of a permit or a lock: see `hold` of the app. */
+/** An event of a pod about a permit or a lock: see `hold` of the app. */
 interface HoldEvent {
   readonly event: 'held' | 'released' | 'lost';
   readonly token: string;
@@ -11,10 +11,10 @@ interface HoldEvent {
 }
 
 /**
- * Lets a pod hold a permit or a lock, and resolves when that is over, be it by the death of the pod.
+ * Makes a pod hold a permit or a lock. Resolves when the hold has ended, also when the pod was killed.
  *
- * @param held called when the pod says that it has it.
- * @throws Error when it did not get it, or the answer broke off though the pod lives.
+ * @param held called when the pod reports that it holds it.
+ * @throws Error when the pod did not acquire it, or the response ended early although the pod runs.
  */
 export async function holdAt(pod: Pod, path: string, body: string, held = (): void => undefined): Promise<Hold> {
   let begun: HoldEvent | undefined;
@@ -26,7 +26,7 @@ export async function holdAt(pod: Pod, path: string, body: string, held = (): vo
       else return { ...ofPod(pod, begun!), to: event.at, end: event.event };
       begun = event;
     }
-    throw new Error(`the answer of ${pod.name} to ${path} ended too early`);
+    throw new Error(`The response of ${pod.name} to ${path} ended early`);
   } catch (error) {
     if (!pod.ending || begun === undefined) throw error;
     await pod.ended;
@@ -38,7 +38,7 @@ function ofPod({ name }: Pod, { at, token }: HoldEvent) {
   return { pod: name, token: BigInt(token), from: at };
 }
 
-/** Pods that want the permits of one semaphore again and again, and what they held. */
+/** Pods that acquire the permits of one semaphore again and again, and the record of their holds. */
 export class Contest {
   readonly holds: Hold[] = [];
   readonly failures: string[] = [];
@@ -46,7 +46,7 @@ export class Contest {
 
   constructor(private readonly limit: number) {}
 
-  /** Lets a pod hold a permit again and again. @returns stops it, and waits for its last one. */
+  /** Makes a pod hold a permit again and again. @returns a function that stops it, and waits for the last hold. */
   compete(pod: Pod, holdMs: number): () => Promise<void> {
     const stop = new AbortController();
     const run = async (): Promise<void> => {
@@ -59,11 +59,13 @@ export class Contest {
   /** Resolves when the pod holds a permit. */
   begin(pod: Pod, holdMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      void this.hold(pod, holdMs, resolve).then(() => reject(new Error(`not held: ${this.failures.join('; ')}`)));
+      void this.hold(pod, holdMs, resolve).then(() =>
+        reject(new Error(`${pod.name} did not acquire a permit: ${this.failures.join('; ')}`)),
+      );
     });
   }
 
-  /** Waits until each of the pods has so many holds that began after a time. */
+  /** Waits until each of the pods has `count` holds that began after a time. */
   eachHas(pods: readonly Pod[], count: number, after: number, withinMs: number): Promise<void> {
     const began = ({ name }: Pod): number => this.holds.filter(({ pod, from }) => pod === name && from > after).length;
     return eventually(
@@ -77,9 +79,9 @@ export class Contest {
     try {
       this.holds.push(await holdAt(pod, '/semaphore', `${this.name} ${this.limit} ${holdMs}`, held));
     } catch (error) {
-      if (pod.ending) return; // it only waited
+      if (pod.ending) return; // it waited, and held nothing
       this.failures.push(`${pod.name}: ${String(error)}`);
-      await new Promise((resolve) => setTimeout(resolve, 100)); // a refusal is quick
+      await new Promise((resolve) => setTimeout(resolve, 100)); // a refusal is fast, so pause
     }
   }
 }

@@ -6,20 +6,20 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startSpannerEmulator } from '../../../libs/spanner-emulator/src/index.js';
 
-/** `npx nestjs-hedge`, built. */
+/** The built command `npx nestjs-hedge`. */
 const NESTJS_HEDGE = fileURLToPath(new URL('../../../libs/hedge/dist/cli/main.js', import.meta.url));
 
 /** The database that the pods of one demo share. */
 export interface Database {
-  /** For the first line of the demo. */
+  /** Shown in the first line of the demo. */
   readonly name: string;
-  /** Environment that makes a pod use it. */
+  /** Environment variables with which a pod uses this database. */
   readonly env: Readonly<Record<string, string>>;
-  /** Removes everything it made. Called when no pod runs any more. */
+  /** Removes all resources. Called when no pod runs any more. */
   close(): Promise<void>;
 }
 
-/** By the name that `--backend` takes. */
+/** The databases, by the value of `--backend`. */
 export const DATABASES: Readonly<Record<string, () => Promise<Database>>> = {
   sqlite: async () => {
     const folder = await mkdtemp(join(tmpdir(), 'hedge-demo-'));
@@ -33,7 +33,7 @@ export const DATABASES: Readonly<Record<string, () => Promise<Database>>> = {
   spanner: async () => {
     const emulator = await startSpannerEmulator({ port: 0 });
     const { database } = emulator;
-    // Google's client need not look for a cloud to run in.
+    // Google's client does not have to look for a cloud environment.
     const env = { SPANNER_EMULATOR_HOST: emulator.address, METADATA_SERVER_DETECTION: 'none' };
     const schema = [NESTJS_HEDGE, 'schema', '--index', '--apply', '--database', database];
     await promisify(execFile)(process.execPath, schema, { env: { ...process.env, ...env } });

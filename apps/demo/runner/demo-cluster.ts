@@ -6,12 +6,12 @@ import { LOAD } from './load.js';
 import { progressOf, readableEvent, runOf } from './pod-log.js';
 import type { Ports } from './ports.js';
 
-/** So little that a few dozen megabytes fill a pod. */
+/** Small limits, so that a few dozen megabytes fill a pod. */
 const SPILL = { HEDGE_SPILL_MEMORY: '8MB', HEDGE_SPILL_DISK: '32MB' };
 
 /** The pods of one demo, on one database. */
 export class DemoCluster {
-  /** The runs of the job that the pods told of so far. */
+  /** The runs of the job that the pods have logged. */
   readonly runs: Run[] = [];
   private readonly all: Pod[] = [];
   private stopping = false;
@@ -20,11 +20,11 @@ export class DemoCluster {
     private readonly database: Database,
     private readonly ports: Ports,
     private readonly console: Console,
-    /** Where the pods spill to. */
+    /** The spill directory of the pods. */
     readonly spillDirectory: string,
   ) {}
 
-  /** The pods that run. */
+  /** The running pods. */
   get pods(): readonly Pod[] {
     return this.all.filter((pod) => pod.running);
   }
@@ -60,7 +60,7 @@ export class DemoCluster {
     return pod;
   }
 
-  /** Waits until every running pod sees the same leader and a settled view of just the running pods. */
+  /** Waits until every running pod sees the same leader, and a settled view of exactly the running pods. */
   async agree(withinMs: number): Promise<Agreement> {
     let agreement: Agreement | undefined;
     let reason = 'no pod runs';
@@ -91,7 +91,7 @@ export class DemoCluster {
     );
   }
 
-  /** SIGTERM to all, as when a Deployment is deleted. Resolves with how they ended. */
+  /** Sends SIGTERM to all pods, as when a Deployment is deleted. Resolves with their endings. */
   stop(): Promise<Ending[]> {
     this.stopping = true;
     return Promise.all(this.pods.map((pod) => pod.stop()));
@@ -126,7 +126,7 @@ function addresses(members: readonly { readonly address: string }[]): string {
     .join(' ');
 }
 
-/** Asks again until it is true. A pod that does not answer yet is not an error before the time is over. */
+/** Polls a condition until it is true. Errors, such as of a pod that does not answer yet, count only at the time limit. */
 export async function eventually(
   withinMs: number,
   explain: () => string,

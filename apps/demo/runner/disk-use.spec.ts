@@ -6,7 +6,7 @@ import { diskUse } from './disk-use.js';
 
 const BYTES = 1_000_000;
 
-it('sees the files of a directory, those without a name as long as they are open', async () => {
+it('counts the files of a directory, and its unlinked files while they are open', async () => {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'hedge-disk-use-')));
   try {
     await writeFile(join(directory, 'named'), new Uint8Array(BYTES));

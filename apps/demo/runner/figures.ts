@@ -1,9 +1,9 @@
-/** Long enough for a lease of the `local` preset to run out and be taken over on a busy machine. */
+/** Long enough for a take-over after a lease of the `local` preset expired, on a busy machine. */
 export const TAKE_OVER_MS = 15_000;
 /** Long enough for three Node processes to start on a busy machine. */
 export const START_MS = 60_000;
 
-/** How long it took since a time of `performance.now()`, for people. */
+/** The time since an instant of `performance.now()`, as text. */
 export function since(start: number): string {
   return milliseconds(performance.now() - start);
 }

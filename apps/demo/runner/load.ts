@@ -1,6 +1,6 @@
 import type { Pod } from './pod.js';
 
-/** Begins every key and message of a load, which would drown all other events. */
+/** Prefix of every key and message of a load. Events with it are not shown, because there are too many. */
 export const LOAD = 'load/';
 
 /** One acknowledged call. Times are of `performance.now()`. */
@@ -17,7 +17,7 @@ export class Load {
   private readonly ended: Promise<void>;
   private stopped = false;
 
-  /** @param call makes one call; the key is another one each time. */
+  /** @param call makes one call, with a new key each time. */
   constructor(pod: Pod, call: (pod: Pod, key: string) => Promise<unknown>) {
     this.ended = this.run(pod, call);
   }
@@ -36,7 +36,7 @@ export class Load {
         this.acknowledged.push({ key, startedAt, endedAt: performance.now() });
       } catch (error) {
         this.failures.push(String(error));
-        await new Promise((resolve) => setTimeout(resolve, 100)); // a refusal is quick
+        await new Promise((resolve) => setTimeout(resolve, 100)); // a refusal is fast, so pause
       }
     }
   }

@@ -11,10 +11,10 @@ import type { Pod } from './pod.js';
 import { Ports } from './ports.js';
 import { tour } from './tour.js';
 
-/** How long the pods may take to stop before they are killed; above their own deadline. */
+/** Time limit of a stop before the pods are killed. Above the time limit of the pods themselves. */
 const STOP_MS = 30_000;
 
-// Not just the exit code: an interrupted tour still waits for answers.
+// Ends the process explicitly, because an interrupted tour still waits for responses.
 process.exit(await main(process.argv.slice(2)));
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -33,7 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
     ensureBuilt();
     return await run(args);
   } catch (error) {
-    console.error(`The demo ended. ${(error as Error).message}`);
+    console.error(`The demo failed: ${(error as Error).message}`);
     return 1;
   }
 }
@@ -44,7 +44,7 @@ async function run(args: Arguments): Promise<number> {
   const spillDirectory = await realpath(await mkdtemp(join(tmpdir(), 'hedge-demo-spill-')));
   const cluster = new DemoCluster(database, new Ports(), out, spillDirectory);
   const stop = stopSignal(() => void cluster.kill());
-  process.on('exit', () => void cluster.kill()); // whatever happens, no pod outlives the demo
+  process.on('exit', () => void cluster.kill()); // no pod outlives the demo, even after an error
   const stopped = once(stop, 'abort');
   try {
     out.line(`Three pods on ${database.name}`);
@@ -65,31 +65,31 @@ async function run(args: Arguments): Promise<number> {
   }
 }
 
-/** Aborts at the first Ctrl-C or another wish to end; each further one calls `again`. */
+/** Aborts at the first Ctrl-C or other signal to end. Each further signal calls `again`. */
 function stopSignal(again: () => void): AbortSignal {
   const controller = new AbortController();
   const onSignal = () => (controller.signal.aborted ? again() : controller.abort());
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
-  process.stdout.on('error', () => controller.abort()); // nobody reads on, as after `| head`
+  process.stdout.on('error', () => controller.abort()); // the reader has ended, as with `| head`
   return controller.signal;
 }
 
 function hints(leader: Pod, cluster: DemoCluster): string {
   const [first, second, third] = cluster.pods.map((pod) => pod.url.replace('http://', ''));
   return `
-${leader.name} leads. Try, in another terminal:
+${leader.name} is the leader. Try in another terminal:
   curl ${first}/put -d "samplekey samplevalue"
   curl ${second}/get -d samplekey
   curl ${third}/send -d hello-world
   curl ${second}/broadcast -d hello-all
   seq 5 | curl -T . ${third}/streamsend             # to the leader; or /streambroadcast
-  curl -N ${first}/semaphore -d "reports 2 5000"    # one of 2 permits, for 5 s; ask several pods at once
+  curl -N ${first}/semaphore -d "reports 2 5000"    # holds one of 2 permits for 5 s; call several pods at once
   curl -N ${second}/lock -d "invoices 5000"
-  curl ${third}/leaderonly -d hello                 # runs on the leader, whoever is asked
-  curl "${first}/jobs?limit=4"                      # the ledger of a job that runs each 2 s
-  curl -N ${second}/sos -d 90                       # 90 MB, which is more than a pod lends
+  curl ${third}/leaderonly -d hello                 # runs on the leader, whichever pod you call
+  curl "${first}/jobs?limit=4"                      # the history of a job that runs every 2 s
+  curl -N ${second}/sos -d 90                       # spills 90 MB, which is more than one pod can hold
   curl ${first}/cluster
   kill -9 ${leader.pid}
-Ctrl-C stops everything; a second one kills.
+Ctrl-C stops all pods; a second Ctrl-C kills them.
 `;
 }

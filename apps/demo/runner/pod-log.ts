@@ -1,9 +1,9 @@
 import type { Run } from './firings.js';
 
-/** Whose events are shown: Nest's own and the job's, which would drown them, are not. */
+/** The loggers whose events are shown. Those of Nest and of the job are not shown, because there are too many. */
 const SHOWN = new Set(['Hedge', 'Messages', 'Streams', 'Exclusion', 'Spill']);
 
-/** A line of Nest's JSON logger, as far as it is read here. */
+/** The used part of a line of Nest's JSON logger. */
 interface LogLine {
   readonly level: string;
   readonly context?: string;
@@ -11,7 +11,7 @@ interface LogLine {
   readonly stack?: string;
 }
 
-/** What is shown of a pod's output: its own events and all that went wrong, not how Nest starts. */
+/** The text to show for a line of a pod: its events and problems, but not the start of Nest. */
 export function readableEvent(line: string): string | undefined {
   const log = parse(line);
   if (log === undefined) return line.trim() === '' ? undefined : line;
@@ -23,7 +23,7 @@ export function readableEvent(line: string): string | undefined {
 
 const BAR_LENGTH = 20;
 
-/** How far a pod is with spilled data, as a bar. */
+/** The progress of a pod with spilled data, as a bar. */
 export function progressOf(line: string): string | undefined {
   const { context, message } = parse(line) ?? {};
   const [, what, percent] = (context === 'Spill' && /^(.+): (\d+) %$/.exec(String(message))) || [];
@@ -32,7 +32,7 @@ export function progressOf(line: string): string | undefined {
   return `${what} [${'#'.repeat(done)}${'-'.repeat(BAR_LENGTH - done)}] ${percent} %`;
 }
 
-/** The run of the job that a pod tells of. */
+/** The run of the job in a line of a pod. */
 export function runOf(line: string): Run | undefined {
   const { context, message } = parse(line) ?? {};
   const [, fireTime, attempt] = (context === 'Jobs' && /^tick (\S+) attempt (\d+)$/.exec(String(message))) || [];
@@ -44,6 +44,6 @@ function parse(line: string): LogLine | undefined {
     const log: unknown = JSON.parse(line);
     return typeof log === 'object' && log !== null && 'level' in log && 'message' in log ? (log as LogLine) : undefined;
   } catch {
-    return undefined; // not of the logger: what Node says of a crash
+    return undefined; // not a line of the logger, for example the output of Node at a crash
   }
 }

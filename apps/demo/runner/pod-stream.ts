@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 
-/** A request whose body is sent in pieces while its answer comes in lines, which `fetch` cannot do. */
+/** A request that sends its body in parts while it receives lines, which `fetch` cannot do. */
 export class PodStream {
   private readonly request: ClientRequest;
   private readonly response: Promise<IncomingMessage>;
@@ -10,7 +10,7 @@ export class PodStream {
   constructor(url: string, method: 'PUT' | 'POST') {
     this.request = request(url, { method });
     this.response = once(this.request, 'response').then(([response]) => response as IncomingMessage);
-    this.response.catch(() => undefined); // told to whoever reads the lines
+    this.response.catch(() => undefined); // reported to the reader of the lines
     this.request.on('error', () => undefined);
     this.request.flushHeaders();
   }
@@ -23,14 +23,14 @@ export class PodStream {
     this.request.end(text);
   }
 
-  /** @throws Error with the answer unless it is a success, or when the connection breaks in the middle. */
+  /** @throws Error with the response unless it is a success, or when the connection breaks before its end. */
   async *lines(): AsyncGenerator<string, void> {
     const response = await this.response;
-    // Its iterator alone ends as if the answer was whole when the connection breaks.
+    // The iterator ends normally when the connection breaks, so `complete` is checked after it.
     for await (const line of createInterface({ input: response })) {
       if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${line}`);
       yield line;
     }
-    if (!response.complete) throw new Error('the connection broke in the middle of the answer');
+    if (!response.complete) throw new Error('The connection broke before the end of the response');
   }
 }

@@ -11,11 +11,11 @@ export interface PodSettings {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly env: Readonly<Record<string, string>>;
-  /** Called with each line that the pod writes. */
+  /** Called with each line of the output of the pod. */
   readonly onLine: (line: string) => void;
 }
 
-/** What GET /cluster answers, as far as it is read here. */
+/** The used part of the response to GET /cluster. */
 export interface ClusterState {
   readonly self: { readonly address: string; readonly incarnation: string };
   readonly leader: { readonly address: string; readonly incarnation: string } | null;
@@ -24,10 +24,10 @@ export interface ClusterState {
   readonly view: { readonly settled: boolean; readonly members: readonly { readonly address: string }[] };
 }
 
-/** `exit code 0`, as the app ends when it has stopped in order; or the signal that ended it. */
+/** The end of a pod: `exit code 0` after an orderly stop, or the signal that ended it. */
 export type Ending = string;
 
-/** One pod: the demo app in a process of its own. */
+/** One pod: a process with the demo app. */
 export class Pod {
   readonly name: string;
   readonly url: string;
@@ -38,7 +38,7 @@ export class Pod {
   constructor(settings: PodSettings) {
     this.name = settings.name;
     this.url = `http://localhost:${settings.httpPort}`;
-    // Its own process group: a Ctrl-C reaches only the runner, which then stops the pods in order.
+    // A separate process group: Ctrl-C reaches only the runner, which then stops the pods in order.
     this.process = spawn(process.execPath, [PROGRAM], {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -64,42 +64,42 @@ export class Pod {
     return this.process.exitCode === null && this.process.signalCode === null;
   }
 
-  /** Whether it was told to end, or has ended. */
+  /** Whether the pod was signalled to end, or has ended. */
   get ending(): boolean {
     return this.process.killed || !this.running;
   }
 
-  /** SIGTERM, as Kubernetes stops a pod: the pod hands over and leaves. Resolves when it has ended. */
+  /** Sends SIGTERM, as Kubernetes does: the pod hands over the leadership and leaves. Resolves when it has ended. */
   stop(): Promise<Ending> {
     this.process.kill('SIGTERM');
     return this.ended;
   }
 
-  /** SIGKILL: the pod can do nothing more. */
+  /** Sends SIGKILL: the pod cannot react. Resolves when it has ended. */
   kill(): Promise<Ending> {
     this.process.kill('SIGKILL');
     return this.ended;
   }
 
-  /** @throws Error with the pod's answer unless it is a success. */
+  /** @throws Error with the response of the pod unless it is a success. */
   async request(path: string, body?: string): Promise<unknown> {
     const response = await fetch(`${this.url}${path}`, {
       ...(body === undefined ? {} : { method: 'POST', body }),
       signal: AbortSignal.timeout(15_000),
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${this.name} answered ${response.status} to ${path}: ${text}`);
+    if (!response.ok) throw new Error(`${this.name} answered ${path} with ${response.status}: ${text}`);
     return JSON.parse(text);
   }
 
-  /** The answer line by line. @throws Error as `PodStream.lines`. */
+  /** The lines of the response. @throws Error as `PodStream.lines`. */
   lines(path: string, body: string): AsyncGenerator<string, void> {
     const stream = new PodStream(`${this.url}${path}`, 'POST');
     stream.end(body);
     return stream.lines();
   }
 
-  /** A request whose lines are still to be written. */
+  /** Begins a request whose lines the caller writes. */
   stream(path: string): PodStream {
     return new PodStream(`${this.url}${path}`, 'PUT');
   }

@@ -1,16 +1,16 @@
 import { createServer } from 'node:net';
 
-/** Hands out ports: the asked one if it is free, else the next free one; never the same twice. */
+/** Assigns ports: the requested port if it is free, otherwise the next free one. Never assigns a port twice. */
 export class Ports {
-  private readonly taken = new Set<number>();
+  private readonly assigned = new Set<number>();
 
   async next(from: number): Promise<number> {
     for (let port = from; port < 65_536; port += 1) {
-      if (this.taken.has(port) || !(await isFree(port))) continue;
-      this.taken.add(port);
+      if (this.assigned.has(port) || !(await isFree(port))) continue;
+      this.assigned.add(port);
       return port;
     }
-    throw new Error(`No port from ${from} up is free`);
+    throw new Error(`No port is free from ${from} upwards. Stop the processes that use them`);
   }
 }
 

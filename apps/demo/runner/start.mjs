@@ -1,4 +1,4 @@
-// `npm run demo`: installs what is missing, then hands over to main.ts.
+// `npm run demo`: installs missing packages, then runs main.ts.
 import { ensureInstalled } from '../../../scripts/workspace.mjs';
 
 try {

@@ -1,17 +1,17 @@
 import type { Console } from './console.js';
 
-/** Runs the steps of a tour one after another and counts how they ended. */
+/** Runs the steps of a tour one after another, and counts passed and failed steps. */
 export class Steps {
   private passed = 0;
   private failed = 0;
 
-  /** @param stop once it aborts, nothing more is run or printed. */
+  /** @param stop when it aborts, no further step is run or printed. */
   constructor(
     private readonly console: Console,
     private readonly stop: AbortSignal,
   ) {}
 
-  /** @param body resolves with what was measured, for people; throws when something is not as promised. */
+  /** @param body resolves with the result as text; throws when the step fails. */
   async run(name: string, body: () => Promise<string>): Promise<void> {
     if (this.stop.aborted) return;
     this.console.line(`\n-- ${name}`);
@@ -27,7 +27,7 @@ export class Steps {
     }
   }
 
-  /** Prints the last line. @returns whether all was run and passed. */
+  /** Prints the last line. @returns whether all steps ran and passed. */
   finish(): boolean {
     if (this.stop.aborted) return false;
     this.console.line(`\ntour: ${this.passed} passed, ${this.failed} failed`);

@@ -4,17 +4,17 @@ import { type DemoCluster, eventually } from './demo-cluster.js';
 import { milliseconds, START_MS, TAKE_OVER_MS } from './figures.js';
 import { firstWith, mostAtOnce } from './holds.js';
 
-/** Longer than any pod that is to die in it lives. */
+/** Longer than the life of any pod that is killed during the hold. */
 const FOR_LIFE_MS = 600_000;
 const LIMIT = 3;
 const OWN_CALLERS = 20;
-/** `shutdown.drainMs` of the demo, which is the default: a stop that waits for callers takes all of it. */
+/** `shutdown.drainMs` of the demo, which is the default. A stop that waits for its callers takes this whole time. */
 const DRAIN_MS = 5_000;
 const HOLD_MS = 100;
-/** A dead pod's permits come back within two leases of the `local` preset; with time for a busy machine. */
+/** The permits of a dead pod become free within two leases of the `local` preset. With a reserve for a busy machine. */
 const BACK_MS = 30_000;
 
-/** A lock whose holder dies, and two pods that wait for it. */
+/** Kills the holder of a lock while two pods wait for it. */
 export async function lockOutlivesItsHolder(cluster: DemoCluster): Promise<string> {
   const { leader, followers } = await cluster.agree(START_MS);
   const [holder, other] = [followers[0]!, followers[1]!];
@@ -28,15 +28,15 @@ export async function lockOutlivesItsHolder(cluster: DemoCluster): Promise<strin
   await holder.kill();
   const [first, second] = (await Promise.all(waiting)).sort((a, b) => a.from - b.from);
   const holds = [await last!, first!, second!];
-  assert.equal(mostAtOnce(holds), 1, `never two at once: ${JSON.stringify(holds, withBigints)}`);
+  assert.equal(mostAtOnce(holds), 1, `two pods must never hold it at once: ${JSON.stringify(holds, withBigints)}`);
   assert.ok(holds[0]!.token < holds[1]!.token && holds[1]!.token < holds[2]!.token, 'tokens must rise');
   return (
-    `${holder.name} held it and died, ${first!.pod} had it ${milliseconds(first!.from - killedAt)} later, ` +
-    `${second!.pod} ${milliseconds(second!.from - first!.to)} after that one; tokens rose, never two at once`
+    `${holder.name} held it and died; ${first!.pod} acquired it ${milliseconds(first!.from - killedAt)} later, ` +
+    `${second!.pod} ${milliseconds(second!.from - first!.to)} after the release; tokens rose, and no two pods held it at once`
   );
 }
 
-/** Pods that compete for a semaphore while one dies with a permit, and then the leader. */
+/** Pods compete for a semaphore. Kills one that holds a permit, and then the leader. */
 export async function semaphoreKeepsItsLimit(cluster: DemoCluster): Promise<string> {
   const { leader, followers } = await cluster.agree(START_MS);
   const [victim, survivor] = [followers[0]!, followers[1]!];
@@ -56,7 +56,7 @@ export async function semaphoreKeepsItsLimit(cluster: DemoCluster): Promise<stri
     );
   await eventually(
     BACK_MS,
-    () => `all ${LIMIT} permits are held again by those that live; ${contest.failures.join('; ')}`,
+    () => `the living pods hold all ${LIMIT} permits again; ${contest.failures.join('; ')}`,
     async () => back() !== undefined,
   );
 
@@ -66,18 +66,18 @@ export async function semaphoreKeepsItsLimit(cluster: DemoCluster): Promise<stri
   await Promise.all(stops.map((stop) => stop()));
 
   const { holds, failures } = contest;
-  assert.equal(mostAtOnce(holds), LIMIT, `at most ${LIMIT} at once, and that many at times`);
+  assert.equal(mostAtOnce(holds), LIMIT, `the highest number of simultaneous holds must be ${LIMIT}`);
   assert.deepEqual(failures, []);
   const next = Math.min(...holds.map(({ from }) => from).filter((from) => from > leaderDiedAt));
   const ended = (end: string): number => holds.filter((hold) => hold.end === end).length;
   return (
-    `${holds.length} holds, never more than ${LIMIT} at once; the permit of ${victim.name} was back ` +
-    `${milliseconds(back()! - victimDiedAt)} after its death, permits flowed ${milliseconds(next - leaderDiedAt)} ` +
-    `after that of the leader; ${ended('killed')} died with their pods, ${ended('lost')} were lost`
+    `${holds.length} holds, never more than ${LIMIT} at once; the permit of ${victim.name} was free ` +
+    `${milliseconds(back()! - victimDiedAt)} after its death; the first grant after the death of the leader took ` +
+    `${milliseconds(next - leaderDiedAt)}; ${ended('killed')} holds died with their pods, ${ended('lost')} were lost`
   );
 }
 
-/** A leader that is told to stop while callers of its own, and one of another pod, wait for the only permit. */
+/** Stops the leader while its own callers, and one of another pod, wait for the only permit. */
 export async function stoppedLeaderHandsOverAtOnce(cluster: DemoCluster): Promise<string> {
   const { leader, followers } = await cluster.agree(START_MS);
   const [holder, other] = [followers[0]!, followers[1]!];
@@ -90,7 +90,7 @@ export async function stoppedLeaderHandsOverAtOnce(cluster: DemoCluster): Promis
   const own = Array.from({ length: OWN_CALLERS }, () => holdAt(leader, '/semaphore', `stopping 1 ${HOLD_MS}`));
   const outcomes = Promise.allSettled(own);
   const waiting = holdAt(other, '/semaphore', `stopping 1 ${HOLD_MS}`);
-  // Round trips behind them.
+  // A round trip after each of them, so that they have arrived.
   for (const pod of [leader, other]) await pod.request('/send', 'hello');
   const stoppedAt = performance.now();
   const stopped = leader.stop();
@@ -103,12 +103,12 @@ export async function stoppedLeaderHandsOverAtOnce(cluster: DemoCluster): Promis
     },
   );
   const tookMs = performance.now() - stoppedAt;
-  assert.ok(tookMs < DRAIN_MS, `a stop must not wait for callers that gave up: ${milliseconds(tookMs)}`);
+  assert.ok(tookMs < DRAIN_MS, `a stop must not wait for callers of its own pod: ${milliseconds(tookMs)}`);
   const granted = (await outcomes).filter(({ status }) => status === 'fulfilled').length;
-  assert.equal(granted, 0, 'no caller of a pod that stops gets the permit');
-  assert.equal(mostAtOnce([await held!, await waiting]), 1, 'never two at once');
+  assert.equal(granted, 0, 'no caller of a stopping pod may acquire the permit');
+  assert.equal(mostAtOnce([await held!, await waiting]), 1, 'two pods must never hold it at once');
   await stopped;
-  return `${OWN_CALLERS} callers of ${leader.name} gave up, and the next leader answered ${milliseconds(tookMs)} after SIGTERM`;
+  return `${OWN_CALLERS} waiting callers of ${leader.name} failed, and the next leader answered ${milliseconds(tookMs)} after SIGTERM`;
 }
 
 function withBigints(_key: string, value: unknown): unknown {

@@ -3,7 +3,7 @@ import { type DemoCluster, eventually } from './demo-cluster.js';
 import { diskUse } from './disk-use.js';
 import { START_MS, TAKE_OVER_MS } from './figures.js';
 
-/** The time to kill a pod in, between writing and reading. */
+/** The pause between writing and reading, in which a pod is killed. */
 const PAUSE_MS = 2_000;
 const MIB = 1024 * 1024;
 
@@ -14,29 +14,29 @@ interface Written {
   readonly where: Readonly<Record<string, string>>;
 }
 
-/** More data than one pod lends, in one copy: a pod that dies takes its part along, and reading says so. */
-export async function lossOfTheOnlyCopyIsTold(cluster: DemoCluster): Promise<string> {
+/** Spills more data than one pod can hold, in one copy. A dead pod loses its part, and reading reports that. */
+export async function lossOfTheOnlyCopyIsReported(cluster: DemoCluster): Promise<string> {
   const { owner, victim, written, disk, last } = await spill(cluster, 60, 1);
   assert.equal(last['code'], 'SPILL_LOST', `a typed error is expected: ${JSON.stringify(last)}`);
   const { from, to, members } = last['details'] as { from: number; to: number; members: string[] };
   assert.deepEqual(members, [victim.address], 'the error must name the pod that died');
   return (
-    `${owner.name} ${told(written)}; ${inMb(disk)} on disks; ${victim.pod.name} died, and reading ends with ` +
+    `${owner.name} ${summary(written)}; ${inMb(disk)} on disks; ${victim.pod.name} died, and reading failed with ` +
     `SPILL_LOST: records ${from} to ${to - 1} were on ${victim.address}; ${await emptied(cluster)}`
   );
 }
 
-/** In two copies, all is read though a pod has died. */
+/** Spills data in two copies, and reads all of it after the death of a pod. */
 export async function secondCopySurvives(cluster: DemoCluster): Promise<string> {
   const { owner, victim, written, disk, read, last } = await spill(cluster, 30, 2);
-  assert.equal(read?.['same'], true, `all must be read: ${JSON.stringify(last)}`);
+  assert.equal(read?.['same'], true, `all records must be read: ${JSON.stringify(last)}`);
   return (
-    `${owner.name} ${told(written)}; ${inMb(disk)} on disks; ${victim.pod.name} died, and all was read, with the ` +
-    `same hash, at ${String(read['mbPerSecond'])} MB/s; ${await emptied(cluster)}`
+    `${owner.name} ${summary(written)}; ${inMb(disk)} on disks; ${victim.pod.name} died, and all records were read, ` +
+    `with the same hash, at ${String(read['mbPerSecond'])} MB/s; ${await emptied(cluster)}`
   );
 }
 
-/** Writes on the leader, kills the other pod that serves most of it, and reads. */
+/** Writes on the leader, kills the other pod that holds most of the data, and reads. */
 async function spill(cluster: DemoCluster, mb: number, copies: 1 | 2) {
   const { leader: owner, followers } = await cluster.agree(START_MS);
   const others = await Promise.all(
@@ -50,10 +50,10 @@ async function spill(cluster: DemoCluster, mb: number, copies: 1 | 2) {
     events.push(event);
     if (event['event'] !== 'written') continue;
     disk = await diskUse(cluster.spillDirectory, pids(cluster));
-    assert.ok(disk > 0 || process.platform !== 'linux', 'it must be seen that the disks are used');
+    assert.ok(disk > 0 || process.platform !== 'linux', 'the disks must be in use');
     const { where } = event as unknown as Written;
     victim = others.reduce((most, other) => (served(where, other) > served(where, most) ? other : most));
-    assert.ok(served(where, victim) > 0, `another pod must serve a part: ${line}`);
+    assert.ok(served(where, victim) > 0, `another pod must hold a part: ${line}`);
     await victim.pod.kill();
   }
   const written = events[0] as unknown as Written;
@@ -81,7 +81,7 @@ function pids(cluster: DemoCluster): number[] {
   return cluster.pods.map(({ pid }) => pid);
 }
 
-function told({ mb, mbPerSecond, records, where }: Written): string {
+function summary({ mb, mbPerSecond, records, where }: Written): string {
   const places = Object.entries(where).map(([place, size]) => `${place} ${size}`);
   return `wrote ${records} records, ${mb} MB, at ${mbPerSecond} MB/s: ${places.join(', ')}`;
 }

@@ -5,7 +5,7 @@ import { since, TAKE_OVER_MS } from './figures.js';
 const LINES = 2_000;
 const BACK_AND_FORTH = 50;
 
-/** From every pod at once, and then one line at a time, each sent when the one before was answered. */
+/** Streams from every pod at once. Then sends one line at a time, each after the reply to the previous line. */
 export async function streamsReachTheLeader(cluster: DemoCluster): Promise<string> {
   const { leader, followers } = await cluster.agree(TAKE_OVER_MS);
   const { self } = await leader.cluster();

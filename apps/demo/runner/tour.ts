@@ -7,13 +7,13 @@ import { Load } from './load.js';
 import type { Ending, Pod } from './pod.js';
 import { Steps } from './steps.js';
 import { lockOutlivesItsHolder, semaphoreKeepsItsLimit, stoppedLeaderHandsOverAtOnce } from './tour-exclusion.js';
-import { lossOfTheOnlyCopyIsTold, secondCopySurvives } from './tour-spill.js';
+import { lossOfTheOnlyCopyIsReported, secondCopySurvives } from './tour-spill.js';
 import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
 
-/** Between two firings of the demo's job. */
+/** The interval of the job of the demo. */
 const JOB_EVERY_MS = 2_000;
 
-/** The README's tour, on real processes. @returns whether every step passed. */
+/** The scripted tour of the README, with real processes. @returns whether every step passed. */
 export async function tour(cluster: DemoCluster, console: Console, stop: AbortSignal): Promise<boolean> {
   const steps = new Steps(console, stop);
   const written: string[] = [];
@@ -22,7 +22,7 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     const start = performance.now();
     for (let n = 0; n < 3; n += 1) await cluster.add();
     const { leader, token } = await cluster.agree(START_MS);
-    return `${leader.name} leads with token ${token}, all three see it and each other, ${since(start)} after the start`;
+    return `${leader.name} leads with token ${token}; all three pods see the leader and each other, ${since(start)} after the start`;
   });
 
   await steps.run('put and get from every pod', async () => {
@@ -42,7 +42,7 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     const took = since(start);
     const { self } = await leader.cluster();
     assert.equal(reply, `leader ${self.address} received: hello`);
-    return `${followers[0]!.name} asked, ${leader.name} answered in ${took}`;
+    return `${followers[0]!.name} sent a message, and ${leader.name} replied in ${took}`;
   });
 
   await steps.run('broadcast to all', async () => {
@@ -55,20 +55,20 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     return `3 replies in ${took}`;
   });
 
-  await steps.run('stream lines to the leader, and its replies back', () => streamsReachTheLeader(cluster));
-  await steps.run('stream lines to all, and the replies of all back', () => streamsReachAll(cluster));
+  await steps.run('stream lines to the leader, which streams replies', () => streamsReachTheLeader(cluster));
+  await steps.run('stream lines to all pods, which stream replies', () => streamsReachAll(cluster));
 
-  await steps.run('call a method that runs on the leader only, on every pod', async () => {
+  await steps.run('call a leader-only method on every pod', async () => {
     const { leader, token } = await cluster.agree(TAKE_OVER_MS);
     const { address } = (await leader.cluster()).self;
     for (const pod of cluster.pods) {
       const answer = await pod.request('/leaderonly', 'hello');
       assert.deepEqual(answer, { ranOn: address, token: String(token), text: 'hello' });
     }
-    return `${cluster.pods.length} calls, all ran on ${leader.name}`;
+    return `${cluster.pods.length} calls, and all ran on ${leader.name}`;
   });
 
-  await steps.run('kill -9 the leader in a run of its job, while the others write', async () => {
+  await steps.run('kill -9 the leader during a run of its job, while the others write', async () => {
     const before = await cluster.agree(TAKE_OVER_MS);
     const loads = before.followers.map(
       (pod) => new Load(pod, (pod, key) => pod.request('/put', `${key} value of ${key}`)),
@@ -85,12 +85,12 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     const firstAt = Math.min(...loads.flatMap((load) => startedAfter(load, killedAt)).map(({ endedAt }) => endedAt));
     const failed = loads.flatMap(({ failures }) => failures).length;
     return (
-      `${before.leader.name} died, ${after.leader.name} leads with a higher token; ` +
-      `first put written ${milliseconds(firstAt - killedAt)} after the kill, ${failed} puts failed`
+      `${before.leader.name} died, and ${after.leader.name} leads with a higher token; ` +
+      `the first put succeeded ${milliseconds(firstAt - killedAt)} after the kill, ${failed} puts failed`
     );
   });
 
-  await steps.run('nothing acknowledged was lost', async () => {
+  await steps.run('read all acknowledged puts', async () => {
     const start = performance.now();
     await Promise.all(
       cluster.pods.map(async (pod) => {
@@ -100,7 +100,7 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
         }
       }),
     );
-    return `${written.length} acknowledged puts read from each of ${cluster.pods.length} pods in ${since(start)}`;
+    return `none was lost: ${written.length} acknowledged puts read from each of ${cluster.pods.length} pods in ${since(start)}`;
   });
 
   await steps.run('a fourth pod joins', async () => {
@@ -111,7 +111,7 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     await assertReads(pod, written[0]!, 'written by pod-1');
     const { replies } = (await pod.request('/broadcast', 'hello')) as { replies: { value?: string }[] };
     assert.equal(replies.filter(({ value }) => value !== undefined).length, cluster.pods.length);
-    return `${pod.name} is in everyone's view ${joined} after its start, reads the log and reaches ${replies.length} members`;
+    return `${pod.name} is in the view of all pods ${joined} after its start, reads the log and reaches ${replies.length} members`;
   });
 
   await steps.run('kill -9 the holder of a lock that others wait for', () => lockOutlivesItsHolder(cluster));
@@ -137,40 +137,40 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     await Promise.all(loads.map((load) => load.stop()));
     const after = await cluster.agree(TAKE_OVER_MS);
     const failures = loads.flatMap((load) => load.failures);
-    assert.deepEqual(failures, [], `no send may fail`);
+    assert.deepEqual(failures, [], 'no send may fail');
     assertStopped([ending]);
     const sent = loads.flatMap((load) => startedAfter(load, stoppedAt));
     const slowest = Math.max(...sent.map(({ startedAt, endedAt }) => endedAt - startedAt));
     return `${after.leader.name} leads; ${sent.length} sends meanwhile, 0 failed, the slowest took ${milliseconds(slowest)}`;
   });
 
-  await steps.run('spill over three pods in one copy; kill -9 one that serves', async () => {
+  await steps.run('spill data in one copy on three pods; kill -9 a pod that holds a part', async () => {
     await cluster.add();
-    return lossOfTheOnlyCopyIsTold(cluster);
+    return lossOfTheOnlyCopyIsReported(cluster);
   });
 
-  await steps.run('spill in two copies; kill -9 one that serves', async () => {
+  await steps.run('spill data in two copies; kill -9 a pod that holds a part', async () => {
     await cluster.add();
     return secondCopySurvives(cluster);
   });
 
   await steps.run('every firing of the job is accounted for', async () => {
     const { leader } = await cluster.agree(TAKE_OVER_MS);
-    const runs = [...cluster.runs]; // before the ledger is read, which is written before a run
+    const runs = [...cluster.runs]; // copied before the ledger is read, because a claim is written before its run
     const entries = (await leader.request('/jobs?limit=10000')) as LedgerEntry[];
     const { firings, done, failed, lost, again, passedOver } = account(entries, runs, JOB_EVERY_MS);
-    assert.ok(lost > 0 && again > 0, `the leader died in a run, which is lost and runs again: ${lost}, ${again}`);
+    assert.ok(lost > 0 && again > 0, `the run of the killed leader must be lost and repeated: ${lost}, ${again}`);
     return (
-      `${firings} firings, one each ${milliseconds(JOB_EVERY_MS)}: ${done} done, ${failed} failed, ${passedOver} passed over ` +
-      `with an entry, none forgotten; ${lost} lost with their pods, ${again} run again, none doubled`
+      `${firings} firings, one every ${milliseconds(JOB_EVERY_MS)}: ${done} done, ${failed} failed, ${passedOver} missed or ` +
+      `skipped, and all are recorded; ${lost} runs lost with their pods, ${again} repeated, none ran twice`
     );
   });
 
-  await steps.run('the others stop', async () => {
+  await steps.run('stop the remaining pods', async () => {
     const start = performance.now();
     const endings = await cluster.stop();
     assertStopped(endings);
-    return `${endings.length} pods ended by themselves in ${since(start)}`;
+    return `${endings.length} pods stopped in order in ${since(start)}`;
   });
 
   return steps.finish();
@@ -181,12 +181,12 @@ async function assertReads(pod: Pod, key: string, value: string): Promise<void> 
   assert.equal(entry.value, value, `${pod.name} must read the value of ${key}`);
 }
 
-/** Not by SIGKILL, nor by an error. */
+/** Asserts that the pods ended neither by SIGKILL nor by an error. */
 function assertStopped(endings: readonly Ending[]): void {
   for (const ending of endings) assert.match(ending, /^(SIGTERM|exit code 0)$/);
 }
 
-/** Waits until each load has so many calls acknowledged that were started after a time. */
+/** Waits until each load has `count` acknowledged calls that started after a time. */
 function eachHas(loads: readonly Load[], count: number, after: number): Promise<void> {
   return eventually(
     TAKE_OVER_MS,

@@ -8,7 +8,7 @@ export class ClusterController {
     private readonly cluster: ClusterService,
   ) {}
 
-  /** What this pod knows. The token is the leader's own, so only the leader shows one. */
+  /** The state of the group on this pod. Only the leader has a token. */
   @Get('cluster')
   state() {
     return {

@@ -15,10 +15,10 @@ import { ClusterService, LockService, SemaphoreService } from 'nestjs-hedge';
 import { hold } from './holding.js';
 import { answerWith, closing } from './line-stream.js';
 
-/** Longer than it takes to get back what a dead pod held. */
+/** Longer than the time until a lock or permit of a dead pod is free. */
 const WAIT_MS = 60_000;
 
-/** What at most so many may do at a time, or only one, on all pods together. */
+/** Limits concurrency over all pods: semaphores and locks. */
 @Controller()
 export class ExclusionController {
   private readonly logger = new Logger('Exclusion');
@@ -60,10 +60,10 @@ export class ExclusionController {
     return answerWith(hold(() => this.locks.acquire(name, { timeoutMs: WAIT_MS, signal: holding.signal }), holding));
   }
 
-  /** `curl localhost:9090/lock?name=invoices`: who has it. */
+  /** `curl localhost:9090/lock?name=invoices`: returns the holder. */
   @Get('lock')
   async holder(@Query('name') name: string | undefined) {
-    if (name === undefined) throw new BadRequestException('say which lock: /lock?name=…');
+    if (name === undefined) throw new BadRequestException('give the name of the lock: /lock?name=…');
     return { name, holder: (await this.locks.holder(name)) ?? null };
   }
 

@@ -9,13 +9,13 @@ export class HealthController {
     private readonly hedge: HedgeHealthIndicator,
   ) {}
 
-  /** The process answers. Nothing else belongs here: restarting a pod does not repair a database. */
+  /** The process answers. Checks nothing else: a restart of the pod does not repair a database. */
   @Get('healthz')
   live() {
     return { status: 'ok' };
   }
 
-  /** The database is reachable and the members are known: traffic may come. */
+  /** The database is reachable and the members are known, so the pod can serve traffic. */
   @Get('readyz')
   @HealthCheck()
   ready() {

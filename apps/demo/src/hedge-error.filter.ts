@@ -9,7 +9,7 @@ const STATUS: Partial<Record<HedgeErrorCode, HttpStatus>> = {
   DEADLINE_EXCEEDED: HttpStatus.GATEWAY_TIMEOUT,
 };
 
-/** Answers HTTP requests with the error as JSON; 503 means that the client may try again. */
+/** Returns a HedgeError as a JSON response. Status 503 means that the client may try again. */
 @Catch(HedgeError)
 export class HedgeErrorFilter implements ExceptionFilter<HedgeError> {
   constructor(private readonly host: HttpAdapterHost) {}

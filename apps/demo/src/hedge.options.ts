@@ -3,7 +3,7 @@ import type { HedgeOptions, TimingPreset } from 'nestjs-hedge';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 
-/** The pod's settings, from the environment or a `.env` file. */
+/** The settings of the pod, from the environment or a `.env` file. */
 export function hedgeOptions(config: ConfigService): HedgeOptions {
   return {
     group: config.get<string>('HEDGE_GROUP', 'demo'),

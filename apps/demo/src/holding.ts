@@ -1,8 +1,8 @@
 import type { Logger } from '@nestjs/common';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** How often a holder asks whether it still holds, in milliseconds. */
-const LOOK_MS = 50;
+/** Interval at which the holder calls `isValid`, in milliseconds. */
+const CHECK_MS = 50;
 
 /** A permit or a lock. */
 export interface Held {
@@ -12,7 +12,7 @@ export interface Held {
 }
 
 export interface Holding {
-  /** For the log and the answer. */
+  /** For the log and the response. */
   readonly name: string;
   readonly pod: string;
   readonly holdMs: number;
@@ -22,8 +22,8 @@ export interface Holding {
 }
 
 /**
- * Waits for a permit or a lock, holds it so long and gives it back. A line of JSON when it is held and one when not
- * any more, with the pod's clock: between the two, the holder itself saw it valid.
+ * Waits for a permit or a lock, holds it for a time and releases it. Yields a line of JSON at the begin and at the end of
+ * the hold, with the clock of the pod. Between the two, the permit or lock was valid for the holder.
  */
 export async function* hold(acquire: () => Promise<Held>, holding: Holding): AsyncGenerator<string, void> {
   const { name, pod, holdMs, signal, logger } = holding;
@@ -33,7 +33,7 @@ export async function* hold(acquire: () => Promise<Held>, holding: Holding): Asy
   const from = Date.now();
   const token = held.fencingToken.toString();
   try {
-    logger.log(`${name}: got it with token ${token}`);
+    logger.log(`${name}: acquired with token ${token}`);
     yield JSON.stringify({ event: 'held', name, pod, token, waitedMs: from - asked, at: from });
     let to = from;
     for (;;) {
@@ -41,7 +41,7 @@ export async function* hold(acquire: () => Promise<Held>, holding: Holding): Asy
       if (!held.isValid()) break;
       to = now;
       if (to - from >= holdMs || signal.aborted) break;
-      await delay(Math.min(LOOK_MS, holdMs - (to - from)));
+      await delay(Math.min(CHECK_MS, holdMs - (to - from)));
     }
     const event = held.isValid() ? 'released' : 'lost';
     await held.release();

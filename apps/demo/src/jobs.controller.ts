@@ -10,10 +10,10 @@ import {
   type JobRun,
 } from 'nestjs-hedge';
 
-/** How long a run works, in milliseconds: long enough to be killed in it. */
+/** Duration of a run in milliseconds: long enough to kill its pod meanwhile. */
 const WORK_MS = 800;
 
-/** What runs on the leader alone: at times, or when any pod is asked. */
+/** Work that runs on the leader only: at certain times, or when any pod is called. */
 @Controller()
 export class JobsController {
   private readonly logger = new Logger('Jobs');
@@ -24,20 +24,20 @@ export class JobsController {
     private readonly cluster: ClusterService,
   ) {}
 
-  /** Once in the whole group for each firing; once more if its pod dies in it. */
+  /** Runs once in the whole group for each firing, and once more if its pod dies during the run. */
   @LeaderInterval(2_000, { name: 'tick', catchUp: true })
   async tick({ fireTime, attempt, signal }: JobRun): Promise<void> {
     this.logger.log(`tick ${fireTime.toISOString()} attempt ${attempt}`);
     await delay(WORK_MS, undefined, { signal });
   }
 
-  /** `curl localhost:9090/jobs`: what became of the last firings. */
+  /** `curl localhost:9090/jobs`: the history of the last firings. */
   @Get('jobs')
   ledger(@Query('limit') limit = '10'): Promise<JobEntry[]> {
     return this.jobs.history('tick', { limit: Number(limit) });
   }
 
-  /** `curl localhost:9090/leaderonly -d hello`: whichever pod is asked, the method runs on the leader. */
+  /** `curl localhost:9090/leaderonly -d hello`: the method runs on the leader, whichever pod is called. */
   @Post('leaderonly')
   @HttpCode(200)
   @LeaderOnly({ forward: true })

@@ -5,12 +5,12 @@ import { HedgeError } from 'nestjs-hedge';
 
 const MAX_LINE_LENGTH = 64 * 1024;
 
-/** The lines of a request's body, as they come. @throws BadRequestException when there is none, or one has no end. */
+/** The lines of a request body, as they arrive. @throws BadRequestException when there is none, or a line is too long. */
 export async function* linesOf(request: IncomingMessage): AsyncGenerator<string, void> {
   const text = new TextDecoder();
   let rest = '';
   let count = 0;
-  // The connection stays, also when the lines are not wanted any more: it still carries the answer.
+  // Keeps the connection open when the reader stops early: the response still uses it.
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     const lines = (rest + text.decode(chunk as Buffer, { stream: true })).split('\n');
     rest = lines.pop()!;
@@ -23,8 +23,8 @@ export async function* linesOf(request: IncomingMessage): AsyncGenerator<string,
 }
 
 /**
- * Answers with lines as they come. What goes wrong before the first is the error of the request; later, when the
- * status is sent, it is the last line.
+ * Returns lines as a response, as they arrive. An error before the first line fails the request. A later error, after the
+ * status was sent, becomes the last line.
  */
 export async function answerWith(lines: AsyncIterableIterator<string>): Promise<StreamableFile> {
   const first = await lines.next();
@@ -41,7 +41,7 @@ export async function answerWith(lines: AsyncIterableIterator<string>): Promise<
   return new StreamableFile(Readable.from(all()), { type: 'text/plain; charset=utf-8' });
 }
 
-/** Aborts when the client has left, or has its answer. */
+/** A signal that aborts when the client has disconnected, or has received the response. */
 export function closing(response: ServerResponse): AbortSignal {
   const controller = new AbortController();
   response.once('close', () => controller.abort());

@@ -10,9 +10,9 @@ const app = await NestFactory.create<NestExpressApplication>(AppModule, {
   bodyParser: false,
   logger: new ConsoleLogger({ json: process.env['LOG_FORMAT'] === 'json' }),
 });
-// `curl -d` says it sends a form; here every body is plain text, and what is to be streamed is left to its handler.
+// `curl -d` declares its body as a form. Here every body is plain text, and a streamed body is left to its handler.
 app.useBodyParser('text', { type: ({ url }: IncomingMessage) => !url?.startsWith('/stream') });
-// On SIGTERM: finish running work, hand leadership over, end with code 0. Not by the signal itself, as Nest does
-// otherwise: as process 1 of a container that does nothing, and whatever is still open would hold the process.
+// On SIGTERM: finish running work, hand over the leadership, and exit with code 0. By default, Nest ends the process by
+// the signal itself. That has no effect on process 1 of a container, and open resources would keep the process alive.
 app.enableShutdownHooks([], { useProcessExit: true });
 await app.listen(app.get(ConfigService).get<number>('PORT', 9090));

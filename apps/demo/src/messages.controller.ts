@@ -11,14 +11,14 @@ export class MessagesController {
     private readonly cluster: ClusterService,
   ) {}
 
-  /** Runs on the leader only, whichever pod was asked. */
+  /** Runs on the leader only, whichever pod was called. */
   @OnLeaderMessage('greet')
   greet(@Payload() text: string, @Ctx() context: HedgeContext): string {
     this.logger.log(`send from ${context.from.address}: ${text}`);
     return `leader ${this.cluster.self.address} received: ${text}`;
   }
 
-  /** Runs on every pod, the caller's too. */
+  /** Runs on every pod, the calling pod included. */
   @OnBroadcast('announce')
   announce(@Payload() text: string, @Ctx() context: HedgeContext): string {
     this.logger.log(`broadcast from ${context.from.address}: ${text}`);

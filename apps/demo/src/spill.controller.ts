@@ -20,12 +20,12 @@ const MAX_RECORD_BYTES = 8 * 1024;
 interface Order {
   readonly bytes: number;
   readonly copies: 1 | 2;
-  /** Between writing and reading, in milliseconds: the time to kill a pod. */
+  /** Pause between writing and reading in milliseconds, in which a pod can be killed. */
   readonly pauseMs: number;
   readonly signal: AbortSignal;
 }
 
-/** More data than this pod can hold. */
+/** Handles more data than this pod can hold. */
 @Controller()
 export class SpillController {
   private readonly logger = new Logger('Spill');
@@ -33,7 +33,7 @@ export class SpillController {
 
   constructor(private readonly spill: SpillStore) {}
 
-  /** `curl -N localhost:9090/sos -d 64`: 64 MB of random records over all pods, read back and compared. */
+  /** `curl -N localhost:9090/sos -d 64`: spills 64 MB of random records to all pods, reads them back and compares them. */
   @Post('sos')
   @HttpCode(200)
   sos(@Body() body: string | undefined, @Res({ passthrough: true }) response: ServerResponse): Promise<StreamableFile> {
@@ -53,7 +53,7 @@ export class SpillController {
     return answerWith(this.roundTrip(order));
   }
 
-  /** A line of JSON for each stage. The store is gone at the end, however that is. */
+  /** Yields a line of JSON for each stage. Drops the store at the end, also after an error. */
   private async *roundTrip(order: Order): AsyncGenerator<string, void> {
     const name = `sos-${(this.stores += 1)}`;
     const store = await this.spill.create(name, { copies: order.copies });
@@ -81,7 +81,7 @@ export class SpillController {
   }
 }
 
-/** Counts and hashes the records of one direction, and tells how far it is, ten times. */
+/** Counts and hashes the records of one direction, and reports its progress ten times. */
 class Stage {
   private readonly hash: Hash = createHash('sha256');
   private readonly start = performance.now();
@@ -97,7 +97,7 @@ class Stage {
 
   saw(record: Uint8Array): void {
     this.signal.throwIfAborted();
-    // With its length, so that two records are not the same as one.
+    // Includes the length, so that two records differ from one concatenated record.
     this.hash.update(`${record.length} `).update(record);
     this.bytes += record.length;
     const tenths = Math.floor((10 * this.bytes) / this.total);
@@ -122,7 +122,7 @@ async function write(store: SpilledData, stage: Stage): Promise<SpilledDataManif
   return store.close();
 }
 
-/** Of random lengths, and as many bytes in all. */
+/** Records of random lengths, with `bytes` in total. */
 function* randomRecords(bytes: number): Generator<Uint8Array, void> {
   for (let left = bytes; left > 0;) {
     const block = randomBytes(Math.min(MIB, left));

@@ -5,7 +5,7 @@ import { KvStore, type KvEntry } from 'nestjs-hedge';
 export class StorageController {
   constructor(private readonly kv: KvStore) {}
 
-  /** `curl localhost:9090/put -d "key some value"`: any pod takes it, the leader writes it. */
+  /** `curl localhost:9090/put -d "key some value"`: any pod accepts it, and the leader writes it. */
   @Post('put')
   put(@Body() body: string | undefined): Promise<KvEntry> {
     const [, key, value] = /^(\S+) (.+)$/s.exec(body ?? '') ?? [];
@@ -23,9 +23,9 @@ export class StorageController {
   /** `curl localhost:9090/get?key=key`: any pod answers, from the database. */
   @Get('get')
   async get(@Query('key') key: string | undefined): Promise<KvEntry> {
-    if (key === undefined) throw new BadRequestException('say which key: /get?key=…');
+    if (key === undefined) throw new BadRequestException('give a key: /get?key=…');
     const entry = await this.kv.get(key);
-    if (entry === undefined) throw new NotFoundException(`no value was ever put under ${key}`);
+    if (entry === undefined) throw new NotFoundException(`the key ${key} has no value`);
     return entry;
   }
 }

@@ -24,13 +24,13 @@ export class StreamsController {
     yield `${address} counted ${count} lines`;
   }
 
-  /** `seq 5 | curl -T . localhost:9090/streamsend`, or with `-d`: lines to the leader, its replies as they come. */
+  /** `seq 5 | curl -T . localhost:9090/streamsend`, or with `-d`: streams lines to the leader, and returns its replies as they arrive. */
   @All('streamsend')
   streamSend(@Req() request: IncomingMessage): Promise<StreamableFile> {
     return answerWith(this.leader.sendStream<string>('lines', linesOf(request)));
   }
 
-  /** `seq 5 | curl -T . localhost:9090/streambroadcast`, or with `-d`: lines to every pod, and the replies of all. */
+  /** `seq 5 | curl -T . localhost:9090/streambroadcast`, or with `-d`: streams lines to every pod, and returns all replies. */
   @All('streambroadcast')
   streamBroadcast(@Req() request: IncomingMessage): Promise<StreamableFile> {
     return answerWith(this.repliesOfAll(linesOf(request)));
