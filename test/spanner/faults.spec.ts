@@ -170,7 +170,7 @@ describe.each(OPERATIONS)('%s', (name, run) => {
     target.emulator.faults.pause();
     await expect(run(client)).rejects.toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
-      message: expect.stringContaining(`did not do ${name}`),
+      message: expect.stringContaining(`${name} on spanner`),
     });
     target.emulator.faults.resume();
     await run(backend);

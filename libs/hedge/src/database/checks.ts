@@ -4,48 +4,50 @@ import type { Fence } from './log-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
 import { assertLength, assertText, assertTexts } from './text.js';
 
-/** A row that is already there with another value; the same words from every driver. */
+// Errors and checks that all drivers share, so that each rejects the same calls with the same message.
+
+/** A row with that key and id exists and has another value. */
 export function conflict(row: { readonly key: string; readonly id: string }): HedgeError {
   return new HedgeError(
     'CONFLICT',
-    `Key "${row.key}" already has a version with id "${row.id}" and another value, which was left as it is. Use a new id for a new value.`,
+    `Key "${row.key}" was not written: it already has a version with id "${row.id}" and another value. Use a new id for a new value.`,
     { details: { key: row.key, id: row.id } },
   );
 }
 
-/** A fenced write whose lease was taken since; the same words from every driver. */
+/** A fenced write whose lease was acquired by another member. */
 export function leaseLost(fence: Fence, found: bigint): HedgeError {
   return new HedgeError(
     'LEASE_LOST',
-    `Nothing was written: lease "${fence.lease}" has token ${found}, not ${fence.token}; another member took it since. Leave the work to the new leader.`,
+    `Nothing was written: lease "${fence.lease}" has token ${found}, not ${fence.token}, because another member acquired it. Leave the work to the new leader.`,
     { details: { lease: fence.lease, expected: String(fence.token), found: String(found) } },
   );
 }
 
-/** More renewals at once than the contract allows; the same words from every driver. */
+/** @throws HedgeError INVALID_ARGUMENT for more renewals at once than the contract allows. */
 export function assertRenewals(leases: readonly unknown[]): void {
   if (leases.length <= MOST_RENEWALS) return;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `${leases.length} leases were to be renewed at once; at most ${MOST_RENEWALS} may. Renew them in several calls.`,
+    `${leases.length} leases cannot be renewed in one call; at most ${MOST_RENEWALS} can. Renew them in several calls.`,
   );
 }
 
 /**
- * Longest name of a semaphore in UTF-8 bytes. It stands in a key, and in an id beside a member's address; Spanner
- * allows 8 KB for both together.
+ * The maximum length of a semaphore name, in UTF-8 bytes. The name is part of a key, and of an id beside a member's
+ * address. Spanner allows 8 KB for both together.
  * @see https://cloud.google.com/spanner/quotas#tables
  */
 export const MAX_SEMAPHORE_NAME_BYTES = 4_000;
 
-/** @throws HedgeError INVALID_ARGUMENT for a name that is empty, too long, or of a text that no database holds. */
+/** @throws HedgeError INVALID_ARGUMENT for a name that is empty, too long, or not storable in every database. */
 export function assertSemaphoreName(name: string): void {
-  if (name === '') throw invalid('The name of a semaphore is empty. Give it one of at least one character.');
+  if (name === '') throw invalid('The name of a semaphore is empty. Give a name of at least one character.');
   assertText('name of the semaphore', name);
   assertLength("semaphore's name", name, MAX_SEMAPHORE_NAME_BYTES);
 }
 
-/** Called by drivers, so that all refuse the same. @throws HedgeError INVALID_ARGUMENT */
+/** @throws HedgeError INVALID_ARGUMENT */
 export function assertSemaphoreWrite({ name, limit, value, leader, holders }: SemaphoreWrite): void {
   assertSemaphoreName(name);
   assertTexts({ value, leader });

@@ -1,25 +1,25 @@
 import { HedgeError } from '../common/errors.js';
 import { OVERWRITE_ID, type HistoryQuery, type LogEntry } from './log-table.js';
 
-/** Part of a history: `from` is the last entry of the part before. */
+/** One page of a history: `from` is the last entry of the page before. */
 export type HistoryPageQuery = Omit<HistoryQuery, 'signal'> & { readonly from: LogEntry | undefined };
 
 export interface HistoryPage {
-  /** At most `limit`, behind `from`, in the order asked for. */
+  /** At most `limit` entries after `from`, in the requested order. */
   readonly entries: readonly LogEntry[];
-  /** It ended before the limit, because it was large enough. */
+  /** The page ended before the limit, because it was large enough. */
   readonly more: boolean;
 }
 
 /**
- * Reads a history in pages, each as of its own time, so that a long one neither holds up what else the database has
- * to do nor has to end within the time of one call. The result is nevertheless what the key had at one moment
- * of the read (K2). Only the row of an overwritten key can move meanwhile, from its place to the newest one:
+ * Reads a history in pages, each at its own time. So a long history does not delay other work of the database, and need
+ * not end within the deadline of one call. The result is nevertheless the state of the key at one moment of the read
+ * (K2). Only the row of an overwritten key can move meanwhile, from its place to the newest one:
  *
- * - newest first, it would then be missed: so what was written since is read too, until it is not in there;
- * - oldest first, it would come twice: the first one is left out.
+ * - newest first, the read would miss it: so versions written since then are read too, until it is not among them;
+ * - oldest first, it would occur twice: the first occurrence is removed.
  *
- * @throws HedgeError CANCELLED when the query's signal aborts; what `page` throws.
+ * @throws HedgeError CANCELLED when the query's signal aborts; the errors of `page`.
  */
 export async function readHistory(
   query: HistoryQuery,
@@ -55,7 +55,7 @@ async function readPages(
       }
       entries.push(entry);
     }
-    // A full page whose older row of the overwritten key was left out is one too few.
+    // A full page from which the older row of the overwritten key was removed lacks one entry.
     const more = found.more || found.entries.length >= asked;
     if (!more || entries.length >= query.limit) return { entries, pages };
     from = found.entries.at(-1);
@@ -65,7 +65,7 @@ async function readPages(
 /** @throws HedgeError CANCELLED */
 export function assertWanted(call: string, signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return;
-  throw new HedgeError('CANCELLED', `${call} was given up by its signal before all was read.`, {
+  throw new HedgeError('CANCELLED', `${call} was cancelled by its signal before all rows were read.`, {
     cause: signal.reason,
   });
 }

@@ -1,17 +1,17 @@
 import type { MemberId } from '../common/identity.js';
 
 /**
- * A row that at most one member holds. Its token rises with every acquisition and never falls, also after
- * release, crash, or a database clock that went back (L1).
+ * A row that at most one member holds. Its token rises with every acquisition and never falls, also after a release, a
+ * crash, or a step back of the database clock (L1).
  */
 export interface LeaseRecord {
-  /** Absent when the lease was released, or never taken. */
+  /** Absent when the lease was released, or never acquired. */
   readonly holder?: MemberId;
-  /** The fencing token of the last acquisition, in nanoseconds; 0n when it was never taken. */
+  /** The fencing token of the last acquisition, in nanoseconds; 0n when the lease was never acquired. */
   readonly token: bigint;
   /**
-   * Milliseconds until a contender may take it over, 0 when it may now. By the database's clock where it
-   * has one that all share; else by how long this process has seen the row unchanged.
+   * Milliseconds until a contender may take the lease over; 0 when it may now. Measured by the database's clock if all
+   * share it, else by how long this process has seen the row unchanged.
    */
   readonly expiresInMs: number;
 }
@@ -20,7 +20,7 @@ export interface LeaseClaim {
   /** Row name, as `hedge/lease/orders`. */
   readonly name: string;
   readonly holder: MemberId;
-  /** Length of the lease in milliseconds; stored in the row, and what contenders judge by. */
+  /** The length of the lease in milliseconds. It is stored in the row, and contenders use it to detect expiry. */
   readonly leaseMs: number;
 }
 
@@ -30,10 +30,10 @@ export interface HeldLease {
   readonly token: bigint;
 }
 
-/** What a renewal names: the lease that is held, and for how long from now. */
+/** The held lease to renew, and its length from now on. */
 export type Renewal = HeldLease & LeaseClaim;
 
-/** The most leases of one `renewAll`: far below what one Spanner commit takes, and short under SQLite's write lock. */
+/** The maximum of one `renewAll`: far below the limit of a Spanner commit, and short under SQLite's write lock. */
 export const MOST_RENEWALS = 500;
 
 export type AcquireResult =
@@ -42,38 +42,37 @@ export type AcquireResult =
 export type RenewResult = { readonly renewed: true } | { readonly renewed: false; readonly record: LeaseRecord };
 
 /**
- * The lease table. A holder counts its validity from before the call that returned success was made (L2);
- * a driver never reports success for an effect that began before the call.
+ * The lease table. A holder counts its validity from before the call that returned success (L2), so a driver never
+ * reports success for an effect that began before the call.
  */
 export interface LeaseTable {
   /**
-   * How this driver knows that a lease has run out. True: by watching the row, because no clock is shared;
-   * a contender then has to look several times per lease. False: by the database's clock, so that looking
-   * once, just after the end, is enough.
+   * How this driver detects that a lease has expired. True: by observation of the row, because there is no shared clock;
+   * then a contender must read the row several times per lease. False: by the database's clock; then one read just after
+   * the expiry is enough.
    */
   readonly observes: boolean;
 
-  /** The row as of now (a strong read). */
+  /** Reads the row (a strong read). */
   read(name: string): Promise<LeaseRecord>;
 
   /**
-   * Takes the lease when it is free, surely expired, or held by this very incarnation; a new token each
-   * time. Decision and write are one transaction (L4). After BACKEND_UNAVAILABLE the lease may be held with
-   * a token the caller does not know: calling again is safe, and makes a new token.
+   * Acquires the lease when it is free, surely expired, or held by this incarnation; with a new token each time. The
+   * decision and the write are one transaction (L4). After BACKEND_UNAVAILABLE the lease may be held with a token that
+   * the caller does not know. Another call is safe, and creates a new token.
    */
   acquire(claim: LeaseClaim): Promise<AcquireResult>;
 
   /**
-   * Extends the lease by a whole `leaseMs`, only for the row's own token and incarnation (L3).
+   * Extends the lease to a whole `leaseMs`, only for the token and the incarnation of the row (L3).
    * `renewed: false` is final for that token. May be repeated.
    */
   renew(lease: Renewal): Promise<RenewResult>;
 
   /**
-   * `renew` of many leases in one transaction, for a member that holds many locks. Each is judged by its own token
-   * and incarnation: `renewed: false`, final for that one, does not stop the others. An error is all of theirs.
-   * An empty list asks the database nothing. The election renews by `renew`, alone, so that no lock that someone
-   * contends for can hold it up.
+   * Renews many leases in one transaction, for a member that holds many locks. Each is renewed only for its own token and
+   * incarnation. `renewed: false` is final for that lease and does not affect the others. An error applies to all. An
+   * empty list makes no call. The election renews alone by `renew`, so that a contended lock cannot delay it.
    * @param leases at most `MOST_RENEWALS`, each row once.
    * @returns one result per lease, in order.
    * @throws HedgeError INVALID_ARGUMENT for more.
@@ -81,8 +80,8 @@ export interface LeaseTable {
   renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]>;
 
   /**
-   * Gives the lease back, only for the row's own token and incarnation (L3): keeps the row, so that tokens
-   * keep rising, and clears the holder. False when it was not held. May be repeated.
+   * Releases the lease, only for the token and the incarnation of the row (L3): clears the holder, and keeps the row so
+   * that tokens keep rising. False when the lease was not held. May be repeated.
    */
   release(lease: HeldLease): Promise<boolean>;
 }

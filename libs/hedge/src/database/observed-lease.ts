@@ -6,24 +6,24 @@ export interface LeaseMarker {
   readonly renewals: bigint;
 }
 
-/** A lease row as a contender saw it. */
+/** A lease row as a contender has read it. */
 export interface SeenLease {
   readonly marker: LeaseMarker;
-  /** The holder's lease length in milliseconds; absent when nobody holds the row. */
+  /** The length of the holder's lease in milliseconds; absent when the row has no holder. */
   readonly leaseMs?: number | undefined;
 }
 
 /**
- * Judges another's lease without a shared clock, for databases that have none: a lease is surely expired
- * once its row was seen unchanged for a whole lease length by this process's own monotonic clock.
+ * Detects the expiry of a lease without a shared clock: a lease has surely expired once this process has seen its row
+ * unchanged for the whole length of the lease, by its own monotonic clock.
  *
- * Why that is safe (L1): a holder counts its validity from before the call that renewed it, and that
- * renewal was committed before the read that first showed its marker ended, so `leaseMs` after the end
- * of that read no holder believes any more (clocks that run at different rates are what `marginMs` is
- * for). The deciding transaction must compare the marker again, for a renewal that came in between. A process
- * that has just started has seen nothing and waits a whole lease; a released row is free at once.
+ * Why that is safe (L1): a holder counts its validity from before the call that renewed the lease. That renewal was
+ * committed before the end of the first read that showed its marker. So the holder's validity has ended `leaseMs` after
+ * the end of that read (`marginMs` covers clocks that run at different rates). The transaction that acquires must compare
+ * the marker again, because a renewal may have come in between. A process that has just started has seen nothing and
+ * waits a whole lease. A released row is free at once.
  *
- * Pure; one instance per row and process. Reads that arrive out of order only make it wait longer.
+ * Pure; one instance per row and process. Reads that arrive out of order only extend the wait.
  *
  * @example
  * const observed = new ObservedLease();
@@ -36,9 +36,9 @@ export class ObservedLease {
   #since: Instant | undefined;
 
   /**
-   * Takes in one read of the row.
+   * Records one read of the row.
    * @param readEnd an instant not before the end of the read.
-   * @returns milliseconds until the row may be taken over, 0 when it may now.
+   * @returns milliseconds until the lease may be taken over; 0 when it may now.
    */
   observe(seen: SeenLease, readEnd: Instant): number {
     if (this.#since === undefined || !sameLease(this.#seen, seen)) {
@@ -49,7 +49,7 @@ export class ObservedLease {
     return Math.max(0, seen.leaseMs - shortestElapsed(this.#since, readEnd));
   }
 
-  /** The marker under which the row may be taken over at `now`, as far as this process has seen. */
+  /** The marker under which the lease may be taken over at `now`; undefined when it has not expired. */
   expiredMarker(now: Instant): LeaseMarker | undefined {
     if (this.#seen === undefined || this.#since === undefined) return undefined;
     const leaseMs = this.#seen.leaseMs ?? 0;
@@ -57,9 +57,9 @@ export class ObservedLease {
   }
 }
 
-/** Rows that are remembered however long ago they were looked at; a few hundred bytes each. */
+/** The number of rows that are always kept, whenever they were last read; a few hundred bytes each. */
 const MOST_KEPT = 1_000;
-/** More of them are remembered for so long after the last look, and for two leases at least, in milliseconds. */
+/** More rows are kept for this many milliseconds after their last read, and for two leases at least. */
 const KEPT_MS = 60_000;
 
 interface Observation {
@@ -69,14 +69,14 @@ interface Observation {
 }
 
 /**
- * What a process has observed of many lease rows, by their names. Locks may have a name for each order or
- * customer, so only rows that others hold are remembered, and of many those that were looked at lately: a contender
- * looks several times in a lease. To forget a row is safe (L1): it only makes this process wait a whole lease again.
+ * The observations of a process of many lease rows, by name. Locks may have a name for each order or customer. So only
+ * rows that others hold are kept, and of many rows only those that were read lately: a contender reads several times per
+ * lease. Removing a row is safe (L1): this process then waits a whole lease again.
  *
  * Pure.
  */
 export class ObservedLeases {
-  /** In the order of the last look. */
+  /** In the order of their last read. */
   readonly #observations = new Map<string, Observation>();
 
   get size(): number {
@@ -105,7 +105,7 @@ export class ObservedLeases {
     return this.#observations.get(name)?.lease.expiredMarker(now);
   }
 
-  /** For a row that this process holds now, or has released. */
+  /** Removes a row that this process holds now, or has released. */
   forget(name: string): void {
     this.#observations.delete(name);
   }

@@ -1,15 +1,15 @@
 import { shortestElapsed, type Instant } from '../common/clock.js';
 
 /**
- * What one process remembers of its leases when the database under it is replaced by another one: empty, or of an
- * earlier time. The new one knows nothing of whoever holds a lease in the old one, and he may believe in it for a
- * whole lease yet. So (L1, L2) for the longest lease that was seen, counted from when this process found out, nothing
- * is taken and nothing is renewed; and a token that is taken then is greater than all that this process has seen.
+ * Keeps leases safe when the database is replaced by another one, which is empty or an earlier copy. The new database
+ * does not know the holders of the old one, whose leases may be valid for a whole lease yet. So this process acquires and
+ * renews nothing for the longest lease that it has seen, counted from when it detected the replacement (L1, L2). After
+ * that, it acquires with a token that is greater than all tokens that it has seen.
  *
- * Permits outlive the lease of the leader that granted them, and the new database says nothing of them either: so their
- * time is waited for on top of that before permits are granted again (S1).
+ * Permits outlive the lease of the leader that granted them, and the new database does not know them either. So this
+ * process waits for their time as well before it grants permits again (S1).
  *
- * It holds for processes that knew the old database. One that is started within that time knows only the new one.
+ * This protects processes that knew the old database. A process that starts within that time knows only the new one.
  *
  * Pure; one instance per process.
  */
@@ -18,25 +18,25 @@ export class ReplacedDatabase {
   #longestLeaseMs = 0;
   #greatestToken = 0n;
 
-  /** Tokens that are given must be greater. */
+  /** New tokens must be greater than this. */
   get greatestToken(): bigint {
     return this.#greatestToken;
   }
 
-  /** A lease row was read or written, by whomever. */
+  /** A lease row was read or written, with any holder. */
   seen(token: bigint, leaseMs: number | undefined): void {
     if (token > this.#greatestToken) this.#greatestToken = token;
     if (leaseMs !== undefined && leaseMs > this.#longestLeaseMs) this.#longestLeaseMs = leaseMs;
   }
 
-  /** @param now not before the replacement was found. */
+  /** @param now not before the replacement was detected. */
   replaced(now: Instant): void {
     this.#at = now;
   }
 
   /**
-   * @param leaseMs length of the lease in question.
-   * @returns milliseconds for which no lease may be taken or renewed, 0 when none.
+   * @param leaseMs the length of the lease to acquire or renew.
+   * @returns milliseconds for which no lease may be acquired or renewed; 0 when it may now.
    */
   quietForMs(now: Instant, leaseMs: number): number {
     if (this.#at === undefined) return 0;
@@ -44,11 +44,11 @@ export class ReplacedDatabase {
   }
 
   /**
-   * A leader of the old database may have renewed permits until its lease ran out, and they are valid for their time
-   * from then on. A leader with longer leases than this process gives longer permits: two leases (`semaphoreTiming`).
+   * A leader of the old database may have renewed permits until its lease expired, and their time counts from then on. A
+   * leader with longer leases than this process grants longer permits: two leases (`semaphoreTiming`).
    *
-   * @param permitMs how long permits last that this process grants.
-   * @returns milliseconds for which permits of the old database may be valid, 0 when none can be.
+   * @param permitMs how long the permits of this process last.
+   * @returns milliseconds for which permits of the old database may be valid; 0 when none can be.
    */
   permitsValidForMs(now: Instant, permitMs: number): number {
     if (this.#at === undefined) return 0;

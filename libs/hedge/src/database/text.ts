@@ -1,9 +1,9 @@
 import { HedgeError } from '../common/errors.js';
 
 /**
- * Refuses what not every database gives back as it was: NUL characters (SQLite clients cut the text there)
- * and lone surrogates (UTF-8 has no bytes for them). Called by drivers on every text that goes into the database,
- * so that the same strings are fine on all of them.
+ * Rejects text that some database does not return unchanged: NUL characters (SQLite clients cut the text there) and lone
+ * surrogates (UTF-8 cannot encode them). Drivers call it for every text that they store, so that all accept the same
+ * strings.
  *
  * @throws HedgeError INVALID_ARGUMENT
  */
@@ -12,7 +12,7 @@ export function assertText(what: string, text: string): void {
   if (found === undefined) return;
   throw new HedgeError(
     'INVALID_ARGUMENT',
-    `The ${what} contains ${found}, which a database text cannot hold. Encode binary data first, for instance as base64.`,
+    `The ${what} contains ${found}, which a database cannot store as text. Encode binary data first, for instance as base64.`,
   );
 }
 
@@ -26,7 +26,7 @@ export function assertTexts<Row extends Readonly<Record<keyof Row, string>>>(row
 }
 
 /**
- * Refuses a name that is too long for its column, in UTF-8 bytes.
+ * Rejects a name that is too long for its column, in UTF-8 bytes.
  *
  * @throws HedgeError INVALID_ARGUMENT
  */

@@ -19,22 +19,21 @@ import { HedgeError } from '../../common/errors.js';
 import { MemoryDatabase, type LeaseRow } from './database.js';
 
 export interface MemoryOptions {
-  /** The tables; give the same to all pods of a group. Default: new ones, for a group of one. */
+  /** The tables. Give the same to all pods of a group. Default: new tables, for a group of one pod. */
   readonly database?: MemoryDatabase;
-  /** By which this pod judges leases. Default: the process's own. */
+  /** The clock by which this pod detects expired leases. Default: the system clock. */
   readonly clock?: Clock;
 }
 
-/** Tables for pods of one process to share: `memory({ database })`. Their content ends with the process. */
+/** Tables that pods of one process share: `memory({ database })`. Their content ends with the process. */
 export function memoryDatabase(options: { readonly clock?: Clock } = {}): MemoryDatabase {
   checkKeys('The options of memoryDatabase', options, ['clock']);
   return new MemoryDatabase(options.clock);
 }
 
 /**
- * A backend in this process's own memory, for unit tests and for trying things out. The contract is the
- * real drivers' (it passes `backendConformance`), except that nothing outlives the process and other
- * processes see nothing.
+ * A backend in the memory of this process, for unit tests and experiments. It keeps the contract of the other drivers
+ * (it passes `backendConformance`), but its data ends with the process and is invisible to other processes.
  *
  * @example
  * const database = memoryDatabase();
@@ -65,7 +64,7 @@ class MemoryBackend implements Backend {
   }
 
   async open(): Promise<void> {
-    // The tables are there since `memoryDatabase()`.
+    // The tables exist already.
   }
 
   async close(): Promise<void> {
@@ -75,7 +74,7 @@ class MemoryBackend implements Backend {
 
 class MemoryLeaseTable implements LeaseTable {
   readonly observes = true;
-  /** What this backend has seen of each row: another backend on the same database has seen other things. */
+  /** The observations of this backend; another backend on the same database has its own. */
   readonly #observed = new ObservedLeases();
 
   constructor(
@@ -106,7 +105,7 @@ class MemoryLeaseTable implements LeaseTable {
 
   async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
     assertRenewals(leases);
-    // Synchronous to its end, so one transaction.
+    // Synchronous, so it is one transaction.
     return leases.map((lease) => this.#renew(lease));
   }
 

@@ -15,14 +15,14 @@ import { systemClock, type Clock } from '../../common/clock.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 
-/** A lease row; `claim` is absent when nobody holds it. */
+/** A lease row; `claim` is absent when it has no holder. */
 export interface LeaseRow extends LeaseMarker {
   readonly claim?: { readonly holder: MemberId; readonly leaseMs: number };
 }
 
 /**
- * The tables of the memory driver. Every method is one transaction: it runs to its end before any other.
- * Pods of one process that are to form a group share one instance.
+ * The tables of the memory driver. Every method is one transaction, because it is synchronous. The pods of a group share
+ * one instance.
  */
 export class MemoryDatabase {
   readonly #clock: Clock;
@@ -31,7 +31,7 @@ export class MemoryDatabase {
   readonly #log = new Map<string, LogEntry[]>();
   #lastTimestamp = 0n;
 
-  /** @param clock whose wall clock stamps commits; tests give a virtual one. */
+  /** @param clock gives the commit timestamps; tests use a virtual one. */
   constructor(clock: Clock = systemClock) {
     this.#clock = clock;
   }
@@ -40,7 +40,7 @@ export class MemoryDatabase {
     return this.#leases.get(name) ?? { token: 0n, renewals: 0n };
   }
 
-  /** Writes the lease row with a new token, if `mayTake` agrees with what is there. */
+  /** Writes the lease row with a new token if `mayTake` accepts the current row. */
   takeLease(
     name: string,
     claim: { holder: MemberId; leaseMs: number },
@@ -53,7 +53,7 @@ export class MemoryDatabase {
     return { taken: true, row: next };
   }
 
-  /** Writes the lease row with its own token, if that token and incarnation hold it. */
+  /** Changes the lease row if that token and incarnation hold it. The token stays. */
   changeLease(
     name: string,
     own: { token: bigint; holder: MemberId },
@@ -128,7 +128,7 @@ export class MemoryDatabase {
   #insert(entry: LogEntry): void {
     const versions = this.#log.get(entry.key);
     if (versions === undefined) return void this.#log.set(entry.key, [entry]);
-    // Nearly always the last one: only within a commit may a greater id have come before.
+    // Nearly always the last place: only rows of the same commit may have a greater id.
     let place = versions.length;
     for (let before = versions[place - 1]; before !== undefined && byVersion(before, entry) > 0;) {
       place -= 1;

@@ -14,16 +14,16 @@ import { SpannerRpc } from './client/rpc.js';
 import { describeLacks, findSchema, lacksOf } from './schema.js';
 
 /**
- * A backend in Cloud Spanner, for pods anywhere: the database's clock judges leases, and its commit timestamps
+ * A backend in Cloud Spanner, for pods on any machine. Leases expire by the database's clock, and its commit timestamps
  * are the fencing tokens. Needs the package `@google-cloud/spanner` (8 or 9) and two tables, which
- * `npx nestjs-hedge schema` makes.
+ * `npx nestjs-hedge schema` creates.
  *
- * Cost: reading a lease or a key is one single-use read; a renewal, of one lease or of hundreds, a batch of
- * puts, and a write of a semaphore, which any number of grants share, are one statement and one commit each. `get` scans the versions of its key unless the log table has an index on
- * `(key, timestamp DESC, id DESC) STORING (value, leader)`: one that is there at start is used, by a
- * FORCE_INDEX hint.
+ * Cost: a read of a lease or a key is one single-use read. These are one statement and one commit each: a renewal of one
+ * lease or of hundreds, a batch of puts, and a write of a semaphore, which any number of grants share. `get` scans the
+ * versions of its key unless the log table has an index on `(key, timestamp DESC, id DESC) STORING (value, leader)`. An
+ * index that exists at the start is used, by a FORCE_INDEX hint.
  *
- * @throws HedgeError INVALID_OPTIONS for names that cannot be.
+ * @throws HedgeError INVALID_OPTIONS for invalid names.
  * @example
  * HedgeModule.forRoot({
  *   group: 'orders',

@@ -17,8 +17,8 @@ import { COMMIT_TIMESTAMP, rowValues } from './client/transaction.js';
 import { timestampOf, type Column, type Row } from './client/values.js';
 
 /**
- * Leases in Spanner, by Spanner's clock: its commit times are the tokens and heartbeats, and in the statement
- * that decides it tells how long ago the last heartbeat was.
+ * Leases in Spanner, by Spanner's clock: its commit times are the tokens and heartbeats. The statement that reads a lease
+ * also returns the age of the last heartbeat.
  */
 export class SpannerLeaseTable implements LeaseTable {
   readonly observes = false;
@@ -84,7 +84,7 @@ export class SpannerLeaseTable implements LeaseTable {
       const transaction = attempt.begin();
       const rows = await transaction.query(this.#lease(name));
       const record = toRecord(rows);
-      // A commit of this very call whose answer got lost: nobody else clears the writer under this token.
+      // An earlier commit of this call, whose answer was lost: no other call clears the writer under this token.
       if (attempt.mayRepeat && record.token === token && rows[0]?.[1] === null) return true;
       if (!isHeldBy(record, token, holder.incarnation)) return false;
       await transaction.commit([this.#write('update', { name, writer: null })]);

@@ -21,14 +21,14 @@ import { historySql, keysSql, tokenSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
 import { timestampOf, type Row, type Statement } from './client/values.js';
 
-/** So many rows are one call, with the time of one call, however many are asked for. */
+/** The maximum of rows in one call, which has the deadline of one call. */
 const PAGE_ROWS = 5_000;
 
 const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
 
 /** The log in Spanner. */
 export class SpannerLogTable implements LogTable {
-  /** An index for the newest versions of a key, once one was found. */
+  /** The index for the newest versions of a key, if there is one. */
   #index: string | undefined;
 
   constructor(
@@ -52,7 +52,7 @@ export class SpannerLogTable implements LogTable {
       const found = await transaction.read(this.tables.logTable, ['key', 'id', 'value', 'timestamp'], keys);
       const stored = new Map(found.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
       const fresh = rows.filter(({ key, id }) => !stored.has(rowName(key, id)));
-      // Of rows that an earlier try of this call may have written, all are there or none: then none ever will be.
+      // An earlier attempt of this call wrote all rows or none. If one is missing, none was written or ever will be.
       if (lost !== undefined && fresh.length > 0) throw lost;
       const timestamp = fresh.length > 0 ? await transaction.commit([{ insert: this.#write(fresh) }]) : 0n;
       return rows.map((row) => {
@@ -70,7 +70,7 @@ export class SpannerLogTable implements LogTable {
       const transaction = attempt.begin();
       const lost = fence && (await this.#lost(transaction, fence));
       if (lost !== undefined) throw lost;
-      // Only for a transaction to begin with, which can be committed once: a commit by itself could happen twice.
+      // This read begins the transaction, which can be committed once. A commit without a transaction could happen twice.
       if (fence === undefined) await transaction.read(this.tables.logTable, ['id'], [[key, OVERWRITE_ID]]);
       const timestamp = await transaction.commit([
         { insertOrUpdate: this.#write([{ key, id: OVERWRITE_ID, value, leader }]) },
@@ -120,14 +120,14 @@ export class SpannerLogTable implements LogTable {
     }
   }
 
-  /** By the index while there is one; it may be dropped at any time. */
+  /** Reads by the index while it exists. It may be dropped at any time. */
   async #indexed(
     attempt: OperationAttempt,
     how: 'query' | 'stream',
     key: string,
     statement: (index: string | undefined) => Statement,
   ): Promise<Row[]> {
-    // This library decides by what it reads of its own, as by the ledger of a job.
+    // This library decides by its own rows, as by the ledger of a job, so these reads are strong.
     const bound = isReservedKey(key) ? undefined : this.bound;
     const index = this.#index;
     try {
@@ -151,7 +151,7 @@ export class SpannerLogTable implements LogTable {
   }
 }
 
-/** Neither key nor id holds a NUL. */
+/** Neither key nor id contains a NUL. */
 function rowName(key: string | null | undefined, id: string | null | undefined): string {
   return `${key ?? ''}\0${id ?? ''}`;
 }

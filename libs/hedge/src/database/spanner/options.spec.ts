@@ -32,7 +32,7 @@ describe('spanner options', () => {
     [
       'a staleness above what Spanner keeps',
       { database, maxStalenessMs: 604_800_001 },
-      /7 days at most, not 604800001/,
+      /at most 7 days, not 604800001/,
     ],
     ['neither database nor client', bare({}), /either database: .* or client/],
     ['both', bare({ database, client: {} }), /either database/],

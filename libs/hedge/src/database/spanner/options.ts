@@ -9,33 +9,33 @@ interface CommonOptions {
   /** Name of the table of keys and values. Letters, digits and `_`. Default: `logtable`. */
   readonly logTable?: string;
   /**
-   * Lets `latest`, `history` and `keys` read from a replica that may be this many milliseconds behind: faster and
-   * cheaper far from the leader region, but no longer linearizable. Leases, writes, and what the library reads for
-   * itself, as the ledgers of jobs, are not concerned.
-   * Default: strong reads, which see all that was acknowledged before.
+   * Lets `latest`, `history` and `keys` read from a replica that may be this many milliseconds behind. That is faster and
+   * cheaper far from the leader region, but no longer linearizable. Leases, writes, and the library's own reads, as of
+   * the ledgers of jobs, are unaffected.
+   * Default: strong reads, which see all writes that were acknowledged before.
    */
   readonly maxStalenessMs?: number;
 }
 
-/** Which database, and with whose client. */
+/** The database, or a client for it. */
 export type SpannerOptions = CommonOptions &
   (
     | {
         /**
-         * `projects/PROJECT/instances/INSTANCE/databases/DATABASE`. Found with Application Default Credentials, or
-         * on the emulator that `SPANNER_EMULATOR_HOST` names.
+         * `projects/PROJECT/instances/INSTANCE/databases/DATABASE`. The driver connects with Application Default
+         * Credentials, or to the emulator in `SPANNER_EMULATOR_HOST`.
          */
         readonly database: string;
         readonly client?: undefined;
       }
     | {
-        /** A `Database` of your own client, for credentials or settings of your own. You close it, after the app. */
+        /** A `Database` of your own client, for your own credentials or settings. Close it after the app. */
         readonly client: SpannerDatabase;
         readonly database?: undefined;
       }
   );
 
-/** Names of the two tables; checked, so that they can stand in the text of a statement. */
+/** The names of the two tables. They are validated, because they become part of the text of statements. */
 export interface Tables {
   readonly lockTable: string;
   readonly logTable: string;
@@ -48,7 +48,7 @@ export interface SpannerConfig extends Tables {
 
 const DATABASE_NAME = /^projects\/[^/\s]+\/instances\/[^/\s]+\/databases\/[^/\s]+$/;
 
-/** Stale versions are kept for an hour by default, and for a week at most. */
+/** Spanner keeps old versions for an hour by default, and for a week at most. */
 const MAX_STALENESS_MS = 7 * 24 * 3_600_000;
 
 const KNOWN: readonly string[] = [
@@ -63,7 +63,7 @@ const KNOWN: readonly string[] = [
 export function spannerConfig(options: SpannerOptions): SpannerConfig {
   if (typeof options !== 'object' || options === null) {
     throw invalid(
-      "its options are not an object. Give them as in spanner({ database: 'projects/P/instances/I/databases/D' }).",
+      "the options are not an object. Give them as in spanner({ database: 'projects/P/instances/I/databases/D' }).",
     );
   }
   const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
@@ -75,7 +75,7 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
     !(Number.isFinite(maxStalenessMs) && maxStalenessMs > 0 && maxStalenessMs <= MAX_STALENESS_MS)
   ) {
     throw invalid(
-      `maxStalenessMs must be a number of milliseconds above 0 and of 7 days at most, not ${shown(maxStalenessMs)}. Leave it out for strong reads.`,
+      `maxStalenessMs must be a number of milliseconds above 0 and at most 7 days, not ${shown(maxStalenessMs)}. Omit it for strong reads.`,
     );
   }
   if ((database === undefined) === (client === undefined)) {
@@ -86,7 +86,7 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
   if (client !== undefined) {
     if (!isSpannerClient(client)) {
       throw invalid(
-        "client must be a Database of @google-cloud/spanner, as new Spanner().instance('i').database('d') gives one.",
+        "client must be a Database of @google-cloud/spanner, as new Spanner().instance('i').database('d') returns.",
       );
     }
     return { ...tables, maxStalenessMs, source: () => usersClient(client) };

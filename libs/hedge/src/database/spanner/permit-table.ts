@@ -39,7 +39,7 @@ export class SpannerPermitTable implements PermitTable {
     });
   }
 
-  /** @param ids of all rows that are there. */
+  /** @param ids the ids of all existing rows. */
   #mutations({ name, limit, value, holders, leader }: SemaphoreWrite, ids: readonly string[]): Mutation[] {
     const table = this.tables.logTable;
     const key = semaphoreKey(name);

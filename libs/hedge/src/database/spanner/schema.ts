@@ -14,19 +14,19 @@ interface TableShape {
   readonly primaryKey: readonly string[];
 }
 
-/** What a database has of the two tables, as its information_schema tells. Names in lower case. */
+/** The two tables as found in the information_schema of a database. Names in lower case. */
 export interface FoundSchema {
-  /** `table.column` and its type, as `STRING(MAX)`. */
+  /** The type of each `table.column`, as `STRING(MAX)`. */
   readonly columns: ReadonlyMap<string, string>;
-  /** `table.column` of the columns that take commit timestamps. */
+  /** The columns that allow commit timestamps, as `table.column`. */
   readonly commitTimestamps: ReadonlySet<string>;
   /** By table. */
   readonly primaryKeys: ReadonlyMap<string, readonly string[]>;
-  /** One for the newest versions of a key, if it is there and complete. */
+  /** The index for the newest versions of a key, if it exists and is complete. */
   readonly latestIndex: string | undefined;
 }
 
-/** The two tables, as the Go library has them. */
+/** The two tables, as the Go library defines them. */
 function tableShapes({ lockTable, logTable }: Tables): readonly TableShape[] {
   return [
     {
@@ -53,23 +53,23 @@ function tableShapes({ lockTable, logTable }: Tables): readonly TableShape[] {
   ];
 }
 
-/** The statements that make the tables where they are not there yet; they may be run again. */
+/** The statements that create missing tables. They may run again. */
 export function tableDdl(tables: Tables): string[] {
   return tableShapes(tables).map(createTable);
 }
 
-/** Makes `latest`, and the newest versions of a key, cost the same however many versions there are. */
+/** An index with which `latest` and the newest versions of a key have a cost that does not depend on the number of versions. */
 export function indexDdl({ logTable }: Tables): string {
   return `CREATE INDEX IF NOT EXISTS \`${logTable}_latest\` ON \`${logTable}\` (key, timestamp DESC, id DESC)\n  STORING (value, leader)`;
 }
 
-/** What is missing, in words, with the statement that makes it, unless that would cost data. */
+/** A missing part of the schema as text, with the statement that creates it, unless that would lose data. */
 export interface Lack {
   readonly what: string;
   readonly ddl?: string;
 }
 
-/** What the driver needs and did not find. */
+/** The parts of the schema that the driver needs and did not find. */
 export function lacksOf(tables: Tables, found: FoundSchema): Lack[] {
   return tableShapes(tables).flatMap((table) => {
     const name = table.name.toLowerCase();
@@ -109,19 +109,19 @@ function columnDdl({ name, type, notNull }: ColumnShape): string {
   return `${name} ${type}${notNull ? ' NOT NULL' : ''}${options}`;
 }
 
-/** For the error of a database that lacks these. */
+/** The error text of a database that lacks these parts. */
 export function describeLacks(lacks: readonly Lack[], { lockTable, logTable }: Tables, database: string): string {
   const statements = lacks.flatMap(({ ddl }) => (ddl === undefined ? [] : [`${ddl};`]));
   const found = `lacks ${lacks.map(({ what }) => what).join(', ')}.`;
-  if (statements.length < lacks.length) return `${found} Name other tables, or make these anew.`;
-  // The command makes tables, and leaves one that is there as it is.
+  if (statements.length < lacks.length) return `${found} Name other tables, or create these again.`;
+  // The command creates missing tables, and does not change existing ones.
   const command = statements.every((statement) => statement.startsWith('CREATE TABLE'))
     ? `, or npx nestjs-hedge schema --lock-table ${lockTable} --log-table ${logTable} --apply --database ${database}`
     : '';
   return `${found} Run this${command}:\n${statements.join('\n')}`;
 }
 
-/** Reads what the database has. */
+/** Reads the schema of the database. */
 export async function findSchema(tables: Tables, attempt: OperationAttempt): Promise<FoundSchema> {
   const [columns, options, indexed, indexes] = await Promise.all([
     attempt.query(schemaSql(tables, 'columns', 'column_name, spanner_type')),

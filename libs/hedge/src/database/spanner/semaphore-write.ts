@@ -11,17 +11,17 @@ export interface StoredSemaphore extends SemaphoreRow {
   readonly leader: Column;
 }
 
-/** What a write of a semaphore finds in its transaction. */
+/** The rows that a write of a semaphore reads in its transaction. */
 export interface Found {
-  /** The lease's token, 0n when it was never taken. */
+  /** The token of the lease; 0n when it was never acquired. */
   readonly token: bigint;
-  /** The semaphore's row: the newest, if someone else wrote others. */
+  /** The row of the semaphore: the newest, if another program has written more rows. */
   readonly row: StoredSemaphore | undefined;
-  /** Ids of all its rows. */
+  /** The ids of all its rows. */
   readonly ids: readonly string[];
 }
 
-/** @param rows of `fencedRowsSql`, in any order. */
+/** @param rows the result of `fencedRowsSql`, in any order. */
 export function toFound(rows: readonly Row[]): Found {
   const token = rows.find(([what]) => what === 'token')?.[4];
   const stored = rows.filter(([what]) => what === 'row').map(([, ...row]) => toSemaphore(row));
@@ -32,21 +32,21 @@ export function toFound(rows: readonly Row[]): Found {
   return { token: timestampOf(token), row, ids: stored.map(({ id }) => id) };
 }
 
-/** @param row of `historySql`. Someone else's rows may have NULL where ours have a text. */
+/** @param row a result of `historySql`. Rows of another program may have NULL instead of a text. */
 export function toSemaphore([id, value, leader = null, at]: Row): StoredSemaphore {
   return { id: id ?? '', limit: limitOfRowId(id ?? ''), value: value ?? '', leader, timestamp: timestampOf(at) };
 }
 
 /**
- * What comes of a write, before anything is written.
+ * Decides on a write before anything is written.
  *
- * @param mayRepeat whether an earlier try of this very call may have been committed. A row that has not changed
- *   says that it was not, and never will be once this try commits: it has read the same version. A changed one is
- *   that try's effect when it holds what it wrote under a lease that is still the caller's: nobody else writes
- *   under that token, and what the caller itself writes at once is another value, or the same one.
- * @returns `commit` when it is to be written.
+ * @param mayRepeat whether an earlier attempt of this call may have been committed. An unchanged row shows that it was
+ *   not, and never will be once this attempt commits, because it has read the same version. A changed row is the effect
+ *   of the earlier attempt if it has the written values and the lease still has the caller's token: no other pod writes
+ *   under that token, and a concurrent write of the caller has another value, or the same one.
+ * @returns `commit` when the write must be committed.
  * @throws HedgeError LEASE_LOST
- * @throws HedgeError BACKEND_UNAVAILABLE when the earlier try may have happened and another write since.
+ * @throws HedgeError BACKEND_UNAVAILABLE when the earlier attempt may have happened, and another write came after it.
  */
 export function decideWrite(
   write: SemaphoreWrite,
@@ -66,7 +66,7 @@ export function decideWrite(
   return { written: false, row: row && toSemaphoreRow(row) };
 }
 
-/** Without what only the driver wants to know. */
+/** Removes the fields that only the driver needs. */
 export function toSemaphoreRow({ limit, value, timestamp }: StoredSemaphore): SemaphoreRow {
   return { limit, value, timestamp };
 }
@@ -78,7 +78,7 @@ function isEffectOf(write: SemaphoreWrite, { id, value, leader }: StoredSemaphor
 function inDoubt(name: string): HedgeError {
   return new HedgeError(
     'BACKEND_UNAVAILABLE',
-    `Whether the write to semaphore "${name}" happened is not known: an answer got lost, and another write came since. Read the row, and write what follows from it.`,
+    `The outcome of a write to semaphore "${name}" is unknown: its answer was lost, and another write came after it. Read the row, and write what follows from it.`,
     { details: { semaphore: name } },
   );
 }

@@ -3,10 +3,10 @@ import type { HistoryQuery, KeysQuery } from '../log-table.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
 
-// Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
+// Table names are validated identifiers (see options.ts), so they may be part of the text of a statement.
 // STRING compares by code points, which is the order of the UTF-8 bytes.
 
-/** token, writer, and how many microseconds ago, by the database's clock, the holder was last heard of. */
+/** Columns: token, writer, and the age of the last heartbeat in microseconds, by the database's clock. */
 export function leaseSql(lockTable: string, name: string): Statement {
   return {
     sql: `SELECT token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
@@ -15,7 +15,7 @@ export function leaseSql(lockTable: string, name: string): Statement {
   };
 }
 
-/** `leaseSql` of many, with the name in front, in no particular order. */
+/** `leaseSql` for many leases, with the name as first column, in no particular order. */
 export function leasesSql(lockTable: string, names: readonly string[]): Statement {
   return {
     sql: `SELECT name, token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
@@ -24,14 +24,14 @@ export function leasesSql(lockTable: string, names: readonly string[]): Statemen
   };
 }
 
-/** Only the token, so that a renewal does not abort a fenced write: Spanner looks at single columns. */
+/** Reads only the token, so that a renewal does not abort a fenced write: Spanner detects conflicts by column. */
 export function tokenSql(lockTable: string, name: string): Statement {
   return { sql: `SELECT token FROM \`${lockTable}\` WHERE name = @name`, params: { name: text(name) } };
 }
 
 /**
- * All that a fenced write of a key's one row has to know, in one call: what, id, value, leader, timestamp; `token`
- * with the lease's token as timestamp, and a `row` for each version.
+ * Reads the lease and the rows of a key for a fenced write, in one call. Columns: kind, id, value, leader, timestamp. The
+ * row of kind `token` has the token of the lease as its timestamp; each version is a row of kind `row`.
  */
 export function fencedRowsSql({ lockTable, logTable }: Tables, lease: string, key: string): Statement {
   return {
@@ -42,8 +42,8 @@ export function fencedRowsSql({ lockTable, logTable }: Tables, lease: string, ke
 }
 
 /**
- * id, value, leader, timestamp.
- * @param index of DESIGN's shape. It is in the order newest first, and Spanner does not read an index backwards.
+ * Columns: id, value, leader, timestamp.
+ * @param index the index of `indexDdl`. It has the order newest first, and Spanner does not read an index backwards.
  */
 export function historySql(
   logTable: string,
@@ -68,7 +68,7 @@ export function historySql(
   };
 }
 
-/** key. It costs a scan of all versions of the keys with the prefix. */
+/** Column: key. It scans all versions of the keys with the prefix. */
 export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): Statement {
   return {
     sql: `SELECT DISTINCT key FROM \`${logTable}\`

@@ -2,9 +2,9 @@ import type { Spanner } from '@google-cloud/spanner';
 import { findCredentials, makeClient } from './google-client.js';
 
 /**
- * A `Database` of your own `@google-cloud/spanner` client, as far as this driver uses it; those of versions 8
- * and 9 fit. Statements go to the API itself, one call each, so that how often and for how long something is
- * tried is decided here and not by the client, which would go on for an hour.
+ * The part of a `Database` of your own `@google-cloud/spanner` client that this driver uses; versions 8 and 9 fit. Each
+ * statement is one call to the API itself, so that this driver decides on retries and deadlines. The client would retry
+ * for an hour.
  */
 export interface SpannerDatabase {
   /** `projects/…/instances/…/databases/…` */
@@ -12,7 +12,7 @@ export interface SpannerDatabase {
   request(config: SpannerRequest, callback: (error: Error | null, response?: unknown) => void): void;
 }
 
-/** A `SpannerDatabase` with the method that the client's types leave out. */
+/** A `SpannerDatabase` with a method that the client's types omit. */
 export interface SpannerClient extends SpannerDatabase {
   requestStream(config: SpannerRequest): NodeJS.ReadableStream;
 }
@@ -26,17 +26,17 @@ export interface SpannerRequest {
   readonly headers: Record<string, string>;
 }
 
-/** Where calls go: the user's client, or one made on the first call. */
+/** The source of the client: the user's one, or one that is created on the first call. */
 export interface ClientSource {
-  /** Of the database, in full. */
+  /** The full name of the database. */
   readonly name: string;
   /**
-   * Loads the package and makes the client, which takes a moment and no network.
-   * @throws HedgeError INVALID_OPTIONS when that cannot be.
+   * Loads the package and creates the client. This takes a moment and no network.
+   * @throws HedgeError INVALID_OPTIONS when that fails.
    */
   load(): void;
   connect(): Promise<SpannerClient>;
-  /** Ends the client if this driver made it. */
+  /** Closes the client if this driver created it. */
   close(): Promise<void>;
 }
 
@@ -57,8 +57,8 @@ export function usersClient(database: SpannerClient): ClientSource {
 }
 
 /**
- * A client with Application Default Credentials, or of the emulator that `SPANNER_EMULATOR_HOST` names. The
- * package is loaded now and not before, so that nobody needs it who does not use Spanner.
+ * A client with Application Default Credentials, or for the emulator in `SPANNER_EMULATOR_HOST`. The package is loaded
+ * here, so that applications without Spanner do not need it.
  */
 export function ownClient(name: string): ClientSource {
   let client: Spanner | undefined;
@@ -73,7 +73,7 @@ export function ownClient(name: string): ClientSource {
       });
       return connected;
     },
-    // Without credentials there is nothing to close, and the client would fail where nobody can catch it.
+    // Without credentials there is nothing to close, and the client would throw where no code can catch it.
     close: async () => {
       if ((await connected?.catch(() => undefined)) !== undefined) await client?.close();
     },

@@ -14,15 +14,15 @@ const STRONG: ReadBound = { strong: true };
 export interface OperationAttempt {
   /** A commit of an earlier attempt may have happened. */
   readonly mayRepeat: boolean;
-  /** A single-use read, strong unless said otherwise. */
+  /** A single-use read, strong by default. */
   query(statement: Statement, bound?: ReadBound): Promise<Row[]>;
-  /** The same for results of any size; `query` takes 10 MiB. */
+  /** The same for results of any size; `query` allows 10 MiB. */
   stream(statement: Statement, bound?: ReadBound): Promise<Row[]>;
   /** A read-write transaction, rolled back at the end of the attempt unless it was committed. One per attempt. */
   begin(): Transaction;
 }
 
-/** Runs operations: makes them again, whole, where that helps, and ends them within the time allowed. */
+/** Runs operations with a deadline, and retries each as a whole where that helps. */
 export class Connection {
   readonly #session: MultiplexedSession;
 
@@ -41,7 +41,7 @@ export class Connection {
   async run<T>(operation: OperationName, work: (attempt: OperationAttempt) => Promise<T>): Promise<T> {
     const call: Operation = { timeoutMs: this.timeoutMs, remainingMs: () => this.timeoutMs, inDoubt: false };
     try {
-      // Loading the client the first time is no call to the database.
+      // The first load of the client does not count as time of the call.
       this.rpc.load();
       const end = this.clock.now().mono + this.timeoutMs;
       call.remainingMs = () => end - this.clock.now().mono;
@@ -49,7 +49,7 @@ export class Connection {
     } catch (error) {
       throw toHedgeError(this.rpc.database, operation, error, call.inDoubt);
     } finally {
-      // What still runs must not commit what the caller takes for not done.
+      // An attempt that still runs must not commit after the caller was notified of the failure.
       call.remainingMs = () => 0;
     }
   }
@@ -97,7 +97,7 @@ export class Connection {
     };
   }
 
-  /** For what no deadline of a call covers, as a client that waits for its credentials. */
+  /** Covers waits without a deadline of their own, as of a client that waits for its credentials. */
   #inTime<T>(work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const cancel = this.clock.after(this.timeoutMs, () => {

@@ -86,7 +86,7 @@ describe('what a failure means', () => {
     expect(meaning('lease.renew', grpcError(7, 'denied'))).toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
       retryable: true,
-      message: expect.stringMatching(/databaseUser on the database; it then works again/),
+      message: expect.stringMatching(/databaseUser on the database. The driver then recovers/),
     });
     expect(meaning('log.append', grpcError(10, 'aborted')).message).toMatch(/wanted the same rows/);
   });

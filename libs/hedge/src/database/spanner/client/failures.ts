@@ -3,14 +3,14 @@ import { backoffMs } from '../../../common/backoff.js';
 import { HedgeError, messageOf } from '../../../common/errors.js';
 import { Closed, TooLate } from './rpc.js';
 
-/** What this driver is asked to do, as it is called in errors. */
+/** The operations of this driver, as named in errors. */
 export type OperationName =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
   | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
   | `permits.${'read' | 'write'}`;
 
-/** What a database may refuse for good because of what is to be written. */
+/** Operations that a database may reject permanently because of the rows to write. */
 const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'permits.write']);
 
 /** https://grpc.io/docs/guides/status-codes/ */
@@ -30,10 +30,10 @@ const Code = {
   UNAUTHENTICATED: 16,
 } as const;
 
-/** Where Spanner says how long to wait before a transaction is tried again. */
+/** The metadata key with the time that Spanner asks to wait before a retry. */
 const RETRY_INFO = 'google.rpc.retryinfo-bin';
 
-/** Answers that Spanner gives instead of committing. After any other the commit may have happened. */
+/** After these errors the commit has not happened. After any other it may have. */
 const SURELY_NOT_COMMITTED = new Set<number>([
   Code.INVALID_ARGUMENT,
   Code.NOT_FOUND,
@@ -52,31 +52,31 @@ export function surelyNotCommitted(error: unknown): boolean {
   return SURELY_NOT_COMMITTED.has(code) || (code === Code.RESOURCE_EXHAUSTED && isTooLarge(messageOf(error)));
 }
 
-/** What a server says that was restarted, or that dropped a session. */
+/** The error message of a server that was restarted, or has dropped a session. */
 const LOST = /(Session|Transaction) not found/;
 
 export function isSessionLost(error: unknown): boolean {
   return codeOf(error) === Code.NOT_FOUND && messageOf(error).includes('Session not found');
 }
 
-/** Spanner has rolled the transaction back by itself. */
+/** Spanner has already rolled the transaction back. */
 export function hasEndedTransaction(error: unknown): boolean {
   return codeOf(error) === Code.ABORTED || (codeOf(error) === Code.NOT_FOUND && LOST.test(messageOf(error)));
 }
 
-/** A query that is wrong as it stands: for one with an index hint, that the index is gone. */
+/** Spanner rejected the query itself. For a query with an index hint, the index was dropped. */
 export function isQueryRefused(error: unknown): boolean {
   return codeOf(error) === Code.INVALID_ARGUMENT || codeOf(error) === Code.NOT_FOUND;
 }
 
 /**
- * How long to wait before the whole transaction or read is made again, in milliseconds; undefined when that
- * would not help. @param random in [0, 1)
+ * The pause before a retry of the whole transaction or read, in milliseconds; undefined when a retry would not help.
+ * @param random in [0, 1)
  */
 export function retryDelayMs(error: unknown, attempt: number, random: number): number | undefined {
   const message = messageOf(error);
   switch (codeOf(error)) {
-    // A row that was not there when the transaction read; the next one reads it.
+    // A row that did not exist at the transaction's read; the next attempt reads it.
     case Code.ALREADY_EXISTS:
     case Code.ABORTED:
       return serverDelayMs(error) ?? backoffMs(attempt, 4, 250, random);
@@ -85,7 +85,7 @@ export function retryDelayMs(error: unknown, attempt: number, random: number): n
     case Code.RESOURCE_EXHAUSTED:
       return isTooLarge(message) ? undefined : backoffMs(attempt, 50, 1_000, random);
     case Code.INTERNAL:
-      // What the client makes of a connection that broke under a call.
+      // The client reports a broken connection in this way.
       return /RST_STREAM|EOS on DATA|INTERNAL_ERROR|Connection closed/.test(message)
         ? backoffMs(attempt, 20, 500, random)
         : undefined;
@@ -97,7 +97,7 @@ export function retryDelayMs(error: unknown, attempt: number, random: number): n
 }
 
 /**
- * What a failure means to the caller, by the contracts in `backend/`.
+ * Converts a failure to the error of the contracts in `database/`.
  * @param inDoubt whether the commit may have happened.
  */
 export function toHedgeError(
@@ -117,20 +117,20 @@ export function toHedgeError(
   if (operation === 'log.overwrite' && inDoubt) {
     return new HedgeError(
       'OUTCOME_UNKNOWN',
-      `Whether the overwrite in spanner ${database} happened is not known: ${message}. Read the key before you write it again.`,
+      `The outcome of ${operation} on spanner ${database} is unknown: ${message}. Read the key before you write it again.`,
       init,
     );
   }
   if (WRITES_ROWS.has(operation) && !inDoubt && isRefusedForGood(code, message)) {
     return new HedgeError(
       'INVALID_ARGUMENT',
-      `spanner ${database} does not take these rows: ${message}. Nothing was written; write less at once, or smaller values.`,
+      `${operation} on spanner ${database} was rejected: ${message}. Nothing was written. Write fewer rows at once, or smaller values.`,
       init,
     );
   }
   return new HedgeError(
     'BACKEND_UNAVAILABLE',
-    `spanner ${database} did not do ${operation}: ${message}. ${adviceForNow(failure)}`,
+    `${operation} on spanner ${database} failed: ${message}. ${adviceForNow(failure)}`,
     { ...init, ...(failure instanceof Closed && { retryable: false }) },
   );
 }
@@ -151,7 +151,7 @@ function isTooLarge(message: string): boolean {
 const NAME_ADVICE =
   'Check the name, projects/PROJECT/instances/INSTANCE/databases/DATABASE: the database must exist, with GoogleSQL as its dialect.';
 
-/** Undefined when waiting may help. */
+/** The fix for a permanent failure; undefined when a retry may help. */
 function adviceForGood(code: number, message: string): string | undefined {
   if (/default credentials|invalid_grant/i.test(message)) {
     return 'Give the process Application Default Credentials: on GKE by Workload Identity, on your machine by gcloud auth application-default login. Or name an emulator in SPANNER_EMULATOR_HOST.';
@@ -174,15 +174,15 @@ function adviceForNow(failure: unknown): string {
   switch (codeOf(failure)) {
     case Code.PERMISSION_DENIED:
     case Code.UNAUTHENTICATED:
-      return 'Grant the service account roles/spanner.databaseUser on the database; it then works again by itself.';
+      return 'Grant the service account roles/spanner.databaseUser on the database. The driver then recovers without a restart.';
     case Code.ABORTED:
-      return 'Other transactions wanted the same rows all the time; try again.';
+      return 'Other transactions changed the same rows in each attempt. Try again.';
     default:
-      return 'Try again; if it stays so, look at the database and the network.';
+      return 'Try again. If it persists, check the database and the network.';
   }
 }
 
-/** The server's back-off, from a google.rpc.RetryInfo: field 1 is a Duration of seconds (1) and nanos (2). */
+/** The back-off that the server requests in a google.rpc.RetryInfo: field 1 is a Duration of seconds (1) and nanos (2). */
 function serverDelayMs(error: unknown): number | undefined {
   const { metadata } = error as { metadata?: { get(key: string): readonly unknown[] } };
   const info = metadata?.get(RETRY_INFO)[0];

@@ -2,8 +2,8 @@ import type { PartialResultSet } from './protocol.js';
 import { fromProto, type Column, type Row } from './values.js';
 
 /**
- * The rows of a streamed result. Messages cut it anywhere: between rows, between values, and inside a text,
- * which then goes on in the next message.
+ * The rows of a streamed result. Messages split it at any place: between rows, between values, and inside a text, which
+ * then continues in the next message.
  * @see https://cloud.google.com/spanner/docs/reference/rpc/google.spanner.v1#partialresultset
  */
 export function mergeRows(messages: readonly PartialResultSet[]): Row[] {

@@ -1,6 +1,5 @@
 /**
- * The messages of google.spanner.v1 that this driver sends and reads, as far as it uses them, in the shape in
- * which versions 8 and 9 of the client give them.
+ * The parts of the messages of google.spanner.v1 that this driver uses, in the shape of versions 8 and 9 of the client.
  * @see https://cloud.google.com/spanner/docs/reference/rpc/google.spanner.v1
  */
 export interface ProtoValue {
@@ -55,11 +54,11 @@ export interface ResultSet {
   readonly precommitToken?: PrecommitToken | null;
 }
 
-/** One message of a stream; a row, and even a value, may go on in the next. */
+/** One message of a stream. A row, and even a value, may continue in the next message. */
 export interface PartialResultSet {
   readonly values?: readonly ProtoValue[] | null;
   readonly metadata?: ResultMetadata | null;
-  /** The last value goes on in the first of the next message. */
+  /** The last value continues in the first value of the next message. */
   readonly chunkedValue?: boolean | null;
 }
 
@@ -69,7 +68,7 @@ export interface Write {
   readonly values: readonly ListValue[];
 }
 
-/** Rows by their keys; one that is not there is no error. */
+/** Deletes rows by their keys. A missing row is no error. */
 export interface Delete {
   readonly table: string;
   readonly keySet: { readonly keys: readonly ListValue[] };
@@ -83,11 +82,11 @@ export type Mutation =
 
 export interface CommitResponse {
   readonly commitTimestamp?: ProtoTime | null;
-  /** Set instead of the timestamp: commit again, with this token. */
+  /** Set instead of the timestamp: the commit must be repeated with this token. */
   readonly precommitToken?: PrecommitToken | null;
 }
 
-/** The unary calls: what goes in and what comes out. */
+/** The unary calls: request and response. */
 export interface Calls {
   createSession: [{ readonly database: string; readonly session: object }, { readonly name?: string | null }];
   executeSql: [StatementRequest, ResultSet];

@@ -6,32 +6,32 @@ export class Closed extends Error {
   override readonly name = 'Closed';
 }
 
-/** A call for which no time was left; it was not made. */
+/** A call whose deadline has passed before it was sent. */
 export class TooLate extends Error {
   override readonly name = 'TooLate';
 }
 
-/** The client's own retries, off: unary calls by the first, streams by the second. */
+/** Disables the client's own retries: of unary calls by the first option, of streams by the second. */
 const NO_RETRIES = { retry: { retryCodes: [] }, retryRequestOptions: { retries: 0, noResponseRetries: 0 } };
 
-/** Single calls to google.spanner.v1: each is made once, and ends within the time it is given. */
+/** Single calls to google.spanner.v1: each is sent once, and has a deadline. */
 export class SpannerRpc {
   #closed = false;
 
   constructor(private readonly source: ClientSource) {}
 
-  /** Of the database, in full. */
+  /** The full name of the database. */
   get database(): string {
     return this.source.name;
   }
 
-  /** Loads and makes the client, which takes a moment and no network. @throws Closed; HedgeError INVALID_OPTIONS */
+  /** Loads the package and creates the client, without network. @throws Closed; HedgeError INVALID_OPTIONS */
   load(): void {
     this.#assertOpen();
     this.source.load();
   }
 
-  /** @throws the client's error, with a gRPC status in `code`; Closed, TooLate: it was not sent */
+  /** @throws the client's error, with a gRPC status in `code`; Closed or TooLate when the call was not sent */
   async call<K extends keyof Calls>(method: K, request: Calls[K][0], timeoutMs: number): Promise<Calls[K][1]> {
     this.#assertOpen();
     if (timeoutMs <= 0) throw new TooLate('its time is over');
@@ -69,7 +69,7 @@ export class SpannerRpc {
   }
 
   #request(method: string, reqOpts: Calls[keyof Calls][0], timeoutMs: number): SpannerRequest {
-    // In a multi-region instance, straight to the region that decides, or to a replica that is near.
+    // In a multi-region instance a strong call goes directly to the leader region, a stale read to a near replica.
     const toLeader = !maybeStale(reqOpts) && { 'x-goog-spanner-route-to-leader': 'true' };
     return {
       client: 'SpannerClient',

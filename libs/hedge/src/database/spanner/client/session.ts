@@ -1,12 +1,12 @@
 import { longestElapsed, type Clock, type Instant } from '../../../common/clock.js';
 import type { SpannerRpc } from './rpc.js';
 
-/** Spanner drops a multiplexed session after 28 days; its own clients make a new one every 7. */
+/** Spanner drops a multiplexed session after 28 days; its own clients create a new one every 7. */
 const MAX_AGE_MS = 7 * 24 * 3_600_000;
 
 /**
- * The one multiplexed session that all calls share: it takes any number of transactions at once, needs no
- * pool and no queries to keep it alive. Made on first use, and again once it was lost.
+ * The one multiplexed session that all calls share. It allows any number of concurrent transactions, and needs no pool
+ * and no keep-alive queries. It is created on first use, and again after a loss.
  * @see https://cloud.google.com/spanner/docs/sessions#multiplexed_sessions
  */
 export class MultiplexedSession {
@@ -17,7 +17,7 @@ export class MultiplexedSession {
     private readonly clock: Clock,
   ) {}
 
-  /** Its name; those who ask while it is being made share the one that comes. */
+  /** The name of the session. Concurrent callers share its creation. */
   get(timeoutMs: number): Promise<string> {
     const now = this.clock.now();
     if (this.#current === undefined || longestElapsed(this.#current.since, now) > MAX_AGE_MS) {
@@ -26,7 +26,7 @@ export class MultiplexedSession {
     return this.#current.name;
   }
 
-  /** Forgets it, unless another was made since. */
+  /** Drops the session, unless another one was created since then. */
   async drop(lost: string): Promise<void> {
     const current = this.#current;
     const name = await current?.name.catch(() => undefined);

@@ -11,13 +11,13 @@ import type {
 import type { SpannerRpc } from './rpc.js';
 import { fromProto, fromProtoTime, toProto, type Column, type Param, type Row, type Statement } from './values.js';
 
-/** What all attempts of one operation share. */
+/** The state that all attempts of one operation share. */
 export interface Operation {
-  /** Allowed for all attempts together, in milliseconds. */
+  /** The time for all attempts together, in milliseconds. */
   readonly timeoutMs: number;
-  /** 0 once the caller was told how it ended. */
+  /** 0 after the caller was notified of the outcome. */
   remainingMs(): number;
-  /** A commit was sent of which nobody knows whether it happened. */
+  /** A commit was sent whose outcome is unknown. */
   inDoubt: boolean;
 }
 
@@ -25,12 +25,11 @@ export interface Operation {
 export const COMMIT_TIMESTAMP = 'spanner.commit_timestamp()';
 
 /**
- * One read-write transaction. It begins with its first read, without a call of its own, and ends with its commit.
+ * One read-write transaction. It begins with its first read, without a separate call, and ends with its commit.
  *
- * Serializable: that is asked for, since a database or the user's client may default to less. And optimistic: a
- * read locks nothing, and the commit is ABORTED if what was read has changed since. With locks, a process that
- * dies between the two would hold up everybody else for the 10 s after which Spanner takes the locks of an idle
- * transaction (L4).
+ * It requests SERIALIZABLE, because a database or the user's client may default to less. It is optimistic: a read takes
+ * no locks, and the commit is ABORTED if the read rows have changed. With locks, a process that dies between read and
+ * commit would block all others for the 10 s after which Spanner takes the locks of an idle transaction away (L4).
  * @see https://cloud.google.com/spanner/docs/concurrency-control
  */
 export class Transaction {
@@ -39,7 +38,7 @@ export class Transaction {
   #seqno = 0;
   #over = false;
 
-  /** @param retryOf the attempt before, whose place among those who wait this one takes. */
+  /** @param retryOf the previous attempt: Spanner gives this one its priority. */
   constructor(
     private readonly rpc: SpannerRpc,
     private readonly session: string,
@@ -56,7 +55,7 @@ export class Transaction {
     return this.#note(this.rpc.call('executeSql', request, this.operation.remainingMs()));
   }
 
-  /** The rows that are there under these keys, in no particular order. */
+  /** The existing rows with these keys, in no particular order. */
   async read(table: string, columns: readonly string[], keys: readonly Row[]): Promise<Row[]> {
     const keySet = { keys: keys.map((key) => ({ values: key.map(toProto) })) };
     const request = { session: this.session, transaction: this.#selector(), table, columns, keySet };
@@ -88,7 +87,7 @@ export class Transaction {
     }
   }
 
-  /** Tells Spanner to forget it, unless it was committed. Nobody waits for that, and it locks nothing meanwhile. */
+  /** Rolls back, unless the transaction was committed. No code waits for that: the transaction holds no locks. */
   abandon(): void {
     if (this.#over || this.#id === undefined) return;
     this.#over = true;
@@ -116,7 +115,7 @@ export class Transaction {
     }
   }
 
-  /** Of all that Spanner sends during a transaction, the commit brings back the latest. */
+  /** The commit must send back the latest token that Spanner sent during the transaction. */
   #keepToken(token: PrecommitToken | null | undefined): void {
     if (token && token.seqNum > (this.#precommitToken?.seqNum ?? -1)) this.#precommitToken = token;
   }

@@ -1,11 +1,11 @@
 import type { ProtoTime, ProtoValue } from './protocol.js';
 
-/** A column as the API carries it. Every type that this driver uses travels as text. */
+/** A column as the API encodes it. All types that this driver uses are encoded as text. */
 export type Column = string | null;
 
 export type Row = readonly Column[];
 
-/** A statement with its values beside it, never inside its text. */
+/** A statement with parameters. Values are never part of its text. */
 export interface Statement {
   readonly sql: string;
   readonly params: Readonly<Record<string, Param>>;
@@ -30,7 +30,7 @@ export function texts(value: readonly string[]): Param {
   return { code: 'ARRAY', value };
 }
 
-/** A time in nanoseconds since 1970; one outside what Spanner can tell becomes the first or last that it can. */
+/** A time in nanoseconds since 1970, clamped to the range of TIMESTAMP. */
 export function timestamp(nanos: bigint): Param {
   return { code: 'TIMESTAMP', value: formatTimestamp(nanos) };
 }
@@ -40,7 +40,7 @@ export function rowLimit(limit: number): Param {
   return { code: 'INT64', value: String(Math.min(limit, MOST_ROWS)) };
 }
 
-/** RFC 3339 with nine digits, as the API takes it: `Date` would keep three. */
+/** RFC 3339 with nine fractional digits, as the API expects; `Date` would keep three. */
 export function formatTimestamp(nanos: bigint): string {
   const inRange = nanos < EARLIEST ? EARLIEST : nanos > LATEST ? LATEST : nanos;
   const fraction = BigInt.asUintN(64, ((inRange % NANOS_PER_SECOND) + NANOS_PER_SECOND) % NANOS_PER_SECOND);
@@ -71,10 +71,10 @@ export function toProto(value: Column): ProtoValue {
   return { stringValue: value.includes(PLACEHOLDER) ? (new Verbatim(value) as unknown as string) : value };
 }
 
-/** Older clients, as 8.6, write the project's name in its place, in every string that they find in a request. */
+/** Older clients, as 8.6, replace this by the project's name in every string of a request. */
 const PLACEHOLDER = '{{projectId}}';
 
-/** A text that such a client does not find. The encoder takes `String` of whatever is given for a string. */
+/** A text in which such a client does not replace the placeholder. The encoder calls `String` on it. */
 class Verbatim {
   readonly #text: string;
 
