@@ -10,11 +10,10 @@ import { SqlitePermitTable } from './permit-table.js';
 import { SqliteThreads } from './threads.js';
 
 /**
- * A backend in one SQLite file, for pods that are processes of one machine: development, tests, a server
- * with several workers. Needs the package `libsql`. What it acknowledged survives a power cut
- * (`synchronous=FULL`).
+ * A backend in one SQLite file, for pods that are processes of one machine: development, tests, a server with several
+ * workers. Needs the package `libsql`. Acknowledged writes survive a power failure (`synchronous=FULL`).
  *
- * @throws HedgeError INVALID_OPTIONS for a path or table name that cannot be one.
+ * @throws HedgeError INVALID_OPTIONS for an invalid path or table name.
  * @example
  * HedgeModule.forRoot({ group: 'orders', backend: sqlite({ file: '/data/hedge.db' }) });
  */

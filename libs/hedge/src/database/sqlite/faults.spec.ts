@@ -594,7 +594,9 @@ describe('sqlite: on a disk of its own', () => {
       keeper.close();
     }
     expect(lines.filter((line) => line.startsWith('The lease can'))).toEqual([
-      expect.stringMatching(/cannot be read or written, retrying: .*hedge\.db did not do acquire: .*full.*Make room/),
+      expect.stringMatching(
+        /cannot be read or written, retrying: acquire on sqlite .*hedge\.db failed: .*full.*Make room/,
+      ),
       'The lease can be read and written again',
     ]);
   });

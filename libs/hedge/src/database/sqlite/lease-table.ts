@@ -16,10 +16,10 @@ import type { StoredLease } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
 
 /**
- * Leases in SQLite: decided in the worker's transaction, judged by what this process has observed.
+ * Leases in SQLite. The worker's transaction decides; expiry is detected by the observations of this process.
  *
- * When the file was replaced, whoever held a lease in the old one may believe in it for a whole lease yet, and the new
- * one says nothing of it. So for that long nothing is taken, and what was held is lost (`ReplacedDatabase`).
+ * When the file was replaced, holders of leases in the old file may be valid for a whole lease yet, and the new file does
+ * not know them. So for that time nothing is acquired, and held leases are lost (`ReplacedDatabase`).
  */
 export class SqliteLeaseTable implements LeaseTable {
   readonly observes = true;
@@ -31,7 +31,7 @@ export class SqliteLeaseTable implements LeaseTable {
     private readonly clock: Clock,
   ) {}
 
-  /** The file is another one than before. */
+  /** The file was replaced by another one. */
   replaced(): void {
     this.#replaced.replaced(this.clock.now());
     this.#observed = new ObservedLeases();
@@ -56,7 +56,7 @@ export class SqliteLeaseTable implements LeaseTable {
     const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired, above);
     if (!acquired) return { acquired, record: this.#record(name, row) };
     this.#replaced.seen(row.token, leaseMs);
-    // Asked of the old file, and taken in the new one: the row stays this process's, and is taken again in time.
+    // The file was replaced during the call. The row in the new file keeps this holder, which acquires it again later.
     if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
       return { acquired: false, record: this.#record(name, row) };
     }
@@ -81,7 +81,7 @@ export class SqliteLeaseTable implements LeaseTable {
     const results = await this.thread.call('renew', renewals);
     return Array.from(results, ({ renewed, name, row }, index) => {
       const record = this.#record(name, row);
-      // What is renewed now was taken before the file was replaced: nothing was taken since.
+      // A lease that is renewed in this time was acquired before the file was replaced.
       const lost = this.#replaced.quietForMs(this.clock.now(), leases[index]?.leaseMs ?? 0) > 0;
       return renewed && !lost ? { renewed } : { renewed: false, record };
     });
@@ -92,7 +92,7 @@ export class SqliteLeaseTable implements LeaseTable {
     return this.thread.call('release', name, token, holder.incarnation);
   }
 
-  /** Called when the reply is here, so now is not before the end of the read. */
+  /** Called after the reply, so the current time is not before the end of the read. */
   #record(name: string, { token, renewals, writer }: StoredLease): LeaseRecord {
     const claim = parseWriter(writer);
     const leaseMs = claim?.leaseMs ?? (writer === null ? undefined : FOREIGN_LEASE_MS);

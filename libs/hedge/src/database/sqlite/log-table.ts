@@ -78,7 +78,7 @@ function toEntry(key: string, [id, value, leader, timestamp]: StoredVersion): Lo
   return { key, id, value, leader, timestamp };
 }
 
-/** SQLite's integers have 64 bits; a date far away has more nanoseconds. */
+/** SQLite's integers have 64 bits; the nanoseconds of a distant date need more. */
 function clamp(timestamp: bigint): bigint {
   return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
 }

@@ -6,9 +6,9 @@ import type { WorkerConfig } from './protocol.js';
 
 export interface SqliteOptions {
   /**
-   * Path of the database file, shared by all pods of the group on this machine; made when it is not there, readable
-   * by its owner only; its folder is not made. It must lie on a local disk: SQLite's locks do not work over network
-   * file systems.
+   * Path of the database file, which all pods of the group on this machine share. A missing file is created, readable by
+   * its owner only; a missing folder is not. The file must be on a local disk: SQLite's locks do not work on network file
+   * systems.
    */
   readonly file: string;
   /** Name of the table of leases. Letters, digits and `_`. Default: `locktable`. */
@@ -22,7 +22,7 @@ const KNOWN: readonly string[] = ['file', 'lockTable', 'logTable'] satisfies (ke
 /** @throws HedgeError INVALID_OPTIONS */
 export function workerConfig(options: SqliteOptions): WorkerConfig {
   if (typeof options !== 'object' || options === null) {
-    throw invalid("its options are not an object. Give them as in sqlite({ file: '/data/hedge.db' }).");
+    throw invalid("the options are not an object. Give them as in sqlite({ file: '/data/hedge.db' }).");
   }
   const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
   if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
@@ -31,7 +31,7 @@ export function workerConfig(options: SqliteOptions): WorkerConfig {
     throw invalid(`file must be a path, not ${shown(file)}. Give one, as in sqlite({ file: '/data/hedge.db' }).`);
   }
   if (file === ':memory:') {
-    throw invalid('file ":memory:" would be a database of one process. Give a path, or use memory() in tests.');
+    throw invalid('file ":memory:" is a database of one process only. Give a path, or use memory() in tests.');
   }
   if (/^\w{2,}:/.test(file)) {
     throw invalid(`file ${shown(file, '"')} looks like a URL. Give a plain path, as '/data/hedge.db'.`);

@@ -8,7 +8,7 @@ import type { SqliteCalls } from './threads.js';
 
 /** The rows of semaphores in SQLite. */
 export class SqlitePermitTable implements PermitTable {
-  /** @param leases which know of a file that was replaced. */
+  /** @param leases the lease table, which tracks a replaced file. */
   constructor(
     private readonly thread: SqliteCalls,
     private readonly leases: Pick<SqliteLeaseTable, 'permitsUnseenForMs'>,

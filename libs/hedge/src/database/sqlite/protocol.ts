@@ -1,7 +1,7 @@
 import type { LeaseMarker } from '../observed-lease.js';
 import type { Fence, LogAppend } from '../log-table.js';
 
-/** What the worker thread is started with. */
+/** The configuration of a worker thread. */
 export interface WorkerConfig {
   /** Absolute path. */
   readonly file: string;
@@ -9,16 +9,16 @@ export interface WorkerConfig {
   readonly logTable: string;
   /** A thread that never writes, except to make the tables. */
   readonly readsOnly?: boolean;
-  /** What the threads of one backend know of the file, of `KnownFile` in `worker/`; all zero when nothing. */
+  /** The memory of `KnownFile` in `worker/`, which the threads of one backend share; all zero while no file is known. */
   readonly knownFile?: SharedArrayBuffer;
 }
 
-/** A lease row as stored; `writer` is null when nobody holds it. */
+/** A lease row as stored; `writer` is null when it has no holder. */
 export interface StoredLease extends LeaseMarker {
   readonly writer: string | null;
 }
 
-/** id, value, leader, timestamp: the key is known to the caller. */
+/** A version without its key, which the caller knows. */
 export type StoredVersion = readonly [id: string, value: string, leader: string, timestamp: bigint];
 
 export interface StoredHistoryQuery {
@@ -28,14 +28,14 @@ export interface StoredHistoryQuery {
   readonly before: bigint;
   /** Exclusive, nanoseconds. */
   readonly after: bigint;
-  /** The last version of the page before: go on behind it. */
+  /** The last version of the page before: continue after it. */
   readonly from?: readonly [timestamp: bigint, id: string] | undefined;
 }
 
-/** Versions of one key; a long read comes in many. */
+/** One page of the versions of a key. */
 export interface StoredPage {
   readonly versions: readonly StoredVersion[];
-  /** It ended before the limit, because it was large enough. */
+  /** The page ended before the limit, because it was large enough. */
   readonly more: boolean;
 }
 
@@ -46,18 +46,18 @@ export interface StoredRenewal {
   readonly writer: string;
 }
 
-/** Deleted when it has no value. */
+/** A mirror row; it is deleted when it has no value. */
 export interface StoredMirror {
   readonly key: string;
   readonly value: string | undefined;
 }
 
-/** The lease has another token than the fence: nothing was written. */
+/** The result of a write whose lease has another token than its fence: nothing was written. */
 export interface Fenced {
   readonly foundToken: bigint;
 }
 
-/** What the worker does on request; reads come first in this list. Each write is a transaction, or a part of one. */
+/** The operations of the worker; reads are listed first. Each write is a transaction, or a part of one. */
 export interface Operations {
   readLease(name: string): StoredLease;
   latest(key: string): StoredVersion | undefined;
@@ -67,14 +67,14 @@ export interface Operations {
     limit: number,
     after: string | undefined,
   ): { readonly keys: readonly string[]; readonly more: boolean };
-  /** Opens the file, and makes the tables if they are not there. */
+  /** Opens the file, and creates missing tables. */
   connect(): void;
   acquire(
     name: string,
     writer: string,
     incarnation: string,
     expired: LeaseMarker | undefined,
-    /** The new token is greater than this, whatever the file says. */
+    /** The new token is greater than this, also if the clock of the file is behind. */
     above: bigint,
   ): { readonly acquired: boolean; readonly row: StoredLease };
   /** All in one transaction; one result each, in order. */
@@ -82,15 +82,15 @@ export interface Operations {
     renewals: readonly StoredRenewal[],
   ): readonly { readonly renewed: boolean; readonly name: string; readonly row: StoredLease }[];
   release(name: string, token: bigint, incarnation: string): boolean;
-  /** One timestamp per row; null where the row is already there with another value. */
+  /** One timestamp per row; null for a row that exists with another value. */
   append(
     rows: readonly LogAppend[],
     fence: Fence | undefined,
   ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
   /**
-   * Makes the row the only one of its key, if the one there has the timestamp `follows` (0 for none), and with it
-   * the mirrors, each the row of its own key under the row's key as id.
+   * Replaces all rows of a key by this row, if the present row has the timestamp `follows` (0 for none). Writes the
+   * mirrors with it: each under its own key, with the key of the row as id.
    */
   replace(
     row: LogAppend,
@@ -102,7 +102,7 @@ export interface Operations {
 
 export type OperationName = keyof Operations;
 
-/** What changes rows. */
+/** The operations that change rows. */
 export type WriteName = 'acquire' | 'renew' | 'release' | 'append' | 'overwrite' | 'replace';
 
 export interface Write {
@@ -114,11 +114,11 @@ export interface Request {
   readonly id: number;
   readonly operation: OperationName;
   readonly args: readonly unknown[];
-  /** By the process's monotonic clock (`process.hrtime`), in milliseconds: no try begins after it. */
+  /** A time of the monotonic clock (`process.hrtime`), in milliseconds: no attempt begins after it. */
   readonly giveUpAt: number;
 }
 
-/** Instead of requests: close the file and end the thread, once what is being done is done. What waits is refused. */
+/** Sent instead of requests: close the file and end the thread after the running operation. Waiting requests fail. */
 export type End = 'end';
 
 /** Why an operation failed, in a form that can be posted. */
@@ -126,7 +126,7 @@ export interface Failure {
   /** SQLite's name (`SQLITE_BUSY`), Node's (`MODULE_NOT_FOUND`), or one of `worker/database.js`. */
   readonly code: string;
   readonly message: string;
-  /** True when nothing was written for sure. */
+  /** True when it is certain that nothing was written. */
   readonly withoutEffect: boolean;
 }
 

@@ -3,10 +3,10 @@ import { HedgeError } from '../../common/errors.js';
 import { toHedgeError } from './failures.js';
 import type { End, Failure, OperationName, Operations, Reply, Request, WorkerConfig } from './protocol.js';
 
-/** Requests that were posted and not answered; more mean that the thread hangs while callers give up. */
+/** The maximum of posted requests without an answer. More mean that the thread hangs while callers time out. */
 const MOST_UNANSWERED = 20_000;
 
-/** The worker gives up waiting for a lock at this share of the time allowed, to say in time that nothing was written. */
+/** The worker stops waiting for a lock at this share of the deadline, to report in time that nothing was written. */
 const WORKER_SHARE = 0.8;
 
 const END: End = 'end';
@@ -19,15 +19,15 @@ interface PendingCall {
 }
 
 /**
- * The main thread's end of the worker. The worker starts on the first call, and again on the next call after
- * it died; then, and when it hangs, calls fail in time instead of waiting for it.
+ * The main thread's side of a worker. The worker starts on the first call, and again on the next call after it died. If
+ * it dies or hangs, calls fail at their deadline.
  *
- * Calls of one event-loop turn are posted as one message, as posting costs more than a read. The worker
- * keeps the process alive only while a call is pending.
+ * Calls of one event-loop turn are posted as one message, because posting costs more than a read. The worker keeps the
+ * process alive only while a call is pending.
  */
 export class SqliteThread {
   #worker: Worker | undefined;
-  /** In the order of `giveUpAt`, since all calls are allowed the same time. */
+  /** In the order of `giveUpAt`, because all calls have the same timeout. */
   readonly #calls = new Map<number, PendingCall>();
   #outbox: Request[] = [];
   #lastId = 0;
@@ -38,8 +38,8 @@ export class SqliteThread {
   #watch: NodeJS.Timeout | undefined;
 
   /**
-   * @param startWorker a seam for tests of a worker that dies or hangs.
-   * @param replaced called when a call found that the file is not the one that was opened.
+   * @param startWorker replaced in tests of a worker that dies or hangs.
+   * @param replaced called when a call detected that the file was replaced after it was opened.
    */
   constructor(
     private readonly config: WorkerConfig,
@@ -48,7 +48,7 @@ export class SqliteThread {
     private readonly replaced: (failure: Failure) => void = () => undefined,
   ) {}
 
-  /** @throws HedgeError of `toHedgeError`, within the time allowed. */
+  /** @throws HedgeError of `toHedgeError`, within `timeoutMs`. */
   call<K extends OperationName>(operation: K, ...args: Parameters<Operations[K]>): Promise<ReturnType<Operations[K]>> {
     return new Promise((resolve, reject) => {
       this.#assertOpen();
@@ -72,8 +72,8 @@ export class SqliteThread {
   }
 
   /**
-   * Ends the worker, and with it all that it has open of the file, once it has answered what it was asked. Calls wait
-   * for another one from now on, until `resume`.
+   * Ends the worker after it has answered all requests, and with it all its open file handles. From now on calls wait for
+   * another worker, until `resume`.
    */
   pause(): Promise<void> {
     const worker = this.#worker;
@@ -93,7 +93,7 @@ export class SqliteThread {
     if (this.#unanswered < MOST_UNANSWERED) return;
     throw new HedgeError(
       'OVERLOADED',
-      `sqlite ${this.config.file} has ${this.#unanswered} requests unanswered. Look at its disk; try again when it answers.`,
+      `sqlite ${this.config.file} has ${this.#unanswered} unanswered requests, so no more are accepted. Check its disk, and try again when it answers.`,
     );
   }
 
@@ -106,7 +106,7 @@ export class SqliteThread {
     this.#outbox = [];
   }
 
-  /** @returns undefined when Node refuses to start a thread; then all calls have failed. */
+  /** @returns undefined when Node cannot start a thread; then all calls have failed. */
   #start(): Worker | undefined {
     let worker: Worker;
     try {
@@ -122,7 +122,7 @@ export class SqliteThread {
     worker.on('message', (replies: Reply[]) => {
       if (this.#worker === worker) this.#settle(replies);
     });
-    worker.on('messageerror', (error) => lose(`its thread sent what cannot be read: ${error.message}`));
+    worker.on('messageerror', (error) => lose(`its thread sent an unreadable message: ${error.message}`));
     worker.on('error', (error) => lose(`its thread died: ${errorText(error)}`, deathFailure(error)));
     worker.on('exit', (code) => lose(`its thread ended with code ${code}`));
     return worker;
@@ -143,7 +143,7 @@ export class SqliteThread {
     this.#restWhenIdle();
   }
 
-  /** Fails what was posted, for its outcome cannot be known, and forgets the worker. */
+  /** Drops the worker, and fails all posted calls: their outcome is unknown. */
   #lose(why: string, code = 'WORKER_LOST'): void {
     this.#worker = undefined;
     this.#unanswered = 0;
@@ -186,8 +186,8 @@ export class SqliteThread {
 }
 
 /**
- * Lets a worker end what it does and then itself, and terminates it only if it does not: libsql aborts the whole
- * process when its thread is terminated in the middle of a call.
+ * Asks a worker to end after its running call, and terminates it only if it does not end: libsql aborts the whole process
+ * when its thread is terminated during a call.
  */
 function endOf(worker: Worker, limitMs: number): Promise<void> {
   return new Promise((resolve) => {
@@ -196,14 +196,14 @@ function endOf(worker: Worker, limitMs: number): Promise<void> {
       clearTimeout(limit);
       resolve();
     });
-    // As long as it runs, the process must not end, which would terminate it.
+    // While it runs, the process must not end, because that would terminate it.
     worker.ref();
     worker.postMessage(END, []);
   });
 }
 
 function startSqliteWorker(config: WorkerConfig): Worker {
-  // No flags of this process: a loader or an inspector port is not meant for the thread.
+  // Without the flags of this process: the thread must not use its loader or inspector port.
   return new Worker(new URL('./worker/worker.js', import.meta.url), {
     name: config.readsOnly === true ? 'hedge-sqlite-reads' : 'hedge-sqlite',
     workerData: config,
@@ -223,18 +223,18 @@ function startFailure(error: unknown): string {
   }
 }
 
-/** The code of a failure of a thread that was created: Node reports a missing file only then. */
+/** The code of a failure of a running thread: Node reports a missing file only then. */
 function deathFailure(error: unknown): string {
   const code = String((error as { code?: unknown }).code);
   return code.endsWith('MODULE_NOT_FOUND') ? 'WORKER_MISSING' : 'WORKER_LOST';
 }
 
-/** An error of another thread or realm is no `instanceof Error`. */
+/** The message of an error of another thread or realm, which is not `instanceof Error`. */
 function errorText(error: unknown): string {
   return String((error as { message?: unknown }).message ?? error);
 }
 
-/** Read alike by all threads of a process; `performance.now()` is not. */
+/** The same clock for all threads of a process; `performance.now()` differs between threads. */
 function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }

@@ -2,27 +2,26 @@ import type { Worker } from 'node:worker_threads';
 import type { Failure, OperationName, Operations, WorkerConfig } from './protocol.js';
 import { SqliteThread } from './thread.js';
 
-/** What may be long or many. A lease is read where leases are written: nothing of the user's is before it there. */
+/** Reads that may be long or many. Leases are read by the write thread, where no read of the user can delay them. */
 const READS: ReadonlySet<OperationName> = new Set(['latest', 'history', 'keys']);
 
-/** Of `KnownFile`: device, inode, id and clock. */
+/** The size of `KnownFile`: device, inode, id and clock. */
 const KNOWN_FILE_BYTES = 32;
 
-/** Makes calls to the file. */
+/** Calls to the database file. */
 export interface SqliteCalls {
-  /** @throws HedgeError of `toHedgeError`, within the time allowed. */
+  /** @throws HedgeError of `toHedgeError`, within the timeout. */
   call<K extends OperationName>(operation: K, ...args: Parameters<Operations[K]>): Promise<ReturnType<Operations[K]>>;
 }
 
-/** Called once each time that the file turns out not to be the one that was opened. */
+/** Called once for each detected replacement of the file. */
 export type ReplacedListener = (failure: Failure) => void;
 
 /**
- * Two threads on one file: one for leases and writes, one for reads, so that no read, however long, is before a
- * renewal.
+ * Two threads on one file: one for leases and writes, one for reads, so that a long read cannot delay a renewal.
  *
- * When one of them finds that the file was replaced under it, both end before either opens the file again: SQLite
- * shares its index of the write-ahead log among all connections of a process.
+ * When one thread detects that the file was replaced, both end before either opens the file again: SQLite shares its
+ * index of the write-ahead log among all connections of a process.
  */
 export class SqliteThreads implements SqliteCalls {
   readonly #writes: SqliteThread;
@@ -31,7 +30,7 @@ export class SqliteThreads implements SqliteCalls {
   readonly #knownFile = new SharedArrayBuffer(KNOWN_FILE_BYTES);
   #restarting = false;
 
-  /** @param startWorker a seam for tests of workers that die. */
+  /** @param startWorker replaced in tests of workers that die. */
   constructor(config: WorkerConfig, timeoutMs: number, startWorker?: (config: WorkerConfig) => Worker) {
     const replaced = (failure: Failure): void => this.#replaced(failure);
     const shared = { ...config, knownFile: this.#knownFile };

@@ -88,7 +88,7 @@ describe('what a failure means', () => {
       retryable: true,
       message: expect.stringMatching(/databaseUser on the database. The driver then recovers/),
     });
-    expect(meaning('log.append', grpcError(10, 'aborted')).message).toMatch(/wanted the same rows/);
+    expect(meaning('log.append', grpcError(10, 'aborted')).message).toMatch(/changed the same rows/);
   });
 
   it('a batch that Spanner will never take is an INVALID_ARGUMENT', () => {

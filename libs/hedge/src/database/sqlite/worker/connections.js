@@ -13,16 +13,16 @@ import * as sql from './sql.js';
  * @import { FilePlace, KnownFile } from './known-file.js'
  * @typedef {ReturnType<typeof prepare>} Statements
  *
- * @typedef Statement What is used of libsql's. Not `iterate`: one that is left early reads a hundred rows in advance, and
- * keeps its connection at the commit that it saw, in which the connection then reads everything else.
+ * @typedef Statement The used part of libsql's statements. Not `iterate`: an iteration that ends early has read a hundred
+ * rows in advance, and keeps its connection at that commit for all later reads.
  * @property {(...values: unknown[]) => unknown} run
  * @property {(...values: unknown[]) => unknown} get
  * @property {(...values: unknown[]) => unknown[]} all
  */
 
 /**
- * Two connections to one file: a writer, and a reader that sees the last commit also while anyone writes.
- * Neither ever waits for a lock: it throws SQLITE_BUSY.
+ * Two connections to one file: a writer, and a reader that sees the last commit also during a write. Neither waits for a
+ * lock: they throw SQLITE_BUSY.
  */
 export class Connections {
   #file;
@@ -36,7 +36,7 @@ export class Connections {
   statements;
 
   /**
-   * Opens the file, and makes the tables if they are not there.
+   * Opens the file, and creates missing tables.
    * @param {WorkerConfig} config
    * @param {KnownFile} known the file that was opened before, if any
    */
@@ -56,11 +56,11 @@ export class Connections {
       this.#logPlace = logPlace;
       this.#reader = open();
       this.#reader.exec('PRAGMA query_only = ON');
-      // Read before it is compared: nobody of this backend has seen a later one.
+      // Read before the comparison, so that no thread of this backend can have seen a later clock meanwhile.
       const { clock } = known;
       this.statements = prepare(this.#writer, this.#reader, config);
       const [id, last] = /** @type {[bigint, bigint]} */ (this.statements.readIdentity.get());
-      // What was opened is what was there before, if that is there still: an inode in use is nobody else's.
+      // If the same place exists still, it is the opened file: no other file can have an inode that is in use.
       this.assertSameFile();
       if (!known.is(this.#place, id) || last < clock) throw new DatabaseError('FILE_REPLACED', FILE_IS_ANOTHER);
       known.sawClock(last);
@@ -75,11 +75,11 @@ export class Connections {
   }
 
   /**
-   * A file that was deleted or replaced lives on in this process only: to write to it would be to write to nobody,
-   * and a lease in it a second leader. Its write-ahead log can be deleted alone: when another SQLite library of this
-   * process closes the file, the locks of all of the process on it are gone, by the rules of POSIX, and whoever
-   * closes it next takes himself for the last.
-   * @param {boolean} [withoutEffect] whether nothing was written for sure
+   * A file that was deleted or replaced exists in this process only: no other process sees writes to it, and a lease in it
+   * would allow a second leader. The write-ahead log alone can be deleted too: when another SQLite library of this process
+   * closes the file, POSIX drops all locks of the process on it, and the next process that closes the file considers
+   * itself the last one.
+   * @param {boolean} [withoutEffect] whether it is certain that nothing was written
    */
   assertSameFile(withoutEffect = true) {
     if (!isSamePlace(placeOf(this.#file), this.#place)) {
@@ -90,8 +90,8 @@ export class Connections {
   }
 
   /**
-   * Within a transaction: its clock, to be told to `committed` once it is committed.
-   * @param {bigint} atLeast what was known before the transaction
+   * Reads the clock within a transaction, to be recorded after the commit.
+   * @param {bigint} atLeast the known clock before the transaction
    */
   clockOf(atLeast) {
     const [clock] = /** @type {[bigint]} */ (this.statements.readClock.get());
@@ -110,7 +110,7 @@ export class Connections {
     try {
       return run();
     } finally {
-      // Whatever was thrown: a read that stays open would be all that this connection sees.
+      // Also after an error: all later reads of this connection would see only the commit of an open read.
       if (this.#reader?.inTransaction) endRead.run();
     }
   }
@@ -122,13 +122,13 @@ export class Connections {
 }
 
 const WAL_DELETED =
-  'its write-ahead log was deleted while it was open, as happens when another SQLite library in one of the processes opens and closes the file';
+  'its write-ahead log was deleted while it was open. This happens when another SQLite library in one of the processes opens and closes the file';
 
 const FILE_IS_ANOTHER =
   'the file is not the one that was open before: it was replaced, or an earlier copy was restored';
 
 /**
- * Makes the file if it is not there.
+ * Creates the file if it does not exist.
  * @param {() => Database} open
  * @param {string} file
  * @returns {FilePlace}
@@ -136,18 +136,18 @@ const FILE_IS_ANOTHER =
 function madeBy(open, file) {
   const closeToOthers = createPrivately(file);
   if (!existsSync(file)) {
-    // Behind a symbolic link, or without hard links, SQLite makes it: to have it before it is opened.
+    // Behind a symbolic link, or without hard links, SQLite creates it, so that it exists before it is opened.
     open().close();
   }
   closeToOthers();
   const place = placeOf(file);
-  if (place === undefined) throw new DatabaseError('FILE_REPLACED', 'the file was deleted when it was to be opened');
+  if (place === undefined) throw new DatabaseError('FILE_REPLACED', 'the file was deleted while it was opened');
   return place;
 }
 
 /**
- * All connections of a process share one index of the write-ahead log. One that is opened while others are still
- * on a deleted log would take their index for that of the new log.
+ * All connections of a process share one index of the write-ahead log. A connection that is opened while others still use
+ * a deleted log would use their index for the new log.
  * @param {string} file
  */
 function assertNoneStale(file) {
@@ -159,7 +159,7 @@ function assertNoneStale(file) {
   }
 }
 
-/** What this process has open, on Linux. */
+/** The open files of this process, on Linux. */
 function openFiles() {
   try {
     return readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`));
@@ -184,7 +184,7 @@ function linkOf(path) {
  */
 function opener(file) {
   const Libsql = loadLibsql();
-  // libsql gives an error without a code when it cannot open a file.
+  // libsql throws an error without a code when it cannot open a file.
   return () => orThrow('SQLITE_CANTOPEN', () => new Libsql(file));
 }
 
@@ -222,8 +222,8 @@ function configure(writer, { lockTable, logTable, readsOnly }) {
   writer.exec('PRAGMA synchronous = FULL');
   // Four times the default, 16 MB of log: a page that many commits write goes to the file fewer times.
   writer.exec('PRAGMA wal_autocheckpoint = 4000');
-  // A transaction also when the tables are there: a file that cannot be written is found out now. But reads must not
-  // wait for the lock of one who writes.
+  // Begins a transaction also when the tables exist, to detect a file that cannot be written. But the read thread must not
+  // wait for the lock of a writer.
   if (readsOnly && hasSchema(writer, { lockTable, logTable })) return;
   writer.exec('BEGIN IMMEDIATE');
   try {

@@ -8,21 +8,21 @@ import { WRITES, toLease } from './writes.js';
  * @import { Operations, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
  * @import { Statements } from './connections.js'
  *
- * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; it failed if it has an error
+ * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; with an error the write failed
  */
 
-/** A page ends when it reaches either: so that other reads come in between, and the receiver never stalls. */
+/** A page ends when it reaches either limit, so that other reads run in between, and the receiver never stalls. */
 const PAGE_ROWS = 1_000;
 const PAGE_BYTES = 256 * 1_024;
-/** A page begins with so few, because it is not known how large they are. */
+/** The first query of a page reads only so many rows, because their size is unknown. */
 const FIRST_ROWS = 4;
 
 /** Greater than every id: SQLite sorts blobs behind texts. */
 const BEHIND_ALL_IDS = Buffer.from([0]);
 
 /**
- * The tables in one SQLite file. Every method is synchronous. When another process is in the way it throws
- * SQLITE_BUSY, having changed nothing.
+ * The tables in one SQLite file. Every method is synchronous. While another process holds a lock, it throws SQLITE_BUSY
+ * and changes nothing.
  *
  * @implements {Pick<Operations, 'connect' | 'readLease' | 'latest' | 'history' | 'keys'>}
  */
@@ -50,7 +50,7 @@ export class SqliteDatabase {
     connections?.close();
   }
 
-  /** Throws when the open file is not the one under its path any more. */
+  /** Throws when the path no longer leads to the open file. */
   assertSameFile() {
     this.#connections?.assertSameFile();
   }
@@ -95,7 +95,7 @@ export class SqliteDatabase {
         versions.push(...found);
         if (bytes >= PAGE_BYTES) return { versions, more: true };
         if (found.length < count || versions.length >= most) return { versions, more: versions.length === PAGE_ROWS };
-        // As many as fit if they are like those before, but not many more than are known to be small.
+        // As many as fit if they have the average size, but at most four times the number that was read already.
         const fit = Math.ceil(((PAGE_BYTES - bytes) * versions.length) / (bytes + 1));
         count = Math.min(fit, 4 * versions.length, most - versions.length);
       }
@@ -119,8 +119,8 @@ export class SqliteDatabase {
   }
 
   /**
-   * Runs writes in one transaction, in order, each with an outcome of its own: one that fails undoes itself, and not
-   * the others. It throws what undoes all of them, or leaves all of them unknown.
+   * Runs writes in one transaction, in order, each with its own outcome: a write that fails is rolled back alone. It throws
+   * errors that roll back all writes, or leave the outcome of all unknown.
    * @param {readonly Write[]} writes
    * @returns {Outcome[]}
    */
@@ -136,7 +136,7 @@ export class SqliteDatabase {
       const committed = connections.clockOf(clock);
       connections.assertSameFile();
       commitOrThrow(() => statements.commit.run());
-      // Before anybody hears of it: what was written to a file that only this process sees is lost.
+      // Before any acknowledgement: a write to a file that only this process sees is lost.
       connections.assertSameFile(false);
       this.#known.sawClock(committed);
       return outcomes;
@@ -175,7 +175,7 @@ function among(connections, write) {
     statements.releaseSavepoint.run();
     return outcome;
   } catch (error) {
-    // A full disk, and what is worse, ends the transaction of all.
+    // A full disk, and worse errors, end the transaction of all writes.
     if (!connections.inTransaction || isBusy(error) || mustReconnect(error) || isFull(error)) throw error;
     statements.rollbackToSavepoint.run();
     statements.releaseSavepoint.run();

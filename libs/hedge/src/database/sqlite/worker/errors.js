@@ -1,11 +1,11 @@
 // @ts-check
 
-/** An error with a code of our own, in the way of SQLite's. */
+/** An error with our own code, in the style of SQLite's codes. */
 export class DatabaseError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {boolean} [withoutEffect] whether nothing was written for sure
+   * @param {boolean} [withoutEffect] whether it is certain that nothing was written
    */
   constructor(code, message, withoutEffect = true) {
     super(message);
@@ -25,7 +25,7 @@ export function messageOf(error) {
 }
 
 /**
- * Whether another connection was in the way, and nothing was written.
+ * Whether another connection held a lock, and nothing was written.
  * @param {unknown} error
  */
 export function isBusy(error) {
@@ -33,8 +33,8 @@ export function isBusy(error) {
 }
 
 /**
- * Whether the thread must end: libsql closes a connection only with its last statement, and there is no other way to
- * be sure of that.
+ * Whether the thread must end. libsql closes a connection only with its last statement, and only the end of the thread
+ * guarantees that.
  * @param {unknown} error
  */
 export function isReplaced(error) {
@@ -42,8 +42,7 @@ export function isReplaced(error) {
 }
 
 /**
- * Whether the connections are of no more use. A full disk is not such a case: to open the file again takes
- * more of it.
+ * Whether the connections must be opened again. Not after a full disk: opening the file again needs more of it.
  * @param {unknown} error
  */
 export function mustReconnect(error) {
@@ -51,7 +50,7 @@ export function mustReconnect(error) {
 }
 
 /**
- * Runs a COMMIT. One that fails, other than busy, may come back after a crash, when SQLite reads its log.
+ * Runs a COMMIT. A commit that failed, other than busy, may still take effect after a crash, when SQLite reads its log.
  * @param {() => void} commit
  */
 export function commitOrThrow(commit) {

@@ -11,11 +11,11 @@ const ID = 2;
 const CLOCK = 3;
 
 /**
- * The database file as the threads of one backend know it, in memory that they share. It outlives the connections and
- * the threads, so that a file that is opened again is compared with the one before.
+ * The identity of the database file, in memory that the threads of one backend share. It outlives connections and
+ * threads, so that a file that is opened again is compared with the one before.
  *
- * The inode tells one file from another, but only while the first is open: then a new file may get its number. So the
- * file also has an id, a random number in a row; and its clock, the last timestamp given, is lower in an earlier copy.
+ * The inode distinguishes files only while the first is open: later a new file may get its number. So the file also has
+ * an id, a random number in a row. And its clock, the last timestamp given, is lower in an earlier copy.
  */
 export class KnownFile {
   #cells;
@@ -25,16 +25,16 @@ export class KnownFile {
     this.#cells = new BigInt64Array(memory);
   }
 
-  /** The last timestamp that was seen in the file. What is read of the file afterwards is not less. */
+  /** The last timestamp that was seen in the file. A later read of the same file is never less. */
   get clock() {
     return Atomics.load(this.#cells, CLOCK);
   }
 
   /**
-   * Takes this for the file if none is known.
+   * Compares a file with the known one. The first file becomes the known one.
    * @param {FilePlace} place
    * @param {bigint} id
-   * @returns {boolean} whether it is the one that is known
+   * @returns {boolean} whether it is the known file
    */
   is([device, inode], id) {
     return this.#isOrBecomes(DEVICE, device) && this.#isOrBecomes(INODE, inode) && this.#isOrBecomes(ID, id);
@@ -60,7 +60,7 @@ export class KnownFile {
 
 /**
  * @param {string} path
- * @returns {FilePlace | undefined} undefined when no file is there
+ * @returns {FilePlace | undefined} undefined when the file does not exist
  */
 export function placeOf(path) {
   const stats = statSync(path, { bigint: true, throwIfNoEntry: false });

@@ -1,11 +1,11 @@
 // @ts-check
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 
-/** Where in `-shm` SQLite locks for whoever writes (`WAL_WRITE_LOCK`). */
+/** The byte of `-shm` that SQLite locks for a writer (`WAL_WRITE_LOCK`). */
 const WRITE_LOCK_BYTE = 120;
 
 /**
- * Who holds the lock by which one writes to the file, in words; by its process id where the system tells (Linux).
+ * Describes the holder of the write lock of the file, by its process id where the system reports it (Linux).
  * @param {string} file
  */
 export function lockedBy(file) {
@@ -27,7 +27,7 @@ function ownerOf(file) {
       // 4: POSIX  ADVISORY  WRITE 13563 fe:00:10068623 120 120
       const [, , , kind, pid, place, first, last] = line.trim().split(/\s+/);
       if (kind !== 'WRITE' || place?.split(':')[2] !== inode) continue;
-      // Of a process of another container it says 0 or -1.
+      // The pid of a process in another container is 0 or -1.
       if (Number(first) <= WRITE_LOCK_BYTE && Number(last) >= WRITE_LOCK_BYTE && Number(pid) > 0) return Number(pid);
     }
   } catch {

@@ -2,14 +2,14 @@
 import { chmodSync, existsSync, linkSync, rmSync, writeFileSync } from 'node:fs';
 
 /**
- * Makes the database file, empty and for its owner only, when it is not there: it will hold the group's secret. SQLite
- * gives the files beside it, `-wal` and `-shm`, the mode of the file. A file that is there keeps its mode, so that an
- * operator can let other users in.
+ * Creates the database file if it does not exist: empty and for its owner only, because it will contain the group's
+ * secret. SQLite gives the files `-wal` and `-shm` the mode of the file. An existing file keeps its mode, so that an
+ * operator can give access to other users.
  *
- * The file is made under another name and closed before it gets its own: closing a file ends all locks that this
- * process has on it, those of another connection too.
+ * The file is created under another name and closed before it gets its own: closing a file drops all locks of this
+ * process on it, also those of another connection.
  * @param {string} file
- * @returns {() => void} to be called when SQLite has opened the file, and before anything is written to it
+ * @returns {() => void} to be called after SQLite has opened the file, and before anything is written to it
  */
 export function createPrivately(file) {
   if (existsSync(file)) return () => undefined;
@@ -18,16 +18,16 @@ export function createPrivately(file) {
     writeFileSync(draft, '', { mode: 0o600, flag: 'wx' });
     linkSync(draft, file);
   } catch {
-    // It was made meanwhile, or cannot be: SQLite says why when it opens the file.
+    // Another process has created it, or it cannot be created: then SQLite reports why when it opens the file.
   } finally {
     rmSync(draft, { force: true });
   }
-  // For a file system without links, and a symbolic link to a file that is not there: then SQLite has made it.
+  // For a file system without hard links, and a symbolic link to a missing file: then SQLite has created the file.
   return () => {
     try {
       chmodSync(file, 0o600);
     } catch {
-      // Another user has made it meanwhile, who decides on its mode.
+      // Another user has created it meanwhile, and decides on its mode.
     }
   };
 }

@@ -10,16 +10,16 @@ const LONG_READS = new Set(['history', 'keys']);
 const LEASES = new Set(['connect', 'acquire', 'renew', 'release']);
 
 /**
- * So much shares a transaction at the most: it is to be short, as it holds up all other writers of the file, and
- * whoever freezes in it the whole group.
+ * The maximum of writes and bytes in one transaction. It must be short, because it blocks all other writers of the file,
+ * and a process that freezes in it blocks the whole group.
  */
 const MOST_WRITES = 256;
 const MOST_BYTES = 1_024 * 1_024;
 
 /**
- * What waits for its turn. Leases go before all other writes, in transactions of their own, so that a renewal never
- * waits for more than the transaction that is under way, nor fails with what another write is too large for; the
- * others have every second turn, so that locks never hold them up for good.
+ * The queues of waiting requests. Leases go before all other writes, in separate transactions. So a renewal waits at most
+ * for the running transaction, and never fails with a write that is too large. Other writes have every second turn, so
+ * that locks cannot delay them forever.
  */
 export class RequestQueues {
   /** @type {Request[]} */
@@ -30,7 +30,7 @@ export class RequestQueues {
   #leases = [];
   /** @type {Request[]} */
   #writes = [];
-  /** Requests that must not share a transaction any more. */
+  /** Requests that must not share a transaction. */
   #alone = new WeakSet();
   #lastWereLeases = false;
 
@@ -56,7 +56,7 @@ export class RequestQueues {
   }
 
   /**
-   * The database was busy.
+   * Queues a read again, because the database was busy.
    * @param {Request} request a read
    */
   readLater(request) {
@@ -64,7 +64,7 @@ export class RequestQueues {
   }
 
   /**
-   * What is to share the next transaction; empty when nothing waits. `connect` comes alone.
+   * The requests of the next transaction; empty when none waits. `connect` is alone.
    * @returns {readonly Request[]}
    */
   takeWrites() {
@@ -84,7 +84,7 @@ export class RequestQueues {
   }
 
   /**
-   * To the front of their queue, as they were.
+   * Returns requests to the front of their queue, in their order.
    * @param {readonly Request[]} requests
    * @param {boolean} [alone] each in a transaction of its own from now on
    */
@@ -92,7 +92,7 @@ export class RequestQueues {
     if (alone) for (const request of requests) this.#alone.add(request);
     const [first] = requests;
     if (first !== undefined) this.#queueOf(first).unshift(...requests);
-    // It is still its turn.
+    // The turn does not change.
     this.#lastWereLeases = false;
   }
 

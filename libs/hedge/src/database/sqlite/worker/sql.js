@@ -1,15 +1,15 @@
 // @ts-check
 
-// Table names are checked identifiers (see options.ts), so they can stand in the text of a statement.
+// Table names are validated identifiers (see options.ts), so they may be part of the text of a statement.
 // Texts compare by their UTF-8 bytes: SQLite's default collation in a UTF-8 file.
 
 /**
- * Go's two tables, with nanoseconds since 1970 for its timestamps; a renewal counter, since there is no clock
- * that all processes share to judge `heartbeat` by (it is for people); the last timestamp given; and a random id, by
- * which a file is told from another one in its place.
+ * The two tables of the Go library, with nanoseconds since 1970 as timestamps. In addition: a renewal counter, because
+ * processes share no clock by which they could use `heartbeat` (it is for people); the last timestamp given; and a random
+ * id, which distinguishes a file from one that replaces it.
  *
- * Ids rise with time, so with the id first the rows of a batch share the last page of that index, where they
- * would dirty one for each key. All reads go by the other index.
+ * Ids rise with time. With the id first, the rows of a batch share the last page of that index; with the key first, each
+ * key would dirty a page. All reads use the other index.
  * @param {string} lockTable
  * @param {string} logTable
  */
@@ -83,7 +83,7 @@ export function latestSql(logTable) {
 }
 
 /**
- * From a place (timestamp, id) on, exclusive, so that a page costs no more than its rows.
+ * The versions after a place (timestamp, id), so that the cost of a page depends only on its rows.
  * @param {string} logTable
  * @param {'ASC' | 'DESC'} order
  */
@@ -95,8 +95,8 @@ export function historySql(logTable, order) {
 }
 
 /**
- * Distinct keys, by a jump in the index from each key to the next: what it costs does not depend on how many
- * versions a key has. `substr` rather than LIKE, to which %, _ and letter case mean something.
+ * Distinct keys, by a jump in the index from each key to the next: the cost does not depend on the number of versions of
+ * a key. `substr` instead of LIKE, because LIKE interprets %, _ and letter case.
  * @param {string} logTable
  * @param {'>' | '>='} from
  */

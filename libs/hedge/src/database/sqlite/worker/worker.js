@@ -7,28 +7,28 @@ import { isRead, RequestQueues } from './queues.js';
 
 /** @import { End, Failure, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
 
-// A thread that talks to SQLite, so that neither an fsync nor another process's transaction stops the event
-// loop. This folder is JavaScript with checked types, because Node itself starts a thread and reads its
-// files: the same ones from the sources in tests and from the published package.
+// A thread that calls SQLite, so that neither an fsync nor a transaction of another process blocks the event loop. This
+// folder is JavaScript with checked types, because Node loads the files of a thread itself: tests load the same files as
+// the published package.
 
 const port = /** @type {import('node:worker_threads').MessagePort} */ (parentPort);
 const database = new SqliteDatabase(/** @type {WorkerConfig} */ (workerData));
 
-/** Longest pause before a busy database is tried again, in milliseconds. */
+/** The longest pause before a busy database is tried again, in milliseconds. */
 const LONGEST_PAUSE_MS = 16;
-/** Replies wait for each other up to this size, for posting costs more than a read. */
+/** Replies are posted together up to this size, because posting costs more than a read. */
 const REPLIES_BYTES = 256 * 1_024;
 
 const queues = new RequestQueues();
 let pumping = false;
-/** Tries in a row that found the database busy. */
+/** Consecutive attempts that found the database busy. */
 let tries = 0;
-/** How often something was performed, and how often the database was busy. */
+/** The number of performed operations, and the number of attempts with a busy database. */
 let performed = 0;
 let timesBusy = 0;
-/** The same when each request came: what has happened while it waited. */
+/** Both numbers at the arrival of each request: the difference shows why it waited. */
 const atArrival = /** @type {WeakMap<Request, { performed: number, timesBusy: number }>} */ (new WeakMap());
-/** Once the file was replaced, the answer to everything, until the main thread ends this one. */
+/** After the file was replaced, the error for all requests, until the main thread ends this one. */
 let replaced = /** @type {unknown} */ (undefined);
 
 port.on('message', (/** @type {Request[] | End} */ requests) => {
@@ -38,7 +38,7 @@ port.on('message', (/** @type {Request[] | End} */ requests) => {
     queues.add(request);
   }
   if (replaced !== undefined) return refuseAll(replaced);
-  // At once: the writes may be waiting for another process, or about to fsync.
+  // Reads run at once, because writes may wait for another process, or for an fsync.
   read();
   wake();
 });
@@ -49,7 +49,7 @@ function wake() {
   setImmediate(pump);
 }
 
-/** The thread ends when nothing is left that could wake it. */
+/** After this nothing can wake the thread, so it ends. */
 function end() {
   refuseAll(new DatabaseError('WORKER_LOST', 'it was closed'));
   database.disconnect();
@@ -62,14 +62,14 @@ function refuseAll(error) {
   send(queues.takeAll().map(({ id }) => ({ id, failure })));
 }
 
-/** @param {unknown} error an error after which the connections are of no more use */
+/** @param {unknown} error an error after which the connections cannot be used */
 function lose(error) {
   if (!isReplaced(error)) return database.disconnect();
   replaced = error;
   refuseAll(error);
 }
 
-/** Performs what is next; between any two transactions, and any two pages, messages are heard. */
+/** Performs the next operations. The event loop receives messages between any two transactions, and any two pages. */
 function pump() {
   pumping = false;
   if (!read()) return pauseBusy();
@@ -84,19 +84,19 @@ function pump() {
 }
 
 /**
- * Why a request was not begun in time.
+ * The error of a request that did not begin in time.
  * @param {Request} request
  */
 function lateness(request) {
   const before = atArrival.get(request);
   const othersWere = performed !== before?.performed;
   if (tries > 0 || (!othersWere && timesBusy !== before?.timesBusy)) {
-    return new DatabaseError('SQLITE_BUSY', `it was busy all the time: ${lockedBy(workerData.file)}`);
+    return new DatabaseError('SQLITE_BUSY', `the database stayed busy: ${lockedBy(workerData.file)}`);
   }
-  if (!othersWere) return new DatabaseError('NO_TURN', 'its thread had no turn in time');
+  if (!othersWere) return new DatabaseError('NO_TURN', 'its thread did not run in time');
   return isRead(request)
-    ? new DatabaseError('READS_WAIT', 'other reads were before it all the time')
-    : new DatabaseError('WRITES_WAIT', 'other writes were before it all the time');
+    ? new DatabaseError('READS_WAIT', 'too many reads were queued before it')
+    : new DatabaseError('WRITES_WAIT', 'too many writes were queued before it');
 }
 
 function pauseBusy() {
@@ -107,7 +107,7 @@ function pauseBusy() {
 }
 
 /**
- * All short reads that wait, and one page of the long ones.
+ * Performs all waiting short reads, and one page of the long ones.
  * @returns {boolean} false when the database is busy
  */
 function read() {
@@ -145,7 +145,7 @@ function read() {
 
 /**
  * @param {Request} request a read
- * @returns {Reply | undefined} undefined when the database is busy and there is time to try again
+ * @returns {Reply | undefined} undefined when the database is busy and there is time for another attempt
  */
 function attempt(request) {
   const { id, operation, args, giveUpAt } = request;
@@ -191,7 +191,7 @@ function write(requests) {
     const failure = describe(error);
     if (mustReconnect(error)) lose(error);
     else if (requests.length > 1 && failure.withoutEffect) {
-      // What one of them is too large for, the others may not be.
+      // One of them may be too large, and the others not.
       queues.putBack(requests, true);
       return true;
     }
@@ -220,7 +220,7 @@ function describe(error) {
 }
 
 /**
- * Only of what may be large.
+ * The approximate size of a reply; only values that may be large count.
  * @param {Reply} reply
  */
 function sizeOf(reply) {
@@ -235,7 +235,7 @@ function send(replies) {
   port.postMessage(replies, []);
 }
 
-/** As in thread.ts: the one clock that all threads of a process read alike. */
+/** As in thread.ts: the same clock for all threads of a process. */
 function monotonicMs() {
   return Number(process.hrtime.bigint()) / 1e6;
 }

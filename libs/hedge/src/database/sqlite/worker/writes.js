@@ -9,8 +9,8 @@
 const OVERWRITE_ID = '-';
 
 /**
- * The part of a write that runs inside of a transaction, so that several can share one. Each is synchronous; what
- * it throws undoes itself alone.
+ * The part of a write that runs inside of a transaction, so that several can share one. Each is synchronous; an error
+ * rolls back only that write.
  * @type {{ readonly [Name in WriteName]: (statements: Statements, ...args: Parameters<Operations[Name]>) => ReturnType<Operations[Name]> }}
  */
 export const WRITES = {
@@ -82,7 +82,7 @@ export const WRITES = {
 };
 
 /**
- * Undefined when the write may go on.
+ * The result of a fenced write; undefined when the write may proceed.
  * @param {Statements} statements
  * @param {Fence | undefined} fence
  * @returns {Fenced | undefined}
@@ -94,9 +94,9 @@ function fencedBy(statements, fence) {
 }
 
 /**
- * The wall clock, or one more than the last when it went back or stood still: rises from write to write.
+ * The next timestamp: the wall clock, or one more than the last if the clock went back or stood still.
  * @param {Statements} statements
- * @param {bigint} [above] it is greater than this too
+ * @param {bigint} [above] the result is greater than this too
  */
 function nextTimestamp(statements, above = 0n) {
   const [stored] = /** @type {[bigint]} */ (statements.readClock.get());
