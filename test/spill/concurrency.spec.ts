@@ -4,19 +4,19 @@ import { addAbortSignal, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { expectError, readAll, records, same, SpillPods, type SpillPod, until } from './pods.js';
 
-/** More than a pod has room for frames of its own stores on their way, with the least memory. */
+/** More frames than a pod with the least memory can have in flight. */
 const MANY = 12;
 
 async function microtasks(count: number): Promise<void> {
   for (let i = 0; i < count; i += 1) await Promise.resolve();
 }
 
-/** Stops it at each record. */
+/** Reads slowly: waits after each record. */
 async function iterate(reading: AsyncIterable<Buffer>, stop: () => void): Promise<void> {
   for await (const _ of reading) stop();
 }
 
-describe('a spill store in the middle of something else', () => {
+describe('spilled data with concurrent calls', () => {
   let group: SpillPods;
   let pod: SpillPod;
 
@@ -26,7 +26,7 @@ describe('a spill store in the middle of something else', () => {
   });
   afterEach(() => group.close());
 
-  it('P1: goes on when more stores begin at once than frames fit on their way', async () => {
+  it('P1: can be written when more stores are open than frames can be in flight', async () => {
     const stores = await Promise.all(Array.from({ length: MANY }, (_, i) => pod.store.create(`s${i}`)));
     await Promise.all(stores.map((store) => store.write(store.name)));
     for (const store of stores) {
@@ -35,7 +35,7 @@ describe('a spill store in the middle of something else', () => {
     }
   });
 
-  it('P1: takes from more writers, and gives to more readers, than frames fit on their way', async () => {
+  it('P1: serves more writers and more readers than frames can be in flight', async () => {
     const store = await pod.store.create('s');
     const writers = Array.from({ length: 30 }, () => store.writer());
     await Promise.all(writers.map((writer) => writer.writeBatch(records(40, 1_000))));
@@ -45,7 +45,7 @@ describe('a spill store in the middle of something else', () => {
     expect(reads.map(({ length }) => length)).toEqual(writers.map(() => 30 * 40));
   });
 
-  it('P1: takes nothing more from the call of close() on, and keeps all that it took', async () => {
+  it('P1: refuses records from the call of close() on, and keeps all records before', async () => {
     for (let wait = 0; wait < 20; wait += 1) {
       const store = await pod.store.create('s');
       const first = store.write('first');
@@ -62,7 +62,7 @@ describe('a spill store in the middle of something else', () => {
     }
   });
 
-  it('P1: takes nothing from a writer that has ended', async () => {
+  it('P1: refuses records of a writer that has ended', async () => {
     const store = await pod.store.create('s');
     const writer = store.writer();
     writer.end('one');
@@ -71,20 +71,20 @@ describe('a spill store in the middle of something else', () => {
     expect((await store.close()).records).toBe(1);
   });
 
-  it('P1: keeps what a writer took that was destroyed, and does not change once closed', async () => {
+  it('P1: keeps the accepted records of a destroyed writer, and does not change after close()', async () => {
     const store = await pod.store.create('s');
     const writer = store.writer();
     await writer.writeRecord('one');
     writer.destroy();
     await once(writer, 'close');
     expect((await store.close()).records).toBe(1);
-    // All the room on the way is wanted, also what the writer had.
+    // Needs all buffers, also that of the destroyed writer.
     for (let i = 0; i < MANY; i += 1) await (await pod.store.create(`s${i}`)).write('x');
     expect(store.stats().records).toBe(1);
     expect(await readAll(store)).toEqual([Buffer.from('one')]);
   });
 
-  it('P2: has nothing left when it is dropped at any moment of a write', async () => {
+  it('P2: frees everything when it is dropped at any moment of a write', async () => {
     for (let wait = 0; wait < 30; wait += 1) {
       const store = await pod.store.create('s');
       const writing = store.write('x').catch(() => undefined);
@@ -95,7 +95,7 @@ describe('a spill store in the middle of something else', () => {
     }
   });
 
-  it('P1: gives each record to one of several calls of next() at once, in their order', async () => {
+  it('P1: returns each record to one of several concurrent calls of next(), in order', async () => {
     const store = await pod.store.create('s');
     const written = records(2_000, 1_000);
     await store.writeBatch(written);
@@ -106,7 +106,7 @@ describe('a spill store in the middle of something else', () => {
     expect(results.every(({ value }, i) => written[i]?.equals(value as Buffer) === true)).toBe(true);
   });
 
-  it('P1: is read to its end as a stream by one that is slow', async () => {
+  it('P1: is read to its end by a slow reader of the stream', async () => {
     const store = await pod.store.create('s');
     const written = records(2_000, 1_000);
     await store.writeBatch(written);
@@ -123,7 +123,7 @@ describe('a spill store in the middle of something else', () => {
     }
   });
 
-  it('P1: never ends like a whole read when it was destroyed before', async () => {
+  it('P1: fails a read whose stream is destroyed before the last record', async () => {
     const store = await pod.store.create('s');
     await store.writeBatch(records(2_000, 1_000));
     await store.close();
@@ -138,7 +138,7 @@ describe('a spill store in the middle of something else', () => {
     );
   });
 
-  it('is created no more once its pod stops', async () => {
+  it('cannot be created when its pod stops', async () => {
     const store = await pod.store.create('s');
     await store.write('x');
     const stopping = pod.runtime.close();

@@ -1,8 +1,8 @@
 /**
- * A pod's share of disk in a process of its own. Tells what happened as one line of JSON.
+ * Uses the disk of a pod in a process of its own, and prints the result as one line of JSON.
  *
- * Usage: local-disk-process.ts full|read-only|write DIRECTORY. `full` and `read-only` want the directory to be the
- * mount of a small file system, which they fill, or have mounted read-only; `write` never ends.
+ * Usage: local-disk-process.ts full|read-only|write DIRECTORY. For `full` and `read-only` the directory must be
+ * the mount of a small file system, which is filled, or mounted read-only; `write` never ends.
  */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, writeSync } from 'node:fs';
@@ -33,7 +33,7 @@ function openNode(): Promise<SpillNode> {
   return SpillNode.open({ memory: 8 * MB, disk: 64 * MB, directory, minFreeDisk: 0, clock: systemClock });
 }
 
-/** Writes what fits, then promises room that something else takes away. */
+/** Writes as much as fits, then reserves room that another file uses up. */
 async function fill(node: SpillNode, part: SpillPart): Promise<object> {
   for (let sequence = 0; sequence < 4; sequence += 1) await put(part, sequence, reserve(part));
   const promised = [4, 5].map((sequence) => ({ sequence, room: reserve(part) }));

@@ -18,7 +18,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Runs it as the root of a namespace in which the directory is a file system of that size. */
+/** Runs the process as root of a namespace in which the directory is a file system of that size. */
 function runOnSmallDisk(what: string, megabytes: number): unknown {
   const mounted = `mount -t tmpfs -o size=${megabytes}m tmpfs "$0" && exec "$@"`;
   const command = ['--map-root-user', '--mount', 'sh', '-c', mounted, directory, process.execPath, ...node];
@@ -32,7 +32,7 @@ const canMount =
 if (!canMount) console.warn('Skipped what needs a small disk: this system lets nobody mount one (unshare --mount).');
 const onSmallDisk = canMount ? it : it.skip;
 
-describe('the disk that a pod lends', () => {
+describe('the disk of a pod', () => {
   onSmallDisk('P1, P2: takes no more when it is full, though room was promised, and keeps what it has', () => {
     expect(runOnSmallDisk('full', 2)).toEqual({
       ballast: 'ENOSPC',
@@ -48,7 +48,7 @@ describe('the disk that a pod lends', () => {
     expect(runOnSmallDisk('read-only', 2)).toEqual({ put: 'SPILL_FULL', free: 0, reopen: 'INVALID_OPTIONS' });
   });
 
-  it('P2: has nothing left of a process that was killed while it wrote', async () => {
+  it('P2: has no bytes of a process that was killed during a write', async () => {
     const child = spawn(process.execPath, [...node, 'write', directory], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
     child.kill('SIGKILL');

@@ -2,12 +2,12 @@ import type { DataDisk, DataFile } from '../../libs/hedge/src/spill/node/data-fi
 
 export type DiskState = 'well' | 'full' | 'dead';
 
-/** A real disk, which is full or dead on demand. */
+/** A real disk, which can be full or dead. */
 export class FailingDisk implements DataDisk {
   state: DiskState = 'well';
-  /** What the system is asked for now. */
+  /** The pending operations. */
   busy = 0;
-  /** How long the files are that are open. */
+  /** The lengths of the open files. */
   readonly #lengths = new Map<DataFile, number>();
 
   constructor(private readonly disk: DataDisk) {}
@@ -28,7 +28,7 @@ export class FailingDisk implements DataDisk {
         this.#do(async () => {
           const full = this.state === 'full';
           if (full && bytes.length < 50_000) throw new Error('ENOSPC: no space left');
-          // Of a long frame, some still finds room.
+          // A part of a long frame still has room.
           const written = await file.write(full ? bytes.subarray(0, bytes.length / 2) : bytes, position);
           this.#lengths.set(file, Math.max(this.#lengths.get(file) ?? 0, position + written));
           return written;

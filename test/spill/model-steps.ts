@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spill-create-options.js';
-import type { Fault, Lent } from './model.js';
+import type { Fault, Offered } from './model.js';
 import { MB } from './pods.js';
 
 export const KB = 1024;
@@ -13,7 +13,7 @@ export interface Run {
 
 export interface Writing {
   readonly store: number;
-  /** Not as the store itself, but as a writer of its own. */
+  /** By a writer of its own instead of `write`. */
   readonly further: boolean;
   readonly how: 'one by one' | 'batch' | 'vector' | 'stream';
   readonly runs: readonly Run[];
@@ -21,14 +21,14 @@ export interface Writing {
 
 export interface Reading {
   readonly how: 'records' | 'stream' | 'batches';
-  /** Of the whole, from 0 to 1. */
+  /** A fraction of all records, from 0 to 1. */
   readonly from: number;
   readonly to: number;
-  /** Leaves it after that part of the range. */
+  /** Leaves the read after that fraction of the range. */
   readonly leave: number;
 }
 
-/** While something is done, after so many turns of the event loop. */
+/** A fault during an operation, after this many turns of the event loop. */
 export type Midst = { readonly turns: number; readonly fault: Fault } | undefined;
 
 export type Step =
@@ -37,24 +37,24 @@ export type Step =
   | { readonly type: 'close'; readonly store: number; readonly midst: Midst }
   | { readonly type: 'read'; readonly store: number; readonly readings: readonly Reading[]; readonly midst: Midst }
   | { readonly type: 'drop'; readonly store: number; readonly again: boolean }
-  | { readonly type: 'join'; readonly lent: Lent }
+  | { readonly type: 'join'; readonly offered: Offered }
   | { readonly type: 'fault'; readonly fault: Fault };
 
 export interface Beginning {
   readonly delayMs: number;
-  readonly pods: readonly Lent[];
+  readonly pods: readonly Offered[];
   readonly stores: readonly Step[];
   readonly steps: readonly Step[];
 }
 
 const any = fc.nat(11);
-const lent = fc.record({
+const offered = fc.record({
   memory: fc.constantFrom(4 * MB, 6 * MB, 12 * MB),
   disk: fc.constantFrom(0, 0, 600 * KB, 2 * MB),
 });
 const options: fc.Arbitrary<SpillCreateOptions> = fc.record({
   copies: fc.constantFrom(1 as const, 1 as const, 2 as const),
-  // Little, so that much goes to other pods.
+  // Small, so that many frames go to other pods.
   memoryLimit: fc.constantFrom(16 * MB, 2 * MB, MB, MB),
   diskLimit: fc.constantFrom(16 * MB, MB, 0),
   compression: fc.constantFrom(...Array.from({ length: 5 }, () => 'none' as const), 'lz4' as const),
@@ -64,7 +64,7 @@ const run = fc.record({
     fc.constant(0),
     fc.integer({ min: 1, max: 4 * KB }),
     fc.integer({ min: 40 * KB, max: 90 * KB }),
-    // About as long as a frame, and over several.
+    // About as long as one frame, and longer than several.
     fc.integer({ min: 255 * KB, max: 257 * KB }),
     fc.integer({ min: 300 * KB, max: 900 * KB }),
   ),
@@ -120,14 +120,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 3, arbitrary: fc.record({ type: fc.constant('drop' as const), store: any, again: fc.boolean() }) },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant('join' as const), lent }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('join' as const), offered }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant('fault' as const), fault }) },
 );
 export const history = fc.record({
   delayMs: fc.constantFrom(0, 8),
   pods: fc.oneof(
-    { weight: 1, arbitrary: fc.array(lent, { minLength: 2, maxLength: 2 }) },
-    { weight: 4, arbitrary: fc.array(lent, { minLength: 3, maxLength: 4 }) },
+    { weight: 1, arbitrary: fc.array(offered, { minLength: 2, maxLength: 2 }) },
+    { weight: 4, arbitrary: fc.array(offered, { minLength: 3, maxLength: 4 }) },
   ),
   stores: fc.array(fc.record({ type: fc.constant('create' as const), pod: any, options }), {
     minLength: 1,

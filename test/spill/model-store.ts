@@ -6,12 +6,12 @@ import type { SpillCreateOptions } from '../../libs/hedge/src/spill/service/spil
 import { KB, type Reading, type Run } from './model-steps.js';
 import type { ModelPod } from './model.js';
 
-/** A store, and all that was written to it. */
+/** A store, and all records that were written to it. */
 export class Stored {
-  /** By writer, the records that it took or may have taken; number 0 is the store itself. */
+  /** By writer, the records that were or may have been accepted; number 0 is `write` of the store. */
   readonly writers: Buffer[][] = [[]];
   full = false;
-  /** Once it was read as a whole. */
+  /** All records, after the first complete read. */
   order: readonly Buffer[] | undefined;
   static #made = 0;
   readonly #number = (Stored.#made += 1);
@@ -26,7 +26,7 @@ export class Stored {
     return this.spill.stats().closed;
   }
 
-  /** Records that no other store has; by their first byte one knows their writer. */
+  /** Records that no other store has. Their first byte names their writer. */
   recordsOf(writer: number, { bytes, times, text }: Run): (Buffer | string)[] {
     const written = this.writers[writer] as Buffer[];
     const count = Math.min(times, Math.ceil((1_500 * KB) / (bytes + 1)));
@@ -68,7 +68,7 @@ export function same(read: readonly Buffer[], written: readonly Buffer[]): void 
   throw new Error(`P1: record ${at} of ${read.length} is ${got}, and was written as ${expected}`);
 }
 
-/** Reads that range, in that way, and leaves it after so many records. */
+/** Reads the range in the given way, and leaves the read after that many records. */
 export async function readInto(
   read: Buffer[],
   spill: SpilledData,

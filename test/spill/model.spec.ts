@@ -20,7 +20,7 @@ import { readInto, same, Stored } from './model-store.js';
 import { MB } from './pods.js';
 
 const MAX_PODS = 5;
-/** Other ones each time. `SPILL_HISTORIES=1000 npm run jest -- test/spill/model` runs that many, however long it takes. */
+/** Different histories in each run. `SPILL_HISTORIES=1000 npm run jest -- test/spill/model` runs that many, without a time limit. */
 const HISTORIES = Number(process.env['SPILL_HISTORIES'] ?? 45);
 const LIMIT_MS = process.env['SPILL_HISTORIES'] === undefined ? 60_000 : HISTORIES * 5_000;
 
@@ -28,7 +28,7 @@ class History {
   readonly #world: World;
   readonly #stores: Stored[] = [];
   #created = 0;
-  /** What was read, as somebody still looks at it, and what it must be. */
+  /** Records that a reader still uses, and their expected bytes. */
   readonly #kept: { readonly views: readonly Buffer[]; readonly copies: readonly Buffer[] }[] = [];
 
   private constructor(delayMs: number) {
@@ -39,7 +39,7 @@ class History {
     const history = new History(delayMs);
     const world = history.#world;
     try {
-      for (const lent of pods) await world.join(lent);
+      for (const offered of pods) await world.join(offered);
       for (const step of [...stores, ...steps]) {
         await world.step(JSON.stringify(step), () => history.#perform(step));
       }
@@ -53,7 +53,7 @@ class History {
     }
   }
 
-  /** Those that their owner can still use. */
+  /** The stores of live owners. */
   get #living(): Stored[] {
     return this.#stores.filter(({ owner }) => owner.alive);
   }
@@ -102,14 +102,14 @@ class History {
         return;
       }
       case 'join':
-        if (world.pods.length < MAX_PODS) await world.join(step.lent);
+        if (world.pods.length < MAX_PODS) await world.join(step.offered);
         return;
       case 'fault':
         world.happen(step.fault, new Set());
     }
   }
 
-  /** All to their end, and the fault among them; none of these owners is killed by it. */
+  /** Runs all operations to their end, with the fault among them; it kills none of their owners. */
   async #during(works: readonly Promise<void>[], midst: Midst, owners: readonly ModelPod[]): Promise<void> {
     const faulty = async (): Promise<void> => {
       if (midst === undefined) return;
@@ -127,7 +127,7 @@ class History {
     this.#world.watch(owner, spill.stats().epoch);
   }
 
-  /** By several writers at once; one at most is the store itself. */
+  /** Writes by several writers at once; at most one of them is `write` of the store. */
   async #writeAll(stored: Stored, writings: readonly Writing[]): Promise<void> {
     await Promise.all(
       writings.map((writing, i) => this.#write(stored, { ...writing, further: writing.further || i > 0 })),
@@ -179,7 +179,7 @@ class History {
     }
   }
 
-  /** SPILL_FULL, and not while the owner had more than enough room. */
+  /** Checks that the error is SPILL_FULL, and that the owner did not have enough room. */
   #full(stored: Stored, error: unknown): void {
     if (!(error instanceof HedgeError) || error.code !== 'SPILL_FULL') throw error;
     stored.full = true;
@@ -204,7 +204,7 @@ class History {
     this.#kept.push({ views: read, copies: read.map((record) => Buffer.from(record)) });
   }
 
-  /** It names members of which each may miss something, as many as there were copies. */
+  /** Checks that the error names as many members as there are copies, each of which may have lost frames. */
   #lost({ owner, spill, options }: Stored, error: unknown, at: number, how: Reading['how']): void {
     if (!(error instanceof HedgeError) || !/SPILL_LOST|SPILL_CORRUPT/.test(error.code)) throw error;
     const { members, from, to } = error.details as { members: string[]; from: number; to: number };
@@ -216,7 +216,7 @@ class History {
     });
     expect({ error: error.message, missed }).toEqual({ error: error.message, missed: members });
     expect([members.length, from < to]).toEqual([options.copies, true]);
-    // What a stream has read ahead goes when it fails.
+    // A stream discards the records that it has read ahead when it fails.
     if (how !== 'stream') expect(Math.max(at, from)).toBe(at);
   }
 }
@@ -225,7 +225,7 @@ function pick<T>(from: readonly T[], number: number): T {
   return from[number % from.length] as T;
 }
 
-describe('spill stores, whatever happens to their pods', () => {
+describe('spilled data under random faults of pods', () => {
   it(
     'P1, P2: give back what was written or say what is lost, keep to the budgets, and free everything',
     async () => {

@@ -14,26 +14,26 @@ import { type SpillPod, SpillPods } from './pods.js';
 export type Fault =
   | { readonly type: 'kill'; readonly pod: number }
   | { readonly type: 'cut'; readonly pod: number; readonly other: number }
-  /** Nothing comes to it or from it for so long. */
+  /** No message reaches or leaves the pod for this time. */
   | { readonly type: 'stall'; readonly pod: number; readonly ms: number }
   | { readonly type: 'disk'; readonly pod: number; readonly state: DiskState };
 
-export interface Lent {
+export interface Offered {
   readonly memory: number;
   readonly disk: number;
 }
 
-/** So many turns of the event loop, in which every pod gets on, are this many milliseconds. */
+/** This many turns of the event loop, in which every pod makes progress, count as this many milliseconds. */
 const TURNS = 3;
 const TICK_MS = 5;
-/** Silent for longer than this a pod may be given up for a time (5 s), and not yet be taken for dead (15 s). */
+/** A pod that is silent for longer may be suspended (5 s), but does not count as dead yet (15 s). */
 const GIVEN_UP_MS = 3_000;
-/** In real time; nothing here takes a hundredth of it. */
+/** In real time. No step takes a hundredth of it. */
 const HANGS_MS = 20_000;
-/** Of the clock of the pods: longer than it takes to find out that an owner is dead. */
+/** On the clock of the pods: longer than the time after which an owner counts as dead. */
 const FREED_MS = 60_000;
 
-/** Timers of whole milliseconds, as those of Node: what is due a rounding error later is not due at once. */
+/** Timers of whole milliseconds, as in Node: a timer that is due a rounding error later is not due at once. */
 class MillisecondClock extends VirtualClock {
   override after(ms: number, run: () => void): () => void {
     return super.after(Math.max(1, Math.ceil(ms)), run);
@@ -41,14 +41,14 @@ class MillisecondClock extends VirtualClock {
 }
 
 /**
- * A network that looks at what it was given: bytes are not changed while a stream may still read them, and so never
- * again when the stream ended first.
+ * A network that checks the frames that it sends: their bytes must not change while a stream may still read them, and
+ * never when the stream ended first.
  */
 class WatchfulNetwork extends MemoryNetwork {
   readonly #way = new Map<object, { readonly message: Uint8Array; readonly sum: number }>();
   #changed = false;
 
-  /** @param watches whether to look at a frame, by its owner's store and epoch */
+  /** @param watches whether to check a frame, by its store and epoch */
   constructor(
     clock: Clock,
     private readonly watches: (store: string, epoch: number) => boolean,
@@ -67,7 +67,7 @@ class WatchfulNetwork extends MemoryNetwork {
 
   check(): void {
     for (const { message, sum } of this.#way.values()) this.#changed ||= crc32(message) !== sum;
-    if (this.#changed) throw new Error('Memory was used again that was still on its way to another pod');
+    if (this.#changed) throw new Error('The memory of a frame was reused while the frame was in flight to another pod');
   }
 
   #watched(stream: PeerStream): PeerStream {
@@ -88,32 +88,32 @@ class WatchfulNetwork extends MemoryNetwork {
   }
 }
 
-/** One pod, what it lends, and what may be missed of it. */
+/** One pod, the RAM and disk that it offers, and the frames that it may have lost. */
 export class ModelPod {
   alive = true;
-  /** Within this step its disk could not be read. */
+  /** Its disk could not be read in this step. */
   unreadable = false;
 
   constructor(
     readonly pod: SpillPod,
     readonly disk: FailingDisk,
-    readonly lent: Lent,
+    readonly offered: Offered,
   ) {}
 
   /** P2 */
   check(): void {
     const { memory, disk } = this.pod.used;
     const idle = this.pod.node?.idleBytes ?? 0;
-    const within = memory + idle <= this.lent.memory && this.disk.bytes <= disk && disk <= this.lent.disk;
+    const within = memory + idle <= this.offered.memory && this.disk.bytes <= disk && disk <= this.offered.disk;
     if (within && Math.min(memory, disk) >= 0) return;
     const used = JSON.stringify({ memory, idle, disk, files: this.disk.bytes });
-    throw new Error(`P2: ${this.pod.self.address} uses ${used} and lends ${JSON.stringify(this.lent)}`);
+    throw new Error(`P2: ${this.pod.self.address} uses ${used} and offers ${JSON.stringify(this.offered)}`);
   }
 }
 
 /**
- * Pods, their faults, and their time. It passes by turns of the event loop and not while a disk is busy: a slow
- * machine is never a pod that stalls, and a pod that stalls for seconds takes none.
+ * Pods, their faults, and their time. Time passes by turns of the event loop, and not while a disk is busy. So a slow
+ * machine never looks like a stalled pod, and a stall of seconds takes no real time.
  */
 export class World {
   readonly clock = new MillisecondClock();
@@ -121,9 +121,9 @@ export class World {
   readonly #group = new SpillPods(this.clock, this.#network);
   readonly #watched = new Set<string>();
   readonly pods: ModelPod[] = [];
-  /** Whether anything has gone wrong yet. */
+  /** Whether a fault has happened yet. */
   faults = 0;
-  /** It stalled within this step, for so long that others may give it up. */
+  /** The pod that stalled in this step for so long that others may abandon it. */
   #silent: ModelPod | undefined;
   #wellAgain: Promise<void> = Promise.resolve();
   #over = false;
@@ -131,7 +131,7 @@ export class World {
   readonly #failure = new Promise<never>((_, reject) => (this.#broken = reject));
   readonly #time: Promise<void>;
 
-  /** @param delayMs what a message takes between two pods */
+  /** @param delayMs the delay of a message between two pods */
   constructor(delayMs: number) {
     this.#network.delay(delayMs);
     this.#failure.catch(() => undefined);
@@ -146,25 +146,25 @@ export class World {
     return this.pods.find(({ pod }) => pod.self.address === address);
   }
 
-  /** Sees to it that no frame of that store is changed while it is on its way. */
+  /** Checks that no frame of that store changes while it is in flight. */
   watch(owner: ModelPod, epoch: number): void {
     this.#watched.add(`${storeIdOf(owner.pod.self.incarnation)} ${epoch}`);
   }
 
-  /** Whether an owner's read, in this step, may miss what that pod holds for it. */
+  /** Whether a read of that owner may fail to get frames of that pod in this step. */
   misses(owner: ModelPod, holder: ModelPod, tier: SpillTier): boolean {
     const silent = holder !== owner && (this.#silent === holder || this.#silent === owner);
     return !holder.alive || silent || (tier === 'disk' && holder.unreadable);
   }
 
-  async join(lent: Lent): Promise<void> {
+  async join(offered: Offered): Promise<void> {
     let disk!: FailingDisk;
     const files = (directory: string) => (disk = new FailingDisk(new NamelessFiles(directory)));
-    const pod = await this.#group.start(`pod${this.pods.length}`, { ...lent, files });
-    this.pods.push(new ModelPod(pod, disk, lent));
+    const pod = await this.#group.start(`pod${this.pods.length}`, { ...offered, files });
+    this.pods.push(new ModelPod(pod, disk, offered));
   }
 
-  /** Ends when the work has, and everything is as well again as it gets. */
+  /** Ends when the work has ended and the fault is over. */
   async step<T>(what: string, work: () => Promise<T>): Promise<T> {
     this.#silent = undefined;
     for (const pod of this.pods) pod.unreadable = pod.disk.state === 'dead';
@@ -181,7 +181,7 @@ export class World {
     }
   }
 
-  /** @param spared is not killed */
+  /** @param spared the pod that is not killed */
   happen(fault: Fault, spared: ReadonlySet<ModelPod>): void {
     const { living } = this;
     const [pod, ...others] = [
@@ -208,7 +208,7 @@ export class World {
     }
   }
 
-  /** When nothing is needed any more, nothing is in use. */
+  /** Checks that no bytes are in use after all stores were dropped. */
   async end(): Promise<void> {
     for (const { disk } of this.pods) disk.state = 'well';
     await this.step('freeing everything', async () => {
@@ -216,7 +216,7 @@ export class World {
       while (this.living.some(({ pod }) => pod.used.memory + pod.used.disk > 0)) {
         if (this.clock.now().mono > deadline) {
           const left = this.living.map(({ pod }) => `${pod.self.address} ${JSON.stringify(pod.used)}`);
-          throw new Error(`P2: still in use after all was dropped: ${left.join(', ')}`);
+          throw new Error(`P2: bytes in use after all stores were dropped: ${left.join(', ')}`);
         }
         await this.tick();
       }
@@ -237,7 +237,7 @@ export class World {
     if (ms >= GIVEN_UP_MS) this.#silent = stalled;
     this.#wellAgain = this.#wait(ms).then(() => {
       this.#network.heal();
-      // All are heard once more before the next one stalls.
+      // Each pod sends a renewal before the next one stalls.
       return this.#wait(400);
     });
   }
@@ -266,7 +266,7 @@ export class World {
   async #bounded<T>(what: string, work: Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const hangs = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`It hangs: ${what}`)), HANGS_MS);
+      timer = setTimeout(() => reject(new Error(`No end of ${what}`)), HANGS_MS);
     });
     try {
       return await Promise.race([work, this.#failure, hangs]);

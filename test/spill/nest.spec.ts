@@ -21,7 +21,7 @@ describe('SpillStore in Nest', () => {
     await Promise.all(apps.splice(0).map((app) => app.close()));
   });
 
-  it('P1: spills over the pods of a group, within what each lends by its options', async () => {
+  it('P1: stores records on the pods of a group, within the RAM and disk that each offers by its options', async () => {
     const a = await start('a:1', { memory: '4MB' });
     const b = await start('b:1', { memory: '32MB' });
     await until(() => [a, b].every((app) => app.get(ClusterService).members().length === 2));
@@ -35,14 +35,14 @@ describe('SpillStore in Nest', () => {
     expect(same(read, written)).toBe(true);
   });
 
-  it('refuses sizes that are none at start, and names the fix', async () => {
+  it('fails the start with invalid sizes, and names the fix', async () => {
     const error = await errorOf(() => start('a:1', { memory: '1MB', disk: 'much' }));
     expect(error).toBeInstanceOf(HedgeError);
     expect(error.message).toContain("spill.memory is '1MB'; give bytes, or a text such as '512MB', of at least 4 MB.");
     expect(error.message).toContain("spill.disk is 'much'; give bytes, or a text such as '512MB'.");
   });
 
-  it('drops its stores when the pod stops', async () => {
+  it('drops its spilled data when the pod stops', async () => {
     const app = await start('a:1', {});
     const spill = app.get(SpillStore);
     await spill.create('s');

@@ -24,15 +24,15 @@ export const MB = 1024 * 1024;
 export interface PodOptions {
   readonly memory?: number;
   readonly disk?: number;
-  /** A client: nobody can call it. */
+  /** A client, which no pod can call. */
   readonly client?: boolean;
-  /** Its heartbeats have not told what it lends. */
+  /** It has not advertised its capacity. */
   readonly silent?: boolean;
-  /** The files of its disk, in its directory; for a disk that fails. */
+  /** The files of its disk in the directory; for a disk that fails. */
   readonly files?: (directory: string) => DataDisk;
 }
 
-/** One pod with nothing but its part in spill stores. */
+/** One pod with only the parts for spilled data. */
 export class SpillPod {
   readonly runtime: SpillRuntime;
   readonly transport: Transport & StreamTransport;
@@ -96,19 +96,19 @@ export class SpillPod {
     return this.node?.used() ?? { memory: 0, disk: 0 };
   }
 
-  /** As `kill -9`: nothing is told, and nothing answers any more. */
+  /** As `kill -9`: sends no message, and answers none from now on. */
   kill(): void {
     this.group.network.kill(this.self);
     this.group.leave(this.self);
   }
 }
 
-/** Pods on a network in memory, with a view that the test decides. */
+/** Pods on a network in memory, with a view that the test sets. */
 export class SpillPods {
   readonly pods: SpillPod[] = [];
-  /** Short where a test waits for it; else long enough for a machine that is busy with other tests. */
+  /** Short where a test waits for it, else long enough for a machine that runs other tests. */
   heartbeatTimeoutMs = 5_000;
-  /** How many all owners have sent. */
+  /** Renewals that all owners have sent. */
   renewals = 0;
   readonly #members = new Map<string, MemberId>();
   readonly #spaces = new Map<string, FreeSpace>();
@@ -168,7 +168,7 @@ export class SpillPods {
   }
 }
 
-/** Waits until it holds: for what others do in their own time. Bounded by the test's own limit. */
+/** Waits until the condition is true. The limit of the test is the time limit. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => void setTimeout(resolve, 5));
 }
@@ -179,12 +179,12 @@ export async function readAll(store: SpilledData, range: Partial<SpillRange> = {
   return all;
 }
 
-/** Whether they are the same records. */
+/** Whether both lists have the same records. */
 export function same(read: readonly Buffer[], written: readonly Buffer[]): boolean {
   return read.length === written.length && read.every((record, i) => record.equals(written[i] as Buffer));
 }
 
-/** What it fails with. */
+/** The HedgeError with which it fails. */
 export async function errorOf(work: () => Promise<unknown>): Promise<HedgeError> {
   try {
     await work();
@@ -192,7 +192,7 @@ export async function errorOf(work: () => Promise<unknown>): Promise<HedgeError>
     if (error instanceof HedgeError) return error;
     throw error;
   }
-  throw new Error('It did not fail');
+  throw new Error('No error was thrown');
 }
 
 export async function expectError(
@@ -202,7 +202,7 @@ export async function expectError(
   expect(await errorOf(() => (typeof work === 'function' ? work() : work))).toMatchObject({ code });
 }
 
-/** That many records of about that size, all different. */
+/** Different records of about that size. */
 export function records(count: number, bytes = 100): Buffer[] {
   return Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, `record ${i} `));
 }

@@ -10,7 +10,7 @@ const python = process.env['HEDGE_TEST_PYTHON'] ?? 'python3';
 const installed = spawnSync(python, ['-c', 'import pyarrow']).status === 0;
 if (!installed) console.warn('Skipped the export of spill stores to pyarrow: install it with `pip install pyarrow`');
 
-describe('the Arrow stream of a spill store', () => {
+describe('the Arrow stream of spilled data', () => {
   let group: SpillPods;
 
   beforeEach(() => {

@@ -4,12 +4,12 @@ import { pipeline } from 'node:stream/promises';
 import { Binary, tableFromIPC, vectorFromArray } from 'apache-arrow';
 import { errorOf, expectError, MB, readAll, records, same, type SpillPod, SpillPods, until } from './pods.js';
 
-/** Of the records of one of several writers: some are so long that they span frames. */
+/** The records of one of several writers. Some are so long that they span frames. */
 function lengths(writer: number): number[] {
   return Array.from({ length: 300 }, (_, i) => (i % 100 === 50 ? 700_000 : 2_000) + writer);
 }
 
-describe('a spill store', () => {
+describe('spilled data', () => {
   let group: SpillPods;
 
   beforeEach(() => {
@@ -17,7 +17,7 @@ describe('a spill store', () => {
   });
   afterEach(() => group.close());
 
-  it('P1: is read in the order it was written, all of it or a range, by several readers at once', async () => {
+  it('P1: is read in the order of writing, whole or a range, by several readers at once', async () => {
     const a = await group.start('a');
     const store = await a.store.create('s');
     const written = records(5_000);
@@ -29,7 +29,7 @@ describe('a spill store', () => {
     expect(await readAll(store, { from: 7, to: 7 })).toEqual([]);
   });
 
-  it('P1, P2: goes on to the disk and to other pods when memory is full, and frees all when dropped', async () => {
+  it('P1, P2: uses the disk and other pods when memory is full, and frees everything when it is dropped', async () => {
     const a = await group.start('a', { disk: 2 * MB });
     const b = await group.start('b', { memory: 16 * MB });
     const c = await group.start('c', { memory: 16 * MB });
@@ -49,7 +49,7 @@ describe('a spill store', () => {
     await until(() => [a, b, c].every(({ used }) => used.memory === 0 && used.disk === 0));
   });
 
-  it('P1: keeps the order of each of several writers, with records that span frames among them', async () => {
+  it('P1: keeps the order of each of several writers, also with records that span frames', async () => {
     const a = await group.start('a');
     await group.start('b', { memory: 32 * MB });
     const store = await a.store.create('s');
@@ -108,7 +108,7 @@ describe('a spill store', () => {
       await store.writeBatch(written);
       await store.close();
       const parts: Buffer[] = [];
-      // One that is never behind.
+      // A reader that is never behind.
       const sink = new Writable({
         highWaterMark: bytes,
         write(part: Buffer, _, settled) {
@@ -142,7 +142,7 @@ describe('a spill store', () => {
     ).toBe(0);
   });
 
-  it('belongs to a client too, which nobody can call', async () => {
+  it('can be created by a client, which no pod can call', async () => {
     await group.start('b', { memory: 16 * MB });
     const client = await group.start('', { client: true });
     const store = await client.store.create('s');
@@ -152,7 +152,7 @@ describe('a spill store', () => {
     expect(Buffer.concat(await readAll(store)).equals(Buffer.concat(written))).toBe(true);
   });
 
-  it('is compressed, if wanted, and read as it was', async () => {
+  it('is compressed on request, and read unchanged', async () => {
     const a = await group.start('a');
     await group.start('b', { memory: 16 * MB });
     const store = await a.store.create('s', { compression: 'lz4', memoryLimit: '1MB' });
@@ -163,7 +163,7 @@ describe('a spill store', () => {
     expect(Buffer.concat(await readAll(store)).equals(Buffer.concat(written))).toBe(true);
   });
 
-  it('uses a pod that joins while it is written', async () => {
+  it('uses a pod that joins during writing', async () => {
     const a = await group.start('a');
     const store = await a.store.create('s');
     await store.writeBatch(records(2_000, 1_000));
@@ -173,7 +173,7 @@ describe('a spill store', () => {
     expect((await readAll(store)).length).toBe(8_000);
   });
 
-  it('gives a pod that has not told yet what it lends as much as one that lends what this one does', async () => {
+  it('sends a pod that has not advertised its capacity as many frames as one that offers as much as this pod', async () => {
     const a = await group.start('a', { memory: 16 * MB });
     await group.start('b', { memory: 16 * MB });
     await group.start('c', { memory: 16 * MB, silent: true });
@@ -185,8 +185,8 @@ describe('a spill store', () => {
     expect(Math.abs((b ?? 0) - (c ?? 0))).toBeLessThanOrEqual(4);
   });
 
-  describe('names and its life', () => {
-    it('refuses a second one of the name, until the first is dropped', async () => {
+  describe('its name and lifetime', () => {
+    it('rejects a second store of the name until the first is dropped', async () => {
       const a = await group.start('a');
       const first = await a.store.create('s');
       await expectError(a.store.create('s'), 'CONFLICT');
@@ -196,7 +196,7 @@ describe('a spill store', () => {
       await (await a.store.create('s')).close();
     });
 
-    it('refuses everything after it was dropped', async () => {
+    it('rejects all calls after the drop', async () => {
       const a = await group.start('a');
       const store = await a.store.create('s');
       await store.write('x');
@@ -212,7 +212,7 @@ describe('a spill store', () => {
       }, 'SPILL_UNKNOWN');
     });
 
-    it('refuses reading before, and writing after it was closed', async () => {
+    it('rejects reads before close(), and writes after it', async () => {
       const a = await group.start('a');
       const store = await a.store.create('s');
       await store.write('x');
@@ -226,7 +226,7 @@ describe('a spill store', () => {
       await expectError(async () => store.read({ from: 0, to: 2 }), 'INVALID_ARGUMENT');
     });
 
-    it('refuses records that are none, or too large, and goes on with the next', async () => {
+    it('rejects invalid and too large records, and accepts the next', async () => {
       const a = await group.start('a');
       const store = await a.store.create('s');
       await expectError(store.write(7 as never), 'INVALID_ARGUMENT');
@@ -241,7 +241,7 @@ describe('a spill store', () => {
       ['a size that is none', 's', { memoryLimit: '1 apple' }],
       ['no time at all', 's', { ttlMs: 0 }],
       ['an unknown compression', 's', { compression: 'zip' as never }],
-    ])('refuses %s', async (_, name, options) => {
+    ])('rejects %s', async (_, name, options) => {
       const a = await group.start('a');
       await expectError(a.store.create(name, options), 'INVALID_ARGUMENT');
     });
@@ -264,7 +264,7 @@ describe('a spill store', () => {
       ],
       ['a range that is misspelt', ({ store }) => store.get('closed')?.read({ form: 1 } as never), /Did you mean from/],
       ['a range that is none', ({ store }) => store.get('closed')?.read(null as never), /must be an object/],
-    ])('refuses %s, and does nothing', async (_, call, message) => {
+    ])('rejects %s, and does nothing', async (_, call, message) => {
       const a = await group.start('a');
       const store = await a.store.create('s');
       await (await a.store.create('closed')).close();
@@ -274,7 +274,7 @@ describe('a spill store', () => {
       expect(a.store.list().map(({ name }) => name)).toEqual(['s', 'closed']);
     });
 
-    it('expires', async () => {
+    it('is dropped after ttlMs', async () => {
       const a = await group.start('a');
       const store = await a.store.create('s', { ttlMs: 1 });
       await until(() => a.store.list().length === 0);
@@ -282,7 +282,7 @@ describe('a spill store', () => {
       expect(a.used).toEqual({ memory: 0, disk: 0 });
     });
 
-    it('lives as long as the function it is for', async () => {
+    it('is dropped at the end of `use`, also when the function throws', async () => {
       const a = await group.start('a');
       const failing = a.store.use('s', {}, async (store) => {
         await store.write('x');
@@ -292,7 +292,7 @@ describe('a spill store', () => {
       expect(a.store.list()).toEqual([]);
     });
 
-    it('needs no options for it, and is itself what can be read', async () => {
+    it('can be created by `use` without options, and read as an async iterable', async () => {
       const a = await group.start('a');
       const read = await a.store.use('s', async (store) => {
         await store.writeBatch(['one', 'two']);
@@ -304,7 +304,7 @@ describe('a spill store', () => {
       expect([read, a.store.list()]).toEqual([['one', 'two'], []]);
     });
 
-    it('creates nothing when there is no function', async () => {
+    it('is not created by `use` without a function', async () => {
       const a = await group.start('a');
       const work = undefined as unknown as () => void;
       await expectError(a.store.use('s', {}, work), 'INVALID_ARGUMENT');

@@ -17,7 +17,7 @@ export interface SpillParts {
   readonly settings: PodSettings;
 }
 
-/** This pod's part in spill stores, with what it lends by its options. */
+/** The spill stores of this pod, with the RAM and disk that its options offer. */
 export function makeSpill({ settings, clock, ...parts }: SpillParts): SpillRuntime {
   const { timing, spill } = settings;
   return new SpillRuntime({ ...parts, clock, timing, openNode: () => SpillNode.open({ ...spill, clock }) });

@@ -7,19 +7,19 @@ import type { FrameBuffer } from './storage.js';
 const KB = 1024;
 const MB = 1024 * KB;
 
-/** A pool that has all memory of a pod, and what of it is in use. */
+/** A pool with all memory of a pod, and its budget. */
 function makePool(capacity: number): { pool: BufferPool; used: () => number } {
   const budget = new Budget(capacity);
   const idle = new IdleBuffers(frameBytesFor(capacity), () => budget.free, { after: () => () => {} });
   return { pool: new BufferPool(budget, idle), used: () => budget.used + idle.bytes };
 }
 
-/** As many buffers as there are. */
+/** Leases all buffers. */
 function takeAll(pool: BufferPool): Promise<FrameBuffer[]> {
   return Promise.all(Array.from({ length: pool.capacity / pool.frameBytes }, () => pool.acquire()));
 }
 
-/** Whether it has settled once everything that can go on has gone on. */
+/** Whether the promise has settled after all pending callbacks have run. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {
   let done = false;
   const settle = (): boolean => (done = true);
@@ -34,11 +34,11 @@ describe('BufferPool', () => {
     [8 * MB, MB],
     [32 * MB, MB],
     [100 * KB, 64 * KB],
-  ])('of %i bytes makes frames of %i', (capacity, frameBytes) => {
+  ])('of %i bytes has frames of %i bytes', (capacity, frameBytes) => {
     expect(frameBytesFor(capacity)).toBe(frameBytes);
   });
 
-  it('P2: lends no more than its capacity; who comes then waits in line', async () => {
+  it('P2: leases no more than its capacity; further callers wait in order', async () => {
     const { pool, used } = makePool(2 * MB);
     const [first, second] = await takeAll(pool);
     expect(used()).toBe(2 * MB);
@@ -53,7 +53,7 @@ describe('BufferPool', () => {
     (await small).detach();
   });
 
-  it('lends a recycled buffer again, and never one that somebody keeps', async () => {
+  it('reuses a released buffer, and never a detached one', async () => {
     const { pool, used } = makePool(2 * MB);
     const [kept, free] = [await pool.acquire(), await pool.acquire()];
     kept.detach();
@@ -66,7 +66,7 @@ describe('BufferPool', () => {
     expect(used()).toBe(512 * KB);
   });
 
-  it('P2: gives idle buffers up for what needs their room', async () => {
+  it('P2: frees idle buffers when another reservation needs their room', async () => {
     const { pool, used } = makePool(2 * MB);
     for (const buffer of await takeAll(pool)) buffer.release();
     expect(used()).toBe(2 * MB);
@@ -75,7 +75,7 @@ describe('BufferPool', () => {
     expect(used()).toBeGreaterThan(MB + 1);
   });
 
-  it('lets go of those who stop waiting, and of those behind them', async () => {
+  it('serves the next caller when one stops waiting', async () => {
     const { pool } = makePool(2 * MB);
     const buffers = await takeAll(pool);
     const gone = new AbortController();
@@ -89,7 +89,7 @@ describe('BufferPool', () => {
     await expect(pool.acquire(gone.signal)).rejects.toThrow('no longer wanted');
   });
 
-  it('refuses at once what can never fit', async () => {
+  it('refuses a claim above its capacity at once', async () => {
     await expect(makePool(2 * MB).pool.claim(2 * MB + 1)).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
   });
 });

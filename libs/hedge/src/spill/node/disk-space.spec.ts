@@ -4,7 +4,7 @@ import { DiskSpace } from './disk-space.js';
 
 const MB = 1024 * 1024;
 
-/** A file system that tells what `free` says, or fails, and a clock at `time`. */
+/** A file system with `free` bytes, or one that fails, and a clock at `time`. */
 class Machine implements Pick<DataDisk, 'free'> {
   time = 0;
   bytes = 100 * MB;
@@ -25,7 +25,7 @@ class Machine implements Pick<DataDisk, 'free'> {
 }
 
 describe('DiskSpace', () => {
-  it('counts what is promised and what was written since it asked', async () => {
+  it('subtracts reserved bytes, and bytes written since the last `statfs`', async () => {
     const { space } = new Machine(20 * MB);
     await space.refresh();
     space.reserve(30 * MB);
@@ -37,7 +37,7 @@ describe('DiskSpace', () => {
     expect(space.free).toBe(50 * MB);
   });
 
-  it('asks again after a while, and after much was written', async () => {
+  it('calls `statfs` again after a while, and after many bytes were written', async () => {
     const machine = new Machine(20 * MB);
     await machine.space.refresh();
     expect(await machine.space.allows()).toBe(true);
@@ -57,7 +57,7 @@ describe('DiskSpace', () => {
     expect(machine.space.free).toBe(40 * MB);
   });
 
-  it('has nothing for a while when the system fails, and then looks again', async () => {
+  it('has no free bytes for a while after a failure, then tries again', async () => {
     const machine = new Machine(0);
     machine.broken = true;
     await machine.space.refresh();

@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { Extents, type Extent } from './extents.js';
 
 describe('Extents', () => {
-  it('P2: never lets two pieces overlap, and grows only when no hole is long enough', () => {
+  it('P2: never lets two ranges overlap, and grows only when no hole is long enough', () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -38,7 +38,7 @@ describe('Extents', () => {
   });
 });
 
-/** Of what is left between the pieces; negative when they overlap. */
+/** The lengths of the gaps between the ranges; negative when they overlap. */
 function longestHole(taken: readonly Extent[], end: number): number {
   let [at, longest] = [0, 0];
   for (const { offset, length } of [...taken].sort((a, b) => a.offset - b.offset)) {

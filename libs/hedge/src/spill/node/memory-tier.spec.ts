@@ -24,7 +24,7 @@ function newPart(): SpillPart {
   return node.part({ store: '0123456789abcdef'.repeat(2), epoch, name: `s${epoch}` }, UNBOUNDED);
 }
 
-/** A frame of one record that is that letter, again and again. */
+/** A frame of one record that repeats that letter. */
 function build(
   into: Buffer,
   { store, epoch: storeEpoch }: PartId,
@@ -37,7 +37,7 @@ function build(
   return builder.seal({ store, epoch: storeEpoch, writer: 0, sequence, firstRecord: sequence });
 }
 
-/** As this pod's own frames come; false when there is no room. */
+/** Stores a frame as one of this pod's own stores. False when there is no room. */
 async function putOwn(part: SpillPart, sequence: number, letter: string, bytes: number): Promise<boolean> {
   const buffer = await node.buffers.acquire();
   const frame = build(buffer.bytes, part.id, sequence, letter, bytes);
@@ -47,7 +47,7 @@ async function putOwn(part: SpillPart, sequence: number, letter: string, bytes: 
   return room.granted;
 }
 
-/** As those of others come, out of a message. */
+/** Stores a frame as one of another pod, from a message. */
 async function putForeign(part: SpillPart, sequence: number, letter: string, bytes: number): Promise<boolean> {
   const frame = build(Buffer.alloc(256 * KB + 5).subarray(5), part.id, sequence, letter, bytes);
   const room = part.reserve('memory', frame.bytes.length);
@@ -60,7 +60,7 @@ async function fill(part: SpillPart): Promise<number> {
 }
 
 describe('the memory of frames', () => {
-  it('is used again when its store is dropped, and let go of when nobody needs it', async () => {
+  it('is reused when its store is dropped, and freed when it is not needed', async () => {
     const first = newPart();
     await fill(first);
     const used = node.used().memory;
@@ -76,7 +76,7 @@ describe('the memory of frames', () => {
     expect(node.used().memory).toBe(256 * KB);
   });
 
-  it('P2: that is idle gives way to whoever needs memory', async () => {
+  it('P2: that is idle is freed when another reservation needs the room', async () => {
     const first = newPart();
     await fill(first);
     await node.drop(first.id);
@@ -89,7 +89,7 @@ describe('the memory of frames', () => {
     expect(node.idleBytes).toBeLessThan(idle);
   });
 
-  it('P2: that is set aside, or read, when its store is dropped counts until it is given back', async () => {
+  it('P2: that is reserved or read when its store is dropped counts until it is released', async () => {
     const first = newPart();
     await fill(first);
     await node.drop(first.id);
@@ -131,7 +131,7 @@ describe('the memory of frames', () => {
     { minLength: 20, maxLength: 60 },
   );
 
-  it('P1, P2: is never used again while somebody may look at it, nor beyond the budget', async () => {
+  it('P1, P2: is never reused while a reader may use it, and never exceeds the budget', async () => {
     await fc.assert(
       fc.asyncProperty(steps, async (history) => {
         const parts = [newPart(), newPart(), newPart()];
@@ -157,7 +157,7 @@ describe('the memory of frames', () => {
               if (at === undefined || frameLetter === undefined) break;
               const frame = await part.read(at);
               const record = RecordViews.of(frame).at(0);
-              // Some are looked at until others have been; what is kept is kept for good.
+              // Some leases end after others began; a detached one is kept forever.
               if (step.type === 'look') open.push({ record, letter: frameLetter, end: frame.lease.release });
               else {
                 frame.lease.detach();
@@ -201,7 +201,7 @@ function oneOf<K, V>(entries: ReadonlyMap<K, V>, index: number): [K, V] | [] {
   return [...entries][index % Math.max(1, entries.size)] ?? [];
 }
 
-/** Its ends and its middle: what writes over a buffer writes over all of these. */
+/** Its ends and its middle: a write over the buffer changes all of these. */
 function isAll(record: Buffer, letter: string): boolean {
   const code = letter.charCodeAt(0);
   return [0, record.length >> 1, record.length - 1].every((at) => record[at] === code);

@@ -12,12 +12,12 @@ const KB = 1024;
 const DISK = 512 * KB;
 const FLOOR = 64 * KB;
 
-/** A disk in memory, which is full, slow, forgetful or dead on demand. */
+/** A disk in memory, which can be full, slow, corrupt or dead. */
 class FaultyDisk implements DataDisk {
   readonly files = new Set<Buffer[]>();
   capacity = 1024 * KB;
   dead = false;
-  /** Reads and writes do at most that much at a time. */
+  /** The most bytes of one read or write. */
   step = Infinity;
 
   get used(): number {
@@ -54,7 +54,7 @@ class FaultyDisk implements DataDisk {
     };
   }
 
-  /** Changes one byte, or cuts the file off there. */
+  /** Changes one byte, or truncates the file there. */
   damage(kind: 'flip' | 'cut', at: number): void {
     for (const file of this.files) {
       const content = file[0] as Buffer;
@@ -119,7 +119,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
   { maxLength: 40 },
 );
 
-/** What must be there: the records of each frame that was acknowledged. */
+/** The expected content: the records of each acknowledged frame. */
 type Model = Map<number, { id: PartId; part: SpillPart; frames: Map<number, string>; sequence: number }>;
 
 class History {
@@ -144,7 +144,7 @@ class History {
   }
 
   async #perform(step: Step): Promise<void> {
-    // Long enough for a disk that failed to be tried again, sometimes.
+    // Sometimes long enough that a failed disk is tried again.
     this.#time += 700;
     switch (step.type) {
       case 'put':
@@ -228,7 +228,7 @@ class History {
     }
   }
 
-  /** P2: what the disk really holds ≤ what is accounted ≤ the budget; as much for the memory. */
+  /** P2: stored bytes ≤ counted bytes ≤ the budget, for disk and memory. */
   #checkBudgets(): void {
     const used = this.#node.used();
     expect(used.memory + this.#node.idleBytes).toBeLessThanOrEqual(MIN_MEMORY);
@@ -267,8 +267,8 @@ class History {
   }
 }
 
-describe('SpillNode, whatever its disk does', () => {
-  it('P1, P2: gives back what was acknowledged or names what it cannot, and stays within its budgets', async () => {
+describe('SpillNode under disk faults', () => {
+  it('P1, P2: returns each acknowledged frame or an error that names it, and stays within its budgets', async () => {
     await fc.assert(
       fc.asyncProperty(steps, (steps) => History.run(steps)),
       { numRuns: 150 },

@@ -50,7 +50,7 @@ function partOf(node: SpillNode, limits = { memory: 8 * MB, disk: 8 * MB }): Spi
   return node.part({ store: STORE, epoch: 1, name: 'reports' }, limits);
 }
 
-/** A frame of about that many bytes, at the front of a buffer as large as nodes build them in. */
+/** A frame of about that many bytes, at the front of a buffer of the usual size. */
 function frameOf(sequence: number, bytes: number): SpillFrame {
   const builder = new FrameBuilder(Buffer.alloc(MB), scratch);
   builder.write(`record ${sequence}:`.padEnd(bytes, '.'));
@@ -63,10 +63,10 @@ async function put(part: SpillPart, tier: SpillTier, frame: SpillFrame): Promise
   await part.put(frame, room);
 }
 
-/** The system shows open files there, and a file without a name is to be found nowhere else. */
+/** Linux lists open files there; a file without a name is found nowhere else. */
 const onLinux = process.platform === 'linux' ? it : it.skip;
 
-/** Opens the one file without a name of this process that lies in the directory. */
+/** Opens the only file without a name that this process has in the directory. */
 async function openNameless(): Promise<Awaited<ReturnType<typeof open>>> {
   for (const fd of await readdir('/proc/self/fd')) {
     const target = await readlink(`/proc/self/fd/${fd}`).catch(() => '');
@@ -76,7 +76,7 @@ async function openNameless(): Promise<Awaited<ReturnType<typeof open>>> {
 }
 
 describe('a frame on this pod', () => {
-  it.each<SpillTier>(['memory', 'disk'])('P1: is read from %s as it was put, again and again', async (tier) => {
+  it.each<SpillTier>(['memory', 'disk'])('P1: is read from %s unchanged, any number of times', async (tier) => {
     const part = partOf(await openNode());
     for (const sequence of [0, 1, 2]) await put(part, tier, frameOf(sequence, 300 * KB));
     for (const sequence of [2, 0, 2]) {
@@ -88,7 +88,7 @@ describe('a frame on this pod', () => {
     expect(part.usage()[tier]).toEqual({ frames: 3, records: 3, bytes: 3 * 304 * KB });
   });
 
-  it('P2: that fills little of its buffer is copied, so that it takes no more than is accounted', async () => {
+  it('P2: that fills little of its buffer is copied, so that it uses no more bytes than are counted', async () => {
     const part = partOf(await openNode());
     await put(part, 'memory', frameOf(0, 100));
     await put(part, 'memory', frameOf(1, MB - KB));
@@ -98,14 +98,14 @@ describe('a frame on this pod', () => {
     expect(part.usage().memory.bytes).toBe(4 * KB + MB);
   });
 
-  it('is kept once, however often it comes, also at the same time', async () => {
+  it('is kept once when it is put several times, also at the same time', async () => {
     const part = partOf(await openNode());
     await Promise.all([put(part, 'disk', frameOf(0, KB)), put(part, 'disk', frameOf(0, KB))]);
     await put(part, 'memory', frameOf(0, KB));
     expect(part.usage()).toMatchObject({ memory: { frames: 0, bytes: 0 }, disk: { frames: 1 } });
   });
 
-  it('that is not here is lost, and a store that was dropped is unknown', async () => {
+  it('that is missing fails with SPILL_LOST, and after a drop with SPILL_UNKNOWN', async () => {
     const node = await openNode();
     const part = partOf(node);
     await put(part, 'disk', frameOf(0, KB));
@@ -120,7 +120,7 @@ describe('a frame on this pod', () => {
     expect(partOf(node).has(0)).toBe(false);
   });
 
-  it('that comes while its store is dropped leaves nothing behind', async () => {
+  it('that is put during a drop of its store leaves no bytes in use', async () => {
     const node = await openNode();
     const part = partOf(node);
     const late = Promise.all([0, 1, 2].map((sequence) => put(part, 'disk', frameOf(sequence, 500 * KB))));
@@ -132,7 +132,7 @@ describe('a frame on this pod', () => {
 });
 
 describe('the budgets of a pod (P2)', () => {
-  it('refuse at once what exceeds them or the limits of the store, and say what is free', async () => {
+  it('refuse a reservation beyond them or the limits of the store, with the free bytes', async () => {
     const node = await openNode({ memory: MIN_MEMORY, disk: MB });
     const part = partOf(node, { memory: MB, disk: 8 * MB });
     expect(part.reserve('memory', MB + 1)).toMatchObject({ granted: false, by: 'store-limit' });
@@ -143,7 +143,7 @@ describe('the budgets of a pod (P2)', () => {
     });
   });
 
-  it('keep a reservation until it is used or released, once', async () => {
+  it('keep a reservation until it is used or released once', async () => {
     const node = await openNode();
     const part = partOf(node);
     for (const tier of ['memory', 'disk'] as const) {
@@ -158,7 +158,7 @@ describe('the budgets of a pod (P2)', () => {
     }
   });
 
-  it('are whole again after a drop, also when a reservation is released late', async () => {
+  it('are free again after a drop, also when a reservation is released late', async () => {
     const node = await openNode();
     const part = partOf(node);
     const free = node.free().memory;
@@ -178,7 +178,7 @@ describe('the budgets of a pod (P2)', () => {
     expect(partOf(node).has(0)).toBe(false);
   });
 
-  it('let the room of a removed frame be used again', async () => {
+  it('reuse the room of a removed frame', async () => {
     const part = partOf(await openNode({ disk: MB }));
     await put(part, 'disk', frameOf(0, MB - KB));
     expect(part.reserve('disk', KB)).toMatchObject({ by: 'node-budget' });
@@ -188,7 +188,7 @@ describe('the budgets of a pod (P2)', () => {
     expect((await part.read(1)).header.sequence).toBe(1);
   });
 
-  it('leave the disk what it must keep free', async () => {
+  it('leave the floor of free disk', async () => {
     const files: DataDisk = new NamelessFiles(directory);
     const node = await openNode({ minFreeDisk: (await files.free()) + 1024 * MB });
     expect(node.free().disk).toBe(0);
@@ -198,7 +198,7 @@ describe('the budgets of a pod (P2)', () => {
 });
 
 describe('the files of a pod', () => {
-  onLinux('have no name, and were for their owner only while they had one', async () => {
+  onLinux('have no name, and had access for their owner only while they had one', async () => {
     const part = partOf(await openNode());
     await put(part, 'disk', frameOf(0, KB));
     expect(await readdir(directory)).toEqual([]);
@@ -207,14 +207,14 @@ describe('the files of a pod', () => {
     await file.close();
   });
 
-  it('that a killed process left are removed, and nothing else is', async () => {
+  it('of a killed process are removed, and no others', async () => {
     await writeFile(join(directory, `hedge-spill-${randomUUID()}`), 'left');
     await mkdir(join(directory, 'hedge-spill-notes'));
     await openNode();
     expect(await readdir(directory)).toEqual(['hedge-spill-notes']);
   });
 
-  it('lie in a directory that is made for the owner only', async () => {
+  it('are in a directory that is created with access for the owner only', async () => {
     const made = join(directory, 'deep', 'er');
     await openNode({ directory: made });
     expect((await stat(made)).mode & 0o777).toBe(0o700);
@@ -224,7 +224,7 @@ describe('the files of a pod', () => {
     ['flipped', async (file: Awaited<ReturnType<typeof open>>) => void (await file.write('x', 100_000))],
     ['cut off', async (file: Awaited<ReturnType<typeof open>>) => file.truncate(300_000)],
     ['emptied', async (file: Awaited<ReturnType<typeof open>>) => file.truncate(0)],
-  ])('P1: give an error that names store and records when their bytes are %s', async (_, damage) => {
+  ])('P1: fail a read with an error that names store and records when their bytes are %s', async (_, damage) => {
     const part = partOf(await openNode());
     await put(part, 'disk', frameOf(3, 400 * KB));
     const file = await openNameless();
@@ -237,7 +237,7 @@ describe('the files of a pod', () => {
     });
   });
 
-  onLinux('P1: give an error when the bytes of one frame lie in the place of another', async () => {
+  onLinux('P1: fail a read when one frame is in the place of another', async () => {
     const part = partOf(await openNode());
     for (const sequence of [0, 1]) await put(part, 'disk', frameOf(sequence, KB));
     const file = await openNameless();
@@ -248,7 +248,7 @@ describe('the files of a pod', () => {
     await expect(part.read(1)).rejects.toMatchObject({ code: 'SPILL_CORRUPT' });
   });
 
-  it('are not made, and nothing is removed, where a symbolic link leads', async () => {
+  it('are neither created nor removed behind a symbolic link', async () => {
     const elsewhere = join(directory, 'elsewhere');
     const left = join(elsewhere, `hedge-spill-${randomUUID()}`);
     await mkdir(elsewhere);
@@ -265,14 +265,14 @@ describe('the files of a pod', () => {
     expect((await readdir(directory)).sort()).toEqual(['elsewhere', 'to-elsewhere', 'to-nowhere']);
   });
 
-  it('of that name are left alone when they are no files of this user', async () => {
+  it('with such a name are not removed when they belong to another user or are no files', async () => {
     const link = join(directory, `hedge-spill-${randomUUID()}`);
     await symlink('anywhere', link);
     await openNode();
     expect(await readdir(directory)).toEqual([basename(link)]);
   });
 
-  it('P2: free their room also when the system complains while they are closed', async () => {
+  it('P2: free their room also when close fails', async () => {
     const files = new NamelessFiles(directory);
     const failing: DataDisk = {
       prepare: () => files.prepare(),
@@ -292,7 +292,7 @@ describe('the files of a pod', () => {
     expect(node.used().disk).toBe(0);
   });
 
-  it('are not needed by a pod that lends no disk', async () => {
+  it('are not created by a pod that offers no disk', async () => {
     const node = await openNode({ disk: 0, directory: join(directory, 'none') });
     expect(node.free().disk).toBe(0);
     expect(partOf(node).reserve('disk', KB)).toMatchObject({ granted: false, by: 'node-budget' });
@@ -300,8 +300,8 @@ describe('the files of a pod', () => {
   });
 });
 
-describe('options of a pod that cannot work', () => {
-  it('are refused: a directory that cannot be one', async () => {
+describe('invalid options of a pod', () => {
+  it('fail the start: a directory that cannot be created', async () => {
     const file = join(directory, 'file');
     await writeFile(file, '');
     await expect(openNode({ directory: file })).rejects.toMatchObject({
@@ -311,12 +311,12 @@ describe('options of a pod that cannot work', () => {
   });
 
   const asRoot = process.getuid?.() === 0 ? it.skip : it;
-  asRoot('are refused: a directory that may not be written', async () => {
+  asRoot('fail the start: a directory that cannot be written', async () => {
     await chmod(directory, 0o500);
     await expect(openNode()).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
   });
 
-  it('are refused: memory for not even a few frames', async () => {
+  it('fail the start: too little memory for a few frames', async () => {
     await expect(openNode({ memory: MIN_MEMORY - 1 })).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
   });
 });

@@ -31,7 +31,7 @@ describe('FrameIndex', () => {
     expect(index.records).toBe(15);
   });
 
-  it('P1: is cut at the first frame without its copies, and counts whole records only', () => {
+  it('P1: truncates at the first frame without its copies, and counts whole records only', () => {
     const index = sample();
     for (const sequence of [0, 1, 4]) index.stored(sequence, copy('b'));
     expect(index.firstWithout(1)).toBe(2);
@@ -40,7 +40,7 @@ describe('FrameIndex', () => {
     expect(index.find(10)).toBe(1);
   });
 
-  it('says what each member holds, in each tier', () => {
+  it('lists the share of each member in each tier', () => {
     const index = sample();
     index.stored(0, copy('a'));
     index.stored(0, copy('b'));

@@ -19,7 +19,7 @@ describe('Placement', () => {
   const members = (...spaces: [MemberId, number][]): readonly PlacementEffect[] =>
     step({ type: 'members', members: spaces.map(([of, freeBytes]) => ({ member: of, freeBytes })) });
   const frame = (sequence: number): readonly PlacementEffect[] => step({ type: 'frame', sequence, bytes: 10 });
-  /** The frame's latest places, by name. */
+  /** The latest targets of the frame, by name. */
   const sentTo = (effects = last): Record<number, string[]> => {
     const sent: Record<number, string[]> = {};
     for (const effect of effects)
@@ -30,7 +30,7 @@ describe('Placement', () => {
     step({ type: 'stored', attempt: { target, session }, sequence });
   const refused = (target: string, sequence: number, session = 1): readonly PlacementEffect[] =>
     step({ type: 'refused', attempt: { target, session }, sequences: [sequence], freeBytes: 0 });
-  /** A frame that this pod has no room for. */
+  /** A frame for which this pod has no room. */
   const frameAway = (sequence: number): readonly PlacementEffect[] => {
     frame(sequence);
     return refused('a', sequence);
@@ -42,7 +42,7 @@ describe('Placement', () => {
     make();
   });
 
-  it('keeps a frame here while there is room, and asks again for each one', () => {
+  it('stores frames on this pod while it has room, and tries it for each frame', () => {
     members([b, 100]);
     expect(sentTo(frame(0))).toEqual({ 0: ['a'] });
     expect(stored('a', 0)).toContainEqual({ type: 'placed', sequence: 0, targets: ['a'] });
@@ -51,7 +51,7 @@ describe('Placement', () => {
     expect(sentTo(frame(2))).toEqual({ 2: ['a'] });
   });
 
-  it('spreads over the others in proportion to what they have left', () => {
+  it('distributes frames to other members in proportion to their free bytes', () => {
     members([b, 1_000_000], [c, 2_000_000], [d, 1_000_000]);
     const counts: Record<string, number> = {};
     let [before, run, longestRun] = ['', 0, 0];
@@ -67,7 +67,7 @@ describe('Placement', () => {
     expect(longestRun).toBeLessThanOrEqual(2);
   });
 
-  it('sends no more than a window to one member, and goes on as it acknowledges', () => {
+  it('has at most a window in flight to one member, and continues with its acknowledgements', () => {
     make(1, 2);
     members([b, 100]);
     for (const sequence of [0, 1, 2]) frameAway(sequence);
@@ -75,7 +75,7 @@ describe('Placement', () => {
     expect(sentTo(stored('b', 0))).toEqual({ 2: ['b'] });
   });
 
-  it('puts two copies on two members, and says so when both hold it', () => {
+  it('stores two copies on two members, and reports the frame as placed when both have it', () => {
     make(2);
     members([b, 100], [c, 100]);
     expect(sentTo(frame(0))[0]?.[0]).toBe('a');
@@ -87,7 +87,7 @@ describe('Placement', () => {
     expect(last).toContainEqual({ type: 'placed', sequence: 0, targets: [other, 'a'] });
   });
 
-  it('P1: takes what was refused elsewhere', () => {
+  it('P1: stores a refused frame on another member', () => {
     members([b, 200], [c, 100]);
     frameAway(0);
     expect(sentTo()).toEqual({ 0: ['b'] });
@@ -96,7 +96,7 @@ describe('Placement', () => {
     expect(types()).toEqual(['exhausted']);
   });
 
-  it('asks a full member again when it is heard to have space', () => {
+  it('tries a full member again when it advertises more capacity', () => {
     members([b, 200], [c, 100]);
     frameAway(0);
     refused('b', 0);
@@ -105,7 +105,7 @@ describe('Placement', () => {
     expect(sentTo(frameAway(2))).toEqual({ 2: ['b'] });
   });
 
-  it('P1: gives up a member that stalls, names what it may hold, and ignores its late word', () => {
+  it('P1: abandons a member that stalls, names the frames it may hold, and ignores its late answer', () => {
     members([b, 200], [c, 100]);
     frameAway(0);
     now = 999;
@@ -121,7 +121,7 @@ describe('Placement', () => {
     expect(types()).toEqual(['placed']);
   });
 
-  it('tries an unreachable member again under a new session, and gives up at last', () => {
+  it('tries an unreachable member again in a new session, and is exhausted in the end', () => {
     members([b, 100]);
     frameAway(0);
     let tries = 0;
@@ -136,7 +136,7 @@ describe('Placement', () => {
     expect(now).toBeGreaterThanOrEqual(5_000);
   });
 
-  it('uses a member that joins, and gives nothing more to one that left', () => {
+  it('uses a member that joins, and sends no more frames to one that left', () => {
     members([b, 100]);
     frameAway(0);
     members([c, 100]);
@@ -144,7 +144,7 @@ describe('Placement', () => {
     expect(sentTo()).toEqual({ 0: ['c'] });
   });
 
-  it('says once that there is no place, and places nothing afterwards', () => {
+  it('is exhausted once, and places nothing afterwards', () => {
     frameAway(0);
     expect(last).toContainEqual({ type: 'exhausted', sequence: 0 });
     members([b, 100]);

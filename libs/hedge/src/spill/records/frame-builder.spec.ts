@@ -12,7 +12,7 @@ const scratch = FrameBuilder.scratch(FRAME_BYTES);
 const identity = { store: '00112233445566778899aabbccddeeff', epoch: 3, writer: 1, sequence: 7, firstRecord: 100 };
 
 function builder(): FrameBuilder {
-  // Not zeroed: what the builder leaves out would show.
+  // Not zeroed, so that bytes that the builder omits are seen.
   return new FrameBuilder(Buffer.alloc(FRAME_BYTES, 0xee), scratch);
 }
 
@@ -21,14 +21,14 @@ function texts(frame: SpillFrame): string[] {
 }
 
 describe('FrameBuilder', () => {
-  it('keeps records in order, bytes and text, the empty one too', () => {
+  it('keeps records in order: bytes, text and empty ones', () => {
     const frame = builder();
     for (const record of ['one', new Uint8Array([116, 119, 111]), '', 'größer €'])
       expect(frame.write(record)).toBe(true);
     expect(texts(frame.seal(identity))).toEqual(['one', 'two', '', 'größer €']);
   });
 
-  it('takes the longest record that fits, and nothing of one byte more', () => {
+  it('writes the longest record that fits, and nothing of one that is a byte longer', () => {
     const longest = longestRecord(FRAME_BYTES);
     expect(builder().write(Buffer.alloc(longest))).toBe(true);
     expect(builder().write('x'.repeat(longest))).toBe(true);
@@ -38,7 +38,7 @@ describe('FrameBuilder', () => {
     expect(full.records).toBe(0);
   });
 
-  it('never grows over its buffer, however small the records are', () => {
+  it('never exceeds its buffer with records of any size', () => {
     const frame = builder();
     let written = 0;
     while (frame.write('')) written += 1;
@@ -48,13 +48,13 @@ describe('FrameBuilder', () => {
     expect(bytes.length).toBeGreaterThan(FRAME_BYTES - 16);
   });
 
-  it('leaves nothing in a frame of what the buffer held before', () => {
+  it('clears earlier bytes of the buffer', () => {
     const frame = builder();
     frame.write('abc');
     expect(frame.seal(identity).bytes.subarray(64 + 3, 64 + 8)).toEqual(Buffer.alloc(5));
   });
 
-  it('counts records on from the first one', () => {
+  it('numbers records from the first one on', () => {
     const frame = builder();
     for (const record of ['a', 'b', 'c']) frame.write(record);
     const { header } = frame.seal(identity);
@@ -62,7 +62,7 @@ describe('FrameBuilder', () => {
     expect(nextRecord(header)).toBe(103);
   });
 
-  it('takes from a batch what one record after the other would take', () => {
+  it('writes as many records of a batch as it would write one by one', () => {
     fc.assert(
       fc.property(
         fc.array(fc.uint8Array({ maxLength: 300 })),
@@ -82,7 +82,7 @@ describe('FrameBuilder', () => {
 });
 
 describe('a record that spans frames', () => {
-  it.each([1, 2, 3])('comes back whole out of %i frames', (frames) => {
+  it.each([1, 2, 3])('is read whole from %i frames', (frames) => {
     const record = Buffer.from(Array.from({ length: longestRecord(FRAME_BYTES) * frames }, (_, i) => i % 251));
     expect(framesSpanned(record.length, FRAME_BYTES)).toBe(frames);
     const whole = new WholeRecords();
@@ -100,7 +100,7 @@ describe('a record that spans frames', () => {
     expect(read).toEqual([record]);
   });
 
-  it('is refused when a frame of it is missing', () => {
+  it('fails the read when one of its frames is missing', () => {
     const record = Buffer.alloc(3 * FRAME_BYTES);
     const [first, last] = [builder(), builder()];
     first.writePart(record, 0);
@@ -115,15 +115,15 @@ describe('a record that spans frames', () => {
   });
 });
 
-describe('what may be written', () => {
-  it('is no text that would be read back as another one', () => {
+describe('a valid record or batch', () => {
+  it('is not a text with a lone surrogate', () => {
     for (const lone of ['a\ud800b', '\udc00', 'x'.repeat(99) + '\ud83d']) {
       expect(() => recordBytes(lone)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
     }
     expect(recordBytes('😀\0').toString()).toBe('😀\0');
   });
 
-  it('is bytes and text up to the longest record', () => {
+  it('is bytes or text up to the limit of a record', () => {
     expect(recordBytes('äb')).toEqual(Buffer.from('äb'));
     expect(recordBytes(new Uint8Array(MAX_RECORD_BYTES)).length).toBe(MAX_RECORD_BYTES);
     const larger = new Uint8Array(MAX_RECORD_BYTES + 1);
@@ -133,7 +133,7 @@ describe('what may be written', () => {
     }
   });
 
-  it('is an Arrow vector of bytes or text, sliced or in chunks, without nulls', () => {
+  it('is an Arrow vector of type Binary or Utf8, sliced or in chunks, without nulls', () => {
     const texts = vectorFromArray(['a', 'bc', 'def'], new Utf8());
     const records = batchesOf(texts.slice(1).concat(texts)).flatMap(({ offsets, data, count }) =>
       Array.from({ length: count }, (_, i) => Buffer.from(data.subarray(offsets[i], offsets[i + 1])).toString()),

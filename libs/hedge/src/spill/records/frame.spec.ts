@@ -22,7 +22,7 @@ function frameOf(records: readonly string[]): SpillFrame {
 }
 
 describe('a frame', () => {
-  it('is read back as it was sealed, at any address', () => {
+  it('is read unchanged at any address', () => {
     const frame = frameOf(['a', 'bc']);
     for (const shift of [0, 1, 2, 3]) {
       const moved = Buffer.concat([Buffer.alloc(shift), frame.bytes]).subarray(shift);
@@ -32,7 +32,7 @@ describe('a frame', () => {
     }
   });
 
-  it('is refused when any bit of it has changed, or it was cut off', () => {
+  it('is corrupt when any bit has changed, or when it is truncated', () => {
     const { bytes } = frameOf(['some', 'records']);
     const refusal = expect.objectContaining({ code: 'SPILL_CORRUPT' });
     fc.assert(
@@ -47,7 +47,7 @@ describe('a frame', () => {
     }
   });
 
-  it('is refused when its sizes do not fit it, its checksum notwithstanding', () => {
+  it('is corrupt when its sizes do not match, even with a correct checksum', () => {
     for (const [at, value] of [
       [48, 1_000],
       [52, 0xffff_ffff],
@@ -64,7 +64,7 @@ describe('a frame', () => {
 });
 
 describe('compression with lz4', () => {
-  it('makes a frame smaller, and gives back the same records', async () => {
+  it('makes a frame smaller, and restores the same records', async () => {
     const { compress, decompress } = await lz4();
     const records = Array.from({ length: 50 }, (_, i) => `the same text, and the number ${i}`);
     const small = await compress(frameOf(records));
@@ -75,14 +75,14 @@ describe('compression with lz4', () => {
     expect([...RecordViews.of(await decompress(arrived))].map(String)).toEqual(records);
   });
 
-  it('leaves a frame alone that would not become smaller', async () => {
+  it('returns a frame unchanged that would not become smaller', async () => {
     const { compress, decompress } = await lz4();
     const frame = frameOf(['x']);
     expect(await compress(frame)).toBe(frame);
     expect(await decompress(frame)).toBe(frame);
   });
 
-  it('refuses a body that claims another length, or is none', async () => {
+  it('rejects a body with a wrong length, and one that is not lz4', async () => {
     const { compress, decompress } = await lz4();
     for (const at of [64, 68, 75]) {
       const { header, bytes } = await compress(frameOf(['a'.repeat(900), 'b'.repeat(900)]));

@@ -4,7 +4,7 @@ import { FrameTokens, type FrameToken } from './frame-tokens.js';
 const never = new AbortController().signal;
 
 describe('FrameTokens', () => {
-  it('P2: lends no more than there are, and serves who waits in order', async () => {
+  it('P2: grants no more tokens than there are, and serves waiting callers in order', async () => {
     const tokens = new FrameTokens(2);
     const held = [await tokens.acquire(never), await tokens.acquire(never)];
     const order: string[] = [];
@@ -24,13 +24,13 @@ describe('FrameTokens', () => {
     expect(order).toEqual(['first', 'second']);
   });
 
-  it('lends what is read ahead only while half is free', () => {
+  it('grants tokens for reading ahead only while more than half are free', () => {
     const tokens = new FrameTokens(4);
     const ahead: (FrameToken | undefined)[] = [1, 2, 3].map(() => tokens.tryAcquire());
     expect(ahead.map((token) => token !== undefined)).toEqual([true, true, false]);
   });
 
-  it('has a half-filled frame sealed for who waits: never one that was sealed already', async () => {
+  it('requests a flush of a partly filled frame for each waiting caller, never of a sealed one', async () => {
     const tokens = new FrameTokens(1);
     const token = await tokens.acquire(never);
     let flushed = 0;
@@ -50,7 +50,7 @@ describe('FrameTokens', () => {
     expect(flushed).toBe(1);
   });
 
-  it('P1: has frames sealed for those too who waited before any was being filled, one for each', async () => {
+  it('P1: requests a flush also for callers that began to wait before a frame was being filled', async () => {
     const tokens = new FrameTokens(3);
     const held = [await tokens.acquire(never), await tokens.acquire(never), await tokens.acquire(never)];
     const waiting = [tokens.acquire(never), tokens.acquire(never)];
@@ -67,7 +67,7 @@ describe('FrameTokens', () => {
     expect(flushed).toEqual([0, 1]);
   });
 
-  it('forgets who gave up, and keeps the token for the next', async () => {
+  it('skips a caller that stopped waiting, and keeps the token for the next', async () => {
     const tokens = new FrameTokens(1);
     const token = await tokens.acquire(never);
     const impatient = new AbortController();
