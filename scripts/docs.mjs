@@ -40,6 +40,7 @@ async function writeReference() {
     disableSources: true,
     readme: 'none',
     router: 'kind',
+    name: 'API reference',
     out: reference,
     entryFileName: 'index.md',
     navigationJson: join(reference, 'navigation.json'),

@@ -1,3 +1,8 @@
+/**
+ * The module, its options, the services, the decorators and the errors.
+ *
+ * @packageDocumentation
+ */
 export type { Backend, BackendContext, BackendFactory } from './database/backend.js';
 export type { Broadcast, BroadcastResult } from './membership/broadcast.js';
 export {

@@ -1,3 +1,8 @@
+/**
+ * Tests of applications and of drivers: a module without network, a virtual clock, faults, the conformance suite.
+ *
+ * @packageDocumentation
+ */
 export { backendConformance, type BackendConformance, type TestRunner } from './conformance/index.js';
 export { VirtualClock } from './virtual-clock.js';
 export { BackendFaults, faulty, type BackendCall, type BackendFault } from './faults.js';

@@ -1,2 +1,7 @@
+/**
+ * The health indicator for `@nestjs/terminus`.
+ *
+ * @packageDocumentation
+ */
 export { HedgeHealthIndicator } from './hedge-health.indicator.js';
 export { HedgeHealthModule } from './hedge-health.module.js';
