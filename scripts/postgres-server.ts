@@ -148,8 +148,13 @@ export class PostgresServer {
     const user = runsAsRoot() ? { uid: NOBODY, gid: NOBODY } : {};
     const env = { ...process.env, LC_ALL: 'C' };
     const stdio = ['ignore', 'ignore', 'pipe'] as const;
-    const child = spawn(join(this.binaries, program), [...args], { cwd: this.folder, env, stdio: [...stdio], ...user });
-    child.stderr.on('data', (chunk: Buffer) => {
+    // Not in the process group of this one, so that Ctrl-C does not end it before its clients.
+    const options = { cwd: this.folder, env, stdio: [...stdio], detached: true, ...user };
+    const child = spawn(join(this.binaries, program), [...args], options);
+    const kill = () => child.kill('SIGQUIT');
+    process.once('exit', kill);
+    child.once('exit', () => process.removeListener('exit', kill));
+    child.stderr?.on('data', (chunk: Buffer) => {
       this.#log = (this.#log + chunk.toString()).slice(-20_000);
     });
     child.on('error', (error) => (this.#log += error.message));

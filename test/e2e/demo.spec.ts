@@ -6,7 +6,7 @@ function demo(...args: string[]) {
 }
 
 describe('npm run demo', () => {
-  it.each(['sqlite', 'spanner'])(
+  it.each(['sqlite', 'postgres', 'spanner'])(
     'runs the whole tour on %s',
     (backend) => {
       const { stdout, status } = demo('--tour', '--backend', backend);
@@ -25,7 +25,7 @@ describe('npm run demo', () => {
 
   it('rejects an unknown backend and names the known ones', () => {
     const { stderr, status } = demo('--backend', 'oracle');
-    expect(stderr).toContain("Unknown backend 'oracle'. Use one of: sqlite, spanner");
+    expect(stderr).toContain("Unknown backend 'oracle'. Use one of: sqlite, postgres, spanner");
     expect(status).toBe(2);
   }, 60_000);
 });

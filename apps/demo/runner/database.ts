@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Client } from 'pg';
+import { PostgresServer } from '../../../scripts/postgres-server.js';
 import { startSpannerEmulator } from '../../../libs/spanner-emulator/src/index.js';
 
 /** The built command `npx nestjs-hedge`. */
@@ -19,8 +22,8 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** The databases, by the value of `--backend`. */
-export const DATABASES: Readonly<Record<string, () => Promise<Database>>> = {
+/** The databases, by the value of `--backend`. Each gets the value of `--url`. */
+export const DATABASES: Readonly<Record<string, (url?: string) => Promise<Database>>> = {
   sqlite: async () => {
     const folder = await mkdtemp(join(tmpdir(), 'hedge-demo-'));
     const file = join(folder, 'hedge.db');
@@ -30,13 +33,13 @@ export const DATABASES: Readonly<Record<string, () => Promise<Database>>> = {
       close: () => rm(folder, { recursive: true, force: true }),
     };
   },
+  postgres: (url) => (url === undefined ? ownPostgres() : lentPostgres(url)),
   spanner: async () => {
     const emulator = await startSpannerEmulator({ port: 0 });
     const { database } = emulator;
     // Google's client does not have to look for a cloud environment.
     const env = { SPANNER_EMULATOR_HOST: emulator.address, METADATA_SERVER_DETECTION: 'none' };
-    const schema = [NESTJS_HEDGE, 'schema', '--index', '--apply', '--database', database];
-    await promisify(execFile)(process.execPath, schema, { env: { ...process.env, ...env } });
+    await nestjsHedge(['schema', '--index', '--apply', '--database', database], env);
     return {
       name: `spanner ${database}, on an emulator at ${emulator.address}`,
       env: { ...env, HEDGE_BACKEND: 'spanner', HEDGE_SPANNER_DATABASE: database },
@@ -44,3 +47,39 @@ export const DATABASES: Readonly<Record<string, () => Promise<Database>>> = {
     };
   },
 };
+
+/** A server that the demo starts. */
+async function ownPostgres(): Promise<Database> {
+  const server = await PostgresServer.start();
+  try {
+    await nestjsHedge(['schema', '--dialect', 'postgres', '--apply', '--url', server.url()]);
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return {
+    name: `PostgreSQL 18 at ${server.url()}`,
+    env: { HEDGE_BACKEND: 'postgres', DATABASE_URL: server.url() },
+    close: () => server.stop(),
+  };
+}
+
+/** A schema of the demo's own on somebody's server. */
+async function lentPostgres(url: string): Promise<Database> {
+  const schema = `hedge_demo_${randomUUID().slice(0, 8)}`;
+  await nestjsHedge(['schema', '--dialect', 'postgres', '--schema', schema, '--apply', '--url', url]);
+  return {
+    name: `PostgreSQL, schema ${schema}`,
+    env: { HEDGE_BACKEND: 'postgres', DATABASE_URL: url, HEDGE_SCHEMA: schema },
+    close: async () => {
+      const client = new Client({ connectionString: url });
+      await client.connect();
+      await client.query(`DROP SCHEMA "${schema}" CASCADE`);
+      await client.end();
+    },
+  };
+}
+
+async function nestjsHedge(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
+  await promisify(execFile)(process.execPath, [NESTJS_HEDGE, ...args], { env: { ...process.env, ...env } });
+}

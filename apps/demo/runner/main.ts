@@ -40,7 +40,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 async function run(args: Arguments): Promise<number> {
   const out = new Console();
-  const database = await DATABASES[args.backend]!();
+  const database = await DATABASES[args.backend]!(args.url);
   const spillDirectory = await realpath(await mkdtemp(join(tmpdir(), 'hedge-demo-spill-')));
   const cluster = new DemoCluster(database, new Ports(), out, spillDirectory);
   const stop = stopSignal(() => void cluster.kill());

@@ -1,5 +1,6 @@
 import type { ConfigService } from '@nestjs/config';
 import type { HedgeOptions, TimingPreset } from 'nestjs-hedge';
+import { postgres } from 'nestjs-hedge/postgres';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 
@@ -32,9 +33,15 @@ function backend(config: ConfigService): HedgeOptions['backend'] {
   switch (name) {
     case 'sqlite':
       return sqlite({ file: config.get<string>('HEDGE_SQLITE_FILE', 'hedge.db'), ...tables });
+    case 'postgres':
+      return postgres({
+        connectionString: config.getOrThrow<string>('DATABASE_URL'),
+        schema: config.get<string>('HEDGE_SCHEMA', 'hedge'),
+        ...tables,
+      });
     case 'spanner':
       return spanner({ database: config.getOrThrow<string>('HEDGE_SPANNER_DATABASE'), ...tables });
     default:
-      throw new Error(`HEDGE_BACKEND is "${name}". Set it to sqlite or spanner.`);
+      throw new Error(`HEDGE_BACKEND is "${name}". Set it to sqlite, postgres or spanner.`);
   }
 }
