@@ -23,8 +23,8 @@ const scratch = FrameBuilder.scratch(FRAME_BYTES);
 async function main(): Promise<void> {
   const node = await openNode();
   const part = node.part({ store: STORE, epoch: 1, name: 'reports' }, { memory: 64 * MB, disk: 64 * MB });
-  if (what === 'full') tell(await fill(node, part));
-  else if (what === 'read-only') tell(await forbid(node, part));
+  if (what === 'full') print(await fill(node, part));
+  else if (what === 'read-only') print(await forbid(node, part));
   else await writeForever(part);
   await node.close();
 }
@@ -36,9 +36,9 @@ function openNode(): Promise<SpillNode> {
 /** Writes as much as fits, then reserves room that another file uses up. */
 async function fill(node: SpillNode, part: SpillPart): Promise<object> {
   for (let sequence = 0; sequence < 4; sequence += 1) await put(part, sequence, reserve(part));
-  const promised = [4, 5].map((sequence) => ({ sequence, room: reserve(part) }));
+  const reserved = [4, 5].map((sequence) => ({ sequence, room: reserve(part) }));
   const ballast = outcome(() => appendFileSync(join(directory, 'ballast'), Buffer.alloc(4 * MB)));
-  const puts = await Promise.all(promised.map(({ sequence, room }) => outcome(() => put(part, sequence, room))));
+  const puts = await Promise.all(reserved.map(({ sequence, room }) => outcome(() => put(part, sequence, room))));
   const read: number[] = [];
   for (let sequence = 0; sequence < 4; sequence += 1) {
     const frame = await part.read(sequence);
@@ -59,7 +59,7 @@ async function writeForever(part: SpillPart): Promise<void> {
   for (let sequence = 0; ; sequence += 1) {
     await put(part, sequence, reserve(part));
     part.remove(sequence - 8);
-    if (sequence === 16) tell({ writing: true });
+    if (sequence === 16) print({ writing: true });
   }
 }
 
@@ -89,7 +89,7 @@ async function outcome(work: () => unknown): Promise<string> {
   }
 }
 
-function tell(event: object): void {
+function print(event: object): void {
   writeSync(1, `${JSON.stringify(event)}\n`);
 }
 

@@ -29,13 +29,18 @@ export interface Reading {
 }
 
 /** A fault during an operation, after this many turns of the event loop. */
-export type Midst = { readonly turns: number; readonly fault: Fault } | undefined;
+export type FaultDuring = { readonly turns: number; readonly fault: Fault } | undefined;
 
 export type Step =
   | { readonly type: 'create'; readonly pod: number; readonly options: SpillCreateOptions }
-  | { readonly type: 'write'; readonly writings: readonly Writing[]; readonly midst: Midst }
-  | { readonly type: 'close'; readonly store: number; readonly midst: Midst }
-  | { readonly type: 'read'; readonly store: number; readonly readings: readonly Reading[]; readonly midst: Midst }
+  | { readonly type: 'write'; readonly writings: readonly Writing[]; readonly during: FaultDuring }
+  | { readonly type: 'close'; readonly store: number; readonly during: FaultDuring }
+  | {
+      readonly type: 'read';
+      readonly store: number;
+      readonly readings: readonly Reading[];
+      readonly during: FaultDuring;
+    }
   | { readonly type: 'drop'; readonly store: number; readonly again: boolean }
   | { readonly type: 'join'; readonly offered: Offered }
   | { readonly type: 'fault'; readonly fault: Fault };
@@ -95,7 +100,7 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
     state: fc.constantFrom('well' as const, 'full' as const, 'dead' as const),
   }),
 );
-const midst: fc.Arbitrary<Midst> = fc.oneof(
+const during: fc.Arbitrary<FaultDuring> = fc.oneof(
   { weight: 1, arbitrary: fc.constant(undefined) },
   { weight: 9, arbitrary: fc.record({ turns: fc.oneof(fc.nat(12), fc.nat(60)), fault }) },
 );
@@ -106,17 +111,17 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       type: fc.constant('write' as const),
       writings: fc.array(writing, { minLength: 1, maxLength: 3 }),
-      midst,
+      during,
     }),
   },
-  { weight: 3, arbitrary: fc.record({ type: fc.constant('close' as const), store: any, midst }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant('close' as const), store: any, during }) },
   {
     weight: 4,
     arbitrary: fc.record({
       type: fc.constant('read' as const),
       store: any,
       readings: fc.array(reading, { minLength: 1, maxLength: 2 }),
-      midst,
+      during,
     }),
   },
   { weight: 3, arbitrary: fc.record({ type: fc.constant('drop' as const), store: any, again: fc.boolean() }) },

@@ -10,7 +10,7 @@ import {
   type Beginning,
   history,
   KB,
-  type Midst,
+  type FaultDuring,
   type Reading,
   type Step,
   whole,
@@ -76,13 +76,13 @@ class History {
           ),
         );
         const owners = writings.map(({ to }) => to.owner);
-        return this.#during(works, step.midst, owners);
+        return this.#during(works, step.during, owners);
       }
       case 'close': {
         const open = this.#living.filter(({ closed }) => !closed);
         if (open.length === 0) return;
         const stored = pick(open, step.store);
-        await this.#during([this.#close(stored)], step.midst, [stored.owner]);
+        await this.#during([this.#close(stored)], step.during, [stored.owner]);
         return this.#read(stored, { how: 'records', ...whole });
       }
       case 'read': {
@@ -90,7 +90,7 @@ class History {
         if (closed.length === 0) return;
         const stored = pick(closed, step.store);
         const works = step.readings.map((reading) => this.#read(stored, reading));
-        return this.#during(works, step.midst, [stored.owner]);
+        return this.#during(works, step.during, [stored.owner]);
       }
       case 'drop': {
         if (this.#living.length === 0) return;
@@ -110,11 +110,11 @@ class History {
   }
 
   /** Runs all operations to their end, with the fault among them; it kills none of their owners. */
-  async #during(works: readonly Promise<void>[], midst: Midst, owners: readonly ModelPod[]): Promise<void> {
+  async #during(works: readonly Promise<void>[], during: FaultDuring, owners: readonly ModelPod[]): Promise<void> {
     const faulty = async (): Promise<void> => {
-      if (midst === undefined) return;
-      for (let turn = 0; turn < midst.turns; turn += 1) await turnOfLoop();
-      this.#world.happen(midst.fault, new Set(owners));
+      if (during === undefined) return;
+      for (let turn = 0; turn < during.turns; turn += 1) await turnOfLoop();
+      this.#world.happen(during.fault, new Set(owners));
     };
     for (const result of await Promise.allSettled([...works, faulty()])) {
       if (result.status === 'rejected') throw result.reason;
@@ -227,7 +227,7 @@ function pick<T>(from: readonly T[], number: number): T {
 
 describe('spilled data under random faults of pods', () => {
   it(
-    'P1, P2: give back what was written or say what is lost, keep to the budgets, and free everything',
+    'P1, P2: return each written record or an error that names it, stay within the budgets, and free everything',
     async () => {
       await fc.assert(
         fc.asyncProperty(history, (history) => History.run(history)),

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { lstat, mkdir, open, readdir, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** A file of frames. Several reads and writes may be under way at once. */
+/** A file of frames. Several reads and writes may run at once. */
 export interface DataFile {
   /** As `FileHandle.read`: may read fewer bytes than requested, and 0 at the end. */
   read(into: Buffer, position: number): Promise<number>;

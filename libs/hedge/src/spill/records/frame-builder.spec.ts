@@ -4,8 +4,7 @@ import { vectorFromArray, Binary, Utf8, Int32 } from 'apache-arrow';
 import { batchesOf } from './binary-batch.js';
 import { FrameBuilder, framesSpanned, longestRecord, MAX_RECORD_BYTES, recordBytes } from './frame-builder.js';
 import { nextRecord, recordRange, type SpillFrame } from './frame.js';
-import { RecordViews } from './record-views.js';
-import { WholeRecords } from './whole-records.js';
+import { RecordViews, WholeRecords } from './record-views.js';
 
 const FRAME_BYTES = 1_024;
 const scratch = FrameBuilder.scratch(FRAME_BYTES);

@@ -34,7 +34,7 @@ export interface ReplicaClientOptions {
   readonly renewEveryMs: number;
 }
 
-/** What one member may hold of one store of this pod. */
+/** The replica of one store on one member, as its owner knows it. */
 interface Replica {
   /** Frames that arrive by this session or an earlier one no longer count. */
   closedSession: number;

@@ -1,8 +1,7 @@
 import type { FrameIndex, IndexedFrame } from '../placement/frame-index.js';
 import type { LoadedFrame } from '../node/storage.js';
-import type { RecordViews } from '../records/record-views.js';
+import { WholeRecords, type RecordViews } from '../records/record-views.js';
 import type { SpillFrame } from '../records/frame.js';
-import { WholeRecords } from '../records/whole-records.js';
 import type { FrameSource } from './frame-source.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
 import { EventLoopYielder } from './event-loop-yielder.js';

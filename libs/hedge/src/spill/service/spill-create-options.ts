@@ -14,9 +14,9 @@ const KNOWN_OPTIONS = [
 ] satisfies (keyof SpillCreateOptions)[];
 
 export interface SpillCreateOptions {
-  /** Most RAM that this data uses on each pod, in bytes or as '512MB'. Default: what the pod offers. */
+  /** Most RAM that this data uses on each pod, in bytes or as '512MB'. Default: the RAM that the pod offers. */
   readonly memoryLimit?: Size;
-  /** Most disk that this data uses on each pod. Default: what the pod offers. */
+  /** Most disk that this data uses on each pod. Default: the disk that the pod offers. */
   readonly diskLimit?: Size;
   /** Milliseconds after which the data is dropped. Default: none; it is dropped when this pod stops. */
   readonly ttlMs?: number;
