@@ -57,7 +57,7 @@ beforeEach(async () => {
     clock,
     defaultTimeoutMs: 1_000,
   };
-  cluster = new ClusterService({ ...shared, transport: a.transport, views });
+  cluster = new ClusterService({ ...shared, transport: a.transport, membership: views });
   // Of the election these tests use what the route has as well.
   leader = new LeaderService({
     ...shared,

@@ -64,7 +64,7 @@ export class SpillPod {
           return messenger.request(request);
         },
       },
-      views: group.viewsOf(self, options.silent),
+      membership: group.viewsOf(self, options.silent),
       clock,
       timing: { heartbeatMs: 20, heartbeatTimeoutMs: group.heartbeatTimeoutMs },
       openNode: async () => {

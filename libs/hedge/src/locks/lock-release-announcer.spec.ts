@@ -19,8 +19,8 @@ const make = (leads: boolean, peers: readonly string[], full: readonly string[] 
   const notices = new LockReleaseAnnouncer({
     links: () => links,
     leads: () => leads,
-    released: (name, token) => heard.push([name, token]),
   });
+  notices.onReleased((name, token) => heard.push([name, token]));
   return { notices, links, sent, heard };
 };
 

@@ -4,8 +4,6 @@ export interface LockReleaseAnnouncerOptions {
   readonly links: () => Iterable<Link>;
   /** Whether this member leads: all members are linked to the leader, and not to each other. */
   readonly leads: () => boolean;
-  /** Called when another member has released that lock. */
-  readonly released: (name: string, token: bigint) => void;
 }
 
 /**
@@ -13,7 +11,14 @@ export interface LockReleaseAnnouncerOptions {
  * links, and the leader relays to all members. A lost announcement costs only time: waiting members also poll.
  */
 export class LockReleaseAnnouncer {
+  #released: (name: string, token: bigint) => void = () => undefined;
+
   constructor(private readonly options: LockReleaseAnnouncerOptions) {}
+
+  /** Sets the listener for locks that another member has released. */
+  onReleased(listener: (name: string, token: bigint) => void): void {
+    this.#released = listener;
+  }
 
   announce({ name, token }: { readonly name: string; readonly token: bigint }): void {
     this.#send({ $case: 'lockReleased', value: { name, token, relayed: this.options.leads() } });
@@ -23,7 +28,7 @@ export class LockReleaseAnnouncer {
   frame(link: Link, body: FrameBody): boolean {
     if (body.$case !== 'lockReleased') return false;
     const { name, token, relayed } = body.value;
-    this.options.released(name, token);
+    this.#released(name, token);
     if (!relayed && this.options.leads()) {
       this.#send({ $case: 'lockReleased', value: { name, token, relayed: true } }, link.peer.incarnation);
     }

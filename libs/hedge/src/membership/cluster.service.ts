@@ -60,7 +60,7 @@ export interface ClusterView {
 export interface ClusterServiceDeps {
   readonly gate: StartGate;
   readonly transport: Pick<Transport, 'self'>;
-  readonly views: Pick<MembershipRunner, 'view' | 'settled' | 'onChange'>;
+  readonly membership: Pick<MembershipRunner, 'view' | 'settled' | 'onChange'>;
   readonly messenger: Messenger;
   readonly streams: StreamCaller;
   readonly codec: PayloadCodec;
@@ -88,7 +88,7 @@ export class ClusterService {
 
   constructor(deps: ClusterServiceDeps) {
     this.#deps = deps;
-    deps.views.onChange(() => this.#viewChanged());
+    deps.membership.onChange(() => this.#viewChanged());
   }
 
   /** This pod: the address that others dial (empty for a client), and the incarnation of this process. */
@@ -110,7 +110,7 @@ export class ClusterService {
   readonly changes$: Observable<ClusterView> = new GuardedObservable('ClusterService.changes$', (subscriber) => {
     const emit = (): void => inFreshContext(() => subscriber.next(this.#view));
     if (this.#view !== NO_VIEW) emit();
-    return this.#deps.views.onChange(emit);
+    return this.#deps.membership.onChange(emit);
   });
 
   /**
@@ -252,8 +252,8 @@ export class ClusterService {
   }
 
   #viewChanged(): void {
-    const { views, messenger } = this.#deps;
-    const { view, settled } = views;
+    const { membership, messenger } = this.#deps;
+    const { view, settled } = membership;
     if (view === undefined) return;
     const before = this.#view.members;
     this.#view = withTokenInJson({ ...view, settled });

@@ -28,11 +28,11 @@ export interface MembershipRunnerOptions {
  * The owner of the transport's one listener forwards the frames heartbeat, view and leave, and closed links.
  *
  * @example
- * const views = new MembershipRunner({ transport, route: elector, reports, clock: systemClock, timing, logger });
- * views.start(); // once the transport listens
- * views.onChange(() => console.log(views.view?.members));
+ * const membership = new MembershipRunner({ transport, route: elector, reports, clock: systemClock, timing, logger });
+ * membership.start(); // once the transport listens
+ * membership.onChange(() => console.log(membership.view?.members));
  * await elector.stop();
- * views.stop();
+ * membership.stop();
  */
 export class MembershipRunner {
   readonly #options: MembershipRunnerOptions;

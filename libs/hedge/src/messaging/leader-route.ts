@@ -9,7 +9,7 @@ export interface LeaderBelief {
   readonly self: boolean;
 }
 
-/** What routing needs from the election. Implemented by the lease keeper. */
+/** What routing needs from the election. `LeaderElector` implements it. */
 export interface LeaderRoute {
   /** Who leads as far as known; undefined while nobody does. For `self` the lease is valid now (L2). */
   current(): LeaderBelief | undefined;

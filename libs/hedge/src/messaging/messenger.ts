@@ -34,10 +34,10 @@ export interface MessengerOptions {
  * The transport has one listener, so whoever attaches to it passes frames and events on: see `frame`.
  *
  * @example
- * const messenger = new Messenger({ transport, clock: systemClock, route: keeper });
+ * const messenger = new Messenger({ transport, clock: systemClock, route: elector });
  * messenger.serve(BROADCAST, async ({ payload }) => payload);
  * transport.attach(messenger, messenger);
- * keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
+ * elector.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
  * await messenger.request({ to: 'leader', type: LEADER_MESSAGE, topic: 'price', payload, timeoutMs: 10_000 });
  */
 export class Messenger implements TransportEvents, LinkSessions {

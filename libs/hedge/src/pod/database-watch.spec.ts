@@ -4,7 +4,7 @@ import { BackendFaults, faulty } from '../testing/faults.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DatabaseWatch } from './database-watch.js';
 
-describe('backend watch', () => {
+describe('DatabaseWatch', () => {
   it('counts an answer as long as it is fresh, and no failure', async () => {
     const clock = new VirtualClock();
     const faults = new BackendFaults();
@@ -21,11 +21,12 @@ describe('backend watch', () => {
     expect(watch.reachable).toBe(false);
   });
 
-  it('tells that the database was replaced when the token of the election is lower than before', async () => {
+  it('reports a replaced database when the token of the election is lower than before', async () => {
     const holder = { address: 'a:1', incarnation: 'a' };
     let table = memory().create({ timeoutMs: 100 }).lease;
     let replaced = 0;
-    const watch = new DatabaseWatch(new VirtualClock(), 1_000, 'election', () => (replaced += 1));
+    const watch = new DatabaseWatch(new VirtualClock(), 1_000, 'election');
+    watch.onReplaced(() => (replaced += 1));
     const watched = () => watch.watch(table);
     for (const name of ['election', 'lock']) await watched().acquire({ name, holder, leaseMs: 1_000 });
     for (const name of ['election', 'lock']) await watched().read(name);

@@ -3,25 +3,31 @@ import { longestElapsed } from '../common/clock.js';
 import type { Clock, Instant } from '../common/clock.js';
 
 /**
- * Notes when the backend last answered the election, which asks it all the time: so readiness is known
- * without a query of its own, however often it is probed.
+ * Records when the database last answered the election, which calls it all the time. So readiness needs no query of its
+ * own, however often it is probed.
  */
 export class DatabaseWatch {
   #answeredAt: Instant | undefined;
   #token = 0n;
+  #replaced: () => void = () => undefined;
 
   /**
-   * @param freshMs an answer counts this long.
+   * @param freshMs how long an answer counts, in milliseconds.
    * @param lease row name of the election's lease.
-   * @param replaced called when its token is lower than before: tokens only rise, so the database is another one, or
-   *   an earlier copy.
    */
   constructor(
     private readonly clock: Clock,
     private readonly freshMs: number,
     private readonly lease = '',
-    private readonly replaced: () => void = () => undefined,
   ) {}
+
+  /**
+   * Sets the listener for a token of the election that is lower than before. Tokens only rise, so the database is
+   * another one, or an earlier copy.
+   */
+  onReplaced(listener: () => void): void {
+    this.#replaced = listener;
+  }
 
   /** The same table, watched. */
   watch(table: LeaseTable): LeaseTable {
@@ -50,7 +56,7 @@ export class DatabaseWatch {
     if (token === undefined) return result;
     const lower = token < this.#token;
     this.#token = token;
-    if (lower) this.replaced();
+    if (lower) this.#replaced();
     return result;
   }
 }

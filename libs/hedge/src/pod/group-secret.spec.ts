@@ -28,7 +28,7 @@ describe('group secret', () => {
     function keeper(log: LogTable) {
       const warnings: string[] = [];
       const logger = { warn: (line: string) => void warnings.push(line) };
-      const kept = new KeptSecret({ log, group: 'orders', writer: () => 'a:1', clock, retryMs: 100, logger });
+      const kept = new KeptSecret({ log, group: 'orders', clock, retryMs: 100, logger });
       return { kept, warnings };
     }
 
@@ -52,37 +52,37 @@ describe('group secret', () => {
       let reads = 0;
       const { kept } = keeper({ ...table, latest: (key) => ((reads += 1), table.latest(key)) });
       faults.outage = true;
-      await expect(kept.get()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      await expect(kept.get('a:1')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
       faults.outage = false;
-      expect(await kept.get()).toEqual(await kept.get());
+      expect(await kept.get('a:1')).toEqual(await kept.get('a:1'));
       expect(reads).toBe(2);
     });
 
     it('is written back when the database was replaced, so that new pods can join', async () => {
       const { table, faults, replace } = replaceable();
       const { kept, warnings } = keeper(table);
-      const secret = await kept.get();
+      const secret = await kept.get('a:1');
       replace();
       faults.outage = true;
-      const restored = kept.restore();
+      const restored = kept.restore('a:1');
       await clock.advanceAsync(1_000);
       faults.outage = false;
       await clock.advanceAsync(1_000);
       await restored;
       expect(await groupSecret(table, 'orders', 'new:1')).toEqual(secret);
       expect(warnings).toEqual([expect.stringMatching(/group orders was replaced.*wrote the group's secret back/)]);
-      await kept.restore();
-      expect(await kept.get()).toEqual(secret);
+      await kept.restore('a:1');
+      expect(await kept.get('a:1')).toEqual(secret);
     });
 
     it('gives way to the one of a pod that came first to the new database', async () => {
       const { table, replace } = replaceable();
       const { kept, warnings } = keeper(table);
-      await kept.get();
+      await kept.get('a:1');
       replace();
       const another = await groupSecret(table, 'orders', 'new:1');
-      await kept.restore();
-      expect(await kept.get()).toEqual(another);
+      await kept.restore('a:1');
+      expect(await kept.get('a:1')).toEqual(another);
       expect(warnings).toEqual([expect.stringContaining('took over the secret')]);
     });
   });

@@ -45,8 +45,6 @@ export async function groupSecret(log: LogTable, group: string, writer: string):
 export interface KeptSecretOptions {
   readonly log: LogTable;
   readonly group: string;
-  /** This pod's address. */
-  readonly writer: () => string;
   readonly clock: Clock;
   /** Pause before the next try, in milliseconds; grows with jitter up to four times this. */
   readonly retryMs: number;
@@ -60,10 +58,13 @@ export class KeptSecret {
 
   constructor(private readonly options: KeptSecretOptions) {}
 
-  /** @throws HedgeError BACKEND_UNAVAILABLE: call again. */
-  get(): Promise<Buffer> {
-    const { log, group, writer } = this.options;
-    this.#known ??= groupSecret(log, group, writer()).catch((error: unknown) => {
+  /**
+   * @param writer address of this pod.
+   * @throws HedgeError BACKEND_UNAVAILABLE: call again.
+   */
+  get(writer: string): Promise<Buffer> {
+    const { log, group } = this.options;
+    this.#known ??= groupSecret(log, group, writer).catch((error: unknown) => {
       this.#known = undefined;
       throw error;
     });
@@ -74,11 +75,11 @@ export class KeptSecret {
    * The database is another one. Without the secret in it a new pod would make another, and could not join those that
    * run. So each of these writes the one that it knows; when another is there already, it takes that. Never rejects.
    */
-  async restore(): Promise<void> {
+  async restore(writer: string): Promise<void> {
     const { clock, retryMs } = this.options;
     for (let attempt = 1; !this.#closed; attempt += 1) {
       try {
-        return await this.#restoreOnce();
+        return await this.#restoreOnce(writer);
       } catch {
         // The election has the same trouble, and tells it.
         const pauseMs = backoffMs(attempt, retryMs, 4 * retryMs, Math.random());
@@ -92,11 +93,11 @@ export class KeptSecret {
     this.#closed = true;
   }
 
-  async #restoreOnce(): Promise<void> {
-    const { log, group, writer, logger } = this.options;
-    const kept = await this.get();
+  async #restoreOnce(writer: string): Promise<void> {
+    const { log, group, logger } = this.options;
+    const kept = await this.get(writer);
     const what = `The database of group ${group} was replaced, or restored from an earlier copy, while pods ran`;
-    const row = { key: secretKey(group), id: SECRET_ID, value: kept.toString('base64'), leader: writer() };
+    const row = { key: secretKey(group), id: SECRET_ID, value: kept.toString('base64'), leader: writer };
     const [outcome] = await log.append([row]);
     if (!(outcome instanceof HedgeError)) {
       return logger.warn(
@@ -105,7 +106,7 @@ export class KeptSecret {
     }
     if (outcome.code !== 'CONFLICT') throw outcome;
     this.#known = undefined;
-    await this.get();
+    await this.get(writer);
     logger.warn(`${what}. This pod took over the secret that it holds. Values that were put since the copy are lost.`);
   }
 }

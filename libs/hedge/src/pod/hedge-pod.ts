@@ -1,47 +1,43 @@
-import type { Backend } from '../database/backend.js';
-import { leaseName } from '../database/row-names.js';
-import { BROADCAST } from '../membership/broadcast.js';
-import { ClusterService } from '../membership/cluster.service.js';
-import { UnreachableReports } from '../membership/unreachable-reports.js';
-import { MembershipRunner } from '../membership/membership.runner.js';
-import type { LineLogger } from '../common/line-logger.js';
-import { systemClock } from '../common/clock.js';
-import { newIncarnation } from '../common/identity.js';
+import { reportListenerErrorsTo } from '../common/async/listener-errors.js';
 import { StartGate } from '../common/async/start-gate.js';
-import { JobsService } from '../jobs/jobs.service.js';
-import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
-import { GroupCommitter, KV_PUT, kvPutHandler } from '../kv/group-commit.runner.js';
-import { checkKeySpace } from '../kv/key-space.js';
-import { maxValueBytes } from '../kv/kv-limits.js';
-import { KvStore } from '../kv/kv.store.js';
-import { LEADER_MESSAGE, LeaderService } from '../election/leader.service.js';
-import { LeaderElector } from '../election/leader-elector.runner.js';
-import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
-import { lockHolder, LockManager } from '../locks/lock.runner.js';
-import { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
-import { LockService } from '../locks/lock.service.js';
-import { Messenger } from '../messaging/messenger.js';
-import { PayloadCodec } from '../messaging/serializer.js';
+import { withTimeout } from '../common/async/with-timeout.js';
+import { systemClock } from '../common/clock.js';
+import type { LineLogger } from '../common/line-logger.js';
+import type { LeaderService } from '../election/leader.service.js';
+import type { JobsService } from '../jobs/jobs.service.js';
+import type { KvStore } from '../kv/kv.store.js';
+import type { LockManager } from '../locks/lock.runner.js';
+import type { LockService } from '../locks/lock.service.js';
+import type { ClusterService } from '../membership/cluster.service.js';
+import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreClient } from '../semaphores/client/semaphore-client.runner.js';
 import type { SemaphoreService } from '../semaphores/semaphore.service.js';
 import type { SpillRuntime } from '../spill/service/spill-runtime.js';
 import type { SpillStore } from '../spill/service/spill.store.js';
-import type { GroupSecrets } from '../transport/handshake/group-identity.js';
-import { DatabaseOpener } from './database-opener.js';
-import { DatabaseWatch } from './database-watch.js';
 import type { HandlersFactory } from './handlers.js';
-import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
 import { connectLinks } from './link-handlers.js';
+import {
+  type DatabasePart,
+  type ElectionPart,
+  makeClusterService,
+  makeDatabase,
+  makeElection,
+  makeJobs,
+  makeKv,
+  makeLeaderService,
+  makeLocks,
+  makeMessaging,
+  makeNetwork,
+  makeSemaphores,
+  makeSpill,
+  type NetworkPart,
+  type PodContext,
+} from './parts.js';
+import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
 import type { PodSettings } from './settings.js';
-import { HedgeReadiness } from './readiness.js';
-import { makeSemaphores } from './semaphores.js';
-import { makeSpill } from './spill.js';
-import { makeStreams } from './streams.js';
-import type { MadeTransport, TransportFactory } from './transport-factory.js';
-import { withTimeout } from '../common/async/with-timeout.js';
-import { reportListenerErrorsTo } from '../common/async/listener-errors.js';
+import type { TransportFactory } from './transport-factory.js';
 
-/** Of the time a stop has beyond its drain, at most this much is kept for closing links and backend at its end. */
+/** Of the time that a stop has beyond its drain, at most this much is for closing links and database at the end. */
 const MAX_CLOSE_MS = 2_000;
 
 export interface HedgePodInit {
@@ -53,8 +49,8 @@ export interface HedgePodInit {
 }
 
 /**
- * One pod: builds its parts, starts them in order and stops them in order. Nothing is opened before `start`,
- * and each step of the stop is isolated: one that fails or hangs does not keep the next from running.
+ * One pod: makes its parts, starts them in order and stops them in order. It opens nothing before `start`. Each step of
+ * the stop is isolated: the next one runs although a step fails or hangs.
  */
 export class HedgePod {
   readonly leader: LeaderService;
@@ -65,200 +61,84 @@ export class HedgePod {
   readonly semaphores: SemaphoreService;
   readonly spill: SpillStore;
   readonly readiness: HedgeReadiness;
-  /** Holds the calls of all services back until the start. */
+  /** Delays the calls of all services until the start. */
   readonly gate = new StartGate();
   readonly settings: PodSettings;
   readonly #logger: LineLogger;
-  readonly #backend: Backend;
-  readonly #kept: KeptSecret;
-  readonly #opener: DatabaseOpener;
-  readonly #made: MadeTransport;
-  readonly #keeper: LeaderElector;
-  readonly #views: MembershipRunner;
+  readonly #database: DatabasePart;
+  readonly #network: NetworkPart;
+  readonly #election: ElectionPart;
+  readonly #lockManager: LockManager;
   readonly #messenger: Messenger;
+  readonly #semaphoreClient: SemaphoreClient;
   readonly #spill: SpillRuntime;
-  readonly #permits: SemaphoreClient;
-  readonly #lockKeeper: LockManager;
+  /** Work of any pod that a stop waits for. */
   readonly #drains: (() => Promise<void>)[] = [];
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor({ settings, makeTransport, makeHandlers, makeLogger }: HedgePodInit) {
-    this.settings = settings;
-    this.#logger = makeLogger('Hedge');
-    const { group, mode, timing, limits, defaultTimeoutMs, shutdown } = settings;
-    const clock = systemClock;
-    const logger = this.#logger;
-    const gate = this.gate;
+    const logger = makeLogger('Hedge');
     reportListenerErrorsTo((message, stack) => logger.error(message, stack));
-    const codec = new PayloadCodec(settings.serializer);
-    const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
-    // The election looks at the lease about once per lease at the least.
-    const watch = new DatabaseWatch(clock, 2 * timing.leaseMs, leaseName(group), () => {
-      if (settings.secret.reveal().includes(STORED_SECRET)) void this.#kept.restore();
-    });
-    const made = makeTransport({
-      settings,
-      incarnation: newIncarnation(),
-      secret: () => this.#secret(),
-      logger: makeLogger('HedgeTransport'),
-    });
-    const { transport } = made;
-    this.#kept = new KeptSecret({
-      log: backend.log,
-      group,
-      writer: () => transport.self.address,
-      clock,
-      retryMs: timing.retryMs,
-      logger,
-    });
-    const leases = watch.watch(backend.lease);
-    const keeper = new LeaderElector({
-      leases,
-      transport,
-      clock,
-      group,
-      timing,
-      campaigns: mode === 'member',
-      drainMs: shutdown.drainMs,
-      logger,
-    });
-    const lockNotices = new LockReleaseAnnouncer({
-      links: () => transport.links(),
-      leads: () => keeper.isLeader(),
-      released: (name, token) => lockKeeper.releasedElsewhere(name, token),
-    });
-    const lockKeeper = new LockManager({
-      leases,
-      holder: () => lockHolder(transport.self),
-      announce: (released) => lockNotices.announce(released),
-      clock,
-      group,
-      timing,
-      logger,
-    });
-    const reports = new UnreachableReports({ log: backend.log, group, transport });
-    const views = new MembershipRunner({ transport, route: keeper, reports, clock, timing, logger });
-    // So that a few of the largest messages of one caller, whose share is a half, fit whatever their limit.
-    const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
-    const messenger = new Messenger({ transport, clock, route: keeper, limits: { ...limits, maxHeldBytes }, logger });
-    const address = () => transport.self.address;
-    const handlers = makeHandlers({ codec, address });
-    const { streams, receiver } = makeStreams({ gate, transport, keeper, clock, codec, handlers, settings });
-    const committer = new GroupCommitter({
-      log: backend.log,
-      clock,
-      lease: leaseName(group),
-      address,
-      limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
-    });
-    messenger.serve(LEADER_MESSAGE, handlers.leaderMessage);
-    messenger.serve(BROADCAST, handlers.broadcast);
-    messenger.serve(KV_PUT, kvPutHandler(committer, address));
-    keeper.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
-    const { arbiter, holder, service } = makeSemaphores({
-      gate,
-      table: backend.permits,
-      leases: backend.lease,
-      clock,
-      timing,
-      messenger,
-      leadership: keeper,
-      group,
-      address,
-      maxRunning: limits.maxRunning,
-      logger,
-      defaultTimeoutMs,
-    });
-    this.awaitAtStop(() => messenger.drainBroadcasts());
-    this.awaitAtStop(() => receiver.drainBroadcasts());
-    connectLinks(transport, { keeper, views, messenger, arbiter, lockNotices }, logger);
+    const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate };
 
-    this.#backend = backend;
-    this.#opener = new DatabaseOpener(backend, { clock, retryMs: timing.retryMs, logger });
-    this.#made = made;
-    this.#keeper = keeper;
-    this.#views = views;
-    this.#messenger = messenger;
-    this.#spill = makeSpill({ gate, streams: transport, messenger, views, clock, logger, settings });
-    this.spill = this.#spill.store;
-    this.#permits = holder;
-    this.semaphores = service;
-    this.#lockKeeper = lockKeeper;
-    const { retryMs, leaseMs } = timing;
-    const { maxReruns } = settings;
-    this.leader = new LeaderService({
-      gate,
-      elector: keeper,
-      messenger,
-      streams,
-      codec,
-      clock,
-      defaultTimeoutMs,
-      maxReruns,
-      retryMs,
-      leaseMs,
+    const database = makeDatabase(context);
+    const network = makeNetwork(context, database, makeTransport, makeLogger('HedgeTransport'));
+    const election = makeElection(context, database, network);
+    const locks = makeLocks(context, database, network, election);
+    const messaging = makeMessaging(context, network, election, makeHandlers);
+    const semaphores = makeSemaphores(context, database, network, election, messaging);
+    const spill = makeSpill(context, network, election, messaging);
+    connectLinks(
+      network.transport,
+      { ...election, ...messaging, locks: locks.announcer, semaphores: semaphores.server },
       logger,
-    });
-    this.cluster = new ClusterService({ gate, transport, views, messenger, streams, codec, clock, defaultTimeoutMs });
-    this.locks = new LockService({ gate, manager: lockKeeper, clock, defaultTimeoutMs });
-    this.kv = new KvStore({
-      gate,
-      messenger,
-      route: keeper,
-      log: backend.log,
-      defaultTimeoutMs,
-      maxValueBytes: maxValueBytes(limits.maxMessageBytes),
-      prefix: settings.kv.prefix,
-    });
-    const stopFirst = keeper.onElected(() => {
-      stopFirst();
-      void this.#checkKeySpace();
-    });
-    this.jobs = new JobsService({
-      gate,
-      log: backend.log,
-      group,
-      election: keeper,
-      self: () => transport.self,
-      clock,
-      retryMs,
-      leaseMs,
-      logger,
-    });
-    this.readiness = new HedgeReadiness(
-      () => ({
-        backendReachable: watch.reachable,
-        unsettledForMs: views.unsettledForMs,
-        stopping: this.#leaving !== undefined,
-      }),
-      // As long as a change of leader after a crash may take.
-      leaseMs + timing.heartbeatTimeoutMs,
     );
-    // Closed from the start: then every call fails at once.
-    if (mode !== 'off') return;
-    gate.open();
-    void this.close();
+
+    this.leader = makeLeaderService(context, election, messaging);
+    this.cluster = makeClusterService(context, network, election, messaging);
+    this.kv = makeKv(context, database, network, election, messaging);
+    this.jobs = makeJobs(context, database, network, election);
+    this.locks = locks.service;
+    this.semaphores = semaphores.service;
+    this.spill = spill.store;
+    // A change of leader after a crash may take as long as the grace.
+    const graceMs = settings.timing.leaseMs + settings.timing.heartbeatTimeoutMs;
+    this.readiness = new HedgeReadiness(() => this.#readinessFacts(), graceMs);
+
+    this.settings = settings;
+    this.#logger = logger;
+    this.#database = database;
+    this.#network = network;
+    this.#election = election;
+    this.#lockManager = locks.manager;
+    this.#messenger = messaging.messenger;
+    this.#semaphoreClient = semaphores.client;
+    this.#spill = spill;
+    this.awaitAtStop(() => messaging.messenger.drainBroadcasts());
+    this.awaitAtStop(() => messaging.receiver.drainBroadcasts());
+    if (settings.mode === 'off') this.#turnOff();
   }
 
   /**
-   * Opens the backend, binds the port and starts to campaign. A backend that does not answer is tried again
-   * in the background; on any other failure everything is closed again.
+   * Opens the database, binds the port and starts to campaign. When the database does not answer, the pod retries in
+   * the background. On any other failure it closes everything again.
    * @throws HedgeError INVALID_OPTIONS
    */
   async start(): Promise<void> {
     const { mode, group } = this.settings;
-    const { transport, source } = this.#made;
+    const { backend, opener } = this.#database;
+    const { transport, source } = this.#network;
     try {
-      const open = await this.#opener.open();
+      const open = await opener.open();
       if (this.#leaving !== undefined) return this.gate.open();
-      // Before others can ask for what it lends.
+      // Before `listen`, because other pods may request the capacity as soon as they can dial.
       await this.#spill.open();
       if (mode === 'member') await transport.listen();
       const at = mode === 'member' ? ` at ${transport.self.address} (${source})` : '';
-      this.#logger.log(`Group ${group}: ${mode}${at}, backend ${this.#backend.name}`);
-      if (open) this.#take();
-      else this.#opener.openLater(() => this.#take());
+      this.#logger.log(`Group ${group}: ${mode}${at}, backend ${backend.name}`);
+      if (open) this.#join();
+      else opener.openLater(() => this.#join());
       this.gate.open();
     } catch (error) {
       await this.leave();
@@ -268,40 +148,42 @@ export class HedgePod {
   }
 
   /**
-   * What `leave` calls at its end, to begin no more of some work that any pod does. It waits for the promise until
-   * `drainMs` after its own beginning.
+   * Adds work of any pod that a stop drains. `leave` calls `drain` at its end, to begin no more of the work, and waits
+   * for the promise until `drainMs` after its own beginning.
    */
   awaitAtStop(drain: () => Promise<void>): void {
     this.#drains.push(drain);
   }
 
   /**
-   * Hands leadership over, leaves the view and lets broadcast handlers end, in the time allowed. Messages to other
-   * pods, reads and puts still work afterwards. Idempotent, never rejects.
+   * Steps down, leaves the view and lets broadcast handlers end, in the time allowed. Messages to other pods, reads and
+   * puts still work afterwards. Idempotent, never rejects.
    */
   leave(): Promise<void> {
     const start = performance.now();
+    const { elector, membership } = this.#election;
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
-      ['refuse locks', () => this.#lockKeeper.drain()],
-      ['refuse permits', () => this.#permits.drain()],
-      ['hand leadership over', () => this.#keeper.stop()],
-      ['leave the view', () => this.#views.stop()],
-      ['let broadcast handlers end', () => this.#drain(start)],
+      ['drain the locks', () => this.#lockManager.drain()],
+      ['drain the permits', () => this.#semaphoreClient.drain()],
+      ['hand the leadership over', () => elector.stop()],
+      ['leave the view', () => membership.stop()],
+      ['drain the broadcast handlers', () => this.#drain(start)],
     ]);
     return this.#leaving;
   }
 
-  /** Ends all links and closes the backend, in the time allowed. Idempotent, never rejects. */
+  /** Ends all links and closes the database, in the time allowed. Idempotent, never rejects. */
   close(): Promise<void> {
+    const { transport, secret } = this.#network;
     this.#closing ??= this.#stop(this.#closeMs, [
-      ['give locks back', () => this.#lockKeeper.close()],
-      ['give permits back', () => this.#permits.close()],
+      ['release the locks', () => this.#lockManager.close()],
+      ['release the permits', () => this.#semaphoreClient.close()],
       ['drop spilled data', () => this.#spill.close()],
       ['end requests', () => this.#messenger.close()],
-      ['stop following', () => this.#keeper.close()],
-      ['close the links', () => this.#made.transport.close()],
-      ['keep no secret', () => this.#kept.close()],
-      ['close the backend', () => this.#backend.close()],
+      ['stop following', () => this.#election.elector.close()],
+      ['close the links', () => transport.close()],
+      ['stop restoring the secret', () => secret.close()],
+      ['close the backend', () => this.#database.backend.close()],
     ]);
     return this.#closing;
   }
@@ -311,17 +193,17 @@ export class HedgePod {
     return Math.min(MAX_CLOSE_MS, (totalMs - drainMs) / 2);
   }
 
-  async #stop(allowedMs: number, steps: readonly (readonly [what: string, step: () => unknown])[]): Promise<void> {
-    this.#opener.stop();
+  async #stop(allowedMs: number, steps: readonly (readonly [action: string, step: () => unknown])[]): Promise<void> {
+    this.#database.opener.stop();
     const start = performance.now();
-    for (const [what, step] of steps) {
+    for (const [action, step] of steps) {
       const leftMs = Math.max(0, allowedMs - (performance.now() - start));
       const problem = await withTimeout(systemClock, leftMs, step);
-      if (problem !== undefined) this.#logger.warn(`Stopping: could not ${what}: ${problem}. The stop goes on.`);
+      if (problem !== undefined) this.#logger.warn(`Stopping: could not ${action}: ${problem}. The stop goes on.`);
     }
   }
 
-  /** After the view was left, so that few others still ask. */
+  /** Runs after the pod has left the view, when few other pods still send to it. */
   async #drain(start: number): Promise<void> {
     const { drainMs } = this.settings.shutdown;
     const leftMs = Math.max(0, start + drainMs - performance.now());
@@ -333,24 +215,22 @@ export class HedgePod {
   }
 
   /** Takes part in the group from now on. */
-  #take(): void {
-    this.#keeper.start();
-    this.#views.start();
+  #join(): void {
+    this.#election.elector.start();
+    this.#election.membership.start();
   }
 
-  /** For people only, so a database that does not answer is left alone. */
-  async #checkKeySpace(): Promise<void> {
-    const { group, kv } = this.settings;
-    const space = { group, prefix: kv.prefix, chosen: kv.prefixChosen };
-    try {
-      const warnings = await checkKeySpace(this.#backend.log, space, this.#made.transport.self.address);
-      for (const warning of warnings) this.#logger.warn(warning);
-    } catch {
-      // The next leader looks again.
-    }
+  /** A pod that is off is closed from the beginning, so that every call fails at once. */
+  #turnOff(): void {
+    this.gate.open();
+    void this.close();
   }
 
-  #secret(): Promise<GroupSecrets> {
-    return groupSecrets(this.settings.secret.reveal(), () => this.#kept.get());
+  #readinessFacts(): ReadinessFacts {
+    return {
+      backendReachable: this.#database.watch.reachable,
+      unsettledForMs: this.#election.membership.unsettledForMs,
+      stopping: this.#leaving !== undefined,
+    };
   }
 }

@@ -5,24 +5,25 @@ import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
 import type { Link, Transport } from '../transport/transport.js';
 
-/** Gives each frame and event of the links to the part that it is for. */
+export interface LinkParts {
+  readonly elector: Pick<LeaderElector, 'leaderReleased'>;
+  readonly membership: Pick<MembershipRunner, 'frame' | 'linkClosed'>;
+  readonly messenger: Messenger;
+  readonly locks: Pick<LockReleaseAnnouncer, 'frame'>;
+  readonly semaphores: Pick<SemaphoreServer, 'unlinked'>;
+}
+
+/** Passes each frame and event of the links to the part that handles it. */
 export function connectLinks(
   transport: Transport,
-  parts: {
-    keeper: LeaderElector;
-    views: MembershipRunner;
-    messenger: Messenger;
-    arbiter: SemaphoreServer;
-    lockNotices: LockReleaseAnnouncer;
-  },
+  { elector, membership, messenger, locks, semaphores }: LinkParts,
   logger: { debug(message: string): void },
 ): void {
-  const { keeper, views, messenger, arbiter, lockNotices } = parts;
   transport.attach(
     {
       frame(link, body) {
-        if (messenger.frame(link, body) || views.frame(link, body) || lockNotices.frame(link, body)) return;
-        if (body.$case === 'leaderReleased') keeper.leaderReleased(body.value.epoch);
+        if (messenger.frame(link, body) || membership.frame(link, body) || locks.frame(link, body)) return;
+        if (body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
       },
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),
       opened(link) {
@@ -32,8 +33,8 @@ export function connectLinks(
       closed(link, reason) {
         logger.debug(`Link ${sides(link)} closed: ${reason.message}`);
         messenger.closed(link, reason);
-        views.linkClosed(link);
-        if (link.direction === 'accepted') arbiter.unlinked(link.peer);
+        membership.linkClosed(link);
+        if (link.direction === 'accepted') semaphores.unlinked(link.peer);
       },
     },
     messenger,

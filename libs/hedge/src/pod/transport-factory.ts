@@ -3,14 +3,15 @@ import type { GroupSecrets } from '../transport/handshake/group-identity.js';
 import { GrpcTransport } from '../transport/grpc/grpc-transport.js';
 import type { StreamTransport } from '../transport/streams/peer-stream.js';
 import type { Transport } from '../transport/transport.js';
+import type { MemberId } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
 import type { PodSettings } from './settings.js';
 
 export interface TransportContext {
   readonly settings: PodSettings;
   readonly incarnation: string;
-  /** Reads the group's secret; may be called until it succeeds. */
-  readonly secret: () => Promise<GroupSecrets>;
+  /** Reads the secret of the group, for this pod. Called for each handshake. */
+  readonly secret: (self: MemberId) => Promise<GroupSecrets>;
   readonly logger: Logger;
 }
 

@@ -575,7 +575,7 @@ describe('sqlite: on a disk of its own', () => {
       acquisitions.push(claim.name);
       return backend.lease.acquire(claim);
     };
-    const keeper = new LeaderElector({
+    const elector = new LeaderElector({
       leases: { ...bound(backend.lease), acquire },
       transport: { self: claimOf('').holder, dial: async () => ({ close: () => undefined }) as Link, links: () => [] },
       clock: systemClock,
@@ -586,12 +586,12 @@ describe('sqlite: on a disk of its own', () => {
       logger: { log: (line) => void lines.push(line), warn: (line) => void lines.push(line) },
     });
     try {
-      keeper.start();
+      elector.start();
       while (acquisitions.length < 4) await nextTurn();
       rmSync(ballast);
-      while (!keeper.isLeader()) await nextTurn();
+      while (!elector.isLeader()) await nextTurn();
     } finally {
-      keeper.close();
+      elector.close();
     }
     expect(lines.filter((line) => line.startsWith('The lease can'))).toEqual([
       expect.stringMatching(

@@ -25,7 +25,7 @@ export interface SpillRuntimeOptions {
   readonly gate: StartGate;
   readonly streams: StreamTransport;
   readonly messenger: Pick<Messenger, 'request' | 'serve'>;
-  readonly views: Pick<MembershipRunner, 'view' | 'spaces' | 'advertise' | 'onChange'>;
+  readonly membership: Pick<MembershipRunner, 'view' | 'spaces' | 'advertise' | 'onChange'>;
   readonly clock: Clock;
   readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs'>;
   /** Opens the RAM and disk that this pod offers. */
@@ -59,7 +59,7 @@ export class SpillRuntime {
 
   /** Opens this pod's RAM and disk, before other pods can request them. @throws HedgeError INVALID_OPTIONS */
   async open(): Promise<void> {
-    const { streams, messenger, views, clock, timing, logger, random = Math.random } = this.#options;
+    const { streams, messenger, membership, clock, timing, logger, random = Math.random } = this.#options;
     const node = await this.#options.openNode();
     const offered = node.free();
     const { heartbeatMs, heartbeatTimeoutMs } = timing;
@@ -84,7 +84,7 @@ export class SpillRuntime {
     };
     this.#running = { context, replicaServer };
     replicaServer.start();
-    this.#stopFollowing = views.onChange(() => this.store.membersChanged());
+    this.#stopFollowing = membership.onChange(() => this.store.membersChanged());
     this.#advertiseCapacity(node, offered);
   }
 
@@ -127,9 +127,9 @@ export class SpillRuntime {
 
   /** Advertises the free capacity of this pod to the group, with heartbeats. */
   #advertiseCapacity(node: NodeStorage, offered: TierBytes): void {
-    const { clock, timing, views } = this.#options;
+    const { clock, timing, membership } = this.#options;
     const { memory, disk } = node.free();
-    views.advertise({ memory: coarse(memory, offered.memory), disk: coarse(disk, offered.disk) });
+    membership.advertise({ memory: coarse(memory, offered.memory), disk: coarse(disk, offered.disk) });
     this.#cancelHeartbeat = clock.after(timing.heartbeatMs, () => {
       this.store.membersChanged();
       this.#advertiseCapacity(node, offered);
@@ -141,12 +141,12 @@ export class SpillRuntime {
    * refuses frames for which it has no room.
    */
   #capacities(offered: TierBytes): MemberCapacity[] {
-    const { streams, views } = this.#options;
-    const members = views.view?.members ?? [];
+    const { streams, membership } = this.#options;
+    const members = membership.view?.members ?? [];
     return members
       .filter(({ incarnation }) => incarnation !== streams.self.incarnation)
       .map(({ address, incarnation }) => {
-        const { memory, disk } = views.spaces.get(incarnation) ?? offered;
+        const { memory, disk } = membership.spaces.get(incarnation) ?? offered;
         return { member: { address, incarnation }, freeBytes: memory + disk };
       });
   }

@@ -15,7 +15,7 @@ export class GroupIdentity {
     private readonly group: string,
     self: MemberId,
     /** Reads the secret of the group. Called for each handshake, because the secret changes when the database is replaced. */
-    private readonly secret: () => Promise<GroupSecrets>,
+    private readonly secret: (self: MemberId) => Promise<GroupSecrets>,
     private readonly timing: Timing | undefined,
   ) {
     this.member = self;
@@ -32,7 +32,7 @@ export class GroupIdentity {
 
   /** The input of one handshake. Rejects when the secret cannot be read now. */
   async handshakeInput(kind: StreamKind): Promise<HandshakeInput> {
-    const known = await this.secret();
+    const known = await this.secret(this.member);
     const [secret, ...accepted] = known instanceof Uint8Array ? [known] : known;
     const { group, member: self, timing } = this;
     return { kind, group, self, secret, accepted, timing, nonce: randomBytes(NONCE_BYTES) };

@@ -30,7 +30,7 @@ export interface LinkTransportOptions {
   /** The address that others dial (port 0 becomes the bound port; empty for a client), and the incarnation. */
   readonly self: MemberId;
   /** Reads the secret of the group. Called for each handshake. */
-  readonly secret: () => Promise<GroupSecrets>;
+  readonly secret: (self: MemberId) => Promise<GroupSecrets>;
   /** The durations of this pod. The log reports a peer with other durations. */
   readonly timing?: Timing;
   /** Time limit of a handshake, including the connection setup, in milliseconds. Default 5000. */

@@ -1,0 +1,275 @@
+import { onAbort } from '../common/async/on-abort.js';
+import type { StartGate } from '../common/async/start-gate.js';
+import type { Clock } from '../common/clock.js';
+import { newIncarnation } from '../common/identity.js';
+import type { Logger } from '../common/line-logger.js';
+import { leaseName } from '../database/row-names.js';
+import { LEADER_MESSAGE, LeaderService } from '../election/leader.service.js';
+import { LeaderElector } from '../election/leader-elector.runner.js';
+import { JobsService } from '../jobs/jobs.service.js';
+import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
+import { GroupCommitter, KV_PUT, kvPutHandler } from '../kv/group-commit.runner.js';
+import { checkKeySpace } from '../kv/key-space.js';
+import { maxValueBytes } from '../kv/kv-limits.js';
+import { KvStore } from '../kv/kv.store.js';
+import { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
+import { lockHolder, LockManager } from '../locks/lock.runner.js';
+import { LockService } from '../locks/lock.service.js';
+import { BROADCAST } from '../membership/broadcast.js';
+import { ClusterService } from '../membership/cluster.service.js';
+import { MembershipRunner } from '../membership/membership.runner.js';
+import { UnreachableReports } from '../membership/unreachable-reports.js';
+import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
+import { Messenger } from '../messaging/messenger.js';
+import { PayloadCodec } from '../messaging/serializer.js';
+import { SemaphoreClient } from '../semaphores/client/semaphore-client.runner.js';
+import { releaseWithoutLeader } from '../semaphores/server/last-release.js';
+import { SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
+import { semaphoreTiming } from '../semaphores/semaphore-timing.js';
+import { SEMAPHORE_REQUESTS } from '../semaphores/semaphore-wire.js';
+import { SemaphoreService } from '../semaphores/semaphore.service.js';
+import { SpillNode } from '../spill/node/spill-node.js';
+import { SpillRuntime } from '../spill/service/spill-runtime.js';
+import { StreamCaller } from '../streams/stream-caller.js';
+import { StreamReceiver } from '../streams/stream-receiver.js';
+import { DatabaseOpener } from './database-opener.js';
+import { DatabaseWatch } from './database-watch.js';
+import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
+import type { HandlersFactory } from './handlers.js';
+import type { PodSettings } from './settings.js';
+import type { TransportFactory } from './transport-factory.js';
+
+// The parts of a pod, in the order in which `HedgePod` makes them. Each uses only parts that are made before it.
+
+/** What all parts use. */
+export interface PodContext {
+  readonly settings: PodSettings;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Delays the calls of all services until the start. */
+  readonly gate: StartGate;
+}
+
+export type DatabasePart = ReturnType<typeof makeDatabase>;
+export type NetworkPart = ReturnType<typeof makeNetwork>;
+export type ElectionPart = ReturnType<typeof makeElection>;
+export type LocksPart = ReturnType<typeof makeLocks>;
+export type MessagingPart = ReturnType<typeof makeMessaging>;
+export type SemaphoresPart = ReturnType<typeof makeSemaphores>;
+
+/** The database: its driver, the opener that waits for it, and the watch on its answers. */
+export function makeDatabase({ settings, clock, logger }: PodContext) {
+  const { group, timing } = settings;
+  const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
+  // The election reads or renews the lease at least once per lease.
+  const watch = new DatabaseWatch(clock, 2 * timing.leaseMs, leaseName(group));
+  const opener = new DatabaseOpener(backend, { clock, retryMs: timing.retryMs, logger });
+  return { backend, leases: watch.watch(backend.lease), watch, opener };
+}
+
+/** The transport to other pods, and the secret by which they authenticate this pod. */
+export function makeNetwork(
+  { settings, clock, logger }: PodContext,
+  { backend, watch }: DatabasePart,
+  makeTransport: TransportFactory,
+  transportLogger: Logger,
+) {
+  const { group, timing } = settings;
+  const option = settings.secret.reveal();
+  const secret = new KeptSecret({ log: backend.log, group, clock, retryMs: timing.retryMs, logger });
+  const { transport, source } = makeTransport({
+    settings,
+    incarnation: newIncarnation(),
+    secret: (self) => groupSecrets(option, () => secret.get(self.address)),
+    logger: transportLogger,
+  });
+  watch.onReplaced(() => {
+    if (option.includes(STORED_SECRET)) void secret.restore(transport.self.address);
+  });
+  return { transport, source, secret, address: () => transport.self.address };
+}
+
+/** The election, and the membership that follows it. */
+export function makeElection(
+  { settings, clock, logger }: PodContext,
+  { backend, leases }: DatabasePart,
+  { transport }: NetworkPart,
+) {
+  const { group, timing, mode, shutdown } = settings;
+  const elector = new LeaderElector({
+    leases,
+    transport,
+    clock,
+    group,
+    timing,
+    campaigns: mode === 'member',
+    drainMs: shutdown.drainMs,
+    logger,
+  });
+  const reports = new UnreachableReports({ log: backend.log, group, transport });
+  const membership = new MembershipRunner({ transport, route: elector, reports, clock, timing, logger });
+  return { elector, membership };
+}
+
+export function makeLocks(
+  { settings, clock, logger, gate }: PodContext,
+  { leases }: DatabasePart,
+  { transport }: NetworkPart,
+  { elector }: ElectionPart,
+) {
+  const { group, timing, defaultTimeoutMs } = settings;
+  const announcer = new LockReleaseAnnouncer({ links: () => transport.links(), leads: () => elector.isLeader() });
+  const manager = new LockManager({
+    leases,
+    holder: () => lockHolder(transport.self),
+    announce: (released) => announcer.announce(released),
+    clock,
+    group,
+    timing,
+    logger,
+  });
+  announcer.onReleased((name, token) => manager.releasedElsewhere(name, token));
+  return { announcer, manager, service: new LockService({ gate, manager, clock, defaultTimeoutMs }) };
+}
+
+/** Messages and streams, with the handlers of the app. */
+export function makeMessaging(
+  { settings, clock, logger, gate }: PodContext,
+  { transport, address }: NetworkPart,
+  { elector }: ElectionPart,
+  makeHandlers: HandlersFactory,
+) {
+  const { limits, serializer, defaultTimeoutMs } = settings;
+  const codec = new PayloadCodec(serializer);
+  const handlers = makeHandlers({ codec, address });
+  // One caller may use half of the bytes. So a few of its largest messages fit, whatever their limit is.
+  const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
+  const messenger = new Messenger({ transport, clock, route: elector, limits: { ...limits, maxHeldBytes }, logger });
+  messenger.serve(LEADER_MESSAGE, handlers.leaderMessage);
+  messenger.serve(BROADCAST, handlers.broadcast);
+  const shared = { transport, route: elector, codec, limits };
+  const receiver = new StreamReceiver({
+    ...shared,
+    leader: handlers.leaderStream,
+    broadcast: handlers.broadcastStream,
+  });
+  elector.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
+  elector.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
+  const streams = new StreamCaller({ ...shared, gate, clock, openTimeoutMs: defaultTimeoutMs });
+  return { codec, messenger, receiver, streams };
+}
+
+/** Both sides of semaphores: the server, which works while this pod leads, and the client. */
+export function makeSemaphores(
+  { settings, clock, logger, gate }: PodContext,
+  { backend }: DatabasePart,
+  { address }: NetworkPart,
+  { elector }: ElectionPart,
+  { messenger }: MessagingPart,
+) {
+  const { group, limits, defaultTimeoutMs } = settings;
+  const timing = semaphoreTiming(settings.timing);
+  const table = backend.permits;
+  // Fewer than the request layer accepts, so that this layer refuses first, with the name of the semaphore.
+  const maxWaiting = Math.ceil(limits.maxRunning / 2);
+  const server = new SemaphoreServer({ table, clock, group, address, timing, maxWaiting, logger });
+  for (const type of SEMAPHORE_REQUESTS) {
+    messenger.serve(type, (request) => new Promise((resolve, reject) => server.handle(request, resolve, reject)));
+  }
+  elector.onElected(({ fencingToken, signal }) => {
+    server.elected(fencingToken);
+    onAbort(signal, () => server.end());
+  });
+  elector.onDrain(async () => server.drain());
+  const rows = { table, leases: backend.lease, group, address };
+  const client = new SemaphoreClient({
+    messenger,
+    clock,
+    timing,
+    releaseWithoutLeader: (name, ids) => releaseWithoutLeader(rows, name, ids),
+  });
+  return { server, client, service: new SemaphoreService({ gate, client, table, group, defaultTimeoutMs }) };
+}
+
+export function makeKv(
+  { settings, clock, logger, gate }: PodContext,
+  { backend }: DatabasePart,
+  { address }: NetworkPart,
+  { elector }: ElectionPart,
+  { messenger }: MessagingPart,
+): KvStore {
+  const { group, kv, limits, timing, defaultTimeoutMs } = settings;
+  const { log } = backend;
+  const committer = new GroupCommitter({
+    log,
+    clock,
+    lease: leaseName(group),
+    address,
+    limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
+  });
+  messenger.serve(KV_PUT, kvPutHandler(committer, address));
+  let checked = false;
+  elector.onElected(() => {
+    if (checked) return;
+    checked = true;
+    // The check only warns people. When the database does not answer, the next leader checks again.
+    void checkKeySpace(log, { group, prefix: kv.prefix, chosen: kv.prefixChosen }, address()).then(
+      (warnings) => warnings.forEach((warning) => logger.warn(warning)),
+      () => undefined,
+    );
+  });
+  return new KvStore({
+    gate,
+    messenger,
+    route: elector,
+    log,
+    defaultTimeoutMs,
+    maxValueBytes: maxValueBytes(limits.maxMessageBytes),
+    prefix: kv.prefix,
+  });
+}
+
+/** The spill stores of this pod, with the RAM and disk that its options offer. */
+export function makeSpill(
+  { settings, clock, logger, gate }: PodContext,
+  { transport }: NetworkPart,
+  { membership }: ElectionPart,
+  { messenger }: MessagingPart,
+): SpillRuntime {
+  const { timing, spill } = settings;
+  const openNode = () => SpillNode.open({ ...spill, clock });
+  return new SpillRuntime({ gate, streams: transport, messenger, membership, clock, timing, openNode, logger });
+}
+
+export function makeLeaderService(
+  { settings, clock, logger, gate }: PodContext,
+  { elector }: ElectionPart,
+  { messenger, streams, codec }: MessagingPart,
+): LeaderService {
+  const { timing, defaultTimeoutMs, maxReruns } = settings;
+  const { retryMs, leaseMs } = timing;
+  const limits = { defaultTimeoutMs, maxReruns, retryMs, leaseMs };
+  return new LeaderService({ gate, elector, messenger, streams, codec, clock, logger, ...limits });
+}
+
+export function makeClusterService(
+  { settings, clock, gate }: PodContext,
+  { transport }: NetworkPart,
+  { membership }: ElectionPart,
+  { messenger, streams, codec }: MessagingPart,
+): ClusterService {
+  const { defaultTimeoutMs } = settings;
+  return new ClusterService({ gate, transport, membership, messenger, streams, codec, clock, defaultTimeoutMs });
+}
+
+export function makeJobs(
+  { settings, clock, logger, gate }: PodContext,
+  { backend }: DatabasePart,
+  { transport }: NetworkPart,
+  { elector }: ElectionPart,
+): JobsService {
+  const { group, timing } = settings;
+  const { retryMs, leaseMs } = timing;
+  const self = () => transport.self;
+  return new JobsService({ gate, log: backend.log, group, election: elector, self, clock, retryMs, leaseMs, logger });
+}
