@@ -3,30 +3,30 @@ import type { Random } from './random.js';
 import type { World } from './world.js';
 
 export interface DatabaseFaults {
-  /** Share of calls that fail before they did anything. */
+  /** The share of calls that fail before they take effect. */
   readonly failBefore: number;
-  /** Share of calls that did what they should and look failed. */
+  /** The share of calls that take effect and return a failure. */
   readonly failAfter: number;
-  /** Share of calls that have their effect late, up to several time limits after their start. */
+  /** The share of calls that take effect late, up to several timeouts after their start. */
   readonly late: number;
-  /** Share of calls that have their effect in time, and answer late within the limit. */
+  /** The share of calls that take effect in time, and answer late within the timeout. */
   readonly slow: number;
 }
 
-/** What became of a call, as its caller can tell. */
+/** The outcome of a call, as its caller sees it. */
 export type Outcome<Result> =
   | { readonly type: 'done'; readonly result: Result }
-  /** It surely had no effect. */
+  /** The call has certainly not taken effect. */
   | { readonly type: 'not-done' }
-  /** It may have had its effect, or may have it later. */
+  /** The call may have taken effect, or may do so later. */
   | { readonly type: 'unknown' };
 
 /**
- * The way from pods to the database, with its faults. A call has its effect at one instant between its
- * start and its answer, if it has one, and possibly long after its caller gave it up or crashed.
+ * The connection from pods to the database, with its faults. A call takes effect at one instant between its
+ * start and its answer, if it has one, possibly long after its caller has timed out or crashed.
  */
 export class DatabaseConnection {
-  /** While true nothing gets through; half of the calls then say so, half hang. */
+  /** While true no call arrives: half of the calls fail at once, the others hang. */
   outage = false;
   readonly #cutOff = new Map<Machine, number>();
   faults: DatabaseFaults = { failBefore: 0, failAfter: 0, late: 0, slow: 0 };
@@ -37,7 +37,7 @@ export class DatabaseConnection {
     private readonly timeoutMs: number,
   ) {}
 
-  /** For that time a machine gets no answers; what it sends is lost, or has its effect when it is over. */
+  /** For that time a machine gets no answers; its calls are lost, or take effect when the time is over. */
   cutOff(machine: Machine, ms: number): void {
     this.#cutOff.set(machine, this.world.now + ms);
   }
@@ -48,7 +48,7 @@ export class DatabaseConnection {
     this.faults = { failBefore: 0, failAfter: 0, late: 0, slow: 0 };
   }
 
-  /** @param done hears the outcome on the caller's machine, at the latest when the time limit is over. */
+  /** @param done called with the outcome on the caller's machine, at the latest at the timeout. */
   call<Result>(machine: Machine, effect: () => Result, done: (outcome: Outcome<Result>) => void): void {
     const { random, world } = this;
     let open = true;

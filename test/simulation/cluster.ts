@@ -30,7 +30,7 @@ import { SemaphoreOracle } from './semaphore-oracle.js';
 import type { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { World } from './world.js';
 
-/** What a history is made of; tests put broken parts in, to see them found. */
+/** The parts of a history. Tests replace them by broken ones, which the simulation must find. */
 export interface Parts {
   election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
@@ -39,15 +39,15 @@ export interface Parts {
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
   semaphoreRows(database: SimulatedDatabase): SimulatedSemaphoreRows;
-  /** The leader writes a put that it tries again over the key's single row. */
+  /** The leader retries a put as an overwrite of the key's single row. */
   readonly retriesPutsAsOverwrites: boolean;
-  /** A receiver forgets a request as soon as it has sent the reply. */
+  /** A receiver drops a request as soon as it has sent the reply. */
   readonly forgetsRepliesEarly: boolean;
   router(self: MemberId, random: () => number): RequestRouter<PodCall>;
   /** How a receiver registers a type of request. */
   served(type: RequestType): RequestType;
   jobs(job: Job, settings: SchedulerSettings): JobScheduler;
-  /** A leader claims firings whoever has the lease by then. */
+  /** A leader claims firings without a fence. */
   readonly claimsJobsUnfenced: boolean;
 }
 
@@ -68,7 +68,7 @@ export class Cluster {
   readonly semaphores: SemaphoreOracle;
   readonly semaphoreTiming: SemaphoreTiming;
   readonly machines: readonly Machine[];
-  /** Requests that end the processes that run them do so. */
+  /** Requests that crash the processes that run them do so. */
   poisoned = true;
   readonly #pods = new Map<string, Pod>();
   #starts = 0;
@@ -102,7 +102,7 @@ export class Cluster {
         oracle.written(entry, this.database.lease.token);
       },
     };
-    // The lease's margin is a tenth of it: clocks may differ by that much in all.
+    // The margin is a tenth of the lease: the clocks may differ by that much in total.
     const rate = (): number => random.between(0.96, 1.04);
     const size = random.pick([3, 3, 4, 5]);
     this.machines = Array.from({ length: size }, (_, index) => {
@@ -110,7 +110,7 @@ export class Cluster {
     });
   }
 
-  /** Runs something whose errors the code under test would catch: they end the history all the same. */
+  /** Runs a function whose errors end the history, also when the code under test catches them. */
   watch<Result>(run: () => Result): Result {
     try {
       return run();
@@ -132,7 +132,7 @@ export class Cluster {
     return this.#pods.get(address);
   }
 
-  /** All processes that run. */
+  /** All running processes. */
   pods(): Pod[] {
     return [...this.#pods.values()].filter(({ alive }) => alive);
   }
@@ -143,7 +143,7 @@ export class Cluster {
     return machine;
   }
 
-  /** The process there ends, and is started again some time after. */
+  /** The process there ends, and starts again some time later. */
   crash(address: string): void {
     const pod = this.#pods.get(address);
     if (pod?.alive !== true) return;

@@ -11,11 +11,11 @@ import type { World } from './world.js';
 
 export interface LeaseRow extends LeaseMarker {
   readonly claim?: { readonly holder: MemberId; readonly leaseMs: number };
-  /** When it was taken or renewed last, by the database's clock. */
+  /** When it was last acquired or renewed, by the database's clock. */
   readonly heartbeat: number;
 }
 
-/** What the invariants want to know of commits. */
+/** Receives the commits for the invariants. */
 export interface DatabaseObserver {
   acquired(row: LeaseRow): void;
   written(entry: LogEntry): void;
@@ -23,7 +23,7 @@ export interface DatabaseObserver {
 }
 
 /**
- * The tables, as one place where each call happens at one instant. Two kinds: `shared-clock` judges leases
+ * The tables, in which each call takes effect at one instant. Two kinds: `shared-clock` detects expired leases
  * by its own clock, as Spanner does; `observing` leaves that to contenders, as SQLite does, and its clock
  * may go back.
  */
@@ -36,7 +36,7 @@ export class SimulatedDatabase {
   #replacedAt: number | undefined;
   #generation = 0;
   observer: DatabaseObserver | undefined;
-  /** Whoever finds another database takes nothing for a lease. */
+  /** A process that detects a replaced database acquires nothing for a lease. */
   protected readonly waitsAfterReplacement: boolean = true;
 
   constructor(
@@ -48,13 +48,13 @@ export class SimulatedDatabase {
     return this.row;
   }
 
-  /** Which file it is: processes that opened an earlier one find out with their next call, which has no effect. */
+  /** The identity of the file: processes with an earlier one detect that with their next call, which has no effect. */
   get generation(): number {
     return this.#generation;
   }
 
   /**
-   * Another database in its place, as far as the lease goes: nobody has ever held it there. The log stays, for its
+   * Replaces the lease row by one that was never held. The log stays, for its
    * loss is a loss and not a fault to be found.
    */
   loseLease(): void {
@@ -64,12 +64,12 @@ export class SimulatedDatabase {
     this.observer?.leaseLost();
   }
 
-  /** Whether the holder in the database before may believe yet, for those who have to know. */
+  /** Whether the lease of a holder in the replaced database may still be valid. */
   replacedWithin(leaseMs: number): boolean {
     return this.#replacedAt !== undefined && this.world.now - this.#replacedAt < leaseMs;
   }
 
-  /** What `ReplacedDatabase` says, unless the driver does not ask it. */
+  /** The time of `ReplacedDatabase`, unless the planted driver ignores it. */
   quietForMs(replaced: ReplacedDatabase, now: Instant, leaseMs: number): number {
     return this.waitsAfterReplacement ? replaced.quietForMs(now, leaseMs) : 0;
   }
@@ -78,7 +78,7 @@ export class SimulatedDatabase {
     this.#clockOffset += ms;
   }
 
-  /** By the database's clock, which is the one that counts only for the kind `shared-clock`. */
+  /** By the database's clock, which counts only for the kind `shared-clock`. */
   expiresInMs(row: LeaseRow): number {
     if (row.claim === undefined) return 0;
     return Math.max(0, row.claim.leaseMs - (this.clock() - row.heartbeat));
@@ -130,7 +130,7 @@ export class SimulatedDatabase {
     return entry;
   }
 
-  /** Overwrites the row by which members tell a leader that they cannot reach it. */
+  /** Overwrites the row in which members report that they cannot reach the leader. */
   report(report: UnreachableReport): void {
     this.#report = { stamp: String(this.timestamp()), report };
   }
@@ -166,7 +166,7 @@ export class SimulatedDatabase {
   }
 }
 
-/** One process's way to the lease row: what a driver adds to the database. */
+/** The driver of one process for the lease row. */
 export class SimulatedLeaseTable {
   readonly #observed = new ObservedLease();
   readonly #replaced = new ReplacedDatabase();
@@ -188,13 +188,13 @@ export class SimulatedLeaseTable {
     if (database.replacedWithin(leaseMs + Math.max(permitMs, 2 * leaseMs))) this.#replaced.replaced(now());
   }
 
-  /** The effect of a call that is made now: none if by then the database is another one. */
+  /** The effect of a call that starts now: none if the database is replaced before it takes effect. */
   call<Result>(effect: () => Result): () => Result | 'replaced' {
     const generation = this.#generation;
     return () => (generation === this.database.generation ? effect() : 'replaced');
   }
 
-  /** A call was answered so. */
+  /** A call was answered with that row. */
   replaced(): void {
     this.#generation = this.database.generation;
     this.#replaced.replaced(this.now());
@@ -205,7 +205,7 @@ export class SimulatedLeaseTable {
     return this.#replaced.permitsValidForMs(this.now(), this.permitMs);
   }
 
-  /** Nothing is taken or renewed now. */
+  /** Nothing is acquired or renewed now. */
   get quiet(): boolean {
     return this.database.quietForMs(this.#replaced, this.now(), this.leaseMs) > 0;
   }
@@ -214,12 +214,12 @@ export class SimulatedLeaseTable {
     return this.database.kind === 'observing';
   }
 
-  /** What is known of the row's end when a call is made, to be compared in its transaction. */
+  /** The marker of an expired row at the start of a call, to be compared in its transaction. */
   expiredMarker(): LeaseMarker | undefined {
     return this.#observed.expiredMarker(this.now());
   }
 
-  /** The row of a transaction, once the reply is here. */
+  /** The record of a transaction, after its reply. */
   record(row: LeaseRow, expiresInMs: number): LeaseRecord {
     const seen = { marker: row, leaseMs: row.claim?.leaseMs };
     const left = this.observes ? this.#observed.observe(seen, this.now()) : expiresInMs;

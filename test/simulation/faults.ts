@@ -4,7 +4,7 @@ import type { Pod } from './pod.js';
 
 type Fault = (cluster: Cluster) => void;
 
-/** What can go wrong, each by itself; a history has a random selection of these. */
+/** The kinds of faults. A history has a random selection of them. */
 const FAULTS: Readonly<Record<string, Fault>> = {
   crash: (cluster) => {
     const pod = anyPod(cluster);
@@ -33,7 +33,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     for (const database of [cluster.database, ...cluster.locks.rows()]) database.jumpClock(ms);
   },
   'database replaced': (cluster) => {
-    // A database whose clock decides does not get another one in its place under its name.
+    // A database with a shared clock is never replaced under its name.
     if (cluster.database.kind !== 'observing') return;
     cluster.database.loseLease();
     cluster.semaphoreRows.lose();
@@ -52,7 +52,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   'leader cut off from members': (cluster) => {
     const { random, network, machines } = cluster;
     const leader = leaderOf(cluster);
-    // With some on its side of the partition, now and then.
+    // Sometimes with other pods on its side of the partition.
     const side = machines.filter(({ address }) => address === leader?.self.address || random.chance(0.15));
     const ms = random.skewed(1_000, 15_000);
     for (const one of side) {
@@ -73,9 +73,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'forged view': (cluster) => {
     const [liar, victim] = [anyPod(cluster), anyPod(cluster)];
-    // A leader may say what it likes in its own term: so neither now nor, by chance, later.
+    // A forged view must not name a leader in its own term, now or later.
     if (liar === undefined || victim === undefined || liar.term !== undefined) return;
-    // It may have the lease already, and not have heard so.
+    // It may hold the lease already, and not know it yet.
     if (cluster.database.lease.claim?.holder.incarnation === liar.self.incarnation) return;
     const epoch = cluster.database.lease.token + cluster.random.pick([-1n, 0n, 10n ** 18n]);
     const member = { ...liar.self, confirmed: true };
@@ -83,7 +83,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
-/** Lets things go wrong at random until then; which kinds and how often differs from seed to seed. */
+/** Injects random faults until then; their kinds and rates differ from seed to seed. */
 export function injectFaults(cluster: Cluster, until: number): void {
   const { random, world, network, connection } = cluster;
   const share = (): number => (random.chance(0.3) ? 0 : random.skewed(0.002, 0.2));
@@ -103,7 +103,7 @@ export function injectFaults(cluster: Cluster, until: number): void {
   world.after(random.between(0, 2 * meanPauseMs), next);
 }
 
-/** From now on nothing goes wrong any more, and all that stands still goes on. */
+/** Ends all faults, and resumes all machines. */
 export function endFaults(cluster: Cluster): void {
   cluster.network.heal();
   cluster.connection.heal();
@@ -114,8 +114,8 @@ export function endFaults(cluster: Cluster): void {
 }
 
 /**
- * A machine either sleeps or has its wall clock set. Both at once can hide the time that passed from both
- * of its clocks, and that is beyond what a lease can promise.
+ * A machine either sleeps or has its wall clock set. Both at once can hide the elapsed time from both
+ * of its clocks, which no lease can survive.
  */
 function sleeps({ address }: Machine): boolean {
   return Number(address.slice(1)) % 2 === 0;

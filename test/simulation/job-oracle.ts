@@ -7,16 +7,16 @@ import type { Random } from './random.js';
 import { violated } from './violation.js';
 import type { World } from './world.js';
 
-/** How far a leader may be behind at the end, in milliseconds: by some runs, and some calls to the database. */
+/** The allowed delay of a leader at the end, in milliseconds: some runs, and some calls to the database. */
 const MAX_LAG_MS = 5_000;
 
-/** A job as its ledger tells it in the order of commits. */
+/** A job as its ledger shows it, in the order of commits. */
 interface Told {
   readonly job: Job;
   last: LedgerRow | undefined;
-  /** Claims that were run, by row. */
+  /** The claims that were run, by row. */
   readonly begun: Set<string>;
-  /** Processes that run it now. */
+  /** The processes that run it now. */
   readonly running: Set<string>;
 }
 
@@ -24,7 +24,7 @@ interface Told {
 export class JobOracle {
   readonly all: readonly Job[];
   readonly #told: ReadonlyMap<string, Told>;
-  /** Set when faults are over, so that what waits is soon done. */
+  /** Set when faults are over, so that waiting work ends soon. */
   hurried = false;
 
   constructor(
@@ -53,7 +53,7 @@ export class JobOracle {
     told.last = row;
   }
 
-  /** A process begins to run a claim: gives what to do when the run ends. */
+  /** A process begins to run a claim. @returns a callback for the end of the run. */
   began(job: Job, claim: LedgerRow, by: MemberId): () => void {
     const { last, begun, running } = this.#of(job.name);
     const what = `${by.incarnation} runs ${job.name}, ${describe(claim)}`;
@@ -66,7 +66,7 @@ export class JobOracle {
     return () => running.delete(by.incarnation);
   }
 
-  /** To call at the end: all that fell due by the leader's clock is accounted for, but for the last moments. */
+  /** To call at the end: all firings that were due by the leader's clock are in the ledger, except of the last moments. */
   finish(leaderWall: number): void {
     for (const { job, last } of this.#told.values()) {
       if (last === undefined) violated('J2', `${job.name} was never scheduled`);
@@ -77,7 +77,7 @@ export class JobOracle {
     }
   }
 
-  /** Every row goes on where the one before ended, and a claim is followed by its outcome. */
+  /** Every row continues where the one before ended, and the outcome follows its claim. */
   #checkChain({ job, last }: Told, row: LedgerRow, what: string): void {
     const open = last?.event === 'claimed';
     switch (row.event) {

@@ -8,17 +8,17 @@ import { violated } from './violation.js';
 export interface Believer {
   readonly self: MemberId;
   readonly term: Term | undefined;
-  /** What `isLeader()` would say now. */
+  /** The result of `isLeader()` now. */
   readonly believes: boolean;
 }
 
-/** Watches L1, L2, L3 and M1 over the whole group, in true time. */
+/** Checks L1, L2, L3 and M1 over the whole group, in true time. */
 export class LeadershipOracle {
   readonly #owners = new Map<bigint, string>();
   readonly #ended = new Set<bigint>();
   readonly #views = new Map<string, string>();
   #newest = 0n;
-  /** Terms up to this one were taken in a database that was replaced since. */
+  /** Terms up to this one began in a database that was replaced since then. */
   #lostUpTo = 0n;
 
   constructor(
@@ -26,7 +26,7 @@ export class LeadershipOracle {
     private readonly believers: () => Iterable<Believer>,
   ) {}
 
-  /** The database let somebody take the lease. */
+  /** The database let a process acquire the lease. */
   acquired({ token, claim }: LeaseRow): void {
     const holder = claim?.holder.incarnation ?? '';
     if (token <= this.#newest) violated('L1', `token ${token} is not above ${this.#newest}`);
@@ -39,7 +39,7 @@ export class LeadershipOracle {
     }
   }
 
-  /** Who believes in a term of the database before does so rightly, until it runs out: the guarantee that remains is L1. */
+  /** A term of the replaced database stays valid until it expires: the remaining guarantee is L1. */
   leaseLost(): void {
     this.#lostUpTo = this.#newest;
   }
@@ -87,7 +87,7 @@ export class LeadershipOracle {
   }
 
   /**
-   * L2, seen from the database: who believes still has the row, and nobody could take it. A late acquisition
+   * L2, seen from the database: a valid holder has the row, and no other could acquire it. A late acquisition
    * of the same process may have given the row a newer token.
    */
   #checkValidity({ incarnation }: MemberId, { token }: Term): void {

@@ -4,11 +4,11 @@ import type { Network } from './network.js';
 import type { Random } from './random.js';
 import type { World } from './world.js';
 
-/** One end's side of links: what the transport tells the request layer, and asks it in the handshake. */
+/** One end of links: the calls of the transport to the request layer, also in the handshake. */
 export interface LinkEnd {
   readonly self: MemberId;
   readonly alive: boolean;
-  /** Does it on this end's machine, unless its process has died by then. */
+  /** Runs an action on this end's machine, unless its process has died by then. */
   run(action: () => void): void;
   after(ms: number, action: () => void): void;
   outstandingAt(receiver: MemberId): readonly number[];
@@ -20,8 +20,8 @@ export interface LinkEnd {
 }
 
 /**
- * A link from a caller to a receiver, as the transport promises it: in order in each direction, until it
- * breaks. Then each end hears of it in its own time, and what was on its way may arrive or not.
+ * A link from a caller to a receiver, as the transport guarantees it: in order in each direction, until it
+ * breaks. Then each end notices at its own time, and frames in flight may arrive or not.
  */
 export class Link {
   callerOpen = false;
@@ -126,7 +126,7 @@ export class Links {
     const link = new Link(this, caller, receiver, generation);
     const welcome = (resumed: boolean): void => {
       if (!waiting) return link.break();
-      // Else the caller would take for open what has told of its end already.
+      // Else the caller would consider a link open whose end it was notified of.
       if (link.broken) return fail('broke in the handshake');
       waiting = false;
       link.callerOpen = true;
@@ -146,7 +146,7 @@ export class Links {
     );
   }
 
-  /** Breaks what is open between two addresses, or all of one. */
+  /** Breaks the open links between two addresses, or all links of one. */
   cut(address: string, other?: string): void {
     for (const link of this.#open) {
       const ends = [link.caller.self.address, link.receiver.self.address];
@@ -157,7 +157,7 @@ export class Links {
     }
   }
 
-  /** An older link than the newest is refused, and the newest closes the one before. */
+  /** Rejects a link that is older than the newest; the newest closes the previous one. */
   #admit(link: Link): boolean {
     const name = `${link.caller.self.incarnation}>${link.receiver.self.incarnation}`;
     const newest = this.#admitted.get(name);

@@ -9,18 +9,18 @@ export interface LockPod {
   readonly self: MemberId;
   readonly alive: boolean;
   now(): Instant;
-  /** The term by which a caller in it holds that lock now. */
+  /** The term under which one of its callers holds that lock now. */
   lockTerm(name: string): Term | undefined;
 }
 
-/** A caller that has a lock, and was not told that it lost it. */
+/** A lock that a caller holds, and was not notified to have lost. */
 export interface HeldLock {
   readonly pod: LockPod;
   readonly name: string;
   readonly token: bigint;
 }
 
-/** Watches L1, L2 and L3 of every lock over the whole group, in true time. */
+/** Checks L1, L2 and L3 of every lock over the whole group, in true time. */
 export class LockOracle {
   readonly #rows = new Map<string, SimulatedDatabase>();
   readonly #newest = new Map<string, bigint>();
@@ -62,7 +62,7 @@ export class LockOracle {
     return lock;
   }
 
-  /** Released, or told that it is lost. */
+  /** The lock was released, or its caller was notified of the loss. */
   ended(lock: HeldLock): void {
     this.#held.delete(lock);
   }
@@ -74,7 +74,7 @@ export class LockOracle {
       if (!pod.alive) continue;
       const { incarnation } = pod.self;
       const term = pod.lockTerm(name);
-      if (term?.token !== token) violated('L3', `${incarnation} was not told that it lost lock ${name} ${token}`);
+      if (term?.token !== token) violated('L3', `${incarnation} was not notified that it lost lock ${name} ${token}`);
       if (!this.#isValid(pod, term)) continue;
       const other = valid.get(name);
       if (other !== undefined) violated('L1', `${other} and ${incarnation} hold lock ${name} at the same time`);
@@ -83,7 +83,7 @@ export class LockOracle {
     }
   }
 
-  /** The database let somebody take a lock. */
+  /** The database let a process acquire a lock. */
   #acquired(name: string, { token, claim }: LeaseRow): void {
     const holder = claim?.holder.incarnation ?? '';
     if (token <= (this.#newest.get(name) ?? 0n)) violated('L1', `token ${token} of lock ${name} does not rise`);
@@ -94,7 +94,7 @@ export class LockOracle {
       if (held.name !== name || incarnation === holder || !pod.alive) continue;
       const term = pod.lockTerm(name);
       if (term?.token === held.token && this.#isValid(pod, term)) {
-        violated('L1', `${holder} may have lock ${name} while ${incarnation} still believes that it does`);
+        violated('L1', `${holder} may have lock ${name} while ${incarnation} still considers it valid`);
       }
     }
   }
@@ -103,14 +103,14 @@ export class LockOracle {
     return holdsLease(term, this.timing, pod.now());
   }
 
-  /** L2, seen from the database: as `LeadershipOracle` has it for the election. */
+  /** L2, seen from the database, as in `LeadershipOracle`. */
   #checkValidity(incarnation: string, name: string, { token }: Term): void {
     const database = this.row(name);
     const { lease } = database;
     const own = lease.claim?.holder.incarnation === incarnation && lease.token >= token;
-    if (!own) violated('L2', `${incarnation} believes in lock ${name} ${token}, the row has ${lease.token}`);
+    if (!own) violated('L2', `${incarnation} considers lock ${name} ${token} valid, the row has ${lease.token}`);
     if (database.kind === 'shared-clock' && database.expiresInMs(lease) === 0) {
-      violated('L2', `${incarnation} believes in lock ${name} ${token}, which the database would give away`);
+      violated('L2', `${incarnation} considers lock ${name} ${token} valid, which others could acquire`);
     }
   }
 }

@@ -3,7 +3,7 @@ import { violated } from './violation.js';
 
 const NAMES = ['one', 'two', 'three'];
 
-/** Has callers in every pod take locks at random until then, each for a while. */
+/** Callers in every pod acquire random locks until then, each for a while. */
 export function useLocks(cluster: Cluster, until: number): void {
   const { random, world } = cluster;
   const meanPauseMs = random.skewed(200, 1_500);
@@ -26,7 +26,7 @@ export function useLocks(cluster: Cluster, until: number): void {
   next();
 }
 
-/** Has one caller in any pod take each lock; the returned function says whether all could. */
+/** One caller in any pod acquires each lock; the returned function reports whether all could. */
 export function takeEveryLock(cluster: Cluster): () => void {
   const missing = new Set(NAMES);
   for (const name of NAMES) {

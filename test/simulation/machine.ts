@@ -8,8 +8,8 @@ export interface ClockRates {
 }
 
 /**
- * One machine: its clocks, and whether it stands still. What happens to a machine that stands still waits
- * until it goes on.
+ * One machine: its clocks, and whether it stands still. Events of a machine that stands still wait
+ * until it resumes.
  *
  * Two ways of standing still: paused (SIGSTOP, a long collection), where both clocks run on, and asleep,
  * where the monotonic clock stands still as well.
@@ -48,7 +48,7 @@ export class Machine {
     this.#wallOffset += ms;
   }
 
-  /** Something reaches this machine: now, or when it goes on. */
+  /** Runs an event on this machine: now, or when it resumes. */
   deliver(run: () => void): void {
     if (this.#frozen) this.#backlog.push(run);
     else run();
@@ -74,7 +74,7 @@ export class Machine {
     };
   }
 
-  /** Stands still for that time. Not while it does already. */
+  /** Stands still for that time, unless it does so already. */
   freeze(ms: number, asleep: boolean): void {
     if (this.#frozen) return;
     this.#frozen = true;
@@ -86,14 +86,14 @@ export class Machine {
     });
   }
 
-  /** Goes on. */
+  /** Resumes. */
   thaw(): void {
     if (!this.#frozen) return;
     if (this.#asleepSince !== undefined) this.#slept += this.world.now - this.#asleepSince;
     this.#asleepSince = undefined;
     this.#frozen = false;
     this.#thawedAt = this.world.now;
-    // What one of these causes comes after them, not among them.
+    // Events that these cause run after them, not between them.
     for (const run of this.#backlog.splice(0)) run();
   }
 }

@@ -18,7 +18,7 @@ interface Share {
   readonly violations: { readonly seed: number; readonly message: string }[];
 }
 
-/** What a process with a share of the seeds has done so far. */
+/** The progress of a process with a share of the seeds. */
 interface Done {
   readonly seeds: number;
   readonly violations: number;
@@ -27,7 +27,7 @@ interface Done {
 /** Milliseconds between two reports of such a process. */
 const REPORT_MS = 500;
 
-// Histories make many errors, and nobody reads where.
+// Histories create many errors, and their stacks are not needed.
 Error.stackTraceLimit = 3;
 
 const { values } = parseArgs({
@@ -117,7 +117,7 @@ async function runShare(seeds: number, step: number): Promise<Share> {
       process.send?.({ done: { seeds: index + 1, violations: violations.length } });
       reportedAt = performance.now();
     }
-    // What a history left to promises, and what they hold, goes before the next one.
+    // Releases the memory of the promises of one history before the next one.
     await setImmediate();
   }
   return { coverage: [...coverage], violations };

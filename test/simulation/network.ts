@@ -21,13 +21,13 @@ export class Network {
     private readonly random: Random,
   ) {}
 
-  /** Nothing passes between the two for that time. */
+  /** Blocks both directions between the two for that time. */
   partition(a: string, b: string, ms: number): void {
     const name = pairOf(a, b);
     this.#partitions.set(name, Math.max(this.#partitions.get(name) ?? 0, this.world.now + ms));
   }
 
-  /** Until it heals, nothing gets from one to the other; the way back stays open. */
+  /** Blocks one direction until it heals; the other direction stays open. */
   cutOneWay(from: string, to: string): void {
     this.#oneWay.add(`${from}>${to}`);
   }
@@ -52,7 +52,7 @@ export class Network {
     return this.random.chance(this.faults.drop);
   }
 
-  /** Sends something that may be lost, doubled, delayed and overtaken: stricter than any link is. */
+  /** Sends a datagram that may be lost, duplicated, delayed and reordered: stricter than any link. */
   datagram(from: string, to: string, arrive: () => void): void {
     const copies = this.random.chance(this.faults.duplicate) ? 2 : 1;
     if (copies === 2) this.world.count('network: duplicated');

@@ -7,25 +7,25 @@ import type { World } from './world.js';
 
 export type OperationKind = 'put' | 'overwrite' | 'send' | 'broadcast';
 
-/** Something that a pod asked for, and what became of it. */
+/** An operation of a pod, and its outcome. */
 export interface Operation {
   readonly id: number;
   readonly kind: OperationKind;
   readonly by: string;
   readonly key: string;
-  /** Unique, so that its effect can be told from any other's. */
+  /** Unique, so that its effect is distinct from any other. */
   readonly value: string;
   readonly rowId: string;
   readonly fence: bigint;
-  /** How often it may run again after its leader was lost. */
+  /** The allowed reruns after the loss of a leader. */
   readonly maxReruns: number;
-  /** It ends whichever process runs it. */
+  /** It crashes each process that runs it. */
   readonly poison: boolean;
   readonly startedAt: number;
   endedAt?: number;
-  /** What it was told: it happened. */
+  /** The caller was notified that it happened. */
   version?: Version;
-  /** It was told that nothing was started. */
+  /** The caller was notified that it did not start. */
   refused?: boolean;
 }
 
@@ -42,8 +42,8 @@ interface Read {
 }
 
 /**
- * Everything that was asked, run, written and read, and the promises about it: requests run at most once in
- * a term, a broadcast at most once at all, sends no more often than their bound, and K1, K2 and K3 for the log.
+ * All requests, runs, writes and reads, and the promises about them: requests run at most once in
+ * a term, a broadcast at most once in total, sends no more often than their bound, and K1, K2 and K3 for the log.
  */
 export class Operations {
   readonly all: Operation[] = [];
@@ -52,7 +52,7 @@ export class Operations {
   readonly #runs = new Map<string, bigint[]>();
   readonly #written = new Map<string, LogEntry>();
   readonly #reads: Read[] = [];
-  /** How many rows each key has, those of overwrites apart. */
+  /** The number of rows of each key, without overwrites. */
   readonly #appended = new Map<string, number>();
 
   constructor(private readonly world: World) {}
@@ -118,7 +118,7 @@ export class Operations {
   }
 
   /**
-   * The database has committed a row. An overwrite of a leader that was replaced since would undo what the next
+   * The database has committed a row. An overwrite of a leader that was replaced since would undo a write that the next
    * one has acknowledged.
    */
   written(entry: LogEntry, lastToken: bigint): void {
@@ -139,7 +139,7 @@ export class Operations {
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
   }
 
-  /** A pod begins to read a key: gives what to do when it has all its versions, oldest first. */
+  /** A pod begins to read a key. @returns a callback for all its versions, oldest first. */
   beginRead(key: string): (versions: readonly LogEntry[]) => void {
     const startedAt = this.world.now;
     const before = this.#appended.get(key) ?? 0;
@@ -169,7 +169,7 @@ export class Operations {
     for (const { id, kind, value, startedAt, endedAt } of this.all) {
       const entry = this.#written.get(value);
       if (entry === undefined || entry.key !== key) continue;
-      // Without an answer it may have happened at any time since.
+      // Without an answer it may have happened at any later time.
       points.push({
         from: startedAt,
         to: this.#acknowledged(value) ? (endedAt ?? Infinity) : Infinity,
@@ -209,7 +209,7 @@ export class Operations {
   }
 }
 
-/** Codes that say by themselves that nothing was done, to whoever reads the table of errors. */
+/** The codes that guarantee, by the table of errors, that nothing was done. */
 const NOT_STARTED: ReadonlySet<string> = new Set(['NO_LEADER', 'MEMBER_UNREACHABLE', 'OVERLOADED']);
 
 function isPut({ kind }: Operation): boolean {

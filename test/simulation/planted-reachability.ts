@@ -7,21 +7,21 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { Parts } from './cluster.js';
 import { SOUND_PARTS } from './simulate.js';
 
-/** Leads on, whoever reaches it. */
+/** Never resigns. */
 class KeepsTheLease extends Membership {
   override step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
     return super.step(input, now).filter(({ type }) => type !== 'resign');
   }
 }
 
-/** Resigns whenever a member that is alive does not reach it. */
+/** Resigns whenever a live member does not reach it. */
 class ResignsForAnyReport extends Membership {
   protected override mayResign(): boolean {
     return true;
   }
 }
 
-/** Resigns when most members are silent, without asking whether they live. */
+/** Resigns when most members are silent, without a check whether they live. */
 class ResignsForSilence extends Membership {
   override step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
     const effects = super.step(input, now);
@@ -30,7 +30,7 @@ class ResignsForSilence extends Membership {
   }
 }
 
-/** Takes the last view for settled, whether or not the leader still answers. */
+/** Reports the last view as settled, also when the leader does not answer. */
 class IgnoresLostContact extends Membership {
   override get settled(): boolean {
     return this.accepted?.settled ?? false;
@@ -41,15 +41,15 @@ class IgnoresLostContact extends Membership {
 export const PLANTED_REACHABILITY: Readonly<
   Record<string, { readonly parts: Parts; readonly found: readonly string[] }>
 > = {
-  'a leader that never gives way': {
+  'a leader that never resigns': {
     parts: { ...SOUND_PARTS, membership: (settings) => new KeepsTheLease(settings) },
     found: ['A1'],
   },
-  'a leader that resigns though nobody reaches more': {
+  'a leader that resigns although no member reaches more': {
     parts: { ...SOUND_PARTS, membership: (settings) => new ResignsForAnyReport(settings) },
     found: ['A2'],
   },
-  'a leader that resigns because members ended': {
+  'a leader that resigns because members have ended': {
     parts: { ...SOUND_PARTS, membership: (settings) => new ResignsForSilence(settings) },
     found: ['A2'],
   },

@@ -9,7 +9,7 @@ import type {
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { SOUND_PARTS } from './simulate.js';
 
-/** Takes back at once what it finds in the row when it begins to lead, and has not heard of. */
+/** Revokes at the start of its term all permits in the row that were not renewed at this leader. */
 class TakesBackWhatItInherits extends SemaphoreQueue {
   protected override lastHeard(id: string): number {
     const heard = super.lastHeard(id);
@@ -17,21 +17,21 @@ class TakesBackWhatItInherits extends SemaphoreQueue {
   }
 }
 
-/** Grants to whoever is next, heard of or not. */
+/** Grants to the next caller, also when it is not heard. */
 class GrantsToTheSilent extends SemaphoreQueue {
   protected override hears(): boolean {
     return true;
   }
 }
 
-/** Grants in a new database at once, whatever was granted in the one before. */
+/** Grants in a new database at once, without regard to permits of the old one. */
 class IgnoresTheReplacement extends SemaphoreQueue {
   override step(input: SemaphoreInput, now: number): readonly SemaphoreEffect[] {
     return super.step('unseenForMs' in input ? { ...input, unseenForMs: 0 } : input, now);
   }
 }
 
-/** Counts a permit as free once for each time that it is released. */
+/** Counts a permit as free once for each release. */
 class FreesTwice extends SemaphoreQueue {
   readonly #released = new Set<string>();
   #again = 0;
@@ -49,7 +49,7 @@ class FreesTwice extends SemaphoreQueue {
   }
 }
 
-/** Counts the validity of permits from when a renewal was answered, not from when it was sent. */
+/** Counts the validity of permits from the answer to a renewal, not from its sending. */
 class ValidFromTheAnswer extends HeldPermits {
   #now: Instant | undefined;
 
@@ -63,7 +63,7 @@ class ValidFromTheAnswer extends HeldPermits {
   }
 }
 
-/** Replaces the row whatever it is by now. */
+/** Replaces the row without a check of its version. */
 class WritesWithoutVersion extends SimulatedSemaphoreRows {
   protected override mayReplace(): boolean {
     return true;
@@ -76,15 +76,15 @@ export const PLANTED_SEMAPHORES = {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new TakesBackWhatItInherits(...made) },
     found: ['S1'],
   },
-  'permits granted at once in a database that replaced another': {
+  'permits granted at once in a new database': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new IgnoresTheReplacement(...made) },
     found: ['S1'],
   },
-  'permits granted to who is not heard of': {
+  'permits granted to a caller that is not heard': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new GrantsToTheSilent(...made) },
     found: ['S2'],
   },
-  'a permit that is released again counted as free again': {
+  'a permit counted as free again for a second release': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new FreesTwice(...made) },
     found: ['S1'],
   },
@@ -95,7 +95,7 @@ export const PLANTED_SEMAPHORES = {
     },
     found: ['S1'],
   },
-  'the row of a semaphore replaced whatever its version': {
+  'the row of a semaphore replaced without a check of its version': {
     parts: {
       ...SOUND_PARTS,
       semaphoreRows: (...made: ConstructorParameters<typeof SimulatedSemaphoreRows>) =>

@@ -18,7 +18,7 @@ import type { PodCall } from './pod-messaging.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import { SOUND_PARTS } from './simulate.js';
 
-/** Counts a term's validity from when a renewal was answered, not from when it was asked for. */
+/** Counts a term's validity from the answer to a renewal, not from its request. */
 class ValidFromTheEnd extends LeaseContender {
   override step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     const before = this.term?.validSince;
@@ -28,7 +28,7 @@ class ValidFromTheEnd extends LeaseContender {
   }
 }
 
-/** Believes on its monotonic clock alone, which stands still while the machine sleeps. */
+/** Checks validity by the monotonic clock alone, which stands still while the machine sleeps. */
 class IgnoresSleep extends LeaseContender {
   override step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     const effects = super.step(input, now);
@@ -37,7 +37,7 @@ class IgnoresSleep extends LeaseContender {
   }
 }
 
-/** Hands a lock on to the next caller of the process under the token of the last one, without asking the database. */
+/** Grants a lock to the next caller of the process under the token of the last one, without a call to the database. */
 class HandsLocksOn extends LockStateMachine {
   readonly #waiting = new Set<number>();
 
@@ -57,14 +57,14 @@ class HandsLocksOn extends LockStateMachine {
   }
 }
 
-/** Keeps it from the holder of a lock that its lease ran out. */
+/** Does not notify the holder of a lock that its lease has expired. */
 class HidesLosses extends LockStateMachine {
   override step(input: LockInput, now: Instant): readonly LockEffect[] {
     return super.step(input, now).filter((effect) => effect.type !== 'lost' || effect.reason !== 'expired');
   }
 }
 
-/** Renews whatever row is there: Go's spindle looks at neither token nor holder. */
+/** Renews any row: Go's spindle checks neither token nor holder. */
 class RenewsWithoutToken extends SimulatedDatabase {
   override renewLease(claim: { holder: MemberId; leaseMs: number }): boolean {
     this.row = { ...this.row, renewals: this.row.renewals + 1n, claim, heartbeat: this.clock() };
@@ -72,7 +72,7 @@ class RenewsWithoutToken extends SimulatedDatabase {
   }
 }
 
-/** Takes over in two transactions, as Go's spindle: whoever makes the first and not the second blocks the row. */
+/** Takes over in two transactions, as Go's spindle: a process that makes only the first one blocks the row. */
 class TakesOverInTwoSteps extends SimulatedDatabase {
   #announced: string | undefined;
 
@@ -87,7 +87,7 @@ class TakesOverInTwoSteps extends SimulatedDatabase {
   }
 }
 
-/** Judges an expired lease by a read before the transaction, and does not look again inside. */
+/** Decides on expiry by a read before the transaction, and does not check again inside. */
 class DecidesOutsideTheTransaction extends SimulatedDatabase {
   protected override mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
     return super.mayTake(holder, expired) || expired !== undefined;
@@ -101,19 +101,19 @@ class TokensFromTheWallClock extends SimulatedDatabase {
   }
 }
 
-/** Takes the lease of another database at once, while the holder in the one before believes. */
+/** Acquires the lease of a new database at once, while the lease of the holder in the old one is valid. */
 class TakesReplacedDatabases extends SimulatedDatabase {
   protected override readonly waitsAfterReplacement = false;
 }
 
-/** Takes any view, of whatever epoch. */
+/** Accepts a view of any epoch. */
 class AcceptsAnyView extends Membership {
   protected override received(_from: MemberId, view: View): void {
     this.accepted = view;
   }
 }
 
-/** Takes a later view at its sender's word, without looking at the lease. */
+/** Accepts a later view without a check of the lease. */
 class BelievesPeers extends Membership {
   protected override received(from: MemberId, view: View): void {
     const later = this.accepted === undefined || view.epoch > this.accepted.epoch;
@@ -122,7 +122,7 @@ class BelievesPeers extends Membership {
   }
 }
 
-/** A new leader begins with what falls due from now on. */
+/** A new leader ignores firings that were due before its term. */
 class ForgetsGaps extends JobScheduler {
   override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
     if (input.type !== 'loaded' || input.row === undefined) return super.step(input, now);
@@ -131,7 +131,7 @@ class ForgetsGaps extends JobScheduler {
   }
 }
 
-/** Counts each leader that was lost as the first. */
+/** Counts each lost leader as the first one. */
 class ForgetsLostLeaders extends RequestRouter<PodCall> {
   readonly #calls = new Set<PodCall>();
 
@@ -142,7 +142,7 @@ class ForgetsLostLeaders extends RequestRouter<PodCall> {
   }
 }
 
-/** Looks at deadlines only after a second without. */
+/** Checks deadlines only once a second. */
 class SeldomLooksAtDeadlines extends RequestRouter<PodCall> {
   #ticked = -Infinity;
 
@@ -167,11 +167,11 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     parts: { ...SOUND_PARTS, election: (settings) => new IgnoresSleep(settings) },
     found: ['L1', 'L2'],
   },
-  'a lock handed on under the same token': {
+  'a lock granted to the next caller under the same token': {
     parts: { ...SOUND_PARTS, lock: (settings) => new HandsLocksOn(settings) },
     found: ['L1'],
   },
-  'a lock that ran out, and its holder is not told': {
+  'a lock that expires without a notification of its holder': {
     parts: { ...SOUND_PARTS, lock: (settings) => new HidesLosses(settings) },
     found: ['L3'],
   },
@@ -187,40 +187,40 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     parts: { ...SOUND_PARTS, database: (world, kind) => new TokensFromTheWallClock(world, kind) },
     found: ['L1', 'K2', 'M1'],
   },
-  'the lease of a replaced database taken at once': {
+  'the lease of a new database acquired at once': {
     parts: { ...SOUND_PARTS, database: (world, kind) => new TakesReplacedDatabases(world, kind) },
     found: ['L1'],
   },
-  'a view taken whatever its epoch': {
+  'a view accepted from any epoch': {
     parts: { ...SOUND_PARTS, membership: (settings) => new AcceptsAnyView(settings) },
     found: ['M1'],
   },
-  'a later view taken at its sender’s word': {
+  'a later view accepted without a check of the lease': {
     parts: { ...SOUND_PARTS, membership: (settings) => new BelievesPeers(settings) },
     found: ['M1'],
   },
-  'a put tried again as an overwrite': {
+  'a put retried as an overwrite': {
     parts: { ...SOUND_PARTS, retriesPutsAsOverwrites: true },
     found: ['K1', 'K3'],
   },
-  'a firing claimed whoever leads by then': {
+  'a firing claimed without a fence': {
     parts: { ...SOUND_PARTS, claimsJobsUnfenced: true },
     found: ['J1', 'J2', 'J3'],
   },
-  'firings forgotten that fell due without a leader': {
+  'firings lost that were due without a leader': {
     parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsGaps(job, settings) },
     found: ['J2'],
   },
   ...PLANTED_SEMAPHORES,
-  'a reply forgotten before the caller has it': {
+  'a reply dropped before the caller has received it': {
     parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },
     found: ['once per term'],
   },
-  'a request that ends its leaders sent on to every next one': {
+  'a request that crashes its leaders sent to every next one': {
     parts: { ...SOUND_PARTS, router: (self, random) => new ForgetsLostLeaders(self, random) },
     found: ['bounded re-runs'],
   },
-  'deadlines looked at once a second': {
+  'deadlines checked once a second': {
     parts: { ...SOUND_PARTS, router: (self, random) => new SeldomLooksAtDeadlines(self, random) },
     found: ['every call ends'],
   },

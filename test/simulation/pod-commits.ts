@@ -11,7 +11,7 @@ import {
 } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { Cluster } from './cluster.js';
 
-/** What the group commit needs of its process. */
+/** The part of its process that the group commit needs. */
 export interface CommitHost {
   readonly self: MemberId;
   readonly alive: boolean;
@@ -34,7 +34,7 @@ export class PodCommits {
     this.#core = new GroupCommit({ ...DEFAULT_GROUP_COMMIT_LIMITS, maxBatchRows: 4, retryMs });
   }
 
-  /** @param end called once, with what became of it. */
+  /** @param end called once, with the outcome. */
   put(row: PutRow, deadline: number, end: (outcome: PutOutcome) => void): void {
     const ticket = (this.#tickets += 1);
     this.#settle.set(ticket, end);

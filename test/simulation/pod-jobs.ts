@@ -8,7 +8,7 @@ import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/
 import type { Cluster } from './cluster.js';
 import type { CommitHost } from './pod-commits.js';
 
-/** What the jobs need of their process. */
+/** The part of their process that the jobs need. */
 export interface JobHost extends CommitHost {
   leads(token: bigint): boolean;
 }
@@ -21,7 +21,7 @@ export class PodJobs {
     this.#jobs = cluster.jobs.all.map((job) => new PodJob(job, host, cluster));
   }
 
-  /** Whether a hand-over waits for one of them. */
+  /** Whether a drain waits for one of them. */
   get busy(): boolean {
     return this.#jobs.some(({ scheduler }) => scheduler.busy);
   }

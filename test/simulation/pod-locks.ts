@@ -9,7 +9,7 @@ import { SimulatedLeaseTable } from './database.js';
 import type { HeldLock, LockPod } from './lock-oracle.js';
 import type { Machine } from './machine.js';
 
-/** What a pod's locks need of it. */
+/** The part of a pod that its locks need. */
 export interface LockHost {
   readonly self: MemberId;
   readonly machine: Machine;
@@ -36,7 +36,7 @@ interface QueuedRenewal {
   readonly call: Extract<DatabaseCall, { type: 'renew' }>;
 }
 
-/** The locks of one process: the real cores, and in place of `LockManager` the simulation. */
+/** The locks of one process: the real cores, with the simulation instead of `LockManager`. */
 export class PodLocks implements LockPod {
   readonly #entries = new Map<string, LockEntry>();
   readonly #callers = new Map<number, LockCaller>();
@@ -69,7 +69,7 @@ export class PodLocks implements LockPod {
     return this.#entries.get(name)?.machine.term;
   }
 
-  /** A caller wants a lock, has it for a while, and gives it back. */
+  /** A caller acquires a lock, holds it for a while, and releases it. */
   use(name: string, once: boolean, patienceMs: number, holdMs: number, granted: () => void = () => undefined): void {
     this.#lastCaller += 1;
     const waiter = this.#lastCaller;
@@ -83,7 +83,7 @@ export class PodLocks implements LockPod {
     this.#step(entry, { type: 'wait', waiter, once });
   }
 
-  /** As a process that stops: gives back what it holds. */
+  /** Releases all held locks, as a process that stops. */
   close(): void {
     for (const { name } of this.#held.values()) this.#release(name);
   }

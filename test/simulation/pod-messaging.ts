@@ -42,12 +42,12 @@ export class PodCall extends ClientCall {
 
 type Answer = [resolve: (payload: Encoded) => void, reject: (error: unknown) => void];
 
-/** Without a link: this very process. */
+/** The process itself, without a link. */
 interface LinkOrigin extends Origin {
   readonly link?: Link;
 }
 
-/** What the request layer needs of its process. */
+/** The part of its process that the request layer needs. */
 export interface MessagingHost extends CommitHost {
   readonly route: LeaderRoute;
   readonly leases: SimulatedLeaseTable;
@@ -55,7 +55,7 @@ export interface MessagingHost extends CommitHost {
   refreshThen(done: () => void): void;
 }
 
-/** One process's requests and its handlers: the real cores on simulated links. */
+/** The requests and handlers of one process: the real cores on simulated links. */
 export class PodMessaging implements LinkEnd {
   readonly #router: RequestRouter<PodCall>;
   readonly #receiver: RequestServer;
@@ -69,7 +69,7 @@ export class PodMessaging implements LinkEnd {
   #ticking = false;
   #closed: HedgeError | undefined;
   #requests = 0;
-  /** Told when the newest link from a caller broke. */
+  /** Called when the newest link from a caller broke. */
   callerLost: (caller: MemberId) => void = () => undefined;
   /** Handlers of leader work that have not ended. */
   #working = 0;
@@ -163,7 +163,7 @@ export class PodMessaging implements LinkEnd {
     });
   }
 
-  /** Handlers that hang, puts and callers that wait cost nobody the renewal of its permits. */
+  /** Hanging handlers, puts and waiting callers never delay the renewal of permits. */
   #checkRoom(error: unknown): void {
     if (!(error instanceof HedgeError) || error.code !== 'OVERLOADED') return;
     this.cluster.watch(() =>
@@ -171,7 +171,7 @@ export class PodMessaging implements LinkEnd {
     );
   }
 
-  /** As `Messenger.serve`, for a handler that is told where to answer. */
+  /** As `Messenger.serve`, for a handler with callbacks. */
   serve(type: RequestType, handler: (request: IncomingRequest, ...answer: Answer) => void): void {
     this.#receiver.serve(this.cluster.parts.served(type), (request) =>
       later((...answer) => this.cluster.watch(() => handler(request, ...answer))),
@@ -357,7 +357,7 @@ export class PodMessaging implements LinkEnd {
       link.toReceiver(acknowledge);
       atCaller(link).#replied(this.self, reply);
     });
-    // Planted: as if the caller had it already.
+    // A planted bug: as if the caller had received it already.
     if (this.cluster.parts.forgetsRepliesEarly) acknowledge();
     return true;
   }

@@ -13,7 +13,7 @@ import { SIMULATED_GROUP, type SemaphoreNeed } from './semaphore-oracle.js';
 
 const MAX_WAITING = 6;
 
-/** One process's part in semaphores: the real arbiter and the real holder, on simulated messages and database. */
+/** The semaphores of one process: the real server and client, on simulated messages and a simulated database. */
 export class PodSemaphores {
   readonly #server: SemaphoreServer;
   readonly #client: SemaphoreClient;
@@ -67,7 +67,7 @@ export class PodSemaphores {
     this.#server.end();
   }
 
-  /** What `isValid()` would say now, without being asked. */
+  /** The result of `isValid()` now, without a call of it. */
   holds(id: string): boolean {
     return this.host.alive && this.#heldPermits.holds(id, this.host.now());
   }
@@ -81,7 +81,7 @@ export class PodSemaphores {
     this.#client.acquire({ ...need, timeoutMs, signal }, callbacks);
   }
 
-  /** Sends what a pod with a bug might: a release of permits that it does not hold. */
+  /** Sends a release of permits that this pod does not hold, as a pod with a bug might. */
   releaseForeign(name: string, id: string): void {
     this.messaging.request({ ...releaseRequest(name, id), timeoutMs: 2_000 }).then(
       () => this.cluster.world.count('semaphores: foreign release came too late'),

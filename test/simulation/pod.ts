@@ -17,10 +17,10 @@ import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
-/** As `LeaderElector` has it. */
+/** As in `LeaderElector`. */
 const ELECTION = { checksSelf: true, readsFirst: true, renewsOnBeat: false };
 
-/** One process start: the real cores, and in place of their runners the simulation. */
+/** One incarnation of a pod: the real cores, with the simulation instead of their runners. */
 export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly election: LeaseContender;
   readonly membership: Membership;
@@ -75,7 +75,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     return this.machine.now();
   }
 
-  /** Does it when the machine goes on, unless the process has died by then. */
+  /** Runs an action when the machine resumes, unless the process has died by then. */
   run(action: () => void): void {
     if (!this.alive) return;
     this.machine.deliver(() => {
@@ -117,7 +117,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     return Promise.resolve();
   }
 
-  /** As `refresh`, for those who cannot wait for a promise here. */
+  /** As `refresh`, with a callback instead of a promise. */
   refreshThen(done: () => void): void {
     const waiting = { after: this.election.attempts, done };
     this.#refreshes.push(waiting);
@@ -364,7 +364,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     );
   }
 
-  /** Tries which of these answer to a dial. */
+  /** Finds the members that answer a dial. */
   #probe(members: readonly MemberId[], done: (reached: readonly string[]) => void): void {
     const { network, random } = this.cluster;
     const answers = ({ address, incarnation }: MemberId): boolean => {
@@ -379,7 +379,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.sendTo(to, (pod) => pod.#belong({ type: 'view', from: this.self, view, answers: true }));
   }
 
-  /** By datagram, to that very process start. Now and then the sender hears that it cannot be reached. */
+  /** Sends a datagram to that incarnation. Sometimes the sender is notified that it is unreachable. */
   sendTo(member: MemberId, arrive: (pod: Pod) => void): void {
     const { network, random } = this.cluster;
     const gone = this.cluster.pod(member.address)?.self.incarnation !== member.incarnation;

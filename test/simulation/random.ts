@@ -22,7 +22,7 @@ export class Random {
     for (let round = 0; round < 12; round += 1) this.next();
   }
 
-  /** In [0, 1). Bound, so that it can be handed to a core. */
+  /** In [0, 1). A bound function, so that it can be passed to a core. */
   readonly next = (): number => {
     const sum = (((this.#a + this.#b) | 0) + this.#counter) | 0;
     this.#counter = (this.#counter + 1) | 0;
@@ -40,7 +40,7 @@ export class Random {
     return this.next() < probability;
   }
 
-  /** Mostly near `low`, now and then near `high`: how durations of faults are spread. */
+  /** Mostly near `low`, sometimes near `high`: the distribution of the durations of faults. */
   skewed(low: number, high: number): number {
     return low * (high / low) ** this.next();
   }

@@ -24,7 +24,7 @@ describe('simulation of partitions between pods that all reach the database', ()
     5 * 60_000,
   );
 
-  it(`a leader gives way also when it can dial only one of those that report, in ${SEEDS} histories`, () => {
+  it(`a leader resigns also when it can dial only one of the reporters, in ${SEEDS} histories`, () => {
     const coverage: Coverage = new Map();
     for (let seed = 1; seed <= SEEDS; seed += 1) {
       const history = simulateOneWay(seed);

@@ -5,9 +5,9 @@ import { SOUND_PARTS, type History } from './simulate.js';
 import { Violation, violated } from './violation.js';
 
 const SETTLED_WITHIN = 9_000;
-/** From a partition until a leader that others cannot reach has given way: noticed, reported twice, read, drained. */
+/** The time from a partition to the resignation of an unreachable leader: noticed, reported twice, read, drained. */
 const YIELDS_WITHIN = 24_000;
-/** Another pod outside of the largest side may take the lease first: each time less likely than not. */
+/** Another pod outside of the largest side may acquire the lease first: each time with less than even odds. */
 const MOST_CHANGES = 6;
 const QUIET = 20_000;
 
@@ -15,8 +15,8 @@ const QUIET = 20_000;
  * A history in which the database is always reachable, and the network between the pods falls apart once, into two or
  * more sides, or some pods end. Checks, besides all other invariants:
  *
- * - A1: a leader outside of the largest side gives way, within a bounded time, to one inside.
- * - A2: the leader changes only then: not because members ended, and not between sides of one size.
+ * - A1: a leader outside of the largest side resigns, within a bounded time, and one inside follows.
+ * - A2: the leader changes only then: not because members have ended, and not between sides of equal size.
  * - A3: a pod's view is settled exactly while it is in contact with the leader.
  */
 export function simulateReachability(
@@ -79,7 +79,7 @@ export function simulateReachability(
 
 /**
  * A history of four pods whose network is not transitive: the leader hears one of them, the other two reach only each
- * other, and the leader can dial only one of these two. Checks A1: the leader gives way, whichever of the two reports
+ * other, and the leader can dial only one of these two. Checks A1: the leader resigns, whichever of the two reports
  * first, as the report of that one convinces it.
  */
 export function simulateOneWay(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
@@ -103,7 +103,7 @@ export function simulateOneWay(seed: number, parts: Parts = SOUND_PARTS, trace?:
     }
     const before = elections();
     run(2 * YIELDS_WITHIN);
-    // A member that the leader can dial may have had a view without the other one, whom it then does not report.
+    // A member that the leader can dial may have had a view without the other one, which it then does not report.
     const view = cluster.pod(dialled)?.membership.view?.members ?? [];
     const aware = silent.every((address) => view.some((member) => member.address === address));
     world.count(`reachability: one way${aware ? '' : ', with an earlier view'}`);

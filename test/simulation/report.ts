@@ -3,7 +3,7 @@ import { simulate } from './simulate.js';
 
 const LAST_EVENTS = 40;
 
-/** What a history's end looks like, and how to see it again: it is run once more, to note its events. */
+/** Describes the end of a history and the command to replay it. The history runs once more, to record its events. */
 export function describeViolation(
   seed: number,
   violation: Error,
@@ -24,7 +24,7 @@ export function addCoverage(sum: Coverage, more: Iterable<readonly [string, numb
   for (const [what, times] of more) sum.set(what, (sum.get(what) ?? 0) + times);
 }
 
-/** What all the histories together have exercised. */
+/** The counts of all histories together. */
 export function describeCoverage(coverage: Coverage): string {
   const rows = [...coverage].sort(([a], [b]) => (a < b ? -1 : 1));
   return rows.map(([what, times]) => `${String(times).padStart(10)}  ${what}`).join('\n');

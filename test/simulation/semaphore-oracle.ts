@@ -11,7 +11,7 @@ export const SEMAPHORES: Readonly<Record<string, number>> = { one: 1, three: 3 }
 
 export const SIMULATED_GROUP = 'simulated';
 
-/** A leader hears within this of a link that broke, unless it stands still. */
+/** A leader notices a broken link within this time, unless it stands still. */
 const UNLINKED_WITHIN = 600;
 
 export interface SemaphoreNeed {
@@ -34,11 +34,11 @@ interface Held {
   readonly permit: PermitHandle;
 }
 
-/** Watches S1, S2 and S3 over the whole group, in true time: what each process would say of its permits. */
+/** Checks S1, S2 and S3 over the whole group, in true time, by the validity of permits in each process. */
 export class SemaphoreOracle {
   readonly #held = new Map<string, Set<Held>>(Object.keys(SEMAPHORES).map((name) => [name, new Set()]));
   readonly #deaths = new Map<string, number>();
-  /** Who asked for which permits. */
+  /** The processes that requested permits. */
   readonly #owners = new Map<string, string>();
   readonly #tokens = new Map<string, bigint>();
   #unserved = 0;
@@ -69,7 +69,7 @@ export class SemaphoreOracle {
     this.#deaths.set(self.incarnation, this.world.now);
   }
 
-  /** S2: a leader makes a write that grants nothing to those of whom it must know that they are gone. */
+  /** S2: a write of a leader grants nothing to processes that it must know to be gone. */
   decided({ name, value, limit }: SemaphoreWrite, leader: MemberId): void {
     const { held } = readState({ group: SIMULATED_GROUP, name }, { limit, value, timestamp: 0n });
     for (const { id, holder, token } of held.values()) {
@@ -118,7 +118,7 @@ export class SemaphoreOracle {
       let valid = 0;
       for (const held of all) {
         if (held.pod.semaphores.holds(held.permit.id)) valid += held.permit.permits;
-        // What is not valid may be so again only by a mistake, which the row tells: so it is watched while it lives.
+        // Only a bug can make a permit valid again, so a permit is checked as long as its process lives.
         else if (!held.pod.alive) all.delete(held);
       }
       if (valid > (SEMAPHORES[name] ?? 0)) violated('S1', `${valid} permits of ${name} are valid`);

@@ -3,13 +3,13 @@ import { leaseLost } from '../../libs/hedge/src/database/checks.js';
 import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { SimulatedDatabase } from './database.js';
 
-/** The rows of semaphores, as `PermitTable` promises them. Each call happens at one instant. */
+/** The rows of semaphores, as `PermitTable` guarantees them. Each call takes effect at one instant. */
 export class SimulatedSemaphoreRows {
   readonly #rows = new Map<string, SemaphoreRow>();
 
   constructor(private readonly database: SimulatedDatabase) {}
 
-  /** Another database in its place, which knows nothing of permits. */
+  /** Replaces the database by one without permits. */
   lose(): void {
     this.#rows.clear();
   }

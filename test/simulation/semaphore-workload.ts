@@ -7,7 +7,7 @@ import { actAtRandom } from './workload.js';
 
 const LONGEST_WAIT_MS = 4_000;
 
-/** Has every pod acquire, hold and release permits at random until then. */
+/** Every pod acquires, holds and releases random permits until then. */
 export function runSemaphoreWorkload(cluster: Cluster, until: number): void {
   const { random } = cluster;
   actAtRandom(cluster, until, random.skewed(250, 3_000), (pod) => {
@@ -48,7 +48,7 @@ function acquire(cluster: Cluster, pod: Pod): void {
     } else {
       world.note(pod.self.incarnation, () => `got ${result.id} of ${name}, token ${result.fencingToken}`);
       cluster.semaphores.granted(pod, result);
-      // Some longer than permits last without renewal.
+      // Sometimes longer than permits last without renewal.
       const holdMs = random.chance(0.4) ? random.between(1_000, 5_000) : random.skewed(5, 1_000);
       pod.after(holdMs, () => {
         if (!result.isValid()) world.count('semaphores: lost');
@@ -58,7 +58,7 @@ function acquire(cluster: Cluster, pod: Pod): void {
   });
 }
 
-/** Now and then twice (S3). */
+/** Sometimes twice (S3). */
 function release(cluster: Cluster, permit: PermitHandle): void {
   cluster.semaphores.released(permit);
   void permit.release();

@@ -16,17 +16,17 @@ import { runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
 
 const FAULTS_END = 20_000;
-/** After the last fault: a late transaction may still take the lease for a dead process, and that runs out. */
+/** After the last fault a late transaction may still acquire the lease for a dead process; that lease expires. */
 const LEADER_WITHIN = 12_000;
 const WORK_ENDS = FAULTS_END + 6_000;
 const SETTLED_WITHIN = 16_000;
-/** From when there is a leader again: what dead processes held comes back after its time, two leases. */
+/** Counted from the new leader: permits of dead processes expire after two leases. */
 const SERVED_WITHIN = 9_000;
 
 export interface History {
   readonly seed: number;
   readonly coverage: Coverage;
-  /** What did not hold, or what was thrown; undefined when all is well. */
+  /** The violated invariant, or the thrown error; undefined when there is none. */
   readonly violation: Error | undefined;
 }
 
@@ -50,7 +50,7 @@ export const SOUND_PARTS: Parts = {
  * Runs the history of one seed: a group whose pods, clocks, network and database fail at random for a while,
  * and then do not. The invariants are checked after every step, and at the end that the group has recovered.
  *
- * @param trace gets a line for each thing worth telling.
+ * @param trace called with a line for each notable event.
  */
 export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
   const cluster = new Cluster(seed, parts);

@@ -8,7 +8,7 @@ const SEEDS = 1_000;
 /** Within this many seeds every planted bug shows; the rarest needs about a hundred. */
 const SEEDS_TO_FIND = 1_000;
 
-/** What a set of histories must have gone through to be worth anything, at least once per ten seeds. */
+/** The events that a set of histories must contain, at least once per ten seeds. */
 const EXERCISED = [
   'election: won',
   'election: lost, expired',

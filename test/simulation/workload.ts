@@ -7,7 +7,7 @@ const KINDS: readonly OperationKind[] = ['put', 'put', 'overwrite', 'send', 'sen
 /** Keys for appended rows, and others for overwritten ones: a key of both would have K3 of neither. */
 const KEYS = { put: ['a', 'b'], overwrite: ['x'] };
 
-/** Has every pod ask for things at random until then. */
+/** Every pod starts random operations until then. */
 export function runWorkload(cluster: Cluster, until: number): void {
   const { random } = cluster;
   actAtRandom(cluster, until, random.skewed(30, 300), (pod) => {
@@ -16,7 +16,7 @@ export function runWorkload(cluster: Cluster, until: number): void {
   });
 }
 
-/** Has a pod picked at random act, again and again until then. */
+/** A random pod acts, repeatedly until then. */
 export function actAtRandom(cluster: Cluster, until: number, meanPauseMs: number, act: (pod: Pod) => void): void {
   const { random, world } = cluster;
   const next = (): void => {
@@ -31,7 +31,7 @@ export function actAtRandom(cluster: Cluster, until: number, meanPauseMs: number
   next();
 }
 
-/** So long that several leaders could run it. */
+/** Long enough that several leaders can run it. */
 const POISON_MS = 20_000;
 /**
  * By true time, for a call that begins at `now`: its clock is up to 4 % slow, and stands still while the machine sleeps,

@@ -4,19 +4,19 @@ interface Event {
   readonly run: () => void;
 }
 
-/** What the history of one seed has exercised: a simulation that does nothing finds nothing. */
+/** The counts of events in the history of one seed: a simulation without events finds nothing. */
 export type Coverage = Map<string, number>;
 
 /**
- * True time, in milliseconds, and everything that is to happen in it. No pod sees it: each has its own
- * clocks. Events run one at a time, in the order of their time, then of their making.
+ * True time, in milliseconds, and the queue of its events. No pod sees it: each has its own
+ * clocks. Events run one at a time, in the order of their time, then of their creation.
  */
 export class World {
   #now = 0;
   #order = 0;
   readonly #heap: Event[] = [];
   readonly coverage: Coverage = new Map();
-  /** Set to keep a log of what happens; off for speed. */
+  /** Set to record events; off for speed. */
   trace: ((line: string) => void) | undefined;
 
   get now(): number {
@@ -29,7 +29,7 @@ export class World {
     this.#push({ at: this.#now + ms, order: this.#order, run });
   }
 
-  /** Runs what happens until then, and `check` after each event. */
+  /** Runs all events until then, and `check` after each. */
   runUntil(end: number, check: () => void): void {
     for (let next = this.#heap[0]; next !== undefined && next.at <= end; next = this.#heap[0]) {
       this.#pop();
@@ -44,7 +44,7 @@ export class World {
     this.coverage.set(what, (this.coverage.get(what) ?? 0) + 1);
   }
 
-  /** @param what made only when somebody reads it. */
+  /** @param what evaluated only when events are recorded. */
   note(who: string, what: () => string): void {
     this.trace?.(`${this.#now.toFixed(1).padStart(9)} ${who.padEnd(6)} ${what()}`);
   }
