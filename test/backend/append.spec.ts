@@ -34,7 +34,7 @@ function start(): Script<Acknowledged> {
 }
 
 describe('appends by processes on one SQLite file', () => {
-  it('K1 K2 are never lost once acknowledged, and are whole or absent, while writers are killed', async () => {
+  it('K1 K2 are never lost once acknowledged, and are complete or absent, while writers are killed', async () => {
     for (let i = 0; i < WRITERS; i++) start();
     for (let kill = 0; kill < KILLS; kill++) {
       const victim = writers[kill] as Script<Acknowledged>;

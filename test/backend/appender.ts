@@ -1,5 +1,5 @@
 /**
- * Appends batches of rows to one key without end, and tells each batch that was acknowledged.
+ * Appends batches of rows to one key without end, and reports each acknowledged batch.
  *
  * Usage: appender.ts FILE KEY BATCH_SIZE
  */

@@ -1,7 +1,7 @@
 /**
- * Fights for one lease with its like: wins it, renews it a few times, then gives it back or falls silent as if
- * it had died, again and again. Tells, by the clock that all processes of a machine share, in which time it
- * believed to hold it.
+ * Contends for one lease with other processes: acquires it, renews it a few times, then releases it or stops as if
+ * it had died, repeatedly. Reports, by the clock that all processes of a machine share, the time in which it
+ * considered the lease its own.
  *
  * Usage: contender.ts DATABASE LEASE_NAME LEASE_MS, with the DATABASE of `backendAt`
  */
@@ -19,7 +19,7 @@ export interface Belief {
   readonly until: number;
 }
 
-/** It stops believing this much before the lease ends, as every holder does: two clocks never run quite alike. */
+/** Its validity ends this long before the lease, as for every holder, because clocks run at different rates. */
 const MARGIN_MS = 10;
 
 const [database = '', name = '', leaseText = ''] = process.argv.slice(2);
@@ -40,16 +40,16 @@ for (;;) {
 
 async function lead(token: bigint, acquireStart: number): Promise<void> {
   const from = now();
-  tell(token, from, acquireStart + leaseMs - MARGIN_MS);
+  report(token, from, acquireStart + leaseMs - MARGIN_MS);
   for (let i = Math.floor(Math.random() * 4); i > 0; i--) {
     await sleep(leaseMs / 3);
     const start = now();
     const renewal = await unlessBusy(backend.lease.renew({ name, holder, token, leaseMs }));
     if (renewal?.renewed !== true) return;
-    tell(token, from, start + leaseMs - MARGIN_MS);
+    report(token, from, start + leaseMs - MARGIN_MS);
   }
   if (Math.random() < 0.5) return;
-  tell(token, from, now());
+  report(token, from, now());
   await unlessBusy(backend.lease.release({ name, holder, token }));
 }
 
@@ -63,8 +63,8 @@ async function unlessBusy<Result>(call: Promise<Result>): Promise<Result | undef
   }
 }
 
-/** Written at once, so that a kill does not take it along. */
-function tell(token: bigint, from: number, until: number): void {
+/** Written at once, so that a kill does not lose it. */
+function report(token: bigint, from: number, until: number): void {
   const belief: Belief = { token: String(token), incarnation: holder.incarnation, from, until };
   writeSync(1, `${JSON.stringify(belief)}\n`);
 }

@@ -6,7 +6,7 @@ import { Script, until } from './processes.js';
 const LEASE_MS = 300;
 const CONTENDERS = 4;
 const KILLS = 3;
-/** Between one kill and the next. */
+/** The pause between two kills. */
 const HANDOVERS = 3;
 
 let arena: Arena;
@@ -27,7 +27,7 @@ function start(): Script<Belief> {
   return contender;
 }
 
-/** How often the lease was taken, and by whom last: the holder of the greatest token so far. */
+/** The number of acquisitions, and the last holder: the one with the greatest token so far. */
 function taken(): { times: number; leader: Script<Belief> | undefined } {
   const holders = new Map(contenders.flatMap((contender) => contender.events.map(({ token }) => [token, contender])));
   const last = [...holders.keys()].reduce((best, token) => (BigInt(token) > BigInt(best) ? token : best), '0');
@@ -56,7 +56,7 @@ describe('one lease among processes', () => {
       terms.slice(1).forEach((term, i) => {
         const before = terms[i] as BelievedTerm;
         expect(term.token).toBeGreaterThan(before.token);
-        // Who takes it anew gave up the old token when it asked.
+        // A process that acquires it again stops using the old token before the call.
         if (term.incarnation !== before.incarnation) expect(term.from).toBeGreaterThanOrEqual(before.until);
       });
     },
@@ -71,7 +71,7 @@ interface BelievedTerm {
   readonly until: number;
 }
 
-/** What each token's holder believed last, in the order of time. */
+/** The last reported validity for each token, in the order of time. */
 function termsOf(beliefs: readonly Belief[]): BelievedTerm[] {
   const terms = new Map<string, BelievedTerm>();
   for (const { token, ...belief } of beliefs) {

@@ -12,10 +12,10 @@ import { sqlite } from '../../libs/hedge/src/database/sqlite/index.js';
 
 const NAMES = 100_000;
 const BATCH = 1_000;
-/** What is left of a few megabytes of garbage and code; a record of each name took 34 MB. */
+/** Allows a few megabytes of garbage and code; a record of each name took 34 MB. */
 const GROWTH = 12 * 2 ** 20;
 
-/** As docs/locks.md has it. */
+/** The statement of docs/locks.md. */
 const CLEANING = "DELETE FROM locktable WHERE name LIKE 'hedge/lock/%' AND writer IS NULL";
 
 const directory = mkdtempSync(join(tmpdir(), 'hedge-names-'));
@@ -40,7 +40,7 @@ describe.each([
   });
   afterAll(() => backend.close());
 
-  it('keeps no memory of the names that were only looked at', async () => {
+  it('keeps no memory of names that were only read', async () => {
     const look = async (from: number, to: number): Promise<void> => {
       for (let start = from; start < to; start += BATCH) {
         const names = Array.from({ length: BATCH }, (_empty, index) => lockName('g', `order ${start + index}`));
@@ -59,7 +59,7 @@ describe('rows of free locks in the lock table of sqlite', () => {
     expect(readFileSync('docs/locks.md', 'utf8')).toContain(CLEANING);
   });
 
-  it('L1: can be deleted in SQL: held locks stay held, and tokens go on rising', async () => {
+  it('L1: can be deleted in SQL: held locks stay held, and tokens keep rising', async () => {
     const file = join(directory, 'clean.db');
     const backend = sqlite({ file }).create({ timeoutMs: 30_000 });
     await backend.open();

@@ -1,6 +1,6 @@
 /**
- * Adds changes of its own to the row of one semaphore without end: reads it, and writes it with one change more.
- * Tells each change that was acknowledged, and ends when the lease it writes under was taken.
+ * Adds changes to the row of one semaphore without end: reads it, and writes it with one more change.
+ * Reports each acknowledged change, and ends when another process has acquired the lease.
  *
  * Usage: permit-writer.ts DATABASE SEMAPHORE LEASE_NAME TOKEN, with the DATABASE of `backendAt`
  */
@@ -8,7 +8,7 @@ import { writeSync } from 'node:fs';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { backendAt } from './backend-at.js';
 
-/** A change that was acknowledged. The last one of a process says why it ended instead. */
+/** An acknowledged change. The last event of a process has the reason of its end instead. */
 export type PermitChange = { readonly change: string; readonly timestamp: string } | { readonly ended: 'LEASE_LOST' };
 
 const [database = '', name = '', lease = '', token = ''] = process.argv.slice(2);
@@ -18,9 +18,9 @@ const fence = { lease, token: BigInt(token) };
 for (let i = 0; ; i++) {
   const timestamp = await add(`${process.pid}.${i}`);
   if (timestamp === undefined) break;
-  tell({ change: `${process.pid}.${i}`, timestamp: String(timestamp) });
+  report({ change: `${process.pid}.${i}`, timestamp: String(timestamp) });
 }
-tell({ ended: 'LEASE_LOST' });
+report({ ended: 'LEASE_LOST' });
 await backend.close();
 
 /** @returns the version in which the change was seen; undefined when the lease is lost. */
@@ -39,13 +39,13 @@ async function add(change: string): Promise<bigint | undefined> {
     } catch (error) {
       if (!(error instanceof HedgeError)) throw error;
       if (error.code === 'LEASE_LOST') return undefined;
-      // Unknown: what follows is read from the row.
+      // The outcome is unknown: the next read of the row shows it.
       if (error.code !== 'BACKEND_UNAVAILABLE') throw error;
     }
   }
 }
 
-/** Written at once, so that a kill does not take it along. */
-function tell(event: PermitChange): void {
+/** Written at once, so that a kill does not lose it. */
+function report(event: PermitChange): void {
   writeSync(1, `${JSON.stringify(event)}\n`);
 }

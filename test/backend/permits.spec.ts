@@ -69,7 +69,7 @@ describe('the row of a semaphore among processes', () => {
       const acknowledged = writers.flatMap(changesOf);
       expect(acknowledged.length).toBeGreaterThanOrEqual(5 * (WRITERS + KILLS));
       expect(stored).toEqual(expect.arrayContaining(acknowledged.map(({ change }) => change)));
-      // What was not acknowledged is the last change of each process, whose answer it did not live to hear.
+      // Only the last change of each process may lack its acknowledgement, because the process was killed first.
       expect(stored.length - acknowledged.length).toBeLessThanOrEqual(writers.length);
       const query = { limit: 9, order: 'oldest-first' } as const;
       expect(await backend.log.history(`__hedge/semaphore/${SEMAPHORE}`, query)).toHaveLength(1);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** A process that runs one of the scripts beside this file and tells what it did, one JSON line at a time. */
+/** A process that runs one of the scripts beside this file and reports its events, one JSON line at a time. */
 export class Script<Event> {
   readonly events: Event[] = [];
   readonly #child: ChildProcess;
@@ -23,19 +23,19 @@ export class Script<Event> {
     });
   }
 
-  /** What it wrote to stderr: empty unless it failed. */
+  /** Its output on stderr: empty unless it failed. */
   get complaints(): string {
     return this.#complaints;
   }
 
-  /** `kill -9`, and waits until all that it told is in `events`. */
+  /** Kills the process (`kill -9`), and waits until all its reports are in `events`. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#ended;
   }
 }
 
-/** Waits until `isDone`, which is asked often; fails with `what` after `limitMs`. */
+/** Polls until `isDone`; fails with `what` after `limitMs`. */
 export async function until(what: string, limitMs: number, isDone: () => boolean): Promise<void> {
   const end = performance.now() + limitMs;
   while (!isDone()) {

@@ -10,7 +10,7 @@ import { openEmulator } from './target.js';
 
 type Calls = Readonly<Record<string, number>>;
 
-describe('what an operation costs, in calls to Spanner', () => {
+describe('the cost of an operation, in calls to Spanner', () => {
   let target: Awaited<ReturnType<typeof openEmulator>>;
   let backend: Backend;
 
@@ -50,7 +50,7 @@ describe('what an operation costs, in calls to Spanner', () => {
     expect(await costOf(() => backend.lease.release({ ...claim, token }))).toEqual({ ExecuteSql: 1, Commit: 1 });
   });
 
-  it('locks: a hundred are renewed by one query and one commit, and none by nothing', async () => {
+  it('locks: a hundred are renewed by one query and one commit, and no locks by no call', async () => {
     const claims = Array.from({ length: 100 }, () => claimOf());
     const held = await Promise.all(
       claims.map(async (claim) => {
@@ -98,20 +98,20 @@ describe('what an operation costs, in calls to Spanner', () => {
     expect(await costOf(() => backend.log.keys({ prefix: '', limit: 9 }))).toEqual({ ExecuteStreamingSql: 1 });
   });
 
-  it('a batch that is there already costs no commit', async () => {
+  it('a batch that exists already costs no commit', async () => {
     const row = rowOf('k');
     await backend.log.append([row]);
     expect(await costOf(() => backend.log.append([row]))).toMatchObject({ Read: 1 });
     expect(target.emulator.counters().calls['Commit']).toBe(1);
   });
 
-  it('doing nothing costs nothing: no query keeps the session alive', async () => {
+  it('an idle driver makes no calls: no query keeps the session alive', async () => {
     await backend.open();
     expect(await costOf(() => new Promise((resolve) => setTimeout(resolve, 500)))).toEqual({});
   });
 });
 
-/** A lease as Spanner judges it, by one clock for all, which counts what it is asked. */
+/** A lease with one clock for all, as in Spanner, that counts its calls. */
 class CountingLeases implements LeaseTable {
   readonly observes = false;
   readonly calls = { read: 0, acquire: 0, renew: 0, release: 0 };
@@ -154,7 +154,7 @@ class CountingLeases implements LeaseTable {
   }
 }
 
-describe('what an idle minute costs', () => {
+describe('the cost of an idle minute', () => {
   it.each(['local', 'lan', 'wan'] as const)(
     'with the timing %s: the leader renews thrice a lease, a follower reads at most twice, isLeader() asks nothing',
     async (preset) => {

@@ -37,7 +37,7 @@ async function runDdl(target: Target, statement: string): Promise<void> {
 }
 
 describe('open', () => {
-  it('names the tables that are missing, with the statements that make them', async () => {
+  it('names the missing tables, with the statements that create them', async () => {
     const { database } = closing(await openTarget([]));
     await expect(backendOf({ database, lockTable: 'locks', logTable: 'log' }).open()).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
@@ -47,7 +47,7 @@ describe('open', () => {
     });
   });
 
-  it('names the columns that are missing', async () => {
+  it('names the missing columns', async () => {
     const { database } = closing(
       await openTarget([
         TABLE_DDL[0] as string,
@@ -59,7 +59,7 @@ describe('open', () => {
     });
   });
 
-  it('refuses a database that is not there', async () => {
+  it('rejects a database that does not exist', async () => {
     const { database } = closing(await openTarget());
     await expect(backendOf({ database: `${database}x` }).open()).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
@@ -67,7 +67,7 @@ describe('open', () => {
     });
   });
 
-  it('refuses a database that may not be read', async () => {
+  it('rejects a database without permission to read it', async () => {
     const target = closing(await openEmulator());
     target.emulator.faults.fail({ method: '*', code: 'PERMISSION_DENIED', when: 'before' });
     await expect(backendOf({ database: target.database }).open()).rejects.toMatchObject({
@@ -76,7 +76,7 @@ describe('open', () => {
     });
   });
 
-  it('may be tried again where nothing listens', async () => {
+  it('is retryable when no server listens', async () => {
     const { database, emulator } = closing(await openEmulator());
     emulator.close();
     await expect(backendOf({ database }).open()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
@@ -106,13 +106,13 @@ describe('reading the newest version', () => {
     expect(await rowsScanned()).toBe(2 * VERSIONS);
   });
 
-  it('reads as many rows as it gives with the index, which it finds at start', async () => {
+  it('reads only the returned rows with the index, which it finds at the start', async () => {
     await runDdl(target, INDEX_DDL);
     await backend.open();
     expect(await rowsScanned()).toBeLessThanOrEqual(1 + 3);
   });
 
-  it('goes on without the index when that is dropped', async () => {
+  it('continues without the index after it was dropped', async () => {
     await runDdl(target, INDEX_DDL);
     await backend.open();
     await runDdl(target, 'DROP INDEX logtable_latest');
@@ -120,7 +120,7 @@ describe('reading the newest version', () => {
     expect(newest).toEqual((await backend.log.history('k', OLDEST)).at(-1));
   });
 
-  it('gives a history of more than one message as it was written', async () => {
+  it('returns a history of several messages as it was written', async () => {
     const rows = Array.from({ length: 30 }, (_, i) => rowOf('large', `${i}`.repeat(100_000)));
     for (const row of rows) await backend.log.append([row]);
     const stored = await backend.log.history('large', OLDEST);
@@ -128,7 +128,7 @@ describe('reading the newest version', () => {
   });
 });
 
-describe('what Spanner is asked for', () => {
+describe('the requests to Spanner', () => {
   let client: RecordingClient;
   let target: Target;
 
@@ -170,7 +170,7 @@ describe('what Spanner is asked for', () => {
     for (const selector of selectors) expect(selector).toEqual({ singleUse: { readOnly: { strong: true } } });
   });
 
-  it('maxStalenessMs concerns keys and values, never leases', async () => {
+  it('maxStalenessMs affects keys and values, never leases', async () => {
     const backend = backendOf({ client: client.database, maxStalenessMs: 1_500 });
     await backend.lease.read('x');
     await backend.log.latest('k');
@@ -195,14 +195,14 @@ describe('what Spanner is asked for', () => {
   });
 });
 
-/** Runs a script as an app of its own. */
+/** Runs a script as a separate app. */
 function run(script: string, env: NodeJS.ProcessEnv): ChildProcessByStdio<null, Readable, null> {
   const flags = ['--import', 'tsx', '--conditions=hedge-source', '--input-type=module', '-e', script];
   return spawn(process.execPath, flags, { env, stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
 describe('a process that uses it', () => {
-  it('still ends by SIGTERM, which the client alone would swallow', async () => {
+  it('still ends on SIGTERM, which the client alone would ignore', async () => {
     const { database } = closing(await openTarget());
     const script = `import { spanner } from 'nestjs-hedge/spanner';
       await spanner({ database: '${database}' }).create({ timeoutMs: 5000 }).open();
@@ -215,7 +215,7 @@ describe('a process that uses it', () => {
     expect(await ended).toEqual([null, 'SIGTERM']);
   }, 30_000);
 
-  it('hears of missing credentials, of which the client alone would die', async () => {
+  it('reports missing credentials, which would crash the client alone', async () => {
     const script = `import { spanner } from 'nestjs-hedge/spanner';
       const backend = spanner({ database: 'projects/p/instances/i/databases/d' }).create({ timeoutMs: 5000 });
       await backend.open().catch((error) => console.log(error.code, error.message));

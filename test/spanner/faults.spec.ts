@@ -19,7 +19,7 @@ afterEach(async () => {
   await target.close();
 });
 
-/** A second one on the same database, which shall not take long. */
+/** A second backend on the same database, with a short timeout. */
 function impatient(): Backend {
   return spanner({ database: target.database }).create({ timeoutMs: 250 });
 }
@@ -40,7 +40,7 @@ function loseNextCommitAnswer(): void {
 }
 
 describe('a commit whose answer is lost', () => {
-  it('K1 appends once, and yields the timestamp of that once', async () => {
+  it('K1 appends once, and yields the timestamp of that append', async () => {
     const row = rowOf('k');
     loseNextCommitAnswer();
     const outcomes = await backend.log.append([row, rowOf('k', 'other')]);
@@ -49,7 +49,7 @@ describe('a commit whose answer is lost', () => {
     expect(outcomes).toEqual(entries.map(() => ({ timestamp: entries[0]?.timestamp })));
   });
 
-  it('L1 acquires, under the token that the row has', async () => {
+  it('L1 acquires, with the token of the row', async () => {
     loseNextCommitAnswer();
     const { name, token, holder } = await acquired();
     expect(await backend.lease.read(name)).toMatchObject({ token, holder });
@@ -62,7 +62,7 @@ describe('a commit whose answer is lost', () => {
     expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
   });
 
-  it('L3 releases, and says so, though the second try finds it released', async () => {
+  it('L3 releases, and reports it, although the second attempt finds the lease released', async () => {
     const lease = await acquired();
     loseNextCommitAnswer();
     expect(await backend.lease.release(lease)).toBe(true);
@@ -75,7 +75,7 @@ describe('a commit whose answer is lost', () => {
     expect(await backend.lease.renewAll(leases)).toEqual([{ renewed: true }, { renewed: true }]);
   });
 
-  it('S1 writes a semaphore once, and yields the timestamp of that once', async () => {
+  it('S1 writes a semaphore once, and yields the timestamp of that write', async () => {
     const { name: lease, token } = await acquired();
     loseNextCommitAnswer();
     const result = await backend.permits.write(semaphoreOf(), { lease, token });
@@ -94,15 +94,15 @@ describe('a commit whose answer is lost', () => {
   });
 });
 
-describe('an overwrite that surely has not happened', () => {
-  it('is made again when its transaction was aborted', async () => {
+describe('an overwrite that has certainly not happened', () => {
+  it('is retried after its transaction was aborted', async () => {
     target.emulator.faults.set({ abortRate: 0.7 });
     const { timestamp } = await backend.log.overwrite({ key: 'k', value: 'v', leader: 'l' });
     expect(target.emulator.counters().calls['Read']).toBeGreaterThan(1);
     expect(await backend.log.latest('k')).toMatchObject({ value: 'v', timestamp });
   });
 
-  it('is BACKEND_UNAVAILABLE when it came to no commit', async () => {
+  it('is BACKEND_UNAVAILABLE when no commit was sent', async () => {
     target.emulator.faults.fail({ method: 'Read', code: 'UNAVAILABLE', when: 'before' });
     const overwrite = impatient().log.overwrite({ key: 'k', value: 'v', leader: 'l' });
     await expect(overwrite).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
@@ -125,7 +125,7 @@ describe('L4 a process that dies between its read and its commit', () => {
 
   afterEach(() => dead.close());
 
-  it('is not in the way of who takes the lease, nor of its renewals', async () => {
+  it('does not block another acquisition of the lease, nor its renewals', async () => {
     const claim = claimOf();
     await expect(dead.lease.acquire(claim)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     target.emulator.faults.clear();
@@ -136,7 +136,7 @@ describe('L4 a process that dies between its read and its commit', () => {
     expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
   });
 
-  it('is not in the way of who appends or overwrites the same row', async () => {
+  it('does not block an append or overwrite of the same row', async () => {
     const row = rowOf('k');
     await expect(dead.log.append([row])).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     await expect(dead.log.overwrite(row)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
@@ -164,7 +164,7 @@ const OPERATIONS: readonly [string, (backend: Backend) => Promise<unknown>][] = 
 ];
 
 describe.each(OPERATIONS)('%s', (name, run) => {
-  it('gives up in time when the database does not answer, and works again when it does', async () => {
+  it('times out when the database does not answer, and works again when it does', async () => {
     const client = impatient();
     await client.open();
     target.emulator.faults.pause();
@@ -177,21 +177,21 @@ describe.each(OPERATIONS)('%s', (name, run) => {
     await client.close();
   });
 
-  it('finds another session when its own is gone', async () => {
+  it('creates another session after a loss', async () => {
     await run(backend);
     target.emulator.faults.loseSessions();
     await run(backend);
     expect(target.emulator.counters().calls['CreateSession']).toBe(2);
   });
 
-  it('goes on where calls fail for a moment', async () => {
+  it('continues when calls fail for a moment', async () => {
     target.emulator.faults.fail({ method: '*', code: 'UNAVAILABLE', when: 'before', times: 4 });
     await run(backend);
   });
 });
 
 describe('a server', () => {
-  it('that goes away and comes back is used again, though all sessions are gone', async () => {
+  it('that restarts is used again, although all sessions are lost', async () => {
     const emulator = await startSpannerEmulator({ port: 0, ddl: TABLE_DDL });
     process.env['SPANNER_EMULATOR_HOST'] = emulator.address;
     const client = impatient();

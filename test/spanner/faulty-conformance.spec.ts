@@ -28,7 +28,7 @@ backendConformance({
   cleanUp: () => close(),
 });
 
-/** As a caller may who does not mind when the same value is set twice: the driver itself must not. */
+/** Retries an overwrite, as a caller may that accepts the same value twice. The driver itself must not. */
 function repeatsOverwrites(factory: BackendFactory): BackendFactory {
   return {
     create(context) {

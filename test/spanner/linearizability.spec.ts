@@ -44,7 +44,7 @@ describe('linearize', () => {
     expect(linearize(history)).toBeUndefined();
   });
 
-  it('explains whatever one register did, however the calls overlap', () => {
+  it('explains any history of one register, however its calls overlap', () => {
     const step = fc.record({ isRead: fc.boolean(), before: fc.nat(5), after: fc.nat(5) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {

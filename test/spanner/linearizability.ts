@@ -9,7 +9,7 @@
  */
 export interface Operation {
   readonly kind: 'read' | 'write';
-  /** What was written, or what was found; undefined when nothing was there. */
+  /** The written or read value; undefined for no value. */
   readonly value: string | undefined;
   /** By one clock for all operations. */
   readonly called: number;

@@ -7,7 +7,7 @@ import { until } from '../nest/apps.js';
 import { claimOf } from './rows.js';
 import { TABLE_DDL } from './target.js';
 
-/** With gRPC's own pauses, which double, these take minutes. */
+/** With gRPC's own doubling pauses, these take minutes. */
 const ATTEMPTS = 12;
 
 describe('an outage of Spanner', () => {
@@ -20,7 +20,7 @@ describe('an outage of Spanner', () => {
     else process.env['SPANNER_EMULATOR_HOST'] = before;
   });
 
-  it('is followed by a new attempt soon after it is over, however long it was', async () => {
+  it('is followed by a new attempt soon after its end, whatever its length', async () => {
     let attempts = 0;
     refusing = createServer((socket: Socket) => {
       attempts += 1;

@@ -2,7 +2,7 @@ import { Spanner } from '@google-cloud/spanner';
 import type { SpannerDatabase } from 'nestjs-hedge/spanner';
 import type { SpannerRequest } from '../../libs/hedge/src/database/spanner/client/client.js';
 
-/** A user's own client that writes down what it is asked. */
+/** A user's own client that records its requests. */
 export class RecordingClient {
   readonly requests: SpannerRequest[] = [];
   readonly database: SpannerDatabase;

@@ -31,7 +31,7 @@ describe('nestjs-hedge schema', () => {
 
   afterEach(() => target.close());
 
-  it('prints the tables under the names given, and the index when asked', async () => {
+  it('prints the tables with the given names, and the index on request', async () => {
     const { code, stdout, stderr } = await nestjsHedge('schema', '--lock-table', 'locks', '--log-table', 'log');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toBe(`CREATE TABLE IF NOT EXISTS \`locks\` (
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS \`log\` (
     );
   }, 60_000);
 
-  it('applies them, again and again, and then the driver finds all it needs', async () => {
+  it('applies them repeatedly, and then the driver finds all that it needs', async () => {
     const options = { database: target.database, lockTable: 'locks', logTable: 'log' };
     const backend = spanner(options).create({ timeoutMs: 10_000 });
     await expect(backend.open()).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });

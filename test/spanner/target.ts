@@ -4,7 +4,7 @@ import { startSpannerEmulator, type SpannerEmulator, type SpannerEmulatorOptions
 // The DDL that the command prints.
 import { indexDdl, tableDdl } from '../../libs/hedge/src/database/spanner/schema.js';
 
-// No metadata server belongs to a test.
+// Tests use no metadata server.
 process.env['METADATA_SERVER_DETECTION'] = 'none';
 
 export const TABLES = { lockTable: 'locktable', logTable: 'logtable' };
@@ -43,7 +43,7 @@ export async function openTarget(ddl: readonly string[] = TABLE_DDL): Promise<Ta
   };
 }
 
-/** Our own, for tests of what only it has: faults and counters. */
+/** Our own emulator, for tests that need its faults and counters. */
 export async function openEmulator(
   options: SpannerEmulatorOptions = {},
 ): Promise<Target & { readonly emulator: SpannerEmulator }> {

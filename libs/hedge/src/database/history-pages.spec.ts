@@ -51,13 +51,13 @@ describe('a history that is read in pages', () => {
     expect(names(await table.read({ limit: 3, order: 'newest-first' }))).toEqual(['e5', 'd3', 'c3']);
   });
 
-  it('K2 newest first, has the row of an overwritten key that moved meanwhile', async () => {
+  it('K2 newest first, contains the row of an overwritten key that moved meanwhile', async () => {
     const expected = ['-7', 'f6', 'e5', 'd3', 'c3', 'b2'];
     const table: Table = new Table(rows(), [() => (table.put('f', 6n), table.put('-', 7n))]);
     expect(names(await table.read({ limit: Infinity, order: 'newest-first' }))).toEqual(expected);
   });
 
-  it('K2 newest first, reads again as long as it moves', async () => {
+  it('K2 newest first, reads again as long as that row moves', async () => {
     const later = (at: bigint) => () => {
       for (const id of ['x', 'y', 'z']) table.put(`${id}${at}-`, at);
       table.put('-', at + 1n);
@@ -69,14 +69,14 @@ describe('a history that is read in pages', () => {
     expect(found).toEqual(names(table.rows.slice().sort((a, b) => compare(b, a))));
   });
 
-  it('K2 oldest first, has the row of an overwritten key once', async () => {
+  it('K2 oldest first, contains the row of an overwritten key once', async () => {
     const table: Table = new Table(rows(), [() => table.put('-', 6n)]);
     expect(names(await table.read({ limit: Infinity, order: 'oldest-first' }))).toEqual(['b2', 'c3', 'd3', 'e5', '-6']);
     const limited: Table = new Table(rows(), [() => limited.put('-', 4n)]);
     expect(names(await limited.read({ limit: 5, order: 'oldest-first' }))).toEqual(['b2', 'c3', 'd3', '-4', 'e5']);
   });
 
-  it('reads no further once its signal aborts', async () => {
+  it('stops reading after its signal has aborted', async () => {
     const controller = new AbortController();
     const table = new Table(rows(), [() => controller.abort()]);
     const read = table.read({ limit: Infinity, order: 'oldest-first', signal: controller.signal });

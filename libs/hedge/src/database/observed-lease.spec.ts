@@ -8,7 +8,7 @@ const held = (token: bigint, renewals: bigint, leaseMs = 3_000): SeenLease => ({
 });
 
 describe('ObservedLease', () => {
-  it('L1: waits a whole lease after the first sight, however long the row was there', () => {
+  it('L1: waits a whole lease after the first read, also when the row is old', () => {
     const clock = new VirtualClock();
     clock.advance(1_000_000);
     const observed = new ObservedLease();
@@ -36,7 +36,7 @@ describe('ObservedLease', () => {
     expect(observed.expiredMarker(clock.now())).toBeUndefined();
   });
 
-  it('L1: is not moved by a wall clock that jumps ahead', () => {
+  it('L1: ignores a wall clock that jumps ahead', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLease();
     observed.observe(held(7n, 0n), clock.now());
@@ -45,7 +45,7 @@ describe('ObservedLease', () => {
     expect(observed.expiredMarker(clock.now())).toBeUndefined();
   });
 
-  it('L1: only waits longer when an older read arrives late', () => {
+  it('L1: only extends the wait when an older read arrives late', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLease();
     observed.observe(held(7n, 0n), clock.now());
@@ -56,7 +56,7 @@ describe('ObservedLease', () => {
     expect(observed.observe(held(7n, 1n), clock.now())).toBe(3_000);
   });
 
-  it('finds a released row free at once', () => {
+  it('reports a released row as free at once', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLease();
     expect(observed.observe({ marker: { token: 7n, renewals: 3n } }, clock.now())).toBe(0);
@@ -65,7 +65,7 @@ describe('ObservedLease', () => {
 });
 
 describe('ObservedLeases', () => {
-  it('L1: judges each row alone', () => {
+  it('L1: observes each row separately', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLeases();
     expect(observed.observe('a', held(7n, 0n), clock.now())).toBe(3_000);
@@ -78,7 +78,7 @@ describe('ObservedLeases', () => {
     expect(observed.expiredMarker('c', clock.now())).toBeUndefined();
   });
 
-  it('keeps nothing of rows that nobody holds, or that this process took', () => {
+  it('keeps no rows without a holder, or that this process holds', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLeases();
     for (let name = 0; name < 10_000; name += 1) {
@@ -91,7 +91,7 @@ describe('ObservedLeases', () => {
     expect(observed.size).toBe(0);
   });
 
-  it('keeps of many rows those that were looked at lately', () => {
+  it('keeps the rows that were read lately, of many rows', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLeases();
     for (let name = 0; name < 100_000; name += 1) {
@@ -101,7 +101,7 @@ describe('ObservedLeases', () => {
     expect(observed.size).toBe(1_000);
   });
 
-  it('L1: keeps a row that a contender looks at, however many others it sees and however long the lease is', () => {
+  it('L1: keeps a row that a contender reads, whatever the number of other rows and the length of the lease', () => {
     const clock = new VirtualClock();
     const observed = new ObservedLeases();
     const long = held(7n, 0n, 600_000);

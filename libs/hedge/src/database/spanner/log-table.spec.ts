@@ -7,7 +7,7 @@ const tables = { lockTable: 'locktable', logTable: 'logtable' };
 const row = (id: string) => ({ key: 'k', id, value: 'v', leader: 'a:1' });
 const stored = (id: string): Row => ['k', id, 'v', formatTimestamp(7n)];
 
-/** A table whose next attempt finds the lease with token 9, and these rows. */
+/** A table whose next attempt finds the lease with token 9, and the given rows. */
 function tableThatFinds(found: readonly Row[], mayRepeat: boolean): SpannerLogTable {
   const transaction = {
     query: async () => [[formatTimestamp(9n)]],
@@ -23,18 +23,18 @@ describe('a fenced append that finds another token', () => {
   const lost = expect.objectContaining({ code: 'LEASE_LOST' });
   const fence = { lease: 'l', token: 5n };
 
-  it('L3: is refused', async () => {
+  it('L3: is rejected', async () => {
     await expect(tableThatFinds([], false).append([row('1')], fence)).rejects.toEqual(lost);
     await expect(tableThatFinds([stored('1')], false).append([row('1')], fence)).rejects.toEqual(lost);
   });
 
-  it('K1: does not say that nothing was written when an earlier try of the call has written it', async () => {
+  it('K1: does not report that nothing was written when an earlier attempt of the call has written it', async () => {
     const table = tableThatFinds([stored('1'), stored('2')], true);
     const outcomes = await table.append([row('1'), row('2')], fence);
     expect(outcomes).toEqual([{ timestamp: 7n }, { timestamp: 7n }]);
   });
 
-  it('K1: is refused when an earlier try of the call has not written it', async () => {
+  it('K1: is rejected when no earlier attempt of the call has written it', async () => {
     await expect(tableThatFinds([stored('1')], true).append([row('1'), row('2')], fence)).rejects.toEqual(lost);
   });
 });

@@ -5,7 +5,7 @@ const database = 'projects/p/instances/i/databases/d';
 const bare = (options: object): SpannerOptions => options as SpannerOptions;
 
 describe('spanner options', () => {
-  it('have table names, and read strongly', () => {
+  it('default to the table names and to strong reads', () => {
     expect(spannerConfig({ database })).toMatchObject({
       lockTable: 'locktable',
       logTable: 'logtable',

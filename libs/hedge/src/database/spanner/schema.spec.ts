@@ -26,11 +26,11 @@ const COMPLETE: FoundSchema = {
 const without = <K, V>(map: ReadonlyMap<K, V>, key: K) => new Map([...map].filter(([other]) => other !== key));
 
 describe('the check of the tables', () => {
-  it('finds nothing missing, whatever the letter case of a table', () => {
+  it('accepts the tables in any letter case', () => {
     expect(lacksOf(TABLES, COMPLETE)).toEqual([]);
   });
 
-  it('names a missing table, with the statement that makes it', () => {
+  it('names a missing table, with the statement that creates it', () => {
     const lacks = lacksOf(TABLES, { ...COMPLETE, primaryKeys: without(COMPLETE.primaryKeys, 'log') });
     expect(lacks).toEqual([{ what: 'table log', ddl: expect.stringMatching(/^CREATE TABLE IF NOT EXISTS `log` \(/) }]);
     expect(describeLacks(lacks, TABLES, 'the/database')).toMatch(
@@ -53,7 +53,7 @@ describe('the check of the tables', () => {
     expect(describeLacks(lacks, TABLES, 'the/database')).toMatch(/Name other tables/);
   });
 
-  it('names a column that takes no commit timestamps', () => {
+  it('names a column that does not allow commit timestamps', () => {
     const lacks = lacksOf(TABLES, { ...COMPLETE, commitTimestamps: new Set(['locks.heartbeat', 'locks.token']) });
     expect(lacks).toEqual([
       {

@@ -21,7 +21,7 @@ describe('decideWrite', () => {
     expect(() => decide(before, mayRepeat, 3n)).toThrow(expect.objectContaining({ code: 'LEASE_LOST' }));
   });
 
-  it('S1: refuses after another write, whatever that wrote', () => {
+  it('S1: rejects a write after another one, whatever its value', () => {
     for (const row of [mine, { ...before, timestamp: 8n }]) {
       const { limit, value, timestamp } = row;
       expect(decide(row, false)).toEqual({ written: false, row: { limit, value, timestamp } });
@@ -29,7 +29,7 @@ describe('decideWrite', () => {
     expect(decide(undefined, false)).toEqual({ written: false, row: undefined });
   });
 
-  it('knows what an earlier try of this call wrote', () => {
+  it('recognises the effect of an earlier attempt of this call', () => {
     expect(decide(mine, true)).toEqual({ written: true, timestamp: 8n });
   });
 
@@ -47,7 +47,7 @@ describe('decideWrite', () => {
 const rowOf = (id: string, at: bigint) => ['row', id, 'v', 'a:1', formatTimestamp(at)];
 
 describe('toFound', () => {
-  it('takes the newest of several rows, and 0 for a lease that was never taken', () => {
+  it('uses the newest of several rows, and 0 for a lease that was never acquired', () => {
     const rows = [rowOf('limit=1', 4n), rowOf('limit=2', 9n), rowOf('foreign', 7n)];
     const ids = ['limit=1', 'limit=2', 'foreign'];
     const newest = { id: 'limit=2', limit: 2, value: 'v', leader: 'a:1', timestamp: 9n };

@@ -79,7 +79,7 @@ const claimOf = (name: string) => ({ name, holder: { address: 'a:1', incarnation
 const failure = (code: string, ...parts: string[]) =>
   expect.objectContaining({ code, message: expect.stringMatching(new RegExp(parts.join('.*'), 's')) });
 
-describe('sqlite: a file that cannot be used is refused at open', () => {
+describe('sqlite: an unusable file is rejected at open', () => {
   it('no database', async () => {
     writeFileSync(file, 'this is a text of some length, and no database. '.repeat(100));
     await expect(client().open()).rejects.toEqual(failure('INVALID_OPTIONS', file, 'not a database', 'Restore it'));
@@ -95,7 +95,7 @@ describe('sqlite: a file that cannot be used is refused at open', () => {
     await expect(client().open()).rejects.toEqual(failure('INVALID_OPTIONS', file, 'Restore it'));
   });
 
-  it('in a folder that is not there', async () => {
+  it('in a folder that does not exist', async () => {
     const missing = join(folder, 'missing', 'hedge.db');
     await expect(client({ file: missing }).open()).rejects.toEqual(
       failure('INVALID_OPTIONS', missing, 'does not exist', 'Create the folder'),
@@ -116,7 +116,7 @@ describe('sqlite: a file that cannot be used is refused at open', () => {
 });
 
 describe('sqlite: while another process writes', () => {
-  it('a write that waits for one that stands still in a transaction says which process that is, and what to do', async () => {
+  it('a write that waits for a process that is stopped in a transaction names that process and the fix', async () => {
     const backend = client({}, 2_000);
     await backend.open();
     const program = `const D = require(${JSON.stringify(require.resolve('libsql'))});
@@ -138,7 +138,7 @@ describe('sqlite: while another process writes', () => {
     await expect(backend.lease.acquire(claimOf('lease'))).resolves.toMatchObject({ acquired: true });
   });
 
-  it('reads go on, and a write waits its turn', async () => {
+  it('reads continue, and a write waits for its turn', async () => {
     const backend = client();
     await backend.log.append([rowOf('key', 'before')]);
     const other = new Database(file);
@@ -155,7 +155,7 @@ describe('sqlite: while another process writes', () => {
     await expect(backend.log.latest('key')).resolves.toMatchObject({ value: 'after' });
   });
 
-  it('a write that got no turn in time surely did nothing, an overwrite too', async () => {
+  it('a write that got no turn in time has certainly not happened, an overwrite too', async () => {
     const backend = client({}, 3_000);
     await backend.open();
     const other = new Database(file);
@@ -175,7 +175,7 @@ describe('sqlite: while another process writes', () => {
 });
 
 describe('sqlite: a file that was deleted while it was open', () => {
-  it('L1 K1 takes no writes to what nobody else sees, and goes on with the new file', async () => {
+  it('L1 K1 receives no more writes, and the driver continues with the new file', async () => {
     const backend = client();
     await backend.log.append([rowOf('key', 'old')]);
     removeFile();
@@ -192,7 +192,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
   const old = { ...claimOf('lease'), leaseMs };
   const another = { ...old, holder: { address: 'b:1', incarnation: 'two' } };
 
-  it('is noticed by reads too, which then go on with the file that is there', async () => {
+  it('is detected by reads too, which then continue with the new file', async () => {
     const [backend, other] = [client(), client()];
     await backend.log.append([rowOf('key', 'old')]);
     await expect(backend.log.latest('key')).resolves.toMatchObject({ value: 'old' });
@@ -203,7 +203,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
     await expect(backend.log.latest('key')).resolves.toMatchObject({ value: 'new' });
   });
 
-  it('is noticed by each read of a lease, and by each page', async () => {
+  it('is detected by each read of a lease, and by each page', async () => {
     const backend = client();
     await backend.lease.read('lease');
     await backend.log.keys({ prefix: '', limit: 1 });
@@ -263,7 +263,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
         return result;
       };`;
 
-    it('K1 L1 takes no write when the file is replaced while it is opened', async () => {
+    it('K1 L1 accepts no write when the file is replaced while it is opened', async () => {
       await anotherFile(`${file}.new`);
       const calls = start(SWAP);
       await expect(calls.call('append', [rowOf('key', 'mine')], undefined)).rejects.toEqual(
@@ -351,7 +351,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
       await expect(calls.call('latest', 'key')).resolves.toMatchObject({ 1: 'after' });
     });
 
-    it('goes on with a file of the version before, which has no id yet', async () => {
+    it('continues with a file of the version before, which has no id yet', async () => {
       const database = new Database(file);
       database.exec(schemaSql('locktable', 'logtable').replace(/[^;]*hedge_file[^;]*;/g, ''));
       database.close();
@@ -361,7 +361,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
     });
   });
 
-  describe('by the clock of who finds out', () => {
+  describe('by the clock of the process that detects it', () => {
     const tables: SqliteThreads[] = [];
 
     afterEach(async () => {
@@ -376,7 +376,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
       return table;
     }
 
-    it('L1 L2 has its leases taken by nobody who knew the old one before a whole lease has passed', async () => {
+    it('L1 L2 lets no process that knew the old file acquire a lease before a whole lease has passed', async () => {
       const clock = new VirtualClock();
       const [leader, follower] = [leases(clock), leases(clock)];
       await expect(leader.acquire(old)).resolves.toMatchObject({ acquired: true });
@@ -395,7 +395,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
       await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
     });
 
-    it('S1 has no permits granted before those of the old one have passed that nobody can see', async () => {
+    it('S1 grants no permits before the invisible permits of the old file have expired', async () => {
       const clock = new VirtualClock();
       const table = leases(clock);
       await table.acquire(old);
@@ -412,7 +412,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
       expect(permits.unseenForMs(2 * leaseMs)).toBe(0);
     });
 
-    it('L1 L2 has a lease given to nobody who asked for it just before that was found out', async () => {
+    it('L1 L2 grants no lease to a call that began just before the detection', async () => {
       const clock = new VirtualClock();
       const leader = leases(clock);
       const threads = new SqliteThreads(workerConfig({ file }), 10_000);
@@ -434,7 +434,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
       await expect(follower.acquire(another)).resolves.toMatchObject({ acquired: true });
     });
 
-    it('L1 L3 has them renewed for nobody, and taken with a token above the old ones, though its own clock is behind', async () => {
+    it('L1 L3 renews no lease, and acquires with a token above the old ones, although its own clock is behind', async () => {
       const clock = new VirtualClock();
       const backend = leases(clock);
       await backend.read('lease');
@@ -455,7 +455,7 @@ describe('sqlite: a file that was replaced while it was open', () => {
 });
 
 describe('sqlite: a second SQLite library in this process', () => {
-  it('K1 L1 that closes the file, and deletes its log with it, is noticed before anything is acknowledged', async () => {
+  it('K1 L1 that closes the file, and so deletes its log, is detected before any acknowledgement', async () => {
     const backend = client();
     const lease = { ...claimOf('lease'), leaseMs: 60_000 };
     const taken = await backend.lease.acquire(lease);
@@ -512,7 +512,7 @@ function secondLibrary(): typeof Database {
   return createRequire(join(folder, 'index.js'))('libsql') as typeof Database;
 }
 
-describe('sqlite: on a disk of its own', () => {
+describe('sqlite: on a separate disk', () => {
   const canMount = mayMount();
   const onDisk = canMount ? it : it.skip;
   let disk: string;
@@ -634,8 +634,8 @@ function mayMount(): boolean {
   }
 }
 
-describe('sqlite: the files hold the secret of the group', () => {
-  it('so those that it makes can be read by their owner only', async () => {
+describe('sqlite: the files contain the secret of the group', () => {
+  it('so the driver creates them readable by their owner only', async () => {
     const umask = process.umask(0o022);
     try {
       const backend = client();
@@ -647,13 +647,13 @@ describe('sqlite: the files hold the secret of the group', () => {
     }
   });
 
-  it('also when the file is made behind a symbolic link', async () => {
+  it('also when the file is created behind a symbolic link', async () => {
     symlinkSync(join(folder, 'behind.db'), file);
     await client().open();
     expect(modes()).toMatchObject({ 'behind.db': 0o600 });
   });
 
-  it('and a file that is there keeps the mode that its operator gave it', async () => {
+  it('and an existing file keeps the mode that its operator gave it', async () => {
     writeFileSync(file, '');
     chmodSync(file, 0o660);
     await client().open();

@@ -55,8 +55,8 @@ async function token(): Promise<bigint> {
   return result.token;
 }
 
-describe('sqlite: while much is read', () => {
-  it('a lease is renewed, and a value read and written, before 40 long histories asked for earlier have ended', async () => {
+describe('sqlite: during many reads', () => {
+  it('a lease is renewed, and a value is read and written, before 40 earlier requests for long histories have ended', async () => {
     await openWithTime();
     fill('long', 20_000);
     const held = { ...claim, token: await token() };
@@ -73,7 +73,7 @@ describe('sqlite: while much is read', () => {
     expect(await Promise.all(histories)).toEqual(histories.map(() => 10_000));
   }, 60_000);
 
-  it('a lease is renewed before 100 values of 2.5 MiB asked for earlier have come', async () => {
+  it('a lease is renewed before 100 earlier requests for values of 2.5 MiB have ended', async () => {
     await openWithTime();
     fill('large', 1, 'x'.repeat(2_621_440));
     const held = { ...claim, token: await token() };
@@ -88,14 +88,14 @@ describe('sqlite: while much is read', () => {
     expect(await Promise.all(values)).toEqual(values.map(() => 2_621_440));
   }, 60_000);
 
-  it('a history of 400,000 versions is read whole, though no call could read it in time', async () => {
+  it('a history of 400,000 versions is read completely, although no single call could read it in time', async () => {
     fill('endless', 400_000);
     const found = await backend.log.history('endless', { limit: Infinity, order: 'oldest-first' });
     expect(found).toHaveLength(400_000);
     expect(found.every(({ timestamp }: LogEntry, index) => timestamp === BigInt(index + 1))).toBe(true);
   }, 120_000);
 
-  it('a history that is given up ends with the page under way', async () => {
+  it('a cancelled history ends after the current page', async () => {
     fill('long', 20_000);
     const controller = new AbortController();
     const read = backend.log.history('long', { limit: Infinity, order: 'newest-first', signal: controller.signal });
@@ -103,7 +103,7 @@ describe('sqlite: while much is read', () => {
     await expect(read).rejects.toMatchObject({ code: 'CANCELLED', cause: new Error('the request was closed') });
   });
 
-  it('K2 a value written after a page of large versions is read, though the history was given up there', async () => {
+  it('K2 a value written after a page of large versions is read, although the history was cancelled there', async () => {
     fill('large', 300, 'x'.repeat(10_000));
     for (const order of ['newest-first', 'oldest-first'] as const) {
       const controller = new AbortController();
@@ -115,7 +115,7 @@ describe('sqlite: while much is read', () => {
     }
   });
 
-  it('a history is read whole and in order, whatever the sizes of its versions', async () => {
+  it('a history is read completely and in order, whatever the sizes of its versions', async () => {
     const sizes = [1, 300_000, 0, 0, 0, 0, 0, 90_000, 90_000, 90_000, ...Array.from({ length: 30 }, () => 10_000), 1];
     const ids = sizes.map((_, i) => String(i).padStart(2, '0'));
     for (const [i, size] of sizes.entries()) {

@@ -3,7 +3,7 @@ import { isAbsolute } from 'node:path';
 import { workerConfig, type SqliteOptions } from './options.js';
 
 describe('sqlite options', () => {
-  it('make the path absolute and have table names', () => {
+  it('make the path absolute and default to the table names', () => {
     const config = workerConfig({ file: 'hedge.db' });
     expect(isAbsolute(config.file)).toBe(true);
     expect(config).toMatchObject({ lockTable: 'locktable', logTable: 'logtable' });

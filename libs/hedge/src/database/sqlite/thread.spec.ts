@@ -110,7 +110,7 @@ const unavailable = (message: RegExp) =>
   expect.objectContaining({ code: 'BACKEND_UNAVAILABLE', message: expect.stringMatching(message) });
 
 describe('SqliteThread', () => {
-  it('starts another worker on the next call after one died', async () => {
+  it('starts another worker on the next call after one has died', async () => {
     const { thread, workers } = start(10_000);
     await thread.call('append', [row], undefined);
     await workers[0]?.terminate();
@@ -118,7 +118,7 @@ describe('SqliteThread', () => {
     expect(workers).toHaveLength(2);
   });
 
-  it('says which calls a dying worker leaves unknown', async () => {
+  it('reports the calls whose outcome a dying worker leaves unknown', async () => {
     const { thread } = start(
       10_000,
       script(`
@@ -142,7 +142,7 @@ describe('SqliteThread', () => {
     await expect(thread.call('overwrite', row, undefined)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
   });
 
-  it('takes no more calls than it can remember while its worker hangs', async () => {
+  it('rejects calls beyond its bound while its worker hangs', async () => {
     const hanging = script(`import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => {});`);
     const { thread } = start(100, hanging);
     const calls = Array.from({ length: 20_000 }, () => thread.call('latest', 'key').catch(() => undefined));
@@ -161,7 +161,7 @@ describe('SqliteThread', () => {
     });
   });
 
-  it('says that a bundler moved the library when the file of its worker is missing', async () => {
+  it('reports that a bundler has moved the library when the file of its worker is missing', async () => {
     const { thread } = start(10_000, join(folder, 'worker.js'));
     await expect(thread.call('connect')).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
@@ -183,14 +183,14 @@ describe('SqliteThread', () => {
     await expect(thread.call('latest', 'key')).rejects.toEqual(unavailable(/cannot start: refused/));
   });
 
-  it('refuses calls after it was closed, and starts no worker for them', async () => {
+  it('rejects calls after it was closed, and starts no worker for them', async () => {
     const { thread, workers } = start(10_000);
     await thread.close();
     await expect(thread.call('latest', 'key')).rejects.toEqual(unavailable(/is closed/));
     expect(workers).toHaveLength(0);
   });
 
-  it('fails what is pending when it is closed', async () => {
+  it('fails pending calls when it is closed', async () => {
     const { thread } = start(10_000);
     const pending = thread.call('append', [row], undefined);
     const closed = thread.close();
@@ -198,7 +198,7 @@ describe('SqliteThread', () => {
     await closed;
   });
 
-  it('lets its worker end what it does when it is closed, because to terminate it there aborts the process', async () => {
+  it('lets its worker end the running call when it is closed, because terminating it then aborts the process', async () => {
     const [begun, done] = [join(folder, 'begun'), join(folder, 'done')];
     const busy = script(`
       import { writeFileSync } from 'node:fs';
@@ -217,7 +217,7 @@ describe('SqliteThread', () => {
     expect(existsSync(done)).toBe(true);
   });
 
-  it('frees the file when it is closed in the middle of a transaction', async () => {
+  it('frees the file when it is closed during a transaction', async () => {
     const rows = Array.from({ length: 4_000 }, (_, index) => ({ ...row, id: String(index) }));
     const first = start(10_000).thread;
     await first.call('connect');
@@ -242,7 +242,7 @@ describe('SqliteThread', () => {
   describe('with a disk on which each commit takes 50 ms', () => {
     const calls = Array.from({ length: 1_000 }, (_, i) => ({ ...row, key: `key ${i}`, id: String(i) }));
 
-    it('writes that wait together share commits, each with an outcome of its own', async () => {
+    it('writes that wait together share commits, each with its own outcome', async () => {
       const { thread, commits } = slow();
       await thread.call('append', [{ ...row, key: 'key 7', id: '7', value: 'another' }], undefined);
       const before = commits();
@@ -261,7 +261,7 @@ describe('SqliteThread', () => {
       await expect(thread.call('latest', 'key 999')).resolves.toContain('value');
     });
 
-    it('a lease is renewed by the second next commit at the latest, however many writes wait', async () => {
+    it('a lease is renewed by the second commit at the latest, whatever the number of waiting writes', async () => {
       const { thread, workers, commits, renewedIn } = slow();
       const { row: lease } = await thread.call(
         'acquire',
@@ -299,7 +299,7 @@ describe('SqliteThread', () => {
       await Promise.all(rounds);
     });
 
-    it('a write that the database refuses fails alone', async () => {
+    it('a write that the database rejects fails alone', async () => {
       const { thread } = slow();
       const bad = { ...row, id: null as unknown as string };
       const outcomes = await Promise.allSettled([
@@ -313,14 +313,14 @@ describe('SqliteThread', () => {
     });
   });
 
-  describe('a call that was not begun in time', () => {
-    it('says that its thread had no turn, when nothing was before it and nobody had the lock', async () => {
+  describe('a call that did not begin in time', () => {
+    it('reports that its thread had no turn, when no call was before it and no process had the lock', async () => {
       for (const operation of ['connect', 'append', 'latest']) {
         expect(await replies([request(1, operation, [[row]], false)])).toMatchObject([{ code: 'NO_TURN' }]);
       }
     });
 
-    it('says that others were before it, when they were', async () => {
+    it('reports that others were before it, when they were', async () => {
       const read = [request(1, 'latest', ['key'], true), request(2, 'latest', ['key'], false)];
       expect(await replies(read)).toEqual([undefined, expect.objectContaining({ code: 'READS_WAIT' })]);
       const write = [request(1, 'connect', [], true), request(2, 'append', [[row]], false)];

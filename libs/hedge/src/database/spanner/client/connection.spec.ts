@@ -27,7 +27,7 @@ function grpcError(code: number, message: string): Error {
 type Answer = object | (() => Promise<object>);
 type Callback = (error: Error | null, response?: unknown) => void;
 
-/** Answers each method with what comes next for it, the last one again and again. */
+/** Answers each method with its next answer, and repeats the last one. */
 class ScriptedSpanner implements ClientSource {
   readonly name = 'projects/p/instances/i/databases/d';
   readonly sent: SpannerRequest[] = [];
@@ -66,7 +66,7 @@ function logOf(spanner: ClientSource, clock: Clock = new VirtualClock(), bound: 
   return new SpannerLogTable(new Connection(new SpannerRpc(spanner), TIMEOUT_MS, clock), TABLES, bound);
 }
 
-describe('an overwrite of which it was said that it surely did not happen', () => {
+describe('an overwrite that has certainly not happened', () => {
   it.each([
     ['in time', 0],
     ['a little early, as timers do', 0.5],
@@ -87,7 +87,7 @@ describe('an overwrite of which it was said that it surely did not happen', () =
 });
 
 describe('a commit', () => {
-  it('K1 whose answer got lost is not denied by what the next try meets', async () => {
+  it('K1 whose answer was lost stays in doubt, whatever the next attempt finds', async () => {
     const spanner = new ScriptedSpanner({
       createSession: [SESSION],
       read: [BEGUN, grpcError(9, 'no')],
@@ -96,7 +96,7 @@ describe('a commit', () => {
     await expect(logOf(spanner).append([ROW])).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', retryable: true });
   });
 
-  it('that met rows written since the read is tried again, and finds them', async () => {
+  it('that finds rows written since its read is retried, and reads them', async () => {
     const spanner = new ScriptedSpanner({
       createSession: [SESSION],
       read: [BEGUN, FOUND],
@@ -105,7 +105,7 @@ describe('a commit', () => {
     expect(await logOf(spanner).append([ROW])).toEqual([{ timestamp: 7_000_000_005n }]);
   });
 
-  it('is sent again with the token that Spanner asks for', async () => {
+  it('is sent again with the token that Spanner requests', async () => {
     const token = { precommitToken: Uint8Array.of(9), seqNum: 2 };
     const spanner = new ScriptedSpanner({
       createSession: [SESSION],

@@ -6,7 +6,7 @@ import { Closed, TooLate } from './rpc.js';
 
 const DATABASE = 'projects/p/instances/i/databases/d';
 
-/** As @grpc/grpc-js makes it. */
+/** An error as @grpc/grpc-js creates it. */
 function grpcError(code: number, message: string, retryInfo?: Uint8Array): Error {
   const metadata = { get: (key: string) => (key === 'google.rpc.retryinfo-bin' && retryInfo ? [retryInfo] : []) };
   return Object.assign(new Error(`${code} CODE: ${message}`), { code, metadata });
@@ -19,7 +19,7 @@ function retryInfo(seconds: number, nanos: number): Uint8Array {
 }
 
 describe('a failed attempt', () => {
-  it('is made again after the time that Spanner asks for', () => {
+  it('is retried after the time that Spanner requests', () => {
     expect(retryDelayMs(grpcError(10, 'aborted', retryInfo(0, 12_500_000)), 1, 0)).toBe(12.5);
     expect(retryDelayMs(grpcError(10, 'aborted', retryInfo(2, 0)), 1, 0)).toBe(2_000);
     expect(retryDelayMs(grpcError(10, 'aborted', new Uint8Array()), 1, 0)).toBe(2);
@@ -71,7 +71,7 @@ function meaning(operation: OperationName, error: unknown, inDoubt = false): Hed
   return toHedgeError(DATABASE, operation, error, inDoubt);
 }
 
-describe('what a failure means', () => {
+describe('toHedgeError', () => {
   it.each<[string, unknown, string, RegExp]>([
     ['a missing database', grpcError(5, 'Database not found: d.'), 'INVALID_OPTIONS', /d\. Check the name/],
     ['no permission', grpcError(7, 'denied'), 'INVALID_OPTIONS', /roles\/spanner\.databaseUser/],
@@ -82,7 +82,7 @@ describe('what a failure means', () => {
     expect(meaning('open', error)).toMatchObject({ code, message: expect.stringMatching(message), cause: error });
   });
 
-  it('later everything may pass, a permission too', () => {
+  it('treats failures after the start as temporary, a missing permission too', () => {
     expect(meaning('lease.renew', grpcError(7, 'denied'))).toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
       retryable: true,
@@ -91,7 +91,7 @@ describe('what a failure means', () => {
     expect(meaning('log.append', grpcError(10, 'aborted')).message).toMatch(/changed the same rows/);
   });
 
-  it('a batch that Spanner will never take is an INVALID_ARGUMENT', () => {
+  it('reports a batch that Spanner will never accept as INVALID_ARGUMENT', () => {
     for (const error of [
       grpcError(3, 'Value too long'),
       grpcError(9, 'no'),
@@ -101,13 +101,13 @@ describe('what a failure means', () => {
     }
   });
 
-  it('K1 an overwrite is unknown only when its commit may have happened', () => {
+  it('K1 reports an overwrite as unknown only when its commit may have happened', () => {
     expect(meaning('log.overwrite', grpcError(14, 'gone'), true)).toMatchObject({ code: 'OUTCOME_UNKNOWN' });
     expect(meaning('log.overwrite', grpcError(14, 'gone'), false)).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     expect(meaning('log.append', grpcError(14, 'gone'), true)).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
   });
 
-  it('a call after close is not worth repeating', () => {
+  it('reports a call after close as not retryable', () => {
     expect(meaning('lease.read', new Closed('it is closed'))).toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
       retryable: false,

@@ -16,7 +16,7 @@ describe('mergeRows', () => {
     expect(mergeRows([message([], false, 2)])).toEqual([]);
   });
 
-  it('joins rows that go on in the next message', () => {
+  it('joins rows that continue in the next message', () => {
     const messages = [message(['a', '1', 'b'], false, 2), message(['2', 'c', null]), message([])];
     expect(mergeRows(messages)).toEqual([
       ['a', '1'],
@@ -25,7 +25,7 @@ describe('mergeRows', () => {
     ]);
   });
 
-  it('joins a text that is cut into three, with an empty message in between', () => {
+  it('joins a text that is split into three, with an empty message in between', () => {
     const messages = [message(['key', 'val'], true, 2), message(['u'], true), message([]), message(['e', 'k2', 'v2'])];
     expect(mergeRows(messages)).toEqual([
       ['key', 'value'],
@@ -33,7 +33,7 @@ describe('mergeRows', () => {
     ]);
   });
 
-  it('does not join texts that only come one after the other', () => {
+  it('does not join separate texts that follow each other', () => {
     expect(mergeRows([message(['a'], false, 1), message(['b'])])).toEqual([['a'], ['b']]);
   });
 });

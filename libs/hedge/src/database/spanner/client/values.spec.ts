@@ -17,7 +17,7 @@ describe('timestamps', () => {
     expect(parseTimestamp(text)).toBe(nanos);
   });
 
-  it('K2 keep every nanosecond, there and back', () => {
+  it('K2 keep every nanosecond in both directions', () => {
     fc.assert(
       fc.property(fc.bigInt({ min: FIRST, max: LAST }), (nanos) => {
         expect(parseTimestamp(formatTimestamp(nanos))).toBe(nanos);
@@ -33,25 +33,25 @@ describe('timestamps', () => {
     expect(parseTimestamp(text)).toBe(nanos);
   });
 
-  it('become the first or last that Spanner can tell when they lie beyond', () => {
+  it('are clamped to the range of Spanner', () => {
     expect(formatTimestamp(2n ** 80n)).toBe(formatTimestamp(LAST));
     expect(formatTimestamp(-(2n ** 80n))).toBe(formatTimestamp(FIRST));
   });
 
-  it('are 0 for NULL, and refused when they are none', () => {
+  it('are 0 for NULL, and rejected when they are invalid', () => {
     expect(timestampOf(null)).toBe(0n);
     expect(timestampOf(undefined)).toBe(0n);
     expect(() => timestampOf('yesterday')).toThrow(/"yesterday"/);
   });
 });
 
-it('a limit of Infinity is one that INT64 has', () => {
+it('a limit of Infinity fits into INT64', () => {
   expect(rowLimit(Infinity)).toEqual({ code: 'INT64', value: '9007199254740991' });
   expect(rowLimit(3)).toEqual({ code: 'INT64', value: '3' });
 });
 
 describe('toProto', () => {
-  it('keeps a text that is a placeholder to the client out of its reach', () => {
+  it('protects a text that the client would take for a placeholder', () => {
     const { stringValue } = toProto('of {{projectId}}');
     expect(typeof stringValue).toBe('object');
     expect(Object.keys(stringValue as unknown as object)).toEqual([]);
