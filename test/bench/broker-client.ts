@@ -2,7 +2,7 @@ import { answer } from './child.js';
 import { MESSAGE, runLoad, type LoadShape } from './load.js';
 
 interface Client {
-  /** One operation, answered before it counts. */
+  /** One operation. It counts when it is answered. */
   call(): Promise<unknown>;
   respond?(): Promise<void>;
 }
@@ -11,7 +11,7 @@ const port = process.env['BENCH_PORT'] ?? '';
 let count = 0;
 const nextKey = (): string => `bench/${(count += 1) % 1_000}`;
 
-/** Each broker through its usual Node client. */
+/** Each broker, used through its usual Node client. */
 const CLIENTS: Record<string, () => Promise<Client>> = {
   'nats-request': async () => {
     const { connect } = await import('@nats-io/transport-node');
@@ -38,7 +38,7 @@ const CLIENTS: Record<string, () => Promise<Client>> = {
 };
 
 const client = await CLIENTS[process.env['BENCH_BROKER'] ?? '']?.();
-if (client === undefined) throw new Error(`unknown broker ${process.env['BENCH_BROKER']}`);
+if (client === undefined) throw new Error(`Unknown broker ${process.env['BENCH_BROKER']}`);
 
 const commands = {
   run: (shape: LoadShape) => runLoad(() => client.call(), shape),

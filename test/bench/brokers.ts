@@ -9,14 +9,14 @@ import { Child } from './child.js';
 import { freePort, withFolder } from './cluster.js';
 import type { Contestant } from './compete.js';
 
-/** What people use for the same work, measured when its server is installed: for the reader, not as a target. */
+/** Common brokers for the same work, measured if their servers are installed: for comparison, not as targets. */
 export interface Broker {
-  /** Of the rows. */
+  /** Name of the rows. */
   readonly name: string;
   readonly server: string;
-  /** Whether calls are answered by a client of the broker, in a process of its own. */
+  /** Whether a client of the broker, in a separate process, answers the calls. */
   readonly responder?: true;
-  /** Durable where the work is a write: every write is on disk before its answer, as with a put. */
+  /** Writes are durable: each write is on disk before its answer, as with a put. */
   args(port: number, folder: string): readonly string[];
 }
 
@@ -59,14 +59,14 @@ export const ETCD: Broker = {
   ],
 };
 
-/** Runs `use` with the broker as contestants, or with none and a line that says so when it is not installed. */
+/** Runs `use` with the broker as contestants. If it is not installed, prints that and runs `use` without contestants. */
 export async function withBroker<T>(
   broker: Broker,
   concurrencies: readonly number[],
   use: (contestants: readonly Contestant[]) => Promise<T>,
 ): Promise<T> {
   if (!installed(broker.server)) {
-    console.error(`  ${broker.name} is left out: ${broker.server} is not installed`);
+    console.error(`  ${broker.name} is not measured: ${broker.server} is not installed`);
     return use([]);
   }
   return withFolder(async (folder) => {

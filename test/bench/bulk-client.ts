@@ -7,7 +7,7 @@ import type { Round } from './statistics.js';
 
 const { path, requestSerialize, responseDeserialize } = RAW_STREAMS.count;
 
-/** Takes megabytes for some seconds, with a window as wide as a Hedge caller has it. */
+/** Receives bulk data for some seconds, with the same window as a Hedge caller. */
 async function take({ seconds, port }: LoadShape & { port: number }): Promise<Round> {
   const options = {
     'grpc.max_receive_message_length': -1,

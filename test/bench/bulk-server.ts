@@ -2,7 +2,7 @@ import { Server, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-j
 import { answer } from './child.js';
 import { RAW_STREAMS } from './raw-streams.js';
 
-/** Sends megabytes to whoever calls, as fast as they are taken: what gRPC can do for bulk between two processes. */
+/** Sends bulk data to each caller, as fast as it reads: the bulk rate of gRPC between two processes. */
 const MEGABYTE = Buffer.alloc(1024 * 1024, 'bulk');
 const server = new Server({ 'grpc.max_send_message_length': -1, 'grpc.enable_channelz': 0 });
 server.addService(

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 
-/** What a child process can be asked to do. */
+/** The commands of a child process. */
 // oxlint-disable-next-line typescript/no-explicit-any -- each command has its own argument
 export type Commands = Record<string, (argument: any) => unknown>;
 
@@ -17,7 +17,7 @@ interface Answer {
   readonly error?: string;
 }
 
-/** A process of the benchmark, asked over Node's IPC channel. It ends when the benchmark ends, however that ends. */
+/** A process of the benchmark, called over the IPC channel of Node. It ends with the benchmark, also after an error. */
 export class Child<C extends Commands> {
   readonly #waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
   #questions = 0;
@@ -39,12 +39,12 @@ export class Child<C extends Commands> {
   }
 
   /**
-   * Starts `file` (beside this one) and waits until it can be asked.
-   * @param env what the child is told at start
+   * Starts `file` (in this folder) and waits until it accepts commands.
+   * @param env environment variables of the child
    */
   static async start<C extends Commands>(file: string, env: Record<string, string> = {}): Promise<Child<C>> {
     const path = new URL(file, import.meta.url);
-    // SQLite's and Node's own chatter would spoil the table; errors come as answers, or on stderr.
+    // Output of SQLite and Node would disturb the table. Errors arrive as answers, or on stderr.
     const process_ = fork(path, { execArgv: ['--import', 'tsx'], env: { ...process.env, ...env } });
     const child = new Child<C>(process_, file);
     await child.#ask('ready', undefined);
@@ -73,7 +73,7 @@ export class Child<C extends Commands> {
   }
 }
 
-/** Called by a child process once: answers the benchmark's questions from now on. */
+/** Called once by a child process: answers the commands of the benchmark from now on. */
 export function answer(commands: Commands): void {
   const all: Commands = { ...commands, ready: () => undefined };
   process.on('message', ({ id, command, argument }: Question) => {

@@ -7,7 +7,7 @@ import type { PodCommands } from './pod.js';
 
 export type Pod = Child<PodCommands>;
 
-/** A temporary folder, gone when `use` ends. */
+/** Runs `use` with a temporary folder, and removes it afterwards. */
 export async function withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'hedge-bench-'));
   try {
@@ -31,14 +31,14 @@ export class Cluster {
 
   private constructor(private readonly database: Readonly<Record<string, string>>) {}
 
-  /** Pods on a SQLite file, as `runOn` has them. */
+  /** As `runOn`, with pods on a SQLite file. */
   static async run<T>(size: number, use: (cluster: Cluster) => Promise<T>): Promise<T> {
     return withFolder((folder) => Cluster.runOn({ BENCH_FILE: join(folder, 'hedge.db') }, size, use));
   }
 
   /**
-   * Runs `use` when `size` pods know each other and one of them leads; ends all of them afterwards.
-   * @param database as environment of the pods.
+   * Runs `use` when `size` pods know each other and one of them leads. Ends all of them afterwards.
+   * @param database the environment variables that select the database of the pods.
    */
   static async runOn<T>(
     database: Readonly<Record<string, string>>,
@@ -60,7 +60,7 @@ export class Cluster {
     this.#pods.set(address, await Child.start('pod.ts', { BENCH_ADDRESS: address, ...this.database }));
   }
 
-  /** Waits until every pod sees every other, and the same leader. */
+  /** Waits until all pods see each other and the same leader. */
   async settled(): Promise<void> {
     for (const end = Date.now() + 30_000; Date.now() < end;) {
       const pods = [...this.#pods.values()];
@@ -87,7 +87,7 @@ export class Cluster {
     return follower;
   }
 
-  /** Ends a pod by a signal; resolves when its process is gone. */
+  /** Ends a pod by a signal. Resolves when its process has ended. */
   async end(address: string, signal: NodeJS.Signals): Promise<void> {
     const pod = this.#pods.get(address);
     this.#pods.delete(address);

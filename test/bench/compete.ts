@@ -9,8 +9,8 @@ export interface Contestant {
 }
 
 /**
- * Measures contestants by turns, one round of each after the other: what else the machine does meanwhile
- * hits them alike, so that their ratios hold where their rates do not.
+ * Measures contestants in turn, one round of each after another. Other load of the machine affects them equally, so their
+ * ratios are more reliable than their rates.
  */
 export async function compete(contestants: readonly Contestant[], plan: Plan): Promise<Row[]> {
   for (const { concurrency, run } of contestants) await run({ concurrency, seconds: plan.warmUpSeconds });

@@ -3,15 +3,15 @@ import type { LoadShape } from './load.js';
 import { roundOf, type Round } from './statistics.js';
 
 export interface Contention {
-  /** How long callers waited for their permits. */
+  /** The waiting times of callers for their permits. */
   readonly waits: Round;
-  /** How long a permit was on its way from one to the next. */
+  /** The hand-over times of a permit from one caller to the next. */
   readonly handOvers: Round;
-  /** The most that were served while one waited, over how many there are. */
+  /** The highest number of grants to others while one caller waited, divided by the number of callers. */
   readonly longestTurn: number;
 }
 
-/** Callers that want the one permit of a semaphore all the time, and give it back as soon as they have it. */
+/** Callers that acquire the only permit of a semaphore again and again, and release it at once. */
 export async function contend(semaphore: Semaphore, { concurrency, seconds }: LoadShape): Promise<Contention> {
   const waits: number[] = [];
   const handOvers: number[] = [];
@@ -30,7 +30,7 @@ export async function contend(semaphore: Semaphore, { concurrency, seconds }: Lo
       waits.push(now - before);
       if (releasedAt !== undefined) handOvers.push(now - releasedAt);
       releasedAt = now;
-      // Its place in the queue is behind all who wait, though the release is not answered yet.
+      // Its place in the queue is behind all waiting callers, although the release is not answered yet.
       void permit.release();
     }
   };

@@ -9,7 +9,7 @@ import { freePort, withFolder } from './cluster.js';
 const MAIN = fileURLToPath(new URL('../../apps/demo/dist/main.js', import.meta.url));
 const SETTLE_MS = 5_000;
 
-/** Resident bytes of a pod of the built demo app that leads a group of its own and has nothing to do. */
+/** Resident memory in bytes of an idle pod of the built demo app, which leads a separate group. */
 export function idleDemoPodBytes(): Promise<number> {
   return withFolder(async (folder) => {
     const [http, grpc] = [await freePort(), await freePort()];

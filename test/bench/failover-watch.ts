@@ -1,13 +1,13 @@
-/** What one pod saw of a fail-over while it kept sending. Times are wall-clock milliseconds of this machine. */
+/** The observations of a pod that sends without a pause during a fail-over. Times are wall-clock milliseconds of this machine. */
 export interface FailoverSeen {
-  /** When each leader's first reply arrived. */
+  /** The arrival times of the first reply of each leader. */
   readonly firstReply: Readonly<Record<string, number>>;
   readonly sends: number;
-  /** What failed sends failed with. */
+  /** The errors of failed sends. */
   readonly failures: readonly string[];
 }
 
-/** Sends to the leader without a pause, and notes who answered from when on. */
+/** Sends to the leader without a pause, and records the first reply of each leader. */
 export class FailoverWatch {
   readonly #firstReply: Record<string, number> = {};
   readonly #failures: string[] = [];
@@ -15,7 +15,7 @@ export class FailoverWatch {
   #sends = 0;
   #stopped = false;
 
-  /** @param send one message to the leader, answered with its address */
+  /** @param send sends one message to the leader, which replies with its address */
   constructor(
     private readonly send: () => Promise<string>,
     concurrency: number,

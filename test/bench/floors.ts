@@ -8,26 +8,26 @@ import type { RawStreamCommands } from './raw-stream-client.js';
 import type { SqliteCommands } from './sqlite-floor.js';
 import type { Round } from './statistics.js';
 
-/** Nest's own gRPC transport, client and server in processes of their own. */
+/** Nest's own gRPC transport, with client and server in separate processes. */
 export function withNestGrpc<T>(use: (run: (shape: LoadShape) => Promise<Round>) => Promise<T>): Promise<T> {
   return withPair<NestGrpcCommands, T>('nest-grpc-server.ts', 'nest-grpc-client.ts', (client) =>
     use((shape) => client.ask('run', shape)),
   );
 }
 
-/** One grpc-js stream with coalesced frames, and nothing else: what the links are built on. */
+/** One grpc-js stream with coalesced frames and nothing else: the basis of the links. */
 export function withRawLink<T>(use: (run: (shape: LoadShape) => Promise<Round>) => Promise<T>): Promise<T> {
   return withPair<RawLinkCommands, T>('raw-link-server.ts', 'raw-link-client.ts', (client) =>
     use((shape) => client.ask('run', shape)),
   );
 }
 
-/** A bidirectional stream of grpc-js and nothing else: what streams are built on. */
+/** A bidirectional stream of grpc-js and nothing else: the basis of streams. */
 export function withRawStreams<T>(use: (client: Child<RawStreamCommands>) => Promise<T>): Promise<T> {
   return withPair('raw-stream-server.ts', 'raw-stream-client.ts', use);
 }
 
-/** SQLite alone, on a file of its own. */
+/** SQLite alone, on a separate file. */
 export function withSqlite<T>(use: (sqlite: Child<SqliteCommands>) => Promise<T>): Promise<T> {
   return withFolder(async (folder) => {
     const sqlite = await Child.start<SqliteCommands>('sqlite-floor.ts', { BENCH_FILE: join(folder, 'floor.db') });

@@ -5,13 +5,13 @@ export interface LoadShape {
   readonly seconds: number;
 }
 
-/** What every message and value of the benchmark is: 100 bytes of text. */
+/** The message and value of the benchmark: 100 bytes of text. */
 export const MESSAGE = 'm'.repeat(100);
 
-/** What large messages of a stream are. */
+/** The large message of a stream. */
 export const CHUNK_BYTES = 64 * 1024;
 
-/** A closed loop: each of `concurrency` callers makes its next call when its last one was answered. */
+/** A closed loop: each of `concurrency` callers makes its next call after the answer to the previous one. */
 export async function runLoad(operation: () => Promise<unknown>, { concurrency, seconds }: LoadShape): Promise<Round> {
   const latencies: number[] = [];
   const start = performance.now();
@@ -28,7 +28,7 @@ export async function runLoad(operation: () => Promise<unknown>, { concurrency, 
   return roundOf(latencies, (performance.now() - start) / 1_000);
 }
 
-/** The same for an operation that blocks; there is only one caller. */
+/** The same for a blocking operation, with one caller. */
 export function runBlockingLoad(operation: () => void, seconds: number): Round {
   const latencies: number[] = [];
   const start = performance.now();

@@ -1,10 +1,10 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Round } from './statistics.js';
 
-/** How often the event loop is looked at; a delay is told with this on top. */
+/** Sampling interval of the event loop. A reported delay includes this interval. */
 const RESOLUTION_MS = 1;
 
-/** Times pieces of work one after the other, and how long the event loop was held up meanwhile. */
+/** Measures the durations of works, one after another, and the delays of the event loop meanwhile. */
 export class LoopWatch {
   readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   #operations = 0;
@@ -14,7 +14,7 @@ export class LoopWatch {
     return this.#seconds;
   }
 
-  /** @param work resolves with the number of operations it did */
+  /** @param work resolves with the number of its operations */
   async time(work: () => Promise<number>): Promise<void> {
     this.#delay.enable();
     const start = performance.now();

@@ -36,7 +36,7 @@ async function bench({ plan, suites, json }: BenchOptions): Promise<void> {
       rows.push(...(await RUN[suite](plan)));
     } catch (error) {
       progress.pause();
-      // The others are worth having all the same.
+      // The results of the other suites are still useful.
       console.error(`${suite} could not be measured:`, error);
       process.exitCode = 1;
     } finally {
@@ -51,7 +51,7 @@ async function bench({ plan, suites, json }: BenchOptions): Promise<void> {
 try {
   await bench(parseOptions(process.argv.slice(2)));
 } catch (error) {
-  // A wrong argument needs no stack; anything else does.
+  // An error in the arguments needs no stack; other errors do.
   console.error(error instanceof UsageError ? `${error.message}\n${USAGE}` : error);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -9,7 +9,7 @@ interface EchoClient {
   echo(message: { text: string }): Observable<{ text: string }>;
 }
 
-// Nest's own client, as an application gets it from ClientsModule.
+// Nest's own client, as an application receives it from ClientsModule.
 const client = ClientProxyFactory.create({
   transport: Transport.GRPC,
   options: {

@@ -13,15 +13,15 @@ export const SUITES = [
 ] as const;
 export type SuiteName = (typeof SUITES)[number];
 
-/** How long everything takes. */
+/** The durations and sizes of the measurements. */
 export interface Plan {
   readonly rounds: number;
   readonly roundSeconds: number;
   readonly warmUpSeconds: number;
-  /** Times that a leader is killed, and times that one is stopped. */
+  /** How often a leader is killed, and how often one is stopped. */
   readonly failovers: number;
   readonly memoryMessages: number;
-  /** That flow through one stream to a slow reader. */
+  /** Bytes that one stream carries to a slow reader. */
   readonly streamedBytes: number;
 }
 
@@ -52,7 +52,7 @@ export const USAGE = `npm run bench -- [--quick] [--only ${SUITES.join('|')}] [-
 
 export class UsageError extends Error {}
 
-/** @throws UsageError on what is not in USAGE */
+/** @throws UsageError for arguments that are not in USAGE */
 export function parseOptions(args: readonly string[]): BenchOptions {
   const { quick, only, json } = parse(args);
   const names = only?.flatMap((each) => each.split(','));

@@ -74,7 +74,7 @@ const operations = {
   },
 };
 
-/** Many calls between two looks at the clock: one call takes less than a look. */
+/** Many calls between two reads of the clock, because one call takes less time than a read. */
 const CALLS_PER_LOOK = 10_000;
 
 let watch: FailoverWatch | undefined;
@@ -90,8 +90,8 @@ const commands = {
     const round = runBlockingLoad(() => {
       for (let call = 0; call < CALLS_PER_LOOK; call += 1) if (leader.isLeader()) held += 1;
     }, seconds);
-    // Also keeps the engine from leaving out calls whose results nobody looks at.
-    if (held === 0) throw new Error('isLeader() is to be measured on the leader');
+    // Also keeps the compiler from removing calls whose results are unused.
+    if (held === 0) throw new Error('isLeader() must be measured on the leader');
     return {
       operations: round.operations * CALLS_PER_LOOK,
       opsPerSecond: round.opsPerSecond * CALLS_PER_LOOK,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 export const CHUNK_BYTES = 1024 * 1024;
 
-/** Writes a file in one go, until the disk has it, and returns its handle; the file has no name any more. */
+/** Writes and syncs a file, and returns its handle. The file is unlinked. */
 export async function writeRaw(folder: string, chunks: number): Promise<Awaited<ReturnType<typeof open>>> {
   const path = join(folder, 'raw');
   const file = await open(path, 'wx+');
@@ -20,7 +20,7 @@ export async function readRaw(file: Awaited<ReturnType<typeof open>>, chunks: nu
   for (let index = 0; index < chunks; index += 1) await file.read(chunk, 0, CHUNK_BYTES, index * CHUNK_BYTES);
 }
 
-/** Waits until the disk has what this process wrote to files in the folder, those without a name too. */
+/** Waits until all files in the folder that this process wrote are on disk, including unlinked files. */
 export async function flushFiles(folder: string): Promise<void> {
   for (const path of await openFiles(folder)) {
     const file = await open(path, 'r+');
@@ -30,13 +30,13 @@ export async function flushFiles(folder: string): Promise<void> {
 }
 
 /**
- * Makes the system forget what it keeps in memory of those files, so that reading is reading from the disk.
- * GNU dd asks for that without any rights (`POSIX_FADV_DONTNEED`).
+ * Drops the page cache of these files, so that reads come from the disk. GNU dd can do this without privileges
+ * (`POSIX_FADV_DONTNEED`).
  */
 export async function forgetFiles(folder: string): Promise<void> {
   for (const path of await openFiles(folder)) {
     const { status, stderr } = spawnSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0'], { encoding: 'utf8' });
-    if (status !== 0) throw new Error(`The page cache of ${path} cannot be dropped, which GNU dd does: ${stderr}`);
+    if (status !== 0) throw new Error(`GNU dd could not drop the page cache of ${path}: ${stderr}`);
   }
 }
 

@@ -9,10 +9,9 @@ import {
 } from '@grpc/grpc-js';
 
 /**
- * The floor below every request between members: request and reply over one gRPC stream, with nothing of Hedge
- * in it. It does what any such protocol must: protobuf messages, each with all that was written within a turn
- * of the event loop; a number that a reply is matched by; a promise for each request. It has no handlers,
- * deadlines, duplicate suppression, authentication or bounds.
+ * The baseline of every request between members: request and reply over one gRPC stream, without Hedge. It does what any
+ * such protocol must do: protobuf messages, each with all items of one turn of the event loop; a number that matches a reply
+ * to its request; a promise for each request. It has no handlers, deadlines, deduplication, authentication or bounds.
  *
  *     message Batch { repeated Item items = 1; }
  *     message Item { uint32 id = 1; bytes payload = 2; }
@@ -93,13 +92,13 @@ export async function startRawLinkServer(port: number): Promise<{ port: number; 
 }
 
 export interface RawLinkRun {
-  /** Echoes that came back. */
+  /** Received echoes. */
   readonly ops: number;
-  /** Milliseconds of each. */
+  /** The duration of each in milliseconds. */
   readonly latencies: number[];
 }
 
-/** Keeps `concurrency` echoes under way for some seconds. */
+/** Keeps `concurrency` echoes in flight for some seconds. */
 export async function runRawLinkClient(
   port: number,
   options: { concurrency: number; seconds: number; payloadBytes: number },

@@ -15,7 +15,7 @@ function method(path: string): MethodDefinition<Buffer, Buffer> {
 }
 
 /**
- * The floor below streams: a bidirectional stream of grpc-js with nothing of Hedge in it. One gRPC message for each
- * of the application's, no encoding, no authentication; waiting for `drain` is all its back-pressure.
+ * The baseline of streams: a bidirectional stream of grpc-js, without Hedge. It has one gRPC message for each message of the
+ * application, no encoding and no authentication. Its only back-pressure is to wait for `drain`.
  */
 export const RAW_STREAMS = { echo: method('/floor.RawStreams/Echo'), count: method('/floor.RawStreams/Count') };

@@ -1,7 +1,7 @@
 import { cpus } from 'node:os';
 import type { AnyRow, Verdict } from './targets.js';
 
-/** The machine as BENCHMARKS.md names it. */
+/** The description of the machine for BENCHMARKS.md. */
 export function describeMachine(): string {
   const processors = cpus();
   const model = processors[0]?.model.trim() ?? 'unknown processor';

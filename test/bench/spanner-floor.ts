@@ -3,7 +3,7 @@ import { Spanner } from '@google-cloud/spanner';
 import { answer } from './child.js';
 import { MESSAGE, runLoad, type LoadShape } from './load.js';
 
-/** Google's client alone, with nothing of Hedge around it, on the log table. */
+/** Google's client alone, without Hedge, on the log table. */
 const [, projectId = '', , instance = '', , name = ''] = (process.env['BENCH_SPANNER'] ?? '').split('/');
 const database = new Spanner({ projectId, disableBuiltInMetrics: true }).instance(instance).database(name);
 const table = database.table('logtable');
@@ -13,7 +13,7 @@ let count = 0;
 const nextKey = (): string => `floor/${(count += 1) % KEYS}`;
 
 const commands = {
-  /** Each row by a commit of its own, in one call. */
+  /** Commits each row separately, in one call. */
   insert: (shape: LoadShape) =>
     runLoad(
       () =>

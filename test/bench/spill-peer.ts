@@ -16,7 +16,7 @@ import type { LoadShape } from './load.js';
 import { LoopWatch } from './loop-delay.js';
 import { roundOf, type Round } from './statistics.js';
 
-/** One pod of a group that spills: the owner of stores that are on others, or one that holds them. */
+/** One pod of a group that spills: the owner of stores, or a holder of their frames. */
 const {
   BENCH_ADDRESS: address = '',
   BENCH_FOLDER: folder = '',
@@ -54,7 +54,7 @@ const spill = app.get(SpillStore);
 const leader = app.get(LeaderService);
 
 const RECORD = Buffer.alloc(4_096, 'record');
-/** What a store holds in one round. */
+/** The size of a store in one round. */
 const RECORDS = (128 * 1024 * 1024) / RECORD.length;
 
 async function write(store: SpilledData, records: number): Promise<number> {
@@ -66,7 +66,7 @@ async function write(store: SpilledData, records: number): Promise<number> {
 const commands = {
   members: () => app.get(ClusterService).members().length,
   memory: () => process.memoryUsage.rss(),
-  /** Uses up the memory that this pod lends itself, so that what is written from now on goes to others. */
+  /** Fills the memory of this pod for its own stores, so that later records go to other pods. */
   fillUp: async ({ bytes }: { bytes: number }) =>
     void (await write(await spill.create('ballast'), bytes / RECORD.length)),
   keep: async ({ name }: { name: string }): Promise<number> => {
@@ -92,7 +92,7 @@ const commands = {
     }
     return watch.round();
   },
-  /** Sends to the leader one by one, while records are spilled to others. */
+  /** Sends messages to the leader one by one, while records are spilled to other pods. */
   sendMeanwhile: async ({ seconds }: LoadShape): Promise<Round> => {
     const latencies: number[] = [];
     const spilling = new AbortController();
@@ -108,7 +108,7 @@ const commands = {
     await sends;
     return roundOf(latencies, seconds);
   },
-  /** Spills that much at once, and says how much memory this pod took at most. */
+  /** Spills this amount at once, and returns the highest memory use of this pod. */
   spillMuch: async ({ bytes }: { bytes: number }): Promise<number> => {
     let most = 0;
     const look = setInterval(() => (most = Math.max(most, process.memoryUsage.rss())), 50);

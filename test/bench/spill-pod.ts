@@ -11,7 +11,7 @@ import type { LoadShape } from './load.js';
 import { CHUNK_BYTES, flushFiles, forgetFiles, readRaw, writeRaw } from './raw-disk.js';
 import type { Round } from './statistics.js';
 
-/** One pod, which spills to its own RAM and disk, or shows what memory and disk of this machine do by themselves. */
+/** One pod, which spills to its own RAM and disk, or measures the raw speed of memory and disk. */
 const { BENCH_ADDRESS: address = '', BENCH_FOLDER: folder = '' } = process.env;
 const directory = `${folder}/spill`;
 await mkdir(directory);
@@ -33,7 +33,7 @@ const app = await NestFactory.createApplicationContext(PodModule, { logger: ['er
 app.enableShutdownHooks();
 const spill = app.get(SpillStore);
 
-/** What a store holds in one round; a disk wants more to show its rate. */
+/** The size of a store in one round. A disk needs more data for a stable rate. */
 const MEMORY_BYTES = 256 * 1024 * 1024;
 const DISK_BYTES = 512 * 1024 * 1024;
 const DISK_CHUNKS = DISK_BYTES / CHUNK_BYTES;
@@ -75,7 +75,7 @@ async function writing(tier: Tier, seconds: number, write: (store: SpilledData) 
   return watch.round();
 }
 
-/** Reads a store again and again; what is on disk, from the disk. */
+/** Reads a store again and again. Reads frames on disk from the disk. */
 async function reading(tier: Tier, record: Buffer, seconds: number, read: (store: SpilledData) => Promise<number>) {
   const watch = new LoopWatch();
   await spill.use('read', tier, async (store) => {
@@ -101,7 +101,7 @@ async function writeBatches(store: SpilledData): Promise<number> {
   return batches * BATCH_RECORDS;
 }
 
-/** Copies what it reads, as the floor does: who touches no byte reads at any speed. */
+/** Copies the read bytes, as the baseline does: without touching the bytes, a read has no meaningful speed. */
 async function copyBatches(store: SpilledData): Promise<number> {
   let records = 0;
   for await (const batch of store.batches()) {
@@ -113,7 +113,7 @@ async function copyBatches(store: SpilledData): Promise<number> {
   return records;
 }
 
-/** What comes from the disk was copied already. */
+/** Bytes from the disk were copied already. */
 async function countBatches(store: SpilledData): Promise<number> {
   let records = 0;
   for await (const batch of store.batches()) records += batch.numRows;
@@ -126,7 +126,7 @@ async function readEach(store: SpilledData): Promise<number> {
   return records;
 }
 
-/** As many bytes as a store holds, each piece into a fresh Buffer. */
+/** Copies as many bytes as a store holds, each piece into a new Buffer. */
 async function copyMemory({ seconds }: LoadShape): Promise<Round> {
   const source = Array.from({ length: MEMORY_BYTES / CHUNK_BYTES }, () => Buffer.alloc(CHUNK_BYTES, 'source'));
   const watch = new LoopWatch();

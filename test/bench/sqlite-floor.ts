@@ -3,8 +3,8 @@ import { answer } from './child.js';
 import { MESSAGE, runBlockingLoad, type LoadShape } from './load.js';
 
 /**
- * The store alone: libsql in this thread, with nothing of Hedge around it, on the log table's shape and with the
- * settings of its driver.
+ * The database alone: libsql in this thread, without Hedge, on a table like the log table and with the settings of the
+ * driver.
  */
 const database = new Database(process.env['BENCH_FILE'] ?? '');
 database.pragma('journal_mode = WAL');
@@ -18,13 +18,13 @@ const read = database.prepare('SELECT * FROM logtable WHERE key = ? ORDER BY tim
 
 const KEYS = 1_000;
 let count = 0;
-/** As long as a UUID, and rising as those of the library do. */
+/** An id as long as a UUID, and rising like the ids of the library. */
 const nextId = (): string => String(count).padStart(36, '0');
 const nextKey = (): string => `bench/${(count += 1) % KEYS}`;
 const insertRow = (): void => void insert.run(nextId(), nextKey(), MESSAGE, '127.0.0.1:7400', count);
 
 const commands = {
-  /** Each insert commits by itself: one row, one transaction, one fsync. */
+  /** Each insert commits separately: one row, one transaction, one fsync. */
   insert: ({ seconds }: LoadShape) => runBlockingLoad(insertRow, seconds),
   read: ({ seconds }: LoadShape) => runBlockingLoad(() => void read.get(nextKey()), seconds),
   fill: () => {

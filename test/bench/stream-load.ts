@@ -5,7 +5,7 @@ import { type LeaderService, OnLeaderStream } from 'nestjs-hedge';
 import { CHUNK_BYTES, MESSAGE } from './load.js';
 
 const CHUNK = Buffer.alloc(CHUNK_BYTES, 'c');
-/** A slow reader rests after so many bytes, for so long: it reads about 100 MB in a second. */
+/** A slow reader pauses after each of these amounts of bytes, and so reads about 100 MB per second. */
 const REST_AFTER_BYTES = 1024 * 1024;
 const REST_MS = 10;
 
@@ -39,23 +39,23 @@ export class StreamController {
   }
 }
 
-/** What a pod can be asked to stream to the leader. */
+/** The commands of a pod for streams to the leader. */
 export function streamCommands(leader: LeaderService) {
   return {
-    /** Messages per second that went up and came back, as fast as they go. */
+    /** Messages per second that were sent and returned, at full speed. */
     streamMessages: async ({ seconds }: { seconds: number }) => {
       let replies = 0;
       const start = performance.now();
       for await (const _ of leader.sendStream('echo', until(start + seconds * 1_000, MESSAGE))) replies += 1;
       return replies / elapsed(start);
     },
-    /** Bytes per second that the leader's handler read. */
+    /** Bytes per second that the handler of the leader read. */
     streamChunks: async ({ seconds }: { seconds: number }) => {
       const start = performance.now();
       const counted = await only(leader.sendStream<number>('count', until(start + seconds * 1_000, CHUNK)));
       return counted / elapsed(start);
     },
-    /** Lets so many bytes flow to a slow reader. */
+    /** Sends this number of bytes to a slow reader. */
     streamSlowly: async ({ bytes }: { bytes: number }) => {
       const start = performance.now();
       const chunks = Array.from({ length: Math.ceil(bytes / CHUNK_BYTES) }, () => CHUNK);

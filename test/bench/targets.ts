@@ -6,7 +6,7 @@ import type { SpillRow } from './suites/spill.js';
 import type { StreamRow } from './suites/streams.js';
 import type { Row } from './statistics.js';
 
-/** A row as the suites make it; only some suites fill in the rest. */
+/** A row of a suite. Only some suites set the optional values. */
 export type AnyRow = Row &
   Partial<FailoverRow> &
   Partial<MemoryRow> &
@@ -21,10 +21,10 @@ export interface Verdict {
   readonly reached: boolean;
 }
 
-/** The lease of the pods here, in milliseconds (timing `local`). */
+/** The lease of the pods in milliseconds (timing `local`). */
 const LEASE_MS = 3_000;
 
-/** No growth is expected; this much the resident memory of a Node process moves by itself. */
+/** Allowed growth: the resident memory of an idle Node process varies by this much. */
 const NOISE_MIB = 16;
 
 const SPILLS = [
@@ -45,7 +45,7 @@ interface Target {
   readonly name: string;
   readonly bound: number;
   readonly at: 'least' | 'most';
-  /** Undefined when a row that it needs was not measured. */
+  /** Undefined when a required row was not measured. */
   measure(find: Find): number | undefined;
 }
 
@@ -221,7 +221,7 @@ const TARGETS: readonly Target[] = [
   },
 ];
 
-/** What was asked for, and whether the rows reach it. */
+/** The targets, and whether the rows reach them. */
 export function judge(rows: readonly AnyRow[]): Verdict[] {
   const find: Find = (name, concurrency) =>
     rows.find((row) => row.name === name && (concurrency === undefined || row.concurrency === concurrency));
@@ -233,7 +233,7 @@ export function judge(rows: readonly AnyRow[]): Verdict[] {
   });
 }
 
-/** Of the rows of spill stores, whose p99 is that of the event loop. */
+/** For the rows of spill stores, whose p99 is a delay of the event loop. */
 function longestDelay(find: Find): number | undefined {
   const delays = SPILLS.flatMap((name) => find(name)?.p99Ms ?? []);
   return delays.length === 0 ? undefined : Math.max(...delays);

@@ -1,4 +1,4 @@
-/** One instruction that makes or describes an image. */
+/** One instruction of a stage. */
 export type Step =
   | { readonly kind: 'copy'; readonly from?: string; readonly sources: readonly string[]; readonly to: string }
   | { readonly kind: 'run'; readonly command: string }
@@ -8,7 +8,7 @@ export type Step =
   | { readonly kind: 'expose'; readonly ports: readonly number[] }
   | { readonly kind: 'cmd'; readonly argv: readonly string[] };
 
-/** What follows one FROM. */
+/** One FROM with its instructions. */
 export interface Stage {
   readonly name: string;
   readonly base: string;
@@ -16,15 +16,15 @@ export interface Stage {
 }
 
 /**
- * The stages of a Dockerfile, the last one being the image. It knows what ours needs and no more.
- * @throws Error on any other instruction or flag, so that none is passed over in silence.
+ * Parses the stages of a Dockerfile; the last stage is the image. Supports only the instructions of our Dockerfile.
+ * @throws Error for any other instruction or flag, so that none is ignored silently.
  */
 export function parseDockerfile(text: string): Stage[] {
   const stages: { name: string; base: string; steps: Step[] }[] = [];
   for (const line of logicalLines(text)) {
     const [, instruction = '', rest = ''] = /^(\S+)\s+(.*)$/.exec(line) ?? [];
     const stage = stages.at(-1);
-    if (instruction === 'ARG' && stage === undefined) continue; // chooses among bases, which are not run here
+    if (instruction === 'ARG' && stage === undefined) continue; // selects a base image, which is not used here
     if (instruction === 'FROM') {
       const [base = '', , name = ''] = rest.split(/\s+/);
       stages.push({ name, base, steps: [] });
@@ -37,7 +37,7 @@ export function parseDockerfile(text: string): Stage[] {
   return stages;
 }
 
-/** Without comments and empty lines; continued lines joined. */
+/** The lines without comments and empty lines, with continued lines joined. */
 function logicalLines(text: string): string[] {
   return text
     .replaceAll(/^\s*#.*\n/gm, '')
@@ -49,7 +49,7 @@ function logicalLines(text: string): string[] {
 
 function step(instruction: string, rest: string): Step {
   const words = rest.split(/\s+/);
-  const wrong = () => new Error(`${instruction} ${rest}: not understood by test/deploy/dockerfile.ts`);
+  const wrong = () => new Error(`${instruction} ${rest}: test/deploy/dockerfile.ts does not support this instruction`);
   switch (instruction) {
     case 'COPY': {
       const from = words[0]!.startsWith('--from=') ? words.shift()!.slice('--from='.length) : undefined;
@@ -72,7 +72,7 @@ function step(instruction: string, rest: string): Step {
     case 'EXPOSE':
       return { kind: 'expose', ports: words.map(Number) };
     case 'CMD':
-      if (!rest.startsWith('[')) throw wrong(); // the shell form would put a shell before the program
+      if (!rest.startsWith('[')) throw wrong(); // the shell form would start a shell before the program
       return { kind: 'cmd', argv: JSON.parse(rest) as string[] };
     default:
       throw wrong();

@@ -14,7 +14,7 @@ import { productionPackages } from './production-packages.js';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const MIB = 1024 * 1024;
 
-/** What the pods of the Deployment get, as far as it is compared here. */
+/** The compared settings of the pods of the Deployment. */
 interface Container {
   readonly ports: readonly { readonly containerPort: number }[];
   readonly lifecycle: { readonly preStop: { readonly sleep: { readonly seconds: number } } };
@@ -33,7 +33,7 @@ describe('the image of the demo, built by its Dockerfile', () => {
 
   afterAll(() => rmSync(temp, { recursive: true, force: true }));
 
-  it('holds the packages that the demo needs to run, in their locked versions, and no other', () => {
+  it('contains exactly the run-time packages of the demo, in their locked versions', () => {
     const needed = productionPackages(join(root, 'package-lock.json'), 'apps/demo');
     const packages = join(image.workdir, 'node_modules');
     const installed = readInstalled(packages);
@@ -44,7 +44,7 @@ describe('the image of the demo, built by its Dockerfile', () => {
     for (const name of ['typescript', 'jest', '@nestjs/cli']) expect(existsSync(join(packages, name))).toBe(false);
   });
 
-  it('holds no sources, no tests and no tools', () => {
+  it('contains no sources, no tests and no tools', () => {
     const own = files(image.workdir).filter((file) => !file.startsWith('node_modules/'));
     expect(own).toEqual(expect.arrayContaining(['apps/demo/dist/main.js', 'libs/hedge/dist/index.js']));
     expect(own.filter((file) => !/^(apps\/demo|libs\/hedge)\/(dist\/|package\.json$)/.test(file))).toEqual([]);
@@ -57,13 +57,13 @@ describe('the image of the demo, built by its Dockerfile', () => {
     expect(bytes).toBeLessThan(160 * MIB);
   });
 
-  it('runs as a user that is not root, and names the ports that the pods have', () => {
+  it('runs as a user other than root, and names the ports of the pods', () => {
     expect(image.user).toMatch(/^[1-9]\d*(:[1-9]\d*)?$/);
     const ports = pod.container.ports.map(({ containerPort }) => containerPort);
     expect(new Set(image.ports)).toEqual(new Set(ports));
   });
 
-  it('starts by its own command, serves, and ends with code 0 within the grace of the pod', async () => {
+  it('starts with its own command, serves requests, and ends with code 0 within the grace period of the pod', async () => {
     const before = files(image.root);
     const ports = new Ports();
     const [http, grpc] = [await ports.next(28_080), await ports.next(28_080)];
@@ -102,7 +102,7 @@ function podOf(manifest: string) {
   return { terminationGracePeriodSeconds, container: containers[0] };
 }
 
-/** What npm says it installed: path and version, without the repository's own folders. */
+/** The packages that npm installed: path and version, without the folders of the repository. */
 function readInstalled(packages: string): Record<string, string> {
   const lock = JSON.parse(readFileSync(join(packages, '.package-lock.json'), 'utf8')) as {
     packages: Record<string, { version?: string; link?: boolean }>;
@@ -119,7 +119,7 @@ function files(folder: string): string[] {
     .sort();
 }
 
-/** Runs the image's command as a container would: in its folder, with its environment and what the pod adds. */
+/** Runs the command of the image as a container would: in its folder, with its environment and that of the pod. */
 function start({ argv, workdir, env }: Image, settings: Record<string, string>) {
   const [program = '', ...args] = argv;
   const child: ChildProcess = spawn(program, args, {
@@ -134,7 +134,7 @@ function start({ argv, workdir, env }: Image, settings: Record<string, string>) 
 
   return {
     output: () => output,
-    /** Asks until the answer is a success. */
+    /** Polls until the response is a success. */
     async ready(url: string): Promise<void> {
       const signal = AbortSignal.timeout(60_000);
       while (running() && !signal.aborted) {
@@ -144,7 +144,7 @@ function start({ argv, workdir, env }: Image, settings: Record<string, string>) 
       }
       throw new Error(`${url} was not ready within 60 s`);
     },
-    /** SIGTERM, and how it ended within the time. */
+    /** Sends SIGTERM, and returns the ending within the time limit. */
     async stop(withinMs: number): Promise<unknown> {
       child.kill('SIGTERM');
       return Promise.race([ended, sleep(withinMs, `still runs after ${withinMs} ms`, { ref: false })]);

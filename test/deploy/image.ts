@@ -6,12 +6,12 @@ import { parseDockerfile, type Stage, type Step } from './dockerfile.js';
 
 const exec = promisify(execFile);
 
-/** Installs every package of the lock, as the repository has them: linked from there, to save a minute. */
+/** The command that installs all locked packages. They are linked from the repository instead, to save a minute. */
 const INSTALL_ALL = 'npm install --no-save --ignore-scripts';
 
-/** An image without its base: the files in a folder, and how a container of it starts. */
+/** An image without its base: the files in a folder, and the start command of a container. */
 export interface Image {
-  /** Stands for `/` of the image. */
+  /** The folder that represents `/` of the image. */
   readonly root: string;
   readonly workdir: string;
   readonly env: Readonly<Record<string, string>>;
@@ -21,10 +21,10 @@ export interface Image {
 }
 
 /**
- * Does what `docker build` does with the steps of a Dockerfile, in folders below `temp`: copies from the
- * context what `.dockerignore` lets pass, runs the commands, copies from stage to stage. The base image is
- * what is installed here: Node, npm and a shell.
- * @throws Error with a command's output when it fails.
+ * Runs the steps of a Dockerfile like `docker build`, in folders below `temp`: copies the files of the context that
+ * `.dockerignore` does not exclude, runs the commands, and copies between stages. The base image is this machine: Node,
+ * npm and a shell.
+ * @throws Error with the output of a failed command.
  */
 export async function buildImage(context: string, dockerfile: string, temp: string): Promise<Image> {
   const ignored = ignoring(readFileSync(join(context, '.dockerignore'), 'utf8'));
@@ -74,7 +74,7 @@ export async function buildImage(context: string, dockerfile: string, temp: stri
   }
 }
 
-/** A file goes into a folder (`to/`) or becomes `to`; of a folder, the contents go into `to`. */
+/** Copies a file into the folder `to/`, or to the path `to`. Copies the contents of a folder into `to`. */
 function copy(origin: string, source: string, to: string, stage: Image, skip: (path: string) => boolean): void {
   const from = join(origin, source);
   const target = to.startsWith('/') ? join(stage.root, to) : resolve(stage.workdir, to);
@@ -96,7 +96,7 @@ async function runCommand(command: string, { workdir, env }: Image): Promise<voi
   }
 }
 
-/** All installed packages, but the repository's own as they are in this stage. */
+/** All installed packages, but the packages of the repository as they are in this stage. */
 function linkPackages(context: string, workdir: string): void {
   const { packages } = JSON.parse(readFileSync(join(context, 'package-lock.json'), 'utf8')) as Lock;
   const folder = join(workdir, 'node_modules');
@@ -112,11 +112,11 @@ interface Lock {
   readonly packages: Readonly<Record<string, { readonly link?: boolean; readonly resolved?: string }>>;
 }
 
-/** Tells which paths a `.dockerignore` keeps out: those that a pattern matches, and all below them. */
+/** Returns a test for the paths that a `.dockerignore` excludes: those that match a pattern, and all below them. */
 function ignoring(text: string): (path: string) => boolean {
   const patterns = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   const expressions = patterns.map((pattern) => {
-    if (!/^[\w./*-]+$/.test(pattern)) throw new Error(`${pattern}: not understood by test/deploy/image.ts`);
+    if (!/^[\w./*-]+$/.test(pattern)) throw new Error(`${pattern}: test/deploy/image.ts does not support this pattern`);
     const escaped = pattern.replaceAll('.', '\\.').replaceAll(/(\*\*\/)|\*/g, (_, deep) => (deep ? '(.*/)?' : '[^/]*'));
     return new RegExp(`^${escaped}(/|$)`);
   });

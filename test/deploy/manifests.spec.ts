@@ -34,7 +34,7 @@ function load(file: string): Manifest {
   return parse(readFileSync(folder + file, 'utf8')) as Manifest;
 }
 
-/** A manifest checked against Kubernetes' own schema. */
+/** A manifest, checked against the schema of Kubernetes. */
 function valid<Kind extends keyof typeof kinds>(kind: Kind, file: string): InstanceType<(typeof kinds)[Kind]> {
   const manifest = load(file);
   expect(manifest.kind).toBe(kind);
@@ -44,7 +44,7 @@ function valid<Kind extends keyof typeof kinds>(kind: Kind, file: string): Insta
   return model;
 }
 
-/** Settings that remember the names by which they were asked for. */
+/** Settings that record the requested names. */
 class RecordingConfig extends ConfigService {
   readonly names = new Set<string>();
 
@@ -71,12 +71,12 @@ describe('Kubernetes manifests of the demo', () => {
     }
   });
 
-  it('are refused by the schema when a field is misspelt', () => {
+  it('are rejected by the schema when a field is misspelt', () => {
     const wrong = { ...load('deployment.yaml'), spec: { replicas: 'three' } };
     expect(() => new Deployment(wrong as never).validate()).toThrow();
   });
 
-  it('select the pods of the Deployment, everywhere by the same labels', () => {
+  it('select the pods of the Deployment by the same labels everywhere', () => {
     expect(deployment.spec!.selector.matchLabels).toEqual(labels);
     expect(valid('Service', 'service.yaml').spec!.selector).toEqual(labels);
     expect(valid('PodDisruptionBudget', 'disruption-budget.yaml').spec!.selector!.matchLabels).toEqual(labels);
@@ -86,14 +86,14 @@ describe('Kubernetes manifests of the demo', () => {
     for (const { labelSelector } of pod.topologySpreadConstraints!) expect(labelSelector!.matchLabels).toEqual(labels);
   });
 
-  it('open the gRPC port to the group alone, and HTTP to all', () => {
+  it('open the gRPC port to the group only, and HTTP to all', () => {
     const [members, everybody] = valid('NetworkPolicy', 'network-policy.yaml').spec!.ingress!;
     expect(members!.ports).toEqual([{ port: 'hedge' }]);
     expect(everybody!.from).toBeUndefined();
     expect(everybody!.ports).toEqual([{ port: 'http' }]);
   });
 
-  it('name ports that agree with the settings of the pod', () => {
+  it('name ports that match the settings of the pod', () => {
     const settings = valid('ConfigMap', 'config.yaml').data!;
     const port = (name: string) => container.ports!.find((each) => each.name === name)!.containerPort;
     expect(settings['HEDGE_ADDRESS']).toBe(`:${port('hedge')}`);
@@ -102,7 +102,7 @@ describe('Kubernetes manifests of the demo', () => {
     expect(container.envFrom).toEqual([{ configMapRef: { name: load('config.yaml').metadata.name } }]);
   });
 
-  it('set what the demo reads, by the names that it reads', () => {
+  it('set exactly the variables that the demo reads', () => {
     const settings = valid('ConfigMap', 'config.yaml').data!;
     const config = new RecordingConfig(settings);
     expect(hedgeOptions(config)).toMatchObject({
@@ -121,7 +121,7 @@ describe('Kubernetes manifests of the demo', () => {
     expect(() => hedgeOptions(new RecordingConfig({ ...settings, HEDGE_SPANNER_DATABASE: 'd' }))).toThrow('not "d"');
   });
 
-  it('give the pod a disk to spill to, as large as what it lends, where it looks for it', () => {
+  it('mount a volume at the spill directory, large enough for the configured disk', () => {
     const settings = valid('ConfigMap', 'config.yaml').data!;
     const volume = pod.volumes!.find(({ emptyDir }) => emptyDir !== undefined)!;
     const sizeLimit = String(volume.emptyDir!.sizeLimit);
@@ -131,12 +131,12 @@ describe('Kubernetes manifests of the demo', () => {
     expect(bytesOf(`${reserved}B`)!).toBeGreaterThanOrEqual(bytesOf(`${sizeLimit}B`)!);
   });
 
-  it('tell the pod its own address, and run it as the account that has the role', () => {
+  it('pass its own address to the pod, and run it with the account that has the role', () => {
     expect(container.env).toContainEqual({ name: 'POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } });
     expect(pod.serviceAccountName).toBe(valid('ServiceAccount', 'service-account.yaml').metadata!.name);
   });
 
-  it('judge readiness by /readyz and life by /healthz, as the demo serves them', () => {
+  it('use /readyz for readiness and /healthz for liveness, which the demo serves', () => {
     const controller = readFileSync(new URL('../../apps/demo/src/health.controller.ts', import.meta.url), 'utf8');
     for (const probe of ['readinessProbe', 'livenessProbe', 'startupProbe'] as const) {
       const path = container[probe]!.httpGet!.path!;
@@ -146,7 +146,7 @@ describe('Kubernetes manifests of the demo', () => {
     expect(container.livenessProbe!.httpGet!.path).toBe('/healthz');
   });
 
-  it('leave the stop the time it takes, by what the settings say', () => {
+  it('have a grace period that is long enough for the configured stop', () => {
     const settings = valid('ConfigMap', 'config.yaml').data!;
     const { shutdown } = resolveOptions({
       group: settings['HEDGE_GROUP']!,
@@ -158,7 +158,7 @@ describe('Kubernetes manifests of the demo', () => {
     expect(preStop + shutdown.totalMs).toBeLessThan(pod.terminationGracePeriodSeconds! * 1_000);
   });
 
-  it('ask for no privilege', () => {
+  it('request no privileges', () => {
     expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
     expect(container.securityContext).toMatchObject({
       allowPrivilegeEscalation: false,
@@ -167,7 +167,7 @@ describe('Kubernetes manifests of the demo', () => {
     });
   });
 
-  it('never let a disruption take two pods at once', () => {
+  it('never let a disruption remove two pods at once', () => {
     const budget = valid('PodDisruptionBudget', 'disruption-budget.yaml').spec!;
     expect(budget).toMatchObject({ maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow' });
     expect(valid('Namespace', 'namespace.yaml').metadata!.name).toBe('hedge-demo');

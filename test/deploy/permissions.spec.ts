@@ -6,7 +6,7 @@ import type { Calls } from '../../libs/hedge/src/database/spanner/client/protoco
 import { claimOf, rowOf } from '../spanner/rows.js';
 import { openEmulator, TABLE_DDL } from '../spanner/target.js';
 
-/** All that the driver can call: the type check fails when it learns another. */
+/** All calls of the driver. The type check fails when the driver gets another call. */
 const CALLS: Readonly<Record<Capitalize<keyof Calls> | 'ExecuteStreamingSql', true>> = {
   CreateSession: true,
   ExecuteSql: true,
@@ -18,14 +18,14 @@ const CALLS: Readonly<Record<Capitalize<keyof Calls> | 'ExecuteStreamingSql', tr
 
 const GUIDE = readFileSync(new URL('../../docs/deploy-gke.md', import.meta.url), 'utf8');
 
-/** What the guide's table says that each call needs. */
+/** The permissions of each call in the table of the guide. */
 const NEEDED = new Map(
   [...GUIDE.matchAll(/^\| `(\w+)` +\|(.*)\|$/gm)].map(([, call = '', needs = '']) => [
     call,
     needs.match(/spanner\.\w+\.\w+/g) ?? [],
   ]),
 );
-/** What the guide's role grants. */
+/** The permissions of the role in the guide. */
 const GRANTED = /--permissions=\\\n((?:.*,\\\n)*.*)\n/.exec(GUIDE)?.[1]?.match(/spanner\.\w+\.\w+/g) ?? [];
 
 describe('the role of the pods in docs/deploy-gke.md', () => {
@@ -37,15 +37,15 @@ describe('the role of the pods in docs/deploy-gke.md', () => {
 
   afterAll(() => target.close());
 
-  it('grants what the calls of the driver need, and nothing else', () => {
+  it('grants exactly the permissions that the calls of the driver need', () => {
     expect([...NEEDED.keys()].sort()).toEqual(Object.keys(CALLS).sort());
     expect([...GRANTED].sort()).toEqual([...new Set([...NEEDED.values()].flat())].sort());
   });
 
-  it('is for calls that are all made; the schema command makes others, as who runs it', async () => {
+  it('covers only calls that are made; the schema command uses the permissions of its user', async () => {
     const { counters } = target.emulator;
     await applyDdl(target.database, TABLE_DDL);
-    // Spanner takes longer, and is asked by GetOperation whether it is done.
+    // Spanner takes longer, so GetOperation polls for the result.
     expect(Object.keys(counters().calls)).toEqual(['UpdateDatabaseDdl']);
     expect(GUIDE).toMatch(/`spanner\.databases\.updateDdl` and\s+`spanner\.databaseOperations\.get`/);
 

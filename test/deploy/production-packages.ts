@@ -11,8 +11,8 @@ interface Package {
 }
 
 /**
- * What a workspace needs to run, by an npm lock file: path in node_modules and version of each package that its
- * dependencies lead to. Optional peers and development dependencies lead nowhere.
+ * The run-time packages of a workspace according to an npm lock file: path in node_modules and version of each direct and
+ * indirect dependency. Ignores optional peers and development dependencies.
  */
 export function productionPackages(lockfile: string, workspace: string): Map<string, string> {
   const { packages } = JSON.parse(readFileSync(lockfile, 'utf8')) as { packages: Record<string, Package> };
@@ -32,7 +32,7 @@ export function productionPackages(lockfile: string, workspace: string): Map<str
     }
   }
 
-  /** As Node looks a package up: in the folder's own node_modules, then in those above. */
+  /** Resolves a package like Node: in node_modules of the folder, then of its parents. */
   function resolve(from: string, name: string): string | undefined {
     const segments = from.split('/');
     for (let length = segments.length; length >= 0; length -= 1) {

@@ -11,9 +11,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const library = join(root, 'libs/hedge');
 const fixtures = join(root, 'test/packaging/fixtures');
 const MINUTES = 60_000;
-/** In the app's own folder, which is removed, and not in the folder for temp files. */
+/** In the folder of the app, which is removed, and not in the folder for temporary files. */
 const JEST_CACHE = '--cacheDirectory=.jest-cache';
-/** Node's permission model, which was an experiment until Node 23.5. */
+/** The flag of Node's permission model, which was experimental until Node 23.5. */
 const PERMISSION = process.allowedNodeEnvironmentFlags.has('--permission')
   ? '--permission'
   : '--experimental-permission';
@@ -21,7 +21,7 @@ const PERMISSION = process.allowedNodeEnvironmentFlags.has('--permission')
 let temp: string;
 let tarball: string;
 
-/** Runs a tool; its output is the error's message when it fails, because that is where it says why. */
+/** Runs a tool. When it fails, the error contains its output, which has the reason. */
 async function tool(cwd: string, command: string, ...args: string[]): Promise<string> {
   try {
     return (await run(command, args, { cwd, encoding: 'utf8' })).stdout;
@@ -31,7 +31,7 @@ async function tool(cwd: string, command: string, ...args: string[]): Promise<st
   }
 }
 
-/** A new folder with the fixture's files, its packages from the registry, and the packed library. */
+/** Creates a folder with the files of the fixture, its packages from the registry, and the packed library. */
 async function freshApp(name: string): Promise<string> {
   const app = join(temp, name);
   mkdirSync(app);
@@ -89,7 +89,7 @@ describe('the packed library', () => {
     MINUTES,
   );
 
-  it('carries the licence of the repository', async () => {
+  it('contains the licence of the repository', async () => {
     expect(readFileSync(join(library, 'LICENSE'), 'utf8')).toBe(readFileSync(join(root, 'LICENSE'), 'utf8'));
     const files = await tool(temp, 'tar', 'tzf', tarball);
     expect(files).toMatch(/^package\/LICENSE$/m);

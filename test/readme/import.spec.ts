@@ -17,7 +17,7 @@ async function* rows() {
   yield { id: 'b' };
 }
 
-it('streams rows to the leader, and its replies back', async () => {
+it('streams rows to the leader, which streams replies', async () => {
   expect(await importAll(app.get(LeaderService), rows)).toEqual(['a', 'b']);
 });
 
@@ -25,7 +25,7 @@ it('streams keys to every pod', async () => {
   expect(await warmUpAll(app.get(ClusterService), ['x', 'y', 'z'])).toBe(3);
 });
 
-it('methods are what they were when they are called directly', async () => {
+it('decorated methods can still be called directly', async () => {
   const controller = app.get(ImportController);
   expect(await controller.warmUp((async function* () {})())).toEqual({ loaded: 0 });
 });

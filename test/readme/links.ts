@@ -2,7 +2,7 @@ import { dirname, join, normalize } from 'node:path/posix';
 
 export interface Link {
   readonly target: string;
-  /** From 1. */
+  /** Counted from 1. */
   readonly line: number;
 }
 
@@ -35,8 +35,8 @@ export function anchors(markdown: string): string[] {
 }
 
 /**
- * The links of a page that lead nowhere, each with its line.
- * @param read returns the text of a file or '' for a folder; undefined when nothing has that path.
+ * The broken links of a page, each with its line.
+ * @param read returns the text of a file or '' for a folder; undefined when the path does not exist.
  */
 export function brokenLinks(page: string, read: (path: string) => string | undefined): string[] {
   return relativeLinks(read(page) ?? '').flatMap(({ target, line }) => {
@@ -49,7 +49,7 @@ export function brokenLinks(page: string, read: (path: string) => string | undef
   });
 }
 
-/** The lines with those of code blocks, and by default `code` too, made empty. */
+/** The lines, with code blocks and by default also `code` replaced by empty text. */
 function prose(markdown: string, withoutCode = true): string[] {
   let fenced = false;
   return markdown.split('\n').map((text) => {

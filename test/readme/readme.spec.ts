@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { USER_PAGES } from './pages.js';
 import { refreshed, region, typescriptBlocks } from './snippets.js';
 
-/** The type check compiles these files; `test/packaging` runs its own fixtures. So a block that equals one compiles. */
+/** Files that the type check compiles, or that `test/packaging` runs. So a block that equals one of them compiles. */
 const SOURCES = /^(test\/readme|test\/packaging\/fixtures|examples|apps\/demo\/src)\//;
 
 const read = (file: string): string => readFileSync(file, 'utf8');
@@ -66,11 +66,11 @@ describe('the reader of code blocks', () => {
     expect(typescriptBlocks('text\n\n```ts\nconst one = 1;\n```\n')[0]?.source).toBeUndefined();
   });
 
-  it('refuses a region that is not there', () => {
+  it('fails for a region that does not exist', () => {
     expect(() => region('// #region one\n// #endregion\n', 'two')).toThrow('no region two');
   });
 
-  it('puts what a file contains now into its blocks, and changes nothing else', () => {
+  it('replaces each block by the present contents of its file, and changes nothing else', () => {
     const file = '// #region one\n1;\n1;\n// #endregion\n// #region two\n2;\n// #endregion\n';
     expect(refreshed(page('', 'old;\nold;\n'), () => file)).toBe(page('1;\n1;\n', '2;\n'));
   });

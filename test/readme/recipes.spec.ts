@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const app of apps.splice(0)) await app.close();
 });
 
-/** A pod for each list of providers, all in one group; the first one leads. */
+/** Starts a pod for each list of providers, all in one group. The first pod leads. */
 function group() {
   const network = new MemoryNetwork();
   const database = memoryDatabase();
@@ -23,7 +23,7 @@ function group() {
   };
 }
 
-/** Collects calls, and resolves when a number of them has been seen. */
+/** Collects calls, and resolves when their number reaches a count. */
 function collector<Item>() {
   const seen: Item[] = [];
   let wake: (() => void) | undefined;
@@ -93,7 +93,7 @@ describe('the recipes', () => {
     expect(open).toBe(true);
   });
 
-  it('queue: items are consumed in order, and the next leader goes on after the last one that is done', async () => {
+  it('queue: items are consumed in order, and the next leader continues after the last consumed item', async () => {
     const { seen, add, until } = collector<string>();
     const printer = { provide: Printer, useValue: { print: async (_: string, text: string) => add(text) } };
     const pod = group();
@@ -115,7 +115,7 @@ describe('the recipes', () => {
     const shards = [await pod('a:1', [Shards]), await pod('b:1', [Shards])].map((app) => app.get(Shards));
     const keys = Array.from({ length: 100 }, (_, index) => `key ${index}`);
     const owners = (key: string): number => shards.filter((shard) => shard.isMine(key)).length;
-    // A moment may pass until both pods have the view with both members.
+    // It may take a moment until both pods have the view with both members.
     while (keys.some((key) => owners(key) !== 1)) await new Promise(setImmediate);
     for (const shard of shards) expect(keys.filter((key) => shard.isMine(key)).length).toBeGreaterThan(10);
   });

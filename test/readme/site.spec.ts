@@ -3,7 +3,7 @@ import { referenceSidebar, sidebar } from '../../docs/.vitepress/sidebar.mjs';
 import { ALL_PAGES } from './pages.js';
 
 describe('the menu of the site', () => {
-  it('has every page of the repository once, and no other page', () => {
+  it('contains exactly the pages of the repository, each once', () => {
     const linked = sidebar.flatMap(({ items }) => items.map(({ link }) => link));
     // npm shows libs/hedge/README.md; the site has the README of the repository instead.
     const pages = ALL_PAGES.filter((page) => page !== 'libs/hedge/README.md').map((page) =>

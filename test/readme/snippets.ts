@@ -1,4 +1,4 @@
-/** A code block of a Markdown text, with the comment that says which file it shows. */
+/** A code block of a Markdown text, with the comment that names its file. */
 export interface Block {
   /** `test/readme/orders.ts#send`, from the line `<!-- test/readme/orders.ts#send -->` above the block. */
   readonly source: string | undefined;
@@ -29,7 +29,7 @@ export function typescriptBlocks(markdown: string): Block[] {
 }
 
 /**
- * The text with each named TypeScript block replaced by what its file contains now.
+ * The text, with each named TypeScript block replaced by the present contents of its file.
  * @param read returns the text of a file.
  * @throws Error when a region does not exist.
  */

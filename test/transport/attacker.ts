@@ -1,5 +1,5 @@
-// A stranger in a process of its own, without the group's secret. It attacks a port in one way until it is told to stop, and
-// then tells how many connections it made, and waits until the other side has cut the last of them.
+// A stranger in a separate process, without the secret of the group. It attacks a port in one way until the test stops it.
+// Then it reports the number of its connections, and waits until the other side has closed the last one.
 import { connect as connectHttp2, type ClientHttp2Session, constants } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { randomBytes } from 'node:crypto';
@@ -22,7 +22,7 @@ function frame(type: number, flags: number, stream: number, payload: Uint8Array 
   return Buffer.concat([head, payload]);
 }
 
-/** A header as HPACK has it without compression or Huffman coding. */
+/** A header in HPACK without compression or Huffman coding. */
 function literal(name: string, value: string): Buffer {
   return Buffer.concat([
     Buffer.from([0, name.length]),
@@ -47,7 +47,7 @@ const sockets = new Set<Socket>();
 let stopped = false;
 let made = 0;
 
-/** From another address of this machine each time, when `hosts` is larger than one. */
+/** Connects from a different address of this machine each time, when `hosts` is larger than one. */
 function open(hosts = 1): Socket {
   const n = made++ % hosts;
   const socket = connect({ port, host, localAddress: `127.1.${Math.floor(n / 200)}.${(n % 200) + 1}` });
@@ -59,7 +59,7 @@ function open(hosts = 1): Socket {
   return socket;
 }
 
-/** Writes the same again and again, as fast as it is taken; reads nothing. */
+/** Writes the same bytes again and again, as fast as the socket accepts them. Reads nothing. */
 function flood(socket: Socket, bytes: () => Buffer): void {
   socket.pause();
   const more = (): void => {
@@ -70,7 +70,7 @@ function flood(socket: Socket, bytes: () => Buffer): void {
   more();
 }
 
-/** As many connections at a time, each replaced when it is cut. */
+/** Keeps this number of connections open: replaces each closed one. */
 function keep(count: number, begin: (socket: Socket) => void, hosts = 1): void {
   const one = (): void => {
     if (stopped) return;
@@ -81,14 +81,14 @@ function keep(count: number, begin: (socket: Socket) => void, hosts = 1): void {
   for (let i = 0; i < count; i++) one();
 }
 
-/** What comes before a gRPC message of that many bytes. */
+/** The prefix of a gRPC message of this length. */
 function prefix(length: number): Buffer {
   const head = Buffer.alloc(5);
   head.writeUInt32BE(length, 1);
   return head;
 }
 
-/** Streams of one session, each with a part of a message that says it has 4.9 MB. */
+/** Streams of one session, each with a part of a message that announces 4.9 MB. */
 function halfMessages(streams: number): void {
   const session: ClientHttp2Session = connectHttp2(`http://${address}`, {
     createConnection: () => open(),
@@ -120,7 +120,7 @@ function newStreams(size: number): () => Buffer {
     );
 }
 
-/** HEADERS and the RST_STREAM that takes them back. */
+/** HEADERS, each followed by the RST_STREAM of its stream. */
 function resets(size: number): () => Buffer {
   let id = 1;
   return () =>
@@ -139,7 +139,7 @@ const SETTINGS = repeated(frame(FRAME.settings, 0, 0));
 const CONTINUATIONS = repeated(frame(FRAME.continuation, 0, 1, literal('x', 'y'.repeat(100))));
 const ZEROES = frame(FRAME.data, 0, 1, Buffer.alloc(16_000));
 
-/** A Hello as a caller of the group would send it, and then the begin of a Proof of that many bytes. */
+/** A correct Hello, followed by the begin of a Proof of this length. */
 function helloAndHalfProof(): Buffer {
   const hello = Envelope.encode({
     frames: [
@@ -202,8 +202,8 @@ const ATTACKS = {
 process.on('message', () => {
   stopped = true;
   process.send?.(made);
-  // One that does not read does not see that it was cut; and where the other side's queue was full, only one that
-  // writes sees that there is no other side.
+  // A connection that does not read does not notice its close. If the queue of the other side was full, only a connection
+  // that writes notices it.
   for (const socket of sockets) socket.resume().write('P');
   const gone = setInterval(() => {
     if (sockets.size > 0) return;

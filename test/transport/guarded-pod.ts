@@ -1,5 +1,5 @@
-// A whole pod in a process of its own, which leads its group. Every 20 ms it looks at its memory and at its lease; asked by
-// 'report' it tells what it saw since the last report.
+// A whole pod in a separate process, which leads its group. Every 20 ms it checks its memory and its lease. On the message
+// 'report' it sends the results since the last report.
 import { LineLogger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
@@ -9,11 +9,11 @@ import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
 
 export interface Report {
   readonly address: string;
-  /** Resident memory in bytes, and the most that was seen. */
+  /** Resident memory in bytes, and its maximum. */
   readonly rss: number;
   readonly peak: number;
   readonly leads: boolean;
-  /** How often this pod began to lead. */
+  /** The number of elections of this pod. */
   readonly terms: number;
 }
 
@@ -50,7 +50,7 @@ process.on('message', () => {
   peak = rss;
   process.send?.(report);
 });
-// The channel to the test is what keeps this process: without the test it ends.
+// Only the channel to the test keeps this process alive: it ends with the test.
 process.on('disconnect', () => process.exit());
 setInterval(look, 20);
 await runtime.start();

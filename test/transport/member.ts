@@ -1,5 +1,5 @@
-// A member in a process of its own: it counts the requests that reach it, and answers every heartbeat with the
-// count as its version.
+// A member in a separate process. It counts the requests that it receives, and answers every heartbeat with the count as
+// its version.
 import { memberTransport } from './member-transport.js';
 
 const transport = memberTransport(Number(process.argv[2]));
@@ -16,7 +16,7 @@ transport.attach(
   },
   { outstandingAt: () => [], resume: () => false },
 );
-// The channel to the test is what keeps this process: without the test it ends.
+// Only the channel to the test keeps this process alive: it ends with the test.
 process.on('disconnect', () => process.exit());
 await transport.listen();
 process.send?.(transport.self.address);

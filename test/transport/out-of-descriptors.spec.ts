@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from '@jest/globals';
 
-it('a pod without file descriptors says so, and does not blame its address', async () => {
+it('a pod without free file descriptors reports that, and not a wrong address', async () => {
   const script = fileURLToPath(new URL('out-of-descriptors.ts', import.meta.url));
   const command = 'ulimit -n 200 && exec "$0" --import tsx "$1"';
   const child = spawn('sh', ['-c', command, process.execPath, script], {

@@ -1,4 +1,4 @@
-// A member that has used up its file descriptors, and then looks whether it reaches itself.
+// A member that has used all of its file descriptors, and then checks whether it reaches itself.
 import { openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { checkSelf } from '../../libs/hedge/src/election/self-check.js';
@@ -10,7 +10,7 @@ transport.attach(
   { outstandingAt: () => [], resume: () => false },
 );
 await transport.listen();
-// What is loaded late needs descriptors too.
+// Modules that are loaded late need descriptors, too.
 const first = await checkSelf(transport);
 try {
   for (;;) openSync(devNull, 'r');

@@ -13,7 +13,7 @@ const CHUNK = new Uint8Array(64 * 1024).fill(1);
 let child: ChildProcess | undefined;
 let own: GrpcTransport | undefined;
 
-/** This process with a stream to a member in another one, which reads when it is told to. */
+/** This process, with a stream to a member in another process that reads on demand. */
 async function streamToProcess(
   heartbeatTimeoutMs: number,
 ): Promise<{ stream: PeerStream; letRead: (bytes: number) => void }> {
@@ -45,7 +45,7 @@ function failureOf({ signal }: PeerStream): Promise<unknown> {
 }
 
 describe('a stream to another process', () => {
-  it('holds a megabyte or two on its way, however much flows to a slow reader', async () => {
+  it('buffers at most two megabytes, however much it carries to a slow reader', async () => {
     const { stream, letRead } = await streamToProcess(30_000);
     const total = 64 * MIB;
     let written = 0;
@@ -60,7 +60,7 @@ describe('a stream to another process', () => {
       await settled(() => written);
       expect(written).toBeLessThan(allowed + 4 * MIB);
     }
-    // The reader waits once it has read what it may, so one more byte for the last message.
+    // The reader pauses after the allowed bytes, so allow one more byte for the last message.
     letRead(1);
     await writing;
     const { value } = await stream[Symbol.asyncIterator]().next();
@@ -68,7 +68,7 @@ describe('a stream to another process', () => {
     expect(stream.signal.aborted).toBe(false);
   });
 
-  it('fails when that process dies', async () => {
+  it('fails when the other process dies', async () => {
     const { stream, letRead } = await streamToProcess(30_000);
     letRead(MIB);
     await stream.write(CHUNK);
@@ -78,7 +78,7 @@ describe('a stream to another process', () => {
     await expect(stream.write(CHUNK)).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE' });
   });
 
-  it('fails when that process stands still', async () => {
+  it('fails when the other process is paused', async () => {
     const { stream } = await streamToProcess(1_500);
     const failure = failureOf(stream);
     child?.kill('SIGSTOP');
@@ -86,7 +86,7 @@ describe('a stream to another process', () => {
   });
 });
 
-/** Waits until a number no longer changes. */
+/** Waits until a number does not change any more. */
 async function settled(value: () => number): Promise<void> {
   for (let last = -1; last !== value();) {
     last = value();

@@ -1,4 +1,4 @@
-// A member in a process of its own that takes streams, and reads from them only as many bytes as it is told to.
+// A member in a separate process that accepts streams, and reads only as many bytes as the test allows.
 import { memberTransport } from './member-transport.js';
 
 const transport = memberTransport(Number(process.argv[2]));
@@ -22,7 +22,7 @@ transport.serveStreams('spill', async (stream) => {
   await stream.write(Buffer.from(String(read)));
   stream.end();
 });
-// The channel to the test is what keeps this process: without the test it ends.
+// Only the channel to the test keeps this process alive: it ends with the test.
 process.on('disconnect', () => process.exit());
 await transport.listen();
 process.send?.(transport.self);

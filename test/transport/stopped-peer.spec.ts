@@ -6,14 +6,14 @@ import { GrpcTransport } from '../../libs/hedge/src/transport/grpc/grpc-transpor
 import type { FrameBody, Link } from '../../libs/hedge/src/transport/transport.js';
 import { Encoding, RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 
-// Handshakes take long on a machine that is busy with other tests.
+// Handshakes are slow on a machine that is busy with other tests.
 jest.setTimeout(30_000);
 
 const MiB = 1024 * 1024;
 let child: ChildProcess | undefined;
 let own: RecordingTransport | undefined;
 
-/** This process with a link to a member in another one. */
+/** This process, with a link to a member in another process. */
 async function linkToProcess(heartbeatTimeoutMs: number, maxQueuedBytes = 16 * MiB) {
   const process = fork(new URL('member.ts', import.meta.url), [String(heartbeatTimeoutMs)], {
     execArgv: ['--import', 'tsx'],
@@ -63,7 +63,7 @@ const request: FrameBody = {
   },
 };
 
-/** Sends until it is refused. */
+/** Sends until a frame is rejected. */
 function flood(link: Link): { sent: number; refusal: unknown } {
   for (let sent = 0; ; sent++) {
     try {
@@ -74,8 +74,8 @@ function flood(link: Link): { sent: number; refusal: unknown } {
   }
 }
 
-describe('a peer whose process is stopped', () => {
-  it('loses its link on both sides by the missing answers to pings', async () => {
+describe('a peer whose process is paused', () => {
+  it('loses its link on both sides, because pings are not answered', async () => {
     const { process, recording, link } = await linkToProcess(1_000);
     process.kill('SIGSTOP');
     await until(() => recording.closed.length > 0);
@@ -88,7 +88,7 @@ describe('a peer whose process is stopped', () => {
     expect((await recording.transport.dial({ address: link.peer.address })).open).toBe(true);
   });
 
-  it('costs its sender no more than the bound of the queue, and gets all that was taken once it reads', async () => {
+  it('uses no more memory of its sender than the queue limit, and receives all queued frames when it continues', async () => {
     const { process, recording, link } = await linkToProcess(60_000);
     process.kill('SIGSTOP');
     let sent = 0;
@@ -99,7 +99,7 @@ describe('a peer whose process is stopped', () => {
       sent += more;
       await new Promise((resolve) => setImmediate(resolve));
     }
-    // The queue, what the sockets of both took out of it, and what the last flush left to be collected.
+    // The queue, the buffers of both sockets, and the garbage of the last flush.
     expect(memory() - before).toBeLessThan(64 * MiB);
     expect(sent * payload.length).toBeLessThan(32 * MiB);
 
@@ -117,7 +117,7 @@ describe('a peer whose process is stopped', () => {
     expect(recording.frames).toEqual([{ $case: 'heartbeat', value: { epoch: 1n, version: sent, spill: undefined } }]);
   });
 
-  it('does not hold up the end of this one', async () => {
+  it('does not delay the end of this process', async () => {
     const { process, recording, link } = await linkToProcess(60_000);
     process.kill('SIGSTOP');
     flood(link);

@@ -14,7 +14,7 @@ const SECRET = 'the secret of the group';
 const joined: GrpcTransport[] = [];
 const running: Process[] = [];
 
-/** A child process, with what it has told. */
+/** A child process, with its messages. */
 class Process {
   readonly #child: ChildProcess;
   readonly #inbox: unknown[] = [];
@@ -30,7 +30,7 @@ class Process {
     running.push(this);
   }
 
-  /** What it tells next. */
+  /** The next message. */
   async told<T>(): Promise<T> {
     while (this.#inbox.length === 0) {
       if (this.#ended) throw new Error('the process ended');
@@ -55,7 +55,7 @@ class Process {
   }
 }
 
-/** A pod that leads, in a process of its own, and whose memory has settled. */
+/** A leader in a separate process, whose memory is stable. */
 async function leadingPod(): Promise<Process> {
   const pod = new Process('guarded-pod.ts');
   await pod.told();
@@ -83,7 +83,7 @@ async function join(address: string): Promise<void> {
       await member.dial({ address });
       break;
     } catch {
-      // As every member does: it tries again.
+      // Every member retries, too.
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -103,7 +103,7 @@ describe('strangers without the secret', () => {
   });
 
   it.each<Attack>([
-    // The heaviest first, while the pod has no memory to use again.
+    // The heaviest attack first, while the pod has no free memory to reuse.
     'sockets that say nothing',
     'sessions that open no stream',
     'streams that say nothing',
@@ -116,25 +116,28 @@ describe('strangers without the secret', () => {
     'floods of settings',
     'header blocks without an end',
     'bytes that are no HTTP/2',
-  ])('cost a leader neither 50 MB nor its lease, keep no member out and are cut: %s', async (attack) => {
-    const before = await pod.ask<Report>('report');
-    const attacker = new Process('attacker.ts', [before.address, attack]);
-    await attacker.told();
-    // For longer than a handshake may take (5 s): what is held until then counts.
-    const over = performance.now() + 6_000;
-    let members = 0;
-    do {
-      await join(before.address);
-      members += 1;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    } while (performance.now() < over);
-    const during = await pod.ask<Report>('report');
-    expect(await attacker.ask('stop')).toBeGreaterThan(0);
-    expect(await attacker.told()).toBe('cut');
-    const after = await pod.ask<Report>('report');
-    await attacker.kill();
-    expect({ leads: after.leads, terms: after.terms }).toEqual({ leads: true, terms: before.terms });
-    expect((Math.max(during.peak, after.peak) - before.rss) / MB).toBeLessThan(50);
-    expect(members).toBeGreaterThan(0);
-  });
+  ])(
+    'use less than 50 MB of a leader, do not end its lease, block no member and are disconnected: %s',
+    async (attack) => {
+      const before = await pod.ask<Report>('report');
+      const attacker = new Process('attacker.ts', [before.address, attack]);
+      await attacker.told();
+      // Longer than the time limit of a handshake (5 s), until which resources can be held.
+      const over = performance.now() + 6_000;
+      let members = 0;
+      do {
+        await join(before.address);
+        members += 1;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      } while (performance.now() < over);
+      const during = await pod.ask<Report>('report');
+      expect(await attacker.ask('stop')).toBeGreaterThan(0);
+      expect(await attacker.told()).toBe('cut');
+      const after = await pod.ask<Report>('report');
+      await attacker.kill();
+      expect({ leads: after.leads, terms: after.terms }).toEqual({ leads: true, terms: before.terms });
+      expect((Math.max(during.peak, after.peak) - before.rss) / MB).toBeLessThan(50);
+      expect(members).toBeGreaterThan(0);
+    },
+  );
 });

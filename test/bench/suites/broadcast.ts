@@ -4,7 +4,7 @@ import { withNestGrpc } from '../floors.js';
 import type { Plan } from '../options.js';
 import type { Row } from '../statistics.js';
 
-/** `broadcast` from a follower to a decorated handler on three members, itself among them. */
+/** `broadcast` from a follower to a decorated handler on three members, including itself. */
 export function broadcastSuite(plan: Plan): Promise<Row[]> {
   return withNestGrpc((nestGrpc) =>
     Cluster.run(3, async (cluster) => {

@@ -5,12 +5,12 @@ import { median, type Row } from '../statistics.js';
 
 const CONCURRENCY = 16;
 
-/** What the rows of this suite hold more: a row's latencies are the times until the next leader answered. */
+/** Additional values of the rows of this suite. The latencies of a row are the times until the next leader answered. */
 export interface FailoverRow extends Row {
   readonly failedSends: number;
 }
 
-/** Three pods, and one of them sends without a pause while the leader is killed, or stopped. */
+/** Three pods. One sends without a pause while the leader is killed or stopped. */
 export async function failoverSuite(plan: Plan): Promise<FailoverRow[]> {
   const killed: Failover[] = [];
   const stopped: Failover[] = [];
@@ -41,7 +41,7 @@ function failOver(signal: NodeJS.Signals): Promise<Failover> {
     const seen = await sender.ask('stopWatch');
     if (seen === undefined) throw new Error('the watch was not started');
     const next = Object.entries(seen.firstReply).find(([leader]) => leader !== address);
-    if (next === undefined) throw new Error(`nobody led within 6 s after ${signal}: ${seen.failures.at(-1)}`);
+    if (next === undefined) throw new Error(`No pod became leader within 6 s after ${signal}: ${seen.failures.at(-1)}`);
     for (const failure of new Set(seen.failures)) console.error(`  a send failed around ${signal}: ${failure}`);
     const seconds = (performance.now() - start) / 1_000;
     return { ms: next[1] - at, seconds, sends: seen.sends, failures: seen.failures };

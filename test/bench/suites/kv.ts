@@ -5,7 +5,7 @@ import { withSqlite } from '../floors.js';
 import type { Plan } from '../options.js';
 import type { Row } from '../statistics.js';
 
-/** The log from a follower, on SQLite with synchronous=FULL, against SQLite alone on the same disk. */
+/** The key/value log from a follower, on SQLite with synchronous=FULL, compared with SQLite alone on the same disk. */
 export function kvSuite(plan: Plan): Promise<Row[]> {
   return withSqlite((sqlite) =>
     withBroker(REDIS, [64], (redis) =>

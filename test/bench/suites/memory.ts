@@ -8,11 +8,11 @@ const CONCURRENCY = 64;
 const MIB = 1024 * 1024;
 
 export interface MemoryRow extends Row {
-  /** Resident memory, or what it grew by. */
+  /** Resident memory, or its growth. */
   readonly rssMiB: number;
 }
 
-/** Resident memory of a demo pod that does nothing; and how much that of a leader and of a sender grows by sends. */
+/** Resident memory of an idle demo pod, and its growth by sends on a leader and on a sender. */
 export async function memorySuite(plan: Plan): Promise<MemoryRow[]> {
   const idle = await idleDemoPodBytes();
   return Cluster.run(2, async (cluster) => {
@@ -23,7 +23,7 @@ export async function memorySuite(plan: Plan): Promise<MemoryRow[]> {
       await sender.ask('sendMany', { messages, concurrency: CONCURRENCY });
       return messages / ((performance.now() - start) / 1_000);
     };
-    // Caches, pools and compiled code fill up first; what counts is what comes after.
+    // Caches, pools and compiled code grow first. Only the growth after that counts.
     await send(plan.memoryMessages / 4);
     const before = [await memory(leader), await memory(sender)] as const;
     const opsPerSecond = await send(plan.memoryMessages);
@@ -36,7 +36,7 @@ export async function memorySuite(plan: Plan): Promise<MemoryRow[]> {
   });
 }
 
-/** The lowest of some looks, because garbage is collected now and then. */
+/** The lowest of several samples, because garbage is collected from time to time. */
 async function memory(pod: Pod): Promise<number> {
   let lowest = Infinity;
   for (let look = 0; look < 5; look += 1) {

@@ -5,11 +5,11 @@ import type { Plan } from '../options.js';
 import { summarize, type Round, type Row } from '../statistics.js';
 
 export interface SemaphoreRow extends Row {
-  /** The most that were served while one waited, over how many wanted to be: 1 when they take turns. */
+  /** The highest number of grants to others while one caller waited, divided by the number of callers: 1 when they alternate. */
   readonly longestTurn?: number;
 }
 
-/** Semaphores from a follower, beside a put, which is one durable write through the leader as well. */
+/** Semaphores from a follower, compared with a put, which is also one durable write through the leader. */
 export function semaphoreSuite(plan: Plan): Promise<SemaphoreRow[]> {
   return withNestGrpc((nestGrpc) =>
     Cluster.run(2, async (cluster) => {
@@ -37,7 +37,7 @@ export function semaphoreSuite(plan: Plan): Promise<SemaphoreRow[]> {
   );
 }
 
-/** Its rounds are the waits; the hand-overs are kept beside. */
+/** The rounds are the waiting times. The hand-over times are recorded separately. */
 class Contended implements Contestant {
   readonly name = 'semaphore-contended';
   longestTurn = 0;
@@ -56,7 +56,7 @@ class Contended implements Contestant {
   };
 
   handOvers({ rounds }: Plan): Row {
-    // The first of all warmed up.
+    // The first round was the warm-up.
     return summarize('semaphore-hand-over', this.concurrency, this.#handOvers.slice(-rounds));
   }
 }

@@ -5,7 +5,7 @@ import { withNestGrpc, withRawLink } from '../floors.js';
 import type { Plan } from '../options.js';
 import type { Row } from '../statistics.js';
 
-/** `send` from a follower to a decorated handler on the leader, between its floors. */
+/** `send` from a follower to a decorated handler on the leader, compared with its baselines. */
 export function sendSuite(plan: Plan): Promise<Row[]> {
   return withNestGrpc((nestGrpc) =>
     withRawLink((rawLink) =>

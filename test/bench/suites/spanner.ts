@@ -10,7 +10,7 @@ export interface SpannerRow extends Row {
   readonly callsPerOperation: number;
 }
 
-/** The log from a follower, on Spanner (our emulator), against Google's client that commits each put by itself. */
+/** The key/value log from a follower, on Spanner (our emulator), compared with Google's client that commits each put separately. */
 export async function spannerSuite(plan: Plan): Promise<SpannerRow[]> {
   const server = await Child.start<SpannerServerCommands>('spanner-server.ts');
   try {
@@ -49,7 +49,7 @@ function oneCommit(floor: Child<SpannerFloorCommands>, concurrency: number): Con
   return { name: 'spanner-one-commit', concurrency, run: (shape) => floor.ask('insert', shape) };
 }
 
-/** Also counts the calls that arrive at the server meanwhile: renewals and reads of the lease are among them. */
+/** Also counts the calls that the server receives meanwhile, including renewals and reads of the lease. */
 class Counted implements Contestant {
   readonly name: string;
   readonly concurrency: number;

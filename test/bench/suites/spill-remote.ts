@@ -13,15 +13,15 @@ type Peer = Child<SpillPeerCommands>;
 
 const MIB = 1024 * 1024;
 const RECORD_BYTES = 4_096;
-/** The store that is read. */
+/** The name of the store that is read. */
 const KEPT = 'kept';
-/** The pods that hold what is spilled: RAM and disk. */
+/** The RAM and disk of the holders. */
 const HOLDER = ['640MB', '2GB'] as const;
-/** Times `streamedBytes`, so 4 GB in a full run. */
+/** Multiple of `streamedBytes`: 4 GB in a full run. */
 const MUCH = 4;
-/** The RAM that the owner lends; frames on their way are in it. */
+/** The RAM of the owner, including frames in flight. */
 const OWNER_MEMORY = 64 * MIB;
-/** What the one that spills much lends, so that it spills to its disk and to others. */
+/** The limits of the pod that spills much, so that it spills to its disk and to other pods. */
 const SPILLER_DISK = '1GB';
 
 export interface SpillRemoteRow extends Row {
@@ -29,14 +29,14 @@ export interface SpillRemoteRow extends Row {
   readonly rssMiB?: number;
 }
 
-/** Pods that hold what one of them spills, which has no room of its own left. */
+/** Pods that hold the frames of an owner without free room. */
 class Group {
   readonly pods: Peer[] = [];
   owner!: Peer;
 
   private constructor(private readonly folder: string) {}
 
-  /** What the owner keeps is on all holders. Of these is the leader, as the first of all. */
+  /** The frames of the owner are on all holders. The leader, the first of all pods, is one of them. */
   static async start(folder: string, holders: number): Promise<Group> {
     await mkdir(folder);
     const group = new Group(folder);
@@ -44,7 +44,7 @@ class Group {
     group.owner = await group.add(`${OWNER_MEMORY}`, '0');
     await group.owner.ask('fillUp', { bytes: OWNER_MEMORY });
     const servers = await group.owner.ask('keep', { name: KEPT });
-    if (servers < holders) throw new Error(`what should be on ${holders} pods is on ${servers}`);
+    if (servers < holders) throw new Error(`The frames are on ${servers} pods instead of ${holders}`);
     return group;
   }
 
@@ -56,7 +56,7 @@ class Group {
   }
 }
 
-/** Spilling to another pod, reading from one and from three, against a bare stream of gRPC. */
+/** Spilling to another pod, and reading from one and from three pods, compared with a raw gRPC stream. */
 export function spillRemoteSuite(plan: Plan): Promise<SpillRemoteRow[]> {
   return withFolder(async (folder) => {
     const bulkServer = await Child.start<BulkServerCommands>('bulk-server.ts');
@@ -108,7 +108,7 @@ async function grown(pods: readonly Peer[]): Promise<void> {
     if (views.every((members) => members === pods.length)) return;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  throw new Error(`the pods did not become a group of ${pods.length} within 30 s`);
+  throw new Error(`The pods did not form a group of ${pods.length} within 30 s`);
 }
 
 function withBytes(row: Row): SpillRemoteRow {
@@ -117,7 +117,7 @@ function withBytes(row: Row): SpillRemoteRow {
   return { ...row, mbPerSecond: (row.opsPerSecond * bytes) / 1e6 };
 }
 
-/** What the pod grew by at most, what it lends itself included. */
+/** The highest growth of the memory of the pod, including the memory for its own stores. */
 function memoryRow(rssMiB: number): SpillRemoteRow {
   return { name: 'memory-spilling', concurrency: 1, opsPerSecond: 0, p50Ms: 0, p99Ms: 0, spread: 0, rssMiB };
 }

@@ -7,12 +7,12 @@ import type { Plan } from '../options.js';
 import type { SpillPodCommands } from '../spill-pod.js';
 import type { Row } from '../statistics.js';
 
-/** p50 and p99 are delays of the event loop meanwhile. */
+/** p50 and p99 are the delays of the event loop meanwhile. */
 export interface SpillRow extends Row {
   readonly mbPerSecond: number;
 }
 
-/** What an operation of each row moves, in bytes; ours are records. */
+/** The bytes of one operation of each row. Our operations are records. */
 const LOCAL: Readonly<Record<keyof SpillPodCommands, number>> = {
   memcpy: 1024 * 1024,
   'spill-ram-records': 100,
@@ -27,8 +27,8 @@ const LOCAL: Readonly<Record<keyof SpillPodCommands, number>> = {
 };
 
 /**
- * Spilling to this pod's own RAM and disk, against what memory and disk do by themselves. A pod for each row: what one
- * leaves behind in memory would be collected while the next is timed.
+ * Spilling to the RAM and disk of this pod, compared with the raw speed of memory and disk. Each row has a separate pod:
+ * otherwise the garbage of one row would be collected while the next row is measured.
  */
 export function spillSuite(plan: Plan): Promise<SpillRow[]> {
   return withFolder(async (folder) => {

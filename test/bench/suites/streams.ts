@@ -10,13 +10,13 @@ const MIB = 1024 * 1024;
 const LOOK_MS = 100;
 
 export interface StreamRow extends Row {
-  /** Millions of bytes per second, of large messages. */
+  /** Megabytes per second, with large messages. */
   readonly mbPerSecond?: number;
-  /** What the resident memory grew by at most while 1 GB flowed. */
+  /** The highest growth of the resident memory during a stream of 1 GB. */
   readonly rssMiB?: number;
 }
 
-/** Streams from a follower to a decorated handler on the leader, beside bare ones; and what a slow reader costs. */
+/** Streams from a follower to a decorated handler on the leader, compared with raw streams, and the memory for a slow reader. */
 export function streamSuite(plan: Plan): Promise<StreamRow[]> {
   return withRawStreams((bare) =>
     Cluster.run(2, async (cluster) => {
@@ -62,7 +62,7 @@ function withMegabytes(row: Row): StreamRow {
   return row.name.endsWith('-chunks') ? { ...row, mbPerSecond: (row.opsPerSecond * CHUNK_BYTES) / 1e6 } : row;
 }
 
-/** Resident memory of both ends while 1 GB flows through, over what it was after the first tenth. */
+/** Resident memory of both ends during a stream of 1 GB, minus its value after the first tenth. */
 async function slowReader(plan: Plan, sender: Pod, reader: Pod): Promise<StreamRow[]> {
   const bytes = plan.streamedBytes;
   await sender.ask('streamSlowly', { bytes: bytes / 10 });
