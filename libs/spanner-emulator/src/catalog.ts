@@ -9,7 +9,7 @@ export interface Instance {
   readonly nodeCount: number;
 }
 
-/** The instances and databases of one server. Nothing is kept on disk. */
+/** The instances and databases of one server. All data is in memory. */
 export class Catalog {
   private readonly instances = new Map<string, Instance>();
   private readonly databases = new Map<string, Database>();
@@ -61,7 +61,7 @@ export class Catalog {
     this.databases.delete(name);
   }
 
-  /** The housekeeping that no request triggers. */
+  /** Periodic cleanup. */
   tick(): void {
     for (const database of this.databases.values()) database.expireIdle();
   }

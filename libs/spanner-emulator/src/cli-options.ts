@@ -27,7 +27,7 @@ Faults, for tests of retries:
 To pause the server, stop its process (SIGSTOP) and continue it (SIGCONT).
 `;
 
-/** A mistake in the command line; its message is for the user. */
+/** An invalid command line. The message is for the user. */
 export class UsageError extends Error {}
 
 const OPTIONS = {
@@ -95,7 +95,7 @@ const readDdl = (path: string): string => {
   }
 };
 
-/** The options that the command line asks for, or `help`. Throws UsageError. */
+/** The options of the command line, or `help`. Throws UsageError. */
 export const parseCommandLine = (args: readonly string[]): SpannerEmulatorOptions | 'help' => {
   const flags = parseFlags(args);
   if (flags.help) return 'help';

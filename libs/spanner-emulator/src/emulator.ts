@@ -10,35 +10,35 @@ import { SpannerService } from './service/spanner-service.js';
 import { Statements } from './service/statements.js';
 import { parseDdl, splitDdl } from './sql/ddl-parser.js';
 
-/** How to start the server. Instance and database are created before it listens. */
+/** Options of the server. Instance and database are created before it listens. */
 export interface SpannerEmulatorOptions {
-  /** Port to listen on; 0 for a free one. Default 9010, that of Google's emulator. */
+  /** Port to listen on; 0 for a free one. Default 9010, as Google's emulator. */
   readonly port?: number;
-  /** Address to listen on. Default 127.0.0.1: the server knows no authentication. */
+  /** Address to listen on. Default 127.0.0.1, because the server has no authentication. */
   readonly host?: string;
   /** Default `p`, `i` and `d`. */
   readonly project?: string;
   readonly instance?: string;
   readonly database?: string;
-  /** The database's schema: statements, or one text with semicolons. */
+  /** The schema of the database: statements, or one text with semicolons. */
   readonly ddl?: string | readonly string[];
   readonly faults?: FaultOptions;
   /**
-   * Milliseconds after which a transaction that does nothing loses its locks to whoever waits for them.
+   * Milliseconds after which an idle transaction loses its locks to waiting transactions.
    * Default 10000, as in Spanner.
    */
   readonly idleTransactionMs?: number;
-  /** Milliseconds for which old versions can be read, and take memory. Default 3600000, as in Spanner. */
+  /** Milliseconds for which old versions are kept in memory and can be read. Default 3600000, as in Spanner. */
   readonly versionRetentionMs?: number;
-  /** Milliseconds since the epoch, for tests that own the time. Default: the machine's clock. */
+  /** Returns milliseconds since the epoch, for tests that control the time. Default: the clock of the machine. */
   readonly clock?: () => number;
 }
 
-/** What the server was asked to do so far. */
+/** The work of the server since its start. */
 export interface Counters {
   /** Calls by method name. */
   readonly calls: Readonly<Record<string, number>>;
-  /** Rows that queries and reads looked at, wanted or not. */
+  /** Rows that queries and reads scanned, whether returned or not. */
   readonly rowsScanned: number;
 }
 
@@ -46,19 +46,19 @@ export interface SpannerEmulator {
   readonly port: number;
   /** For `SPANNER_EMULATOR_HOST`. */
   readonly address: string;
-  /** `projects/…/instances/…/databases/…` of the database made at the start. */
+  /** `projects/…/instances/…/databases/…` of the database that was created at the start. */
   readonly database: string;
-  /** What goes wrong; may be changed while the server runs. */
+  /** The injected faults. They may be changed while the server runs. */
   readonly faults: Faults;
   counters(): Counters;
-  /** Stops the server, breaking the calls under way. Everything stored is gone. */
+  /** Stops the server, and breaks the calls in progress. All data is lost. */
   close(): void;
 }
 
 /**
  * Starts a Cloud Spanner server in this process.
  *
- * @throws SpannerError when the DDL is wrong, and an Error when it cannot listen there
+ * @throws SpannerError when the DDL is invalid, and an Error when it cannot listen on the address
  * @example
  * const emulator = await startSpannerEmulator({ port: 0, ddl: 'CREATE TABLE t (k INT64) PRIMARY KEY (k)' });
  * process.env.SPANNER_EMULATOR_HOST = emulator.address;

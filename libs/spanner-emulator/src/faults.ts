@@ -1,36 +1,36 @@
 import { Code, SpannerError, type CodeName } from './common/status.js';
 
-/** A call that shall fail. Methods are named as in the API: `Commit`, `ExecuteStreamingSql`, `BeginTransaction` … */
+/** Makes calls fail. Methods have the names of the API: `Commit`, `ExecuteStreamingSql`, `BeginTransaction` … */
 export interface FaultRule {
-  /** The method, or `*` for all of google.spanner.v1.Spanner's. */
+  /** The method, or `*` for all methods of google.spanner.v1.Spanner. */
   readonly method: string;
   readonly code: CodeName;
   /**
-   * `before`: nothing happens, the call fails. `after`: the call takes effect, and fails: for a Commit, an unknown
-   * outcome. `during`: a stream breaks after its first message, and can be resumed.
+   * `before`: the call fails without effect. `after`: the call fails after its effect; for a Commit, the outcome is
+   * unknown. `during`: a stream breaks after its first message, and can be resumed.
    */
   readonly when: 'before' | 'after' | 'during';
-  /** How often the rule applies to a call that matches it, 0 to 1. Default 1. */
+  /** The share of matching calls to which the rule applies, 0 to 1. Default 1. */
   readonly rate?: number;
-  /** How many times it applies in all. Default: no end. */
+  /** How many times the rule applies in total. Default: no limit. */
   readonly times?: number;
   readonly message?: string;
 }
 
 /** Everything is off by default. */
 export interface FaultOptions {
-  /** How many of the statements, reads and commits in read-write transactions are answered ABORTED, 0 to 1. */
+  /** The share of statements, reads and commits in read-write transactions that fail with ABORTED, 0 to 1. */
   readonly abortRate?: number;
-  /** The RetryInfo of those, in milliseconds; null sends none. Default 2. */
+  /** The RetryInfo of these errors in milliseconds; null sends none. Default 2. */
   readonly abortRetryDelayMs?: number | null;
-  /** Milliseconds that every call takes longer, or a range to draw from. */
+  /** Additional latency of every call in milliseconds, or a range of random values. */
   readonly latencyMs?: number | readonly [number, number];
   readonly rules?: readonly FaultRule[];
-  /** Gives concurrent transactions that touch different rows the same commit timestamp, where Spanner could. */
+  /** Assigns the same commit timestamp to concurrent transactions on different rows, where Spanner could do so. */
   readonly equalCommitTimestamps?: boolean;
-  /** How many calls find that their session is gone, 0 to 1. */
+  /** The share of calls whose session is lost, 0 to 1. */
   readonly sessionLossRate?: number;
-  /** Makes a run repeat its draws. Default 1. */
+  /** Seed of the random numbers, for repeatable runs. Default 1. */
   readonly seed?: number;
 }
 
@@ -56,7 +56,7 @@ const deferred = (): { readonly promise: Promise<void>; readonly resolve: () => 
 };
 
 /**
- * What goes wrong, and when. Held by a running emulator; may be changed at any time.
+ * The faults of a running emulator. They may be changed at any time.
  *
  * @example
  * emulator.faults.fail({ method: 'Commit', code: 'UNAVAILABLE', when: 'after', times: 1 });
@@ -80,18 +80,18 @@ export class Faults {
     for (const rule of options.rules ?? []) this.fail(rule);
   }
 
-  /** Ends all faults, a pause too. */
+  /** Ends all faults, including a pause. */
   clear(): void {
     this.set({});
     this.resume();
   }
 
-  /** Adds one rule to what is set. */
+  /** Adds one rule. */
   fail(rule: FaultRule): void {
     this.rules.push({ ...rule, left: rule.times ?? Infinity });
   }
 
-  /** From now on every call waits, as at a server that does not answer, until `resume`. */
+  /** Makes every call wait until `resume`, as if the server did not answer. */
   pause(): void {
     if (this.gate) return;
     const { promise, resolve } = deferred();
@@ -103,12 +103,12 @@ export class Faults {
     this.gate = undefined;
   }
 
-  /** All sessions are gone at once, with what they had under way. */
+  /** Loses all sessions at once, with their transactions. */
   loseSessions(): void {
     this.sessionLosses++;
   }
 
-  /** @internal Counts the calls of loseSessions, for the server to notice. */
+  /** @internal Counts the calls of loseSessions, so that the server notices them. */
   get sessionGeneration(): number {
     return this.sessionLosses;
   }
@@ -130,7 +130,7 @@ export class Faults {
     return this.draw(this.options.sessionLossRate);
   }
 
-  /** @internal The delay before a call; undefined when there is none, and the call need not wait. */
+  /** @internal The delay before a call; undefined without a delay. */
   delay(): Promise<void> | undefined {
     const { latencyMs } = this.options;
     if (latencyMs === undefined) return this.gate?.opened;
@@ -139,7 +139,7 @@ export class Faults {
     return new Promise<void>((resolve) => setTimeout(resolve, ms)).then(() => this.gate?.opened);
   }
 
-  /** @internal The error that a rule wants for this call at this point. */
+  /** @internal The error of a rule for this call at this point. */
   drawError(method: string, when: FaultRule['when']): SpannerError | undefined {
     if (this.rules.length === 0) return undefined;
     const rule = this.rules.find(
@@ -154,7 +154,7 @@ export class Faults {
     return new SpannerError(Code[rule.code], rule.message ?? `Injected fault: ${rule.code} ${when} ${method}`);
   }
 
-  /** @internal Whether a stream of this method may be broken off, so that it has to come in several messages. */
+  /** @internal Whether a stream of this method may break, so that it must consist of several messages. */
   mayBreak(method: string): boolean {
     return this.rules.some((rule) => rule.when === 'during' && (rule.method === '*' || rule.method === method));
   }

@@ -1,6 +1,6 @@
 import { invalidArgument } from './status.js';
 
-/** The shapes of resource names. A name of another shape is INVALID_ARGUMENT, before anybody looks for it. */
+/** The patterns of resource names. A name that does not match fails with INVALID_ARGUMENT before any lookup. */
 const SHAPES = {
   project: /^projects\/[^/]+$/,
   instance: /^projects\/[^/]+\/instances\/[^/]+$/,

@@ -6,7 +6,7 @@ const key = fc.string({ unit: fc.constantFrom('a', 'b', 'c', '\0', '\u0100'), ma
 const change = fc.record({ key, remove: fc.boolean() });
 
 describe('SortedMap', () => {
-  it('is a sorted Map, for every range and both directions', () => {
+  it('behaves like a sorted Map, for every range and both directions', () => {
     fc.assert(
       fc.property(fc.array(change, { maxLength: 100 }), key, key, fc.boolean(), (changes, start, end, reverse) => {
         const map = new SortedMap<number>();
@@ -33,7 +33,7 @@ describe('SortedMap', () => {
   it('stays in order over many chunks, filled and emptied in any order', () => {
     const map = new SortedMap<number>();
     const count = 5_000;
-    // A multiplier without a common divisor walks through all numbers, far apart.
+    // A multiplier without a common divisor visits all numbers, in large steps.
     const name = (i: number) => ((i * 2_741) % count).toString().padStart(5, '0');
     for (let i = 0; i < count; i++) map.set(name(i), i);
     for (let i = 0; i < count; i += 2) map.delete(name(i));

@@ -6,7 +6,7 @@ export interface KeyRange {
   readonly end: string;
 }
 
-/** Where a key is, or would be inserted. */
+/** The position of a key, or its insertion point. */
 const position = (keys: readonly string[], key: string): number => {
   let low = 0;
   let high = keys.length;
@@ -20,7 +20,7 @@ const position = (keys: readonly string[], key: string): number => {
 
 /**
  * An ordered map on strings: a hash map for points, and a list of short sorted chunks for ranges.
- * An insertion moves at most one chunk, so it stays quick at millions of keys, in any order of insertion.
+ * An insertion moves at most one chunk, so it is fast with millions of keys, in any order of insertion.
  */
 export class SortedMap<V> {
   private readonly values = new Map<string, V>();
@@ -52,7 +52,7 @@ export class SortedMap<V> {
     if (chunk.length === 0 && this.chunks.length > 1) this.chunks.splice(at, 1);
   }
 
-  /** The entries of a range in order, or from its end. The map must not change while this is read. */
+  /** The entries of a range in order, or in reverse order. The map must not change during the iteration. */
   *scan(range: KeyRange, reverse = false): Generator<[string, V]> {
     if (reverse) yield* this.backward(range);
     else yield* this.forward(range);

@@ -1,4 +1,4 @@
-/** The gRPC status codes that Cloud Spanner answers with. */
+/** The gRPC status codes of Cloud Spanner. */
 export const Code = {
   OK: 0,
   CANCELLED: 1,
@@ -21,12 +21,12 @@ export const Code = {
 export type CodeName = keyof typeof Code;
 export type CodeNumber = (typeof Code)[CodeName];
 
-/** What Spanner's clients read from an error beside its code: when to retry, and what was not found. */
+/** The details of an error that Spanner's clients read: the time to retry, and the missing resource. */
 export type ErrorDetail =
   | { readonly kind: 'retry'; readonly delayMs: number }
   | { readonly kind: 'resource'; readonly type: string; readonly name: string; readonly description: string };
 
-/** An error that leaves the emulator as a gRPC status. Anything else that is thrown is a bug and leaves as INTERNAL. */
+/** An error that becomes a gRPC status. Any other thrown error is a bug and becomes INTERNAL. */
 export class SpannerError extends Error {
   override readonly name = 'SpannerError';
 
@@ -40,8 +40,8 @@ export class SpannerError extends Error {
 }
 
 /**
- * A row that breaks a constraint: it exists already, has no value for a NOT NULL column, is too large. A read-write
- * transaction whose DML fails with it is of no further use, and answers every later request with the same error.
+ * A row that violates a constraint: it exists already, has no value for a NOT NULL column, or is too large. A read-write
+ * transaction whose DML fails with it is over: every later request fails with the same error.
  */
 export class ConstraintError extends SpannerError {}
 
@@ -51,7 +51,7 @@ export const alreadyExists = (message: string) => new SpannerError(Code.ALREADY_
 export const failedPrecondition = (message: string) => new SpannerError(Code.FAILED_PRECONDITION, message);
 export const outOfRange = (message: string) => new SpannerError(Code.OUT_OF_RANGE, message);
 
-/** For what Spanner has and this emulator has not. Names the construct, so that nobody takes silence for an answer. */
+/** An error for features of Spanner that this emulator does not support. It names the construct. */
 export const unimplemented = (construct: string) =>
   new SpannerError(Code.UNIMPLEMENTED, `The emulator does not support ${construct}.`);
 

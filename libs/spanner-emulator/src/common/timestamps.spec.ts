@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { formatTimestamp, parseTimestamp } from './timestamps.js';
 
 describe('timestamps', () => {
-  it('come back from their text, to the nanosecond', () => {
+  it('are the same after formatting and parsing, to the nanosecond', () => {
     const first = parseTimestamp('0001-01-01T00:00:00Z')!;
     const last = parseTimestamp('9999-12-31T23:59:59.999999999Z')!;
     fc.assert(
@@ -19,7 +19,7 @@ describe('timestamps', () => {
     ['2024-01-01 00:00:00-05:30', '2024-01-01T05:30:00Z'],
     ['2024-02-29Z', '2024-02-29T00:00:00Z'],
     ['1969-12-31T23:59:59.000001Z', '1969-12-31T23:59:59.000001Z'],
-  ])('%s is read', (text, expected) => {
+  ])('are parsed from %s', (text, expected) => {
     expect(formatTimestamp(parseTimestamp(text)!)).toBe(expected);
   });
 

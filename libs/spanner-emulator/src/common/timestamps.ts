@@ -1,6 +1,6 @@
 import { outOfRange, unimplemented } from './status.js';
 
-/** Nanoseconds since the Unix epoch: how a TIMESTAMP is held everywhere in the emulator. */
+/** Nanoseconds since the Unix epoch: the representation of a TIMESTAMP in the emulator. */
 export type Nanos = bigint;
 
 export const NANOS_PER_MICRO = 1_000n;
@@ -25,17 +25,17 @@ export const checkRange = (nanos: Nanos): Nanos => {
 const SHAPE =
   /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ](\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?)? ?([Zz]|[+-]\d{1,2}(?::\d{2})?)?$/;
 
-/** What has no zone, where Spanner assumes America/Los_Angeles, or has one by name. */
+/** Texts without a time zone, for which Spanner assumes America/Los_Angeles, or with a named one. */
 const OTHER_ZONE =
   /^\d{4}-\d{1,2}-\d{1,2}(?:[Tt ]\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{1,9})?)?(?: ?(?![Zz]$)[A-Za-z][\w/+-]*)?$/;
 
-/** A timestamp in the text of a statement. Undefined when it is none; UNIMPLEMENTED without an offset from UTC. */
+/** Parses a timestamp in a statement. Undefined for other texts; UNIMPLEMENTED without an offset from UTC. */
 export const parseSqlTimestamp = (text: string): Nanos | undefined => {
   if (OTHER_ZONE.test(text)) throw unimplemented(`TIMESTAMP text without Z or an offset from UTC: "${text}"`);
   return parseTimestamp(text);
 };
 
-/** Reads RFC 3339 and the looser forms a SQL literal may have. Undefined when it is none, or has no offset from UTC. */
+/** Parses RFC 3339 and the other forms of SQL literals. Undefined for other texts, or without an offset from UTC. */
 export const parseTimestamp = (text: string): Nanos | undefined => {
   const match = SHAPE.exec(text);
   if (match?.[8] === undefined) return undefined;

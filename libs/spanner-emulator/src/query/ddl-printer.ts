@@ -3,7 +3,7 @@ import type { KeyColumn } from '../storage/key-encoding.js';
 import type { Index, Table } from '../storage/table.js';
 import { spannerType } from './information-schema.js';
 
-/** The statements that would make this schema, tables before their indexes. */
+/** The statements that create this schema, tables before their indexes. */
 export const printDdl = (schema: Schema): string[] =>
   schema.allTables().flatMap((table) => [printTable(table), ...table.indexes.map(printIndex)]);
 

@@ -11,7 +11,7 @@ import { planScan } from './planner.js';
 import { resolveTable, type StatementContext } from './relation.js';
 import { compileItems, prepareSelect, type Rows } from './select.js';
 
-/** A DML statement's outcome. `returned` only with THEN RETURN. */
+/** The outcome of a DML statement. `returned` is set only with THEN RETURN. */
 export interface Modification {
   readonly count: number;
   readonly returned?: Rows;
@@ -34,7 +34,7 @@ const scopeOf = (
   names: readonly string[] = [],
 ) => new Scope(sql, parameters, now, columns, names);
 
-/** A value on its way into a column: the one place where PENDING_COMMIT_TIMESTAMP() may stand. */
+/** A value to write into a column: the only place where PENDING_COMMIT_TIMESTAMP() is allowed. */
 const compileAssigned = (expression: Expression, column: Column, scope: Scope): Typed => {
   if (expression.kind === 'call' && expression.name === 'PENDING_COMMIT_TIMESTAMP' && column.type === 'TIMESTAMP') {
     return constant('TIMESTAMP', PENDING, false);
@@ -42,7 +42,7 @@ const compileAssigned = (expression: Expression, column: Column, scope: Scope): 
   return compileAs(expression, column.type, scope, `Value for column ${column.name}`);
 };
 
-/** Compiles THEN RETURN; the result is called with each row that was written or deleted. */
+/** Compiles THEN RETURN. The result is called with each written or deleted row. */
 const compileReturning = (
   returning: Returning | undefined,
   table: Table,
@@ -91,7 +91,7 @@ const runInsert = (insert: Insert, context: StatementContext, work: Work): Modif
       throw invalidArgument(`Cannot affect a row second time for key: ${describeKey(fresh, table.key)}`);
     }
     affected.add(key);
-    // As with INSERT, also where the row exists already and is updated.
+    // As with INSERT, also when the row exists already and is updated.
     if (old) checkNotNullColumns(table, targets);
     const row = old ? old.map((value, i) => (targets.includes(i) ? fresh[i]! : value)) : fresh;
     work.put(table, key, row, old ? targets : undefined);
@@ -137,7 +137,7 @@ const insertedValues = (
   return query.run(work);
 };
 
-/** The rows that UPDATE or DELETE is about. */
+/** The rows that UPDATE or DELETE affects. */
 const matching = (
   dml: Update | Delete,
   where: Typed,
@@ -165,7 +165,7 @@ const runUpdate = (update: Update, context: StatementContext, work: Work): Modif
   const targets = assignments.map(({ target }) => target);
   if (new Set(targets).size < targets.length) throw invalidArgument('UPDATE assigns a column more than once');
   const where = compileAs(update.where, 'BOOL', scope, 'WHERE clause');
-  // THEN RETURN reads the row as it will be: columns that are assigned here are not read before.
+  // THEN RETURN reads the new row, so assigned columns are not read before.
   const after = scopeOf(context, table.columns, names);
   const returning = compileReturning(update.returning, table, after);
   for (const column of after.used) if (!targets.includes(column)) scope.used.add(column);

@@ -16,7 +16,7 @@ export const informationSchema = (
 
 interface VirtualTable {
   readonly columns: readonly ViewColumn[];
-  /** How many of the first columns are its primary key. */
+  /** The number of first columns that form the primary key. */
   readonly keyColumns: number;
   readonly rows: (schema: Schema) => Row[];
 }
@@ -28,7 +28,7 @@ interface ViewColumn extends Column {
 
 const THE_SCHEMA = 'INFORMATION_SCHEMA';
 
-/** Columns from `NAME`, `NAME:INT64` or `NAME:STRING(32)`, with `?` at the end where it may be NULL; STRING is the rule. */
+/** Columns from `NAME`, `NAME:INT64` or `NAME:STRING(32)`, with `?` at the end if it may be NULL. Default: STRING. */
 const columns = (names: string): ViewColumn[] =>
   names.split(' ').map((spec) => {
     const [, name, type = 'STRING', length, nullable] = /^(\w+)(?::(\w+)(?:\((\d+)\))?)?(\??)$/.exec(spec)!;
@@ -42,13 +42,13 @@ export const spannerType = ({ type, length }: ColumnDefinition): string =>
 
 const viewType = ({ type, length }: ViewColumn): string => (type === 'STRING' ? `STRING(${length ?? 'MAX'})` : type);
 
-/** Rows for the views themselves, which Spanner lists beside the tables. */
+/** Rows for the views themselves, which Spanner lists together with the tables. */
 const perView = (rows: (name: string, view: VirtualTable) => Row[]): Row[] =>
   Object.entries(VIEWS).flatMap(([name, view]) => rows(name, view));
 
 const perTable = (rows: (table: Table) => Row[]) => (schema: Schema) => schema.allTables().flatMap(rows);
 
-/** A table's indexes with the one that is its primary key. */
+/** The indexes of a table, including its primary key. */
 const indexRows = (table: Table): Row[] => {
   const row = (name: string, type: string): Row => [
     '',
@@ -59,7 +59,7 @@ const indexRows = (table: Table): Row[] => {
     '',
     type === 'PRIMARY_KEY',
     false,
-    // Only what is filled after its creation has a state.
+    // Only an index that is filled after its creation has a state.
     type === 'PRIMARY_KEY' ? null : 'READ_WRITE',
     false,
   ];

@@ -14,7 +14,7 @@ export interface KeySetRange {
   readonly endOpen: boolean;
 }
 
-/** Spanner's KeySet: single keys, ranges of (prefixes of) keys, or everything. */
+/** Spanner's KeySet: single keys, ranges of (prefixes of) keys, or all keys. */
 export interface KeySet {
   readonly all: boolean;
   readonly keys: readonly (readonly JsonValue[])[];
@@ -23,7 +23,7 @@ export interface KeySet {
 
 /**
  * @param key the columns in order
- * @param declared how many of them a single key must name: all of a primary key, the declared ones of an index
+ * @param declared the number of columns that a single key must name: all of a primary key, the declared ones of an index
  */
 export const keySetRanges = (set: KeySet, key: readonly KeyColumn[], declared: number, name: string): KeyRange[] => {
   if (set.all) return [FULL_RANGE];

@@ -20,7 +20,7 @@ export type Mutation =
 
 type Write = Exclude<Mutation, { kind: 'delete' }>;
 
-/** Applies the mutations in their order, each seeing the ones before. */
+/** Applies the mutations in their order. Each sees the effects of the earlier ones. */
 export const applyMutations = (mutations: readonly Mutation[], schema: Schema, work: Work): void => {
   for (const mutation of mutations) {
     if (mutation.table === '') throw invalidArgument('Mutation does not specify table.');
@@ -38,7 +38,7 @@ const applyWrite = (mutation: Write, table: Table, work: Work): void => {
     return at;
   });
   if (new Set(targets).size < targets.length) throw invalidArgument(`Multiple values for a column of ${table.name}.`);
-  // An update leaves the other columns as they are; the rest needs them also where the row exists already.
+  // An update does not change the other columns. Other mutations need them, also when the row exists already.
   const keyOnly = mutation.kind === 'update';
   checkNotNullColumns(table, targets, keyOnly ? table.key.map(({ column }) => column) : undefined);
   for (const values of mutation.rows) writeRow(mutation.kind, table, targets, values, work);
@@ -81,8 +81,8 @@ const applyDelete = (keySet: KeySet, table: Table, work: Work): void => {
 };
 
 /**
- * A column of commit timestamps never holds a time that is still to come, so Spanner takes a deletion there for a
- * mistake. Ranges that are empty are let through.
+ * A column of commit timestamps never contains a future time, so Spanner rejects a deletion there as a mistake. Empty
+ * ranges are accepted.
  */
 const refuseFutureKeys = ({ keys, ranges }: KeySet, table: Table, now: bigint): void => {
   const filled = ranges.filter((range) => {

@@ -26,19 +26,19 @@ export interface Plan {
   readonly index?: Index;
   readonly ranges: readonly KeyRange[];
   readonly reverse: boolean;
-  /** The scan gives rows in the wanted order: no sort, and LIMIT can stop it. */
+  /** The scan returns rows in the wanted order: no sort is necessary, and LIMIT can stop it. */
   readonly ordered: boolean;
 }
 
-/** More combinations of IN lists than this are not worth enumerating. */
+/** Limit of the enumerated combinations of IN lists. */
 const MAX_PREFIXES = 10_000;
 
 /**
- * Narrows the scan of one table to ranges of its primary key or of an index, by what WHERE says about the columns
- * (the condition is still applied to every row), and prefers a key that also gives the wanted order.
+ * Narrows the scan of one table to ranges of its primary key or of an index, from the conditions of WHERE on the columns
+ * (the condition is still applied to every row). Prefers a key that also has the wanted order.
  *
- * @param order what to sort by when that is plain columns; undefined when it is not
- * @param pending columns that no index may be read through
+ * @param order the columns to sort by; undefined when ORDER BY has other expressions
+ * @param pending columns whose indexes may not be used
  */
 export const planScan = (
   table: Table,
@@ -72,9 +72,9 @@ const forced = (table: Table, hints: readonly Hint[]): readonly (Index | undefin
 
 interface KeyRanges {
   readonly ranges: KeyRange[];
-  /** Columns that have one and the same value in all the ranges. */
+  /** Columns that have the same value in all ranges. */
   readonly fixed: ReadonlySet<number>;
-  /** How many key columns narrow the scan; one that is only bounded counts half. */
+  /** The number of key columns that narrow the scan. A column with only a bound counts half. */
   readonly narrowed: number;
 }
 
@@ -100,14 +100,14 @@ const keyRanges = (key: readonly KeyColumn[], bounds: readonly Bound[]): KeyRang
 const join = (prefixes: readonly string[]): KeyRange[] =>
   normalizeRanges(prefixes.map((prefix) => (prefix === '' ? FULL_RANGE : prefixRange(prefix))));
 
-/** The values that the column must equal one of. A comparison with NULL is never true, so NULL drops out of those. */
+/** The possible values of the column. Without NULL, because a comparison with NULL is never true. */
 const equalValues = (bounds: readonly Bound[]): readonly Value[] | undefined => {
   const equal = bounds.find(({ kind }) => kind === 'in');
   if (equal) return [...new Set(equal.values)].filter((value) => value !== null);
   return bounds.some(({ kind }) => kind === 'isNull') ? [null] : undefined;
 };
 
-/** The part of `prefix` that the comparisons on its next key column leave. */
+/** The ranges of `prefix` that match the comparisons on its next key column. */
 const bounded = (prefix: string, part: KeyColumn, bounds: readonly Bound[]): KeyRange => {
   let { start, end } = nonNullRange(prefix, part);
   for (const { kind, values } of bounds) {
@@ -131,7 +131,7 @@ const bounded = (prefix: string, part: KeyColumn, bounds: readonly Bound[]): Key
   return { start, end };
 };
 
-/** How to scan the key for rows to come in this order, or undefined if no way does. */
+/** The direction of a scan of the key that returns rows in this order; undefined if there is none. */
 const scanDirection = (
   key: readonly KeyColumn[],
   fixed: ReadonlySet<number>,
@@ -143,7 +143,7 @@ const scanDirection = (
     if (fixed.has(column)) continue;
     while (at < key.length && fixed.has(key[at]!.column)) at++;
     const part = key[at];
-    // Past the whole key there is one row, in any order.
+    // After the whole key there is one row, so further columns do not matter.
     if (!part) break;
     if (part.column !== column) return undefined;
     const needed = part.descending === descending ? 'forward' : 'reverse';

@@ -7,17 +7,17 @@ import { informationSchema } from './information-schema.js';
 import type { Schema } from '../storage/schema.js';
 import type { Table } from '../storage/table.js';
 
-/** What a statement is compiled against. */
+/** The context in which a statement is compiled. */
 export interface StatementContext {
   readonly sql: string;
   readonly parameters: Parameters;
   readonly schema: Schema;
   readonly now: bigint;
-  /** Columns that the transaction has written with a commit timestamp it does not know yet. */
+  /** Columns that the transaction has written with its commit timestamp, which is not known yet. */
   readonly pending: (table: Table) => ReadonlySet<number> | undefined;
 }
 
-/** What FROM can name: a stored table, or one that describes the schema. */
+/** A relation in FROM: a stored table, or a view of the schema. */
 export type Relation =
   | {
       readonly kind: 'table';

@@ -15,7 +15,7 @@ export interface Rows {
   readonly rows: Row[];
 }
 
-/** A compiled query, to be run as often as its transaction needs. */
+/** A compiled query. It can run several times. */
 export interface Query {
   readonly columns: readonly Column[];
   run(view: View): Row[];
@@ -87,7 +87,7 @@ const prepareOne = (
     const { source, ordered } = scanOf(select, context, relation, where, order, used);
     const passing = filter(source(view), where?.evaluate);
     if (aggregated) {
-      // The aggregates hold their state: a query that runs again is compiled again.
+      // Aggregates have state, so a query that runs again is compiled again.
       for (const row of passing) for (const aggregate of scope.aggregates) aggregate.add(row);
       const results = scope.aggregates.map((aggregate) => aggregate.result());
       return [project([], results)].slice(skip, limit === undefined ? undefined : skip + limit);
@@ -136,7 +136,7 @@ function* map(rows: Iterable<Row>, change: (row: Row) => Row): Generator<Row> {
   for (const row of rows) yield change(row);
 }
 
-/** Each row the first time it comes. NULL is like NULL here, and NaN like NaN. */
+/** Distinct rows. Here NULL equals NULL, and NaN equals NaN. */
 function* unlike(rows: Iterable<Row>): Generator<Row> {
   const seen = new Set<string>();
   for (const row of rows) {
@@ -147,7 +147,7 @@ function* unlike(rows: Iterable<Row>): Generator<Row> {
   }
 }
 
-/** Whether JSON tells it from all others of its type. */
+/** Whether JSON distinguishes the value from all others of its type. */
 const isPlain = (value: unknown): boolean =>
   typeof value === 'number' ? Number.isFinite(value) : typeof value !== 'bigint';
 
@@ -171,7 +171,7 @@ const comparator =
     return 0;
   };
 
-/** The output names that mean something else than the column of that name, in lower case. */
+/** Output names, in lower case, that differ from the column with the same name. */
 const aliasesOf = (outputs: readonly Output[], { columns }: Scope): ReadonlySet<string> => {
   const lower = outputs.map(({ name, typed }) => ({ name: name.toLowerCase(), column: typed.column }));
   const aliases = lower.filter(

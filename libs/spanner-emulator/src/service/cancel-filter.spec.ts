@@ -14,7 +14,7 @@ const frame = (type: number, stream: number, payload: readonly number[]): number
   ...payload,
 ];
 const preface = [...Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')];
-// The payload of DATA looks like a reset, and is none.
+// The payload of DATA looks like a reset, but is not one.
 const data = frame(0, 1, [...frame(3, 1, [0, 0, 0, 8]), ...Array.from({ length: 300 }, () => 3)]);
 const input = [
   ...preface,
@@ -35,7 +35,7 @@ const expected = [
 ];
 
 describe('the filter of cancellations', () => {
-  it.each([1, 2, 3, 7, 10, 13, 64, 10_000])('replaces resets in pieces of %i bytes, and nothing else', (size) => {
+  it.each([1, 2, 3, 7, 10, 13, 64, 10_000])('replaces only resets, in chunks of %i bytes', (size) => {
     const filter = new CancelFilter();
     const bytes = Uint8Array.from(input);
     for (let i = 0; i < bytes.length; i += size) filter.apply(bytes.subarray(i, i + size));

@@ -1,16 +1,16 @@
 import type { Socket } from 'node:net';
 
-/** HTTP/2 (RFC 9113, section 4.1 and 6): the frame's length in 3 bytes, its type in one, flags, and the stream. */
+/** HTTP/2 (RFC 9113, sections 4.1 and 6): the length of the frame in 3 bytes, its type in one, flags, and the stream. */
 const PREFACE_LENGTH = 24;
 const HEADER_LENGTH = 9;
 const RST_STREAM = 3;
 const WINDOW_UPDATE = 8;
-/** So large that whatever is left of a stream fits, and so small that no window exceeds 2^31 - 1 by it. */
+/** Large enough for the rest of a stream, and small enough that no window exceeds 2^31 - 1. */
 const INCREMENT = Buffer.from([0x3f, 0xff, 0xff, 0xff]);
 
 /**
- * Turns each RST_STREAM that a client sends into a WINDOW_UPDATE, which is as long. The server then sends the rest of a
- * stream that nobody reads, instead of ending it: clients ignore frames on streams that they have reset.
+ * Replaces each RST_STREAM of a client by a WINDOW_UPDATE of the same length. The server then sends the rest of the stream
+ * instead of ending it. Clients ignore frames on streams that they have reset.
  */
 export class CancelFilter {
   private skip = PREFACE_LENGTH;
@@ -37,7 +37,7 @@ export class CancelFilter {
   private header(bytes: Uint8Array, i: number): void {
     const byte = bytes[i]!;
     if (this.at < 3) this.length = (this.at === 0 ? 0 : this.length * 256) + byte;
-    // A frame of another length is malformed, and the server's to refuse.
+    // A frame of another length is malformed. The server rejects it.
     if (this.at === 3 && byte === RST_STREAM && this.length === INCREMENT.length) {
       this.isReset = true;
       bytes[i] = WINDOW_UPDATE;
@@ -49,10 +49,10 @@ export class CancelFilter {
 }
 
 /**
- * Hands a client's connection on to the server, without its cancellations. Clients cancel every read that they do not
- * read to its end, as Python's does after its first row. Node takes 1,000 of these, and 33 more for each second, for an
+ * Relays the connection of a client to the server, without its cancellations. Clients cancel every read that they do not
+ * read to its end, as Python's does after its first row. Node considers 1,000 of these, and 33 more for each second, an
  * attack (CVE-2023-44487), counts them also on streams that have ended, and closes the connection with
- * GOAWAY(INTERNAL_ERROR); Node 20 has no option for it. This server has no strangers to fear.
+ * GOAWAY(INTERNAL_ERROR). Node 20 has no option for it. This server does not need protection against strangers.
  */
 export const relay = (client: Socket, server: Socket): void => {
   const filter = new CancelFilter();
@@ -67,7 +67,7 @@ export const relay = (client: Socket, server: Socket): void => {
     [client, server],
     [server, client],
   ] as const) {
-    // What went wrong is told to both sides by the end of their connections.
+    // The end of the connections reports the error to both sides.
     socket.on('error', () => {});
     socket.on('close', () => other.destroy());
   }

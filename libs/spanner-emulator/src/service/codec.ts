@@ -97,7 +97,7 @@ export const fromProtoTime = ({ seconds, nanos }: SecondsAndNanos): Nanos => {
   return BigInt((seconds ?? 0).toString()) * NANOS_PER_SECOND + BigInt(fraction);
 };
 
-/** The google.protobuf.Timestamp of a read, which Spanner takes from 1970 to 9999. */
+/** The google.protobuf.Timestamp of a read. Spanner accepts years from 1970 to 9999. */
 export const fromProtoReadTimestamp = (time: SecondsAndNanos, which: 'exact' | 'min'): Nanos => {
   const at = fromProtoTime(time);
   const valid = at >= 0n && (time.nanos ?? 0) >= 0 && at < MAX_READ_TIMESTAMP;

@@ -73,7 +73,7 @@ export class DatabaseAdmin {
     return this.operations.finish(name, undefined, metadata, { response });
   }
 
-  /** Statements before one that fails stay applied, as in Spanner; the failure is then the operation's. */
+  /** Statements before a failed one stay applied, as in Spanner. The operation reports the failure. */
   private updateDdl({ database: name, statements, operationId }: Request<'UpdateDatabaseDdlRequest'>): object {
     const database = this.catalog.database(name);
     if (statements.length === 0) throw invalidArgument('Missing statements in the request.');

@@ -39,7 +39,7 @@ describe('the fingerprint of a DML request', () => {
 });
 
 describe('DML by sequence number', () => {
-  it('runs once also while the first request is under way', async () => {
+  it('runs once, also while the first request is in progress', async () => {
     const replies = new DmlReplies();
     const first = deferred();
     let runs = 0;
@@ -61,7 +61,7 @@ describe('DML by sequence number', () => {
     await expect(replies.once(1, 'x', () => Promise.resolve('late'))).rejects.toBe(error);
   });
 
-  it('refuses a lower number and another request with a known number, while the last one is under way', () => {
+  it('rejects a lower number, and another request with a known number, while the last one is in progress', () => {
     const replies = new DmlReplies();
     void replies.once(2, 'x', () => deferred().promise);
     expect(() => replies.once(1, 'x', () => Promise.resolve(''))).toThrow(/out-of-order/);

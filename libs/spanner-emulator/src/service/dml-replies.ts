@@ -8,7 +8,7 @@ export interface FingerprintedStatement {
   readonly parameters: Parameters;
 }
 
-/** The value as text that differs for different values, and that does not depend on the order of names in maps. */
+/** A text that is unique for each value, and does not depend on the order of names in maps. */
 const canonical = (value: unknown): string => {
   if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
   if (value instanceof Map) return canonical(Object.fromEntries(value as Map<string, unknown>));
@@ -22,7 +22,7 @@ const canonical = (value: unknown): string => {
 };
 
 /**
- * Tells whether two requests with one sequence number are the same. Parameters are compared by name: a protobuf map
+ * A fingerprint that shows whether two requests with one sequence number are equal. Parameters are compared by name: a protobuf map
  * has no order, and clients such as Go's send the same request with its parameters in another order.
  */
 export const fingerprintOf = (method: string, statements: readonly FingerprintedStatement[]): string =>
@@ -31,8 +31,8 @@ export const fingerprintOf = (method: string, statements: readonly Fingerprinted
     .digest('base64');
 
 /**
- * The outcomes of a transaction's DML by sequence number. A request that comes again, also while the first one still
- * waits for its locks, gets the outcome of the first and does not run.
+ * The outcomes of the DML of a transaction by sequence number. A repeated request, also while the first one still waits for
+ * its locks, receives the outcome of the first and does not run.
  */
 export class DmlReplies {
   private readonly replies = new Map<number, { readonly fingerprint: string; readonly outcome: Promise<unknown> }>();
@@ -55,7 +55,7 @@ export class DmlReplies {
     if (seqno > 0) {
       this.last = seqno;
       this.replies.set(seqno, { fingerprint, outcome });
-      // Each caller hears of a failure; the copy that is kept here has no caller yet.
+      // Each caller receives a failure. The stored promise has no caller yet.
       outcome.catch(() => {});
     }
     return outcome;

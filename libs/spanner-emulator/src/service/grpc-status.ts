@@ -13,8 +13,8 @@ const detailMessage = (detail: ErrorDetail): { type: string; header: string; mes
 };
 
 /**
- * The error as gRPC sends it. Details go both ways that clients look for them: in a header of their own, as Node's
- * does, and inside grpc-status-details-bin, as Go's, Java's and Python's do.
+ * The error as a gRPC status. Details are in both places where clients look for them: in a separate header (Node), and
+ * inside grpc-status-details-bin (Go, Java and Python).
  */
 export const toServiceError = (error: unknown, protos: Protos): ServiceError => {
   const known = error instanceof SpannerError;

@@ -13,7 +13,7 @@ const TYPE = 'google.spanner.admin.instance.v1';
 /** Instance.State.READY */
 const READY = 2;
 
-/** google.spanner.admin.instance.v1.InstanceAdmin, as far as a test needs an instance to put a database into. */
+/** The part of google.spanner.admin.instance.v1.InstanceAdmin that tests need to create a database. */
 export class InstanceAdmin {
   constructor(
     private readonly catalog: Catalog,

@@ -7,8 +7,8 @@ import type { Handlers } from './server.js';
 type Operation = google.longrunning.IOperation;
 
 /**
- * google.longrunning.Operations. Everything here takes no time: an operation is done when it is handed out,
- * and kept for clients that ask again.
+ * google.longrunning.Operations. All operations end at once: an operation is done when it is returned, and is kept for
+ * clients that poll it.
  */
 export class Operations {
   private readonly operations = new Map<string, Operation>();
@@ -34,8 +34,8 @@ export class Operations {
   };
 
   /**
-   * @param resource what the operation is about, such as a database
-   * @param id the client's own, if it gave one
+   * @param resource the resource of the operation, such as a database
+   * @param id the id from the client, if there is one
    */
   finish(
     resource: string,

@@ -5,7 +5,7 @@ export interface PageRequest {
   readonly pageToken?: string | null;
 }
 
-/** Spanner's own bound for a page of sessions. */
+/** Spanner's limit for a page of sessions. */
 const MOST = 1_000;
 
 /** One page of a list whose order does not change, and the token of the next one if there is one. */
@@ -19,7 +19,7 @@ export const pageOf = <T>(
   return { page: items.slice(start, end), nextPageToken: end < items.length ? String(end) : '' };
 };
 
-/** For lists that cannot be filtered here. */
+/** Rejects a filter for lists without filters. */
 export const refuseFilter = (list: string, filter: string | null | undefined): void => {
   if (filter) throw unimplemented(`the filter of ${list}`);
 };

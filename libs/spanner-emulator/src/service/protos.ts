@@ -12,7 +12,7 @@ export type { google };
  */
 const require = createRequire(import.meta.url);
 
-/** The error details that travel beside a status; the descriptors above do not have them. */
+/** The error details of a status, which the descriptors above do not contain. */
 const RPC_DETAILS: protobuf.INamespace = {
   nested: {
     RetryInfo: { fields: { retryDelay: { type: 'google.protobuf.Duration', id: 1 } } },
@@ -35,7 +35,7 @@ const loadRoot = (): protobuf.Root => {
   return root;
 };
 
-/** Google's message and service types. One per server, so that nothing is loaded by an import. */
+/** Google's message and service types. One object for each server, so that an import loads nothing. */
 export class Protos {
   private readonly root = loadRoot();
 
@@ -48,7 +48,7 @@ export class Protos {
     return { type_url: `type.googleapis.com/${type}`, value: this.encode(type, message) };
   }
 
-  /** The service as grpc-js wants it described, with all of its methods. */
+  /** The definition of the service for grpc-js, with all methods. */
   service(name: string): ServiceDefinition {
     const service = this.root.lookupService(name);
     const definition: Record<string, MethodDefinition<object, object>> = {};

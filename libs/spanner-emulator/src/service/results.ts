@@ -4,7 +4,7 @@ import { invalidArgument } from '../common/status.js';
 import { toProtoValues, toRowType, type ProtoScalar } from './codec.js';
 import type { google } from './protos.js';
 
-/** What a statement or read came to, before it is cut into messages. */
+/** The result of a statement or read, before it is split into messages. */
 export interface Outcome {
   readonly rows?: Rows;
   /** For DML. */
@@ -13,7 +13,7 @@ export interface Outcome {
   readonly countIsLowerBound?: boolean;
   readonly transaction?: google.spanner.v1.ITransaction;
   readonly precommitToken?: google.spanner.v1.IMultiplexedSessionPrecommitToken;
-  /** The timestamp it was read at, for a resumed stream to read at the same. */
+  /** The read timestamp, at which a resumed stream reads again. */
   readonly at?: Nanos;
 }
 
@@ -39,7 +39,7 @@ export const toResultSet = (outcome: Outcome): object => ({
   ...tokenOf(outcome),
 });
 
-/** Where a stream was: its read timestamp (none in a read-write transaction) and the rows that were sent. */
+/** The position of a stream: its read timestamp (none in a read-write transaction) and the number of sent rows. */
 interface ResumePoint {
   readonly at?: Nanos;
   readonly sent: number;
@@ -55,8 +55,8 @@ export const decodeToken = (token: Uint8Array | string | null | undefined): Resu
 };
 
 /**
- * The messages of a stream, at least one. Every one carries a token to resume after it.
- * @param rowsPerMessage at most so many; for tests of resumption
+ * The messages of a stream, at least one. Each has a token to resume after it.
+ * @param rowsPerMessage limit of the rows in a message, for tests of resumption
  */
 export const toPartialResultSets = (outcome: Outcome, skip = 0, rowsPerMessage = Infinity): object[] => {
   const { rows = [], columns = [] } = outcome.rows ?? {};

@@ -15,22 +15,22 @@ import { relay } from './cancel-filter.js';
 import { toServiceError } from './grpc-status.js';
 import type { Protos } from './protos.js';
 
-/** A handler's messages: one for a unary method, all of a stream's otherwise. */
+/** The messages of a handler: one for a unary method, all messages for a stream. */
 export type Handler = (request: never) => object | readonly object[] | Promise<object | readonly object[]>;
 
-/** The methods of one service that the emulator has, by name. */
+/** The supported methods of one service, by name. */
 export type Handlers = Readonly<Record<string, Handler>>;
 
-/** The data API, which faults apply to. */
+/** The data API, to which faults apply. */
 const SPANNER = 'google.spanner.v1.Spanner';
 
 const LOOPBACK = '127.0.0.1';
 
-/** Listens, counts calls, and lets faults happen around the handlers. */
+/** Listens, counts calls, and injects faults around the handlers. */
 export class GrpcServer {
   readonly calls = new Map<string, number>();
   private readonly server = new Server({
-    // Spanner takes commits of up to 100 MB; gRPC alone would refuse above 4.
+    // Spanner accepts commits of up to 100 MB. The default limit of gRPC is 4 MB.
     'grpc.max_receive_message_length': 128 * 1024 * 1024,
     'grpc.max_send_message_length': -1,
   });
@@ -44,7 +44,7 @@ export class GrpcServer {
     private readonly faults: Faults,
   ) {}
 
-  /** Methods of the service that have no handler answer UNIMPLEMENTED by name. */
+  /** Methods of the service without a handler fail with UNIMPLEMENTED and their name. */
   addService(name: string, handlers: Handlers): void {
     const definition = this.protos.service(name);
     const implementation: UntypedServiceImplementation = {};
@@ -59,7 +59,7 @@ export class GrpcServer {
     this.server.addService(definition, implementation);
   }
 
-  /** The port, once bound; 0 asks for a free one. */
+  /** Binds a port; 0 for a free one. Returns the bound port. */
   listen(host: string, port: number): Promise<number> {
     this.listener.on('connection', (client) =>
       relay(client, connect({ port: this.inner, host: LOOPBACK, noDelay: true })),
@@ -103,7 +103,7 @@ export class GrpcServer {
         this.failIf(broken);
         call.end();
       } catch (error) {
-        // Headers of their own tell Node's client that the server answered: it would ask again after a second.
+        // Separate headers show Node's client that the server answered. Otherwise it repeats the call after a second.
         call.sendMetadata(new Metadata());
         call.emit('error', toServiceError(error, this.protos));
       }

@@ -11,7 +11,7 @@ import { labelFilter } from './paging.js';
 import type { google } from './protos.js';
 import { TransactionTable } from './transaction-table.js';
 
-/** A session: what ties a client's calls to a database. A multiplexed one carries any number of transactions. */
+/** A session connects the calls of a client with a database. A multiplexed session has any number of transactions. */
 export interface Session {
   readonly name: string;
   readonly database: Database;
@@ -20,7 +20,7 @@ export interface Session {
   readonly labels: Record<string, string>;
   readonly createdAt: Nanos;
   usedAt: Nanos;
-  /** The last one that was aborted here: the next transaction inherits its precedence. */
+  /** The last aborted transaction of this session. The next one inherits its precedence. */
   lastAborted?: Transaction;
 }
 
@@ -63,7 +63,7 @@ export class Sessions {
     return Array.from({ length: count }, () => this.create(request.database ?? '', template));
   }
 
-  /** Finds a session for a call; by then it may have been lost. */
+  /** Finds the session of a call. It may have been lost. */
   use(name: string | null | undefined): Session {
     checkName('session', name);
     this.loseAll();
@@ -84,7 +84,7 @@ export class Sessions {
     );
   }
 
-  /** Deleting a session that is gone is no error, so that the request can be repeated. */
+  /** Deletes a session. A missing session is not an error, so that the request is repeatable. */
   delete(name: string | null | undefined): void {
     const known = checkName('session', name);
     if (this.sessions.get(known)?.multiplexed) throw invalidArgument('Multiplexed sessions may not be deleted.');

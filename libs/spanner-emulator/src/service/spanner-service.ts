@@ -99,7 +99,7 @@ export class SpannerService {
     });
   }
 
-  /** Runs in the selected transaction. One that was begun for this request, and failed it, is not left behind. */
+  /** Runs in the selected transaction. Ends a transaction that was begun for this request if the request fails. */
   private async inTransaction(
     session: Session,
     { transaction, resumeToken }: Pick<Request<'ReadRequest'>, 'transaction' | 'resumeToken'>,
@@ -143,7 +143,7 @@ export class SpannerService {
     const statements = request.statements.map((one) => ({ sql: one.sql ?? '', parameters: fromProtoParameters(one) }));
     const { transaction, replies } = selected.handle;
     return replies.once(Number(request.seqno), fingerprintOf('ExecuteBatchDml', statements), async () => {
-      // Where the transaction is over, the request as a whole fails and not its first statement.
+      // If the transaction is over, the whole request fails, and not its first statement.
       transaction.assertUsable('read or query');
       const resultSets: object[] = [];
       let status: google.rpc.IStatus = { code: Code.OK };
@@ -155,7 +155,7 @@ export class SpannerService {
           const begun = resultSets.length === 0 ? selected.metadata : undefined;
           resultSets.push(toResultSet({ ...outcome, transaction: begun }));
         } catch (error) {
-          // The statements before it stay done; an abort undoes them all, and is the answer to the whole request.
+          // Earlier statements stay applied. An abort undoes all of them, and fails the whole request.
           this.failed(session, selected.handle, selected.metadata !== undefined && resultSets.length === 0, error);
           if (!(error instanceof SpannerError) || error.code === Code.ABORTED) throw error;
           status = { code: error.code, message: error.message };
@@ -215,7 +215,7 @@ export class SpannerService {
     return {};
   }
 
-  /** Each group is one transaction; they fail and succeed apart from each other. */
+  /** Each group is a separate transaction, which succeeds or fails independently. */
   private async batchWrite(request: Request<'BatchWriteRequest'>) {
     const session = this.sessions.use(request.session);
     const responses: google.spanner.v1.IBatchWriteResponse[] = [];
@@ -233,6 +233,6 @@ export class SpannerService {
   }
 }
 
-/** On multiplexed sessions Spanner hands out tokens that the commit is to bring back. */
+/** On multiplexed sessions, Spanner returns tokens that the client must send with the commit. */
 const precommit = (session: Session, { id }: ReadWriteHandle) =>
   session.multiplexed ? { precommitToken: { precommitToken: id, seqNum: 1 } } : {};

@@ -13,7 +13,7 @@ import type { Outcome } from './results.js';
 import type { Session } from './sessions.js';
 import type { Selected } from './transaction-selection.js';
 
-/** Statements are few and repeat: their parsed forms are kept, up to this many. */
+/** Limit of the cached parsed statements: applications repeat few statements. */
 const CACHED = 1_000;
 /** https://cloud.google.com/spanner/quotas#query-limits */
 const MAX_LENGTH = 1_000_000;
@@ -23,7 +23,7 @@ export interface SqlRequest {
   readonly parameters: Parameters;
 }
 
-/** Runs statements and reads in the transactions that were selected for them. */
+/** Runs statements and reads in their selected transactions. */
 export class Statements {
   private readonly cache = new Map<string, Statement>();
 
@@ -51,7 +51,7 @@ export class Statements {
       throw invalidArgument('PartitionedDml Transactions may only be used to execute UPDATE and DELETE statements');
     }
     const outcome = await transaction.run((work): Outcome => {
-      // Compiled anew when the statement had to wait: its CURRENT_TIMESTAMP is that of the run that counts.
+      // Compiled again when the statement had to wait: its CURRENT_TIMESTAMP is that of the last run.
       const context = contextOf(request, database, transaction);
       if (statement.kind === 'select') {
         const query = prepareSelect(statement, context);

@@ -18,7 +18,7 @@ const REPEATABLE_READ = 2;
 /** google.spanner.v1.TransactionOptions.ReadWrite.ReadLockMode */
 const OPTIMISTIC = 2;
 
-/** What a request's transaction selector comes to. `metadata` is for a client that is to learn of it. */
+/** The transaction of a request. `metadata` describes a new transaction to the client. */
 export type Selected =
   | { readonly kind: 'snapshot'; readonly at: Nanos; readonly metadata?: Metadata }
   | { readonly kind: 'readWrite'; readonly handle: ReadWriteHandle; readonly metadata?: Metadata };
@@ -32,7 +32,7 @@ const readBound = (options: ReadOnly): ReadBound => {
   return { kind: 'strong' };
 };
 
-/** The timestamp to read at, waiting for one that is still to come. */
+/** The read timestamp. Waits for a future timestamp. */
 const readTimestamp = async (database: Database, bound: ReadBound): Promise<Nanos> => {
   for (;;) {
     const answer = database.readTimestamp(bound);
@@ -46,7 +46,7 @@ export const checkReadWriteOptions = (options: Options): void => {
     throw unimplemented('the isolation level REPEATABLE_READ');
 };
 
-/** BeginTransaction, alone or as part of the first request in the transaction. */
+/** BeginTransaction, as a separate call or in the first request of the transaction. */
 export const begin = async (session: Session, options: Options): Promise<Required<Selected>> => {
   if (options.readOnly) {
     if (options.readOnly.minReadTimestamp ?? options.readOnly.maxStaleness) {
@@ -65,7 +65,7 @@ export const begin = async (session: Session, options: Options): Promise<Require
   return { kind: 'readWrite', handle, metadata: { id: handle.id } };
 };
 
-/** A retry keeps its precedence, so that it is not aborted for ever: on a multiplexed session the client says whose. */
+/** A retry keeps its precedence, so that it is not aborted forever. On a multiplexed session, the client names the aborted transaction. */
 export const retryOf = (session: Session, options: Options): ReadWriteHandle['transaction'] | undefined => {
   const previous = options.readWrite?.multiplexedSessionPreviousTransactionId;
   if (!session.multiplexed) return session.lastAborted;
@@ -85,7 +85,7 @@ const singleUse = async (session: Session, options: Options | null | undefined):
   };
 };
 
-/** Finds, begins or makes up the transaction that a statement or read is to run in. */
+/** Finds or begins the transaction of a statement or read, or creates a single-use one. */
 export const select = async (
   session: Session,
   selector: google.spanner.v1.ITransactionSelector | null | undefined,
@@ -99,7 +99,7 @@ export const select = async (
   return { kind: 'readWrite', handle };
 };
 
-/** Aborts the transaction where the faults say so. Its next use then finds it aborted. */
+/** Aborts the transaction if a fault requires it. */
 export const injectAbort = ({ transaction }: Pick<ReadWriteHandle, 'transaction'>, faults: Faults): void => {
   const fault = transaction.isActive ? faults.drawAbort() : undefined;
   if (fault) transaction.abort('Transaction was aborted. (Injected fault)', fault.retryDelayMs);

@@ -5,7 +5,7 @@ import type { Database } from '../storage/database.js';
 import type { Transaction } from '../storage/transaction.js';
 import { DmlReplies } from './dml-replies.js';
 
-/** What a client's transaction id stands for. */
+/** The transaction with an id of a client. */
 export type TransactionHandle =
   { readonly kind: 'readOnly'; readonly id: Buffer; readonly session: string; readonly at: Nanos } | ReadWriteHandle;
 
@@ -17,13 +17,13 @@ export interface ReadWriteHandle {
   readonly replies: DmlReplies;
 }
 
-/** How many transactions are remembered: for the repetition of a commit whose answer got lost. */
+/** Limit of the remembered transactions, for the repetition of a commit whose answer was lost. */
 const REMEMBERED = 10_000;
 
-/** The transactions of one database by id. The oldest that are over are forgotten. */
+/** The transactions of one database by id. Forgets the oldest that are over. */
 export class TransactionTable {
   private readonly handles = new Map<string, TransactionHandle>();
-  /** Differs between two runs of the server, so that an id of the last one is not taken for one of this one's. */
+  /** Differs between runs of the server, so that an id of an earlier run is unknown in this one. */
   private readonly run = randomBytes(4).toString('hex');
   private count = 0;
 
@@ -49,12 +49,12 @@ export class TransactionTable {
     return handle;
   }
 
-  /** Of any session, and possibly unknown. */
+  /** The transaction of any session; undefined if it is unknown. */
   peek(id: Uint8Array): TransactionHandle | undefined {
     return this.handles.get(Buffer.from(id).toString('latin1'));
   }
 
-  /** Ends everything that a session had under way. */
+  /** Ends all transactions of a session. */
   abandon(session: string): void {
     for (const [key, handle] of this.handles) {
       if (handle.session !== session) continue;

@@ -1,6 +1,6 @@
 import type { ScalarType, Value } from './types.js';
 
-/** A place in the SQL text, for messages. */
+/** A position in the SQL text, for messages. */
 export interface Node {
   readonly offset: number;
 }
@@ -65,9 +65,9 @@ export interface Select extends Node {
   readonly orderBy: readonly OrderItem[];
   readonly limit?: Expression;
   readonly offsetRows?: Expression;
-  /** `FOR UPDATE`, or the hint that asks for exclusive locks on what is scanned. */
+  /** `FOR UPDATE`, or the hint for exclusive locks on scanned rows. */
   readonly forUpdate: boolean;
-  /** What comes after `UNION ALL`. */
+  /** The query after `UNION ALL`. */
   readonly unionAll?: Select;
 }
 

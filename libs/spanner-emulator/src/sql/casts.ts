@@ -12,7 +12,7 @@ const int64 = (value: bigint): bigint => {
   return value;
 };
 
-/** Halves go away from zero, as GoogleSQL has it and Math.round has not. */
+/** Rounds halves away from zero, as GoogleSQL does and Math.round does not. */
 const roundToInt64 = (value: number): bigint => {
   if (!Number.isFinite(value)) throw bad(value, 'INT64');
   return int64(BigInt(Math.sign(value) * Math.round(Math.abs(value))));
@@ -56,13 +56,13 @@ const CASTS: Readonly<Record<string, (value: never) => Value>> = {
 };
 
 export const castTo = (operand: Typed, type: ScalarType, scope: Scope, offset: number): Typed => {
-  // NULL, and a parameter without a type, have the type that they are cast to: as BYTES it is base64, not text.
+  // NULL, and a parameter without a type, have the type of the cast: a BYTES parameter is base64, not text.
   const coerced = coerce(operand, type);
-  // A NULL or a number cast is not a literal any more, so that it does not coerce further.
+  // A cast NULL or number is not a literal any more, so it does not coerce further.
   if (coerced) return { ...coerced, literal: false };
   const convert = CASTS[`${typeName(operand.type)} ${type}`];
   if (convert) return strict(type, [operand], convert);
-  // Spanner can, in ways that depend on its default time zone or on how C++ prints a number.
+  // Spanner supports this, but the result depends on its default time zone or on the number format of C++.
   if (type === 'STRING') throw unimplemented(`CAST(${typeName(operand.type)} AS STRING)`);
   throw scope.error(offset, `Invalid cast from ${typeName(operand.type)} to ${type}`);
 };

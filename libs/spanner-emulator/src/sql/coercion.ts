@@ -13,7 +13,7 @@ export const constant = (type: SqlType, value: ExpressionValue, literal = true):
 
 const toFloat = (value: ExpressionValue): number | null => (value === null ? null : Number(value));
 
-/** A parameter's value. The text that means the commit timestamp in a mutation has no place in SQL. */
+/** The value of a parameter. The text for the commit timestamp in mutations has no meaning in SQL. */
 export const bindParameter = (json: JsonValue, type: SqlType): Typed => {
   const value = decodeValue(json, type);
   if (value === PENDING || (Array.isArray(value) && value.includes(PENDING))) {
@@ -32,7 +32,7 @@ const bind = (untyped: NonNullable<Typed['untyped']>, type: SqlType): Typed => {
 };
 
 /**
- * The expression as another type where GoogleSQL coerces on its own: NULL and untyped parameters to anything,
+ * The expression as another type if GoogleSQL coerces it implicitly: NULL and untyped parameters to any type,
  * INT64 to FLOAT64, a literal or parameter STRING to TIMESTAMP. Undefined where it does not
  * (https://cloud.google.com/spanner/docs/reference/standard-sql/conversion_rules).
  */
@@ -52,7 +52,7 @@ export const coerce = (typed: Typed, type: SqlType): Typed | undefined => {
   return undefined;
 };
 
-/** The one type that all the expressions can have, or undefined. All untyped: what their JSON looks like. */
+/** The common type of the expressions, or undefined. If all are untyped: the type that matches their JSON. */
 export const commonType = (all: readonly Typed[]): SqlType | undefined => {
   const typed = all.filter((one) => !one.untyped);
   const candidates = [...typed.filter((one) => !one.literal), ...typed];
@@ -64,7 +64,7 @@ export const commonType = (all: readonly Typed[]): SqlType | undefined => {
   return all[0] === undefined ? undefined : defaultType(all.find((one) => one.untyped?.json !== null) ?? all[0]);
 };
 
-/** What an untyped parameter is when nothing around it says more. */
+/** The type of an untyped parameter without a context. */
 const defaultType = ({ untyped, type }: Typed): SqlType => {
   const json = untyped?.json;
   if (typeof json === 'string') return 'STRING';
@@ -72,7 +72,7 @@ const defaultType = ({ untyped, type }: Typed): SqlType => {
   return typeof json === 'number' ? 'FLOAT64' : type;
 };
 
-/** Gives an untyped expression the type it has on its own; any other stays. */
+/** Assigns the default type to an untyped expression. Returns others unchanged. */
 export const settle = (typed: Typed): Typed => (typed.untyped ? bind(typed.untyped, defaultType(typed)) : typed);
 
 /** The element type of an array expression. */

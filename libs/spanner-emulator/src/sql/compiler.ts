@@ -8,7 +8,7 @@ import { arithmetic, compare, concatenate, like, logical, membership, not } from
 import type { Scope, Typed } from './scope.js';
 import { isArrayType, typeName, type ExpressionValue, type SqlType, type Value } from './types.js';
 
-/** Turns a parsed expression into a typed, runnable one. INVALID_ARGUMENT with its position when it makes no sense. */
+/** Compiles a parsed expression into a typed one. INVALID_ARGUMENT with its position when it is invalid. */
 export const compile = (expression: Expression, scope: Scope): Typed => {
   const child = (inner: Expression) => compile(inner, scope);
   const { offset } = expression;
@@ -136,7 +136,7 @@ const unify = (operands: readonly Typed[], scope: Scope, offset: number, what: s
 };
 
 const inUnnest = (operand: Typed, list: Typed, scope: Scope, offset: number): Typed => {
-  // An array without a type takes it from the other side; with one, the other side follows if it can.
+  // An array without a type has that of the other side. With a type, the other side is coerced to it if possible.
   const element = list.untyped ? settle(operand).type : elementType(list);
   if (element === undefined || isArrayType(element)) throw scope.error(offset, 'UNNEST needs an array');
   const type = commonType([operand, { ...constant(element, null), literal: false }]);

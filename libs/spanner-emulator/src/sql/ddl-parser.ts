@@ -3,7 +3,7 @@ import type { ColumnDefinition, Ddl, KeyPart } from './ast.js';
 import { parseScalarType } from './expression-parser.js';
 import { TokenStream } from './token-stream.js';
 
-/** Reads one DDL statement; the syntax errors name the statement, as Spanner's do. */
+/** Parses one DDL statement. Syntax errors name the statement, as in Spanner. */
 export const parseDdl = (sql: string): Ddl => {
   try {
     return new DdlParser(new TokenStream(sql)).statement();
@@ -13,7 +13,7 @@ export const parseDdl = (sql: string): Ddl => {
   }
 };
 
-/** Cuts a DDL file into statements at its semicolons, leaving out empty ones. */
+/** Splits a DDL file into statements at its semicolons, without empty ones. */
 export const splitDdl = (text: string): string[] => {
   const statements: string[] = [];
   const tokens = new TokenStream(text);
@@ -95,7 +95,7 @@ class DdlParser {
     return { kind: 'createTable', name, ifNotExists, columns, primaryKey };
   }
 
-  /** A column may be called like this; a type name after the word tells. */
+  /** A column may have this name. A type name after the word shows that. */
   private refuseConstraint(word: string): void {
     if (/^(?:STRING|BYTES|INT64|FLOAT64|BOOL|TIMESTAMP)$/i.test(this.tokens.following.text)) return;
     throw unimplemented(`${word} in CREATE TABLE`);

@@ -117,7 +117,7 @@ export class ExpressionParser {
     if (this.tokens.acceptSymbol('+')) return this.unary();
     if (this.tokens.acceptSymbol('-')) {
       const { kind, text } = this.tokens.current;
-      // The smallest INT64 is written as minus a number that is itself too large.
+      // The smallest INT64 is written as minus a number that is too large for INT64.
       if (kind === 'integer' && BigInt(text) === MAX_INT64 + 1n) {
         this.tokens.advance();
         return { kind: 'literal', type: 'INT64', value: -MAX_INT64 - 1n, offset };
@@ -184,7 +184,7 @@ export class ExpressionParser {
     return { kind: 'array', elements, offset };
   }
 
-  /** What starts with a reserved word or with the name of a type. Undefined for any other name. */
+  /** Parses an expression that starts with a reserved word or the name of a type. Undefined for other names. */
   private keyword(): Expression | undefined {
     const { current, following } = this.tokens;
     const { offset } = current;

@@ -5,7 +5,7 @@ export type TokenKind =
 
 export interface Token {
   readonly kind: TokenKind;
-  /** The symbol, the identifier or parameter name without its quotes, the number as written, or the string's value. */
+  /** The symbol, the identifier or parameter name without quotes, the number as written, or the value of the string. */
   readonly text: string;
   /** For bytes literals only. */
   readonly bytes?: Uint8Array;
@@ -39,7 +39,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '`': '`',
 };
 
-/** Spanner's form of a position: `message [at line:column]`, the line, and a caret below the place. */
+/** A message with a position as in Spanner: `message [at line:column]`, the line, and a caret below the position. */
 export const errorAt = (sql: string, offset: number, message: string): SpannerError => {
   const before = sql.slice(0, offset);
   const line = before.split('\n').length;

@@ -31,7 +31,7 @@ export const strict = (
     return apply(...(values as never[]));
   });
 
-/** An expression that looks at its operands itself, NULLs included. */
+/** An expression that handles NULL operands itself. */
 export const lazy = (type: SqlType, operands: readonly Typed[], evaluate: Evaluate): Typed =>
   derived(type, operands, evaluate);
 
@@ -61,7 +61,7 @@ const TESTS: Readonly<Record<ComparisonOperator, (order: number) => boolean>> = 
 };
 const MIRRORED = { '=': '=', '!=': '!=', '<': '>', '<=': '>=', '>': '<', '>=': '<=' } as const;
 
-/** Both sides already have one type. NaN is unlike everything, itself included. */
+/** Compares two operands of one type. NaN differs from every value, also from itself. */
 export const compare = (operator: ComparisonOperator, left: Typed, right: Typed): Typed => {
   const test = TESTS[operator];
   const compared = strict('BOOL', [left, right], (a: Value, b: Value) =>
@@ -149,7 +149,7 @@ export const concatenate = (operands: readonly Typed[], scope: Scope, offset: nu
     : strict(type, coerced as Typed[], (...parts: Uint8Array[]) => Buffer.concat(parts));
 };
 
-/** `%` is any run of characters, `_` any one, a backslash takes the next one as it is. */
+/** `%` matches any characters, `_` any single one, and a backslash escapes the next one. */
 const likePattern = (pattern: string): RegExp => {
   let source = '';
   for (let i = 0; i < pattern.length; i++) {

@@ -14,7 +14,7 @@ import type {
 import { ExpressionParser } from './expression-parser.js';
 import { TokenStream } from './token-stream.js';
 
-/** Reads one query or DML statement. What Spanner's dialect has beyond this is refused by name. */
+/** Parses one query or DML statement. Unsupported constructs of Spanner's dialect fail with their name. */
 export const parseStatement = (sql: string): Statement => new StatementParser(new TokenStream(sql)).statement();
 
 class StatementParser {
@@ -65,7 +65,7 @@ class StatementParser {
     return hints;
   }
 
-  /** @param member whether it comes after UNION ALL. */
+  /** @param member whether the query follows UNION ALL. */
   private select(exclusive: boolean, member = false): Select {
     const { offset } = this.tokens.current;
     this.tokens.expectKeyword('SELECT');

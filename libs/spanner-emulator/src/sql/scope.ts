@@ -3,7 +3,7 @@ import type { Column, ExpressionValue, Row, SqlType, Value } from './types.js';
 import { unimplemented, type SpannerError } from '../common/status.js';
 import type { JsonValue } from './value-codec.js';
 
-/** A bound parameter: without a type it takes the one its place in the statement asks for. */
+/** A bound parameter. Without a type, it has the type that its position in the statement requires. */
 export interface Parameter {
   readonly type?: SqlType;
   readonly value: JsonValue;
@@ -18,7 +18,7 @@ export interface Aggregate {
 }
 
 /**
- * What a condition says about one column, for a plan to narrow its scan.
+ * A condition on one column, with which a plan can narrow its scan.
  * `in` with one value is equality; `prefix` is STARTS_WITH.
  */
 export interface Bound {
@@ -33,11 +33,11 @@ export type Evaluate = (row: Row, aggregates: readonly Value[]) => ExpressionVal
 export interface Typed {
   readonly type: SqlType;
   readonly evaluate: Evaluate;
-  /** The same for every row: no column and no aggregate below. */
+  /** The same value for every row: it contains no column and no aggregate. */
   readonly constant: boolean;
   /** Literals and parameters coerce where other expressions do not. */
   readonly literal: boolean;
-  /** Set for NULL and for parameters without a type: they take whatever type is asked. */
+  /** Set for NULL and for parameters without a type: they coerce to any type. */
   readonly untyped?: { readonly json: JsonValue };
   /** Set for a plain column reference. */
   readonly column?: number;
@@ -45,19 +45,19 @@ export interface Typed {
   readonly bounds?: readonly Bound[];
 }
 
-/** The names an expression may use, and what compiling it found out. */
+/** The names that an expression may use, and facts that were found during its compilation. */
 export class Scope {
   /** Positions of the columns that the compiled expressions read. */
   readonly used = new Set<number>();
   readonly aggregates: Aggregate[] = [];
-  /** True once a column was read outside an aggregate. */
+  /** True when a column was read outside of an aggregate. */
   bareColumn = false;
   private aggregateDepth = 0;
 
   /**
-   * @param sql the statement's text, for positions in messages
-   * @param now what CURRENT_TIMESTAMP is in this statement
-   * @param names what the table may be called: its alias, or its name
+   * @param sql the text of the statement, for positions in messages
+   * @param now the value of CURRENT_TIMESTAMP in this statement
+   * @param names the names of the table: its alias, or its name
    * @param aliases of the SELECT list, in lower case: in ORDER BY they come before columns, alone or in an expression
    */
   constructor(
@@ -95,7 +95,7 @@ export class Scope {
     return parameter;
   }
 
-  /** Compiles what stands inside an aggregate's parentheses. */
+  /** Compiles the argument of an aggregate. */
   insideAggregate<T>(name: string, offset: number, compile: () => T): T {
     if (!this.allowAggregates) throw this.error(offset, `Aggregate function ${name} not allowed here`);
     if (this.aggregateDepth > 0) throw this.error(offset, 'Aggregations of aggregations are not allowed');

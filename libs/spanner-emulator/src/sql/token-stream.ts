@@ -1,7 +1,7 @@
 import { unimplemented, type SpannerError } from '../common/status.js';
 import { errorAt, Lexer, type Token } from './lexer.js';
 
-/** GoogleSQL's reserved words: an identifier of this spelling needs backquotes. */
+/** The reserved words of GoogleSQL: an identifier with this name needs backquotes. */
 const RESERVED = new Set(
   `ALL AND ANY ARRAY AS ASC ASSERT_ROWS_MODIFIED AT BETWEEN BY CASE CAST COLLATE CONTAINS CREATE CROSS CUBE CURRENT
   DEFAULT DEFINE DESC DISTINCT ELSE END ENUM ESCAPE EXCEPT EXCLUDE EXISTS EXTRACT FALSE FETCH FOLLOWING FOR FROM FULL
@@ -11,7 +11,7 @@ const RESERVED = new Set(
   WITHIN`.split(/\s+/),
 );
 
-/** The tokens of one statement with a place in them, and the questions a recursive-descent parser asks. */
+/** The tokens of one statement with a position, and the operations of a recursive-descent parser. */
 export class TokenStream {
   private readonly tokens: readonly Token[];
   private at = 0;
@@ -41,7 +41,7 @@ export class TokenStream {
     });
   }
 
-  /** Steps over the words if all of them come next. */
+  /** Consumes the words if all of them come next. */
   acceptKeyword(...words: readonly string[]): boolean {
     const found = this.isKeyword(...words);
     if (found) this.at += words.length;
@@ -79,7 +79,7 @@ export class TokenStream {
   /** `a`, or `a.b`. */
   path(): string[] {
     const parts = [this.identifier()];
-    // After a dot every word is a name, reserved or not.
+    // After a dot, every word is a name, even a reserved one.
     while (this.acceptSymbol('.')) {
       if (this.isSymbol('*')) throw unimplemented(`${parts.join('.')}.*`);
       if (!['identifier', 'quoted'].includes(this.current.kind)) throw this.expected('identifier');
@@ -119,7 +119,7 @@ export class TokenStream {
     return errorAt(this.sql, offset, message);
   }
 
-  /** Refuses, by name, a construct of Spanner that the emulator has not, when its first words come next. */
+  /** Rejects an unsupported construct of Spanner, with its name, when its first words come next. */
   refuse(construct: string, ...words: readonly string[]): void {
     if (this.isKeyword(...words)) throw unimplemented(construct);
   }

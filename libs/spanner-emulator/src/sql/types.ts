@@ -4,13 +4,13 @@ export const SCALAR_TYPES = ['BOOL', 'INT64', 'FLOAT64', 'STRING', 'BYTES', 'TIM
 export type ScalarType = (typeof SCALAR_TYPES)[number];
 export type SqlType = ScalarType | { readonly arrayOf: ScalarType };
 
-/** Stands for the commit timestamp until the transaction commits. Never leaves the emulator. */
+/** A placeholder for the commit timestamp until the transaction commits. Never leaves the emulator. */
 export const PENDING: unique symbol = Symbol('PENDING_COMMIT_TIMESTAMP');
 
-/** A value of one column: bigint is INT64 or (in nanoseconds) TIMESTAMP, as the column's type says. */
+/** A value of one column: bigint is INT64 or (in nanoseconds) TIMESTAMP, depending on the type of the column. */
 export type Value = null | boolean | bigint | number | string | Uint8Array | typeof PENDING;
 
-/** A value in an expression: also an array, which only parameters and `IN UNNEST` have. */
+/** A value in an expression, including arrays, which only parameters and `IN UNNEST` have. */
 export type ExpressionValue = Value | readonly Value[];
 
 export const isArrayType = (type: SqlType): type is { readonly arrayOf: ScalarType } => typeof type === 'object';
@@ -19,7 +19,7 @@ export const typeName = (type: SqlType): string => (isArrayType(type) ? `ARRAY<$
 
 export const sameType = (left: SqlType, right: SqlType): boolean => typeName(left) === typeName(right);
 
-/** STRINGs are ordered by code point, which UTF-16 order is not, above U+FFFF. */
+/** Compares STRINGs by code point, which differs from UTF-16 order above U+FFFF. */
 const compareStrings = (left: string, right: string): number => {
   if (left === right) return 0;
   const length = Math.min(left.length, right.length);
@@ -35,7 +35,7 @@ const compareStrings = (left: string, right: string): number => {
 
 /**
  * The order of two values of one type, neither NULL: negative, zero or positive.
- * NaN orders before every other number, as ORDER BY and MIN/MAX have it; comparison operators test for it first.
+ * NaN sorts before every other number, as in ORDER BY and MIN/MAX. Comparison operators test for it first.
  */
 export const compareValues = (left: Value, right: Value): number => {
   if (typeof left === 'string') return compareStrings(left, right as string);

@@ -15,7 +15,7 @@ export type JsonValue = null | boolean | number | string | readonly JsonValue[] 
 
 const MIN_INT64 = -(2n ** 63n);
 const MAX_INT64 = 2n ** 63n - 1n;
-/** What a client sends in a mutation for a column that shall get the commit timestamp. */
+/** The value of a column in a mutation that stands for the commit timestamp. */
 const COMMIT_TIMESTAMP_TEXT = 'spanner.commit_timestamp()';
 
 const mismatch = (json: JsonValue, type: SqlType): SpannerError => {
@@ -25,7 +25,7 @@ const mismatch = (json: JsonValue, type: SqlType): SpannerError => {
   );
 };
 
-/** Base64 with its padding and nothing foreign; Node's own decoder would skip over what is wrong. */
+/** Decodes base64 strictly, with padding. The decoder of Node ignores invalid characters. */
 const decodeBase64 = (text: string): Uint8Array | undefined =>
   /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0 ? Buffer.from(text, 'base64') : undefined;
 
@@ -52,7 +52,7 @@ const decodeText = (text: string, type: ScalarType): Value | undefined => {
 };
 
 /**
- * Reads a value as the clients encode it: INT64 as a decimal string, BYTES as base64, TIMESTAMP as RFC 3339
+ * Decodes a value of a client: INT64 is a decimal string, BYTES is base64, TIMESTAMP is RFC 3339
  * (https://cloud.google.com/spanner/docs/reference/rest/v1/TypeCode).
  * FAILED_PRECONDITION when it does not fit the type.
  */
@@ -73,7 +73,7 @@ export const decodeValue = (json: JsonValue, type: SqlType): ExpressionValue => 
   return (json as readonly JsonValue[]).map((element) => decodeScalar(element, type.arrayOf));
 };
 
-/** The inverse of decodeScalar. A pending commit timestamp has no value to show. */
+/** The inverse of decodeScalar. A pending commit timestamp has no value. */
 export const encodeScalar = (value: Value, type: ScalarType): JsonValue => {
   if (typeof value === 'bigint') return type === 'TIMESTAMP' ? formatTimestamp(value) : value.toString();
   if (value instanceof Uint8Array)

@@ -2,7 +2,7 @@ import type { KeyRange } from '../common/sorted-map.js';
 import type { Row } from '../sql/types.js';
 import type { Index, Table } from './table.js';
 
-/** Which rows to look at: ranges of a table's primary key or of one of its indexes. */
+/** The rows of a scan: ranges of the primary key of a table or of one of its indexes. */
 export interface Access {
   readonly table: Table;
   readonly index?: Index;
@@ -10,18 +10,18 @@ export interface Access {
   readonly ranges: readonly KeyRange[];
   /** From the last to the first. */
   readonly reverse?: boolean;
-  /** Positions of the columns that will be looked at: what is locked, and what may not be pending. */
+  /** Positions of the columns that are read: they are locked, and must not be pending. */
   readonly columns: Iterable<number>;
-  /** Locks what is scanned against readers too. */
+  /** Locks scanned rows against readers, too. */
   readonly exclusive?: boolean;
 }
 
-/** Rows as one transaction, or one moment, sees them. */
+/** Rows as seen by one transaction, or at one timestamp. */
 export interface View {
   rows(access: Access): Iterable<Row>;
 }
 
-/** Ranges sorted, empty ones dropped, overlapping ones joined. */
+/** Sorts ranges, drops empty ones, and merges overlapping ones. */
 export const normalizeRanges = (ranges: readonly KeyRange[]): KeyRange[] => {
   const sorted = ranges.filter(({ start, end }) => start < end).sort((a, b) => (a.start < b.start ? -1 : 1));
   const joined: KeyRange[] = [];

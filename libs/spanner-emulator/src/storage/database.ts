@@ -9,11 +9,11 @@ import { Transaction, type TransactionHost } from './transaction.js';
 export interface DatabaseOptions {
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
-  /** How long a transaction may do nothing before a waiting one takes its locks. */
+  /** How long a transaction may be idle before a waiting one takes its locks. */
   readonly idleTransactionMs: number;
   /** How long old versions can be read. */
   readonly versionRetentionMs: number;
-  /** Whether concurrent transactions that do not touch each other may get one commit timestamp, as in Spanner. */
+  /** Whether concurrent, independent transactions may have the same commit timestamp, as in Spanner. */
   readonly shareCommitTimestamps: () => boolean;
   readonly onRowScanned: () => void;
 }
@@ -23,7 +23,7 @@ export type ReadBound =
   | { readonly kind: 'exact' | 'notBefore'; readonly at: Nanos }
   | { readonly kind: 'exactStaleness' | 'maxStaleness'; readonly nanos: Nanos };
 
-/** One database: schema, rows with their history, locks, and the transactions that are under way. */
+/** One database: schema, rows with their history, locks, and the active transactions. */
 export class Database implements TransactionHost {
   readonly schema = new Schema();
   readonly locks: LockTable;
@@ -31,7 +31,7 @@ export class Database implements TransactionHost {
   private readonly active = new Set<Transaction>();
   private begun = 0;
   private commits = 0;
-  /** The commits that carry the last timestamp, for the next one that may share it. */
+  /** The commits with the last timestamp, which the next commit may share. */
   private group = { firstCommit: 0, at: 0n, locks: [] as PlacedLock[] };
   private readonly beganAt = new WeakMap<Transaction, number>();
 
@@ -62,7 +62,7 @@ export class Database implements TransactionHost {
     return this.options.clock();
   }
 
-  /** Random, so that clients that were aborted together do not come back together. */
+  /** Random, so that clients that were aborted together do not retry together. */
   retryDelayMs(): number {
     return 10 + Math.random() * 60;
   }
@@ -85,8 +85,8 @@ export class Database implements TransactionHost {
   }
 
   /**
-   * The timestamp that a read with this bound sees. It never changes what it sees afterwards.
-   * Undefined while the wanted time is still to come, and `waitMs` then says for how long.
+   * The timestamp of a read with this bound. Later commits do not change the data at that timestamp.
+   * Undefined for a future time; `waitMs` is then the remaining time.
    */
   readTimestamp(bound: ReadBound): { readonly at: Nanos } | { readonly waitMs: number } {
     const at = this.resolve(bound);
@@ -107,7 +107,7 @@ export class Database implements TransactionHost {
     return { at };
   }
 
-  /** A schema change takes the transactions under way with it, since they were compiled against the old schema. */
+  /** A schema change aborts the active transactions, because they were compiled with the old schema. */
   applyDdl(ddl: Ddl): void {
     for (const transaction of this.active) transaction.abort('Transaction aborted due to concurrent schema change.');
     this.active.clear();
@@ -115,7 +115,7 @@ export class Database implements TransactionHost {
     this.schema.apply(ddl, this.oracle.commit());
   }
 
-  /** Aborts idle transactions that others wait for. To be called now and then. */
+  /** Aborts idle transactions for which others wait. Call it periodically. */
   expireIdle(): void {
     if (this.locks.contended) this.locks.expireIdle(this.milliseconds());
     for (const transaction of this.active) if (!transaction.isActive) this.active.delete(transaction);
@@ -144,8 +144,8 @@ export class Database implements TransactionHost {
   }
 
   /**
-   * Two commits may carry one timestamp if they overlapped in time, neither depends on the other, and nobody has yet
-   * been shown the database at that timestamp.
+   * Two commits may have the same timestamp if they overlapped in time, are independent, and no reader has seen the
+   * database at that timestamp.
    */
   private canShare(transaction: Transaction, locks: readonly PlacedLock[]): boolean {
     if (!this.options.shareCommitTimestamps() || !this.oracle.lastCommitUnread) return false;

@@ -43,7 +43,7 @@ describe('key encoding', () => {
     );
   });
 
-  it('gives ranges that hold just the keys with a prefix', () => {
+  it('returns ranges that contain exactly the keys with a prefix', () => {
     const columns = [part('STRING', false), part('INT64', false)];
     const text = fc.string({ unit: fc.constantFrom('a', 'b', '\0') });
     fc.assert(

@@ -17,7 +17,7 @@ export interface KeyColumn {
 
 /** Above every byte: ends the range of all keys with a prefix. */
 const ABOVE = '\u0100';
-/** Where a commit timestamp is not known yet it sorts last, which is where it will be. */
+/** An unknown commit timestamp sorts last, as it will after the commit. */
 const PENDING_BYTES = '\x01\xff';
 
 const invert = (bytes: string): string => {
@@ -50,7 +50,7 @@ const timestamp = (nanos: bigint): string => {
   return unsigned(seconds + 2n ** 39n, 5) + unsigned(nanos - seconds * NANOS_PER_SECOND, 4);
 };
 
-/** The bytes of a non-null value without what ends a STRING or BYTES. */
+/** The bytes of a non-null value, without the terminator of a STRING or BYTES. */
 const body = (value: Exclude<Value, null | typeof PENDING>, type: ScalarType): string => {
   if (typeof value === 'string') return utf8(value);
   if (typeof value === 'bigint') return type === 'TIMESTAMP' ? timestamp(value) : unsigned(value + 2n ** 63n, 8);
@@ -86,7 +86,7 @@ export const FULL_RANGE = prefixRange('');
 /** The bound just above every key that starts with `prefix`. */
 export const after = (prefix: string): string => prefix + ABOVE;
 
-/** The range of the values that start with a STRING or BYTES prefix, below a prefix of earlier key parts. */
+/** The range of values with a STRING or BYTES prefix, after a prefix of earlier key parts. */
 export const startsWithRange = (before: string, value: string | Uint8Array, part: KeyColumn): KeyRange => {
   const bytes = `\x01${body(value, part.type)}`;
   return prefixRange(before + (part.descending ? invert(bytes) : bytes));

@@ -4,7 +4,7 @@ import { FULL_RANGE, pointRange, prefixRange } from './key-encoding.js';
 import { ALL_COLUMNS, columnMask, LockSpace, LockTable, type LockOwner, type LockRequest } from './locks.js';
 
 const settled = async (promise: Promise<void> | undefined): Promise<string> => {
-  // What a release grants is granted in a microtask; two turns are enough to see it.
+  // A release grants locks in a microtask. Two turns are enough to see it.
   const turns = new Promise<string>((resolve) => setImmediate(() => setImmediate(() => resolve('waiting'))));
   const outcome = (promise ?? Promise.resolve()).then(
     () => 'granted',
@@ -40,7 +40,7 @@ describe('LockTable', () => {
     columns,
     exclusive,
   });
-  it('shares among readers, not with a writer', async () => {
+  it('grants shared locks to readers, and none to a writer meanwhile', async () => {
     const [a, b, c] = [owner(1), owner(2), owner(3)];
     expect(locks.acquire(a, [request(false)])).toBeUndefined();
     expect(locks.acquire(b, [request(false)])).toBeUndefined();
@@ -51,7 +51,7 @@ describe('LockTable', () => {
     expect(await settled(waiting)).toBe('granted');
   });
 
-  it('lets owners that lost their locks before read one after the other, the oldest first', async () => {
+  it('lets owners that lost their locks before read one after another, the oldest first', async () => {
     const retry = (age: number) => Object.assign(owner(age), { queues: true });
     const [first, second, third, reader] = [retry(2), retry(3), retry(4), owner(1)];
     expect(locks.acquire(reader, [request(false)])).toBeUndefined();
@@ -68,7 +68,7 @@ describe('LockTable', () => {
     expect([first, second, third, reader].map(({ wounded }) => wounded)).toEqual([false, false, false, false]);
   });
 
-  it('lets the older wound the younger, and the younger wait for the older', async () => {
+  it('lets an older owner wound a younger one, and a younger one wait for an older one', async () => {
     const [old, young] = [owner(1), owner(2)];
     expect(locks.acquire(young, [request(true)])).toBeUndefined();
     expect(locks.acquire(old, [request(true)])).toBeUndefined();
@@ -81,7 +81,7 @@ describe('LockTable', () => {
     expect(await settled(waiting)).toBe('granted');
   });
 
-  it('rejects the waiting requests of who is released', async () => {
+  it('rejects the waiting requests of a released owner', async () => {
     const [old, young] = [owner(1), owner(2)];
     expect(locks.acquire(old, [request(true)])).toBeUndefined();
     const waiting = locks.acquire(young, [request(true)]);
@@ -95,7 +95,7 @@ describe('LockTable', () => {
     ['a point and a range beside it', prefixRange('k'), pointRange('l'), false],
     ['two ranges that overlap', prefixRange('k'), FULL_RANGE, true],
     ['two points', pointRange('k'), pointRange('k\0x'), false],
-  ])('%s conflict as they overlap', async (_name, held, wanted, conflict) => {
+  ])('%s conflict if they overlap', async (_name, held, wanted, conflict) => {
     for (const [first, second] of [
       [held, wanted],
       [wanted, held],
@@ -108,14 +108,14 @@ describe('LockTable', () => {
     }
   });
 
-  it('keeps columns apart', async () => {
+  it('locks columns separately', async () => {
     const [old, young] = [owner(1), owner(2)];
     expect(locks.acquire(old, [request(true, pointRange('k'), columnMask([1]))])).toBeUndefined();
     expect(locks.acquire(young, [request(true, pointRange('k'), columnMask([2]))])).toBeUndefined();
     expect(await settled(locks.acquire(young, [request(false, pointRange('k'), columnMask([1]))]))).toBe('waiting');
   });
 
-  it('takes the locks of the idle for those who wait, and of nobody else', async () => {
+  it('takes locks only from idle owners for which others wait', async () => {
     const [idle, busy] = [owner(1, 5_000), owner(2)];
     expect(locks.acquire(idle, [request(true, pointRange('a'))])).toBeUndefined();
     expect(locks.acquire(busy, [request(true, pointRange('b'))])).toBeUndefined();
@@ -129,7 +129,7 @@ describe('LockTable', () => {
     expect(await settled(waiting)).toBe('granted');
   });
 
-  it('never grants what conflicts, and never leaves all waiting', async () => {
+  it('never grants conflicting locks, and never leaves all owners waiting', async () => {
     const step = fc.record({
       who: fc.nat({ max: 4 }),
       key: fc.constantFrom('a', 'b', 'c', '*'),

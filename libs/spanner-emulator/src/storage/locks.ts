@@ -21,21 +21,21 @@ export interface LockRequest {
   readonly exclusive: boolean;
 }
 
-/** A transaction, as the lock table sees it. */
+/** An owner of locks: a transaction. */
 export interface LockOwner {
-  /** Lower is older, and older wins. Unique among the living. */
+  /** Lower is older, and older wins. Unique among active owners. */
   readonly age: number;
-  /** Whether its locks hold up nobody: whoever wants the same takes them, however young. */
+  /** Whether any other owner, also a younger one, may take its locks. */
   readonly yields?: boolean;
   /**
-   * Whether it lost its locks before, and was begun again: what it reads it is likely to write. Of several such owners
-   * only the oldest gets a shared lock on the same cells, and the others wait for it. Else all would read at once, and
-   * each write would abort all but one of them.
+   * Whether this is the retry of an owner that lost its locks: it will probably write the cells that it reads. Only the
+   * oldest of several such owners gets a shared lock on the same cells, and the others wait for it. Otherwise all would
+   * read at once, and each write would abort all but one of them.
    */
   readonly queues?: boolean;
-  /** Takes the locks from a younger transaction: it must abort and release them. */
+  /** Called when an older transaction takes its locks: it must abort and release them. */
   wound(): void;
-  /** Since when, in the caller's milliseconds, the owner has had nothing in progress. Undefined while it has. */
+  /** The begin of its idle time, in milliseconds of the caller. Undefined while a request is in progress. */
   readonly idleSince: number | undefined;
 }
 
@@ -46,7 +46,7 @@ interface Held {
   exclusive: ColumnMask;
 }
 
-/** A lock, and on what. */
+/** A lock and its range. */
 export interface PlacedLock {
   readonly space: LockSpace;
   readonly held: Readonly<Held>;
@@ -55,11 +55,11 @@ export interface PlacedLock {
 const conflicts = (held: Held, { columns, exclusive }: LockRequest): boolean =>
   ((exclusive ? held.shared | held.exclusive : held.exclusive) & columns) !== 0;
 
-/** Whether the owner lets an older one go first, although both could read at once. */
+/** Whether the owner waits for an older one, although both could read at once. */
 const queuesBehind = (owner: LockOwner, held: Held, { columns }: LockRequest): boolean =>
   owner.queues === true && held.owner.queues === true && held.owner.age < owner.age && (held.shared & columns) !== 0;
 
-/** Whether two locks could not be held at once by two owners. */
+/** Whether two locks of different owners conflict. */
 export const exclude = (a: PlacedLock, b: PlacedLock): boolean =>
   a.space === b.space &&
   a.held.range.start < b.held.range.end &&
@@ -82,7 +82,7 @@ export class LockSpace {
     for (const [key, all] of this.points) if (key >= range.start && key < range.end) yield* all;
   }
 
-  /** Adds to what the owner already holds on this very range. Returns the entry if it is new. */
+  /** Adds to the lock of the owner on the same range. Returns the entry if it is new. */
   add(owner: LockOwner, { range, columns, exclusive }: LockRequest): Held | undefined {
     const list = isPoint(range) ? (this.points.get(range.start) ?? []) : this.ranges;
     const own = list.find(
@@ -112,8 +112,8 @@ interface Waiter {
 }
 
 /**
- * Two-phase locks with wound-wait: who is older takes the locks of the younger, who is younger waits.
- * All waiting goes from younger to older, so there is no deadlock and nobody starves
+ * Two-phase locks with wound-wait: an older owner takes the locks of a younger one, and a younger one waits.
+ * Only younger owners wait for older ones, so there is no deadlock and no owner starves
  * (Rosenkrantz, Stearns, Lewis: System level concurrency control for distributed database systems, 1978).
  */
 export class LockTable {
@@ -121,7 +121,7 @@ export class LockTable {
   private waiters: Waiter[] = [];
   private pumping = false;
 
-  /** @param idleLimitMs after this long without a request an owner loses its locks to whoever waits for them */
+  /** @param idleLimitMs the idle time after which an owner loses its locks to waiting owners */
   constructor(private readonly idleLimitMs: number) {}
 
   get contended(): boolean {
@@ -129,8 +129,8 @@ export class LockTable {
   }
 
   /**
-   * Takes the locks now and returns undefined, or returns a promise for when they were granted,
-   * in which time the data may have changed. Rejects when the owner is released meanwhile.
+   * Takes the locks at once and returns undefined, or returns a promise that resolves when they are granted. The data may
+   * have changed by then. Rejects when the owner is released meanwhile.
    */
   acquire(owner: LockOwner, requests: readonly LockRequest[]): Promise<void> | undefined {
     if (this.grant(owner, requests)) return undefined;
@@ -140,7 +140,7 @@ export class LockTable {
     });
   }
 
-  /** Drops the owner's locks; its own waiting requests are rejected with `reason`. */
+  /** Releases the locks of the owner, and rejects its waiting requests with `reason`. */
   release(owner: LockOwner, reason: unknown): void {
     for (const { space, held } of this.heldBy(owner)) space.remove(held);
     this.held.delete(owner);
@@ -150,12 +150,12 @@ export class LockTable {
     this.pump();
   }
 
-  /** Everything the owner holds. */
+  /** All locks of the owner. */
   heldBy(owner: LockOwner): readonly PlacedLock[] {
     return this.held.get(owner) ?? [];
   }
 
-  /** Takes the locks of transactions that their clients forgot, where somebody waits for them. */
+  /** Takes the locks of abandoned transactions for which others wait. */
   expireIdle(now: number): void {
     for (const { owner, requests } of this.waiters) {
       for (const blocker of this.blockers(owner, requests)) {
@@ -192,14 +192,14 @@ export class LockTable {
     return true;
   }
 
-  /** Looks at the waiters again, oldest first, once the current release is through. */
+  /** Checks the waiters again, oldest first, after the current release. */
   private pump(): void {
     if (this.pumping || this.waiters.length === 0) return;
     this.pumping = true;
     queueMicrotask(() => {
       this.pumping = false;
       for (const waiter of Array.from(this.waiters)) {
-        // A grant wounds, and so removes waiters that are still to come.
+        // A grant can wound other owners, and so remove later waiters.
         if (!this.waiters.includes(waiter) || !this.grant(waiter.owner, waiter.requests)) continue;
         this.waiters.splice(this.waiters.indexOf(waiter), 1);
         waiter.resolve();

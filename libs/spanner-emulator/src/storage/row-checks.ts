@@ -13,7 +13,7 @@ const MAX_STRING_LENGTH = 2_621_440;
 const MAX_BYTES_LENGTH = 10_485_760;
 const MAX_KEY_BYTES = 8_192;
 
-/** Code points, which is what the length of a STRING column counts. */
+/** The number of code points: the unit of the length of a STRING column. */
 const stringLength = (text: string): number => {
   let length = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -28,7 +28,7 @@ const checkSize = (name: string, value: Value, limit: number | undefined): void 
   let most: number;
   if (typeof value === 'string') {
     most = limit ?? MAX_STRING_LENGTH;
-    // No string has more code points than units, and those are free to count.
+    // A string has at most as many code points as units, and its units need no counting.
     size = value.length <= most ? value.length : stringLength(value);
   } else if (value instanceof Uint8Array) {
     most = limit ?? MAX_BYTES_LENGTH;
@@ -41,7 +41,7 @@ const checkSize = (name: string, value: Value, limit: number | undefined): void 
   }
 };
 
-/** The key of an index entry, with the primary key that ends it. */
+/** The key of an index entry, with the primary key at its end. */
 export const checkIndexKey = (index: Index, row: Row): void => {
   const { length } = index.entryOf(row);
   if (length <= MAX_KEY_BYTES) return;
@@ -50,7 +50,7 @@ export const checkIndexKey = (index: Index, row: Row): void => {
   );
 };
 
-/** Whether what is about to be written names every NOT NULL column, or of those that it must name. */
+/** Checks that a write names every NOT NULL column, or every required one of them. */
 export const checkNotNullColumns = (
   { name: table, columns }: Table,
   targets: readonly number[],
@@ -63,7 +63,7 @@ export const checkNotNullColumns = (
   );
 };
 
-/** NOT NULL, lengths, and commit timestamps, for a row that is about to be written. */
+/** Checks NOT NULL, lengths, and commit timestamps of a row before it is written. */
 export const checkRow = (table: Table, key: string, row: Row, now: Nanos): void => {
   for (const [i, column] of table.columns.entries()) {
     const value = row[i]!;

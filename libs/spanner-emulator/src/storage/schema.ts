@@ -138,7 +138,7 @@ const checkIdentifier = (kind: 'Table' | 'Column' | 'Index', name: string): void
     throw invalidArgument(`${kind} name not valid: ${name}.`);
 };
 
-/** Of an index with those of the primary key that end its entries. */
+/** The columns of an index, with the columns of the primary key at the end of its entries. */
 const checkKeyColumns = (kind: 'Table' | 'Index', name: string, count: number): void => {
   if (count > MAX_KEY_COLUMNS) {
     throw invalidArgument(`${kind} ${name} has too many keys (${count}); the limit is ${MAX_KEY_COLUMNS}.`);

@@ -53,7 +53,7 @@ interface Committed {
   readonly steps: { readonly sql: string; readonly result: unknown }[];
 }
 
-/** Runs one statement in a transaction of the database and gives what its client sees. */
+/** Runs one statement in a transaction of the database, and returns the result for its client. */
 const execute = (database: Database, transaction: ReturnType<Database['begin']>, sql: string): unknown =>
   transaction.run((work) => {
     const parsed = parseStatement(sql);
@@ -61,7 +61,7 @@ const execute = (database: Database, transaction: ReturnType<Database['begin']>,
     return runDml(parsed, contextOf(database, sql), work).count;
   });
 
-/** A client: its statements in one transaction, from the start again while it is aborted. */
+/** A client: runs its statements in one transaction, and retries it while it is aborted. */
 const client = async (
   database: Database,
   statements: readonly string[],
@@ -90,7 +90,7 @@ const dump = (database: Database, at: bigint, index: string): unknown => {
   return prepareSelect(parseStatement(sql) as Select, contextOf(database, sql)).run(new Snapshot(at));
 };
 
-describe('transactions that run at once', () => {
+describe('concurrent transactions', () => {
   const clients = fc.array(
     fc.record({
       statements: fc.array(statement, { minLength: 1, maxLength: 4 }),
@@ -99,7 +99,7 @@ describe('transactions that run at once', () => {
     { minLength: 2, maxLength: 6 },
   );
 
-  it('are as if they ran one after the other in the order of their commit timestamps', async () => {
+  it('have the same results as in the order of their commit timestamps, one after another', async () => {
     await fc.assert(
       fc.asyncProperty(clients, async (all) => {
         const database = newDatabase();
@@ -111,7 +111,7 @@ describe('transactions that run at once', () => {
           for (const { sql, result } of steps)
             expect([sql, await execute(serial, transaction, sql)]).toEqual([sql, result]);
           const serialAt = await transaction.commit(() => {});
-          // Every version that was ever visible is the serial one, by the key and by the index.
+          // Every visible version equals the serial one, by the key and by the index.
           for (const index of ['_BASE_TABLE', 'by_a']) {
             expect(dump(database, at, index)).toEqual(dump(serial, serialAt, '_BASE_TABLE'));
           }
@@ -122,14 +122,14 @@ describe('transactions that run at once', () => {
     );
   });
 
-  it('may share commit timestamps where asked, and still leave what one after the other would', async () => {
+  it('can share commit timestamps on request, and still have serial results', async () => {
     let shared = 0;
     await fc.assert(
       fc.asyncProperty(clients, async (all) => {
         const database = newDatabase(true);
         const history = await Promise.all(all.map(({ statements, pauses }) => client(database, statements, pauses)));
         shared += history.length - new Set(history.map(({ at }) => at)).size;
-        // Promise order is not commit order; what shares a timestamp touched nothing of each other's, so any order will do.
+        // Promise order is not commit order. Transactions with the same timestamp are independent, so any order is correct.
         history.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
         const serial = newDatabase();
         let serialAt = 0n;

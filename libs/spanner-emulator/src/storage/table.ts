@@ -23,7 +23,7 @@ export class Table {
     readonly createdAt: Nanos,
   ) {}
 
-  /** The column's position, or -1. */
+  /** The position of the column, or -1. */
   columnIndex(name: string): number {
     return findColumn(this.columns, name);
   }
@@ -52,8 +52,8 @@ export class Index {
   readonly locks = new LockSpace();
 
   /**
-   * @param declared how many of `key` the DDL names; the rest are the primary key's columns
-   * @param storing positions of the columns kept beside the key
+   * @param declared the number of columns of `key` in the DDL; the others are from the primary key
+   * @param storing positions of the stored columns besides the key
    */
   constructor(
     readonly name: string,
@@ -62,7 +62,7 @@ export class Index {
     readonly declared: number,
     readonly storing: readonly number[],
   ) {
-    // The rows' whole history, so that a stale read through the index sees what it would have seen.
+    // The whole history of the rows, so that a stale read through the index is correct.
     for (const [rowName, versions] of table.rows.history()) {
       let before: Row | undefined;
       for (const { at, value } of versions) {
@@ -76,7 +76,7 @@ export class Index {
     return rowKey(row, this.key);
   }
 
-  /** The columns that a read through this index alone may ask for. */
+  /** The columns that a read of this index alone can return. */
   covers(column: number): boolean {
     return this.storing.includes(column) || this.key.some((part) => part.column === column);
   }

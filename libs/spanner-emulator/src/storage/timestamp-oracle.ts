@@ -1,8 +1,8 @@
 import { NANOS_PER_MICRO, NANOS_PER_MILLI, type Nanos } from '../common/timestamps.js';
 
 /**
- * Gives out timestamps in whole microseconds, as Spanner does. Each commit is later than every commit and every
- * read before it, also when the machine's clock goes back.
+ * Assigns timestamps in whole microseconds, as Spanner does. Each commit is later than every earlier commit and read, also
+ * when the clock of the machine goes back.
  */
 export class TimestampOracle {
   private lastCommit = 0n;
@@ -11,20 +11,20 @@ export class TimestampOracle {
   /** @param clock milliseconds since the epoch */
   constructor(private readonly clock: () => number) {}
 
-  /** What CURRENT_TIMESTAMP says: never before the last commit. */
+  /** The value of CURRENT_TIMESTAMP: never before the last commit. */
   now(): Nanos {
     const now = BigInt(Math.floor(this.clock())) * NANOS_PER_MILLI;
     return now > this.lastCommit ? now : this.lastCommit;
   }
 
-  /** A timestamp that sees every commit so far, and that no later commit will reach. */
+  /** A timestamp after every commit so far and before every later commit. */
   strongRead(): Nanos {
     const now = this.now();
     this.readAt(now);
     return now;
   }
 
-  /** Promises a reader that what it sees at `at` stays as it is. */
+  /** Guarantees that the data at `at` does not change any more. */
   readAt(at: Nanos): void {
     if (at > this.lastRead) this.lastRead = at;
   }
@@ -36,7 +36,7 @@ export class TimestampOracle {
     return this.lastCommit;
   }
 
-  /** Whether one more commit can carry the last timestamp without changing what a reader was shown at it. */
+  /** Whether another commit can have the last timestamp without changing data that a reader has seen. */
   get lastCommitUnread(): boolean {
     return this.lastRead < this.lastCommit;
   }

@@ -5,16 +5,16 @@ import type { LockOwner, LockTable } from './locks.js';
 import type { Table } from './table.js';
 import { ChangeSet, Work } from './work.js';
 
-/** What a transaction needs of its database. */
+/** The functions of the database that a transaction uses. */
 export interface TransactionHost {
   readonly locks: LockTable;
   now(): Nanos;
   milliseconds(): number;
-  /** How long a client should wait before it retries an aborted transaction. */
+  /** The pause before a client retries an aborted transaction. */
   retryDelayMs(): number;
-  /** Picks the commit timestamp once all locks are held. */
+  /** Assigns the commit timestamp when all locks are held. */
   commitTimestamp(transaction: Transaction): Nanos;
-  /** Nobody may read before this any more. */
+  /** The oldest readable timestamp. */
   horizon(): Nanos;
   countRow(): void;
 }
@@ -27,7 +27,7 @@ type State =
   | { readonly kind: 'active' | 'rolledBack' }
   | { readonly kind: 'committed'; readonly at: Nanos }
   | { readonly kind: 'aborted'; readonly error: SpannerError }
-  /** Failed for good: a constraint, or the commit. Everything but a rollback is answered with the first error. */
+  /** Failed permanently, by a constraint or at the commit. Every request except a rollback fails with the first error. */
   | { readonly kind: 'failed'; readonly error: unknown };
 
 /** A read-write transaction: serializable, by two-phase locks held to the end. */
@@ -43,9 +43,9 @@ export class Transaction implements LockOwner {
     readonly id: string,
     readonly age: number,
     private readonly host: TransactionHost,
-    /** Optimistic: what it has read may change, and then it is aborted. */
+    /** Optimistic: other transactions may change the rows that it has read, which aborts it. */
     readonly yields = false,
-    /** The retry of one that lost its locks: its reads wait in line with other retries. */
+    /** The retry of a transaction that lost its locks: its reads wait in order with other retries. */
     readonly queues = false,
   ) {
     this.lastUse = host.milliseconds();
@@ -59,7 +59,7 @@ export class Transaction implements LockOwner {
     return this.state.kind === 'active';
   }
 
-  /** Whether its retry is to wait in line. */
+  /** Whether its retry must wait in order. */
   get lostLocks(): boolean {
     return this.wounded || (this.queues && this.wasAborted);
   }
@@ -69,9 +69,9 @@ export class Transaction implements LockOwner {
   }
 
   /**
-   * Runs one statement under the locks it turns out to need. A promise only if it has to wait for them;
-   * the statement is then run again, on what is there now. ABORTED when an older transaction wants the same.
-   * A statement that breaks a constraint ends the transaction; any other that fails leaves it as it was.
+   * Runs one statement with the locks that it needs. Returns a promise only if it must wait for them. Then the statement
+   * runs again, on the present data. ABORTED when an older transaction needs the same locks. A statement that violates a
+   * constraint ends the transaction. Any other failed statement does not change it.
    */
   run<T>(statement: (work: Work) => T): T | Promise<T> {
     this.assertUsable('read or query');
@@ -85,12 +85,12 @@ export class Transaction implements LockOwner {
   }
 
   /**
-   * Applies the mutations and commits everything at one timestamp. A second commit has the outcome of the first:
-   * its timestamp, or its error.
+   * Applies the mutations and commits all changes at one timestamp. A second commit has the outcome of the first: its
+   * timestamp, or its error.
    */
   commit(mutate: (work: Work) => void): Nanos | Promise<Nanos> {
     if (this.state.kind === 'committed') return this.state.at;
-    // The repetition of a commit that still waits for its locks.
+    // A repeated commit, while the first one still waits for its locks.
     if (this.committing) return this.committing;
     if (this.state.kind === 'rolledBack') {
       throw failedPrecondition('Cannot commit a transaction after it has been rolled back.');
@@ -133,7 +133,7 @@ export class Transaction implements LockOwner {
     this.end({ kind: 'aborted', error }, error);
   }
 
-  /** Ends the transaction; what it is asked from now on is answered with this error. */
+  /** Ends the transaction. Later requests fail with this error. */
   fail(error: unknown): void {
     if (this.isActive) this.end({ kind: 'failed', error }, error);
   }
@@ -161,7 +161,7 @@ export class Transaction implements LockOwner {
     try {
       outcome = { result: statement(work) };
     } catch (error) {
-      // What the statement saw has to be locked before its failure means anything.
+      // The rows that the statement read must be locked before its failure is valid.
       outcome = { error };
     }
     const waiting = this.host.locks.acquire(this, work.requests);
@@ -188,13 +188,13 @@ export class Transaction implements LockOwner {
 
   private end(state: State, reason: unknown): void {
     this.state = state;
-    // What is over is remembered for a while, and must not hold on to its rows.
+    // An ended transaction is remembered for a while, and must not keep its rows in memory.
     this.changes.clear();
     this.host.locks.release(this, reason);
   }
 }
 
-/** Writes one row of a commit, with the timestamp in place of what was pending, in the key too. */
+/** Writes one row of a commit, with the timestamp in place of pending values, also in the key. */
 const write = (table: Table, key: string, row: Row | undefined, at: Nanos): void => {
   if (!row?.includes(PENDING)) {
     table.write(key, at, row);

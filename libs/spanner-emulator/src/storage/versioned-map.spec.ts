@@ -13,7 +13,7 @@ const filled = (): VersionedMap<string> => {
 };
 
 describe('VersionedMap', () => {
-  it('shows each time its own values', () => {
+  it('returns the values of each time', () => {
     const map = filled();
     const at = (time?: bigint) => Array.from(map.scan(ALL, time), ([, value]) => value);
     expect([0n, 1n, 2n, 3n, 4n, 5n, undefined].map(at)).toEqual([
@@ -27,7 +27,7 @@ describe('VersionedMap', () => {
     ]);
   });
 
-  it('forgets only what nobody may read any more', () => {
+  it('drops only versions that cannot be read any more', () => {
     const map = filled();
     map.put('b', 6n, undefined);
     map.collect(4n);

@@ -8,12 +8,12 @@ interface Version<V> {
 }
 
 /**
- * An ordered map with a history: every read names the time it wants to see, or none for the latest.
- * Old versions stay until `collect` is told that nobody may read so far back any more.
+ * An ordered map with a history: every read names a time, or none for the latest version.
+ * Old versions are kept until `collect` raises the oldest readable time.
  */
 export class VersionedMap<V> {
   private readonly entries = new SortedMap<Version<V>[]>();
-  /** Keys with something to collect, in the order of the times at which it became old. */
+  /** Keys with collectable versions, in the order of the times at which these became old. */
   private superseded: { readonly key: string; readonly at: Nanos }[] = [];
 
   get(key: string, at?: Nanos): V | undefined {
@@ -39,12 +39,12 @@ export class VersionedMap<V> {
     this.superseded.push({ key, at });
   }
 
-  /** Every version of every key, for an index that is built later than its table. */
+  /** Every version of every key, for an index that is created after its table. */
   *history(): Generator<[string, readonly Version<V>[]]> {
     yield* this.entries.scan({ start: '', end: '\uffff' });
   }
 
-  /** Forgets what cannot be seen at `horizon` or later. */
+  /** Drops versions that are not visible at `horizon` or later. */
   collect(horizon: Nanos): void {
     let done = 0;
     while (done < this.superseded.length && this.superseded[done]!.at <= horizon) {

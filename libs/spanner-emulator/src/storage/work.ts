@@ -8,12 +8,12 @@ import { ALL_COLUMNS, columnMask, EXISTENCE, type ColumnMask, type LockRequest }
 import { checkRow } from './row-checks.js';
 import type { Index, Table } from './table.js';
 
-/** New values for some columns of a row that exists. */
+/** New values for some columns of an existing row. */
 type Patch = ReadonlyMap<number, Value>;
 /** A whole row, a patch, or null for a deletion. */
 type Change = Row | Patch | null;
 
-/** The row after the change. A patch says nothing of other columns: other transactions may change those meanwhile. */
+/** The row after the change. A patch does not contain other columns, which other transactions may change meanwhile. */
 const changed = (row: Row | undefined, change: Change | undefined): Row | undefined => {
   if (change === undefined) return row;
   if (change === null) return undefined;
@@ -21,13 +21,13 @@ const changed = (row: Row | undefined, change: Change | undefined): Row | undefi
   return row?.map((value, column) => (change.has(column) ? (change.get(column) as Value) : value));
 };
 
-/** What a transaction has written and not committed. */
+/** The uncommitted writes of a transaction. */
 export class ChangeSet {
   readonly tables = new Map<Table, Map<string, Change>>();
-  /** Columns written with the commit timestamp, which nobody can know yet. */
+  /** Columns written with the commit timestamp, which is not known yet. */
   readonly pending = new Map<Table, Set<number>>();
 
-  /** The row as this transaction sees it, on top of what others see. */
+  /** The row as this transaction sees it: the committed row with its own changes. */
   apply(table: Table, key: string, row: Row | undefined): Row | undefined {
     return changed(row, this.tables.get(table)?.get(key));
   }
@@ -57,15 +57,15 @@ export class ChangeSet {
 }
 
 /**
- * One statement at work inside a transaction: sees committed rows under the transaction's own changes, notes every
- * lock that this needs, and keeps what it writes to itself. Nothing outside has changed until the locks are granted;
- * if they were not at once, the work is thrown away and done again.
+ * The run of one statement inside a transaction. It reads committed rows with the changes of the transaction, records all
+ * necessary locks, and buffers its writes. It has no outside effect until the locks are granted. If they are not granted at
+ * once, the run is discarded and repeated.
  */
 export class Work implements View {
   readonly requests: LockRequest[] = [];
   readonly changes = new ChangeSet();
 
-  /** @param now for the check that nobody writes a commit timestamp of the future */
+  /** @param now for the check that no written commit timestamp is in the future */
   constructor(
     private readonly before: ChangeSet,
     readonly now: Nanos,
@@ -85,23 +85,23 @@ export class Work implements View {
     }
   }
 
-  /** The rows of a range of the primary key that are to be deleted. Unlike a read it may pass over pending values. */
+  /** The rows of a range of the primary key to delete. Unlike a read, it may contain pending values. */
   takeRange(table: Table, range: KeyRange): [string, Row][] {
     this.requests.push({ space: table.locks, range, exclusive: true, columns: ALL_COLUMNS });
     return [...this.scan(table, undefined, [range], false)];
   }
 
-  /** A row that the caller is about to write, so that the write's lock covers this look. */
+  /** Reads a row that the caller is about to write, so that the lock of the write covers the read. */
   current(table: Table, key: string): Row | undefined {
     return this.changes.apply(table, key, this.before.apply(table, key, table.rows.get(key)));
   }
 
-  /** Notes that the row's existence mattered, although nothing was written. */
+  /** Records that the existence of the row mattered, although nothing was written. */
   lockRow(table: Table, key: string): void {
     this.requests.push({ space: table.locks, range: pointRange(key), exclusive: true, columns: ALL_COLUMNS });
   }
 
-  /** Writes a row. `columns` are those it changes in a row that exists; none given: it is new, or replaced. */
+  /** Writes a row. `columns` are the changed columns of an existing row; undefined for a new or replaced row. */
   put(table: Table, key: string, row: Row, columns?: readonly number[]): void {
     checkRow(table, key, row, this.now);
     this.lockWrite(table, key, row, columns ? columnMask(columns) : ALL_COLUMNS);
@@ -127,7 +127,7 @@ export class Work implements View {
       if (!row) continue;
       const unknown = index.key.findIndex(({ column }) => row[column] === PENDING);
       const known = index.key.slice(0, unknown).map((part) => encodePart(row[part.column]!, part));
-      // Where a commit timestamp will end up is not known: all places it could take are locked.
+      // The position of a commit timestamp in the key is not known yet, so all possible positions are locked.
       const range = unknown < 0 ? pointRange(entries[i]!) : prefixRange(known.join(''));
       this.requests.push({ space: index.locks, range, exclusive: true, columns: ALL_COLUMNS });
     }
@@ -148,7 +148,7 @@ export class Work implements View {
       for (const [, key, row] of committed) yield [key, row];
       return;
     }
-    // [place in the scanned order, key of the row, row]
+    // [position in the scanned order, key of the row, row]
     const merged: [string, string, Row][] = [];
     for (const entry of committed) if (!own.has(entry[1])) merged.push(entry);
     for (const key of own) {
