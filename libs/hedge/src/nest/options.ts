@@ -49,17 +49,17 @@ export interface HedgeShutdown {
 }
 
 /**
- * What this pod lends to spill stores, its own and those of other pods, whoever writes. Sizes are bytes, or texts
- * such as '512MB'.
+ * The RAM and disk that this pod offers for spilled data, its own and that of other pods. Sizes are bytes, or texts such
+ * as '512MB'.
  */
 export interface HedgeSpill {
-  /** RAM, frames on their way included; at least 4 MB. Taken when it is needed. Default: '64MB'. */
+  /** RAM, with frames in flight; at least 4 MB. Allocated when it is needed. Default: '64MB'. */
   readonly memory?: Size;
-  /** Disk. Default: 0, nothing is written to disk. */
+  /** Disk. Default: 0, no frame is written to disk. */
   readonly disk?: Size;
-  /** Where the files are made, such as the mount of an emptyDir; no symbolic link. Default: `hedge-spill` in the system's temporary folder. */
+  /** The folder of the files, such as the mount of an emptyDir; no symbolic link. Default: `hedge-spill` in the system's temporary folder. */
   readonly directory?: string;
-  /** Nothing is written that would leave the file system with less. Default: '256MB'. */
+  /** The floor of free disk: no frame is written that would leave less. Default: '256MB'. */
   readonly minFreeDisk?: Size;
 }
 
@@ -136,7 +136,7 @@ export interface HedgeOptions {
   readonly limits?: HedgeLimits;
   /** How long a stop may take. Default: 5 s for running work, 10 s in all. */
   readonly shutdown?: HedgeShutdown;
-  /** What this pod lends to spill stores. Default: 64 MB of RAM and no disk. */
+  /** The RAM and disk that this pod offers for spilled data. Default: 64 MB of RAM and no disk. */
   readonly spill?: HedgeSpill;
   /** How `KvStore` uses the log table. Default: keys as they are. */
   readonly kv?: HedgeKv;
