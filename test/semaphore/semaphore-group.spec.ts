@@ -109,7 +109,7 @@ describe('semaphores of three pods in one process', () => {
     ['half a permit', 'bad', { limit: 2 }, { permits: 0.5 }],
     ['more permits than the limit', 'bad', { limit: 2 }, { permits: 3 }],
     ['a time that is none', 'bad', { limit: 2 }, { timeoutMs: -1 }],
-  ])('refuses %s, and nothing is held', async (_what, name, limit, options) => {
+  ])('reject %s, and nothing is held', async (_what, name, limit, options) => {
     const asked = semaphores(pods.apps[0]!).use(name, { ...limit, ...options }, () => 'ran');
     await expect(asked).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     expect(pods.database.history(`__hedge/semaphore/${name}`, { limit: 1, order: 'newest-first' })).toEqual([]);

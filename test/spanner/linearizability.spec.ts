@@ -40,7 +40,7 @@ describe('linearize', () => {
       'an unknown write that happened twice',
       [write('x', 0, Infinity), read('x', 1, 2), write('a', 3, 4), read('a', 5, 6), read('x', 7, 8)],
     ],
-  ])('refuses %s', (_what, history) => {
+  ])('rejects %s', (_what, history) => {
     expect(linearize(history)).toBeUndefined();
   });
 

@@ -26,7 +26,7 @@ describe('ObservedLease', () => {
     ['a renewal', held(7n, 1n)],
     ['an acquisition', held(8n, 0n)],
     ['another lease length', held(7n, 0n, 5_000)],
-  ])('L1: starts to wait anew after %s', (_what, next) => {
+  ])('L1: waits a whole lease again after %s', (_what, next) => {
     const clock = new VirtualClock();
     const observed = new ObservedLease();
     observed.observe(held(7n, 0n), clock.now());

@@ -288,7 +288,7 @@ describe('LeaseContender', () => {
   it.each([
     ['succeeds', { acquired: true, token: 10n } as const],
     ['has an unknown outcome', undefined],
-  ])('stopping while an acquisition is under way that %s gives the lease back', (_, result) => {
+  ])('releases the lease when it stops during an acquisition that %s', (_, result) => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: FREE });
     step({ type: 'self-checked', attempt: 2, reached: true });
@@ -379,7 +379,7 @@ describe('LeaseContender', () => {
   it.each([
     ['with a shared clock, at most twice per lease', false, 2],
     ['without one, at least four times per lease', true, 4],
-  ])('looks at a lease that its holder renews: %s', (_, observes, looks) => {
+  ])('reads a lease that its holder renews: %s', (_, observes, looks) => {
     make({ observes });
     step({ type: 'tick' });
     let reads = 0;

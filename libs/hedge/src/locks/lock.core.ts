@@ -12,8 +12,8 @@ import type { LockSettings, LockEffect, LockInput } from './lock.messages.js';
  * round are ignored, so that none can revive or extend a later term (L3).
  *
  * @example
- * const contest = new LockStateMachine({ self, timing, observes, random: Math.random });
- * contest.step({ type: 'wait', waiter: 1, once: false }, clock.now()); // [{ type: 'call', call: { type: 'acquire' … } }]
+ * const machine = new LockStateMachine({ self, timing, observes, random: Math.random });
+ * machine.step({ type: 'wait', waiter: 1, once: false }, clock.now()); // [{ type: 'call', call: { type: 'acquire' … } }]
  */
 export class LockStateMachine {
   #round = 0;

@@ -99,7 +99,7 @@ describe('LockService', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('broken'))],
-  ])('gives the lock back when the function %s', async (_, run) => {
+  ])('releases the lock when the function %s', async (_, run) => {
     const { locks } = pod('a');
     await expect(after(50, locks.use('one', {}, run))).rejects.toThrow('broken');
     expect(
@@ -418,7 +418,7 @@ describe('LockService', () => {
     ['a reserved name', '__hedge/semaphore/x'],
     ['a name with a NUL', 'a\0b'],
     ['a name too long for the key', 'x'.repeat(4_001)],
-  ])('refuses %s', async (_, name) => {
+  ])('rejects %s', async (_, name) => {
     const { locks, calls } = pod('a');
     for (const refused of [
       locks.acquire(name as string),
@@ -437,7 +437,7 @@ describe('LockService', () => {
     ['a time that is none', { timeoutMs: Number.NaN }],
     ['a text for a time', { timeoutMs: '5' as unknown as number }],
     ['a signal that is none', { signal: {} as AbortSignal }],
-  ])('refuses %s', async (_, options) => {
+  ])('rejects %s', async (_, options) => {
     const { locks, calls } = pod('a');
     await expect(locks.acquire('one', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(locks.use('one', options, undefined as unknown as () => void)).rejects.toBeInstanceOf(HedgeError);

@@ -44,7 +44,7 @@ describe('spanner options', () => {
     ['one name for both tables', { database, lockTable: 'same', logTable: 'SAME' }, /both/],
     ['a staleness of nothing', { database, maxStalenessMs: 0 }, /maxStalenessMs .* not 0/],
     ['a staleness that is no number', { database, maxStalenessMs: Number.NaN }, /not NaN/],
-  ])('refuse %s', (_what, options, message) => {
+  ])('reject %s', (_what, options, message) => {
     expect(() => spannerConfig(options)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTIONS', message: expect.stringMatching(message) }),
     );

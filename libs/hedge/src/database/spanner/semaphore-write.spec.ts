@@ -39,7 +39,7 @@ describe('decideWrite', () => {
     ['another leader', { ...mine, leader: 'b:1' }, 2n],
     ['no row any more', undefined, 2n],
     ['its own value, under a lease taken since', mine, 3n],
-  ])('does not say that nothing happened when an earlier try may have, and finds %s', (_what, row, token) => {
+  ])('reports no certain failure when an earlier attempt may have happened, and finds %s', (_what, row, token) => {
     expect(() => decide(row, true, token)).toThrow(expect.objectContaining({ code: 'BACKEND_UNAVAILABLE' }));
   });
 });

@@ -27,7 +27,7 @@ describe('sqlite options', () => {
     ['the name of the table with the id of the file', { file: 'x', lockTable: 'hedge_file' }, /lockTable "hedge_file"/],
     ['a URL with a password, without showing it', { file: 'libsql://u:pass@host/db' }, /file "libsql:\/…" \(23/],
     ['one name for both', { file: 'x', logTable: 'same', lockTable: 'Same' }, /both/],
-  ])('refuse %s', (_what, options, message) => {
+  ])('reject %s', (_what, options, message) => {
     expect(() => workerConfig(options)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTIONS', message: expect.stringMatching(message) }),
     );

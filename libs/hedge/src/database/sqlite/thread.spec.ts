@@ -172,7 +172,7 @@ describe('SqliteThread', () => {
   it.each([
     ['ERR_ACCESS_DENIED', '--allow-worker'],
     ['ERR_INVALID_URL', 'Keep nestjs-hedge and libsql external'],
-  ])('fails calls when Node refuses to start its worker with %s', async (code, advice) => {
+  ])('fails calls when Node cannot start its worker, with %s', async (code, advice) => {
     const config = { file: join(folder, 'hedge.db'), lockTable: 'locktable', logTable: 'logtable' };
     const thread = new SqliteThread(config, 10_000, () => {
       throw Object.assign(new Error('refused'), { code });

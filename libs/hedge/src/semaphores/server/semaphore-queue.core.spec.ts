@@ -578,7 +578,7 @@ describe('SemaphoreQueue', () => {
   it.each([
     ['it cannot read', { limit: 1, value: 'x', timestamp: 7n }],
     ['is another group’s, whose leader hears other members', { ...rowOf(1), value: formatPermits('other', []) }],
-  ])('S1: refuses to work on a row that %s', (_what, row) => {
+  ])('S1: rejects requests on a row that %s', (_what, row) => {
     const leader = new Leader(row);
     const a = leader.acquire('a');
     leader.settle();

@@ -70,7 +70,7 @@ describe('an overwrite that has certainly not happened', () => {
   it.each([
     ['in time', 0],
     ['a little early, as timers do', 0.5],
-  ])('K1 is not committed by an answer that comes later, when the timer rang %s', async (_when, earlyMs) => {
+  ])('K1 is not committed after a late answer, when the timer fired %s', async (_when, earlyMs) => {
     const clock = new VirtualClock();
     const early: Clock = { now: () => clock.now(), after: (ms, run) => clock.after(ms - earlyMs, run) };
     const waiting: ((result: object) => void)[] = [];

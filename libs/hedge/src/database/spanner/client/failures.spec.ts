@@ -32,7 +32,7 @@ describe('a failed attempt', () => {
     ['INTERNAL, when the connection broke', grpcError(13, 'Received RST_STREAM with code 2')],
     ['a lost session', grpcError(5, 'Session not found: projects/…')],
     ['a lost transaction', grpcError(5, 'Transaction not found: …')],
-  ])('is made again: %s, and later each time', (_what, error) => {
+  ])('is retried with growing pauses: %s', (_what, error) => {
     const delays = [1, 2, 3].map((tries) => retryDelayMs(error, tries, 0.5) as number);
     expect(delays).toEqual([...delays].sort((a, b) => a - b));
     expect(new Set(delays).size).toBe(3);
@@ -46,7 +46,7 @@ describe('a failed attempt', () => {
     ['a request that is too large', grpcError(8, 'Received message larger than max (9 vs. 8)')],
     ['an INTERNAL error of another kind', grpcError(13, 'oops')],
     ['an error of the client itself', new Error('Could not load the default credentials')],
-  ])('is not made again: %s', (_what, error) => {
+  ])('is not retried: %s', (_what, error) => {
     expect(retryDelayMs(error, 1, 0)).toBeUndefined();
   });
 

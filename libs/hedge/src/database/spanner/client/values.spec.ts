@@ -29,7 +29,7 @@ describe('timestamps', () => {
     ['2026-01-02T03:04:05Z', 1_767_323_045_000_000_000n],
     ['2026-01-02T03:04:05.5Z', 1_767_323_045_500_000_000n],
     ['2026-01-02T03:04:05.000001Z', 1_767_323_045_000_001_000n],
-  ])('%s has as many digits as Spanner gives it', (text, nanos) => {
+  ])('parse %s with any number of fractional digits', (text, nanos) => {
     expect(parseTimestamp(text)).toBe(nanos);
   });
 
