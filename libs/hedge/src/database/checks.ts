@@ -1,4 +1,5 @@
 import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
 import { MOST_RENEWALS } from './lease-table.js';
 import type { Fence } from './log-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
@@ -22,6 +23,12 @@ export function leaseLost(fence: Fence, found: bigint): HedgeError {
     `Nothing was written: lease "${fence.lease}" has token ${found}, not ${fence.token}, because another member acquired it. Leave the work to the new leader.`,
     { details: { lease: fence.lease, expected: String(fence.token), found: String(found) } },
   );
+}
+
+/** @throws HedgeError INVALID_ARGUMENT for a lease with a text that no database can hold. */
+export function assertLeaseTexts(name: string, holder?: MemberId): void {
+  assertText('name of the lease', name);
+  if (holder !== undefined) assertTexts({ address: holder.address, incarnation: holder.incarnation });
 }
 
 /** @throws HedgeError INVALID_ARGUMENT for more renewals at once than the contract allows. */

@@ -12,7 +12,7 @@ import type {
 import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
 import { ObservedLeases } from '../observed-lease.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
+import { assertLeaseTexts, assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
@@ -83,10 +83,12 @@ class MemoryLeaseTable implements LeaseTable {
   ) {}
 
   async read(name: string): Promise<LeaseRecord> {
+    assertLeaseTexts(name);
     return this.#record(name, this.database().lease(name));
   }
 
   async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    assertLeaseTexts(name, holder);
     const { taken, row } = this.database().takeLease(
       name,
       { holder, leaseMs },
@@ -100,16 +102,19 @@ class MemoryLeaseTable implements LeaseTable {
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {
+    assertLeaseTexts(lease.name, lease.holder);
     return this.#renew(lease);
   }
 
   async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
     assertRenewals(leases);
+    for (const { name, holder } of leases) assertLeaseTexts(name, holder);
     // Synchronous, so it is one transaction.
     return leases.map((lease) => this.#renew(lease));
   }
 
   async release({ name, holder, token }: HeldLease): Promise<boolean> {
+    assertLeaseTexts(name, holder);
     this.#observed.forget(name);
     return this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals })).changed;
   }

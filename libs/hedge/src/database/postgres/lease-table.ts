@@ -9,9 +9,8 @@ import type {
 } from '../lease-table.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
 import { ObservedLeases } from '../observed-lease.js';
-import { assertRenewals } from '../checks.js';
+import { assertLeaseTexts, assertRenewals } from '../checks.js';
 import { ReplacedDatabase } from '../replaced-database.js';
-import { assertText } from '../text.js';
 import type { Clock } from '../../common/clock.js';
 import type { Calls, Query } from './client/calls.js';
 import type { Row } from './client/client.js';
@@ -56,16 +55,15 @@ export class PostgresLeaseTable implements LeaseTable {
   }
 
   async read(name: string): Promise<LeaseRecord> {
-    assertText('name of the lease', name);
+    assertLeaseTexts(name);
     const known = this.#known.token(name);
     const row = await this.calls.run('lease.read', (query) => this.#read(query, name));
     return this.#record(name, row, known);
   }
 
   async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    assertLeaseTexts(name, holder);
     const writer = formatWriter(holder, leaseMs);
-    assertText('name of the lease', name);
-    assertText('holder of the lease', writer);
     if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
       return { acquired: false, record: await this.read(name) };
     }
@@ -104,13 +102,10 @@ export class PostgresLeaseTable implements LeaseTable {
   }
 
   async #renew(operation: 'lease.renew' | 'lease.renewAll', leases: readonly Renewal[]): Promise<RenewResult[]> {
+    for (const { name, holder } of leases) assertLeaseTexts(name, holder);
     const renewals = leases.map(({ name, token, holder, leaseMs }) => {
       return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
     });
-    for (const { name, writer } of renewals) {
-      assertText('name of the lease', name);
-      assertText('holder of the lease', writer);
-    }
     const known = leases.map(({ name }) => this.#known.token(name));
     const rows = await this.calls.run(operation, async (query) => {
       const found = new Map((await query(renewSql(this.#names, renewals))).map((row) => [row['name'], row]));
@@ -134,8 +129,7 @@ export class PostgresLeaseTable implements LeaseTable {
   }
 
   async release({ name, holder, token }: HeldLease): Promise<boolean> {
-    assertText('name of the lease', name);
-    assertText('holder of the lease', holder.incarnation);
+    assertLeaseTexts(name, holder);
     this.#observed.forget(name);
     const rows = await this.calls.query('lease.release', releaseSql(this.#names, name, token, holder.incarnation));
     if (rows.length > 0) this.#known.seen(name, token, undefined);

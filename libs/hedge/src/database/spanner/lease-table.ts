@@ -8,7 +8,7 @@ import type {
   RenewResult,
 } from '../lease-table.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
-import { assertRenewals } from '../checks.js';
+import { assertLeaseTexts, assertRenewals } from '../checks.js';
 import type { Connection } from './client/connection.js';
 import type { Tables } from './options.js';
 import type { Mutation } from './client/protocol.js';
@@ -28,11 +28,13 @@ export class SpannerLeaseTable implements LeaseTable {
     private readonly tables: Tables,
   ) {}
 
-  read(name: string): Promise<LeaseRecord> {
+  async read(name: string): Promise<LeaseRecord> {
+    assertLeaseTexts(name);
     return this.connection.run('lease.read', async (attempt) => toRecord(await attempt.query(this.#lease(name))));
   }
 
-  acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+  async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    assertLeaseTexts(name, holder);
     return this.connection.run('lease.acquire', async (attempt) => {
       const transaction = attempt.begin();
       const record = toRecord(await transaction.query(this.#lease(name)));
@@ -51,7 +53,8 @@ export class SpannerLeaseTable implements LeaseTable {
     });
   }
 
-  renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
+  async renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {
+    assertLeaseTexts(name, holder);
     return this.connection.run('lease.renew', async (attempt) => {
       const transaction = attempt.begin();
       const record = toRecord(await transaction.query(this.#lease(name)));
@@ -63,6 +66,7 @@ export class SpannerLeaseTable implements LeaseTable {
 
   async renewAll(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
     assertRenewals(leases);
+    for (const { name, holder } of leases) assertLeaseTexts(name, holder);
     if (leases.length === 0) return [];
     return this.connection.run('lease.renewAll', async (attempt) => {
       const transaction = attempt.begin();
@@ -79,7 +83,8 @@ export class SpannerLeaseTable implements LeaseTable {
     });
   }
 
-  release({ name, holder, token }: HeldLease): Promise<boolean> {
+  async release({ name, holder, token }: HeldLease): Promise<boolean> {
+    assertLeaseTexts(name, holder);
     return this.connection.run('lease.release', async (attempt) => {
       const transaction = attempt.begin();
       const rows = await transaction.query(this.#lease(name));

@@ -9,7 +9,7 @@ import type {
 } from '../lease-table.js';
 import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
 import { ObservedLeases } from '../observed-lease.js';
-import { assertRenewals } from '../checks.js';
+import { assertLeaseTexts, assertRenewals } from '../checks.js';
 import { ReplacedDatabase } from '../replaced-database.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
@@ -43,10 +43,12 @@ export class SqliteLeaseTable implements LeaseTable {
   }
 
   async read(name: string): Promise<LeaseRecord> {
+    assertLeaseTexts(name);
     return this.#record(name, await this.thread.call('readLease', name));
   }
 
   async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
+    assertLeaseTexts(name, holder);
     if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
       return { acquired: false, record: await this.read(name) };
     }
@@ -75,6 +77,7 @@ export class SqliteLeaseTable implements LeaseTable {
   }
 
   async #renew(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
+    for (const { name, holder } of leases) assertLeaseTexts(name, holder);
     const renewals = leases.map(({ name, token, holder, leaseMs }) => {
       return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
     });
@@ -87,7 +90,8 @@ export class SqliteLeaseTable implements LeaseTable {
     });
   }
 
-  release({ name, holder, token }: HeldLease): Promise<boolean> {
+  async release({ name, holder, token }: HeldLease): Promise<boolean> {
+    assertLeaseTexts(name, holder);
     this.#observed.forget(name);
     return this.thread.call('release', name, token, holder.incarnation);
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Backend } from '../../database/backend.js';
 import type { LeaseClaim } from '../../database/lease-table.js';
-import { claimOf, member, newName, tokenOf, type Suite } from './suite.js';
+import { claimOf, member, newName, rejectsWith, tokenOf, type Suite } from './suite.js';
 
 /** A contender that has not won after so many tries never will. */
 const MOST_TRIES = 400;
@@ -65,6 +65,21 @@ export function leaseConformance(suite: Suite): void {
         assert.equal(results.filter(({ acquired }) => acquired).length, 1);
       }
     });
+
+    for (const text of ['a\0b', 'a\ud800b']) {
+      it(`rejects ${JSON.stringify(text)} in the name and the holder, which not every database can hold`, async () => {
+        const { lease } = await suite.client();
+        const named = { ...claimOf(newName() + text), token: 1n };
+        const held = { ...claimOf(newName(), 60_000, { address: text, incarnation: 'i' }), token: 1n };
+        await rejectsWith('INVALID_ARGUMENT', lease.read(named.name));
+        for (const wrong of [named, held]) {
+          await rejectsWith('INVALID_ARGUMENT', lease.acquire(wrong));
+          await rejectsWith('INVALID_ARGUMENT', lease.renew(wrong));
+          await rejectsWith('INVALID_ARGUMENT', lease.renewAll([wrong]));
+          await rejectsWith('INVALID_ARGUMENT', lease.release(wrong));
+        }
+      });
+    }
 
     it('keeps leases of different names apart', async () => {
       const client = await suite.client();
