@@ -10,8 +10,14 @@ import type { StartGate } from '../common/async/start-gate.js';
 import { checkCallOptions, checkReruns } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
-import { checkTopic } from '../messaging/topic-name.js';
-import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import {
+  checkTopic,
+  type DeclaredTopic,
+  nameOfTopic,
+  type TopicData,
+  type TopicReply,
+  type UndeclaredTopic,
+} from '../messaging/topics.js';
 import { leaderReplies } from '../streams/leader-replies.js';
 import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/source.js';
 import type { StreamCaller } from '../streams/stream-caller.js';
@@ -22,7 +28,6 @@ import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaderElector } from './leader-elector.runner.js';
 import { isGeneratorFunction } from '../common/async/generators.js';
 import { GuardedObservable } from '../common/async/guarded-observable.js';
-import { nameOfTopic } from '../common/topic-names.js';
 
 /** A message to the handlers of the leader. */
 export const LEADER_MESSAGE: RequestType = {

@@ -9,8 +9,13 @@ import type { Encoded } from '../messaging/message.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
-import { checkTopic } from '../messaging/topic-name.js';
-import type { DeclaredTopic, TopicData, TopicReply, UndeclaredTopic } from '../messaging/topics.js';
+import {
+  checkTopic,
+  type DeclaredTopic,
+  type TopicData,
+  type TopicReply,
+  type UndeclaredTopic,
+} from '../messaging/topics.js';
 import { broadcastReplies } from '../streams/broadcast-replies.js';
 import type { BroadcastStreamEvent } from '../streams/member-stream.js';
 import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/source.js';

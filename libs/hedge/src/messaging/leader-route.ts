@@ -1,3 +1,4 @@
+import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 
 /** Who this process believes leads, and in which term. */
@@ -26,4 +27,9 @@ export interface LeaderRoute {
   refresh(): Promise<void>;
   /** Calls back after every change of `current()`. Returns the way to stop. */
   onChange(listener: () => void): () => void;
+}
+
+/** What a member answers to leader work that it has not started: whoever leads may take it. */
+export function notLeading(): HedgeError {
+  return new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
 }

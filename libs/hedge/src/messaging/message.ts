@@ -1,5 +1,5 @@
 import type { MemberId } from '../common/identity.js';
-import { Encoding } from '../wire/hedge/v1/link.js';
+import { Encoding, type Failure, type Reply } from '../wire/hedge/v1/link.js';
 import type { RequestType } from './request-type.js';
 
 /** A payload as it travels. */
@@ -63,3 +63,12 @@ export interface IncomingRequest {
  * HANDLER_FAILED.
  */
 export type RequestHandler = (request: IncomingRequest) => Promise<Encoded>;
+
+export function successReply(sequence: number, { encoding, bytes }: Encoded): Reply {
+  return { sequence, encoding, payload: bytes, failure: undefined };
+}
+
+export function failureReply(sequence: number, failure: Failure): Reply {
+  const { encoding, bytes } = NO_PAYLOAD;
+  return { sequence, encoding, payload: bytes, failure };
+}

@@ -1,5 +1,5 @@
 import { HedgeError, messageOf } from '../common/errors.js';
-import { isForwarded, nameOfTopic } from '../common/topic-names.js';
+import { isForwarded, nameOfTopic } from './topics.js';
 import { Encoding } from '../wire/hedge/v1/link.js';
 import { notJson } from './json-values.js';
 import { bytesPayload, NO_PAYLOAD, type Encoded } from './message.js';

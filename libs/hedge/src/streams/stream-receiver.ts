@@ -1,10 +1,9 @@
 import { asHedgeError, HedgeError } from '../common/errors.js';
 import { RunningWork } from '../common/running-work.js';
 import type { MemberId } from '../common/identity.js';
-import type { LeaderRoute } from '../messaging/leader-route.js';
-import { notLeading } from '../messaging/not-leading.js';
+import { type LeaderRoute, notLeading } from '../messaging/leader-route.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
-import { MAX_TOPIC_LENGTH } from '../messaging/topic-name.js';
+import { MAX_TOPIC_LENGTH } from '../messaging/topics.js';
 import type { PeerStream, StreamTransport } from '../transport/streams/peer-stream.js';
 import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { itemsOf } from './item-frames.js';

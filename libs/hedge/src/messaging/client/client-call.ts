@@ -1,6 +1,6 @@
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
-import { nameOfTopic } from '../../common/topic-names.js';
+import { nameOfTopic } from '../topics.js';
 import type { Timed } from '../server/deadlines.js';
 import type { OutgoingRequest } from '../message.js';
 

@@ -7,7 +7,7 @@ import type { Link, Transport } from '../../transport/transport.js';
 import type { Reply, Request } from '../../wire/hedge/v1/link.js';
 import { BurstLog } from './burst-log.js';
 import { onAbort } from '../../common/async/on-abort.js';
-import { nameOfTopic } from '../../common/topic-names.js';
+import { nameOfTopic } from '../topics.js';
 import { MAX_TIMEOUT_MS } from '../call-options.js';
 import { ClientCall } from './client-call.js';
 import type { LeaderRoute } from '../leader-route.js';

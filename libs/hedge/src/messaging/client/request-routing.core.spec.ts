@@ -6,7 +6,7 @@ import type { MemberId } from '../../common/identity.js';
 import { failureOf } from '../../transport/failure.js';
 import { Encoding } from '../../wire/hedge/v1/link.js';
 import { ClientCall } from './client-call.js';
-import { failureReply, successReply } from '../server/reply.js';
+import { failureReply, successReply } from '../message.js';
 import { RequestRouter } from './request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
 

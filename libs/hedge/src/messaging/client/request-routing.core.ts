@@ -5,7 +5,7 @@ import { errorOf } from '../../transport/failure.js';
 import type { Reply } from '../../wire/hedge/v1/link.js';
 import type { ClientCall } from './client-call.js';
 import { Deadlines } from '../server/deadlines.js';
-import { Peer } from '../peer.js';
+import { Peer } from './peer.js';
 import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
 
 const FIRST_PAUSE_MS = 20;

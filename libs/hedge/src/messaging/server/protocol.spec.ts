@@ -8,7 +8,7 @@ import { failureOf } from '../../transport/failure.js';
 import { Encoding, type Reply } from '../../wire/hedge/v1/link.js';
 import { ClientCall } from '../client/client-call.js';
 import { RequestDeduplicator, Entry } from './request-deduplicator.core.js';
-import { failureReply, successReply } from './reply.js';
+import { failureReply, successReply } from '../message.js';
 import { RequestRouter } from '../client/request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from '../client/request-routing.messages.js';
 

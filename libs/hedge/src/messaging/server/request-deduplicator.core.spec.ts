@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { RequestDeduplicator, Entry } from './request-deduplicator.core.js';
 import { Encoding } from '../../wire/hedge/v1/link.js';
-import { successReply } from './reply.js';
+import { successReply } from '../message.js';
 
 const LIMITS = { maxRunning: 3, maxEntries: 5, maxBytes: 1_000 };
 

@@ -1,7 +1,7 @@
 import { HedgeError } from '../../common/errors.js';
 import { failureOf } from '../../transport/failure.js';
 import type { Reply } from '../../wire/hedge/v1/link.js';
-import { failureReply } from './reply.js';
+import { failureReply } from '../message.js';
 import { type QuotaLimits, QuotaUse, RequestQuota, type TopicUse } from './request-quota.js';
 import { SequenceMap } from '../client/sequence-map.js';
 import { HANDLER_SLOTS } from '../request-type.js';

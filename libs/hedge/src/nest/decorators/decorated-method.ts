@@ -1,5 +1,5 @@
 import { isObservable } from 'rxjs';
-import { HedgeError } from '../../common/errors.js';
+import { HedgeError, messageOf } from '../../common/errors.js';
 import { isGenerator, isGeneratorFunction } from '../../common/async/generators.js';
 
 /** On a class's prototype: the methods that were decorated, by name. From the global registry, as those of the methods. */
@@ -152,4 +152,17 @@ function enhancersOf(method: object): unknown[] {
 
 function hasAll(list: readonly unknown[], items: readonly unknown[]): boolean {
   return items.every((item) => list.includes(item));
+}
+
+/**
+ * Checks what a decorator was given.
+ * @param place of the decorated method, for people: `OrdersController.price`.
+ * @throws HedgeError INVALID_OPTIONS naming the place, for what `check` throws.
+ */
+export function checkDecoration(place: string, check: () => void): void {
+  try {
+    check();
+  } catch (cause) {
+    throw new HedgeError('INVALID_OPTIONS', `${place} is decorated wrongly. ${messageOf(cause)}`, { cause });
+  }
 }

@@ -1,8 +1,7 @@
 import { MessagePattern } from '@nestjs/microservices';
-import { checkDecoration } from './decoration.js';
+import { checkDecoration, decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
 import { HedgeError } from '../../common/errors.js';
-import { checkTopic } from '../../messaging/topic-name.js';
-import { decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
+import { checkTopic } from '../../messaging/topics.js';
 import {
   HANDLERS,
   HEDGE_TRANSPORT,

@@ -1,7 +1,6 @@
-import { checkDecoration } from './decoration.js';
+import { checkDecoration, decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
 import { cronTimes, intervalTimes, type FireTimes } from '../../jobs/fire-times.js';
 import { checkJobOptions, type JobOptions } from '../../jobs/job.js';
-import { decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
 
 /** From the global registry, as those in handler-metadata.ts. */
 const JOBS = Symbol.for('nestjs-hedge:jobs');

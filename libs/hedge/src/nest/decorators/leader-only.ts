@@ -1,13 +1,12 @@
 import { checkKeys } from '../../common/validation/check-keys.js';
 import { HttpException, Inject } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
-import { checkDecoration } from './decoration.js';
+import { checkDecoration, decoratedMethod, remember, restoreMetadata, servedName } from './decorated-method.js';
 import { HedgeError } from '../../common/errors.js';
-import { FORWARDED_TOPIC_PREFIX } from '../../common/topic-names.js';
+import { FORWARDED_TOPIC_PREFIX } from '../../messaging/topics.js';
 import { LeaderService, type SendOptions } from '../../election/leader.service.js';
 import { checkCallOptions, checkReruns } from '../../messaging/call-options.js';
 import { HedgeContext } from '../handlers/context.js';
-import { decoratedMethod, remember, restoreMetadata, servedName } from './decorated-method.js';
 import { handler } from './decorators.js';
 import { sentArguments } from './forwarded-arguments.js';
 import { NOTICES } from '../handlers/handler-metadata.js';

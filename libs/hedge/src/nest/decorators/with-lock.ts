@@ -1,5 +1,5 @@
 import { checkKeys } from '../../common/validation/check-keys.js';
-import { checkDecoration } from './decoration.js';
+import { checkDecoration } from './decorated-method.js';
 import { Inject } from '@nestjs/common';
 import { HedgeError } from '../../common/errors.js';
 import { assertLockName, LockService } from '../../locks/lock.service.js';

@@ -3,7 +3,7 @@ import type { Observable } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
 import type { Logger } from '../../common/line-logger.js';
 import { HedgeError } from '../../common/errors.js';
-import { isForwarded, RESERVED_TOPICS } from '../../common/topic-names.js';
+import { isForwarded, RESERVED_TOPICS } from '../../messaging/topics.js';
 import type { Encoded, IncomingRequest } from '../../messaging/message.js';
 import { isStreamLike } from '../../messaging/json-values.js';
 import type { PayloadCodec } from '../../messaging/serializer.js';

@@ -1,4 +1,4 @@
-import { isForwarded, nameOfTopic } from '../../common/topic-names.js';
+import { isForwarded, nameOfTopic } from '../../messaging/topics.js';
 
 /**
  * What the decorators leave on methods for discovery and wiring to find. Symbols from the global registry,

@@ -4,7 +4,7 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { Encoded, IncomingRequest } from '../../messaging/message.js';
-import { notLeading } from '../../messaging/not-leading.js';
+import { notLeading } from '../../messaging/leader-route.js';
 import {
   ACQUIRE,
   RELEASE,

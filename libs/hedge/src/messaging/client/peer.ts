@@ -1,7 +1,7 @@
-import type { HedgeError } from '../common/errors.js';
-import type { MemberId } from '../common/identity.js';
-import type { ClientCall } from './client/client-call.js';
-import { SequenceMap } from './client/sequence-map.js';
+import type { HedgeError } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
+import type { ClientCall } from './client-call.js';
+import { SequenceMap } from './sequence-map.js';
 
 /** A receiver as its caller sees it: the link to it, and the calls that are assigned to it. */
 export class Peer<C extends ClientCall> {

@@ -3,8 +3,8 @@ import { Global, Logger, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from '@jest/globals';
 import { HedgeReadiness } from '../../pod/readiness.js';
-import { HedgeHealthIndicator } from './hedge-health.indicator.js';
-import { HedgeHealthModule } from './hedge-health.module.js';
+import { HedgeHealthIndicator } from './index.js';
+import { HedgeHealthModule } from './index.js';
 
 Logger.overrideLogger(false);
 
