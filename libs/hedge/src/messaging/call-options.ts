@@ -1,10 +1,10 @@
 import { HedgeError } from '../common/errors.js';
 
-/** What a frame can carry. Rounding may exceed it, and a frame that cannot be encoded costs the link. */
+/** The largest value in a frame. A larger one cannot be encoded, which would close the link. */
 export const MAX_TIMEOUT_MS = 0xffff_ffff;
 
 /**
- * Checks how long a call may take, and what gives it up.
+ * Checks the timeout and the signal of a call.
  * @param method and `name` are for the error's message: `send 'price'`.
  * @throws HedgeError INVALID_ARGUMENT
  */
@@ -42,12 +42,12 @@ export function checkSignal(call: string, signal: unknown): void {
   );
 }
 
-/** So that a text can be told from the number in it. */
+/** Distinguishes a text from the number in it. */
 export function inWords(value: unknown): string {
   return typeof value === 'string' ? `the text '${value}'` : String(value);
 }
 
-/** By its shape: one of another realm, or of a polyfill, is as good. */
+/** Checks the shape, so that a signal of another realm or of a polyfill is accepted. */
 function isAbortSignal(value: unknown): boolean {
   const signal = value as Partial<AbortSignal> | null;
   return typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function';

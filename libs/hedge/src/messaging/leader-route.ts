@@ -1,7 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 
-/** Who this process believes leads, and in which term. */
+/** The leader and its term, as far as this process knows. */
 export interface LeaderBelief {
   readonly leader: MemberId;
   /** The lease token of that leader: the term. */
@@ -10,13 +10,13 @@ export interface LeaderBelief {
   readonly self: boolean;
 }
 
-/** What routing needs from the election. `LeaderElector` implements it. */
+/** The election, as routing uses it. `LeaderElector` implements it. */
 export interface LeaderRoute {
-  /** Who leads as far as known; undefined while nobody does. For `self` the lease is valid now (L2). */
+  /** The leader as far as known; undefined while there is none. For `self` the lease is valid now (L2). */
   current(): LeaderBelief | undefined;
   /** Why the election cannot ask the database now, for messages; undefined when it can. */
   readonly trouble?: string | undefined;
-  /** That this process, which stops, will not lead again. */
+  /** True once this process stops and will not lead again. */
   readonly stopped?: boolean;
   /** True while this process holds the lease of that term, judged now and locally (L2). */
   leads(epoch: bigint): boolean;
@@ -29,7 +29,7 @@ export interface LeaderRoute {
   onChange(listener: () => void): () => void;
 }
 
-/** What a member answers to leader work that it has not started: whoever leads may take it. */
+/** The reply to leader work that this member has not started. The caller may send it to the leader. */
 export function notLeading(): HedgeError {
   return new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
 }

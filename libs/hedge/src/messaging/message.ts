@@ -2,42 +2,42 @@ import type { MemberId } from '../common/identity.js';
 import { Encoding, type Failure, type Reply } from '../wire/hedge/v1/link.js';
 import type { RequestType } from './request-type.js';
 
-/** A payload as it travels. */
+/** A payload on the wire. */
 export interface Encoded {
   readonly encoding: Encoding;
   readonly bytes: Uint8Array;
 }
 
-/** `undefined`, and the reply to what wants to know only that it was done. */
+/** Stands for `undefined`, and for the reply to a request that needs only an acknowledgement. */
 export const NO_PAYLOAD: Encoded = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
 
-/** Bytes that travel as they are. */
+/** Bytes that are sent unchanged. */
 export function bytesPayload(bytes: Uint8Array): Encoded {
   return { encoding: Encoding.ENCODING_BYTES, bytes };
 }
 
-/** What this process asks of the leader or of one member. */
+/** A request of this process to the leader or to one member. */
 export interface OutgoingRequest {
-  /** `leader`: whoever leads, followed through leader changes until the deadline. Else that very member. */
+  /** `leader`: the present leader, followed through leader changes until the deadline. Otherwise that member only. */
   readonly to: 'leader' | MemberId;
   readonly type: RequestType;
   readonly topic: string;
-  /** What errors call it, for a request whose topic is not the user's. Default: the topic in quotes. */
+  /** Its name in errors, for a request without a topic of the user. Default: the topic in quotes. */
   readonly name?: string;
   readonly payload: Encoded;
   /** The whole time allowed, in milliseconds, waiting for a leader and retries included. */
   readonly timeoutMs: number;
-  /** Gives the request up: it rejects with the signal's reason, and the handler's own signal aborts. */
+  /** Cancels the request: it rejects with the reason of the signal, and the signal of the handler aborts. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * How often it may be run again after its leader was lost while it may have run: by a crash, or because it stood still
-   * for longer than its lease. Beyond that it fails with OUTCOME_UNKNOWN, so that a request that ends its leaders does
-   * not end one after the other. 0 for work that is not idempotent. Default: no limit.
+   * How often it may run again after its leader was lost while it may have run. A leader is lost by a crash, or when it
+   * stands still for longer than its lease. After that the request fails with OUTCOME_UNKNOWN, so that a request that ends
+   * its leaders does not end one after the other. 0 for work that is not idempotent. Default: no limit.
    */
   readonly maxReruns?: number;
 }
 
-/** What a handler is told of the request it runs. */
+/** The request that a handler runs. */
 export interface IncomingRequest {
   readonly type: RequestType;
   readonly topic: string;
@@ -53,7 +53,7 @@ export interface IncomingRequest {
   readonly timeoutMs: number;
   /**
    * Aborts when the caller cancelled or its deadline passed, and for leader work when the lease is lost.
-   * Made on first use: a handler that does not look at it costs nothing.
+   * Created on first use, so it costs nothing when the handler does not use it.
    */
   readonly signal: AbortSignal;
 }

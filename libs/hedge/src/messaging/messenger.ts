@@ -28,10 +28,10 @@ export interface MessengerOptions {
  * Requests to the leader and to members, and the handlers that serve them here.
  *
  * A request to the leader runs exactly once in a term, and may run again under the next leader; one to a
- * member runs at most once. A request to this very process does not touch the network, and keeps the same
+ * member runs at most once. A request to this process itself does not use the network, and follows the same
  * rules, limits and encoding.
  *
- * The transport has one listener, so whoever attaches to it passes frames and events on: see `frame`.
+ * The transport has one listener. Its owner forwards frames and events: see `frame`.
  *
  * @example
  * const messenger = new Messenger({ transport, clock: systemClock, route: elector });
@@ -44,8 +44,8 @@ export class Messenger implements TransportEvents, LinkSessions {
   readonly #transport: Transport;
   readonly #clock: Clock;
   readonly #timeline = new Timeline();
-  readonly #caller: RequestClient;
-  readonly #receiver: RequestServer;
+  readonly #client: RequestClient;
+  readonly #server: RequestServer;
   /** The newest link from each caller, by incarnation. */
   readonly #callers = new Map<string, Link>();
   readonly #stopListening: () => void;
@@ -56,19 +56,19 @@ export class Messenger implements TransportEvents, LinkSessions {
     this.#transport = transport;
     this.#clock = clock;
     const shared = { clock, timeline: this.#timeline, route, limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits } };
-    this.#receiver = new RequestServer({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
-    this.#caller = new RequestClient({
+    this.#server = new RequestServer({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
+    this.#client = new RequestClient({
       ...shared,
       transport,
       random,
       logger,
       runHere: (request) => this.#receive({ peer: transport.self, here: true }, withOwnBytes(request)),
-      cancelHere: (sequence) => this.#receiver.cancel(transport.self, sequence),
+      cancelHere: (sequence) => this.#server.cancel(transport.self, sequence),
     });
-    this.#caller.leaderChanged();
+    this.#client.leaderChanged();
     this.#stopListening = route.onChange(() => {
-      this.#receiver.leaderChanged();
-      this.#caller.leaderChanged();
+      this.#server.leaderChanged();
+      this.#client.leaderChanged();
     });
   }
 
@@ -76,7 +76,7 @@ export class Messenger implements TransportEvents, LinkSessions {
    * Sets the handler of a type of request.
    */
   serve(type: RequestType, handler: RequestHandler): void {
-    this.#receiver.serve(type, handler);
+    this.#server.serve(type, handler);
   }
 
   /**
@@ -84,44 +84,44 @@ export class Messenger implements TransportEvents, LinkSessions {
    * @throws HedgeError what the handler threw, or HANDLER_FAILED, NO_HANDLER
    * @throws HedgeError nothing was started: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED, PAYLOAD_TOO_LARGE,
    *   INVALID_ARGUMENT, SHUTTING_DOWN
-   * @throws HedgeError it may have run: DEADLINE_EXCEEDED (`details.started` tells), OUTCOME_UNKNOWN. Both
-   *   have `details.requestId`, which is what the handler saw, and `details.attempts`.
+   * @throws HedgeError it may have run: DEADLINE_EXCEEDED (if `details.started`), OUTCOME_UNKNOWN. Both have
+   *   `details.requestId`, as the handler has it, and `details.attempts`.
    * @throws the signal's reason when it aborted
    */
   request(request: OutgoingRequest): Promise<Encoded> {
-    const reply = this.#caller.request(request);
+    const reply = this.#client.request(request);
     this.#keepTicking();
     return reply;
   }
 
   /**
-   * Takes no more leader work of that term; what is refused goes on to the next leader. Resolves when none
-   * runs. Does not look at the time: whoever waits has a limit of its own.
+   * Refuses leader work of that term from now on; callers send it to the next leader. Resolves when none runs. It has no
+   * time limit.
    */
   drain(epoch: bigint): Promise<void> {
-    return this.#receiver.drain(epoch);
+    return this.#server.drain(epoch);
   }
 
-  /** Takes no more broadcasts: they fail with SHUTTING_DOWN. Resolves when no handler of one runs; has no time limit. */
+  /** Refuses broadcasts with SHUTTING_DOWN from now on. Resolves when no handler of one runs. It has no time limit. */
   drainBroadcasts(): Promise<void> {
-    return this.#receiver.drainBroadcasts();
+    return this.#server.drainBroadcasts();
   }
 
-  /** To be told when a member has left the view: what only it could answer is not waited for, unless a link is open. */
+  /** Call it when a member has left the view. Requests that only this member could answer fail, unless a link is open. */
   departed(member: MemberId): void {
-    this.#caller.departed(member);
+    this.#client.departed(member);
   }
 
   /**
-   * Refuses all that comes. What waits fails with SHUTTING_DOWN, or OUTCOME_UNKNOWN if it may have run; handlers
-   * that run are aborted. Idempotent.
+   * Refuses all requests. A request that waits fails with SHUTTING_DOWN, or with OUTCOME_UNKNOWN if it may have run.
+   * Running handlers are aborted. Idempotent.
    */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#stopListening();
-    this.#receiver.close();
-    this.#caller.close();
+    this.#server.close();
+    this.#client.close();
   }
 
   /** @returns whether the frame is one of messaging's: request, reply or cancel. */
@@ -130,9 +130,9 @@ export class Messenger implements TransportEvents, LinkSessions {
       this.#receive(link, body.value);
     } else if (body.$case === 'reply') {
       link.acknowledge(body.value.sequence);
-      this.#caller.replied(link.peer, body.value);
+      this.#client.replied(link.peer, body.value);
     } else if (body.$case === 'cancel') {
-      this.#receiver.cancel(link.peer, body.value.sequence);
+      this.#server.cancel(link.peer, body.value.sequence);
     } else {
       return false;
     }
@@ -140,43 +140,43 @@ export class Messenger implements TransportEvents, LinkSessions {
   }
 
   acknowledged(link: Link, sequences: readonly number[]): void {
-    this.#receiver.acknowledge(link.peer, sequences);
+    this.#server.acknowledge(link.peer, sequences);
   }
 
   opened(link: Link): void {
-    // A pod dials itself to see whether its address works; nothing is ever sent that way.
+    // A pod dials itself to check its address. It sends nothing over such a link.
     if (this.#isSelf(link.peer)) return;
-    if (link.direction === 'dialled') return this.#caller.linked(link);
+    if (link.direction === 'dialled') return this.#client.linked(link);
     this.#callers.set(link.peer.incarnation, link);
-    this.#receiver.returned(link.peer);
+    this.#server.returned(link.peer);
   }
 
   closed(link: Link, _reason: HedgeError): void {
     if (this.#isSelf(link.peer)) return;
-    if (link.direction === 'dialled') return this.#caller.unlinked(link);
+    if (link.direction === 'dialled') return this.#client.unlinked(link);
     if (this.#callers.get(link.peer.incarnation) !== link) return;
     this.#callers.delete(link.peer.incarnation);
-    if (!this.#closed) this.#receiver.left(link.peer);
+    if (!this.#closed) this.#server.left(link.peer);
   }
 
   outstandingAt(receiver: MemberId): readonly number[] {
-    return this.#isSelf(receiver) ? [] : this.#caller.outstandingAt(receiver);
+    return this.#isSelf(receiver) ? [] : this.#client.outstandingAt(receiver);
   }
 
   resume(caller: MemberId, outstanding: readonly number[]): boolean {
-    return this.#isSelf(caller) ? false : this.#receiver.resume(caller, outstanding);
+    return this.#isSelf(caller) ? false : this.#server.resume(caller, outstanding);
   }
 
   #receive(origin: Origin, request: Request): void {
-    this.#receiver.receive(origin, request);
+    this.#server.receive(origin, request);
     this.#keepTicking();
   }
 
   /** See `ReceiverOptions.reply`. */
   #reply(origin: Origin | Link, reply: Reply): boolean {
     if (!('send' in origin)) {
-      this.#receiver.acknowledge(origin.peer, [reply.sequence]);
-      this.#caller.replied(origin.peer, withOwnBytes(reply));
+      this.#server.acknowledge(origin.peer, [reply.sequence]);
+      this.#client.replied(origin.peer, withOwnBytes(reply));
       return true;
     }
     try {
@@ -189,16 +189,16 @@ export class Messenger implements TransportEvents, LinkSessions {
 
   /** One timer for all deadlines and pauses, and none while nothing waits. */
   #keepTicking(): void {
-    if (this.#ticking || !(this.#caller.busy || this.#receiver.busy)) return;
+    if (this.#ticking || !(this.#client.busy || this.#server.busy)) return;
     this.#ticking = true;
     const tick = (): void => {
       this.#ticking = false;
-      this.#caller.tick();
-      this.#receiver.tick(this.#timeline.advance(this.#clock.now()));
+      this.#client.tick();
+      this.#server.tick(this.#timeline.advance(this.#clock.now()));
       this.#keepTicking();
     };
     // A script that awaits a reply must not end before its deadline, even if nothing else keeps it alive.
-    this.#clock.after(TICK_MS, tick, this.#caller.busy);
+    this.#clock.after(TICK_MS, tick, this.#client.busy);
   }
 
   #isSelf(member: MemberId): boolean {

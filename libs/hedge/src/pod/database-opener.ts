@@ -10,11 +10,11 @@ export interface BackendOpenerOptions {
   readonly logger: { log(message: string): void; warn(message: string): void };
 }
 
-/** Opens the backend: at the start, or as soon as it answers. */
+/** Opens the backend at the start, or as soon as it answers. */
 export class DatabaseOpener {
   #stopped = false;
   #cancel: () => void = () => undefined;
-  #lastTrouble = '';
+  #lastProblem = '';
 
   constructor(
     private readonly backend: Backend,
@@ -31,19 +31,19 @@ export class DatabaseOpener {
       return true;
     } catch (error) {
       if (!(error instanceof HedgeError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
-      this.#trouble(`The backend does not answer, trying again: ${error.message}`);
+      this.#warn(`The backend does not answer, trying again: ${error.message}`);
       return false;
     }
   }
 
-  /** Tries in the background until it is open, then calls back. Whatever the backend says, it may be mended. */
+  /** Retries in the background until the backend is open, whatever its error is, then calls back. */
   openLater(opened: () => void, attempt = 1): void {
     const { clock, retryMs } = this.options;
     const pauseMs = backoffMs(attempt, retryMs, 4 * retryMs, Math.random());
     this.#cancel = clock.after(pauseMs, () => void this.#tryAgain(opened, attempt));
   }
 
-  /** Tries no more. Idempotent. */
+  /** Stops the retries. Idempotent. */
   stop(): void {
     this.#stopped = true;
     this.#cancel();
@@ -51,7 +51,7 @@ export class DatabaseOpener {
 
   async #tryAgain(opened: () => void, attempt: number): Promise<void> {
     const open = await this.open().catch((error: unknown) => {
-      this.#trouble(`The backend cannot be used, trying again: ${String(error)}`);
+      this.#warn(`The backend cannot be used, trying again: ${String(error)}`);
       return false;
     });
     if (this.#stopped) return;
@@ -60,9 +60,9 @@ export class DatabaseOpener {
     opened();
   }
 
-  /** Logs it, once as long as it stays the same. */
-  #trouble(message: string): void {
-    if (message !== this.#lastTrouble) this.options.logger.warn(message);
-    this.#lastTrouble = message;
+  /** Logs a problem once, as long as it is the same. */
+  #warn(message: string): void {
+    if (message !== this.#lastProblem) this.options.logger.warn(message);
+    this.#lastProblem = message;
   }
 }

@@ -8,14 +8,14 @@ import type { GroupSecrets } from '../transport/handshake/group-identity.js';
 
 const SECRET_ID = 'secret';
 
-/** Stands in the option `secret` for the one that is kept in the backend. Too short to be a secret of the user's. */
+/** In the option `secret`: the secret in the database. It is too short to be a secret of the user. */
 export const STORED_SECRET = 'stored';
 
 /**
- * What the option `secret` says, in its order: the first is what a pod proves itself by, each is accepted of others.
+ * The secrets of the option `secret`, in its order. A pod proves itself by the first, and accepts each from other pods.
  *
- * @param stored reads the one in the backend, and is called only when the option names it.
- * @throws what `stored` throws: a pod that cannot read it would refuse those that have no other.
+ * @param stored reads the secret in the database. It is called only when the option names that.
+ * @throws the error of `stored`: a pod that cannot read the secret would refuse pods that have no other.
  */
 export async function groupSecrets(option: readonly string[], stored: () => Promise<Buffer>): Promise<GroupSecrets> {
   const secrets: Buffer[] = [];
@@ -25,9 +25,9 @@ export async function groupSecrets(option: readonly string[], stored: () => Prom
 }
 
 /**
- * The secret by which the pods of a group know each other: 32 random bytes that the first pod writes to a
- * reserved row, so that who can read the group's database belongs, with nothing to configure. Pods that
- * start at once may all write: the row id is the same, so one of them wins and all read its value.
+ * The secret by which the pods of a group authenticate each other: 32 random bytes that the first pod writes to a
+ * reserved row. So every process that can read the group's database is a member, without configuration. Pods that
+ * start at once may all write. Their row id is the same, so one of them wins and all read its value.
  *
  * @throws HedgeError BACKEND_UNAVAILABLE: call again.
  */
@@ -51,7 +51,7 @@ export interface KeptSecretOptions {
   readonly logger: { warn(message: string): void };
 }
 
-/** The group's secret as one pod knows it, which is read once, and put back when the database was replaced. */
+/** The secret of the group at one pod. It is read once, and written back when the database was replaced. */
 export class KeptSecret {
   #known: Promise<Buffer> | undefined;
   #closed = false;
@@ -72,8 +72,9 @@ export class KeptSecret {
   }
 
   /**
-   * The database is another one. Without the secret in it a new pod would make another, and could not join those that
-   * run. So each of these writes the one that it knows; when another is there already, it takes that. Never rejects.
+   * Call it when the database was replaced. Without the secret in it, a new pod would create another one, and could not
+   * join the running pods. So each running pod writes the secret that it knows, or adopts the one that is there already.
+   * Never rejects.
    */
   async restore(writer: string): Promise<void> {
     const { clock, retryMs } = this.options;
@@ -81,7 +82,7 @@ export class KeptSecret {
       try {
         return await this.#restoreOnce(writer);
       } catch {
-        // The election has the same trouble, and tells it.
+        // The election has the same problem, and logs it.
         const pauseMs = backoffMs(attempt, retryMs, 4 * retryMs, Math.random());
         await new Promise<void>((resolve) => void clock.after(pauseMs, resolve));
       }

@@ -1,11 +1,11 @@
-/** Whether this pod can do its part, for a readiness probe. Asks nobody: safe to call as often as one likes. */
+/** Whether this pod can serve, for a readiness probe. It makes no call, so it may be read at any rate. */
 export interface HedgeHealth {
   readonly ready: boolean;
   /** The backend answered the election lately. */
   readonly backendReachable: boolean;
   /** The members are known as of the present leader. During a change of leader a pod stays ready without it. */
   readonly viewSettled: boolean;
-  /** The pod is on its way out. */
+  /** The pod has begun to stop. */
   readonly stopping: boolean;
 }
 
@@ -27,7 +27,7 @@ export class HedgeReadiness {
     private readonly graceMs: number,
   ) {}
 
-  /** Never about who leads: a follower is as ready as the leader. */
+  /** Does not depend on leadership: a follower is as ready as the leader. */
   check(): HedgeHealth {
     const { backendReachable, unsettledForMs, stopping } = this.probe();
     const ready = backendReachable && unsettledForMs <= this.graceMs && !stopping;

@@ -15,7 +15,7 @@ const CALM_MS = 5_000;
 
 /**
  * The caller's side of messaging: which request goes where, again or not, and how it ends. Pure: `step`
- * takes an input and the time in milliseconds on one rising line, and returns what to do, in order.
+ * gets an input and the time in milliseconds on one rising line, and returns the effects in order.
  *
  * Guarantees, with a receiver that keeps its promises (`RequestDeduplicator`):
  * - A call ends exactly once, by its deadline at the latest (with the precision of the ticks).
@@ -31,7 +31,7 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
   readonly #waiting = new Set<C>();
   readonly #deadlines = new Deadlines<C>();
   #leader: MemberId | undefined;
-  /** The newest term heard of. */
+  /** The newest known term. */
   #epoch = 0n;
   #sequence = 0;
   #refreshing = false;
@@ -59,11 +59,11 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
 
   step(input: RoutingInput<C>, now: number): readonly RoutingEffect<C>[] {
     this.#effects = [];
-    this.#take(input, now);
+    this.#handle(input, now);
     return this.#effects;
   }
 
-  #take(input: RoutingInput<C>, now: number): void {
+  #handle(input: RoutingInput<C>, now: number): void {
     switch (input.type) {
       case 'begin':
         return this.#begin(input.call, now);
@@ -137,14 +137,14 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     }
     if (epoch < this.#epoch) return;
     const newer = epoch > this.#epoch;
-    const news = newer || this.#leader === undefined;
+    const changed = newer || this.#leader === undefined;
     this.#leader = leader;
     this.#epoch = epoch;
     if (newer) {
       this.#refreshes = 0;
       this.#recallOlderTerms();
     }
-    if (news) for (const call of this.#waiting) this.#toLeader(call, now);
+    if (changed) for (const call of this.#waiting) this.#toLeader(call, now);
   }
 
   /** What was handed to an earlier leader goes to the next one: that term has ended. */

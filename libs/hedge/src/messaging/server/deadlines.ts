@@ -3,7 +3,7 @@ const SLOT_MS = 10;
 
 export interface Timed {
   readonly deadline: number;
-  /** Where it stands among those of its slot; `Deadlines` writes it. */
+  /** Its index in its slot; `Deadlines` writes it. */
   place: number;
 }
 

@@ -63,8 +63,8 @@ class Known<E extends Entry> {
 export class RequestDeduplicator<E extends Entry = Entry> {
   readonly #callers = new Map<string, Known<E>>();
   /**
-   * By caller: up to this sequence, requests may have run and been forgotten. A caller that came back to be told
-   * so, and whose link broke before it heard, must be told again.
+   * By caller: requests up to this sequence may have run and been forgotten. When the link of a returned caller breaks
+   * before it receives that answer, the next link must get it again.
    */
   readonly #forgotten = new Map<string, number>();
   /** By pool of slots. */
@@ -161,8 +161,8 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 
   /**
-   * Forgets a caller whose links are all closed, for good: a later link of it is told that nothing is known.
-   * @returns what still runs, now for nobody.
+   * Forgets a caller whose links are all closed. A later link of it learns that nothing is known.
+   * @returns requests that still run, without a caller.
    */
   forget(caller: string): readonly E[] {
     const entries = this.#callers.get(caller)?.entries;
@@ -228,7 +228,7 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 }
 
-/** Without spreading: a peer may list more than a call takes arguments. */
+/** Without spreading: a peer may list more sequences than a call can have arguments. */
 function greatest(sequences: readonly number[]): number {
   return sequences.reduce((a, b) => Math.max(a, b));
 }

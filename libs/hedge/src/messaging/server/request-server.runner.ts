@@ -33,22 +33,21 @@ interface Served {
 }
 
 /**
- * Runs what others, and this process itself, ask of this member. Each admitted request gets exactly one
+ * Runs the requests of other pods, and of this process itself, to this member. Each admitted request gets exactly one
  * reply, by its caller's deadline at the latest, whatever its handler does.
  */
 export class RequestServer {
   readonly #options: RequestServerOptions;
   readonly #served = new Map<RequestKind, Served>();
-  readonly #duplicates: RequestDeduplicator<ServerCall>;
+  readonly #deduplicator: RequestDeduplicator<ServerCall>;
   readonly #deadlines = new Deadlines<ServerCall>();
   /** Replies that found the outbound queue full. */
   readonly #unsent = new Set<ServerCall>();
-  /** Ways to cancel the forgetting of callers without a link, by incarnation. */
+  /** Cancels the removal of callers without a link, by incarnation. */
   readonly #leaving = new Map<string, () => void>();
-  /** Leader work of this term, and of those before it, is not taken any more. */
+  /** This pod refuses leader work of this term and of earlier ones. */
   #drainedEpoch = 0n;
   readonly #leaderWork = new RunningWork();
-  /** Broadcasts are not taken any more. */
   #refusesBroadcasts = false;
   readonly #broadcasts = new RunningWork();
   #closed = false;
@@ -56,7 +55,7 @@ export class RequestServer {
   constructor(options: RequestServerOptions) {
     this.#options = options;
     const { maxRunning, maxRunningPerTopic, maxHeldBytes } = options.limits;
-    this.#duplicates = new RequestDeduplicator({
+    this.#deduplicator = new RequestDeduplicator({
       maxRunning,
       maxRunningPerTopic,
       // Ten times: replies wait for their acknowledgement, which rides on the caller's next message.
@@ -77,7 +76,7 @@ export class RequestServer {
 
   receive(origin: Origin, request: Request): void {
     const caller = origin.peer.incarnation;
-    const duplicate = this.#duplicates.find(caller, request.sequence);
+    const duplicate = this.#deduplicator.find(caller, request.sequence);
     if (duplicate !== undefined) {
       duplicate.origin = origin;
       return this.#sendReply(duplicate);
@@ -87,30 +86,30 @@ export class RequestServer {
     if (refusal !== undefined) return this.#refuse(origin, request, refusal);
     if (served === undefined) return this.#refuse(origin, request, notServed(request));
     const deadline = this.#options.timeline.advance(this.#options.clock.now()) + request.timeoutMs;
-    const work = new ServerCall(origin, request, deadline, served.type);
-    const overloaded = this.#duplicates.admit(caller, work);
+    const call = new ServerCall(origin, request, deadline, served.type);
+    const overloaded = this.#deduplicator.admit(caller, call);
     if (overloaded !== undefined) return this.#refuse(origin, request, failureOf(overloaded));
-    this.#deadlines.add(work);
-    work.awaited = isLeaderWork(served.type) && request.epoch > this.#drainedEpoch;
-    if (work.awaited) this.#leaderWork.begin();
-    if (isBroadcast(work.type)) this.#broadcasts.begin();
-    this.#run(work, served.handler);
+    this.#deadlines.add(call);
+    call.awaited = isLeaderWork(served.type) && request.epoch > this.#drainedEpoch;
+    if (call.awaited) this.#leaderWork.begin();
+    if (isBroadcast(call.type)) this.#broadcasts.begin();
+    this.#run(call, served.handler);
   }
 
-  /** The caller does not want it any more. */
+  /** The caller has cancelled the request. */
   cancel(caller: MemberId, sequence: number): void {
-    this.#duplicates
+    this.#deduplicator
       .find(caller.incarnation, sequence)
-      ?.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has given this request up'));
+      ?.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has cancelled this request'));
   }
 
   acknowledge(caller: MemberId, sequences: readonly number[]): void {
-    this.#duplicates.acknowledge(caller.incarnation, sequences);
+    this.#deduplicator.acknowledge(caller.incarnation, sequences);
   }
 
   /** See `LinkSessions.resume`. */
   resume(caller: MemberId, outstanding: readonly number[]): boolean {
-    const { known, dropped } = this.#duplicates.resume(caller.incarnation, outstanding);
+    const { known, dropped } = this.#deduplicator.resume(caller.incarnation, outstanding);
     this.#drop(dropped);
     return known;
   }
@@ -121,65 +120,65 @@ export class RequestServer {
     this.#leaving.delete(caller.incarnation);
   }
 
-  /** The caller has no link any more: it is forgotten if it stays away. */
+  /** The caller has no link any more. It is forgotten unless it returns. */
   left(caller: MemberId): void {
     this.returned(caller);
     const { clock, limits } = this.#options;
     const forget = (): void => {
       this.#leaving.delete(caller.incarnation);
-      this.#drop(this.#duplicates.forget(caller.incarnation));
+      this.#drop(this.#deduplicator.forget(caller.incarnation));
     };
     this.#leaving.set(caller.incarnation, clock.after(limits.rememberCallerMs, forget));
   }
 
   /**
-   * Takes no more leader work of that term or an earlier one, but for what `goesOnInDrain`; resolves when none runs
-   * that was taken before. What is refused goes on to the next leader.
+   * Refuses leader work of that term or an earlier one, except for types that are accepted during a drain. Resolves when
+   * all work that was accepted before has ended. Callers send refused work to the next leader.
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
     return this.#leaderWork.ended();
   }
 
-  /** Takes no more broadcasts; resolves when none runs. What is refused fails with SHUTTING_DOWN. */
+  /** Refuses broadcasts with SHUTTING_DOWN from now on. Resolves when none runs. */
   drainBroadcasts(): Promise<void> {
     this.#refusesBroadcasts = true;
     return this.#broadcasts.ended();
   }
 
-  /** The election may have turned: leader work of a lost term is interrupted, so that it goes to the next leader. */
+  /** The leader may have changed. Leader work of a lost term is interrupted, so that its caller sends it to the next one. */
   leaderChanged(): void {
-    for (const work of this.#duplicates.running()) {
-      if (isLeaderWork(work.type) && !this.#options.route.leads(work.epoch)) this.#interrupt(work);
+    for (const call of this.#deduplicator.running()) {
+      if (isLeaderWork(call.type) && !this.#options.route.leads(call.epoch)) this.#interrupt(call);
     }
   }
 
   tick(now: number): void {
-    for (const work of this.#deadlines.takeExpired(now)) {
+    for (const call of this.#deadlines.takeExpired(now)) {
       const error = new HedgeError(
         'DEADLINE_EXCEEDED',
-        `${nameOfTopic(work.topic)} was started, and did not end within the ${work.timeoutMs} ms its caller allowed. ` +
+        `${nameOfTopic(call.topic)} was started, and did not end within the ${call.timeoutMs} ms its caller allowed. ` +
           'Allow more time, or see why the handler is slow.',
-        { details: { requestId: work.requestId, started: true } },
+        { details: { requestId: call.requestId, started: true } },
       );
-      work.abort(error);
-      this.#end(work, failureReply(work.sequence, failureOf(error)));
+      call.abort(error);
+      this.#end(call, failureReply(call.sequence, failureOf(error)));
     }
     this.#sendUnsent();
   }
 
-  /** Takes nothing more; what runs is told to stop, and its callers that it was not finished. */
+  /** Refuses all requests. Running ones are aborted, and their callers get an error. */
   close(): void {
     this.#closed = true;
     for (const cancel of this.#leaving.values()) cancel();
     this.#leaving.clear();
     const error = new HedgeError('SHUTTING_DOWN', 'This pod is stopping', { retryable: false });
-    for (const work of this.#duplicates.running()) {
-      if (isLeaderWork(work.type)) {
-        this.#interrupt(work);
+    for (const call of this.#deduplicator.running()) {
+      if (isLeaderWork(call.type)) {
+        this.#interrupt(call);
       } else {
-        work.abort(error);
-        this.#end(work, failureReply(work.sequence, failureOf(error)));
+        call.abort(error);
+        this.#end(call, failureReply(call.sequence, failureOf(error)));
       }
     }
   }
@@ -189,18 +188,18 @@ export class RequestServer {
     this.#options.reply(origin, failureReply(sequence, failure));
   }
 
-  #sendReply(work: ServerCall): void {
-    if (work.reply !== undefined && !this.#options.reply(work.origin, work.reply)) this.#unsent.add(work);
+  #sendReply(call: ServerCall): void {
+    if (call.reply !== undefined && !this.#options.reply(call.origin, call.reply)) this.#unsent.add(call);
   }
 
   /** In order for each link, and one try for each that is full: a slow peer must not cost the others their time. */
   #sendUnsent(): void {
     const full = new Set<Origin>();
-    for (const work of this.#unsent) {
-      if (full.has(work.origin)) continue;
-      const over = work.dropped || work.reply === undefined || this.#options.reply(work.origin, work.reply);
-      if (over) this.#unsent.delete(work);
-      else full.add(work.origin);
+    for (const call of this.#unsent) {
+      if (full.has(call.origin)) continue;
+      const over = call.dropped || call.reply === undefined || this.#options.reply(call.origin, call.reply);
+      if (over) this.#unsent.delete(call);
+      else full.add(call.origin);
     }
   }
 
@@ -227,67 +226,67 @@ export class RequestServer {
     return { ...failure, leader };
   }
 
-  #interrupt(work: ServerCall): void {
-    work.abort(new HedgeError('LEASE_LOST', 'This pod is not the leader any more'));
+  #interrupt(call: ServerCall): void {
+    call.abort(new HedgeError('LEASE_LOST', 'This pod is not the leader any more'));
     const message = 'The work was interrupted, because this pod lost the lease';
     const failure = this.#notLeader(failureOf(new HedgeError('NOT_LEADER', message, { retryable: false })));
-    this.#end(work, failureReply(work.sequence, failure));
+    this.#end(call, failureReply(call.sequence, failure));
   }
 
-  #run(work: ServerCall, handler: RequestHandler): void {
+  #run(call: ServerCall, handler: RequestHandler): void {
     try {
-      handler(work).then(
-        (payload) => this.#succeeded(work, payload),
-        (error: unknown) => this.#failed(work, error),
+      handler(call).then(
+        (payload) => this.#succeeded(call, payload),
+        (error: unknown) => this.#failed(call, error),
       );
     } catch (error) {
-      this.#failed(work, error);
+      this.#failed(call, error);
     }
   }
 
-  #succeeded(work: ServerCall, payload: Encoded): void {
-    this.#end(work, successReply(work.sequence, payload));
+  #succeeded(call: ServerCall, payload: Encoded): void {
+    this.#end(call, successReply(call.sequence, payload));
   }
 
-  #failed(work: ServerCall, error: unknown): void {
+  #failed(call: ServerCall, error: unknown): void {
     const failure = failureOf(error);
-    if (failure.code !== 'NOT_LEADER' || !isLeaderWork(work.type)) {
-      return this.#end(work, failureReply(work.sequence, failure));
+    if (failure.code !== 'NOT_LEADER' || !isLeaderWork(call.type)) {
+      return this.#end(call, failureReply(call.sequence, failure));
     }
-    if (!this.#options.route.leads(work.epoch)) return this.#interrupt(work);
-    if (!runsHandlers(work.type)) {
-      return this.#end(work, failureReply(work.sequence, this.#notLeader(failure)));
+    if (!this.#options.route.leads(call.epoch)) return this.#interrupt(call);
+    if (!runsHandlers(call.type)) {
+      return this.#end(call, failureReply(call.sequence, this.#notLeader(failure)));
     }
-    // As a reply this word makes the caller go elsewhere, so a user's handler that got it from a call of its own must
-    // not say it.
+    // A reply with this code sends the caller to another pod. So it must not come from a call that a user's handler made.
     const details = JSON.stringify({ code: failure.code });
-    this.#end(work, failureReply(work.sequence, { ...failure, code: 'HANDLER_FAILED', details, retryable: false }));
+    this.#end(call, failureReply(call.sequence, { ...failure, code: 'HANDLER_FAILED', details, retryable: false }));
   }
 
-  #end(work: ServerCall, reply: Reply): void {
-    if (work.reply !== undefined) return;
-    this.#deadlines.delete(work);
-    const fitting = this.#fitting(work, reply);
-    const wanted = this.#duplicates.finish(work, fitting, replyBytes(fitting));
-    if (work.awaited) this.#leaderWork.end();
-    if (isBroadcast(work.type)) this.#broadcasts.end();
-    if (wanted && !this.#options.reply(work.origin, fitting)) this.#unsent.add(work);
+  #end(call: ServerCall, reply: Reply): void {
+    if (call.reply !== undefined) return;
+    this.#deadlines.delete(call);
+    const fitting = this.#fitting(call, reply);
+    const wanted = this.#deduplicator.finish(call, fitting, replyBytes(fitting));
+    if (call.awaited) this.#leaderWork.end();
+    if (isBroadcast(call.type)) this.#broadcasts.end();
+    if (wanted && !this.#options.reply(call.origin, fitting)) this.#unsent.add(call);
   }
 
-  #fitting(work: ServerCall, reply: Reply): Reply {
+  #fitting(call: ServerCall, reply: Reply): Reply {
     const bytes = replyBytes(reply);
     const { maxMessageBytes } = this.#options.limits;
     if (bytes <= maxMessageBytes) return reply;
     const error = new HedgeError(
       'PAYLOAD_TOO_LARGE',
-      `${nameOfTopic(work.topic)} ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise maxMessageBytes on all pods.`,
+      `${nameOfTopic(call.topic)} ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise maxMessageBytes on all pods.`,
       { details: { bytes, maxMessageBytes } },
     );
-    return failureReply(work.sequence, failureOf(error));
+    return failureReply(call.sequence, failureOf(error));
   }
 
   #drop(dropped: readonly ServerCall[]): void {
-    for (const work of dropped) work.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has given this request up'));
+    for (const call of dropped)
+      call.abort(new HedgeError('DEADLINE_EXCEEDED', 'The caller has cancelled this request'));
   }
 }
 

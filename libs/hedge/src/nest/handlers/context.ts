@@ -1,10 +1,16 @@
 import { inspect, type InspectOptions } from 'node:util';
 import { BaseRpcContext } from '@nestjs/microservices';
 import type { MemberId } from '../../common/identity.js';
-import type { IncomingRequest } from '../../messaging/message.js';
 
-/** Of a request or a stream. */
-type Handled = Pick<IncomingRequest, 'requestId' | 'attempt' | 'caller' | 'topic' | 'signal' | 'epoch'>;
+/** A request or a stream. */
+interface Handled {
+  readonly requestId: string;
+  readonly attempt: number;
+  readonly caller: MemberId;
+  readonly topic: string;
+  readonly signal: AbortSignal;
+  readonly epoch: bigint;
+}
 
 /**
  * What a handler learns of the request it runs: `@Ctx() ctx: HedgeContext`, and in guards, interceptors and

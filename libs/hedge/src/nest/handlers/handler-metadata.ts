@@ -7,10 +7,10 @@ import { isForwarded, nameOfTopic } from '../../messaging/topics.js';
 export const HANDLERS = Symbol.for('nestjs-hedge:handlers');
 export const NOTICES = Symbol.for('nestjs-hedge:notices');
 
-/** The transport that Nest is told: patterns of other transports do not reach us, nor ours them. */
+/** The transport of our patterns in Nest. So patterns of other transports do not reach us, and ours do not reach them. */
 export const HEDGE_TRANSPORT = Symbol.for('nestjs-hedge:transport');
 
-export type HandlerKind = 'leader' | 'broadcast' | 'leader-stream' | 'broadcast-stream' | 'canary';
+export type HandlerKind = 'leader' | 'broadcast' | 'leader-stream' | 'broadcast-stream' | 'probe';
 
 /** The message pattern of one handler, as Nest carries it. */
 export interface HandlerPattern {
@@ -45,7 +45,7 @@ const DECORATORS: Readonly<Record<HandlerKind, string>> = {
   broadcast: 'OnBroadcast',
   'leader-stream': 'OnLeaderStream',
   'broadcast-stream': 'OnBroadcastStream',
-  canary: 'Canary',
+  probe: 'Probe',
 };
 
 /** How a handler is named to people: `@OnBroadcast('flush')`. */

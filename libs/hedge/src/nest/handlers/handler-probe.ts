@@ -3,7 +3,7 @@ import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { handler } from '../decorators/decorators.js';
 
-/** What the guard notes and the handler reads: only injection can give both the same one. */
+/** The guard writes to it and the handler reads it. Only injection can give both the same instance. */
 @Injectable()
 export class HandlerProbeController {
   readonly guarded = new Set<unknown>();
@@ -11,25 +11,25 @@ export class HandlerProbeController {
 
 @Injectable()
 export class HandlerProbeGuard implements CanActivate {
-  constructor(private readonly perch: HandlerProbeController) {}
+  constructor(private readonly probe: HandlerProbeController) {}
 
   canActivate(context: ExecutionContext): boolean {
-    this.perch.guarded.add(context.switchToRpc().getContext());
+    this.probe.guarded.add(context.switchToRpc().getContext());
     return true;
   }
 }
 
 /**
- * A handler of our own, called once at the start: it tells whether a guard given as a class still gets its
- * dependencies and still runs, before any handler of the app relies on it.
+ * A handler of the library, called once at the start. Its answer shows whether Nest still injects and runs a guard that is
+ * given as a class, before any handler of the app relies on that.
  */
 @Injectable()
 export class HandlerProbe {
-  constructor(private readonly perch: HandlerProbeController) {}
+  constructor(private readonly probe: HandlerProbeController) {}
 
   @UseGuards(HandlerProbeGuard)
-  @handler('canary', '')
-  sing(@Payload() payload: unknown, @Ctx() context: unknown): { payload: unknown; guarded: boolean } {
-    return { payload, guarded: this.perch.guarded.delete(context) };
+  @handler('probe', '')
+  answer(@Payload() payload: unknown, @Ctx() context: unknown): { payload: unknown; guarded: boolean } {
+    return { payload, guarded: this.probe.guarded.delete(context) };
   }
 }

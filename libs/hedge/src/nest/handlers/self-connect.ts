@@ -7,8 +7,8 @@ import type { HedgeStrategy } from './strategy.js';
 /**
  * Does for the handlers what `app.connectMicroservice` does, from inside the app and for providers too: has
  * Nest's own rpc pipeline register them on the strategy. The classes used here are exported by Nest but not
- * documented, which is why they are used in this file only, and why `Canary` proves at every start that
- * guards and injection still work this way.
+ * documented, which is why only this file uses them, and why `HandlerProbe` proves at every start that
+ * guards and injection still work.
  */
 export function selfConnect(
   live: { readonly modules: ModulesContainer; readonly ref: ModuleRef },

@@ -7,11 +7,11 @@ import type { HandlerKind, HandlerPattern } from './handler-metadata.js';
 import { passHandlerErrors } from './rpc-errors.js';
 
 /**
- * Where Nest registers the handlers. The module connects it by itself; an app may also do so in main.ts,
- * before `app.init()` or `app.listen()`, and then Nest's rules for a connected microservice hold: only
- * controllers are wired, and global enhancers are those of that microservice.
+ * Holds the handlers that Nest registers. The module connects it. An app may also connect it in main.ts, before
+ * `app.init()` or `app.listen()`. Then Nest's rules for a connected microservice apply: Nest wires controllers only, and
+ * the global enhancers are those of that microservice.
  *
- * It carries no connection of its own: `listen` and `close` neither start nor stop the cluster.
+ * It has no connection of its own: `listen` and `close` neither start nor stop the pod.
  *
  * @example
  * app.connectMicroservice({ strategy: app.get(HedgeStrategy) });
@@ -24,7 +24,7 @@ export class HedgeStrategy extends Server implements CustomTransportStrategy {
     broadcast: new Map(),
     'leader-stream': new Map(),
     'broadcast-stream': new Map(),
-    canary: new Map(),
+    probe: new Map(),
   };
   #sealed = false;
   #onListen: () => Promise<void> = async () => undefined;

@@ -13,7 +13,7 @@ import { HedgeStrategy } from './strategy.js';
 /** The documented way, which does without this module's own connection. */
 const CONNECT_LINE = 'app.connectMicroservice({ strategy: app.get(HedgeStrategy) });';
 
-/** Sees to it that every handler of the app is registered with its guards, or that the app does not start. */
+/** Registers every handler of the app with its guards, or fails the start. */
 @Injectable()
 export class HandlerWiring {
   constructor(
@@ -30,10 +30,10 @@ export class HandlerWiring {
    */
   async wire(enhancers: HandlerEnhancers): Promise<boolean> {
     const found = this.discovery.handlers();
-    const handlers = found.filter(({ pattern }) => pattern.hedge !== 'canary');
+    const handlers = found.filter(({ pattern }) => pattern.hedge !== 'probe');
     if (!this.#connectedByApp()) {
-      const canary = found.filter(({ pattern }) => pattern.hedge === 'canary');
-      await this.#connect(handlers, canary, enhancers);
+      const probe = found.filter(({ pattern }) => pattern.hedge === 'probe');
+      await this.#connect(handlers, probe, enhancers);
     } else if (handlers.length > 0 && this.#missing(handlers).length === handlers.length) {
       return false;
     } else {
@@ -56,19 +56,19 @@ export class HandlerWiring {
 
   async #connect(
     handlers: readonly FoundHandler[],
-    canary: readonly FoundHandler[],
+    probe: readonly FoundHandler[],
     enhancers: HandlerEnhancers,
   ): Promise<void> {
     const live = { modules: this.modules, ref: this.moduleRef };
     try {
       const trial = new HedgeStrategy();
-      selfConnect(live, hostsOf(canary), trial, new ApplicationConfig());
+      selfConnect(live, hostsOf(probe), trial, new ApplicationConfig());
       await proveGuarded(trial);
       selfConnect(live, hostsOf(handlers), this.strategy, configOf(enhancers));
     } catch (cause) {
       throw new HedgeError(
         'INVALID_OPTIONS',
-        `HedgeModule could not connect its handlers to this version of Nest by itself (${String(cause)}). Add to main.ts, before app.init() or app.listen(): ${CONNECT_LINE}`,
+        `HedgeModule could not connect its handlers to this version of Nest (${String(cause)}). Add to main.ts, before app.init() or app.listen(): ${CONNECT_LINE}`,
         { cause },
       );
     }
@@ -94,9 +94,9 @@ function configOf({ guards = [], pipes = [], interceptors = [], filters = [] }: 
 }
 
 async function proveGuarded(trial: HedgeStrategy): Promise<void> {
-  const song = {};
-  const heard = (await trial.route('canary', '')?.(song, {})) as ReturnType<HandlerProbe['sing']> | undefined;
-  if (heard?.payload !== song || !heard.guarded) throw new Error('a guard of a handler did not run');
+  const payload = {};
+  const answer = (await trial.route('probe', '')?.(payload, {})) as ReturnType<HandlerProbe['answer']> | undefined;
+  if (answer?.payload !== payload || !answer.guarded) throw new Error('a guard of a handler did not run');
 }
 
 function refuseIdleEnhancers(enhancers: HandlerEnhancers): void {
