@@ -61,8 +61,8 @@ function handlersOf(strategy: HedgeStrategy): HandlersFactory {
 }
 
 /**
- * The services, and what they are made of. Apart from `HedgeModule`, which starts and stops them: the hooks of the two
- * stand at the two ends of the order.
+ * The services and their parts. `HedgeModule` starts and stops them. It is another module, because the hooks of the two
+ * run at opposite ends of the order.
  */
 @Module({
   imports: [DiscoveryModule],

@@ -36,7 +36,7 @@ export interface HedgeLimits {
   readonly maxRunningPerTopic?: number;
 }
 
-/** How a stop takes its time. Both below the pod's `terminationGracePeriodSeconds` (30 s in Kubernetes). */
+/** Time limits of a stop. Keep both below the pod's `terminationGracePeriodSeconds` (30 s in Kubernetes). */
 export interface HedgeShutdown {
   /**
    * Milliseconds that handlers and `@WhileLeader` tasks get to end after the stop began; the lease is held
@@ -119,8 +119,8 @@ export interface HedgeOptions {
   /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
   readonly tls?: TlsOptions;
   /**
-   * What pods prove to each other, 16 characters or more, the same on all pods. Default: random, kept in a
-   * reserved row of the backend, so that who can read the group's database belongs to it. Set it when others
+   * The secret by which pods authenticate each other: 16 characters or more, the same on all pods. Default: random, kept in a
+   * reserved row of the backend, so that every process that can read the database can join the group. Set it when others
    * can read that database.
    *
    * A list while the secret changes: a pod proves itself by the first and accepts each. To rotate without downtime, roll out

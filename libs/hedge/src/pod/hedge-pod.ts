@@ -102,7 +102,7 @@ export class HedgePod {
     this.locks = locks.service;
     this.semaphores = semaphores.service;
     this.spill = spill.store;
-    // A change of leader after a crash may take as long as the grace.
+    // A change of leader after a crash may take this long.
     const graceMs = settings.timing.leaseMs + settings.timing.heartbeatTimeoutMs;
     this.readiness = new HedgeReadiness(() => this.#readinessFacts(), graceMs);
 

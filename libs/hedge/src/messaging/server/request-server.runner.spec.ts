@@ -15,7 +15,7 @@ const ROUTE = { current: () => undefined, leads: () => false, refresh: async () 
 const REPLY = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
 
 describe('RequestServer', () => {
-  it('asks a full queue once a tick, however many replies wait for it, and then sends them in order', async () => {
+  it('tries a full queue once per tick, however many replies wait for it, and later sends them in order', async () => {
     const clock = new VirtualClock();
     const slow: Origin = { peer: { address: 'slow:1', incarnation: 'slow' } };
     const other: Origin = { peer: { address: 'other:1', incarnation: 'other' } };
@@ -51,7 +51,7 @@ describe('RequestServer', () => {
     expect(tried.filter(({ origin }) => origin === slow)).toHaveLength(3);
   });
 
-  it('S1: in a drain goes on to renew and release permits, which it does not wait for, and takes nothing else', async () => {
+  it('S1: renews and releases permits during a drain, does not wait for them, and refuses all other requests', async () => {
     const refused: number[] = [];
     const receiver = new RequestServer({
       clock: new VirtualClock(),
@@ -77,7 +77,7 @@ describe('RequestServer', () => {
     await receiver.drain(1n);
   });
 
-  it('in a drain goes on to take puts of this pod itself, which its handlers need to end, and of no other', async () => {
+  it('accepts puts of its own pod during a drain, since its handlers may need them to end, and of no other pod', async () => {
     const replied: number[] = [];
     const receiver = new RequestServer({
       clock: new VirtualClock(),

@@ -5,14 +5,14 @@ import { isAsyncIterable, type ItemReader, readItems } from '../../streams/item-
 
 /** Nest's own metadata of decorated parameters, on the class by method. */
 const NEST_PARAMETERS = '__routeArguments__';
-/** On a method whose replies are streamed already: it may have two stream decorators. */
+/** Marks a method whose replies are streamed already: it may have two stream decorators. */
 const STREAMED = Symbol.for('nestjs-hedge:streamed');
 /** On the context of a stream: how its replies leave. From the global registry, as the others. */
 export const REPLIES = Symbol.for('nestjs-hedge:replies');
 
 /** How the replies of a stream's handler leave. */
 export interface Replies {
-  /** Waits until the caller takes more; undefined when it does now. */
+  /** Waits until the caller has room for more; undefined when it has room now. */
   room(): Promise<void> | undefined;
   /** The source that the handler returned is closed when the stream is over, whether anybody has read it or not. */
   leaveWhenOver(leave: () => void): void;
