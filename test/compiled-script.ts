@@ -3,8 +3,8 @@ import { basename, join, resolve } from 'node:path';
 import { transformFileSync } from '@swc/core';
 
 /**
- * Compiles a script that imports packages only, for processes that start with it: each then starts with a third of the
- * CPU time that a loader takes. It lies where `nestjs-hedge` is found, which is its build.
+ * Compiles a script that imports packages only. Processes that start with the result need a third of the CPU time of a
+ * loader. The result lies in the folder from which `nestjs-hedge` resolves to its build.
  */
 export function compileScript(file: string): { readonly path: string; remove(): void } {
   const code = compiled(file);

@@ -1,4 +1,5 @@
-// What a test run must not leave behind: processes, files in its temp folder, changes in the working tree.
+// Checks that a test run leaves nothing behind: no processes, no files in its temp folder, no changes in the working
+// tree.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,12 +9,12 @@ import { root } from '../scripts/workspace.mjs';
 const MARK = 'HEDGE_TEST_RUN';
 
 /**
- * A run of its own: whatever is started with `env` carries a mark and has its own temp folder, so that what
- * is left is told from what others do on the same machine.
+ * Isolates one run: every process that starts with `env` carries a mark and has its own temp folder, so that its
+ * leftovers are distinguished from other work on the same machine.
  */
 export function startWatch() {
   const temp = mkdtempSync(join(tmpdir(), 'hedge-test-'));
-  // PostgreSQL does not run as root: then its files in there belong to another user, who must be able to reach them.
+  // PostgreSQL does not run as root. Its files in this folder then belong to another user, who needs access to them.
   chmodSync(temp, 0o711);
   const before = new Set(workingTreeChanges());
   return {
@@ -26,14 +27,14 @@ export function startWatch() {
   };
 }
 
-/** Pids and command lines, where /proc tells the environment of a process (Linux); nothing elsewhere. */
+/** Pids and command lines, where /proc shows the environment of a process (Linux). Empty on other systems. */
 function markedProcesses(mark) {
   return entries('/proc')
     .filter((pid) => /^\d+$/.test(pid) && text(`/proc/${pid}/environ`).split('\0').includes(mark))
     .map((pid) => `${pid} ${text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim()}`);
 }
 
-/** Gives processes that are just ending three seconds. */
+/** Gives processes that are ending three seconds to exit. */
 function settled(find) {
   const tick = new Int32Array(new SharedArrayBuffer(4));
   let found = find();
@@ -49,7 +50,7 @@ function workingTreeChanges() {
   return (stdout ?? '').split('\n').filter((line) => line !== '');
 }
 
-/** Empty when it is gone or not ours to read. */
+/** Empty when the process is gone or belongs to another user. */
 function entries(folder) {
   try {
     return readdirSync(folder);

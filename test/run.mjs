@@ -1,5 +1,5 @@
-// `npm test`: everything that must hold, from a fresh clone to the last line `N passed, N failed`.
-// Each static check counts as one, each Jest test as one. What runs, and for how long, is reported on stderr.
+// `npm test`: every check of the repository, from a fresh clone to the last line `N passed, N failed`. Each static
+// check counts as one, each Jest test as one. Progress and times are reported on stderr.
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { startProgress } from '../scripts/progress.mjs';
@@ -23,7 +23,7 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 
 async function runAll() {
   for (const script of ['build', 'types', 'lint', 'format', 'api:check']) await check(script, () => npmRun(script));
-  // Whole pods on few cores share the machine with no other test.
+  // Tests of whole pods run alone on machines with few cores.
   const folders = 'backend|transport|postgres|deploy|e2e|packaging|upgrade';
   const severalProcesses = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;
   await jest('tests in one process', [
@@ -65,7 +65,7 @@ async function jest(name, args) {
   rmSync(results, { force: true });
   const cache = join(root, 'node_modules/.cache/jest');
   const flags = [`--cacheDirectory=${cache}`, '--json', `--outputFile=${results}`];
-  // Jest writes what is for people to stderr, and draws a progress of its own on a terminal.
+  // Jest writes its output for people to stderr, and draws its progress on a terminal.
   const files = { passed: 0, failed: 0 };
   const progress = process.stderr.isTTY
     ? undefined

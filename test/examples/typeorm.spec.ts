@@ -36,20 +36,20 @@ async function sentAt(id: string): Promise<string | null> {
   return (await invoices.findOneByOrFail({ id })).sentAt;
 }
 
-describe('the example for TypeORM', () => {
-  it('sends what is not sent', async () => {
+describe('the TypeORM example', () => {
+  it('sends the invoices that are not sent yet', async () => {
     await send(9n);
     expect([await sentAt('a'), await sentAt('b')]).toEqual(['2026-01-02T03:00:00.000Z', '2026-01-01T03:00:00.000Z']);
   });
 
-  it('lets the next leader go on, whose token has one digit more', async () => {
+  it('accepts the write of the next leader, whose token has one digit more', async () => {
     await send(9n);
     await invoices.update({ id: 'a' }, { sentAt: null });
     await send(10n);
     expect(await sentAt('a')).not.toBeNull();
   });
 
-  it('refuses the write of a leader that was replaced', async () => {
+  it('rejects the write of a leader that was replaced', async () => {
     await send(10n);
     await invoices.update({ id: 'a' }, { sentAt: null });
     await expect(send(9n)).rejects.toThrow('another pod leads');

@@ -7,7 +7,7 @@ let group: TestGroup;
 let a: TestPod;
 let b: TestPod;
 
-// Links that tests break are logged.
+// Hides the warnings about links that tests break.
 
 beforeEach(async () => {
   ({ group, a, b } = await TestGroup.ofThree());
@@ -15,10 +15,10 @@ beforeEach(async () => {
 
 afterEach(() => group.close());
 
-describe('a flood', () => {
+describe('a flood of requests', () => {
   const LIMITS = { maxRunning: 10, maxPending: 50, maxHeldBytes: 20_000 };
 
-  it('is refused by the receiver beyond what may run, and what runs is answered', async () => {
+  it('is refused by the receiver beyond its limits, and the running requests are answered', async () => {
     const d = await group.start('d', LIMITS);
     group.elect(d);
     const { opened, open } = gate<string>();
@@ -37,7 +37,7 @@ describe('a flood', () => {
     await expect(next).resolves.toBe('done');
   });
 
-  it('of replies that the outbound queue cannot take at once is sent bit by bit', async () => {
+  it('whose replies exceed the outbound queue gets all replies in batches', async () => {
     const d = await group.start('d', {}, 3_000);
     group.elect(d);
     const { opened, open } = gate();
@@ -50,7 +50,7 @@ describe('a flood', () => {
     expect(d.ran).toHaveLength(20);
   });
 
-  it('is refused here beyond what may wait, in number and in bytes', async () => {
+  it('is refused by the sender beyond its limits on waiting requests, in number and in bytes', async () => {
     group.elect(undefined);
     const d = await group.start('d', LIMITS);
     const waiting = Array.from({ length: 50 }, () => d.send(1));
@@ -66,7 +66,7 @@ describe('a flood', () => {
     await expect(again).resolves.toHaveLength(6_000);
   });
 
-  it('of messages that wait here keeps no renewal, release or put from leaving', async () => {
+  it('delays no renewal, release or put while its messages wait', async () => {
     group.elect(undefined);
     const d = await group.start('d', LIMITS);
     const messages = Array.from({ length: 60 }, () => d.send(Buffer.alloc(400)));
@@ -80,7 +80,7 @@ describe('a flood', () => {
     expect(refused.length).toBeGreaterThan(0);
   });
 
-  it('leaves nothing behind: the limits are those of each moment', async () => {
+  it('does not lower the limits for later requests', async () => {
     const d = await group.start('d', LIMITS);
     group.elect(d);
     for (let round = 0; round < 30; round += 1) {

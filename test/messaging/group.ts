@@ -13,7 +13,7 @@ import type { Transport } from '../../libs/hedge/src/transport/transport.js';
 
 const codec = new PayloadCodec();
 
-/** What a pod believes of the lease, which the test decides. */
+/** The state of the lease as one pod knows it. The test decides it. */
 class TestRoute implements LeaderRoute {
   readonly #listeners = new Set<() => void>();
   #belief: LeaderBelief | undefined;
@@ -34,7 +34,7 @@ class TestRoute implements LeaderRoute {
     this.learn();
   }
 
-  /** Takes over what the lease says now. */
+  /** Adopts the present state of the lease. */
   learn(): void {
     this.#belief = this.readLease();
     for (const listener of this.#listeners) listener();
@@ -53,7 +53,7 @@ export class TestPod {
   readonly messenger: Messenger;
   readonly transport: Transport;
   readonly route: TestRoute;
-  /** Requests that ran here, in order. */
+  /** Requests that ran on this pod, in order. */
   readonly ran: IncomingRequest[] = [];
   handler: TestHandler = (data) => data;
 
@@ -86,7 +86,7 @@ export class TestPod {
     return this.transport.self;
   }
 
-  /** To the leader unless `to` is given. Its failure is the test's to look at, also later. */
+  /** Sends to the leader unless `to` is given. The test inspects a rejection, also a late one. */
   send(data: unknown, options: Partial<OutgoingRequest> = {}): Promise<unknown> {
     const { to = 'leader' } = options;
     const type = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
@@ -97,7 +97,7 @@ export class TestPod {
   }
 }
 
-/** Pods on a network in memory and on a virtual clock, with a lease that the test gives away. */
+/** Pods on a network in memory and on a virtual clock. The test assigns the lease. */
 export class TestGroup {
   readonly clock = new VirtualClock();
   readonly network = new MemoryNetwork({ clock: this.clock });
@@ -108,7 +108,7 @@ export class TestGroup {
   epoch = 0n;
   #incarnations = 0;
 
-  /** Pods a, b and c, of which b leads. */
+  /** Pods a, b and c. Pod b leads. */
   static async ofThree(): Promise<{ group: TestGroup; a: TestPod; b: TestPod; c: TestPod }> {
     const group = new TestGroup();
     const [a, b, c] = [await group.start('a'), await group.start('b'), await group.start('c')];
@@ -128,14 +128,14 @@ export class TestGroup {
     return pod;
   }
 
-  /** A new term. Only those that are told know of it; the others when they read the lease. */
+  /** Begins a new term. The given pods learn of it at once, the others when they read the lease. */
   elect(leader: TestPod | undefined, told: readonly TestPod[] = this.pods): void {
     this.leader = leader;
     if (leader !== undefined) this.epoch += 1n;
     for (const pod of told) pod.route.learn();
   }
 
-  /** Lets frames travel and promises settle, and that much time pass, in steps as timers need. */
+  /** Delivers frames, settles promises and advances the clock by that much time, in steps as timers need. */
   async pass(ms = 0): Promise<void> {
     for (let left = ms; left > 0; left -= 10) await this.clock.advanceAsync(Math.min(left, 10));
     for (let turn = 0; turn < 6; turn += 1) await this.clock.advanceAsync(0);
@@ -147,7 +147,7 @@ export class TestGroup {
   }
 }
 
-/** A promise to settle by hand. */
+/** A promise that the test settles. */
 export function gate<T = void>(): { readonly opened: Promise<T>; readonly open: (value: T) => void } {
   let open!: (value: T) => void;
   const opened = new Promise<T>((resolve) => {

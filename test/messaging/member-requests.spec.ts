@@ -6,7 +6,7 @@ let a: TestPod;
 let b: TestPod;
 let c: TestPod;
 
-// Links that tests break are logged.
+// Hides the warnings about links that tests break.
 
 beforeEach(async () => {
   ({ group, a, b, c } = await TestGroup.ofThree());
@@ -15,7 +15,7 @@ beforeEach(async () => {
 afterEach(() => group.close());
 
 describe('a request to a member', () => {
-  it('runs at that member, also when that is this one', async () => {
+  it('runs at that member, also when it is the sender', async () => {
     const replies = [a.send('x', { to: c.self }), a.send('y', { to: a.self })];
     await group.pass();
     await expect(Promise.all(replies)).resolves.toEqual(['x', 'y']);
@@ -23,14 +23,14 @@ describe('a request to a member', () => {
     expect(c.ran[0]).toMatchObject({ epoch: 0n });
   });
 
-  it('fails at once with MEMBER_UNREACHABLE when it cannot be reached', async () => {
+  it('fails at once with MEMBER_UNREACHABLE when the member is unreachable', async () => {
     group.network.partition(a.self, c.self);
     const reply = a.send('x', { to: c.self });
     await group.pass();
     await expect(reply).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE', retryable: true });
   });
 
-  it('is OUTCOME_UNKNOWN when it died with the request', async () => {
+  it('fails with OUTCOME_UNKNOWN when the member dies with the request', async () => {
     c.handler = () => new Promise(() => undefined);
     const reply = a.send('x', { to: c.self, timeoutMs: 1_000 });
     await group.pass();
@@ -39,7 +39,7 @@ describe('a request to a member', () => {
     await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
   });
 
-  it('does not wait for the deadline when the member was started anew, or has left the group', async () => {
+  it('fails before its deadline when the member restarts or leaves the group', async () => {
     c.handler = () => new Promise(() => undefined);
     const replies = [a.send('x', { to: c.self }), b.send('x', { to: c.self })];
     await group.pass();
@@ -50,7 +50,7 @@ describe('a request to a member', () => {
     for (const reply of replies) await expect(reply).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
   });
 
-  it('is told SHUTTING_DOWN by one that stops', async () => {
+  it('rejects with SHUTTING_DOWN when the receiver stops', async () => {
     c.handler = () => new Promise(() => undefined);
     const running = a.send('x', { to: c.self });
     await group.pass();

@@ -9,7 +9,7 @@ let a: TestPod;
 let b: TestPod;
 let c: TestPod;
 
-// Links that tests break are logged.
+// Hides the warnings about links that tests break.
 
 beforeEach(async () => {
   ({ group, a, b, c } = await TestGroup.ofThree());
@@ -24,7 +24,7 @@ const broken = (): never => {
 const runs = (): string[] => group.pods.flatMap((pod) => pod.ran.map(({ requestId }) => requestId));
 
 describe('a request to the leader', () => {
-  it('runs there once, and resolves with what the handler returns', async () => {
+  it('runs there once, and resolves with the result of the handler', async () => {
     b.handler = (data) => ({ got: data });
     const reply = a.send({ qty: 2 });
     await group.pass();
@@ -33,7 +33,7 @@ describe('a request to the leader', () => {
     expect(a.ran).toEqual([]);
   });
 
-  it('runs without the network where the caller leads, on data of its own', async () => {
+  it('runs without the network when the caller leads, on a copy of the data', async () => {
     const bytes = new Uint8Array([1, 2]);
     let seen: Uint8Array | undefined;
     b.handler = (data) => (seen = data as Uint8Array);
@@ -51,13 +51,13 @@ describe('a request to the leader', () => {
     ['null', null],
     ['text', 'é🙂'],
     ['nested', { a: [1, { b: null }] }],
-  ])('carries %s both ways', async (_name, value) => {
+  ])('carries %s in both directions', async (_name, value) => {
     const replies = [a.send(value), b.send(value)];
     await group.pass();
     await expect(Promise.all(replies)).resolves.toEqual([value, value]);
   });
 
-  it('ends also when the logger of the app throws', async () => {
+  it('completes also when the logger of the app throws', async () => {
     Object.assign(group.logger, { log: broken, warn: broken, error: broken });
     b.handler = () => gate().opened;
     const reply = a.send('x', { maxReruns: 0 });
@@ -77,7 +77,7 @@ describe('a request to the leader', () => {
     await expect(reply).resolves.toBe('x');
   });
 
-  it('finds the leader by reading the lease when nobody tells', async () => {
+  it('reads the lease to find the leader when no notification arrives', async () => {
     group.elect(c, [b, c]);
     const reply = a.send('x');
     await group.pass(100);
@@ -86,7 +86,7 @@ describe('a request to the leader', () => {
     expect(b.ran).toEqual([]);
   });
 
-  it('is not run by a leader that does not know of its election yet, and then is', async () => {
+  it('waits until an elected leader knows of its election, and then runs', async () => {
     group.elect(c, [a]);
     const reply = a.send('x');
     await group.pass(200);
@@ -98,7 +98,7 @@ describe('a request to the leader', () => {
   });
 });
 
-describe('exactly once in a term', () => {
+describe('a request runs exactly once in a term', () => {
   it('when the link breaks before the request arrives', async () => {
     let lost = 0;
     group.network.drop(({ body }) => body.$case === 'request' && (lost += 1) === 1);
@@ -145,7 +145,7 @@ describe('exactly once in a term', () => {
     expect(new Set(runs()).size).toBe(runs().length);
   });
 
-  it('at a receiver that saw the caller come back in time', async () => {
+  it('at a receiver to which the caller reconnects in time', async () => {
     const d = await group.start('d', { rememberCallerMs: 1_000 });
     group.elect(d);
     const { opened, open } = gate<string>();
@@ -162,7 +162,7 @@ describe('exactly once in a term', () => {
     expect(d.ran).toHaveLength(1);
   });
 
-  it('but not at a receiver that has forgotten the caller: then the outcome is unknown', async () => {
+  it('except at a receiver that has forgotten the caller: the outcome is then unknown', async () => {
     const d = await group.start('d', { rememberCallerMs: 1_000 });
     group.elect(d);
     d.handler = () => new Promise(() => undefined);
@@ -179,7 +179,7 @@ describe('exactly once in a term', () => {
 });
 
 describe('a leader change', () => {
-  it('takes a request that was running to the next leader, with the same id', async () => {
+  it('moves a running request to the next leader, with the same id', async () => {
     b.handler = () => new Promise(() => undefined);
     const reply = a.send('x');
     await group.pass();
@@ -191,7 +191,7 @@ describe('a leader change', () => {
     expect(c.ran).toMatchObject([{ requestId: b.ran[0]!.requestId, attempt: 2, epoch: 2n }]);
   });
 
-  it('interrupts what runs at a leader that lost its lease', async () => {
+  it('interrupts running requests at a leader that lost its lease', async () => {
     b.handler = () => new Promise(() => undefined);
     const replies = [a.send('x'), b.send('y'), a.send('z', { maxReruns: 0 })];
     await group.pass();
@@ -206,7 +206,7 @@ describe('a leader change', () => {
     expect(c.ran.map(({ attempt }) => attempt)).toEqual([2, 2]);
   });
 
-  it('during a drain lets what runs finish, and sends the rest to the next leader', async () => {
+  it('with a drain lets running requests finish, and sends the rest to the next leader', async () => {
     const { opened, open } = gate<string>();
     b.handler = () => opened;
     const running = a.send('running');
@@ -227,7 +227,7 @@ describe('a leader change', () => {
     expect(c.ran).toHaveLength(2);
   });
 
-  it('lets a pod lead again after it drained', async () => {
+  it('allows a pod to lead again after it drained', async () => {
     await b.messenger.drain(group.epoch);
     group.elect(b);
     const reply = a.send('x');
@@ -236,8 +236,8 @@ describe('a leader change', () => {
   });
 });
 
-describe('a handler that', () => {
-  it('throws a HedgeError is quoted as it is', async () => {
+describe('a request', () => {
+  it('fails with the same HedgeError that its handler throws', async () => {
     b.handler = () => {
       throw new HedgeError('CONFLICT', 'not twice', { details: { key: 'k' } });
     };
@@ -246,7 +246,7 @@ describe('a handler that', () => {
     await expect(reply).rejects.toMatchObject({ code: 'CONFLICT', message: 'not twice', details: { key: 'k' } });
   });
 
-  it('throws anything else is HANDLER_FAILED with its message', async () => {
+  it('fails with HANDLER_FAILED and the message of any other error of its handler', async () => {
     b.handler = () => {
       throw new TypeError('no stock');
     };
@@ -257,7 +257,7 @@ describe('a handler that', () => {
     }
   });
 
-  it('throws before it makes a promise is HANDLER_FAILED', async () => {
+  it('fails with HANDLER_FAILED when its handler throws before it returns a promise', async () => {
     b.messenger.serve(KV_PUT, () => {
       throw new Error('at once');
     });
@@ -266,7 +266,7 @@ describe('a handler that', () => {
     await expect(reply).rejects.toMatchObject({ code: 'HANDLER_FAILED', message: 'at once' });
   });
 
-  it('throws NOT_LEADER while it leads does not make the caller try again', async () => {
+  it('is not retried when its handler throws NOT_LEADER while the pod leads', async () => {
     b.handler = () => {
       throw new HedgeError('NOT_LEADER', 'from a call of its own');
     };
@@ -276,7 +276,7 @@ describe('a handler that', () => {
     expect(b.ran).toHaveLength(1);
   });
 
-  it('hangs holds its own request only, and until the deadline: both sides give up', async () => {
+  it('whose handler hangs blocks no other request, and both sides end it at its deadline', async () => {
     b.handler = (data) => (data === 'hang' ? new Promise(() => undefined) : data);
     const hung = a.send('hang', { timeoutMs: 300 });
     await group.pass();
@@ -294,7 +294,7 @@ describe('a handler that', () => {
     });
   });
 
-  it('is not there is NO_HANDLER', async () => {
+  it('without a handler fails with NO_HANDLER', async () => {
     const reply = a.send('x', { type: KV_PUT });
     await group.pass();
     await expect(reply).rejects.toMatchObject({ code: 'NO_HANDLER' });
@@ -302,7 +302,7 @@ describe('a handler that', () => {
 });
 
 describe('the caller', () => {
-  it('can give a request up: it rejects with the reason, and the handler hears of it', async () => {
+  it('cancels a request: it rejects with the reason, and the signal of the handler aborts', async () => {
     b.handler = () => new Promise(() => undefined);
     const scope = new AbortController();
     const replies = [a.send('x', { signal: scope.signal }), b.send('x', { signal: scope.signal })];
@@ -315,7 +315,7 @@ describe('the caller', () => {
     expect(signals.map(({ aborted }) => aborted)).toEqual([true, true]);
   });
 
-  it('can give many requests up by one signal, which keeps one listener, and none when they have ended', async () => {
+  it('cancels many requests by one signal, which has one listener, and none after they have ended', async () => {
     b.handler = (data) => (data === 'hang' ? new Promise(() => undefined) : data);
     const scope = new AbortController();
     const listeners = (): number => getEventListeners(scope.signal, 'abort').length;
@@ -330,7 +330,7 @@ describe('the caller', () => {
     for (const reply of long) await expect(reply).rejects.toThrow('enough');
   });
 
-  it('does not send what is given up before', async () => {
+  it('does not send a request whose signal is already aborted', async () => {
     await expect(a.send('x', { signal: AbortSignal.abort(new Error('too late')) })).rejects.toThrow('too late');
     const scope = new AbortController();
     const reply = b.send('x', { signal: scope.signal });
@@ -340,11 +340,11 @@ describe('the caller', () => {
     expect(runs()).toEqual([]);
   });
 
-  it.each([0, -1, Number.NaN, Infinity, 2 ** 33])('is told when %p is no timeout', async (timeoutMs) => {
+  it.each([0, -1, Number.NaN, Infinity, 2 ** 33])('gets INVALID_ARGUMENT for the timeout %p', async (timeoutMs) => {
     await expect(a.send('x', { timeoutMs })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  it('is told the same of an oversized payload, whoever leads', async () => {
+  it('gets the same error for an oversized payload, whichever pod leads', async () => {
     const d = await group.start('d', { maxMessageBytes: 100 });
     for (const leader of [d, b]) {
       group.elect(leader);
@@ -357,7 +357,7 @@ describe('the caller', () => {
     expect(runs()).toEqual([]);
   });
 
-  it('is told when the reply is too large', async () => {
+  it('gets an error when the reply is too large', async () => {
     const d = await group.start('d', { maxMessageBytes: 1_000 });
     group.elect(d);
     d.handler = () => Buffer.alloc(1_001);
@@ -366,7 +366,7 @@ describe('the caller', () => {
     for (const reply of replies) await expect(reply).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
   });
 
-  it('is told when it closes, and can send no more', async () => {
+  it('gets an error for its waiting requests when it closes, and cannot send any more', async () => {
     b.handler = () => new Promise(() => undefined);
     const waiting = a.send('x');
     await group.pass();
@@ -376,8 +376,8 @@ describe('the caller', () => {
   });
 });
 
-describe('time', () => {
-  it('that a machine slept counts for a deadline', async () => {
+describe('the deadline timer', () => {
+  it('counts the time during which the machine slept', async () => {
     group.elect(undefined);
     const reply = a.send('x', { timeoutMs: 60_000 });
     await group.pass(100);
@@ -386,7 +386,7 @@ describe('time', () => {
     await expect(reply).rejects.toMatchObject({ code: 'NO_LEADER', details: { attempts: 0, started: false } });
   });
 
-  it('is not watched while nothing waits', async () => {
+  it('does not run while no request waits', async () => {
     const reply = a.send('x');
     await group.pass(50);
     await reply;

@@ -1,6 +1,6 @@
 /**
- * A pod whose handler ends its process, or stands still for longer than the lease, or a client that sends to it and tells
- * of the outcome and of its log.
+ * A pod whose handler ends its process or blocks for longer than the lease, or a client that sends to it and prints the
+ * outcome and its log.
  *
  * Usage: poison-pod.ts FILE member|client [TOPIC] [MAX_RERUNS]
  */
@@ -35,7 +35,7 @@ class Handlers {
   @OnLeaderMessage('blocks')
   blocks(@Ctx() { requestId, attempt }: HedgeContext) {
     process.send?.({ type: 'ran', requestId, attempt } satisfies Told);
-    // As a loop would, without its CPU time.
+    // Blocks as a loop does, without the CPU time.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5_000);
     return 'blocked';
   }

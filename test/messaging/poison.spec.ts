@@ -48,7 +48,7 @@ async function startMembers(count: number): Promise<void> {
   await until(() => of('leads').length > 0, 'a leader');
 }
 
-/** Sends from a process of its own, and waits for the outcome. */
+/** Sends from a separate process, and waits for the outcome. */
 async function outcomeOf(topic: string, maxReruns = ''): Promise<Extract<Told, { type: 'ended' }>> {
   start('client', topic, maxReruns);
   await until(() => of('ended').length > 0, 'the outcome of the message', 150_000);
@@ -58,7 +58,7 @@ async function outcomeOf(topic: string, maxReruns = ''): Promise<Extract<Told, {
 const alive = (): number => pods.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null).length;
 
 describe('a message whose handler ends the process that runs it', () => {
-  it('ends two leaders and then has an unknown outcome, and the third leader lives', async () => {
+  it('ends two leaders and then fails with OUTCOME_UNKNOWN, and the third leader survives', async () => {
     await startMembers(3);
     const ended = await outcomeOf('throws');
     expect(ended).toMatchObject({ code: 'OUTCOME_UNKNOWN', details: { attempts: 2, started: true } });
@@ -78,7 +78,7 @@ describe('a message whose handler ends the process that runs it', () => {
     expect(alive()).toBeGreaterThanOrEqual(1);
   }, 300_000);
 
-  it('ends one leader when it is never to run again', async () => {
+  it('ends one leader when maxReruns is 0', async () => {
     await startMembers(2);
     expect(await outcomeOf('throws', '0')).toMatchObject({ code: 'OUTCOME_UNKNOWN', details: { attempts: 1 } });
     expect(of('ran')).toHaveLength(1);

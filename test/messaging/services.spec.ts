@@ -16,7 +16,7 @@ declare module '../../libs/hedge/src/messaging/topics.js' {
   }
 }
 
-/** The view of one pod, which the test decides. */
+/** The view of one pod. The test decides it. */
 class TestViews {
   view: View | undefined;
   settled = false;
@@ -58,7 +58,7 @@ beforeEach(async () => {
     defaultTimeoutMs: 1_000,
   };
   cluster = new ClusterService({ ...shared, transport: a.transport, membership: views });
-  // Of the election these tests use what the route has as well.
+  // These tests use only the part of the election that the route also has.
   leader = new LeaderService({
     ...shared,
     elector: a.route as unknown as LeaderElector,
@@ -76,7 +76,7 @@ const everybody = (): MemberId[] => [a.self, b.self, c.self];
 describe('ClusterService.broadcast', () => {
   beforeEach(() => views.set(b.self, everybody()));
 
-  it('runs at every member of the view, this one too, and says what each answered', async () => {
+  it('runs at every member of the view including this one, and returns the outcome of each', async () => {
     b.handler = () => 'from b';
     c.handler = () => {
       throw new Error('cache is gone');
@@ -97,7 +97,7 @@ describe('ClusterService.broadcast', () => {
     ]);
   });
 
-  it('tells apart what was not reached, what may have run, and what took too long', async () => {
+  it('distinguishes members that were not reached, that may have run it, and that timed out', async () => {
     b.handler = () => new Promise(() => undefined);
     c.handler = () => new Promise(() => undefined);
     const d = { address: 'd:1', incarnation: 'never-started' };
@@ -124,7 +124,7 @@ describe('ClusterService.broadcast', () => {
     expect((await broadcast).map(({ error }) => error?.code)).toEqual([undefined, undefined, 'OUTCOME_UNKNOWN']);
   });
 
-  it('gives the results as they arrive, also to one who stops early', async () => {
+  it('yields the results as they arrive, also to a caller that stops early', async () => {
     const slow = gate<string>();
     const slower = gate<string>();
     a.handler = () => slower.opened;
@@ -148,7 +148,7 @@ describe('ClusterService.broadcast', () => {
     expect((await broadcast).map(({ value }) => value)).toEqual(['slower', 'slow', undefined]);
   });
 
-  it('can leave this pod out, or go to some only', async () => {
+  it('can skip this pod, or address only the given members', async () => {
     const skipped = cluster.broadcast('flush', 1, { skipSelf: true });
     const some = cluster.broadcast('flush', 2, { only: ['c:1', b.self, 'd:1'] });
     await group.pass();
@@ -161,7 +161,7 @@ describe('ClusterService.broadcast', () => {
     expect(a.ran).toEqual([]);
   });
 
-  it('asks a member once, however often it is named', async () => {
+  it('asks a member once, however often the list names it', async () => {
     const broadcast = cluster.broadcast('flush', 1, { only: ['c:1', c.self, 'c:1', 'd:1', 'd:1'] });
     await group.pass();
     expect((await broadcast).map(({ member }) => member.address)).toEqual(['c:1', 'd:1']);
@@ -177,7 +177,7 @@ describe('ClusterService.broadcast', () => {
     expect(times).toBe(1);
   });
 
-  it('rejects what is wrong from the start, for those who await and for those who iterate', async () => {
+  it('rejects invalid arguments at once, for callers that await and for callers that iterate', async () => {
     for (const [topic, data] of [['x'.repeat(257), 1] as const, ['flush', 1n] as const]) {
       await expect(cluster.broadcast(topic, data)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
       const iteration = cluster.broadcast(topic, data)[Symbol.asyncIterator]();
@@ -189,7 +189,7 @@ describe('ClusterService.broadcast', () => {
     [{ timeoutMs: 0 }, "timeoutMs of broadcast 'flush' is 0."],
     [{ only: 'b:1' as never }, "only of broadcast 'flush' is not a list"],
     [{ only: [7 as never] }, "only of broadcast 'flush' is not a list"],
-  ])('refuses %o as a whole, and asks nobody', async (options, message) => {
+  ])('refuses %o as a whole, and asks no member', async (options, message) => {
     await expect(cluster.broadcast('flush', 1, options)).rejects.toThrow(message);
     expect(c.ran).toEqual([]);
   });
@@ -205,7 +205,7 @@ describe('ClusterService.broadcast', () => {
     expect(b.ran[0]?.signal.aborted).toBe(true);
   });
 
-  it('tells when the view was not settled', async () => {
+  it('reports that the view was not settled', async () => {
     views.set(b.self, [a.self], false);
     const broadcast = cluster.broadcast('flush');
     await group.pass();
@@ -215,7 +215,7 @@ describe('ClusterService.broadcast', () => {
 });
 
 describe('ClusterService', () => {
-  it('has an empty view at first, and then the latest, whose epoch JSON shows as digits', () => {
+  it('has an empty view at first, then the latest one, whose epoch is a string of digits in JSON', () => {
     expect(cluster.view).toEqual({ epoch: 0n, version: 0, settled: false, leader: undefined, members: [] });
     views.set(b.self, everybody());
     expect(cluster.members().map(({ address }) => address)).toEqual(['a:1', 'b:1', 'c:1']);
@@ -228,11 +228,11 @@ describe('ClusterService', () => {
     expect(cluster.self).toBe(a.self);
   });
 
-  it('broadcasts to nobody before there is a view, and does not call that done', async () => {
+  it('rejects a broadcast with NO_LEADER until the pod has a view', async () => {
     await expect(cluster.broadcast('flush')).rejects.toMatchObject({ code: 'NO_LEADER', retryable: true });
   });
 
-  it('emits the view that is there, and each one after it', () => {
+  it('emits the present view, and each later one', () => {
     const seen: ClusterView[] = [];
     const early = cluster.changes$.subscribe((view) => seen.push(view));
     expect(seen).toEqual([]);
@@ -255,9 +255,9 @@ describe('LeaderService', () => {
     expect(b.ran).toMatchObject([{ topic: 'price', timeoutMs: 1_000 }]);
   });
 
-  it('knows the types of a declared topic: the type check of the repository sees the errors expected here', async () => {
+  it('checks the types of a declared topic: the type check of the repository verifies the errors expected here', async () => {
     views.set(b.self, everybody());
-    // Of data of the wrong type, too, a reply that can travel.
+    // Replies with a number also for data of the wrong type.
     b.handler = (data) => ({ total: (data as { qty: number }).qty * 3 || 0 });
     const declared = leader.send('test.declared', { qty: 2 });
     // @ts-expect-error its data is an object with a number
@@ -275,7 +275,7 @@ describe('LeaderService', () => {
     await cluster.broadcast('test.declared', { qty: 'two' });
   });
 
-  it('takes a timeout, a signal, and the default topic', async () => {
+  it('accepts a timeout, a signal, and the default topic', async () => {
     const reply = leader.send('', undefined, { timeoutMs: 7 });
     await group.pass();
     await expect(reply).resolves.toBeUndefined();
@@ -284,7 +284,7 @@ describe('LeaderService', () => {
     await expect(leader.send('', undefined, { signal })).rejects.toThrow('enough');
   });
 
-  it.each([['x'.repeat(257)], [7 as unknown as string]])('refuses a topic that is none', async (topic) => {
+  it.each([['x'.repeat(257)], [7 as unknown as string]])('refuses an invalid topic', async (topic) => {
     await expect(leader.send(topic)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
@@ -294,18 +294,18 @@ describe('LeaderService', () => {
     [{ timeoutMs: 2 ** 32 }, 'at most 4294967295'],
     [{ timeoutMs: '5' as never }, "is the text '5'."],
     [{ signal: 'now' as never }, "signal of send 'price' is not an AbortSignal."],
-  ])('refuses %o, and says what it should be', async (options, message) => {
+  ])('refuses %o, and says which values are valid', async (options, message) => {
     await expect(leader.send('price', 1, options)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining(message),
     });
   });
 
-  it('refuses data that the serializer cannot take', async () => {
+  it('refuses data that the serializer cannot encode', async () => {
     await expect(leader.send('price', 1n)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  it('emits the leader that is known, and each change', () => {
+  it('emits the known leader, and each change', () => {
     const seen: (string | undefined)[] = [];
     const subscription = leader.changes$.subscribe((member) => seen.push(member?.address));
     group.elect(c);

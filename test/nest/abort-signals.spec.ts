@@ -35,7 +35,7 @@ class Handlers {
   }
 }
 
-/** As twelve methods with `@WhileLeader` of an app. */
+/** Stands for twelve methods with `@WhileLeader` of an app. */
 const tasks = Array.from({ length: 12 }, () => {
   @Injectable()
   class Task {
@@ -73,7 +73,7 @@ describe('one AbortSignal for many calls', () => {
     process.off('warning', warned);
   });
 
-  it('is listened to once, and no more when they have ended, on the leader and elsewhere', async () => {
+  it('has one listener while they run and none after they have ended, on the leader and elsewhere', async () => {
     for (const app of [pods.leader, pods.followers[0]!] satisfies INestApplicationContext[]) {
       const stop = new AbortController();
       const { signal } = stop;
@@ -101,7 +101,7 @@ describe('one AbortSignal for many calls', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('of a term ends twelve leader tasks without a warning', async () => {
+  it('ends twelve leader tasks of a term without a warning', async () => {
     const { leader } = pods;
     const all = tasks.map((task) => leader.get(task));
     await until(() => all.every(({ leads }) => leads), 'twelve tasks');

@@ -5,7 +5,10 @@ import { ClusterService, HedgeModule, LeaderService } from 'nestjs-hedge';
 import type { HedgeOptions, Timing } from 'nestjs-hedge';
 import { memory, memoryDatabase } from 'nestjs-hedge/memory';
 
-/** No load of the machine ends a lease or a membership: for tests in which nobody fails. A start takes longer. */
+/**
+ * Times that no load of the machine exceeds, so that no lease or membership ends: for tests without failures. A start
+ * takes longer.
+ */
 export const PATIENT: Timing = {
   leaseMs: 120_000,
   marginMs: 1_000,
@@ -38,7 +41,7 @@ export class Pods {
     };
   }
 
-  /** The module of one pod; each has classes of its own, as separate processes would. */
+  /** The module of one pod. Each has its own classes, as separate processes do. */
   module(options: Partial<HedgeOptions> = {}): new () => object {
     @Module({
       ...this.metadata,
@@ -82,7 +85,7 @@ function viewSize(app: INestApplicationContext): number {
   return settled ? members.length : 0;
 }
 
-/** Waits for a state that must come; fails with its name when it does not. */
+/** Waits for a state. Fails with its name when it does not come. */
 export async function until(holds: () => boolean, what: string, withinMs = 60_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!holds()) {

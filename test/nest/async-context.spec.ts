@@ -31,10 +31,10 @@ Logger.overrideLogger(false);
 const storage = new AsyncLocalStorage<string>();
 const store = (): string => storage.getStore() ?? 'none';
 
-/** What those that are called by the library, and not by a caller, saw. */
+/** The stores that methods called by the library saw, and not by a caller. */
 const seen: Record<string, string[]> = {};
 
-/** Notes what it sees, and enters a store, as some modules for request contexts do. */
+/** Records the store that it sees, and enters a store, as some modules for request contexts do. */
 function note(what: string): void {
   (seen[what] ??= []).push(store());
   storage.enterWith(`entered by ${what}`);
@@ -149,7 +149,7 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return list;
 }
 
-/** Each of those saw no store, as often as it was called. */
+/** Each of these methods saw no store in any call. */
 function expectNone(...whats: string[]): void {
   for (const what of whats) expect({ [what]: [...new Set(seen[what])] }).toEqual({ [what]: ['none'] });
 }
@@ -159,7 +159,7 @@ describe.each([
   ['with another pod', 2],
 ])('a pod %s', (_, count) => {
   const pods = new Pods({ controllers: [Handlers], providers: [Enter, See] });
-  // As an app that begins within a store, in a test for example.
+  // Stands for an app that starts within a store, in a test for example.
   beforeAll(() =>
     storage.run('bootstrap', async () => {
       for (let i = 0; i < count; i++) await pods.start();
@@ -175,9 +175,9 @@ describe.each([
     const leader = (): LeaderService => app().get(LeaderService);
     const cluster = (): ClusterService => app().get(ClusterService);
 
-    it('runs each message in a scope of its own, from its guards on', async () => {
+    it('runs each message in its own scope, from its guards on', async () => {
       for (let i = 0; i < 3; i++) {
-        // At once, so that they come in one message of a link.
+        // Sends both at once, so that one message of a link carries them.
         const sent = ['seen', 'guarded', 'seen', 'guarded'].map((topic) => leader().send(topic));
         const guarded = ['none, guard', 'none, guard'];
         expect(await Promise.all(sent)).toEqual(['none', guarded, 'none', guarded]);
@@ -187,7 +187,7 @@ describe.each([
       expectNone('interceptor');
     });
 
-    it('lets no handler see the store of its caller, and leaves the caller in it', async () => {
+    it('hides the store of a caller from its handlers, and keeps it for the caller', async () => {
       await storage.run('caller', async () => {
         expect(await leader().send('seen')).toBe('none');
         expect(store()).toBe('caller');
@@ -202,7 +202,7 @@ describe.each([
       });
     });
 
-    it('runs a stream in one scope of its own, and its source and its loop in that of the caller', async () => {
+    it('runs a stream in its own scope, and its source and its loop in the scope of the caller', async () => {
       sourceStores.length = 0;
       await storage.run('caller', async () => {
         for await (const reply of leader().sendStream('stream', source())) {
@@ -217,7 +217,7 @@ describe.each([
       expect(sourceStores).toEqual(Array(4).fill('caller'));
     });
 
-    it('notifies the handler of an abort by its caller in a scope of its own', async () => {
+    it('notifies the handler of an abort by its caller in the scope of the handler', async () => {
       await storage.run('caller', async () => {
         const abort = new AbortController();
         const given = expect(leader().send('aborted', 0, { signal: abort.signal })).rejects.toThrow('enough');
@@ -230,7 +230,7 @@ describe.each([
     });
   });
 
-  it('calls its tasks and jobs, and those that follow the group, in a scope of their own', async () => {
+  it('calls tasks, jobs and listeners of group changes in their own scopes', async () => {
     const stops: (() => void)[] = [];
     storage.run('subscriber', () => {
       for (const app of pods.apps) {

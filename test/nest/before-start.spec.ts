@@ -45,7 +45,7 @@ class Services {
 
 type Call = (services: Services) => Promise<unknown>;
 
-/** Every call that needs the group, with what it gives once there is one. */
+/** Every call that needs the group, with its result once the group exists. */
 const calls: readonly [string, Call, unknown][] = [
   ['send', ({ leader }) => leader.send('echo', {}), 'echo'],
   ['put', ({ kv }) => kv.put('k', 'v'), expect.objectContaining({ value: 'v' })],
@@ -69,7 +69,7 @@ const groupCalls: readonly [string, Call][] = [
   ['broadcastStream', ({ cluster }) => cluster.broadcastStream('st', []).next()],
 ];
 
-/** An app whose root, imported or global module has that provider. */
+/** An app whose root, imported or global module has the given provider. */
 function appWith(user: Type, home: 'root' | 'imported' | 'global'): Type {
   @Global()
   @Module({ providers: [Services], exports: [Services] })
@@ -135,7 +135,7 @@ describe('a call before the pod has started', () => {
     expect(await app.get(KvStore).put('k', 'v')).toMatchObject({ value: 'v' });
   });
 
-  it('gets what made the start fail', async () => {
+  it('fails with the error of the start when the start fails', async () => {
     let outcome: unknown;
     @Injectable()
     class Early {

@@ -136,7 +136,7 @@ describe('three Nest apps in one process', () => {
     }
   });
 
-  it('get the errors of handlers, and undefined for nothing', async () => {
+  it('receive the errors of handlers, and undefined for no result', async () => {
     const follower = pods.followers[0]!.get(LeaderService);
     await expect(follower.send('price', { qty: 'two' })).rejects.toMatchObject({
       code: 'HANDLER_FAILED',
@@ -157,7 +157,7 @@ describe('three Nest apps in one process', () => {
     expect(timer.signal.aborted).toBe(true);
   });
 
-  it('broadcast to all, request-scoped handlers included', async () => {
+  it('broadcast to all, also to request-scoped handlers', async () => {
     const replies = await pods.followers[0]!.get(ClusterService).broadcast<{ by: string; n: number }>('flush', {
       n: 5,
     });
@@ -171,7 +171,7 @@ describe('three Nest apps in one process', () => {
     expect(await pods.apps[0]!.get(KvStore).history('orders/1')).toHaveLength(3);
   });
 
-  it('hand leadership over when one stops, and no send fails', async () => {
+  it('elect a new leader when one stops, and no send fails', async () => {
     const old = pods.leader;
     const rest = pods.followers;
     const outcomes: unknown[] = [];

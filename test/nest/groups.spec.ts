@@ -35,7 +35,7 @@ afterEach(async () => {
   jest.restoreAllMocks();
 });
 
-/** A pod that leads its group, on one file for all groups. */
+/** A pod that leads its group. All groups use one database file. */
 async function leaderOf(group: string, options: Partial<HedgeOptions> = {}): Promise<INestApplicationContext> {
   const app = await pods.start({ group, backend: sqlite({ file }), ...options });
   await until(() => app.get(LeaderService).isLeader(), `a leader of ${group}`);
@@ -49,7 +49,7 @@ async function lastRun(app: INestApplicationContext) {
 const toldOf = (text: string): boolean => warnings.some((warning) => warning.includes(text));
 
 describe('two groups on one database', () => {
-  it('are told that they share keys, unless a prefix parts them', async () => {
+  it('log a warning that they share keys, unless a prefix separates them', async () => {
     const [first, second] = [await leaderOf('first'), await leaderOf('second')];
     await until(() => toldOf('Group second shares its keys in KvStore with first'), 'a warning');
     await first.get(KvStore).put('rate', '1');
@@ -69,7 +69,7 @@ describe('two groups on one database', () => {
     expect(await fourth.history('rate')).toMatchObject([{ key: 'rate', value: '4' }]);
   });
 
-  it('share no lock, no job and no semaphore, whatever their names', async () => {
+  it('share no lock, no job and no semaphore, also under the same names', async () => {
     const [nested, outer] = [await leaderOf('a/b'), await leaderOf('a')];
     const held = await nested.get(LockService).acquire('c');
     const others = [await outer.get(LockService).acquire('b/c'), await outer.get(LockService).acquire('c')];
@@ -91,7 +91,7 @@ describe('two groups on one database', () => {
 });
 
 describe('keys of a version without prefixes', () => {
-  it('are read as they are, and under a prefix when they were moved in SQL', async () => {
+  it('are readable as they are, and under a prefix after a move in SQL', async () => {
     const before = await leaderOf('orders');
     const first = await before.get(KvStore).put('rate', '1');
     await before.get(KvStore).put('rate', '2');
@@ -111,8 +111,8 @@ describe('keys of a version without prefixes', () => {
   });
 });
 
-describe('the row of a semaphore that nobody uses', () => {
-  it('can be deleted in SQL: the next to ask makes it again', async () => {
+describe('the row of an unused semaphore', () => {
+  it('can be deleted in SQL: the next request creates it again', async () => {
     const semaphores = (await leaderOf('g')).get(SemaphoreService);
     await semaphores.use('s', { limit: 1 }, async () => undefined);
     const database = new Database(file);

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { BoomFilter, Foreign, Orders, everything } from './sample-handlers.js';
 import { appWith } from './wired-app.js';
 
-describe('handlers that the module connects by itself', () => {
+describe('handlers that the module connects', () => {
   it('run with guards, pipes, interceptors and context, in controllers', async () => {
     const { call } = await appWith(everything);
     expect(await call('leader', 'price', { qty: 2, extra: true })).toEqual({
@@ -20,13 +20,13 @@ describe('handlers that the module connects by itself', () => {
     await expect(call('leader', 'job', { deny: true })).rejects.toMatchObject({ code: 'HANDLER_FAILED' });
   });
 
-  it('may be for the leader and for all at once', async () => {
+  it('can serve the leader and all pods at once', async () => {
     const { call } = await appWith(everything);
     expect(await call('leader', 'both')).toEqual({ token: '7', from: 'pod-b:7400', attempt: 1 });
     expect(await call('broadcast', 'both')).toMatchObject({ token: 'undefined' });
   });
 
-  it('are made anew for each request when request-scoped', async () => {
+  it('are created for each request when they are request-scoped', async () => {
     const { call } = await appWith(everything);
     const first = (await call('broadcast', 'scoped', { n: 1 })) as { number: number };
     expect(first).toMatchObject({ data: { n: 1 }, unit: 3 });
@@ -43,7 +43,7 @@ describe('handlers that the module connects by itself', () => {
     expect(await call('leader', 'empty')).toBeUndefined();
   });
 
-  it('are given up with the request when their Observable never completes', async () => {
+  it('end with the request when their Observable never completes', async () => {
     const { call } = await appWith(everything);
     const abort = new AbortController();
     const reply = call('leader', 'never', undefined, abort.signal);
@@ -56,12 +56,12 @@ describe('handlers that the module connects by itself', () => {
     ['plain', 'no stock', {}],
     ['http', 'qty', { status: 400, response: { statusCode: 400, message: 'qty', error: 'too few' } }],
     ['rpc', 'Rpc Exception', { error: { reason: 'closed' } }],
-  ])('fail as HANDLER_FAILED with what %s threw', async (topic, message, details) => {
+  ])('fail as HANDLER_FAILED when they threw %s', async (topic, message, details) => {
     const { call } = await appWith(everything);
     await expect(call('leader', topic)).rejects.toMatchObject({ code: 'HANDLER_FAILED', message, details });
   });
 
-  it('cannot make a caller try again with an error that a call of theirs got', async () => {
+  it('do not cause a retry of the caller by an error of their own calls', async () => {
     const { call } = await appWith(everything);
     await expect(call('leader', 'not-leader')).rejects.toMatchObject({
       code: 'HANDLER_FAILED',
@@ -75,7 +75,7 @@ describe('handlers that the module connects by itself', () => {
     await expect(call('leader', 'bigint')).rejects.toMatchObject({ code: 'HANDLER_FAILED' });
   });
 
-  it('tell the details of a failed validation', async () => {
+  it('report the details of a failed validation', async () => {
     const { call } = await appWith(everything);
     await expect(call('leader', 'price', { qty: 'two' })).rejects.toMatchObject({
       code: 'HANDLER_FAILED',
@@ -83,13 +83,13 @@ describe('handlers that the module connects by itself', () => {
     });
   });
 
-  it('do not include those of another transport, nor another kind', async () => {
+  it('exclude handlers of another transport and of another kind', async () => {
     const { call } = await appWith({ controllers: [Foreign, Orders] });
     await expect(call('broadcast', 'price')).rejects.toMatchObject({ code: 'NO_HANDLER' });
     await expect(call('leader', 'pryce')).rejects.toThrow(/'price', 'both'/);
   });
 
-  it('get the global enhancers of the options, before their own', async () => {
+  it('run the global enhancers of the options before their own', async () => {
     const seen: string[] = [];
     const note = (name: string) => void seen.push(name);
     const { call } = await appWith(everything, {

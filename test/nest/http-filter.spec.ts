@@ -79,7 +79,7 @@ class Errors {
   }
 }
 
-/** As apps have them: one for HttpExceptions, and one for all that is left. */
+/** Typical filters of apps: one for HttpExceptions, and one for all other errors. */
 @Catch(HttpException)
 class OwnHttpFilter implements ExceptionFilter<HttpException> {
   constructor(private readonly host: HttpAdapterHost) {}
@@ -149,7 +149,7 @@ describe.each(['Express', 'Fastify'] as const)('HedgeHttpFilter on %s', (adapter
     });
   });
 
-  it('does not tell what a message handler threw by mistake', async () => {
+  it('hides an unexpected error of a message handler', async () => {
     const answer = await get(app, 'send/broken');
     expect(answer).toMatchObject({ status: 500, body: { error: 'HANDLER_FAILED' } });
     expect(JSON.stringify(answer)).not.toContain('1234');
@@ -160,7 +160,7 @@ describe.each(['Express', 'Fastify'] as const)('HedgeHttpFilter on %s', (adapter
     expect(await get(app, 'fault')).toMatchObject({ status: 500, body: { message: 'Internal server error' } });
   });
 
-  it('works beside filters of the app', async () => {
+  it('works together with filters of the app', async () => {
     const other = await serve(adapter, [OwnCatchAll, OwnHttpFilter, HedgeHttpFilter]);
     try {
       expect(await get(other, 'code/NO_LEADER')).toMatchObject({ status: 503, retryAfter: '1' });

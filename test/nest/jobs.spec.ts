@@ -20,7 +20,7 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((pods) => pods.close()));
 });
 
-/** A job whose runs end when told to. */
+/** A job whose runs end when the test says so. */
 function heldJob(options: { catchUp?: boolean } = {}) {
   const runs: (JobRun & { readonly end: () => void })[] = [];
   @Injectable()
@@ -83,7 +83,7 @@ describe('jobs', () => {
     const claims = history.filter(({ event }) => event === 'claimed');
     expect(new Set(claims.map(({ pod }) => pod)).size).toBe(2);
     expect(runs.map(({ fireTime }) => fireTime)).toEqual(claims.map(({ fireTime }) => fireTime.getTime()));
-    // Each row goes on where the one before ended, so no second is left out and none is there twice.
+    // Each row starts at the end of the row before, so no second is missing and none appears twice.
     const accounted = history.filter(({ event }) => ['scheduled', 'claimed', 'missed', 'skipped'].includes(event));
     for (const [index, { fireTime }] of accounted.slice(1).entries()) {
       const before = accounted[index]!.lastFireTime.getTime();
@@ -94,7 +94,7 @@ describe('jobs', () => {
     expect(JSON.parse(JSON.stringify(claims[0]))).toMatchObject(shown);
   });
 
-  it('are waited for by a graceful stop, which records their outcome', async () => {
+  it('finish during a graceful stop, which records their outcome', async () => {
     const { Held, runs } = heldJob();
     const pods = podsOf({ providers: [Held] }, { shutdown: { drainMs: 20_000 } });
     const app = await pods.start();
@@ -111,7 +111,7 @@ describe('jobs', () => {
     runs[1]!.end();
   });
 
-  it('J3: are aborted when the stop is over, then reported as lost, and run once more with catchUp', async () => {
+  it('J3: are aborted at the end of the stop, then reported as lost, and run once more with catchUp', async () => {
     const { Held, runs } = heldJob({ catchUp: true });
     const pods = podsOf({ providers: [Held] }, { shutdown: { drainMs: 50 } });
     const app = await pods.start();
@@ -133,14 +133,14 @@ describe('jobs', () => {
     ['two timetables without names', TwoTimetables, 'it has two timetables'],
     ['a class without one instance', ScopedJob, 'request-scoped'],
     ['a method whose name is no name of a job', OddName, "'OddName.nightly/report'. Give 1 to 128 visible characters"],
-  ])('refuse the start: %s', async (_, Wrong, message) => {
+  ])('fail the start: %s', async (_, Wrong, message) => {
     await expect(podsOf({ providers: [Wrong] }).start()).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
       message: expect.stringContaining(message),
     });
   });
 
-  it('have a history that is empty for an unknown job, and refuses what makes no sense', async () => {
+  it('have an empty history under an unknown name, and history refuses invalid arguments', async () => {
     const app = await podsOf().start({ mode: 'client' });
     const jobs = app.get(JobsService);
     expect(await jobs.history('nothing')).toEqual([]);

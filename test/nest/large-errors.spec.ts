@@ -92,7 +92,7 @@ describe.each(['a follower', 'the leader itself'])('an error of 6 MiB reaches %s
     expect((error as HttpException).getResponse()).toMatchObject({ reason: 'twice' });
   });
 
-  it('as CANCELLED, when it is the failure of a source and it is the handler that reads it', async () => {
+  it('as CANCELLED, when a source fails with it and the handler reads that source', async () => {
     seen.inputErrors.length = 0;
     const error = new Error(LARGE);
     async function* broken() {

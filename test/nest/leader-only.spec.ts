@@ -27,7 +27,7 @@ import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
 
-/** Sees that the guards of a method run, with what `Reflector` finds on it. */
+/** Proves that the guards of a method run, with the metadata that `Reflector` finds on it. */
 @Injectable()
 class TagGuard implements CanActivate {
   static readonly seen: string[] = [];
@@ -125,14 +125,14 @@ describe('@LeaderOnly', () => {
     await Promise.all([pods.close(), http.close()]);
   });
 
-  it('runs as written on the leader, with this, arguments and result as they are', async () => {
+  it('calls the method unchanged on the leader: this, arguments and result stay the same', async () => {
     expect(leader.get(Index).sync(1, 2)).toEqual({ at: leaderAddress, sum: 3 });
     expect(await leader.get(Index).async('x')).toEqual({ at: leaderAddress, text: 'x' });
     expect(leader.get(Index).size).toBe(17);
     expect([leader.get(Index).sync.name, leader.get(Index).sync.length]).toEqual(['sync', 2]);
   });
 
-  it('refuses on other pods with who leads: a method throws, an asynchronous one rejects', async () => {
+  it('names the leader in the refusal on other pods: a method throws, an asynchronous one rejects', async () => {
     const index = pods.followers[0]!.get(Index);
     const refusal = { code: 'NOT_LEADER', retryable: true, details: { leader: leaderAddress } };
     expect(() => index.sync(1, 2)).toThrow(expect.objectContaining(refusal));
@@ -153,13 +153,13 @@ describe('@LeaderOnly', () => {
     expect(TagGuard.seen).toEqual(['rpc above', 'rpc forbidden']);
   });
 
-  it('may stand on a message handler', async () => {
+  it('is allowed on a message handler', async () => {
     const follower = pods.followers[0]!;
     expect(await follower.get(LeaderService).send('also a handler', [1])).toEqual({ data: [1] });
     expect(await follower.get(Index).both([1])).toEqual({ data: [1] });
   });
 
-  it('forwards a route of a controller, whose parameters stay decorated', async () => {
+  it('forwards a route of a controller, and keeps the decorators of its parameters', async () => {
     const { port } = http.getHttpServer().address() as AddressInfo;
     const post = async (path: string, body: object) => {
       const answer = await fetch(`http://127.0.0.1:${port}/items/${path}`, {
@@ -175,7 +175,7 @@ describe('@LeaderOnly', () => {
     expect(await post('7/local', {})).toMatchObject({ status: 500 });
   });
 
-  it('cannot be called on an instance that Nest did not make', async () => {
+  it('throws on an instance that Nest did not create', async () => {
     const index = new Index(leader.get(ClusterService));
     expect(() => index.sync(1, 2)).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }));
     await expect(index.forwarded(1)).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
@@ -241,7 +241,7 @@ function decorate(decorator: MethodDecorator, value: unknown = () => undefined):
     };
 }
 
-/** Another class of the same name each time. */
+/** Creates another class of the same name on each call. */
 function twin() {
   @Injectable()
   class Twin {
@@ -252,7 +252,7 @@ function twin() {
   return Twin;
 }
 
-describe('what is decorated wrongly', () => {
+describe('an invalid decoration', () => {
   it.each([
     ['a getter', decorate(LeaderOnly(), null), 'Wrong.method cannot be @LeaderOnly'],
     ['a timeout of 0', decorate(LeaderOnly({ forward: true, timeoutMs: 0 })), 'timeoutMs'],
@@ -267,7 +267,7 @@ describe('what is decorated wrongly', () => {
     expect(decorated).toThrow(refusal(message));
   });
 
-  it('is refused at start: two classes of one name', async () => {
+  it('fails the start: two classes of one name', async () => {
     await expect(new Pods({ providers: [twin(), twin()] }).start()).rejects.toEqual(
       refusal("@LeaderOnly of 'Twin.run' must be on one method"),
     );

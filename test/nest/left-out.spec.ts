@@ -52,7 +52,7 @@ const decorators: readonly (readonly [string, MethodDecorator])[] = [
   ['@LeaderCron', LeaderCron('@daily')],
 ];
 
-describe('the start fails, naming the method,', () => {
+describe('the start fails and names the method', () => {
   it.each(decorators)('for %s on a class that is a guard only', async (name, decorator) => {
     @Injectable()
     class Guard implements CanActivate {
@@ -69,7 +69,7 @@ describe('the start fails, naming the method,', () => {
     await expect(http(Guarded)).rejects.toThrow(`${name} Guard.run would never be called`);
   });
 
-  it('for a class that is an interceptor only, and not for one that is a provider too', async () => {
+  it('for a class that is an interceptor only, but not for one that is also a provider', async () => {
     @Injectable()
     class Interceptor implements NestInterceptor {
       static seen = 0;
@@ -134,7 +134,7 @@ const called = decorators.filter(([name]) => /Change|While|Interval|Cron/.test(n
 
 async function* lines() {}
 
-describe('a method whose return value nobody reads', () => {
+describe('a method whose return value has no reader', () => {
   it.each(called)('cannot be a generator: %s', (name, decorator) => {
     expect(() => {
       class Wrong {
@@ -172,7 +172,7 @@ describe('a method whose return value nobody reads', () => {
       }
     }
     await start({ providers: [Lazy] });
-    // The change of members and of the leader, the task and the job.
+    // The listeners of members and of the leader, the task and the job.
     const seen = (start: string) =>
       errors.mock.calls.some(([line]) => String(line).startsWith(start) && String(line).includes(message));
     await until(
@@ -182,14 +182,14 @@ describe('a method whose return value nobody reads', () => {
     errors.mockRestore();
   });
 
-  it('cannot be a generator function of runWhileLeader', async () => {
+  it('cannot be a generator function passed to runWhileLeader', async () => {
     const app = await start({});
     expect(() => app.get(LeaderService).runWhileLeader(lines)).toThrow('The leader task lines is a generator function');
   });
 });
 
-describe('a module that is loaded lazily', () => {
-  it.each(decorators)('after the start fails to load when it has %s', async (name, decorator) => {
+describe('a lazily loaded module', () => {
+  it.each(decorators)('fails to load after the start when it has %s', async (name, decorator) => {
     @Injectable()
     class Late {
       @decorator run() {}
@@ -243,7 +243,7 @@ function Wrapped(seen: string[]): MethodDecorator {
 }
 
 describe('a method that another decorator has replaced', () => {
-  it('runs with what that decorator does, whatever decorator of Hedge stands below', async () => {
+  it('runs with the effect of that decorator above any decorator of Hedge', async () => {
     const seen: string[] = [];
     const ran: string[] = [];
     @Injectable()

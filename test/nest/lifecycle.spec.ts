@@ -103,7 +103,7 @@ describe('handlers are served by', () => {
     await works(hybrid);
   });
 
-  it('an app that connects the strategy itself and later', async () => {
+  it('an app that connects the strategy later', async () => {
     const hybrid = opened(await NestFactory.create(moduleOf(), quiet));
     hybrid.connectMicroservice({ strategy: hybrid.get(HedgeStrategy) }, { deferInitialization: true });
     await hybrid.init();
@@ -112,7 +112,7 @@ describe('handlers are served by', () => {
     await works(hybrid);
   });
 
-  it.each(['listen', 'init'] as const)('a microservice of its own, after %s', async (start) => {
+  it.each(['listen', 'init'] as const)('a separate microservice, after %s', async (start) => {
     const microservice = opened(
       await NestFactory.createMicroservice(moduleOf(), {
         ...quiet,
@@ -154,18 +154,18 @@ describe('options', () => {
     await until(() => app.get(LeaderService).isLeader(), 'it leads');
   });
 
-  it('fail the start when wrong', async () => {
+  it('fail the start when they are invalid', async () => {
     await expect(
       NestFactory.createApplicationContext(new Pods().module({ timing: { leaseMs: 10 } }), quiet),
     ).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
   });
 
-  it('fail the start when the module is imported twice', async () => {
+  it('fail the start when the app imports the module twice', async () => {
     const twice = { module: class {}, imports: [new Pods().module(), new Pods().module()] };
     await expect(NestFactory.createApplicationContext(twice, quiet)).rejects.toThrow('HedgeModule is imported twice');
   });
 
-  it('fail the start when the port is in use, leaving nothing open', async () => {
+  it('fail the start when the port is in use, and leave nothing open', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => other.once('listening', resolve));
     const { port } = other.address() as AddressInfo;
@@ -176,7 +176,7 @@ describe('options', () => {
 });
 
 describe('modes', () => {
-  it('client: uses the services, never leads, is no member', async () => {
+  it('client: uses the services, never leads, is not a member', async () => {
     const pods = new Pods({ controllers: [Echo] });
     opened(await pods.start());
     const client = opened(await pods.start({ mode: 'client' }));
@@ -199,8 +199,8 @@ function podWith(faults: BackendFaults, options: Partial<HedgeOptions> = {}) {
   return new Pods({ controllers: [Echo] }).start({ backend: faulty(memory(), faults), ...options });
 }
 
-describe('a database that is away', () => {
-  it('at start is retried in the background', async () => {
+describe('an unreachable database', () => {
+  it('at the start is retried in the background', async () => {
     const faults = new BackendFaults();
     faults.outage = true;
     const app = opened(await podWith(faults));
@@ -209,7 +209,7 @@ describe('a database that is away', () => {
     await works(app);
   });
 
-  it('from start to stop is no reason not to end', async () => {
+  it('from start to stop does not prevent a clean stop', async () => {
     const faults = new BackendFaults();
     faults.outage = true;
     const app = await podWith(faults);
@@ -217,7 +217,7 @@ describe('a database that is away', () => {
     expect(app.get(LeaderService).isLeader()).toBe(false);
   });
 
-  it('at stop does not hold it up past its deadline', async () => {
+  it('at the stop does not delay it past its deadline', async () => {
     const faults = new BackendFaults();
     const app = await podWith(faults, { shutdown: { drainMs: 100, totalMs: 1_500 } });
     await works(app);
@@ -228,7 +228,7 @@ describe('a database that is away', () => {
 });
 
 describe('a stop', () => {
-  it('waits for running handlers, then lets go of a hung one', async () => {
+  it('waits for running handlers until the deadline, then closes in spite of a hung one', async () => {
     let hang: (() => void) | undefined;
     @Controller()
     class Slow {
@@ -247,7 +247,7 @@ describe('a stop', () => {
     hang?.();
   });
 
-  it('is done once, however often it is asked for', async () => {
+  it('runs once, however often the app calls it', async () => {
     const app = await new Pods({ controllers: [Echo] }).start();
     await works(app);
     await Promise.all([app.close(), app.close()]);

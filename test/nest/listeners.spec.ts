@@ -14,7 +14,7 @@ import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
 
-/** Jest fails a test for an error that nobody catches, as Node would end the process. */
+/** Jest fails a test on an uncaught error, where Node ends the process. */
 describe('a listener that throws does not end the process', () => {
   it('as a subscriber of changes$, also behind operators and when it is asynchronous', async () => {
     const unhandled: unknown[] = [];
@@ -46,7 +46,7 @@ describe('a listener that throws does not end the process', () => {
     }
   });
 
-  it('as a listener of any signal that the app gets, and the listeners after it are called', async () => {
+  it('as a listener of any signal that the app receives, and later listeners still run', async () => {
     const aborted: string[] = [];
     const removed = (): void => void aborted.push('removed');
     const listen = (name: string, signal: AbortSignal): void => {

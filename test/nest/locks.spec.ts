@@ -9,7 +9,7 @@ import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
 
-/** What all pods of this process share, to see whether two run at once. */
+/** State that all pods of this process share. It shows whether two methods run at once. */
 const floor = { running: 0, most: 0 };
 
 async function work(): Promise<void> {
@@ -83,7 +83,7 @@ describe('named locks in three apps of one process', () => {
   });
   afterAll(() => pods.close());
 
-  it('L1: run one at a time, with tokens that rise', async () => {
+  it('L1: run one method at a time, with rising tokens', async () => {
     floor.most = 0;
     const tokens: bigint[] = [];
     const uses = pods.apps.flatMap((app) =>
@@ -100,7 +100,7 @@ describe('named locks in three apps of one process', () => {
     expect(tokens).toHaveLength(12);
   });
 
-  it('a follower that waits takes what another follower gives back', async () => {
+  it('pass from a follower that releases one to a follower that waits', async () => {
     const [one, two] = pods.followers;
     const held = await locks(one!).acquire('passed on');
     const waiting = locks(two!).acquire('passed on');
@@ -112,7 +112,7 @@ describe('named locks in three apps of one process', () => {
     expect(await locks(one!).holder('passed on')).toBeUndefined();
   });
 
-  it('@WithLock runs the methods of all pods one at a time, those of a base class and of handlers too', async () => {
+  it('@WithLock runs the methods of all pods one at a time, also inherited methods and handlers', async () => {
     floor.most = 0;
     const counts = pods.apps.flatMap((app) => [1, 2].map((by) => app.get(Orders).count(by)));
     expect(await Promise.all(counts)).toEqual([2, 3, 2, 3, 2, 3]);
@@ -121,7 +121,7 @@ describe('named locks in three apps of one process', () => {
     expect(floor.most).toBe(1);
   });
 
-  it('@WithLock makes the name of the arguments, keeps `this`, and waits no longer than told', async () => {
+  it('@WithLock computes the name from the arguments, keeps `this`, and stops waiting at its timeout', async () => {
     const [one, two] = pods.apps.map((app) => app.get(Orders));
     await expect(one!.ship({ id: 'x' }, 'today')).resolves.toBe('shipped x today');
     const held = await locks(pods.apps[0]!).acquire('orders/y');
@@ -130,13 +130,13 @@ describe('named locks in three apps of one process', () => {
     await held.release();
   });
 
-  it('@WithLock gives the lock back when the method throws at once', async () => {
+  it('@WithLock releases the lock when the method throws synchronously', async () => {
     const [one, two] = pods.apps.map((app) => app.get(Orders));
     await expect(one!.broken()).rejects.toThrow('at once');
     await expect(two!.broken()).rejects.toThrow('at once');
   });
 
-  it('@WithLock leaves to the method what other decorators put on it', () => {
+  it('@WithLock keeps the metadata of other decorators on the method', () => {
     const method = Object.getOwnPropertyDescriptor(Orders.prototype, 'dressed')?.value as {
       name: string;
       length: number;
@@ -146,12 +146,12 @@ describe('named locks in three apps of one process', () => {
     expect([method.name, method.length]).toEqual(['dressed', 2]);
   });
 
-  it('@WithLock works on what Nest makes anew for each who asks', async () => {
+  it('@WithLock works on request-scoped and transient providers', async () => {
     const passing = await Promise.all(pods.apps.map((app) => app.resolve(Passing)));
     expect(await Promise.all(passing.map((one) => one.pass()))).toEqual([true, true, true]);
   });
 
-  it('@WithLock refuses a name that is none, and an object that Nest did not make', async () => {
+  it('@WithLock refuses an invalid name, and an object that Nest did not create', async () => {
     await expect(pods.apps[0]!.get(Orders).nameless()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(new Passing().pass()).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
     expect(() => {
@@ -163,7 +163,7 @@ describe('named locks in three apps of one process', () => {
     }).toThrow(HedgeError);
   });
 
-  it('a client holds locks too, under a name of its own', async () => {
+  it('are available to a client, under a name of its own', async () => {
     const client = await pods.start({ mode: 'client' });
     const held = await locks(client).acquire('by a client');
     expect((await locks(pods.apps[0]!).holder('by a client'))?.member.address).toBe(`${hostname()}-${process.pid}`);
@@ -173,7 +173,7 @@ describe('named locks in three apps of one process', () => {
     expect(await locks(pods.apps[0]!).tryAcquire('by a client')).toBeDefined();
   });
 
-  it('a pod that stops takes no lock any more, and gives back what it holds when it closes', async () => {
+  it('on a pod that stops refuse new acquisitions, and are released when the pod closes', async () => {
     let stopping: { readonly refused: unknown; readonly valid: boolean } | undefined;
     const held: Lock[] = [];
     @Injectable()
@@ -202,7 +202,7 @@ describe('named locks in three apps of one process', () => {
     }
   });
 
-  it('a module that is off holds none', async () => {
+  it('are unavailable in a module that is off', async () => {
     const app = await pods.start({ mode: 'off' });
     await expect(locks(app).acquire('one')).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   });

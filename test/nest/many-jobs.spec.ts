@@ -11,10 +11,10 @@ type Factory = HedgeOptions['backend'];
 type Backend = ReturnType<Factory['create']>;
 
 const JOBS = 1_000;
-/** As a database on a slow disk or in another region. */
+/** Stands for a database on a slow disk or in another region. */
 const COMMIT_MS = 12;
 
-/** A database that makes one commit after the other, each in the time of a slow one, for all pods together. */
+/** A database that runs one commit at a time for all pods together, each as slow as the given time. */
 function oneCommitAtATime(factory: Factory): { factory: Factory; commits: () => number } {
   let [last, commits]: [Promise<unknown>, number] = [Promise.resolve(), 0];
   const commit = <T>(write: () => Promise<T>): Promise<T> => {
@@ -77,7 +77,7 @@ afterEach(async () => {
 });
 
 describe('many jobs', () => {
-  it('J1, J3: run all in one term when a thousand of them fall due at one second', async () => {
+  it('J1, J3: run all in one term when a thousand of them are due at one second', async () => {
     const names = new Set<string>();
     const tokens = new Set<bigint>();
     const runs = { count: 0 };
@@ -97,7 +97,7 @@ describe('many jobs', () => {
     expect(events).toEqual(new Set(['scheduled', 'claimed', 'done']));
     expect(tokens.size).toBe(1);
     expect(app.get(LeaderService).isLeader()).toBe(true);
-    // Two rows of each run, many of which share a commit.
+    // Each run writes two rows, and many rows share a commit.
     expect(commits()).toBeLessThan(runs.count / 10);
   }, 180_000);
 });

@@ -30,7 +30,7 @@ async function indexWith(leader: object, locks: object = {}): Promise<Index> {
 }
 
 describe('a class with mocked services, without HedgeModule', () => {
-  it('runs a @LeaderOnly method when the mock leads, and refuses it when not', async () => {
+  it('runs a @LeaderOnly method when the mock leads, and refuses it otherwise', async () => {
     expect((await indexWith({ isLeader: () => true })).rebuild()).toBe('rebuilt');
     const follower = await indexWith({ isLeader: () => false });
     expect(() => follower.rebuild()).toThrow(
@@ -38,13 +38,13 @@ describe('a class with mocked services, without HedgeModule', () => {
     );
   });
 
-  it('forwards by send of the mock', async () => {
+  it('forwards by the send method of the mock', async () => {
     const send = jest.fn(async (_topic: string, _args: unknown, _options: object) => 'sent');
     expect(await (await indexWith({ send })).forwarded(7)).toBe('sent');
     expect(send).toHaveBeenCalledWith(expect.stringContaining('Index.forwarded'), [7], expect.anything());
   });
 
-  it('locks by use of the mock', async () => {
+  it('locks by the use method of the mock', async () => {
     const use = jest.fn((_name: string, _options: object, run: () => unknown) => run());
     expect(await (await indexWith({}, { use })).locked('a')).toBe('locked a');
     expect(use).toHaveBeenCalledWith('index/a', {}, expect.any(Function));
@@ -68,7 +68,7 @@ describe('a class with handlers that a test overrides', () => {
   }
   const builder = () => Test.createTestingModule({ imports: [HedgeTestingModule.forRoot()], providers: [Orders] });
 
-  it('is refused, and told what a test does instead, when the substitute has handlers', async () => {
+  it('fails the start with advice for tests when the substitute has handlers', async () => {
     for (const override of [
       builder().overrideProvider(Orders).useValue(new Orders()),
       builder().overrideProvider(Orders).useClass(Cheap),
@@ -79,7 +79,7 @@ describe('a class with handlers that a test overrides', () => {
     }
   });
 
-  it('is left out when the substitute has none', async () => {
+  it('is ignored when the substitute has no handlers', async () => {
     const app = await builder()
       .overrideProvider(Orders)
       .useValue({ price: () => 1 })

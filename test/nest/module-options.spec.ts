@@ -55,7 +55,7 @@ async function start(...imports: (DynamicModule | Type)[]): Promise<INestApplica
   return app;
 }
 
-/** A feature module that injects a provider, and imports no more than is given. */
+/** A feature module that injects a provider, and imports only the given modules. */
 function feature(type: Type, ...imports: DynamicModule[]): Type {
   @Module({ imports, providers: [{ provide: 'injected', inject: [type], useFactory: (it: unknown) => it }] })
   class Feature {}
@@ -101,7 +101,7 @@ describe('HedgeModule.forRootAsync', () => {
     );
   });
 
-  it('does not show the extra providers to the app', async () => {
+  it('hides the extra providers from the app', async () => {
     const hedge = HedgeModule.forRootAsync({ extraProviders: [Settings], inject: [Settings], useFactory });
     await expect(start(hedge, feature(Settings))).rejects.toThrow("can't resolve dependencies");
   });
@@ -114,7 +114,7 @@ describe('HedgeModule with isGlobal: false', () => {
     ['forRoot', () => HedgeModule.forRoot({ ...options(), ...local })],
     ['forRootAsync', () => HedgeModule.forRootAsync({ ...local, useFactory: options })],
     ['HedgeTestingModule', () => HedgeTestingModule.forRoot(local)],
-  ])('gives its services only to modules that import it (%s)', async (_, make) => {
+  ])('provides its services only to modules that import it (%s)', async (_, make) => {
     await expect(start(make(), feature(KvStore))).rejects.toThrow("can't resolve dependencies");
     const hedge = make();
     const started = await start(hedge, feature(KvStore, hedge));
@@ -123,7 +123,7 @@ describe('HedgeModule with isGlobal: false', () => {
     expect((await kv.get('k'))?.value).toBe('v');
   });
 
-  it('serves a health indicator that a module lists itself', async () => {
+  it('serves a health indicator that a module lists among its providers', async () => {
     const hedge = HedgeModule.forRoot({ ...options(), ...local });
     @Module({ imports: [hedge, TerminusModule], providers: [HedgeHealthIndicator] })
     class Health {}

@@ -23,7 +23,7 @@ import { Pods } from './apps.js';
 
 Logger.overrideLogger(false);
 
-/** As a caller without types would write it. */
+/** Stands for a caller without types. */
 function typo(name: string, others: object = {}): never {
   return { ...others, [name]: 1 } as never;
 }
@@ -79,7 +79,7 @@ function decorate(decorator: MethodDecorator): void {
   void Decorated;
 }
 
-describe('an option that does not exist is refused, with the one that was meant,', () => {
+describe('an option that does not exist is refused, with the closest valid name,', () => {
   let app: INestApplicationContext;
   beforeAll(async () => {
     app = await new Pods().start();

@@ -18,8 +18,8 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-describe('a SQLite file that is deleted under live pods', () => {
-  it('leaves a group that elects a leader, and that new pods can join', async () => {
+describe('a SQLite file that is deleted under running pods', () => {
+  it('does not prevent an election, and new pods can join', async () => {
     const file = join(folder, 'hedge.db');
     pods = new Pods({}, { backend: sqlite({ file }) });
     await pods.startThree();

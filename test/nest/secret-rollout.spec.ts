@@ -23,7 +23,7 @@ beforeEach(() => {
 });
 afterEach(() => pods.close());
 
-/** Each pod reaches each by a link of its own, and asks the leader. */
+/** Each pod reaches each other pod by a link of its own, and asks the leader. */
 async function allTalk(): Promise<void> {
   const size = pods.apps.length;
   await until(
@@ -42,7 +42,7 @@ async function allTalk(): Promise<void> {
   }
 }
 
-/** Replaces the pods one after the other, each new one before an old one stops. */
+/** Replaces the pods one after the other. Each new one starts before an old one stops. */
 async function rollOut(secret: HedgeOptions['secret']): Promise<void> {
   for (const old of pods.apps.slice()) {
     await pods.start({ secret });

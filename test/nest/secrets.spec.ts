@@ -32,7 +32,7 @@ function start(hedge: DynamicModule) {
   return NestFactory.createApplicationContext(AppModule, { abortOnError: false, logger: false });
 }
 
-/** As a log line may have it, and much deeper. */
+/** Depths that a log line uses, and much deeper ones. */
 function logged(value: unknown): string {
   return inspect(value, { depth: 8, maxArrayLength: Infinity, maxStringLength: Infinity });
 }
@@ -48,7 +48,7 @@ class Options {
   createHedgeOptions = () => options;
 }
 
-describe('secret and tls.key are not shown by a look at', () => {
+describe('secret and tls.key stay hidden when code inspects', () => {
   it.each([
     ['forRoot', () => HedgeModule.forRoot(options)],
     ['forRootAsync with a factory', () => HedgeModule.forRootAsync({ useFactory: async () => options })],

@@ -20,7 +20,7 @@ Logger.overrideLogger(false);
 
 const quiet = { abortOnError: false, logger: false } as const;
 
-/** What the app's leader work uses. */
+/** A resource that the leader tasks of the app use. */
 abstract class Pool {
   open = true;
 
@@ -43,7 +43,7 @@ class PoolClosedOnShutdown extends Pool implements OnApplicationShutdown {
   }
 }
 
-/** Uses the pool once more after it was told to end. */
+/** Uses the pool once more after the abort of its signal. */
 @Injectable()
 class Work {
   readonly answers: Record<string, string> = {};
@@ -54,7 +54,7 @@ class Work {
   async task({ signal }: Leadership): Promise<void> {
     this.running += 1;
     await new Promise((resolve) => signal.addEventListener('abort', resolve));
-    // The stop goes on meanwhile, if it does not wait.
+    // The stop goes on during this pause if it does not wait.
     await new Promise((resolve) => setTimeout(resolve, 20));
     this.answers['task'] = this.pool.query();
   }
@@ -72,7 +72,7 @@ class Work {
 type Place = 'first' | 'in the middle' | 'last' | 'in a feature module' | 'in a global module';
 type Home = 'the root module' | 'an imported module' | 'a global module';
 
-/** An app with HedgeModule at that place, and the pool in that module. */
+/** An app with HedgeModule at the given place, and the pool in the given module. */
 function appModule(place: Place, home: Home, pool: Type<Pool>): Type {
   const provided = { providers: [pool, { provide: Pool, useExisting: pool }], exports: [Pool] };
   @Module(home === 'the root module' ? {} : provided)
@@ -108,7 +108,7 @@ const cases = places.flatMap((place) =>
   homes.flatMap((home) => Object.entries(pools).map(([hook, pool]) => ({ place, home, hook, pool }))),
 );
 
-describe('a stop lets leader work end before the pool that it uses closes', () => {
+describe('a stop ends leader tasks before the pool that they use closes', () => {
   it.each(cases)('with HedgeModule $place, and the pool in $home, closed in $hook', async ({ place, home, pool }) => {
     const app = await NestFactory.createApplicationContext(appModule(place, home, pool), quiet);
     opened.push(app);
@@ -147,8 +147,8 @@ describe('the services of a pod that stops', () => {
   });
 });
 
-describe('a stop waits for what any pod runs before the pool that it uses closes:', () => {
-  /** Held until `release`, and uses the pool once more. */
+describe('a stop waits for running methods before the pool that they use closes:', () => {
+  /** Runs until `release`, and then uses the pool once more. */
   @Injectable()
   class Held {
     readonly answers: string[] = [];
@@ -176,7 +176,7 @@ describe('a stop waits for what any pod runs before the pool that it uses closes
     async #use(): Promise<string> {
       this.running += 1;
       await this.#released;
-      // The stop goes on meanwhile, if it does not wait.
+      // The stop goes on during this pause if it does not wait.
       await new Promise((resolve) => setTimeout(resolve, 50));
       const answer = this.pool.query();
       this.answers.push(answer);
@@ -184,7 +184,7 @@ describe('a stop waits for what any pod runs before the pool that it uses closes
     }
   }
 
-  /** Two pods; the second one, which follows, has the held handlers. */
+  /** Two pods. The second one is a follower and has the held handlers. */
   async function startTwo(drainMs = 15_000) {
     const pods = new Pods({ providers: [{ provide: Pool, useClass: PoolClosedOnDestroy }, Held] }, {
       shutdown: { drainMs },
@@ -240,7 +240,7 @@ describe('a stop waits for what any pod runs before the pool that it uses closes
     expect(held.answers).toEqual(['answered']);
   });
 
-  it('and not for one that never returns, beyond shutdown.drainMs', async () => {
+  it('except for a method that never returns, beyond shutdown.drainMs', async () => {
     const { cluster, follower, address, held } = await startTwo(50);
     const results = cluster.broadcast('flush', {}, { only: [address], timeoutMs: 15_000 });
     await until(() => held.running === 1, 'the handler runs');
@@ -268,7 +268,7 @@ describe('the last pod of a group', () => {
     }
   }
 
-  it('says that it has stopped to lead, to what needs a leader in its last hook', async () => {
+  it('reports in its last hook that it has stepped down, to calls that need a leader', async () => {
     @Module({ imports: [HedgeModule.forRoot(new Pods().pod())], providers: [LastWords] })
     class AppModule {}
     const app = await NestFactory.createApplicationContext(AppModule, quiet);

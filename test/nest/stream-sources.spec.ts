@@ -15,12 +15,12 @@ Logger.overrideLogger(false);
 
 const MISSING = '/nowhere/at/all';
 
-/** What handlers of this process returned or saw. */
+/** Values that handlers of this process returned or saw. */
 const seen = { returned: undefined as Readable | undefined, cancelled: 0, began: 0 };
 
 const aborted = (signal: AbortSignal): Promise<unknown> => once(signal, 'abort');
 
-/** Gives up on its handler at once. */
+/** Cancels its handler at once. */
 @Injectable()
 class Impatient implements NestInterceptor {
   intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -86,7 +86,7 @@ class Handlers {
   }
 }
 
-/** One item is there, and the next never comes. */
+/** Yields one item, and never the next. */
 function fed(): PassThrough {
   const stream = new PassThrough({ objectMode: true });
   stream.write('first');
@@ -176,8 +176,8 @@ async function* take(count: number, items: AsyncIterable<unknown>) {
 describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => {
   const leader = (): LeaderService => (who === 'a follower' ? pods.followers[0]! : pods.leader).get(LeaderService);
 
-  describe('whose source fails early throws what it failed with, and the process lives:', () => {
-    it('a file that is not there', async () => {
+  describe('whose source fails early throws that error, and the process survives:', () => {
+    it('a file that does not exist', async () => {
       await expect(all(leader().sendStream('count', createReadStream(MISSING)))).rejects.toMatchObject({
         code: 'ENOENT',
       });
@@ -198,13 +198,13 @@ describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => 
       await expect(all(leader().sendStream('count', source))).rejects.toThrow('broken');
     });
 
-    it('a file that is not there, of a call that is refused', async () => {
+    it('a file that does not exist, of a call that is refused', async () => {
       const file = createReadStream(MISSING);
       expect(() => leader().sendStream('x'.repeat(300), file)).toThrow('256');
       await until(() => file.closed, 'the file is closed');
     });
 
-    it('a stream that fails after its loop was left', async () => {
+    it('a stream that fails after the caller left its loop', async () => {
       const source = fed();
       for await (const _ of leader().sendStream('first', source)) break;
       source.emit('error', new Error('late'));
@@ -232,11 +232,11 @@ describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => 
     });
   });
 
-  it('promises in an iterable arrive as what they resolve with', async () => {
+  it('promises in an iterable arrive as their values', async () => {
     expect(await all(leader().sendStream('count', [Promise.resolve(1), 2]))).toEqual([2]);
   });
 
-  describe.each(endings)('lets go of a source that waits when %s:', (_, end) => {
+  describe.each(endings)('closes a source that waits when %s:', (_, end) => {
     it('a Node stream', async () => {
       const source = fed();
       await end((topic, options) => leader().sendStream(topic, source, options));
@@ -261,12 +261,12 @@ describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => 
     });
   });
 
-  it('stops an Observable that emits without end as soon as it emitted too much', async () => {
+  it('stops an Observable that emits without end as soon as it exceeds the limit', async () => {
     const source = from(endless());
     await expect(all(leader().sendStream('silent', source))).rejects.toMatchObject({ code: 'OVERLOADED' });
   });
 
-  describe('lets go of a stream that its handler returned', () => {
+  describe('closes a stream that its handler returned', () => {
     it('when the caller leaves the loop', async () => {
       for await (const reply of leader().sendStream('returns a stream', [])) {
         expect(reply).toBe('first');
@@ -275,7 +275,7 @@ describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => 
       await until(() => seen.returned!.destroyed, 'it is destroyed');
     });
 
-    it('when the time of the caller is over', async () => {
+    it('when the deadline of the caller passes', async () => {
       const replies = leader().sendStream('returns a stream', [], { timeoutMs: 300 });
       await expect(all(replies)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
       await until(() => seen.returned!.destroyed, 'it is destroyed');
@@ -292,7 +292,7 @@ describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => 
     });
   });
 
-  it('fails with the failure of a stream that its handler returned', async () => {
+  it('fails with the error of a stream that its handler returned', async () => {
     await expect(all(leader().sendStream('returns a missing file', []))).rejects.toMatchObject({
       code: 'HANDLER_FAILED',
       message: expect.stringContaining('ENOENT'),
@@ -301,13 +301,13 @@ describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => 
 });
 
 describe('a broadcast stream', () => {
-  it('throws what a file that is not there fails with', async () => {
+  it('throws the error of a file that does not exist', async () => {
     await expect(all(cluster().broadcastStream('count', createReadStream(MISSING)))).rejects.toMatchObject({
       code: 'ENOENT',
     });
   });
 
-  it('throws what a stream failed with before the loop began', async () => {
+  it('throws the error of a stream that failed before the loop began', async () => {
     const source = new PassThrough();
     const replies = cluster().broadcastStream('count', source);
     source.destroy(new Error('broken'));
@@ -315,7 +315,7 @@ describe('a broadcast stream', () => {
     await expect(all(replies)).rejects.toThrow('broken');
   });
 
-  it('lets go of a source that waits when the loop is left, given up or refused, or all members have ended', async () => {
+  it('closes a source that waits when the loop is left, cancelled or refused, or all members have ended', async () => {
     const left = fed();
     for await (const _ of cluster().broadcastStream('first', left)) break;
     expect(left.destroyed).toBe(true);
@@ -338,7 +338,7 @@ describe('a broadcast stream', () => {
   });
 });
 
-/** Uploads without an end to a route that streams the upload to that topic, and gives its status. */
+/** Sends endless uploads to a route that streams them to that topic, and returns the status. */
 async function upload(topic: string): Promise<number | undefined> {
   const leader = pods.followers[0]!.get(LeaderService);
   const server = createServer((req, res) => {
@@ -368,7 +368,7 @@ describe('the request of an HTTP server as source', () => {
     ['nobody', 503],
     ['failing', 503],
     ['short', 200],
-  ])('leaves the way for the answer open: %s', async (topic, status) => {
+  ])('leaves the connection open for the answer: %s', async (topic, status) => {
     expect(await upload(topic)).toBe(status);
   });
 });

@@ -49,7 +49,7 @@ class NotForStrangers implements CanActivate {
   }
 }
 
-/** What the handlers of all pods did, for the tests to look at. */
+/** Effects of the handlers of all pods, for assertions. */
 const seen = {
   signals: [] as AbortSignal[],
   returned: 0,
@@ -196,7 +196,7 @@ async function* numbers(count: number): AsyncGenerator<number> {
   for (let i = 0; i < count; i++) yield i;
 }
 
-/** Never ends by itself, and tells when it was left. */
+/** Never ends, and records when the reader leaves it. */
 function endlessSource() {
   const source = { left: false, read: 0 };
   async function* items() {
@@ -216,7 +216,7 @@ function endlessSource() {
 describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) => {
   const leader = (): LeaderService => (who === 'a follower' ? pods.followers[0]! : pods.leader).get(LeaderService);
 
-  it('passes messages in order, whatever their kind', async () => {
+  it('delivers messages in order, whatever their kind', async () => {
     const values = [1, 'two', { three: 3 }, null, undefined, Buffer.from('bytes'), [4], Buffer.alloc(200_000, 7)];
     const replies = await all(leader().sendStream('copy', values));
     expect(replies.map((reply) => (reply instanceof Uint8Array ? hash(reply) : reply))).toEqual(
@@ -225,13 +225,13 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     expect(seen.tokens).toEqual([pods.leader.get(LeaderService).fencingToken]);
   });
 
-  it('takes async iterables and Observables', async () => {
+  it('accepts async iterables and Observables', async () => {
     expect(await all(leader().sendStream('copy', numbers(1_000)))).toEqual(Array.from({ length: 1_000 }, (_, i) => i));
     expect(await all(leader().sendStream('copy', from([1, 2])))).toEqual([1, 2]);
     expect(await all(leader().sendStream('copy', []))).toEqual([]);
   });
 
-  it('replies begin before the input ends, and each caller has a stream of its own', async () => {
+  it('replies begin before the input ends, and each caller has its own stream', async () => {
     const [first, second] = [endlessSource(), endlessSource()].map((source) =>
       leader().sendStream('copy', source.items),
     );
@@ -243,7 +243,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     await until(() => seen.returned === 2, 'both handlers are left');
   });
 
-  it('interceptors see each reply, and filters what is thrown late', async () => {
+  it('interceptors see each reply, and filters see late errors', async () => {
     const replies: unknown[] = [];
     const reading = async () => {
       for await (const reply of leader().sendStream('piped', [1, 2, 3])) replies.push(reply);
@@ -261,11 +261,11 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     ['later', [1, 2]],
     ['sum', [{ total: 7 }]],
     ['both', [7]],
-  ])('handlers may reply as they like: %s', async (topic, expected) => {
+  ])('handlers may reply in any form: %s', async (topic, expected) => {
     expect(await all(leader().sendStream(topic, [7]))).toEqual(expected);
   });
 
-  it('leaving the loop cancels the handler and leaves the source', async () => {
+  it('leaving the loop cancels the handler and closes the source', async () => {
     const source = endlessSource();
     for await (const reply of leader().sendStream('copy', source.items)) {
       expect(reply).toBeInstanceOf(Uint8Array);
@@ -281,7 +281,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     await until(() => source.left, 'the source is left');
   });
 
-  it('a source that throws fails the input, and the caller gets its error back', async () => {
+  it('a source that throws fails the input, and the caller receives the error of its source', async () => {
     const error = new Error('the file is broken');
     async function* broken() {
       yield 1;
@@ -295,7 +295,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     expect(seen.read).toBe(1);
   });
 
-  it('a slow reader stops the source, and holds no more than the way does', async () => {
+  it('a slow reader pauses the source, which is read no further than the buffers of the route', async () => {
     const source = { read: 0 };
     function* chunks() {
       for (; source.read < 400; source.read++) yield Buffer.alloc(100_000);
@@ -303,12 +303,12 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     const replies = leader().sendStream('copy', chunks());
     await replies.next();
     await settled(() => source.read);
-    // 40 MB were there to be read.
+    // The source has 40 MB to read.
     expect(source.read).toBeLessThan(100);
     expect(await all(replies)).toHaveLength(399);
   });
 
-  it('a slow caller stops the handler', async () => {
+  it('leaving an endless stream aborts the signal of the handler', async () => {
     const replies = leader().sendStream<number>('endless', []);
     await replies.next();
     const signal = seen.signals[0]!;
@@ -317,7 +317,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     await until(() => seen.returned === 1 && signal.aborted, 'the handler is left');
   });
 
-  it('an Observable that does not wait fails its stream, and not the memory', async () => {
+  it('an Observable without back-pressure fails its stream, and does not exhaust the memory', async () => {
     const replies = leader().sendStream('flood', []);
     await replies.next();
     await expect(all(replies)).rejects.toMatchObject({ code: 'OVERLOADED', retryable: false });
@@ -330,7 +330,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     expect(source.observed).toBe(false);
   });
 
-  it('is given up by its signal, its time, or standing still', async () => {
+  it('ends by its signal, its deadline, or its idle timeout', async () => {
     const reason = new Error('not wanted any more');
     const abort = new AbortController();
     const given = leader().sendStream('silent', [], { signal: abort.signal });
@@ -351,7 +351,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     });
   });
 
-  it('refuses what cannot be streamed, with nothing begun', async () => {
+  it('refuses an input that cannot be streamed, and begins nothing', async () => {
     expect(() => leader().sendStream('copy', 'text')).toThrow(HedgeError);
     expect(() => leader().sendStream('copy', Buffer.from('bytes'))).toThrow('bytes');
     expect(() => leader().sendStream('copy', 7 as never)).toThrow('number');
@@ -378,7 +378,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
 const cluster = (): ClusterService => pods.followers[0]!.get(ClusterService);
 
 describe('broadcastStream', () => {
-  it('gives the replies of each member, and its end', async () => {
+  it('yields the replies of each member, and the end of each', async () => {
     const events = await all(cluster().broadcastStream<number>('copy', numbers(3)));
     for (const { address } of cluster().members()) {
       const own = events.filter(({ member }) => member.address === address);
@@ -388,7 +388,7 @@ describe('broadcastStream', () => {
     expect(events).toHaveLength(12);
   });
 
-  it('what goes wrong with one member ends that one alone', async () => {
+  it('a failure of one member ends only the stream of that member', async () => {
     let turn = 0;
     leads = () => (turn += 1) === 1;
     const events = await all(cluster().broadcastStream<string>('picky', ['a', 'leader only', 'b']));
@@ -398,7 +398,7 @@ describe('broadcastStream', () => {
     expect(events.filter((event) => event.type === 'reply' && event.value === 'b')).toHaveLength(1);
   });
 
-  it('a member that takes nothing is left behind in time, and the others get everything', async () => {
+  it('a member that reads nothing is dropped in time, and the others receive everything', async () => {
     let turn = 0;
     leads = () => (turn += 1) === 1;
     const chunks = Array.from({ length: 200 }, () => Buffer.alloc(50_000));
@@ -411,7 +411,7 @@ describe('broadcastStream', () => {
     expect(behind['sent']).toBeLessThan(200);
   });
 
-  it('tells of members that are not there, have no handler, or stand still', async () => {
+  it('reports members that are not reachable, have no handler, or are idle', async () => {
     const nobody = await all(cluster().broadcastStream('nobody', [1]));
     expect(nobody.map((event) => event.type === 'end' && event.error?.code)).toEqual(Array(3).fill('NO_HANDLER'));
     const absent = await all(cluster().broadcastStream('copy', [1], { only: ['nowhere:1', cluster().self] }));
@@ -423,7 +423,7 @@ describe('broadcastStream', () => {
     expect(absent).toContainEqual(expect.objectContaining({ type: 'reply', value: 1 }));
   });
 
-  it('is left, given up, or fails with its source', async () => {
+  it('ends when the caller leaves or cancels it, or when its source fails', async () => {
     const source = endlessSource();
     for await (const event of cluster().broadcastStream('copy', source.items)) {
       expect(event.type).toBe('reply');
@@ -456,7 +456,7 @@ it('many streams at once all begin', async () => {
   expect(await Promise.all(streams)).toEqual(streams.map((_, i) => [i]));
 });
 
-it('a client that nobody dials can stream too', async () => {
+it('a client can stream too, although no pod dials it', async () => {
   const client = await pods.start({ mode: 'client' });
   expect(await all(client.get(LeaderService).sendStream('both', [1]))).toEqual([1]);
   await until(() => client.get(ClusterService).members().length === 3, 'the client knows the members');
@@ -464,7 +464,7 @@ it('a client that nobody dials can stream too', async () => {
   expect(events.filter(({ type }) => type === 'reply')).toHaveLength(3);
 });
 
-it('a source without end is not read on when all members have ended and nobody looks', async () => {
+it('an endless source stops when all members have ended and the caller does not read', async () => {
   let read = 0;
   function* endless() {
     for (; read < 1_000_000; read++) yield read;
@@ -493,7 +493,7 @@ describe('when the leader changes', () => {
   });
   afterEach(() => group.close());
 
-  it('a stream that ends in time is not cut', async () => {
+  it('a stream that ends in time is not interrupted', async () => {
     const source = new Subject<number>();
     const replies = caller().sendStream('copy', source);
     const first = replies.next();
@@ -507,7 +507,7 @@ describe('when the leader changes', () => {
     await left;
   });
 
-  it('one that does not fails, and tells how far it got', async () => {
+  it('a stream that does not end in time fails, and reports its progress', async () => {
     const source = new Subject<number>();
     const service = caller();
     const replies = service.sendStream('copy', source);
@@ -525,11 +525,11 @@ describe('when the leader changes', () => {
     expect(source.observed).toBe(false);
     await until(() => seen.returned === 1, 'the handler is left');
     expect(seen.signals[0]!.reason).toMatchObject({ code: 'LEASE_LOST' });
-    // And the next leader takes the next one, also when it is this very pod.
+    // The next leader serves the next stream, also when it is this pod.
     expect(await all(service.sendStream('copy', [2]))).toEqual([2]);
   });
 
-  it('the stop of the pod that leads ends its streams', async () => {
+  it('a leader that stops ends its streams', async () => {
     const replies = caller().sendStream('silent', []);
     const failed = expect(replies.next()).rejects.toMatchObject({ code: 'LEASE_LOST' });
     await until(() => seen.signals.length === 1, 'the handler runs');

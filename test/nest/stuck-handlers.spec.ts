@@ -69,7 +69,7 @@ describe('a leader with handlers that never return', () => {
       );
     }
     await until(() => stuck >= MAX_RUNNING / 2, 'handlers that hang');
-    // Those beyond the limit have been refused, and the others hang.
+    // Calls beyond the limit have been refused, and the others hang.
     await Promise.race(asked);
   });
 
@@ -87,7 +87,7 @@ describe('a leader with handlers that never return', () => {
     }
   });
 
-  it('refuses what is too much of the topic, and names topic, limit and option', async () => {
+  it('refuses calls beyond the limit of a topic, and names topic, limit and option', async () => {
     const refused = pods.followers[0]!.get(LeaderService).send('stuck');
     await expect(refused).rejects.toMatchObject({ code: 'OVERLOADED', retryable: true });
     await expect(refused).rejects.toThrow(/'stuck'.*limits\.maxRunningPerTopic/);
@@ -100,11 +100,11 @@ describe('a leader with handlers that never return', () => {
     }
   });
 
-  it('grants, renews and takes back permits of all pods', async () => {
+  it('grants, renews and revokes permits of all pods', async () => {
     for (const app of pods.apps) {
       expect(await app.get(SemaphoreService).use('other', { limit: 1 }, () => 'ran')).toBe('ran');
     }
-    // Two leases are the longest that a permit lasts without a renewal.
+    // A permit lasts at most two leases without a renewal.
     const later = performance.now() + 6_500;
     await until(() => performance.now() > later || held.signal.aborted, 'the time of a permit');
     expect(held.isValid()).toBe(true);

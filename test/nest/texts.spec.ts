@@ -22,7 +22,7 @@ import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
 
-/** UTF-8 has no bytes for it. */
+/** UTF-8 cannot encode it. */
 const LONE = 'a\ud800b';
 const NUL = 'a\0b';
 const invalid = expect.objectContaining({ code: 'INVALID_ARGUMENT' });
@@ -103,14 +103,14 @@ describe.each(['memory', 'sqlite'])('a text that not every encoding holds, on %s
     },
   );
 
-  it('is kept unchanged by putJson', async () => {
+  it('stays unchanged in putJson', async () => {
     const value = { [LONE]: LONE, [NUL]: NUL };
     const kv = app.get(KvStore);
     await kv.putJson('key', value);
     expect(await kv.getJson('key')).toEqual(value);
   });
 
-  it('is refused as a spilled record with a lone surrogate, with nothing of its batch written', async () => {
+  it('is refused as a spilled record with a lone surrogate, and nothing of its batch is written', async () => {
     await app.get(SpillStore).use('texts', async (store) => {
       await store.write('first');
       await expect(store.write(LONE)).rejects.toEqual(invalid);

@@ -144,7 +144,7 @@ describe('values', () => {
     }
   });
 
-  it('a reply that cannot be sent is an error of the handler, which says what it is', async () => {
+  it('a reply that cannot be sent is an error of the handler, which names the type of the reply', async () => {
     for (const [, app] of callers) {
       const error = await errorOf(app.get(LeaderService).send('map'));
       expect(error).toMatchObject({
@@ -172,13 +172,13 @@ describe('values', () => {
     ],
     ['forwarded call', (app: INestApplicationContext) => app.get(Handlers).generatorHere(), '@OnLeaderStream(topic)'],
   ])(
-    'the reply to a %s that is a generator is refused with the decorator to use, and left',
+    'the reply to a %s that is a generator is refused with the decorator to use, and closed',
     async (_, call, advice) => {
       for (const [, app] of callers) {
         const before = left;
         const error = await errorOf(call(app));
         expect(error).toMatchObject({ code: 'HANDLER_FAILED', message: expect.stringContaining(advice) });
-        // One that was never begun has nothing to leave.
+        // A generator that never began has nothing to close.
         expect(left).toBe(before);
       }
     },
@@ -191,7 +191,7 @@ describe('values', () => {
     expect(source.destroyed).toBe(true);
   });
 
-  it('what work is given can be shown as JSON', async () => {
+  it('the arguments of handlers can be printed as JSON', async () => {
     const app = pods.leader;
     const token = String(app.get(LeaderService).fencingToken);
     const context = await app.get(LeaderService).send('context');
@@ -220,7 +220,7 @@ describe('an error of a handler', () => {
   const logged = jest.spyOn(Logger.prototype, 'error');
   beforeEach(() => void logged.mockClear());
 
-  it('says which request failed, and where', async () => {
+  it('names the failed request, its caller and its pod', async () => {
     const pod = pods.leader.get(ClusterService).self.address;
     for (const [, app] of callers) {
       const error = await errorOf(app.get(LeaderService).send('fails'));
@@ -268,7 +268,7 @@ describe('an error of a handler', () => {
       const calls = [whoSends, whoForwards, whoPuts, whoStreams, whoBroadcasts, whoAcquires, whoLocks];
       for (const call of calls) {
         const frames = (await errorOf(call())).stack?.match(/values\.spec\.ts/g) ?? [];
-        // Its own line, and that of this test, which calls it.
+        // The line of the service, and the line of this test, which calls it.
         expect([call.name, frames.length >= 2]).toEqual([call.name, true]);
       }
     }
@@ -285,7 +285,7 @@ describe('an error of a handler', () => {
     }
   });
 
-  it('of a topic that nobody handles names the topics of users only', async () => {
+  it('of a topic without a handler names only topics of users', async () => {
     const error = await errorOf(pods.followers[0]!.get(LeaderService).send('nobody'));
     expect(error.message).toContain("'echo'");
     expect(error.message).not.toContain('__hedge');

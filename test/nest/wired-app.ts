@@ -17,7 +17,7 @@ import { Stock } from './sample-handlers.js';
 
 const codec = new PayloadCodec();
 
-/** What connects handlers to Nest, without a cluster. */
+/** The part that connects handlers to Nest, without a cluster. */
 @Module({
   imports: [DiscoveryModule],
   providers: [HedgeStrategy, HandlerDiscovery, HandlerWiring, HandlerProbe, HandlerProbeController],
@@ -40,7 +40,7 @@ export async function appWith(
   })
   class AppModule {}
   const context = await Test.createTestingModule({ imports: [AppModule] }).compile();
-  // Compiling sets a logger of its own.
+  // Compiling sets another logger.
   Logger.overrideLogger(false);
   await context.init();
   await context.get(HandlerWiring, { strict: false }).wire(enhancers);

@@ -18,8 +18,8 @@ function decorated(topic: string): unknown {
   return Wrong;
 }
 
-describe('a start is refused', () => {
-  it('for two methods of one topic, naming both', async () => {
+describe('a start', () => {
+  it('fails for two methods of one topic, and names both', async () => {
     @Controller()
     class More {
       @OnLeaderMessage('job') again() {}
@@ -29,7 +29,7 @@ describe('a start is refused', () => {
     );
   });
 
-  it('not for the default topic, once for each kind', async () => {
+  it('does not fail for the default topic used once for each kind', async () => {
     @Injectable()
     class Only {
       @OnLeaderMessage() lead() {
@@ -43,12 +43,12 @@ describe('a start is refused', () => {
     expect([await call('leader', ''), await call('broadcast', '')]).toEqual(['led', 'told']);
   });
 
-  it('for a topic that nothing could be sent to', () => {
+  it('fails for an invalid topic', () => {
     expect(() => decorated('x'.repeat(257))).toThrow('Wrong.run is decorated wrongly. A topic is a string of at most');
     expect(() => decorated(5 as never)).toThrow('this is a value of type number');
   });
 
-  it('for one class in two modules, naming both', async () => {
+  it('fails for one class in two modules, and names both', async () => {
     @Module({ providers: [Jobs, Stock] })
     class OtherModule {}
     @Module({ imports: [WiringModule, OtherModule], providers: [Jobs, Stock] })
@@ -60,7 +60,7 @@ describe('a start is refused', () => {
     );
   });
 
-  it('for handlers of transient providers, and of providers under another token', async () => {
+  it('fails for handlers of transient providers, and of providers under another token', async () => {
     @Injectable({ scope: Scope.TRANSIENT })
     class Passing {
       @OnBroadcast('passing') run() {}
@@ -73,7 +73,7 @@ describe('a start is refused', () => {
     await expect(appWith({ providers: [made] })).rejects.toThrow('under another token');
   });
 
-  it('not for another name of a wired instance', async () => {
+  it('does not fail for another name of a wired instance', async () => {
     const { call } = await appWith({
       providers: [
         Jobs,
@@ -84,7 +84,7 @@ describe('a start is refused', () => {
     expect(await call('leader', 'job', {})).toMatchObject({ unit: 3 });
   });
 
-  it('when another transport took the method', async () => {
+  it('fails when another transport serves the method', async () => {
     @Controller()
     class Taken {
       @MessagePattern('kafka', Transport.KAFKA)
@@ -104,7 +104,7 @@ describe('a start is refused', () => {
     }).toThrow('TakenFirst.run already handles messages of another transport');
   });
 
-  it('for a notice on a class without a single instance', async () => {
+  it('fails for a lifecycle callback on a class without a single instance', async () => {
     @Injectable({ scope: Scope.REQUEST })
     class Fleeting {
       @OnLeaderChange() changed() {}
@@ -113,7 +113,7 @@ describe('a start is refused', () => {
     expect(() => context.get(HandlerDiscovery, { strict: false }).notices()).toThrow('Fleeting.changed');
   });
 
-  it('when guards no longer run the way this Nest is used', async () => {
+  it('fails when Nest does not run guards as the module expects', async () => {
     const canActivate = HandlerProbeGuard.prototype.canActivate;
     HandlerProbeGuard.prototype.canActivate = () => true;
     try {
@@ -135,19 +135,19 @@ describe('an app that connects the strategy itself', () => {
     await app.close();
   });
 
-  it('is told which handlers Nest left out', async () => {
+  it('fails the start with the handlers that Nest does not connect', async () => {
     await expect(connected({ controllers: [Orders], providers: [Jobs] })).rejects.toThrow(
       "@OnLeaderMessage('job') Jobs.job (a provider)",
     );
   });
 
-  it('is refused enhancers that would not run', async () => {
+  it('refuses enhancers that would not run', async () => {
     await expect(connected({ controllers: [Orders] }, { guards: [{ canActivate: () => false }] })).rejects.toThrow(
       '"enhancers" has no effect',
     );
   });
 
-  it('may do so with deferred initialization, and is wired when Nest starts the microservice', async () => {
+  it('can use deferred initialization, and is wired when Nest starts the microservice', async () => {
     @Module({ imports: [WiringModule], controllers: [Orders], providers: [Stock] })
     class AppModule {}
     const testing = await Test.createTestingModule({ imports: [AppModule] })
@@ -168,7 +168,7 @@ describe('an app that connects the strategy itself', () => {
     await app.close();
   });
 
-  it('cannot do so after the app has started', async () => {
+  it('cannot connect it after the app has started', async () => {
     const { context } = await appWith({ controllers: [Orders] });
     const strategy = context.get(HedgeStrategy, { strict: false });
     expect(() => strategy.addHandler({ hedge: 'leader', topic: 'price' }, async () => 1)).toThrow(

@@ -49,7 +49,7 @@ describe('the check of commit subjects', () => {
     expect(output).toContain(`${id.slice(0, 7)}: the subject "${'x'.repeat(length)}" has ${length} characters.`);
   });
 
-  it('tolerates commits from before the rule, in a history without the commit that began it', () => {
+  it('accepts commits from before the rule, in a history without the commit that began it', () => {
     commit('x', BEFORE_THE_RULE);
     commit('Renew locks during drain');
     expect(check()).toEqual({ status: 0, output: '1 commit subjects checked\n' });
@@ -66,7 +66,7 @@ describe('the check of commit subjects', () => {
     expect(check([], clone).status).toBe(1);
   });
 
-  it('checks only commits after the one that is given', () => {
+  it('checks only commits after the given one', () => {
     const from = commit('x');
     commit('Renew locks during drain');
     expect(check(['--from', from])).toEqual({ status: 0, output: '1 commit subjects checked\n' });
@@ -86,7 +86,7 @@ describe('the check of commit subjects', () => {
     expect(check()).toEqual({ status: 0, output: '2 commit subjects checked\n' });
   });
 
-  it('fails where there is no repository', () => {
+  it('fails outside of a repository', () => {
     rmSync(join(folder, '.git'), { recursive: true });
     expect(check([], folder)).toEqual({ status: 2, output: expect.stringContaining('could not be checked') });
   });
@@ -102,7 +102,7 @@ describe('the check of commit subjects', () => {
     expect(check(['--message', file]).status).toBe(status);
   });
 
-  it('is run by the hook for each commit', () => {
+  it('runs in the hook for each commit', () => {
     run('git', ['config', 'core.hooksPath', resolve('.githooks')]);
     run('mkdir', ['scripts']);
     writeFileSync(join(folder, 'scripts/check-commits.mjs'), `await import(${JSON.stringify(SCRIPT)});\n`);

@@ -6,7 +6,7 @@ const CLEAR = '\r\u001B[2K';
 let progress: Progress | undefined;
 afterEach(() => progress?.stop());
 
-/** Collects what is written, until a condition holds. */
+/** Collects the output until a condition holds. */
 function screen(isTTY: boolean) {
   const written: string[] = [];
   let notify: (() => void) | undefined;
@@ -25,7 +25,7 @@ function screen(isTTY: boolean) {
   return { out: { write, isTTY, columns: 40 }, written, until };
 }
 
-/** The timer of the progress keeps no process alive, so this one does. */
+/** The timer of the progress does not keep the process alive, so this timer does. */
 async function whileAlive(wait: Promise<void>): Promise<void> {
   const alive = setInterval(() => {}, 1_000);
   await wait;

@@ -33,7 +33,7 @@ describe('the workflow', () => {
     expect(jobs['commits']?.steps.at(-1)?.run).toBe('node scripts/check-commits.mjs --from "$FROM"');
   });
 
-  it.each(files)('is valid YAML, and runs only scripts that are there: %s', (name) => {
+  it.each(files)('is valid YAML, and runs only scripts that exist: %s', (name) => {
     const text = readFileSync(join('.github', name), 'utf8');
     expect(read(name)).toBeInstanceOf(Object);
     for (const [script] of text.matchAll(/scripts\/[\w-]+\.mjs/g)) expect(existsSync(script)).toBe(true);

@@ -118,6 +118,6 @@ process.on('message', ([command, ...args]: [Command, ...string[]]) => {
     (failed: unknown) => process.send?.({ failed: String(failed) }),
   );
 });
-// The channel to the test keeps this process alive: without the test it ends.
+// The channel to the test keeps this process alive. It ends when the test ends.
 process.on('disconnect', () => process.exit());
 process.send?.('started');

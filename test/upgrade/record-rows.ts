@@ -1,5 +1,6 @@
-// Records the rows that this version writes: a pod uses every feature on a SQLite file, and is killed while it does. Run it
-// on the build, with a clock in the past (libfaketime), because rows with a time in the future have another meaning.
+// Records the rows that this version writes: a pod uses every feature on a SQLite file, and is killed while it runs.
+// Run it on the build, with a clock in the past (libfaketime), because rows with a time in the future have another
+// meaning.
 //
 // Usage: node --import tsx test/upgrade/record-rows.ts DATABASE ROWS_SQL
 import 'reflect-metadata';

@@ -10,7 +10,7 @@ import type { Command } from './pod.js';
 
 jest.setTimeout(180_000);
 
-/** The last commit of the version before this one. */
+/** The last commit of the previous version. */
 const BEFORE = '097541c';
 const folder = mkdtempSync(join(tmpdir(), 'hedge-upgrade-'));
 const running: ChildProcess[] = [];
@@ -28,7 +28,10 @@ function hasVersionBefore(): boolean {
   }
 }
 
-/** Builds the package of the version before, installs it beside the packages of this version. @returns the script's path. */
+/**
+ * Builds the package of the previous version, and installs it beside the packages of this version. @returns the
+ * script's path.
+ */
 function installVersionBefore(): string {
   const sources = ['libs/hedge/package.json', 'libs/hedge/src'];
   const archive = execFileSync('git', ['archive', '--format=tar', BEFORE, ...sources], { maxBuffer: 2 ** 28 });
@@ -52,7 +55,7 @@ function installVersionBefore(): string {
   return script;
 }
 
-/** The version before imports `cron`, which this version has not installed. The pods call nothing of it. */
+/** The previous version imports `cron`, which this version does not install. The pods call nothing of it. */
 function installCron(modules: string): void {
   const cron = join(modules, 'cron');
   if (existsSync(cron)) return;
@@ -93,7 +96,7 @@ class Pod {
     }
   }
 
-  /** Until the job ran once more than it had. @returns the times of all its firings that were done. */
+  /** Waits until the job has run once more. @returns the times of all its firings that were done. */
   async untilJobRuns(): Promise<number[]> {
     const { length } = await this.run<number[]>('firings');
     for (;;) {
@@ -110,7 +113,7 @@ class Pod {
   }
 }
 
-/** Uses every feature from both pods, of which the first leads. */
+/** Uses every feature from both pods. The first one leads. */
 async function useAll(leader: Pod, follower: Pod): Promise<void> {
   for (const pod of [leader, follower]) {
     const other = pod === leader ? follower : leader;
@@ -148,12 +151,12 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-// A shallow clone has no other build. There, wire.spec.ts and rows.spec.ts read recordings of the version before.
+// A shallow clone has no other build. There, wire.spec.ts and rows.spec.ts read recordings of the previous version.
 const whereThereIsHistory = onVersionBefore === undefined ? describe.skip : describe;
 
 whereThereIsHistory('a rolling update from the version before', () => {
   it.each(['sqlite', 'spanner'])(
-    'serves every feature to pods of both, whoever leads, and can be rolled back: %s',
+    'pods of both versions serve every feature to each other, whichever leads, and can be rolled back: %s',
     async (driver) => {
       const emulator = driver === 'spanner' ? await openEmulator() : undefined;
       try {

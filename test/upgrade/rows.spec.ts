@@ -55,12 +55,12 @@ function withDatabase<T>(use: (database: InstanceType<typeof Database>) => T): T
   }
 }
 
-/** When version 0.1 committed last, in nanoseconds since 1970. */
+/** The last commit of version 0.1, in nanoseconds since 1970. */
 function lastCommit(): bigint {
   return BigInt(/hedge_clock .* VALUES \(1, (\d+)\)/.exec(RECORDED)?.[1] ?? 0);
 }
 
-/** A member, once it leads: it has then taken the recorded lease over. */
+/** A member, once it leads: it has then replaced the holder of the recorded lease. */
 async function leader() {
   const app = await pods.start();
   await until(() => app.get(LeaderService).isLeader(), 'this version leads', 60_000);
@@ -75,7 +75,7 @@ function peer(secret: Buffer): GrpcTransport {
 const eventsOf = (entries: readonly JobEntry[]): string[] => entries.map(({ event }) => event).reverse();
 
 describe('the rows of version 0.1', () => {
-  it('are read by a pod that does not lead', async () => {
+  it('are readable on a follower', async () => {
     const app = await pods.start({ mode: 'client' });
     const kv = app.get(KvStore);
     expect((await kv.get('rates/eur'))?.value).toBe('1.08');
@@ -136,7 +136,7 @@ describe('the rows of version 0.1', () => {
     expect(claimed).toMatchObject({ event: 'claimed', attempt: 1 });
   }, 180_000);
 
-  it('hold the secret by which pods of both versions know each other', async () => {
+  it('hold the secret by which pods of both versions authenticate each other', async () => {
     const app = await leader();
     const [member] = app.get(ClusterService).members();
     const [ours, others] = [peer(Buffer.from(SECRET, 'base64')), peer(Buffer.alloc(32))];

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Protos } from '../src/service/protos.js';
 import { openSession, openTarget, type Target } from './target.js';
 
-/** More than Node's own limit: it ends a connection after 1,000 cancelled streams and 33 more for each second. */
+/** Exceeds the limit of Node, which ends a connection after 1,000 cancelled streams and 33 more for each second. */
 const READS = 3_000;
 const AT_ONCE = 50;
 
@@ -22,7 +22,7 @@ describe('a client that ends each read after its first row', () => {
     const prefix = Buffer.alloc(5);
     prefix.writeUInt32BE(message.length, 1);
     request = Buffer.concat([prefix, message]);
-    // A window of a few bytes keeps the server from ending the stream before the client does.
+    // A window of a few bytes prevents the server from ending the stream before the client does.
     session = connect(`http://${target.address}`, { settings: { initialWindowSize: 8 } });
   });
   afterAll(async () => {
@@ -52,7 +52,7 @@ describe('a client that ends each read after its first row', () => {
       while (left-- > 0) await readFirst();
     };
     await Promise.all(Array.from({ length: AT_ONCE }, reader));
-    // The answer to a ping comes after every frame that the server sent before it.
+    // The answer to a ping arrives after all frames that the server sent before it.
     await new Promise<void>((resolve, reject) => {
       session.ping((error) => (error ? reject(error) : resolve()));
     });

@@ -14,7 +14,7 @@ describe('the command', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  it('serves a database with the DDL of a file, says when it is ready, and stops on SIGTERM', async () => {
+  it('serves a database with the DDL of a file, prints a ready line, and stops on SIGTERM', async () => {
     const ddl = join(folder, 'schema.sql');
     writeFileSync(ddl, `-- the tables; all of them\n${TABLES.join(';\n\n')};\n`);
     const running = await startCli(['--project', 'p', '--instance', 'i', '--database', 'mine', '--ddl', ddl]);
@@ -28,7 +28,7 @@ describe('the command', () => {
     expect(await running.stop()).toBe(0);
   }, 30_000);
 
-  it('ends with 1 and says why', async () => {
+  it('exits with 1 and prints the reason', async () => {
     const wrong = join(folder, 'wrong.sql');
     writeFileSync(wrong, 'CREATE TABLE x (a INT64) PRIMARY KEY (b)');
     const [ddl, flag] = await Promise.all([runCli(['--ddl', wrong]), runCli(['--nothing'])]);

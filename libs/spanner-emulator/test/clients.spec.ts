@@ -4,7 +4,7 @@ import * as client9 from 'spanner9';
 import { startSpannerEmulator, type SpannerEmulator } from '../src/index.js';
 import { TABLES } from './target.js';
 
-// Version 9 has the same surface; its types differ by the version of its own dependencies.
+// Version 9 has the same surface. Its types differ by the version of its own dependencies.
 const CLIENTS = [
   ['8', client8],
   ['9', client9 as unknown as typeof client8],
@@ -29,14 +29,14 @@ describe.each(CLIENTS)('the Node client, version %s', (_version, { Spanner }) =>
     emulator.close();
   });
 
-  it('queries, on a multiplexed session', async () => {
+  it('runs queries on a multiplexed session', async () => {
     const [rows] = await database.run('SELECT 1 AS one');
     expect(rows.map((row) => row.toJSON())).toEqual([{ one: 1 }]);
     const [sessions] = await database.getSessions();
     expect(sessions.map(({ metadata }) => metadata?.multiplexed)).toContain(true);
   });
 
-  it('writes mutations and reads the commit timestamp that they left', async () => {
+  it('writes mutations and reads their commit timestamp', async () => {
     const row = { key: 'k', id: '1', value: 'v', timestamp: Spanner.COMMIT_TIMESTAMP };
     await database.table('logtable').insert(row);
     const [rows] = await database.table('logtable').read({ keys: [['k', '1']], columns: ['value', 'timestamp'] });

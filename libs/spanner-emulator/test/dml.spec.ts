@@ -36,7 +36,7 @@ describe('DML', () => {
   const log = (): Promise<Record<string, unknown>[]> =>
     query(target.database, 'SELECT key, id, value FROM logtable ORDER BY key, id');
 
-  it('INSERT with and without INTO, several rows, columns in any order', async () => {
+  it('INSERT accepts INTO or not, several rows, and columns in any order', async () => {
     expect(await update("INSERT INTO logtable (id, key) VALUES ('1', 'a'), ('2', 'a')")).toBe(2);
     expect(await update('insert LOGTABLE (KEY, ID, value) values (@k, @i, @v)', { k: 'b', i: '1', v: 'x' })).toBe(1);
     expect(await log()).toEqual([
@@ -53,7 +53,7 @@ describe('DML', () => {
     expect(await log()).toEqual([{ key: 'a', id: '1', value: 'old' }]);
   });
 
-  it('a statement that fails leaves the transaction usable, and nothing of itself', async () => {
+  it('a statement that fails has no effect, and the transaction stays usable', async () => {
     await update('INSERT types (k, n) VALUES (1, 1), (2, 0), (3, 1)');
     await transact(async (transaction) => {
       await transaction.runUpdate("INSERT logtable (key, id) VALUES ('a', '1')");
@@ -74,7 +74,7 @@ describe('DML', () => {
     ]);
   });
 
-  it('INSERT OR IGNORE counts what it inserted', async () => {
+  it('INSERT OR IGNORE counts the rows that it inserted', async () => {
     await update("INSERT logtable (key, id, value) VALUES ('a', '1', 'old')");
     expect(await update("INSERT OR IGNORE logtable (key, id, value) VALUES ('a', '1', 'new'), ('a', '2', 'new')")).toBe(
       1,
@@ -82,7 +82,7 @@ describe('DML', () => {
     expect((await log()).map(({ value }) => value)).toEqual(['old', 'new']);
   });
 
-  it('INSERT … SELECT, with parameters for columns', async () => {
+  it('INSERT … SELECT copies rows, with parameters for columns', async () => {
     await update("INSERT logtable (key, id, value) VALUES ('a', '1', 'x'), ('a', '2', 'y')");
     const sql = `INSERT INTO logtable (key, id, value, timestamp)
                  SELECT 'copy', id, @p, @t FROM logtable WHERE value = 'x'`;
@@ -99,7 +99,7 @@ describe('DML', () => {
     expect(await query(target.database, 'SELECT n, s FROM types')).toEqual([{ n: 1, s: 'old' }]);
   });
 
-  it('UPDATE by key, by condition, from the old values', async () => {
+  it('UPDATE selects rows by key or condition, and computes from the old values', async () => {
     await update("INSERT types (k, n, s) VALUES (1, 10, 'a'), (2, 20, 'a'), (3, 30, 'b')");
     expect(await update('UPDATE types SET n = n + 1, s = CONCAT(s, "!") WHERE k = 1')).toBe(1);
     expect(await update("UPDATE types AS t SET t.n = t.n * 2 WHERE t.s = 'a' OR t.s = 'b'")).toBe(2);
@@ -111,7 +111,7 @@ describe('DML', () => {
     ]);
   });
 
-  it('DELETE with and without FROM', async () => {
+  it('DELETE accepts FROM or not', async () => {
     await update("INSERT logtable (key, id) VALUES ('a', '1'), ('a', '2'), ('ab', '1'), ('b', '1')");
     expect(await update("DELETE FROM logtable WHERE key = 'a' AND id = '1'")).toBe(1);
     expect(await update("DELETE logtable WHERE STARTS_WITH(key, 'a')")).toBe(2);
@@ -119,7 +119,7 @@ describe('DML', () => {
     expect(await log()).toEqual([]);
   });
 
-  it('keeps indexes in step, inside the transaction too', async () => {
+  it('indexes stay consistent, also inside the transaction', async () => {
     await transact(async (transaction) => {
       const found = async (value: string) => {
         const sql = 'SELECT id FROM logtable@{FORCE_INDEX=by_value} WHERE value = @value ORDER BY id';
@@ -136,7 +136,7 @@ describe('DML', () => {
     expect(await query(target.database, sql)).toEqual([{ id: '2' }]);
   });
 
-  it('THEN RETURN gives the rows as they are afterwards, of DELETE as they were', async () => {
+  it('THEN RETURN returns the rows after the change, and deleted rows as they were', async () => {
     await transact(async (transaction) => {
       const insert = "INSERT logtable (key, id, value) VALUES ('a', '1', 'x') THEN RETURN key, CONCAT(value, '!') AS v";
       expect(await query(transaction, insert)).toEqual([{ key: 'a', v: 'x!' }]);
@@ -195,7 +195,7 @@ describe('DML', () => {
     await expect(update(sql)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
-  it('refuses to read a column with a pending commit timestamp, and no other', async () => {
+  it('reading a column with a pending commit timestamp is refused, and reading others is not', async () => {
     await transact(async (transaction) => {
       await transaction.runUpdate("INSERT logtable (key, id, timestamp) VALUES ('a', '1', PENDING_COMMIT_TIMESTAMP())");
       expect(await query(transaction, "SELECT COUNT(id) AS n FROM logtable WHERE key = 'a'")).toEqual([{ n: 1 }]);
@@ -207,7 +207,7 @@ describe('DML', () => {
     });
   });
 
-  it('refuses DML outside of read-write transactions', async () => {
+  it('DML outside of read-write transactions is refused', async () => {
     await expect(target.database.run('DELETE types WHERE TRUE')).rejects.toMatchObject({ code: 3 });
   });
 });

@@ -110,23 +110,23 @@ describe('SQL expressions', () => {
       ['BOOL', false, 'bool', false],
       ['BYTES', Buffer.from('é'), 'bytes', 'é'],
       ['TIMESTAMP', '2024-01-01T00:00:00Z', 'timestamp', '2024-01-01T00:00:00.000Z'],
-    ])('of type %s go in and out', async (_name, param, type, expected) => {
+    ])('of type %s are accepted and returned', async (_name, param, type, expected) => {
       expect(await value('@p', { p: param }, { p: type })).toEqual(expected);
     });
 
-    it('take the type of what they are compared with when they have none', async () => {
+    it('without a type have the type of the value with which they are compared', async () => {
       const sql = "TIMESTAMP '2024-01-01 00:00:00Z' = @p";
       expect(await value(sql, { p: '2024-01-01T00:00:00Z' }, { p: 'unspecified' })).toBe(true);
       expect(await value('@p IS NULL', { p: null }, { p: 'unspecified' })).toBe(true);
     });
 
-    it('of type ARRAY serve IN UNNEST, names ignore case', async () => {
+    it('of type ARRAY work in IN UNNEST, and names ignore case', async () => {
       expect(await value('2 IN UNNEST(@Ids)', { ids: [new Int('1'), new Int('2')] })).toBe(true);
       expect(await value("'c' IN UNNEST(@ids)", { ids: ['a'] })).toBe(false);
       expect(await value("'c' IN UNNEST(@ids)", { ids: [] }, { ids: { type: 'array', child: 'string' } })).toBe(false);
     });
 
-    it('carry the floats that are no numbers', async () => {
+    it('can be NaN and infinite', async () => {
       expect(await value('@p = @p', { p: new Float(NaN) })).toBe(false);
       expect(await value('@p > 1', { p: new Float(Infinity) })).toBe(true);
     });

@@ -13,7 +13,7 @@ describe('fault injection', () => {
   const rows = () => query(target.database, 'SELECT k, n FROM types ORDER BY k');
   const calls = (method: string) => target.emulator.counters().calls[method] ?? 0;
 
-  it('ABORTED at a rate: the client retries until it is through', async () => {
+  it('ABORTED at a rate makes the client retry until it commits', async () => {
     target.emulator.faults.set({ abortRate: 0.7 });
     const before = calls('Commit');
     for (let n = 1; n <= 10; n++) {
@@ -29,7 +29,7 @@ describe('fault injection', () => {
   it.each([
     [5, 1],
     [null, 0],
-  ])('ABORTED with a RetryInfo of %s ms', async (abortRetryDelayMs, headers) => {
+  ])('ABORTED has a RetryInfo of %s ms', async (abortRetryDelayMs, headers) => {
     const { client, session } = await openSession(target);
     const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
     target.emulator.faults.set({ abortRate: 1, abortRetryDelayMs });
@@ -40,7 +40,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('an error before the commit took effect', async () => {
+  it('an error before the commit leaves no effect', async () => {
     const { client, session } = await openSession(target);
     const write = {
       table: 'types',
@@ -58,7 +58,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('an error after the commit took effect: the repetition is answered as the first', async () => {
+  it('an error after the commit keeps its effect, and a repeated commit gets the first answer', async () => {
     const { client, session } = await openSession(target);
     const write = {
       table: 'types',
@@ -75,7 +75,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('a stream that breaks is resumed by the client, nothing twice', async () => {
+  it('a broken stream is resumed by the client, without duplicates', async () => {
     await target.database.table('types').insert([1, 2, 3, 4].map((k) => ({ k, n: k })));
     const before = calls('ExecuteStreamingSql');
     target.emulator.faults.fail({ method: 'ExecuteStreamingSql', code: 'UNAVAILABLE', when: 'during', times: 2 });
@@ -83,7 +83,7 @@ describe('fault injection', () => {
     expect(calls('ExecuteStreamingSql') - before).toBe(3);
   });
 
-  it('equal commit timestamps for concurrent transactions on different rows, never for others', async () => {
+  it('equal commit timestamps go to concurrent transactions on different rows, and to no others', async () => {
     target.emulator.faults.set({ equalCommitTimestamps: true });
     const { client, session } = await openSession(target, true);
     const begin = async () => (await client.beginTransaction({ session, options: { readWrite: {} } }))[0].id!;
@@ -110,7 +110,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('session loss: calls find no session, its transactions are gone with it', async () => {
+  it('session loss makes calls fail with NOT_FOUND, and ends the transactions of the session', async () => {
     const { client, session } = await openSession(target);
     const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
     const sql = 'INSERT types (k, n) VALUES (1, 1)';
@@ -131,7 +131,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('session loss at a rate', async () => {
+  it('session loss works at a rate', async () => {
     const { client, session } = await openSession(target);
     target.emulator.faults.set({ sessionLossRate: 1 });
     await expect(client.executeSql({ session, sql: 'SELECT 1' })).rejects.toMatchObject({ code: 5 });
@@ -140,7 +140,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('pause: calls wait, and go on', async () => {
+  it('pause delays calls until resume', async () => {
     await upsert(1, 1);
     target.emulator.faults.pause();
     const before = calls('ExecuteStreamingSql');
@@ -155,7 +155,7 @@ describe('fault injection', () => {
     expect(await reading).toEqual([{ k: 1, n: 1 }]);
   });
 
-  it('latency: every call takes longer', async () => {
+  it('latency delays every call', async () => {
     await rows();
     target.emulator.faults.set({ latencyMs: [50, 60] });
     const start = process.hrtime.bigint();
@@ -163,7 +163,7 @@ describe('fault injection', () => {
     expect(Number(process.hrtime.bigint() - start) / 1e6).toBeGreaterThanOrEqual(49);
   });
 
-  it('a transaction that its client forgot loses its locks to one that waits', async () => {
+  it('an abandoned transaction loses its locks to a transaction that waits', async () => {
     await target.close();
     target = await openEmulator({ idleTransactionMs: 100 });
     await upsert(1, 1);
@@ -177,7 +177,7 @@ describe('fault injection', () => {
     await client.close();
   });
 
-  it('two runs with one seed draw the same', async () => {
+  it('two runs with one seed draw the same faults', async () => {
     const draws = [1, 2].map(() => {
       target.emulator.faults.set({ abortRate: 0.5, seed: 7 });
       return Array.from({ length: 50 }, () => target.emulator.faults.drawAbort() !== undefined);

@@ -10,7 +10,7 @@ import { TABLES } from './target.js';
 
 const PROGRAM = fileURLToPath(new URL('go', import.meta.url));
 
-/** Compiling Google's client takes minutes on a machine that never did, so this one is asked for by name. */
+/** Compiling Google's client takes minutes on the first run, so an environment variable enables this test. */
 const reason = ((): string | undefined => {
   if (!process.env['HEDGE_TEST_GO']) return 'set HEDGE_TEST_GO=1 to run it';
   if (spawnSync('go', ['version']).status !== 0) return 'no go toolchain here';

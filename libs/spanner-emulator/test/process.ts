@@ -28,7 +28,7 @@ export const startCli = async (
   return { address: /ready on (\S+)/.exec(line)![1]!, line, stop };
 };
 
-/** Runs the command until it ends by itself. */
+/** Runs the command until it exits. */
 export const runCli = async (
   args: readonly string[],
 ): Promise<{ code: number | null; stdout: string; stderr: string }> => {

@@ -24,7 +24,7 @@ const python = process.env['HEDGE_TEST_PYTHON'];
   };
 
   it.each([0, 0.2])(
-    'runs schemas, mutations, reads, transactions, snapshots and batches, %f of its statements ABORTED',
+    'runs schemas, mutations, reads, transactions, snapshots and batches, with %f of its statements ABORTED',
     async (abortRate) => {
       emulator.faults.set({ abortRate });
       const lines = await check();

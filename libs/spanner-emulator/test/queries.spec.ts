@@ -91,7 +91,7 @@ describe('SELECT', () => {
     ['@{OPTIMIZER_VERSION=5} SELECT k FROM items WHERE k = 1', [1]],
   ])('%s', async (sql, expected) => {
     const rows = await column(sql);
-    // Without ORDER BY the order is nobody's business, save where the test names an index or a key.
+    // Without ORDER BY the order is undefined, except when the test names an index or a key.
     expect(rows).toEqual(expected);
   });
 
@@ -105,7 +105,7 @@ describe('SELECT', () => {
     );
   });
 
-  it('takes parameters without a type as what they are cast to', async () => {
+  it('types parameters without a type by their CAST', async () => {
     const { client, session } = await openSession(target);
     const cast = async (type: string, value: object) => {
       const params = { fields: { p: value } };
@@ -120,7 +120,7 @@ describe('SELECT', () => {
     await client.close();
   });
 
-  it('takes parameters in conditions and in LIMIT', async () => {
+  it('accepts parameters in conditions and in LIMIT', async () => {
     const sql = 'SELECT k FROM items WHERE k IN UNNEST(@ks) AND k >= @least LIMIT @n';
     expect(await column(sql, { ks: [4, 3, 1], least: 2, n: 1 })).toEqual([3]);
   });

@@ -24,15 +24,15 @@ describe('read-only transactions', () => {
     return rows.map((row) => (row.toJSON() as { n: number }).n);
   };
 
-  it('strong: see every commit before them', async () => {
+  it('with a strong read see every commit before them', async () => {
     expect(await readAt({ strong: true })).toEqual([2]);
   });
 
-  it('exact: see the database as it was at a timestamp', async () => {
+  it('at an exact timestamp see the database as it was at that time', async () => {
     expect(await readAt({ readTimestamp: first })).toEqual([1]);
   });
 
-  it('exact staleness: see the database as it was so long ago', async () => {
+  it('with exact staleness see the database as it was at that age', async () => {
     await expect(readAt({ exactStaleness: { seconds: 3_000_000 } })).rejects.toMatchObject({ code: 9 });
     expect(await readAt({ exactStaleness: { seconds: 0 } })).toEqual([2]);
   });
@@ -42,7 +42,7 @@ describe('read-only transactions', () => {
     ['minReadTimestamp', -62_135_596_800],
     ['readTimestamp', -1],
     ['readTimestamp', 253_402_300_800],
-  ])('a %s %i seconds after 1970 is refused', async (bound, seconds) => {
+  ])('with a %s %i seconds after 1970 are refused', async (bound, seconds) => {
     const { client, session } = await openSession(target);
     const transaction = { singleUse: { readOnly: { [bound]: { seconds } } } };
     const read = client.executeSql({ session, transaction, sql: 'SELECT n FROM types' });
@@ -50,18 +50,18 @@ describe('read-only transactions', () => {
     await client.close();
   });
 
-  it('bounded staleness: nothing older than the bound', async () => {
+  it('with bounded staleness see nothing older than the bound', async () => {
     expect(await readAt({ minReadTimestamp: first })).toHaveLength(1);
     expect(await readAt({ maxStaleness: { seconds: 0, nanos: 1 } })).toEqual([2]);
   });
 
-  it('a timestamp that is still to come is waited for', async () => {
+  it('wait for a timestamp in the future', async () => {
     const soon = new PreciseDate(Date.now() + 300);
     expect(await readAt({ readTimestamp: soon })).toEqual([2]);
     expect(Date.now()).toBeGreaterThanOrEqual(soon.getTime() - 1);
   });
 
-  it('with several reads, all see one timestamp, which they are told', async () => {
+  it('with several reads return one timestamp for all', async () => {
     const [snapshot] = await target.database.getSnapshot({ strong: true, returnReadTimestamp: true });
     try {
       const before = await query(snapshot, 'SELECT n FROM types');
@@ -74,7 +74,7 @@ describe('read-only transactions', () => {
     expect(await readAt({ strong: true })).toEqual([3]);
   });
 
-  it('see deletions and re-insertions at their times, also by an index that is younger than they', async () => {
+  it('see deletions and re-insertions at their times, also by an index that was created later', async () => {
     await target.database.table('logtable').insert({ key: 'a', id: '1', value: 'x' });
     const [{ commitTimestamp }] = await target.database.table('logtable').deleteRows([['a', '1']]);
     await target.database.table('logtable').insert({ key: 'a', id: '1', value: 'y' });
@@ -99,7 +99,7 @@ describe('read-only transactions', () => {
     await client.close();
   });
 
-  it('bounded staleness is for single reads', async () => {
+  it('accept bounded staleness for single reads only', async () => {
     const { client, session } = await openSession(target);
     const options = { readOnly: { maxStaleness: { seconds: 1 } } };
     await expect(client.beginTransaction({ session, options })).rejects.toMatchObject({ code: 3 });

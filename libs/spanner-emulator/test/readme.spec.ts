@@ -5,7 +5,7 @@ const read = (path: string): string => readFileSync(new URL(`../${path}`, import
 
 const README = read('README.md');
 
-/** The lines of the table of what is covered: what, and the tests that prove it. */
+/** The lines of the table of features: the feature and its tests. */
 const LINES = [...README.split('| Tests')[1]!.matchAll(/^\| (?!-)(.+?) +\| (`.+?) +\|$/gm)].map(
   ([, what, tests]) => [what!, testsOf(tests!)] as const,
 );
@@ -30,7 +30,7 @@ describe('the README', () => {
     }
   });
 
-  it.each(LINES)('names tests that there are: %s', (_what, tests) => {
+  it.each(LINES)('names tests that exist: %s', (_what, tests) => {
     for (const { file, titles } of tests) {
       const source = read(file).replaceAll(/\(\s+/g, '(');
       for (const title of titles) {
@@ -47,7 +47,7 @@ describe('the README', () => {
     expect(missing).toEqual([]);
   });
 
-  it('lists the functions that there are, each of which a test calls', () => {
+  it('lists exactly the functions that exist, and a test calls each', () => {
     const listed = /^Functions: (.*)\.$/m.exec(README)![1]!.split(', ');
     const table = read('src/sql/functions.ts').split('const FUNCTIONS')[1]!;
     const there = [...table.matchAll(/^ {2}([A-Z_]+): /gm)].map(([, name]) => name!);

@@ -35,7 +35,7 @@ const values = () => query(target.database, 'SELECT key, id, value FROM logtable
 describe('Read', () => {
   const columns = ['key', 'id'];
 
-  it('by keys', async () => {
+  it('returns rows by keys', async () => {
     expect(
       await read({
         keys: [
@@ -48,7 +48,7 @@ describe('Read', () => {
     ).toEqual(['a 2', 'b 1']);
   });
 
-  it('everything, and no more than the limit', async () => {
+  it('returns all rows, up to the limit', async () => {
     expect(await read({ keySet: { all: true }, columns })).toEqual(['a 1', 'a 2', 'b 1']);
     expect(await read({ keySet: { all: true }, columns, limit: 2 })).toEqual(['a 1', 'a 2']);
   });
@@ -59,18 +59,18 @@ describe('Read', () => {
     ['open at the end', { startClosed: ['a'], endOpen: ['b'] }, ['a 1', 'a 2']],
     ['of nothing', { startOpen: ['a'], endOpen: ['b'] }, []],
     ['without an end', { startClosed: ['a', '2'], endClosed: [] }, ['a 2', 'b 1']],
-  ])('by a range %s', async (_name, range, expected) => {
+  ])('returns rows by a range %s', async (_name, range, expected) => {
     expect(await read({ ranges: [range], columns })).toEqual(expected);
   });
 
-  it('by an index, in its order, key columns and stored ones', async () => {
+  it('returns rows by an index, in its order, with key columns and stored ones', async () => {
     const request = { index: 'by_value', columns: ['value', 'id', 'leader'] };
     expect(await read({ ...request, keySet: { all: true } })).toEqual(['z 1 ', 'y 2 l2', 'x 1 l1']);
     expect(await read({ ...request, keys: ['y'] })).toEqual(['y 2 l2']);
     expect(await read({ ...request, ranges: [{ startClosed: ['z'], endOpen: ['x'] }] })).toEqual(['z 1 ', 'y 2 l2']);
   });
 
-  it('in a transaction locks what it read', async () => {
+  it('can run in a read-write transaction', async () => {
     const { client, session } = await openSession(target);
     const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
     const request = { session, transaction: { id: id! }, table: 'logtable', columns, keySet: { all: true } };
@@ -103,7 +103,7 @@ describe('Read', () => {
 const at = (time: string) => ({ values: [{ stringValue: time }] });
 
 describe('mutations', () => {
-  it('insert, and ALREADY_EXISTS', async () => {
+  it('insert adds a row, and fails with ALREADY_EXISTS when the row exists', async () => {
     const table = target.database.table('logtable');
     await table.insert({ key: 'c', id: '1', value: 'new' });
     const again = table.insert({ key: 'c', id: '1', value: 'other' });
@@ -111,7 +111,7 @@ describe('mutations', () => {
     expect((await values()).at(-1)).toEqual({ key: 'c', id: '1', value: 'new' });
   });
 
-  it('update keeps other columns, and NOT_FOUND', async () => {
+  it('update keeps other columns, and fails with NOT_FOUND when there is no row', async () => {
     const table = target.database.table('logtable');
     await table.update({ key: 'a', id: '1', value: 'new' });
     expect(await query(target.database, "SELECT value, leader FROM logtable WHERE key = 'a' AND id = '1'")).toEqual([
@@ -121,7 +121,7 @@ describe('mutations', () => {
     await expect(missing).rejects.toMatchObject({ code: 5, message: expect.stringMatching(/not found/) });
   });
 
-  it('insert or update, and replace, which clears other columns', async () => {
+  it('insert or update keeps other columns, and replace clears them', async () => {
     const table = target.database.table('logtable');
     await table.upsert([
       { key: 'a', id: '1', value: 'new' },
@@ -145,7 +145,7 @@ describe('mutations', () => {
     expect(await query(target.database, 'SELECT n, s FROM types')).toEqual([{ n: 1, s: 'newer' }]);
   });
 
-  it('refuse an index key of more than 8 KB, and take a value of that size that is not in a key', async () => {
+  it('refuse an index key of more than 8 KB, and accept a value of that size outside of keys', async () => {
     const table = target.database.table('logtable');
     const large = table.insert({ key: 'c', id: '1', value: 'x'.repeat(9_000) });
     await expect(large).rejects.toMatchObject({
@@ -186,7 +186,7 @@ describe('mutations', () => {
     await client.close();
   });
 
-  it('delete by key and by range; a key that is not there is no error', async () => {
+  it('delete by key and by range, and ignore a key that does not exist', async () => {
     await target.database.table('logtable').deleteRows([
       ['b', '1'],
       ['c', '1'],
@@ -200,7 +200,7 @@ describe('mutations', () => {
     await client.close();
   });
 
-  it('in one commit happen in order, all or none', async () => {
+  it('in one commit apply in order, all or none', async () => {
     await target.database.runTransactionAsync(async (transaction) => {
       transaction.deleteRows('logtable', [['a', '1']]);
       transaction.insert('logtable', { key: 'a', id: '1', value: 'again' });
@@ -216,7 +216,7 @@ describe('mutations', () => {
     expect(await values()).toHaveLength(3);
   });
 
-  it('come after the DML of their transaction, which does not see them', async () => {
+  it('run after the DML of their transaction, which does not see them', async () => {
     await target.database.runTransactionAsync(async (transaction) => {
       transaction.insert('logtable', { key: 'm', id: '1', value: 'x' });
       await transaction.runUpdate("INSERT logtable (key, id) VALUES ('d', '1')");
@@ -226,7 +226,7 @@ describe('mutations', () => {
     expect(await values()).toHaveLength(5);
   });
 
-  it('make a single-use commit', async () => {
+  it('can be sent in a single-use commit', async () => {
     const { client, session } = await openSession(target);
     const write = {
       table: 'types',
@@ -265,7 +265,7 @@ describe('mutations', () => {
     await client.close();
   });
 
-  it('take values of every type, and give them back', async () => {
+  it('accept values of every type, and return them unchanged', async () => {
     const row = {
       k: 1,
       s: 'é😀',

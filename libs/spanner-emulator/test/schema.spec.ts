@@ -20,7 +20,7 @@ describe('schemas', () => {
   };
   const ddl = async (): Promise<string[]> => (await target.database.getSchema())[0];
 
-  it('tables: CREATE and DROP, IF NOT EXISTS and IF EXISTS, names ignore case', async () => {
+  it('tables: CREATE and DROP accept IF NOT EXISTS and IF EXISTS, and names ignore case', async () => {
     const create = 'CREATE TABLE IF NOT EXISTS Things (id INT64, PRIMARY KEY (id))';
     await apply(create, create);
     await target.database.table('THINGS').insert({ ID: 1 });
@@ -29,7 +29,7 @@ describe('schemas', () => {
     await expect(target.database.run('SELECT * FROM things')).rejects.toMatchObject({ code: 3 });
   });
 
-  it('indexes: CREATE with rows present, DESC, STORING, and DROP', async () => {
+  it('indexes: CREATE and DROP work with rows present, DESC and STORING', async () => {
     await target.database.table('types').insert([1, 2].map((k) => ({ k, n: 10 - k, s: `s${k}` })));
     await apply('CREATE INDEX IF NOT EXISTS by_n ON types (n DESC) STORING (s)');
     const sql = 'SELECT k, s FROM types@{FORCE_INDEX=by_n} WHERE n < 10 ORDER BY n DESC';
@@ -42,7 +42,7 @@ describe('schemas', () => {
     await expect(target.database.run(sql)).rejects.toMatchObject({ code: 3 });
   });
 
-  it('GetDatabaseDdl prints statements that make the same schema', async () => {
+  it('GetDatabaseDdl prints statements that create the same schema', async () => {
     await apply('CREATE INDEX by_key ON logtable (key, timestamp DESC, id DESC) STORING (value, leader)');
     const printed = await ddl();
     expect(printed.join('\n')).toMatch(/timestamp TIMESTAMP OPTIONS \(\s*allow_commit_timestamp = true\s*\)/);
@@ -113,7 +113,7 @@ describe('schemas', () => {
     await expect(apply(statement)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
-  it('tables: 1,024 columns, 16 key columns and names of 128 characters are taken', async () => {
+  it('tables: 1,024 columns, 16 key columns and names of 128 characters are accepted', async () => {
     const name = 'n'.repeat(128);
     await apply(
       `CREATE TABLE ${name} (${columns(1023)}, ${'m'.repeat(128)} INT64) PRIMARY KEY (${names(15)})`,
@@ -123,14 +123,14 @@ describe('schemas', () => {
     );
   });
 
-  it('indexes: CREATE fails where a row has a key that is too large', async () => {
+  it('indexes: CREATE fails when a row has a key that is too large', async () => {
     await target.database.table('logtable').insert({ key: 'a', id: '1', value: 'x'.repeat(9_000) });
     await expect(apply('CREATE INDEX large ON logtable (value)')).rejects.toMatchObject({ code: 3 });
     await target.database.table('logtable').deleteRows([['a', '1']]);
     await apply('CREATE INDEX large ON logtable (value)', 'DROP INDEX large');
   });
 
-  it('a change that fails midway is the failure of its operation, and keeps what came before', async () => {
+  it('a schema change that fails midway fails its operation, and keeps the earlier statements', async () => {
     const [operation] = await target.database.updateSchema([
       'CREATE TABLE before (a INT64) PRIMARY KEY (a)',
       'DROP TABLE nothing',
@@ -149,7 +149,7 @@ describe('information_schema', () => {
   });
   afterAll(() => target.close());
 
-  it('TABLES', async () => {
+  it('TABLES lists the tables', async () => {
     const sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = '' ORDER BY table_name";
     expect(await query(target.database, sql)).toEqual([
       { table_name: 'locktable' },
@@ -158,7 +158,7 @@ describe('information_schema', () => {
     ]);
   });
 
-  it('COLUMNS', async () => {
+  it('COLUMNS lists columns with their types', async () => {
     const sql = `SELECT column_name, spanner_type, is_nullable FROM INFORMATION_SCHEMA.COLUMNS
                  WHERE table_name = 'types' AND ordinal_position <= 3 ORDER BY ordinal_position`;
     expect(await query(target.database, sql)).toEqual([
@@ -168,7 +168,7 @@ describe('information_schema', () => {
     ]);
   });
 
-  it('COLUMN_OPTIONS', async () => {
+  it('COLUMN_OPTIONS lists allow_commit_timestamp', async () => {
     const sql = `SELECT column_name, option_name, option_value FROM information_schema.column_options
                  WHERE table_name = 'locktable' ORDER BY column_name`;
     expect(await query(target.database, sql)).toEqual(
@@ -180,7 +180,7 @@ describe('information_schema', () => {
     );
   });
 
-  it('INDEXES and INDEX_COLUMNS', async () => {
+  it('INDEXES and INDEX_COLUMNS list indexes with their columns', async () => {
     const indexes =
       "SELECT index_name, index_type, is_unique, index_state FROM information_schema.indexes WHERE table_name = 'logtable' ORDER BY index_name";
     expect(await query(target.database, indexes)).toEqual([
@@ -222,7 +222,7 @@ describe('information_schema', () => {
     );
   });
 
-  it('SCHEMATA and DATABASE_OPTIONS', async () => {
+  it('SCHEMATA and DATABASE_OPTIONS list the schemas and the dialect', async () => {
     const dialect =
       "SELECT option_value FROM information_schema.database_options WHERE option_name = 'database_dialect'";
     expect(await query(target.database, dialect)).toEqual([{ option_value: 'GOOGLE_STANDARD_SQL' }]);
@@ -239,7 +239,7 @@ describe('instances and databases', () => {
   });
   afterAll(() => target.close());
 
-  it('an instance is created, got, listed and deleted', async () => {
+  it('an instance can be created, read, listed and deleted', async () => {
     const id = `i${randomUUID().slice(0, 8)}`;
     const instance = target.spanner.instance(id);
     const [, operation] = await instance.create({ config: 'emulator-config', nodes: 1, displayName: 'x' });
@@ -255,7 +255,7 @@ describe('instances and databases', () => {
     expect(configs.map(({ name }) => name)).toContain('projects/p/instanceConfigs/emulator-config');
   });
 
-  it('a database is created, got, listed and dropped', async () => {
+  it('a database can be created, read, listed and dropped', async () => {
     const name = target.database.formattedName_;
     expect((await target.database.getMetadata())[0]).toMatchObject({ name, state: 'READY' });
     const [databases] = await target.spanner.instance('i').getDatabases();
@@ -297,7 +297,7 @@ describe('instances and databases', () => {
     await other.delete();
   });
 
-  it('long-running operations can be listed and asked for again', async () => {
+  it('long-running operations can be listed and read again', async () => {
     const [operations] = await target.spanner.instance('i').getDatabaseOperations();
     const prefix = `${target.database.formattedName_}/operations/`;
     expect(operations.filter(({ name }) => name!.startsWith(prefix))).toMatchObject([{ done: true }]);

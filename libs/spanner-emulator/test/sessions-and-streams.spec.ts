@@ -31,7 +31,7 @@ const keys = (all: readonly PartialResultSet[]): string[] =>
   all.flatMap(({ values }) => values!.map((value) => value.stringValue!)).filter((text) => text.length < 10);
 
 describe('sessions', () => {
-  it('one by one: created, got, listed, deleted', async () => {
+  it('can be created, read, listed and deleted one by one', async () => {
     const database = target.database.formattedName_;
     const [{ name }] = await client.createSession({ database, session: { labels: { a: 'b' } } });
     expect((await client.getSession({ name }))[0]).toMatchObject({ name, labels: { a: 'b' } });
@@ -42,7 +42,7 @@ describe('sessions', () => {
     await expect(after).rejects.toMatchObject({ code: 5, message: expect.stringContaining('Session not found') });
   });
 
-  it('listed by their labels, and in pages', async () => {
+  it('can be listed by their labels, and in pages', async () => {
     const database = target.database.formattedName_;
     for (const labels of [{ env: 'dev' }, { env: 'Prod', team: 'dev' }, { team: 'x' }]) {
       await client.createSession({ database, session: { labels: labels as Record<string, string> } });
@@ -75,7 +75,7 @@ describe('sessions', () => {
     },
   );
 
-  it('in a batch', async () => {
+  it('can be created in a batch', async () => {
     const [{ session: sessions }] = await client.batchCreateSessions({
       database: target.database.formattedName_,
       sessionCount: 3,
@@ -83,7 +83,7 @@ describe('sessions', () => {
     expect(new Set(sessions!.map(({ name }) => name)).size).toBe(3);
   });
 
-  it('multiplexed: any number of transactions at once', async () => {
+  it('that are multiplexed run any number of transactions at once', async () => {
     const { client: other, session: name } = await openSession(target, true);
     const begin = () => other.beginTransaction({ session: name, options: { readWrite: {} } });
     const [[first], [second]] = await Promise.all([begin(), begin()]);
@@ -102,14 +102,14 @@ describe('streams', () => {
   const sql = 'SELECT k, v FROM large ORDER BY k';
   const every = Array.from({ length: 30 }, (_, k) => String(k));
 
-  it('come in several messages when there is much', async () => {
+  it('split a large result into several messages', async () => {
     const all = await messages(client.executeStreamingSql({ session, sql }));
     expect(all.length).toBeGreaterThan(1);
     expect(all[0]!.metadata!.rowType!.fields!.map(({ name }) => name)).toEqual(['k', 'v']);
     expect(keys(all)).toEqual(every);
   });
 
-  it('resume where their token says, at the same timestamp', async () => {
+  it('resume at their token, with the same timestamp', async () => {
     const all = await messages(client.executeStreamingSql({ session, sql }));
     const at = all.findIndex(({ resumeToken }) => resumeToken!.length > 0);
     await target.database.table('large').upsert({ k: 100, v: 'late' });
@@ -119,7 +119,7 @@ describe('streams', () => {
     await target.database.table('large').deleteRows([[100]]);
   });
 
-  it('of StreamingRead as well', async () => {
+  it('of StreamingRead resume, too', async () => {
     const request = { session, table: 'large', columns: ['k', 'v'], keySet: { all: true } };
     const all = await messages(client.streamingRead(request));
     expect(keys(all)).toEqual(every);
@@ -127,7 +127,7 @@ describe('streams', () => {
     expect(keys([all[0]!, ...rest])).toEqual(every);
   });
 
-  it('carry the count of DML', async () => {
+  it('carry the row count of DML', async () => {
     const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } });
     const dml = { session, transaction: { id: id! }, sql: 'DELETE large WHERE k < 3', seqno: 1 };
     const all = await messages(client.executeStreamingSql(dml));

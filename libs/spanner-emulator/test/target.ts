@@ -3,11 +3,11 @@ import { credentials } from '@grpc/grpc-js';
 import { Spanner, v1, type Database } from '@google-cloud/spanner';
 import { startSpannerEmulator, type SpannerEmulator, type SpannerEmulatorOptions } from '../src/index.js';
 
-// No metadata server and no metrics backend belongs to a test.
+// Tests use no metadata server and no metrics backend.
 process.env['SPANNER_DISABLE_BUILTIN_METRICS'] = 'true';
 process.env['METADATA_SERVER_DETECTION'] = 'none';
 
-/** The tables of the library and one with a column of each type. */
+/** The tables of the library, and a table with a column of each type. */
 export const TABLES = [
   `CREATE TABLE locktable (
     name STRING(MAX) NOT NULL,
@@ -42,7 +42,7 @@ export interface Target {
 }
 
 /**
- * Tests of what Spanner does run on whatever `SPANNER_EMULATOR_HOST` points at, and on our own emulator without it.
+ * Tests of Spanner's behaviour run on the server in `SPANNER_EMULATOR_HOST`, or on this emulator when it is not set.
  */
 export const openTarget = async (ddl: readonly string[] = TABLES): Promise<Target> => {
   const external = process.env['SPANNER_EMULATOR_HOST'];
@@ -83,7 +83,7 @@ export const openDatabase = async (address: string, ddl: readonly string[] = TAB
 
 const connect = (servicePath: string, port: number): { spanner: Spanner } => {
   const before = process.env['SPANNER_EMULATOR_HOST'];
-  // The client reads the variable when it is made; another server must not be seen by the tests that follow.
+  // The client reads the variable when it is created. Later tests must not use this server.
   process.env['SPANNER_EMULATOR_HOST'] = `${servicePath}:${port}`;
   try {
     return { spanner: new Spanner({ projectId: 'p' }) };
@@ -93,7 +93,7 @@ const connect = (servicePath: string, port: number): { spanner: Spanner } => {
   }
 };
 
-/** The API itself, without the retries and conveniences of the client above it, and a session to use it with. */
+/** The plain API without the retries and conveniences of the client, and a session for its calls. */
 export const openSession = async (
   { address, database }: Pick<Target, 'address' | 'database'>,
   multiplexed = false,
@@ -108,7 +108,7 @@ export const openSession = async (
   return { client, session: session.name! };
 };
 
-/** Runs a query and gives its rows as plain objects. */
+/** Runs a query and returns its rows as plain objects. */
 export const query = async (
   database: Pick<Database, 'run'>,
   sql: string,
@@ -120,7 +120,7 @@ export const query = async (
   return rows.map((row) => (row as { toJSON(o: object): Record<string, unknown> }).toJSON(options));
 };
 
-/** The emulator itself, for tests of what only it has. */
+/** The emulator itself, for tests of its own features. */
 export const openEmulator = async (
   options: SpannerEmulatorOptions = {},
   ddl: readonly string[] = TABLES,

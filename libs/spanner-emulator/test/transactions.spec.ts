@@ -27,7 +27,7 @@ describe('read-write transactions', () => {
     await target.database.table('types').insert([1, 2].map((k) => ({ k, n: 0, s: 'old' })));
   });
 
-  /** A transaction on a session of its own, by plain calls. */
+  /** A transaction on its own session, by plain calls. */
   const begin = async (readWrite: { readLockMode?: 'OPTIMISTIC' } = {}) => {
     const [{ name: session }] = await client.createSession({ database: target.database.formattedName_ });
     const [{ id }] = await client.beginTransaction({ session, options: { readWrite } });
@@ -48,7 +48,7 @@ describe('read-write transactions', () => {
 
   const rows = () => query(target.database, 'SELECT k, n, s FROM types ORDER BY k');
 
-  it('sees its own DML, which others do not before the commit', async () => {
+  it('see their own DML, which others do not see before the commit', async () => {
     const transaction = await begin();
     expect(await transaction.update('UPDATE types SET n = 5 WHERE k = 1')).toBe(1);
     expect(await transaction.update('INSERT types (k, n) VALUES (3, 3)')).toBe(1);
@@ -62,7 +62,7 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 5 }, { n: 3 }]);
   });
 
-  it('leaves nothing after a rollback', async () => {
+  it('leave nothing after a rollback', async () => {
     const transaction = await begin();
     await transaction.update('UPDATE types SET n = 5 WHERE TRUE');
     await transaction.rollback();
@@ -72,7 +72,7 @@ describe('read-write transactions', () => {
     await expect(transaction.read('SELECT k FROM types')).rejects.toMatchObject({ code: 9 });
   });
 
-  it('answers a repeated commit as before, and refuses to undo it', async () => {
+  it('answer a repeated commit as before, and refuse a rollback after it', async () => {
     const transaction = await begin();
     await transaction.update('UPDATE types SET n = n + 1 WHERE k = 1');
     const first = await transaction.commit();
@@ -81,7 +81,7 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
   });
 
-  it('runs a DML request once per sequence number', async () => {
+  it('run a DML request once per sequence number', async () => {
     const transaction = await begin();
     const { session, id } = transaction;
     const request = { session, transaction: { id }, sql: 'UPDATE types SET n = n + 1 WHERE k = 1', seqno: 1 };
@@ -93,7 +93,7 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
   });
 
-  it('runs DML once that is sent again while the first request waits for a lock', async () => {
+  it('run DML once when the client repeats it while the first request waits for a lock', async () => {
     const [older, younger] = [await begin(), await begin()];
     await older.update('UPDATE types SET n = 10 WHERE k = 1');
     const { session, id } = younger;
@@ -101,7 +101,7 @@ describe('read-write transactions', () => {
     const batch = { session, transaction: { id }, statements: [{ sql: request.sql }], seqno: 2 };
     const dml = [client.executeSql(request), client.executeSql(request)];
     const batches = [client.executeBatchDml(batch), client.executeBatchDml(batch)];
-    // Both requests have arrived once the server has answered one that was sent after them.
+    // Both requests have arrived when the server has answered a request that was sent after them.
     await client.getSession({ name: session });
     await older.commit();
     for (const [{ stats }] of await Promise.all(dml)) expect(Number(stats!.rowCountExact)).toBe(1);
@@ -110,7 +110,7 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 12 }, { n: 0 }]);
   });
 
-  it('runs DML once whose parameters come again in another order', async () => {
+  it('run DML once when the client repeats it with parameters in another order', async () => {
     const { session, id, commit } = await begin();
     const request = (names: readonly string[]) => ({
       session,
@@ -127,7 +127,7 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 1 }, { n: 0 }]);
   });
 
-  it('answers DML that is sent again after a failure with the same failure', async () => {
+  it('answer repeated DML after a failure with the same failure', async () => {
     const { session, id, rollback } = await begin();
     const request = { session, transaction: { id }, sql: 'UPDATE types SET n = MOD(1, n) WHERE k = 1', seqno: 1 };
     await expect(client.executeSql(request)).rejects.toMatchObject({ code: 11 });
@@ -136,7 +136,7 @@ describe('read-write transactions', () => {
     await rollback();
   });
 
-  it('does not take a batch of one statement for the statement alone', async () => {
+  it('distinguish a batch of one statement from the statement alone', async () => {
     const { session, id, update, rollback } = await begin();
     await update('UPDATE types SET n = 1 WHERE k = 1');
     const statements = [{ sql: 'UPDATE types SET n = 1 WHERE k = 1' }];
@@ -150,7 +150,7 @@ describe('read-write transactions', () => {
     ['a NULL in a NOT NULL column', 'INSERT types (k, n) VALUES (3, NULL)', 9],
     ['a string that is too long', "UPDATE types SET s = '12345678901' WHERE k = 1", 9],
   ])(
-    'after DML that breaks a constraint, %s, repeat its error in everything but a rollback',
+    'after DML that breaks a constraint, %s, repeat its error in every call except a rollback',
     async (_name, sql, code) => {
       const transaction = await begin();
       const { session, id } = transaction;
@@ -219,7 +219,7 @@ describe('read-write transactions', () => {
     await expect(read('SELECT n FROM types')).rejects.toMatchObject({ code });
   });
 
-  it('begins with its first statement, and ends with one that fails', async () => {
+  it('begin with their first statement, and end when it fails', async () => {
     const [{ name: session }] = await client.createSession({ database: target.database.formattedName_ });
     const sql = 'UPDATE types SET n = 7 WHERE k = 1';
     const [result] = await client.executeSql({ session, transaction: { begin: { readWrite: {} } }, sql, seqno: 1 });
@@ -232,12 +232,12 @@ describe('read-write transactions', () => {
     await other.rollback();
   });
 
-  it('serializable: of two that read and then write one row, both increments count', async () => {
+  it('serializable: both increments count when two transactions read and then write one row', async () => {
     await Promise.all(Array.from({ length: 16 }, () => target.database.runTransactionAsync(increment)));
     expect(await rows()).toMatchObject([{ n: 16 }, { n: 0 }]);
   });
 
-  it('serializable: of many that increment one row, few attempts are aborted', async () => {
+  it('serializable: few attempts are aborted when many transactions increment one row', async () => {
     const [clients, times] = [10, 5];
     let attempts = 0;
     const work = async (): Promise<void> => {
@@ -250,11 +250,11 @@ describe('read-write transactions', () => {
     };
     await Promise.all(Array.from({ length: clients }, work));
     expect(await rows()).toMatchObject([{ n: clients * times }, { n: 0 }]);
-    // Where each commit aborts everybody else there are as many attempts for each as there are clients.
+    // If each commit aborted all others, each client would need as many attempts as there are clients.
     expect(attempts).toBeLessThan((clients * times * clients) / 2);
   }, 60_000);
 
-  it('optimistic: what it has read may be changed by others, and then it is ABORTED', async () => {
+  it('optimistic: a transaction is ABORTED when others change rows that it has read', async () => {
     const reader = await begin({ readLockMode: 'OPTIMISTIC' });
     await reader.read('SELECT n FROM types WHERE k = 1');
     await reader.update('UPDATE types SET n = 1 WHERE k = 2');
@@ -264,7 +264,7 @@ describe('read-write transactions', () => {
     await expect(reader.commit()).rejects.toMatchObject({ code: 10 });
   });
 
-  it('optimistic: where nothing has changed it commits', async () => {
+  it('optimistic: a transaction commits when no row that it has read has changed', async () => {
     const transaction = await begin({ readLockMode: 'OPTIMISTIC' });
     await transaction.read('SELECT n FROM types WHERE k = 1');
     await transaction.update('UPDATE types SET n = 5 WHERE k = 1');
@@ -294,7 +294,7 @@ describe('read-write transactions', () => {
     await Promise.allSettled([inserted]);
   });
 
-  it('answers ABORTED with RetryInfo, in both places where clients look', async () => {
+  it('report ABORTED with RetryInfo in both places where clients look', async () => {
     const [older, younger] = [await begin(), await begin()];
     await younger.update('UPDATE types SET n = 1 WHERE k = 1');
     await older.update('UPDATE types SET n = 2 WHERE k = 1');
@@ -336,7 +336,7 @@ describe('read-write transactions', () => {
     expect(await rows()).toMatchObject([{ n: 5 }, { n: 0 }]);
   });
 
-  it('do not conflict where they touch different columns of a row', async () => {
+  it('do not conflict on different columns of a row', async () => {
     const [a, b] = [await begin(), await begin()];
     await a.update('UPDATE types SET n = 1 WHERE k = 1');
     await b.update("UPDATE types SET s = 'new' WHERE k = 1");
@@ -358,7 +358,7 @@ describe('read-write transactions', () => {
     expect(stamps.every((stamp, i) => i === 0 || stamp > stamps[i - 1]!)).toBe(true);
   });
 
-  it('store the commit timestamp where PENDING_COMMIT_TIMESTAMP() stood, also in a key', async () => {
+  it('store the commit timestamp in place of PENDING_COMMIT_TIMESTAMP(), also in a key', async () => {
     const [operation] = await target.database.updateSchema(
       'CREATE TABLE stamps (t TIMESTAMP NOT NULL OPTIONS (allow_commit_timestamp=true), n INT64) PRIMARY KEY (t DESC)',
     );
@@ -371,7 +371,7 @@ describe('read-write transactions', () => {
     expect(await query(target.database, 'SELECT UNIX_MICROS(t) AS micros, n FROM stamps')).toEqual([{ micros, n: 1 }]);
   });
 
-  it('refuses the id of another session, and one it never gave out', async () => {
+  it('refuse the id of another session, and an unknown id', async () => {
     const [a, b] = [await begin(), await begin()];
     await expect(client.commit({ session: a.session, transactionId: b.id })).rejects.toMatchObject({
       code: expect.any(Number),

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Spanner } from '@google-cloud/spanner';
 import { openEmulator, openSession, type Target } from './target.js';
 
-/** These are things that Spanner has: here they must be refused, by name, and never be half done. */
-describe('what the emulator does not support', () => {
+/** Features of Spanner that the emulator must refuse by name, and never run in part. */
+describe('the emulator answers UNIMPLEMENTED to', () => {
   let target: Target;
 
   beforeAll(async () => {
@@ -115,12 +115,12 @@ describe('what the emulator does not support', () => {
     });
   });
 
-  it('refuses the text of a commit timestamp as a parameter', async () => {
+  it('the text of a commit timestamp as a parameter', async () => {
     const query = { sql: 'SELECT @t', params: { t: Spanner.COMMIT_TIMESTAMP }, types: { t: 'timestamp' } };
     await expect(target.database.run(query)).rejects.toMatchObject({ code: 12 });
   });
 
-  it('refuses lock hints of reads outside of read-write transactions', async () => {
+  it('lock hints of reads outside of read-write transactions', async () => {
     const { client, session } = await openSession(target);
     const read = { session, table: 'types', columns: ['k'], keySet: { all: true }, lockHint: 'LOCK_HINT_EXCLUSIVE' };
     await expect(client.read(read as never)).rejects.toMatchObject({ code: 12 });
@@ -128,7 +128,7 @@ describe('what the emulator does not support', () => {
   });
 
   it.each(['labels.env=dev', 'env:dev', 'labels.a:1 OR labels.b:2', 'NOT labels.a:1'])(
-    'refuses %s as a filter of sessions',
+    '%s as a filter of sessions',
     async (filter) => {
       const { client } = await openSession(target);
       const list = client.listSessions({ database: target.database.formattedName_, filter });
@@ -137,13 +137,13 @@ describe('what the emulator does not support', () => {
     },
   );
 
-  it('refuses filters of instances and operations', async () => {
+  it('filters of instances and operations', async () => {
     await expect(target.spanner.getInstances({ filter: 'name:x' } as never)).rejects.toMatchObject({ code: 12 });
     const operations = target.spanner.instance('i').getDatabaseOperations({ filter: 'done:true' });
     await expect(operations).rejects.toMatchObject({ code: 12 });
   });
 
-  it('refuses REPEATABLE_READ, which is weaker than what it does', async () => {
+  it('REPEATABLE_READ, which is weaker than its own isolation', async () => {
     const { client, session } = await openSession(target);
     const begin = client.beginTransaction({ session, options: { readWrite: {}, isolationLevel: 'REPEATABLE_READ' } });
     await expect(begin).rejects.toMatchObject({ code: 12, message: expect.stringContaining('REPEATABLE_READ') });

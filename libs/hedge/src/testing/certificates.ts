@@ -7,7 +7,8 @@ export interface Certificate {
 }
 
 /**
- * An authority for tests of TLS: it signs certificates (X.509, ECDSA P-256) that are good for a day around now.
+ * A certificate authority for tests of TLS. It signs certificates (X.509, ECDSA P-256) that are valid from a day ago
+ * until tomorrow.
  *
  * @see https://www.rfc-editor.org/rfc/rfc5280#section-4.1 (the fields) and ITU-T X.690 (their bytes)
  */
@@ -21,7 +22,7 @@ export class CertificateAuthority {
     this.cert = this.sign(name, publicKey, extension(BASIC_CONSTRAINTS, der(SEQUENCE, der(BOOLEAN, bytes(0xff)))));
   }
 
-  /** A certificate for a member with that DNS name. */
+  /** A certificate for the member with that DNS name. */
   issue(dnsName: string): Certificate {
     const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const names = der(SEQUENCE, der(DNS_NAME, Buffer.from(dnsName)));
@@ -88,7 +89,7 @@ function extension(oid: Buffer, value: Buffer): Buffer {
   return der(SEQUENCE, oid, der(OCTET_STRING, value));
 }
 
-/** `YYMMDDhhmmssZ`, so many milliseconds from now. */
+/** `YYMMDDhhmmssZ`, the given number of milliseconds from now. */
 function time(fromNowMs: number): Buffer {
   const digits = new Date(Date.now() + fromNowMs).toISOString().replace(/\D/g, '');
   return der(UTC_TIME, Buffer.from(`${digits.slice(2, 14)}Z`));

@@ -16,7 +16,7 @@ function make() {
 }
 
 describe('faulty', () => {
-  it('does what the backend does when nothing is planned', async () => {
+  it('calls the backend unchanged when no fault is planned', async () => {
     const { backend } = make();
     await backend.open();
     await expect(backend.lease.acquire(claim)).resolves.toMatchObject({ acquired: true });
@@ -43,7 +43,7 @@ describe('faulty', () => {
   });
 
   it.each(['before-effect', 'after-effect'] as const)(
-    'S1 fails writes of semaphores and renewals of many %s, which the rows then tell',
+    'S1 fails writes of semaphores and batched renewals %s, as the rows then show',
     async (fails) => {
       const { faults, clock, backend } = make();
       const result = await backend.lease.acquire(claim);
@@ -68,7 +68,7 @@ describe('faulty', () => {
     },
   );
 
-  it('fails everything during an outage, and nothing after it', async () => {
+  it('fails every call during an outage, and none after it', async () => {
     const { faults, backend } = make();
     faults.outage = true;
     await expect(backend.open()).rejects.toEqual(unavailable);
@@ -77,7 +77,7 @@ describe('faulty', () => {
     await expect(backend.lease.read('lease')).resolves.toMatchObject({ token: 0n });
   });
 
-  it('delays the effect or the answer by the clock it was given', async () => {
+  it('delays the effect or the answer by the given clock', async () => {
     const { faults, clock, backend } = make();
     const settled: string[] = [];
     faults.once('log.append', { delayMs: 100 });

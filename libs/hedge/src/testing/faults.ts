@@ -13,14 +13,13 @@ export type BackendCall =
   | `permits.${'read' | 'write'}`;
 
 export interface BackendFault {
-  /** Wait this long before the effect, in milliseconds. */
+  /** Delay before the effect, in milliseconds. */
   readonly delayMs?: number;
-  /** Wait this long after the effect: the answer is late, not the work. */
+  /** Delay after the effect, in milliseconds: the answer is late, the effect is not. */
   readonly answerDelayMs?: number;
   /**
-   * `before-effect`: BACKEND_UNAVAILABLE, and nothing happened. `after-effect`: it happened, and the caller
-   * gets what the contract has for an unknown outcome: OUTCOME_UNKNOWN from `log.overwrite`, else
-   * BACKEND_UNAVAILABLE.
+   * `before-effect`: BACKEND_UNAVAILABLE, without an effect. `after-effect`: the effect happens, and the call fails as
+   * the contract says for an unknown outcome: OUTCOME_UNKNOWN from `log.overwrite`, otherwise BACKEND_UNAVAILABLE.
    */
   readonly fails?: 'before-effect' | 'after-effect';
 }
@@ -40,20 +39,20 @@ export class BackendFaults {
   readonly #next = new Map<BackendCall, BackendFault[]>();
   #decide: (call: BackendCall) => BackendFault | undefined = () => undefined;
 
-  /** The next such call; more of them queue up. */
+  /** Adds a fault for the next such call. Several faults form a queue. */
   once(call: BackendCall, fault: BackendFault): this {
     const queue = this.#next.get(call) ?? [];
     this.#next.set(call, [...queue, fault]);
     return this;
   }
 
-  /** Every call for which nothing else is planned, as a seeded random plan does. */
+  /** Plans the faults of all calls without a fault of their own, as a seeded random plan does. */
   each(decide: (call: BackendCall) => BackendFault | undefined): this {
     this.#decide = decide;
     return this;
   }
 
-  /** The fault of a call that is made now. */
+  /** The fault of a call that starts now. */
   take(call: BackendCall): BackendFault {
     if (this.outage) return { fails: 'before-effect' };
     return this.#next.get(call)?.shift() ?? this.#decide(call) ?? {};
@@ -61,9 +60,9 @@ export class BackendFaults {
 }
 
 /**
- * The same backend with faults, for tests of what an application does when its database is slow or away.
+ * The same backend with faults, for tests of an application whose database is slow or unreachable.
  *
- * @param clock by which delays pass.
+ * @param clock measures the delays.
  */
 export function faulty(factory: BackendFactory, faults: BackendFaults, clock: Clock = systemClock): BackendFactory {
   const run: Run = async (call, effect) => {

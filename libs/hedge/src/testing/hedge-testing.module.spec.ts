@@ -59,14 +59,14 @@ describe('HedgeTestingModule', () => {
     expect((await app.get(KvStore).get('k'))?.value).toBe('v');
   });
 
-  it('makes groups that know nothing of each other', async () => {
+  it('creates groups that are independent of each other', async () => {
     const [a, b] = [await start(), await start()];
     await a.get(KvStore).put('k', 'v');
     expect(await b.get(KvStore).get('k')).toBeUndefined();
     expect(b.get(LeaderService).isLeader()).toBe(true);
   });
 
-  it('makes a group of several on one network and database', async () => {
+  it('creates a group of several apps on one network and database', async () => {
     const shared = { network: new MemoryNetwork(), backend: memory({ database: memoryDatabase() }) };
     const a = await start({ ...shared, address: 'a:1' });
     const b = await start({ ...shared, address: 'b:1' });

@@ -10,16 +10,16 @@ import type { HedgeOptions, HedgeTiming } from '../nest/options.js';
 import type { TransportFactory } from '../pod/transport-factory.js';
 import { MemoryNetwork } from './memory-transport.js';
 
-/** Those of `HedgeModule`, all optional. */
+/** Options of `HedgeModule`, all optional. */
 export interface HedgeTestingOptions extends Partial<Omit<HedgeOptions, 'mode'>>, HedgeModuleExtras {
   readonly mode?: 'member' | 'client';
-  /** Give the same to several apps, with one `memoryDatabase()` and an address each, to make them a group. */
+  /** Pass the same network to several apps, with one `memoryDatabase()` and an address each, to form a group. */
   readonly network?: MemoryNetwork;
 }
 
 const TIMING: HedgeTiming = { preset: 'local', heartbeatMs: 100, heartbeatTimeoutMs: 500 };
 
-/** Lets `init()` resolve only once there is a leader and a view, so that a test can begin. */
+/** Delays `init()` until there is a leader and a view, so that a test can begin. */
 @Injectable()
 class GroupFormed implements OnApplicationBootstrap {
   constructor(
@@ -28,7 +28,7 @@ class GroupFormed implements OnApplicationBootstrap {
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
-    // Nest calls the hooks of a module by the depth of its providers, and this one may be the first.
+    // Nest calls the hooks of a module by the depth of its providers, and this hook may run first.
     await internal(this.module, HedgeStart).start();
     await firstValueFrom(this.cluster.changes$.pipe(filter(({ members }) => members.length > 0)));
   }

@@ -1,5 +1,6 @@
 /**
- * Tests of applications and of drivers: a module without network, a virtual clock, faults, the conformance suite.
+ * Utilities for tests of applications and of drivers: a module without network, a virtual clock, faults, the
+ * conformance suite.
  *
  * @packageDocumentation
  */

@@ -6,7 +6,7 @@ import { VirtualClock } from './virtual-clock.js';
 const heartbeat = (version: number) =>
   ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
 
-/** Two members on a virtual network, `a` with a link to `b`. */
+/** Two members on a virtual network. Member `a` has a link to `b`. */
 async function pairOnVirtualTime() {
   const clock = new VirtualClock();
   const network = new MemoryNetwork({ clock });
@@ -35,7 +35,7 @@ describe('MemoryNetwork', () => {
     expect(b.frames).toEqual([heartbeat(1), heartbeat(2)]);
   });
 
-  it('partition breaks links and dials until healed', async () => {
+  it('partition breaks links and dials until heal', async () => {
     const { network, a, b, dial } = await pairOnVirtualTime();
     network.partition(a.self, b.self);
     expect(a.closed).toHaveLength(1);
@@ -45,7 +45,7 @@ describe('MemoryNetwork', () => {
     expect((await dial()).open).toBe(true);
   });
 
-  it('stall holds frames back without breaking, until healed', async () => {
+  it('stall delays frames until heal, and breaks no link', async () => {
     const { clock, network, a, b, link } = await pairOnVirtualTime();
     network.stall(a.self, b.self);
     link.send(heartbeat(1));
@@ -78,7 +78,7 @@ describe('MemoryNetwork', () => {
     await expect(dial()).rejects.toMatchObject({ code: 'MEMBER_UNREACHABLE' });
   });
 
-  it('a closed transport frees its address', async () => {
+  it('closing a transport frees its address', async () => {
     const { clock, network, b } = await pairOnVirtualTime();
     const next = new RecordingTransport((self) => network.transport(self), 'b:1');
     await expect(next.transport.listen()).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });

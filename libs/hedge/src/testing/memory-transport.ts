@@ -10,13 +10,13 @@ import type { FrameBody, Transport } from '../transport/transport.js';
 import { Envelope } from '../wire/hedge/v1/link.js';
 
 export interface MemoryNetworkOptions {
-  /** Time for delays and timeouts. Default: the system's. */
+  /** Measures delays and timeouts. Default: the clock of the system. */
   readonly clock?: Clock;
-  /** Runs something in a later turn of the event loop. Default: `setImmediate`. */
+  /** Runs a callback in a later turn of the event loop. Default: `setImmediate`. */
   readonly defer?: (run: () => void) => void;
 }
 
-/** A frame on its way, for `drop`. */
+/** A frame in transit, for `drop`. */
 export interface FrameInFlight {
   readonly from: MemberId;
   readonly to: MemberId;
@@ -52,7 +52,7 @@ export class MemoryNetwork {
     this.defer = options.defer ?? setImmediate;
   }
 
-  /** A new transport on this network. Group and secret are the same for all unless set. @internal */
+  /** Creates a transport on this network. Group and secret are the same for all unless set. @internal */
   transport(
     self: MemberId,
     options: Partial<Omit<LinkTransportOptions, 'self' | 'clock'>> = {},
@@ -66,25 +66,25 @@ export class MemoryNetwork {
     );
   }
 
-  /** Breaks the links and streams between the two, and lets no new ones be made until `heal`. */
+  /** Breaks the links and streams between the two, and refuses new ones until `heal`. */
   partition(a: MemberId, b: MemberId): void {
     this.partitions.add(pair(a, b));
     this.cut(a, b);
   }
 
-  /** Breaks the links and streams between the two, with all that is on the way. New ones can be made. */
+  /** Breaks the links and streams between the two, with all frames in transit. New ones can be opened. */
   cut(a: MemberId, b: MemberId): void {
     for (const stream of this.streams) {
       if (pair(stream.from, stream.to) === pair(a, b)) stream.break('connection reset');
     }
   }
 
-  /** The network falls silent between the two: nothing breaks and nothing arrives until `heal`, then all does. */
+  /** Stops all traffic between the two: nothing breaks and nothing arrives until `heal`, then everything arrives. */
   stall(a: MemberId, b: MemberId): void {
     this.stalls.add(pair(a, b));
   }
 
-  /** Ends partitions and stalls: of the two, or all. */
+  /** Ends partitions and stalls: between the two, or all. */
   heal(a?: MemberId, b?: MemberId): void {
     if (a && b) {
       this.partitions.delete(pair(a, b));
@@ -96,17 +96,17 @@ export class MemoryNetwork {
     for (const stream of this.streams) stream.pump();
   }
 
-  /** Milliseconds that messages take from now on. Order on a link is kept. */
+  /** Sets the latency of later messages in milliseconds. The order on a link is kept. */
   delay(ms: number | ((from: MemberId, to: MemberId) => number)): void {
     this.delayOf = typeof ms === 'number' ? () => ms : ms;
   }
 
-  /** Instead of delivering a message with such a frame, the connection breaks. `undefined` ends that. */
+  /** Breaks the connection instead of delivering a message with a matching frame. `undefined` ends that. */
   drop(lost: ((frame: FrameInFlight) => boolean) | undefined): void {
     this.dropped = lost ?? (() => false);
   }
 
-  /** As `kill -9`: peers see their links break; the killed transport is told nothing and reaches nobody. */
+  /** Simulates `kill -9`: the links of peers break, and the killed transport gets no event and reaches no peer. */
   kill(member: MemberId): void {
     for (const host of this.hosts) {
       if (host.self.incarnation !== member.incarnation) continue;

@@ -3,7 +3,7 @@ import { type MemberId, newIncarnation } from '../common/identity.js';
 import type { StreamTransport } from '../transport/streams/peer-stream.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
 
-/** A transport whose events and sessions are kept for a test to look at, and whose answers it can set. */
+/** A transport that records its events and sessions for assertions. The test can set its answers. */
 export class RecordingTransport {
   readonly transport: Transport & StreamTransport;
   readonly frames: FrameBody[] = [];
@@ -13,9 +13,9 @@ export class RecordingTransport {
   readonly resumes: { caller: MemberId; outstanding: readonly number[] }[] = [];
   /** The order of opened, closed and resume. */
   readonly log: ('opened' | 'closed' | 'resume')[] = [];
-  /** What this member says it still waits for, as a caller. */
+  /** The request ids for which this member waits, as a caller. */
   outstanding: number[] = [];
-  /** Whether this member says it remembers a caller, as a receiver. */
+  /** Whether this member remembers a caller, as a receiver. */
   remembers = false;
   onFrame: (link: Link, body: FrameBody) => void = () => undefined;
 

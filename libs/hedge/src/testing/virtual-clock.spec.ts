@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { VirtualClock } from './virtual-clock.js';
 
 describe('VirtualClock', () => {
-  it('rings timers in the order of their time, then of their making, each at its own time', () => {
+  it('fires timers in the order of their due times, then of their creation, each at its due time', () => {
     const clock = new VirtualClock(0);
     const rung: string[] = [];
     const ring = (name: string) => () => void rung.push(`${name}@${clock.now().mono}`);
@@ -13,7 +13,7 @@ describe('VirtualClock', () => {
     expect(rung).toEqual(['first@10', 'second@10', 'late@20']);
   });
 
-  it('rings timers that a ringing timer sets, if they fall due', () => {
+  it('fires due timers that another timer sets', () => {
     const clock = new VirtualClock(0);
     const rung: number[] = [];
     const tick = () => {
@@ -27,7 +27,7 @@ describe('VirtualClock', () => {
     expect(clock.nextTimerMs()).toBe(5);
   });
 
-  it('does not ring a cancelled timer', () => {
+  it('does not fire a cancelled timer', () => {
     const clock = new VirtualClock();
     let rung = false;
     const cancel = clock.after(1, () => (rung = true));
@@ -44,7 +44,7 @@ describe('VirtualClock', () => {
     expect(clock.now()).toEqual({ mono: 0, wall: 600 });
   });
 
-  it('lets promises settle between timers in advanceAsync', async () => {
+  it('settles promises between timers in advanceAsync', async () => {
     const clock = new VirtualClock(0);
     const rung: number[] = [];
     const sleep = (ms: number) => new Promise<void>((resolve) => void clock.after(ms, resolve));

@@ -21,7 +21,7 @@ export class VirtualClock implements Clock {
   #wall: number;
   readonly #timers = new Set<Timer>();
 
-  /** @param wall what the wall clock shows first, in milliseconds since 1970. */
+  /** @param wall the initial time of the wall clock, in milliseconds since 1970. */
   constructor(wall = Date.UTC(2026, 0, 1)) {
     this.#wall = wall;
   }
@@ -36,15 +36,15 @@ export class VirtualClock implements Clock {
     return () => void this.#timers.delete(timer);
   }
 
-  /** Milliseconds until the first timer rings; undefined when none is set. */
+  /** Milliseconds until the first timer fires. Undefined when no timer is set. */
   nextTimerMs(): number | undefined {
     const timer = this.#first();
     return timer === undefined ? undefined : timer.due - this.#mono;
   }
 
   /**
-   * Lets `ms` pass on both clocks. Timers that fall due ring in the order of their time, then of their
-   * making, each at its own time; also those that a ringing timer sets.
+   * Advances both clocks by `ms`. Due timers fire in the order of their due times, then of their creation, each at its
+   * due time, also those that another timer sets.
    */
   advance(ms: number): void {
     const end = this.#mono + ms;
@@ -52,7 +52,7 @@ export class VirtualClock implements Clock {
     this.#moveTo(end);
   }
 
-  /** As `advance`, and lets promises and I/O callbacks settle before, between and after the timers. */
+  /** Advances as `advance` does, and settles promises and I/O callbacks before, between and after the timers. */
   async advanceAsync(ms: number): Promise<void> {
     const end = this.#mono + ms;
     do await settle();
@@ -62,16 +62,16 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Sets the wall clock ahead (or back, when negative). It is also what a machine that slept looks like:
-   * the wall clock moved, the monotonic one and the timers did not.
+   * Sets the wall clock ahead, or back when negative. It also simulates a machine that slept: the wall clock moves, the
+   * monotonic clock and the timers do not.
    */
   jumpWall(ms: number): void {
     this.#wall += ms;
   }
 
   /**
-   * Lets `ms` pass on both clocks while no timer rings, as when the event loop is blocked: those that fell due ring late,
-   * when the clock is advanced again.
+   * Advances both clocks by `ms` while no timer fires, as when the event loop is blocked. Due timers fire late, at the
+   * next advance.
    */
   block(ms: number): void {
     this.#mono += ms;

@@ -3,19 +3,19 @@ import type { Backend } from '../../database/backend.js';
 import type { LeaseClaim } from '../../database/lease-table.js';
 import { claimOf, member, newName, rejectsWith, tokenOf, type Suite } from './suite.js';
 
-/** A contender that has not won after so many tries never will. */
+/** A contender that has not won after this many attempts has lost for good. */
 const MOST_TRIES = 400;
 
 export function leaseConformance(suite: Suite): void {
   const { it, describe } = suite.runner;
 
   describe('lease: acquire', () => {
-    it('finds a row that was never taken free, with token 0', async () => {
+    it('reads a row that was never acquired as free, with token 0', async () => {
       const client = await suite.client();
       assert.deepEqual(await client.lease.read(newName()), { token: 0n, expiresInMs: 0 });
     });
 
-    it('takes a free lease, which all then see', async () => {
+    it('acquires a free lease, and all clients see the holder', async () => {
       const [a, b] = await twoClients(suite);
       const claim = claimOf(newName());
       const token = tokenOf(await a.lease.acquire(claim));
@@ -28,7 +28,7 @@ export function leaseConformance(suite: Suite): void {
       }
     });
 
-    it('L1 refuses others while it is held, and tells who holds it', async () => {
+    it('L1 refuses other contenders while it is held, and returns the holder', async () => {
       const [a, b] = await twoClients(suite);
       const claim = claimOf(newName());
       const token = tokenOf(await a.lease.acquire(claim));
@@ -39,7 +39,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(result.record.expiresInMs > 0);
     });
 
-    it('L1 gives a new token when the same incarnation takes it again', async () => {
+    it('L1 returns a new token when the same incarnation acquires it again', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const first = tokenOf(await client.lease.acquire(claim));
@@ -55,7 +55,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(!(await client.lease.acquire({ ...claim, holder: member() })).acquired);
     });
 
-    it('L1 lets exactly one of many contenders win', async () => {
+    it('L1 has exactly one winner among many contenders', async () => {
       const clients = await suite.clients(4);
       for (let round = 0; round < 5; round++) {
         const name = newName();
@@ -93,7 +93,7 @@ export function leaseConformance(suite: Suite): void {
   });
 
   describe('lease: expiry', () => {
-    it('L1 lets a contender in after a whole lease without renewal, not before', async () => {
+    it('L1 admits a contender after a whole lease without renewal, not before', async () => {
       const [a, b] = await twoClients(suite);
       const claim = claimOf(newName(), 400);
       const start = suite.time.now();
@@ -104,7 +104,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(!(await a.lease.renew({ ...claim, token })).renewed);
     });
 
-    it("L1 judges a lease by its row's length, not by the contender's", async () => {
+    it('L1 expires a lease by the length in its row, not by the length of the contender', async () => {
       const [a, b] = await twoClients(suite);
       const long = claimOf(newName(), 60_000);
       const short = claimOf(newName(), 400);
@@ -115,7 +115,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(!(await b.lease.acquire(claimOf(long.name, 1))).acquired);
     });
 
-    it('L1 never lets a contender in while the holder renews in time', async () => {
+    it('L1 never admits a contender while the holder renews in time', async () => {
       const [a, b] = await twoClients(suite);
       const claim = claimOf(newName(), 2_000);
       const token = tokenOf(await a.lease.acquire(claim));
@@ -127,7 +127,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(!(await b.lease.acquire(claimOf(claim.name, 2_000))).acquired);
     });
 
-    it('lets the holder renew an expired lease that nobody took', async () => {
+    it('allows the holder to renew an expired lease that no contender has acquired', async () => {
       const client = await suite.client();
       const claim = claimOf(newName(), 50);
       const token = tokenOf(await client.lease.acquire(claim));
@@ -137,7 +137,7 @@ export function leaseConformance(suite: Suite): void {
   });
 
   describe('lease: renew', () => {
-    it('keeps the token, and may change the length', async () => {
+    it('keeps the token, and can change the length', async () => {
       const client = await suite.client();
       const claim = claimOf(newName(), 1_000);
       const token = tokenOf(await client.lease.acquire(claim));
@@ -147,7 +147,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(record.expiresInMs > 1_000, `expires in ${record.expiresInMs}`);
     });
 
-    it("L3 refuses another's token or incarnation, and changes nothing", async () => {
+    it('L3 refuses the token or incarnation of another holder, and changes nothing', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const token = tokenOf(await client.lease.acquire(claim));
@@ -169,7 +169,7 @@ export function leaseConformance(suite: Suite): void {
       assert.deepEqual(result, { renewed: false, record: { token, expiresInMs: 0 } });
     });
 
-    it('does not take a row that was never taken', async () => {
+    it('does not acquire a row that was never acquired', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       assert.ok(!(await client.lease.renew({ ...claim, token: 0n })).renewed);
@@ -177,7 +177,7 @@ export function leaseConformance(suite: Suite): void {
   });
 
   describe('lease: release', () => {
-    it('frees it at once for anyone, and keeps the token', async () => {
+    it('frees the lease at once for all contenders, and keeps the token', async () => {
       const [a, b] = await twoClients(suite);
       const claim = claimOf(newName());
       const token = tokenOf(await a.lease.acquire(claim));
@@ -187,7 +187,7 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(next > token);
     });
 
-    it('L3 may be repeated, and then changes nothing, also when another holds it', async () => {
+    it('L3 can be repeated, and then changes nothing, also when another contender holds the lease', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const token = tokenOf(await client.lease.acquire(claim));
@@ -199,7 +199,7 @@ export function leaseConformance(suite: Suite): void {
       assert.deepEqual((await client.lease.read(claim.name)).holder, next.holder);
     });
 
-    it("L3 refuses another's token or incarnation", async () => {
+    it('L3 refuses the token or incarnation of another holder', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const token = tokenOf(await client.lease.acquire(claim));
@@ -228,7 +228,7 @@ export function leaseConformance(suite: Suite): void {
 
     const { setClockBack } = suite.conformance;
     if (setClockBack !== undefined) {
-      it('L1 rise also when the clock went back', async () => {
+      it('L1 rise also when the clock is set back', async () => {
         const client = await suite.client();
         const claim = claimOf(newName());
         const before = tokenOf(await client.lease.acquire(claim));
@@ -247,7 +247,7 @@ async function twoClients(suite: Suite): Promise<[Backend, Backend]> {
   return [await suite.client(), await suite.client()];
 }
 
-/** Tries, as a contender does, until the lease is won. */
+/** Tries to acquire the lease, as a contender does, until it wins. */
 async function acquireWithPatience(suite: Suite, client: Backend, claim: LeaseClaim): Promise<bigint> {
   for (let i = 0; i < MOST_TRIES; i++) {
     const result = await client.lease.acquire(claim);

@@ -5,14 +5,14 @@ export function lifecycleConformance(suite: Suite): void {
   const { it, describe } = suite.runner;
 
   describe('open and close', () => {
-    it('open may be repeated', async () => {
+    it('open can be repeated', async () => {
       const client = await suite.client();
       await client.open();
       await Promise.all([client.open(), client.open()]);
       assert.equal(await client.log.latest(newName()), undefined);
     });
 
-    it('close may be repeated, and calls after it fail with BACKEND_UNAVAILABLE', async () => {
+    it('close can be repeated, and later calls fail with BACKEND_UNAVAILABLE', async () => {
       const client = await suite.client();
       await client.close();
       await client.close();
@@ -31,7 +31,7 @@ export function lifecycleConformance(suite: Suite): void {
       assert.equal((await two.log.latest(row.key))?.value, row.value);
     });
 
-    it('has a name for log lines', async () => {
+    it('the backend has a name for log lines', async () => {
       assert.ok((await suite.client()).name.length > 0);
     });
   });

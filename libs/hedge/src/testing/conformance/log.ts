@@ -8,14 +8,14 @@ export function logConformance(suite: Suite): void {
   const { it, describe } = suite.runner;
 
   describe('log: append', () => {
-    it('K2 makes rows visible to all clients, with the timestamp it gave', async () => {
+    it('K2 makes rows visible to all clients, with the timestamp that it returned', async () => {
       const [writer, reader] = [await suite.client(), await suite.client()];
       const row = rowOf(newName(), 'hello');
       const timestamp = timestampOf((await writer.log.append([row]))[0]);
       for (const client of [writer, reader]) assert.deepEqual(await client.log.latest(row.key), { ...row, timestamp });
     });
 
-    it('gives all rows of a batch one timestamp, and later batches greater ones', async () => {
+    it('writes all rows of a batch with one timestamp, and later batches with greater ones', async () => {
       const client = await suite.client();
       const key = newName();
       const timestamps: bigint[] = [];
@@ -27,7 +27,7 @@ export function logConformance(suite: Suite): void {
       assertRising(timestamps);
     });
 
-    it('K1 is idempotent: a repeated row keeps its timestamp and its place', async () => {
+    it('K1 is idempotent: a repeated row keeps its timestamp and its position', async () => {
       const client = await suite.client();
       const row = rowOf(newName(), 'first');
       const [first] = await client.log.append([row]);
@@ -42,7 +42,7 @@ export function logConformance(suite: Suite): void {
       ]);
     });
 
-    it('K3 answers CONFLICT in the place of a row that is there with another value, and writes the others', async () => {
+    it('K3 returns CONFLICT for a row that exists with another value, and writes the other rows', async () => {
       const client = await suite.client();
       const row = rowOf(newName(), 'first');
       await client.log.append([row]);
@@ -59,7 +59,7 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(stored.sort(), ['after', 'before', 'first']);
     });
 
-    it('lets the same id be under two keys', async () => {
+    it('allows the same id under two keys', async () => {
       const client = await suite.client();
       const [one, two] = [rowOf(newName(), 'one', 'same'), rowOf(newName(), 'two', 'same')];
       (await client.log.append([one, two])).forEach(timestampOf);
@@ -67,11 +67,11 @@ export function logConformance(suite: Suite): void {
       assert.equal((await client.log.latest(two.key))?.value, 'two');
     });
 
-    it('takes an empty batch', async () => {
+    it('accepts an empty batch', async () => {
       assert.deepEqual(await (await suite.client()).log.append([]), []);
     });
 
-    it('takes a value of 1 MiB, and a batch of 200 rows', async () => {
+    it('accepts a value of 1 MiB, and a batch of 200 rows', async () => {
       const client = await suite.client();
       const big = rowOf(newName(), 'é'.repeat(2 ** 19));
       timestampOf((await client.log.append([big]))[0]);
@@ -96,7 +96,7 @@ export function logConformance(suite: Suite): void {
       '\t\r\n\u0001',
       'null',
     ]) {
-      it(`gives ${JSON.stringify(text)} back as it was, as key, id, value and leader`, async () => {
+      it(`returns ${JSON.stringify(text)} unchanged as key, id, value and leader`, async () => {
         const client = await suite.client();
         const row = { key: newName() + text, id: `id${text}`, value: text, leader: text };
         const timestamp = timestampOf((await client.log.append([row]))[0]);
@@ -105,7 +105,7 @@ export function logConformance(suite: Suite): void {
     }
 
     for (const text of ['a\0b', 'a\ud800b']) {
-      it(`refuses ${JSON.stringify(text)}, which not every database can hold`, async () => {
+      it(`refuses ${JSON.stringify(text)}, which not every database can store`, async () => {
         const client = await suite.client();
         const key = newName();
         await rejectsWith('INVALID_ARGUMENT', client.log.append([rowOf(key), rowOf(key, text)]));
@@ -115,7 +115,7 @@ export function logConformance(suite: Suite): void {
       });
     }
 
-    it('K2 reads a history of 6,000 versions whole, in both orders, however many share a commit', async () => {
+    it('K2 reads a history of 6,000 versions completely, in both orders, however many share a commit', async () => {
       const client = await suite.client();
       const key = newName();
       const ids: string[] = [];
@@ -131,7 +131,7 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(await read('newest-first', 5_500), ids.slice().reverse().slice(0, 5_500));
     });
 
-    it('K1 K2 keeps every row of many clients that append at once, in one order for all', async () => {
+    it('K1 K2 keeps every row of many clients that append at once, in the same order for all readers', async () => {
       const clients = await suite.clients(3);
       const key = newName();
       const written = await Promise.all(
@@ -148,7 +148,7 @@ export function logConformance(suite: Suite): void {
       }
     });
 
-    it('K1 settles one outcome when many clients append the same row at once', async () => {
+    it('K1 has one outcome when many clients append the same row at once', async () => {
       const clients = await suite.clients(3);
       const row = rowOf(newName());
       const outcomes = await Promise.all(clients.flatMap(({ log }) => [log.append([row]), log.append([row])]));
@@ -158,7 +158,7 @@ export function logConformance(suite: Suite): void {
   });
 
   describe('log: fence', () => {
-    it('L3 lets the last acquirer write, and nobody else', async () => {
+    it('L3 allows only the last acquirer to write', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const key = newName();
@@ -174,14 +174,14 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(stored, ['by the holder', 'by the holder', 'by the holder']);
     });
 
-    it('refuses a lease that was never taken', async () => {
+    it('refuses the token of a lease that was never acquired', async () => {
       const client = await suite.client();
       const key = newName();
       await rejectsWith('LEASE_LOST', client.log.append([rowOf(key)], { lease: newName(), token: 1n }));
       assert.equal(await client.log.latest(key), undefined);
     });
 
-    it('is not lost by a renewal', async () => {
+    it('stays valid after a renewal', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const token = tokenOf(await client.lease.acquire(claim));
@@ -191,7 +191,7 @@ export function logConformance(suite: Suite): void {
   });
 
   describe('log: overwrite', () => {
-    it('keeps one row, the last, with a rising timestamp', async () => {
+    it('keeps only the last row, with a rising timestamp', async () => {
       const [a, b] = [await suite.client(), await suite.client()];
       const key = newName();
       const timestamps: bigint[] = [];
@@ -204,7 +204,7 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(await b.log.history(key, { limit: 9, order: 'oldest-first' }), [last]);
     });
 
-    it('K3 leaves the appended versions, among which it has its place by time', async () => {
+    it('K3 keeps the appended versions, and is ordered among them by time', async () => {
       const client = await suite.client();
       const key = newName();
       await client.log.overwrite({ key, value: 'overwritten 1', leader: '' });
@@ -245,7 +245,7 @@ export function logConformance(suite: Suite): void {
       assert.equal((await client.log.latest(key))?.value, 'a');
     });
 
-    it('limit counts from the end that comes first', async () => {
+    it('count the limit from the end that comes first', async () => {
       const client = await suite.client();
       const key = newName();
       for (const value of ['1', '2', '3', '4']) await client.log.append([rowOf(key, value)]);
@@ -253,7 +253,7 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(await values(client.log.history(key, { limit: 2, order: 'newest-first' })), ['4', '3']);
     });
 
-    it('before and after leave the bound itself out, however far it lies', async () => {
+    it('exclude the bounds before and after, however far away they are', async () => {
       const client = await suite.client();
       const key = newName();
       const given: bigint[] = [];
@@ -288,7 +288,7 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(paged, sorted);
     });
 
-    it('starts with the prefix when after lies before it, and ends with it when after lies beyond', async () => {
+    it('starts at the prefix when `after` lies before it, and is empty when `after` lies beyond it', async () => {
       const client = await suite.client();
       const prefix = newName();
       await client.log.append([rowOf(`${prefix}x`)]);
@@ -296,7 +296,7 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(await client.log.keys({ prefix, limit: 9, after: '\u{10ffff}' }), []);
     });
 
-    it('takes %, _, \\ and letter case literally', async () => {
+    it('matches %, _, \\ and letter case literally', async () => {
       const client = await suite.client();
       const base = newName();
       const keys = ['/a%b', '/a_b', '/a\\b', '/aXb', '/AXB'].map((end) => base + end);

@@ -6,12 +6,12 @@ import { newName, rejectsWith, type Suite } from './suite.js';
 
 const ALL = { limit: 9, order: 'oldest-first' } as const;
 
-/** How the rows of semaphores look to those who query the tables, and what cannot stand in them. */
+/** Rows of semaphores as SQL queries see them, and texts that they cannot store. */
 export function permitRowConformance(suite: Suite): void {
   const { it, describe } = suite.runner;
 
   describe('permits: rows to query', () => {
-    it("keep one row in the log, under Go's key and id, also when the limit changes", async () => {
+    it('keep one row in the log, under the key and id of the Go library, also when the limit changes', async () => {
       const client = await suite.client();
       const fence = await lead(client);
       const write = writeOf();
@@ -29,7 +29,7 @@ export function permitRowConformance(suite: Suite): void {
       assert.equal(semaphoreRowId(12), 'limit=12');
     });
 
-    it('mirror what each member holds, in the same commit, and leave no row of who holds nothing', async () => {
+    it('mirror the permits of each member in the same commit, and have no row for a member without permits', async () => {
       const client = await suite.client();
       const fence = await lead(client);
       const [a, b] = [newAddress(), newAddress()];
@@ -56,7 +56,7 @@ export function permitRowConformance(suite: Suite): void {
       }
     });
 
-    it("leave a member's rows of other semaphores alone", async () => {
+    it('change no rows of the same member for other semaphores', async () => {
       const client = await suite.client();
       const fence = await lead(client);
       const address = newAddress();
@@ -73,7 +73,7 @@ export function permitRowConformance(suite: Suite): void {
   });
 
   describe('permits: texts', () => {
-    it('take the longest name beside a long address, a value of 1 MiB, and 200 holders', async () => {
+    it('accept the longest name with a long address, a value of 1 MiB, and 200 holders', async () => {
       const client = await suite.client();
       const fence = await lead(client);
       const name = newName().padEnd(MAX_SEMAPHORE_NAME_BYTES, 'x');
@@ -88,7 +88,7 @@ export function permitRowConformance(suite: Suite): void {
     });
 
     for (const text of ['', ' ', '😀\uffff', "'; --", '\\', '%', 'limit=1']) {
-      it(`give ${JSON.stringify(text)} back as it was`, async () => {
+      it(`return ${JSON.stringify(text)} unchanged`, async () => {
         const client = await suite.client();
         const write = writeOf({
           name: newName() + text,
@@ -103,7 +103,7 @@ export function permitRowConformance(suite: Suite): void {
       });
     }
 
-    it('refuse what not every database can hold, and write nothing', async () => {
+    it('refuse a text that not every database can store, and write nothing', async () => {
       const client = await suite.client();
       const fence = await lead(client);
       const name = newName();

@@ -15,7 +15,7 @@ export function permitConformance(suite: Suite): void {
       assert.equal(await (await suite.client()).permits.read(newName()), undefined);
     });
 
-    it('S1 show a write to all clients at once, under the timestamp it gave', async () => {
+    it('S1 show a write to all clients at once, with the timestamp that it returned', async () => {
       const [one, two] = [await suite.client(), await suite.client()];
       const fence = await lead(one);
       const write = writeOf({ limit: 3, value: 'first' });
@@ -25,7 +25,7 @@ export function permitConformance(suite: Suite): void {
       }
     });
 
-    it('S1 refuse a write that follows another version, tell the row that is there, and change nothing', async () => {
+    it('S1 refuse a write that follows another version, return the present row, and change nothing', async () => {
       const client = await suite.client();
       const fence = await lead(client);
       const write = writeOf({ holders: [{ address: newAddress(), value: 'first' }] });
@@ -40,7 +40,7 @@ export function permitConformance(suite: Suite): void {
       assert.equal((await mirrorOf(client, write))?.value, 'first');
     });
 
-    it('S1 refuse a write that follows a version where there is none', async () => {
+    it('S1 refuse a write that follows a version when there is no row', async () => {
       const client = await suite.client();
       const write = writeOf({ follows: 1n });
       const result = await client.permits.write(write, await lead(client));
@@ -48,7 +48,7 @@ export function permitConformance(suite: Suite): void {
       assert.equal(await client.permits.read(write.name), undefined);
     });
 
-    it('rise strictly, whoever writes', async () => {
+    it('rise strictly, whichever client writes', async () => {
       const clients = await suite.clients(3);
       const fence = await lead(clients[0] as Backend);
       const write = writeOf();
@@ -63,7 +63,7 @@ export function permitConformance(suite: Suite): void {
 
     const { setClockBack } = suite.conformance;
     if (setClockBack !== undefined) {
-      it('rise also when the clock went back', async () => {
+      it('rise also when the clock is set back', async () => {
         const client = await suite.client();
         const fence = await lead(client);
         const write = writeOf();
@@ -85,8 +85,8 @@ export function permitConformance(suite: Suite): void {
     });
   });
 
-  describe('permits: writers at once', () => {
-    it('S1 let one at most of those that follow one version take effect, the first writes too', async () => {
+  describe('permits: concurrent writers', () => {
+    it('S1 commit at most one of the writes that follow one version, also of first writes', async () => {
       const clients = await suite.clients(3);
       const fence = await lead(clients[0] as Backend);
       const name = newName();
@@ -129,7 +129,7 @@ export function permitConformance(suite: Suite): void {
   });
 
   describe('permits: fence', () => {
-    it('S1 lets the last acquirer write, and nobody else', async () => {
+    it('S1 allows only the last acquirer to write', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const old = { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
@@ -144,14 +144,14 @@ export function permitConformance(suite: Suite): void {
       timestampOf(await client.permits.write(next as SemaphoreWrite, fence));
     });
 
-    it('refuses a lease that was never taken', async () => {
+    it('refuses the token of a lease that was never acquired', async () => {
       const client = await suite.client();
       const write = writeOf();
       await rejectsWith('LEASE_LOST', client.permits.write(write, { lease: newName(), token: 1n }));
       assert.equal(await client.permits.read(write.name), undefined);
     });
 
-    it('is not lost by renewals', async () => {
+    it('stays valid after renewals', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());
       const token = tokenOf(await client.lease.acquire(claim));
@@ -175,7 +175,7 @@ async function outcomeOf(
   }
 }
 
-/** As the contract has it: reads the row, and writes what follows from it, until it sees its change there. */
+/** Follows the contract: reads the row and writes the changed row, until the row contains its change. */
 async function addTo(client: Backend, name: string, change: string, fence: Fence): Promise<void> {
   for (;;) {
     const row = await client.permits.read(name);

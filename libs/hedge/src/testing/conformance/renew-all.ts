@@ -7,7 +7,7 @@ export function renewAllConformance(suite: Suite): void {
   const { it, describe } = suite.runner;
 
   describe('lease: renewAll', () => {
-    it('keeps the tokens, and gives each row its own length', async () => {
+    it('keeps the tokens, and sets the length of each row', async () => {
       const client = await suite.client();
       const leases = await Promise.all([1_000, 1_000, 1_000].map((leaseMs) => held(client, leaseMs)));
       const longer = leases.map((lease, i) => ({ ...lease, leaseMs: 60_000 * (i + 1) }));
@@ -22,7 +22,7 @@ export function renewAllConformance(suite: Suite): void {
       }
     });
 
-    it('L3 judges each by its own token and incarnation, in order, and the refused do not stop the others', async () => {
+    it('L3 checks each lease by its own token and incarnation, in order, and renews the others when it refuses one', async () => {
       const [client, other] = [await suite.client(), await suite.client()];
       const [first, superseded, foreign, released, last] = (await Promise.all(
         Array.from({ length: 5 }, () => held(client)),
@@ -66,13 +66,13 @@ export function renewAllConformance(suite: Suite): void {
       );
     });
 
-    it('may be repeated', async () => {
+    it('can be repeated', async () => {
       const client = await suite.client();
       const lease = await held(client);
       for (let i = 0; i < 3; i++) assert.deepEqual(await client.lease.renewAll([lease]), [{ renewed: true }]);
     });
 
-    it(`takes none, and ${MOST_RENEWALS}, and refuses more`, async () => {
+    it(`accepts none, and ${MOST_RENEWALS}, and refuses more`, async () => {
       const client = await suite.client();
       assert.deepEqual(await client.lease.renewAll([]), []);
       const leases = Array.from({ length: MOST_RENEWALS }, () => ({ ...claimOf(newName()), token: 1n }));

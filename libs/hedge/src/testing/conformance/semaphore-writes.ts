@@ -11,13 +11,13 @@ export function writeOf(parts: Partial<SemaphoreWrite> = {}): SemaphoreWrite {
   return { ...base, ...parts };
 }
 
-/** A lease that this client takes, to write under. */
+/** A lease that this client acquires for its writes. */
 export async function lead(client: Backend): Promise<Fence> {
   const claim = claimOf(newName());
   return { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
 }
 
-/** An address that nobody else has, so that its rows are this test's alone. */
+/** An address that no other test uses, so that this test owns all its rows. */
 export function newAddress(): string {
   return `${randomUUID()}:8080`;
 }
@@ -27,7 +27,7 @@ export function timestampOf(result: SemaphoreWriteResult): bigint {
   return result.timestamp;
 }
 
-/** The mirror row of the write's first holder. */
+/** The mirror row of the first holder in the write. */
 export function mirrorOf(client: Backend, { holders }: SemaphoreWrite) {
   return client.log.latest(callerKey(holders[0]?.address ?? ''));
 }

@@ -7,7 +7,7 @@ import type { LogAppend } from '../../database/log-table.js';
 import { HedgeError, type HedgeErrorCode } from '../../common/errors.js';
 import { newIncarnation, type MemberId } from '../../common/identity.js';
 
-/** The test runner's functions that the suite calls; Jest's and Vitest's fit as they are. */
+/** The functions of the test runner that the suite calls. Those of Jest and Vitest fit. */
 export interface TestRunner {
   describe(name: string, define: () => void): void;
   it(name: string, run: () => Promise<void>): void;
@@ -17,23 +17,28 @@ export interface TestRunner {
 }
 
 export interface BackendConformance {
-  /** Of the driver, for the titles. */
+  /** Name of the driver, for the titles. */
   readonly name: string;
-  /** A factory for one database, asked for once. The database may hold other things: the suite uses new names. */
+  /**
+   * Returns a factory for one database. The suite calls it once. The database may contain other data, because the suite
+   * uses new names.
+   */
   createFactory(): BackendFactory | Promise<BackendFactory>;
-  /** Makes the database's clock go back by an hour, or look so. Without it the test for that is left out. */
+  /**
+   * Sets the clock of the database back by an hour, or simulates that. Without it the suite skips the tests of that.
+   */
   setClockBack?(): void | Promise<void>;
-  /** For a driver on a virtual clock: the time by it in milliseconds, and how to let some pass. Default: real time. */
+  /** For a driver on a virtual clock: its time in milliseconds, and a function that advances it. Default: real time. */
   readonly time?: { now(): number; pass(ms: number): Promise<void> };
-  /** Frees what `createFactory` made. */
+  /** Frees the resources that `createFactory` acquired. */
   cleanUp?(): void | Promise<void>;
-  /** Default: the globals that Jest puts in place. */
+  /** Default: the globals of Jest. */
   readonly runner?: TestRunner;
 }
 
 const realTime = { now: () => performance.now(), pass: (ms: number) => sleep(ms) };
 
-/** What every test of the suite works with. */
+/** The fixtures of every test of the suite. */
 export class Suite {
   readonly time: { now(): number; pass(ms: number): Promise<void> };
   #factory: BackendFactory | undefined;
@@ -55,7 +60,7 @@ export class Suite {
     });
   }
 
-  /** One more process, as far as the database can tell; closed after the test. */
+  /** A client that the database sees as one more process. It is closed after the test. */
   async client(): Promise<Backend> {
     assert.ok(this.#factory, 'clients can be made inside tests only');
     const client = this.#factory.create({ timeoutMs: 10_000 });
@@ -69,7 +74,7 @@ export class Suite {
   }
 }
 
-/** A lease row, key or prefix that nobody else has. */
+/** A lease row, key or prefix that no other test uses. */
 export function newName(): string {
   return `conformance/${randomUUID()}`;
 }
