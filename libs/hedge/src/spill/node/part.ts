@@ -43,11 +43,12 @@ export class Part implements SpillPart {
     this.#assertNotDropped();
     if (this.has(sequence)) return;
     if (duplicate !== undefined) return duplicate;
-    if (!room.open || frame.bytes.length > room.bytes) {
+    const reserved = room.open ? room.bytes : 0;
+    if (!room.open || frame.bytes.length > reserved) {
       room.release();
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Frame ${sequence} of spilled data '${this.id.name}' has ${frame.bytes.length} bytes, but its reservation has ${room.open ? room.bytes : 0}. Reserve room for each frame.`,
+        `Frame ${sequence} of spilled data '${this.id.name}' has ${frame.bytes.length} bytes, but its reservation has ${reserved}. Reserve room for each frame.`,
       );
     }
     const arrival = this.tiers[room.tier].put(frame, room);

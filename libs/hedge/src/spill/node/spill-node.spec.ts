@@ -174,7 +174,10 @@ describe('the budgets of a pod (P2)', () => {
     const node = await openNode();
     const room = partOf(node).reserve('disk', 4 * KB);
     if (!room.granted) throw new Error('refused');
-    await expect(partOf(node).put(frameOf(0, 5 * KB), room)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(partOf(node).put(frameOf(0, 5 * KB), room)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining(`its reservation has ${room.bytes}.`),
+    });
     expect(partOf(node).has(0)).toBe(false);
   });
 
