@@ -11,7 +11,7 @@ import { OrdersController } from './orders.controller.js';
       inject: [ConfigService],
       useFactory: (config: ConfigService) => ({
         group: 'orders',
-        address: ':7400',
+        address: config.get('HEDGE_ADDRESS', ':7400'),
         backend: sqlite({ file: config.getOrThrow('HEDGE_FILE') }),
       }),
     }),

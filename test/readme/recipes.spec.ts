@@ -66,16 +66,18 @@ describe('the recipes', () => {
     expect(seen[1]!.token).toBeGreaterThan(seen[0]!.token);
   });
 
-  it('lock: one caller does the work, and the others wait for its end', async () => {
-    const locks = (await group()('a:1', [])).get(LockService);
+  it('lock: one caller does the work, the others wait for it, and the next does it when one fails', async () => {
+    const pod = await group()('a:1', []);
+    const [locks, kv] = [pod.get(LockService), pod.get(KvStore)];
     let runs = 0;
     const work = async (): Promise<void> => {
       runs += 1;
       await new Promise(setImmediate);
+      if (runs === 1) throw new Error('the first run fails');
     };
-    const results = await Promise.all([migrate(locks, work), migrate(locks, work), migrate(locks, work)]);
-    expect(results.filter(Boolean)).toHaveLength(1);
-    expect(runs).toBe(1);
+    const results = await Promise.allSettled([1, 2, 3].map(() => migrate(locks, kv, work)));
+    expect(results.map(({ status }) => status).filter((status) => status === 'rejected')).toHaveLength(1);
+    expect(runs).toBe(2);
   });
 
   it('barrier: opens when the last participant arrives, on any pod', async () => {

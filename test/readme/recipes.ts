@@ -19,12 +19,14 @@ export class Reconciler {
 }
 // #endregion
 
-export async function migrate(locks: LockService, run: (fencingToken: bigint) => Promise<void>) {
+export async function migrate(locks: LockService, kv: KvStore, run: (fencingToken: bigint) => Promise<void>) {
   // #region lock
-  const { ran } = await locks.tryUse('migrate', ({ fencingToken }) => run(fencingToken));
-  if (!ran) await locks.use('migrate', { timeoutMs: 60_000 }, () => {}); // wait until the holder has finished
+  await locks.use('migrate', { timeoutMs: 60_000 }, async ({ fencingToken }) => {
+    if ((await kv.get('migrated')) !== undefined) return;
+    await run(fencingToken);
+    await kv.put('migrated', 'yes');
+  });
   // #endregion
-  return ran;
 }
 
 // #region barrier

@@ -20,7 +20,7 @@ export async function acquire(semaphores: SemaphoreService) {
   }
   const { ran } = await reports.tryUse((permit) => writeReport(permit)); // only if one is free now
   const holders = await reports.holders(); // [{ id, member, permits, fencingToken }]
-  await reports.resize(3); // from now on all callers use { limit: 3 }
+  await reports.resize(3); // now each `get` and `use` must give { limit: 3 }; `reports` itself continues
   // #endregion
   return { ran, holders };
 }
