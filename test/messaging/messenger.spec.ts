@@ -351,6 +351,7 @@ describe('the caller', () => {
       const reply = d.send(Buffer.alloc(101));
       await expect(reply).rejects.toMatchObject({
         code: 'PAYLOAD_TOO_LARGE',
+        message: expect.stringContaining('raise limits.maxMessageBytes on all pods'),
         details: { bytes: 101, maxMessageBytes: 100 },
       });
     }

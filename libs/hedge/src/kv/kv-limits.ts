@@ -10,7 +10,7 @@ export const MAX_KEY_BYTES = 4_096;
 
 /**
  * Longest value in UTF-8 bytes, on every database: Spanner limits a STRING to this number of characters.
- * `maxMessageBytes` may allow less.
+ * `limits.maxMessageBytes` may allow less.
  * @see https://cloud.google.com/spanner/quotas#tables
  */
 const MAX_VALUE_BYTES = 2_621_440;
@@ -53,11 +53,13 @@ export function assertValue(key: string, value: unknown, maxBytes: number): asse
   assertText('value', value);
   const bytes = Buffer.byteLength(value);
   if (bytes > maxBytes) {
-    throw new HedgeError(
-      'PAYLOAD_TOO_LARGE',
-      `The value of "${key}" has ${bytes} bytes in UTF-8; at most ${maxBytes} are allowed. Split it, or raise maxMessageBytes (up to ${MAX_VALUE_BYTES} bytes fit into the databases).`,
-      { details: { bytes, maxBytes } },
-    );
+    const fix =
+      bytes > MAX_VALUE_BYTES
+        ? `at most ${MAX_VALUE_BYTES} bytes fit into the databases, and no option raises this. Split it, or store it elsewhere.`
+        : `at most ${maxBytes} fit into a message. Split it, or raise limits.maxMessageBytes on all pods.`;
+    throw new HedgeError('PAYLOAD_TOO_LARGE', `The value of "${key}" has ${bytes} bytes in UTF-8; ${fix}`, {
+      details: { bytes, maxBytes },
+    });
   }
 }
 

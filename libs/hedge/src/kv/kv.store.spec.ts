@@ -10,7 +10,7 @@ import { GroupCommitter, kvPutHandler } from './group-commit.runner.js';
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
-import { MAX_KEY_BYTES } from './kv-limits.js';
+import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 
 const MAX_VALUE = 1_000;
 const address = (): string => 'pod:1';
@@ -133,8 +133,20 @@ describe('KvStore.put', () => {
     await kv.put(key, 'v'.repeat(MAX_VALUE));
     await expect(kv.put(key, 'v'.repeat(MAX_VALUE + 1))).rejects.toMatchObject({
       code: 'PAYLOAD_TOO_LARGE',
+      message: expect.stringMatching(/at most \d+ fit into a message\. .* raise limits\.maxMessageBytes on all pods/),
       details: { bytes: MAX_VALUE + 1, maxBytes: MAX_VALUE },
     });
+  });
+
+  it('names no option when a value is too large for the databases', async () => {
+    for (const maxBytes of [MAX_VALUE, maxValueBytes(2 ** 30)]) {
+      const store = new KvStore({ ...deps, maxValueBytes: maxBytes });
+      await expect(store.put('k', 'v'.repeat(2_621_441))).rejects.toMatchObject({
+        code: 'PAYLOAD_TOO_LARGE',
+        message:
+          'The value of "k" has 2621441 bytes in UTF-8; at most 2621440 bytes fit into the databases, and no option raises this. Split it, or store it elsewhere.',
+      });
+    }
   });
 
   it('rejects values that are not text', async () => {

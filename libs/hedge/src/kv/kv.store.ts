@@ -107,7 +107,7 @@ export class KvStore {
    * Writes a value. Resolves with the written entry when it is durable.
    *
    * @param key 1 to 4,096 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
-   * @param value at most 2,621,440 bytes in UTF-8, and less when `maxMessageBytes` allows less.
+   * @param value at most 2,621,440 bytes in UTF-8, and less when `limits.maxMessageBytes` allows less.
    * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
    * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
    * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been written, once.

@@ -165,7 +165,7 @@ export class RequestClient {
     if (bytes > maxMessageBytes) {
       return new HedgeError(
         'PAYLOAD_TOO_LARGE',
-        `The payload of ${name} has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Send less, or raise maxMessageBytes on all pods.`,
+        `The payload of ${name} has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Send less, or raise limits.maxMessageBytes on all pods.`,
         { details: { bytes, maxMessageBytes } },
       );
     }

@@ -278,7 +278,7 @@ export class RequestServer {
     if (bytes <= maxMessageBytes) return reply;
     const error = new HedgeError(
       'PAYLOAD_TOO_LARGE',
-      `${nameOfTopic(call.topic)} ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise maxMessageBytes on all pods.`,
+      `${nameOfTopic(call.topic)} ran, and its reply has ${bytes} bytes; at most ${maxMessageBytes} are allowed. Reply with less, or raise limits.maxMessageBytes on all pods.`,
       { details: { bytes, maxMessageBytes } },
     );
     return failureReply(call.sequence, failureOf(error));

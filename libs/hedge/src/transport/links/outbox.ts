@@ -62,7 +62,7 @@ export class Outbox {
       throw new HedgeError(
         'PAYLOAD_TOO_LARGE',
         `A ${body.$case} of ${content} bytes to ${this.peer} is over the limit of ${this.limits.maxMessageBytes} bytes. ` +
-          'Send less at once, or raise `maxMessageBytes` on every pod',
+          'Send less at once, or raise `limits.maxMessageBytes` on all pods',
         { details: { bytes: content, limit: this.limits.maxMessageBytes } },
       );
     }

@@ -238,7 +238,7 @@ function decode(message: Uint8Array): StreamControl | undefined {
 function tooLarge(bytes: number, limit: number): HedgeError {
   return new HedgeError(
     'PAYLOAD_TOO_LARGE',
-    `A message of ${bytes} bytes is over the limit of ${limit} bytes. Write less at once, or raise \`maxMessageBytes\` on every pod`,
+    `A message of ${bytes} bytes is over the limit of ${limit} bytes. Write less at once, or raise \`limits.maxMessageBytes\` on all pods`,
     { details: { bytes, limit } },
   );
 }
