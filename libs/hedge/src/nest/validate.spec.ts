@@ -64,7 +64,11 @@ describe('options', () => {
     ],
     ['a far-off option', { ...good, colour: 'red' }, /^colour is not an option\. Known are group, /],
     ['an option named as an object method', { ...good, toString: 1 }, /^toString is not an option/],
-    ['an address without a port', { ...good, address: 'pod-a' }, /^Option `address` "pod-a" is not host:port/],
+    [
+      'an address without a port',
+      { ...good, address: 'pod-a' },
+      /^Option `address` "pod-a" is not host:port; write ":7400" \(Hedge then chooses the host\)/,
+    ],
     [
       'a reserved prefix',
       { ...good, kv: { prefix: '__hedge/x' } },
@@ -112,9 +116,14 @@ describe('options', () => {
 
   it('never show a secret', () => {
     const [problem] = problemsOf({ ...good, secret: 'hunter2' });
-    expect(problem).toMatch(/^secret is a string; give 16 characters/);
-    expect(problemsOf({ ...good, secret: ['stored', 'hunter2'] }).join()).toMatch(/^secret is a list; give 16/);
+    expect(problem).toBe('secret has 7 characters; give 16 or more.');
+    expect(problemsOf({ ...good, secret: ['stored', 'hunter2'] }).join()).toMatch(
+      /^secret is a list whose entry 2 has 7 characters; give a text of 16 characters or more, or a list/,
+    );
+    expect(problemsOf({ ...good, secret: [] }).join()).toMatch(/^secret is an empty list; give a text of 16/);
+    expect(problemsOf({ ...good, secret: 12_345_678 }).join()).toMatch(/^secret is of type number; give a text of 16/);
     const tls = { ca: '-----BEGIN ', cert: '-----BEGIN ', key: 'hunter2' };
+    expect(problemsOf({ ...good, tls })).toEqual([expect.stringMatching(/^tls\.key is a text without a PEM header;/)]);
     expect(problemsOf({ ...good, tls }).join()).not.toContain('hunter2');
   });
 

@@ -20,6 +20,7 @@ const DEFAULT_ADDRESS = ':7400';
 /** Each re-run may cost one more leader. */
 const DEFAULT_MAX_RERUNS = 1;
 const DEFAULT_DRAIN_MS = 5_000;
+const MIN_SECRET_LENGTH = 16;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
@@ -246,10 +247,9 @@ const OPTIONS: Shape = {
   maxReruns: (value) => (value === Infinity ? undefined : integer(0, 1_000, 're-runs')(value)),
   tls: object,
   secret: (value) => {
-    const secrets: readonly unknown[] = Array.isArray(value) ? value : [value];
-    const fit = secrets.every((one) => one === STORED_SECRET || (typeof one === 'string' && one.length >= 16));
-    if (fit && secrets.length > 0) return undefined;
-    return `give 16 characters or more, or a list of such while it changes, in which '${STORED_SECRET}' stands for the secret in the backend`;
+    if (Array.isArray(value) ? value.length > 0 && value.every(isSecret) : isSecret(value)) return undefined;
+    if (typeof value === 'string') return `give ${MIN_SECRET_LENGTH} or more`;
+    return `give a text of ${MIN_SECRET_LENGTH} characters or more, or a list of such texts during a rotation, in which '${STORED_SECRET}' is the secret in the database`;
   },
   serializer: (value) =>
     hasMethod(value, 'serialize') && hasMethod(value, 'deserialize')
@@ -294,15 +294,31 @@ function shapeProblems(
       problems.push(...shapeProblems(`${name}.`, nested.shape, item, nested.required));
     } else {
       const problem = check(item);
-      if (problem !== undefined) problems.push(`${path}${name} is ${show(name, item)}; ${problem}.`);
+      if (problem === undefined) continue;
+      const found = name === 'secret' ? unfitSecret(item) : `is ${show(name, item)}`;
+      problems.push(`${path}${name} ${found}; ${problem}.`);
     }
   }
   return problems;
 }
 
-/** The value for the message, unless it is a secret; cut, as it may be one in the wrong place. */
+function isSecret(value: unknown): boolean {
+  return value === STORED_SECRET || (typeof value === 'string' && value.length >= MIN_SECRET_LENGTH);
+}
+
+/** Describes a secret that was refused, without its text. */
+function unfitSecret(value: unknown): string {
+  if (typeof value === 'string') return `has ${value.length} characters`;
+  if (!Array.isArray(value)) return `is ${value === null ? 'null' : `of type ${typeof value}`}`;
+  const index = value.findIndex((one) => !isSecret(one));
+  if (index === -1) return 'is an empty list';
+  const one: unknown = value[index];
+  return `is a list whose entry ${index + 1} ${typeof one === 'string' ? `has ${one.length} characters` : 'is no text'}`;
+}
+
+/** The value for the message, unless it is a private key; cut, as it may be a secret in the wrong place. */
 function show(name: string, value: unknown): string {
-  if (name === 'secret' || name === 'key') return Array.isArray(value) ? 'a list' : `a ${typeof value}`;
+  if (name === 'key') return typeof value === 'string' ? 'a text without a PEM header' : `of type ${typeof value}`;
   if (typeof value === 'string') return shown(value);
   if (typeof value === 'function') return `a function`;
   if (Array.isArray(value)) return 'an array';

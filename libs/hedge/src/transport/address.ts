@@ -14,7 +14,7 @@ export interface ResolvedAddress {
 
 type Interfaces = ReturnType<typeof networkInterfaces>;
 
-const FORMS = 'write ":7400" (the host is found), "10.1.2.3:7400", "[fd00::7]:7400" or "name:7400"';
+const FORMS = 'write ":7400" (Hedge then chooses the host), "10.1.2.3:7400", "[fd00::7]:7400" or "name:7400"';
 
 /**
  * Resolves the `address` option. For `:port`, the host comes from the variable `POD_IP`, else from the first external
@@ -57,7 +57,7 @@ function parse(address: string): { host: string; port: number } {
   const host = v6 ?? match.groups?.['name'] ?? '';
   if (v6 !== undefined && !isIPv6(v6)) throw invalid(address, `has no IPv6 address in its brackets; ${FORMS}`);
   if (host === '0.0.0.0' || (v6 !== undefined && /^[0:]+$/.test(v6))) {
-    throw invalid(address, `cannot be dialled by other pods; write ":${port}", and the host is found`);
+    throw invalid(address, `cannot be dialled by other pods; write ":${port}", and Hedge chooses the host`);
   }
   const looksLikeIp = /^[\d.]+$/.test(host);
   if (v6 === undefined && host !== '' && (looksLikeIp ? isIP(host) === 0 : !/^[\w-]+(\.[\w-]+)*\.?$/.test(host))) {
