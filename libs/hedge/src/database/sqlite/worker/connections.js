@@ -194,8 +194,11 @@ function loadLibsql() {
     return createRequire(import.meta.url)('libsql');
   } catch (error) {
     const code = codeOf(error);
-    if (code === 'ERR_DLOPEN_DISABLED') throw new DatabaseError(code, messageOf(error));
-    throw new DatabaseError(code === 'MODULE_NOT_FOUND' ? 'NO_LIBSQL' : 'LIBSQL_FAILED', messageOf(error));
+    // Node adds the require stack in further lines.
+    const [reason = ''] = messageOf(error).split('\n', 1);
+    if (code === 'ERR_DLOPEN_DISABLED') throw new DatabaseError(code, reason);
+    const missing = code === 'MODULE_NOT_FOUND' && reason.includes("'libsql'");
+    throw new DatabaseError(missing ? 'NO_LIBSQL' : 'LIBSQL_FAILED', reason);
   }
 }
 
