@@ -143,7 +143,12 @@ describe('three Nest apps in one process', () => {
       details: { status: 400, response: { message: ['qty must be an integer number'] } },
     });
     await expect(follower.send('throw', {})).rejects.toMatchObject({ code: 'HANDLER_FAILED', message: 'out of stock' });
-    await expect(follower.send('unknown', {})).rejects.toMatchObject({ code: 'NO_HANDLER' });
+    const pod = addressOf(pods.leader);
+    await expect(follower.send('unknown', {})).rejects.toMatchObject({
+      code: 'NO_HANDLER',
+      message: expect.stringContaining(`on pod ${pod} (the leader), which has `),
+      details: { topic: 'unknown', pod },
+    });
     await expect(follower.send('hang', {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
     expect(await follower.send('nothing', {})).toBeUndefined();
   });

@@ -85,8 +85,14 @@ describe('handlers that the module connects', () => {
 
   it('exclude handlers of another transport and of another kind', async () => {
     const { call } = await appWith({ controllers: [Foreign, Orders] });
-    await expect(call('broadcast', 'price')).rejects.toMatchObject({ code: 'NO_HANDLER' });
-    await expect(call('leader', 'pryce')).rejects.toThrow(/'price', 'both'/);
+    await expect(call('broadcast', 'price')).rejects.toMatchObject({
+      code: 'NO_HANDLER',
+      message: expect.stringMatching(/on pod pod-a:7400, which has /),
+      details: { topic: 'price', pod: 'pod-a:7400' },
+    });
+    await expect(call('leader', 'pryce')).rejects.toThrow(
+      /on pod pod-a:7400 \(the leader\), which has .*'price', 'both'/,
+    );
   });
 
   it('run the global enhancers of the options before their own', async () => {

@@ -361,7 +361,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     const source = endlessSource();
     await expect(leader().sendStream('nobody', source.items).next()).rejects.toMatchObject({
       code: 'NO_HANDLER',
-      message: expect.stringContaining("@OnLeaderStream('nobody')"),
+      message: expect.stringMatching(/@OnLeaderStream\('nobody'\) on pod \S+:\d+ \(the leader\), which has /),
     });
     expect(source.read).toBe(0);
     await expect(all(leader().sendStream('copy', [1n]))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
@@ -414,6 +414,11 @@ describe('broadcastStream', () => {
   it('reports members that are not reachable, have no handler, or are idle', async () => {
     const nobody = await all(cluster().broadcastStream('nobody', [1]));
     expect(nobody.map((event) => event.type === 'end' && event.error?.code)).toEqual(Array(3).fill('NO_HANDLER'));
+    for (const event of nobody) {
+      const pod = event.member.address;
+      const message = expect.stringContaining(`on pod ${pod}, which has `);
+      expect(event).toMatchObject({ error: { message, details: { topic: 'nobody', pod } } });
+    }
     const absent = await all(cluster().broadcastStream('copy', [1], { only: ['nowhere:1', cluster().self] }));
     expect(absent).toContainEqual({
       type: 'end',

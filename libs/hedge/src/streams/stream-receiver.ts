@@ -98,7 +98,7 @@ export class StreamReceiver {
 
   async #receiveBroadcast(stream: PeerStream, opening: HandlerStream): Promise<void> {
     if (this.#refusesBroadcasts) {
-      throw new HedgeError('SHUTTING_DOWN', 'The stream was not opened: this pod is stopping');
+      throw new HedgeError('SHUTTING_DOWN', 'The stream was not opened: the pod that was asked is stopping');
     }
     this.#broadcasts.begin();
     try {

@@ -210,7 +210,9 @@ export class RequestServer {
       const accepts = !this.#closed && !drained && this.#options.route.leads(request.epoch);
       if (!accepts) return this.#notLeader(failureOf(notLeading()));
     } else if (this.#closed || (this.#refusesBroadcasts && isBroadcast(type))) {
-      return failureOf(new HedgeError('SHUTTING_DOWN', 'This pod is stopping, so the request was not started'));
+      return failureOf(
+        new HedgeError('SHUTTING_DOWN', 'The pod that was asked is stopping, so the request was not started'),
+      );
     }
     if (request.topic.length > MAX_TOPIC_LENGTH) {
       const message = `The topic has ${request.topic.length} characters; at most ${MAX_TOPIC_LENGTH} are allowed`;
@@ -228,7 +230,7 @@ export class RequestServer {
 
   #interrupt(call: ServerCall): void {
     call.abort(new HedgeError('LEASE_LOST', 'This pod is not the leader any more'));
-    const message = 'The work was interrupted, because this pod lost the lease';
+    const message = 'The work was interrupted, because the pod that ran it lost the lease';
     const failure = this.#notLeader(failureOf(new HedgeError('NOT_LEADER', message, { retryable: false })));
     this.#end(call, failureReply(call.sequence, failure));
   }
@@ -291,7 +293,7 @@ export class RequestServer {
 }
 
 function notServed({ kind }: Request): Failure {
-  const message = `This pod does not serve requests of kind ${kind}. Run the same version of nestjs-hedge on all pods.`;
+  const message = `The pod that was asked does not serve requests of kind ${kind}. Run the same version of nestjs-hedge on all pods.`;
   return failureOf(new HedgeError('NO_HANDLER', message));
 }
 

@@ -32,7 +32,7 @@ export class HandlerDispatch {
   async run(kind: HandlerKind, request: IncomingRequest): Promise<Encoded> {
     const { topic } = request;
     const handler = this.strategy.route(kind, topic);
-    if (handler === undefined) throw noHandler(this.strategy, kind, topic);
+    if (handler === undefined) throw noHandler(this.strategy, kind, topic, this.address());
     const sent = this.codec.decode(topic, request.payload);
     const data = isForwarded({ topic }) ? receivedArguments(sent) : sent;
     try {
@@ -49,16 +49,17 @@ export class HandlerDispatch {
   }
 }
 
-/** Of no handler on this pod, with those there are. */
-export function noHandler(strategy: HedgeStrategy, kind: HandlerKind, topic: string): HedgeError {
+/** Names this pod, because the caller may be another one, and the topics that it has. */
+export function noHandler(strategy: HedgeStrategy, kind: HandlerKind, topic: string, pod: string): HedgeError {
   const known = strategy
     .topics(kind)
     .filter((name) => !name.startsWith(RESERVED_TOPICS))
     .map((name) => `'${name}'`);
+  const role = kind === 'leader' || kind === 'leader-stream' ? ' (the leader)' : '';
   return new HedgeError(
     'NO_HANDLER',
-    `No method is decorated with ${describePattern({ hedge: kind, topic })} on this pod, which has ${known.length === 0 ? 'none of that kind' : known.join(', ')}. Check the topic, and that all pods run the same version.`,
-    { details: { topic } },
+    `No method is decorated with ${describePattern({ hedge: kind, topic })} on pod ${pod}${role}, which has ${known.length === 0 ? 'none of that kind' : known.join(', ')}. Check the topic, and that all pods run the same version.`,
+    { details: { topic, pod } },
   );
 }
 

@@ -42,7 +42,8 @@ export class StreamDispatch implements StreamHandlers {
   ) {}
 
   check(topic: string): void {
-    if (this.strategy.route(this.kind, topic) === undefined) throw noHandler(this.strategy, this.kind, topic);
+    if (this.strategy.route(this.kind, topic) !== undefined) return;
+    throw noHandler(this.strategy, this.kind, topic, this.address());
   }
 
   async run(stream: IncomingStream): Promise<void> {

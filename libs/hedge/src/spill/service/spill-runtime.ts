@@ -121,7 +121,7 @@ export class SpillRuntime {
     if (this.#running !== undefined) return this.#running.replicaServer;
     throw new HedgeError(
       'SHUTTING_DOWN',
-      'This pod holds no spilled data: it is starting or stopping. Try another pod, or this one later.',
+      `The pod ${this.#options.streams.self.address} holds no spilled data: it is starting or stopping. Try another pod, or this one later.`,
     );
   }
 
