@@ -98,7 +98,11 @@ describe('puts in a group', () => {
     group.epoch = lease.token - 1n;
     group.elect(first); // with the token of the lease
     faults.once('log.append', { delayMs: 2_000 }).once('log.overwrite', { delayMs: 2_000 });
-    const put = expect(kv.put('k', 'v', options)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: false });
+    const put = expect(kv.put('k', 'v', options)).rejects.toMatchObject({
+      code: 'OUTCOME_UNKNOWN',
+      retryable: false,
+      message: expect.stringContaining('The value was written once or not at all: read the key.'),
+    });
     await group.pass(100);
     group.elect(second);
     await group.pass(500);

@@ -134,6 +134,7 @@ export class KvStore {
       type: KV_PUT,
       topic: '',
       name: `put "${key}"`,
+      ifUnknown: 'The value was written once or not at all: read the key',
       payload: bytesPayload(payload),
       timeoutMs,
       // An overwrite must not happen twice. A fence is valid in one term only: after LEASE_LOST from the next leader, the

@@ -35,6 +35,8 @@ export interface OutgoingRequest {
    * its leaders does not end one after the other. 0 for work that is not idempotent. Default: no limit.
    */
   readonly maxReruns?: number;
+  /** For errors: the state after an unknown outcome, and how to check it. Default: the text for a request to a handler. */
+  readonly ifUnknown?: string;
 }
 
 /** The request that a handler runs. */

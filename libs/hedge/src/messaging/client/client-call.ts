@@ -59,7 +59,7 @@ export class ClientCall implements Timed {
     return new HedgeError(
       'NO_LEADER',
       `${this.what}: the group had no leader ${this.#allowed}, so it was not started. ` +
-        'Check that members are running and that the database answers, or allow more time.',
+        'Check that members are running and that the database answers, or raise timeoutMs.',
       { details: this.#details },
     );
   }
@@ -77,20 +77,23 @@ export class ClientCall implements Timed {
 
   deadlineExceeded(): HedgeError {
     const started = this.mayHaveRun;
+    const { ifUnknown = 'It was handed over, so it may have run: make the work idempotent by its request id' } =
+      this.request;
     return new HedgeError(
       'DEADLINE_EXCEEDED',
       `${this.what}: no answer ${this.#allowed}. ` +
         (started
-          ? 'It was handed over, so it may have run: make the work idempotent by its request id, or allow more time.'
-          : 'No leader accepted it, so it was not started: try again, or allow more time.'),
+          ? `${ifUnknown}, or raise timeoutMs.`
+          : 'No leader accepted it, so it was not started: try again, or raise timeoutMs.'),
       { details: this.#details, retryable: !started },
     );
   }
 
   outcomeUnknown(why: string): HedgeError {
+    const { ifUnknown = 'Check its effect before trying again' } = this.request;
     return new HedgeError(
       'OUTCOME_UNKNOWN',
-      `${this.what}: it was handed over, and then ${why}; ${this.#mayHaveRun}. Check its effect before trying again.`,
+      `${this.what}: it was handed over, and then ${why}; ${this.#mayHaveRun}. ${ifUnknown}.`,
       { details: this.#details },
     );
   }

@@ -295,6 +295,24 @@ describe('RequestRouter', () => {
         { code: 'DEADLINE_EXCEEDED', retryable: false, details: { requestId: 'r1', attempts: 1, started: true } },
         { code: 'DEADLINE_EXCEEDED', retryable: true, details: { requestId: 'r2', attempts: 1, started: false } },
       ]);
+      expect(errors[0]).toMatchObject({ message: expect.stringContaining('by its request id, or raise timeoutMs.') });
+    });
+
+    it('gives the advice of its request when the outcome is unknown', () => {
+      leads(A, 1n);
+      links(A);
+      const request = { to: 'leader', type: LEADER_MESSAGE, topic: '', name: 'put "k"', payload: NO_PAYLOAD } as const;
+      const call = new ClientCall('r1', { ...request, timeoutMs: 1_000, ifUnknown: 'Read the key' }, now + 1_000);
+      expect(call.outcomeUnknown('it ended').message).toMatch(/it may have run\. Read the key\.$/);
+      step({ type: 'begin', call });
+      now += 1_000;
+      const errors = router.step({ type: 'tick' }, now).flatMap((effect) => ('error' in effect ? [effect.error] : []));
+      expect(errors).toMatchObject([
+        {
+          code: 'DEADLINE_EXCEEDED',
+          message: 'Request put "k" to the leader: no answer within 1000 ms. Read the key, or raise timeoutMs.',
+        },
+      ]);
     });
 
     it('is OUTCOME_UNKNOWN for a member whose link was lost meanwhile', () => {

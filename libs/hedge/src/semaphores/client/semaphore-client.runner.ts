@@ -112,7 +112,8 @@ export class SemaphoreClient implements PermitOwner {
 
   /** @throws HedgeError as `Messenger.request` */
   async resize({ name, limit, timeoutMs, signal }: ResizeRequest): Promise<void> {
-    await this.#options.messenger.request({ ...resizeRequest(name, limit), timeoutMs, signal });
+    const ifUnknown = 'The limit was set or not: call resize again';
+    await this.#options.messenger.request({ ...resizeRequest(name, limit), timeoutMs, signal, ifUnknown });
   }
 
   /** Whether the permit is valid now. A false answer is final. */
