@@ -62,8 +62,29 @@ describe('spilled data under faults', () => {
     const a = await group.start('a');
     const store = await a.store.create('s', { copies: 2 });
     await store.write('x');
-    expect(await errorOf(() => store.close())).toMatchObject({ code: 'SPILL_FULL' });
+    expect(await errorOf(() => store.close())).toMatchObject({
+      code: 'SPILL_FULL',
+      message: expect.stringContaining(
+        'copies: 2 needs two pods with room, and this group has 1. Start another pod, or use copies: 1;',
+      ),
+    });
     expect(store.stats().records).toBe(0);
+  });
+
+  it('two copies fail with the room that each pod has when only one has room', async () => {
+    const b = await group.start('b');
+    const filler = await b.store.create('filler');
+    await errorOf(async () => {
+      for (const record of records(12_000, 1_000)) await filler.write(record);
+    });
+    const a = await group.start('a', { memory: 16 * MB });
+    const store = await a.store.create('s', { copies: 2 });
+    await store.write('x');
+    const error = await errorOf(() => store.close());
+    expect(error.code).toBe('SPILL_FULL');
+    const free = error.details['free'] as { address: string; freeBytes: number }[];
+    expect(free.map(({ address }) => address)).toEqual(['a:1', 'b:1']);
+    expect(free[0]!.freeBytes).toBeGreaterThan(MB);
   });
 
   it('P2: a store stays within its own limits on each pod', async () => {

@@ -32,7 +32,7 @@ export class Part implements SpillPart {
   reserve(tier: SpillTier, bytes: number): Reservation | Refusal {
     this.#assertNotDropped();
     const room = this.tiers[tier].reserve(bytes);
-    return typeof room === 'string' ? { granted: false, by: room, free: this.#free() } : room;
+    return typeof room === 'string' ? { granted: false, by: room, free: this.free() } : room;
   }
 
   async put(frame: SpillFrame, reservation: Reservation): Promise<void> {
@@ -102,7 +102,7 @@ export class Part implements SpillPart {
     await Promise.all([this.tiers.memory.drop(), this.tiers.disk.drop()]);
   }
 
-  #free(): TierBytes {
+  free(): TierBytes {
     const { memory, disk } = this.nodeFree();
     return { memory: Math.min(memory, this.tiers.memory.free), disk: Math.min(disk, this.tiers.disk.free) };
   }

@@ -101,6 +101,8 @@ export interface SpillPart {
   /** Frees one frame. Later frames of this part reuse its room in the file. */
   remove(sequence: number): void;
   usage(): Readonly<Record<SpillTier, TierUsage>>;
+  /** Bytes that this pod can still store of this part. */
+  free(): TierBytes;
 }
 
 /** Reserves room in memory, or on disk when the memory has none. */

@@ -249,20 +249,31 @@ export class PlacementRunner {
 
   #fullError(sequence: number): HedgeError {
     const { store, self, part } = this.#options;
+    const others = this.#placement.capacities();
     const bytes = this.#frames.get(sequence)?.frame.bytes.length ?? 0;
     const here = reserveRoom(part, bytes);
     if (here.granted) here.release();
+    const { memory, disk } = part.free();
     const free = [
-      { address: self.address, freeBytes: here.granted ? bytes : here.free.memory + here.free.disk },
-      ...this.#placement.capacities().map(({ member, freeBytes }) => ({ address: member.address, freeBytes })),
+      { address: self.address, freeBytes: memory + disk },
+      ...others.map(({ member, freeBytes }) => ({ address: member.address, freeBytes })),
     ];
+    const details = { store: store.name, copies: store.copies, free };
+    if (store.copies === 2 && others.length === 0) {
+      return new HedgeError(
+        'SPILL_FULL',
+        `Spilled data '${store.name}' has no room for more records: copies: 2 needs two pods with room, and this group has 1. ` +
+          'Start another pod, or use copies: 1; then create it again. Call close() to read the records before.',
+        { details },
+      );
+    }
     const where = free.map(({ address, freeBytes }) => `${address || 'this pod'} ${inMB(freeBytes)}`).join(', ');
     const reason = here.granted ? '' : ` On this pod, ${REASONS[here.by]}.`;
     return new HedgeError(
       'SPILL_FULL',
       `Spilled data '${store.name}' has no room for more records${store.copies === 2 ? ' in two copies' : ''}. Free: ${where}.${reason} ` +
         'Call close() to read the records before. For more room drop other spilled data, add pods, or raise memoryLimit and diskLimit of the data, or `spill.memory` and `spill.disk` of the pods; then create it again.',
-      { details: { store: store.name, copies: store.copies, free } },
+      { details },
     );
   }
 }
