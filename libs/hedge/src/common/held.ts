@@ -14,10 +14,6 @@ export interface Held extends AsyncDisposable {
 /** The outcome of `tryUse`: the result of the function, or `ran: false` when the lock or permit was not free. */
 export type TriedUse<Result> = { readonly ran: true; readonly result: Result } | { readonly ran: false };
 
-/** The arguments after the name in `use(name, options?, work)`. */
-export type WorkArguments<Options, Given, Result> =
-  [work: (given: Given) => Result] | [options: Options, work: (given: Given) => Result];
-
 /**
  * @param what for the error's message
  * @param example of a correct call

@@ -3,7 +3,7 @@ import type { LogTable } from './log-table.js';
 import type { PermitTable } from './permit-table.js';
 
 /**
- * The port to the database, implemented by a driver (sqlite, spanner, memory). The database alone decides for the group:
+ * The port to the database, implemented by a driver (sqlite, postgres, spanner, memory). The database alone decides for the group:
  * every promise of this library rests on the contracts in this folder, and `backendConformance` of
  * `nestjs-hedge/testing` checks them on any driver.
  *

@@ -14,7 +14,7 @@ export interface FireTimes {
 }
 
 /** The shortest interval, in milliseconds, as with cron. For work that runs more often, use a loop in `@WhileLeader`. */
-export const MIN_INTERVAL_MS = 1_000;
+const MIN_INTERVAL_MS = 1_000;
 /** The end of the dates of JavaScript, minus some centuries for the search. */
 const LAST_MS = Date.UTC(275_000, 0, 1);
 const DAY_MS = 86_400_000;

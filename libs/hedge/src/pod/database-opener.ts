@@ -3,7 +3,7 @@ import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 
-export interface BackendOpenerOptions {
+export interface DatabaseOpenerOptions {
   readonly clock: Clock;
   /** Pause before the next try, in milliseconds; grows with jitter up to four times this. */
   readonly retryMs: number;
@@ -18,7 +18,7 @@ export class DatabaseOpener {
 
   constructor(
     private readonly backend: Backend,
-    private readonly options: BackendOpenerOptions,
+    private readonly options: DatabaseOpenerOptions,
   ) {}
 
   /**

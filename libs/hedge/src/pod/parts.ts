@@ -53,9 +53,7 @@ export interface PodContext {
 export type DatabasePart = ReturnType<typeof makeDatabase>;
 export type NetworkPart = ReturnType<typeof makeNetwork>;
 export type ElectionPart = ReturnType<typeof makeElection>;
-export type LocksPart = ReturnType<typeof makeLocks>;
 export type MessagingPart = ReturnType<typeof makeMessaging>;
-export type SemaphoresPart = ReturnType<typeof makeSemaphores>;
 
 /** The database: its driver, the opener that waits for it, and the watch on its answers. */
 export function makeDatabase({ settings, clock, logger }: PodContext) {

@@ -21,7 +21,7 @@ const TYPE_CODES: Readonly<Record<ScalarType, number>> = {
 };
 const ARRAY_CODE = 8;
 
-export const fromProtoValue = (value: ProtoValue): JsonValue => {
+const fromProtoValue = (value: ProtoValue): JsonValue => {
   // Decoded messages own only the field that is set.
   if (Object.hasOwn(value, 'stringValue')) return value.stringValue!;
   if (Object.hasOwn(value, 'numberValue')) return value.numberValue!;
@@ -31,8 +31,7 @@ export const fromProtoValue = (value: ProtoValue): JsonValue => {
   return null;
 };
 
-export const fromProtoList = (list: ProtoList | null | undefined): JsonValue[] =>
-  (list?.values ?? []).map(fromProtoValue);
+const fromProtoList = (list: ProtoList | null | undefined): JsonValue[] => (list?.values ?? []).map(fromProtoValue);
 
 /** A google.protobuf.Value to send. */
 export type ProtoScalar =

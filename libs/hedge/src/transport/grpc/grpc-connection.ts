@@ -13,9 +13,9 @@ import { LINGER_MS, type MessageStream, type StreamKind } from '../streams/messa
 import { hostOf } from '../handshake/pending-by-host.js';
 
 /** Size limit of a message from an unauthenticated peer. A Hello has a few hundred bytes. */
-export const STRANGER_MESSAGE_BYTES = 4_096;
+const STRANGER_MESSAGE_BYTES = 4_096;
 /** The bytes that an unauthenticated peer may send in total, apart from a long message that was allowed. */
-export const STRANGER_BYTES = 64 * 1024;
+const STRANGER_BYTES = 64 * 1024;
 /** About ten times the memory of a session, so that V8 collects closed sessions in time when many connections open and close. */
 const COUNTED_SESSION_BYTES = 512 * 1024;
 

@@ -15,7 +15,7 @@ import type { PeerStream, StreamOpening, StreamPurpose, StreamServer, StreamTran
 import type { RefusalLog } from '../handshake/refusal-log.js';
 import { StreamOpening as OpeningMessage } from '../../wire/hedge/v1/stream.js';
 
-export const MAX_OPENING_BYTES = 64 * 1024;
+const MAX_OPENING_BYTES = 64 * 1024;
 /**
  * Limit of open accepted streams of each class. It bounds connections and read-ahead buffers. The streams of the library
  * have a separate limit, so that handlers of users that never end cannot block them.
