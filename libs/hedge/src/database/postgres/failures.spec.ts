@@ -15,6 +15,10 @@ describe('a failed statement', () => {
     expect(surelyWithoutEffect(sqlError(code))).toBe(true);
   });
 
+  it('leaves its connection when no time was left to send it', () => {
+    expect(breaksConnection(new NotSent('no connection in time'))).toBe(false);
+  });
+
   it.each<[string, unknown]>([
     ['25006, a server that reads only', sqlError('25006')],
     ['57P01, a shutdown', sqlError('57P01', 'FATAL')],
@@ -26,7 +30,7 @@ describe('a failed statement', () => {
     ['any fatal error', sqlError('28P01', 'FATAL')],
     ['a reset socket', socketError],
     ['a broken pipe', pipeError],
-    ['silence', new NoAnswer('no answer')],
+    ['silence', new NoAnswer(1_000)],
     ['the answer of a standby', new ReadOnlyServer()],
   ])('with %s destroys its connection', (_what, error) => {
     expect(breaksConnection(error)).toBe(true);
@@ -41,7 +45,7 @@ describe('a failed statement', () => {
     }
   });
 
-  it.each([sqlError('23505'), sqlError('25006'), socketError, new NoAnswer('no answer'), new Closed()])(
+  it.each([sqlError('23505'), sqlError('25006'), socketError, new NoAnswer(1_000), new Closed()])(
     'with %s is not repeated',
     (error) => {
       expect(repeatDelayMs(error, 1, 0.5)).toBeUndefined();
@@ -53,7 +57,7 @@ describe('the error of the caller', () => {
   it.each<[unknown, string]>([
     [new NotSent('no connection'), 'BACKEND_UNAVAILABLE'],
     [sqlError('25006'), 'BACKEND_UNAVAILABLE'],
-    [new NoAnswer('no answer'), 'OUTCOME_UNKNOWN'],
+    [new NoAnswer(1_000), 'OUTCOME_UNKNOWN'],
     [socketError, 'OUTCOME_UNKNOWN'],
     [sqlError('57P01', 'FATAL'), 'OUTCOME_UNKNOWN'],
     [sqlError('54000'), 'INVALID_ARGUMENT'],

@@ -19,9 +19,11 @@ const LOCK_NOT_AVAILABLE = '55P03';
 
 /**
  * Whether the connection must not be used again: it is broken, or leads to a server that cannot serve a leader. An
- * error of a statement leaves its connection whole; every other error is taken for the end of it.
+ * error of a statement leaves its connection whole, and so does a statement that was not sent; every other error is
+ * taken for the end of it.
  */
 export function breaksConnection(error: unknown): boolean {
+  if (error instanceof NotSent) return false;
   const code = sqlState(error);
   if (code === undefined) return true;
   return isFatal(error) || code === READ_ONLY || code === '53300' || /^(08|57P|58|XX)/.test(code);

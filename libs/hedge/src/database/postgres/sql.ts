@@ -1,4 +1,4 @@
-import { OVERWRITE_ID } from '../log-table.js';
+import { OVERWRITE_ID, type Fence, type LogAppend } from '../log-table.js';
 import type { PostgresValue, Statement } from './client/client.js';
 import type { Tables } from './options.js';
 
@@ -129,19 +129,6 @@ export function releaseSql({ locks }: Names, name: string, token: bigint, incarn
   };
 }
 
-/** A row to write. */
-export interface StoredRow {
-  readonly key: string;
-  readonly id: string;
-  readonly value: string;
-  readonly leader: string;
-}
-
-export interface StoredFence {
-  readonly lease: string;
-  readonly token: bigint;
-}
-
 /**
  * The beginning of every write of the log. `fence` has one row while the lease has the token, and keeps it so until the
  * commit: an acquisition waits, a renewal does not. `tick` then moves the clock of the log, whose row is locked until
@@ -162,7 +149,7 @@ function fencedTick({ locks, clock }: Names, fenced: boolean, lease: number, whe
       RETURNING last)`;
 }
 
-function fenceValues(fence: StoredFence | undefined): PostgresValue[] {
+function fenceValues(fence: Fence | undefined): PostgresValue[] {
   return fence === undefined ? [null, null] : [fence.lease, String(fence.token)];
 }
 
@@ -171,7 +158,7 @@ function fenceValues(fence: StoredFence | undefined): PostgresValue[] {
  * with the same value (`same`), neither where it was there with another. No result for a row that another transaction
  * added meanwhile: `storedSql` finds it. No result at all when the fence does not match.
  */
-export function appendSql(names: Names, rows: readonly StoredRow[], fence: StoredFence | undefined): Statement {
+export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence | undefined): Statement {
   return {
     text: `WITH asked AS (
       SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[])
@@ -196,7 +183,7 @@ export function appendSql(names: Names, rows: readonly StoredRow[], fence: Store
 }
 
 /** The same results for rows that are there. */
-export function storedSql(names: Names, rows: readonly StoredRow[]): Statement {
+export function storedSql(names: Names, rows: readonly LogAppend[]): Statement {
   const [keys = '', ids = '', values = ''] = rowArrays(rows);
   return {
     text: `SELECT asked.place::text, (log.value = asked.value)::text AS same, log.timestamp::text
@@ -206,7 +193,7 @@ export function storedSql(names: Names, rows: readonly StoredRow[]): Statement {
   };
 }
 
-export function overwriteSql(names: Names, row: Omit<StoredRow, 'id'>, fence: StoredFence | undefined): Statement {
+export function overwriteSql(names: Names, row: Omit<LogAppend, 'id'>, fence: Fence | undefined): Statement {
   return {
     text: `WITH ${fencedTick(names, fence !== undefined, 4, 'true')}
     INSERT INTO ${names.log} (key, id, value, leader, timestamp)
@@ -229,10 +216,10 @@ export interface StoredMirror {
  */
 export function replaceSql(
   names: Names,
-  row: StoredRow,
+  row: LogAppend,
   follows: bigint,
   mirrors: readonly StoredMirror[],
-  fence: StoredFence,
+  fence: Fence,
 ): Statement {
   const written = mirrors.filter(({ value }) => value !== undefined);
   const gone = mirrors.filter(({ value }) => value === undefined);
@@ -348,7 +335,7 @@ export function tokenSql({ locks }: Names, lease: string): Statement {
   };
 }
 
-function rowArrays(rows: readonly StoredRow[]): string[] {
+function rowArrays(rows: readonly LogAppend[]): string[] {
   return [
     textArray(rows.map(({ key }) => key)),
     textArray(rows.map(({ id }) => id)),

@@ -61,7 +61,11 @@ export class NotSent extends Error {
 }
 
 /** The server did not answer in time, and may execute the statement yet. */
-export class NoAnswer extends Error {}
+export class NoAnswer extends Error {
+  constructor(waitedMs: number) {
+    super(`no answer within ${Math.round(waitedMs)} ms`);
+  }
+}
 
 /** The backend was closed. */
 export class Closed extends Error {

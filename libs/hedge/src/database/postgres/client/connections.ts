@@ -37,17 +37,11 @@ export class Connections implements Channel {
   async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
     const end = performance.now() + remainingMs;
     const client = await this.#checkOut(end);
-    let broken = true;
+    let broken = false;
     try {
       const left = end - performance.now();
-      if (left <= 0) {
-        broken = false;
-        throw new NotSent(`no connection within ${Math.round(remainingMs)} ms`);
-      }
-      const answer = client.query(text, [...values]);
-      const result = await inTime(answer, left, () => new NoAnswer(`no answer within ${Math.round(remainingMs)} ms`));
-      broken = false;
-      return rowsOf(result);
+      if (left <= 0) throw new NotSent(`no connection within ${Math.round(remainingMs)} ms`);
+      return rowsOf(await inTime(client.query(text, [...values]), left, () => new NoAnswer(remainingMs)));
     } catch (error) {
       broken = breaksConnection(error);
       throw this.#closed ? new Closed() : error;

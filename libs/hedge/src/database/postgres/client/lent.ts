@@ -28,8 +28,7 @@ export class LentPool implements Channel {
     try {
       const left = end - performance.now();
       if (left <= 0) throw new NotSent('the pool had no connection in time');
-      const late = () => new NoAnswer(`no answer within ${Math.round(remainingMs)} ms`);
-      return rowsOf(await inTime(client.query(text, [...values]), left, late));
+      return rowsOf(await inTime(client.query(text, [...values]), left, () => new NoAnswer(remainingMs)));
     } catch (error) {
       broken = breaksConnection(error);
       throw error;
@@ -67,8 +66,7 @@ export class LentClient implements Channel {
 
   async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
     if (this.#closed) throw new Closed();
-    const late = () => new NoAnswer(`no answer within ${Math.round(remainingMs)} ms`);
-    return rowsOf(await inTime(this.client.query(text, [...values]), remainingMs, late));
+    return rowsOf(await inTime(this.client.query(text, [...values]), remainingMs, () => new NoAnswer(remainingMs)));
   }
 
   async close(): Promise<void> {
