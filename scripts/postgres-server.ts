@@ -14,10 +14,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
+import { freePort } from './free-port.js';
 
 /** No server starts, recovers or stops for longer, in milliseconds. */
 const READY_MS = 30_000;
@@ -243,16 +243,6 @@ function link(folder: string): void {
     const path = join(folder, target);
     if (!existsSync(path)) symlinkSync(relative(dirname(target), source), path);
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function isRunning(pid: number): boolean {

@@ -6,7 +6,8 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BrokerCommands } from './broker-client.js';
 import { Child } from './child.js';
-import { freePort, withFolder } from './cluster.js';
+import { freePort } from '../../scripts/free-port.js';
+import { withFolder } from './cluster.js';
 import type { Contestant } from './compete.js';
 
 /** Common brokers for the same work, measured if their servers are installed: for comparison, not as targets. */

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, withFolder } from './cluster.js';
+import { freePort } from '../../scripts/free-port.js';
+import { withFolder } from './cluster.js';
 
 const MAIN = fileURLToPath(new URL('../../apps/demo/dist/main.js', import.meta.url));
 const SETTLE_MS = 5_000;

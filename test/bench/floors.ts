@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Child, type Commands } from './child.js';
-import { freePort, withFolder } from './cluster.js';
+import { freePort } from '../../scripts/free-port.js';
+import { withFolder } from './cluster.js';
 import type { LoadShape } from './load.js';
 import type { NestGrpcCommands } from './nest-grpc-client.js';
 import type { RawLinkCommands } from './raw-link-client.js';

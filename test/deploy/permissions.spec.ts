@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { spanner } from 'nestjs-hedge/spanner';
 import { applyDdl } from '../../libs/hedge/src/database/spanner/client/google-client.js';
 import type { Calls } from '../../libs/hedge/src/database/spanner/client/protocol.js';
-import { claimOf, rowOf } from '../spanner/rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { openEmulator, TABLE_DDL } from '../spanner/target.js';
 
 /** All calls of the driver. The type check fails when the driver gets another call. */

@@ -5,7 +5,7 @@ import { postgres } from 'nestjs-hedge/postgres';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { LeaseClaim } from '../../libs/hedge/src/database/lease-table.js';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
-import { claimOf, rowOf } from '../spanner/rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { PGBOUNCER, PgBouncer } from './pgbouncer.js';
 import { sql, startServer } from './target.js';
 

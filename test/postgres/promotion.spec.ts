@@ -4,7 +4,7 @@ import { Pool } from 'pg';
 import { postgres } from 'nestjs-hedge/postgres';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
-import { claimOf, rowOf } from '../spanner/rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { sql, startServer } from './target.js';
 
 const LEASE_MS = 1_500;

@@ -6,7 +6,7 @@ import { postgres } from 'nestjs-hedge/postgres';
 import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { schemaDdl } from '../../libs/hedge/src/database/postgres/schema.js';
 import { PostgresServer } from '../../scripts/postgres-server.js';
-import { claimOf, rowOf } from '../spanner/rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { sql, TABLES } from './target.js';
 
 let server: PostgresServer;

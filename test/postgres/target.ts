@@ -1,8 +1,10 @@
 import { Client } from 'pg';
 import { PostgresServer, type PostgresServerOptions } from '../../scripts/postgres-server.js';
+import { tableNames } from '../../libs/hedge/src/database/postgres/options.js';
 import { schemaDdl } from '../../libs/hedge/src/database/postgres/schema.js';
 
-export const TABLES = { schema: 'hedge', lockTable: 'locktable', logTable: 'logtable' };
+/** The default names. */
+export const TABLES = tableNames({});
 
 /** Runs statements, one after the other, on a connection of their own. */
 export async function sql(url: string, ...statements: string[]): Promise<Record<string, unknown>[]> {

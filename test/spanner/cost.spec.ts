@@ -5,7 +5,7 @@ import type { LeaseRecord, LeaseTable } from '../../libs/hedge/src/database/leas
 import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
 import { LeaderElector } from '../../libs/hedge/src/election/leader-elector.runner.js';
 import { VirtualClock } from '../../libs/hedge/src/testing/virtual-clock.js';
-import { claimOf, rowOf } from './rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { openEmulator } from './target.js';
 
 type Calls = Readonly<Record<string, number>>;

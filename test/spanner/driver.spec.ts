@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { spanner, type SpannerOptions } from 'nestjs-hedge/spanner';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { RecordingClient } from './recording-client.js';
-import { claimOf, rowOf } from './rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { INDEX_DDL, openEmulator, openTarget, TABLE_DDL, type Target } from './target.js';
 
 const NEWEST = { limit: 1_000, order: 'newest-first' } as const;

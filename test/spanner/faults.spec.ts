@@ -3,7 +3,7 @@ import { startSpannerEmulator } from 'hedge-spanner-emulator';
 import { spanner } from 'nestjs-hedge/spanner';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { SemaphoreWrite } from '../../libs/hedge/src/database/permit-table.js';
-import { claimOf, rowOf } from './rows.js';
+import { claimOf, rowOf } from '../backend/rows.js';
 import { openEmulator, TABLE_DDL } from './target.js';
 
 let target: Awaited<ReturnType<typeof openEmulator>>;

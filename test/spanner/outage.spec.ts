@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { startSpannerEmulator } from 'hedge-spanner-emulator';
 import { spanner } from 'nestjs-hedge/spanner';
 import { until } from '../nest/apps.js';
-import { claimOf } from './rows.js';
+import { claimOf } from '../backend/rows.js';
 import { TABLE_DDL } from './target.js';
 
 /** With gRPC's own doubling pauses, these take minutes. */

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Child } from '../child.js';
-import { freePort, withFolder } from '../cluster.js';
+import { freePort } from '../../../scripts/free-port.js';
+import { withFolder } from '../cluster.js';
 import { compete, type Contestant } from '../compete.js';
 import type { Plan } from '../options.js';
 import type { SpillPodCommands } from '../spill-pod.js';
