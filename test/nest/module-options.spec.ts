@@ -2,7 +2,7 @@ import { Injectable, Logger, Module } from '@nestjs/common';
 import type { DynamicModule, INestApplicationContext, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import {
   ClusterService,
   HedgeModule,
@@ -142,5 +142,27 @@ describe('HedgeModule', () => {
     await expect(start(HedgeModule.forRoot(options()), feature(part as Type))).rejects.toThrow(
       "can't resolve dependencies",
     );
+  });
+});
+
+describe('a default timeout', () => {
+  it.each([
+    ['wan', undefined, 1],
+    ['wan', 20_000, 1],
+    ['wan', 20_001, 0],
+    ['lan', undefined, 0],
+    ['local', undefined, 0],
+  ] as const)('with the timing %s and %p gives %p warnings at the start', async (timing, defaultTimeoutMs, count) => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+    try {
+      await start(HedgeModule.forRoot({ ...options(), timing, defaultTimeoutMs }));
+      const lines = warn.mock.calls.map(([line]) => String(line));
+      expect(
+        lines.filter((line) => /^`defaultTimeoutMs` is \d+, but `timing\.leaseMs` is 20000: /.test(line)),
+      ).toHaveLength(count);
+      expect(lines).toHaveLength(count);
+    } finally {
+      warn.mockRestore();
+    }
   });
 });

@@ -107,7 +107,7 @@ export interface HedgeOptions {
   readonly timing?: HedgeTiming;
   /**
    * Milliseconds that `send`, `broadcast` and `put` may take when the call does not say, and that a stream may take
-   * until a handler has accepted it. Default: 10,000.
+   * until a handler has accepted it. Keep it above `timing.leaseMs`. Default: 10,000.
    */
   readonly defaultTimeoutMs?: number;
   /**

@@ -34,7 +34,7 @@ import {
   type PodContext,
 } from './parts.js';
 import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
-import type { PodSettings } from './settings.js';
+import { type PodSettings, timeoutWarning } from './settings.js';
 import type { TransportFactory } from './transport-factory.js';
 
 /** Of the time that a stop has beyond its drain, at most this much is for closing links and database at the end. */
@@ -129,6 +129,8 @@ export class HedgePod {
     const { mode, group } = this.settings;
     const { backend, opener } = this.#database;
     const { transport, source } = this.#network;
+    const warning = timeoutWarning(this.settings);
+    if (warning !== undefined) this.#logger.warn(warning);
     try {
       const open = await opener.open();
       if (this.#leaving !== undefined) return this.gate.open();

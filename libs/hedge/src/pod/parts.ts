@@ -235,7 +235,7 @@ export function makeSpill(
   { messenger }: MessagingPart,
 ): SpillRuntime {
   const { timing, spill } = settings;
-  const openNode = () => SpillNode.open({ ...spill, clock });
+  const openNode = () => SpillNode.open({ ...spill, clock, logger });
   return new SpillRuntime({ gate, streams: transport, messenger, membership, clock, timing, openNode, logger });
 }
 

@@ -43,3 +43,9 @@ export interface PodSettings {
     readonly minFreeDisk: number;
   };
 }
+
+/** Warns of a default timeout that is too short for the take-over after a crash of the leader. */
+export function timeoutWarning({ defaultTimeoutMs, timing: { leaseMs } }: PodSettings): string | undefined {
+  if (defaultTimeoutMs > leaseMs) return undefined;
+  return `\`defaultTimeoutMs\` is ${defaultTimeoutMs}, but \`timing.leaseMs\` is ${leaseMs}: after a crash of the leader there is no leader for about that long, so calls that give no \`timeoutMs\` fail. Set \`defaultTimeoutMs\` above \`timing.leaseMs\``;
+}

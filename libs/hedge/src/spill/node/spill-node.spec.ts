@@ -75,6 +75,19 @@ async function openNameless(): Promise<Awaited<ReturnType<typeof open>>> {
   throw new Error('no open file in the directory');
 }
 
+describe('a pod', () => {
+  it('warns at the start when it offers more memory than there is RAM', async () => {
+    const warnings: string[] = [];
+    const logger = { warn: (message: string): void => void warnings.push(message) };
+    await openNode({ memory: 64 * MB, ram: 64 * MB, logger });
+    expect(warnings).toEqual([]);
+    await openNode({ memory: 2 ** 40, ram: 64 * MB, logger });
+    expect(warnings).toEqual([expect.stringMatching(/^`spill\.memory` is 1048576 MB, but .* has 64 MB of RAM/)]);
+    await openNode({ memory: 2 ** 50, logger });
+    expect(warnings).toHaveLength(2);
+  });
+});
+
 describe('a frame on this pod', () => {
   it.each<SpillTier>(['memory', 'disk'])('P1: is read from %s unchanged, any number of times', async (tier) => {
     const part = partOf(await openNode());
@@ -189,6 +202,16 @@ describe('the budgets of a pod (P2)', () => {
     await put(part, 'disk', frameOf(1, MB - KB));
     expect(part.usage().disk).toEqual({ frames: 1, records: 1, bytes: MB });
     expect((await part.read(1)).header.sequence).toBe(1);
+  });
+
+  it('are fewer than offered, with a warning, when the volume has less room', async () => {
+    const warnings: string[] = [];
+    const logger = { warn: (message: string): void => void warnings.push(message) };
+    const files = Object.assign(new NamelessFiles(directory), { free: async () => 100 * MB });
+    await openNode({ files, disk: 90 * MB, minFreeDisk: 10 * MB, logger });
+    expect(warnings).toEqual([]);
+    await openNode({ files, disk: 91 * MB, minFreeDisk: 10 * MB, logger });
+    expect(warnings).toEqual([expect.stringMatching(/^`spill\.disk` is 91 MB, but .* has 90 MB free above/)]);
   });
 
   it('leave the floor of free disk', async () => {

@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import { MAX_FRAME_BYTES } from '../records/frame.js';
@@ -24,6 +25,9 @@ export interface SpillNodeOptions {
   readonly clock: Clock;
   /** Default: files without a name in `directory`. */
   readonly files?: DataDisk;
+  /** RAM that this process can use, in bytes. Default: that of the container, or of the machine. */
+  readonly ram?: number;
+  readonly logger?: { warn(message: string): void };
 }
 
 /** The least memory of a pod: a few frames of other pods must fit into its buffers. */
@@ -57,15 +61,21 @@ export class SpillNode implements NodeStorage {
   }
 
   /**
-   * Opens the directory, and removes the files that killed processes have left there.
+   * Opens the directory, and removes the files that killed processes have left there. Logs a WARN when the machine has
+   * less RAM or disk than the pod offers.
    * @throws HedgeError INVALID_OPTIONS when there is too little memory, or the directory cannot be written
    */
   static async open(options: SpillNodeOptions): Promise<SpillNode> {
-    const { memory, disk, directory, files = new NamelessFiles(directory) } = options;
+    const { memory, disk, directory, files = new NamelessFiles(directory), ram = usableRam(), logger } = options;
     if (memory < MIN_MEMORY) {
       throw new HedgeError(
         'INVALID_OPTIONS',
         `\`spill.memory\` is ${memory} bytes, which is too little. Set it to at least ${MIN_MEMORY}.`,
+      );
+    }
+    if (memory > ram) {
+      logger?.warn(
+        `\`spill.memory\` is ${inMB(memory)}, but this machine or container has ${inMB(ram)} of RAM, so the pod can run out of memory. Set it well below the RAM`,
       );
     }
     const node = new SpillNode(options, files);
@@ -80,7 +90,13 @@ export class SpillNode implements NodeStorage {
         { cause },
       );
     }
-    await node.#disk.space.refresh();
+    const { space } = node.#disk;
+    await space.refresh();
+    if (!space.failing && disk > space.free) {
+      logger?.warn(
+        `\`spill.disk\` is ${inMB(disk)}, but the volume of \`spill.directory\` ${directory} has ${inMB(space.free)} free above \`spill.minFreeDisk\`, and the pod writes no more than that. Lower \`spill.disk\`, or use a larger volume`,
+      );
+    }
     return node;
   }
 
@@ -131,6 +147,16 @@ export class SpillNode implements NodeStorage {
     await Promise.all(parts.map((part) => part.drop()));
     this.#idle.close();
   }
+}
+
+/** The limit of the container, if there is one. */
+function usableRam(): number {
+  // 0 or undefined when it is not known, and a huge number when there is no limit.
+  return Math.min(totalmem(), process.constrainedMemory() || Infinity);
+}
+
+function inMB(bytes: number): string {
+  return `${Math.floor(bytes / 2 ** 20)} MB`;
 }
 
 function keyOf({ store, epoch }: PartId): string {
