@@ -1,8 +1,8 @@
 import { Catalog } from './catalog.js';
 import { Faults, type FaultOptions } from './faults.js';
-import { DatabaseAdmin } from './service/database-admin.js';
-import { InstanceAdmin } from './service/instance-admin.js';
-import { Operations } from './service/operations.js';
+import { DatabaseAdmin } from './service/admin/database-admin.js';
+import { InstanceAdmin } from './service/admin/instance-admin.js';
+import { Operations } from './service/admin/operations.js';
 import { Protos } from './service/protos.js';
 import { GrpcServer } from './service/server.js';
 import { Sessions } from './service/sessions.js';

@@ -1,10 +1,10 @@
-import type { Catalog, Instance } from '../catalog.js';
-import { notFound } from '../common/status.js';
+import type { Catalog, Instance } from '../../catalog.js';
+import { notFound } from '../../common/status.js';
 import type { Operations } from './operations.js';
-import { checkName, checkNewInstance } from '../common/resource-names.js';
-import { pageOf, refuseFilter } from './paging.js';
-import type { google, Protos } from './protos.js';
-import type { Handlers } from './server.js';
+import { checkName, checkNewInstance } from '../../common/resource-names.js';
+import { pageOf, refuseFilter } from '../paging.js';
+import type { google, Protos } from '../protos.js';
+import type { Handlers } from '../server.js';
 
 type V1 = typeof google.spanner.admin.instance.v1;
 type Request<K extends keyof V1> = V1[K] extends abstract new (...args: never[]) => infer R ? R : never;

@@ -1,8 +1,8 @@
-import { alreadyExists, Code, notFound, SpannerError } from '../common/status.js';
-import { checkName } from '../common/resource-names.js';
-import { pageOf, refuseFilter } from './paging.js';
-import type { google } from './protos.js';
-import type { Handlers } from './server.js';
+import { alreadyExists, Code, notFound, SpannerError } from '../../common/status.js';
+import { checkName } from '../../common/resource-names.js';
+import { pageOf, refuseFilter } from '../paging.js';
+import type { google } from '../protos.js';
+import type { Handlers } from '../server.js';
 
 type Operation = google.longrunning.IOperation;
 

@@ -1,15 +1,15 @@
-import type { Catalog } from '../catalog.js';
-import { invalidArgument, unimplemented } from '../common/status.js';
-import { printDdl } from '../query/ddl-printer.js';
-import type { Ddl } from '../sql/ast.js';
-import { parseDdl } from '../sql/ddl-parser.js';
-import type { Database } from '../storage/database.js';
-import { toProtoTime } from './codec.js';
+import type { Catalog } from '../../catalog.js';
+import { invalidArgument, unimplemented } from '../../common/status.js';
+import { printDdl } from '../../query/ddl-printer.js';
+import type { Ddl } from '../../sql/ast.js';
+import { parseDdl } from '../../sql/ddl-parser.js';
+import type { Database } from '../../storage/database.js';
+import { toProtoTime } from '../codec.js';
 import { asSpannerError, type Operations } from './operations.js';
-import { checkNewDatabase } from '../common/resource-names.js';
-import { pageOf, refuseFilter } from './paging.js';
-import type { google, Protos } from './protos.js';
-import type { Handlers } from './server.js';
+import { checkNewDatabase } from '../../common/resource-names.js';
+import { pageOf, refuseFilter } from '../paging.js';
+import type { google, Protos } from '../protos.js';
+import type { Handlers } from '../server.js';
 
 type V1 = typeof google.spanner.admin.database.v1;
 type Request<K extends keyof V1> = V1[K] extends abstract new (...args: never[]) => infer R ? R : never;
