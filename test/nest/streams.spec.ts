@@ -115,6 +115,14 @@ class Handlers {
     })();
   }
 
+  @OnLeaderStream('compiled')
+  compiled() {
+    // A compiler for an older JavaScript makes such an object of a generator.
+    const items = [1, 2].values();
+    const next = () => items.next();
+    return { next, return: next, throw: next, [Symbol.iterator]: () => items };
+  }
+
   @OnLeaderStream('sum')
   async sum(@Payload() input: AsyncIterable<number>) {
     let total = 0;
@@ -259,6 +267,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     ['undecorated', [7]],
     ['observable', [1, 2, 3]],
     ['later', [1, 2]],
+    ['compiled', [1, 2]],
     ['sum', [{ total: 7 }]],
     ['both', [7]],
   ])('handlers may reply in any form: %s', async (topic, expected) => {
