@@ -129,10 +129,10 @@ export class TestGroup {
   }
 
   /** Begins a new term. The given pods learn of it at once, the others when they read the lease. */
-  elect(leader: TestPod | undefined, told: readonly TestPod[] = this.pods): void {
+  elect(leader: TestPod | undefined, notified: readonly TestPod[] = this.pods): void {
     this.leader = leader;
     if (leader !== undefined) this.epoch += 1n;
-    for (const pod of told) pod.route.learn();
+    for (const pod of notified) pod.route.learn();
   }
 
   /** Delivers frames, settles promises and advances the clock by that much time, in steps as timers need. */

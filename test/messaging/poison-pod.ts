@@ -11,20 +11,20 @@ import { NestFactory } from '@nestjs/core';
 import { HedgeContext, HedgeError, HedgeModule, type HedgeMode, LeaderService, OnLeaderMessage } from 'nestjs-hedge';
 import { sqlite } from 'nestjs-hedge/sqlite';
 
-export type Told =
+export type PodReport =
   | { readonly type: 'leads' }
   | { readonly type: 'ran'; readonly requestId: string; readonly attempt: number }
   | { readonly type: 'ended'; readonly code: string; readonly message: string; readonly details: object }
   | { readonly type: 'log'; readonly line: string };
 
 const [file = '', mode = 'member', topic = '', maxReruns = ''] = process.argv.slice(2);
-const tell = (told: Told): void => void process.send?.(told);
+const report = (event: PodReport): void => void process.send?.(event);
 
 @Injectable()
 class Handlers {
   @OnLeaderMessage('throws')
   throws(@Ctx() { requestId, attempt }: HedgeContext) {
-    process.send?.({ type: 'ran', requestId, attempt } satisfies Told, () => {
+    process.send?.({ type: 'ran', requestId, attempt } satisfies PodReport, () => {
       setImmediate(() => {
         throw new Error('out of its promise');
       });
@@ -34,7 +34,7 @@ class Handlers {
 
   @OnLeaderMessage('blocks')
   blocks(@Ctx() { requestId, attempt }: HedgeContext) {
-    process.send?.({ type: 'ran', requestId, attempt } satisfies Told);
+    process.send?.({ type: 'ran', requestId, attempt } satisfies PodReport);
     // Blocks as a loop does, without the CPU time.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5_000);
     return 'blocked';
@@ -55,14 +55,14 @@ class Handlers {
 })
 class PodModule {}
 
-class TellingLogger extends ConsoleLogger {
+class ReportingLogger extends ConsoleLogger {
   override warn(message: unknown): void {
-    tell({ type: 'log', line: String(message) });
+    report({ type: 'log', line: String(message) });
   }
 }
 
 const app = await NestFactory.createApplicationContext(PodModule, {
-  logger: mode === 'client' ? new TellingLogger({ logLevels: ['warn'] }) : false,
+  logger: mode === 'client' ? new ReportingLogger({ logLevels: ['warn'] }) : false,
 });
 const leader = app.get(LeaderService);
 if (mode === 'client') {
@@ -71,9 +71,9 @@ if (mode === 'client') {
     (reply) => ({ code: 'done', message: String(reply), details: {} }),
     (error: unknown) => error as HedgeError,
   );
-  tell({ type: 'ended', code: ended.code, message: ended.message, details: ended.details });
+  report({ type: 'ended', code: ended.code, message: ended.message, details: ended.details });
   await app.close();
   process.disconnect();
 } else {
-  leader.changes$.subscribe(() => leader.isLeader() && tell({ type: 'leads' }));
+  leader.changes$.subscribe(() => leader.isLeader() && report({ type: 'leads' }));
 }

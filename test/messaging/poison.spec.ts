@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { compileScript } from '../compiled-script.js';
 import { until } from '../nest/apps.js';
-import type { Told } from './poison-pod.js';
+import type { PodReport } from './poison-pod.js';
 
 const script = compileScript('test/messaging/poison-pod.ts');
 let file: string;
 let pods: ChildProcess[];
-let told: Told[];
+let reports: PodReport[];
 
 beforeEach(() => {
   file = join(mkdtempSync(join(tmpdir(), 'hedge-poison-')), 'hedge.db');
-  [pods, told] = [[], []];
+  [pods, reports] = [[], []];
 });
 
 afterEach(async () => {
@@ -35,13 +35,13 @@ function start(...args: string[]): ChildProcess {
     env: process.env,
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
-  pod.on('message', (message) => void told.push(message as Told));
+  pod.on('message', (message) => void reports.push(message as PodReport));
   pods.push(pod);
   return pod;
 }
 
-const of = <Type extends Told['type']>(type: Type) =>
-  told.filter((one): one is Extract<Told, { type: Type }> => one.type === type);
+const of = <Type extends PodReport['type']>(type: Type) =>
+  reports.filter((one): one is Extract<PodReport, { type: Type }> => one.type === type);
 
 async function startMembers(count: number): Promise<void> {
   for (let i = 0; i < count; i += 1) start('member');
@@ -49,7 +49,7 @@ async function startMembers(count: number): Promise<void> {
 }
 
 /** Sends from a separate process, and waits for the outcome. */
-async function outcomeOf(topic: string, maxReruns = ''): Promise<Extract<Told, { type: 'ended' }>> {
+async function outcomeOf(topic: string, maxReruns = ''): Promise<Extract<PodReport, { type: 'ended' }>> {
   start('client', topic, maxReruns);
   await until(() => of('ended').length > 0, 'the outcome of the message', 150_000);
   return of('ended')[0]!;

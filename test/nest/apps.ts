@@ -86,10 +86,10 @@ function viewSize(app: INestApplicationContext): number {
 }
 
 /** Waits for a state. Fails with its name when it does not come. */
-export async function until(holds: () => boolean, what: string, withinMs = 60_000): Promise<void> {
+export async function until(holds: () => boolean, state: string, withinMs = 60_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`never came: ${what}`);
+    if (performance.now() > deadline) throw new Error(`Timed out while waiting for: ${state}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

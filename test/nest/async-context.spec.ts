@@ -35,9 +35,9 @@ const store = (): string => storage.getStore() ?? 'none';
 const seen: Record<string, string[]> = {};
 
 /** Records the store that it sees, and enters a store, as some modules for request contexts do. */
-function note(what: string): void {
-  (seen[what] ??= []).push(store());
-  storage.enterWith(`entered by ${what}`);
+function note(name: string): void {
+  (seen[name] ??= []).push(store());
+  storage.enterWith(`entered by ${name}`);
 }
 
 @Injectable()
@@ -130,7 +130,7 @@ class Handlers {
 }
 
 beforeEach(() => {
-  for (const what of Object.keys(seen)) delete seen[what];
+  for (const name of Object.keys(seen)) delete seen[name];
 });
 
 const sourceStores: string[] = [];
@@ -150,8 +150,8 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 }
 
 /** Each of these methods saw no store in any call. */
-function expectNone(...whats: string[]): void {
-  for (const what of whats) expect({ [what]: [...new Set(seen[what])] }).toEqual({ [what]: ['none'] });
+function expectNone(...names: string[]): void {
+  for (const name of names) expect({ [name]: [...new Set(seen[name])] }).toEqual({ [name]: ['none'] });
 }
 
 describe.each([
@@ -170,8 +170,8 @@ describe.each([
 
   const callers = count === 1 ? ['leads'] : ['leads', 'follows'];
 
-  describe.each(callers)('that %s', (who) => {
-    const app = (): INestApplicationContext => (who === 'leads' ? pods.leader : pods.followers[0]!);
+  describe.each(callers)('that %s', (role) => {
+    const app = (): INestApplicationContext => (role === 'leads' ? pods.leader : pods.followers[0]!);
     const leader = (): LeaderService => app().get(LeaderService);
     const cluster = (): ClusterService => app().get(ClusterService);
 
@@ -224,7 +224,7 @@ describe.each([
         await until(() => seen['handler that is aborted'] !== undefined, 'the handler runs');
         abort.abort(new Error('enough'));
         await given;
-        await until(() => seen['listener of a signal'] !== undefined, 'the handler is told');
+        await until(() => seen['listener of a signal'] !== undefined, 'the handler is notified');
       });
       expectNone('handler that is aborted', 'listener of a signal');
     });
@@ -249,7 +249,7 @@ describe.each([
     await storage.run('joining', () => pods.start());
     const listeners = ['@OnLeaderChange', '@OnMembersChange', 'leader changes$', 'cluster changes$'];
     const called = [...listeners, '@WhileLeader', 'runWhileLeader', 'listener of a leadership'];
-    await until(() => called.every((what) => seen[what] !== undefined), 'all were called');
+    await until(() => called.every((name) => seen[name] !== undefined), 'all were called');
     await until(() => (seen['@LeaderInterval'] ?? []).length >= 2, 'the job has run twice');
     for (const stop of stops) stop();
     expectNone(...called, '@LeaderInterval');

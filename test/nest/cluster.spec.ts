@@ -119,7 +119,10 @@ describe('three Nest apps in one process', () => {
 
   it('have one leader, and all know it', async () => {
     const leader = addressOf(pods.leader);
-    await until(() => pods.apps.every((app) => app.get(LeaderService).leader()?.address === leader), 'all know it');
+    await until(
+      () => pods.apps.every((app) => app.get(LeaderService).leader()?.address === leader),
+      'all pods know the leader',
+    );
     expect(await pods.leader.get(LeaderService).confirmLeadership()).toBe(true);
     expect(await pods.followers[0]!.get(LeaderService).confirmLeadership()).toBe(false);
   });
@@ -194,14 +197,14 @@ describe('three Nest apps in one process', () => {
     expect(old.get(LeaderService).isLeader()).toBe(false);
     expect(term).toMatchObject({ ended: true });
     const after = outcomes.length;
-    await until(() => rest.some((app) => app.get(LeaderService).isLeader()), 'another leads');
+    await until(() => rest.some((app) => app.get(LeaderService).isLeader()), 'another pod leads');
     await until(() => outcomes.length > after + 20, 'load goes on');
     load.abort();
     await Promise.all(sending);
     expect(outcomes.filter((outcome) => (outcome as { total?: number }).total !== 3)).toEqual([]);
     const next = rest.find((app) => app.get(LeaderService).isLeader())!;
     expect(next.get(Watch).terms.at(-1)!.token > term!.token).toBe(true);
-    await until(() => rest.every((app) => app.get(ClusterService).members().length === 2), 'two are left');
+    await until(() => rest.every((app) => app.get(ClusterService).members().length === 2), 'two members remain');
     expect(next.get(Watch).leaders).toContain(addressOf(next));
     expect(next.get(Watch).views).toEqual(expect.arrayContaining([3, 2]));
   }, 30_000);

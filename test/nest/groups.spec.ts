@@ -46,12 +46,12 @@ async function lastRun(app: INestApplicationContext) {
   return (await app.get(JobsService).history('tick', { limit: 1 }))[0];
 }
 
-const toldOf = (text: string): boolean => warnings.some((warning) => warning.includes(text));
+const isWarned = (text: string): boolean => warnings.some((warning) => warning.includes(text));
 
 describe('two groups on one database', () => {
   it('log a warning that they share keys, unless a prefix separates them', async () => {
     const [first, second] = [await leaderOf('first'), await leaderOf('second')];
-    await until(() => toldOf('Group second shares its keys in KvStore with first'), 'a warning');
+    await until(() => isWarned('Group second shares its keys in KvStore with first'), 'a warning');
     await first.get(KvStore).put('rate', '1');
     expect((await second.get(KvStore).get('rate'))?.value).toBe('1');
 
@@ -103,7 +103,7 @@ describe('keys of a version without prefixes', () => {
     expect(moved.run().changes).toBe(2);
     database.close();
     const kv = (await leaderOf('orders', { kv: { prefix: 'orders/' } })).get(KvStore);
-    await until(() => toldOf('begin with "orders/" now, and began with no prefix before'), 'a warning');
+    await until(() => isWarned('begin with "orders/" now, and began with no prefix before'), 'a warning');
     expect((await kv.history('rate')).map(({ value }) => value)).toEqual(['2', '1']);
     expect(await kv.history('rate', { after: first })).toMatchObject([{ value: '2' }]);
     await kv.put('rate', '3');

@@ -40,7 +40,7 @@ class TwoJobs {
 }
 
 @Injectable()
-class TwoTimetables {
+class TwoSchedules {
   @LeaderInterval(1_000) @LeaderCron('@daily') a() {}
 }
 
@@ -129,10 +129,14 @@ describe('jobs', () => {
   });
 
   it.each([
-    ['two of one name', TwoJobs, "both declare the job 'twice'"],
-    ['two timetables without names', TwoTimetables, 'it has two timetables'],
-    ['a class without one instance', ScopedJob, 'request-scoped'],
-    ['a method whose name is no name of a job', OddName, "'OddName.nightly/report'. Give 1 to 128 visible characters"],
+    ['two jobs with one name', TwoJobs, "both declare the job 'twice'"],
+    ['two schedules of one method without names', TwoSchedules, 'it has two timetables'],
+    ['a class without a single instance', ScopedJob, 'request-scoped'],
+    [
+      'a method whose name is not valid for a job',
+      OddName,
+      "'OddName.nightly/report'. Give 1 to 128 visible characters",
+    ],
   ])('fail the start: %s', async (_, Wrong, message) => {
     await expect(podsOf({ providers: [Wrong] }).start()).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',

@@ -63,8 +63,8 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return list;
 }
 
-describe.each(['a follower', 'the leader itself'])('an error of 6 MiB reaches %s', (who) => {
-  const app = () => (who === 'a follower' ? pods.followers[0]! : pods.leader);
+describe.each(['a follower', 'the leader itself'])('an error of 6 MiB reaches %s', (caller) => {
+  const app = () => (caller === 'a follower' ? pods.followers[0]! : pods.leader);
   const failed = { code: 'HANDLER_FAILED', message: expect.stringMatching(/out of order: x+… \(\d+ bytes\)/) };
 
   it('as HANDLER_FAILED, when a message handler throws it', async () => {

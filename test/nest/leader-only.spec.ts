@@ -257,12 +257,12 @@ describe('an invalid decoration', () => {
     ['a getter', decorate(LeaderOnly(), null), 'Wrong.method cannot be @LeaderOnly'],
     ['a timeout of 0', decorate(LeaderOnly({ forward: true, timeoutMs: 0 })), 'timeoutMs'],
     ['a name without forward', decorate(LeaderOnly({ name: 'x' })), 'forward: true'],
-    ['a wrong cron expression', decorate(LeaderCron('bad')), "Wrong.method is decorated wrongly. 'bad'"],
-    ['a wrong time zone', decorate(LeaderCron('@daily', { timeZone: 'Nowhere/Else' })), 'no time zone'],
+    ['an invalid cron expression', decorate(LeaderCron('bad')), "Wrong.method is decorated wrongly. 'bad'"],
+    ['an unknown time zone', decorate(LeaderCron('@daily', { timeZone: 'Nowhere/Else' })), 'no time zone'],
     ['a short interval', decorate(LeaderInterval(10)), 'The interval is 10'],
     ['a name with a slash', decorate(LeaderInterval(1_000, { name: 'a/b' })), "'a/b'"],
     ['a grace of 0', decorate(LeaderInterval(1_000, { graceMs: 0 })), 'graceMs is 0'],
-    ['a job that is no method', decorate(LeaderInterval(1_000), 1), 'is no method'],
+    ['a job that is not a method', decorate(LeaderInterval(1_000), 1), 'is no method'],
   ])('is refused: %s', (_, decorated, message) => {
     expect(decorated).toThrow(refusal(message));
   });

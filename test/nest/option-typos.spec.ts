@@ -61,14 +61,14 @@ const calls: readonly Call[] = [
   ['HedgeModule', () => resolveOptions(new Pods().pod(typo('adress'))), 'address'],
   ['spill.dir', () => resolveOptions(new Pods().pod({ spill: typo('dir') })), 'spill.directory'],
   ['shutdown.drain', () => resolveOptions(new Pods().pod({ shutdown: typo('drain') })), 'shutdown.drainMs'],
-  ['HedgeModule, one level too high,', () => resolveOptions(new Pods().pod(typo('drainMs'))), 'shutdown.drainMs'],
+  ['HedgeModule, one level too high', () => resolveOptions(new Pods().pod(typo('drainMs'))), 'shutdown.drainMs'],
   [
-    'HedgeModule, in other letters,',
+    'HedgeModule, in other letter case',
     () => resolveOptions(new Pods().pod(typo('maxmessagebytes'))),
     'limits.maxMessageBytes',
   ],
-  ['limits, one level too low,', () => resolveOptions(new Pods().pod({ limits: typo('maxReruns') })), 'maxReruns'],
-  ['spill, in the wrong object,', () => resolveOptions(new Pods().pod({ spill: typo('totalMs') })), 'shutdown.totalMs'],
+  ['limits, one level too low', () => resolveOptions(new Pods().pod({ limits: typo('maxReruns') })), 'maxReruns'],
+  ['spill, in the wrong object', () => resolveOptions(new Pods().pod({ spill: typo('totalMs') })), 'shutdown.totalMs'],
   ['timing.lease', () => resolveOptions(new Pods().pod({ timing: typo('lease') })), 'timing.leaseMs'],
 ];
 
@@ -79,7 +79,7 @@ function decorate(decorator: MethodDecorator): void {
   void Decorated;
 }
 
-describe('an option that does not exist is refused, with the closest valid name,', () => {
+describe('an unknown option is refused, and the error names the closest valid option', () => {
   let app: INestApplicationContext;
   beforeAll(async () => {
     app = await new Pods().start();

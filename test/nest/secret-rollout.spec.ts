@@ -24,7 +24,7 @@ beforeEach(() => {
 afterEach(() => pods.close());
 
 /** Each pod reaches each other pod by a link of its own, and asks the leader. */
-async function allTalk(): Promise<void> {
+async function allReachEachOther(): Promise<void> {
   const size = pods.apps.length;
   await until(
     () =>
@@ -46,9 +46,9 @@ async function allTalk(): Promise<void> {
 async function rollOut(secret: HedgeOptions['secret']): Promise<void> {
   for (const old of pods.apps.slice()) {
     await pods.start({ secret });
-    await allTalk();
+    await allReachEachOther();
     await stop(old);
-    await allTalk();
+    await allReachEachOther();
   }
 }
 
@@ -65,7 +65,7 @@ it.each<[string, HedgeOptions['secret'][], HedgeOptions['secret']]>([
   async (_, [first, ...rollOuts], left) => {
     await pods.start({ secret: first });
     await pods.start({ secret: first });
-    await allTalk();
+    await allReachEachOther();
     for (const secret of rollOuts) await rollOut(secret);
 
     const late = await pods.start({ secret: left });

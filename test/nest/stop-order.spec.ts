@@ -252,7 +252,7 @@ describe('a stop waits for running methods before the pool that they use closes:
 
 describe('the last pod of a group', () => {
   @Injectable()
-  class LastWords implements OnApplicationShutdown {
+  class LastPut implements OnApplicationShutdown {
     error: unknown;
     stored: unknown;
     constructor(private readonly kv: KvStore) {}
@@ -264,22 +264,22 @@ describe('the last pod of a group', () => {
     }
 
     async onApplicationShutdown(): Promise<void> {
-      this.error = await this.kv.put('last', 'word', { timeoutMs: 1 }).catch((error: unknown) => error);
+      this.error = await this.kv.put('last', 'of the hook', { timeoutMs: 1 }).catch((error: unknown) => error);
     }
   }
 
-  it('reports in its last hook that it has stepped down, to calls that need a leader', async () => {
-    @Module({ imports: [HedgeModule.forRoot(new Pods().pod())], providers: [LastWords] })
+  it('fails a put in its last hook with NO_LEADER, because it has stepped down', async () => {
+    @Module({ imports: [HedgeModule.forRoot(new Pods().pod())], providers: [LastPut] })
     class AppModule {}
     const app = await NestFactory.createApplicationContext(AppModule, quiet);
     opened.push(app);
-    const words = app.get(LastWords);
+    const last = app.get(LastPut);
     await until(() => app.get(LeaderService).isLeader(), 'it leads');
     await app.close();
-    expect(words.error).toMatchObject({
+    expect(last.error).toMatchObject({
       code: 'NO_LEADER',
       message: expect.stringContaining('This pod is stopping and leads no more'),
     });
-    expect(words.stored).toMatchObject({ value: 'of the task' });
+    expect(last.stored).toMatchObject({ value: 'of the task' });
   });
 });

@@ -132,8 +132,11 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 /** Each way in which a stream ends while its source waits for its next item. */
 const endings: [string, (open: Open) => Promise<void>][] = [
   ['the loop is left', async (open) => void (await all(take(1, open('first'))))],
-  ['its time is over', async (open) => expect(all(open('silent', { timeoutMs: 300 }))).rejects.toThrow('300 ms')],
-  ['nothing passes', async (open) => expect(all(open('silent', { idleTimeoutMs: 300 }))).rejects.toThrow('300 ms')],
+  ['its deadline passes', async (open) => expect(all(open('silent', { timeoutMs: 300 }))).rejects.toThrow('300 ms')],
+  [
+    'its idle timeout passes',
+    async (open) => expect(all(open('silent', { idleTimeoutMs: 300 }))).rejects.toThrow('300 ms'),
+  ],
   [
     'its signal aborts while the caller waits',
     async (open) => {
@@ -160,7 +163,7 @@ const endings: [string, (open: Open) => Promise<void>][] = [
   ['the handler has ended', async (open) => expect(await all(open('short'))).toEqual(['all'])],
   ['the handler fails', async (open) => expect(all(open('failing'))).rejects.toThrow('out of order')],
   ['there is no handler', async (open) => expect(all(open('nobody'))).rejects.toThrow('nobody')],
-  ['nobody begins to loop', async (open) => void (await open('count').return!())],
+  ['the caller returns before its loop', async (open) => void (await open('count').return!())],
   ['the call is refused', async (open) => expect(() => open('x'.repeat(300))).toThrow('256')],
 ];
 
@@ -173,8 +176,8 @@ async function* take(count: number, items: AsyncIterable<unknown>) {
   }
 }
 
-describe.each(['a follower', 'the leader itself'])('a stream from %s', (who) => {
-  const leader = (): LeaderService => (who === 'a follower' ? pods.followers[0]! : pods.leader).get(LeaderService);
+describe.each(['a follower', 'the leader itself'])('a stream from %s', (caller) => {
+  const leader = (): LeaderService => (caller === 'a follower' ? pods.followers[0]! : pods.leader).get(LeaderService);
 
   describe('whose source fails early throws that error, and the process survives:', () => {
     it('a file that does not exist', async () => {
@@ -328,12 +331,12 @@ describe('a broadcast stream', () => {
     expect(() => cluster().broadcastStream('first', refused, { only: [7 as never] })).toThrow('only');
     expect(refused.destroyed).toBe(true);
 
-    const givenUp = fed();
+    const cancelled = fed();
     const abort = new AbortController();
-    const replies = cluster().broadcastStream('first', givenUp, { signal: abort.signal });
+    const replies = cluster().broadcastStream('first', cancelled, { signal: abort.signal });
     await replies.next();
     abort.abort();
-    expect(givenUp.destroyed).toBe(true);
+    expect(cancelled.destroyed).toBe(true);
     await expect(all(replies)).rejects.toMatchObject({ name: 'AbortError' });
   });
 });

@@ -221,8 +221,8 @@ function endlessSource() {
   return Object.assign(source, { items: items() });
 }
 
-describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) => {
-  const leader = (): LeaderService => (who === 'a follower' ? pods.followers[0]! : pods.leader).get(LeaderService);
+describe.each(['a follower', 'the leader itself'])('sendStream from %s', (origin) => {
+  const leader = (): LeaderService => (origin === 'a follower' ? pods.followers[0]! : pods.leader).get(LeaderService);
 
   it('delivers messages in order, whatever their kind', async () => {
     const values = [1, 'two', { three: 3 }, null, undefined, Buffer.from('bytes'), [4], Buffer.alloc(200_000, 7)];
@@ -248,7 +248,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     await first!.return!();
     expect((await second!.next()).done).toBe(false);
     await second!.return!();
-    await until(() => seen.returned === 2, 'both handlers are left');
+    await until(() => seen.returned === 2, 'both handlers have ended');
   });
 
   it('interceptors see each reply, and filters see late errors', async () => {
@@ -280,14 +280,14 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
       expect(reply).toBeInstanceOf(Uint8Array);
       break;
     }
-    await until(() => seen.returned === 1 && source.left, 'handler and source are left');
+    await until(() => seen.returned === 1 && source.left, 'handler and source have ended');
     expect(seen.signals[0]!.reason).toMatchObject({ code: 'CANCELLED' });
   });
 
   it('a handler that ends its replies ends the stream', async () => {
     const source = endlessSource();
     expect(await all(leader().sendStream('observable', source.items))).toEqual([1, 2, 3]);
-    await until(() => source.left, 'the source is left');
+    await until(() => source.left, 'the source is closed');
   });
 
   it('a source that throws fails the input, and the caller receives the error of its source', async () => {
@@ -297,7 +297,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
       throw error;
     }
     await expect(all(leader().sendStream('take', broken()))).rejects.toBe(error);
-    await until(() => seen.returned === 1, 'the handler is left');
+    await until(() => seen.returned === 1, 'the handler has ended');
     expect(seen.inputErrors).toMatchObject([
       { code: 'CANCELLED', message: expect.stringContaining('the file is broken') },
     ]);
@@ -323,7 +323,7 @@ describe.each(['a follower', 'the leader itself'])('sendStream from %s', (who) =
     const signal = seen.signals[0]!;
     expect(signal.aborted).toBe(false);
     await replies.return!();
-    await until(() => seen.returned === 1 && signal.aborted, 'the handler is left');
+    await until(() => seen.returned === 1 && signal.aborted, 'the handler has ended');
   });
 
   it('an Observable without back-pressure fails its stream, and does not exhaust the memory', async () => {
@@ -443,7 +443,7 @@ describe('broadcastStream', () => {
       expect(event.type).toBe('reply');
       break;
     }
-    await until(() => source.left, 'the source is left');
+    await until(() => source.left, 'the source is closed');
     const reason = new Error('not wanted any more');
     await expect(all(cluster().broadcastStream('copy', [1], { signal: AbortSignal.abort(reason) }))).rejects.toBe(
       reason,
@@ -537,7 +537,7 @@ describe('when the leader changes', () => {
     await leaving();
     await failed;
     expect(source.observed).toBe(false);
-    await until(() => seen.returned === 1, 'the handler is left');
+    await until(() => seen.returned === 1, 'the handler has ended');
     expect(seen.signals[0]!.reason).toMatchObject({ code: 'LEASE_LOST' });
     // The next leader serves the next stream, also when it is this pod.
     expect(await all(service.sendStream('copy', [2]))).toEqual([2]);

@@ -241,31 +241,31 @@ describe('an error of a handler', () => {
 
   it('has the line of its caller in its stack, for every call that the leader answers', async () => {
     for (const [, app] of callers) {
-      async function whoSends(): Promise<void> {
+      async function sends(): Promise<void> {
         await app.get(LeaderService).send('fails');
       }
-      async function whoForwards(): Promise<void> {
+      async function forwards(): Promise<void> {
         await app.get(Handlers).conflict();
       }
-      async function whoPuts(): Promise<void> {
+      async function puts(): Promise<void> {
         await app.get(KvStore).put('key', 'value', { fenced: 1n });
       }
-      async function whoStreams(): Promise<void> {
+      async function streams(): Promise<void> {
         for await (const reply of app.get(LeaderService).sendStream('fails', [])) expect(reply).toBe(1);
       }
-      async function whoBroadcasts(): Promise<void> {
+      async function broadcasts(): Promise<void> {
         const [result] = await app.get(ClusterService).broadcast('fails');
         throw result?.error ?? new Error('no error');
       }
-      async function whoAcquires(): Promise<void> {
+      async function acquires(): Promise<void> {
         const semaphores = app.get(SemaphoreService);
         await semaphores.use('held', { limit: 1 }, () => semaphores.get('held', { limit: 2 }).acquire());
       }
-      async function whoLocks(): Promise<void> {
+      async function acquiresLock(): Promise<void> {
         const locks = app.get(LockService);
         await locks.use('held', () => locks.acquire('held', { timeoutMs: 1 }));
       }
-      const calls = [whoSends, whoForwards, whoPuts, whoStreams, whoBroadcasts, whoAcquires, whoLocks];
+      const calls = [sends, forwards, puts, streams, broadcasts, acquires, acquiresLock];
       for (const call of calls) {
         const frames = (await errorOf(call())).stack?.match(/values\.spec\.ts/g) ?? [];
         // The line of the service, and the line of this test, which calls it.

@@ -156,7 +156,7 @@ describe('DML', () => {
   it.each([
     ['a NULL key of NOT NULL', 'INSERT types (k, n) VALUES (NULL, 1)', 9, /NULL/],
     ['a NULL in a NOT NULL column', 'INSERT types (k, n) VALUES (1, NULL)', 9, /NULL/],
-    ['a NOT NULL column left out', 'INSERT types (k) VALUES (1)', 9, /n/],
+    ['a missing NOT NULL column', 'INSERT types (k) VALUES (1)', 9, /n/],
     ['a string that is too long', "INSERT types (k, n, s) VALUES (1, 1, '12345678901')", 9, /maximum size limit/],
     ['bytes that are too long', "INSERT types (k, n, b) VALUES (1, 1, b'12345678901')", 9, /maximum size limit/],
     ['a value of another type', "INSERT types (k, n) VALUES (1, 'x')", 3, /INT64/],

@@ -16,7 +16,7 @@ export const startCli = async (
   const child = spawnCli(['--port', '0', ...args]);
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const failed = exited.then(([code]) => {
-    throw new Error(`the emulator ended with ${code} before it was ready`);
+    throw new Error(`the emulator exited with ${code} before it was ready`);
   });
   const lines = createInterface({ input: child.stdout! });
   const [line] = (await Promise.race([once(lines, 'line'), failed])) as [string];

@@ -157,11 +157,11 @@ describe('the planner', () => {
     ['one row by its key', 'SELECT v FROM items WHERE k = 2', 1],
     ['rows by a list of keys', 'SELECT v FROM items WHERE k IN (1, 3)', 2],
     ['a range of the key', 'SELECT v FROM items WHERE k >= 3', 2],
-    ['an index where it narrows more', 'SELECT k FROM items WHERE g = "y"', 1],
-    ['an index for the order, as far as LIMIT', 'SELECT k FROM items WHERE g = "x" ORDER BY v DESC LIMIT 1', 1],
+    ['an index that narrows the scan more', 'SELECT k FROM items WHERE g = "y"', 1],
+    ['an index in its order, up to LIMIT', 'SELECT k FROM items WHERE g = "x" ORDER BY v DESC LIMIT 1', 1],
     ['an index backwards', 'SELECT k FROM items WHERE g = "x" ORDER BY v LIMIT 1', 1],
     ['nothing for a contradiction', 'SELECT k FROM items WHERE k > 2 AND k < 2', 0],
-    ['everything for anything else', 'SELECT k FROM items WHERE v = 1.5', 4],
+    ['all rows for other conditions', 'SELECT k FROM items WHERE v = 1.5', 4],
   ])('reads %s', async (_name, sql, scanned) => {
     const before = target.emulator.counters().rowsScanned;
     await target.database.run(sql);

@@ -7,7 +7,7 @@ const README = read('README.md');
 
 /** The lines of the table of features: the feature and its tests. */
 const LINES = [...README.split('| Tests')[1]!.matchAll(/^\| (?!-)(.+?) +\| (`.+?) +\|$/gm)].map(
-  ([, what, tests]) => [what!, testsOf(tests!)] as const,
+  ([, feature, tests]) => [feature!, testsOf(tests!)] as const,
 );
 
 /** `a.spec.ts` › "begins", "or so"; `src/b.spec.ts` › "begins" */
@@ -22,15 +22,15 @@ function testsOf(cell: string): { file: string; titles: string[] }[] {
 describe('the README', () => {
   it('names tests for each line', () => {
     expect(LINES.length).toBeGreaterThan(20);
-    for (const [what, tests] of LINES) {
-      expect([what, tests.filter(({ file, titles }) => file.endsWith('.spec.ts') && titles.length > 0)]).toEqual([
-        what,
+    for (const [feature, tests] of LINES) {
+      expect([feature, tests.filter(({ file, titles }) => file.endsWith('.spec.ts') && titles.length > 0)]).toEqual([
+        feature,
         tests,
       ]);
     }
   });
 
-  it.each(LINES)('names tests that exist: %s', (_what, tests) => {
+  it.each(LINES)('names tests that exist: %s', (_feature, tests) => {
     for (const { file, titles } of tests) {
       const source = read(file).replaceAll(/\(\s+/g, '(');
       for (const title of titles) {
@@ -50,8 +50,8 @@ describe('the README', () => {
   it('lists exactly the functions that exist, and a test calls each', () => {
     const listed = /^Functions: (.*)\.$/m.exec(README)![1]!.split(', ');
     const table = read('src/sql/functions.ts').split('const FUNCTIONS')[1]!;
-    const there = [...table.matchAll(/^ {2}([A-Z_]+): /gm)].map(([, name]) => name!);
-    expect(listed).toEqual([...there, 'CAST'].sort());
+    const existing = [...table.matchAll(/^ {2}([A-Z_]+): /gm)].map(([, name]) => name!);
+    expect(listed).toEqual([...existing, 'CAST'].sort());
     const tests = ['expressions', 'queries', 'dml', 'transactions'].map((name) => read(`test/${name}.spec.ts`)).join();
     expect(listed.filter((name) => !new RegExp(`\\b${name}\\(`).test(tests))).toEqual([]);
   });

@@ -87,7 +87,7 @@ describe('Read', () => {
     ['an unknown column', { table: 'logtable', columns: ['nothing'], keySet: { all: true } }, 5],
     ['an unknown index', { table: 'logtable', index: 'no', columns: ['key'], keySet: { all: true } }, 5],
     [
-      'a column that the index has not',
+      'a column that the index does not have',
       { table: 'logtable', index: 'by_value', columns: ['timestamp'], keySet: { all: true } },
       5,
     ],
@@ -246,9 +246,9 @@ describe('mutations', () => {
   it.each([
     ['an unknown table', 'nothing', { k: 1 }, 5],
     ['an unknown column', 'types', { k: 1, n: 1, x: 1 }, 5],
-    ['a NOT NULL key column left out', 'types', { n: 1 }, 9],
+    ['a missing NOT NULL key column', 'types', { n: 1 }, 9],
     ['a NULL in a NOT NULL column', 'types', { k: 1, n: null }, 9],
-    ['a NOT NULL column left out', 'types', { k: 1 }, 9],
+    ['a missing NOT NULL column', 'types', { k: 1 }, 9],
     ['a value of another type', 'types', { k: 1, n: 'x' }, 9],
     ['a string that is too long', 'types', { k: 1, n: 1, s: '12345678901' }, 9],
   ])('refuse %s', async (_name, table, row, code) => {

@@ -56,7 +56,7 @@ describe('schemas', () => {
 
   it.each([
     ['a syntax error', 'CREATE TABLE (', 3, /Syntax error|Error parsing/],
-    ['a name that is taken', TABLES[0]!, 9, /Duplicate name in schema: locktable/],
+    ['a name that exists', TABLES[0]!, 9, /Duplicate name in schema: locktable/],
     ['a column twice', 'CREATE TABLE x (a INT64, A INT64) PRIMARY KEY (a)', 9, /Duplicate column name/],
     ['an unknown key column', 'CREATE TABLE x (a INT64) PRIMARY KEY (b)', 3, /b/],
     ['a key column twice', 'CREATE TABLE x (a INT64) PRIMARY KEY (a, A)', 3, /more than once/],

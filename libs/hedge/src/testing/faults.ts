@@ -25,13 +25,13 @@ export interface BackendFault {
 }
 
 /**
- * What goes wrong in the backends wrapped by `faulty`; change it while they are in use.
+ * The faults of backends that `faulty` wraps. A test can change them while the backends are in use.
  *
  * @example
  * const faults = new BackendFaults();
  * const backend = faulty(memory({ database }), faults);
- * faults.once('lease.renew', { fails: 'after-effect' }); // the next renewal happens and looks failed
- * faults.outage = true; // the database is away
+ * faults.once('lease.renew', { fails: 'after-effect' }); // the next renewal takes effect, but fails for its caller
+ * faults.outage = true; // the database is unreachable
  */
 export class BackendFaults {
   /** While true, every call fails before its effect. */

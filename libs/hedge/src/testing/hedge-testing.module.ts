@@ -48,7 +48,7 @@ class GroupFormed implements OnApplicationBootstrap {
  * expect(await app.get(LeaderService).send('price', { qty: 2 })).toEqual({ total: 6 });
  * await app.close();
  * @example
- * // Two pods: the second follows until the first is closed.
+ * // Two pods: the second is a follower until the first is closed.
  * const network = new MemoryNetwork();
  * const database = memoryDatabase();
  * const pod = (address: string) => HedgeTestingModule.forRoot({ network, backend: memory({ database }), address });

@@ -24,8 +24,8 @@ export interface FrameInFlight {
 }
 
 /**
- * A network inside the process, with faults. Its transports make the same handshakes and keep the same rules
- * about old links as the ones over gRPC, since everything above the byte stream is the same code.
+ * A network inside the process, with faults. Its transports make the same handshakes and follow the same rules for old
+ * links as transports over gRPC, because both share all code above the byte stream.
  *
  * @example
  * const network = new MemoryNetwork();

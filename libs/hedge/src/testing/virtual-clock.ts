@@ -6,15 +6,14 @@ interface Timer {
 }
 
 /**
- * A clock that moves only when told to: tests of timeouts and leases run in no time, and the same way
- * every time.
+ * A clock that a test advances. Tests of timeouts and leases need no real time and run in the same order every time.
  *
  * @example
  * const clock = new VirtualClock();
- * clock.after(100, () => console.log('rings'));
+ * clock.after(100, () => console.log('fires'));
  * clock.advance(99); // nothing
- * clock.advance(1); // rings
- * clock.jumpWall(-3_600_000); // somebody set the wall clock back by an hour: no timer cares
+ * clock.advance(1); // fires
+ * clock.jumpWall(-3_600_000); // sets the wall clock back by an hour: timers are unaffected
  */
 export class VirtualClock implements Clock {
   #mono = 0;

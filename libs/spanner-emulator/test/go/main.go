@@ -1,5 +1,5 @@
 // Command check drives a Spanner server with Google's Go client: the statements of flowerinthenight/spindle and
-// hedge as those libraries send them, and the rest of the client's surface that a server can get wrong.
+// hedge as those libraries send them, and other calls of the client that a server can answer wrongly.
 package main
 
 import (

@@ -1,4 +1,4 @@
-"""Drives a Spanner server with Google's Python client: what that client sends, and what a server can get wrong."""
+"""Drives a Spanner server with Google's Python client: its requests, and the mistakes that a server can make."""
 
 import datetime
 import os
@@ -75,7 +75,7 @@ def reads(database):
 
 
 def transactions(database):
-    """Each attempt of a read-write transaction counts up what it read; those that conflict are ABORTED."""
+    """Each attempt of a read-write transaction increments the value that it read. Conflicting attempts are ABORTED."""
 
     def increment(transaction):
         (n,) = count(transaction)
@@ -91,7 +91,7 @@ def transactions(database):
     def work():
         try:
             database.run_in_transaction(increment)
-        except Exception as error:  # told by the main thread
+        except Exception as error:  # reported by the main thread
             errors.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(WORKERS)]
@@ -156,7 +156,7 @@ def batches(database):
 
 
 def unimplemented(database):
-    """What the emulator does not have is refused by name; Spanner itself has it."""
+    """The emulator refuses unsupported features of Spanner by name."""
     partitions = database.batch_snapshot()
     calls = [
         lambda: list(partitions.generate_query_batches("SELECT k FROM counts")),

@@ -9,15 +9,15 @@ import { Suite, type BackendConformance, type TestRunner } from './suite.js';
 export type { BackendConformance, TestRunner } from './suite.js';
 
 /**
- * Registers one test for every sentence of the contracts in `backend/`, for any driver. Call it at the top of
- * a test file; it needs no more of the test runner than `TestRunner` names.
+ * Registers the tests of the contracts in `database/` for any driver. Call it at the top level of a test file. It uses
+ * only the functions of the test runner that `TestRunner` names.
  *
  * @example
  * backendConformance({ name: 'sqlite', createFactory: () => sqlite({ file: join(folder, 'hedge.db') }) });
  */
 export function backendConformance(conformance: BackendConformance): void {
   const runner = conformance.runner ?? (globalThis as unknown as TestRunner);
-  runner.describe(`${conformance.name} keeps the backend contract`, () => {
+  runner.describe(`${conformance.name} fulfils the backend contract`, () => {
     const suite = new Suite(conformance, runner);
     lifecycleConformance(suite);
     leaseConformance(suite);

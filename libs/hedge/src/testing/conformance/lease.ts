@@ -99,7 +99,7 @@ export function leaseConformance(suite: Suite): void {
       const start = suite.time.now();
       const token = tokenOf(await a.lease.acquire(claim));
       const next = await acquireWithPatience(suite, b, claimOf(claim.name, 400));
-      assert.ok(suite.time.now() - start >= claim.leaseMs, 'took over before the end of the lease');
+      assert.ok(suite.time.now() - start >= claim.leaseMs, 'a contender acquired the lease before its end');
       assert.ok(next > token);
       assert.ok(!(await a.lease.renew({ ...claim, token })).renewed);
     });
@@ -254,7 +254,7 @@ async function acquireWithPatience(suite: Suite, client: Backend, claim: LeaseCl
     if (result.acquired) return result.token;
     await suite.time.pass(Math.max(1, Math.min(40, result.record.expiresInMs)));
   }
-  throw new Error('the lease of a holder that is gone was never given to a contender');
+  throw new Error('no contender acquired the lease of a holder that is gone');
 }
 
 function ascending(a: bigint, b: bigint): number {

@@ -332,7 +332,9 @@ async function values(entries: Promise<readonly LogEntry[]>): Promise<string[]> 
 }
 
 function assertRising(timestamps: readonly bigint[]): void {
-  timestamps.slice(1).forEach((timestamp, i) => assert.ok(timestamp > (timestamps[i] as bigint), 'must rise'));
+  timestamps
+    .slice(1)
+    .forEach((timestamp, i) => assert.ok(timestamp > (timestamps[i] as bigint), 'the timestamps must rise'));
 }
 
 function byVersion(a: LogEntry, b: LogEntry): number {

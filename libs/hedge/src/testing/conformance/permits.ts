@@ -56,7 +56,7 @@ export function permitConformance(suite: Suite): void {
       for (let i = 0; i < 12; i++) {
         const client = clients[i % clients.length] as Backend;
         const timestamp = timestampOf(await client.permits.write({ ...write, follows }, fence));
-        assert.ok(timestamp > follows, 'must rise');
+        assert.ok(timestamp > follows, 'the timestamp must rise');
         follows = timestamp;
       }
     });

@@ -62,7 +62,7 @@ export class Suite {
 
   /** A client that the database sees as one more process. It is closed after the test. */
   async client(): Promise<Backend> {
-    assert.ok(this.#factory, 'clients can be made inside tests only');
+    assert.ok(this.#factory, 'clients can be created only inside tests');
     const client = this.#factory.create({ timeoutMs: 10_000 });
     this.#clients.push(client);
     await client.open();
