@@ -258,7 +258,7 @@ describe('an invalid decoration', () => {
     ['a timeout of 0', decorate(LeaderOnly({ forward: true, timeoutMs: 0 })), 'timeoutMs'],
     ['a name without forward', decorate(LeaderOnly({ name: 'x' })), 'forward: true'],
     ['an invalid cron expression', decorate(LeaderCron('bad')), "Wrong.method is decorated wrongly. 'bad'"],
-    ['an unknown time zone', decorate(LeaderCron('@daily', { timeZone: 'Nowhere/Else' })), 'no time zone'],
+    ['an unknown time zone', decorate(LeaderCron('@daily', { timeZone: 'Nowhere/Else' })), 'not a time zone'],
     ['a short interval', decorate(LeaderInterval(10)), 'The interval is 10'],
     ['a name with a slash', decorate(LeaderInterval(1_000, { name: 'a/b' })), "'a/b'"],
     ['a grace of 0', decorate(LeaderInterval(1_000, { graceMs: 0 })), 'graceMs is 0'],
