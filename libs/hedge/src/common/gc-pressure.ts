@@ -16,14 +16,14 @@ const STEP_SLOTS = STEP_BYTES / 8;
  * Measured in BENCHMARKS.md. It changes only the time at which memory is collected.
  */
 export class GcPressure {
-  private pendingBytes = 0;
+  #pendingBytes = 0;
   /** Keeps the compiler from removing the allocation. */
   lastAllocation: unknown;
 
   /** @param bytes that were allocated for messages outside of the heap. */
   record(bytes: number): void {
     if (bytes <= POOLED_BYTES) return;
-    for (this.pendingBytes += bytes; this.pendingBytes >= STEP_BYTES; this.pendingBytes -= STEP_BYTES) {
+    for (this.#pendingBytes += bytes; this.#pendingBytes >= STEP_BYTES; this.#pendingBytes -= STEP_BYTES) {
       // oxlint-disable-next-line unicorn/no-new-array -- only its memory counts, not its elements
       this.lastAllocation = new Array(STEP_SLOTS);
     }

@@ -66,7 +66,7 @@ export class PayloadCodec {
       case Encoding.ENCODING_BYTES:
         return payload.bytes;
       case Encoding.ENCODING_SERIALIZED:
-        return this.deserialize(topic, payload.bytes);
+        return this.#deserialize(topic, payload.bytes);
       case Encoding.UNRECOGNIZED:
       default:
         throw new HedgeError(
@@ -78,7 +78,7 @@ export class PayloadCodec {
     }
   }
 
-  private deserialize(topic: string, bytes: Uint8Array): unknown {
+  #deserialize(topic: string, bytes: Uint8Array): unknown {
     try {
       return this.serializer.deserialize(bytes);
     } catch (cause) {

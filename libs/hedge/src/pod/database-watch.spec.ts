@@ -8,7 +8,7 @@ describe('DatabaseWatch', () => {
   it('counts an answer as long as it is fresh, and no failure', async () => {
     const clock = new VirtualClock();
     const faults = new BackendFaults();
-    const watch = new DatabaseWatch(clock, 1_000);
+    const watch = new DatabaseWatch(clock, 1_000, 'election');
     const lease = watch.watch(faulty(memory(), faults).create({ timeoutMs: 100 }).lease);
     expect(watch.reachable).toBe(false);
     await lease.read('l');

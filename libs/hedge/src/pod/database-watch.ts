@@ -18,7 +18,7 @@ export class DatabaseWatch {
   constructor(
     private readonly clock: Clock,
     private readonly freshMs: number,
-    private readonly lease = '',
+    private readonly lease: string,
   ) {}
 
   /**
