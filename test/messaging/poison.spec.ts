@@ -70,8 +70,8 @@ describe('a message whose handler ends the process that runs it', () => {
     await until(() => of('leads').length === 3, 'the third leader');
     const lines = of('log').map(({ line }) => line);
     expect(lines.filter((line) => line.includes(requestId) && line.includes("'throws'"))).toEqual([
-      expect.stringMatching(/re-run 1 of at most 1$/),
-      expect.stringMatching(/is not run again: OUTCOME_UNKNOWN after 2 attempts$/),
+      expect.stringMatching(/rerun 1 of at most 1$/),
+      expect.stringMatching(/does not run again: OUTCOME_UNKNOWN after 2 attempts$/),
     ]);
     await until(() => alive() <= 2, 'the ends of two leaders');
     // The third leader, and the client until it has closed.

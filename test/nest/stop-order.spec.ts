@@ -278,7 +278,7 @@ describe('the last pod of a group', () => {
     await app.close();
     expect(last.error).toMatchObject({
       code: 'NO_LEADER',
-      message: expect.stringContaining('This pod is stopping and leads no more'),
+      message: expect.stringContaining('This pod is stopping and no longer leads'),
     });
     expect(last.stored).toMatchObject({ value: 'of the task' });
   });

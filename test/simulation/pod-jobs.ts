@@ -33,7 +33,7 @@ export class PodJobs {
 
 class PodJob {
   readonly scheduler: JobScheduler;
-  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#take(input));
+  readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#handle(input));
   #cancelWake: () => void = () => undefined;
 
   constructor(
@@ -48,7 +48,7 @@ class PodJob {
     this.#inputs.push(input);
   }
 
-  #take(input: SchedulerInput): void {
+  #handle(input: SchedulerInput): void {
     for (const effect of this.scheduler.step(input, this.host.now())) this.#perform(effect);
   }
 

@@ -181,7 +181,8 @@ export class PodMessaging implements LinkEnd {
   #begin(id: string, request: OutgoingRequest, succeeded: Answer[0], failed: Answer[1]): PodCall {
     const once = <Value>(settle: (value: Value) => void) => {
       return (value: Value): void => {
-        if (!this.#open.delete(call)) this.cluster.watch(() => violated('every call ends', `${call.what} ended twice`));
+        if (!this.#open.delete(call))
+          this.cluster.watch(() => violated('every call ends', `${call.description} ended twice`));
         settle(value);
       };
     };
@@ -206,10 +207,10 @@ export class PodMessaging implements LinkEnd {
   /** Each call has ended by its deadline on this pod's clocks. @param sinceTickMs how long ago the last tick may be. */
   checkDeadlines(sinceTickMs = TICK_MS): void {
     const now = this.#now();
-    for (const { deadline, request, what } of this.#open) {
+    for (const { deadline, request, description } of this.#open) {
       if (deadline > now - PRECISION_MS - sinceTickMs) continue;
       const late = Math.round(now - deadline);
-      const call = `${what}, asked by ${this.self.incarnation} with ${Math.round(request.timeoutMs)} ms`;
+      const call = `${description}, asked by ${this.self.incarnation} with ${Math.round(request.timeoutMs)} ms`;
       violated('every call ends', `${call}, goes on ${late} ms after its deadline`);
     }
   }
@@ -219,8 +220,11 @@ export class PodMessaging implements LinkEnd {
     this.#closed = new HedgeError('SHUTTING_DOWN', 'This pod is stopping');
     this.#receiver.close();
     this.#route({ type: 'close', error: this.#closed });
-    for (const { what } of this.#open)
-      violated('every call ends', `${what}, asked by ${this.self.incarnation}, goes on after the pod has stopped`);
+    for (const { description } of this.#open)
+      violated(
+        'every call ends',
+        `${description}, asked by ${this.self.incarnation}, goes on after the pod has stopped`,
+      );
   }
 
   drain(epoch: bigint): void {
@@ -298,7 +302,7 @@ export class PodMessaging implements LinkEnd {
           this.#route({ type: 'refreshed' });
         });
       case 'leader-lost':
-        return this.#note(() => `${effect.call.what} lost its leader ${effect.leader.incarnation}`);
+        return this.#note(() => `${effect.call.description} lost its leader ${effect.leader.incarnation}`);
       case 'resolve': {
         const { encoding, payload } = effect.reply;
         return effect.call.succeeded({ encoding, bytes: payload });

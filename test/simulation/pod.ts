@@ -32,7 +32,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly #reportTurns: ReportTurns;
   alive = true;
   #known: LeaderBelief | undefined;
-  readonly #inputs = new InputQueue<ContenderInput>((input) => this.#take(input));
+  readonly #inputs = new InputQueue<ContenderInput>((input) => this.#handle(input));
   #cancelWake: () => void = () => undefined;
   #cancelBeat: () => void = () => undefined;
   #refreshes: { readonly after: number; readonly done: () => void }[] = [];
@@ -137,7 +137,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.#inputs.push(input);
   }
 
-  #take(input: ContenderInput): void {
+  #handle(input: ContenderInput): void {
     for (const effect of this.election.step(input, this.machine.now())) this.#perform(effect);
     if ('attempt' in input) this.#refreshed(input.attempt);
   }

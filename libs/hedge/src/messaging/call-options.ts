@@ -1,11 +1,11 @@
 import { HedgeError } from '../common/errors.js';
 
-/** The largest value in a frame. A larger one cannot be encoded, which would close the link. */
+/** The largest timeout that a frame can hold. The encoding of a larger one would fail, which would close the link. */
 export const MAX_TIMEOUT_MS = 0xffff_ffff;
 
 /**
  * Checks the timeout and the signal of a call.
- * @param method and `name` are for the error's message: `send 'price'`.
+ * @param method is used in the error's message together with `name`: `send 'price'`.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkCallOptions(method: string, name: string, timeoutMs: unknown, signal: unknown): void {
@@ -19,7 +19,8 @@ export function checkCallOptions(method: string, name: string, timeoutMs: unknow
 }
 
 /**
- * Checks how often a request may run again. @param call for the error's message.
+ * Checks how often a request may run again.
+ * @param call is used in the error's message.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkReruns(call: string, maxReruns: unknown): void {
@@ -31,7 +32,7 @@ export function checkReruns(call: string, maxReruns: unknown): void {
 }
 
 /**
- * @param call for the error's message.
+ * @param call is used in the error's message.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkSignal(call: string, signal: unknown): void {
@@ -42,7 +43,7 @@ export function checkSignal(call: string, signal: unknown): void {
   );
 }
 
-/** Distinguishes a text from the number in it. */
+/** Distinguishes the text '5' from the number 5. */
 export function inWords(value: unknown): string {
   return typeof value === 'string' ? `the text '${value}'` : String(value);
 }

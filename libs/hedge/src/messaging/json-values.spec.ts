@@ -51,7 +51,7 @@ describe('notJson', () => {
 });
 
 describe('isStreamLike', () => {
-  it('tells what is read bit by bit from lists', () => {
+  it('distinguishes streams and generators from lists', () => {
     const streams = [Readable.from([]), new ReadableStream(), (async function* () {})(), [][Symbol.iterator]()];
     expect(streams.map(isStreamLike)).toEqual([true, true, true, true]);
     expect([[], new Map(), 'text', new Uint8Array(1), null, {}].map(isStreamLike)).not.toContain(true);

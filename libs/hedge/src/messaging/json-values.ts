@@ -1,16 +1,16 @@
 /**
- * What JSON would drop or change in silence in a value, in words such as `value.items[2] is NaN`; undefined when it is
- * carried. What carries:
+ * Describes the first part of a value that JSON would silently drop or change, such as `value.items[2] is NaN`. Returns
+ * undefined when JSON preserves the value. JSON preserves:
  *
- * - null, booleans, strings, finite numbers (-0 as 0), arrays, and the own properties of objects, of classes too;
- * - an object with `toJSON` as what that gives: a Date as its ISO text;
- * - a property that is undefined as an absent one.
+ * - null, booleans, strings, finite numbers (-0 as 0), arrays, and the own properties of objects and class instances;
+ * - an object with `toJSON`, as the result of `toJSON`: a Date becomes its ISO text;
+ * - a property with the value undefined, as an absent property.
  */
 export function notJson(value: unknown): string | undefined {
   return new Walk().problemOf(value);
 }
 
-/** Goes through a value, with where it is: an array of keys that is pushed and popped, since payloads may be large. */
+/** Visits a value and tracks the path to it. The path is one array of keys, because payloads may be large. */
 class Walk {
   readonly #keys: (string | number)[] = [];
   readonly #ancestors: object[] = [];
@@ -37,7 +37,7 @@ class Walk {
 
   #problemOfObject(value: object): string | undefined {
     if (value instanceof Date) return Number.isNaN(value.getTime()) ? `${this.#name} is an invalid Date` : undefined;
-    // The class says what it is in JSON.
+    // The class defines its own JSON form.
     if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined;
     if (this.#ancestors.includes(value)) return `${this.#name} is a cycle`;
     const array = Array.isArray(value);
@@ -65,7 +65,7 @@ class Walk {
   }
 }
 
-/** Of objects whose content is not in their properties. */
+/** Describes an object whose content is not in its properties. */
 function kindWithoutJson(value: object): string | undefined {
   if (value instanceof Map) return 'a Map: send [...map]';
   if (value instanceof Set) return 'a Set: send [...set]';
@@ -80,7 +80,7 @@ function kindWithoutJson(value: object): string | undefined {
   return undefined;
 }
 
-/** Whether it is read bit by bit: a generator, a Readable, a ReadableStream. */
+/** Whether the value yields its items one by one: a generator, a Readable, a ReadableStream. */
 export function isStreamLike(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
   const { next } = value as { next?: unknown };

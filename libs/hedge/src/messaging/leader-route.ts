@@ -4,32 +4,32 @@ import type { MemberId } from '../common/identity.js';
 /** The leader and its term, as far as this process knows. */
 export interface LeaderBelief {
   readonly leader: MemberId;
-  /** The lease token of that leader: the term. */
+  /** The lease token of that leader, which identifies the term. */
   readonly epoch: bigint;
-  /** True when the leader is this very process. */
+  /** True when this process is the leader. */
   readonly self: boolean;
 }
 
-/** The election, as routing uses it. `LeaderElector` implements it. */
+/** The part of the election that routing uses. `LeaderElector` implements it. */
 export interface LeaderRoute {
-  /** The leader as far as known; undefined while there is none. For `self` the lease is valid now (L2). */
+  /** The known leader; undefined while none is known. If `self` is true, the lease is valid now (L2). */
   current(): LeaderBelief | undefined;
-  /** Why the election cannot ask the database now, for messages; undefined when it can. */
+  /** Why the election cannot read the database now, for error messages; undefined when it can. */
   readonly trouble?: string | undefined;
-  /** True once this process stops and will not lead again. */
+  /** True after this process has begun to stop. It will not lead again. */
   readonly stopped?: boolean;
-  /** True while this process holds the lease of that term, judged now and locally (L2). */
+  /** True while this process holds the lease of that term. The check is local and uses the present time (L2). */
   leads(epoch: bigint): boolean;
   /**
-   * Reads the lease from the backend soon: concurrent calls share a read. Resolves when it was read or
-   * when that failed. A hint from a peer is only ever a reason to read (a forged epoch changes nothing).
+   * Reads the lease from the backend soon. Concurrent calls share one read. Resolves when the read has succeeded or
+   * failed. A hint from a peer only causes a read, so a forged epoch changes nothing.
    */
   refresh(): Promise<void>;
-  /** Calls back after every change of `current()`. Returns the way to stop. */
+  /** Calls the listener after every change of `current()`. Returns a function that removes the listener. */
   onChange(listener: () => void): () => void;
 }
 
-/** The reply to leader work that this member has not started. The caller may send it to the leader. */
+/** The reply to leader work that this member has not started. The caller may send the work to the leader. */
 export function notLeading(): HedgeError {
   return new HedgeError('NOT_LEADER', 'This pod does not lead, or is handing leadership over');
 }

@@ -1,32 +1,32 @@
 import { DEFAULT_MAX_MESSAGE_BYTES } from '../transport/links/link-transport.js';
 
-/** What bounds the memory and work that messages can cost one process. */
+/** The bounds on the memory and work of one process for messages. */
 export interface MessagingLimits {
   /**
-   * Handlers that run at once here, and as many requests of each other pool of slots (`RequestType.slots`). More are
-   * refused with OVERLOADED. Default: 10,000.
+   * Handlers that run at once in this process. Each other pool of slots (`RequestType.slots`) allows the same number of
+   * requests. Further requests fail with OVERLOADED. Default: 10,000.
    */
   readonly maxRunning: number;
   /**
-   * Of the handlers, those of one topic while no other topic runs; fewer when others do, so that there is always room for one
-   * more topic. As many as `maxRunning` or more: no limit. Default: 5,000.
+   * Handlers of one topic that run at once while no other topic runs. The number is lower when other topics run, so that
+   * one more topic always has room. A value of `maxRunning` or more means no limit per topic. Default: 5,000.
    */
   readonly maxRunningPerTopic: number;
   /**
-   * Requests of this process that wait for their reply, of each pool of slots. More fail with OVERLOADED. Default:
-   * 100,000.
+   * Requests of this process that wait for their reply, for each pool of slots. Further requests fail with OVERLOADED.
+   * Default: 100,000.
    */
   readonly maxPending: number;
   /**
-   * For each pool of slots: bytes of payloads of requests that wait for their reply, and as many again of requests
-   * that run here and of replies that are not acknowledged. Default: 64 MiB.
+   * For each pool of slots: the bytes of the payloads of requests that wait for their reply. The same limit applies to
+   * the requests that run in this process plus the replies that are not acknowledged. Default: 64 MiB.
    */
   readonly maxHeldBytes: number;
-  /** Largest payload of one request or reply, in bytes; the transport's own limit. Default: 4 MiB. */
+  /** The largest payload of one request or reply, in bytes. It is the limit of the transport. Default: 4 MiB. */
   readonly maxMessageBytes: number;
   /**
-   * How long a caller without a link is remembered, in milliseconds. If it comes back later, requests that
-   * it still waits for fail with OUTCOME_UNKNOWN. Default: one minute.
+   * How long this process remembers a caller without a link, in milliseconds. If the caller reconnects later, the
+   * requests that it still waits for fail with OUTCOME_UNKNOWN. Default: one minute.
    */
   readonly rememberCallerMs: number;
 }

@@ -18,21 +18,22 @@ export function bytesPayload(bytes: Uint8Array): Encoded {
 
 /** A request of this process to the leader or to one member. */
 export interface OutgoingRequest {
-  /** `leader`: the present leader, followed through leader changes until the deadline. Otherwise that member only. */
+  /** `leader`: the present leader; after a change of leader the next one, until the deadline. Otherwise that member only. */
   readonly to: 'leader' | MemberId;
   readonly type: RequestType;
   readonly topic: string;
-  /** Its name in errors, for a request without a topic of the user. Default: the topic in quotes. */
+  /** The name of the request in errors, if it has no topic of the user. Default: the topic in quotes. */
   readonly name?: string;
   readonly payload: Encoded;
-  /** The whole time allowed, in milliseconds, waiting for a leader and retries included. */
+  /** The total time allowed, in milliseconds. It includes retries and the time to wait for a leader. */
   readonly timeoutMs: number;
-  /** Cancels the request: it rejects with the reason of the signal, and the signal of the handler aborts. */
+  /** Cancels the request. The request rejects with the reason of the signal, and the signal of the handler aborts. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * How often it may run again after its leader was lost while it may have run. A leader is lost by a crash, or when it
-   * stands still for longer than its lease. After that the request fails with OUTCOME_UNKNOWN, so that a request that ends
-   * its leaders does not end one after the other. 0 for work that is not idempotent. Default: no limit.
+   * How often the request may run again after the loss of a leader on which it may have run. A leader is lost when it
+   * crashes or stalls for longer than its lease. After the last rerun the request fails with OUTCOME_UNKNOWN. So a
+   * request that crashes its leader crashes only a limited number of leaders. Use 0 for work that is not idempotent.
+   * Default: no limit.
    */
   readonly maxReruns?: number;
   /** For errors: the state after an unknown outcome, and how to check it. Default: the text for a request to a handler. */
@@ -45,23 +46,23 @@ export interface IncomingRequest {
   readonly topic: string;
   readonly payload: Encoded;
   readonly caller: MemberId;
-  /** UUID, the same over all attempts and leaders. */
+  /** A UUID, the same for all attempts and leaders. */
   readonly requestId: string;
-  /** 1 on the first try. */
+  /** 1 for the first attempt. */
   readonly attempt: number;
-  /** The term it runs in; 0n for a broadcast. */
+  /** The term in which the request runs; 0n for a broadcast. */
   readonly epoch: bigint;
-  /** Milliseconds left when it arrived. */
+  /** The milliseconds that were left when the request arrived. */
   readonly timeoutMs: number;
   /**
-   * Aborts when the caller cancelled or its deadline passed, and for leader work when the lease is lost.
-   * Created on first use, so it costs nothing when the handler does not use it.
+   * Aborts when the caller cancels the request or its deadline passes, and for leader work when the lease is lost. It is
+   * created on first use, so it costs nothing when the handler does not use it.
    */
   readonly signal: AbortSignal;
 }
 
 /**
- * Runs requests of one type. What it throws reaches the caller: a HedgeError as it is, anything else as
+ * Runs requests of one type. The caller receives the error that it throws: a HedgeError unchanged, any other error as
  * HANDLER_FAILED.
  */
 export type RequestHandler = (request: IncomingRequest) => Promise<Encoded>;

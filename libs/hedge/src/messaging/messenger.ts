@@ -25,13 +25,13 @@ export interface MessengerOptions {
 }
 
 /**
- * Requests to the leader and to members, and the handlers that serve them here.
+ * Sends requests to the leader and to members, and runs the handlers of the requests that this pod receives.
  *
- * A request to the leader runs exactly once in a term, and may run again under the next leader; one to a
- * member runs at most once. A request to this process itself does not use the network, and follows the same
- * rules, limits and encoding.
+ * A request to the leader runs exactly once in a term, and may run again under the next leader. A request to a member
+ * runs at most once. A request to this process itself does not use the network; the same rules, limits and encoding
+ * apply to it.
  *
- * The transport has one listener. Its owner forwards frames and events: see `frame`.
+ * The transport has one listener, which forwards frames and events to the messenger: see `frame`.
  *
  * @example
  * const messenger = new Messenger({ transport, clock: systemClock, route: elector });
@@ -72,21 +72,19 @@ export class Messenger implements TransportEvents, LinkSessions {
     });
   }
 
-  /**
-   * Sets the handler of a type of request.
-   */
+  /** Sets the handler for a type of request. */
   serve(type: RequestType, handler: RequestHandler): void {
     this.#server.serve(type, handler);
   }
 
   /**
-   * Makes a request and waits for its reply.
-   * @throws HedgeError what the handler threw, or HANDLER_FAILED, NO_HANDLER
-   * @throws HedgeError nothing was started: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED, PAYLOAD_TOO_LARGE,
+   * Sends a request and waits for its reply.
+   * @throws HedgeError the error of the handler, HANDLER_FAILED or NO_HANDLER
+   * @throws HedgeError if the request was not started: NO_LEADER, MEMBER_UNREACHABLE, OVERLOADED, PAYLOAD_TOO_LARGE,
    *   INVALID_ARGUMENT, SHUTTING_DOWN
-   * @throws HedgeError it may have run: DEADLINE_EXCEEDED (if `details.started`), OUTCOME_UNKNOWN. Both have
-   *   `details.requestId`, as the handler has it, and `details.attempts`.
-   * @throws the signal's reason when it aborted
+   * @throws HedgeError if the request may have run: DEADLINE_EXCEEDED (with `details.started`), OUTCOME_UNKNOWN. Both
+   *   have `details.requestId`, the same as in the handler, and `details.attempts`.
+   * @throws the reason of the signal if the signal aborted
    */
   request(request: OutgoingRequest): Promise<Encoded> {
     const reply = this.#client.request(request);
@@ -95,26 +93,26 @@ export class Messenger implements TransportEvents, LinkSessions {
   }
 
   /**
-   * Refuses leader work of that term from now on; callers send it to the next leader. Resolves when none runs. It has no
-   * time limit.
+   * Refuses leader work of that term from now on. Callers send it to the next leader. Resolves when no leader work runs,
+   * without a time limit.
    */
   drain(epoch: bigint): Promise<void> {
     return this.#server.drain(epoch);
   }
 
-  /** Refuses broadcasts with SHUTTING_DOWN from now on. Resolves when no handler of one runs. It has no time limit. */
+  /** Refuses broadcasts with SHUTTING_DOWN from now on. Resolves when no handler of a broadcast runs, without a time limit. */
   drainBroadcasts(): Promise<void> {
     return this.#server.drainBroadcasts();
   }
 
-  /** Call it when a member has left the view. Requests that only this member could answer fail, unless a link is open. */
+  /** Call this when a member has left the view. Requests to this member fail, unless a link to it is open. */
   departed(member: MemberId): void {
     this.#client.departed(member);
   }
 
   /**
-   * Refuses all requests. A request that waits fails with SHUTTING_DOWN, or with OUTCOME_UNKNOWN if it may have run.
-   * Running handlers are aborted. Idempotent.
+   * Refuses all requests. A waiting request fails with SHUTTING_DOWN, or with OUTCOME_UNKNOWN if it may have run. The
+   * signals of running handlers abort. Idempotent.
    */
   close(): void {
     if (this.#closed) return;
@@ -124,7 +122,7 @@ export class Messenger implements TransportEvents, LinkSessions {
     this.#client.close();
   }
 
-  /** @returns whether the frame is one of messaging's: request, reply or cancel. */
+  /** @returns whether the frame belongs to messaging: a request, a reply or a cancellation. */
   frame(link: Link, body: FrameBody): boolean {
     if (body.$case === 'request') {
       this.#receive(link, body.value);
@@ -172,7 +170,7 @@ export class Messenger implements TransportEvents, LinkSessions {
     this.#keepTicking();
   }
 
-  /** See `ReceiverOptions.reply`. */
+  /** See `RequestServerOptions.reply`. */
   #reply(origin: Origin | Link, reply: Reply): boolean {
     if (!('send' in origin)) {
       this.#server.acknowledge(origin.peer, [reply.sequence]);
@@ -187,7 +185,7 @@ export class Messenger implements TransportEvents, LinkSessions {
     }
   }
 
-  /** One timer for all deadlines and pauses, and none while nothing waits. */
+  /** Uses one timer for all deadlines and pauses, and no timer while nothing waits. */
   #keepTicking(): void {
     if (this.#ticking || !(this.#client.busy || this.#server.busy)) return;
     this.#ticking = true;
@@ -197,7 +195,7 @@ export class Messenger implements TransportEvents, LinkSessions {
       this.#server.tick(this.#timeline.advance(this.#clock.now()));
       this.#keepTicking();
     };
-    // A script that awaits a reply must not end before its deadline, even if nothing else keeps it alive.
+    // A script that awaits a reply must run until the deadline, even if nothing else keeps the process alive.
     this.#clock.after(TICK_MS, tick, this.#client.busy);
   }
 
@@ -206,7 +204,7 @@ export class Messenger implements TransportEvents, LinkSessions {
   }
 }
 
-/** As if it had travelled: neither side can change what the other holds. */
+/** Copies the bytes, as the network would do. So neither side can change the payload of the other. */
 function withOwnBytes<Message extends { encoding: Encoding; payload: Uint8Array }>(message: Message): Message {
   if (message.encoding !== Encoding.ENCODING_BYTES) return message;
   return { ...message, payload: Uint8Array.prototype.slice.call(message.payload) };

@@ -1,24 +1,24 @@
 import type { RequestKind } from '../wire/hedge/v1/link.js';
 
-/** A type of request. The feature that serves it describes it, so that messaging knows no feature. */
+/** A type of request. The feature that serves the type defines it, so that messaging knows no feature. */
 export interface RequestType {
-  /** Its number on the wire. */
+  /** The number of the type on the wire. */
   readonly kind: RequestKind;
-  /** `leader`: it runs only where, and while, this process leads. `member`: it runs at every member. */
+  /** `leader`: the request runs only while this process leads. `member`: it runs on any member. */
   readonly runsAt: 'leader' | 'member';
   /**
-   * Whether a pod accepts it during its drain: as a leader before it releases the lease, as a member before it stops.
-   * The drain waits for the requests that were accepted before.
+   * Whether a pod accepts the request during its drain. A leader drains before it releases the lease, a member before it
+   * stops. The drain waits for the requests that the pod accepted before the drain.
    */
   readonly duringDrain: 'refused' | 'accepted' | 'accepted from this pod';
   /**
-   * The pool of slots and bytes that it uses, at its caller and where it runs. Types with the same name share a pool. A
-   * pool of its own keeps a type running while handlers of the app, or callers that wait, have filled another pool.
+   * The pool of slots and bytes that the request uses, on the calling pod and on the serving pod. Types with the same
+   * name share a pool. A type with its own pool still runs while app handlers or waiting callers fill another pool.
    */
   readonly slots: string;
 }
 
-/** The pool of requests that run handlers of the app. There, each topic gets a share of the slots. */
+/** The pool of requests that run handlers of the app. In this pool, each topic gets a share of the slots. */
 export const HANDLER_SLOTS = 'handlers';
 
 /** Whether requests of this type run handlers of the app. */

@@ -10,7 +10,7 @@ describe('PayloadCodec', () => {
     expect(roundTrip(value)).toEqual(value);
   });
 
-  it('keeps bytes as they are, without a copy', () => {
+  it('passes bytes through unchanged, without a copy', () => {
     const bytes = new Uint8Array([1, 2, 255]);
     expect(roundTrip(bytes)).toBe(bytes);
     expect(codec.encode('t', Buffer.from('x')).encoding).toBe(Encoding.ENCODING_BYTES);
@@ -22,13 +22,16 @@ describe('PayloadCodec', () => {
 
   const cyclic: unknown[] = [];
   cyclic.push(cyclic);
-  it.each([[10n], [cyclic], [() => 1], [Symbol('s')]])('refuses what JSON cannot take, naming the topic', (value) => {
-    expect(() => codec.encode('price', value)).toThrow(
-      expect.objectContaining({ code: 'INVALID_ARGUMENT', details: { topic: 'price' } }),
-    );
-  });
+  it.each([[10n], [cyclic], [() => 1], [Symbol('s')]])(
+    'rejects a value that JSON cannot represent, and names the topic',
+    (value) => {
+      expect(() => codec.encode('price', value)).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT', details: { topic: 'price' } }),
+      );
+    },
+  );
 
-  it('refuses bytes of another serializer, and an encoding it does not know', () => {
+  it('rejects bytes of another serializer and an unknown encoding', () => {
     const bytes = Buffer.from('{');
     for (const encoding of [Encoding.ENCODING_SERIALIZED, Encoding.UNRECOGNIZED]) {
       expect(() => codec.decode('price', { encoding, bytes })).toThrow(
@@ -37,7 +40,7 @@ describe('PayloadCodec', () => {
     }
   });
 
-  it('uses another serializer if given', () => {
+  it('uses the given serializer', () => {
     const upper = new PayloadCodec({
       serialize: (value) => Buffer.from(String(value).toUpperCase()),
       deserialize: (bytes) => Buffer.from(bytes).toString(),

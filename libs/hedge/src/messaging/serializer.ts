@@ -5,8 +5,8 @@ import { notJson } from './json-values.js';
 import { bytesPayload, NO_PAYLOAD, type Encoded } from './message.js';
 
 /**
- * Turns values into bytes and back. Every pod of a group must use the same. `undefined` and `Uint8Array`
- * never reach it: they travel as they are.
+ * Converts values to bytes and back. All pods of a group must use the same serializer. It never receives `undefined` or a
+ * `Uint8Array`, because these are sent unchanged.
  *
  * @example
  * const msgpack: Serializer = { serialize: encode, deserialize: decode };
@@ -17,13 +17,13 @@ export interface Serializer {
   deserialize(bytes: Uint8Array): unknown;
 }
 
-/** The default. It refuses what JSON would drop or change in silence: see `notJson`. */
+/** The default serializer. It rejects values that JSON would silently drop or change: see `notJson`. */
 const jsonSerializer: Serializer = {
   serialize(value) {
     const problem = notJson(value);
     if (problem !== undefined) throw new TypeError(problem);
     const text: string | undefined = JSON.stringify(value);
-    if (text === undefined) throw new TypeError('its toJSON gives nothing');
+    if (text === undefined) throw new TypeError('its toJSON returns undefined');
     return Buffer.from(text);
   },
   deserialize(bytes) {
@@ -31,13 +31,13 @@ const jsonSerializer: Serializer = {
   },
 };
 
-/** Payloads to and from the wire, by the group's serializer. */
+/** Encodes and decodes payloads with the serializer of the group. */
 export class PayloadCodec {
   constructor(private readonly serializer: Serializer = jsonSerializer) {}
 
   /**
-   * @param topic only for the error's message.
-   * @throws HedgeError INVALID_ARGUMENT when the serializer cannot take the value: JSON would drop or change it.
+   * @param topic is used only in the error's message.
+   * @throws HedgeError INVALID_ARGUMENT if the serializer cannot encode the value: JSON would drop or change it.
    */
   encode(topic: string, value: unknown): Encoded {
     if (value === undefined) return NO_PAYLOAD;
@@ -48,16 +48,16 @@ export class PayloadCodec {
       throw new HedgeError(
         'INVALID_ARGUMENT',
         `A value for ${subject(topic)} cannot be serialized: ${messageOf(cause)}. ` +
-          'Send what the serializer takes (JSON by default), or a Uint8Array.',
+          'Send a value that the serializer supports (JSON by default), or a Uint8Array.',
         { cause, details: { topic } },
       );
     }
   }
 
   /**
-   * @param topic only for the error's message.
-   * @throws HedgeError INVALID_ARGUMENT when the bytes are not the serializer's: pods differ in theirs, or a
-   *   newer pod uses an encoding that this one does not know.
+   * @param topic is used only in the error's message.
+   * @throws HedgeError INVALID_ARGUMENT if the serializer cannot decode the bytes: the pods use different serializers,
+   *   or a newer pod uses an encoding that this pod does not know.
    */
   decode(topic: string, payload: Encoded): unknown {
     switch (payload.encoding) {

@@ -1,8 +1,8 @@
 import { HedgeError } from '../common/errors.js';
 
 /**
- * Gives topics their types, by augmentation. A declared topic then takes only its data and yields its reply,
- * in `LeaderService.send` and `ClusterService.broadcast`.
+ * Declares the types of topics, by module augmentation. For a declared topic, `LeaderService.send` and
+ * `ClusterService.broadcast` accept only its data type and return its reply type.
  *
  * @example
  * declare module 'nestjs-hedge' {
@@ -20,14 +20,14 @@ export type TopicData<Topic extends DeclaredTopic> = HedgeTopics[Topic] extends 
 export type TopicReply<Topic extends DeclaredTopic> = HedgeTopics[Topic] extends { reply: infer Reply }
   ? Reply
   : unknown;
-/** Any topic but a declared one, so that a declared one with the wrong data does not pass as undeclared. */
+/** Any topic that is not declared. So a declared topic with the wrong data does not match as an undeclared one. */
 export type UndeclaredTopic<Topic extends string> = Topic extends DeclaredTopic ? never : Topic;
 
 export const MAX_TOPIC_LENGTH = 256;
 
 /**
- * A topic is a string of at most 256 characters, without lone surrogates, which would reach another pod as another
- * topic; the empty one is the default topic.
+ * Checks that a topic is a string of at most 256 characters without lone surrogates. A lone surrogate would change on the
+ * wire, so the other pod would read another topic. The empty string is the default topic.
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkTopic(topic: unknown): asserts topic is string {
@@ -46,17 +46,17 @@ export function checkTopic(topic: unknown): asserts topic is string {
   );
 }
 
-/** Prefix of the topics of the library itself. Users do not see them. */
+/** The prefix of internal topics, which users do not see. */
 export const RESERVED_TOPICS = '__hedge/';
 
-/** Topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
+/** The prefix of the topics of calls that `@LeaderOnly({ forward: true })` sends to the leader. */
 export const FORWARDED_TOPIC_PREFIX = `${RESERVED_TOPICS}leader-only/`;
 
 export function isForwarded({ topic }: { readonly topic: string }): boolean {
   return topic.startsWith(FORWARDED_TOPIC_PREFIX);
 }
 
-/** The name of a topic in messages to people: `'price'`, or `@LeaderOnly of 'IndexController.rebuild'`. */
+/** The name of a topic in errors and log lines: `'price'`, or `@LeaderOnly of 'IndexController.rebuild'`. */
 export function nameOfTopic(topic: string): string {
   return isForwarded({ topic }) ? `@LeaderOnly of '${topic.slice(FORWARDED_TOPIC_PREFIX.length)}'` : `'${topic}'`;
 }

@@ -1,16 +1,16 @@
-/** Writes the first lines of a burst, and counts the others: thousands of requests may have the same fate at once. */
+/** Logs the first lines of a burst and counts the rest, because thousands of requests may fail at once. */
 export class BurstLog {
   #since = -Infinity;
   #lines = 0;
   #left = 0;
 
-  /** @param most lines in `windowMs` milliseconds. */
+  /** @param most the maximum number of lines in `windowMs` milliseconds. */
   constructor(
     private readonly most: number,
     private readonly windowMs: number,
   ) {}
 
-  /** @param now in milliseconds on a rising line. */
+  /** @param now monotonic time in milliseconds. */
   warn(logger: { warn(message: string): void }, now: number, message: string): void {
     if (now - this.#since >= this.windowMs) {
       this.#since = now;

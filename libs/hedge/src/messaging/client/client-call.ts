@@ -4,30 +4,30 @@ import { nameOfTopic } from '../topics.js';
 import type { Timed } from '../server/deadlines.js';
 import type { OutgoingRequest } from '../message.js';
 
-/** One request of this process on its way; its mutable fields are the router's. */
+/** A pending request of this process. Only the router changes its mutable fields. */
 export class ClientCall implements Timed {
   place = 0;
-  /** Whom it is assigned to now; undefined while it waits for a leader. */
+  /** The member to which the call is assigned now; undefined while it waits for a leader. */
   receiver: MemberId | undefined;
-  /** The term of that assignment; 0n to a member. */
+  /** The term of that assignment; 0n for a call to a member. */
   epoch = 0n;
-  /** Names it to that receiver, for this assignment; 0 before it is handed over. Never used twice. */
+  /** Identifies the call to that receiver for this assignment; 0 before it is transmitted. Never used twice. */
   sequence = 0;
-  /** Assignments that were handed over. */
+  /** The number of assignments under which the call was transmitted. */
   attempt = 0;
-  /** How often it was written to a link under this assignment. */
+  /** How often the call was written to a link under this assignment. */
   transmissions = 0;
-  /** It was handed over under an earlier term, which ended without an answer. */
+  /** The call was transmitted in an earlier term, which ended without a reply. */
   mayHaveRunBefore = false;
-  /** Leaders that were lost while it may have run there. */
+  /** The number of lost leaders on which the call may have run. */
   lostLeaders = 0;
   knewLeader = false;
 
   constructor(
-    /** UUID, the same over all attempts. */
+    /** A UUID, the same for all attempts. */
     readonly id: string,
     readonly request: OutgoingRequest,
-    /** On the timeline of the router's inputs. */
+    /** On the timeline of the inputs of the router. */
     readonly deadline: number,
   ) {}
 
@@ -39,8 +39,8 @@ export class ClientCall implements Timed {
     return { requestId: this.id, attempts: this.attempt, started: this.mayHaveRun };
   }
 
-  /** As errors and log lines call it. */
-  get what(): string {
+  /** The name of the call in errors and log lines. */
+  get description(): string {
     const { to, topic, name = nameOfTopic(topic) } = this.request;
     return `Request ${name} to ${to === 'leader' ? 'the leader' : to.address}`;
   }
@@ -48,7 +48,7 @@ export class ClientCall implements Timed {
   get #mayHaveRun(): string {
     const { maxReruns } = this.request;
     if (this.lostLeaders < 2 || this.lostLeaders <= (maxReruns ?? Infinity)) return 'it may have run';
-    return `${this.lostLeaders} leaders in a row were lost while it may have run, so it is not run again (maxReruns: ${maxReruns}). It may be what ends them`;
+    return `${this.lostLeaders} leaders in a row were lost while it may have run, so it does not run again (maxReruns: ${maxReruns}). This request may be the cause`;
   }
 
   get #allowed(): string {
@@ -58,18 +58,18 @@ export class ClientCall implements Timed {
   noLeader(): HedgeError {
     return new HedgeError(
       'NO_LEADER',
-      `${this.what}: the group had no leader ${this.#allowed}, so it was not started. ` +
+      `${this.description}: the group had no leader ${this.#allowed}, so it was not started. ` +
         'Check that members are running and that the database answers, or raise timeoutMs.',
       { details: this.#details },
     );
   }
 
-  /** @param cause why no link could be made; UNAUTHENTICATED stays that. */
+  /** @param cause why the dial failed. UNAUTHENTICATED is returned unchanged. */
   unreachable(member: MemberId, cause: HedgeError | undefined): HedgeError {
     if (cause?.code === 'UNAUTHENTICATED') return cause;
     return new HedgeError(
       'MEMBER_UNREACHABLE',
-      `${this.what}: no link to ${member.address} could be made, so it was not started${cause ? ` (${cause.message})` : ` ${this.#allowed}`}. ` +
+      `${this.description}: no link to ${member.address} could be opened, so it was not started${cause ? ` (${cause.message})` : ` ${this.#allowed}`}. ` +
         'Check that this pod can reach that address, or try again.',
       { details: this.#details, cause },
     );
@@ -81,7 +81,7 @@ export class ClientCall implements Timed {
       this.request;
     return new HedgeError(
       'DEADLINE_EXCEEDED',
-      `${this.what}: no answer ${this.#allowed}. ` +
+      `${this.description}: no answer ${this.#allowed}. ` +
         (started
           ? `${ifUnknown}, or raise timeoutMs.`
           : 'No leader accepted it, so it was not started: try again, or raise timeoutMs.'),
@@ -93,7 +93,7 @@ export class ClientCall implements Timed {
     const { ifUnknown = 'Check its effect before trying again' } = this.request;
     return new HedgeError(
       'OUTCOME_UNKNOWN',
-      `${this.what}: it was handed over, and then ${why}; ${this.#mayHaveRun}. ${ifUnknown}.`,
+      `${this.description}: it was handed over, and then ${why}; ${this.#mayHaveRun}. ${ifUnknown}.`,
       { details: this.#details },
     );
   }

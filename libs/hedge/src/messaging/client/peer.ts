@@ -3,16 +3,16 @@ import type { MemberId } from '../../common/identity.js';
 import type { ClientCall } from './client-call.js';
 import { SequenceMap } from './sequence-map.js';
 
-/** A receiver as its caller sees it: the link to it, and the calls that are assigned to it. */
+/** The state that a caller keeps for one receiver: the link to it, and the calls that are assigned to it. */
 export class Peer<C extends ClientCall> {
-  /** Handed over, by sequence, and neither answered nor given up. */
+  /** The transmitted calls without a reply that the caller has not abandoned, by sequence. */
   readonly sent = new SequenceMap<C>();
-  /** To be written when the link is up; of the handed over ones, those to be written again. */
+  /** The calls to write when the link is up. They include transmitted calls that must be written again. */
   readonly queued = new Set<C>();
   dialFailures = 0;
-  /** No new attempt to make a link before this. */
+  /** The earliest time of the next dial. */
   dialAt = -Infinity;
-  /** Why the last attempt failed. */
+  /** The error of the last dial. */
   error: HedgeError | undefined;
 
   constructor(
@@ -24,7 +24,7 @@ export class Peer<C extends ClientCall> {
     return this.sent.size > 0 || this.queued.size > 0;
   }
 
-  /** As of now: may be changed while one goes through them. */
+  /** A copy, so that calls can be removed while the caller iterates. */
   calls(): C[] {
     return [...new Set([...this.sent.values(), ...this.queued])];
   }

@@ -25,14 +25,14 @@ export interface RequestClientOptions {
   readonly route: LeaderRoute;
   readonly limits: MessagingLimits;
   readonly random: () => number;
-  /** Runs a request that is for this very process; the reply comes back through `replied`. */
+  /** Runs a request to this process itself. The reply arrives through `replied`. */
   readonly runHere: (request: Request) => void;
   readonly cancelHere: (sequence: number) => void;
   readonly logger?: { warn(message: string): void } | undefined;
 }
 
 class PendingCall extends ClientCall {
-  /** To the caller's signal. */
+  /** Stops listening to the caller's signal. */
   stopListening: () => void = () => undefined;
 
   constructor(
@@ -45,13 +45,13 @@ class PendingCall extends ClientCall {
   }
 }
 
-/** Performs what the router decides: the requests that this process makes. */
+/** Sends the requests of this process. It performs the effects of the router. */
 export class RequestClient {
   readonly #options: RequestClientOptions;
   readonly #router: RequestRouter<PendingCall>;
   /** The open link to each receiver, by incarnation. */
   readonly #links = new Map<string, Link>();
-  /** The requests that wait for a reply, by pool of slots: a full pool does not block requests of another. */
+  /** The requests that wait for a reply, by pool of slots. A full pool does not block requests of another pool. */
   readonly #pending = new Map<string, { calls: number; bytes: number }>();
   readonly #lostLeaders = new BurstLog(10, 10_000);
   #closed = false;
@@ -61,7 +61,7 @@ export class RequestClient {
     this.#router = new RequestRouter(options.transport.self, options.random);
   }
 
-  /** Whether ticks are needed. */
+  /** Whether the runner needs ticks. */
   get busy(): boolean {
     return this.#router.size > 0;
   }
@@ -86,7 +86,7 @@ export class RequestClient {
     });
   }
 
-  /** The election knows another leader, or none. */
+  /** Call this when the known leader has changed, or when no leader is known any more. */
   leaderChanged(): void {
     const belief = this.#options.route.current();
     this.#step({ type: 'leader', leader: belief?.leader, epoch: belief?.epoch ?? 0n });
@@ -120,7 +120,7 @@ export class RequestClient {
     this.#step({ type: 'close', error: closed() });
   }
 
-  /** What found no leader in time says why the election finds none, when this process knows. */
+  /** Adds to an error about a missing leader why the election found none, if this process knows the reason. */
   #explained(error: unknown): unknown {
     const { trouble, stopped } = this.#options.route;
     if (
@@ -133,7 +133,7 @@ export class RequestClient {
     const { code, details, retryable, cause } = error;
     const why =
       trouble === undefined
-        ? 'This pod is stopping and leads no more, and no other pod has taken over.'
+        ? 'This pod is stopping and no longer leads, and no other pod has become leader.'
         : `The election cannot use the database now: ${trouble}`;
     const message = `${error.message} ${why}`;
     return new HedgeError(code, message, { details, retryable, cause });
@@ -210,18 +210,18 @@ export class RequestClient {
     }
   }
 
-  /** A request of the users' that is seen again and again here is what its leaders die of. */
+  /** Logs a lost leader for a user's request. A request that appears here repeatedly may crash its leaders. */
   #leaderLost({ call, leader, again }: RoutingEffect<PendingCall> & { type: 'leader-lost' }): void {
     const { logger, clock } = this.#options;
     if (logger === undefined || !runsHandlers(call.request.type)) return;
     const { id, attempt, lostLeaders, request } = call;
     const next = again
-      ? `is sent to the next one: re-run ${lostLeaders} of at most ${request.maxReruns ?? 'any number'}`
-      : `is not run again: OUTCOME_UNKNOWN after ${attempt} attempts`;
+      ? `is sent to the next one: rerun ${lostLeaders} of at most ${request.maxReruns ?? 'any number'}`
+      : `does not run again: OUTCOME_UNKNOWN after ${attempt} attempts`;
     this.#lostLeaders.warn(
       logger,
       clock.now().mono,
-      `${call.what} (request ${id}) may have been running on ${leader.address} when that leader was lost, and ${next}`,
+      `${call.description} (request ${id}) may have been running on ${leader.address} when that leader was lost, and ${next}`,
     );
   }
 
@@ -239,8 +239,8 @@ export class RequestClient {
       epoch: call.epoch,
     };
     if (this.#isSelf(member)) {
-      // In a later turn, as when it is remote: a loop that sends to its own process must not keep timers and
-      // sockets waiting, the renewal of the lease among them.
+      // The request runs in a later turn of the event loop, as a remote one does. Otherwise a loop that sends to its own
+      // process would block timers and sockets, and so the renewal of the lease.
       outsideContext(() => setImmediate(() => call.sequence === value.sequence && this.#options.runHere(value)));
       return;
     }
@@ -256,7 +256,7 @@ export class RequestClient {
     try {
       this.#links.get(member.incarnation)?.send({ $case: 'cancel', value: { sequence } });
     } catch {
-      // The queue is full. Cancelling only saves work: the receiver has the deadline as well.
+      // The queue is full. A cancellation only saves work, because the receiver also knows the deadline.
     }
   }
 
@@ -286,5 +286,5 @@ export class RequestClient {
 }
 
 function closed(): HedgeError {
-  return new HedgeError('SHUTTING_DOWN', 'This pod sends nothing more: it is stopping, or its mode is off');
+  return new HedgeError('SHUTTING_DOWN', 'This pod sends no more requests: it is stopping, or its mode is off');
 }

@@ -26,7 +26,7 @@ beforeEach(() => {
   calls = 0;
 });
 
-/** The effects of an input, in short. */
+/** The effects of an input, in short form. */
 function step(input: RoutingInput<ClientCall>): unknown[] {
   return router.step(input, now).map(short);
 }
@@ -77,7 +77,7 @@ function answers(member: MemberId, sequence: number, error?: HedgeError): unknow
 const notLeader = (begun: boolean): HedgeError => new HedgeError('NOT_LEADER', 'not me', { retryable: !begun });
 
 describe('RequestRouter', () => {
-  it('dials the leader once for all, and writes when the link is there', () => {
+  it('dials the leader once for all calls, and writes them when the link is up', () => {
     leads(A, 1n);
     expect(begin('leader')[1]).toEqual(['dial a:1']);
     expect(begin('leader')[1]).toEqual([]);
@@ -88,13 +88,13 @@ describe('RequestRouter', () => {
     expect(router.outstandingAt(A)).toEqual([1, 3]);
   });
 
-  it('runs here what is for this process, without a link', () => {
+  it('runs a call to its own process without a link', () => {
     leads(SELF, 1n);
     expect(begin('leader')[1]).toEqual(['r1 to self:1 #1 try 1']);
     expect(begin(SELF)[1]).toEqual(['r2 to self:1 #2 try 1']);
   });
 
-  it('waits for a leader, looks for one with growing pauses, and goes to it when known', () => {
+  it('waits for a leader, searches with growing pauses, and sends the call when a leader is known', () => {
     expect(begin('leader')[1]).toEqual(['refresh']);
     expect(begin('leader')[1]).toEqual([]);
     expect(step({ type: 'refreshed' })).toEqual([]);
@@ -106,7 +106,7 @@ describe('RequestRouter', () => {
     expect(links(A)).toEqual(['r1 to a:1 #1 try 1', 'r2 to a:1 #2 try 1']);
   });
 
-  it('goes on to the next leader when the backend has confirmed a newer term, and never back', () => {
+  it('moves a call to the next leader after the backend has confirmed a newer term, and never back', () => {
     leads(A, 1n);
     begin('leader');
     links(A);
@@ -119,7 +119,7 @@ describe('RequestRouter', () => {
     expect(answers(B, 2)).toEqual(['r1 resolved']);
   });
 
-  it('tries again when a member says that it does not lead: at first at once, then with pauses', () => {
+  it('retries when a member replies that it does not lead: at first at once, then with pauses', () => {
     leads(A, 1n);
     links(A);
     begin('leader');
@@ -131,7 +131,7 @@ describe('RequestRouter', () => {
     expect(links(B)).toEqual(['r1 to b:1 #3 try 3']);
   });
 
-  it('looks for the leader without a pause when it did not have to for long', () => {
+  it('searches for the leader without a pause if the last search was long ago', () => {
     leads(A, 1n);
     links(A);
     begin('leader', { timeoutMs: 20_000 });
@@ -143,7 +143,7 @@ describe('RequestRouter', () => {
     expect(answers(A, 3, notLeader(false))).toEqual(['refresh']);
   });
 
-  it('after a lost link writes again under the same sequence', () => {
+  it('writes a call again under the same sequence after a lost link', () => {
     leads(A, 1n);
     begin('leader');
     links(A);
@@ -152,7 +152,7 @@ describe('RequestRouter', () => {
     expect(links(A, true)).toEqual(['r1 to a:1 #1 try 1']);
   });
 
-  it('does not write again what a receiver may have run and forgotten', () => {
+  it('does not write a call again that a receiver may have run and forgotten', () => {
     leads(A, 1n);
     begin('leader');
     links(A);
@@ -161,7 +161,7 @@ describe('RequestRouter', () => {
     expect(links(A, false)).toEqual(['r1 OUTCOME_UNKNOWN', 'r2 to a:1 #2 try 1']);
   });
 
-  it('dials again with growing pauses, and looks whether the leader has changed', () => {
+  it('dials again with growing pauses, and checks whether the leader has changed', () => {
     leads(A, 1n);
     begin('leader');
     expect(step({ type: 'dial-failed', member: A, error: REFUSED })).toEqual(['refresh']);
@@ -173,8 +173,8 @@ describe('RequestRouter', () => {
     expect(pass(20)).toContain('dial a:1');
   });
 
-  describe('that is never to run again', () => {
-    it('goes on to another leader while it cannot have run', () => {
+  describe('a call that must never run again', () => {
+    it('moves to another leader while it cannot have run', () => {
       leads(A, 1n);
       begin('leader', { maxReruns: 0 });
       leads(B, 2n);
@@ -183,7 +183,7 @@ describe('RequestRouter', () => {
       expect(step({ type: 'refreshed' })).toEqual(['r1 to b:1 #2 try 2']);
     });
 
-    it('ends when its term ends after it was handed over', () => {
+    it('ends when its term ends after it was transmitted', () => {
       leads(A, 1n);
       links(A);
       begin('leader', { maxReruns: 0 });
@@ -198,14 +198,14 @@ describe('RequestRouter', () => {
     });
   });
 
-  describe('that ends its leaders', () => {
-    it('goes on to so many leaders after the first as it may, and then has an unknown outcome', () => {
+  describe('a call that crashes its leaders', () => {
+    it('moves to at most maxReruns leaders after the first, and then has an unknown outcome', () => {
       leads(A, 1n);
       links(A);
       links(B);
       const [call] = begin('leader', { maxReruns: 2 });
       expect(leads(B, 2n)).toEqual(['r1 lost a:1, again', 'r1 to b:1 #2 try 2']);
-      // It stood still, and was elected again.
+      // The leader stalled, and was elected again.
       expect(answers(B, 2, notLeader(true))).toEqual(['r1 lost b:1, again', 'refresh']);
       expect(leads(B, 3n)).toEqual(['r1 to b:1 #3 try 3']);
       const [, ended] = router.step({ type: 'leader', leader: A, epoch: 4n }, now);
@@ -217,7 +217,7 @@ describe('RequestRouter', () => {
       expect(router.size).toBe(0);
     });
 
-    it('is not counted where it cannot have run', () => {
+    it('does not count a leader on which it cannot have run', () => {
       leads(A, 1n);
       const [call] = begin('leader', { maxReruns: 1 });
       leads(B, 2n);
@@ -230,14 +230,14 @@ describe('RequestRouter', () => {
     });
   });
 
-  describe('to a member', () => {
-    it('fails at once when it cannot be reached', () => {
+  describe('a call to a member', () => {
+    it('fails at once when the member is unreachable', () => {
       expect(begin(A)[1]).toEqual(['dial a:1']);
       expect(step({ type: 'dial-failed', member: A, error: REFUSED })).toEqual(['r1 MEMBER_UNREACHABLE, retryable']);
       expect(router.size).toBe(0);
     });
 
-    it('says so when that pod is of another group', () => {
+    it('reports UNAUTHENTICATED when that pod belongs to another group', () => {
       begin(A);
       const error = new HedgeError('UNAUTHENTICATED', 'another secret');
       expect(step({ type: 'dial-failed', member: A, error })).toEqual(['r1 UNAUTHENTICATED']);
@@ -253,7 +253,7 @@ describe('RequestRouter', () => {
       expect(step({ type: 'dial-failed', member: A, error: replaced })).toEqual(['r1 OUTCOME_UNKNOWN']);
     });
 
-    it('is not waited for when it left the group, unless a link is open', () => {
+    it('ends when the member leaves the group, unless a link is open', () => {
       links(A);
       begin(A);
       begin(B);
@@ -263,27 +263,27 @@ describe('RequestRouter', () => {
       expect(step({ type: 'departed', member: B })).toEqual(['r2 MEMBER_UNREACHABLE, retryable']);
     });
 
-    it('reports what it answers, also NOT_LEADER', () => {
+    it('returns the reply of the member, also NOT_LEADER', () => {
       links(A);
       begin(A);
       expect(answers(A, 1, notLeader(false))).toEqual(['r1 NOT_LEADER, retryable']);
     });
   });
 
-  describe('at the deadline', () => {
-    it('is NO_LEADER when none was known', () => {
+  describe('the error at the deadline', () => {
+    it('is NO_LEADER when no leader was known', () => {
       begin('leader');
       expect(pass(1_000)).toContain('r1 NO_LEADER, retryable');
     });
 
-    it('is MEMBER_UNREACHABLE when the leader never was', () => {
+    it('is MEMBER_UNREACHABLE when the leader was never reachable', () => {
       leads(A, 1n);
       begin('leader');
       step({ type: 'dial-failed', member: A, error: REFUSED });
       expect(pass(1_000)).toContain('r1 MEMBER_UNREACHABLE, retryable');
     });
 
-    it('is DEADLINE_EXCEEDED, and tells whether it was started', () => {
+    it('is DEADLINE_EXCEEDED, and states whether the call was started', () => {
       leads(A, 1n);
       links(A);
       begin('leader');
@@ -329,8 +329,8 @@ describe('RequestRouter', () => {
     });
   });
 
-  describe('given up by the caller', () => {
-    it('is cancelled where it may run', () => {
+  describe('a call that the caller cancels', () => {
+    it('is cancelled on the member where it may run', () => {
       leads(A, 1n);
       links(A);
       const [call] = begin('leader');
@@ -339,7 +339,7 @@ describe('RequestRouter', () => {
       expect(answers(A, 1)).toEqual([]);
     });
 
-    it('is not cancelled where it never was', () => {
+    it('is not cancelled on a member that never received it', () => {
       leads(A, 1n);
       const [call] = begin('leader');
       expect(step({ type: 'abandoned', call, reason: 'enough' })).toEqual(['enough']);
@@ -350,14 +350,14 @@ describe('RequestRouter', () => {
   describe('when the outbound queue is full', () => {
     const full = new HedgeError('OVERLOADED', 'queue full');
 
-    it('fails what was never handed over', () => {
+    it('fails a call that was never transmitted', () => {
       leads(A, 1n);
       links(A);
       const [call] = begin('leader');
       expect(step({ type: 'not-transmitted', call, error: full })).toEqual(['r1 OVERLOADED, retryable']);
     });
 
-    it('tries again with what was: nobody may say that it did not run', () => {
+    it('retries a call that was transmitted, because it may have run', () => {
       leads(A, 1n);
       links(A);
       const [call] = begin('leader');
@@ -383,7 +383,7 @@ describe('RequestRouter', () => {
     expect(answers(B, 3, refusal)).toEqual([`r2 ${refusal.code}${refusal.retryable ? ', retryable' : ''}`]);
   });
 
-  it('fails everything when closed', () => {
+  it('fails all calls when it is closed', () => {
     begin('leader');
     begin(A);
     links(B);

@@ -14,17 +14,17 @@ const LONGEST_PAUSE_MS = 500;
 const CALM_MS = 5_000;
 
 /**
- * The caller's side of messaging: which request goes where, again or not, and how it ends. Pure: `step`
- * gets an input and the time in milliseconds on one rising line, and returns the effects in order.
+ * The caller's side of messaging. It decides where each request goes, whether it is sent again, and how it ends. Pure:
+ * `step` receives an input and a monotonic time in milliseconds, and returns the effects in order.
  *
- * Guarantees, with a receiver that keeps its promises (`RequestDeduplicator`):
- * - A call ends exactly once, by its deadline at the latest (with the precision of the ticks).
- * - A call to the leader runs at most once in a term, and moves to another term only when the backend has
- *   confirmed a newer one. It moves at most `maxReruns` times after it may have run.
- * - A sequence is never used for two assignments; a call is written again only under the sequence it had.
+ * Guarantees, if the receiver keeps the protocol (`RequestDeduplicator`):
+ * - A call ends exactly once, and not later than its deadline (with the precision of the ticks).
+ * - A call to the leader runs at most once in a term. It moves to another term only after the backend has confirmed a
+ *   newer one. After the call may have run, it moves at most `maxReruns` times.
+ * - Two assignments never use the same sequence. A call that is written again keeps its sequence.
  *
- * To drive it: perform effects in order; acknowledge every reply to its sender, wanted or not; list
- * `outstandingAt(receiver)` in the handshake; give `linked` before the first frame of that link.
+ * The runner must perform the effects in order, acknowledge every reply to its sender (also an unexpected one), list
+ * `outstandingAt(receiver)` in the handshake, and pass `linked` before the first frame of that link.
  */
 export class RequestRouter<C extends ClientCall = ClientCall> {
   readonly #peers = new Map<string, Peer<C>>();
@@ -40,18 +40,18 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
   #refreshedAt = -Infinity;
   #effects: RoutingEffect<C>[] = [];
 
-  /** @param random numbers in [0, 1), for the jitter of retries. */
+  /** @param random returns numbers in [0, 1), for the jitter of retries. */
   constructor(
     private readonly self: MemberId,
     private readonly random: () => number,
   ) {}
 
-  /** Calls that have not ended. */
+  /** The number of calls that have not ended. */
   get size(): number {
     return this.#deadlines.size;
   }
 
-  /** Sequences that were handed to that process start and are not answered or given up. */
+  /** The sequences of the calls that were transmitted to that incarnation and have not ended. */
   outstandingAt(receiver: MemberId): readonly number[] {
     const peer = this.#peers.get(receiver.incarnation);
     return peer === undefined ? [] : [...peer.sent.keys()];
@@ -113,18 +113,18 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
       this.#effects.push({ type: 'resolve', call, reply });
     } else {
       const error = errorOf(failure);
-      // A leader can say only of its own term that nothing was done.
+      // A leader knows only about its own term that it did not start the work.
       const unknown = call.mayHaveRunBefore && saysNotStarted(error);
-      this.#fail(call, unknown ? call.outcomeUnknown(`the next leader did not get to it (${error.message})`) : error);
+      this.#fail(call, unknown ? call.outcomeUnknown(`the next leader did not start it (${error.message})`) : error);
     }
   }
 
-  /** @param begun it ran, and was interrupted when the lease was lost. */
+  /** @param begun the call ran, and the loss of the lease interrupted it. */
   #refused(call: C, begun: boolean, now: number): void {
     if (begun && !this.#mayRunAgain(call, 'its leader lost the lease')) return;
     call.mayHaveRunBefore ||= begun;
     this.#unassign(call);
-    // The same leader may only not know yet that it leads; so ask again, but not at once.
+    // The same pod may not know yet that it is the leader. So the call is sent to it again, but not at once.
     this.#waiting.add(call);
     if (this.#leader !== undefined && this.#epoch > call.epoch) this.#toLeader(call, now);
     else this.#seek(now);
@@ -147,7 +147,7 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     if (changed) for (const call of this.#waiting) this.#toLeader(call, now);
   }
 
-  /** What was handed to an earlier leader goes to the next one: that term has ended. */
+  /** Reassigns the calls of earlier terms to the new leader, because those terms have ended. */
   #recallOlderTerms(): void {
     for (const peer of this.#peers.values()) {
       for (const call of peer.calls()) {
@@ -160,7 +160,10 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     }
   }
 
-  /** Its leader was lost while it may have run. @returns false when it has ended, because it was run too often. */
+  /**
+   * Call this when the leader of a call was lost while the call may have run.
+   * @returns false if the call has ended, because `maxReruns` is exceeded.
+   */
   #mayRunAgain(call: C, why: string): boolean {
     call.lostLeaders += 1;
     const { maxReruns = Infinity } = call.request;
@@ -294,7 +297,7 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     return peer;
   }
 
-  /** Pods come and go: nothing is kept of one that has neither link nor calls. */
+  /** Removes a peer that has no link and no calls, because pods come and go. */
   #drop(peer: Peer<C>): void {
     if (peer.link === 'down' && !peer.hasCalls) this.#peers.delete(peer.member.incarnation);
   }
@@ -310,7 +313,7 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     if (this.#refreshAt !== undefined && now >= this.#refreshAt) this.#refresh(now);
   }
 
-  /** Looks for a leader: at once, then with growing pauses while that does not help. */
+  /** Searches for a leader: the first time at once, then with growing pauses until one is found. */
   #seek(now: number): void {
     if (this.#refreshing || this.#refreshAt !== undefined) return;
     if (now - this.#refreshedAt > CALM_MS) this.#refreshes = 0;
@@ -343,7 +346,7 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     if (peer !== undefined && peer.link !== 'up') {
       if (!call.mayHaveRun) return this.#fail(call, call.unreachable(peer.member, peer.error));
       if (call.request.to !== 'leader') {
-        return this.#fail(call, call.outcomeUnknown('the link was lost and could not be made again'));
+        return this.#fail(call, call.outcomeUnknown('the link was lost and could not be opened again'));
       }
     }
     this.#fail(call, call.deadlineExceeded());

@@ -5,33 +5,33 @@ import type { ClientCall } from './client-call.js';
 
 export type RoutingInput<C extends ClientCall> =
   | { readonly type: 'begin'; readonly call: C }
-  /** Who leads, confirmed by the backend; without a leader when nobody does. */
+  /** The leader that the backend has confirmed; undefined when there is none. */
   | { readonly type: 'leader'; readonly leader: MemberId | undefined; readonly epoch: bigint }
-  /** A `refresh` effect is done; a `leader` input came before this one if anything changed. */
+  /** A `refresh` effect has ended. If the leader changed, a `leader` input precedes this one. */
   | { readonly type: 'refreshed' }
-  /** A dialled link to the member is open. `resumed` as in the handshake. */
+  /** A dialled link to the member is open. `resumed` has the value of the handshake. */
   | { readonly type: 'linked'; readonly member: MemberId; readonly resumed: boolean }
   | { readonly type: 'unlinked'; readonly member: MemberId }
-  /** A `dial` effect failed; with `details.incarnation` when another process start answers there. */
+  /** A `dial` effect failed. The error has `details.incarnation` if another incarnation answers at that address. */
   | { readonly type: 'dial-failed'; readonly member: MemberId; readonly error: HedgeError }
   | { readonly type: 'replied'; readonly member: MemberId; readonly reply: Reply }
-  /** A `transmit` effect was not performed: the queue is full, or the message too large. */
+  /** A `transmit` effect failed, because the queue is full or the message is too large. */
   | { readonly type: 'not-transmitted'; readonly call: C; readonly error: HedgeError }
-  /** The caller does not want it any more. */
+  /** The caller has cancelled the call. */
   | { readonly type: 'abandoned'; readonly call: C; readonly reason: unknown }
-  /** The member is in the view no more. */
+  /** The member has left the view. */
   | { readonly type: 'departed'; readonly member: MemberId }
-  /** Time has passed: to be given every few milliseconds while `size` is above 0. */
+  /** Time has passed. The runner passes this input every few milliseconds while `size` is above 0. */
   | { readonly type: 'tick' }
   | { readonly type: 'close'; readonly error: HedgeError };
 
 export type RoutingEffect<C extends ClientCall> =
-  /** Write the call (its `sequence`, `attempt` and `epoch`) to the open link; or run it, when the member is this one. */
+  /** Write the call with its `sequence`, `attempt` and `epoch` to the open link. If the member is this pod, run it. */
   | { readonly type: 'transmit'; readonly member: MemberId; readonly call: C }
   | { readonly type: 'cancel'; readonly member: MemberId; readonly sequence: number }
   | { readonly type: 'dial'; readonly member: MemberId }
   | { readonly type: 'refresh' }
-  /** For the log: the call may have run there when that leader was lost. It goes to the next one, or has ended. */
+  /** For the log: that leader was lost while the call may have run on it. `again`: the call goes to the next leader. */
   | { readonly type: 'leader-lost'; readonly call: C; readonly leader: MemberId; readonly again: boolean }
   | { readonly type: 'resolve'; readonly call: C; readonly reply: Reply }
   | { readonly type: 'reject'; readonly call: C; readonly error: unknown };

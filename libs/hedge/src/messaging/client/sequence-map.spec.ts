@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { SequenceMap } from './sequence-map.js';
 
 describe('SequenceMap', () => {
-  it('does what a Map does, whatever is set and deleted', () => {
+  it('behaves like a Map for any series of sets and deletes', () => {
     const sequence = fc.oneof(fc.nat(300), fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }));
     const action = fc.oneof(fc.record({ set: sequence }), fc.record({ delete: fc.nat(300) }));
     fc.assert(
@@ -26,14 +26,14 @@ describe('SequenceMap', () => {
     );
   });
 
-  it('gives out rising sequences in their order', () => {
+  it('iterates over rising sequences in order', () => {
     const map = new SequenceMap<object>();
     const sequences = Array.from({ length: 1_000 }, (_, index) => index + 1);
     for (const sequence of sequences) map.set(sequence, {});
     expect([...map.keys()]).toEqual(sequences);
   });
 
-  it('knows nothing of what it never held', () => {
+  it('has no value for a sequence that was never set', () => {
     const map = new SequenceMap<object>();
     map.set(64, {});
     for (const sequence of [0, 63, 65, 128, -1, 0.5, Number.NaN, Infinity]) {

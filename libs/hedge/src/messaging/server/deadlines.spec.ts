@@ -5,7 +5,7 @@ import { Deadlines, type Timed } from './deadlines.js';
 const SLOT_MS = 10;
 
 describe('Deadlines', () => {
-  it('gives out what is due once, never early, and at most a slot late', () => {
+  it('returns each expired item once, never early, and at most one slot late', () => {
     const deadlines = new Deadlines<Timed>();
     const item = { deadline: 1_003, place: 0 };
     deadlines.add(item);
@@ -15,14 +15,14 @@ describe('Deadlines', () => {
     expect(deadlines.size).toBe(0);
   });
 
-  it('finds what was added after time had passed it by', () => {
+  it('returns an item that was added after its deadline', () => {
     const deadlines = new Deadlines<Timed>();
     deadlines.takeExpired(10_000);
     deadlines.add({ deadline: 500, place: 0 });
     expect(deadlines.takeExpired(10_000)).toHaveLength(1);
   });
 
-  it('keeps to a plain list of deadlines, whatever is added, deleted and let pass', () => {
+  it('behaves like a plain list of deadlines for any series of additions, deletions and times', () => {
     const action = fc.oneof(
       fc.record({ add: fc.integer({ min: 0, max: 3_000 }) }),
       fc.record({ delete: fc.nat(50) }),

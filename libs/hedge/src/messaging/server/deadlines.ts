@@ -1,20 +1,20 @@
-/** Deadlines are kept by slots of this many milliseconds, so one passes up to this much late, and never early. */
+/** The width of a slot of deadlines in milliseconds. A deadline passes at most this much late, and never early. */
 const SLOT_MS = 10;
 
 export interface Timed {
   readonly deadline: number;
-  /** Its index in its slot; `Deadlines` writes it. */
+  /** The index of the item in its slot. `Deadlines` writes it. */
   place: number;
 }
 
 /**
- * The deadlines of many requests without a timer for each: a hundred thousand a second come and go, and next
- * to none is ever reached. Times are milliseconds on one rising line. An item is in one `Deadlines` at most.
+ * The deadlines of many requests, without a timer for each. A hundred thousand requests per second begin and end, and
+ * almost none reaches its deadline. Times are monotonic milliseconds. An item is in at most one `Deadlines`.
  */
 export class Deadlines<Item extends Timed> {
-  /** Arrays, because a Set leaves garbage behind that holds all that came after it: see `SequenceMap`. */
+  /** The slots are arrays, because the garbage of a Set keeps later entries in memory: see `SequenceMap`. */
   readonly #slots = new Map<number, Item[]>();
-  /** No slot below this one is filled. */
+  /** All slots below this one are empty. */
   #earliest = Infinity;
   #size = 0;
 
@@ -35,7 +35,7 @@ export class Deadlines<Item extends Timed> {
     this.#size += 1;
   }
 
-  /** True when it was there. */
+  /** @returns whether the item was present. */
   delete(item: Item): boolean {
     const slot = slotOf(item);
     const items = this.#slots.get(slot);
@@ -50,7 +50,7 @@ export class Deadlines<Item extends Timed> {
     return true;
   }
 
-  /** Takes out what is due, roughly in the order of the deadlines. */
+  /** Removes and returns the expired items, roughly in the order of their deadlines. */
   takeExpired(now: number): readonly Item[] {
     const last = Math.floor(now / SLOT_MS);
     if (last < this.#earliest) return [];
@@ -66,7 +66,7 @@ export class Deadlines<Item extends Timed> {
     return expired;
   }
 
-  /** Takes out everything. */
+  /** Removes and returns all items. */
   takeAll(): readonly Item[] {
     return this.takeExpired(Infinity);
   }

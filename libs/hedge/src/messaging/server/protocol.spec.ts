@@ -32,16 +32,16 @@ interface RequestFrame {
   readonly epoch: bigint;
 }
 
-/** A process that receives, with the link to it. */
+/** A receiving process, with the link to it. */
 class Host {
   readonly duplicates: RequestDeduplicator<Work>;
   leads = 0n;
-  /** `proof`: the handshake is under way; `dead`: broken, and the caller has not noticed. */
+  /** `proof`: the handshake is in progress; `dead`: the link is broken, and the caller has not noticed it. */
   link: 'none' | 'dialled' | 'proof' | 'open' | 'dead' = 'none';
   outstanding: readonly number[] = [];
   toHost: RequestFrame[] = [];
   toCaller: Reply[] = [];
-  /** What arrived on the link of now. */
+  /** The sequences that arrived on the present link. */
   arrived = new Set<number>();
   gone = false;
 
@@ -53,12 +53,12 @@ class Host {
   }
 }
 
-/** One caller and two receivers over links that break, with leaders that change: both cores against each other. */
+/** One caller and two receivers, with links that break and leaders that change. It runs both cores against each other. */
 class World {
   now = 0;
   epoch = 0n;
   readonly ends = new Map<ClientCall, (Reply | Error)[]>();
-  /** Terms in which each request was started. */
+  /** The terms in which each request was started. */
   readonly runs = new Map<string, bigint[]>();
   readonly hosts: Host[] = [];
   readonly all: Host[] = [];
@@ -98,7 +98,7 @@ class World {
     if (call !== undefined) this.step({ type: 'abandoned', call, reason: new Error('abandoned') });
   }
 
-  /** The backend gives the lease to another; whoever had it learns of that in `noticeLoss`. */
+  /** The backend gives the lease to another host. The former holder notices that in `noticeLoss`. */
   elect(index: number): void {
     this.epoch += 1n;
     this.#leader = this.hosts[index];
@@ -125,7 +125,7 @@ class World {
     this.step({ type: 'refreshed' });
   }
 
-  /** One step of whatever the link to that host needs next. */
+  /** Performs the next step that the link to that host needs. */
   connect(index: number): void {
     const host = this.hosts[index]!;
     if (host.link === 'dialled') {
@@ -191,7 +191,7 @@ class World {
     const host = this.hosts[index]!;
     const reply = host.toCaller.shift();
     if (reply === undefined || host.link !== 'open') return;
-    // At once, also before requests that were written earlier.
+    // The acknowledgement arrives at once, also before requests that were written earlier.
     host.duplicates.acknowledge('caller', [reply.sequence]);
     this.step({ type: 'replied', member: host.member, reply });
   }
@@ -294,7 +294,7 @@ function play(maxRunning: number, moves: readonly (readonly [string, number])[])
 describe('the messaging protocol, both cores against each other', () => {
   const seen = { resolved: 0, twice: 0, unknown: 0, unstarted: 0, overloaded: 0 };
 
-  it('runs a request at most once in a term, ends it exactly once, and never calls started work unstarted', () => {
+  it('runs a request at most once in a term, ends it exactly once, and never reports started work as not started', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 8 }),
@@ -325,7 +325,7 @@ describe('the messaging protocol, both cores against each other', () => {
       ),
       { numRuns: 800, seed: 7 },
     );
-    // The histories reached what they are for.
+    // The histories covered the cases of interest.
     expect(Object.entries(seen).filter(([, count]) => count < 20)).toEqual([]);
   });
 });

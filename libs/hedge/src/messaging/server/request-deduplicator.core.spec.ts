@@ -10,7 +10,7 @@ function replyTo(sequence: number, text = 'done') {
 }
 
 describe('RequestDeduplicator', () => {
-  it('finds a request that runs, and then its reply, until the caller acknowledges it', () => {
+  it('finds a running request, and then its reply, until the caller acknowledges it', () => {
     const duplicates = new RequestDeduplicator(LIMITS);
     const entry = new Entry(7, 10);
     expect(duplicates.find('a', 7)).toBeUndefined();
@@ -35,14 +35,14 @@ describe('RequestDeduplicator', () => {
     expect(duplicates.held).toEqual({ running: 0, entries: 1, bytes: 5 });
   });
 
-  it('does not take the acknowledgement of one that still runs', () => {
+  it('ignores the acknowledgement of a request that still runs', () => {
     const duplicates = new RequestDeduplicator(LIMITS);
     duplicates.admit('a', new Entry(1, 10));
     duplicates.acknowledge('a', [1]);
     expect(duplicates.find('a', 1)).toBeDefined();
   });
 
-  it('on a new link keeps what the caller waits for, and names what runs for nobody', () => {
+  it('keeps the requests that a caller still waits for on a new link, and returns the abandoned ones', () => {
     const duplicates = new RequestDeduplicator(LIMITS);
     expect(duplicates.resume('a', [])).toEqual({ known: false, dropped: [] });
     const [kept, ended, dropped] = [new Entry(1, 10), new Entry(2, 10), new Entry(3, 10)];
@@ -58,7 +58,7 @@ describe('RequestDeduplicator', () => {
     expect(duplicates.held).toEqual({ running: 1, entries: 1, bytes: 10 });
   });
 
-  it('remembers a caller that has nothing under way, and forgets it only when told', () => {
+  it('remembers a caller without requests until it is forgotten explicitly', () => {
     const duplicates = new RequestDeduplicator(LIMITS);
     duplicates.resume('a', []);
     expect(duplicates.resume('a', []).known).toBe(true);
@@ -69,22 +69,22 @@ describe('RequestDeduplicator', () => {
     expect(duplicates.held).toEqual({ running: 1, entries: 0, bytes: 0 });
   });
 
-  it('tells a caller again that it was forgotten, until the caller has heard it', () => {
+  it('repeats to a caller that it was forgotten, until the caller has received it', () => {
     const duplicates = new RequestDeduplicator(LIMITS);
     duplicates.resume('a', []);
     duplicates.admit('a', new Entry(4, 10));
     duplicates.forget('a');
     expect(duplicates.resume('a', [3, 4]).known).toBe(false);
-    // The link broke before the answer was there, so the caller still waits for both.
+    // The link broke before the answer arrived, so the caller still waits for both requests.
     expect(duplicates.resume('a', [4, 3]).known).toBe(false);
 
-    // It heard, and sent others since.
+    // The caller received the answer, and has sent other requests since.
     expect(duplicates.resume('a', []).known).toBe(true);
     duplicates.admit('a', new Entry(5, 10));
     expect(duplicates.resume('a', [5, 6]).known).toBe(true);
   });
 
-  it('refuses new work rather than forget: too many running, held, or bytes', () => {
+  it('refuses new work rather than forget a request: too many running, held, or bytes', () => {
     const running = new RequestDeduplicator(LIMITS);
     for (const sequence of [1, 2, 3]) running.admit('a', new Entry(sequence, 1));
     expect(running.admit('b', new Entry(1, 1))).toMatchObject({ code: 'OVERLOADED', retryable: true });
@@ -115,7 +115,7 @@ describe('RequestDeduplicator', () => {
     expect(duplicates.held.bytes).toBe(600);
   });
 
-  it('leaves room for others whatever callers acknowledge nothing', () => {
+  it('leaves room for other callers when some callers acknowledge nothing', () => {
     const duplicates = new RequestDeduplicator({ maxRunning: 100, maxEntries: 1_000, maxBytes: 100_000 });
     const hold = (caller: string, bytes: number): number => {
       for (let held = 0; ; held += 1) {
@@ -126,7 +126,7 @@ describe('RequestDeduplicator', () => {
     };
     expect([hold('a', 10), hold('b', 10)]).toEqual([500, 250]);
     expect(duplicates.admit('c', new Entry(1, 10))).toBeUndefined();
-    // Those who have all that they may are still answered, and a repeated request is still recognised.
+    // A caller at its limit still gets replies, and a repeated request is still recognised.
     expect(duplicates.find('a', 499)?.reply).toEqual(replyTo(499));
 
     const bytes = new RequestDeduplicator({ maxRunning: 100, maxEntries: 1_000, maxBytes: 100_000 });
@@ -139,7 +139,7 @@ describe('RequestDeduplicator', () => {
     expect(bytes.admit('b', new Entry(1, 60_000))).toBeUndefined();
   });
 
-  it('leaves slots for others whatever topics have handlers that never end', () => {
+  it('leaves slots for other topics when the handlers of some topics never end', () => {
     const duplicates = new RequestDeduplicator({
       maxRunning: 100,
       maxRunningPerTopic: 50,
@@ -166,7 +166,7 @@ describe('RequestDeduplicator', () => {
   });
 
   it.each(['puts', 'acquires', 'releases', 'renewals'] as const)(
-    'does not bound %s by what one topic may have',
+    'does not bound %s by the limit of one topic',
     (traffic) => {
       const duplicates = new RequestDeduplicator({
         maxRunning: 4,
@@ -181,7 +181,7 @@ describe('RequestDeduplicator', () => {
     },
   );
 
-  it('has slots and bytes for each class of traffic', () => {
+  it('has slots and bytes of its own for each class of traffic', () => {
     const duplicates = new RequestDeduplicator(LIMITS);
     for (const sequence of [1, 2, 3]) duplicates.admit('a', new Entry(sequence, 300, 'handlers'));
     expect(duplicates.admit('a', new Entry(4, 1, 'handlers'))).toMatchObject({ code: 'OVERLOADED' });

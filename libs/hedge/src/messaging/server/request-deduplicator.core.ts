@@ -6,31 +6,31 @@ import { type QuotaLimits, QuotaUse, RequestQuota, type TopicUse } from './reque
 import { SequenceMap } from '../client/sequence-map.js';
 import { HANDLER_SLOTS } from '../request-type.js';
 
-/** A request at its receiver; the driver's own class extends it. Its mutable fields are those of `RequestDeduplicator`. */
+/** A request on its receiver. The runner's class extends it. Only `RequestDeduplicator` changes the mutable fields. */
 export class Entry {
-  /** Set once it ended. */
+  /** Set when the request has ended. */
   reply: Reply | undefined;
-  /** The caller gave it up, so nobody wants the reply. */
+  /** The caller abandoned the request, so it needs no reply. */
   dropped = false;
-  /** What it counts in, while it is held. */
+  /** The quota use that counts this entry, while the entry is held. */
   use: QuotaUse | undefined;
   topicUse: TopicUse | undefined;
 
   constructor(
     readonly sequence: number,
-    /** What it holds in memory: the payload, then the reply. */
+    /** The bytes that the entry holds in memory: of the payload, then of the reply. */
     public bytes: number,
-    /** Its pool of slots and bytes. */
+    /** The pool of slots and bytes. */
     readonly slots: string = HANDLER_SLOTS,
-    /** Its topic: requests of one subject share a limit. */
+    /** The topic. Requests with the same subject share a limit. */
     readonly subject: string = '',
   ) {}
 }
 
-/** A caller that is remembered. */
+/** A caller that the deduplicator remembers. */
 class Known<E extends Entry> {
   readonly entries = new SequenceMap<E>();
-  /** By pool. */
+  /** By pool of slots. */
   readonly #uses = new Map<string, QuotaUse>();
 
   use(slots: string): QuotaUse {
@@ -44,36 +44,37 @@ class Known<E extends Entry> {
 }
 
 /**
- * The receiver's side of messaging: which requests are duplicates. Pure: no clock, network or promises.
+ * The receiver's side of messaging. It recognises duplicate requests. Pure: no clock, network or promises.
  *
- * A request is named by its caller (an incarnation) and a sequence, which the caller never uses again. The
- * guarantee: a named request is let in at most once, as long as the caller keeps the protocol:
- * - on a new link it lists, before anything else, what it still waits for (`resume`); the rest is forgotten;
- * - a frame of an older link never arrives after that (the transport sees to it);
- * - it writes a request to a link at most once;
- * - what it had sent and the receiver does not remember (`resume` returned false) it never sends again;
- * - it acknowledges each reply, one by one, so that a slow request does not hold up the forgetting of others;
- * and the driver sends a reply only over the link that the request, or its duplicate, arrived on last. So when
- * an acknowledgement arrives, no duplicate is still under way, even if the acknowledgement overtook frames.
+ * A caller (an incarnation) and a sequence identify a request. A caller never uses a sequence again. The deduplicator
+ * admits a request at most once, if the caller keeps the protocol:
+ * - On a new link, the caller first lists the requests that it still waits for (`resume`). The receiver forgets the rest.
+ * - After that, no frame of an older link arrives. The transport guarantees this.
+ * - The caller writes a request to a link at most once.
+ * - If the receiver does not remember a request (`resume` returned false), the caller never sends it again.
+ * - The caller acknowledges each reply separately, so that a slow request does not keep other entries in memory.
  *
- * Bounded: when full, new work is refused rather than an entry forgotten. A reply that does not fit is
- * sent, and in its place a failure is kept for the case that the link breaks before the caller has it. Each pool of
- * slots has bounds of its own, and each caller and topic a share of them (`RequestQuota`).
+ * The runner sends a reply only over the link on which the request or its duplicate arrived last. So when an
+ * acknowledgement arrives, no duplicate is in flight, even if the acknowledgement overtook other frames.
+ *
+ * Memory is bounded. When a pool is full, the deduplicator refuses new work rather than forget an entry. A reply that
+ * does not fit is sent once. A failure is stored in its place, for the case that the link breaks before the caller
+ * receives the reply. Each pool of slots has separate bounds, and each caller and topic gets a share (`RequestQuota`).
  */
 export class RequestDeduplicator<E extends Entry = Entry> {
   readonly #callers = new Map<string, Known<E>>();
   /**
-   * By caller: requests up to this sequence may have run and been forgotten. When the link of a returned caller breaks
-   * before it receives that answer, the next link must get it again.
+   * By caller: requests up to this sequence may have run, and this receiver has forgotten them. If the link of a returned
+   * caller breaks before it receives that answer, the answer is repeated on the next link.
    */
   readonly #forgotten = new Map<string, number>();
   /** By pool of slots. */
   readonly #quotas = new Map<string, RequestQuota>();
 
-  /** @param limits of each pool of slots. */
+  /** @param limits apply to each pool of slots. */
   constructor(private readonly limits: QuotaLimits) {}
 
-  /** Requests that run, those that were dropped included; all that are held; and their bytes. */
+  /** The number of running requests (with dropped ones), the number of all held requests, and their bytes. */
   get held(): { readonly running: number; readonly entries: number; readonly bytes: number } {
     const held = { running: 0, entries: 0, bytes: 0 };
     for (const { running, total } of this.#quotas.values()) {
@@ -85,16 +86,16 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 
   /**
-   * The entry of a request that arrived before: a duplicate. If it has a reply, send that again; else it runs,
-   * and its reply is to be sent over this link when it ends. Undefined for a new request.
+   * Returns the entry of a duplicate, or undefined for a new request. If the entry has a reply, send the reply again.
+   * Otherwise the request still runs; send its reply over this link when it ends.
    */
   find(caller: string, sequence: number): E | undefined {
     return this.#callers.get(caller)?.entries.get(sequence);
   }
 
   /**
-   * Lets a new request in: the driver starts it, and calls `finish` when it ended.
-   * @returns OVERLOADED when there is no room: nothing is kept, and nothing must be started.
+   * Admits a new request. The runner then starts it, and calls `finish` when it has ended.
+   * @returns OVERLOADED if there is no room. Then no entry is kept, and the runner must not start the request.
    */
   admit(caller: string, entry: E): HedgeError | undefined {
     const { slots, subject, bytes } = entry;
@@ -117,8 +118,8 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 
   /**
-   * A request that was let in has ended. Only the first end counts.
-   * @returns whether the caller is to be sent the reply.
+   * Records that an admitted request has ended. Only the first end counts.
+   * @returns whether the runner must send the reply to the caller.
    */
   finish(entry: E, reply: Reply, bytes: number): boolean {
     if (entry.reply !== undefined) return false;
@@ -137,7 +138,7 @@ export class RequestDeduplicator<E extends Entry = Entry> {
     return true;
   }
 
-  /** The caller has these replies. */
+  /** Records that the caller has received these replies. */
   acknowledge(caller: string, sequences: readonly number[]): void {
     const entries = this.#callers.get(caller)?.entries;
     if (entries === undefined) return;
@@ -148,9 +149,9 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 
   /**
-   * A new link of the caller: it waits for these and for nothing else.
-   * @returns whether everything that it waits for is remembered, or never arrived; and what still runs, now for
-   * nobody.
+   * Call this on a new link of the caller, with all requests that the caller still waits for.
+   * @returns `known`: whether each of these requests is remembered or never arrived. `dropped`: the running requests that
+   *   the caller no longer waits for.
    */
   resume(caller: string, outstanding: readonly number[]): { known: boolean; dropped: readonly E[] } {
     const known = this.#callers.has(caller) && !this.#awaitsForgotten(caller, outstanding);
@@ -161,8 +162,8 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 
   /**
-   * Forgets a caller whose links are all closed. A later link of it learns that nothing is known.
-   * @returns requests that still run, without a caller.
+   * Forgets a caller without open links. On its next link, `resume` reports that it is not known.
+   * @returns the requests of the caller that still run.
    */
   forget(caller: string): readonly E[] {
     const entries = this.#callers.get(caller)?.entries;
@@ -171,14 +172,14 @@ export class RequestDeduplicator<E extends Entry = Entry> {
     return entries === undefined ? [] : this.#removeAll(entries, () => true);
   }
 
-  /** What runs and is wanted. */
+  /** The running requests for which a caller waits. */
   running(): readonly E[] {
     return [...this.#callers.values()].flatMap(({ entries }) =>
       [...entries.values()].filter(({ reply }) => reply === undefined),
     );
   }
 
-  /** Sequences rise, so what was sent since has a higher one. */
+  /** Sequences rise, so a request that was sent later has a higher one. */
   #awaitsForgotten(caller: string, outstanding: readonly number[]): boolean {
     const upTo = this.#forgotten.get(caller);
     return upTo !== undefined && outstanding.some((sequence) => sequence <= upTo);
@@ -228,7 +229,7 @@ export class RequestDeduplicator<E extends Entry = Entry> {
   }
 }
 
-/** Without spreading: a peer may list more sequences than a call can have arguments. */
+/** It does not spread the list, because a peer may list more sequences than a call can have arguments. */
 function greatest(sequences: readonly number[]): number {
   return sequences.reduce((a, b) => Math.max(a, b));
 }
@@ -236,7 +237,7 @@ function greatest(sequences: readonly number[]): number {
 function notKept({ sequence }: Reply): Reply {
   const error = new HedgeError(
     'OUTCOME_UNKNOWN',
-    'The request ran, and its reply was lost, because the receiver had no room to keep it for sending it again. ' +
+    'The request ran, and its reply was lost, because the receiver had no room to store the reply. ' +
       'Check its effect before trying again.',
   );
   return failureReply(sequence, failureOf(error));

@@ -1,40 +1,40 @@
 import { HedgeError } from '../../common/errors.js';
 
 export interface QuotaLimits {
-  /** Requests that run at once. */
+  /** The number of requests that run at once. */
   readonly maxRunning: number;
   /**
-   * Requests of one topic that run at once while no other topic runs; fewer when others do, so that there is always
-   * room for one more topic. Default: `maxRunning`, which is no limit.
+   * The number of requests of one topic that run at once while no other topic runs. It is lower when other topics run, so
+   * that one more topic always has room. Default: `maxRunning`, which means no limit per topic.
    */
   readonly maxRunningPerTopic?: number;
-  /** Requests that run, or whose reply the caller has not acknowledged. */
+  /** The number of requests that run or whose reply the caller has not acknowledged. */
   readonly maxEntries: number;
-  /** Bytes of the payloads of those that run, and of the replies that are kept. */
+  /** The bytes of the payloads of running requests and of the stored replies. */
   readonly maxBytes: number;
 }
 
-/** What one caller, or all together, hold of a quota. */
+/** The part of a quota that one caller, or all callers together, hold. */
 export class QuotaUse {
   entries = 0;
   bytes = 0;
 }
 
-/** Requests of one topic. */
+/** The requests of one topic. */
 export interface TopicUse {
   running: number;
 }
 
 const NOTHING = new QuotaUse();
 
-/** Topics without running requests are kept up to this many: a Map that entries pass through leaves garbage behind. */
+/** The number of idle topics to keep. A Map with frequent additions and deletions produces garbage: see `SequenceMap`. */
 const IDLE_TOPICS = 1_000;
 
 /**
  * Bounds the requests of one pool of slots. Pure.
  *
- * One topic, and one caller, get a share: while they are alone it is `maxRunningPerTopic`, or half of the entries and
- * bytes; the more others hold, the less it is. So each that holds too much leaves room for the next.
+ * Each topic and each caller gets a share. A topic that runs alone gets `maxRunningPerTopic` slots; a caller that is alone
+ * gets half of the entries and bytes. The share shrinks as others hold more, so one more topic or caller always has room.
  */
 export class RequestQuota {
   running = 0;
@@ -53,7 +53,7 @@ export class RequestQuota {
     return use;
   }
 
-  /** Why a request with so many bytes cannot be let in now. */
+  /** Returns the error for a request of this size if the quota has no room for it now. */
   refusal(name: string, topic: TopicUse, caller: QuotaUse | undefined, bytes: number): HedgeError | undefined {
     const { maxRunning, maxEntries } = this.limits;
     const held = caller ?? NOTHING;
@@ -75,10 +75,10 @@ export class RequestQuota {
     return undefined;
   }
 
-  /** Whether a caller may hold so many bytes more. */
+  /** Whether a caller may hold this number of additional bytes. */
   fits(caller: QuotaUse, bytes: number): boolean {
     const free = this.limits.maxBytes - this.total.bytes;
-    // One request may have all that is free; several of one caller leave as much free as they take.
+    // A single request may use all free bytes. Several requests of one caller leave free as many bytes as they use.
     return caller.bytes === 0 ? bytes <= free : caller.bytes + bytes <= free;
   }
 
@@ -95,6 +95,6 @@ export class RequestQuota {
 
 function overloaded(name: string, why: string, option?: string): HedgeError {
   const what = name === '' ? 'The request' : `Request '${name}'`;
-  const advice = option === undefined ? 'Send fewer at a time' : `See why they do not end, or raise ${option} there`;
+  const advice = option === undefined ? 'Send fewer at a time' : `Check why they do not end, or raise ${option} there`;
   return new HedgeError('OVERLOADED', `${what} was not started, because its receiver is full: ${why}. ${advice}.`);
 }

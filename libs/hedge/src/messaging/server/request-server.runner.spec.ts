@@ -15,7 +15,7 @@ const ROUTE = { current: () => undefined, leads: () => false, refresh: async () 
 const REPLY = { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) };
 
 describe('RequestServer', () => {
-  it('tries a full queue once per tick, however many replies wait for it, and later sends them in order', async () => {
+  it('tries a full queue once per tick for any number of waiting replies, and later sends them in order', async () => {
     const clock = new VirtualClock();
     const slow: Origin = { peer: { address: 'slow:1', incarnation: 'slow' } };
     const other: Origin = { peer: { address: 'other:1', incarnation: 'other' } };
@@ -77,7 +77,7 @@ describe('RequestServer', () => {
     await receiver.drain(1n);
   });
 
-  it('accepts puts of its own pod during a drain, since its handlers may need them to end, and of no other pod', async () => {
+  it('accepts puts of its own pod during a drain, because its handlers may need them, and refuses those of other pods', async () => {
     const replied: number[] = [];
     const receiver = new RequestServer({
       clock: new VirtualClock(),

@@ -21,8 +21,8 @@ export interface RequestServerOptions {
   readonly route: LeaderRoute;
   readonly limits: MessagingLimits;
   /**
-   * Hands a reply back to where its request came from. Over a closed link it is lost: the caller asks again.
-   * @returns false when the outbound queue is full: it will be tried again.
+   * Sends a reply to the origin of its request. A reply over a closed link is lost, and the caller sends the request again.
+   * @returns false when the outbound queue is full. The server then tries again later.
    */
   readonly reply: (origin: Origin, reply: Reply) => boolean;
 }
@@ -33,8 +33,8 @@ interface Served {
 }
 
 /**
- * Runs the requests of other pods, and of this process itself, to this member. Each admitted request gets exactly one
- * reply, by its caller's deadline at the latest, whatever its handler does.
+ * Runs the requests that this member receives from other pods and from its own process. Each admitted request gets exactly
+ * one reply, not later than the deadline of its caller. This does not depend on its handler.
  */
 export class RequestServer {
   readonly #options: RequestServerOptions;
@@ -58,18 +58,18 @@ export class RequestServer {
     this.#deduplicator = new RequestDeduplicator({
       maxRunning,
       maxRunningPerTopic,
-      // Ten times: replies wait for their acknowledgement, which rides on the caller's next message.
+      // Ten times, because replies wait for their acknowledgement, which the caller sends with its next message.
       maxEntries: 10 * maxRunning,
       maxBytes: maxHeldBytes,
     });
   }
 
-  /** Whether ticks are needed. */
+  /** Whether the runner needs ticks. */
   get busy(): boolean {
     return this.#deadlines.size > 0 || this.#unsent.size > 0;
   }
 
-  /** Sets the handler of a type of request. */
+  /** Sets the handler for a type of request. */
   serve(type: RequestType, handler: RequestHandler): void {
     this.#served.set(type.kind, { type, handler });
   }
@@ -114,13 +114,13 @@ export class RequestServer {
     return known;
   }
 
-  /** The caller has a link again. */
+  /** Call this when the caller has a link again. */
   returned(caller: MemberId): void {
     this.#leaving.get(caller.incarnation)?.();
     this.#leaving.delete(caller.incarnation);
   }
 
-  /** The caller has no link any more. It is forgotten unless it returns. */
+  /** Call this when the caller has no more links. The server forgets the caller unless it returns in time. */
   left(caller: MemberId): void {
     this.returned(caller);
     const { clock, limits } = this.#options;
@@ -132,21 +132,21 @@ export class RequestServer {
   }
 
   /**
-   * Refuses leader work of that term or an earlier one, except for types that are accepted during a drain. Resolves when
-   * all work that was accepted before has ended. Callers send refused work to the next leader.
+   * Refuses leader work of that term and of earlier ones, except types that are accepted during a drain. Resolves when all
+   * work that was accepted before has ended. Callers send the refused work to the next leader.
    */
   drain(epoch: bigint): Promise<void> {
     if (epoch > this.#drainedEpoch) this.#drainedEpoch = epoch;
     return this.#leaderWork.ended();
   }
 
-  /** Refuses broadcasts with SHUTTING_DOWN from now on. Resolves when none runs. */
+  /** Refuses broadcasts with SHUTTING_DOWN from now on. Resolves when no broadcast runs. */
   drainBroadcasts(): Promise<void> {
     this.#refusesBroadcasts = true;
     return this.#broadcasts.ended();
   }
 
-  /** The leader may have changed. Leader work of a lost term is interrupted, so that its caller sends it to the next one. */
+  /** Call this when the leader may have changed. Interrupts work of a lost term; callers send it to the next leader. */
   leaderChanged(): void {
     for (const call of this.#deduplicator.running()) {
       if (isLeaderWork(call.type) && !this.#options.route.leads(call.epoch)) this.#interrupt(call);
@@ -157,8 +157,8 @@ export class RequestServer {
     for (const call of this.#deadlines.takeExpired(now)) {
       const error = new HedgeError(
         'DEADLINE_EXCEEDED',
-        `${nameOfTopic(call.topic)} was started, and did not end within the ${call.timeoutMs} ms its caller allowed. ` +
-          'Allow more time, or see why the handler is slow.',
+        `${nameOfTopic(call.topic)} was started, and did not end within the ${call.timeoutMs} ms that its caller allowed. ` +
+          'Allow more time, or check why the handler is slow.',
         { details: { requestId: call.requestId, started: true } },
       );
       call.abort(error);
@@ -167,7 +167,7 @@ export class RequestServer {
     this.#sendUnsent();
   }
 
-  /** Refuses all requests. Running ones are aborted, and their callers get an error. */
+  /** Refuses all requests. Aborts running requests, and sends an error to their callers. */
   close(): void {
     this.#closed = true;
     for (const cancel of this.#leaving.values()) cancel();
@@ -183,7 +183,7 @@ export class RequestServer {
     }
   }
 
-  /** Leaves no entry: the same request, sent again after a lost link, is judged again. */
+  /** Stores no entry. If the caller sends the same request again after a lost link, the server checks it again. */
   #refuse(origin: Origin, { sequence }: Request, failure: Failure): void {
     this.#options.reply(origin, failureReply(sequence, failure));
   }
@@ -192,7 +192,7 @@ export class RequestServer {
     if (call.reply !== undefined && !this.#options.reply(call.origin, call.reply)) this.#unsent.add(call);
   }
 
-  /** In order for each link, and one try for each that is full: a slow peer must not cost the others their time. */
+  /** Sends the replies of each link in order. A full link is tried once, so that a slow peer does not delay others. */
   #sendUnsent(): void {
     const full = new Set<Origin>();
     for (const call of this.#unsent) {
@@ -203,7 +203,7 @@ export class RequestServer {
     }
   }
 
-  /** @param type of the request; undefined when this pod does not serve it. */
+  /** @param type the type of the request; undefined when this pod does not serve it. */
   #refusal(origin: Origin, request: Request, type: RequestType | undefined): Failure | undefined {
     if (isLeaderWork(type)) {
       const drained = request.epoch <= this.#drainedEpoch && !acceptedInDrain(origin, type);
@@ -221,7 +221,7 @@ export class RequestServer {
     return undefined;
   }
 
-  /** NOT_LEADER is `retryable` exactly if the work was not started: only then may the same term run it. */
+  /** NOT_LEADER is `retryable` only if the work was not started. Only then may the same term run it. */
   #notLeader(failure: Failure): Failure {
     const belief = this.#options.route.current();
     const leader = belief && !belief.self ? { ...belief.leader, epoch: belief.epoch } : undefined;
@@ -259,7 +259,7 @@ export class RequestServer {
     if (!runsHandlers(call.type)) {
       return this.#end(call, failureReply(call.sequence, this.#notLeader(failure)));
     }
-    // A reply with this code sends the caller to another pod. So it must not come from a call that a user's handler made.
+    // This code makes the caller try another pod. So a NOT_LEADER that a user's handler got from its own call is replaced.
     const details = JSON.stringify({ code: failure.code });
     this.#end(call, failureReply(call.sequence, { ...failure, code: 'HANDLER_FAILED', details, retryable: false }));
   }
@@ -297,12 +297,12 @@ function notServed({ kind }: Request): Failure {
   return failureOf(new HedgeError('NO_HANDLER', message));
 }
 
-/** A type that this pod does not serve may be one of a later version: only the leader refuses it. */
+/** An unknown type may come from a later version. It counts as leader work, so only the leader refuses it. */
 function isLeaderWork(type: RequestType | undefined): boolean {
   return type?.runsAt !== 'member';
 }
 
-/** Broadcasts are what a member refuses, and waits for, before it stops. */
+/** Before a member stops, it refuses new broadcasts and waits for running ones. */
 function isBroadcast(type: RequestType | undefined): boolean {
   return type?.runsAt === 'member' && type.duringDrain === 'refused';
 }

@@ -7,17 +7,17 @@ import type { Encoded, IncomingRequest } from '../message.js';
 import { type RequestType, runsHandlers } from '../request-type.js';
 import { guardedController } from '../../common/async/guarded-signal.js';
 
-/** Where a request arrived: a link from its caller, or this very process. */
+/** Where a request came from: a link of its caller, or this process. */
 export interface Origin {
   readonly peer: MemberId;
-  /** It is this very process. */
+  /** Set if the caller is this process. */
   readonly here?: true;
 }
 
-/** A request that runs here. */
+/** A request that this pod serves. */
 export class ServerCall extends Entry implements IncomingRequest, Timed {
   place = 0;
-  /** A drain waits for it. */
+  /** Whether a drain waits for this request. */
   awaited = false;
   readonly topic: string;
   readonly payload: Encoded;
@@ -29,7 +29,7 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
   #abortReason: Error | undefined;
 
   constructor(
-    /** Where it came from last, and so where its reply goes. */
+    /** The latest origin of the request, to which the reply is sent. */
     public origin: Origin,
     request: Request,
     /** On the timeline of this process. */
@@ -57,7 +57,7 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
     return this.#controller.signal;
   }
 
-  /** Only the first reason counts. */
+  /** Only the first call has an effect. */
   abort(reason: Error): void {
     if (this.#abortReason !== undefined) return;
     this.#abortReason = reason;
@@ -65,7 +65,7 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
   }
 }
 
-/** A message to the leader and a broadcast have different handlers, also when their topics have the same name. */
+/** A message to the leader and a broadcast with the same topic have different handlers, so they get different subjects. */
 function subjectOf(type: RequestType, topic: string): string {
   return runsHandlers(type) && type.runsAt === 'member' ? `broadcast ${topic}` : topic;
 }

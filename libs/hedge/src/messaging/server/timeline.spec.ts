@@ -3,7 +3,7 @@ import { VirtualClock } from '../../testing/virtual-clock.js';
 import { Timeline } from './timeline.js';
 
 describe('Timeline', () => {
-  it('follows the clock, and adds what the machine slept', () => {
+  it('follows the clock, and adds the time that the machine slept', () => {
     const clock = new VirtualClock();
     const timeline = new Timeline();
     const start = timeline.advance(clock.now());
@@ -13,7 +13,7 @@ describe('Timeline', () => {
     expect(timeline.advance(clock.now()) - start).toBe(3_600_100);
   });
 
-  it('does not go back, nor add up the small steps of a wall clock that is being adjusted', () => {
+  it('never goes back, and does not add up small steps of an adjusted wall clock', () => {
     const clock = new VirtualClock();
     const timeline = new Timeline();
     const start = timeline.advance(clock.now());

@@ -1,11 +1,11 @@
 import type { Instant } from '../../common/clock.js';
 
-/** A wall clock that ran this much ahead of the monotonic one since the last look was moved, or the machine slept. */
+/** If the wall clock advanced this much more than the monotonic clock, the clock was set or the machine slept. */
 const JUMP_MS = 1_000;
 
 /**
- * One rising number of milliseconds to set deadlines on. It follows the monotonic clock, and adds what a
- * sleeping machine missed of it: so a request does not wait for a reply longer than its caller's watch says.
+ * A monotonic time in milliseconds for deadlines. It follows the monotonic clock and adds the time that the machine slept.
+ * So a request does not wait longer in wall-clock time than its caller allowed.
  */
 export class Timeline {
   #last: Instant | undefined;
