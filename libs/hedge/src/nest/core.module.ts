@@ -24,11 +24,11 @@ import { grpcTransport, type TransportFactory } from '../pod/transport-factory.j
 import { resolveOptions } from './validate.js';
 import { HandlerWiring } from './handlers/wiring.js';
 
-/** Given beside the options, and not part of what a factory returns. */
+/** Options of the module itself. They stand next to the other options, and a factory does not return them. */
 export interface HedgeModuleExtras {
   /**
-   * Whether every module of the app can inject the services. Default: true. With false, only those that import this
-   * module, or a module that exports it; keep it in a constant to import it in several.
+   * Whether every module of the app can inject the services. Default: true. With false, only modules that import this
+   * module, or a module that exports it, can inject them. To import it in several modules, keep it in a constant.
    */
   readonly isGlobal?: boolean;
 }
@@ -44,7 +44,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIO
     .setFactoryMethodName('createHedgeOptions')
     .build();
 
-/** How this pod reaches the others. `HedgeTestingModule` replaces it by a network in memory. */
+/** The token of the transport factory. `HedgeTestingModule` replaces it by an in-memory network. */
 export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
 
 /** Runs messages and streams through Nest's pipeline. */
@@ -61,8 +61,8 @@ function handlersOf(strategy: HedgeStrategy): HandlersFactory {
 }
 
 /**
- * The services and their parts. `HedgeModule` starts and stops them. It is another module, because the hooks of the two
- * run at opposite ends of the order.
+ * Provides the services and their parts. `HedgeModule` starts and stops them. There are two modules, because their hooks
+ * run at opposite ends of the order of hooks.
  */
 @Module({
   imports: [DiscoveryModule],
@@ -122,7 +122,7 @@ export class HedgeCoreModule extends ConfigurableModuleClass {
   }
 }
 
-/** The options have secrets in them, and Nest keeps them where a look at the app or at a module shows them. */
+/** Hides the options, because they contain secrets, and Nest stores them where an inspection of the app shows them. */
 function withHiddenOptions(module: DynamicModule): DynamicModule {
   return { ...module, providers: (module.providers ?? []).map(hideOptions) };
 }

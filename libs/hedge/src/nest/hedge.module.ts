@@ -13,13 +13,13 @@ export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, key
   HedgeAsyncExtras;
 
 /**
- * Makes the pods of a Deployment a group. Import it once, in any module. The pod starts after all modules, and leader
- * work ends before any other module is destroyed. Its services (`LeaderService`, `ClusterService`, `KvStore`, …) are
+ * Joins the pods of a Deployment into a group. Import it once, in any module. The pod starts after all modules, and leader
+ * work ends before any other module is destroyed. The services (`LeaderService`, `ClusterService`, `KvStore`, …) are
  * global, unless `isGlobal` is false.
  *
- * The start fails (INVALID_OPTIONS) on wrong options, a missing table, a port in use, or a handler that would
- * not run as written. A database that does not answer is retried in the background; the pod is not ready
- * meanwhile. Call `app.enableShutdownHooks()` in main.ts, so that a stop hands leadership over.
+ * The start fails with INVALID_OPTIONS if an option is invalid, a table is missing, the port is in use, or a handler
+ * would not run as written. If the database does not answer, the pod retries in the background and is not ready
+ * meanwhile. Call `app.enableShutdownHooks()` in main.ts, so that a stopping pod hands over the leadership.
  *
  * @example
  * \@Module({
@@ -29,13 +29,13 @@ export type HedgeAsyncOptions = ConfigurableModuleAsyncOptions<HedgeOptions, key
  */
 @Module({ providers: [HedgeLifecycle] })
 export class HedgeModule {
-  /** @throws HedgeError INVALID_OPTIONS, when Nest makes the module, with every problem found. */
+  /** @throws HedgeError INVALID_OPTIONS when Nest creates the module. The error lists all problems. */
   static forRoot(options: HedgeOptions & HedgeModuleExtras): DynamicModule {
     return around(HedgeCoreModule.forRoot(options));
   }
 
   /**
-   * As `forRoot`, with options made by a factory, which may depend on other providers.
+   * Like `forRoot`, with options from a factory, which can inject other providers.
    *
    * @example
    * HedgeModule.forRootAsync({

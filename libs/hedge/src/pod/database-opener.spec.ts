@@ -23,13 +23,13 @@ describe('backend opener', () => {
     opener = new DatabaseOpener(backend, { clock, retryMs: 100, logger: { log: note, warn: note } });
   });
 
-  /** Past the longest pause, with the try that follows. */
+  /** Advances past the longest pause and the attempt that follows it. */
   async function nextTry(): Promise<void> {
     clock.advance(400);
     await new Promise(setImmediate);
   }
 
-  it('tries until the backend answers, and logs a lasting trouble once', async () => {
+  it('retries until the backend answers, and logs a lasting problem once', async () => {
     faults.outage = true;
     expect(await opener.open()).toBe(false);
     opener.openLater(() => void (opened += 1));
@@ -43,7 +43,7 @@ describe('backend opener', () => {
     expect(opened).toBe(1);
   });
 
-  it('tells at once of a backend that cannot be used, but goes on later, as it may be mended', async () => {
+  it('reports an unusable backend at once, but retries later, because it may be repaired', async () => {
     const backend = unusable(() => faults.outage);
     faults.outage = true;
     const strict = new DatabaseOpener(backend, { clock, retryMs: 100, logger: { log: () => {}, warn: () => {} } });
@@ -55,7 +55,7 @@ describe('backend opener', () => {
     expect(opened).toBe(1);
   });
 
-  it('stops when asked, also in the middle of a try', async () => {
+  it('stops on request, also during an attempt', async () => {
     faults.outage = true;
     opener.openLater(() => void (opened += 1));
     clock.advance(400);

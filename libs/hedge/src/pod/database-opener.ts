@@ -5,12 +5,12 @@ import { HedgeError } from '../common/errors.js';
 
 export interface DatabaseOpenerOptions {
   readonly clock: Clock;
-  /** Pause before the next try, in milliseconds; grows with jitter up to four times this. */
+  /** The pause before the next attempt, in milliseconds. It grows with jitter up to four times this value. */
   readonly retryMs: number;
   readonly logger: { log(message: string): void; warn(message: string): void };
 }
 
-/** Opens the backend at the start, or as soon as it answers. */
+/** Opens the backend at the start or, if it does not answer, as soon as it does. */
 export class DatabaseOpener {
   #stopped = false;
   #cancel: () => void = () => undefined;
@@ -22,8 +22,8 @@ export class DatabaseOpener {
   ) {}
 
   /**
-   * @returns false when the backend does not answer: `openLater` goes on trying.
-   * @throws HedgeError INVALID_OPTIONS when it answers and cannot be used.
+   * @returns false when the backend does not answer. Then call `openLater`, which retries.
+   * @throws HedgeError INVALID_OPTIONS when the backend answers but is unusable.
    */
   async open(): Promise<boolean> {
     try {
@@ -36,7 +36,7 @@ export class DatabaseOpener {
     }
   }
 
-  /** Retries in the background until the backend is open, whatever its error is, then calls back. */
+  /** Retries in the background until the backend is open, after any error. Then calls `opened`. */
   openLater(opened: () => void, attempt = 1): void {
     const { clock, retryMs } = this.options;
     const pauseMs = backoffMs(attempt, retryMs, 4 * retryMs, Math.random());
@@ -60,7 +60,7 @@ export class DatabaseOpener {
     opened();
   }
 
-  /** Logs a problem once, as long as it is the same. */
+  /** Logs a problem only if it differs from the last one. */
   #warn(message: string): void {
     if (message !== this.#lastProblem) this.options.logger.warn(message);
     this.#lastProblem = message;

@@ -5,7 +5,7 @@ import { VirtualClock } from '../testing/virtual-clock.js';
 import { DatabaseWatch } from './database-watch.js';
 
 describe('DatabaseWatch', () => {
-  it('counts an answer as long as it is fresh, and no failure', async () => {
+  it('counts an answer while it is fresh, and counts no failure', async () => {
     const clock = new VirtualClock();
     const faults = new BackendFaults();
     const watch = new DatabaseWatch(clock, 1_000, 'election');

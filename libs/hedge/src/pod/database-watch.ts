@@ -3,8 +3,8 @@ import { longestElapsed } from '../common/clock.js';
 import type { Clock, Instant } from '../common/clock.js';
 
 /**
- * Records when the database last answered the election, which calls it all the time. So readiness needs no query of its
- * own, however often it is probed.
+ * Records when the database last answered the election, which calls it all the time. So a readiness probe needs no
+ * additional query, at any rate of probes.
  */
 export class DatabaseWatch {
   #answeredAt: Instant | undefined;
@@ -12,8 +12,8 @@ export class DatabaseWatch {
   #replaced: () => void = () => undefined;
 
   /**
-   * @param freshMs how long an answer counts, in milliseconds.
-   * @param lease row name of the election's lease.
+   * @param freshMs how long an answer counts as fresh, in milliseconds.
+   * @param lease the row name of the election's lease.
    */
   constructor(
     private readonly clock: Clock,
@@ -22,14 +22,14 @@ export class DatabaseWatch {
   ) {}
 
   /**
-   * Sets the listener for a token of the election that is lower than before. Tokens only rise, so the database is
-   * another one, or an earlier copy.
+   * Sets the listener that is called when the token of the election is lower than before. Tokens only rise, so the
+   * database is another one or an earlier copy.
    */
   onReplaced(listener: () => void): void {
     this.#replaced = listener;
   }
 
-  /** The same table, watched. */
+  /** Returns a table that forwards all calls to `table` and records the answers. */
   watch(table: LeaseTable): LeaseTable {
     const noted = async <Result>(call: Promise<Result>): Promise<Result> => {
       const result = await call;

@@ -8,7 +8,7 @@ import { groupSecret, groupSecrets, KeptSecret } from './group-secret.js';
 const context = { timeoutMs: 1_000 };
 
 describe('group secret', () => {
-  it('is the same for all pods of a group, whoever comes first', async () => {
+  it('is the same for all pods of a group, in any order of start', async () => {
     const database = memoryDatabase();
     const logs = [1, 2, 3].map(() => memory({ database }).create(context).log);
     const secrets = await Promise.all(logs.map((log, i) => groupSecret(log, 'orders', `pod-${i}:1`)));
@@ -17,12 +17,12 @@ describe('group secret', () => {
     expect(await groupSecret(memory({ database }).create(context).log, 'orders', 'late:1')).toEqual(secrets[0]);
   });
 
-  it('is another one for another group', async () => {
+  it('differs between groups', async () => {
     const { log } = memory().create(context);
     expect(await groupSecret(log, 'orders', 'a:1')).not.toEqual(await groupSecret(log, 'billing', 'a:1'));
   });
 
-  describe('of a pod that runs', () => {
+  describe('of a running pod', () => {
     const clock = new VirtualClock();
 
     function keeper(log: LogTable) {
@@ -32,7 +32,7 @@ describe('group secret', () => {
       return { kept, warnings };
     }
 
-    /** One log whose rows are gone when `replace` is called. */
+    /** A log that loses its rows when `replace` is called. */
     function replaceable() {
       const faults = new BackendFaults();
       const fresh = () => faulty(memory(), faults, clock).create(context).log;
@@ -47,7 +47,7 @@ describe('group secret', () => {
       return { table, faults, replace: () => void (log = fresh()) };
     }
 
-    it('is read once, and again only after that failed', async () => {
+    it('is read once, and again only after a failure', async () => {
       const { table, faults } = replaceable();
       let reads = 0;
       const { kept } = keeper({ ...table, latest: (key) => ((reads += 1), table.latest(key)) });
@@ -75,7 +75,7 @@ describe('group secret', () => {
       expect(await kept.get('a:1')).toEqual(secret);
     });
 
-    it('gives way to the one of a pod that came first to the new database', async () => {
+    it('is replaced by the secret that another pod wrote first to the new database', async () => {
       const { table, replace } = replaceable();
       const { kept, warnings } = keeper(table);
       await kept.get('a:1');
@@ -83,12 +83,12 @@ describe('group secret', () => {
       const another = await groupSecret(table, 'orders', 'new:1');
       await kept.restore('a:1');
       expect(await kept.get('a:1')).toEqual(another);
-      expect(warnings).toEqual([expect.stringContaining('took over the secret')]);
+      expect(warnings).toEqual([expect.stringContaining('adopted the secret')]);
     });
   });
 });
 
-/** What such an option says when the secret in the backend is this one. */
+/** The secrets of such an option, with this secret in the backend. */
 async function secretsOf(...option: string[]): Promise<string[]> {
   const secrets = await groupSecrets(option, async () => Buffer.from('in the backend'));
   return secrets instanceof Uint8Array ? [] : secrets.map(String);
@@ -97,13 +97,13 @@ async function secretsOf(...option: string[]): Promise<string[]> {
 const outage = (): Promise<Buffer> => Promise.reject(new Error('read'));
 
 describe('the option `secret`', () => {
-  it('gives its secrets in order, with the one in the backend where it says so', async () => {
+  it('returns its secrets in order, with the secret of the backend at the place of `stored`', async () => {
     expect(await secretsOf('stored')).toEqual(['in the backend']);
     expect(await secretsOf('stored', 'new')).toEqual(['in the backend', 'new']);
     expect(await secretsOf('new', 'stored')).toEqual(['new', 'in the backend']);
   });
 
-  it('alone does not read the backend', async () => {
+  it('does not read the backend if it does not name the stored secret', async () => {
     expect(await groupSecrets(['new'], outage)).toEqual([Buffer.from('new')]);
     await expect(groupSecrets(['new', 'stored'], outage)).rejects.toThrow('read');
   });

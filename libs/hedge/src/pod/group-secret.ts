@@ -8,14 +8,15 @@ import type { GroupSecrets } from '../transport/handshake/group-identity.js';
 
 const SECRET_ID = 'secret';
 
-/** In the option `secret`: the secret in the database. It is too short to be a secret of the user. */
+/** In the option `secret`, this value stands for the secret in the database. It is too short for a user's secret. */
 export const STORED_SECRET = 'stored';
 
 /**
- * The secrets of the option `secret`, in its order. A pod proves itself by the first, and accepts each from other pods.
+ * The secrets of the option `secret`, in its order. A pod authenticates with the first one, and accepts any of them from
+ * other pods.
  *
- * @param stored reads the secret in the database. It is called only when the option names that.
- * @throws the error of `stored`: a pod that cannot read the secret would refuse pods that have no other.
+ * @param stored reads the secret in the database. It is called only if the option names the stored secret.
+ * @throws the error of `stored`. Without that secret, this pod would refuse pods that have no other one.
  */
 export async function groupSecrets(option: readonly string[], stored: () => Promise<Buffer>): Promise<GroupSecrets> {
   const secrets: Buffer[] = [];
@@ -25,9 +26,9 @@ export async function groupSecrets(option: readonly string[], stored: () => Prom
 }
 
 /**
- * The secret by which the pods of a group authenticate each other: 32 random bytes that the first pod writes to a
- * reserved row. So every process that can read the group's database is a member, without configuration. Pods that
- * start at once may all write. Their row id is the same, so one of them wins and all read its value.
+ * The secret with which the pods of a group authenticate each other: 32 random bytes that the first pod writes to a
+ * reserved row. So every process that can read the group's database can join without configuration. Pods that start at
+ * the same time may all write. They use the same row id, so one write succeeds and all pods read its value.
  *
  * @throws HedgeError BACKEND_UNAVAILABLE: call again.
  */
@@ -46,12 +47,12 @@ export interface KeptSecretOptions {
   readonly log: LogTable;
   readonly group: string;
   readonly clock: Clock;
-  /** Pause before the next try, in milliseconds; grows with jitter up to four times this. */
+  /** The pause before the next attempt, in milliseconds. It grows with jitter up to four times this value. */
   readonly retryMs: number;
   readonly logger: { warn(message: string): void };
 }
 
-/** The secret of the group at one pod. It is read once, and written back when the database was replaced. */
+/** The group secret that one pod keeps. It reads the secret once, and writes it back if the database was replaced. */
 export class KeptSecret {
   #known: Promise<Buffer> | undefined;
   #closed = false;
@@ -59,7 +60,7 @@ export class KeptSecret {
   constructor(private readonly options: KeptSecretOptions) {}
 
   /**
-   * @param writer address of this pod.
+   * @param writer the address of this pod.
    * @throws HedgeError BACKEND_UNAVAILABLE: call again.
    */
   get(writer: string): Promise<Buffer> {
@@ -72,9 +73,9 @@ export class KeptSecret {
   }
 
   /**
-   * Call it when the database was replaced. Without the secret in it, a new pod would create another one, and could not
-   * join the running pods. So each running pod writes the secret that it knows, or adopts the one that is there already.
-   * Never rejects.
+   * Call this when the database was replaced. If the new database has no secret, a new pod would create another one and
+   * could not join the running pods. So each running pod writes the secret that it knows, or adopts the secret in the
+   * database. Never rejects.
    */
   async restore(writer: string): Promise<void> {
     const { clock, retryMs } = this.options;
@@ -97,17 +98,19 @@ export class KeptSecret {
   async #restoreOnce(writer: string): Promise<void> {
     const { log, group, logger } = this.options;
     const kept = await this.get(writer);
-    const what = `The database of group ${group} was replaced, or restored from an earlier copy, while pods ran`;
+    const event = `The database of group ${group} was replaced, or restored from an earlier copy, while pods ran`;
     const row = { key: secretKey(group), id: SECRET_ID, value: kept.toString('base64'), leader: writer };
     const [outcome] = await log.append([row]);
     if (!(outcome instanceof HedgeError)) {
       return logger.warn(
-        `${what}. This pod wrote the group's secret back. Values that were put since the copy are lost.`,
+        `${event}. This pod wrote the group's secret back. Values that were put since the copy are lost.`,
       );
     }
     if (outcome.code !== 'CONFLICT') throw outcome;
     this.#known = undefined;
     await this.get(writer);
-    logger.warn(`${what}. This pod took over the secret that it holds. Values that were put since the copy are lost.`);
+    logger.warn(
+      `${event}. This pod adopted the secret of that database. Values that were put since the copy are lost.`,
+    );
   }
 }

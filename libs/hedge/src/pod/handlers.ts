@@ -2,7 +2,7 @@ import type { RequestHandler } from '../messaging/message.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import type { StreamHandlers } from '../streams/stream-receiver.js';
 
-/** What runs the messages and streams that this pod receives: the port of the engine to the methods of the app. */
+/** The port of the engine to the methods of the app. It runs the messages and streams that this pod receives. */
 export interface PodHandlers {
   readonly leaderMessage: RequestHandler;
   readonly broadcast: RequestHandler;
@@ -10,10 +10,10 @@ export interface PodHandlers {
   readonly broadcastStream: StreamHandlers;
 }
 
-/** What handlers need to know of their pod. */
+/** The parts of the pod that handlers use. */
 export interface HandlerContext {
   readonly codec: PayloadCodec;
-  /** The address of this pod, for errors. The port may be chosen at the start. */
+  /** The address of this pod, for errors. It is a function, because the system may choose the port at the start. */
   readonly address: () => string;
 }
 

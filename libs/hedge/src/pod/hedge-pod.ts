@@ -37,7 +37,7 @@ import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
 import { type PodSettings, timeoutWarning } from './settings.js';
 import type { TransportFactory } from './transport-factory.js';
 
-/** Of the time that a stop has beyond its drain, at most this much is for closing links and database at the end. */
+/** The maximum time to close the links and the database at the end of a stop. It is part of the time after the drain. */
 const MAX_CLOSE_MS = 2_000;
 
 export interface HedgePodInit {
@@ -49,8 +49,8 @@ export interface HedgePodInit {
 }
 
 /**
- * One pod: makes its parts, starts them in order and stops them in order. It opens nothing before `start`. Each step of
- * the stop is isolated: the next one runs although a step fails or hangs.
+ * One pod. It creates its parts, and starts and stops them in order. It opens nothing before `start`. Each step of the stop
+ * is isolated: if a step fails or hangs, the next step still runs.
  */
 export class HedgePod {
   readonly leader: LeaderService;
@@ -72,7 +72,7 @@ export class HedgePod {
   readonly #messenger: Messenger;
   readonly #semaphoreClient: SemaphoreClient;
   readonly #spill: SpillRuntime;
-  /** Work of any pod that a stop waits for. */
+  /** The drains of work that a stop waits for, on leader and follower. */
   readonly #drains: (() => Promise<void>)[] = [];
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -121,8 +121,8 @@ export class HedgePod {
   }
 
   /**
-   * Opens the database, binds the port and starts to campaign. When the database does not answer, the pod retries in
-   * the background. On any other failure it closes everything again.
+   * Opens the database, binds the port and starts to campaign. If the database does not answer, the pod retries in the
+   * background. After any other failure it closes everything.
    * @throws HedgeError INVALID_OPTIONS
    */
   async start(): Promise<void> {
@@ -150,15 +150,15 @@ export class HedgePod {
   }
 
   /**
-   * Adds work of any pod that a stop drains. `leave` calls `drain` at its end, to begin no more of the work, and waits
-   * for the promise until `drainMs` after its own beginning.
+   * Adds a drain that the stop waits for on a leader and on a follower. `leave` calls `drain` as its last step. Then no more
+   * work of this kind may begin. `leave` waits for the promise until `drainMs` after the begin of the stop.
    */
   awaitAtStop(drain: () => Promise<void>): void {
     this.#drains.push(drain);
   }
 
   /**
-   * Steps down, leaves the view and lets broadcast handlers end, in the time allowed. Messages to other pods, reads and
+   * Steps down, leaves the view and waits for broadcast handlers, within the time limit. Messages to other pods, reads and
    * puts still work afterwards. Idempotent, never rejects.
    */
   leave(): Promise<void> {
@@ -174,7 +174,7 @@ export class HedgePod {
     return this.#leaving;
   }
 
-  /** Ends all links and closes the database, in the time allowed. Idempotent, never rejects. */
+  /** Closes all links and the database, within the time limit. Idempotent, never rejects. */
   close(): Promise<void> {
     const { transport, secret } = this.#network;
     this.#closing ??= this.#stop(this.#closeMs, [
@@ -201,28 +201,28 @@ export class HedgePod {
     for (const [action, step] of steps) {
       const leftMs = Math.max(0, allowedMs - (performance.now() - start));
       const problem = await withTimeout(systemClock, leftMs, step);
-      if (problem !== undefined) this.#logger.warn(`Stopping: could not ${action}: ${problem}. The stop goes on.`);
+      if (problem !== undefined) this.#logger.warn(`Stopping: could not ${action}: ${problem}. The stop continues.`);
     }
   }
 
-  /** Runs after the pod has left the view, when few other pods still send to it. */
+  /** Runs after the pod has left the view. By then few other pods still send broadcasts to it. */
   async #drain(start: number): Promise<void> {
     const { drainMs } = this.settings.shutdown;
     const leftMs = Math.max(0, start + drainMs - performance.now());
     const problem = await withTimeout(systemClock, leftMs, () => Promise.all(this.#drains.map((drain) => drain())));
     if (problem === undefined) return;
     this.#logger.warn(
-      `Handlers of broadcasts or methods called on changes still run ${drainMs} ms after the stop began (shutdown.drainMs); it goes on without waiting for them. They may find closed what they use: let them end sooner, or raise it.`,
+      `Handlers of broadcasts or methods called on changes still run ${drainMs} ms after the stop began (shutdown.drainMs). The stop continues without them, so services that they use may be closed. Make them end sooner, or raise shutdown.drainMs.`,
     );
   }
 
-  /** Takes part in the group from now on. */
+  /** Joins the group. */
   #join(): void {
     this.#election.elector.start();
     this.#election.membership.start();
   }
 
-  /** A pod that is off is closed from the beginning, so that every call fails at once. */
+  /** Closes a pod with the mode `off` from the start, so that every call fails at once. */
   #turnOff(): void {
     this.gate.open();
     void this.close();

@@ -39,9 +39,9 @@ import type { HandlersFactory } from './handlers.js';
 import type { PodSettings } from './settings.js';
 import type { TransportFactory } from './transport-factory.js';
 
-// The parts of a pod, in the order in which `HedgePod` makes them. Each uses only parts that are made before it.
+// The parts of a pod, in the order in which `HedgePod` creates them. Each part uses only earlier ones.
 
-/** What all parts use. */
+/** The values that all parts use. */
 export interface PodContext {
   readonly settings: PodSettings;
   readonly clock: Clock;
@@ -65,7 +65,7 @@ export function makeDatabase({ settings, clock, logger }: PodContext) {
   return { backend, leases: watch.watch(backend.lease), watch, opener };
 }
 
-/** The transport to other pods, and the secret by which they authenticate this pod. */
+/** The transport to other pods, and the secret with which pods authenticate each other. */
 export function makeNetwork(
   { settings, clock, logger }: PodContext,
   { backend, watch }: DatabasePart,
@@ -140,7 +140,7 @@ export function makeMessaging(
   const { limits, serializer, defaultTimeoutMs } = settings;
   const codec = new PayloadCodec(serializer);
   const handlers = makeHandlers({ codec, address });
-  // One caller may use half of the bytes. So a few of its largest messages fit, whatever their limit is.
+  // One caller may use half of the bytes. So at least a few of its largest messages fit, at any `maxMessageBytes`.
   const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
   const messenger = new Messenger({ transport, clock, route: elector, limits: { ...limits, maxHeldBytes }, logger });
   messenger.serve(LEADER_MESSAGE, handlers.leaderMessage);
@@ -157,7 +157,7 @@ export function makeMessaging(
   return { codec, messenger, receiver, streams };
 }
 
-/** Both sides of semaphores: the server, which works while this pod leads, and the client. */
+/** Both sides of semaphores: the client, and the server, which is active while this pod leads. */
 export function makeSemaphores(
   { settings, clock, logger, gate }: PodContext,
   { backend }: DatabasePart,
@@ -168,7 +168,7 @@ export function makeSemaphores(
   const { group, limits, defaultTimeoutMs } = settings;
   const timing = semaphoreTiming(settings.timing);
   const table = backend.permits;
-  // Fewer than the request layer accepts, so that this layer refuses first, with the name of the semaphore.
+  // Fewer than the request layer accepts. So this layer refuses first, and its error names the semaphore.
   const maxWaiting = Math.ceil(limits.maxRunning / 2);
   const server = new SemaphoreServer({ table, clock, group, address, timing, maxWaiting, logger });
   for (const type of SEMAPHORE_REQUESTS) {
@@ -210,7 +210,7 @@ export function makeKv(
   elector.onElected(() => {
     if (checked) return;
     checked = true;
-    // The check only warns people. When the database does not answer, the next leader checks again.
+    // The check only logs warnings. If the database does not answer, the next leader checks again.
     void checkKeySpace(log, { group, prefix: kv.prefix, chosen: kv.prefixChosen }, address()).then(
       (warnings) => warnings.forEach((warning) => logger.warn(warning)),
       () => undefined,

@@ -1,9 +1,9 @@
-/** Whether this pod can serve, for a readiness probe. It makes no call, so it may be read at any rate. */
+/** Whether this pod can serve, for a readiness probe. A probe makes no call, so any rate of probes is safe. */
 export interface HedgeHealth {
   readonly ready: boolean;
-  /** The backend answered the election lately. */
+  /** The backend has recently answered the election. */
   readonly backendReachable: boolean;
-  /** The members are known as of the present leader. During a change of leader a pod stays ready without it. */
+  /** The view of the present leader is settled. During a change of leader the pod stays ready without a settled view. */
   readonly viewSettled: boolean;
   /** The pod has begun to stop. */
   readonly stopping: boolean;
@@ -11,23 +11,23 @@ export interface HedgeHealth {
 
 export interface ReadinessFacts {
   readonly backendReachable: boolean;
-  /** 0 while the view is settled, Infinity before it was for the first time. */
+  /** 0 while the view is settled, Infinity until it is settled for the first time. */
   readonly unsettledForMs: number;
   readonly stopping: boolean;
 }
 
-/** Behind `HedgeHealthIndicator`; for health checks without @nestjs/terminus. */
+/** The readiness of this pod. `HedgeHealthIndicator` uses it; use it directly for checks without @nestjs/terminus. */
 export class HedgeReadiness {
   /**
-   * @param graceMs how long a view may be unsettled. A change of leader unsettles it on all pods at once, and
-   *   must not take all of them out of the load balancer while they serve.
+   * @param graceMs how long the view may be unsettled while the pod stays ready. A change of leader unsettles the view on
+   *   all pods at once. The load balancer must not remove all of them while they can serve.
    */
   constructor(
     private readonly probe: () => ReadinessFacts,
     private readonly graceMs: number,
   ) {}
 
-  /** Does not depend on leadership: a follower is as ready as the leader. */
+  /** The result does not depend on leadership: a follower is as ready as the leader. */
   check(): HedgeHealth {
     const { backendReachable, unsettledForMs, stopping } = this.probe();
     const ready = backendReachable && unsettledForMs <= this.graceMs && !stopping;

@@ -5,16 +5,16 @@ import type { Serializer } from '../messaging/serializer.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
 
 /**
- * How this pod takes part:
- * - `member`: listens, can be elected, runs handlers, is in the view.
- * - `client`: dials the members and uses all services, but never campaigns, has no port and runs no
- *   handlers. For scripts built on `NestFactory.createApplicationContext`.
- * - `off`: nothing is opened, nobody leads, and every call fails at once. For tools that only build the app,
- *   as one that writes an OpenAPI file.
+ * The role of this pod in the group:
+ * - `member`: the pod listens, can be elected, runs handlers and is in the view.
+ * - `client`: the pod dials the members and uses all services. It never campaigns, has no port and runs no handlers. For
+ *   scripts built on `NestFactory.createApplicationContext`.
+ * - `off`: the pod opens nothing, and every call fails at once. For tools that only build the app, such as a generator
+ *   of an OpenAPI file.
  */
 export type HedgeMode = 'member' | 'client' | 'off';
 
-/** What a pod runs by: checked options, with every default filled in. `HedgeOptions` documents each of them. */
+/** The validated options of a pod, with all defaults. `HedgeOptions` documents each option. */
 export interface PodSettings {
   readonly group: string;
   readonly backend: BackendFactory;
@@ -24,7 +24,7 @@ export interface PodSettings {
   readonly defaultTimeoutMs: number;
   readonly maxReruns: number;
   readonly tls: Hidden<TlsOptions | undefined>;
-  /** At least one. This pod proves itself by the first; `'stored'` stands for the secret in the database. */
+  /** At least one secret. This pod authenticates with the first one. `'stored'` stands for the secret in the database. */
   readonly secret: Hidden<readonly string[]>;
   readonly serializer: Serializer | undefined;
   readonly limits: {

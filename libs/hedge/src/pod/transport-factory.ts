@@ -10,18 +10,18 @@ import type { PodSettings } from './settings.js';
 export interface TransportContext {
   readonly settings: PodSettings;
   readonly incarnation: string;
-  /** Reads the secret of the group, for this pod. Called for each handshake. */
+  /** Reads the secret of the group for this pod. The transport calls it for each handshake. */
   readonly secret: (self: MemberId) => Promise<GroupSecrets>;
   readonly logger: Logger;
 }
 
 export interface MadeTransport {
   readonly transport: Transport & StreamTransport;
-  /** Where the address came from, for the log: `given`, `POD_IP`, `interface eth0`; empty for a client. */
+  /** The source of the address, for the log: `given`, `POD_IP`, `interface eth0`; empty for a client. */
   readonly source: string;
 }
 
-/** How a pod reaches the others; `HedgeTestingModule` puts a network in memory in its place. */
+/** Creates the transport of a pod. `HedgeTestingModule` replaces it by an in-memory network. */
 export type TransportFactory = (context: TransportContext) => MadeTransport;
 
 export const grpcTransport: TransportFactory = ({ settings, incarnation, secret, logger }) => {
