@@ -10,8 +10,8 @@ import { HandlerWiring } from './handlers/wiring.js';
 import { HEDGE_SETTINGS, type HedgeSettings } from './options.js';
 
 /**
- * Nest sorts the hooks of modules by their distance from the root module, 1: the farthest module starts first and stops
- * last. Global modules have the largest number that a program may write; these are beyond both ends.
+ * Nest sorts the hooks of modules by their distance from the root module: the farthest module starts first and stops last.
+ * These distances are beyond those of all other modules, also of global ones.
  */
 const BEFORE_ALL = { startsFirst: Number.POSITIVE_INFINITY, startsLast: -Number.MAX_VALUE };
 
@@ -20,7 +20,7 @@ const BEFORE_ALL = { startsFirst: Number.POSITIVE_INFINITY, startsLast: -Number.
  *
  * - The pod starts after the `onApplicationBootstrap` hooks of all modules, or with the first of them that calls a
  *   service (`StartGate`).
- * - It lets leader work and handlers of broadcasts end, and hands leadership over, before the `onModuleDestroy` hook of any other module.
+ * - Before the `onModuleDestroy` hook of any other module, it drains leader work and broadcasts, and hands over leadership.
  * - It closes after the `onApplicationShutdown` hooks of all modules, which can use the services until then.
  *
  * Nest may call each hook more than once.
@@ -39,13 +39,13 @@ export class HedgeStart {
     private readonly lazy: LazyModuleLoader,
   ) {}
 
-  /** From now on the pod can start. */
+  /** Allows the start of the pod. */
   allow(): void {
     this.strategy.onListen(() => this.start());
     this.pod.gate.startWith(() => this.start());
   }
 
-  /** Starts the pod once. When the app registers its handlers later it does nothing, and is to be called again. */
+  /** Starts the pod once. If the app registers its handlers later, it does nothing. Then call it again. */
   start(): Promise<void> {
     this.#starting ??= this.#start();
     return this.#starting;
@@ -67,7 +67,7 @@ export class HedgeStart {
     await this.pod.start();
   }
 
-  /** From now on the load of a module fails when it has methods that it would be too late to call. */
+  /** From now on, a lazy load of a module fails if the module has decorated methods, which this pod would never call. */
   #refuseLateHandlers(): void {
     const known = new Set(this.modules.keys());
     const load = this.lazy.load.bind(this.lazy);
@@ -92,7 +92,7 @@ export class HedgeStart {
   }
 }
 
-/** In the module of the services: its hooks run first at the start and last at the stop. */
+/** A provider of the core module. Its hooks run first at the start and last at the stop. */
 @Injectable()
 export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
@@ -112,7 +112,7 @@ export class OuterLifecycle implements OnApplicationBootstrap, OnApplicationShut
   }
 }
 
-/** In `HedgeModule`: its hooks run last at the start and first at the stop. */
+/** A provider of `HedgeModule`. Its hooks run last at the start and first at the stop. */
 @Injectable()
 export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
@@ -131,14 +131,14 @@ export class HedgeLifecycle implements OnApplicationBootstrap, OnModuleDestroy {
   }
 }
 
-/** A provider of the module of the services that it does not export: apps would see it. Once the app is made. */
+/** Returns a provider that the core module does not export, so that apps do not see it. Call it after Nest made the app. */
 export function internal<Part>(module: ModuleRef, type: Type<Part>): Part {
   return module.get(type, { strict: false });
 }
 
 /**
- * Puts the module of this provider at its place in the order of hooks. To be called from a constructor: Nest has
- * computed all distances by then, and sorts by them with the first hook.
+ * Sets the place of the provider's module in the order of hooks. Call it from a constructor. By then Nest has computed all
+ * distances, and it sorts by them before the first hook.
  */
 function place(modules: ModulesContainer, provider: unknown, distance: number): void {
   for (const module of modules.values()) if (module.providers.has(provider as never)) module.distance = distance;

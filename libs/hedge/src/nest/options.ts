@@ -44,7 +44,7 @@ export interface HedgeShutdown {
    * the hand-over less.
    */
   readonly drainMs?: number;
-  /** Milliseconds after which the whole stop goes on with whatever is left undone. Default: `drainMs` + 5,000. */
+  /** The time limit of the whole stop in milliseconds. After it, the stop waits for no step. Default: `drainMs` + 5,000. */
   readonly totalMs?: number;
 }
 
@@ -97,7 +97,7 @@ export interface HedgeOptions {
    * the first non-internal network interface, else loopback (the log says which). Default: `:7400`.
    */
   readonly address?: string;
-  /** How this pod takes part. Default: `member`. */
+  /** The role of this pod in the group. Default: `member`. */
   readonly mode?: HedgeMode;
   /**
    * Durations, by preset: `local` (one machine, 3 s lease), `lan` (one region, 8 s), `wan` (several regions,
@@ -128,7 +128,7 @@ export interface HedgeOptions {
    * `[new, 'stored']`, `new` moves a running group away from that one.
    */
   readonly secret?: string | readonly string[];
-  /** How payloads become bytes. Default: JSON. The same on all pods. */
+  /** Converts payloads to bytes. Default: JSON. The same on all pods. */
   readonly serializer?: Serializer;
   /** Guards, pipes, interceptors and filters of all handlers. The app's global ones are for HTTP and do not apply. */
   readonly enhancers?: HandlerEnhancers;

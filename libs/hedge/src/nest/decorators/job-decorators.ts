@@ -21,7 +21,7 @@ interface JobMark {
  * Runs this method at the times of a cron expression, on the leader: once per firing in the whole group.
  *
  * Each firing is claimed in the database before its run, under the leader's token, and its outcome is recorded:
- * `JobsService.history(name)` tells. So a firing never runs twice unless `catchUp` asks for that, and one that did not
+ * `JobsService.history(name)` lists the outcomes. So a firing never runs twice unless `catchUp` asks for that, and one that did not
  * run is in the history and in the log: `lost` when its pod was lost in it, `missed` when no leader was there in time,
  * `skipped` when the run before still went on. A firing that falls due during a change of leader runs under the next one.
  * What the method throws is logged and recorded, and not tried again.

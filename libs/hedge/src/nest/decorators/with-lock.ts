@@ -19,10 +19,10 @@ type Method<Args extends unknown[]> = (...args: [...Args, ...never[]]) => Promis
  * The call rejects as `LockService.acquire` does when the lock is not free in time; the method is not called then.
  * For work that has to know that it lost the lock, use `LockService.use`, which has a signal and a fencing token.
  *
- * Other decorators may stand above and below. Not on a method that returns an Observable: the lock would be given
- * back before anybody subscribes.
+ * Other decorators may stand above and below. Do not use it on a method that returns an Observable: the lock would be
+ * released before the first subscription.
  *
- * @param name of the lock, or how to make it of the method's arguments.
+ * @param name the name of the lock, or a function that returns it for the arguments of the method.
  *
  * @example
  * \@WithLock((order: Order) => `orders/${order.id}`, { timeoutMs: 2_000 })
@@ -61,7 +61,7 @@ export function WithLock<Args extends unknown[] = []>(
   };
 }
 
-/** What other decorators and Nest know a method by: its name, its arity and the metadata on the function itself. */
+/** Copies the name, the arity and the metadata of a method, by which Nest and other decorators recognise it. */
 function dressedAs<Replacement extends object>(method: object, replacement: Replacement): Replacement {
   for (const property of ['name', 'length']) {
     const own = Object.getOwnPropertyDescriptor(method, property);

@@ -13,8 +13,8 @@ interface Handled {
 }
 
 /**
- * What a handler learns of the request it runs: `@Ctx() ctx: HedgeContext`, and in guards, interceptors and
- * filters `host.switchToRpc().getContext()`.
+ * The context of the request or stream that a handler runs. A handler gets it with `@Ctx() ctx: HedgeContext`; guards,
+ * interceptors and filters get it with `host.switchToRpc().getContext()`.
  */
 export class HedgeContext extends BaseRpcContext<[Handled]> {
   constructor(request: Handled) {
@@ -31,12 +31,12 @@ export class HedgeContext extends BaseRpcContext<[Handled]> {
     return this.args[0].attempt;
   }
 
-  /** The pod that asked. Its address is empty when it is a client. */
+  /** The calling pod. The address of a client is empty. */
   get from(): MemberId {
     return this.args[0].caller;
   }
 
-  /** What the caller sent it under; '' is the default topic. */
+  /** The topic of the request; '' is the default topic. */
   get topic(): string {
     return this.args[0].topic;
   }
@@ -58,12 +58,12 @@ export class HedgeContext extends BaseRpcContext<[Handled]> {
     return epoch === 0n ? undefined : epoch;
   }
 
-  /** What `console.log` shows: as JSON, and not what the library has of the request. */
+  /** The output of `console.log`: the fields of `toJSON`, without the internals of the request. */
   [inspect.custom](_depth: number, options: InspectOptions): string {
     return `HedgeContext ${inspect(this.toJSON(), options)}`;
   }
 
-  /** For logs: the token as digits, which JSON has no number for, and without the signal. */
+  /** The fields for logs, without the signal. The token is a string, because JSON has no BigInt. */
   toJSON(): object {
     const { requestId, attempt, from, topic, fencingToken } = this;
     return { requestId, attempt, from, topic, fencingToken: fencingToken?.toString() };

@@ -15,7 +15,7 @@ import { describePattern } from './handler-metadata.js';
 import type { HandlerKind } from './handler-metadata.js';
 import type { HedgeStrategy } from './strategy.js';
 
-/** Runs incoming requests through Nest's pipeline, and turns what comes out into a reply. */
+/** Runs incoming requests through Nest's pipeline, and encodes the results as replies. */
 export class HandlerDispatch {
   readonly #logger = nestLogger('Hedge');
 
@@ -63,7 +63,7 @@ export function noHandler(strategy: HedgeStrategy, kind: HandlerKind, topic: str
   );
 }
 
-/** Logs what a handler threw though it did not mean to answer with it. */
+/** Logs an unexpected error of a handler. */
 export function logFault(
   logger: Logger,
   kind: HandlerKind,
@@ -78,7 +78,7 @@ export function logFault(
   );
 }
 
-/** A stream as one reply would be its internals, or nothing. It is closed, as nobody will read it. */
+/** The error for a handler that returned a stream, which cannot be one reply. Closes the stream, because nothing reads it. */
 function streamReturned(kind: HandlerKind, topic: string, value: object): Error {
   closeStream(value);
   const decorator = kind === 'broadcast' ? 'OnBroadcastStream' : 'OnLeaderStream';
@@ -93,15 +93,15 @@ function closeStream(value: object): void {
   const { destroy, cancel, return: leave } = value as Record<string, unknown>;
   const close = [destroy, cancel, leave].find((method) => typeof method === 'function');
   if (close === undefined) return;
-  // Whatever it answers, nobody waits for it.
+  // Nothing waits for the result, and its errors are ignored.
   Promise.resolve()
     .then(() => (close as () => unknown).call(value))
     .catch(() => undefined);
 }
 
 /**
- * What Nest makes of a handler's Observable elsewhere too: the last value once it completes, so that what an
- * interceptor does on completion is done before the reply. Given up when the request is.
+ * Resolves with the last value when the Observable completes, as Nest does for other transports. So the completion code of
+ * an interceptor runs before the reply. Unsubscribes when the signal of the request aborts.
  */
 function lastValue(values: Observable<unknown>, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve, reject) => {

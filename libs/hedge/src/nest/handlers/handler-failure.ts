@@ -6,8 +6,8 @@ import type { Observable } from 'rxjs';
 import { HedgeError } from '../../common/errors.js';
 
 /**
- * Lets what no other filter caught pass unchanged, instead of Nest's "Internal server error": the caller
- * then reads what happened. The module applies it to all handlers.
+ * Passes errors that no other filter caught to the caller unchanged, instead of Nest's "Internal server error". So the
+ * caller gets the real message. The module applies this filter to all handlers.
  */
 @Catch()
 export class HedgeExceptionFilter implements ExceptionFilter {

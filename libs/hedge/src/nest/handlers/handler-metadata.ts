@@ -35,7 +35,7 @@ const NOTICE_DECORATORS: Readonly<Record<NoticeKind, string>> = {
   'while-leader': 'WhileLeader',
 };
 
-/** How a method that is called on a change is named to people: `@WhileLeader()`. */
+/** The name of such a decorator in errors and log lines: `@WhileLeader()`. */
 export function describeNotice(kind: NoticeKind): string {
   return `@${NOTICE_DECORATORS[kind]}()`;
 }
@@ -48,7 +48,7 @@ const DECORATORS: Readonly<Record<HandlerKind, string>> = {
   probe: 'Probe',
 };
 
-/** How a handler is named to people: `@OnBroadcast('flush')`. */
+/** The name of a handler in errors and log lines: `@OnBroadcast('flush')`. */
 export function describePattern(pattern: HandlerPattern): string {
   if (isForwarded(pattern)) return nameOfTopic(pattern.topic);
   return `@${DECORATORS[pattern.hedge]}(${pattern.topic === '' ? '' : `'${pattern.topic}'`})`;

@@ -3,7 +3,7 @@ import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { handler } from '../decorators/decorators.js';
 
-/** The guard writes to it and the handler reads it. Only injection can give both the same instance. */
+/** The guard writes to it and the handler reads it. Both get the same instance only by injection. */
 @Injectable()
 export class HandlerProbeController {
   readonly guarded = new Set<unknown>();

@@ -9,7 +9,7 @@ import type { FoundLifecycleCallback } from './discovery.js';
 
 /**
  * Calls the methods decorated with `@OnLeaderChange`, `@OnMembersChange` and `@WhileLeader` from now on.
- * @returns to call no more of the first two; resolves when none of them runs.
+ * @returns a function that stops the calls of the first two, and resolves when none of them runs.
  */
 export function registerLifecycleCallbacks(
   notices: readonly FoundLifecycleCallback[],
@@ -58,7 +58,7 @@ function incarnations({ members }: ClusterView): string {
   return members.map(({ incarnation }) => incarnation).join(' ');
 }
 
-/** The name is what log lines say of the task. */
+/** Sets the name of the task, which log lines show. */
 function named(name: string, task: LeaderTask): LeaderTask {
   return Object.defineProperty(task, 'name', { value: name });
 }

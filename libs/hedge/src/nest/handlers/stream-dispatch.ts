@@ -10,7 +10,7 @@ import type { HandlerKind } from './handler-metadata.js';
 import type { HedgeStrategy } from './strategy.js';
 import { REPLIES, type Replies } from './streamed-replies.js';
 
-/** What a stream's handler learns, with the way for its replies to leave. */
+/** The context of a stream, with the path for its replies. */
 class StreamContext extends HedgeContext {
   readonly [REPLIES]: Replies;
   readonly #returned = new Set<() => void>();
@@ -69,7 +69,7 @@ export class StreamDispatch implements StreamHandlers {
   }
 }
 
-/** Resolves when all was passed on, or a reply was refused; rejects with what the handler or the stream failed with. */
+/** Resolves when all replies were sent or one was refused. Rejects with the error of the handler or of the stream. */
 function passOn(
   values: Observable<unknown>,
   replies: ItemSink,
