@@ -14,12 +14,12 @@ export interface Certificate {
  */
 export class CertificateAuthority {
   readonly cert: string;
-  private readonly key: KeyObject;
+  readonly #key: KeyObject;
 
   constructor(private readonly name: string) {
     const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    this.key = privateKey;
-    this.cert = this.sign(name, publicKey, extension(BASIC_CONSTRAINTS, der(SEQUENCE, der(BOOLEAN, bytes(0xff)))));
+    this.#key = privateKey;
+    this.cert = this.#sign(name, publicKey, extension(BASIC_CONSTRAINTS, der(SEQUENCE, der(BOOLEAN, bytes(0xff)))));
   }
 
   /** A certificate for the member with that DNS name. */
@@ -27,12 +27,12 @@ export class CertificateAuthority {
     const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const names = der(SEQUENCE, der(DNS_NAME, Buffer.from(dnsName)));
     return {
-      cert: this.sign(dnsName, publicKey, extension(SUBJECT_ALT_NAME, names)),
+      cert: this.#sign(dnsName, publicKey, extension(SUBJECT_ALT_NAME, names)),
       key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     };
   }
 
-  private sign(subject: string, publicKey: KeyObject, ...extensions: Buffer[]): string {
+  #sign(subject: string, publicKey: KeyObject, ...extensions: Buffer[]): string {
     const algorithm = der(SEQUENCE, ECDSA_WITH_SHA256);
     const unsigned = der(
       SEQUENCE,
@@ -45,7 +45,7 @@ export class CertificateAuthority {
       publicKey.export({ type: 'spki', format: 'der' }),
       der(EXTENSIONS, der(SEQUENCE, ...extensions)),
     );
-    const signature = createSign('sha256').update(unsigned).sign(this.key);
+    const signature = createSign('sha256').update(unsigned).sign(this.#key);
     const whole = der(SEQUENCE, unsigned, algorithm, der(BIT_STRING, bytes(0), signature));
     return `-----BEGIN CERTIFICATE-----\n${whole.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`;
   }

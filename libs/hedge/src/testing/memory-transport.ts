@@ -37,19 +37,19 @@ export interface FrameInFlight {
  * network.partition(a.self, b.self);
  */
 export class MemoryNetwork {
-  private readonly clock: Clock;
-  private readonly defer: (run: () => void) => void;
-  private readonly hosts = new Set<Host>();
-  private readonly streams = new Set<MemoryStream>();
-  private readonly partitions = new Set<string>();
-  private readonly stalls = new Set<string>();
-  private delayOf: (from: MemberId, to: MemberId) => number = () => 0;
-  private dropped: (frame: FrameInFlight) => boolean = () => false;
+  readonly #clock: Clock;
+  readonly #defer: (run: () => void) => void;
+  readonly #hosts = new Set<Host>();
+  readonly #streams = new Set<MemoryStream>();
+  readonly #partitions = new Set<string>();
+  readonly #stalls = new Set<string>();
+  #delayOf: (from: MemberId, to: MemberId) => number = () => 0;
+  #dropped: (frame: FrameInFlight) => boolean = () => false;
 
   constructor(options: MemoryNetworkOptions = {}) {
     checkKeys('The options of MemoryNetwork', options, ['clock', 'defer']);
-    this.clock = options.clock ?? systemClock;
-    this.defer = options.defer ?? setImmediate;
+    this.#clock = options.clock ?? systemClock;
+    this.#defer = options.defer ?? setImmediate;
   }
 
   /** Creates a transport on this network. Group and secret are the same for all unless set. @internal */
@@ -58,62 +58,62 @@ export class MemoryNetwork {
     options: Partial<Omit<LinkTransportOptions, 'self' | 'clock'>> = {},
   ): Transport & StreamTransport {
     const host = new Host(self, this);
-    this.hosts.add(host);
+    this.#hosts.add(host);
     return new LinkTransport(
-      { group: 'memory', secret: async () => Buffer.from('memory'), ...options, self, clock: this.clock },
+      { group: 'memory', secret: async () => Buffer.from('memory'), ...options, self, clock: this.#clock },
       host,
-      this.defer,
+      this.#defer,
     );
   }
 
   /** Breaks the links and streams between the two, and refuses new ones until `heal`. */
   partition(a: MemberId, b: MemberId): void {
-    this.partitions.add(pair(a, b));
+    this.#partitions.add(pair(a, b));
     this.cut(a, b);
   }
 
   /** Breaks the links and streams between the two, with all frames in transit. New ones can be opened. */
   cut(a: MemberId, b: MemberId): void {
-    for (const stream of this.streams) {
+    for (const stream of this.#streams) {
       if (pair(stream.from, stream.to) === pair(a, b)) stream.break('connection reset');
     }
   }
 
   /** Stops all traffic between the two: nothing breaks and nothing arrives until `heal`, then everything arrives. */
   stall(a: MemberId, b: MemberId): void {
-    this.stalls.add(pair(a, b));
+    this.#stalls.add(pair(a, b));
   }
 
   /** Ends partitions and stalls: between the two, or all. */
   heal(a?: MemberId, b?: MemberId): void {
     if (a && b) {
-      this.partitions.delete(pair(a, b));
-      this.stalls.delete(pair(a, b));
+      this.#partitions.delete(pair(a, b));
+      this.#stalls.delete(pair(a, b));
     } else {
-      this.partitions.clear();
-      this.stalls.clear();
+      this.#partitions.clear();
+      this.#stalls.clear();
     }
-    for (const stream of this.streams) stream.pump();
+    for (const stream of this.#streams) stream.pump();
   }
 
   /** Sets the latency of later messages in milliseconds. The order on a link is kept. */
   delay(ms: number | ((from: MemberId, to: MemberId) => number)): void {
-    this.delayOf = typeof ms === 'number' ? () => ms : ms;
+    this.#delayOf = typeof ms === 'number' ? () => ms : ms;
   }
 
   /** Breaks the connection instead of delivering a message with a matching frame. `undefined` ends that. */
   drop(lost: ((frame: FrameInFlight) => boolean) | undefined): void {
-    this.dropped = lost ?? (() => false);
+    this.#dropped = lost ?? (() => false);
   }
 
   /** Simulates `kill -9`: the links of peers break, and the killed transport gets no event and reaches no peer. */
   kill(member: MemberId): void {
-    for (const host of this.hosts) {
+    for (const host of this.#hosts) {
       if (host.self.incarnation !== member.incarnation) continue;
       host.dead = true;
       host.accept = undefined;
     }
-    for (const stream of this.streams) {
+    for (const stream of this.#streams) {
       if (stream.from.incarnation !== member.incarnation) continue;
       stream.break();
       stream.peer?.break('connection reset');
@@ -123,13 +123,13 @@ export class MemoryNetwork {
   /** @internal */
   connect(from: Host, address: string, kind: StreamKind): MessageStream {
     const to = this.listener(address);
-    const stream = this.endpoint(from.self, to?.self ?? { address, incarnation: '' }, kind);
+    const stream = this.#endpoint(from.self, to?.self ?? { address, incarnation: '' }, kind);
     if (from.dead) return stream;
-    if (!to?.accept || this.partitions.has(pair(from.self, to.self))) {
-      this.defer(() => stream.break('connection refused'));
+    if (!to?.accept || this.#partitions.has(pair(from.self, to.self))) {
+      this.#defer(() => stream.break('connection refused'));
       return stream;
     }
-    const peer = this.endpoint(to.self, from.self, kind);
+    const peer = this.#endpoint(to.self, from.self, kind);
     stream.peer = peer;
     peer.peer = stream;
     to.accept(peer, kind);
@@ -138,21 +138,21 @@ export class MemoryNetwork {
 
   /** @internal The host that accepts streams at an address. */
   listener(address: string): Host | undefined {
-    return [...this.hosts].find((host) => host.accept && host.self.address === address);
+    return [...this.#hosts].find((host) => host.accept && host.self.address === address);
   }
 
-  private endpoint(from: MemberId, to: MemberId, kind: StreamKind): MemoryStream {
+  #endpoint(from: MemberId, to: MemberId, kind: StreamKind): MemoryStream {
     const rules = {
-      clock: this.clock,
-      defer: this.defer,
-      delayMs: () => this.delayOf(from, to),
-      stalled: () => this.stalls.has(pair(from, to)),
+      clock: this.#clock,
+      defer: this.#defer,
+      delayMs: () => this.#delayOf(from, to),
+      stalled: () => this.#stalls.has(pair(from, to)),
     };
     const passes = (message: Uint8Array): boolean =>
       kind === 'stream' ||
-      !Envelope.decode(message).frames.some(({ body }) => body && this.dropped({ from, to, body }));
-    const stream = new MemoryStream(from, to, rules, passes, (done) => this.streams.delete(done));
-    this.streams.add(stream);
+      !Envelope.decode(message).frames.some(({ body }) => body && this.#dropped({ from, to, body }));
+    const stream = new MemoryStream(from, to, rules, passes, (done) => this.#streams.delete(done));
+    this.#streams.add(stream);
     return stream;
   }
 }

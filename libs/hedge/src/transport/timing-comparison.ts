@@ -14,7 +14,7 @@ const MAX_REPORTED = 16;
 
 /** Reports peers that use other durations than this pod, once for each set of values. */
 export class TimingComparison {
-  private readonly reported = new Set<string>();
+  readonly #reported = new Set<string>();
 
   constructor(
     private readonly own: Timing | undefined,
@@ -29,8 +29,8 @@ export class TimingComparison {
       (name) => `${name} is ${theirs[name]} there and ${own[name]} here`,
     );
     const text = differences.join(', ');
-    if (text === '' || this.reported.has(text) || this.reported.size >= MAX_REPORTED) return;
-    this.reported.add(text);
+    if (text === '' || this.#reported.has(text) || this.#reported.size >= MAX_REPORTED) return;
+    this.#reported.add(text);
     this.warn(
       `The pod ${peer} of this group has another \`timing\` than this pod: ${text}. The view can change all the time, and pods can misjudge a lease. Set the same \`timing\` on all pods`,
     );

@@ -49,16 +49,16 @@ export interface GrpcConnectionInit {
 export class GrpcConnection {
   readonly remote: string;
   readonly host: string;
-  private session: ServerHttp2Session | undefined;
-  private stream: ReceiverStream | undefined;
-  private isAuthenticated = false;
-  private reserved = 0;
+  #session: ServerHttp2Session | undefined;
+  #stream: ReceiverStream | undefined;
+  #isAuthenticated = false;
+  #reserved = 0;
   /**
    * Memory that V8 counts. V8 does not know the memory of a session outside of its heap, and would collect too late the
    * sessions of a stranger that connects again and again. The buffer is never touched, so it uses no memory itself.
    */
   counted: Buffer | undefined = Buffer.allocUnsafeSlow(COUNTED_SESSION_BYTES);
-  private timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout;
 
   constructor(
     readonly socket: Socket,
@@ -66,11 +66,11 @@ export class GrpcConnection {
   ) {
     this.remote = remoteOf(socket);
     this.host = hostOf(this.remote);
-    this.timer = setTimeout(() => this.cut(), init.handshakeMs + LINGER_MS);
-    this.timer.unref();
+    this.#timer = setTimeout(() => this.cut(), init.handshakeMs + LINGER_MS);
+    this.#timer.unref();
     socket.on('error', () => undefined);
     socket.on('close', () => {
-      clearTimeout(this.timer);
+      clearTimeout(this.#timer);
       init.closed(this);
     });
   }
@@ -79,78 +79,78 @@ export class GrpcConnection {
   start(transport: Duplex): void {
     transport.on('error', () => undefined);
     const session = performServerHandshake(transport, SESSION_OPTIONS);
-    this.session = session;
+    this.#session = session;
     session.on('error', () => this.cut());
-    session.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => this.open(stream, headers));
+    session.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => this.#open(stream, headers));
     session.on('close', () => this.cut());
   }
 
   /** Whether it has sent more than allowed, for example a flood of frames of which none opens a stream. */
   get floods(): boolean {
-    return !this.isAuthenticated && this.socket.bytesRead > STRANGER_BYTES + this.reserved;
+    return !this.#isAuthenticated && this.socket.bytesRead > STRANGER_BYTES + this.#reserved;
   }
 
   cut(): void {
     this.socket.destroy();
   }
 
-  private open(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+  #open(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     stream.on('error', () => undefined);
     const kind = this.init.kinds.get(headers[':path'] ?? '');
-    if (this.stream !== undefined || kind === undefined || headers[':method'] !== 'POST') return this.cut();
-    this.stream = new ReceiverStream({
+    if (this.#stream !== undefined || kind === undefined || headers[':method'] !== 'POST') return this.cut();
+    this.#stream = new ReceiverStream({
       remote: this.remote,
       stream,
       gcPressure: this.init.gcPressure,
-      allows: (length) => this.allows(length),
-      admitted: () => this.authenticate(),
-      over: (ended) => this.over(ended),
+      allows: (length) => this.#allows(length),
+      admitted: () => this.#authenticate(),
+      over: (ended) => this.#over(ended),
       cut: () => this.cut(),
     });
-    this.init.accept(this.stream, kind);
+    this.init.accept(this.#stream, kind);
   }
 
-  private allows(length: number): boolean {
-    if (this.isAuthenticated) return length <= this.init.maxReceiveBytes;
+  #allows(length: number): boolean {
+    if (this.#isAuthenticated) return length <= this.init.maxReceiveBytes;
     if (length <= STRANGER_MESSAGE_BYTES) return true;
-    if (this.reserved > 0 || !this.init.reserve(this, length)) return false;
-    this.reserved = 2 * length;
+    if (this.#reserved > 0 || !this.init.reserve(this, length)) return false;
+    this.#reserved = 2 * length;
     return true;
   }
 
-  private authenticate(): void {
-    this.isAuthenticated = true;
+  #authenticate(): void {
+    this.#isAuthenticated = true;
     this.counted = undefined;
     this.init.authenticated(this);
-    clearTimeout(this.timer);
-    this.keepAlive();
+    clearTimeout(this.#timer);
+    this.#keepAlive();
   }
 
   /** Without pings, only TCP would notice a silent network, after minutes. */
-  private keepAlive(): void {
-    const { session } = this;
+  #keepAlive(): void {
+    const session = this.#session;
     if (!usable(session)) return;
     const { keepaliveMs } = this.init;
-    this.timer = setTimeout(() => {
+    this.#timer = setTimeout(() => {
       if (!usable(session)) return;
-      this.timer = setTimeout(() => this.cut(), keepaliveMs);
-      this.timer.unref();
+      this.#timer = setTimeout(() => this.cut(), keepaliveMs);
+      this.#timer.unref();
       session.ping((error) => {
-        clearTimeout(this.timer);
-        if (error === null) this.keepAlive();
+        clearTimeout(this.#timer);
+        if (error === null) this.#keepAlive();
       });
     }, keepaliveMs);
-    this.timer.unref();
+    this.#timer.unref();
   }
 
-  private over(stream: MessageStream): void {
+  #over(stream: MessageStream): void {
     this.init.over(stream);
-    const { session } = this;
+    const session = this.#session;
     if (!usable(session)) return this.cut();
     session.close();
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.cut(), LINGER_MS);
-    this.timer.unref();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.cut(), LINGER_MS);
+    this.#timer.unref();
   }
 }
 

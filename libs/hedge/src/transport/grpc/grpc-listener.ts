@@ -28,26 +28,26 @@ export interface GrpcListenerInit extends Pick<
  * has only the time of a handshake.
  */
 export class GrpcListener {
-  private readonly connections = new Map<string, GrpcConnection>();
-  private readonly pending = new PendingByHost<Socket>(MAX_UNAUTHENTICATED);
-  private readonly reserving = new PendingByHost<GrpcConnection>(MAX_RESERVED);
-  private readonly server: SocketServer;
-  private readonly tls: TlsServer | undefined;
-  private watch: NodeJS.Timeout | undefined;
-  private freed: Promise<void> | undefined;
+  readonly #connections = new Map<string, GrpcConnection>();
+  readonly #pending = new PendingByHost<Socket>(MAX_UNAUTHENTICATED);
+  readonly #reserving = new PendingByHost<GrpcConnection>(MAX_RESERVED);
+  readonly #server: SocketServer;
+  readonly #tls: TlsServer | undefined;
+  #watch: NodeJS.Timeout | undefined;
+  #freed: Promise<void> | undefined;
 
   constructor(private readonly init: GrpcListenerInit) {
-    this.server = createServer({ noDelay: true }, (socket) => this.connected(socket));
-    this.server.maxConnections = MAX_CONNECTIONS;
+    this.#server = createServer({ noDelay: true }, (socket) => this.#connected(socket));
+    this.#server.maxConnections = MAX_CONNECTIONS;
     if (init.tls === undefined) return;
     // This server never listens. `connected` passes sockets to it.
-    this.tls = createTlsServer({ ...init.tls, ALPNProtocols: ['h2'], handshakeTimeout: init.handshakeMs });
-    this.tls.on('secureConnection', (socket: TLSSocket) => {
-      const connection = this.connections.get(remoteOf(socket));
+    this.#tls = createTlsServer({ ...init.tls, ALPNProtocols: ['h2'], handshakeTimeout: init.handshakeMs });
+    this.#tls.on('secureConnection', (socket: TLSSocket) => {
+      const connection = this.#connections.get(remoteOf(socket));
       if (connection !== undefined && socket.alpnProtocol === 'h2') connection.start(socket);
       else socket.destroy();
     });
-    this.tls.on('tlsClientError', (_error, socket) => socket.destroy());
+    this.#tls.on('tlsClientError', (_error, socket) => socket.destroy());
   }
 
   /**
@@ -58,29 +58,29 @@ export class GrpcListener {
     const colon = bind.lastIndexOf(':');
     const host = bind.slice(0, colon).replace(/^\[|\]$/g, '');
     try {
-      this.server.listen(Number(bind.slice(colon + 1)), host);
-      await once(this.server, 'listening');
+      this.#server.listen(Number(bind.slice(colon + 1)), host);
+      await once(this.#server, 'listening');
     } catch (error) {
       throw cannotListen(bind, error as NodeJS.ErrnoException);
     }
-    return (this.server.address() as { port: number }).port;
+    return (this.#server.address() as { port: number }).port;
   }
 
   /** Accepts no more connections. The caller must still call `close`. */
   stopAccepting(): void {
-    this.freed ??= new Promise((resolve) => this.server.close(() => resolve()));
+    this.#freed ??= new Promise((resolve) => this.#server.close(() => resolve()));
   }
 
   /** Closes all connections and frees the port. */
   async close(): Promise<void> {
     this.stopAccepting();
-    for (const connection of this.connections.values()) connection.cut();
-    await this.freed;
+    for (const connection of this.#connections.values()) connection.cut();
+    await this.#freed;
   }
 
-  private connected(socket: Socket): void {
+  #connected(socket: Socket): void {
     // First of all, before any resource is allocated for the socket.
-    const { admitted, displaced } = this.pending.add(hostOf(remoteOf(socket)), socket, performance.now());
+    const { admitted, displaced } = this.#pending.add(hostOf(remoteOf(socket)), socket, performance.now());
     for (const one of displaced) one.destroy();
     if (!admitted) {
       socket.destroy();
@@ -88,41 +88,41 @@ export class GrpcListener {
     }
     const connection = new GrpcConnection(socket, {
       ...this.init,
-      reserve: (one, bytes) => this.reserve(one, bytes),
-      authenticated: (one) => this.settled(one),
+      reserve: (one, bytes) => this.#reserve(one, bytes),
+      authenticated: (one) => this.#settled(one),
       closed: (one) => {
-        this.settled(one);
-        this.connections.delete(one.remote);
+        this.#settled(one);
+        this.#connections.delete(one.remote);
       },
     });
-    this.connections.set(connection.remote, connection);
-    this.watch ??= setInterval(() => this.cutFloods(), FLOOD_LOOK_MS).unref();
-    if (this.tls === undefined) connection.start(socket);
-    else this.tls.emit('connection', socket);
+    this.#connections.set(connection.remote, connection);
+    this.#watch ??= setInterval(() => this.#cutFloods(), FLOOD_LOOK_MS).unref();
+    if (this.#tls === undefined) connection.start(socket);
+    else this.#tls.emit('connection', socket);
   }
 
-  private reserve(connection: GrpcConnection, bytes: number): boolean {
+  #reserve(connection: GrpcConnection, bytes: number): boolean {
     if (bytes > MAX_STRANGER_MESSAGE_BYTES) return false;
-    const { admitted, displaced } = this.reserving.add(connection.host, connection, performance.now(), bytes);
+    const { admitted, displaced } = this.#reserving.add(connection.host, connection, performance.now(), bytes);
     for (const one of displaced) one.cut();
     return admitted;
   }
 
   /** The connection is authenticated or closed. */
-  private settled(connection: GrpcConnection): void {
-    this.pending.delete(connection.host, connection.socket);
-    this.reserving.delete(connection.host, connection);
+  #settled(connection: GrpcConnection): void {
+    this.#pending.delete(connection.host, connection.socket);
+    this.#reserving.delete(connection.host, connection);
   }
 
-  private cutFloods(): void {
+  #cutFloods(): void {
     let anyPending = false;
-    for (const socket of this.pending) {
+    for (const socket of this.#pending) {
       anyPending = true;
-      if (this.connections.get(remoteOf(socket))?.floods === true) socket.destroy();
+      if (this.#connections.get(remoteOf(socket))?.floods === true) socket.destroy();
     }
     if (anyPending) return;
-    clearInterval(this.watch);
-    this.watch = undefined;
+    clearInterval(this.#watch);
+    this.#watch = undefined;
   }
 }
 

@@ -36,43 +36,43 @@ const KINDS: ReadonlyMap<string, StreamKind> = new Map([
  * delays heartbeats, and each can be closed alone. All incoming streams use one port.
  */
 export class GrpcNetwork implements Network {
-  private readonly streams = new Set<MessageStream>();
-  private readonly gcPressure = new GcPressure();
-  private readonly keepaliveMs: number;
-  private listener: GrpcListener | undefined;
-  private idle: (() => void) | undefined;
+  readonly #streams = new Set<MessageStream>();
+  readonly #gcPressure = new GcPressure();
+  readonly #keepaliveMs: number;
+  #listener: GrpcListener | undefined;
+  #idle: (() => void) | undefined;
 
   constructor(private readonly options: GrpcNetworkOptions) {
     // A ping is sent after one third of the time, and its answer must arrive within another third. Without pings, only TCP
     // would notice a silent network, after minutes.
-    this.keepaliveMs = Math.ceil(options.silenceMs / 3);
+    this.#keepaliveMs = Math.ceil(options.silenceMs / 3);
   }
 
   listen(accept: (stream: MessageStream, kind: StreamKind) => void): Promise<number> {
     const { bind, credentials, silenceMs, maxReceiveBytes } = this.options;
     if (bind === undefined) throw new HedgeError('INVALID_OPTIONS', 'A client has no address and cannot listen');
-    this.listener = new GrpcListener({
+    this.#listener = new GrpcListener({
       tls: credentials.server,
       kinds: KINDS,
-      accept: (stream, kind) => accept(this.tracked(stream), kind),
-      over: (stream) => this.untrack(stream),
-      gcPressure: this.gcPressure,
+      accept: (stream, kind) => accept(this.#tracked(stream), kind),
+      over: (stream) => this.#untrack(stream),
+      gcPressure: this.#gcPressure,
       handshakeMs: silenceMs,
-      keepaliveMs: this.keepaliveMs,
+      keepaliveMs: this.#keepaliveMs,
       maxReceiveBytes,
     });
-    return this.listener.listen(bind);
+    return this.#listener.listen(bind);
   }
 
   connect(address: string, kind: StreamKind): MessageStream {
     // The link lives far longer than the call that opened it.
-    return outsideContext(() => this.open(address, kind));
+    return outsideContext(() => this.#open(address, kind));
   }
 
-  private open(address: string, kind: StreamKind): MessageStream {
+  #open(address: string, kind: StreamKind): MessageStream {
     const options: ChannelOptions = {
-      'grpc.keepalive_time_ms': this.keepaliveMs,
-      'grpc.keepalive_timeout_ms': this.keepaliveMs,
+      'grpc.keepalive_time_ms': this.#keepaliveMs,
+      'grpc.keepalive_timeout_ms': this.#keepaliveMs,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_receive_message_length': this.options.maxReceiveBytes,
       'grpc.max_send_message_length': -1,
@@ -87,34 +87,34 @@ export class GrpcNetwork implements Network {
     };
     const client = new Client(address, this.options.credentials.client, options);
     const call = client.makeBidiStreamRequest(HedgeService[kind].path, bytes.serialize, bytes.deserialize);
-    return this.tracked(new CallerStream(address, client, call, this.gcPressure, (stream) => this.untrack(stream)));
+    return this.#tracked(new CallerStream(address, client, call, this.#gcPressure, (stream) => this.#untrack(stream)));
   }
 
   async close(): Promise<void> {
-    this.listener?.stopAccepting();
-    for (const stream of this.streams) stream.end();
-    await this.streamsOver(2 * LINGER_MS);
-    await this.listener?.close();
+    this.#listener?.stopAccepting();
+    for (const stream of this.#streams) stream.end();
+    await this.#streamsOver(2 * LINGER_MS);
+    await this.#listener?.close();
   }
 
-  private streamsOver(atMostMs: number): Promise<void> {
-    if (this.streams.size === 0) return Promise.resolve();
+  #streamsOver(atMostMs: number): Promise<void> {
+    if (this.#streams.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, atMostMs);
-      this.idle = () => {
+      this.#idle = () => {
         clearTimeout(timer);
         resolve();
       };
     });
   }
 
-  private tracked<S extends MessageStream>(stream: S): S {
-    this.streams.add(stream);
+  #tracked<S extends MessageStream>(stream: S): S {
+    this.#streams.add(stream);
     return stream;
   }
 
-  private untrack(stream: MessageStream): void {
-    this.streams.delete(stream);
-    if (this.streams.size === 0) this.idle?.();
+  #untrack(stream: MessageStream): void {
+    this.#streams.delete(stream);
+    if (this.#streams.size === 0) this.#idle?.();
   }
 }

@@ -29,34 +29,34 @@ export interface ReceiverStreamInit {
 /** The receiver's end of a gRPC call. */
 export class ReceiverStream extends GrpcStream {
   readonly remote: string;
-  private readonly stream: ServerHttp2Stream;
-  private readonly reader: GrpcMessageReader;
-  private status = OK;
-  private paused = false;
-  private peerEnded = false;
+  readonly #stream: ServerHttp2Stream;
+  readonly #reader: GrpcMessageReader;
+  #status = OK;
+  #paused = false;
+  #peerEnded = false;
 
   constructor(private readonly init: ReceiverStreamInit) {
     super();
     const { stream, remote, gcPressure } = init;
     this.remote = remote;
-    this.stream = stream;
-    this.reader = new GrpcMessageReader(init.allows);
+    this.#stream = stream;
+    this.#reader = new GrpcMessageReader(init.allows);
     stream.on('data', (chunk: Buffer) => {
       // The chunk from the socket, and the message copied from it.
       gcPressure.record(2 * chunk.byteLength);
       if (this.ended) return;
-      this.reader.push(chunk);
-      this.deliver();
+      this.#reader.push(chunk);
+      this.#deliver();
     });
     stream.on('end', () => {
-      this.peerEnded = true;
-      this.deliver();
+      this.#peerEnded = true;
+      this.#deliver();
     });
     stream.on('drain', () => {
       if (!this.ended) this.events?.drained();
     });
     stream.on('error', (error: Error) => this.closed(error.message));
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(this.status) }));
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(this.#status) }));
     stream.on('close', () => {
       this.closed('the connection was lost');
       this.release();
@@ -70,7 +70,7 @@ export class ReceiverStream extends GrpcStream {
   }
 
   write(message: Uint8Array, written: () => void): boolean {
-    const { stream } = this;
+    const stream = this.#stream;
     this.init.gcPressure.record(message.byteLength);
     if (this.ended || stream.destroyed) return true;
     const left = (error?: Error | null): void => {
@@ -95,41 +95,41 @@ export class ReceiverStream extends GrpcStream {
   }
 
   pause(): void {
-    this.paused = true;
-    this.stream.pause();
+    this.#paused = true;
+    this.#stream.pause();
   }
 
   resume(): void {
-    if (!this.paused) return;
-    this.paused = false;
+    if (!this.#paused) return;
+    this.#paused = false;
     // In a later turn, as from the network: the caller may be handling a message now.
-    setImmediate(() => this.deliver());
+    setImmediate(() => this.#deliver());
   }
 
   protected endWrites(): void {
-    this.stream.end();
-    this.stream.resume();
+    this.#stream.end();
+    this.#stream.resume();
   }
 
   protected cut(): void {
     this.init.cut();
   }
 
-  private deliver(): void {
+  #deliver(): void {
     try {
-      while (!this.ended && !this.paused) {
-        const message = this.reader.next();
+      while (!this.ended && !this.#paused) {
+        const message = this.#reader.next();
         if (message === undefined) break;
         this.events?.message(message);
       }
     } catch (error) {
-      this.status = RESOURCE_EXHAUSTED;
+      this.#status = RESOURCE_EXHAUSTED;
       this.closed(messageOf(error));
       this.end();
     }
-    if (this.ended || this.paused) return;
-    if (this.peerEnded) this.closed('the peer ended it');
-    else this.stream.resume();
+    if (this.ended || this.#paused) return;
+    if (this.#peerEnded) this.closed('the peer ended it');
+    else this.#stream.resume();
   }
 }
 

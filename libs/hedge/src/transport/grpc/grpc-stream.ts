@@ -7,8 +7,8 @@ export abstract class GrpcStream implements MessageStream {
   abstract readonly remote: string;
   protected events: MessageStreamEvents | undefined;
   protected ended = false;
-  private released = false;
-  private lingering: NodeJS.Timeout | undefined;
+  #released = false;
+  #lingering: NodeJS.Timeout | undefined;
 
   attach(events: MessageStreamEvents): void {
     this.events = events;
@@ -20,7 +20,7 @@ export abstract class GrpcStream implements MessageStream {
   abstract resume(): void;
 
   end(): void {
-    if (!this.released) this.lingering ??= setTimeout(() => this.cut(), LINGER_MS);
+    if (!this.#released) this.#lingering ??= setTimeout(() => this.cut(), LINGER_MS);
     this.finish();
   }
 
@@ -39,8 +39,8 @@ export abstract class GrpcStream implements MessageStream {
 
   /** The call holds no resources any more. */
   protected release(): void {
-    this.released = true;
-    clearTimeout(this.lingering);
+    this.#released = true;
+    clearTimeout(this.#lingering);
   }
 
   /** Ends this side, and drops the messages that arrive before the end of the peer. */
@@ -52,8 +52,8 @@ export abstract class GrpcStream implements MessageStream {
 
 /** The caller's end of a gRPC call. It has its own channel, and so its own connection. */
 export class CallerStream extends GrpcStream {
-  private paused = false;
-  private read: (() => void) | undefined;
+  #paused = false;
+  #read: (() => void) | undefined;
 
   constructor(
     readonly remote: string,
@@ -68,7 +68,7 @@ export class CallerStream extends GrpcStream {
     // With `call.pause()`, sixteen more messages of any size would arrive first.
     const read = call._read.bind(call);
     call._read = (size) => {
-      if (this.paused) this.read = () => read(size);
+      if (this.#paused) this.#read = () => read(size);
       else read(size);
     };
     call.on('data', (message: Uint8Array) => {
@@ -99,13 +99,13 @@ export class CallerStream extends GrpcStream {
   }
 
   pause(): void {
-    this.paused = true;
+    this.#paused = true;
   }
 
   resume(): void {
-    this.paused = false;
-    const { read } = this;
-    this.read = undefined;
+    this.#paused = false;
+    const read = this.#read;
+    this.#read = undefined;
     read?.();
   }
 

@@ -34,14 +34,14 @@ export interface AcceptorInit {
 
 /** Runs the receiver's side of the handshakes of incoming streams, and bounds the resources of unauthenticated callers. */
 export class Acceptor {
-  private readonly pending = new PendingByHost<PendingHandshake>(MAX_UNAUTHENTICATED);
+  readonly #pending = new PendingByHost<PendingHandshake>(MAX_UNAUTHENTICATED);
 
   constructor(private readonly init: AcceptorInit) {}
 
   accept(stream: MessageStream): void {
     const host = hostOf(stream.remote);
-    const handshake = new PendingHandshake(stream, this.init, () => this.pending.delete(host, handshake));
-    const { admitted, displaced } = this.pending.add(host, handshake, this.init.clock.now().mono);
+    const handshake = new PendingHandshake(stream, this.init, () => this.#pending.delete(host, handshake));
+    const { admitted, displaced } = this.#pending.add(host, handshake, this.init.clock.now().mono);
     for (const one of admitted ? displaced : [...displaced, handshake]) {
       one.refuse(new HedgeError('OVERLOADED', 'Too many handshakes are in progress. Try again'));
     }
@@ -49,7 +49,7 @@ export class Acceptor {
 
   /** Ends all handshakes in progress. */
   close(): void {
-    for (const handshake of this.pending) {
+    for (const handshake of this.#pending) {
       handshake.refuse(new HedgeError('SHUTTING_DOWN', 'This member is stopping'));
     }
   }
@@ -57,22 +57,22 @@ export class Acceptor {
 
 /** One stream from its first message to its admission or refusal. */
 class PendingHandshake {
-  private state: 'new' | 'secret awaited' | 'over' | ReceiverHandshake = 'new';
-  private readonly cancelTimer: () => void;
+  #state: 'new' | 'secret awaited' | 'over' | ReceiverHandshake = 'new';
+  readonly #cancelTimer: () => void;
 
   constructor(
     private readonly stream: MessageStream,
     private readonly init: AcceptorInit,
     private readonly settled: () => void,
   ) {
-    this.cancelTimer = init.clock.after(init.timeoutMs, () =>
+    this.#cancelTimer = init.clock.after(init.timeoutMs, () =>
       this.refuse(new HedgeError('UNAUTHENTICATED', `The handshake did not finish within ${init.timeoutMs} ms`)),
     );
     stream.attach({
-      message: (message) => this.receive(message),
+      message: (message) => this.#receive(message),
       drained: () => undefined,
       closed: (reason) =>
-        this.dismiss(
+        this.#dismiss(
           `The caller at ${stream.remote} disconnected during the handshake of a ${init.kind} (${printable(reason)})`,
         ),
     });
@@ -81,22 +81,22 @@ class PendingHandshake {
   /** Sends the reason to the caller, and logs it. */
   refuse(error: HedgeError): void {
     this.stream.write(encodeFrame({ $case: 'refusal', value: error }), () => undefined);
-    if (error.code === 'SHUTTING_DOWN') this.end();
-    else this.dismiss(`Refused a ${this.init.kind} from ${this.stream.remote}: ${error.message}`);
+    if (error.code === 'SHUTTING_DOWN') this.#end();
+    else this.#dismiss(`Refused a ${this.init.kind} from ${this.stream.remote}: ${error.message}`);
   }
 
-  private receive(message: Uint8Array): void {
-    if (this.state instanceof ReceiverHandshake) return this.step(this.state, message);
-    if (this.state !== 'new' || message.byteLength > MAX_HELLO_BYTES) return this.refuse(malformed());
-    this.state = 'secret awaited';
+  #receive(message: Uint8Array): void {
+    if (this.#state instanceof ReceiverHandshake) return this.#step(this.#state, message);
+    if (this.#state !== 'new' || message.byteLength > MAX_HELLO_BYTES) return this.refuse(malformed());
+    this.#state = 'secret awaited';
     this.init.handshake().then(
       (handshake) => {
-        if (this.state !== 'secret awaited') return;
-        this.state = handshake;
-        this.step(handshake, message);
+        if (this.#state !== 'secret awaited') return;
+        this.#state = handshake;
+        this.#step(handshake, message);
       },
       (cause: unknown) => {
-        if (this.state !== 'secret awaited') return;
+        if (this.#state !== 'secret awaited') return;
         this.refuse(
           new HedgeError('BACKEND_UNAVAILABLE', 'This member cannot read the secret of the group now', { cause }),
         );
@@ -104,7 +104,7 @@ class PendingHandshake {
     );
   }
 
-  private step(handshake: ReceiverHandshake, message: Uint8Array): void {
+  #step(handshake: ReceiverHandshake, message: Uint8Array): void {
     const body = decodeFrame(message);
     if (!body) return this.refuse(malformed());
     const next = handshake.step(body);
@@ -113,7 +113,7 @@ class PendingHandshake {
         this.stream.write(encodeFrame({ $case: 'challenge', value: next.challenge }), () => undefined);
         break;
       case 'admit':
-        this.admit({
+        this.#admit({
           member: next.caller,
           generation: next.generation,
           outstanding: next.outstanding,
@@ -122,7 +122,7 @@ class PendingHandshake {
         break;
       case 'refuse':
         if (next.byCaller)
-          this.dismiss(
+          this.#dismiss(
             `The caller at ${this.stream.remote} ended its ${this.init.kind} to this pod: ${next.error.message}`,
           );
         else this.refuse(next.error);
@@ -130,8 +130,8 @@ class PendingHandshake {
     }
   }
 
-  private admit(caller: AuthenticatedCaller): void {
-    this.settle();
+  #admit(caller: AuthenticatedCaller): void {
+    this.#settle();
     this.stream.admitted();
     try {
       this.init.admit(this.stream, caller);
@@ -140,19 +140,19 @@ class PendingHandshake {
     }
   }
 
-  private dismiss(line: string): void {
-    this.end();
+  #dismiss(line: string): void {
+    this.#end();
     this.init.log.warn(hostOf(this.stream.remote), line);
   }
 
-  private end(): void {
-    this.settle();
+  #end(): void {
+    this.#settle();
     this.stream.end();
   }
 
-  private settle(): void {
-    this.state = 'over';
-    this.cancelTimer();
+  #settle(): void {
+    this.#state = 'over';
+    this.#cancelTimer();
     this.settled();
   }
 }

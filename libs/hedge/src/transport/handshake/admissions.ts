@@ -6,7 +6,7 @@
  * again that it has answered and forgotten, or forget a running one.
  */
 export class Admissions {
-  private readonly newest = new Map<string, { generation: number; closedAt?: number }>();
+  readonly #newest = new Map<string, { generation: number; closedAt?: number }>();
 
   /**
    * @param keepMs how long a caller is remembered after its link has closed. At least the time limit of a handshake: a
@@ -16,18 +16,18 @@ export class Admissions {
 
   /** Records a link. @param now in milliseconds, never going back. @returns whether it is the caller's newest link. */
   admit(incarnation: string, generation: number, now: number): boolean {
-    for (const [caller, { closedAt }] of this.newest) {
-      if (closedAt !== undefined && now - closedAt > this.keepMs) this.newest.delete(caller);
+    for (const [caller, { closedAt }] of this.#newest) {
+      if (closedAt !== undefined && now - closedAt > this.keepMs) this.#newest.delete(caller);
     }
-    const known = this.newest.get(incarnation);
+    const known = this.#newest.get(incarnation);
     if (known && known.generation >= generation) return false;
-    this.newest.set(incarnation, { generation });
+    this.#newest.set(incarnation, { generation });
     return true;
   }
 
   /** Records that an admitted link has closed. */
   closed(incarnation: string, generation: number, now: number): void {
-    const known = this.newest.get(incarnation);
+    const known = this.#newest.get(incarnation);
     if (known?.generation === generation) known.closedAt = now;
   }
 }

@@ -9,7 +9,7 @@ export type GroupSecrets = Uint8Array | readonly [Uint8Array, ...Uint8Array[]];
 
 /** The identity of this process for its peers, and the secret that proves it. */
 export class GroupIdentity {
-  private member: MemberId;
+  #member: MemberId;
 
   constructor(
     private readonly group: string,
@@ -18,23 +18,24 @@ export class GroupIdentity {
     private readonly secret: (self: MemberId) => Promise<GroupSecrets>,
     private readonly timing: Timing | undefined,
   ) {
-    this.member = self;
+    this.#member = self;
   }
 
   get self(): MemberId {
-    return this.member;
+    return this.#member;
   }
 
   /** Replaces port 0 in the address by the bound port. */
   bound(port: number): void {
-    this.member = { ...this.member, address: this.member.address.replace(/:0$/, `:${port}`) };
+    this.#member = { ...this.#member, address: this.#member.address.replace(/:0$/, `:${port}`) };
   }
 
   /** The input of one handshake. Rejects when the secret cannot be read now. */
   async handshakeInput(kind: StreamKind): Promise<HandshakeInput> {
-    const known = await this.secret(this.member);
+    const known = await this.secret(this.#member);
     const [secret, ...accepted] = known instanceof Uint8Array ? [known] : known;
-    const { group, member: self, timing } = this;
+    const self = this.#member;
+    const { group, timing } = this;
     return { kind, group, self, secret, accepted, timing, nonce: randomBytes(NONCE_BYTES) };
   }
 }

@@ -44,7 +44,7 @@ export type CallerStep =
  */
 export class CallerHandshake {
   readonly hello: Hello;
-  private receiver: MemberId | undefined;
+  #receiver: MemberId | undefined;
 
   constructor(
     private readonly input: HandshakeInput & {
@@ -65,30 +65,30 @@ export class CallerHandshake {
   }
 
   step(body: FrameBody): CallerStep {
-    if (body.$case === 'refusal') return { kind: 'fail', error: this.refused(body.value), refuse: false };
-    if (body.$case === 'challenge' && !this.receiver) return this.challenged(body.value);
-    if (body.$case === 'welcome' && this.receiver) {
-      return { kind: 'open', receiver: this.receiver, resumed: body.value.resumed, timing: body.value.timing };
+    if (body.$case === 'refusal') return { kind: 'fail', error: this.#refused(body.value), refuse: false };
+    if (body.$case === 'challenge' && !this.#receiver) return this.#challenged(body.value);
+    if (body.$case === 'welcome' && this.#receiver) {
+      return { kind: 'open', receiver: this.#receiver, resumed: body.value.resumed, timing: body.value.timing };
     }
-    return this.fail('UNAUTHENTICATED', `sent ${body.$case} out of turn in the handshake`);
+    return this.#fail('UNAUTHENTICATED', `sent ${body.$case} out of turn in the handshake`);
   }
 
-  private challenged(challenge: Challenge): CallerStep {
+  #challenged(challenge: Challenge): CallerStep {
     const { kind, target } = this.input;
     if (challenge.nonce.byteLength !== NONCE_BYTES || !wellFormed(challenge)) {
-      return this.fail('UNAUTHENTICATED', 'sent a malformed challenge');
+      return this.#fail('UNAUTHENTICATED', 'sent a malformed challenge');
     }
     const secret = secretsOf(this.input).find((one) =>
       proves(challenge.proof, `${kind}/v1/receiver`, one, this.hello, challenge),
     );
     if (secret === undefined) {
-      return this.fail(
+      return this.#fail(
         'UNAUTHENTICATED',
         'does not have the secret of this group. Check that both use the same database and group, or the same `secret` option',
       );
     }
     if (challenge.address !== target.address) {
-      return this.fail(
+      return this.#fail(
         'MEMBER_UNREACHABLE',
         `advertises the address ${challenge.address}. Dial members at the address that they advertise`,
         { advertised: challenge.address },
@@ -96,27 +96,31 @@ export class CallerHandshake {
     }
     if (target.incarnation !== undefined && challenge.incarnation !== target.incarnation) {
       if (challenge.incarnation === this.input.self.incarnation) {
-        return this.fail(
+        return this.#fail(
           'MEMBER_UNREACHABLE',
           `is this pod itself, and not process ${target.incarnation}. If that process is alive, another live pod has this pod's own address. Set the variable POD_IP from status.podIP, or \`address\`, to an address that other pods can dial`,
           { incarnation: challenge.incarnation },
         );
       }
-      return this.fail('MEMBER_UNREACHABLE', `is now process ${challenge.incarnation}, not ${target.incarnation}`, {
+      return this.#fail('MEMBER_UNREACHABLE', `is now process ${challenge.incarnation}, not ${target.incarnation}`, {
         incarnation: challenge.incarnation,
       });
     }
-    this.receiver = { address: challenge.address, incarnation: challenge.incarnation };
-    return { kind: 'prove', receiver: this.receiver, proof: prove(`${kind}/v1/caller`, secret, this.hello, challenge) };
+    this.#receiver = { address: challenge.address, incarnation: challenge.incarnation };
+    return {
+      kind: 'prove',
+      receiver: this.#receiver,
+      proof: prove(`${kind}/v1/caller`, secret, this.hello, challenge),
+    };
   }
 
-  private fail(code: HedgeErrorCode, what: string, details: Record<string, unknown> = {}): CallerStep {
+  #fail(code: HedgeErrorCode, what: string, details: Record<string, unknown> = {}): CallerStep {
     const address = this.input.target.address;
     const error = new HedgeError(code, `The member at ${address} ${what}`, { details: { address, ...details } });
     return { kind: 'fail', error, refuse: true };
   }
 
-  private refused(refusal: { code: string; message: string }): HedgeError {
+  #refused(refusal: { code: string; message: string }): HedgeError {
     const address = this.input.target.address;
     // Only UNAUTHENTICATED is final. Any other refusal of a peer may be temporary.
     const code = refusal.code === 'UNAUTHENTICATED' ? 'UNAUTHENTICATED' : 'MEMBER_UNREACHABLE';
@@ -141,7 +145,7 @@ export type ReceiverStep =
 
 /** The receiver's side. Pure, like the caller's side. */
 export class ReceiverHandshake {
-  private greeting: { readonly hello: Hello; readonly challenge: Challenge } | undefined;
+  #greeting: { readonly hello: Hello; readonly challenge: Challenge } | undefined;
 
   constructor(private readonly input: HandshakeInput) {}
 
@@ -150,14 +154,14 @@ export class ReceiverHandshake {
       const error = new HedgeError('UNAUTHENTICATED', `The caller refused: ${printable(body.value.message)}`);
       return { kind: 'refuse', error, byCaller: true };
     }
-    if (body.$case === 'hello' && !this.greeting) return this.greeted(body.value);
-    if (body.$case === 'proof' && this.greeting) {
-      return this.proved(this.greeting, body.value.proof, body.value.outstanding);
+    if (body.$case === 'hello' && !this.#greeting) return this.#greeted(body.value);
+    if (body.$case === 'proof' && this.#greeting) {
+      return this.#proved(this.#greeting, body.value.proof, body.value.outstanding);
     }
     return refuse('UNAUTHENTICATED', `The caller sent ${body.$case} out of turn in the handshake`);
   }
 
-  private greeted(hello: Hello): ReceiverStep {
+  #greeted(hello: Hello): ReceiverStep {
     const { kind, group, self, nonce, secret } = this.input;
     if (hello.protocol !== PROTOCOL) {
       return refuse(
@@ -178,11 +182,11 @@ export class ReceiverHandshake {
     // it looks for has ended.
     const unsigned = { address: self.address, incarnation: self.incarnation, nonce };
     const challenge: Challenge = { ...unsigned, proof: prove(`${kind}/v1/receiver`, secret, hello, unsigned) };
-    this.greeting = { hello, challenge };
+    this.#greeting = { hello, challenge };
     return { kind: 'challenge', challenge };
   }
 
-  private proved(
+  #proved(
     { hello, challenge }: { hello: Hello; challenge: Challenge },
     proof: Uint8Array,
     outstanding: readonly number[],

@@ -19,11 +19,8 @@ export const MAX_UNAUTHENTICATED: PendingLimits = { perHost: 256, total: 384, gr
  */
 export class PendingByHost<T> {
   /** The items of each host, the oldest first. */
-  private readonly hosts = new Map<
-    string,
-    { readonly items: Map<T, { weight: number; since: number }>; weight: number }
-  >();
-  private weight = 0;
+  readonly #hosts = new Map<string, { readonly items: Map<T, { weight: number; since: number }>; weight: number }>();
+  #weight = 0;
 
   constructor(private readonly limits: PendingLimits) {}
 
@@ -41,46 +38,46 @@ export class PendingByHost<T> {
     const displaced: T[] = [];
     const { perHost, total, graceMs } = this.limits;
     const crowded = (): string | undefined => {
-      if (this.weightOf(host) + weight > perHost) return host;
-      return this.weight + weight > total ? this.heaviest() : undefined;
+      if (this.#weightOf(host) + weight > perHost) return host;
+      return this.#weight + weight > total ? this.#heaviest() : undefined;
     };
     for (let from = crowded(); from !== undefined; from = crowded()) {
-      const [oldest] = this.hosts.get(from)?.items ?? [];
+      const [oldest] = this.#hosts.get(from)?.items ?? [];
       if (oldest === undefined) return { admitted: false, displaced };
-      const unfair = this.weightOf(from) > this.weightOf(host) + weight;
+      const unfair = this.#weightOf(from) > this.#weightOf(host) + weight;
       if (!unfair && now - oldest[1].since < graceMs) return { admitted: false, displaced };
       this.delete(from, oldest[0]);
       displaced.push(oldest[0]);
     }
-    const held = this.hosts.get(host) ?? { items: new Map<T, { weight: number; since: number }>(), weight: 0 };
-    this.hosts.set(host, held);
+    const held = this.#hosts.get(host) ?? { items: new Map<T, { weight: number; since: number }>(), weight: 0 };
+    this.#hosts.set(host, held);
     held.items.set(item, { weight, since: now });
     held.weight += weight;
-    this.weight += weight;
+    this.#weight += weight;
     return { admitted: true, displaced };
   }
 
   delete(host: string, item: T): void {
-    const held = this.hosts.get(host);
+    const held = this.#hosts.get(host);
     const kept = held?.items.get(item);
     if (held === undefined || kept === undefined) return;
     held.items.delete(item);
     held.weight -= kept.weight;
-    this.weight -= kept.weight;
-    if (held.items.size === 0) this.hosts.delete(host);
+    this.#weight -= kept.weight;
+    if (held.items.size === 0) this.#hosts.delete(host);
   }
 
   *[Symbol.iterator](): Generator<T, void> {
-    for (const { items } of this.hosts.values()) yield* items.keys();
+    for (const { items } of this.#hosts.values()) yield* items.keys();
   }
 
-  private weightOf(host: string): number {
-    return this.hosts.get(host)?.weight ?? 0;
+  #weightOf(host: string): number {
+    return this.#hosts.get(host)?.weight ?? 0;
   }
 
-  private heaviest(): string {
+  #heaviest(): string {
     let found = '';
-    for (const [host, { weight }] of this.hosts) if (weight > this.weightOf(found)) found = host;
+    for (const [host, { weight }] of this.#hosts) if (weight > this.#weightOf(found)) found = host;
     return found;
   }
 }

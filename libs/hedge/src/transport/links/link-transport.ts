@@ -53,24 +53,24 @@ const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
  * between members, which share only the port and the identity with the links.
  */
 export class LinkTransport implements Transport, StreamTransport {
-  private readonly identity: GroupIdentity;
-  private readonly streams: PeerStreams;
-  private events!: TransportEvents;
-  private sessions!: LinkSessions;
-  private readonly logger: Logger;
-  private readonly clock: Clock;
-  private readonly handshakeTimeoutMs: number;
-  private readonly refusals: RefusalLog;
-  private readonly timings: TimingComparison;
-  private readonly acceptor: Acceptor;
-  private readonly admissions: Admissions;
-  private readonly all = new Set<StreamLink>();
-  private readonly accepted = new Map<string, StreamLink>();
-  private readonly dialledAt = new Map<string, StreamLink>();
-  private readonly dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
-  private readonly stop = sharedAbortController();
-  private generation = 0;
-  private closing: Promise<void> | undefined;
+  readonly #identity: GroupIdentity;
+  readonly #streams: PeerStreams;
+  #events!: TransportEvents;
+  #sessions!: LinkSessions;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #handshakeTimeoutMs: number;
+  readonly #refusals: RefusalLog;
+  readonly #timings: TimingComparison;
+  readonly #acceptor: Acceptor;
+  readonly #admissions: Admissions;
+  readonly #all = new Set<StreamLink>();
+  readonly #accepted = new Map<string, StreamLink>();
+  readonly #dialledAt = new Map<string, StreamLink>();
+  readonly #dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
+  readonly #stop = sharedAbortController();
+  #generation = 0;
+  #closing: Promise<void> | undefined;
 
   constructor(
     private readonly options: LinkTransportOptions,
@@ -78,55 +78,55 @@ export class LinkTransport implements Transport, StreamTransport {
     /** Runs a function at the end of this turn of the event loop. */
     private readonly defer: (run: () => void) => void = setImmediate,
   ) {
-    this.identity = new GroupIdentity(options.group, options.self, options.secret, options.timing);
-    this.clock = options.clock ?? systemClock;
-    this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
-    this.logger = options.logger ?? SILENT;
-    this.refusals = new RefusalLog(this.logger, this.clock);
-    this.timings = new TimingComparison(options.timing, (line) => this.logger.warn(line));
-    this.admissions = new Admissions(2 * this.handshakeTimeoutMs);
-    this.acceptor = new Acceptor({
+    this.#identity = new GroupIdentity(options.group, options.self, options.secret, options.timing);
+    this.#clock = options.clock ?? systemClock;
+    this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
+    this.#logger = options.logger ?? SILENT;
+    this.#refusals = new RefusalLog(this.#logger, this.#clock);
+    this.#timings = new TimingComparison(options.timing, (line) => this.#logger.warn(line));
+    this.#admissions = new Admissions(2 * this.#handshakeTimeoutMs);
+    this.#acceptor = new Acceptor({
       kind: 'link',
-      handshake: async () => new ReceiverHandshake(await this.identity.handshakeInput('link')),
-      admit: (stream, caller) => this.admit(stream, caller),
-      timeoutMs: this.handshakeTimeoutMs,
-      clock: this.clock,
-      log: this.refusals,
+      handshake: async () => new ReceiverHandshake(await this.#identity.handshakeInput('link')),
+      admit: (stream, caller) => this.#admit(stream, caller),
+      timeoutMs: this.#handshakeTimeoutMs,
+      clock: this.#clock,
+      log: this.#refusals,
     });
-    this.streams = new PeerStreams({
-      identity: this.identity,
+    this.#streams = new PeerStreams({
+      identity: this.#identity,
       network,
-      clock: this.clock,
+      clock: this.#clock,
       defer,
-      handshakeTimeoutMs: this.handshakeTimeoutMs,
+      handshakeTimeoutMs: this.#handshakeTimeoutMs,
       maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES,
-      refusals: this.refusals,
-      stop: this.stop.signal,
+      refusals: this.#refusals,
+      stop: this.#stop.signal,
     });
   }
 
   get self(): MemberId {
-    return this.identity.self;
+    return this.#identity.self;
   }
 
   attach(events: TransportEvents, sessions: LinkSessions): void {
-    this.events = events;
-    this.sessions = sessions;
+    this.#events = events;
+    this.#sessions = sessions;
   }
 
   async listen(): Promise<void> {
     const port = await this.network.listen((stream, kind) =>
-      kind === 'link' ? this.acceptor.accept(stream) : this.streams.accept(stream),
+      kind === 'link' ? this.#acceptor.accept(stream) : this.#streams.accept(stream),
     );
-    this.identity.bound(port);
+    this.#identity.bound(port);
   }
 
   openStream(target: MemberId, opening: StreamOpening, options?: { signal?: AbortSignal }): Promise<PeerStream> {
-    return this.streams.openStream(target, opening, options);
+    return this.#streams.openStream(target, opening, options);
   }
 
   serveStreams(purpose: StreamPurpose, server: StreamServer): void {
-    this.streams.serveStreams(purpose, server);
+    this.#streams.serveStreams(purpose, server);
   }
 
   /**
@@ -136,46 +136,46 @@ export class LinkTransport implements Transport, StreamTransport {
   async dial(target: { address: string; incarnation?: string }): Promise<Link> {
     const { address, incarnation } = target;
     for (;;) {
-      if (this.stop.signal.aborted) throw this.stop.signal.reason;
-      const open = this.dialledAt.get(address);
+      if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+      const open = this.#dialledAt.get(address);
       if (open && (incarnation === undefined || open.peer.incarnation === incarnation)) return open;
-      const other = this.dialling.get(address);
+      const other = this.#dialling.get(address);
       if (!other) break;
       if (other.incarnation === incarnation) return other.attempt;
       await other.attempt.catch(() => undefined);
     }
-    const attempt = this.connect(target).finally(() => this.dialling.delete(address));
-    this.dialling.set(address, { incarnation, attempt });
+    const attempt = this.#connect(target).finally(() => this.#dialling.delete(address));
+    this.#dialling.set(address, { incarnation, attempt });
     return attempt;
   }
 
   dialled(member: MemberId): Link | undefined {
-    const link = this.dialledAt.get(member.address);
+    const link = this.#dialledAt.get(member.address);
     return link?.peer.incarnation === member.incarnation ? link : undefined;
   }
 
   links(): Iterable<Link> {
-    return this.all;
+    return this.#all;
   }
 
   close(): Promise<void> {
-    this.closing ??= this.shutDown();
-    return this.closing;
+    this.#closing ??= this.#shutDown();
+    return this.#closing;
   }
 
-  private async shutDown(): Promise<void> {
+  async #shutDown(): Promise<void> {
     const reason = new HedgeError('SHUTTING_DOWN', 'This pod is stopping and has closed its links');
-    this.stop.abort(reason);
-    this.acceptor.close();
-    for (const link of this.all) link.end(reason);
+    this.#stop.abort(reason);
+    this.#acceptor.close();
+    for (const link of this.#all) link.end(reason);
     await this.network.close();
   }
 
-  private async connect(target: { address: string; incarnation?: string }): Promise<StreamLink> {
-    this.generation += 1;
-    const { generation } = this;
+  async #connect(target: { address: string; incarnation?: string }): Promise<StreamLink> {
+    this.#generation += 1;
+    const generation = this.#generation;
     const stream = this.network.connect(target.address, 'link');
-    const input = this.identity.handshakeInput('link');
+    const input = this.#identity.handshakeInput('link');
     try {
       return await dial(
         {
@@ -183,59 +183,59 @@ export class LinkTransport implements Transport, StreamTransport {
           kind: 'link',
           stream,
           handshake: input.then((known) => new CallerHandshake({ ...known, generation, target })),
-          timeoutMs: this.handshakeTimeoutMs,
-          clock: this.clock,
-          signal: this.stop.signal,
-          outstanding: (receiver) => this.sessions.outstandingAt(receiver),
+          timeoutMs: this.#handshakeTimeoutMs,
+          clock: this.#clock,
+          signal: this.#stop.signal,
+          outstanding: (receiver) => this.#sessions.outstandingAt(receiver),
         },
         ({ receiver, resumed, timing }) => {
-          this.timings.compare(receiver.address, timing);
+          this.#timings.compare(receiver.address, timing);
           // Another process answers at this address, so the earlier one has ended.
-          this.dialledAt.get(target.address)?.close();
-          const link = this.link(stream, { peer: receiver, direction: 'dialled', resumed }, (gone) => {
-            if (this.dialledAt.get(target.address) === gone) this.dialledAt.delete(target.address);
+          this.#dialledAt.get(target.address)?.close();
+          const link = this.#link(stream, { peer: receiver, direction: 'dialled', resumed }, (gone) => {
+            if (this.#dialledAt.get(target.address) === gone) this.#dialledAt.delete(target.address);
           });
-          this.dialledAt.set(target.address, link);
+          this.#dialledAt.set(target.address, link);
           link.start();
           return link;
         },
       );
     } catch (error) {
       if (error instanceof HedgeError && (error.code === 'UNAUTHENTICATED' || 'refusal' in error.details)) {
-        this.refusals.warn(target.address, error.message);
+        this.#refusals.warn(target.address, error.message);
       }
       throw error;
     }
   }
 
-  private admit(stream: MessageStream, { member, generation, outstanding, timing }: AuthenticatedCaller): void {
-    if (this.stop.signal.aborted) throw this.stop.signal.reason;
-    if (!this.admissions.admit(member.incarnation, generation, this.clock.now().mono)) {
+  #admit(stream: MessageStream, { member, generation, outstanding, timing }: AuthenticatedCaller): void {
+    if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+    if (!this.#admissions.admit(member.incarnation, generation, this.#clock.now().mono)) {
       throw new HedgeError('MEMBER_UNREACHABLE', 'This link was refused: the caller has opened a newer link');
     }
-    this.timings.compare(member.address || stream.remote, timing);
-    const { self } = this.identity;
+    this.#timings.compare(member.address || stream.remote, timing);
+    const { self } = this.#identity;
     if (member.address !== '' && member.address === self.address && member.incarnation !== self.incarnation) {
-      this.refusals.warn(
+      this.#refusals.warn(
         `own address ${member.address}`,
         `Another live pod, process ${member.incarnation} calling from ${stream.remote}, has this pod's own address ${member.address}. Set the variable POD_IP from status.podIP, or \`address\`, to an address that other pods can dial`,
       );
     }
     // No await from here to Welcome, so that no frame of the older link arrives in between.
-    this.accepted
+    this.#accepted
       .get(member.incarnation)
       ?.end(new HedgeError('MEMBER_UNREACHABLE', `The member ${member.address} has opened a newer link`));
-    const resumed = this.sessions.resume(member, outstanding);
-    const link = this.link(stream, { peer: member, direction: 'accepted', resumed }, (gone) => {
-      this.admissions.closed(member.incarnation, generation, this.clock.now().mono);
-      if (this.accepted.get(member.incarnation) === gone) this.accepted.delete(member.incarnation);
+    const resumed = this.#sessions.resume(member, outstanding);
+    const link = this.#link(stream, { peer: member, direction: 'accepted', resumed }, (gone) => {
+      this.#admissions.closed(member.incarnation, generation, this.#clock.now().mono);
+      if (this.#accepted.get(member.incarnation) === gone) this.#accepted.delete(member.incarnation);
     });
-    this.accepted.set(member.incarnation, link);
+    this.#accepted.set(member.incarnation, link);
     stream.write(encodeFrame({ $case: 'welcome', value: { resumed, timing: this.options.timing } }), () => undefined);
     link.start();
   }
 
-  private link(
+  #link(
     stream: MessageStream,
     about: Pick<StreamLink, 'peer' | 'direction' | 'resumed'>,
     forget: (link: StreamLink) => void,
@@ -247,15 +247,15 @@ export class LinkTransport implements Transport, StreamTransport {
     const link = new StreamLink({
       ...about,
       stream,
-      outbox: new Outbox(about.peer.address || stream.remote, stream, limits, this.clock, this.defer),
-      events: this.events,
-      log: this.refusals,
+      outbox: new Outbox(about.peer.address || stream.remote, stream, limits, this.#clock, this.defer),
+      events: this.#events,
+      log: this.#refusals,
       forget: (gone) => {
-        this.all.delete(gone);
+        this.#all.delete(gone);
         forget(gone);
       },
     });
-    this.all.add(link);
+    this.#all.add(link);
     return link;
   }
 }

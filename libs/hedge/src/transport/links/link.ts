@@ -25,7 +25,7 @@ export class StreamLink implements Link {
   readonly peer: MemberId;
   readonly direction: 'dialled' | 'accepted';
   readonly resumed: boolean;
-  private isOpen = true;
+  #isOpen = true;
 
   constructor(private readonly init: StreamLinkInit) {
     this.peer = init.peer;
@@ -37,84 +37,84 @@ export class StreamLink implements Link {
   start(): void {
     const { stream, outbox, events } = this.init;
     stream.attach({
-      message: (message) => this.receive(message),
+      message: (message) => this.#receive(message),
       drained: () => outbox.drained(),
-      closed: (reason) => this.lost(`The link to ${this.name} was lost: ${reason}`),
+      closed: (reason) => this.#lost(`The link to ${this.#name} was lost: ${reason}`),
     });
-    this.guard(() => events.opened(this));
+    this.#guard(() => events.opened(this));
   }
 
   get open(): boolean {
-    return this.isOpen;
+    return this.#isOpen;
   }
 
   send(body: FrameBody): void {
-    if (!this.isOpen) return;
+    if (!this.#isOpen) return;
     try {
       this.init.outbox.push(body);
     } catch (error) {
       // A frame that cannot be encoded breaks the envelope, and so loses the frames before it.
-      if (!(error instanceof HedgeError)) this.lost(`A ${body.$case} to ${this.name} could not be encoded`);
+      if (!(error instanceof HedgeError)) this.#lost(`A ${body.$case} to ${this.#name} could not be encoded`);
       throw error;
     }
   }
 
   acknowledge(sequence: number): void {
-    if (this.isOpen) this.init.outbox.acknowledge(sequence);
+    if (this.#isOpen) this.init.outbox.acknowledge(sequence);
   }
 
   close(): void {
-    this.end(new HedgeError('MEMBER_UNREACHABLE', `This pod closed its link to ${this.name}`));
+    this.end(new HedgeError('MEMBER_UNREACHABLE', `This pod closed its link to ${this.#name}`));
   }
 
   /** Closes the link: queued frames are still sent, later incoming frames are dropped. */
   end(reason: HedgeError): void {
-    if (!this.isOpen) return;
-    this.isOpen = false;
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
     this.init.outbox.finish();
     this.init.stream.end();
     this.init.forget(this);
-    this.guard(() => this.init.events.closed(this, reason));
+    this.#guard(() => this.init.events.closed(this, reason));
   }
 
-  private lost(message: string): void {
-    if (!this.isOpen) return;
+  #lost(message: string): void {
+    if (!this.#isOpen) return;
     this.init.outbox.stop();
     this.end(new HedgeError('MEMBER_UNREACHABLE', message, { details: { address: this.peer.address } }));
   }
 
-  private receive(message: Uint8Array): void {
+  #receive(message: Uint8Array): void {
     const envelope = decode(message);
     const stray = envelope?.frames.find(({ body }) => body && !mayArrive(body, this.direction))?.body;
     if (!envelope || stray || (envelope.acknowledged.length > 0 && this.direction === 'dialled')) {
       const what = stray
         ? `a ${stray.$case}, which the protocol forbids in this direction`
         : 'a message that is not an envelope of frames';
-      this.init.log.warn(hostOf(this.init.stream.remote), `Closing the link to ${this.name}: it sent ${what}`);
-      this.lost(`The link to ${this.name} was closed: the member sent ${what}`);
+      this.init.log.warn(hostOf(this.init.stream.remote), `Closing the link to ${this.#name}: it sent ${what}`);
+      this.#lost(`The link to ${this.#name} was closed: the member sent ${what}`);
       return;
     }
     const { events } = this.init;
-    if (envelope.acknowledged.length > 0) this.guard(() => events.acknowledged(this, envelope.acknowledged));
+    if (envelope.acknowledged.length > 0) this.#guard(() => events.acknowledged(this, envelope.acknowledged));
     for (const { body } of envelope.frames) {
       // A frame of an unknown kind, from a newer version, has no body here.
-      if (body && this.isOpen) this.guard(() => events.frame(this, body));
+      if (body && this.#isOpen) this.#guard(() => events.frame(this, body));
     }
   }
 
-  private guard(notify: () => void): void {
+  #guard(notify: () => void): void {
     try {
       notify();
     } catch (error) {
       this.init.log.error(
-        this.name,
-        `A listener of the link to ${this.name} threw`,
+        this.#name,
+        `A listener of the link to ${this.#name} threw`,
         error instanceof Error ? error.stack : error,
       );
     }
   }
 
-  private get name(): string {
+  get #name(): string {
     return this.peer.address || `client ${this.peer.incarnation}`;
   }
 }

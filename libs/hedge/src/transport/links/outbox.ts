@@ -33,16 +33,16 @@ const BYTES_PER_ACKNOWLEDGEMENT = 8;
  * several times faster than one message for each frame; the cost of encoding hardly matters.
  */
 export class Outbox {
-  private readonly writer = new BinaryWriter();
-  private acknowledged: number[] = [];
-  private cancelAcknowledgeTimer: (() => void) | undefined;
+  readonly #writer = new BinaryWriter();
+  #acknowledged: number[] = [];
+  #cancelAcknowledgeTimer: (() => void) | undefined;
   /** Bytes of the frames in `writer`. */
-  private batchBytes = 0;
-  private envelopes: { message: Uint8Array; weight: number }[] = [];
-  private queuedBytes = 0;
-  private flushing = false;
-  private congested = false;
-  private stopped = false;
+  #batchBytes = 0;
+  #envelopes: { message: Uint8Array; weight: number }[] = [];
+  #queuedBytes = 0;
+  #flushing = false;
+  #congested = false;
+  #stopped = false;
 
   constructor(
     private readonly peer: string,
@@ -68,87 +68,87 @@ export class Outbox {
     }
     const weight = frameBytes(body);
     const room = this.limits.maxQueuedBytes + (isUserTraffic(body) ? 0 : RESERVED_BYTES);
-    if (this.queuedBytes + weight > room) {
+    if (this.#queuedBytes + weight > room) {
       throw new HedgeError(
         'OVERLOADED',
-        `A ${body.$case} to ${this.peer} was not sent: ${this.queuedBytes} bytes are queued, and ${weight} more would exceed ` +
+        `A ${body.$case} to ${this.peer} was not sent: ${this.#queuedBytes} bytes are queued, and ${weight} more would exceed ` +
           `the limit of ${this.limits.maxQueuedBytes}. Send more slowly, or find out why ${this.peer} reads slowly`,
-        { details: { queuedBytes: this.queuedBytes, limit: this.limits.maxQueuedBytes } },
+        { details: { queuedBytes: this.#queuedBytes, limit: this.limits.maxQueuedBytes } },
       );
     }
-    if (this.batchBytes > 0 && this.batchBytes + weight > ENVELOPE_BYTES) this.seal();
-    Envelope.encode({ frames: [{ body }], acknowledged: [] }, this.writer);
-    this.batchBytes += weight;
-    this.queuedBytes += weight;
-    this.flushSoon();
+    if (this.#batchBytes > 0 && this.#batchBytes + weight > ENVELOPE_BYTES) this.#seal();
+    Envelope.encode({ frames: [{ body }], acknowledged: [] }, this.#writer);
+    this.#batchBytes += weight;
+    this.#queuedBytes += weight;
+    this.#flushSoon();
   }
 
   acknowledge(sequence: number): void {
-    if (this.acknowledged.push(sequence) >= ACKNOWLEDGE_AT) {
-      if (this.congested) this.seal();
-      else this.flushSoon();
-    } else this.cancelAcknowledgeTimer ??= this.clock.after(ACKNOWLEDGE_AFTER_MS, () => this.flush());
+    if (this.#acknowledged.push(sequence) >= ACKNOWLEDGE_AT) {
+      if (this.#congested) this.#seal();
+      else this.#flushSoon();
+    } else this.#cancelAcknowledgeTimer ??= this.clock.after(ACKNOWLEDGE_AFTER_MS, () => this.#flush());
   }
 
   drained(): void {
-    this.congested = false;
-    this.flush();
+    this.#congested = false;
+    this.#flush();
   }
 
   /** Writes all queued frames, even while the stream is congested: the stream ends next. */
   finish(): void {
-    if (this.stopped) return;
-    this.seal();
-    for (const { message } of this.envelopes) this.stream.write(message, () => undefined);
+    if (this.#stopped) return;
+    this.#seal();
+    for (const { message } of this.#envelopes) this.stream.write(message, () => undefined);
     this.stop();
   }
 
   /** Drops all queued frames. */
   stop(): void {
-    this.stopped = true;
-    this.envelopes = [];
-    this.cancelAcknowledgeTimer?.();
+    this.#stopped = true;
+    this.#envelopes = [];
+    this.#cancelAcknowledgeTimer?.();
   }
 
-  private flushSoon(): void {
-    if (this.flushing || this.congested) return;
-    this.flushing = true;
+  #flushSoon(): void {
+    if (this.#flushing || this.#congested) return;
+    this.#flushing = true;
     this.defer(() => {
-      this.flushing = false;
-      this.flush();
+      this.#flushing = false;
+      this.#flush();
     });
   }
 
-  private flush(): void {
-    if (this.stopped || this.congested) return;
-    this.seal();
+  #flush(): void {
+    if (this.#stopped || this.#congested) return;
+    this.#seal();
     let written = 0;
-    for (const { message, weight } of this.envelopes) {
+    for (const { message, weight } of this.#envelopes) {
       written += 1;
       const room = this.stream.write(message, () => {
-        this.queuedBytes -= weight;
+        this.#queuedBytes -= weight;
       });
       if (!room) {
-        this.congested = true;
+        this.#congested = true;
         break;
       }
     }
-    this.envelopes.splice(0, written);
+    this.#envelopes.splice(0, written);
   }
 
   /** Closes the current envelope: its frames and all waiting acknowledgements. */
-  private seal(): void {
-    let weight = this.batchBytes;
-    if (this.acknowledged.length > 0) {
-      weight += this.acknowledged.length * BYTES_PER_ACKNOWLEDGEMENT;
-      this.queuedBytes += this.acknowledged.length * BYTES_PER_ACKNOWLEDGEMENT;
-      Envelope.encode({ frames: [], acknowledged: this.acknowledged }, this.writer);
-      this.acknowledged = [];
-      this.cancelAcknowledgeTimer?.();
-      this.cancelAcknowledgeTimer = undefined;
+  #seal(): void {
+    let weight = this.#batchBytes;
+    if (this.#acknowledged.length > 0) {
+      weight += this.#acknowledged.length * BYTES_PER_ACKNOWLEDGEMENT;
+      this.#queuedBytes += this.#acknowledged.length * BYTES_PER_ACKNOWLEDGEMENT;
+      Envelope.encode({ frames: [], acknowledged: this.#acknowledged }, this.#writer);
+      this.#acknowledged = [];
+      this.#cancelAcknowledgeTimer?.();
+      this.#cancelAcknowledgeTimer = undefined;
     }
     if (weight === 0) return;
-    this.envelopes.push({ message: this.writer.finish(), weight });
-    this.batchBytes = 0;
+    this.#envelopes.push({ message: this.#writer.finish(), weight });
+    this.#batchBytes = 0;
   }
 }

@@ -39,68 +39,68 @@ export interface ByteStreamInit {
  */
 export class ByteStream implements PeerStream {
   readonly peer: MemberId;
-  private readonly wire: MessageStream;
-  private readonly failure = new AbortController();
-  private readonly inbox: Uint8Array[] = [];
-  private inboxBytes = 0;
-  private unwrittenBytes = 0;
-  private reader: Waiter<IteratorResult<Uint8Array, undefined>> | undefined;
-  private writers: Waiter<void>[] = [];
-  private controlFollows = false;
-  private peerEnded = false;
-  private ended = false;
-  private over = false;
+  readonly #wire: MessageStream;
+  readonly #failure = new AbortController();
+  readonly #inbox: Uint8Array[] = [];
+  #inboxBytes = 0;
+  #unwrittenBytes = 0;
+  #reader: Waiter<IteratorResult<Uint8Array, undefined>> | undefined;
+  #writers: Waiter<void>[] = [];
+  #controlFollows = false;
+  #peerEnded = false;
+  #ended = false;
+  #over = false;
 
   constructor(private readonly init: ByteStreamInit) {
     this.peer = init.peer;
-    this.wire = init.wire;
-    this.wire.attach({
-      message: (message) => this.receive(message),
+    this.#wire = init.wire;
+    this.#wire.attach({
+      message: (message) => this.#receive(message),
       drained: () => undefined,
-      closed: (reason) => this.lost(reason),
+      closed: (reason) => this.#lost(reason),
     });
   }
 
   get signal(): AbortSignal {
-    return this.failure.signal;
+    return this.#failure.signal;
   }
 
   write(message: Uint8Array, written?: () => void): Promise<void> {
     const { byteLength } = message;
     const { maxMessageBytes } = this.init;
     if (this.signal.aborted) return Promise.reject(this.signal.reason as HedgeError);
-    if (this.ended)
+    if (this.#ended)
       return Promise.reject(new HedgeError('INVALID_ARGUMENT', 'The message was not written: end() was called'));
     if (byteLength > maxMessageBytes) return Promise.reject(tooLarge(byteLength, maxMessageBytes));
-    if (byteLength === 0) this.sendControl({ $case: 'empty', value: {} });
-    else this.send(message, written);
-    if (this.unwrittenBytes <= WRITE_AHEAD_BYTES) return DONE;
-    return new Promise((resolve, reject) => void this.writers.push({ resolve, reject }));
+    if (byteLength === 0) this.#sendControl({ $case: 'empty', value: {} });
+    else this.#send(message, written);
+    if (this.#unwrittenBytes <= WRITE_AHEAD_BYTES) return DONE;
+    return new Promise((resolve, reject) => void this.#writers.push({ resolve, reject }));
   }
 
   end(): void {
-    if (this.ended || this.over) return;
-    this.ended = true;
-    this.sendControl({ $case: 'end', value: {} });
-    this.finishWhenBothEnded();
+    if (this.#ended || this.#over) return;
+    this.#ended = true;
+    this.#sendControl({ $case: 'end', value: {} });
+    this.#finishWhenBothEnded();
   }
 
   fail(reason: HedgeError): void {
-    this.abort(reason, () => this.wire.finish());
+    this.#abort(reason, () => this.#wire.finish());
   }
 
   cancel(reason: HedgeError): void {
-    this.abort(reason, () => this.wire.end());
+    this.#abort(reason, () => this.#wire.end());
   }
 
   /** The next message, or undefined after the last. One call at a time. */
   async read(): Promise<Uint8Array | undefined> {
-    return (await this.next()).value;
+    return (await this.#next()).value;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
     return {
-      next: () => this.next(),
+      next: () => this.#next(),
       return: async () => {
         this.cancel(new HedgeError('CANCELLED', 'The reader has left the stream before its end'));
         return END;
@@ -108,121 +108,121 @@ export class ByteStream implements PeerStream {
     };
   }
 
-  private next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    const message = this.inbox.shift();
+  #next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    const message = this.#inbox.shift();
     if (message !== undefined) {
-      this.inboxBytes -= message.byteLength + MESSAGE_OVERHEAD_BYTES;
-      if (this.inboxBytes < READ_AHEAD_BYTES / 2) this.wire.resume();
+      this.#inboxBytes -= message.byteLength + MESSAGE_OVERHEAD_BYTES;
+      if (this.#inboxBytes < READ_AHEAD_BYTES / 2) this.#wire.resume();
       return Promise.resolve({ done: false, value: message });
     }
     if (this.signal.aborted) return Promise.reject(this.signal.reason as HedgeError);
-    if (this.peerEnded) return Promise.resolve(END);
+    if (this.#peerEnded) return Promise.resolve(END);
     return new Promise((resolve, reject) => {
-      this.reader = { resolve, reject };
+      this.#reader = { resolve, reject };
     });
   }
 
-  private receive(message: Uint8Array): void {
-    if (this.over) return;
-    if (this.controlFollows) {
-      this.controlFollows = false;
-      this.handleControl(message);
+  #receive(message: Uint8Array): void {
+    if (this.#over) return;
+    if (this.#controlFollows) {
+      this.#controlFollows = false;
+      this.#handleControl(message);
     } else if (message.byteLength === 0) {
-      this.controlFollows = true;
+      this.#controlFollows = true;
     } else {
-      this.deliver(message);
+      this.#deliver(message);
     }
   }
 
-  private deliver(message: Uint8Array): void {
-    if (this.peerEnded) return this.violated('a message after its end');
-    const { reader } = this;
+  #deliver(message: Uint8Array): void {
+    if (this.#peerEnded) return this.#violated('a message after its end');
+    const reader = this.#reader;
     if (reader) {
-      this.reader = undefined;
+      this.#reader = undefined;
       return reader.resolve({ done: false, value: message });
     }
-    this.inbox.push(message);
-    this.inboxBytes += message.byteLength + MESSAGE_OVERHEAD_BYTES;
-    if (this.inboxBytes >= READ_AHEAD_BYTES) this.wire.pause();
+    this.#inbox.push(message);
+    this.#inboxBytes += message.byteLength + MESSAGE_OVERHEAD_BYTES;
+    if (this.#inboxBytes >= READ_AHEAD_BYTES) this.#wire.pause();
   }
 
-  private handleControl(message: Uint8Array): void {
+  #handleControl(message: Uint8Array): void {
     const body = decode(message)?.body;
     switch (body?.$case) {
       case 'end':
-        this.peerEnded = true;
-        this.reader?.resolve(END);
-        this.reader = undefined;
-        return this.finishWhenBothEnded();
+        this.#peerEnded = true;
+        this.#reader?.resolve(END);
+        this.#reader = undefined;
+        return this.#finishWhenBothEnded();
       case 'failed':
-        this.wire.end();
-        return this.failed(errorOf(body.value));
+        this.#wire.end();
+        return this.#failed(errorOf(body.value));
       case 'empty':
-        return this.deliver(EMPTY);
+        return this.#deliver(EMPTY);
       case undefined:
-        return this.violated('a control message that this version does not know');
+        return this.#violated('a control message that this version does not know');
     }
   }
 
-  private send(message: Uint8Array, written?: () => void): void {
+  #send(message: Uint8Array, written?: () => void): void {
     const weight = message.byteLength + MESSAGE_OVERHEAD_BYTES;
-    this.unwrittenBytes += weight;
-    this.wire.write(message, () => {
-      this.unwrittenBytes -= weight;
+    this.#unwrittenBytes += weight;
+    this.#wire.write(message, () => {
+      this.#unwrittenBytes -= weight;
       written?.();
-      if (this.unwrittenBytes > WRITE_AHEAD_BYTES) return;
-      for (const { resolve } of this.writers.splice(0)) resolve();
+      if (this.#unwrittenBytes > WRITE_AHEAD_BYTES) return;
+      for (const { resolve } of this.#writers.splice(0)) resolve();
     });
   }
 
-  private sendControl(body: NonNullable<StreamControl['body']>): void {
-    this.send(EMPTY);
-    this.send(StreamControl.encode({ body }).finish());
+  #sendControl(body: NonNullable<StreamControl['body']>): void {
+    this.#send(EMPTY);
+    this.#send(StreamControl.encode({ body }).finish());
   }
 
-  private finishWhenBothEnded(): void {
-    if (!this.peerEnded || !this.ended) return;
-    this.over = true;
-    this.wire.finish();
-    for (const { resolve } of this.writers.splice(0)) resolve();
+  #finishWhenBothEnded(): void {
+    if (!this.#peerEnded || !this.#ended) return;
+    this.#over = true;
+    this.#wire.finish();
+    for (const { resolve } of this.#writers.splice(0)) resolve();
     this.init.over(this);
   }
 
-  private abort(reason: HedgeError, endWire: () => void): void {
-    if (this.over) return;
-    this.sendControl({ $case: 'failed', value: failureOf(reason) });
+  #abort(reason: HedgeError, endWire: () => void): void {
+    if (this.#over) return;
+    this.#sendControl({ $case: 'failed', value: failureOf(reason) });
     endWire();
-    this.inbox.length = 0;
-    this.failed(reason);
+    this.#inbox.length = 0;
+    this.#failed(reason);
   }
 
   /** The peer violated the protocol. */
-  private violated(what: string): void {
+  #violated(what: string): void {
     this.cancel(
-      new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.name} was cancelled: the peer sent ${what}`),
+      new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.#name} was cancelled: the peer sent ${what}`),
     );
   }
 
-  private lost(reason: string): void {
-    if (this.over) return;
-    this.failed(
-      new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.name} was cancelled or lost: ${reason}`, {
+  #lost(reason: string): void {
+    if (this.#over) return;
+    this.#failed(
+      new HedgeError('MEMBER_UNREACHABLE', `The stream with ${this.#name} was cancelled or lost: ${reason}`, {
         details: { address: this.peer.address },
         retryable: false,
       }),
     );
   }
 
-  private failed(error: HedgeError): void {
-    this.over = true;
-    abortInFreshContext(this.failure, error);
-    for (const { reject } of this.writers.splice(0)) reject(error);
-    this.reader?.reject(error);
-    this.reader = undefined;
+  #failed(error: HedgeError): void {
+    this.#over = true;
+    abortInFreshContext(this.#failure, error);
+    for (const { reject } of this.#writers.splice(0)) reject(error);
+    this.#reader?.reject(error);
+    this.#reader = undefined;
     this.init.over(this);
   }
 
-  private get name(): string {
+  get #name(): string {
     return this.peer.address || `client ${this.peer.incarnation}`;
   }
 }

@@ -23,7 +23,7 @@ interface MemberDials {
  * otherwise. Dials to different members do not wait for each other.
  */
 export class DialLimiter {
-  private readonly members = new Map<string, MemberDials>();
+  readonly #members = new Map<string, MemberDials>();
 
   constructor(private readonly perMember: number) {}
 
@@ -33,8 +33,8 @@ export class DialLimiter {
    */
   async run<T>(target: MemberId, signal: AbortSignal, dial: () => Promise<T>): Promise<T> {
     const key = `${target.address} ${target.incarnation}`;
-    const member = this.members.get(key) ?? { dialling: 0, waiting: new Set() };
-    this.members.set(key, member);
+    const member = this.#members.get(key) ?? { dialling: 0, waiting: new Set() };
+    this.#members.set(key, member);
     // A dial that ends passes its place to the next, so the count stays.
     if (member.dialling < this.perMember) member.dialling += 1;
     else await turn(member, signal);
@@ -47,7 +47,7 @@ export class DialLimiter {
     } finally {
       const [next] = member.waiting;
       if (next !== undefined) next.start();
-      else if (--member.dialling === 0) this.members.delete(key);
+      else if (--member.dialling === 0) this.#members.delete(key);
     }
   }
 }

@@ -17,9 +17,9 @@ export interface PipeRules {
 
 /** One direction of a stream: first in, first out, each message after the delay of the network. */
 class Pipe {
-  private readonly parcels: { due: number; deliver: () => void }[] = [];
-  private lastDue = 0;
-  private waiting = false;
+  readonly #parcels: { due: number; deliver: () => void }[] = [];
+  #lastDue = 0;
+  #waiting = false;
 
   constructor(
     private readonly rules: PipeRules,
@@ -28,39 +28,39 @@ class Pipe {
   ) {}
 
   get length(): number {
-    return this.parcels.length;
+    return this.#parcels.length;
   }
 
   push(deliver: () => void): void {
-    this.lastDue = Math.max(this.lastDue, this.rules.clock.now().mono + this.rules.delayMs());
-    this.parcels.push({ due: this.lastDue, deliver });
+    this.#lastDue = Math.max(this.#lastDue, this.rules.clock.now().mono + this.rules.delayMs());
+    this.#parcels.push({ due: this.#lastDue, deliver });
     this.pump();
   }
 
   clear(): void {
-    this.parcels.length = 0;
+    this.#parcels.length = 0;
   }
 
   pump(): void {
-    const [first] = this.parcels;
-    if (!first || this.waiting || this.stopped) return;
-    this.waiting = true;
+    const [first] = this.#parcels;
+    if (!first || this.#waiting || this.#stopped) return;
+    this.#waiting = true;
     const wait = first.due - this.rules.clock.now().mono;
     const arrive = (): void => {
-      this.waiting = false;
-      this.deliverDue();
+      this.#waiting = false;
+      this.#deliverDue();
       this.pump();
     };
     if (wait > 0) this.rules.clock.after(wait, arrive);
     else this.rules.defer(arrive);
   }
 
-  private deliverDue(): void {
+  #deliverDue(): void {
     const now = this.rules.clock.now().mono;
-    while (this.parcels[0] && this.parcels[0].due <= now && !this.stopped) this.parcels.shift()?.deliver();
+    while (this.#parcels[0] && this.#parcels[0].due <= now && !this.#stopped) this.#parcels.shift()?.deliver();
   }
 
-  private get stopped(): boolean {
+  get #stopped(): boolean {
     return this.rules.stalled() || this.paused();
   }
 }
@@ -68,11 +68,11 @@ class Pipe {
 /** One end of an in-memory stream. */
 export class MemoryStream implements MessageStream {
   peer: MemoryStream | undefined;
-  private events: MessageStreamEvents | undefined;
-  private over = false;
-  private full = false;
-  private paused = false;
-  private readonly pipe: Pipe;
+  #events: MessageStreamEvents | undefined;
+  #over = false;
+  #full = false;
+  #paused = false;
+  readonly #pipe: Pipe;
 
   constructor(
     readonly from: MemberId,
@@ -83,7 +83,7 @@ export class MemoryStream implements MessageStream {
     /** No more messages come from this end. */
     private readonly done: (stream: MemoryStream) => void,
   ) {
-    this.pipe = new Pipe(rules, () => this.peer?.paused === true);
+    this.#pipe = new Pipe(rules, () => this.peer !== undefined && this.peer.#paused);
   }
 
   get remote(): string {
@@ -91,7 +91,7 @@ export class MemoryStream implements MessageStream {
   }
 
   attach(events: MessageStreamEvents): void {
-    this.events = events;
+    this.#events = events;
   }
 
   admitted(): void {
@@ -99,35 +99,35 @@ export class MemoryStream implements MessageStream {
   }
 
   write(message: Uint8Array, written: () => void): boolean {
-    if (this.over) return true;
-    this.pipe.push(() => this.deliver(message, written));
-    this.full = this.pipe.length >= HIGH_WATER;
-    return !this.full;
+    if (this.#over) return true;
+    this.#pipe.push(() => this.#deliver(message, written));
+    this.#full = this.#pipe.length >= HIGH_WATER;
+    return !this.#full;
   }
 
   pause(): void {
-    this.paused = true;
+    this.#paused = true;
   }
 
   resume(): void {
-    if (!this.paused) return;
-    this.paused = false;
+    if (!this.#paused) return;
+    this.#paused = false;
     this.peer?.pump();
   }
 
   end(): void {
-    if (this.over) return;
+    if (this.#over) return;
     this.finish();
     this.rules.clock.after(LINGER_MS, () => {
-      if (this.peer?.paused === true) this.peer.break('connection reset');
+      if (this.peer !== undefined && this.peer.#paused) this.peer.break('connection reset');
     });
   }
 
   finish(): void {
-    if (this.over) return;
-    this.over = true;
+    if (this.#over) return;
+    this.#over = true;
     this.resume();
-    this.pipe.push(() => {
+    this.#pipe.push(() => {
       this.done(this);
       this.peer?.break('the peer ended it');
     });
@@ -135,19 +135,19 @@ export class MemoryStream implements MessageStream {
 
   /** The connection broke, and the messages in flight from this end are lost. Without a reason, no event is sent. */
   break(reason?: string): void {
-    this.pipe.clear();
+    this.#pipe.clear();
     this.done(this);
-    if (this.over) return;
-    this.over = true;
-    if (reason !== undefined) this.events?.closed(reason);
+    if (this.#over) return;
+    this.#over = true;
+    if (reason !== undefined) this.#events?.closed(reason);
   }
 
   /** The rules have changed. */
   pump(): void {
-    this.pipe.pump();
+    this.#pipe.pump();
   }
 
-  private deliver(message: Uint8Array, written: () => void): void {
+  #deliver(message: Uint8Array, written: () => void): void {
     if (!this.passes(message)) {
       this.peer?.break('connection reset');
       this.break('connection reset');
@@ -156,10 +156,10 @@ export class MemoryStream implements MessageStream {
     // As over a network, the two ends share no memory: from now on the writer may reuse its buffer.
     const copy = Uint8Array.prototype.slice.call(message);
     written();
-    if (this.peer && !this.peer.over) this.peer.events?.message(copy);
-    if (this.full && !this.over && this.pipe.length === 0) {
-      this.full = false;
-      this.events?.drained();
+    if (this.peer && !this.peer.#over) this.peer.#events?.message(copy);
+    if (this.#full && !this.#over && this.#pipe.length === 0) {
+      this.#full = false;
+      this.#events?.drained();
     }
   }
 }

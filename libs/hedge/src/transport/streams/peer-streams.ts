@@ -51,24 +51,24 @@ interface Opening extends StreamOpening {
 
 /** Opens, accepts and ends the streams between members, which are separate from the links. */
 export class PeerStreams implements StreamTransport {
-  private readonly servers = new Map<string, StreamServer>();
-  private readonly streams = new Set<ByteStream>();
-  private readonly acceptor: Acceptor;
-  private readonly dials = new DialLimiter(MAX_DIALS_PER_MEMBER);
-  private accepted = 0;
-  private readonly acceptedOf: Record<StreamClass, number> = { handlers: 0, own: 0 };
+  readonly #servers = new Map<string, StreamServer>();
+  readonly #streams = new Set<ByteStream>();
+  readonly #acceptor: Acceptor;
+  readonly #dials = new DialLimiter(MAX_DIALS_PER_MEMBER);
+  #accepted = 0;
+  readonly #acceptedOf: Record<StreamClass, number> = { handlers: 0, own: 0 };
 
   constructor(private readonly init: PeerStreamsInit) {
     const { identity, handshakeTimeoutMs, clock, refusals, stop } = init;
-    this.acceptor = new Acceptor({
+    this.#acceptor = new Acceptor({
       kind: 'stream',
       handshake: async () => new ReceiverHandshake(await identity.handshakeInput('stream')),
-      admit: (wire, { member }) => this.admit(wire, member),
+      admit: (wire, { member }) => this.#admit(wire, member),
       timeoutMs: handshakeTimeoutMs,
       clock,
       log: refusals,
     });
-    stop.addEventListener('abort', () => this.close(stop.reason as HedgeError), { once: true });
+    stop.addEventListener('abort', () => this.#close(stop.reason as HedgeError), { once: true });
   }
 
   get self(): MemberId {
@@ -76,7 +76,7 @@ export class PeerStreams implements StreamTransport {
   }
 
   serveStreams(purpose: StreamPurpose, server: StreamServer): void {
-    this.servers.set(purpose, server);
+    this.#servers.set(purpose, server);
   }
 
   async openStream(
@@ -84,10 +84,10 @@ export class PeerStreams implements StreamTransport {
     { purpose, opening }: StreamOpening,
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<PeerStream> {
-    if (signal === undefined) return this.open({ target, purpose, opening, signal: this.init.stop });
+    if (signal === undefined) return this.#open({ target, purpose, opening, signal: this.init.stop });
     const either = firstAbort(this.init.stop, signal);
     try {
-      return await this.open({ target, purpose, opening, signal: either.signal });
+      return await this.#open({ target, purpose, opening, signal: either.signal });
     } finally {
       either.release();
     }
@@ -95,27 +95,27 @@ export class PeerStreams implements StreamTransport {
 
   /** Accepts a stream from the network. */
   accept(wire: MessageStream): void {
-    this.acceptor.accept(wire);
+    this.#acceptor.accept(wire);
   }
 
-  private async open({ target, purpose, opening, signal }: Opening): Promise<PeerStream> {
+  async #open({ target, purpose, opening, signal }: Opening): Promise<PeerStream> {
     signal.throwIfAborted();
     if (opening.byteLength > MAX_OPENING_BYTES) {
       const message = `The stream was not opened: its opening has ${opening.byteLength} bytes; at most ${MAX_OPENING_BYTES} are allowed`;
       throw new HedgeError('PAYLOAD_TOO_LARGE', message);
     }
     const here = target.incarnation === this.self.incarnation;
-    const stream = here ? this.openHere() : await this.dials.run(target, signal, () => this.dial(target, signal));
+    const stream = here ? this.#openHere() : await this.#dials.run(target, signal, () => this.#dial(target, signal));
     void stream.write(OpeningMessage.encode({ purpose, opening }).finish()).catch(() => undefined);
     return stream;
   }
 
-  private close(reason: HedgeError): void {
-    this.acceptor.close();
-    for (const stream of this.streams) stream.cancel(reason);
+  #close(reason: HedgeError): void {
+    this.#acceptor.close();
+    for (const stream of this.#streams) stream.cancel(reason);
   }
 
-  private async dial(target: MemberId, signal: AbortSignal): Promise<ByteStream> {
+  async #dial(target: MemberId, signal: AbortSignal): Promise<ByteStream> {
     const { network, identity, handshakeTimeoutMs, clock } = this.init;
     const wire = network.connect(target.address, 'stream');
     const handshake = identity
@@ -133,11 +133,11 @@ export class PeerStreams implements StreamTransport {
         signal,
         outstanding: () => [],
       },
-      ({ receiver }) => this.track(receiver, wire),
+      ({ receiver }) => this.#track(receiver, wire),
     );
   }
 
-  private openHere(): ByteStream {
+  #openHere(): ByteStream {
     const { self } = this;
     const { clock, defer } = this.init;
     const rules = { clock, defer, delayMs: () => 0, stalled: () => false };
@@ -152,61 +152,61 @@ export class PeerStreams implements StreamTransport {
     const [caller, receiver] = [end(), end()];
     caller.peer = receiver;
     receiver.peer = caller;
-    const stream = this.track(self, caller);
-    void this.serve(this.track(self, receiver));
+    const stream = this.#track(self, caller);
+    void this.#serve(this.#track(self, receiver));
     return stream;
   }
 
-  private admit(wire: MessageStream, member: MemberId): void {
+  #admit(wire: MessageStream, member: MemberId): void {
     if (this.init.stop.aborted) throw this.init.stop.reason;
-    if (this.accepted >= MAX_ACCEPTED) throw this.overloaded(`${MAX_ACCEPTED} streams`);
-    this.accepted += 1;
+    if (this.#accepted >= MAX_ACCEPTED) throw this.#overloaded(`${MAX_ACCEPTED} streams`);
+    this.#accepted += 1;
     let over = false;
     let heldClass: StreamClass | undefined;
-    const stream = this.track(member, wire, () => {
+    const stream = this.#track(member, wire, () => {
       over = true;
-      this.accepted -= 1;
-      if (heldClass !== undefined) this.acceptedOf[heldClass] -= 1;
+      this.#accepted -= 1;
+      if (heldClass !== undefined) this.#acceptedOf[heldClass] -= 1;
     });
     // The first message of the stream names its purpose.
     const classify = (purpose: string): void => {
       if (over) return;
       const wanted = classOf(purpose);
-      if (this.acceptedOf[wanted] >= MAX_OF_CLASS) {
-        throw this.overloaded(`${MAX_OF_CLASS} streams ${wanted === 'own' ? `as '${purpose}'` : 'to handlers'}`);
+      if (this.#acceptedOf[wanted] >= MAX_OF_CLASS) {
+        throw this.#overloaded(`${MAX_OF_CLASS} streams ${wanted === 'own' ? `as '${purpose}'` : 'to handlers'}`);
       }
-      this.acceptedOf[wanted] += 1;
+      this.#acceptedOf[wanted] += 1;
       heldClass = wanted;
     };
     wire.write(encodeFrame({ $case: 'welcome', value: { resumed: false, timing: undefined } }), () => undefined);
-    void this.serve(stream, classify);
+    void this.#serve(stream, classify);
   }
 
-  private overloaded(open: string): HedgeError {
+  #overloaded(open: string): HedgeError {
     const message = `The member ${this.self.address} accepts no more streams: it has ${open} open. End some, or try later`;
     return new HedgeError('OVERLOADED', message);
   }
 
-  private track(peer: MemberId, wire: MessageStream, over: () => void = () => undefined): ByteStream {
+  #track(peer: MemberId, wire: MessageStream, over: () => void = () => undefined): ByteStream {
     const stream = new ByteStream({
       peer,
       wire,
       maxMessageBytes: this.init.maxMessageBytes,
       over: (ended) => {
-        this.streams.delete(ended);
+        this.#streams.delete(ended);
         over();
       },
     });
-    this.streams.add(stream);
+    this.#streams.add(stream);
     return stream;
   }
 
   /** @param classify called with the purpose; throws when its class is full. */
-  private async serve(stream: ByteStream, classify: (purpose: string) => void = () => undefined): Promise<void> {
+  async #serve(stream: ByteStream, classify: (purpose: string) => void = () => undefined): Promise<void> {
     try {
       const { purpose, opening } = openingOf(await stream.read());
       classify(purpose);
-      const server = this.servers.get(purpose);
+      const server = this.#servers.get(purpose);
       if (server === undefined) {
         throw new HedgeError(
           'NO_HANDLER',
