@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { Attempt, PlacementInput } from '../../libs/hedge/src/spill/placement/placement.messages.js';
 import { Placement } from '../../libs/hedge/src/spill/placement/placement.core.js';
-import { ReplicaTable, type Renewal } from '../../libs/hedge/src/spill/replication/replica-table.core.js';
+import { ReplicaTable, type StoreRenewal } from '../../libs/hedge/src/spill/replication/replica-table.core.js';
 
 const EPOCH = 1;
 const WINDOW = 3;
@@ -13,7 +13,7 @@ const self: MemberId = { address: 'owner:1', incarnation: 'owner' };
 /** A message in flight. It may arrive late, twice, in any order, or never. */
 type Message =
   | { readonly type: 'frame' | 'ack' | 'refusal'; readonly attempt: Attempt; readonly sequence: number }
-  | { readonly type: 'renewal'; readonly target: string; readonly renewal: Renewal };
+  | { readonly type: 'renewal'; readonly target: string; readonly renewal: StoreRenewal };
 
 /** One random event of a history. */
 type Event =

@@ -3,7 +3,7 @@ import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError } from 'rxjs';
 import { HedgeError, type HedgeErrorCode } from '../common/errors.js';
 
-/** Not in Nest's HttpStatus of all supported versions. */
+/** Some supported versions of Nest lack it in HttpStatus. */
 const INSUFFICIENT_STORAGE = 507;
 
 const STATUS: Readonly<Record<HedgeErrorCode, number>> = {
@@ -31,16 +31,16 @@ const STATUS: Readonly<Record<HedgeErrorCode, number>> = {
   SPILL_UNKNOWN: HttpStatus.NOT_FOUND,
 };
 
-/** Seconds. A change of leader after a stop takes less, one after a crash about one lease. */
+/** Seconds. A change of leader takes less after a stop, and about one lease after a crash. */
 const RETRY_AFTER = '1';
 
 /**
- * The answer to an HTTP request that failed with a HedgeError: its status by the code, and the body
- * `{ statusCode, error, message, retryable, requestId? }`, where `error` is the code. Messages with a status of 500 and
- * above are replaced by a general text, because they name pods and settings. An HttpException that a message handler
- * threw on another pod is that exception again.
+ * The response to an HTTP request that failed with a HedgeError: the status by the code, and the body
+ * `{ statusCode, error, message, retryable, requestId? }`, where `error` is the code. For statuses of 500 and above, a
+ * general text replaces the message, because it names pods and settings. An HttpException that a message handler threw on
+ * another pod becomes the same HttpException again.
  *
- * For exception filters of an app; `HedgeHttpFilter` does it for apps that have none.
+ * For exception filters of an app. `HedgeHttpFilter` does this for apps that have none.
  */
 export function toHttpException(error: HedgeError): HttpException {
   const { status, response, requestId } = error.details;
@@ -67,10 +67,10 @@ const GENERAL: Readonly<Record<number, string>> = {
 };
 
 /**
- * Answers HTTP requests whose handlers threw a HedgeError, as `toHttpException` says; with 503 also `Retry-After`. Errors
- * of the statuses 500 to 502 are logged. Works with Express and Fastify, beside filters of the app: Nest asks the one
- * that is registered last first, so register this after a filter that catches everything. For other kinds of requests
- * the error passes unchanged.
+ * Answers HTTP requests whose handlers threw a HedgeError with `toHttpException`, and sets `Retry-After` with status 503.
+ * It logs errors of the statuses 500 to 502. It works with Express and Fastify, beside filters of the app: Nest asks the
+ * filter that was registered last first, so register this one after a filter that catches everything. Errors of other
+ * kinds of requests pass unchanged.
  *
  * @example
  * providers: [{ provide: APP_FILTER, useClass: HedgeHttpFilter }]
@@ -86,7 +86,7 @@ export class HedgeHttpFilter extends BaseExceptionFilter<HedgeError> {
       case 'rpc':
         return throwError(() => error);
       default:
-        // As GraphQL takes it.
+        // GraphQL accepts an HttpException.
         return toHttpException(error);
     }
   }

@@ -6,7 +6,7 @@ import type { HedgeMode, PodSettings } from '../pod/settings.js';
 import type { Size } from '../spill/service/spill-create-options.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
 
-/** Applied to every handler, before those of its class and method, as Nest's own global ones are. */
+/** Enhancers of every handler. They run before those of its class and method, like Nest's global enhancers. */
 export interface HandlerEnhancers {
   readonly guards?: readonly CanActivate[];
   readonly pipes?: readonly PipeTransform[];
@@ -14,24 +14,24 @@ export interface HandlerEnhancers {
   readonly filters?: readonly ExceptionFilter[];
 }
 
-/** Bounds of memory. Raise one when its error is seen under a load that the pod has the memory for. */
+/** Bounds of memory. Raise a limit if you see its error and the pod has the memory. */
 export interface HedgeLimits {
-  /** Largest payload with its envelope, in bytes: above it PAYLOAD_TOO_LARGE. Default: 4 MiB. Same on all pods. */
+  /** Largest payload with its envelope, in bytes. Beyond it: PAYLOAD_TOO_LARGE. Default: 4 MiB. The same on all pods. */
   readonly maxMessageBytes?: number;
   /**
-   * Bytes queued for one link that reads too slowly, or of a stream's Observable that goes on: above it OVERLOADED. At least twice `maxMessageBytes`.
-   * Default: 16 MiB, or twice `maxMessageBytes` if that is more.
+   * Bytes that wait for one slow peer, or for one stream's Observable. Beyond it: OVERLOADED. At least twice
+   * `maxMessageBytes`. Default: 16 MiB, or twice `maxMessageBytes` if that is more.
    */
   readonly maxQueuedBytes?: number;
   /**
-   * Handlers running at once on this pod: above it OVERLOADED. Puts, renewals and releases have slots of their own, and
-   * so have callers that wait for permits, half as many. Default: 10,000.
+   * Handlers that run at once on this pod. Beyond it: OVERLOADED. Puts, renewals and releases have slots of their own;
+   * callers that wait for permits have half as many. Default: 10,000.
    */
   readonly maxRunning?: number;
   /**
-   * Handlers of one topic running at once on this pod: above it OVERLOADED, so that a handler that never returns leaves
-   * slots for other topics. The full number while no other topic runs; less when others hold slots. Set it to
-   * `maxRunning` for no limit per topic. Default: half of `maxRunning`.
+   * Handlers of one topic that run at once on this pod, fewer while other topics hold slots. Beyond it: OVERLOADED. So a
+   * handler that never returns leaves slots for other topics. Set it to `maxRunning` for no limit per topic. Default:
+   * half of `maxRunning`.
    */
   readonly maxRunningPerTopic?: number;
 }
@@ -39,9 +39,8 @@ export interface HedgeLimits {
 /** Time limits of a stop. Keep both below the pod's `terminationGracePeriodSeconds` (30 s in Kubernetes). */
 export interface HedgeShutdown {
   /**
-   * Milliseconds that handlers and `@WhileLeader` tasks get to end after the stop began; the lease is held
-   * and renewed meanwhile. Default: 5,000. Longer: less work is cut short; shorter: a hung handler delays
-   * the hand-over less.
+   * Milliseconds that running handlers and `@WhileLeader` tasks get to end after the stop began. Meanwhile the pod renews
+   * the lease. Higher: less work is cut short. Lower: a hung handler delays the hand-over less. Default: 5,000.
    */
   readonly drainMs?: number;
   /** The time limit of the whole stop in milliseconds. After it, the stop waits for no step. Default: `drainMs` + 5,000. */
@@ -53,32 +52,32 @@ export interface HedgeShutdown {
  * as '512MB'.
  */
 export interface HedgeSpill {
-  /** RAM, with frames in flight; at least 4 MB. Allocated when it is needed. Default: '64MB'. */
+  /** RAM, frames in flight included; at least 4 MB. Allocated when needed. Default: '64MB'. */
   readonly memory?: Size;
-  /** Disk. Default: 0, no frame is written to disk. */
+  /** Disk. Default: 0, which writes no frame to disk. */
   readonly disk?: Size;
   /** The folder of the files, such as the mount of an emptyDir; no symbolic link. Default: `hedge-spill` in the system's temporary folder. */
   readonly directory?: string;
-  /** The floor of free disk: no frame is written that would leave less. Default: '256MB'. */
+  /** Hedge writes no frame that would leave less free space on the file system. Default: '256MB'. */
   readonly minFreeDisk?: Size;
 }
 
 /** How `KvStore` uses the log table. */
 export interface HedgeKv {
   /**
-   * What each key begins with in the table; callers do not see it. Set one, as 'orders/', when several groups use the
-   * same tables and should not share keys; '' when they should. At most 256 bytes; the same on all pods. Default: '', and
-   * the leader warns when another group uses the same keys.
+   * Text before each key in the table; callers do not see it. Set one, such as 'orders/', if several groups use the same
+   * tables and should not share keys; set '' if they should. At most 256 bytes; the same on all pods. Default: '', and
+   * the leader logs a WARN if another group uses the same keys.
    */
   readonly prefix?: string;
 }
 
-/** One of the presets, or single durations over a preset (`lan` when none is named). */
+/** A preset, or single durations over a preset (`lan` by default). */
 export type HedgeTiming = TimingPreset | ({ readonly preset?: TimingPreset } & Partial<Timing>);
 
 /**
- * Options of `HedgeModule.forRoot`. Checked at start, all at once: INVALID_OPTIONS names each wrong option,
- * its value and the fix.
+ * Options of `HedgeModule.forRoot`. Invalid options fail the start: INVALID_OPTIONS names each invalid option, its value
+ * and the fix.
  *
  * @example
  * HedgeModule.forRoot({ group: 'orders', address: ':7400', backend: sqlite({ file: '/data/hedge.db' }) })
@@ -90,51 +89,51 @@ export interface HedgeOptions {
    * `kv.prefix` is set.
    */
   readonly group: string;
-  /** The database that arbitrates: `sqlite(…)`, `spanner(…)` or `memory(…)`. The same for all pods of the group. */
+  /** The database: `postgres(…)`, `spanner(…)`, `sqlite(…)` or `memory(…)`. The same on all pods of the group. */
   readonly backend: BackendFactory;
   /**
-   * Where other pods reach this one: `host:port`, or `:port` to take the host from the variable POD_IP, else
-   * the first non-internal network interface, else loopback (the log says which). Default: `:7400`.
+   * `host:port` at which other pods reach this one. With `:port` alone, the host is the value of the variable POD_IP;
+   * without it, the first network interface; without one, loopback. The log names the result. Default: `:7400`.
    */
   readonly address?: string;
   /** The role of this pod in the group. Default: `member`. */
   readonly mode?: HedgeMode;
   /**
-   * Durations, by preset: `local` (one machine, 3 s lease), `lan` (one region, 8 s), `wan` (several regions,
-   * 20 s), or single ones over a preset. Default: `lan`. Shorter: faster fail-over after a crash; longer:
-   * fewer false alarms when pods or the database stall. The same on all pods of the group.
+   * Durations, by preset: `local` (one machine, a lease of 3 s), `lan` (one region, 8 s), `wan` (several regions, 20 s);
+   * or single durations over a preset. Shorter: faster fail-over after a crash. Longer: fewer false take-overs when pods
+   * or the database stall. The same on all pods of the group. Default: `lan`.
    */
   readonly timing?: HedgeTiming;
   /**
-   * Milliseconds that `send`, `broadcast` and `put` may take when the call does not say, and that a stream may take
-   * until a handler has accepted it. Keep it above `timing.leaseMs`. Default: 10,000.
+   * Limit of `send`, `broadcast`, `put`, the wait for a lock or a permit, and the time until a handler has accepted a
+   * stream, in milliseconds, if the call gives none. Keep it above `timing.leaseMs`. Default: 10,000.
    */
   readonly defaultTimeoutMs?: number;
   /**
-   * How often a message to the leader may run again after a leader was lost while it may have run there (it crashed, or
-   * stood still for longer than its lease), when the call does not say. Then `send` rejects with OUTCOME_UNKNOWN. So a
-   * message that ends the process that runs it ends at most one leader more than this. 0: never run again. Default: 1.
+   * How often a message to the leader may run again after its leader was lost while it may have run (the leader crashed,
+   * or was paused for longer than its lease), if the call gives none. After that, `send` rejects with OUTCOME_UNKNOWN. So
+   * a message that kills its process kills at most one leader more than this number. 0: never. Default: 1.
    */
   readonly maxReruns?: number;
-  /** Encryption of the links. Default: none; peers are authenticated by the group's secret all the same. */
+  /** Encryption of the links. Default: none. The group's secret authenticates peers in any case. */
   readonly tls?: TlsOptions;
   /**
-   * The secret by which pods authenticate each other: 16 characters or more, the same on all pods. Default: random, kept in a
-   * reserved row of the backend, so that every process that can read the database can join the group. Set it when others
-   * can read that database.
+   * The secret by which pods authenticate each other: 16 characters or more, the same on all pods. Default: a random one in
+   * a reserved row of the database, so every process that can read the database can join the group. Set it if others can
+   * read that database.
    *
-   * A list while the secret changes: a pod proves itself by the first and accepts each. To rotate without downtime, roll out
-   * `[old, new]`, then `[new, old]`, then `new`. In it, `'stored'` stands for the secret in the backend: `['stored', new]`,
-   * `[new, 'stored']`, `new` moves a running group away from that one.
+   * Give a list while the secret changes: a pod proves itself with the first and accepts each. To rotate without downtime,
+   * roll out `[old, new]`, then `[new, old]`, then `new`. In a list, `'stored'` means the secret in the database:
+   * `['stored', new]`, then `[new, 'stored']`, then `new`.
    */
   readonly secret?: string | readonly string[];
   /** Converts payloads to bytes. Default: JSON. The same on all pods. */
   readonly serializer?: Serializer;
-  /** Guards, pipes, interceptors and filters of all handlers. The app's global ones are for HTTP and do not apply. */
+  /** Guards, pipes, interceptors and filters of all handlers. The app's global enhancers are for HTTP and do not apply. */
   readonly enhancers?: HandlerEnhancers;
-  /** What messages may cost in memory, each with a default of its own. */
+  /** Bounds on the memory of messages. */
   readonly limits?: HedgeLimits;
-  /** How long a stop may take. Default: 5 s for running work, 10 s in all. */
+  /** Time limits of a stop. Default: 5 s for running work, 10 s in all. */
   readonly shutdown?: HedgeShutdown;
   /** The RAM and disk that this pod offers for spilled data. Default: 64 MB of RAM and no disk. */
   readonly spill?: HedgeSpill;

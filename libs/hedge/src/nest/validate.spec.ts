@@ -93,7 +93,7 @@ describe('options', () => {
       { ...good, limits: { maxRunning: 10, maxRunningPerTopic: 11 } },
       /^limits\.maxRunningPerTopic is 11, .* limits\.maxRunning \(10\)/,
     ],
-    ['half a re-run', { ...good, maxReruns: 0.5 }, /^maxReruns is 0\.5; give a whole number of re-runs from 0/],
+    ['half a rerun', { ...good, maxReruns: 0.5 }, /^maxReruns is 0\.5; give a whole number of reruns from 0/],
     ['no handler of a topic', { ...good, limits: { maxRunningPerTopic: 0 } }, /^limits\.maxRunningPerTopic is 0; give/],
     ['a lease shorter than its renewal', { ...good, timing: { leaseMs: 5_000 } }, /5000 − 1000 = 4000/],
     ['a slow database call', { ...good, timing: { backendTimeoutMs: 5_000 } }, /^timing\.backendTimeoutMs is 5000/],

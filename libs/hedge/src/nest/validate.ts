@@ -17,20 +17,20 @@ import { STORED_SECRET } from '../pod/group-secret.js';
 import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 
 const DEFAULT_ADDRESS = ':7400';
-/** Each re-run may cost one more leader. */
+/** Each rerun may cost one more leader. */
 const DEFAULT_MAX_RERUNS = 1;
 const DEFAULT_DRAIN_MS = 5_000;
 const MIN_SECRET_LENGTH = 16;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** Says what is wrong with a value and what to do, or nothing. */
+/** Returns the fix for an invalid value; undefined for a valid one. */
 type Check = (value: unknown) => string | undefined;
 type Shape = Readonly<Record<string, Check>>;
 
 /**
  * Checks the options and fills in the defaults.
- * @throws HedgeError INVALID_OPTIONS with every problem found; `details.problems` has them one by one.
+ * @throws HedgeError INVALID_OPTIONS with every problem; `details.problems` lists them.
  */
 export function resolveOptions(options: HedgeOptions): HedgeSettings {
   const problems = shapeProblems('', OPTIONS, options);
@@ -112,7 +112,7 @@ function* timingProblems(timing: Timing): Generator<string> {
   }
 }
 
-/** An address that nobody could dial. Also read from the environment, for a pod that has none of its own. */
+/** An address that no pod could dial, from the options or from the environment. */
 function* addressProblems({ mode = 'member', address = DEFAULT_ADDRESS }: HedgeOptions): Generator<string> {
   if (mode !== 'member') return;
   try {
@@ -223,7 +223,7 @@ const KV: Shape = {
 
 const SHUTDOWN: Shape = { drainMs: integer(0, MAX_TIMER_MS, 'milliseconds'), totalMs: milliseconds };
 
-/** Options that are objects themselves, with the properties they must have. */
+/** Options that are objects, with their required properties. */
 const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required?: readonly string[] }>> = {
   timing: { shape: TIMING },
   tls: { shape: TLS, required: ['ca', 'cert', 'key'] },
@@ -244,7 +244,7 @@ const OPTIONS: Shape = {
   mode: oneOf('member', 'client', 'off'),
   timing: oneOf(...Object.keys(TIMING_PRESETS)),
   defaultTimeoutMs: milliseconds,
-  maxReruns: (value) => (value === Infinity ? undefined : integer(0, 1_000, 're-runs')(value)),
+  maxReruns: (value) => (value === Infinity ? undefined : integer(0, 1_000, 'reruns')(value)),
   tls: object,
   secret: (value) => {
     if (Array.isArray(value) ? value.length > 0 && value.every(isSecret) : isSecret(value)) return undefined;
@@ -262,7 +262,7 @@ const OPTIONS: Shape = {
   kv: object,
 } satisfies Record<keyof HedgeOptions, Check>;
 
-/** Of all options but those of this object. */
+/** The paths of all options outside of this object. */
 function pathsOutside(shape: Shape): string[] {
   const nested = Object.entries(NESTED).flatMap(([name, inner]) =>
     inner.shape === shape ? [] : Object.keys(inner.shape).map((option) => `${name}.${option}`),
@@ -316,7 +316,7 @@ function unfitSecret(value: unknown): string {
   return `is a list whose entry ${index + 1} ${typeof one === 'string' ? `has ${one.length} characters` : 'is no text'}`;
 }
 
-/** The value for the message, unless it is a private key; cut, as it may be a secret in the wrong place. */
+/** The value for the message, unless it is a private key. It is cut, because it may be a secret in the wrong place. */
 function show(name: string, value: unknown): string {
   if (name === 'key') return typeof value === 'string' ? 'a text without a PEM header' : `of type ${typeof value}`;
   if (typeof value === 'string') return shown(value);

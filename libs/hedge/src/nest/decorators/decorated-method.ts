@@ -2,7 +2,7 @@ import { isObservable } from 'rxjs';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import { isGenerator, isGeneratorFunction } from '../../common/async/generators.js';
 
-/** On a class's prototype: the methods that were decorated, by name. From the global registry, as those of the methods. */
+/** The key, on the prototype of a class, of its decorated methods by name. From the global registry, as those of the methods. */
 const DECORATED = Symbol.for('nestjs-hedge:decorated');
 
 /** Nest's own metadata of guards, interceptors, pipes and filters. */
@@ -13,15 +13,15 @@ const SERVED = '@leader';
 type Decorated = ReadonlyMap<string, object>;
 
 export interface DecoratedMethod {
-  /** `OrdersController.price`, for people. */
+  /** `OrdersController.price`, for messages. */
   readonly place: string;
   readonly method: (...args: never[]) => unknown;
   readonly name: string;
 }
 
 /**
- * The method that a decorator of this library stands on. Nest finds methods by their names on the objects that it makes,
- * so no other method would ever be called.
+ * The method under a decorator of this library. Nest finds methods by their names on the objects that it makes, so it would
+ * never call a method that is static or has no name.
  * @throws HedgeError INVALID_OPTIONS
  */
 export function decoratedMethod(
@@ -51,7 +51,7 @@ const HOW_TO_RUN =
   'so nothing of it would run. Make it an async method without the asterisk, and read what it yields in a loop in it.';
 
 /**
- * To be called for a decorator whose methods this library calls without reading what they return.
+ * Called by decorators whose methods this library calls without reading the result.
  * @throws HedgeError INVALID_OPTIONS
  */
 export function refuseGenerator(decorator: string, { place, method }: DecoratedMethod): void {
@@ -63,7 +63,7 @@ export function refuseGenerator(decorator: string, { place, method }: DecoratedM
 }
 
 /**
- * To be called with what such a method returned: another decorator, or a compiler, may hide a generator.
+ * Called with the result of such a method: another decorator, or a compiler, can hide a generator.
  * @throws HedgeError INVALID_OPTIONS
  */
 export function refuseUnread(place: string, returned: unknown): void {
@@ -81,15 +81,15 @@ export function refuseUnread(place: string, returned: unknown): void {
   }
 }
 
-/** To be called with what a decorator of this library has left in the descriptor. */
+/** Called with the method that a decorator of this library has put into the descriptor. */
 export function remember(target: object, name: string, method: object): void {
   Reflect.defineMetadata(DECORATED, new Map([...decoratedOf(target), [name, method]]), target);
 }
 
 /**
- * Another decorator may have put a function of its own in place of a decorated method, without the metadata. It gets
- * what the decorated one had, so that it is called in its place. Not its guards and the like: Nest has looked for these
- * already when this is called at the start, and would leave them out.
+ * Another decorator may have replaced a decorated method by a function without its metadata. The function receives this
+ * metadata, so that it is called instead. It does not receive guards and other enhancers: at the start, Nest has read
+ * those already, and would ignore them.
  */
 export function restoreMetadata(target: object, name: string, method: object): void {
   const decorated = decoratedOf(target).get(name);
@@ -113,7 +113,7 @@ export function restoreAllMetadata(prototype: object): void {
   }
 }
 
-/** The name of the method that handles the forwarded calls of a `@LeaderOnly` method. It inherits that one's metadata. */
+/** The name of the method that handles the forwarded calls of a `@LeaderOnly` method. */
 export function servedName(name: string): string {
   return `${name}${SERVED}`;
 }
@@ -155,9 +155,9 @@ function hasAll(list: readonly unknown[], items: readonly unknown[]): boolean {
 }
 
 /**
- * Checks what a decorator was given.
- * @param place of the decorated method, for people: `OrdersController.price`.
- * @throws HedgeError INVALID_OPTIONS naming the place, for what `check` throws.
+ * Checks the arguments of a decorator.
+ * @param place of the decorated method: `OrdersController.price`.
+ * @throws HedgeError INVALID_OPTIONS with the place, for each error of `check`.
  */
 export function checkDecoration(place: string, check: () => void): void {
   try {

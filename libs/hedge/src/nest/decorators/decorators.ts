@@ -20,13 +20,12 @@ const NEST_PATTERN = 'microservices:pattern';
 /**
  * Runs this method on the leader, for `LeaderService.send(topic, …)` from any pod.
  *
- * Works on methods of controllers and of providers. Guards, pipes, interceptors, exception filters,
- * `@Payload()`, `@Ctx()` and request scope are Nest's own. Runs once for each request within one leader's
- * term, and possibly again under the next leader: `ctx.requestId` stays the same, `ctx.attempt` rises. What
- * it returns (a value, a promise, or the last value of an Observable) is the reply; what it throws reaches
- * the caller as HANDLER_FAILED.
+ * Works on methods of controllers and providers, with Nest's guards, pipes, interceptors, exception filters, `@Payload()`,
+ * `@Ctx()` and request scope. The method runs at most once for each request within one term, and possibly again under
+ * the next leader: `ctx.requestId` stays the same, `ctx.attempt` rises. Its result (a value, a promise, or the last value
+ * of an Observable) is the reply. An error reaches the caller as HANDLER_FAILED.
  *
- * @param topic at most 256 characters; one method per topic in an app. Empty for an app with only one.
+ * @param topic at most 256 characters; one method per topic in an app. Default: the empty topic.
  *
  * @example
  * \@OnLeaderMessage('price')
@@ -37,8 +36,8 @@ export function OnLeaderMessage(topic = ''): MethodDecorator {
 }
 
 /**
- * Runs this method on every pod, the caller's too, for `ClusterService.broadcast(topic, …)`. What it returns
- * is that pod's answer. Otherwise as `@OnLeaderMessage`, and may stand on the same method.
+ * Runs this method on every pod, the caller's included, for `ClusterService.broadcast(topic, …)`. Its result is the reply
+ * of that pod. Otherwise it works like `@OnLeaderMessage`; one method may have both.
  *
  * @example
  * \@OnBroadcast('flush')
@@ -50,13 +49,13 @@ export function OnBroadcast(topic = ''): MethodDecorator {
 
 /**
  * Runs this method on the leader for each stream of `LeaderService.sendStream(topic, …)`. `@Payload()` is an
- * `AsyncIterable` of what the caller sends; the method is or returns an async iterable, a generator or an Observable,
- * and each item is a reply. Both are read and written at the pace of the other end (only an Observable cannot be
- * made to wait: above `limits.maxQueuedBytes` its stream fails). Replies may begin before the input ends.
+ * `AsyncIterable` of the messages of the caller. The method is a generator, or returns an async iterable, a generator or
+ * an Observable; each item is a reply. Each side waits for the other (an Observable cannot wait: beyond
+ * `limits.maxQueuedBytes` its stream fails). Replies may begin before the input ends.
  *
- * Guards, pipes, interceptors and filters are Nest's own: an interceptor sees each reply, a filter what is thrown
- * late. When the caller leaves or is lost, or the lease is, the input throws, `ctx.signal` aborts and the iterable's
- * `return` runs. What the method throws reaches the caller as HANDLER_FAILED, after the replies before it.
+ * Nest's guards, pipes, interceptors and filters apply: an interceptor sees each reply, a filter each late error. When the
+ * caller or the lease is lost, or the caller cancels, the input throws, `ctx.signal` aborts and the `return` of the
+ * iterable runs. An error of the method reaches the caller as HANDLER_FAILED, after the earlier replies.
  *
  * @example
  * \@OnLeaderStream('import')
@@ -69,33 +68,34 @@ export function OnLeaderStream(topic = ''): MethodDecorator {
 }
 
 /**
- * Runs this method on every pod, the caller's too, for each stream of `ClusterService.broadcastStream(topic, …)`.
- * Otherwise as `@OnLeaderStream`, and may stand on the same method.
+ * Runs this method on every pod, the caller's included, for each stream of `ClusterService.broadcastStream(topic, …)`.
+ * Otherwise it works like `@OnLeaderStream`; one method may have both.
  */
 export function OnBroadcastStream(topic = ''): MethodDecorator {
   return streamHandler('broadcast-stream', topic);
 }
 
 /**
- * Calls this method when the leader becomes another one, is lost, or is first known, with what
- * `LeaderService.leader()` then answers. Its errors are logged.
+ * Calls this method when the leader changes, is lost, or is first known, with the result of `LeaderService.leader()`.
+ * Errors of the method are logged.
  */
 export function OnLeaderChange(): MethodDecorator {
   return notice('leader-change');
 }
 
 /**
- * Calls this method when a member joins, leaves or restarts, with the new view, and with the first one. Not for a new view
- * of the same members, as after a change of leader: those are in `ClusterService.changes$`. Its errors are logged.
+ * Calls this method with the first view, and with each new view in which a member has joined, left or restarted. A view
+ * with the same members, as after a change of leader, is only in `ClusterService.changes$`. Errors of the method are
+ * logged.
  */
 export function OnMembersChange(): MethodDecorator {
   return notice('members-change');
 }
 
 /**
- * Runs this method whenever this pod leads: on election, and again on the next one. `signal` aborts when
- * leadership is lost; pass `fencingToken` to whatever must not be written by a former leader. Two runs never
- * overlap in one process. When it throws while the pod still leads, it is logged and run again.
+ * Runs this method in every term of this pod. `signal` aborts when the leadership is lost. Pass `fencingToken` to each
+ * system that must refuse a former leader. Two runs never overlap in one process. When the method throws while the pod
+ * still leads, the error is logged and the method runs again.
  *
  * @example
  * \@WhileLeader()
@@ -107,12 +107,12 @@ export function WhileLeader(): MethodDecorator {
   return notice('while-leader');
 }
 
-/** A handler on Nest's own message patterns. Applied again on one method, it keeps the earlier ones. */
+/** Makes the method a handler by Nest's message patterns. A method keeps the patterns that it has. */
 export function handler(kind: HandlerKind, topic: string): MethodDecorator {
   return (target, key, descriptor) => {
     const decorator = nameOf(kind, topic);
     const { place, method, name } = decoratedMethod(decorator, target, key, descriptor);
-    // Here, because nothing could ever be sent to such a topic.
+    // No message could ever be sent to such a topic.
     checkDecoration(place, () => checkTopic(topic));
     restoreMetadata(target, name, method);
     const earlier = handlersOf(method);
@@ -139,7 +139,7 @@ function streamHandler(kind: HandlerKind, topic: string): MethodDecorator {
   };
 }
 
-/** Whatever a caller without types gave as the topic. */
+/** @param topic of any type, from a caller without TypeScript */
 function nameOf(hedge: HandlerKind, topic: unknown): string {
   return describePattern({ hedge, topic: String(topic) });
 }

@@ -1,9 +1,9 @@
-/** In place of an argument after the last one: which of those before are `undefined`. */
+/** The key of a list after the last argument: the indexes of the arguments that are `undefined`. */
 const UNDEFINED = '__hedge/undefined';
 
 /**
- * Arguments as a forwarded call sends them, in an array that a serializer may not know `undefined` in: those at the end
- * are left away, so that default parameters apply, and others are null, with a list of them at the end.
+ * The arguments of a forwarded call, for serializers without `undefined`. Those at the end are omitted, so that default
+ * parameters apply. Others become null, and a list of their indexes follows the last argument.
  */
 export function sentArguments(args: readonly unknown[]): readonly unknown[] {
   const given = args.map((argument) => argument !== undefined);
@@ -13,7 +13,7 @@ export function sentArguments(args: readonly unknown[]): readonly unknown[] {
   return [...sent.map((argument) => (argument === undefined ? null : argument)), { [UNDEFINED]: missing }];
 }
 
-/** The arguments that were sent; also of a pod of the version before, which has no list. */
+/** The arguments of `sentArguments`. Pods of version 0.1 send no list. */
 export function receivedArguments(sent: unknown): unknown {
   if (!Array.isArray(sent)) return sent;
   const missing: unknown = (sent.at(-1) as { [UNDEFINED]?: unknown } | null | undefined)?.[UNDEFINED];

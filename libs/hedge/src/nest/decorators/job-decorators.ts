@@ -6,12 +6,12 @@ import { checkJobOptions, type JobOptions } from '../../jobs/job.js';
 const JOBS = Symbol.for('nestjs-hedge:jobs');
 
 export interface LeaderCronOptions extends JobOptions {
-  /** An IANA name, as `Europe/Warsaw`. Default: UTC, for two pods may not have the same time zone. */
+  /** An IANA name, such as `Europe/Warsaw`. Default: UTC, because two pods can have different time zones. */
   readonly timeZone?: string | undefined;
 }
 
 interface JobMark {
-  /** For people: `@LeaderCron`. */
+  /** `@LeaderCron`, for messages. */
   readonly decorator: string;
   readonly times: FireTimes;
   readonly options: JobOptions;
@@ -20,21 +20,21 @@ interface JobMark {
 /**
  * Runs this method at the times of a cron expression, on the leader: once per firing in the whole group.
  *
- * Each firing is claimed in the database before its run, under the leader's token, and its outcome is recorded:
- * `JobsService.history(name)` lists the outcomes. So a firing never runs twice unless `catchUp` asks for that, and one that did not
- * run is in the history and in the log: `lost` when its pod was lost in it, `missed` when no leader was there in time,
- * `skipped` when the run before still went on. A firing that falls due during a change of leader runs under the next one.
- * What the method throws is logged and recorded, and not tried again.
+ * The leader claims each firing in the database before it runs the method, under its fencing token, and records the
+ * outcome. `JobsService.history(name)` lists the outcomes. So a firing never runs twice unless `catchUp` allows it, and
+ * the history and the log name each firing that did not run: `lost` if its pod was lost during the run, `missed` if no
+ * leader could run it in time, `skipped` if the previous run had not ended. A firing that falls due during a change of
+ * leader runs under the next leader. An error of the method is logged and recorded; Hedge does not try again.
  *
- * A new job begins when the group first sees it. Firings go by the leader's wall clock. The method gets a `JobRun`;
- * guards and pipes are not for it. Its class must be a singleton.
+ * A new job begins when the group first sees it. Firings follow the leader's wall clock. The method receives a `JobRun`;
+ * guards and pipes do not apply. Its class must be a singleton.
  *
  * When the clocks of the time zone change, a fixed local time (only numbers, lists and ranges in hour, minute and second)
  * still fires exactly once a day: at the first moment after a gap, on the first pass through a repeated hour. A time with
  * `*` or a step fires whenever the clocks show it: on both passes, and not in a gap.
  *
- * @param expression five fields (minute, hour, day, month, weekday), six with seconds first, or a name as `@daily`.
- *   When both day and weekday are restricted, either is enough; with a plus before the weekday both are needed.
+ * @param expression five fields (minute, hour, day, month, weekday), six with seconds first, or a name such as `@daily`.
+ *   If both day and weekday are given, either is enough; with a plus before the weekday, both are required.
  * @throws HedgeError INVALID_OPTIONS for a wrong expression, time zone or option.
  *
  * @example
@@ -46,9 +46,9 @@ export function LeaderCron(expression: string, options: LeaderCronOptions = {}):
 }
 
 /**
- * As `@LeaderCron`, at all whole multiples of an interval since 1970, whoever leads and since when.
+ * As `@LeaderCron`, at the whole multiples of an interval since 1970. So a change of leader does not shift the firings.
  *
- * @param everyMs milliseconds, 1,000 or more. What must run more often is a loop in `@WhileLeader`.
+ * @param everyMs milliseconds, 1,000 or more. For more frequent work, write a loop in `@WhileLeader`.
  *
  * @example
  * \@LeaderInterval(15_000)
@@ -62,7 +62,7 @@ export function jobsOf(method: object): readonly JobMark[] {
   return (Reflect.getMetadata(JOBS, method) as JobMark[] | undefined) ?? [];
 }
 
-/** Also where a method only stands in for another, whose jobs are not its own. */
+/** Also clears the jobs of a method that inherits the metadata of another method. */
 export function setJobs(method: object, marks: readonly JobMark[]): void {
   Reflect.defineMetadata(JOBS, marks, method);
 }

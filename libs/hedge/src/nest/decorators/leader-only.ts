@@ -12,23 +12,23 @@ import { sentArguments } from './forwarded-arguments.js';
 import { NOTICES } from '../handlers/handler-metadata.js';
 import { setJobs } from './job-decorators.js';
 
-/** Where an instance has its app's service: a property that Nest injects, so that apps in one process do not mix. */
+/** The property into which Nest injects the service, for each instance, because one process may have several apps. */
 const SERVICE = Symbol.for('nestjs-hedge:leader-service');
 
 /** Nest's own metadata of an HTTP route. */
 const NEST_ROUTE = 'path';
 
 export interface LeaderOnlyOptions {
-  /** `true`: call the method on the leader, wherever it is called. `false`: refuse the call on other pods. Default: false. */
+  /** `true`: forward each call to the leader. `false`: refuse the call on other pods. Default: false. */
   readonly forward?: boolean | undefined;
   /** With `forward`: milliseconds allowed in all. Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
   /**
-   * With `forward`: how often a call may run again after its leader was lost while it may have run; 0: never. Default:
+   * With `forward`: how often a call may run again after its leader was lost while it may have run. 0: never. Default:
    * the module's `maxReruns`, 1.
    */
   readonly maxReruns?: number | undefined;
-  /** With `forward`: what pods call the method among themselves; one method each in an app. Default: `Class.method`. */
+  /** With `forward`: the name of the method on the wire, unique in an app. Default: `Class.method`. */
   readonly name?: string | undefined;
 }
 
@@ -42,18 +42,19 @@ type Method = (this: object, ...args: unknown[]) => unknown;
 /**
  * Lets this method of a controller or provider run on the leader only.
  *
- * On another pod, or when nobody leads, a call throws NOT_LEADER (an `async` method rejects), with who leads in
- * `details.leader`, and the method does not run. The check is that of `isLeader()`: it is made once, when the call begins.
+ * On another pod, or without a leader, a call throws NOT_LEADER (an `async` method rejects) with the leader in
+ * `details.leader`, and the method does not run. `isLeader()` decides, once, when the call begins.
  *
- * With `forward` each call, the leader's own too, is sent to the leader as `LeaderService.send` does it, and resolves
- * with what the method returned there: arguments and answer travel as JSON, the method always becomes asynchronous
- * (write it `async`, so that its type says so), and it may run again under the next leader, at most `maxReruns` times. Guards, interceptors and filters of the method and its class run on the leader
- * as those of any message handler (so a guard for HTTP must look at `context.getType()`), and pipes get the arguments as
- * one array. An HttpException of the method is thrown again at the caller, so that a route answers with its status.
- * Decorated parameters of a route stay as they are: pass on what is plain data, not the request itself.
+ * With `forward`, each call, also on the leader, goes to the leader as by `LeaderService.send`, and resolves with the
+ * result of the method there. Arguments and result travel as JSON. The method always becomes asynchronous (write it
+ * `async`, so that its type says so). It may run again under the next leader, at most `maxReruns` times. Guards,
+ * interceptors and filters of the method and its class run on the leader, as those of a message handler (so a guard for
+ * HTTP must check `context.getType()`). Pipes receive the arguments as one array. An HttpException of the method is thrown
+ * again at the caller, so that a route answers with its status. Decorated parameters of a route work as usual: pass plain
+ * data, not the request.
  *
- * @throws HedgeError NOT_LEADER, when called; with `forward` what `LeaderService.send` throws.
- * @throws HedgeError INVALID_OPTIONS, when decorated wrongly, or at the start when two methods have one name.
+ * @throws HedgeError NOT_LEADER, when called; with `forward` the errors of `LeaderService.send`.
+ * @throws HedgeError INVALID_OPTIONS, for an invalid decoration, or at the start if two methods have one name.
  *
  * @example
  * \@Post('rebuild')
@@ -75,7 +76,6 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
         }
       : onLeader(original, place);
     standInFor(original, guarded);
-    // Set in place: typed as whatever the decorated method is.
     (descriptor as { value?: unknown }).value = guarded;
     remember(target, decorated.name, guarded);
     Inject(LeaderService)(target, SERVICE);
@@ -86,7 +86,7 @@ export function LeaderOnly(options: LeaderOnlyOptions = {}): MethodDecorator {
 /** @throws HedgeError NOT_LEADER */
 function pass(service: LeaderService, place: string): void {
   if (service.isLeader()) return;
-  // A mock in a test may have nothing else.
+  // A mock of a test may have only `isLeader`.
   const leader = (service as Partial<LeaderService>).leader?.();
   throw new HedgeError(
     'NOT_LEADER',
@@ -111,7 +111,7 @@ async function forwardCall(
 
 function onLeader(original: Method, place: string): Method {
   const check = (self: object): void => pass(serviceOf(self, place), place);
-  // Who calls an asynchronous method expects no exception.
+  // An asynchronous method rejects; it does not throw.
   if (original.constructor.name !== 'AsyncFunction') {
     return function (...args) {
       check(this);
@@ -124,7 +124,7 @@ function onLeader(original: Method, place: string): Method {
   };
 }
 
-/** With the name and all the metadata that other decorators have left. */
+/** Gives the guarded method the name and all metadata of the original. */
 function standInFor(original: Method, guarded: Method): void {
   Object.defineProperty(guarded, 'name', { value: original.name });
   Object.defineProperty(guarded, 'length', { value: original.length });
@@ -134,12 +134,12 @@ function standInFor(original: Method, guarded: Method): void {
 }
 
 /**
- * Adds a method beside the decorated one that handles the forwarded calls. It is another one, since a message of Nest's
- * finds its arguments by the decorators of the parameters, and those may be of an HTTP route.
+ * Adds a second method that handles the forwarded calls. Nest finds the arguments of a message by the decorators of the
+ * parameters, and those of the decorated method may belong to an HTTP route.
  *
- * Guards, and what they look up by `Reflector`, it has from the decorated one by inheritance, whether they are written
- * above or below `@LeaderOnly`. What makes Nest or others call a method by itself is not its own: it hides what is known,
- * and does nothing when it is not called with a message.
+ * The second method inherits the metadata of the decorated one, so its guards and their `Reflector` metadata apply, no
+ * matter whether they are above or below `@LeaderOnly`. It hides the metadata by which Nest would call it for a route, a
+ * lifecycle callback or a job, and does nothing when it is called without a message.
  */
 function serveForwarded(
   target: object,
@@ -159,7 +159,7 @@ function serveForwarded(
   Reflect.defineMetadata(NEST_ROUTE, undefined, served);
   Reflect.defineMetadata(NOTICES, [], served);
   setJobs(served, []);
-  // Last, so that what is set above is not mixed with what is inherited.
+  // Last, so that the metadata above is set on this method only.
   Object.setPrototypeOf(served, guarded);
 }
 
@@ -188,7 +188,7 @@ function checkOptions(place: string, options: LeaderOnlyOptions): void {
   }
 }
 
-/** What the method threw, where that has a meaning for Nest at the caller too. */
+/** The HttpException of the method, if it threw one; else the error as it is. */
 function asThrown(error: unknown): unknown {
   if (!(error instanceof HedgeError) || error.code !== 'HANDLER_FAILED') return error;
   const { status, response } = error.details;

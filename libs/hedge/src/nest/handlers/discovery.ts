@@ -21,7 +21,7 @@ export interface HandlerHost {
 export interface FoundHandler {
   readonly pattern: HandlerPattern;
   readonly host: HandlerHost;
-  /** `OrdersController.price`, for people. */
+  /** `OrdersController.price`, for messages. */
   readonly place: string;
 }
 
@@ -63,7 +63,7 @@ export class HandlerDiscovery {
         else left.push({ place, wrapper, problem });
       }
     }
-    // Another token for an instance whose handlers are wired under its own class: nothing is missing.
+    // An instance whose handlers are wired under its own class may have another token, too.
     const wired = new Set<unknown>(found.map(({ host }) => host.wrapper.instance));
     const problems = left
       .filter(({ wrapper }) => !wired.has(wrapper.instance))
@@ -73,20 +73,20 @@ export class HandlerDiscovery {
     return found;
   }
 
-  /** @throws HedgeError INVALID_OPTIONS for one on a class that has no single instance. */
+  /** @throws HedgeError INVALID_OPTIONS for a method of a class that is not a singleton. */
   notices(): readonly FoundLifecycleCallback[] {
     return this.#called(noticesOf, 'on a change of the group').map(({ mark: kind, ...found }) => ({ kind, ...found }));
   }
 
-  /** @throws HedgeError INVALID_OPTIONS for one on a class that has no single instance. */
+  /** @throws HedgeError INVALID_OPTIONS for a method of a class that is not a singleton. */
   jobs(): readonly JobMethod[] {
     return this.#called(jobsOf, 'at times').map(({ mark, ...found }) => ({ ...mark, ...found }));
   }
 
   /**
-   * To be called before the others.
-   * @throws HedgeError INVALID_OPTIONS for decorated methods of classes that are guards, interceptors, pipes, filters or
-   *   middleware only: each module has instances of its own of those, and Nest looks for no handlers there.
+   * Called before the other methods.
+   * @throws HedgeError INVALID_OPTIONS for decorated methods of classes that are only guards, interceptors, pipes, filters
+   *   or middleware: each module has its own instances of them, and Nest searches them for no handlers.
    */
   refuseEnhancers(): void {
     const hosts = new Set<unknown>([...this.#hosts()].map(({ wrapper }) => wrapper.metatype));
@@ -104,7 +104,7 @@ export class HandlerDiscovery {
     );
   }
 
-  /** The decorated methods of some modules, for people: `@OnBroadcast('flush') CacheService.flush`. */
+  /** The decorated methods of some modules, for messages: `@OnBroadcast('flush') CacheService.flush`. */
   decoratedIn(moduleKeys: readonly string[]): string[] {
     const wrappers = moduleKeys.flatMap((key) => {
       const module = this.modules.get(key);
@@ -124,7 +124,7 @@ export class HandlerDiscovery {
     });
   }
 
-  /** The methods with such marks, to be called on the one instance of their class. */
+  /** The methods with these marks, bound to the single instance of their class. */
   #called<Mark>(marksOf: (method: object) => readonly Mark[], when: string): FoundMethod<Mark>[] {
     const found: FoundMethod<Mark>[] = [];
     const seen = new Set<unknown>();
@@ -194,7 +194,7 @@ export class HandlerDiscovery {
   }
 }
 
-/** Why Nest's message pipeline cannot run the handlers of this class; undefined when it can. */
+/** The reason why Nest's message pipeline cannot run the handlers of this class; undefined when it can. */
 function unwirable(wrapper: Wrapper): string | undefined {
   if (wrapper.isTransient) {
     return 'is a handler of a transient provider, which has no instance of its own. Make the class a singleton or request-scoped.';
@@ -209,7 +209,7 @@ function unwirable(wrapper: Wrapper): string | undefined {
   return undefined;
 }
 
-/** Why guards and the like would not run before a handler; undefined when they do. */
+/** The reason why guards and other enhancers would not run before a handler; undefined when they do. */
 function unguarded(prototype: object, name: string): string | undefined {
   if (!losesEnhancers(prototype, name)) return undefined;
   return 'has guards, interceptors, pipes or filters that would not run, because a decorator above them replaced the method. Write that decorator below them.';

@@ -46,7 +46,7 @@ function failureOf(thrown: unknown): { readonly message: string; readonly [detai
   if (thrown instanceof RpcException) return { message: thrown.message, error: thrown.getError() };
   if (thrown instanceof HedgeError) return { message: thrown.message, error: thrown.toJSON() };
   if (thrown instanceof Error) return { message: thrown.message };
-  return { message: messageOf(thrown), error: thrown };
+  return { message: thrownMessage(thrown), error: thrown };
 }
 
 /** True when the handler answered on purpose; false for a fault that its own pod should log. */
@@ -54,7 +54,7 @@ export function isDeliberate(thrown: unknown): boolean {
   return thrown instanceof HttpException || thrown instanceof RpcException || !(thrown instanceof Error);
 }
 
-function messageOf(thrown: unknown): string {
+function thrownMessage(thrown: unknown): string {
   if (typeof thrown === 'string') return thrown;
   if (typeof thrown === 'object' && thrown !== null && 'message' in thrown && typeof thrown.message === 'string') {
     return thrown.message;

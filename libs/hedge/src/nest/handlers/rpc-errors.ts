@@ -7,10 +7,10 @@ import { HedgeContext } from './context.js';
 let passed = false;
 
 /**
- * Lets what a handler of this library threw pass Nest's last filter unchanged. Nest makes "Internal server error" of all
- * but RpcExceptions there, so the status of an HttpException would be lost. The module's own connection has a filter for
- * that (`HedgeExceptionFilter`), but an app that connects the strategy itself has a configuration of its own, which
- * nothing else can reach. Messages of other transports are not affected.
+ * Makes Nest's last filter pass the errors of this library's handlers unchanged. That filter replaces every error that is
+ * no RpcException by "Internal server error", so the status of an HttpException would be lost. The connection of this
+ * module has a filter for that (`HedgeExceptionFilter`). An app that connects the strategy itself has its own
+ * configuration, which the module cannot change. Messages of other transports are unaffected.
  */
 export function passHandlerErrors(): void {
   if (passed) return;

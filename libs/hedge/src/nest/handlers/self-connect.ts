@@ -5,10 +5,9 @@ import type { HandlerHost } from './discovery.js';
 import type { HedgeStrategy } from './strategy.js';
 
 /**
- * Does for the handlers what `app.connectMicroservice` does, from inside the app and for providers too: has
- * Nest's own rpc pipeline register them on the strategy. The classes used here are exported by Nest but not
- * documented, which is why only this file uses them, and why `HandlerProbe` proves at every start that
- * guards and injection still work.
+ * Registers the handlers on the strategy by Nest's rpc pipeline, as `app.connectMicroservice` does, but from inside the app
+ * and for providers, too. Nest exports the classes that are used here, but does not document them. So only this file uses
+ * them, and `HandlerProbe` proves at every start that guards and injection work.
  */
 export function selfConnect(
   live: { readonly modules: ModulesContainer; readonly ref: ModuleRef },
@@ -21,7 +20,7 @@ export function selfConnect(
   new NestMicroservice(graph, options, new GraphInspector(graph), config).registerListeners();
 }
 
-/** The live modules, seen so that exactly the given classes are their controllers. */
+/** A view of the live modules in which exactly the given classes are controllers. */
 class HandlerGraph extends NestContainer {
   readonly #shown = new ModulesContainer();
 
@@ -40,7 +39,7 @@ class HandlerGraph extends NestContainer {
   }
 
   override getModules(): ModulesContainer {
-    // Also asked by the parent's constructor, before this class's fields exist.
+    // The constructor of the parent calls this before the fields of this class exist.
     return #shown in this ? this.#shown : super.getModules();
   }
 

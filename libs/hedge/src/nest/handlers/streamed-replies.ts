@@ -7,26 +7,26 @@ import { isAsyncIterable, type ItemReader, readItems } from '../../streams/item-
 const NEST_PARAMETERS = '__routeArguments__';
 /** Marks a method whose replies are streamed already: it may have two stream decorators. */
 const STREAMED = Symbol.for('nestjs-hedge:streamed');
-/** On the context of a stream: how its replies leave. From the global registry, as the others. */
+/** The key of `Replies` on the context of a stream. From the global registry, as the others. */
 export const REPLIES = Symbol.for('nestjs-hedge:replies');
 
-/** How the replies of a stream's handler leave. */
+/** Controls the replies of a stream's handler. */
 export interface Replies {
   /** Waits until the caller has room for more; undefined when it has room now. */
   room(): Promise<void> | undefined;
-  /** The source that the handler returned is closed when the stream is over, whether anybody has read it or not. */
+  /** Registers the closing of the source that the handler returned. It runs when the stream is over, also if no one has read the source. */
   leaveWhenOver(leave: () => void): void;
 }
 
 /**
- * Turns the iterable that a handler returns into an Observable, so that interceptors see each reply, and filters what
- * the iterable throws late: Nest would pass it on as one value. The Observable reads on only while the caller takes
- * replies. A method that is called by anyone but Nest returns what it always did.
+ * Turns the iterable that a handler returns into an Observable. So interceptors see each reply, and filters see late errors;
+ * Nest would pass an iterable on as one value. The Observable reads the next item only when the caller has room for it. A
+ * direct call of the method returns the iterable itself.
  */
 export function streamReplies(target: object, key: string | symbol, descriptor: PropertyDescriptor): void {
   const method = descriptor.value as (...args: unknown[]) => unknown;
   if (Reflect.hasMetadata(STREAMED, method)) return;
-  // The context has to come along after the method's own parameters, whatever they are.
+  // Nest passes the context after the method's own parameters.
   const own = countParameters(target, key);
   Ctx()(target, key, own);
 
@@ -46,7 +46,7 @@ export function streamReplies(target: object, key: string | symbol, descriptor: 
   descriptor.value = streamed;
 }
 
-/** Those that Nest would pass. Without a decorated one it passes the payload, until another is decorated. */
+/** The number of arguments that Nest passes. Without decorated parameters it passes the payload. */
 function countParameters(target: object, key: string | symbol): number {
   const decorated: unknown = Reflect.getMetadata(NEST_PARAMETERS, target.constructor, key);
   if (decorated === undefined) {
@@ -63,7 +63,7 @@ function repliesOf(value: unknown): Replies | undefined {
 function pulledBy(replies: Replies, result: unknown): unknown {
   const items = itemsOf(result);
   if (items === undefined) return result;
-  // An interceptor may have stopped waiting for the handler, or never subscribe.
+  // An interceptor may stop waiting for the handler, or may never subscribe.
   replies.leaveWhenOver(() => items.leave());
   return new Observable((subscriber) => {
     const pull = async (): Promise<void> => {
@@ -82,12 +82,12 @@ function pulledBy(replies: Replies, result: unknown): unknown {
       }
     };
     void pull();
-    // Also after its end, when it changes nothing.
+    // Idempotent, also after the end of the items.
     return () => items.leave();
   });
 }
 
-/** Of an async iterable, a stream or a generator; an array is one reply. */
+/** A reader of an async iterable, a stream or a generator. An array is one reply. */
 function itemsOf(result: unknown): ItemReader | undefined {
   return isAsyncIterable(result) || isGenerator(result) ? readItems(result, { begin: true }) : undefined;
 }

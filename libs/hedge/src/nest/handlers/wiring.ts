@@ -10,7 +10,7 @@ import type { HandlerEnhancers } from '../options.js';
 import { selfConnect } from './self-connect.js';
 import { HedgeStrategy } from './strategy.js';
 
-/** The documented way, which does without this module's own connection. */
+/** Nest's documented way, which needs no connection by this module. */
 const CONNECT_LINE = 'app.connectMicroservice({ strategy: app.get(HedgeStrategy) });';
 
 /** Registers every handler of the app with its guards, or fails the start. */
@@ -25,8 +25,8 @@ export class HandlerWiring {
 
   /**
    * @returns false when the app connected the strategy itself and Nest registers its handlers later, at
-   *   `startAllMicroservices()` or `listen()`: to be called again then.
-   * @throws HedgeError INVALID_OPTIONS when a handler would not run as written.
+   *   `startAllMicroservices()` or `listen()`. Then it is called again.
+   * @throws HedgeError INVALID_OPTIONS when Nest would not run a handler with its guards.
    */
   async wire(enhancers: HandlerEnhancers): Promise<boolean> {
     const found = this.discovery.handlers();
@@ -83,7 +83,7 @@ function hostsOf(handlers: readonly FoundHandler[]): HandlerHost[] {
   return [...new Map(handlers.map(({ host }) => [host.wrapper, host])).values()];
 }
 
-/** Filters run from the last to the first, so the app's come before ours. */
+/** Nest runs filters from the last to the first, so the filters of the app run before ours. */
 function configOf({ guards = [], pipes = [], interceptors = [], filters = [] }: HandlerEnhancers): ApplicationConfig {
   const config = new ApplicationConfig();
   config.useGlobalFilters(new HedgeExceptionFilter(), ...filters);

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { VirtualClock } from '../../testing/virtual-clock.js';
-import { ReplicaTable, type LiveStore, type Renewal } from './replica-table.core.js';
+import { ReplicaTable, type LiveStore, type StoreRenewal } from './replica-table.core.js';
 
 const EXPIRE_MS = 1_000;
 const replica = (epoch: number) => ({ owner: 'owner', epoch });
@@ -11,7 +11,7 @@ describe('ReplicaTable', () => {
   let number: number;
 
   const admit = (epoch: number, session: number): boolean => table.admit(replica(epoch), session, clock.now());
-  const renew = (issued: number, live: (number | LiveStore)[], sent: Partial<Renewal> = {}) => {
+  const renew = (issued: number, live: (number | LiveStore)[], sent: Partial<StoreRenewal> = {}) => {
     number += 1;
     const stores = live.map((one) => (typeof one === 'number' ? { epoch: one, closedSession: 0, discarded: [] } : one));
     return table.renewed('owner', { number, issued, live: stores, ...sent }, clock.now());

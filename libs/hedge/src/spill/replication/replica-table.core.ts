@@ -9,7 +9,7 @@ export interface ReplicaId {
 }
 
 /** The report of an owner to a holder about its live stores. */
-export interface Renewal {
+export interface StoreRenewal {
   /** Rises with each renewal of this owner: a renewal that arrives after a later one is ignored. */
   readonly number: number;
   /** The last epoch that the owner has issued. */
@@ -97,7 +97,7 @@ export class ReplicaTable {
     return this.#owners.get(owner)?.replicas.get(epoch)?.frames.has(sequence) ?? false;
   }
 
-  renewed(owner: string, { number, issued, live }: Renewal, now: Instant): Discard[] {
+  renewed(owner: string, { number, issued, live }: StoreRenewal, now: Instant): Discard[] {
     const known = this.#owner(owner, now);
     known.lastContact = now;
     if (number <= known.number) return [];

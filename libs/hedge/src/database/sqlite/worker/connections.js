@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { codeOf, DatabaseError, messageOf } from './errors.js';
+import { codeOf, DatabaseError, errorMessage } from './errors.js';
 import { isSamePlace, placeOf } from './known-file.js';
 import { createPrivately } from './private-file.js';
 import * as sql from './sql.js';
@@ -195,7 +195,7 @@ function loadLibsql() {
   } catch (error) {
     const code = codeOf(error);
     // Node adds the require stack in further lines.
-    const [reason = ''] = messageOf(error).split('\n', 1);
+    const [reason = ''] = errorMessage(error).split('\n', 1);
     if (code === 'ERR_DLOPEN_DISABLED') throw new DatabaseError(code, reason);
     const missing = code === 'MODULE_NOT_FOUND' && reason.includes("'libsql'");
     throw new DatabaseError(missing ? 'NO_LIBSQL' : 'LIBSQL_FAILED', reason);
@@ -211,7 +211,7 @@ function orThrow(code, run) {
   try {
     return run();
   } catch (error) {
-    throw new DatabaseError(code, messageOf(error));
+    throw new DatabaseError(code, errorMessage(error));
   }
 }
 

@@ -20,7 +20,7 @@ export function codeOf(error) {
 }
 
 /** @param {unknown} error */
-export function messageOf(error) {
+export function errorMessage(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
@@ -57,6 +57,6 @@ export function commitOrThrow(commit) {
   try {
     commit();
   } catch (error) {
-    throw isBusy(error) ? error : new DatabaseError(codeOf(error), messageOf(error), false);
+    throw isBusy(error) ? error : new DatabaseError(codeOf(error), errorMessage(error), false);
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
 import { parentPort, workerData } from 'node:worker_threads';
 import { SqliteDatabase } from './database.js';
-import { DatabaseError, codeOf, isBusy, isReplaced, messageOf, mustReconnect } from './errors.js';
+import { DatabaseError, codeOf, isBusy, isReplaced, errorMessage, mustReconnect } from './errors.js';
 import { lockedBy } from './lock-owner.js';
 import { isRead, RequestQueues } from './queues.js';
 
@@ -216,7 +216,7 @@ function errorOf(run) {
  */
 function describe(error) {
   const { withoutEffect = true } = /** @type {{ withoutEffect?: boolean }} */ (error);
-  return { code: codeOf(error), message: messageOf(error), withoutEffect };
+  return { code: codeOf(error), message: errorMessage(error), withoutEffect };
 }
 
 /**
