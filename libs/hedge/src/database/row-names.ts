@@ -1,4 +1,5 @@
 import { HedgeError } from '../common/errors.js';
+import type { SemaphoreWrite } from './permit-table.js';
 
 /** Row name of a group's election lease. It differs from spindle's, because Go pods write theirs without a token check. */
 export function leaseName(group: string): string {
@@ -52,6 +53,14 @@ export function limitOfRowId(id: string): number {
 /** Key of the mirror rows of one member. */
 export function callerKey(address: string): string {
   return `__caller=${address}`;
+}
+
+/** The row of a semaphore, and the mirror rows of its holders. A mirror row without a value is deleted. */
+export function semaphoreRows({ name, limit, value, leader, holders }: SemaphoreWrite) {
+  return {
+    row: { key: semaphoreKey(name), id: semaphoreRowId(limit), value, leader },
+    mirrors: holders.map((holder) => ({ key: callerKey(holder.address), value: holder.value })),
+  };
 }
 
 /** Key of the log rows of the ledger of one job of a group. */

@@ -1,6 +1,6 @@
-import { HedgeError } from '../../common/errors.js';
+import type { HedgeError } from '../../common/errors.js';
 import { shown } from '../../common/validation/shown.js';
-import { unknownOption } from '../../common/validation/unknown-option.js';
+import { checkDriverOptions, checkTablesDiffer, invalidOption } from '../driver-options.js';
 import type { Channel, PostgresClient, PostgresPool } from './client/client.js';
 import { Connections } from './client/connections.js';
 import { LentClient, LentPool } from './client/lent.js';
@@ -77,11 +77,7 @@ const KNOWN: readonly string[] = [
 
 /** @throws HedgeError INVALID_OPTIONS */
 export function postgresConfig(options: PostgresOptions): PostgresConfig {
-  if (typeof options !== 'object' || options === null) {
-    throw invalid("its options are not an object. Give them as in postgres({ connectionString: 'postgres://…' }).");
-  }
-  const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
-  if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
+  checkDriverOptions('postgres', options, KNOWN, "postgres({ connectionString: 'postgres://…' })");
   const tables = tableNames(options);
   const { connectionString, ssl, pool, client, leaseClient } = options;
   if ([connectionString, pool, client].filter((one) => one !== undefined).length !== 1) {
@@ -138,7 +134,7 @@ export function tableNames({
   for (const [option, name] of Object.entries({ lockTable, logTable })) {
     if (/^hedge_(clock|schema)$/.test(name)) throw invalid(`${option} "${name}" is the name of a table of the driver.`);
   }
-  if (lockTable === logTable) throw invalid(`lockTable and logTable are both "${logTable}". Give each its own name.`);
+  checkTablesDiffer('postgres', lockTable, logTable);
   return { schema, lockTable, logTable };
 }
 
@@ -167,5 +163,5 @@ function checkedSsl(ssl: unknown): boolean | object {
 }
 
 function invalid(message: string): HedgeError {
-  return new HedgeError('INVALID_OPTIONS', `postgres: ${message}`);
+  return invalidOption('postgres', message);
 }

@@ -1,5 +1,5 @@
 import type { Fence } from '../log-table.js';
-import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import { limitOfRowId, semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import { assertSemaphoreName, assertSemaphoreWrite, leaseLost } from '../checks.js';
 import type { Calls } from './client/calls.js';
@@ -33,14 +33,11 @@ export class PostgresPermitTable implements PermitTable {
 
   async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
     assertSemaphoreWrite(write);
-    const { name, follows, limit, value, leader } = write;
-    const key = semaphoreKey(name);
-    const row = { key, id: semaphoreRowId(limit), value, leader };
-    const mirrors = write.holders.map((holder) => ({ key: callerKey(holder.address), value: holder.value }));
+    const { row, mirrors } = semaphoreRows(write);
     return this.calls.run('permits.write', async (query) => {
-      const [written] = await query(replaceSql(this.#names, row, follows, mirrors, fence));
+      const [written] = await query(replaceSql(this.#names, row, write.follows, mirrors, fence));
       if (written !== undefined) return { written: true, timestamp: BigInt(written['timestamp'] ?? 0) };
-      const [found] = await query(semaphoreSql(this.#names, key, fence.lease));
+      const [found] = await query(semaphoreSql(this.#names, row.key, fence.lease));
       const token = BigInt(found?.['token'] ?? 0);
       if (token !== fence.token) throw leaseLost(fence, token);
       return { written: false, row: toRow(found) };

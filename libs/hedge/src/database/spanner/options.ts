@@ -1,6 +1,6 @@
-import { HedgeError } from '../../common/errors.js';
+import type { HedgeError } from '../../common/errors.js';
 import { shown } from '../../common/validation/shown.js';
-import { unknownOption } from '../../common/validation/unknown-option.js';
+import { checkDriverOptions, checkTablesDiffer, invalidOption } from '../driver-options.js';
 import { isSpannerClient, ownClient, usersClient, type ClientSource, type SpannerDatabase } from './client/client.js';
 
 interface CommonOptions {
@@ -61,13 +61,7 @@ const KNOWN: readonly string[] = [
 
 /** @throws HedgeError INVALID_OPTIONS */
 export function spannerConfig(options: SpannerOptions): SpannerConfig {
-  if (typeof options !== 'object' || options === null) {
-    throw invalid(
-      "the options are not an object. Give them as in spanner({ database: 'projects/P/instances/I/databases/D' }).",
-    );
-  }
-  const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
-  if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
+  checkDriverOptions('spanner', options, KNOWN, "spanner({ database: 'projects/P/instances/I/databases/D' })");
   const { database, client, maxStalenessMs } = options;
   const tables = tableNames(options);
   if (
@@ -112,12 +106,10 @@ export function tableNames({ lockTable = 'locktable', logTable = 'logtable' }: P
       );
     }
   }
-  if (lockTable.toLowerCase() === logTable.toLowerCase()) {
-    throw invalid(`lockTable and logTable are both "${logTable}". Give each its own name.`);
-  }
+  checkTablesDiffer('spanner', lockTable, logTable);
   return { lockTable, logTable };
 }
 
 function invalid(message: string): HedgeError {
-  return new HedgeError('INVALID_OPTIONS', `spanner: ${message}`);
+  return invalidOption('spanner', message);
 }

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import { HedgeError } from '../../common/errors.js';
+import type { HedgeError } from '../../common/errors.js';
 import { shown } from '../../common/validation/shown.js';
-import { unknownOption } from '../../common/validation/unknown-option.js';
+import { checkDriverOptions, checkTablesDiffer, invalidOption } from '../driver-options.js';
 import type { WorkerConfig } from './protocol.js';
 
 export interface SqliteOptions {
@@ -21,11 +21,7 @@ const KNOWN: readonly string[] = ['file', 'lockTable', 'logTable'] satisfies (ke
 
 /** @throws HedgeError INVALID_OPTIONS */
 export function workerConfig(options: SqliteOptions): WorkerConfig {
-  if (typeof options !== 'object' || options === null) {
-    throw invalid("the options are not an object. Give them as in sqlite({ file: '/data/hedge.db' }).");
-  }
-  const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
-  if (unknown !== undefined) throw invalid(unknownOption('', unknown, KNOWN));
+  checkDriverOptions('sqlite', options, KNOWN, "sqlite({ file: '/data/hedge.db' })");
   const { file, lockTable = 'locktable', logTable = 'logtable' } = options;
   if (typeof file !== 'string' || file === '' || file.includes('\0')) {
     throw invalid(`file must be a path, not ${shown(file)}. Give one, as in sqlite({ file: '/data/hedge.db' }).`);
@@ -43,12 +39,10 @@ export function workerConfig(options: SqliteOptions): WorkerConfig {
       );
     }
   }
-  if (lockTable.toLowerCase() === logTable.toLowerCase()) {
-    throw invalid(`lockTable and logTable are both "${logTable}". Give each its own name.`);
-  }
+  checkTablesDiffer('sqlite', lockTable, logTable);
   return { file: resolve(file), lockTable, logTable };
 }
 
 function invalid(message: string): HedgeError {
-  return new HedgeError('INVALID_OPTIONS', `sqlite: ${message}`);
+  return invalidOption('sqlite', message);
 }

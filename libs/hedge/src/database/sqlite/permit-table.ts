@@ -1,5 +1,5 @@
 import type { Fence } from '../log-table.js';
-import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import { limitOfRowId, semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import { leaseLost, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import type { SqliteLeaseTable } from './lease-table.js';
@@ -25,10 +25,8 @@ export class SqlitePermitTable implements PermitTable {
 
   async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
     assertSemaphoreWrite(write);
-    const { name, follows, limit, value, leader } = write;
-    const row = { key: semaphoreKey(name), id: semaphoreRowId(limit), value, leader };
-    const mirrors = write.holders.map((holder) => ({ key: callerKey(holder.address), value: holder.value }));
-    const result = await this.thread.call('replace', row, follows, mirrors, { ...fence });
+    const { row, mirrors } = semaphoreRows(write);
+    const result = await this.thread.call('replace', row, write.follows, mirrors, { ...fence });
     if ('foundToken' in result) throw leaseLost(fence, result.foundToken);
     return 'timestamp' in result
       ? { written: true, timestamp: result.timestamp }

@@ -86,9 +86,29 @@ export class ReadOnlyServer extends Error {
   }
 }
 
-/** @throws ReadOnlyServer for the answer of a standby to a statement of `strongly` (`sql.ts`). */
-export function rowsOf(result: PostgresResult): readonly Row[] {
+/**
+ * Runs a statement on a connection.
+ * @param leftMs after which it stops waiting
+ * @param waitedMs the time that the caller has then waited in all, for the error
+ * @throws SQL errors as the client reports them; NoAnswer; ReadOnlyServer for the answer of a standby to a statement of
+ *   `strongly` (`sql.ts`).
+ */
+export async function rowsWithin(
+  client: Pick<PostgresClient, 'query'>,
+  { text, values }: Statement,
+  leftMs: number,
+  waitedMs: number,
+): Promise<readonly Row[]> {
+  const result = await inTime(client.query(text, [...values]), leftMs, () => new NoAnswer(waitedMs));
   const rows = ('rows' in result ? result.rows : result) as readonly Row[];
   if (rows[0]?.['standby'] === 'true') throw new ReadOnlyServer();
   return rows;
+}
+
+/** Settles with the promise, or rejects after `ms`. */
+export function inTime<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(late()), ms);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

@@ -1,6 +1,6 @@
 import { messageOf } from '../../../common/errors.js';
 import { breaksConnection } from '../failures.js';
-import { Closed, NoAnswer, NotSent, rowsOf, type Channel, type Row, type Statement } from './client.js';
+import { Closed, inTime, NotSent, rowsWithin, type Channel, type Row, type Statement } from './client.js';
 import type { MakeClient, PgClient } from './pg-client.js';
 
 /** A connection that was not used for so long is closed, in milliseconds. */
@@ -34,14 +34,14 @@ export class Connections implements Channel {
     private readonly size: number,
   ) {}
 
-  async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
+  async query(statement: Statement, remainingMs: number): Promise<readonly Row[]> {
     const end = performance.now() + remainingMs;
     const client = await this.#checkOut(end);
     let broken = false;
     try {
       const left = end - performance.now();
       if (left <= 0) throw new NotSent(`no connection within ${Math.round(remainingMs)} ms`);
-      return rowsOf(await inTime(client.query(text, [...values]), left, () => new NoAnswer(remainingMs)));
+      return await rowsWithin(client, statement, left, remainingMs);
     } catch (error) {
       broken = breaksConnection(error);
       throw this.#closed ? new Closed() : error;
@@ -150,14 +150,6 @@ export class Connections implements Channel {
     const [idle] = this.#idle.splice(index, 1);
     clearTimeout(idle?.timer);
   }
-}
-
-/** Settles with the promise, or rejects after `ms`. */
-export function inTime<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(late()), ms);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }
 
 /** At once: `end` would wait for a server that may be silent. */

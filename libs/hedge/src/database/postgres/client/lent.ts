@@ -2,9 +2,9 @@ import { messageOf } from '../../../common/errors.js';
 import { breaksConnection } from '../failures.js';
 import {
   Closed,
-  NoAnswer,
+  inTime,
   NotSent,
-  rowsOf,
+  rowsWithin,
   type Channel,
   type PostgresClient,
   type PostgresPool,
@@ -12,7 +12,6 @@ import {
   type Row,
   type Statement,
 } from './client.js';
-import { inTime } from './connections.js';
 
 /** The application's own pool. The driver never ends it. */
 export class LentPool implements Channel {
@@ -20,7 +19,7 @@ export class LentPool implements Channel {
 
   constructor(private readonly pool: PostgresPool) {}
 
-  async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
+  async query(statement: Statement, remainingMs: number): Promise<readonly Row[]> {
     if (this.#closed) throw new Closed();
     const end = performance.now() + remainingMs;
     const client = await this.#checkOut(remainingMs);
@@ -28,7 +27,7 @@ export class LentPool implements Channel {
     try {
       const left = end - performance.now();
       if (left <= 0) throw new NotSent('the pool had no connection in time');
-      return rowsOf(await inTime(client.query(text, [...values]), left, () => new NoAnswer(remainingMs)));
+      return await rowsWithin(client, statement, left, remainingMs);
     } catch (error) {
       broken = breaksConnection(error);
       throw error;
@@ -64,9 +63,9 @@ export class LentClient implements Channel {
 
   constructor(private readonly client: PostgresClient) {}
 
-  async query({ text, values }: Statement, remainingMs: number): Promise<readonly Row[]> {
+  async query(statement: Statement, remainingMs: number): Promise<readonly Row[]> {
     if (this.#closed) throw new Closed();
-    return rowsOf(await inTime(this.client.query(text, [...values]), remainingMs, () => new NoAnswer(remainingMs)));
+    return rowsWithin(this.client, statement, remainingMs, remainingMs);
   }
 
   async close(): Promise<void> {
