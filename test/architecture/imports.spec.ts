@@ -147,9 +147,9 @@ describe('a core (*.core.ts)', () => {
   });
 });
 
-describe('messaging', () => {
-  it('names no kind of request: features register theirs', () => {
-    expect(requestKindsIn(SOURCE, 'messaging')).toEqual([]);
+describe('a generic layer', () => {
+  it.each(['transport', 'messaging', 'streams'])('%s names no kind of request: features register theirs', (layer) => {
+    expect(requestKindsIn(SOURCE, layer)).toEqual([]);
   });
 
   it.each([

@@ -80,6 +80,19 @@ describe('a flood of requests', () => {
     expect(refused.length).toBeGreaterThan(0);
   });
 
+  it('that fills the outbound queue of a link leaves the reserved room to renewals', async () => {
+    const d = await group.start('d', {}, 3_000);
+    d.route.learn();
+    expect(await Promise.all([d.send('open the link'), group.pass(100)])).toEqual(['open the link', undefined]);
+    b.messenger.serve(RENEW, async ({ payload }) => payload);
+    const messages = Array.from({ length: 10 }, () => d.send('x'.repeat(1_000)));
+    const renewal = d.send('r'.repeat(1_000), { type: RENEW });
+    await group.pass(100);
+    const outcomes = (await Promise.allSettled(messages)).map(({ status }) => status);
+    expect(outcomes).toContain('rejected');
+    expect(await renewal).toBe('r'.repeat(1_000));
+  });
+
   it('does not lower the limits for later requests', async () => {
     const d = await group.start('d', LIMITS);
     group.elect(d);

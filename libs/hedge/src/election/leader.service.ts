@@ -35,6 +35,7 @@ export const LEADER_MESSAGE: RequestType = {
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: HANDLER_SLOTS,
+  mayUseReserve: false,
 };
 
 export interface SendOptions {

@@ -118,6 +118,7 @@ export const KV_PUT: RequestType = {
   runsAt: 'leader',
   duringDrain: 'accepted from this pod',
   slots: 'puts',
+  mayUseReserve: false,
 };
 
 /** Serves `KvStore.put` on the leader. */

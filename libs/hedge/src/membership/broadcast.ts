@@ -9,6 +9,7 @@ export const BROADCAST: RequestType = {
   runsAt: 'member',
   duringDrain: 'refused',
   slots: HANDLER_SLOTS,
+  mayUseReserve: false,
 };
 
 /** The outcome of a broadcast at one member. Survives `JSON.stringify`. */

@@ -16,6 +16,11 @@ export interface RequestType {
    * name share a pool. A type with its own pool still runs while app handlers or waiting callers fill another pool.
    */
   readonly slots: string;
+  /**
+   * Whether it may use the room of a link that is reserved behind a full queue of user traffic. True for requests that
+   * keep permits or spilled data alive.
+   */
+  readonly mayUseReserve: boolean;
 }
 
 /** The pool of requests that run handlers of the app. In this pool, each topic gets a share of the slots. */

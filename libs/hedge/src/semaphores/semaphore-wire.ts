@@ -19,6 +19,7 @@ export const ACQUIRE: RequestType = {
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: 'acquires',
+  mayUseReserve: true,
 };
 
 /**
@@ -30,6 +31,7 @@ export const RELEASE: RequestType = {
   runsAt: 'leader',
   duringDrain: 'accepted',
   slots: 'releases',
+  mayUseReserve: true,
 };
 
 /** Its slots are not those of releases, because a release waits for the database. */
@@ -38,6 +40,7 @@ export const RENEW: RequestType = {
   runsAt: 'leader',
   duringDrain: 'accepted',
   slots: 'renewals',
+  mayUseReserve: true,
 };
 
 const RESIZE: RequestType = {
@@ -45,6 +48,7 @@ const RESIZE: RequestType = {
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: 'releases',
+  mayUseReserve: true,
 };
 
 /** All types of requests that the leader serves. */

@@ -23,10 +23,12 @@ export interface Link {
   /**
    * Queues a frame. Frames queued in one turn of the event loop leave as one message. Does nothing on a closed link: the
    * close event has reported that.
+   * @param mayUseReserve whether the frame may use the room that the queue reserves for traffic of the library. Default:
+   *   true for all frames but requests and replies.
    * @throws HedgeError OVERLOADED when the outbound queue (bounded in bytes) is full.
    * @throws HedgeError PAYLOAD_TOO_LARGE when the frame is larger than the limit.
    */
-  send(body: FrameBody): void;
+  send(body: FrameBody, mayUseReserve?: boolean): void;
   /** Caller side: reports to the receiver, with the next message, that it may forget this request. */
   acknowledge(sequence: number): void;
   close(): void;

@@ -245,7 +245,7 @@ export class RequestClient {
       return;
     }
     try {
-      this.#links.get(member.incarnation)?.send({ $case: 'request', value });
+      this.#links.get(member.incarnation)?.send({ $case: 'request', value }, type.mayUseReserve);
     } catch (error) {
       this.#step({ type: 'not-transmitted', call, error: asHedgeError(error, 'MEMBER_UNREACHABLE') });
     }

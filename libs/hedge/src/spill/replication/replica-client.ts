@@ -15,6 +15,7 @@ export const SPILL_PULL: RequestType = {
   runsAt: 'member',
   duringDrain: 'accepted',
   slots: 'renewals',
+  mayUseReserve: true,
 };
 
 /** Keeps the frames that a member holds for this pod. */
@@ -23,6 +24,7 @@ export const SPILL_RENEWAL: RequestType = {
   runsAt: 'member',
   duringDrain: 'accepted',
   slots: 'renewals',
+  mayUseReserve: true,
 };
 
 export interface ReplicaClientOptions {

@@ -1,5 +1,5 @@
 import type { FrameBody } from '../transport.js';
-import { Envelope, type Reply, RequestKind } from '../../wire/hedge/v1/link.js';
+import { Envelope, type Reply } from '../../wire/hedge/v1/link.js';
 
 /** Encodes a message of the handshake: an envelope with exactly one frame. */
 export function encodeFrame(body: FrameBody): Uint8Array {
@@ -51,16 +51,9 @@ export function replyBytes({ payload, failure }: Reply): number {
   return payload.byteLength + (failure ? Buffer.byteLength(failure.message) + Buffer.byteLength(failure.details) : 0);
 }
 
-const USER_REQUESTS: ReadonlySet<RequestKind> = new Set([
-  RequestKind.REQUEST_KIND_LEADER_MESSAGE,
-  RequestKind.REQUEST_KIND_BROADCAST,
-  RequestKind.REQUEST_KIND_KV_PUT,
-]);
-
-/** Whether the frame is user traffic, rather than traffic that keeps members, permits and spilled data alive. */
-export function isUserTraffic(body: FrameBody): boolean {
-  if (body.$case === 'request') return USER_REQUESTS.has(body.value.kind);
-  return body.$case === 'reply';
+/** Whether the frame keeps members connected. Requests and replies do not, unless their sender says so. */
+export function isLibraryTraffic(body: FrameBody): boolean {
+  return body.$case !== 'request' && body.$case !== 'reply';
 }
 
 const FIXED_FIELDS = 96;

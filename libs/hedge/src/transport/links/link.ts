@@ -48,10 +48,10 @@ export class StreamLink implements Link {
     return this.#isOpen;
   }
 
-  send(body: FrameBody): void {
+  send(body: FrameBody, mayUseReserve?: boolean): void {
     if (!this.#isOpen) return;
     try {
-      this.init.outbox.push(body);
+      this.init.outbox.push(body, mayUseReserve);
     } catch (error) {
       // A frame that cannot be encoded breaks the envelope, and so loses the frames before it.
       if (!(error instanceof HedgeError)) this.#lost(`A ${body.$case} to ${this.#name} could not be encoded`);

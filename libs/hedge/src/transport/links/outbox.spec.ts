@@ -135,11 +135,10 @@ describe('Outbox', () => {
     expect(() => outbox.push(request(10_000))).toThrow(code('OVERLOADED'));
     const heartbeat: FrameBody = { $case: 'heartbeat', value: { epoch: 1n, version: 1, spill: undefined } };
     const renewal = request(400_000);
-    if (renewal.$case === 'request') renewal.value.kind = RequestKind.REQUEST_KIND_SEMAPHORE_RENEW;
     outbox.push(heartbeat);
-    outbox.push(renewal);
-    outbox.push(renewal);
-    expect(() => outbox.push(renewal)).toThrow(code('OVERLOADED'));
+    outbox.push(renewal, true);
+    outbox.push(renewal, true);
+    expect(() => outbox.push(renewal, true)).toThrow(code('OVERLOADED'));
     stream.room = true;
     stream.read();
     outbox.drained();

@@ -1,7 +1,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
-import { contentBytes, frameBytes, isUserTraffic } from './frames.js';
+import { contentBytes, frameBytes, isLibraryTraffic } from './frames.js';
 import type { MessageStream } from '../streams/message-stream.js';
 import type { FrameBody } from '../transport.js';
 import { Envelope } from '../../wire/hedge/v1/link.js';
@@ -54,9 +54,10 @@ export class Outbox {
   ) {}
 
   /**
+   * @param mayUseReserve whether the frame may use the reserved room
    * @throws HedgeError OVERLOADED or PAYLOAD_TOO_LARGE. The frame was not queued then.
    */
-  push(body: FrameBody): void {
+  push(body: FrameBody, mayUseReserve = isLibraryTraffic(body)): void {
     const content = contentBytes(body);
     if (content > this.limits.maxMessageBytes) {
       throw new HedgeError(
@@ -67,7 +68,7 @@ export class Outbox {
       );
     }
     const weight = frameBytes(body);
-    const room = this.limits.maxQueuedBytes + (isUserTraffic(body) ? 0 : RESERVED_BYTES);
+    const room = this.limits.maxQueuedBytes + (mayUseReserve ? RESERVED_BYTES : 0);
     if (this.#queuedBytes + weight > room) {
       throw new HedgeError(
         'OVERLOADED',
