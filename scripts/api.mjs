@@ -1,11 +1,10 @@
 // `npm run api`: writes the public API of nestjs-hedge to docs/api, from the built declarations, one page for each entry
 // point. `--check` fails if a page is not up to date, so that a review shows each change of the public API.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import ts from 'typescript';
+import { root } from './workspace.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const library = join(root, 'libs/hedge');
 const pages = join(root, 'docs/api');
 const { name, exports } = JSON.parse(readFileSync(join(library, 'package.json'), 'utf8'));

@@ -188,8 +188,7 @@ function tableLacks(tables: Tables, table: TableShape, found: FoundSchema, role:
 
 function fits({ unique, columns, where }: IndexShape, definition: string): boolean {
   if (unique && !definition.startsWith('CREATE UNIQUE')) return false;
-  const condition = where === undefined ? `(${columns})` : `(${columns}) WHERE`;
-  return where === undefined ? definition.endsWith(condition) : definition.includes(condition);
+  return where === undefined ? definition.endsWith(`(${columns})`) : definition.includes(`(${columns}) WHERE`);
 }
 
 /** For the error of a database that lacks these. */
