@@ -22,20 +22,22 @@ console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 ? 0 : 1;
 
 async function runAll() {
-  for (const script of ['build', 'types', 'lint', 'format', 'api:check']) await check(script, () => npmRun(script));
-  // Tests of whole pods run alone on machines with few cores.
-  const folders = 'backend|transport|postgres|deploy|e2e|packaging|upgrade';
-  const severalProcesses = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;
-  await jest('tests in one process', [
-    '--maxWorkers=100%',
-    '--testPathIgnorePatterns',
-    '/node_modules/',
-    severalProcesses,
-  ]);
-  await jest('tests of several processes', ['--runInBand', '--testPathPatterns', severalProcesses]);
+  await Promise.all([checkScripts('build', 'api:check'), checkScripts('types', 'lint', 'format')]);
+  // Tests of whole pods run alone on machines with few cores. Tests that pack and install packages have no deadlines.
+  const folders = 'backend|transport|postgres|e2e|upgrade';
+  const wholePods = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;
+  const packages = '/test/(packaging|deploy)/';
+  const allWorkers = '--maxWorkers=100%';
+  await jest('tests in one process', [allWorkers, '--testPathIgnorePatterns', '/node_modules/', wholePods, packages]);
+  await jest('tests of packages', [allWorkers, '--testPathPatterns', packages]);
+  await jest('tests of whole pods', ['--runInBand', '--testPathPatterns', wholePods]);
   await check('no process left', () => assertNone(watch.processes()));
   await check('no temp file left', () => assertNone(watch.files()));
   await check('working tree as before', () => assertNone(watch.changes()));
+}
+
+async function checkScripts(...scripts) {
+  for (const script of scripts) await check(script, () => npmRun(script));
 }
 
 async function npmRun(script) {

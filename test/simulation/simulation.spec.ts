@@ -1,12 +1,10 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { PLANTED } from './planted.js';
 import { addCoverage, describeViolation } from './report.js';
 import { simulate } from './simulate.js';
 import type { Coverage } from './world.js';
 
-const SEEDS = 1_000;
-/** Within this many seeds every planted bug shows; the rarest needs about a hundred. */
-const SEEDS_TO_FIND = 1_000;
+/** A short part of the search; `npm run sim -- --seeds N` runs more. */
+const SEEDS = 300;
 
 /** The events that a set of histories must contain, at least once per ten seeds. */
 const EXERCISED = [
@@ -90,17 +88,4 @@ describe('simulation of whole clusters', () => {
     expect(one?.length).toBeGreaterThan(100);
     expect(two).toEqual(one);
   });
-
-  it.each(Object.entries(PLANTED))(
-    'finds a planted bug: %s',
-    (_, { parts, found }) => {
-      let invariant: string | undefined;
-      for (let seed = 1; seed <= SEEDS_TO_FIND && invariant === undefined; seed += 1) {
-        const message = simulate(seed, parts).violation?.message ?? '';
-        invariant = found.find((name) => message.startsWith(`${name}:`));
-      }
-      expect(invariant).toBeDefined();
-    },
-    5 * 60_000,
-  );
 });
