@@ -10,7 +10,7 @@ import type {
   RenewResult,
 } from '../lease-table.js';
 import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
-import { ObservedLeases } from '../observed-lease.js';
+import { LeaseObserver } from '../lease-observer.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import { assertLeaseTexts, assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
@@ -74,8 +74,8 @@ class MemoryBackend implements Backend {
 
 class MemoryLeaseTable implements LeaseTable {
   readonly observes = true;
-  /** The observations of this backend; another backend on the same database has its own. */
-  readonly #observed = new ObservedLeases();
+  /** Of this backend; another backend on the same database has its own. */
+  readonly #observer = new LeaseObserver();
 
   constructor(
     private readonly database: () => MemoryDatabase,
@@ -94,8 +94,7 @@ class MemoryLeaseTable implements LeaseTable {
       { holder, leaseMs },
       (row) => row.claim?.holder.incarnation === holder.incarnation || this.#record(name, row).expiresInMs === 0,
     );
-    if (taken) {
-      this.#observed.forget(name);
+    if (taken && this.#observer.acquired(name, row.token, leaseMs, this.clock.now())) {
       return { acquired: true, token: row.token };
     }
     return { acquired: false, record: this.#record(name, row) };
@@ -113,23 +112,27 @@ class MemoryLeaseTable implements LeaseTable {
     return leases.map((lease) => this.#renew(lease));
   }
 
-  async release({ name, holder, token }: HeldLease): Promise<boolean> {
+  async release(lease: HeldLease): Promise<boolean> {
+    const { name, holder, token } = lease;
     assertLeaseTexts(name, holder);
-    this.#observed.forget(name);
-    return this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals })).changed;
+    this.#observer.releasing(name);
+    const { changed } = this.database().changeLease(name, { token, holder }, ({ renewals }) => ({ renewals }));
+    if (changed) this.#observer.released(lease);
+    return changed;
   }
 
-  #renew({ name, holder, token, leaseMs }: Renewal): RenewResult {
+  #renew(lease: Renewal): RenewResult {
+    const { name, holder, token, leaseMs } = lease;
     const { changed, row } = this.database().changeLease(name, { token, holder }, ({ renewals }) => ({
       renewals: renewals + 1n,
       claim: { holder, leaseMs },
     }));
-    return changed ? { renewed: true } : { renewed: false, record: this.#record(name, row) };
+    const known = this.#observer.known(name);
+    return this.#observer.renewed(lease, changed, { ...row, ...row.claim }, known, this.clock.now());
   }
 
   #record(name: string, row: LeaseRow): LeaseRecord {
-    const expiresInMs = this.#observed.observe(name, { marker: row, leaseMs: row.claim?.leaseMs }, this.clock.now());
-    return { token: row.token, expiresInMs, ...(row.claim && { holder: row.claim.holder }) };
+    return this.#observer.record(name, { ...row, ...row.claim }, this.#observer.known(name), this.clock.now());
   }
 }
 

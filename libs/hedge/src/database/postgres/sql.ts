@@ -1,3 +1,4 @@
+import type { AcquireConditions } from '../lease-observer.js';
 import { OVERWRITE_ID, type Fence, type LogAppend } from '../log-table.js';
 import type { PostgresValue, Statement } from './client/client.js';
 import type { Tables } from './options.js';
@@ -43,18 +44,10 @@ export function leaseSql({ locks }: Names, name: string): Statement {
   };
 }
 
-export interface Acquisition {
+export interface Acquisition extends AcquireConditions {
   readonly name: string;
   readonly writer: string;
   readonly incarnation: string;
-  /** The marker of a row that may be taken over. */
-  readonly expired: { readonly token: bigint; readonly renewals: bigint } | undefined;
-  /** Whether a row that is not there may be made. */
-  readonly mayInsert: boolean;
-  /** A row with a lower token is not taken: the database went back. */
-  readonly known: bigint;
-  /** The new token is greater. */
-  readonly above: bigint;
 }
 
 /** Takes the row when it is free, expired, or of the same incarnation; else reads it. */

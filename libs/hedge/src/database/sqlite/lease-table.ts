@@ -7,24 +7,17 @@ import type {
   Renewal,
   RenewResult,
 } from '../lease-table.js';
-import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
-import { ObservedLeases } from '../observed-lease.js';
+import { formatWriter } from '../row-names.js';
+import { LeaseObserver, leaseRow, type LeaseRow } from '../lease-observer.js';
 import { assertLeaseTexts, assertRenewals } from '../checks.js';
-import { ReplacedDatabase } from '../replaced-database.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
 
-/**
- * Leases in SQLite. The worker's transaction decides; expiry is detected by the observations of this process.
- *
- * When the file was replaced, holders of leases in the old file may be valid for a whole lease yet, and the new file does
- * not know them. So for that time nothing is acquired, and held leases are lost (`ReplacedDatabase`).
- */
+/** Leases in SQLite. The worker's transaction decides, under the conditions of a `LeaseObserver`. */
 export class SqliteLeaseTable implements LeaseTable {
   readonly observes = true;
-  #observed = new ObservedLeases();
-  readonly #replaced = new ReplacedDatabase();
+  readonly #observer = new LeaseObserver();
 
   constructor(
     private readonly thread: SqliteCalls,
@@ -33,37 +26,31 @@ export class SqliteLeaseTable implements LeaseTable {
 
   /** The file was replaced by another one. */
   replaced(): void {
-    this.#replaced.replaced(this.clock.now());
-    this.#observed = new ObservedLeases();
+    this.#observer.replaced(this.clock.now());
   }
 
   /** As `PermitTable.unseenForMs`. */
   permitsUnseenForMs(permitMs: number): number {
-    return this.#replaced.permitsValidForMs(this.clock.now(), permitMs);
+    return this.#observer.permitsUnseenForMs(permitMs, this.clock.now());
   }
 
   async read(name: string): Promise<LeaseRecord> {
     assertLeaseTexts(name);
-    return this.#record(name, await this.thread.call('readLease', name));
+    const known = this.#observer.known(name);
+    return this.#record(name, await this.thread.call('readLease', name), known);
   }
 
   async acquire({ name, holder, leaseMs }: LeaseClaim): Promise<AcquireResult> {
     assertLeaseTexts(name, holder);
-    if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
-      return { acquired: false, record: await this.read(name) };
-    }
-    const expired = this.#observed.expiredMarker(name, this.clock.now());
+    const conditions = this.#observer.mayAcquire(name, leaseMs, this.clock.now());
+    if (conditions === undefined) return { acquired: false, record: await this.read(name) };
+    const { expired, above, known } = conditions;
     const writer = formatWriter(holder, leaseMs);
-    const above = this.#replaced.greatestToken;
     const { acquired, row } = await this.thread.call('acquire', name, writer, holder.incarnation, expired, above);
-    if (!acquired) return { acquired, record: this.#record(name, row) };
-    this.#replaced.seen(row.token, leaseMs);
-    // The file was replaced during the call. The row in the new file keeps this holder, which acquires it again later.
-    if (this.#replaced.quietForMs(this.clock.now(), leaseMs) > 0) {
-      return { acquired: false, record: this.#record(name, row) };
+    if (acquired && this.#observer.acquired(name, row.token, leaseMs, this.clock.now())) {
+      return { acquired, token: row.token };
     }
-    this.#observed.forget(name);
-    return { acquired, token: row.token };
+    return { acquired: false, record: this.#record(name, row, known) };
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {
@@ -81,32 +68,30 @@ export class SqliteLeaseTable implements LeaseTable {
     const renewals = leases.map(({ name, token, holder, leaseMs }) => {
       return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
     });
+    const known = leases.map(({ name }) => this.#observer.known(name));
     const results = await this.thread.call('renew', renewals);
-    return Array.from(results, ({ renewed, name, row }, index) => {
-      const record = this.#record(name, row);
-      // A lease that is renewed in this time was acquired before the file was replaced.
-      const lost = this.#replaced.quietForMs(this.clock.now(), leases[index]?.leaseMs ?? 0) > 0;
-      return renewed && !lost ? { renewed } : { renewed: false, record };
+    const now = this.clock.now();
+    return leases.map((lease, index) => {
+      const { renewed, row } = results[index]!;
+      return this.#observer.renewed(lease, renewed, toLeaseRow(row), known[index]!, now);
     });
   }
 
-  async release({ name, holder, token }: HeldLease): Promise<boolean> {
+  async release(lease: HeldLease): Promise<boolean> {
+    const { name, holder, token } = lease;
     assertLeaseTexts(name, holder);
-    this.#observed.forget(name);
-    return this.thread.call('release', name, token, holder.incarnation);
+    this.#observer.releasing(name);
+    const released = await this.thread.call('release', name, token, holder.incarnation);
+    if (released) this.#observer.released(lease);
+    return released;
   }
 
   /** Called after the reply, so the current time is not before the end of the read. */
-  #record(name: string, { token, renewals, writer }: StoredLease): LeaseRecord {
-    const claim = parseWriter(writer);
-    const leaseMs = claim?.leaseMs ?? (writer === null ? undefined : FOREIGN_LEASE_MS);
-    const now = this.clock.now();
-    this.#replaced.seen(token, leaseMs);
-    const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs }, now);
-    return {
-      token,
-      expiresInMs: Math.max(expiresInMs, this.#replaced.quietForMs(now, 0)),
-      ...(claim && { holder: claim.holder }),
-    };
+  #record(name: string, row: StoredLease, known: bigint): LeaseRecord {
+    return this.#observer.record(name, toLeaseRow(row), known, this.clock.now());
   }
+}
+
+function toLeaseRow({ token, renewals, writer }: StoredLease): LeaseRow {
+  return leaseRow(token, renewals, writer);
 }
