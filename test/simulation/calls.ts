@@ -1,6 +1,10 @@
 import type { Machine } from './machine.js';
 import type { Random } from './random.js';
+import { LockWait } from './transactions.js';
 import type { World } from './world.js';
+
+/** The time between two looks at a lock. */
+const LOCK_POLL_MS = 5;
 
 export interface DatabaseFaults {
   /** The share of calls that fail before they take effect. */
@@ -69,7 +73,9 @@ export class DatabaseConnection {
     const back = this.#cutOff.get(machine) ?? 0;
     if (back > world.now) {
       world.count('database: call while cut off');
-      if (random.chance(0.5)) world.after(back - world.now + random.skewed(0.5, 500), effect);
+      if (random.chance(0.5)) {
+        world.after(back - world.now + random.skewed(0.5, 500), () => this.#perform(effect, () => undefined));
+      }
       return;
     }
     if (random.chance(this.faults.failBefore)) {
@@ -84,10 +90,25 @@ export class DatabaseConnection {
     if (slow) world.count('database: slow answer');
     const toEffect = late ? random.skewed(0.3, 6) * this.timeoutMs : random.skewed(0.5, 40);
     const toAnswer = slow ? random.between(0.2, 0.9) * this.timeoutMs : random.skewed(0.5, 20);
-    world.after(toEffect, () => {
-      const result = effect();
-      if (lost) answerAfter(toAnswer, { type: 'unknown' });
-      else answerAfter(toAnswer, { type: 'done', result });
-    });
+    world.after(toEffect, () =>
+      this.#perform(effect, (outcome) => answerAfter(toAnswer, lost ? { type: 'unknown' } : outcome)),
+    );
+  }
+
+  /** The effect happens when no open transaction has a lock that it needs, or fails when that takes too long. */
+  #perform<Result>(effect: () => Result, then: (outcome: Outcome<Result>) => void, waitedMs = 0): void {
+    let result: Result;
+    try {
+      result = effect();
+    } catch (error) {
+      if (!(error instanceof LockWait)) throw error;
+      this.world.count(waitedMs === 0 ? 'database: waits for a lock' : 'database: still waits for a lock');
+      if (waitedMs < error.timeoutMs) {
+        return this.world.after(LOCK_POLL_MS, () => this.#perform(effect, then, waitedMs + LOCK_POLL_MS));
+      }
+      this.world.count('database: lock timeout');
+      return then({ type: 'not-done' });
+    }
+    then({ type: 'done', result });
   }
 }

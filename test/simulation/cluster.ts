@@ -16,6 +16,7 @@ import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/sema
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphores/semaphore-timing.js';
 import { DatabaseConnection } from './calls.js';
 import type { SimulatedDatabase } from './database.js';
+import { FencedTransactions, type Holding } from './fenced-transactions.js';
 import { JobOracle } from './job-oracle.js';
 import { LeadershipOracle } from './leadership-oracle.js';
 import { Links } from './links.js';
@@ -28,6 +29,7 @@ import type { PodCall } from './pod-messaging.js';
 import { Random } from './random.js';
 import { SemaphoreOracle } from './semaphore-oracle.js';
 import type { SimulatedSemaphoreRows } from './semaphore-rows.js';
+import type { SimulatedTransaction } from './transactions.js';
 import { World } from './world.js';
 
 /** The parts of a history. Tests replace them by broken ones, which the simulation must find. */
@@ -49,6 +51,9 @@ export interface Parts {
   jobs(job: Job, settings: SchedulerSettings): JobScheduler;
   /** A leader claims firings without a fence. */
   readonly claimsJobsUnfenced: boolean;
+  transaction(...made: ConstructorParameters<typeof SimulatedTransaction>): SimulatedTransaction;
+  /** The statement that fences a transaction. */
+  fence(transaction: SimulatedTransaction, holding: Holding): boolean;
 }
 
 /** A group of pods on simulated machines, network and database, watched by the invariants. */
@@ -64,6 +69,7 @@ export class Cluster {
   readonly operations: Operations;
   readonly locks: LockOracle;
   readonly jobs: JobOracle;
+  readonly fenced: FencedTransactions;
   readonly semaphoreRows: SimulatedSemaphoreRows;
   readonly semaphores: SemaphoreOracle;
   readonly semaphoreTiming: SemaphoreTiming;
@@ -93,6 +99,7 @@ export class Cluster {
     this.semaphores = new SemaphoreOracle(world, (address) => this.machine(address));
     this.locks = new LockOracle(this.timing, () => parts.database(world, this.database.kind));
     this.jobs = new JobOracle(world, random);
+    this.fenced = new FencedTransactions(world, random);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
       acquired: (row) => this.leadership.acquired(row),

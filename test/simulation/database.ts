@@ -7,6 +7,7 @@ import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { UnreachableReport } from '../../libs/hedge/src/membership/membership.core.js';
 import type { StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import { LockWait, type SimulatedTransaction } from './transactions.js';
 import type { World } from './world.js';
 
 export interface LeaseRow extends LeaseMarker {
@@ -14,6 +15,9 @@ export interface LeaseRow extends LeaseMarker {
   /** When it was last acquired or renewed, by the database's clock. */
   readonly heartbeat: number;
 }
+
+/** As `lock_timeout` of the calls for leases in PostgreSQL. */
+const LEASE_LOCK_MS = 100;
 
 /** Receives the commits for the invariants. */
 export interface DatabaseObserver {
@@ -35,6 +39,8 @@ export class SimulatedDatabase {
   #report: StampedReport | undefined;
   #replacedAt: number | undefined;
   #generation = 0;
+  /** Transactions of users that keep the token until they end. */
+  readonly #fences = new Set<SimulatedTransaction>();
   observer: DatabaseObserver | undefined;
   /** A process that detects a replaced database acquires nothing for a lease. */
   protected readonly waitsAfterReplacement: boolean = true;
@@ -58,6 +64,7 @@ export class SimulatedDatabase {
    * loss is a loss and not a fault to be found.
    */
   loseLease(): void {
+    for (const transaction of this.#fences) transaction.abort();
     this.row = { token: 0n, renewals: 0n, heartbeat: 0 };
     this.#generation += 1;
     this.#replacedAt = this.world.now;
@@ -85,6 +92,8 @@ export class SimulatedDatabase {
   }
 
   takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
+    // PostgreSQL locks the row before it decides.
+    this.awaitFences();
     if (!this.mayTake(claim.holder, expired)) return false;
     this.row = { token: this.timestamp(), renewals: 0n, claim, heartbeat: this.clock() };
     this.observer?.acquired(this.row);
@@ -101,6 +110,23 @@ export class SimulatedDatabase {
     if (!this.isHeldBy(holder, token)) return false;
     this.row = { token, renewals: this.row.renewals, heartbeat: this.row.heartbeat };
     return true;
+  }
+
+  /** As `UserTransactions.fence`. */
+  fence(transaction: SimulatedTransaction, token: bigint): boolean {
+    if (this.row.token !== token) return false;
+    this.#fences.add(transaction);
+    transaction.onEnd(() => this.unfence(transaction));
+    return true;
+  }
+
+  protected unfence(transaction: SimulatedTransaction): void {
+    this.#fences.delete(transaction);
+  }
+
+  /** To call before a change of the token. Renewals and releases do not wait, because they leave it as it is. */
+  protected awaitFences(): void {
+    if (this.#fences.size > 0) throw new LockWait(LEASE_LOCK_MS);
   }
 
   append(rows: readonly { key: string; id: string; value: string }[], leader: string): (LogEntry | HedgeError)[] {

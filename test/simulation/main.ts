@@ -1,5 +1,6 @@
 // npm run sim -- --seeds N [--seed FIRST]   run N histories, on all cores
 // npm run sim -- --seed S                   replay one, with all its events
+// npm run sim -- --fences …                 the same two for histories of fenced transactions
 // npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,6 +9,7 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startProgress } from '../../scripts/progress.mjs';
+import { simulateFences } from './fences.js';
 import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
 import { simulate } from './simulate.js';
@@ -35,9 +37,11 @@ const { values } = parseArgs({
     seeds: { type: 'string' },
     seed: { type: 'string' },
     step: { type: 'string' },
+    fences: { type: 'boolean', default: false },
     reachability: { type: 'string' },
   },
 });
+const [run, option] = values.fences ? [simulateFences, '--fences --seed'] : [simulate, '--seed'];
 const first = numberOf('--seed', values.seed ?? '1');
 
 if (values.step !== undefined)
@@ -45,10 +49,10 @@ if (values.step !== undefined)
 else if (values.seeds !== undefined) process.exitCode = await runAll(numberOf('--seeds', values.seeds));
 else if (values.reachability !== undefined)
   process.exitCode = replay(numberOf('--reachability', values.reachability), simulateReachability);
-else process.exitCode = replay(first, simulate);
+else process.exitCode = replay(first, run);
 
-function replay(seed: number, run: typeof simulate): number {
-  const { violation, coverage } = run(seed, undefined, (line) => console.log(line));
+function replay(seed: number, history: typeof simulate): number {
+  const { violation, coverage } = history(seed, undefined, (line) => console.log(line));
   console.log(describeCoverage(coverage));
   console.log(violation === undefined ? `seed ${seed}: nothing found` : (violation.stack ?? violation.message));
   return violation === undefined ? 0 : 1;
@@ -68,7 +72,7 @@ async function runAll(seeds: number): Promise<number> {
   console.log(describeCoverage(coverage));
   const violations = shares.flatMap((share) => share.violations).sort((a, b) => a.seed - b.seed);
   for (const { seed, message } of violations.slice(0, 3))
-    console.log(`\n${describeViolation(seed, new Error(message))}`);
+    console.log(`\n${describeViolation(seed, new Error(message), run, option)}`);
   if (violations.length > 3)
     console.log(
       `\nmore seeds: ${violations
@@ -94,6 +98,7 @@ async function runInProcess(
 ): Promise<Share> {
   const share = Math.ceil((seeds - index) / workers);
   const args = ['--seed', String(first + index), '--seeds', String(share), '--step', String(workers)];
+  if (values.fences) args.push('--fences');
   const child = fork(fileURLToPath(import.meta.url), args, { serialization: 'advanced' });
   let result: Share | undefined;
   child.on('message', (message: { readonly done: Done } | { readonly share: Share }) => {
@@ -110,7 +115,7 @@ async function runShare(seeds: number, step: number): Promise<Share> {
   const violations: Share['violations'] = [];
   let reportedAt = performance.now();
   for (let index = 0; index < seeds; index += 1) {
-    const history = simulate(first + index * step);
+    const history = run(first + index * step);
     addCoverage(coverage, history.coverage);
     if (history.violation !== undefined) violations.push({ seed: history.seed, message: history.violation.message });
     if (performance.now() - reportedAt >= REPORT_MS) {

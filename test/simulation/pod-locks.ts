@@ -1,7 +1,7 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { ContenderInput, DatabaseCall } from '../../libs/hedge/src/lease/lease-contender.messages.js';
-import type { Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import { holdsLease, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { Cluster } from './cluster.js';
@@ -184,10 +184,11 @@ export class PodLocks implements LockPod {
   }
 
   #granted({ name }: LockEntry, waiter: number, token: bigint): void {
-    const { world, locks } = this.cluster;
+    const { world, locks, fenced } = this.cluster;
     world.count('locks: granted');
     world.note(this.self.incarnation, () => `has lock ${name} ${token}`);
     const held = locks.granted(this, name, token);
+    fenced.holds(`lock ${name}`, this.self, token, locks.row(name), () => this.#holds(name, token));
     this.#held.set(name, held);
     const caller = this.#callers.get(waiter);
     this.#callers.delete(waiter);
@@ -195,6 +196,12 @@ export class PodLocks implements LockPod {
     this.host.after(caller?.holdMs ?? 0, () => {
       if (this.#held.get(name) === held) this.#release(name);
     });
+  }
+
+  #holds(name: string, token: bigint): boolean {
+    const term = this.lockTerm(name);
+    if (this.#held.get(name)?.token !== token || term?.token !== token) return false;
+    return holdsLease(term, this.cluster.timing, this.now());
   }
 
   #release(name: string): void {

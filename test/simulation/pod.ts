@@ -68,6 +68,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   die(): void {
     this.alive = false;
     this.cluster.semaphores.died(this.self);
+    this.cluster.fenced.died(this.self);
     this.cluster.links.cut(this.self.address);
   }
 
@@ -221,6 +222,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
         cluster.leadership.elected(self, effect.token);
+        cluster.fenced.holds('leadership', self, effect.token, database, () => this.leads(effect.token));
         this.semaphores.elected(effect.token);
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':

@@ -11,6 +11,7 @@ import { endFaults, injectFaults } from './faults.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
+import { SimulatedTransaction } from './transactions.js';
 import { Violation, violated } from './violation.js';
 import { runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
@@ -44,6 +45,8 @@ export const SOUND_PARTS: Parts = {
   served: (type) => type,
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
+  transaction: (...made) => new SimulatedTransaction(...made),
+  fence: (transaction, holding) => transaction.fence(() => holding.fence(transaction)),
 };
 
 /**

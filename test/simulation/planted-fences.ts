@@ -1,0 +1,105 @@
+import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { Parts } from './cluster.js';
+import { SimulatedDatabase } from './database.js';
+import { SOUND_PARTS } from './simulate.js';
+import { LockWait, SimulatedTransaction } from './transactions.js';
+
+/** Reads the token, and takes no lock. */
+class ReadsTheToken extends SimulatedDatabase {
+  override fence(_transaction: SimulatedTransaction, token: bigint): boolean {
+    return this.row.token === token;
+  }
+}
+
+/** Locks the row of the lease, whatever its token is. */
+class LocksAnyToken extends SimulatedDatabase {
+  override fence(transaction: SimulatedTransaction): boolean {
+    return super.fence(transaction, this.row.token);
+  }
+}
+
+/** Frees the lock of the row shortly after the statement, as a statement outside of the transaction does. */
+class FreesBeforeTheCommit extends SimulatedDatabase {
+  override fence(transaction: SimulatedTransaction, token: bigint): boolean {
+    this.world.after(1, () => this.unfence(transaction));
+    return super.fence(transaction, token);
+  }
+}
+
+/** An acquisition does not wait: the new token is no part of a key. */
+class AcquiresAtOnce extends SimulatedDatabase {
+  protected override awaitFences(): void {}
+}
+
+/** An acquisition that waited for too long goes on instead of failing. */
+class AcquiresAfterTheTimeout extends SimulatedDatabase {
+  #waited = 0;
+
+  override takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
+    const taken = super.takeLease(claim, expired);
+    this.#waited = 0;
+    return taken;
+  }
+
+  protected override awaitFences(): void {
+    try {
+      super.awaitFences();
+    } catch (error) {
+      this.#waited += 1;
+      if (!(error instanceof LockWait) || this.#waited <= 10) throw error;
+    }
+  }
+}
+
+/** The server never ends a session that stands idle. */
+class StandsIdle extends SimulatedTransaction {
+  protected override idled(): void {}
+}
+
+/** A transaction that stands idle loses its locks, and can still commit. */
+class LosesItsLocks extends SimulatedTransaction {
+  protected override idled(): void {
+    this.free();
+  }
+}
+
+/** Bugs of fenced transactions, each with the invariants that must find it. */
+export const PLANTED_FENCES: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+  'a transaction without a fence': {
+    parts: { ...SOUND_PARTS, fence: () => true },
+    found: ['F1'],
+  },
+  'a check of the holder instead of a fence': {
+    parts: { ...SOUND_PARTS, fence: (_transaction, holding) => holding.isValid() },
+    found: ['F1'],
+  },
+  'a fence that reads the token without a lock': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new ReadsTheToken(world, kind) },
+    found: ['F1'],
+  },
+  'a fence that does not compare the token': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new LocksAnyToken(world, kind) },
+    found: ['F1'],
+  },
+  'a fence whose lock ends before the commit': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new FreesBeforeTheCommit(world, kind) },
+    found: ['F1'],
+  },
+  'an acquisition that does not wait for fences': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new AcquiresAtOnce(world, kind) },
+    found: ['F1'],
+  },
+  'an acquisition that goes on after its lock timeout': {
+    parts: { ...SOUND_PARTS, database: (world, kind) => new AcquiresAfterTheTimeout(world, kind) },
+    found: ['F1'],
+  },
+  'an idle transaction that loses its locks and can commit': {
+    parts: { ...SOUND_PARTS, transaction: (...made) => new LosesItsLocks(...made) },
+    found: ['F1'],
+  },
+  'a fenced transaction that may stand idle for ever': {
+    parts: { ...SOUND_PARTS, transaction: (...made) => new StandsIdle(...made) },
+    found: ['L4'],
+  },
+};
