@@ -1,7 +1,6 @@
 import { Module } from '@nestjs/common';
 import { ConfigModule, ConfigService } from '@nestjs/config';
 import { Pool } from 'pg';
-import { DataSource } from 'typeorm';
 import { HedgeModule, type HedgeOptions } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
 import { OrdersController } from './orders.controller.js';
@@ -27,13 +26,5 @@ export class PostgresAppModule {}
 export function lentPool(pool: Pool): HedgeOptions['backend'] {
   // #region pool
   return postgres({ pool }); // a pg.Pool of your own
-  // #endregion
-}
-
-export function lentClient(dataSource: DataSource): HedgeOptions['backend'] {
-  // #region client
-  return postgres({
-    client: { query: (text, values) => dataSource.query(text, values) }, // a TypeORM DataSource
-  });
   // #endregion
 }

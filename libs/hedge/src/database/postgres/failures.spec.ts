@@ -39,8 +39,13 @@ describe('a failed statement', () => {
   it.each(['40001', '40P01', '55P03'])('with %s is repeated', (code) => {
     const wrapped = Object.assign(new Error('Failed query'), { cause: sqlError(code) });
     const ofTypeOrm = Object.assign(new Error('QueryFailedError'), { driverError: sqlError(code) });
-    const ofPrisma = Object.assign(new Error('Raw query failed'), { code: 'P2010', meta: { code } });
-    for (const error of [sqlError(code), wrapped, ofTypeOrm, ofPrisma]) {
+    const ofPrisma6 = Object.assign(new Error('Raw query failed'), { code: 'P2010', meta: { code } });
+    const adapterError = { cause: { originalCode: code, kind: 'TransactionWriteConflict' } };
+    const ofPrisma7 = Object.assign(new Error('Raw query failed'), {
+      code: 'P2010',
+      meta: { driverAdapterError: adapterError },
+    });
+    for (const error of [sqlError(code), wrapped, ofTypeOrm, ofPrisma6, ofPrisma7]) {
       expect(repeatDelayMs(error, 1, 0.5)).toBeGreaterThan(0);
     }
   });

@@ -108,12 +108,20 @@ function adviceForNow(failure: unknown): string {
   return ADVICE_FOR_NOW[sqlState(failure) ?? ''] ?? 'Try again. If it stays so, look at the server and the network.';
 }
 
-/** Libraries over `pg` wrap its errors: in `cause` (Drizzle, this driver), `driverError` (TypeORM) or `meta` (Prisma). */
-function databaseError(error: unknown, depth = 3): { code: string; severity?: unknown } | undefined {
+/**
+ * Libraries over `pg` wrap its errors: in `cause` (Drizzle, this driver), `driverError` (TypeORM), `meta` (Prisma 6) or
+ * `meta.driverAdapterError.cause`, which calls the code `originalCode` (Prisma 7).
+ */
+function databaseError(error: unknown, depth = 4): { code: string; severity?: unknown } | undefined {
   if (typeof error !== 'object' || error === null || depth === 0) return undefined;
-  const { code, severity, cause, driverError, meta } = error as Record<string, unknown>;
-  if (typeof code === 'string' && isSqlState(code)) return { code, severity };
-  for (const inner of [cause, driverError, meta]) {
+  const { code, originalCode, severity, cause, driverError, meta, driverAdapterError } = error as Record<
+    string,
+    unknown
+  >;
+  for (const found of [originalCode, code]) {
+    if (typeof found === 'string' && isSqlState(found)) return { code: found, severity };
+  }
+  for (const inner of [cause, driverError, meta, driverAdapterError]) {
     const found = databaseError(inner, depth - 1);
     if (found !== undefined) return found;
   }
