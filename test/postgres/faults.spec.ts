@@ -129,7 +129,7 @@ describe('sessions that the server ends', () => {
     await backend.log.latest('k');
     await sql(
       server.url(),
-      "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE application_name = 'ended'",
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'",
     );
     await eventually(async () => expect(await pidOf('ended')).toBeUndefined());
     expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
