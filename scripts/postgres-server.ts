@@ -118,9 +118,13 @@ export class PostgresServer {
     return replica;
   }
 
-  /** `kill -9` of the server: its sessions end with it. */
-  async kill(): Promise<void> {
-    await this.#end('SIGKILL');
+  get isRunning(): boolean {
+    return this.#process !== undefined;
+  }
+
+  /** `kill -9` of the server, or an immediate shutdown by SIGQUIT: its sessions end with it. */
+  async kill(signal: 'SIGKILL' | 'SIGQUIT' = 'SIGKILL'): Promise<void> {
+    await this.#end(signal);
   }
 
   /** All processes of the server stand still (SIGSTOP). */

@@ -1,15 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { Pool } from 'pg';
+import { Client, Pool } from 'pg';
 import { postgres } from 'nestjs-hedge/postgres';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
-import type { LeaseClaim } from '../../libs/hedge/src/database/lease-table.js';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
 import { claimOf, rowOf } from '../backend/rows.js';
 import { PGBOUNCER, PgBouncer } from './pgbouncer.js';
-import { sql, startServer } from './target.js';
-
-const TIMEOUT_MS = 1_000;
+import { eventually, failureOf, heldBy, sessionsOf, sql, startServer, TIMEOUT_MS } from './target.js';
 
 let server: PostgresServer;
 let open: Backend[] = [];
@@ -34,60 +31,39 @@ function backendOf(options: Parameters<typeof postgres>[0], timeoutMs = TIMEOUT_
   return backend;
 }
 
-async function heldBy(backend: Backend, claim: LeaseClaim): Promise<LeaseClaim & { token: bigint }> {
-  const result = await backend.lease.acquire(claim);
-  if (!result.acquired) throw new Error('the lease should have been acquired');
-  return { ...claim, token: result.token };
-}
+const CRASHES: readonly [string, () => Promise<void>][] = [
+  ['whose processes are killed', () => server.kill()],
+  ['that is shut down immediately', () => server.kill('SIGQUIT')],
+  // As the kernel does when the memory is full. The server then ends all sessions, and recovers.
+  [
+    'one of whose sessions is killed',
+    async () => void process.kill((await sessionsOf(server, 'crashed'))[0]!, 'SIGKILL'),
+  ],
+];
 
-/** The error of a call, and that it came in time. */
-async function failureOf(call: Promise<unknown>): Promise<unknown> {
-  const start = performance.now();
-  const error = await call.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(performance.now() - start).toBeLessThan(TIMEOUT_MS * 3);
-  return error;
-}
-
-/** Repeats what a member repeats: until the database answers again. */
-async function eventually<T>(call: () => Promise<T>): Promise<T> {
-  for (const end = performance.now() + 20_000; ;) {
-    try {
-      return await call();
-    } catch (error) {
-      if (performance.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
-}
-
-async function pidOf(backendName: string): Promise<unknown> {
-  const [row] = await sql(
-    server.url(),
-    `SELECT pid FROM pg_stat_activity WHERE application_name = '${backendName}' LIMIT 1`,
-  );
-  return row?.['pid'];
-}
-
-describe('a server that is killed', () => {
-  it('K1 L1 loses nothing acknowledged, though the database does not wait for the disk by default', async () => {
-    const backend = backendOf({ connectionString: server.url() });
+describe('a server', () => {
+  it.each(CRASHES)('K1 L1 %s loses nothing acknowledged, whatever it does by default', async (_, crash) => {
+    const backend = backendOf({ connectionString: `${server.url()}?application_name=crashed` });
     const lease = await heldBy(backend, claimOf());
     const key = randomUUID();
-    const rows = Array.from({ length: 20 }, (_, i) => rowOf(key, `${i}`));
-    await sql(server.url(), 'CREATE TABLE control (n integer)');
+    const rows = Array.from({ length: 20 }, (_empty, i) => rowOf(key, `${i}`));
+    const control = `control_${key.slice(0, 8)}`;
+    await sql(server.url(), `CREATE TABLE ${control} (n integer)`);
     for (const row of rows) await backend.log.append([row], { lease: lease.name, token: lease.token });
-    await sql(server.url(), 'INSERT INTO control VALUES (1)');
-    await server.kill();
-    expect(await failureOf(backend.lease.renew(lease))).toMatchObject({ code: 'BACKEND_UNAVAILABLE', retryable: true });
-    await server.start();
+    await sql(server.url(), `INSERT INTO ${control} VALUES (1)`);
+    await crash();
+    if (!server.isRunning) {
+      expect(await failureOf(backend.lease.renew(lease))).toMatchObject({
+        code: 'BACKEND_UNAVAILABLE',
+        retryable: true,
+      });
+      await server.start();
+    }
     expect(await eventually(() => backend.lease.renew(lease))).toEqual({ renewed: true });
     const found = await eventually(() => backend.log.history(key, { limit: 99, order: 'oldest-first' }));
     expect(found.map(({ value }) => value)).toEqual(rows.map(({ value }) => value));
     // What the application itself wrote by the same default is gone: the test would notice.
-    expect(await sql(server.url(), 'SELECT * FROM control')).toEqual([]);
+    expect(await sql(server.url(), `SELECT * FROM ${control}`)).toEqual([]);
   });
 });
 
@@ -122,16 +98,76 @@ describe('a server that stands still', () => {
   });
 });
 
+describe('one session that stands still', () => {
+  const stopped: number[] = [];
+  const stop = (pid: number) => {
+    stopped.push(pid);
+    process.kill(pid, 'SIGSTOP');
+  };
+  const resume = () => {
+    for (const pid of stopped.splice(0)) process.kill(pid, 'SIGCONT');
+  };
+  afterEach(resume);
+
+  it('that of leases: it is given up in time, the next call has another one, and the log does not wait', async () => {
+    const name = randomUUID();
+    const backend = backendOf({ connectionString: `${server.url()}?application_name=${name}` });
+    const lease = await heldBy(backend, claimOf());
+    stop((await sessionsOf(server, name))[0]!);
+    const renewal = failureOf(backend.lease.renew(lease));
+    await backend.log.append([rowOf('k')], { lease: lease.name, token: lease.token });
+    expect(await renewal).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
+    resume();
+    // The old one executes its statement, finds nobody to answer, and ends.
+    await eventually(async () => expect(await sessionsOf(server, name)).toHaveLength(2));
+    expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
+  });
+
+  it('L1 K1 in the middle of a write: renewals go on, writes fail in time, and nothing is lost afterwards', async () => {
+    const name = randomUUID();
+    const backend = backendOf({ connectionString: `${server.url()}?application_name=${name}` });
+    const lease = await heldBy(backend, claimOf());
+    const fence = { lease: lease.name, token: lease.token };
+    const [first, second] = [rowOf(name, 'first'), rowOf(name, 'second')];
+    // It stops while it has the clock of the log, and waits for this transaction, which inserts the same row.
+    const blocker = new Client({ connectionString: server.url() });
+    await blocker.connect();
+    await blocker.query('BEGIN');
+    const columns = [first.key, first.id, first.value, first.leader, 1];
+    await blocker.query(
+      'INSERT INTO hedge.logtable (key, id, value, leader, timestamp) VALUES ($1, $2, $3, $4, $5)',
+      columns,
+    );
+    const write = failureOf(backend.log.append([first], fence));
+    await eventually(async () => {
+      const waiting = await sql(
+        server.url(),
+        `SELECT pid FROM pg_stat_activity WHERE application_name = '${name}' AND wait_event_type = 'Lock'`,
+      );
+      expect(waiting).toHaveLength(1);
+      stop(Number(waiting[0]!['pid']));
+    });
+    await blocker.end();
+    expect(await write).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    for (let calls = 0; calls < 2; calls++) {
+      expect(await failureOf(backend.log.append([second], fence))).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
+    }
+    resume();
+    for (const row of [first, second]) await eventually(() => backend.log.append([row], fence));
+    const entries = await backend.log.history(name, { limit: 9, order: 'oldest-first' });
+    expect(entries.map(({ id }) => id).sort()).toEqual([first.id, second.id].sort());
+  });
+});
+
 describe('sessions that the server ends', () => {
   it('are replaced by the next call', async () => {
     const backend = backendOf({ connectionString: `${server.url()}?application_name=ended` });
     const lease = await heldBy(backend, claimOf());
     await backend.log.latest('k');
-    await sql(
-      server.url(),
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'",
-    );
-    await eventually(async () => expect(await pidOf('ended')).toBeUndefined());
+    await sql(server.url(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'");
+    await eventually(async () => expect(await sessionsOf(server, 'ended')).toEqual([]));
     expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
     expect(await backend.log.latest('nothing')).toBeUndefined();
   });
@@ -142,7 +178,7 @@ describe('a server that reads only', () => {
     const name = randomUUID();
     const backend = backendOf({ connectionString: `${server.url()}?application_name=${name}` });
     const lease = await heldBy(backend, claimOf());
-    const before = await pidOf(name);
+    const [before] = await sessionsOf(server, name);
     await sql(server.url(), 'ALTER SYSTEM SET default_transaction_read_only = on', 'SELECT pg_reload_conf()');
     try {
       const isRefused = async () => {
@@ -163,7 +199,7 @@ describe('a server that reads only', () => {
       );
     }
     expect(await eventually(() => backend.lease.renew(lease))).toEqual({ renewed: true });
-    expect(await pidOf(name)).not.toBe(before);
+    expect(await sessionsOf(server, name)).not.toContain(before);
   });
 });
 

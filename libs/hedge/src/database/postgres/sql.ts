@@ -19,6 +19,10 @@ const DURABLE = `set_config('synchronous_commit', 'on', true) IS NOT NULL`;
 const LEASE_LOCK_MS = 100;
 const DURABLE_LEASE = `${DURABLE} AND set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL`;
 
+/** Nor does a write of the log: after the caller has given it up, its session would still wait in the server. */
+const LOG_LOCK_MS = 500;
+const DURABLE_LOG = `${DURABLE} AND set_config('lock_timeout', '${LOG_LOCK_MS}', true) IS NOT NULL`;
+
 const LEASE_COLUMNS = 'token::text, renewals::text, writer';
 
 export type Names = Readonly<Record<'locks' | 'log' | 'clock', string>>;
@@ -133,12 +137,13 @@ export function releaseSql({ locks }: Names, name: string, token: bigint, incarn
  */
 function fencedTick({ locks, clock }: Names, fenced: boolean, lease: number, when: string): string {
   const fence = fenced
-    ? `SELECT token FROM ${locks} WHERE name = $${lease}::text AND token = $${lease + 1}::text::bigint FOR KEY SHARE`
+    ? `SELECT token FROM ${locks} WHERE name = $${lease}::text AND token = $${lease + 1}::text::bigint AND ${DURABLE_LOG}
+        FOR KEY SHARE`
     : `SELECT $${lease}::text, $${lease + 1}::text`;
   return `fence AS (${fence}),
     tick AS (
       UPDATE ${clock} SET last = greatest(${NOW}, last + 1)
-      WHERE (SELECT count(*) FROM fence) = 1 AND ${when} AND ${DURABLE}
+      WHERE (SELECT count(*) FROM fence) = 1 AND ${when} AND ${DURABLE_LOG}
       RETURNING last)`;
 }
 
