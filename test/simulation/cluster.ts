@@ -83,6 +83,7 @@ export class Cluster {
   constructor(
     seed: number,
     readonly parts: Parts,
+    pods?: number,
   ) {
     const { world } = this;
     const random = new Random(seed);
@@ -111,7 +112,7 @@ export class Cluster {
     };
     // The margin is a tenth of the lease: the clocks may differ by that much in total.
     const rate = (): number => random.between(0.96, 1.04);
-    const size = random.pick([3, 3, 4, 5]);
+    const size = pods ?? random.pick([3, 3, 4, 5]);
     this.machines = Array.from({ length: size }, (_, index) => {
       return new Machine(`p${index}`, world, { mono: rate(), wall: rate() });
     });

@@ -31,6 +31,8 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly leases: SimulatedLeaseTable;
   readonly #reportTurns: ReportTurns;
   alive = true;
+  /** Some pods have version 0.1, which gets whole views. */
+  readonly acceptsChanges: boolean;
   #known: LeaderBelief | undefined;
   readonly #inputs = new InputQueue<ContenderInput>((input) => this.#handle(input));
   #cancelWake: () => void = () => undefined;
@@ -50,6 +52,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       timing.leaseMs,
       cluster.semaphoreTiming.permitMs,
     );
+    this.acceptsChanges = random.chance(0.9);
     const { observes } = this.leases;
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
@@ -283,10 +286,9 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.cluster.world.count('membership: view accepted');
     this.cluster.world.note(this.self.incarnation, () => `view ${view.epoch}/${view.version}: ${view.members.length}`);
     this.cluster.leadership.accepted(this.self, view, this.#view);
+    const present = new Set(view.members.map(({ incarnation }) => incarnation));
     for (const { address, incarnation } of this.#view?.members ?? []) {
-      if (!view.members.some((member) => member.incarnation === incarnation)) {
-        this.messaging.departed({ address, incarnation });
-      }
+      if (!present.has(incarnation)) this.messaging.departed({ address, incarnation });
     }
     this.#view = view;
   }
@@ -298,15 +300,33 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         this.#cancelBeat = this.after(effect.afterMs, () => this.#belong({ type: 'tick' }));
         return;
       case 'send-heartbeat': {
-        const { to, epoch, version, space } = effect;
-        return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version, space }));
+        const { to, epoch, version, space, edition } = effect;
+        const { acceptsChanges } = this;
+        const heartbeat = {
+          type: 'heartbeat',
+          from: this.self,
+          epoch,
+          version,
+          space,
+          edition,
+          acceptsChanges,
+        } as const;
+        return this.sendTo(to, (pod) => pod.#belong(heartbeat));
       }
       case 'answer-heartbeat': {
         const { to, epoch, version } = effect;
         return this.sendTo(to, (pod) => pod.#belong({ type: 'heartbeat', from: this.self, epoch, version }));
       }
       case 'send-view':
+        this.cluster.world.count('membership: members sent', effect.view.members.length);
         return this.sendView(effect.to, effect.view);
+      case 'send-changes': {
+        const { to, changes, capacity } = effect;
+        this.cluster.world.count('membership: changes sent');
+        this.cluster.world.count('membership: members sent', changes.changed.length + changes.removed.length);
+        const received = { type: 'view-changes', from: this.self, changes, capacity } as const;
+        return this.sendTo(to, (pod) => pod.#belong(received));
+      }
       case 'confirm-leader':
         return void this.refresh();
       case 'report-unreachable':

@@ -135,7 +135,7 @@ function divide({ random, machines, network }: Cluster, leader: Pod): readonly (
   return sides.filter(({ length }) => length > 0);
 }
 
-function leaderOf(cluster: Cluster): Pod {
+export function leaderOf(cluster: Cluster): Pod {
   const leader = cluster.pods().find(({ believes }) => believes);
   return leader ?? violated('L4', 'there is no leader');
 }

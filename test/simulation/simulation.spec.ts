@@ -34,6 +34,7 @@ const EXERCISED = [
   'links: broken',
   'links: older one refused',
   'membership: view accepted',
+  'membership: changes sent',
   'requests: sent again on a new link',
   'requests: ran again in a later term',
   'requests: handler hangs',

@@ -40,8 +40,8 @@ export class World {
     this.#now = end;
   }
 
-  count(what: string): void {
-    this.coverage.set(what, (this.coverage.get(what) ?? 0) + 1);
+  count(what: string, times = 1): void {
+    this.coverage.set(what, (this.coverage.get(what) ?? 0) + times);
   }
 
   /** @param what evaluated only when events are recorded. */

@@ -8,7 +8,11 @@ transport.attach(
   {
     frame(link, body) {
       if (body.$case === 'request') requests += 1;
-      else link.send({ $case: 'heartbeat', value: { epoch: 1n, version: requests, spill: undefined } });
+      else
+        link.send({
+          $case: 'heartbeat',
+          value: { epoch: 1n, version: requests, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+        });
     },
     acknowledged: () => undefined,
     opened: () => undefined,

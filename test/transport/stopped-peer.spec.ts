@@ -106,7 +106,10 @@ describe('a peer whose process is paused', () => {
     process.kill('SIGCONT');
     const trySend = (): boolean => {
       try {
-        link.send({ $case: 'heartbeat', value: { epoch: 1n, version: 0, spill: undefined } });
+        link.send({
+          $case: 'heartbeat',
+          value: { epoch: 1n, version: 0, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+        });
         return true;
       } catch {
         return false;
@@ -114,7 +117,12 @@ describe('a peer whose process is paused', () => {
     };
     await until(trySend);
     await until(() => recording.frames.length > 0);
-    expect(recording.frames).toEqual([{ $case: 'heartbeat', value: { epoch: 1n, version: sent, spill: undefined } }]);
+    expect(recording.frames).toEqual([
+      {
+        $case: 'heartbeat',
+        value: { epoch: 1n, version: sent, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+      },
+    ]);
   });
 
   it('does not delay the end of this process', async () => {

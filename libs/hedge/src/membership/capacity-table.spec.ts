@@ -13,22 +13,29 @@ describe('the capacity of members', () => {
   let follower: Membership;
   const clock = new VirtualClock();
   const lead = (input: MembershipInput): readonly MembershipEffect[] => leader.step(input, clock.now());
-  /** Delivers the leader's view to `b`. @returns whether the leader sent one. */
-  const deliver = (effects: readonly MembershipEffect[]): boolean => {
-    const sent = effects.filter((effect) => effect.type === 'send-view' && effect.to.incarnation === b.incarnation);
-    for (const effect of sent) {
+  /** Delivers the updates of the leader to `b`. @returns the types of the updates. */
+  const deliver = (effects: readonly MembershipEffect[]): string[] =>
+    effects.flatMap((effect) => {
+      if ((effect.type !== 'send-view' && effect.type !== 'send-changes') || effect.to !== b) return [];
       if (effect.type === 'send-view') follower.step({ ...effect, type: 'view', from: a }, clock.now());
-    }
-    return sent.length > 0;
-  };
-  const beat = (from: MemberId, has?: typeof space): readonly MembershipEffect[] =>
-    lead({
-      type: 'heartbeat',
-      from,
-      epoch: leader.view?.epoch ?? 0n,
-      version: leader.view?.version ?? 0,
-      space: has,
+      else follower.step({ ...effect, type: 'view-changes', from: a }, clock.now());
+      return [effect.type];
     });
+  /** A heartbeat of `b` after its state, or of `c`, which has all. */
+  const beat = (from: MemberId, has?: typeof space): readonly MembershipEffect[] => {
+    if (from === b) {
+      clock.advance(timing.heartbeatMs);
+      const sent = follower.step({ type: 'tick' }, clock.now()).find(({ type }) => type === 'send-heartbeat');
+      if (sent?.type !== 'send-heartbeat') throw new Error('no heartbeat');
+      return lead({ ...sent, type: 'heartbeat', from, acceptsChanges: true });
+    }
+    const { epoch, version } = leader.view ?? { epoch: 0n, version: 0 };
+    return lead({ type: 'heartbeat', from, epoch, version, space: has, acceptsChanges: true, edition: 1_000 });
+  };
+  const publish = (): readonly MembershipEffect[] => {
+    clock.advance(timing.heartbeatMs / 5);
+    return lead({ type: 'tick' });
+  };
 
   beforeEach(() => {
     leader = new Membership({ self: a, timing, random: () => 0.5 });
@@ -36,18 +43,31 @@ describe('the capacity of members', () => {
     const term = { type: 'leader', leader: { member: a, epoch: 1n } } as const;
     lead(term);
     follower.step(term, clock.now());
-    deliver(beat(b));
-    deliver(beat(c));
+    for (const effects of [beat(b), beat(c), publish()]) deliver(effects);
   });
 
   it('M1: reaches all members within the view, without a new version, and only after a change', () => {
     const { view } = follower;
-    expect(deliver(beat(c, space))).toBe(false);
-    expect(deliver(beat(b))).toBe(true);
+    expect(deliver(beat(c, space))).toEqual([]);
+    expect(deliver(beat(b))).toEqual(['send-changes']);
     expect(follower.spaces.get(c.incarnation)).toEqual(space);
     expect(follower.view).toBe(view);
     beat(c, space);
-    expect(deliver(beat(b))).toBe(false);
+    expect(deliver(beat(b))).toEqual([]);
+  });
+
+  it('is sent again after a loss, and only what has changed', () => {
+    beat(c, space);
+    const lost = beat(b).find(({ type }) => type === 'send-changes');
+    expect(lost).toMatchObject({ capacity: { spaces: new Map([[c.incarnation, space]]) } });
+    leader.step({ type: 'space', space: { memory: 1, disk: 1 } }, clock.now());
+    const repeated = beat(b);
+    expect(deliver(repeated)).toEqual(['send-changes']);
+    expect(follower.spaces.get(c.incarnation)).toEqual(space);
+    expect(follower.spaces.get(a.incarnation)).toEqual({ memory: 1, disk: 1 });
+    leader.step({ type: 'space', space: { memory: 2, disk: 1 } }, clock.now());
+    const [update] = beat(b).filter(({ type }) => type === 'send-changes');
+    expect(update).toMatchObject({ capacity: { spaces: new Map([[a.incarnation, { memory: 2, disk: 1 }]]) } });
   });
 
   it('is sent with the heartbeat, and a member trusts its own value more than that of the leader', () => {
@@ -55,23 +75,24 @@ describe('the capacity of members', () => {
     clock.advance(timing.heartbeatMs);
     const effects = follower.step({ type: 'tick' }, clock.now());
     expect(effects).toContainEqual(expect.objectContaining({ type: 'send-heartbeat', space }));
-    beat(c, space);
-    deliver(beat(b, { memory: 1, disk: 1 }));
+    lead({ type: 'heartbeat', from: b, epoch: 1n, version: 0, space: { memory: 1, disk: 1 } });
+    deliver(beat(b));
     expect(follower.spaces.get(b.incarnation)).toEqual(space);
   });
 
   it('is forgotten with a member that left', () => {
     beat(c, space);
     lead({ type: 'leave', from: c });
+    publish();
     expect(leader.spaces.has(c.incarnation)).toBe(false);
   });
 
   it('counts only from the leader whose view is accepted', () => {
-    const spaces = new Map([[c.incarnation, space]]);
+    const capacity = { spaces: new Map([[c.incarnation, space]]), edition: 1 };
     const view = leader.view;
     if (view === undefined) throw new Error('no view');
-    follower.step({ type: 'view', from: c, view, spaces }, clock.now());
-    follower.step({ type: 'view', from: a, view: { ...view, version: view.version - 1 }, spaces }, clock.now());
+    follower.step({ type: 'view', from: c, view, capacity }, clock.now());
+    follower.step({ type: 'view', from: a, view: { ...view, version: view.version - 1 }, capacity }, clock.now());
     expect(follower.spaces.has(c.incarnation)).toBe(false);
   });
 });

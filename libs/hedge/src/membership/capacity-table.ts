@@ -7,22 +7,53 @@ export interface FreeSpace {
 /** By incarnation. */
 export type FreeSpaces = ReadonlyMap<string, FreeSpace>;
 
+/** The capacity of members, as a leader sends it with a view or with its changes. */
+export interface AdvertisedCapacity {
+  readonly spaces: FreeSpaces;
+  /** Rises with every change in a term. */
+  readonly edition: number;
+}
+
 /**
  * The capacity that each member advertised last, as this member knows it. Pure.
  *
  * Heartbeats and views carry it, but it is not part of a view: it changes within a version, and no change of members is
- * reported for it. The leader sends its view again to each member that has an older edition.
+ * reported for it. Each change is a new edition. A member reports its edition with each heartbeat, and the leader sends the
+ * entries that have changed since then.
  */
 export class CapacityTable {
   /** Replaced at each change: a caller that has the old map keeps it unchanged. */
   #spaces: FreeSpaces = new Map();
-  /** Rises with every change. */
+  /** As leader: rises with every change. */
   #edition = 0;
-  /** The edition that each member has been sent, by incarnation. */
-  readonly #sentEditions = new Map<string, number>();
+  /** As follower: the edition that the leader sent last. */
+  #received = 0;
+  /** As leader: the edition of each entry. */
+  readonly #changedIn = new Map<string, number>();
 
   get spaces(): FreeSpaces {
     return this.#spaces;
+  }
+
+  /** As leader. */
+  get edition(): number {
+    return this.#edition;
+  }
+
+  /** As follower: to report to the leader. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** As leader, for a member without any edition. */
+  get all(): AdvertisedCapacity {
+    return { spaces: this.#spaces, edition: this.#edition };
+  }
+
+  /** A new term: the editions of the last one mean nothing in it. */
+  begin(): void {
+    this.#edition = this.#received = 0;
+    this.#changedIn.clear();
   }
 
   /** Records the capacity that a member advertised. */
@@ -31,28 +62,30 @@ export class CapacityTable {
     if (space === undefined || (known?.memory === space.memory && known.disk === space.disk)) return;
     this.#spaces = new Map(this.#spaces).set(incarnation, space);
     this.#edition += 1;
+    this.#changedIn.set(incarnation, this.#edition);
   }
 
-  /** Replaces all entries by those of the leader, except the own one. */
-  replace(spaces: FreeSpaces, self: string): void {
+  /** The entries that changed after that edition. */
+  changesSince(edition: number): AdvertisedCapacity {
+    if (edition >= this.#edition) return { spaces: new Map(), edition: this.#edition };
+    const changed = [...this.#spaces].filter(([incarnation]) => (this.#changedIn.get(incarnation) ?? 0) > edition);
+    return { spaces: new Map(changed), edition: this.#edition };
+  }
+
+  /** Accepts the entries of the leader, except the own one. `all`: they are all that there are. */
+  accept({ spaces, edition }: AdvertisedCapacity, all: boolean, self: string): void {
     const own = this.#spaces.get(self);
-    const others = [...spaces].filter(([incarnation]) => incarnation !== self);
-    this.#spaces = new Map(own === undefined ? others : [...others, [self, own]]);
-  }
-
-  /** Whether that member was sent the current edition. */
-  isUpToDate(incarnation: string): boolean {
-    return this.#sentEditions.get(incarnation) === this.#edition;
-  }
-
-  markSent(incarnation: string): void {
-    this.#sentEditions.set(incarnation, this.#edition);
+    const next = new Map(all ? spaces : [...this.#spaces, ...spaces]);
+    if (own === undefined) next.delete(self);
+    else next.set(self, own);
+    this.#spaces = next;
+    this.#received = edition;
   }
 
   /** Removes all but these members. */
   retain(incarnations: ReadonlySet<string>): void {
     this.#spaces = new Map([...this.#spaces].filter(([incarnation]) => incarnations.has(incarnation)));
-    for (const incarnation of this.#sentEditions.keys())
-      if (!incarnations.has(incarnation)) this.#sentEditions.delete(incarnation);
+    for (const incarnation of this.#changedIn.keys())
+      if (!incarnations.has(incarnation)) this.#changedIn.delete(incarnation);
   }
 }

@@ -31,6 +31,14 @@ describe('Membership', () => {
     step({ type: 'leader', leader: { member, epoch } });
   const beat = (from: MemberId): readonly MembershipEffect[] =>
     step({ type: 'heartbeat', from, epoch: membership.view?.epoch ?? 0n, version: membership.view?.version ?? 0 });
+  const heartbeat = (from: MemberId, version: number): void => {
+    step({ type: 'heartbeat', from, epoch: version === 0 ? 0n : 1n, version, acceptsChanges: true, edition: 0 });
+  };
+  /** A leader publishes at most five views in one heartbeat interval. */
+  const publish = (): readonly MembershipEffect[] => {
+    clock.advance(timing.heartbeatMs / 5);
+    return step({ type: 'tick' });
+  };
   const pass = (ms: number): void => {
     for (let passed = 0; passed < ms; passed += timing.heartbeatMs) {
       clock.advance(Math.min(timing.heartbeatMs, ms - passed));
@@ -60,8 +68,42 @@ describe('Membership', () => {
       lead(1n);
       beat(b);
       beat(c);
+      publish();
       expect(addresses()).toEqual(['a:1', 'b:1', 'c:1']);
       expect(sentTo('send-view')).toEqual(['b1', 'c1']);
+    });
+
+    it('publishes the changes of one moment as one version', () => {
+      lead(1n);
+      publish();
+      beat(b);
+      const { version } = membership.view ?? { version: 0 };
+      expect(addresses()).toEqual(['a:1', 'b:1']);
+      beat(c);
+      step({ type: 'leave', from: b });
+      expect(addresses()).toEqual(['a:1', 'b:1']);
+      clock.advance(timing.heartbeatMs / 5 - 1);
+      step({ type: 'tick' });
+      expect(membership.view?.version).toBe(version);
+      clock.advance(1);
+      step({ type: 'tick' });
+      expect(addresses()).toEqual(['a:1', 'c:1']);
+    });
+
+    it('sends only the changes to a member that accepts them and has an earlier version of the term', () => {
+      lead(1n);
+      heartbeat(b, 0);
+      publish();
+      expect(sentTo('send-view')).toEqual(['b1']);
+      const base = membership.view?.version ?? 0;
+      heartbeat(b, base);
+      heartbeat(c, 0);
+      publish();
+      expect(sentTo('send-view')).toEqual(['c1']);
+      const changed = [{ ...c, confirmed: true }];
+      const version = membership.view?.version ?? 0;
+      const changes = { epoch: 1n, version, base, settled: false, changed, removed: [] };
+      expect(last).toContainEqual(expect.objectContaining({ type: 'send-changes', to: b, changes }));
     });
 
     it('answers each heartbeat', () => {
@@ -105,10 +147,13 @@ describe('Membership', () => {
     it('M1: only a change has a higher version', () => {
       lead(1n);
       beat(b);
+      publish();
       const { version } = membership.view ?? { version: 0 };
       beat(b);
+      publish();
       expect(membership.view?.version).toBe(version);
       step({ type: 'leave', from: b });
+      publish();
       expect(membership.view?.version).toBe(version + 1);
     });
 
@@ -123,6 +168,7 @@ describe('Membership', () => {
     it('sends the view again to a member whose heartbeat names an older one', () => {
       lead(1n);
       beat(b);
+      publish();
       step({ type: 'heartbeat', from: b, epoch: 1n, version: 1 });
       expect(sentTo('send-view')).toEqual(['b1']);
       beat(b);
@@ -145,6 +191,7 @@ describe('Membership', () => {
       beat(b);
       step({ type: 'leave', from: b });
       beat(b);
+      publish();
       expect(addresses()).toEqual(['a:1']);
     });
 
@@ -163,6 +210,7 @@ describe('Membership', () => {
       beat(b);
       beat({ address: b.address, incarnation: 'b2' });
       beat(b);
+      publish();
       expect(membership.view?.members.map(({ incarnation }) => incarnation)).toEqual(['a1', 'b2']);
     });
 
@@ -182,6 +230,7 @@ describe('Membership', () => {
       step({ type: 'heartbeat', from: client, epoch: 0n, version: 0 });
       expect(sentTo('send-view')).toEqual(['client']);
       beat(b);
+      publish();
       expect(sentTo('send-view')).toEqual(['b1', 'client']);
       expect(addresses()).toEqual(['a:1', 'b:1']);
     });
@@ -211,6 +260,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(false);
       beat(b);
       beat(c);
+      publish();
       expect(membership.settled).toBe(true);
     });
 
@@ -242,7 +292,13 @@ describe('Membership', () => {
       expect(sentTo('send-heartbeat')).toEqual(['a1']);
       step({ type: 'view', from: a, view: viewOf(a, 5n, 3) });
       clock.advance(500);
-      expect(step({ type: 'tick' })).toContainEqual({ type: 'send-heartbeat', to: a, epoch: 5n, version: 3 });
+      expect(step({ type: 'tick' })).toContainEqual({
+        type: 'send-heartbeat',
+        to: a,
+        epoch: 5n,
+        version: 3,
+        edition: 0,
+      });
     });
 
     it('is settled only while the leader answers', () => {
@@ -310,6 +366,33 @@ describe('Membership', () => {
       expect(last).toEqual([{ type: 'wake', afterMs: 150 }]);
       step({ type: 'unreachable', member: c });
       expect(last).toEqual([{ type: 'wake', afterMs: 150 }]);
+    });
+
+    it('M1: applies changes to the view that it has, and reports its version at once when it lacks their base', () => {
+      const changes = (base: number, version: number, removed: string[] = []): MembershipInput => {
+        const members = [{ ...c, confirmed: true }];
+        const capacity = { spaces: new Map(), edition: 0 };
+        const changed = removed.length > 0 ? [] : members;
+        return {
+          type: 'view-changes',
+          from: a,
+          changes: { epoch: 5n, version, base, settled: true, changed, removed },
+          capacity,
+        };
+      };
+      make(b);
+      follow(a, 5n);
+      step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]) });
+      step(changes(3, 4));
+      expect(membership.view).toMatchObject({ version: 4, members: [a, b, c] });
+      expect(sentTo('send-heartbeat')).toEqual([]);
+      step(changes(5, 6));
+      expect(membership.view?.version).toBe(4);
+      expect(last).toContainEqual(expect.objectContaining({ type: 'send-heartbeat', epoch: 5n, version: 4 }));
+      step(changes(2, 5, [c.incarnation]));
+      expect(membership.view).toMatchObject({ version: 5, members: [a, b] });
+      step(changes(3, 4));
+      expect(membership.view).toMatchObject({ version: 5, members: [a, b] });
     });
 
     it('M1: accepts later views of its leader, and none that is older or equal', () => {

@@ -3,9 +3,10 @@ import { shortestElapsed, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
 import { LeaderContact } from './leader-contact.js';
-import { CapacityTable, type FreeSpace, type FreeSpaces } from './capacity-table.js';
+import { type AdvertisedCapacity, CapacityTable, type FreeSpace, type FreeSpaces } from './capacity-table.js';
 import { Roster } from './roster.js';
-import { isLater, type View } from './view.js';
+import { ViewUpdates, type ViewUpdate } from './view-updates.js';
+import { applyChanges, isLater, type View, type ViewChanges } from './view.js';
 
 export interface MembershipSettings {
   readonly self: MemberId;
@@ -18,6 +19,8 @@ export interface MembershipSettings {
 const HEARTBEATS_TO_DECIDE = 3;
 /** A leader reads the reports once in so many heartbeat timeouts, and in each one while most members are silent. */
 const TIMEOUTS_BETWEEN_READS = 4;
+/** The highest number of views that a leader publishes in one heartbeat interval. Changes in between share a version. */
+const VIEWS_PER_HEARTBEAT = 5;
 
 /** The leader, as the lease in the database names it. */
 export interface ConfirmedLeader {
@@ -45,14 +48,24 @@ export type MembershipInput =
       readonly version: number;
       /** The capacity that the sender advertises. */
       readonly space?: FreeSpace | undefined;
+      /** The sender understands `ViewChanges`. */
+      readonly acceptsChanges?: boolean;
+      /** The edition of the capacities that the sender has. */
+      readonly edition?: number;
     }
   | {
       readonly type: 'view';
       readonly from: MemberId;
       readonly view: View;
-      readonly spaces?: FreeSpaces;
+      readonly capacity?: AdvertisedCapacity;
       /** The sender answers heartbeats. */
       readonly answers?: boolean;
+    }
+  | {
+      readonly type: 'view-changes';
+      readonly from: MemberId;
+      readonly changes: ViewChanges;
+      readonly capacity: AdvertisedCapacity;
     }
   /** The result of `report-unreachable`; absent when the report failed or was left to another member. */
   | { readonly type: 'reported'; readonly epoch: bigint }
@@ -79,8 +92,9 @@ export type MembershipEffect =
       readonly epoch: bigint;
       readonly version: number;
       readonly space?: FreeSpace | undefined;
+      readonly edition: number;
     }
-  | { readonly type: 'send-view'; readonly to: MemberId; readonly view: View; readonly spaces: FreeSpaces }
+  | ViewUpdate
   /** The answer of a leader to a heartbeat. */
   | { readonly type: 'answer-heartbeat'; readonly to: MemberId; readonly epoch: bigint; readonly version: number }
   /** The leader has not answered for the heartbeat timeout. */
@@ -118,6 +132,11 @@ export class Membership {
    */
   #hasLeader = false;
   #roster: Roster | undefined;
+  #updates: ViewUpdates | undefined;
+  /** As leader: monotonic time of the last view. */
+  #publishedAt = -Infinity;
+  /** As leader: the roster has changed since the last view. */
+  #unpublished = false;
   protected accepted: View | undefined;
   /** The latest view of a term that the lease has not confirmed. */
   #unconfirmed: View | undefined;
@@ -173,10 +192,17 @@ export class Membership {
     this.#effects = [];
     this.#handle(input, now);
     if (this.#nextBeat !== undefined && now.mono >= this.#nextBeat) this.#beat(now);
+    if (this.#roster !== undefined && now.mono >= this.#publishAt) this.#publish(this.#roster, now);
     if (this.#nextBeat !== undefined) {
-      this.#effects.push({ type: 'wake', afterMs: this.#nextBeat - now.mono });
+      this.#effects.push({ type: 'wake', afterMs: Math.min(this.#nextBeat, this.#publishAt) - now.mono });
     }
     return this.#effects;
+  }
+
+  /** As leader: monotonic time of the next view. */
+  get #publishAt(): number {
+    if (!this.#unpublished) return Infinity;
+    return this.#publishedAt + this.settings.timing.heartbeatMs / VIEWS_PER_HEARTBEAT;
   }
 
   #handle(input: MembershipInput, now: Instant): void {
@@ -190,8 +216,10 @@ export class Membership {
       case 'view':
         this.received(input.from, input.view);
         this.#heardLeader(input.from, input.view.epoch, input.answers ?? false, now);
-        if (input.spaces !== undefined) this.#spacesAre(input.from, input.view, input.spaces);
+        if (input.capacity !== undefined) this.#capacityIs(input.from, input.view, input.capacity, true);
         return;
+      case 'view-changes':
+        return this.#changesReceived(input, now);
       case 'reported':
         this.#reporter = this.#contact.lost && input.epoch === this.#leader?.epoch;
         return;
@@ -201,7 +229,7 @@ export class Membership {
         return this.#capacity.record(this.settings.self.incarnation, input.space);
       case 'leave':
         this.#gone.set(input.from.incarnation, now);
-        if (this.#roster?.left(input.from, now) === true) this.#publish(this.#roster);
+        if (this.#roster?.left(input.from, now) === true) this.#unpublished = true;
         return;
       case 'unreachable':
         return this.#unreachable(input.member, now);
@@ -213,11 +241,14 @@ export class Membership {
     if (leader === undefined) {
       if (this.#roster !== undefined) this.#leader = this.#nextBeat = undefined;
       this.#roster = undefined;
+      this.#unpublished = false;
       return;
     }
     if (leader.epoch === this.#leader?.epoch) return;
     this.#leader = leader;
     this.#roster = undefined;
+    this.#unpublished = false;
+    this.#capacity.begin();
     this.#failures = 0;
     if (this.#contact.begin(now)) this.#effects.push({ type: 'contact-restored' });
     this.#reporter = this.#mostSilent = false;
@@ -230,7 +261,8 @@ export class Membership {
       this.#contact.end();
       this.#nextReportsRead = now.mono + heartbeatTimeoutMs;
       this.#roster = new Roster({ self, epoch: leader.epoch, heartbeatTimeoutMs }, this.accepted, gone, now);
-      this.#publish(this.#roster);
+      this.#updates = new ViewUpdates(this.#roster, this.#capacity);
+      this.#publish(this.#roster, now);
       return;
     }
     this.resigned = false;
@@ -249,34 +281,34 @@ export class Membership {
       if (shortestElapsed(at, now) >= heartbeatTimeoutMs) this.#gone.delete(incarnation);
     }
     if (this.#roster !== undefined) {
-      if (this.#roster.tick(now)) this.#publish(this.#roster);
+      if (this.#roster.tick(now)) this.#unpublished = true;
       this.#checkSilence(this.#roster, now);
     } else if (this.#leader !== undefined) {
       this.#checkContact(this.#leader, now);
       const { epoch, version } = this.accepted ?? { epoch: 0n, version: 0 };
       const space = this.#capacity.spaces.get(this.settings.self.incarnation);
-      this.#effects.push({ type: 'send-heartbeat', to: this.#leader.member, epoch, version, space });
+      const edition = this.#capacity.received;
+      this.#effects.push({ type: 'send-heartbeat', to: this.#leader.member, epoch, version, space, edition });
     }
   }
 
   // As leader
 
-  #heard(from: MemberId, has: { epoch: bigint; version: number; space?: FreeSpace | undefined }, now: Instant): void {
-    if (this.#roster === undefined) return this.#heardLeader(from, has.epoch, true, now);
-    if (this.#leader !== undefined && has.epoch > this.#leader.epoch) this.#effects.push({ type: 'confirm-leader' });
+  #heard(from: MemberId, heartbeat: MembershipInput & { readonly type: 'heartbeat' }, now: Instant): void {
+    const { epoch, version, space, acceptsChanges = false, edition = 0 } = heartbeat;
+    const [roster, leader] = [this.#roster, this.#leader];
+    if (roster === undefined || leader === undefined) return this.#heardLeader(from, epoch, true, now);
+    if (epoch > leader.epoch) this.#effects.push({ type: 'confirm-leader' });
     if (this.#gone.has(from.incarnation)) return;
-    const predecessor = this.#roster.predecessorOf(from);
+    const predecessor = roster.predecessorOf(from);
     if (predecessor !== undefined) this.#gone.set(predecessor.incarnation, now);
-    this.#capacity.record(from.incarnation, has.space);
-    if (this.#roster.heard(from, now)) this.#publish(this.#roster);
-    else if (
-      this.accepted !== undefined &&
-      (isLater(this.accepted, has) || !this.#capacity.isUpToDate(from.incarnation))
-    ) {
-      this.#sendView(from, this.accepted);
-    }
-    const { epoch, version } = this.accepted ?? { epoch: 0n, version: 0 };
-    this.#effects.push({ type: 'answer-heartbeat', to: from, epoch, version });
+    this.#capacity.record(from.incarnation, space);
+    const state = epoch === leader.epoch ? { version, edition } : { version: 0, edition: 0 };
+    this.#updates?.reported(from.incarnation, { ...state, acceptsChanges });
+    if (roster.heard(from, now)) this.#unpublished = true;
+    else if (this.accepted !== undefined && !this.#unpublished) this.#update([from], this.accepted);
+    const answer = this.accepted ?? { epoch: 0n, version: 0 };
+    this.#effects.push({ type: 'answer-heartbeat', to: from, epoch: answer.epoch, version: answer.version });
   }
 
   /** Reports when most members fall silent and when they are heard again, and reads the reports of members. */
@@ -331,17 +363,20 @@ export class Membership {
     return unheard > roster.heardCount && reached.length + (dialled ? 1 : 0) > roster.heardCount;
   }
 
-  #publish(roster: Roster): void {
+  #publish(roster: Roster, now: Instant): void {
+    this.#unpublished = false;
+    this.#publishedAt = now.mono;
     const view = roster.view();
     this.#accept(view);
     const audience = roster.audience();
-    this.#capacity.retain(new Set([...view.members, ...audience].map(({ incarnation }) => incarnation)));
-    for (const member of audience) this.#sendView(member, view);
+    const known = new Set([...view.members, ...audience].map(({ incarnation }) => incarnation));
+    this.#capacity.retain(known);
+    this.#updates?.retain(known);
+    this.#update(audience, view);
   }
 
-  #sendView(to: MemberId, view: View): void {
-    this.#capacity.markSent(to.incarnation);
-    this.#effects.push({ type: 'send-view', to, view, spaces: this.#capacity.spaces });
+  #update(members: readonly MemberId[], view: View): void {
+    for (const update of this.#updates?.updates(members, view) ?? []) this.#effects.push(update);
   }
 
   // As follower
@@ -382,12 +417,32 @@ export class Membership {
     this.#effects.push({ type: 'confirm-leader' });
   }
 
-  /** Accepts capacity that was sent with the accepted view, also with an earlier copy of it. */
-  #spacesAre(from: MemberId, view: View, spaces: FreeSpaces): void {
+  #changesReceived(
+    { from, changes, capacity }: MembershipInput & { readonly type: 'view-changes' },
+    now: Instant,
+  ): void {
+    this.#heardLeader(from, changes.epoch, true, now);
+    const view = this.applied(changes);
+    if (view !== undefined) {
+      this.received(from, view);
+      this.#capacityIs(from, view, capacity, false);
+    } else if (from.incarnation === this.#leader?.member.incarnation && changes.epoch === this.#leader.epoch) {
+      // The heartbeat reports the version that this member has.
+      this.#nextBeat = now.mono;
+    }
+  }
+
+  /** The accepted view after the changes; undefined when they do not complete it. */
+  protected applied(changes: ViewChanges): View | undefined {
+    return this.accepted && applyChanges(this.accepted, changes);
+  }
+
+  /** Accepts capacities that were sent with the accepted view, also with an earlier copy of it. */
+  #capacityIs(from: MemberId, view: View, capacity: AdvertisedCapacity, all: boolean): void {
     const { accepted } = this;
     if (this.#roster !== undefined || from.incarnation !== accepted?.leader.incarnation) return;
     if (view.epoch === accepted.epoch && view.version === accepted.version) {
-      this.#capacity.replace(spaces, this.settings.self.incarnation);
+      this.#capacity.accept(capacity, all, this.settings.self.incarnation);
     }
   }
 

@@ -9,7 +9,8 @@ import { logContact } from './contact-log.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.core.js';
 import type { FreeSpace, FreeSpaces } from './capacity-table.js';
 import type { UnreachableReports } from './unreachable-reports.js';
-import { spacesFromWire, viewFromWire, viewToWire, type View } from './view.js';
+import { describeMembers } from './members-log.js';
+import { capacityFromWire, changesFromWire, changesToWire, viewFromWire, viewToWire, type View } from './view.js';
 
 export interface MembershipRunnerOptions {
   readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'links'>;
@@ -41,7 +42,8 @@ export class MembershipRunner {
   #stopped = false;
   #stopFollowing: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
-  #logged = '';
+  /** The view of the last log line. */
+  #logged: View | undefined;
   /** When `settled` was last seen to turn false. */
   #unsettledSince: Instant | undefined;
   readonly #listeners = new Set<() => void>();
@@ -110,13 +112,19 @@ export class MembershipRunner {
   frame(link: Link, body: FrameBody): boolean {
     const from = link.peer;
     if (body.$case === 'heartbeat') {
-      const { epoch, version, spill: space } = body.value;
-      this.#step({ type: 'heartbeat', from, epoch, version, space });
+      const { epoch, version, spill: space, acceptsChanges, capacityEdition: edition } = body.value;
+      this.#step({ type: 'heartbeat', from, epoch, version, space, acceptsChanges, edition });
     } else if (body.$case === 'view') {
       const view = viewFromWire(body.value);
-      const { answersHeartbeats: answers } = body.value;
-      if (view !== undefined) this.#step({ type: 'view', from, view, spaces: spacesFromWire(body.value), answers });
+      const { answersHeartbeats: answers, members, capacityEdition } = body.value;
+      const capacity = capacityFromWire(members, capacityEdition);
+      if (view !== undefined) this.#step({ type: 'view', from, view, capacity, answers });
       else this.#malformed.warn(from.address, `Ignored a malformed view from ${from.address}`);
+    } else if (body.$case === 'viewChanges') {
+      const changes = changesFromWire(body.value);
+      const capacity = capacityFromWire(body.value.changed, body.value.capacityEdition);
+      if (changes !== undefined) this.#step({ type: 'view-changes', from, changes, capacity });
+      else this.#malformed.warn(from.address, `Ignored malformed changes of a view from ${from.address}`);
     } else if (body.$case === 'leave') {
       this.#step({ type: 'leave', from });
     } else {
@@ -155,17 +163,23 @@ export class MembershipRunner {
         this.#cancelWake = this.#options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
         return;
       case 'send-heartbeat': {
-        const { epoch, version, space: spill } = effect;
+        const { epoch, version, space: spill, edition: capacityEdition } = effect;
         // Only over a link that this member has dialled, as for its requests: a leader that it cannot dial is out of reach.
         const open = this.#options.transport.dialled(effect.to);
-        return this.#sendOver(open, effect.to, { $case: 'heartbeat', value: { epoch, version, spill } });
+        const value = { epoch, version, spill, acceptsChanges: true, capacityEdition };
+        return this.#sendOver(open, effect.to, { $case: 'heartbeat', value });
       }
       case 'answer-heartbeat': {
         const { epoch, version } = effect;
-        return this.#sendTo(effect.to, { $case: 'heartbeat', value: { epoch, version, spill: undefined } });
+        const value = { epoch, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 };
+        return this.#sendTo(effect.to, { $case: 'heartbeat', value });
       }
       case 'send-view':
-        return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view, effect.spaces) });
+        return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view, effect.capacity) });
+      case 'send-changes': {
+        const { to, changes, capacity, members } = effect;
+        return this.#sendTo(to, { $case: 'viewChanges', value: changesToWire(changes, capacity, members) });
+      }
       case 'confirm-leader':
         return void this.#options.route.refresh();
       case 'report-unreachable':
@@ -227,11 +241,12 @@ export class MembershipRunner {
     }
   }
 
-  /** Logs the members of the view, but not whether a new leader has heard from them: that changes soon. */
+  /** Logs how the members have changed since the last line. */
   #log(): void {
     if (this.view === undefined) return;
-    const line = `Members: ${this.view.members.map(({ address }) => address).join(', ')}`;
-    if (line !== this.#logged) this.#options.logger.log(line);
-    this.#logged = line;
+    const line = describeMembers(this.#logged, this.view);
+    if (line === undefined) return;
+    this.#options.logger.log(line);
+    this.#logged = this.view;
   }
 }

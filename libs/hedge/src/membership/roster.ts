@@ -1,12 +1,17 @@
 import { shortestElapsed, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
-import type { View } from './view.js';
+import { sortByAddress, type View, type ViewChanges } from './view.js';
 
 interface Listed {
   readonly member: MemberId;
   confirmed: boolean;
   heardAt: Instant;
+  /** The version in which this entry was new or changed last. */
+  changedIn: number;
 }
+
+/** The number of removed members that are remembered, for `changesSince`. */
+const MOST_REMOVED = 1_000;
 
 /** A silent member is remembered for this many heartbeat timeouts, and longer while most members are silent. */
 const REMEMBERED_TIMEOUTS = 10;
@@ -36,6 +41,10 @@ export class Roster {
   readonly #startedAt: Instant;
   #tickedAt: Instant;
   #version = 1;
+  /** In the order of their removal. */
+  #removed: { readonly incarnation: string; readonly version: number }[] = [];
+  /** The earliest version for which `#removed` is complete. */
+  #earliestBase = 1;
   #settled = false;
   readonly #settlesEarly: boolean;
 
@@ -49,7 +58,7 @@ export class Roster {
     this.#tickedAt = now;
     for (const { address, incarnation } of inherited?.members ?? []) {
       if (address === settings.self.address || gone({ address, incarnation })) continue;
-      this.#members.set(address, { member: { address, incarnation }, confirmed: false, heardAt: now });
+      this.#members.set(address, { member: { address, incarnation }, confirmed: false, heardAt: now, changedIn: 1 });
     }
     this.#settlesEarly = inherited?.settled ?? false;
     this.#settle(now);
@@ -58,7 +67,7 @@ export class Roster {
   /** Records a sign of life. True when the view changed. */
   heard(from: MemberId, now: Instant): boolean {
     if (from.address === '') {
-      this.#clients.set(from.incarnation, { member: from, confirmed: true, heardAt: now });
+      this.#clients.set(from.incarnation, { member: from, confirmed: true, heardAt: now, changedIn: 0 });
       return false;
     }
     if (from.address === this.settings.self.address) return false;
@@ -68,8 +77,10 @@ export class Roster {
       listed.heardAt = now;
       if (listed.confirmed) return false;
       listed.confirmed = true;
+      listed.changedIn = this.#version + 1;
     } else {
-      this.#members.set(from.address, { member: from, confirmed: true, heardAt: now });
+      if (listed !== undefined) this.#noteRemoved(listed.member);
+      this.#members.set(from.address, { member: from, confirmed: true, heardAt: now, changedIn: this.#version + 1 });
     }
     return this.#changed(now);
   }
@@ -88,6 +99,7 @@ export class Roster {
     }
     if (this.#members.get(member.address)?.member.incarnation !== member.incarnation) return false;
     this.#members.delete(member.address);
+    this.#noteRemoved(member);
     return this.#changed(now);
   }
 
@@ -107,6 +119,7 @@ export class Roster {
           list.delete(key);
           if (list !== this.#members) continue;
           changed = true;
+          this.#noteRemoved(listed.member);
           this.#silent.set(key, { member: listed.member, since: now });
         }
       }
@@ -144,8 +157,21 @@ export class Roster {
     const { self, epoch } = this.settings;
     const members = [...this.#members.values()].map(({ member, confirmed }) => ({ ...member, confirmed }));
     members.push({ ...self, confirmed: true });
-    members.sort((a, b) => (a.address < b.address ? -1 : 1));
-    return { epoch, version: this.#version, settled: this.#settled, leader: self, members };
+    return { epoch, version: this.#version, settled: this.#settled, leader: self, members: sortByAddress(members) };
+  }
+
+  /** The changes from that version of this term to the present one; undefined when the view must be sent as a whole. */
+  changesSince(base: number): ViewChanges | undefined {
+    if (base < this.#earliestBase || base > this.#version) return undefined;
+    const changed = [...this.#members.values()].filter(({ changedIn }) => changedIn > base);
+    return {
+      epoch: this.settings.epoch,
+      version: this.#version,
+      base,
+      settled: this.#settled,
+      changed: changed.map(({ member, confirmed }) => ({ ...member, confirmed })),
+      removed: this.#removed.filter(({ version }) => version > base).map(({ incarnation }) => incarnation),
+    };
   }
 
   /** All members and clients, to which the leader sends views. */
@@ -159,6 +185,13 @@ export class Roster {
     for (const [address, { since }] of this.#silent) {
       if (shortestElapsed(since, now) >= REMEMBERED_TIMEOUTS * heartbeatTimeoutMs) this.#silent.delete(address);
     }
+  }
+
+  #noteRemoved({ incarnation }: MemberId): void {
+    this.#removed.push({ incarnation, version: this.#version + 1 });
+    if (this.#removed.length <= MOST_REMOVED) return;
+    this.#earliestBase = this.#removed[MOST_REMOVED / 2 - 1]?.version ?? this.#version;
+    this.#removed = this.#removed.slice(MOST_REMOVED / 2);
   }
 
   #changed(now: Instant): true {

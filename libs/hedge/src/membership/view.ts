@@ -1,6 +1,6 @@
 import type { MemberId } from '../common/identity.js';
-import type { View as WireView } from '../wire/hedge/v1/link.js';
-import type { FreeSpace, FreeSpaces } from './capacity-table.js';
+import type { Member, View as WireView, ViewChanges as WireViewChanges } from '../wire/hedge/v1/link.js';
+import type { AdvertisedCapacity, FreeSpace } from './capacity-table.js';
 
 export interface ViewMember extends MemberId {
   /** False while a new leader has not heard from a member that it inherited from the last view. */
@@ -23,12 +23,48 @@ export interface View {
   readonly members: readonly ViewMember[];
 }
 
+/** The changes of a view since an earlier version of its term. */
+export interface ViewChanges {
+  readonly epoch: bigint;
+  readonly version: number;
+  /** The changes complete this version, and each later one below `version`. */
+  readonly base: number;
+  readonly settled: boolean;
+  /** Members that are new or changed. */
+  readonly changed: readonly ViewMember[];
+  /** Incarnations. */
+  readonly removed: readonly string[];
+}
+
 /** Whether the first view is the later one. */
 export function isLater(view: { epoch: bigint; version: number }, than: { epoch: bigint; version: number }): boolean {
   return view.epoch === than.epoch ? view.version > than.version : view.epoch > than.epoch;
 }
 
-export function viewToWire({ epoch, version, settled, leader, members }: View, spaces: FreeSpaces): WireView {
+/**
+ * The view after the changes; undefined when they do not complete this view: it is of another term, or earlier than their
+ * base.
+ */
+export function applyChanges(
+  view: View,
+  { epoch, version, base, settled, changed, removed }: ViewChanges,
+): View | undefined {
+  if (view.epoch !== epoch || view.version < base) return undefined;
+  if (view.version >= version) return view;
+  const members = new Map(view.members.map((member) => [member.incarnation, member]));
+  for (const incarnation of removed) members.delete(incarnation);
+  for (const member of changed) members.set(member.incarnation, member);
+  return { ...view, version, settled, members: sortByAddress([...members.values()]) };
+}
+
+export function sortByAddress<Item extends MemberId>(members: Item[]): Item[] {
+  return members.sort((a, b) => (a.address < b.address ? -1 : 1));
+}
+
+export function viewToWire(
+  { epoch, version, settled, leader, members }: View,
+  { spaces, edition }: AdvertisedCapacity,
+): WireView {
   return {
     epoch,
     version,
@@ -36,26 +72,66 @@ export function viewToWire({ epoch, version, settled, leader, members }: View, s
     leader: { ...leader, confirmed: true, spill: undefined },
     members: members.map((one) => ({ ...one, spill: spaces.get(one.incarnation) })),
     answersHeartbeats: true,
+    capacityEdition: edition,
   };
 }
 
-/** The capacity that the members advertise, as received with a view. */
-export function spacesFromWire({ members }: WireView): FreeSpaces {
+/** @param capacity only of members whose capacity has changed. They are listed in `members`, also if unchanged there. */
+export function changesToWire(
+  { epoch, version, base, settled, changed, removed }: ViewChanges,
+  capacity: AdvertisedCapacity,
+  members: readonly ViewMember[],
+): WireViewChanges {
+  const listed = new Map(changed.map((one) => [one.incarnation, one]));
+  for (const one of members) if (capacity.spaces.has(one.incarnation)) listed.set(one.incarnation, one);
+  return {
+    epoch,
+    version,
+    base,
+    settled,
+    changed: [...listed.values()].map((one) => ({ ...one, spill: capacity.spaces.get(one.incarnation) })),
+    removed: [...removed],
+    capacityEdition: capacity.edition,
+  };
+}
+
+/** The capacity that members advertise, as received with a view or with its changes. */
+export function capacityFromWire(members: readonly Member[], edition: number): AdvertisedCapacity {
   const spaces = new Map<string, FreeSpace>();
   for (const { incarnation, spill } of members) if (spill !== undefined) spaces.set(incarnation, spill);
-  return spaces;
+  return { spaces, edition };
 }
 
 /** A view as received from a peer; undefined when it is invalid: it has no leader, or a member without an address. */
 export function viewFromWire({ epoch, version, settled, leader, members }: WireView): View | undefined {
-  const whole = members.every(({ address, incarnation }) => address !== '' && incarnation !== '');
   const led = members.some(({ incarnation }) => incarnation === leader?.incarnation);
-  if (leader === undefined || !whole || !led || !(version >= 1)) return undefined;
+  if (leader === undefined || !members.every(isWhole) || !led || !(version >= 1)) return undefined;
   return {
     epoch,
     version,
     settled,
     leader: { address: leader.address, incarnation: leader.incarnation },
-    members: members.map(({ address, incarnation, confirmed }) => ({ address, incarnation, confirmed })),
+    members: members.map(memberFromWire),
   };
+}
+
+/** Changes as received from a peer; undefined when they are invalid. */
+export function changesFromWire({
+  epoch,
+  version,
+  base,
+  settled,
+  changed,
+  removed,
+}: WireViewChanges): ViewChanges | undefined {
+  if (!changed.every(isWhole) || !(base >= 1 && version >= base)) return undefined;
+  return { epoch, version, base, settled, changed: changed.map(memberFromWire), removed };
+}
+
+function isWhole({ address, incarnation }: Member): boolean {
+  return address !== '' && incarnation !== '';
+}
+
+function memberFromWire({ address, incarnation, confirmed }: Member): ViewMember {
+  return { address, incarnation, confirmed };
 }

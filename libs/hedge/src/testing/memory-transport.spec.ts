@@ -4,7 +4,10 @@ import { MemoryNetwork } from './memory-transport.js';
 import { VirtualClock } from './virtual-clock.js';
 
 const heartbeat = (version: number) =>
-  ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
+  ({
+    $case: 'heartbeat',
+    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+  }) as const;
 
 /** Two members on a virtual network. Member `a` has a link to `b`. */
 async function pairOnVirtualTime() {

@@ -17,7 +17,10 @@ jest.setTimeout(30_000);
 
 const secret = Buffer.from('the secret of the group');
 const heartbeat = (version: number) =>
-  ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
+  ({
+    $case: 'heartbeat',
+    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+  }) as const;
 const made: RecordingTransport[] = [];
 const warnings: string[] = [];
 const logger = { ...SILENT, warn: (line: string) => void warnings.push(line) };

@@ -30,6 +30,7 @@ const SENDERS: Readonly<Record<FrameBody['$case'], readonly Side[]>> = {
   cancel: ['caller'],
   heartbeat: ['caller', 'receiver'],
   view: ['caller', 'receiver'],
+  viewChanges: ['caller', 'receiver'],
   leave: ['caller', 'receiver'],
   leaderReleased: ['caller', 'receiver'],
   lockReleased: ['caller', 'receiver'],
@@ -61,6 +62,11 @@ const MEMBER = 160;
 
 /** The approximate size of a frame on the wire, which the outbound queue counts. Cheap to compute, never zero. */
 export function frameBytes(body: FrameBody): number {
-  const more = body.$case === 'view' ? body.value.members.length * MEMBER : contentBytes(body);
-  return FIXED_FIELDS + more + (body.$case === 'request' ? body.value.topic.length : 0);
+  const topic = body.$case === 'request' ? body.value.topic.length : 0;
+  return FIXED_FIELDS + membersIn(body) * MEMBER + contentBytes(body) + topic;
+}
+
+function membersIn(body: FrameBody): number {
+  if (body.$case === 'view') return body.value.members.length;
+  return body.$case === 'viewChanges' ? body.value.changed.length + body.value.removed.length : 0;
 }

@@ -6,7 +6,10 @@ import { VirtualClock } from '../../testing/virtual-clock.js';
 import type { Link } from '../transport.js';
 
 const heartbeat = (version: number) =>
-  ({ $case: 'heartbeat', value: { epoch: 1n, version, spill: undefined } }) as const;
+  ({
+    $case: 'heartbeat',
+    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+  }) as const;
 
 const error = jest.fn();
 

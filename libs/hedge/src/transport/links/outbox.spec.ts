@@ -133,7 +133,10 @@ describe('Outbox', () => {
     endTurn();
     outbox.push(request(999_000));
     expect(() => outbox.push(request(10_000))).toThrow(code('OVERLOADED'));
-    const heartbeat: FrameBody = { $case: 'heartbeat', value: { epoch: 1n, version: 1, spill: undefined } };
+    const heartbeat: FrameBody = {
+      $case: 'heartbeat',
+      value: { epoch: 1n, version: 1, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+    };
     const renewal = request(400_000);
     outbox.push(heartbeat);
     outbox.push(renewal, true);

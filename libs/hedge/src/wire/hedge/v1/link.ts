@@ -82,6 +82,7 @@ export interface Frame {
     | { $case: "leave"; value: Leave }
     | { $case: "leaderReleased"; value: LeaderReleased }
     | { $case: "lockReleased"; value: LockReleased }
+    | { $case: "viewChanges"; value: ViewChanges }
     | undefined;
 }
 
@@ -202,7 +203,13 @@ export interface Heartbeat {
   /** the view version of the sender: if it is old, the leader sends the view again */
   version: number;
   /** the capacity that the sender advertises to spill stores */
-  spill: SpillSpace | undefined;
+  spill:
+    | SpillSpace
+    | undefined;
+  /** the sender understands ViewChanges; false in 0.1 */
+  acceptsChanges: boolean;
+  /** the last View.capacity_edition of this term that the sender has */
+  capacityEdition: number;
 }
 
 export interface Member {
@@ -225,6 +232,25 @@ export interface View {
   members: Member[];
   /** the leader answers each heartbeat, so a missing answer means lost contact; false in 0.1 */
   answersHeartbeats: boolean;
+  /** rises when a member advertises another capacity */
+  capacityEdition: number;
+}
+
+/**
+ * The changes of a view since an earlier version of the same term. The leader sends it to a member that accepts changes
+ * and has that version or a later one. A receiver with an earlier version ignores it and sends a heartbeat.
+ */
+export interface ViewChanges {
+  epoch: bigint;
+  /** equal to `base` when only capacities have changed */
+  version: number;
+  base: number;
+  settled: boolean;
+  /** members that are new, or confirmed now, or advertise another capacity */
+  changed: Member[];
+  /** incarnations; applied before `changed` */
+  removed: string[];
+  capacityEdition: number;
 }
 
 export interface Leave {
@@ -368,6 +394,9 @@ export const Frame: MessageFns<Frame> = {
       case "lockReleased":
         LockReleased.encode(message.body.value, writer.uint32(106).fork()).join();
         break;
+      case "viewChanges":
+        ViewChanges.encode(message.body.value, writer.uint32(114).fork()).join();
+        break;
     }
     return writer;
   },
@@ -487,6 +516,14 @@ export const Frame: MessageFns<Frame> = {
             }
 
             message.body = { $case: "lockReleased", value: LockReleased.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.body = { $case: "viewChanges", value: ViewChanges.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1452,7 +1489,7 @@ export const Cancel: MessageFns<Cancel> = {
 };
 
 function createBaseHeartbeat(): Heartbeat {
-  return { epoch: 0n, version: 0, spill: undefined };
+  return { epoch: 0n, version: 0, spill: undefined, acceptsChanges: false, capacityEdition: 0 };
 }
 
 export const Heartbeat: MessageFns<Heartbeat> = {
@@ -1471,6 +1508,15 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     if (message.spill !== undefined) {
       SpillSpace.encode(message.spill, writer.uint32(82).fork()).join();
+    }
+    if (message.acceptsChanges !== false) {
+      writer.uint32(88).bool(message.acceptsChanges);
+    }
+    if (message.capacityEdition !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.capacityEdition)) !== BigInt(message.capacityEdition)) {
+        throw new globalThis.Error("value provided for field BigInt(message.capacityEdition) of type uint64 too large");
+      }
+      writer.uint32(96).uint64(BigInt(message.capacityEdition));
     }
     return writer;
   },
@@ -1510,6 +1556,22 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             }
 
             message.spill = SpillSpace.decode(reader, reader.uint32());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.acceptsChanges = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.capacityEdition = longToNumber(reader.uint64());
             continue;
           }
         }
@@ -1605,7 +1667,15 @@ export const Member: MessageFns<Member> = {
 };
 
 function createBaseView(): View {
-  return { epoch: 0n, version: 0, settled: false, leader: undefined, members: [], answersHeartbeats: false };
+  return {
+    epoch: 0n,
+    version: 0,
+    settled: false,
+    leader: undefined,
+    members: [],
+    answersHeartbeats: false,
+    capacityEdition: 0,
+  };
 }
 
 export const View: MessageFns<View> = {
@@ -1633,6 +1703,12 @@ export const View: MessageFns<View> = {
     }
     if (message.answersHeartbeats !== false) {
       writer.uint32(48).bool(message.answersHeartbeats);
+    }
+    if (message.capacityEdition !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.capacityEdition)) !== BigInt(message.capacityEdition)) {
+        throw new globalThis.Error("value provided for field BigInt(message.capacityEdition) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.capacityEdition));
     }
     return writer;
   },
@@ -1696,6 +1772,138 @@ export const View: MessageFns<View> = {
             }
 
             message.answersHeartbeats = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.capacityEdition = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseViewChanges(): ViewChanges {
+  return { epoch: 0n, version: 0, base: 0, settled: false, changed: [], removed: [], capacityEdition: 0 };
+}
+
+export const ViewChanges: MessageFns<ViewChanges> = {
+  encode(message: ViewChanges, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.epoch);
+    }
+    if (message.version !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.version)) !== BigInt(message.version)) {
+        throw new globalThis.Error("value provided for field BigInt(message.version) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.version));
+    }
+    if (message.base !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.base)) !== BigInt(message.base)) {
+        throw new globalThis.Error("value provided for field BigInt(message.base) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.base));
+    }
+    if (message.settled !== false) {
+      writer.uint32(32).bool(message.settled);
+    }
+    for (const v of message.changed) {
+      Member.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.removed) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.capacityEdition !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.capacityEdition)) !== BigInt(message.capacityEdition)) {
+        throw new globalThis.Error("value provided for field BigInt(message.capacityEdition) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.capacityEdition));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ViewChanges {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseViewChanges();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.epoch = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.base = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.settled = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.changed.push(Member.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.removed.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.capacityEdition = longToNumber(reader.uint64());
             continue;
           }
         }
