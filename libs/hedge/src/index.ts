@@ -4,6 +4,9 @@
  * @packageDocumentation
  */
 export type { Backend, BackendContext, BackendFactory } from './database/backend.js';
+export type { FencedTransactions } from './database/fenced-transactions.js';
+export type { TransactionOf } from './database/sql-transactions/index.js';
+export type { PermitFence, UserTransactions } from './database/user-transactions.js';
 export type { Broadcast, BroadcastResult } from './membership/broadcast.js';
 export {
   ClusterService,

@@ -1,6 +1,7 @@
 import type { LeaseTable } from './lease-table.js';
 import type { LogTable } from './log-table.js';
 import type { PermitTable } from './permit-table.js';
+import type { UserTransactions } from './user-transactions.js';
 
 /**
  * The port to the database, implemented by a driver (sqlite, postgres, spanner, memory). The database alone decides for the group:
@@ -19,6 +20,8 @@ export interface Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
   readonly permits: PermitTable;
+  /** Absent in a driver that cannot take part in a transaction of the user. Its errors include those of the user's library. */
+  readonly transactions?: UserTransactions | undefined;
   /**
    * Connects and checks the tables. Idempotent.
    * @throws HedgeError INVALID_OPTIONS, a permanent error: a missing table or column (with the statement that creates

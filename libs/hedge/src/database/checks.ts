@@ -55,10 +55,11 @@ export function assertSemaphoreName(name: string): void {
 }
 
 /** @throws HedgeError INVALID_ARGUMENT */
-export function assertSemaphoreWrite({ name, limit, value, leader, holders }: SemaphoreWrite): void {
+export function assertSemaphoreWrite({ name, limit, value, leader, holders, permits = [] }: SemaphoreWrite): void {
   assertSemaphoreName(name);
   assertTexts({ value, leader });
   for (const holder of holders) assertTexts({ address: holder.address, value: holder.value ?? '' });
+  for (const { id } of permits) assertTexts({ permit: id });
   if (Number.isSafeInteger(limit) && limit > 0 && limit < 1e15) return;
   throw invalid(`The limit of semaphore "${name.slice(0, 40)}" is ${limit}. Give a whole number above 0, below 10^15.`);
 }

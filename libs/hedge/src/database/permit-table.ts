@@ -16,6 +16,17 @@ export interface HolderRow {
   readonly value?: string | undefined;
 }
 
+/**
+ * A permit row: one held permit, for fences of `UserTransactions`. Key `__hedge/permit/{id}`, id
+ * `__hedge/semaphore/{name}`. It is there exactly while the permit is held, and its timestamp is the token of the permit.
+ * A leader of an earlier version neither writes nor deletes permit rows.
+ */
+export interface PermitRow {
+  readonly id: string;
+  /** How long the permit lasts without renewal, in milliseconds. Absent when it is freed: then the row is deleted. */
+  readonly permitMs?: number | undefined;
+}
+
 export interface SemaphoreWrite {
   readonly name: string;
   /** The version that this write follows: the timestamp of the row as last read; 0n when there was none. */
@@ -24,6 +35,8 @@ export interface SemaphoreWrite {
   readonly value: string;
   /** The mirror rows that change in the same write. Each address at most once. */
   readonly holders: readonly HolderRow[];
+  /** The permit rows that change in the same write. Default: none. */
+  readonly permits?: readonly PermitRow[];
   /** The address of the leader that writes, for the leader column. */
   readonly leader: string;
 }
@@ -53,7 +66,7 @@ export interface PermitTable {
   unseenForMs?(permitMs: number): number;
 
   /**
-   * Replaces the row and its mirror rows in one transaction, only if the row still has the version that the write
+   * Replaces the row, its mirror rows and its permit rows in one transaction, only if the row still has the version that the write
    * follows, and the lease still has the token of the fence. A changed limit changes the row's id; there is never more
    * than one row. The timestamps of a row rise strictly.
    *

@@ -40,6 +40,11 @@ export function semaphoreKey(name: string): string {
   return `__hedge/semaphore/${name}`;
 }
 
+/** Key of the permit row of a held permit; its id is the key of the semaphore. */
+export function permitKey(id: string): string {
+  return `__hedge/permit/${id}`;
+}
+
 /** Id of the row of a semaphore. */
 export function semaphoreRowId(limit: number): string {
   return `limit=${limit}`;
@@ -55,11 +60,17 @@ export function callerKey(address: string): string {
   return `__caller=${address}`;
 }
 
-/** The row of a semaphore, and the mirror rows of its holders. A mirror row without a value is deleted. */
-export function semaphoreRows({ name, limit, value, leader, holders }: SemaphoreWrite) {
+/**
+ * The row of a semaphore, and the rows that mirror a part of it: of its holders and of its permits. A mirror row has the
+ * key of the semaphore as its id; one without a value is deleted.
+ */
+export function semaphoreRows({ name, limit, value, leader, holders, permits = [] }: SemaphoreWrite) {
   return {
     row: { key: semaphoreKey(name), id: semaphoreRowId(limit), value, leader },
-    mirrors: holders.map((holder) => ({ key: callerKey(holder.address), value: holder.value })),
+    mirrors: [
+      ...holders.map((holder) => ({ key: callerKey(holder.address), value: holder.value })),
+      ...permits.map(({ id, permitMs }) => ({ key: permitKey(id), value: permitMs?.toString() })),
+    ],
   };
 }
 

@@ -372,7 +372,14 @@ describe('LeaderElector', () => {
     await pass(100);
     const terms: Leadership[] = [];
     elector.onElected((term) => terms.push(term));
-    expect(terms).toEqual([{ fencingToken: elector.fencingToken, signal: expect.any(AbortSignal) }]);
+    expect(terms).toEqual([
+      {
+        fencingToken: elector.fencingToken,
+        signal: expect.any(AbortSignal),
+        fence: expect.any(Function),
+        transaction: expect.any(Function),
+      },
+    ]);
   });
 
   it('notifies the other listeners when one throws', async () => {

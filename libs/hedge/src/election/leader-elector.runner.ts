@@ -1,6 +1,8 @@
 import { withTokenInJson } from '../common/token-in-json.js';
 import type { LeaseTable } from '../database/lease-table.js';
+import { fencedTransactions, notHeld } from '../database/fenced-transactions.js';
 import { leaseName } from '../database/row-names.js';
+import type { UserTransactions } from '../database/user-transactions.js';
 import { abortInFreshContext } from '../common/async/async-context.js';
 import type { Clock, Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
@@ -25,6 +27,7 @@ import { guardedController } from '../common/async/guarded-signal.js';
 
 export interface LeaderElectorOptions {
   readonly leases: LeaseTable;
+  readonly transactions?: UserTransactions | undefined;
   readonly clock: Clock;
   readonly group: string;
   readonly timing: Timing;
@@ -132,6 +135,11 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   /** The token of the current term; undefined when this pod does not lead. */
   get fencingToken(): bigint | undefined {
     return this.isLeader() ? this.#contender?.currentTerm?.token : undefined;
+  }
+
+  /** The present term; undefined when this pod does not lead. */
+  get leadership(): Leadership | undefined {
+    return this.isLeader() ? this.#term?.leadership : undefined;
   }
 
   /** True while this pod resigns or stops: running leader work continues, and no new leader work may start. */
@@ -343,7 +351,17 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
 
   #elected(token: bigint): void {
     const scope = guardedController();
-    const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal });
+    const { group, transactions } = this.#options;
+    const what = `Term ${token} of the leader of group ${group}`;
+    const fenced = fencedTransactions({
+      what,
+      transactions,
+      assertHeld: () => {
+        if (!this.leads(token)) throw notHeld(what);
+      },
+      fence: (used, tx) => used.fence(tx, { lease: leaseName(group), token }),
+    });
+    const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal, ...fenced });
     this.#term = { leadership, scope };
     this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);
     for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));

@@ -23,6 +23,8 @@ import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/sou
 import type { StreamCaller } from '../streams/stream-caller.js';
 import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
 import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
+import { type FencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import type { TransactionOf } from '../database/sql-transactions/index.js';
 import { RequestKind } from '../wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaderElector } from './leader-elector.runner.js';
@@ -74,7 +76,7 @@ export interface LeaderServiceDeps {
  * before the database lets another pod acquire the lease, as long as the clocks of this process run. Fence work that
  * must not run twice by `fencingToken`.
  */
-export class LeaderService {
+export class LeaderService implements FencedTransactions {
   readonly #deps: LeaderServiceDeps;
   #tasks = 0;
 
@@ -121,6 +123,34 @@ export class LeaderService {
   confirmLeadership(): Promise<boolean> {
     return this.#deps.elector.confirmLeadership();
   }
+
+  /**
+   * Fences an open transaction of yours by the present term, as `Leadership.fence` does by its own. If the work of the
+   * transaction began in an earlier term, use `transaction`, or the `Leadership` of a leader task.
+   * @throws HedgeError LEASE_LOST, also when this pod does not lead; INVALID_ARGUMENT, INVALID_OPTIONS
+   */
+  readonly fence = async (tx: unknown): Promise<void> => {
+    const { leadership } = this.#deps.elector;
+    if (leadership === undefined) throw notHeld('the leadership of this pod');
+    await leadership.fence(tx);
+  };
+
+  /**
+   * Runs the work in a new transaction of a data source of yours, fences it by the term in which the work begins, and
+   * commits it: see `Leadership.transaction`.
+   * @throws HedgeError NOT_LEADER: this pod does not lead, and nothing was started. Else as `Leadership.transaction`.
+   *
+   * @example
+   * await leader.transaction(dataSource, (tx) => tx.insert(Invoice, invoice));
+   */
+  readonly transaction = async <Source, Result>(
+    source: Source,
+    work: (tx: TransactionOf<Source>) => Result,
+  ): Promise<Awaited<Result>> => {
+    const { leadership } = this.#deps.elector;
+    if (leadership !== undefined) return leadership.transaction(source, work);
+    throw new HedgeError('NOT_LEADER', 'The transaction was not begun: this pod does not lead. Run it on the leader.');
+  };
 
   /**
    * Steps down: waits for running leader work, then releases the lease. A pod that is alone in its group leads again

@@ -1,6 +1,12 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
+import type { FencedTransactions } from '../database/fenced-transactions.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { runWhileLeader, type Leadership, type LeadershipSource } from './leadership.js';
+
+const fenced: FencedTransactions = {
+  fence: () => Promise.resolve(),
+  transaction: () => Promise.reject(new Error('no test begins one')),
+};
 
 class Source implements LeadershipSource {
   #elected: ((leadership: Leadership) => void) | undefined;
@@ -17,7 +23,7 @@ class Source implements LeadershipSource {
   }
   win(fencingToken: bigint): void {
     this.#term = new AbortController();
-    this.#elected?.({ fencingToken, signal: this.#term.signal });
+    this.#elected?.({ ...fenced, fencingToken, signal: this.#term.signal });
   }
   lose(): void {
     this.#term.abort(new Error('lost'));

@@ -4,12 +4,16 @@ import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { withTokenInJson } from '../common/token-in-json.js';
+import type { FencedTransactions } from '../database/fenced-transactions.js';
 
-/** One term of this pod as leader, as leader work receives it. */
-export interface Leadership {
+/**
+ * One term of this pod as leader, as leader work receives it. `fence` and `transaction` fence exactly this term. It may be
+ * destructured.
+ */
+export interface Leadership extends FencedTransactions {
   /**
    * Rises with every term of the group. Pass it to each store that the work writes to, and let the store reject a smaller
-   * one: only this protects against a leader that stood still and has not noticed the loss yet.
+   * one: only this, or `fence`, protects against a leader that stood still and has not noticed the loss yet.
    */
   readonly fencingToken: bigint;
   /** Aborts when the lease is lost, and when the pod begins to resign or stop. */
@@ -65,13 +69,12 @@ export function runWhileLeader(
     const scope = guardedController();
     const abort = (): void => abortInFreshContext(scope, leadership.signal.reason);
     const stopListening = onAbort(leadership.signal, abort);
-    const ended = runInTerm(withTokenInJson({ fencingToken: leadership.fencingToken, signal: scope.signal })).finally(
-      () => {
-        stopListening();
-        run = undefined;
-        startNext();
-      },
-    );
+    const { fencingToken, fence, transaction } = leadership;
+    const ended = runInTerm(withTokenInJson({ fencingToken, signal: scope.signal, fence, transaction })).finally(() => {
+      stopListening();
+      run = undefined;
+      startNext();
+    });
     run = { scope, ended };
   };
 

@@ -2,6 +2,8 @@ import { hostname } from 'node:os';
 import { abortInFreshContext } from '../common/async/async-context.js';
 import type { LeaseRecord, LeaseTable } from '../database/lease-table.js';
 import { lockName } from '../database/row-names.js';
+import { fencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import type { UserTransactions } from '../database/user-transactions.js';
 import type { Clock, Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
@@ -20,6 +22,7 @@ import { guardedController } from '../common/async/guarded-signal.js';
 
 export interface LockManagerOptions {
   readonly leases: LeaseTable;
+  readonly transactions?: UserTransactions | undefined;
   /** The name of this process in lock rows. */
   readonly holder: () => MemberId;
   /** Announces to the other members that a lock was released. */
@@ -324,10 +327,21 @@ export class LockManager {
   #granted(entry: LockEntry, id: number, token: bigint): void {
     const scope = guardedController();
     entry.held = { token, scope };
+    const { group, transactions } = this.#options;
+    const isValid = () => this.#isValid(entry, token);
+    const what = `Lock "${entry.name}"`;
     const lock = new HeldLock(entry.name, token, {
       signal: scope.signal,
-      isValid: () => this.#isValid(entry, token),
+      isValid,
       release: () => this.#release(entry, token),
+      ...fencedTransactions({
+        what,
+        transactions,
+        assertHeld: () => {
+          if (!isValid()) throw notHeld(what);
+        },
+        fence: (used, tx) => used.fence(tx, { lease: lockName(group, entry.name), token }),
+      }),
     });
     this.#takeWaiter(id)?.granted(lock);
   }

@@ -1,5 +1,6 @@
 import type { HedgeError } from '../common/errors.js';
 import type { Held } from '../common/held.js';
+import type { FencedTransactions } from '../database/fenced-transactions.js';
 
 /**
  * A lock that this process holds, until it is released or lost. It may be destructured.
@@ -8,7 +9,7 @@ import type { Held } from '../common/held.js';
  * await using lock = await locks.acquire('invoices'); // or: finally { await lock.release() }
  * await writeInvoices(lock.fencingToken, lock.signal);
  */
-export interface Lock extends Held {
+export interface Lock extends Held, FencedTransactions {
   readonly name: string;
   /** Rises with each acquisition of this name, on any pod, and is never reused. */
   readonly fencingToken: bigint;
@@ -32,15 +33,25 @@ export class HeldLock implements Lock {
   readonly signal: AbortSignal;
   readonly isValid: () => boolean;
   readonly release: () => Promise<void>;
+  readonly fence: Lock['fence'];
+  readonly transaction: Lock['transaction'];
 
   constructor(
     readonly name: string,
     readonly fencingToken: bigint,
-    { signal, isValid, release }: Pick<Lock, 'signal' | 'isValid' | 'release'>,
+    {
+      signal,
+      isValid,
+      release,
+      fence,
+      transaction,
+    }: Pick<Lock, 'signal' | 'isValid' | 'release' | 'fence' | 'transaction'>,
   ) {
     this.signal = signal;
     this.isValid = isValid;
     this.release = release;
+    this.fence = fence;
+    this.transaction = transaction;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

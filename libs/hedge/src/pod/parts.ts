@@ -96,6 +96,7 @@ export function makeElection(
   const { group, timing, mode, shutdown } = settings;
   const elector = new LeaderElector({
     leases,
+    transactions: backend.transactions,
     transport,
     clock,
     group,
@@ -111,7 +112,7 @@ export function makeElection(
 
 export function makeLocks(
   { settings, clock, logger, gate }: PodContext,
-  { leases }: DatabasePart,
+  { backend, leases }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
 ) {
@@ -119,6 +120,7 @@ export function makeLocks(
   const announcer = new LockReleaseAnnouncer({ links: () => transport.links(), leads: () => elector.isLeader() });
   const manager = new LockManager({
     leases,
+    transactions: backend.transactions,
     holder: () => lockHolder(transport.self),
     announce: (released) => announcer.announce(released),
     clock,
@@ -184,6 +186,7 @@ export function makeSemaphores(
     messenger,
     clock,
     timing,
+    transactions: backend.transactions,
     releaseWithoutLeader: (name, ids) => releaseWithoutLeader(rows, name, ids),
   });
   return { server, client, service: new SemaphoreService({ gate, client, table, group, defaultTimeoutMs }) };

@@ -2,6 +2,7 @@ import type { Backend, BackendFactory } from '../database/backend.js';
 import type { LeaseTable } from '../database/lease-table.js';
 import type { LogTable } from '../database/log-table.js';
 import type { PermitTable } from '../database/permit-table.js';
+import type { UserTransactions } from '../database/user-transactions.js';
 import { systemClock, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 
@@ -10,7 +11,8 @@ export type BackendCall =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
   | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
-  | `permits.${'read' | 'write'}`;
+  | `permits.${'read' | 'write'}`
+  | `transactions.${'fence' | 'fencePermit' | 'append' | 'run'}`;
 
 export interface BackendFault {
   /** Delay before the effect, in milliseconds. */
@@ -84,12 +86,13 @@ class FaultyBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
   readonly permits: PermitTable;
+  readonly transactions: UserTransactions | undefined;
 
   constructor(
     private readonly backend: Backend,
     private readonly run: Run,
   ) {
-    const { lease, log, permits } = backend;
+    const { lease, log, permits, transactions } = backend;
     this.name = backend.name;
     this.lease = {
       observes: lease.observes,
@@ -110,6 +113,12 @@ class FaultyBackend implements Backend {
       read: (name) => run('permits.read', () => permits.read(name)),
       write: (write, fence) => run('permits.write', () => permits.write(write, fence)),
       unseenForMs: (permitMs) => permits.unseenForMs?.(permitMs) ?? 0,
+    };
+    this.transactions = transactions && {
+      fence: (tx, fence) => run('transactions.fence', () => transactions.fence(tx, fence)),
+      fencePermit: (tx, permit) => run('transactions.fencePermit', () => transactions.fencePermit(tx, permit)),
+      append: (tx, row, fence) => run('transactions.append', () => transactions.append(tx, row, fence)),
+      run: (source, work) => run('transactions.run', () => transactions.run(source, work)),
     };
   }
 

@@ -11,6 +11,14 @@ import type {
 } from '../lease-table.js';
 import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
+import { transactionsOf } from '../sql-transactions/index.js';
+import {
+  alreadyCommitted,
+  fenceLost,
+  permitFreed,
+  type PermitFence,
+  type UserTransactions,
+} from '../user-transactions.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import { assertLeaseTexts, assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
@@ -50,6 +58,7 @@ class MemoryBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
   readonly permits: PermitTable;
+  readonly transactions: UserTransactions;
   #closed = false;
 
   constructor(database: MemoryDatabase, clock: Clock) {
@@ -61,6 +70,7 @@ class MemoryBackend implements Backend {
     this.lease = new MemoryLeaseTable(openDatabase, clock);
     this.log = new MemoryLogTable(openDatabase);
     this.permits = new MemoryPermitTable(openDatabase);
+    this.transactions = new MemoryUserTransactions(openDatabase);
   }
 
   async open(): Promise<void> {
@@ -177,5 +187,33 @@ class MemoryPermitTable implements PermitTable {
   async write(write: SemaphoreWrite, fence: Fence): Promise<SemaphoreWriteResult> {
     assertSemaphoreWrite(write);
     return this.database().writeSemaphore(write, fence);
+  }
+}
+
+/**
+ * For unit tests: a transaction of the user has no part in this database. So a fence looks at the row once, when it is
+ * called, and F1 does not hold. `tx` and `source` may be anything, as fakes.
+ */
+class MemoryUserTransactions implements UserTransactions {
+  constructor(private readonly database: () => MemoryDatabase) {}
+
+  async fence(_tx: unknown, fence: Fence): Promise<void> {
+    if (this.database().lease(fence.lease).token !== fence.token) throw fenceLost(fence);
+  }
+
+  async fencePermit(_tx: unknown, permit: PermitFence): Promise<void> {
+    if (!this.database().holdsPermit(permit)) throw permitFreed(permit);
+  }
+
+  async append(tx: unknown, row: LogAppend, fence: Fence): Promise<void> {
+    assertTexts(row);
+    await this.fence(tx, fence);
+    if (this.database().find(row.key, row.id) !== undefined) throw alreadyCommitted(row);
+    this.database().append([row], undefined);
+  }
+
+  /** In a transaction of a data source of a supported library; else with the source itself. */
+  run<Result>(source: unknown, work: (tx: unknown) => Promise<Result>): Promise<Result> {
+    return (transactionsOf(source) ?? ((run) => run(source)))(work);
   }
 }

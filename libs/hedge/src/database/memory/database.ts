@@ -7,8 +7,9 @@ import {
   type LogAppend,
   type LogEntry,
 } from '../log-table.js';
-import { callerKey, limitOfRowId, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import { limitOfRowId, permitKey, semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
+import type { PermitFence } from '../user-transactions.js';
 import { conflict, leaseLost } from '../checks.js';
 import { compareText } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
@@ -68,12 +69,15 @@ export class MemoryDatabase {
     return { changed: true, row: next };
   }
 
+  find(key: string, id: string): LogEntry | undefined {
+    return this.#log.get(key)?.find((row) => row.id === id);
+  }
+
   append(rows: readonly LogAppend[], fence: Fence | undefined): (LogEntry | HedgeError)[] {
     this.#checkFence(fence);
     let commit: bigint | undefined;
     return rows.map((row) => {
-      const versions = this.#log.get(row.key) ?? [];
-      const stored = versions.find(({ id }) => id === row.id);
+      const stored = this.find(row.key, row.id);
       if (stored !== undefined) return stored.value === row.value ? stored : conflict(row);
       commit ??= this.#nextTimestamp();
       const entry = { ...row, timestamp: commit };
@@ -95,20 +99,23 @@ export class MemoryDatabase {
     return row && { limit: limitOfRowId(row.id), value: row.value, timestamp: row.timestamp };
   }
 
-  writeSemaphore({ name, follows, limit, value, holders, leader }: SemaphoreWrite, fence: Fence): SemaphoreWriteResult {
+  writeSemaphore(write: SemaphoreWrite, fence: Fence): SemaphoreWriteResult {
     this.#checkFence(fence);
-    const key = semaphoreKey(name);
-    const row = this.semaphore(name);
-    if ((row?.timestamp ?? 0n) !== follows) return { written: false, row };
+    const found = this.semaphore(write.name);
+    if ((found?.timestamp ?? 0n) !== write.follows) return { written: false, row: found };
+    const { row, mirrors } = semaphoreRows(write);
     const timestamp = this.#nextTimestamp();
-    this.#log.delete(key);
-    this.#insert({ key, id: semaphoreRowId(limit), value, leader, timestamp });
-    for (const holder of holders) {
-      const mirror = callerKey(holder.address);
-      this.#delete(mirror, key);
-      if (holder.value !== undefined) this.#insert({ key: mirror, id: key, value: holder.value, leader, timestamp });
+    this.#log.delete(row.key);
+    this.#insert({ ...row, timestamp });
+    for (const { key, value } of mirrors) {
+      this.#delete(key, row.key);
+      if (value !== undefined) this.#insert({ key, id: row.key, value, leader: row.leader, timestamp });
     }
     return { written: true, timestamp };
+  }
+
+  holdsPermit({ semaphore, id, token }: PermitFence): boolean {
+    return this.find(permitKey(id), semaphoreKey(semaphore))?.timestamp === token;
   }
 
   history(key: string, { limit, order, before, after }: HistoryQuery): LogEntry[] {

@@ -2,6 +2,7 @@ import type { Backend, BackendFactory } from '../backend.js';
 import type { LeaseTable } from '../lease-table.js';
 import type { LogTable } from '../log-table.js';
 import type { PermitTable } from '../permit-table.js';
+import type { UserTransactions } from '../user-transactions.js';
 import { systemClock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { Calls } from './client/calls.js';
@@ -11,6 +12,7 @@ import { postgresConfig, type PostgresConfig, type PostgresOptions } from './opt
 import { PostgresPermitTable } from './permit-table.js';
 import { clockLack, describeLacks, findSchema, lacksOf, type Lack } from './schema.js';
 import { namesOf } from './sql.js';
+import { PostgresUserTransactions } from './user-transactions.js';
 
 /**
  * A backend in PostgreSQL 13 or later, for pods anywhere. Needs the package `pg` 8, unless you lend a client of another
@@ -33,6 +35,7 @@ class PostgresBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
   readonly permits: PermitTable;
+  readonly transactions: UserTransactions;
   readonly #leaseCalls: Calls;
   readonly #logCalls: Calls;
 
@@ -48,6 +51,7 @@ class PostgresBackend implements Backend {
     this.lease = lease;
     this.log = new PostgresLogTable(this.#logCalls, config);
     this.permits = new PostgresPermitTable(this.#logCalls, config, lease);
+    this.transactions = new PostgresUserTransactions(this.#leaseCalls, config);
   }
 
   async open(): Promise<void> {

@@ -7,13 +7,14 @@ export type OperationName =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
   | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
-  | `permits.${'read' | 'write'}`;
+  | `permits.${'read' | 'write'}`
+  | `transactions.${'fence' | 'append'}`;
 
 /** Operations that a database may refuse for good because of the rows that they write. */
 const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'permits.write']);
 
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const SERIALIZATION_FAILURE = '40001';
+export const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
 const LOCK_NOT_AVAILABLE = '55P03';
 
@@ -133,7 +134,7 @@ function isSqlState(code: string): boolean {
   return /^[0-9A-Z]{5}$/.test(code) && !/^(E[A-Z]{4}|P[1-9]\d{3})$/.test(code);
 }
 
-function sqlState(error: unknown): string | undefined {
+export function sqlState(error: unknown): string | undefined {
   return databaseError(error)?.code;
 }
 

@@ -1,5 +1,7 @@
 import type { AcquireConditions } from '../lease-observer.js';
 import { OVERWRITE_ID, type Fence, type LogAppend } from '../log-table.js';
+import { permitKey, semaphoreKey } from '../row-names.js';
+import type { PermitFence } from '../user-transactions.js';
 import type { PostgresValue, Statement } from './client/client.js';
 import type { Tables } from './options.js';
 
@@ -147,6 +149,64 @@ function fencedTick({ locks, clock }: Names, fenced: boolean, lease: number, whe
       RETURNING last)`;
 }
 
+/**
+ * The fence of a transaction of the user: locks the row of a lease until the end of the transaction. If there is no such
+ * row any more, the server fails the statement with `FENCE_LOST`. So it aborts the transaction, whatever the code of the
+ * user does with the error.
+ *
+ * - The commit waits for the disk. A stronger setting of the user stays.
+ * - The server ends a session that stays idle in the transaction for a whole lease, so that it does not hold up a
+ *   take-over for longer. A shorter time of the user stays.
+ * - `wrote` is null when the transaction has written nothing before. Only then it may be no transaction at all, and
+ *   `inTransactionSql` finds out: outside of a transaction the mark is gone after the statement.
+ */
+export function userFenceSql({ locks }: Names, { lease, token }: Fence, mark: string): Statement {
+  const heldMs = `coalesce(substring(writer FROM ' ([0-9]{1,9})$')::bigint, ${UNKNOWN_LEASE_MS})`;
+  const row = `${locks} WHERE name = $1::text AND token = $2::text::bigint`;
+  return { text: userFence(row, heldMs), values: [lease, String(token), mark] };
+}
+
+/** The same for a permit. */
+export function userPermitFenceSql({ log }: Names, { semaphore, id, token }: PermitFence, mark: string): Statement {
+  const row = `${log} WHERE key = $1::text AND id = $4::text AND timestamp = $2::text::bigint`;
+  return {
+    text: userFence(row, 'value::bigint'),
+    values: [permitKey(id), String(token), mark, semaphoreKey(semaphore)],
+  };
+}
+
+/** The lease is free, so its row has no length. */
+const UNKNOWN_LEASE_MS = 10_000;
+
+/** SQLSTATE of a text that is no integer. */
+export const FENCE_LOST = '22P02';
+
+/** @param heldMs of the row: how long it is held without renewal. */
+function userFence(row: string, heldMs: string): string {
+  const idle = 'idle_in_transaction_session_timeout';
+  const idleNow = `extract(epoch FROM current_setting('${idle}')::interval) * 1000`;
+  // The count makes the failing text no constant: PostgreSQL evaluates a constant before it runs the statement.
+  return `WITH fence AS MATERIALIZED (
+      SELECT ${heldMs} AS held_ms, pg_current_xact_id_if_assigned()::text AS wrote FROM ${row} FOR KEY SHARE),
+    found AS MATERIALIZED (SELECT count(*) AS rows, max(held_ms) AS held_ms, max(wrote) AS wrote FROM fence)
+    SELECT wrote,
+      CASE WHEN rows = 0
+        THEN ('nestjs-hedge: ' || rows || ' rows of "' || $1::text || '" have token ' || $2::text)::integer END AS lost,
+      set_config('synchronous_commit',
+        CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true) AS durable,
+      set_config('${idle}', least(held_ms, nullif(${idleNow}, 0))::bigint::text, true) AS idle,
+      set_config('hedge.fence', $3::text, true) AS mark
+    FROM found`;
+}
+
+/** Whether the mark of a statement of the same transaction is there. */
+export function inTransactionSql(mark: string): Statement {
+  return {
+    text: `SELECT (current_setting('hedge.fence', true) = $1::text)::text AS same`,
+    values: [mark],
+  };
+}
+
 function fenceValues(fence: Fence | undefined): PostgresValue[] {
   return fence === undefined ? [null, null] : [fence.lease, String(fence.token)];
 }
@@ -211,6 +271,9 @@ export interface StoredMirror {
 /**
  * Makes the row the only one of its semaphore if the one there has the timestamp `follows` (0 for none), and writes or
  * deletes the mirrors with it. No result when it does not, or when the fence does not match.
+ *
+ * A transaction of the user may hold the row of a permit that this write frees. So the rows to delete are locked before
+ * the tick, without a wait: the statement fails with 55P03, and blocks no other write of the log.
  */
 export function replaceSql(
   names: Names,
@@ -222,7 +285,10 @@ export function replaceSql(
   const written = mirrors.filter(({ value }) => value !== undefined);
   const gone = mirrors.filter(({ value }) => value === undefined);
   return {
-    text: `WITH ${fencedTick(names, true, 9, 'true')},
+    text: `WITH free AS MATERIALIZED (
+      SELECT FROM ${names.log} AS log JOIN unnest($8::text::text[]) AS mirror (key) ON log.key = mirror.key
+      WHERE log.id = $1::text FOR UPDATE OF log NOWAIT),
+    ${fencedTick(names, true, 9, '(SELECT count(*) FROM free) >= 0')},
     written AS (
       INSERT INTO ${names.log} AS log (key, id, value, leader, timestamp)
       SELECT $1::text, $2::text, $3::text, $4::text, tick.last FROM tick
@@ -252,6 +318,35 @@ export function replaceSql(
       textArray(gone.map(({ key }) => key)),
       ...fenceValues(fence),
     ],
+  };
+}
+
+/** A timestamp for a row of a transaction of the user. It is not on the disk before that row, so its commit need not wait. */
+export function tickSql({ clock }: Names): Statement {
+  return {
+    text: `UPDATE ${clock} SET last = greatest(${NOW}, last + 1)
+      WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
+        AND set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL
+      RETURNING last::text`,
+    values: [],
+  };
+}
+
+/** Fails when the row is there. */
+export function userAppendSql({ log }: Names, { key, id, value, leader }: LogAppend, timestamp: bigint): Statement {
+  return {
+    text: `INSERT INTO ${log} (key, id, value, leader, timestamp)
+      VALUES ($1::text, $2::text, $3::text, $4::text, $5::text::bigint)`,
+    values: [key, id, value, leader, String(timestamp)],
+  };
+}
+
+/** Whether a permit is held. */
+export function permitSql({ log }: Names, { semaphore, id, token }: PermitFence): Statement {
+  return {
+    text: strongly(`SELECT 'true' AS held FROM ${log}
+      WHERE key = $1::text AND id = $2::text AND timestamp = $3::text::bigint`),
+    values: [permitKey(id), semaphoreKey(semaphore), String(token)],
   };
 }
 

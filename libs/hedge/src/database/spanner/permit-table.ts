@@ -1,5 +1,5 @@
 import type { Fence } from '../log-table.js';
-import { callerKey, semaphoreKey, semaphoreRowId } from '../row-names.js';
+import { semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import { assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import type { Connection } from './client/connection.js';
@@ -40,18 +40,17 @@ export class SpannerPermitTable implements PermitTable {
   }
 
   /** @param ids the ids of all existing rows. */
-  #mutations({ name, limit, value, holders, leader }: SemaphoreWrite, ids: readonly string[]): Mutation[] {
+  #mutations(write: SemaphoreWrite, ids: readonly string[]): Mutation[] {
     const table = this.tables.logTable;
-    const key = semaphoreKey(name);
-    const id = semaphoreRowId(limit);
-    const values = [rowValues(key, id, value, leader, COMMIT_TIMESTAMP)];
+    const { row, mirrors } = semaphoreRows(write);
+    const { key, id, leader } = row;
+    const values = [rowValues(key, id, row.value, leader, COMMIT_TIMESTAMP)];
     const gone = ids.filter((other) => other !== id).map((other) => rowValues(key, other));
-    for (const holder of holders) {
-      const mirror = callerKey(holder.address);
-      if (holder.value === undefined) gone.push(rowValues(mirror, key));
-      else values.push(rowValues(mirror, key, holder.value, leader, COMMIT_TIMESTAMP));
+    for (const mirror of mirrors) {
+      if (mirror.value === undefined) gone.push(rowValues(mirror.key, key));
+      else values.push(rowValues(mirror.key, key, mirror.value, leader, COMMIT_TIMESTAMP));
     }
-    const write: Mutation = { insertOrUpdate: { table, columns: COLUMNS, values } };
-    return gone.length === 0 ? [write] : [{ delete: { table, keySet: { keys: gone } } }, write];
+    const stored: Mutation = { insertOrUpdate: { table, columns: COLUMNS, values } };
+    return gone.length === 0 ? [stored] : [{ delete: { table, keySet: { keys: gone } } }, stored];
   }
 }

@@ -2,6 +2,8 @@ import { abortInFreshContext } from '../../common/async/async-context.js';
 import type { HedgeError } from '../../common/errors.js';
 import { guardedController } from '../../common/async/guarded-signal.js';
 import type { Held } from '../../common/held.js';
+import { fencedTransactions, notHeld, type FencedTransactions } from '../../database/fenced-transactions.js';
+import type { UserTransactions } from '../../database/user-transactions.js';
 
 /**
  * Permits of a semaphore, held by this pod until they are released or lost. The object may be destructured.
@@ -13,7 +15,7 @@ import type { Held } from '../../common/held.js';
  * await using permit = await reports.acquire();
  * await writeReport({ signal: permit.signal }); // released at the end of the block
  */
-export interface Permit extends Held {
+export interface Permit extends Held, FencedTransactions {
   /** UUID. */
   readonly id: string;
   /** The name of the semaphore. */
@@ -45,6 +47,7 @@ export interface Permit extends Held {
 export interface PermitOwner {
   holds(id: string): boolean;
   release(permit: PermitHandle): Promise<void>;
+  readonly transactions: UserTransactions | undefined;
 }
 
 export interface PermitHandleInit {
@@ -59,6 +62,8 @@ export class PermitHandle implements Permit {
   readonly name: string;
   readonly permits: number;
   readonly fencingToken: bigint;
+  readonly fence: Permit['fence'];
+  readonly transaction: Permit['transaction'];
   #scope: AbortController | undefined;
   #lost: HedgeError | undefined;
   #released: Promise<void> | undefined;
@@ -71,6 +76,17 @@ export class PermitHandle implements Permit {
     this.name = name;
     this.permits = permits;
     this.fencingToken = fencingToken;
+    const what = `The permit of semaphore "${name}"`;
+    const { fence, transaction } = fencedTransactions({
+      what,
+      transactions: owner.transactions,
+      assertHeld: () => {
+        if (!this.isValid()) throw notHeld(what);
+      },
+      fence: (used, tx) => used.fencePermit(tx, { semaphore: name, id, token: fencingToken }),
+    });
+    this.fence = fence;
+    this.transaction = transaction;
   }
 
   /** Created on first use: an unused signal costs nothing. */

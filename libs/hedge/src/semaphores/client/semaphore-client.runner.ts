@@ -2,6 +2,7 @@ import { onAbort } from '../../common/async/on-abort.js';
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
+import type { UserTransactions } from '../../database/user-transactions.js';
 import type { Encoded, OutgoingRequest } from '../../messaging/message.js';
 import type { PermitAcquired } from '../../wire/hedge/v1/semaphore.js';
 import { HeldPermits, type HeldPermitsEffect, type HeldPermitsInput, type PermitLoss } from './held-permits.core.js';
@@ -24,6 +25,7 @@ export interface SemaphoreClientOptions {
   readonly messenger: { request(request: OutgoingRequest): Promise<Encoded> };
   readonly clock: Pick<Clock, 'now' | 'after'>;
   readonly timing: SemaphoreTiming;
+  readonly transactions?: UserTransactions | undefined;
   /**
    * Releases permits of a semaphore without a leader; false when there is one. For the stop of the last pod of a group.
    * Default: the permits expire.
@@ -86,6 +88,10 @@ export class SemaphoreClient implements PermitOwner {
     this.#options = options;
     const { timing, makeHeldPermits = (used) => new HeldPermits(used) } = options;
     this.#heldPermits = makeHeldPermits(timing);
+  }
+
+  get transactions(): UserTransactions | undefined {
+    return this.#options.transactions;
   }
 
   acquire(request: PermitRequest, callbacks: PermitCallbacks): void {

@@ -1,7 +1,7 @@
 import type { LeaseTable } from '../../database/lease-table.js';
 import { leaseName } from '../../database/row-names.js';
 import type { PermitTable } from '../../database/permit-table.js';
-import { formatPermits, holderRows, readState } from './permit-row.js';
+import { formatPermits, holderRows, permitRows, readState } from './permit-row.js';
 
 /** Another pod may write in between, rarely more than once. */
 const TRIES = 3;
@@ -35,7 +35,8 @@ export async function releaseWithoutLeader(
     if (kept.size === held.size) return true;
     const value = formatPermits(group, kept.values());
     const holders = holderRows(group, held, kept);
-    const write = { name, follows: version, limit, value, holders, leader: address() };
+    const permits = permitRows(held, kept);
+    const write = { name, follows: version, limit, value, holders, permits, leader: address() };
     const result = await table.write(write, { lease, token });
     if (result.written) return true;
     row = result.row;

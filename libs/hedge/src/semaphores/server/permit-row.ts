@@ -1,4 +1,4 @@
-import type { HolderRow, SemaphoreRow } from '../../database/permit-table.js';
+import type { HolderRow, PermitRow, SemaphoreRow } from '../../database/permit-table.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import { otherGroup } from '../semaphore-errors.js';
@@ -95,6 +95,16 @@ export function holderRows(
     const own = kept.filter(({ holder }) => mirrorAddress(holder) === address);
     return own.length === 0 ? { address } : { address, value: formatPermits(group, own) };
   });
+}
+
+/** The permit rows of all permits that a write grants or frees. */
+export function permitRows(
+  before: ReadonlyMap<string, GrantedPermit>,
+  after: ReadonlyMap<string, GrantedPermit>,
+): PermitRow[] {
+  const freed = [...before.keys()].filter((id) => !after.has(id));
+  const granted = [...after.values()].filter(({ id }) => !before.has(id));
+  return [...freed.map((id) => ({ id })), ...granted.map(({ id, permitMs }) => ({ id, permitMs }))];
 }
 
 /** The name of a holder in its mirror row: a client has no address, so its incarnation stands for it. */

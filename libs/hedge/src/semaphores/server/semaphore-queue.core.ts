@@ -6,6 +6,7 @@ import {
   type GrantedPermit,
   formatPermits,
   holderRows,
+  permitRows,
   readState,
   type SemaphoreName,
   type SemaphoreState,
@@ -289,6 +290,7 @@ export class SemaphoreQueue {
       limit: change.limit,
       value: formatPermits(this.semaphore.group, change.held.values()),
       holders: holderRows(this.semaphore.group, this.#state.held, change.held),
+      permits: permitRows(this.#state.held, change.held),
     });
   }
 

@@ -1,4 +1,4 @@
-import type { HolderRow, SemaphoreRow, SemaphoreWriteResult } from '../../database/permit-table.js';
+import type { HolderRow, PermitRow, SemaphoreRow, SemaphoreWriteResult } from '../../database/permit-table.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 
@@ -58,6 +58,7 @@ export type SemaphoreEffect =
       readonly limit: number;
       readonly value: string;
       readonly holders: readonly HolderRow[];
+      readonly permits: readonly PermitRow[];
     }
   /** Answer one request; exactly once for each ticket that was not abandoned. */
   | { readonly type: 'settle'; readonly ticket: number; readonly outcome: SemaphoreOutcome | HedgeError }

@@ -242,15 +242,18 @@ export class SemaphoreServer {
     }
   }
 
-  #write(entry: Entry, { follows, limit, value, holders }: Extract<SemaphoreEffect, { type: 'write' }>): void {
+  #write(entry: Entry, effect: Extract<SemaphoreEffect, { type: 'write' }>): void {
+    const { follows, limit, value, holders, permits } = effect;
     const { table, group, address } = this.#options;
     const lease = leaseName(group);
     const token = this.#term?.epoch ?? 0n;
-    table.write({ name: entry.name, follows, limit, value, holders, leader: address() }, { lease, token }).then(
-      (result: SemaphoreWriteResult) =>
-        this.#answered(entry, { type: 'written', result, unseenForMs: this.#unseenForMs() }),
-      (error: unknown) => this.#failed(entry, error),
-    );
+    table
+      .write({ name: entry.name, follows, limit, value, holders, permits, leader: address() }, { lease, token })
+      .then(
+        (result: SemaphoreWriteResult) =>
+          this.#answered(entry, { type: 'written', result, unseenForMs: this.#unseenForMs() }),
+        (error: unknown) => this.#failed(entry, error),
+      );
   }
 
   #unseenForMs(): number {

@@ -1,0 +1,154 @@
+import { randomUUID } from 'node:crypto';
+import { HedgeError, messageOf } from '../../common/errors.js';
+import { assertLeaseTexts } from '../checks.js';
+import type { Fence, LogAppend } from '../log-table.js';
+import { runInTransaction, toSqlTransaction } from '../sql-transactions/index.js';
+import type { SqlRow, SqlTransaction } from '../sql-transactions/library.js';
+import { notInTransaction } from '../sql-transactions/shapes.js';
+import { assertTexts } from '../text.js';
+import {
+  alreadyCommitted,
+  fenceLost,
+  permitFreed,
+  type PermitFence,
+  type UserTransactions,
+} from '../user-transactions.js';
+import type { Calls } from './client/calls.js';
+import { READ_ONLY, type Statement } from './client/client.js';
+import { SERIALIZATION_FAILURE, sqlState } from './failures.js';
+import type { Tables } from './options.js';
+import {
+  FENCE_LOST,
+  inTransactionSql,
+  namesOf,
+  permitSql,
+  tickSql,
+  tokenSql,
+  userAppendSql,
+  userFenceSql,
+  userPermitFenceSql,
+  type Names,
+} from './sql.js';
+
+/** SQLSTATE of a row whose key is there. */
+const UNIQUE_VIOLATION = '23505';
+
+/** Fences in transactions of the user in the same database, by the user's own library and connection. */
+export class PostgresUserTransactions implements UserTransactions {
+  readonly #names: Names;
+
+  /**
+   * @param calls see what other transactions have committed. On the connection for leases: the pool of the application
+   *   may have no connection left beside that of the transaction.
+   */
+  constructor(
+    private readonly calls: Calls,
+    tables: Tables,
+  ) {
+    this.#names = namesOf(tables);
+  }
+
+  async fence(tx: unknown, fence: Fence): Promise<void> {
+    assertLeaseTexts(fence.lease);
+    const mark = randomUUID();
+    const statement = userFenceSql(this.#names, fence, mark);
+    await this.#fence(
+      toSqlTransaction(tx),
+      statement,
+      mark,
+      () => fenceLost(fence),
+      async () => {
+        const [row] = await this.calls.query('transactions.fence', tokenSql(this.#names, fence.lease));
+        return BigInt(row?.['token'] ?? 0) === fence.token;
+      },
+    );
+  }
+
+  async fencePermit(tx: unknown, permit: PermitFence): Promise<void> {
+    assertTexts({ semaphore: permit.semaphore, id: permit.id });
+    const mark = randomUUID();
+    const statement = userPermitFenceSql(this.#names, permit, mark);
+    await this.#fence(
+      toSqlTransaction(tx),
+      statement,
+      mark,
+      () => permitFreed(permit),
+      async () => {
+        const [row] = await this.calls.query('transactions.fence', permitSql(this.#names, permit));
+        return row?.['held'] === 'true';
+      },
+    );
+  }
+
+  async append(tx: unknown, row: LogAppend, fence: Fence): Promise<void> {
+    const { key, id, value, leader } = row;
+    assertTexts({ key, id, value, leader });
+    await this.fence(tx, fence);
+    const [tick] = await this.calls.query('transactions.append', tickSql(this.#names));
+    const statement = userAppendSql(this.#names, row, BigInt(tick?.['last'] ?? 0));
+    try {
+      await queryIn(toSqlTransaction(tx), statement);
+    } catch (error) {
+      throw sqlState(error) === UNIQUE_VIOLATION ? alreadyCommitted(row) : error;
+    }
+  }
+
+  run<Result>(source: unknown, work: (tx: unknown) => Promise<Result>): Promise<Result> {
+    return runInTransaction(source, work);
+  }
+
+  /**
+   * @param lost the error for a fence that does not hold
+   * @param holds whether it does, as other transactions see it
+   * @throws HedgeError `lost`, INVALID_ARGUMENT, of `ADVICE`; else the error of the library
+   */
+  async #fence(
+    transaction: SqlTransaction,
+    statement: Statement,
+    mark: string,
+    lost: () => HedgeError,
+    holds: () => Promise<boolean>,
+  ): Promise<void> {
+    let found: SqlRow | undefined;
+    try {
+      [found] = await queryIn(transaction, statement);
+    } catch (error) {
+      const code = sqlState(error);
+      if (code === FENCE_LOST) throw lost();
+      // A transaction above READ COMMITTED sees the rows as of its begin. The server says only that the row has changed
+      // since, or that the transaction conflicts with another one.
+      if (code === SERIALIZATION_FAILURE && !(await holds().catch(() => true))) throw lost();
+      throw this.#advised(error, code);
+    }
+    if (found?.['wrote'] !== null) return;
+    const [row] = await queryIn(transaction, inTransactionSql(mark));
+    if (row?.['same'] !== 'true') throw notInTransaction('a connection outside of one');
+  }
+
+  #advised(error: unknown, code = ''): unknown {
+    const advice = ADVICE[code];
+    if (advice === undefined) return error;
+    const [kind, text] = advice;
+    return new HedgeError(kind, `Nothing was fenced: ${messageOf(error).replace(/\.$/, '')}. ${text}`, {
+      details: { database: this.calls.database, sqlState: code },
+      cause: error,
+    });
+  }
+}
+
+/** By SQLSTATE: errors of a fence that the user's code does not expect of its own statements. */
+const ADVICE: Readonly<Record<string, readonly ['BACKEND_UNAVAILABLE' | 'INVALID_OPTIONS', string]>> = {
+  [READ_ONLY]: [
+    'BACKEND_UNAVAILABLE',
+    'A fence needs a transaction that may write. Begin it without READ ONLY, on the primary server.',
+  ],
+  '42501': [
+    'INVALID_OPTIONS',
+    'Give the role of your transactions the rights of docs/fencing.md: SELECT, and UPDATE of one column.',
+  ],
+  '42P01': ['INVALID_OPTIONS', 'Run the transaction in the database of the backend, with the same tables.'],
+};
+
+function queryIn(transaction: SqlTransaction, { text, values }: Statement): Promise<readonly SqlRow[]> {
+  return transaction.query(text, values);
+}

@@ -1,0 +1,24 @@
+/** A row by the names of its columns. */
+export type SqlRow = Readonly<Record<string, unknown>>;
+
+/** An open transaction of the user, in which a driver runs statements. */
+export interface SqlTransaction {
+  /**
+   * @param values of `$1`, `$2`, …: texts and nulls only.
+   * @throws the error of the library
+   */
+  query(text: string, values: readonly (string | null)[]): Promise<readonly SqlRow[]>;
+}
+
+/** Runs work in a new transaction, and commits it when the work resolves. */
+export type RunTransaction = <Result>(work: (tx: unknown) => Promise<Result>) => Promise<Result>;
+
+/**
+ * How to recognise the objects of one library by their shape, without loading the library. The methods return undefined
+ * for an object of another library.
+ */
+export interface SqlLibrary {
+  /** @throws HedgeError INVALID_ARGUMENT (`notInTransaction`) for an object of this library that is no open transaction */
+  transaction(tx: object): SqlTransaction | undefined;
+  source(source: object): RunTransaction | undefined;
+}
