@@ -92,16 +92,21 @@ describe('a network that is silent', () => {
 
 describe('a network that breaks', () => {
   it('fails the calls in flight, and the next ones connect again', async () => {
-    const backend = backendOf({ connectionString: remote() });
+    const pool = new Pool({ connectionString: remote() });
+    const backend = backendOf({ pool });
     const lease = await heldBy(backend, claimOf());
+    await backend.log.latest('k');
     proxy.delayMs = 200;
-    const renewal = backend.lease.renew(lease);
-    const broken = new Promise((resolve) => setTimeout(resolve, 100)).then(() => proxy.cut());
-    expect(await failureOf(renewal)).toMatchObject(UNAVAILABLE);
-    await broken;
+    const calls = [backend.lease.renew(lease), backend.log.latest('k')].map(failureOf);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    proxy.cut();
+    for (const call of calls) expect(await call).toMatchObject(UNAVAILABLE);
     proxy.delayMs = 0;
     expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
-    await sessionsAre(1);
+    expect(await backend.log.latest('nothing')).toBeUndefined();
+    await sessionsAre(2);
+    await backend.close();
+    await pool.end();
   });
 });
 
@@ -151,9 +156,12 @@ describe('a server without a free connection', () => {
       try {
         const connectsOneMore = async () => {
           const filler = new Client({ connectionString: url });
-          const failure = await filler.connect().catch((error: Error) => error);
-          if (failure === undefined) fillers.push(filler);
-          return failure === undefined;
+          const isOpen = await filler.connect().then(
+            () => true,
+            () => false,
+          );
+          if (isOpen) fillers.push(filler);
+          return isOpen;
         };
         while (await connectsOneMore());
         expect(await leader.lease.renew(lease)).toEqual({ renewed: true });

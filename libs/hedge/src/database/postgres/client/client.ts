@@ -28,6 +28,9 @@ export interface PostgresPool {
 export interface PostgresPoolClient extends PostgresClient {
   /** @param destroy closes the connection instead of keeping it in the pool. */
   release(destroy?: boolean): void;
+  /** The pool itself listens only to connections that are not checked out. */
+  on?(event: 'error', listener: () => void): unknown;
+  removeListener?(event: 'error', listener: () => void): unknown;
 }
 
 /** One statement. Each parameter is a text; the statement casts it. */

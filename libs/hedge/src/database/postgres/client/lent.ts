@@ -13,6 +13,9 @@ import {
   type Statement,
 } from './client.js';
 
+/** The statement reports the failure of its connection. Without a listener, the event would end the process. */
+const ignore = (): void => undefined;
+
 /** The application's own pool. The driver never ends it. */
 export class LentPool implements Channel {
   #closed = false;
@@ -24,6 +27,7 @@ export class LentPool implements Channel {
     const end = performance.now() + remainingMs;
     const client = await this.#checkOut(remainingMs);
     let broken = false;
+    client.on?.('error', ignore);
     try {
       const left = end - performance.now();
       if (left <= 0) throw new NotSent('the pool had no connection in time');
@@ -32,6 +36,7 @@ export class LentPool implements Channel {
       broken = breaksConnection(error);
       throw error;
     } finally {
+      client.removeListener?.('error', ignore);
       client.release(broken);
     }
   }
