@@ -27,6 +27,10 @@ export interface PostgresServerOptions {
   readonly binaries?: string;
   /** Settings of `postgresql.conf`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Folder for the folder of its data. Default: that of temporary files. */
+  readonly folder?: string;
+  /** Folder of its write-ahead log. It must be empty, or absent. Default: inside of its data. */
+  readonly walFolder?: string;
 }
 
 /** Nothing that these servers hold is kept. */
@@ -51,8 +55,9 @@ export class PostgresServer {
   ) {}
 
   /** @throws Error that says why no server can run here. */
-  static async start({ binaries, settings = {} }: PostgresServerOptions = {}): Promise<PostgresServer> {
-    const folder = mkdtempSync(join(tmpdir(), 'hedge-postgres-'));
+  static async start(options: PostgresServerOptions = {}): Promise<PostgresServer> {
+    const { binaries, settings = {}, walFolder } = options;
+    const folder = mkdtempSync(join(options.folder ?? tmpdir(), 'hedge-postgres-'));
     try {
       if (runsAsRoot()) chownSync(folder, NOBODY, NOBODY);
       const server = new PostgresServer(await freePort(), folder, await usable(binaries, folder), settings);
@@ -60,7 +65,8 @@ export class PostgresServer {
       const isOld = /\b1[34]\./.test(execFileSync(join(server.binaries, 'initdb'), ['--version']).toString());
       const locale = ['--locale=C', ...(isOld ? [] : ['--locale-provider=icu', '--icu-locale=en'])];
       const auth = ['--username=postgres', '--auth=trust', '--encoding=UTF8', '--no-sync'];
-      await server.#run('initdb', [`--pgdata=${server.data}`, ...auth, ...locale]);
+      const wal = walFolder === undefined ? [] : [`--waldir=${walFolder}`];
+      await server.#run('initdb', [`--pgdata=${server.data}`, ...auth, ...locale, ...wal]);
       await server.start();
       return server;
     } catch (error) {
@@ -119,7 +125,7 @@ export class PostgresServer {
   }
 
   get isRunning(): boolean {
-    return this.#process !== undefined;
+    return this.#process !== undefined && !hasEnded(this.#process);
   }
 
   /** `kill -9` of the server, or an immediate shutdown by SIGQUIT: its sessions end with it. */
@@ -146,7 +152,7 @@ export class PostgresServer {
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || hasEnded(child)) return;
     const children = this.#childrenOf(child.pid);
     child.kill(signal);
     await once(child, 'exit');
@@ -166,12 +172,11 @@ export class PostgresServer {
   }
 
   async #isReady(child: ChildProcess, end: number): Promise<boolean> {
-    const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
-    while (!hasEnded() && performance.now() < end) {
+    while (!hasEnded(child) && performance.now() < end) {
       if (/ready to accept (read[ -]only )?connections/.test(this.#log)) return true;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    if (!hasEnded()) child.kill('SIGKILL');
+    if (!hasEnded(child)) child.kill('SIGKILL');
     return false;
   }
 
@@ -254,6 +259,10 @@ export function binariesOf(folder: string): string {
     if (!existsSync(path)) symlinkSync(relative(dirname(target), source), path);
   }
   return join(folder, 'native', 'bin');
+}
+
+function hasEnded({ exitCode, signalCode, pid }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null || pid === undefined;
 }
 
 function isRunning(pid: number): boolean {
