@@ -100,7 +100,7 @@ export class Cluster {
     this.semaphores = new SemaphoreOracle(world, (address) => this.machine(address));
     this.locks = new LockOracle(this.timing, () => parts.database(world, this.database.kind));
     this.jobs = new JobOracle(world, random);
-    this.fenced = new FencedTransactions(world, random);
+    this.fenced = new FencedTransactions(world, random, this.timing.leaseMs);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
       acquired: (row) => this.leadership.acquired(row),

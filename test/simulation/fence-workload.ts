@@ -25,8 +25,8 @@ export function runFencedTransactions(cluster: Cluster, until: number): void {
 
 /** One transaction. There is time between its statements, in which the process can stand still, end, or be replaced. */
 function transact(cluster: Cluster, pod: Pod, holding: Holding): void {
-  const { connection, fenced, parts, random, timing, world } = cluster;
-  const transaction = parts.transaction(world, timing.leaseMs);
+  const { connection, fenced, parts, random, world } = cluster;
+  const transaction = parts.transaction(world, holding.idleMs);
   const statements = [...random.pick(ORDERS), random.chance(0.95) ? ('commit' as const) : ('rollback' as const)];
   // Without the check it is a holder whose clocks all stood still, so that it cannot know.
   const checks = random.chance(0.5);
@@ -75,7 +75,7 @@ export function standStill(cluster: Cluster): { readonly withinMs: number; reado
     holder.locks.use('stand-still', false, Infinity, Infinity, () => {
       const holding = cluster.fenced.holdingsOf(holder.self).at(-1);
       if (holding === undefined) return;
-      const transaction = cluster.parts.transaction(world, timing.leaseMs);
+      const transaction = cluster.parts.transaction(world, holding.idleMs);
       cluster.connection.call(
         holder.machine,
         () => cluster.parts.fence(transaction, holding),

@@ -10,6 +10,8 @@ export interface Holding {
   readonly what: string;
   readonly token: bigint;
   readonly by: MemberId;
+  /** The longest idle time of a fenced transaction: how long the holding lasts without renewal. */
+  readonly idleMs: number;
   /** As its process sees it. */
   isValid(): boolean;
   /** As `UserTransactions`: false when the holder was replaced. */
@@ -31,6 +33,7 @@ export class FencedTransactions {
   constructor(
     private readonly world: World,
     private readonly random: Random,
+    private readonly leaseMs: number,
   ) {}
 
   /** A process learns that it holds a lease. */
@@ -39,6 +42,7 @@ export class FencedTransactions {
       what,
       by,
       token,
+      idleMs: this.leaseMs,
       isValid,
       fence: (transaction) => lease.fence(transaction, token),
       isLatest: () => lease.lease.token === token,
@@ -73,7 +77,7 @@ export class FencedTransactions {
 
   /** A transaction of that holder has been committed. */
   committed({ what, token, by, isLatest }: Holding): void {
-    this.world.count('transactions: committed');
+    this.world.count(`transactions: committed, ${what.split(' ')[0]}`);
     this.world.note(by.incarnation, () => `commits a transaction under ${what} ${token}`);
     if (!isLatest()) violated('F1', `${by.incarnation} committed under ${what} ${token} after a later acquisition`);
     const last = this.#committed.get(what) ?? 0n;

@@ -2,6 +2,7 @@ import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.j
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
+import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { SOUND_PARTS } from './simulate.js';
 import { LockWait, SimulatedTransaction } from './transactions.js';
 
@@ -52,6 +53,16 @@ class AcquiresAfterTheTimeout extends SimulatedDatabase {
   }
 }
 
+/** Frees a permit although an open transaction is fenced by it. */
+class FreesFencedPermits extends SimulatedSemaphoreRows {
+  protected override awaitFences(): void {}
+}
+
+/** Leaves the row of a permit when the permit is freed. */
+class LeavesPermitRows extends SimulatedSemaphoreRows {
+  protected override deletePermit(): void {}
+}
+
 /** The server never ends a session that stands idle. */
 class StandsIdle extends SimulatedTransaction {
   protected override idled(): void {}
@@ -92,6 +103,14 @@ export const PLANTED_FENCES: Readonly<Record<string, { readonly parts: Parts; re
   },
   'an acquisition that goes on after its lock timeout': {
     parts: { ...SOUND_PARTS, database: (world, kind) => new AcquiresAfterTheTimeout(world, kind) },
+    found: ['F1'],
+  },
+  'a permit freed while a transaction is fenced by it': {
+    parts: { ...SOUND_PARTS, semaphoreRows: (database) => new FreesFencedPermits(database) },
+    found: ['F1'],
+  },
+  'a permit freed without its row': {
+    parts: { ...SOUND_PARTS, semaphoreRows: (database) => new LeavesPermitRows(database) },
     found: ['F1'],
   },
   'an idle transaction that loses its locks and can commit': {

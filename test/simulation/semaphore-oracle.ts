@@ -11,6 +11,11 @@ export const SEMAPHORES: Readonly<Record<string, number>> = { one: 1, three: 3 }
 
 export const SIMULATED_GROUP = 'simulated';
 
+/** Whether the row of a semaphore has a permit. */
+export function isInRow(row: SemaphoreRow | undefined, name: string, id: string): boolean {
+  return row !== undefined && readState({ group: SIMULATED_GROUP, name }, row).held.has(id);
+}
+
 /** A leader notices a broken link within this time, unless it stands still. */
 const UNLINKED_WITHIN = 600;
 

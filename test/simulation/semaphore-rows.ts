@@ -2,16 +2,26 @@ import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../../l
 import { leaseLost } from '../../libs/hedge/src/database/checks.js';
 import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { SimulatedDatabase } from './database.js';
+import { LockWait, type SimulatedTransaction } from './transactions.js';
+
+/** As `lock_timeout` of the writes of the log in PostgreSQL. */
+const LOG_LOCK_MS = 500;
 
 /** The rows of semaphores, as `PermitTable` guarantees them. Each call takes effect at one instant. */
 export class SimulatedSemaphoreRows {
   readonly #rows = new Map<string, SemaphoreRow>();
+  /** The tokens in the permit rows, by the id of the permit. */
+  readonly #permits = new Map<string, bigint>();
+  /** Transactions of users that keep a permit row until they end. */
+  readonly #fences = new Map<SimulatedTransaction, string>();
 
   constructor(private readonly database: SimulatedDatabase) {}
 
   /** Replaces the database by one without permits. */
   lose(): void {
+    for (const transaction of this.#fences.keys()) transaction.abort();
     this.#rows.clear();
+    this.#permits.clear();
   }
 
   read(name: string): SemaphoreRow | undefined {
@@ -24,9 +34,31 @@ export class SimulatedSemaphoreRows {
     if (found !== token) return leaseLost({ lease: 'simulated', token }, found);
     const row = this.#rows.get(write.name);
     if (!this.mayReplace(row, write)) return { written: false, row };
+    const { permits = [] } = write;
+    for (const { id, permitMs } of permits) if (permitMs === undefined) this.awaitFences(id);
     const timestamp = this.database.commitTime();
+    for (const { id, permitMs } of permits) {
+      if (permitMs === undefined) this.deletePermit(id);
+      else this.#permits.set(id, timestamp);
+    }
     this.#rows.set(write.name, { limit: write.limit, value: write.value, timestamp });
     return { written: true, timestamp };
+  }
+
+  /** As `UserTransactions.fencePermit`. */
+  fence(transaction: SimulatedTransaction, id: string, token: bigint): boolean {
+    if (this.#permits.get(id) !== token) return false;
+    this.#fences.set(transaction, id);
+    transaction.onEnd(() => this.#fences.delete(transaction));
+    return true;
+  }
+
+  protected awaitFences(id: string): void {
+    if ([...this.#fences.values()].includes(id)) throw new LockWait(LOG_LOCK_MS);
+  }
+
+  protected deletePermit(id: string): void {
+    this.#permits.delete(id);
   }
 
   protected mayReplace(row: SemaphoreRow | undefined, { follows }: SemaphoreWrite): boolean {

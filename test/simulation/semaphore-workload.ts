@@ -2,7 +2,7 @@ import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { PermitHandle } from '../../libs/hedge/src/semaphores/client/permit.js';
 import type { Cluster } from './cluster.js';
 import type { Pod } from './pod.js';
-import { SEMAPHORES, type SemaphoreNeed } from './semaphore-oracle.js';
+import { isInRow, SEMAPHORES, type SemaphoreNeed } from './semaphore-oracle.js';
 import { actAtRandom } from './workload.js';
 
 const LONGEST_WAIT_MS = 4_000;
@@ -48,6 +48,7 @@ function acquire(cluster: Cluster, pod: Pod): void {
     } else {
       world.note(pod.self.incarnation, () => `got ${result.id} of ${name}, token ${result.fencingToken}`);
       cluster.semaphores.granted(pod, result);
+      fenceBy(cluster, pod, result);
       // Sometimes longer than permits last without renewal.
       const holdMs = random.chance(0.4) ? random.between(1_000, 5_000) : random.skewed(5, 1_000);
       pod.after(holdMs, () => {
@@ -55,6 +56,20 @@ function acquire(cluster: Cluster, pod: Pod): void {
         release(cluster, result);
       });
     }
+  });
+}
+
+/** Transactions of this pod may be fenced by the permit. */
+function fenceBy({ fenced, semaphoreRows, semaphoreTiming }: Cluster, pod: Pod, permit: PermitHandle): void {
+  const { id, name, fencingToken: token } = permit;
+  fenced.acquired({
+    what: SEMAPHORES[name] === 1 ? `semaphore ${name}` : `permit ${id}`,
+    token,
+    by: pod.self,
+    idleMs: semaphoreTiming.permitMs,
+    isValid: () => permit.isValid(),
+    fence: (transaction) => semaphoreRows.fence(transaction, id, token),
+    isLatest: () => isInRow(semaphoreRows.read(name), name, id),
   });
 }
 
