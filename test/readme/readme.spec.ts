@@ -4,7 +4,7 @@ import { USER_PAGES } from './pages.js';
 import { refreshed, region, typescriptBlocks } from './snippets.js';
 
 /** Files that the type check compiles, or that `test/packaging` runs. So a block that equals one of them compiles. */
-const SOURCES = /^(test\/readme|test\/packaging\/fixtures|examples|apps\/demo\/src)\//;
+const SOURCES = /^(test\/(readme|proof)|test\/packaging\/fixtures|examples|apps\/demo\/src)\//;
 
 const read = (file: string): string => readFileSync(file, 'utf8');
 const blocks = USER_PAGES.flatMap((page) => typescriptBlocks(read(page)).map((block) => ({ page, ...block })));
