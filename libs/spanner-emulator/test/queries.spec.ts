@@ -88,6 +88,12 @@ describe('SELECT', () => {
       'SELECT DISTINCT g FROM items WHERE g = "x" UNION ALL SELECT "x" UNION ALL SELECT g FROM items WHERE k > 9',
       ['x', 'x'],
     ],
+    ['(SELECT k FROM items WHERE k = 2)', [2]],
+    [
+      '(SELECT k FROM items ORDER BY k DESC LIMIT 1) UNION ALL (SELECT b FROM pairs WHERE a = "p" ORDER BY b LIMIT 2)',
+      [4, 1, 2],
+    ],
+    ['SELECT 7 UNION ALL (SELECT k FROM items ORDER BY k LIMIT 1) UNION ALL SELECT 8', [7, 1, 8]],
     ['@{OPTIMIZER_VERSION=5} SELECT k FROM items WHERE k = 1', [1]],
   ])('%s', async (sql, expected) => {
     const rows = await column(sql);

@@ -67,7 +67,7 @@ export interface Select extends Node {
   readonly offsetRows?: Expression;
   /** `FOR UPDATE`, or the hint for exclusive locks on scanned rows. */
   readonly forUpdate: boolean;
-  /** The query after `UNION ALL`. */
+  /** The query after `UNION ALL`. ORDER BY and LIMIT are those of this query alone. */
   readonly unionAll?: Select;
 }
 

@@ -32,13 +32,12 @@ class StatementParser {
   }
 
   private body(exclusive: boolean): Statement {
-    if (this.tokens.isKeyword('SELECT')) return this.select(exclusive);
+    if (this.tokens.isKeyword('SELECT') || this.tokens.isSymbol('(')) return this.query(exclusive);
     if (this.tokens.isKeyword('INSERT')) return this.insert();
     if (this.tokens.isKeyword('UPDATE')) return this.update();
     if (this.tokens.isKeyword('DELETE')) return this.delete();
     for (const word of ['WITH', 'GRAPH', 'CALL', 'MERGE']) this.tokens.refuse(`${word} statements`, word);
     this.tokens.refuse('pipe syntax', 'FROM');
-    if (this.tokens.isSymbol('(')) throw unimplemented('parenthesized queries');
     throw this.tokens.unexpected();
   }
 
@@ -65,6 +64,23 @@ class StatementParser {
     return hints;
   }
 
+  /**
+   * A query, or the first of several with UNION ALL. In parentheses it may have ORDER BY and LIMIT of its own.
+   * @param member whether it follows UNION ALL.
+   */
+  private query(exclusive: boolean, member = false): Select {
+    if (!this.tokens.isSymbol('(')) return this.select(exclusive, member);
+    const select = this.tokens.parenthesized(() => {
+      if (this.tokens.isSymbol('(')) throw unimplemented('parentheses in parentheses');
+      return this.select(exclusive);
+    });
+    if (select.unionAll) throw unimplemented('UNION ALL in parentheses');
+    const unionAll = this.tokens.acceptKeyword('UNION', 'ALL') ? this.query(exclusive, true) : undefined;
+    for (const word of ['ORDER', 'LIMIT', 'FOR']) this.tokens.refuse(`${word} beside parentheses`, word);
+    for (const word of ['UNION', 'INTERSECT', 'EXCEPT']) this.tokens.refuse(word, word);
+    return { ...select, unionAll };
+  }
+
   /** @param member whether the query follows UNION ALL. */
   private select(exclusive: boolean, member = false): Select {
     const { offset } = this.tokens.current;
@@ -77,7 +93,7 @@ class StatementParser {
     const where = this.tokens.acceptKeyword('WHERE') ? this.expressions.expression() : undefined;
     this.tokens.refuse('GROUP BY', 'GROUP');
     this.tokens.refuse('HAVING', 'HAVING');
-    const unionAll = this.tokens.acceptKeyword('UNION', 'ALL') ? this.unionMember(exclusive) : undefined;
+    const unionAll = this.tokens.acceptKeyword('UNION', 'ALL') ? this.query(exclusive, true) : undefined;
     if (member || unionAll)
       for (const word of ['ORDER', 'LIMIT', 'FOR']) this.tokens.refuse(`${word} beside UNION`, word);
     for (const word of ['UNION', 'INTERSECT', 'EXCEPT', 'WINDOW']) this.tokens.refuse(word, word);
@@ -86,11 +102,6 @@ class StatementParser {
     const offsetRows = limit && this.tokens.acceptKeyword('OFFSET') ? this.expressions.expression() : undefined;
     const forUpdate = this.tokens.acceptKeyword('FOR', 'UPDATE') || exclusive;
     return { kind: 'select', distinct, items, from, where, orderBy, limit, offsetRows, forUpdate, unionAll, offset };
-  }
-
-  private unionMember(exclusive: boolean): Select {
-    if (this.tokens.isSymbol('(')) throw unimplemented('parenthesized queries');
-    return this.select(exclusive, true);
   }
 
   private selectItems(): SelectItem[] {
