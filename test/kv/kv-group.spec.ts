@@ -34,6 +34,7 @@ const storeOf = ({ messenger, route }: TestPod): KvStore =>
     messenger,
     route,
     log: backend.log,
+    clock: group.clock,
     defaultTimeoutMs: 10_000,
     maxValueBytes: 1_000,
   });

@@ -99,6 +99,7 @@ describe('what an operation costs, in statements', () => {
     expect(await costOf(() => backend.log.append(batch, fence))).toBe(1);
     expect(await costOf(() => backend.log.overwrite({ key: 'k', value: 'v', leader: 'l' }, fence))).toBe(1);
     expect(await costOf(() => backend.log.latest('k'))).toBe(1);
+    expect(await costOf(() => backend.log.latestOf!(batch.map(({ key }) => key)))).toBe(1);
     expect(await costOf(() => backend.log.history('k', { limit: 9, order: 'newest-first' }))).toBe(1);
     expect(await costOf(() => backend.log.keys({ prefix: '', limit: 9 }))).toBe(1);
   });

@@ -12,9 +12,11 @@ import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
+import { GetBatcher, type GetEffect, type GetInput } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import type { PodCall } from './pod-messaging.js';
+import type { Versions } from './pod-reads.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -153,6 +155,28 @@ class SeldomLooksAtDeadlines extends RequestRouter<PodCall> {
   }
 }
 
+/** A get joins a call in flight that reads its key. */
+class JoinsSentReads extends GetBatcher<Versions> {
+  readonly #calls = new Map<number, readonly string[]>();
+  readonly #joined: { readonly ticket: number; readonly key: string; readonly call: number }[] = [];
+
+  override step(input: GetInput<Versions>): readonly GetEffect<Versions>[] {
+    if (input.type === 'get') {
+      const [call] = [...this.#calls].find(([, keys]) => keys.includes(input.key)) ?? [];
+      if (call !== undefined) return (this.#joined.push({ ...input, call }), []);
+    }
+    const effects = [...super.step(input)];
+    if (input.type === 'answered') {
+      this.#calls.delete(input.call);
+      for (const { ticket, key, call } of this.#joined) {
+        if (call === input.call) effects.push({ type: 'settle', ticket, outcome: { entry: input.found.get(key) } });
+      }
+    }
+    for (const effect of effects) if (effect.type === 'read') this.#calls.set(effect.call, effect.keys);
+    return effects;
+  }
+}
+
 /** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
   'renewal without token check': {
@@ -202,6 +226,10 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'a put retried as an overwrite': {
     parts: { ...SOUND_PARTS, retriesPutsAsOverwrites: true },
     found: ['K1', 'K3'],
+  },
+  'a get that joins a read that was sent before': {
+    parts: { ...SOUND_PARTS, gets: (limits) => new JoinsSentReads(limits) },
+    found: ['K2', 'K3'],
   },
   'a firing claimed without a fence': {
     parts: { ...SOUND_PARTS, claimsJobsUnfenced: true },

@@ -14,6 +14,7 @@ import type { Machine } from './machine.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
 import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
+import { PodReads } from './pod-reads.js';
 import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
@@ -25,6 +26,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly election: LeaseContender;
   readonly membership: Membership;
   readonly messaging: PodMessaging;
+  readonly reads: PodReads;
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
@@ -59,6 +61,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.#reportTurns = new ReportTurns(self);
     this.messaging = new PodMessaging(this, cluster);
     this.semaphores = new PodSemaphores(this, this.messaging, cluster);
+    this.reads = new PodReads(this, cluster);
     this.locks = new PodLocks(this, cluster);
     this.jobs = new PodJobs(this, cluster);
   }

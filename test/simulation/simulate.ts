@@ -3,6 +3,7 @@ import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
+import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';
@@ -36,6 +37,7 @@ export const SOUND_PARTS: Parts = {
   membership: (settings) => new Membership(settings),
   lock: (settings) => new LockStateMachine(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
+  gets: (limits) => new GetBatcher(limits),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),

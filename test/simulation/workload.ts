@@ -53,15 +53,14 @@ function ask(cluster: Cluster, pod: Pod): void {
   pod.messaging.begin(operation, to, poison ? POISON_MS : random.skewed(100, 4_000));
 }
 
+/** Several gets at once, of which some have the same key. */
 function read(cluster: Cluster, pod: Pod): void {
-  const { database, connection, operations, random } = cluster;
-  const key = random.pick([...KEYS.put, ...KEYS.overwrite]);
-  const ended = operations.beginRead(key);
-  connection.call(
-    pod.machine,
-    () => database.versions(key),
-    (outcome) => {
-      if (outcome.type === 'done') ended(outcome.result);
-    },
-  );
+  const { operations, random } = cluster;
+  for (let gets = random.pick([1, 1, 2, 5]); gets > 0; gets -= 1) {
+    const key = random.pick([...KEYS.put, ...KEYS.overwrite]);
+    const ended = operations.beginRead(key);
+    pod.reads.get(key, random.skewed(100, 4_000), (outcome) => {
+      if ('entry' in outcome) ended(outcome.entry ?? []);
+    });
+  }
 }

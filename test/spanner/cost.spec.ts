@@ -93,6 +93,7 @@ describe('the cost of an operation, in calls to Spanner', () => {
     const row = { key: 'k', value: 'v', leader: 'l' };
     expect(await costOf(() => backend.log.overwrite(row))).toEqual({ Read: 1, Commit: 1 });
     expect(await costOf(() => backend.log.latest('k'))).toEqual({ ExecuteSql: 1 });
+    expect(await costOf(() => backend.log.latestOf!(['k', 'other', 'nothing']))).toEqual({ ExecuteSql: 1 });
     const all = { limit: 9, order: 'oldest-first' } as const;
     expect(await costOf(() => backend.log.history('k', all))).toEqual({ ExecuteStreamingSql: 1 });
     expect(await costOf(() => backend.log.keys({ prefix: '', limit: 9 }))).toEqual({ ExecuteStreamingSql: 1 });

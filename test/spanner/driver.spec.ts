@@ -112,6 +112,15 @@ describe('reading the newest version', () => {
     expect(await rowsScanned()).toBeLessThanOrEqual(1 + 3);
   });
 
+  it('reads only the newest rows of many keys with the index', async () => {
+    await runDdl(target, INDEX_DDL);
+    await backend.open();
+    const before = target.emulator.counters().rowsScanned;
+    const found = await backend.log.latestOf!(['k', 'nothing', 'other']);
+    expect(found.get('k')).toEqual(await backend.log.latest('k'));
+    expect(target.emulator.counters().rowsScanned - before).toBe(2);
+  });
+
   it('continues without the index after it was dropped', async () => {
     await runDdl(target, INDEX_DDL);
     await backend.open();

@@ -22,7 +22,13 @@ export type { JobOptions, JobRun } from './jobs/job.js';
 export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry } from './kv/kv-entry.js';
-export { KvStore, type KvHistoryOptions, type KvKeysOptions, type KvPutOptions } from './kv/kv.store.js';
+export {
+  KvStore,
+  type KvGetOptions,
+  type KvHistoryOptions,
+  type KvKeysOptions,
+  type KvPutOptions,
+} from './kv/kv.store.js';
 export { LeaderService, type SendOptions } from './election/leader.service.js';
 export type { Leadership, LeaderTask } from './election/leadership.js';
 export type { TriedUse } from './common/held.js';

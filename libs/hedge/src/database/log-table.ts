@@ -82,6 +82,16 @@ export interface LogTable {
   latest(key: string): Promise<LogEntry | undefined>;
 
   /**
+   * `latest` of several distinct keys in one call, for a database to which each call is a round trip. A driver that lacks
+   * it is asked for each key by `latest`.
+   *
+   * The answer must bound its bytes, to about 4 MiB: it leaves keys out, and the caller asks for them again. It contains
+   * at least one key; a call with one key answers it, whatever the size of its value.
+   * @returns the newest version of each key that was read; undefined for a key without a version.
+   */
+  latestOf?(keys: readonly string[]): Promise<ReadonlyMap<string, LogEntry | undefined>>;
+
+  /**
    * The versions of one key, ordered by (timestamp, id), as they were at one moment. Whatever their number, the read must
    * not delay leases and writes, and must not fail. So a long history is read in pages (`readHistory`), and only each
    * page has the deadline of one call.

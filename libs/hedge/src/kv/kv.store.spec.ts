@@ -47,6 +47,7 @@ beforeEach(() => {
     messenger,
     route,
     log: backend.log,
+    clock,
     defaultTimeoutMs: 10_000,
     maxValueBytes: MAX_VALUE,
   };

@@ -224,6 +224,7 @@ export function makeKv(
     messenger,
     route: elector,
     log,
+    clock,
     defaultTimeoutMs,
     maxValueBytes: maxValueBytes(limits.maxMessageBytes),
     prefix: kv.prefix,

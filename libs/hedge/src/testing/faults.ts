@@ -6,7 +6,7 @@ import type { UserTransactions } from '../database/user-transactions.js';
 import { systemClock, type Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 
-/** A method of a Backend, as `lease.renew`. */
+/** A method of a Backend, as `lease.renew`. A fault of `log.latest` is also one of `log.latestOf`. */
 export type BackendCall =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
@@ -93,6 +93,7 @@ class FaultyBackend implements Backend {
     private readonly run: Run,
   ) {
     const { lease, log, permits, transactions } = backend;
+    const latestOf = log.latestOf?.bind(log);
     this.name = backend.name;
     this.lease = {
       observes: lease.observes,
@@ -106,6 +107,7 @@ class FaultyBackend implements Backend {
       append: (rows, fence) => run('log.append', () => log.append(rows, fence)),
       overwrite: (row, fence) => run('log.overwrite', () => log.overwrite(row, fence)),
       latest: (key) => run('log.latest', () => log.latest(key)),
+      ...(latestOf && { latestOf: (keys: readonly string[]) => run('log.latest', () => latestOf(keys)) }),
       history: (key, query) => run('log.history', () => log.history(key, query)),
       keys: (query) => run('log.keys', () => log.keys(query)),
     };

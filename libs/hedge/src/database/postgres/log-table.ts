@@ -18,6 +18,7 @@ import {
   appendSql,
   historySql,
   keysSql,
+  latestOfSql,
   latestSql,
   namesOf,
   overwriteSql,
@@ -76,6 +77,17 @@ export class PostgresLogTable implements LogTable {
     assertText('key', key);
     const rows = await this.calls.query('log.latest', latestSql(this.#names, key));
     return toEntries(key, rows)[0];
+  }
+
+  async latestOf(keys: readonly string[]): Promise<ReadonlyMap<string, LogEntry | undefined>> {
+    for (const key of keys) assertText('key', key);
+    const rows = await this.calls.query('log.latest', latestOfSql(this.#names, keys, PAGE_BYTES));
+    return new Map(
+      rows.map((row) => {
+        const key = keys[Number(row['place']) - 1] ?? '';
+        return [key, toEntries(key, [row])[0]];
+      }),
+    );
   }
 
   async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {

@@ -359,6 +359,25 @@ export function latestSql({ log }: Names, key: string): Statement {
   };
 }
 
+/**
+ * The newest version of each key, with its place in the list from 1; one of nulls for a key without a version. The answer
+ * ends with the version that reaches so many bytes. `octet_length` reads no value that is stored apart.
+ */
+export function latestOfSql({ log }: Names, keys: readonly string[], bytes: number): Statement {
+  return {
+    text: strongly(`SELECT place::text, id, value, leader, timestamp::text FROM (
+      SELECT asked.place, newest.*,
+        sum(coalesce(octet_length(value), 0)) OVER (ORDER BY place ROWS UNBOUNDED PRECEDING)
+          - coalesce(octet_length(value), 0) AS bytes_before
+      FROM unnest($1::text::text[]) WITH ORDINALITY AS asked (key, place)
+      LEFT JOIN LATERAL (
+        SELECT id, value, leader, timestamp FROM ${log} AS log WHERE log.key = asked.key
+        ORDER BY timestamp DESC, id DESC LIMIT 1) AS newest ON true) AS page
+      WHERE bytes_before < $2::text::bigint`),
+    values: [textArray(keys), String(bytes)],
+  };
+}
+
 /** The newest row of a semaphore, and the token of a lease. */
 export function semaphoreSql({ log, locks }: Names, key: string, lease: string): Statement {
   return {

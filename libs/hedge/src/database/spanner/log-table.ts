@@ -17,12 +17,18 @@ import type { OperationAttempt, Connection } from './client/connection.js';
 import { isQueryRefused } from './client/failures.js';
 import type { Tables } from './options.js';
 import type { ReadBound, Write } from './client/protocol.js';
-import { historySql, keysSql, tokenSql } from './sql.js';
+import { historySql, keysSql, latestOfSql, tokenSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
 import { timestampOf, type Row, type Statement } from './client/values.js';
 
 /** The maximum of rows in one call, which has the deadline of one call. */
 const PAGE_ROWS = 5_000;
+
+/**
+ * A longer value does not share an answer. So 64 values fit into the 10 MiB of one answer, also if each character has four
+ * bytes.
+ */
+const SHARED_VALUE_CHARACTERS = 32 * 1_024;
 
 const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
 
@@ -81,12 +87,27 @@ export class SpannerLogTable implements LogTable {
 
   async latest(key: string): Promise<LogEntry | undefined> {
     assertText('key', key);
+    return this.connection.run('log.latest', (attempt) => this.#newest(attempt, key));
+  }
+
+  /**
+   * Leaves out values that are too large to share an answer. Reads one of them alone when the answer would be empty.
+   */
+  async latestOf(keys: readonly string[]): Promise<ReadonlyMap<string, LogEntry | undefined>> {
+    for (const key of keys) assertText('key', key);
     return this.connection.run('log.latest', async (attempt) => {
-      const newest = { limit: 1, order: 'newest-first' } as const;
-      const [row] = await this.#indexed(attempt, 'query', key, (index) =>
-        historySql(this.tables.logTable, key, newest, index),
+      const rows = await this.#indexed(attempt, 'query', keys, (index) =>
+        latestOfSql(this.tables.logTable, keys, SHARED_VALUE_CHARACTERS, index),
       );
-      return row && toEntry(key, row);
+      const found = new Map<string, LogEntry | undefined>(keys.map((key) => [key, undefined]));
+      for (const [place, isLarge, ...row] of rows) {
+        const key = keys[Number(place)] ?? keys.at(-1) ?? '';
+        if (isLarge === '1') found.delete(key);
+        else found.set(key, toEntry(key, row));
+      }
+      const [first = ''] = keys;
+      if (found.size === 0) found.set(first, await this.#newest(attempt, first));
+      return found;
     });
   }
 
@@ -95,7 +116,7 @@ export class SpannerLogTable implements LogTable {
     return readHistory(query, async (page) => {
       const limit = Math.min(page.limit, PAGE_ROWS);
       const entries = await this.connection.run('log.history', async (attempt) => {
-        const rows = await this.#indexed(attempt, 'stream', key, (index) =>
+        const rows = await this.#indexed(attempt, 'stream', [key], (index) =>
           historySql(this.tables.logTable, key, { ...page, limit }, index),
         );
         return rows.map((row) => toEntry(key, row));
@@ -120,15 +141,23 @@ export class SpannerLogTable implements LogTable {
     }
   }
 
+  async #newest(attempt: OperationAttempt, key: string): Promise<LogEntry | undefined> {
+    const newest = { limit: 1, order: 'newest-first' } as const;
+    const [row] = await this.#indexed(attempt, 'query', [key], (index) =>
+      historySql(this.tables.logTable, key, newest, index),
+    );
+    return row && toEntry(key, row);
+  }
+
   /** Reads by the index while it exists. It may be dropped at any time. */
   async #indexed(
     attempt: OperationAttempt,
     how: 'query' | 'stream',
-    key: string,
+    keys: readonly string[],
     statement: (index: string | undefined) => Statement,
   ): Promise<Row[]> {
     // This library decides by its own rows, as by the ledger of a job, so these reads are strong.
-    const bound = isReservedKey(key) ? undefined : this.bound;
+    const bound = keys.some(isReservedKey) ? undefined : this.bound;
     const index = this.#index;
     try {
       return await attempt[how](statement(index), bound);

@@ -68,6 +68,30 @@ export function historySql(
   };
 }
 
+/**
+ * The newest version of each key. Columns: place of the key in the list, 1 if the value has more characters than `most`
+ * and is left out, id, value, leader, timestamp. The last query is repeated up to a power of two, so that Spanner keeps
+ * few plans: a place behind the list has the last key, too. A statement of Spanner may have 200 unions.
+ * @see https://cloud.google.com/spanner/quotas#query_limits
+ * @param index as in `historySql`
+ */
+export function latestOfSql(
+  logTable: string,
+  keys: readonly string[],
+  most: number,
+  index: string | undefined,
+): Statement {
+  const hint = index === undefined ? '' : `@{FORCE_INDEX=${index}}`;
+  const count = 2 ** Math.ceil(Math.log2(keys.length));
+  const params: Record<string, Param> = { most: rowLimit(most) };
+  const queries = Array.from({ length: count }, (_, query) => {
+    params[`key${query}`] = text(keys[query] ?? keys.at(-1) ?? '');
+    return `(SELECT ${query}, IF(LENGTH(value) > @most, 1, 0), id, IF(LENGTH(value) > @most, NULL, value), leader,
+      timestamp FROM \`${logTable}\`${hint} WHERE key = @key${query} ORDER BY timestamp DESC, id DESC LIMIT 1)`;
+  });
+  return { sql: queries.join(' UNION ALL '), params };
+}
+
 /** Column: key. It scans all versions of the keys with the prefix. */
 export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): Statement {
   return {

@@ -20,6 +20,8 @@ export function lifecycleConformance(suite: Suite): void {
       await rejectsWith('BACKEND_UNAVAILABLE', client.lease.acquire(claimOf(newName())));
       await rejectsWith('BACKEND_UNAVAILABLE', client.log.append([rowOf(newName())]));
       await rejectsWith('BACKEND_UNAVAILABLE', client.log.latest(newName()));
+      const { latestOf } = client.log;
+      if (latestOf) await rejectsWith('BACKEND_UNAVAILABLE', latestOf.call(client.log, [newName(), newName()]));
       await rejectsWith('BACKEND_UNAVAILABLE', client.permits.read(newName()));
     });
 

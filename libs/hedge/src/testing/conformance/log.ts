@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { Backend } from '../../database/backend.js';
 import { OVERWRITE_ID, type AppendOutcome, type LogEntry } from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
 import { HedgeError } from '../../common/errors.js';
@@ -101,6 +102,8 @@ export function logConformance(suite: Suite): void {
         const row = { key: newName() + text, id: `id${text}`, value: text, leader: text };
         const timestamp = timestampOf((await client.log.append([row]))[0]);
         assert.deepEqual(await client.log.latest(row.key), { ...row, timestamp });
+        const found = await latestOf(client, [row.key, newName()]);
+        assert.deepEqual(found[0], { ...row, timestamp });
       });
     }
 
@@ -111,6 +114,7 @@ export function logConformance(suite: Suite): void {
         await rejectsWith('INVALID_ARGUMENT', client.log.append([rowOf(key), rowOf(key, text)]));
         await rejectsWith('INVALID_ARGUMENT', client.log.append([rowOf(key + text)]));
         await rejectsWith('INVALID_ARGUMENT', client.log.overwrite({ key, value: text, leader: '' }));
+        await rejectsWith('INVALID_ARGUMENT', latestOf(client, [key, key + text]));
         assert.equal(await client.log.latest(key), undefined);
       });
     }
@@ -272,6 +276,54 @@ export function logConformance(suite: Suite): void {
     });
   });
 
+  describe('log: latestOf, in a driver that has it', () => {
+    it('K2 finds the newest version of each key, and nothing under keys that were never written', async () => {
+      const [writer, reader] = [await suite.client(), await suite.client()];
+      const keys = Array.from({ length: 64 }, newName);
+      const [, second, third, overwritten] = keys as [string, string, string, string];
+      await writer.log.append([rowOf(second, 'second'), rowOf(third, 'old')]);
+      await writer.log.append([rowOf(third, 'new')]);
+      await writer.log.append([rowOf(overwritten, 'appended')]);
+      await writer.log.overwrite({ key: overwritten, value: 'overwritten', leader: '' });
+      for (const count of [2, 3, 4, 64]) {
+        const asked = keys.slice(0, count);
+        const expected = await Promise.all(asked.map((key) => reader.log.latest(key)));
+        assert.deepEqual(await latestOf(reader, asked), expected);
+      }
+      assert.deepEqual(
+        (await latestOf(reader, keys.slice(0, 4))).map((entry) => entry?.value),
+        [undefined, 'second', 'new', 'overwritten'],
+      );
+    });
+
+    it('K2 orders versions of one commit by id, by UTF-8 bytes', async () => {
+      const client = await suite.client();
+      const [one, two] = [newName(), newName()];
+      await client.log.append(
+        ['b', 'é', '\uffff', '😀', 'a'].flatMap((id) => [rowOf(one, id, id), rowOf(two, id, id)]),
+      );
+      assert.deepEqual(
+        (await latestOf(client, [one, two])).map((entry) => entry?.value),
+        ['😀', '😀'],
+      );
+    });
+
+    it('reads large values, with some keys in each call, and bounds the bytes of a call', async () => {
+      const client = await suite.client();
+      const rows = Array.from({ length: 8 }, (_, i) => rowOf(newName(), String(i).repeat(2 ** 20)));
+      rows.splice(3, 0, rowOf(newName(), 'small'));
+      for (const row of rows) timestampOf((await client.log.append([row]))[0]);
+      const keys = rows.map(({ key }) => key);
+      const found = await client.log.latestOf?.(keys);
+      assert.ok(found === undefined || found.size < keys.length, 'all 8 MiB came in one answer');
+      const entries = await latestOf(client, keys);
+      assert.deepEqual(
+        entries.map((entry) => entry?.value),
+        rows.map(({ value }) => value),
+      );
+    });
+  });
+
   describe('log: keys', () => {
     it('lists each key once, sorted by UTF-8 bytes, page by page', async () => {
       const client = await suite.client();
@@ -325,6 +377,22 @@ function timestampOf(outcome: AppendOutcome | undefined): bigint {
   assert.ok(outcome !== undefined, 'an outcome is missing');
   if (outcome instanceof HedgeError) throw outcome;
   return outcome.timestamp;
+}
+
+/** Asks again for the keys that an answer leaves out. Without `latestOf` it asks for each key. */
+async function latestOf({ log }: Backend, keys: readonly string[]): Promise<(LogEntry | undefined)[]> {
+  const entries = new Map<string, LogEntry | undefined>();
+  for (let left = keys; left.length > 0; left = left.filter((key) => !entries.has(key))) {
+    const found =
+      (await log.latestOf?.(left)) ??
+      (await Promise.all(left.map(async (key) => [key, await log.latest(key)] as const)));
+    for (const [key, entry] of found) entries.set(key, entry);
+    assert.ok(
+      left.some((key) => entries.has(key)),
+      'an answer must contain at least one of its keys',
+    );
+  }
+  return keys.map((key) => entries.get(key));
 }
 
 async function values(entries: Promise<readonly LogEntry[]>): Promise<string[]> {
