@@ -1,15 +1,28 @@
 import { HedgeError } from '../../common/errors.js';
 import { shown } from '../../common/validation/shown.js';
+import { drizzle, type DrizzleTransactionOf } from './drizzle.js';
+import { knex, type KnexTransactionOf } from './knex.js';
+import { kysely, type KyselyTransactionOf } from './kysely.js';
 import type { RunTransaction, SqlLibrary, SqlTransaction } from './library.js';
+import { mikroOrm, type MikroOrmTransactionOf } from './mikro-orm.js';
 import { pg, type PgTransactionOf } from './pg.js';
+import { prisma, type PrismaTransactionOf } from './prisma.js';
+import { statementRunner } from './statement-runner.js';
 import { typeorm, type TypeormTransactionOf } from './typeorm.js';
 
-/** All supported libraries, one file each. Their shapes differ, so the order does not matter. */
-const LIBRARIES: readonly SqlLibrary[] = [pg, typeorm];
-const NAMES = 'pg and TypeORM';
+/** One file each. The shapes of the libraries differ, so their order does not matter; an object that only has `query` is last. */
+const LIBRARIES: readonly SqlLibrary[] = [pg, typeorm, prisma, drizzle, kysely, knex, mikroOrm, statementRunner];
+const NAMES = 'pg, TypeORM, Prisma, Drizzle, Kysely, Knex, MikroORM';
 
 /** The transaction that each library passes to the work. */
-type KnownTransactionOf<Source> = PgTransactionOf<Source> | TypeormTransactionOf<Source>;
+type KnownTransactionOf<Source> =
+  | PgTransactionOf<Source>
+  | TypeormTransactionOf<Source>
+  | PrismaTransactionOf<Source>
+  | DrizzleTransactionOf<Source>
+  | KyselyTransactionOf<Source>
+  | KnexTransactionOf<Source>
+  | MikroOrmTransactionOf<Source>;
 
 /** The type of the transaction that a data source begins; `unknown` for one that is not recognised by its type. */
 export type TransactionOf<Source> = [KnownTransactionOf<Source>] extends [never] ? unknown : KnownTransactionOf<Source>;
@@ -21,7 +34,10 @@ export type TransactionOf<Source> = [KnownTransactionOf<Source>] extends [never]
 export function toSqlTransaction(tx: unknown): SqlTransaction {
   const found = firstOf(tx, (library, value) => library.transaction(value));
   if (found !== undefined) return found;
-  throw unknownObject('fenced', 'transaction', tx);
+  throw unknownObject(
+    `fenced: ${shown(tx)} is no transaction`,
+    'or an object with query(text, values), which runs a statement in the transaction and returns its rows',
+  );
 }
 
 /**
@@ -33,7 +49,12 @@ export async function runInTransaction<Result>(
   work: (tx: unknown) => Promise<Result>,
 ): Promise<Result> {
   const run = transactionsOf(source);
-  if (run === undefined) throw unknownObject('run', 'data source', source);
+  if (run === undefined) {
+    throw unknownObject(
+      `run: ${shown(source)} is no data source`,
+      'or begin the transaction yourself, and call fence(tx) last in it',
+    );
+  }
   return run(work);
 }
 
@@ -54,9 +75,13 @@ function firstOf<Found>(
   return undefined;
 }
 
-function unknownObject(undone: string, kind: string, value: unknown): HedgeError {
+/**
+ * @param undone what did not happen, and why
+ * @param otherwise for a library that is not supported
+ */
+function unknownObject(undone: string, otherwise: string): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `Nothing was ${undone}: ${shown(value)} is no ${kind} of a supported library. Give one of ${NAMES}.`,
+    `Nothing was ${undone} of a supported library. Give one of ${NAMES}, ${otherwise}.`,
   );
 }

@@ -1,8 +1,16 @@
 import { HedgeError } from '../../common/errors.js';
+import type { SqlRow } from './library.js';
 
 /** Whether the object has these methods, own or inherited. */
 export function isObjectWith(value: object, methods: readonly string[]): boolean {
   return methods.every((method) => typeof (value as Record<string, unknown>)[method] === 'function');
+}
+
+/** The rows of a library that returns them, or an object with them. */
+export type SqlResult = readonly SqlRow[] | { readonly rows: readonly SqlRow[] };
+
+export function rowsOf(result: SqlResult): readonly SqlRow[] {
+  return 'rows' in result ? result.rows : result;
 }
 
 const ADVICE = 'Give the transaction that your work runs in, or call transaction(dataSource, work)';
