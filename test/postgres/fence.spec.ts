@@ -379,9 +379,7 @@ describe('append', () => {
     let id = '';
     const again = transactions.run(pool, async (tx) => {
       id = await insert(tx as Client);
-      await transactions.append(tx, added, held).catch((error: unknown) => {
-        expect(error).toMatchObject({ code: 'CONFLICT' });
-      });
+      await expect(transactions.append(tx, added, held)).rejects.toMatchObject({ code: 'CONFLICT' });
     });
     await expect(again).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     expect(await invoices()).not.toContain(id);
@@ -449,7 +447,7 @@ describe('TypeORM', () => {
       await expect(transactions.fence(tx, held)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
     await source.transaction(async (tx) => {
-      const nested = tx.transaction((inner) => transactions.fence(inner, held));
+      const nested = tx.transaction(async (inner) => transactions.fence(inner, held));
       await expect(nested).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
       await transactions.fence(tx, held);
     });

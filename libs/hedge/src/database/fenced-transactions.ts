@@ -14,8 +14,8 @@ export interface FencedTransactions {
   /**
    * Makes your open transaction fail unless this is still held, and keeps it so until the transaction ends. Call it last
    * in the outermost transaction: the next holder waits for a fenced transaction that is open.
-   * @param tx a transaction of a supported library: a client of `pg` after BEGIN, an EntityManager or QueryRunner of
-   *   TypeORM
+   * @param tx an open transaction: of TypeORM, Prisma, Drizzle, Kysely, Knex or MikroORM as the library passes it to your
+   *   work, a client of `pg` after BEGIN, or an object with `query(text, values)` that runs a statement in the transaction
    * @throws HedgeError LEASE_LOST: the transaction cannot commit any more. INVALID_ARGUMENT for another object, or outside
    *   of a transaction. INVALID_OPTIONS when the backend cannot fence. Other errors of the library pass unchanged, as a
    *   serialization failure, after which you may repeat the transaction.
@@ -30,7 +30,9 @@ export interface FencedTransactions {
   /**
    * Runs the work in a new transaction of the data source, fences it, and commits it. If one of these fails, the
    * transaction is rolled back.
-   * @param source a data source of a supported library: a `pg.Pool`, a DataSource or EntityManager of TypeORM
+   * @param source a data source: a DataSource of TypeORM, a PrismaClient, a database of Drizzle or Kysely, a Knex, an
+   *   EntityManager of MikroORM, a `pg.Pool`, a Database of `libsql`
+   * @param work receives the transaction. It must not be async when the library is synchronous, as `libsql`.
    * @throws HedgeError as `fence`; the errors of the work and of the library
    *
    * @example
@@ -50,18 +52,18 @@ export interface FencedHolding {
   readonly transactions: UserTransactions | undefined;
   /** Local, without a query. @throws HedgeError LEASE_LOST when it is released or lost */
   assertHeld(): void;
-  fence(transactions: UserTransactions, tx: unknown): Promise<void>;
+  fence(transactions: UserTransactions, tx: unknown): void | Promise<void>;
 }
 
 export function fencedTransactions(holding: FencedHolding): FencedTransactions {
   const { what, transactions } = holding;
-  const fence = async (tx: unknown): Promise<void> => {
+  const fence = (tx: unknown): void | Promise<void> => {
     if (transactions === undefined) throw cannotFence(what);
     holding.assertHeld();
-    await holding.fence(transactions, tx);
+    return holding.fence(transactions, tx);
   };
   return {
-    fence,
+    fence: async (tx) => fence(tx),
     async transaction<Source, Result>(
       source: Source,
       work: (tx: TransactionOf<Source>) => Result,
@@ -69,12 +71,8 @@ export function fencedTransactions(holding: FencedHolding): FencedTransactions {
       assertWork(`a transaction of ${what}`, work, 'transaction(dataSource, async (tx) => …)');
       if (transactions === undefined) throw cannotFence(what);
       holding.assertHeld();
-      const fencedWork = async (tx: unknown): Promise<Awaited<Result>> => {
-        const result = await work(tx as TransactionOf<Source>);
-        await fence(tx);
-        return result;
-      };
-      return transactions.run(source, fencedWork);
+      const run = (tx: unknown) => work(tx as TransactionOf<Source>) as Awaited<Result> | Promise<Awaited<Result>>;
+      return transactions.run(source, run, fence);
     },
   };
 }

@@ -1,5 +1,6 @@
 import { HedgeError } from '../common/errors.js';
 import type { Fence, LogAppend } from './log-table.js';
+import type { LastInTransaction } from './sql-transactions/library.js';
 
 /** A condition of a transaction: the permit must still be held. */
 export interface PermitFence {
@@ -24,12 +25,13 @@ export interface UserTransactions {
   /**
    * Makes the transaction fail unless the lease has this token, and keeps it so until the transaction ends: an acquisition
    * of the lease waits, a renewal does not. After LEASE_LOST the transaction cannot commit, also if the error is swallowed.
+   * @returns no promise in a transaction of a synchronous library, which `run` began.
    * @throws HedgeError LEASE_LOST; INVALID_ARGUMENT when `tx` is no open transaction of a supported library.
    */
-  fence(tx: unknown, fence: Fence): Promise<void>;
+  fence(tx: unknown, fence: Fence): void | Promise<void>;
 
   /** As `fence`, for a permit: the write that frees the permit waits. @throws HedgeError as `fence` */
-  fencePermit(tx: unknown, permit: PermitFence): Promise<void>;
+  fencePermit(tx: unknown, permit: PermitFence): void | Promise<void>;
 
   /**
    * Fences, and adds the row to the log in the same transaction. Its timestamp is the time of the call. So the order of
@@ -37,14 +39,19 @@ export interface UserTransactions {
    * @throws HedgeError as `fence`; CONFLICT when the row is there, with any value: its transaction was committed before.
    *   Then this transaction cannot commit either.
    */
-  append(tx: unknown, row: LogAppend, fence: Fence): Promise<void>;
+  append(tx: unknown, row: LogAppend, fence: Fence): void | Promise<void>;
 
   /**
-   * Begins a transaction of a data source of the user, runs the work in it, and commits it when the work resolves. When
-   * the work rejects, the transaction is rolled back, and `run` rejects with the same error.
+   * Begins a transaction of a data source of the user, runs the work and then `last` in it, and commits it. When one of
+   * them rejects, the transaction is rolled back, and `run` rejects with the same error.
+   * @param last fences or appends
    * @throws HedgeError INVALID_ARGUMENT when `source` belongs to no supported library; the errors of that library.
    */
-  run<Result>(source: unknown, work: (tx: unknown) => Promise<Result>): Promise<Result>;
+  run<Result>(
+    source: unknown,
+    work: (tx: unknown) => Result | Promise<Result>,
+    last?: LastInTransaction,
+  ): Promise<Result>;
 }
 
 /** The error of a fence of a lease. */

@@ -117,10 +117,10 @@ class FaultyBackend implements Backend {
       unseenForMs: (permitMs) => permits.unseenForMs?.(permitMs) ?? 0,
     };
     this.transactions = transactions && {
-      fence: (tx, fence) => run('transactions.fence', () => transactions.fence(tx, fence)),
-      fencePermit: (tx, permit) => run('transactions.fencePermit', () => transactions.fencePermit(tx, permit)),
-      append: (tx, row, fence) => run('transactions.append', () => transactions.append(tx, row, fence)),
-      run: (source, work) => run('transactions.run', () => transactions.run(source, work)),
+      fence: (tx, fence) => run('transactions.fence', async () => transactions.fence(tx, fence)),
+      fencePermit: (tx, permit) => run('transactions.fencePermit', async () => transactions.fencePermit(tx, permit)),
+      append: (tx, row, fence) => run('transactions.append', async () => transactions.append(tx, row, fence)),
+      run: (source, work, last) => run('transactions.run', () => transactions.run(source, work, last)),
     };
   }
 

@@ -12,6 +12,7 @@ import type {
 import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
 import { transactionsOf } from '../sql-transactions/index.js';
+import type { LastInTransaction } from '../sql-transactions/library.js';
 import {
   alreadyCommitted,
   fenceLost,
@@ -213,7 +214,16 @@ class MemoryUserTransactions implements UserTransactions {
   }
 
   /** In a transaction of a data source of a supported library; else with the source itself. */
-  run<Result>(source: unknown, work: (tx: unknown) => Promise<Result>): Promise<Result> {
-    return (transactionsOf(source) ?? ((run) => run(source)))(work);
+  run<Result>(
+    source: unknown,
+    work: (tx: unknown) => Result | Promise<Result>,
+    last?: LastInTransaction,
+  ): Promise<Result> {
+    const run = transactionsOf(source) ?? ((run) => run(source));
+    return run(async (tx) => {
+      const result = await work(tx);
+      await last?.(tx);
+      return result;
+    });
   }
 }

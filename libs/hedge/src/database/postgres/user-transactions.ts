@@ -3,7 +3,7 @@ import { HedgeError, messageOf } from '../../common/errors.js';
 import { assertLeaseTexts } from '../checks.js';
 import type { Fence, LogAppend } from '../log-table.js';
 import { runInTransaction, toSqlTransaction } from '../sql-transactions/index.js';
-import type { SqlRow, SqlTransaction } from '../sql-transactions/library.js';
+import type { LastInTransaction, SqlRow, SqlTransaction } from '../sql-transactions/library.js';
 import { notInTransaction } from '../sql-transactions/shapes.js';
 import { assertTexts } from '../text.js';
 import {
@@ -93,8 +93,12 @@ export class PostgresUserTransactions implements UserTransactions {
     }
   }
 
-  run<Result>(source: unknown, work: (tx: unknown) => Promise<Result>): Promise<Result> {
-    return runInTransaction(source, work);
+  run<Result>(
+    source: unknown,
+    work: (tx: unknown) => Result | Promise<Result>,
+    last?: LastInTransaction,
+  ): Promise<Result> {
+    return runInTransaction(source, work, last);
   }
 
   /**

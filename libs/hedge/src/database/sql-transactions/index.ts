@@ -1,9 +1,10 @@
 import { HedgeError } from '../../common/errors.js';
 import { shown } from '../../common/validation/shown.js';
+import { libsql, runSynchronously, syncDatabaseOf, type LibsqlTransactionOf } from './libsql.js';
 import { drizzle, type DrizzleTransactionOf } from './drizzle.js';
 import { knex, type KnexTransactionOf } from './knex.js';
 import { kysely, type KyselyTransactionOf } from './kysely.js';
-import type { RunTransaction, SqlLibrary, SqlTransaction } from './library.js';
+import type { LastInTransaction, RunTransaction, SqlLibrary, SqlTransaction } from './library.js';
 import { mikroOrm, type MikroOrmTransactionOf } from './mikro-orm.js';
 import { pg, type PgTransactionOf } from './pg.js';
 import { prisma, type PrismaTransactionOf } from './prisma.js';
@@ -11,8 +12,18 @@ import { statementRunner } from './statement-runner.js';
 import { typeorm, type TypeormTransactionOf } from './typeorm.js';
 
 /** One file each. The shapes of the libraries differ, so their order does not matter; an object that only has `query` is last. */
-const LIBRARIES: readonly SqlLibrary[] = [pg, typeorm, prisma, drizzle, kysely, knex, mikroOrm, statementRunner];
-const NAMES = 'pg, TypeORM, Prisma, Drizzle, Kysely, Knex, MikroORM';
+const LIBRARIES: readonly SqlLibrary[] = [
+  pg,
+  typeorm,
+  prisma,
+  libsql,
+  drizzle,
+  kysely,
+  knex,
+  mikroOrm,
+  statementRunner,
+];
+const NAMES = 'pg, TypeORM, Prisma, Drizzle, Kysely, Knex, MikroORM, libsql';
 
 /** The transaction that each library passes to the work. */
 type KnownTransactionOf<Source> =
@@ -22,7 +33,8 @@ type KnownTransactionOf<Source> =
   | DrizzleTransactionOf<Source>
   | KyselyTransactionOf<Source>
   | KnexTransactionOf<Source>
-  | MikroOrmTransactionOf<Source>;
+  | MikroOrmTransactionOf<Source>
+  | LibsqlTransactionOf<Source>;
 
 /** The type of the transaction that a data source begins; `unknown` for one that is not recognised by its type. */
 export type TransactionOf<Source> = [KnownTransactionOf<Source>] extends [never] ? unknown : KnownTransactionOf<Source>;
@@ -41,13 +53,16 @@ export function toSqlTransaction(tx: unknown): SqlTransaction {
 }
 
 /**
- * Runs work in a new transaction of a data source of the user, and commits it when the work resolves.
+ * Runs work, and then `last`, in a new transaction of a data source of the user, and commits it.
  * @throws HedgeError INVALID_ARGUMENT for an unknown data source; the error of the library or of the work
  */
 export async function runInTransaction<Result>(
   source: unknown,
-  work: (tx: unknown) => Promise<Result>,
+  work: (tx: unknown) => Result | Promise<Result>,
+  last: LastInTransaction = () => undefined,
 ): Promise<Result> {
+  const database = firstOf(source, (library, value) => (library === libsql ? syncDatabaseOf(value) : undefined));
+  if (database !== undefined) return runSynchronously(database, source, work, last);
   const run = transactionsOf(source);
   if (run === undefined) {
     throw unknownObject(
@@ -55,7 +70,11 @@ export async function runInTransaction<Result>(
       'or begin the transaction yourself, and call fence(tx) last in it',
     );
   }
-  return run(work);
+  return run(async (tx) => {
+    const result = await work(tx);
+    await last(tx);
+    return result;
+  });
 }
 
 /** Undefined for an unknown data source. */

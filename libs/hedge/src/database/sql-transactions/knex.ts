@@ -36,7 +36,7 @@ export const knex: SqlLibrary = {
   },
 };
 
-/** Knex numbers its parameters by their order in the text, and so repeats a value that stands there twice. */
+/** Knex has `?` for each value, in the order of the text, so it repeats a value that stands there twice. */
 function withQuestionMarks(
   text: string,
   values: readonly (string | null)[],
@@ -46,7 +46,7 @@ function withQuestionMarks(
     used.push(values[Number(place) - 1]);
     return '?';
   });
-  return [marked, used];
+  return used.length === 0 ? [text, [...values]] : [marked, used];
 }
 
 function isKnex(value: object): value is Knex {

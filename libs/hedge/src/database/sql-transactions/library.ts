@@ -4,11 +4,18 @@ export type SqlRow = Readonly<Record<string, unknown>>;
 /** An open transaction of the user, in which a driver runs statements. */
 export interface SqlTransaction {
   /**
-   * @param values of `$1`, `$2`, …: texts and nulls only.
+   * @param values of `$1`, `$2`, …, or of each `?` in SQLite: texts and nulls only.
    * @throws the error of the library
    */
   query(text: string, values: readonly (string | null)[]): Promise<readonly SqlRow[]>;
+  /** The same at once; only of a synchronous library. */
+  readonly run?: (text: string, values: readonly (string | null)[]) => readonly SqlRow[];
+  /** Its shape does not show whether it is in a transaction. */
+  readonly mayBeNone?: boolean;
 }
+
+/** What a driver does as the last statements of a transaction. It returns no promise in one of a synchronous library. */
+export type LastInTransaction = (tx: unknown) => void | Promise<void>;
 
 /** Runs work in a new transaction, and commits it when the work resolves. */
 export type RunTransaction = <Result>(work: (tx: unknown) => Promise<Result>) => Promise<Result>;

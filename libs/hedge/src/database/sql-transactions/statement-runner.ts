@@ -9,7 +9,10 @@ interface StatementRunner {
 export const statementRunner: SqlLibrary = {
   transaction(tx) {
     if (!isObjectWith(tx, ['query'])) return undefined;
-    return { query: async (text, values) => rowsOf(await (tx as StatementRunner).query(text, [...values])) };
+    return {
+      mayBeNone: true,
+      query: async (text, values) => rowsOf(await (tx as StatementRunner).query(text, [...values])),
+    };
   },
 
   source: () => undefined,
