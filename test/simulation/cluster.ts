@@ -16,7 +16,7 @@ import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaph
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphores/semaphore-timing.js';
 import { DatabaseConnection } from './calls.js';
-import type { SimulatedDatabase } from './database.js';
+import type { SimulatedDatabase, SimulatedLeaseTable } from './database.js';
 import { FencedTransactions, type Holding } from './fenced-transactions.js';
 import { JobOracle } from './job-oracle.js';
 import { LeadershipOracle } from './leadership-oracle.js';
@@ -41,6 +41,7 @@ export interface Parts {
   lock(settings: LockSettings): LockStateMachine;
   database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
   gets(limits: GetLimits): GetBatcher<Versions>;
+  leases(...made: ConstructorParameters<typeof SimulatedLeaseTable>): SimulatedLeaseTable;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
   semaphoreRows(database: SimulatedDatabase): SimulatedSemaphoreRows;

@@ -1,6 +1,6 @@
 import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/src/database/lease-table.js';
-import { ObservedLease, type LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
+import { ObservedLeases, type LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { ReplacedDatabase } from '../../libs/hedge/src/database/replaced-database.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
@@ -100,9 +100,10 @@ export class SimulatedDatabase {
     return true;
   }
 
-  renewLease(claim: { holder: MemberId; leaseMs: number }, token: bigint): boolean {
-    if (!this.isHeldBy(claim.holder, token)) return false;
-    this.row = { token, renewals: this.row.renewals + 1n, claim, heartbeat: this.clock() };
+  /** @param renewals as `Renewal.renewals`. */
+  renewLease(claim: { holder: MemberId; leaseMs: number }, token: bigint, renewals: bigint): boolean {
+    if (!this.isHeldBy(claim.holder, token) || this.row.renewals > renewals) return false;
+    this.row = { token, renewals, claim, heartbeat: this.clock() };
     return true;
   }
 
@@ -194,7 +195,7 @@ export class SimulatedDatabase {
 
 /** The driver of one process for the lease row. */
 export class SimulatedLeaseTable {
-  readonly #observed = new ObservedLease();
+  readonly #observed = new ObservedLeases();
   readonly #replaced = new ReplacedDatabase();
   #generation: number;
 
@@ -205,7 +206,7 @@ export class SimulatedLeaseTable {
    */
   constructor(
     private readonly database: SimulatedDatabase,
-    private readonly now: () => Instant,
+    protected readonly now: () => Instant,
     private readonly leaseMs: number,
     private readonly permitMs = 0,
   ) {
@@ -240,15 +241,23 @@ export class SimulatedLeaseTable {
     return this.database.kind === 'observing';
   }
 
+  /**
+   * As `LeaseTable.observeRenewal`.
+   * @param _sentAt by the clocks of the holder, which nobody may compare with its own.
+   */
+  observeRenewal(marker: LeaseMarker, _sentAt: Instant, receivedAt = this.now()): void {
+    if (this.observes) this.#observed.observeRenewal('', marker, receivedAt);
+  }
+
   /** The marker of an expired row at the start of a call, to be compared in its transaction. */
   expiredMarker(): LeaseMarker | undefined {
-    return this.#observed.expiredMarker(this.now());
+    return this.#observed.expiredMarker('', this.now());
   }
 
   /** The record of a transaction, after its reply. */
   record(row: LeaseRow, expiresInMs: number): LeaseRecord {
     const seen = { marker: row, leaseMs: row.claim?.leaseMs };
-    const left = this.observes ? this.#observed.observe(seen, this.now()) : expiresInMs;
+    const left = this.observes ? this.#observed.observe('', seen, this.now()) : expiresInMs;
     const quiet = this.database.quietForMs(this.#replaced, this.now(), this.leaseMs);
     return { token: row.token, expiresInMs: Math.max(left, quiet), ...(row.claim && { holder: row.claim.holder }) };
   }

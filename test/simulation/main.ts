@@ -2,6 +2,7 @@
 // npm run sim -- --seed S                   replay one, with all its events
 // npm run sim -- --fences …                 the same two for histories of fenced transactions
 // npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
+// npm run sim -- --announcements S          replay one of the announced renewals
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
@@ -9,6 +10,7 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startProgress } from '../../scripts/progress.mjs';
+import { simulateAnnouncements } from './announcements.js';
 import { simulateFences } from './fences.js';
 import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
@@ -39,9 +41,13 @@ const { values } = parseArgs({
     step: { type: 'string' },
     fences: { type: 'boolean', default: false },
     reachability: { type: 'string' },
+    announcements: { type: 'string' },
   },
 });
-const [run, option] = values.fences ? [simulateFences, '--fences --seed'] : [simulate, '--seed'];
+const { fences, announcements } = values;
+const flag = fences ? '--fences' : announcements ? '--announcements' : undefined;
+const run = fences ? simulateFences : announcements ? simulateAnnouncements : simulate;
+const option = flag === undefined ? '--seed' : `${flag} --seed`;
 const first = numberOf('--seed', values.seed ?? '1');
 
 if (values.step !== undefined)
@@ -98,7 +104,7 @@ async function runInProcess(
 ): Promise<Share> {
   const share = Math.ceil((seeds - index) / workers);
   const args = ['--seed', String(first + index), '--seeds', String(share), '--step', String(workers)];
-  if (values.fences) args.push('--fences');
+  if (flag !== undefined) args.push(flag);
   const child = fork(fileURLToPath(import.meta.url), args, { serialization: 'advanced' });
   let result: Share | undefined;
   child.on('message', (message: { readonly done: Done } | { readonly share: Share }) => {

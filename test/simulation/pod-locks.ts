@@ -258,7 +258,11 @@ export class PodLocks implements LockPod {
       () =>
         renewals.map(({ entry, call }) => {
           const row = locks.row(entry.name);
-          return [row.renewLease(claim, call.token), row.lease, row.expiresInMs(row.lease)] as const;
+          return [
+            row.renewLease(claim, call.token, BigInt(call.attempt)),
+            row.lease,
+            row.expiresInMs(row.lease),
+          ] as const;
         }),
       (outcome) => {
         if (!this.alive) return;

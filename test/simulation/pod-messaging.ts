@@ -52,6 +52,8 @@ export interface MessagingHost extends CommitHost {
   readonly route: LeaderRoute;
   readonly leases: SimulatedLeaseTable;
   run(action: () => void): void;
+  /** A link that this process has dialled has closed. */
+  linkClosed(member: MemberId): void;
   refreshThen(done: () => void): void;
 }
 
@@ -260,6 +262,7 @@ export class PodMessaging implements LinkEnd {
     const member = link.receiver.self;
     if (this.#dialled.get(member.incarnation) !== link) return;
     this.#dialled.delete(member.incarnation);
+    this.host.linkClosed(member);
     this.#route({ type: 'unlinked', member });
   }
 

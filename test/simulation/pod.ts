@@ -6,9 +6,10 @@ import { ReportTurns, type StampedReport } from '../../libs/hedge/src/membership
 import type { View } from '../../libs/hedge/src/membership/view.js';
 import { holdsLease, type LeaseContender, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
+import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { Cluster } from './cluster.js';
-import { SimulatedLeaseTable } from './database.js';
+import type { SimulatedLeaseTable } from './database.js';
 import type { Believer } from './leadership-oracle.js';
 import type { Machine } from './machine.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
@@ -41,6 +42,8 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   #cancelBeat: () => void = () => undefined;
   #refreshes: { readonly after: number; readonly done: () => void }[] = [];
   #view: View | undefined;
+  /** When the last announcement of a renewal was sent, by the clocks of its sender. */
+  #announcedAt: Instant = { mono: 0, wall: 0 };
 
   constructor(
     readonly self: MemberId,
@@ -48,12 +51,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     private readonly cluster: Cluster,
   ) {
     const { parts, timing, random } = cluster;
-    this.leases = new SimulatedLeaseTable(
-      cluster.database,
-      () => machine.now(),
-      timing.leaseMs,
-      cluster.semaphoreTiming.permitMs,
-    );
+    this.leases = parts.leases(cluster.database, () => machine.now(), timing.leaseMs, cluster.semaphoreTiming.permitMs);
     this.acceptsChanges = random.chance(0.9);
     const { observes } = this.leases;
     this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
@@ -144,6 +142,18 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.#inputs.push(input);
   }
 
+  linkClosed(member: MemberId): void {
+    this.elect({ type: 'link-closed', member });
+  }
+
+  #announce(to: MemberId, { token, renewals }: LeaseMarker): void {
+    const sentAt = this.machine.now();
+    this.sendTo(to, (pod) => {
+      pod.#announcedAt = sentAt;
+      pod.elect({ type: 'renewal-announced', from: this.self, marker: { token, renewals } });
+    });
+  }
+
   #handle(input: ContenderInput): void {
     for (const effect of this.election.step(input, this.machine.now())) this.#perform(effect);
     if ('attempt' in input) this.#refreshed(input.attempt);
@@ -174,6 +184,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         return;
       case 'read': {
         const { attempt } = effect;
+        world.count('election: lease read');
         return this.#call(
           () => [database.lease, database.expiresInMs(database.lease)] as const,
           (answer) => ({ type: 'read', attempt, record: answer && this.leases.record(...answer) }),
@@ -196,7 +207,12 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       case 'renew': {
         const { attempt, token } = effect;
         return this.#call(
-          () => [database.renewLease(claim, token), database.lease, database.expiresInMs(database.lease)] as const,
+          () =>
+            [
+              database.renewLease(claim, token, BigInt(attempt)),
+              database.lease,
+              database.expiresInMs(database.lease),
+            ] as const,
           (answer) => ({ type: 'renewed', attempt, result: answer && this.leases.renewResult(...answer) }),
         );
       }
@@ -224,6 +240,13 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
           if (pod !== this) this.sendTo(pod.self, (to) => to.elect({ type: 'lease-released', token: effect.token }));
         }
         return;
+      case 'announce-renewed':
+        world.count('election: lease renewed');
+        for (const pod of cluster.pods()) if (pod !== this) this.#announce(pod.self, effect.marker);
+        return;
+      case 'observe-renewal':
+        world.count('election: renewal announced');
+        return this.leases.observeRenewal(effect.marker, this.#announcedAt);
       case 'lease-acquired':
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
@@ -314,7 +337,10 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
           edition,
           acceptsChanges,
         } as const;
-        return this.sendTo(to, (pod) => pod.#belong(heartbeat));
+        return this.sendTo(to, (pod) => {
+          if (pod.believes && pod.term !== undefined) pod.#announce(this.self, pod.term);
+          pod.#belong(heartbeat);
+        });
       }
       case 'answer-heartbeat': {
         const { to, epoch, version } = effect;

@@ -7,7 +7,7 @@ import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';
-import { SimulatedDatabase } from './database.js';
+import { SimulatedDatabase, SimulatedLeaseTable } from './database.js';
 import { endFaults, injectFaults } from './faults.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -38,6 +38,7 @@ export const SOUND_PARTS: Parts = {
   lock: (settings) => new LockStateMachine(settings),
   database: (world, kind) => new SimulatedDatabase(world, kind),
   gets: (limits) => new GetBatcher(limits),
+  leases: (...made) => new SimulatedLeaseTable(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),

@@ -14,6 +14,7 @@ const EXERCISED = [
   'election: lost, resigned',
   'election: lost, stopped',
   'election: own address failed',
+  'election: renewal announced',
   'database: failed before effect',
   'database: failed after effect',
   'database: late effect',

@@ -80,6 +80,11 @@ export class LeaseObserver {
     };
   }
 
+  /** As `LeaseTable.observeRenewal`. @param now not before the announcement was received. */
+  observeRenewal(name: string, marker: LeaseMarker, now: Instant): void {
+    this.#observed.observeRenewal(name, marker, now);
+  }
+
   /** The conditions under which this process may acquire the lease at `now`; undefined when it may not. */
   mayAcquire(name: string, leaseMs: number, now: Instant): AcquireConditions | undefined {
     if (this.#replaced.quietForMs(now, leaseMs) > 0) return undefined;

@@ -1,4 +1,5 @@
 import type { MemberId } from '../common/identity.js';
+import type { LeaseMarker } from './observed-lease.js';
 
 /**
  * A row that at most one member holds. Its token rises with every acquisition and never falls, also after a release, a
@@ -31,7 +32,14 @@ export interface HeldLease {
 }
 
 /** The held lease to renew, and its length from now on. */
-export type Renewal = HeldLease & LeaseClaim;
+export interface Renewal extends HeldLease, LeaseClaim {
+  /**
+   * The number of this renewal, which the row gets as its counter (`LeaseMarker.renewals`). The holder gives a higher
+   * number to each call under the same token, whether or not the earlier calls succeeded. So no two renewals of a term have
+   * the same marker, also if the database loses the last commits. Default: one more than in the row.
+   */
+  readonly renewals?: bigint;
+}
 
 /** The maximum of one `renewAll`: far below the limit of a Spanner commit, and short under SQLite's write lock. */
 export const MOST_RENEWALS = 500;
@@ -53,6 +61,14 @@ export interface LeaseTable {
    */
   readonly observes: boolean;
 
+  /**
+   * The holder of the lease announces that it has committed the row with this marker. A driver that observes counts the
+   * lease of the holder from now on, as if it had read the row, if it has read the row under this token before.
+   *
+   * Why that is safe (L1): see `ObservedLease.observe`. A call can only make a contender wait longer, whatever the
+   * marker. Without this method, followers of an observing driver keep reading the row.
+   */
+  observeRenewal?(name: string, marker: LeaseMarker): void;
   /** Reads the row (a strong read). */
   read(name: string): Promise<LeaseRecord>;
 

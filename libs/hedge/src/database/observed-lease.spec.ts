@@ -7,6 +7,16 @@ const held = (token: bigint, renewals: bigint, leaseMs = 3_000): SeenLease => ({
   leaseMs,
 });
 
+/** The observation of a row with the marker (7, 3). */
+const observeRow = () => {
+  const clock = new VirtualClock();
+  const observed = new ObservedLeases();
+  observed.observe('a', held(7n, 3n), clock.now());
+  const announce = (token: bigint, renewals: bigint): void =>
+    observed.observeRenewal('a', { token, renewals }, clock.now());
+  return { clock, observed, announce };
+};
+
 describe('ObservedLease', () => {
   it('L1: waits a whole lease after the first read, also when the row is old', () => {
     const clock = new VirtualClock();
@@ -111,6 +121,58 @@ describe('ObservedLeases', () => {
       clock.advance(6);
     }
     expect(observed.observe('wanted', long, clock.now())).toBe(0);
+  });
+
+  describe('an announced renewal', () => {
+    it('L1: starts a whole lease when it is received, and needs no read', () => {
+      const { clock, observed, announce } = observeRow();
+      clock.advance(2_000);
+      announce(7n, 4n);
+      clock.advance(1_000);
+      announce(7n, 4n);
+      clock.advance(1_999);
+      expect(observed.expiredMarker('a', clock.now())).toBeUndefined();
+      clock.advance(1);
+      expect(observed.expiredMarker('a', clock.now())).toEqual({ token: 7n, renewals: 4n });
+      expect(observed.observe('a', held(7n, 4n), clock.now())).toBe(0);
+    });
+
+    it('L1: does not shorten the wait if the row does not have it: the row is observed for a whole lease', () => {
+      const { clock, observed, announce } = observeRow();
+      announce(7n, 900n);
+      clock.advance(3_000);
+      expect(observed.observe('a', held(7n, 3n), clock.now())).toBe(3_000);
+    });
+
+    it.each([
+      ['an older one', 7n, 2n],
+      ['one of an earlier term', 6n, 9n],
+      ['one of a later term, which was not read yet', 8n, 0n],
+    ])('changes nothing: %s', (_, token, renewals) => {
+      const { clock, observed, announce } = observeRow();
+      clock.advance(3_000);
+      announce(token, renewals);
+      expect(observed.expiredMarker('a', clock.now())).toEqual({ token: 7n, renewals: 3n });
+    });
+
+    it('changes nothing for a row that was not read, or has no holder', () => {
+      const { clock, observed } = observeRow();
+      observed.observeRenewal('b', { token: 7n, renewals: 3n }, clock.now());
+      observed.observe('a', { marker: { token: 7n, renewals: 3n } }, clock.now());
+      observed.observeRenewal('a', { token: 7n, renewals: 4n }, clock.now());
+      expect(observed.size).toBe(0);
+    });
+
+    it('keeps the row among many other rows', () => {
+      const { clock, observed, announce } = observeRow();
+      for (let name = 1; name <= 5_000; name += 1) {
+        observed.observe(`${name}`, held(7n, 0n), clock.now());
+        if (name % 10 === 0) announce(7n, 3n + BigInt(name));
+        clock.advance(100);
+      }
+      clock.advance(3_000);
+      expect(observed.expiredMarker('a', clock.now())).toEqual({ token: 7n, renewals: 5_003n });
+    });
   });
 
   it('keeps a few rows through an outage of the database', () => {

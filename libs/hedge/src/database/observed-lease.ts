@@ -23,7 +23,14 @@ export interface SeenLease {
  * the marker again, because a renewal may have come in between. A process that has just started has seen nothing and
  * waits a whole lease. A released row is free at once.
  *
- * Pure; one instance per row and process. Reads that arrive out of order only extend the wait.
+ * An announcement of the holder, which it sends after its renewal was acknowledged, is as good as a read that ends when
+ * the announcement arrives: the marker was committed before that. The holder numbers its renewals, so one marker belongs
+ * to one call of the holder, also if the database lost the last commits. Whatever an announcement says, it can only start
+ * the wait again: a marker that is not in the row, because it is old, comes from a former holder or was never committed,
+ * fails the comparison in the transaction, and the row that this transaction found is then observed for a whole lease. An
+ * announcement that arrives late, or that this process reads late because it stood still, counts from when it is read.
+ *
+ * Pure; one instance per row and process. Reads and announcements that arrive out of order only extend the wait.
  *
  * @example
  * const observed = new ObservedLease();
@@ -47,6 +54,11 @@ export class ObservedLease {
     }
     if (seen.leaseMs === undefined) return 0;
     return Math.max(0, seen.leaseMs - shortestElapsed(this.#since, readEnd));
+  }
+
+  /** The row as it was observed last. */
+  get seen(): SeenLease | undefined {
+    return this.#seen;
   }
 
   /** The marker under which the lease may be taken over at `now`; undefined when it has not expired. */
@@ -98,6 +110,17 @@ export class ObservedLeases {
     this.#observations.set(name, observation);
     this.#forgetOld(readEnd);
     return observation.lease.observe(seen, readEnd);
+  }
+
+  /**
+   * The holder announces that it has committed this marker. It counts only under the token that was read last, whose
+   * `leaseMs` is known, and only if it is later.
+   * @param receivedAt an instant not before the announcement was received.
+   */
+  observeRenewal(name: string, marker: LeaseMarker, receivedAt: Instant): void {
+    const seen = this.#observations.get(name)?.lease.seen;
+    if (seen?.marker.token !== marker.token || marker.renewals <= seen.marker.renewals) return;
+    this.observe(name, { ...seen, marker }, receivedAt);
   }
 
   /** See `ObservedLease.expiredMarker`. */

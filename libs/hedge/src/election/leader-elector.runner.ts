@@ -1,11 +1,13 @@
 import { withTokenInJson } from '../common/token-in-json.js';
 import type { LeaseTable } from '../database/lease-table.js';
 import { fencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import type { LeaseMarker } from '../database/observed-lease.js';
 import { leaseName } from '../database/row-names.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import { abortInFreshContext } from '../common/async/async-context.js';
 import type { Clock, Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import type { MemberId } from '../common/identity.js';
 import { InputQueue } from '../common/async/input-queue.js';
 import type { Timing } from '../common/timing.js';
 import { LeaseContender, holdsLease, type Term } from '../lease/lease-contender.core.js';
@@ -20,7 +22,7 @@ import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { LossCause } from '../lease/loss-cause.js';
 import { OutageLogger } from '../lease/outage-logger.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
-import { notify, type Transport } from '../transport/transport.js';
+import { notify, type FrameBody, type Link, type Transport } from '../transport/transport.js';
 import type { Leadership, LeadershipSource } from './leadership.js';
 import { checkSelf } from './self-check.js';
 import { guardedController } from '../common/async/guarded-signal.js';
@@ -229,6 +231,25 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#leave();
   }
 
+  /** To call when a Heartbeat frame arrives: announces the last renewal to that member once more, if this pod leads. */
+  heartbeat(link: Link): void {
+    const term = this.#contender?.currentTerm;
+    if (term !== undefined && link.direction === 'accepted' && this.isLeader()) notify(link, renewed(term));
+  }
+
+  /** To call when a LeaseRenewed frame arrives. */
+  leaseRenewed(from: MemberId, marker: LeaseMarker): void {
+    const { leases } = this.#options;
+    // Such a driver learns of renewals only by reads.
+    if (leases.observes && leases.observeRenewal === undefined) return;
+    this.#step({ type: 'renewal-announced', from, marker });
+  }
+
+  /** To call when a link that this pod has dialled has closed. */
+  linkClosed(member: MemberId): void {
+    this.#step({ type: 'link-closed', member });
+  }
+
   /** To call when a LeaderReleased frame arrives. */
   leaderReleased(epoch: bigint): void {
     this.#step({ type: 'lease-released', token: epoch });
@@ -286,7 +307,13 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       case 'drain':
         return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
       case 'announce-released':
-        return this.#announce(effect.token);
+        // A peer whose link has failed misses the announcement: it finds the free lease at its next read.
+        return this.#announce({ $case: 'leaderReleased', value: { epoch: effect.token } }, () => true);
+      case 'announce-renewed':
+        // Each member that follows this pod has dialled it.
+        return this.#announce(renewed(effect.marker), ({ direction }) => direction === 'accepted');
+      case 'observe-renewal':
+        return this.#options.leases.observeRenewal?.(leaseName(this.#options.group), effect.marker);
       case 'lease-acquired':
         return this.#elected(effect.token);
       case 'holder-changed':
@@ -344,9 +371,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     });
   }
 
-  /** A peer whose link has failed misses the announcement: it finds the free lease at its next read. */
-  #announce(epoch: bigint): void {
-    for (const link of this.#options.transport.links()) notify(link, { $case: 'leaderReleased', value: { epoch } });
+  #announce(body: FrameBody, over: (link: Link) => boolean): void {
+    for (const link of this.#options.transport.links()) if (over(link)) notify(link, body);
   }
 
   #elected(token: bigint): void {
@@ -411,4 +437,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       this.#options.logger.warn(`A listener for changes of the leader threw: ${String(error)}`);
     }
   }
+}
+
+function renewed({ token, renewals }: LeaseMarker): FrameBody {
+  return { $case: 'leaseRenewed', value: { token, renewals } };
 }

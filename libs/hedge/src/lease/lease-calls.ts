@@ -48,7 +48,7 @@ export class LeaseCalls {
       return { type: 'acquired', attempt, result: await this.#watched(() => leases.acquire(claim), 'written') };
     }
     if (call.type === 'renew') {
-      const lease = { ...claim, token: call.token };
+      const lease = { ...claim, token: call.token, renewals: BigInt(attempt) };
       return { type: 'renewed', attempt, result: await this.#watched(() => leases.renew(lease), 'written') };
     }
     const lease = { name, holder, token: call.token };

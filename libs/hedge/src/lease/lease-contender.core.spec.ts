@@ -42,6 +42,24 @@ describe('LeaseContender', () => {
     step({ type: 'self-checked', attempt: effect('check-self').attempt, reached: true });
     step({ type: 'acquired', attempt: effect('acquire').attempt, result: { acquired: true, token } });
   };
+  const announce = (renewals: bigint, from = other, token = 8n): readonly ContenderEffect[] =>
+    step({ type: 'renewal-announced', from, marker: { token, renewals } });
+  const follow = (): void => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: effect('read').attempt, record: heldByOther(3_000) });
+  };
+  /** Time passes, and the timers fire that are due. */
+  const pass = (ms: number): string[] => {
+    const seen: string[] = [];
+    const end = clock.now().mono + ms;
+    for (let left = ms; left > 0; left = end - clock.now().mono) {
+      const afterMs = last.find((one) => one.type === 'wake')?.afterMs ?? Infinity;
+      clock.advance(Math.min(left, afterMs));
+      if (afterMs <= left) seen.push(...step({ type: 'tick' }).map((one) => one.type));
+      else last = last.map((one) => (one.type === 'wake' ? { ...one, afterMs: afterMs - left } : one));
+    }
+    return seen;
+  };
 
   beforeEach(() => make());
 
@@ -395,5 +413,101 @@ describe('LeaseContender', () => {
     }
     if (observes) expect(reads / leases).toBeGreaterThanOrEqual(looks);
     else expect(reads / leases).toBeLessThanOrEqual(looks);
+  });
+
+  it('announces each acknowledged renewal, with a higher number each', () => {
+    acquire();
+    const numbers: bigint[] = [];
+    for (let renewal = 0; renewal < 4; renewal += 1) {
+      wake();
+      const { attempt } = effect('renew');
+      const fails = renewal === 1;
+      step({ type: 'renewed', attempt, ...(!fails && { result: { renewed: true } }) });
+      if (fails) expect(types()).not.toContain('announce-renewed');
+      else numbers.push(effect('announce-renewed').marker.renewals);
+      expect(contender.currentTerm?.renewals).toBe(numbers.at(-1));
+    }
+    expect(numbers).toHaveLength(3);
+    expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => Number(a - b)));
+  });
+
+  describe('while the holder announces its renewals', () => {
+    it.each([true, false])(
+      'does not read the lease, and observes each of them; without a shared clock: %s',
+      (observes) => {
+        make({ observes });
+        follow();
+        for (let renewals = 1n; renewals < 20n; renewals += 1n) {
+          announce(renewals);
+          expect(effect('observe-renewal').marker).toEqual({ token: 8n, renewals });
+          expect(pass(500)).toEqual([]);
+          announce(renewals);
+          expect(types()).not.toContain('observe-renewal');
+          expect(pass(500)).toEqual([]);
+        }
+      },
+    );
+
+    it('reads the lease again when they stay away for a third of it, at the usual pace', () => {
+      follow();
+      announce(1n);
+      expect(pass(900)).toEqual([]);
+      expect(pass(100)).toContain('read');
+      step({ type: 'read', attempt: contender.attempts, record: heldByOther(2_000) });
+      expect(effect('wake').afterMs).toBeLessThanOrEqual(375);
+    });
+
+    it('reads the lease when it has expired, although the last renewal is announced again and again', () => {
+      follow();
+      const seen: string[] = [];
+      for (let time = 0; time < 3_200; time += 100) {
+        announce(1n);
+        seen.push(...pass(100));
+      }
+      expect(seen).toContain('read');
+      expect(clock.now().mono).toBeGreaterThan(3_000);
+    });
+
+    it('reads the lease soon after the link to the holder has closed, and not after the end of another link', () => {
+      follow();
+      announce(1n);
+      step({ type: 'link-closed', member: self });
+      expect(effect('wake').afterMs).toBeGreaterThan(800);
+      step({ type: 'link-closed', member: other });
+      expect(effect('wake').afterMs).toBeLessThanOrEqual(timing.leaseMs / 16);
+      wake();
+      expect(types()).toContain('read');
+    });
+
+    it.each([
+      ['of another term', () => announce(5n, other, 7n)],
+      ['of a member that does not hold it', () => announce(5n, { address: 'c:1', incarnation: 'c' })],
+      ['that are older than the last one', () => announce(0n)],
+    ])('ignores announcements %s', (_, announces) => {
+      follow();
+      announce(1n);
+      pass(700);
+      announces();
+      expect(types()).not.toContain('observe-renewal');
+      expect(pass(300)).toContain('read');
+    });
+
+    it('keeps reading while its own reads fail', () => {
+      follow();
+      wake();
+      step({ type: 'read', attempt: contender.attempts });
+      announce(1n);
+      expect(types()).toContain('observe-renewal');
+      expect(effect('wake').afterMs).toBeLessThanOrEqual(timing.retryMs);
+    });
+
+    it('still campaigns at once when a release is announced', () => {
+      follow();
+      announce(1n);
+      step({ type: 'lease-released', token: 8n });
+      announce(2n);
+      wake();
+      expect(types()).toContain('check-self');
+    });
   });
 });

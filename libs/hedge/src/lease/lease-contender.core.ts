@@ -1,6 +1,8 @@
-import type { AcquireResult, LeaseRecord, RenewResult } from '../database/lease-table.js';
+import type { AcquireResult, LeaseRecord } from '../database/lease-table.js';
+import type { LeaseMarker } from '../database/observed-lease.js';
 import { backoffMs } from '../common/backoff.js';
 import { longestElapsed, shortestElapsed, type Instant } from '../common/clock.js';
+import type { MemberId } from '../common/identity.js';
 import type {
   ContenderCall,
   ContenderEffect,
@@ -8,13 +10,15 @@ import type {
   ContenderSettings,
   LossReason,
 } from './lease-contender.messages.js';
-import { nextReadMs, renewalAt } from './polling-pace.js';
+import { nextReadMs, nextReadWhileAnnouncedMs, renewalAt } from './polling-pace.js';
 import { ObservedHolder } from './observed-holder.js';
 import { AttemptTracker } from './attempt-tracker.js';
 
 /** A lease that this process holds. */
 export interface Term {
   readonly token: bigint;
+  /** `Renewal.renewals` of the last acknowledged renewal; 0n before the first. */
+  readonly renewals: bigint;
   /** The start of the last acknowledged acquisition or renewal. The database counts from a later instant (L2). */
   readonly validSince: Instant;
 }
@@ -23,6 +27,8 @@ export interface Term {
 export function holdsLease(term: Term, timing: { leaseMs: number; marginMs: number }, now: Instant): boolean {
   return longestElapsed(term.validSince, now) < timing.leaseMs - timing.marginMs;
 }
+
+type Answer<Type extends ContenderInput['type']> = Extract<ContenderInput, { readonly type: Type }>;
 
 /** A call without its attempt number. */
 type NewCall<Call = ContenderCall> = Call extends ContenderCall ? Omit<Call, 'attempt'> : never;
@@ -113,7 +119,7 @@ export class LeaseContender {
       }
       case 'renewed': {
         const startedAt = this.#call.end('renew', input.attempt);
-        return startedAt === undefined ? undefined : this.#renewed(input.result, startedAt, now);
+        return startedAt === undefined ? undefined : this.#renewed(input, startedAt, now);
       }
       case 'released':
         return this.#call.end('release', input.attempt) === undefined ? undefined : this.#released(input.released, now);
@@ -129,6 +135,10 @@ export class LeaseContender {
         return;
       case 'lease-released':
         return this.#leaseReleased(input.token, now);
+      case 'renewal-announced':
+        return this.#renewalAnnounced(input.from, input.marker, now);
+      case 'link-closed':
+        return this.#linkClosed(input.member, now);
       case 'resign':
         return this.#drain(input.unreachable === true ? 'unreachable' : 'resigned');
       case 'stop':
@@ -210,7 +220,30 @@ export class LeaseContender {
     // While writes fail, the pauses between acquisitions keep growing.
     if (!this.#writesFail) this.#failures = 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
+    if (this.#observed.announcedWithin(this.settings.timing.leaseMs / 3, now)) return this.#readIfSilent(now);
     this.#wakeIn(nextReadMs(record, free, this.settings), now);
+  }
+
+  /** A follower does not read the lease while its holder announces its renewals. */
+  #renewalAnnounced(from: MemberId, marker: LeaseMarker, now: Instant): void {
+    const announcement = this.#observed.announced(from, marker, this.settings.timing.leaseMs, now);
+    if (announcement === 'new') this.#effects.push({ type: 'observe-renewal', marker });
+    if (announcement !== undefined && this.#isWaitingToRead) this.#readIfSilent(now);
+  }
+
+  #readIfSilent(now: Instant): void {
+    this.#wakeIn(nextReadWhileAnnouncedMs(this.#observed.expiresInMs(now), this.settings), now);
+  }
+
+  /** The holder may have ended. */
+  #linkClosed(member: MemberId, now: Instant): void {
+    if (!this.#observed.silenced(member) || !this.#isWaitingToRead) return;
+    this.#wakeIn((this.settings.timing.leaseMs / 16) * this.settings.random(), now);
+  }
+
+  /** After a failure the reads continue: they show when the database answers this process again. */
+  get #isWaitingToRead(): boolean {
+    return this.#call.type === undefined && !this.#campaignNext && this.#failures === 0;
   }
 
   #noteHolder(record: LeaseRecord, now: Instant): void {
@@ -260,7 +293,7 @@ export class LeaseContender {
       return this.#wakeIn(nextReadMs(result.record, result.record.expiresInMs <= 0, this.settings), now);
     }
     if (this.#stopping) return this.#release(result.token, now);
-    const term: Term = { token: result.token, validSince: startedAt };
+    const term: Term = { token: result.token, renewals: 0n, validSince: startedAt };
     // The answer came too late to be valid. The row names this incarnation, so the next attempt acquires it again.
     if (!holdsLease(term, this.settings.timing, now)) return this.#failed(now);
     this.term = term;
@@ -275,13 +308,15 @@ export class LeaseContender {
 
   // Holding
 
-  #renewed(result: RenewResult | undefined, startedAt: Instant, now: Instant): void {
+  #renewed({ result, attempt }: Answer<'renewed'>, startedAt: Instant, now: Instant): void {
     if (this.term === undefined) return;
     if (result === undefined) return this.#retryLater(now);
     if (!result.renewed) return this.#superseded(result.record, now);
     this.#failures = 0;
-    this.term = { token: this.term.token, validSince: startedAt };
+    const marker: LeaseMarker = { token: this.term.token, renewals: BigInt(attempt) };
+    this.term = { ...marker, validSince: startedAt };
     this.#dueAt = renewalAt(startedAt.mono, this.settings);
+    this.#effects.push({ type: 'announce-renewed', marker });
   }
 
   #superseded(record: LeaseRecord, now: Instant): void {

@@ -1,4 +1,5 @@
 import type { AcquireResult, LeaseRecord, RenewResult } from '../database/lease-table.js';
+import type { LeaseMarker } from '../database/observed-lease.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
 
@@ -54,6 +55,10 @@ export type ContenderInput =
   | { readonly type: 'refresh' }
   /** A peer says that it released the lease. This is only a reason to try: the database decides. */
   | { readonly type: 'lease-released'; readonly token: bigint }
+  /** The holder of the lease announces the marker of its last acknowledged renewal: of a new one, or once more. */
+  | { readonly type: 'renewal-announced'; readonly from: MemberId; readonly marker: LeaseMarker }
+  /** The link to that member has closed, so it cannot announce renewals. */
+  | { readonly type: 'link-closed'; readonly member: MemberId }
   /**
    * With `unreachable` the holder resigns because most members cannot reach it. Then it does not announce the release:
    * the members that would receive the announcement are on its side of the partition and should not campaign first.
@@ -92,6 +97,10 @@ export type ContenderEffect =
   /** Start no new work of the term, end the running work, then answer `drained`. The lease is still held and renewed. */
   | { readonly type: 'drain'; readonly token: bigint }
   | { readonly type: 'announce-released'; readonly token: bigint }
+  /** A renewal was acknowledged: announce its marker to the other members. */
+  | { readonly type: 'announce-renewed'; readonly marker: LeaseMarker }
+  /** The holder has renewed the lease: call `LeaseTable.observeRenewal`. */
+  | { readonly type: 'observe-renewal'; readonly marker: LeaseMarker }
   /** The holder has changed. Without `holder` nobody is known to hold the lease. */
   | { readonly type: 'holder-changed'; readonly holder?: LeaseHolder }
   /** After `stop`: the contender holds nothing, never campaigns again, and only reads the lease. */

@@ -27,6 +27,15 @@ export function nextReadMs(record: LeaseRecord, free: boolean, settings: Contend
 }
 
 /**
+ * Milliseconds until a contender reads the lease while the holder announces its renewals: when no announcement has
+ * arrived for a third of the lease, or when the lease has expired.
+ */
+export function nextReadWhileAnnouncedMs(expiresInMs: number, { timing, random }: ContenderSettings): number {
+  const jitter = random();
+  return Math.min((timing.leaseMs / 3) * (1 - jitter / 8), expiresInMs + (timing.leaseMs / 16) * jitter);
+}
+
+/**
  * Monotonic time of the next renewal: a third of the lease after the start of the last one, or the last beat before
  * that.
  */

@@ -167,6 +167,9 @@ export class LockStateMachine {
         this.#holder = effect.holder;
         return;
       case 'check-self':
+      // Nobody announces the renewals of a lock.
+      case 'announce-renewed':
+      case 'observe-renewal':
         return;
     }
   }

@@ -317,7 +317,13 @@ export class LockManager {
       return void this.#limiter.run(make).then(answered);
     }
     const { token } = call;
-    const renewal = { name: lockName(group, entry.name), holder: holder(), leaseMs: timing.leaseMs, token };
+    const renewal = {
+      name: lockName(group, entry.name),
+      holder: holder(),
+      leaseMs: timing.leaseMs,
+      token,
+      renewals: BigInt(attempt),
+    };
     this.#renewals.add(renewal, (result, failure) => {
       if (failure !== undefined && entry.held?.token === token) entry.cause.failed(failure);
       answered({ type: 'renewed', attempt, result });

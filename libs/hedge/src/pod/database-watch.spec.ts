@@ -21,6 +21,42 @@ describe('DatabaseWatch', () => {
     expect(watch.reachable).toBe(false);
   });
 
+  it('is stale, not unreachable, while nothing is asked: one call shows whether the database answers', async () => {
+    const clock = new VirtualClock();
+    const faults = new BackendFaults();
+    const watch = new DatabaseWatch(clock, 1_000, 'election');
+    const lease = watch.watch(faulty(memory(), faults, clock).create({ timeoutMs: 100 }).lease);
+    expect(watch.isStale).toBe(false);
+    await lease.read('l');
+    clock.advance(60_000);
+    expect([watch.reachable, watch.isStale]).toEqual([true, true]);
+    await lease.read('l');
+    expect([watch.reachable, watch.isStale]).toEqual([true, false]);
+
+    clock.advance(60_000);
+    faults.outage = true;
+    await expect(lease.read('l')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    expect([watch.reachable, watch.isStale]).toEqual([false, false]);
+    faults.outage = false;
+    await lease.read('l');
+    expect(watch.reachable).toBe(true);
+  });
+
+  it('is unreachable when a call after the last answer does not end', async () => {
+    const clock = new VirtualClock();
+    const faults = new BackendFaults();
+    const watch = new DatabaseWatch(clock, 1_000, 'election');
+    const lease = watch.watch(faulty(memory(), faults, clock).create({ timeoutMs: 100 }).lease);
+    await lease.read('l');
+    clock.advance(60_000);
+    faults.each(() => ({ delayMs: 3_600_000 }));
+    void lease.read('l');
+    clock.advance(999);
+    expect([watch.reachable, watch.isStale]).toEqual([true, false]);
+    clock.advance(1);
+    expect(watch.reachable).toBe(false);
+  });
+
   it('reports a replaced database when the token of the election is lower than before', async () => {
     const holder = { address: 'a:1', incarnation: 'a' };
     let table = memory().create({ timeoutMs: 100 }).lease;

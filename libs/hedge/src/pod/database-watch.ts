@@ -3,11 +3,15 @@ import { longestElapsed } from '../common/clock.js';
 import type { Clock, Instant } from '../common/clock.js';
 
 /**
- * Records when the database last answered the election, which calls it all the time. So a readiness probe needs no
- * additional query, at any rate of probes.
+ * Records how the database last answered the election. A leader calls it all the time, an idle follower does not: then a
+ * readiness probe needs one read per `freshMs`, at any rate of probes.
  */
 export class DatabaseWatch {
   #answeredAt: Instant | undefined;
+  /** When the first call after the last answer began. */
+  #askedAt: Instant | undefined;
+  /** A call after the last answer has failed. */
+  #failed = false;
   #token = 0n;
   #replaced: () => void = () => undefined;
 
@@ -32,12 +36,21 @@ export class DatabaseWatch {
   /** Returns a table that forwards all calls to `table` and records the answers. */
   watch(table: LeaseTable): LeaseTable {
     const noted = async <Result>(call: Promise<Result>): Promise<Result> => {
-      const result = await call;
-      this.#answeredAt = this.clock.now();
-      return result;
+      this.#askedAt ??= this.clock.now();
+      try {
+        const result = await call;
+        this.#answeredAt = this.clock.now();
+        this.#askedAt = undefined;
+        this.#failed = false;
+        return result;
+      } catch (error) {
+        this.#failed = true;
+        throw error;
+      }
     };
     return {
       observes: table.observes,
+      ...(table.observeRenewal && { observeRenewal: table.observeRenewal.bind(table) }),
       read: async (name) => this.#seen(name, await noted(table.read(name))),
       acquire: async (claim) => this.#seen(claim.name, await noted(table.acquire(claim))),
       renew: async (lease) => this.#seen(lease.name, await noted(table.renew(lease))),
@@ -46,8 +59,19 @@ export class DatabaseWatch {
     };
   }
 
+  /** The last answer is fresh, or it is old only because nothing was asked since then. */
   get reachable(): boolean {
-    return this.#answeredAt !== undefined && longestElapsed(this.#answeredAt, this.clock.now()) < this.freshMs;
+    if (this.#answeredAt === undefined) return false;
+    return this.#isFresh(this.#answeredAt) || (!this.#failed && this.#isFresh(this.#askedAt ?? this.clock.now()));
+  }
+
+  /** Nothing was asked since an answer that is not fresh: a read of the lease shows whether the database answers. */
+  get isStale(): boolean {
+    return this.#answeredAt !== undefined && this.#askedAt === undefined && !this.#isFresh(this.#answeredAt);
+  }
+
+  #isFresh(at: Instant): boolean {
+    return longestElapsed(at, this.clock.now()) < this.freshMs;
   }
 
   #seen<Result extends LeaseRecord | AcquireResult | RenewResult>(name: string, result: Result): Result {

@@ -229,8 +229,10 @@ export class HedgePod {
   }
 
   #readinessFacts(): ReadinessFacts {
+    const { watch } = this.#database;
+    if (watch.isStale) void this.#election.elector.refresh();
     return {
-      backendReachable: this.#database.watch.reachable,
+      backendReachable: watch.reachable,
       unsettledForMs: this.#election.membership.unsettledForMs,
       stopping: this.#leaving !== undefined,
     };

@@ -12,7 +12,7 @@ describe('the links of a pod', () => {
     let events: TransportEvents | undefined;
     const transport = { attach: (given: TransportEvents) => void (events = given) } as unknown as Transport;
     const heard = { opened: () => undefined, closed: () => undefined, linkClosed: () => undefined };
-    const parts = { messenger: heard, membership: heard, semaphores: { unlinked: () => undefined } };
+    const parts = { elector: heard, messenger: heard, membership: heard, semaphores: { unlinked: () => undefined } };
     connectLinks(transport, parts as never, { debug: (line) => void lines.push(line) });
     events?.opened(link('dialled', '10.0.0.1:7400'));
     events?.opened(link('accepted', ''));

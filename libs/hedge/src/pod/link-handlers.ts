@@ -6,7 +6,7 @@ import type { SemaphoreServer } from '../semaphores/server/semaphore-server.runn
 import type { Link, Transport } from '../transport/transport.js';
 
 export interface LinkParts {
-  readonly elector: Pick<LeaderElector, 'leaderReleased'>;
+  readonly elector: Pick<LeaderElector, 'heartbeat' | 'leaderReleased' | 'leaseRenewed' | 'linkClosed'>;
   readonly membership: Pick<MembershipRunner, 'frame' | 'linkClosed'>;
   readonly messenger: Messenger;
   readonly locks: Pick<LockReleaseAnnouncer, 'frame'>;
@@ -22,8 +22,10 @@ export function connectLinks(
   transport.attach(
     {
       frame(link, body) {
+        if (body.$case === 'heartbeat') elector.heartbeat(link);
         if (messenger.frame(link, body) || membership.frame(link, body) || locks.frame(link, body)) return;
         if (body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
+        if (body.$case === 'leaseRenewed') elector.leaseRenewed(link.peer, body.value);
       },
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),
       opened(link) {
@@ -35,6 +37,7 @@ export function connectLinks(
         messenger.closed(link, reason);
         membership.linkClosed(link);
         if (link.direction === 'accepted') semaphores.unlinked(link.peer);
+        else elector.linkClosed(link.peer);
       },
     },
     messenger,

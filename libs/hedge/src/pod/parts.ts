@@ -59,7 +59,7 @@ export type MessagingPart = ReturnType<typeof makeMessaging>;
 export function makeDatabase({ settings, clock, logger }: PodContext) {
   const { group, timing } = settings;
   const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
-  // The election reads or renews the lease at least once per lease.
+  // While the election needs the database, it reads or renews the lease at least once per lease.
   const watch = new DatabaseWatch(clock, 2 * timing.leaseMs, leaseName(group));
   const opener = new DatabaseOpener(backend, { clock, retryMs: timing.retryMs, logger });
   return { backend, leases: watch.watch(backend.lease), watch, opener };

@@ -1,7 +1,10 @@
-/** Whether this pod can serve, for a readiness probe. A probe makes no call, so any rate of probes is safe. */
+/**
+ * Whether this pod can serve, for a readiness probe. A probe waits for no call, and causes at most one read of the lease
+ * per two leases, so any rate of probes is safe.
+ */
 export interface HedgeHealth {
   readonly ready: boolean;
-  /** The backend has recently answered the election. */
+  /** The backend has answered the last call of the election, or answered one within two leases. */
   readonly backendReachable: boolean;
   /** The view of the present leader is settled. During a change of leader the pod stays ready without a settled view. */
   readonly viewSettled: boolean;

@@ -97,6 +97,7 @@ class FaultyBackend implements Backend {
     this.name = backend.name;
     this.lease = {
       observes: lease.observes,
+      ...(lease.observeRenewal && { observeRenewal: lease.observeRenewal.bind(lease) }),
       read: (name) => run('lease.read', () => lease.read(name)),
       acquire: (claim) => run('lease.acquire', () => lease.acquire(claim)),
       renew: (held) => run('lease.renew', () => lease.renew(held)),

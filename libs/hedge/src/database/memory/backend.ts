@@ -20,6 +20,7 @@ import {
   type PermitFence,
   type UserTransactions,
 } from '../user-transactions.js';
+import type { LeaseMarker } from '../observed-lease.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import { assertLeaseTexts, assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
@@ -93,6 +94,10 @@ class MemoryLeaseTable implements LeaseTable {
     private readonly clock: Clock,
   ) {}
 
+  observeRenewal(name: string, marker: LeaseMarker): void {
+    this.#observer.observeRenewal(name, marker, this.clock.now());
+  }
+
   async read(name: string): Promise<LeaseRecord> {
     assertLeaseTexts(name);
     return this.#record(name, this.database().lease(name));
@@ -133,9 +138,9 @@ class MemoryLeaseTable implements LeaseTable {
   }
 
   #renew(lease: Renewal): RenewResult {
-    const { name, holder, token, leaseMs } = lease;
-    const { changed, row } = this.database().changeLease(name, { token, holder }, ({ renewals }) => ({
-      renewals: renewals + 1n,
+    const { name, holder, token, leaseMs, renewals } = lease;
+    const { changed, row } = this.database().changeLease(name, { token, holder, renewals }, (row) => ({
+      renewals: renewals ?? row.renewals + 1n,
       claim: { holder, leaseMs },
     }));
     const known = this.#observer.known(name);

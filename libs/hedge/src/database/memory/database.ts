@@ -54,16 +54,15 @@ export class MemoryDatabase {
     return { taken: true, row: next };
   }
 
-  /** Changes the lease row if that token and incarnation hold it. The token stays. */
+  /** Changes the lease row if that token and incarnation hold it, and no later renewal has. The token stays. */
   changeLease(
     name: string,
-    own: { token: bigint; holder: MemberId },
+    own: { token: bigint; holder: MemberId; renewals?: bigint | undefined },
     change: (row: LeaseRow) => Omit<LeaseRow, 'token'>,
   ): { changed: boolean; row: LeaseRow } {
     const row = this.lease(name);
-    if (row.token !== own.token || row.claim?.holder.incarnation !== own.holder.incarnation) {
-      return { changed: false, row };
-    }
+    const held = row.token === own.token && row.claim?.holder.incarnation === own.holder.incarnation;
+    if (!held || row.renewals > (own.renewals ?? row.renewals)) return { changed: false, row };
     const next = { ...change(row), token: row.token };
     this.#leases.set(name, next);
     return { changed: true, row: next };

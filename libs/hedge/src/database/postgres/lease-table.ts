@@ -10,6 +10,7 @@ import type {
 import { formatWriter } from '../row-names.js';
 import { LeaseObserver, leaseRow, type LeaseRow } from '../lease-observer.js';
 import { assertLeaseTexts, assertRenewals } from '../checks.js';
+import type { LeaseMarker } from '../observed-lease.js';
 import type { Clock } from '../../common/clock.js';
 import type { Calls, Query } from './client/calls.js';
 import type { Row } from './client/client.js';
@@ -38,6 +39,10 @@ export class PostgresLeaseTable implements LeaseTable {
   /** As `PermitTable.unseenForMs`. */
   permitsUnseenForMs(permitMs: number): number {
     return this.#observer.permitsUnseenForMs(permitMs, this.clock.now());
+  }
+
+  observeRenewal(name: string, marker: LeaseMarker): void {
+    this.#observer.observeRenewal(name, marker, this.clock.now());
   }
 
   async read(name: string): Promise<LeaseRecord> {
@@ -78,8 +83,8 @@ export class PostgresLeaseTable implements LeaseTable {
 
   async #renew(operation: 'lease.renew' | 'lease.renewAll', leases: readonly Renewal[]): Promise<RenewResult[]> {
     for (const { name, holder } of leases) assertLeaseTexts(name, holder);
-    const renewals = leases.map(({ name, token, holder, leaseMs }) => {
-      return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
+    const renewals = leases.map(({ name, token, holder, leaseMs, renewals }) => {
+      return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs), renewals };
     });
     const known = leases.map(({ name }) => this.#observer.known(name));
     const rows = await this.calls.run(operation, async (query) => {

@@ -92,18 +92,25 @@ export interface StoredRenewal {
   readonly token: bigint;
   readonly incarnation: string;
   readonly writer: string;
+  /** As `Renewal.renewals`. */
+  readonly renewals?: bigint | undefined;
 }
 
-/** Renews the rows of these tokens and incarnations; reads the others. It changes no column of a key. */
+/**
+ * Renews the rows of these tokens and incarnations, unless a later renewal has; reads the others. It changes no column of
+ * a key.
+ */
 export function renewSql({ locks }: Names, renewals: readonly StoredRenewal[]): Statement {
   return {
     text: `WITH asked AS (
-      SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[])
-        AS asked (name, token, incarnation, writer)),
+      SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::bigint[])
+        AS asked (name, token, incarnation, writer, renewals)),
     renewed AS (
-      UPDATE ${locks} AS lease SET heartbeat = clock_timestamp(), writer = asked.writer, renewals = lease.renewals + 1
+      UPDATE ${locks} AS lease SET heartbeat = clock_timestamp(), writer = asked.writer,
+        renewals = coalesce(asked.renewals, lease.renewals + 1)
       FROM asked
       WHERE lease.name = asked.name AND lease.token = asked.token
+        AND lease.renewals <= coalesce(asked.renewals, lease.renewals)
         AND split_part(lease.writer, ' ', 2) = asked.incarnation AND ${DURABLE_LEASE}
       RETURNING lease.name, lease.token, lease.renewals, lease.writer)
     SELECT 'true' AS done, name, ${LEASE_COLUMNS} FROM renewed
@@ -115,6 +122,7 @@ export function renewSql({ locks }: Names, renewals: readonly StoredRenewal[]): 
       textArray(renewals.map(({ token }) => String(token))),
       textArray(renewals.map(({ incarnation }) => incarnation)),
       textArray(renewals.map(({ writer }) => writer)),
+      `{${renewals.map((renewal) => renewal.renewals ?? 'NULL').join()}}`,
     ],
   };
 }

@@ -10,6 +10,7 @@ import type {
 import { formatWriter } from '../row-names.js';
 import { LeaseObserver, leaseRow, type LeaseRow } from '../lease-observer.js';
 import { assertLeaseTexts, assertRenewals } from '../checks.js';
+import type { LeaseMarker } from '../observed-lease.js';
 import type { Clock } from '../../common/clock.js';
 import type { StoredLease } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
@@ -32,6 +33,10 @@ export class SqliteLeaseTable implements LeaseTable {
   /** As `PermitTable.unseenForMs`. */
   permitsUnseenForMs(permitMs: number): number {
     return this.#observer.permitsUnseenForMs(permitMs, this.clock.now());
+  }
+
+  observeRenewal(name: string, marker: LeaseMarker): void {
+    this.#observer.observeRenewal(name, marker, this.clock.now());
   }
 
   async read(name: string): Promise<LeaseRecord> {
@@ -65,8 +70,8 @@ export class SqliteLeaseTable implements LeaseTable {
 
   async #renew(leases: readonly Renewal[]): Promise<readonly RenewResult[]> {
     for (const { name, holder } of leases) assertLeaseTexts(name, holder);
-    const renewals = leases.map(({ name, token, holder, leaseMs }) => {
-      return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs) };
+    const renewals = leases.map(({ name, token, holder, leaseMs, renewals }) => {
+      return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs), renewals };
     });
     const known = leases.map(({ name }) => this.#observer.known(name));
     const results = await this.thread.call('renew', renewals);

@@ -44,6 +44,8 @@ export interface StoredRenewal {
   readonly token: bigint;
   readonly incarnation: string;
   readonly writer: string;
+  /** As `Renewal.renewals`. */
+  readonly renewals?: bigint | undefined;
 }
 
 /** A mirror row; it is deleted when it has no value. */

@@ -5,7 +5,7 @@ import { HedgeReadiness } from '../../pod/readiness.js';
 
 /**
  * Readiness of the pod for `@nestjs/terminus`: up when the backend answered lately, the members are known,
- * and the pod is not stopping. It does not depend on leadership, and makes no call to the database.
+ * and the pod is not stopping. It does not depend on leadership, and waits for no call to the database.
  *
  * For a readiness probe only. A liveness probe on it would restart pods because their database is away.
  *

@@ -147,6 +147,49 @@ export function leaseConformance(suite: Suite): void {
       assert.ok(record.expiresInMs > 1_000, `expires in ${record.expiresInMs}`);
     });
 
+    it('L1 counts a lease from the announcement of its renewal as from a read', async () => {
+      const [a, b] = await twoClients(suite);
+      if (b.lease.observeRenewal === undefined) return;
+      const claim = claimOf(newName(), 2_000);
+      const other = claimOf(claim.name, 2_000);
+      const token = tokenOf(await a.lease.acquire(claim));
+      assert.ok(!(await b.lease.acquire(other)).acquired);
+      await suite.time.pass(700);
+      assert.deepEqual(await a.lease.renew({ ...claim, token, renewals: 7n }), { renewed: true });
+      const start = suite.time.now();
+      b.lease.observeRenewal(claim.name, { token, renewals: 7n });
+      await suite.time.pass(300);
+      assert.ok(!(await b.lease.acquire(other)).acquired, 'a contender acquired the lease before its end');
+      const left = (await b.lease.read(claim.name)).expiresInMs;
+      assert.ok(left > 0 && left <= 1_700, `expires in ${left} ms, 300 ms after the announcement`);
+      const next = await acquireWithPatience(suite, b, other);
+      assert.ok(suite.time.now() - start >= claim.leaseMs, 'a contender acquired the lease before its end');
+      assert.ok(next > token);
+    });
+
+    it('L1 waits a whole lease when the announced renewal is not in the row', async () => {
+      const [a, b] = await twoClients(suite);
+      if (b.lease.observeRenewal === undefined) return;
+      const claim = claimOf(newName(), 600);
+      const token = tokenOf(await a.lease.acquire(claim));
+      assert.ok(!(await b.lease.acquire(claimOf(claim.name, 600))).acquired);
+      b.lease.observeRenewal(claim.name, { token, renewals: 7n });
+      await suite.time.pass(700);
+      const { expiresInMs } = await b.lease.read(claim.name);
+      assert.ok(expiresInMs > 500, `expires in ${expiresInMs}`);
+    });
+
+    it('L3 refuses a renewal that a later one has overtaken, and changes nothing', async () => {
+      const [client] = await twoClients(suite);
+      if (client.lease.observeRenewal === undefined) return;
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      assert.ok((await client.lease.renew({ ...claim, token, renewals: 5n })).renewed);
+      assert.ok(!(await client.lease.renew({ ...claim, token, renewals: 4n })).renewed);
+      assert.deepEqual(await client.lease.renewAll([{ ...claim, token, renewals: 6n }]), [{ renewed: true }]);
+      assert.ok((await client.lease.renew({ ...claim, token })).renewed);
+    });
+
     it('L3 refuses the token or incarnation of another holder, and changes nothing', async () => {
       const client = await suite.client();
       const claim = claimOf(newName());

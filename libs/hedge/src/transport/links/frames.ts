@@ -34,6 +34,7 @@ const SENDERS: Readonly<Record<FrameBody['$case'], readonly Side[]>> = {
   leave: ['caller', 'receiver'],
   leaderReleased: ['caller', 'receiver'],
   lockReleased: ['caller', 'receiver'],
+  leaseRenewed: ['receiver'],
 };
 
 /** Whether the protocol allows the peer to send this frame on a link of this direction. */

@@ -46,7 +46,7 @@ export function takeLeaseSql(lockTable) {
 
 /** @param {string} lockTable */
 export function renewLeaseSql(lockTable) {
-  return `UPDATE ${lockTable} SET heartbeat = ?, writer = ?, renewals = renewals + 1 WHERE name = ?`;
+  return `UPDATE ${lockTable} SET heartbeat = ?, writer = ?, renewals = ? WHERE name = ?`;
 }
 
 /** @param {string} lockTable */

@@ -27,10 +27,13 @@ export const WRITES = {
   },
 
   renew(statements, renewals) {
-    return renewals.map(({ name, token, incarnation, writer }) => {
+    return renewals.map(({ name, token, incarnation, writer, renewals }) => {
       const row = toLease(statements.readLeaseToWrite.get(name));
-      const renewed = row.token === token && incarnationOf(row.writer) === incarnation;
-      if (renewed) statements.renewLease.run(wallNanoseconds(), writer, name);
+      const held = row.token === token && incarnationOf(row.writer) === incarnation;
+      const next = renewals ?? row.renewals + 1n;
+      // A renewal that was overtaken by a later one changes nothing.
+      const renewed = held && row.renewals <= next;
+      if (renewed) statements.renewLease.run(wallNanoseconds(), writer, next, name);
       return { renewed, name, row };
     });
   },

@@ -83,6 +83,7 @@ export interface Frame {
     | { $case: "leaderReleased"; value: LeaderReleased }
     | { $case: "lockReleased"; value: LockReleased }
     | { $case: "viewChanges"; value: ViewChanges }
+    | { $case: "leaseRenewed"; value: LeaseRenewed }
     | undefined;
 }
 
@@ -261,6 +262,16 @@ export interface LeaderReleased {
   epoch: bigint;
 }
 
+/**
+ * The marker of the leader's lease in the database, which each acquisition and each renewal changes. The leader sends it
+ * to the members after the commit was acknowledged, and again after each heartbeat of a member. A receiver that follows
+ * this token need not read the lease while such frames arrive. A receiver of an older version ignores them.
+ */
+export interface LeaseRenewed {
+  token: bigint;
+  renewals: bigint;
+}
+
 /** Key/value: the payload of a REQUEST_KIND_KV_PUT, and of its reply. */
 export interface KvPut {
   key: string;
@@ -397,6 +408,9 @@ export const Frame: MessageFns<Frame> = {
       case "viewChanges":
         ViewChanges.encode(message.body.value, writer.uint32(114).fork()).join();
         break;
+      case "leaseRenewed":
+        LeaseRenewed.encode(message.body.value, writer.uint32(122).fork()).join();
+        break;
     }
     return writer;
   },
@@ -524,6 +538,14 @@ export const Frame: MessageFns<Frame> = {
             }
 
             message.body = { $case: "viewChanges", value: ViewChanges.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.body = { $case: "leaseRenewed", value: LeaseRenewed.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1988,6 +2010,69 @@ export const LeaderReleased: MessageFns<LeaderReleased> = {
             }
 
             message.epoch = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLeaseRenewed(): LeaseRenewed {
+  return { token: 0n, renewals: 0n };
+}
+
+export const LeaseRenewed: MessageFns<LeaseRenewed> = {
+  encode(message: LeaseRenewed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.token !== 0n) {
+      if (BigInt.asUintN(64, message.token) !== message.token) {
+        throw new globalThis.Error("value provided for field message.token of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.token);
+    }
+    if (message.renewals !== 0n) {
+      if (BigInt.asUintN(64, message.renewals) !== message.renewals) {
+        throw new globalThis.Error("value provided for field message.renewals of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.renewals);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LeaseRenewed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLeaseRenewed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.token = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.renewals = reader.uint64() as bigint;
             continue;
           }
         }

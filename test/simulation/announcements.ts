@@ -1,0 +1,105 @@
+import { Cluster, type Parts } from './cluster.js';
+import type { Pod } from './pod.js';
+import { SOUND_PARTS, type History } from './simulate.js';
+import { Violation, violated } from './violation.js';
+
+const SETTLED_WITHIN = 9_000;
+const LEADER_WITHIN = 12_000;
+const TROUBLE = 15_000;
+/** Leases that an idle group passes. */
+const IDLE_LEASES = 4;
+
+/**
+ * A history of the election alone, without requests. First nothing fails: no follower may read the lease, and the leader
+ * renews it three times per lease. Then the network, the database and the leader fail in short intervals, and the
+ * invariants of the leadership are checked after every step. At last all is well again, and the leader crashes, stands
+ * still or loses all its connections: another pod must lead a lease and a quarter of it later.
+ */
+export function simulateAnnouncements(
+  seed: number,
+  parts: Parts = SOUND_PARTS,
+  trace?: (line: string) => void,
+): History {
+  const cluster = new Cluster(seed, parts);
+  const { world, random, machines, network, connection } = cluster;
+  const { leaseMs } = cluster.timing;
+  world.trace = trace;
+  const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());
+  const count = (what: string): number => world.coverage.get(what) ?? 0;
+  try {
+    for (const machine of machines) world.after(random.skewed(1, 1_000), () => cluster.startPod(machine));
+    run(SETTLED_WITHIN);
+    const reads = count('election: lease read');
+    const renewals = count('election: lease renewed');
+    run(IDLE_LEASES * leaseMs);
+    const [read, renewed] = [count('election: lease read') - reads, count('election: lease renewed') - renewals];
+    if (read > 0) violated('idle', `the lease was read ${read} times while its holder announced its renewals`);
+    if (renewed > 3 * IDLE_LEASES + 1) violated('idle', `the lease was renewed ${renewed} times`);
+
+    makeTrouble(cluster, world.now + TROUBLE);
+    run(TROUBLE);
+    network.heal();
+    connection.heal();
+    for (const machine of machines) machine.thaw();
+    run(LEADER_WITHIN);
+    const leader = leaderOf(cluster);
+    run(random.between(0, leaseMs / 3));
+    loseLeader(cluster, leader);
+    run(1.25 * leaseMs);
+    if (leaderOf(cluster, leader) === leader) violated('failover', 'no other pod leads after a lease and a quarter');
+  } catch (error) {
+    const violation = error instanceof Error ? error : new Violation('error', String(error));
+    world.note('', () => `VIOLATED ${violation.message}`);
+    return { seed, coverage: world.coverage, violation };
+  }
+  return { seed, coverage: world.coverage, violation: undefined };
+}
+
+/** Short failures of the database, and a leader that stands still or is cut off soon after them. */
+function makeTrouble(cluster: Cluster, until: number): void {
+  const { world, random, network, connection } = cluster;
+  const share = (most: number): number => (random.chance(0.3) ? 0 : random.between(0, most));
+  network.faults = { drop: share(0.1), duplicate: share(0.3), maxDelayMs: random.skewed(2, 300) };
+  connection.faults = { failBefore: share(0.5), failAfter: share(0.2), late: share(0.1), slow: share(0.3) };
+  const next = (): void => {
+    if (world.now >= until) return;
+    const leader = cluster.pods().find(({ term }) => term !== undefined);
+    const kind = random.pick(['outage', 'pause', 'sleep', 'cut off', 'partition', 'resign']);
+    world.count(`trouble: ${kind}`);
+    world.note('', () => `trouble: ${kind}`);
+    if (kind === 'outage' && !connection.outage) {
+      connection.outage = true;
+      world.after(random.between(100, 900), () => (connection.outage = false));
+    }
+    if (kind === 'pause') leader?.machine.freeze(random.between(500, 5_000), false);
+    if (kind === 'sleep') random.pick(cluster.machines).freeze(random.between(500, 5_000), true);
+    if (kind === 'cut off' && leader !== undefined) connection.cutOff(leader.machine, random.between(500, 4_000));
+    if (kind === 'partition' && leader !== undefined) separate(cluster, leader, random.between(500, 4_000));
+    if (kind === 'resign') leader?.run(() => leader.elect({ type: 'resign' }));
+    world.after(random.between(100, 3_000), next);
+  };
+  next();
+}
+
+function loseLeader(cluster: Cluster, leader: Pod): void {
+  const { world, random, connection } = cluster;
+  const kind = random.pick(['crash', 'pause', 'cut off']);
+  world.count(`failover: ${kind}`);
+  world.note(leader.self.incarnation, () => `failover: ${kind}`);
+  if (kind === 'crash') leader.die();
+  if (kind === 'pause') leader.machine.freeze(60_000, false);
+  if (kind === 'cut off') {
+    separate(cluster, leader, 60_000);
+    connection.cutOff(leader.machine, 60_000);
+  }
+}
+
+function separate({ machines, network }: Cluster, { machine }: Pod, ms: number): void {
+  for (const other of machines) if (other !== machine) network.partition(machine.address, other.address, ms);
+}
+
+/** @param before returned when no other pod leads. */
+function leaderOf(cluster: Cluster, before?: Pod): Pod {
+  const leader = cluster.pods().find((pod) => pod.believes && pod !== before) ?? before;
+  return leader ?? violated('L4', 'there is no leader');
+}
