@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PGBOUNCER, PgBouncer } from '../postgres/pgbouncer.js';
 import { startServer } from '../postgres/target.js';
 import { openEmulator } from '../spanner/target.js';
 
@@ -20,6 +21,17 @@ export const ARENAS: Readonly<Record<string, () => Promise<Arena>>> = {
     const server = await startServer();
     return { database: server.url(), close: () => server.stop() };
   },
+  ...(PGBOUNCER !== undefined && {
+    'on PostgreSQL through PgBouncer': async () => {
+      const server = await startServer();
+      const bouncer = await PgBouncer.start(server.port);
+      const close = async () => {
+        await bouncer.stop();
+        await server.stop();
+      };
+      return { database: bouncer.url, close };
+    },
+  }),
   'on Spanner, whose transactions abort, answers get lost and sessions die': async () => {
     const target = await openEmulator();
     target.emulator.faults.set({

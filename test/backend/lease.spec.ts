@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startServer } from '../postgres/target.js';
 import { ARENAS, type Arena } from './arenas.js';
 import type { Belief } from './contender.js';
 import { Script, until } from './processes.js';
@@ -34,11 +36,36 @@ function taken(): { times: number; leader: Script<Belief> | undefined } {
   return { times: holders.size, leader: holders.get(last) };
 }
 
+/** Shuts the server down at once and starts it, or stops its processes for longer than a lease, again and again. */
+async function failingPostgres(): Promise<Arena> {
+  const server = await startServer();
+  const closed = new AbortController();
+  const failing = (async () => {
+    while (!closed.signal.aborted) {
+      await sleep(3 * LEASE_MS);
+      await server.kill('SIGQUIT');
+      await server.start();
+      await sleep(3 * LEASE_MS);
+      server.pause();
+      await sleep(1.5 * LEASE_MS);
+      server.resume();
+    }
+  })();
+  const close = async () => {
+    closed.abort();
+    await failing;
+    await server.stop();
+  };
+  return { database: server.url(), close };
+}
+
+const PLACES: typeof ARENAS = { ...ARENAS, 'on PostgreSQL, whose server is restarted and paused': failingPostgres };
+
 describe('one lease among processes', () => {
-  it.each(Object.keys(ARENAS))(
+  it.each(Object.keys(PLACES))(
     'L1 L4 %s is held by one at a time, with rising tokens, while holders are killed',
     async (where) => {
-      arena = await (ARENAS[where] as () => Promise<Arena>)();
+      arena = await PLACES[where]!();
       for (let i = 0; i < CONTENDERS; i++) start();
       await until('each has had it once', 60_000, () => contenders.every(({ events }) => events.length > 0));
       for (let kill = 0; kill <= KILLS; kill++) {
