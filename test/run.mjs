@@ -24,7 +24,7 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 async function runAll() {
   await Promise.all([checkScripts('build', 'api:check'), checkScripts('types', 'lint', 'format')]);
   // Tests of whole pods run alone on machines with few cores. Tests that pack and install packages have no deadlines.
-  const folders = 'backend|transport|postgres|proof|e2e|upgrade';
+  const folders = 'backend|chaos|transport|postgres|proof|e2e|upgrade';
   const wholePods = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;
   const packages = '/test/(packaging|deploy)/';
   const allWorkers = '--maxWorkers=100%';

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConsoleLogger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
+import { Pool, type PoolClient } from 'pg';
 import {
   type BackendFactory,
   ClusterService,
@@ -17,13 +18,22 @@ import {
   type Permit,
   SemaphoreService,
 } from 'nestjs-hedge';
+import { postgres } from 'nestjs-hedge/postgres';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
-import type { Answer, Call, PodCalls, PodSettings, Sends } from './protocol.js';
+import type { Answer, Call, Leadership, PodCalls, PodSettings, Sends } from './protocol.js';
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
 
-function backend({ file, spanner: there }: PodSettings): BackendFactory {
+const pool =
+  settings.postgres?.pool === undefined
+    ? undefined
+    : new Pool({ connectionString: settings.postgres.url, max: settings.postgres.pool });
+pool?.on('error', () => undefined);
+
+function backend({ file, spanner: there, postgres: server }: PodSettings): BackendFactory {
+  if (pool !== undefined) return postgres({ pool });
+  if (server !== undefined) return postgres({ connectionString: server.url });
   if (there === undefined) return sqlite({ file });
   process.env['SPANNER_EMULATOR_HOST'] = there.emulator;
   return spanner({ database: there.database });
@@ -76,6 +86,13 @@ const held = new Map<string, Lock>();
 const semaphores = app.get(SemaphoreService);
 const permits = new Map<string, Permit>();
 
+/** How often the pod looks whether it leads, in milliseconds. */
+const LOOK_MS = 5;
+const terms: Mutable<Leadership>[] = [];
+setInterval(look, LOOK_MS).unref();
+
+const occupied: PoolClient[] = [];
+
 const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
 const load = { working: 0, stop: false, ended: Promise.resolve<unknown>(undefined) };
 
@@ -122,10 +139,32 @@ const calls: PodCalls = {
     await load.ended;
     return sends;
   },
+  terms: async () => terms,
+  occupyPool: async (all) => {
+    if (!all) for (const client of occupied.splice(0)) client.release();
+    else for (let size = settings.postgres?.pool ?? 0; size > 0; size -= 1) occupied.push(await pool!.connect());
+  },
 };
 
 process.on('message', (call: Call) => void answer(call));
 process.send!({ ready: cluster.self.address });
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+/** Milliseconds of the machine's monotonic clock. */
+function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/** A term is final. So the pod also led between two looks that found the same token. */
+function look(): void {
+  const before = now();
+  const token = leader.isLeader() ? leader.fencingToken : undefined;
+  if (token === undefined) return;
+  const last = terms.at(-1);
+  if (last?.token === token) last.until = before;
+  else terms.push({ token, from: now(), until: before });
+}
 
 async function answer({ id, method, args }: Call): Promise<void> {
   const reply: Answer = await (calls[method] as (...args: unknown[]) => Promise<unknown>)(...args).then(

@@ -5,6 +5,8 @@ export interface PodSettings {
   readonly file: string;
   /** Instead of the file. */
   readonly spanner?: { readonly database: string; readonly emulator: string };
+  /** Instead of the file. With the size of a pool that the application lends. */
+  readonly postgres?: { readonly url: string; readonly pool?: number };
   readonly secret?: string;
 }
 
@@ -22,6 +24,14 @@ export interface Sends {
   done: number;
   failed: string[];
   slowestMs: number;
+}
+
+/** A time in which a pod led, as it found at the begin, at the end, and in between. */
+export interface Leadership {
+  readonly token: bigint;
+  /** Milliseconds of the machine's monotonic clock. */
+  readonly from: number;
+  readonly until: number;
 }
 
 /** The present state of a lock or a permit that a pod has acquired. */
@@ -55,6 +65,10 @@ export interface PodCalls {
   startSending(concurrency: number): Promise<void>;
   sendsSoFar(): Promise<Sends>;
   stopSending(): Promise<Sends>;
+  /** In order. */
+  terms(): Promise<readonly Leadership[]>;
+  /** Takes all connections of the pool that the pod lends, or gives them back. */
+  occupyPool(occupied: boolean): Promise<void>;
 }
 
 export interface Call {

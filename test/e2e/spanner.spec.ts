@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { linearize, type Operation } from '../spanner/linearizability.js';
+import { linearize, type Operation } from '../kv/linearizability.js';
 import { INDEX_DDL, openEmulator, TABLE_DDL } from '../spanner/target.js';
 import { agree, eventually, type Pod, Pods } from './pods.js';
 

@@ -12,6 +12,9 @@ export const PGBOUNCER = [...(process.env['PATH'] ?? '').split(delimiter), '/usr
 
 /** PgBouncer in transaction mode: each statement can run on another session of the server. */
 export class PgBouncer {
+  /** The most sessions at the server. */
+  static readonly poolSize = 8;
+
   #process: ChildProcess | undefined;
   #log = '';
   readonly #folder = mkdtempSync(join(tmpdir(), 'hedge-pgbouncer-'));
@@ -42,8 +45,9 @@ listen_port = ${this.port}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = 8
+default_pool_size = ${PgBouncer.poolSize}
 max_client_conn = 200
+server_login_retry = 1
 `;
     writeFileSync(file, config);
     const root = process.getuid?.() === 0;

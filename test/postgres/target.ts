@@ -1,4 +1,3 @@
-import { expect } from '@jest/globals';
 import { Client } from 'pg';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { LeaseClaim } from '../../libs/hedge/src/database/lease-table.js';
@@ -44,7 +43,7 @@ export async function failureOf(call: Promise<unknown>): Promise<unknown> {
     () => undefined,
     (thrown: unknown) => thrown,
   );
-  expect(performance.now() - start).toBeLessThan(TIMEOUT_MS * 3);
+  if (performance.now() - start > TIMEOUT_MS * 3) throw new Error(`The call ended too late: ${String(error)}`);
   return error;
 }
 
