@@ -135,11 +135,11 @@ export class PostgresServer {
 
   /** All processes of the server stand still (SIGSTOP). */
   pause(): void {
-    for (const pid of this.#pids()) process.kill(pid, 'SIGSTOP');
+    this.#signal('SIGSTOP');
   }
 
   resume(): void {
-    for (const pid of this.#pids()) process.kill(pid, 'SIGCONT');
+    this.#signal('SIGCONT');
   }
 
   /** Ends it and removes its data. */
@@ -158,6 +158,16 @@ export class PostgresServer {
     await once(child, 'exit');
     const end = performance.now() + READY_MS;
     while (children.some(isRunning) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    for (const pid of this.#pids()) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // A session that ended meanwhile.
+      }
+    }
   }
 
   #pids(): number[] {
