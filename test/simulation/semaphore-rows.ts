@@ -4,8 +4,8 @@ import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { SimulatedDatabase } from './database.js';
 import { LockWait, type SimulatedTransaction } from './transactions.js';
 
-/** As `lock_timeout` of the writes of the log in PostgreSQL. */
-const LOG_LOCK_MS = 500;
+/** The driver repeats a write that finds the row of a freed permit locked, for the time of one call at most. */
+const REPEATED_MS = 500;
 
 /** The rows of semaphores, as `PermitTable` guarantees them. Each call takes effect at one instant. */
 export class SimulatedSemaphoreRows {
@@ -54,7 +54,7 @@ export class SimulatedSemaphoreRows {
   }
 
   protected awaitFences(id: string): void {
-    if ([...this.#fences.values()].includes(id)) throw new LockWait(LOG_LOCK_MS);
+    if ([...this.#fences.values()].includes(id)) throw new LockWait(REPEATED_MS);
   }
 
   protected deletePermit(id: string): void {
