@@ -2,6 +2,7 @@ import type { MembershipSettings, Membership } from '../../libs/hedge/src/member
 import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
 import type { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderSettings } from '../../libs/hedge/src/lease/lease-contender.messages.js';
+import type { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
@@ -16,10 +17,12 @@ import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaph
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphores/semaphore-timing.js';
 import { DatabaseConnection } from './calls.js';
-import type { SimulatedDatabase, SimulatedLeaseTable } from './database.js';
+import { ELECTION, type DatabaseKind, type SimulatedDatabase } from './database.js';
+import type { SimulatedDriver } from './driver.js';
 import { FencedTransactions, type Holding } from './fenced-transactions.js';
 import { JobOracle } from './job-oracle.js';
 import { LeadershipOracle } from './leadership-oracle.js';
+import type { LeaseHistory } from './lease-history.js';
 import { Links } from './links.js';
 import { LockOracle } from './lock-oracle.js';
 import { Machine } from './machine.js';
@@ -39,9 +42,10 @@ export interface Parts {
   election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
   lock(settings: LockSettings): LockStateMachine;
-  database(world: World, kind: SimulatedDatabase['kind']): SimulatedDatabase;
+  database(...made: ConstructorParameters<typeof SimulatedDatabase>): SimulatedDatabase;
+  observer(): LeaseObserver;
   gets(limits: GetLimits): GetBatcher<Versions>;
-  leases(...made: ConstructorParameters<typeof SimulatedLeaseTable>): SimulatedLeaseTable;
+  driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
   semaphoreRows(database: SimulatedDatabase): SimulatedSemaphoreRows;
@@ -95,23 +99,40 @@ export class Cluster {
     this.network = new Network(world, random);
     this.links = new Links(world, this.network, random, (address) => this.#pods.get(address)?.messaging);
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
-    this.database = parts.database(world, random.chance(0.5) ? 'shared-clock' : 'observing');
-    this.operations = new Operations(world);
+    const kind = random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
+    this.database = parts.database(world, kind, new Random(-seed).next);
+    this.operations = new Operations(world, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.
     const permitMs = random.pick([2_000, 6_000]);
     this.semaphoreTiming = { ...semaphoreTiming(this.timing), permitMs, marginMs: permitMs / 10 };
     this.semaphoreRows = parts.semaphoreRows(this.database);
+    this.semaphoreRows.lost = (...lost) => this.semaphores.lost(...lost);
     this.semaphores = new SemaphoreOracle(world, (address) => this.machine(address));
-    this.locks = new LockOracle(this.timing, () => parts.database(world, this.database.kind));
+    this.locks = new LockOracle(this.timing, this.database);
     this.jobs = new JobOracle(world, random);
     this.fenced = new FencedTransactions(world, random, this.timing.leaseMs);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {
-      acquired: (row) => this.leadership.acquired(row),
-      leaseLost: () => this.leadership.leaseLost(),
+      acquired: (name, row, knew) => {
+        if (name === ELECTION) this.leadership.acquired(row, knew);
+        else this.locks.acquired(name, row, knew);
+      },
+      renewed: (name, row) => this.#history(name).renewed(row),
       written: (entry) => {
         const oracle = isReservedKey(entry.key) ? this.jobs : this.operations;
         oracle.written(entry, this.database.lease.token);
+      },
+      replaced: () => {
+        this.leadership.replaced();
+        this.locks.replaced();
+      },
+      wentBack: ({ leases, entries }) => {
+        this.fenced.wentBack();
+        for (const [name, row] of leases) this.#history(name).wentBack(row, this.database.row(name));
+        for (const entry of entries) {
+          if (isReservedKey(entry.key)) this.jobs.lost(entry);
+          else this.operations.lost(entry);
+        }
       },
     };
     // The margin is a tenth of the lease: the clocks may differ by that much in total.
@@ -120,6 +141,10 @@ export class Cluster {
     this.machines = Array.from({ length: size }, (_, index) => {
       return new Machine(`p${index}`, world, { mono: rate(), wall: rate() });
     });
+  }
+
+  #history(name: string): LeaseHistory {
+    return name === ELECTION ? this.leadership.history : this.locks.history(name);
   }
 
   /** Runs a function whose errors end the history, also when the code under test catches them. */

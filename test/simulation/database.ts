@@ -1,17 +1,33 @@
 import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
-import type { AcquireResult, LeaseRecord, RenewResult } from '../../libs/hedge/src/database/lease-table.js';
-import { ObservedLeases, type LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
-import { ReplacedDatabase } from '../../libs/hedge/src/database/replaced-database.js';
-import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
+import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { UnreachableReport } from '../../libs/hedge/src/membership/membership.core.js';
 import type { StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
-import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { LockWait, type SimulatedTransaction } from './transactions.js';
 import type { World } from './world.js';
 
+/** The name of the lease of the election; other leases are locks. */
+export const ELECTION = 'election';
+
+/**
+ * The kinds of databases:
+ * - `shared-clock` detects expired leases by its own clock, as Spanner. It never goes back under its name.
+ * - `file` leaves that to contenders, as SQLite. It can be replaced by an empty one, and its driver detects that.
+ * - `server` leaves it to contenders, too, as PostgreSQL. It can lose its last commits.
+ *
+ * The clocks of the last two may go back.
+ */
+export type DatabaseKind = 'shared-clock' | 'file' | 'server';
+
+export interface LeaseClaim {
+  readonly holder: MemberId;
+  readonly leaseMs: number;
+}
+
 export interface LeaseRow extends LeaseMarker {
-  readonly claim?: { readonly holder: MemberId; readonly leaseMs: number };
+  readonly claim?: LeaseClaim;
   /** When it was last acquired or renewed, by the database's clock. */
   readonly heartbeat: number;
 }
@@ -19,39 +35,60 @@ export interface LeaseRow extends LeaseMarker {
 /** As `lock_timeout` of the calls for leases in PostgreSQL. */
 const LEASE_LOCK_MS = 100;
 
-/** Receives the commits for the invariants. */
-export interface DatabaseObserver {
-  acquired(row: LeaseRow): void;
-  written(entry: LogEntry): void;
-  leaseLost(): void;
+/** The commits that a database has lost. */
+export interface LostCommits {
+  /** Each lease row before the loss. */
+  readonly leases: ReadonlyMap<string, LeaseRow>;
+  /** Of the log, newest first. */
+  readonly entries: readonly LogEntry[];
 }
 
-/**
- * The tables, in which each call takes effect at one instant. Two kinds: `shared-clock` detects expired leases
- * by its own clock, as Spanner does; `observing` leaves that to contenders, as SQLite does, and its clock
- * may go back.
- */
+/** Receives the commits for the invariants. */
+export interface DatabaseObserver {
+  /** @param knew the highest marker of that lease that its process knew when it asked. */
+  acquired(name: string, row: LeaseRow, knew: LeaseMarker): void;
+  renewed(name: string, row: LeaseRow): void;
+  written(entry: LogEntry): void;
+  replaced(): void;
+  wentBack(lost: LostCommits): void;
+}
+
+const NO_ROW: LeaseRow = { token: 0n, renewals: 0n, heartbeat: 0 };
+
+/** The tables, in which each call takes effect at one instant. */
 export class SimulatedDatabase {
-  protected row: LeaseRow = { token: 0n, renewals: 0n, heartbeat: 0 };
+  readonly #leases = new Map<string, LeaseRow>();
   readonly #log = new Map<string, LogEntry[]>();
   #lastTimestamp = 0n;
   #clockOffset = 0;
   #report: StampedReport | undefined;
   #replacedAt: number | undefined;
   #generation = 0;
-  /** Transactions of users that keep the token until they end. */
-  readonly #fences = new Set<SimulatedTransaction>();
+  /** The leases whose token a transaction of a user keeps until it ends. */
+  readonly #fences = new Map<SimulatedTransaction, string>();
+  /** What undoes each commit, in the order of commits. */
+  readonly #commits: { readonly at: number; readonly undo: () => void }[] = [];
+  #acquiredAt: number[] = [];
   observer: DatabaseObserver | undefined;
-  /** A process that detects a replaced database acquires nothing for a lease. */
-  protected readonly waitsAfterReplacement: boolean = true;
 
+  /** @param random for numbers that a database which lost its last commits does not give again. */
   constructor(
     protected readonly world: World,
-    readonly kind: 'shared-clock' | 'observing',
+    readonly kind: DatabaseKind,
+    private readonly random: () => number,
   ) {}
 
+  get observes(): boolean {
+    return this.kind !== 'shared-clock';
+  }
+
+  /** The lease of the election. */
   get lease(): LeaseRow {
-    return this.row;
+    return this.row(ELECTION);
+  }
+
+  row(name: string): LeaseRow {
+    return this.#leases.get(name) ?? NO_ROW;
   }
 
   /** The identity of the file: processes with an earlier one detect that with their next call, which has no effect. */
@@ -59,16 +96,13 @@ export class SimulatedDatabase {
     return this.#generation;
   }
 
-  /**
-   * Replaces the lease row by one that was never held. The log stays, for its
-   * loss is a loss and not a fault to be found.
-   */
-  loseLease(): void {
-    for (const transaction of this.#fences) transaction.abort();
-    this.row = { token: 0n, renewals: 0n, heartbeat: 0 };
+  /** Replaces all leases by none. The log stays, for its loss is a loss and not a fault to be found. */
+  replace(): void {
+    this.#abortFenced();
+    this.#leases.clear();
     this.#generation += 1;
     this.#replacedAt = this.world.now;
-    this.observer?.leaseLost();
+    this.observer?.replaced();
   }
 
   /** Whether the lease of a holder in the replaced database may still be valid. */
@@ -76,9 +110,32 @@ export class SimulatedDatabase {
     return this.#replacedAt !== undefined && this.world.now - this.#replacedAt < leaseMs;
   }
 
-  /** The time of `ReplacedDatabase`, unless the planted driver ignores it. */
-  quietForMs(replaced: ReplacedDatabase, now: Instant, leaseMs: number): number {
-    return this.waitsAfterReplacement ? replaced.quietForMs(now, leaseMs) : 0;
+  /** Loses all commits after that time, also the timestamps that they were given. */
+  goBack(time: number): void {
+    this.#abortFenced();
+    const leases = new Map(this.#leases);
+    const entries: LogEntry[] = [];
+    this.#undone = entries;
+    for (let last = this.#commits.at(-1); last !== undefined && last.at > time; last = this.#commits.at(-1)) {
+      last.undo();
+      this.#commits.pop();
+    }
+    this.#undone = undefined;
+    this.#acquiredAt = this.#acquiredAt.filter((at) => at <= time);
+    this.observer?.wentBack({ leases, entries });
+  }
+
+  /** Where `goBack` collects the entries of the log that are lost. */
+  #undone: LogEntry[] | undefined;
+
+  /** When the lease of the election was last acquired. */
+  get acquiredAt(): number | undefined {
+    return this.#acquiredAt.at(-1);
+  }
+
+  /** Records how to undo a commit of now. */
+  commit(undo: () => void): void {
+    this.#commits.push({ at: this.world.now, undo });
   }
 
   jumpClock(ms: number): void {
@@ -91,32 +148,40 @@ export class SimulatedDatabase {
     return Math.max(0, row.claim.leaseMs - (this.clock() - row.heartbeat));
   }
 
-  takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
+  /** @param knew see `DatabaseObserver.acquired`. */
+  takeLease(name: string, claim: LeaseClaim, conditions: AcquireConditions, knew: LeaseMarker): boolean {
     // PostgreSQL locks the row before it decides.
-    this.awaitFences();
-    if (!this.mayTake(claim.holder, expired)) return false;
-    this.row = { token: this.timestamp(), renewals: 0n, claim, heartbeat: this.clock() };
-    this.observer?.acquired(this.row);
+    this.awaitFences(name);
+    const row = this.row(name);
+    if (!this.mayTake(row, claim.holder, conditions)) return false;
+    const taken = { token: this.#token(row, conditions), renewals: 0n, claim, heartbeat: this.clock() };
+    this.write(name, taken);
+    if (name === ELECTION) this.#acquiredAt.push(this.world.now);
+    this.observer?.acquired(name, taken, knew);
     return true;
   }
 
   /** @param renewals as `Renewal.renewals`. */
-  renewLease(claim: { holder: MemberId; leaseMs: number }, token: bigint, renewals: bigint): boolean {
-    if (!this.isHeldBy(claim.holder, token) || this.row.renewals > renewals) return false;
-    this.row = { token, renewals, claim, heartbeat: this.clock() };
+  renewLease(name: string, claim: LeaseClaim, token: bigint, renewals: bigint): boolean {
+    const row = this.row(name);
+    if (!isHeldBy(row, claim.holder, token) || row.renewals > renewals) return false;
+    const renewed = { token, renewals, claim, heartbeat: this.clock() };
+    this.write(name, renewed);
+    this.observer?.renewed(name, renewed);
     return true;
   }
 
-  releaseLease(holder: MemberId, token: bigint): boolean {
-    if (!this.isHeldBy(holder, token)) return false;
-    this.row = { token, renewals: this.row.renewals, heartbeat: this.row.heartbeat };
+  releaseLease(name: string, holder: MemberId, token: bigint): boolean {
+    const row = this.row(name);
+    if (!isHeldBy(row, holder, token)) return false;
+    this.write(name, { token, renewals: row.renewals, heartbeat: row.heartbeat });
     return true;
   }
 
   /** As `UserTransactions.fence`. */
-  fence(transaction: SimulatedTransaction, token: bigint): boolean {
-    if (this.row.token !== token) return false;
-    this.#fences.add(transaction);
+  fence(name: string, transaction: SimulatedTransaction, token: bigint): boolean {
+    if (this.row(name).token !== token) return false;
+    this.#fences.set(transaction, name);
     transaction.onEnd(() => this.unfence(transaction));
     return true;
   }
@@ -126,8 +191,13 @@ export class SimulatedDatabase {
   }
 
   /** To call before a change of the token. Renewals and releases do not wait, because they leave it as it is. */
-  protected awaitFences(): void {
-    if (this.#fences.size > 0) throw new LockWait(LEASE_LOCK_MS);
+  protected awaitFences(name: string): void {
+    for (const fenced of this.#fences.values()) if (fenced === name) throw new LockWait(LEASE_LOCK_MS);
+  }
+
+  /** Their connections end. */
+  #abortFenced(): void {
+    for (const transaction of this.#fences.keys()) transaction.abort();
   }
 
   append(rows: readonly { key: string; id: string; value: string }[], leader: string): (LogEntry | HedgeError)[] {
@@ -136,14 +206,14 @@ export class SimulatedDatabase {
       const versions = this.versions(key);
       const stored = versions.find((entry) => entry.id === id);
       if (stored !== undefined) return stored.value === value ? stored : new HedgeError('CONFLICT', 'another value');
-      commit ??= this.timestamp();
+      commit ??= this.commitTime();
       return this.#write({ key, id, value, leader, timestamp: commit }, versions);
     });
   }
 
   overwrite({ key, value }: { key: string; value: string }, leader: string): LogEntry {
     const others = this.versions(key).filter(({ id }) => id !== OVERWRITE_ID);
-    return this.#write({ key, id: OVERWRITE_ID, value, leader, timestamp: this.timestamp() }, others);
+    return this.#write({ key, id: OVERWRITE_ID, value, leader, timestamp: this.commitTime() }, others);
   }
 
   /** Oldest first. */
@@ -152,14 +222,21 @@ export class SimulatedDatabase {
   }
 
   #write(entry: LogEntry, others: readonly LogEntry[]): LogEntry {
+    const before = this.#log.get(entry.key) ?? [];
     this.#log.set(entry.key, [...others, entry].sort(compareVersions));
+    this.commit(() => {
+      this.#log.set(entry.key, before);
+      this.#undone?.push(entry);
+    });
     this.observer?.written(entry);
     return entry;
   }
 
   /** Overwrites the row in which members report that they cannot reach the leader. */
   report(report: UnreachableReport): void {
-    this.#report = { stamp: String(this.timestamp()), report };
+    const before = this.#report;
+    this.#report = { stamp: String(this.commitTime()), report };
+    this.commit(() => (this.#report = before));
   }
 
   get lastReport(): StampedReport | undefined {
@@ -168,113 +245,65 @@ export class SimulatedDatabase {
 
   /** The time of a transaction that commits now. */
   commitTime(): bigint {
-    return this.timestamp();
+    const before = this.#lastTimestamp;
+    this.#lastTimestamp = this.timestamp(before + 1n);
+    this.commit(() => (this.#lastTimestamp = before));
+    return this.#lastTimestamp;
   }
 
-  protected mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
-    const { row } = this;
+  #token({ token }: LeaseRow, { above }: AcquireConditions): bigint {
+    if (this.kind === 'server') return this.timestamp((token > above ? token : above) + this.step());
+    if (above > this.#lastTimestamp) this.#lastTimestamp = above;
+    return this.commitTime();
+  }
+
+  /** The increment of a number. */
+  protected step(): bigint {
+    return this.kind === 'server' ? 1n + BigInt(Math.floor(this.random() * 1_000)) : 1n;
+  }
+
+  protected write(name: string, row: LeaseRow): void {
+    const before = this.#leases.get(name);
+    this.#leases.set(name, row);
+    this.commit(() => {
+      if (before === undefined) this.#leases.delete(name);
+      else this.#leases.set(name, before);
+    });
+  }
+
+  protected mayTake(row: LeaseRow, holder: MemberId, conditions: AcquireConditions): boolean {
+    const { expired, mayInsert, known } = conditions;
+    if (this.kind === 'server') {
+      if (row.token === 0n) return mayInsert;
+      if (row.token < known) return false;
+    }
     if (row.claim === undefined || row.claim.holder.incarnation === holder.incarnation) return true;
     if (this.kind === 'shared-clock') return this.expiresInMs(row) === 0;
     return expired?.token === row.token && expired.renewals === row.renewals;
-  }
-
-  protected isHeldBy(holder: MemberId, token: bigint): boolean {
-    return this.row.token === token && this.row.claim?.holder.incarnation === holder.incarnation;
   }
 
   protected clock(): number {
     return 1.7e12 + this.world.now + this.#clockOffset;
   }
 
-  protected timestamp(): bigint {
-    const wall = BigInt(Math.floor(this.clock())) * 1_000_000n;
-    this.#lastTimestamp = wall > this.#lastTimestamp ? wall : this.#lastTimestamp + 1n;
-    return this.#lastTimestamp;
+  /** The time in nanoseconds, of which the clock knows the microseconds. @param least the result is not lower. */
+  protected timestamp(least: bigint): bigint {
+    const wall = BigInt(Math.floor(this.clock() * 1_000)) * 1_000n;
+    return wall > least ? wall : least;
   }
 }
 
-/** The driver of one process for the lease row. */
-export class SimulatedLeaseTable {
-  readonly #observed = new ObservedLeases();
-  readonly #replaced = new ReplacedDatabase();
-  #generation: number;
-
-  /**
-   * @param permitMs of the group's semaphores. A process that starts while a lease or permits of the database before may be valid knows nothing of
-   *   that. It could lead beside the old leader, or grant too much, which is beyond what is promised: here it waits as
-   *   those do that knew it.
-   */
-  constructor(
-    private readonly database: SimulatedDatabase,
-    protected readonly now: () => Instant,
-    private readonly leaseMs: number,
-    private readonly permitMs = 0,
-  ) {
-    this.#generation = database.generation;
-    this.#replaced.seen(0n, leaseMs);
-    if (database.replacedWithin(leaseMs + Math.max(permitMs, 2 * leaseMs))) this.#replaced.replaced(now());
-  }
-
-  /** The effect of a call that starts now: none if the database is replaced before it takes effect. */
-  call<Result>(effect: () => Result): () => Result | 'replaced' {
-    const generation = this.#generation;
-    return () => (generation === this.database.generation ? effect() : 'replaced');
-  }
-
-  /** A call was answered with that row. */
-  replaced(): void {
-    this.#generation = this.database.generation;
-    this.#replaced.replaced(this.now());
-  }
-
-  /** As `PermitTable.unseenForMs`. */
-  get permitsUnseenForMs(): number {
-    return this.#replaced.permitsValidForMs(this.now(), this.permitMs);
-  }
-
-  /** Nothing is acquired or renewed now. */
-  get quiet(): boolean {
-    return this.database.quietForMs(this.#replaced, this.now(), this.leaseMs) > 0;
-  }
-
-  get observes(): boolean {
-    return this.database.kind === 'observing';
-  }
-
-  /**
-   * As `LeaseTable.observeRenewal`.
-   * @param _sentAt by the clocks of the holder, which nobody may compare with its own.
-   */
-  observeRenewal(marker: LeaseMarker, _sentAt: Instant, receivedAt = this.now()): void {
-    if (this.observes) this.#observed.observeRenewal('', marker, receivedAt);
-  }
-
-  /** The marker of an expired row at the start of a call, to be compared in its transaction. */
-  expiredMarker(): LeaseMarker | undefined {
-    return this.#observed.expiredMarker('', this.now());
-  }
-
-  /** The record of a transaction, after its reply. */
-  record(row: LeaseRow, expiresInMs: number): LeaseRecord {
-    const seen = { marker: row, leaseMs: row.claim?.leaseMs };
-    const left = this.observes ? this.#observed.observe('', seen, this.now()) : expiresInMs;
-    const quiet = this.database.quietForMs(this.#replaced, this.now(), this.leaseMs);
-    return { token: row.token, expiresInMs: Math.max(left, quiet), ...(row.claim && { holder: row.claim.holder }) };
-  }
-
-  acquireResult(taken: boolean, row: LeaseRow, expiresInMs: number): AcquireResult {
-    const record = this.record(row, expiresInMs);
-    return taken ? { acquired: true, token: row.token } : { acquired: false, record };
-  }
-
-  renewResult(renewed: boolean, row: LeaseRow, expiresInMs: number): RenewResult {
-    const record = this.record(row, expiresInMs);
-    return renewed && !this.quiet ? { renewed: true } : { renewed: false, record };
-  }
+function isHeldBy(row: LeaseRow, holder: MemberId, token: bigint): boolean {
+  return row.token === token && row.claim?.holder.incarnation === holder.incarnation;
 }
 
 /** The order of versions: (timestamp, id). */
 export function compareVersions(a: { timestamp: bigint; id: string }, b: { timestamp: bigint; id: string }): number {
   if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
   return a.id < b.id ? -1 : Number(a.id > b.id);
+}
+
+/** Whether the first marker is later than the second one. */
+export function isLaterMarker(a: LeaseMarker, b: LeaseMarker): boolean {
+  return a.token > b.token || (a.token === b.token && a.renewals > b.renewals);
 }

@@ -27,16 +27,23 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     anyOf(cluster, (machine) => !sleeps(machine))?.jumpWall(sign * cluster.random.skewed(100, 3_600_000));
   },
   'database clock jumps': (cluster) => {
-    const sign = cluster.random.chance(0.5) ? 1 : -1;
-    if (cluster.database.kind !== 'observing') return;
-    const ms = sign * cluster.random.skewed(10, 3_600_000);
-    for (const database of [cluster.database, ...cluster.locks.rows()]) database.jumpClock(ms);
+    if (cluster.database.kind !== 'shared-clock') jumpClock(cluster);
   },
   'database replaced': (cluster) => {
-    // A database with a shared clock is never replaced under its name.
-    if (cluster.database.kind !== 'observing') return;
-    cluster.database.loseLease();
+    if (cluster.database.kind !== 'file') return;
+    cluster.database.replace();
     cluster.semaphoreRows.lose();
+  },
+  'database went back': (cluster) => {
+    const { database, random, world } = cluster;
+    if (database.kind !== 'server') return;
+    const { acquiredAt } = database;
+    cluster.semaphoreRows.abortFenced();
+    // Often just before the last acquisition, else by the lag of a replica, or to a backup.
+    const lost = acquiredAt !== undefined && random.chance(0.5);
+    database.goBack(lost ? acquiredAt - random.skewed(0.001, 500) : world.now - random.skewed(1, 10_000));
+    // Another server has another clock.
+    if (random.chance(0.5)) jumpClock(cluster);
   },
   partition: (cluster) => {
     const { random, network, machines } = cluster;
@@ -111,6 +118,11 @@ export function endFaults(cluster: Cluster): void {
     machine.thaw();
     cluster.startPod(machine);
   }
+}
+
+function jumpClock({ database, random }: Cluster): void {
+  const sign = random.chance(0.5) ? 1 : -1;
+  database.jumpClock(sign * random.skewed(10, 3_600_000));
 }
 
 /**

@@ -36,17 +36,27 @@ export class FencedTransactions {
     private readonly leaseMs: number,
   ) {}
 
-  /** A process learns that it holds a lease. */
-  holds(what: string, by: MemberId, token: bigint, lease: SimulatedDatabase, isValid: () => boolean): void {
+  /** A process learns that it holds the lease of that name. */
+  holds(
+    what: string,
+    by: MemberId,
+    { database, name, token }: { database: SimulatedDatabase; name: string; token: bigint },
+    isValid: () => boolean,
+  ): void {
     this.acquired({
       what,
       by,
       token,
       idleMs: this.leaseMs,
       isValid,
-      fence: (transaction) => lease.fence(transaction, token),
-      isLatest: () => lease.lease.token === token,
+      fence: (transaction) => database.fence(name, transaction, token),
+      isLatest: () => database.row(name).token === token,
     });
+  }
+
+  /** The database has lost its last commits, and so may have lost the last acquisitions and transactions. */
+  wentBack(): void {
+    this.#committed.clear();
   }
 
   acquired(holding: Holding): void {

@@ -14,10 +14,19 @@ const MAX_LAG_MS = 5_000;
 interface Told {
   readonly job: Job;
   last: LedgerRow | undefined;
+  /** The rows of the ledger, oldest first. */
+  readonly rows: LedgerRow[];
+  /** The rows that the database has lost. A leader whose term it kept continues after the last of them. */
+  readonly lost: LedgerRow[];
   /** The claims that were run, by row. */
   readonly begun: Set<string>;
   /** The processes that run it now. */
   readonly running: Set<string>;
+}
+
+interface Flaw {
+  readonly invariant: string;
+  readonly message: string;
 }
 
 /** The jobs of a history, and the promises about them: J1, J2 and J3, checked at each commit and each run. */
@@ -37,7 +46,10 @@ export class JobOracle {
       return { name: catchUp ? 'caught-up' : 'plain', times, catchUp, graceMs: random.pick([2_000, 6_000]) };
     });
     this.#told = new Map(
-      this.all.map((job) => [job.name, { job, last: undefined, begun: new Set(), running: new Set() }]),
+      this.all.map((job) => [
+        job.name,
+        { job, last: undefined, rows: [], lost: [], begun: new Set(), running: new Set() },
+      ]),
     );
   }
 
@@ -48,17 +60,31 @@ export class JobOracle {
     const what = `${told.job.name}: ${describe(row)} after ${told.last === undefined ? 'nothing' : describe(told.last)}`;
     this.world.count(`jobs: ${row.event}${row.attempt > 1 ? ' again' : ''}`);
     this.world.note(row.incarnation, () => `job ${what}`);
-    this.#checkChain(told, row, what);
+    const flaw = flawOf(told.job, told.last, row);
+    const continued = told.lost.some((lost) => lost.token === row.token && flawOf(told.job, lost, row) === undefined);
+    if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
+    if (flaw !== undefined) this.world.count('jobs: continued after a lost row');
     if (row.event !== 'lost' && row.token !== lastToken) violated('J1', `${what}, when the lease had ${lastToken}`);
+    told.rows.push(row);
     told.last = row;
+  }
+
+  /** The database has lost a row, the last one of its ledger: the only way in which a record may be gone. */
+  lost(entry: LogEntry): void {
+    const told = this.#of(entry.key.slice(entry.key.lastIndexOf('/') + 1));
+    const row = told.rows.pop();
+    if (row === undefined) throw new Error('a row was lost that was never written');
+    this.world.count(`jobs: lost the record ${row.event}`);
+    told.lost.push(row);
+    told.last = told.rows.at(-1);
   }
 
   /** A process begins to run a claim. @returns a callback for the end of the run. */
   began(job: Job, claim: LedgerRow, by: MemberId): () => void {
-    const { last, begun, running } = this.#of(job.name);
+    const { last, lost, begun, running } = this.#of(job.name);
     const what = `${by.incarnation} runs ${job.name}, ${describe(claim)}`;
-    if (last?.event !== 'claimed' || describe(last) !== describe(claim))
-      violated('J1', `${what}, which is not claimed now`);
+    const claimed = [...lost, last].some((row) => row?.event === 'claimed' && describe(row) === describe(claim));
+    if (!claimed) violated('J1', `${what}, which is not claimed now`);
     if (begun.has(describe(claim))) violated('J1', `${what} again`);
     if (running.has(by.incarnation)) violated('J1', `${what} while another run goes on`);
     begun.add(describe(claim));
@@ -77,42 +103,40 @@ export class JobOracle {
     }
   }
 
-  /** Every row continues where the one before ended, and the outcome follows its claim. */
-  #checkChain({ job, last }: Told, row: LedgerRow, what: string): void {
-    const open = last?.event === 'claimed';
-    switch (row.event) {
-      case 'done':
-      case 'failed':
-      case 'lost':
-        if (!open || row.fireTime !== last.fireTime || row.attempt !== last.attempt || row.token !== last.token) {
-          violated('J3', `${what} is the outcome of no open claim`);
-        }
-        return;
-      case 'scheduled':
-        if (last !== undefined) violated('J2', `${what} begins anew`);
-        return;
-      case 'claimed':
-      case 'missed':
-      case 'skipped': {
-        if (open) violated('J3', `${what} passes over an open claim`);
-        if (row.attempt > 1) {
-          const lost = last?.event === 'lost' && last.fireTime === row.fireTime && last.attempt === row.attempt - 1;
-          if (!lost || !job.catchUp) violated('J1', `${what} is run again without reason`);
-          return;
-        }
-        const due = job.times.nextAfter(last?.through ?? 0);
-        if (last === undefined || row.fireTime !== due)
-          violated(row.fireTime > (due ?? 0) ? 'J2' : 'J1', `${what} leaves a gap, or repeats`);
-        const { count } = rangeOf(job.times, row.fireTime, row.through);
-        if (row.count !== count) violated('J2', `${what} are not ${row.count}`);
-      }
-    }
-  }
-
   #of(name: string): Told {
     const told = this.#told.get(name);
     if (told === undefined) throw new Error(`no job ${name}`);
     return told;
+  }
+}
+
+/** Every row continues where the one before ended, and the outcome follows its claim. */
+function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow): Flaw | undefined {
+  const open = last?.event === 'claimed';
+  switch (row.event) {
+    case 'done':
+    case 'failed':
+    case 'lost': {
+      const follows =
+        open && row.fireTime === last.fireTime && row.attempt === last.attempt && row.token === last.token;
+      return follows ? undefined : { invariant: 'J3', message: 'is the outcome of no open claim' };
+    }
+    case 'scheduled':
+      return last === undefined ? undefined : { invariant: 'J2', message: 'begins anew' };
+    case 'claimed':
+    case 'missed':
+    case 'skipped': {
+      if (open) return { invariant: 'J3', message: 'passes over an open claim' };
+      if (row.attempt > 1) {
+        const lost = last?.event === 'lost' && last.fireTime === row.fireTime && last.attempt === row.attempt - 1;
+        return lost && job.catchUp ? undefined : { invariant: 'J1', message: 'is run again without reason' };
+      }
+      const due = job.times.nextAfter(last?.through ?? 0);
+      if (last === undefined || row.fireTime !== due)
+        return { invariant: row.fireTime > (due ?? 0) ? 'J2' : 'J1', message: 'leaves a gap, or repeats' };
+      const { count } = rangeOf(job.times, row.fireTime, row.through);
+      return row.count === count ? undefined : { invariant: 'J2', message: `are not ${row.count}` };
+    }
   }
 }
 

@@ -1,7 +1,9 @@
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { isLater, type View } from '../../libs/hedge/src/membership/view.js';
 import type { Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import type { LeaseRow, SimulatedDatabase } from './database.js';
+import { LeaseHistory, type ValidTerm } from './lease-history.js';
 import { violated } from './violation.js';
 
 /** A running process, as the invariants see it. */
@@ -14,44 +16,35 @@ export interface Believer {
 
 /** Checks L1, L2, L3 and M1 over the whole group, in true time. */
 export class LeadershipOracle {
-  readonly #owners = new Map<bigint, string>();
-  readonly #ended = new Set<bigint>();
+  readonly history = new LeaseHistory('the lease');
+  /** Terms that ended, by token and incarnation. */
+  readonly #ended = new Set<string>();
   readonly #views = new Map<string, string>();
-  #newest = 0n;
   /** Terms up to this one began in a database that was replaced since then. */
-  #lostUpTo = 0n;
+  #replacedUpTo = 0n;
 
   constructor(
     private readonly database: SimulatedDatabase,
     private readonly believers: () => Iterable<Believer>,
   ) {}
 
-  /** The database let a process acquire the lease. */
-  acquired({ token, claim }: LeaseRow): void {
-    const holder = claim?.holder.incarnation ?? '';
-    if (token <= this.#newest) violated('L1', `token ${token} is not above ${this.#newest}`);
-    this.#newest = token;
-    this.#owners.set(token, holder);
-    for (const { self, believes } of this.believers()) {
-      if (believes && self.incarnation !== holder) {
-        violated('L1', `${holder} may lead while ${self.incarnation} still believes that it does`);
-      }
-    }
+  /** As `LeaseHistory.acquired`. */
+  acquired(row: LeaseRow, knew: LeaseMarker): boolean {
+    return this.history.acquired(row, knew, this.#valid());
   }
 
   /** A term of the replaced database stays valid until it expires: the remaining guarantee is L1. */
-  leaseLost(): void {
-    this.#lostUpTo = this.#newest;
+  replaced(): void {
+    this.#replacedUpTo = this.history.newest;
   }
 
-  elected(self: MemberId, token: bigint): void {
-    if (this.#owners.get(token) !== self.incarnation)
-      violated('L1', `${self.incarnation} leads with a token not its own`);
-    if (this.#ended.has(token)) violated('L3', `${self.incarnation} leads again with token ${token}`);
+  elected({ incarnation }: MemberId, token: bigint): void {
+    if (!this.history.owns({ incarnation, token })) violated('L1', `${incarnation} leads with a token not its own`);
+    if (this.#ended.has(`${token} ${incarnation}`)) violated('L3', `${incarnation} leads again with token ${token}`);
   }
 
-  deposed(token: bigint): void {
-    this.#ended.add(token);
+  deposed({ incarnation }: MemberId, token: bigint): void {
+    this.#ended.add(`${token} ${incarnation}`);
   }
 
   /** A member has accepted a view. */
@@ -60,7 +53,7 @@ export class LeadershipOracle {
     if (before !== undefined && !isLater(view, before)) {
       violated('M1', `${self.incarnation} went from view ${before.epoch}/${before.version} to ${name}`);
     }
-    if (this.#owners.get(view.epoch) !== view.leader.incarnation) {
+    if (!this.history.owns({ incarnation: view.leader.incarnation, token: view.epoch })) {
       violated(
         'M1',
         `${self.incarnation} accepted view ${name} of ${view.leader.incarnation}, who never had that term`,
@@ -74,15 +67,21 @@ export class LeadershipOracle {
 
   /** To call after every step. */
   check(): void {
-    let holder: string | undefined;
-    for (const { self, term, believes } of this.believers()) {
-      if (term === undefined) continue;
-      if (this.#ended.has(term.token))
+    for (const { self, term } of this.believers()) {
+      if (term !== undefined && this.#ended.has(`${term.token} ${self.incarnation}`))
         violated('L3', `${self.incarnation} holds token ${term.token} again after it stepped down`);
-      if (!believes) continue;
-      if (holder !== undefined) violated('L1', `${holder} and ${self.incarnation} lead at the same time`);
-      holder = self.incarnation;
-      this.#checkValidity(self, term);
+    }
+    const valid = [...this.#valid()];
+    for (const [index, term] of valid.entries()) {
+      const other = valid.slice(index + 1).find((one) => !this.history.mayOverlap(one, term));
+      if (other !== undefined) violated('L1', `${term.incarnation} and ${other.incarnation} lead at the same time`);
+      this.#checkValidity(term);
+    }
+  }
+
+  *#valid(): Iterable<ValidTerm> {
+    for (const { self, term, believes } of this.believers()) {
+      if (term !== undefined && believes) yield { incarnation: self.incarnation, token: term.token };
     }
   }
 
@@ -90,8 +89,9 @@ export class LeadershipOracle {
    * L2, seen from the database: a valid holder has the row, and no other could acquire it. A late acquisition
    * of the same process may have given the row a newer token.
    */
-  #checkValidity({ incarnation }: MemberId, { token }: Term): void {
-    if (token <= this.#lostUpTo) return;
+  #checkValidity(term: ValidTerm): void {
+    const { incarnation, token } = term;
+    if (token <= this.#replacedUpTo || this.history.isLost(term)) return;
     const { lease: row } = this.database;
     const own = row.claim?.holder.incarnation === incarnation && row.token >= token;
     if (!own) violated('L2', `${incarnation} believes in token ${token}, the row has ${row.token}`);

@@ -1,7 +1,9 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { holdsLease, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import type { LeaseRow, SimulatedDatabase } from './database.js';
+import { LeaseHistory, type ValidTerm } from './lease-history.js';
 import { violated } from './violation.js';
 
 /** A process that holds locks, as the invariants see it. */
@@ -22,42 +24,42 @@ export interface HeldLock {
 
 /** Checks L1, L2 and L3 of every lock over the whole group, in true time. */
 export class LockOracle {
-  readonly #rows = new Map<string, SimulatedDatabase>();
-  readonly #newest = new Map<string, bigint>();
-  readonly #owners = new Map<string, string>();
+  readonly #histories = new Map<string, LeaseHistory>();
   readonly #granted = new Set<string>();
   readonly #held = new Set<HeldLock>();
+  /** Locks up to these tokens were acquired in a database that was replaced since then. */
+  readonly #replacedUpTo = new Map<string, bigint>();
 
   constructor(
     private readonly timing: { readonly leaseMs: number; readonly marginMs: number },
-    private readonly makeRow: () => SimulatedDatabase,
+    private readonly database: SimulatedDatabase,
   ) {}
 
-  /** The lease row of a lock. */
-  row(name: string): SimulatedDatabase {
-    const known = this.#rows.get(name);
+  history(name: string): LeaseHistory {
+    const known = this.#histories.get(name);
     if (known !== undefined) return known;
-    const row = this.makeRow();
-    row.observer = {
-      acquired: (taken) => this.#acquired(name, taken),
-      written: () => undefined,
-      leaseLost: () => undefined,
-    };
-    this.#rows.set(name, row);
-    return row;
+    const history = new LeaseHistory(`lock ${name}`);
+    this.#histories.set(name, history);
+    return history;
   }
 
-  rows(): Iterable<SimulatedDatabase> {
-    return this.#rows.values();
+  /** As `LeaseHistory.acquired`. */
+  acquired(name: string, row: LeaseRow, knew: LeaseMarker): void {
+    const valid = [...this.#held].filter((lock) => lock.name === name && this.#isValid(lock));
+    this.history(name).acquired(row, knew, valid.map(termOf));
+  }
+
+  replaced(): void {
+    for (const [name, { newest }] of this.#histories) this.#replacedUpTo.set(name, newest);
   }
 
   granted(pod: LockPod, name: string, token: bigint): HeldLock {
     const lock = { pod, name, token };
     const { incarnation } = pod.self;
     const key = `${name} ${token}`;
-    if (this.#owners.get(key) !== incarnation) violated('L1', `${incarnation} has lock ${key}, which is not its own`);
-    if (this.#granted.has(key)) violated('L1', `lock ${key} was given to two callers`);
-    this.#granted.add(key);
+    if (!this.history(name).owns(termOf(lock))) violated('L1', `${incarnation} has lock ${key}, which is not its own`);
+    if (this.#granted.has(`${key} ${incarnation}`)) violated('L1', `lock ${key} was given to two callers`);
+    this.#granted.add(`${key} ${incarnation}`);
     this.#held.add(lock);
     return lock;
   }
@@ -69,48 +71,42 @@ export class LockOracle {
 
   /** To call after every step. */
   check(): void {
-    const valid = new Map<string, string>();
-    for (const { pod, name, token } of this.#held) {
+    const valid: HeldLock[] = [];
+    for (const lock of this.#held) {
+      const { pod, name, token } = lock;
       if (!pod.alive) continue;
       const { incarnation } = pod.self;
-      const term = pod.lockTerm(name);
-      if (term?.token !== token) violated('L3', `${incarnation} was not notified that it lost lock ${name} ${token}`);
-      if (!this.#isValid(pod, term)) continue;
-      const other = valid.get(name);
-      if (other !== undefined) violated('L1', `${other} and ${incarnation} hold lock ${name} at the same time`);
-      valid.set(name, incarnation);
-      this.#checkValidity(incarnation, name, term);
-    }
-  }
-
-  /** The database let a process acquire a lock. */
-  #acquired(name: string, { token, claim }: LeaseRow): void {
-    const holder = claim?.holder.incarnation ?? '';
-    if (token <= (this.#newest.get(name) ?? 0n)) violated('L1', `token ${token} of lock ${name} does not rise`);
-    this.#newest.set(name, token);
-    this.#owners.set(`${name} ${token}`, holder);
-    for (const { pod, ...held } of this.#held) {
-      const { incarnation } = pod.self;
-      if (held.name !== name || incarnation === holder || !pod.alive) continue;
-      const term = pod.lockTerm(name);
-      if (term?.token === held.token && this.#isValid(pod, term)) {
-        violated('L1', `${holder} may have lock ${name} while ${incarnation} still considers it valid`);
+      if (pod.lockTerm(name)?.token !== token)
+        violated('L3', `${incarnation} was not notified that it lost lock ${name} ${token}`);
+      if (!this.#isValid(lock)) continue;
+      for (const other of valid) {
+        if (other.name === name && !this.history(name).mayOverlap(termOf(other), termOf(lock)))
+          violated('L1', `${other.pod.self.incarnation} and ${incarnation} hold lock ${name} at the same time`);
       }
+      valid.push(lock);
+      this.#checkValidity(lock);
     }
   }
 
-  #isValid(pod: LockPod, term: Term): boolean {
-    return holdsLease(term, this.timing, pod.now());
+  #isValid({ pod, name, token }: HeldLock): boolean {
+    const term = pod.alive ? pod.lockTerm(name) : undefined;
+    return term?.token === token && holdsLease(term, this.timing, pod.now());
   }
 
   /** L2, seen from the database, as in `LeadershipOracle`. */
-  #checkValidity(incarnation: string, name: string, { token }: Term): void {
-    const database = this.row(name);
-    const { lease } = database;
-    const own = lease.claim?.holder.incarnation === incarnation && lease.token >= token;
-    if (!own) violated('L2', `${incarnation} considers lock ${name} ${token} valid, the row has ${lease.token}`);
-    if (database.kind === 'shared-clock' && database.expiresInMs(lease) === 0) {
+  #checkValidity(lock: HeldLock): void {
+    const { pod, name, token } = lock;
+    const { incarnation } = pod.self;
+    if (token <= (this.#replacedUpTo.get(name) ?? 0n) || this.history(name).isLost(termOf(lock))) return;
+    const row = this.database.row(name);
+    const own = row.claim?.holder.incarnation === incarnation && row.token >= token;
+    if (!own) violated('L2', `${incarnation} considers lock ${name} ${token} valid, the row has ${row.token}`);
+    if (this.database.kind === 'shared-clock' && this.database.expiresInMs(row) === 0) {
       violated('L2', `${incarnation} considers lock ${name} ${token} valid, which others could acquire`);
     }
   }
+}
+
+function termOf({ pod, token }: HeldLock): ValidTerm {
+  return { incarnation: pod.self.incarnation, token };
 }

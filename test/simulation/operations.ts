@@ -38,7 +38,7 @@ interface Read {
   readonly key: string;
   readonly startedAt: number;
   readonly endedAt: number;
-  readonly latest: Version | undefined;
+  readonly latest: LogEntry | undefined;
 }
 
 /**
@@ -52,10 +52,18 @@ export class Operations {
   readonly #runs = new Map<string, bigint[]>();
   readonly #written = new Map<string, LogEntry>();
   readonly #reads: Read[] = [];
+  /** The entries that the database has lost. */
+  readonly #lost = new Set<string>();
+  /** How often it has lost entries. */
+  #losses = 0;
   /** The number of rows of each key, without overwrites. */
   readonly #appended = new Map<string, number>();
 
-  constructor(private readonly world: World) {}
+  /** @param isLost whether the database has lost the term with that token. */
+  constructor(
+    private readonly world: World,
+    private readonly isLost: (token: bigint) => boolean,
+  ) {}
 
   begin(operation: Omit<Operation, 'id' | 'value' | 'rowId' | 'startedAt'>): Operation {
     const id = this.all.length;
@@ -91,6 +99,7 @@ export class Operations {
       violated('once per term', `operation ${operation.id} succeeded and never ran`);
     if (timestamp === undefined) return;
     const entry = this.#written.get(operation.value);
+    if (entry?.timestamp !== timestamp && this.#lost.has(lossOf(operation.value, timestamp))) return;
     if (entry === undefined) violated('K1', `put ${operation.id} was acknowledged and is not in the database`);
     if (entry.timestamp !== timestamp) {
       violated('K2', `put ${operation.id} was told ${timestamp} and is stored with ${entry.timestamp}`);
@@ -131,7 +140,8 @@ export class Operations {
       violated('K3', `put ${operation.id} (${operation.kind}) was written with id ${entry.id}`);
     }
     const term = this.#runs.get(entry.value)?.at(-1);
-    if (operation.kind === 'overwrite' && term !== lastToken) {
+    // The leader of a lost term may write under the fence of the caller, who knows the term that the database has.
+    if (operation.kind === 'overwrite' && term !== lastToken && !this.isLost(term ?? 0n)) {
       violated('K1', `overwrite ${operation.id} of term ${term} was written after ${lastToken} had begun`);
     }
     this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
@@ -139,13 +149,24 @@ export class Operations {
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
   }
 
+  /** The database has lost a row: the only way in which an acknowledged put may be gone (K1). It may be written again. */
+  lost(entry: LogEntry): void {
+    this.world.count(`database: lost a put${this.#acknowledged(entry) ? ' that was acknowledged' : ''}`);
+    this.#losses += 1;
+    this.#lost.add(lossOf(entry.value, entry.timestamp));
+    this.#written.delete(entry.value);
+    if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) - 1);
+  }
+
   /** A pod begins to read a key. @returns a callback for all its versions, oldest first. */
   beginRead(key: string): (versions: readonly LogEntry[]) => void {
     const startedAt = this.world.now;
     const before = this.#appended.get(key) ?? 0;
+    const losses = this.#losses;
     return (versions) => {
       this.#reads.push({ key, startedAt, endedAt: this.world.now, latest: versions.at(-1) });
-      if (versions.length < before) violated('K3', `a read of ${key} has ${versions.length} of ${before} versions`);
+      if (versions.length < before && losses === this.#losses)
+        violated('K3', `a read of ${key} has ${versions.length} of ${before} versions`);
     };
   }
 
@@ -172,13 +193,14 @@ export class Operations {
       // Without an answer it may have happened at any later time.
       points.push({
         from: startedAt,
-        to: this.#acknowledged(value) ? (endedAt ?? Infinity) : Infinity,
+        to: this.#acknowledged(entry) ? (endedAt ?? Infinity) : Infinity,
         version: entry,
         read: false,
         what: `${kind} ${id}`,
       });
     }
     for (const { key: of, startedAt, endedAt, latest } of this.#reads) {
+      if (latest !== undefined && this.#lost.has(lossOf(latest.value, latest.timestamp))) continue;
       const version = latest ?? { timestamp: 0n, id: '' };
       if (of === key)
         points.push({ from: startedAt, to: endedAt, version, read: true, what: `read at ${startedAt.toFixed(1)}` });
@@ -199,8 +221,8 @@ export class Operations {
     }
   }
 
-  #acknowledged(value: string): boolean {
-    return this.#byValue.get(value)?.version !== undefined;
+  #acknowledged({ value, timestamp }: LogEntry): boolean {
+    return this.#byValue.get(value)?.version?.timestamp === timestamp;
   }
 
   #end(operation: Operation): void {
@@ -211,6 +233,10 @@ export class Operations {
 
 /** The codes that guarantee, by the table of errors, that nothing was done. */
 const NOT_STARTED: ReadonlySet<string> = new Set(['NO_LEADER', 'MEMBER_UNREACHABLE', 'OVERLOADED']);
+
+function lossOf(value: string, timestamp: bigint): string {
+  return `${value} ${timestamp}`;
+}
 
 function isPut({ kind }: Operation): boolean {
   return kind === 'put' || kind === 'overwrite';

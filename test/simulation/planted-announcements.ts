@@ -1,10 +1,12 @@
+import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
 import type { Parts } from './cluster.js';
-import { SimulatedDatabase, SimulatedLeaseTable } from './database.js';
+import { type LeaseClaim, type LeaseRow, SimulatedDatabase } from './database.js';
+import { SimulatedDriver } from './driver.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Numbers renewals by their commits, and announces a renewal before it is committed. */
@@ -25,26 +27,26 @@ class AnnouncesBeforeTheCommit extends LeaseContender {
 }
 
 class NumbersRenewalsByCommits extends SimulatedDatabase {
-  override renewLease(claim: { holder: MemberId; leaseMs: number }, token: bigint): boolean {
-    return super.renewLease(claim, token, this.row.renewals + 1n);
+  override renewLease(name: string, claim: LeaseClaim, token: bigint): boolean {
+    return super.renewLease(name, claim, token, this.row(name).renewals + 1n);
   }
 }
 
 /** Counts an announced renewal from the announcement before it. */
-class CountsFromTheLastAnnouncement extends SimulatedLeaseTable {
+class CountsFromTheLastAnnouncement extends SimulatedDriver {
   #last: { readonly token: bigint; readonly at: Instant } | undefined;
 
-  override observeRenewal(marker: LeaseMarker, sentAt: Instant): void {
+  override observeRenewal(name: string, marker: LeaseMarker, sentAt: Instant): void {
     const at = this.now();
-    super.observeRenewal(marker, sentAt, this.#last?.token === marker.token ? this.#last.at : at);
+    super.observeRenewal(name, marker, sentAt, this.#last?.token === marker.token ? this.#last.at : at);
     this.#last = { token: marker.token, at };
   }
 }
 
 /** Counts an announced renewal from when it was sent, by the clocks of the sender. */
-class CountsFromTheSend extends SimulatedLeaseTable {
-  override observeRenewal(marker: LeaseMarker, sentAt: Instant): void {
-    super.observeRenewal(marker, sentAt, sentAt);
+class CountsFromTheSend extends SimulatedDriver {
+  override observeRenewal(name: string, marker: LeaseMarker, sentAt: Instant): void {
+    super.observeRenewal(name, marker, sentAt, sentAt);
   }
 }
 
@@ -61,8 +63,8 @@ class WaitsForAnnouncements extends LeaseContender {
 
 /** Takes over by a marker that was seen for a whole lease, and does not compare it with the row. */
 class ComparesNoMarker extends SimulatedDatabase {
-  protected override mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
-    return super.mayTake(holder, expired) || expired !== undefined;
+  protected override mayTake(row: LeaseRow, holder: MemberId, conditions: AcquireConditions): boolean {
+    return super.mayTake(row, holder, conditions) || conditions.expired !== undefined;
   }
 }
 
@@ -74,16 +76,16 @@ export const PLANTED_ANNOUNCEMENTS: Readonly<
     parts: {
       ...SOUND_PARTS,
       election: (settings) => new AnnouncesBeforeTheCommit(settings),
-      database: (world, kind) => new NumbersRenewalsByCommits(world, kind),
+      database: (...made) => new NumbersRenewalsByCommits(...made),
     },
     found: ['L1', 'L2'],
   },
   'an announced renewal counted from the announcement before it': {
-    parts: { ...SOUND_PARTS, leases: (...made) => new CountsFromTheLastAnnouncement(...made) },
+    parts: { ...SOUND_PARTS, driver: (...made) => new CountsFromTheLastAnnouncement(...made) },
     found: ['L1', 'L2'],
   },
   'an announced renewal counted from its send, by the clock of the leader': {
-    parts: { ...SOUND_PARTS, leases: (...made) => new CountsFromTheSend(...made) },
+    parts: { ...SOUND_PARTS, driver: (...made) => new CountsFromTheSend(...made) },
     found: ['L1', 'L2'],
   },
   'a lease that is not read when the announcements end': {
@@ -91,7 +93,7 @@ export const PLANTED_ANNOUNCEMENTS: Readonly<
     found: ['failover'],
   },
   'a take-over that does not compare the marker': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new ComparesNoMarker(world, kind) },
+    parts: { ...SOUND_PARTS, database: (...made) => new ComparesNoMarker(...made) },
     found: ['L1', 'L2'],
   },
 };

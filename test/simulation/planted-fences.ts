@@ -1,30 +1,30 @@
+import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
-import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { Parts } from './cluster.js';
-import { SimulatedDatabase } from './database.js';
+import { type LeaseClaim, SimulatedDatabase } from './database.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { SOUND_PARTS } from './simulate.js';
 import { LockWait, SimulatedTransaction } from './transactions.js';
 
 /** Reads the token, and takes no lock. */
 class ReadsTheToken extends SimulatedDatabase {
-  override fence(_transaction: SimulatedTransaction, token: bigint): boolean {
-    return this.row.token === token;
+  override fence(name: string, _transaction: SimulatedTransaction, token: bigint): boolean {
+    return this.row(name).token === token;
   }
 }
 
 /** Locks the row of the lease, whatever its token is. */
 class LocksAnyToken extends SimulatedDatabase {
-  override fence(transaction: SimulatedTransaction): boolean {
-    return super.fence(transaction, this.row.token);
+  override fence(name: string, transaction: SimulatedTransaction): boolean {
+    return super.fence(name, transaction, this.row(name).token);
   }
 }
 
 /** Frees the lock of the row shortly after the statement, as a statement outside of the transaction does. */
 class FreesBeforeTheCommit extends SimulatedDatabase {
-  override fence(transaction: SimulatedTransaction, token: bigint): boolean {
+  override fence(name: string, transaction: SimulatedTransaction, token: bigint): boolean {
     this.world.after(1, () => this.unfence(transaction));
-    return super.fence(transaction, token);
+    return super.fence(name, transaction, token);
   }
 }
 
@@ -35,20 +35,21 @@ class AcquiresAtOnce extends SimulatedDatabase {
 
 /** An acquisition that waited for too long goes on instead of failing. */
 class AcquiresAfterTheTimeout extends SimulatedDatabase {
-  #waited = 0;
+  readonly #waited = new Map<string, number>();
 
-  override takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
-    const taken = super.takeLease(claim, expired);
-    this.#waited = 0;
+  override takeLease(name: string, claim: LeaseClaim, conditions: AcquireConditions, knew: LeaseMarker): boolean {
+    const taken = super.takeLease(name, claim, conditions, knew);
+    this.#waited.delete(name);
     return taken;
   }
 
-  protected override awaitFences(): void {
+  protected override awaitFences(name: string): void {
     try {
-      super.awaitFences();
+      super.awaitFences(name);
     } catch (error) {
-      this.#waited += 1;
-      if (!(error instanceof LockWait) || this.#waited <= 10) throw error;
+      const waited = (this.#waited.get(name) ?? 0) + 1;
+      this.#waited.set(name, waited);
+      if (!(error instanceof LockWait) || waited <= 10) throw error;
     }
   }
 }
@@ -86,23 +87,23 @@ export const PLANTED_FENCES: Readonly<Record<string, { readonly parts: Parts; re
     found: ['F1'],
   },
   'a fence that reads the token without a lock': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new ReadsTheToken(world, kind) },
+    parts: { ...SOUND_PARTS, database: (...made) => new ReadsTheToken(...made) },
     found: ['F1'],
   },
   'a fence that does not compare the token': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new LocksAnyToken(world, kind) },
+    parts: { ...SOUND_PARTS, database: (...made) => new LocksAnyToken(...made) },
     found: ['F1'],
   },
   'a fence whose lock ends before the commit': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new FreesBeforeTheCommit(world, kind) },
+    parts: { ...SOUND_PARTS, database: (...made) => new FreesBeforeTheCommit(...made) },
     found: ['F1'],
   },
   'an acquisition that does not wait for fences': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new AcquiresAtOnce(world, kind) },
+    parts: { ...SOUND_PARTS, database: (...made) => new AcquiresAtOnce(...made) },
     found: ['F1'],
   },
   'an acquisition that goes on after its lock timeout': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new AcquiresAfterTheTimeout(world, kind) },
+    parts: { ...SOUND_PARTS, database: (...made) => new AcquiresAfterTheTimeout(...made) },
     found: ['F1'],
   },
   'a permit freed while a transaction is fenced by it': {

@@ -1,4 +1,3 @@
-import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { Membership } from '../../libs/hedge/src/membership/membership.core.js';
 import type { View } from '../../libs/hedge/src/membership/view.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
@@ -14,9 +13,9 @@ import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
 import { GetBatcher, type GetEffect, type GetInput } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { Parts } from './cluster.js';
-import { SimulatedDatabase } from './database.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
+import { PLANTED_DATABASES } from './planted-databases.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -64,48 +63,6 @@ class HidesLosses extends LockStateMachine {
   override step(input: LockInput, now: Instant): readonly LockEffect[] {
     return super.step(input, now).filter((effect) => effect.type !== 'lost' || effect.reason !== 'expired');
   }
-}
-
-/** Renews any row: Go's spindle checks neither token nor holder. */
-class RenewsWithoutToken extends SimulatedDatabase {
-  override renewLease(claim: { holder: MemberId; leaseMs: number }): boolean {
-    this.row = { ...this.row, renewals: this.row.renewals + 1n, claim, heartbeat: this.clock() };
-    return true;
-  }
-}
-
-/** Takes over in two transactions, as Go's spindle: a process that makes only the first one blocks the row. */
-class TakesOverInTwoSteps extends SimulatedDatabase {
-  #announced: string | undefined;
-
-  override takeLease(claim: { holder: MemberId; leaseMs: number }, expired: LeaseMarker | undefined): boolean {
-    if (this.#announced === undefined && this.mayTake(claim.holder, expired)) {
-      this.#announced = claim.holder.incarnation;
-      return false;
-    }
-    if (this.#announced !== claim.holder.incarnation) return false;
-    this.#announced = undefined;
-    return super.takeLease(claim, this.row);
-  }
-}
-
-/** Decides on expiry by a read before the transaction, and does not check again inside. */
-class DecidesOutsideTheTransaction extends SimulatedDatabase {
-  protected override mayTake(holder: MemberId, expired: LeaseMarker | undefined): boolean {
-    return super.mayTake(holder, expired) || expired !== undefined;
-  }
-}
-
-/** Makes a token from the wall clock alone. */
-class TokensFromTheWallClock extends SimulatedDatabase {
-  protected override timestamp(): bigint {
-    return BigInt(Math.floor(this.clock())) * 1_000_000n;
-  }
-}
-
-/** Acquires the lease of a new database at once, while the lease of the holder in the old one is valid. */
-class TakesReplacedDatabases extends SimulatedDatabase {
-  protected override readonly waitsAfterReplacement = false;
 }
 
 /** Accepts a view of any epoch. */
@@ -179,10 +136,6 @@ class JoinsSentReads extends GetBatcher<Versions> {
 
 /** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
-  'renewal without token check': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new RenewsWithoutToken(world, kind) },
-    found: ['L1', 'L2'],
-  },
   'validity counted from the end of a renewal': {
     parts: { ...SOUND_PARTS, election: (settings) => new ValidFromTheEnd(settings) },
     found: ['L1', 'L2'],
@@ -198,22 +151,6 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
   'a lock that expires without a notification of its holder': {
     parts: { ...SOUND_PARTS, lock: (settings) => new HidesLosses(settings) },
     found: ['L3'],
-  },
-  'take-over in two transactions': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new TakesOverInTwoSteps(world, kind) },
-    found: ['L4'],
-  },
-  'take-over decided outside the transaction': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new DecidesOutsideTheTransaction(world, kind) },
-    found: ['L1', 'L2'],
-  },
-  'tokens from a wall clock that may go back': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new TokensFromTheWallClock(world, kind) },
-    found: ['L1', 'K2', 'M1'],
-  },
-  'the lease of a new database acquired at once': {
-    parts: { ...SOUND_PARTS, database: (world, kind) => new TakesReplacedDatabases(world, kind) },
-    found: ['L1'],
   },
   'a view accepted from any epoch': {
     parts: { ...SOUND_PARTS, membership: (settings) => new AcceptsAnyView(settings) },
@@ -239,6 +176,7 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsGaps(job, settings) },
     found: ['J2'],
   },
+  ...PLANTED_DATABASES,
   ...PLANTED_SEMAPHORES,
   'a reply dropped before the caller has received it': {
     parts: { ...SOUND_PARTS, forgetsRepliesEarly: true },

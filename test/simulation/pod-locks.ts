@@ -5,7 +5,7 @@ import { holdsLease, type Term } from '../../libs/hedge/src/lease/lease-contende
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { Cluster } from './cluster.js';
-import { SimulatedLeaseTable } from './database.js';
+import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { HeldLock, LockPod } from './lock-oracle.js';
 import type { Machine } from './machine.js';
 
@@ -14,6 +14,7 @@ export interface LockHost {
   readonly self: MemberId;
   readonly machine: Machine;
   readonly alive: boolean;
+  readonly driver: SimulatedDriver;
   now(): Instant;
   after(ms: number, action: () => void): () => void;
 }
@@ -27,7 +28,6 @@ interface LockCaller {
 interface LockEntry {
   readonly name: string;
   readonly machine: LockStateMachine;
-  readonly table: SimulatedLeaseTable;
 }
 
 interface QueuedRenewal {
@@ -90,16 +90,18 @@ export class PodLocks implements LockPod {
 
   releasedElsewhere(name: string, token: bigint): void {
     const entry = this.#entries.get(name);
-    if (entry !== undefined) this.#step(entry, { type: 'released-elsewhere', token });
+    if (entry === undefined) return;
+    this.host.driver.heard(name, token);
+    this.#step(entry, { type: 'released-elsewhere', token });
   }
 
   #entry(name: string): LockEntry {
     const known = this.#entries.get(name);
     if (known !== undefined) return known;
-    const { timing, parts, locks } = this.cluster;
-    const table = new SimulatedLeaseTable(locks.row(name), () => this.host.now(), this.cluster.timing.leaseMs);
-    const settings = { self: this.self, timing, observes: table.observes, random: () => this.#jitter };
-    const entry = { name, table, machine: parts.lock(settings) };
+    const { timing, parts } = this.cluster;
+    const { observes } = this.host.driver;
+    const settings = { self: this.self, timing, observes, random: () => this.#jitter };
+    const entry = { name, machine: parts.lock(settings) };
     this.#entries.set(name, entry);
     return entry;
   }
@@ -184,11 +186,11 @@ export class PodLocks implements LockPod {
   }
 
   #granted({ name }: LockEntry, waiter: number, token: bigint): void {
-    const { world, locks, fenced } = this.cluster;
+    const { world, locks, fenced, database } = this.cluster;
     world.count('locks: granted');
     world.note(this.self.incarnation, () => `has lock ${name} ${token}`);
     const held = locks.granted(this, name, token);
-    fenced.holds(`lock ${name}`, this.self, token, locks.row(name), () => this.#holds(name, token));
+    fenced.holds(`lock ${name}`, this.self, { database, name, token }, () => this.#holds(name, token));
     this.#held.set(name, held);
     const caller = this.#callers.get(waiter);
     this.#callers.delete(waiter);
@@ -219,61 +221,55 @@ export class PodLocks implements LockPod {
 
   #call(entry: LockEntry, round: number, call: Exclude<DatabaseCall, { type: 'renew' }>): void {
     const { attempt } = call;
-    const row = this.cluster.locks.row(entry.name);
+    const { name } = entry;
+    const { driver } = this.host;
     const claim = { holder: this.self, leaseMs: this.cluster.timing.leaseMs };
-    const ask = <Result>(effect: () => Result, input: (result: Result | undefined) => ContenderInput): void => {
-      this.cluster.connection.call(this.host.machine, effect, (outcome) => {
-        const answer = input(outcome.type === 'done' ? outcome.result : undefined);
-        if (this.alive) this.#step(entry, { type: 'answered', round, answer: { ...answer, attempt } as never });
+    const ask = <Answer, Result>(
+      { effect, result }: DriverCall<Answer, Result>,
+      input: (result: Result | undefined) => ContenderInput,
+    ): void => {
+      this.#ask(effect, (answer) => {
+        const got = input(answer === undefined ? undefined : result(answer));
+        this.#step(entry, { type: 'answered', round, answer: { ...got, attempt } as never });
       });
     };
-    const after = <Result>(result: Result) => [result, row.lease, row.expiresInMs(row.lease)] as const;
-    if (call.type === 'read') {
-      return ask(
-        () => after(true),
-        (got) => ({ type: 'read', attempt, record: got && entry.table.record(got[1], got[2]) }),
-      );
-    }
+    if (call.type === 'read') return ask(driver.read(name), (record) => ({ type: 'read', attempt, record }));
     if (call.type === 'acquire') {
-      const expired = entry.table.expiredMarker();
-      return ask(
-        () => after(row.takeLease(claim, expired)),
-        (got) => ({ type: 'acquired', attempt, result: got && entry.table.acquireResult(...got) }),
-      );
+      return ask(driver.acquire(name, claim), (result) => ({ type: 'acquired', attempt, result }));
     }
-    const { token } = call;
-    ask(
-      () => row.releaseLease(this.self, token),
-      (released) => ({ type: 'released', attempt, released }),
-    );
+    ask(driver.release(name, this.self, call.token), (released) => ({ type: 'released', attempt, released }));
   }
 
   /** One transaction for all. */
   #renew(renewals: readonly QueuedRenewal[]): void {
-    const { locks, timing, connection } = this.cluster;
-    const claim = { holder: this.self, leaseMs: timing.leaseMs };
+    const claim = { holder: this.self, leaseMs: this.cluster.timing.leaseMs };
     if (renewals.length > 1) this.cluster.world.count('locks: renewed together');
-    connection.call(
-      this.host.machine,
-      () =>
-        renewals.map(({ entry, call }) => {
-          const row = locks.row(entry.name);
-          return [
-            row.renewLease(claim, call.token, BigInt(call.attempt)),
-            row.lease,
-            row.expiresInMs(row.lease),
-          ] as const;
-        }),
-      (outcome) => {
-        if (!this.alive) return;
+    const calls = renewals.map(({ entry, call }) =>
+      this.host.driver.renew(entry.name, claim, call.token, BigInt(call.attempt)),
+    );
+    this.#ask(
+      () => calls.map(({ effect }) => effect()),
+      (answers) => {
         this.#batch(
           renewals.map(({ entry, round, call: { attempt } }, index) => {
-            const got = outcome.type === 'done' ? outcome.result[index] : undefined;
-            const result = got && entry.table.renewResult(...got);
+            const answer = answers?.[index];
+            const result = answer && calls[index]?.result(answer);
             return { entry, input: { type: 'answered', round, answer: { type: 'renewed', attempt, result } } };
           }),
         );
       },
     );
+  }
+
+  /** @param done called with the answer, unless this process has died; undefined when there is none. */
+  #ask<Answer>(effect: () => Answer, done: (answer: Answer | undefined) => void): void {
+    const { driver, machine } = this.host;
+    this.cluster.connection.call(machine, driver.call(effect), (outcome) => {
+      if (!this.alive) return;
+      const answer = outcome.type === 'done' ? outcome.result : undefined;
+      if (answer !== 'replaced') return done(answer);
+      driver.replaced();
+      done(undefined);
+    });
   }
 }

@@ -19,7 +19,7 @@ import { Encoding, type Reply, type Request } from '../../libs/hedge/src/wire/he
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
-import type { SimulatedLeaseTable } from './database.js';
+import type { SimulatedDriver } from './driver.js';
 import { later } from './later.js';
 import { type CommitHost, PodCommits } from './pod-commits.js';
 import { violated } from './violation.js';
@@ -50,7 +50,8 @@ interface LinkOrigin extends Origin {
 /** The part of its process that the request layer needs. */
 export interface MessagingHost extends CommitHost {
   readonly route: LeaderRoute;
-  readonly leases: SimulatedLeaseTable;
+  readonly driver: SimulatedDriver;
+  heard(epoch: bigint): void;
   run(action: () => void): void;
   /** A link that this process has dialled has closed. */
   linkClosed(member: MemberId): void;
@@ -342,6 +343,7 @@ export class PodMessaging implements LinkEnd {
   }
 
   #replied(member: MemberId, reply: Reply): void {
+    this.host.heard(reply.failure?.leader?.epoch ?? 0n);
     this.#note(() => `reply of ${member.incarnation} to #${reply.sequence}: ${reply.failure?.code ?? 'done'}`);
     this.#route({ type: 'replied', member, reply });
   }
@@ -349,6 +351,7 @@ export class PodMessaging implements LinkEnd {
   // The receiver's side
 
   #receive(origin: LinkOrigin, request: Request): void {
+    this.host.heard(request.epoch);
     this.#receiver.receive(origin, request);
     this.#keepTicking();
   }

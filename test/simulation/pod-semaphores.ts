@@ -95,14 +95,14 @@ export class PodSemaphores {
 
   #table(): PermitTable {
     const { connection, semaphoreRows, semaphores } = this.cluster;
-    const { leases } = this.host;
+    const { driver } = this.host;
     const call = <Result>(effect: () => Result | HedgeError): Promise<Result> =>
       later((resolve, reject) =>
-        connection.call(this.cluster.machine(this.host.self.address), leases.call(effect), (outcome) => {
+        connection.call(this.cluster.machine(this.host.self.address), driver.call(effect), (outcome) => {
           if (!this.host.alive) return;
           if (outcome.type !== 'done') return reject(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'));
           if (outcome.result === 'replaced') {
-            leases.replaced();
+            driver.replaced();
             return reject(new HedgeError('BACKEND_UNAVAILABLE', 'replaced'));
           }
           if (outcome.result instanceof HedgeError) return reject(outcome.result);
@@ -110,17 +110,24 @@ export class PodSemaphores {
         }),
       );
     return {
-      unseenForMs: () => leases.permitsUnseenForMs,
+      unseenForMs: () => driver.permitsUnseenForMs,
       read: (name) => call(() => semaphoreRows.read(name)),
       write: (write, fence) => {
         semaphores.decided(write, this.host.self);
         return call<SemaphoreWriteResult>(() => {
           const before = semaphoreRows.read(write.name);
           const result = semaphoreRows.write(write, fence.token);
-          if ('written' in result && result.written) semaphores.written(write, before);
+          if ('written' in result && result.written) semaphores.written(write, before, this.#isUnaware(fence.token));
           return result;
         });
       },
     };
+  }
+
+  /** Whether this leader was elected after the database lost commits, and its driver has not noticed that. */
+  #isUnaware(token: bigint): boolean {
+    const { history } = this.cluster.leadership;
+    const beganAfterLoss = history.beganAfterLoss({ incarnation: this.host.self.incarnation, token });
+    return beganAfterLoss && this.host.driver.permitsUnseenForMs === 0;
   }
 }

@@ -9,7 +9,8 @@ import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import type { LeaderBelief, LeaderRoute } from '../../libs/hedge/src/messaging/leader-route.js';
 import type { Cluster } from './cluster.js';
-import type { SimulatedLeaseTable } from './database.js';
+import { ELECTION } from './database.js';
+import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { Believer } from './leadership-oracle.js';
 import type { Machine } from './machine.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
@@ -20,7 +21,7 @@ import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
 /** As in `LeaderElector`. */
-const ELECTION = { checksSelf: true, readsFirst: true, renewsOnBeat: false };
+const SETTINGS = { checksSelf: true, readsFirst: true, renewsOnBeat: false };
 
 /** One incarnation of a pod: the real cores, with the simulation instead of their runners. */
 export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
@@ -31,7 +32,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
-  readonly leases: SimulatedLeaseTable;
+  readonly driver: SimulatedDriver;
   readonly #reportTurns: ReportTurns;
   alive = true;
   /** Some pods have version 0.1, which gets whole views. */
@@ -51,10 +52,16 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     private readonly cluster: Cluster,
   ) {
     const { parts, timing, random } = cluster;
-    this.leases = parts.leases(cluster.database, () => machine.now(), timing.leaseMs, cluster.semaphoreTiming.permitMs);
+    this.driver = parts.driver(
+      cluster.database,
+      parts.observer(),
+      () => machine.now(),
+      timing.leaseMs,
+      cluster.semaphoreTiming.permitMs,
+    );
     this.acceptsChanges = random.chance(0.9);
-    const { observes } = this.leases;
-    this.election = parts.election({ self, timing, observes, campaigns: true, ...ELECTION, random: random.next });
+    const { observes } = this.driver;
+    this.election = parts.election({ self, timing, observes, campaigns: true, ...SETTINGS, random: random.next });
     this.membership = parts.membership({ self, timing, random: random.next });
     this.#reportTurns = new ReportTurns(self);
     this.messaging = new PodMessaging(this, cluster);
@@ -149,6 +156,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   #announce(to: MemberId, { token, renewals }: LeaseMarker): void {
     const sentAt = this.machine.now();
     this.sendTo(to, (pod) => {
+      pod.heard(token);
       pod.#announcedAt = sentAt;
       pod.elect({ type: 'renewal-announced', from: this.self, marker: { token, renewals } });
     });
@@ -175,7 +183,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
 
   #perform(effect: ContenderEffect): void {
     const { cluster, self } = this;
-    const { database, world, timing, random } = cluster;
+    const { world, timing, random } = cluster;
     const claim = { holder: self, leaseMs: timing.leaseMs };
     switch (effect.type) {
       case 'wake':
@@ -185,43 +193,27 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       case 'read': {
         const { attempt } = effect;
         world.count('election: lease read');
-        return this.#call(
-          () => [database.lease, database.expiresInMs(database.lease)] as const,
-          (answer) => ({ type: 'read', attempt, record: answer && this.leases.record(...answer) }),
-        );
+        return this.#call(this.driver.read(ELECTION), (record) => ({ type: 'read', attempt, record }));
       }
       case 'acquire': {
         const { attempt } = effect;
-        const expired = this.leases.expiredMarker();
-        const { quiet } = this.leases;
-        return this.#call(
-          () =>
-            [
-              !quiet && database.takeLease(claim, expired),
-              database.lease,
-              database.expiresInMs(database.lease),
-            ] as const,
-          (answer) => ({ type: 'acquired', attempt, result: answer && this.leases.acquireResult(...answer) }),
-        );
+        return this.#call(this.driver.acquire(ELECTION, claim), (result) => ({ type: 'acquired', attempt, result }));
       }
       case 'renew': {
         const { attempt, token } = effect;
-        return this.#call(
-          () =>
-            [
-              database.renewLease(claim, token, BigInt(attempt)),
-              database.lease,
-              database.expiresInMs(database.lease),
-            ] as const,
-          (answer) => ({ type: 'renewed', attempt, result: answer && this.leases.renewResult(...answer) }),
-        );
+        return this.#call(this.driver.renew(ELECTION, claim, token, BigInt(attempt)), (result) => ({
+          type: 'renewed',
+          attempt,
+          result,
+        }));
       }
       case 'release': {
         const { attempt, token } = effect;
-        return this.#call(
-          () => database.releaseLease(self, token),
-          (released) => ({ type: 'released', attempt, released }),
-        );
+        return this.#call(this.driver.release(ELECTION, self, token), (released) => ({
+          type: 'released',
+          attempt,
+          released,
+        }));
       }
       case 'check-self': {
         const reached = !random.chance(0.02);
@@ -237,7 +229,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         return this.#awaitDrain(effect.token, DRAIN_MS);
       case 'announce-released':
         for (const pod of cluster.pods()) {
-          if (pod !== this) this.sendTo(pod.self, (to) => to.elect({ type: 'lease-released', token: effect.token }));
+          if (pod !== this) this.sendTo(pod.self, (to) => to.#released(effect.token));
         }
         return;
       case 'announce-renewed':
@@ -246,18 +238,23 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         return;
       case 'observe-renewal':
         world.count('election: renewal announced');
-        return this.leases.observeRenewal(effect.marker, this.#announcedAt);
+        return this.driver.observeRenewal(ELECTION, effect.marker, this.#announcedAt);
       case 'lease-acquired':
         world.count('election: won');
         world.note(self.incarnation, () => `leads with ${effect.token}`);
         cluster.leadership.elected(self, effect.token);
-        cluster.fenced.holds('leadership', self, effect.token, database, () => this.leads(effect.token));
+        cluster.fenced.holds(
+          'leadership',
+          self,
+          { database: cluster.database, name: ELECTION, token: effect.token },
+          () => this.leads(effect.token),
+        );
         this.semaphores.elected(effect.token);
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':
         world.count(`election: lost, ${effect.reason}`);
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
-        cluster.leadership.deposed(effect.token);
+        cluster.leadership.deposed(self, effect.token);
         this.semaphores.ended();
         return this.jobs.step({ type: 'deposed', token: effect.token });
       case 'holder-changed': {
@@ -273,19 +270,29 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     }
   }
 
-  #call<Result>(
-    effect: () => Result,
+  #call<Answer, Result>(
+    { effect, result }: DriverCall<Answer, Result>,
     input: (result: Result | undefined) => ContenderInput & { readonly attempt: number },
   ): void {
-    this.cluster.connection.call(this.machine, this.leases.call(effect), (outcome) => {
+    this.cluster.connection.call(this.machine, this.driver.call(effect), (outcome) => {
       if (!this.alive) return;
-      const result = outcome.type === 'done' ? outcome.result : undefined;
-      if (result === 'replaced') {
+      const answer = outcome.type === 'done' ? outcome.result : undefined;
+      if (answer === 'replaced') {
         this.cluster.world.count('database: found to be another one');
-        this.leases.replaced();
+        this.driver.replaced();
       }
-      this.elect(input(result === 'replaced' ? undefined : result));
+      this.elect(input(answer === undefined || answer === 'replaced' ? undefined : result(answer)));
     });
+  }
+
+  #released(token: bigint): void {
+    this.heard(token);
+    this.elect({ type: 'lease-released', token });
+  }
+
+  /** As `LeaderElector.heard`. */
+  heard(epoch: bigint): void {
+    this.driver.heard(ELECTION, epoch);
   }
 
   #awaitDrain(token: bigint, leftMs: number): void {
@@ -306,6 +313,9 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   // Membership
 
   #belong(input: MembershipInput): void {
+    if (input.type === 'heartbeat') this.heard(input.epoch);
+    if (input.type === 'view') this.heard(input.view.epoch);
+    if (input.type === 'view-changes') this.heard(input.changes.epoch);
     for (const effect of this.membership.step(input, this.machine.now())) this.#performBelonging(effect);
     const { view } = this.membership;
     if (view === undefined || view === this.#view) return;

@@ -15,13 +15,21 @@ export class SimulatedSemaphoreRows {
   /** Transactions of users that keep a permit row until they end. */
   readonly #fences = new Map<SimulatedTransaction, string>();
 
+  /** Called for each row that the database lost, newest first. */
+  lost: (name: string, row: SemaphoreRow, before: SemaphoreRow | undefined) => void = () => undefined;
+
   constructor(private readonly database: SimulatedDatabase) {}
 
   /** Replaces the database by one without permits. */
   lose(): void {
-    for (const transaction of this.#fences.keys()) transaction.abort();
+    this.abortFenced();
     this.#rows.clear();
     this.#permits.clear();
+  }
+
+  /** The connections of fenced transactions end. */
+  abortFenced(): void {
+    for (const transaction of this.#fences.keys()) transaction.abort();
   }
 
   read(name: string): SemaphoreRow | undefined {
@@ -38,10 +46,21 @@ export class SimulatedSemaphoreRows {
     for (const { id, permitMs } of permits) if (permitMs === undefined) this.awaitFences(id);
     const timestamp = this.database.commitTime();
     for (const { id, permitMs } of permits) {
+      const token = this.#permits.get(id);
       if (permitMs === undefined) this.deletePermit(id);
       else this.#permits.set(id, timestamp);
+      this.database.commit(() => {
+        if (token === undefined) this.#permits.delete(id);
+        else this.#permits.set(id, token);
+      });
     }
-    this.#rows.set(write.name, { limit: write.limit, value: write.value, timestamp });
+    const written = { limit: write.limit, value: write.value, timestamp };
+    this.#rows.set(write.name, written);
+    this.database.commit(() => {
+      if (row === undefined) this.#rows.delete(write.name);
+      else this.#rows.set(write.name, row);
+      this.lost(write.name, written, row);
+    });
     return { written: true, timestamp };
   }
 

@@ -1,4 +1,5 @@
 import { Membership } from '../../libs/hedge/src/membership/membership.core.js';
+import { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
@@ -7,7 +8,8 @@ import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';
-import { SimulatedDatabase, SimulatedLeaseTable } from './database.js';
+import { SimulatedDatabase } from './database.js';
+import { SimulatedDriver } from './driver.js';
 import { endFaults, injectFaults } from './faults.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -36,9 +38,10 @@ export const SOUND_PARTS: Parts = {
   election: (settings) => new LeaseContender(settings),
   membership: (settings) => new Membership(settings),
   lock: (settings) => new LockStateMachine(settings),
-  database: (world, kind) => new SimulatedDatabase(world, kind),
+  database: (...made) => new SimulatedDatabase(...made),
+  observer: () => new LeaseObserver(),
   gets: (limits) => new GetBatcher(limits),
-  leases: (...made) => new SimulatedLeaseTable(...made),
+  driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),

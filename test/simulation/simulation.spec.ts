@@ -28,6 +28,8 @@ const EXERCISED = [
   'fault: database clock jumps',
   'fault: database replaced',
   'database: found to be another one',
+  'fault: database went back',
+  'database: lost a put that was acknowledged',
   'fault: partition',
   'fault: forged view',
   'network: dropped',
@@ -64,6 +66,7 @@ const EXERCISED = [
   'jobs: skipped',
   'jobs: runs-since-last-term',
   'jobs: clock-behind',
+  'jobs: lost the record claimed',
 ];
 
 describe('simulation of whole clusters', () => {

@@ -89,6 +89,69 @@ describe('LeaseObserver', () => {
     expect(observer.renewed(lease, true, row, observer.known(NAME), clock.now())).toMatchObject({ renewed: false });
   });
 
+  describe('that heard a token from a peer', () => {
+    it('L1 acquires nothing for a whole lease after it read a row with a lower token', () => {
+      const { clock, observer, read, mayAcquire } = observed(free(7n));
+      observer.heard(NAME, 9n, LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ known: 9n, above: 9n });
+      expect(read(free(7n)).expiresInMs).toBe(LEASE_MS);
+      expect(mayAcquire()).toBeUndefined();
+      clock.advance(LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ known: 7n, above: 9n });
+    });
+
+    it('L1 waits a whole lease when it finds no row', () => {
+      const { clock, observer, read, mayAcquire } = observed();
+      observer.heard(NAME, 9n, LEASE_MS);
+      expect(read(NO_ROW).expiresInMs).toBe(LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ mayInsert: false });
+      clock.advance(LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ mayInsert: true, above: 9n });
+    });
+
+    it('L1 refuses the renewal of an earlier term, also after another read found the loss', () => {
+      const { clock, observer, read } = observed();
+      const lease = { name: NAME, holder: self, token: 8n };
+      const row = { token: 8n, renewals: 0n, holder: self, leaseMs: LEASE_MS };
+      observer.acquired(NAME, 8n, LEASE_MS, clock.now());
+      observer.heard(NAME, 9n, LEASE_MS);
+      read(row);
+      expect(observer.renewed(lease, true, row, observer.known(NAME), clock.now())).toMatchObject({ renewed: false });
+    });
+
+    it('L1 does not count an acquisition with a lower token that was answered after it', () => {
+      const { clock, observer, mayAcquire } = observed(free(7n));
+      expect(mayAcquire()).toBeDefined();
+      observer.heard(NAME, 9n, LEASE_MS);
+      expect(observer.acquired(NAME, 8n, LEASE_MS, clock.now())).toBe(false);
+    });
+
+    it('waits once for each token, because peers repeat the lost ones', () => {
+      const { clock, observer, read, mayAcquire } = observed(free(7n));
+      observer.heard(NAME, 9n, LEASE_MS);
+      read(free(7n));
+      clock.advance(LEASE_MS);
+      observer.heard(NAME, 9n, LEASE_MS);
+      observer.heard(NAME, 8n, LEASE_MS);
+      expect(read(free(7n)).expiresInMs).toBe(0);
+      expect(mayAcquire()).toMatchObject({ known: 7n, above: 9n });
+    });
+
+    it('ignores one that no clock gives, because the database could not count on from it', () => {
+      const { observer, mayAcquire } = observed(free(7n));
+      observer.heard(NAME, 2n ** 62n + 1n, LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ known: 7n, above: 7n });
+    });
+
+    it('ignores one of a database that was replaced since then', () => {
+      const { clock, observer, mayAcquire } = observed(free(9n));
+      observer.replaced(clock.now());
+      clock.advance(LEASE_MS);
+      observer.heard(NAME, 9n, LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ mayInsert: true, known: 0n });
+    });
+  });
+
   it('learns nothing from an answer that another one has overtaken', () => {
     const { clock, observer, read, mayAcquire } = observed(free(7n));
     const known = observer.known(NAME);

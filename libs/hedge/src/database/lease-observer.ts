@@ -6,6 +6,12 @@ import { ObservedLeases, type LeaseMarker } from './observed-lease.js';
 import { ReplacedDatabase } from './replaced-database.js';
 import { FOREIGN_LEASE_MS, parseWriter } from './row-names.js';
 
+/**
+ * Tokens are nanoseconds since 1970, so a higher one than this, of the year 2116, comes from no clock. The database must
+ * be able to count on from the highest known token.
+ */
+const HIGHEST_TOKEN = 2n ** 62n;
+
 /** A lease row as a driver read it. Its token is 0n when there is no row. */
 export interface LeaseRow extends LeaseMarker {
   /** Absent when the lease is free, or its writer is of another version. */
@@ -31,9 +37,9 @@ export interface AcquireConditions {
  * (L1). The drivers ask it before each call, and give it each row that they read. The simulation runs the same code.
  *
  * - A lease has expired when this process has seen its row unchanged for its whole length (`ObservedLeases`).
- * - A row with a lower token than this process knows (`KnownTokens`) shows that the database went back: a replica without
- *   the last commits took over, or a backup was restored. A driver can also detect that the whole database was replaced.
- *   Then this process acquires nothing for a whole lease, and its next tokens are above all that it knows
+ * - A row with a lower token than this process has read or heard (`KnownTokens`) shows that the database went back: a
+ *   replica without the last commits took over, or a backup was restored. A driver can also detect that the whole database
+ *   was replaced. Then this process acquires nothing for a whole lease, and its next tokens are above all that it knows
  *   (`ReplacedDatabase`).
  * - A row that was held and is missing now is treated like a lease that was just renewed.
  *
@@ -99,12 +105,12 @@ export class LeaseObserver {
 
   /**
    * Records an acquisition of this process.
-   * @returns false when the database was replaced during the call, so that the lease does not count. The row keeps this
-   *   holder, which acquires it again later.
+   * @returns false when this process learned during the call that the database went back, so that the lease does not
+   *   count. The row keeps this holder, which acquires it again later.
    */
   acquired(name: string, token: bigint, leaseMs: number, now: Instant): boolean {
     this.#replaced.seen(token, leaseMs);
-    if (this.#replaced.quietForMs(now, leaseMs) > 0) return false;
+    if (this.#replaced.quietForMs(now, leaseMs) > 0 || this.#known.highest(name) > token) return false;
     this.#known.seen(name, token, leaseMs);
     this.#observed.forget(name);
     return true;
@@ -119,7 +125,7 @@ export class LeaseObserver {
    */
   renewed({ name, token }: HeldLease, done: boolean, row: LeaseRow, known: bigint, now: Instant): RenewResult {
     const record = this.record(name, row, known, now);
-    const lost = known > token || token <= this.#lostUpTo;
+    const lost = this.#known.highest(name) > token || token <= this.#lostUpTo;
     return done && !lost ? { renewed: true } : { renewed: false, record };
   }
 
@@ -131,6 +137,17 @@ export class LeaseObserver {
   /** The lease is free now. */
   released({ name, token }: HeldLease): void {
     this.#known.seen(name, token, undefined);
+  }
+
+  /**
+   * A peer named this token: the lease was acquired, although this process may not have read that. A later read with a
+   * lower token shows that the database lost the acquisition. Each token counts once, because peers repeat lost ones. A
+   * wrong token costs this process one lease, in which it acquires nothing.
+   * @param leaseMs the assumed length of the lease.
+   */
+  heard(name: string, token: bigint, leaseMs: number): void {
+    if (token <= this.#lostUpTo || token > HIGHEST_TOKEN || !this.#known.heard(name, token, leaseMs)) return;
+    this.#replaced.seen(token, leaseMs);
   }
 
   /**

@@ -100,4 +100,11 @@ export interface LeaseTable {
    * that tokens keep rising. False when the lease was not held. May be repeated.
    */
   release(lease: HeldLease): Promise<boolean>;
+
+  /**
+   * A peer named this token of the lease. For a database that can lose acknowledged commits: the driver acquires nothing
+   * for a whole lease when it then reads a lower token, and its next token is above this one. It makes no call.
+   * @param leaseMs the assumed length of the lease, in milliseconds.
+   */
+  heard?(name: string, token: bigint, leaseMs: number): void;
 }

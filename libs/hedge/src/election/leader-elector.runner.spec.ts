@@ -394,4 +394,13 @@ describe('LeaderElector', () => {
     expect(heard).toBe(1);
     expect(lines.some((line) => line.includes('bad listener'))).toBe(true);
   });
+
+  it('gives the driver each higher term that a peer names, once', () => {
+    const { lease } = memory({ database, clock }).create({ timeoutMs: 1_000 });
+    const given: unknown[] = [];
+    const leases = { ...lease, observes: true, heard: (...args: unknown[]) => void given.push(args) };
+    const { elector } = pod('a', { leases });
+    for (const epoch of [0n, 9n, 9n, 8n, 10n]) elector.heard(epoch);
+    expect(given).toEqual([9n, 10n].map((token) => ['hedge/lease/test', token, timing.leaseMs]));
+  });
 });

@@ -75,6 +75,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   #contender: LeaseContender | undefined;
   #term: { readonly leadership: Leadership; readonly scope: AbortController } | undefined;
   #known: LeaderBelief | undefined;
+  /** The highest epoch that a peer has named. */
+  #heard = 0n;
   readonly #inputs = new InputQueue<ContenderInput>((input) => this.#handle(input));
   #cancelWake: () => void = () => undefined;
   readonly #changeListeners = new Set<() => void>();
@@ -253,6 +255,17 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   /** To call when a LeaderReleased frame arrives. */
   leaderReleased(epoch: bigint): void {
     this.#step({ type: 'lease-released', token: epoch });
+  }
+
+  /**
+   * To call with every epoch that a peer names, before the frame is handled. The database may have lost that term: then
+   * this process must not acquire the lease while that leader may rely on it.
+   */
+  heard(epoch: bigint): void {
+    if (epoch <= this.#heard) return;
+    this.#heard = epoch;
+    const { leases, group, timing } = this.#options;
+    leases.heard?.(leaseName(group), epoch, timing.leaseMs);
   }
 
   onChange(listener: () => void): () => void {

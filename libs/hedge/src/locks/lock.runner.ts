@@ -122,7 +122,10 @@ export class LockManager {
   /** To call when another member announces that it released a lock. */
   releasedElsewhere(name: string, token: bigint): void {
     const entry = this.#entries.get(name);
-    if (entry !== undefined) this.#step(entry, { type: 'released-elsewhere', token });
+    if (entry === undefined) return;
+    const { leases, group, timing } = this.#options;
+    leases.heard?.(lockName(group, name), token, timing.leaseMs);
+    this.#step(entry, { type: 'released-elsewhere', token });
   }
 
   /** Rejects new and waiting acquisitions. Held locks stay and are renewed. Idempotent. */

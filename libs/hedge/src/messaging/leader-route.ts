@@ -22,7 +22,7 @@ export interface LeaderRoute {
   leads(epoch: bigint): boolean;
   /**
    * Reads the lease from the backend soon. Concurrent calls share one read. Resolves when the read has succeeded or
-   * failed. A hint from a peer only causes a read, so a forged epoch changes nothing.
+   * failed. A hint from a peer only causes a read: the lease decides who leads.
    */
   refresh(): Promise<void>;
   /** Calls the listener after every change of `current()`. Returns a function that removes the listener. */

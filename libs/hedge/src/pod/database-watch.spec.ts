@@ -75,4 +75,14 @@ describe('DatabaseWatch', () => {
     await watched().acquire({ name: 'election', holder, leaseMs: 1_000 });
     expect(replaced).toBe(1);
   });
+
+  it('passes the tokens on that peers name', () => {
+    const heard: unknown[] = [];
+    const { lease } = memory().create({ timeoutMs: 100 });
+    const watch = new DatabaseWatch(new VirtualClock(), 1_000, 'election');
+    const table = { ...lease, heard: (...given: unknown[]) => void heard.push(given) };
+    watch.watch(table).heard?.('election', 9n, 3_000);
+    watch.watch(lease).heard?.('election', 9n, 3_000);
+    expect(heard).toEqual([['election', 9n, 3_000]]);
+  });
 });

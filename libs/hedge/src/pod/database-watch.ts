@@ -56,6 +56,7 @@ export class DatabaseWatch {
       renew: async (lease) => this.#seen(lease.name, await noted(table.renew(lease))),
       renewAll: (leases) => noted(table.renewAll(leases)),
       release: (lease) => noted(table.release(lease)),
+      heard: (name, token, leaseMs) => table.heard?.(name, token, leaseMs),
     };
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { HedgeError } from '../common/errors.js';
-import type { Link, Transport, TransportEvents } from '../transport/transport.js';
+import type { FrameBody, Link, Transport, TransportEvents } from '../transport/transport.js';
 import { connectLinks } from './link-handlers.js';
 
 const link = (direction: Link['direction'], address: string): Link =>
@@ -21,6 +21,33 @@ describe('the links of a pod', () => {
       'Link to 10.0.0.1:7400 opened',
       'Link from a client opened',
       'Link to 10.0.0.1:7400 closed: no keepalive',
+    ]);
+  });
+
+  it('tell the election each term that a peer names, before the frame is handled', () => {
+    const calls: string[] = [];
+    let events: TransportEvents | undefined;
+    const transport = { attach: (given: TransportEvents) => void (events = given) } as unknown as Transport;
+    const handled = { frame: (_: Link, { $case }: FrameBody) => calls.push($case) > 0 };
+    const elector = { heard: (epoch: bigint) => void calls.push(`heard ${epoch}`), heartbeat: () => undefined };
+    const parts = { elector, messenger: handled, membership: handled, locks: handled };
+    connectLinks(transport, parts as never, { debug: () => undefined });
+    const leader = { address: 'b:1', incarnation: 'b', epoch: 9n };
+    const frames = [
+      { $case: 'heartbeat', value: { epoch: 5n } },
+      { $case: 'view', value: { epoch: 6n } },
+      { $case: 'leaderReleased', value: { epoch: 7n } },
+      { $case: 'request', value: { epoch: 8n } },
+      { $case: 'reply', value: { failure: { code: 'NOT_LEADER', leader } } },
+      { $case: 'reply', value: {} },
+      { $case: 'leaseRenewed', value: { token: 10n, renewals: 1n } },
+      { $case: 'leave', value: {} },
+    ];
+    for (const frame of frames) events?.frame(link('accepted', 'a:1'), frame as FrameBody);
+    expect(calls).toEqual([
+      ...['heard 5', 'heartbeat', 'heard 6', 'view', 'heard 7', 'leaderReleased', 'heard 8', 'request'],
+      ...['heard 9', 'reply', 'heard 0', 'reply', 'heard 10', 'leaseRenewed'],
+      ...['heard 0', 'leave'],
     ]);
   });
 });

@@ -3,10 +3,10 @@ import type { LeaderElector } from '../election/leader-elector.runner.js';
 import type { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
-import type { Link, Transport } from '../transport/transport.js';
+import type { FrameBody, Link, Transport } from '../transport/transport.js';
 
 export interface LinkParts {
-  readonly elector: Pick<LeaderElector, 'heartbeat' | 'leaderReleased' | 'leaseRenewed' | 'linkClosed'>;
+  readonly elector: Pick<LeaderElector, 'heard' | 'heartbeat' | 'leaderReleased' | 'leaseRenewed' | 'linkClosed'>;
   readonly membership: Pick<MembershipRunner, 'frame' | 'linkClosed'>;
   readonly messenger: Messenger;
   readonly locks: Pick<LockReleaseAnnouncer, 'frame'>;
@@ -22,6 +22,7 @@ export function connectLinks(
   transport.attach(
     {
       frame(link, body) {
+        elector.heard(epochOf(body));
         if (body.$case === 'heartbeat') elector.heartbeat(link);
         if (messenger.frame(link, body) || membership.frame(link, body) || locks.frame(link, body)) return;
         if (body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
@@ -42,6 +43,13 @@ export function connectLinks(
     },
     messenger,
   );
+}
+
+/** The latest term that the sender of a frame knows; 0n when the frame names none. */
+function epochOf({ $case, value }: FrameBody): bigint {
+  if ($case === 'reply') return value.failure?.leader?.epoch ?? 0n;
+  if ($case === 'leaseRenewed') return value.token;
+  return 'epoch' in value ? value.epoch : 0n;
 }
 
 function sides({ direction, peer }: Link): string {

@@ -103,6 +103,7 @@ class FaultyBackend implements Backend {
       renew: (held) => run('lease.renew', () => lease.renew(held)),
       renewAll: (held) => run('lease.renewAll', () => lease.renewAll(held)),
       release: (held) => run('lease.release', () => lease.release(held)),
+      heard: (name, token, leaseMs) => lease.heard?.(name, token, leaseMs),
     };
     this.log = {
       append: (rows, fence) => run('log.append', () => log.append(rows, fence)),

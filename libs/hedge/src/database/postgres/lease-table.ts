@@ -36,6 +36,10 @@ export class PostgresLeaseTable implements LeaseTable {
     this.#names = namesOf(tables);
   }
 
+  heard(name: string, token: bigint, leaseMs: number): void {
+    this.#observer.heard(name, token, leaseMs);
+  }
+
   /** As `PermitTable.unseenForMs`. */
   permitsUnseenForMs(permitMs: number): number {
     return this.#observer.permitsUnseenForMs(permitMs, this.clock.now());

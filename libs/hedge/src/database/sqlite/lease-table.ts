@@ -30,6 +30,10 @@ export class SqliteLeaseTable implements LeaseTable {
     this.#observer.replaced(this.clock.now());
   }
 
+  heard(name: string, token: bigint, leaseMs: number): void {
+    this.#observer.heard(name, token, leaseMs);
+  }
+
   /** As `PermitTable.unseenForMs`. */
   permitsUnseenForMs(permitMs: number): number {
     return this.#observer.permitsUnseenForMs(permitMs, this.clock.now());

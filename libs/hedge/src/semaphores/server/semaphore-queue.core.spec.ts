@@ -485,6 +485,23 @@ describe('SemaphoreQueue', () => {
       expect(leader.held).toEqual([]);
     });
 
+    it('S1: that finds an older row grants nothing while lost permits may be valid', () => {
+      const leader = new Leader(rowOf(2));
+      const a = leader.acquire('a', { limit: 2 });
+      leader.settle();
+      expect(leader.outcomes.get(a)).toBe('granted');
+      // The database loses the write that granted it.
+      leader.row = rowOf(2);
+      const [b, c] = [leader.acquire('b', { limit: 2 }), leader.acquire('c', { limit: 2 })];
+      leader.settle();
+      leader.advance(timing.permitMs - 1);
+      leader.renew('b', 'b');
+      leader.renew('c', 'c');
+      expect([leader.outcomes.get(b), leader.outcomes.get(c)]).toEqual([undefined, undefined]);
+      leader.advance(1);
+      expect([leader.outcomes.get(b), leader.outcomes.get(c)]).toEqual(['granted', 'granted']);
+    });
+
     it('S1: that another leader has fenced sends all callers to that leader', () => {
       const leader = new Leader();
       const tickets = [leader.acquire('a'), leader.acquire('b')];

@@ -45,7 +45,8 @@ interface Change {
  *   not heard lately is passed over and keeps its place.
  * - Permits that were not renewed for their time are revoked. The time of permits that this leader found in the row
  *   begins with its term at the earliest.
- * - Nothing is granted while permits that the row does not show may be valid, because the database was replaced (S1).
+ * - Nothing is granted while permits that the row does not show may be valid, because the database was replaced, or because
+ *   the row is older than the one that this leader wrote or read last: the database has lost grants (S1).
  */
 export class SemaphoreQueue {
   #state: SemaphoreState | undefined;
@@ -209,7 +210,7 @@ export class SemaphoreQueue {
   // Answers of the database
 
   #adopt(row: SemaphoreRow | undefined, unseenForMs: number | undefined, now: number): void {
-    const first = this.#state === undefined;
+    const before = this.#state;
     this.#change = undefined;
     try {
       this.#state = row === undefined ? NO_ROW : readState(this.semaphore, row);
@@ -221,8 +222,14 @@ export class SemaphoreQueue {
     }
     this.#inDoubt = false;
     // All permits are held, so callers may have waited at the last leader: give them time to ask again.
-    if (first && row !== undefined && countOf(this.#state.held) >= row.limit) {
+    if (before === undefined && row !== undefined && countOf(this.#state.held) >= row.limit) {
       this.#graceUntil = Math.max(this.#graceUntil, this.since + this.timing.graceMs);
+    }
+    // The holders of lost grants may use them for as long as after a renewal that was acknowledged just now.
+    if (before !== undefined && this.#state.version < before.version) {
+      let validMs = this.timing.permitMs;
+      for (const { permitMs } of before.held.values()) validMs = Math.max(validMs, permitMs);
+      this.#graceUntil = Math.max(this.#graceUntil, now + validMs);
     }
     if (unseenForMs !== undefined) this.#graceUntil = Math.max(this.#graceUntil, now + unseenForMs);
     for (const renewal of this.#renewals.splice(0)) this.#answerRenewal(renewal, this.#state);
