@@ -9,7 +9,7 @@ import { Client } from 'pg';
 import Redlock from 'redlock';
 import { HedgeError, HedgeModule, LockService } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
-import type { Command, LockKind, Report, StopPoint, Urls } from './schedule.js';
+import type { Command, LockKind, StopPoint, Urls } from './schedule.js';
 
 const [writer = '', texts = '{}'] = process.argv.slice(2);
 const urls = JSON.parse(texts) as Urls;
@@ -107,7 +107,7 @@ function stopInFence(tx: Client): void {
 }
 
 /** At once, also when the process stops right after. */
-function report(what: Report): void {
+function report(what: string): void {
   writeSync(1, `${what}\n`);
 }
 

@@ -4,6 +4,7 @@ import { describeResults } from './table.js';
 
 console.log('Two processes, A and B, write under a lock. PostgreSQL and the other servers start on this machine.');
 const stage = await Stage.set((line) => console.log(`  ${line}`));
+process.once('SIGINT', () => void stage.clear().then(() => process.exit(130)));
 try {
   const results = [];
   for (const schedule of SCHEDULES) {

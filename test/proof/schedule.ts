@@ -35,11 +35,8 @@ export interface Result extends Schedule {
   /** The writers in the order of their commits, by the clock of the database. */
   readonly commits: string;
   /** What A is told of its transaction. */
-  readonly told: Report;
+  readonly told: string;
 }
-
-/** A line of a holder. */
-export type Report = 'ready' | 'stops' | 'committed' | 'session ended' | (string & {});
 
 export interface Command extends Schedule {
   /** Its name is the locked resource. */
@@ -69,6 +66,7 @@ export function missing(lock: LockKind): string | undefined {
 /** The servers, and two processes that use them: holder A, which stops, and its successor B. */
 export class Stage {
   #runs = 0;
+  #clearing: Promise<void> | undefined;
 
   private constructor(
     private readonly servers: { stop(): Promise<void> }[],
@@ -91,7 +89,8 @@ export class Stage {
       servers.push({ stop: async () => script.remove() });
       const [a, b] = [new Holder(script.path, 'A', urls), new Holder(script.path, 'B', urls)];
       servers.push(a, b);
-      await Promise.all([a.until('ready'), b.until('ready')]);
+      // Each says that it is ready.
+      await Promise.all([a.next(), b.next()]);
       return new Stage(servers, database.url(), a, b, say);
     } catch (error) {
       await stopAll(servers);
@@ -105,12 +104,11 @@ export class Stage {
     this.#runs += 1;
     const run = `resource ${this.#runs}`;
     a.do({ run, lock, stop });
-    let told: Report;
+    let told = await a.next();
     if (stop === undefined) {
-      told = await a.next();
       say(`A acquires the lock, writes a row, and is told: ${told}.`);
     } else {
-      await a.until('stops');
+      if (told !== 'stops') throw new Error(`Holder A should stop ${stop}, and reports "${told}".`);
       await a.stopped();
       say(`A acquires the lock, and stops ${stop} (SIGSTOP).`);
     }
@@ -123,7 +121,7 @@ export class Stage {
     }
     const commits = await this.#commits(run);
     say(`The database has the rows of these writers, in the order of their commits: ${commits}.`);
-    return { lock, stop, commits, told: told! };
+    return { lock, stop, commits, told };
   }
 
   async #commits(run: string): Promise<string> {
@@ -134,8 +132,10 @@ export class Stage {
     return String(rows[0]?.['writers']);
   }
 
+  /** Ends all processes. Idempotent. */
   clear(): Promise<void> {
-    return stopAll(this.servers);
+    this.#clearing ??= stopAll(this.servers);
+    return this.#clearing;
   }
 }
 
@@ -193,11 +193,15 @@ class RedisServer {
 /** A process that runs `holder.ts`. */
 class Holder {
   readonly #child: ChildProcess;
-  readonly #reports: Report[] = [];
+  readonly #reports: string[] = [];
   #errors = '';
   #heard: () => void = () => undefined;
 
-  constructor(script: string, name: string, urls: Urls) {
+  constructor(
+    script: string,
+    private readonly name: string,
+    urls: Urls,
+  ) {
     const child = spawn(process.execPath, [script, name, JSON.stringify(urls)], { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child = child;
     child.stderr.on('data', (chunk: Buffer) => (this.#errors += chunk.toString()));
@@ -213,10 +217,11 @@ class Holder {
   }
 
   /** Its next report. */
-  async next(): Promise<Report> {
+  async next(): Promise<string> {
     const late = AbortSignal.timeout(STEP_MS);
     while (this.#reports.length === 0) {
-      if (this.#child.exitCode !== null || late.aborted) throw new Error(`A holder reports nothing: ${this.#errors}`);
+      if (this.#child.exitCode !== null || late.aborted)
+        throw new Error(`Holder ${this.name} reports nothing: ${this.#errors}`);
       await new Promise<void>((resolve) => {
         this.#heard = resolve;
         late.addEventListener('abort', () => resolve(), { once: true });
@@ -225,12 +230,7 @@ class Holder {
     return this.#reports.shift()!;
   }
 
-  async until(expected: Report): Promise<void> {
-    const report = await this.next();
-    if (report !== expected) throw new Error(`A holder reports "${report}" instead of "${expected}". ${this.#errors}`);
-  }
-
-  /** Waits until the kernel has stopped it. */
+  /** Waits until the kernel has stopped it, where /proc shows that (Linux). */
   async stopped(): Promise<void> {
     const file = `/proc/${this.#child.pid}/stat`;
     while (existsSync(file) && !/\) T /.test(readFileSync(file, 'utf8'))) await sleep(5);
