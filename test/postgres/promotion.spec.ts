@@ -53,7 +53,7 @@ async function until(what: string, isDone: () => Promise<boolean>): Promise<void
 describe('the promotion of a replica that lacks the last commits', () => {
   it('L1 gives the lost lease to nobody who knows of it for a whole lease, and then a higher token', async () => {
     current = pools[0]!;
-    const [leader, follower] = [member(), member()];
+    const [leader, follower, hearer] = [member(), member(), member()];
     const name = randomUUID();
     const first = { ...claimOf(name), leaseMs: LEASE_MS };
     const early = await follower.lease.acquire(first);
@@ -79,6 +79,8 @@ describe('the promotion of a replica that lacks the last commits', () => {
     const held = { ...claim, token: result.acquired ? result.token : 0n };
     expect(held.token).toBeGreaterThan(token);
     expect((await follower.lease.read(name)).token).toBe(held.token);
+    // A third member hears of the new leader by a link, and has not read the row.
+    hearer.lease.heard?.(name, held.token, LEASE_MS);
     await leader.log.append([rowOf('lost')], { lease: name, token: held.token });
 
     await primary.kill();
@@ -87,6 +89,8 @@ describe('the promotion of a replica that lacks the last commits', () => {
     const found = performance.now();
     const asked = await follower.lease.acquire(first);
     expect(asked.acquired).toBe(false);
+    // The row has this holder again, who could acquire it at once if it did not know more.
+    expect((await hearer.lease.acquire(first)).acquired).toBe(false);
     expect((await leader.lease.renew(held)).renewed).toBe(false);
     await expect(leader.log.append([rowOf('lost')], { lease: name, token: held.token })).rejects.toMatchObject({
       code: 'LEASE_LOST',
@@ -99,6 +103,10 @@ describe('the promotion of a replica that lacks the last commits', () => {
     });
     expect(performance.now() - found).toBeGreaterThanOrEqual(LEASE_MS);
     expect(next).toBeGreaterThan(held.token);
+    const renewal = { ...first, token: next };
+    expect((await follower.lease.renew(renewal)).renewed).toBe(true);
+    follower.lease.heard?.(name, next + 1n, LEASE_MS);
+    expect((await follower.lease.renew(renewal)).renewed).toBe(false);
     expect(await follower.log.latest('lost')).toBeUndefined();
     expect((await follower.log.latest('replicated'))?.value).toBe('kept');
   });
