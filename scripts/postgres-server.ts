@@ -171,7 +171,7 @@ export class PostgresServer {
   }
 
   #pids(): number[] {
-    const { pid } = this.#process ?? {};
+    const pid = this.isRunning ? this.#process?.pid : undefined;
     return pid === undefined ? [] : [pid, ...this.#childrenOf(pid)];
   }
 
