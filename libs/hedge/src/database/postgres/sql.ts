@@ -19,7 +19,8 @@ const DURABLE = `set_config('synchronous_commit', 'on', true) IS NOT NULL`;
 
 /** A lease does not wait longer for a lock of another transaction: the connection serves all leases of the pod. */
 const LEASE_LOCK_MS = 100;
-const DURABLE_LEASE = `${DURABLE} AND set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL`;
+const SHORT_LOCK_WAIT = `set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL`;
+const DURABLE_LEASE = `${DURABLE} AND ${SHORT_LOCK_WAIT}`;
 
 /** Nor does a write of the log: after the caller has given it up, its session would still wait in the server. */
 const LOG_LOCK_MS = 500;
@@ -127,10 +128,15 @@ export function renewSql({ locks }: Names, renewals: readonly StoredRenewal[]): 
   };
 }
 
+/**
+ * The commit does not wait for the disk. If the server loses it in a crash, the lease ends by time. An acquisition that
+ * follows it does wait, and with it this commit, which is earlier in the same log.
+ */
 export function releaseSql({ locks }: Names, name: string, token: bigint, incarnation: string): Statement {
   return {
     text: `UPDATE ${locks} SET writer = NULL
-      WHERE name = $1::text AND token = $2::text::bigint AND split_part(writer, ' ', 2) = $3::text AND ${DURABLE_LEASE}
+      WHERE name = $1::text AND token = $2::text::bigint AND split_part(writer, ' ', 2) = $3::text
+        AND ${SHORT_LOCK_WAIT} AND set_config('synchronous_commit', 'off', true) IS NOT NULL
       RETURNING 'true' AS done`,
     values: [name, String(token), incarnation],
   };
@@ -223,6 +229,8 @@ function fenceValues(fence: Fence | undefined): PostgresValue[] {
  * Adds the rows that are not there yet. One result for each row: its timestamp if it was added (`added`) or was there
  * with the same value (`same`), neither where it was there with another. No result for a row that another transaction
  * added meanwhile: `storedSql` finds it. No result at all when the fence does not match.
+ *
+ * LATERAL with LIMIT reads the index for each row. A plain join would read the whole table while it is small.
  */
 export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence | undefined): Statement {
   return {
@@ -231,7 +239,8 @@ export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence
         WITH ORDINALITY AS asked (key, id, value, leader, place)),
     known AS (
       SELECT asked.place, log.value = asked.value AS same, log.timestamp
-      FROM asked JOIN ${names.log} AS log ON log.key = asked.key AND log.id = asked.id),
+      FROM asked CROSS JOIN LATERAL (
+        SELECT value, timestamp FROM ${names.log} AS log WHERE log.key = asked.key AND log.id = asked.id LIMIT 1) AS log),
     fresh AS (SELECT * FROM asked WHERE place NOT IN (SELECT place FROM known)),
     ${fencedTick(names, fence !== undefined, 5, '(SELECT count(*) FROM fresh) > 0')},
     added AS (
