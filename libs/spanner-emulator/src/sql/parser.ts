@@ -14,8 +14,20 @@ import type {
 import { ExpressionParser } from './expression-parser.js';
 import { TokenStream } from './token-stream.js';
 
+/** Statements by their texts, the oldest first. Spanner keeps plans, too. */
+const parsed = new Map<string, Statement>();
+const MOST_PARSED = 200;
+
 /** Parses one query or DML statement. Unsupported constructs of Spanner's dialect fail with their name. */
-export const parseStatement = (sql: string): Statement => new StatementParser(new TokenStream(sql)).statement();
+export const parseStatement = (sql: string): Statement => {
+  const known = parsed.get(sql);
+  if (known) return known;
+  const statement = new StatementParser(new TokenStream(sql)).statement();
+  const [oldest] = parsed.keys();
+  if (parsed.size >= MOST_PARSED && oldest !== undefined) parsed.delete(oldest);
+  parsed.set(sql, statement);
+  return statement;
+};
 
 class StatementParser {
   private readonly expressions: ExpressionParser;
