@@ -64,6 +64,10 @@ export class Cluster {
     throw new Error('the pods did not form a group within 30 s');
   }
 
+  pods(): readonly Pod[] {
+    return [...this.#pods.values()];
+  }
+
   async leader(): Promise<{ address: string; pod: Pod }> {
     const [any] = this.#pods.values();
     const address = await any?.ask('leader');

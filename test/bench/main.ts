@@ -6,6 +6,7 @@ import { broadcastSuite } from './suites/broadcast.js';
 import { failoverSuite } from './suites/failover.js';
 import { kvSuite } from './suites/kv.js';
 import { memorySuite } from './suites/memory.js';
+import { postgresSuite } from './suites/postgres.js';
 import { sendSuite } from './suites/send.js';
 import { semaphoreSuite } from './suites/semaphore.js';
 import { spannerSuite } from './suites/spanner.js';
@@ -14,26 +15,27 @@ import { spillRemoteSuite } from './suites/spill-remote.js';
 import { streamSuite } from './suites/streams.js';
 import { judge, type AnyRow } from './targets.js';
 
-const RUN: Readonly<Record<SuiteName, (plan: Plan) => Promise<AnyRow[]>>> = {
+const RUN: Readonly<Record<SuiteName, (plan: Plan, url: string | undefined) => Promise<AnyRow[]>>> = {
   send: sendSuite,
   broadcast: broadcastSuite,
   kv: kvSuite,
   semaphore: semaphoreSuite,
   streams: streamSuite,
   spill: async (plan) => [...(await spillSuite(plan)), ...(await spillRemoteSuite(plan))],
+  postgres: postgresSuite,
   spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,
 };
 
-async function bench({ plan, suites, json }: BenchOptions): Promise<void> {
+async function bench({ plan, suites, json, url }: BenchOptions): Promise<void> {
   console.log(`${describeMachine()}\n`);
   const rows: AnyRow[] = [];
   for (const suite of suites) {
     console.error(`measuring ${suite} …`);
     const progress = startProgress(() => `measuring ${suite} (${suites.indexOf(suite) + 1} of ${suites.length})`);
     try {
-      rows.push(...(await RUN[suite](plan)));
+      rows.push(...(await RUN[suite](plan, url)));
     } catch (error) {
       progress.pause();
       // The results of the other suites are still useful.

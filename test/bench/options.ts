@@ -7,6 +7,7 @@ export const SUITES = [
   'semaphore',
   'streams',
   'spill',
+  'postgres',
   'spanner',
   'failover',
   'memory',
@@ -46,27 +47,35 @@ export interface BenchOptions {
   readonly plan: Plan;
   readonly suites: readonly SuiteName[];
   readonly json: string | undefined;
+  /** Connection string of the PostgreSQL server to measure. Default: a server of its own. */
+  readonly url: string | undefined;
 }
 
-export const USAGE = `npm run bench -- [--quick] [--only ${SUITES.join('|')}] [--json FILE]`;
+export const USAGE = `npm run bench -- [--quick] [--only ${SUITES.join('|')}] [--json FILE] [--url postgres://…]`;
 
 export class UsageError extends Error {}
 
 /** @throws UsageError for arguments that are not in USAGE */
 export function parseOptions(args: readonly string[]): BenchOptions {
-  const { quick, only, json } = parse(args);
+  const { quick, only, json, url } = parse(args);
   const names = only?.flatMap((each) => each.split(','));
   for (const name of names ?? []) {
     if (!SUITES.some((suite) => suite === name)) throw new UsageError(`There is no benchmark "${name}".`);
   }
-  return { plan: quick ? QUICK : FULL, suites: SUITES.filter((suite) => names?.includes(suite) ?? true), json };
+  const suites = SUITES.filter((suite) => names?.includes(suite) ?? true);
+  return { plan: quick ? QUICK : FULL, suites, json, url };
 }
 
 function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
-      options: { quick: { type: 'boolean' }, only: { type: 'string', multiple: true }, json: { type: 'string' } },
+      options: {
+        quick: { type: 'boolean' },
+        only: { type: 'string', multiple: true },
+        json: { type: 'string' },
+        url: { type: 'string' },
+      },
     }).values;
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));

@@ -2,15 +2,20 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
+import { Client, Pool } from 'pg';
 import {
   ClusterService,
   HedgeModule,
   KvStore,
   LeaderService,
+  LockService,
   OnBroadcast,
   OnLeaderMessage,
   SemaphoreService,
+  type BackendFactory,
+  type Lock,
 } from 'nestjs-hedge';
+import { postgres } from 'nestjs-hedge/postgres';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { answer } from './child.js';
@@ -20,6 +25,20 @@ import { FailoverWatch } from './failover-watch.js';
 import { StreamController, streamCommands } from './stream-load.js';
 
 const { BENCH_ADDRESS: address = '', BENCH_FILE: file = '', BENCH_SPANNER: database } = process.env;
+const { BENCH_POSTGRES: url, BENCH_SCHEMA: schema = '' } = process.env;
+
+function backendOf(): BackendFactory {
+  if (url !== undefined) return postgres({ connectionString: url, schema });
+  return database === undefined ? sqlite({ file }) : spanner({ database });
+}
+
+/** The statements that this process has sent to PostgreSQL. */
+let statements = 0;
+const { query } = Client.prototype;
+Client.prototype.query = function (this: Client, ...args: never) {
+  statements += 1;
+  return (query as (...args: never) => never).apply(this, args);
+};
 
 @Controller()
 class EchoController {
@@ -41,7 +60,7 @@ class EchoController {
       group: 'bench',
       address,
       timing: 'local',
-      backend: database === undefined ? sqlite({ file }) : spanner({ database }),
+      backend: backendOf(),
     }),
   ],
   controllers: [EchoController, StreamController],
@@ -53,9 +72,16 @@ app.enableShutdownHooks();
 const leader = app.get(LeaderService);
 const cluster = app.get(ClusterService);
 const kv = app.get(KvStore);
+const locks = app.get(LockService);
 const semaphores = app.get(SemaphoreService);
 const free = semaphores.get('free', { limit: 64 });
 const contended = semaphores.get('contended', { limit: 1 });
+
+/** The application's own pool and table. */
+const invoices = new Pool({ connectionString: url });
+const INSERT = `INSERT INTO ${schema}.invoice (note) VALUES ('${MESSAGE}')`;
+let held: Promise<Lock> | undefined;
+const fence = (): Promise<Lock> => (held ??= locks.acquire(`bench/fence/${address}`));
 
 const KEYS = 1_000;
 let count = 0;
@@ -68,6 +94,25 @@ const operations = {
   },
   put: () => kv.put(nextKey(), MESSAGE),
   get: () => kv.get(nextKey()),
+  lock: async () => {
+    const lock = await locks.acquire(`bench/${address}`);
+    await lock.release();
+  },
+  contendedLock: async () => {
+    const lock = await locks.acquire('bench/contended', { timeoutMs: 60_000 });
+    await lock.release();
+  },
+  transaction: async () => {
+    const client = await invoices.connect();
+    await client.query('BEGIN');
+    await client.query(INSERT);
+    await client.query('COMMIT');
+    client.release();
+  },
+  fencedTransaction: async () => {
+    const lock = await fence();
+    await lock.transaction(invoices, (tx) => tx.query(INSERT));
+  },
   semaphore: async () => {
     const permit = await free.acquire();
     await permit.release();
@@ -110,6 +155,7 @@ const commands = {
     await Promise.all(Array.from({ length: concurrency }, caller));
   },
   ...streamCommands(leader),
+  statements: () => statements,
   memory: () => process.memoryUsage.rss(),
   startWatch: ({ concurrency }: { concurrency: number }) => {
     watch = new FailoverWatch(() => leader.send<string>('who', null), concurrency);

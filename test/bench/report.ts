@@ -35,9 +35,17 @@ export function formatVerdicts(verdicts: readonly Verdict[]): string {
   );
 }
 
-function remark({ failedSends, rssMiB, callsPerOperation, longestTurn, mbPerSecond }: AnyRow): string {
+function remark({
+  statementsPerThird,
+  failedSends,
+  rssMiB,
+  callsPerOperation,
+  longestTurn,
+  mbPerSecond,
+}: AnyRow): string {
   if (mbPerSecond !== undefined) return `${Math.round(mbPerSecond)} MB/s`;
   if (longestTurn !== undefined) return `longest turn ${longestTurn.toFixed(2)} x their number`;
+  if (statementsPerThird !== undefined) return `${statementsPerThird.toFixed(2)} statements per third of a lease`;
   if (callsPerOperation !== undefined) return `${callsPerOperation.toFixed(2)} calls to Spanner for each`;
   if (failedSends !== undefined) return `${failedSends} failed sends`;
   return rssMiB === undefined ? '' : `${rssMiB.toFixed(1)} MiB resident`;

@@ -1,5 +1,6 @@
 import type { FailoverRow } from './suites/failover.js';
 import type { MemoryRow } from './suites/memory.js';
+import type { PostgresRow } from './suites/postgres.js';
 import type { SemaphoreRow } from './suites/semaphore.js';
 import type { SpannerRow } from './suites/spanner.js';
 import type { SpillRow } from './suites/spill.js';
@@ -10,6 +11,7 @@ import type { Row } from './statistics.js';
 export type AnyRow = Row &
   Partial<FailoverRow> &
   Partial<MemoryRow> &
+  Partial<PostgresRow> &
   Partial<SpannerRow> &
   Partial<SpillRow> &
   Partial<SemaphoreRow> &
@@ -176,6 +178,53 @@ const TARGETS: readonly Target[] = [
     bound: 20,
     at: 'most',
     measure: (find) => longestDelay(find),
+  },
+  ...(
+    [
+      ['put', 'pg-one-row', 1, 8],
+      ['put', 'pg-one-row', 16, 4],
+      ['get', 'pg-select', 16, 5],
+    ] as const
+  ).map(([ours, floor, connections, bound]): Target => ({
+    name: `${ours} at 64 on PostgreSQL / ${floor} on ${connections}, rate`,
+    bound,
+    at: 'least',
+    measure: (find) => ratio(find(`postgres-${ours}`, 64)?.opsPerSecond, find(floor, connections)?.opsPerSecond),
+  })),
+  {
+    name: 'lock on PostgreSQL / pg-advisory-lock, p50 at 1',
+    bound: 2,
+    at: 'most',
+    measure: (find) => ratio(find('postgres-lock', 1)?.p50Ms, find('pg-advisory-lock', 1)?.p50Ms),
+  },
+  {
+    name: 'lock on PostgreSQL among 64 waiters / pg-advisory-polling, rate',
+    bound: 5,
+    at: 'least',
+    measure: (find) => ratio(find('postgres-lock-contended')?.opsPerSecond, find('pg-advisory-polling')?.opsPerSecond),
+  },
+  {
+    name: 'fenced transaction on PostgreSQL / pg-transaction, p50 at 1',
+    bound: 1.3,
+    at: 'most',
+    measure: (find) => ratio(find('postgres-fenced-transaction')?.p50Ms, find('pg-transaction')?.p50Ms),
+  },
+  ...(
+    [
+      ['leader', 1],
+      ['follower', 0],
+    ] as const
+  ).map(([pod, bound]): Target => ({
+    name: `statements of an idle ${pod} on PostgreSQL, per third of a lease`,
+    bound,
+    at: 'most',
+    measure: (find) => find(`postgres-idle-${pod}`)?.statementsPerThird,
+  })),
+  {
+    name: 'get on Spanner / one read for each, rate at 64',
+    bound: 8,
+    at: 'least',
+    measure: (find) => ratio(find('spanner-get', 64)?.opsPerSecond, find('spanner-one-read', 64)?.opsPerSecond),
   },
   {
     name: 'put on Spanner / one commit for each, rate at 64',

@@ -10,7 +10,7 @@ export interface SpannerRow extends Row {
   readonly callsPerOperation: number;
 }
 
-/** The key/value log from a follower, on Spanner (our emulator), compared with Google's client that commits each put separately. */
+/** The key/value log from a follower, on Spanner (our emulator), compared with Google's client and a call for each. */
 export async function spannerSuite(plan: Plan): Promise<SpannerRow[]> {
   const server = await Child.start<SpannerServerCommands>('spanner-server.ts');
   try {
@@ -21,6 +21,7 @@ export async function spannerSuite(plan: Plan): Promise<SpannerRow[]> {
       return await Cluster.runOn(env, 2, async (cluster) => {
         const follower = await cluster.follower();
         await follower.ask('fill');
+        await floor.ask('fill');
         const hedge = (operation: 'put' | 'get', concurrency: number): Contestant => ({
           name: `spanner-${operation}`,
           concurrency,
@@ -31,7 +32,9 @@ export async function spannerSuite(plan: Plan): Promise<SpannerRow[]> {
           hedge('put', 1),
           oneCommit(floor, 64),
           hedge('put', 64),
+          oneRead(floor, 1),
           hedge('get', 1),
+          oneRead(floor, 64),
           hedge('get', 64),
         ].map((contestant) => new Counted(contestant, server));
         const rows = await compete(contestants, plan);
@@ -47,6 +50,10 @@ export async function spannerSuite(plan: Plan): Promise<SpannerRow[]> {
 
 function oneCommit(floor: Child<SpannerFloorCommands>, concurrency: number): Contestant {
   return { name: 'spanner-one-commit', concurrency, run: (shape) => floor.ask('insert', shape) };
+}
+
+function oneRead(floor: Child<SpannerFloorCommands>, concurrency: number): Contestant {
+  return { name: 'spanner-one-read', concurrency, run: (shape) => floor.ask('read', shape) };
 }
 
 /** Also counts the calls that the server receives meanwhile, including renewals and reads of the lease. */
