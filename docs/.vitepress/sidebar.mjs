@@ -3,6 +3,7 @@ export const sidebar = [
   group('Start here', {
     'What it is, quick start': 'README.md',
     'Concepts and guarantees': 'docs/concepts.md',
+    'Quick start on PostgreSQL': 'docs/quick-start-postgres.md',
     Setup: 'docs/setup.md',
     Examples: 'examples/README.md',
   }),

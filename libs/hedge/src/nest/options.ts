@@ -105,7 +105,7 @@ export interface HedgeOptions {
    */
   readonly timing?: HedgeTiming;
   /**
-   * Limit of `send`, `broadcast`, `put`, the wait for a lock or a permit, and the time until a handler has accepted a
+   * Limit of `send`, `broadcast`, `put`, `get`, the wait for a lock or a permit, and the time until a handler has accepted a
    * stream, in milliseconds, if the call gives none. Keep it above `timing.leaseMs`. Default: 10,000.
    */
   readonly defaultTimeoutMs?: number;
