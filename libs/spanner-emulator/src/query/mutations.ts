@@ -69,7 +69,9 @@ const writeRow = (
     throw notFound(`Table ${table.name}: Row ${describeKey(fresh, table.key)} not found.`);
   }
   const row = old ? old.map((value, i) => (targets.includes(i) ? fresh[i]! : value)) : fresh;
-  work.put(table, key, row, old ? targets : undefined);
+  // The key of a row that exists stays, so its readers do not conflict with the write of other columns.
+  const written = targets.filter((target) => !table.key.some(({ column }) => column === target));
+  work.put(table, key, row, old ? (written.length > 0 ? written : targets) : undefined);
 };
 
 const applyDelete = (keySet: KeySet, table: Table, work: Work): void => {

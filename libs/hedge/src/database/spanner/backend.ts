@@ -2,6 +2,7 @@ import type { Backend, BackendFactory } from '../backend.js';
 import type { LeaseTable } from '../lease-table.js';
 import type { LogTable } from '../log-table.js';
 import type { PermitTable } from '../permit-table.js';
+import type { UserTransactions } from '../user-transactions.js';
 import { systemClock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { Connection } from './client/connection.js';
@@ -12,6 +13,7 @@ import { SpannerPermitTable } from './permit-table.js';
 import type { ReadBound } from './client/protocol.js';
 import { SpannerRpc } from './client/rpc.js';
 import { describeLacks, findSchema, lacksOf } from './schema.js';
+import { SpannerUserTransactions } from './user-transactions.js';
 
 /**
  * A backend in Cloud Spanner, for pods on any machine. Leases expire by the database's clock, and its commit timestamps
@@ -39,6 +41,7 @@ class SpannerBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
   readonly permits: PermitTable;
+  readonly transactions: UserTransactions;
   readonly #log: SpannerLogTable;
   readonly #rpc: SpannerRpc;
   readonly #connection: Connection;
@@ -52,6 +55,7 @@ class SpannerBackend implements Backend {
     this.lease = new SpannerLeaseTable(this.#connection, config);
     this.log = this.#log = new SpannerLogTable(this.#connection, config, readBound(config));
     this.permits = new SpannerPermitTable(this.#connection, config);
+    this.transactions = new SpannerUserTransactions(config);
   }
 
   get name(): string {

@@ -9,6 +9,7 @@ import { mikroOrm, type MikroOrmTransactionOf } from './mikro-orm.js';
 import { pg, type PgTransactionOf } from './pg.js';
 import { prisma, type PrismaTransactionOf } from './prisma.js';
 import { statementRunner } from './statement-runner.js';
+import type { SpannerTransactionOf } from '../spanner/user-transactions.js';
 import { typeorm, type TypeormTransactionOf } from './typeorm.js';
 
 /** One file each. The shapes of the libraries differ, so their order does not matter; an object that only has `query` is last. */
@@ -34,7 +35,8 @@ type KnownTransactionOf<Source> =
   | KyselyTransactionOf<Source>
   | KnexTransactionOf<Source>
   | MikroOrmTransactionOf<Source>
-  | LibsqlTransactionOf<Source>;
+  | LibsqlTransactionOf<Source>
+  | SpannerTransactionOf<Source>;
 
 /** The type of the transaction that a data source begins; `unknown` for one that is not recognised by its type. */
 export type TransactionOf<Source> = [KnownTransactionOf<Source>] extends [never] ? unknown : KnownTransactionOf<Source>;
