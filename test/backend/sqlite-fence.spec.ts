@@ -18,8 +18,6 @@ import { claimOf, rowOf } from './rows.js';
 let folder: string;
 let file: string;
 let backend: Backend;
-/** It gives up after a moment, because a fence makes it wait. */
-let impatient: Backend;
 let transactions: UserTransactions;
 /** A connection of the application. */
 let database: Database.Database;
@@ -28,9 +26,8 @@ let id: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'hedge-fence-'));
   file = join(folder, 'app.db');
-  [backend, impatient] = [10_000, 500].map((timeoutMs) => sqlite({ file }).create({ timeoutMs })) as [Backend, Backend];
+  backend = sqlite({ file }).create({ timeoutMs: 30_000 });
   await backend.open();
-  await impatient.open();
   if (backend.transactions === undefined) throw new Error('the driver should fence transactions');
   transactions = backend.transactions;
   database = new Database(file);
@@ -44,7 +41,6 @@ beforeEach(() => {
 afterAll(async () => {
   database.close();
   await backend.close();
-  await impatient.close();
   rmSync(folder, { recursive: true });
 });
 
@@ -190,6 +186,9 @@ describe('F1 a synchronous connection of libsql', () => {
     const other = randomUUID();
     await expect(transactions.run(db, work(other), fenced(await stale()))).rejects.toMatchObject(lost);
     expect([isCommitted(), isCommitted(other)]).toEqual([true, false]);
+    const forgotten = (tx: unknown) => (tx as typeof db).insert(invoices).values({ id: other, cents: 1 });
+    await expect(transactions.run(db, forgotten, fenced(holder))).rejects.toMatchObject(refused);
+    expect(isCommitted(other)).toBe(false);
     let rejection: unknown;
     const begun = () =>
       db.transaction((tx) => {
@@ -271,14 +270,14 @@ describe.each(Object.keys(LIBRARIES))('F1 %s on SQLite', (name) => {
 
   const insertBy = (tx: unknown) => library.query(tx, 'INSERT INTO invoice VALUES (?, 100)', [id]);
 
-  it('commits a transaction of the holder, and makes a successor wait until then', async () => {
+  it('commits a transaction of the holder, and has the write lock of the file until then', async () => {
     const holder = await acquire();
     await holder.release();
     const successor = claimOf(holder.lease);
     await library.begin(async (tx) => {
       await transactions.fence(tx, holder);
       await insertBy(tx);
-      await expect(impatient.lease.acquire(successor)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      expect(() => database.exec('BEGIN IMMEDIATE')).toThrow(/locked/);
     });
     expect(isCommitted()).toBe(true);
     await expect(backend.lease.acquire(successor)).resolves.toMatchObject({ acquired: true });

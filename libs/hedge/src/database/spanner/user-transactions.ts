@@ -34,13 +34,6 @@ interface SpannerSource {
   runTransactionAsync<Result>(options: object, work: (tx: SpannerTransaction) => Promise<Result>): Promise<Result>;
 }
 
-/** The `Transaction` of `runTransactionAsync`. */
-export type SpannerTransactionOf<Source> = Source extends {
-  runTransactionAsync(options: never, work: (tx: infer Tx) => Promise<never>): Promise<unknown>;
-}
-  ? Tx
-  : never;
-
 /** google.spanner.v1.TransactionOptions.IsolationLevel */
 const SERIALIZABLE = 1;
 const REPEATABLE_READ = 2;

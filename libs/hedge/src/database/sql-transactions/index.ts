@@ -9,7 +9,6 @@ import { mikroOrm, type MikroOrmTransactionOf } from './mikro-orm.js';
 import { pg, type PgTransactionOf } from './pg.js';
 import { prisma, type PrismaTransactionOf } from './prisma.js';
 import { statementRunner } from './statement-runner.js';
-import type { SpannerTransactionOf } from '../spanner/user-transactions.js';
 import { typeorm, type TypeormTransactionOf } from './typeorm.js';
 
 /** One file each. The shapes of the libraries differ, so their order does not matter; an object that only has `query` is last. */
@@ -24,7 +23,14 @@ const LIBRARIES: readonly SqlLibrary[] = [
   mikroOrm,
   statementRunner,
 ];
-const NAMES = 'pg, TypeORM, Prisma, Drizzle, Kysely, Knex, MikroORM, libsql';
+const NAMES = 'pg, TypeORM, Prisma, Drizzle, Kysely, Knex, MikroORM';
+
+/** The `Transaction` of a Database of `@google-cloud/spanner`. */
+type SpannerTransactionOf<Source> = Source extends {
+  runTransactionAsync(options: never, work: (tx: infer Tx) => Promise<never>): Promise<unknown>;
+}
+  ? Tx
+  : never;
 
 /** The transaction that each library passes to the work. */
 type KnownTransactionOf<Source> =
@@ -63,13 +69,13 @@ export async function runInTransaction<Result>(
   work: (tx: unknown) => Result | Promise<Result>,
   last: LastInTransaction = () => undefined,
 ): Promise<Result> {
-  const database = firstOf(source, (library, value) => (library === libsql ? syncDatabaseOf(value) : undefined));
+  const database = isObject(source) ? syncDatabaseOf(source) : undefined;
   if (database !== undefined) return runSynchronously(database, source, work, last);
   const run = transactionsOf(source);
   if (run === undefined) {
     throw unknownObject(
       `run: ${shown(source)} is no data source`,
-      'or begin the transaction yourself, and call fence(tx) last in it',
+      'libsql on SQLite; or begin the transaction yourself, and call fence(tx) last in it',
     );
   }
   return run(async (tx) => {
@@ -88,12 +94,16 @@ function firstOf<Found>(
   value: unknown,
   find: (library: SqlLibrary, value: object) => Found | undefined,
 ): Found | undefined {
-  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined;
+  if (!isObject(value)) return undefined;
   for (const library of LIBRARIES) {
     const found = find(library, value);
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+function isObject(value: unknown): value is object {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function';
 }
 
 /**

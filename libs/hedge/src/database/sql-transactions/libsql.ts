@@ -34,7 +34,7 @@ export const libsql: SqlLibrary = {
       if (database.inTransaction) database.exec('ROLLBACK');
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        'Nothing was fenced: a synchronous database cannot wait for a fence. An open transaction was rolled back. Call transaction(database, (tx) => …) with synchronous work instead.',
+        'Nothing was fenced: a synchronous database cannot wait for a fence. If a transaction was open, it was rolled back. Call transaction(database, (tx) => …) with synchronous work instead.',
       );
     }
     const run = (text: string, values: readonly (string | null)[]) => database.prepare(text).all(...values);
@@ -86,10 +86,11 @@ export async function runSynchronously<Result>(
   }
 }
 
-/** @throws HedgeError INVALID_ARGUMENT for a promise */
+/** @throws HedgeError INVALID_ARGUMENT for a promise, and for a query of Drizzle that was not run */
 function now<Value>(value: Value | Promise<Value>): Value {
-  if (!(value instanceof Promise)) return value;
-  value.catch(() => undefined);
+  if (typeof (value as Partial<Promise<Value>> | undefined)?.then !== 'function') return value as Value;
+  // Only a promise: a query of Drizzle would run when its `then` is called.
+  if (value instanceof Promise) value.catch(() => undefined);
   throw new HedgeError(
     'INVALID_ARGUMENT',
     'The transaction was rolled back: its work returned a promise, but its database is synchronous. Give work that is not async, and await nothing in it.',
