@@ -109,6 +109,15 @@ describe('LeaseObserver', () => {
       expect(mayAcquire()).toMatchObject({ mayInsert: true, above: 9n });
     });
 
+    it('L1 waits a whole lease again when the row was missing before, too', () => {
+      const { clock, observer, read, mayAcquire } = observed(held(7n), NO_ROW);
+      clock.advance(LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ mayInsert: true });
+      observer.heard(NAME, 9n, LEASE_MS);
+      expect(mayAcquire()).toMatchObject({ mayInsert: false });
+      expect(read(NO_ROW).expiresInMs).toBe(LEASE_MS);
+    });
+
     it('L1 refuses the renewal of an earlier term, also after another read found the loss', () => {
       const { clock, observer, read } = observed();
       const lease = { name: NAME, holder: self, token: 8n };

@@ -148,6 +148,8 @@ export class LeaseObserver {
   heard(name: string, token: bigint, leaseMs: number): void {
     if (token <= this.#lostUpTo || token > HIGHEST_TOKEN || !this.#known.heard(name, token, leaseMs)) return;
     this.#replaced.seen(token, leaseMs);
+    // The row has changed since it was read.
+    this.#observed.forget(name);
   }
 
   /**
