@@ -1,5 +1,21 @@
 import { Body, Controller, Injectable, Post } from '@nestjs/common';
-import { type JobRun, JobsService, LeaderCron, LeaderInterval, LeaderOnly } from 'nestjs-hedge';
+import {
+  type JobRun,
+  JobsService,
+  LeaderCron,
+  LeaderInterval,
+  LeaderOnly,
+  type TransactionalJobRun,
+} from 'nestjs-hedge';
+import { Column, DataSource, Entity, PrimaryGeneratedColumn } from 'typeorm';
+
+@Entity()
+class Invoice {
+  @PrimaryGeneratedColumn() id!: number;
+  @Column() customer!: string;
+}
+
+declare function invoicesOf(day: Date): Promise<Omit<Invoice, 'id'>[]>;
 
 declare function writeReport(day: Date, fencingToken: bigint, signal: AbortSignal): Promise<void>;
 declare function poll(signal: AbortSignal): Promise<void>;
@@ -38,6 +54,21 @@ export class ReportService {
 
   lastNights() {
     return this.jobs.history('nightly report', { limit: 14 });
+  }
+}
+// #endregion
+
+// #region transactional
+@Injectable()
+export class BillingService {
+  constructor(private readonly dataSource: DataSource) {}
+
+  @LeaderCron('0 3 * * *', { name: 'invoices', transactional: true })
+  async bill({ fireTime, transaction }: TransactionalJobRun) {
+    const invoices = await invoicesOf(fireTime);
+    await transaction(this.dataSource, async (tx) => {
+      await tx.insert(Invoice, invoices); // tx is the EntityManager of the transaction
+    });
   }
 }
 // #endregion

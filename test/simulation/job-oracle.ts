@@ -43,7 +43,13 @@ export class JobOracle {
     this.all = [false, true].map((catchUp) => {
       const everyMs = random.pick([500, 1_000, 3_000]);
       const times = { text: `${everyMs}`, nextAfter: (ms: number) => (Math.floor(ms / everyMs) + 1) * everyMs };
-      return { name: catchUp ? 'caught-up' : 'plain', times, catchUp, graceMs: random.pick([2_000, 6_000]) };
+      return {
+        name: catchUp ? 'caught-up' : 'plain',
+        times,
+        catchUp,
+        transactional: false,
+        graceMs: random.pick([2_000, 6_000]),
+      };
     });
     this.#told = new Map(
       this.all.map((job) => [

@@ -18,7 +18,7 @@ export type { ViewMember } from './membership/view.js';
 export { HedgeError, type HedgeErrorCode } from './common/errors.js';
 export type { MemberId } from './common/identity.js';
 export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.js';
-export type { JobOptions, JobRun } from './jobs/job.js';
+export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';
 export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry } from './kv/kv-entry.js';

@@ -8,7 +8,7 @@ import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.j
 const MINUTE = 60_000;
 /** A whole number of minutes. */
 const T0 = 1_700_000_040_000;
-const JOB: Job = { name: 'j', times: intervalTimes(MINUTE), catchUp: false, graceMs: 3 * MINUTE };
+const JOB: Job = { name: 'j', times: intervalTimes(MINUTE), catchUp: false, transactional: false, graceMs: 3 * MINUTE };
 
 /** One pod with the core, a ledger that answers at once by default, and manual clocks. */
 class Bench {
@@ -84,6 +84,11 @@ function minute(ms: number): number {
 function lostInMinute1(): LedgerRow[] {
   const first = new Bench().elect().at(1);
   return first.ledger;
+}
+
+/** The transaction of the last run commits `done`. */
+function commit(bench: Bench): void {
+  bench.ledger.push({ ...bench.running.at(-1)!, event: 'done', durationMs: 5 });
 }
 
 describe('job scheduler', () => {
@@ -302,6 +307,153 @@ describe('job scheduler', () => {
     back.wall = T0 + 100 * MINUTE;
     back.elect(3n);
     expect(back.rows.slice(4)).toEqual(['scheduled 96', 'claimed 97']);
+  });
+
+  describe('of a transactional job', () => {
+    const transactional = { transactional: true };
+    beforeEach(() => {
+      pod = new Bench([], transactional).elect().at(1);
+    });
+
+    it('J4: reads from the ledger that the transaction of a run has written `done`', () => {
+      commit(pod);
+      pod.answers = false;
+      pod.end();
+      expect(pod.pending).toMatchObject([{ type: 'load' }]);
+      pod.answers = true;
+      pod.answer(pod.pending[0]!);
+      pod.at(2);
+      expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'claimed 2']);
+      expect(pod.ledger.slice(1)).toMatchObject([transactional, transactional, transactional]);
+    });
+
+    it('J4: repeats that read after a failure, and then decides by the ledger', () => {
+      pod.answers = false;
+      pod.end();
+      pod.step({ type: 'call-failed', call: (pod.pending[0] as { call: number }).call, random: 0 });
+      pod.answers = true;
+      pod.at(1.1);
+      expect(pod.rows.slice(1)).toEqual(['claimed 1', 'failed 1']);
+      expect(pod.ledger.at(-1)?.error).toContain('did not reach the ledger');
+    });
+
+    it('J4: runs a failed firing again after a pause that doubles up to a minute, until it is done', () => {
+      const pauses: number[] = [];
+      for (let attempt = 1; attempt <= 9; attempt += 1) {
+        pod.end('no paper');
+        expect(pod.rows.at(-1)).toBe(`failed 1${attempt > 1 ? ` attempt ${attempt}` : ''}`);
+        const failedAt = pod.wall;
+        while (pod.rows.at(-1)!.startsWith('failed')) {
+          pod.wall += pod.wakeAfterMs!;
+          pod.step({ type: 'tick' });
+        }
+        pauses.push((pod.wall - failedAt) / 1_000);
+        expect(pod.running.at(-1)).toMatchObject({ fireTime: T0 + MINUTE, attempt: attempt + 1 });
+      }
+      expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
+      commit(pod);
+      pod.end();
+      expect(pod.rows.at(-3)).toBe('done 1 attempt 10');
+    });
+
+    it('J4: makes no pause that is longer than the grace time', () => {
+      pod = new Bench([], { transactional: true, graceMs: 5_000 }).elect().at(1);
+      for (let attempt = 1; attempt < 4; attempt += 1) pod.end('no paper').at(1 + attempt / 10);
+      expect(pod.end('no paper').wakeAfterMs).toBe(5_000);
+    });
+
+    it('J4: does not shorten the pause when the timer or the firing is early, or the wall clock jumps', () => {
+      for (let attempt = 1; attempt < 4; attempt += 1) pod.end('no paper').at(1 + attempt / 4);
+      pod.end('no paper');
+      const rows = pod.ledger.length;
+      const mono = pod.wall;
+      for (const wall of [mono, mono + 60 * MINUTE]) {
+        const effects = pod.scheduler.step({ type: 'tick' }, { mono: mono + 7_999, wall });
+        expect(effects).toEqual([{ type: 'wake', afterMs: 1 }]);
+      }
+      expect(pod.ledger).toHaveLength(rows);
+    });
+
+    it('J4: excludes that an unknown commit happens later, before it runs the firing again', () => {
+      pod.answers = false;
+      pod.end('the connection broke during the commit');
+      expect(pod.pending).toMatchObject([{ type: 'write', row: { event: 'failed', attempt: 1 } }]);
+      pod.step({ type: 'call-failed', call: (pod.pending.shift() as { call: number }).call, random: 0 });
+      pod.at(2);
+      expect(pod.pending).toMatchObject([{ type: 'write', row: { event: 'failed', attempt: 1 } }]);
+      expect(pod.running).toHaveLength(1);
+      commit(pod);
+      pod.answers = true;
+      pod.step({ type: 'conflict', call: (pod.pending.shift() as { call: number }).call, random: 0 });
+      pod.at(2.5);
+      expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'claimed 2']);
+    });
+
+    it('J4: the next leader runs a firing again at once, whatever its attempt and its outcome', () => {
+      for (let attempt = 1; attempt <= 3; attempt += 1) pod.end('no paper').at(1 + attempt);
+      const next = new Bench(pod.ledger, transactional, 'b:1');
+      next.wall = pod.wall;
+      next.elect(2n);
+      expect(next.rows.slice(-2)).toEqual(['lost 1 attempt 4', 'claimed 1 attempt 5']);
+      next.end('no paper');
+      const third = new Bench(pod.ledger, transactional, 'c:1');
+      third.wall = next.wall;
+      third.elect(3n);
+      expect(third.rows.slice(-2)).toEqual(['failed 1 attempt 5', 'claimed 1 attempt 6']);
+    });
+
+    it('J4: writes no outcome after the end of its term', () => {
+      pod.step({ type: 'deposed', token: 1n });
+      pod.end('LEASE_LOST');
+      expect(pod.rows).toEqual(['scheduled 0', 'claimed 1']);
+    });
+
+    it('J4: elected again during its run, it reads whether that run was committed after all', () => {
+      pod.step({ type: 'deposed', token: 1n });
+      commit(pod);
+      pod.elect(2n).end('the answer was lost').at(2);
+      expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'claimed 2']);
+    });
+
+    it('J2: skips the firings that were due while one was repeated, or runs the last of them with catchUp', () => {
+      pod.end('no paper').at(3);
+      commit(pod);
+      pod.at(3.5).end();
+      expect(pod.rows.slice(1)).toEqual([
+        'claimed 1',
+        'failed 1',
+        'claimed 1 attempt 2',
+        'done 1 attempt 2',
+        'skipped 2-3 (2)',
+      ]);
+      const caughtUp = new Bench([], { transactional: true, catchUp: true }).elect().at(1).end('no paper').at(3);
+      commit(caughtUp);
+      caughtUp.at(3.5).end();
+      expect(caughtUp.rows.slice(-3)).toEqual(['done 1 attempt 2', 'skipped 2', 'claimed 3']);
+    });
+
+    it('begins no attempt during a hand-over, for which a pause does not wait', () => {
+      pod.end('no paper').step({ type: 'draining', token: 1n });
+      expect(pod.scheduler.busy).toBe(false);
+      pod.at(2);
+      expect(pod.rows.at(-1)).toBe('failed 1');
+    });
+
+    it('does not repeat a run from before the job was transactional, which may have committed something', () => {
+      const before = lostInMinute1();
+      const next = new Bench(before, transactional, 'b:1');
+      next.wall = T0 + 2 * MINUTE;
+      next.elect(2n);
+      expect(next.rows.slice(1)).toEqual(['claimed 1', 'lost 1', 'claimed 2']);
+    });
+
+    it('is not repeated after the job became an ordinary one', () => {
+      pod.end('no paper');
+      const next = new Bench(pod.ledger, {}, 'b:1');
+      next.wall = T0 + 2 * MINUTE;
+      next.elect(2n);
+      expect(next.rows.slice(1)).toEqual(['claimed 1', 'failed 1', 'claimed 2']);
+    });
   });
 
   it('computes the next firing only once while it waits for it', () => {

@@ -2,11 +2,19 @@ import { backoffMs } from '../common/backoff.js';
 import type { Instant } from '../common/clock.js';
 import { rangeOf } from './fire-times.js';
 import type { Job } from './job.js';
-import type { JobEvent, LedgerRow } from './ledger.js';
-import type { SchedulerEffect, SchedulerInput, SchedulerSettings } from './job-scheduler.messages.js';
+import { outcomeOf, type JobEvent, type LedgerRow } from './ledger.js';
+import type { RunEnd, SchedulerEffect, SchedulerInput, SchedulerSettings } from './job-scheduler.messages.js';
 
-/** Limit of the attempts of a firing: with `catchUp`, a lost run is repeated once. */
+/** Limit of the attempts of a firing: with `catchUp`, a lost run is repeated once. Transactional jobs have no limit. */
 const MAX_ATTEMPTS = 2;
+
+/** The pause before a leader repeats its own transactional run doubles with each attempt. `graceMs` may end it earlier. */
+const MIN_RERUN_MS = 1_000;
+const MAX_RERUN_MS = 60_000;
+
+/** The answer to the commit of a run was a success, and its `done` row is not in the ledger. */
+const NOT_COMMITTED =
+  'The transaction did not reach the ledger of the job. Pass a data source of the database with the tables of Hedge to run.transaction, and do not call it inside of another transaction.';
 
 /** Longest timer. A wall clock that was set ahead is noticed after this time, because timers use the monotonic clock. */
 const MAX_WAKE_MS = 10_000;
@@ -16,13 +24,25 @@ interface LeaderTerm {
   draining: boolean;
 }
 
+/**
+ * A call to the ledger, one at a time: it writes `row`, or reads without one. If the read finds the claim of the last run
+ * still open, `ifOpen` is the outcome of that run.
+ */
+interface Calling {
+  readonly at: 'calling';
+  readonly call: number;
+  readonly row?: LedgerRow;
+  readonly ifOpen?: LedgerRow;
+  readonly tries: number;
+  readonly retryAt?: number;
+}
+
 type State =
   /** Not leading, or about to hand over the leadership. */
   | { readonly at: 'rest' }
   /** `due` is the next firing. */
   | { readonly at: 'waiting'; readonly due: number | undefined }
-  /** A call to the ledger, one at a time: it writes `row`, or reads without one. */
-  | { readonly at: 'calling'; readonly call: number; readonly row?: LedgerRow; tries: number; retryAt?: number }
+  | Calling
   /** `nextDue` is the first firing after the begin of the run. */
   | { readonly at: 'running'; readonly claim: LedgerRow; readonly nextDue: number | undefined; reported: boolean };
 
@@ -38,6 +58,9 @@ type State =
  *   its run, and the next attempt only after the previous one was recorded as lost.
  * - J2 no nominal time is passed over silently: each is claimed, or part of a row `missed` or `skipped`.
  * - J3 each claim gets one outcome as soon as there is a leader: from its own leader, or `lost` from the next.
+ * - J4 of a transactional job, a claimed firing runs again until it is `done`, and the writes of exactly one of its runs are
+ *   committed. The transaction of the run writes `done`. All outcomes of a claim have the same row id, so the next attempt,
+ *   which begins only after `lost` or `failed` was written for the previous one, excludes that `done` is written later.
  *
  * Nominal times are compared with the wall clock of the leader. A leader whose clock is behind the ledger waits and repeats
  * nothing. A leader whose clock was ahead has recorded all the times that it passed over.
@@ -50,8 +73,8 @@ export class JobScheduler {
   #through = 0;
   /** The present timetable in the ledger. */
   #schedule: string | undefined;
-  /** A firing to claim next, however late, because of `catchUp`. */
-  #rerun: { readonly fireTime: number; readonly attempt: number } | undefined;
+  /** A firing to claim next, however late, because of `catchUp` or `transactional`. Not before that monotonic time. */
+  #rerun: { readonly fireTime: number; readonly attempt: number; readonly notBefore: number } | undefined;
   /** The ledger is ahead of the clock of this pod, and that was reported. */
   #reportedBehind = false;
   /** The end of the last run of this term, by the wall clock. */
@@ -85,6 +108,7 @@ export class JobScheduler {
 
   #elected(token: bigint): readonly SchedulerEffect[] {
     this.#term = { token, draining: false };
+    this.#busyUntil = 0;
     if (this.#state.at !== 'running') return this.#load();
     const { fireTime } = this.#state.claim;
     return [{ type: 'report', report: { type: 'runs-since-last-term', fireTime } }];
@@ -96,36 +120,34 @@ export class JobScheduler {
     return [];
   }
 
-  #load(): readonly SchedulerEffect[] {
-    return this.#call({ at: 'calling', call: 0, tries: 0 });
+  #load(ifOpen?: LedgerRow): readonly SchedulerEffect[] {
+    return this.#call({ at: 'calling', call: 0, tries: 0, ...(ifOpen && { ifOpen }) });
   }
 
-  #call(state: Extract<State, { at: 'calling' }>): readonly SchedulerEffect[] {
+  #call(state: Omit<Calling, 'retryAt'>): readonly SchedulerEffect[] {
     if (this.#term === undefined) return this.#deposed();
     const call = (this.#calls += 1);
-    const { row, tries } = state;
-    this.#state = { at: 'calling', call, tries: tries + 1, ...(row && { row }) };
+    const { row, ifOpen, tries } = state;
+    this.#state = { at: 'calling', call, tries: tries + 1, ...(row && { row }), ...(ifOpen && { ifOpen }) };
     return [row === undefined ? { type: 'load', call } : { type: 'write', call, row, token: this.#term.token }];
   }
 
   #answered(input: Extract<SchedulerInput, { readonly call: number }>, now: Instant): readonly SchedulerEffect[] {
-    const state = this.#state as Extract<State, { at: 'calling' }>;
-    if (input.type === 'loaded') return this.#loaded(input.row, now);
+    const { row, ...state } = this.#state as Calling;
+    if (input.type === 'loaded') return this.#loaded(input.row, state.ifOpen, now);
     if (input.type === 'fenced-off') return this.#deposed();
-    const { call, tries, row } = state;
     if (input.type === 'written') return row === undefined ? [] : this.#written(row, now);
     const { retryMs } = this.settings;
-    const pauseMs = backoffMs(tries, retryMs, 4 * retryMs, input.random);
+    const pauseMs = backoffMs(state.tries, retryMs, 4 * retryMs, input.random);
     // After a conflict, the ledger is read again.
     const again = input.type === 'call-failed' && row !== undefined ? { row } : {};
-    this.#state = { at: 'calling', call, tries, ...again, retryAt: now.mono + pauseMs };
+    this.#state = { ...state, ...again, retryAt: now.mono + pauseMs };
     return [{ type: 'wake', afterMs: pauseMs }];
   }
 
-  #loaded(row: LedgerRow | undefined, now: Instant): readonly SchedulerEffect[] {
+  #loaded(row: LedgerRow | undefined, ifOpen: LedgerRow | undefined, now: Instant): readonly SchedulerEffect[] {
     if (this.#term === undefined) return [];
     const wall = Math.floor(now.wall);
-    this.#busyUntil = 0;
     this.#rerun = undefined;
     if (row === undefined) {
       // A new job begins now, and its first row records that: so the next leader knows the firings since then.
@@ -137,8 +159,8 @@ export class JobScheduler {
     this.#schedule = row.schedule;
     this.#reportedBehind = false;
     const effects = this.#reportBehind(now);
-    if (row.event === 'claimed') return [...effects, ...this.#write({ ...row, event: 'lost' })];
-    this.#planRerun(row);
+    if (row.event === 'claimed') return [...effects, ...this.#write(ifOpen ?? { ...row, event: 'lost' })];
+    this.#planRerun(row, now);
     return [...effects, ...this.#next(now)];
   }
 
@@ -147,7 +169,7 @@ export class JobScheduler {
     this.#schedule = row.schedule;
     const recorded: SchedulerEffect[] = [{ type: 'report', report: { type: 'recorded', row } }];
     if (row.event !== 'claimed') {
-      this.#planRerun(row);
+      this.#planRerun(row, now);
       return [...recorded, ...this.#next(now)];
     }
     this.#rerun = undefined;
@@ -156,19 +178,31 @@ export class JobScheduler {
     return [...recorded, { type: 'run', claim: row }, ...this.#wakeFor(nextDue, now)];
   }
 
-  #planRerun({ event, fireTime, attempt }: LedgerRow): void {
-    if (event !== 'lost' || !this.job.catchUp || attempt >= MAX_ATTEMPTS) return;
-    this.#rerun = { fireTime, attempt: attempt + 1 };
+  #planRerun({ event, fireTime, attempt, token, transactional = false }: LedgerRow, now: Instant): void {
+    const { job } = this;
+    // A run from before the job became transactional may have committed a part of its work.
+    const untilDone = job.transactional && transactional;
+    const again = untilDone
+      ? event === 'lost' || event === 'failed'
+      : event === 'lost' && job.catchUp && attempt < MAX_ATTEMPTS;
+    if (!again) return;
+    const own = token === this.#term?.token;
+    const maxMs = Math.min(MAX_RERUN_MS, job.graceMs);
+    const pauseMs = untilDone && own ? Math.min(maxMs, MIN_RERUN_MS * 2 ** Math.min(attempt - 1, 30)) : 0;
+    this.#rerun = { fireTime, attempt: attempt + 1, notBefore: now.mono + pauseMs };
   }
 
-  #ended({ durationMs, error }: { durationMs: number; error?: string }, now: Instant): readonly SchedulerEffect[] {
+  #ended(end: RunEnd, now: Instant): readonly SchedulerEffect[] {
     if (this.#state.at !== 'running') return [];
     const { claim } = this.#state;
     // The next term has another fence: its leader records the outcome of this run.
     if (claim.token !== this.#term?.token) return this.#leaveRun();
     this.#busyUntil = now.wall;
-    const event = error === undefined ? 'done' : 'failed';
-    return this.#write({ ...claim, event, durationMs, ...(error !== undefined && { error }) });
+    // The transaction has written `done`. The ledger confirms that, not the answer to the commit.
+    if (this.job.transactional && end.error === undefined) {
+      return this.#load(outcomeOf(claim, { ...end, error: NOT_COMMITTED }));
+    }
+    return this.#write(outcomeOf(claim, end));
   }
 
   /** Leaves the outcome of a run to the next leader, which is this pod itself if it was elected meanwhile. */
@@ -182,6 +216,7 @@ export class JobScheduler {
     if (state.at === 'rest') return [];
     if (state.at === 'waiting') {
       const { due } = state;
+      if (this.#rerun !== undefined) return this.#next(now);
       if (due !== undefined && due <= now.wall) return this.#next(now);
       return [...this.#reportBehind(now), ...this.#wakeFor(due, now)];
     }
@@ -204,7 +239,12 @@ export class JobScheduler {
       this.#state = { at: 'rest' };
       return [];
     }
-    if (this.#rerun !== undefined) return this.#claim(this.#rerun.fireTime, this.#rerun.attempt);
+    if (this.#rerun !== undefined) {
+      const { fireTime, attempt, notBefore } = this.#rerun;
+      if (now.mono >= notBefore) return this.#claim(fireTime, attempt);
+      this.#state = { at: 'waiting', due: undefined };
+      return [{ type: 'wake', afterMs: notBefore - now.mono }];
+    }
     const wall = Math.floor(now.wall);
     const tooOld = wall - job.graceMs - 1;
     if (this.#schedule !== job.times.text) {
@@ -237,7 +277,7 @@ export class JobScheduler {
   #passOver(event: 'missed' | 'skipped', first: number, until: number): readonly SchedulerEffect[] {
     const all = rangeOf(this.job.times, first, until);
     if (!this.job.catchUp) return this.#writeRange(event, all);
-    this.#rerun = { fireTime: all.last, attempt: 1 };
+    this.#rerun = { fireTime: all.last, attempt: 1, notBefore: 0 };
     if (all.last === first) return this.#claim(first, 1);
     return this.#writeRange(event, rangeOf(this.job.times, first, all.last - 1));
   }
@@ -250,7 +290,8 @@ export class JobScheduler {
   }
 
   #claim(fireTime: number, attempt: number): readonly SchedulerEffect[] {
-    return this.#write(this.#row('claimed', fireTime, { attempt }));
+    const { transactional } = this.job;
+    return this.#write(this.#row('claimed', fireTime, { attempt, ...(transactional && { transactional }) }));
   }
 
   #write(row: LedgerRow): readonly SchedulerEffect[] {

@@ -8,7 +8,10 @@ export interface SchedulerSettings {
   readonly retryMs: number;
 }
 
-/** The end of a run; `error` if the method threw. */
+/**
+ * The end of a run. `error` if the method threw, or if its transaction failed, also where the outcome of the commit is
+ * unknown. Without `error`, the transaction of a transactional run was reported as committed.
+ */
 export interface RunEnd {
   readonly durationMs: number;
   readonly error?: string;

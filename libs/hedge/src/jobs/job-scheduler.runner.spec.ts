@@ -4,7 +4,8 @@ import { memory } from '../database/memory/index.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { BackendFaults, faulty } from '../testing/faults.js';
 import { cronTimes, intervalTimes } from './fire-times.js';
-import type { Job, JobRun } from './job.js';
+import type { HedgeError } from '../common/errors.js';
+import type { Job, TransactionalJobRun } from './job.js';
 import { JobRunner } from './job-scheduler.runner.js';
 import { toJobEntry } from './ledger.js';
 
@@ -22,12 +23,20 @@ async function setUp(over: Partial<Job> = {}) {
   if (!taken.acquired) throw new Error('the lease is free');
   const { token } = taken;
   const pod = { leads: true, warnings: [] as string[], errors: [] as string[] };
-  const runs: (JobRun & { end: (error?: Error) => void })[] = [];
+  const runs: (TransactionalJobRun & { end: (error?: Error) => void })[] = [];
   const runner = new JobRunner(
-    { name: 'j', times: intervalTimes(10 * SECOND), catchUp: false, graceMs: 60 * SECOND, ...over },
+    {
+      name: 'j',
+      times: intervalTimes(10 * SECOND),
+      catchUp: false,
+      transactional: false,
+      graceMs: 60 * SECOND,
+      ...over,
+    },
     (run) => new Promise<void>((done, fail) => runs.push({ ...run, end: (error) => (error ? fail(error) : done()) })),
     {
       log: backend.log,
+      transactions: backend.transactions,
       lease,
       key,
       leads: () => pod.leads,
@@ -41,6 +50,12 @@ async function setUp(over: Partial<Job> = {}) {
   const history = async () => (await backend.log.history(key, { limit: 100, order: 'oldest-first' })).map(toJobEntry);
   const events = async () => (await history()).map(({ event }) => event);
   return { clock, faults, backend, token, holder, pod, runs, runner, history, events };
+}
+
+/** A data source of no library, which the memory driver accepts: its transaction is the source. */
+function fakeSource() {
+  const writes: string[] = [];
+  return { writes, add: async (row: string) => writes.push(row) };
 }
 
 describe('job runner', () => {
@@ -149,6 +164,141 @@ describe('job runner', () => {
     faults.outage = false;
     await clock.advanceAsync(11 * SECOND);
     expect(runs).toHaveLength(1);
+  });
+
+  describe('of a transactional job', () => {
+    const transactional = { transactional: true };
+
+    it('J4: writes `done` with the fence, as the last statement of the transaction', async () => {
+      const { clock, faults, runner, runs, token, history } = await setUp(transactional);
+      const calls: string[] = [];
+      faults.each((call) => void calls.push(call));
+      runner.elected(token);
+      await clock.advanceAsync(12 * SECOND);
+      const source = fakeSource();
+      calls.length = 0;
+      const result = await runs[0]!.transaction(source, async (tx) => {
+        await (tx as typeof source).add('invoice');
+        calls.push('work');
+        return 'billed';
+      });
+      expect([result, calls]).toEqual(['billed', ['transactions.run', 'work', 'transactions.append']]);
+      runs[0]!.end();
+      await clock.advanceAsync(0);
+      expect(calls.slice(3)).toEqual(['log.latest']);
+      expect((await history()).slice(1)).toMatchObject([
+        { event: 'claimed', attempt: 1, ...transactional },
+        { event: 'done', attempt: 1, durationMs: 2_000, fencingToken: token, ...transactional },
+      ]);
+    });
+
+    it('J4: records an error of the work, or of the method before it, and runs the firing again', async () => {
+      const { clock, runner, runs, token, events, pod } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      const failing = runs[0]!.transaction(fakeSource(), () => Promise.reject(new Error('no paper')));
+      await expect(failing).rejects.toThrow('no paper');
+      runs[0]!.end(new Error('no paper'));
+      await clock.advanceAsync(SECOND);
+      runs[1]!.end(new Error('no ink'));
+      await clock.advanceAsync(2 * SECOND);
+      expect(runs.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
+      expect(new Set(runs.map(({ fireTime }) => fireTime.getTime())).size).toBe(1);
+      expect(await events()).toEqual(['scheduled', 'claimed', 'failed', 'claimed', 'failed', 'claimed']);
+      expect(pod.errors).toEqual([
+        expect.stringMatching(/failed in attempt 1: no paper$/),
+        expect.stringMatching(/failed in attempt 2: no ink$/),
+      ]);
+    });
+
+    it('J4: a firing whose transaction failed is not done, also when the method swallows the error', async () => {
+      const { clock, runner, runs, token, history } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      await runs[0]!.transaction(fakeSource(), () => Promise.reject(new Error('no paper'))).catch(() => undefined);
+      runs[0]!.end();
+      await clock.advanceAsync(0);
+      expect((await history()).at(-1)).toMatchObject({ event: 'failed', error: 'no paper' });
+    });
+
+    it('J4: a firing is done when its transaction is committed, also when the method throws afterwards', async () => {
+      const { clock, runner, runs, token, events, pod } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      await runs[0]!.transaction(fakeSource(), async () => undefined);
+      const second: Promise<unknown> = runs[0]!.transaction(fakeSource(), async () => undefined);
+      const error = (await second.catch((thrown: unknown) => thrown)) as HedgeError;
+      expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('a second time') });
+      runs[0]!.end(error);
+      await clock.advanceAsync(9 * SECOND);
+      expect(await events()).toEqual(['scheduled', 'claimed', 'done']);
+      expect(pod.errors).toEqual([expect.stringContaining('is done, but its method threw after the commit')]);
+    });
+
+    it('J4: waits for a transaction that the method did not await, and refuses one that begins later', async () => {
+      const { clock, runner, runs, token, events } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      const work = new Promise<void>((resolve) => void clock.after(2 * SECOND, resolve));
+      const open = runs[0]!.transaction(fakeSource(), () => work);
+      runs[0]!.end();
+      await clock.advanceAsync(SECOND);
+      expect(await events()).toEqual(['scheduled', 'claimed']);
+      await clock.advanceAsync(SECOND);
+      await open;
+      expect(await events()).toEqual(['scheduled', 'claimed', 'done']);
+      const late = runs[0]!.transaction(fakeSource(), async () => undefined);
+      await expect(late).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    });
+
+    it('J4: a run without a transaction is not done, and the error says how to mend the method', async () => {
+      const { clock, runner, runs, token, history, pod } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      runs[0]!.end();
+      await clock.advanceAsync(SECOND);
+      expect((await history()).slice(-2)).toMatchObject([
+        { event: 'failed', error: expect.stringContaining('ended without run.transaction') },
+        { event: 'claimed', attempt: 2 },
+      ]);
+      expect(pod.errors).toEqual([expect.stringContaining('Call it once in each run')]);
+    });
+
+    it('J4: after a commit without an answer, the ledger says that the firing is done', async () => {
+      const { clock, faults, runner, runs, token, events } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      faults.once('transactions.run', { fails: 'after-effect' });
+      const run = runs[0]!.transaction(fakeSource(), async () => undefined);
+      await expect(run).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      runs[0]!.end();
+      await clock.advanceAsync(9 * SECOND);
+      expect(await events()).toEqual(['scheduled', 'claimed', 'done']);
+      expect(runs).toHaveLength(1);
+    });
+
+    it('J4: records nothing of a run whose fence does not hold any more', async () => {
+      const { clock, backend, holder, runner, runs, token, events } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
+      const run = runs[0]!.transaction(fakeSource(), async () => undefined);
+      await expect(run).rejects.toMatchObject({ code: 'LEASE_LOST' });
+      runs[0]!.end();
+      await clock.advanceAsync(9 * SECOND);
+      expect(await events()).toEqual(['scheduled', 'claimed']);
+    });
+
+    it('a run of another job refuses a transaction, and names the option', async () => {
+      const { clock, runner, runs, token } = await setUp();
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      const run = runs[0]!.transaction(fakeSource(), async () => undefined);
+      await expect(run).rejects.toMatchObject({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining('{ transactional: true }'),
+      });
+    });
   });
 
   it.each(['not ours', '{}', '{"event":"exploded","fireTime":"2026-01-01","through":"2026-01-01","token":"1"}'])(

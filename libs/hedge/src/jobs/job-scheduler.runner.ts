@@ -1,12 +1,14 @@
 import { abortInFreshContext, inFreshContext } from '../common/async/async-context.js';
 import { withTokenInJson } from '../common/token-in-json.js';
-import type { LogTable } from '../database/log-table.js';
+import type { LogAppend, LogTable } from '../database/log-table.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { InputQueue } from '../common/async/input-queue.js';
-import type { Job, JobRun } from './job.js';
-import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from './ledger.js';
+import type { UserTransactions } from '../database/user-transactions.js';
+import type { Job, TransactionalJobRun } from './job.js';
+import { JobTransaction, refuseTransaction } from './job-transaction.js';
+import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow } from './ledger.js';
 import { describeReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
@@ -22,6 +24,8 @@ export type JobLog = Pick<LogTable, 'append' | 'latest'>;
 
 export interface JobSchedulerRunnerOptions {
   readonly log: JobLog;
+  /** Needed by a transactional job. */
+  readonly transactions?: UserTransactions | undefined;
   /** Row name of the election lease, whose token fences all rows. */
   readonly lease: string;
   /** Key of the ledger of the job. */
@@ -54,7 +58,7 @@ export class JobRunner {
 
   constructor(
     private readonly job: Job,
-    private readonly method: (run: JobRun) => unknown,
+    private readonly method: (run: TransactionalJobRun) => unknown,
     private readonly options: JobSchedulerRunnerOptions,
   ) {
     this.#scheduler = new JobScheduler(job, options);
@@ -120,16 +124,20 @@ export class JobRunner {
   }
 
   async #write(call: number, row: LedgerRow, token: bigint): Promise<void> {
-    const { log, key, lease, self } = this.options;
+    const { log, lease } = this.options;
     let input: SchedulerInput;
     try {
-      const append = { key, id: rowIdOf(row), value: encodeRow(row), leader: self().address };
-      const [outcome] = await log.append([append], { lease, token });
+      const [outcome] = await log.append([this.#toAppend(row)], { lease, token });
       input = outcome instanceof HedgeError ? this.#failed(call, outcome) : { type: 'written', call };
     } catch (error) {
       input = this.#failed(call, error);
     }
     this.#answered(input);
+  }
+
+  #toAppend(row: LedgerRow): LogAppend {
+    const { key, self } = this.options;
+    return { key, id: rowIdOf(row), value: encodeRow(row), leader: self().address };
   }
 
   #answered(input: SchedulerInput): void {
@@ -147,23 +155,61 @@ export class JobRunner {
     return { type: code === 'CONFLICT' ? 'conflict' : 'call-failed', call, random: random() };
   }
 
-  async #begin({ fireTime, attempt, token }: LedgerRow): Promise<void> {
-    const { clock, leads, logger } = this.options;
+  async #begin(claim: LedgerRow): Promise<void> {
+    const { token } = claim;
+    const { clock, leads } = this.options;
     if (!leads(token)) return this.#step({ type: 'not-begun' });
     const scope = guardedController();
     this.#run = { token, scope };
     const startedAt = clock.now().mono;
-    let error: string | undefined;
-    try {
-      const run = { fireTime: new Date(fireTime), attempt, fencingToken: token, signal: scope.signal };
-      await inFreshContext(() => this.method(withTokenInJson(run)));
-    } catch (thrown) {
-      error = messageOf(thrown);
-      const stack = thrown instanceof Error ? thrown.stack : undefined;
-      logger.error(`Job ${this.job.name} of ${new Date(fireTime).toISOString()} failed: ${error}`, stack);
-    }
+    const durationMs = (): number => Math.round(clock.now().mono - startedAt);
+    const error = await this.#runMethod(claim, scope.signal, durationMs);
     this.#run = undefined;
-    const durationMs = Math.round(clock.now().mono - startedAt);
-    this.#step({ type: 'ended', end: { durationMs, ...(error !== undefined && { error }) } });
+    this.#step({ type: 'ended', end: { durationMs: durationMs(), ...(error !== undefined && { error }) } });
+  }
+
+  /** Calls the method, and waits for its transaction. @returns the error for the ledger, which it has logged */
+  async #runMethod(claim: LedgerRow, signal: AbortSignal, durationMs: () => number): Promise<string | undefined> {
+    const { fireTime: firedAt, attempt, token } = claim;
+    const fireTime = new Date(firedAt);
+    const name = `Job ${this.job.name} of ${fireTime.toISOString()}`;
+    const one = this.#transactionOf(claim, name, durationMs);
+    const transaction = one?.begin ?? refuseTransaction;
+    const run = withTokenInJson({ fireTime, attempt, fencingToken: token, signal, transaction });
+    const failure = await failureOf(() => inFreshContext(() => this.method(run)));
+    if (one === undefined) return failure && this.#logFailure(`${name} failed`, failure);
+    const undone = await failureOf(() => one.end());
+    if (undone !== undefined) return this.#logFailure(`${name} failed in attempt ${attempt}`, failure ?? undone);
+    if (failure !== undefined) this.#logFailure(`${name} is done, but its method threw after the commit`, failure);
+    return undefined;
+  }
+
+  #transactionOf(claim: LedgerRow, name: string, durationMs: () => number): JobTransaction | undefined {
+    const { transactions, lease } = this.options;
+    if (!this.job.transactional || transactions === undefined) return undefined;
+    const fence = { lease, token: claim.token };
+    return new JobTransaction(name, transactions, (tx) => {
+      const done = outcomeOf(claim, { durationMs: durationMs() });
+      return transactions.append(tx, this.#toAppend(done), fence);
+    });
+  }
+
+  #logFailure(what: string, { thrown }: Failure): string {
+    const error = messageOf(thrown);
+    this.options.logger.error(`${what}: ${error}`, thrown instanceof Error ? thrown.stack : undefined);
+    return error;
+  }
+}
+
+interface Failure {
+  readonly thrown: unknown;
+}
+
+async function failureOf(work: () => unknown): Promise<Failure | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (thrown) {
+    return { thrown };
   }
 }

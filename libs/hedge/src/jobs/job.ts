@@ -1,4 +1,5 @@
 import { checkKeys } from '../common/validation/check-keys.js';
+import type { FencedTransactions } from '../database/fenced-transactions.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { FireTimes } from './fire-times.js';
 
@@ -6,12 +7,37 @@ import type { FireTimes } from './fire-times.js';
 export interface JobRun {
   /** The nominal time of this firing: the same on each pod and attempt. Use it as a key to make the work idempotent. */
   readonly fireTime: Date;
-  /** 1, or 2 when the pod of the first attempt was lost during the run and the job has `catchUp`. */
+  /**
+   * From 1. It is 2 when the pod of the first attempt was lost during the run and the job has `catchUp`. A transactional job
+   * has any number of attempts.
+   */
   readonly attempt: number;
   /** The fencing token of the leader. Pass it to the systems that the job writes to, and let them reject a smaller token. */
   readonly fencingToken: bigint;
   /** Aborts when this pod is not the leader any more: the next leader records the run as lost. End soon then. */
   readonly signal: AbortSignal;
+}
+
+/**
+ * One run of a job with `transactional: true`.
+ *
+ * @example
+ * \@LeaderCron('0 3 * * *', { name: 'invoices', transactional: true })
+ * async invoices({ fireTime, transaction }: TransactionalJobRun) {
+ *   const invoices = await collect(fireTime);
+ *   await transaction(this.dataSource, (tx) => tx.insert(Invoice, invoices));
+ * }
+ */
+export interface TransactionalJobRun extends JobRun {
+  /**
+   * Runs the work in a new transaction of the data source, and commits its writes together with the record that the firing
+   * is done (J4). Call it once in each run. If it fails, nothing is written, and the firing runs again.
+   *
+   * @param source a data source of a supported library, in the database of the backend: see `FencedTransactions`
+   * @throws HedgeError LEASE_LOST when another pod leads. INVALID_ARGUMENT for a second call, or another object as
+   *   source. CONFLICT when the firing is done. The errors of the work and of the library.
+   */
+  readonly transaction: FencedTransactions['transaction'];
 }
 
 /** Options of a job, besides its times. */
@@ -28,6 +54,12 @@ export interface JobOptions {
    */
   readonly catchUp?: boolean | undefined;
   /**
+   * `true`: the method calls `run.transaction` once, and its writes and the record that the firing is done are committed
+   * together. A firing that was claimed runs again until that has happened. The method gets a `TransactionalJobRun`. The
+   * tables of the backend and of the method must be in one database. Default: false.
+   */
+  readonly transactional?: boolean | undefined;
+  /**
    * The time in milliseconds that a firing may be late, for example after a change of the leader. Older firings are missed.
    * Default: 60,000, or four leases if that is more.
    */
@@ -39,6 +71,7 @@ export interface Job {
   readonly name: string;
   readonly times: FireTimes;
   readonly catchUp: boolean;
+  readonly transactional: boolean;
   readonly graceMs: number;
 }
 
@@ -53,7 +86,7 @@ const DEFAULT_GRACE_MS = 60_000;
 export function resolveJob(
   place: string,
   times: FireTimes,
-  { name = place, catchUp = false, graceMs }: JobOptions,
+  { name = place, catchUp = false, transactional = false, graceMs }: JobOptions,
   leaseMs: number,
 ): Job {
   try {
@@ -65,7 +98,7 @@ export function resolveJob(
       { cause },
     );
   }
-  return { name, times, catchUp, graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs) };
+  return { name, times, catchUp, transactional, graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs) };
 }
 
 /**
@@ -73,11 +106,12 @@ export function resolveJob(
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkJobOptions(decorator: string, options: JobOptions, more: readonly string[] = []): void {
-  checkKeys(`The options of ${decorator}`, options, [...more, 'name', 'catchUp', 'graceMs']);
-  const { name, catchUp, graceMs } = options;
+  checkKeys(`The options of ${decorator}`, options, [...more, 'name', 'catchUp', 'transactional', 'graceMs']);
+  const { name, catchUp, transactional, graceMs } = options;
   if (name !== undefined) checkJobName(name);
-  if (catchUp !== undefined && typeof catchUp !== 'boolean') {
-    throw new HedgeError('INVALID_ARGUMENT', 'catchUp is not a boolean. Give true or false.');
+  for (const [option, value] of Object.entries({ catchUp, transactional })) {
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw new HedgeError('INVALID_ARGUMENT', `${option} is not a boolean. Give true or false.`);
   }
   if (graceMs !== undefined && !(Number.isSafeInteger(graceMs) && graceMs >= MIN_GRACE_MS)) {
     throw new HedgeError(

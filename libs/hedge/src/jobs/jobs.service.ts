@@ -1,6 +1,6 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import { onAbort } from '../common/async/on-abort.js';
-import type { LogTable } from '../database/log-table.js';
+import type { Backend } from '../database/backend.js';
 import { jobKey, leaseName } from '../database/row-names.js';
 import type { Logger } from '../common/line-logger.js';
 import type { Clock } from '../common/clock.js';
@@ -11,13 +11,13 @@ import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { BatchedLog } from './batched-log.js';
 import type { FireTimes } from './fire-times.js';
-import { checkJobName, type JobOptions, type JobRun, resolveJob } from './job.js';
+import { checkJobName, type JobOptions, resolveJob, type TransactionalJobRun } from './job.js';
 import { JobRunner } from './job-scheduler.runner.js';
 import { toJobEntry, type JobEntry } from './ledger.js';
 
 export interface JobsServiceDeps {
   readonly gate: StartGate;
-  readonly log: LogTable;
+  readonly backend: Pick<Backend, 'name' | 'log' | 'transactions'>;
   readonly group: string;
   readonly election: LeadershipSource & Pick<LeaderRoute, 'leads'>;
   readonly self: () => MemberId;
@@ -33,7 +33,7 @@ export interface JobMethod {
   readonly place: string;
   readonly times: FireTimes;
   readonly options: JobOptions;
-  call(run: JobRun): unknown;
+  call(run: TransactionalJobRun): unknown;
 }
 
 export interface JobHistoryOptions {
@@ -77,24 +77,27 @@ export class JobsService {
       );
     }
     await this.#deps.gate.pass(`history of job '${name}'`);
-    const { log, group } = this.#deps;
-    return (await log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
+    const { backend, group } = this.#deps;
+    return (await backend.log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
   }
 
   /**
    * Runs these methods from now on while this pod leads. Called by the module.
-   * @throws HedgeError INVALID_OPTIONS when two jobs have the same name.
+   * @throws HedgeError INVALID_OPTIONS when two jobs have the same name, or for a transactional job whose backend takes
+   *   part in no transaction of the application.
    * @internal
    */
   start(methods: readonly JobMethod[]): void {
-    const { log, group, election, self, clock, retryMs, leaseMs, logger } = this.#deps;
+    const { backend, group, election, self, clock, retryMs, leaseMs, logger } = this.#deps;
     const leads = (token: bigint): boolean => election.leads(token);
-    const batched = new BatchedLog(log);
+    const { transactions } = backend;
+    const batched = new BatchedLog(backend.log);
     const runners = methods.map((method) => {
       const job = resolveJob(method.place, method.times, method.options, leaseMs);
       this.#claimName(job.name, method.place);
+      if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log: batched, lease, key, leads, self, clock, retryMs, logger };
+      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger };
       return new JobRunner(job, (run) => method.call(run), options);
     });
     if (runners.length === 0) return;
@@ -120,4 +123,11 @@ export class JobsService {
     }
     this.#places.set(name, place);
   }
+}
+
+function notTransactional(place: string, backend: string): HedgeError {
+  return new HedgeError(
+    'INVALID_OPTIONS',
+    `${place} is a transactional job, but the backend (${backend}) takes part in no transaction of the application. Use a backend in the database of the application, as nestjs-hedge/postgres, or remove { transactional: true }.`,
+  );
 }

@@ -33,8 +33,10 @@ export interface LedgerRow {
   /** The timetable of the row. */
   readonly schedule: string;
   readonly durationMs?: number;
-  /** The error of the method. */
+  /** The error of the method, or of the transaction. */
   readonly error?: string;
+  /** Set for the claim and the outcome of a run whose transaction writes `done`. */
+  readonly transactional?: boolean;
 }
 
 /**
@@ -66,8 +68,10 @@ export interface JobEntry {
   readonly schedule: string;
   /** For `done` and `failed`: the duration of the run in milliseconds. */
   readonly durationMs?: number;
-  /** For `failed`: the error of the method. */
+  /** For `failed`: the error of the method, or of its transaction. */
   readonly error?: string;
+  /** `true` for the claim and the outcome of a run of a transactional job. Then `done` was committed with its writes. */
+  readonly transactional?: boolean;
   /** The commit time of the entry. */
   readonly recordedAt: Date;
 }
@@ -86,6 +90,16 @@ export function rowIdOf({ event, through, attempt, token }: LedgerRow): string {
   // A timetable may change and change back between two firings.
   if (event === 'scheduled') return `${time} scheduled ${token}`;
   return `${time} ${attempt} outcome`;
+}
+
+/** The outcome of a run: `failed` with an error, `done` without one. */
+export function outcomeOf(claim: LedgerRow, { durationMs, error }: { durationMs: number; error?: string }): LedgerRow {
+  return {
+    ...claim,
+    event: error === undefined ? 'done' : 'failed',
+    durationMs,
+    ...(error !== undefined && { error }),
+  };
 }
 
 /** Encodes a row. The same row has the same text, so that a write is repeatable. */

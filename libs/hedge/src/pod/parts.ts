@@ -273,5 +273,5 @@ export function makeJobs(
   const { group, timing } = settings;
   const { retryMs, leaseMs } = timing;
   const self = () => transport.self;
-  return new JobsService({ gate, log: backend.log, group, election: elector, self, clock, retryMs, leaseMs, logger });
+  return new JobsService({ gate, backend, group, election: elector, self, clock, retryMs, leaseMs, logger });
 }
