@@ -1,8 +1,8 @@
 // npm run sim -- --seeds N [--seed FIRST]   run N histories, on all cores
 // npm run sim -- --seed S                   replay one, with all its events
 // npm run sim -- --fences …                 the same two for histories of fenced transactions
+// npm run sim -- --announcements …          the same two for histories of announced renewals
 // npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
-// npm run sim -- --announcements S          replay one of the announced renewals
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
@@ -41,7 +41,7 @@ const { values } = parseArgs({
     step: { type: 'string' },
     fences: { type: 'boolean', default: false },
     reachability: { type: 'string' },
-    announcements: { type: 'string' },
+    announcements: { type: 'boolean', default: false },
   },
 });
 const { fences, announcements } = values;

@@ -151,7 +151,13 @@ export class LeaseContender {
   }
 
   #actWhenDue(now: Instant): void {
-    if (this.term !== undefined && longestElapsed(this.term.validSince, now) >= this.settings.timing.renewDeadlineMs) {
+    const { renewDeadlineMs } = this.settings.timing;
+    const since = this.term?.validSince;
+    // The sum is that of `#wakeAt`: the difference of two clock readings may be rounded to less.
+    if (
+      since !== undefined &&
+      (now.mono >= since.mono + renewDeadlineMs || longestElapsed(since, now) >= renewDeadlineMs)
+    ) {
       this.#lose('renew-deadline', now);
     }
     const due = this.#dueAt !== undefined && now.mono >= this.#dueAt;
