@@ -14,6 +14,7 @@ export const sidebar = [
     'Store values: key/value': 'docs/key-value.md',
     'Exclude others: locks': 'docs/locks.md',
     'Limit concurrency: semaphores': 'docs/semaphores.md',
+    'Let no former holder commit: fences': 'docs/fencing.md',
     'Run at certain times: jobs': 'docs/jobs.md',
     'Hold large data: spill': 'docs/spill.md',
     'Test your application': 'docs/testing.md',

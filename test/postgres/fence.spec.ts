@@ -481,3 +481,40 @@ describe('TypeORM', () => {
     await bouncer.stop();
   }
 });
+
+describe('a role with the rights of the documentation', () => {
+  const RIGHTS = [
+    'GRANT USAGE ON SCHEMA hedge TO app_writer',
+    'GRANT SELECT, UPDATE (heartbeat) ON hedge.locktable TO app_writer',
+    'GRANT SELECT, UPDATE (leader) ON hedge.logtable TO app_writer',
+  ];
+
+  it('can fence by a lease and by a permit, and without them learns which right it lacks', async () => {
+    await sql(server.url(), 'CREATE ROLE app_writer LOGIN');
+    const held = await hold();
+    const [semaphore, id] = [randomUUID(), randomUUID()];
+    const write = { name: semaphore, follows: 0n, limit: 1, value: 'v', leader: 'l', holders: [] };
+    const granted = await holder.permits.write({ ...write, permits: [{ id, permitMs: 9_000 }] }, held);
+    const permit = { semaphore, id, token: (granted as { timestamp: bigint }).timestamp };
+    const client = await clientOf(server.url({ user: 'app_writer' }));
+    await client.query('BEGIN');
+    await expect(transactions.fence(client, held)).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      details: { sqlState: '42501' },
+    });
+    await client.query('ROLLBACK');
+    await sql(server.url(), ...RIGHTS);
+    await client.query('BEGIN');
+    await transactions.fence(client, held);
+    await transactions.fencePermit(client, permit);
+    const { rows } = await client.query('SHOW idle_in_transaction_session_timeout');
+    expect(rows).toEqual([{ idle_in_transaction_session_timeout: '9s' }]);
+    await client.query('COMMIT');
+
+    const freed = { ...write, follows: permit.token, permits: [{ id }] };
+    await holder.permits.write(freed, held);
+    await client.query('BEGIN');
+    await expect(transactions.fencePermit(client, permit)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect((await client.query('COMMIT')).command).toBe('ROLLBACK');
+  });
+});

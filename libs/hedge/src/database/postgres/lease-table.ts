@@ -19,6 +19,9 @@ import { acquireSql, leaseSql, namesOf, releaseSql, renewSql, type Names } from 
 
 const NO_ROW: LeaseRow = { token: 0n, renewals: 0n };
 
+/** After this time, a contender tries again to acquire a lease that an open fenced transaction keeps from being acquired. */
+const LOCKED_MS = 200;
+
 /**
  * Leases in PostgreSQL. One statement decides, under the conditions of a `LeaseObserver`: the clock of the database jumps
  * when another server takes over, so it does not count.
@@ -62,17 +65,22 @@ export class PostgresLeaseTable implements LeaseTable {
     if (conditions === undefined) return { acquired: false, record: await this.read(name) };
     const writer = formatWriter(holder, leaseMs);
     const acquisition = { name, writer, incarnation: holder.incarnation, ...conditions };
-    const { acquired, row } = await this.calls.run('lease.acquire', async (query) => {
+    const { acquired, row, locked } = await this.calls.run('lease.acquire', async (query) => {
       const [first] = await query(acquireSql(this.#names, acquisition));
-      if (first?.['done'] === 'true') return { acquired: true, row: toLease(first) };
-      // Another transaction won, and this statement saw only what was there before.
-      const stale = first === undefined || first['writer'] === null;
-      return { acquired: false, row: stale ? await this.#read(query, name) : toLease(first) };
+      if (first?.['done'] === 'true') return { acquired: true, row: toLease(first), locked: false };
+      // Another transaction locks the row, or won, and this statement saw only what was there before.
+      const stale = first === undefined || first['takeable'] === 'true';
+      if (!stale) return { acquired: false, row: toLease(first), locked: false };
+      const present = await this.#read(query, name);
+      return { acquired: false, row: present, locked: first !== undefined && isSame(present, toLease(first)) };
     });
     if (acquired && this.#observer.acquired(name, row.token, leaseMs, this.clock.now())) {
       return { acquired, token: row.token };
     }
-    return { acquired: false, record: this.#record(name, row, conditions.known) };
+    const record = this.#record(name, row, conditions.known);
+    // It can be acquired, but not now: a contender would try again at once, or after an eighth of the lease.
+    const expiresInMs = locked ? Math.max(record.expiresInMs, LOCKED_MS) : record.expiresInMs;
+    return { acquired: false, record: { ...record, expiresInMs } };
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {
@@ -129,6 +137,14 @@ export class PostgresLeaseTable implements LeaseTable {
   #record(name: string, row: LeaseRow, known: bigint): LeaseRecord {
     return this.#observer.record(name, row, known, this.clock.now());
   }
+}
+
+function isSame(one: LeaseRow, other: LeaseRow): boolean {
+  return (
+    one.token === other.token &&
+    one.renewals === other.renewals &&
+    one.holder?.incarnation === other.holder?.incarnation
+  );
 }
 
 function toLease(row: Row | undefined): LeaseRow {

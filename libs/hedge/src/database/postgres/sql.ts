@@ -57,24 +57,32 @@ export interface Acquisition extends AcquireConditions {
   readonly incarnation: string;
 }
 
-/** Takes the row when it is free, expired, or of the same incarnation; else reads it. */
+/**
+ * Takes the row when it is free, expired, or of the same incarnation; else reads it. A row that another transaction
+ * locks is not taken, without a wait: fenced transactions of the user may hold many rows for long, and this connection
+ * also serves the renewals. `takeable` says that the row may be taken as this statement saw it.
+ */
 export function acquireSql({ locks }: Names, acquisition: Acquisition): Statement {
   const { name, writer, incarnation, expired, mayInsert, known, above } = acquisition;
+  const takeable = `lease.token >= $8::text::bigint AND (
+        lease.writer IS NULL OR split_part(lease.writer, ' ', 2) = $3::text
+        OR coalesce(lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint, false))`;
   return {
-    text: `WITH taken AS (
+    text: `WITH locked AS MATERIALIZED (
+      SELECT FROM ${locks} AS lease WHERE name = $1::text AND ${takeable} FOR UPDATE SKIP LOCKED),
+    taken AS (
       INSERT INTO ${locks} AS lease (name, heartbeat, token, writer, renewals)
       SELECT $1::text, clock_timestamp(), greatest(${NOW}, $4::text::bigint + 1), $2::text, 0
-      WHERE ${DURABLE_LEASE}
-        AND ($7::text = 'true' OR EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
+      WHERE ${DURABLE_LEASE} AND (EXISTS (SELECT FROM locked)
+        OR $7::text = 'true' AND NOT EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
       ON CONFLICT (name) DO UPDATE SET heartbeat = clock_timestamp(), writer = $2::text, renewals = 0,
         token = greatest(${NOW}, lease.token + 1, $4::text::bigint + 1)
-      WHERE lease.token >= $8::text::bigint AND (
-        lease.writer IS NULL OR split_part(lease.writer, ' ', 2) = $3::text
-        OR (lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint))
+      WHERE ${takeable}
       RETURNING token, renewals, writer)
-    SELECT 'true' AS done, ${LEASE_COLUMNS} FROM taken
+    SELECT 'true' AS done, 'true' AS takeable, ${LEASE_COLUMNS} FROM taken
     UNION ALL
-    SELECT 'false', ${LEASE_COLUMNS} FROM ${locks} WHERE name = $1::text AND NOT EXISTS (SELECT FROM taken)`,
+    SELECT 'false', (${takeable})::text, ${LEASE_COLUMNS} FROM ${locks} AS lease
+    WHERE name = $1::text AND NOT EXISTS (SELECT FROM taken)`,
     values: [
       name,
       writer,

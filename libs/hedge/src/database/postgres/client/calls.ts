@@ -21,9 +21,11 @@ export class Calls {
   async run<T>(operation: OperationName, work: (query: Query) => Promise<T>): Promise<T> {
     const end = performance.now() + this.timeoutMs;
     const remainingMs = () => Math.max(0, end - performance.now());
+    // Many acquisitions may wait for the connection of the leases.
+    const urgent = operation === 'lease.renew' || operation === 'lease.renewAll';
     for (let attempt = 1; ; attempt++) {
       try {
-        return await work((statement) => this.channel.query(statement, remainingMs()));
+        return await work((statement) => this.channel.query(statement, remainingMs(), urgent));
       } catch (error) {
         const delayMs = repeatDelayMs(error, attempt, Math.random());
         if (delayMs === undefined || delayMs >= remainingMs()) throw toHedgeError(this.database, operation, error);

@@ -46,9 +46,10 @@ export type Row = Readonly<Record<string, string | null | undefined>>;
 export interface Channel {
   /**
    * @param remainingMs after which it gives up waiting.
+   * @param urgent whether it goes before the statements that wait for a connection.
    * @throws SQL errors as the client reports them; NotSent, NoAnswer, Closed.
    */
-  query(statement: Statement, remainingMs: number): Promise<readonly Row[]>;
+  query(statement: Statement, remainingMs: number, urgent?: boolean): Promise<readonly Row[]>;
   /** Never throws. */
   close(): Promise<void>;
 }

@@ -17,7 +17,8 @@ interface Waiter {
 }
 
 /**
- * A few connections of this driver's own, dialled when a statement needs one. Statements wait in order for a free one.
+ * A few connections of this driver's own, dialled when a statement needs one. Statements wait in order for a free one,
+ * the urgent ones first.
  *
  * A connection that failed, or did not answer in time, is destroyed, and the idle ones with it: after a failover they
  * lead to the same dead server. The next statement dials anew.
@@ -26,6 +27,8 @@ export class Connections implements Channel {
   readonly #idle: Idle[] = [];
   readonly #busy = new Set<PgClient>();
   readonly #waiters = new Set<Waiter>();
+  /** These go first. */
+  readonly #urgent = new Set<Waiter>();
   #closed = false;
 
   /** @param size how many connections may be open at once */
@@ -34,9 +37,9 @@ export class Connections implements Channel {
     private readonly size: number,
   ) {}
 
-  async query(statement: Statement, remainingMs: number): Promise<readonly Row[]> {
+  async query(statement: Statement, remainingMs: number, urgent = false): Promise<readonly Row[]> {
     const end = performance.now() + remainingMs;
-    const client = await this.#checkOut(end);
+    const client = await this.#checkOut(end, urgent);
     let broken = false;
     try {
       const left = end - performance.now();
@@ -52,19 +55,18 @@ export class Connections implements Channel {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const waiter of this.#waiters) waiter.refuse(new Closed());
-    this.#waiters.clear();
+    for (const waiter of [...this.#urgent, ...this.#waiters]) waiter.refuse(new Closed());
     for (const client of this.#busy) destroy(client);
     await Promise.all(this.#idle.splice(0).map(({ client, timer }) => end(client, timer)));
   }
 
-  async #checkOut(deadline: number): Promise<PgClient> {
+  async #checkOut(deadline: number, urgent: boolean): Promise<PgClient> {
     if (this.#closed) throw new Closed();
     const idle = this.#idle.pop();
     if (idle !== undefined) return this.#use(idle);
     if (this.#busy.size < this.size) return this.#dial(deadline);
-    const client = await this.#wait(deadline);
-    return client ?? this.#checkOut(deadline);
+    const client = await this.#wait(deadline, urgent);
+    return client ?? this.#checkOut(deadline, urgent);
   }
 
   #use({ client, timer }: Idle): PgClient {
@@ -92,12 +94,13 @@ export class Connections implements Channel {
   }
 
   /** @returns undefined when there is room to dial. */
-  #wait(deadline: number): Promise<PgClient | undefined> {
+  #wait(deadline: number, urgent: boolean): Promise<PgClient | undefined> {
+    const waiters = urgent ? this.#urgent : this.#waiters;
     return new Promise((resolve, reject) => {
       const waitMs = Math.max(0, deadline - performance.now());
       const settle = () => {
         clearTimeout(timer);
-        this.#waiters.delete(waiter);
+        waiters.delete(waiter);
       };
       const waiter: Waiter = {
         use: (client) => {
@@ -112,7 +115,7 @@ export class Connections implements Channel {
       const timer = setTimeout(() => {
         waiter.refuse(new NotSent(`all ${this.size} connections were busy for ${Math.round(waitMs)} ms`));
       }, waitMs);
-      this.#waiters.add(waiter);
+      waiters.add(waiter);
     });
   }
 
@@ -125,7 +128,7 @@ export class Connections implements Channel {
       return;
     }
     if (!open) return this.#next(undefined);
-    if (this.#waiters.size > 0) {
+    if (this.#urgent.size + this.#waiters.size > 0) {
       this.#busy.add(client);
       return this.#next(client);
     }
@@ -138,7 +141,7 @@ export class Connections implements Channel {
   }
 
   #next(client: PgClient | undefined): void {
-    const [waiter] = this.#waiters;
+    const [waiter] = this.#urgent.size > 0 ? this.#urgent : this.#waiters;
     waiter?.use(client);
   }
 
