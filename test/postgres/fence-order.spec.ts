@@ -67,22 +67,22 @@ async function write(fenced: boolean): Promise<void> {
 
 /** Writers, while the lease is acquired again and again. @returns tokens of stale commits, and the number of all commits */
 async function race(fenced: boolean): Promise<{ readonly stale: unknown[]; readonly commits: number }> {
-  let left = TRANSACTIONS;
   const writer = async (): Promise<void> => {
-    while (left > 0) {
-      left -= 1;
+    for (let written = 0; written < TRANSACTIONS / WRITERS; written += 1) {
       await write(fenced);
       await pause(10);
     }
   };
+  const writing = new AbortController();
   const acquirer = async (): Promise<void> => {
-    while (left > 0) {
+    while (!writing.signal.aborted) {
       await backend.lease.acquire(claim);
       await pause(10);
     }
   };
   await backend.lease.acquire(claim);
-  await Promise.all([acquirer(), ...Array.from({ length: WRITERS }, writer)]);
+  const writers = Promise.all(Array.from({ length: WRITERS }, writer)).finally(() => writing.abort());
+  await Promise.all([acquirer(), writers]);
   const [counted] = await sql(server.url(), 'SELECT count(*)::integer AS commits FROM written');
   return { stale: await sql(server.url(), STALE), commits: Number(counted?.['commits']) };
 }

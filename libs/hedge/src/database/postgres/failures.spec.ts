@@ -36,7 +36,7 @@ describe('a failed statement', () => {
     expect(breaksConnection(error)).toBe(true);
   });
 
-  it.each(['40001', '40P01', '55P03'])('with %s is repeated', (code) => {
+  it.each(['40001', '40P01', '55P03', '23505'])('with %s is repeated', (code) => {
     const wrapped = Object.assign(new Error('Failed query'), { cause: sqlError(code) });
     const ofTypeOrm = Object.assign(new Error('QueryFailedError'), { driverError: sqlError(code) });
     const ofPrisma6 = Object.assign(new Error('Raw query failed'), { code: 'P2010', meta: { code } });
@@ -50,7 +50,7 @@ describe('a failed statement', () => {
     }
   });
 
-  it.each([sqlError('23505'), sqlError('25006'), socketError, new NoAnswer(1_000), new Closed()])(
+  it.each([sqlError('23514'), sqlError('25006'), socketError, new NoAnswer(1_000), new Closed()])(
     'with %s is not repeated',
     (error) => {
       expect(repeatDelayMs(error, 1, 0.5)).toBeUndefined();

@@ -17,6 +17,10 @@ const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'perm
 export const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
 const LOCK_NOT_AVAILABLE = '55P03';
+/** Of the index on (name, token), for two first acquisitions of a lease in the same microsecond. */
+const UNIQUE_VIOLATION = '23505';
+/** Another transaction was in the way. The whole operation may be repeated. */
+const CONFLICTS = [SERIALIZATION_FAILURE, DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION];
 
 /**
  * Whether the connection must not be used again: it is broken, or leads to a server that cannot serve a leader. An
@@ -32,9 +36,7 @@ export function breaksConnection(error: unknown): boolean {
 
 /** @returns how long to wait before the whole operation is repeated, in milliseconds; undefined when that does not help. */
 export function repeatDelayMs(error: unknown, attempt: number, random: number): number | undefined {
-  const code = sqlState(error);
-  const conflicts = code === SERIALIZATION_FAILURE || code === DEADLOCK_DETECTED || code === LOCK_NOT_AVAILABLE;
-  return conflicts ? backoffMs(attempt, 5, 200, random) : undefined;
+  return CONFLICTS.includes(sqlState(error) ?? '') ? backoffMs(attempt, 5, 200, random) : undefined;
 }
 
 /** The statement had no effect: it was not sent, or the server answered with an error and rolled it back. */

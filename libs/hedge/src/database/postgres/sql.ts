@@ -26,6 +26,12 @@ const DURABLE_LEASE = `${DURABLE} AND ${SHORT_LOCK_WAIT}`;
 const LOG_LOCK_MS = 500;
 const DURABLE_LOG = `${DURABLE} AND set_config('lock_timeout', '${LOG_LOCK_MS}', true) IS NOT NULL`;
 
+/**
+ * While the clock of the database is behind the last token, tokens rise by random steps: a server that lacks the last
+ * acquisitions does not give the tokens of these again.
+ */
+const TOKEN_STEP = '(1 + random() * 1000000)::bigint';
+
 const LEASE_COLUMNS = 'token::text, renewals::text, writer';
 
 export type Names = Readonly<Record<'locks' | 'log' | 'clock', string>>;
@@ -72,11 +78,11 @@ export function acquireSql({ locks }: Names, acquisition: Acquisition): Statemen
       SELECT FROM ${locks} AS lease WHERE name = $1::text AND ${takeable} FOR UPDATE SKIP LOCKED),
     taken AS (
       INSERT INTO ${locks} AS lease (name, heartbeat, token, writer, renewals)
-      SELECT $1::text, clock_timestamp(), greatest(${NOW}, $4::text::bigint + 1), $2::text, 0
+      SELECT $1::text, clock_timestamp(), greatest(${NOW}, $4::text::bigint + ${TOKEN_STEP}), $2::text, 0
       WHERE ${DURABLE_LEASE} AND (EXISTS (SELECT FROM locked)
         OR $7::text = 'true' AND NOT EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
       ON CONFLICT (name) DO UPDATE SET heartbeat = clock_timestamp(), writer = $2::text, renewals = 0,
-        token = greatest(${NOW}, lease.token + 1, $4::text::bigint + 1)
+        token = greatest(${NOW}, lease.token + ${TOKEN_STEP}, $4::text::bigint + ${TOKEN_STEP})
       WHERE ${takeable}
       RETURNING token, renewals, writer)
     SELECT 'true' AS done, 'true' AS takeable, ${LEASE_COLUMNS} FROM taken
