@@ -70,6 +70,18 @@ describe('the capacity of members', () => {
     expect(update).toMatchObject({ capacity: { spaces: new Map([[a.incarnation, { memory: 2, disk: 1 }]]) } });
   });
 
+  it('is sent again after a loss, also if a later change has arrived before the next heartbeat', () => {
+    beat(c, space);
+    beat(b); // The update is lost.
+    lead({ type: 'space', space: { memory: 1, disk: 1 } });
+    beat({ address: 'd:1', incarnation: 'd1' });
+    expect(deliver(publish())).toEqual(['send-changes']);
+    expect(follower.spaces.get(a.incarnation)).toEqual({ memory: 1, disk: 1 });
+    expect(follower.spaces.has(c.incarnation)).toBe(false);
+    deliver(beat(b));
+    expect(follower.spaces.get(c.incarnation)).toEqual(space);
+  });
+
   it('is sent with the heartbeat, and a member trusts its own value more than that of the leader', () => {
     follower.step({ type: 'space', space }, clock.now());
     clock.advance(timing.heartbeatMs);
@@ -88,7 +100,7 @@ describe('the capacity of members', () => {
   });
 
   it('counts only from the leader whose view is accepted', () => {
-    const capacity = { spaces: new Map([[c.incarnation, space]]), edition: 1 };
+    const capacity = { spaces: new Map([[c.incarnation, space]]), edition: 1, base: 0 };
     const view = leader.view;
     if (view === undefined) throw new Error('no view');
     follower.step({ type: 'view', from: c, view, capacity }, clock.now());

@@ -12,6 +12,8 @@ export interface AdvertisedCapacity {
   readonly spaces: FreeSpaces;
   /** Rises with every change in a term. */
   readonly edition: number;
+  /** The entries complete this edition, and each later one. */
+  readonly base: number;
 }
 
 /**
@@ -47,7 +49,7 @@ export class CapacityTable {
 
   /** As leader, for a member without any edition. */
   get all(): AdvertisedCapacity {
-    return { spaces: this.#spaces, edition: this.#edition };
+    return { spaces: this.#spaces, edition: this.#edition, base: 0 };
   }
 
   /** A new term: the editions of the last one mean nothing in it. */
@@ -67,19 +69,22 @@ export class CapacityTable {
 
   /** The entries that changed after that edition. */
   changesSince(edition: number): AdvertisedCapacity {
-    if (edition >= this.#edition) return { spaces: new Map(), edition: this.#edition };
     const changed = [...this.#spaces].filter(([incarnation]) => (this.#changedIn.get(incarnation) ?? 0) > edition);
-    return { spaces: new Map(changed), edition: this.#edition };
+    return { spaces: new Map(changed), edition: this.#edition, base: edition };
   }
 
-  /** Accepts the entries of the leader, except the own one. `all`: they are all that there are. */
-  accept({ spaces, edition }: AdvertisedCapacity, all: boolean, self: string): void {
+  /**
+   * Accepts the entries of the leader, except the own one. After a lost message the edition stays, so that the next
+   * heartbeat reports it, and the leader sends what is missing.
+   * @param whole the entries are all that there are: they came with a whole view.
+   */
+  accept({ spaces, edition, base }: AdvertisedCapacity, whole: boolean, self: string): void {
     const own = this.#spaces.get(self);
-    const next = new Map(all ? spaces : [...this.#spaces, ...spaces]);
+    const next = new Map(whole ? spaces : [...this.#spaces, ...spaces]);
     if (own === undefined) next.delete(self);
     else next.set(self, own);
     this.#spaces = next;
-    this.#received = edition;
+    if (whole || base <= this.#received) this.#received = edition;
   }
 
   /** Removes all but these members. */

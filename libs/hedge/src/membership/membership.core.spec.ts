@@ -371,7 +371,7 @@ describe('Membership', () => {
     it('M1: applies changes to the view that it has, and reports its version at once when it lacks their base', () => {
       const changes = (base: number, version: number, removed: string[] = []): MembershipInput => {
         const members = [{ ...c, confirmed: true }];
-        const capacity = { spaces: new Map(), edition: 0 };
+        const capacity = { spaces: new Map(), edition: 0, base: 0 };
         const changed = removed.length > 0 ? [] : members;
         return {
           type: 'view-changes',

@@ -122,7 +122,7 @@ export class MembershipRunner {
       else this.#malformed.warn(from.address, `Ignored a malformed view from ${from.address}`);
     } else if (body.$case === 'viewChanges') {
       const changes = changesFromWire(body.value);
-      const capacity = capacityFromWire(body.value.changed, body.value.capacityEdition);
+      const capacity = capacityFromWire(body.value.changed, body.value.capacityEdition, body.value.capacityBase);
       if (changes !== undefined) this.#step({ type: 'view-changes', from, changes, capacity });
       else this.#malformed.warn(from.address, `Ignored malformed changes of a view from ${from.address}`);
     } else if (body.$case === 'leave') {

@@ -92,14 +92,15 @@ export function changesToWire(
     changed: [...listed.values()].map((one) => ({ ...one, spill: capacity.spaces.get(one.incarnation) })),
     removed: [...removed],
     capacityEdition: capacity.edition,
+    capacityBase: capacity.base,
   };
 }
 
 /** The capacity that members advertise, as received with a view or with its changes. */
-export function capacityFromWire(members: readonly Member[], edition: number): AdvertisedCapacity {
+export function capacityFromWire(members: readonly Member[], edition: number, base = 0): AdvertisedCapacity {
   const spaces = new Map<string, FreeSpace>();
   for (const { incarnation, spill } of members) if (spill !== undefined) spaces.set(incarnation, spill);
-  return { spaces, edition };
+  return { spaces, edition, base };
 }
 
 /** A view as received from a peer; undefined when it is invalid: it has no leader, or a member without an address. */

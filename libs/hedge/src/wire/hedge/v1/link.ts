@@ -252,6 +252,8 @@ export interface ViewChanges {
   /** incarnations; applied before `changed` */
   removed: string[];
   capacityEdition: number;
+  /** The capacities complete this edition, and each later one. A receiver with an earlier edition keeps it. */
+  capacityBase: number;
 }
 
 export interface Leave {
@@ -1818,7 +1820,16 @@ export const View: MessageFns<View> = {
 };
 
 function createBaseViewChanges(): ViewChanges {
-  return { epoch: 0n, version: 0, base: 0, settled: false, changed: [], removed: [], capacityEdition: 0 };
+  return {
+    epoch: 0n,
+    version: 0,
+    base: 0,
+    settled: false,
+    changed: [],
+    removed: [],
+    capacityEdition: 0,
+    capacityBase: 0,
+  };
 }
 
 export const ViewChanges: MessageFns<ViewChanges> = {
@@ -1855,6 +1866,12 @@ export const ViewChanges: MessageFns<ViewChanges> = {
         throw new globalThis.Error("value provided for field BigInt(message.capacityEdition) of type uint64 too large");
       }
       writer.uint32(56).uint64(BigInt(message.capacityEdition));
+    }
+    if (message.capacityBase !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.capacityBase)) !== BigInt(message.capacityBase)) {
+        throw new globalThis.Error("value provided for field BigInt(message.capacityBase) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.capacityBase));
     }
     return writer;
   },
@@ -1926,6 +1943,14 @@ export const ViewChanges: MessageFns<ViewChanges> = {
             }
 
             message.capacityEdition = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.capacityBase = longToNumber(reader.uint64());
             continue;
           }
         }
