@@ -74,8 +74,7 @@ describe('the capacity of members', () => {
     beat(c, space);
     beat(b); // The update is lost.
     lead({ type: 'space', space: { memory: 1, disk: 1 } });
-    beat({ address: 'd:1', incarnation: 'd1' });
-    expect(deliver(publish())).toEqual(['send-changes']);
+    expect(deliver(beat({ address: 'd:1', incarnation: 'd1' }))).toEqual(['send-changes']);
     expect(follower.spaces.get(a.incarnation)).toEqual({ memory: 1, disk: 1 });
     expect(follower.spaces.has(c.incarnation)).toBe(false);
     deliver(beat(b));
