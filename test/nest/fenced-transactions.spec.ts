@@ -86,7 +86,7 @@ describe('fence and transaction', () => {
     const late = leader.transaction({}, () => leader.resign());
     await expect(late).rejects.toMatchObject({ code: 'LEASE_LOST' });
     await expect(term.fence({})).rejects.toMatchObject({ code: 'LEASE_LOST' });
-    await expect(leader.fence({})).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await expect(leader.fence({})).rejects.toMatchObject({ code: 'NOT_LEADER' });
     await expect(leader.transaction({}, () => 1)).rejects.toMatchObject({ code: 'NOT_LEADER', retryable: true });
   });
 

@@ -118,6 +118,29 @@ describe('acquisitions that wait for open fenced transactions', () => {
   });
 });
 
+describe('a fence that fails on this pod', () => {
+  it('keeps the transaction from committing, also when its code swallows the error', async () => {
+    const [pod, other] = (await pods(2)) as [INestApplicationContext, INestApplicationContext];
+    const lock = await pod.get(LockService).acquire('orders');
+    const permit = await pod.get(SemaphoreService).get('reports', { limit: 1 }).acquire();
+    await Promise.all([lock.release(), permit.release()]);
+    const leaders = [pod, other].map((app) => app.get(LeaderService));
+    await until('a pod leads', () => leaders.some((leader) => leader.isLeader()));
+    const follower = leaders.find((leader) => !leader.isLeader()) as LeaderService;
+    for (const [fenced, code] of [
+      [lock, 'LEASE_LOST'],
+      [permit, 'LEASE_LOST'],
+      [follower, 'NOT_LEADER'],
+    ] as const) {
+      const client = await begin();
+      await client.query("INSERT INTO invoice VALUES ('stale')");
+      await expect(fenced.fence(client)).rejects.toMatchObject({ code });
+      expect((await client.query('COMMIT')).command).toBe('ROLLBACK');
+    }
+    expect(await sql(server.url(), "SELECT FROM invoice WHERE id = 'stale'")).toHaveLength(0);
+  });
+});
+
 describe('permits', () => {
   it('F1 a freed permit cannot commit, and an open fenced transaction holds up the free of this permit only', async () => {
     const [pod, other] = (await pods(2)) as [INestApplicationContext, INestApplicationContext];
@@ -144,6 +167,6 @@ describe('permits', () => {
       'first',
       'second',
     ]);
-    await expect(permit.fence(pool)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await expect(permit.fence(await begin())).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 });

@@ -59,7 +59,11 @@ export function fencedTransactions(holding: FencedHolding): FencedTransactions {
   const { what, transactions } = holding;
   const fence = (tx: unknown): void | Promise<void> => {
     if (transactions === undefined) throw cannotFence(what);
-    holding.assertHeld();
+    try {
+      holding.assertHeld();
+    } catch (error) {
+      return failTransaction(transactions, tx, error);
+    }
     return holding.fence(transactions, tx);
   };
   return {
@@ -77,15 +81,36 @@ export function fencedTransactions(holding: FencedHolding): FencedTransactions {
   };
 }
 
+/** A token that no lease has. */
+const NO_LEASE = { lease: 'hedge/none', token: -1n };
+
+/**
+ * Rejects with the error, and makes sure that the transaction cannot commit, also if its code swallows the error.
+ * @throws HedgeError INVALID_ARGUMENT, INVALID_OPTIONS when it is no open transaction in the database of the backend
+ */
+export function failTransaction(transactions: UserTransactions, tx: unknown, error: unknown): void | Promise<void> {
+  const fail = (failure?: unknown): never => {
+    const code = failure instanceof HedgeError ? failure.code : undefined;
+    throw code === 'INVALID_ARGUMENT' || code === 'INVALID_OPTIONS' ? failure : error;
+  };
+  let fencing: void | Promise<void>;
+  try {
+    fencing = transactions.fence(tx, NO_LEASE);
+  } catch (failure) {
+    return fail(failure);
+  }
+  return fencing === undefined ? fail() : fencing.then(() => fail(), fail);
+}
+
 /** @param what is released or lost: `Lock "x"` */
 export function notHeld(what: string): HedgeError {
   return new HedgeError(
     'LEASE_LOST',
-    `Nothing was fenced: ${what} is released or lost. Roll back, and leave the work to the new holder.`,
+    `The transaction cannot commit: ${what} is released or lost. Roll back, and leave the work to the new holder.`,
   );
 }
 
-function cannotFence(what: string): HedgeError {
+export function cannotFence(what: string): HedgeError {
   return new HedgeError(
     'INVALID_OPTIONS',
     `${what} cannot fence a transaction: the backend of this module takes part in no transaction of the application. Use a backend in the database of the transaction, as nestjs-hedge/postgres, or store fencingToken in your rows and compare it.`,

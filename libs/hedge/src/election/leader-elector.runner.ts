@@ -1,6 +1,6 @@
 import { withTokenInJson } from '../common/token-in-json.js';
 import type { LeaseTable } from '../database/lease-table.js';
-import { fencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import { cannotFence, failTransaction, fencedTransactions, notHeld } from '../database/fenced-transactions.js';
 import type { LeaseMarker } from '../database/observed-lease.js';
 import { leaseName } from '../database/row-names.js';
 import type { UserTransactions } from '../database/user-transactions.js';
@@ -382,6 +382,22 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       this.#handOvers.push(resolve);
       this.#step(input);
     });
+  }
+
+  /** Fences a transaction by the present term. @throws HedgeError as `LeaderService.fence` */
+  async fence(tx: unknown): Promise<void> {
+    const { leadership } = this;
+    if (leadership !== undefined) return leadership.fence(tx);
+    const { transactions } = this.#options;
+    if (transactions === undefined) throw cannotFence('The leader');
+    await failTransaction(
+      transactions,
+      tx,
+      new HedgeError(
+        'NOT_LEADER',
+        'The transaction cannot commit: this pod does not lead. Roll back, and run the work on the leader.',
+      ),
+    );
   }
 
   #announce(body: FrameBody, over: (link: Link) => boolean): void {

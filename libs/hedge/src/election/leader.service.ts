@@ -23,7 +23,7 @@ import { checkSource, leaveWhenRefused, type StreamSource } from '../streams/sou
 import type { StreamCaller } from '../streams/stream-caller.js';
 import { checkStreamOptions, type StreamOptions } from '../streams/stream-options.js';
 import type { DeclaredStream, StreamData, StreamReply, UndeclaredStream } from '../streams/stream-topics.js';
-import { type FencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import type { FencedTransactions } from '../database/fenced-transactions.js';
 import type { TransactionOf } from '../database/sql-transactions/index.js';
 import { RequestKind } from '../wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
@@ -127,13 +127,10 @@ export class LeaderService implements FencedTransactions {
   /**
    * Fences an open transaction of yours by the present term, as `Leadership.fence` does by its own. If the work of the
    * transaction began in an earlier term, use `transaction`, or the `Leadership` of a leader task.
-   * @throws HedgeError LEASE_LOST, also when this pod does not lead; INVALID_ARGUMENT, INVALID_OPTIONS
+   * @throws HedgeError NOT_LEADER: this pod does not lead, and the transaction cannot commit any more. Else as
+   *   `Leadership.fence`.
    */
-  readonly fence = async (tx: unknown): Promise<void> => {
-    const { leadership } = this.#deps.elector;
-    if (leadership === undefined) throw notHeld('the leadership of this pod');
-    await leadership.fence(tx);
-  };
+  readonly fence = (tx: unknown): Promise<void> => this.#deps.elector.fence(tx);
 
   /**
    * Runs the work in a new transaction of a data source of yours, fences it by the term in which the work begins, and
