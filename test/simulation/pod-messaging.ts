@@ -14,8 +14,8 @@ import { RequestServer } from '../../libs/hedge/src/messaging/server/request-ser
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { Timeline } from '../../libs/hedge/src/messaging/server/timeline.js';
-import type { Origin } from '../../libs/hedge/src/messaging/server/server-call.js';
-import { Encoding, type Reply, type Request } from '../../libs/hedge/src/wire/hedge/v1/link.js';
+import type { Origin, ServerCall } from '../../libs/hedge/src/messaging/server/server-call.js';
+import { Encoding, type Reply, type Request, type RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
 import type { Operation } from './operations.js';
@@ -27,6 +27,8 @@ import { violated } from './violation.js';
 const TICK_MS = 25;
 /** A deadline may pass this much late, see `Deadlines`. */
 const PRECISION_MS = 10;
+/** So few, that handlers and waiting callers fill their slots. */
+const MAX_RUNNING = 12;
 
 export class PodCall extends ClientCall {
   constructor(
@@ -42,9 +44,11 @@ export class PodCall extends ClientCall {
 
 type Answer = [resolve: (payload: Encoded) => void, reject: (error: unknown) => void];
 
-/** The process itself, without a link. */
 interface LinkOrigin extends Origin {
+  /** Undefined for the process itself. */
   readonly link?: Link;
+  /** The kind of the request. */
+  readonly kind?: RequestKind;
 }
 
 /** The part of its process that the request layer needs. */
@@ -76,13 +80,19 @@ export class PodMessaging implements LinkEnd {
   callerLost: (caller: MemberId) => void = () => undefined;
   /** Handlers of leader work that have not ended. */
   #working = 0;
+  /** The renewals of permits that this process has admitted; all that run are among them. */
+  #renewals: readonly ServerCall[] = [];
 
   constructor(
     private readonly host: MessagingHost,
     private readonly cluster: Cluster,
   ) {
     const { random } = cluster;
-    const limits = { ...DEFAULT_MESSAGING_LIMITS, maxRunning: 12, rememberCallerMs: random.pick([200, 3_000]) };
+    const limits = {
+      ...DEFAULT_MESSAGING_LIMITS,
+      maxRunning: MAX_RUNNING,
+      rememberCallerMs: random.pick([200, 3_000]),
+    };
     this.#router = cluster.parts.router(host.self, random.next);
     this.#receiver = new RequestServer({
       clock: { now: () => host.now(), after: (ms, run) => host.after(ms, run) },
@@ -155,30 +165,34 @@ export class PodMessaging implements LinkEnd {
       };
       this.#requests += 1;
       const id = `${this.self.incarnation}/${this.#requests}`;
-      const failed = (error: unknown): void => {
-        if (request.type === RENEW) this.#checkRoom(error);
-        reject(error);
-      };
-      const call = this.#begin(id, request, ended(resolve), ended(failed));
+      const call = this.#begin(id, request, ended(resolve), ended(reject));
       signal?.addEventListener('abort', () => {
         if (open) this.#route({ type: 'abandoned', call, reason: signal.reason as unknown });
       });
     });
   }
 
-  /** Hanging handlers, puts and waiting callers never delay the renewal of permits. */
-  #checkRoom(error: unknown): void {
-    if (!(error instanceof HedgeError) || error.code !== 'OVERLOADED') return;
-    this.cluster.watch(() =>
-      violated('slots of their own', `${this.self.incarnation} could not renew: ${error.message}`),
-    );
-  }
-
   /** As `Messenger.serve`, for a handler with callbacks. */
   serve(type: RequestType, handler: (request: IncomingRequest, ...answer: Answer) => void): void {
-    this.#receiver.serve(this.cluster.parts.served(type), (request) =>
-      later((...answer) => this.cluster.watch(() => handler(request, ...answer))),
-    );
+    this.#receiver.serve(this.cluster.parts.served(type), (request) => {
+      if (type === RENEW) this.#renewals = [...this.#running(), request as ServerCall];
+      return later((...answer) => this.cluster.watch(() => handler(request, ...answer)));
+    });
+  }
+
+  #running(): readonly ServerCall[] {
+    return this.#renewals.filter(({ reply }) => reply === undefined);
+  }
+
+  /**
+   * Hanging handlers, puts and waiting callers take no slot of renewals: one is refused only while other renewals take all.
+   * They can. While the database fails, a new leader cannot read a row, and answers no renewal of its permits. Each pod
+   * sends one with each heartbeat, and each waits for a heartbeat timeout.
+   */
+  #checkRoom(caller: MemberId, error: string): void {
+    if (this.#running().length === MAX_RUNNING)
+      return this.cluster.world.count('semaphores: renewals filled their slots');
+    this.cluster.watch(() => violated('slots of their own', `${caller.incarnation} could not renew: ${error}`));
   }
 
   #begin(id: string, request: OutgoingRequest, succeeded: Answer[0], failed: Answer[1]): PodCall {
@@ -334,12 +348,13 @@ export class PodMessaging implements LinkEnd {
     };
     if (member.incarnation === this.self.incarnation) {
       this.host.after(0, () => {
-        if (call.sequence === request.sequence) this.#receive({ peer: this.self, here: true }, request);
+        if (call.sequence === request.sequence)
+          this.#receive({ peer: this.self, here: true, kind: type.kind }, request);
       });
       return;
     }
     const link = this.#dialled.get(member.incarnation);
-    link?.toReceiver(() => atReceiver(link).#receive({ peer: this.self, link }, request));
+    link?.toReceiver(() => atReceiver(link).#receive({ peer: this.self, link, kind: type.kind }, request));
   }
 
   #replied(member: MemberId, reply: Reply): void {
@@ -356,7 +371,9 @@ export class PodMessaging implements LinkEnd {
     this.#keepTicking();
   }
 
-  #reply({ peer: caller, link }: LinkOrigin, reply: Reply): boolean {
+  #reply({ peer: caller, link, kind }: LinkOrigin, reply: Reply): boolean {
+    const { failure } = reply;
+    if (kind === RENEW.kind && failure?.code === 'OVERLOADED') this.#checkRoom(caller, failure.message);
     const acknowledge = (): void => this.#receiver.acknowledge(caller, [reply.sequence]);
     if (link === undefined) {
       acknowledge();
