@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { Client, Pool } from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
 import { postgres } from 'nestjs-hedge/postgres';
@@ -105,7 +106,7 @@ async function untilWaiting(text: string): Promise<void> {
   const waits = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%${text}%'`;
   for (const end = performance.now() + 20_000; (await sql(server.url(), waits)).length === 0;) {
     if (performance.now() > end) throw new Error(`no statement waits: ${text}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await setTimeout(10);
   }
 }
 
@@ -287,7 +288,7 @@ describe('a fence', () => {
       const result = await successor.lease.acquire({ ...claimOf(held.lease), leaseMs: 500 });
       if (result.acquired) break;
       if (performance.now() > end) throw new Error('the lease was not taken over');
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await setTimeout(50);
     }
     // The event of the ended session ends no process, and the commit fails.
     await expect(client.query('COMMIT')).rejects.toThrow();
@@ -369,6 +370,26 @@ describe('append', () => {
     await transactions.append(client, added, held);
     await holder.log.append([row()]);
     await client.query('COMMIT');
+    expect(await holder.log.latest(added.key)).toMatchObject(added);
+  });
+
+  it('does not stop the log while another row with its id waits for the end of its transaction', async () => {
+    const held = await hold();
+    const added = row();
+    const client = await clientOf();
+    await client.query('BEGIN');
+    await transactions.append(client, added, held);
+    const failed = () => holder.log.append([{ ...added, value: 'failed' }], held);
+    const others = (async () => {
+      for (let count = 0; count < 150; count += 1) await successor.log.append([row()]);
+      return 'appended';
+    })();
+    // More often than the scheduler of a job repeats it.
+    while ((await Promise.race([others, setTimeout(1)])) === undefined) {
+      await expect(failed()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', details: { sqlState: '55P03' } });
+    }
+    await client.query('COMMIT');
+    expect(await failed()).toMatchObject([{ code: 'CONFLICT' }]);
     expect(await holder.log.latest(added.key)).toMatchObject(added);
   });
 

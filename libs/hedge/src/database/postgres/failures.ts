@@ -16,7 +16,7 @@ const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'perm
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html */
 export const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
-const LOCK_NOT_AVAILABLE = '55P03';
+export const LOCK_NOT_AVAILABLE = '55P03';
 /** Of the index on (name, token), for two first acquisitions of a lease in the same microsecond. */
 const UNIQUE_VIOLATION = '23505';
 /** Another transaction was in the way. The whole operation may be repeated. */

@@ -47,7 +47,7 @@ export class PostgresLogTable implements LogTable {
   async append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]> {
     for (const { key, id, value, leader } of rows) assertTexts({ key, id, value, leader });
     if (rows.length === 0) return [];
-    return this.calls.run('log.append', async (query) => {
+    const work = async (query: Query): Promise<readonly AppendOutcome[]> => {
       const found = toOutcomes(rows, await query(appendSql(this.#names, rows, fence)));
       // The fence does not match, and nothing was written; or other transactions added rows meanwhile.
       const missing = rows.filter((_, index) => found[index] === undefined);
@@ -56,7 +56,9 @@ export class PostgresLogTable implements LogTable {
       const stored = toOutcomes(missing, await query(storedSql(this.#names, missing)));
       let next = 0;
       return rows.map((_, index) => found[index] ?? stored[next++] ?? unwritten(this.calls.database));
-    });
+    };
+    // An open transaction of a job may hold the row for a whole lease. Until then, other jobs must be able to append.
+    return this.calls.run('log.append', work, fence === undefined);
   }
 
   async overwrite(

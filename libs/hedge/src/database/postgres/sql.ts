@@ -26,6 +26,9 @@ const DURABLE_LEASE = `${DURABLE} AND ${SHORT_LOCK_WAIT}`;
 const LOG_LOCK_MS = 500;
 const DURABLE_LOG = `${DURABLE} AND set_config('lock_timeout', '${LOG_LOCK_MS}', true) IS NOT NULL`;
 
+/** Behind the lock of the clock, all other writes of the log wait. So there is hardly a wait for another lock. */
+const TICKED_LOCK_MS = 20;
+
 /**
  * While the clock of the database is behind the last token, tokens rise by random steps: a server that lacks the last
  * acquisitions does not give the tokens of these again.
@@ -159,7 +162,8 @@ export function releaseSql({ locks }: Names, name: string, token: bigint, incarn
 /**
  * The beginning of every write of the log. `fence` has one row while the lease has the token, and keeps it so until the
  * commit: an acquisition waits, a renewal does not. `tick` then moves the clock of the log, whose row is locked until
- * the commit: so commits happen in the order of their timestamps.
+ * the commit: so commits happen in the order of their timestamps. RETURNING is evaluated after that: a row that a
+ * transaction of the user has added (`userAppendSql`) does not stop the clock until that transaction ends.
  *
  * The fence comes first in all of them, so that no two wait for each other.
  * @param lease number of the parameter with its name; the token follows
@@ -174,7 +178,7 @@ function fencedTick({ locks, clock }: Names, fenced: boolean, lease: number, whe
     tick AS (
       UPDATE ${clock} SET last = greatest(${NOW}, last + 1)
       WHERE (SELECT count(*) FROM fence) = 1 AND ${when} AND ${DURABLE_LOG}
-      RETURNING last)`;
+      RETURNING last, set_config('lock_timeout', '${TICKED_LOCK_MS}', true))`;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { repeatDelayMs, toHedgeError, type OperationName } from '../failures.js';
+import { LOCK_NOT_AVAILABLE, repeatDelayMs, sqlState, toHedgeError, type OperationName } from '../failures.js';
 import type { Channel, Row, Statement } from './client.js';
 
 /** Runs one statement of an operation. */
@@ -16,9 +16,10 @@ export class Calls {
 
   /**
    * @param work may run several times; the last run decides.
+   * @param waits false when the caller repeats the operation if another transaction locks a row for too long.
    * @throws HedgeError of `toHedgeError`; the HedgeError of `work`.
    */
-  async run<T>(operation: OperationName, work: (query: Query) => Promise<T>): Promise<T> {
+  async run<T>(operation: OperationName, work: (query: Query) => Promise<T>, waits = true): Promise<T> {
     const end = performance.now() + this.timeoutMs;
     const remainingMs = () => Math.max(0, end - performance.now());
     // Many acquisitions may wait for the connection of the leases.
@@ -28,7 +29,10 @@ export class Calls {
         return await work((statement) => this.channel.query(statement, remainingMs(), urgent));
       } catch (error) {
         const delayMs = repeatDelayMs(error, attempt, Math.random());
-        if (delayMs === undefined || delayMs >= remainingMs()) throw toHedgeError(this.database, operation, error);
+        const ends = delayMs === undefined || delayMs >= remainingMs();
+        if (ends || (!waits && sqlState(error) === LOCK_NOT_AVAILABLE)) {
+          throw toHedgeError(this.database, operation, error);
+        }
         await sleep(delayMs);
       }
     }
