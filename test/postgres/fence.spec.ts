@@ -7,7 +7,7 @@ import { postgres } from 'nestjs-hedge/postgres';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { LeaseClaim } from '../../libs/hedge/src/database/lease-table.js';
 import type { Fence, LogAppend } from '../../libs/hedge/src/database/log-table.js';
-import type { UserTransactions } from '../../libs/hedge/src/database/user-transactions.js';
+import type { PermitFence, UserTransactions } from '../../libs/hedge/src/database/user-transactions.js';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
 import { claimOf } from '../backend/rows.js';
 import { PGBOUNCER, PgBouncer } from './pgbouncer.js';
@@ -75,6 +75,14 @@ async function hold(leaseMs = 60_000): Promise<Held> {
 async function succeed({ claim, token }: Held): Promise<Fence> {
   await holder.lease.release({ ...claim, token });
   return acquire(successor, claimOf(claim.name));
+}
+
+/** A permit of a new semaphore. */
+async function permitOf(held: Held): Promise<PermitFence> {
+  const [semaphore, id] = [randomUUID(), randomUUID()];
+  const write = { name: semaphore, follows: 0n, limit: 1, value: 'v', leader: 'l', holders: [] };
+  const granted = await holder.permits.write({ ...write, permits: [{ id, permitMs: 9_000 }] }, held);
+  return { semaphore, id, token: (granted as { timestamp: bigint }).timestamp };
 }
 
 async function clientOf(connectionString = server.url()): Promise<Client> {
@@ -197,6 +205,34 @@ describe.each(LEVELS)('F1 a fence under %s', (level) => {
     expect(await invoices()).toContain(id);
   });
 });
+
+describe.each(['REPEATABLE READ', 'SERIALIZABLE'])(
+  'a transaction under %s that began before the acquisition',
+  (level) => {
+    it('cannot be fenced, and the error says to acquire first, not that the lease is lost', async () => {
+      const client = await clientOf();
+      const begin = async () => {
+        await client.query(`BEGIN ISOLATION LEVEL ${level}`);
+        return insert(client);
+      };
+      const refused = { code: 'INVALID_ARGUMENT', message: expect.stringContaining('Acquire first, then begin') };
+      const early = await begin();
+      const held = await hold();
+      await expect(transactions.fence(client, held)).rejects.toMatchObject(refused);
+      expect((await client.query('COMMIT')).command).toBe('ROLLBACK');
+      const earlier = await begin();
+      const permit = await permitOf(held);
+      await expect(transactions.fencePermit(client, permit)).rejects.toMatchObject(refused);
+      expect((await client.query('COMMIT')).command).toBe('ROLLBACK');
+      const id = await begin();
+      await transactions.fence(client, held);
+      await transactions.fencePermit(client, permit);
+      await client.query('COMMIT');
+      const written = await invoices();
+      expect([early, earlier, id].map((one) => written.includes(one))).toEqual([false, false, true]);
+    });
+  },
+);
 
 it('a serialization failure of another cause stays one, so that the transaction can be repeated', async () => {
   const held = await hold();
@@ -513,10 +549,7 @@ describe('a role with the rights of the documentation', () => {
   it('can fence by a lease and by a permit, and without them learns which right it lacks', async () => {
     await sql(server.url(), 'CREATE ROLE app_writer LOGIN');
     const held = await hold();
-    const [semaphore, id] = [randomUUID(), randomUUID()];
-    const write = { name: semaphore, follows: 0n, limit: 1, value: 'v', leader: 'l', holders: [] };
-    const granted = await holder.permits.write({ ...write, permits: [{ id, permitMs: 9_000 }] }, held);
-    const permit = { semaphore, id, token: (granted as { timestamp: bigint }).timestamp };
+    const permit = await permitOf(held);
     const client = await clientOf(server.url({ user: 'app_writer' }));
     await client.query('BEGIN');
     await expect(transactions.fence(client, held)).rejects.toMatchObject({
@@ -532,7 +565,8 @@ describe('a role with the rights of the documentation', () => {
     expect(rows).toEqual([{ idle_in_transaction_session_timeout: '9s' }]);
     await client.query('COMMIT');
 
-    const freed = { ...write, follows: permit.token, permits: [{ id }] };
+    const { semaphore: name, id, token: follows } = permit;
+    const freed = { name, follows, limit: 1, value: 'v', leader: 'l', holders: [], permits: [{ id }] };
     await holder.permits.write(freed, held);
     await client.query('BEGIN');
     await expect(transactions.fencePermit(client, permit)).rejects.toMatchObject({ code: 'LEASE_LOST' });

@@ -118,7 +118,8 @@ export class PostgresUserTransactions implements UserTransactions {
       [found] = await queryIn(transaction, statement);
     } catch (error) {
       const code = sqlState(error);
-      if (code === FENCE_LOST) throw lost();
+      // The rows that the transaction sees may be older than the acquisition.
+      if (code === FENCE_LOST) throw (await holds().catch(() => false)) ? begunTooEarly(error) : lost();
       // A transaction above READ COMMITTED sees the rows as of its begin. The server says only that the row has changed
       // since, or that the transaction conflicts with another one.
       if (code === SERIALIZATION_FAILURE && !(await holds().catch(() => true))) throw lost();
@@ -152,6 +153,15 @@ const ADVICE: Readonly<Record<string, readonly ['BACKEND_UNAVAILABLE' | 'INVALID
   ],
   '42P01': ['INVALID_OPTIONS', 'Run the transaction in the database of the backend, with the same tables.'],
 };
+
+/** The lease or the permit is held, and the transaction does not see that. */
+function begunTooEarly(cause: unknown): HedgeError {
+  return new HedgeError(
+    'INVALID_ARGUMENT',
+    'The transaction cannot commit: it does not see the acquisition, although it holds. With REPEATABLE READ or SERIALIZABLE, a transaction sees the rows as of its first statement. Roll back. Acquire first, then begin the transaction, in the database of the backend.',
+    { cause },
+  );
+}
 
 function queryIn(transaction: SqlTransaction, { text, values }: Statement): Promise<readonly SqlRow[]> {
   return transaction.query(text, values);
