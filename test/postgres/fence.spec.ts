@@ -258,6 +258,20 @@ describe('a fence', () => {
     expect(rows).toEqual([{ idle_in_transaction_session_timeout: '0' }]);
   });
 
+  it('is refused outside of a transaction, also by a library that drops nulls, rows or the names of columns', async () => {
+    const held = await hold();
+    const client = await clientOf();
+    const results: ((row: object) => object[])[] = [
+      (row) => [Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null))],
+      (row) => [Object.fromEntries(Object.entries(row).map(([name, value]) => [name.toUpperCase(), value]))],
+      () => [],
+    ];
+    for (const result of results) {
+      const query = async (text: string, values: unknown[]) => (await client.query(text, values)).rows.flatMap(result);
+      await expect(transactions.fence({ query }, held)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+  });
+
   it('holds as the first statement of a transaction', async () => {
     const held = await hold();
     const client = await clientOf();

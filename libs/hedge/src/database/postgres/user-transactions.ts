@@ -125,7 +125,7 @@ export class PostgresUserTransactions implements UserTransactions {
       if (code === SERIALIZATION_FAILURE && !(await holds().catch(() => true))) throw lost();
       throw this.#advised(error, code);
     }
-    if (found?.['wrote'] !== null) return;
+    if (typeof found?.['wrote'] === 'string') return;
     const [row] = await queryIn(transaction, inTransactionSql(mark));
     if (row?.['same'] !== 'true') throw notInTransaction('a connection outside of one');
   }
