@@ -17,7 +17,7 @@ const key = jobKey('g', 'j');
 async function setUp(over: Partial<Job> = {}) {
   const clock = new VirtualClock();
   const faults = new BackendFaults();
-  const backend = faulty(memory({ clock }), faults).create({ timeoutMs: 1_000 });
+  const backend = faulty(memory({ clock }), faults, clock).create({ timeoutMs: 1_000 });
   const holder = { address: 'a:1', incarnation: 'a' };
   const taken = await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
   if (!taken.acquired) throw new Error('the lease is free');
@@ -287,6 +287,49 @@ describe('job runner', () => {
       runs[0]!.end();
       await clock.advanceAsync(9 * SECOND);
       expect(await events()).toEqual(['scheduled', 'claimed']);
+    });
+
+    it('J4: a commit without an end holds a run only for its term, and the next term reads that it is done', async () => {
+      const { clock, backend, faults, holder, runner, runs, token, events, pod } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      faults.once('transactions.run', { answerDelayMs: 9_999 * SECOND });
+      const run = runs[0]!.transaction(fakeSource(), async () => undefined);
+      const left = expect(run).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+      runs[0]!.end();
+      await clock.advanceAsync(5 * SECOND);
+      expect(runs[0]!.signal.aborted).toBe(false);
+      runner.deposed(token, new Error('lost'));
+      await left;
+      const taken = await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
+      if (!taken.acquired) throw new Error('the lease should have been acquired');
+      runner.elected(taken.token);
+      await clock.advanceAsync(6 * SECOND);
+      expect(await events()).toEqual(['scheduled', 'claimed', 'done', 'claimed']);
+      expect(runs.map(({ attempt }) => attempt)).toEqual([1, 1]);
+      expect(pod.errors).toEqual([expect.stringContaining('without an answer')]);
+    });
+
+    it('J4: work that goes on after its term holds the next run of the job in this process', async () => {
+      const { clock, backend, holder, runner, runs, token, events } = await setUp(transactional);
+      runner.elected(token);
+      await clock.advanceAsync(10 * SECOND);
+      const work = new Promise<void>((resolve) => void clock.after(8 * SECOND, resolve));
+      const run = runs[0]!.transaction(fakeSource(), () => work);
+      const left = expect(run).rejects.toThrow();
+      runs[0]!.end();
+      await clock.advanceAsync(0);
+      runner.deposed(token, new Error('lost'));
+      const taken = await backend.lease.acquire({ name: lease, holder, leaseMs: 60_000 });
+      if (!taken.acquired) throw new Error('the lease should have been acquired');
+      runner.elected(taken.token);
+      await clock.advanceAsync(7 * SECOND);
+      expect([runs.length, await events()]).toEqual([1, ['scheduled', 'claimed']]);
+      await clock.advanceAsync(SECOND);
+      await left;
+      await clock.advanceAsync(SECOND);
+      expect(runs.map(({ attempt }) => attempt)).toEqual([1, 2]);
+      expect(await events()).toEqual(['scheduled', 'claimed', 'lost', 'claimed']);
     });
 
     it('a run of another job refuses a transaction, and names the option', async () => {

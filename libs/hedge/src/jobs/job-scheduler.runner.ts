@@ -173,7 +173,7 @@ export class JobRunner {
     const { fireTime: firedAt, attempt, token } = claim;
     const fireTime = new Date(firedAt);
     const name = `Job ${this.job.name} of ${fireTime.toISOString()}`;
-    const one = this.#transactionOf(claim, name, durationMs);
+    const one = this.#transactionOf(claim, name, durationMs, signal);
     const transaction = one?.begin ?? refuseTransaction;
     const run = withTokenInJson({ fireTime, attempt, fencingToken: token, signal, transaction });
     const failure = await failureOf(() => inFreshContext(() => this.method(run)));
@@ -184,14 +184,20 @@ export class JobRunner {
     return undefined;
   }
 
-  #transactionOf(claim: LedgerRow, name: string, durationMs: () => number): JobTransaction | undefined {
+  #transactionOf(
+    claim: LedgerRow,
+    name: string,
+    durationMs: () => number,
+    signal: AbortSignal,
+  ): JobTransaction | undefined {
     const { transactions, lease } = this.options;
     if (!this.job.transactional || transactions === undefined) return undefined;
     const fence = { lease, token: claim.token };
-    return new JobTransaction(name, transactions, (tx) => {
+    const addDone = (tx: unknown): void | Promise<void> => {
       const done = outcomeOf(claim, { durationMs: durationMs() });
       return transactions.append(tx, this.#toAppend(done), fence);
-    });
+    };
+    return new JobTransaction(name, transactions, addDone, signal);
   }
 
   #logFailure(what: string, { thrown }: Failure): string {
