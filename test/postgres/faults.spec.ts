@@ -124,6 +124,20 @@ describe('one session that stands still', () => {
     expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
   });
 
+  it('leaves a lease to the acquisition that was answered, when it executes an earlier one late', async () => {
+    const name = randomUUID();
+    const backend = backendOf({ connectionString: `${server.url()}?application_name=${name}` });
+    const claim = claimOf();
+    await backend.lease.read(claim.name);
+    const [late] = await sessionsOf(server, name);
+    stop(late!);
+    expect(await failureOf(backend.lease.acquire(claim))).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    const lease = await heldBy(backend, claim);
+    resume();
+    await eventually(async () => expect(await sessionsOf(server, name)).not.toContain(late));
+    expect(await backend.lease.renew(lease)).toEqual({ renewed: true });
+  });
+
   it('L1 K1 in the middle of a write: renewals go on, writes fail in time, and nothing is lost afterwards', async () => {
     const name = randomUUID();
     const backend = backendOf({ connectionString: `${server.url()}?application_name=${name}` });

@@ -277,7 +277,9 @@ export class SimulatedDatabase {
       if (row.token === 0n) return mayInsert;
       if (row.token < known) return false;
     }
-    if (row.claim === undefined || row.claim.holder.incarnation === holder.incarnation) return true;
+    if (row.claim === undefined) return true;
+    // The other kinds order the calls of one process, or cancel those that it gave up.
+    if (row.claim.holder.incarnation === holder.incarnation) return this.kind !== 'server' || row.token === known;
     if (this.kind === 'shared-clock') return this.expiresInMs(row) === 0;
     return expired?.token === row.token && expired.renewals === row.renewals;
   }

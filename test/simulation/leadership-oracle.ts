@@ -16,7 +16,7 @@ export interface Believer {
 
 /** Checks L1, L2, L3 and M1 over the whole group, in true time. */
 export class LeadershipOracle {
-  readonly history = new LeaseHistory('the lease');
+  readonly history: LeaseHistory;
   /** Terms that ended, by token and incarnation. */
   readonly #ended = new Set<string>();
   readonly #views = new Map<string, string>();
@@ -26,7 +26,9 @@ export class LeadershipOracle {
   constructor(
     private readonly database: SimulatedDatabase,
     private readonly believers: () => Iterable<Believer>,
-  ) {}
+  ) {
+    this.history = new LeaseHistory('the lease', database.kind === 'server');
+  }
 
   /** As `LeaseHistory.acquired`. */
   acquired(row: LeaseRow, knew: LeaseMarker): boolean {

@@ -26,8 +26,14 @@ export class LeaseHistory {
   #before = new Set<string>();
   #losses = 0;
 
-  /** @param what names the lease in messages. */
-  constructor(private readonly what: string) {}
+  /**
+   * @param what names the lease in messages.
+   * @param keepsOwn whether no late acquisition of the holder itself may supersede its term.
+   */
+  constructor(
+    private readonly what: string,
+    private readonly keepsOwn: boolean,
+  ) {}
 
   /** The highest token that the database has given and not lost. */
   get newest(): bigint {
@@ -48,8 +54,12 @@ export class LeaseHistory {
     this.#newest = token;
     this.#owners.set(token, (this.#owners.get(token) ?? new Set()).add(incarnation));
     for (const other of valid) {
-      if (other.incarnation === incarnation) continue;
       const kept = this.#lost.get(keyOf(other));
+      if (other.incarnation === incarnation) {
+        if (this.keepsOwn && kept === undefined)
+          violated('superseded', `a late call gave ${incarnation} ${what} ${token}`);
+        continue;
+      }
       if (kept === undefined || isLaterMarker(knew, kept)) {
         violated('L1', `${incarnation} may have ${what} ${token} while ${other.incarnation} still relies on it`);
       }

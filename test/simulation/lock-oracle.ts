@@ -38,7 +38,7 @@ export class LockOracle {
   history(name: string): LeaseHistory {
     const known = this.#histories.get(name);
     if (known !== undefined) return known;
-    const history = new LeaseHistory(`lock ${name}`);
+    const history = new LeaseHistory(`lock ${name}`, this.database.kind === 'server');
     this.#histories.set(name, history);
     return history;
   }

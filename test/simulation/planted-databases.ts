@@ -40,6 +40,14 @@ class DecidesOutsideTheTransaction extends SimulatedDatabase {
   }
 }
 
+/** A late acquisition takes the row that a later one of the same process has acquired. */
+class TakesItsOwnRow extends SimulatedDatabase {
+  protected override mayTake(row: LeaseRow, holder: MemberId, conditions: AcquireConditions): boolean {
+    const own = row.claim?.holder.incarnation === holder.incarnation && row.token >= conditions.known;
+    return own || super.mayTake(row, holder, conditions);
+  }
+}
+
 /** Makes a token from the wall clock alone. */
 class TokensFromTheWallClock extends SimulatedDatabase {
   protected override timestamp(): bigint {
@@ -114,6 +122,10 @@ export const PLANTED_DATABASES = {
   'take-over decided outside the transaction': {
     parts: { ...SOUND_PARTS, database: (...made: Made) => new DecidesOutsideTheTransaction(...made) },
     found: ['L1', 'L2'],
+  },
+  'a lease that a late acquisition takes from its own process': {
+    parts: { ...SOUND_PARTS, database: (...made: Made) => new TakesItsOwnRow(...made) },
+    found: ['superseded'],
   },
   'tokens from a wall clock that may go back': {
     parts: { ...SOUND_PARTS, database: (...made: Made) => new TokensFromTheWallClock(...made) },

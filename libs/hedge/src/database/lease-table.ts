@@ -75,7 +75,8 @@ export interface LeaseTable {
   /**
    * Acquires the lease when it is free, surely expired, or held by this incarnation; with a new token each time. The
    * decision and the write are one transaction (L4). After BACKEND_UNAVAILABLE the lease may be held with a token that
-   * the caller does not know. Another call is safe, and creates a new token.
+   * the caller does not know. Another call is safe: it acquires the lease with a new token. Or it is refused with a record
+   * that names this incarnation, because the driver did not know that token; the call after it then acquires.
    */
   acquire(claim: LeaseClaim): Promise<AcquireResult>;
 

@@ -332,6 +332,25 @@ describe('LeaseContender', () => {
     expect(effect('release').token).toBe(10n);
   });
 
+  it('acquires again at once, once for each token, when it is refused because the row already names it', () => {
+    make({ checksSelf: false, readsFirst: false });
+    step({ type: 'tick' });
+    const result = { acquired: false, record: { holder: self, token: 10n, expiresInMs: 3_000 } } as const;
+    step({ type: 'acquired', attempt: 1, result });
+    expect(types()).toEqual(['acquire']);
+    step({ type: 'acquired', attempt: 2, result });
+    expect(types()).toEqual(['wake']);
+  });
+
+  it('releases a lease that names it when it stops and the acquisition is refused', () => {
+    make({ checksSelf: false, readsFirst: false });
+    step({ type: 'tick' });
+    step({ type: 'stop' });
+    const record = { holder: self, token: 10n, expiresInMs: 3_000 };
+    step({ type: 'acquired', attempt: 1, result: { acquired: false, record } });
+    expect(effect('release').token).toBe(10n);
+  });
+
   it('campaigns without a read or a self-check when its settings say so', () => {
     make({ checksSelf: false, readsFirst: false });
     step({ type: 'tick' });

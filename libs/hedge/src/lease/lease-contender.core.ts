@@ -64,6 +64,8 @@ export class LeaseContender {
   #acquireInDoubt = false;
   /** The last acquisition failed. Reads that succeed do not reset this: on a full disk reads work and writes fail. */
   #writesFail = false;
+  /** The token of the last refused acquisition whose record named this process. */
+  #ownRefused = 0n;
   /** The lease that is being released. */
   #releasing: { readonly token: bigint; tries: number } | undefined;
   /** Why the draining term ends. */
@@ -292,12 +294,7 @@ export class LeaseContender {
       if (this.#stopping) return this.#start({ type: 'read' }, now);
       return this.#failed(now);
     }
-    if (!result.acquired) {
-      if (this.#stopping) return this.#leave();
-      this.#failures = 0;
-      this.#noteHolder(result.record, now);
-      return this.#wakeIn(nextReadMs(result.record, result.record.expiresInMs <= 0, this.settings), now);
-    }
+    if (!result.acquired) return this.#refused(result.record, now);
     if (this.#stopping) return this.#release(result.token, now);
     const term: Term = { token: result.token, renewals: 0n, validSince: startedAt };
     // The answer came too late to be valid. The row names this incarnation, so the next attempt acquires it again.
@@ -310,6 +307,19 @@ export class LeaseContender {
     this.#readAgain = false;
     this.#dueAt = renewalAt(startedAt.mono, this.settings);
     this.#effects.push({ type: 'lease-acquired', token: term.token });
+  }
+
+  #refused(record: LeaseRecord, now: Instant): void {
+    const own = record.holder?.incarnation === this.settings.self.incarnation;
+    if (this.#stopping) return own ? this.#release(record.token, now) : this.#leave();
+    this.#failures = 0;
+    this.#noteHolder(record, now);
+    // An acquisition without an answer took effect after all. Once for each token: the driver may refuse for long.
+    if (own && record.token > this.#ownRefused && this.#mayCampaign(now)) {
+      this.#ownRefused = record.token;
+      return this.#start({ type: 'acquire' }, now);
+    }
+    this.#wakeIn(nextReadMs(record, record.expiresInMs <= 0, this.settings), now);
   }
 
   // Holding

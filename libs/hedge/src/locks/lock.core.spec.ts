@@ -61,6 +61,14 @@ describe('LockStateMachine', () => {
     expect(machine.isIdle(clock.now())).toBe(true);
   });
 
+  it('does not refuse a caller that tries once when an earlier acquisition of this process took the lock', () => {
+    wait(1, true);
+    answer('acquire', { result: { acquired: false, record: { ...HELD_BY_OTHER, holder: self } } });
+    expect(otherEffects()).toEqual([]);
+    taken(10n);
+    expect(otherEffects()).toEqual([{ type: 'granted', waiter: 1, token: 10n }]);
+  });
+
   it('L1: grants in the order of the requests, one at a time, each with its own token', () => {
     for (const waiter of [1, 2, 3]) wait(waiter);
     const granted: LockEffect[] = [];

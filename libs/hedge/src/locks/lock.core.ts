@@ -105,6 +105,8 @@ export class LockStateMachine {
     if (answer.type === 'acquired') this.#failing = answer.result === undefined;
     this.#feed(answer, now);
     if (answer.type !== 'acquired' || answer.result?.acquired === true) return;
+    const triesAgain = this.#effects.some((effect) => effect.type === 'call' && effect.call.type === 'acquire');
+    if (triesAgain) return;
     const failed = answer.result === undefined;
     for (const { waiter, once } of this.#waiting) if (once) this.#effects.push({ type: 'refused', waiter, failed });
     this.#waiting = this.#waiting.filter(({ once }) => !once);

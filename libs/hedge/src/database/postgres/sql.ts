@@ -67,14 +67,16 @@ export interface Acquisition extends AcquireConditions {
 }
 
 /**
- * Takes the row when it is free, expired, or of the same incarnation; else reads it. A row that another transaction
+ * Takes the row when it is free, expired, or of the same incarnation; else reads it. A row of the same incarnation with a
+ * later token than this process knew belongs to a later call of it, so it is not taken. A row that another transaction
  * locks is not taken, without a wait: fenced transactions of the user may hold many rows for long, and this connection
  * also serves the renewals. `takeable` says that the row may be taken as this statement saw it.
  */
 export function acquireSql({ locks }: Names, acquisition: Acquisition): Statement {
   const { name, writer, incarnation, expired, mayInsert, known, above } = acquisition;
   const takeable = `lease.token >= $8::text::bigint AND (
-        lease.writer IS NULL OR split_part(lease.writer, ' ', 2) = $3::text
+        lease.writer IS NULL
+        OR split_part(lease.writer, ' ', 2) = $3::text AND lease.token = $8::text::bigint
         OR coalesce(lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint, false))`;
   return {
     text: `WITH locked AS MATERIALIZED (
