@@ -328,6 +328,29 @@ describe('a fence', () => {
     }
   });
 
+  it('keeps an expired lease from being acquired, of which contenders then name no holder', async () => {
+    const held = await hold(500);
+    const client = await clientOf();
+    await client.query('BEGIN');
+    await transactions.fence(client, held);
+    const claim = { ...claimOf(held.lease), leaseMs: 500 };
+    const holders: boolean[] = [];
+    for (const end = performance.now() + 20_000; holders.filter((isNamed) => !isNamed).length < 3;) {
+      if (performance.now() > end) throw new Error('the contender still names the holder');
+      // Not idle, so the session stays.
+      await client.query('SELECT 1');
+      const result = await successor.lease.acquire(claim);
+      if (result.acquired) throw new Error('the lease was taken over');
+      expect(result.record.expiresInMs).toBeGreaterThan(0);
+      holders.push(result.record.holder !== undefined);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    // First it waits for the lease to expire; from then on, the holder does not appear again.
+    expect(holders.slice(-3)).toEqual([false, false, false]);
+    await client.query('ROLLBACK');
+    expect((await acquire(successor, claim)).token).toBeGreaterThan(held.token);
+  });
+
   it('does not hold up a take-over for longer than that, when its process stands still', async () => {
     const held = await hold(500);
     const client = await clientOf();

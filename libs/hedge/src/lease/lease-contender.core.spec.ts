@@ -351,6 +351,25 @@ describe('LeaseContender', () => {
     expect(effect('release').token).toBe(10n);
   });
 
+  it('reports no holder, and pauses, while an open transaction keeps an expired lease from being acquired', () => {
+    make({ checksSelf: false });
+    step({ type: 'tick' });
+    const acquiredAt: number[] = [];
+    const seen: string[] = [];
+    for (let round = 0; round < 10; round += 1) {
+      step({ type: 'read', attempt: contender.attempts, record: heldByOther(0) });
+      seen.push(...types());
+      acquiredAt.push(clock.now().mono);
+      const record = { token: 8n, expiresInMs: 200 };
+      step({ type: 'acquired', attempt: effect('acquire').attempt, result: { acquired: false, record } });
+      seen.push(...types());
+      wake();
+    }
+    expect(seen).not.toContain('holder-changed');
+    for (const [index, at] of acquiredAt.slice(1).entries())
+      expect(at - acquiredAt[index]!).toBeGreaterThanOrEqual(200);
+  });
+
   it('campaigns without a read or a self-check when its settings say so', () => {
     make({ checksSelf: false, readsFirst: false });
     step({ type: 'tick' });

@@ -78,9 +78,12 @@ export class PostgresLeaseTable implements LeaseTable {
       return { acquired, token: row.token };
     }
     const record = this.#record(name, row, conditions.known);
-    // It can be acquired, but not now: a contender would try again at once, or after an eighth of the lease.
-    const expiresInMs = locked ? Math.max(record.expiresInMs, LOCKED_MS) : record.expiresInMs;
-    return { acquired: false, record: { ...record, expiresInMs } };
+    // It can be acquired, but not now: a contender would try again at once, or after an eighth of the lease. The holder of
+    // an expired lease holds it no more, and would appear again with each attempt.
+    if (locked && record.expiresInMs < LOCKED_MS) {
+      return { acquired: false, record: { token: record.token, expiresInMs: LOCKED_MS } };
+    }
+    return { acquired: false, record };
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {
