@@ -1,3 +1,5 @@
+import type { Instant } from '../common/clock.js';
+
 /** More names are forgotten, the longest unseen first: locks may have a name for each order or customer. */
 const MOST_KNOWN = 10_000;
 
@@ -6,6 +8,10 @@ interface Known {
   /** Absent when nobody holds it. */
   readonly leaseMs: number | undefined;
   readonly highest: bigint;
+  /** The number of losses that were found before this token was seen or heard. */
+  readonly losses: number;
+  /** When the last loss of this lease was found. */
+  readonly lostAt: Instant | undefined;
 }
 
 /**
@@ -17,6 +23,7 @@ interface Known {
  */
 export class KnownTokens {
   readonly #known = new Map<string, Known>();
+  #losses = 0;
 
   /** The highest token since the database last went back; 0n for a name that was not seen. */
   token(name: string): bigint {
@@ -38,14 +45,29 @@ export class KnownTokens {
     return this.leaseMs(name) !== undefined;
   }
 
+  /** When a lower token than the known one was last seen. */
+  lostAt(name: string): Instant | undefined {
+    return this.#known.get(name)?.lostAt;
+  }
+
+  /** The database went back: what is known now comes from before. */
+  wentBack(): void {
+    this.#losses += 1;
+  }
+
+  /** Whether the token comes from before the last loss that was found. */
+  isFromBefore(name: string): boolean {
+    return (this.#known.get(name)?.losses ?? this.#losses) < this.#losses;
+  }
+
   /**
    * @param leaseMs of its holder; absent when nobody holds it.
-   * @param wentBack whether a lower token than the known one replaces it; else it belongs to an earlier read.
+   * @param lostAt now, if a lower token than the known one replaces it; else a lower one belongs to an earlier read.
    */
-  seen(name: string, token: bigint, leaseMs: number | undefined, wentBack = false): void {
-    if (!wentBack && token < this.token(name)) return;
+  seen(name: string, token: bigint, leaseMs: number | undefined, lostAt?: Instant): void {
+    if (lostAt === undefined && token < this.token(name)) return;
     const highest = this.highest(name);
-    this.#set(name, { token, leaseMs, highest: token > highest ? token : highest });
+    this.#set(name, token, leaseMs, token > highest ? token : highest, lostAt ?? this.lostAt(name));
   }
 
   /**
@@ -55,13 +77,13 @@ export class KnownTokens {
    */
   heard(name: string, token: bigint, leaseMs: number): boolean {
     if (token <= this.highest(name)) return false;
-    this.#set(name, { token, leaseMs, highest: token });
+    this.#set(name, token, leaseMs, token, this.lostAt(name));
     return true;
   }
 
-  #set(name: string, known: Known): void {
+  #set(name: string, token: bigint, leaseMs: number | undefined, highest: bigint, lostAt: Instant | undefined): void {
     this.#known.delete(name);
-    this.#known.set(name, known);
+    this.#known.set(name, { token, leaseMs, highest, losses: this.#losses, lostAt });
     if (this.#known.size <= MOST_KNOWN) return;
     const [oldest] = this.#known.keys();
     if (oldest !== undefined) this.#known.delete(oldest);

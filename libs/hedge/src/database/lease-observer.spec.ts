@@ -71,6 +71,30 @@ describe('LeaseObserver', () => {
       expect(observer.acquired('hedge/lock/orders/other', 8n, LEASE_MS, clock.now())).toBe(false);
     });
 
+    it('L1 waits a whole lease again for another lowered row that it knew before, and not for the others', () => {
+      const { clock, read, mayAcquire } = observed(held(9n));
+      const [known, third] = ['hedge/lock/orders/known', 'hedge/lock/orders/third'];
+      read(held(9n), known);
+      read(free(7n));
+      clock.advance(LEASE_MS);
+      expect(read(free(6n), known).expiresInMs).toBe(LEASE_MS);
+      expect(mayAcquire(known)).toBeUndefined();
+      expect(mayAcquire()).toMatchObject({ known: 7n, above: 9n });
+      expect(mayAcquire(third)).toBeDefined();
+      clock.advance(LEASE_MS);
+      expect(read(free(6n), known).expiresInMs).toBe(0);
+      expect(mayAcquire(known)).toMatchObject({ known: 6n, above: 9n });
+    });
+
+    it('L1 waits for all again when a row that it has read since then is lower', () => {
+      const { clock, read, mayAcquire } = observed(held(9n));
+      read(free(7n));
+      clock.advance(LEASE_MS);
+      expect(mayAcquire('hedge/lock/orders/other')).toBeDefined();
+      read(free(6n));
+      expect(mayAcquire('hedge/lock/orders/other')).toBeUndefined();
+    });
+
     it('keeps a lease whose row is intact', () => {
       const { clock, observer, read } = observed();
       const lock = { name: 'hedge/lock/orders/own', holder: self, token: 8n };

@@ -40,7 +40,7 @@ export interface AcquireConditions {
  * - A row with a lower token than this process has read or heard (`KnownTokens`) shows that the database went back: a
  *   replica without the last commits took over, or a backup was restored. A driver can also detect that the whole database
  *   was replaced. Then this process acquires nothing for a whole lease, and its next tokens are above all that it knows
- *   (`ReplacedDatabase`).
+ *   (`ReplacedDatabase`). If it later finds another row lowered whose token it knew before, only that row waits.
  * - A row that was held and is missing now is treated like a lease that was just renewed.
  *
  * An answer is judged by the tokens that were known before its call: an answer that is overtaken by another one shows
@@ -74,14 +74,16 @@ export class LeaseObserver {
     const leaseMs = missing ? this.#known.leaseMs(name) : row.leaseMs;
     if (!missing) {
       const wentBack = token < known;
-      if (wentBack) this.#wentBack(now);
+      // One loss lowers many rows, each of which is found at its first look. Only this one waits again then.
+      if (wentBack && this.#known.isFromBefore(name)) this.#observed.forget(name);
+      else if (wentBack) this.#wentBack(now);
       this.#replaced.seen(token, leaseMs);
-      this.#known.seen(name, token, leaseMs, wentBack);
+      this.#known.seen(name, token, leaseMs, wentBack ? now : undefined);
     }
     const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs }, now);
     return {
       token,
-      expiresInMs: Math.max(expiresInMs, this.#replaced.quietForMs(now, 0)),
+      expiresInMs: Math.max(expiresInMs, this.#quietForMs(name, 0, now)),
       ...(holder && { holder }),
     };
   }
@@ -93,7 +95,7 @@ export class LeaseObserver {
 
   /** The conditions under which this process may acquire the lease at `now`; undefined when it may not. */
   mayAcquire(name: string, leaseMs: number, now: Instant): AcquireConditions | undefined {
-    if (this.#replaced.quietForMs(now, leaseMs) > 0) return undefined;
+    if (this.#quietForMs(name, leaseMs, now) > 0) return undefined;
     const expired = this.#observed.expiredMarker(name, now);
     return {
       expired,
@@ -110,7 +112,7 @@ export class LeaseObserver {
    */
   acquired(name: string, token: bigint, leaseMs: number, now: Instant): boolean {
     this.#replaced.seen(token, leaseMs);
-    if (this.#replaced.quietForMs(now, leaseMs) > 0 || this.#known.highest(name) > token) return false;
+    if (this.#quietForMs(name, leaseMs, now) > 0 || this.#known.highest(name) > token) return false;
     this.#known.seen(name, token, leaseMs);
     this.#observed.forget(name);
     return true;
@@ -167,8 +169,13 @@ export class LeaseObserver {
     return this.#replaced.permitsValidForMs(now, permitMs);
   }
 
+  #quietForMs(name: string, leaseMs: number, now: Instant): number {
+    return this.#replaced.quietForMs(now, leaseMs, this.#known.lostAt(name));
+  }
+
   #wentBack(now: Instant): void {
     this.#replaced.replaced(now);
+    this.#known.wentBack();
     this.#observed = new ObservedLeases();
   }
 }

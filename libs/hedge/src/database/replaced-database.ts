@@ -36,11 +36,13 @@ export class ReplacedDatabase {
 
   /**
    * @param leaseMs the length of the lease to acquire or renew.
-   * @returns milliseconds for which no lease may be acquired or renewed; 0 when it may now.
+   * @param lostAt when a loss of this lease was found, if it was.
+   * @returns milliseconds for which the lease may not be acquired or renewed; 0 when it may now.
    */
-  quietForMs(now: Instant, leaseMs: number): number {
-    if (this.#at === undefined) return 0;
-    return Math.max(0, Math.max(leaseMs, this.#longestLeaseMs) - shortestElapsed(this.#at, now));
+  quietForMs(now: Instant, leaseMs: number, lostAt: Instant | undefined): number {
+    const waitMs = Math.max(leaseMs, this.#longestLeaseMs);
+    const remaining = [this.#at, lostAt].map((at) => (at === undefined ? 0 : waitMs - shortestElapsed(at, now)));
+    return Math.max(0, ...remaining);
   }
 
   /**
