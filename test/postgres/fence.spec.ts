@@ -343,7 +343,7 @@ describe('a fence', () => {
       if (result.acquired) throw new Error('the lease was taken over');
       expect(result.record.expiresInMs).toBeGreaterThan(0);
       holders.push(result.record.holder !== undefined);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await setTimeout(50);
     }
     // First it waits for the lease to expire; from then on, the holder does not appear again.
     expect(holders.slice(-3)).toEqual([false, false, false]);
