@@ -119,31 +119,21 @@ export class JobOracle {
 /** Every row continues where the one before ended, and the outcome follows its claim. */
 function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow): Flaw | undefined {
   const open = last?.event === 'claimed';
-  switch (row.event) {
-    case 'done':
-    case 'failed':
-    case 'lost': {
-      const follows =
-        open && row.fireTime === last.fireTime && row.attempt === last.attempt && row.token === last.token;
-      return follows ? undefined : { invariant: 'J3', message: 'is the outcome of no open claim' };
-    }
-    case 'scheduled':
-      return last === undefined ? undefined : { invariant: 'J2', message: 'begins anew' };
-    case 'claimed':
-    case 'missed':
-    case 'skipped': {
-      if (open) return { invariant: 'J3', message: 'passes over an open claim' };
-      if (row.attempt > 1) {
-        const lost = last?.event === 'lost' && last.fireTime === row.fireTime && last.attempt === row.attempt - 1;
-        return lost && job.catchUp ? undefined : { invariant: 'J1', message: 'is run again without reason' };
-      }
-      const due = job.times.nextAfter(last?.through ?? 0);
-      if (last === undefined || row.fireTime !== due)
-        return { invariant: row.fireTime > (due ?? 0) ? 'J2' : 'J1', message: 'leaves a gap, or repeats' };
-      const { count } = rangeOf(job.times, row.fireTime, row.through);
-      return row.count === count ? undefined : { invariant: 'J2', message: `are not ${row.count}` };
-    }
+  if (row.event === 'done' || row.event === 'failed' || row.event === 'lost') {
+    const follows = open && row.fireTime === last.fireTime && row.attempt === last.attempt && row.token === last.token;
+    return follows ? undefined : { invariant: 'J3', message: 'is the outcome of no open claim' };
   }
+  if (row.event === 'scheduled') return last === undefined ? undefined : { invariant: 'J2', message: 'begins anew' };
+  if (open) return { invariant: 'J3', message: 'passes over an open claim' };
+  if (row.attempt > 1) {
+    const lost = last?.event === 'lost' && last.fireTime === row.fireTime && last.attempt === row.attempt - 1;
+    return lost && job.catchUp ? undefined : { invariant: 'J1', message: 'is run again without reason' };
+  }
+  const due = job.times.nextAfter(last?.through ?? 0);
+  if (last === undefined || row.fireTime !== due)
+    return { invariant: row.fireTime > (due ?? 0) ? 'J2' : 'J1', message: 'leaves a gap, or repeats' };
+  const { count } = rangeOf(job.times, row.fireTime, row.through);
+  return row.count === count ? undefined : { invariant: 'J2', message: `are not ${row.count}` };
 }
 
 function describe({ event, fireTime, through, attempt, token }: LedgerRow): string {

@@ -22,6 +22,7 @@ export class LeaseHistory {
   readonly #lost = new Map<string, LeaseMarker>();
   /** The terms that began beside a lost one, of which their process could not know. */
   readonly #unaware = new Set<string>();
+  readonly #unawareTokens = new Set<bigint>();
   /** The terms that began before the last loss. */
   #before = new Set<string>();
   #losses = 0;
@@ -53,6 +54,10 @@ export class LeaseHistory {
     if (token <= knew.token) violated('L1', `${incarnation} has ${what} ${token}, and knew of ${knew.token}`);
     this.#newest = token;
     this.#owners.set(token, (this.#owners.get(token) ?? new Set()).add(incarnation));
+    // A term that began beside a lost one looks like any other: who has read it knows nothing of the lost term.
+    const misled = this.#unawareTokens.has(knew.token);
+    const isExcused = (kept: LeaseMarker | undefined): boolean =>
+      kept !== undefined && (misled || !isLaterMarker(knew, kept));
     for (const other of valid) {
       const kept = this.#lost.get(keyOf(other));
       if (other.incarnation === incarnation) {
@@ -60,10 +65,14 @@ export class LeaseHistory {
           violated('superseded', `a late call gave ${incarnation} ${what} ${token}`);
         continue;
       }
-      if (kept === undefined || isLaterMarker(knew, kept)) {
+      if (!isExcused(kept)) {
         violated('L1', `${incarnation} may have ${what} ${token} while ${other.incarnation} still relies on it`);
       }
+    }
+    // Also beside a lost acquisition whose answer is still on its way.
+    if ([...this.#lost.values()].some(isExcused)) {
       this.#unaware.add(keyOf({ incarnation, token }));
+      this.#unawareTokens.add(token);
     }
     return this.#unaware.has(keyOf({ incarnation, token }));
   }
