@@ -47,7 +47,7 @@ export async function byClient(locks: LockService, client: PoolClient) {
     await lock.fence(client);
     await client.query('COMMIT');
   } catch (error) {
-    await client.query('ROLLBACK');
+    await client.query('ROLLBACK').catch(() => undefined); // fails if the session has ended
     throw error;
   }
   // #endregion
