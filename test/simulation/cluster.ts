@@ -5,6 +5,7 @@ import type { ContenderSettings } from '../../libs/hedge/src/lease/lease-contend
 import type { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
+import type { LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
@@ -59,6 +60,7 @@ export interface Parts {
   jobs(job: Job, settings: SchedulerSettings): JobScheduler;
   /** A leader claims firings without a fence. */
   readonly claimsJobsUnfenced: boolean;
+  jobRowId(row: LedgerRow): string;
   transaction(...made: ConstructorParameters<typeof SimulatedTransaction>): SimulatedTransaction;
   /** The statement that fences a transaction. */
   fence(transaction: SimulatedTransaction, holding: Holding): boolean;

@@ -1,4 +1,4 @@
-import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
+import { OVERWRITE_ID, type LogAppend, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
@@ -66,6 +66,8 @@ export class SimulatedDatabase {
   #generation = 0;
   /** The leases whose token a transaction of a user keeps until it ends. */
   readonly #fences = new Map<SimulatedTransaction, string>();
+  /** The rows that open transactions of users have added to the log. */
+  readonly #added = new Map<SimulatedTransaction, LogAppend>();
   /** What undoes each commit, in the order of commits. */
   readonly #commits: { readonly at: number; readonly undo: () => void }[] = [];
   #acquiredAt: number[] = [];
@@ -200,7 +202,33 @@ export class SimulatedDatabase {
     for (const transaction of this.#fences.keys()) transaction.abort();
   }
 
+  /** As `UserTransactions.append`: false when the holder was replaced, or the row is there. */
+  appendIn(transaction: SimulatedTransaction, row: LogAppend, token: bigint): boolean {
+    this.awaitRow(row);
+    const added = transaction.fence(() => this.fence(ELECTION, transaction, token) && !this.exists(row));
+    if (!added) return false;
+    this.#added.set(transaction, row);
+    transaction.onEnd(() => this.#added.delete(transaction));
+    const timestamp = this.commitTime();
+    return transaction.write(() => this.record({ ...row, timestamp }));
+  }
+
+  protected exists({ key, id }: LogAppend): boolean {
+    return this.versions(key).some((entry) => entry.id === id);
+  }
+
+  /** Called by the commit of the transaction. */
+  protected record(entry: LogEntry): void {
+    this.#write(entry, this.versions(entry.key));
+  }
+
+  /** A row waits for the end of an open transaction that has added one with the same key and id. */
+  protected awaitRow({ key, id }: Pick<LogAppend, 'key' | 'id'>): void {
+    for (const row of this.#added.values()) if (row.key === key && row.id === id) throw new LockWait();
+  }
+
   append(rows: readonly { key: string; id: string; value: string }[], leader: string): (LogEntry | HedgeError)[] {
+    for (const row of rows) this.awaitRow(row);
     let commit: bigint | undefined;
     return rows.map(({ key, id, value }) => {
       const versions = this.versions(key);

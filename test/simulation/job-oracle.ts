@@ -2,13 +2,15 @@ import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { rangeOf } from '../../libs/hedge/src/jobs/fire-times.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
-import { decodeRow, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
+import { decodeRow, type JobEvent, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import type { Random } from './random.js';
 import { violated } from './violation.js';
 import type { World } from './world.js';
 
 /** The allowed delay of a leader at the end, in milliseconds: some runs, and some calls to the database. */
 const MAX_LAG_MS = 5_000;
+
+const RUN_OUTCOMES: readonly JobEvent[] = ['done', 'failed', 'lost'];
 
 /** A job as its ledger shows it, in the order of commits. */
 interface Told {
@@ -18,6 +20,8 @@ interface Told {
   readonly rows: LedgerRow[];
   /** The rows that the database has lost. A leader whose term it kept continues after the last of them. */
   readonly lost: LedgerRow[];
+  /** Of a transactional job: the firings whose writes are committed. */
+  readonly counted: Set<number>;
   /** The claims that were run, by row. */
   readonly begun: Set<string>;
   /** The processes that run it now. */
@@ -29,7 +33,7 @@ interface Flaw {
   readonly message: string;
 }
 
-/** The jobs of a history, and the promises about them: J1, J2 and J3, checked at each commit and each run. */
+/** The jobs of a history, and the promises about them: J1 to J4, checked at each commit and each run. */
 export class JobOracle {
   readonly all: readonly Job[];
   readonly #told: ReadonlyMap<string, Told>;
@@ -40,21 +44,20 @@ export class JobOracle {
     private readonly world: World,
     random: Random,
   ) {
-    this.all = [false, true].map((catchUp) => {
+    const job = (name: string, catchUp: boolean, transactional: boolean): Job => {
       const everyMs = random.pick([500, 1_000, 3_000]);
       const times = { text: `${everyMs}`, nextAfter: (ms: number) => (Math.floor(ms / everyMs) + 1) * everyMs };
-      return {
-        name: catchUp ? 'caught-up' : 'plain',
-        times,
-        catchUp,
-        transactional: false,
-        graceMs: random.pick([2_000, 6_000]),
-      };
-    });
+      return { name, times, catchUp, transactional, graceMs: random.pick([2_000, 6_000]) };
+    };
+    this.all = [
+      job('plain', false, false),
+      job('caught-up', true, false),
+      job('transactional', random.chance(0.5), true),
+    ];
     this.#told = new Map(
       this.all.map((job) => [
         job.name,
-        { job, last: undefined, rows: [], lost: [], begun: new Set(), running: new Set() },
+        { job, last: undefined, rows: [], lost: [], counted: new Set(), begun: new Set(), running: new Set() },
       ]),
     );
   }
@@ -66,6 +69,10 @@ export class JobOracle {
     const what = `${told.job.name}: ${describe(row)} after ${told.last === undefined ? 'nothing' : describe(told.last)}`;
     this.world.count(`jobs: ${row.event}${row.attempt > 1 ? ' again' : ''}`);
     this.world.note(row.incarnation, () => `job ${what}`);
+    const counted = told.counted.has(row.fireTime);
+    if (told.job.transactional && RUN_OUTCOMES.includes(row.event) && (row.event === 'done') !== counted) {
+      violated('J4', `${what}, with its work committed ${counted ? 'once' : 'never'}`);
+    }
     const flaw = flawOf(told.job, told.last, row);
     const continued = told.lost.some((lost) => lost.token === row.token && flawOf(told.job, lost, row) === undefined);
     if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
@@ -73,6 +80,8 @@ export class JobOracle {
     if (row.event !== 'lost' && row.token !== lastToken) violated('J1', `${what}, when the lease had ${lastToken}`);
     told.rows.push(row);
     told.last = row;
+    // The same claim is committed again only when it was lost.
+    if (row.event === 'claimed') told.begun.delete(describe(row));
   }
 
   /** The database has lost a row, the last one of its ledger: the only way in which a record may be gone. */
@@ -98,10 +107,28 @@ export class JobOracle {
     return () => running.delete(by.incarnation);
   }
 
-  /** To call at the end: all firings that were due by the leader's clock are in the ledger, except of the last moments. */
+  /** The writes of a run of a transactional job are committed. @returns a callback for the loss of that commit. */
+  counted(job: Job, claim: LedgerRow): () => void {
+    const { counted } = this.#of(job.name);
+    if (counted.has(claim.fireTime)) violated('J4', `${job.name} commits the work of ${describe(claim)} once more`);
+    counted.add(claim.fireTime);
+    return () => {
+      this.world.count('jobs: lost the commit of a run');
+      counted.delete(claim.fireTime);
+    };
+  }
+
+  /**
+   * To call at the end: all firings that were due by the leader's clock are in the ledger, except of the last moments, and
+   * a transactional job has committed its work once for each row `done`.
+   */
   finish(leaderWall: number): void {
-    for (const { job, last } of this.#told.values()) {
+    for (const { job, last, rows, counted } of this.#told.values()) {
       if (last === undefined) violated('J2', `${job.name} was never scheduled`);
+      const done = rows.filter(({ event }) => event === 'done').length;
+      if (job.transactional && done !== counted.size) {
+        violated('J4', `${job.name} is done ${done} times, and its work is committed ${counted.size} times`);
+      }
       const due = job.times.nextAfter(last.through) ?? Infinity;
       if (due < leaderWall - MAX_LAG_MS) {
         violated('J2', `${job.name} stands at ${describe(last)}, ${leaderWall - due} ms after the next firing was due`);
@@ -126,14 +153,20 @@ function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow): Flaw | u
   if (row.event === 'scheduled') return last === undefined ? undefined : { invariant: 'J2', message: 'begins anew' };
   if (open) return { invariant: 'J3', message: 'passes over an open claim' };
   if (row.attempt > 1) {
-    const lost = last?.event === 'lost' && last.fireTime === row.fireTime && last.attempt === row.attempt - 1;
-    return lost && job.catchUp ? undefined : { invariant: 'J1', message: 'is run again without reason' };
+    const follows = last?.fireTime === row.fireTime && last.attempt === row.attempt - 1;
+    const again = job.transactional ? isNotDone(last) : last?.event === 'lost' && job.catchUp;
+    return follows && again ? undefined : { invariant: 'J1', message: 'is run again without reason' };
   }
+  if (job.transactional && isNotDone(last)) return { invariant: 'J4', message: 'gives up a firing that is not done' };
   const due = job.times.nextAfter(last?.through ?? 0);
   if (last === undefined || row.fireTime !== due)
     return { invariant: row.fireTime > (due ?? 0) ? 'J2' : 'J1', message: 'leaves a gap, or repeats' };
   const { count } = rangeOf(job.times, row.fireTime, row.through);
   return row.count === count ? undefined : { invariant: 'J2', message: `are not ${row.count}` };
+}
+
+function isNotDone(last: LedgerRow | undefined): boolean {
+  return last?.event === 'lost' || last?.event === 'failed';
 }
 
 function describe({ event, fireTime, through, attempt, token }: LedgerRow): string {

@@ -29,7 +29,7 @@ class FreesBeforeTheCommit extends SimulatedDatabase {
 }
 
 /** An acquisition does not wait: the new token is no part of a key. */
-class AcquiresAtOnce extends SimulatedDatabase {
+export class AcquiresAtOnce extends SimulatedDatabase {
   protected override awaitFences(): void {}
 }
 

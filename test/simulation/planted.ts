@@ -6,8 +6,6 @@ import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
-import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
-import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
@@ -16,6 +14,7 @@ import type { Parts } from './cluster.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
 import { PLANTED_DATABASES } from './planted-databases.js';
+import { PLANTED_JOBS } from './planted-jobs.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -78,15 +77,6 @@ class BelievesPeers extends Membership {
     const later = this.accepted === undefined || view.epoch > this.accepted.epoch;
     if (later) this.accepted = view;
     else super.received(from, view);
-  }
-}
-
-/** A new leader ignores firings that were due before its term. */
-class ForgetsGaps extends JobScheduler {
-  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
-    if (input.type !== 'loaded' || input.row === undefined) return super.step(input, now);
-    const through = Math.max(input.row.through, Math.floor(now.wall));
-    return super.step({ ...input, row: { ...input.row, through } }, now);
   }
 }
 
@@ -168,14 +158,7 @@ export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly 
     parts: { ...SOUND_PARTS, gets: (limits) => new JoinsSentReads(limits) },
     found: ['K2', 'K3'],
   },
-  'a firing claimed without a fence': {
-    parts: { ...SOUND_PARTS, claimsJobsUnfenced: true },
-    found: ['J1', 'J2', 'J3'],
-  },
-  'firings lost that were due without a leader': {
-    parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsGaps(job, settings) },
-    found: ['J2'],
-  },
+  ...PLANTED_JOBS,
   ...PLANTED_DATABASES,
   ...PLANTED_SEMAPHORES,
   'a reply dropped before the caller has received it': {

@@ -1,8 +1,9 @@
+import type { LogAppend } from '../../libs/hedge/src/database/log-table.js';
 import { jobKey } from '../../libs/hedge/src/database/row-names.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
-import { decodeRow, encodeRow, rowIdOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
+import { decodeRow, encodeRow, outcomeOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { Cluster } from './cluster.js';
@@ -83,13 +84,13 @@ class PodJob {
   }
 
   #append(row: LedgerRow, token: bigint): 'written' | 'fenced-off' | 'conflict' {
-    const { cluster, host, job } = this;
+    const { cluster, host } = this;
     const { database, parts } = cluster;
     // Without a fence the id must not save it either.
     const suffix = parts.claimsJobsUnfenced ? host.self.incarnation : '';
     if (!parts.claimsJobsUnfenced && database.lease.token !== token) return 'fenced-off';
-    const entry = { key: keyOf(job), id: rowIdOf(row) + suffix, value: encodeRow(row) };
-    const [outcome] = database.append([entry], host.self.address);
+    const entry = this.#entryOf(row);
+    const [outcome] = database.append([{ ...entry, id: entry.id + suffix }], host.self.address);
     return outcome instanceof HedgeError ? 'conflict' : 'written';
   }
 
@@ -108,10 +109,50 @@ class PodJob {
     const { random } = cluster;
     const ended = cluster.jobs.began(this.job, claim, host.self);
     const durationMs = cluster.jobs.hurried ? random.between(1, 10) : random.skewed(1, 3_000);
-    host.after(durationMs, () => {
+    const end = (error?: string): void => {
       ended();
-      this.step({ type: 'ended', end: { durationMs, ...(random.chance(0.1) && { error: 'simulated' }) } });
+      this.step({ type: 'ended', end: { durationMs, ...(error !== undefined && { error }) } });
+    };
+    host.after(durationMs, () => {
+      const fails = random.chance(0.1) && !cluster.jobs.hurried;
+      if (fails || !this.job.transactional) return end(fails ? 'simulated' : undefined);
+      this.#transact(claim, durationMs, end);
     });
+  }
+
+  /** As `run.transaction`: the writes of the run and its `done` row are one transaction. */
+  #transact(claim: LedgerRow, durationMs: number, end: (error?: string) => void): void {
+    const { cluster, host, job } = this;
+    const { connection, database, fenced, jobs, parts, random, timing, world } = cluster;
+    const transaction = parts.transaction(world, timing.leaseMs);
+    fenced.begun(transaction, host.self);
+    transaction.write(() => database.commit(jobs.counted(job, claim)));
+    const row = this.#entryOf(outcomeOf(claim, { durationMs }));
+    const statement = (name: string, effect: () => boolean, next: () => void): void =>
+      connection.call(cluster.machine(host.self.address), effect, (outcome) => {
+        if (!host.alive) return;
+        if (outcome.type === 'done' && outcome.result) return next();
+        world.count(`jobs: ${name}, ${outcome.type === 'done' ? 'failed' : outcome.type}`);
+        fenced.disconnected(transaction);
+        // Some libraries repeat a transaction.
+        if (random.chance(0.3)) this.#transact(claim, durationMs, end);
+        else end('the transaction failed');
+      });
+    statement(
+      'append',
+      () => database.appendIn(transaction, row, claim.token),
+      () => {
+        // The process may stand still here, while the transaction holds its locks.
+        host.after(jobs.hurried ? 1 : random.skewed(0.5, 6_000), () =>
+          statement('commit', () => transaction.commit(), end),
+        );
+      },
+    );
+  }
+
+  #entryOf(row: LedgerRow): LogAppend {
+    const { address } = this.host.self;
+    return { key: keyOf(this.job), id: this.cluster.parts.jobRowId(row), value: encodeRow(row), leader: address };
   }
 }
 

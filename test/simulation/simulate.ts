@@ -1,6 +1,7 @@
 import { Membership } from '../../libs/hedge/src/membership/membership.core.js';
 import { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
@@ -51,6 +52,7 @@ export const SOUND_PARTS: Parts = {
   served: (type) => type,
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
+  jobRowId: rowIdOf,
   transaction: (...made) => new SimulatedTransaction(...made),
   fence: (transaction, holding) => transaction.fence(() => holding.fence(transaction)),
 };

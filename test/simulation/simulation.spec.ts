@@ -67,6 +67,13 @@ const EXERCISED = [
   'jobs: runs-since-last-term',
   'jobs: clock-behind',
   'jobs: lost the record claimed',
+  'jobs: lost the commit of a run',
+  'jobs: failed again',
+  'jobs: append, failed',
+  'jobs: append, unknown',
+  'jobs: commit, failed',
+  'jobs: commit, unknown',
+  'transactions: ended when idle',
 ];
 
 describe('simulation of whole clusters', () => {

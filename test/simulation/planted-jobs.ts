@@ -1,0 +1,85 @@
+import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
+import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
+import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
+import type { Parts } from './cluster.js';
+import { SimulatedDatabase } from './database.js';
+import { AcquiresAtOnce } from './planted-fences.js';
+import { SOUND_PARTS } from './simulate.js';
+
+/** A new leader ignores firings that were due before its term. */
+class ForgetsGaps extends JobScheduler {
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    if (input.type !== 'loaded' || input.row === undefined) return super.step(input, now);
+    const through = Math.max(input.row.through, Math.floor(now.wall));
+    return super.step({ ...input, row: { ...input.row, through } }, now);
+  }
+}
+
+/** Runs a firing again, and does not write the outcome of the attempt before. */
+class RepeatsWithoutOutcome extends JobScheduler {
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    return super.step(input, now).flatMap((effect) => {
+      if (effect.type !== 'write' || !effect.row.transactional || effect.row.event === 'claimed') return [effect];
+      return this.step({ type: 'written', call: effect.call }, now);
+    });
+  }
+}
+
+/** Appends `done` without a comparison of the token. */
+class AppendsUnfenced extends SimulatedDatabase {
+  override fence(): boolean {
+    return true;
+  }
+}
+
+/** Writes `done` in another transaction, after the writes of the run. */
+class RecordsDoneLater extends SimulatedDatabase {
+  protected override record(entry: LogEntry): void {
+    this.world.after(20, () => this.append([entry], entry.leader));
+  }
+}
+
+/** Accepts a `done` row that is there, as an append outside of a transaction does. */
+class AppendsAgain extends SimulatedDatabase {
+  protected override exists(): boolean {
+    return false;
+  }
+}
+
+/** Bugs of the jobs, each with the invariants that must find it. */
+export const PLANTED_JOBS: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+  'a firing claimed without a fence': {
+    parts: { ...SOUND_PARTS, claimsJobsUnfenced: true },
+    found: ['J1', 'J2', 'J3'],
+  },
+  'firings lost that were due without a leader': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsGaps(job, settings) },
+    found: ['J2'],
+  },
+  'a transactional run repeated without an outcome of the attempt before': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new RepeatsWithoutOutcome(job, settings) },
+    found: ['J3', 'J4'],
+  },
+  'outcomes with different row ids': {
+    parts: { ...SOUND_PARTS, jobRowId: (row) => `${rowIdOf(row)} ${row.event}` },
+    found: ['J3', 'J4'],
+  },
+  'a transactional run whose `done` is not fenced': {
+    parts: { ...SOUND_PARTS, database: (...made) => new AppendsUnfenced(...made) },
+    found: ['J1'],
+  },
+  'a `done` whose fence does not last until the commit': {
+    parts: { ...SOUND_PARTS, database: (...made) => new AcquiresAtOnce(...made) },
+    found: ['J1'],
+  },
+  '`done` recorded outside of the transaction': {
+    parts: { ...SOUND_PARTS, database: (...made) => new RecordsDoneLater(...made) },
+    found: ['J4'],
+  },
+  'a `done` row that may be there already': {
+    parts: { ...SOUND_PARTS, database: (...made) => new AppendsAgain(...made) },
+    found: ['J3', 'J4'],
+  },
+};
