@@ -25,7 +25,7 @@ async function runAll() {
   await Promise.all([checkScripts('build', 'api:check'), checkScripts('types', 'lint', 'format')]);
   // Tests of whole pods run alone on machines with few cores. Tests that pack and install packages have no deadlines.
   const folders = 'backend|chaos|transport|postgres|proof|e2e|upgrade';
-  const wholePods = `/test/((${folders})/|jobs/crash|messaging/poison|spanner/schema-command)`;
+  const wholePods = `/test/((${folders})/|jobs/(crash|transactional)|messaging/poison|spanner/schema-command)`;
   const packages = '/test/(packaging|deploy)/';
   const allWorkers = '--maxWorkers=100%';
   await jest('tests in one process', [allWorkers, '--testPathIgnorePatterns', '/node_modules/', wholePods, packages]);
