@@ -130,6 +130,8 @@ describe('tokens and timestamps', () => {
     const claim = claimOf();
     const token = await tokenOf(backend, claim);
     await sql(server.url(), `UPDATE hedge.locktable SET token = token + ${HOUR_NS} WHERE name = '${claim.name}'`);
+    // A token that this process did not know is refused once: see `LeaseTable.acquire`.
+    expect((await backend.lease.acquire(claim)).acquired).toBe(false);
     expect(await tokenOf(backend, claim)).toBeGreaterThan(token + HOUR_NS);
     await sql(server.url(), `UPDATE hedge.hedge_clock SET last = last + ${HOUR_NS}`);
     const [{ last } = {}] = await sql(server.url(), 'SELECT last FROM hedge.hedge_clock');
