@@ -50,8 +50,8 @@ export interface FencedHolding {
   readonly what: string;
   /** Absent when the driver has none. */
   readonly transactions: UserTransactions | undefined;
-  /** Local, without a query. @throws HedgeError LEASE_LOST when it is released or lost */
-  assertHeld(): void;
+  /** Local, without a query: false when it is released or lost. */
+  isHeld(): boolean;
   fence(transactions: UserTransactions, tx: unknown): void | Promise<void>;
 }
 
@@ -59,12 +59,7 @@ export function fencedTransactions(holding: FencedHolding): FencedTransactions {
   const { what, transactions } = holding;
   const fence = (tx: unknown): void | Promise<void> => {
     if (transactions === undefined) throw cannotFence(what);
-    try {
-      holding.assertHeld();
-    } catch (error) {
-      return failTransaction(transactions, tx, error);
-    }
-    return holding.fence(transactions, tx);
+    return holding.isHeld() ? holding.fence(transactions, tx) : failTransaction(transactions, tx, notHeld(what));
   };
   return {
     fence: async (tx) => fence(tx),
@@ -74,7 +69,7 @@ export function fencedTransactions(holding: FencedHolding): FencedTransactions {
     ): Promise<Awaited<Result>> {
       assertWork(`a transaction of ${what}`, work, 'transaction(dataSource, async (tx) => …)');
       if (transactions === undefined) throw cannotFence(what);
-      holding.assertHeld();
+      if (!holding.isHeld()) throw notHeld(what);
       const run = (tx: unknown) => work(tx as TransactionOf<Source>) as Awaited<Result> | Promise<Awaited<Result>>;
       return transactions.run(source, run, fence);
     },
@@ -88,7 +83,7 @@ const NO_LEASE = { lease: 'hedge/none', token: -1n };
  * Rejects with the error, and makes sure that the transaction cannot commit, also if its code swallows the error.
  * @throws HedgeError INVALID_ARGUMENT, INVALID_OPTIONS when it is no open transaction in the database of the backend
  */
-export function failTransaction(transactions: UserTransactions, tx: unknown, error: unknown): void | Promise<void> {
+export function failTransaction(transactions: UserTransactions, tx: unknown, error: HedgeError): void | Promise<void> {
   const fail = (failure?: unknown): never => {
     const code = failure instanceof HedgeError ? failure.code : undefined;
     throw code === 'INVALID_ARGUMENT' || code === 'INVALID_OPTIONS' ? failure : error;
@@ -103,7 +98,7 @@ export function failTransaction(transactions: UserTransactions, tx: unknown, err
 }
 
 /** @param what is released or lost: `Lock "x"` */
-export function notHeld(what: string): HedgeError {
+function notHeld(what: string): HedgeError {
   return new HedgeError(
     'LEASE_LOST',
     `The transaction cannot commit: ${what} is released or lost. Roll back, and leave the work to the new holder.`,

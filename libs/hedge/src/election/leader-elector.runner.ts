@@ -1,6 +1,6 @@
 import { withTokenInJson } from '../common/token-in-json.js';
 import type { LeaseTable } from '../database/lease-table.js';
-import { cannotFence, failTransaction, fencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import { cannotFence, failTransaction, fencedTransactions } from '../database/fenced-transactions.js';
 import type { LeaseMarker } from '../database/observed-lease.js';
 import { leaseName } from '../database/row-names.js';
 import type { UserTransactions } from '../database/user-transactions.js';
@@ -407,13 +407,10 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   #elected(token: bigint): void {
     const scope = guardedController();
     const { group, transactions } = this.#options;
-    const what = `Term ${token} of the leader of group ${group}`;
     const fenced = fencedTransactions({
-      what,
+      what: `Term ${token} of the leader of group ${group}`,
       transactions,
-      assertHeld: () => {
-        if (!this.leads(token)) throw notHeld(what);
-      },
+      isHeld: () => this.leads(token),
       fence: (used, tx) => used.fence(tx, { lease: leaseName(group), token }),
     });
     const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal, ...fenced });

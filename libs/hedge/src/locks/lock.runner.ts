@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { abortInFreshContext } from '../common/async/async-context.js';
 import type { LeaseRecord, LeaseTable } from '../database/lease-table.js';
 import { lockName } from '../database/row-names.js';
-import { fencedTransactions, notHeld } from '../database/fenced-transactions.js';
+import { fencedTransactions } from '../database/fenced-transactions.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import type { Clock, Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
@@ -338,17 +338,14 @@ export class LockManager {
     entry.held = { token, scope };
     const { group, transactions } = this.#options;
     const isValid = () => this.#isValid(entry, token);
-    const what = `Lock "${entry.name}"`;
     const lock = new HeldLock(entry.name, token, {
       signal: scope.signal,
       isValid,
       release: () => this.#release(entry, token),
       ...fencedTransactions({
-        what,
+        what: `Lock "${entry.name}"`,
         transactions,
-        assertHeld: () => {
-          if (!isValid()) throw notHeld(what);
-        },
+        isHeld: isValid,
         fence: (used, tx) => used.fence(tx, { lease: lockName(group, entry.name), token }),
       }),
     });

@@ -2,7 +2,7 @@ import { abortInFreshContext } from '../../common/async/async-context.js';
 import type { HedgeError } from '../../common/errors.js';
 import { guardedController } from '../../common/async/guarded-signal.js';
 import type { Held } from '../../common/held.js';
-import { fencedTransactions, notHeld, type FencedTransactions } from '../../database/fenced-transactions.js';
+import { fencedTransactions, type FencedTransactions } from '../../database/fenced-transactions.js';
 import type { UserTransactions } from '../../database/user-transactions.js';
 
 /**
@@ -76,13 +76,10 @@ export class PermitHandle implements Permit {
     this.name = name;
     this.permits = permits;
     this.fencingToken = fencingToken;
-    const what = `The permit of semaphore "${name}"`;
     const { fence, transaction } = fencedTransactions({
-      what,
+      what: `The permit of semaphore "${name}"`,
       transactions: owner.transactions,
-      assertHeld: () => {
-        if (!this.isValid()) throw notHeld(what);
-      },
+      isHeld: this.isValid,
       fence: (used, tx) => used.fencePermit(tx, { semaphore: name, id, token: fencingToken }),
     });
     this.fence = fence;
