@@ -17,8 +17,8 @@ const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'perm
 export const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
 export const LOCK_NOT_AVAILABLE = '55P03';
-/** Of the index on (name, token), for two first acquisitions of a lease in the same microsecond. */
-const UNIQUE_VIOLATION = '23505';
+/** Also of the index on (name, token), for two first acquisitions of a lease in the same microsecond. */
+export const UNIQUE_VIOLATION = '23505';
 /** Another transaction was in the way. The whole operation may be repeated. */
 const CONFLICTS = [SERIALIZATION_FAILURE, DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION];
 

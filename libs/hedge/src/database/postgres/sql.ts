@@ -17,6 +17,9 @@ const NOW = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000`;
 /** The commit waits for the disk, whatever the default of the role or the database is. Holds for this transaction. */
 const DURABLE = `set_config('synchronous_commit', 'on', true) IS NOT NULL`;
 
+/** The commit does not wait for the disk. */
+const NOT_DURABLE = `set_config('synchronous_commit', 'off', true) IS NOT NULL`;
+
 /** A lease does not wait longer for a lock of another transaction: the connection serves all leases of the pod. */
 const LEASE_LOCK_MS = 100;
 const SHORT_LOCK_WAIT = `set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL`;
@@ -155,7 +158,7 @@ export function releaseSql({ locks }: Names, name: string, token: bigint, incarn
   return {
     text: `UPDATE ${locks} SET writer = NULL
       WHERE name = $1::text AND token = $2::text::bigint AND split_part(writer, ' ', 2) = $3::text
-        AND ${SHORT_LOCK_WAIT} AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+        AND ${SHORT_LOCK_WAIT} AND ${NOT_DURABLE}
       RETURNING 'true' AS done`,
     values: [name, String(token), incarnation],
   };
@@ -362,8 +365,7 @@ export function replaceSql(
 export function tickSql({ clock }: Names): Statement {
   return {
     text: `UPDATE ${clock} SET last = greatest(${NOW}, last + 1)
-      WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
-        AND set_config('lock_timeout', '${LEASE_LOCK_MS}', true) IS NOT NULL
+      WHERE ${NOT_DURABLE} AND ${SHORT_LOCK_WAIT}
       RETURNING last::text`,
     values: [],
   };

@@ -3,7 +3,7 @@ import { HedgeError, messageOf } from '../../common/errors.js';
 import { assertLeaseTexts } from '../checks.js';
 import type { Fence, LogAppend } from '../log-table.js';
 import { runInTransaction, toSqlTransaction } from '../sql-transactions/index.js';
-import type { LastInTransaction, SqlRow, SqlTransaction } from '../sql-transactions/library.js';
+import type { SqlRow, SqlTransaction } from '../sql-transactions/library.js';
 import { notInTransaction } from '../sql-transactions/shapes.js';
 import { assertTexts } from '../text.js';
 import {
@@ -15,7 +15,7 @@ import {
 } from '../user-transactions.js';
 import type { Calls } from './client/calls.js';
 import { READ_ONLY, type Statement } from './client/client.js';
-import { SERIALIZATION_FAILURE, sqlState } from './failures.js';
+import { SERIALIZATION_FAILURE, sqlState, UNIQUE_VIOLATION } from './failures.js';
 import type { Tables } from './options.js';
 import {
   FENCE_LOST,
@@ -30,11 +30,9 @@ import {
   type Names,
 } from './sql.js';
 
-/** SQLSTATE of a row whose key is there. */
-const UNIQUE_VIOLATION = '23505';
-
 /** Fences in transactions of the user in the same database, by the user's own library and connection. */
 export class PostgresUserTransactions implements UserTransactions {
+  readonly run = runInTransaction;
   readonly #names: Names;
 
   /**
@@ -50,12 +48,9 @@ export class PostgresUserTransactions implements UserTransactions {
 
   async fence(tx: unknown, fence: Fence): Promise<void> {
     assertLeaseTexts(fence.lease);
-    const mark = randomUUID();
-    const statement = userFenceSql(this.#names, fence, mark);
     await this.#fence(
-      toSqlTransaction(tx),
-      statement,
-      mark,
+      tx,
+      (mark) => userFenceSql(this.#names, fence, mark),
       () => fenceLost(fence),
       async () => {
         const [row] = await this.calls.query('transactions.fence', tokenSql(this.#names, fence.lease));
@@ -66,12 +61,9 @@ export class PostgresUserTransactions implements UserTransactions {
 
   async fencePermit(tx: unknown, permit: PermitFence): Promise<void> {
     assertTexts({ semaphore: permit.semaphore, id: permit.id });
-    const mark = randomUUID();
-    const statement = userPermitFenceSql(this.#names, permit, mark);
     await this.#fence(
-      toSqlTransaction(tx),
-      statement,
-      mark,
+      tx,
+      (mark) => userPermitFenceSql(this.#names, permit, mark),
       () => permitFreed(permit),
       async () => {
         const [row] = await this.calls.query('transactions.fence', permitSql(this.#names, permit));
@@ -93,29 +85,23 @@ export class PostgresUserTransactions implements UserTransactions {
     }
   }
 
-  run<Result>(
-    source: unknown,
-    work: (tx: unknown) => Result | Promise<Result>,
-    last?: LastInTransaction,
-  ): Promise<Result> {
-    return runInTransaction(source, work, last);
-  }
-
   /**
+   * @param statement receives the mark of this fence
    * @param lost the error for a fence that does not hold
    * @param holds whether it does, as other transactions see it
    * @throws HedgeError `lost`, INVALID_ARGUMENT, of `ADVICE`; else the error of the library
    */
   async #fence(
-    transaction: SqlTransaction,
-    statement: Statement,
-    mark: string,
+    tx: unknown,
+    statement: (mark: string) => Statement,
     lost: () => HedgeError,
     holds: () => Promise<boolean>,
   ): Promise<void> {
+    const transaction = toSqlTransaction(tx);
+    const mark = randomUUID();
     let found: SqlRow | undefined;
     try {
-      [found] = await queryIn(transaction, statement);
+      [found] = await queryIn(transaction, statement(mark));
     } catch (error) {
       const code = sqlState(error);
       // The rows that the transaction sees may be older than the acquisition.

@@ -4,7 +4,7 @@ import { assertLeaseTexts } from '../checks.js';
 import type { Fence, LogAppend } from '../log-table.js';
 import { permitKey, semaphoreKey } from '../row-names.js';
 import { runInTransaction, toSqlTransaction } from '../sql-transactions/index.js';
-import type { LastInTransaction, SqlRow, SqlTransaction } from '../sql-transactions/library.js';
+import type { SqlRow, SqlTransaction } from '../sql-transactions/library.js';
 import { notInTransaction } from '../sql-transactions/shapes.js';
 import { assertTexts } from '../text.js';
 import {
@@ -39,6 +39,8 @@ type Steps = Generator<Statement, void, readonly SqlRow[]>;
  * and corrupt the file. So the connection must be one of the copy that this driver uses.
  */
 export class SqliteUserTransactions implements UserTransactions {
+  readonly run = runInTransaction;
+
   constructor(private readonly config: WorkerConfig) {}
 
   fence(tx: unknown, fence: Fence): void | Promise<void> {
@@ -62,14 +64,6 @@ export class SqliteUserTransactions implements UserTransactions {
     const { key, id, value, leader } = row;
     assertTexts({ key, id, value, leader });
     return this.#perform(tx, this.#append(row, fence));
-  }
-
-  run<Result>(
-    source: unknown,
-    work: (tx: unknown) => Result | Promise<Result>,
-    last?: LastInTransaction,
-  ): Promise<Result> {
-    return runInTransaction(source, work, last);
   }
 
   #fence(fence: Fence): Steps {
