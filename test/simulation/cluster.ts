@@ -66,6 +66,13 @@ export interface Parts {
   fence(transaction: SimulatedTransaction, holding: Holding): boolean;
 }
 
+export interface ClusterOptions {
+  /** Default: 3 to 5. */
+  readonly pods?: number;
+  /** Whether one of the jobs is transactional. Default: true. */
+  readonly transactionalJob?: boolean;
+}
+
 /** A group of pods on simulated machines, network and database, watched by the invariants. */
 export class Cluster {
   readonly timing = TIMING_PRESETS.local;
@@ -93,7 +100,7 @@ export class Cluster {
   constructor(
     seed: number,
     readonly parts: Parts,
-    pods?: number,
+    { pods, transactionalJob = true }: ClusterOptions = {},
   ) {
     const { world } = this;
     const random = new Random(seed);
@@ -111,7 +118,7 @@ export class Cluster {
     this.semaphoreRows.lost = (...lost) => this.semaphores.lost(...lost);
     this.semaphores = new SemaphoreOracle(world, (address) => this.machine(address));
     this.locks = new LockOracle(this.timing, this.database);
-    this.jobs = new JobOracle(world, random);
+    this.jobs = new JobOracle(world, random, transactionalJob);
     this.fenced = new FencedTransactions(world, random, this.timing.leaseMs);
     this.leadership = new LeadershipOracle(this.database, () => this.#pods.values());
     this.database.observer = {

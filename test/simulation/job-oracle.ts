@@ -43,6 +43,7 @@ export class JobOracle {
   constructor(
     private readonly world: World,
     random: Random,
+    transactionalJob: boolean,
   ) {
     const job = (name: string, catchUp: boolean, transactional: boolean): Job => {
       const everyMs = random.pick([500, 1_000, 3_000]);
@@ -52,7 +53,7 @@ export class JobOracle {
     this.all = [
       job('plain', false, false),
       job('caught-up', true, false),
-      job('transactional', random.chance(0.5), true),
+      ...(transactionalJob ? [job('transactional', random.chance(0.5), true)] : []),
     ];
     this.#told = new Map(
       this.all.map((job) => [

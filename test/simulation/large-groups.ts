@@ -27,7 +27,7 @@ export function simulateLargeGroup(
   parts: Parts = SOUND_PARTS,
   trace?: (line: string) => void,
 ): LargeGroup {
-  const cluster = new Cluster(seed, parts, pods);
+  const cluster = new Cluster(seed, parts, { pods });
   const { world, random, machines, network } = cluster;
   world.trace = trace;
   const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());

@@ -24,7 +24,7 @@ export function simulateReachability(
   parts: Parts = SOUND_PARTS,
   trace?: (line: string) => void,
 ): History {
-  const cluster = new Cluster(seed, parts);
+  const cluster = new Cluster(seed, parts, { transactionalJob: false });
   const { world, random, machines } = cluster;
   world.trace = trace;
   const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());
@@ -83,7 +83,7 @@ export function simulateReachability(
  * first, as the report of that one convinces it.
  */
 export function simulateOneWay(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
-  const cluster = new Cluster(seed, parts);
+  const cluster = new Cluster(seed, parts, { transactionalJob: false });
   const { world, random, machines, network } = cluster;
   world.trace = trace;
   const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());

@@ -47,6 +47,8 @@ describe('LockService', () => {
       clock,
       group: 'test',
       timing,
+      // Of jitter: an unlucky sequence of pauses outlasts the deadline of a renewal.
+      random: () => 0.5,
       logger: { log: (line) => void lines.push(line), warn: (line) => void lines.push(line) },
     });
     const locks = new LockService({ gate: StartGate.opened(), manager: manager, clock, defaultTimeoutMs: 10_000 });

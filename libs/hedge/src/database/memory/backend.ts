@@ -12,7 +12,7 @@ import type {
 import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
 import { transactionsOf } from '../sql-transactions/index.js';
-import type { LastInTransaction } from '../sql-transactions/library.js';
+import { workThenLast, type LastInTransaction } from '../sql-transactions/library.js';
 import {
   alreadyCommitted,
   fenceLost,
@@ -225,10 +225,6 @@ class MemoryUserTransactions implements UserTransactions {
     last?: LastInTransaction,
   ): Promise<Result> {
     const run = transactionsOf(source) ?? ((run) => run(source));
-    return run(async (tx) => {
-      const result = await work(tx);
-      await last?.(tx);
-      return result;
-    });
+    return run(workThenLast(work, last));
   }
 }

@@ -102,7 +102,7 @@ export class PostgresLeaseTable implements LeaseTable {
       return { name, token, incarnation: holder.incarnation, writer: formatWriter(holder, leaseMs), renewals };
     });
     const known = leases.map(({ name }) => this.#observer.known(name));
-    const rows = await this.calls.run(operation, async (query) => {
+    const renew = async (query: Query) => {
       const found = new Map((await query(renewSql(this.#names, renewals))).map((row) => [row['name'], row]));
       const answers = renewals.map(async (renewal) => {
         const row = found.get(renewal.name);
@@ -114,7 +114,9 @@ export class PostgresLeaseTable implements LeaseTable {
         return { renewed, row: stale ? await this.#read(query, renewal.name) : stored };
       });
       return Promise.all(answers);
-    });
+    };
+    // Many acquisitions may wait for the connection of the leases.
+    const rows = await this.calls.run(operation, renew, { urgent: true });
     const now = this.clock.now();
     return leases.map((lease, index) => {
       const { renewed, row } = rows[index]!;

@@ -58,7 +58,7 @@ export class PostgresLogTable implements LogTable {
       return rows.map((_, index) => found[index] ?? stored[next++] ?? unwritten(this.calls.database));
     };
     // An open transaction of a job may hold the row for a whole lease. Until then, other jobs must be able to append.
-    return this.calls.run('log.append', work, fence === undefined);
+    return this.calls.run('log.append', work, { repeatsWhenLocked: fence === undefined });
   }
 
   async overwrite(

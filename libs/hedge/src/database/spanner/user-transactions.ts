@@ -2,7 +2,7 @@ import { HedgeError } from '../../common/errors.js';
 import { assertLeaseTexts } from '../checks.js';
 import type { Fence, LogAppend } from '../log-table.js';
 import { permitKey, semaphoreKey } from '../row-names.js';
-import type { LastInTransaction } from '../sql-transactions/library.js';
+import { workThenLast, type LastInTransaction } from '../sql-transactions/library.js';
 import { isObjectWith, notInTransaction } from '../sql-transactions/shapes.js';
 import { assertTexts } from '../text.js';
 import {
@@ -80,7 +80,7 @@ export class SpannerUserTransactions implements UserTransactions {
   async run<Result>(
     source: unknown,
     work: (tx: unknown) => Result | Promise<Result>,
-    last: LastInTransaction = () => undefined,
+    last?: LastInTransaction,
   ): Promise<Result> {
     if (!isSource(source)) {
       throw new HedgeError(
@@ -88,10 +88,10 @@ export class SpannerUserTransactions implements UserTransactions {
         'Nothing was run: transaction() needs a Database of @google-cloud/spanner. Give instance.database(name) of your client.',
       );
     }
+    const all = workThenLast(work, last);
     return source.runTransactionAsync({ isolationLevel: SERIALIZABLE }, async (tx) => {
       try {
-        const result = await work(tx);
-        await last(tx);
+        const result = await all(tx);
         await tx.commit();
         return result;
       } catch (error) {

@@ -4,7 +4,13 @@ import { libsql, runSynchronously, syncDatabaseOf, type LibsqlTransactionOf } fr
 import { drizzle, type DrizzleTransactionOf } from './drizzle.js';
 import { knex, type KnexTransactionOf } from './knex.js';
 import { kysely, type KyselyTransactionOf } from './kysely.js';
-import type { LastInTransaction, RunTransaction, SqlLibrary, SqlTransaction } from './library.js';
+import {
+  workThenLast,
+  type LastInTransaction,
+  type RunTransaction,
+  type SqlLibrary,
+  type SqlTransaction,
+} from './library.js';
 import { mikroOrm, type MikroOrmTransactionOf } from './mikro-orm.js';
 import { pg, type PgTransactionOf } from './pg.js';
 import { prisma, type PrismaTransactionOf } from './prisma.js';
@@ -67,7 +73,7 @@ export function toSqlTransaction(tx: unknown): SqlTransaction {
 export async function runInTransaction<Result>(
   source: unknown,
   work: (tx: unknown) => Result | Promise<Result>,
-  last: LastInTransaction = () => undefined,
+  last?: LastInTransaction,
 ): Promise<Result> {
   const database = isObject(source) ? syncDatabaseOf(source) : undefined;
   if (database !== undefined) return runSynchronously(database, source, work, last);
@@ -78,11 +84,7 @@ export async function runInTransaction<Result>(
       'libsql on SQLite; or begin the transaction yourself, and call fence(tx) last in it',
     );
   }
-  return run(async (tx) => {
-    const result = await work(tx);
-    await last(tx);
-    return result;
-  });
+  return run(workThenLast(work, last));
 }
 
 /** Undefined for an unknown data source. */

@@ -17,6 +17,18 @@ export interface SqlTransaction {
 /** What a driver does as the last statements of a transaction. It returns no promise in one of a synchronous library. */
 export type LastInTransaction = (tx: unknown) => void | Promise<void>;
 
+/** Work, and `last` after it, as one. */
+export function workThenLast<Result>(
+  work: (tx: unknown) => Result | Promise<Result>,
+  last: LastInTransaction | undefined,
+): (tx: unknown) => Promise<Result> {
+  return async (tx) => {
+    const result = await work(tx);
+    await last?.(tx);
+    return result;
+  };
+}
+
 /** Runs work in a new transaction, and commits it when the work resolves. */
 export type RunTransaction = <Result>(work: (tx: unknown) => Promise<Result>) => Promise<Result>;
 

@@ -60,7 +60,7 @@ export async function runSynchronously<Result>(
   database: SyncDatabase,
   source: unknown,
   work: (tx: unknown) => Result | Promise<Result>,
-  last: LastInTransaction,
+  last: LastInTransaction | undefined,
 ): Promise<Result> {
   if (database.inTransaction) throw inSavepoint();
   for (const end = performance.now() + BUSY_MS; ;) {
@@ -75,7 +75,7 @@ export async function runSynchronously<Result>(
   running.add(database);
   try {
     const result = now(work(source));
-    now(last(source));
+    now(last?.(source));
     database.exec('COMMIT');
     return result;
   } catch (error) {

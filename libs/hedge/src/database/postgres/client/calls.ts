@@ -5,6 +5,13 @@ import type { Channel, Row, Statement } from './client.js';
 /** Runs one statement of an operation. */
 export type Query = (statement: Statement) => Promise<readonly Row[]>;
 
+export interface RunOptions {
+  /** Goes before the operations that wait for a connection. Default: false. */
+  readonly urgent?: boolean;
+  /** Default: true. False when the caller repeats the operation if another transaction locks a row for too long. */
+  readonly repeatsWhenLocked?: boolean;
+}
+
 /** Runs operations, repeats them whole after a conflict, and ends them within the time of one call. */
 export class Calls {
   /** @param database its name, for errors */
@@ -16,21 +23,19 @@ export class Calls {
 
   /**
    * @param work may run several times; the last run decides.
-   * @param waits false when the caller repeats the operation if another transaction locks a row for too long.
    * @throws HedgeError of `toHedgeError`; the HedgeError of `work`.
    */
-  async run<T>(operation: OperationName, work: (query: Query) => Promise<T>, waits = true): Promise<T> {
+  async run<T>(operation: OperationName, work: (query: Query) => Promise<T>, options: RunOptions = {}): Promise<T> {
     const end = performance.now() + this.timeoutMs;
     const remainingMs = () => Math.max(0, end - performance.now());
-    // Many acquisitions may wait for the connection of the leases.
-    const urgent = operation === 'lease.renew' || operation === 'lease.renewAll';
+    const { urgent = false, repeatsWhenLocked = true } = options;
     for (let attempt = 1; ; attempt++) {
       try {
         return await work((statement) => this.channel.query(statement, remainingMs(), urgent));
       } catch (error) {
         const delayMs = repeatDelayMs(error, attempt, Math.random());
         const ends = delayMs === undefined || delayMs >= remainingMs();
-        if (ends || (!waits && sqlState(error) === LOCK_NOT_AVAILABLE)) {
+        if (ends || (!repeatsWhenLocked && sqlState(error) === LOCK_NOT_AVAILABLE)) {
           throw toHedgeError(this.database, operation, error);
         }
         await sleep(delayMs);
