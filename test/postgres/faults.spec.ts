@@ -153,15 +153,30 @@ describe('one session that stands still', () => {
       'INSERT INTO hedge.logtable (key, id, value, leader, timestamp) VALUES ($1, $2, $3, $4, $5)',
       columns,
     );
-    const write = failureOf(backend.log.append([first], fence));
-    await eventually(async () => {
-      const waiting = await sql(
-        server.url(),
-        `SELECT pid FROM pg_stat_activity WHERE application_name = '${name}' AND wait_event_type = 'Lock'`,
+    // Each of these waits for a moment only.
+    let isStopped = false;
+    const writes = async (): Promise<unknown> => {
+      const failure = await failureOf(backend.log.append([first], fence));
+      return isStopped ? failure : writes();
+    };
+    const write = writes();
+    const waiting = async (): Promise<number[]> => {
+      // In a transaction, the statistics stay as they were first read.
+      await blocker.query('SELECT pg_stat_clear_snapshot()');
+      const { rows } = await blocker.query<{ pid: number }>(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
+        [name],
       );
-      expect(waiting).toHaveLength(1);
-      stop(Number(waiting[0]!['pid']));
-    });
+      return rows.map(({ pid }) => pid);
+    };
+    while (!isStopped) {
+      const [pid] = await waiting();
+      if (pid === undefined) continue;
+      stop(pid);
+      // It may have ended its wait meanwhile. A stopped one stays as it is.
+      isStopped = (await waiting()).includes(pid);
+      if (!isStopped) resume();
+    }
     await blocker.end();
     expect(await write).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     for (let calls = 0; calls < 2; calls++) {
