@@ -7,6 +7,7 @@ import { failoverSuite } from './suites/failover.js';
 import { kvSuite } from './suites/kv.js';
 import { memorySuite } from './suites/memory.js';
 import { postgresSuite } from './suites/postgres.js';
+import { scaleSuite } from './suites/scale.js';
 import { sendSuite } from './suites/send.js';
 import { semaphoreSuite } from './suites/semaphore.js';
 import { spannerSuite } from './suites/spanner.js';
@@ -26,6 +27,7 @@ const RUN: Readonly<Record<SuiteName, (plan: Plan, url: string | undefined) => P
   spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,
+  scale: scaleSuite,
 };
 
 async function bench({ plan, suites, json, url }: BenchOptions): Promise<void> {

@@ -11,6 +11,7 @@ export const SUITES = [
   'spanner',
   'failover',
   'memory',
+  'scale',
 ] as const;
 export type SuiteName = (typeof SUITES)[number];
 
@@ -24,6 +25,8 @@ export interface Plan {
   readonly memoryMessages: number;
   /** Bytes that one stream carries to a slow reader. */
   readonly streamedBytes: number;
+  /** The sizes of the groups of the suite `scale`. */
+  readonly members: readonly number[];
 }
 
 const FULL: Plan = {
@@ -33,6 +36,7 @@ const FULL: Plan = {
   failovers: 3,
   memoryMessages: 1_000_000,
   streamedBytes: 1e9,
+  members: [10, 50, 100, 200, 300],
 };
 const QUICK: Plan = {
   rounds: 3,
@@ -41,6 +45,7 @@ const QUICK: Plan = {
   failovers: 1,
   memoryMessages: 200_000,
   streamedBytes: 1e8,
+  members: [10, 50],
 };
 
 export interface BenchOptions {
@@ -51,19 +56,27 @@ export interface BenchOptions {
   readonly url: string | undefined;
 }
 
-export const USAGE = `npm run bench -- [--quick] [--only ${SUITES.join('|')}] [--json FILE] [--url postgres://…]`;
+export const USAGE = `npm run bench -- [--quick] [--only ${SUITES.join('|')}] [--members 10,50,100] [--json FILE] [--url postgres://…]`;
 
 export class UsageError extends Error {}
 
 /** @throws UsageError for arguments that are not in USAGE */
 export function parseOptions(args: readonly string[]): BenchOptions {
-  const { quick, only, json, url } = parse(args);
+  const { quick, only, members, json, url } = parse(args);
   const names = only?.flatMap((each) => each.split(','));
   for (const name of names ?? []) {
     if (!SUITES.some((suite) => suite === name)) throw new UsageError(`There is no benchmark "${name}".`);
   }
   const suites = SUITES.filter((suite) => names?.includes(suite) ?? true);
-  return { plan: quick ? QUICK : FULL, suites, json, url };
+  const plan = quick ? QUICK : FULL;
+  return { plan: members === undefined ? plan : { ...plan, members: sizesOf(members) }, suites, json, url };
+}
+
+function sizesOf(members: string): number[] {
+  const sizes = members.split(',').map(Number);
+  // Two pods are observed alone, and the others share processes.
+  if (sizes.every((size) => Number.isInteger(size) && size >= 5)) return sizes;
+  throw new UsageError(`--members is "${members}". Give sizes of groups of at least 5 members, such as 10,50.`);
 }
 
 function parse(args: readonly string[]) {
@@ -73,6 +86,7 @@ function parse(args: readonly string[]) {
       options: {
         quick: { type: 'boolean' },
         only: { type: 'string', multiple: true },
+        members: { type: 'string' },
         json: { type: 'string' },
         url: { type: 'string' },
       },

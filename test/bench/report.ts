@@ -42,13 +42,25 @@ function remark({
   callsPerOperation,
   longestTurn,
   mbPerSecond,
+  megabytes,
+  cpuPercent,
+  kbPerSecond,
+  connections,
 }: AnyRow): string {
   if (mbPerSecond !== undefined) return `${Math.round(mbPerSecond)} MB/s`;
   if (longestTurn !== undefined) return `longest turn ${longestTurn.toFixed(2)} x their number`;
   if (statementsPerThird !== undefined) return `${statementsPerThird.toFixed(2)} statements per third of a lease`;
   if (callsPerOperation !== undefined) return `${callsPerOperation.toFixed(2)} calls to Spanner for each`;
-  if (failedSends !== undefined) return `${failedSends} failed sends`;
-  return rssMiB === undefined ? '' : `${rssMiB.toFixed(1)} MiB resident`;
+  return [
+    failedSends !== undefined && `${failedSends} failed sends`,
+    megabytes !== undefined && `${megabytes.toFixed(2)} MB`,
+    cpuPercent !== undefined && `${cpuPercent.toFixed(1)} % of a core`,
+    kbPerSecond !== undefined && `${kbPerSecond.toFixed(1)} kB/s`,
+    connections !== undefined && `${Math.round(connections)} connections`,
+    rssMiB !== undefined && `${rssMiB.toFixed(1)} MiB resident`,
+  ]
+    .filter((part) => part !== false)
+    .join(', ');
 }
 
 function duration(ms: number): string {

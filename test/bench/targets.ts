@@ -1,6 +1,8 @@
+import { TIMING_PRESETS } from 'nestjs-hedge';
 import type { FailoverRow } from './suites/failover.js';
 import type { MemoryRow } from './suites/memory.js';
 import type { PostgresRow } from './suites/postgres.js';
+import type { ScaleRow } from './suites/scale.js';
 import type { SemaphoreRow } from './suites/semaphore.js';
 import type { SpannerRow } from './suites/spanner.js';
 import type { SpillRow } from './suites/spill.js';
@@ -12,6 +14,7 @@ export type AnyRow = Row &
   Partial<FailoverRow> &
   Partial<MemoryRow> &
   Partial<PostgresRow> &
+  Partial<ScaleRow> &
   Partial<SpannerRow> &
   Partial<SpillRow> &
   Partial<SemaphoreRow> &
@@ -22,6 +25,9 @@ export interface Verdict {
   readonly measured: number;
   readonly reached: boolean;
 }
+
+/** The size of a group for the targets of the suite `scale`. Its pods have the timing `lan`. */
+const LARGE_GROUP = 300;
 
 /** The lease of the pods in milliseconds (timing `local`). */
 const LEASE_MS = 3_000;
@@ -267,6 +273,36 @@ const TARGETS: readonly Target[] = [
     bound: NOISE_MIB,
     at: 'most',
     measure: (find) => find('memory-growth-sender')?.rssMiB,
+  },
+  {
+    name: `bytes until ${LARGE_GROUP} members have joined, MB`,
+    bound: 20,
+    at: 'most',
+    measure: (find) => find('scale-join', LARGE_GROUP)?.megabytes,
+  },
+  {
+    name: `new leader of ${LARGE_GROUP} members after kill -9, ms`,
+    bound: TIMING_PRESETS.lan.leaseMs + 1_000,
+    at: 'most',
+    measure: (find) => find('scale-kill-leader', LARGE_GROUP)?.p50Ms,
+  },
+  {
+    name: `views of ${LARGE_GROUP} members settled after kill -9, ms`,
+    bound: TIMING_PRESETS.lan.leaseMs + 1_000 + TIMING_PRESETS.lan.heartbeatTimeoutMs,
+    at: 'most',
+    measure: (find) => find('scale-kill-settled', LARGE_GROUP)?.p50Ms,
+  },
+  {
+    name: `idle leader of ${LARGE_GROUP} members, % of a core`,
+    bound: 10,
+    at: 'most',
+    measure: (find) => find('scale-idle-leader', LARGE_GROUP)?.cpuPercent,
+  },
+  {
+    name: `failed sends around a hand-over among ${LARGE_GROUP} members`,
+    bound: 0,
+    at: 'most',
+    measure: (find) => find('scale-hand-over', LARGE_GROUP)?.failedSends,
   },
 ];
 
