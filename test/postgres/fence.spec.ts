@@ -335,14 +335,16 @@ describe('a fence', () => {
     await transactions.fence(client, held);
     const claim = { ...claimOf(held.lease), leaseMs: 500 };
     const holders: boolean[] = [];
-    for (const end = performance.now() + 20_000; holders.filter((isNamed) => !isNamed).length < 3;) {
+    for (const end = performance.now() + 20_000; holders.filter((holder) => !holder).length < 3;) {
       if (performance.now() > end) throw new Error('the contender still names the holder');
       // Not idle, so the session stays.
       await client.query('SELECT 1');
       const result = await successor.lease.acquire(claim);
       if (result.acquired) throw new Error('the lease was taken over');
-      expect(result.record.expiresInMs).toBeGreaterThan(0);
-      holders.push(result.record.holder !== undefined);
+      const isNamed = result.record.holder !== undefined;
+      // The lease may expire while the statement runs.
+      if (!isNamed) expect(result.record.expiresInMs).toBeGreaterThan(0);
+      holders.push(isNamed);
       await setTimeout(50);
     }
     // First it waits for the lease to expire; from then on, the holder does not appear again.

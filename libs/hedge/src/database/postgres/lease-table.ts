@@ -15,7 +15,7 @@ import type { Clock } from '../../common/clock.js';
 import type { Calls, Query } from './client/calls.js';
 import type { Row } from './client/client.js';
 import type { Tables } from './options.js';
-import { acquireSql, leaseSql, namesOf, releaseSql, renewSql, type Names } from './sql.js';
+import { acquireSql, leaseSql, namesOf, releaseSql, renewSql, takeSql, type Names } from './sql.js';
 
 const NO_ROW: LeaseRow = { token: 0n, renewals: 0n };
 
@@ -66,6 +66,10 @@ export class PostgresLeaseTable implements LeaseTable {
     const writer = formatWriter(holder, leaseMs);
     const acquisition = { name, writer, incarnation: holder.incarnation, ...conditions };
     const { acquired, row, locked } = await this.calls.run('lease.acquire', async (query) => {
+      // The first acquisition of a name creates its row, if need be.
+      const isThere = conditions.known > 0n && conditions.mayInsert;
+      const [taken] = isThere ? await query(takeSql(this.#names, acquisition)) : [];
+      if (taken !== undefined) return { acquired: true, row: toLease(taken), locked: false };
       const [first] = await query(acquireSql(this.#names, acquisition));
       if (first?.['done'] === 'true') return { acquired: true, row: toLease(first), locked: false };
       // Another transaction locks the row, or won, and this statement saw only what was there before.

@@ -48,14 +48,14 @@ export class PostgresLogTable implements LogTable {
     for (const { key, id, value, leader } of rows) assertTexts({ key, id, value, leader });
     if (rows.length === 0) return [];
     const work = async (query: Query): Promise<readonly AppendOutcome[]> => {
-      const found = toOutcomes(rows, await query(appendSql(this.#names, rows, fence)));
-      // The fence does not match, and nothing was written; or other transactions added rows meanwhile.
-      const missing = rows.filter((_, index) => found[index] === undefined);
-      if (missing.length === 0) return found as AppendOutcome[];
-      if (missing.length === rows.length) await this.#assertFence(query, fence);
-      const stored = toOutcomes(missing, await query(storedSql(this.#names, missing)));
-      let next = 0;
-      return rows.map((_, index) => found[index] ?? stored[next++] ?? unwritten(this.calls.database));
+      const [result] = await query(appendSql(this.#names, rows, fence));
+      if (result?.['added'] === String(rows.length)) {
+        const timestamp = toBigInt(result['timestamp']);
+        return rows.map(() => ({ timestamp }));
+      }
+      if (result?.['fenced'] !== '1') await this.#assertFence(query, fence);
+      const stored = toOutcomes(rows, await query(storedSql(this.#names, rows)));
+      return stored.map((outcome) => outcome ?? unwritten(this.calls.database));
     };
     // An open transaction of a job may hold the row for a whole lease. Until then, other jobs must be able to append.
     return this.calls.run('log.append', work, { repeatsWhenLocked: fence === undefined });

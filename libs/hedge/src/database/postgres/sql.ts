@@ -76,38 +76,59 @@ export interface Acquisition extends AcquireConditions {
  * also serves the renewals. `takeable` says that the row may be taken as this statement saw it.
  */
 export function acquireSql({ locks }: Names, acquisition: Acquisition): Statement {
-  const { name, writer, incarnation, expired, mayInsert, known, above } = acquisition;
-  const takeable = `lease.token >= $8::text::bigint AND (
-        lease.writer IS NULL
-        OR split_part(lease.writer, ' ', 2) = $3::text AND lease.token = $8::text::bigint
-        OR coalesce(lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint, false))`;
   return {
     text: `WITH locked AS MATERIALIZED (
-      SELECT FROM ${locks} AS lease WHERE name = $1::text AND ${takeable} FOR UPDATE SKIP LOCKED),
+      SELECT FROM ${locks} AS lease WHERE name = $1::text AND ${TAKEABLE} FOR UPDATE SKIP LOCKED),
     taken AS (
       INSERT INTO ${locks} AS lease (name, heartbeat, token, writer, renewals)
       SELECT $1::text, clock_timestamp(), greatest(${NOW}, $4::text::bigint + ${TOKEN_STEP}), $2::text, 0
       WHERE ${DURABLE_LEASE} AND (EXISTS (SELECT FROM locked)
-        OR $7::text = 'true' AND NOT EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
+        OR $8::text = 'true' AND NOT EXISTS (SELECT FROM ${locks} WHERE name = $1::text))
       ON CONFLICT (name) DO UPDATE SET heartbeat = clock_timestamp(), writer = $2::text, renewals = 0,
-        token = greatest(${NOW}, lease.token + ${TOKEN_STEP}, $4::text::bigint + ${TOKEN_STEP})
-      WHERE ${takeable}
+        token = ${NEXT_TOKEN}
+      WHERE ${TAKEABLE}
       RETURNING token, renewals, writer)
     SELECT 'true' AS done, 'true' AS takeable, ${LEASE_COLUMNS} FROM taken
     UNION ALL
-    SELECT 'false', (${takeable})::text, ${LEASE_COLUMNS} FROM ${locks} AS lease
+    SELECT 'false', (${TAKEABLE})::text, ${LEASE_COLUMNS} FROM ${locks} AS lease
     WHERE name = $1::text AND NOT EXISTS (SELECT FROM taken)`,
-    values: [
-      name,
-      writer,
-      incarnation,
-      String(above),
-      expired === undefined ? null : String(expired.token),
-      expired === undefined ? null : String(expired.renewals),
-      String(mayInsert),
-      String(known),
-    ],
+    values: [...takeValues(acquisition), String(acquisition.mayInsert)],
   };
+}
+
+/**
+ * The same for a row that is there and free or expired as far as this process knows: a statement that the server plans in
+ * a third of the time. No result when the row is not taken.
+ */
+export function takeSql({ locks }: Names, acquisition: Acquisition): Statement {
+  return {
+    text: `UPDATE ${locks} AS lease
+      SET heartbeat = clock_timestamp(), writer = $2::text, renewals = 0, token = ${NEXT_TOKEN}
+      WHERE name = (SELECT name FROM ${locks} AS lease WHERE name = $1::text AND ${TAKEABLE} FOR UPDATE SKIP LOCKED)
+        AND ${DURABLE_LEASE}
+      RETURNING ${LEASE_COLUMNS}`,
+    values: takeValues(acquisition),
+  };
+}
+
+/** The row may be taken. Of the parameters of `takeValues`. */
+const TAKEABLE = `lease.token >= $7::text::bigint AND (
+        lease.writer IS NULL
+        OR split_part(lease.writer, ' ', 2) = $3::text AND lease.token = $7::text::bigint
+        OR coalesce(lease.token = $5::text::bigint AND lease.renewals = $6::text::bigint, false))`;
+
+const NEXT_TOKEN = `greatest(${NOW}, lease.token + ${TOKEN_STEP}, $4::text::bigint + ${TOKEN_STEP})`;
+
+function takeValues({ name, writer, incarnation, above, expired, known }: Acquisition): PostgresValue[] {
+  return [
+    name,
+    writer,
+    incarnation,
+    String(above),
+    expired === undefined ? null : String(expired.token),
+    expired === undefined ? null : String(expired.renewals),
+    String(known),
+  ];
 }
 
 export interface StoredRenewal {
@@ -249,38 +270,28 @@ function fenceValues(fence: Fence | undefined): PostgresValue[] {
 }
 
 /**
- * Adds the rows that are not there yet. One result for each row: its timestamp if it was added (`added`) or was there
- * with the same value (`same`), neither where it was there with another. No result for a row that another transaction
- * added meanwhile: `storedSql` finds it. No result at all when the fence does not match.
- *
- * LATERAL with LIMIT reads the index for each row. A plain join would read the whole table while it is small.
+ * Adds the rows that are not there yet. The result says whether the fence matches (`fenced` is 1), how many rows were
+ * added, and with which timestamp. `storedSql` reads the rows of which fewer were added.
  */
 export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence | undefined): Statement {
   return {
-    text: `WITH asked AS (
-      SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[])
-        WITH ORDINALITY AS asked (key, id, value, leader, place)),
-    known AS (
-      SELECT asked.place, log.value = asked.value AS same, log.timestamp
-      FROM asked CROSS JOIN LATERAL (
-        SELECT value, timestamp FROM ${names.log} AS log WHERE log.key = asked.key AND log.id = asked.id LIMIT 1) AS log),
-    fresh AS (SELECT * FROM asked WHERE place NOT IN (SELECT place FROM known)),
-    ${fencedTick(names, fence !== undefined, 5, '(SELECT count(*) FROM fresh) > 0')},
+    text: `WITH ${fencedTick(names, fence !== undefined, 5, 'true')},
     added AS (
       INSERT INTO ${names.log} (key, id, value, leader, timestamp)
-      SELECT fresh.key, fresh.id, fresh.value, fresh.leader, tick.last FROM fresh, tick
+      SELECT asked.*, tick.last
+      FROM tick, unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[]) AS asked
       ON CONFLICT (key, id) DO NOTHING
-      RETURNING key, id, timestamp)
-    SELECT asked.place::text, 'true' AS same, added.timestamp::text
-    FROM added JOIN asked ON asked.key = added.key AND asked.id = added.id
-    UNION ALL
-    SELECT known.place::text, known.same::text, known.timestamp::text FROM known
-    WHERE (SELECT count(*) FROM fence) = 1`,
+      RETURNING timestamp)
+    SELECT (SELECT count(*) FROM fence)::text AS fenced, count(*)::text AS added, max(timestamp)::text AS timestamp
+    FROM added`,
     values: [...rowArrays(rows), ...fenceValues(fence)],
   };
 }
 
-/** The same results for rows that are there. */
+/**
+ * One result for each row that is there: its place among the rows that were asked for, its timestamp, and whether it has
+ * the `same` value.
+ */
 export function storedSql(names: Names, rows: readonly LogAppend[]): Statement {
   const [keys = '', ids = '', values = ''] = rowArrays(rows);
   return {
