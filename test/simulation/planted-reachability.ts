@@ -4,6 +4,8 @@ import {
   type MembershipInput,
 } from '../../libs/hedge/src/membership/membership.core.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
+import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
 import type { Parts } from './cluster.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -30,6 +32,13 @@ class ResignsForSilence extends Membership {
   }
 }
 
+/** Campaigns again as soon as another pod has led, also if that one is as unreachable. */
+class CampaignsAtOnce extends LeaseContender {
+  override step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
+    return super.step(input.type === 'resign' ? { type: 'resign' } : input, now);
+  }
+}
+
 /** Reports the last view as settled, also when the leader does not answer. */
 class IgnoresLostContact extends Membership {
   override get settled(): boolean {
@@ -51,6 +60,10 @@ export const PLANTED_REACHABILITY: Readonly<
   },
   'a leader that resigns because members have ended': {
     parts: { ...SOUND_PARTS, membership: (settings) => new ResignsForSilence(settings) },
+    found: ['A2'],
+  },
+  'an unreachable leader that campaigns again at once': {
+    parts: { ...SOUND_PARTS, election: (settings) => new CampaignsAtOnce(settings) },
     found: ['A2'],
   },
   'a view that stays settled without contact': {

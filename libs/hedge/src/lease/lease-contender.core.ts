@@ -37,6 +37,8 @@ type Phase = 'following' | 'holding' | 'draining' | 'releasing' | 'left';
 
 /** The attempts to release a lease. After that many failures the lease expires. */
 const RELEASE_TRIES = 2;
+/** A process that resigned as unreachable leaves the lease to others for this many leases. */
+const UNREACHABLE_LEASES = 10;
 
 /**
  * The state machine of one process that contends for a lease: the leadership of a group, or a named lock. It has no
@@ -71,6 +73,10 @@ export class LeaseContender {
   /** Why the draining term ends. */
   #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
+  /** The last resignation as unreachable. Another holder does not end it, since that may be as unreachable. */
+  #unreachableAt: Instant | undefined;
+  /** While no other process holds the lease: since when this process has known that. */
+  #freeSince: Instant | undefined;
   #effects: ContenderEffect[] = [];
 
   constructor(private readonly settings: ContenderSettings) {
@@ -256,6 +262,7 @@ export class LeaseContender {
 
   #noteHolder(record: LeaseRecord, now: Instant): void {
     this.#observed.observe(record, now);
+    this.#freeSince = this.#observed.other === undefined ? (this.#freeSince ?? now) : undefined;
     if (this.#observed.other !== undefined && this.#resigned !== undefined && record.token > this.#resigned.token)
       this.#resigned = undefined;
   }
@@ -273,8 +280,13 @@ export class LeaseContender {
 
   #mayCampaign(now: Instant): boolean {
     if (!this.settings.campaigns || this.#stopping) return false;
+    const { leaseMs } = this.settings.timing;
     const resigned = this.#resigned;
-    return resigned === undefined || shortestElapsed(resigned.at, now) >= this.settings.timing.leaseMs;
+    if (resigned !== undefined && shortestElapsed(resigned.at, now) < leaseMs) return false;
+    const unreachableAt = this.#unreachableAt;
+    if (unreachableAt === undefined || shortestElapsed(unreachableAt, now) >= UNREACHABLE_LEASES * leaseMs) return true;
+    // Nobody else has acquired the lease.
+    return this.#freeSince !== undefined && shortestElapsed(this.#freeSince, now) >= leaseMs;
   }
 
   #campaign(now: Instant): void {
@@ -367,6 +379,8 @@ export class LeaseContender {
     if (this.term === undefined) return;
     const { token } = this.term;
     if (!this.#stopping) this.#resigned = { token, at: now };
+    if (this.#drainReason === 'unreachable') this.#unreachableAt = now;
+    this.#freeSince = undefined;
     this.#endTerm(this.#stopping ? 'stopped' : this.#drainReason);
     this.#release(token, now);
   }
