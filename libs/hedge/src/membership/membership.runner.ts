@@ -13,7 +13,7 @@ import { describeMembers } from './members-log.js';
 import { capacityFromWire, changesFromWire, changesToWire, viewFromWire, viewToWire, type View } from './view.js';
 
 export interface MembershipRunnerOptions {
-  readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'links'>;
+  readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'linked' | 'links'>;
   readonly route: LeaderRoute & { resignUnreachable(): Promise<void> };
   readonly reports: Pick<UnreachableReports, 'read' | 'write'>;
   readonly clock: Clock;
@@ -164,10 +164,8 @@ export class MembershipRunner {
         return;
       case 'send-heartbeat': {
         const { epoch, version, space: spill, edition: capacityEdition } = effect;
-        // Only over a link that this member has dialled, as for its requests: a leader that it cannot dial is out of reach.
-        const open = this.#options.transport.dialled(effect.to);
         const value = { epoch, version, spill, acceptsChanges: true, capacityEdition };
-        return this.#sendOver(open, effect.to, { $case: 'heartbeat', value });
+        return this.#sendHeartbeat(effect.to, { $case: 'heartbeat', value });
       }
       case 'answer-heartbeat': {
         const { epoch, version } = effect;
@@ -177,8 +175,8 @@ export class MembershipRunner {
       case 'send-view':
         return this.#sendTo(effect.to, { $case: 'view', value: viewToWire(effect.view, effect.capacity) });
       case 'send-changes': {
-        const { to, changes, capacity, members } = effect;
-        return this.#sendTo(to, { $case: 'viewChanges', value: changesToWire(changes, capacity, members) });
+        const { to, changes, capacity } = effect;
+        return this.#sendTo(to, { $case: 'viewChanges', value: changesToWire(changes, capacity) });
       }
       case 'confirm-leader':
         return void this.#options.route.refresh();
@@ -204,30 +202,24 @@ export class MembershipRunner {
   }
 
   /**
-   * Sends over an open link, in either direction, else over a new one. A peer whose queue is full gets the frame later:
-   * its next heartbeat shows that it has an older view.
+   * Sends over an open link, in either direction. Without one the member gets the frame later: it dials its leader, and
+   * its next heartbeat shows that it has an older view. So a new leader does not dial all members.
    */
   #sendTo(member: MemberId, body: FrameBody): void {
-    this.#sendOver(this.#openLink(member), member, body);
+    const link = this.#options.transport.linked(member);
+    if (link !== undefined) notify(link, body);
   }
 
-  #sendOver(open: Link | undefined, member: MemberId, body: FrameBody): void {
+  #sendHeartbeat(leader: MemberId, body: FrameBody): void {
     const { transport } = this.#options;
+    // Only over a link that this member has dialled, as for its requests: a leader that it cannot dial is out of reach.
+    const open = transport.dialled(leader);
     if (open !== undefined) return void notify(open, body);
-    if (member.address === '') return;
-    transport.dial(member).then(
+    if (leader.address === '') return;
+    transport.dial(leader).then(
       (link) => void notify(link, body),
-      () => this.#step({ type: 'unreachable', member }),
+      () => this.#step({ type: 'unreachable', member: leader }),
     );
-  }
-
-  #openLink(member: MemberId): Link | undefined {
-    const dialled = this.#options.transport.dialled(member);
-    if (dialled !== undefined) return dialled;
-    for (const link of this.#options.transport.links()) {
-      if (link.open && link.peer.incarnation === member.incarnation) return link;
-    }
-    return undefined;
   }
 
   #notify(): void {

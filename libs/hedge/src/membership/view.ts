@@ -30,7 +30,7 @@ export interface ViewChanges {
   /** The changes complete this version, and each later one below `version`. */
   readonly base: number;
   readonly settled: boolean;
-  /** Members that are new or changed. */
+  /** Members that are new, changed, or advertise another capacity. */
   readonly changed: readonly ViewMember[];
   /** Incarnations. */
   readonly removed: readonly string[];
@@ -76,23 +76,20 @@ export function viewToWire(
   };
 }
 
-/** @param capacity only of members whose capacity has changed. They are listed in `members`, also if unchanged there. */
+/** @param capacity only of members in `changed`. */
 export function changesToWire(
   { epoch, version, base, settled, changed, removed }: ViewChanges,
-  capacity: AdvertisedCapacity,
-  members: readonly ViewMember[],
+  { spaces, edition, base: capacityBase }: AdvertisedCapacity,
 ): WireViewChanges {
-  const listed = new Map(changed.map((one) => [one.incarnation, one]));
-  for (const one of members) if (capacity.spaces.has(one.incarnation)) listed.set(one.incarnation, one);
   return {
     epoch,
     version,
     base,
     settled,
-    changed: [...listed.values()].map((one) => ({ ...one, spill: capacity.spaces.get(one.incarnation) })),
+    changed: changed.map((one) => ({ ...one, spill: spaces.get(one.incarnation) })),
     removed: [...removed],
-    capacityEdition: capacity.edition,
-    capacityBase: capacity.base,
+    capacityEdition: edition,
+    capacityBase,
   };
 }
 

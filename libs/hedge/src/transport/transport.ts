@@ -75,6 +75,8 @@ export interface Transport {
   dial(target: { address: string; incarnation?: string }): Promise<Link>;
   /** The open dialled link to exactly this incarnation, if there is one. */
   dialled(member: MemberId): Link | undefined;
+  /** An open link to exactly this incarnation in either direction, if there is one. */
+  linked(member: MemberId): Link | undefined;
   /** All open links, dialled and accepted. */
   links(): Iterable<Link>;
   /** Stops accepting, ends all links, frees the port. Idempotent; does not wait for peers. */

@@ -154,6 +154,10 @@ export class LinkTransport implements Transport, StreamTransport {
     return link?.peer.incarnation === member.incarnation ? link : undefined;
   }
 
+  linked(member: MemberId): Link | undefined {
+    return this.dialled(member) ?? this.#accepted.get(member.incarnation);
+  }
+
   links(): Iterable<Link> {
     return this.#all;
   }
