@@ -12,7 +12,7 @@ type Pods = Child<ScaleCommands>;
 const PODS_PER_PROCESS = 50;
 const WATCH_MS = 5_000;
 /** Longer than an unused link stays open. */
-const UNUSED_MS = 40_000;
+const UNUSED_MS = 65_000;
 /** The members that broadcast once each, and the broadcasts of one of them. */
 const BROADCASTERS = 5;
 const WARM_BROADCASTS = 40;

@@ -70,7 +70,9 @@ export class ViewUpdates {
     const capacity = this.capacity.changesSince(edition);
     if (capacity.spaces.size === 0) return { changes, capacity };
     const listed = new Set(changes.changed.map(({ incarnation }) => incarnation));
-    const advertised = members.filter(({ incarnation }) => capacity.spaces.has(incarnation) && !listed.has(incarnation));
+    const advertised = members.filter(
+      ({ incarnation }) => capacity.spaces.has(incarnation) && !listed.has(incarnation),
+    );
     return { changes: { ...changes, changed: [...changes.changed, ...advertised] }, capacity };
   }
 

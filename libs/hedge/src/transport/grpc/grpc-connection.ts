@@ -34,8 +34,6 @@ export interface GrpcConnectionInit {
   readonly gcPressure: GcPressure;
   /** An unauthenticated peer is disconnected after this time and a little more, in milliseconds. */
   readonly handshakeMs: number;
-  /** The interval of pings, and the time limit of their answers, in milliseconds. */
-  readonly keepaliveMs: number;
   readonly maxReceiveBytes: number;
   /** Called when an unauthenticated peer announces a message of more than `STRANGER_MESSAGE_BYTES`. Returns whether it may send it. */
   readonly reserve: (connection: GrpcConnection, bytes: number) => boolean;
@@ -53,6 +51,9 @@ export class GrpcConnection {
   #stream: ReceiverStream | undefined;
   #isAuthenticated = false;
   #reserved = 0;
+  /** `bytesRead` at the last call of `keepAlive`, and the number of calls since it changed. */
+  #bytesRead = 0;
+  #silentIntervals = 0;
   /**
    * Memory that V8 counts. V8 does not know the memory of a session outside of its heap, and would collect too late the
    * sessions of a stranger that connects again and again. The buffer is never touched, so it uses no memory itself.
@@ -123,24 +124,19 @@ export class GrpcConnection {
     this.counted = undefined;
     this.init.authenticated(this);
     clearTimeout(this.#timer);
-    this.#keepAlive();
   }
 
-  /** Without pings, only TCP would notice a silent network, after minutes. */
-  #keepAlive(): void {
-    const session = this.#session;
-    if (!usable(session)) return;
-    const { keepaliveMs } = this.init;
-    this.#timer = setTimeout(() => {
-      if (!usable(session)) return;
-      this.#timer = setTimeout(() => this.cut(), keepaliveMs);
-      this.#timer.unref();
-      session.ping((error) => {
-        clearTimeout(this.#timer);
-        if (error === null) this.#keepAlive();
-      });
-    }, keepaliveMs);
-    this.#timer.unref();
+  /**
+   * To call once per interval. The caller pings, so this side does so only after an interval without a byte, and cuts the
+   * connection after two. Without pings, only TCP would notice a silent network, after minutes.
+   */
+  keepAlive(): void {
+    if (!this.#isAuthenticated) return;
+    const { bytesRead } = this.socket;
+    this.#silentIntervals = bytesRead === this.#bytesRead ? this.#silentIntervals + 1 : 0;
+    this.#bytesRead = bytesRead;
+    if (this.#silentIntervals >= 2) this.cut();
+    else if (this.#silentIntervals === 1 && usable(this.#session)) this.#session.ping(() => undefined);
   }
 
   #over(stream: MessageStream): void {

@@ -17,8 +17,10 @@ const FLOOD_LOOK_MS = 25;
 
 export interface GrpcListenerInit extends Pick<
   GrpcConnectionInit,
-  'kinds' | 'accept' | 'over' | 'gcPressure' | 'handshakeMs' | 'keepaliveMs' | 'maxReceiveBytes'
+  'kinds' | 'accept' | 'over' | 'gcPressure' | 'handshakeMs' | 'maxReceiveBytes'
 > {
+  /** The interval of pings in milliseconds. */
+  readonly keepaliveMs: number;
   readonly tls: TlsOptions | undefined;
 }
 
@@ -34,6 +36,7 @@ export class GrpcListener {
   readonly #server: SocketServer;
   readonly #tls: TlsServer | undefined;
   #watch: NodeJS.Timeout | undefined;
+  #keepalive: NodeJS.Timeout | undefined;
   #freed: Promise<void> | undefined;
 
   constructor(private readonly init: GrpcListenerInit) {
@@ -63,6 +66,7 @@ export class GrpcListener {
     } catch (error) {
       throw cannotListen(bind, error as NodeJS.ErrnoException);
     }
+    this.#keepAlive();
     return (this.#server.address() as { port: number }).port;
   }
 
@@ -73,6 +77,7 @@ export class GrpcListener {
 
   /** Closes all connections and frees the port. */
   async close(): Promise<void> {
+    clearInterval(this.#keepalive);
     this.stopAccepting();
     for (const connection of this.#connections.values()) connection.cut();
     await this.#freed;
@@ -112,6 +117,19 @@ export class GrpcListener {
   #settled(connection: GrpcConnection): void {
     this.#pending.delete(connection.host, connection.socket);
     this.#reserving.delete(connection.host, connection);
+  }
+
+  /** One timer for all connections. */
+  #keepAlive(): void {
+    const { keepaliveMs } = this.init;
+    let checkedAt = performance.now();
+    this.#keepalive = setInterval(() => {
+      const now = performance.now();
+      // After this process stood still, it has not read what its callers sent.
+      const stoodStill = now - checkedAt > 1.5 * keepaliveMs;
+      checkedAt = now;
+      if (!stoodStill) for (const connection of this.#connections.values()) connection.keepAlive();
+    }, keepaliveMs).unref();
   }
 
   #cutFloods(): void {

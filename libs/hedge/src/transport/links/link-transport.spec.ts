@@ -231,3 +231,36 @@ describe('LinkTransport: notices to all members', () => {
     expect([...a.closed, ...b.closed]).toEqual([]);
   });
 });
+
+describe('LinkTransport: unused links', () => {
+  it('are closed by the member that dialled them, within a minute', async () => {
+    const { member, run, dial } = setUp();
+    const [a, b] = [member('a:1'), member('b:1')];
+    await b.transport.listen();
+    const link = await dial(a, b.self);
+    await run(29_000);
+    expect(link.open).toBe(true);
+    await run(31_000);
+    await run();
+    expect(link.open).toBe(false);
+    expect([...b.transport.links()]).toEqual([]);
+    expect((await dial(a, b.self)).open).toBe(true);
+  });
+
+  it('stay open while either side sends frames, or a request has no reply yet', async () => {
+    const { member, run, dial } = setUp();
+    const [a, b, c, d] = [member('a:1'), member('b:1'), member('c:1'), member('d:1')];
+    for (const { transport } of [b, c, d]) await transport.listen();
+    const [sends, receives, waits] = [await dial(a, b.self), await dial(a, c.self), await dial(d, c.self)];
+    d.outstanding = [1];
+    for (let beat = 1; beat <= 10; beat += 1) {
+      sends.send(heartbeat(beat));
+      c.opened[0]?.send(heartbeat(beat));
+      await run(20_000);
+    }
+    expect([sends.open, receives.open, waits.open]).toEqual([true, true, true]);
+    d.outstanding = [];
+    await run(30_000);
+    expect([sends.open, receives.open, waits.open]).toEqual([true, true, false]);
+  });
+});

@@ -47,6 +47,8 @@ export interface LinkTransportOptions {
 export const DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 export const DEFAULT_MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 const DEFAULT_HANDSHAKE_TIMEOUT_MS = 5_000;
+/** A link without frames is closed after this time, and at most twice this time. A dial costs as much as some minutes of pings. */
+const UNUSED_LINK_MS = 30_000;
 
 /**
  * Links between members over any network: handshake, fencing of old links, reuse of open links. Also serves the streams
@@ -70,6 +72,7 @@ export class LinkTransport implements Transport, StreamTransport {
   readonly #dialling = new Map<string, { incarnation: string | undefined; attempt: Promise<StreamLink> }>();
   readonly #stop = sharedAbortController();
   #generation = 0;
+  #cancelSweep: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -171,6 +174,7 @@ export class LinkTransport implements Transport, StreamTransport {
     const reason = new HedgeError('SHUTTING_DOWN', 'This pod is stopping and has closed its links');
     this.#stop.abort(reason);
     this.#acceptor.close();
+    this.#cancelSweep?.();
     for (const link of this.#all) link.end(reason);
     await this.network.close();
   }
@@ -200,6 +204,7 @@ export class LinkTransport implements Transport, StreamTransport {
             if (this.#dialledAt.get(target.address) === gone) this.#dialledAt.delete(target.address);
           });
           this.#dialledAt.set(target.address, link);
+          this.#sweepLater();
           link.start();
           return link;
         },
@@ -210,6 +215,21 @@ export class LinkTransport implements Transport, StreamTransport {
       }
       throw error;
     }
+  }
+
+  /** One timer for all links. Heartbeats use the link to the leader, so it stays open. */
+  #sweepLater(): void {
+    const { heartbeatTimeoutMs = 0 } = this.options.timing ?? {};
+    this.#cancelSweep ??= this.#clock.after(Math.max(UNUSED_LINK_MS, 2 * heartbeatTimeoutMs), () => this.#sweep());
+  }
+
+  /** Closes the links that this pod has dialled and does not use, such as those of a broadcast. */
+  #sweep(): void {
+    this.#cancelSweep = undefined;
+    for (const link of this.#dialledAt.values()) {
+      if (!link.takeUse() && this.#sessions.outstandingAt(link.peer).length === 0) link.close();
+    }
+    if (this.#dialledAt.size > 0) this.#sweepLater();
   }
 
   #admit(stream: MessageStream, { member, generation, outstanding, timing }: AuthenticatedCaller): void {

@@ -26,6 +26,7 @@ export class StreamLink implements Link {
   readonly direction: 'dialled' | 'accepted';
   readonly resumed: boolean;
   #isOpen = true;
+  #wasUsed = true;
 
   constructor(private readonly init: StreamLinkInit) {
     this.peer = init.peer;
@@ -50,6 +51,7 @@ export class StreamLink implements Link {
 
   send(body: FrameBody, mayUseReserve?: boolean): void {
     if (!this.#isOpen) return;
+    this.#wasUsed = true;
     try {
       this.init.outbox.push(body, mayUseReserve);
     } catch (error) {
@@ -83,7 +85,15 @@ export class StreamLink implements Link {
     this.end(new HedgeError('MEMBER_UNREACHABLE', message, { details: { address: this.peer.address } }));
   }
 
+  /** Whether a frame was sent or received since the last call. */
+  takeUse(): boolean {
+    const used = this.#wasUsed;
+    this.#wasUsed = false;
+    return used;
+  }
+
   #receive(message: Uint8Array): void {
+    this.#wasUsed = true;
     const envelope = decode(message);
     const stray = envelope?.frames.find(({ body }) => body && !mayArrive(body, this.direction))?.body;
     if (!envelope || stray || (envelope.acknowledged.length > 0 && this.direction === 'dialled')) {
