@@ -13,6 +13,7 @@ import { semaphoreSuite } from './suites/semaphore.js';
 import { spannerSuite } from './suites/spanner.js';
 import { spillSuite } from './suites/spill.js';
 import { spillRemoteSuite } from './suites/spill-remote.js';
+import { startupSuite } from './suites/startup.js';
 import { streamSuite } from './suites/streams.js';
 import { judge, type AnyRow } from './targets.js';
 
@@ -27,6 +28,7 @@ const RUN: Readonly<Record<SuiteName, (plan: Plan, url: string | undefined) => P
   spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,
+  startup: startupSuite,
   scale: scaleSuite,
 };
 

@@ -11,6 +11,7 @@ export const SUITES = [
   'spanner',
   'failover',
   'memory',
+  'startup',
   'scale',
 ] as const;
 export type SuiteName = (typeof SUITES)[number];

@@ -39,6 +39,7 @@ function remark({
   statementsPerThird,
   failedSends,
   rssMiB,
+  rssAboveNestMiB,
   callsPerOperation,
   longestTurn,
   mbPerSecond,
@@ -50,6 +51,7 @@ function remark({
   if (mbPerSecond !== undefined) return `${Math.round(mbPerSecond)} MB/s`;
   if (longestTurn !== undefined) return `longest turn ${longestTurn.toFixed(2)} x their number`;
   if (statementsPerThird !== undefined) return `${statementsPerThird.toFixed(2)} statements per third of a lease`;
+  if (rssAboveNestMiB !== undefined) return `${rssAboveNestMiB.toFixed(1)} MiB above an empty Nest app`;
   if (callsPerOperation !== undefined) return `${callsPerOperation.toFixed(2)} calls to Spanner for each`;
   return [
     failedSends !== undefined && `${failedSends} failed sends`,

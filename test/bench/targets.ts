@@ -6,6 +6,7 @@ import type { ScaleRow } from './suites/scale.js';
 import type { SemaphoreRow } from './suites/semaphore.js';
 import type { SpannerRow } from './suites/spanner.js';
 import type { SpillRow } from './suites/spill.js';
+import type { StartupRow } from './suites/startup.js';
 import type { StreamRow } from './suites/streams.js';
 import type { Row } from './statistics.js';
 
@@ -18,6 +19,7 @@ export type AnyRow = Row &
   Partial<SpannerRow> &
   Partial<SpillRow> &
   Partial<SemaphoreRow> &
+  Partial<StartupRow> &
   Partial<StreamRow>;
 
 export interface Verdict {
@@ -66,13 +68,13 @@ const TARGETS: readonly Target[] = [
   },
   {
     name: 'send / raw-link, rate at 64',
-    bound: 0.4,
+    bound: 0.5,
     at: 'least',
     measure: (find) => ratio(find('send', 64)?.opsPerSecond, find('raw-link', 64)?.opsPerSecond),
   },
   {
     name: 'send / nest-grpc-unary, p50 at 1',
-    bound: 0.6,
+    bound: 0.5,
     at: 'most',
     measure: (find) => ratio(find('send', 1)?.p50Ms, find('nest-grpc-unary', 1)?.p50Ms),
   },
@@ -87,6 +89,18 @@ const TARGETS: readonly Target[] = [
     bound: 5,
     at: 'least',
     measure: (find) => ratio(find('put', 64)?.opsPerSecond, find('sqlite-one-row')?.opsPerSecond),
+  },
+  {
+    name: 'put at 1 / sqlite-one-row, p50',
+    bound: 2.5,
+    at: 'most',
+    measure: (find) => ratio(find('put', 1)?.p50Ms, find('sqlite-one-row')?.p50Ms),
+  },
+  {
+    name: 'get at 1, per second',
+    bound: 20_000,
+    at: 'least',
+    measure: (find) => find('get', 1)?.opsPerSecond,
   },
   {
     name: 'get at 64 / sqlite-read, rate',
@@ -274,6 +288,18 @@ const TARGETS: readonly Target[] = [
     at: 'most',
     measure: (find) => find('memory-growth-sender')?.rssMiB,
   },
+  {
+    name: 'import of nestjs-hedge in a Nest app, ms',
+    bound: 300,
+    at: 'most',
+    measure: (find) => find('startup-import')?.p50Ms,
+  },
+  ...['memory', 'sqlite'].map((backend): Target => ({
+    name: `memory of an idle app with ${backend}, above an empty Nest app, MiB`,
+    bound: 25,
+    at: 'most',
+    measure: (find) => find(`startup-memory-${backend}`)?.rssAboveNestMiB,
+  })),
   {
     name: `bytes until ${LARGE_GROUP} members have joined, MB`,
     bound: 20,
