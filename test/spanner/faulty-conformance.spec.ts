@@ -28,7 +28,10 @@ backendConformance({
   cleanUp: () => close(),
 });
 
-/** Retries an overwrite, as a caller may that accepts the same value twice. The driver itself must not. */
+/**
+ * Without `transactions`, which run on the user's client: it meets the faults too, and does not repeat all of them.
+ * Retries an overwrite, as a caller may that accepts the same value twice. The driver itself must not.
+ */
 function repeatsOverwrites(factory: BackendFactory): BackendFactory {
   return {
     create(context) {
@@ -43,7 +46,7 @@ function repeatsOverwrites(factory: BackendFactory): BackendFactory {
           }
         }
       };
-      return backend;
+      return Object.assign(backend, { transactions: undefined });
     },
   };
 }

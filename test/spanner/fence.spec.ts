@@ -7,9 +7,8 @@ import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { Fence } from '../../libs/hedge/src/database/log-table.js';
 import type { UserTransactions } from '../../libs/hedge/src/database/user-transactions.js';
 import { claimOf, rowOf } from '../backend/rows.js';
-import { openTarget, TABLE_DDL, type Target } from './target.js';
+import { databaseOf, INVOICE_DDL, openTarget, TABLE_DDL, type Target } from './target.js';
 
-const INVOICE_DDL = 'CREATE TABLE invoice (id STRING(MAX) NOT NULL, cents INT64) PRIMARY KEY (id)';
 const { ReadWrite, IsolationLevel } = protos.google.spanner.v1.TransactionOptions;
 const { OPTIMISTIC } = ReadWrite.ReadLockMode;
 const { REPEATABLE_READ } = IsolationLevel;
@@ -31,8 +30,7 @@ describe.each([
   beforeAll(async () => {
     target = await openTarget([...TABLE_DDL, INVOICE_DDL]);
     client = new Spanner({ projectId: 'p', disableBuiltInMetrics: true });
-    const [, , , instance = '', , name = ''] = target.database.split('/');
-    database = client.instance(instance).database(name);
+    database = databaseOf(client, target);
     backend = spanner({ database: target.database }).create({ timeoutMs: 10_000 });
     if (backend.transactions === undefined) throw new Error('the driver should fence transactions');
     transactions = backend.transactions;

@@ -4,7 +4,12 @@
  *
  * @packageDocumentation
  */
-export { backendConformance, type BackendConformance, type TestRunner } from './conformance/index.js';
+export {
+  backendConformance,
+  type BackendConformance,
+  type ConformanceApplication,
+  type TestRunner,
+} from './conformance/index.js';
 export { VirtualClock } from './virtual-clock.js';
 export { BackendFaults, faulty, type BackendCall, type BackendFault } from './faults.js';
 export { HedgeTestingModule, type HedgeTestingOptions } from './hedge-testing.module.js';

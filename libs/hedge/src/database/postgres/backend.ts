@@ -2,7 +2,6 @@ import type { Backend, BackendFactory } from '../backend.js';
 import type { LeaseTable } from '../lease-table.js';
 import type { LogTable } from '../log-table.js';
 import type { PermitTable } from '../permit-table.js';
-import type { UserTransactions } from '../user-transactions.js';
 import { systemClock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import { Calls } from './client/calls.js';
@@ -35,7 +34,7 @@ class PostgresBackend implements Backend {
   readonly lease: LeaseTable;
   readonly log: LogTable;
   readonly permits: PermitTable;
-  readonly transactions: UserTransactions;
+  readonly transactions: PostgresUserTransactions;
   readonly #leaseCalls: Calls;
   readonly #logCalls: Calls;
 
@@ -58,7 +57,9 @@ class PostgresBackend implements Backend {
     const lacks = await this.#leaseCalls.run('open', async (query): Promise<readonly Lack[]> => {
       const found = lacksOf(this.config, await findSchema(this.config, query));
       if (found.length > 0) return found;
-      const started = await query({ text: `SELECT last::text FROM ${namesOf(this.config).clock}`, values: [] });
+      const { clock } = namesOf(this.config);
+      const started = await query({ text: `SELECT last::text, version() AS version FROM ${clock}`, values: [] });
+      this.transactions.oneConnection = /PGlite|emscripten/i.test(started[0]?.['version'] ?? '');
       return started.length === 1 ? [] : [clockLack(this.config)];
     });
     if (lacks.length === 0) return;

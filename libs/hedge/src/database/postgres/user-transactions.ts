@@ -33,6 +33,11 @@ import {
 /** Fences in transactions of the user in the same database, by the user's own library and connection. */
 export class PostgresUserTransactions implements UserTransactions {
   readonly run = runInTransaction;
+  /**
+   * PGlite: all other calls wait until the transaction has ended. So nothing is asked beside it. No other transaction
+   * commits meanwhile, so the transaction sees the last state, and its row may get its timestamp within it.
+   */
+  oneConnection = false;
   readonly #names: Names;
 
   /**
@@ -75,11 +80,15 @@ export class PostgresUserTransactions implements UserTransactions {
   async append(tx: unknown, row: LogAppend, fence: Fence): Promise<void> {
     const { key, id, value, leader } = row;
     assertTexts({ key, id, value, leader });
+    const transaction = toSqlTransaction(tx);
+    const tick = tickSql(this.#names);
+    // Before the fence, which makes the commit durable again.
+    let ticked = this.oneConnection ? await queryIn(transaction, tick) : undefined;
     await this.fence(tx, fence);
-    const [tick] = await this.calls.query('transactions.append', tickSql(this.#names));
-    const statement = userAppendSql(this.#names, row, BigInt(tick?.['last'] ?? 0));
+    ticked ??= await this.calls.query('transactions.append', tick);
+    const statement = userAppendSql(this.#names, row, BigInt((ticked[0]?.['last'] as string | undefined) ?? 0));
     try {
-      await queryIn(toSqlTransaction(tx), statement);
+      await queryIn(transaction, statement);
     } catch (error) {
       throw sqlState(error) === UNIQUE_VIOLATION ? alreadyCommitted(row) : error;
     }
@@ -104,6 +113,7 @@ export class PostgresUserTransactions implements UserTransactions {
       [found] = await queryIn(transaction, statement(mark));
     } catch (error) {
       const code = sqlState(error);
+      if (code === FENCE_LOST && this.oneConnection) throw lost();
       // The rows that the transaction sees may be older than the acquisition.
       if (code === FENCE_LOST) throw (await holds().catch(() => false)) ? begunTooEarly(error) : lost();
       // A transaction above READ COMMITTED sees the rows as of its begin. The server says only that the row has changed

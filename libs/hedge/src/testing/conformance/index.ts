@@ -5,8 +5,10 @@ import { permitRowConformance } from './permit-rows.js';
 import { permitConformance } from './permits.js';
 import { renewAllConformance } from './renew-all.js';
 import { Suite, type BackendConformance, type TestRunner } from './suite.js';
+import { transactionConformance } from './transactions.js';
 
 export type { BackendConformance, TestRunner } from './suite.js';
+export type { ConformanceApplication } from './transactions.js';
 
 /**
  * Registers the tests of the contracts in `database/` for any driver. Call it at the top level of a test file. It uses
@@ -25,5 +27,6 @@ export function backendConformance(conformance: BackendConformance): void {
     logConformance(suite);
     permitConformance(suite);
     permitRowConformance(suite);
+    transactionConformance(suite);
   });
 }

@@ -6,6 +6,7 @@ import type { AcquireResult, LeaseClaim } from '../../database/lease-table.js';
 import type { LogAppend } from '../../database/log-table.js';
 import { HedgeError, type HedgeErrorCode } from '../../common/errors.js';
 import { newIncarnation, type MemberId } from '../../common/identity.js';
+import type { ConformanceApplication } from './transactions.js';
 
 /** The functions of the test runner that the suite calls. Those of Jest and Vitest fit. */
 export interface TestRunner {
@@ -30,6 +31,8 @@ export interface BackendConformance {
   setClockBack?(): void | Promise<void>;
   /** For a driver on a virtual clock: its time in milliseconds, and a function that advances it. Default: real time. */
   readonly time?: { now(): number; pass(ms: number): Promise<void> };
+  /** For a driver with `transactions`: libraries of applications on the same database, one for each kind of transaction. */
+  readonly applications?: readonly ConformanceApplication[];
   /** Frees the resources that `createFactory` acquired. */
   cleanUp?(): void | Promise<void>;
   /** Default: the globals of Jest. */
