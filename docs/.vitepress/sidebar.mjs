@@ -21,6 +21,7 @@ export const sidebar = [
   }),
   group('Operation', {
     'Health, shutdown and logs': 'docs/health-and-shutdown.md',
+    'A busy event loop': 'docs/event-loop.md',
     SQLite: 'docs/sqlite.md',
     PostgreSQL: 'docs/postgres.md',
     'Cloud Spanner': 'docs/spanner.md',

@@ -63,6 +63,7 @@ const LAYERS: Layers = {
     'semaphores',
     'spill/node',
     'spill/service',
+    'lease',
     'jobs',
   ],
   nest: [

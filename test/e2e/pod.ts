@@ -9,7 +9,10 @@ import {
   type BackendFactory,
   ClusterService,
   HedgeModule,
+  type JobRun,
+  JobsService,
   KvStore,
+  LeaderInterval,
   LeaderService,
   type Lock,
   LockService,
@@ -21,7 +24,7 @@ import {
 import { postgres } from 'nestjs-hedge/postgres';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
-import type { Answer, Call, Leadership, PodCalls, PodSettings, Sends } from './protocol.js';
+import type { Answer, Call, Leadership, PodCalls, PodSettings, SeenWhileBlocked, Sends } from './protocol.js';
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
 
@@ -54,6 +57,16 @@ class Handlers {
   }
 }
 
+/** The one job: does nothing, unless the test asked it to block. */
+class Job {
+  @LeaderInterval(1_000, { name: 'blocking' })
+  run({ fireTime }: JobRun): void {
+    const blocking = load.blocking;
+    load.blocking = undefined;
+    blocking?.(fireTime);
+  }
+}
+
 @Module({
   imports: [
     HedgeModule.forRoot({
@@ -63,9 +76,11 @@ class Handlers {
       timing: 'local',
       shutdown: { drainMs: 1_000 },
       ...(settings.secret === undefined ? {} : { secret: settings.secret }),
+      ...(settings.renewal === undefined ? {} : { renewal: settings.renewal }),
+      ...(settings.maxStallMs === undefined ? {} : { maxStallMs: settings.maxStallMs }),
     }),
   ],
-  providers: [Handlers],
+  providers: settings.renewal === undefined ? [Handlers] : [Handlers, Job],
 })
 class PodModule {}
 
@@ -81,6 +96,7 @@ app.enableShutdownHooks();
 const leader = app.get(LeaderService);
 const cluster = app.get(ClusterService);
 const kv = app.get(KvStore);
+const jobs = app.get(JobsService);
 const locks = app.get(LockService);
 const held = new Map<string, Lock>();
 const semaphores = app.get(SemaphoreService);
@@ -94,7 +110,12 @@ setInterval(look, LOOK_MS).unref();
 const occupied: PoolClient[] = [];
 
 const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
-const load = { working: 0, stop: false, ended: Promise.resolve<unknown>(undefined) };
+const load = {
+  working: 0,
+  stop: false,
+  ended: Promise.resolve<unknown>(undefined),
+  blocking: undefined as ((fireTime: Date) => void) | undefined,
+};
 
 const calls: PodCalls = {
   state: async () => ({
@@ -140,6 +161,19 @@ const calls: PodCalls = {
     return sends;
   },
   terms: async () => terms,
+  block: async (ms, lock) => block(ms, lock),
+  blockInJob: async (ms, lock) => {
+    const [fireTime, seen] = await new Promise<[Date, SeenWhileBlocked]>((resolve) => {
+      load.blocking = (firedAt) => resolve([firedAt, block(ms, lock)]);
+    });
+    for (;;) {
+      const entry = (await jobs.history('blocking', { limit: 20 })).find(
+        (one) => one.fireTime.getTime() === fireTime.getTime() && one.event !== 'claimed',
+      );
+      if (entry !== undefined) return { ...seen, outcome: entry.event };
+      await sleep(20);
+    }
+  },
   occupyPool: async (all) => {
     if (!all) for (const client of occupied.splice(0)) client.release();
     else for (let size = settings.postgres?.pool ?? 0; size > 0; size -= 1) occupied.push(await pool!.connect());
@@ -164,6 +198,21 @@ function look(): void {
   const last = terms.at(-1);
   if (last?.token === token) last.until = before;
   else terms.push({ token, from: now(), until: before });
+}
+
+function block(ms: number, lock: string): SeenWhileBlocked {
+  const led: boolean[] = [];
+  const locked: boolean[] = [];
+  for (const end = now() + ms; now() < end;) {
+    look();
+    note(led, leader.isLeader());
+    note(locked, held.get(lock)?.isValid() ?? false);
+  }
+  return { led, locked };
+}
+
+function note(seen: boolean[], value: boolean): void {
+  if (seen.at(-1) !== value) seen.push(value);
 }
 
 async function answer({ id, method, args }: Call): Promise<void> {

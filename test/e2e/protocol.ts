@@ -8,6 +8,14 @@ export interface PodSettings {
   /** Instead of the file. With the size of a pool that the application lends. */
   readonly postgres?: { readonly url: string; readonly pool?: number };
   readonly secret?: string;
+  readonly renewal?: 'main' | 'worker';
+  readonly maxStallMs?: number;
+}
+
+/** What synchronous work saw while it blocked the event loop: the sequence of different values. */
+export interface SeenWhileBlocked {
+  readonly led: readonly boolean[];
+  readonly locked: readonly boolean[];
 }
 
 export interface PodState {
@@ -67,6 +75,10 @@ export interface PodCalls {
   stopSending(): Promise<Sends>;
   /** In order. */
   terms(): Promise<readonly Leadership[]>;
+  /** Blocks the event loop for so long, and looks at the leadership and at that lock all the time. */
+  block(ms: number, lock: string): Promise<SeenWhileBlocked>;
+  /** As `block`, in the next run of a job. Resolves with the last outcome of the job after the run. */
+  blockInJob(ms: number, lock: string): Promise<SeenWhileBlocked & { readonly outcome: string }>;
   /** Takes all connections of the pool that the pod lends, or gives them back. */
   occupyPool(occupied: boolean): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { Machine } from './machine.js';
+import type { Machine, Thread } from './machine.js';
 import type { Random } from './random.js';
 import { LockWait } from './transactions.js';
 import type { World } from './world.js';
@@ -52,8 +52,8 @@ export class DatabaseConnection {
     this.faults = { failBefore: 0, failAfter: 0, late: 0, slow: 0 };
   }
 
-  /** @param done called with the outcome on the caller's machine, at the latest at the timeout. */
-  call<Result>(machine: Machine, effect: () => Result, done: (outcome: Outcome<Result>) => void): void {
+  /** @param done called with the outcome on the caller's thread, at the latest at the timeout. */
+  call<Result>(thread: Thread, effect: () => Result, done: (outcome: Outcome<Result>) => void): void {
     const { random, world } = this;
     let open = true;
     const answer = (outcome: Outcome<Result>): void => {
@@ -62,15 +62,15 @@ export class DatabaseConnection {
       cancel();
       done(outcome);
     };
-    const cancel = machine.after(this.timeoutMs, () => answer({ type: 'unknown' }));
+    const cancel = thread.after(this.timeoutMs, () => answer({ type: 'unknown' }));
     const answerAfter = (ms: number, outcome: Outcome<Result>): void =>
-      world.after(ms, () => machine.deliver(() => answer(outcome)));
+      world.after(ms, () => thread.deliver(() => answer(outcome)));
     if (this.outage) {
       world.count('database: call during outage');
       if (random.chance(0.5)) answerAfter(random.between(1, 50), { type: 'not-done' });
       return;
     }
-    const back = this.#cutOff.get(machine) ?? 0;
+    const back = this.#cutOff.get(thread.machine) ?? 0;
     if (back > world.now) {
       world.count('database: call while cut off');
       if (random.chance(0.5)) {

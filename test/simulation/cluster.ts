@@ -2,6 +2,7 @@ import type { MembershipSettings, Membership } from '../../libs/hedge/src/member
 import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
 import type { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderSettings } from '../../libs/hedge/src/lease/lease-contender.messages.js';
+import type { LeaseRenewer, RenewerSettings } from '../../libs/hedge/src/lease/renewal/lease-renewer.core.js';
 import type { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
@@ -26,12 +27,13 @@ import { LeadershipOracle } from './leadership-oracle.js';
 import type { LeaseHistory } from './lease-history.js';
 import { Links } from './links.js';
 import { LockOracle } from './lock-oracle.js';
-import { Machine } from './machine.js';
+import { Machine, type Thread } from './machine.js';
 import { Network } from './network.js';
 import { Operations } from './operations.js';
 import { Pod } from './pod.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
+import type { PodRenewer } from './pod-renewer.js';
 import { Random } from './random.js';
 import { SemaphoreOracle } from './semaphore-oracle.js';
 import type { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -43,6 +45,8 @@ export interface Parts {
   election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
   lock(settings: LockSettings): LockStateMachine;
+  renewer(settings: RenewerSettings): LeaseRenewer;
+  podRenewer(...made: ConstructorParameters<typeof PodRenewer>): PodRenewer;
   database(...made: ConstructorParameters<typeof SimulatedDatabase>): SimulatedDatabase;
   observer(): LeaseObserver;
   gets(limits: GetLimits): GetBatcher<Versions>;
@@ -71,11 +75,14 @@ export interface ClusterOptions {
   readonly pods?: number;
   /** Whether one of the jobs is transactional. Default: true. */
   readonly transactionalJob?: boolean;
+  /** The pods have `renewal: 'worker'` with this limit. */
+  readonly maxStallMs?: number;
 }
 
 /** A group of pods on simulated machines, network and database, watched by the invariants. */
 export class Cluster {
   readonly timing = TIMING_PRESETS.local;
+  readonly maxStallMs: number | undefined;
   readonly world = new World();
   readonly random: Random;
   readonly network: Network;
@@ -100,8 +107,9 @@ export class Cluster {
   constructor(
     seed: number,
     readonly parts: Parts,
-    { pods, transactionalJob = true }: ClusterOptions = {},
+    { pods, transactionalJob = true, maxStallMs }: ClusterOptions = {},
   ) {
+    this.maxStallMs = maxStallMs;
     const { world } = this;
     const random = new Random(seed);
     this.random = random;
@@ -187,6 +195,11 @@ export class Cluster {
     const machine = this.machines.find((one) => one.address === address);
     if (machine === undefined) throw new Error(`no machine ${address}`);
     return machine;
+  }
+
+  /** The main thread of the process there. */
+  thread(address: string): Thread {
+    return this.#pods.get(address)?.main ?? this.machine(address);
   }
 
   /** The process there ends, and starts again some time later. */

@@ -48,7 +48,7 @@ function transact(cluster: Cluster, pod: Pod, holding: Holding): void {
     if (statement === undefined) return;
     if (statement === hangsAt) return world.count('transactions: hangs');
     if (statement === 'fence' && checks && !holding.isValid()) return end('not held');
-    connection.call(pod.machine, effects[statement], (outcome) => {
+    connection.call(pod.main, effects[statement], (outcome) => {
       if (!pod.alive) return;
       if (outcome.type !== 'done') return end(`${statement}, ${outcome.type}`);
       if (!outcome.result) return end(`${statement}, failed`);

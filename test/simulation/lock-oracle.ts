@@ -13,6 +13,8 @@ export interface LockPod {
   now(): Instant;
   /** The term under which one of its callers holds that lock now. */
   lockTerm(name: string): Term | undefined;
+  /** Another thread of the process knows that the term is over, and notifies the event loop. */
+  superseded(name: string, token: bigint): boolean;
 }
 
 /** A lock that a caller holds, and was not notified to have lost. */
@@ -76,7 +78,7 @@ export class LockOracle {
       const { pod, name, token } = lock;
       if (!pod.alive) continue;
       const { incarnation } = pod.self;
-      if (pod.lockTerm(name)?.token !== token)
+      if (pod.lockTerm(name)?.token !== token && !pod.superseded(name, token))
         violated('L3', `${incarnation} was not notified that it lost lock ${name} ${token}`);
       if (!this.#isValid(lock)) continue;
       for (const other of valid) {

@@ -7,6 +7,15 @@ export interface ClockRates {
   readonly wall: number;
 }
 
+/** A thread that gets answers, and has timers. */
+export interface Thread {
+  readonly machine: Machine;
+  /** Runs an event on this thread: now, or when it runs again. */
+  deliver(run: () => void): void;
+  /** Timers follow the monotonic clock. The returned function cancels. */
+  after(ms: number, run: () => void): () => void;
+}
+
 /**
  * One machine: its clocks, and whether it stands still. Events of a machine that stands still wait
  * until it resumes.
@@ -14,7 +23,8 @@ export interface ClockRates {
  * Two ways of standing still: paused (SIGSTOP, a long collection), where both clocks run on, and asleep,
  * where the monotonic clock stands still as well.
  */
-export class Machine {
+export class Machine implements Thread {
+  readonly machine = this;
   #wallOffset = 0;
   #slept = 0;
   #asleepSince: number | undefined;
@@ -95,5 +105,59 @@ export class Machine {
     this.#thawedAt = this.world.now;
     // Events that these cause run after them, not between them.
     for (const run of this.#backlog.splice(0)) run();
+  }
+}
+
+/** The main thread of a process. Its event loop can be blocked while the other threads of its machine run. */
+export class MainThread implements Thread {
+  #blocks = 0;
+  #blocked = false;
+  readonly #backlog: (() => void)[] = [];
+
+  constructor(
+    readonly machine: Machine,
+    private readonly world: World,
+  ) {}
+
+  get blocked(): boolean {
+    return this.#blocked;
+  }
+
+  deliver(run: () => void): void {
+    this.machine.deliver(() => {
+      if (this.#blocked) this.#backlog.push(run);
+      else run();
+    });
+  }
+
+  after(ms: number, run: () => void): () => void {
+    let cancelled = false;
+    const cancel = this.machine.after(ms, () =>
+      this.deliver(() => {
+        if (!cancelled) run();
+      }),
+    );
+    return () => {
+      cancelled = true;
+      cancel();
+    };
+  }
+
+  /** Blocks the event loop for that time, unless it is blocked already. */
+  block(ms: number): void {
+    if (this.#blocked) return;
+    this.#blocked = true;
+    this.#blocks += 1;
+    const block = this.#blocks;
+    this.world.after(ms, () => {
+      if (block === this.#blocks) this.unblock();
+    });
+  }
+
+  unblock(): void {
+    this.machine.deliver(() => {
+      this.#blocked = false;
+      for (const run of this.#backlog.splice(0)) run();
+    });
   }
 }

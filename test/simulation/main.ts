@@ -2,6 +2,7 @@
 // npm run sim -- --seed S                   replay one, with all its events
 // npm run sim -- --fences …                 the same two for histories of fenced transactions
 // npm run sim -- --announcements …          the same two for histories of announced renewals
+// npm run sim -- --stalls …                 the same two for histories of blocked main threads
 // npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,6 +16,7 @@ import { simulateFences } from './fences.js';
 import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
 import { simulate } from './simulate.js';
+import { simulateStalls } from './stalls.js';
 import type { Coverage } from './world.js';
 
 interface Share {
@@ -42,11 +44,16 @@ const { values } = parseArgs({
     fences: { type: 'boolean', default: false },
     reachability: { type: 'string' },
     announcements: { type: 'boolean', default: false },
+    stalls: { type: 'boolean', default: false },
   },
 });
-const { fences, announcements } = values;
-const flag = fences ? '--fences' : announcements ? '--announcements' : undefined;
-const run = fences ? simulateFences : announcements ? simulateAnnouncements : simulate;
+const [flag, run] = values.fences
+  ? (['--fences', simulateFences] as const)
+  : values.announcements
+    ? (['--announcements', simulateAnnouncements] as const)
+    : values.stalls
+      ? (['--stalls', simulateStalls] as const)
+      : [undefined, simulate];
 const option = flag === undefined ? '--seed' : `${flag} --seed`;
 const first = numberOf('--seed', values.seed ?? '1');
 

@@ -99,7 +99,7 @@ export class PodCommits {
     const { connection, database } = this.cluster;
     const transaction = (): Result | HedgeError =>
       fence === 0n || database.lease.token === fence ? effect(database) : new HedgeError('LEASE_LOST', 'simulated');
-    connection.call(this.cluster.machine(this.host.self.address), transaction, (outcome) => {
+    connection.call(this.cluster.thread(this.host.self.address), transaction, (outcome) => {
       if (!this.host.alive) return;
       if (outcome.type === 'done') return done(outcome.result, false);
       done(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'), outcome.type === 'unknown');

@@ -96,7 +96,7 @@ class PodJob {
 
   #call<Result>(call: number, effect: () => Result, input: (result: Result) => SchedulerInput): void {
     const { cluster, host } = this;
-    cluster.connection.call(cluster.machine(host.self.address), effect, (outcome) => {
+    cluster.connection.call(cluster.thread(host.self.address), effect, (outcome) => {
       if (!host.alive) return;
       if (outcome.type === 'done') return this.step(input(outcome.result));
       this.step({ type: 'call-failed', call, random: cluster.random.next() });
@@ -129,7 +129,7 @@ class PodJob {
     transaction.write(() => database.commit(jobs.counted(job, claim)));
     const row = this.#entryOf(outcomeOf(claim, { durationMs }));
     const statement = (name: string, effect: () => boolean, next: () => void): void =>
-      connection.call(cluster.machine(host.self.address), effect, (outcome) => {
+      connection.call(cluster.thread(host.self.address), effect, (outcome) => {
         if (!host.alive) return;
         if (outcome.type === 'done' && outcome.result) return next();
         world.count(`jobs: ${name}, ${outcome.type === 'done' ? 'failed' : outcome.type}`);

@@ -7,12 +7,14 @@ import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.mess
 import type { Cluster } from './cluster.js';
 import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { HeldLock, LockPod } from './lock-oracle.js';
-import type { Machine } from './machine.js';
+import type { PodRenewer } from './pod-renewer.js';
+import type { Thread } from './machine.js';
 
 /** The part of a pod that its locks need. */
 export interface LockHost {
   readonly self: MemberId;
-  readonly machine: Machine;
+  readonly main: Thread;
+  readonly renewer: PodRenewer | undefined;
   readonly alive: boolean;
   readonly driver: SimulatedDriver;
   now(): Instant;
@@ -65,6 +67,10 @@ export class PodLocks implements LockPod {
     return this.host.now();
   }
 
+  superseded(name: string, token: bigint): boolean {
+    return this.host.renewer?.renewed(name, token) === 'superseded';
+  }
+
   lockTerm(name: string): Term | undefined {
     return this.#entries.get(name)?.machine.term;
   }
@@ -92,6 +98,7 @@ export class PodLocks implements LockPod {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     this.host.driver.heard(name, token);
+    this.host.renewer?.heard(name, token);
     this.#step(entry, { type: 'released-elsewhere', token });
   }
 
@@ -100,7 +107,9 @@ export class PodLocks implements LockPod {
     if (known !== undefined) return known;
     const { timing, parts } = this.cluster;
     const { observes } = this.host.driver;
-    const settings = { self: this.self, timing, observes, random: () => this.#jitter };
+    const { renewer } = this.host;
+    const renewed = renewer && ((token: bigint) => renewer.renewed(name, token));
+    const settings = { self: this.self, timing, observes, renewed, random: () => this.#jitter };
     const entry = { name, machine: parts.lock(settings) };
     this.#entries.set(name, entry);
     return entry;
@@ -155,6 +164,10 @@ export class PodLocks implements LockPod {
         if (effect.call.type === 'renew') this.#renewals.push({ entry, round: effect.round, call: effect.call });
         else this.#call(entry, effect.round, effect.call);
         return;
+      case 'acquired':
+        return this.host.renewer?.hold(name, effect, true, () => this.#step(entry, { type: 'tick' }));
+      case 'ended':
+        return this.host.renewer?.drop(name, effect.token);
       case 'granted':
         return this.#granted(entry, effect.waiter, effect.token);
       case 'refused':
@@ -190,7 +203,7 @@ export class PodLocks implements LockPod {
     world.count('locks: granted');
     world.note(this.self.incarnation, () => `has lock ${name} ${token}`);
     const held = locks.granted(this, name, token);
-    fenced.holds(`lock ${name}`, this.self, { database, name, token }, () => this.#holds(name, token));
+    fenced.holds(`lock ${name}`, this.self, { database, name, token }, () => this.holds(name, token));
     this.#held.set(name, held);
     const caller = this.#callers.get(waiter);
     this.#callers.delete(waiter);
@@ -200,7 +213,7 @@ export class PodLocks implements LockPod {
     });
   }
 
-  #holds(name: string, token: bigint): boolean {
+  holds(name: string, token: bigint): boolean {
     const term = this.lockTerm(name);
     if (this.#held.get(name)?.token !== token || term?.token !== token) return false;
     return holdsLease(term, this.cluster.timing, this.now());
@@ -263,8 +276,8 @@ export class PodLocks implements LockPod {
 
   /** @param done called with the answer, unless this process has died; undefined when there is none. */
   #ask<Answer>(effect: () => Answer, done: (answer: Answer | undefined) => void): void {
-    const { driver, machine } = this.host;
-    this.cluster.connection.call(machine, driver.call(effect), (outcome) => {
+    const { driver, main } = this.host;
+    this.cluster.connection.call(main, driver.call(effect), (outcome) => {
       if (!this.alive) return;
       const answer = outcome.type === 'done' ? outcome.result : undefined;
       if (answer !== 'replaced') return done(answer);

@@ -2,11 +2,11 @@ import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { GetBatcher, GetEffect, GetInput, GetOutcome } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { Cluster } from './cluster.js';
-import type { Machine } from './machine.js';
+import type { Thread } from './machine.js';
 
 /** The part of its process that reads need. */
 export interface ReadHost {
-  readonly machine: Machine;
+  readonly main: Thread;
   readonly alive: boolean;
   after(ms: number, action: () => void): () => void;
 }
@@ -63,7 +63,7 @@ export class PodReads {
     const asked = keys.length > 1 && random.chance(0.2) ? keys.slice(0, -1) : keys;
     if (asked.length < keys.length) world.count('reads: a key left out');
     connection.call(
-      this.host.machine,
+      this.host.main,
       () => new Map(asked.map((key) => [key, database.versions(key)])),
       (outcome) => {
         if (!this.host.alive) return;

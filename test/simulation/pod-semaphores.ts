@@ -98,7 +98,7 @@ export class PodSemaphores {
     const { driver } = this.host;
     const call = <Result>(effect: () => Result | HedgeError): Promise<Result> =>
       later((resolve, reject) =>
-        connection.call(this.cluster.machine(this.host.self.address), driver.call(effect), (outcome) => {
+        connection.call(this.cluster.thread(this.host.self.address), driver.call(effect), (outcome) => {
           if (!this.host.alive) return;
           if (outcome.type !== 'done') return reject(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'));
           if (outcome.result === 'replaced') {

@@ -12,11 +12,12 @@ import type { Cluster } from './cluster.js';
 import { ELECTION } from './database.js';
 import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { Believer } from './leadership-oracle.js';
-import type { Machine } from './machine.js';
+import { MainThread, type Machine } from './machine.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
 import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodReads } from './pod-reads.js';
+import type { PodRenewer } from './pod-renewer.js';
 import { PodSemaphores } from './pod-semaphores.js';
 
 const DRAIN_MS = 1_000;
@@ -33,6 +34,9 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
   readonly driver: SimulatedDriver;
+  readonly main: MainThread;
+  /** With `renewal: 'worker'`. */
+  readonly renewer: PodRenewer | undefined;
   readonly #reportTurns: ReportTurns;
   alive = true;
   /** Some pods have version 0.1, which gets whole views. */
@@ -51,17 +55,31 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     readonly machine: Machine,
     private readonly cluster: Cluster,
   ) {
-    const { parts, timing, random } = cluster;
-    this.driver = parts.driver(
-      cluster.database,
-      parts.observer(),
-      () => machine.now(),
-      timing.leaseMs,
-      cluster.semaphoreTiming.permitMs,
-    );
+    const { parts, timing, random, maxStallMs } = cluster;
+    this.main = new MainThread(machine, cluster.world);
+    const makeDriver = (): SimulatedDriver =>
+      parts.driver(
+        cluster.database,
+        parts.observer(),
+        () => machine.now(),
+        timing.leaseMs,
+        cluster.semaphoreTiming.permitMs,
+      );
+    this.driver = makeDriver();
+    if (maxStallMs !== undefined) this.renewer = parts.podRenewer(this, cluster, makeDriver(), maxStallMs);
     this.acceptsChanges = random.chance(0.9);
     const { observes } = this.driver;
-    this.election = parts.election({ self, timing, observes, campaigns: true, ...SETTINGS, random: random.next });
+    const { renewer } = this;
+    const renewed = renewer && ((token: bigint) => renewer.renewed(ELECTION, token));
+    this.election = parts.election({
+      self,
+      timing,
+      observes,
+      campaigns: true,
+      ...SETTINGS,
+      renewed,
+      random: random.next,
+    });
     this.membership = parts.membership({ self, timing, random: random.next });
     this.#reportTurns = new ReportTurns(self);
     this.messaging = new PodMessaging(this, cluster);
@@ -72,6 +90,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   }
 
   start(): void {
+    this.renewer?.start();
     this.elect({ type: 'tick' });
   }
 
@@ -90,13 +109,13 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   /** Runs an action when the machine resumes, unless the process has died by then. */
   run(action: () => void): void {
     if (!this.alive) return;
-    this.machine.deliver(() => {
+    this.main.deliver(() => {
       if (this.alive) action();
     });
   }
 
   after(ms: number, action: () => void): () => void {
-    return this.machine.after(ms, () => {
+    return this.main.after(ms, () => {
       if (this.alive) action();
     });
   }
@@ -171,6 +190,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     const { term } = this;
     if (term === undefined) return false;
     if (this.believes) return true;
+    this.renewer?.drop(ELECTION, term.token);
     this.elect({ type: 'tick' });
     return false;
   }
@@ -249,9 +269,11 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
           { database: cluster.database, name: ELECTION, token: effect.token },
           () => this.leads(effect.token),
         );
+        this.renewer?.hold(ELECTION, effect, false, () => this.elect({ type: 'tick' }));
         this.semaphores.elected(effect.token);
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':
+        this.renewer?.drop(ELECTION, effect.token);
         world.count(`election: lost, ${effect.reason}`);
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
         cluster.leadership.deposed(self, effect.token);
@@ -274,7 +296,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     { effect, result }: DriverCall<Answer, Result>,
     input: (result: Result | undefined) => ContenderInput & { readonly attempt: number },
   ): void {
-    this.cluster.connection.call(this.machine, this.driver.call(effect), (outcome) => {
+    this.cluster.connection.call(this.main, this.driver.call(effect), (outcome) => {
       if (!this.alive) return;
       const answer = outcome.type === 'done' ? outcome.result : undefined;
       if (answer === 'replaced') {
@@ -293,6 +315,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   /** As `LeaderElector.heard`. */
   heard(epoch: bigint): void {
     this.driver.heard(ELECTION, epoch);
+    this.renewer?.heard(ELECTION, epoch);
   }
 
   #awaitDrain(token: bigint, leftMs: number): void {
@@ -393,7 +416,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       this.#probe(others, (reached) => {
         if (!ReportTurns.writes(another, reached)) return;
         this.cluster.connection.call(
-          this.machine,
+          this.main,
           () => this.cluster.database.report({ epoch, by: this.self, reached }),
           (outcome) => {
             if (this.alive && outcome.type === 'done') this.#belong({ type: 'reported', epoch });
@@ -417,7 +440,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   #readReport(done: (last: StampedReport | undefined) => void): void {
     const { connection, database } = this.cluster;
     connection.call(
-      this.machine,
+      this.main,
       () => database.lastReport,
       (outcome) => {
         if (this.alive && outcome.type === 'done') done(outcome.result);

@@ -1,6 +1,7 @@
 import { Membership } from '../../libs/hedge/src/membership/membership.core.js';
 import { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import { LeaseRenewer } from '../../libs/hedge/src/lease/renewal/lease-renewer.core.js';
 import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
@@ -13,6 +14,7 @@ import { SimulatedDatabase } from './database.js';
 import { SimulatedDriver } from './driver.js';
 import { endFaults, injectFaults } from './faults.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
+import { PodRenewer } from './pod-renewer.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { SimulatedTransaction } from './transactions.js';
@@ -39,6 +41,8 @@ export const SOUND_PARTS: Parts = {
   election: (settings) => new LeaseContender(settings),
   membership: (settings) => new Membership(settings),
   lock: (settings) => new LockStateMachine(settings),
+  renewer: (settings) => new LeaseRenewer(settings),
+  podRenewer: (...made) => new PodRenewer(...made),
   database: (...made) => new SimulatedDatabase(...made),
   observer: () => new LeaseObserver(),
   gets: (limits) => new GetBatcher(limits),

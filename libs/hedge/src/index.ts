@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export type { Backend, BackendContext, BackendFactory } from './database/backend.js';
+export type { Backend, BackendContext, BackendFactory, WorkerBackend } from './database/backend.js';
 export type { FencedTransactions } from './database/fenced-transactions.js';
 export type { TransactionOf } from './database/sql-transactions/index.js';
 export type { PermitFence, UserTransactions } from './database/user-transactions.js';
@@ -65,6 +65,7 @@ export type {
 } from './nest/options.js';
 export type { HedgeMode } from './pod/settings.js';
 export { HedgeReadiness, type HedgeHealth } from './pod/readiness.js';
+export type { StallFigures } from './pod/stall-monitor.js';
 export { HedgeStrategy } from './nest/handlers/strategy.js';
 export type { Permit } from './semaphores/client/permit.js';
 export type { AcquireOptions, Semaphore, SemaphoreHolder } from './semaphores/client/semaphore.js';

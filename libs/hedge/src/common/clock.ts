@@ -41,9 +41,12 @@ export function shortestElapsed(from: Instant, to: Instant): number {
   return to.mono - from.mono;
 }
 
-/** The clocks of this process. */
+/** The clocks of this process: the same in all its threads, which `performance.now()` is not. */
 export const systemClock: Clock = {
-  now: () => ({ mono: performance.now(), wall: Date.now() }),
+  now() {
+    const [seconds, nanoseconds] = process.hrtime();
+    return { mono: seconds * 1e3 + nanoseconds / 1e6, wall: Date.now() };
+  },
   after(ms, run, keepAlive = false) {
     const timer = outsideContext(() => setTimeout(run, Math.min(ms, MAX_TIMER_MS)));
     if (!keepAlive) timer.unref();

@@ -36,6 +36,25 @@ export interface Backend {
 /** The value of the option `backend`: `sqlite({ file })`. Each module instance creates its own backend. */
 export interface BackendFactory {
   create(context: BackendContext): Backend;
+  /**
+   * How another thread makes a backend for the same database, for the option `renewal: 'worker'`. Absent in a driver that
+   * offers none.
+   * @throws HedgeError INVALID_OPTIONS when no other thread can use this database, with the reason and the fix.
+   */
+  forWorker?(): WorkerBackend;
+}
+
+/**
+ * A call that makes a `BackendFactory`, in a form that can be posted to another thread, which has its own connections to the
+ * database. Only `lease`, `open` and `close` of its backend are used.
+ */
+export interface WorkerBackend {
+  /** The `file:` URL of a module without top-level await: `import.meta.url` of the module of the driver. */
+  readonly module: string;
+  /** The name of the exported function. */
+  readonly make: string;
+  /** Its argument: a value that `structuredClone` can copy. */
+  readonly options: unknown;
 }
 
 export interface BackendContext {

@@ -19,8 +19,9 @@ import type {
   LossReason,
 } from '../lease/lease-contender.messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
-import { LossCause } from '../lease/loss-cause.js';
+import { isExpiry, LossCause } from '../lease/loss-cause.js';
 import { OutageLogger } from '../lease/outage-logger.js';
+import type { TermRenewer } from '../lease/renewal/term-renewer.js';
 import type { LeaderBelief, LeaderRoute } from '../messaging/leader-route.js';
 import { notify, type FrameBody, type Link, type Transport } from '../transport/transport.js';
 import type { Leadership, LeadershipSource } from './leadership.js';
@@ -37,6 +38,10 @@ export interface LeaderElectorOptions {
   readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
   /** False for a client: it follows and never leads. */
   readonly campaigns: boolean;
+  /** Renews the lease on another thread. Default: this process renews it by `leases`, on its event loop. */
+  readonly renewer?: TermRenewer | undefined;
+  /** Notified of each loss by lack of a renewal, in words for the log. */
+  readonly onExpired?: ((what: string) => void) | undefined;
   /** How long running leader work may continue once this pod resigns or stops, in milliseconds. */
   readonly drainMs: number;
   /** For jitter. */
@@ -67,6 +72,8 @@ const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
  */
 export class LeaderElector implements LeaderRoute, LeadershipSource {
   readonly #options: LeaderElectorOptions;
+  /** Row name of the lease. */
+  readonly #lease: string;
   readonly #clock: Clock;
   readonly #calls: LeaseCalls;
   readonly #databaseOutage: OutageLogger;
@@ -94,6 +101,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#options = options;
     this.#clock = options.clock;
     const { leases, clock, timing, group, logger } = options;
+    this.#lease = leaseName(group);
     this.#cause = new LossCause(timing);
     this.#databaseOutage = new OutageLogger({
       logger,
@@ -106,13 +114,13 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       begun: 'This pod does not campaign',
       over: 'This pod campaigns again',
     });
-    this.#calls = new LeaseCalls({ name: leaseName(group), leases, clock, timing, outages: this.#databaseOutage });
+    this.#calls = new LeaseCalls({ name: this.#lease, leases, clock, timing, outages: this.#databaseOutage });
   }
 
   /** Starts to follow and, unless a client, to campaign. Retries an unreachable database forever. Idempotent. */
   start(): void {
     if (this.#contender !== undefined || this.#left !== undefined) return;
-    const { transport, timing, leases, campaigns, random = Math.random } = this.#options;
+    const { transport, timing, leases, campaigns, renewer, random = Math.random } = this.#options;
     this.#contender = new LeaseContender({
       self: transport.self,
       timing,
@@ -121,6 +129,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       checksSelf: true,
       readsFirst: true,
       renewsOnBeat: false,
+      renewed: renewer && ((token) => renewer.renewed(this.#lease, token)),
       random,
     });
     this.#step({ type: 'tick' });
@@ -131,7 +140,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const term = this.#contender?.currentTerm;
     if (term === undefined || this.#closed) return false;
     if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
-    // Makes the loss final, so that a wall clock that is set back cannot revive the term.
+    // Makes the loss final, so that neither a late renewal nor a wall clock that is set back can revive the term.
+    this.#options.renewer?.drop(this.#lease, term.token);
     this.#step({ type: 'tick' });
     return false;
   }
@@ -264,8 +274,9 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   heard(epoch: bigint): void {
     if (epoch <= this.#heard) return;
     this.#heard = epoch;
-    const { leases, group, timing } = this.#options;
-    leases.heard?.(leaseName(group), epoch, timing.leaseMs);
+    const { leases, timing, renewer } = this.#options;
+    leases.heard?.(this.#lease, epoch, timing.leaseMs);
+    renewer?.heard(this.#lease, epoch, timing.leaseMs);
   }
 
   onChange(listener: () => void): () => void {
@@ -295,8 +306,10 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const before = this.#contender?.currentTerm;
     const effects = this.#contender?.step(input, now) ?? [];
     for (const effect of effects) {
-      if (effect.type === 'lease-lost') this.#lost(effect.reason, before, now);
-      else this.#perform(effect, now);
+      if (effect.type === 'lease-lost') {
+        this.#options.renewer?.drop(this.#lease, effect.token);
+        this.#lost(effect.reason, before, now);
+      } else this.#perform(effect, now);
     }
     this.#cause.holds(this.#contender?.currentTerm);
   }
@@ -326,8 +339,9 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
         // Each member that follows this pod has dialled it.
         return this.#announce(renewed(effect.marker), ({ direction }) => direction === 'accepted');
       case 'observe-renewal':
-        return this.#options.leases.observeRenewal?.(leaseName(this.#options.group), effect.marker);
+        return this.#options.leases.observeRenewal?.(this.#lease, effect.marker);
       case 'lease-acquired':
+        this.#hold(effect);
         return this.#elected(effect.token);
       case 'holder-changed':
         return this.#leaderChanged(effect.holder);
@@ -404,6 +418,21 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     for (const link of this.#options.transport.links()) if (over(link)) notify(link, body);
   }
 
+  #hold(term: Term): void {
+    const { renewer, transport } = this.#options;
+    renewer?.hold({
+      name: this.#lease,
+      holder: transport.self,
+      term,
+      onBeat: false,
+      changed: () => {
+        this.#databaseOutage.recovered('written');
+        this.#step({ type: 'tick' });
+      },
+      failed: (message) => this.#databaseOutage.failed('written', message),
+    });
+  }
+
   #elected(token: bigint): void {
     const scope = guardedController();
     const { group, transactions } = this.#options;
@@ -411,7 +440,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       what: `Term ${token} of the leader of group ${group}`,
       transactions,
       isHeld: () => this.leads(token),
-      fence: (used, tx) => used.fence(tx, { lease: leaseName(group), token }),
+      fence: (used, tx) => used.fence(tx, { lease: this.#lease, token }),
     });
     const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal, ...fenced });
     this.#term = { leadership, scope };
@@ -425,6 +454,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#term = undefined;
     const { logger, group } = this.#options;
     const cause = this.#cause.describe(reason, held, now) ?? LOSS_REASONS[reason];
+    if (isExpiry(reason)) this.#options.onExpired?.('the leadership');
     const line = `This pod is no longer the leader of group ${group}: ${cause}`;
     if (reason === 'resigned' || reason === 'stopped') logger.log(line);
     else logger.warn(line);

@@ -37,6 +37,8 @@ export interface JobSchedulerRunnerOptions {
   /** First pause before a retry of a call to the database, in milliseconds. Grows with jitter up to four times this. */
   readonly retryMs: number;
   readonly logger: JobLogger;
+  /** Notified of each run that its pod cannot finish as leader, in words for the log. */
+  readonly onCutShort?: ((what: string) => void) | undefined;
   readonly random?: () => number;
 }
 
@@ -70,7 +72,10 @@ export class JobRunner {
 
   /** Ends the term, and aborts its run. */
   deposed(token: bigint, reason: unknown): void {
-    if (this.#run?.token === token) abortInFreshContext(this.#run.scope, reason);
+    if (this.#run?.token === token) {
+      this.options.onCutShort?.(`the run of job ${this.job.name}`);
+      abortInFreshContext(this.#run.scope, reason);
+    }
     this.#step({ type: 'deposed', token });
   }
 

@@ -25,6 +25,7 @@ export interface JobsServiceDeps {
   readonly retryMs: number;
   readonly leaseMs: number;
   readonly logger: Logger;
+  readonly onCutShort?: ((what: string) => void) | undefined;
 }
 
 /** A method that runs at certain times. */
@@ -88,7 +89,7 @@ export class JobsService {
    * @internal
    */
   start(methods: readonly JobMethod[]): void {
-    const { backend, group, election, self, clock, retryMs, leaseMs, logger } = this.#deps;
+    const { backend, group, election, self, clock, retryMs, leaseMs, logger, onCutShort } = this.#deps;
     const leads = (token: bigint): boolean => election.leads(token);
     const { transactions } = backend;
     const batched = new BatchedLog(backend.log);
@@ -97,7 +98,7 @@ export class JobsService {
       this.#claimName(job.name, method.place);
       if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger };
+      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger, onCutShort };
       return new JobRunner(job, (run) => method.call(run), options);
     });
     if (runners.length === 0) return;

@@ -24,7 +24,11 @@ export interface Term {
 }
 
 /** L2: whether a holder may rely on its term at `now`. */
-export function holdsLease(term: Term, timing: { leaseMs: number; marginMs: number }, now: Instant): boolean {
+export function holdsLease(
+  term: Pick<Term, 'validSince'>,
+  timing: { leaseMs: number; marginMs: number },
+  now: Instant,
+): boolean {
   return longestElapsed(term.validSince, now) < timing.leaseMs - timing.marginMs;
 }
 
@@ -86,7 +90,11 @@ export class LeaseContender {
 
   /** The term, whether or not it is still valid: check it with `holdsLease`. */
   get currentTerm(): Term | undefined {
-    return this.term;
+    const { term } = this;
+    const renewed = term && this.settings.renewed?.(term.token);
+    if (renewed === undefined || term === undefined) return term;
+    if (renewed === 'superseded') return undefined;
+    return renewed.renewals > term.renewals ? { ...renewed, token: term.token } : term;
   }
 
   /** True from `resign` or `stop` until the lease is released: no new work of the term may start. */
@@ -101,6 +109,7 @@ export class LeaseContender {
 
   step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
     this.#effects = [];
+    this.#adoptRenewal(now);
     // First of all, so that late inputs find the term ended.
     if (this.term !== undefined && !holdsLease(this.term, this.settings.timing, now)) this.#lose('expired', now);
     this.#handle(input, now);
@@ -317,8 +326,8 @@ export class LeaseContender {
     this.#observed.forget();
     this.#resigned = undefined;
     this.#readAgain = false;
-    this.#dueAt = renewalAt(startedAt.mono, this.settings);
-    this.#effects.push({ type: 'lease-acquired', token: term.token });
+    this.#dueAt = this.settings.renewed === undefined ? renewalAt(startedAt.mono, this.settings) : undefined;
+    this.#effects.push({ type: 'lease-acquired', ...term });
   }
 
   #refused(record: LeaseRecord, now: Instant): void {
@@ -345,6 +354,15 @@ export class LeaseContender {
     this.term = { ...marker, validSince: startedAt };
     this.#dueAt = renewalAt(startedAt.mono, this.settings);
     this.#effects.push({ type: 'announce-renewed', marker });
+  }
+
+  /** Another thread renews this term: takes over its last renewal. */
+  #adoptRenewal(now: Instant): void {
+    const latest = this.currentTerm;
+    if (latest === this.term) return;
+    if (latest === undefined) return this.#lose('superseded', now);
+    this.term = latest;
+    this.#effects.push({ type: 'announce-renewed', marker: { token: latest.token, renewals: latest.renewals } });
   }
 
   #superseded(record: LeaseRecord, now: Instant): void {

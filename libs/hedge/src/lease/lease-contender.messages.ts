@@ -2,6 +2,7 @@ import type { AcquireResult, LeaseRecord, RenewResult } from '../database/lease-
 import type { LeaseMarker } from '../database/observed-lease.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
+import type { Term } from './lease-contender.core.js';
 
 export type LeaseTiming = Pick<Timing, 'leaseMs' | 'marginMs' | 'renewDeadlineMs' | 'retryMs'>;
 
@@ -18,6 +19,11 @@ export interface ContenderSettings {
   readonly readsFirst: boolean;
   /** Renews on whole multiples of the beat, so that all leases of one process can be renewed by one call. */
   readonly renewsOnBeat: boolean;
+  /**
+   * Another thread renews the terms of this contender, which makes no renewal then: reads the last acknowledged renewal of
+   * the term with that token. Undefined before the first, `superseded` when the database no longer has the term.
+   */
+  readonly renewed?: ((token: bigint) => Pick<Term, 'renewals' | 'validSince'> | 'superseded' | undefined) | undefined;
   /** Numbers in [0, 1) for jitter; seeded in tests. */
   readonly random: () => number;
 }
@@ -91,7 +97,7 @@ export type ContenderEffect =
   | ContenderCall
   /** Send a `tick` after that time. Replaces any earlier `wake`. */
   | { readonly type: 'wake'; readonly afterMs: number }
-  | { readonly type: 'lease-acquired'; readonly token: bigint }
+  | ({ readonly type: 'lease-acquired' } & Term)
   /** Final for the token (L3). */
   | { readonly type: 'lease-lost'; readonly token: bigint; readonly reason: LossReason }
   /** Start no new work of the term, end the running work, then answer `drained`. The lease is still held and renewed. */

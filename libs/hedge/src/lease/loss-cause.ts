@@ -3,6 +3,11 @@ import type { Timing } from '../common/timing.js';
 import type { LossReason } from './lease-contender.messages.js';
 import type { Term } from './lease-contender.core.js';
 
+/** Whether the term ended because no renewal was acknowledged in time. */
+export function isExpiry(reason: LossReason): boolean {
+  return reason === 'expired' || reason === 'renew-deadline';
+}
+
 type CauseTiming = Pick<Timing, 'leaseMs' | 'marginMs' | 'renewDeadlineMs' | 'backendTimeoutMs'>;
 
 /**
@@ -43,7 +48,7 @@ export class LossCause {
 
   /** The cause of a loss, as text; undefined for reasons that explain themselves. */
   describe(reason: LossReason, term: Term | undefined, now: Instant): string | undefined {
-    if (term === undefined || (reason !== 'expired' && reason !== 'renew-deadline')) return undefined;
+    if (term === undefined || !isExpiry(reason)) return undefined;
     const { leaseMs, marginMs, renewDeadlineMs, backendTimeoutMs } = this.timing;
     const limitMs = reason === 'expired' ? leaseMs - marginMs : renewDeadlineMs;
     const elapsedMs = now.mono - term.validSince.mono;

@@ -42,9 +42,8 @@ export class OutageLogger {
       return result;
     } catch (error) {
       const message = messageOf(error);
-      this.options.failed?.(message);
       failed(message);
-      this.#failed(kind, message);
+      this.failed(kind, message);
       return undefined;
     }
   }
@@ -60,8 +59,10 @@ export class OutageLogger {
     this.#closed = true;
   }
 
-  #failed(kind: string, message: string): void {
-    const { logger, begun } = this.options;
+  /** A call of this kind failed, outside of `watch`. */
+  failed(kind: string, message: string): void {
+    const { logger, begun, failed } = this.options;
+    failed?.(message);
     const known = this.#outages.size > 0;
     this.#outages.set(kind, message);
     if (!known && !this.#closed) logger.warn(`${begun}: ${message}`);

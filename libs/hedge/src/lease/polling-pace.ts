@@ -39,7 +39,10 @@ export function nextReadWhileAnnouncedMs(expiresInMs: number, { timing, random }
  * Monotonic time of the next renewal: a third of the lease after the start of the last one, or the last beat before
  * that.
  */
-export function renewalAt(askedAt: number, { timing, renewsOnBeat }: ContenderSettings): number {
+export function renewalAt(
+  askedAt: number,
+  { timing, renewsOnBeat }: { readonly timing: { readonly leaseMs: number }; readonly renewsOnBeat: boolean },
+): number {
   if (!renewsOnBeat) return askedAt + timing.leaseMs / 3;
   // Whole milliseconds make each multiple of the beat exact, so the next one is always later.
   const beatMs = Math.floor(timing.leaseMs / 3);

@@ -155,8 +155,10 @@ export class LockStateMachine {
         this.#effects.push({ type: 'call', round: this.#round, call: effect });
         return;
       case 'lease-acquired':
+        if (this.settings.renewed !== undefined) this.#effects.push({ ...effect, type: 'acquired' });
         return this.#grant(effect.token, now);
       case 'lease-lost':
+        if (this.settings.renewed !== undefined) this.#effects.push({ type: 'ended', token: effect.token });
         if (this.#held !== effect.token) return;
         this.#held = undefined;
         this.#fairness.lost();

@@ -1,6 +1,7 @@
+import type { Term } from '../lease/lease-contender.core.js';
 import type { ContenderInput, ContenderSettings, DatabaseCall, LossReason } from '../lease/lease-contender.messages.js';
 
-export type LockSettings = Pick<ContenderSettings, 'self' | 'timing' | 'observes' | 'random'>;
+export type LockSettings = Pick<ContenderSettings, 'self' | 'timing' | 'observes' | 'random' | 'renewed'>;
 
 /** The inputs of `LockStateMachine`. */
 export type LockInput =
@@ -22,6 +23,9 @@ export type LockInput =
 export type LockEffect =
   /** Call the database. The answer has the same round. */
   | { readonly type: 'call'; readonly round: number; readonly call: DatabaseCall }
+  /** With `renewed`: a term of this process began, whether or not a caller still waits. `ended` follows. */
+  | ({ readonly type: 'acquired' } & Term)
+  | { readonly type: 'ended'; readonly token: bigint }
   | { readonly type: 'granted'; readonly waiter: number; readonly token: bigint }
   /** For a caller that asked `once`. `failed`: the database did not answer. */
   | { readonly type: 'refused'; readonly waiter: number; readonly failed: boolean }

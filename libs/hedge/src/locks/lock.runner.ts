@@ -9,9 +9,10 @@ import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
 import type { DatabaseCall } from '../lease/lease-contender.messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
-import { LossCause } from '../lease/loss-cause.js';
+import { isExpiry, LossCause } from '../lease/loss-cause.js';
 import { holdsLease, type Term } from '../lease/lease-contender.core.js';
 import { OutageLogger } from '../lease/outage-logger.js';
+import type { TermRenewer } from '../lease/renewal/term-renewer.js';
 import { ConcurrencyLimiter } from './concurrency-limiter.js';
 import { HeldLock, type LockWaiter } from './lock.js';
 import { LockStateMachine } from './lock.core.js';
@@ -31,6 +32,10 @@ export interface LockManagerOptions {
   readonly group: string;
   readonly timing: Timing;
   readonly logger: { log(message: string): void; warn(message: string): void };
+  /** Renews the locks on another thread. Default: this process renews them by `leases`, on its event loop. */
+  readonly renewer?: TermRenewer | undefined;
+  /** Notified of each loss by lack of a renewal, in words for the log. */
+  readonly onExpired?: ((what: string) => void) | undefined;
   /** For jitter. */
   readonly random?: () => number;
 }
@@ -123,8 +128,9 @@ export class LockManager {
   releasedElsewhere(name: string, token: bigint): void {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
-    const { leases, group, timing } = this.#options;
+    const { leases, group, timing, renewer } = this.#options;
     leases.heard?.(lockName(group, name), token, timing.leaseMs);
+    renewer?.heard(lockName(group, name), token, timing.leaseMs);
     this.#step(entry, { type: 'released-elsewhere', token });
   }
 
@@ -180,9 +186,15 @@ export class LockManager {
   #entry(name: string): LockEntry {
     const known = this.#entries.get(name);
     if (known !== undefined) return known;
-    const { leases, timing, holder } = this.#options;
-    const settings = { self: holder(), timing, observes: leases.observes, random: () => this.#jitter };
-    const machine = new LockStateMachine(settings);
+    const { leases, timing, holder, renewer, group } = this.#options;
+    const lease = lockName(group, name);
+    const machine = new LockStateMachine({
+      self: holder(),
+      timing,
+      observes: leases.observes,
+      renewed: renewer && ((token) => renewer.renewed(lease, token)),
+      random: () => this.#jitter,
+    });
     const entry: LockEntry = {
       name,
       machine,
@@ -205,7 +217,8 @@ export class LockManager {
     const { term } = entry.machine;
     if (this.#closed || held?.token !== token || term?.token !== token) return false;
     if (holdsLease(term, this.#options.timing, this.#options.clock.now())) return true;
-    // Makes the loss final, so that a wall clock that is set back cannot revive the term.
+    // Makes the loss final, so that neither a late renewal nor a wall clock that is set back can revive the term.
+    this.#drop(entry, token);
     this.#step(entry, { type: 'tick' });
     return false;
   }
@@ -293,6 +306,10 @@ export class LockManager {
     switch (effect.type) {
       case 'call':
         return this.#call(entry, effect.round, effect.call);
+      case 'acquired':
+        return this.#hold(entry, effect);
+      case 'ended':
+        return this.#drop(entry, effect.token);
       case 'granted':
         return this.#granted(entry, effect.waiter, effect.token);
       case 'refused': {
@@ -333,6 +350,28 @@ export class LockManager {
     });
   }
 
+  #hold(entry: LockEntry, term: Term): void {
+    const { renewer, group, holder } = this.#options;
+    renewer?.hold({
+      name: lockName(group, entry.name),
+      holder: holder(),
+      term,
+      onBeat: true,
+      changed: () => {
+        this.#outages.recovered('written');
+        this.#step(entry, { type: 'tick' });
+      },
+      failed: (message) => {
+        this.#outages.failed('written', message);
+        entry.cause.failed(message);
+      },
+    });
+  }
+
+  #drop(entry: LockEntry, token: bigint): void {
+    this.#options.renewer?.drop(lockName(this.#options.group, entry.name), token);
+  }
+
   #granted(entry: LockEntry, id: number, token: bigint): void {
     const scope = guardedController();
     entry.held = { token, scope };
@@ -370,6 +409,7 @@ export class LockManager {
     entry.held = undefined;
     const error = lockLost(entry.name, reason, entry.cause.describe(reason, term, now));
     this.#options.logger.warn(error.message);
+    if (isExpiry(reason)) this.#options.onExpired?.(`lock "${entry.name}"`);
     abortInFreshContext(held.scope, error);
   }
 }

@@ -105,6 +105,19 @@ export interface HedgeOptions {
    */
   readonly timing?: HedgeTiming;
   /**
+   * The thread that renews the leases of this pod. `main`: the event loop, so a pod that blocks it for longer than a lease
+   * loses its leadership and its locks. `worker`: a worker thread with its own connection to the database, which goes on
+   * while the event loop is blocked, for `maxStallMs`. Only with a backend that connects by itself: sqlite, postgres with
+   * `connectionString`, spanner with `database`. Default: `main`.
+   */
+  readonly renewal?: 'main' | 'worker';
+  /**
+   * With `renewal: 'worker'`: no renewal begins when the event loop has not turned for this many milliseconds. So a pod
+   * that hangs for ever loses its leases after `maxStallMs` and one lease at the latest. At least `timing.leaseMs`. Longer:
+   * longer blocks cost nothing; shorter: faster fail-over from a pod that hangs. Default: two leases.
+   */
+  readonly maxStallMs?: number;
+  /**
    * Limit of `send`, `broadcast`, `put`, `get`, the wait for a lock or a permit, and the time until a handler has accepted a
    * stream, in milliseconds, if the call gives none. Keep it above `timing.leaseMs`. Default: 10,000.
    */

@@ -1,6 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { anything, assert, property } from 'fast-check';
 import { memory } from '../database/memory/index.js';
+import { postgres } from '../database/postgres/index.js';
+import { sqlite } from '../database/sqlite/index.js';
 import { HedgeError } from '../common/errors.js';
 import { TIMING_PRESETS } from '../common/timing.js';
 import type { HedgeOptions } from './options.js';
@@ -36,6 +38,39 @@ describe('options', () => {
       address: ':7400',
       timing: TIMING_PRESETS.lan,
     });
+  });
+
+  it('take a worker thread for renewals, of a backend that one can open', () => {
+    const backend = sqlite({ file: '/data/hedge.db' });
+    expect(resolveOptions({ ...good, backend }).renewal).toBeUndefined();
+    expect(resolveOptions({ ...good, backend, renewal: 'worker' }).renewal).toEqual({
+      backend: { module: expect.stringMatching(/^file:/), make: 'sqlite', options: expect.anything() },
+      maxStallMs: 2 * TIMING_PRESETS.lan.leaseMs,
+    });
+    expect(problemsOf({ ...good, backend, maxStallMs: 9_000 })).toEqual([expect.stringContaining('no effect without')]);
+    const short = { ...good, backend, renewal: 'worker', maxStallMs: 100 };
+    expect(problemsOf(short)).toEqual([expect.stringContaining('at least timing.leaseMs (8000)')]);
+  });
+
+  it.each([
+    ['memory', () => memory(), /cannot open this backend/],
+    [
+      'a lent pool',
+      () => postgres({ pool: { connect: () => undefined, options: {} } as never }),
+      /pool works on the main/,
+    ],
+    [
+      'a lent client',
+      () => postgres({ client: { query: () => undefined } as never }),
+      /client works on the main thread/,
+    ],
+    [
+      'an option that is a function',
+      () => postgres({ connectionString: 'postgres://u@h/d', ssl: { checkServerIdentity: () => undefined } }),
+      /cannot be copied to a worker thread/,
+    ],
+  ])('refuse renewals by a worker thread with %s, and say why', (_, backend, problem) => {
+    expect(problemsOf({ ...good, backend: backend(), renewal: 'worker' })).toEqual([expect.stringMatching(problem)]);
   });
 
   it('take single durations over a preset', () => {

@@ -40,6 +40,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
       ...shutdownProblems(options),
       ...limitProblems(options),
       ...addressProblems(options),
+      ...renewalProblems(options),
     );
   }
   if (problems.length > 0) {
@@ -54,6 +55,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     address: options.address ?? DEFAULT_ADDRESS,
     mode: options.mode ?? 'member',
     timing: timingOf(options.timing),
+    renewal: renewalOf(options),
     defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
     maxReruns: options.maxReruns ?? DEFAULT_MAX_RERUNS,
     tls: new Hidden(options.tls),
@@ -72,6 +74,11 @@ function timingOf(timing: HedgeTiming = 'lan'): Timing {
   const { preset = 'lan', ...durations } = timing;
   const given = Object.entries(durations).filter(([, value]) => value !== undefined);
   return { ...TIMING_PRESETS[preset], ...Object.fromEntries(given) };
+}
+
+function renewalOf({ renewal, maxStallMs, backend, timing, mode }: HedgeOptions): HedgeSettings['renewal'] {
+  if (renewal !== 'worker' || mode === 'off' || backend.forWorker === undefined) return undefined;
+  return { backend: backend.forWorker(), maxStallMs: maxStallMs ?? 2 * timingOf(timing).leaseMs };
 }
 
 function limitsOf({ limits = {} }: HedgeOptions): Required<HedgeLimits> {
@@ -109,6 +116,30 @@ function* timingProblems(timing: Timing): Generator<string> {
   }
   if (heartbeatMs * 2 > heartbeatTimeoutMs) {
     yield `timing.heartbeatTimeoutMs is ${heartbeatTimeoutMs}, but must be at least twice timing.heartbeatMs (${heartbeatMs}), or one lost heartbeat would cost a member its place. Raise it, or lower timing.heartbeatMs.`;
+  }
+}
+
+function* renewalProblems({ renewal, maxStallMs, backend, timing }: HedgeOptions): Generator<string> {
+  if (renewal !== 'worker') {
+    if (maxStallMs !== undefined) {
+      yield `maxStallMs is ${maxStallMs}, but has no effect without renewal: 'worker'. Set renewal: 'worker', or remove maxStallMs.`;
+    }
+    return;
+  }
+  const { leaseMs } = timingOf(timing);
+  if (maxStallMs !== undefined && maxStallMs < leaseMs) {
+    yield `maxStallMs is ${maxStallMs}, but must be at least timing.leaseMs (${leaseMs}), or a block that the lease outlives anyway would cost it. Raise it.`;
+  }
+  if (backend.forWorker === undefined) {
+    yield "renewal is 'worker', but a worker thread cannot open this backend: it has no forWorker(). Use sqlite, postgres or spanner, or remove renewal.";
+    return;
+  }
+  try {
+    structuredClone(backend.forWorker());
+  } catch (error) {
+    yield error instanceof HedgeError
+      ? error.message
+      : `renewal is 'worker', but the options of the backend cannot be copied to a worker thread: ${messageOf(error)}. Give plain values, or remove renewal.`;
   }
 }
 
@@ -243,6 +274,8 @@ const OPTIONS: Shape = {
   address: text,
   mode: oneOf('member', 'client', 'off'),
   timing: oneOf(...Object.keys(TIMING_PRESETS)),
+  renewal: oneOf('main', 'worker'),
+  maxStallMs: milliseconds,
   defaultTimeoutMs: milliseconds,
   maxReruns: (value) => (value === Infinity ? undefined : integer(0, 1_000, 'reruns')(value)),
   tls: object,

@@ -33,8 +33,11 @@ import {
   type NetworkPart,
   type PodContext,
 } from './parts.js';
+import { RenewalWorker } from '../lease/renewal/renewal-worker.js';
+import { SharedLife } from '../lease/renewal/shared-life.js';
 import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
 import { type PodSettings, timeoutWarning } from './settings.js';
+import { StallMonitor } from './stall-monitor.js';
 import type { TransportFactory } from './transport-factory.js';
 
 /** The maximum time to close the links and the database at the end of a stop. It is part of the time after the drain. */
@@ -65,6 +68,8 @@ export class HedgePod {
   readonly gate = new StartGate();
   readonly settings: PodSettings;
   readonly #logger: LineLogger;
+  readonly #stalls: StallMonitor;
+  readonly #renewer: RenewalWorker | undefined;
   readonly #database: DatabasePart;
   readonly #network: NetworkPart;
   readonly #election: ElectionPart;
@@ -80,7 +85,17 @@ export class HedgePod {
   constructor({ settings, makeTransport, makeHandlers, makeLogger }: HedgePodInit) {
     const logger = makeLogger('Hedge');
     reportListenerErrorsTo((message, stack) => logger.error(message, stack));
-    const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate };
+    const { timing, renewal } = settings;
+    const life = new SharedLife();
+    const stalls = new StallMonitor({
+      clock: systemClock,
+      leaseMs: timing.leaseMs,
+      maxStallMs: renewal?.maxStallMs,
+      logger,
+      beat: (monoMs) => life.beat(monoMs),
+    });
+    const renewer = renewal && new RenewalWorker({ ...renewal, timing, life, clock: systemClock, logger });
+    const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate, stalls, renewer };
 
     const database = makeDatabase(context);
     const network = makeNetwork(context, database, makeTransport, makeLogger('HedgeTransport'));
@@ -108,6 +123,8 @@ export class HedgePod {
 
     this.settings = settings;
     this.#logger = logger;
+    this.#stalls = stalls;
+    this.#renewer = renewer;
     this.#database = database;
     this.#network = network;
     this.#election = election;
@@ -132,6 +149,8 @@ export class HedgePod {
     const warning = timeoutWarning(this.settings);
     if (warning !== undefined) this.#logger.warn(warning);
     try {
+      this.#stalls.start();
+      await this.#renewer?.start();
       const open = await opener.open();
       if (this.#leaving !== undefined) return this.gate.open();
       // Before `listen`, because other pods may request the capacity as soon as they can dial.
@@ -183,6 +202,8 @@ export class HedgePod {
       ['drop spilled data', () => this.#spill.close()],
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#election.elector.close()],
+      ['end the renewal thread', () => this.#renewer?.close()],
+      ['stop watching for stalls', () => this.#stalls.close()],
       ['close the links', () => transport.close()],
       ['stop restoring the secret', () => secret.close()],
       ['close the backend', () => this.#database.backend.close()],
@@ -235,6 +256,7 @@ export class HedgePod {
       backendReachable: watch.reachable,
       unsettledForMs: this.#election.membership.unsettledForMs,
       stopping: this.#leaving !== undefined,
+      stalls: this.#stalls.figures,
     };
   }
 }

@@ -5,6 +5,7 @@ import { newIncarnation } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
 import { leaseName } from '../database/row-names.js';
 import { LEADER_MESSAGE, LeaderService } from '../election/leader.service.js';
+import type { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
@@ -37,6 +38,7 @@ import { DatabaseWatch } from './database-watch.js';
 import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
 import type { HandlersFactory } from './handlers.js';
 import type { PodSettings } from './settings.js';
+import type { StallMonitor } from './stall-monitor.js';
 import type { TransportFactory } from './transport-factory.js';
 
 // The parts of a pod, in the order in which `HedgePod` creates them. Each part uses only earlier ones.
@@ -48,6 +50,9 @@ export interface PodContext {
   readonly logger: Logger;
   /** Delays the calls of all services until the start. */
   readonly gate: StartGate;
+  readonly stalls: StallMonitor;
+  /** With `renewal: 'worker'`. */
+  readonly renewer: RenewalWorker | undefined;
 }
 
 export type DatabasePart = ReturnType<typeof makeDatabase>;
@@ -89,7 +94,7 @@ export function makeNetwork(
 
 /** The election, and the membership that follows it. */
 export function makeElection(
-  { settings, clock, logger }: PodContext,
+  { settings, clock, logger, stalls, renewer }: PodContext,
   { backend, leases }: DatabasePart,
   { transport }: NetworkPart,
 ) {
@@ -103,6 +108,8 @@ export function makeElection(
     timing,
     campaigns: mode === 'member',
     drainMs: shutdown.drainMs,
+    renewer,
+    onExpired: (what) => stalls.lost(what),
     logger,
   });
   const reports = new UnreachableReports({ log: backend.log, group, transport });
@@ -111,7 +118,7 @@ export function makeElection(
 }
 
 export function makeLocks(
-  { settings, clock, logger, gate }: PodContext,
+  { settings, clock, logger, gate, stalls, renewer }: PodContext,
   { backend, leases }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
@@ -126,6 +133,8 @@ export function makeLocks(
     clock,
     group,
     timing,
+    renewer,
+    onExpired: (what) => stalls.lost(what),
     logger,
   });
   announcer.onReleased((name, token) => manager.releasedElsewhere(name, token));
@@ -161,7 +170,7 @@ export function makeMessaging(
 
 /** Both sides of semaphores: the client, and the server, which is active while this pod leads. */
 export function makeSemaphores(
-  { settings, clock, logger, gate }: PodContext,
+  { settings, clock, logger, gate, stalls }: PodContext,
   { backend }: DatabasePart,
   { address }: NetworkPart,
   { elector }: ElectionPart,
@@ -187,6 +196,7 @@ export function makeSemaphores(
     clock,
     timing,
     transactions: backend.transactions,
+    onExpired: (what) => stalls.lost(what),
     releaseWithoutLeader: (name, ids) => releaseWithoutLeader(rows, name, ids),
   });
   return { server, client, service: new SemaphoreService({ gate, client, table, group, defaultTimeoutMs }) };
@@ -265,7 +275,7 @@ export function makeClusterService(
 }
 
 export function makeJobs(
-  { settings, clock, logger, gate }: PodContext,
+  { settings, clock, logger, gate, stalls }: PodContext,
   { backend }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
@@ -273,5 +283,17 @@ export function makeJobs(
   const { group, timing } = settings;
   const { retryMs, leaseMs } = timing;
   const self = () => transport.self;
-  return new JobsService({ gate, backend, group, election: elector, self, clock, retryMs, leaseMs, logger });
+  const onCutShort = (what: string): void => stalls.lost(what);
+  return new JobsService({
+    gate,
+    backend,
+    group,
+    election: elector,
+    self,
+    clock,
+    retryMs,
+    leaseMs,
+    logger,
+    onCutShort,
+  });
 }

@@ -1,3 +1,5 @@
+import type { StallFigures } from './stall-monitor.js';
+
 /**
  * Whether this pod can serve, for a readiness probe. A probe waits for no call, and causes at most one read of the lease
  * per two leases, so any rate of probes is safe.
@@ -10,6 +12,8 @@ export interface HedgeHealth {
   readonly viewSettled: boolean;
   /** The pod has begun to stop. */
   readonly stopping: boolean;
+  /** The stalls of the event loop since the start. */
+  readonly stalls: StallFigures;
 }
 
 export interface ReadinessFacts {
@@ -17,6 +21,7 @@ export interface ReadinessFacts {
   /** 0 while the view is settled, Infinity until it is settled for the first time. */
   readonly unsettledForMs: number;
   readonly stopping: boolean;
+  readonly stalls: StallFigures;
 }
 
 /** The readiness of this pod. `HedgeHealthIndicator` uses it; use it directly for checks without @nestjs/terminus. */
@@ -32,8 +37,8 @@ export class HedgeReadiness {
 
   /** The result does not depend on leadership: a follower is as ready as the leader. */
   check(): HedgeHealth {
-    const { backendReachable, unsettledForMs, stopping } = this.probe();
+    const { backendReachable, unsettledForMs, stopping, stalls } = this.probe();
     const ready = backendReachable && unsettledForMs <= this.graceMs && !stopping;
-    return { ready, backendReachable, viewSettled: unsettledForMs === 0, stopping };
+    return { ready, backendReachable, viewSettled: unsettledForMs === 0, stopping, stalls };
   }
 }

@@ -1,6 +1,6 @@
 import type { Timing } from '../common/timing.js';
 import type { Hidden } from '../common/validation/hidden.js';
-import type { BackendFactory } from '../database/backend.js';
+import type { BackendFactory, WorkerBackend } from '../database/backend.js';
 import type { Serializer } from '../messaging/serializer.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
 
@@ -21,6 +21,8 @@ export interface PodSettings {
   readonly address: string;
   readonly mode: HedgeMode;
   readonly timing: Timing;
+  /** Renewals by a worker thread; undefined for renewals by the event loop. */
+  readonly renewal: { readonly backend: WorkerBackend; readonly maxStallMs: number } | undefined;
   readonly defaultTimeoutMs: number;
   readonly maxReruns: number;
   readonly tls: Hidden<TlsOptions | undefined>;

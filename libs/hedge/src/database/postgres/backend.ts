@@ -7,7 +7,7 @@ import { HedgeError } from '../../common/errors.js';
 import { Calls } from './client/calls.js';
 import { PostgresLeaseTable } from './lease-table.js';
 import { PostgresLogTable } from './log-table.js';
-import { postgresConfig, type PostgresConfig, type PostgresOptions } from './options.js';
+import { ownConnectionOptions, postgresConfig, type PostgresConfig, type PostgresOptions } from './options.js';
 import { PostgresPermitTable } from './permit-table.js';
 import { clockLack, describeLacks, findSchema, lacksOf, type Lack } from './schema.js';
 import { namesOf } from './sql.js';
@@ -26,7 +26,10 @@ import { PostgresUserTransactions } from './user-transactions.js';
  */
 export function postgres(options: PostgresOptions): BackendFactory {
   const config = postgresConfig(options);
-  return { create: ({ timeoutMs }) => new PostgresBackend(config, timeoutMs) };
+  return {
+    create: ({ timeoutMs }) => new PostgresBackend(config, timeoutMs),
+    forWorker: () => ({ module: import.meta.url, make: 'postgres', options: ownConnectionOptions(options) }),
+  };
 }
 
 class PostgresBackend implements Backend {

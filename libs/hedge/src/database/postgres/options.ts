@@ -117,6 +117,18 @@ export function postgresConfig(options: PostgresOptions): PostgresConfig {
   };
 }
 
+/**
+ * The options with which another thread connects to the same database.
+ * @throws HedgeError INVALID_OPTIONS for lent connections
+ */
+export function ownConnectionOptions(options: PostgresOptions): PostgresOptions {
+  if (options.connectionString !== undefined) return options;
+  const lent = options.pool === undefined ? 'client' : 'pool';
+  throw invalid(
+    `renewal: 'worker' needs connections of the driver in a worker thread, and ${lent} works on the main thread only. Give connectionString in its place, or remove renewal.`,
+  );
+}
+
 /** @throws HedgeError INVALID_OPTIONS */
 export function tableNames({
   schema = 'hedge',

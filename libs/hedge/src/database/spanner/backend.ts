@@ -8,7 +8,7 @@ import { HedgeError } from '../../common/errors.js';
 import { Connection } from './client/connection.js';
 import { SpannerLeaseTable } from './lease-table.js';
 import { SpannerLogTable } from './log-table.js';
-import { spannerConfig, type SpannerConfig, type SpannerOptions } from './options.js';
+import { ownClientOptions, spannerConfig, type SpannerConfig, type SpannerOptions } from './options.js';
 import { SpannerPermitTable } from './permit-table.js';
 import type { ReadBound } from './client/protocol.js';
 import { SpannerRpc } from './client/rpc.js';
@@ -34,7 +34,10 @@ import { SpannerUserTransactions } from './user-transactions.js';
  */
 export function spanner(options: SpannerOptions): BackendFactory {
   const config = spannerConfig(options);
-  return { create: ({ timeoutMs }) => new SpannerBackend(config, timeoutMs) };
+  return {
+    create: ({ timeoutMs }) => new SpannerBackend(config, timeoutMs),
+    forWorker: () => ({ module: import.meta.url, make: 'spanner', options: ownClientOptions(options) }),
+  };
 }
 
 class SpannerBackend implements Backend {

@@ -89,6 +89,17 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
   return { ...tables, maxStalenessMs, source: () => ownClient(name) };
 }
 
+/**
+ * The options with which another thread connects to the same database.
+ * @throws HedgeError INVALID_OPTIONS for a lent client
+ */
+export function ownClientOptions(options: SpannerOptions): SpannerOptions {
+  if (options.client === undefined) return options;
+  throw invalid(
+    "renewal: 'worker' needs a client of the driver in a worker thread, and a lent client works on the main thread only. Give database in its place, or remove renewal.",
+  );
+}
+
 /** @throws HedgeError INVALID_OPTIONS */
 export function databaseName(database: string): string {
   if (typeof database === 'string' && DATABASE_NAME.test(database)) return database;

@@ -24,6 +24,7 @@ export function sqlite(options: SqliteOptions): BackendFactory {
   const config = workerConfig(options);
   return {
     create: ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThreads(config, timeoutMs), config),
+    forWorker: () => ({ module: import.meta.url, make: 'sqlite', options: config }),
   };
 }
 

@@ -9,7 +9,8 @@ import { HedgeHealthModule } from './index.js';
 Logger.overrideLogger(false);
 
 const GRACE_MS = 5_000;
-const good = { backendReachable: true, unsettledForMs: 0, stopping: false };
+const stalls = { count: 1, longestMs: 900, totalMs: 900, lost: 0 };
+const good = { backendReachable: true, unsettledForMs: 0, stopping: false, stalls };
 
 async function checkWith(facts: typeof good): Promise<unknown> {
   @Global()
@@ -25,7 +26,7 @@ async function checkWith(facts: typeof good): Promise<unknown> {
 
 describe('health indicator', () => {
   it('is up when the backend is reachable and the view settled', async () => {
-    const facts = { backendReachable: true, viewSettled: true, stopping: false };
+    const facts = { backendReachable: true, viewSettled: true, stopping: false, stalls };
     expect(await checkWith(good)).toMatchObject({ status: 'ok', info: { hedge: { status: 'up', ...facts } } });
   });
 

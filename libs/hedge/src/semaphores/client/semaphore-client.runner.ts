@@ -31,6 +31,8 @@ export interface SemaphoreClientOptions {
    * Default: the permits expire.
    */
   readonly releaseWithoutLeader?: (name: string, ids: ReadonlySet<string>) => Promise<boolean>;
+  /** Notified of each loss by lack of a renewal, in words for the log. */
+  readonly onExpired?: ((what: string) => void) | undefined;
   /** UUIDs. */
   readonly newId?: () => string;
   /** Default: `HeldPermits`. */
@@ -293,7 +295,9 @@ export class SemaphoreClient implements PermitOwner {
     }
     const permit = this.#handles.get(id);
     this.#handles.delete(id);
-    permit?.lose(permitLost(permit.name, why));
+    if (permit === undefined) return;
+    if (why === 'expired') this.#options.onExpired?.(`a permit of semaphore "${permit.name}"`);
+    permit.lose(permitLost(permit.name, why));
   }
 
   #now(): number {

@@ -1,0 +1,110 @@
+import type { Backend } from '../../database/backend.js';
+import type { HeldLease, RenewResult } from '../../database/lease-table.js';
+import type { Clock } from '../../common/clock.js';
+import { messageOf } from '../../common/errors.js';
+import { databaseCall } from '../database-call.js';
+import { LeaseRenewer, type RenewerEffect, type RenewerInput } from './lease-renewer.core.js';
+import type { FromRenewalThread, RenewalThreadData, ToRenewalThread } from './renewal.messages.js';
+import { SharedLife } from './shared-life.js';
+import { SharedTerm } from './shared-term.js';
+
+export interface RenewalThreadOptions extends Pick<RenewalThreadData, 'timing' | 'maxStallMs' | 'life'> {
+  readonly backend: Pick<Backend, 'lease' | 'close'>;
+  readonly clock: Clock;
+  readonly post: (message: FromRenewalThread) => void;
+}
+
+interface HeldTerm {
+  readonly lease: HeldLease;
+  readonly shared: SharedTerm;
+  /** The election renews alone. */
+  readonly alone: boolean;
+}
+
+/** Performs the effects of a `LeaseRenewer` on the renewal thread. */
+export class RenewalThread {
+  readonly #renewer: LeaseRenewer;
+  readonly #life: SharedLife;
+  readonly #terms = new Map<number, HeldTerm>();
+  #cancelWake: () => void = () => undefined;
+
+  constructor(private readonly options: RenewalThreadOptions) {
+    const { timing, maxStallMs, life } = options;
+    this.#renewer = new LeaseRenewer({ timing, maxStallMs, random: Math.random });
+    this.#life = new SharedLife(life);
+  }
+
+  receive(message: Exclude<ToRenewalThread, { readonly type: 'end' }>): void {
+    const { lease } = this.options.backend;
+    switch (message.type) {
+      case 'hold': {
+        const { name, holder, token, term, memory } = message;
+        // So that a lower token in the row shows that the database went back.
+        lease.heard?.(name, token, this.options.timing.leaseMs);
+        this.#terms.set(term.id, {
+          lease: { name, holder, token },
+          shared: new SharedTerm(memory),
+          alone: !term.onBeat,
+        });
+        return this.#step({ type: 'hold', term });
+      }
+      case 'drop':
+        this.#terms.delete(message.id);
+        return this.#step(message);
+      case 'heard':
+        return lease.heard?.(message.name, message.token, message.leaseMs);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#cancelWake();
+    this.#terms.clear();
+    await this.options.backend.close();
+  }
+
+  #step(input: RenewerInput): void {
+    const effects = this.#renewer.step(input, this.options.clock.now(), this.#life.beatAt);
+    for (const effect of effects) this.#perform(effect);
+    const ids = effects.flatMap((effect) => ('id' in effect ? [effect.id] : []));
+    if (ids.length > 0) this.options.post({ type: 'changed', ids });
+  }
+
+  #perform(effect: RenewerEffect): void {
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = this.options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
+        return;
+      case 'renewed':
+        return this.#terms.get(effect.id)?.shared.acknowledged(effect.renewal, effect.validSince);
+      case 'superseded':
+        return this.#terms.get(effect.id)?.shared.supersede();
+      case 'renew':
+        return void this.#renew(effect);
+    }
+  }
+
+  async #renew({ call, renewals }: RenewerEffect & { readonly type: 'renew' }): Promise<void> {
+    const { backend, clock, timing } = this.options;
+    const { leaseMs, backendTimeoutMs } = timing;
+    // The main thread may have dropped a term whose message waits in the queue of this thread.
+    const sent = renewals.filter(({ id }) => this.#terms.get(id)?.shared.dropped === false);
+    const leases = sent.map(({ id, renewal }) => {
+      const { lease, shared } = this.#terms.get(id)!;
+      shared.sending(renewal);
+      return { ...lease, leaseMs, renewals: BigInt(renewal) };
+    });
+    const [first] = leases;
+    const alone = sent.length === 1 && this.#terms.get(sent[0]!.id)?.alone === true;
+    const results = new Map<number, RenewResult>();
+    try {
+      const answers = await databaseCall(clock, backendTimeoutMs, async () =>
+        alone && first !== undefined ? [await backend.lease.renew(first)] : backend.lease.renewAll(leases),
+      );
+      for (const [index, { id }] of sent.entries()) results.set(id, answers[index]!);
+    } catch (error) {
+      this.options.post({ type: 'failed', ids: sent.map(({ id }) => id), message: messageOf(error) });
+    }
+    this.#step({ type: 'answered', call, results: renewals.map(({ id }) => results.get(id)) });
+  }
+}
