@@ -286,8 +286,21 @@ describe('a fence', () => {
     await client.query('BEGIN READ ONLY');
     await expect(transactions.fence(client, held)).rejects.toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
+      retryable: false,
       details: { sqlState: '25006' },
       message: expect.stringContaining('READ ONLY'),
+    });
+  });
+
+  it('is refused in a transaction of which a statement has failed, and says so', async () => {
+    const held = await hold();
+    const client = await clientOf();
+    await client.query('BEGIN');
+    await expect(client.query('SELECT 1 / 0')).rejects.toThrow();
+    await expect(transactions.fence(client, held)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      retryable: false,
+      message: expect.stringContaining('An earlier statement of the transaction has failed'),
     });
   });
 
@@ -406,6 +419,13 @@ describe('run', () => {
       await (tx as Client).query('SELECT 1 / 0').catch(() => undefined);
     });
     await expect(ran).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('says how to use a client of pg, which is no data source', async () => {
+    await expect(transactions.run(await clientOf(), async () => 1)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('Give the pg.Pool. Or run BEGIN on the client yourself'),
+    });
   });
 
   it('refuses what is no data source', async () => {
@@ -603,6 +623,12 @@ describe('a role with the rights of the documentation', () => {
     const { rows } = await client.query('SHOW idle_in_transaction_session_timeout');
     expect(rows).toEqual([{ idle_in_transaction_session_timeout: '9s' }]);
     await client.query('COMMIT');
+    await client.query('BEGIN');
+    await expect(transactions.append(client, row(), held)).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('INSERT on that table'),
+    });
+    await client.query('ROLLBACK');
 
     const { semaphore: name, id, token: follows } = permit;
     const freed = { name, follows, limit: 1, value: 'v', leader: 'l', holders: [], permits: [{ id }] };

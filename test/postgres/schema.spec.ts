@@ -152,6 +152,17 @@ describe('nestjs-hedge schema --dialect postgres', () => {
     ]);
   });
 
+  it('prints only the error when it cannot apply the schema', async () => {
+    const nowhere = 'postgres://postgres@127.0.0.1:1/db';
+    const finished = await nestjsHedge('schema', '--dialect', 'postgres', '--apply', '--url', nowhere);
+    expect(finished).toEqual({
+      code: 1,
+      stdout: '',
+      stderr:
+        'Applying the schema to postgres 127.0.0.1:1/db failed: connect ECONNREFUSED 127.0.0.1:1. Correct the cause, and run the command again: that is safe.\n',
+    });
+  });
+
   it.each([
     [['--apply'], 2, '--apply needs --url'],
     [['--index'], 2, '--index and --database go with --dialect googlesql'],

@@ -47,11 +47,21 @@ export function parseSchemaCommand(args: readonly string[]): SchemaCommand {
 }
 
 export async function runSchemaCommand({ statements, atomic, target }: SchemaCommand): Promise<void> {
+  try {
+    await target?.apply(statements);
+  } catch (error) {
+    const advice = 'Correct the cause, and run the command again: that is safe.';
+    throw new Error(`Applying the schema to ${target?.name} failed: ${reasonOf(error)}. ${advice}`, { cause: error });
+  }
   const printed = atomic ? ['BEGIN', ...statements, 'COMMIT'] : statements;
   for (const statement of printed) console.log(`${statement};\n`);
-  if (target === undefined) return;
-  await target.apply(statements);
-  console.error(`Applied to ${target.name}.`);
+  if (target !== undefined) console.error(`Applied to ${target.name}.`);
+}
+
+/** Node reports a host with several addresses by an AggregateError without a message. */
+function reasonOf(error: unknown): string {
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  return messageOf(first).replace(/\.$/, '');
 }
 
 type Options = ReturnType<typeof parse>;

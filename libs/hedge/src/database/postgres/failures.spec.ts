@@ -81,4 +81,17 @@ describe('the error of the caller', () => {
   it('of a closed backend is not to be retried', () => {
     expect(toHedgeError('postgres db', 'lease.read', new Closed())).toMatchObject({ retryable: false });
   });
+
+  it.each([
+    Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:1'), { code: 'ECONNREFUSED' }),
+    new AggregateError([Object.assign(new Error('connect ECONNREFUSED ::1:1'), { code: 'ECONNREFUSED' })]),
+    Object.assign(new Error('getaddrinfo ENOTFOUND db'), { code: 'ENOTFOUND' }),
+  ])('of a server that cannot be reached says so, and what to correct: %s', (cause) => {
+    expect(toHedgeError('postgres db', 'open', new NotSent('connect failed', cause))).toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      retryable: true,
+      message:
+        'postgres db cannot be reached for open: connect failed. Start the server, or correct the host and the port.',
+    });
+  });
 });

@@ -49,7 +49,7 @@ export function surelyWithoutEffect(error: unknown): boolean {
 /** The meaning of a failure for the caller, by the contracts in `database/`. */
 export function toHedgeError(database: string, operation: OperationName, failure: unknown): HedgeError {
   if (failure instanceof HedgeError) return failure;
-  const message = messageOf(failure).replace(/\.$/, '');
+  const message = (messageOf(failure) || 'no connection').replace(/\.$/, '');
   const code = sqlState(failure);
   const init = { details: { database, sqlState: code ?? null }, cause: failure };
   const advice = operation === 'open' ? ADVICE_FOR_GOOD[code ?? ''] : undefined;
@@ -70,6 +70,13 @@ export function toHedgeError(database: string, operation: OperationName, failure
       init,
     );
   }
+  if (failure instanceof NotSent && isUnreachable(failure.cause)) {
+    return new HedgeError(
+      'BACKEND_UNAVAILABLE',
+      `${database} cannot be reached for ${operation}: ${message}. Start the server, or correct the host and the port.`,
+      init,
+    );
+  }
   return new HedgeError(
     'BACKEND_UNAVAILABLE',
     `${database} failed ${operation}: ${message}. ${adviceForNow(failure)}`,
@@ -78,6 +85,13 @@ export function toHedgeError(database: string, operation: OperationName, failure
       ...(failure instanceof Closed && { retryable: false }),
     },
   );
+}
+
+/** No connection: the errors of the network that Node reports by a code. A host with several addresses has one for each. */
+function isUnreachable(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.every(isUnreachable);
+  const { code } = (error ?? {}) as { code?: unknown };
+  return /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT)$/.test(String(code));
 }
 
 /** By SQLSTATE, for errors at the start that waiting does not help. */

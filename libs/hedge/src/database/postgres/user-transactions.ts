@@ -90,7 +90,9 @@ export class PostgresUserTransactions implements UserTransactions {
     try {
       await queryIn(transaction, statement);
     } catch (error) {
-      throw sqlState(error) === UNIQUE_VIOLATION ? alreadyCommitted(row) : error;
+      const code = sqlState(error);
+      if (code === UNIQUE_VIOLATION) throw alreadyCommitted(row);
+      throw code === NO_RIGHT ? mayNotAppend(error) : error;
     }
   }
 
@@ -133,17 +135,28 @@ export class PostgresUserTransactions implements UserTransactions {
     return new HedgeError(kind, `Nothing was fenced: ${messageOf(error).replace(/\.$/, '')}. ${text}`, {
       details: { database: this.calls.database, sqlState: code },
       cause: error,
+      // A repetition of the same transaction fails alike.
+      retryable: false,
     });
   }
 }
 
+/** SQLSTATE: insufficient_privilege */
+const NO_RIGHT = '42501';
+
 /** By SQLSTATE: errors of a fence that the user's code does not expect of its own statements. */
-const ADVICE: Readonly<Record<string, readonly ['BACKEND_UNAVAILABLE' | 'INVALID_OPTIONS', string]>> = {
+const ADVICE: Readonly<
+  Record<string, readonly ['BACKEND_UNAVAILABLE' | 'INVALID_OPTIONS' | 'INVALID_ARGUMENT', string]>
+> = {
   [READ_ONLY]: [
     'BACKEND_UNAVAILABLE',
     'A fence needs a transaction that may write. Begin it without READ ONLY, on the primary server.',
   ],
-  '42501': [
+  '25P02': [
+    'INVALID_ARGUMENT',
+    'An earlier statement of the transaction has failed, so it cannot commit. Let the work reject with the error of that statement, and roll back.',
+  ],
+  [NO_RIGHT]: [
     'INVALID_OPTIONS',
     'Give the role of your transactions the rights of docs/fencing.md: SELECT, and UPDATE of one column.',
   ],
@@ -156,6 +169,14 @@ function begunTooEarly(cause: unknown): HedgeError {
     'INVALID_ARGUMENT',
     'The transaction cannot commit: it does not see the acquisition, although it holds. With REPEATABLE READ or SERIALIZABLE, a transaction sees the rows as of its first statement. Roll back. Acquire first, then begin the transaction, in the database of the backend.',
     { cause },
+  );
+}
+
+function mayNotAppend(cause: unknown): HedgeError {
+  return new HedgeError(
+    'INVALID_OPTIONS',
+    `The transaction cannot commit: ${messageOf(cause)}. A transactional job adds its record to the log table of the backend. Give the role of your transactions INSERT on that table, as docs/fencing.md says.`,
+    { details: { sqlState: NO_RIGHT }, cause },
   );
 }
 

@@ -39,6 +39,7 @@ export const pg: SqlLibrary = {
   },
 
   source(source) {
+    if (isClient(source)) throw clientIsNoSource();
     if (!isPool(source)) return undefined;
     const run: RunTransaction = async (work) => {
       const client = await source.connect();
@@ -81,6 +82,13 @@ function isClient(value: object): value is PgClient {
 
 function isPool(value: object): value is PgPool {
   return isObjectWith(value, ['query', 'connect', 'end']) && 'totalCount' in value && !isClient(value);
+}
+
+function clientIsNoSource(): HedgeError {
+  return new HedgeError(
+    'INVALID_ARGUMENT',
+    'Nothing was run: transaction() needs a data source, which begins a transaction, and was given a client of pg. Give the pg.Pool. Or run BEGIN on the client yourself, and call fence(client) before COMMIT.',
+  );
 }
 
 function rolledBack(): HedgeError {
