@@ -157,8 +157,12 @@ export class RenewalWorker implements TermRenewer {
       `The thread that renews the leases of this pod died: ${why}. Another one starts in ${Math.round(pauseMs)} ms`,
     );
     this.#cancelRestart = clock.after(pauseMs, () => {
-      const thread = this.#startThread();
-      this.#run(thread);
+      try {
+        this.#run(this.#startThread());
+      } catch (error) {
+        this.#deaths += 1;
+        this.#restart(messageOf(error));
+      }
     });
   }
 
