@@ -138,3 +138,42 @@ describe('sqlite: during many reads', () => {
     );
   });
 });
+
+describe('sqlite: while another process holds the write lock', () => {
+  it('an acquisition of a held lease is refused at once, because it needs no lock', async () => {
+    await openWithTime();
+    const held = await token();
+    const other = new Database(file);
+    other.exec('BEGIN IMMEDIATE');
+    try {
+      const wanted = { ...claim, holder: { address: 'b:1', incarnation: 'two' } };
+      const refused = await Promise.all(Array.from({ length: 100 }, () => backend.lease.acquire(wanted)));
+      for (const result of refused) expect(result).toMatchObject({ acquired: false, record: { token: held, holder } });
+    } finally {
+      other.close();
+    }
+  });
+
+  it('renewals go before acquisitions that have waited longer', async () => {
+    await openWithTime();
+    const held = { ...claim, token: await token() };
+    const other = new Database(file);
+    other.exec('BEGIN IMMEDIATE');
+    let last = '';
+    // More than share one transaction.
+    const acquisitions = Array.from({ length: 600 }, async (_, lock) => {
+      await backend.lease.acquire({ ...claim, name: `lock ${lock}` });
+      last = 'acquisition';
+    });
+    await backend.log.latest('key');
+    const renewal = backend.lease.renew(held).then((result) => {
+      last = 'renewal';
+      return result;
+    });
+    await backend.log.latest('key');
+    other.close();
+    await expect(renewal).resolves.toEqual({ renewed: true });
+    await Promise.all(acquisitions);
+    expect(last).toBe('acquisition');
+  });
+});

@@ -2,7 +2,7 @@
 import { Connections } from './connections.js';
 import { codeOf, commitOrThrow, isBusy, mustReconnect } from './errors.js';
 import { KnownFile } from './known-file.js';
-import { WRITES, toLease } from './writes.js';
+import { mayTake, WRITES, toLease } from './writes.js';
 
 /**
  * @import { Operations, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
@@ -58,6 +58,20 @@ export class SqliteDatabase {
   /** @param {string} name */
   readLease(name) {
     return toLease(this.#connected().statements.readLease.get(name));
+  }
+
+  /**
+   * Answers an acquisition of a lease that is held, without a transaction: those that wait for a lock would keep others
+   * from writing.
+   * @param {Write} write
+   * @returns {ReturnType<Operations['acquire']> | undefined} undefined when the write must be performed
+   */
+  refusal({ operation, args }) {
+    if (operation !== 'acquire') return undefined;
+    const [name, , incarnation, expired] = /** @type {Parameters<Operations['acquire']>} */ (args);
+    this.#connected().assertSameFile();
+    const row = this.readLease(name);
+    return mayTake(row, incarnation, expired) ? undefined : { acquired: false, row };
   }
 
   /** @param {string} key */

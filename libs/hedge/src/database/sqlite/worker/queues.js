@@ -17,9 +17,9 @@ const MOST_WRITES = 256;
 const MOST_BYTES = 1_024 * 1_024;
 
 /**
- * The queues of waiting requests. Leases go before all other writes, in separate transactions. So a renewal waits at most
- * for the running transaction, and never fails with a write that is too large. Other writes have every second turn, so
- * that locks cannot delay them forever.
+ * The queues of waiting requests. Leases go before all other writes, in separate transactions, and renewals before other
+ * calls for leases. So a renewal waits at most for the running transaction, and never fails with a write that is too large.
+ * Other writes have every second turn, so that locks cannot delay them forever.
  */
 export class RequestQueues {
   /** @type {Request[]} */
@@ -44,7 +44,18 @@ export class RequestQueues {
 
   /** @param {Request} request */
   add(request) {
-    this.#queueOf(request).push(request);
+    const queue = this.#queueOf(request);
+    const first = request.operation === 'renew' ? queue.findIndex(({ operation }) => operation !== 'renew') : -1;
+    queue.splice(first < 0 ? queue.length : first, 0, request);
+  }
+
+  /** The earliest time at which a waiting write fails. */
+  get writesGiveUpAt() {
+    let earliest = Infinity;
+    for (const queue of [this.#leases, this.#writes]) {
+      for (const { giveUpAt } of queue) earliest = Math.min(earliest, giveUpAt);
+    }
+    return earliest;
   }
 
   takeShortRead() {

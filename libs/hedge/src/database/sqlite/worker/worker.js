@@ -16,6 +16,8 @@ const database = new SqliteDatabase(/** @type {WorkerConfig} */ (workerData));
 
 /** The longest pause before a busy database is tried again, in milliseconds. */
 const LONGEST_PAUSE_MS = 16;
+/** A write is tried at least about this often in the rest of its time. */
+const TRIES_LEFT = 64;
 /** Replies are posted together up to this size, because posting costs more than a read. */
 const REPLIES_BYTES = 256 * 1_024;
 
@@ -77,7 +79,7 @@ function pump() {
   if (requests.length === 0) return wake();
   const late = requests.filter(({ giveUpAt }) => monotonicMs() >= giveUpAt);
   send(late.map((request) => ({ id: request.id, failure: describe(lateness(request)) })));
-  const inTime = requests.filter((request) => !late.includes(request));
+  const inTime = refuse(requests.filter((request) => !late.includes(request)));
   if (inTime.length > 0 && !write(inTime)) return pauseBusy();
   tries = 0;
   wake();
@@ -99,11 +101,35 @@ function lateness(request) {
     : new DatabaseError('WRITES_WAIT', 'too many writes were queued before it');
 }
 
+/**
+ * The pause becomes shorter when a write has little time left: among the threads of many pods, those that have waited long
+ * try more often than others.
+ */
 function pauseBusy() {
   tries++;
   timesBusy++;
   pumping = true;
-  setTimeout(pump, Math.random() * Math.min(LONGEST_PAUSE_MS, 2 ** tries));
+  const leftMs = queues.writesGiveUpAt - monotonicMs();
+  setTimeout(pump, Math.random() * Math.max(1, Math.min(LONGEST_PAUSE_MS, 2 ** tries, leftMs / TRIES_LEFT)));
+}
+
+/**
+ * Answers the acquisitions of leases that are held.
+ * @param {readonly Request[]} requests of one transaction
+ * @returns {readonly Request[]} the others
+ */
+function refuse(requests) {
+  /** @type {Reply[]} */
+  const refused = [];
+  const others = requests.filter((request) => {
+    // An error shows again when the request is performed.
+    const value = valueOf(() => database.refusal(/** @type {Write} */ (/** @type {unknown} */ (request))));
+    if (value !== undefined) refused.push({ id: request.id, value });
+    return value === undefined;
+  });
+  performed += refused.length;
+  send(refused);
+  return others;
 }
 
 /**
@@ -197,6 +223,18 @@ function write(requests) {
     }
     send(requests.map(({ id }) => ({ id, failure })));
     return true;
+  }
+}
+
+/**
+ * @template T
+ * @param {() => T} run
+ */
+function valueOf(run) {
+  try {
+    return run();
+  } catch {
+    return undefined;
   }
 }
 

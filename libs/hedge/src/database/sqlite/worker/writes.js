@@ -3,10 +3,25 @@
 /**
  * @import { Fenced, Operations, StoredLease, StoredVersion, WriteName } from '../protocol.js'
  * @import { Fence } from '../../log-table.js'
+ * @import { LeaseMarker } from '../../observed-lease.js'
  * @import { Statements } from './connections.js'
  */
 
 const OVERWRITE_ID = '-';
+
+/**
+ * Whether a process may acquire a lease.
+ * @param {StoredLease} row
+ * @param {string} incarnation of the process
+ * @param {LeaseMarker | undefined} expired
+ */
+export function mayTake(row, incarnation, expired) {
+  return (
+    row.writer === null ||
+    incarnationOf(row.writer) === incarnation ||
+    (expired !== undefined && row.token === expired.token && row.renewals === expired.renewals)
+  );
+}
 
 /**
  * The part of a write that runs inside of a transaction, so that several can share one. Each is synchronous; an error
@@ -16,11 +31,7 @@ const OVERWRITE_ID = '-';
 export const WRITES = {
   acquire(statements, name, writer, incarnation, expired, above) {
     const row = toLease(statements.readLeaseToWrite.get(name));
-    const free =
-      row.writer === null ||
-      incarnationOf(row.writer) === incarnation ||
-      (expired !== undefined && row.token === expired.token && row.renewals === expired.renewals);
-    if (!free) return { acquired: false, row };
+    if (!mayTake(row, incarnation, expired)) return { acquired: false, row };
     const token = nextTimestamp(statements, above);
     statements.takeLease.run(name, wallNanoseconds(), token, writer);
     return { acquired: true, row: { token, renewals: 0n, writer } };
