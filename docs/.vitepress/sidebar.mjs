@@ -26,6 +26,7 @@ export const sidebar = [
     PostgreSQL: 'docs/postgres.md',
     'Cloud Spanner': 'docs/spanner.md',
     Kubernetes: 'docs/kubernetes.md',
+    'Hundreds of pods': 'docs/hundreds-of-pods.md',
     'Deploy to GKE': 'docs/deploy-gke.md',
     'Several groups in one database': 'docs/groups.md',
     Upgrading: 'docs/upgrading.md',

@@ -49,6 +49,10 @@ export class RequestQueues {
     queue.splice(first < 0 ? queue.length : first, 0, request);
   }
 
+  get hasRenewals() {
+    return this.#leases[0]?.operation === 'renew';
+  }
+
   /** The earliest time at which a waiting write fails. */
   get writesGiveUpAt() {
     let earliest = Infinity;

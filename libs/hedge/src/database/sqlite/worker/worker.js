@@ -14,10 +14,13 @@ import { isRead, RequestQueues } from './queues.js';
 const port = /** @type {import('node:worker_threads').MessagePort} */ (parentPort);
 const database = new SqliteDatabase(/** @type {WorkerConfig} */ (workerData));
 
-/** The longest pause before a busy database is tried again, in milliseconds. */
-const LONGEST_PAUSE_MS = 16;
+/**
+ * The longest pause before a busy database is tried again, in milliseconds: with a waiting renewal, without one, and when a
+ * write has no time left. Shorter ones would take the processor from the process that holds the lock.
+ */
+const LONGEST_PAUSE_MS = { renewal: 16, other: 32, last: 8 };
 /** A write is tried at least about this often in the rest of its time. */
-const TRIES_LEFT = 64;
+const TRIES_LEFT = 16;
 /** Replies are posted together up to this size, because posting costs more than a read. */
 const REPLIES_BYTES = 256 * 1_024;
 
@@ -102,15 +105,17 @@ function lateness(request) {
 }
 
 /**
- * The pause becomes shorter when a write has little time left: among the threads of many pods, those that have waited long
- * try more often than others.
+ * The pause grows with the number of writers that compete. Those with a renewal try more often than others, and those with
+ * a write that has little time left: otherwise chance decides which of a hundred pods waits until its deadline.
  */
 function pauseBusy() {
   tries++;
   timesBusy++;
   pumping = true;
+  const { renewal, other, last } = LONGEST_PAUSE_MS;
   const leftMs = queues.writesGiveUpAt - monotonicMs();
-  setTimeout(pump, Math.random() * Math.max(1, Math.min(LONGEST_PAUSE_MS, 2 ** tries, leftMs / TRIES_LEFT)));
+  const longestMs = Math.max(last, Math.min(queues.hasRenewals ? renewal : other, leftMs / TRIES_LEFT));
+  setTimeout(pump, Math.random() * Math.min(longestMs, 2 ** tries));
 }
 
 /**

@@ -1,0 +1,119 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { memory, memoryDatabase } from '../database/memory/index.js';
+import { TIMING_PRESETS } from '../common/timing.js';
+import { BackendFaults, faulty, type BackendCall } from '../testing/faults.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import type { Lock } from './lock.js';
+import { LockManager } from './lock.runner.js';
+
+const timing = TIMING_PRESETS.lan;
+
+/** Calls of one pod to the database. */
+type Calls = Map<BackendCall, number>;
+
+describe('locks of many pods', () => {
+  let clock: VirtualClock;
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+  });
+
+  /** Pods on one database, each of which hears of every release. */
+  const start = (count: number) => {
+    const database = memoryDatabase({ clock });
+    const managers: LockManager[] = [];
+    const calls: Calls[] = [];
+    for (let pod = 0; pod < count; pod += 1) {
+      const made: Calls = new Map();
+      const faults = new BackendFaults().each((call) => {
+        made.set(call, (made.get(call) ?? 0) + 1);
+        // Each call takes a moment.
+        return { delayMs: 1 };
+      });
+      const { lease } = faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 });
+      const manager: LockManager = new LockManager({
+        leases: lease,
+        holder: () => ({ address: `${pod}:1`, incarnation: `pod ${pod}` }),
+        announce: ({ name, token }) => {
+          for (const other of managers) if (other !== manager) other.releasedElsewhere(name, token);
+        },
+        clock,
+        group: 'test',
+        timing,
+        random: () => ((pod * 7_919 + clock.now().mono) % 997) / 997,
+        logger: { log: () => undefined, warn: () => undefined },
+      });
+      managers.push(manager);
+      calls.push(made);
+    }
+    return { managers, calls };
+  };
+
+  const acquire = (manager: LockManager, name: string, granted: (lock: Lock) => void): void => {
+    const never = (): never => {
+      throw new Error('not granted');
+    };
+    manager.acquire(name, false, { granted, notFree: never, failed: never });
+  };
+
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 10) await clock.advanceAsync(10);
+  };
+
+  const total = (calls: readonly Calls[], call: BackendCall): number =>
+    calls.reduce((sum, made) => sum + (made.get(call) ?? 0), 0);
+
+  it('a waiting pod calls the database as often beside 100 others as beside 10', async () => {
+    const most: number[] = [];
+    for (const waiters of [10, 100]) {
+      const { managers, calls } = start(waiters + 1);
+      let held: Lock | undefined;
+      for (const manager of managers) acquire(manager, 'one', (lock) => (held ??= lock));
+      await pass(100);
+      for (const made of calls) made.clear();
+      await pass(30_000);
+      expect(held?.isValid()).toBe(true);
+      // They read the lease, and change nothing.
+      expect(total(calls, 'lease.acquire')).toBe(0);
+      most.push(Math.max(...calls.slice(1).map((made) => made.get('lease.read') ?? 0)));
+    }
+    const [few = 0, many = 0] = most;
+    expect(many).toBeGreaterThan(0);
+    expect(many).toBeLessThanOrEqual(few + 2);
+  });
+
+  it('100 pods hold one lock in turn, and a waiting pod makes at most three calls for each release', async () => {
+    const { managers, calls } = start(100);
+    let [holders, held] = [0, 0];
+    for (const manager of managers) {
+      acquire(manager, 'one', (lock) => {
+        held += 1;
+        expect(held).toBe(1);
+        clock.after(200, () => {
+          held -= 1;
+          holders += 1;
+          void lock.release();
+        });
+      });
+    }
+    for (let passed = 0; holders < managers.length && passed < 120_000; passed += 1_000) await pass(1_000);
+    expect(holders).toBe(100);
+    const most = Math.max(...calls.map((made) => (made.get('lease.acquire') ?? 0) + (made.get('lease.read') ?? 0)));
+    expect(most).toBeLessThanOrEqual(3 * holders);
+  });
+
+  it('100 pods hold 500 locks, and each pod renews its locks in one call', async () => {
+    const { managers, calls } = start(100);
+    const held: Lock[] = [];
+    for (const [pod, manager] of managers.entries()) {
+      for (let lock = 0; lock < 5; lock += 1) acquire(manager, `${pod}/${lock}`, (one) => void held.push(one));
+    }
+    await pass(1_000);
+    expect(held).toHaveLength(500);
+    expect(total(calls, 'lease.acquire')).toBe(500);
+    const thirds = 10;
+    await pass((thirds * timing.leaseMs) / 3);
+    expect(held.every((lock) => lock.isValid())).toBe(true);
+    for (const made of calls) expect(made.get('lease.renewAll')).toBeLessThanOrEqual(thirds + 1);
+  });
+});

@@ -1,0 +1,69 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { INestApplicationContext } from '@nestjs/common';
+import { ClusterService, KvStore, LeaderService, SemaphoreService } from 'nestjs-hedge';
+import { memory } from 'nestjs-hedge/memory';
+import { BackendFaults, faulty } from 'nestjs-hedge/testing';
+import { PATIENT, Pods, until } from './apps.js';
+
+const PODS = 5;
+
+describe('many callers of five pods', () => {
+  const pods = new Pods({}, { timing: PATIENT });
+  /** The calls of each pod to the database. */
+  const calls = new Map<INestApplicationContext, string[]>();
+
+  beforeAll(async () => {
+    for (let pod = 0; pod < PODS; pod += 1) {
+      const made: string[] = [];
+      const faults = new BackendFaults().each((call) => {
+        made.push(call);
+        return undefined;
+      });
+      calls.set(await pods.start({ backend: faulty(memory({ database: pods.database }), faults) }), made);
+    }
+    const whole = (app: INestApplicationContext): boolean => app.get(ClusterService).members().length === PODS;
+    await until(() => pods.apps.every(whole), 'all pods know each other');
+  }, 120_000);
+  afterAll(() => pods.close());
+
+  /** The calls of the leader meanwhile, and those of all followers. */
+  const during = async (run: () => Promise<unknown>) => {
+    for (const made of calls.values()) made.length = 0;
+    await run();
+    const byFollowers = pods.followers.flatMap((app) => calls.get(app) ?? []);
+    return { byLeader: [...(calls.get(pods.leader) ?? [])], byFollowers };
+  };
+
+  it.each([2, 20])(
+    'cost the database two writes for each permit of a semaphore at most, with %i callers on each pod',
+    async (callers) => {
+      let served = 0;
+      const { byLeader, byFollowers } = await during(() =>
+        Promise.all(
+          pods.apps.flatMap((app) =>
+            Array.from({ length: callers }, () =>
+              app.get(SemaphoreService).use('one', { limit: 1, timeoutMs: 60_000 }, () => (served += 1)),
+            ),
+          ),
+        ),
+      );
+      expect(served).toBe(callers * PODS);
+      expect(byLeader.filter((call) => call === 'permits.write').length).toBeLessThanOrEqual(2 * served);
+      expect(byLeader.filter((call) => call === 'permits.read').length).toBeLessThanOrEqual(1);
+      expect(byFollowers.filter((call) => call.startsWith('permits.'))).toEqual([]);
+    },
+  );
+
+  it('share the appends of 1,000 keys, which only the leader makes', async () => {
+    const keys = Array.from({ length: 1_000 }, (_, index) => `key/${index}`);
+    const { byLeader, byFollowers } = await during(() =>
+      Promise.all(keys.map((key, index) => pods.apps[index % PODS]?.get(KvStore).put(key, 'value'))),
+    );
+    expect(pods.apps.filter((app) => app.get(LeaderService).isLeader())).toHaveLength(1);
+    const appends = byLeader.filter((call) => call === 'log.append').length;
+    expect(appends).toBeGreaterThan(0);
+    expect(appends).toBeLessThan(keys.length / 2);
+    expect(byFollowers.filter((call) => call.startsWith('log.'))).toEqual([]);
+    expect(await pods.apps[0]?.get(KvStore).keys('key/')).toHaveLength(1_000);
+  });
+});
