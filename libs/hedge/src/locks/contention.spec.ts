@@ -49,19 +49,9 @@ describe('locks of many pods', () => {
     return { managers, calls };
   };
 
-  const acquire = (manager: LockManager, name: string, granted: (lock: Lock) => void): void => {
-    const never = (): never => {
-      throw new Error('not granted');
-    };
-    manager.acquire(name, false, { granted, notFree: never, failed: never });
-  };
-
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += 10) await clock.advanceAsync(10);
   };
-
-  const total = (calls: readonly Calls[], call: BackendCall): number =>
-    calls.reduce((sum, made) => sum + (made.get(call) ?? 0), 0);
 
   it('a waiting pod calls the database as often beside 100 others as beside 10', async () => {
     const most: number[] = [];
@@ -117,3 +107,15 @@ describe('locks of many pods', () => {
     for (const made of calls) expect(made.get('lease.renewAll')).toBeLessThanOrEqual(thirds + 1);
   });
 });
+
+function acquire(manager: LockManager, name: string, granted: (lock: Lock) => void): void {
+  manager.acquire(name, false, { granted, notFree: fail, failed: fail });
+}
+
+function fail(): never {
+  throw new Error('the lock was not granted');
+}
+
+function total(calls: readonly Calls[], call: BackendCall): number {
+  return calls.reduce((sum, made) => sum + (made.get(call) ?? 0), 0);
+}
