@@ -22,6 +22,7 @@ export const sidebar = [
   group('Operation', {
     'Health, shutdown and logs': 'docs/health-and-shutdown.md',
     'A busy event loop': 'docs/event-loop.md',
+    Rollouts: 'docs/rollouts.md',
     SQLite: 'docs/sqlite.md',
     PostgreSQL: 'docs/postgres.md',
     'Cloud Spanner': 'docs/spanner.md',

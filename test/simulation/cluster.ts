@@ -77,6 +77,8 @@ export interface ClusterOptions {
   readonly transactionalJob?: boolean;
   /** The pods have `renewal: 'worker'` with this limit. */
   readonly maxStallMs?: number;
+  /** `preferNewest.appVersion` of a process that starts on that machine. Default: none. */
+  readonly appVersion?: (address: string, starts: number) => string | undefined;
 }
 
 /** A group of pods on simulated machines, network and database, watched by the invariants. */
@@ -101,15 +103,19 @@ export class Cluster {
   /** Requests that crash the processes that run them do so. */
   poisoned = true;
   readonly #pods = new Map<string, Pod>();
+  /** Machines whose processes are not ready to lead, as when they do not reach the database. */
+  readonly notReady = new Set<string>();
+  readonly #appVersion: NonNullable<ClusterOptions['appVersion']>;
   #starts = 0;
   #caught: unknown;
 
   constructor(
     seed: number,
     readonly parts: Parts,
-    { pods, transactionalJob = true, maxStallMs }: ClusterOptions = {},
+    { pods, transactionalJob = true, maxStallMs, appVersion = () => undefined }: ClusterOptions = {},
   ) {
     this.maxStallMs = maxStallMs;
+    this.#appVersion = appVersion;
     const { world } = this;
     const random = new Random(seed);
     this.random = random;
@@ -214,7 +220,9 @@ export class Cluster {
   startPod(machine: Machine): void {
     if (this.#pods.get(machine.address)?.alive === true) return;
     this.#starts += 1;
-    const pod = new Pod({ address: machine.address, incarnation: `${machine.address}#${this.#starts}` }, machine, this);
+    const { address } = machine;
+    const self = { address, incarnation: `${address}#${this.#starts}` };
+    const pod = new Pod(self, machine, this, this.#appVersion(address, this.#starts));
     this.#pods.set(machine.address, pod);
     this.world.note(pod.self.incarnation, () => 'starts');
     pod.run(() => pod.start());

@@ -4,6 +4,7 @@ import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.j
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { UnreachableReport } from '../../libs/hedge/src/membership/membership.core.js';
+import type { HandOver } from '../../libs/hedge/src/membership/hand-overs.js';
 import type { StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
 import { LockWait, type SimulatedTransaction } from './transactions.js';
 import type { World } from './world.js';
@@ -62,6 +63,7 @@ export class SimulatedDatabase {
   #lastTimestamp = 0n;
   #clockOffset = 0;
   #report: StampedReport | undefined;
+  #handOver: HandOver | undefined;
   #replacedAt: number | undefined;
   #generation = 0;
   /** The leases whose token a transaction of a user keeps until it ends. */
@@ -269,6 +271,19 @@ export class SimulatedDatabase {
 
   get lastReport(): StampedReport | undefined {
     return this.#report;
+  }
+
+  /** Overwrites the row of the last hand-over to a newer version, fenced by its term. False when the fence is lost. */
+  handOver(handOver: HandOver): boolean {
+    if (this.lease.token !== handOver.epoch) return false;
+    const before = this.#handOver;
+    this.#handOver = handOver;
+    this.commit(() => (this.#handOver = before));
+    return true;
+  }
+
+  get lastHandOver(): HandOver | undefined {
+    return this.#handOver;
   }
 
   /** The time of a transaction that commits now. */

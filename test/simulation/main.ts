@@ -3,6 +3,7 @@
 // npm run sim -- --fences …                 the same two for histories of fenced transactions
 // npm run sim -- --announcements …          the same two for histories of announced renewals
 // npm run sim -- --stalls …                 the same two for histories of blocked main threads
+// npm run sim -- --rollout S                replay one of the rolling updates
 // npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,6 +16,7 @@ import { simulateAnnouncements } from './announcements.js';
 import { simulateFences } from './fences.js';
 import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
+import { simulateRollout } from './rollout.js';
 import { simulate } from './simulate.js';
 import { simulateStalls } from './stalls.js';
 import type { Coverage } from './world.js';
@@ -43,6 +45,7 @@ const { values } = parseArgs({
     step: { type: 'string' },
     fences: { type: 'boolean', default: false },
     reachability: { type: 'string' },
+    rollout: { type: 'string' },
     announcements: { type: 'boolean', default: false },
     stalls: { type: 'boolean', default: false },
   },
@@ -62,6 +65,8 @@ if (values.step !== undefined)
 else if (values.seeds !== undefined) process.exitCode = await runAll(numberOf('--seeds', values.seeds));
 else if (values.reachability !== undefined)
   process.exitCode = replay(numberOf('--reachability', values.reachability), simulateReachability);
+else if (values.rollout !== undefined)
+  process.exitCode = replay(numberOf('--rollout', values.rollout), simulateRollout);
 else process.exitCode = replay(first, run);
 
 function replay(seed: number, history: typeof simulate): number {

@@ -2,6 +2,7 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/membership/membership.core.js';
+import { mayHandOver } from '../../libs/hedge/src/membership/hand-overs.js';
 import { ReportTurns, type StampedReport } from '../../libs/hedge/src/membership/report-turns.js';
 import type { View } from '../../libs/hedge/src/membership/view.js';
 import { holdsLease, type LeaseContender, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
@@ -19,6 +20,7 @@ import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodReads } from './pod-reads.js';
 import type { PodRenewer } from './pod-renewer.js';
 import { PodSemaphores } from './pod-semaphores.js';
+import { violated } from './violation.js';
 
 const DRAIN_MS = 1_000;
 /** As in `LeaderElector`. */
@@ -49,12 +51,16 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   #view: View | undefined;
   /** When the last announcement of a renewal was sent, by the clocks of its sender. */
   #announcedAt: Instant = { mono: 0, wall: 0 };
+  readonly #startedAt: number;
+  #stopping = false;
 
   constructor(
     readonly self: MemberId,
     readonly machine: Machine,
     private readonly cluster: Cluster,
+    readonly appVersion: string | undefined,
   ) {
+    this.#startedAt = machine.now().wall;
     const { parts, timing, random, maxStallMs } = cluster;
     this.main = new MainThread(machine, cluster.world);
     const makeDriver = (): SimulatedDriver =>
@@ -80,7 +86,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       renewed,
       random: random.next,
     });
-    this.membership = parts.membership({ self, timing, random: random.next });
+    this.membership = parts.membership({ self, timing, appVersion, random: random.next });
     this.#reportTurns = new ReportTurns(self);
     this.messaging = new PodMessaging(this, cluster);
     this.semaphores = new PodSemaphores(this, this.messaging, cluster);
@@ -165,6 +171,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   }
 
   elect(input: ContenderInput): void {
+    if (input.type === 'stop') this.#stopping = true;
     this.#inputs.push(input);
   }
 
@@ -182,7 +189,11 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   }
 
   #handle(input: ContenderInput): void {
-    for (const effect of this.election.step(input, this.machine.now())) this.#perform(effect);
+    for (const effect of this.election.step(input, this.machine.now())) {
+      if (this.#stopping && (effect.type === 'check-self' || effect.type === 'acquire'))
+        violated('H1', `${this.self.incarnation} campaigns while it stops`);
+      this.#perform(effect);
+    }
     if ('attempt' in input) this.#refreshed(input.attempt);
   }
 
@@ -249,7 +260,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         return this.#awaitDrain(effect.token, DRAIN_MS);
       case 'announce-released':
         for (const pod of cluster.pods()) {
-          if (pod !== this) this.sendTo(pod.self, (to) => to.#released(effect.token));
+          if (pod !== this) this.sendTo(pod.self, (to) => to.#released(effect.token, effect.successor));
         }
         return;
       case 'announce-renewed':
@@ -307,9 +318,9 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     });
   }
 
-  #released(token: bigint): void {
+  #released(token: bigint, successor: string | undefined): void {
     this.heard(token);
-    this.elect({ type: 'lease-released', token });
+    this.elect({ type: 'lease-released', token, successor });
   }
 
   /** As `LeaderElector.heard`. */
@@ -319,7 +330,11 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   }
 
   #awaitDrain(token: bigint, leftMs: number): void {
-    if (leftMs <= 0 || !(this.messaging.working || this.jobs.busy)) return this.elect({ type: 'drained', token });
+    if (leftMs <= 0 || !(this.messaging.working || this.jobs.busy)) {
+      const successor = this.membership.successor(this.machine.now());
+      if (successor !== undefined) this.cluster.world.count('membership: successor named');
+      return this.elect({ type: 'drained', token, successor: successor?.incarnation });
+    }
     this.after(20, () => this.#awaitDrain(token, leftMs - 20));
   }
 
@@ -361,6 +376,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       case 'send-heartbeat': {
         const { to, epoch, version, space, edition } = effect;
         const { acceptsChanges } = this;
+        const ready = !this.#stopping && !this.cluster.notReady.has(this.self.address);
         const heartbeat = {
           type: 'heartbeat',
           from: this.self,
@@ -369,6 +385,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
           space,
           edition,
           acceptsChanges,
+          candidate: ready ? { appVersion: this.appVersion ?? '', startedAt: this.#startedAt } : undefined,
         } as const;
         return this.sendTo(to, (pod) => {
           if (pod.believes && pod.term !== undefined) pod.#announce(this.self, pod.term);
@@ -399,6 +416,12 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         this.cluster.world.note(this.self.incarnation, () => `resigns for ${effect.better.incarnation}`);
         this.cluster.world.count('membership: resigned for a member that reaches more');
         return this.elect({ type: 'resign', unreachable: true });
+      case 'claim-hand-over':
+        return this.#claimHandOver(effect);
+      case 'hand-over':
+        this.cluster.world.note(this.self.incarnation, () => `hands over to ${effect.appVersion}`);
+        this.cluster.world.count(`membership: handed over to version ${effect.appVersion}`);
+        return this.elect({ type: 'resign' });
       case 'members-silent':
       case 'members-heard':
       case 'contact-lost':
@@ -446,6 +469,31 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         if (this.alive && outcome.type === 'done') done(outcome.result);
       },
     );
+  }
+
+  /** As `HandOvers.claim`. */
+  #claimHandOver({ epoch, to, appVersion }: MembershipEffect & { readonly type: 'claim-hand-over' }): void {
+    const { connection, database } = this.cluster;
+    const claimed = (granted: boolean): void =>
+      this.#belong({ type: 'hand-over-claimed', epoch, to, appVersion, granted });
+    this.#probe([to], (reached) => {
+      if (reached.length === 0) return;
+      connection.call(
+        this.machine,
+        () => database.lastHandOver,
+        (read) => {
+          if (!this.alive || read.type !== 'done') return;
+          if (!mayHandOver(read.result, { epoch, appVersion })) return claimed(false);
+          connection.call(
+            this.machine,
+            () => database.handOver({ epoch, appVersion }),
+            (written) => {
+              if (this.alive && written.type === 'done' && written.result === true) claimed(true);
+            },
+          );
+        },
+      );
+    });
   }
 
   /** Finds the members that answer a dial. */

@@ -74,6 +74,8 @@ const EXERCISED = [
   'jobs: commit, failed',
   'jobs: commit, unknown',
   'transactions: ended when idle',
+  'membership: successor named',
+  'membership: handed over to version 2',
 ];
 
 describe('simulation of whole clusters', () => {

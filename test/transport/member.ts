@@ -11,7 +11,14 @@ transport.attach(
       else
         link.send({
           $case: 'heartbeat',
-          value: { epoch: 1n, version: requests, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+          value: {
+            epoch: 1n,
+            version: requests,
+            spill: undefined,
+            acceptsChanges: true,
+            capacityEdition: 0,
+            candidate: undefined,
+          },
         });
     },
     acknowledged: () => undefined,

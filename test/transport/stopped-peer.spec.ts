@@ -108,7 +108,14 @@ describe('a peer whose process is paused', () => {
       try {
         link.send({
           $case: 'heartbeat',
-          value: { epoch: 1n, version: 0, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+          value: {
+            epoch: 1n,
+            version: 0,
+            spill: undefined,
+            acceptsChanges: true,
+            capacityEdition: 0,
+            candidate: undefined,
+          },
         });
         return true;
       } catch {
@@ -120,7 +127,14 @@ describe('a peer whose process is paused', () => {
     expect(recording.frames).toEqual([
       {
         $case: 'heartbeat',
-        value: { epoch: 1n, version: sent, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+        value: {
+          epoch: 1n,
+          version: sent,
+          spill: undefined,
+          acceptsChanges: true,
+          capacityEdition: 0,
+          candidate: undefined,
+        },
       },
     ]);
   });

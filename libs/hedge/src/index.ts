@@ -58,6 +58,7 @@ export type {
   HedgeLimits,
   HedgeOptions,
   HedgeOptionsFactory,
+  HedgePreferNewest,
   HedgeShutdown,
   HedgeKv,
   HedgeSpill,

@@ -24,6 +24,11 @@ export function unreachableKey(group: string): string {
   return `__hedge/unreachable/${group}`;
 }
 
+/** Key of the log row that names the last app version to which a leader has handed over. One row, overwritten. */
+export function handOverKey(group: string): string {
+  return `__hedge/handover/${group}`;
+}
+
 /** The prefix of `keySpaceKey`. */
 export const KEY_SPACES = '__hedge/kv/';
 

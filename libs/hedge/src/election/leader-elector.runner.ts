@@ -44,6 +44,8 @@ export interface LeaderElectorOptions {
   readonly onExpired?: ((what: string) => void) | undefined;
   /** How long running leader work may continue once this pod resigns or stops, in milliseconds. */
   readonly drainMs: number;
+  /** The member to which this pod hands over, as leader: see `Membership.successor`. */
+  readonly successor?: () => MemberId | undefined;
   /** For jitter. */
   readonly random?: () => number;
 }
@@ -263,8 +265,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   }
 
   /** To call when a LeaderReleased frame arrives. */
-  leaderReleased(epoch: bigint): void {
-    this.#step({ type: 'lease-released', token: epoch });
+  leaderReleased(epoch: bigint, successor?: string): void {
+    this.#step({ type: 'lease-released', token: epoch, successor });
   }
 
   /**
@@ -331,10 +333,13 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
           this.#resolveRefreshes(input.attempt);
         });
       case 'drain':
-        return void this.#drain(effect.token).then(() => this.#step({ type: 'drained', token: effect.token }));
+        return void this.#drain(effect.token).then(() => this.#drained(effect.token));
       case 'announce-released':
         // A peer whose link has failed misses the announcement: it finds the free lease at its next read.
-        return this.#announce({ $case: 'leaderReleased', value: { epoch: effect.token } }, () => true);
+        return this.#announce(
+          { $case: 'leaderReleased', value: { epoch: effect.token, successor: effect.successor ?? '' } },
+          () => true,
+        );
       case 'announce-renewed':
         // Each member that follows this pod has dialled it.
         return this.#announce(renewed(effect.marker), ({ direction }) => direction === 'accepted');
@@ -388,6 +393,16 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       const waits = [...this.#drainListeners].map(async (listener) => listener({ fencingToken }));
       void Promise.allSettled(waits).then(() => (cancel(), resolve()));
     });
+  }
+
+  /** Chooses the successor as late as possible: in a rolling update, pods come and go during the drain. */
+  #drained(token: bigint): void {
+    const successor = this.#options.successor?.();
+    const { logger, group } = this.#options;
+    if (successor !== undefined && this.leads(token)) {
+      logger.log(`Handing the leadership of group ${group} over to ${successor.address}`);
+    }
+    this.#step({ type: 'drained', token, successor: successor?.incarnation });
   }
 
   #handOver(input: ContenderInput): Promise<void> {

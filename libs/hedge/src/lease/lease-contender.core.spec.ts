@@ -403,6 +403,49 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
+  it('campaigns at once when it is the named successor', () => {
+    follow();
+    step({ type: 'lease-released', token: 8n, successor: 'a' });
+    expect(types()).toContain('check-self');
+  });
+
+  it('leaves a released lease to the named successor for a moment, then reads it, and campaigns if it is free', () => {
+    follow();
+    step({ type: 'lease-released', token: 8n, successor: 'c' });
+    expect(effect('wake').afterMs).toBe(150);
+    step({ type: 'refresh' });
+    step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
+    expect(types()).not.toContain('check-self');
+    expect(effect('wake').afterMs).toBe(150);
+    wake();
+    step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
+    expect(types()).toContain('check-self');
+  });
+
+  it('reads a released lease again that it was reading when a successor was named', () => {
+    follow();
+    step({ type: 'refresh' });
+    const { attempt } = effect('read');
+    step({ type: 'lease-released', token: 8n, successor: 'c' });
+    step({ type: 'read', attempt, record: heldByOther(3_000) });
+    expect(effect('read').attempt).toBeGreaterThan(attempt);
+  });
+
+  it('does not renew earlier or later because the release of an older term is announced with a successor', () => {
+    acquire();
+    const { afterMs } = effect('wake');
+    step({ type: 'lease-released', token: 8n, successor: 'c' });
+    expect(effect('wake').afterMs).toBe(afterMs);
+  });
+
+  it('names the successor that the end of the drain gives', () => {
+    acquire();
+    step({ type: 'stop' });
+    step({ type: 'drained', token: 10n, successor: 'b' });
+    step({ type: 'released', attempt: effect('release').attempt, released: true });
+    expect(effect('announce-released')).toEqual({ type: 'announce-released', token: 10n, successor: 'b' });
+  });
+
   it('ignores the announced release of an older term', () => {
     step({ type: 'tick' });
     step({ type: 'read', attempt: 1, record: heldByOther(3_000) });

@@ -73,7 +73,9 @@ export class LeaseContender {
   /** The token of the last refused acquisition whose record named this process. */
   #ownRefused = 0n;
   /** The lease that is being released. */
-  #releasing: { readonly token: bigint; tries: number } | undefined;
+  #releasing: { readonly token: bigint; readonly successor: string | undefined; tries: number } | undefined;
+  /** Monotonic time until which this process leaves a released lease to the named successor. */
+  #yieldsUntil = -Infinity;
   /** Why the draining term ends. */
   #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
@@ -151,7 +153,7 @@ export class LeaseContender {
         this.#readAgain = true;
         return;
       case 'lease-released':
-        return this.#leaseReleased(input.token, now);
+        return this.#leaseReleased(input, now);
       case 'renewal-announced':
         return this.#renewalAnnounced(input.from, input.marker, now);
       case 'link-closed':
@@ -163,7 +165,9 @@ export class LeaseContender {
         this.#stopping = true;
         return this.#phase === 'following' ? this.#leaveOnceKnown(now) : this.#drain('stopped');
       case 'drained':
-        return this.#phase === 'draining' && this.term?.token === input.token ? this.#handOver(now) : undefined;
+        return this.#phase === 'draining' && this.term?.token === input.token
+          ? this.#handOver(input.successor, now)
+          : undefined;
     }
   }
 
@@ -243,6 +247,7 @@ export class LeaseContender {
     // While writes fail, the pauses between acquisitions keep growing.
     if (!this.#writesFail) this.#failures = 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
+    if (free && now.mono < this.#yieldsUntil) return this.#wakeIn(this.#yieldsUntil - now.mono, now);
     if (this.#observed.announcedWithin(this.settings.timing.leaseMs / 3, now)) return this.#readIfSilent(now);
     this.#wakeIn(nextReadMs(record, free, this.settings), now);
   }
@@ -276,19 +281,32 @@ export class LeaseContender {
       this.#resigned = undefined;
   }
 
-  #leaseReleased(token: bigint, now: Instant): void {
+  #leaseReleased({ token, successor }: Answer<'lease-released'>, now: Instant): void {
     const { other } = this.#observed;
     if (other !== undefined && token < other.token) return;
+    if (successor !== undefined && successor !== this.settings.self.incarnation) return this.#yield(now);
     if (this.#phase !== 'following' || this.#call.type !== undefined || !this.#mayCampaign(now)) {
       this.#readAgain = true;
       return;
     }
     this.#campaignNext = true;
+    // No other process campaigns in this moment.
+    if (successor !== undefined) return this.#wakeIn(0, now);
     this.#wakeIn((this.settings.random() * this.settings.timing.retryMs) / 4, now);
   }
 
+  /** Leaves the lease to the successor for a moment. Then this process reads the lease, and campaigns if it is still free. */
+  #yield(now: Instant): void {
+    const { timing, random } = this.settings;
+    this.#yieldsUntil = now.mono + timing.retryMs * (1 + random());
+    this.#campaignNext = false;
+    // The call in flight may have seen the lease before its release.
+    if (this.#call.type !== undefined) this.#readAgain = true;
+    else if (this.term === undefined && this.#releasing === undefined) this.#wakeIn(this.#yieldsUntil - now.mono, now);
+  }
+
   #mayCampaign(now: Instant): boolean {
-    if (!this.settings.campaigns || this.#stopping) return false;
+    if (!this.settings.campaigns || this.#stopping || now.mono < this.#yieldsUntil) return false;
     const { leaseMs } = this.settings.timing;
     const resigned = this.#resigned;
     if (resigned !== undefined && shortestElapsed(resigned.at, now) < leaseMs) return false;
@@ -393,19 +411,19 @@ export class LeaseContender {
   }
 
   /** Ends the term first, then releases the lease. A renewal in flight does no harm: the release clears the holder. */
-  #handOver(now: Instant): void {
+  #handOver(successor: string | undefined, now: Instant): void {
     if (this.term === undefined) return;
     const { token } = this.term;
     if (!this.#stopping) this.#resigned = { token, at: now };
     if (this.#drainReason === 'unreachable') this.#unreachableAt = now;
     this.#freeSince = undefined;
     this.#endTerm(this.#stopping ? 'stopped' : this.#drainReason);
-    this.#release(token, now);
+    this.#release(token, now, successor);
   }
 
-  #release(token: bigint, now: Instant): void {
+  #release(token: bigint, now: Instant, successor?: string): void {
     this.#phase = 'releasing';
-    this.#releasing = { token, tries: 1 };
+    this.#releasing = { token, successor, tries: 1 };
     this.#start({ type: 'release', token }, now);
   }
 
@@ -417,7 +435,8 @@ export class LeaseContender {
       return this.#retryLater(now);
     }
     const announces = this.#stopping || this.#drainReason !== 'unreachable';
-    if (released === true && announces) this.#effects.push({ type: 'announce-released', token: releasing.token });
+    const { token, successor } = releasing;
+    if (released === true && announces) this.#effects.push({ type: 'announce-released', token, successor });
     this.#releasing = undefined;
     if (this.#stopping) return this.#leave();
     this.#phase = 'following';

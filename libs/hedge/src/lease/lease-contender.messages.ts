@@ -59,8 +59,11 @@ export type ContenderInput =
   | { readonly type: 'observed'; readonly record: LeaseRecord }
   /** A hint of a peer or a refused request suggests that the lease changed: read it. */
   | { readonly type: 'refresh' }
-  /** A peer says that it released the lease. This is only a reason to try: the database decides. */
-  | { readonly type: 'lease-released'; readonly token: bigint }
+  /**
+   * A peer says that it released the lease, and perhaps names the incarnation that acquires it next. This is only a reason
+   * to try: the database decides.
+   */
+  | { readonly type: 'lease-released'; readonly token: bigint; readonly successor?: string | undefined }
   /** The holder of the lease announces the marker of its last acknowledged renewal: of a new one, or once more. */
   | { readonly type: 'renewal-announced'; readonly from: MemberId; readonly marker: LeaseMarker }
   /** The link to that member has closed, so it cannot announce renewals. */
@@ -71,8 +74,11 @@ export type ContenderInput =
    */
   | { readonly type: 'resign'; readonly unreachable?: boolean }
   | { readonly type: 'stop' }
-  /** The work of that term has ended, or its time to end is over. */
-  | { readonly type: 'drained'; readonly token: bigint };
+  /**
+   * The work of that term has ended, or its time to end is over. The successor is the incarnation that acquires the lease
+   * next, if it can.
+   */
+  | { readonly type: 'drained'; readonly token: bigint; readonly successor?: string | undefined };
 
 /** A call to the database. Its result comes back as an input with the same attempt; the latest attempt counts. */
 export type DatabaseCall =
@@ -102,7 +108,7 @@ export type ContenderEffect =
   | { readonly type: 'lease-lost'; readonly token: bigint; readonly reason: LossReason }
   /** Start no new work of the term, end the running work, then answer `drained`. The lease is still held and renewed. */
   | { readonly type: 'drain'; readonly token: bigint }
-  | { readonly type: 'announce-released'; readonly token: bigint }
+  | { readonly type: 'announce-released'; readonly token: bigint; readonly successor: string | undefined }
   /** A renewal was acknowledged: announce its marker to the other members. */
   | { readonly type: 'announce-renewed'; readonly marker: LeaseMarker }
   /** The holder has renewed the lease: call `LeaseTable.observeRenewal`. */

@@ -5,12 +5,15 @@ import type { Timing } from '../common/timing.js';
 import { LeaderContact } from './leader-contact.js';
 import { type AdvertisedCapacity, CapacityTable, type FreeSpace, type FreeSpaces } from './capacity-table.js';
 import { Roster } from './roster.js';
+import { type Candidate, compareAppVersions, newestOf } from './succession.js';
 import { ViewUpdates, type ViewUpdate } from './view-updates.js';
 import { applyChanges, isLater, type View, type ViewChanges } from './view.js';
 
 export interface MembershipSettings {
   readonly self: MemberId;
   readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs' | 'retryMs'>;
+  /** The option `preferNewest.appVersion`: as leader, this member hands over to one of a newer version. */
+  readonly appVersion?: string | undefined;
   /** Numbers in [0, 1) for jitter; seeded in tests. */
   readonly random: () => number;
 }
@@ -52,6 +55,8 @@ export type MembershipInput =
       readonly acceptsChanges?: boolean;
       /** The edition of the capacities that the sender has. */
       readonly edition?: number;
+      /** Present while the sender is ready to lead. */
+      readonly candidate?: Candidate | undefined;
     }
   | {
       readonly type: 'view';
@@ -78,6 +83,16 @@ export type MembershipInput =
       readonly stamp: string;
       readonly report?: UnreachableReport;
       readonly dialled: boolean;
+    }
+  /**
+   * The result of `claim-hand-over`: whether this term may hand over to that version. Absent when the claim failed.
+   */
+  | {
+      readonly type: 'hand-over-claimed';
+      readonly epoch: bigint;
+      readonly to: MemberId;
+      readonly appVersion: string;
+      readonly granted: boolean;
     }
   /** The capacity of this member has changed. */
   | { readonly type: 'space'; readonly space: FreeSpace }
@@ -110,6 +125,10 @@ export type MembershipEffect =
   | { readonly type: 'read-reports'; readonly epoch: bigint }
   /** As leader: another member reaches more members than this one. Have the election resign. */
   | { readonly type: 'resign'; readonly better: MemberId }
+  /** As leader: dial a member of a newer version, and claim the hand-over to that version in the database. */
+  | { readonly type: 'claim-hand-over'; readonly epoch: bigint; readonly to: MemberId; readonly appVersion: string }
+  /** As leader: have the election resign, for a member of a newer version. */
+  | { readonly type: 'hand-over'; readonly to: MemberId; readonly appVersion: string }
   /** Have the election read the lease: a peer names a later term, or the leader is out of reach. */
   | { readonly type: 'confirm-leader' }
   /** Send a `tick` after that time. Replaces any earlier `wake`. */
@@ -163,6 +182,10 @@ export class Membership {
   #candidate: { readonly report: UnreachableReport; readonly dialled: boolean; readonly decideAt: number } | undefined;
   /** This member has resigned for one that reaches more, and no other pod has led since then. */
   protected resigned = false;
+  /** As leader: monotonic time of the next `claim-hand-over`. */
+  #nextClaim = 0;
+  /** The newest version to which this group has handed over, as far as this member knows. */
+  #handedOverTo = '';
   #effects: MembershipEffect[] = [];
 
   constructor(private readonly settings: MembershipSettings) {
@@ -186,6 +209,15 @@ export class Membership {
   /** The capacity that each member advertised last. It changes within a view. */
   get spaces(): FreeSpaces {
     return this.#capacity.spaces;
+  }
+
+  /**
+   * As leader: the member to which to hand over, of those that are ready to lead. The one that started last, because in a
+   * rolling update the pods that start last stay; with `appVersion`, one of the newest version.
+   */
+  successor(now: Instant): MemberId | undefined {
+    const candidates = this.#roster?.candidates(0, now) ?? [];
+    return newestOf(candidates, this.settings.appVersion !== undefined)?.member;
   }
 
   step(input: MembershipInput, now: Instant): readonly MembershipEffect[] {
@@ -225,6 +257,8 @@ export class Membership {
         return;
       case 'reports-read':
         return this.#reportsRead(input, now);
+      case 'hand-over-claimed':
+        return this.#handOverClaimed(input, now);
       case 'space':
         return this.#capacity.record(this.settings.self.incarnation, input.space);
       case 'leave':
@@ -260,6 +294,7 @@ export class Membership {
       const gone = (member: MemberId): boolean => this.#gone.has(member.incarnation);
       this.#contact.end();
       this.#nextReportsRead = now.mono + heartbeatTimeoutMs;
+      this.#nextClaim = 0;
       this.#roster = new Roster({ self, epoch: leader.epoch, heartbeatTimeoutMs }, this.accepted, gone, now);
       this.#updates = new ViewUpdates(this.#roster, this.#capacity);
       this.#publish(this.#roster, now);
@@ -283,6 +318,7 @@ export class Membership {
     if (this.#roster !== undefined) {
       if (this.#roster.tick(now)) this.#unpublished = true;
       this.#checkSilence(this.#roster, now);
+      this.#checkVersions(this.#roster, now);
     } else if (this.#leader !== undefined) {
       this.#checkContact(this.#leader, now);
       const { epoch, version } = this.accepted ?? { epoch: 0n, version: 0 };
@@ -307,6 +343,8 @@ export class Membership {
     this.#updates?.reported(from.incarnation, { ...state, acceptsChanges });
     if (roster.heard(from, now)) this.#unpublished = true;
     else if (this.accepted !== undefined && !this.#unpublished) this.#update([from], this.accepted);
+    // A member of another term does not follow this leader yet.
+    roster.readyToLead(from, epoch === leader.epoch ? heartbeat.candidate : undefined, now);
     const answer = this.accepted ?? { epoch: 0n, version: 0 };
     this.#effects.push({ type: 'answer-heartbeat', to: from, epoch: answer.epoch, version: answer.version });
   }
@@ -361,6 +399,34 @@ export class Membership {
     if (this.resigned || roster.hears(by.incarnation)) return false;
     const unheard = reached.filter((incarnation) => !roster.hears(incarnation)).length + 1;
     return unheard > roster.heardCount && reached.length + (dialled ? 1 : 0) > roster.heardCount;
+  }
+
+  /** A member that has been ready for a heartbeat timeout does not fail in its first moments. */
+  #checkVersions(roster: Roster, now: Instant): void {
+    const { appVersion: own, timing } = this.settings;
+    if (own === undefined || this.#leader === undefined || now.mono < this.#nextClaim) return;
+    const newest = newestOf(roster.candidates(timing.heartbeatTimeoutMs, now), true);
+    if (newest === undefined) return;
+    const { member: to, appVersion } = newest;
+    if (compareAppVersions(appVersion, own) <= 0 || compareAppVersions(appVersion, this.#handedOverTo) <= 0) return;
+    this.#nextClaim = now.mono + timing.heartbeatTimeoutMs;
+    this.#effects.push({ type: 'claim-hand-over', epoch: this.#leader.epoch, to, appVersion });
+  }
+
+  #handOverClaimed(
+    { epoch, to, appVersion, granted }: MembershipInput & { readonly type: 'hand-over-claimed' },
+    now: Instant,
+  ): void {
+    if (this.#roster === undefined || epoch !== this.#leader?.epoch) return;
+    if (!granted) {
+      // Another term has handed over to this version. The leadership moves back only when this leader stops.
+      this.#handedOverTo = appVersion;
+      return;
+    }
+    const isReady = this.#roster.candidates(0, now).some(({ member }) => member.incarnation === to.incarnation);
+    if (!isReady) return;
+    this.#nextClaim = Infinity;
+    this.#effects.push({ type: 'hand-over', to, appVersion });
   }
 
   #publish(roster: Roster, now: Instant): void {

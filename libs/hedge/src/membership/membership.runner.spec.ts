@@ -5,6 +5,7 @@ import { LeaderElector } from '../election/leader-elector.runner.js';
 import { MemoryNetwork } from '../testing/memory-transport.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { FrameBody, Transport } from '../transport/transport.js';
+import { HandOvers } from './hand-overs.js';
 import { UnreachableReports } from './unreachable-reports.js';
 import { MembershipRunner } from './membership.runner.js';
 
@@ -23,19 +24,40 @@ describe('MembershipRunner', () => {
   let database: ReturnType<typeof memoryDatabase>;
   let pods: Pod[];
 
-  const start = async (name: string, { client = false } = {}): Promise<Pod> => {
+  const start = async (
+    name: string,
+    { client = false, appVersion }: { client?: boolean; appVersion?: string } = {},
+  ): Promise<Pod> => {
     const transport = network.transport({ address: client ? '' : `${name}:1`, incarnation: name });
     const lines: string[] = [];
     const logger = { log: (line: string) => void lines.push(line), warn: (line: string) => void lines.push(line) };
     const { lease: leases, log } = memory({ database, clock }).create({ timeoutMs: 1_000 });
     const shared = { transport, clock, timing, logger, random: () => 0.5 };
-    const elector = new LeaderElector({ ...shared, leases, group: 'test', campaigns: !client, drainMs: 1_000 });
+    const elector = new LeaderElector({
+      ...shared,
+      leases,
+      group: 'test',
+      campaigns: !client,
+      drainMs: 1_000,
+      successor: () => views.successor(),
+    });
     const reports = new UnreachableReports({ log, group: 'test', transport });
-    const views = new MembershipRunner({ ...shared, route: elector, reports });
+    const handOvers = new HandOvers({ log, group: 'test', transport });
+    const startedAt = clock.now().wall;
+    const candidate = () => (client ? undefined : { appVersion: appVersion ?? '', startedAt });
+    const views: MembershipRunner = new MembershipRunner({
+      ...shared,
+      route: elector,
+      reports,
+      handOvers,
+      appVersion,
+      candidate,
+    });
     transport.attach(
       {
         frame(link, body) {
-          if (!views.frame(link, body) && body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
+          if (!views.frame(link, body) && body.$case === 'leaderReleased')
+            elector.leaderReleased(body.value.epoch, body.value.successor || undefined);
         },
         acknowledged: () => undefined,
         opened: () => undefined,
@@ -96,6 +118,46 @@ describe('MembershipRunner', () => {
       expect(members(pod)).toEqual(others.map(({ transport }) => transport.self.incarnation));
       expect(pod.views.settled).toBe(true);
     }
+  });
+
+  const leaders = (): string[] =>
+    pods.filter(({ elector }) => elector.isLeader()).map(({ transport }) => transport.self.incarnation);
+
+  it('a leader that stops hands over to the member that started last', async () => {
+    for (const name of ['a', 'b', 'c', 'd', 'e']) {
+      await start(name);
+      await pass(1_000);
+    }
+    const [first] = pods;
+    expect(leaders()).toEqual(['a']);
+    await Promise.all([first?.elector.stop(), pass(200)]);
+    expect(leaders()).toEqual(['e']);
+    expect(first?.lines).toContain('Handing the leadership of group test over to e:1');
+  });
+
+  it('a leader hands over once to a member of a newer version, and not again when that one is lost', async () => {
+    await start('a', { appVersion: '1.9' });
+    await pass(1_000);
+    await start('b', { appVersion: '1.9' });
+    const canary = await start('c', { appVersion: '1.10' });
+    await pass(1_500);
+    expect(leaders()).toEqual(['a']);
+    await pass(3_000);
+    expect(leaders()).toEqual(['c']);
+    expect(pods[0]?.lines.some((line) => line.includes('c:1 is ready and has the newer version 1.10'))).toBe(true);
+
+    network.kill(canary.transport.self);
+    canary.views.stop();
+    canary.elector.close();
+    await pass(8_000);
+    const [next] = leaders();
+    await start('d', { appVersion: '1.10' });
+    await pass(20_000);
+    expect(leaders()).toEqual([next]);
+
+    await start('e', { appVersion: '1.11' });
+    await pass(5_000);
+    expect(leaders()).toEqual(['e']);
   });
 
   it('a member that stops leaves the view at once', async () => {

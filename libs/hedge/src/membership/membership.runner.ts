@@ -6,16 +6,24 @@ import type { LeaderRoute } from '../messaging/leader-route.js';
 import { RefusalLog } from '../transport/handshake/refusal-log.js';
 import { type FrameBody, type Link, notify, type Transport } from '../transport/transport.js';
 import { logContact } from './contact-log.js';
+import type { Candidate as WireCandidate } from '../wire/hedge/v1/link.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.core.js';
 import type { FreeSpace, FreeSpaces } from './capacity-table.js';
+import type { HandOvers } from './hand-overs.js';
+import type { Candidate } from './succession.js';
 import type { UnreachableReports } from './unreachable-reports.js';
 import { describeMembers } from './members-log.js';
 import { capacityFromWire, changesFromWire, changesToWire, viewFromWire, viewToWire, type View } from './view.js';
 
 export interface MembershipRunnerOptions {
   readonly transport: Pick<Transport, 'self' | 'dial' | 'dialled' | 'linked' | 'links'>;
-  readonly route: LeaderRoute & { resignUnreachable(): Promise<void> };
+  readonly route: LeaderRoute & { resign(): Promise<void>; resignUnreachable(): Promise<void> };
   readonly reports: Pick<UnreachableReports, 'read' | 'write'>;
+  readonly handOvers: Pick<HandOvers, 'claim'>;
+  /** As `MembershipSettings`. */
+  readonly appVersion?: string | undefined;
+  /** Called for each heartbeat; undefined while this member is not ready to lead. */
+  readonly candidate: () => Candidate | undefined;
   readonly clock: Clock;
   readonly timing: Timing;
   readonly logger: { log(message: string): void; warn(message: string): void };
@@ -79,6 +87,11 @@ export class MembershipRunner {
     return this.#membership?.spaces ?? new Map();
   }
 
+  /** As leader: the member to which to hand over; undefined when no other member is ready to lead. */
+  successor(): MemberId | undefined {
+    return this.#membership?.successor(this.#options.clock.now());
+  }
+
   /** Advertises the capacity of this member with the next heartbeat. Call it after a notable change. */
   advertise(space: FreeSpace): void {
     this.#step({ type: 'space', space });
@@ -87,8 +100,8 @@ export class MembershipRunner {
   /** Idempotent. */
   start(): void {
     if (this.#membership !== undefined || this.#stopped) return;
-    const { transport, timing, route, random = Math.random } = this.#options;
-    this.#membership = new Membership({ self: transport.self, timing, random });
+    const { transport, timing, appVersion, route, random = Math.random } = this.#options;
+    this.#membership = new Membership({ self: transport.self, timing, appVersion, random });
     this.#stopFollowing = route.onChange(() => this.#followLeader());
     this.#followLeader();
   }
@@ -113,7 +126,8 @@ export class MembershipRunner {
     const from = link.peer;
     if (body.$case === 'heartbeat') {
       const { epoch, version, spill: space, acceptsChanges, capacityEdition: edition } = body.value;
-      this.#step({ type: 'heartbeat', from, epoch, version, space, acceptsChanges, edition });
+      const candidate = body.value.candidate && candidateFromWire(body.value.candidate);
+      this.#step({ type: 'heartbeat', from, epoch, version, space, acceptsChanges, edition, candidate });
     } else if (body.$case === 'view') {
       const view = viewFromWire(body.value);
       const { answersHeartbeats: answers, members, capacityEdition } = body.value;
@@ -164,12 +178,27 @@ export class MembershipRunner {
         return;
       case 'send-heartbeat': {
         const { epoch, version, space: spill, edition: capacityEdition } = effect;
-        const value = { epoch, version, spill, acceptsChanges: true, capacityEdition };
+        const candidate = this.#options.candidate();
+        const value = {
+          epoch,
+          version,
+          spill,
+          acceptsChanges: true,
+          capacityEdition,
+          candidate: candidate && { appVersion: candidate.appVersion, startedAtMs: candidate.startedAt },
+        };
         return this.#sendHeartbeat(effect.to, { $case: 'heartbeat', value });
       }
       case 'answer-heartbeat': {
         const { epoch, version } = effect;
-        const value = { epoch, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 };
+        const value = {
+          epoch,
+          version,
+          spill: undefined,
+          acceptsChanges: true,
+          capacityEdition: 0,
+          candidate: undefined,
+        };
         return this.#sendTo(effect.to, { $case: 'heartbeat', value });
       }
       case 'send-view':
@@ -187,6 +216,15 @@ export class MembershipRunner {
       case 'resign':
         logContact(effect, this.#options);
         return void this.#options.route.resignUnreachable();
+      case 'claim-hand-over': {
+        const { epoch, to, appVersion } = effect;
+        return void this.#ask(() => this.#options.handOvers.claim(epoch, to, appVersion));
+      }
+      case 'hand-over':
+        this.#options.logger.log(
+          `This leader resigns: ${effect.to.address} is ready and has the newer version ${effect.appVersion}. This pod has ${this.#options.appVersion}.`,
+        );
+        return void this.#options.route.resign();
       case 'members-silent':
       case 'members-heard':
       case 'contact-lost':
@@ -241,4 +279,8 @@ export class MembershipRunner {
     this.#options.logger.log(line);
     this.#logged = this.view;
   }
+}
+
+function candidateFromWire({ appVersion, startedAtMs }: WireCandidate): Candidate {
+  return { appVersion, startedAt: startedAtMs };
 }

@@ -1,5 +1,6 @@
 import { shortestElapsed, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
+import type { Candidate, CandidateMember } from './succession.js';
 import { sortByAddress, type View, type ViewChanges } from './view.js';
 
 interface Listed {
@@ -8,6 +9,8 @@ interface Listed {
   heardAt: Instant;
   /** The version in which this entry was new or changed last. */
   changedIn: number;
+  /** Present while the member is ready to lead, with the time since when it is. */
+  ready?: { readonly candidate: Candidate; readonly since: Instant } | undefined;
 }
 
 /** The number of removed members that are remembered, for `changesSince`. */
@@ -62,6 +65,20 @@ export class Roster {
     }
     this.#settlesEarly = inherited?.settled ?? false;
     this.#settle(now);
+  }
+
+  /** Records whether a member is ready to lead. Call it after `heard`. */
+  readyToLead({ address, incarnation }: MemberId, candidate: Candidate | undefined, now: Instant): void {
+    const listed = this.#members.get(address);
+    if (listed?.member.incarnation !== incarnation) return;
+    listed.ready = candidate && { candidate, since: listed.ready?.since ?? now };
+  }
+
+  /** The members that have been ready to lead for that time at least. */
+  candidates(readyForMs: number, now: Instant): CandidateMember[] {
+    return [...this.#members.values()].flatMap(({ member, ready }) =>
+      ready === undefined || shortestElapsed(ready.since, now) < readyForMs ? [] : [{ member, ...ready.candidate }],
+    );
   }
 
   /** Records a sign of life. True when the view changed. */

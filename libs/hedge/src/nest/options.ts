@@ -72,6 +72,15 @@ export interface HedgeKv {
   readonly prefix?: string;
 }
 
+/** The order of pods for the leadership. */
+export interface HedgePreferNewest {
+  /**
+   * The version of this deployment of the app: numbers between dots, such as '1.4.2', '1.5.0-rc.1', or the number of the
+   * CI run. Let it rise with each deployment, also with a roll-back. At most 64 characters.
+   */
+  readonly appVersion: string;
+}
+
 /** A preset, or single durations over a preset (`lan` by default). */
 export type HedgeTiming = TimingPreset | ({ readonly preset?: TimingPreset } & Partial<Timing>);
 
@@ -128,6 +137,17 @@ export interface HedgeOptions {
    * a message that kills its process kills at most one leader more than this number. 0: never. Default: 1.
    */
   readonly maxReruns?: number;
+  /**
+   * Moves the leadership to the newest version of the app. The leader hands over when another pod of a newer version has
+   * been ready for `timing.heartbeatTimeoutMs`, at most once per version. When the leader stops, it hands over to a ready
+   * pod of the newest version. Pods without this option count as the oldest.
+   *
+   * Default: none. The leader hands over only when it stops, to the ready pod that started last.
+   *
+   * @example
+   * preferNewest: { appVersion: '1.4.2' }
+   */
+  readonly preferNewest?: HedgePreferNewest;
   /** Encryption of the links. Default: none. The group's secret authenticates peers in any case. */
   readonly tls?: TlsOptions;
   /**

@@ -139,6 +139,12 @@ describe('options', () => {
       { ...good, limits: { maxQueuedBytes: 4e6 } },
       /^limits\.maxQueuedBytes is 4000000/,
     ],
+    [
+      'a commit hash as version',
+      { ...good, preferNewest: { appVersion: '9fceb02' } },
+      /^preferNewest\.appVersion is '9fceb02'; give numbers between dots/,
+    ],
+    ['no version to prefer', { ...good, preferNewest: {} }, /^preferNewest\.appVersion is missing; give numbers/],
     ['a drain longer than the stop', { ...good, shutdown: { drainMs: 9, totalMs: 9 } }, /^shutdown\.totalMs is 9/],
   ])('refuse %s, naming option, value and fix', (_, options, problem) => {
     const problems = problemsOf(options);

@@ -11,6 +11,7 @@ import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { isReservedKey } from '../database/row-names.js';
 import { MIN_MEMORY } from '../spill/node/spill-node.js';
 import { bytesOf } from '../spill/service/spill-create-options.js';
+import { isAppVersion } from '../membership/succession.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/links/link-transport.js';
 import { STORED_SECRET } from '../pod/group-secret.js';
@@ -58,6 +59,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     renewal: renewalOf(options),
     defaultTimeoutMs: options.defaultTimeoutMs ?? 10_000,
     maxReruns: options.maxReruns ?? DEFAULT_MAX_RERUNS,
+    appVersion: options.preferNewest?.appVersion,
     tls: new Hidden(options.tls),
     secret: new Hidden([options.secret ?? STORED_SECRET].flat()),
     serializer: options.serializer,
@@ -252,6 +254,13 @@ const KV: Shape = {
       : "give visible characters, as 'orders/': at most 256 bytes, not beginning with __hedge/ or __caller=",
 };
 
+const PREFER_NEWEST: Shape = {
+  appVersion: (value) =>
+    typeof value === 'string' && isAppVersion(value)
+      ? undefined
+      : "give numbers between dots, as '1.4.2', '1.5.0-rc.1' or the number of the CI run: at most 64 characters. A commit hash has no order",
+};
+
 const SHUTDOWN: Shape = { drainMs: integer(0, MAX_TIMER_MS, 'milliseconds'), totalMs: milliseconds };
 
 /** Options that are objects, with their required properties. */
@@ -263,6 +272,7 @@ const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required
   shutdown: { shape: SHUTDOWN },
   spill: { shape: SPILL },
   kv: { shape: KV },
+  preferNewest: { shape: PREFER_NEWEST, required: ['appVersion'] },
 };
 
 const OPTIONS: Shape = {
@@ -293,6 +303,7 @@ const OPTIONS: Shape = {
   shutdown: object,
   spill: object,
   kv: object,
+  preferNewest: object,
 } satisfies Record<keyof HedgeOptions, Check>;
 
 /** The paths of all options outside of this object. */

@@ -36,7 +36,7 @@ describe('the links of a pod', () => {
     const frames = [
       { $case: 'heartbeat', value: { epoch: 5n } },
       { $case: 'view', value: { epoch: 6n } },
-      { $case: 'leaderReleased', value: { epoch: 7n } },
+      { $case: 'leaderReleased', value: { epoch: 7n, successor: 'b' } },
       { $case: 'request', value: { epoch: 8n } },
       { $case: 'reply', value: { failure: { code: 'NOT_LEADER', leader } } },
       { $case: 'reply', value: {} },

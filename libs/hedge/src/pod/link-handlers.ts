@@ -25,7 +25,8 @@ export function connectLinks(
         elector.heard(epochOf(body));
         if (body.$case === 'heartbeat') elector.heartbeat(link);
         if (messenger.frame(link, body) || membership.frame(link, body) || locks.frame(link, body)) return;
-        if (body.$case === 'leaderReleased') elector.leaderReleased(body.value.epoch);
+        if (body.$case === 'leaderReleased')
+          elector.leaderReleased(body.value.epoch, body.value.successor || undefined);
         if (body.$case === 'leaseRenewed') elector.leaseRenewed(link.peer, body.value);
       },
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),

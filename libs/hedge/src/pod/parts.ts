@@ -19,6 +19,7 @@ import { LockService } from '../locks/lock.service.js';
 import { BROADCAST } from '../membership/broadcast.js';
 import { ClusterService } from '../membership/cluster.service.js';
 import { MembershipRunner } from '../membership/membership.runner.js';
+import { HandOvers } from '../membership/hand-overs.js';
 import { UnreachableReports } from '../membership/unreachable-reports.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import { Messenger } from '../messaging/messenger.js';
@@ -95,10 +96,10 @@ export function makeNetwork(
 /** The election, and the membership that follows it. */
 export function makeElection(
   { settings, clock, logger, stalls, renewer }: PodContext,
-  { backend, leases }: DatabasePart,
+  { backend, leases, watch }: DatabasePart,
   { transport }: NetworkPart,
 ) {
-  const { group, timing, mode, shutdown } = settings;
+  const { group, timing, mode, shutdown, appVersion } = settings;
   const elector = new LeaderElector({
     leases,
     transactions: backend.transactions,
@@ -110,10 +111,26 @@ export function makeElection(
     drainMs: shutdown.drainMs,
     renewer,
     onExpired: (what) => stalls.lost(what),
+    successor: () => membership.successor(),
     logger,
   });
   const reports = new UnreachableReports({ log: backend.log, group, transport });
-  const membership = new MembershipRunner({ transport, route: elector, reports, clock, timing, logger });
+  const handOvers = new HandOvers({ log: backend.log, group, transport });
+  const startedAt = clock.now().wall;
+  const membership: MembershipRunner = new MembershipRunner({
+    transport,
+    route: elector,
+    reports,
+    handOvers,
+    appVersion,
+    candidate: () => {
+      const ready = mode === 'member' && watch.reachable && !elector.stopped;
+      return ready ? { appVersion: appVersion ?? '', startedAt } : undefined;
+    },
+    clock,
+    timing,
+    logger,
+  });
   return { elector, membership };
 }
 

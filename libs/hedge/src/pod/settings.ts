@@ -25,6 +25,8 @@ export interface PodSettings {
   readonly renewal: { readonly backend: WorkerBackend; readonly maxStallMs: number } | undefined;
   readonly defaultTimeoutMs: number;
   readonly maxReruns: number;
+  /** `preferNewest.appVersion`. */
+  readonly appVersion: string | undefined;
   readonly tls: Hidden<TlsOptions | undefined>;
   /** At least one secret. This pod authenticates with the first one. `'stored'` stands for the secret in the database. */
   readonly secret: Hidden<readonly string[]>;

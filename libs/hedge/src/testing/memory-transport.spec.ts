@@ -6,7 +6,7 @@ import { VirtualClock } from './virtual-clock.js';
 const heartbeat = (version: number) =>
   ({
     $case: 'heartbeat',
-    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0, candidate: undefined },
   }) as const;
 
 /** Two members on a virtual network. Member `a` has a link to `b`. */

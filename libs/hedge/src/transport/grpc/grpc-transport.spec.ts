@@ -19,7 +19,7 @@ const secret = Buffer.from('the secret of the group');
 const heartbeat = (version: number) =>
   ({
     $case: 'heartbeat',
-    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0, candidate: undefined },
   }) as const;
 const made: RecordingTransport[] = [];
 const warnings: string[] = [];

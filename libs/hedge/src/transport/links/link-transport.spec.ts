@@ -8,7 +8,7 @@ import type { Link } from '../transport.js';
 const heartbeat = (version: number) =>
   ({
     $case: 'heartbeat',
-    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+    value: { epoch: 1n, version, spill: undefined, acceptsChanges: true, capacityEdition: 0, candidate: undefined },
   }) as const;
 
 const error = jest.fn();
@@ -217,7 +217,7 @@ it('acknowledgements reach the receiver', async () => {
 
 describe('LinkTransport: notices to all members', () => {
   it.each([
-    { $case: 'leaderReleased', value: { epoch: 1n } },
+    { $case: 'leaderReleased', value: { epoch: 1n, successor: '' } },
     { $case: 'lockReleased', value: { name: 'invoices', token: 1n, relayed: false } },
   ] as const)('both sides of a link may send $$case', async (notice) => {
     const { member, run, dial } = setUp();

@@ -135,7 +135,14 @@ describe('Outbox', () => {
     expect(() => outbox.push(request(10_000))).toThrow(code('OVERLOADED'));
     const heartbeat: FrameBody = {
       $case: 'heartbeat',
-      value: { epoch: 1n, version: 1, spill: undefined, acceptsChanges: true, capacityEdition: 0 },
+      value: {
+        epoch: 1n,
+        version: 1,
+        spill: undefined,
+        acceptsChanges: true,
+        capacityEdition: 0,
+        candidate: undefined,
+      },
     };
     const renewal = request(400_000);
     outbox.push(heartbeat);

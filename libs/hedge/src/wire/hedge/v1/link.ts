@@ -211,6 +211,16 @@ export interface Heartbeat {
   acceptsChanges: boolean;
   /** the last View.capacity_edition of this term that the sender has */
   capacityEdition: number;
+  /** present while the sender is ready to lead; never in 0.1, whose members are the oldest */
+  candidate: Candidate | undefined;
+}
+
+/** Decides which member a leader hands over to. */
+export interface Candidate {
+  /** the option preferNewest.appVersion of the sender; empty for none */
+  appVersion: string;
+  /** the start of the sender's process, since 1970, by its own clock */
+  startedAtMs: number;
 }
 
 export interface Member {
@@ -259,9 +269,14 @@ export interface ViewChanges {
 export interface Leave {
 }
 
-/** The holder has released the lease: a receiver may campaign at once. */
+/**
+ * The holder has released the lease: the successor campaigns at once, and the others soon after it. Without a successor, or
+ * in 0.1, a receiver campaigns at once.
+ */
 export interface LeaderReleased {
   epoch: bigint;
+  /** the incarnation of the newest member that is ready to lead */
+  successor: string;
 }
 
 /**
@@ -1513,7 +1528,7 @@ export const Cancel: MessageFns<Cancel> = {
 };
 
 function createBaseHeartbeat(): Heartbeat {
-  return { epoch: 0n, version: 0, spill: undefined, acceptsChanges: false, capacityEdition: 0 };
+  return { epoch: 0n, version: 0, spill: undefined, acceptsChanges: false, capacityEdition: 0, candidate: undefined };
 }
 
 export const Heartbeat: MessageFns<Heartbeat> = {
@@ -1541,6 +1556,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         throw new globalThis.Error("value provided for field BigInt(message.capacityEdition) of type uint64 too large");
       }
       writer.uint32(96).uint64(BigInt(message.capacityEdition));
+    }
+    if (message.candidate !== undefined) {
+      Candidate.encode(message.candidate, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1596,6 +1614,71 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             }
 
             message.capacityEdition = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.candidate = Candidate.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCandidate(): Candidate {
+  return { appVersion: "", startedAtMs: 0 };
+}
+
+export const Candidate: MessageFns<Candidate> = {
+  encode(message: Candidate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.appVersion !== "") {
+      writer.uint32(10).string(message.appVersion);
+    }
+    if (message.startedAtMs !== 0) {
+      writer.uint32(17).double(message.startedAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Candidate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCandidate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.appVersion = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.startedAtMs = reader.double();
             continue;
           }
         }
@@ -2002,7 +2085,7 @@ export const Leave: MessageFns<Leave> = {
 };
 
 function createBaseLeaderReleased(): LeaderReleased {
-  return { epoch: 0n };
+  return { epoch: 0n, successor: "" };
 }
 
 export const LeaderReleased: MessageFns<LeaderReleased> = {
@@ -2012,6 +2095,9 @@ export const LeaderReleased: MessageFns<LeaderReleased> = {
         throw new globalThis.Error("value provided for field message.epoch of type fixed64 too large");
       }
       writer.uint32(9).fixed64(message.epoch);
+    }
+    if (message.successor !== "") {
+      writer.uint32(18).string(message.successor);
     }
     return writer;
   },
@@ -2035,6 +2121,14 @@ export const LeaderReleased: MessageFns<LeaderReleased> = {
             }
 
             message.epoch = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.successor = reader.string();
             continue;
           }
         }
