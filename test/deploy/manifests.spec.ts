@@ -158,6 +158,15 @@ describe('Kubernetes manifests of the demo', () => {
     expect(preStop + shutdown.totalMs).toBeLessThan(pod.terminationGracePeriodSeconds! * 1_000);
   });
 
+  it('start a new pod before an old one stops, and give it a version to which the leadership moves', () => {
+    expect(deployment.spec!.strategy!.rollingUpdate).toEqual({ maxSurge: 1, maxUnavailable: 0 });
+    const version = container.env!.find(({ name }) => name === 'HEDGE_APP_VERSION')!.value!;
+    const settings = valid('ConfigMap', 'config.yaml').data!;
+    const database = 'projects/p/instances/i/databases/d';
+    const config = new ConfigService({ ...settings, HEDGE_SPANNER_DATABASE: database, HEDGE_APP_VERSION: version });
+    expect(resolveOptions(hedgeOptions(config)).appVersion).toBe(version);
+  });
+
   it('request no privileges', () => {
     expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
     expect(container.securityContext).toMatchObject({

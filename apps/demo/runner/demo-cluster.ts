@@ -3,7 +3,7 @@ import type { Database } from './database.js';
 import { type ClusterState, type Ending, Pod } from './pod.js';
 import type { Run } from './firings.js';
 import { LOAD } from './load.js';
-import { progressOf, readableEvent, runOf } from './pod-log.js';
+import { progressOf, readableEvent, runOf, termOf } from './pod-log.js';
 import type { Ports } from './ports.js';
 
 /** Small limits, so that a few dozen megabytes fill a pod. */
@@ -13,6 +13,10 @@ const SPILL = { HEDGE_SPILL_MEMORY: '8MB', HEDGE_SPILL_DISK: '32MB' };
 export class DemoCluster {
   /** The runs of the job that the pods have logged. */
   readonly runs: Run[] = [];
+  /** The tokens with which pods have led, as they have logged them. */
+  readonly terms: bigint[] = [];
+  /** The version of the pods that start now. */
+  appVersion = 1;
   private readonly all: Pod[] = [];
   private stopping = false;
 
@@ -44,10 +48,13 @@ export class DemoCluster {
         HEDGE_SPILL_DIRECTORY: this.spillDirectory,
         HEDGE_GROUP: 'demo',
         HEDGE_TIMING: 'local',
+        HEDGE_APP_VERSION: `${this.appVersion}`,
       },
       onLine: (line) => {
         const run = runOf(line);
         if (run !== undefined) this.runs.push(run);
+        const term = termOf(line);
+        if (term !== undefined) this.terms.push(term);
         const progress = progressOf(line);
         if (progress !== undefined) return this.console.progress(name, progress);
         const event = readableEvent(line);

@@ -39,6 +39,13 @@ export function runOf(line: string): Run | undefined {
   return fireTime === undefined ? undefined : { fireTime, attempt: Number(attempt) };
 }
 
+/** The token in the line of a pod that begins to lead. */
+export function termOf(line: string): bigint | undefined {
+  const { context, message } = parse(line) ?? {};
+  const [, token] = (context === 'Hedge' && /^Leader of group \S+, token (\d+)$/.exec(String(message))) || [];
+  return token === undefined ? undefined : BigInt(token);
+}
+
 function parse(line: string): LogLine | undefined {
   try {
     const log: unknown = JSON.parse(line);

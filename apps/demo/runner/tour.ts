@@ -7,6 +7,7 @@ import { Load } from './load.js';
 import type { Ending, Pod } from './pod.js';
 import { Steps } from './steps.js';
 import { lockOutlivesItsHolder, semaphoreKeepsItsLimit, stoppedLeaderHandsOverAtOnce } from './tour-exclusion.js';
+import { leadershipMovesOnce } from './tour-rollout.js';
 import { lossOfTheOnlyCopyIsReported, secondCopySurvives } from './tour-spill.js';
 import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
 
@@ -153,6 +154,8 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     await cluster.add();
     return secondCopySurvives(cluster);
   });
+
+  await steps.run('a rolling update of five pods while all send', () => leadershipMovesOnce(cluster));
 
   await steps.run('every firing of the job is accounted for', async () => {
     const { leader } = await cluster.agree(TAKE_OVER_MS);

@@ -12,7 +12,13 @@ export function hedgeOptions(config: ConfigService): HedgeOptions {
     backend: backend(config),
     timing: config.get<TimingPreset>('HEDGE_TIMING', 'local'),
     spill: spill(config),
+    ...preferNewest(config),
   };
+}
+
+function preferNewest(config: ConfigService): Pick<HedgeOptions, 'preferNewest'> {
+  const appVersion = config.get<string>('HEDGE_APP_VERSION');
+  return appVersion === undefined ? {} : { preferNewest: { appVersion } };
 }
 
 function spill(config: ConfigService): HedgeOptions['spill'] {

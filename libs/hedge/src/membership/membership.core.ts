@@ -343,8 +343,7 @@ export class Membership {
     this.#updates?.reported(from.incarnation, { ...state, acceptsChanges });
     if (roster.heard(from, now)) this.#unpublished = true;
     else if (this.accepted !== undefined && !this.#unpublished) this.#update([from], this.accepted);
-    // A member of another term does not follow this leader yet.
-    roster.readyToLead(from, epoch === leader.epoch ? heartbeat.candidate : undefined, now);
+    roster.readyToLead(from, heartbeat.candidate, now);
     const answer = this.accepted ?? { epoch: 0n, version: 0 };
     this.#effects.push({ type: 'answer-heartbeat', to: from, epoch: answer.epoch, version: answer.version });
   }
