@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { agree, eventually, Pods } from './pods.js';
+import { agree, eventually, type Pod, Pods } from './pods.js';
 
 describe('a leader that is killed or paused', () => {
   let pods: Pods;
@@ -61,6 +61,53 @@ describe('a leader that is killed or paused', () => {
     expect(await old!.call('send', 0, 10_000)).toBe(next.pid);
   }, 60_000);
 
+  it('killed and restarted at its address: a pod that watched the lease takes over, in one election', async () => {
+    const [leader, ...followers] = await pods.startGroup(3);
+    const { token } = await leader!.state();
+    await leader!.kill();
+    const restarted = await pods.start({ address: leader!.address });
+
+    const [next] = await agree([restarted, ...followers]);
+    expect(next!.address).not.toBe(restarted.address);
+    expect(await restarted.call('send', 0, 10_000)).toBe(next!.pid);
+    const after = (await next!.state()).token!;
+    expect(after).toBeGreaterThan(token!);
+    expect([restarted, ...followers].flatMap(termsOf)).toEqual([after]);
+    // On a busy machine it may start only when that lease has expired.
+    expect([[token, after], [after]]).toContainEqual(tokensIn(restarted));
+  }, 60_000);
+
+  it('killed and restarted at its address, alone: it leads again after it has watched the lease, in one election', async () => {
+    const [leader] = await pods.startGroup(1);
+    const { token } = await leader!.state();
+    await leader!.call('lock', 'report', 10_000);
+    await leader!.kill();
+    const restarted = await pods.start({ address: leader!.address });
+    await agree([restarted]);
+    expect(termsOf(restarted)).toEqual([(await restarted.state()).token]);
+    expect(tokensIn(restarted)).toEqual([token, ...termsOf(restarted)]);
+    // The lock of the old process is free when its lease has expired, too.
+    expect(await restarted.call('lock', 'report', 10_000)).toBeGreaterThan(token!);
+  }, 60_000);
+
+  it('stopped gracefully, one after another: the leadership goes to the pod that started last', async () => {
+    const group: Pod[] = [];
+    for (let n = 0; n < 4; n += 1) {
+      group.push(await pods.start());
+      await agree(group);
+    }
+    const [first, second, ...rest] = group;
+    const last = rest.at(-1)!;
+    expect((await first!.state()).isLeader).toBe(true);
+    await first!.stop();
+    const [next] = await agree([second!, ...rest]);
+    expect(first!.output).toContain(`Handing the leadership of group e2e over to ${last.address}`);
+    expect(next!.address).toBe(last.address);
+    await second!.stop();
+    await agree(rest);
+    expect(group.flatMap(termsOf)).toHaveLength(2);
+  }, 60_000);
+
   it('stopped gracefully under load: the next leader takes over at once, and no send fails', async () => {
     const [leader, ...followers] = await pods.startGroup(3);
     for (const pod of followers) await pod.call('startSending', 8);
@@ -91,3 +138,13 @@ describe('a leader that is killed or paused', () => {
     await eventually('the handler runs again', async () => ((await follower!.state()).working > 0 ? true : undefined));
   }, 60_000);
 });
+
+/** The tokens with which the pod has led. */
+function termsOf({ output }: Pod): bigint[] {
+  return [...output.matchAll(/Leader of group e2e, token (\d+)/g)].map(([, token]) => BigInt(token!));
+}
+
+/** The tokens of all leaders that the pod has known, in this order. */
+function tokensIn({ output }: Pod): bigint[] {
+  return [...output.matchAll(/Leader of group e2e(?: is \S+)?, token (\d+)/g)].map(([, token]) => BigInt(token!));
+}

@@ -412,11 +412,11 @@ describe('LeaseContender', () => {
   it('leaves a released lease to the named successor for a moment, then reads it, and campaigns if it is free', () => {
     follow();
     step({ type: 'lease-released', token: 8n, successor: 'c' });
-    expect(effect('wake').afterMs).toBe(150);
+    expect(effect('wake').afterMs).toBe(562.5);
     step({ type: 'refresh' });
     step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
     expect(types()).not.toContain('check-self');
-    expect(effect('wake').afterMs).toBe(150);
+    expect(effect('wake').afterMs).toBe(562.5);
     wake();
     step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
     expect(types()).toContain('check-self');

@@ -298,7 +298,7 @@ export class LeaseContender {
   /** Leaves the lease to the successor for a moment. Then this process reads the lease, and campaigns if it is still free. */
   #yield(now: Instant): void {
     const { timing, random } = this.settings;
-    this.#yieldsUntil = now.mono + timing.retryMs * (1 + random());
+    this.#yieldsUntil = now.mono + (timing.leaseMs / 8) * (1 + random());
     this.#campaignNext = false;
     // The call in flight may have seen the lease before its release.
     if (this.#call.type !== undefined) this.#readAgain = true;
