@@ -247,7 +247,9 @@ export class LeaseContender {
     // While writes fail, the pauses between acquisitions keep growing.
     if (!this.#writesFail) this.#failures = 0;
     if (free && this.#mayCampaign(now)) return this.#campaign(now);
-    if (free && now.mono < this.#yieldsUntil) return this.#wakeIn(this.#yieldsUntil - now.mono, now);
+    if (free && now.mono < this.#yieldsUntil) {
+      return this.#wakeIn(Math.min(this.settings.timing.retryMs, this.#yieldsUntil - now.mono), now);
+    }
     if (this.#observed.announcedWithin(this.settings.timing.leaseMs / 3, now)) return this.#readIfSilent(now);
     this.#wakeIn(nextReadMs(record, free, this.settings), now);
   }
@@ -295,14 +297,16 @@ export class LeaseContender {
     this.#wakeIn((this.settings.random() * this.settings.timing.retryMs) / 4, now);
   }
 
-  /** Leaves the lease to the successor for a moment. Then this process reads the lease, and campaigns if it is still free. */
+  /** Reads the lease soon, to learn the next holder, but leaves it to the successor for a moment. */
   #yield(now: Instant): void {
     const { timing, random } = this.settings;
     this.#yieldsUntil = now.mono + (timing.leaseMs / 8) * (1 + random());
     this.#campaignNext = false;
     // The call in flight may have seen the lease before its release.
     if (this.#call.type !== undefined) this.#readAgain = true;
-    else if (this.term === undefined && this.#releasing === undefined) this.#wakeIn(this.#yieldsUntil - now.mono, now);
+    else if (this.term === undefined && this.#releasing === undefined) {
+      this.#wakeIn((timing.retryMs / 4) * (1 + random()), now);
+    }
   }
 
   #mayCampaign(now: Instant): boolean {
