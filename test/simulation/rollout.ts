@@ -45,7 +45,12 @@ export function simulateRollout(seed: number, parts: Parts = SOUND_PARTS, trace?
       const leader = cluster.pods().find(({ believes }) => believes);
       if (leader === undefined) return;
       if (leader.machine === neverReady && !crashes) violated('H3', 'a pod leads that is not ready');
-      if (crashes && next.includes(leader.machine) && !crashed.has(leader.self.incarnation) && crashed.size < MOST_CRASHES) {
+      if (
+        crashes &&
+        next.includes(leader.machine) &&
+        !crashed.has(leader.self.incarnation) &&
+        crashed.size < MOST_CRASHES
+      ) {
         crashed.add(leader.self.incarnation);
         cluster.crash(leader.self.address);
       }
