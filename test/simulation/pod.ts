@@ -488,7 +488,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
             this.machine,
             () => database.handOver({ epoch, appVersion }),
             (written) => {
-              if (this.alive && written.type === 'done' && written.result === true) claimed(true);
+              if (this.alive && written.type === 'done' && written.result) claimed(true);
             },
           );
         },

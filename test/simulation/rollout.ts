@@ -77,7 +77,10 @@ export function simulateRollout(seed: number, parts: Parts = SOUND_PARTS, trace?
     const handedOver = count(`membership: handed over to version ${NEW}`);
     if (handedOver > 1) violated('H2', `the leaders handed over ${handedOver} times to version ${NEW}`);
     if (handedOver > 0) world.count('rollout: handed over while the leader ran');
-    if (crashes) return done(world.count('rollout: the new leader died'));
+    if (crashes) {
+      world.count('rollout: the new leader died');
+      return { seed, coverage: world.coverage, violation: undefined };
+    }
 
     // A successor that does not reach itself at its own address does not campaign, and another pod takes over.
     const moves = elections() - before;
@@ -89,15 +92,11 @@ export function simulateRollout(seed: number, parts: Parts = SOUND_PARTS, trace?
     const settled = elections();
     run(SETTLED_WITHIN);
     if (elections() !== settled) violated('H3', 'the leadership moved after the update');
-    return done();
+    return { seed, coverage: world.coverage, violation: undefined };
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));
     world.note('', () => `VIOLATED ${violation.message}`);
     return { seed, coverage: world.coverage, violation };
-  }
-
-  function done(_?: void): History {
-    return { seed, coverage: world.coverage, violation: undefined };
   }
 }
 

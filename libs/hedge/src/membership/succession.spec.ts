@@ -46,10 +46,11 @@ describe('the order of app versions', () => {
   });
 });
 
+function candidate(incarnation: string, appVersion: string, startedAt: number) {
+  return { member: { address: `${incarnation}:1`, incarnation }, appVersion, startedAt };
+}
+
 describe('newestOf', () => {
-  const candidate = (incarnation: string, appVersion: string, startedAt: number) => {
-    return { member: { address: `${incarnation}:1`, incarnation }, appVersion, startedAt };
-  };
   const candidates = [candidate('a', '1.9', 30), candidate('b', '1.10', 10), candidate('c', '1.10', 20)];
 
   it('prefers the newest version, and of that the pod that started last', () => {
