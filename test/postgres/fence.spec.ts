@@ -286,7 +286,7 @@ describe('a fence', () => {
     await client.query('BEGIN READ ONLY');
     await expect(transactions.fence(client, held)).rejects.toMatchObject({
       code: 'BACKEND_UNAVAILABLE',
-      retryable: false,
+      retryable: true,
       details: { sqlState: '25006' },
       message: expect.stringContaining('READ ONLY'),
     });

@@ -18,11 +18,6 @@ export { Prisma }
 export * as $Enums from './enums.js'
 export * from './enums.js';
 /**
- * Model Fence
- * The highest fencing token of all writes to the data that `name` protects.
- */
-export type Fence = Prisma.FenceModel
-/**
  * Model Invoice
  * 
  */

@@ -8,6 +8,5 @@
  *
  * 🟢 You can import this file directly.
  */
-export type * from './models/Fence.js'
 export type * from './models/Invoice.js'
 export type * from './commonInputTypes.js'

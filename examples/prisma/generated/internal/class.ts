@@ -20,7 +20,7 @@ const config: runtime.GetPrismaClientConfig = {
   "clientVersion": "7.10.0",
   "engineVersion": "0edf323efd1d98336f3f0a68684b56f689b900d3",
   "activeProvider": "postgresql",
-  "inlineSchema": "// `npx prisma generate` makes ../generated from this file. (Here it was made by Prisma 7.10 with\n// PRISMA_SCHEMA_ENGINE_BINARY=/bin/true, so that the command downloads no engine: it does not run one.)\ngenerator client {\n  provider            = \"prisma-client\"\n  output              = \"../generated\"\n  moduleFormat        = \"esm\"\n  importFileExtension = \"js\"\n  compilerBuild       = \"small\"\n}\n\ndatasource db {\n  provider = \"postgresql\"\n}\n\n/// The highest fencing token of all writes to the data that `name` protects.\nmodel Fence {\n  name  String @id\n  token BigInt\n}\n\nmodel Invoice {\n  id     String    @id\n  cents  Int\n  sentAt DateTime?\n}\n",
+  "inlineSchema": "// `npx prisma generate` makes ../generated from this file. (Here it was made by Prisma 7.10 with\n// PRISMA_SCHEMA_ENGINE_BINARY=/bin/true, so that the command downloads no engine: it does not run one.)\ngenerator client {\n  provider            = \"prisma-client\"\n  output              = \"../generated\"\n  moduleFormat        = \"esm\"\n  importFileExtension = \"js\"\n  compilerBuild       = \"small\"\n}\n\ndatasource db {\n  provider = \"postgresql\"\n}\n\nmodel Invoice {\n  id     String    @id\n  cents  Int\n  sentAt DateTime?\n}\n",
   "runtimeDataModel": {
     "models": {},
     "enums": {},
@@ -32,10 +32,10 @@ const config: runtime.GetPrismaClientConfig = {
   }
 }
 
-config.runtimeDataModel = JSON.parse("{\"models\":{\"Fence\":{\"fields\":[{\"name\":\"name\",\"kind\":\"scalar\",\"type\":\"String\"},{\"name\":\"token\",\"kind\":\"scalar\",\"type\":\"BigInt\"}],\"dbName\":null,\"schema\":null},\"Invoice\":{\"fields\":[{\"name\":\"id\",\"kind\":\"scalar\",\"type\":\"String\"},{\"name\":\"cents\",\"kind\":\"scalar\",\"type\":\"Int\"},{\"name\":\"sentAt\",\"kind\":\"scalar\",\"type\":\"DateTime\"}],\"dbName\":null,\"schema\":null}},\"enums\":{},\"types\":{}}")
+config.runtimeDataModel = JSON.parse("{\"models\":{\"Invoice\":{\"fields\":[{\"name\":\"id\",\"kind\":\"scalar\",\"type\":\"String\"},{\"name\":\"cents\",\"kind\":\"scalar\",\"type\":\"Int\"},{\"name\":\"sentAt\",\"kind\":\"scalar\",\"type\":\"DateTime\"}],\"dbName\":null,\"schema\":null}},\"enums\":{},\"types\":{}}")
 config.parameterizationSchema = {
-  strings: JSON.parse("[\"where\",\"Fence.findUnique\",\"Fence.findUniqueOrThrow\",\"orderBy\",\"cursor\",\"Fence.findFirst\",\"Fence.findFirstOrThrow\",\"Fence.findMany\",\"data\",\"Fence.createOne\",\"Fence.createMany\",\"Fence.createManyAndReturn\",\"Fence.updateOne\",\"Fence.updateMany\",\"Fence.updateManyAndReturn\",\"create\",\"update\",\"Fence.upsertOne\",\"Fence.deleteOne\",\"Fence.deleteMany\",\"having\",\"_count\",\"_avg\",\"_sum\",\"_min\",\"_max\",\"Fence.groupBy\",\"Fence.aggregate\",\"Invoice.findUnique\",\"Invoice.findUniqueOrThrow\",\"Invoice.findFirst\",\"Invoice.findFirstOrThrow\",\"Invoice.findMany\",\"Invoice.createOne\",\"Invoice.createMany\",\"Invoice.createManyAndReturn\",\"Invoice.updateOne\",\"Invoice.updateMany\",\"Invoice.updateManyAndReturn\",\"Invoice.upsertOne\",\"Invoice.deleteOne\",\"Invoice.deleteMany\",\"Invoice.groupBy\",\"Invoice.aggregate\",\"AND\",\"OR\",\"NOT\",\"id\",\"cents\",\"sentAt\",\"equals\",\"in\",\"notIn\",\"lt\",\"lte\",\"gt\",\"gte\",\"not\",\"contains\",\"startsWith\",\"endsWith\",\"name\",\"token\",\"set\",\"increment\",\"decrement\",\"multiply\",\"divide\"]"),
-  graph: "VxUgBSwAAEcAMC0AAAQAEC4AAEcAMD0BAAAAAT4EAEgAIQEAAAABACABAAAAAQAgBSwAAEcAMC0AAAQAEC4AAEcAMD0BAEAAIT4EAEgAIQADAAAABAAgAwAABQAwBAAAAQAgAwAAAAQAIAMAAAUAMAQAAAEAIAMAAAAEACADAAAFADAEAAABACACPQEAAAABPgQAAAABAQgAAAkAIAI9AQAAAAE-BAAAAAEBCAAACwAwAQgAAAsAMAI9AQBPACE-BABXACECAAAAAQAgCAAADgAgAj0BAE8AIT4EAFcAIQIAAAAEACAIAAAQACACAAAABAAgCAAAEAAgAwAAAAEAIA8AAAkAIBAAAA4AIAEAAAABACABAAAABAAgBRUAAFIAIBYAAFMAIBcAAFYAIBgAAFUAIBkAAFQAIAUsAABDADAtAAAXABAuAABDADA9AQA0ACE-BABEACEDAAAABAAgAwAAFgAwFAAAFwAgAwAAAAQAIAMAAAUAMAQAAAEAIAYsAAA_ADAtAAAdABAuAAA_ADAvAQAAAAEwAgBBACExQABCACEBAAAAGgAgAQAAABoAIAYsAAA_ADAtAAAdABAuAAA_ADAvAQBAACEwAgBBACExQABCACEBMQAASQAgAwAAAB0AIAMAAB4AMAQAABoAIAMAAAAdACADAAAeADAEAAAaACADAAAAHQAgAwAAHgAwBAAAGgAgAy8BAAAAATACAAAAATFAAAAAAQEIAAAiACADLwEAAAABMAIAAAABMUAAAAABAQgAACQAMAEIAAAkADADLwEATwAhMAIAUAAhMUAAUQAhAgAAABoAIAgAACcAIAMvAQBPACEwAgBQACExQABRACECAAAAHQAgCAAAKQAgAgAAAB0AIAgAACkAIAMAAAAaACAPAAAiACAQAAAnACABAAAAGgAgAQAAAB0AIAYVAABKACAWAABLACAXAABOACAYAABNACAZAABMACAxAABJACAGLAAAMwAwLQAAMAAQLgAAMwAwLwEANAAhMAIANQAhMUAANgAhAwAAAB0AIAMAAC8AMBQAADAAIAMAAAAdACADAAAeADAEAAAaACAGLAAAMwAwLQAAMAAQLgAAMwAwLwEANAAhMAIANQAhMUAANgAhDhUAADsAIBgAAD4AIBkAAD4AIDIBAAAAATMBAAAABDQBAAAABDUBAAAAATYBAAAAATcBAAAAATgBAAAAATkBAD0AIToBAAAAATsBAAAAATwBAAAAAQ0VAAA7ACAWAAA8ACAXAAA7ACAYAAA7ACAZAAA7ACAyAgAAAAEzAgAAAAQ0AgAAAAQ1AgAAAAE2AgAAAAE3AgAAAAE4AgAAAAE5AgA6ACELFQAAOAAgGAAAOQAgGQAAOQAgMkAAAAABM0AAAAAFNEAAAAAFNUAAAAABNkAAAAABN0AAAAABOEAAAAABOUAANwAhCxUAADgAIBgAADkAIBkAADkAIDJAAAAAATNAAAAABTRAAAAABTVAAAAAATZAAAAAATdAAAAAAThAAAAAATlAADcAIQgyAgAAAAEzAgAAAAU0AgAAAAU1AgAAAAE2AgAAAAE3AgAAAAE4AgAAAAE5AgA4ACEIMkAAAAABM0AAAAAFNEAAAAAFNUAAAAABNkAAAAABN0AAAAABOEAAAAABOUAAOQAhDRUAADsAIBYAADwAIBcAADsAIBgAADsAIBkAADsAIDICAAAAATMCAAAABDQCAAAABDUCAAAAATYCAAAAATcCAAAAATgCAAAAATkCADoAIQgyAgAAAAEzAgAAAAQ0AgAAAAQ1AgAAAAE2AgAAAAE3AgAAAAE4AgAAAAE5AgA7ACEIMggAAAABMwgAAAAENAgAAAAENQgAAAABNggAAAABNwgAAAABOAgAAAABOQgAPAAhDhUAADsAIBgAAD4AIBkAAD4AIDIBAAAAATMBAAAABDQBAAAABDUBAAAAATYBAAAAATcBAAAAATgBAAAAATkBAD0AIToBAAAAATsBAAAAATwBAAAAAQsyAQAAAAEzAQAAAAQ0AQAAAAQ1AQAAAAE2AQAAAAE3AQAAAAE4AQAAAAE5AQA-ACE6AQAAAAE7AQAAAAE8AQAAAAEGLAAAPwAwLQAAHQAQLgAAPwAwLwEAQAAhMAIAQQAhMUAAQgAhCzIBAAAAATMBAAAABDQBAAAABDUBAAAAATYBAAAAATcBAAAAATgBAAAAATkBAD4AIToBAAAAATsBAAAAATwBAAAAAQgyAgAAAAEzAgAAAAQ0AgAAAAQ1AgAAAAE2AgAAAAE3AgAAAAE4AgAAAAE5AgA7ACEIMkAAAAABM0AAAAAFNEAAAAAFNUAAAAABNkAAAAABN0AAAAABOEAAAAABOUAAOQAhBSwAAEMAMC0AABcAEC4AAEMAMD0BADQAIT4EAEQAIQ0VAAA7ACAWAAA8ACAXAABGACAYAABGACAZAABGACAyBAAAAAEzBAAAAAQ0BAAAAAQ1BAAAAAE2BAAAAAE3BAAAAAE4BAAAAAE5BABFACENFQAAOwAgFgAAPAAgFwAARgAgGAAARgAgGQAARgAgMgQAAAABMwQAAAAENAQAAAAENQQAAAABNgQAAAABNwQAAAABOAQAAAABOQQARQAhCDIEAAAAATMEAAAABDQEAAAABDUEAAAAATYEAAAAATcEAAAAATgEAAAAATkEAEYAIQUsAABHADAtAAAEABAuAABHADA9AQBAACE-BABIACEIMgQAAAABMwQAAAAENAQAAAAENQQAAAABNgQAAAABNwQAAAABOAQAAAABOQQARgAhAAAAAAAAAT8BAAAAAQU_AgAAAAFAAgAAAAFBAgAAAAFCAgAAAAFDAgAAAAEBP0AAAAABAAAAAAAFPwQAAAABQAQAAAABQQQAAAABQgQAAAABQwQAAAABAAAAAAUVAAYWAAcXAAgYAAkZAAoAAAAAAAUVAAYWAAcXAAgYAAkZAAoAAAAFFQAQFgARFwASGAATGQAUAAAAAAAFFQAQFgARFwASGAATGQAUAQIBAgMBBQYBBgcBBwgBCQoBCgwCCw0DDA8BDRECDhIEERMBEhQBExUCGhgFGxkLHBsMHRwMHh8MHyAMICEMISMMIiUCIyYNJCgMJSoCJisOJywMKC0MKS4CKjEPKzIV"
+  strings: JSON.parse("[\"where\",\"Invoice.findUnique\",\"Invoice.findUniqueOrThrow\",\"orderBy\",\"cursor\",\"Invoice.findFirst\",\"Invoice.findFirstOrThrow\",\"Invoice.findMany\",\"data\",\"Invoice.createOne\",\"Invoice.createMany\",\"Invoice.createManyAndReturn\",\"Invoice.updateOne\",\"Invoice.updateMany\",\"Invoice.updateManyAndReturn\",\"create\",\"update\",\"Invoice.upsertOne\",\"Invoice.deleteOne\",\"Invoice.deleteMany\",\"having\",\"_count\",\"_avg\",\"_sum\",\"_min\",\"_max\",\"Invoice.groupBy\",\"Invoice.aggregate\",\"AND\",\"OR\",\"NOT\",\"id\",\"cents\",\"sentAt\",\"equals\",\"in\",\"notIn\",\"lt\",\"lte\",\"gt\",\"gte\",\"not\",\"contains\",\"startsWith\",\"endsWith\",\"set\",\"increment\",\"decrement\",\"multiply\",\"divide\"]"),
+  graph: "MgsQBhwAACYAMB0AAAQAEB4AACYAMB8BAAAAASACACgAISFAACkAIQEAAAABACABAAAAAQAgBhwAACYAMB0AAAQAEB4AACYAMB8BACcAISACACgAISFAACkAIQEhAAAqACADAAAABAAgAwAABQAwBAAAAQAgAwAAAAQAIAMAAAUAMAQAAAEAIAMAAAAEACADAAAFADAEAAABACADHwEAAAABIAIAAAABIUAAAAABAQgAAAkAIAMfAQAAAAEgAgAAAAEhQAAAAAEBCAAACwAwAQgAAAsAMAMfAQAwACEgAgAxACEhQAAyACECAAAAAQAgCAAADgAgAx8BADAAISACADEAISFAADIAIQIAAAAEACAIAAAQACACAAAABAAgCAAAEAAgAwAAAAEAIA8AAAkAIBAAAA4AIAEAAAABACABAAAABAAgBhUAACsAIBYAACwAIBcAAC8AIBgAAC4AIBkAAC0AICEAACoAIAYcAAAaADAdAAAXABAeAAAaADAfAQAbACEgAgAcACEhQAAdACEDAAAABAAgAwAAFgAwFAAAFwAgAwAAAAQAIAMAAAUAMAQAAAEAIAYcAAAaADAdAAAXABAeAAAaADAfAQAbACEgAgAcACEhQAAdACEOFQAAIgAgGAAAJQAgGQAAJQAgIgEAAAABIwEAAAAEJAEAAAAEJQEAAAABJgEAAAABJwEAAAABKAEAAAABKQEAJAAhKgEAAAABKwEAAAABLAEAAAABDRUAACIAIBYAACMAIBcAACIAIBgAACIAIBkAACIAICICAAAAASMCAAAABCQCAAAABCUCAAAAASYCAAAAAScCAAAAASgCAAAAASkCACEAIQsVAAAfACAYAAAgACAZAAAgACAiQAAAAAEjQAAAAAUkQAAAAAUlQAAAAAEmQAAAAAEnQAAAAAEoQAAAAAEpQAAeACELFQAAHwAgGAAAIAAgGQAAIAAgIkAAAAABI0AAAAAFJEAAAAAFJUAAAAABJkAAAAABJ0AAAAABKEAAAAABKUAAHgAhCCICAAAAASMCAAAABSQCAAAABSUCAAAAASYCAAAAAScCAAAAASgCAAAAASkCAB8AIQgiQAAAAAEjQAAAAAUkQAAAAAUlQAAAAAEmQAAAAAEnQAAAAAEoQAAAAAEpQAAgACENFQAAIgAgFgAAIwAgFwAAIgAgGAAAIgAgGQAAIgAgIgIAAAABIwIAAAAEJAIAAAAEJQIAAAABJgIAAAABJwIAAAABKAIAAAABKQIAIQAhCCICAAAAASMCAAAABCQCAAAABCUCAAAAASYCAAAAAScCAAAAASgCAAAAASkCACIAIQgiCAAAAAEjCAAAAAQkCAAAAAQlCAAAAAEmCAAAAAEnCAAAAAEoCAAAAAEpCAAjACEOFQAAIgAgGAAAJQAgGQAAJQAgIgEAAAABIwEAAAAEJAEAAAAEJQEAAAABJgEAAAABJwEAAAABKAEAAAABKQEAJAAhKgEAAAABKwEAAAABLAEAAAABCyIBAAAAASMBAAAABCQBAAAABCUBAAAAASYBAAAAAScBAAAAASgBAAAAASkBACUAISoBAAAAASsBAAAAASwBAAAAAQYcAAAmADAdAAAEABAeAAAmADAfAQAnACEgAgAoACEhQAApACELIgEAAAABIwEAAAAEJAEAAAAEJQEAAAABJgEAAAABJwEAAAABKAEAAAABKQEAJQAhKgEAAAABKwEAAAABLAEAAAABCCICAAAAASMCAAAABCQCAAAABCUCAAAAASYCAAAAAScCAAAAASgCAAAAASkCACIAIQgiQAAAAAEjQAAAAAUkQAAAAAUlQAAAAAEmQAAAAAEnQAAAAAEoQAAAAAEpQAAgACEAAAAAAAABLQEAAAABBS0CAAAAAS4CAAAAAS8CAAAAATACAAAAATECAAAAAQEtQAAAAAEAAAAABRUABhYABxcACBgACRkACgAAAAAABRUABhYABxcACBgACRkACgECAQIDAQUGAQYHAQcIAQkKAQoMAgsNAwwPAQ0RAg4SBBETARIUARMVAhoYBRsZCw"
 }
 
 async function decodeBase64AsWasm(wasmBase64: string): Promise<WebAssembly.Module> {
@@ -70,8 +70,8 @@ export interface PrismaClientConstructor {
    * const prisma = new PrismaClient({
    *   adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL })
    * })
-   * // Fetch zero or more Fences
-   * const fences = await prisma.fence.findMany()
+   * // Fetch zero or more Invoices
+   * const invoices = await prisma.invoice.findMany()
    * ```
    * 
    * Read more in our [docs](https://pris.ly/d/client).
@@ -94,8 +94,8 @@ export interface PrismaClientConstructor {
  * const prisma = new PrismaClient({
  *   adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL })
  * })
- * // Fetch zero or more Fences
- * const fences = await prisma.fence.findMany()
+ * // Fetch zero or more Invoices
+ * const invoices = await prisma.invoice.findMany()
  * ```
  * 
  * Read more in our [docs](https://pris.ly/d/client).
@@ -189,16 +189,6 @@ export interface PrismaClient<
   }>>
 
       /**
-   * `prisma.fence`: Exposes CRUD operations for the **Fence** model.
-    * Example usage:
-    * ```ts
-    * // Fetch zero or more Fences
-    * const fences = await prisma.fence.findMany()
-    * ```
-    */
-  get fence(): Prisma.FenceDelegate<ExtArgs, { omit: OmitOpts }>;
-
-  /**
    * `prisma.invoice`: Exposes CRUD operations for the **Invoice** model.
     * Example usage:
     * ```ts

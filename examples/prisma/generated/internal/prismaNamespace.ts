@@ -397,7 +397,6 @@ type FieldRefInputType<Model, FieldType> = Model extends never ? never : FieldRe
 
 
 export const ModelName = {
-  Fence: 'Fence',
   Invoice: 'Invoice'
 } as const
 
@@ -414,84 +413,10 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "fence" | "invoice"
+    modelProps: "invoice"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
-    Fence: {
-      payload: Prisma.$FencePayload<ExtArgs>
-      fields: Prisma.FenceFieldRefs
-      operations: {
-        findUnique: {
-          args: Prisma.FenceFindUniqueArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload> | null
-        }
-        findUniqueOrThrow: {
-          args: Prisma.FenceFindUniqueOrThrowArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>
-        }
-        findFirst: {
-          args: Prisma.FenceFindFirstArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload> | null
-        }
-        findFirstOrThrow: {
-          args: Prisma.FenceFindFirstOrThrowArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>
-        }
-        findMany: {
-          args: Prisma.FenceFindManyArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>[]
-        }
-        create: {
-          args: Prisma.FenceCreateArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>
-        }
-        createMany: {
-          args: Prisma.FenceCreateManyArgs<ExtArgs>
-          result: BatchPayload
-        }
-        createManyAndReturn: {
-          args: Prisma.FenceCreateManyAndReturnArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>[]
-        }
-        delete: {
-          args: Prisma.FenceDeleteArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>
-        }
-        update: {
-          args: Prisma.FenceUpdateArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>
-        }
-        deleteMany: {
-          args: Prisma.FenceDeleteManyArgs<ExtArgs>
-          result: BatchPayload
-        }
-        updateMany: {
-          args: Prisma.FenceUpdateManyArgs<ExtArgs>
-          result: BatchPayload
-        }
-        updateManyAndReturn: {
-          args: Prisma.FenceUpdateManyAndReturnArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>[]
-        }
-        upsert: {
-          args: Prisma.FenceUpsertArgs<ExtArgs>
-          result: runtime.Types.Utils.PayloadToResult<Prisma.$FencePayload>
-        }
-        aggregate: {
-          args: Prisma.FenceAggregateArgs<ExtArgs>
-          result: runtime.Types.Utils.Optional<Prisma.AggregateFence>
-        }
-        groupBy: {
-          args: Prisma.FenceGroupByArgs<ExtArgs>
-          result: runtime.Types.Utils.Optional<Prisma.FenceGroupByOutputType>[]
-        }
-        count: {
-          args: Prisma.FenceCountArgs<ExtArgs>
-          result: runtime.Types.Utils.Optional<Prisma.FenceCountAggregateOutputType> | number
-        }
-      }
-    }
     Invoice: {
       payload: Prisma.$InvoicePayload<ExtArgs>
       fields: Prisma.InvoiceFieldRefs
@@ -605,14 +530,6 @@ export const TransactionIsolationLevel = runtime.makeStrictEnum({
 export type TransactionIsolationLevel = (typeof TransactionIsolationLevel)[keyof typeof TransactionIsolationLevel]
 
 
-export const FenceScalarFieldEnum = {
-  name: 'name',
-  token: 'token'
-} as const
-
-export type FenceScalarFieldEnum = (typeof FenceScalarFieldEnum)[keyof typeof FenceScalarFieldEnum]
-
-
 export const InvoiceScalarFieldEnum = {
   id: 'id',
   cents: 'cents',
@@ -663,20 +580,6 @@ export type StringFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaModel, 
  * Reference to a field of type 'String[]'
  */
 export type ListStringFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaModel, 'String[]'>
-    
-
-
-/**
- * Reference to a field of type 'BigInt'
- */
-export type BigIntFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaModel, 'BigInt'>
-    
-
-
-/**
- * Reference to a field of type 'BigInt[]'
- */
-export type ListBigIntFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaModel, 'BigInt[]'>
     
 
 
@@ -872,7 +775,6 @@ export interface PrismaClientOptionsWithAdapter extends PrismaClientBaseOptions 
  */
 export type PrismaClientOptions = PrismaClientOptionsWithAccelerateUrl | PrismaClientOptionsWithAdapter
 export type GlobalOmitConfig = {
-  fence?: Prisma.FenceOmit
   invoice?: Prisma.InvoiceOmit
 }
 

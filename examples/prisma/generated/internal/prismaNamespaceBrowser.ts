@@ -51,7 +51,6 @@ export const AnyNull = runtime.AnyNull
 
 
 export const ModelName = {
-  Fence: 'Fence',
   Invoice: 'Invoice'
 } as const
 
@@ -69,14 +68,6 @@ export const TransactionIsolationLevel = runtime.makeStrictEnum({
 } as const)
 
 export type TransactionIsolationLevel = (typeof TransactionIsolationLevel)[keyof typeof TransactionIsolationLevel]
-
-
-export const FenceScalarFieldEnum = {
-  name: 'name',
-  token: 'token'
-} as const
-
-export type FenceScalarFieldEnum = (typeof FenceScalarFieldEnum)[keyof typeof FenceScalarFieldEnum]
 
 
 export const InvoiceScalarFieldEnum = {

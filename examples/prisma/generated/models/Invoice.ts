@@ -305,6 +305,10 @@ export type InvoiceSumOrderByAggregateInput = {
   cents?: Prisma.SortOrder
 }
 
+export type StringFieldUpdateOperationsInput = {
+  set?: string
+}
+
 export type IntFieldUpdateOperationsInput = {
   set?: number
   increment?: number
