@@ -70,10 +70,7 @@ function makeTrouble(cluster: Cluster, until: number): void {
     const kind = random.pick(['outage', 'pause', 'sleep', 'cut off', 'partition', 'resign', 'late renewal']);
     world.count(`trouble: ${kind}`);
     world.note('', () => `trouble: ${kind}`);
-    if (kind === 'outage' && !connection.outage) {
-      connection.outage = true;
-      world.after(random.between(100, 900), () => (connection.outage = false));
-    }
+    if (kind === 'outage' && !connection.outage) connection.fail(random.between(100, 900));
     if (kind === 'pause') leader?.machine.freeze(random.between(500, 5_000), false);
     if (kind === 'sleep') random.pick(cluster.machines).freeze(random.between(500, 5_000), true);
     if (kind === 'cut off' && leader !== undefined) connection.cutOff(leader.machine, random.between(500, 4_000));

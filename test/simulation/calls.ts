@@ -30,9 +30,9 @@ export type Outcome<Result> =
  * start and its answer, if it has one, possibly long after its caller has timed out or crashed.
  */
 export class DatabaseConnection {
-  /** While true no call arrives: half of the calls fail at once, the others hang. */
-  outage = false;
   readonly #cutOff = new Map<Machine, number>();
+  readonly #slow = new Map<Machine, number>();
+  #outageEnds = 0;
   faults: DatabaseFaults = { failBefore: 0, failAfter: 0, late: 0, slow: 0 };
 
   constructor(
@@ -41,14 +41,29 @@ export class DatabaseConnection {
     private readonly timeoutMs: number,
   ) {}
 
+  /** For that time no call arrives: half of the calls fail at once, the others hang. Some of these arrive when it ends. */
+  fail(ms: number): void {
+    this.#outageEnds = Math.max(this.#outageEnds, this.world.now + ms);
+  }
+
+  get outage(): boolean {
+    return this.world.now < this.#outageEnds;
+  }
+
+  /** For that time a machine gets slow answers. */
+  slowDown(machine: Machine, ms: number): void {
+    this.#slow.set(machine, this.world.now + ms);
+  }
+
   /** For that time a machine gets no answers; its calls are lost, or take effect when the time is over. */
   cutOff(machine: Machine, ms: number): void {
     this.#cutOff.set(machine, this.world.now + ms);
   }
 
   heal(): void {
-    this.outage = false;
+    this.#outageEnds = 0;
     this.#cutOff.clear();
+    this.#slow.clear();
     this.faults = { failBefore: 0, failAfter: 0, late: 0, slow: 0 };
   }
 
@@ -65,18 +80,20 @@ export class DatabaseConnection {
     const cancel = thread.after(this.timeoutMs, () => answer({ type: 'unknown' }));
     const answerAfter = (ms: number, outcome: Outcome<Result>): void =>
       world.after(ms, () => thread.deliver(() => answer(outcome)));
+    // Its caller has no answer.
+    const arriveLate = (time: number): void => {
+      if (random.chance(0.5)) return;
+      world.after(time - world.now + random.skewed(0.5, 500), () => this.#perform(effect, () => undefined));
+    };
     if (this.outage) {
       world.count('database: call during outage');
-      if (random.chance(0.5)) answerAfter(random.between(1, 50), { type: 'not-done' });
-      return;
+      if (random.chance(0.5)) return answerAfter(random.between(1, 50), { type: 'not-done' });
+      return arriveLate(this.#outageEnds);
     }
     const back = this.#cutOff.get(thread.machine) ?? 0;
     if (back > world.now) {
       world.count('database: call while cut off');
-      if (random.chance(0.5)) {
-        world.after(back - world.now + random.skewed(0.5, 500), () => this.#perform(effect, () => undefined));
-      }
-      return;
+      return arriveLate(back);
     }
     if (random.chance(this.faults.failBefore)) {
       world.count('database: failed before effect');
@@ -86,7 +103,7 @@ export class DatabaseConnection {
     const lost = !late && random.chance(this.faults.failAfter);
     if (late) world.count('database: late effect');
     if (lost) world.count('database: failed after effect');
-    const slow = !late && random.chance(this.faults.slow);
+    const slow = !late && (random.chance(this.faults.slow) || (this.#slow.get(thread.machine) ?? 0) > world.now);
     if (slow) world.count('database: slow answer');
     const toEffect = late ? random.skewed(0.3, 6) * this.timeoutMs : random.skewed(0.5, 40);
     const toAnswer = slow ? random.between(0.2, 0.9) * this.timeoutMs : random.skewed(0.5, 20);

@@ -71,6 +71,8 @@ export interface Parts {
 }
 
 export interface ClusterOptions {
+  /** Default: the seed chooses it. */
+  readonly database?: DatabaseKind;
   /** Default: 3 to 5. */
   readonly pods?: number;
   /** Whether one of the jobs is transactional. Default: true. */
@@ -112,7 +114,7 @@ export class Cluster {
   constructor(
     seed: number,
     readonly parts: Parts,
-    { pods, transactionalJob = true, maxStallMs, appVersion = () => undefined }: ClusterOptions = {},
+    { database, pods, transactionalJob = true, maxStallMs, appVersion = () => undefined }: ClusterOptions = {},
   ) {
     this.maxStallMs = maxStallMs;
     this.#appVersion = appVersion;
@@ -122,7 +124,7 @@ export class Cluster {
     this.network = new Network(world, random);
     this.links = new Links(world, this.network, random, (address) => this.#pods.get(address)?.messaging);
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
-    const kind = random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
+    const kind = database ?? random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
     this.database = parts.database(world, kind, new Random(-seed).next);
     this.operations = new Operations(world, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.

@@ -1,17 +1,19 @@
 import type { Cluster } from './cluster.js';
+import type { DatabaseKind } from './database.js';
 import type { Machine } from './machine.js';
 import type { Pod } from './pod.js';
 
-type Fault = (cluster: Cluster) => void;
+/** @param until the end of all faults. */
+type Fault = (cluster: Cluster, until: number) => void;
 
 /** The kinds of faults. A history has a random selection of them. */
-const FAULTS: Readonly<Record<string, Fault>> = {
+const FAULTS = {
   crash: (cluster) => {
     const pod = anyPod(cluster);
     if (pod !== undefined) cluster.crash(pod.self.address);
   },
   'stop and start': (cluster) => {
-    const pod = anyPod(cluster);
+    const pod = cluster.random.chance(0.5) ? leaderOf(cluster) : anyPod(cluster);
     pod?.run(() => pod.elect({ type: 'stop' }));
     cluster.world.after(cluster.random.skewed(1_500, 8_000), () => pod && cluster.startPod(pod.machine));
   },
@@ -26,24 +28,20 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const sign = cluster.random.chance(0.5) ? 1 : -1;
     anyOf(cluster, (machine) => !sleeps(machine))?.jumpWall(sign * cluster.random.skewed(100, 3_600_000));
   },
-  'database clock jumps': (cluster) => {
-    if (cluster.database.kind !== 'shared-clock') jumpClock(cluster);
-  },
+  'database clock jumps': jumpClock,
   'database replaced': (cluster) => {
-    if (cluster.database.kind !== 'file') return;
     cluster.database.replace();
     cluster.semaphoreRows.lose();
+    // The new leader hears nothing of the permits that it holds.
+    const holder = permitHolder(cluster);
+    if (holder !== undefined && cluster.random.chance(0.7))
+      isolate(cluster, holder, cluster.random.between(2_000, 8_000));
   },
-  'database went back': (cluster) => {
-    const { database, random, world } = cluster;
-    if (database.kind !== 'server') return;
-    const { acquiredAt } = database;
-    cluster.semaphoreRows.abortFenced();
-    // Often just before the last acquisition, else by the lag of a replica, or to a backup.
-    const lost = acquiredAt !== undefined && random.chance(0.5);
-    database.goBack(lost ? acquiredAt - random.skewed(0.001, 500) : world.now - random.skewed(1, 10_000));
-    // Another server has another clock.
-    if (random.chance(0.5)) jumpClock(cluster);
+  'database went back': goBack,
+  'database went back to before a hand-over': (cluster, until) => {
+    const leader = leaderOf(cluster);
+    leader?.run(() => leader.elect({ type: 'resign' }));
+    later(cluster, until, cluster.random.skewed(100, 2_000), () => goBack(cluster));
   },
   partition: (cluster) => {
     const { random, network, machines } = cluster;
@@ -68,15 +66,30 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'links cut': (cluster) => cluster.links.cut(cluster.random.pick(cluster.machines).address),
   'database outage': (cluster) => {
-    if (cluster.connection.outage) return;
-    cluster.connection.outage = true;
-    cluster.world.after(cluster.random.skewed(100, 6_000), () => {
-      cluster.connection.outage = false;
-    });
+    cluster.connection.fail(cluster.random.skewed(100, 6_000));
   },
   'pod cut off from the database': (cluster) => {
     const machine = leaderOf(cluster)?.machine ?? cluster.random.pick(cluster.machines);
     cluster.connection.cutOff(machine, cluster.random.skewed(200, 8_000));
+  },
+  'leader with a slow database pauses': (cluster, until) => {
+    const { connection, random } = cluster;
+    const machine = leaderOf(cluster)?.machine;
+    if (machine === undefined) return;
+    const slowMs = random.between(500, 2_000);
+    connection.slowDown(machine, slowMs);
+    later(cluster, until, slowMs, () => machine.freeze(random.between(1_000, 6_000), false));
+  },
+  'permit holder gets answers late, and is cut off': (cluster, until) => {
+    const { network, random } = cluster;
+    const machine = permitHolder(cluster);
+    if (machine === undefined) return;
+    const slowMs = random.between(300, 1_000);
+    const pauseMs = random.between(300, 2_000);
+    network.slowDown(machine.address, slowMs);
+    later(cluster, until, slowMs, () => machine.freeze(pauseMs, false));
+    // It reads the answers that arrived meanwhile, and reaches nobody.
+    later(cluster, until, slowMs + pauseMs - 1, () => isolate(cluster, machine, random.between(2_000, 8_000)));
   },
   'forged view': (cluster) => {
     const [liar, victim] = [anyPod(cluster), anyPod(cluster)];
@@ -88,26 +101,63 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const member = { ...liar.self, confirmed: true };
     liar.sendView(victim.self, { epoch, version: 1_000, settled: true, leader: liar.self, members: [member] });
   },
+} satisfies Record<string, Fault>;
+
+export type FaultKind = keyof typeof FAULTS;
+
+/** What a history is limited to; the seed chooses the rest. */
+export interface Conditions {
+  readonly database?: DatabaseKind;
+  /** The only kind of fault, besides those of single messages and calls. */
+  readonly fault?: FaultKind;
+}
+
+/** The faults that only some kinds of databases have. */
+const FAULTS_OF_DATABASES: Readonly<Record<DatabaseKind, readonly FaultKind[]>> = {
+  'shared-clock': [],
+  file: ['database clock jumps', 'database replaced'],
+  server: ['database clock jumps', 'database went back', 'database went back to before a hand-over'],
 };
 
+/** The faults that show rare bugs best when they are the only ones. */
+const ALONE: readonly FaultKind[] = [
+  'crash',
+  'database replaced',
+  'database went back',
+  'database went back to before a hand-over',
+  'leader with a slow database pauses',
+  'permit holder gets answers late, and is cut off',
+];
+
 /** Injects random faults until then; their kinds and rates differ from seed to seed. */
-export function injectFaults(cluster: Cluster, until: number): void {
+export function injectFaults(cluster: Cluster, until: number, { fault }: Conditions = {}): void {
   const { random, world, network, connection } = cluster;
   const share = (): number => (random.chance(0.3) ? 0 : random.skewed(0.002, 0.2));
   network.faults = { drop: share(), duplicate: share() * 3, maxDelayMs: random.skewed(2, 600) };
-  connection.faults = { failBefore: share(), failAfter: share(), late: share(), slow: 3 * share() };
-  const kinds = Object.keys(FAULTS).filter(() => random.chance(0.6));
+  connection.faults = { failBefore: share(), failAfter: 2 * share(), late: share(), slow: 3 * share() };
+  const kinds = fault === undefined ? pickFaults(cluster) : [fault];
   if (kinds.length === 0) return;
-  const meanPauseMs = random.skewed(400, 5_000);
+  const meanPauseMs = kinds.length === 1 ? random.between(2_000, 6_000) : random.skewed(400, 5_000);
   const next = (): void => {
     if (world.now >= until) return;
     const kind = random.pick(kinds);
     world.count(`fault: ${kind}`);
     world.note('', () => `fault: ${kind}`);
-    FAULTS[kind]?.(cluster);
+    FAULTS[kind](cluster, until);
     world.after(random.between(0, 2 * meanPauseMs), next);
   };
   world.after(random.between(0, 2 * meanPauseMs), next);
+}
+
+/** Often one kind alone, whose effects no other fault hides. */
+function pickFaults({ database, random }: Cluster): readonly FaultKind[] {
+  const own = FAULTS_OF_DATABASES[database.kind];
+  const foreign = Object.values(FAULTS_OF_DATABASES)
+    .flat()
+    .filter((kind) => !own.includes(kind));
+  const isPossible = (kind: FaultKind): boolean => !foreign.includes(kind);
+  if (random.chance(0.3)) return [random.pick(ALONE.filter(isPossible))];
+  return (Object.keys(FAULTS) as FaultKind[]).filter((kind) => isPossible(kind) && random.chance(0.6));
 }
 
 /** Ends all faults, and resumes all machines. */
@@ -118,6 +168,21 @@ export function endFaults(cluster: Cluster): void {
     machine.thaw();
     cluster.startPod(machine);
   }
+}
+
+function later({ world }: Cluster, until: number, ms: number, run: () => void): void {
+  world.after(ms, () => world.now < until && run());
+}
+
+function goBack(cluster: Cluster): void {
+  const { database, random, world } = cluster;
+  const { acquiredAt } = database;
+  cluster.semaphoreRows.abortFenced();
+  // Often just before the last acquisition, else by the lag of a replica, or to a backup.
+  const lost = acquiredAt !== undefined && random.chance(0.5);
+  database.goBack(lost ? acquiredAt - random.skewed(0.001, 500) : world.now - random.skewed(1, 10_000));
+  // Another server has another clock.
+  if (random.chance(0.5)) jumpClock(cluster);
 }
 
 function jumpClock({ database, random }: Cluster): void {
@@ -140,6 +205,18 @@ function anyOf(cluster: Cluster, fit: (machine: Machine) => boolean): Machine | 
 function anyPod(cluster: Cluster): Pod | undefined {
   const pods = cluster.pods();
   return pods.length === 0 ? undefined : cluster.random.pick(pods);
+}
+
+/** A follower that holds a valid permit. */
+function permitHolder(cluster: Cluster): Machine | undefined {
+  const { random, semaphores } = cluster;
+  const leader = leaderOf(cluster)?.machine;
+  const held = semaphores.held.filter(({ pod, permit }) => pod.machine !== leader && pod.semaphores.holds(permit.id));
+  return held.length === 0 ? undefined : random.pick(held).pod.machine;
+}
+
+function isolate({ machines, network }: Cluster, machine: Machine, ms: number): void {
+  for (const other of machines) if (other !== machine) network.partition(machine.address, other.address, ms);
 }
 
 function leaderOf(cluster: Cluster): Pod | undefined {

@@ -1,8 +1,7 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { simulateFences } from './fences.js';
 import { PLANTED_FENCES } from './planted-fences.js';
-import { addCoverage, describeViolation } from './report.js';
-import type { Coverage } from './world.js';
+import { searchAll, seedThatFinds } from './search.js';
 
 /** A short part of the search; `npm run sim -- --fences --seeds N` runs more. */
 const SEEDS = 100;
@@ -34,22 +33,12 @@ describe('the simulation of fenced transactions', () => {
   });
 
   it(`commits them in the order of tokens (F1), in ${SEEDS} histories`, () => {
-    const coverage: Coverage = new Map();
-    for (let seed = 1; seed <= SEEDS; seed += 1) {
-      const { violation, coverage: found } = simulateFences(seed);
-      if (violation !== undefined)
-        throw new Error(describeViolation(seed, violation, simulateFences, '--fences --seed'));
-      addCoverage(coverage, found);
-    }
+    const coverage = searchAll(SEEDS, simulateFences, '--fences --seed');
     expect(EXERCISED.filter((what) => (coverage.get(what) ?? 0) < SEEDS / 10)).toEqual([]);
   }, 300_000);
 
-  it.each(Object.entries(PLANTED_FENCES))('finds a planted bug: %s', (_, { parts, found }) => {
-    let invariant: string | undefined;
-    for (let seed = 1; seed <= SEEDS && invariant === undefined; seed += 1) {
-      const message = simulateFences(seed, parts).violation?.message ?? '';
-      invariant = found.find((name) => message.startsWith(`${name}:`));
-    }
-    expect(invariant).toBeDefined();
+  it.each(Object.entries(PLANTED_FENCES))('finds a planted bug: %s', async (_, bug) => {
+    const seed = await seedThatFinds(bug, SEEDS, (one) => simulateFences(one, bug.parts));
+    expect(seed).toBeDefined();
   });
 });

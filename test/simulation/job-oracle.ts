@@ -18,7 +18,10 @@ interface Told {
   last: LedgerRow | undefined;
   /** The rows of the ledger, oldest first. */
   readonly rows: LedgerRow[];
-  /** The rows that the database has lost. A leader whose term it kept continues after the last of them. */
+  /**
+   * The rows that the database has lost, and those that their leaders have added since then. A leader whose term it kept
+   * continues after the last of them, and its earlier calls may add lost rows once more, late.
+   */
   readonly lost: LedgerRow[];
   /** Of a transactional job: the firings whose writes are committed. */
   readonly counted: Set<number>;
@@ -79,6 +82,7 @@ export class JobOracle {
     if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
     if (flaw !== undefined) this.world.count('jobs: continued after a lost row');
     if (row.event !== 'lost' && row.token !== lastToken) violated('J1', `${what}, when the lease had ${lastToken}`);
+    if (told.lost.some(({ token }) => token === row.token)) told.lost.push(row);
     told.rows.push(row);
     told.last = row;
     // The same claim is committed again only when it was lost.

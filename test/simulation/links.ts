@@ -76,7 +76,7 @@ export class Link {
     if (this.#broken) return;
     if (network.breaks() || network.separated(this.caller.self.address, this.receiver.self.address))
       return this.break();
-    const at = Math.max(this.#last[way], world.now + network.delay());
+    const at = Math.max(this.#last[way], world.now + network.delay(to.self.address));
     this.#last[way] = at;
     world.after(at - world.now, () => {
       if (!this.#lost[way]) to.run(() => (open() ? arrive() : undefined));
@@ -114,11 +114,11 @@ export class Links {
     caller.after(DIAL_TIMEOUT_MS, () => fail('timed out'));
     const step = (to: LinkEnd, action: () => void): void => {
       if (network.separated(caller.self.address, member.address) || network.breaks()) return;
-      world.after(network.delay(), () => to.run(action));
+      world.after(network.delay(to.self.address), () => to.run(action));
     };
     const receiver = this.endAt(member.address);
     if (receiver === undefined || !receiver.alive) {
-      return world.after(network.delay(), () => caller.run(() => fail('refused')));
+      return world.after(network.delay(caller.self.address), () => caller.run(() => fail('refused')));
     }
     if (receiver.self.incarnation !== member.incarnation) {
       return step(caller, () => fail('another process', { incarnation: receiver.self.incarnation }));

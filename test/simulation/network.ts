@@ -15,6 +15,7 @@ export class Network {
   faults: NetworkFaults = { drop: 0, duplicate: 0, maxDelayMs: 5 };
   readonly #partitions = new Map<string, number>();
   readonly #oneWay = new Set<string>();
+  readonly #slow = new Map<string, number>();
 
   constructor(
     private readonly world: World,
@@ -32,7 +33,13 @@ export class Network {
     this.#oneWay.add(`${from}>${to}`);
   }
 
+  /** For that time messages to a machine arrive late, and those from it do not. */
+  slowDown(address: string, ms: number): void {
+    this.#slow.set(address, this.world.now + ms);
+  }
+
   heal(): void {
+    this.#slow.clear();
     this.#partitions.clear();
     this.#oneWay.clear();
     this.faults = { drop: 0, duplicate: 0, maxDelayMs: 5 };
@@ -44,8 +51,9 @@ export class Network {
     return until !== undefined && this.world.now < until;
   }
 
-  delay(): number {
-    return this.random.skewed(0.2, this.faults.maxDelayMs);
+  delay(to: string): number {
+    const slow = (this.#slow.get(to) ?? 0) > this.world.now;
+    return slow ? this.random.between(100, 1_000) : this.random.skewed(0.2, this.faults.maxDelayMs);
   }
 
   breaks(): boolean {
@@ -61,7 +69,7 @@ export class Network {
         this.world.count('network: dropped');
         continue;
       }
-      this.world.after(this.delay(), arrive);
+      this.world.after(this.delay(to), arrive);
     }
   }
 }

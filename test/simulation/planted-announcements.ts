@@ -4,9 +4,9 @@ import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
-import type { Parts } from './cluster.js';
 import { type LeaseClaim, type LeaseRow, SimulatedDatabase } from './database.js';
 import { SimulatedDriver } from './driver.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Numbers renewals by their commits, and announces a renewal before it is committed. */
@@ -69,9 +69,7 @@ class ComparesNoMarker extends SimulatedDatabase {
 }
 
 /** Bugs of announced renewals, each with the invariants that must find it. */
-export const PLANTED_ANNOUNCEMENTS: Readonly<
-  Record<string, { readonly parts: Parts; readonly found: readonly string[] }>
-> = {
+export const PLANTED_ANNOUNCEMENTS: Readonly<Record<string, PlantedBug>> = {
   'a renewal announced before its commit, with the number of commits': {
     parts: {
       ...SOUND_PARTS,

@@ -5,6 +5,7 @@ import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.j
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { type LeaseClaim, type LeaseRow, SimulatedDatabase } from './database.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Renews any row: Go's spindle checks neither token nor holder. */
@@ -107,28 +108,27 @@ function muchLater({ mono, wall }: Instant): Instant {
   return { mono: mono + 1e9, wall: wall + 1e9 };
 }
 
-type Made = ConstructorParameters<typeof SimulatedDatabase>;
-
 /** Bugs of databases and their drivers, each with the invariants that must find it. */
-export const PLANTED_DATABASES = {
+export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'renewal without token check': {
-    parts: { ...SOUND_PARTS, database: (...made: Made) => new RenewsWithoutToken(...made) },
+    parts: { ...SOUND_PARTS, database: (...made) => new RenewsWithoutToken(...made) },
     found: ['L1', 'L2'],
   },
   'take-over in two transactions': {
-    parts: { ...SOUND_PARTS, database: (...made: Made) => new TakesOverInTwoSteps(...made) },
+    parts: { ...SOUND_PARTS, database: (...made) => new TakesOverInTwoSteps(...made) },
     found: ['L4'],
   },
   'take-over decided outside the transaction': {
-    parts: { ...SOUND_PARTS, database: (...made: Made) => new DecidesOutsideTheTransaction(...made) },
+    parts: { ...SOUND_PARTS, database: (...made) => new DecidesOutsideTheTransaction(...made) },
     found: ['L1', 'L2'],
   },
   'a lease that a late acquisition takes from its own process': {
-    parts: { ...SOUND_PARTS, database: (...made: Made) => new TakesItsOwnRow(...made) },
+    parts: { ...SOUND_PARTS, database: (...made) => new TakesItsOwnRow(...made) },
     found: ['superseded'],
+    conditions: { database: 'server', fault: 'database outage' },
   },
   'tokens from a wall clock that may go back': {
-    parts: { ...SOUND_PARTS, database: (...made: Made) => new TokensFromTheWallClock(...made) },
+    parts: { ...SOUND_PARTS, database: (...made) => new TokensFromTheWallClock(...made) },
     found: ['L1', 'K2', 'M1'],
   },
   'the lease of a new database acquired at once': {
@@ -138,6 +138,7 @@ export const PLANTED_DATABASES = {
   'known tokens forgotten when the database went back': {
     parts: { ...SOUND_PARTS, observer: () => new ForgetsKnownTokens() },
     found: ['L1'],
+    conditions: { database: 'server', fault: 'database went back to before a hand-over' },
   },
   'the lease acquired at once when the database went back': {
     parts: { ...SOUND_PARTS, observer: () => new IgnoresTheQuietTime() },
@@ -146,9 +147,11 @@ export const PLANTED_DATABASES = {
   'a renewal accepted although a later token is known': {
     parts: { ...SOUND_PARTS, observer: () => new AcceptsSupersededRenewals() },
     found: ['L1'],
+    conditions: { database: 'server', fault: 'database went back' },
   },
   'tokens that peers name ignored': {
     parts: { ...SOUND_PARTS, observer: () => new IgnoresPeers() },
     found: ['L1'],
+    conditions: { database: 'server', fault: 'database went back' },
   },
 };

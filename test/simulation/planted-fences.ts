@@ -1,8 +1,8 @@
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
-import type { Parts } from './cluster.js';
 import { type LeaseClaim, SimulatedDatabase } from './database.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 import { LockWait, SimulatedTransaction } from './transactions.js';
 
@@ -77,7 +77,7 @@ class LosesItsLocks extends SimulatedTransaction {
 }
 
 /** Bugs of fenced transactions, each with the invariants that must find it. */
-export const PLANTED_FENCES: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+export const PLANTED_FENCES: Readonly<Record<string, PlantedBug>> = {
   'a transaction without a fence': {
     parts: { ...SOUND_PARTS, fence: () => true },
     found: ['F1'],

@@ -3,9 +3,9 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
-import type { Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { AcquiresAtOnce } from './planted-fences.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** A new leader ignores firings that were due before its term. */
@@ -49,7 +49,7 @@ class AppendsAgain extends SimulatedDatabase {
 }
 
 /** Bugs of the jobs, each with the invariants that must find it. */
-export const PLANTED_JOBS: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a firing claimed without a fence': {
     parts: { ...SOUND_PARTS, claimsJobsUnfenced: true },
     found: ['J1', 'J2', 'J3'],

@@ -6,7 +6,7 @@ import {
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
-import type { Parts } from './cluster.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Never resigns. */
@@ -47,9 +47,7 @@ class IgnoresLostContact extends Membership {
 }
 
 /** Bugs, each with the invariants of `simulateReachability` that must find it. */
-export const PLANTED_REACHABILITY: Readonly<
-  Record<string, { readonly parts: Parts; readonly found: readonly string[] }>
-> = {
+export const PLANTED_REACHABILITY: Readonly<Record<string, PlantedBug>> = {
   'a leader that never resigns': {
     parts: { ...SOUND_PARTS, membership: (settings) => new KeepsTheLease(settings) },
     found: ['A1'],

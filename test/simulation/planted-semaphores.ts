@@ -7,6 +7,7 @@ import type {
   SemaphoreInput,
 } from '../../libs/hedge/src/semaphores/server/semaphore-queue.messages.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Revokes at the start of its term all permits in the row that were not renewed at this leader. */
@@ -71,38 +72,32 @@ class WritesWithoutVersion extends SimulatedSemaphoreRows {
 }
 
 /** Bugs of semaphores, each with the invariants that must find it. */
-export const PLANTED_SEMAPHORES = {
+export const PLANTED_SEMAPHORES: Readonly<Record<string, PlantedBug>> = {
   'permits revoked too early after a change of leader': {
-    parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new TakesBackWhatItInherits(...made) },
+    parts: { ...SOUND_PARTS, semaphoreQueue: (...made) => new TakesBackWhatItInherits(...made) },
     found: ['S1'],
   },
   'permits granted at once in a new database': {
-    parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new IgnoresTheReplacement(...made) },
+    parts: { ...SOUND_PARTS, semaphoreQueue: (...made) => new IgnoresTheReplacement(...made) },
     found: ['S1'],
+    conditions: { database: 'file', fault: 'database replaced' },
   },
   'permits granted to a caller that is not heard': {
-    parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new GrantsToTheSilent(...made) },
+    parts: { ...SOUND_PARTS, semaphoreQueue: (...made) => new GrantsToTheSilent(...made) },
     found: ['S2'],
+    conditions: { fault: 'crash' },
   },
   'a permit counted as free again for a second release': {
-    parts: { ...SOUND_PARTS, semaphoreQueue: (...made: Made) => new FreesTwice(...made) },
+    parts: { ...SOUND_PARTS, semaphoreQueue: (...made) => new FreesTwice(...made) },
     found: ['S1'],
   },
   'the validity of a permit counted from the answer to its renewal': {
-    parts: {
-      ...SOUND_PARTS,
-      heldPermits: (...made: ConstructorParameters<typeof HeldPermits>) => new ValidFromTheAnswer(...made),
-    },
+    parts: { ...SOUND_PARTS, heldPermits: (timing) => new ValidFromTheAnswer(timing) },
     found: ['S1'],
+    conditions: { fault: 'permit holder gets answers late, and is cut off' },
   },
   'the row of a semaphore replaced without a check of its version': {
-    parts: {
-      ...SOUND_PARTS,
-      semaphoreRows: (...made: ConstructorParameters<typeof SimulatedSemaphoreRows>) =>
-        new WritesWithoutVersion(...made),
-    },
+    parts: { ...SOUND_PARTS, semaphoreRows: (database) => new WritesWithoutVersion(database) },
     found: ['S1'],
   },
 };
-
-type Made = ConstructorParameters<typeof SemaphoreQueue>;

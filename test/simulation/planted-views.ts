@@ -5,7 +5,7 @@ import {
 } from '../../libs/hedge/src/membership/membership.core.js';
 import { applyChanges, type View, type ViewChanges } from '../../libs/hedge/src/membership/view.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
-import type { Parts } from './cluster.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Applies changes also to a view that lacks earlier ones, as if none were ever lost. */
@@ -37,7 +37,7 @@ class NamesTheWrongBase extends Membership {
 }
 
 /** Bugs, each with the invariants of `simulateLargeGroup` that must find it. */
-export const PLANTED_VIEWS: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+export const PLANTED_VIEWS: Readonly<Record<string, PlantedBug>> = {
   'changes of a view applied although earlier ones were lost': {
     parts: { ...SOUND_PARTS, membership: (settings) => new IgnoresLostChanges(settings) },
     found: ['M1'],

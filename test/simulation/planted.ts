@@ -10,12 +10,12 @@ import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-rou
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
 import { GetBatcher, type GetEffect, type GetInput } from '../../libs/hedge/src/kv/get-batcher.core.js';
-import type { Parts } from './cluster.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
 import { PLANTED_DATABASES } from './planted-databases.js';
 import { PLANTED_JOBS } from './planted-jobs.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Counts a term's validity from the answer to a renewal, not from its request. */
@@ -125,14 +125,16 @@ class JoinsSentReads extends GetBatcher<Versions> {
 }
 
 /** Bugs, each with the invariants that must find it. */
-export const PLANTED: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'validity counted from the end of a renewal': {
     parts: { ...SOUND_PARTS, election: (settings) => new ValidFromTheEnd(settings) },
     found: ['L1', 'L2'],
+    conditions: { database: 'shared-clock', fault: 'leader with a slow database pauses' },
   },
   'validity by the monotonic clock alone': {
     parts: { ...SOUND_PARTS, election: (settings) => new IgnoresSleep(settings) },
     found: ['L1', 'L2'],
+    conditions: { fault: 'sleep' },
   },
   'a lock granted to the next caller under the same token': {
     parts: { ...SOUND_PARTS, lock: (settings) => new HandsLocksOn(settings) },

@@ -135,7 +135,7 @@ class PodJob {
         world.count(`jobs: ${name}, ${outcome.type === 'done' ? 'failed' : outcome.type}`);
         fenced.disconnected(transaction);
         // Some libraries repeat a transaction.
-        if (random.chance(0.3)) this.#transact(claim, durationMs, end);
+        if (random.chance(0.6)) this.#transact(claim, durationMs, end);
         else end('the transaction failed');
       });
     statement(

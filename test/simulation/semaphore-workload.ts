@@ -10,7 +10,7 @@ const LONGEST_WAIT_MS = 4_000;
 /** Every pod acquires, holds and releases random permits until then. */
 export function runSemaphoreWorkload(cluster: Cluster, until: number): void {
   const { random } = cluster;
-  actAtRandom(cluster, until, random.skewed(250, 3_000), (pod) => {
+  actAtRandom(cluster, until, random.skewed(60, 700), (pod) => {
     if (random.chance(0.1)) releaseForeign(cluster, pod);
     else acquire(cluster, pod);
   });
@@ -37,7 +37,7 @@ function acquire(cluster: Cluster, pod: Pod): void {
   const [name, limit] = random.pick(Object.entries(SEMAPHORES));
   const permits = limit > 1 && random.chance(0.3) ? 2 : 1;
   const need: SemaphoreNeed = { name, limit, permits, wait: random.chance(0.85) };
-  const timeoutMs = random.skewed(200, LONGEST_WAIT_MS);
+  const timeoutMs = random.chance(0.5) ? random.skewed(200, LONGEST_WAIT_MS) : LONGEST_WAIT_MS;
   const stop = new AbortController();
   if (random.chance(0.1)) pod.after(random.between(0, timeoutMs), () => stop.abort(new Error('gave up')));
   pod.semaphores.acquire(need, { timeoutMs, signal: stop.signal }, (result) => {
@@ -50,7 +50,7 @@ function acquire(cluster: Cluster, pod: Pod): void {
       cluster.semaphores.granted(pod, result);
       fenceBy(cluster, pod, result);
       // Sometimes longer than permits last without renewal.
-      const holdMs = random.chance(0.4) ? random.between(1_000, 5_000) : random.skewed(5, 1_000);
+      const holdMs = random.chance(0.4) ? random.between(2_000, 8_000) : random.skewed(5, 1_000);
       pod.after(holdMs, () => {
         if (!result.isValid()) world.count('semaphores: lost');
         release(cluster, result);

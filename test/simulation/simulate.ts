@@ -12,7 +12,7 @@ import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore
 import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { SimulatedDriver } from './driver.js';
-import { endFaults, injectFaults } from './faults.js';
+import { type Conditions, endFaults, injectFaults } from './faults.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
 import { PodRenewer } from './pod-renewer.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -35,6 +35,11 @@ export interface History {
   readonly coverage: Coverage;
   /** The violated invariant, or the thrown error; undefined when there is none. */
   readonly violation: Error | undefined;
+}
+
+/** Some of the pods that start again have a newer version. */
+function appVersion(_address: string, starts: number): string {
+  return String(1 + Math.floor(starts / 8));
 }
 
 export const SOUND_PARTS: Parts = {
@@ -67,9 +72,13 @@ export const SOUND_PARTS: Parts = {
  *
  * @param trace called with a line for each notable event.
  */
-export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
-  // Some of the pods that start again have a newer version.
-  const cluster = new Cluster(seed, parts, { appVersion: (_, starts) => String(1 + Math.floor(starts / 8)) });
+export function simulate(
+  seed: number,
+  parts: Parts = SOUND_PARTS,
+  trace?: (line: string) => void,
+  conditions: Conditions = {},
+): History {
+  const cluster = new Cluster(seed, parts, { ...conditions, appVersion });
   const { world } = cluster;
   world.trace = trace;
   const check = (): void => cluster.check();
@@ -78,7 +87,7 @@ export function simulate(seed: number, parts: Parts = SOUND_PARTS, trace?: (line
     for (const machine of cluster.machines) {
       world.after(cluster.random.skewed(1, 3_000), () => cluster.startPod(machine));
     }
-    injectFaults(cluster, FAULTS_END);
+    injectFaults(cluster, FAULTS_END, conditions);
     runWorkload(cluster, WORK_ENDS);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);

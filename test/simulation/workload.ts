@@ -47,7 +47,7 @@ function ask(cluster: Cluster, pod: Pod): void {
   const fence = fenced ? (pod.current()?.epoch ?? 0n) : 0n;
   const once = kind === 'overwrite' || fenced;
   const maxReruns = once ? 0 : kind === 'send' ? random.pick([0, 1, 2]) : Infinity;
-  const poison = kind === 'send' && random.chance(0.01) && world.now + POISON_MS < ENDS_BEFORE;
+  const poison = kind === 'send' && random.chance(0.02) && world.now + POISON_MS < ENDS_BEFORE;
   const operation = cluster.operations.begin({ kind, key, fence, maxReruns, poison, by: pod.self.incarnation });
   const to = kind === 'broadcast' ? random.pick(cluster.pods()).self : 'leader';
   pod.messaging.begin(operation, to, poison ? POISON_MS : random.skewed(100, 4_000));
