@@ -23,14 +23,15 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 
 async function runAll() {
   await Promise.all([checkScripts('build', 'api:check'), checkScripts('types', 'lint', 'format')]);
-  // Tests of whole pods run alone on machines with few cores. Tests that pack and install packages have no deadlines.
-  const folders = 'backend|chaos|transport|postgres|proof|e2e|upgrade';
-  const wholePods = `/test/((${folders})/|jobs/(crash|transactional)|messaging/poison|spanner/schema-command)`;
-  const packages = '/test/(packaging|deploy)/';
-  const allWorkers = '--maxWorkers=100%';
-  await jest('tests in one process', [allWorkers, '--testPathIgnorePatterns', '/node_modules/', wholePods, packages]);
-  await jest('tests of packages', [allWorkers, '--testPathPatterns', packages]);
-  await jest('tests of whole pods', ['--runInBand', '--testPathPatterns', wholePods]);
+  // Most tests wait longer than they compute, so there are more workers than cores.
+  const moreThanCores = '--maxWorkers=150%';
+  // Tests of pods and servers that fail run alone on machines with few cores.
+  const faults = '/test/((chaos|proof|postgres)/|transport/(out|stopped)|jobs/transactional|messaging/poison)';
+  const processes = '/test/((backend|transport|e2e|upgrade|packaging|deploy)/|jobs/crash|spanner/schema-command)';
+  const ignored = ['--testPathIgnorePatterns', '/node_modules/'];
+  await jest('tests in one process', [moreThanCores, ...ignored, faults, processes]);
+  await jest('tests of several processes', ['--maxWorkers=2', '--testPathPatterns', processes, ...ignored, faults]);
+  await jest('tests of faults', ['--runInBand', '--testPathPatterns', faults]);
   await check('no process left', () => assertNone(watch.processes()));
   await check('no temp file left', () => assertNone(watch.files()));
   await check('working tree as before', () => assertNone(watch.changes()));
