@@ -13,7 +13,7 @@ import { sqlite } from 'nestjs-hedge/sqlite';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { Fence } from '../../libs/hedge/src/database/log-table.js';
 import type { UserTransactions } from '../../libs/hedge/src/database/user-transactions.js';
-import { claimOf, rowOf } from './rows.js';
+import { acquireFence, claimOf, rowOf, staleFence } from './rows.js';
 
 let folder: string;
 let file: string;
@@ -44,23 +44,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Acquires a free lease, as another member each time. */
-async function acquire(lease: string = randomUUID()): Promise<Fence & { readonly release: () => Promise<unknown> }> {
-  const claim = claimOf(lease);
-  const result = await backend.lease.acquire(claim);
-  if (!result.acquired) throw new Error('the lease should have been free');
-  const { token } = result;
-  return { lease, token, release: () => backend.lease.release({ ...claim, token }) };
-}
-
-/** The fence of a holder that has a successor. */
-async function stale(): Promise<Fence> {
-  const holder = await acquire();
-  await holder.release();
-  await acquire(holder.lease);
-  return holder;
-}
-
+const acquire = (lease?: string) => acquireFence(backend, lease);
+const stale = () => staleFence(backend);
 const isCommitted = (row = id) => database.prepare('SELECT 1 FROM invoice WHERE id = ?').all(row).length > 0;
 const insert = (row = id) => database.prepare('INSERT INTO invoice VALUES (?, 100)').run(row);
 

@@ -1,5 +1,4 @@
-import { Client } from 'pg';
-import { sql } from '../postgres/target.js';
+import { fillConnections, sql } from '../postgres/target.js';
 import type { World } from './world.js';
 
 export interface Fault {
@@ -65,21 +64,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'all connections of the server are in use': {
     inject: async ({ server }) => {
-      const fillers: Client[] = [];
-      const connectsOneMore = async () => {
-        const filler = new Client({ connectionString: server.url() });
-        filler.on('error', () => undefined);
-        const isOpen = await filler.connect().then(
-          () => true,
-          () => false,
-        );
-        if (isOpen) fillers.push(filler);
-        return isOpen;
-      };
-      while (await connectsOneMore());
-      return async () => {
-        for (const filler of fillers) await filler.end();
-      };
+      return fillConnections(server.url());
     },
   },
   'PgBouncer is killed': {

@@ -79,7 +79,7 @@ export interface PodCalls {
   block(ms: number, lock: string): Promise<SeenWhileBlocked>;
   /** As `block`, in the next run of a job. Resolves with the last outcome of the job after the run. */
   blockInJob(ms: number, lock: string): Promise<SeenWhileBlocked & { readonly outcome: string }>;
-  /** Takes all connections of the pool that the pod lends, or gives them back. */
+  /** Acquires all connections of the pool that the pod shares with Hedge, or releases them. */
   occupyPool(occupied: boolean): Promise<void>;
 }
 

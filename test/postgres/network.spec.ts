@@ -6,7 +6,7 @@ import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
 import { claimOf, rowOf } from '../backend/rows.js';
 import { Proxy } from './proxy.js';
-import { eventually, failureOf, heldBy, sessionsOf, sql, startServer, TIMEOUT_MS } from './target.js';
+import { eventually, failureOf, fillConnections, heldBy, sessionsOf, sql, startServer, TIMEOUT_MS } from './target.js';
 
 const UNAVAILABLE = { code: 'BACKEND_UNAVAILABLE' };
 
@@ -72,7 +72,7 @@ describe('a network that is silent', () => {
     expect(await backend.log.history(application, { limit: 9, order: 'oldest-first' })).toHaveLength(1);
   });
 
-  it("destroys the connections of the application's pool, and does not give them back", async () => {
+  it("destroys the connections of the application's pool instead of releasing them to it", async () => {
     const pool = new Pool({ connectionString: remote(), max: 3 });
     const backend = backendOf({ pool });
     await Promise.all([backend.log.latest('a'), backend.log.latest('b')]);
@@ -152,24 +152,14 @@ describe('a server without a free connection', () => {
       const url = server.url({ user });
       const [leader, other] = [backendOf({ connectionString: url }), backendOf({ connectionString: url })];
       const lease = await heldBy(leader, claimOf());
-      const fillers: Client[] = [];
+      const release = await fillConnections(url);
       try {
-        const connectsOneMore = async () => {
-          const filler = new Client({ connectionString: url });
-          const isOpen = await filler.connect().then(
-            () => true,
-            () => false,
-          );
-          if (isOpen) fillers.push(filler);
-          return isOpen;
-        };
-        while (await connectsOneMore());
         expect(await leader.lease.renew(lease)).toEqual({ renewed: true });
         for (const call of [other.open(), other.lease.read(lease.name), leader.log.latest('k')]) {
           expect(await failureOf(call)).toMatchObject({ ...UNAVAILABLE, details: { sqlState: '53300' } });
         }
       } finally {
-        for (const filler of fillers) await filler.end();
+        await release();
       }
       await eventually(() => other.open());
       await eventually(() => leader.log.latest('k'));

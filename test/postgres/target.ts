@@ -21,6 +21,24 @@ export async function sql(url: string, ...statements: string[]): Promise<Record<
   }
 }
 
+/** Opens connections until the server refuses one more. @returns a callback that closes them. */
+export async function fillConnections(url: string): Promise<() => Promise<void>> {
+  const open: Client[] = [];
+  for (;;) {
+    const client = new Client({ connectionString: url });
+    client.on('error', () => undefined);
+    const isOpen = await client.connect().then(
+      () => true,
+      () => false,
+    );
+    if (!isOpen) break;
+    open.push(client);
+  }
+  return async () => {
+    for (const client of open) await client.end();
+  };
+}
+
 /** Pids of the sessions of an application, from the oldest to the newest. */
 export async function sessionsOf(server: PostgresServer, application: string): Promise<number[]> {
   const select = `SELECT pid FROM pg_stat_activity WHERE application_name = '${application}' ORDER BY backend_start`;

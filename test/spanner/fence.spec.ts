@@ -6,7 +6,7 @@ import { spanner } from 'nestjs-hedge/spanner';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import type { Fence } from '../../libs/hedge/src/database/log-table.js';
 import type { UserTransactions } from '../../libs/hedge/src/database/user-transactions.js';
-import { claimOf, rowOf } from '../backend/rows.js';
+import { acquireFence, claimOf, rowOf, staleFence } from '../backend/rows.js';
 import { databaseOf, INVOICE_DDL, openTarget, TABLE_DDL, type Target } from './target.js';
 
 const { ReadWrite, IsolationLevel } = protos.google.spanner.v1.TransactionOptions;
@@ -48,22 +48,8 @@ describe.each([
 
   type Tx = Parameters<Parameters<typeof database.runTransactionAsync>[1]>[0];
 
-  async function acquire(lease: string = randomUUID()): Promise<Fence & { readonly release: () => Promise<unknown> }> {
-    const claim = claimOf(lease);
-    const result = await backend.lease.acquire(claim);
-    if (!result.acquired) throw new Error('the lease should have been free');
-    const { token } = result;
-    return { lease, token, release: () => backend.lease.release({ ...claim, token }) };
-  }
-
-  /** The fence of a holder that has a successor. */
-  async function stale(): Promise<Fence> {
-    const holder = await acquire();
-    await holder.release();
-    await acquire(holder.lease);
-    return holder;
-  }
-
+  const acquire = (lease?: string) => acquireFence(backend, lease);
+  const stale = () => staleFence(backend);
   const insert = (tx: unknown) =>
     (tx as Tx).runUpdate({ sql: 'INSERT INTO invoice (id, cents) VALUES (@id, 100)', params: { id } });
   const fenced = (fence: Fence) => (tx: unknown) => transactions.fence(tx, fence);

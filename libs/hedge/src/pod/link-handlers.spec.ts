@@ -24,7 +24,7 @@ describe('the links of a pod', () => {
     ]);
   });
 
-  it('tell the election each term that a peer names, before the frame is handled', () => {
+  it('pass each term that a peer names to the election, before the frame is handled', () => {
     const calls: string[] = [];
     let events: TransportEvents | undefined;
     const transport = { attach: (given: TransportEvents) => void (events = given) } as unknown as Transport;
