@@ -4,7 +4,7 @@ import { addCoverage, describeViolation } from './report.js';
 import { simulateStalls } from './stalls.js';
 import type { Coverage } from './world.js';
 
-const SEEDS = 30;
+const SEEDS = 60;
 /** Within this many seeds every planted bug shows. */
 const SEEDS_TO_FIND = 100;
 
