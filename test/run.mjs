@@ -1,6 +1,7 @@
 // `npm test`: every check of the repository, from a fresh clone to the last line `N passed, N failed`. Each static
 // check counts as one, each Jest test as one. Progress and times are reported on stderr.
 import { readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startProgress } from '../scripts/progress.mjs';
 import { ensureInstalled, root, start } from '../scripts/workspace.mjs';
@@ -24,7 +25,7 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 async function runAll() {
   await Promise.all([checkScripts('build', 'api:check'), checkScripts('types', 'lint', 'format')]);
   // Most tests wait longer than they compute, so there are more workers than cores.
-  const moreThanCores = '--maxWorkers=150%';
+  const moreThanCores = `--maxWorkers=${Math.ceil(availableParallelism() * 1.5)}`;
   // Tests of pods and servers that fail run alone on machines with few cores.
   const faults = '/test/((chaos|proof|postgres)/|transport/(out|stopped)|jobs/transactional|messaging/poison)';
   const processes = '/test/((backend|transport|e2e|upgrade|packaging|deploy)/|jobs/crash|spanner/schema-command)';
