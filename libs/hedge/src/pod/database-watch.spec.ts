@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { memory } from '../database/memory/index.js';
+import type { RenewedLease } from '../lease/renewal/term-renewer.js';
 import { BackendFaults, faulty } from '../testing/faults.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DatabaseWatch } from './database-watch.js';
@@ -40,6 +41,31 @@ describe('DatabaseWatch', () => {
     faults.outage = false;
     await lease.read('l');
     expect(watch.reachable).toBe(true);
+  });
+
+  it('counts the renewals of another thread as answers, also after a failed call', async () => {
+    const clock = new VirtualClock();
+    const faults = new BackendFaults();
+    const watch = new DatabaseWatch(clock, 1_000, 'election');
+    const lease = watch.watch(faulty(memory(), faults, clock).create({ timeoutMs: 100 }).lease);
+    const held: RenewedLease[] = [];
+    const renewer = watch.watchRenewer({
+      hold: (one) => void held.push(one),
+      renewed: () => undefined,
+      drop: () => undefined,
+      heard: () => undefined,
+    });
+    await lease.read('l');
+    let changes = 0;
+    const holder = { address: 'a:1', incarnation: 'i' };
+    const term = { token: 1n, validSince: clock.now(), renewals: 0n };
+    renewer.hold({ name: 'l', holder, term, onBeat: false, changed: () => (changes += 1), failed: () => undefined });
+    clock.advance(60_000);
+    faults.outage = true;
+    await expect(lease.read('l')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    expect([watch.reachable, watch.isStale]).toEqual([false, false]);
+    held[0]?.changed();
+    expect([changes, watch.reachable, watch.isStale]).toEqual([1, true, false]);
   });
 
   it('is unreachable when a call after the last answer does not end', async () => {

@@ -1,6 +1,7 @@
 import type { AcquireResult, LeaseRecord, LeaseTable, RenewResult } from '../database/lease-table.js';
 import { longestElapsed } from '../common/clock.js';
 import type { Clock, Instant } from '../common/clock.js';
+import type { TermRenewer } from '../lease/renewal/term-renewer.js';
 
 /**
  * Records how the database last answered the election. A leader calls it all the time, an idle follower does not: then a
@@ -39,9 +40,7 @@ export class DatabaseWatch {
       this.#askedAt ??= this.clock.now();
       try {
         const result = await call;
-        this.#answeredAt = this.clock.now();
-        this.#askedAt = undefined;
-        this.#failed = false;
+        this.#answered();
         return result;
       } catch (error) {
         this.#failed = true;
@@ -60,6 +59,22 @@ export class DatabaseWatch {
     };
   }
 
+  /** Returns a renewer that forwards to `renewer` and records the answers that its thread got. */
+  watchRenewer(renewer: TermRenewer): TermRenewer {
+    return {
+      hold: (lease) => {
+        const changed = (): void => {
+          this.#answered();
+          lease.changed();
+        };
+        renewer.hold({ ...lease, changed });
+      },
+      renewed: (name, token) => renewer.renewed(name, token),
+      drop: (name, token) => renewer.drop(name, token),
+      heard: (name, token, leaseMs) => renewer.heard(name, token, leaseMs),
+    };
+  }
+
   /** The last answer is fresh, or it is old only because nothing was asked since then. */
   get reachable(): boolean {
     if (this.#answeredAt === undefined) return false;
@@ -69,6 +84,12 @@ export class DatabaseWatch {
   /** Nothing was asked since an answer that is not fresh: a read of the lease shows whether the database answers. */
   get isStale(): boolean {
     return this.#answeredAt !== undefined && this.#askedAt === undefined && !this.#isFresh(this.#answeredAt);
+  }
+
+  #answered(): void {
+    this.#answeredAt = this.clock.now();
+    this.#askedAt = undefined;
+    this.#failed = false;
   }
 
   #isFresh(at: Instant): boolean {

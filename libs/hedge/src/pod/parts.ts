@@ -62,13 +62,19 @@ export type ElectionPart = ReturnType<typeof makeElection>;
 export type MessagingPart = ReturnType<typeof makeMessaging>;
 
 /** The database: its driver, the opener that waits for it, and the watch on its answers. */
-export function makeDatabase({ settings, clock, logger }: PodContext) {
+export function makeDatabase({ settings, clock, logger, renewer }: PodContext) {
   const { group, timing } = settings;
   const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
-  // While the election needs the database, it reads or renews the lease at least once per lease.
+  // While the election needs the database, the lease is read or renewed at least once per lease.
   const watch = new DatabaseWatch(clock, 2 * timing.leaseMs, leaseName(group));
   const opener = new DatabaseOpener(backend, { clock, retryMs: timing.retryMs, logger });
-  return { backend, leases: watch.watch(backend.lease), watch, opener };
+  return {
+    backend,
+    leases: watch.watch(backend.lease),
+    renewer: renewer && watch.watchRenewer(renewer),
+    watch,
+    opener,
+  };
 }
 
 /** The transport to other pods, and the secret with which pods authenticate each other. */
@@ -95,8 +101,8 @@ export function makeNetwork(
 
 /** The election, and the membership that follows it. */
 export function makeElection(
-  { settings, clock, logger, stalls, renewer }: PodContext,
-  { backend, leases, watch }: DatabasePart,
+  { settings, clock, logger, stalls }: PodContext,
+  { backend, leases, renewer, watch }: DatabasePart,
   { transport }: NetworkPart,
 ) {
   const { group, timing, mode, shutdown, appVersion } = settings;
@@ -135,8 +141,8 @@ export function makeElection(
 }
 
 export function makeLocks(
-  { settings, clock, logger, gate, stalls, renewer }: PodContext,
-  { backend, leases }: DatabasePart,
+  { settings, clock, logger, gate, stalls }: PodContext,
+  { backend, leases, renewer }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
 ) {
