@@ -409,6 +409,15 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
+  it('campaigns at once when the successor of an earlier release names it', () => {
+    follow();
+    step({ type: 'lease-released', token: 8n, successor: 'c' });
+    wake();
+    step({ type: 'read', attempt: effect('read').attempt, record: { ...heldByOther(3_000), token: 9n } });
+    step({ type: 'lease-released', token: 9n, successor: 'a' });
+    expect(types()).toContain('check-self');
+  });
+
   it('leaves a released lease to the named successor for a moment, and campaigns when it stays free', () => {
     follow();
     step({ type: 'lease-released', token: 8n, successor: 'c' });

@@ -287,12 +287,14 @@ export class LeaseContender {
     const { other } = this.#observed;
     if (other !== undefined && token < other.token) return;
     if (successor !== undefined && successor !== this.settings.self.incarnation) return this.#yield(now);
+    // An earlier release left the lease to another process, whose term has ended since.
+    this.#yieldsUntil = -Infinity;
     if (this.#phase !== 'following' || this.#call.type !== undefined || !this.#mayCampaign(now)) {
       this.#readAgain = true;
       return;
     }
     this.#campaignNext = true;
-    // No other process campaigns in this moment.
+    // The other processes wait for the named successor, so no jitter is needed.
     if (successor !== undefined) return this.#wakeIn(0, now);
     this.#wakeIn((this.settings.random() * this.settings.timing.retryMs) / 4, now);
   }
