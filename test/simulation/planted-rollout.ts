@@ -6,7 +6,7 @@ import {
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import type { ContenderEffect, ContenderInput } from '../../libs/hedge/src/lease/lease-contender.messages.js';
-import type { Parts } from './cluster.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Hands over to a version to which the group has handed over before. */
@@ -46,7 +46,7 @@ class CampaignsWhileItStops extends LeaseContender {
 }
 
 /** Bugs, each with the invariants of `simulateRollout` that must find it. */
-export const PLANTED_ROLLOUT: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+export const PLANTED_ROLLOUT: Readonly<Record<string, PlantedBug>> = {
   'two hand-overs to one version': {
     parts: { ...SOUND_PARTS, membership: (settings) => new HandsOverAgain(settings) },
     found: ['H2'],

@@ -5,8 +5,8 @@ import {
   type RenewerInput,
 } from '../../libs/hedge/src/lease/renewal/lease-renewer.core.js';
 import type { TermRenewer } from '../../libs/hedge/src/lease/renewal/term-renewer.js';
-import type { Parts } from './cluster.js';
 import { PodRenewer } from './pod-renewer.js';
+import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Counts a term from the answer to a renewal. */
@@ -56,7 +56,7 @@ class NumbersFromTheBegin extends PodRenewer {
 }
 
 /** Bugs of renewals by another thread, each with the invariants that must find it. */
-export const PLANTED_STALLS: Readonly<Record<string, { readonly parts: Parts; readonly found: readonly string[] }>> = {
+export const PLANTED_STALLS: Readonly<Record<string, PlantedBug>> = {
   'validity counted from the answer to a renewal of the thread': {
     parts: { ...SOUND_PARTS, renewer: (settings) => new ValidFromTheAnswer(settings) },
     found: ['L1', 'L2'],

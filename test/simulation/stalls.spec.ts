@@ -1,8 +1,7 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { PLANTED_STALLS } from './planted-stalls.js';
-import { addCoverage, describeViolation } from './report.js';
+import { searchAll, seedThatFinds } from './search.js';
 import { simulateStalls } from './stalls.js';
-import type { Coverage } from './world.js';
 
 const SEEDS = 60;
 /** Within this many seeds every planted bug shows. */
@@ -16,13 +15,7 @@ describe('simulation of leases that another thread renews', () => {
   it(
     `a blocked main thread loses nothing for maxStallMs, and never relies on a lost lease, in ${SEEDS} histories`,
     () => {
-      const coverage: Coverage = new Map();
-      for (let seed = 1; seed <= SEEDS; seed += 1) {
-        const history = simulateStalls(seed);
-        if (history.violation !== undefined)
-          throw new Error(describeViolation(seed, history.violation, simulateStalls, '--stalls --seed'));
-        addCoverage(coverage, history.coverage);
-      }
+      const coverage = searchAll(SEEDS, simulateStalls, '--stalls --seed');
       const exercised = [
         'renewals: acknowledged while blocked',
         'renewals: superseded',
@@ -39,13 +32,9 @@ describe('simulation of leases that another thread renews', () => {
 
   it.each(Object.entries(PLANTED_STALLS))(
     'finds a planted bug: %s',
-    (_, { parts, found }) => {
-      let invariant: string | undefined;
-      for (let seed = 1; seed <= SEEDS_TO_FIND && invariant === undefined; seed += 1) {
-        const message = simulateStalls(seed, parts).violation?.message ?? '';
-        invariant = found.find((name) => message.startsWith(`${name}:`));
-      }
-      expect(invariant).toBeDefined();
+    async (_, bug) => {
+      const seed = await seedThatFinds(bug, SEEDS_TO_FIND, (one) => simulateStalls(one, bug.parts));
+      expect(seed).toBeDefined();
     },
     5 * 60_000,
   );
