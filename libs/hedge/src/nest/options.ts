@@ -116,7 +116,7 @@ export interface HedgeOptions {
   /**
    * The thread that renews the leases of this pod. `main`: the event loop, so a pod that blocks it for longer than a lease
    * loses its leadership and its locks. `worker`: a worker thread with its own connection to the database, which goes on
-   * while the event loop is blocked, for `maxStallMs`. Only with a backend that connects by itself: sqlite, postgres with
+   * while the event loop is blocked, for `maxStallMs`. Only with a backend that opens its own connections: sqlite, postgres with
    * `connectionString`, spanner with `database`. Default: `main`.
    */
   readonly renewal?: 'main' | 'worker';

@@ -66,9 +66,9 @@ export class PostgresLeaseTable implements LeaseTable {
     const writer = formatWriter(holder, leaseMs);
     const acquisition = { name, writer, incarnation: holder.incarnation, ...conditions };
     const { acquired, row, locked } = await this.calls.run('lease.acquire', async (query) => {
-      // The first acquisition of a name creates its row, if need be.
-      const isThere = conditions.known > 0n && conditions.mayInsert;
-      const [taken] = isThere ? await query(takeSql(this.#names, acquisition)) : [];
+      // A process that knows a token of this lease expects its row, so the cheaper statement goes first.
+      const expectsRow = conditions.known > 0n && conditions.mayInsert;
+      const [taken] = expectsRow ? await query(takeSql(this.#names, acquisition)) : [];
       if (taken !== undefined) return { acquired: true, row: toLease(taken), locked: false };
       const [first] = await query(acquireSql(this.#names, acquisition));
       if (first?.['done'] === 'true') return { acquired: true, row: toLease(first), locked: false };

@@ -97,8 +97,8 @@ export function acquireSql({ locks }: Names, acquisition: Acquisition): Statemen
 }
 
 /**
- * The same for a row that is there and free or expired as far as this process knows: a statement that the server plans in
- * a third of the time. No result when the row is not taken.
+ * The same for a row that exists, and that this process believes to be free or expired. The server plans it in a third of
+ * the time. No result when the lease was not acquired.
  */
 export function takeSql({ locks }: Names, acquisition: Acquisition): Statement {
   return {
@@ -271,7 +271,7 @@ function fenceValues(fence: Fence | undefined): PostgresValue[] {
 
 /**
  * Adds the rows that are not there yet. The result says whether the fence matches (`fenced` is 1), how many rows were
- * added, and with which timestamp. `storedSql` reads the rows of which fewer were added.
+ * added, and with which timestamp. If fewer were added than given, `storedSql` reads those that were there already.
  */
 export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence | undefined): Statement {
   return {

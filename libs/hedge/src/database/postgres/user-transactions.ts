@@ -135,7 +135,7 @@ export class PostgresUserTransactions implements UserTransactions {
     return new HedgeError(kind, `Nothing was fenced: ${messageOf(error).replace(/\.$/, '')}. ${text}`, {
       details: { database: this.calls.database, sqlState: code },
       cause: error,
-      // A repetition of the same transaction fails alike. After a failover, it runs on another server.
+      // A repetition helps only after a failover, when the transaction runs on another server.
       retryable: code === READ_ONLY,
     });
   }
