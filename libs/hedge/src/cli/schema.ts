@@ -50,18 +50,13 @@ export async function runSchemaCommand({ statements, atomic, target }: SchemaCom
   try {
     await target?.apply(statements);
   } catch (error) {
+    const reason = messageOf(error).replace(/\.$/, '');
     const advice = 'Correct the cause, and run the command again: that is safe.';
-    throw new Error(`Applying the schema to ${target?.name} failed: ${reasonOf(error)}. ${advice}`, { cause: error });
+    throw new Error(`Applying the schema to ${target?.name} failed: ${reason}. ${advice}`, { cause: error });
   }
   const printed = atomic ? ['BEGIN', ...statements, 'COMMIT'] : statements;
   for (const statement of printed) console.log(`${statement};\n`);
   if (target !== undefined) console.error(`Applied to ${target.name}.`);
-}
-
-/** Node reports a host with several addresses by an AggregateError without a message. */
-function reasonOf(error: unknown): string {
-  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  return messageOf(first).replace(/\.$/, '');
 }
 
 type Options = ReturnType<typeof parse>;

@@ -76,9 +76,13 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   SPILL_UNKNOWN: false,
 };
 
-/** The message of any thrown value. Never throws, and always returns a string, even if the message of the error is none. */
+/**
+ * The message of any thrown value. Never throws, and always returns a string, even if the message of the error is none.
+ * Node reports a host with several addresses by an AggregateError without a message: then, the messages of its errors.
+ */
 export function messageOf(thrown: unknown): string {
   try {
+    if (thrown instanceof AggregateError && thrown.message === '') return thrown.errors.map(messageOf).join(', ');
     return String(thrown instanceof Error ? thrown.message : thrown);
   } catch {
     return 'a value that cannot be shown was thrown';

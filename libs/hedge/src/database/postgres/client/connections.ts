@@ -86,8 +86,7 @@ export class Connections implements Channel {
       await inTime(client.connect(), connectMs, () => new NotSent(`no connection within ${connectMs} ms`));
     } catch (error) {
       this.#checkIn(client, true);
-      const reason = error instanceof AggregateError ? error.errors.map(messageOf).join(', ') : messageOf(error);
-      throw this.#closed ? new Closed() : new NotSent(reason, error);
+      throw this.#closed ? new Closed() : new NotSent(messageOf(error), error);
     }
     if (!this.#closed) return client;
     this.#checkIn(client, true);
