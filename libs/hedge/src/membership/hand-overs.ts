@@ -40,14 +40,13 @@ export class HandOvers {
     if (transport.dialled(to) === undefined) (await transport.dial(to)).close();
     const key = handOverKey(group);
     const entry = await log.latest(key);
-    const last = entry && parseHandOver(entry.value);
-    if (mayHandOver(last, { epoch, appVersion })) {
+    const granted = mayHandOver(entry && parseHandOver(entry.value), { epoch, appVersion });
+    if (granted) {
       const fence: Fence = { lease: leaseName(group), token: epoch };
       const value = JSON.stringify({ appVersion, epoch: String(epoch), to: to.address });
       await log.overwrite({ key, value, leader: transport.self.address }, fence);
-      return { type: 'hand-over-claimed', epoch, to, appVersion, granted: true };
     }
-    return { type: 'hand-over-claimed', epoch, to, appVersion, granted: false };
+    return { type: 'hand-over-claimed', epoch, to, appVersion, granted };
   }
 }
 

@@ -179,7 +179,8 @@ export class Membership {
   /** The stamp of the last report read in this term: a report from before this term does not count. */
   #stamp: string | undefined;
   /** A report after which this leader may have to resign, and the monotonic time to decide. */
-  #candidate: { readonly report: UnreachableReport; readonly dialled: boolean; readonly decideAt: number } | undefined;
+  #pendingReport:
+    { readonly report: UnreachableReport; readonly dialled: boolean; readonly decideAt: number } | undefined;
   /** This member has resigned for one that reaches more, and no other pod has led since then. */
   protected resigned = false;
   /** As leader: monotonic time of the next `claim-hand-over`. */
@@ -286,7 +287,7 @@ export class Membership {
     this.#failures = 0;
     if (this.#contact.begin(now)) this.#effects.push({ type: 'contact-restored' });
     this.#reporter = this.#mostSilent = false;
-    this.#stamp = this.#candidate = undefined;
+    this.#stamp = this.#pendingReport = undefined;
     this.#nextBeat = now.mono;
     const { self, timing } = this.settings;
     if (leader.member.incarnation === self.incarnation) {
@@ -372,17 +373,17 @@ export class Membership {
     if (report === undefined || before === undefined || before === stamp || report.epoch !== this.#leader?.epoch)
       return;
     const { heartbeatMs } = this.settings.timing;
-    this.#candidate = { report, dialled, decideAt: now.mono + HEARTBEATS_TO_DECIDE * heartbeatMs };
+    this.#pendingReport = { report, dialled, decideAt: now.mono + HEARTBEATS_TO_DECIDE * heartbeatMs };
   }
 
   /** Decides after a delay: in a network that has just healed, a report can arrive before the first heartbeats. */
   #decide(roster: Roster, now: Instant): void {
-    const candidate = this.#candidate;
-    if (candidate === undefined || now.mono < candidate.decideAt) return;
-    this.#candidate = undefined;
-    if (!this.mayResign(roster, candidate.report, candidate.dialled)) return;
+    const pending = this.#pendingReport;
+    if (pending === undefined || now.mono < pending.decideAt) return;
+    this.#pendingReport = undefined;
+    if (!this.mayResign(roster, pending.report, pending.dialled)) return;
     this.resigned = true;
-    this.#effects.push({ type: 'resign', better: candidate.report.by });
+    this.#effects.push({ type: 'resign', better: pending.report.by });
   }
 
   /**

@@ -17,7 +17,7 @@ export interface RenewalThreadOptions extends Pick<RenewalThreadData, 'timing' |
 interface HeldTerm {
   readonly lease: HeldLease;
   readonly shared: SharedTerm;
-  /** The election renews alone. */
+  /** The election renews in a call of its own (`LeaseRenewer`). */
   readonly alone: boolean;
 }
 
@@ -88,18 +88,19 @@ export class RenewalThread {
     const { backend, clock, timing } = this.options;
     const { leaseMs, backendTimeoutMs } = timing;
     // The main thread may have dropped a term whose message waits in the queue of this thread.
-    const sent = renewals.filter(({ id }) => this.#terms.get(id)?.shared.dropped === false);
-    const leases = sent.map(({ id, renewal }) => {
-      const { lease, shared } = this.#terms.get(id)!;
-      shared.sending(renewal);
-      return { ...lease, leaseMs, renewals: BigInt(renewal) };
+    const sent = renewals.flatMap(({ id, renewal }) => {
+      const held = this.#terms.get(id);
+      if (held === undefined || held.shared.dropped) return [];
+      held.shared.sending(renewal);
+      return [{ id, alone: held.alone, lease: { ...held.lease, leaseMs, renewals: BigInt(renewal) } }];
     });
-    const [first] = leases;
-    const alone = sent.length === 1 && this.#terms.get(sent[0]!.id)?.alone === true;
+    const [first] = sent;
     const results = new Map<number, RenewResult>();
     try {
       const answers = await databaseCall(clock, backendTimeoutMs, async () =>
-        alone && first !== undefined ? [await backend.lease.renew(first)] : backend.lease.renewAll(leases),
+        first?.alone === true
+          ? [await backend.lease.renew(first.lease)]
+          : backend.lease.renewAll(sent.map(({ lease }) => lease)),
       );
       for (const [index, { id }] of sent.entries()) results.set(id, answers[index]!);
     } catch (error) {

@@ -127,8 +127,12 @@ function refuse(requests) {
   /** @type {Reply[]} */
   const refused = [];
   const others = requests.filter((request) => {
-    // An error shows again when the request is performed.
-    const value = valueOf(() => database.refusal(/** @type {Write} */ (/** @type {unknown} */ (request))));
+    let value;
+    try {
+      value = database.refusal(/** @type {Write} */ (/** @type {unknown} */ (request)));
+    } catch {
+      // The transaction meets the same error, and reports it.
+    }
     if (value !== undefined) refused.push({ id: request.id, value });
     return value === undefined;
   });
@@ -228,18 +232,6 @@ function write(requests) {
     }
     send(requests.map(({ id }) => ({ id, failure })));
     return true;
-  }
-}
-
-/**
- * @template T
- * @param {() => T} run
- */
-function valueOf(run) {
-  try {
-    return run();
-  } catch {
-    return undefined;
   }
 }
 
