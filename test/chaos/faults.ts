@@ -63,9 +63,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     },
   },
   'all connections of the server are in use': {
-    inject: async ({ server }) => {
-      return fillConnections(server.url());
-    },
+    inject: ({ server }) => fillConnections(server.url()),
   },
   'PgBouncer is killed': {
     inject: async ({ bouncer }) => {

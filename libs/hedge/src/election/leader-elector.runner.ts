@@ -40,7 +40,7 @@ export interface LeaderElectorOptions {
   readonly campaigns: boolean;
   /** Renews the lease on another thread. Default: this process renews it by `leases`, on its event loop. */
   readonly renewer?: TermRenewer | undefined;
-  /** Notified of each loss by lack of a renewal, in words for the log. */
+  /** Called each time a lease or permit expires because it was not renewed, with words for the log. */
   readonly onExpired?: ((what: string) => void) | undefined;
   /** How long running leader work may continue once this pod resigns or stops, in milliseconds. */
   readonly drainMs: number;

@@ -34,7 +34,7 @@ export interface LockManagerOptions {
   readonly logger: { log(message: string): void; warn(message: string): void };
   /** Renews the locks on another thread. Default: this process renews them by `leases`, on its event loop. */
   readonly renewer?: TermRenewer | undefined;
-  /** Notified of each loss by lack of a renewal, in words for the log. */
+  /** Called each time a lease or permit expires because it was not renewed, with words for the log. */
   readonly onExpired?: ((what: string) => void) | undefined;
   /** For jitter. */
   readonly random?: () => number;

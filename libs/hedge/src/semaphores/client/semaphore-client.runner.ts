@@ -31,7 +31,7 @@ export interface SemaphoreClientOptions {
    * Default: the permits expire.
    */
   readonly releaseWithoutLeader?: (name: string, ids: ReadonlySet<string>) => Promise<boolean>;
-  /** Notified of each loss by lack of a renewal, in words for the log. */
+  /** Called each time a lease or permit expires because it was not renewed, with words for the log. */
   readonly onExpired?: ((what: string) => void) | undefined;
   /** UUIDs. */
   readonly newId?: () => string;
