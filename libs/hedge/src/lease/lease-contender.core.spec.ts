@@ -418,6 +418,16 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
+  it('does not acquire a lease that was released to a successor while it checked its own address', () => {
+    step({ type: 'tick' });
+    step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
+    const { attempt } = effect('check-self');
+    step({ type: 'lease-released', token: 8n, successor: 'c' });
+    step({ type: 'self-checked', attempt, reached: true });
+    expect(types()).toContain('read');
+    expect(types()).not.toContain('acquire');
+  });
+
   it('leaves a released lease to the named successor for a moment, and campaigns when it stays free', () => {
     follow();
     step({ type: 'lease-released', token: 8n, successor: 'c' });

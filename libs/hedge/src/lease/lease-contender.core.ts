@@ -328,8 +328,10 @@ export class LeaseContender {
   }
 
   #checked(reached: boolean, now: Instant): void {
-    if (reached) this.#start({ type: 'acquire' }, now);
-    else this.#retryLater(now);
+    if (!reached) return this.#retryLater(now);
+    // Meanwhile the lease was released to another process.
+    if (now.mono < this.#yieldsUntil) this.#readAgain = true;
+    else this.#start({ type: 'acquire' }, now);
   }
 
   #acquired(result: AcquireResult | undefined, startedAt: Instant, now: Instant): void {
