@@ -46,6 +46,15 @@ class IgnoresLostContact extends Membership {
   }
 }
 
+/** For this bug, `simulateLeaderEnd` must find A4. */
+export const PLANTED_EARLY_REPORT: PlantedBug = {
+  parts: {
+    ...SOUND_PARTS,
+    membership: (settings) => new Membership({ ...settings, timing: { ...settings.timing, leaseMs: 0 } }),
+  },
+  found: ['A4'],
+};
+
 /** Bugs, each with the invariants of `simulateReachability` that must find it. */
 export const PLANTED_REACHABILITY: Readonly<Record<string, PlantedBug>> = {
   'a leader that never resigns': {

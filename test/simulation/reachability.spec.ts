@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { PLANTED_REACHABILITY } from './planted-reachability.js';
-import { simulateOneWay, simulateReachability } from './reachability.js';
+import { PLANTED_EARLY_REPORT, PLANTED_REACHABILITY } from './planted-reachability.js';
+import { simulateLeaderEnd, simulateOneWay, simulateReachability } from './reachability.js';
 import { addCoverage } from './report.js';
 import { searchAll, seedThatFinds } from './search.js';
 import type { Coverage } from './world.js';
@@ -27,6 +27,15 @@ describe('simulation of partitions between pods that all reach the database', ()
       addCoverage(coverage, history.coverage);
     }
     expect(coverage.get('reachability: one way')).toBeGreaterThan(SEEDS / 5);
+  }, 120_000);
+
+  it(`no member reports a leader that has ended, in ${SEEDS} histories`, async () => {
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
+      const history = simulateLeaderEnd(seed);
+      if (history.violation !== undefined) throw new Error(`seed ${seed}: ${history.violation.message}`);
+    }
+    const bug = PLANTED_EARLY_REPORT;
+    expect(await seedThatFinds(bug, SEEDS, (seed) => simulateLeaderEnd(seed, bug.parts))).toBeDefined();
   }, 120_000);
 
   it.each(Object.entries(PLANTED_REACHABILITY))('finds a planted bug: %s', async (_, bug) => {

@@ -119,6 +119,28 @@ export function simulateOneWay(seed: number, parts: Parts = SOUND_PARTS, trace?:
   return { seed, coverage: world.coverage, violation: undefined };
 }
 
+/**
+ * A history in which the leader ends, and the network stays whole. Checks A4, that no member reports it as unreachable: in a
+ * large group, the dials of all reporters would keep the next leader from its work.
+ */
+export function simulateLeaderEnd(seed: number, parts: Parts = SOUND_PARTS, trace?: (line: string) => void): History {
+  const cluster = new Cluster(seed, parts, { transactionalJob: false });
+  const { world, random, machines, database } = cluster;
+  world.trace = trace;
+  const run = (ms: number): void => world.runUntil(world.now + ms, () => cluster.check());
+  try {
+    for (const machine of machines) world.after(random.skewed(1, 1_000), () => cluster.startPod(machine));
+    run(SETTLED_WITHIN + random.skewed(1, 1_000));
+    leaderOf(cluster).die();
+    run(SETTLED_WITHIN);
+    if (database.lastReport !== undefined) violated('A4', 'a member has reported a leader that had ended');
+  } catch (error) {
+    const violation = error instanceof Error ? error : new Violation('error', String(error));
+    return { seed, coverage: world.coverage, violation };
+  }
+  return { seed, coverage: world.coverage, violation: undefined };
+}
+
 /** Cuts the network into sides, each of which is whole. The leader is often in a small one. */
 function divide({ random, machines, network }: Cluster, leader: Pod): readonly (readonly Machine[])[] {
   const count = random.pick([2, 2, 2, 3, machines.length]);

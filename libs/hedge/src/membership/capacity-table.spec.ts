@@ -3,7 +3,7 @@ import type { MemberId } from '../common/identity.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { Membership, type MembershipEffect, type MembershipInput } from './membership.core.js';
 
-const timing = { heartbeatMs: 500, heartbeatTimeoutMs: 2_000, retryMs: 100 };
+const timing = { leaseMs: 3_000, heartbeatMs: 500, heartbeatTimeoutMs: 2_000, retryMs: 100 };
 const member = (name: string): MemberId => ({ address: `${name}:1`, incarnation: `${name}1` });
 const [a, b, c] = [member('a'), member('b'), member('c')];
 const space = { memory: 5, disk: 7 };

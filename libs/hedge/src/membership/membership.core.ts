@@ -11,7 +11,7 @@ import { applyChanges, isLater, type View, type ViewChanges } from './view.js';
 
 export interface MembershipSettings {
   readonly self: MemberId;
-  readonly timing: Pick<Timing, 'heartbeatMs' | 'heartbeatTimeoutMs' | 'retryMs'>;
+  readonly timing: Pick<Timing, 'leaseMs' | 'heartbeatMs' | 'heartbeatTimeoutMs' | 'retryMs'>;
   /** The option `preferNewest.appVersion`: as leader, this member hands over to one of a newer version. */
   readonly appVersion?: string | undefined;
   /** Numbers in [0, 1) for jitter; seeded in tests. */
@@ -20,6 +20,8 @@ export interface MembershipSettings {
 
 /** Heartbeats between a report and the resignation. If the network has healed, heartbeats arrive in this time. */
 const HEARTBEATS_TO_DECIDE = 3;
+/** Of more members than that, the first reports are spread over a longer time. */
+const REPORTERS_AT_ONCE = 16;
 /** A leader reads the reports once in so many heartbeat timeouts, and in each one while most members are silent. */
 const TIMEOUTS_BETWEEN_READS = 4;
 /** The highest number of views that a leader publishes in one heartbeat interval. Changes in between share a version. */
@@ -455,11 +457,11 @@ export class Membership {
   }
 
   #checkContact({ member, epoch }: ConfirmedLeader, now: Instant): void {
-    const { self, timing, random } = this.settings;
+    const { self, timing } = this.settings;
     if (!this.#hasLeader) return;
     if (this.#contact.check(now)) {
       this.#effects.push({ type: 'contact-lost', leader: member });
-      this.#nextReport = now.mono + (random() * timing.heartbeatTimeoutMs) / 2;
+      this.#nextReport = now.mono + this.#firstReportMs();
     }
     // A client cannot lead, so its reach does not matter.
     if (!this.#contact.lost || self.address === '') return;
@@ -470,6 +472,19 @@ export class Membership {
       .filter(({ incarnation }) => incarnation !== self.incarnation && incarnation !== member.incarnation)
       .map(({ address, incarnation }) => ({ address, incarnation }));
     this.#effects.push({ type: 'report-unreachable', epoch, others });
+  }
+
+  /**
+   * The time from the loss of contact to the first report. A report costs a dial to each other member, so a leader whose
+   * lease may just run out, as after a crash, is not reported yet. In a large group the first reports are further apart,
+   * because the others leave the row to the first.
+   */
+  #firstReportMs(): number {
+    const { timing, random } = this.settings;
+    const { leaseMs, heartbeatMs, heartbeatTimeoutMs } = timing;
+    const leaseLeftMs = Math.max(0, leaseMs - heartbeatTimeoutMs) + heartbeatMs;
+    const members = this.accepted?.members.length ?? 0;
+    return leaseLeftMs + ((random() * heartbeatTimeoutMs) / 2) * Math.max(1, members / REPORTERS_AT_ONCE);
   }
 
   protected received(from: MemberId, view: View): void {

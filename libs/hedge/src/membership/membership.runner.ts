@@ -49,6 +49,8 @@ export class MembershipRunner {
   readonly #inputs = new InputQueue<MembershipInput>((input) => this.#handle(input));
   #stopped = false;
   #stopFollowing: () => void = () => undefined;
+  /** Of the reports on the present leader. Aborted when this member is in contact with a leader again. */
+  #reporting = new AbortController();
   #cancelWake: () => void = () => undefined;
   /** The view of the last log line. */
   #logged: View | undefined;
@@ -111,6 +113,7 @@ export class MembershipRunner {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#stopFollowing();
+    this.#reporting.abort();
     this.#cancelWake();
     for (const link of this.#options.transport.links()) notify(link, { $case: 'leave', value: {} });
   }
@@ -210,7 +213,7 @@ export class MembershipRunner {
       case 'confirm-leader':
         return void this.#options.route.refresh();
       case 'report-unreachable':
-        return void this.#ask(() => this.#options.reports.write(effect.epoch, effect.others));
+        return void this.#ask(() => this.#options.reports.write(effect.epoch, effect.others, this.#reporting.signal));
       case 'read-reports':
         return void this.#ask(() => this.#options.reports.read(effect.epoch));
       case 'resign':
@@ -228,7 +231,10 @@ export class MembershipRunner {
       case 'members-silent':
       case 'members-heard':
       case 'contact-lost':
+        this.#reporting = new AbortController();
+        return logContact(effect, this.#options);
       case 'contact-restored':
+        this.#reporting.abort();
         return logContact(effect, this.#options);
     }
   }

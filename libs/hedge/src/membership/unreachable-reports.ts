@@ -29,29 +29,30 @@ export class UnreachableReports {
 
   /**
    * Dials the other members, and writes which of them this member reaches.
+   * @param signal aborted when the report is not needed any more
    * @returns undefined when another member, which reaches as many, has reported since the last call; or while the last
-   *   call still runs, as in a large group in which many do not answer
+   *   call still runs, as in a large group in which many do not answer; or when the signal is aborted
    * @throws HedgeError when the database fails
    */
-  async write(epoch: bigint, others: readonly MemberId[]): Promise<MembershipInput | undefined> {
+  async write(epoch: bigint, others: readonly MemberId[], signal: AbortSignal): Promise<MembershipInput | undefined> {
     if (this.#writing) return undefined;
     this.#writing = true;
     try {
-      return await this.#write(epoch, others);
+      return await this.#write(epoch, others, signal);
     } finally {
       this.#writing = false;
     }
   }
 
-  async #write(epoch: bigint, others: readonly MemberId[]): Promise<MembershipInput | undefined> {
+  async #write(epoch: bigint, others: readonly MemberId[], signal: AbortSignal): Promise<MembershipInput | undefined> {
     const { log, group, transport } = this.#options;
     const { self } = transport;
     const key = unreachableKey(group);
     this.#turns ??= new ReportTurns(self);
     const another = this.#turns.ofAnother(await this.#last(), epoch);
     if (this.#turns.passes || !ReportTurns.mayReachMore(another, others)) return undefined;
-    const reached = await this.#reached(others);
-    if (!ReportTurns.writes(another, reached)) return undefined;
+    const reached = await this.#reached(others, signal);
+    if (signal.aborted || !ReportTurns.writes(another, reached)) return undefined;
     const { address, incarnation } = self;
     const value = JSON.stringify({ epoch: String(epoch), address, incarnation, reached });
     await log.overwrite({ key, value, leader: address });
@@ -75,11 +76,11 @@ export class UnreachableReports {
     return report && { report, stamp: String(entry.timestamp) };
   }
 
-  async #reached(members: readonly MemberId[]): Promise<string[]> {
+  async #reached(members: readonly MemberId[], signal: AbortSignal): Promise<string[]> {
     const waiting = [...members];
     const reached: string[] = [];
     const dialNext = async (): Promise<void> => {
-      for (let member = waiting.pop(); member !== undefined; member = waiting.pop()) {
+      for (let member = waiting.pop(); member !== undefined && !signal.aborted; member = waiting.pop()) {
         if (await this.#reaches(member)) reached.push(member.incarnation);
       }
     };
