@@ -8,6 +8,7 @@ export async function keep(kv: KvStore) {
   const earlier = await kv.history('rates/eur', { before: written, limit: 1 });
   const keys = await kv.keys('rates/');
   await kv.put('settings', '{}', { append: false }); // one row, overwritten
+  await kv.delete('rates/eur'); // get gives undefined; history shows it
   // #endregion
   return { latest, lastTen, earlier, keys };
 }

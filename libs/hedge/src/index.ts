@@ -24,6 +24,7 @@ export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry } from './kv/kv-entry.js';
 export {
   KvStore,
+  type KvDeleteOptions,
   type KvGetOptions,
   type KvHistoryOptions,
   type KvKeysOptions,

@@ -13,7 +13,10 @@ describe('the emulator answers UNIMPLEMENTED to', () => {
 
   it.each([
     ['SELECT DISTINCT key AS k FROM logtable ORDER BY value', 'ORDER BY of what SELECT DISTINCT does not name'],
-    ['SELECT key, COUNT(*) FROM logtable GROUP BY key', 'GROUP BY'],
+    ['SELECT COUNT(*) FROM logtable GROUP BY UPPER(key)', 'GROUP BY of an expression'],
+    ['SELECT key FROM logtable GROUP BY key HAVING COUNT(*) > 1', 'HAVING'],
+    ['SELECT DISTINCT key FROM logtable GROUP BY key', 'SELECT DISTINCT beside GROUP BY'],
+    ['SELECT key, COUNT(*) AS n FROM logtable GROUP BY key ORDER BY n', 'ORDER BY beside an aggregate'],
     ['SELECT a.key FROM logtable a JOIN locktable b ON a.key = b.name', 'JOIN'],
     ['SELECT 1 FROM logtable, locktable', 'JOIN'],
     ['SELECT 1 FROM logtable HASH JOIN locktable ON TRUE', 'JOIN'],

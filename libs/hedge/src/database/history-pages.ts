@@ -1,5 +1,5 @@
 import { HedgeError } from '../common/errors.js';
-import { OVERWRITE_ID, type HistoryQuery, type LogEntry } from './log-table.js';
+import { OVERWRITE_ID, type HistoryQuery, type KeysQuery, type LogEntry } from './log-table.js';
 
 /** One page of a history: `from` is the last entry of the page before. */
 export type HistoryPageQuery = Omit<HistoryQuery, 'signal'> & { readonly from: LogEntry | undefined };
@@ -62,8 +62,33 @@ async function readPages(
   }
 }
 
+/** A key, and whether its newest row is a tombstone. */
+export interface FoundKey {
+  readonly key: string;
+  readonly deleted: boolean;
+}
+
+/**
+ * Reads keys in pages, and leaves out the deleted ones. A page has at most `limit` keys after `after`. The pages grow, so
+ * that many deleted keys take few calls.
+ * @throws HedgeError CANCELLED when the query's signal aborts; the errors of `page`.
+ */
+export async function readKeys(
+  { limit, after, signal }: KeysQuery,
+  page: (limit: number, after: string | undefined) => Promise<{ found: readonly FoundKey[]; more: boolean }>,
+): Promise<readonly string[]> {
+  const keys: string[] = [];
+  for (let asked = limit, from = after; ; asked *= 2) {
+    assertWanted('keys', signal);
+    const { found, more } = await page(asked, from);
+    for (const { key, deleted } of found) if (!deleted) keys.push(key);
+    if (!more || keys.length >= limit) return keys.slice(0, limit);
+    from = found.at(-1)?.key;
+  }
+}
+
 /** @throws HedgeError CANCELLED */
-export function assertWanted(call: string, signal: AbortSignal | undefined): void {
+function assertWanted(call: string, signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return;
   throw new HedgeError('CANCELLED', `${call} was cancelled by its signal before all rows were read.`, {
     cause: signal.reason,

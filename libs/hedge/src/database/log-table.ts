@@ -32,6 +32,16 @@ export type AppendOutcome = { readonly timestamp: bigint } | HedgeError;
 /** The id of the single row that `overwrite` keeps for a key. */
 export const OVERWRITE_ID = '-';
 
+/**
+ * The end of the id of a tombstone: an appended row, with an empty value, that deletes its key. While it is the newest row,
+ * the key has no value. A mark in the id needs no column: to a reader that does not know it, the value is empty.
+ */
+export const TOMBSTONE_SUFFIX = '-deleted';
+
+export function isTombstone({ id }: { readonly id: string }): boolean {
+  return id.endsWith(TOMBSTONE_SUFFIX);
+}
+
 export interface HistoryQuery {
   /** At most this many entries. */
   readonly limit: number;
@@ -99,6 +109,9 @@ export interface LogTable {
    */
   history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]>;
 
-  /** Distinct keys with the prefix, sorted by their UTF-8 bytes. As `history`: in pages. */
+  /**
+   * Distinct keys with the prefix, sorted by their UTF-8 bytes, without those whose newest row is a tombstone. Fewer than
+   * `limit` only when there are no more. As `history`: in pages (`readKeys`).
+   */
   keys(query: KeysQuery): Promise<readonly string[]>;
 }

@@ -1,4 +1,4 @@
-import type { AppendOutcome } from '../database/log-table.js';
+import { isTombstone, type AppendOutcome } from '../database/log-table.js';
 import { backoffMs } from '../common/backoff.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type {
@@ -100,7 +100,7 @@ export class GroupCommit {
       return refuse(
         new HedgeError(
           'OVERLOADED',
-          `put "${row.key}" was refused: ${this.#puts} puts (${this.#bytes} bytes) already wait on the leader. Nothing was written; try again later.`,
+          `${nameOf(row)} was refused: ${this.#puts} puts (${this.#bytes} bytes) already wait on the leader. Nothing was written; try again later.`,
         ),
       );
     }
@@ -117,7 +117,7 @@ export class GroupCommit {
       return refuse(
         new HedgeError(
           'CONFLICT',
-          `put "${row.key}" was refused: a put with the same id ${row.id} and another value is in progress.`,
+          `${nameOf(row)} was refused: a put with the same id ${row.id} and another value is in progress.`,
         ),
       );
     }
@@ -258,8 +258,8 @@ export class GroupCommit {
       const outcome = new HedgeError(
         'DEADLINE_EXCEEDED',
         maybeWritten
-          ? `put "${row.key}" ran out of time before the database confirmed it${why}. It may have been written: read the key before you write it again.`
-          : `put "${row.key}" ran out of time before it was written${why}. Nothing was written.`,
+          ? `${nameOf(row)} ran out of time before the database confirmed it${why}. It may have been written: read the key before you write it again.`
+          : `${nameOf(row)} ran out of time before it was written${why}. Nothing was written.`,
         { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten, cause: lastError },
       );
       this.#effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
@@ -286,6 +286,11 @@ function identity(row: PutRow): string {
   return `${row.key.length}:${row.key}${row.id}`;
 }
 
+/** The name of the call, for errors. */
+function nameOf(row: PutRow): string {
+  return `${isTombstone(row) ? 'delete' : 'put'} "${row.key}"`;
+}
+
 function refusal(pending: PendingRow, error: unknown): HedgeError {
   if (error instanceof HedgeError && !pending.maybeWritten) return error;
   return unknownOutcome(pending.row, messageOf(error), error);
@@ -294,7 +299,7 @@ function refusal(pending: PendingRow, error: unknown): HedgeError {
 function unknownOutcome(row: PutRow, why: string, cause?: unknown): HedgeError {
   return new HedgeError(
     'OUTCOME_UNKNOWN',
-    `put "${row.key}" may or may not have been written (${why}). Read the key before you write it again.`,
+    `${nameOf(row)} may or may not have been written (${why}). Read the key before you write it again.`,
     { details: { id: row.id }, cause },
   );
 }

@@ -1,4 +1,4 @@
-import type { LogEntry } from '../database/log-table.js';
+import { isTombstone, type LogEntry } from '../database/log-table.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 
@@ -14,7 +14,7 @@ import { HedgeError } from '../common/errors.js';
 export interface KvEntry {
   readonly key: string;
   readonly value: string;
-  /** UUID of this version; `-` for a value that was put with `append: false`. */
+  /** UUID of this version, with `-deleted` at its end if it deletes the key; `-` for a value put with `append: false`. */
   readonly id: string;
   /** Advertised address of the leader that wrote it. */
   readonly leader: string;
@@ -24,6 +24,8 @@ export interface KvEntry {
    * The commit time in nanoseconds since 1970. Versions of one commit have the same time; their ids order them.
    */
   readonly version: bigint;
+  /** Present when this version deletes the key: then `value` is empty. */
+  readonly deleted?: true;
 }
 
 /**
@@ -40,6 +42,7 @@ export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEn
     leader,
     timestamp: new Date(Number(timestamp / 1_000_000n)),
     version: timestamp,
+    ...(isTombstone({ id }) && { deleted: true as const }),
   });
 }
 

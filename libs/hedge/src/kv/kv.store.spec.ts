@@ -10,6 +10,7 @@ import { GroupCommitter, kvPutHandler } from './group-commit.runner.js';
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
+import { KvPut } from '../wire/hedge/v1/link.js';
 import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 
 const MAX_VALUE = 1_000;
@@ -166,6 +167,70 @@ describe('KvStore.put', () => {
     }
     await kv.putJson('k', { at: new Date(0), none: undefined });
     expect(await kv.getJson('k')).toEqual({ at: '1970-01-01T00:00:00.000Z' });
+  });
+});
+
+describe('KvStore.delete', () => {
+  it('deletes a key for get and keys until the next put, and history keeps all versions', async () => {
+    const written = await kv.put('k', 'v');
+    const deleted = await kv.delete('k');
+    expect(deleted).toMatchObject({ key: 'k', value: '', deleted: true, leader: 'pod:1' });
+    expect(deleted.version).toBeGreaterThan(written.version);
+    expect(await kv.get('k')).toBeUndefined();
+    expect(await kv.getJson('k')).toBeUndefined();
+    expect(await kv.keys('')).toEqual([]);
+    const again = await kv.put('k', 'again');
+    expect(await kv.get('k')).toEqual(again);
+    expect(await kv.keys('')).toEqual(['k']);
+    expect(await kv.history('k')).toEqual([again, deleted, written]);
+    expect(await kv.history('k', { before: deleted })).toEqual([written]);
+  });
+
+  it('deletes a value that was overwritten, and a later overwrite is the value again', async () => {
+    await elect();
+    await kv.put('k', 'v', { append: false });
+    await kv.delete('k');
+    expect(await kv.get('k')).toBeUndefined();
+    await kv.put('k', 'w', { append: false });
+    expect(await kv.get('k')).toMatchObject({ value: 'w' });
+  });
+
+  it('tells an empty value from a deletion', async () => {
+    const empty = await kv.put('k', '');
+    expect(await kv.get('k')).toEqual(empty);
+    expect(empty).not.toHaveProperty('deleted');
+  });
+
+  it('accepts a key that has no value', async () => {
+    expect(await kv.delete('never')).toMatchObject({ deleted: true });
+    expect(await kv.history('never')).toHaveLength(1);
+  });
+
+  it('sends a row that a leader of any version appends: an empty value under a marked id', async () => {
+    await kv.delete('k');
+    const [request] = requests;
+    expect(request).toMatchObject({ name: 'delete "k"', timeoutMs: 10_000 });
+    expect(request).not.toHaveProperty('maxReruns');
+    const row = KvPut.decode(request!.payload.bytes);
+    expect(row).toMatchObject({ key: 'k', value: '', overwrite: false, fence: 0n });
+    expect(row.id).toMatch(/^[\da-f-]{36}-deleted$/);
+  });
+
+  it('fences as put does, and names the call in its errors', async () => {
+    await expect(kv.delete('k', { fenced: true })).rejects.toMatchObject({
+      code: 'NO_LEADER',
+      message: expect.stringContaining('delete "k"'),
+    });
+    const token = await elect();
+    await kv.delete('k', { fenced: token });
+    await expect(kv.delete('k', { fenced: token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  it('rejects the options of put that it does not have, and a reserved key', async () => {
+    const refused = { code: 'INVALID_ARGUMENT' };
+    await expect(kv.delete('k', { append: false } as object)).rejects.toMatchObject(refused);
+    await expect(kv.delete('__hedge/secret/g')).rejects.toMatchObject(refused);
+    expect(requests).toEqual([]);
   });
 });
 

@@ -2,7 +2,7 @@ import { checkKeys } from '../common/validation/check-keys.js';
 import type { Clock } from '../common/clock.js';
 import type { HistoryQuery, LogEntry, LogTable } from '../database/log-table.js';
 import { KV_PUT } from './group-commit.runner.js';
-import { OVERWRITE_ID } from '../database/log-table.js';
+import { isTombstone, OVERWRITE_ID, TOMBSTONE_SUFFIX } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
@@ -38,6 +38,9 @@ export interface KvPutOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** As in `KvPutOptions`; with `signal`, the key may still be deleted. */
+export type KvDeleteOptions = Pick<KvPutOptions, 'fenced' | 'timeoutMs' | 'signal'>;
+
 export interface KvGetOptions {
   /** Milliseconds until DEADLINE_EXCEEDED. Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
@@ -71,6 +74,7 @@ const PUT_OPTIONS = Object.keys({ append: 0, fenced: 0, timeoutMs: 0, signal: 0 
   keyof KvPutOptions,
   0
 >);
+const DELETE_OPTIONS = PUT_OPTIONS.filter((option) => option !== 'append');
 const GET_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<keyof KvGetOptions, 0>);
 const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, signal: 0 } satisfies Record<
   keyof KvHistoryOptions,
@@ -129,25 +133,51 @@ export class KvStore {
     assertKey(key);
     assertValue(key, value, this.deps.maxValueBytes);
     checkKeys(`The options of put "${key}"`, options, PUT_OPTIONS);
+    return this.#write('put', key, value, options);
+  }
+
+  /**
+   * Deletes a key: appends a version that says so. Then `get` gives undefined, and `keys` leaves the key out, until the
+   * next put. `history` shows the deletion, with `deleted: true`, and all earlier versions. Resolves with the deletion when
+   * it is durable, also for a key without a value.
+   *
+   * A pod of version 0.1 and Go's hedge read a deleted key as an empty value.
+   *
+   * @example
+   * await kv.delete('orders/17');
+   * await kv.get('orders/17'); // undefined
+   * @throws HedgeError as `put`
+   */
+  async delete(key: string, options: KvDeleteOptions = {}): Promise<KvEntry> {
+    assertKey(key);
+    checkKeys(`The options of delete "${key}"`, options, DELETE_OPTIONS);
+    return this.#write('delete', key, '', options);
+  }
+
+  async #write(call: 'put' | 'delete', key: string, value: string, options: KvPutOptions): Promise<KvEntry> {
     const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
-    checkCallOptions('put', key, timeoutMs, signal);
-    const wait = this.deps.gate.pass(`put "${key}"`);
+    checkCallOptions(call, key, timeoutMs, signal);
+    const name = `${call} "${key}"`;
+    const wait = this.deps.gate.pass(name);
     if (wait !== undefined) await wait;
-    const id = this.#ids.next();
+    const id = this.#ids.next() + (call === 'delete' ? TOMBSTONE_SUFFIX : '');
     const stored = this.#stored(key);
     const payload = KvPut.encode({
       key: stored,
       value,
       id,
       overwrite: !append,
-      fence: this.#fence(key, fenced),
+      fence: this.#fence(name, fenced),
     }).finish();
     const request = {
       to: 'leader' as const,
       type: KV_PUT,
       topic: '',
-      name: `put "${key}"`,
-      ifUnknown: 'The value was written once or not at all: read the key',
+      name,
+      ifUnknown:
+        call === 'put'
+          ? 'The value was written once or not at all: read the key'
+          : 'The key was deleted once or not at all: read its history',
       payload: bytesPayload(payload),
       timeoutMs,
       // An overwrite must not happen twice. A fence is valid in one term only: after LEASE_LOST from the next leader, the
@@ -166,7 +196,7 @@ export class KvStore {
   }
 
   /**
-   * The latest version of a key; undefined when there is none. On PostgreSQL and Spanner, the gets of one turn of the event
+   * The latest version of a key; undefined when there is none, or when the key is deleted. On PostgreSQL and Spanner, the gets of one turn of the event
    * loop share a statement.
    * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED
    */
@@ -178,11 +208,11 @@ export class KvStore {
     const wait = this.deps.gate.pass(`get "${key}"`);
     if (wait !== undefined) await wait;
     const entry = await this.#reader.get(this.#stored(key), `get "${key}"`, timeoutMs, signal);
-    return entry && toKvEntry({ ...entry, key });
+    return entry && !isTombstone(entry) ? toKvEntry({ ...entry, key }) : undefined;
   }
 
   /**
-   * Versions of a key as they were at one moment, by default the newest first. The call reads the database in pages, so
+   * Versions of a key, deletions included, as they were at one moment, by default the newest first. The call reads the database in pages, so
    * that neither leases nor other calls wait for it. The whole result is held in memory.
    *
    * @example
@@ -223,7 +253,7 @@ export class KvStore {
   }
 
   /**
-   * Keys with a prefix, sorted by their UTF-8 bytes; '' for all keys.
+   * Keys with a prefix, sorted by their UTF-8 bytes, without deleted ones; '' for all keys.
    *
    * @example
    * for (let page = await kv.keys('orders/'); page.length > 0; page = await kv.keys('orders/', { after: page.at(-1) })) …
@@ -286,20 +316,20 @@ export class KvStore {
     return stored;
   }
 
-  #fence(key: string, fenced: boolean | bigint): bigint {
+  #fence(name: string, fenced: boolean | bigint): bigint {
     if (fenced === false) return 0n;
     if (typeof fenced === 'bigint' && fenced > 0n && fenced === BigInt.asUintN(64, fenced)) return fenced;
     if (fenced !== true) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `"fenced" of put "${key}" must be a boolean or a fencing token, a bigint above 0.`,
+        `"fenced" of ${name} must be a boolean or a fencing token, a bigint above 0.`,
       );
     }
     const belief = this.deps.route.current();
     if (belief !== undefined) return belief.epoch;
     throw new HedgeError(
       'NO_LEADER',
-      `put "${key}" was not sent: it is to be fenced by the token of the present leader, and there is no leader now. Nothing was written; try again when there is a leader.`,
+      `${name} was not sent: it is to be fenced by the token of the present leader, and there is no leader now. Nothing was written; try again when there is a leader.`,
     );
   }
 }

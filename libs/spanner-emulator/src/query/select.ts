@@ -59,17 +59,25 @@ const prepareOne = (
   const names = relation?.names ?? [];
   const scope = new Scope(sql, parameters, now, relation?.columns, names, true);
   const outputs = compileItems(select.items, scope, relation, assigned);
-  const aggregated = scope.aggregates.length > 0;
-  if (aggregated && scope.bareColumn) {
-    throw invalidArgument('SELECT list expression references a column which is neither grouped nor aggregated');
-  }
-  if (aggregated && select.orderBy.length > 0) throw unimplemented('ORDER BY beside an aggregate');
   if (!relation && select.where) throw invalidArgument('Query without FROM clause cannot have a WHERE clause');
   // WHERE sees rows before they are aggregated.
   const rowScope = new Scope(sql, parameters, now, relation?.columns, names);
   const where = select.where && compileAs(select.where, 'BOOL', rowScope, 'WHERE clause');
   const orderScope = new Scope(sql, parameters, now, relation?.columns, names, false, aliasesOf(outputs, scope));
   const order = select.orderBy.map((item) => sortKey(item.expression, item.descending, outputs, orderScope));
+  const grouped = select.groupBy.map((expression) => {
+    const { column } = compile(expression, rowScope);
+    if (column === undefined) throw unimplemented('GROUP BY of an expression');
+    return column;
+  });
+  const aggregated = grouped.length > 0 || scope.aggregates.length > 0;
+  if (aggregated && [...scope.bareColumns].some((column) => !grouped.includes(column))) {
+    throw invalidArgument('SELECT list expression references a column which is neither grouped nor aggregated');
+  }
+  if (aggregated && order.some(({ column }) => column === undefined || !grouped.includes(column))) {
+    throw unimplemented('ORDER BY beside an aggregate');
+  }
+  if (grouped.length > 0 && select.distinct) throw unimplemented('SELECT DISTINCT beside GROUP BY');
   const limit = rowCount(select.limit, rowScope, 'LIMIT');
   const skip = rowCount(select.offsetRows, rowScope, 'OFFSET') ?? 0;
   const columns = outputs.map(({ name, typed: { type } }) => {
@@ -79,26 +87,28 @@ const prepareOne = (
   if (select.distinct && order.some(({ isOutput }) => !isOutput)) {
     throw unimplemented('ORDER BY of what SELECT DISTINCT does not name');
   }
-  const project = (row: Row, aggregates: readonly Value[]): Row =>
-    outputs.map(({ typed }) => typed.evaluate(row, aggregates) as Value);
+  const project = (row: Row): Row => outputs.map(({ typed }) => typed.evaluate(row, []) as Value);
 
   const run = (view: View): Row[] => {
     const used = [scope, rowScope, orderScope].flatMap((one) => [...one.used]);
     const { source, ordered } = scanOf(select, context, relation, where, order, used);
     const passing = filter(source(view), where?.evaluate);
-    if (aggregated) {
-      // Aggregates have state, so a query that runs again is compiled again.
-      for (const row of passing) for (const aggregate of scope.aggregates) aggregate.add(row);
-      const results = scope.aggregates.map((aggregate) => aggregate.result());
-      return [project([], results)].slice(skip, limit === undefined ? undefined : skip + limit);
-    }
     const wanted = limit === undefined ? Infinity : skip + limit;
     const sorted = ordered ? passing : [...passing].sort(comparator(order));
-    const results = select.distinct ? unlike(map(sorted, (row) => project(row, []))) : undefined;
+    if (aggregated) {
+      const groups = grouped.length > 0 ? groupsOf(sorted, grouped) : [[...sorted]];
+      return groups.slice(skip, wanted).map((rows) => {
+        // Aggregates have state, so each group has its own.
+        const groupScope = new Scope(sql, parameters, now, relation?.columns, names, true);
+        const own = compileItems(select.items, groupScope, relation, assigned);
+        for (const row of rows) for (const aggregate of groupScope.aggregates) aggregate.add(row);
+        const results = groupScope.aggregates.map((aggregate) => aggregate.result());
+        return own.map(({ typed }) => typed.evaluate(rows[0] ?? [], results) as Value);
+      });
+    }
+    const results = select.distinct ? unlike(map(sorted, project)) : undefined;
     if (results) return take(results, wanted).slice(skip);
-    return take(sorted, wanted)
-      .slice(skip)
-      .map((row) => project(row, []));
+    return take(sorted, wanted).slice(skip).map(project);
   };
   return { columns, run };
 };
@@ -140,12 +150,27 @@ function* map(rows: Iterable<Row>, change: (row: Row) => Row): Generator<Row> {
 function* unlike(rows: Iterable<Row>): Generator<Row> {
   const seen = new Set<string>();
   for (const row of rows) {
-    const name = JSON.stringify(row, (_, value: unknown) => (isPlain(value) ? value : String(value)));
+    const name = nameOf(row);
     if (seen.has(name)) continue;
     seen.add(name);
     yield row;
   }
 }
+
+/** Rows with equal columns, in the order of the first of each. */
+const groupsOf = (rows: Iterable<Row>, columns: readonly number[]): Row[][] => {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const name = nameOf(columns.map((column) => row[column]!));
+    const group = groups.get(name);
+    if (group) group.push(row);
+    else groups.set(name, [row]);
+  }
+  return [...groups.values()];
+};
+
+const nameOf = (row: Row): string =>
+  JSON.stringify(row, (_, value: unknown) => (isPlain(value) ? value : String(value)));
 
 /** Whether JSON distinguishes the value from all others of its type. */
 const isPlain = (value: unknown): boolean =>

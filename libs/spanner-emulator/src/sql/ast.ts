@@ -62,6 +62,7 @@ export interface Select extends Node {
   readonly items: readonly SelectItem[];
   readonly from?: TableReference;
   readonly where?: Expression;
+  readonly groupBy: readonly Expression[];
   readonly orderBy: readonly OrderItem[];
   readonly limit?: Expression;
   readonly offsetRows?: Expression;

@@ -103,7 +103,9 @@ class StatementParser {
     const items = this.selectItems();
     const from = this.tokens.acceptKeyword('FROM') ? this.from() : undefined;
     const where = this.tokens.acceptKeyword('WHERE') ? this.expressions.expression() : undefined;
-    this.tokens.refuse('GROUP BY', 'GROUP');
+    const groupBy = this.tokens.acceptKeyword('GROUP', 'BY')
+      ? this.tokens.list(() => this.expressions.expression())
+      : [];
     this.tokens.refuse('HAVING', 'HAVING');
     const unionAll = this.tokens.acceptKeyword('UNION', 'ALL') ? this.query(exclusive, true) : undefined;
     if (member || unionAll)
@@ -113,7 +115,20 @@ class StatementParser {
     const limit = this.tokens.acceptKeyword('LIMIT') ? this.expressions.expression() : undefined;
     const offsetRows = limit && this.tokens.acceptKeyword('OFFSET') ? this.expressions.expression() : undefined;
     const forUpdate = this.tokens.acceptKeyword('FOR', 'UPDATE') || exclusive;
-    return { kind: 'select', distinct, items, from, where, orderBy, limit, offsetRows, forUpdate, unionAll, offset };
+    return {
+      kind: 'select',
+      distinct,
+      items,
+      from,
+      where,
+      groupBy,
+      orderBy,
+      limit,
+      offsetRows,
+      forUpdate,
+      unionAll,
+      offset,
+    };
   }
 
   private selectItems(): SelectItem[] {

@@ -50,8 +50,8 @@ export class Scope {
   /** Positions of the columns that the compiled expressions read. */
   readonly used = new Set<number>();
   readonly aggregates: Aggregate[] = [];
-  /** True when a column was read outside of an aggregate. */
-  bareColumn = false;
+  /** Positions of the columns that are read outside of an aggregate. */
+  readonly bareColumns = new Set<number>();
   private aggregateDepth = 0;
 
   /**
@@ -84,7 +84,7 @@ export class Scope {
       throw this.error(offset, place);
     }
     this.used.add(index);
-    if (this.aggregateDepth === 0) this.bareColumn = true;
+    if (this.aggregateDepth === 0) this.bareColumns.add(index);
     return index;
   }
 

@@ -1,5 +1,6 @@
 import type { LeaseMarker } from '../observed-lease.js';
 import {
+  isTombstone,
   OVERWRITE_ID,
   type Fence,
   type HistoryQuery,
@@ -125,7 +126,9 @@ export class MemoryDatabase {
   }
 
   keys({ prefix, limit, after }: KeysQuery): string[] {
-    return [...this.#log.keys()]
+    return [...this.#log.entries()]
+      .filter(([, versions]) => !versions.slice(-1).some(isTombstone))
+      .map(([key]) => key)
       .filter((key) => key.startsWith(prefix) && (after === undefined || compareText(key, after) > 0))
       .sort(compareText)
       .slice(0, limit);

@@ -1,4 +1,5 @@
 import {
+  isTombstone,
   type AppendOutcome,
   type Fence,
   type HistoryQuery,
@@ -7,7 +8,7 @@ import {
   type LogEntry,
   type LogTable,
 } from '../log-table.js';
-import { assertWanted, readHistory } from '../history-pages.js';
+import { readHistory, readKeys } from '../history-pages.js';
 import { conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { HedgeError } from '../../common/errors.js';
@@ -109,17 +110,17 @@ export class PostgresLogTable implements LogTable {
     });
   }
 
-  async keys({ prefix, limit, after, signal }: KeysQuery): Promise<readonly string[]> {
-    assertTexts({ prefix, after: after ?? '' });
-    const keys: string[] = [];
-    for (let from = after; ; from = keys.at(-1)) {
-      assertWanted('keys', signal);
-      const asked = Math.min(limit - keys.length, PAGE_ROWS);
-      const rows = await this.calls.query('log.keys', keysSql(this.#names, prefix, asked, from));
-      const found = rows.flatMap(({ key }) => (typeof key === 'string' ? [key] : []));
-      for (const key of found) keys.push(key);
-      if (found.length < asked || keys.length >= limit) return keys;
-    }
+  async keys(query: KeysQuery): Promise<readonly string[]> {
+    const { prefix } = query;
+    assertTexts({ prefix, after: query.after ?? '' });
+    return readKeys(query, async (limit, after) => {
+      const asked = Math.min(limit, PAGE_ROWS);
+      const rows = await this.calls.query('log.keys', keysSql(this.#names, prefix, asked, after));
+      const found = rows.flatMap(({ key, id }) =>
+        typeof key === 'string' ? [{ key, deleted: isTombstone({ id: id ?? '' }) }] : [],
+      );
+      return { found, more: found.length === asked };
+    });
   }
 
   /** @throws HedgeError LEASE_LOST */

@@ -476,7 +476,7 @@ export function historySql({ log }: Names, key: string, query: StoredHistoryQuer
   };
 }
 
-/** Distinct keys, by a jump in the index from each key to the next, so that the number of versions does not matter. */
+/** Distinct keys with the id of their newest row, by a jump in the index from each key to the next, so that the number of versions does not matter. */
 export function keysSql({ log }: Names, prefix: string, limit: number, after: string | undefined): Statement {
   const beyond = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0;
   return {
@@ -485,7 +485,8 @@ export function keysSql({ log }: Names, prefix: string, limit: number, after: st
         UNION ALL
         SELECT (SELECT next.key FROM ${log} AS next WHERE next.key > found.key ORDER BY next.key LIMIT 1)
         FROM found WHERE starts_with(found.key, $2::text))
-      SELECT key FROM found WHERE starts_with(key, $2::text) LIMIT $3::text::bigint`),
+      SELECT key, (SELECT id FROM ${log} AS log WHERE log.key = found.key ORDER BY timestamp DESC, id DESC LIMIT 1) AS id
+      FROM found WHERE starts_with(key, $2::text) LIMIT $3::text::bigint`),
     values: [beyond ? after : prefix, prefix, String(limit)],
   };
 }

@@ -8,7 +8,7 @@ import {
   type LogEntry,
   type LogTable,
 } from '../log-table.js';
-import { assertWanted, readHistory } from '../history-pages.js';
+import { readHistory, readKeys } from '../history-pages.js';
 import { isReservedKey } from '../row-names.js';
 import { conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
@@ -126,19 +126,19 @@ export class SpannerLogTable implements LogTable {
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
-    const { prefix, limit, signal } = query;
+    const { prefix } = query;
     assertTexts({ prefix, after: query.after ?? '' });
-    const keys: string[] = [];
-    for (let { after } = query; ; after = keys.at(-1)) {
-      assertWanted('keys', signal);
-      const asked = Math.min(limit - keys.length, PAGE_ROWS);
+    return readKeys(query, async (limit, after) => {
+      const asked = Math.min(limit, PAGE_ROWS);
       const page: KeysQuery = { prefix, limit: asked, ...(after !== undefined && { after }) };
       const rows = await this.connection.run('log.keys', (attempt) =>
         attempt.stream(keysSql(this.tables.logTable, page), this.bound),
       );
-      for (const [key] of rows) keys.push(key ?? '');
-      if (rows.length < asked || keys.length >= limit) return keys;
-    }
+      return {
+        found: rows.map(([key, deleted]) => ({ key: key ?? '', deleted: deleted === '1' })),
+        more: rows.length === asked,
+      };
+    });
   }
 
   async #newest(attempt: OperationAttempt, key: string): Promise<LogEntry | undefined> {

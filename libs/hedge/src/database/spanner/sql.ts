@@ -1,5 +1,5 @@
 import type { HistoryPageQuery } from '../history-pages.js';
-import type { HistoryQuery, KeysQuery } from '../log-table.js';
+import { TOMBSTONE_SUFFIX, type HistoryQuery, type KeysQuery } from '../log-table.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
 
@@ -92,11 +92,16 @@ export function latestOfSql(
   return { sql: queries.join(' UNION ALL '), params };
 }
 
-/** Column: key. It scans all versions of the keys with the prefix. */
+/**
+ * Columns: key, 1 if the newest row of the key is a tombstone. It scans all versions of the keys with the prefix. Commit
+ * timestamps have whole microseconds, of 16 digits until the year 2286, so the greatest text names the newest row.
+ */
 export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): Statement {
   return {
-    sql: `SELECT DISTINCT key FROM \`${logTable}\`
-      WHERE STARTS_WITH(key, @prefix) ${after === undefined ? '' : 'AND key > @after'} ORDER BY key LIMIT @limit`,
+    sql: `SELECT key,
+      IF(ENDS_WITH(MAX(CONCAT(CAST(UNIX_MICROS(timestamp) AS STRING), id)), '${TOMBSTONE_SUFFIX}'), 1, 0)
+      FROM \`${logTable}\` WHERE STARTS_WITH(key, @prefix) ${after === undefined ? '' : 'AND key > @after'}
+      GROUP BY key ORDER BY key LIMIT @limit`,
     params: { prefix: text(prefix), limit: rowLimit(limit), ...(after !== undefined && { after: text(after) }) },
   };
 }

@@ -1,4 +1,5 @@
 import {
+  isTombstone,
   type AppendOutcome,
   type Fence,
   type HistoryQuery,
@@ -7,7 +8,7 @@ import {
   type LogEntry,
   type LogTable,
 } from '../log-table.js';
-import { assertWanted, readHistory } from '../history-pages.js';
+import { readHistory, readKeys } from '../history-pages.js';
 import { conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
@@ -61,16 +62,13 @@ export class SqliteLogTable implements LogTable {
     });
   }
 
-  async keys({ prefix, limit, after, signal }: KeysQuery): Promise<readonly string[]> {
-    assertTexts({ prefix, after: after ?? '' });
-    const keys: string[] = [];
-    for (let from = after; ;) {
-      assertWanted('keys', signal);
-      const page = await this.thread.call('keys', prefix, limit - keys.length, from);
-      for (const key of page.keys) keys.push(key);
-      if (!page.more || keys.length >= limit) return keys;
-      from = keys.at(-1);
-    }
+  async keys(query: KeysQuery): Promise<readonly string[]> {
+    const { prefix } = query;
+    assertTexts({ prefix, after: query.after ?? '' });
+    return readKeys(query, async (limit, after) => {
+      const { keys, more } = await this.thread.call('keys', prefix, limit, after);
+      return { found: keys.map(([key, id]) => ({ key, deleted: isTombstone({ id }) })), more };
+    });
   }
 }
 

@@ -64,11 +64,12 @@ export interface Operations {
   readLease(name: string): StoredLease;
   latest(key: string): StoredVersion | undefined;
   history(key: string, query: StoredHistoryQuery): StoredPage;
+  /** Keys, each with the id of its newest row. */
   keys(
     prefix: string,
     limit: number,
     after: string | undefined,
-  ): { readonly keys: readonly string[]; readonly more: boolean };
+  ): { readonly keys: readonly (readonly [key: string, id: string])[]; readonly more: boolean };
   /** Opens the file, and creates missing tables. */
   connect(): void;
   acquire(

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import type { Backend } from '../../database/backend.js';
-import { OVERWRITE_ID, type AppendOutcome, type LogEntry } from '../../database/log-table.js';
+import {
+  OVERWRITE_ID,
+  TOMBSTONE_SUFFIX,
+  type AppendOutcome,
+  type LogAppend,
+  type LogEntry,
+} from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
 import { HedgeError } from '../../common/errors.js';
 import { claimOf, newName, rejectsWith, rowOf, tokenOf, type Suite } from './suite.js';
@@ -364,6 +370,40 @@ export function logConformance(suite: Suite): void {
       }
     });
 
+    it('leaves out a key while its newest row is a tombstone, and finds the keys behind many of them', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      const keys = Array.from({ length: 40 }, (_, i) => `${prefix}/${String(i).padStart(2, '0')}`);
+      await client.log.append(keys.map((key) => rowOf(key)));
+      const [first = '', ...others] = keys;
+      const last = others.pop() ?? '';
+      await client.log.append(others.map((key) => tombstoneOf(key)));
+      assert.deepEqual(await client.log.keys({ prefix, limit: 2 }), [first, last]);
+      assert.deepEqual(await client.log.keys({ prefix, limit: 1, after: first }), [last]);
+      assert.deepEqual(await client.log.keys({ prefix, limit: 9, after: last }), []);
+      const [again = '', overwritten = ''] = others;
+      await client.log.append([rowOf(again)]);
+      await client.log.overwrite({ key: overwritten, value: 'v', leader: '' });
+      assert.deepEqual(await client.log.keys({ prefix, limit: 9 }), [first, again, overwritten, last]);
+      assert.equal((await client.log.latest(last))?.value, 'value');
+      const [buried = ''] = others.slice(-1);
+      assert.equal((await client.log.latest(buried))?.value, '');
+      assert.equal((await client.log.history(buried, { limit: 9, order: 'oldest-first' })).length, 2);
+    });
+
+    it('decides by the id whether a row or a tombstone of one commit is the newer one', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      await client.log.append([
+        rowOf(`${prefix}/deleted`, 'v', '1'),
+        { ...tombstoneOf(`${prefix}/deleted`), id: `2${TOMBSTONE_SUFFIX}` },
+        rowOf(`${prefix}/kept`, 'v', '2'),
+        { ...tombstoneOf(`${prefix}/kept`), id: `1${TOMBSTONE_SUFFIX}` },
+        tombstoneOf(`${prefix}/never`),
+      ]);
+      assert.deepEqual(await client.log.keys({ prefix, limit: 9 }), [`${prefix}/kept`]);
+    });
+
     it('lists keys that have only an overwritten row', async () => {
       const client = await suite.client();
       const key = newName();
@@ -408,4 +448,9 @@ function assertRising(timestamps: readonly bigint[]): void {
 function byVersion(a: LogEntry, b: LogEntry): number {
   if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
   return compareText(a.id, b.id);
+}
+
+function tombstoneOf(key: string): LogAppend {
+  const row = rowOf(key, '');
+  return { ...row, id: row.id + TOMBSTONE_SUFFIX };
 }

@@ -128,8 +128,8 @@ export class SqliteDatabase {
       after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0
         ? keysAfter.all(after, prefix, most)
         : keysFrom.all(prefix, prefix, most);
-    const keys = /** @type {[string][]} */ (rows).map(([key]) => key);
-    return { keys, more: keys.length === PAGE_ROWS };
+    const keys = /** @type {[string, string][]} */ (rows);
+    return { keys, more: keys.length === most };
   }
 
   /**

@@ -95,7 +95,7 @@ export function historySql(logTable, order) {
 }
 
 /**
- * Distinct keys, by a jump in the index from each key to the next: the cost does not depend on the number of versions of
+ * Distinct keys with the id of their newest row, by a jump in the index from each key to the next: the cost does not depend on the number of versions of
  * a key. `substr` instead of LIKE, because LIKE interprets %, _ and letter case.
  * @param {string} logTable
  * @param {'>' | '>='} from
@@ -106,5 +106,6 @@ export function keysSql(logTable, from) {
       UNION ALL
       SELECT (SELECT min(next.key) FROM ${logTable} AS next WHERE next.key > found.key)
       FROM found WHERE substr(found.key, 1, length(?2)) = ?2)
-    SELECT key FROM found WHERE substr(key, 1, length(?2)) = ?2 LIMIT ?3`;
+    SELECT key, (SELECT id FROM ${logTable} AS newest WHERE newest.key = found.key ORDER BY timestamp DESC, id DESC LIMIT 1)
+    FROM found WHERE substr(key, 1, length(?2)) = ?2 LIMIT ?3`;
 }
