@@ -7,7 +7,10 @@ const TIMEOUT_MS = 1_500;
 /** Of a caller between two calls, in milliseconds: the checker needs histories that are not too long. */
 const PAUSE_MS = 100;
 
-/** Calls that all pods make until `stop`: puts and gets, each with a value of its own. */
+/** The calls of a pod, in turn. */
+const CALLS = ['put', 'get', 'putIfUnchanged', 'get', 'delete', 'putIfUnchanged'] as const;
+
+/** Calls that all pods make until `stop`. Each put has a value of its own. */
 export class Load {
   /** By key. */
   readonly histories: ReadonlyMap<string, Operation[]>;
@@ -35,20 +38,44 @@ export class Load {
     const keys = [...this.histories.keys()];
     for (let n = index; !this.#isStopped; n += 1) {
       const key = keys[(n >> 1) % keys.length]!;
-      await (n % 2 === 0 ? this.#put(pod, key, `${index}/${n}`) : this.get(pod, key));
+      const call = CALLS[n % CALLS.length]!;
+      if (call === 'get') await this.get(pod, key);
+      else if (call === 'putIfUnchanged') await this.#putIfUnchanged(pod, key, `${index}/${n}`);
+      else await this.#write(pod, key, call === 'put' ? `${index}/${n}` : undefined);
       this.#calls += 1;
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   }
 
-  async #put(pod: Pod, key: string, value: string): Promise<void> {
+  /** @param value undefined to delete the key. */
+  async #write(pod: Pod, key: string, value: string | undefined): Promise<void> {
     const called = performance.now();
-    const done = await pod.call('put', key, value, { timeoutMs: TIMEOUT_MS }).then(
+    const writing =
+      value === undefined
+        ? pod.call('delete', key, TIMEOUT_MS)
+        : pod.call('put', key, value, { timeoutMs: TIMEOUT_MS });
+    const done = await writing.then(
       () => true,
       () => false,
     );
     // A put that failed may still happen.
     this.histories.get(key)!.push({ kind: 'write', value, called, returned: done ? performance.now() : Infinity });
+  }
+
+  async #putIfUnchanged(pod: Pod, key: string, value: string): Promise<void> {
+    const called = performance.now();
+    const put = await pod.call('putIfUnchanged', key, value, TIMEOUT_MS).catch(() => undefined);
+    // The read failed, so nothing was put.
+    if (put === undefined) return;
+    const returned = performance.now();
+    const history = this.histories.get(key)!;
+    const { expected, outcome } = put;
+    history.push({ kind: 'read', value: expected, called, returned });
+    if (outcome === 'conflict') history.push({ kind: 'read', value: put.found, called, returned });
+    else {
+      const returnedAt = outcome === 'written' ? returned : Infinity;
+      history.push({ kind: 'compare-and-set', expected, value, called, returned: returnedAt });
+    }
   }
 
   /** @returns whether it got an answer. */

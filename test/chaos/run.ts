@@ -19,7 +19,7 @@ export interface Figures {
 }
 
 /**
- * One fault of the database, while all pods put and get.
+ * One fault of the database, while all pods put, delete and get.
  * @param holdMs how long it lasts; by default until no pod leads or, if one may lead, for a number of calls.
  * @throws Error when the values of a key are not linearizable, or when the group does not recover.
  */
@@ -52,11 +52,11 @@ export async function runFault(world: World, name: string, phase: string, holdMs
   }
   const operations = [...load.histories].flatMap(([key, history]) => {
     if (linearize(history) === undefined) {
-      throw new Error(`K1 K2: the values of ${key} are not linearizable: ${JSON.stringify(history)}`);
+      throw new Error(`K1 K2 K4: the values of ${key} are not linearizable: ${JSON.stringify(history)}`);
     }
     return history;
   });
-  const puts = operations.filter(({ kind }) => kind === 'write');
+  const puts = operations.filter(({ kind }) => kind !== 'read');
   return {
     puts: puts.length,
     acknowledged: puts.filter(({ returned }) => returned < Infinity).length,

@@ -8,9 +8,11 @@ import { Pool, type PoolClient } from 'pg';
 import {
   type BackendFactory,
   ClusterService,
+  HedgeError,
   HedgeModule,
   type JobRun,
   JobsService,
+  type KvEntry,
   KvStore,
   LeaderInterval,
   LeaderService,
@@ -128,6 +130,20 @@ const calls: PodCalls = {
   }),
   put: (key, value, options) => kv.put(key, value, options),
   get: async (key) => (await kv.get(key))?.value,
+  putIfUnchanged: async (key, value, timeoutMs) => {
+    const entry = await kv.get(key);
+    const expected = entry?.value;
+    const condition = entry === undefined ? { ifAbsent: true } : { ifVersion: entry };
+    try {
+      await kv.put(key, value, { ...condition, timeoutMs });
+      return { expected, outcome: 'written' };
+    } catch (error) {
+      if (!(error instanceof HedgeError) || error.code !== 'CONFLICT') return { expected, outcome: 'unknown' };
+      const found = error.details['entry'] as KvEntry | undefined;
+      return { expected, outcome: 'conflict', found: found?.deleted === true ? undefined : found?.value };
+    }
+  },
+  delete: (key, timeoutMs) => kv.delete(key, { timeoutMs }),
   send: (ms, timeoutMs) => leader.send<number>('work', { ms }, { timeoutMs }),
   who: async () => (await cluster.broadcast<number>('who', {})).map(({ value }) => value),
   lock: async (name, timeoutMs) => {

@@ -50,6 +50,11 @@ export interface HeldState {
   readonly lost: string | undefined;
 }
 
+/** A put on the condition that the key still has the `expected` value. */
+export type ConditionalPut =
+  | { readonly expected: string | undefined; readonly outcome: 'written' | 'unknown' }
+  | { readonly expected: string | undefined; readonly outcome: 'conflict'; readonly found: string | undefined };
+
 /** The calls that a test can make to a pod. */
 export interface PodCalls {
   state(): Promise<PodState>;
@@ -59,6 +64,9 @@ export interface PodCalls {
     options?: { append?: boolean; fenced?: bigint; timeoutMs?: number },
   ): Promise<unknown>;
   get(key: string): Promise<string | undefined>;
+  /** Reads the key, then puts on the condition that it has not changed. */
+  putIfUnchanged(key: string, value: string, timeoutMs: number): Promise<ConditionalPut>;
+  delete(key: string, timeoutMs: number): Promise<unknown>;
   /** Sends work of this duration to the leader; resolves with the pid of the leader. */
   send(ms: number, timeoutMs: number): Promise<number>;
   /** Broadcasts; resolves with the pids that answered. */

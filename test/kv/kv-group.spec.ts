@@ -2,7 +2,13 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit.messages.js';
-import { GroupCommitter, KV_PUT, kvPutHandler } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import {
+  GroupCommitter,
+  KV_CONDITIONAL_PUT,
+  KV_PUT,
+  kvConditionalPutHandler,
+  kvPutHandler,
+} from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
@@ -19,12 +25,13 @@ let second: TestPod;
 let kv: KvStore;
 
 /** A pod that serves puts. All pods use one database, and its faults affect all of them. */
-async function start(name: string): Promise<TestPod> {
+async function start(name: string, knowsConditions = true): Promise<TestPod> {
   const pod = await group.start(name);
   const address = (): string => pod.self.address;
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
   const committer = new GroupCommitter({ log: backend.log, clock: group.clock, lease: LEASE, address, limits });
   pod.messenger.serve(KV_PUT, kvPutHandler(committer, address));
+  if (knowsConditions) pod.messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   return pod;
 }
 
@@ -49,6 +56,10 @@ beforeEach(async () => {
 });
 
 afterEach(() => group.close());
+
+/** Another writer of the table appends, whatever the leader waits for. */
+const writeBeside = (value: string): Promise<unknown> =>
+  backend.log.append([{ key: 'k', id: `${value}-id`, value, leader: 'another' }]);
 
 const values = async (): Promise<string[]> => (await kv.history('k')).map(({ value }) => value);
 
@@ -88,6 +99,57 @@ describe('puts in a group', () => {
     await group.pass(3_000);
     expect(await put).toMatchObject({ value: 'v', leader: first.self.address });
     expect(await values()).toEqual(['v']);
+  });
+
+  it('K4: a put with a condition that the first leader wrote, and both leaders of a change received, is no conflict', async () => {
+    const before = await kv.put('k', 'before');
+    faults.once('log.appendIf', { answerDelayMs: 2_000 });
+    const put = kv.put('k', 'v', { ifVersion: before });
+    await group.pass(100);
+    await writeBeside('after');
+    group.elect(second);
+    await group.pass(3_000);
+    expect(await put).toMatchObject({ value: 'v' });
+    expect(await values()).toEqual(['after', 'v', 'before']);
+  });
+
+  it('K4: a put with a condition that was refused is not written by the late call of the former leader', async () => {
+    const before = await kv.put('k', 'before');
+    faults.once('log.appendIf', { delayMs: 2_000 });
+    const put = expect(kv.put('k', 'late', { ifVersion: before })).rejects.toMatchObject({
+      code: 'CONFLICT',
+      details: { entry: { value: 'next' } },
+    });
+    await group.pass(100);
+    await writeBeside('next');
+    group.elect(second);
+    await group.pass(500);
+    await put;
+    await group.pass(3_000);
+    expect(await values()).toEqual(['next', 'before']);
+  });
+
+  it('K4: an absent key that was put and deleted meanwhile is not put by the late call of the former leader', async () => {
+    faults.once('log.appendIf', { delayMs: 2_000 });
+    const put = expect(kv.put('k', 'late', { ifAbsent: true })).rejects.toMatchObject({ code: 'CONFLICT' });
+    await group.pass(100);
+    await writeBeside('next');
+    group.elect(second);
+    await group.pass(500);
+    await put;
+    await kv.delete('k');
+    await group.pass(3_000);
+    expect(await kv.get('k')).toBeUndefined();
+  });
+
+  it('with a condition are refused by a leader that does not know conditions, and nothing is written', async () => {
+    group.elect(await start('old', false));
+    const entry = await kv.put('k', 'v');
+    const refused = { code: 'NO_HANDLER', message: expect.stringContaining('Run the same version') };
+    await expect(kv.put('k', 'w', { ifVersion: entry })).rejects.toMatchObject(refused);
+    await expect(kv.put('other', 'w', { ifAbsent: true })).rejects.toMatchObject(refused);
+    expect(await kv.get('k')).toEqual(entry);
+    expect(await kv.get('other')).toBeUndefined();
   });
 
   it.each([

@@ -8,12 +8,14 @@
  * @see G. Lowe: Testing for linearizability (2017)
  */
 export interface Operation {
-  readonly kind: 'read' | 'write';
-  /** The written or read value; undefined for no value. */
+  readonly kind: 'read' | 'write' | 'compare-and-set';
+  /** The written or read value; undefined for no value, as after a deletion. */
   readonly value: string | undefined;
+  /** Of a `compare-and-set`: the value that it replaces. One that was refused is a read of what it found. */
+  readonly expected?: string | undefined;
   /** By one clock for all operations. */
   readonly called: number;
-  /** Infinity for a write whose outcome is unknown: it may happen at any time after its call, or never. */
+  /** Infinity for a write or a `compare-and-set` whose outcome is unknown: it may happen at any time after its call, or never. */
   readonly returned: number;
 }
 
@@ -34,6 +36,7 @@ export function linearize(history: readonly Operation[], initial?: string): Oper
     for (const { operation, i } of open) {
       if (operation.called > firstReturn) break;
       if (operation.kind === 'read' && operation.value !== value) continue;
+      if (operation.kind === 'compare-and-set' && operation.expected !== value) continue;
       order.push(operation);
       if (search(done | (1n << BigInt(i)), operation.value)) return true;
       order.pop();

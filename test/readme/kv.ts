@@ -1,4 +1,4 @@
-import type { KvStore } from 'nestjs-hedge';
+import { HedgeError, type KvStore } from 'nestjs-hedge';
 
 export async function keep(kv: KvStore) {
   // #region kv
@@ -11,4 +11,21 @@ export async function keep(kv: KvStore) {
   await kv.delete('rates/eur'); // get gives undefined; history shows it
   // #endregion
   return { latest, lastTen, earlier, keys };
+}
+
+export async function takeOne(kv: KvStore, key: string) {
+  // #region compare-and-set
+  for (;;) {
+    const entry = await kv.get(key);
+    const left = Number(entry?.value ?? 10) - 1;
+    if (left < 0) return false;
+    try {
+      await kv.put(key, String(left), entry ? { ifVersion: entry } : { ifAbsent: true });
+      return true;
+    } catch (error) {
+      if (!(error instanceof HedgeError) || error.code !== 'CONFLICT') throw error;
+      // Another caller was faster. error.details.entry is the version that is there now.
+    }
+  }
+  // #endregion
 }

@@ -56,6 +56,8 @@ export interface Parts {
   semaphoreRows(database: SimulatedDatabase): SimulatedSemaphoreRows;
   /** The leader retries a put as an overwrite of the key's single row. */
   readonly retriesPutsAsOverwrites: boolean;
+  /** Where the condition of a put is checked. */
+  readonly conditions: 'in the transaction' | 'before it' | 'in memory';
   /** A receiver drops a request as soon as it has sent the reply. */
   readonly forgetsRepliesEarly: boolean;
   router(self: MemberId, random: () => number): RequestRouter<PodCall>;

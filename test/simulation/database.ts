@@ -1,4 +1,11 @@
-import { OVERWRITE_ID, type LogAppend, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
+import {
+  isSamePosition,
+  OVERWRITE_ID,
+  type ConditionalAppend,
+  type ConditionalOutcome,
+  type LogAppend,
+  type LogEntry,
+} from '../../libs/hedge/src/database/log-table.js';
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
@@ -239,6 +246,25 @@ export class SimulatedDatabase {
       commit ??= this.commitTime();
       return this.#write({ key, id, value, leader, timestamp: commit }, versions);
     });
+  }
+
+  /** As `LogTable.appendIf`. */
+  appendIf(rows: readonly Omit<ConditionalAppend, 'leader'>[], leader: string): ConditionalOutcome[] {
+    let commit: bigint | undefined;
+    return rows.map(({ key, id, value, follows }) => {
+      const versions = this.versions(key);
+      const stored = this.ownRow(versions, id);
+      if (stored !== undefined) return { timestamp: stored.timestamp };
+      const newest = versions.at(-1);
+      if (!isSamePosition(newest, follows)) return { newest };
+      commit ??= this.commitTime();
+      return this.#write({ key, id, value, leader, timestamp: commit }, versions);
+    });
+  }
+
+  /** The row that an earlier attempt has appended. */
+  protected ownRow(versions: readonly LogEntry[], id: string): LogEntry | undefined {
+    return versions.find((entry) => entry.id === id);
   }
 
   overwrite({ key, value }: { key: string; value: string }, leader: string): LogEntry {

@@ -1,11 +1,11 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import { OVERWRITE_ID, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
+import { isSamePosition, OVERWRITE_ID, type LogEntry, type LogPosition } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { compareVersions } from './database.js';
 import { violated } from './violation.js';
 import type { World } from './world.js';
 
-export type OperationKind = 'put' | 'overwrite' | 'send' | 'broadcast';
+export type OperationKind = 'put' | 'put-if' | 'overwrite' | 'send' | 'broadcast';
 
 /** An operation of a pod, and its outcome. */
 export interface Operation {
@@ -17,6 +17,8 @@ export interface Operation {
   readonly value: string;
   readonly rowId: string;
   readonly fence: bigint;
+  /** Of a `put-if`: the newest row that its key must have. */
+  readonly follows?: LogPosition | undefined;
   /** The allowed reruns after the loss of a leader. */
   readonly maxReruns: number;
   /** It crashes each process that runs it. */
@@ -27,6 +29,8 @@ export interface Operation {
   version?: Version;
   /** The caller was notified that it did not start. */
   refused?: boolean;
+  /** How often the database had lost entries when the caller was notified that the condition does not hold. */
+  conflictAfterLosses?: number;
 }
 
 interface Version {
@@ -43,7 +47,7 @@ interface Read {
 
 /**
  * All requests, runs, writes and reads, and the promises about them: requests run at most once in
- * a term, a broadcast at most once in total, sends no more often than their bound, and K1, K2 and K3 for the log.
+ * a term, a broadcast at most once in total, sends no more often than their bound, and K1 to K4 for the log.
  */
 export class Operations {
   readonly all: Operation[] = [];
@@ -126,6 +130,22 @@ export class Operations {
     }
   }
 
+  /** The caller of a `put-if` was notified that its condition does not hold, with the newest row. That is a read, too. */
+  conflicted(operation: Operation, newest: LogPosition | undefined): void {
+    this.#end(operation);
+    this.world.count('requests: CONFLICT');
+    const { id, key, follows, startedAt } = operation;
+    if (isSamePosition(newest, follows)) violated('K4', `put ${id} was refused, and its condition holds`);
+    if (this.#written.has(operation.value)) violated('K4', `put ${id} was written, and its caller got a conflict`);
+    operation.conflictAfterLosses = this.#losses;
+    const latest = newest && [...this.#written.values()].find((entry) => entry.key === key && isSamePosition(entry, newest));
+    if (latest !== undefined || newest === undefined) {
+      this.#reads.push({ key, startedAt, endedAt: this.world.now, latest });
+    } else if (this.#losses === 0) {
+      violated('K4', `put ${id} was refused for a row that is not in the database`);
+    }
+  }
+
   /**
    * The database has committed a row. An overwrite of a leader that was replaced since would undo a write that the next
    * one has acknowledged.
@@ -139,6 +159,7 @@ export class Operations {
     if ((entry.id === OVERWRITE_ID) !== (operation.kind === 'overwrite')) {
       violated('K3', `put ${operation.id} (${operation.kind}) was written with id ${entry.id}`);
     }
+    if (operation.kind === 'put-if') this.#checkCondition(operation, entry);
     const term = this.#runs.get(entry.value)?.at(-1);
     // The leader of a lost term may write under the fence of the caller, who knows the term that the database has.
     if (operation.kind === 'overwrite' && term !== lastToken && !this.isLost(term ?? 0n)) {
@@ -147,6 +168,20 @@ export class Operations {
     this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
     this.#written.set(entry.value, entry);
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
+  }
+
+  #checkCondition({ id, follows, conflictAfterLosses }: Operation, entry: LogEntry): void {
+    // The row for which it was refused may be lost.
+    if (conflictAfterLosses === this.#losses) violated('K4', `put ${id} was written after its caller got a conflict`);
+    let before: LogEntry | undefined;
+    for (const other of this.#written.values()) {
+      const isNewer = before === undefined || compareVersions(other, before) > 0;
+      if (other.key === entry.key && isNewer) before = other;
+    }
+    if (!isSamePosition(before, follows)) {
+      violated('K4', `put ${id} follows ${follows?.timestamp}, and was written after ${before?.timestamp}`);
+    }
+    this.world.count('requests: a condition held');
   }
 
   /** The database has lost a row: the only way in which an acknowledged put may be gone (K1). It may be written again. */
@@ -238,6 +273,6 @@ function lossOf(value: string, timestamp: bigint): string {
   return `${value} ${timestamp}`;
 }
 
-function isPut({ kind }: Operation): boolean {
-  return kind === 'put' || kind === 'overwrite';
+export function isPut({ kind }: Operation): boolean {
+  return kind === 'put' || kind === 'put-if' || kind === 'overwrite';
 }

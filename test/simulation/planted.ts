@@ -16,6 +16,7 @@ import { PLANTED_DATABASES } from './planted-databases.js';
 import { PLANTED_JOBS } from './planted-jobs.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import type { PlantedBug } from './search.js';
+import { SimulatedDatabase } from './database.js';
 import { SOUND_PARTS } from './simulate.js';
 
 /** Counts a term's validity from the answer to a renewal, not from its request. */
@@ -124,6 +125,13 @@ class JoinsSentReads extends GetBatcher<Versions> {
   }
 }
 
+/** It compares the newest row before it looks for the own one. */
+class ForgetsOwnRows extends SimulatedDatabase {
+  protected override ownRow(): undefined {
+    return undefined;
+  }
+}
+
 /** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'validity counted from the end of a renewal': {
@@ -155,6 +163,18 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'a put retried as an overwrite': {
     parts: { ...SOUND_PARTS, retriesPutsAsOverwrites: true },
     found: ['K1', 'K3'],
+  },
+  'a condition checked before the transaction that writes': {
+    parts: { ...SOUND_PARTS, conditions: 'before it' },
+    found: ['K4'],
+  },
+  'a condition checked by what the leader remembers': {
+    parts: { ...SOUND_PARTS, conditions: 'in memory' },
+    found: ['K4'],
+  },
+  'a put that was written, repeated, and refused by its own row': {
+    parts: { ...SOUND_PARTS, database: (...made) => new ForgetsOwnRows(...made) },
+    found: ['K4'],
   },
   'a get that joins a read that was sent before': {
     parts: { ...SOUND_PARTS, gets: (limits) => new JoinsSentReads(limits) },

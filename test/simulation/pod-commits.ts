@@ -1,3 +1,4 @@
+import { isSamePosition, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
@@ -24,6 +25,8 @@ export class PodCommits {
   readonly #core: GroupCommit;
   readonly #settle = new Map<number, (outcome: PutOutcome) => void>();
   readonly #tried = new Set<string>();
+  /** The newest row of each key, for the planted bug of a leader that remembers it. */
+  readonly #remembered = new Map<string, LogEntry | undefined>();
   #tickets = 0;
 
   constructor(
@@ -50,6 +53,7 @@ export class PodCommits {
     const { random } = this.cluster;
     switch (effect.type) {
       case 'append': {
+        if (effect.rows[0]?.condition !== undefined) return this.#appendIf(effect.rows, effect.fence);
         const again = this.cluster.parts.retriesPutsAsOverwrites && effect.rows.some(({ id }) => this.#tried.has(id));
         for (const { id } of effect.rows) this.#tried.add(id);
         return this.#write(
@@ -58,12 +62,7 @@ export class PodCommits {
             again
               ? effect.rows.map((row) => database.overwrite(row, this.host.self.address))
               : database.append(effect.rows, this.host.self.address),
-          (outcome) =>
-            this.#step(
-              outcome instanceof HedgeError
-                ? { type: 'append-failed', error: outcome, random: random.next() }
-                : { type: 'appended', outcomes: outcome },
-            ),
+          (outcome) => this.#appended(outcome),
         );
       }
       case 'overwrite': {
@@ -88,6 +87,58 @@ export class PodCommits {
       case 'wake':
         this.host.after(Math.max(0, effect.at - now), () => this.#step({ type: 'flush' }));
     }
+  }
+
+  #appendIf(rows: readonly PutRow[], fence: bigint): void {
+    const { address } = this.host.self;
+    const { conditions } = this.cluster.parts;
+    if (rows.length > 1) this.cluster.world.count('puts: several conditions in one transaction');
+    const conditional = rows.map((row) => ({ ...row, follows: row.condition?.follows }));
+    if (conditions === 'in the transaction') {
+      return this.#write(
+        fence,
+        (database) => database.appendIf(conditional, address),
+        (outcome) => this.#appended(outcome),
+      );
+    }
+    // Planted bugs: what the leader has read, or remembers, may be old when it writes.
+    const decide = (newest: readonly (LogEntry | undefined)[]): void =>
+      this.#write(
+        fence,
+        (database) =>
+          conditional.map((row, index) => {
+            if (!isSamePosition(newest[index], row.follows)) return { newest: newest[index] };
+            return database.append([row], address)[0]!;
+          }),
+        (outcome) => {
+          if (!(outcome instanceof HedgeError)) rows.forEach(({ key }) => this.#remembered.set(key, this.#newest(key)));
+          this.#appended(outcome);
+        },
+      );
+    if (conditions === 'in memory' && rows.every(({ key }) => this.#remembered.has(key))) {
+      return decide(rows.map(({ key }) => this.#remembered.get(key)));
+    }
+    this.#write(
+      fence,
+      () => rows.map(({ key }) => this.#newest(key)),
+      (outcome) => {
+        if (outcome instanceof HedgeError) return this.#appended(outcome);
+        rows.forEach(({ key }, index) => this.#remembered.set(key, outcome[index]));
+        decide(outcome);
+      },
+    );
+  }
+
+  #newest(key: string): LogEntry | undefined {
+    return this.cluster.database.versions(key).at(-1);
+  }
+
+  #appended(outcome: readonly PutOutcome[] | HedgeError): void {
+    this.#step(
+      outcome instanceof HedgeError
+        ? { type: 'append-failed', error: outcome, random: this.cluster.random.next() }
+        : { type: 'appended', outcomes: outcome },
+    );
   }
 
   /** One transaction on the log, fenced if asked. */

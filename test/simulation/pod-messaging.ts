@@ -1,9 +1,10 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { LogPosition } from '../../libs/hedge/src/database/log-table.js';
 import type { PutOutcome } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import { ClientCall } from '../../libs/hedge/src/messaging/client/client-call.js';
 import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
-import { KV_PUT } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { KV_CONDITIONAL_PUT, KV_PUT } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
 import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
 import { RENEW } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
@@ -18,7 +19,7 @@ import type { Origin, ServerCall } from '../../libs/hedge/src/messaging/server/s
 import { Encoding, type Reply, type Request, type RequestKind } from '../../libs/hedge/src/wire/hedge/v1/link.js';
 import type { Cluster } from './cluster.js';
 import type { Link, LinkEnd } from './links.js';
-import type { Operation } from './operations.js';
+import { isPut, type Operation } from './operations.js';
 import type { SimulatedDriver } from './driver.js';
 import { later } from './later.js';
 import { type CommitHost, PodCommits } from './pod-commits.js';
@@ -102,7 +103,7 @@ export class PodMessaging implements LinkEnd {
       reply: (origin, reply) => this.#reply(origin, reply),
     });
     this.#commits = new PodCommits(host, cluster);
-    for (const type of [LEADER_MESSAGE, BROADCAST, KV_PUT]) {
+    for (const type of [LEADER_MESSAGE, BROADCAST, KV_PUT, KV_CONDITIONAL_PUT]) {
       this.#receiver.serve(cluster.parts.served(type), (request) => cluster.watch(() => this.#handle(request)));
     }
   }
@@ -121,11 +122,11 @@ export class PodMessaging implements LinkEnd {
   }
 
   begin(operation: Operation, to: 'leader' | MemberId, timeoutMs: number): void {
-    const put = operation.kind === 'put' || operation.kind === 'overwrite';
+    const put = operation.kind === 'put-if' ? KV_CONDITIONAL_PUT : KV_PUT;
     const message = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
     const request: OutgoingRequest = {
       to,
-      type: put ? KV_PUT : message,
+      type: isPut(operation) ? put : message,
       topic: String(operation.id),
       payload: { encoding: Encoding.ENCODING_NONE, bytes: new Uint8Array(0) },
       timeoutMs,
@@ -137,8 +138,9 @@ export class PodMessaging implements LinkEnd {
       operation.value,
       request,
       ({ bytes }) => {
-        const text = Buffer.from(bytes).toString();
-        operations.succeeded(operation, text === '' ? undefined : BigInt(text));
+        const { timestamp, newest } = replyOf(bytes);
+        if (newest !== undefined) operations.conflicted(operation, newest ?? undefined);
+        else operations.succeeded(operation, timestamp);
       },
       (error) => operations.failed(operation, error),
     );
@@ -406,15 +408,15 @@ export class PodMessaging implements LinkEnd {
       const end = (outcome: PutOutcome): void => {
         if (leaderWork) this.#working -= 1;
         if (outcome instanceof HedgeError) reject(outcome);
-        else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome.timestamp) });
+        else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome) });
       };
-      if (operation.kind === 'put' || operation.kind === 'overwrite') {
-        const { key, value, rowId, kind } = operation;
+      if (isPut(operation)) {
+        const { key, value, rowId, kind, follows } = operation;
         const deadline = this.host.now().mono + request.timeoutMs;
         const overwrite = kind === 'overwrite';
         // As `kvPutHandler` does it.
         const fence = overwrite && operation.fence === 0n ? request.epoch : operation.fence;
-        const row = { key, value, id: rowId, overwrite, fence };
+        const row = { key, value, id: rowId, overwrite, fence, ...(kind === 'put-if' && { condition: { follows } }) };
         this.#commits.put(row, deadline, end);
       } else if (!cluster.random.chance(0.02)) {
         this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));
@@ -454,6 +456,22 @@ function atCaller(link: Link): PodMessaging {
   return link.caller as PodMessaging;
 }
 
-function bytesOf(timestamp: bigint): Uint8Array {
-  return timestamp === 0n ? new Uint8Array(0) : Buffer.from(String(timestamp));
+/** The reply to an operation. `newest` when its condition does not hold; null for a key without rows. */
+interface OperationReply {
+  readonly timestamp?: bigint | undefined;
+  readonly newest?: LogPosition | null;
+}
+
+function bytesOf(outcome: Exclude<PutOutcome, HedgeError>): Uint8Array {
+  if ('timestamp' in outcome) return Buffer.from(outcome.timestamp === 0n ? '' : String(outcome.timestamp));
+  const { newest } = outcome;
+  return Buffer.from(newest === undefined ? 'none' : `${newest.timestamp} ${newest.id}`);
+}
+
+function replyOf(bytes: Uint8Array): OperationReply {
+  const text = Buffer.from(bytes).toString();
+  if (text === 'none') return { newest: null };
+  const [timestamp, id] = text.split(' ');
+  if (id !== undefined) return { newest: { timestamp: BigInt(timestamp ?? 0), id } };
+  return { timestamp: text === '' ? undefined : BigInt(text) };
 }

@@ -56,6 +56,7 @@ export const SOUND_PARTS: Parts = {
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
   semaphoreRows: (database) => new SimulatedSemaphoreRows(database),
   retriesPutsAsOverwrites: false,
+  conditions: 'in the transaction',
   forgetsRepliesEarly: false,
   router: (self, random) => new RequestRouter(self, random),
   served: (type) => type,

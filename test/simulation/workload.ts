@@ -2,7 +2,7 @@ import type { Cluster } from './cluster.js';
 import type { OperationKind } from './operations.js';
 import type { Pod } from './pod.js';
 
-const KINDS: readonly OperationKind[] = ['put', 'put', 'overwrite', 'send', 'send', 'broadcast'];
+const KINDS: readonly OperationKind[] = ['put', 'put-if', 'overwrite', 'send', 'send', 'broadcast'];
 
 /** Keys for appended rows, and others for overwritten ones: a key of both would have K3 of neither. */
 const KEYS = { put: ['a', 'b'], overwrite: ['x'] };
@@ -42,13 +42,17 @@ const ENDS_BEFORE = 35_000;
 function ask(cluster: Cluster, pod: Pod): void {
   const { random, world } = cluster;
   const kind = random.pick(KINDS);
-  const key = kind === 'put' ? random.pick(KEYS.put) : kind === 'overwrite' ? random.pick(KEYS.overwrite) : '';
+  const appended = kind === 'put' || kind === 'put-if';
+  const key = appended ? random.pick(KEYS.put) : kind === 'overwrite' ? random.pick(KEYS.overwrite) : '';
+  // Mostly what the caller has just read; else a key without a value.
+  const follows = kind === 'put-if' && random.chance(0.9) ? cluster.database.versions(key).at(-1) : undefined;
   const fenced = key !== '' && random.chance(0.2);
   const fence = fenced ? (pod.current()?.epoch ?? 0n) : 0n;
   const once = kind === 'overwrite' || fenced;
   const maxReruns = once ? 0 : kind === 'send' ? random.pick([0, 1, 2]) : Infinity;
   const poison = kind === 'send' && random.chance(0.02) && world.now + POISON_MS < ENDS_BEFORE;
-  const operation = cluster.operations.begin({ kind, key, fence, maxReruns, poison, by: pod.self.incarnation });
+  const by = pod.self.incarnation;
+  const operation = cluster.operations.begin({ kind, key, fence, follows, maxReruns, poison, by });
   const to = kind === 'broadcast' ? random.pick(cluster.pods()).self : 'leader';
   pod.messaging.begin(operation, to, poison ? POISON_MS : random.skewed(100, 4_000));
 }

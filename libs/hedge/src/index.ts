@@ -21,7 +21,7 @@ export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.
 export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';
 export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent } from './jobs/ledger.js';
-export type { KvCursor, KvEntry } from './kv/kv-entry.js';
+export type { KvCursor, KvEntry, KvVersion } from './kv/kv-entry.js';
 export {
   KvStore,
   type KvDeleteOptions,

@@ -15,7 +15,7 @@
  * | PAYLOAD_TOO_LARGE | the message is larger than the limit | no |
  * | BACKEND_UNAVAILABLE | the database did not answer or refused for now | yes |
  * | LEASE_LOST | the lease or fencing token is no longer the caller's | no |
- * | CONFLICT | the row id exists with another value; the semaphore has another limit; a spill store of that name exists | no |
+ * | CONFLICT | the condition of a put does not hold; the row id exists with another value; the semaphore has another limit; a spill store of that name exists | no |
  * | INVALID_OPTIONS | a setting is wrong; the pod does not start | no |
  * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
  * | UNAUTHENTICATED | the peer belongs to another group, or does not have its secret | no |

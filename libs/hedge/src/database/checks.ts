@@ -1,7 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { MOST_RENEWALS } from './lease-table.js';
-import type { Fence } from './log-table.js';
+import { MOST_CONDITIONAL_ROWS, type ConditionalAppend, type Fence } from './log-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
 import { assertLength, assertText, assertTexts } from './text.js';
 
@@ -29,6 +29,19 @@ export function leaseLost(fence: Fence, found: bigint): HedgeError {
 export function assertLeaseTexts(name: string, holder?: MemberId): void {
   assertText('name of the lease', name);
   if (holder !== undefined) assertTexts({ address: holder.address, incarnation: holder.incarnation });
+}
+
+/** @throws HedgeError INVALID_ARGUMENT for rows that `LogTable.appendIf` does not allow. */
+export function assertConditionalAppends(rows: readonly ConditionalAppend[]): void {
+  if (rows.length > MOST_CONDITIONAL_ROWS) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `${rows.length} rows with a condition cannot be written in one call; at most ${MOST_CONDITIONAL_ROWS} can. Write them in several calls.`,
+    );
+  }
+  for (const { key, id, value, leader, follows } of rows) {
+    assertTexts({ key, id, value, leader, follows: follows?.id ?? '' });
+  }
 }
 
 /** @throws HedgeError INVALID_ARGUMENT for more renewals at once than the contract allows. */

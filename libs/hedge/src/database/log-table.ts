@@ -29,6 +29,24 @@ export interface Fence {
 
 export type AppendOutcome = { readonly timestamp: bigint } | HedgeError;
 
+/** One exact version of a key. Only the id tells the versions of one commit apart. */
+export type LogPosition = Pick<LogEntry, 'timestamp' | 'id'>;
+
+/** A row to append if the newest row of its key is `follows`; undefined for a key without rows. */
+export interface ConditionalAppend extends LogAppend {
+  readonly follows: LogPosition | undefined;
+}
+
+/** `newest` is the newest row of the key: it is not `follows`, so nothing was written. */
+export type ConditionalOutcome = AppendOutcome | { readonly newest: LogEntry | undefined };
+
+export function isSamePosition(a: LogPosition | undefined, b: LogPosition | undefined): boolean {
+  return a?.timestamp === b?.timestamp && a?.id === b?.id;
+}
+
+/** The most rows of one `appendIf`. */
+export const MOST_CONDITIONAL_ROWS = 64;
+
 /** The id of the single row that `overwrite` keeps for a key. */
 export const OVERWRITE_ID = '-';
 
@@ -79,6 +97,19 @@ export interface LogTable {
    *   nothing was written, and a smaller batch may succeed.
    */
   append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]>;
+
+  /**
+   * Appends, in one transaction, each row whose condition holds. The keys are distinct, and there are at most
+   * `MOST_CONDITIONAL_ROWS`. The conditions are checked in that transaction, so no write comes between the check and the
+   * append (K4).
+   *
+   * A row that exists already has the outcome of `append`, whatever the newest row is now. So a repeated call after
+   * BACKEND_UNAVAILABLE is safe. The outcome `newest` is final: an earlier attempt has not written the row, and no late one
+   * ever will, because newer rows only come after `follows`.
+   * @returns one outcome per row, in order.
+   * @throws HedgeError LEASE_LOST, INVALID_ARGUMENT as `append`.
+   */
+  appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]>;
 
   /**
    * Sets the single row (key, `-`) to the value, whatever its old value was. It is not idempotent, because each write has

@@ -5,6 +5,7 @@ import {
   DEFAULT_GROUP_COMMIT_LIMITS,
   type GroupCommitEffect,
   type GroupCommitLimits,
+  type PutOutcome,
   type PutRow,
 } from './group-commit.messages.js';
 
@@ -19,7 +20,7 @@ class Bench {
   readonly core: GroupCommit;
   readonly batches: string[][] = [];
   readonly overwrites: { run: number; id: string }[] = [];
-  readonly settled = new Map<number, bigint | string>();
+  readonly settled = new Map<number, bigint | string | undefined>();
   readonly errors = new Map<number, HedgeError>();
   wakeAt: number | undefined;
   now = 0;
@@ -45,7 +46,7 @@ class Bench {
     this.#perform(this.core.step({ type: 'appended', outcomes }, this.now));
   }
 
-  appendedWith(outcomes: readonly ({ timestamp: bigint } | HedgeError)[]): void {
+  appendedWith(outcomes: readonly PutOutcome[]): void {
     this.#perform(this.core.step({ type: 'appended', outcomes }, this.now));
   }
 
@@ -69,8 +70,9 @@ class Bench {
       else {
         expect(this.settled.has(effect.ticket)).toBe(false);
         const { outcome } = effect;
-        this.settled.set(effect.ticket, outcome instanceof HedgeError ? outcome.code : outcome.timestamp);
         if (outcome instanceof HedgeError) this.errors.set(effect.ticket, outcome);
+        if (outcome instanceof HedgeError) this.settled.set(effect.ticket, outcome.code);
+        else this.settled.set(effect.ticket, 'newest' in outcome ? outcome.newest?.id : outcome.timestamp);
       }
     }
   }
@@ -259,6 +261,47 @@ describe('group commit: a failing database', () => {
     bench.appendFailed(new TypeError('broken'));
     bench.appendedWith([]);
     expect([bench.settled.get(a), bench.settled.get(b)]).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN']);
+  });
+});
+
+describe('group commit: puts with a condition', () => {
+  const condition = { follows: { timestamp: 1n, id: 'before' } };
+  const newest = { key: 'k', id: 'newest', value: 'v', leader: 'l', timestamp: 2n };
+
+  it('share transactions among themselves only, with one row for each key (K4)', () => {
+    const bench = new Bench({ maxConditionalRows: 2 });
+    for (const [id, key] of ['1', '2', '3'].map((one) => [one, `k${one}`] as const)) bench.put(row(id, { key, condition }));
+    bench.put(row('4', { key: 'k1', condition }));
+    bench.put(row('5', { key: 'k1' }));
+    bench.flush();
+    for (let timestamp = 1n; timestamp < 4n; timestamp += 1n) bench.appended(timestamp);
+    expect(bench.batches).toEqual([['1', '2'], ['5'], ['3', '4']]);
+  });
+
+  it('end with the newest row when the condition does not hold, also after an attempt without an answer (K4)', () => {
+    const bench = new Bench();
+    const [a, b] = [bench.put(row('1', { key: 'a', condition })), bench.put(row('2', { key: 'b', condition }))];
+    bench.flush();
+    bench.appendFailed(unavailable);
+    bench.flush(100);
+    expect(bench.batches).toEqual([
+      ['1', '2'],
+      ['1', '2'],
+    ]);
+    bench.appendedWith([{ newest }, { timestamp: 5n }]);
+    expect([bench.settled.get(a), bench.settled.get(b)]).toEqual(['newest', 5n]);
+  });
+
+  it('fail with CONFLICT under the id of a put in progress that has another condition', () => {
+    const bench = new Bench();
+    const first = bench.put(row('1', { condition }));
+    const again = bench.put(row('1', { condition: { follows: { ...condition.follows } } }));
+    const others = [{}, { condition: { follows: undefined } }, { condition: { follows: newest } }];
+    const refused = others.map((other) => bench.put(row('1', other)));
+    expect(refused.map((ticket) => bench.settled.get(ticket))).toEqual(['CONFLICT', 'CONFLICT', 'CONFLICT']);
+    bench.flush();
+    bench.appended(3n);
+    expect([bench.settled.get(first), bench.settled.get(again)]).toEqual([3n, 3n]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { isTombstone, type AppendOutcome } from '../database/log-table.js';
+import { isSamePosition, isTombstone } from '../database/log-table.js';
 import { backoffMs } from '../common/backoff.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type {
@@ -37,11 +37,15 @@ interface PendingRow {
  * - A batch that the database rejects is halved until the row at fault is alone and fails.
  * - After an attempt of a row without an answer, a later rejection is reported as OUTCOME_UNKNOWN: the earlier attempt may
  *   have written the row.
+ * - Puts with a condition share transactions of their own, at most one for each key in a transaction. The database checks
+ *   each condition in the transaction that appends the row, and knows a row that an earlier attempt has written. So its
+ *   answer is final, whatever the outcome of earlier attempts was (K4).
  * - An overwrite has its own transaction. It is retried only after the database reported that it did not happen.
  */
 export class GroupCommit {
   readonly #pending = new Map<string, PendingRow>();
-  readonly #queues = new Map<bigint, PendingRow[]>();
+  /** The appends that wait, by `queueOf`: those of one queue may share a transaction. */
+  readonly #queues = new Map<string, PendingRow[]>();
   readonly #again: PendingRow[][] = [];
   readonly #overwriting = new Map<number, PendingRow>();
   #overwrites: PendingRow[] = [];
@@ -111,7 +115,7 @@ export class GroupCommit {
       this.#pending.set(name, pending);
       this.#bytes += bytes;
       this.#enqueue(pending);
-    } else if (same.row.value === row.value && same.row.overwrite === row.overwrite && same.row.fence === row.fence) {
+    } else if (isSamePut(same.row, row)) {
       same.waiters.push(input);
     } else {
       return refuse(
@@ -129,8 +133,9 @@ export class GroupCommit {
       this.#overwrites.push(pending);
       return;
     }
-    const queue = this.#queues.get(pending.row.fence);
-    if (queue === undefined) this.#queues.set(pending.row.fence, [pending]);
+    const name = queueOf(pending.row);
+    const queue = this.#queues.get(name);
+    if (queue === undefined) this.#queues.set(name, [pending]);
     else queue.push(pending);
   }
 
@@ -162,24 +167,37 @@ export class GroupCommit {
       const alive = again.filter((pending) => !this.#expired(pending, now));
       if (alive.length > 0) return alive;
     }
-    for (const [fence, queue] of this.#queues) {
-      const batch: PendingRow[] = [];
-      let bytes = 0;
-      let handled = 0;
-      for (const pending of queue) {
-        bytes += pending.bytes;
-        const full = batch.length >= this.limits.maxBatchRows || bytes > this.limits.maxBatchBytes;
-        if (full && batch.length > 0) break;
-        handled += 1;
-        if (this.#expired(pending, now)) bytes -= pending.bytes;
-        else batch.push(pending);
-      }
-      // The rest of the queue goes behind the other fences, so that no fence starves.
-      this.#queues.delete(fence);
-      if (handled < queue.length) this.#queues.set(fence, queue.slice(handled));
+    for (const [name, queue] of this.#queues) {
+      const { batch, rest } = this.#fill(queue, now);
+      // The rest of the queue goes behind the other queues, so that none starves.
+      this.#queues.delete(name);
+      if (rest.length > 0) this.#queues.set(name, rest);
       if (batch.length > 0) return batch;
     }
     return undefined;
+  }
+
+  /** Splits a queue into the rows of the next transaction and the rest. */
+  #fill(queue: readonly PendingRow[], now: number): { batch: PendingRow[]; rest: PendingRow[] } {
+    const { maxBatchRows, maxConditionalRows, maxBatchBytes } = this.limits;
+    const batch: PendingRow[] = [];
+    const rest: PendingRow[] = [];
+    const keys = new Set<string>();
+    let bytes = 0;
+    let full = false;
+    for (const pending of queue) {
+      const { key, condition } = pending.row;
+      const most = condition === undefined ? maxBatchRows : maxConditionalRows;
+      full ||= batch.length >= most || (batch.length > 0 && bytes + pending.bytes > maxBatchBytes);
+      if (full || (condition !== undefined && keys.has(key))) {
+        rest.push(pending);
+      } else if (!this.#expired(pending, now)) {
+        batch.push(pending);
+        keys.add(key);
+        bytes += pending.bytes;
+      }
+    }
+    return { batch, rest };
   }
 
   #endBatch(): PendingRow[] {
@@ -196,7 +214,7 @@ export class GroupCommit {
     return pending;
   }
 
-  #appended(outcomes: readonly AppendOutcome[]): void {
+  #appended(outcomes: readonly PutOutcome[]): void {
     this.#failures = 0;
     for (const [index, pending] of this.#endBatch().entries()) {
       this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.row, 'the driver gave no outcome'));
@@ -284,6 +302,21 @@ export class GroupCommit {
 /** The name of a row. It begins with the length of the key, so that two rows never have the same name. */
 function identity(row: PutRow): string {
   return `${row.key.length}:${row.key}${row.id}`;
+}
+
+/** The name of the queue of an append. */
+function queueOf({ fence, condition }: PutRow): string {
+  return `${fence} ${condition === undefined ? 'always' : 'if'}`;
+}
+
+function isSamePut(a: PutRow, b: PutRow): boolean {
+  return (
+    a.value === b.value &&
+    a.overwrite === b.overwrite &&
+    a.fence === b.fence &&
+    (a.condition === undefined) === (b.condition === undefined) &&
+    isSamePosition(a.condition?.follows, b.condition?.follows)
+  );
 }
 
 /** The name of the call, for errors. */

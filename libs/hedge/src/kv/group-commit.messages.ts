@@ -1,5 +1,4 @@
-import type { AppendOutcome } from '../database/log-table.js';
-import type { HedgeError } from '../common/errors.js';
+import { MOST_CONDITIONAL_ROWS, type ConditionalOutcome, type LogPosition } from '../database/log-table.js';
 
 /** A put as the leader received it. */
 export interface PutRow {
@@ -11,13 +10,17 @@ export interface PutRow {
   readonly overwrite: boolean;
   /** The fencing token that must still be the latest; 0n for no fence. */
   readonly fence: bigint;
+  /** Present when the row is appended only if the newest row of its key is `follows`. */
+  readonly condition?: { readonly follows: LogPosition | undefined };
 }
 
-export type PutOutcome = { readonly timestamp: bigint } | HedgeError;
+export type PutOutcome = ConditionalOutcome;
 
 export interface GroupCommitLimits {
   /** Rows in one transaction. */
   readonly maxBatchRows: number;
+  /** Rows with a condition in one transaction. */
+  readonly maxConditionalRows: number;
   /** UTF-8 bytes of keys and values in one transaction. A larger row has its own transaction. */
   readonly maxBatchBytes: number;
   /** Puts that wait or are in flight. Further puts fail with OVERLOADED. */
@@ -32,6 +35,7 @@ export interface GroupCommitLimits {
 
 export const DEFAULT_GROUP_COMMIT_LIMITS: Omit<GroupCommitLimits, 'retryMs'> = {
   maxBatchRows: 512,
+  maxConditionalRows: MOST_CONDITIONAL_ROWS,
   maxBatchBytes: 4 * 1024 * 1024,
   maxQueuedPuts: 16_384,
   maxQueuedBytes: 64 * 1024 * 1024,
@@ -44,14 +48,17 @@ export type GroupCommitInput =
   /** The time of a `wake` effect has come. */
   | { readonly type: 'flush' }
   /** The result of the `append` effect in flight. */
-  | { readonly type: 'appended'; readonly outcomes: readonly AppendOutcome[] }
+  | { readonly type: 'appended'; readonly outcomes: readonly PutOutcome[] }
   | { readonly type: 'append-failed'; readonly error: unknown; readonly random: number }
   /** The result of the `overwrite` effect with this number. */
   | { readonly type: 'overwritten'; readonly run: number; readonly timestamp: bigint }
   | { readonly type: 'overwrite-failed'; readonly run: number; readonly error: unknown; readonly random: number };
 
 export type GroupCommitEffect =
-  /** Call `LogTable.append`, fenced unless `fence` is 0n, and pass back `appended` or `append-failed`. */
+  /**
+   * Call `LogTable.append`, or `appendIf` when the rows have conditions, fenced unless `fence` is 0n, and pass back
+   * `appended` or `append-failed`. Either all rows have conditions, or none.
+   */
   | { readonly type: 'append'; readonly rows: readonly PutRow[]; readonly fence: bigint }
   /** Call `LogTable.overwrite`, and pass back `overwritten` or `overwrite-failed` with the same `run`. */
   | { readonly type: 'overwrite'; readonly run: number; readonly row: PutRow }

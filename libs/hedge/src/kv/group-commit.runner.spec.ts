@@ -30,6 +30,7 @@ function setUp() {
       calls.push({ ids: rows.map(({ id }) => id), ...(fence && { fence }) });
       return failing(() => backend.log.append(rows, fence));
     },
+    appendIf: (rows, fence) => failing(() => backend.log.appendIf(rows, fence)),
     overwrite: (each, fence) => failing(() => backend.log.overwrite(each, fence)),
     latest: (key) => backend.log.latest(key),
     history: (key, query) => backend.log.history(key, query),

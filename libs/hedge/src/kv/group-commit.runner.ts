@@ -1,9 +1,9 @@
-import { type LogTable, OVERWRITE_ID } from '../database/log-table.js';
+import { type ConditionalOutcome, type LogTable, OVERWRITE_ID } from '../database/log-table.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
 import type { RequestType } from '../messaging/request-type.js';
-import { KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
+import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
 import { GroupCommit } from './group-commit.core.js';
 import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit.messages.js';
 import { assertKey } from './kv-limits.js';
@@ -18,8 +18,10 @@ export interface GroupCommitterOptions {
   readonly limits: GroupCommitLimits;
 }
 
+type ConditionalResult = Exclude<ConditionalOutcome, HedgeError>;
+
 interface PendingPut {
-  resolve(timestamp: bigint): void;
+  resolve(result: ConditionalResult): void;
   reject(error: HedgeError): void;
 }
 
@@ -39,7 +41,20 @@ export class GroupCommitter {
    * @throws HedgeError DEADLINE_EXCEEDED, OVERLOADED, CONFLICT, INVALID_ARGUMENT, LEASE_LOST, OUTCOME_UNKNOWN, see
    *   `GroupCommit`.
    */
-  put(row: PutRow, timeoutMs: number): Promise<bigint> {
+  async put(row: Omit<PutRow, 'condition'>, timeoutMs: number): Promise<bigint> {
+    const { timestamp } = (await this.#put(row, timeoutMs)) as { readonly timestamp: bigint };
+    return timestamp;
+  }
+
+  /**
+   * The same for a row with a condition. Resolves with the newest row when the condition does not hold.
+   * @throws HedgeError as `put`
+   */
+  putIf(row: PutRow & Required<Pick<PutRow, 'condition'>>, timeoutMs: number): Promise<ConditionalResult> {
+    return this.#put(row, timeoutMs);
+  }
+
+  #put(row: PutRow, timeoutMs: number): Promise<ConditionalResult> {
     return new Promise((resolve, reject) => {
       const ticket = (this.#tickets += 1);
       this.#puts.set(ticket, { resolve, reject });
@@ -68,7 +83,7 @@ export class GroupCommitter {
         const put = this.#puts.get(effect.ticket);
         this.#puts.delete(effect.ticket);
         if (effect.outcome instanceof HedgeError) put?.reject(effect.outcome);
-        else put?.resolve(effect.outcome.timestamp);
+        else put?.resolve(effect.outcome);
         return;
       }
       case 'wake': {
@@ -83,9 +98,12 @@ export class GroupCommitter {
   async #append(rows: readonly PutRow[], fence: bigint): Promise<void> {
     const leader = this.options.address();
     let input: GroupCommitInput;
+    const { log } = this.options;
+    const conditional = rows[0]?.condition !== undefined;
     try {
-      const appends = rows.map(({ key, id, value }) => ({ key, id, value, leader }));
-      input = { type: 'appended', outcomes: await this.options.log.append(appends, this.#fence(fence)) };
+      const appends = rows.map(({ key, id, value, condition }) => ({ key, id, value, leader, follows: condition?.follows }));
+      const outcomes = await (conditional ? log.appendIf : log.append).call(log, appends, this.#fence(fence));
+      input = { type: 'appended', outcomes };
     } catch (error) {
       input = { type: 'append-failed', error, random: Math.random() };
     }
@@ -121,18 +139,14 @@ export const KV_PUT: RequestType = {
   mayUseReserve: false,
 };
 
+/** A put with a condition. A kind of its own, so that a leader that does not know conditions refuses it. */
+export const KV_CONDITIONAL_PUT: RequestType = { ...KV_PUT, kind: RequestKind.REQUEST_KIND_KV_CONDITIONAL_PUT };
+
 /** Serves `KvStore.put` on the leader. */
 export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
   return async ({ payload, timeoutMs, epoch }) => {
-    const put = decodePut(payload.bytes);
-    // Checked here, too, so that a pod of another version cannot write a row of the library itself.
-    assertKey(put.key);
-    if (put.id === '' || put.id === OVERWRITE_ID) {
-      throw new HedgeError(
-        'INVALID_ARGUMENT',
-        `put "${put.key}" was refused: its row id is "${put.id}". Update the calling pod.`,
-      );
-    }
+    const put = decode(KvPut, payload.bytes);
+    assertRow(put);
     // A late append only adds a version, but a late overwrite undoes a put that the next leader has acknowledged.
     const fence = put.overwrite && put.fence === 0n ? epoch : put.fence;
     const timestamp = await committer.put({ ...put, fence }, timeoutMs);
@@ -140,9 +154,33 @@ export function kvPutHandler(committer: GroupCommitter, address: () => string): 
   };
 }
 
-function decodePut(bytes: Uint8Array): KvPut {
+/** Serves `KvStore.put` with a condition on the leader. */
+export function kvConditionalPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
+  return async ({ payload, timeoutMs }) => {
+    const { follows, ...put } = decode(KvConditionalPut, payload.bytes);
+    assertRow(put);
+    const result = await committer.putIf({ ...put, overwrite: false, condition: { follows } }, timeoutMs);
+    const done =
+      'timestamp' in result
+        ? { written: { timestamp: result.timestamp, leader: address() }, newest: undefined }
+        : { written: undefined, newest: result.newest };
+    return bytesPayload(KvConditionalPutDone.encode(done).finish());
+  };
+}
+
+/**
+ * Checked here, too, so that a pod of another version cannot write a row of the library itself.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+function assertRow({ key, id }: { readonly key: string; readonly id: string }): void {
+  assertKey(key);
+  if (id !== '' && id !== OVERWRITE_ID) return;
+  throw new HedgeError('INVALID_ARGUMENT', `put "${key}" was refused: its row id is "${id}". Update the calling pod.`);
+}
+
+function decode<Message>(type: { decode(bytes: Uint8Array): Message }, bytes: Uint8Array): Message {
   try {
-    return KvPut.decode(bytes);
+    return type.decode(bytes);
   } catch (cause) {
     throw new HedgeError('INVALID_ARGUMENT', 'A put was refused: it cannot be decoded. Update the calling pod.', {
       cause,

@@ -1,4 +1,4 @@
-import { isTombstone, type LogEntry } from '../database/log-table.js';
+import { isTombstone, type LogEntry, type LogPosition } from '../database/log-table.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 
@@ -32,7 +32,13 @@ export interface KvEntry {
  * A position in the history of a key: a time, a `version`, or an entry. Only an entry is one exact position: several
  * entries can have the same version, and many can have the same millisecond. A version may also be text, as in JSON.
  */
-export type KvCursor = Date | bigint | string | { readonly version: bigint | string; readonly id: string };
+export type KvCursor = Date | bigint | string | KvVersion;
+
+/** One exact version of a key: an entry, or its `version` and `id`. The version may be text, as in JSON. */
+export interface KvVersion {
+  readonly version: bigint | string;
+  readonly id: string;
+}
 
 export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEntry {
   return withTokenInJson({
@@ -62,6 +68,24 @@ export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { tim
   );
 }
 
-function shownCursor(cursor: unknown): string {
+/**
+ * The position of a version in the log table.
+ * @throws HedgeError INVALID_ARGUMENT for anything but one exact version.
+ */
+export function parseVersion(call: string, given: unknown): LogPosition {
+  const { version, id } = (typeof given === 'object' && given !== null ? given : {}) as Partial<KvVersion>;
+  const isVersion = (typeof version === 'bigint' || typeof version === 'string') && /^\d{1,19}$/.test(String(version));
+  if (isVersion && typeof id === 'string') return { timestamp: BigInt(version), id };
+  const fix =
+    given === undefined
+      ? 'For a key without a value, set "ifAbsent" instead.'
+      : 'Give an entry, or { version, id }: versions of one commit differ only in their ids.';
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `"ifVersion" of ${call} is ${shownCursor(given) ?? 'undefined'}, which is not one exact version. ${fix}`,
+  );
+}
+
+function shownCursor(cursor: unknown): string | undefined {
   return JSON.stringify(cursor, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
 }

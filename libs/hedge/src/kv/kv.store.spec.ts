@@ -6,11 +6,11 @@ import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit.messages.js';
-import { GroupCommitter, kvPutHandler } from './group-commit.runner.js';
+import { GroupCommitter, KV_CONDITIONAL_PUT, kvConditionalPutHandler, kvPutHandler } from './group-commit.runner.js';
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
-import { KvPut } from '../wire/hedge/v1/link.js';
+import { KvConditionalPut, KvPut } from '../wire/hedge/v1/link.js';
 import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 
 const MAX_VALUE = 1_000;
@@ -26,10 +26,8 @@ beforeEach(() => {
   const clock = new VirtualClock();
   backend = memory({ clock }).create({ timeoutMs: 1_000 });
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
-  const handle = kvPutHandler(
-    new GroupCommitter({ log: backend.log, clock, lease: 'hedge/lease/g', address, limits }),
-    address,
-  );
+  const committer = new GroupCommitter({ log: backend.log, clock, lease: 'hedge/lease/g', address, limits });
+  const handlers = [kvPutHandler(committer, address), kvConditionalPutHandler(committer, address)] as const;
   requests = [];
   belief = undefined;
   const messenger = {
@@ -39,7 +37,7 @@ beforeEach(() => {
       const caller = { address: 'pod:2', incarnation: 'i' };
       const { signal } = new AbortController();
       const epoch = belief?.epoch ?? 1n;
-      return handle({ type, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch, signal });
+      return handlers[type === KV_CONDITIONAL_PUT ? 1 : 0]({ type, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch, signal });
     },
   } as unknown as Messenger;
   const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
@@ -231,6 +229,97 @@ describe('KvStore.delete', () => {
     await expect(kv.delete('k', { append: false } as object)).rejects.toMatchObject(refused);
     await expect(kv.delete('__hedge/secret/g')).rejects.toMatchObject(refused);
     expect(requests).toEqual([]);
+  });
+});
+
+describe('KvStore writes with a condition', () => {
+  it('writes when the given version is the newest, also as text or as its parts', async () => {
+    const first = await kv.put('k', '1', { ifAbsent: true });
+    const second = await kv.put('k', '2', { ifVersion: first });
+    const third = await kv.put('k', '3', { ifVersion: { version: String(second.version), id: second.id } });
+    expect(await kv.get('k')).toEqual(third);
+    const deleted = await kv.delete('k', { ifVersion: third });
+    expect(deleted).toMatchObject({ deleted: true });
+    expect(await kv.history('k')).toEqual([deleted, third, second, first]);
+  });
+
+  it('fails with CONFLICT and the newest entry when another version is there, and writes nothing', async () => {
+    const old = await kv.put('k', 'old');
+    const newest = await kv.put('k', 'new');
+    const refused = [
+      kv.put('k', 'x', { ifVersion: old }),
+      kv.put('k', 'x', { ifVersion: { version: newest.version, id: old.id } }),
+      kv.put('k', 'x', { ifAbsent: true }),
+      kv.putJson('k', 1, { ifAbsent: true }),
+      kv.delete('k', { ifVersion: old }),
+    ];
+    for (const call of refused) {
+      await expect(call).rejects.toMatchObject({ code: 'CONFLICT', retryable: false, details: { entry: newest } });
+    }
+    expect(await kv.history('k')).toEqual([newest, old]);
+    const error: unknown = await kv.put('never', 'x', { ifVersion: old }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'CONFLICT', details: { entry: undefined } });
+    expect(error).toMatchObject({ message: expect.stringContaining('put "never" was not written: the key has no version') });
+  });
+
+  it('shows a deletion as the newest entry of a CONFLICT', async () => {
+    const old = await kv.put('k', 'v');
+    const deleted = await kv.delete('k');
+    await expect(kv.put('k', 'x', { ifVersion: old })).rejects.toMatchObject({ details: { entry: deleted } });
+    await kv.put('k', 'again', { ifVersion: deleted });
+    expect(await kv.get('k')).toMatchObject({ value: 'again' });
+  });
+
+  it('takes a deleted key for an absent one, and names the deletion, so that no late attempt can follow another one', async () => {
+    await kv.put('k', 'v');
+    const deleted = await kv.delete('k');
+    requests.length = 0;
+    await kv.put('k', 'again', { ifAbsent: true, timeoutMs: 5_000 });
+    const positions = requests.map(({ payload }) => KvConditionalPut.decode(payload.bytes).follows);
+    expect(positions).toEqual([undefined, { timestamp: deleted.version, id: deleted.id }]);
+    expect(await kv.get('k')).toMatchObject({ value: 'again' });
+    await expect(kv.put('k', 'x', { ifAbsent: true })).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
+  it('sees the keys of its prefix, and shows them without it', async () => {
+    const prefixed = new KvStore({ ...deps, prefix: 'orders/' });
+    const entry = await prefixed.put('k', 'v', { ifAbsent: true });
+    expect(entry).toMatchObject({ key: 'k' });
+    expect(await kv.get('orders/k')).toMatchObject({ value: 'v' });
+    await expect(prefixed.put('k', 'x', { ifAbsent: true })).rejects.toMatchObject({ details: { entry } });
+  });
+
+  it('is a kind of request of its own, which is repeated under the next leader unless it is fenced', async () => {
+    const token = await elect();
+    const entry = await kv.put('k', 'v', { ifAbsent: true });
+    await kv.put('k', 'w', { ifVersion: entry, fenced: token });
+    expect(requests.map(({ type }) => type)).toEqual([KV_CONDITIONAL_PUT, KV_CONDITIONAL_PUT]);
+    expect(requests[0]).not.toHaveProperty('maxReruns');
+    expect(requests[1]).toMatchObject({ maxReruns: 0, name: 'put "k"' });
+    await expect(kv.put('k', 'x', { ifAbsent: true, fenced: token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  it('refuses what is not one exact version, and conditions that exclude each other', async () => {
+    const entry = await kv.put('k', 'v');
+    requests.length = 0;
+    const refused: object[] = [
+      { ifVersion: undefined },
+      { ifVersion: entry.version },
+      { ifVersion: { version: entry.version } },
+      { ifVersion: { version: 1, id: entry.id } },
+      { ifVersion: entry, ifAbsent: true },
+      { ifVersion: entry, append: false },
+      { ifAbsent: true, append: false },
+      { ifAbsent: 'yes' },
+    ];
+    for (const options of refused) {
+      await expect(kv.put('k', 'x', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+    await expect(kv.put('k', 'x', { ifVersion: undefined } as object)).rejects.toMatchObject({
+      message: expect.stringContaining('set "ifAbsent" instead'),
+    });
+    expect(requests).toEqual([]);
+    await kv.put('k', 'x', { ifAbsent: false });
   });
 });
 

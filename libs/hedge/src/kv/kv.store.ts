@@ -1,7 +1,7 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { Clock } from '../common/clock.js';
-import type { HistoryQuery, LogEntry, LogTable } from '../database/log-table.js';
-import { KV_PUT } from './group-commit.runner.js';
+import type { HistoryQuery, LogEntry, LogPosition, LogTable } from '../database/log-table.js';
+import { KV_CONDITIONAL_PUT, KV_PUT } from './group-commit.runner.js';
 import { isTombstone, OVERWRITE_ID, TOMBSTONE_SUFFIX } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
@@ -12,10 +12,10 @@ import { RowIds } from './row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { notJson } from '../messaging/json-values.js';
-import { bytesPayload, type Encoded } from '../messaging/message.js';
+import { bytesPayload, type OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
-import { KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
-import { parseCursor, toKvEntry, type KvCursor, type KvEntry } from './kv-entry.js';
+import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
+import { parseCursor, parseVersion, toKvEntry, type KvCursor, type KvEntry, type KvVersion } from './kv-entry.js';
 import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
 export interface KvPutOptions {
@@ -32,6 +32,14 @@ export interface KvPutOptions {
    * took over. Default: no fence.
    */
   readonly fenced?: boolean | bigint | undefined;
+  /**
+   * Compare-and-set: writes only if this is the newest version of the key, otherwise fails with CONFLICT and nothing is
+   * written. `details.entry` of the error is the version that is there. Give an entry (of `get`, `put`, `history` or a
+   * CONFLICT), or its `version` and `id`. Not with `append: false`.
+   */
+  readonly ifVersion?: KvVersion;
+  /** Writes only if the key has no value: never put, or deleted. Otherwise as `ifVersion`. */
+  readonly ifAbsent?: boolean | undefined;
   /** Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). Default: the module's `defaultTimeoutMs`, 10 s. */
   readonly timeoutMs?: number | undefined;
   /** Stops waiting. The value may still be written. */
@@ -39,7 +47,7 @@ export interface KvPutOptions {
 }
 
 /** As in `KvPutOptions`; with `signal`, the key may still be deleted. */
-export type KvDeleteOptions = Pick<KvPutOptions, 'fenced' | 'timeoutMs' | 'signal'>;
+export type KvDeleteOptions = Pick<KvPutOptions, 'fenced' | 'ifVersion' | 'timeoutMs' | 'signal'>;
 
 export interface KvGetOptions {
   /** Milliseconds until DEADLINE_EXCEEDED. Default: the module's `defaultTimeoutMs`, 10 s. */
@@ -70,11 +78,14 @@ export interface KvKeysOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const PUT_OPTIONS = Object.keys({ append: 0, fenced: 0, timeoutMs: 0, signal: 0 } satisfies Record<
-  keyof KvPutOptions,
+const DELETE_OPTIONS = Object.keys({ fenced: 0, ifVersion: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof KvDeleteOptions,
   0
 >);
-const DELETE_OPTIONS = PUT_OPTIONS.filter((option) => option !== 'append');
+const PUT_OPTIONS = [
+  ...DELETE_OPTIONS,
+  ...Object.keys({ append: 0, ifAbsent: 0 } satisfies Record<Exclude<keyof KvPutOptions, keyof KvDeleteOptions>, 0>),
+];
 const GET_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<keyof KvGetOptions, 0>);
 const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, signal: 0 } satisfies Record<
   keyof KvHistoryOptions,
@@ -102,6 +113,7 @@ export interface KvStoreDeps {
  *   once or not at all (K1).
  * - All pods see the versions of a key in the same order. Each read sees every put that was acknowledged before the read
  *   began, on any pod (K2).
+ * - A put with `ifVersion` or `ifAbsent` is written exactly if its condition holds, with no write in between (K4).
  *
  * Puts go to the leader, which commits concurrent puts together. Reads go from any pod directly to the database, also
  * while there is no leader.
@@ -127,6 +139,9 @@ export class KvStore {
    * @param value at most 2,621,440 bytes in UTF-8, and less when `limits.maxMessageBytes` allows less.
    * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
    * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
+   * @throws HedgeError CONFLICT with `ifVersion` or `ifAbsent`: nothing was written, and `details.entry` is the newest
+   *   version. Also after a crash or a change of the leader: a put that was written is never reported as a conflict.
+   * @throws HedgeError NO_HANDLER with a condition, when the leader has version 0.1: nothing was written.
    * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been written, once.
    */
   async put(key: string, value: string, options: KvPutOptions = {}): Promise<KvEntry> {
@@ -155,49 +170,71 @@ export class KvStore {
   }
 
   async #write(call: 'put' | 'delete', key: string, value: string, options: KvPutOptions): Promise<KvEntry> {
-    const { append = true, fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
-    checkCallOptions(call, key, timeoutMs, signal);
+    const { append = true, fenced = false, ifAbsent = false, signal } = options;
+    const { timeoutMs = this.deps.defaultTimeoutMs } = options;
     const name = `${call} "${key}"`;
+    checkCallOptions(call, key, timeoutMs, signal);
+    assertCondition(name, options);
+    const version = 'ifVersion' in options ? parseVersion(name, options.ifVersion) : undefined;
     const wait = this.deps.gate.pass(name);
     if (wait !== undefined) await wait;
-    const id = this.#ids.next() + (call === 'delete' ? TOMBSTONE_SUFFIX : '');
-    const stored = this.#stored(key);
-    const payload = KvPut.encode({
-      key: stored,
-      value,
-      id,
-      overwrite: !append,
-      fence: this.#fence(name, fenced),
-    }).finish();
-    const request = {
-      to: 'leader' as const,
-      type: KV_PUT,
+    const row = { key: this.#stored(key), value, fence: this.#fence(name, fenced) };
+    const request: PutRequest = {
+      to: 'leader',
       topic: '',
       name,
       ifUnknown:
         call === 'put'
           ? 'The value was written once or not at all: read the key'
           : 'The key was deleted once or not at all: read its history',
-      payload: bytesPayload(payload),
       timeoutMs,
       // An overwrite must not happen twice. A fence is valid in one term only: after LEASE_LOST from the next leader, the
       // row may still have been written by this one.
       ...((!append || fenced !== false) && { maxReruns: 0 }),
-      ...(signal && { signal }),
+      signal,
     };
-    let reply: Encoded;
+    const newId = (): string => this.#ids.next() + (call === 'delete' ? TOMBSTONE_SUFFIX : '');
     try {
-      reply = await this.deps.messenger.request(request);
+      if (version === undefined && !ifAbsent) return await this.#put(request, { ...row, id: newId() }, key, !append);
+      return await this.#putIf(request, () => ({ ...row, id: newId() }), key, version);
     } catch (error) {
       throw atCaller(error, signal);
     }
-    const { timestamp, leader } = KvPutDone.decode(reply.bytes);
-    return toKvEntry({ key, value, id: append ? id : OVERWRITE_ID, leader, timestamp });
+  }
+
+  async #put(request: PutRequest, row: Omit<KvPut, 'overwrite'>, key: string, overwrite: boolean): Promise<KvEntry> {
+    const payload = bytesPayload(KvPut.encode({ ...row, overwrite }).finish());
+    const { bytes } = await this.deps.messenger.request({ ...request, type: KV_PUT, payload });
+    const done = KvPutDone.decode(bytes);
+    return toKvEntry({ ...row, ...done, key, id: overwrite ? OVERWRITE_ID : row.id });
+  }
+
+  /** @param version the newest version that the key must have; undefined when the key must have no value. */
+  async #putIf(
+    request: PutRequest,
+    newRow: () => Omit<KvPut, 'overwrite'>,
+    key: string,
+    version: LogPosition | undefined,
+  ): Promise<KvEntry> {
+    const { clock, messenger } = this.deps;
+    const end = clock.now().mono + request.timeoutMs;
+    for (let follows = version; ;) {
+      const row = newRow();
+      const payload = bytesPayload(KvConditionalPut.encode({ ...row, follows }).finish());
+      const timeoutMs = Math.max(1, end - clock.now().mono);
+      const { bytes } = await messenger.request({ ...request, timeoutMs, type: KV_CONDITIONAL_PUT, payload });
+      const { written, newest } = KvConditionalPutDone.decode(bytes);
+      if (written !== undefined) return toKvEntry({ ...row, ...written, key });
+      const isAbsent = newest === undefined || isTombstone(newest);
+      if (version !== undefined || !isAbsent) throw conflict(request.name, newest && toKvEntry({ ...newest, key }));
+      // The key was deleted before. Its deletion is one exact version, so a late attempt cannot write after a later put.
+      follows = newest;
+    }
   }
 
   /**
-   * The latest version of a key; undefined when there is none, or when the key is deleted. On PostgreSQL and Spanner, the gets of one turn of the event
-   * loop share a statement.
+   * The latest version of a key; undefined when there is none, or when the key is deleted. On PostgreSQL and Spanner, the
+   * gets of one turn of the event loop share a statement.
    * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED
    */
   async get(key: string, options: KvGetOptions = {}): Promise<KvEntry | undefined> {
@@ -212,8 +249,8 @@ export class KvStore {
   }
 
   /**
-   * Versions of a key, deletions included, as they were at one moment, by default the newest first. The call reads the database in pages, so
-   * that neither leases nor other calls wait for it. The whole result is held in memory.
+   * Versions of a key, deletions included, as they were at one moment, by default the newest first. The call reads the
+   * database in pages, so that neither leases nor other calls wait for it. The whole result is held in memory.
    *
    * @example
    * kv.history('k', { limit: Infinity }) // all
@@ -332,6 +369,32 @@ export class KvStore {
       `${name} was not sent: it is to be fenced by the token of the present leader, and there is no leader now. Nothing was written; try again when there is a leader.`,
     );
   }
+}
+
+type PutRequest = Omit<OutgoingRequest, 'type' | 'payload'>;
+
+/** @throws HedgeError INVALID_ARGUMENT */
+function assertCondition(name: string, options: KvPutOptions): void {
+  const { append = true, ifAbsent = false } = options;
+  if (typeof ifAbsent !== 'boolean') {
+    throw new HedgeError('INVALID_ARGUMENT', `"ifAbsent" of ${name} must be a boolean.`);
+  }
+  const conditions = [...('ifVersion' in options ? ['ifVersion'] : []), ...(ifAbsent ? ['ifAbsent'] : [])];
+  const [condition, other = append ? undefined : 'append: false'] = conditions;
+  if (condition === undefined || other === undefined) return;
+  throw new HedgeError('INVALID_ARGUMENT', `${name} has both "${condition}" and "${other}". Use one of them.`);
+}
+
+function conflict(name: string | undefined, entry: KvEntry | undefined): HedgeError {
+  const found =
+    entry === undefined
+      ? 'the key has no version'
+      : `the newest version of the key is ${entry.version} with id "${entry.id}"${entry.deleted ? ', a deletion' : ''}`;
+  return new HedgeError(
+    'CONFLICT',
+    `${name} was not written: ${found}. Decide again with the entry in details.entry, and pass it as "ifVersion".`,
+    { details: { entry } },
+  );
 }
 
 /** Caps a limit at the largest that databases accept. */

@@ -39,6 +39,7 @@ describe('group secret', () => {
       let log = fresh();
       const table: LogTable = {
         append: (...args) => log.append(...args),
+        appendIf: (...args) => log.appendIf(...args),
         overwrite: (...args) => log.overwrite(...args),
         latest: (...args) => log.latest(...args),
         history: (...args) => log.history(...args),

@@ -9,7 +9,7 @@ import type { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
-import { GroupCommitter, KV_PUT, kvPutHandler } from '../kv/group-commit.runner.js';
+import { GroupCommitter, KV_CONDITIONAL_PUT, KV_PUT, kvConditionalPutHandler, kvPutHandler } from '../kv/group-commit.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
@@ -242,6 +242,7 @@ export function makeKv(
     limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
   });
   messenger.serve(KV_PUT, kvPutHandler(committer, address));
+  messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   let checked = false;
   elector.onElected(() => {
     if (checked) return;

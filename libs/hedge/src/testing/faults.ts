@@ -10,7 +10,7 @@ import { HedgeError } from '../common/errors.js';
 export type BackendCall =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'keys'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'fencePermit' | 'append' | 'run'}`;
 
@@ -107,6 +107,7 @@ class FaultyBackend implements Backend {
     };
     this.log = {
       append: (rows, fence) => run('log.append', () => log.append(rows, fence)),
+      appendIf: (rows, fence) => run('log.appendIf', () => log.appendIf(rows, fence)),
       overwrite: (row, fence) => run('log.overwrite', () => log.overwrite(row, fence)),
       latest: (key) => run('log.latest', () => log.latest(key)),
       ...(latestOf && { latestOf: (keys: readonly string[]) => run('log.latest', () => latestOf(keys)) }),

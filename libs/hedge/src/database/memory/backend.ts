@@ -9,7 +9,17 @@ import type {
   Renewal,
   RenewResult,
 } from '../lease-table.js';
-import type { AppendOutcome, Fence, HistoryQuery, KeysQuery, LogAppend, LogEntry, LogTable } from '../log-table.js';
+import type {
+  AppendOutcome,
+  ConditionalAppend,
+  ConditionalOutcome,
+  Fence,
+  HistoryQuery,
+  KeysQuery,
+  LogAppend,
+  LogEntry,
+  LogTable,
+} from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
 import { transactionsOf } from '../sql-transactions/index.js';
 import { workThenLast, type LastInTransaction } from '../sql-transactions/library.js';
@@ -22,7 +32,13 @@ import {
 } from '../user-transactions.js';
 import type { LeaseMarker } from '../observed-lease.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
-import { assertLeaseTexts, assertRenewals, assertSemaphoreName, assertSemaphoreWrite } from '../checks.js';
+import {
+  assertConditionalAppends,
+  assertLeaseTexts,
+  assertRenewals,
+  assertSemaphoreName,
+  assertSemaphoreWrite,
+} from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
@@ -160,6 +176,11 @@ class MemoryLogTable implements LogTable {
     return this.database()
       .append(rows, fence)
       .map((entry) => (entry instanceof HedgeError ? entry : { timestamp: entry.timestamp }));
+  }
+
+  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
+    assertConditionalAppends(rows);
+    return this.database().appendIf(rows, fence);
   }
 
   async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {

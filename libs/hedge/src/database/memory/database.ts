@@ -1,7 +1,10 @@
 import type { LeaseMarker } from '../observed-lease.js';
 import {
+  isSamePosition,
   isTombstone,
   OVERWRITE_ID,
+  type ConditionalAppend,
+  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
@@ -83,6 +86,20 @@ export class MemoryDatabase {
       const entry = { ...row, timestamp: commit };
       this.#insert(entry);
       return entry;
+    });
+  }
+
+  appendIf(rows: readonly ConditionalAppend[], fence: Fence | undefined): ConditionalOutcome[] {
+    this.#checkFence(fence);
+    let commit: bigint | undefined;
+    return rows.map(({ follows, ...row }) => {
+      const stored = this.find(row.key, row.id);
+      if (stored !== undefined) return stored.value === row.value ? { timestamp: stored.timestamp } : conflict(row);
+      const newest = this.#log.get(row.key)?.at(-1);
+      if (!isSamePosition(newest, follows)) return { newest };
+      commit ??= this.#nextTimestamp();
+      this.#insert({ ...row, timestamp: commit });
+      return { timestamp: commit };
     });
   }
 

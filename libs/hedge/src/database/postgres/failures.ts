@@ -6,12 +6,12 @@ import { Closed, NoAnswer, NotSent, READ_ONLY } from './client/client.js';
 export type OperationName =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'keys'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'append'}`;
 
 /** Operations that a database may refuse for good because of the rows that they write. */
-const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'permits.write']);
+const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.appendIf', 'log.overwrite', 'permits.write']);
 
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html */
 export const SERIALIZATION_FAILURE = '40001';

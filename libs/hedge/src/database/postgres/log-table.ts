@@ -1,6 +1,8 @@
 import {
   isTombstone,
   type AppendOutcome,
+  type ConditionalAppend,
+  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
@@ -9,13 +11,15 @@ import {
   type LogTable,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { conflict, leaseLost } from '../checks.js';
+import { assertConditionalAppends, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { HedgeError } from '../../common/errors.js';
+import { SERIALIZATION_FAILURE } from './failures.js';
 import type { Calls, Query } from './client/calls.js';
 import type { Row } from './client/client.js';
 import type { Tables } from './options.js';
 import {
+  appendIfSql,
   appendSql,
   historySql,
   keysSql,
@@ -60,6 +64,21 @@ export class PostgresLogTable implements LogTable {
     };
     // An open transaction of a job may hold the row for a whole lease. Until then, other jobs must be able to append.
     return this.calls.run('log.append', work, { repeatsWhenLocked: fence === undefined });
+  }
+
+  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
+    assertConditionalAppends(rows);
+    if (rows.length === 0) return [];
+    return this.calls.run('log.appendIf', async (query) => {
+      const results = await query(appendIfSql(this.#names, rows, fence));
+      if (results[0]?.['fenced'] !== '1') await this.#assertFence(query, fence);
+      const outcomes = rows.map((): ConditionalOutcome | undefined => undefined);
+      for (const result of results) {
+        const index = Number(result['place']) - 1;
+        outcomes[index] = toOutcome(rows[index]!, result);
+      }
+      return outcomes.map((outcome) => outcome ?? anotherCameFirst());
+    });
   }
 
   async overwrite(
@@ -140,6 +159,19 @@ function toOutcomes(rows: readonly LogAppend[], results: readonly Row[]): (Appen
     outcomes[index] = same === 'true' ? { timestamp: toBigInt(timestamp) } : conflict(rows[index]!);
   }
   return outcomes;
+}
+
+/** Undefined when the condition holds and nothing was added. */
+function toOutcome(row: ConditionalAppend, result: Row): ConditionalOutcome | undefined {
+  const { stored, same, holds, last } = result;
+  if (typeof stored === 'string') return same === 'true' ? { timestamp: toBigInt(stored) } : conflict(row);
+  if (holds !== 'true') return { newest: toEntries(row.key, [result])[0] };
+  return typeof last === 'string' ? { timestamp: toBigInt(last) } : undefined;
+}
+
+/** The code makes `Calls` repeat the operation. */
+function anotherCameFirst(): never {
+  throw Object.assign(new Error('other writes of the log came first'), { code: SERIALIZATION_FAILURE });
 }
 
 /** A read without a result has one row of nulls. */

@@ -1,5 +1,5 @@
 import type { AcquireConditions } from '../lease-observer.js';
-import { OVERWRITE_ID, type Fence, type LogAppend } from '../log-table.js';
+import { OVERWRITE_ID, type ConditionalAppend, type Fence, type LogAppend } from '../log-table.js';
 import { permitKey, semaphoreKey } from '../row-names.js';
 import type { PermitFence } from '../user-transactions.js';
 import type { PostgresValue, Statement } from './client/client.js';
@@ -289,6 +289,47 @@ export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence
 }
 
 /**
+ * Adds the rows whose condition holds. One result for each row: its place, `stored` and `same` as in `storedSql`, whether
+ * its condition `holds`, the `last` timestamp if rows were added, and the newest row of its key if the condition does not
+ * hold.
+ *
+ * A statement does not see the commits for which it waits. So it adds nothing if the clock has moved since it began: every
+ * write of the log moves the clock, and holds its lock until the commit. Then `last` is null although conditions hold.
+ */
+export function appendIfSql(names: Names, rows: readonly ConditionalAppend[], fence: Fence | undefined): Statement {
+  const unmoved = 'EXISTS (SELECT FROM asked WHERE holds) AND last = (SELECT last FROM seen)';
+  return {
+    text: `WITH seen AS MATERIALIZED (SELECT last FROM ${names.clock}),
+    given AS (
+      SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $7::text::bigint[],
+        $8::text::text[]) WITH ORDINALITY AS given (key, id, value, leader, after, after_id, place)),
+    asked AS MATERIALIZED (
+      SELECT given.*, own.timestamp AS stored, own.value = given.value AS same,
+        newest.id AS newest_id, newest.value AS newest_value, newest.leader AS newest_leader, newest.timestamp AS newest,
+        own.timestamp IS NULL AND (newest.timestamp, newest.id) IS NOT DISTINCT FROM (given.after, given.after_id) AS holds
+      FROM given
+      LEFT JOIN ${names.log} AS own ON own.key = given.key AND own.id = given.id
+      LEFT JOIN LATERAL (
+        SELECT id, value, leader, timestamp FROM ${names.log} AS log WHERE log.key = given.key
+        ORDER BY timestamp DESC, id DESC LIMIT 1) AS newest ON true),
+    ${fencedTick(names, fence !== undefined, 5, unmoved)},
+    added AS (
+      INSERT INTO ${names.log} (key, id, value, leader, timestamp)
+      SELECT key, asked.id, value, leader, tick.last FROM tick, asked WHERE holds)
+    SELECT (SELECT count(*) FROM fence)::text AS fenced, (SELECT last FROM tick)::text AS last, place::text,
+      stored::text, same::text, holds::text, newest_id AS id, CASE WHEN NOT holds THEN newest_value END AS value,
+      newest_leader AS leader, newest::text AS timestamp
+    FROM asked`,
+    values: [
+      ...rowArrays(rows),
+      ...fenceValues(fence),
+      `{${rows.map(({ follows }) => follows?.timestamp ?? 'NULL').join()}}`,
+      textArray(rows.map(({ follows }) => follows?.id)),
+    ],
+  };
+}
+
+/**
  * One result for each row that is there: its place among the rows that were asked for, its timestamp, and whether it has
  * the `same` value.
  */
@@ -508,6 +549,7 @@ function rowArrays(rows: readonly LogAppend[]): string[] {
 }
 
 /** An array as PostgreSQL reads it, which every client library hands over as it is. */
-function textArray(texts: readonly string[]): string {
-  return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`).join(',')}}`;
+function textArray(texts: readonly (string | undefined)[]): string {
+  const items = texts.map((text) => (text === undefined ? 'NULL' : `"${text.replaceAll(/["\\]/g, '\\$&')}"`));
+  return `{${items.join(',')}}`;
 }

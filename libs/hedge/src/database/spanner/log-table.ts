@@ -1,6 +1,9 @@
 import {
+  isSamePosition,
   OVERWRITE_ID,
   type AppendOutcome,
+  type ConditionalAppend,
+  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
@@ -10,7 +13,7 @@ import {
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
 import { isReservedKey } from '../row-names.js';
-import { conflict, leaseLost } from '../checks.js';
+import { assertConditionalAppends, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { OperationAttempt, Connection } from './client/connection.js';
@@ -19,7 +22,7 @@ import type { Tables } from './options.js';
 import type { ReadBound, Write } from './client/protocol.js';
 import { historySql, keysSql, latestOfSql, tokenSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
-import { timestampOf, type Row, type Statement } from './client/values.js';
+import { timestampOf, type Row } from './client/values.js';
 
 /** The maximum of rows in one call, which has the deadline of one call. */
 const PAGE_ROWS = 5_000;
@@ -29,6 +32,8 @@ const PAGE_ROWS = 5_000;
  * bytes.
  */
 const SHARED_VALUE_CHARACTERS = 32 * 1_024;
+
+const STRONG: ReadBound = { strong: true };
 
 const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
 
@@ -69,6 +74,45 @@ export class SpannerLogTable implements LogTable {
     });
   }
 
+  /**
+   * Reads the newest rows before the own rows. So if a newest row is not the one that the condition names, no attempt can
+   * write after that read, and the second read decides whether an earlier one has written.
+   */
+  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
+    assertConditionalAppends(rows);
+    if (rows.length === 0) return [];
+    return this.connection.run('log.appendIf', async (attempt) => {
+      const transaction = attempt.begin();
+      const lost = fence && (await this.#lost(transaction, fence));
+      if (lost !== undefined && !attempt.mayRepeat) throw lost;
+      const { logTable } = this.tables;
+      const keys = rows.map(({ key }) => key);
+      // The values are read later, of the few rows whose condition does not hold.
+      const found = await this.#byIndex((index) => transaction.query(latestOfSql(logTable, keys, -1, index)));
+      const newest = new Map(found.map(([place, , ...row]) => [keys[Number(place)] ?? keys.at(-1), row]));
+      const own = await transaction.read(
+        logTable,
+        ['key', 'id', 'value', 'timestamp'],
+        rows.map(({ key, id }) => [key, id]),
+      );
+      const stored = new Map(own.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
+      const holding = rows.filter(({ key, id, follows }) => {
+        const row = newest.get(key);
+        return !stored.has(rowName(key, id)) && isSamePosition(row && toEntry(key, row), follows);
+      });
+      // As in `append`: an earlier attempt of this call wrote all rows whose condition held, or none.
+      if (lost !== undefined && (holding.length > 0 || own.length === 0)) throw lost;
+      const timestamp = holding.length > 0 ? await transaction.commit([{ insert: this.#write(holding) }]) : 0n;
+      return Promise.all(
+        rows.map(async (row) => {
+          const there = stored.get(rowName(row.key, row.id));
+          if (there) return there.value === row.value ? { timestamp: timestampOf(there.at) } : conflict(row);
+          return holding.includes(row) ? { timestamp } : { newest: await this.#newest(attempt, row.key, STRONG) };
+        }),
+      );
+    });
+  }
+
   async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {
     const { key, value, leader } = row;
     assertTexts({ key, value, leader });
@@ -96,8 +140,8 @@ export class SpannerLogTable implements LogTable {
   async latestOf(keys: readonly string[]): Promise<ReadonlyMap<string, LogEntry | undefined>> {
     for (const key of keys) assertText('key', key);
     return this.connection.run('log.latest', async (attempt) => {
-      const rows = await this.#indexed(attempt, 'query', keys, (index) =>
-        latestOfSql(this.tables.logTable, keys, SHARED_VALUE_CHARACTERS, index),
+      const rows = await this.#byIndex((index) =>
+        attempt.query(latestOfSql(this.tables.logTable, keys, SHARED_VALUE_CHARACTERS, index), this.#boundOf(keys)),
       );
       const found = new Map<string, LogEntry | undefined>(keys.map((key) => [key, undefined]));
       for (const [place, isLarge, ...row] of rows) {
@@ -116,8 +160,8 @@ export class SpannerLogTable implements LogTable {
     return readHistory(query, async (page) => {
       const limit = Math.min(page.limit, PAGE_ROWS);
       const entries = await this.connection.run('log.history', async (attempt) => {
-        const rows = await this.#indexed(attempt, 'stream', [key], (index) =>
-          historySql(this.tables.logTable, key, { ...page, limit }, index),
+        const rows = await this.#byIndex((index) =>
+          attempt.stream(historySql(this.tables.logTable, key, { ...page, limit }, index), this.#boundOf([key])),
         );
         return rows.map((row) => toEntry(key, row));
       });
@@ -141,30 +185,28 @@ export class SpannerLogTable implements LogTable {
     });
   }
 
-  async #newest(attempt: OperationAttempt, key: string): Promise<LogEntry | undefined> {
+  async #newest(attempt: OperationAttempt, key: string, bound = this.#boundOf([key])): Promise<LogEntry | undefined> {
     const newest = { limit: 1, order: 'newest-first' } as const;
-    const [row] = await this.#indexed(attempt, 'query', [key], (index) =>
-      historySql(this.tables.logTable, key, newest, index),
+    const [row] = await this.#byIndex((index) =>
+      attempt.query(historySql(this.tables.logTable, key, newest, index), bound),
     );
     return row && toEntry(key, row);
   }
 
+  /** This library decides by its own rows, as by the ledger of a job, so reads of them are strong. */
+  #boundOf(keys: readonly string[]): ReadBound {
+    return keys.some(isReservedKey) ? STRONG : this.bound;
+  }
+
   /** Reads by the index while it exists. It may be dropped at any time. */
-  async #indexed(
-    attempt: OperationAttempt,
-    how: 'query' | 'stream',
-    keys: readonly string[],
-    statement: (index: string | undefined) => Statement,
-  ): Promise<Row[]> {
-    // This library decides by its own rows, as by the ledger of a job, so these reads are strong.
-    const bound = keys.some(isReservedKey) ? undefined : this.bound;
+  async #byIndex(read: (index: string | undefined) => Promise<Row[]>): Promise<Row[]> {
     const index = this.#index;
     try {
-      return await attempt[how](statement(index), bound);
+      return await read(index);
     } catch (error) {
       if (index === undefined || !isQueryRefused(error)) throw error;
       this.#index = undefined;
-      return attempt[how](statement(undefined), bound);
+      return read(undefined);
     }
   }
 

@@ -1,6 +1,8 @@
 import {
   isTombstone,
   type AppendOutcome,
+  type ConditionalAppend,
+  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
@@ -9,7 +11,7 @@ import {
   type LogTable,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { conflict, leaseLost } from '../checks.js';
+import { assertConditionalAppends, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
@@ -28,6 +30,21 @@ export class SqliteLogTable implements LogTable {
     return rows.map((row, i) => {
       const timestamp = result.timestamps[i];
       return typeof timestamp === 'bigint' ? { timestamp } : conflict(row);
+    });
+  }
+
+  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
+    assertConditionalAppends(rows);
+    const stored = rows.map(({ key, id, value, leader, follows }) => {
+      const position = follows && { timestamp: follows.timestamp, id: follows.id };
+      return { key, id, value, leader, follows: position };
+    });
+    const result = await this.thread.call('appendIf', stored, fence);
+    if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
+    return rows.map((row, i) => {
+      const outcome = result.outcomes[i];
+      if (typeof outcome === 'bigint') return { timestamp: outcome };
+      return outcome ? { newest: outcome.newest && toEntry(row.key, outcome.newest) } : conflict(row);
     });
   }
 

@@ -1,5 +1,5 @@
 import type { LeaseMarker } from '../observed-lease.js';
-import type { Fence, LogAppend } from '../log-table.js';
+import type { ConditionalAppend, Fence, LogAppend } from '../log-table.js';
 
 /** The configuration of a worker thread. */
 export interface WorkerConfig {
@@ -59,6 +59,9 @@ export interface Fenced {
   readonly foundToken: bigint;
 }
 
+/** Of a row with a condition. */
+export type StoredOutcome = bigint | null | { readonly newest: StoredVersion | undefined };
+
 /** The operations of the worker; reads are listed first. Each write is a transaction, or a part of one. */
 export interface Operations {
   readLease(name: string): StoredLease;
@@ -90,6 +93,8 @@ export interface Operations {
     rows: readonly LogAppend[],
     fence: Fence | undefined,
   ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
+  /** One outcome per row: its timestamp; null for a row that exists with another value; the newest version of the key. */
+  appendIf(rows: readonly ConditionalAppend[], fence: Fence | undefined): { readonly outcomes: readonly StoredOutcome[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
   /**
    * Replaces all rows of a key by this row, if the present row has the timestamp `follows` (0 for none). Writes the
@@ -106,7 +111,7 @@ export interface Operations {
 export type OperationName = keyof Operations;
 
 /** The operations that change rows. */
-export type WriteName = 'acquire' | 'renew' | 'release' | 'append' | 'overwrite' | 'replace';
+export type WriteName = 'acquire' | 'renew' | 'release' | 'append' | 'appendIf' | 'overwrite' | 'replace';
 
 export interface Write {
   readonly operation: WriteName;

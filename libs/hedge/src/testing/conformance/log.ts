@@ -4,8 +4,10 @@ import {
   OVERWRITE_ID,
   TOMBSTONE_SUFFIX,
   type AppendOutcome,
+  type Fence,
   type LogAppend,
   type LogEntry,
+  type LogPosition,
 } from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
 import { HedgeError } from '../../common/errors.js';
@@ -164,6 +166,125 @@ export function logConformance(suite: Suite): void {
       const outcomes = await Promise.all(clients.flatMap(({ log }) => [log.append([row]), log.append([row])]));
       assert.equal(new Set(outcomes.map(([outcome]) => timestampOf(outcome))).size, 1);
       assert.equal((await clients[0]?.log.history(row.key, { limit: 9, order: 'oldest-first' }))?.length, 1);
+    });
+  });
+
+  describe('log: appendIf', () => {
+    it('K4 appends a row to a key without rows, and one that follows the newest row', async () => {
+      const client = await suite.client();
+      const first = rowOf(newName(), 'first');
+      const timestamp = await appendIf(client, first, undefined);
+      assert.deepEqual(await client.log.latest(first.key), { ...first, timestamp });
+      const second = rowOf(first.key, 'second');
+      const next = await appendIf(client, second, { timestamp, id: first.id });
+      assert.ok(next > timestamp);
+      const { timestamp: overwritten } = await client.log.overwrite({ key: first.key, value: 'third', leader: '' });
+      await appendIf(client, rowOf(first.key, 'fourth'), { timestamp: overwritten, id: OVERWRITE_ID });
+      assert.deepEqual(await values(client.log.history(first.key, { limit: 9, order: 'oldest-first' })), [
+        'first',
+        'second',
+        'third',
+        'fourth',
+      ]);
+    });
+
+    it('K4 returns the newest row of each key whose condition does not hold, and appends the others', async () => {
+      const client = await suite.client();
+      const [never, old, other] = [newName(), newName(), newName()];
+      const rows = [rowOf(old, 'old'), rowOf(other, 'a', 'a'), rowOf(other, 'b', 'b')];
+      const timestamp = timestampOf((await client.log.append(rows))[0]);
+      const overtaken = { timestamp, id: rows[0]!.id };
+      const newest = rowOf(old, 'é'.repeat(100_000));
+      const newestAt = timestampOf((await client.log.append([newest]))[0]);
+      const held = rowOf(newName());
+      const outcomes = await client.log.appendIf([
+        { ...rowOf(never), follows: overtaken },
+        { ...rowOf(old), follows: overtaken },
+        { ...held, follows: undefined },
+        // Of the same commit, but not the newest.
+        { ...rowOf(other), follows: { timestamp, id: 'a' } },
+      ]);
+      const written = timestampOf(outcomes[2] as AppendOutcome);
+      assert.deepEqual(outcomes, [
+        { newest: undefined },
+        { newest: { ...newest, timestamp: newestAt } },
+        { timestamp: written },
+        { newest: { ...rows[2], timestamp } },
+      ]);
+      assert.equal(await client.log.latest(never), undefined);
+      assert.equal((await client.log.latest(other))?.value, 'b');
+      assert.deepEqual(await client.log.latest(held.key), { ...held, timestamp: written });
+      const absent = await client.log.appendIf([{ ...rowOf(other), follows: undefined }]);
+      assert.deepEqual(absent, [{ newest: { ...rows[2], timestamp } }]);
+    });
+
+    it('K4 is idempotent: a repeated row that was written keeps its timestamp, whatever came after it', async () => {
+      const client = await suite.client();
+      const row = rowOf(newName(), 'first');
+      const timestamp = await appendIf(client, row, undefined);
+      await client.log.append([rowOf(row.key, 'second')]);
+      assert.equal(await appendIf(client, row, undefined), timestamp);
+      const [changed] = await client.log.appendIf([{ ...row, value: 'changed', follows: undefined }]);
+      assert.ok(changed instanceof HedgeError);
+      assert.equal(changed.code, 'CONFLICT');
+      assert.deepEqual(await values(client.log.history(row.key, { limit: 9, order: 'oldest-first' })), [
+        'first',
+        'second',
+      ]);
+    });
+
+    it('L3 writes nothing when the lease has another token', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const row = rowOf(newName());
+      const fence = { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
+      await appendIf(client, row, undefined, fence);
+      tokenOf(await client.lease.acquire(claim));
+      const [follows] = await client.log.history(row.key, { limit: 1, order: 'newest-first' });
+      await rejectsWith('LEASE_LOST', client.log.appendIf([{ ...rowOf(row.key), follows }], fence));
+      assert.deepEqual(await client.log.latest(row.key), follows);
+    });
+
+    it('accepts no rows, 64 rows, and no more', async () => {
+      const client = await suite.client();
+      const rows = Array.from({ length: 65 }, () => ({ ...rowOf(newName()), follows: undefined }));
+      assert.deepEqual(await client.log.appendIf([]), []);
+      await rejectsWith('INVALID_ARGUMENT', client.log.appendIf(rows));
+      const outcomes = await client.log.appendIf(rows.slice(1));
+      assert.equal(new Set(outcomes.map((outcome) => timestampOf(outcome as AppendOutcome))).size, 1);
+      assert.equal(await client.log.latest(rows[0]!.key), undefined);
+    });
+
+    it('K4 lets no write come between the check and the append, whoever else writes', async () => {
+      const clients = await suite.clients(3);
+      const keys = [newName(), newName()];
+      /** Of each row that was written: the row before it, and whether the writer has named it. */
+      const followed = new Map<string, LogPosition | undefined>();
+      const each = async (client: Backend, round: number): Promise<void> => {
+        const rows = await Promise.all(
+          keys.map(async (key) => ({ ...rowOf(key, `if ${round}`), follows: await client.log.latest(key) })),
+        );
+        const outcomes = await client.log.appendIf(rows);
+        for (const [i, { id, follows }] of rows.entries()) if ('timestamp' in outcomes[i]!) followed.set(id, follows);
+        if (round % 3 === 0) await client.log.append(keys.map((key) => rowOf(key, `always ${round}`)));
+      };
+      await Promise.all(
+        clients.map(async (client) => {
+          for (let round = 1; round <= 20; round++) await each(client, round);
+        }),
+      );
+      assert.ok(followed.size > 0, 'no condition held');
+      let checked = 0;
+      for (const key of keys) {
+        const history = await clients[0]!.log.history(key, { limit: 1_000, order: 'oldest-first' });
+        for (const [i, { id }] of history.entries()) {
+          if (!followed.has(id)) continue;
+          const [named, before] = [followed.get(id), history[i - 1]];
+          assert.deepEqual(named && [named.timestamp, named.id], before && [before.timestamp, before.id]);
+          checked += 1;
+        }
+      }
+      assert.equal(checked, followed.size);
     });
   });
 
@@ -411,6 +532,17 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(await client.log.keys({ prefix: key, limit: 9 }), [key]);
     });
   });
+}
+
+async function appendIf(
+  { log }: Backend,
+  row: LogAppend,
+  follows: LogPosition | undefined,
+  fence?: Fence,
+): Promise<bigint> {
+  const [outcome] = await log.appendIf([{ ...row, follows }], fence);
+  assert.ok(outcome !== undefined && !('newest' in outcome), 'the condition should have held');
+  return timestampOf(outcome);
 }
 
 function timestampOf(outcome: AppendOutcome | undefined): bigint {

@@ -7,11 +7,11 @@ import { Closed, TooLate } from './rpc.js';
 export type OperationName =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'overwrite' | 'latest' | 'history' | 'keys'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'keys'}`
   | `permits.${'read' | 'write'}`;
 
 /** Operations that a database may reject permanently because of the rows to write. */
-const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.overwrite', 'permits.write']);
+const WRITES_ROWS = new Set<OperationName>(['log.append', 'log.appendIf', 'log.overwrite', 'permits.write']);
 
 /** https://grpc.io/docs/guides/status-codes/ */
 const Code = {

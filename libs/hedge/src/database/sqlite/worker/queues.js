@@ -131,7 +131,7 @@ export function isRead({ operation }) {
 /** @param {Request} request */
 function bytesOf({ operation, args }) {
   const [first] = args;
-  const rows = operation === 'append' ? /** @type {{ value: string }[]} */ (first) : [first];
+  const rows = operation === 'append' || operation === 'appendIf' ? /** @type {{ value: string }[]} */ (first) : [first];
   let bytes = 0;
   for (const row of rows) bytes += /** @type {{ value?: string } | undefined} */ (row)?.value?.length ?? 0;
   return bytes;

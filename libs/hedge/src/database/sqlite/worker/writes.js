@@ -71,6 +71,23 @@ export const WRITES = {
     return { timestamps };
   },
 
+  appendIf(statements, rows, fence) {
+    const fenced = fencedBy(statements, fence);
+    if (fenced !== undefined) return fenced;
+    /** @type {bigint | undefined} */
+    let commit;
+    const outcomes = rows.map(({ key, id, value, leader, follows }) => {
+      const stored = /** @type {[string, bigint] | undefined} */ (statements.readVersion.get(key, id));
+      if (stored !== undefined) return stored[0] === value ? stored[1] : null;
+      const newest = /** @type {StoredVersion | undefined} */ (statements.latestToWrite.get(key));
+      if (newest?.[0] !== follows?.id || newest?.[3] !== follows?.timestamp) return { newest };
+      commit ??= nextTimestamp(statements);
+      statements.insertVersion.run(id, key, value, leader, commit);
+      return commit;
+    });
+    return { outcomes };
+  },
+
   overwrite(statements, { key, value, leader }, fence) {
     const fenced = fencedBy(statements, fence);
     if (fenced !== undefined) return fenced;

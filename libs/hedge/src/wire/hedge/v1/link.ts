@@ -39,6 +39,8 @@ export enum RequestKind {
   REQUEST_KIND_BROADCAST = 2,
   /** REQUEST_KIND_KV_PUT - payload: KvPut */
   REQUEST_KIND_KV_PUT = 3,
+  /** REQUEST_KIND_KV_CONDITIONAL_PUT - payload: KvConditionalPut; unknown to 0.1, whose leaders refuse it */
+  REQUEST_KIND_KV_CONDITIONAL_PUT = 4,
   /** REQUEST_KIND_SPILL_RENEWAL - payload: SpillRenewal; to any member */
   REQUEST_KIND_SPILL_RENEWAL = 20,
   /** REQUEST_KIND_SPILL_PULL - payload: SpillPull; to any member */
@@ -303,6 +305,40 @@ export interface KvPut {
 export interface KvPutDone {
   timestamp: bigint;
   leader: string;
+}
+
+/** Key/value: the payload of a REQUEST_KIND_KV_CONDITIONAL_PUT, and of its reply. */
+export interface KvConditionalPut {
+  key: string;
+  value: string;
+  /** as in KvPut */
+  id: string;
+  /** as in KvPut */
+  fence: bigint;
+  /** the newest row that the key must have; absent: the key must have no row */
+  follows: KvPosition | undefined;
+}
+
+export interface KvPosition {
+  timestamp: bigint;
+  id: string;
+}
+
+export interface KvConditionalPutDone {
+  /** absent when the condition did not hold */
+  written:
+    | KvPutDone
+    | undefined;
+  /** the newest row of the key when the condition did not hold; absent for a key without rows */
+  newest: KvRow | undefined;
+}
+
+export interface KvRow {
+  key: string;
+  id: string;
+  value: string;
+  leader: string;
+  timestamp: bigint;
 }
 
 function createBaseEnvelope(): Envelope {
@@ -2345,6 +2381,309 @@ export const KvPutDone: MessageFns<KvPutDone> = {
             }
 
             message.leader = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvConditionalPut(): KvConditionalPut {
+  return { key: "", value: "", id: "", fence: 0n, follows: undefined };
+}
+
+export const KvConditionalPut: MessageFns<KvConditionalPut> = {
+  encode(message: KvConditionalPut, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message.id !== "") {
+      writer.uint32(26).string(message.id);
+    }
+    if (message.fence !== 0n) {
+      if (BigInt.asUintN(64, message.fence) !== message.fence) {
+        throw new globalThis.Error("value provided for field message.fence of type fixed64 too large");
+      }
+      writer.uint32(33).fixed64(message.fence);
+    }
+    if (message.follows !== undefined) {
+      KvPosition.encode(message.follows, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvConditionalPut {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvConditionalPut();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.fence = reader.fixed64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.follows = KvPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvPosition(): KvPosition {
+  return { timestamp: 0n, id: "" };
+}
+
+export const KvPosition: MessageFns<KvPosition> = {
+  encode(message: KvPosition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.timestamp !== 0n) {
+      if (BigInt.asUintN(64, message.timestamp) !== message.timestamp) {
+        throw new globalThis.Error("value provided for field message.timestamp of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.timestamp);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvPosition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvPosition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.timestamp = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvConditionalPutDone(): KvConditionalPutDone {
+  return { written: undefined, newest: undefined };
+}
+
+export const KvConditionalPutDone: MessageFns<KvConditionalPutDone> = {
+  encode(message: KvConditionalPutDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.written !== undefined) {
+      KvPutDone.encode(message.written, writer.uint32(10).fork()).join();
+    }
+    if (message.newest !== undefined) {
+      KvRow.encode(message.newest, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvConditionalPutDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvConditionalPutDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.written = KvPutDone.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.newest = KvRow.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvRow(): KvRow {
+  return { key: "", id: "", value: "", leader: "", timestamp: 0n };
+}
+
+export const KvRow: MessageFns<KvRow> = {
+  encode(message: KvRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.value !== "") {
+      writer.uint32(26).string(message.value);
+    }
+    if (message.leader !== "") {
+      writer.uint32(34).string(message.leader);
+    }
+    if (message.timestamp !== 0n) {
+      if (BigInt.asUintN(64, message.timestamp) !== message.timestamp) {
+        throw new globalThis.Error("value provided for field message.timestamp of type fixed64 too large");
+      }
+      writer.uint32(41).fixed64(message.timestamp);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.leader = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.timestamp = reader.fixed64() as bigint;
             continue;
           }
         }
