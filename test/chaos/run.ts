@@ -25,6 +25,7 @@ export interface Figures {
  */
 export async function runFault(world: World, name: string, phase: string, holdMs?: number): Promise<Figures> {
   const fault = FAULTS[name]!;
+  for (const pod of world.pods) await pod.call('watch', `${phase}/`);
   const load = new Load(world.pods, phase);
   const calls = async () => {
     const { calls: before } = load;
@@ -56,6 +57,7 @@ export async function runFault(world: World, name: string, phase: string, holdMs
     }
     return history;
   });
+  await checkWatches(world, [...load.histories.keys()]);
   const puts = operations.filter(({ kind }) => kind !== 'read');
   return {
     puts: puts.length,
@@ -63,6 +65,19 @@ export async function runFault(world: World, name: string, phase: string, holdMs
     gets: operations.length - puts.length,
     recoveryMs: Math.round(recoveryMs),
   };
+}
+
+/** @throws Error when a watch does not yield each version once, in the order of commits, also those of failed puts (W1). */
+async function checkWatches(world: World, keys: readonly string[]): Promise<void> {
+  for (const pod of world.pods) {
+    const seen = await eventually('the watch of a pod yields all versions', async () => {
+      const watched = await pod.call('watched');
+      return watched.length >= (await pod.call('stored', keys)).length ? watched : undefined;
+    });
+    const stored = await pod.call('stored', keys);
+    if (seen.join('\n') === stored.join('\n')) continue;
+    throw new Error(`W1: the watch yields ${JSON.stringify(seen)}, and stored is ${JSON.stringify(stored)}`);
+  }
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   JobsService,
   type KvEntry,
   KvStore,
+  type KvWatch,
   LeaderInterval,
   LeaderService,
   type Lock,
@@ -111,6 +112,8 @@ setInterval(look, LOOK_MS).unref();
 
 const occupied: PoolClient[] = [];
 
+let watched: string[] = [];
+
 const sends: Sends = { done: 0, failed: [], slowestMs: 0 };
 const load = {
   working: 0,
@@ -118,6 +121,19 @@ const load = {
   ended: Promise.resolve<unknown>(undefined),
   blocking: undefined as ((fireTime: Date) => void) | undefined,
 };
+
+async function follow(watch: KvWatch, seen: string[]): Promise<void> {
+  for await (const entry of watch) seen.push(shownVersion(entry));
+}
+
+function shownVersion({ key, version, id }: KvEntry): string {
+  return `${key} ${version} ${id}`;
+}
+
+function byCommit(a: KvEntry, b: KvEntry): number {
+  if (a.version !== b.version) return a.version < b.version ? -1 : 1;
+  return a.id < b.id ? -1 : 1;
+}
 
 const calls: PodCalls = {
   state: async () => ({
@@ -144,6 +160,17 @@ const calls: PodCalls = {
     }
   },
   delete: (key, timeoutMs) => kv.delete(key, { timeoutMs }),
+  watch: async (prefix) => {
+    const watch = kv.watch(prefix);
+    await watch.ready;
+    watched = [];
+    void follow(watch, watched);
+  },
+  watched: async () => watched,
+  stored: async (keys) => {
+    const entries = (await Promise.all(keys.map((key) => kv.history(key, { limit: Infinity })))).flat();
+    return entries.sort(byCommit).map(shownVersion);
+  },
   send: (ms, timeoutMs) => leader.send<number>('work', { ms }, { timeoutMs }),
   who: async () => (await cluster.broadcast<number>('who', {})).map(({ value }) => value),
   lock: async (name, timeoutMs) => {

@@ -67,6 +67,12 @@ export interface PodCalls {
   /** Reads the key, then puts on the condition that it has not changed. */
   putIfUnchanged(key: string, value: string, timeoutMs: number): Promise<ConditionalPut>;
   delete(key: string, timeoutMs: number): Promise<unknown>;
+  /** Watches a prefix from now on. */
+  watch(prefix: string): Promise<void>;
+  /** The versions that the watch has yielded: key, version and id of each. */
+  watched(): Promise<readonly string[]>;
+  /** All versions of these keys in the order of commits, as `watched`. */
+  stored(keys: readonly string[]): Promise<readonly string[]>;
   /** Sends work of this duration to the leader; resolves with the pid of the leader. */
   send(ms: number, timeoutMs: number): Promise<number>;
   /** Broadcasts; resolves with the pids that answered. */

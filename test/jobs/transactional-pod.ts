@@ -57,7 +57,10 @@ function faulty(factory: BackendFactory): BackendFactory {
             if (entry?.id.endsWith('outcome') === true) killedAt('killed after the read of the ledger');
             return entry;
           },
+          appendIf: (rows, fence) => log.appendIf(rows, fence),
           overwrite: (row, fence) => log.overwrite(row, fence),
+          changes: (query) => log.changes(query),
+          lastTimestamp: (prefix) => log.lastTimestamp(prefix),
           history: (key, query) => log.history(key, query),
           keys: (query) => log.keys(query),
         },

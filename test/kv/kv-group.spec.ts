@@ -10,7 +10,11 @@ import {
   kvPutHandler,
 } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
+import type { KvCursor } from '../../libs/hedge/src/kv/kv-entry.js';
+import type { KvWatch } from '../../libs/hedge/src/kv/kv-watch.js';
 import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
+import { KV_WATCH, WatchAnnouncer, WatchHub } from '../../libs/hedge/src/kv/watch-hub.runner.js';
+import type { Encoded, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
 import { gate, TestGroup, type TestPod } from '../messaging/group.js';
 
@@ -25,26 +29,38 @@ let second: TestPod;
 let kv: KvStore;
 
 /** A pod that serves puts. All pods use one database, and its faults affect all of them. */
-async function start(name: string, knowsConditions = true): Promise<TestPod> {
+async function start(name: string, { knowsConditions = true, knowsWatches = true } = {}): Promise<TestPod> {
   const pod = await group.start(name);
   const address = (): string => pod.self.address;
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
-  const committer = new GroupCommitter({ log: backend.log, clock: group.clock, lease: LEASE, address, limits });
+  const { log } = backend;
+  const { clock } = group;
+  const announcer = new WatchAnnouncer(pod.self.incarnation, clock);
+  const onCommitted = (keys: readonly string[]): void => announcer.committed(keys);
+  const committer = new GroupCommitter({ log, clock, lease: LEASE, address, limits, onCommitted });
+  if (knowsWatches) {
+    pod.messenger.serve(KV_WATCH, (request) => new Promise((resolve) => announcer.handle(request, resolve)));
+  }
   pod.messenger.serve(KV_PUT, kvPutHandler(committer, address));
   if (knowsConditions) pod.messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   return pod;
 }
 
-const storeOf = ({ messenger, route }: TestPod): KvStore =>
-  new KvStore({
+function storeOf({ messenger, route }: TestPod): KvStore {
+  const { log } = backend;
+  const { clock } = group;
+  const request = (outgoing: OutgoingRequest): Promise<Encoded> => messenger.request(outgoing);
+  return new KvStore({
     gate: StartGate.opened(),
     messenger,
     route,
-    log: backend.log,
-    clock: group.clock,
+    log,
+    hub: new WatchHub({ log, clock, route, request, random: Math.random }),
+    clock,
     defaultTimeoutMs: 10_000,
     maxValueBytes: 1_000,
   });
+}
 
 beforeEach(async () => {
   group = new TestGroup();
@@ -143,7 +159,7 @@ describe('puts in a group', () => {
   });
 
   it('with a condition are refused by a leader that does not know conditions, and nothing is written', async () => {
-    group.elect(await start('old', false));
+    group.elect(await start('old', { knowsConditions: false }));
     const entry = await kv.put('k', 'v');
     const refused = { code: 'NO_HANDLER', message: expect.stringContaining('Run the same version') };
     await expect(kv.put('k', 'w', { ifVersion: entry })).rejects.toMatchObject(refused);
@@ -232,5 +248,166 @@ describe('puts in a group', () => {
     await group.pass(3_000);
     await put;
     expect(await values()).toEqual(['v']);
+  });
+});
+
+/** The entries that a watch has yielded so far. */
+function collect(watch: KvWatch): { readonly seen: string[]; readonly ended: Promise<unknown> } {
+  const seen: string[] = [];
+  const read = async (): Promise<void> => {
+    for await (const { key, value, deleted } of watch)
+      seen.push(deleted === true ? `${key} deleted` : `${key}=${value}`);
+  };
+  return { seen, ended: read().catch((error: unknown) => error) };
+}
+
+describe('watches in a group', () => {
+  it('W1: yield each version of the prefix in the order of commits, on every pod, soon after the put', async () => {
+    const watches = [caller, first, second].map((pod) => collect(storeOf(pod).watch('a/')));
+    await group.pass(100);
+    await kv.put('a/1', 'x');
+    await kv.put('b/1', 'other');
+    await kv.put('a/2', 'y');
+    await kv.delete('a/1');
+    await group.pass(50);
+    for (const { seen } of watches) expect(seen).toEqual(['a/1=x', 'a/2=y', 'a/1 deleted']);
+  });
+
+  it('W1: go on after a change of the leader, a lost link and an outage of the database', async () => {
+    const { seen } = collect(kv.watch('k'));
+    await group.pass(100);
+    await kv.put('k', '1');
+    group.elect(second);
+    await kv.put('k', '2');
+    group.network.partition(caller.self, second.self);
+    await writeBeside('3');
+    await group.pass(2_000);
+    expect(seen).toEqual(['k=1', 'k=2', 'k=3']);
+    group.network.heal(caller.self, second.self);
+    await group.pass(2_000);
+    await kv.put('k', '4');
+    faults.outage = true;
+    await group.pass(5_000);
+    faults.outage = false;
+    await group.pass(5_000);
+    await kv.put('k', '5');
+    await group.pass(50);
+    expect(seen).toEqual(['k=1', 'k=2', 'k=3', 'k=4', 'k=5']);
+  });
+
+  it('W1: find rows that no leader has announced, and work with a leader that announces nothing', async () => {
+    const { seen } = collect(kv.watch({ key: 'k' }));
+    await group.pass(100);
+    await writeBeside('1');
+    await group.pass(10_100);
+    expect(seen).toEqual(['k=1']);
+    group.elect(await start('old', { knowsWatches: false }));
+    await kv.put('k', '2');
+    await kv.put('kk', 'not this key');
+    await group.pass(2_000);
+    expect(seen).toEqual(['k=1', 'k=2']);
+  });
+
+  it('begin behind an entry, a version or a time, and show later entries only', async () => {
+    const [one, two] = [await kv.put('k', '1'), await kv.put('k', '2')];
+    await kv.put('k', '3');
+    const from = async (cursor: KvCursor): Promise<string[]> => {
+      const { seen } = collect(kv.watch('', { from: cursor }));
+      await group.pass(100);
+      return seen;
+    };
+    expect(await from(one)).toEqual(['k=2', 'k=3']);
+    expect(await from(two.version)).toEqual(['k=3']);
+    expect(await from({ version: String(two.version), id: two.id })).toEqual(['k=3']);
+    expect(await from(new Date(0))).toEqual(['k=1', 'k=2', 'k=3']);
+    const { seen } = collect(kv.watch(''));
+    await group.pass(100);
+    expect(seen).toEqual([]);
+  });
+
+  it('of a slow reader hold one page, and read the rest from the log', async () => {
+    let longest = 0;
+    const { changes } = backend.log;
+    backend.log.changes = async (query) => {
+      const page = await changes(query);
+      longest = Math.max(longest, page.entries.length);
+      return page;
+    };
+    const watch = kv.watch('k');
+    await watch.ready;
+    const rows = Array.from({ length: 1_000 }, (_, n) => ({ key: 'k', id: `id ${n}`, value: `${n}`, leader: 'l' }));
+    for (const row of rows) await backend.log.append([row]);
+    for (const { value } of rows) {
+      const next = watch.next();
+      await group.pass(1);
+      expect(await next).toMatchObject({ done: false, value: { value } });
+    }
+    expect(longest).toBe(100);
+  });
+
+  it('read the log once for all watches of one prefix on a pod, and only when rows were committed', async () => {
+    let reads = 0;
+    const { changes } = backend.log;
+    backend.log.changes = (query) => ((reads += 1), changes(query));
+    const watches = Array.from({ length: 10 }, () => collect(kv.watch('a/')));
+    await group.pass(1_000);
+    reads = 0;
+    await kv.put('b/1', 'other');
+    await group.pass(1_000);
+    expect(reads).toBe(0);
+    await kv.put('a/1', 'x');
+    await group.pass(1_000);
+    for (const { seen } of watches) expect(seen).toEqual(['a/1=x']);
+    expect(reads).toBe(1);
+  });
+
+  it('end with the loop, with CANCELLED by their signal, and refuse bad arguments', async () => {
+    const controller = new AbortController();
+    const { ended } = collect(kv.watch('k', { signal: controller.signal }));
+    await group.pass(100);
+    controller.abort(new Error('enough'));
+    expect(await ended).toMatchObject({ code: 'CANCELLED', message: 'watch "k" was cancelled by its signal.' });
+    const left = kv.watch('k');
+    const next = left.next();
+    await left.return();
+    expect(await next).toEqual({ done: true, value: undefined });
+    expect(await left.next()).toEqual({ done: true, value: undefined });
+    const refused = expect.objectContaining({ code: 'INVALID_ARGUMENT' });
+    expect(() => kv.watch('__hedge/')).toThrow(refused);
+    expect(() => kv.watch({ key: '' })).toThrow(refused);
+    expect(() => kv.watch(undefined as unknown as string)).toThrow(refused);
+    expect(() => kv.watch('k', { from: 'yesterday' })).toThrow(refused);
+    expect(() => kv.watch('k', { after: 1n } as object)).toThrow(refused);
+    faults.outage = true;
+    const failed = kv.watch('k');
+    await expect(failed.ready).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    await expect(failed.next()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  });
+});
+
+describe('reads of several keys', () => {
+  it('getMany gives the entries in the order of the keys, and entries those of a prefix, page by page', async () => {
+    const [a, b, c] = [await kv.put('p/a', '1'), await kv.put('p/b', '2'), await kv.put('p/c', '3')];
+    await kv.put('q', '4');
+    await kv.put('p/d', '5');
+    await kv.delete('p/d');
+    expect(await kv.getMany(['p/c', 'never', 'p/a', 'p/c', 'p/d'])).toEqual([c, undefined, a, c, undefined]);
+    expect(await kv.getMany([])).toEqual([]);
+    expect(await kv.entries('p/')).toEqual([a, b, c]);
+    expect(await kv.entries('p/', { limit: 2 })).toEqual([a, b]);
+    expect(await kv.entries('p/', { limit: 2, after: 'p/b' })).toEqual([c]);
+    await expect(kv.getMany(['p/a', ''])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('entries fills a page when keys are deleted meanwhile', async () => {
+    const rest = [];
+    for (const key of ['p/a', 'p/b', 'p/c', 'p/d']) rest.push(await kv.put(key, 'v'));
+    const { keys } = backend.log;
+    backend.log.keys = async (query) => {
+      const found = await keys(query);
+      if (query.after === undefined) for (const key of ['p/a', 'p/b']) await kv.delete(key);
+      return found;
+    };
+    expect(await kv.entries('p/', { limit: 2 })).toEqual(rest.slice(2));
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
 import { linearize, type Operation } from './linearizability.js';
 
-const write = (value: string, called: number, returned: number): Operation => ({
+const write = (value: string | undefined, called: number, returned: number): Operation => ({
   kind: 'write',
   value,
   called,
@@ -36,9 +36,15 @@ describe('linearize', () => {
     ['an unknown write that never happened', [write('x', 0, Infinity), write('a', 1, 2), read('a', 3, 4)]],
     ['a compare-and-set of what was read', [write('a', 0, 1), cas('a', 'b', 2, 3), read('b', 4, 5)]],
     ['one that was refused, as a read', [write('a', 0, 1), cas('a', 'b', 2, 9), read('b', 3, 4), cas('b', 'c', 5, 6)]],
-    ['an unknown one that happened late', [write('a', 0, 1), cas('a', 'x', 2, Infinity), read('a', 3, 4), read('x', 5, 6)]],
+    [
+      'an unknown one that happened late',
+      [write('a', 0, 1), cas('a', 'x', 2, Infinity), read('a', 3, 4), read('x', 5, 6)],
+    ],
     ['an unknown one that never happened', [write('a', 0, 1), cas('a', 'x', 2, Infinity), cas('a', 'b', 3, 4)]],
-    ['one of an absent key, after a deletion', [cas(undefined, 'a', 0, 1), write(undefined, 2, 3), cas(undefined, 'b', 4, 5)]],
+    [
+      'one of an absent key, after a deletion',
+      [cas(undefined, 'a', 0, 1), write(undefined, 2, 3), cas(undefined, 'b', 4, 5)],
+    ],
   ])('explains %s', (_what, history) => {
     expect(linearize(history)).toBeDefined();
   });
@@ -47,7 +53,10 @@ describe('linearize', () => {
     ['a lost write', [write('a', 0, 1), read(undefined, 2, 3)]],
     ['two compare-and-sets of the same value', [write('a', 0, 1), cas('a', 'b', 2, 9), cas('a', 'c', 2, 9)]],
     ['one that overtook a write which had ended', [write('a', 0, 1), write('b', 2, 3), cas('a', 'c', 4, 5)]],
-    ['an unknown one that happened although its value was gone', [write('a', 0, 1), cas('a', 'x', 2, Infinity), write('b', 3, 4), read('b', 5, 6), read('x', 7, 8)]],
+    [
+      'an unknown one that happened although its value was gone',
+      [write('a', 0, 1), cas('a', 'x', 2, Infinity), write('b', 3, 4), read('b', 5, 6), read('x', 7, 8)],
+    ],
     ['one of an absent key that has a value', [write('a', 0, 1), cas(undefined, 'b', 2, 3)]],
     ['a stale read', [write('a', 0, 1), write('b', 2, 3), read('a', 4, 5)]],
     ['a read that goes back', [write('a', 0, 1), write('b', 2, 9), read('b', 3, 4), read('a', 5, 6)]],

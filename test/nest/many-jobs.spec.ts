@@ -44,10 +44,13 @@ function oneCommitAtATime(factory: Factory): { factory: Factory; commits: () => 
     },
     log: {
       append: (rows, fence) => commit(() => log.append(rows, fence)),
+      appendIf: (rows, fence) => commit(() => log.appendIf(rows, fence)),
       overwrite: (row, fence) => commit(() => log.overwrite(row, fence)),
       latest: (key) => log.latest(key),
       history: (key, query) => log.history(key, query),
       keys: (query) => log.keys(query),
+      changes: (query) => log.changes(query),
+      lastTimestamp: (prefix) => log.lastTimestamp(prefix),
     },
   });
   const create: Factory['create'] = (context) => {

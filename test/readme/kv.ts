@@ -1,4 +1,4 @@
-import { HedgeError, type KvStore } from 'nestjs-hedge';
+import { HedgeError, type KvEntry, type KvStore } from 'nestjs-hedge';
 
 export async function keep(kv: KvStore) {
   // #region kv
@@ -28,4 +28,23 @@ export async function takeOne(kv: KvStore, key: string) {
     }
   }
   // #endregion
+}
+
+export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, apply: (entry: KvEntry) => void) {
+  // #region watch
+  for await (const entry of kv.watch('rates/', { signal })) {
+    // { key, value, version, … }; a deletion has deleted: true
+    apply(entry);
+  }
+  kv.watch({ key: 'settings' }); // one key
+  kv.watch('rates/', { from: last }); // what came after that entry, as after a restart
+  // #endregion
+}
+
+export async function readMany(kv: KvStore) {
+  // #region many
+  const [eur, usd] = await kv.getMany(['rates/eur', 'rates/usd']);
+  const rates = await kv.entries('rates/', { limit: 100 });
+  // #endregion
+  return { eur, usd, rates };
 }

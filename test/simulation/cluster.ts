@@ -14,6 +14,8 @@ import type { LockSettings } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
+import type { LogPlace } from '../../libs/hedge/src/database/log-table.js';
+import type { WatchReader } from '../../libs/hedge/src/kv/watch-reader.core.js';
 import type { GetBatcher, GetLimits } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
@@ -38,6 +40,7 @@ import { Random } from './random.js';
 import { SemaphoreOracle } from './semaphore-oracle.js';
 import type { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import type { SimulatedTransaction } from './transactions.js';
+import { WatchOracle } from './watch-oracle.js';
 import { World } from './world.js';
 
 /** The parts of a history. Tests replace them by broken ones, which the simulation must find. */
@@ -49,6 +52,7 @@ export interface Parts {
   podRenewer(...made: ConstructorParameters<typeof PodRenewer>): PodRenewer;
   database(...made: ConstructorParameters<typeof SimulatedDatabase>): SimulatedDatabase;
   observer(): LeaseObserver;
+  watchReader(after: LogPlace): WatchReader;
   gets(limits: GetLimits): GetBatcher<Versions>;
   driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
@@ -97,6 +101,7 @@ export class Cluster {
   readonly database: SimulatedDatabase;
   readonly leadership: LeadershipOracle;
   readonly operations: Operations;
+  readonly watches: WatchOracle;
   readonly locks: LockOracle;
   readonly jobs: JobOracle;
   readonly fenced: FencedTransactions;
@@ -128,6 +133,7 @@ export class Cluster {
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
     const kind = database ?? random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
     this.database = parts.database(world, kind, new Random(-seed).next);
+    this.watches = new WatchOracle(this.database);
     this.operations = new Operations(world, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.
     const permitMs = random.pick([2_000, 6_000]);
@@ -155,6 +161,7 @@ export class Cluster {
       },
       wentBack: ({ leases, entries }) => {
         this.fenced.wentBack();
+        this.watches.wentBack();
         for (const [name, row] of leases) this.#history(name).wentBack(row, this.database.row(name));
         for (const entry of entries) {
           if (isReservedKey(entry.key)) this.jobs.lost(entry);

@@ -1,11 +1,16 @@
 import {
+  comparePlaces,
   isSamePosition,
   OVERWRITE_ID,
+  type ChangesPage,
+  type ChangesQuery,
   type ConditionalAppend,
   type ConditionalOutcome,
   type LogAppend,
   type LogEntry,
+  type LogPlace,
 } from '../../libs/hedge/src/database/log-table.js';
+import type { WatchScope } from '../../libs/hedge/src/kv/watch-notices.core.js';
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
@@ -275,6 +280,29 @@ export class SimulatedDatabase {
   /** Oldest first. */
   versions(key: string): readonly LogEntry[] {
     return this.#log.get(key) ?? [];
+  }
+
+  /** As `LogTable.changes`. */
+  changes({ after, limit, ...scope }: ChangesQuery): ChangesPage {
+    const later = this.rowsIn(scope).filter((row) => this.isAfter(row, after));
+    return { entries: later.slice(0, limit), more: later.length > limit };
+  }
+
+  protected isAfter(row: LogEntry, place: LogPlace): boolean {
+    return comparePlaces(row, place) > 0;
+  }
+
+  /** In the order of commits. */
+  rowsIn({ prefix, exact }: WatchScope): LogEntry[] {
+    return [...this.#log]
+      .filter(([key]) => (exact ? key === prefix : key.startsWith(prefix)))
+      .flatMap(([, versions]) => versions)
+      .sort(comparePlaces);
+  }
+
+  /** As `LogTable.lastTimestamp`. */
+  get lastTimestamp(): bigint {
+    return this.#lastTimestamp;
   }
 
   #write(entry: LogEntry, others: readonly LogEntry[]): LogEntry {

@@ -1,5 +1,10 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
-import { isSamePosition, OVERWRITE_ID, type LogEntry, type LogPosition } from '../../libs/hedge/src/database/log-table.js';
+import {
+  isSamePosition,
+  OVERWRITE_ID,
+  type LogEntry,
+  type LogPosition,
+} from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { compareVersions } from './database.js';
 import { violated } from './violation.js';
@@ -138,7 +143,8 @@ export class Operations {
     if (isSamePosition(newest, follows)) violated('K4', `put ${id} was refused, and its condition holds`);
     if (this.#written.has(operation.value)) violated('K4', `put ${id} was written, and its caller got a conflict`);
     operation.conflictAfterLosses = this.#losses;
-    const latest = newest && [...this.#written.values()].find((entry) => entry.key === key && isSamePosition(entry, newest));
+    const latest =
+      newest && [...this.#written.values()].find((entry) => entry.key === key && isSamePosition(entry, newest));
     if (latest !== undefined || newest === undefined) {
       this.#reads.push({ key, startedAt, endedAt: this.world.now, latest });
     } else if (this.#losses === 0) {

@@ -10,6 +10,8 @@ import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-rou
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
 import { GetBatcher, type GetEffect, type GetInput } from '../../libs/hedge/src/kv/get-batcher.core.js';
+import type { ChangesPage, ChangesQuery, LogEntry, LogPlace } from '../../libs/hedge/src/database/log-table.js';
+import { WatchReader, type WatchEffect, type WatchInput } from '../../libs/hedge/src/kv/watch-reader.core.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
 import { PLANTED_DATABASES } from './planted-databases.js';
@@ -132,6 +134,41 @@ class ForgetsOwnRows extends SimulatedDatabase {
   }
 }
 
+/** It goes on behind the commit of the last row, although the page may end within it. */
+class ComparesOnlyTimestamps extends SimulatedDatabase {
+  protected override isAfter(row: LogEntry, place: LogPlace): boolean {
+    return row.timestamp > place.timestamp;
+  }
+}
+
+/** A notice during a read causes another read at once, behind the same row. */
+class ReadsTwice extends WatchReader {
+  #reading: LogPlace | undefined;
+
+  override step(input: WatchInput): readonly WatchEffect[] {
+    if (input.type === 'page' || input.type === 'failed') this.#reading = undefined;
+    const effects = [...super.step(input)];
+    if (input.type === 'noticed' && this.#reading !== undefined) effects.push({ type: 'read', after: this.#reading });
+    for (const effect of effects) if (effect.type === 'read') this.#reading = effect.after;
+    return effects;
+  }
+}
+
+/** Its timestamps are given before the commit, so a row can become visible after a row with a later one. */
+class ShowsSomeRowsLate extends SimulatedDatabase {
+  readonly #visibleAt = new Map<string, number>();
+
+  override changes(query: ChangesQuery): ChangesPage {
+    const page = super.changes(query);
+    const entries = page.entries.filter(({ value, timestamp }) => {
+      const at = this.#visibleAt.get(value) ?? this.world.now + (timestamp % 3n === 0n ? 400 : 0);
+      this.#visibleAt.set(value, at);
+      return this.world.now >= at;
+    });
+    return { ...page, entries };
+  }
+}
+
 /** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'validity counted from the end of a renewal': {
@@ -175,6 +212,18 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'a put that was written, repeated, and refused by its own row': {
     parts: { ...SOUND_PARTS, database: (...made) => new ForgetsOwnRows(...made) },
     found: ['K4'],
+  },
+  'a watch that goes on behind the commit of the last row': {
+    parts: { ...SOUND_PARTS, database: (...made) => new ComparesOnlyTimestamps(...made) },
+    found: ['W1'],
+  },
+  'a watch that reads twice behind the same row': {
+    parts: { ...SOUND_PARTS, watchReader: (after) => new ReadsTwice(after) },
+    found: ['W1'],
+  },
+  'a row that becomes visible after a later one': {
+    parts: { ...SOUND_PARTS, database: (...made) => new ShowsSomeRowsLate(...made) },
+    found: ['W1'],
   },
   'a get that joins a read that was sent before': {
     parts: { ...SOUND_PARTS, gets: (limits) => new JoinsSentReads(limits) },

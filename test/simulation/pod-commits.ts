@@ -32,6 +32,7 @@ export class PodCommits {
   constructor(
     private readonly host: CommitHost,
     private readonly cluster: Cluster,
+    private readonly committed: (keys: readonly string[]) => void,
   ) {
     const { retryMs } = cluster.timing;
     this.#core = new GroupCommit({ ...DEFAULT_GROUP_COMMIT_LIMITS, maxBatchRows: 4, retryMs });
@@ -57,6 +58,7 @@ export class PodCommits {
         const again = this.cluster.parts.retriesPutsAsOverwrites && effect.rows.some(({ id }) => this.#tried.has(id));
         for (const { id } of effect.rows) this.#tried.add(id);
         return this.#write(
+          effect.rows,
           effect.fence,
           (database) =>
             again
@@ -68,6 +70,7 @@ export class PodCommits {
       case 'overwrite': {
         const { run } = effect;
         return this.#write(
+          [effect.row],
           effect.row.fence,
           (database) => database.overwrite(effect.row, this.host.self.address),
           (outcome, unknown) => {
@@ -96,6 +99,7 @@ export class PodCommits {
     const conditional = rows.map((row) => ({ ...row, follows: row.condition?.follows }));
     if (conditions === 'in the transaction') {
       return this.#write(
+        rows,
         fence,
         (database) => database.appendIf(conditional, address),
         (outcome) => this.#appended(outcome),
@@ -104,6 +108,7 @@ export class PodCommits {
     // Planted bugs: what the leader has read, or remembers, may be old when it writes.
     const decide = (newest: readonly (LogEntry | undefined)[]): void =>
       this.#write(
+        rows,
         fence,
         (database) =>
           conditional.map((row, index) => {
@@ -119,6 +124,7 @@ export class PodCommits {
       return decide(rows.map(({ key }) => this.#remembered.get(key)));
     }
     this.#write(
+      [],
       fence,
       () => rows.map(({ key }) => this.#newest(key)),
       (outcome) => {
@@ -143,6 +149,7 @@ export class PodCommits {
 
   /** One transaction on the log, fenced if asked. */
   #write<Result>(
+    rows: readonly PutRow[],
     fence: bigint,
     effect: (database: Cluster['database']) => Result,
     done: (outcome: Result | HedgeError, unknown: boolean) => void,
@@ -152,6 +159,7 @@ export class PodCommits {
       fence === 0n || database.lease.token === fence ? effect(database) : new HedgeError('LEASE_LOST', 'simulated');
     connection.call(this.cluster.thread(this.host.self.address), transaction, (outcome) => {
       if (!this.host.alive) return;
+      this.committed(rows.map(({ key }) => key));
       if (outcome.type === 'done') return done(outcome.result, false);
       done(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'), outcome.type === 'unknown');
     });

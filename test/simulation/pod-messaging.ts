@@ -84,6 +84,9 @@ export class PodMessaging implements LinkEnd {
   /** The renewals of permits that this process has admitted; all that run are among them. */
   #renewals: readonly ServerCall[] = [];
 
+  /** Called with the keys of each transaction of puts. */
+  committed: (keys: readonly string[]) => void = () => undefined;
+
   constructor(
     private readonly host: MessagingHost,
     private readonly cluster: Cluster,
@@ -102,7 +105,7 @@ export class PodMessaging implements LinkEnd {
       limits,
       reply: (origin, reply) => this.#reply(origin, reply),
     });
-    this.#commits = new PodCommits(host, cluster);
+    this.#commits = new PodCommits(host, cluster, (keys) => this.committed(keys));
     for (const type of [LEADER_MESSAGE, BROADCAST, KV_PUT, KV_CONDITIONAL_PUT]) {
       this.#receiver.serve(cluster.parts.served(type), (request) => cluster.watch(() => this.#handle(request)));
     }

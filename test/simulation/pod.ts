@@ -20,6 +20,7 @@ import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodReads } from './pod-reads.js';
 import type { PodRenewer } from './pod-renewer.js';
 import { PodSemaphores } from './pod-semaphores.js';
+import { PodWatches } from './pod-watches.js';
 import { violated } from './violation.js';
 
 const DRAIN_MS = 1_000;
@@ -32,6 +33,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly membership: Membership;
   readonly messaging: PodMessaging;
   readonly reads: PodReads;
+  readonly watches: PodWatches;
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
@@ -90,6 +92,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.#reportTurns = new ReportTurns(self);
     this.messaging = new PodMessaging(this, cluster);
     this.semaphores = new PodSemaphores(this, this.messaging, cluster);
+    this.watches = new PodWatches(this, this.messaging, cluster);
     this.reads = new PodReads(this, cluster);
     this.locks = new PodLocks(this, cluster);
     this.jobs = new PodJobs(this, cluster);
@@ -296,6 +299,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         const own = leader?.member.incarnation === self.incarnation;
         this.#known = leader && { leader: leader.member, epoch: leader.epoch, self: own };
         this.messaging.leaderChanged();
+        this.watches.leaderChanged();
         return this.#belong({ type: 'leader', leader });
       }
       case 'left':
@@ -344,6 +348,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       if (pod !== this) this.sendTo(pod.self, (to) => to.#belong({ type: 'leave', from: this.self }));
     }
     this.locks.close();
+    this.watches.close();
     this.messaging.close();
     this.die();
   }

@@ -7,6 +7,7 @@ import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
+import { WatchReader } from '../../libs/hedge/src/kv/watch-reader.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';
@@ -19,7 +20,7 @@ import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { SimulatedTransaction } from './transactions.js';
 import { Violation, violated } from './violation.js';
-import { runWorkload } from './workload.js';
+import { openWatches, runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
 
 const FAULTS_END = 20_000;
@@ -51,6 +52,7 @@ export const SOUND_PARTS: Parts = {
   database: (...made) => new SimulatedDatabase(...made),
   observer: () => new LeaseObserver(),
   gets: (limits) => new GetBatcher(limits),
+  watchReader: (after) => new WatchReader(after),
   driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
@@ -90,12 +92,14 @@ export function simulate(
     }
     injectFaults(cluster, FAULTS_END, conditions);
     runWorkload(cluster, WORK_ENDS);
+    openWatches(cluster, WORK_ENDS);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
     cluster.poisoned = false;
     cluster.jobs.hurried = true;
+    cluster.watches.hurried = true;
     world.runUntil(FAULTS_END + LEADER_WITHIN, check);
     if (!cluster.pods().some(({ believes }) => believes)) {
       violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
@@ -113,7 +117,9 @@ export function simulate(
     );
     world.runUntil(FAULTS_END + LEADER_WITHIN + SERVED_WITHIN, check);
     for (const { messaging } of cluster.pods()) messaging.checkDeadlines();
-    cluster.operations.finish(new Set(cluster.pods().map(({ self }) => self.incarnation)));
+    const alive = new Set(cluster.pods().map(({ self }) => self.incarnation));
+    cluster.operations.finish(alive);
+    cluster.watches.finish(alive);
     cluster.semaphores.finish();
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));

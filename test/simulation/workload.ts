@@ -68,3 +68,17 @@ function read(cluster: Cluster, pod: Pod): void {
     });
   }
 }
+
+/** Each pod has few watches at a time; most begin in the present, some with the first row. */
+export function openWatches(cluster: Cluster, until: number): void {
+  const { random, database } = cluster;
+  const scopes = [
+    { prefix: '', exact: false },
+    { prefix: 'a', exact: true },
+    { prefix: 'x', exact: false },
+  ];
+  actAtRandom(cluster, until, 1_500, (pod) => {
+    const timestamp = random.chance(0.8) ? database.lastTimestamp + 1n : 0n;
+    pod.watches.open(random.pick(scopes), { timestamp, id: '', key: '' }, random.skewed(1, 500));
+  });
+}

@@ -22,6 +22,7 @@ export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';
 export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry, KvVersion } from './kv/kv-entry.js';
+export type { KvWatch } from './kv/kv-watch.js';
 export {
   KvStore,
   type KvDeleteOptions,
@@ -29,6 +30,7 @@ export {
   type KvHistoryOptions,
   type KvKeysOptions,
   type KvPutOptions,
+  type KvWatchOptions,
 } from './kv/kv.store.js';
 export { LeaderService, type SendOptions } from './election/leader.service.js';
 export type { Leadership, LeaderTask } from './election/leadership.js';

@@ -1,4 +1,5 @@
 import type { HedgeError } from '../common/errors.js';
+import { compareText } from './text.js';
 
 /** One version of a key. */
 export interface LogEntry {
@@ -81,6 +82,30 @@ export interface KeysQuery {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A place in the order of commits, in which rows are ordered by timestamp, then id, then key. */
+export type LogPlace = Pick<LogEntry, 'timestamp' | 'id' | 'key'>;
+
+export function comparePlaces(a: LogPlace, b: LogPlace): number {
+  if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
+  return compareText(a.id, b.id) || compareText(a.key, b.key);
+}
+
+export interface ChangesQuery {
+  readonly prefix: string;
+  /** Only the key that equals the prefix. */
+  readonly exact: boolean;
+  /** Only rows after this place. */
+  readonly after: LogPlace;
+  /** At most this many rows. */
+  readonly limit: number;
+}
+
+export interface ChangesPage {
+  readonly entries: readonly LogEntry[];
+  /** There may be more rows after the last one. */
+  readonly more: boolean;
+}
+
 /**
  * The append-only log table. Per key, versions are totally ordered by (timestamp, id), and every read sees all writes
  * that were acknowledged before it began (K2).
@@ -145,4 +170,18 @@ export interface LogTable {
    * `limit` only when there are no more. As `history`: in pages (`readKeys`).
    */
   keys(query: KeysQuery): Promise<readonly string[]>;
+
+  /**
+   * One page of the rows of all keys with a prefix, in the order of commits, tombstones included, as they were at one
+   * moment. The driver bounds the bytes of a page. A row that becomes visible later has a greater timestamp than every row
+   * that was visible before, and the rows of one commit become visible together. So a reader that goes on after the last
+   * row of each page misses no row (W1).
+   */
+  changes(query: ChangesQuery): Promise<ChangesPage>;
+
+  /**
+   * A timestamp between the rows that are visible now and those that become visible later, for the keys with a prefix: the
+   * former are not greater, the latter are.
+   */
+  lastTimestamp(prefix: string): Promise<bigint>;
 }

@@ -270,7 +270,8 @@ describe('group commit: puts with a condition', () => {
 
   it('share transactions among themselves only, with one row for each key (K4)', () => {
     const bench = new Bench({ maxConditionalRows: 2 });
-    for (const [id, key] of ['1', '2', '3'].map((one) => [one, `k${one}`] as const)) bench.put(row(id, { key, condition }));
+    for (const [id, key] of ['1', '2', '3'].map((one) => [one, `k${one}`] as const))
+      bench.put(row(id, { key, condition }));
     bench.put(row('4', { key: 'k1', condition }));
     bench.put(row('5', { key: 'k1' }));
     bench.flush();

@@ -35,6 +35,8 @@ function setUp() {
     latest: (key) => backend.log.latest(key),
     history: (key, query) => backend.log.history(key, query),
     keys: (query) => backend.log.keys(query),
+    changes: (query) => backend.log.changes(query),
+    lastTimestamp: (prefix) => backend.log.lastTimestamp(prefix),
   };
   const committer = new GroupCommitter({
     log,

@@ -16,6 +16,8 @@ export interface GroupCommitterOptions {
   /** Returns the advertised address of this pod, for each row. Called late, because the start may choose the port. */
   readonly address: () => string;
   readonly limits: GroupCommitLimits;
+  /** Called after each transaction with the keys of its rows, also if its outcome is unknown. */
+  readonly onCommitted?: (keys: readonly string[]) => void;
 }
 
 type ConditionalResult = Exclude<ConditionalOutcome, HedgeError>;
@@ -99,14 +101,20 @@ export class GroupCommitter {
     const leader = this.options.address();
     let input: GroupCommitInput;
     const { log } = this.options;
-    const conditional = rows[0]?.condition !== undefined;
+    const appends = rows.map(({ key, id, value }) => ({ key, id, value, leader }));
     try {
-      const appends = rows.map(({ key, id, value, condition }) => ({ key, id, value, leader, follows: condition?.follows }));
-      const outcomes = await (conditional ? log.appendIf : log.append).call(log, appends, this.#fence(fence));
+      const outcomes =
+        rows[0]?.condition === undefined
+          ? await log.append(appends, this.#fence(fence))
+          : await log.appendIf(
+              appends.map((row, index) => ({ ...row, follows: rows[index]?.condition?.follows })),
+              this.#fence(fence),
+            );
       input = { type: 'appended', outcomes };
     } catch (error) {
       input = { type: 'append-failed', error, random: Math.random() };
     }
+    this.options.onCommitted?.(rows.map(({ key }) => key));
     this.#step(input);
   }
 
@@ -119,6 +127,7 @@ export class GroupCommitter {
     } catch (error) {
       input = { type: 'overwrite-failed', run, error, random: Math.random() };
     }
+    this.options.onCommitted?.([key]);
     this.#step(input);
   }
 

@@ -53,7 +53,7 @@ export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEn
 }
 
 /** A cursor for the database: nanoseconds, and the id when the cursor is an entry. */
-export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { timestamp: bigint; id?: string } {
+export function parseCursor(option: 'before' | 'after' | 'from', cursor: KvCursor): { timestamp: bigint; id?: string } {
   if (cursor instanceof Date && !Number.isNaN(cursor.getTime())) {
     return { timestamp: BigInt(cursor.getTime()) * 1_000_000n };
   }

@@ -10,6 +10,7 @@ import { GroupCommitter, KV_CONDITIONAL_PUT, kvConditionalPutHandler, kvPutHandl
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
+import { WatchHub } from './watch-hub.runner.js';
 import { KvConditionalPut, KvPut } from '../wire/hedge/v1/link.js';
 import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 
@@ -37,7 +38,17 @@ beforeEach(() => {
       const caller = { address: 'pod:2', incarnation: 'i' };
       const { signal } = new AbortController();
       const epoch = belief?.epoch ?? 1n;
-      return handlers[type === KV_CONDITIONAL_PUT ? 1 : 0]({ type, topic, payload, timeoutMs, caller, requestId: 'r', attempt: 1, epoch, signal });
+      return handlers[type === KV_CONDITIONAL_PUT ? 1 : 0]({
+        type,
+        topic,
+        payload,
+        timeoutMs,
+        caller,
+        requestId: 'r',
+        attempt: 1,
+        epoch,
+        signal,
+      });
     },
   } as unknown as Messenger;
   const route = { current: () => belief, leads: () => false, refresh: async () => {}, onChange: () => () => {} };
@@ -46,6 +57,7 @@ beforeEach(() => {
     messenger,
     route,
     log: backend.log,
+    hub: new WatchHub({ log: backend.log, clock, route, request: () => new Promise(() => {}), random: () => 0 }),
     clock,
     defaultTimeoutMs: 10_000,
     maxValueBytes: MAX_VALUE,
@@ -259,7 +271,9 @@ describe('KvStore writes with a condition', () => {
     expect(await kv.history('k')).toEqual([newest, old]);
     const error: unknown = await kv.put('never', 'x', { ifVersion: old }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'CONFLICT', details: { entry: undefined } });
-    expect(error).toMatchObject({ message: expect.stringContaining('put "never" was not written: the key has no version') });
+    expect(error).toMatchObject({
+      message: expect.stringContaining('put "never" was not written: the key has no version'),
+    });
   });
 
   it('shows a deletion as the newest entry of a CONFLICT', async () => {
@@ -296,7 +310,9 @@ describe('KvStore writes with a condition', () => {
     expect(requests.map(({ type }) => type)).toEqual([KV_CONDITIONAL_PUT, KV_CONDITIONAL_PUT]);
     expect(requests[0]).not.toHaveProperty('maxReruns');
     expect(requests[1]).toMatchObject({ maxReruns: 0, name: 'put "k"' });
-    await expect(kv.put('k', 'x', { ifAbsent: true, fenced: token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await expect(kv.put('k', 'x', { ifAbsent: true, fenced: token - 1n })).rejects.toMatchObject({
+      code: 'LEASE_LOST',
+    });
   });
 
   it('refuses what is not one exact version, and conditions that exclude each other', async () => {
@@ -315,7 +331,7 @@ describe('KvStore writes with a condition', () => {
     for (const options of refused) {
       await expect(kv.put('k', 'x', options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
-    await expect(kv.put('k', 'x', { ifVersion: undefined } as object)).rejects.toMatchObject({
+    await expect(kv.put('k', 'x', { ifVersion: undefined })).rejects.toMatchObject({
       message: expect.stringContaining('set "ifAbsent" instead'),
     });
     expect(requests).toEqual([]);

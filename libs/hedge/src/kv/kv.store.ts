@@ -1,6 +1,6 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { Clock } from '../common/clock.js';
-import type { HistoryQuery, LogEntry, LogPosition, LogTable } from '../database/log-table.js';
+import type { HistoryQuery, LogEntry, LogPlace, LogPosition, LogTable } from '../database/log-table.js';
 import { KV_CONDITIONAL_PUT, KV_PUT } from './group-commit.runner.js';
 import { isTombstone, OVERWRITE_ID, TOMBSTONE_SUFFIX } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
@@ -8,6 +8,8 @@ import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
 import type { StartGate } from '../common/async/start-gate.js';
 import { KvReader } from './kv-reader.runner.js';
+import { KvWatch } from './kv-watch.js';
+import type { WatchHub } from './watch-hub.runner.js';
 import { RowIds } from './row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
@@ -69,6 +71,16 @@ export interface KvHistoryOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface KvWatchOptions {
+  /**
+   * The position behind which the watch begins: the last entry that you have seen, its version, or a time. Default: the
+   * present.
+   */
+  readonly from?: KvCursor | undefined;
+  /** Ends the watch: `next()` fails with CANCELLED. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface KvKeysOptions {
   /** At most this many keys; Infinity for all. Default: 1,000. */
   readonly limit?: number | undefined;
@@ -91,6 +103,7 @@ const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, s
   keyof KvHistoryOptions,
   0
 >);
+const WATCH_OPTIONS = Object.keys({ from: 0, signal: 0 } satisfies Record<keyof KvWatchOptions, 0>);
 const KEYS_OPTIONS = Object.keys({ limit: 0, after: 0, signal: 0 } satisfies Record<keyof KvKeysOptions, 0>);
 
 export interface KvStoreDeps {
@@ -98,6 +111,7 @@ export interface KvStoreDeps {
   readonly messenger: Messenger;
   readonly route: LeaderRoute;
   readonly log: LogTable;
+  readonly hub: WatchHub;
   readonly clock: Clock;
   readonly defaultTimeoutMs: number;
   /** See `maxValueBytes` in kv-limits.ts. */
@@ -322,6 +336,75 @@ export class KvStore {
   }
 
   /**
+   * The latest versions of several keys, in their order; undefined for a key without a value. Each is read as by `get`: they
+   * share statements on PostgreSQL and Spanner, and need not be of one moment.
+   * @throws HedgeError as `get`
+   */
+  async getMany(keys: readonly string[], options: KvGetOptions = {}): Promise<(KvEntry | undefined)[]> {
+    return await Promise.all(keys.map((key) => this.get(key, options)));
+  }
+
+  /**
+   * The latest versions of the keys with a prefix, sorted by key; '' for all keys. Options as `keys`. The whole result is
+   * held in memory.
+   *
+   * @example
+   * for (let page = await kv.entries('orders/'); page.length > 0; page = await kv.entries('orders/', { after: page.at(-1)?.key })) …
+   * @throws HedgeError as `keys`
+   */
+  async entries(prefix: string, options: KvKeysOptions = {}): Promise<KvEntry[]> {
+    const { limit = 1_000, signal } = options;
+    const entries: KvEntry[] = [];
+    for (let { after } = options; ;) {
+      const wanted = limit - entries.length;
+      const keys = await this.keys(prefix, { ...options, limit: wanted, after });
+      // A key may be deleted meanwhile.
+      for (const entry of await this.getMany(keys, { signal })) if (entry !== undefined) entries.push(entry);
+      if (keys.length < wanted || entries.length >= limit) return entries;
+      after = keys.at(-1);
+    }
+  }
+
+  /**
+   * Watches all keys with a prefix ('' for all keys), or one key: yields each version, deletions included, in the order of
+   * commits. See `KvWatch`. On PostgreSQL and SQLite a read costs the time of one index search for each key of the prefix,
+   * on Spanner it scans all versions of these keys.
+   *
+   * The watch begins at the call, or at `from`. Await `ready` before you write what it must show.
+   *
+   * @example
+   * for await (const { key, value, deleted } of kv.watch('orders/', { signal })) …
+   * kv.watch({ key: 'settings' }) // this key only
+   * from(kv.watch('orders/')) // an Observable, by rxjs
+   * @throws HedgeError INVALID_ARGUMENT
+   */
+  watch(target: string | { readonly key: string }, options: KvWatchOptions = {}): KvWatch {
+    const exact = typeof target === 'object' && target !== null;
+    const text: unknown = exact ? target.key : target;
+    const name = `watch "${String(text)}"`;
+    if (exact) assertKey(text);
+    else assertPrefix(text);
+    checkKeys(`The options of ${name}`, options, WATCH_OPTIONS);
+    const { from, signal } = options;
+    checkSignal(name, signal);
+    const place = from === undefined ? undefined : placeOf(parseCursor('from', from));
+    const stored = exact ? this.#stored(text) : this.#prefix + text;
+    const begin = async (): Promise<LogPlace> => {
+      const wait = this.deps.gate.pass(name);
+      if (wait !== undefined) await wait;
+      return place ?? placeOf({ timestamp: await this.deps.log.lastTimestamp(stored) });
+    };
+    return new KvWatch({
+      hub: this.deps.hub,
+      scope: { prefix: stored, exact },
+      start: begin(),
+      prefixLength: this.#prefix.length,
+      name,
+      signal,
+    });
+  }
+
+  /**
    * Puts a value as JSON.
    * @throws HedgeError as `put`; INVALID_ARGUMENT when JSON cannot represent the value.
    */
@@ -371,6 +454,9 @@ export class KvStore {
   }
 }
 
+/** Sorts behind all keys. A row id is under one key only, apart from overwritten rows, of which each is its own commit. */
+const GREATEST_KEY = '\u{10ffff}';
+
 type PutRequest = Omit<OutgoingRequest, 'type' | 'payload'>;
 
 /** @throws HedgeError INVALID_ARGUMENT */
@@ -395,6 +481,11 @@ function conflict(name: string | undefined, entry: KvEntry | undefined): HedgeEr
     `${name} was not written: ${found}. Decide again with the entry in details.entry, and pass it as "ifVersion".`,
     { details: { entry } },
   );
+}
+
+/** The place of that version, or behind all versions of that time. */
+function placeOf({ timestamp, id }: { readonly timestamp: bigint; readonly id?: string }): LogPlace {
+  return id === undefined ? { timestamp: timestamp + 1n, id: '', key: '' } : { timestamp, id, key: GREATEST_KEY };
 }
 
 /** Caps a limit at the largest that databases accept. */

@@ -44,6 +44,8 @@ describe('group secret', () => {
         latest: (...args) => log.latest(...args),
         history: (...args) => log.history(...args),
         keys: (...args) => log.keys(...args),
+        changes: (...args) => log.changes(...args),
+        lastTimestamp: (...args) => log.lastTimestamp(...args),
       };
       return { table, faults, replace: () => void (log = fresh()) };
     }

@@ -6,6 +6,7 @@ import type { LineLogger } from '../common/line-logger.js';
 import type { LeaderService } from '../election/leader.service.js';
 import type { JobsService } from '../jobs/jobs.service.js';
 import type { KvStore } from '../kv/kv.store.js';
+import type { WatchHub } from '../kv/watch-hub.runner.js';
 import type { LockManager } from '../locks/lock.runner.js';
 import type { LockService } from '../locks/lock.service.js';
 import type { ClusterService } from '../membership/cluster.service.js';
@@ -77,6 +78,7 @@ export class HedgePod {
   readonly #messenger: Messenger;
   readonly #semaphoreClient: SemaphoreClient;
   readonly #spill: SpillRuntime;
+  readonly #watchHub: WatchHub;
   /** The drains of work that a stop waits for, on leader and follower. */
   readonly #drains: (() => Promise<void>)[] = [];
   #leaving: Promise<void> | undefined;
@@ -112,7 +114,8 @@ export class HedgePod {
 
     this.leader = makeLeaderService(context, election, messaging);
     this.cluster = makeClusterService(context, network, election, messaging);
-    this.kv = makeKv(context, database, network, election, messaging);
+    const kv = makeKv(context, database, network, election, messaging);
+    this.kv = kv.store;
     this.jobs = makeJobs(context, database, network, election);
     this.locks = locks.service;
     this.semaphores = semaphores.service;
@@ -132,6 +135,7 @@ export class HedgePod {
     this.#messenger = messaging.messenger;
     this.#semaphoreClient = semaphores.client;
     this.#spill = spill;
+    this.#watchHub = kv.hub;
     this.awaitAtStop(() => messaging.messenger.drainBroadcasts());
     this.awaitAtStop(() => messaging.receiver.drainBroadcasts());
     if (settings.mode === 'off') this.#turnOff();
@@ -200,6 +204,7 @@ export class HedgePod {
       ['release the locks', () => this.#lockManager.close()],
       ['release the permits', () => this.#semaphoreClient.close()],
       ['drop spilled data', () => this.#spill.close()],
+      ['end watches', () => this.#watchHub.close()],
       ['end requests', () => this.#messenger.close()],
       ['stop following', () => this.#election.elector.close()],
       ['end the renewal thread', () => this.#renewer?.close()],

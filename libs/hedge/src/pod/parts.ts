@@ -9,10 +9,17 @@ import type { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
-import { GroupCommitter, KV_CONDITIONAL_PUT, KV_PUT, kvConditionalPutHandler, kvPutHandler } from '../kv/group-commit.runner.js';
+import {
+  GroupCommitter,
+  KV_CONDITIONAL_PUT,
+  KV_PUT,
+  kvConditionalPutHandler,
+  kvPutHandler,
+} from '../kv/group-commit.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
+import { KV_WATCH, WatchAnnouncer, WatchHub } from '../kv/watch-hub.runner.js';
 import { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
 import { lockHolder, LockManager } from '../locks/lock.runner.js';
 import { LockService } from '../locks/lock.service.js';
@@ -22,6 +29,7 @@ import { MembershipRunner } from '../membership/membership.runner.js';
 import { HandOvers } from '../membership/hand-overs.js';
 import { UnreachableReports } from '../membership/unreachable-reports.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
+import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import { Messenger } from '../messaging/messenger.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import { SemaphoreClient } from '../semaphores/client/semaphore-client.runner.js';
@@ -228,19 +236,24 @@ export function makeSemaphores(
 export function makeKv(
   { settings, clock, logger, gate }: PodContext,
   { backend }: DatabasePart,
-  { address }: NetworkPart,
+  { address, transport }: NetworkPart,
   { elector }: ElectionPart,
   { messenger }: MessagingPart,
-): KvStore {
+) {
   const { group, kv, limits, timing, defaultTimeoutMs } = settings;
   const { log } = backend;
+  const announcer = new WatchAnnouncer(transport.self.incarnation, clock);
   const committer = new GroupCommitter({
     log,
     clock,
     lease: leaseName(group),
     address,
     limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
+    onCommitted: (keys) => announcer.committed(keys),
   });
+  const request = (outgoing: OutgoingRequest): Promise<Encoded> => messenger.request(outgoing);
+  const hub = new WatchHub({ log, clock, route: elector, request, random: Math.random });
+  messenger.serve(KV_WATCH, (asked) => new Promise((resolve) => announcer.handle(asked, resolve)));
   messenger.serve(KV_PUT, kvPutHandler(committer, address));
   messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   let checked = false;
@@ -253,16 +266,18 @@ export function makeKv(
       () => undefined,
     );
   });
-  return new KvStore({
+  const store = new KvStore({
     gate,
     messenger,
     route: elector,
     log,
+    hub,
     clock,
     defaultTimeoutMs,
     maxValueBytes: maxValueBytes(limits.maxMessageBytes),
     prefix: kv.prefix,
   });
+  return { store, hub };
 }
 
 /** The spill stores of this pod, with the RAM and disk that its options offer. */

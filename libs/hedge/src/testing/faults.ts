@@ -10,7 +10,7 @@ import { HedgeError } from '../common/errors.js';
 export type BackendCall =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'keys'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'fencePermit' | 'append' | 'run'}`;
 
@@ -113,6 +113,8 @@ class FaultyBackend implements Backend {
       ...(latestOf && { latestOf: (keys: readonly string[]) => run('log.latest', () => latestOf(keys)) }),
       history: (key, query) => run('log.history', () => log.history(key, query)),
       keys: (query) => run('log.keys', () => log.keys(query)),
+      changes: (query) => run('log.changes', () => log.changes(query)),
+      lastTimestamp: (prefix) => run('log.lastTimestamp', () => log.lastTimestamp(prefix)),
     };
     this.permits = {
       read: (name) => run('permits.read', () => permits.read(name)),

@@ -11,6 +11,8 @@ import type {
 } from '../lease-table.js';
 import type {
   AppendOutcome,
+  ChangesPage,
+  ChangesQuery,
   ConditionalAppend,
   ConditionalOutcome,
   Fence,
@@ -200,6 +202,15 @@ class MemoryLogTable implements LogTable {
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
     return this.database().keys(query);
+  }
+
+  async changes(query: ChangesQuery): Promise<ChangesPage> {
+    assertTexts({ prefix: query.prefix });
+    return this.database().changes(query);
+  }
+
+  async lastTimestamp(): Promise<bigint> {
+    return this.database().lastTimestamp;
   }
 }
 

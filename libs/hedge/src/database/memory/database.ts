@@ -1,8 +1,11 @@
 import type { LeaseMarker } from '../observed-lease.js';
 import {
+  comparePlaces,
   isSamePosition,
   isTombstone,
   OVERWRITE_ID,
+  type ChangesPage,
+  type ChangesQuery,
   type ConditionalAppend,
   type ConditionalOutcome,
   type Fence,
@@ -149,6 +152,17 @@ export class MemoryDatabase {
       .filter((key) => key.startsWith(prefix) && (after === undefined || compareText(key, after) > 0))
       .sort(compareText)
       .slice(0, limit);
+  }
+
+  changes({ prefix, exact, after, limit }: ChangesQuery): ChangesPage {
+    const later = [...this.#log]
+      .filter(([key]) => (exact ? key === prefix : key.startsWith(prefix)))
+      .flatMap(([, versions]) => versions.filter((entry) => comparePlaces(entry, after) > 0));
+    return { entries: later.sort(comparePlaces).slice(0, limit), more: later.length > limit };
+  }
+
+  get lastTimestamp(): bigint {
+    return this.#lastTimestamp;
   }
 
   #insert(entry: LogEntry): void {

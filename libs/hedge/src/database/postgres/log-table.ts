@@ -1,6 +1,8 @@
 import {
   isTombstone,
   type AppendOutcome,
+  type ChangesPage,
+  type ChangesQuery,
   type ConditionalAppend,
   type ConditionalOutcome,
   type Fence,
@@ -21,8 +23,10 @@ import type { Tables } from './options.js';
 import {
   appendIfSql,
   appendSql,
+  changesSql,
   historySql,
   keysSql,
+  lastTimestampSql,
   latestOfSql,
   latestSql,
   namesOf,
@@ -35,6 +39,9 @@ import {
 /** A page of a long read is one call, and ends with the row that reaches one of these. */
 const PAGE_ROWS = 5_000;
 const PAGE_BYTES = 4 * 2 ** 20;
+
+/** The same for a page of changes, of which each reader holds one. */
+const CHANGES_BYTES = 2 ** 20;
 
 const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
 
@@ -140,6 +147,19 @@ export class PostgresLogTable implements LogTable {
       );
       return { found, more: found.length === asked };
     });
+  }
+
+  async changes(query: ChangesQuery): Promise<ChangesPage> {
+    assertTexts({ prefix: query.prefix, id: query.after.id, key: query.after.key });
+    const rows = await this.calls.query('log.changes', changesSql(this.#names, query, CHANGES_BYTES));
+    const entries = rows.flatMap((row) => toEntries(row['key'] ?? '', [row]));
+    const bytes = entries.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
+    return { entries, more: entries.length === query.limit || bytes >= CHANGES_BYTES };
+  }
+
+  async lastTimestamp(): Promise<bigint> {
+    const [row] = await this.calls.query('log.lastTimestamp', lastTimestampSql(this.#names));
+    return toBigInt(row?.['last']);
   }
 
   /** @throws HedgeError LEASE_LOST */

@@ -1,5 +1,5 @@
 import type { AcquireConditions } from '../lease-observer.js';
-import { OVERWRITE_ID, type ConditionalAppend, type Fence, type LogAppend } from '../log-table.js';
+import { OVERWRITE_ID, type ChangesQuery, type ConditionalAppend, type Fence, type LogAppend } from '../log-table.js';
 import { permitKey, semaphoreKey } from '../row-names.js';
 import type { PermitFence } from '../user-transactions.js';
 import type { PostgresValue, Statement } from './client/client.js';
@@ -517,7 +517,10 @@ export function historySql({ log }: Names, key: string, query: StoredHistoryQuer
   };
 }
 
-/** Distinct keys with the id of their newest row, by a jump in the index from each key to the next, so that the number of versions does not matter. */
+/**
+ * Distinct keys with the id of their newest row, by a jump in the index from each key to the next, so that the number of
+ * versions does not matter.
+ */
 export function keysSql({ log }: Names, prefix: string, limit: number, after: string | undefined): Statement {
   const beyond = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0;
   return {
@@ -530,6 +533,40 @@ export function keysSql({ log }: Names, prefix: string, limit: number, after: st
       FROM found WHERE starts_with(key, $2::text) LIMIT $3::text::bigint`),
     values: [beyond ? after : prefix, prefix, String(limit)],
   };
+}
+
+/**
+ * The rows of all keys with a prefix behind a place, in the order of commits: from each key the first ones by the index. So
+ * the cost grows with the number of keys, and not with the number of their versions.
+ */
+export function changesSql({ log }: Names, query: ChangesQuery, bytes: number): Statement {
+  const { prefix, exact, after, limit } = query;
+  const order = 'ORDER BY timestamp, id, key';
+  return {
+    text: strongly(`WITH RECURSIVE found (key) AS (
+        (SELECT key FROM ${log} WHERE key >= $1::text ORDER BY key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT next.key FROM ${log} AS next WHERE next.key > found.key ORDER BY next.key LIMIT 1)
+        FROM found WHERE starts_with(found.key, $1::text) AND $2::text = 'false'),
+      changed AS (
+        SELECT found.key, later.* FROM found CROSS JOIN LATERAL (
+          SELECT id, value, leader, timestamp FROM ${log} AS log
+          WHERE log.key = found.key AND (timestamp, id) >= ($3::text::bigint, $4::text COLLATE "C")
+            AND NOT (timestamp = $3::text::bigint AND id = $4::text AND log.key <= $5::text COLLATE "C")
+          ORDER BY timestamp, id LIMIT $6::text::bigint) AS later
+        WHERE starts_with(found.key, $1::text) AND (found.key = $1::text OR $2::text = 'false')
+        ${order} LIMIT $6::text::bigint)
+      SELECT key, id, value, leader, timestamp::text FROM (
+        SELECT *, sum(octet_length(value)) OVER (${order} ROWS UNBOUNDED PRECEDING) - octet_length(value) AS bytes_before
+        FROM changed) AS page
+      WHERE bytes_before < $7::text::bigint ORDER BY page.timestamp, id, key`),
+    values: [prefix, String(exact), String(after.timestamp), after.id, after.key, String(limit), String(bytes)],
+  };
+}
+
+/** Each write of the log moves the clock, and its lock orders the commits. */
+export function lastTimestampSql({ clock }: Names): Statement {
+  return { text: strongly(`SELECT last::text FROM ${clock}`), values: [] };
 }
 
 export function tokenSql({ locks }: Names, lease: string): Statement {

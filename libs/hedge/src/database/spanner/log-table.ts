@@ -2,6 +2,8 @@ import {
   isSamePosition,
   OVERWRITE_ID,
   type AppendOutcome,
+  type ChangesPage,
+  type ChangesQuery,
   type ConditionalAppend,
   type ConditionalOutcome,
   type Fence,
@@ -20,7 +22,7 @@ import type { OperationAttempt, Connection } from './client/connection.js';
 import { isQueryRefused } from './client/failures.js';
 import type { Tables } from './options.js';
 import type { ReadBound, Write } from './client/protocol.js';
-import { historySql, keysSql, latestOfSql, tokenSql } from './sql.js';
+import { changesSql, historySql, keysSql, lastTimestampSql, latestOfSql, tokenSql } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
 import { timestampOf, type Row } from './client/values.js';
 
@@ -183,6 +185,23 @@ export class SpannerLogTable implements LogTable {
         more: rows.length === asked,
       };
     });
+  }
+
+  /** Strong, because a stale read could show a later row before an earlier one. */
+  async changes(query: ChangesQuery): Promise<ChangesPage> {
+    assertTexts({ prefix: query.prefix, id: query.after.id, key: query.after.key });
+    const rows = await this.connection.run('log.changes', (attempt) =>
+      attempt.stream(changesSql(this.tables.logTable, query)),
+    );
+    return { entries: rows.map(([key, ...row]) => toEntry(key ?? '', row)), more: rows.length === query.limit };
+  }
+
+  async lastTimestamp(prefix: string): Promise<bigint> {
+    assertText('prefix', prefix);
+    const [row] = await this.connection.run('log.lastTimestamp', (attempt) =>
+      attempt.query(lastTimestampSql(this.tables.logTable, prefix)),
+    );
+    return timestampOf(row?.[0]);
   }
 
   async #newest(attempt: OperationAttempt, key: string, bound = this.#boundOf([key])): Promise<LogEntry | undefined> {

@@ -1,5 +1,5 @@
 import type { HistoryPageQuery } from '../history-pages.js';
-import { TOMBSTONE_SUFFIX, type HistoryQuery, type KeysQuery } from '../log-table.js';
+import { TOMBSTONE_SUFFIX, type ChangesQuery, type HistoryQuery, type KeysQuery } from '../log-table.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
 
@@ -103,5 +103,30 @@ export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): 
       FROM \`${logTable}\` WHERE STARTS_WITH(key, @prefix) ${after === undefined ? '' : 'AND key > @after'}
       GROUP BY key ORDER BY key LIMIT @limit`,
     params: { prefix: text(prefix), limit: rowLimit(limit), ...(after !== undefined && { after: text(after) }) },
+  };
+}
+
+/** Columns: key, id, value, leader, timestamp. It scans all versions of the keys with the prefix. */
+export function changesSql(logTable: string, { prefix, exact, after, limit }: ChangesQuery): Statement {
+  return {
+    sql: `SELECT key, id, value, leader, timestamp FROM \`${logTable}\`
+      WHERE ${exact ? 'key = @prefix' : 'STARTS_WITH(key, @prefix)'} AND timestamp >= @at
+        AND (timestamp > @at OR id > @id OR (id = @id AND key > @key))
+      ORDER BY timestamp, id, key LIMIT @limit`,
+    params: {
+      prefix: text(prefix),
+      at: timestamp(after.timestamp),
+      id: text(after.id),
+      key: text(after.key),
+      limit: rowLimit(limit),
+    },
+  };
+}
+
+/** Column: the timestamp of the newest row of all keys with the prefix. */
+export function lastTimestampSql(logTable: string, prefix: string): Statement {
+  return {
+    sql: `SELECT MAX(timestamp) FROM \`${logTable}\` WHERE STARTS_WITH(key, @prefix)`,
+    params: { prefix: text(prefix) },
   };
 }

@@ -1,6 +1,8 @@
 import {
   isTombstone,
   type AppendOutcome,
+  type ChangesPage,
+  type ChangesQuery,
   type ConditionalAppend,
   type ConditionalOutcome,
   type Fence,
@@ -86,6 +88,18 @@ export class SqliteLogTable implements LogTable {
       const { keys, more } = await this.thread.call('keys', prefix, limit, after);
       return { found: keys.map(([key, id]) => ({ key, deleted: isTombstone({ id }) })), more };
     });
+  }
+
+  async changes(query: ChangesQuery): Promise<ChangesPage> {
+    const { prefix, exact, limit, after } = query;
+    assertTexts({ prefix, id: after.id, key: after.key });
+    const place = { timestamp: clamp(after.timestamp), id: after.id, key: after.key };
+    const { changes, more } = await this.thread.call('changes', { prefix, exact, limit, after: place });
+    return { entries: Array.from(changes, ([key, ...version]) => toEntry(key, version)), more };
+  }
+
+  lastTimestamp(): Promise<bigint> {
+    return this.thread.call('lastTimestamp');
   }
 }
 

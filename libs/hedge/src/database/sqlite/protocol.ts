@@ -1,5 +1,5 @@
 import type { LeaseMarker } from '../observed-lease.js';
-import type { ConditionalAppend, Fence, LogAppend } from '../log-table.js';
+import type { ChangesQuery, ConditionalAppend, Fence, LogAppend } from '../log-table.js';
 
 /** The configuration of a worker thread. */
 export interface WorkerConfig {
@@ -59,6 +59,9 @@ export interface Fenced {
   readonly foundToken: bigint;
 }
 
+/** A version with its key. */
+export type StoredChange = readonly [key: string, ...version: StoredVersion];
+
 /** Of a row with a condition. */
 export type StoredOutcome = bigint | null | { readonly newest: StoredVersion | undefined };
 
@@ -73,6 +76,8 @@ export interface Operations {
     limit: number,
     after: string | undefined,
   ): { readonly keys: readonly (readonly [key: string, id: string])[]; readonly more: boolean };
+  changes(query: ChangesQuery): { readonly changes: readonly StoredChange[]; readonly more: boolean };
+  lastTimestamp(): bigint;
   /** Opens the file, and creates missing tables. */
   connect(): void;
   acquire(
@@ -94,7 +99,10 @@ export interface Operations {
     fence: Fence | undefined,
   ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
   /** One outcome per row: its timestamp; null for a row that exists with another value; the newest version of the key. */
-  appendIf(rows: readonly ConditionalAppend[], fence: Fence | undefined): { readonly outcomes: readonly StoredOutcome[] } | Fenced;
+  appendIf(
+    rows: readonly ConditionalAppend[],
+    fence: Fence | undefined,
+  ): { readonly outcomes: readonly StoredOutcome[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
   /**
    * Replaces all rows of a key by this row, if the present row has the timestamp `follows` (0 for none). Writes the

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import type { Backend } from '../../database/backend.js';
 import {
+  comparePlaces,
   OVERWRITE_ID,
   TOMBSTONE_SUFFIX,
   type AppendOutcome,
+  type ChangesQuery,
   type Fence,
   type LogAppend,
   type LogEntry,
+  type LogPlace,
   type LogPosition,
 } from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
@@ -451,6 +454,114 @@ export function logConformance(suite: Suite): void {
     });
   });
 
+  describe('log: changes', () => {
+    it('W1 lists the rows of all keys with a prefix, or of one key, in the order of commits', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      await client.log.append([rowOf(prefix, '1', 'b'), rowOf(`${prefix}/é`, '0', 'a'), rowOf(newName())]);
+      await client.log.append([rowOf(`${prefix}/x`, '2'), tombstoneOf(`${prefix}/é`)]);
+      await client.log.append([rowOf(prefix, '3', 'a')]);
+      await client.log.overwrite({ key: `${prefix}/x`, value: '4', leader: 'l' });
+      await client.log.overwrite({ key: `${prefix}/x`, value: '5', leader: 'l' });
+      const { entries, more } = await client.log.changes({ prefix, ...from(START) });
+      assert.equal(more, false);
+      assert.deepEqual([...entries].sort(comparePlaces), entries);
+      assert.deepEqual(
+        entries.filter(({ value }) => value !== '').map(({ value }) => value),
+        ['0', '1', '2', '3', '5'],
+      );
+      assert.deepEqual(
+        entries.find(({ key }) => key === prefix),
+        (await client.log.history(prefix, OLDEST))[0],
+      );
+      const one = await client.log.changes({ prefix, ...from(START, true) });
+      assert.deepEqual(one.entries, await client.log.history(prefix, OLDEST));
+      assert.deepEqual((await client.log.changes({ prefix: newName(), ...from(START) })).entries, []);
+    });
+
+    it('W1 goes on behind any row, also within a commit, until nothing is left', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      const rows = ['b', 'a', '😀', '\uffff'].flatMap((id) => [
+        rowOf(`${prefix}b`, id, id),
+        rowOf(`${prefix}a`, id, id),
+      ]);
+      await client.log.append(rows);
+      await client.log.append([rowOf(prefix)]);
+      const all = (await client.log.changes({ prefix, ...from(START) })).entries;
+      assert.equal(all.length, 9);
+      for (const limit of [1, 2, 5]) {
+        const paged: LogEntry[] = [];
+        for (let more = true; more;) {
+          const page = await client.log.changes({ prefix, ...from(paged.at(-1) ?? START, false, limit) });
+          assert.ok(page.entries.length <= limit);
+          paged.push(...page.entries);
+          more = page.more;
+        }
+        assert.deepEqual(paged, all);
+      }
+      const last = { ...all.at(-1)!, key: '\u{10ffff}' };
+      assert.deepEqual(await client.log.changes({ prefix, ...from(last) }), { entries: [], more: false });
+    });
+
+    it('W1 bounds the bytes of a page, and shows a value that is larger', async () => {
+      const client = await suite.client();
+      const prefix = newName();
+      for (let i = 0; i < 6; i++) await client.log.append([rowOf(`${prefix}/${i}`, String(i).repeat(2 ** 20))]);
+      const paged: LogEntry[] = [];
+      for (let more = true; more;) {
+        const page = await client.log.changes({ prefix, ...from(paged.at(-1) ?? START, false, 3) });
+        paged.push(...page.entries);
+        more = page.more;
+      }
+      assert.deepEqual(
+        paged.map(({ value }) => value[0]),
+        ['0', '1', '2', '3', '4', '5'],
+      );
+    });
+
+    it('W1 has a timestamp between the rows that are visible and those that become visible later', async () => {
+      const [writer, reader] = [await suite.client(), await suite.client()];
+      const prefix = newName();
+      for (let i = 0; i < 5; i++) {
+        const before = timestampOf((await writer.log.append([rowOf(prefix)]))[0]);
+        const last = await reader.log.lastTimestamp(prefix);
+        assert.ok(last >= before);
+        assert.ok(timestampOf((await writer.log.append([rowOf(prefix)]))[0]) > last);
+      }
+      await reader.log.lastTimestamp(newName());
+    });
+
+    it('W1 shows a reader that follows each row once and in order, whoever writes', async () => {
+      const [reader, ...writers] = await suite.clients(4);
+      const prefix = newName();
+      const progress = { writing: writers.length };
+      const written = writers.map(async ({ log }, w) => {
+        for (let i = 0; i < 25; i++) {
+          const key = `${prefix}/${i % 3}`;
+          if (i % 5 === 4) await log.appendIf([{ ...rowOf(key, `${w}/${i}`), follows: await log.latest(key) }]);
+          else await log.append([rowOf(key, `${w}/${i}`), rowOf(`${key}x`)]);
+        }
+        progress.writing -= 1;
+      });
+      const seen: LogEntry[] = [];
+      for (let more = true; more || progress.writing > 0;) {
+        const page = await reader!.log.changes({ prefix, ...from(seen.at(-1) ?? START, false, 7) });
+        seen.push(...page.entries);
+        more = page.more;
+      }
+      await Promise.all(written);
+      for (let more = true; more;) {
+        const page = await reader!.log.changes({ prefix, ...from(seen.at(-1) ?? START) });
+        seen.push(...page.entries);
+        more = page.more;
+      }
+      const keys = await reader!.log.keys({ prefix, limit: 99 });
+      const stored = await Promise.all(keys.map((key) => reader!.log.history(key, { ...OLDEST, limit: 1_000 })));
+      assert.deepEqual(seen, stored.flat().sort(comparePlaces));
+    });
+  });
+
   describe('log: keys', () => {
     it('lists each key once, sorted by UTF-8 bytes, page by page', async () => {
       const client = await suite.client();
@@ -544,6 +655,14 @@ async function appendIf(
   assert.ok(outcome !== undefined && !('newest' in outcome), 'the condition should have held');
   return timestampOf(outcome);
 }
+
+/** The query of a page of changes, for a prefix. */
+function from(after: LogPlace, exact = false, limit = 100): Omit<ChangesQuery, 'prefix'> {
+  return { after, exact, limit };
+}
+
+const START: LogPlace = { timestamp: 0n, id: '', key: '' };
+const OLDEST = { limit: 9, order: 'oldest-first' } as const;
 
 function timestampOf(outcome: AppendOutcome | undefined): bigint {
   assert.ok(outcome !== undefined, 'an outcome is missing');

@@ -274,6 +274,9 @@ function prepare(writer, reader, { lockTable, logTable }) {
     oldest: query(reader, sql.historySql(logTable, 'ASC')),
     keysFrom: query(reader, sql.keysSql(logTable, '>=')),
     keysAfter: query(reader, sql.keysSql(logTable, '>')),
+    changes: query(reader, sql.changesSql(logTable)),
+    changed: query(reader, sql.changedSql(logTable)),
+    lastTimestamp: query(reader, sql.readClockSql),
 
     readIdentity: query(reader, sql.identitySql),
 

@@ -5,7 +5,8 @@ import { KnownFile } from './known-file.js';
 import { mayTake, WRITES, toLease } from './writes.js';
 
 /**
- * @import { Operations, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
+ * @import { ChangesQuery } from '../../log-table.js'
+ * @import { Operations, StoredChange, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
  * @import { Statements } from './connections.js'
  *
  * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; with an error the write failed
@@ -24,7 +25,7 @@ const BEHIND_ALL_IDS = Buffer.from([0]);
  * The tables in one SQLite file. Every method is synchronous. While another process holds a lock, it throws SQLITE_BUSY
  * and changes nothing.
  *
- * @implements {Pick<Operations, 'connect' | 'readLease' | 'latest' | 'history' | 'keys'>}
+ * @implements {Pick<Operations, 'connect' | 'readLease' | 'latest' | 'history' | 'keys' | 'changes' | 'lastTimestamp'>}
  */
 export class SqliteDatabase {
   /** @type {WorkerConfig} */
@@ -130,6 +131,36 @@ export class SqliteDatabase {
         : keysFrom.all(prefix, prefix, most);
     const keys = /** @type {[string, string][]} */ (rows);
     return { keys, more: keys.length === most };
+  }
+
+  /**
+   * @param {ChangesQuery} query
+   * @returns {ReturnType<Operations['changes']>}
+   */
+  changes({ prefix, exact, after, limit }) {
+    const connections = this.#connected();
+    const { changes, changed } = connections.statements;
+    const most = Math.min(limit, PAGE_ROWS);
+    return connections.readTogether(() => {
+      const places = /** @type {[string, string, bigint, bigint][]} */ (
+        changes.all(prefix, exact ? 1 : 0, after.timestamp, after.id, after.key, most)
+      );
+      /** @type {StoredChange[]} */
+      const found = [];
+      let bytes = 0;
+      for (const [key, id, , length] of places) {
+        if (bytes >= PAGE_BYTES) return { changes: found, more: true };
+        found.push(/** @type {StoredChange} */ (changed.get(id, key)));
+        bytes += Number(length);
+      }
+      return { changes: found, more: places.length === most };
+    });
+  }
+
+  /** Each commit moves the clock. */
+  lastTimestamp() {
+    const [last] = /** @type {[bigint]} */ (this.#connected().statements.lastTimestamp.get());
+    return last;
   }
 
   /**

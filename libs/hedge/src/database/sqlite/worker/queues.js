@@ -3,9 +3,9 @@
 /** @import { OperationName, Request } from '../protocol.js' */
 
 /** @type {ReadonlySet<OperationName>} */
-const SHORT_READS = new Set(['readLease', 'latest']);
+const SHORT_READS = new Set(['readLease', 'latest', 'lastTimestamp']);
 /** @type {ReadonlySet<OperationName>} */
-const LONG_READS = new Set(['history', 'keys']);
+const LONG_READS = new Set(['history', 'keys', 'changes']);
 /** @type {ReadonlySet<OperationName>} */
 const LEASES = new Set(['connect', 'acquire', 'renew', 'release']);
 
@@ -131,7 +131,8 @@ export function isRead({ operation }) {
 /** @param {Request} request */
 function bytesOf({ operation, args }) {
   const [first] = args;
-  const rows = operation === 'append' || operation === 'appendIf' ? /** @type {{ value: string }[]} */ (first) : [first];
+  const rows =
+    operation === 'append' || operation === 'appendIf' ? /** @type {{ value: string }[]} */ (first) : [first];
   let bytes = 0;
   for (const row of rows) bytes += /** @type {{ value?: string } | undefined} */ (row)?.value?.length ?? 0;
   return bytes;

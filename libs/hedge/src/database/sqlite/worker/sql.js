@@ -95,8 +95,8 @@ export function historySql(logTable, order) {
 }
 
 /**
- * Distinct keys with the id of their newest row, by a jump in the index from each key to the next: the cost does not depend on the number of versions of
- * a key. `substr` instead of LIKE, because LIKE interprets %, _ and letter case.
+ * Distinct keys with the id of their newest row, by a jump in the index from each key to the next: the cost does not
+ * depend on the number of versions of a key. `substr` instead of LIKE, because LIKE interprets %, _ and letter case.
  * @param {string} logTable
  * @param {'>' | '>='} from
  */
@@ -108,4 +108,27 @@ export function keysSql(logTable, from) {
       FROM found WHERE substr(found.key, 1, length(?2)) = ?2)
     SELECT key, (SELECT id FROM ${logTable} AS newest WHERE newest.key = found.key ORDER BY timestamp DESC, id DESC LIMIT 1)
     FROM found WHERE substr(key, 1, length(?2)) = ?2 LIMIT ?3`;
+}
+
+/**
+ * The places of the rows of all keys with a prefix behind a place, in the order of commits, with the lengths of the values.
+ * The keys are found as by `keysSql`, and the rows of each key by the index.
+ * @param {string} logTable
+ */
+export function changesSql(logTable) {
+  return `WITH RECURSIVE found (key) AS (
+      SELECT min(key) FROM ${logTable} WHERE key >= ?1
+      UNION ALL
+      SELECT (SELECT min(next.key) FROM ${logTable} AS next WHERE next.key > found.key)
+      FROM found WHERE NOT ?2 AND substr(found.key, 1, length(?1)) = ?1)
+    SELECT found.key, log.id, log.timestamp, length(log.value)
+    FROM found CROSS JOIN ${logTable} AS log ON log.key = found.key AND (log.timestamp, log.id) >= (?3, ?4)
+    WHERE substr(found.key, 1, length(?1)) = ?1 AND (NOT ?2 OR found.key = ?1)
+      AND NOT (log.timestamp = ?3 AND log.id = ?4 AND found.key <= ?5)
+    ORDER BY log.timestamp, log.id, found.key LIMIT ?6`;
+}
+
+/** @param {string} logTable */
+export function changedSql(logTable) {
+  return `SELECT key, id, value, leader, timestamp FROM ${logTable} WHERE id = ? AND key = ?`;
 }

@@ -41,6 +41,8 @@ export enum RequestKind {
   REQUEST_KIND_KV_PUT = 3,
   /** REQUEST_KIND_KV_CONDITIONAL_PUT - payload: KvConditionalPut; unknown to 0.1, whose leaders refuse it */
   REQUEST_KIND_KV_CONDITIONAL_PUT = 4,
+  /** REQUEST_KIND_KV_WATCH - payload: KvWatch; to the leader, which answers late; unknown to 0.1 */
+  REQUEST_KIND_KV_WATCH = 5,
   /** REQUEST_KIND_SPILL_RENEWAL - payload: SpillRenewal; to any member */
   REQUEST_KIND_SPILL_RENEWAL = 20,
   /** REQUEST_KIND_SPILL_PULL - payload: SpillPull; to any member */
@@ -339,6 +341,36 @@ export interface KvRow {
   value: string;
   leader: string;
   timestamp: bigint;
+}
+
+/**
+ * Key/value: the payload of a REQUEST_KIND_KV_WATCH, and of its reply. The leader answers when it has committed rows in one
+ * of the scopes after commit `seen`, or after `hold_ms`. The pod then reads the log: a notice contains no rows.
+ */
+export interface KvWatch {
+  /** of the last answer; empty at first */
+  session: string;
+  /** of the last answer */
+  seen: number;
+  scopes: KvScope[];
+  holdMs: number;
+}
+
+export interface KvScope {
+  prefix: string;
+  /** only the key that equals the prefix */
+  exact: boolean;
+}
+
+export interface KvNotice {
+  /** another one after a restart: `seen` counts from its begin */
+  session: string;
+  /** the number of the last commit */
+  seen: number;
+  /** places in KvWatch.scopes */
+  touched: number[];
+  /** there may be rows in all scopes */
+  all: boolean;
 }
 
 function createBaseEnvelope(): Envelope {
@@ -2684,6 +2716,235 @@ export const KvRow: MessageFns<KvRow> = {
             }
 
             message.timestamp = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvWatch(): KvWatch {
+  return { session: "", seen: 0, scopes: [], holdMs: 0 };
+}
+
+export const KvWatch: MessageFns<KvWatch> = {
+  encode(message: KvWatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== "") {
+      writer.uint32(10).string(message.session);
+    }
+    if (message.seen !== 0) {
+      writer.uint32(17).double(message.seen);
+    }
+    for (const v of message.scopes) {
+      KvScope.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.holdMs !== 0) {
+      writer.uint32(32).uint32(message.holdMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvWatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvWatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.seen = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.scopes.push(KvScope.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.holdMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvScope(): KvScope {
+  return { prefix: "", exact: false };
+}
+
+export const KvScope: MessageFns<KvScope> = {
+  encode(message: KvScope, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.prefix !== "") {
+      writer.uint32(10).string(message.prefix);
+    }
+    if (message.exact !== false) {
+      writer.uint32(16).bool(message.exact);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvScope {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvScope();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.prefix = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.exact = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvNotice(): KvNotice {
+  return { session: "", seen: 0, touched: [], all: false };
+}
+
+export const KvNotice: MessageFns<KvNotice> = {
+  encode(message: KvNotice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== "") {
+      writer.uint32(10).string(message.session);
+    }
+    if (message.seen !== 0) {
+      writer.uint32(17).double(message.seen);
+    }
+    if (message.touched.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.touched) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.all !== false) {
+      writer.uint32(32).bool(message.all);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvNotice {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvNotice();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.seen = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.touched.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.touched.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.all = reader.bool();
             continue;
           }
         }

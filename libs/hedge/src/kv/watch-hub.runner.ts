@@ -1,0 +1,299 @@
+import { onAbort } from '../common/async/on-abort.js';
+import { backoffMs } from '../common/backoff.js';
+import type { Clock } from '../common/clock.js';
+import type { ChangesPage, LogEntry, LogPlace, LogTable } from '../database/log-table.js';
+import type { LeaderRoute } from '../messaging/leader-route.js';
+import { bytesPayload, type Encoded, type IncomingRequest, type OutgoingRequest } from '../messaging/message.js';
+import type { RequestType } from '../messaging/request-type.js';
+import { KvNotice, KvWatch, RequestKind } from '../wire/hedge/v1/link.js';
+import { WatchNotices, type Notice, type NoticesInput, type WatchScope } from './watch-notices.core.js';
+import { WATCH_PAGE, type WatchEffect, type WatchInput, type WatchReader } from './watch-reader.core.js';
+
+/**
+ * How long the leader waits for a commit before it answers. Then all watches read the log, so that they see also rows that
+ * no leader of this group has announced: those of other groups, and late ones of a former leader.
+ */
+const HOLD_MS = 10_000;
+/** The answer may be late by this much. */
+const ANSWER_MS = 5_000;
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 1_000;
+
+/** More scopes, or longer ones, are asked for as one scope of all keys. */
+const MOST_SCOPES = 100;
+const MOST_SCOPE_CHARACTERS = 32 * 1_024;
+
+/**
+ * Asks the leader for commits. It is no work of the leader: it waits for the next commit, so a drain must not wait for it,
+ * and a pod that does not lead any more answers it late.
+ */
+export const KV_WATCH: RequestType = {
+  kind: RequestKind.REQUEST_KIND_KV_WATCH,
+  runsAt: 'member',
+  duringDrain: 'accepted',
+  slots: 'watches',
+  mayUseReserve: false,
+};
+
+/** Runs `WatchNotices` on the leader. */
+export class WatchAnnouncer {
+  readonly #core = new WatchNotices();
+  readonly #waiting = new Map<number, (notice: Notice) => void>();
+  #tickets = 0;
+
+  /** @param session a name of this process. */
+  constructor(
+    private readonly session: string,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Rows of these keys were committed, or may have been. */
+  committed(keys: readonly string[]): void {
+    this.#step({ type: 'committed', keys });
+  }
+
+  /** @param done called once with the reply to a `KvWatch`. */
+  handle({ payload, signal }: IncomingRequest, done: (reply: Encoded) => void): void {
+    const { session, seen, scopes, holdMs } = KvWatch.decode(payload.bytes);
+    const ticket = (this.#tickets += 1);
+    const end = (): void => this.#step({ type: 'end', ticket });
+    const stopTimer = this.clock.after(holdMs, end);
+    const stopListening = onAbort(signal, end);
+    this.#waiting.set(ticket, ({ seen, touched }) => {
+      stopTimer();
+      stopListening();
+      const all = touched === 'all';
+      const notice = { session: this.session, seen, touched: all ? [] : [...touched], all };
+      done(bytesPayload(KvNotice.encode(notice).finish()));
+    });
+    this.#step({ type: 'ask', ticket, seen: session === this.session ? seen : undefined, scopes });
+  }
+
+  #step(input: NoticesInput): void {
+    for (const notice of this.#core.step(input)) {
+      const answer = this.#waiting.get(notice.ticket);
+      this.#waiting.delete(notice.ticket);
+      answer?.(notice);
+    }
+  }
+}
+
+export interface WatchHubOptions {
+  readonly log: Pick<LogTable, 'changes'>;
+  readonly clock: Clock;
+  readonly route: Pick<LeaderRoute, 'current' | 'onChange'>;
+  readonly request: (request: OutgoingRequest) => PromiseLike<Encoded>;
+  readonly random: () => number;
+  /** Calls a function at the end of this turn of the event loop. Default: `setImmediate`. */
+  readonly soon?: (run: () => void) => void;
+  /** Default: `HOLD_MS`. */
+  readonly holdMs?: number;
+  /** Rows in one read. Default: `WATCH_PAGE`. */
+  readonly pageRows?: number;
+}
+
+interface Watching {
+  readonly scope: WatchScope;
+  readonly reader: WatchReader;
+  readonly deliver: (entry: LogEntry) => void;
+  readonly closed: () => void;
+  /** When the last read began that found no more rows, by the monotonic clock. */
+  readAt: number | undefined;
+  ended: boolean;
+}
+
+/** A watch of this pod. */
+export interface OpenWatch {
+  /** Asks for the next entry, which is then delivered once. */
+  want(): void;
+  /** Milliseconds since this watch had certainly delivered all rows; undefined before it has. */
+  ageMs(): number | undefined;
+  end(): void;
+}
+
+/** The reads that begin at the end of this turn, by scope and place. */
+type Reads = Map<string, { scope: WatchScope; after: LogPlace; watchings: Watching[] }>;
+
+/** Runs the `WatchReader`s of a pod, and asks the leader when it must read. */
+export class WatchHub {
+  readonly #watchings = new Set<Watching>();
+  #session = '';
+  #seen = 0;
+  /** The leader that was asked and has not answered. */
+  #asked: { readonly leader: string; readonly abort: AbortController } | undefined;
+  #asksLater = false;
+  #failures = 0;
+  #reads: Reads = new Map();
+  #closed = false;
+
+  constructor(private readonly options: WatchHubOptions) {
+    options.route.onChange(() => this.#leaderChanged());
+  }
+
+  /**
+   * @param deliver called once after each `want`.
+   * @param closed called when the pod stops, if the watch has not ended before.
+   */
+  open(
+    scope: WatchScope,
+    reader: WatchReader,
+    deliver: (entry: LogEntry) => void,
+    closed: () => void = () => undefined,
+  ): OpenWatch {
+    const watching: Watching = { scope, reader, deliver, closed, readAt: undefined, ended: this.#closed };
+    if (this.#closed) closed();
+    else {
+      this.#watchings.add(watching);
+      this.#askAgain();
+    }
+    return {
+      want: () => this.#step(watching, { type: 'wanted' }),
+      ageMs: () => watching.readAt && this.options.clock.now().mono - watching.readAt,
+      end: () => {
+        watching.ended = true;
+        if (this.#watchings.delete(watching) && this.#watchings.size === 0) this.#asked?.abort.abort();
+      },
+    };
+  }
+
+  /** No call begins any more. */
+  close(): void {
+    this.#closed = true;
+    this.#asked?.abort.abort();
+    for (const watching of this.#watchings) {
+      watching.ended = true;
+      watching.closed();
+    }
+    this.#watchings.clear();
+  }
+
+  #step(watching: Watching, input: WatchInput): void {
+    if (watching.ended) return;
+    for (const effect of watching.reader.step(input)) this.#perform(watching, effect);
+  }
+
+  #perform(watching: Watching, effect: WatchEffect): void {
+    switch (effect.type) {
+      case 'read':
+        return this.#readSoon(watching, effect.after);
+      case 'deliver':
+        return watching.deliver(effect.entry);
+      case 'retry':
+        this.options.clock.after(effect.afterMs, () => this.#step(watching, { type: 'retry' }));
+    }
+  }
+
+  /** Watches of one scope that are at the same place share a read. It begins later than all notices of this turn. */
+  #readSoon(watching: Watching, after: LogPlace): void {
+    const { scope } = watching;
+    const { soon = setImmediate } = this.options;
+    if (this.#reads.size === 0) soon(() => this.#readAll());
+    const name = JSON.stringify([nameOf(scope), String(after.timestamp), after.id, after.key]);
+    const same = this.#reads.get(name);
+    if (same === undefined) this.#reads.set(name, { scope, after, watchings: [watching] });
+    else same.watchings.push(watching);
+  }
+
+  #readAll(): void {
+    const reads = this.#reads;
+    this.#reads = new Map();
+    for (const { scope, after, watchings } of reads.values()) {
+      const startedAt = this.options.clock.now().mono;
+      const read = (page: ChangesPage): void => {
+        for (const watching of watchings) {
+          if (!page.more) watching.readAt = startedAt;
+          this.#step(watching, { type: 'page', page });
+        }
+      };
+      const failed = (): void => {
+        for (const watching of watchings) this.#step(watching, { type: 'failed', random: this.options.random() });
+      };
+      const { log, pageRows = WATCH_PAGE } = this.options;
+      log.changes({ ...scope, after, limit: pageRows }).then(read, failed);
+    }
+  }
+
+  /** A new scope, or a new leader, is not part of the question that is asked. */
+  #askAgain(): void {
+    if (this.#asked === undefined) this.#ask();
+    else this.#asked.abort.abort();
+  }
+
+  #leaderChanged(): void {
+    const leader = this.options.route.current()?.leader.incarnation;
+    if (leader !== undefined && leader !== this.#asked?.leader) this.#askAgain();
+  }
+
+  #ask(): void {
+    const { route, request, holdMs = HOLD_MS } = this.options;
+    const leader = route.current()?.leader;
+    if (this.#closed || this.#asked !== undefined || this.#asksLater || this.#watchings.size === 0) return;
+    if (leader === undefined) return this.#askLater();
+    const scopes = scopesOf(this.#watchings);
+    const abort = new AbortController();
+    const asked = { leader: leader.incarnation, abort };
+    this.#asked = asked;
+    const { signal } = abort;
+    const question = KvWatch.encode({ session: this.#session, seen: this.#seen, scopes, holdMs }).finish();
+    request({
+      to: leader,
+      type: KV_WATCH,
+      topic: '',
+      name: 'watch',
+      payload: bytesPayload(question),
+      timeoutMs: holdMs + ANSWER_MS,
+      signal,
+    }).then(
+      ({ bytes }) => {
+        this.#asked = undefined;
+        this.#noticed(scopes, KvNotice.decode(bytes));
+        this.#ask();
+      },
+      () => {
+        this.#asked = undefined;
+        if (signal.aborted) return this.#ask();
+        this.#askLater();
+      },
+    );
+  }
+
+  /** While the leader does not answer, or is not known, the watches read at this pace. */
+  #askLater(): void {
+    if (this.#asksLater) return;
+    this.#asksLater = true;
+    this.#failures += 1;
+    const pauseMs = backoffMs(this.#failures, FIRST_RETRY_MS, LONGEST_RETRY_MS, this.options.random());
+    this.options.clock.after(pauseMs, () => {
+      this.#asksLater = false;
+      this.#notice(() => true);
+      this.#ask();
+    });
+  }
+
+  #noticed(scopes: readonly WatchScope[], { session, seen, touched, all }: KvNotice): void {
+    this.#failures = 0;
+    this.#session = session;
+    this.#seen = seen;
+    // After a time without commits, too: see `HOLD_MS`. One scope is that of all watches.
+    if (all || touched.length === 0 || scopes.length === 1) return this.#notice(() => true);
+    const names = new Set(touched.flatMap((place) => scopes[place] ?? []).map(nameOf));
+    this.#notice(({ scope }) => names.has(nameOf(scope)));
+  }
+
+  #notice(isMeant: (watching: Watching) => boolean): void {
+    for (const watching of this.#watchings) if (isMeant(watching)) this.#step(watching, { type: 'noticed' });
+  }
+}
+
+function nameOf({ prefix, exact }: WatchScope): string {
+  return `${exact ? 'key' : 'prefix'} ${prefix}`;
+}
+
+/** Each scope once; one scope of all keys when there are too many. */
+function scopesOf(watchings: Iterable<Watching>): WatchScope[] {
+  const scopes = [...new Map([...watchings].map(({ scope }) => [nameOf(scope), scope])).values()];
+  const characters = scopes.reduce((sum, { prefix }) => sum + prefix.length, 0);
+  const tooMany = scopes.length > MOST_SCOPES || characters > MOST_SCOPE_CHARACTERS;
+  return tooMany ? [{ prefix: '', exact: false }] : scopes;
+}

@@ -1,0 +1,56 @@
+import { comparePlaces, type LogEntry, type LogPlace } from '../../libs/hedge/src/database/log-table.js';
+import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
+import type { WatchScope } from '../../libs/hedge/src/kv/watch-notices.core.js';
+import type { SimulatedDatabase } from './database.js';
+import { violated } from './violation.js';
+
+interface Watched {
+  readonly scope: WatchScope;
+  readonly by: string;
+  last: LogPlace;
+}
+
+/** W1: each watch gets each row once, in the order of commits, and all of them in the end. */
+export class WatchOracle {
+  readonly #all = new Set<Watched>();
+  /** Readers are fast now, so that they have read all rows in the end. */
+  hurried = false;
+
+  constructor(private readonly database: SimulatedDatabase) {}
+
+  begin(scope: WatchScope, after: LogPlace, by: string): { delivered(entry: LogEntry): void } {
+    const watched: Watched = { scope, by, last: after };
+    this.#all.add(watched);
+    return { delivered: (entry) => this.#delivered(watched, entry) };
+  }
+
+  /** The database has lost rows, and may give their timestamps again: a watch that has seen them is not checked any more. */
+  wentBack(): void {
+    this.#all.clear();
+  }
+
+  /** @param alive the incarnations of the processes that run. Their watches have had the time to deliver all rows. */
+  finish(alive: ReadonlySet<string>): void {
+    for (const watched of this.#all) {
+      const [missed] = alive.has(watched.by) ? this.#after(watched) : [];
+      if (missed !== undefined) violated('W1', `${shown(watched)} did not get ${missed.value} of ${missed.key}`);
+    }
+  }
+
+  #delivered(watched: Watched, entry: LogEntry): void {
+    if (!this.#all.has(watched)) return;
+    if (comparePlaces(entry, watched.last) <= 0) violated('W1', `${shown(watched)} got ${entry.value} again, or late`);
+    const missed = this.#after(watched).find((row) => comparePlaces(row, entry) < 0);
+    if (missed !== undefined) violated('W1', `${shown(watched)} got ${entry.value}, and not ${missed.value} before it`);
+    watched.last = entry;
+  }
+
+  /** The rows that are there behind the last delivered one. */
+  #after({ scope, last }: Watched): LogEntry[] {
+    return this.database.rowsIn(scope).filter((row) => !isReservedKey(row.key) && comparePlaces(row, last) > 0);
+  }
+}
+
+function shown({ by, scope }: Watched): string {
+  return `the watch of ${scope.exact ? 'key' : 'prefix'} "${scope.prefix}" at ${by}`;
+}
