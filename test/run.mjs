@@ -28,7 +28,8 @@ async function runAll() {
   const moreThanCores = `--maxWorkers=${Math.ceil(availableParallelism() * 1.5)}`;
   // Tests of pods and servers that fail run alone on machines with few cores.
   const faults = '/test/((chaos|proof|postgres)/|transport/(out|stopped)|jobs/transactional|messaging/poison)';
-  const processes = '/test/((backend|transport|e2e|upgrade|packaging|deploy)/|jobs/crash|spanner/schema-command)';
+  const processes =
+    '/test/((backend|transport|e2e|upgrade|packaging|deploy|telemetry)/|jobs/crash|spanner/schema-command)';
   const ignored = ['--testPathIgnorePatterns', '/node_modules/'];
   await jest('tests in one process', [moreThanCores, ...ignored, faults, processes]);
   await jest('tests of several processes', ['--maxWorkers=2', '--testPathPatterns', processes, ...ignored, faults]);

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { openEmulator } from '../spanner/target.js';
 
-/** Packages that only their users load: the database clients, and the packages of spill stores for batches and compression. */
-const OPTIONAL = ['libsql', '@google-cloud/spanner', 'apache-arrow', 'lz4-napi'];
+/** Packages that only their users load: database clients, those of spill stores for batches and compression, Prometheus. */
+const OPTIONAL = ['libsql', '@google-cloud/spanner', 'apache-arrow', 'lz4-napi', 'prom-client'];
 
 let folder: string;
 

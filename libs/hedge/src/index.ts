@@ -64,6 +64,7 @@ export type {
   HedgePreferNewest,
   HedgeShutdown,
   HedgeKv,
+  HedgeMetrics,
   HedgeSpill,
   HedgeTiming,
 } from './nest/options.js';

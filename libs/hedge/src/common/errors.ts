@@ -89,6 +89,11 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
+/** The code of an error, for metrics. An error of the app has none, and counts as HANDLER_FAILED. */
+export function codeOf(thrown: unknown): HedgeErrorCode {
+  return thrown instanceof HedgeError ? thrown.code : 'HANDLER_FAILED';
+}
+
 /** Whether this version knows the code. A peer of another version may send unknown codes. */
 export function isHedgeErrorCode(code: string): code is HedgeErrorCode {
   return Object.hasOwn(RETRYABLE, code);

@@ -27,6 +27,8 @@ import { notify, type FrameBody, type Link, type Transport } from '../transport/
 import type { Leadership, LeadershipSource } from './leadership.js';
 import { checkSelf } from './self-check.js';
 import { guardedController } from '../common/async/guarded-signal.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
+import { outcomeOf, renewalMargin, reportRenewal } from '../lease/renewal/report-renewal.js';
 
 export interface LeaderElectorOptions {
   readonly leases: LeaseTable;
@@ -48,6 +50,7 @@ export interface LeaderElectorOptions {
   readonly successor?: () => MemberId | undefined;
   /** For jitter. */
   readonly random?: () => number;
+  readonly metrics?: Metrics | undefined;
 }
 
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
@@ -365,10 +368,21 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
 
   /** A renewal that takes a quarter of its time or more is the first sign that the lease will be lost. */
   async #renew(call: ContenderCall & { type: 'renew' }): Promise<CallInput> {
-    const { transport, timing, group, logger } = this.#options;
-    const start = this.#clock.now().mono;
+    const { transport, timing, group, logger, metrics = NO_METRICS } = this.#options;
+    const start = this.#clock.now();
+    const validSince = this.#contender?.currentTerm?.validSince;
     const input = await this.#calls.perform(call, transport.self);
-    const ms = Math.round(this.#clock.now().mono - start);
+    const end = this.#clock.now();
+    const ms = Math.round(end.mono - start.mono);
+    if (input.type === 'renewed') {
+      const margins = input.result?.renewed === true ? [renewalMargin(timing, validSince ?? start, end)] : [];
+      reportRenewal(metrics, {
+        lease: 'leader',
+        ms: end.mono - start.mono,
+        outcome: outcomeOf([input.result]),
+        margins,
+      });
+    }
     if (4 * ms >= timing.renewDeadlineMs) {
       logger.debug?.(`The renewal of the lease of group ${group} took ${ms} ms of ${timing.renewDeadlineMs} ms`);
     }
@@ -467,7 +481,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const term = this.#term;
     if (term === undefined) return;
     this.#term = undefined;
-    const { logger, group } = this.#options;
+    const { logger, group, metrics = NO_METRICS } = this.#options;
+    metrics.add('hedge.leadership_ends', { reason });
     const cause = this.#cause.describe(reason, held, now) ?? LOSS_REASONS[reason];
     if (isExpiry(reason)) this.#options.onExpired?.('the leadership');
     const line = `This pod is no longer the leader of group ${group}: ${cause}`;

@@ -34,6 +34,7 @@ import { GuardedObservable } from '../common/async/guarded-observable.js';
 /** A message to the handlers of the leader. */
 export const LEADER_MESSAGE: RequestType = {
   kind: RequestKind.REQUEST_KIND_LEADER_MESSAGE,
+  name: 'send',
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: HANDLER_SLOTS,

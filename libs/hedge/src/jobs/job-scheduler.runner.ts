@@ -13,6 +13,7 @@ import { describeReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
 import { guardedController } from '../common/async/guarded-signal.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 export interface JobLogger {
   warn(message: string): void;
@@ -40,6 +41,7 @@ export interface JobSchedulerRunnerOptions {
   /** Notified of each run that its pod cannot finish as leader, in words for the log. */
   readonly onCutShort?: ((what: string) => void) | undefined;
   readonly random?: () => number;
+  readonly metrics?: Metrics | undefined;
 }
 
 /**
@@ -52,6 +54,9 @@ export interface JobSchedulerRunnerOptions {
  */
 export class JobRunner {
   readonly #scheduler: JobScheduler;
+  readonly #metrics: Metrics;
+  /** The claim of a transactional run that reported no error. */
+  #committed: LedgerRow | undefined;
   readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#handle(input));
   #run: { readonly token: bigint; readonly scope: AbortController } | undefined;
   #cancelWake: () => void = () => undefined;
@@ -64,6 +69,7 @@ export class JobRunner {
     private readonly options: JobSchedulerRunnerOptions,
   ) {
     this.#scheduler = new JobScheduler(job, options);
+    this.#metrics = options.metrics ?? NO_METRICS;
   }
 
   elected(token: bigint): void {
@@ -110,10 +116,25 @@ export class JobRunner {
       case 'run':
         return void this.#begin(effect.claim);
       case 'report': {
-        const line = describeReport(this.job, effect.report);
+        const { report } = effect;
+        if (report.type === 'recorded') this.#count(report.row);
+        const line = describeReport(this.job, report);
         if (line !== undefined) logger.warn(line);
       }
     }
+  }
+
+  #count({ event, count }: LedgerRow): void {
+    if (event === 'scheduled' || event === 'claimed') return;
+    this.#metrics.add('hedge.job.firings', { job: this.job.name, outcome: event }, count);
+  }
+
+  /** The transaction of a run writes `done`, and a read shows whether it was committed. */
+  #countCommitted(row: LedgerRow | undefined): void {
+    const claim = this.#committed;
+    this.#committed = undefined;
+    if (row === undefined || row.event !== 'done' || claim === undefined) return;
+    if (row.token === claim.token && row.fireTime === claim.fireTime && row.attempt === claim.attempt) this.#count(row);
   }
 
   async #load(call: number): Promise<void> {
@@ -121,7 +142,9 @@ export class JobRunner {
     let input: SchedulerInput;
     try {
       const entry = await log.latest(key);
-      input = { type: 'loaded', call, row: entry && decodeRow(entry) };
+      const row = entry && decodeRow(entry);
+      this.#countCommitted(row);
+      input = { type: 'loaded', call, row };
     } catch (error) {
       input = this.#failed(call, error);
     }
@@ -166,10 +189,14 @@ export class JobRunner {
     if (!leads(token)) return this.#step({ type: 'not-begun' });
     const scope = guardedController();
     this.#run = { token, scope };
-    const startedAt = clock.now().mono;
+    const { mono: startedAt, wall } = clock.now();
+    this.#metrics.record('hedge.job.lag', Math.max(0, wall - claim.fireTime) / 1_000, { job: this.job.name });
     const durationMs = (): number => Math.round(clock.now().mono - startedAt);
     const error = await this.#runMethod(claim, scope.signal, durationMs);
     this.#run = undefined;
+    const outcome = error === undefined ? 'done' : 'failed';
+    if (this.job.transactional && error === undefined) this.#committed = claim;
+    this.#metrics.record('hedge.job.duration', durationMs() / 1_000, { job: this.job.name, outcome });
     this.#step({ type: 'ended', end: { durationMs: durationMs(), ...(error !== undefined && { error }) } });
   }
 

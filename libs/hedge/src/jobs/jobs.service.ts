@@ -14,6 +14,7 @@ import type { FireTimes } from './fire-times.js';
 import { checkJobName, type JobOptions, resolveJob, type TransactionalJobRun } from './job.js';
 import { JobRunner } from './job-scheduler.runner.js';
 import { toJobEntry, type JobEntry } from './ledger.js';
+import type { Metrics } from '../telemetry/metrics.js';
 
 export interface JobsServiceDeps {
   readonly gate: StartGate;
@@ -26,6 +27,7 @@ export interface JobsServiceDeps {
   readonly leaseMs: number;
   readonly logger: Logger;
   readonly onCutShort?: ((what: string) => void) | undefined;
+  readonly metrics?: Metrics | undefined;
 }
 
 /** A method that runs at certain times. */
@@ -89,7 +91,7 @@ export class JobsService {
    * @internal
    */
   start(methods: readonly JobMethod[]): void {
-    const { backend, group, election, self, clock, retryMs, leaseMs, logger, onCutShort } = this.#deps;
+    const { backend, group, election, self, clock, retryMs, leaseMs, logger, onCutShort, metrics } = this.#deps;
     const leads = (token: bigint): boolean => election.leads(token);
     const { transactions } = backend;
     const batched = new BatchedLog(backend.log);
@@ -98,7 +100,19 @@ export class JobsService {
       this.#claimName(job.name, method.place);
       if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger, onCutShort };
+      const options = {
+        log: batched,
+        transactions,
+        lease,
+        key,
+        leads,
+        self,
+        clock,
+        retryMs,
+        logger,
+        onCutShort,
+        metrics,
+      };
       return new JobRunner(job, (run) => method.call(run), options);
     });
     if (runners.length === 0) return;

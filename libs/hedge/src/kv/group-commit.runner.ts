@@ -1,12 +1,13 @@
 import { type ConditionalOutcome, type LogTable, OVERWRITE_ID } from '../database/log-table.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { codeOf, HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
 import type { RequestType } from '../messaging/request-type.js';
 import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
 import { GroupCommit } from './group-commit.core.js';
 import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit.messages.js';
 import { assertKey } from './kv-limits.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 export interface GroupCommitterOptions {
   readonly log: LogTable;
@@ -18,6 +19,7 @@ export interface GroupCommitterOptions {
   readonly limits: GroupCommitLimits;
   /** Called after each transaction with the keys of its rows, also if its outcome is unknown. */
   readonly onCommitted?: (keys: readonly string[]) => void;
+  readonly metrics?: Metrics | undefined;
 }
 
 type ConditionalResult = Exclude<ConditionalOutcome, HedgeError>;
@@ -99,6 +101,7 @@ export class GroupCommitter {
 
   async #append(rows: readonly PutRow[], fence: bigint): Promise<void> {
     const leader = this.options.address();
+    const start = this.#now();
     let input: GroupCommitInput;
     const { log } = this.options;
     const appends = rows.map(({ key, id, value }) => ({ key, id, value, leader }));
@@ -115,11 +118,13 @@ export class GroupCommitter {
       input = { type: 'append-failed', error, random: Math.random() };
     }
     this.options.onCommitted?.(rows.map(({ key }) => key));
+    this.#committed(rows.length, start, input.type === 'append-failed' ? input.error : undefined);
     this.#step(input);
   }
 
   async #overwrite(run: number, { key, value, fence }: PutRow): Promise<void> {
     const leader = this.options.address();
+    const start = this.#now();
     let input: GroupCommitInput;
     try {
       const { timestamp } = await this.options.log.overwrite({ key, value, leader }, this.#fence(fence));
@@ -128,7 +133,16 @@ export class GroupCommitter {
       input = { type: 'overwrite-failed', run, error, random: Math.random() };
     }
     this.options.onCommitted?.([key]);
+    this.#committed(1, start, input.type === 'overwrite-failed' ? input.error : undefined);
     this.#step(input);
+  }
+
+  #committed(rows: number, start: number, error: unknown): void {
+    const { metrics = NO_METRICS } = this.options;
+    if (!metrics.listening) return;
+    const outcome = error === undefined ? 'OK' : codeOf(error);
+    metrics.record('hedge.kv.batch.size', rows);
+    metrics.record('hedge.kv.commit.duration', (this.#now() - start) / 1_000, { outcome });
   }
 
   #fence(token: bigint): { lease: string; token: bigint } | undefined {
@@ -142,6 +156,7 @@ export class GroupCommitter {
  */
 export const KV_PUT: RequestType = {
   kind: RequestKind.REQUEST_KIND_KV_PUT,
+  name: 'put',
   runsAt: 'leader',
   duringDrain: 'accepted from this pod',
   slots: 'puts',

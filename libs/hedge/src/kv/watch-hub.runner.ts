@@ -30,6 +30,7 @@ const MOST_SCOPE_CHARACTERS = 32 * 1_024;
  */
 export const KV_WATCH: RequestType = {
   kind: RequestKind.REQUEST_KIND_KV_WATCH,
+  name: 'watch',
   runsAt: 'member',
   duringDrain: 'accepted',
   slots: 'watches',

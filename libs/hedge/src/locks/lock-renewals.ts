@@ -1,17 +1,23 @@
 import { MOST_RENEWALS, type LeaseTable, type Renewal, type RenewResult } from '../database/lease-table.js';
-import type { Clock } from '../common/clock.js';
+import type { Clock, Instant } from '../common/clock.js';
 import { databaseCall } from '../lease/database-call.js';
 import type { OutageLogger } from '../lease/outage-logger.js';
+import { outcomeOf, renewalMargin, reportRenewal } from '../lease/renewal/report-renewal.js';
+import type { Timing } from '../common/timing.js';
+import type { Metrics } from '../telemetry/metrics.js';
 
 export interface LockRenewalsOptions {
   readonly leases: Pick<LeaseTable, 'renewAll'>;
   readonly clock: Clock;
-  readonly backendTimeoutMs: number;
+  readonly timing: Pick<Timing, 'backendTimeoutMs' | 'renewDeadlineMs'>;
   readonly outages: OutageLogger;
+  readonly metrics: Metrics;
 }
 
 interface PendingRenewal {
   readonly renewal: Renewal;
+  /** The start of the last acknowledged acquisition or renewal. */
+  readonly validSince: Instant;
   /** Without a result the renewal failed with that message. */
   readonly answer: (result: RenewResult | undefined, failure: string | undefined) => void;
 }
@@ -27,8 +33,8 @@ export class LockRenewals {
   ) {}
 
   /** Renews with the next `flush`. Without a result in the answer, the renewal failed and its effect is unknown. */
-  add(renewal: Renewal, answer: PendingRenewal['answer']): void {
-    this.#pending.push({ renewal, answer });
+  add(pending: PendingRenewal): void {
+    this.#pending.push(pending);
   }
 
   flush(): void {
@@ -36,11 +42,18 @@ export class LockRenewals {
   }
 
   async #renew(asked: readonly PendingRenewal[]): Promise<void> {
-    const { leases, clock, backendTimeoutMs, outages } = this.options;
+    const { leases, clock, timing, outages, metrics } = this.options;
+    const start = clock.now();
     const renewals = asked.map(({ renewal }) => renewal);
     let failure: string | undefined;
-    const call = () => databaseCall(clock, backendTimeoutMs, () => leases.renewAll(renewals));
+    const call = () => databaseCall(clock, timing.backendTimeoutMs, () => leases.renewAll(renewals));
     const results = await outages.watch(call, 'written', (message) => void (failure = message));
+    const now = clock.now();
+    const margins = asked.flatMap(({ validSince }, index) =>
+      results?.[index]?.renewed === true ? [renewalMargin(timing, validSince, now)] : [],
+    );
+    const outcome = outcomeOf(results ?? [undefined]);
+    reportRenewal(metrics, { lease: 'locks', ms: now.mono - start.mono, outcome, margins });
     this.batch(() => asked.forEach(({ answer }, index) => answer(results?.[index], failure)));
   }
 }

@@ -20,6 +20,7 @@ import { lockLost, podStopping, lockUnknown } from './lock-errors.js';
 import type { LockEffect, LockInput } from './lock.messages.js';
 import { LockRenewals } from './lock-renewals.js';
 import { guardedController } from '../common/async/guarded-signal.js';
+import { type Metrics, NO_METRICS, type Reading } from '../telemetry/metrics.js';
 
 export interface LockManagerOptions {
   readonly leases: LeaseTable;
@@ -38,6 +39,14 @@ export interface LockManagerOptions {
   readonly onExpired?: ((what: string) => void) | undefined;
   /** For jitter. */
   readonly random?: () => number;
+  readonly metrics?: Metrics | undefined;
+}
+
+interface Waiting {
+  readonly entry: LockEntry;
+  readonly waiter: LockWaiter;
+  /** A monotonic time. */
+  readonly since: number;
 }
 
 /** Concurrent calls, without renewals. SQLite runs them one by one, in a fraction of the deadline of a call. */
@@ -65,7 +74,7 @@ export class LockManager {
   readonly #renewals: LockRenewals;
   readonly #limiter = new ConcurrencyLimiter(MOST_CALLS);
   readonly #entries = new Map<string, LockEntry>();
-  readonly #waiters = new Map<number, { readonly entry: LockEntry; readonly waiter: LockWaiter }>();
+  readonly #waiters = new Map<number, Waiting>();
   #lastWaiter = 0;
   readonly #inputs: { readonly entry: LockEntry; readonly input: LockInput }[] = [];
   #inBatch = false;
@@ -77,16 +86,18 @@ export class LockManager {
   #whenAtRest: (() => void) | undefined;
   #closed = false;
 
+  readonly #metrics: Metrics;
+
   constructor(options: LockManagerOptions) {
-    const { logger, clock, leases, timing } = options;
+    const { logger, clock, leases, timing, metrics = NO_METRICS } = options;
     this.#options = options;
+    this.#metrics = metrics;
     this.#outages = new OutageLogger({
       logger,
       begun: 'Locks cannot be acquired, renewed or released, retrying',
       over: 'Locks can be acquired again',
     });
-    const { backendTimeoutMs } = timing;
-    this.#renewals = new LockRenewals({ leases, clock, backendTimeoutMs, outages: this.#outages }, (run) =>
+    this.#renewals = new LockRenewals({ leases, clock, timing, outages: this.#outages, metrics }, (run) =>
       this.#batch(run),
     );
   }
@@ -102,10 +113,10 @@ export class LockManager {
     this.#lastWaiter += 1;
     const id = this.#lastWaiter;
     const entry = this.#entry(name);
-    this.#waiters.set(id, { entry, waiter });
+    this.#waiters.set(id, { entry, waiter, since: this.#options.clock.now().mono });
     this.#step(entry, { type: 'wait', waiter: id, once });
     return () => {
-      if (this.#takeWaiter(id) !== undefined) this.#step(entry, { type: 'cancel-wait', waiter: id });
+      if (this.#takeWaiter(id, 'cancelled') !== undefined) this.#step(entry, { type: 'cancel-wait', waiter: id });
     };
   }
 
@@ -124,6 +135,18 @@ export class LockManager {
     return { holder, failing: machine?.failing ?? false };
   }
 
+  /** The held locks, for metrics. */
+  get held(): Reading[] {
+    return [...this.#entries.values()].flatMap(({ held, name }) =>
+      held === undefined ? [] : [{ value: 1, labels: { lock: name } }],
+    );
+  }
+
+  /** The waiting callers, for metrics. */
+  get waiting(): Reading[] {
+    return Array.from(this.#waiters.values(), ({ entry }) => ({ value: 1, labels: { lock: entry.name } }));
+  }
+
   /** To call when another member announces that it released a lock. */
   releasedElsewhere(name: string, token: bigint): void {
     const entry = this.#entries.get(name);
@@ -140,7 +163,7 @@ export class LockManager {
     this.#draining = true;
     this.#batch(() => {
       for (const [id, { entry }] of this.#waiters) {
-        this.#takeWaiter(id)?.failed(podStopping(entry.name));
+        this.#takeWaiter(id, 'failed')?.failed(podStopping(entry.name));
         this.#inputs.push({ entry, input: { type: 'cancel-wait', waiter: id } });
       }
     });
@@ -313,7 +336,7 @@ export class LockManager {
       case 'granted':
         return this.#granted(entry, effect.waiter, effect.token);
       case 'refused': {
-        const waiter = this.#takeWaiter(effect.waiter);
+        const waiter = this.#takeWaiter(effect.waiter, effect.failed ? 'failed' : 'not_free');
         return effect.failed ? waiter?.failed(lockUnknown(entry.name)) : waiter?.notFree();
       }
       case 'announce-released':
@@ -344,9 +367,14 @@ export class LockManager {
       token,
       renewals: BigInt(attempt),
     };
-    this.#renewals.add(renewal, (result, failure) => {
-      if (failure !== undefined && entry.held?.token === token) entry.cause.failed(failure);
-      answered({ type: 'renewed', attempt, result });
+    const validSince = entry.machine.term?.validSince ?? this.#options.clock.now();
+    this.#renewals.add({
+      renewal,
+      validSince,
+      answer: (result, failure) => {
+        if (failure !== undefined && entry.held?.token === token) entry.cause.failed(failure);
+        answered({ type: 'renewed', attempt, result });
+      },
     });
   }
 
@@ -388,14 +416,19 @@ export class LockManager {
         fence: (used, tx) => used.fence(tx, { lease: lockName(group, entry.name), token }),
       }),
     });
-    this.#takeWaiter(id)?.granted(lock);
+    this.#takeWaiter(id, 'acquired')?.granted(lock);
   }
 
   /** Takes a waiter out, so that it is notified exactly once. */
-  #takeWaiter(id: number): LockWaiter | undefined {
-    const waiter = this.#waiters.get(id)?.waiter;
+  #takeWaiter(id: number, outcome: 'acquired' | 'not_free' | 'cancelled' | 'failed'): LockWaiter | undefined {
+    const waiting = this.#waiters.get(id);
+    if (waiting === undefined) return undefined;
     this.#waiters.delete(id);
-    return waiter;
+    if (this.#metrics.listening) {
+      const waitedMs = this.#options.clock.now().mono - waiting.since;
+      this.#metrics.record('hedge.lock.wait.duration', waitedMs / 1_000, { outcome, lock: waiting.entry.name });
+    }
+    return waiting.waiter;
   }
 
   #lost(
@@ -407,6 +440,7 @@ export class LockManager {
     const { held } = entry;
     if (held?.token !== token) return;
     entry.held = undefined;
+    this.#metrics.add('hedge.lock.losses', { reason, lock: entry.name });
     const error = lockLost(entry.name, reason, entry.cause.describe(reason, term, now));
     this.#options.logger.warn(error.message);
     if (isExpiry(reason)) this.#options.onExpired?.(`lock "${entry.name}"`);

@@ -6,6 +6,7 @@ import { RequestKind } from '../wire/hedge/v1/link.js';
 /** A request to every member. A member that stops refuses it, and waits for those that run. */
 export const BROADCAST: RequestType = {
   kind: RequestKind.REQUEST_KIND_BROADCAST,
+  name: 'broadcast',
   runsAt: 'member',
   duringDrain: 'refused',
   slots: HANDLER_SLOTS,

@@ -11,6 +11,7 @@ import type { RequestType } from './request-type.js';
 import { RequestServer } from './server/request-server.runner.js';
 import { Timeline } from './server/timeline.js';
 import type { Origin } from './server/server-call.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 const TICK_MS = 10;
 
@@ -22,6 +23,7 @@ export interface MessengerOptions {
   /** For the jitter of retries. */
   readonly random?: () => number;
   readonly logger?: { warn(message: string): void };
+  readonly metrics?: Metrics | undefined;
 }
 
 /**
@@ -52,10 +54,24 @@ export class Messenger implements TransportEvents, LinkSessions {
   #ticking = false;
   #closed = false;
 
-  constructor({ transport, clock, route, limits, random = Math.random, logger }: MessengerOptions) {
+  constructor({
+    transport,
+    clock,
+    route,
+    limits,
+    random = Math.random,
+    logger,
+    metrics = NO_METRICS,
+  }: MessengerOptions) {
     this.#transport = transport;
     this.#clock = clock;
-    const shared = { clock, timeline: this.#timeline, route, limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits } };
+    const shared = {
+      clock,
+      timeline: this.#timeline,
+      route,
+      limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits },
+      metrics,
+    };
     this.#server = new RequestServer({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
     this.#client = new RequestClient({
       ...shared,

@@ -4,6 +4,8 @@ import type { RequestKind } from '../wire/hedge/v1/link.js';
 export interface RequestType {
   /** The number of the type on the wire. */
   readonly kind: RequestKind;
+  /** The label `kind` of metrics. */
+  readonly name: string;
   /** `leader`: the request runs only while this process leads. `member`: it runs on any member. */
   readonly runsAt: 'leader' | 'member';
   /**
@@ -29,4 +31,9 @@ export const HANDLER_SLOTS = 'handlers';
 /** Whether requests of this type run handlers of the app. */
 export function runsHandlers({ slots }: RequestType): boolean {
   return slots === HANDLER_SLOTS;
+}
+
+/** The topic of a handler, for the label of metrics. Any text can be the topic of a message that no handler runs. */
+export function topicLabel(type: RequestType, topic: string, code: string): string | undefined {
+  return runsHandlers(type) && code !== 'NO_HANDLER' && code !== 'INVALID_ARGUMENT' ? topic : undefined;
 }

@@ -4,6 +4,7 @@ import type { Timing, TimingPreset } from '../common/timing.js';
 import type { Serializer } from '../messaging/serializer.js';
 import type { HedgeMode, PodSettings } from '../pod/settings.js';
 import type { Size } from '../spill/service/spill-create-options.js';
+import type { OptionalLabel } from '../telemetry/definitions.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
 
 /** Enhancers of every handler. They run before those of its class and method, like Nest's global enhancers. */
@@ -70,6 +71,15 @@ export interface HedgeKv {
    * the leader logs a WARN if another group uses the same keys.
    */
   readonly prefix?: string;
+}
+
+/** The labels of metrics. */
+export interface HedgeMetrics {
+  /**
+   * Adds these labels to the metrics that have them: each topic, name of a lock, or name of a semaphore is then a time
+   * series of its own, so leave out those of which the app has many. Default: none.
+   */
+  readonly labels?: readonly OptionalLabel[];
 }
 
 /** The order of pods for the leadership. */
@@ -172,6 +182,8 @@ export interface HedgeOptions {
   readonly spill?: HedgeSpill;
   /** How `KvStore` uses the log table. Default: keys as they are. */
   readonly kv?: HedgeKv;
+  /** The labels of metrics. Default: no names of topics, locks and semaphores. */
+  readonly metrics?: HedgeMetrics;
 }
 
 /** For `forRootAsync({ useClass })` and `useExisting`. */

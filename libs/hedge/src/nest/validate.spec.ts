@@ -184,6 +184,15 @@ describe('options', () => {
     },
   );
 
+  it('name the labels of metrics that exist', () => {
+    expect(problemsOf({ ...good, metrics: { labels: ['topic', 'lock', 'semaphore'] } })).toEqual([]);
+    for (const labels of ['topic', ['topic', 'key']]) {
+      expect(problemsOf({ ...good, metrics: { labels } })).toEqual([
+        expect.stringMatching(/^metrics\.labels is .*; give an array of 'topic', 'lock', 'semaphore'\.$/),
+      ]);
+    }
+  });
+
   it('stay on one line, and visible, whatever stands in them', () => {
     const [problem] = problemsOf({ ...good, group: 'a\nb\u202e' });
     expect(problem).toContain("group is 'a\\u{a}b\\u{202e}'; ");

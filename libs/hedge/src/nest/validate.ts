@@ -15,6 +15,7 @@ import { isAppVersion } from '../membership/succession.js';
 import { resolveAddress } from '../transport/address.js';
 import { DEFAULT_MAX_QUEUED_BYTES } from '../transport/links/link-transport.js';
 import { STORED_SECRET } from '../pod/group-secret.js';
+import { OPTIONAL_LABELS } from '../telemetry/definitions.js';
 import type { HedgeLimits, HedgeOptions, HedgeSettings, HedgeTiming } from './options.js';
 
 const DEFAULT_ADDRESS = ':7400';
@@ -67,6 +68,7 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     limits: limitsOf(options),
     shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
     spill: spillOf(options),
+    metrics: { labels: options.metrics?.labels ?? [] },
     kv: { prefix: options.kv?.prefix ?? '', prefixChosen: options.kv?.prefix !== undefined },
   };
 }
@@ -254,6 +256,13 @@ const KV: Shape = {
       : "give visible characters, as 'orders/': at most 256 bytes, not beginning with __hedge/ or __caller=",
 };
 
+const METRICS: Shape = {
+  labels: (value) =>
+    Array.isArray(value) && value.every((label) => oneOf(...OPTIONAL_LABELS)(label) === undefined)
+      ? undefined
+      : `give an array of ${OPTIONAL_LABELS.map((label) => `'${label}'`).join(', ')}`,
+};
+
 const PREFER_NEWEST: Shape = {
   appVersion: (value) =>
     typeof value === 'string' && isAppVersion(value)
@@ -272,6 +281,7 @@ const NESTED: Readonly<Record<string, { readonly shape: Shape; readonly required
   shutdown: { shape: SHUTDOWN },
   spill: { shape: SPILL },
   kv: { shape: KV },
+  metrics: { shape: METRICS },
   preferNewest: { shape: PREFER_NEWEST, required: ['appVersion'] },
 };
 
@@ -303,6 +313,7 @@ const OPTIONS: Shape = {
   shutdown: object,
   spill: object,
   kv: object,
+  metrics: object,
   preferNewest: object,
 } satisfies Record<keyof HedgeOptions, Check>;
 

@@ -38,6 +38,9 @@ import { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { SharedLife } from '../lease/renewal/shared-life.js';
 import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
 import { type PodSettings, timeoutWarning } from './settings.js';
+import { Metrics } from '../telemetry/metrics.js';
+import { reportToOpenTelemetry } from '../telemetry/opentelemetry.js';
+import { reportState } from './pod-state.js';
 import { StallMonitor } from './stall-monitor.js';
 import type { TransportFactory } from './transport-factory.js';
 
@@ -67,6 +70,7 @@ export class HedgePod {
   readonly readiness: HedgeReadiness;
   /** Delays the calls of all services until the start. */
   readonly gate = new StartGate();
+  readonly metrics: Metrics;
   readonly settings: PodSettings;
   readonly #logger: LineLogger;
   readonly #stalls: StallMonitor;
@@ -81,6 +85,7 @@ export class HedgePod {
   readonly #watchHub: WatchHub;
   /** The drains of work that a stop waits for, on leader and follower. */
   readonly #drains: (() => Promise<void>)[] = [];
+  #stopReporting: () => void = () => undefined;
   #leaving: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -88,6 +93,7 @@ export class HedgePod {
     const logger = makeLogger('Hedge');
     reportListenerErrorsTo((message, stack) => logger.error(message, stack));
     const { timing, renewal } = settings;
+    const metrics = new Metrics(settings.group, settings.metrics.labels);
     const life = new SharedLife();
     const stalls = new StallMonitor({
       clock: systemClock,
@@ -95,9 +101,10 @@ export class HedgePod {
       maxStallMs: renewal?.maxStallMs,
       logger,
       beat: (monoMs) => life.beat(monoMs),
+      metrics,
     });
-    const renewer = renewal && new RenewalWorker({ ...renewal, timing, life, clock: systemClock, logger });
-    const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate, stalls, renewer };
+    const renewer = renewal && new RenewalWorker({ ...renewal, timing, life, clock: systemClock, logger, metrics });
+    const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate, stalls, renewer, metrics };
 
     const database = makeDatabase(context);
     const network = makeNetwork(context, database, makeTransport, makeLogger('HedgeTransport'));
@@ -110,7 +117,17 @@ export class HedgePod {
       network.transport,
       { ...election, ...messaging, locks: locks.announcer, semaphores: semaphores.server },
       logger,
+      metrics,
     );
+    reportState({
+      ...context,
+      ...database,
+      ...network,
+      ...election,
+      locks: locks.manager,
+      permits: semaphores.client,
+      spill,
+    });
 
     this.leader = makeLeaderService(context, election, messaging);
     this.cluster = makeClusterService(context, network, election, messaging);
@@ -124,6 +141,7 @@ export class HedgePod {
     const graceMs = settings.timing.leaseMs + settings.timing.heartbeatTimeoutMs;
     this.readiness = new HedgeReadiness(() => this.#readinessFacts(), graceMs);
 
+    this.metrics = metrics;
     this.settings = settings;
     this.#logger = logger;
     this.#stalls = stalls;
@@ -153,6 +171,7 @@ export class HedgePod {
     const warning = timeoutWarning(this.settings);
     if (warning !== undefined) this.#logger.warn(warning);
     try {
+      this.#stopReporting = reportToOpenTelemetry(this.metrics);
       this.#stalls.start();
       await this.#renewer?.start();
       const open = await opener.open();
@@ -212,6 +231,7 @@ export class HedgePod {
       ['close the links', () => transport.close()],
       ['stop restoring the secret', () => secret.close()],
       ['close the backend', () => this.#database.backend.close()],
+      ['stop reporting metrics', () => this.#stopReporting()],
     ]);
     return this.#closing;
   }

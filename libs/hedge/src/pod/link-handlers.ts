@@ -4,6 +4,7 @@ import type { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 export interface LinkParts {
   readonly elector: Pick<LeaderElector, 'heard' | 'heartbeat' | 'leaderReleased' | 'leaseRenewed' | 'linkClosed'>;
@@ -18,6 +19,7 @@ export function connectLinks(
   transport: Transport,
   { elector, membership, messenger, locks, semaphores }: LinkParts,
   logger: { debug(message: string): void },
+  metrics: Metrics = NO_METRICS,
 ): void {
   transport.attach(
     {
@@ -32,6 +34,7 @@ export function connectLinks(
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),
       opened(link) {
         logger.debug(`Link ${sides(link)} opened`);
+        metrics.add('hedge.link.opens', { direction: link.direction, resumed: String(link.resumed) });
         messenger.opened(link);
       },
       closed(link, reason) {

@@ -48,6 +48,8 @@ import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
 import type { HandlersFactory } from './handlers.js';
 import type { PodSettings } from './settings.js';
 import type { StallMonitor } from './stall-monitor.js';
+import type { Metrics } from '../telemetry/metrics.js';
+import { timedBackend } from './timed-backend.js';
 import type { TransportFactory } from './transport-factory.js';
 
 // The parts of a pod, in the order in which `HedgePod` creates them. Each part uses only earlier ones.
@@ -60,6 +62,7 @@ export interface PodContext {
   /** Delays the calls of all services until the start. */
   readonly gate: StartGate;
   readonly stalls: StallMonitor;
+  readonly metrics: Metrics;
   /** With `renewal: 'worker'`. */
   readonly renewer: RenewalWorker | undefined;
 }
@@ -70,9 +73,10 @@ export type ElectionPart = ReturnType<typeof makeElection>;
 export type MessagingPart = ReturnType<typeof makeMessaging>;
 
 /** The database: its driver, the opener that waits for it, and the watch on its answers. */
-export function makeDatabase({ settings, clock, logger, renewer }: PodContext) {
+export function makeDatabase({ settings, clock, logger, renewer, metrics }: PodContext) {
   const { group, timing } = settings;
-  const backend = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
+  const made = settings.backend.create({ timeoutMs: timing.backendTimeoutMs });
+  const backend = timedBackend(made, clock, metrics);
   // While the election needs the database, the lease is read or renewed at least once per lease.
   const watch = new DatabaseWatch(clock, 2 * timing.leaseMs, leaseName(group));
   const opener = new DatabaseOpener(backend, { clock, retryMs: timing.retryMs, logger });
@@ -87,7 +91,7 @@ export function makeDatabase({ settings, clock, logger, renewer }: PodContext) {
 
 /** The transport to other pods, and the secret with which pods authenticate each other. */
 export function makeNetwork(
-  { settings, clock, logger }: PodContext,
+  { settings, clock, logger, metrics }: PodContext,
   { backend, watch }: DatabasePart,
   makeTransport: TransportFactory,
   transportLogger: Logger,
@@ -100,6 +104,7 @@ export function makeNetwork(
     incarnation: newIncarnation(),
     secret: (self) => groupSecrets(option, () => secret.get(self.address)),
     logger: transportLogger,
+    metrics,
   });
   watch.onReplaced(() => {
     if (option.includes(STORED_SECRET)) void secret.restore(transport.self.address);
@@ -109,7 +114,7 @@ export function makeNetwork(
 
 /** The election, and the membership that follows it. */
 export function makeElection(
-  { settings, clock, logger, stalls }: PodContext,
+  { settings, clock, logger, stalls, metrics }: PodContext,
   { backend, leases, renewer, watch }: DatabasePart,
   { transport }: NetworkPart,
 ) {
@@ -127,6 +132,7 @@ export function makeElection(
     onExpired: (what) => stalls.lost(what),
     successor: () => membership.successor(),
     logger,
+    metrics,
   });
   const reports = new UnreachableReports({ log: backend.log, group, transport });
   const handOvers = new HandOvers({ log: backend.log, group, transport });
@@ -149,7 +155,7 @@ export function makeElection(
 }
 
 export function makeLocks(
-  { settings, clock, logger, gate, stalls }: PodContext,
+  { settings, clock, logger, gate, stalls, metrics }: PodContext,
   { backend, leases, renewer }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
@@ -167,6 +173,7 @@ export function makeLocks(
     renewer,
     onExpired: (what) => stalls.lost(what),
     logger,
+    metrics,
   });
   announcer.onReleased((name, token) => manager.releasedElsewhere(name, token));
   return { announcer, manager, service: new LockService({ gate, manager, clock, defaultTimeoutMs }) };
@@ -174,7 +181,7 @@ export function makeLocks(
 
 /** Messages and streams, with the handlers of the app. */
 export function makeMessaging(
-  { settings, clock, logger, gate }: PodContext,
+  { settings, clock, logger, gate, metrics }: PodContext,
   { transport, address }: NetworkPart,
   { elector }: ElectionPart,
   makeHandlers: HandlersFactory,
@@ -184,10 +191,17 @@ export function makeMessaging(
   const handlers = makeHandlers({ codec, address });
   // One caller may use half of the bytes. So at least a few of its largest messages fit, at any `maxMessageBytes`.
   const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
-  const messenger = new Messenger({ transport, clock, route: elector, limits: { ...limits, maxHeldBytes }, logger });
+  const messenger = new Messenger({
+    transport,
+    clock,
+    route: elector,
+    limits: { ...limits, maxHeldBytes },
+    logger,
+    metrics,
+  });
   messenger.serve(LEADER_MESSAGE, handlers.leaderMessage);
   messenger.serve(BROADCAST, handlers.broadcast);
-  const shared = { transport, route: elector, codec, limits };
+  const shared = { transport, route: elector, codec, limits, clock, metrics };
   const receiver = new StreamReceiver({
     ...shared,
     leader: handlers.leaderStream,
@@ -195,13 +209,13 @@ export function makeMessaging(
   });
   elector.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
   elector.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
-  const streams = new StreamCaller({ ...shared, gate, clock, openTimeoutMs: defaultTimeoutMs });
+  const streams = new StreamCaller({ ...shared, gate, openTimeoutMs: defaultTimeoutMs });
   return { codec, messenger, receiver, streams };
 }
 
 /** Both sides of semaphores: the client, and the server, which is active while this pod leads. */
 export function makeSemaphores(
-  { settings, clock, logger, gate, stalls }: PodContext,
+  { settings, clock, logger, gate, stalls, metrics }: PodContext,
   { backend }: DatabasePart,
   { address }: NetworkPart,
   { elector }: ElectionPart,
@@ -229,12 +243,13 @@ export function makeSemaphores(
     transactions: backend.transactions,
     onExpired: (what) => stalls.lost(what),
     releaseWithoutLeader: (name, ids) => releaseWithoutLeader(rows, name, ids),
+    metrics,
   });
   return { server, client, service: new SemaphoreService({ gate, client, table, group, defaultTimeoutMs }) };
 }
 
 export function makeKv(
-  { settings, clock, logger, gate }: PodContext,
+  { settings, clock, logger, gate, metrics }: PodContext,
   { backend }: DatabasePart,
   { address, transport }: NetworkPart,
   { elector }: ElectionPart,
@@ -250,6 +265,7 @@ export function makeKv(
     address,
     limits: { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: timing.retryMs },
     onCommitted: (keys) => announcer.committed(keys),
+    metrics,
   });
   const request = (outgoing: OutgoingRequest): Promise<Encoded> => messenger.request(outgoing);
   const hub = new WatchHub({ log, clock, route: elector, request, random: Math.random });
@@ -314,7 +330,7 @@ export function makeClusterService(
 }
 
 export function makeJobs(
-  { settings, clock, logger, gate, stalls }: PodContext,
+  { settings, clock, logger, gate, stalls, metrics }: PodContext,
   { backend }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
@@ -334,5 +350,6 @@ export function makeJobs(
     leaseMs,
     logger,
     onCutShort,
+    metrics,
   });
 }

@@ -2,6 +2,7 @@ import type { Timing } from '../common/timing.js';
 import type { Hidden } from '../common/validation/hidden.js';
 import type { BackendFactory, WorkerBackend } from '../database/backend.js';
 import type { Serializer } from '../messaging/serializer.js';
+import type { OptionalLabel } from '../telemetry/definitions.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
 
 /**
@@ -39,6 +40,7 @@ export interface PodSettings {
   };
   readonly shutdown: { readonly drainMs: number; readonly totalMs: number };
   readonly kv: { readonly prefix: string; readonly prefixChosen: boolean };
+  readonly metrics: { readonly labels: readonly OptionalLabel[] };
   /** In bytes. */
   readonly spill: {
     readonly memory: number;

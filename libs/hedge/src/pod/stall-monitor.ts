@@ -1,4 +1,5 @@
 import type { Clock, Instant } from '../common/clock.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 /** The stalls of the event loop of one process, for metrics. A stall is a quarter of a lease or longer. */
 export interface StallFigures {
@@ -19,6 +20,7 @@ export interface StallMonitorOptions {
   readonly logger: { warn(message: string): void };
   /** Called in each turn of the timer with the monotonic time. */
   readonly beat: (monoMs: number) => void;
+  readonly metrics?: Metrics | undefined;
   /** CPU time of this process in milliseconds. Replaced in tests. */
   readonly cpuMs?: () => number;
 }
@@ -77,10 +79,11 @@ export class StallMonitor {
   }
 
   #turn(): void {
-    const { clock, leaseMs, cpuMs = ownCpuMs } = this.#options;
+    const { clock, leaseMs, cpuMs = ownCpuMs, metrics = NO_METRICS } = this.#options;
     if (this.#stall !== undefined) this.#report();
     const now = clock.now();
     const ms = Math.round(now.mono - this.#dueAt);
+    metrics.record('hedge.event_loop.delay', Math.max(0, now.mono - this.#dueAt) / 1_000);
     if (ms >= leaseMs * STALL_SHARE) this.#stall = { ms, cpuMs: Math.round(cpuMs() - this.#cpuMs) };
     else this.#lost = [];
     this.#schedule(now);
@@ -96,6 +99,7 @@ export class StallMonitor {
       totalMs: totalMs + ms,
       lost: lost + this.#lost.length,
     };
+    this.#options.metrics?.add('hedge.event_loop.stalls');
     this.#options.logger.warn(this.#describe(ms, cpuMs));
     this.#lost = [];
   }

@@ -5,6 +5,7 @@ import type { StreamTransport } from '../transport/streams/peer-stream.js';
 import type { Transport } from '../transport/transport.js';
 import type { MemberId } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
+import type { Metrics } from '../telemetry/metrics.js';
 import type { PodSettings } from './settings.js';
 
 export interface TransportContext {
@@ -13,6 +14,7 @@ export interface TransportContext {
   /** Reads the secret of the group for this pod. The transport calls it for each handshake. */
   readonly secret: (self: MemberId) => Promise<GroupSecrets>;
   readonly logger: Logger;
+  readonly metrics: Metrics;
 }
 
 export interface MadeTransport {
@@ -24,13 +26,14 @@ export interface MadeTransport {
 /** Creates the transport of a pod. `HedgeTestingModule` replaces it by an in-memory network. */
 export type TransportFactory = (context: TransportContext) => MadeTransport;
 
-export const grpcTransport: TransportFactory = ({ settings, incarnation, secret, logger }) => {
+export const grpcTransport: TransportFactory = ({ settings, incarnation, secret, logger, metrics }) => {
   const { group, timing, limits } = settings;
   const tls = settings.tls.reveal();
   const common = {
     group,
     secret,
     logger,
+    metrics,
     heartbeatTimeoutMs: timing.heartbeatTimeoutMs,
     timing,
     maxMessageBytes: limits.maxMessageBytes,

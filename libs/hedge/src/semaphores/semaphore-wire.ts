@@ -16,6 +16,7 @@ import type { PermitClaim, SemaphoreOutcome } from './server/semaphore-queue.mes
 
 export const ACQUIRE: RequestType = {
   kind: RequestKind.REQUEST_KIND_SEMAPHORE_ACQUIRE,
+  name: 'semaphore_acquire',
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: 'acquires',
@@ -28,6 +29,7 @@ export const ACQUIRE: RequestType = {
  */
 export const RELEASE: RequestType = {
   kind: RequestKind.REQUEST_KIND_SEMAPHORE_RELEASE,
+  name: 'semaphore_release',
   runsAt: 'leader',
   duringDrain: 'accepted',
   slots: 'releases',
@@ -37,6 +39,7 @@ export const RELEASE: RequestType = {
 /** Its slots are not those of releases, because a release waits for the database. */
 export const RENEW: RequestType = {
   kind: RequestKind.REQUEST_KIND_SEMAPHORE_RENEW,
+  name: 'semaphore_renew',
   runsAt: 'leader',
   duringDrain: 'accepted',
   slots: 'renewals',
@@ -45,6 +48,7 @@ export const RENEW: RequestType = {
 
 const RESIZE: RequestType = {
   kind: RequestKind.REQUEST_KIND_SEMAPHORE_RESIZE,
+  name: 'semaphore_resize',
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: 'releases',

@@ -32,6 +32,8 @@ async function* exchangeItems(
   const { clock, codec } = caller;
   const stops: (() => void)[] = [];
   let exchange: Exchange | undefined;
+  let thrown: unknown;
+  const measured = caller.measure('leader-stream', topic);
   let sourceFailure: { readonly error: unknown } | undefined;
   source.onEarlyFailure((error) => {
     sourceFailure = { error };
@@ -58,6 +60,7 @@ async function* exchangeItems(
     source.feed(sinkOf(opened.writer, topic, codec), sourceOver);
     for await (const reply of opened.replies()) yield reply;
   } catch (error) {
+    thrown = error;
     if (sourceFailure !== undefined) throw sourceFailure.error;
     const reason: unknown = cancellation.signal.aborted ? cancellation.signal.reason : error;
     if (reason === signal?.reason) throw reason;
@@ -65,6 +68,7 @@ async function* exchangeItems(
     throw atCaller(exchange.explain(reason));
   } finally {
     for (const stop of stops) stop();
+    measured(thrown);
     exchange?.close(new HedgeError('CANCELLED', 'The caller has ended the stream'));
   }
 }

@@ -33,6 +33,7 @@ export class MemberStream {
   readonly #stop = new AbortController();
   readonly #stops: (() => void)[] = [];
   #exchange: Exchange | undefined;
+  #measured: (error?: unknown) => void = () => undefined;
   /** The queue is full: the caller has not read the replies yet. */
   #queueFull = false;
   /** Resolves a pending `room()`. */
@@ -44,6 +45,7 @@ export class MemberStream {
   async open(): Promise<{ readonly replies: Promise<void> }> {
     const { caller, topic, member, options } = this.init;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
+    this.#measured = caller.measure('broadcast-stream', topic);
     if (timeoutMs !== undefined) {
       this.#stops.push(caller.clock.after(timeoutMs, () => this.stop(timedOut(topic, timeoutMs)), true));
     }
@@ -118,6 +120,7 @@ export class MemberStream {
     } catch (error) {
       return await this.#ended(error instanceof HedgeError ? exchange.explain(error) : error);
     }
+    this.#measured();
     // First of all, so that the source does not wait for this member any more.
     this.close(new HedgeError('CANCELLED', 'The handler has ended its replies'));
     await queue.put({ type: 'end', member });
@@ -129,6 +132,7 @@ export class MemberStream {
       thrown instanceof HedgeError
         ? thrown
         : new HedgeError('CANCELLED', `Stream '${topic}' was cancelled: ${messageOf(thrown)}`, { cause: thrown });
+    this.#measured(error);
     this.close(error);
     await queue.put({ type: 'end', member, error });
   }

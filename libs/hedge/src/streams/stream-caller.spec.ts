@@ -7,6 +7,7 @@ import { PayloadCodec } from '../messaging/serializer.js';
 import { MemoryNetwork } from '../testing/memory-transport.js';
 import { leaderReplies } from './leader-replies.js';
 import { StartGate } from '../common/async/start-gate.js';
+import { NO_METRICS } from '../telemetry/metrics.js';
 import { StreamCaller } from './stream-caller.js';
 import { StreamReceiver } from './stream-receiver.js';
 
@@ -66,14 +67,11 @@ async function pod(address: string) {
       for await (const item of input) replies.push([address, item]);
     },
   };
-  const receiver = new StreamReceiver({ transport, route, codec, limits, leader: handlers, broadcast: handlers });
+  const shared = { transport, route, codec, limits, clock: systemClock };
+  const receiver = new StreamReceiver({ ...shared, metrics: NO_METRICS, leader: handlers, broadcast: handlers });
   const caller = new StreamCaller({
+    ...shared,
     gate: StartGate.opened(),
-    transport,
-    route,
-    clock: systemClock,
-    codec,
-    limits,
     openTimeoutMs: 400,
   });
   return { transport, route, receiver, caller, self: transport.self };

@@ -12,6 +12,7 @@ import type { PeerStream, StreamPurpose, StreamTransport } from '../transport/st
 import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { Exchange } from './exchange.js';
 import type { StreamLimits } from './item-writer.js';
+import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 500;
@@ -25,6 +26,7 @@ export interface StreamCallerOptions {
   readonly limits: StreamLimits;
   /** Time limit for a handler to accept a stream, in milliseconds. */
   readonly openTimeoutMs: number;
+  readonly metrics?: Metrics | undefined;
   /** For the jitter of retries. */
   readonly random?: () => number;
 }
@@ -37,6 +39,22 @@ export class StreamCaller {
   constructor(private readonly options: StreamCallerOptions) {
     this.clock = options.clock;
     this.codec = options.codec;
+  }
+
+  /** Begins the measurement of one stream. Call the result once, with the error of the stream. */
+  measure(kind: StreamPurpose, topic: string): (error?: unknown) => void {
+    const { metrics = NO_METRICS } = this.options;
+    if (!metrics.listening) return () => undefined;
+    const start = this.clock.now().mono;
+    return (error) => {
+      const code = error === undefined ? 'OK' : error instanceof HedgeError ? error.code : 'CANCELLED';
+      const seconds = (this.clock.now().mono - start) / 1_000;
+      metrics.record('hedge.request.duration', seconds, {
+        kind,
+        code,
+        topic: code === 'NO_HANDLER' ? undefined : topic,
+      });
+    };
   }
 
   /** @throws HedgeError NOT_STARTED, now or as a rejection. */

@@ -8,6 +8,8 @@ import type { PeerStream, StreamTransport } from '../transport/streams/peer-stre
 import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { itemsOf } from './item-frames.js';
 import { type ItemSink, ItemWriter, sinkOf, type StreamLimits } from './item-writer.js';
+import type { Clock } from '../common/clock.js';
+import type { Metrics } from '../telemetry/metrics.js';
 
 /** A stream as a handler receives it. */
 export interface IncomingStream {
@@ -38,6 +40,8 @@ export interface StreamReceiverOptions {
   readonly route: LeaderRoute;
   readonly codec: PayloadCodec;
   readonly limits: StreamLimits;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
   readonly leader: StreamHandlers;
   readonly broadcast: StreamHandlers;
 }
@@ -89,7 +93,7 @@ export class StreamReceiver {
     this.#running.set(stream, epoch);
     this.#leaderStreams.begin();
     try {
-      await this.#run(stream, opening, this.#options.leader);
+      await this.#run('leader-stream', stream, opening);
     } finally {
       this.#running.delete(stream);
       this.#leaderStreams.end();
@@ -102,14 +106,19 @@ export class StreamReceiver {
     }
     this.#broadcasts.begin();
     try {
-      await this.#run(stream, opening, this.#options.broadcast);
+      await this.#run('broadcast-stream', stream, opening);
     } finally {
       this.#broadcasts.end();
     }
   }
 
-  async #run(stream: PeerStream, { topic, id, epoch }: HandlerStream, handlers: StreamHandlers): Promise<void> {
-    const { codec, limits } = this.#options;
+  async #run(
+    kind: 'leader-stream' | 'broadcast-stream',
+    stream: PeerStream,
+    { topic, id, epoch }: HandlerStream,
+  ): Promise<void> {
+    const { codec, limits, clock, metrics, leader, broadcast } = this.#options;
+    const handlers = kind === 'leader-stream' ? leader : broadcast;
     if (topic.length > MAX_TOPIC_LENGTH) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
@@ -120,6 +129,8 @@ export class StreamReceiver {
     // An empty message accepts the stream.
     await stream.write(new Uint8Array(0));
     const writer = new ItemWriter(stream, limits);
+    const start = clock.now().mono;
+    let code = 'OK';
     try {
       await handlers.run({
         topic,
@@ -133,8 +144,11 @@ export class StreamReceiver {
       });
       await writer.end();
     } catch (error) {
-      writer.fail(asHedgeError(error, 'HANDLER_FAILED'));
+      const failure = asHedgeError(error, 'HANDLER_FAILED');
+      code = failure.code;
+      writer.fail(failure);
     }
+    metrics.record('hedge.handler.duration', (clock.now().mono - start) / 1_000, { kind, code, topic });
   }
 }
 

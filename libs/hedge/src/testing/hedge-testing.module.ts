@@ -70,9 +70,9 @@ export class HedgeTestingModule {
 }
 
 function transportOn(network: MemoryNetwork): TransportFactory {
-  return ({ settings, incarnation, secret, logger }) => {
+  return ({ settings, incarnation, secret, logger, metrics }) => {
     const { group, mode, address, limits } = settings;
     const self = { address: mode === 'member' ? address : '', incarnation };
-    return { transport: network.transport(self, { group, secret, logger, ...limits }), source: 'in memory' };
+    return { transport: network.transport(self, { group, secret, logger, metrics, ...limits }), source: 'in memory' };
   };
 }

@@ -20,6 +20,8 @@ export interface Link {
    */
   readonly resumed: boolean;
   readonly open: boolean;
+  /** Bytes of frames that wait in the queue of this link. */
+  readonly queuedBytes: number;
   /**
    * Queues a frame. Frames queued in one turn of the event loop leave as one message. Does nothing on a closed link: the
    * close event has reported that.

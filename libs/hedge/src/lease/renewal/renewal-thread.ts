@@ -1,9 +1,10 @@
 import type { Backend } from '../../database/backend.js';
 import type { HeldLease, RenewResult } from '../../database/lease-table.js';
-import type { Clock } from '../../common/clock.js';
+import type { Clock, Instant } from '../../common/clock.js';
 import { messageOf } from '../../common/errors.js';
 import { databaseCall } from '../database-call.js';
 import { LeaseRenewer, type RenewerEffect, type RenewerInput } from './lease-renewer.core.js';
+import { outcomeOf, renewalMargin } from './report-renewal.js';
 import type { FromRenewalThread, RenewalThreadData, ToRenewalThread } from './renewal.messages.js';
 import { SharedLife } from './shared-life.js';
 import { SharedTerm } from './shared-term.js';
@@ -19,6 +20,8 @@ interface HeldTerm {
   readonly shared: SharedTerm;
   /** The election renews in a call of its own (`LeaseRenewer`). */
   readonly alone: boolean;
+  /** The start of the last acknowledged call. */
+  validSince: Instant;
 }
 
 /** Performs the effects of a `LeaseRenewer` on the renewal thread. */
@@ -45,6 +48,7 @@ export class RenewalThread {
           lease: { name, holder, token },
           shared: new SharedTerm(memory),
           alone: !term.onBeat,
+          validSince: term.validSince,
         });
         return this.#step({ type: 'hold', term });
       }
@@ -75,8 +79,11 @@ export class RenewalThread {
         this.#cancelWake();
         this.#cancelWake = this.options.clock.after(effect.afterMs, () => this.#step({ type: 'tick' }));
         return;
-      case 'renewed':
-        return this.#terms.get(effect.id)?.shared.acknowledged(effect.renewal, effect.validSince);
+      case 'renewed': {
+        const held = this.#terms.get(effect.id);
+        if (held !== undefined) held.validSince = effect.validSince;
+        return held?.shared.acknowledged(effect.renewal, effect.validSince);
+      }
       case 'superseded':
         return this.#terms.get(effect.id)?.shared.supersede();
       case 'renew':
@@ -95,6 +102,7 @@ export class RenewalThread {
       return [{ id, alone: held.alone, lease: { ...held.lease, leaseMs, renewals: BigInt(renewal) } }];
     });
     const [first] = sent;
+    const start = clock.now();
     const results = new Map<number, RenewResult>();
     try {
       const answers = await databaseCall(clock, backendTimeoutMs, async () =>
@@ -106,6 +114,29 @@ export class RenewalThread {
     } catch (error) {
       this.options.post({ type: 'failed', ids: sent.map(({ id }) => id), message: messageOf(error) });
     }
+    if (first !== undefined)
+      this.#measured(
+        first.alone,
+        start,
+        sent.map(({ id }) => ({ id, result: results.get(id) })),
+      );
     this.#step({ type: 'answered', call, results: renewals.map(({ id }) => results.get(id)) });
+  }
+
+  /** To call before the answers are handled, which change `validSince`. */
+  #measured(
+    alone: boolean,
+    start: Instant,
+    answers: readonly { readonly id: number; readonly result: RenewResult | undefined }[],
+  ): void {
+    const { clock, timing, post } = this.options;
+    const now = clock.now();
+    const margins = answers.flatMap(({ id, result }) => {
+      const held = this.#terms.get(id);
+      return held !== undefined && result?.renewed === true ? [renewalMargin(timing, held.validSince, now)] : [];
+    });
+    const outcome = outcomeOf(answers.map(({ result }) => result));
+    const lease = alone ? 'leader' : 'locks';
+    post({ type: 'measured', renewal: { lease, ms: now.mono - start.mono, outcome, margins } });
   }
 }

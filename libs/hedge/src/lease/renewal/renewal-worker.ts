@@ -5,6 +5,8 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { Timing } from '../../common/timing.js';
 import type { FromRenewalThread, RenewalThreadData, ToRenewalThread } from './renewal.messages.js';
+import { type Metrics, NO_METRICS } from '../../telemetry/metrics.js';
+import { reportRenewal } from './report-renewal.js';
 import type { SharedLife } from './shared-life.js';
 import { SharedTerm } from './shared-term.js';
 import type { RenewedLease, TermRenewer } from './term-renewer.js';
@@ -16,6 +18,7 @@ export interface RenewalWorkerOptions {
   readonly life: SharedLife;
   readonly clock: Clock;
   readonly logger: { warn(message: string): void };
+  readonly metrics?: Metrics | undefined;
   /** Replaced in tests. */
   readonly startThread?: (data: RenewalThreadData) => Worker;
 }
@@ -168,6 +171,7 @@ export class RenewalWorker implements TermRenewer {
 
   #receive(message: FromRenewalThread): void {
     if (message.type === 'ready') return;
+    if (message.type === 'measured') return reportRenewal(this.#options.metrics ?? NO_METRICS, message.renewal);
     for (const id of message.ids) {
       const lease = this.#byId.get(id)?.lease;
       if (message.type === 'changed') lease?.changed();

@@ -2,6 +2,7 @@ import type { WorkerBackend } from '../../database/backend.js';
 import type { MemberId } from '../../common/identity.js';
 import type { Timing } from '../../common/timing.js';
 import type { TermToRenew } from './lease-renewer.core.js';
+import type { MeasuredRenewal } from './report-renewal.js';
 
 /** The data with which the renewal thread starts. */
 export interface RenewalThreadData {
@@ -35,4 +36,6 @@ export type FromRenewalThread =
   | { readonly type: 'ready' }
   /** It has renewed these terms, or found them superseded: their memories say more. */
   | { readonly type: 'changed'; readonly ids: readonly number[] }
-  | { readonly type: 'failed'; readonly ids: readonly number[]; readonly message: string };
+  | { readonly type: 'failed'; readonly ids: readonly number[]; readonly message: string }
+  /** For metrics, after each call. */
+  | { readonly type: 'measured'; readonly renewal: MeasuredRenewal };

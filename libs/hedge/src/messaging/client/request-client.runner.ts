@@ -16,7 +16,8 @@ import type { Encoded, OutgoingRequest } from '../message.js';
 import { RequestRouter } from './request-routing.core.js';
 import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
 import type { Timeline } from '../server/timeline.js';
-import { type RequestType, runsHandlers } from '../request-type.js';
+import { type RequestType, runsHandlers, topicLabel } from '../request-type.js';
+import type { Metrics } from '../../telemetry/metrics.js';
 
 export interface RequestClientOptions {
   readonly transport: Transport;
@@ -29,6 +30,7 @@ export interface RequestClientOptions {
   readonly runHere: (request: Request) => void;
   readonly cancelHere: (sequence: number) => void;
   readonly logger?: { warn(message: string): void } | undefined;
+  readonly metrics: Metrics;
 }
 
 class PendingCall extends ClientCall {
@@ -72,7 +74,10 @@ export class RequestClient {
 
   request(request: OutgoingRequest): Promise<Encoded> {
     const refused = this.#refusal(request);
-    if (refused !== undefined) return Promise.reject(refused);
+    if (refused !== undefined) {
+      this.#measure(request, 0, refused.code);
+      return Promise.reject(refused);
+    }
     const { signal, timeoutMs } = request;
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
@@ -193,11 +198,11 @@ export class RequestClient {
         return this.#transmit(effect.member, effect.call, now);
       case 'resolve': {
         const { encoding, payload } = effect.reply;
-        this.#settled(effect.call);
+        this.#settled(effect.call, now);
         return effect.call.resolve({ encoding, bytes: payload });
       }
       case 'reject':
-        this.#settled(effect.call);
+        this.#settled(effect.call, now, effect.error);
         return effect.call.reject(this.#explained(effect.error));
       case 'cancel':
         return this.#cancel(effect.member, effect.sequence);
@@ -275,9 +280,22 @@ export class RequestClient {
     });
   }
 
-  #settled(call: PendingCall): void {
-    this.#count(call.request, -1);
-    call.stopListening();
+  #settled({ request, deadline, stopListening }: PendingCall, now: number, error?: unknown): void {
+    this.#count(request, -1);
+    stopListening();
+    if (!this.#options.metrics.listening) return;
+    // An error that is not of this library is the reason of the caller's signal.
+    const code = error === undefined ? 'OK' : error instanceof HedgeError ? error.code : 'CANCELLED';
+    this.#measure(request, now - (deadline - request.timeoutMs), code);
+  }
+
+  #measure({ type, topic }: OutgoingRequest, ms: number, code: string): void {
+    const { metrics } = this.#options;
+    metrics.record('hedge.request.duration', ms / 1_000, {
+      kind: type.name,
+      code,
+      topic: topicLabel(type, topic, code),
+    });
   }
 
   #isSelf(member: MemberId): boolean {

@@ -12,7 +12,8 @@ import { type LeaderRoute, notLeading } from '../leader-route.js';
 import type { MessagingLimits } from '../limits.js';
 import { type Encoded, failureReply, type RequestHandler, successReply } from '../message.js';
 import type { Timeline } from './timeline.js';
-import { type RequestType, runsHandlers } from '../request-type.js';
+import { type RequestType, runsHandlers, topicLabel } from '../request-type.js';
+import { type Metrics, NO_METRICS } from '../../telemetry/metrics.js';
 import { type Origin, ServerCall } from './server-call.js';
 
 export interface RequestServerOptions {
@@ -25,6 +26,7 @@ export interface RequestServerOptions {
    * @returns false when the outbound queue is full. The server then tries again later.
    */
   readonly reply: (origin: Origin, reply: Reply) => boolean;
+  readonly metrics?: Metrics | undefined;
 }
 
 interface Served {
@@ -38,6 +40,7 @@ interface Served {
  */
 export class RequestServer {
   readonly #options: RequestServerOptions;
+  readonly #metrics: Metrics;
   readonly #served = new Map<RequestKind, Served>();
   readonly #deduplicator: RequestDeduplicator<ServerCall>;
   readonly #deadlines = new Deadlines<ServerCall>();
@@ -54,6 +57,7 @@ export class RequestServer {
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
+    this.#metrics = options.metrics ?? NO_METRICS;
     const { maxRunning, maxRunningPerTopic, maxHeldBytes } = options.limits;
     this.#deduplicator = new RequestDeduplicator({
       maxRunning,
@@ -79,6 +83,7 @@ export class RequestServer {
     const duplicate = this.#deduplicator.find(caller, request.sequence);
     if (duplicate !== undefined) {
       duplicate.origin = origin;
+      this.#metrics.add('hedge.request.duplicates', { kind: duplicate.type.name });
       return this.#sendReply(duplicate);
     }
     const served = this.#served.get(request.kind);
@@ -184,7 +189,9 @@ export class RequestServer {
   }
 
   /** Stores no entry. If the caller sends the same request again after a lost link, the server checks it again. */
-  #refuse(origin: Origin, { sequence }: Request, failure: Failure): void {
+  #refuse(origin: Origin, { sequence, kind }: Request, failure: Failure): void {
+    const { name = 'unknown' } = this.#served.get(kind)?.type ?? {};
+    this.#metrics.add('hedge.request.refusals', { kind: name, code: failure.code });
     this.#options.reply(origin, failureReply(sequence, failure));
   }
 
@@ -268,10 +275,21 @@ export class RequestServer {
     if (call.reply !== undefined) return;
     this.#deadlines.delete(call);
     const fitting = this.#fitting(call, reply);
+    if (this.#metrics.listening) this.#measure(call, fitting.failure?.code ?? 'OK');
     const wanted = this.#deduplicator.finish(call, fitting, replyBytes(fitting));
     if (call.awaited) this.#leaderWork.end();
     if (isBroadcast(call.type)) this.#broadcasts.end();
     if (wanted && !this.#options.reply(call.origin, fitting)) this.#unsent.add(call);
+  }
+
+  #measure({ type, topic, deadline, timeoutMs }: ServerCall, code: string): void {
+    const { timeline, clock } = this.#options;
+    const ms = timeline.advance(clock.now()) - (deadline - timeoutMs);
+    this.#metrics.record('hedge.handler.duration', ms / 1_000, {
+      kind: type.name,
+      code,
+      topic: topicLabel(type, topic, code),
+    });
   }
 
   #fitting(call: ServerCall, reply: Reply): Reply {

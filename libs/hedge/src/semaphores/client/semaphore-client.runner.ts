@@ -17,6 +17,7 @@ import {
 } from '../semaphore-wire.js';
 import { notInTime, permitLost, stopping, tooManyHere } from '../semaphore-errors.js';
 import type { SemaphoreTiming } from '../semaphore-timing.js';
+import { type Metrics, NO_METRICS, type Reading } from '../../telemetry/metrics.js';
 
 /** The number of permits that one process may hold and wait for: one renewal must fit into one message. */
 const MOST_PERMITS = 10_000;
@@ -33,6 +34,7 @@ export interface SemaphoreClientOptions {
   readonly releaseWithoutLeader?: (name: string, ids: ReadonlySet<string>) => Promise<boolean>;
   /** Called each time a lease or permit expires because it was not renewed, with words for the log. */
   readonly onExpired?: ((what: string) => void) | undefined;
+  readonly metrics?: Metrics | undefined;
   /** UUIDs. */
   readonly newId?: () => string;
   /** Default: `HeldPermits`. */
@@ -94,6 +96,16 @@ export class SemaphoreClient implements PermitOwner {
 
   get transactions(): UserTransactions | undefined {
     return this.#options.transactions;
+  }
+
+  /** The held permits, for metrics. */
+  get held(): Reading[] {
+    return Array.from(this.#handles.values(), ({ name, permits }) => ({ value: permits, labels: { semaphore: name } }));
+  }
+
+  /** The waiting callers, for metrics. */
+  get waiting(): Reading[] {
+    return Array.from(this.#pending.values(), ({ request }) => ({ value: 1, labels: { semaphore: request.name } }));
   }
 
   acquire(request: PermitRequest, callbacks: PermitCallbacks): void {
@@ -182,7 +194,7 @@ export class SemaphoreClient implements PermitOwner {
   #answered(pending: PendingAcquire, { granted, fencingToken, permitMs }: PermitAcquired): void {
     if (this.#pending.get(pending.id) !== pending) return;
     if (!granted) {
-      this.#settled(pending);
+      this.#settled(pending, 'not_free');
       this.#step({ type: 'end', id: pending.id });
       return pending.callbacks.resolve(undefined);
     }
@@ -214,13 +226,21 @@ export class SemaphoreClient implements PermitOwner {
 
   #fail(pending: PendingAcquire, error: unknown): void {
     const { id, request, callbacks, maybeGranted } = pending;
-    this.#settled(pending);
+    // Else it is the reason of the caller's signal.
+    const failed = error instanceof HedgeError && error.code !== 'DEADLINE_EXCEEDED';
+    this.#settled(pending, failed ? 'failed' : 'cancelled');
     this.#step({ type: 'end', id });
     if (maybeGranted) void this.#release(request.name, id);
     callbacks.reject(error);
   }
 
-  #settled(pending: PendingAcquire): void {
+  #settled(pending: PendingAcquire, outcome: 'acquired' | 'not_free' | 'cancelled' | 'failed'): void {
+    const { request, deadline } = pending;
+    const { metrics = NO_METRICS } = this.#options;
+    if (metrics.listening) {
+      const waitedMs = this.#now() - (deadline - request.timeoutMs);
+      metrics.record('hedge.permit.wait.duration', waitedMs / 1_000, { outcome, semaphore: request.name });
+    }
     this.#pending.delete(pending.id);
     pending.cancelDeadline();
     pending.stopListening();
@@ -279,7 +299,7 @@ export class SemaphoreClient implements PermitOwner {
   #usable(id: string): void {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
-    this.#settled(pending);
+    this.#settled(pending, 'acquired');
     const { request, fencingToken, callbacks } = pending;
     const permit = new PermitHandle(this, { id, name: request.name, permits: request.permits, fencingToken });
     this.#handles.set(id, permit);
@@ -296,6 +316,8 @@ export class SemaphoreClient implements PermitOwner {
     const permit = this.#handles.get(id);
     this.#handles.delete(id);
     if (permit === undefined) return;
+    const { metrics = NO_METRICS } = this.#options;
+    metrics.add('hedge.permit.losses', { reason: why, semaphore: permit.name }, permit.permits);
     if (why === 'expired') this.#options.onExpired?.(`a permit of semaphore "${permit.name}"`);
     permit.lose(permitLost(permit.name, why));
   }

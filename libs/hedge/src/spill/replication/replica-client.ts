@@ -12,6 +12,7 @@ import { encodeOpening } from './messages.js';
 /** Asks a member to open a stream that pulls frames from this pod. It shares the slots of renewals, for it is short. */
 export const SPILL_PULL: RequestType = {
   kind: RequestKind.REQUEST_KIND_SPILL_PULL,
+  name: 'spill_pull',
   runsAt: 'member',
   duringDrain: 'accepted',
   slots: 'renewals',
@@ -21,6 +22,7 @@ export const SPILL_PULL: RequestType = {
 /** Keeps the frames that a member holds for this pod. */
 export const SPILL_RENEWAL: RequestType = {
   kind: RequestKind.REQUEST_KIND_SPILL_RENEWAL,
+  name: 'spill_renewal',
   runsAt: 'member',
   duringDrain: 'accepted',
   slots: 'renewals',

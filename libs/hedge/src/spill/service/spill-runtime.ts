@@ -57,6 +57,12 @@ export class SpillRuntime {
     streams.serveStreams('spill', (stream, opening) => this.#serve(stream, opening));
   }
 
+  /** The bytes that this pod holds, and can still hold, by tier; undefined before the start and after the end. */
+  get usage(): { readonly used: TierBytes; readonly free: TierBytes } | undefined {
+    const node = this.#running?.context.node;
+    return node && { used: node.used(), free: node.free() };
+  }
+
   /** Opens this pod's RAM and disk, before other pods can request them. @throws HedgeError INVALID_OPTIONS */
   async open(): Promise<void> {
     const { streams, messenger, membership, clock, timing, logger, random = Math.random } = this.#options;

@@ -15,9 +15,12 @@ export class RefusalLog {
   constructor(
     private readonly logger: Pick<Logger, 'warn' | 'error'>,
     private readonly clock: Clock,
+    /** Called for each refusal, also for those that are not logged. */
+    private readonly refused: () => void = () => undefined,
   ) {}
 
   warn(peer: string, message: string): void {
+    this.refused();
     this.#write(peer, message, (line) => this.logger.warn(line));
   }
 

@@ -24,6 +24,7 @@ import type {
 import { PeerStreams } from '../streams/peer-streams.js';
 import { RefusalLog } from '../handshake/refusal-log.js';
 import type { Link, LinkSessions, Transport, TransportEvents } from '../transport.js';
+import type { Metrics } from '../../telemetry/metrics.js';
 
 export interface LinkTransportOptions {
   readonly group: string;
@@ -42,6 +43,7 @@ export interface LinkTransportOptions {
   readonly clock?: Clock;
   /** Default: no log. */
   readonly logger?: Logger;
+  readonly metrics?: Metrics | undefined;
 }
 
 export const DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
@@ -85,7 +87,7 @@ export class LinkTransport implements Transport, StreamTransport {
     this.#clock = options.clock ?? systemClock;
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_TIMEOUT_MS;
     this.#logger = options.logger ?? SILENT;
-    this.#refusals = new RefusalLog(this.#logger, this.#clock);
+    this.#refusals = new RefusalLog(this.#logger, this.#clock, () => options.metrics?.add('hedge.peer_refusals'));
     this.#timings = new TimingComparison(options.timing, (line) => this.#logger.warn(line));
     this.#admissions = new Admissions(2 * this.#handshakeTimeoutMs);
     this.#acceptor = new Acceptor({

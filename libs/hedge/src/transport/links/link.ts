@@ -49,6 +49,10 @@ export class StreamLink implements Link {
     return this.#isOpen;
   }
 
+  get queuedBytes(): number {
+    return this.init.outbox.queuedBytes;
+  }
+
   send(body: FrameBody, mayUseReserve?: boolean): void {
     if (!this.#isOpen) return;
     this.#wasUsed = true;

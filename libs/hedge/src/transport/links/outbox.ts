@@ -53,6 +53,10 @@ export class Outbox {
     private readonly defer: (run: () => void) => void,
   ) {}
 
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /**
    * @param mayUseReserve whether the frame may use the reserved room
    * @throws HedgeError OVERLOADED or PAYLOAD_TOO_LARGE. The frame was not queued then.

@@ -1,0 +1,45 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { isBuilt } from '../../scripts/workspace.mjs';
+
+/** A pod of `pod.ts` in a separate process. */
+export class Pod {
+  readonly #folder: string | undefined;
+
+  private constructor(
+    readonly process: ChildProcess,
+    /** `http://127.0.0.1:41234` */
+    readonly url: string,
+    folder: string | undefined,
+  ) {
+    this.#folder = folder;
+  }
+
+  /** @param folder of the database. Default: one for this pod alone. */
+  static async start(folder?: string): Promise<Pod> {
+    if (!isBuilt()) throw new Error('The pod runs the build, and it is older than the sources. Run: npm run build');
+    const own = folder === undefined ? mkdtempSync(join(tmpdir(), 'hedge-telemetry-')) : undefined;
+    const child = fork(resolve('test/telemetry/pod.ts'), [join(folder ?? own!, 'hedge.db')], {
+      execArgv: ['--import=tsx'], // compiles only pod.ts; the library is the build, as users have it
+    });
+    const exited = once(child, 'exit').then(([code]) => Promise.reject(new Error(`The pod ended with code ${code}`)));
+    const [url] = (await Promise.race([once(child, 'message'), exited])) as [string];
+    exited.catch(() => undefined);
+    return new Pod(child, url, own);
+  }
+
+  async get(path: string): Promise<string> {
+    return (await fetch(`${this.url}${path}`)).text();
+  }
+
+  async kill(): Promise<void> {
+    if (this.process.exitCode === null && this.process.signalCode === null) {
+      this.process.kill('SIGKILL');
+      await once(this.process, 'exit');
+    }
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true });
+  }
+}
