@@ -12,7 +12,7 @@ describe('npm run demo', () => {
       const { stdout, status } = demo('--tour', '--backend', backend);
       const lines = stdout.trimEnd().split('\n');
       expect(lines.filter((line) => line.startsWith('   FAILED'))).toEqual([]);
-      expect(lines.at(-1)).toBe('tour: 19 passed, 0 failed');
+      expect(lines.at(-1)).toBe('tour: 20 passed, 0 failed');
       expect(status).toBe(0);
     },
     240_000,

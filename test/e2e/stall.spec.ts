@@ -27,9 +27,9 @@ describe('a pod whose event loop is blocked', () => {
         expect(await leader!.state()).toMatchObject({ isLeader: true, token });
         expect(await leader!.call('held', 'a')).toEqual({ token: lock, valid: true, lost: undefined });
         expect(await follower!.call('terms')).toEqual([]);
-        await logged(leader!, /stood still for \d+ ms.*No lease was lost/);
+        await logged(leader!, /stalled for \d+ ms.*No lease was lost/);
         // Once, beside the stalls of a machine that is busy.
-        const lengths = [...leader!.output.matchAll(/stood still for (\d+) ms/g)].map(([, ms]) => Number(ms));
+        const lengths = [...leader!.output.matchAll(/stalled for (\d+) ms/g)].map(([, ms]) => Number(ms));
         expect(lengths.filter((ms) => ms > LONGER_THAN_A_LEASE / 2)).toHaveLength(1);
       } finally {
         await pods.close();
@@ -55,7 +55,7 @@ describe('a pod whose event loop is blocked', () => {
     const after = await eventually('the other pod leads', async () => (await follower!.call('terms'))[0]);
     expect(after.token).toBeGreaterThan(before!.token);
     expect(after.from).toBeGreaterThan(before!.until);
-    await logged(leader!, /stood still for \d+ ms.*cost the pod (?=.*the leadership)(?=.*lock "a").*maxStallMs/);
+    await logged(leader!, /stalled for \d+ ms.*cost the pod (?=.*the leadership)(?=.*lock "a").*maxStallMs/);
   }, 60_000);
 
   it('longer than a lease loses all when the event loop renews, and the log names the length, the cost and the fix', async () => {
@@ -65,7 +65,7 @@ describe('a pod whose event loop is blocked', () => {
       led: [true, false],
       locked: [true, false],
     });
-    await logged(leader!, /stood still for \d+ ms.*cost the pod (?=.*the leadership)(?=.*lock "a").*renewal: 'worker'/);
+    await logged(leader!, /stalled for \d+ ms.*cost the pod (?=.*the leadership)(?=.*lock "a").*renewal: 'worker'/);
     await eventually('some pod leads', async () => {
       const states = await Promise.all([leader!.state(), follower!.state()]);
       return states.some(({ isLeader }) => isLeader) ? true : undefined;

@@ -3,7 +3,7 @@ import type { Database } from './database.js';
 import { type ClusterState, type Ending, Pod } from './pod.js';
 import type { Run } from './firings.js';
 import { LOAD } from './load.js';
-import { progressOf, readableEvent, runOf, termOf } from './pod-log.js';
+import { progressOf, readableEvent, runOf, type Stall, stallOf, termOf } from './pod-log.js';
 import type { Ports } from './ports.js';
 
 /** Small limits, so that a few dozen megabytes fill a pod. */
@@ -15,8 +15,12 @@ export class DemoCluster {
   readonly runs: Run[] = [];
   /** The tokens with which pods have led, as they have logged them. */
   readonly terms: bigint[] = [];
+  /** The stalls that each pod has logged. */
+  readonly stalls = new Map<string, Stall[]>();
   /** The version of the pods that start now. */
   appVersion = 1;
+  /** The thread that renews the leases of the pods that start now. */
+  renewal: 'main' | 'worker' = 'main';
   private readonly all: Pod[] = [];
   private stopping = false;
 
@@ -49,12 +53,15 @@ export class DemoCluster {
         HEDGE_GROUP: 'demo',
         HEDGE_TIMING: 'local',
         HEDGE_APP_VERSION: `${this.appVersion}`,
+        HEDGE_RENEWAL: this.renewal,
       },
       onLine: (line) => {
         const run = runOf(line);
         if (run !== undefined) this.runs.push(run);
         const term = termOf(line);
         if (term !== undefined) this.terms.push(term);
+        const stall = stallOf(line);
+        if (stall !== undefined) this.stalls.set(name, [...(this.stalls.get(name) ?? []), stall]);
         const progress = progressOf(line);
         if (progress !== undefined) return this.console.progress(name, progress);
         const event = readableEvent(line);

@@ -88,6 +88,7 @@ ${leader.name} is the leader. Try in another terminal:
   curl ${third}/leaderonly -d hello                 # runs on the leader, whichever pod you call
   curl "${first}/jobs?limit=4"                      # the history of a job that runs every 2 s
   curl -N ${second}/sos -d 90                       # spills 90 MB, which is more than one pod can hold
+  curl ${leader.url.replace('http://', '')}/block -d 5000                  # blocks the event loop of the leader for 5 s
   curl ${first}/cluster
   kill -9 ${leader.pid}
 Ctrl-C stops all pods; a second Ctrl-C kills them.

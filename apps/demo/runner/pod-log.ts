@@ -3,6 +3,13 @@ import type { Run } from './firings.js';
 /** The loggers whose events are shown. Those of Nest and of the job are not shown, because there are too many. */
 const SHOWN = new Set(['Hedge', 'Messages', 'Streams', 'Exclusion', 'Spill']);
 
+/** A stall of the event loop, as its pod logged it. */
+export interface Stall {
+  readonly ms: number;
+  /** With its cause, its cost and the fix. */
+  readonly text: string;
+}
+
 /** The used part of a line of Nest's JSON logger. */
 interface LogLine {
   readonly level: string;
@@ -37,6 +44,13 @@ export function runOf(line: string): Run | undefined {
   const { context, message } = parse(line) ?? {};
   const [, fireTime, attempt] = (context === 'Jobs' && /^tick (\S+) attempt (\d+)$/.exec(String(message))) || [];
   return fireTime === undefined ? undefined : { fireTime, attempt: Number(attempt) };
+}
+
+/** The line of a pod whose event loop stalled, and the length of the stall. */
+export function stallOf(line: string): Stall | undefined {
+  const { context, message } = parse(line) ?? {};
+  const [text, ms] = (context === 'Hedge' && /^The event loop stalled for (\d+) ms\..*/.exec(String(message))) || [];
+  return text === undefined ? undefined : { ms: Number(ms), text };
 }
 
 /** The token in the line of a pod that begins to lead. */

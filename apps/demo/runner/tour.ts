@@ -9,6 +9,7 @@ import { Steps } from './steps.js';
 import { lockOutlivesItsHolder, semaphoreKeepsItsLimit, stoppedLeaderHandsOverAtOnce } from './tour-exclusion.js';
 import { leadershipMovesOnce } from './tour-rollout.js';
 import { lossOfTheOnlyCopyIsReported, secondCopySurvives } from './tour-spill.js';
+import { blockedLeaderKeepsTheLead } from './tour-stall.js';
 import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
 
 /** The interval of the job of the demo. */
@@ -155,7 +156,15 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     return secondCopySurvives(cluster);
   });
 
-  await steps.run('a rolling update of five pods while all send', () => leadershipMovesOnce(cluster));
+  await steps.run('a rolling update of five pods while all send', () => {
+    // The new version renews its leases on a worker thread, as the next step needs it.
+    cluster.renewal = 'worker';
+    return leadershipMovesOnce(cluster);
+  });
+
+  await steps.run("block the event loop of the leader for longer than a lease, with renewal: 'worker'", () =>
+    blockedLeaderKeepsTheLead(cluster),
+  );
 
   await steps.run('every firing of the job is accounted for', async () => {
     const { leader } = await cluster.agree(TAKE_OVER_MS);

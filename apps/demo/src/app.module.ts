@@ -4,6 +4,7 @@ import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import { HedgeModule } from 'nestjs-hedge';
 import { HedgeHealthModule } from 'nestjs-hedge/health';
+import { BlockController } from './block.controller.js';
 import { ClusterController } from './cluster.controller.js';
 import { ExclusionController } from './exclusion.controller.js';
 import { HealthController } from './health.controller.js';
@@ -29,6 +30,7 @@ import { StreamsController } from './streams.controller.js';
     ExclusionController,
     JobsController,
     SpillController,
+    BlockController,
     ClusterController,
     HealthController,
   ],

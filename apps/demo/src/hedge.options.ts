@@ -11,6 +11,7 @@ export function hedgeOptions(config: ConfigService): HedgeOptions {
     address: config.get<string>('HEDGE_ADDRESS', ':8080'),
     backend: backend(config),
     timing: config.get<TimingPreset>('HEDGE_TIMING', 'local'),
+    renewal: config.get<'main' | 'worker'>('HEDGE_RENEWAL', 'main'),
     spill: spill(config),
     ...preferNewest(config),
   };

@@ -28,7 +28,7 @@ export interface SeenLease {
  * to one call of the holder, also if the database lost the last commits. Whatever an announcement says, it can only start
  * the wait again: a marker that is not in the row, because it is old, comes from a former holder or was never committed,
  * fails the comparison in the transaction, and the row that this transaction found is then observed for a whole lease. An
- * announcement that arrives late, or that this process reads late because it stood still, counts from when it is read.
+ * announcement that arrives late, or that this process reads late because it stalled, counts from when it is read.
  *
  * Pure; one instance per row and process. Reads and announcements that arrive out of order only extend the wait.
  *

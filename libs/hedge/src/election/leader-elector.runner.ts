@@ -55,7 +55,7 @@ export interface LeaderElectorOptions {
 
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   'renew-deadline': 'the lease could not be renewed in time',
-  expired: 'the lease expired while this process stood still',
+  expired: 'the lease expired while this process stalled',
   superseded: 'the database reports another holder or token for the lease',
   resigned: 'resigned',
   unreachable: 'resigned, because most members cannot reach this pod',

@@ -73,7 +73,7 @@ export interface LeaderServiceDeps {
 /**
  * The leader of the group, and messages to it.
  *
- * Leadership is a lease: a pod that stood still may have lost it and not have noticed yet. `isLeader()` turns false
+ * Leadership is a lease: a pod that stalled may have lost it and not have noticed yet. `isLeader()` turns false
  * before the database lets another pod acquire the lease, as long as the clocks of this process run. Fence work that
  * must not run twice by `fencingToken`.
  */

@@ -13,7 +13,7 @@ import type { FencedTransactions } from '../database/fenced-transactions.js';
 export interface Leadership extends FencedTransactions {
   /**
    * Rises with every term of the group. Pass it to each store that the work writes to, and let the store reject a smaller
-   * one: only this, or `fence`, protects against a leader that stood still and has not noticed the loss yet.
+   * one: only this, or `fence`, protects against a leader that stalled and has not noticed the loss yet.
    */
   readonly fencingToken: bigint;
   /** Aborts when the lease is lost, and when the pod begins to resign or stop. */

@@ -32,7 +32,7 @@ export interface ContenderSettings {
 export type LossReason =
   /** No renewal was acknowledged in time (`renewDeadlineMs`), because the database failed. */
   | 'renew-deadline'
-  /** The lease expired before this process could act: the process or its machine stood still. */
+  /** The lease expired before this process could act: the process or its machine stalled. */
   | 'expired'
   /** The database reports that the lease no longer belongs to this term. */
   | 'superseded'

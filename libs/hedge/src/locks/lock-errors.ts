@@ -4,7 +4,7 @@ import type { LossReason } from '../lease/lease-contender.messages.js';
 /** Causes for the losses that `LossCause` does not explain. */
 const LOSS_REASONS: Readonly<Record<LossReason, string>> = {
   'renew-deadline': 'its lease could not be renewed in time',
-  expired: 'its lease expired while this process stood still',
+  expired: 'its lease expired while this process stalled',
   superseded: 'the database reports another holder or token for its lease',
   resigned: 'it was released',
   unreachable: 'it was released',

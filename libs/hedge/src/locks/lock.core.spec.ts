@@ -140,7 +140,7 @@ describe('LockStateMachine', () => {
     expect(otherEffects()).toEqual([{ type: 'granted', waiter: 2, token: 11n }]);
   });
 
-  it('L2: loses the lock after the process stood still, before any timer runs', () => {
+  it('L2: loses the lock after the process stalled, before any timer runs', () => {
     wait(1);
     taken(10n);
     clock.jumpWall(2_700);

@@ -168,7 +168,7 @@ describe('LockService', () => {
     await after(50, held.release());
   });
 
-  it('L2: isValid() is false right after the process stood still, and a clock that is set back does not revive the lock', async () => {
+  it('L2: isValid() is false right after the process stalled, and a clock that is set back does not revive the lock', async () => {
     const { locks } = pod('a');
     const held = await after(50, locks.acquire('one'));
     clock.jumpWall(2_700);

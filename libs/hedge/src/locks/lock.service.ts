@@ -53,7 +53,7 @@ export interface LockServiceDeps {
 /**
  * Named locks of the group: at most one holder of a name at a time, over all pods and within each.
  *
- * - A lock is a lease that is renewed while it is held. A holder that dies or stands still loses the lock when the lease
+ * - A lock is a lease that is renewed while it is held. A holder that dies or stalls loses the lock when the lease
  *   expires; the next holder has a higher `fencingToken` (L1). `lock.isValid()` turns false before the database lets
  *   another pod acquire the lock (L2). A loss aborts `lock.signal` at once and is final (L3).
  * - Locks are not re-entrant: a holder that acquires its lock again waits for itself.

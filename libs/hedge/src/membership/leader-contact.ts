@@ -46,7 +46,7 @@ export class LeaderContact {
   /** To call once per heartbeat. True when the contact has just been lost. */
   check(now: Instant): boolean {
     const { timeoutMs } = this;
-    // After this process stood still, it has not read yet what the leader sent meanwhile.
+    // After a stall, this process has not read yet what the leader sent meanwhile.
     const stoodStill =
       this.#checkedAt !== undefined && shortestElapsed(this.#checkedAt, now) > timeoutMs / 2 && !this.#lost;
     this.#checkedAt = now;

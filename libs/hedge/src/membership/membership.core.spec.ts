@@ -195,7 +195,7 @@ describe('Membership', () => {
       expect(addresses()).toEqual(['a:1']);
     });
 
-    it('does not drop members after it stood still itself', () => {
+    it('does not drop members after a stall of its own', () => {
       lead(1n);
       beat(b);
       clock.advance(10_000);
@@ -321,7 +321,7 @@ describe('Membership', () => {
       expect(membership.settled).toBe(true);
     });
 
-    it('does not lose contact with the leader after it stood still itself', () => {
+    it('does not lose contact with the leader after a stall of its own', () => {
       step({ type: 'view', from: a, view: viewOf(a, 5n, 3, [a, b]), answers: true });
       clock.advance(10_000);
       step({ type: 'tick' });

@@ -123,7 +123,7 @@ export class Roster {
   /** Drops members that were not heard for the heartbeat timeout. True when the view changed. */
   tick(now: Instant): boolean {
     const { heartbeatTimeoutMs } = this.settings;
-    // After this process stood still, it has not read the signs of life of the others yet.
+    // After a stall, this process has not read the signs of life of the others yet.
     const stoodStill = shortestElapsed(this.#tickedAt, now) > heartbeatTimeoutMs / 2;
     this.#tickedAt = now;
     let changed = false;

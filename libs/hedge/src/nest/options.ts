@@ -133,7 +133,7 @@ export interface HedgeOptions {
   /**
    * With `renewal: 'worker'`: no renewal begins when the event loop has been blocked for this many milliseconds. So a pod
    * that hangs for ever loses its leases after `maxStallMs` and one lease at the latest. At least `timing.leaseMs`. Longer:
-   * longer blocks cost nothing; shorter: faster fail-over from a pod that hangs. Default: two leases.
+   * longer stalls cost nothing; shorter: faster fail-over from a pod that hangs. Default: two leases.
    */
   readonly maxStallMs?: number;
   /**

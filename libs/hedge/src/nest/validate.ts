@@ -132,7 +132,7 @@ function* renewalProblems({ renewal, maxStallMs, backend, timing }: HedgeOptions
   }
   const { leaseMs } = timingOf(timing);
   if (maxStallMs !== undefined && maxStallMs < leaseMs) {
-    yield `maxStallMs is ${maxStallMs}, but must be at least timing.leaseMs (${leaseMs}), or a block that the lease outlives anyway would cost it. Raise it.`;
+    yield `maxStallMs is ${maxStallMs}, but must be at least timing.leaseMs (${leaseMs}), because a lease outlives a shorter stall without a renewal. Raise it, or remove it: the default is two leases.`;
   }
   if (backend.forWorker === undefined) {
     yield "renewal is 'worker', but a worker thread cannot open this backend: it has no forWorker(). Use sqlite, postgres or spanner, or remove renewal.";

@@ -21,7 +21,7 @@ describe('StallMonitor', () => {
     monitor = new StallMonitor({ clock, leaseMs, maxStallMs, logger, beat, cpuMs: () => cpuMs });
     monitor.start();
   };
-  /** The event loop stands still: time passes at once for all its timers. */
+  /** The event loop stalls: time passes at once for all its timers. */
   const stall = (ms: number): void => clock.block(ms);
 
   beforeEach(() => make());
@@ -41,7 +41,7 @@ describe('StallMonitor', () => {
     clock.advance(leaseMs);
     expect(lines).toEqual([
       expect.stringMatching(
-        /stood still for 3000 ms\. .*3000 ms of CPU time meanwhile, so synchronous work.*cost the pod the leadership, lock "a"\..*raise timing\.leaseMs, or set renewal: 'worker'$/,
+        /stalled for 3000 ms\. .*3000 ms of CPU time meanwhile, so synchronous work.*cost the pod the leadership, lock "a"\..*raise timing\.leaseMs, or set renewal: 'worker'$/,
       ),
     ]);
     expect(monitor.figures).toEqual({ count: 1, longestMs: 3_000, totalMs: 3_000, lost: 2 });

@@ -115,7 +115,7 @@ export class StallMonitor {
       maxStallMs === undefined
         ? "raise timing.leaseMs, or set renewal: 'worker'"
         : `raise maxStallMs (${maxStallMs}) if leases were lost`;
-    return `The event loop stood still for ${ms} ms. ${cause}. ${cost}. Move synchronous work to a worker thread; ${fix}`;
+    return `The event loop stalled for ${ms} ms. ${cause}. ${cost}. Move synchronous work to a worker thread; ${fix}`;
   }
 }
 

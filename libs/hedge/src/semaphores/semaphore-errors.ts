@@ -74,7 +74,7 @@ export function permitLost(name: string, why: PermitLoss): HedgeError {
   return new HedgeError(
     'LEASE_LOST',
     why === 'expired'
-      ? `The permit of semaphore "${name}" expired: this pod stood still, or did not reach the leader. Stop its work; another pod may acquire the permit.`
+      ? `The permit of semaphore "${name}" expired: this pod stalled, or did not reach the leader. Stop its work; another pod may acquire the permit.`
       : `The leader revoked the permit of semaphore "${name}", because it was not renewed in time. Stop its work.`,
   );
 }

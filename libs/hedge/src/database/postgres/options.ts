@@ -125,7 +125,7 @@ export function ownConnectionOptions(options: PostgresOptions): PostgresOptions 
   if (options.connectionString !== undefined) return options;
   const lent = options.pool === undefined ? 'client' : 'pool';
   throw invalid(
-    `renewal: 'worker' needs connections of the driver in a worker thread, and ${lent} works on the main thread only. Give connectionString in its place, or remove renewal.`,
+    `renewal is 'worker', but a worker thread cannot use a lent ${lent}: a ${lent} works on the main thread only. Give connectionString in place of ${lent}, or remove renewal.`,
   );
 }
 

@@ -96,7 +96,7 @@ export function spannerConfig(options: SpannerOptions): SpannerConfig {
 export function ownClientOptions(options: SpannerOptions): SpannerOptions {
   if (options.client === undefined) return options;
   throw invalid(
-    "renewal: 'worker' needs a client of the driver in a worker thread, and a lent client works on the main thread only. Give database in its place, or remove renewal.",
+    "renewal is 'worker', but a worker thread cannot use a lent client: a client works on the main thread only. Give database in place of client, or remove renewal.",
   );
 }
 

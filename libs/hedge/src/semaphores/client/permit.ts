@@ -25,7 +25,7 @@ export interface Permit extends Held, FencedTransactions {
   /**
    * The commit time, in nanoseconds, of the write that granted the permits: never less than that of an earlier grant,
    * and greater than that of any earlier holder of the same permits. With limit 1, pass it to each store that the work
-   * writes to, and let the store reject a smaller one: that stops a holder that stood still and has not noticed the loss
+   * writes to, and let the store reject a smaller one: that stops a holder that stalled and has not noticed the loss
    * yet. With a higher limit, several holders with different tokens are valid at once, so a smaller token is no reason
    * to reject; call `isValid()` instead.
    */

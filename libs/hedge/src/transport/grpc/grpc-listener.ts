@@ -125,7 +125,7 @@ export class GrpcListener {
     let checkedAt = performance.now();
     this.#keepalive = setInterval(() => {
       const now = performance.now();
-      // After this process stood still, it has not read what its callers sent.
+      // After a stall, this process has not read what its callers sent.
       const stoodStill = now - checkedAt > 1.5 * keepaliveMs;
       checkedAt = now;
       if (!stoodStill) for (const connection of this.#connections.values()) connection.keepAlive();
