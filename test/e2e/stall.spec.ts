@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { rm } from 'node:fs/promises';
 import { startServer } from '../postgres/target.js';
 import { eventually, type Pod, Pods } from './pods.js';
 
@@ -71,6 +72,33 @@ describe('a pod whose event loop is blocked', () => {
       return states.some(({ isLeader }) => isLeader) ? true : undefined;
     });
   }, 60_000);
+
+  it('continues in a new database file when the old one was deleted, also where the worker thread renews nothing', async () => {
+    const all = await pods.startGroup(2, { renewal: 'worker' });
+    const { token } = await all[0]!.state();
+    for (const end of ['', '-wal', '-shm']) await rm(pods.file + end, { force: true });
+    await eventually(
+      'both pods follow one leader in the new file',
+      async () => {
+        const states = await Promise.all(all.map((pod) => pod.state()));
+        const leader = states.find(({ isLeader }) => isLeader);
+        const follow = states.every(({ leader, settled, members }) => settled && leader && members.length === 2);
+        return (follow && leader && leader.token! > token!) || undefined;
+      },
+      60_000,
+    );
+    for (const [index, pod] of all.entries()) {
+      await eventually('the pod writes', () =>
+        pod.call('put', `${index}`, 'value').then(
+          () => true,
+          () => undefined,
+        ),
+      );
+      for (const reader of all) {
+        await eventually('the pods read', () => reader.call('get', `${index}`).catch(() => undefined));
+      }
+    }
+  }, 120_000);
 
   it('is stopped, and hands over what its worker thread renews', async () => {
     const [leader, follower] = await pods.startGroup(2, { renewal: 'worker' });

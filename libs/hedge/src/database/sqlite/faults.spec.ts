@@ -19,7 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Backend } from '../backend.js';
@@ -216,6 +216,22 @@ describe('sqlite: a file that was replaced while it was open', () => {
       failure('BACKEND_UNAVAILABLE', 'replaced'),
     );
   });
+
+  it('is closed by a thread that has no requests, so that the other threads of the process continue with the new file', async () => {
+    const [backend, idle] = [client(), client()];
+    await backend.log.append([rowOf('key', 'old')]);
+    await idle.open();
+    removeFile();
+    await anotherFile(file);
+    const works = async (one: Backend): Promise<boolean> => {
+      await one.log.append([rowOf('mine')]);
+      return (await one.log.latest('key'))?.value === 'another';
+    };
+    // Bounded, so that a failure ends.
+    for (let tries = 0; tries < 100 && !(await works(backend).catch(() => false)); tries += 1) await sleep(100);
+    expect(await works(backend)).toBe(true);
+    expect(await works(idle)).toBe(true);
+  }, 60_000);
 
   describe('between two openings', () => {
     const WORKER_FOLDER = fileURLToPath(new URL('./worker/', import.meta.url));

@@ -146,6 +146,11 @@ export interface Failure {
   readonly withoutEffect: boolean;
 }
 
+/** Sent by a thread without requests: the file was replaced. */
+export interface FileReplaced {
+  readonly replaced: Failure;
+}
+
 export type Reply =
   | { readonly id: number; readonly value: unknown; readonly failure?: undefined }
   | { readonly id: number; readonly failure: Failure };

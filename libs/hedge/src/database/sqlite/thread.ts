@@ -1,7 +1,16 @@
 import { Worker } from 'node:worker_threads';
 import { HedgeError } from '../../common/errors.js';
 import { toHedgeError } from './failures.js';
-import type { End, Failure, OperationName, Operations, Reply, Request, WorkerConfig } from './protocol.js';
+import type {
+  End,
+  Failure,
+  FileReplaced,
+  OperationName,
+  Operations,
+  Reply,
+  Request,
+  WorkerConfig,
+} from './protocol.js';
 
 /** The maximum of posted requests without an answer. More mean that the thread hangs while callers time out. */
 const MOST_UNANSWERED = 20_000;
@@ -39,7 +48,7 @@ export class SqliteThread {
 
   /**
    * @param startWorker replaced in tests of a worker that dies or hangs.
-   * @param replaced called when a call detected that the file was replaced after it was opened.
+   * @param replaced called when the worker detected that the file was replaced after it was opened.
    */
   constructor(
     private readonly config: WorkerConfig,
@@ -119,8 +128,10 @@ export class SqliteThread {
     const lose = (why: string, code?: string) => {
       if (this.#worker === worker) this.#lose(why, code);
     };
-    worker.on('message', (replies: Reply[]) => {
-      if (this.#worker === worker) this.#settle(replies);
+    worker.on('message', (message: Reply[] | FileReplaced) => {
+      if (this.#worker !== worker) return;
+      if ('replaced' in message) this.replaced(message.replaced);
+      else this.#settle(message);
     });
     worker.on('messageerror', (error) => lose(`its thread sent an unreadable message: ${error.message}`));
     worker.on('error', (error) => lose(`its thread died: ${errorText(error)}`, deathFailure(error)));

@@ -5,7 +5,7 @@ import { DatabaseError, codeOf, isBusy, isReplaced, errorMessage, mustReconnect 
 import { lockedBy } from './lock-owner.js';
 import { isRead, RequestQueues } from './queues.js';
 
-/** @import { End, Failure, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
+/** @import { End, Failure, FileReplaced, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
 
 // A thread that calls SQLite, so that neither an fsync nor a transaction of another process blocks the event loop. This
 // folder is JavaScript with checked types, because Node loads the files of a thread itself: tests load the same files as
@@ -23,6 +23,9 @@ const LONGEST_PAUSE_MS = { renewal: 16, other: 32, last: 8 };
 const TRIES_LEFT = 16;
 /** Replies are posted together up to this size, because posting costs more than a read. */
 const REPLIES_BYTES = 256 * 1_024;
+
+/** The interval at which a thread without requests compares the file, in milliseconds. */
+const IDLE_CHECK_MS = 5_000;
 
 const queues = new RequestQueues();
 let pumping = false;
@@ -47,6 +50,16 @@ port.on('message', (/** @type {Request[] | End} */ requests) => {
   read();
   wake();
 });
+
+// An idle thread, such as that of a follower's renewals, must not keep a replaced file open: SQLite shares its index of the
+// write-ahead log within the process, so no other thread could open the new file (`assertNoneStale`).
+setInterval(() => {
+  if (pumping || !queues.empty || replaced !== undefined) return;
+  const changed = errorOf(() => database.assertSameFile());
+  if (changed === undefined) return;
+  lose(changed);
+  if (isReplaced(changed)) port.postMessage(/** @type {FileReplaced} */ ({ replaced: describe(changed) }), []);
+}, IDLE_CHECK_MS).unref();
 
 function wake() {
   if (pumping || queues.empty) return;
