@@ -37,6 +37,8 @@ export type DatabaseKind = 'shared-clock' | 'file' | 'server';
 export interface LeaseClaim {
   readonly holder: MemberId;
   readonly leaseMs: number;
+  /** When the row was written, by the monotonic clock of the machine of its holder. */
+  readonly writtenAt?: number;
 }
 
 export interface LeaseRow extends LeaseMarker {

@@ -17,6 +17,7 @@ interface Answered {
   readonly done: boolean;
   readonly row: LeaseRow;
   readonly expiresInMs: number;
+  readonly ageMs: number | undefined;
 }
 
 const UNKNOWN: LeaseMarker = { token: 0n, renewals: 0n };
@@ -40,6 +41,7 @@ export class SimulatedDriver {
     protected readonly now: () => Instant,
     private readonly leaseMs: number,
     private readonly permitMs: number,
+    private readonly address: string,
   ) {
     this.#generation = database.generation;
     if (!database.replacedWithin(leaseMs + Math.max(permitMs, 2 * leaseMs))) return;
@@ -82,7 +84,10 @@ export class SimulatedDriver {
     const conditions = this.#mayAcquire(name);
     return {
       effect: () =>
-        this.#answer(name, conditions !== undefined && this.database.takeLease(name, claim, conditions, knew)),
+        this.#answer(
+          name,
+          conditions !== undefined && this.database.takeLease(name, this.#stamped(claim), conditions, knew),
+        ),
       result: (answer) => {
         const { done, row } = answer;
         this.#learn(name, row);
@@ -98,7 +103,7 @@ export class SimulatedDriver {
     const known = this.observer.known(name);
     const knew = this.knows(name);
     return {
-      effect: () => this.#answer(name, this.database.renewLease(name, claim, token, renewals)),
+      effect: () => this.#answer(name, this.database.renewLease(name, this.#stamped(claim), token, renewals)),
       result: (answer) => {
         this.#learn(name, answer.row);
         const result = this.#renewed(name, claim.holder, token, answer, known);
@@ -149,20 +154,36 @@ export class SimulatedDriver {
 
   #answer(name: string, done: boolean): Answered {
     const row = this.database.row(name);
-    return { done, row, expiresInMs: this.database.expiresInMs(row) };
+    return { done, row, expiresInMs: this.database.expiresInMs(row), ageMs: this.#ageOf(row) };
   }
 
-  #record(name: string, { row, expiresInMs }: Answered, known: bigint): LeaseRecord {
+  #stamped(claim: LeaseClaim): LeaseClaim {
+    return { ...claim, writtenAt: this.now().mono };
+  }
+
+  /** As `RowClock.age`: SQLite has the clock of the machine. */
+  #ageOf({ claim }: LeaseRow): number | undefined {
+    if (this.database.kind !== 'file' || claim?.writtenAt === undefined) return undefined;
+    if (!this.sharesClock(claim.holder)) return undefined;
+    const ageMs = this.now().mono - claim.writtenAt;
+    return ageMs >= 0 ? ageMs : undefined;
+  }
+
+  protected sharesClock(holder: MemberId): boolean {
+    return holder.address === this.address;
+  }
+
+  #record(name: string, { row, expiresInMs, ageMs }: Answered, known: bigint): LeaseRecord {
     this.#learn(name, row);
-    if (this.observes) return this.observer.record(name, { ...row, ...row.claim }, known, this.now());
+    if (this.observes) return this.observer.record(name, { ...row, ...row.claim, ageMs }, known, this.now());
     return { token: row.token, expiresInMs, ...(row.claim && { holder: row.claim.holder }) };
   }
 
   #renewed(name: string, holder: MemberId, token: bigint, answer: Answered, known: bigint): RenewResult {
-    const { done, row } = answer;
+    const { done, row, ageMs } = answer;
     if (this.observes) {
       const lease = { name, holder, token };
-      return this.observer.renewed(lease, done, { ...row, ...row.claim }, known, this.now());
+      return this.observer.renewed(lease, done, { ...row, ...row.claim, ageMs }, known, this.now());
     }
     return done ? { renewed: true } : { renewed: false, record: this.#record(name, answer, known) };
   }

@@ -5,6 +5,7 @@ import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.j
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { type LeaseClaim, type LeaseRow, SimulatedDatabase } from './database.js';
+import { SimulatedDriver } from './driver.js';
 import type { PlantedBug } from './search.js';
 import { SOUND_PARTS } from './simulate.js';
 
@@ -60,6 +61,13 @@ class TokensFromTheWallClock extends SimulatedDatabase {
 class TakesReplacedDatabases extends LeaseObserver {
   override replaced(): void {
     // Notices nothing.
+  }
+}
+
+/** Tells the age of each row by its own clock, also when another machine wrote the row. */
+class TrustsOtherClocks extends SimulatedDriver {
+  protected override sharesClock(): boolean {
+    return true;
   }
 }
 
@@ -134,6 +142,11 @@ export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'the lease of a new database acquired at once': {
     parts: { ...SOUND_PARTS, observer: () => new TakesReplacedDatabases() },
     found: ['L1'],
+  },
+  'the age of a row by the clock of another machine': {
+    parts: { ...SOUND_PARTS, driver: (...made) => new TrustsOtherClocks(...made) },
+    found: ['L1', 'L2'],
+    conditions: { database: 'file', fault: 'sleep' },
   },
   'known tokens forgotten when the database went back': {
     parts: { ...SOUND_PARTS, observer: () => new ForgetsKnownTokens() },

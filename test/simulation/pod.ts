@@ -72,6 +72,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         () => machine.now(),
         timing.leaseMs,
         cluster.semaphoreTiming.permitMs,
+        self.address,
       );
     this.driver = makeDriver();
     if (maxStallMs !== undefined) this.renewer = parts.podRenewer(this, cluster, makeDriver(), maxStallMs);

@@ -32,6 +32,15 @@ describe('LeaseObserver', () => {
     expect(mayAcquire()).toMatchObject({ expired: { token: 7n, renewals: 4n }, known: 7n });
   });
 
+  it('L1 counts a row that it sees for the first time from its age, but not after it has found a loss', () => {
+    const old = { ...held(7n), ageMs: LEASE_MS };
+    expect(observed().read(old).expiresInMs).toBe(0);
+    const { clock, read, mayAcquire } = observed(held(9n), held(8n));
+    clock.advance(LEASE_MS);
+    expect(read(old, 'hedge/lock/orders/other').expiresInMs).toBe(LEASE_MS);
+    expect(mayAcquire('hedge/lock/orders/other')).toMatchObject({ expired: undefined });
+  });
+
   describe('after a row with a lower token than it knows', () => {
     it('L1 acquires nothing for a whole lease, and then with a token above the lost one', () => {
       const { clock, read, mayAcquire } = observed(held(9n));

@@ -18,6 +18,8 @@ export interface LeaseRow extends LeaseMarker {
   readonly holder?: MemberId | undefined;
   /** The length of the holder's lease in milliseconds; absent when the lease is free. */
   readonly leaseMs?: number | undefined;
+  /** As `SeenLease.ageMs`. */
+  readonly ageMs?: number | undefined;
 }
 
 /** The conditions of an acquisition, which its transaction must check. */
@@ -57,6 +59,8 @@ export class LeaseObserver {
   readonly #replaced = new ReplacedDatabase();
   /** Leases with these tokens were acquired in a database that was replaced since then. */
   #lostUpTo = 0n;
+  /** This process has found that the database lost commits. */
+  #hasLost = false;
 
   /** The highest known token of a lease: to ask before a call, for the judgement of its answer. */
   known(name: string): bigint {
@@ -80,7 +84,9 @@ export class LeaseObserver {
       this.#replaced.seen(token, leaseMs);
       this.#known.seen(name, token, leaseMs, wentBack ? now : undefined);
     }
-    const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs }, now);
+    // A row from before a loss may show an earlier renewal than its holder relies on.
+    const ageMs = this.#hasLost ? undefined : row.ageMs;
+    const expiresInMs = this.#observed.observe(name, { marker: { token, renewals }, leaseMs, ageMs }, now);
     return {
       token,
       expiresInMs: Math.max(expiresInMs, this.#quietForMs(name, 0, now)),
@@ -174,6 +180,7 @@ export class LeaseObserver {
   }
 
   #wentBack(now: Instant): void {
+    this.#hasLost = true;
     this.#replaced.replaced(now);
     this.#known.wentBack();
     this.#observed = new ObservedLeases();

@@ -32,6 +32,23 @@ describe('ObservedLease', () => {
     expect(observed.expiredMarker(clock.now())).toEqual({ token: 7n, renewals: 0n });
   });
 
+  it('L1: counts the first row from its age, and no later one', () => {
+    const clock = new VirtualClock();
+    const observed = new ObservedLease();
+    expect(observed.observe({ ...held(7n, 0n), ageMs: 1_000 }, clock.now())).toBe(2_000);
+    clock.advance(500);
+    expect(observed.observe({ ...held(7n, 0n), ageMs: 1_500 }, clock.now())).toBe(1_500);
+    expect(observed.observe({ ...held(7n, 1n), ageMs: 400 }, clock.now())).toBe(3_000);
+    expect(new ObservedLease().observe({ ...held(7n, 0n), ageMs: 9_000 }, clock.now())).toBe(0);
+  });
+
+  it('L1: counts no age beside an announced renewal that the row does not show', () => {
+    const { clock, observed, announce } = observeRow();
+    announce(7n, 4n);
+    clock.advance(9_000);
+    expect(observed.observe('a', { ...held(7n, 3n), ageMs: 9_000 }, clock.now())).toBe(3_000);
+  });
+
   it.each([
     ['a renewal', held(7n, 1n)],
     ['an acquisition', held(8n, 0n)],

@@ -11,6 +11,11 @@ export interface SeenLease {
   readonly marker: LeaseMarker;
   /** The length of the holder's lease in milliseconds; absent when the row has no holder. */
   readonly leaseMs?: number | undefined;
+  /**
+   * Milliseconds between the write of the row and its read, if its writer and this process share one monotonic clock;
+   * absent if that is unknown.
+   */
+  readonly ageMs?: number | undefined;
 }
 
 /**
@@ -22,6 +27,11 @@ export interface SeenLease {
  * the end of that read (`marginMs` covers clocks that run at different rates). The transaction that acquires must compare
  * the marker again, because a renewal may have come in between. A process that has just started has seen nothing and
  * waits a whole lease. A released row is free at once.
+ *
+ * Processes of one machine may share its monotonic clock. Then the first row that a process sees can show how long ago it
+ * was written, and counts from there. The holder counts from before the call that wrote it, by the same clock, so its
+ * validity ends earlier. Only the first row: after that, this process has better knowledge, for example an announcement of
+ * a renewal that the row does not show.
  *
  * An announcement of the holder, which it sends after its renewal was acknowledged, is as good as a read that ends when
  * the announcement arrives: the marker was committed before that. The holder numbers its renewals, so one marker belongs
@@ -49,8 +59,8 @@ export class ObservedLease {
    */
   observe(seen: SeenLease, readEnd: Instant): number {
     if (this.#since === undefined || !sameLease(this.#seen, seen)) {
+      this.#since = this.#since === undefined ? before(readEnd, seen.ageMs ?? 0) : readEnd;
       this.#seen = seen;
-      this.#since = readEnd;
     }
     if (seen.leaseMs === undefined) return 0;
     return Math.max(0, seen.leaseMs - shortestElapsed(this.#since, readEnd));
@@ -140,6 +150,10 @@ export class ObservedLeases {
       this.#observations.delete(name);
     }
   }
+}
+
+function before({ mono, wall }: Instant, ms: number): Instant {
+  return { mono: mono - ms, wall: wall - ms };
 }
 
 function sameLease(a: SeenLease | undefined, b: SeenLease): boolean {

@@ -101,6 +101,6 @@ export class SqliteLeaseTable implements LeaseTable {
   }
 }
 
-function toLeaseRow({ token, renewals, writer }: StoredLease): LeaseRow {
-  return leaseRow(token, renewals, writer);
+function toLeaseRow({ token, renewals, writer, ageMs }: StoredLease): LeaseRow {
+  return { ...leaseRow(token, renewals, writer), ageMs };
 }

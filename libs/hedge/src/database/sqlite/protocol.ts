@@ -16,6 +16,8 @@ export interface WorkerConfig {
 /** A lease row as stored; `writer` is null when it has no holder. */
 export interface StoredLease extends LeaseMarker {
   readonly writer: string | null;
+  /** As `LeaseRow.ageMs`. */
+  readonly ageMs?: number | undefined;
 }
 
 /** A version without its key, which the caller knows. */

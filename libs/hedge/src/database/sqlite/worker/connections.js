@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
+import { RowClock } from './clock.js';
 import { codeOf, DatabaseError, errorMessage } from './errors.js';
 import { isSamePlace, placeOf } from './known-file.js';
 import { createPrivately } from './private-file.js';
@@ -58,7 +59,7 @@ export class Connections {
       this.#reader.exec('PRAGMA query_only = ON');
       // Read before the comparison, so that no thread of this backend can have seen a later clock meanwhile.
       const { clock } = known;
-      this.statements = prepare(this.#writer, this.#reader, config);
+      this.statements = prepare(this.#writer, this.#reader, new RowClock(log), config);
       const [id, last] = /** @type {[bigint, bigint]} */ (this.statements.readIdentity.get());
       // If the same place exists still, it is the opened file: no other file can have an inode that is in use.
       this.assertSameFile();
@@ -231,6 +232,9 @@ function configure(writer, { lockTable, logTable, readsOnly }) {
   writer.exec('BEGIN IMMEDIATE');
   try {
     writer.exec(sql.schemaSql(lockTable, logTable));
+    const columns = columnsOf(writer, lockTable);
+    // Not to a table of another program.
+    if (columns.includes('renewals') && !columns.includes('stamp')) writer.exec(sql.addStampSql(lockTable));
     writer.exec('COMMIT');
   } catch (error) {
     if (writer.inTransaction) writer.exec('ROLLBACK');
@@ -249,16 +253,28 @@ function hasSchema(connection, { lockTable, logTable }) {
     .raw(true)
     .all(...names)
     .flat();
-  return Number(found) === names.length;
+  return Number(found) === names.length && columnsOf(connection, lockTable).includes('stamp');
+}
+
+/**
+ * @param {Database} connection
+ * @param {string} table
+ * @returns {unknown[]}
+ */
+function columnsOf(connection, table) {
+  return connection.prepare(sql.columnsSql(table)).raw(true).all().flat();
 }
 
 /**
  * @param {Database} writer
  * @param {Database} reader
+ * @param {RowClock} clock
  * @param {WorkerConfig} config
  */
-function prepare(writer, reader, { lockTable, logTable }) {
+function prepare(writer, reader, clock, { lockTable, logTable }) {
   return {
+    clock,
+
     begin: statement(writer, 'BEGIN IMMEDIATE'),
     commit: statement(writer, 'COMMIT'),
     rollback: statement(writer, 'ROLLBACK'),

@@ -58,7 +58,8 @@ export class SqliteDatabase {
 
   /** @param {string} name */
   readLease(name) {
-    return toLease(this.#connected().statements.readLease.get(name));
+    const { clock, readLease } = this.#connected().statements;
+    return toLease(clock, readLease.get(name));
   }
 
   /**

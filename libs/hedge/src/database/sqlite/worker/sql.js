@@ -4,8 +4,21 @@
 // Texts compare by their UTF-8 bytes: SQLite's default collation in a UTF-8 file.
 
 /**
+ * The table of version 0.1 has no column `stamp`.
+ * @param {string} lockTable
+ */
+export function addStampSql(lockTable) {
+  return `ALTER TABLE ${lockTable} ADD COLUMN stamp TEXT`;
+}
+
+/** @param {string} table */
+export function columnsSql(table) {
+  return `SELECT name FROM pragma_table_info('${table}')`;
+}
+
+/**
  * The two tables of the Go library, with nanoseconds since 1970 as timestamps. In addition: a renewal counter, because
- * processes share no clock by which they could use `heartbeat` (it is for people); the last timestamp given; and a random
+ * processes share no clock by which they could use `heartbeat` (it is for people); the stamp of each lease row (`clock.js`); the last timestamp given; and a random
  * id, which distinguishes a file from one that replaces it.
  *
  * Ids rise with time. With the id first, the rows of a batch share the last page of that index; with the key first, each
@@ -17,7 +30,7 @@ export function schemaSql(lockTable, logTable) {
   return `
     CREATE TABLE IF NOT EXISTS ${lockTable} (
       name TEXT PRIMARY KEY NOT NULL, heartbeat INTEGER, token INTEGER NOT NULL, writer TEXT,
-      renewals INTEGER NOT NULL);
+      renewals INTEGER NOT NULL, stamp TEXT);
     CREATE TABLE IF NOT EXISTS ${logTable} (
       id TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, leader TEXT NOT NULL, timestamp INTEGER NOT NULL,
       PRIMARY KEY (id, key));
@@ -34,19 +47,20 @@ export const writeClockSql = 'UPDATE hedge_clock SET last = ?';
 
 /** @param {string} lockTable */
 export function leaseSql(lockTable) {
-  return `SELECT token, renewals, writer FROM ${lockTable} WHERE name = ?`;
+  return `SELECT token, renewals, writer, stamp FROM ${lockTable} WHERE name = ?`;
 }
 
 /** @param {string} lockTable */
 export function takeLeaseSql(lockTable) {
-  return `INSERT INTO ${lockTable} (name, heartbeat, token, writer, renewals) VALUES (?, ?, ?, ?, 0)
+  return `INSERT INTO ${lockTable} (name, heartbeat, token, writer, stamp, renewals) VALUES (?, ?, ?, ?, ?, 0)
     ON CONFLICT (name) DO UPDATE SET
-      heartbeat = excluded.heartbeat, token = excluded.token, writer = excluded.writer, renewals = 0`;
+      heartbeat = excluded.heartbeat, token = excluded.token, writer = excluded.writer, stamp = excluded.stamp,
+      renewals = 0`;
 }
 
 /** @param {string} lockTable */
 export function renewLeaseSql(lockTable) {
-  return `UPDATE ${lockTable} SET heartbeat = ?, writer = ?, renewals = ? WHERE name = ?`;
+  return `UPDATE ${lockTable} SET heartbeat = ?, writer = ?, renewals = ?, stamp = ? WHERE name = ?`;
 }
 
 /** @param {string} lockTable */

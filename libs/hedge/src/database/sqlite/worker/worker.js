@@ -1,5 +1,6 @@
 // @ts-check
 import { parentPort, workerData } from 'node:worker_threads';
+import { monotonicMs } from './clock.js';
 import { SqliteDatabase } from './database.js';
 import { DatabaseError, codeOf, isBusy, isReplaced, errorMessage, mustReconnect } from './errors.js';
 import { lockedBy } from './lock-owner.js';
@@ -281,9 +282,4 @@ function sizeOf(reply) {
 function send(replies) {
   if (replies.length === 0) return;
   port.postMessage(replies, []);
-}
-
-/** As in thread.ts: the same clock for all threads of a process. */
-function monotonicMs() {
-  return Number(process.hrtime.bigint()) / 1e6;
 }

@@ -4,6 +4,7 @@
  * @import { Fenced, Operations, StoredLease, StoredVersion, WriteName } from '../protocol.js'
  * @import { Fence } from '../../log-table.js'
  * @import { LeaseMarker } from '../../observed-lease.js'
+ * @import { RowClock } from './clock.js'
  * @import { Statements } from './connections.js'
  */
 
@@ -30,27 +31,31 @@ export function mayTake(row, incarnation, expired) {
  */
 export const WRITES = {
   acquire(statements, name, writer, incarnation, expired, above) {
-    const row = toLease(statements.readLeaseToWrite.get(name));
+    const row = toLease(statements.clock, statements.readLeaseToWrite.get(name));
     if (!mayTake(row, incarnation, expired)) return { acquired: false, row };
     const token = nextTimestamp(statements, above);
-    statements.takeLease.run(name, wallNanoseconds(), token, writer);
-    return { acquired: true, row: { token, renewals: 0n, writer } };
+    const marker = { token, renewals: 0n };
+    statements.takeLease.run(name, wallNanoseconds(), token, writer, statements.clock.stamp(marker));
+    return { acquired: true, row: { ...marker, writer } };
   },
 
   renew(statements, renewals) {
     return renewals.map(({ name, token, incarnation, writer, renewals }) => {
-      const row = toLease(statements.readLeaseToWrite.get(name));
+      const row = toLease(statements.clock, statements.readLeaseToWrite.get(name));
       const held = row.token === token && incarnationOf(row.writer) === incarnation;
       const next = renewals ?? row.renewals + 1n;
       // A renewal that was overtaken by a later one changes nothing.
       const renewed = held && row.renewals <= next;
-      if (renewed) statements.renewLease.run(wallNanoseconds(), writer, next, name);
+      if (renewed) {
+        const stamp = statements.clock.stamp({ token, renewals: next });
+        statements.renewLease.run(wallNanoseconds(), writer, next, stamp, name);
+      }
       return { renewed, name, row };
     });
   },
 
   release(statements, name, token, incarnation) {
-    const row = toLease(statements.readLeaseToWrite.get(name));
+    const row = toLease(statements.clock, statements.readLeaseToWrite.get(name));
     const held = row.token === token && incarnationOf(row.writer) === incarnation;
     if (held) statements.clearLease.run(name);
     return held;
@@ -120,7 +125,7 @@ export const WRITES = {
  */
 function fencedBy(statements, fence) {
   if (fence === undefined) return undefined;
-  const { token } = toLease(statements.readLeaseToWrite.get(fence.lease));
+  const { token } = toLease(statements.clock, statements.readLeaseToWrite.get(fence.lease));
   return token === fence.token ? undefined : { foundToken: token };
 }
 
@@ -143,13 +148,14 @@ function wallNanoseconds() {
 }
 
 /**
+ * @param {RowClock} clock
  * @param {unknown} row
  * @returns {StoredLease}
  */
-export function toLease(row) {
+export function toLease(clock, row) {
   if (row === undefined) return { token: 0n, renewals: 0n, writer: null };
-  const [token, renewals, writer] = /** @type {[bigint, bigint, string | null]} */ (row);
-  return { token, renewals, writer };
+  const [token, renewals, writer, stamp] = /** @type {[bigint, bigint, string | null, string | null]} */ (row);
+  return { token, renewals, writer, ageMs: clock.age({ token, renewals }, stamp) };
 }
 
 /** @param {string | null} writer a text of `formatWriter` */
