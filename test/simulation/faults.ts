@@ -28,6 +28,16 @@ const FAULTS = {
     const sign = cluster.random.chance(0.5) ? 1 : -1;
     anyOf(cluster, (machine) => !sleeps(machine))?.jumpWall(sign * cluster.random.skewed(100, 3_600_000));
   },
+  'wall clock set ahead for one reading': (cluster) => {
+    const pod = leaderOf(cluster);
+    if (pod === undefined || sleeps(pod.machine)) return;
+    const misread = (): void => pod.machine.misreadWall(cluster.random.skewed(100, 3_600_000));
+    pod.run(() => {
+      misread();
+      pod.current();
+      pod.locks.check(misread);
+    });
+  },
   'database clock jumps': jumpClock,
   'database replaced': (cluster) => {
     cluster.database.replace();

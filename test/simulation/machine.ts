@@ -26,6 +26,7 @@ export interface Thread {
 export class Machine implements Thread {
   readonly machine = this;
   #wallOffset = 0;
+  #misreadMs = 0;
   #slept = 0;
   #asleepSince: number | undefined;
   #frozen = false;
@@ -51,7 +52,14 @@ export class Machine implements Thread {
   now(): Instant {
     const awake = (this.#asleepSince ?? this.world.now) - this.#slept;
     // Away from zero, as the clocks of a machine that was not just started.
-    return { mono: 1e6 + awake * this.rates.mono, wall: 1.7e12 + this.world.now * this.rates.wall + this.#wallOffset };
+    const wall = 1.7e12 + this.world.now * this.rates.wall + this.#wallOffset + this.#misreadMs;
+    this.#misreadMs = 0;
+    return { mono: 1e6 + awake * this.rates.mono, wall };
+  }
+
+  /** The wall clock is set ahead, and set back after the next reading. */
+  misreadWall(ms: number): void {
+    this.#misreadMs = ms;
   }
 
   jumpWall(ms: number): void {

@@ -16,8 +16,8 @@ class ValidFromTheAnswer extends LeaseRenewer {
   }
 }
 
-/** Renews for a main thread that shows no life. */
-class IgnoresLife extends LeaseRenewer {
+/** Renews for a main thread that hangs. */
+class IgnoresStalls extends LeaseRenewer {
   protected override stalled(): boolean {
     return false;
   }
@@ -25,10 +25,10 @@ class IgnoresLife extends LeaseRenewer {
 
 /** Considers each renewal acknowledged that was sent. */
 class TrustsUnanswered extends LeaseRenewer {
-  override step(input: RenewerInput, now: Instant, lifeAt: number): readonly RenewerEffect[] {
-    if (input.type !== 'answered') return super.step(input, now, lifeAt);
+  override step(input: RenewerInput, now: Instant, turnedAt: number): readonly RenewerEffect[] {
+    if (input.type !== 'answered') return super.step(input, now, turnedAt);
     const results = input.results.map(() => ({ renewed: true }) as const);
-    return super.step({ ...input, results }, now, lifeAt);
+    return super.step({ ...input, results }, now, turnedAt);
   }
 }
 
@@ -66,7 +66,7 @@ export const PLANTED_STALLS: Readonly<Record<string, PlantedBug>> = {
     found: ['L1', 'L2'],
   },
   'a main thread that hangs for ever renewed for': {
-    parts: { ...SOUND_PARTS, renewer: (settings) => new IgnoresLife(settings) },
+    parts: { ...SOUND_PARTS, renewer: (settings) => new IgnoresStalls(settings) },
     found: ['failover'],
   },
   'a released lease renewed': {

@@ -40,6 +40,20 @@ class IgnoresSleep extends LeaseContender {
   }
 }
 
+/** Judges a lapsed term again, when the clock may have been set back. */
+class JudgesAgain extends LeaseContender {
+  override step(input: ContenderInput, now: Instant): readonly ContenderEffect[] {
+    return super.step(input.type === 'lapsed' ? { type: 'tick' } : input, now);
+  }
+}
+
+/** The same for a lock. */
+class JudgesLocksAgain extends LockStateMachine {
+  override step(input: LockInput, now: Instant): readonly LockEffect[] {
+    return super.step(input.type === 'lapsed' ? { type: 'tick' } : input, now);
+  }
+}
+
 /** Grants a lock to the next caller of the process under the token of the last one, without a call to the database. */
 class HandsLocksOn extends LockStateMachine {
   readonly #waiting = new Set<number>();
@@ -180,6 +194,16 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
     parts: { ...SOUND_PARTS, election: (settings) => new IgnoresSleep(settings) },
     found: ['L1', 'L2'],
     conditions: { fault: 'sleep' },
+  },
+  'a lapsed term judged again': {
+    parts: { ...SOUND_PARTS, election: (settings) => new JudgesAgain(settings) },
+    found: ['L3'],
+    conditions: { fault: 'wall clock set ahead for one reading' },
+  },
+  'a lapsed lock judged again': {
+    parts: { ...SOUND_PARTS, lock: (settings) => new JudgesLocksAgain(settings) },
+    found: ['L3'],
+    conditions: { fault: 'wall clock set ahead for one reading' },
   },
   'a lock granted to the next caller under the same token': {
     parts: { ...SOUND_PARTS, lock: (settings) => new HandsLocksOn(settings) },

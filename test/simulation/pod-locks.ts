@@ -2,6 +2,7 @@ import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { ContenderInput, DatabaseCall } from '../../libs/hedge/src/lease/lease-contender.messages.js';
 import { holdsLease, type Term } from '../../libs/hedge/src/lease/lease-contender.core.js';
+import { renewalPhaseMs } from '../../libs/hedge/src/lease/polling-pace.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { Cluster } from './cluster.js';
@@ -9,6 +10,7 @@ import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { HeldLock, LockPod } from './lock-oracle.js';
 import type { PodRenewer } from './pod-renewer.js';
 import type { Thread } from './machine.js';
+import { violated } from './violation.js';
 
 /** The part of a pod that its locks need. */
 export interface LockHost {
@@ -46,6 +48,7 @@ export class PodLocks implements LockPod {
   #lastCaller = 0;
   readonly #inputs: { readonly entry: LockEntry; readonly input: LockInput }[] = [];
   readonly #renewals: QueuedRenewal[] = [];
+  readonly #phaseMs: number;
   #inBatch = false;
   #jitter = 0;
   #wake: { readonly at: number; readonly cancel: () => void } | undefined;
@@ -53,7 +56,9 @@ export class PodLocks implements LockPod {
   constructor(
     private readonly host: LockHost,
     private readonly cluster: Cluster,
-  ) {}
+  ) {
+    this.#phaseMs = renewalPhaseMs(cluster.timing.leaseMs, cluster.random.next);
+  }
 
   get self(): MemberId {
     return this.host.self;
@@ -109,7 +114,14 @@ export class PodLocks implements LockPod {
     const { observes } = this.host.driver;
     const { renewer } = this.host;
     const renewed = renewer && ((token: bigint) => renewer.renewed(name, token));
-    const settings = { self: this.self, timing, observes, renewed, random: () => this.#jitter };
+    const settings = {
+      self: this.self,
+      timing,
+      observes,
+      renewed,
+      random: () => this.#jitter,
+      renewalPhaseMs: this.#phaseMs,
+    };
     const entry = { name, machine: parts.lock(settings) };
     this.#entries.set(name, entry);
     return entry;
@@ -217,6 +229,19 @@ export class PodLocks implements LockPod {
     const term = this.lockTerm(name);
     if (this.#held.get(name)?.token !== token || term?.token !== token) return false;
     return holdsLease(term, this.cluster.timing, this.now());
+  }
+
+  /** As `Lock.isValid`, for each held lock. */
+  check(beforeEach: () => void): void {
+    for (const { name, token } of this.#held.values()) {
+      const entry = this.#entries.get(name);
+      if (entry === undefined || this.lockTerm(name)?.token !== token) continue;
+      beforeEach();
+      if (this.holds(name, token)) continue;
+      this.host.renewer?.drop(name, token);
+      this.#step(entry, { type: 'lapsed', token });
+      if (this.holds(name, token)) violated('L3', `lock ${name} ${token} is valid again`);
+    }
   }
 
   #release(name: string): void {

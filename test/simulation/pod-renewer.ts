@@ -25,20 +25,23 @@ interface HeldTerm {
   readonly id: number;
   readonly name: string;
   readonly term: Term;
-  readonly onBeat: boolean;
+  readonly batched: boolean;
   readonly changed: () => void;
   readonly shared: SharedTerm;
+  /** The highest token above its own that was heard during the term. */
+  heard: bigint | undefined;
 }
 
-/** The interval at which the main thread shows life. */
-const BEAT_MS = 200;
+/** The interval of the timer of the main thread. */
+const TURN_MS = 200;
 
 /** The renewal thread of one process and its main thread's side: the real core and the real shared memory. */
 export class PodRenewer {
   /** The thread is another one after its death. */
   #core: LeaseRenewer;
+  #driver: SimulatedDriver;
   #thread = 0;
-  #lifeAt: number;
+  #turnedAt: number;
   #lastId = 0;
   readonly #terms = new Map<string, HeldTerm>();
   #cancelWake: () => void = () => undefined;
@@ -46,22 +49,31 @@ export class PodRenewer {
   constructor(
     private readonly host: RenewerHost,
     private readonly cluster: Cluster,
-    private readonly driver: SimulatedDriver,
+    private readonly makeDriver: () => SimulatedDriver,
     private readonly maxStallMs: number,
   ) {
+    this.#driver = makeDriver();
     this.#core = this.#makeCore();
-    this.#lifeAt = host.now().mono;
+    this.#turnedAt = host.now().mono;
   }
 
   start(): void {
-    this.#lifeAt = this.host.now().mono;
-    this.host.after(BEAT_MS, () => this.start());
+    this.#turnedAt = this.host.now().mono;
+    this.host.after(TURN_MS, () => this.start());
   }
 
-  hold(name: string, { token, renewals, validSince }: Term, onBeat: boolean, changed: () => void): void {
+  hold(name: string, { token, renewals, validSince }: Term, batched: boolean, changed: () => void): void {
     this.#lastId += 1;
     const shared = new SharedTerm();
-    const held = { id: this.#lastId, name, term: { token, renewals, validSince }, onBeat, changed, shared };
+    const held = {
+      id: this.#lastId,
+      name,
+      term: { token, renewals, validSince },
+      batched,
+      changed,
+      shared,
+      heard: undefined,
+    };
     this.#terms.set(this.keyOf(name, token), held);
     this.#postTerm(held);
   }
@@ -79,7 +91,10 @@ export class PodRenewer {
   }
 
   heard(name: string, token: bigint): void {
-    this.#toThread(() => this.driver.heard(name, token));
+    for (const held of this.#terms.values()) {
+      if (held.name === name && token > (held.heard ?? held.term.token)) held.heard = token;
+    }
+    this.#toThread(() => this.#driver.heard(name, token));
   }
 
   /** The thread dies, and another one continues. */
@@ -89,6 +104,7 @@ export class PodRenewer {
     this.#cancelWake();
     this.host.after(pauseMs, () => {
       this.#thread += 1;
+      this.#driver = this.makeDriver();
       this.#core = this.#makeCore();
       for (const held of this.#terms.values()) this.#postTerm(held);
     });
@@ -108,12 +124,13 @@ export class PodRenewer {
     return parts.renewer({ timing, maxStallMs: this.maxStallMs, random: random.next });
   }
 
-  #postTerm({ id, name, term, onBeat, shared }: HeldTerm): void {
+  #postTerm({ id, name, term, batched, shared, heard }: HeldTerm): void {
     const renewed = shared.renewed();
     if (renewed === 'superseded') return;
     const { validSince } = renewed ?? term;
-    this.#toThread(() => this.driver.heard(name, term.token));
-    this.#post({ type: 'hold', term: { id, validSince, lastRenewal: this.lastSent(shared), onBeat } });
+    this.#toThread(() => this.#driver.heard(name, term.token));
+    this.#post({ type: 'hold', term: { id, validSince, lastRenewal: this.lastSent(shared), batched } });
+    if (heard !== undefined) this.#toThread(() => this.#driver.heard(name, heard));
   }
 
   #post(input: RenewerInput): void {
@@ -131,7 +148,7 @@ export class PodRenewer {
   #step(input: RenewerInput): void {
     const { machine } = this.host.main;
     const changed: number[] = [];
-    for (const effect of this.#core.step(input, machine.now(), this.#lifeAt)) {
+    for (const effect of this.#core.step(input, machine.now(), this.#turnedAt)) {
       const held = 'id' in effect ? this.#heldOf(effect.id) : undefined;
       switch (effect.type) {
         case 'wake': {
@@ -174,16 +191,16 @@ export class PodRenewer {
       const held = this.#heldOf(id);
       if (held === undefined) return [];
       held.shared.sending(renewal);
-      return [{ id, call: this.driver.renew(held.name, claim, held.term.token, BigInt(renewal)) }];
+      return [{ id, call: this.#driver.renew(held.name, claim, held.term.token, BigInt(renewal)) }];
     });
     const thread = this.#thread;
     this.cluster.connection.call(
       main.machine,
-      this.driver.call(() => sent.map((one) => one.call.effect())),
+      this.#driver.call(() => sent.map((one) => one.call.effect())),
       (outcome) => {
         if (!this.host.alive || thread !== this.#thread) return;
         const answers = outcome.type === 'done' ? outcome.result : undefined;
-        if (answers === 'replaced') this.driver.replaced();
+        if (answers === 'replaced') this.#driver.replaced();
         const results = renewals.map(({ id }) => {
           const index = sent.findIndex((one) => one.id === id);
           const answer = answers === 'replaced' ? undefined : answers?.[index];

@@ -25,7 +25,7 @@ import { violated } from './violation.js';
 
 const DRAIN_MS = 1_000;
 /** As in `LeaderElector`. */
-const SETTINGS = { checksSelf: true, readsFirst: true, renewsOnBeat: false };
+const SETTINGS = { checksSelf: true, readsFirst: true };
 
 /** One incarnation of a pod: the real cores, with the simulation instead of their runners. */
 export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
@@ -75,7 +75,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         self.address,
       );
     this.driver = makeDriver();
-    if (maxStallMs !== undefined) this.renewer = parts.podRenewer(this, cluster, makeDriver(), maxStallMs);
+    if (maxStallMs !== undefined) this.renewer = parts.podRenewer(this, cluster, makeDriver, maxStallMs);
     this.acceptsChanges = random.chance(0.9);
     const { observes } = this.driver;
     const { renewer } = this;
@@ -205,8 +205,10 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     const { term } = this;
     if (term === undefined) return false;
     if (this.believes) return true;
+    // The application has seen it.
+    this.cluster.leadership.deposed(this.self, term.token);
     this.renewer?.drop(ELECTION, term.token);
-    this.elect({ type: 'tick' });
+    this.elect({ type: 'lapsed', token: term.token });
     return false;
   }
 

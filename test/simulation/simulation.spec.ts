@@ -24,6 +24,7 @@ const EXERCISED = [
   'fault: pause',
   'fault: sleep',
   'fault: wall clock jumps',
+  'fault: wall clock set ahead for one reading',
   'fault: database clock jumps',
   'fault: database replaced',
   'database: found to be another one',

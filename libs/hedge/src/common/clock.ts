@@ -4,7 +4,7 @@ import { outsideContext } from './async/async-context.js';
  * A point in time by both clocks of this process, in milliseconds.
  *
  * `mono` never goes back, but stands still while the machine sleeps. `wall` counts sleep, but can be set to any value.
- * Neither is ever compared with a clock of another process.
+ * An instant is never compared with one of another process.
  */
 export interface Instant {
   readonly mono: number;

@@ -243,6 +243,17 @@ describe('LeaderElector', () => {
     expect(elector.leads(token ?? 0n)).toBe(false);
   });
 
+  it('L3: a call of isLeader() makes an expired term final, even if the wall clock is set back right after its reading', async () => {
+    const { elector } = pod('a');
+    elector.start();
+    await pass(100);
+    const token = elector.fencingToken;
+    const { mono, wall } = clock.now();
+    jest.spyOn(clock, 'now').mockReturnValueOnce({ mono, wall: wall + 60_000 });
+    expect(elector.isLeader()).toBe(false);
+    expect(elector.leads(token ?? 0n)).toBe(false);
+  });
+
   it('releases the lease at once when it stops, after leader work has ended', async () => {
     const [a, b] = [pod('a'), pod('b')];
     a.elector.start();

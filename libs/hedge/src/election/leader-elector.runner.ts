@@ -133,7 +133,6 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       campaigns,
       checksSelf: true,
       readsFirst: true,
-      renewsOnBeat: false,
       renewed: renewer && ((token) => renewer.renewed(this.#lease, token)),
       random,
     });
@@ -147,7 +146,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     if (holdsLease(term, this.#options.timing, this.#clock.now())) return true;
     // Makes the loss final, so that neither a late renewal nor a wall clock that is set back can revive the term.
     this.#options.renewer?.drop(this.#lease, term.token);
-    this.#step({ type: 'tick' });
+    this.#step({ type: 'lapsed', token: term.token });
     return false;
   }
 
@@ -453,7 +452,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       name: this.#lease,
       holder: transport.self,
       term,
-      onBeat: false,
+      batched: false,
       changed: () => {
         this.#databaseOutage.recovered('written');
         this.#step({ type: 'tick' });

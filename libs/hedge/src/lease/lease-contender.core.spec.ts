@@ -7,7 +7,7 @@ import type { ContenderEffect, ContenderInput, ContenderSettings } from './lease
 const timing = { leaseMs: 3_000, marginMs: 300, renewDeadlineMs: 2_000, retryMs: 100 };
 const self = { address: 'a:1', incarnation: 'a' };
 const other = { address: 'b:1', incarnation: 'b' };
-const ELECTION = { observes: true, campaigns: true, checksSelf: true, readsFirst: true, renewsOnBeat: false };
+const ELECTION = { observes: true, campaigns: true, checksSelf: true, readsFirst: true };
 const FREE: LeaseRecord = { token: 7n, expiresInMs: 0 };
 const heldByOther = (expiresInMs: number): LeaseRecord => ({ holder: other, token: 8n, expiresInMs });
 
@@ -379,8 +379,8 @@ describe('LeaseContender', () => {
     expect(types()).toEqual(['read']);
   });
 
-  it('renews on the beat when its settings say so, whenever it acquired the lease', () => {
-    make({ checksSelf: false, readsFirst: false, renewsOnBeat: true });
+  it('renews at multiples of a third of the lease when its settings give a phase, whenever it acquired the lease', () => {
+    make({ checksSelf: false, readsFirst: false, renewalPhaseMs: 0 });
     clock.advance(2_350);
     step({ type: 'tick' });
     step({ type: 'acquired', attempt: 1, result: { acquired: true, token: 10n } });
@@ -392,6 +392,14 @@ describe('LeaseContender', () => {
     wake();
     expect(types()).toContain('renew');
     expect(clock.now().mono).toBe(4_000);
+  });
+
+  it('L3: loses a term that was found lapsed, also if it seems valid again', () => {
+    acquire(10n);
+    step({ type: 'lapsed', token: 9n });
+    expect(types()).not.toContain('lease-lost');
+    step({ type: 'lapsed', token: 10n });
+    expect(effect('lease-lost')).toMatchObject({ token: 10n, reason: 'expired' });
   });
 
   it('campaigns without a read after a small pause when a release is announced', () => {

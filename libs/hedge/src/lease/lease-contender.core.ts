@@ -127,6 +127,8 @@ export class LeaseContender {
     switch (input.type) {
       case 'tick':
         return;
+      case 'lapsed':
+        return this.term?.token === input.token ? this.#lose('expired', now) : undefined;
       case 'begun':
         return this.#call.restart(input.attempt, now);
       case 'read':
@@ -352,7 +354,7 @@ export class LeaseContender {
     this.#observed.forget();
     this.#resigned = undefined;
     this.#readAgain = false;
-    this.#dueAt = this.settings.renewed === undefined ? renewalAt(startedAt.mono, this.settings) : undefined;
+    this.#dueAt = this.settings.renewed === undefined ? this.#renewalAt(startedAt) : undefined;
     this.#effects.push({ type: 'lease-acquired', ...term });
   }
 
@@ -378,8 +380,12 @@ export class LeaseContender {
     this.#failures = 0;
     const marker: LeaseMarker = { token: this.term.token, renewals: BigInt(attempt) };
     this.term = { ...marker, validSince: startedAt };
-    this.#dueAt = renewalAt(startedAt.mono, this.settings);
+    this.#dueAt = this.#renewalAt(startedAt);
     this.#effects.push({ type: 'announce-renewed', marker });
+  }
+
+  #renewalAt(startedAt: Instant): number {
+    return renewalAt(startedAt.mono, this.settings.timing.leaseMs, this.settings.renewalPhaseMs);
   }
 
   /** Another thread renews this term: takes over its last renewal. */

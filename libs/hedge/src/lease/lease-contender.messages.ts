@@ -17,8 +17,8 @@ export interface ContenderSettings {
   readonly checksSelf: boolean;
   /** Reads the lease before it campaigns for the first time; else the first call is an acquisition. */
   readonly readsFirst: boolean;
-  /** Renews on whole multiples of the beat, so that all leases of one process can be renewed by one call. */
-  readonly renewsOnBeat: boolean;
+  /** As `renewalAt`, so that all leases of one process can be renewed by one call. Absent for a lease that renews alone. */
+  readonly renewalPhaseMs?: number | undefined;
   /**
    * Another thread renews the terms of this contender, which makes no renewal then: reads the last acknowledged renewal of
    * the term with that token. Undefined before the first, `superseded` when the database no longer has the term.
@@ -47,6 +47,10 @@ export type LossReason =
 export type ContenderInput =
   /** Time passed. Also the first input, which starts the contender. */
   | { readonly type: 'tick' }
+  /**
+   * The process has found at a use of that term that it is no longer valid. Final, also if a clock was set back since then.
+   */
+  | { readonly type: 'lapsed'; readonly token: bigint }
   /** A call waited in a queue and starts only now: validity counts from here (L2). */
   | { readonly type: 'begun'; readonly attempt: number }
   | { readonly type: 'read'; readonly attempt: number; readonly record?: LeaseRecord }

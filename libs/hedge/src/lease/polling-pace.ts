@@ -36,15 +36,22 @@ export function nextReadWhileAnnouncedMs(expiresInMs: number, { timing, random }
 }
 
 /**
- * Monotonic time of the next renewal: a third of the lease after the start of the last one, or the last beat before
- * that.
+ * Monotonic time of the next renewal: a third of the lease after the start of the last one.
+ * @param phaseMs of a lease that is renewed together with others: the last multiple of a third of the lease before that,
+ *   plus this phase.
  */
-export function renewalAt(
-  askedAt: number,
-  { timing, renewsOnBeat }: { readonly timing: { readonly leaseMs: number }; readonly renewsOnBeat: boolean },
-): number {
-  if (!renewsOnBeat) return askedAt + timing.leaseMs / 3;
-  // Whole milliseconds make each multiple of the beat exact, so the next one is always later.
-  const beatMs = Math.floor(timing.leaseMs / 3);
-  return Math.floor((askedAt + beatMs) / beatMs) * beatMs;
+export function renewalAt(askedAt: number, leaseMs: number, phaseMs?: number): number {
+  if (phaseMs === undefined) return askedAt + leaseMs / 3;
+  const periodMs = renewalPeriodMs(leaseMs);
+  return Math.floor((askedAt - phaseMs + periodMs) / periodMs) * periodMs + phaseMs;
+}
+
+/** A phase for all leases of one process. It differs between processes, so that they do not all renew at once. */
+export function renewalPhaseMs(leaseMs: number, random: () => number): number {
+  return Math.floor(random() * renewalPeriodMs(leaseMs));
+}
+
+/** Whole milliseconds make each multiple exact, so the next one is always later. */
+function renewalPeriodMs(leaseMs: number): number {
+  return Math.floor(leaseMs / 3);
 }

@@ -77,7 +77,8 @@ export class LockStateMachine {
   #handle(input: LockInput, now: Instant): void {
     switch (input.type) {
       case 'tick':
-        return this.#feed({ type: 'tick' }, now);
+      case 'lapsed':
+        return this.#feed(input, now);
       case 'wait': {
         const { waiter, once } = input;
         const taken = this.#held !== undefined || this.#waiting.length > 0;
@@ -119,7 +120,7 @@ export class LockStateMachine {
     this.#nextRoundAt = undefined;
     this.#round += 1;
     this.#stopping = false;
-    const habits = { campaigns: true, checksSelf: false, readsFirst: false, renewsOnBeat: true };
+    const habits = { campaigns: true, checksSelf: false, readsFirst: false };
     this.#contender = new LeaseContender({ ...this.settings, ...habits });
     this.#feed({ type: 'tick' }, now);
   }

@@ -1,11 +1,16 @@
 import type { Term } from '../lease/lease-contender.core.js';
 import type { ContenderInput, ContenderSettings, DatabaseCall, LossReason } from '../lease/lease-contender.messages.js';
 
-export type LockSettings = Pick<ContenderSettings, 'self' | 'timing' | 'observes' | 'random' | 'renewed'>;
+export type LockSettings = Pick<
+  ContenderSettings,
+  'self' | 'timing' | 'observes' | 'random' | 'renewed' | 'renewalPhaseMs'
+>;
 
 /** The inputs of `LockStateMachine`. */
 export type LockInput =
   | { readonly type: 'tick' }
+  /** As for a contender. */
+  | { readonly type: 'lapsed'; readonly token: bigint }
   /** A caller wants the lock. `once`: it does not wait if the lock is not free. */
   | { readonly type: 'wait'; readonly waiter: number; readonly once: boolean }
   | { readonly type: 'cancel-wait'; readonly waiter: number }

@@ -12,6 +12,7 @@ import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
 import { isExpiry, LossCause } from '../lease/loss-cause.js';
 import { holdsLease, type Term } from '../lease/lease-contender.core.js';
 import { OutageLogger } from '../lease/outage-logger.js';
+import { renewalPhaseMs } from '../lease/polling-pace.js';
 import type { TermRenewer } from '../lease/renewal/term-renewer.js';
 import { ConcurrencyLimiter } from './concurrency-limiter.js';
 import { HeldLock, type LockWaiter } from './lock.js';
@@ -78,6 +79,7 @@ export class LockManager {
   #lastWaiter = 0;
   readonly #inputs: { readonly entry: LockEntry; readonly input: LockInput }[] = [];
   #inBatch = false;
+  readonly #renewalPhaseMs: number;
   /** The jitter of the current batch, so that calls that failed together are retried together. */
   #jitter = 0;
   #wake: { readonly at: number; readonly cancel: () => void } | undefined;
@@ -89,9 +91,10 @@ export class LockManager {
   readonly #metrics: Metrics;
 
   constructor(options: LockManagerOptions) {
-    const { logger, clock, leases, timing, metrics = NO_METRICS } = options;
+    const { logger, clock, leases, timing, metrics = NO_METRICS, random = Math.random } = options;
     this.#options = options;
     this.#metrics = metrics;
+    this.#renewalPhaseMs = renewalPhaseMs(timing.leaseMs, random);
     this.#outages = new OutageLogger({
       logger,
       begun: 'Locks cannot be acquired, renewed or released, retrying',
@@ -217,6 +220,7 @@ export class LockManager {
       observes: leases.observes,
       renewed: renewer && ((token) => renewer.renewed(lease, token)),
       random: () => this.#jitter,
+      renewalPhaseMs: this.#renewalPhaseMs,
     });
     const entry: LockEntry = {
       name,
@@ -242,7 +246,7 @@ export class LockManager {
     if (holdsLease(term, this.#options.timing, this.#options.clock.now())) return true;
     // Makes the loss final, so that neither a late renewal nor a wall clock that is set back can revive the term.
     this.#drop(entry, token);
-    this.#step(entry, { type: 'tick' });
+    this.#step(entry, { type: 'lapsed', token });
     return false;
   }
 
@@ -384,7 +388,7 @@ export class LockManager {
       name: lockName(group, entry.name),
       holder: holder(),
       term,
-      onBeat: true,
+      batched: true,
       changed: () => {
         this.#outages.recovered('written');
         this.#step(entry, { type: 'tick' });

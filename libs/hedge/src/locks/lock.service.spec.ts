@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { LeaseTable } from '../database/lease-table.js';
 import { lockName } from '../database/row-names.js';
 import { memory, memoryDatabase } from '../database/memory/index.js';
@@ -178,6 +178,16 @@ describe('LockService', () => {
     expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
   });
 
+  it('L3: a lock that was found expired stays so, although the wall clock was set back right after the reading', async () => {
+    const { locks } = pod('a');
+    const held = await after(50, locks.acquire('one'));
+    const { mono, wall } = clock.now();
+    jest.spyOn(clock, 'now').mockReturnValueOnce({ mono, wall: wall + 2_700 });
+    expect(held.isValid()).toBe(false);
+    expect(held.isValid()).toBe(false);
+    expect(held.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+  });
+
   describe('names the cause of a lost lock, in its signal and in the log', () => {
     it('a failed database call, with its error', async () => {
       const one = pod('a');
@@ -225,7 +235,7 @@ describe('LockService', () => {
     });
   });
 
-  it('renews 300 locks by one call per beat, whenever they were acquired', async () => {
+  it('renews 300 locks by one call per third of a lease, whenever they were acquired', async () => {
     const { locks, calls } = pod('a');
     const held: Lock[] = [];
     for (let n = 0; n < 300; n += 1) {

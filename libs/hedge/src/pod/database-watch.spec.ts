@@ -59,7 +59,7 @@ describe('DatabaseWatch', () => {
     let changes = 0;
     const holder = { address: 'a:1', incarnation: 'i' };
     const term = { token: 1n, validSince: clock.now(), renewals: 0n };
-    renewer.hold({ name: 'l', holder, term, onBeat: false, changed: () => (changes += 1), failed: () => undefined });
+    renewer.hold({ name: 'l', holder, term, batched: false, changed: () => (changes += 1), failed: () => undefined });
     clock.advance(60_000);
     faults.outage = true;
     await expect(lease.read('l')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });

@@ -35,7 +35,7 @@ import {
   type PodContext,
 } from './parts.js';
 import { RenewalWorker } from '../lease/renewal/renewal-worker.js';
-import { SharedLife } from '../lease/renewal/shared-life.js';
+import { Liveness } from '../lease/renewal/liveness.js';
 import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
 import { type PodSettings, timeoutWarning } from './settings.js';
 import { Metrics } from '../telemetry/metrics.js';
@@ -94,16 +94,16 @@ export class HedgePod {
     reportListenerErrorsTo((message, stack) => logger.error(message, stack));
     const { timing, renewal } = settings;
     const metrics = new Metrics(settings.group, settings.metrics.labels);
-    const life = new SharedLife();
+    const liveness = new Liveness();
     const stalls = new StallMonitor({
       clock: systemClock,
       leaseMs: timing.leaseMs,
       maxStallMs: renewal?.maxStallMs,
       logger,
-      beat: (monoMs) => life.beat(monoMs),
+      onTurn: (monoMs) => liveness.turned(monoMs),
       metrics,
     });
-    const renewer = renewal && new RenewalWorker({ ...renewal, timing, life, clock: systemClock, logger, metrics });
+    const renewer = renewal && new RenewalWorker({ ...renewal, timing, liveness, clock: systemClock, logger, metrics });
     const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate, stalls, renewer, metrics };
 
     const database = makeDatabase(context);

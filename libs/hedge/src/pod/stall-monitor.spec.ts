@@ -7,18 +7,18 @@ const leaseMs = 3_200;
 describe('StallMonitor', () => {
   let clock: VirtualClock;
   let lines: string[];
-  let beats: number[];
+  let turns: number[];
   let cpuMs: number;
   let monitor: StallMonitor;
 
   const make = (maxStallMs?: number): void => {
     clock = new VirtualClock();
     lines = [];
-    beats = [];
+    turns = [];
     cpuMs = 0;
-    const beat = (mono: number): void => void beats.push(mono);
+    const onTurn = (mono: number): void => void turns.push(mono);
     const logger = { warn: (line: string): void => void lines.push(line) };
-    monitor = new StallMonitor({ clock, leaseMs, maxStallMs, logger, beat, cpuMs: () => cpuMs });
+    monitor = new StallMonitor({ clock, leaseMs, maxStallMs, logger, onTurn, cpuMs: () => cpuMs });
     monitor.start();
   };
   /** The event loop stalls: time passes at once for all its timers. */
@@ -26,10 +26,10 @@ describe('StallMonitor', () => {
 
   beforeEach(() => make());
 
-  it('logs nothing while the event loop turns, and shows life', () => {
+  it('logs nothing while the event loop turns, and reports its turns', () => {
     clock.advance(leaseMs);
     expect(lines).toEqual([]);
-    expect(beats).toHaveLength(17);
+    expect(turns).toHaveLength(17);
   });
 
   it('logs a stall once, with its length, its cost and the fix', () => {

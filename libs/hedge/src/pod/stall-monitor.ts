@@ -19,14 +19,14 @@ export interface StallMonitorOptions {
   readonly maxStallMs: number | undefined;
   readonly logger: { warn(message: string): void };
   /** Called in each turn of the timer with the monotonic time. */
-  readonly beat: (monoMs: number) => void;
+  readonly onTurn: (monoMs: number) => void;
   readonly metrics?: Metrics | undefined;
   /** CPU time of this process in milliseconds. Replaced in tests. */
   readonly cpuMs?: () => number;
 }
 
 /** Turns of the timer per lease. */
-const BEATS_PER_LEASE = 16;
+const TURNS_PER_LEASE = 16;
 /** A stall is this share of a lease. */
 const STALL_SHARE = 1 / 4;
 
@@ -36,7 +36,7 @@ const STALL_SHARE = 1 / 4;
  */
 export class StallMonitor {
   readonly #options: StallMonitorOptions;
-  readonly #beatMs: number;
+  readonly #turnMs: number;
   #dueAt = 0;
   #cpuMs = 0;
   #cancel: () => void = () => undefined;
@@ -48,7 +48,7 @@ export class StallMonitor {
 
   constructor(options: StallMonitorOptions) {
     this.#options = options;
-    this.#beatMs = options.leaseMs / BEATS_PER_LEASE;
+    this.#turnMs = options.leaseMs / TURNS_PER_LEASE;
   }
 
   get figures(): StallFigures {
@@ -71,11 +71,11 @@ export class StallMonitor {
   }
 
   #schedule(now: Instant): void {
-    const { clock, beat, cpuMs = ownCpuMs } = this.#options;
-    beat(now.mono);
+    const { clock, onTurn, cpuMs = ownCpuMs } = this.#options;
+    onTurn(now.mono);
     this.#cpuMs = cpuMs();
-    this.#dueAt = now.mono + this.#beatMs;
-    this.#cancel = clock.after(this.#beatMs, () => this.#turn());
+    this.#dueAt = now.mono + this.#turnMs;
+    this.#cancel = clock.after(this.#turnMs, () => this.#turn());
   }
 
   #turn(): void {

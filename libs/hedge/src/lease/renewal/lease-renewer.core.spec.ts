@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { VirtualClock } from '../../testing/virtual-clock.js';
 import { LeaseRenewer, type RenewerEffect, type RenewerInput } from './lease-renewer.core.js';
-import { SharedLife } from './shared-life.js';
+import { Liveness } from './liveness.js';
 import { SharedTerm } from './shared-term.js';
 
 const timing = { leaseMs: 3_000, marginMs: 300, retryMs: 100 };
@@ -11,26 +11,26 @@ const types = (effects: readonly RenewerEffect[]): string[] => effects.map(({ ty
 describe('LeaseRenewer', () => {
   let clock: VirtualClock;
   let renewer: LeaseRenewer;
-  let lifeAt: number;
+  let turnedAt: number;
 
-  const step = (input: RenewerInput): readonly RenewerEffect[] => renewer.step(input, clock.now(), lifeAt);
+  const step = (input: RenewerInput): readonly RenewerEffect[] => renewer.step(input, clock.now(), turnedAt);
   const tick = (ms: number): readonly RenewerEffect[] => {
     clock.advance(ms);
     return step({ type: 'tick' });
   };
-  const hold = (id: number, onBeat = false, lastRenewal = 0): readonly RenewerEffect[] =>
-    step({ type: 'hold', term: { id, validSince: clock.now(), lastRenewal, onBeat } });
+  const hold = (id: number, batched = false, lastRenewal = 0): readonly RenewerEffect[] =>
+    step({ type: 'hold', term: { id, validSince: clock.now(), lastRenewal, batched } });
 
   beforeEach(() => {
     clock = new VirtualClock();
     renewer = new LeaseRenewer({ timing, maxStallMs: 6_000, random: () => 0 });
-    lifeAt = clock.now().mono;
+    turnedAt = clock.now().mono;
   });
 
   it('renews a third of the lease after the start of the last renewal, with a higher number each time', () => {
     expect(hold(1, false, 4)).toEqual([{ type: 'wake', afterMs: 1_000 }]);
     const sentAt = { ...clock.now(), mono: clock.now().mono + 1_000, wall: clock.now().wall + 1_000 };
-    expect(tick(1_000)).toEqual([{ type: 'renew', call: 1, renewals: [{ id: 1, renewal: 5 }] }]);
+    expect(tick(1_000)).toEqual([{ type: 'renew', call: 1, renewals: [{ id: 1, renewal: 5 }], batched: false }]);
     clock.advance(200);
     expect(step({ type: 'answered', call: 1, results: [{ renewed: true }] })).toEqual([
       { type: 'renewed', id: 1, renewal: 5, validSince: sentAt },
@@ -63,11 +63,11 @@ describe('LeaseRenewer', () => {
     expect(step({ type: 'answered', call: 2, results: [undefined] })).toEqual([]);
   });
 
-  it('renews nothing for a main thread that showed no life for maxStallMs, and goes on when it shows life', () => {
+  it('renews nothing when the event loop has not turned for maxStallMs, and goes on when it turns', () => {
     hold(1);
-    lifeAt -= 5_000;
+    turnedAt -= 5_000;
     expect(tick(1_000)).toEqual([{ type: 'wake', afterMs: 100 }]);
-    lifeAt = clock.now().mono;
+    turnedAt = clock.now().mono;
     expect(types(tick(100))).toEqual(['renew']);
   });
 
@@ -102,9 +102,9 @@ describe('the memory that threads share', () => {
     expect([main.renewed(), thread.dropped]).toEqual(['superseded', true]);
   });
 
-  it('shows when the main thread last showed life', () => {
-    const main = new SharedLife();
-    main.beat(1_234_567.25);
-    expect(new SharedLife(main.memory).beatAt).toBe(1_234_567.25);
+  it('shows when the event loop of the main thread last turned', () => {
+    const main = new Liveness();
+    main.turned(1_234_567.25);
+    expect(new Liveness(main.memory).turnedAt).toBe(1_234_567.25);
   });
 });

@@ -3,11 +3,11 @@ import { backoffMs } from '../../common/backoff.js';
 import type { Instant } from '../../common/clock.js';
 import { holdsLease } from '../lease-contender.core.js';
 import type { LeaseTiming } from '../lease-contender.messages.js';
-import { renewalAt } from '../polling-pace.js';
+import { renewalAt, renewalPhaseMs } from '../polling-pace.js';
 
 export interface RenewerSettings {
   readonly timing: Pick<LeaseTiming, 'leaseMs' | 'marginMs' | 'retryMs'>;
-  /** No renewal begins when the main thread has shown no life for this long. */
+  /** No renewal begins when the event loop of the main thread has not turned for this long. */
   readonly maxStallMs: number;
   /** Numbers in [0, 1) for jitter; seeded in tests. */
   readonly random: () => number;
@@ -21,8 +21,8 @@ export interface TermToRenew {
   readonly validSince: Instant;
   /** The number of the last renewal that may have been sent; 0 before the first. */
   readonly lastRenewal: number;
-  /** Renews on whole multiples of the beat, and together with others: as `ContenderSettings.renewsOnBeat`. */
-  readonly onBeat: boolean;
+  /** Renews together with others: locks, and not the election. */
+  readonly batched: boolean;
 }
 
 export type RenewerInput =
@@ -34,7 +34,12 @@ export type RenewerInput =
 
 export type RenewerEffect =
   /** One call to the database. Terms that the main thread has dropped meanwhile are left out. */
-  | { readonly type: 'renew'; readonly call: number; readonly renewals: readonly SentRenewal[] }
+  | {
+      readonly type: 'renew';
+      readonly call: number;
+      readonly renewals: readonly SentRenewal[];
+      readonly batched: boolean;
+    }
   /** A renewal was acknowledged. The term is valid since its start. */
   | { readonly type: 'renewed'; readonly id: number; readonly renewal: number; readonly validSince: Instant }
   /** The database reports that the lease no longer belongs to the term. Final. */
@@ -48,7 +53,7 @@ export interface SentRenewal {
   readonly renewal: number;
 }
 
-interface HeldTerm extends TermToRenew {
+interface ScheduledTerm extends TermToRenew {
   validSince: Instant;
   lastRenewal: number;
   dueAt: number;
@@ -62,7 +67,7 @@ interface HeldTerm extends TermToRenew {
  *
  * - A term counts from the start of an acknowledged renewal (L2). An answer that arrives after the term has expired
  *   revives nothing (L3).
- * - No renewal begins when the main thread has shown no life for `maxStallMs`. So a process that hangs for ever loses its
+ * - No renewal begins when the event loop of the main thread has not turned for `maxStallMs`. So a process that hangs for ever loses its
  *   leases at most `maxStallMs` plus one lease after its last turn of the event loop.
  *
  * @example
@@ -70,20 +75,23 @@ interface HeldTerm extends TermToRenew {
  * renewer.step({ type: 'hold', term }, clock.now(), lastTurn); // [{ type: 'wake', afterMs: 2666 }]
  */
 export class LeaseRenewer {
-  readonly #terms = new Map<number, HeldTerm>();
+  readonly #terms = new Map<number, ScheduledTerm>();
   /** The calls in flight: their starts and their renewals. */
   readonly #calls = new Map<number, { readonly startedAt: Instant; readonly renewals: readonly SentRenewal[] }>();
+  readonly #phaseMs: number;
   #lastCall = 0;
   #effects: RenewerEffect[] = [];
 
-  constructor(private readonly settings: RenewerSettings) {}
+  constructor(private readonly settings: RenewerSettings) {
+    this.#phaseMs = renewalPhaseMs(settings.timing.leaseMs, settings.random);
+  }
 
-  /** @param lifeAt monotonic time at which the main thread last showed life. */
-  step(input: RenewerInput, now: Instant, lifeAt: number): readonly RenewerEffect[] {
+  /** @param turnedAt monotonic time at which the event loop of the main thread last turned. */
+  step(input: RenewerInput, now: Instant, turnedAt: number): readonly RenewerEffect[] {
     this.#effects = [];
     this.#handle(input, now);
     for (const [id, term] of this.#terms) if (!holdsLease(term, this.settings.timing, now)) this.#terms.delete(id);
-    this.#renewDue(now, lifeAt);
+    this.#renewDue(now, turnedAt);
     let wakeAt = Infinity;
     for (const { inFlight, dueAt } of this.#terms.values()) if (!inFlight) wakeAt = Math.min(wakeAt, dueAt);
     if (wakeAt < Infinity) this.#effects.push({ type: 'wake', afterMs: Math.max(0, wakeAt - now.mono) });
@@ -139,24 +147,24 @@ export class LeaseRenewer {
     return startedAt;
   }
 
-  protected stalled(now: Instant, lifeAt: number): boolean {
-    return now.mono - lifeAt >= this.settings.maxStallMs;
+  protected stalled(now: Instant, turnedAt: number): boolean {
+    return now.mono - turnedAt >= this.settings.maxStallMs;
   }
 
   /** The election has a call of its own, so that contention for locks cannot delay it. */
-  #renewDue(now: Instant, lifeAt: number): void {
+  #renewDue(now: Instant, turnedAt: number): void {
     const due = [...this.#terms.values()].filter(({ inFlight, dueAt }) => !inFlight && dueAt <= now.mono);
     if (due.length === 0) return;
-    if (this.stalled(now, lifeAt)) {
+    if (this.stalled(now, turnedAt)) {
       for (const term of due) term.dueAt = now.mono + this.settings.timing.retryMs;
       return;
     }
-    for (const term of due) if (!term.onBeat) this.#renew([term], now);
-    const together = due.filter(({ onBeat }) => onBeat);
-    while (together.length > 0) this.#renew(together.splice(0, MOST_RENEWALS), now);
+    for (const term of due) if (!term.batched) this.#renew([term], false, now);
+    const together = due.filter(({ batched }) => batched);
+    while (together.length > 0) this.#renew(together.splice(0, MOST_RENEWALS), true, now);
   }
 
-  #renew(terms: readonly HeldTerm[], now: Instant): void {
+  #renew(terms: readonly ScheduledTerm[], batched: boolean, now: Instant): void {
     this.#lastCall += 1;
     const renewals = terms.map((term): SentRenewal => {
       term.inFlight = true;
@@ -164,10 +172,10 @@ export class LeaseRenewer {
       return { id: term.id, renewal: term.lastRenewal };
     });
     this.#calls.set(this.#lastCall, { startedAt: now, renewals });
-    this.#effects.push({ type: 'renew', call: this.#lastCall, renewals });
+    this.#effects.push({ type: 'renew', call: this.#lastCall, renewals, batched });
   }
 
-  #nextAt({ onBeat }: TermToRenew, startedAt: Instant): number {
-    return renewalAt(startedAt.mono, { timing: this.settings.timing, renewsOnBeat: onBeat });
+  #nextAt({ batched }: TermToRenew, startedAt: Instant): number {
+    return renewalAt(startedAt.mono, this.settings.timing.leaseMs, batched ? this.#phaseMs : undefined);
   }
 }

@@ -9,7 +9,7 @@ import type { FromRenewalThread, RenewalThreadData, ToRenewalThread } from './re
 // The file with which the renewal thread starts.
 
 const port = parentPort as MessagePort;
-const { backend, timing, maxStallMs, life } = workerData as RenewalThreadData;
+const { backend, timing, maxStallMs, liveness } = workerData as RenewalThreadData;
 const post = (message: FromRenewalThread): void => port.postMessage(message);
 
 // `require`, because the CommonJS copy of the build has no `import`.
@@ -18,7 +18,7 @@ const driver = createRequire(import.meta.url)(fileURLToPath(backend.module)) as 
   (options: unknown) => BackendFactory
 >;
 const made = driver[backend.make]!(backend.options).create({ timeoutMs: timing.backendTimeoutMs });
-const thread = new RenewalThread({ backend: made, timing, maxStallMs, life, clock: systemClock, post });
+const thread = new RenewalThread({ backend: made, timing, maxStallMs, liveness, clock: systemClock, post });
 
 port.on('message', (message: ToRenewalThread) => {
   if (message.type !== 'end') return thread.receive(message);

@@ -4,7 +4,7 @@ import { TIMING_PRESETS } from '../../common/timing.js';
 import { VirtualClock } from '../../testing/virtual-clock.js';
 import type { FromRenewalThread } from './renewal.messages.js';
 import { RenewalThread } from './renewal-thread.js';
-import { SharedLife } from './shared-life.js';
+import { Liveness } from './liveness.js';
 import { SharedTerm } from './shared-term.js';
 
 const timing = TIMING_PRESETS.lan;
@@ -12,7 +12,7 @@ const timing = TIMING_PRESETS.lan;
 /** A thread that holds the lease of the leader, and whose database answers after `answerMs`. */
 function start(answerMs: number, answer: () => Promise<RenewResult>) {
   const clock = new VirtualClock();
-  const life = new SharedLife();
+  const liveness = new Liveness();
   const posted: FromRenewalThread[] = [];
   const lease = {
     renew: async () => {
@@ -25,11 +25,11 @@ function start(answerMs: number, answer: () => Promise<RenewResult>) {
     clock,
     timing,
     maxStallMs: 60_000,
-    life: life.memory,
+    liveness: liveness.memory,
     post: (message) => void posted.push(message),
   });
-  life.beat(clock.now().mono);
-  const term = { id: 1, validSince: clock.now(), lastRenewal: 0, onBeat: false };
+  liveness.turned(clock.now().mono);
+  const term = { id: 1, validSince: clock.now(), lastRenewal: 0, batched: false };
   const holder = { address: 'a:1', incarnation: 'a' };
   thread.receive({ type: 'hold', name: 'l', holder, token: 1n, term, memory: new SharedTerm().memory });
   const measured = () => posted.flatMap((message) => (message.type === 'measured' ? [message.renewal] : []));

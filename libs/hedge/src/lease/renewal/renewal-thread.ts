@@ -4,22 +4,20 @@ import type { Clock, Instant } from '../../common/clock.js';
 import { messageOf } from '../../common/errors.js';
 import { databaseCall } from '../database-call.js';
 import { LeaseRenewer, type RenewerEffect, type RenewerInput } from './lease-renewer.core.js';
+import { Liveness } from './liveness.js';
 import { outcomeOf, renewalMargin } from './report-renewal.js';
 import type { FromRenewalThread, RenewalThreadData, ToRenewalThread } from './renewal.messages.js';
-import { SharedLife } from './shared-life.js';
 import { SharedTerm } from './shared-term.js';
 
-export interface RenewalThreadOptions extends Pick<RenewalThreadData, 'timing' | 'maxStallMs' | 'life'> {
+export interface RenewalThreadOptions extends Pick<RenewalThreadData, 'timing' | 'maxStallMs' | 'liveness'> {
   readonly backend: Pick<Backend, 'lease' | 'close'>;
   readonly clock: Clock;
   readonly post: (message: FromRenewalThread) => void;
 }
 
-interface HeldTerm {
+interface ThreadTerm {
   readonly lease: HeldLease;
   readonly shared: SharedTerm;
-  /** The election renews in a call of its own (`LeaseRenewer`). */
-  readonly alone: boolean;
   /** The start of the last acknowledged call. */
   validSince: Instant;
 }
@@ -27,14 +25,14 @@ interface HeldTerm {
 /** Performs the effects of a `LeaseRenewer` on the renewal thread. */
 export class RenewalThread {
   readonly #renewer: LeaseRenewer;
-  readonly #life: SharedLife;
-  readonly #terms = new Map<number, HeldTerm>();
+  readonly #liveness: Liveness;
+  readonly #terms = new Map<number, ThreadTerm>();
   #cancelWake: () => void = () => undefined;
 
   constructor(private readonly options: RenewalThreadOptions) {
-    const { timing, maxStallMs, life } = options;
+    const { timing, maxStallMs, liveness } = options;
     this.#renewer = new LeaseRenewer({ timing, maxStallMs, random: Math.random });
-    this.#life = new SharedLife(life);
+    this.#liveness = new Liveness(liveness);
   }
 
   receive(message: Exclude<ToRenewalThread, { readonly type: 'end' }>): void {
@@ -47,7 +45,6 @@ export class RenewalThread {
         this.#terms.set(term.id, {
           lease: { name, holder, token },
           shared: new SharedTerm(memory),
-          alone: !term.onBeat,
           validSince: term.validSince,
         });
         return this.#step({ type: 'hold', term });
@@ -67,7 +64,7 @@ export class RenewalThread {
   }
 
   #step(input: RenewerInput): void {
-    const effects = this.#renewer.step(input, this.options.clock.now(), this.#life.beatAt);
+    const effects = this.#renewer.step(input, this.options.clock.now(), this.#liveness.turnedAt);
     for (const effect of effects) this.#perform(effect);
     const ids = effects.flatMap((effect) => ('id' in effect ? [effect.id] : []));
     if (ids.length > 0) this.options.post({ type: 'changed', ids });
@@ -91,7 +88,7 @@ export class RenewalThread {
     }
   }
 
-  async #renew({ call, renewals }: RenewerEffect & { readonly type: 'renew' }): Promise<void> {
+  async #renew({ call, renewals, batched }: RenewerEffect & { readonly type: 'renew' }): Promise<void> {
     const { backend, clock, timing } = this.options;
     const { leaseMs, backendTimeoutMs } = timing;
     // The main thread may have dropped a term whose message waits in the queue of this thread.
@@ -99,16 +96,16 @@ export class RenewalThread {
       const held = this.#terms.get(id);
       if (held === undefined || held.shared.dropped) return [];
       held.shared.sending(renewal);
-      return [{ id, alone: held.alone, lease: { ...held.lease, leaseMs, renewals: BigInt(renewal) } }];
+      return [{ id, lease: { ...held.lease, leaseMs, renewals: BigInt(renewal) } }];
     });
     const [first] = sent;
     const start = clock.now();
     const results = new Map<number, RenewResult>();
     try {
       const answers = await databaseCall(clock, backendTimeoutMs, async () =>
-        first?.alone === true
-          ? [await backend.lease.renew(first.lease)]
-          : backend.lease.renewAll(sent.map(({ lease }) => lease)),
+        batched || first === undefined
+          ? backend.lease.renewAll(sent.map(({ lease }) => lease))
+          : [await backend.lease.renew(first.lease)],
       );
       for (const [index, { id }] of sent.entries()) results.set(id, answers[index]!);
     } catch (error) {
@@ -116,7 +113,7 @@ export class RenewalThread {
     }
     if (first !== undefined)
       this.#measured(
-        first.alone,
+        batched,
         start,
         sent.map(({ id }) => ({ id, result: results.get(id) })),
       );
@@ -125,7 +122,7 @@ export class RenewalThread {
 
   /** To call before the answers are handled, which change `validSince`. */
   #measured(
-    alone: boolean,
+    batched: boolean,
     start: Instant,
     answers: readonly { readonly id: number; readonly result: RenewResult | undefined }[],
   ): void {
@@ -136,7 +133,7 @@ export class RenewalThread {
       return held !== undefined && result?.renewed === true ? [renewalMargin(timing, held.validSince, now)] : [];
     });
     const outcome = outcomeOf(answers.map(({ result }) => result));
-    const lease = alone ? 'leader' : 'locks';
+    const lease = batched ? 'locks' : 'leader';
     post({ type: 'measured', renewal: { lease, ms: now.mono - start.mono, outcome, margins } });
   }
 }

@@ -4,10 +4,10 @@ import { backoffMs } from '../../common/backoff.js';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { Timing } from '../../common/timing.js';
+import type { Liveness } from './liveness.js';
 import type { FromRenewalThread, RenewalThreadData, ToRenewalThread } from './renewal.messages.js';
 import { type Metrics, NO_METRICS } from '../../telemetry/metrics.js';
 import { reportRenewal } from './report-renewal.js';
-import type { SharedLife } from './shared-life.js';
 import { SharedTerm } from './shared-term.js';
 import type { RenewedLease, TermRenewer } from './term-renewer.js';
 
@@ -15,7 +15,7 @@ export interface RenewalWorkerOptions {
   readonly backend: WorkerBackend;
   readonly timing: Timing;
   readonly maxStallMs: number;
-  readonly life: SharedLife;
+  readonly liveness: Liveness;
   readonly clock: Clock;
   readonly logger: { warn(message: string): void };
   readonly metrics?: Metrics | undefined;
@@ -27,6 +27,8 @@ interface HeldTerm {
   readonly id: number;
   readonly lease: RenewedLease;
   readonly shared: SharedTerm;
+  /** The highest token above its own that was heard during the term. A thread that replaces a dead one must hear it, too. */
+  heard: (ToRenewalThread & { readonly type: 'heard' }) | undefined;
 }
 
 /**
@@ -34,7 +36,7 @@ interface HeldTerm {
  * thread dies, another one continues with higher numbers.
  *
  * @example
- * const renewer = new RenewalWorker({ backend, timing, maxStallMs: 16_000, life, clock, logger });
+ * const renewer = new RenewalWorker({ backend, timing, maxStallMs: 16_000, liveness, clock, logger });
  * await renewer.start();
  */
 export class RenewalWorker implements TermRenewer {
@@ -43,10 +45,11 @@ export class RenewalWorker implements TermRenewer {
   readonly #terms = new Map<string, HeldTerm>();
   readonly #byId = new Map<number, HeldTerm>();
   #lastId = 0;
+  /** Settles with the start, and never rejects. */
+  #starting: Promise<void> | undefined;
   #thread: Worker | undefined;
   #deaths = 0;
   #cancelRestart: () => void = () => undefined;
-  #closed = false;
 
   constructor(options: RenewalWorkerOptions) {
     this.#options = options;
@@ -57,9 +60,14 @@ export class RenewalWorker implements TermRenewer {
    * @throws HedgeError INVALID_OPTIONS when it cannot
    */
   start(): Promise<void> {
+    const started = this.#start();
+    this.#starting = started.catch(() => undefined);
+    return started;
+  }
+
+  #start(): Promise<void> {
     return new Promise((resolve, reject) => {
       const refuse = (why: string): void => {
-        this.#closed = true;
         reject(
           new HedgeError(
             'INVALID_OPTIONS',
@@ -89,7 +97,7 @@ export class RenewalWorker implements TermRenewer {
   hold(lease: RenewedLease): void {
     this.#lastId += 1;
     const { name, term } = lease;
-    const held: HeldTerm = { id: this.#lastId, lease, shared: new SharedTerm() };
+    const held: HeldTerm = { id: this.#lastId, lease, shared: new SharedTerm(), heard: undefined };
     this.#terms.set(keyOf(name, term.token), held);
     this.#byId.set(held.id, held);
     this.#postTerm(held);
@@ -109,35 +117,42 @@ export class RenewalWorker implements TermRenewer {
   }
 
   heard(name: string, token: bigint, leaseMs: number): void {
-    this.#post({ type: 'heard', name, token, leaseMs });
+    const message = { type: 'heard', name, token, leaseMs } as const;
+    for (const held of this.#byId.values()) {
+      if (held.lease.name === name && token > (held.heard?.token ?? held.lease.term.token)) held.heard = message;
+    }
+    this.#post(message);
   }
 
-  /** Ends the thread: no term is renewed from now on. Resolves within twice `backendTimeoutMs`. Idempotent. */
+  /** Ends the thread: no term is renewed from now on. Resolves within twice `backendTimeoutMs`, after a start in progress. Idempotent. */
   async close(): Promise<void> {
-    this.#closed = true;
     this.#cancelRestart();
     for (const { lease } of this.#byId.values()) this.drop(lease.name, lease.term.token);
+    await this.#starting;
     const thread = this.#thread;
     this.#thread = undefined;
-    if (thread === undefined) return;
-    await new Promise<void>((resolve) => {
+    if (thread !== undefined) await this.#end(thread);
+  }
+
+  /** Lets the thread end its calls: libsql aborts the whole process when its thread is terminated during a call. */
+  #end(thread: Worker): Promise<void> {
+    return new Promise<void>((resolve) => {
       const { clock, timing } = this.#options;
       const cancel = clock.after(2 * timing.backendTimeoutMs, () => void thread.terminate(), true);
       thread.once('exit', () => (cancel(), resolve()));
-      // The process must not end in the middle of a call of libsql.
+      // The process must not end during such a call either.
       thread.ref();
       thread.postMessage({ type: 'end' } satisfies ToRenewalThread, []);
     });
   }
 
   #startThread(): Worker {
-    const { backend, timing, maxStallMs, life, startThread = startRenewalThread } = this.#options;
-    return startThread({ backend, timing, maxStallMs, life: life.memory });
+    const { backend, timing, maxStallMs, liveness, startThread = startRenewalThread } = this.#options;
+    return startThread({ backend, timing, maxStallMs, liveness: liveness.memory });
   }
 
   /** The thread has loaded the driver. */
   #run(thread: Worker): void {
-    if (this.#closed) return void thread.terminate();
     this.#thread = thread;
     // Timers of held leases do not keep the process alive either.
     thread.unref();
@@ -179,8 +194,8 @@ export class RenewalWorker implements TermRenewer {
     }
   }
 
-  #postTerm({ id, lease, shared }: HeldTerm): void {
-    const { name, holder, term, onBeat } = lease;
+  #postTerm({ id, lease, shared, heard }: HeldTerm): void {
+    const { name, holder, term, batched } = lease;
     const renewed = shared.renewed();
     if (renewed === 'superseded') return;
     const { validSince } = renewed ?? term;
@@ -189,9 +204,10 @@ export class RenewalWorker implements TermRenewer {
       name,
       holder,
       token: term.token,
-      term: { id, validSince, lastRenewal: shared.lastSent, onBeat },
+      term: { id, validSince, lastRenewal: shared.lastSent, batched },
       memory: shared.memory,
     });
+    if (heard !== undefined) this.#post(heard);
   }
 
   #post(message: ToRenewalThread): void {

@@ -9,8 +9,8 @@ export interface RenewalThreadData {
   readonly backend: WorkerBackend;
   readonly timing: Timing;
   readonly maxStallMs: number;
-  /** The memory of `SharedLife`. */
-  readonly life: SharedArrayBuffer;
+  /** The memory of `Liveness`. */
+  readonly liveness: SharedArrayBuffer;
 }
 
 /** To the renewal thread. */

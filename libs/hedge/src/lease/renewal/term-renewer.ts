@@ -7,8 +7,8 @@ export interface RenewedLease {
   readonly name: string;
   readonly holder: MemberId;
   readonly term: Term;
-  /** As `ContenderSettings.renewsOnBeat`. */
-  readonly onBeat: boolean;
+  /** As `TermToRenew.batched`. */
+  readonly batched: boolean;
   /** Called on the main thread when the term was renewed or superseded. The term may be over by then. */
   readonly changed: () => void;
   /** Called on the main thread when a renewal failed. */
