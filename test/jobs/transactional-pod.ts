@@ -1,7 +1,7 @@
 /**
  * A pod with transactional jobs on PostgreSQL. It injects one fault, at a step of a run, when that step was reached so often.
  *
- * Usage: transactional-pod.ts URL JOBS FAULT COUNT
+ * Usage: transactional-pod.ts URL JOBS FAULT COUNT [BUG]
  */
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
@@ -9,9 +9,10 @@ import { NestFactory } from '@nestjs/core';
 import { HedgeModule, LeaderInterval, type Backend, type BackendFactory, type TransactionalJobRun } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
 import { Client, Pool } from 'pg';
-import type { Fault } from './transactional.spec.js';
+import type { Bug, Fault } from './transactional.spec.js';
 
-const [url = '', jobs = '1', fault = '', count = '1'] = process.argv.slice(2);
+const [url = '', jobs = '1', fault = '', count = '1', planted = ''] = process.argv.slice(2);
+const bug: Bug = 'done row apart from the work';
 let left = Number(count);
 
 /** Whether the fault happens now. */
@@ -69,7 +70,8 @@ function faulty(factory: BackendFactory): BackendFactory {
           fencePermit: (tx, permit) => transactions.fencePermit(tx, permit),
           run: (source, work, last) => transactions.run(source, work, last),
           append: async (tx, row, fence) => {
-            await transactions.append(tx, row, fence);
+            if (planted === bug) await log.append([row], fence);
+            else await transactions.append(tx, row, fence);
             killedAt('killed after the append');
             await stoppedAt('stopped after the append');
           },

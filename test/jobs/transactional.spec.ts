@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
 import { compileScript } from '../compiled-script.js';
 import { sql, startServer } from '../postgres/target.js';
@@ -30,6 +30,9 @@ const FAULTS = [
 
 export type Fault = (typeof FAULTS)[number];
 
+/** A planted bug: the `done` row is committed in a transaction of its own, before the work. */
+export type Bug = 'done row apart from the work';
+
 const script = compileScript('test/jobs/transactional-pod.ts');
 let server: PostgresServer;
 
@@ -37,6 +40,8 @@ beforeAll(async () => {
   server = await startServer();
   await sql(server.url(), 'CREATE TABLE counted (job text, firing timestamptz, attempt integer)');
 });
+
+beforeEach(() => sql(server.url(), 'TRUNCATE counted'));
 
 afterAll(async () => {
   await server.stop();
@@ -50,8 +55,13 @@ class FailingPods {
   #next = 0;
   #failing = true;
 
+  constructor(
+    private readonly faults: readonly Fault[] = FAULTS,
+    private readonly bug?: Bug,
+  ) {}
+
   start(): void {
-    const fault = FAULTS[this.#next++ % FAULTS.length]!;
+    const fault = this.faults[this.#next++ % this.faults.length]!;
     // The run of a firing, or of a later one, in which it happens.
     const count = 1 + Math.floor(Math.random() * 3 * JOBS);
     const pod = this.#fork(fault, count);
@@ -85,7 +95,7 @@ class FailingPods {
   }
 
   #fork(fault: string, count: number): ChildProcess {
-    const args = [server.url(), String(JOBS), fault, String(count)];
+    const args = [server.url(), String(JOBS), fault, String(count), this.bug ?? ''];
     const pod = fork(script.path, args, { execArgv: [], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
     this.#pods.add(pod);
     pod.on('exit', () => this.#pods.delete(pod));
@@ -130,6 +140,17 @@ async function counted(): Promise<Map<string, number>> {
   );
 }
 
+/** Firings that were committed twice or not recorded as done, and firings that are done and were never committed. */
+async function violations(rows: readonly Row[]) {
+  const done = new Set(rows.filter(({ event }) => event === 'done').map(({ firing }) => firing));
+  const times = await counted();
+  return {
+    counted: [...times].filter(([firing, count]) => count !== 1 || !done.has(firing)),
+    uncounted: [...done].filter((firing) => !times.has(firing)),
+    done,
+  };
+}
+
 describe('J4: the firings of transactional jobs', () => {
   it(
     `are counted once each while pods are killed at every step of a run, for ${SECONDS} s`,
@@ -149,10 +170,8 @@ describe('J4: the firings of transactional jobs', () => {
         await pods.kill();
 
         const rows = await ledgers();
-        const done = new Set(rows.filter(({ event }) => event === 'done').map(({ firing }) => firing));
-        const times = await counted();
-        expect([...times].filter(([firing, count]) => count !== 1 || !done.has(firing))).toEqual([]);
-        expect([...done].filter((firing) => !times.has(firing))).toEqual([]);
+        const { done, ...found } = await violations(rows);
+        expect(found).toEqual({ counted: [], uncounted: [] });
         const claimed = rows.filter(({ event, fireTime }) => event === 'claimed' && fireTime < failedUntil);
         expect(claimed.filter(({ firing }) => !done.has(firing))).toEqual([]);
         expect(claimed.some(({ attempt }) => attempt > 1)).toBe(true);
@@ -163,6 +182,25 @@ describe('J4: the firings of transactional jobs', () => {
     },
     (SECONDS + 240) * 1_000,
   );
+
+  it('would be lost if the row of the outcome were not in the transaction of the work', async () => {
+    // The ledger has the firings of the test before, which the truncated table lacks.
+    const before = new Set((await violations(await ledgers())).uncounted);
+    const pods = new FailingPods(['killed after the append'], 'done row apart from the work');
+    try {
+      for (let index = 0; index < PODS; index += 1) pods.start();
+      for (let lost = 0; lost === 0;) {
+        await sleep(1_000);
+        const { uncounted } = await violations(await ledgers());
+        // One that is done by now may be counted in a moment.
+        await sleep(STOPPED_MS);
+        const times = await counted();
+        lost = uncounted.filter((firing) => !before.has(firing) && !times.has(firing)).length;
+      }
+    } finally {
+      await pods.kill();
+    }
+  }, 240_000);
 });
 
 /** The figures of a longer run. */
