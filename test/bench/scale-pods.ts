@@ -148,6 +148,12 @@ const commands = {
     await Promise.all(Array.from({ length: count }, start));
   },
   addresses: () => members.map(({ cluster }) => cluster.self.address),
+  /** The view of each member of this process. */
+  views: () =>
+    members.map(({ cluster: { self, view } }) => {
+      const state = view.settled ? 'settled' : 'not settled';
+      return `${self.address}: ${view.members.length} members, ${state}, led by ${view.leader?.address}`;
+    }),
   leader: () => members[0]?.leader.leader()?.address,
   /** The monotonic time at which all members of this process had a whole view. */
   whole: async ({ count, not }: { count: number; not?: string }) =>

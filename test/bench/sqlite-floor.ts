@@ -1,12 +1,14 @@
 import Database from 'libsql';
+import { sqlite } from '../../libs/hedge/src/database/sqlite/index.js';
 import { answer } from './child.js';
-import { MESSAGE, runBlockingLoad, type LoadShape } from './load.js';
+import { MESSAGE, runBlockingLoad, runLoad, type LoadShape } from './load.js';
 
 /**
  * The database alone: libsql in this thread, without Hedge, on a table like the log table and with the settings of the
  * driver.
  */
-const database = new Database(process.env['BENCH_FILE'] ?? '');
+const file = process.env['BENCH_FILE'] ?? '';
+const database = new Database(file);
 database.pragma('journal_mode = WAL');
 database.pragma('synchronous = FULL');
 database.pragma('wal_autocheckpoint = 4000');
@@ -23,7 +25,26 @@ const nextId = (): string => String(count).padStart(36, '0');
 const nextKey = (): string => `bench/${(count += 1) % KEYS}`;
 const insertRow = (): void => void insert.run(nextId(), nextKey(), MESSAGE, '127.0.0.1:7400', count);
 
+/** The driver alone, in its thread, on a file of its own: a part of each put. */
+const driver = sqlite({ file: `${file}.driver` }).create({ timeoutMs: 10_000 });
+const LEASE = 'bench';
+let fence: Promise<{ lease: string; token: bigint }> | undefined;
+
+async function acquired() {
+  await driver.open();
+  const holder = { address: '127.0.0.1:7400', incarnation: 'bench' };
+  const result = await driver.lease.acquire({ name: LEASE, holder, leaseMs: 60_000 });
+  if (!result.acquired) throw new Error('the lease of the benchmark is held');
+  return { lease: LEASE, token: result.token };
+}
+
+async function append(): Promise<void> {
+  fence ??= acquired();
+  await driver.log.append([{ key: nextKey(), id: nextId(), value: MESSAGE, leader: '127.0.0.1:7400' }], await fence);
+}
+
 const commands = {
+  append: (shape: LoadShape) => runLoad(append, shape),
   /** Each insert commits separately: one row, one transaction, one fsync. */
   insert: ({ seconds }: LoadShape) => runBlockingLoad(insertRow, seconds),
   read: ({ seconds }: LoadShape) => runBlockingLoad(() => void read.get(nextKey()), seconds),

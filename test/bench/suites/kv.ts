@@ -22,6 +22,7 @@ export function kvSuite(plan: Plan): Promise<Row[]> {
           return compete(
             [
               { name: 'sqlite-one-row', concurrency: 1, run: (shape) => sqlite.ask('insert', shape) },
+              { name: 'sqlite-append', concurrency: 1, run: (shape) => sqlite.ask('append', shape) },
               hedge('put', 1),
               hedge('put', 64),
               { name: 'sqlite-read', concurrency: 1, run: (shape) => sqlite.ask('read', shape) },

@@ -64,7 +64,12 @@ class Group {
   /** The monotonic time at which the last member had a whole view. */
   async whole(count: number, not?: string): Promise<number> {
     const all = this.#processes.map((pods) => pods.ask('whole', { count, ...(not !== undefined && { not }) }));
-    return Math.max(...(await inTime(`views of ${count} members`, Promise.all(all))));
+    try {
+      return Math.max(...(await inTime(`views of ${count} members`, Promise.all(all))));
+    } catch (error) {
+      const views = await Promise.all(this.#processes.map((pods) => pods.ask('views')));
+      throw new Error(`The views are:\n${views.flat().join('\n')}`, { cause: error });
+    }
   }
 
   async kill(pods: Pods): Promise<void> {
