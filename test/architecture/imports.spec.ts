@@ -50,7 +50,7 @@ const LAYERS: Layers = {
     'spill/replication',
     'spill/placement',
   ],
-  jobs: ['common', 'telemetry', 'database', 'messaging', 'election'],
+  jobs: ['common', 'telemetry', 'wire', 'database', 'messaging', 'election'],
   pod: [
     'common',
     'telemetry',

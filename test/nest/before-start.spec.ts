@@ -57,7 +57,8 @@ const calls: readonly [string, Call, unknown][] = [
   ['holder', ({ locks }) => locks.holder('nobody'), undefined],
   ['semaphore', ({ semaphores }) => semaphores.use('s', { limit: 1 }, () => 1), 1],
   ['holders', ({ semaphores }) => semaphores.get('nobody', { limit: 1 }).holders(), []],
-  ['jobs', ({ jobs }) => jobs.history('nothing'), []],
+  ['history of a job', ({ jobs }) => jobs.history('nothing'), []],
+  ['list of jobs', ({ jobs }) => jobs.list(), []],
   ['spill', ({ spill }) => spill.use('s', () => 1), 1],
 ];
 

@@ -94,6 +94,36 @@ describe('jobs', () => {
     expect(JSON.parse(JSON.stringify(claims[0]))).toMatchObject(shown);
   });
 
+  it('are listed on every pod, with their next times, the run in progress and the last outcomes', async () => {
+    const { Held, runs } = heldJob();
+    @Injectable()
+    class Nightly {
+      @LeaderCron('0 3 * * *', { timeZone: 'Europe/Warsaw', name: 'nightly' }) work() {}
+    }
+    const pods = podsOf({ providers: [Held, Nightly] });
+    await pods.startThree();
+    const client = await pods.start({ mode: 'client' });
+    await until(() => runs.length === 1, 'the first firing runs');
+    runs[0]!.end();
+    await until(() => runs.length === 2, 'the second firing runs');
+    const { fireTime } = runs[1]!;
+    for (const app of [pods.leader, pods.followers[0]!, client]) {
+      const [held, nightly, ...others] = await app.get(JobsService).list({ nextTimes: 2 });
+      expect(others).toEqual([]);
+      expect(held).toMatchObject({ name: 'held', schedule: 'every 1000 ms', running: { fireTime, attempt: 1 } });
+      expect(held!.lastFirings).toMatchObject([
+        { event: 'claimed', fireTime },
+        { event: 'done', fireTime: runs[0]!.fireTime, durationMs: expect.any(Number) },
+      ]);
+      expect(nightly).toMatchObject({ name: 'nightly', schedule: '0 3 * * * Europe/Warsaw', lastFirings: [] });
+      expect(nightly).not.toHaveProperty('running');
+      const [first, second] = nightly!.nextTimes.map(Number);
+      expect(first).toBeGreaterThan(Date.now());
+      expect(second! - first!).toBeGreaterThanOrEqual(23 * 3_600_000);
+    }
+    runs[1]!.end();
+  });
+
   it('finish during a graceful stop, which records their outcome', async () => {
     const { Held, runs } = heldJob();
     const pods = podsOf({ providers: [Held] }, { shutdown: { drainMs: 20_000 } });
@@ -144,11 +174,14 @@ describe('jobs', () => {
     });
   });
 
-  it('have an empty history under an unknown name, and history refuses invalid arguments', async () => {
+  it('have an empty history under an unknown name, and their calls refuse invalid arguments', async () => {
     const app = await podsOf().start({ mode: 'client' });
     const jobs = app.get(JobsService);
     expect(await jobs.history('nothing')).toEqual([]);
     await expect(jobs.history('')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(jobs.history('x', { limit: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.list({ nextTimes: 101 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.list({ lastFirings: -1 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.list({ timeoutMs: 100 })).rejects.toMatchObject({ code: 'NO_LEADER' });
   });
 });

@@ -1,4 +1,4 @@
-import { Body, Controller, Injectable, Post } from '@nestjs/common';
+import { Body, Controller, Get, Injectable, Post } from '@nestjs/common';
 import {
   type JobRun,
   JobsService,
@@ -54,6 +54,18 @@ export class ReportService {
 
   lastNights() {
     return this.jobs.history('nightly report', { limit: 14 });
+  }
+}
+// #endregion
+
+// #region control
+@Controller('jobs')
+export class JobsController {
+  constructor(private readonly jobs: JobsService) {}
+
+  @Get() // names, next times, the run in progress, the last outcomes
+  list() {
+    return this.jobs.list();
   }
 }
 // #endregion

@@ -92,6 +92,7 @@ const COMMANDS = {
     const entries = await app.get(JobsService).history('tick');
     return entries.filter(({ event }) => event === 'done').map(({ fireTime }) => fireTime.getTime());
   },
+  listJobs: async () => (await app.get(JobsService).list()).map(({ name }) => name),
   spill: async () => {
     const data = await app.get(SpillStore).create('import', { copies: 2 });
     const written = Array.from({ length: 2_000 }, (_, i) => `record ${i} of ${name} ${'x'.repeat(1_000)}`);

@@ -168,9 +168,11 @@ whereThereIsHistory('a rolling update from the version before', () => {
         const updated = await Pod.start(thisVersion, 'updated', target);
         await updated.until({ leads: false, members: 2 });
         await useAll(first, updated);
+        await expect(updated.run('listJobs')).rejects.toThrow(/NO_HANDLER|does not know this request/);
 
         await first.stop();
         await updated.until({ leads: true, members: 1 });
+        expect(await updated.run('listJobs')).toEqual(['tick']);
 
         const rolledBack = await Pod.start(versionBefore, 'rolled back', target);
         await rolledBack.until({ leads: false, members: 2 });

@@ -19,7 +19,13 @@ export { HedgeError, type HedgeErrorCode } from './common/errors.js';
 export type { MemberId } from './common/identity.js';
 export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.js';
 export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';
-export { JobsService, type JobHistoryOptions } from './jobs/jobs.service.js';
+export {
+  JobsService,
+  type JobCallOptions,
+  type JobHistoryOptions,
+  type JobListOptions,
+  type JobStatus,
+} from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent } from './jobs/ledger.js';
 export type { KvCursor, KvEntry, KvVersion } from './kv/kv-entry.js';
 export type { KvWatch } from './kv/kv-watch.js';

@@ -92,6 +92,23 @@ export class JobScheduler {
     return this.#state.at === 'running' || (this.#state.at === 'calling' && this.#state.row !== undefined);
   }
 
+  /** The claim of the run in progress. */
+  get running(): LedgerRow | undefined {
+    return this.#state.at === 'running' ? this.#state.claim : undefined;
+  }
+
+  /** The nominal times of the next firings, at most that many. */
+  nextTimes(limit: number, wall: number): readonly number[] {
+    const times: number[] = [];
+    for (let from = Math.max(this.#through, wall); times.length < limit;) {
+      const next = this.job.times.nextAfter(from);
+      if (next === undefined) break;
+      times.push(next);
+      from = next;
+    }
+    return times;
+  }
+
   step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
     if ('call' in input) {
       return this.#state.at === 'calling' && this.#state.call === input.call ? this.#answered(input, now) : [];

@@ -12,6 +12,7 @@ import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow } from './ledg
 import { describeReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
+import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
@@ -91,6 +92,18 @@ export class JobRunner {
       this.#idle.push(resolve);
       this.#step({ type: 'draining', token });
     });
+  }
+
+  /** @param nextTimes the number of future firings to name */
+  status(nextTimes: number): JobStatus {
+    const { name, times } = this.job;
+    const { running } = this.#scheduler;
+    return {
+      name,
+      schedule: times.text,
+      nextTimes: [...this.#scheduler.nextTimes(nextTimes, this.options.clock.now().wall)],
+      running: running && { fireTime: running.fireTime, attempt: running.attempt },
+    };
   }
 
   #step(input: SchedulerInput): void {

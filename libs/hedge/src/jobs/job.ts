@@ -66,6 +66,15 @@ export interface JobOptions {
   readonly graceMs?: number | undefined;
 }
 
+/** A method that runs at certain times. */
+export interface JobMethod {
+  /** The name for messages, such as `ReportService.nightly`. */
+  readonly place: string;
+  readonly times: FireTimes;
+  readonly options: JobOptions;
+  call(run: TransactionalJobRun): unknown;
+}
+
 /** A job of the app, checked and with all defaults. */
 export interface Job {
   readonly name: string;

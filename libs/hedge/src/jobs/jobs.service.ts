@@ -1,42 +1,24 @@
 import { checkKeys } from '../common/validation/check-keys.js';
-import { onAbort } from '../common/async/on-abort.js';
-import type { Backend } from '../database/backend.js';
-import { jobKey, leaseName } from '../database/row-names.js';
-import type { Logger } from '../common/line-logger.js';
-import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
-import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/async/start-gate.js';
-import type { LeadershipSource } from '../election/leadership.js';
-import type { LeaderRoute } from '../messaging/leader-route.js';
-import { BatchedLog } from './batched-log.js';
-import type { FireTimes } from './fire-times.js';
-import { checkJobName, type JobOptions, resolveJob, type TransactionalJobRun } from './job.js';
-import { JobRunner } from './job-scheduler.runner.js';
-import { toJobEntry, type JobEntry } from './ledger.js';
-import type { Metrics } from '../telemetry/metrics.js';
+import { atCaller, HedgeError } from '../common/errors.js';
+import type { LogTable } from '../database/log-table.js';
+import { jobKey } from '../database/row-names.js';
+import { checkCallOptions } from '../messaging/call-options.js';
+import type { Encoded } from '../messaging/message.js';
+import type { Messenger } from '../messaging/messenger.js';
+import type { JobStatus as JobStatusOnWire } from '../wire/hedge/v1/job.js';
+import { checkJobName, type JobMethod } from './job.js';
+import { decodeStatuses, encodeJobRequest, JOB_REQUEST, type JobAction } from './job-requests.js';
+import type { JobServer } from './job-server.js';
+import { isFiring, toJobEntry, type JobEntry } from './ledger.js';
 
 export interface JobsServiceDeps {
   readonly gate: StartGate;
-  readonly backend: Pick<Backend, 'name' | 'log' | 'transactions'>;
+  readonly messenger: Messenger;
+  readonly server: JobServer;
+  readonly log: Pick<LogTable, 'history'>;
   readonly group: string;
-  readonly election: LeadershipSource & Pick<LeaderRoute, 'leads'>;
-  readonly self: () => MemberId;
-  readonly clock: Clock;
-  readonly retryMs: number;
-  readonly leaseMs: number;
-  readonly logger: Logger;
-  readonly onCutShort?: ((what: string) => void) | undefined;
-  readonly metrics?: Metrics | undefined;
-}
-
-/** A method that runs at certain times. */
-export interface JobMethod {
-  /** The name for messages, such as `ReportService.nightly`. */
-  readonly place: string;
-  readonly times: FireTimes;
-  readonly options: JobOptions;
-  call(run: TransactionalJobRun): unknown;
+  readonly defaultTimeoutMs: number;
 }
 
 export interface JobHistoryOptions {
@@ -44,20 +26,84 @@ export interface JobHistoryOptions {
   readonly limit?: number | undefined;
 }
 
+/** Options of a call that the leader answers. */
+export interface JobCallOptions {
+  /** Milliseconds for the whole call, waiting for a leader and retries included. Default: the module's `defaultTimeoutMs`, 10 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Stops waiting: the call rejects with the reason of the signal. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface JobListOptions extends JobCallOptions {
+  /** The number of future firings to name for each job, 0 to 100. Default: 3. */
+  readonly nextTimes?: number | undefined;
+  /** The number of past firings to read for each job, 0 to 100. Default: 5. */
+  readonly lastFirings?: number | undefined;
+}
+
+/** A job of the group, as its leader sees it. A controller can return it. */
+export interface JobStatus {
+  readonly name: string;
+  /** The timetable, such as `0 3 * * * Europe/Warsaw` or `every 15000 ms`. */
+  readonly schedule: string;
+  /** The nominal times of the next firings. */
+  readonly nextTimes: readonly Date[];
+  /** The firing that runs now. */
+  readonly running?: { readonly fireTime: Date; readonly attempt: number };
+  /**
+   * The outcomes of the last firings, the newest first: `done`, `failed`, `lost`, `missed` or `skipped`, and `claimed` for
+   * one without an outcome yet. `history` has all rows.
+   */
+  readonly lastFirings: readonly JobEntry[];
+}
+
 const MAX_ENTRIES = 10_000;
+const MAX_LISTED = 100;
+/** Limit of the concurrent reads of a `list`. */
+const MAX_READS = 8;
+
+const LIST_OPTIONS = Object.keys({ nextTimes: 0, lastFirings: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof JobListOptions,
+  0
+>);
 
 /**
- * The jobs of the group (`@LeaderCron`, `@LeaderInterval`) and the history of their firings.
+ * The jobs of the group (`@LeaderCron`, `@LeaderInterval`), and the history of their firings. Every pod can call it. The
+ * leader answers each call but `history`, which reads the database.
  *
  * Each job has a ledger in the log table, with the reserved key `__hedge/job/{group}/{name}`: two rows for each run, its
  * claim and its outcome. The library needs only the last row, so you may delete older rows with SQL at any time.
  */
 export class JobsService {
   readonly #deps: JobsServiceDeps;
-  readonly #places = new Map<string, string>();
 
   constructor(deps: JobsServiceDeps) {
     this.#deps = deps;
+  }
+
+  /**
+   * The jobs that the leader runs, in the order of their names.
+   *
+   * @example
+   * for (const { name, nextTimes, lastFirings } of await jobs.list()) console.log(name, nextTimes[0], lastFirings[0]?.event);
+   * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, DEADLINE_EXCEEDED, BACKEND_UNAVAILABLE; NO_HANDLER when the version of
+   *   the leader does not know this request.
+   */
+  async list(options: JobListOptions = {}): Promise<JobStatus[]> {
+    checkKeys('The options of list of jobs', options, LIST_OPTIONS);
+    const { nextTimes = 3, lastFirings = 5 } = options;
+    checkCount('nextTimes', nextTimes, 0, MAX_LISTED);
+    checkCount('lastFirings', lastFirings, 0, MAX_LISTED);
+    const reply = await this.#request('list', 'jobs', { $case: 'list', value: { nextTimes } }, options);
+    const statuses = decodeStatuses(reply).jobs.map((status) => toJobStatus(status));
+    let next = 0;
+    const readSome = async (): Promise<void> => {
+      for (let status; (status = statuses[(next += 1) - 1]) !== undefined;) {
+        status.lastFirings = await this.#lastFirings(status.name, lastFirings);
+      }
+    };
+    if (lastFirings > 0) await Promise.all(Array.from({ length: MAX_READS }, readSome));
+    return statuses.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /**
@@ -73,76 +119,70 @@ export class JobsService {
     checkJobName(name);
     checkKeys(`The options of history of job '${name}'`, options, ['limit']);
     const { limit = 100 } = options;
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_ENTRIES) {
-      throw new HedgeError(
-        'INVALID_ARGUMENT',
-        `"limit" is ${String(limit)}. Give a whole number from 1 to ${MAX_ENTRIES}.`,
-      );
-    }
+    checkCount('limit', limit, 1, MAX_ENTRIES);
     await this.#deps.gate.pass(`history of job '${name}'`);
-    const { backend, group } = this.#deps;
-    return (await backend.log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
+    return this.#read(name, limit);
   }
 
   /**
    * Runs these methods from now on while this pod leads. Called by the module.
-   * @throws HedgeError INVALID_OPTIONS when two jobs have the same name, or for a transactional job whose backend takes
-   *   part in no transaction of the application.
+   * @throws HedgeError INVALID_OPTIONS, see `JobServer.start`.
    * @internal
    */
   start(methods: readonly JobMethod[]): void {
-    const { backend, group, election, self, clock, retryMs, leaseMs, logger, onCutShort, metrics } = this.#deps;
-    const leads = (token: bigint): boolean => election.leads(token);
-    const { transactions } = backend;
-    const batched = new BatchedLog(backend.log);
-    const runners = methods.map((method) => {
-      const job = resolveJob(method.place, method.times, method.options, leaseMs);
-      this.#claimName(job.name, method.place);
-      if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
-      const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = {
-        log: batched,
-        transactions,
-        lease,
-        key,
-        leads,
-        self,
-        clock,
-        retryMs,
-        logger,
-        onCutShort,
-        metrics,
-      };
-      return new JobRunner(job, (run) => method.call(run), options);
-    });
-    if (runners.length === 0) return;
-    election.onElected(({ fencingToken, signal }) => {
-      const deposed = (): void => runners.forEach((runner) => runner.deposed(fencingToken, signal.reason));
-      // One listener for all jobs: Node warns of more than ten on a signal.
-      onAbort(signal, deposed);
-      for (const runner of runners) runner.elected(fencingToken);
-    });
-    election.onDrain(async ({ fencingToken }) => {
-      await Promise.all(runners.map((runner) => runner.drain(fencingToken)));
-    });
+    this.#deps.server.start(methods);
   }
 
-  #claimName(name: string, place: string): void {
-    const other = this.#places.get(name);
-    if (other !== undefined) {
-      const both =
-        other === place
-          ? `${place} declares the job '${name}' twice: two modules provide its class, or it has two timetables. Provide the class in one module, and give`
-          : `${other} and ${place} both declare the job '${name}', and would share one ledger. Give`;
-      throw new HedgeError('INVALID_OPTIONS', `${both} each job its own name: { name: '…' }.`);
+  async #read(name: string, limit: number): Promise<JobEntry[]> {
+    const { log, group } = this.#deps;
+    return (await log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
+  }
+
+  async #lastFirings(name: string, limit: number): Promise<JobEntry[]> {
+    // A claim and an outcome for each firing, and two rows for a change of the timetable.
+    const rows = await this.#read(name, 2 * limit + 2);
+    return rows.filter(({ event }, index) => isFiring(event) || (event === 'claimed' && index === 0)).slice(0, limit);
+  }
+
+  async #request(method: string, name: string, action: JobAction, options: JobCallOptions): Promise<Encoded> {
+    const { gate, messenger, defaultTimeoutMs } = this.#deps;
+    const { timeoutMs = defaultTimeoutMs, signal } = options;
+    checkCallOptions(method, name, timeoutMs, signal);
+    const call = `${method} '${name}'`;
+    await gate.pass(call);
+    const payload = encodeJobRequest(action);
+    const request = { to: 'leader' as const, type: JOB_REQUEST, topic: '', name: call, payload, timeoutMs, signal };
+    try {
+      return await messenger.request(request);
+    } catch (error) {
+      const unknown = error instanceof HedgeError && error.code === 'NO_HANDLER';
+      throw atCaller(unknown ? olderLeader(call, error) : error, signal);
     }
-    this.#places.set(name, place);
   }
 }
 
-function notTransactional(place: string, backend: string): HedgeError {
+function toJobStatus({ name, schedule, nextTimes, running }: JobStatusOnWire) {
+  return {
+    name,
+    schedule,
+    nextTimes: nextTimes.map((ms) => new Date(ms)),
+    ...(running && { running: { fireTime: new Date(running.fireTime), attempt: running.attempt } }),
+    lastFirings: [] as readonly JobEntry[],
+  };
+}
+
+function checkCount(option: string, value: unknown, min: number, max: number): void {
+  if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `"${option}" is ${String(value)}. Give a whole number from ${min} to ${max}.`,
+  );
+}
+
+function olderLeader(call: string, cause: HedgeError): HedgeError {
   return new HedgeError(
-    'INVALID_OPTIONS',
-    `${place} is a transactional job, but the backend (${backend}) takes part in no transaction of the application. Use a backend in the database of the application, as nestjs-hedge/postgres, or remove { transactional: true }.`,
+    'NO_HANDLER',
+    `${call} was refused, and nothing was changed: the leader runs a version of nestjs-hedge that does not know this request. Call again when the rolling update has ended.`,
+    { cause },
   );
 }

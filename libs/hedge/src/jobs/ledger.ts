@@ -15,6 +15,11 @@ const EVENTS = ['scheduled', 'claimed', 'done', 'failed', 'lost', 'missed', 'ski
  */
 export type JobEvent = (typeof EVENTS)[number];
 
+/** Whether a row with this event says what happened to a firing. */
+export function isFiring(event: JobEvent): boolean {
+  return event !== 'scheduled' && event !== 'claimed';
+}
+
 /** A row as the scheduler writes and reads it. Times are in milliseconds since 1970. */
 export interface LedgerRow {
   readonly event: JobEvent;

@@ -133,7 +133,7 @@ export class HedgePod {
     this.cluster = makeClusterService(context, network, election, messaging);
     const kv = makeKv(context, database, network, election, messaging);
     this.kv = kv.store;
-    this.jobs = makeJobs(context, database, network, election);
+    this.jobs = makeJobs(context, database, network, election, messaging);
     this.locks = locks.service;
     this.semaphores = semaphores.service;
     this.spill = spill.store;

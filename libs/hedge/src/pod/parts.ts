@@ -7,6 +7,8 @@ import { leaseName } from '../database/row-names.js';
 import { LEADER_MESSAGE, LeaderService } from '../election/leader.service.js';
 import type { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
+import { JOB_REQUEST } from '../jobs/job-requests.js';
+import { JobServer } from '../jobs/job-server.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
 import {
@@ -334,22 +336,21 @@ export function makeJobs(
   { backend }: DatabasePart,
   { transport }: NetworkPart,
   { elector }: ElectionPart,
+  { messenger }: MessagingPart,
 ): JobsService {
-  const { group, timing } = settings;
+  const { group, timing, defaultTimeoutMs } = settings;
   const { retryMs, leaseMs } = timing;
-  const self = () => transport.self;
-  const onCutShort = (what: string): void => stalls.lost(what);
-  return new JobsService({
-    gate,
+  const server = new JobServer({
     backend,
     group,
     election: elector,
-    self,
+    self: () => transport.self,
     clock,
     retryMs,
     leaseMs,
     logger,
-    onCutShort,
-    metrics,
+    onCutShort: (what) => stalls.lost(what),
   });
+  messenger.serve(JOB_REQUEST, (request) => server.handle(request));
+  return new JobsService({ gate, messenger, server, log: backend.log, group, defaultTimeoutMs });
 }

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer } from '@nestjs/core';
 import { HedgeError } from '../../common/errors.js';
 import { isForwarded } from '../../messaging/topics.js';
-import type { JobMethod } from '../../jobs/jobs.service.js';
+import type { JobMethod } from '../../jobs/job.js';
 import { losesEnhancers, refuseUnread, restoreAllMetadata } from '../decorators/decorated-method.js';
 import { describeNotice, describePattern, handlersOf, noticesOf } from './handler-metadata.js';
 import type { HandlerPattern, NoticeKind } from './handler-metadata.js';
