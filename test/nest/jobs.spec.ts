@@ -1,7 +1,7 @@
 import { Injectable, Logger, Scope } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { HedgeReadiness, JobsService, LeaderCron, LeaderInterval } from 'nestjs-hedge';
+import { HedgeReadiness, JobsService, LeaderCron, LeaderInterval, LeaderService } from 'nestjs-hedge';
 import type { JobEntry, JobRun } from 'nestjs-hedge';
 import { Pods, until } from './apps.js';
 
@@ -31,6 +31,11 @@ function heldJob(options: { catchUp?: boolean } = {}) {
     }
   }
   return { Held, runs };
+}
+
+@Injectable()
+class TwoNames {
+  @LeaderCron('@daily', { name: 'one' }) @LeaderCron('@yearly', { name: 'two' }) a() {}
 }
 
 @Injectable()
@@ -122,6 +127,50 @@ describe('jobs', () => {
       expect(second! - first!).toBeGreaterThanOrEqual(23 * 3_600_000);
     }
     runs[1]!.end();
+  });
+
+  it('J5: are paused and resumed from any pod, also over a change of the leader', async () => {
+    const { Held, runs } = heldJob();
+    const pods = podsOf({ providers: [Held] }, { shutdown: { drainMs: 20_000 } });
+    await pods.startThree();
+    const client = await pods.start({ mode: 'client' });
+    await until(() => runs.length === 1, 'the job runs');
+    await client.get(JobsService).pause('held', { reason: 'the warehouse moves', by: 'ann' });
+    runs[0]!.end();
+    const first = pods.leader;
+    await first.close();
+    pods.apps.splice(pods.apps.indexOf(first), 1);
+    await until(() => pods.apps.some((app) => app.get(LeaderService).isLeader()), 'another pod leads');
+
+    const jobs = pods.followers[0]!.get(JobsService);
+    await jobs.pause('held');
+    const [held] = await jobs.list();
+    const paused = { by: 'ann', reason: 'the warehouse moves', since: expect.any(Date) };
+    expect(held).toMatchObject({ paused, nextTimes: [], lastFirings: [{ event: 'done' }] });
+    const { since } = held!.paused!;
+    await until(() => Date.now() > since.getTime() + 2_500, 'two firings were due');
+    await jobs.resume('held');
+    await until(() => runs.length === 2, 'the job runs again');
+    const entries = await historyOf(client, 'held');
+    const missed = entries.find(({ event }) => event === 'missed');
+    expect(missed).toMatchObject({ paused: true });
+    expect(missed!.count).toBeGreaterThanOrEqual(2);
+    expect(runs[1]!.fireTime.getTime()).toBeGreaterThan(missed!.lastFireTime.getTime());
+    expect((await jobs.list())[0]).not.toHaveProperty('paused');
+    runs[1]!.end();
+  });
+
+  it('are not paused under a name that the leader does not know, or with invalid options', async () => {
+    const pods = podsOf({ providers: [TwoNames] });
+    await pods.start();
+    const jobs = pods.leader.get(JobsService);
+    await expect(jobs.pause('nothing')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining("There is no job 'nothing'"),
+    });
+    await expect(jobs.pause('one', { by: '' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.resume('one', { reason: 'x'.repeat(1_001) })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await jobs.resume('one');
   });
 
   it('finish during a graceful stop, which records their outcome', async () => {

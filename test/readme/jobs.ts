@@ -1,4 +1,4 @@
-import { Body, Controller, Get, Injectable, Post } from '@nestjs/common';
+import { Body, Controller, Get, Injectable, Param, Post } from '@nestjs/common';
 import {
   type JobRun,
   JobsService,
@@ -66,6 +66,16 @@ export class JobsController {
   @Get() // names, next times, the run in progress, the last outcomes
   list() {
     return this.jobs.list();
+  }
+
+  @Post(':name/pause') // no firing begins until resume, under any leader
+  pause(@Param('name') name: string, @Body() { by, reason }: { by: string; reason: string }) {
+    return this.jobs.pause(name, { by, reason });
+  }
+
+  @Post(':name/resume')
+  resume(@Param('name') name: string) {
+    return this.jobs.resume(name);
   }
 }
 // #endregion

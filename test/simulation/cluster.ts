@@ -7,6 +7,8 @@ import type { LeaseObserver } from '../../libs/hedge/src/database/lease-observer
 import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import type { LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
+import type { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
+import type { RegistrySettings } from '../../libs/hedge/src/jobs/registry/job-registry.messages.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
@@ -71,6 +73,9 @@ export interface Parts {
   /** A leader claims firings without a fence. */
   readonly claimsJobsUnfenced: boolean;
   jobRowId(row: LedgerRow): string;
+  jobRegistry(settings: RegistrySettings): JobRegistry;
+  /** A leader pauses and resumes jobs without a fence. */
+  readonly changesJobsUnfenced: boolean;
   transaction(...made: ConstructorParameters<typeof SimulatedTransaction>): SimulatedTransaction;
   /** The statement that fences a transaction. */
   fence(transaction: SimulatedTransaction, holding: Holding): boolean;

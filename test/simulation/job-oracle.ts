@@ -2,6 +2,12 @@ import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { rangeOf } from '../../libs/hedge/src/jobs/fire-times.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
+import { jobRegistryKey } from '../../libs/hedge/src/database/row-names.js';
+import {
+  decodeRegistryRow,
+  type JobRecords,
+  type RegistryRow,
+} from '../../libs/hedge/src/jobs/registry/registry-row.js';
 import { decodeRow, type JobEvent, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import type { Random } from './random.js';
 import { violated } from './violation.js';
@@ -11,6 +17,7 @@ import type { World } from './world.js';
 const MAX_LAG_MS = 5_000;
 
 const RUN_OUTCOMES: readonly JobEvent[] = ['done', 'failed', 'lost'];
+const REGISTRY_KEY = jobRegistryKey('g');
 
 /** A job as its ledger shows it, in the order of commits. */
 interface Told {
@@ -36,10 +43,17 @@ interface Flaw {
   readonly message: string;
 }
 
-/** The jobs of a history, and the promises about them: J1 to J4, checked at each commit and each run. */
+/** The jobs of a history, and the promises about them: J1 to J5, checked at each commit and each run. */
 export class JobOracle {
   readonly all: readonly Job[];
   readonly #told: ReadonlyMap<string, Told>;
+  /** The rows of the registry, oldest first. */
+  readonly #registry: RegistryRow[] = [];
+  /** The terms of rows of the registry that the database has lost. Their leaders still follow them. */
+  readonly #lostChanges = new Set<bigint>();
+  /** The changes that are in a row of the registry, or were. */
+  readonly #recorded = new Set<string>();
+  #asked = 0;
   /** Set when faults are over, so that waiting work ends soon. */
   hurried = false;
 
@@ -66,13 +80,49 @@ export class JobOracle {
     );
   }
 
-  /** The database has committed a row of a ledger. */
+  /** A pod asks for a change. @returns a name for it, which it gives as `by` */
+  asked(): string {
+    this.#asked += 1;
+    return `change ${this.#asked}`;
+  }
+
+  /** The pod has the answer that its change is durable. */
+  acknowledged(change: string): void {
+    if (!this.#recorded.has(change)) violated('J5', `${change} is acknowledged, and not in the registry`);
+  }
+
+  /** The database has committed a row of the registry. */
+  #changed(row: RegistryRow, lastToken: bigint): void {
+    const what = row.changes.map(({ type, name, by }) => `${type} ${name} by ${by}`).join();
+    this.world.note(row.pod, () => `registry ${what}`);
+    if (row.token !== lastToken) violated('J5', `${what} in term ${row.token}, when the lease had ${lastToken}`);
+    for (const { by } of row.changes) this.#recorded.add(by);
+    this.#registry.push(row);
+  }
+
+  /** No claim is written while the job is paused, and none for a firing that was due in a pause. */
+  #checkPause({ name, catchUp }: Job, row: LedgerRow, what: string): void {
+    const { paused, resumedAt = 0 } = this.#records.get(name) ?? {};
+    const passedOver = row.attempt === 1 && row.fireTime <= resumedAt && !catchUp;
+    if (row.event === 'missed' && row.paused === true) this.world.count('jobs: missed in a pause');
+    if (row.event !== 'claimed' || (paused === undefined && !passedOver)) return;
+    if (this.#lostChanges.has(row.token)) return this.world.count('jobs: claimed, and the resumption was lost');
+    violated('J5', `${what}, ${paused === undefined ? 'due during a pause' : 'while the job is paused'}`);
+  }
+
+  get #records(): JobRecords {
+    return this.#registry.at(-1)?.records ?? new Map();
+  }
+
+  /** The database has committed a row of a ledger, or of the registry. */
   written(entry: LogEntry, lastToken: bigint): void {
+    if (entry.key === REGISTRY_KEY) return this.#changed(decodeRegistryRow(entry), lastToken);
     const told = this.#of(entry.key.slice(entry.key.lastIndexOf('/') + 1));
     const row = decodeRow(entry);
     const what = `${told.job.name}: ${describe(row)} after ${told.last === undefined ? 'nothing' : describe(told.last)}`;
     this.world.count(`jobs: ${row.event}${row.attempt > 1 ? ' again' : ''}`);
     this.world.note(row.incarnation, () => `job ${what}`);
+    this.#checkPause(told.job, row, what);
     const counted = told.counted.has(row.fireTime);
     if (told.job.transactional && RUN_OUTCOMES.includes(row.event) && (row.event === 'done') !== counted) {
       violated('J4', `${what}, with its work committed ${counted ? 'once' : 'never'}`);
@@ -89,8 +139,14 @@ export class JobOracle {
     if (row.event === 'claimed') told.begun.delete(describe(row));
   }
 
-  /** The database has lost a row, the last one of its ledger: the only way in which a record may be gone. */
+  /** The database has lost a row, the last one of its key: the only way in which a record may be gone. */
   lost(entry: LogEntry): void {
+    if (entry.key === REGISTRY_KEY) {
+      this.world.count('jobs: lost a change');
+      this.#lostChanges.add(decodeRegistryRow(entry).token);
+      this.#registry.pop();
+      return;
+    }
     const told = this.#of(entry.key.slice(entry.key.lastIndexOf('/') + 1));
     const row = told.rows.pop();
     if (row === undefined) throw new Error('a row was lost that was never written');
@@ -129,6 +185,7 @@ export class JobOracle {
    */
   finish(leaderWall: number): void {
     for (const { job, last, rows, counted } of this.#told.values()) {
+      if (this.#records.get(job.name)?.paused !== undefined) violated('J5', `${job.name} cannot be resumed`);
       if (last === undefined) violated('J2', `${job.name} was never scheduled`);
       const done = rows.filter(({ event }) => event === 'done').length;
       if (job.transactional && done !== counted.size) {

@@ -2,6 +2,8 @@ import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
+import type { RegistryEffect, RegistryInput } from '../../libs/hedge/src/jobs/registry/job-registry.messages.js';
 import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
 import { SimulatedDatabase } from './database.js';
 import { AcquiresAtOnce } from './planted-fences.js';
@@ -24,6 +26,38 @@ class RepeatsWithoutOutcome extends JobScheduler {
       if (effect.type !== 'write' || !effect.row.transactional || effect.row.event === 'claimed') return [effect];
       return this.step({ type: 'written', call: effect.call }, now);
     });
+  }
+}
+
+/** A new leader starts the jobs without a look at the registry. */
+class ForgetsPauses extends JobRegistry {
+  override step(input: RegistryInput, now: Instant): readonly RegistryEffect[] {
+    return super.step(input.type === 'loaded' ? { ...input, row: undefined } : input, now);
+  }
+}
+
+/** Writes a pause at once, also while a claim is being written. */
+class PausesWithoutHold extends JobRegistry {
+  override step(input: RegistryInput, now: Instant): readonly RegistryEffect[] {
+    return super
+      .step(input, now)
+      .flatMap((effect) => (effect.type === 'hold' ? this.step({ type: 'held', name: effect.name }, now) : [effect]));
+  }
+}
+
+/** Runs firings of a pause after it, if they are not too old. */
+class ForgetsResumptions extends JobScheduler {
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    if (!('control' in input)) return super.step(input, now);
+    return super.step({ ...input, control: { ...input.control, resumedAt: 0 } }, now);
+  }
+}
+
+/** Follows the pauses of earlier leaders only. */
+class IgnoresPauses extends JobScheduler {
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    if (!('control' in input) || input.type === 'elected') return super.step(input, now);
+    return super.step({ ...input, control: { ...input.control, paused: false } }, now);
   }
 }
 
@@ -77,6 +111,26 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   '`done` recorded outside of the transaction': {
     parts: { ...SOUND_PARTS, database: (...made) => new RecordsDoneLater(...made) },
     found: ['J4'],
+  },
+  'a pause that the next leader forgets': {
+    parts: { ...SOUND_PARTS, jobRegistry: (settings) => new ForgetsPauses(settings) },
+    found: ['J5'],
+  },
+  'a pause written beside a claim': {
+    parts: { ...SOUND_PARTS, jobRegistry: (settings) => new PausesWithoutHold(settings) },
+    found: ['J5'],
+  },
+  'a pause written without a fence': {
+    parts: { ...SOUND_PARTS, changesJobsUnfenced: true },
+    found: ['J5'],
+  },
+  'firings of a pause that run after it': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsResumptions(job, settings) },
+    found: ['J5'],
+  },
+  'a pause that its own leader does not follow': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new IgnoresPauses(job, settings) },
+    found: ['J5'],
   },
   'a `done` row that may be there already': {
     parts: { ...SOUND_PARTS, database: (...made) => new AppendsAgain(...made) },

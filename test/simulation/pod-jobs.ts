@@ -1,34 +1,148 @@
 import type { LogAppend } from '../../libs/hedge/src/database/log-table.js';
-import { jobKey } from '../../libs/hedge/src/database/row-names.js';
+import { jobKey, jobRegistryKey } from '../../libs/hedge/src/database/row-names.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import { decodeRow, encodeRow, outcomeOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
-import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import { decodeJobRequest, encodeJobRequest, JOB_REQUEST } from '../../libs/hedge/src/jobs/job-requests.js';
+import type { JobAction } from '../../libs/hedge/src/jobs/job-requests.js';
+import { controlOf, type SchedulerEffect, type SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import type { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
+import type { RegistryEffect, RegistryInput } from '../../libs/hedge/src/jobs/registry/job-registry.messages.js';
+import {
+  decodeRegistryRow,
+  encodeRegistryRow,
+  registryRowId,
+  type RegistryRow,
+} from '../../libs/hedge/src/jobs/registry/registry-row.js';
+import { notLeading } from '../../libs/hedge/src/messaging/leader-route.js';
+import { NO_PAYLOAD, type Encoded } from '../../libs/hedge/src/messaging/message.js';
 import type { Cluster } from './cluster.js';
 import type { CommitHost } from './pod-commits.js';
+import type { PodMessaging } from './pod-messaging.js';
 
 /** The part of their process that the jobs need. */
 export interface JobHost extends CommitHost {
   leads(token: bigint): boolean;
 }
 
-/** The jobs of one process: the real core of each on the simulated database. */
-export class PodJobs {
-  readonly #jobs: readonly PodJob[];
+const REGISTRY_KEY = jobRegistryKey('g');
 
-  constructor(host: JobHost, cluster: Cluster) {
-    this.#jobs = cluster.jobs.all.map((job) => new PodJob(job, host, cluster));
+interface Asked {
+  done(payload: Encoded): void;
+  failed(error: unknown): void;
+}
+
+/** The jobs of one process: the real core of each, and of the registry, on the simulated database. */
+export class PodJobs {
+  readonly #jobs: ReadonlyMap<string, PodJob>;
+  readonly #registry: JobRegistry;
+  readonly #inputs = new InputQueue<RegistryInput>((input) => this.#handle(input));
+  readonly #asked = new Map<number, Asked>();
+  #tickets = 0;
+  #cancelWake: () => void = () => undefined;
+
+  constructor(
+    private readonly host: JobHost,
+    private readonly messaging: PodMessaging,
+    private readonly cluster: Cluster,
+  ) {
+    const onHeld = (name: string): void => void this.#inputs.push({ type: 'held', name });
+    this.#jobs = new Map(cluster.jobs.all.map((job) => [job.name, new PodJob(job, host, cluster, onHeld)]));
+    this.#registry = cluster.parts.jobRegistry({ pod: () => host.self.address, retryMs: cluster.timing.retryMs });
+    messaging.serve(JOB_REQUEST, ({ payload }, done, failed) => this.#serve(decodeJobRequest(payload), done, failed));
   }
 
   /** Whether a drain waits for one of them. */
   get busy(): boolean {
-    return this.#jobs.some(({ scheduler }) => scheduler.busy);
+    return [...this.#jobs.values()].some(({ scheduler }) => scheduler.busy);
   }
 
-  step(input: SchedulerInput): void {
-    for (const job of this.#jobs) job.step(input);
+  step(input: { readonly type: 'elected' | 'deposed' | 'draining'; readonly token: bigint }): void {
+    this.#inputs.push(input);
+    const { type, token } = input;
+    if (type !== 'elected') for (const job of this.#jobs.values()) job.step({ type, token });
+  }
+
+  /** As `JobsService` of this process: asks the leader. @param ended called with the error, if there was one */
+  ask(action: JobAction, timeoutMs: number, ended: (error?: unknown) => void): void {
+    const request = { to: 'leader' as const, type: JOB_REQUEST, topic: '', name: `${action.$case} a job`, timeoutMs };
+    this.messaging.request({ ...request, payload: encodeJobRequest(action) }).then(() => ended(), ended);
+  }
+
+  /** As `JobServer.handle`. */
+  #serve(action: JobAction, done: Asked['done'], failed: Asked['failed']): void {
+    if (action.$case === 'list') throw new Error('not simulated');
+    const ticket = (this.#tickets += 1);
+    this.#asked.set(ticket, { done, failed });
+    const { name, by } = action.value;
+    this.#inputs.push({ type: 'request', ticket, change: { type: action.$case, name, by } });
+  }
+
+  #handle(input: RegistryInput): void {
+    for (const effect of this.#registry.step(input, this.host.now())) this.#perform(effect);
+  }
+
+  #perform(effect: RegistryEffect): void {
+    const { cluster, host } = this;
+    switch (effect.type) {
+      case 'wake':
+        this.#cancelWake();
+        this.#cancelWake = host.after(effect.afterMs, () => this.#inputs.push({ type: 'tick' }));
+        return;
+      case 'load': {
+        const { call } = effect;
+        return this.#call(
+          call,
+          () => cluster.database.versions(REGISTRY_KEY).at(-1),
+          (entry) => ({ type: 'loaded', call, row: entry && decodeRegistryRow(entry) }),
+        );
+      }
+      case 'write': {
+        const { call, row, token } = effect;
+        return this.#call(
+          call,
+          () => this.#append(row, token),
+          (outcome) => ({ type: outcome, call, random: cluster.random.next() }),
+        );
+      }
+      case 'start':
+        for (const [name, job] of this.#jobs) {
+          job.step({ type: 'elected', token: effect.token, control: controlOf(effect.records.get(name)) });
+        }
+        return;
+      case 'hold':
+        return this.#jobs.get(effect.name)?.step({ type: 'hold' });
+      case 'apply':
+        for (const name of effect.names) {
+          this.#jobs.get(name)?.step({ type: 'control', control: controlOf(effect.records.get(name)) });
+        }
+        return;
+      case 'settle': {
+        const asked = this.#asked.get(effect.ticket);
+        this.#asked.delete(effect.ticket);
+        if (effect.outcome === 'done') asked?.done(NO_PAYLOAD);
+        else asked?.failed(notLeading());
+      }
+    }
+  }
+
+  #append(row: RegistryRow, token: bigint): 'written' | 'fenced-off' | 'conflict' {
+    const { database, parts } = this.cluster;
+    const { address } = this.host.self;
+    if (!parts.changesJobsUnfenced && database.lease.token !== token) return 'fenced-off';
+    const entry = { key: REGISTRY_KEY, id: registryRowId(row), value: encodeRegistryRow(row) };
+    return database.append([entry], address)[0] instanceof HedgeError ? 'conflict' : 'written';
+  }
+
+  #call<Result>(call: number, effect: () => Result, input: (result: Result) => RegistryInput): void {
+    const { cluster, host } = this;
+    cluster.connection.call(cluster.thread(host.self.address), effect, (outcome) => {
+      if (!host.alive) return;
+      if (outcome.type === 'done') return void this.#inputs.push(input(outcome.result));
+      this.#inputs.push({ type: 'call-failed', call, random: cluster.random.next() });
+    });
   }
 }
 
@@ -41,6 +155,7 @@ class PodJob {
     private readonly job: Job,
     private readonly host: JobHost,
     private readonly cluster: Cluster,
+    private readonly onHeld: (name: string) => void,
   ) {
     this.scheduler = cluster.parts.jobs(job, { self: () => host.self, retryMs: cluster.timing.retryMs });
   }
@@ -78,6 +193,8 @@ class PodJob {
       }
       case 'run':
         return this.#run(effect.claim);
+      case 'held':
+        return this.onHeld(job.name);
       case 'report':
         if (effect.report.type !== 'recorded') cluster.world.count(`jobs: ${effect.report.type}`);
     }

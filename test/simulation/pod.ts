@@ -96,7 +96,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.watches = new PodWatches(this, this.messaging, cluster);
     this.reads = new PodReads(this, cluster);
     this.locks = new PodLocks(this, cluster);
-    this.jobs = new PodJobs(this, cluster);
+    this.jobs = new PodJobs(this, this.messaging, cluster);
   }
 
   start(): void {

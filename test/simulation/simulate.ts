@@ -3,6 +3,7 @@ import { LeaseObserver } from '../../libs/hedge/src/database/lease-observer.js';
 import { LeaseContender } from '../../libs/hedge/src/lease/lease-contender.core.js';
 import { LeaseRenewer } from '../../libs/hedge/src/lease/renewal/lease-renewer.core.js';
 import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
+import { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
@@ -14,6 +15,7 @@ import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { SimulatedDriver } from './driver.js';
 import { type Conditions, endFaults, injectFaults } from './faults.js';
+import { controlJobs, resumeEveryJob } from './job-workload.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
 import { PodRenewer } from './pod-renewer.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -65,6 +67,8 @@ export const SOUND_PARTS: Parts = {
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
   jobRowId: rowIdOf,
+  jobRegistry: (settings) => new JobRegistry(settings),
+  changesJobsUnfenced: false,
   transaction: (...made) => new SimulatedTransaction(...made),
   fence: (transaction, holding) => transaction.fence(() => holding.fence(transaction)),
 };
@@ -95,6 +99,7 @@ export function simulate(
     openWatches(cluster, WORK_ENDS);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
+    controlJobs(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
     cluster.poisoned = false;
@@ -105,6 +110,7 @@ export function simulate(
       violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
     }
     const checkLocks = takeEveryLock(cluster);
+    resumeEveryJob(cluster);
     acquireAll(cluster, SERVED_WITHIN);
     world.runUntil(FAULTS_END + SETTLED_WITHIN, check);
     checkLocks();

@@ -22,6 +22,7 @@ export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';
 export {
   JobsService,
   type JobCallOptions,
+  type JobChangeOptions,
   type JobHistoryOptions,
   type JobListOptions,
   type JobStatus,

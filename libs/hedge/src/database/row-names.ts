@@ -84,6 +84,11 @@ export function jobKey(group: string, job: string): string {
   return `__hedge/job/${group}/${job}`;
 }
 
+/** Key of the log rows of the registry of all jobs of a group: their pauses. */
+export function jobRegistryKey(group: string): string {
+  return `__hedge/jobs/${group}`;
+}
+
 /** Whether this library or the Go library reserves the key. Users cannot use reserved keys. */
 export function isReservedKey(key: string): boolean {
   return key.startsWith('__hedge/') || key.startsWith('__caller=');

@@ -3,7 +3,7 @@ import { intervalTimes } from './fire-times.js';
 import type { Job } from './job.js';
 import type { LedgerRow } from './ledger.js';
 import { JobScheduler } from './job-scheduler.core.js';
-import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
+import { NOT_PAUSED, type SchedulerEffect, type SchedulerInput } from './job-scheduler.messages.js';
 
 const MINUTE = 60_000;
 /** A whole number of minutes. */
@@ -18,6 +18,9 @@ class Bench {
   readonly running: LedgerRow[] = [];
   readonly reports: string[] = [];
   wakeAfterMs: number | undefined;
+  control = NOT_PAUSED;
+  /** How often the scheduler has answered a hold. */
+  held = 0;
   readonly scheduler: JobScheduler;
 
   constructor(
@@ -33,6 +36,7 @@ class Bench {
     for (const effect of this.scheduler.step(input, { mono: this.wall, wall: this.wall })) {
       if (effect.type === 'run') this.running.push(effect.claim);
       else if (effect.type === 'wake') this.wakeAfterMs = effect.afterMs;
+      else if (effect.type === 'held') this.held += 1;
       else if (effect.type !== 'report') this.#call(effect);
       else if (effect.report.type !== 'recorded') this.reports.push(effect.report.type);
     }
@@ -57,7 +61,21 @@ class Bench {
   }
 
   elect(token = 1n): this {
-    this.step({ type: 'elected', token });
+    this.step({ type: 'elected', token, control: this.control });
+    return this;
+  }
+
+  /** As the registry does it: a hold, the commit, then the new control. */
+  pause(): this {
+    this.step({ type: 'hold' });
+    this.control = { ...this.control, paused: true };
+    this.step({ type: 'control', control: this.control });
+    return this;
+  }
+
+  resume(): this {
+    this.control = { paused: false, resumedAt: this.wall };
+    this.step({ type: 'control', control: this.control });
     return this;
   }
 
@@ -465,5 +483,78 @@ describe('job scheduler', () => {
     for (let tick = 0; tick < 50; tick += 1) bench.at(tick / 100);
     expect(asked).toBe(before);
     expect(bench.at(1).rows.at(-1)).toBe('claimed 1');
+  });
+
+  describe('pause', () => {
+    it('J5: claims nothing while it is paused, and records the firings of the pause as missed at its end', () => {
+      pod.elect().at(1).end().pause();
+      expect(pod.held).toBe(1);
+      pod.at(2).at(3).at(3.5).resume();
+      expect(pod.rows.slice(-2)).toEqual(['done 1', 'missed 2-3 (2)']);
+      expect(pod.ledger.at(-1)).toMatchObject({ paused: true });
+      pod.at(4);
+      expect(pod.rows.at(-1)).toBe('claimed 4');
+    });
+
+    it('runs the last firing of the pause at its end with catchUp', () => {
+      pod = new Bench([], { catchUp: true });
+      pod.elect().at(1).end().pause().at(4.5).resume();
+      expect(pod.rows.slice(-2)).toEqual(['missed 2-3 (2)', 'claimed 4']);
+    });
+
+    it('lets a run in progress end, and records its outcome', () => {
+      pod.elect().at(1).pause();
+      expect(pod.held).toBe(1);
+      pod.at(2).end();
+      expect(pod.rows.slice(-2)).toEqual(['claimed 1', 'done 1']);
+      pod.at(3);
+      expect(pod.rows.at(-1)).toBe('done 1');
+    });
+
+    it('J5: answers a hold only when the outcome of a claim in flight is known', () => {
+      pod.elect();
+      pod.answers = false;
+      pod.at(1);
+      pod.step({ type: 'hold' });
+      expect(pod.held).toBe(0);
+      const [claim] = pod.pending;
+      if (claim?.type !== 'write') throw new Error('no claim');
+      pod.step({ type: 'call-failed', call: claim.call, random: 0 });
+      expect(pod.held).toBe(0);
+      pod.at(1.1);
+      const again = pod.pending[1]!;
+      expect(again).toMatchObject({ type: 'write', row: claim.row });
+      pod.answer(again);
+      expect([pod.held, pod.running.length]).toEqual([1, 1]);
+    });
+
+    it('J5: holds further attempts of a lost or failed firing until the end of the pause', () => {
+      const paused = { paused: true, resumedAt: 0 };
+      const next = new Bench(lostInMinute1(), { catchUp: true });
+      next.control = paused;
+      next.at(1.2).elect(2n).at(2.5);
+      expect(next.rows.at(-1)).toBe('lost 1');
+      next.resume();
+      expect(next.rows.at(-1)).toBe('claimed 1 attempt 2');
+
+      pod = new Bench([], { transactional: true });
+      pod.elect().at(1).end('deadlock').pause().at(1.5).at(2);
+      expect(pod.rows.at(-1)).toBe('failed 1');
+      pod.resume();
+      expect(pod.rows.at(-1)).toBe('claimed 1 attempt 2');
+    });
+
+    it('J5: follows a pause of an earlier term, and its end', () => {
+      const { ledger } = new Bench().elect().at(1).end();
+      const next = new Bench(ledger);
+      next.control = { paused: true, resumedAt: 0 };
+      next.at(1.5).elect(2n).at(2);
+      expect(next.rows.at(-1)).toBe('done 1');
+      // Resumed by a leader that was lost before it wrote the row.
+      const later = new Bench(ledger);
+      later.control = { paused: false, resumedAt: T0 + 2.5 * MINUTE };
+      later.at(2.6).elect(3n);
+      expect(later.rows.at(-1)).toBe('missed 2');
+    });
   });
 });

@@ -1,9 +1,16 @@
 import { backoffMs } from '../common/backoff.js';
 import type { Instant } from '../common/clock.js';
-import { rangeOf } from './fire-times.js';
+import { rangeOf, type FiringRange } from './fire-times.js';
 import type { Job } from './job.js';
 import { outcomeOf, type JobEvent, type LedgerRow } from './ledger.js';
-import type { RunEnd, SchedulerEffect, SchedulerInput, SchedulerSettings } from './job-scheduler.messages.js';
+import {
+  NOT_PAUSED,
+  type RunEnd,
+  type SchedulerControl,
+  type SchedulerEffect,
+  type SchedulerInput,
+  type SchedulerSettings,
+} from './job-scheduler.messages.js';
 
 /** Limit of the attempts of a firing: with `catchUp`, a lost run is repeated once. Transactional jobs have no limit. */
 const MAX_ATTEMPTS = 2;
@@ -61,6 +68,8 @@ type State =
  * - J4 of a transactional job, a claimed firing runs again until it is `done`, and the writes of exactly one of its runs are
  *   committed. The transaction of the run writes `done`. All outcomes of a claim have the same row id, so the next attempt,
  *   which begins only after `lost` or `failed` was written for the previous one, excludes that `done` is written later.
+ * - J5 while the job is paused it claims nothing, also no further attempt. A firing that was due during the pause counts as
+ *   missed.
  *
  * Nominal times are compared with the wall clock of the leader. A leader whose clock is behind the ledger waits and repeats
  * nothing. A leader whose clock was ahead has recorded all the times that it passed over.
@@ -81,6 +90,9 @@ export class JobScheduler {
   #busyUntil = 0;
   /** Firings due up to this time waited for this pod, and not for the end of a run. By the wall clock. */
   #backlogUntil = 0;
+  #control = NOT_PAUSED;
+  /** `answered` once `held` was returned. Both end with the next control. */
+  #hold: 'none' | 'asked' | 'answered' = 'none';
 
   constructor(
     private readonly job: Job,
@@ -110,25 +122,50 @@ export class JobScheduler {
   }
 
   step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    const effects = this.#handle(input, now);
+    if (this.#hold !== 'asked' || this.#claiming) return effects;
+    this.#hold = 'answered';
+    return [...effects, { type: 'held' }];
+  }
+
+  /** Whether a claim is being written, and its outcome is not known yet. */
+  get #claiming(): boolean {
+    return this.#state.at === 'calling' && this.#state.row?.event === 'claimed';
+  }
+
+  #handle(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
     if ('call' in input) {
       return this.#state.at === 'calling' && this.#state.call === input.call ? this.#answered(input, now) : [];
     }
-    if (input.type === 'elected') return this.#elected(input.token);
+    if (input.type === 'elected') return this.#elected(input.token, input.control);
+    if (input.type === 'control') return this.#controlled(input.control, now);
     if (input.type === 'ended') return this.#ended(input.end, now);
     if (input.type === 'not-begun') return this.#leaveRun();
     if (input.type === 'tick') return this.#tick(now);
+    if (input.type === 'hold') {
+      this.#hold = 'asked';
+      return [];
+    }
     if (this.#term === undefined || input.token !== this.#term.token) return [];
     if (input.type === 'deposed') return this.#deposed();
     this.#term.draining = true;
     return this.busy ? [] : this.#next(now);
   }
 
-  #elected(token: bigint): readonly SchedulerEffect[] {
+  #elected(token: bigint, control: SchedulerControl): readonly SchedulerEffect[] {
     this.#term = { token, draining: false };
+    this.#control = control;
+    this.#hold = 'none';
     this.#busyUntil = 0;
     if (this.#state.at !== 'running') return this.#load();
     const { fireTime } = this.#state.claim;
     return [{ type: 'report', report: { type: 'runs-since-last-term', fireTime } }];
+  }
+
+  #controlled(control: SchedulerControl, now: Instant): readonly SchedulerEffect[] {
+    this.#control = control;
+    this.#hold = 'none';
+    return this.#state.at === 'waiting' ? this.#next(now) : [];
   }
 
   #deposed(): readonly SchedulerEffect[] {
@@ -256,6 +293,10 @@ export class JobScheduler {
       this.#state = { at: 'rest' };
       return [];
     }
+    if (this.#hold !== 'none' || this.#control.paused) {
+      this.#state = { at: 'waiting', due: undefined };
+      return [];
+    }
     if (this.#rerun !== undefined) {
       const { fireTime, attempt, notBefore } = this.#rerun;
       if (now.mono >= notBefore) return this.#claim(fireTime, attempt);
@@ -263,7 +304,7 @@ export class JobScheduler {
       return [{ type: 'wake', afterMs: notBefore - now.mono }];
     }
     const wall = Math.floor(now.wall);
-    const tooOld = wall - job.graceMs - 1;
+    const tooOld = Math.max(wall - job.graceMs - 1, this.#control.resumedAt);
     if (this.#schedule !== job.times.text) {
       // Times that the old timetable accounted for do not run again. Earlier times of the new timetable are not `missed`.
       const from = Math.max(this.#through, tooOld);
@@ -299,11 +340,9 @@ export class JobScheduler {
     return this.#writeRange(event, rangeOf(this.job.times, first, all.last - 1));
   }
 
-  #writeRange(
-    event: 'missed' | 'skipped',
-    { first, last, count }: { first: number; last: number; count: number },
-  ): readonly SchedulerEffect[] {
-    return this.#write(this.#row(event, first, { through: last, count }));
+  #writeRange(event: 'missed' | 'skipped', { first, last, count }: FiringRange): readonly SchedulerEffect[] {
+    const paused = event === 'missed' && first <= this.#control.resumedAt;
+    return this.#write(this.#row(event, first, { through: last, count, ...(paused && { paused }) }));
   }
 
   #claim(fireTime: number, attempt: number): readonly SchedulerEffect[] {

@@ -1,4 +1,5 @@
 import type { LedgerRow } from './ledger.js';
+import type { JobRecord } from './registry/registry-row.js';
 
 /** Settings of the scheduler. */
 export interface SchedulerSettings {
@@ -6,6 +7,20 @@ export interface SchedulerSettings {
   readonly self: () => { readonly address: string; readonly incarnation: string };
   /** First pause before a retry of a call to the database, in milliseconds. Grows with jitter up to four times this. */
   readonly retryMs: number;
+}
+
+/** The part of the registry that a scheduler follows. */
+export interface SchedulerControl {
+  /** It claims nothing. */
+  readonly paused: boolean;
+  /** Firings that were due up to this time, in milliseconds since 1970, are missed, however short ago they were due. */
+  readonly resumedAt: number;
+}
+
+export const NOT_PAUSED: SchedulerControl = { paused: false, resumedAt: 0 };
+
+export function controlOf(record: JobRecord | undefined): SchedulerControl {
+  return record === undefined ? NOT_PAUSED : { paused: record.paused !== undefined, resumedAt: record.resumedAt ?? 0 };
 }
 
 /**
@@ -18,7 +33,11 @@ export interface RunEnd {
 }
 
 export type SchedulerInput =
-  | { readonly type: 'elected'; readonly token: bigint }
+  | { readonly type: 'elected'; readonly token: bigint; readonly control: SchedulerControl }
+  /** The control has changed. Ends a hold. */
+  | { readonly type: 'control'; readonly control: SchedulerControl }
+  /** Claim nothing until the next `control`. */
+  | { readonly type: 'hold' }
   | { readonly type: 'deposed'; readonly token: bigint }
   /** The leadership is about to be handed over: a run may end, and no new run begins in this term. */
   | { readonly type: 'draining'; readonly token: bigint }
@@ -40,6 +59,8 @@ export type SchedulerEffect =
   /** Append the row with the fence of the token. Repeatable: the same row has the same id and value. */
   | { readonly type: 'write'; readonly call: number; readonly row: LedgerRow; readonly token: bigint }
   | { readonly type: 'run'; readonly claim: LedgerRow }
+  /** The answer to `hold`: no claim is being written, and none begins. */
+  | { readonly type: 'held' }
   /** Pass back `tick` after this time. Replaces an earlier `wake`. */
   | { readonly type: 'wake'; readonly afterMs: number }
   | { readonly type: 'report'; readonly report: SchedulerReport };

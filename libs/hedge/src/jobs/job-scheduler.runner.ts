@@ -11,7 +11,7 @@ import { JobTransaction, refuseTransaction } from './job-transaction.js';
 import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow } from './ledger.js';
 import { describeReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
-import type { SchedulerEffect, SchedulerInput } from './job-scheduler.messages.js';
+import { NOT_PAUSED, type SchedulerControl, type SchedulerEffect, type SchedulerInput } from './job-scheduler.messages.js';
 import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
@@ -41,6 +41,8 @@ export interface JobSchedulerRunnerOptions {
   readonly logger: JobLogger;
   /** Notified of each run that its pod cannot finish as leader, in words for the log. */
   readonly onCutShort?: ((what: string) => void) | undefined;
+  /** Notified after `hold`, when no claim is being written. */
+  readonly onHeld?: ((job: string) => void) | undefined;
   readonly random?: () => number;
   readonly metrics?: Metrics | undefined;
 }
@@ -73,8 +75,18 @@ export class JobRunner {
     this.#metrics = options.metrics ?? NO_METRICS;
   }
 
-  elected(token: bigint): void {
-    this.#step({ type: 'elected', token });
+  elected(token: bigint, control = NOT_PAUSED): void {
+    this.#step({ type: 'elected', token, control });
+  }
+
+  /** Follows a change of the registry. */
+  control(control: SchedulerControl): void {
+    this.#step({ type: 'control', control });
+  }
+
+  /** Begins no run until the next `control`. */
+  hold(): void {
+    this.#step({ type: 'hold' });
   }
 
   /** Ends the term, and aborts its run. */
@@ -95,7 +107,7 @@ export class JobRunner {
   }
 
   /** @param nextTimes the number of future firings to name */
-  status(nextTimes: number): JobStatus {
+  status(nextTimes: number): Omit<JobStatus, 'paused'> {
     const { name, times } = this.job;
     const { running } = this.#scheduler;
     return {
@@ -128,6 +140,8 @@ export class JobRunner {
         return void this.#write(effect.call, effect.row, effect.token);
       case 'run':
         return void this.#begin(effect.claim);
+      case 'held':
+        return this.options.onHeld?.(this.job.name);
       case 'report': {
         const { report } = effect;
         if (report.type === 'recorded') this.#count(report.row);

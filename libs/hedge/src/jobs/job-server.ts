@@ -4,14 +4,18 @@ import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
 import type { Backend } from '../database/backend.js';
-import { jobKey, leaseName } from '../database/row-names.js';
+import { jobKey, jobRegistryKey, leaseName } from '../database/row-names.js';
 import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
-import type { IncomingRequest, Encoded } from '../messaging/message.js';
+import { type Encoded, type IncomingRequest, NO_PAYLOAD } from '../messaging/message.js';
+import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { BatchedLog } from './batched-log.js';
 import { type JobMethod, resolveJob } from './job.js';
 import { decodeJobRequest, encodeStatuses } from './job-requests.js';
+import { controlOf } from './job-scheduler.messages.js';
 import { JobRunner } from './job-scheduler.runner.js';
+import { JobRegistryRunner } from './registry/job-registry.runner.js';
+import type { JobRecords } from './registry/registry-row.js';
 
 export interface JobServerDeps {
   readonly backend: Pick<Backend, 'name' | 'log' | 'transactions'>;
@@ -32,10 +36,26 @@ const MAX_NEXT_TIMES = 100;
 export class JobServer {
   readonly #deps: JobServerDeps;
   readonly #places = new Map<string, string>();
-  #runners: readonly JobRunner[] = [];
+  readonly #runners = new Map<string, JobRunner>();
+  readonly #registry: JobRegistryRunner;
 
   constructor(deps: JobServerDeps) {
     this.#deps = deps;
+    const { backend, group, self, clock, retryMs, logger } = deps;
+    this.#registry = new JobRegistryRunner({
+      log: backend.log,
+      lease: leaseName(group),
+      key: jobRegistryKey(group),
+      pod: () => self().address,
+      clock,
+      retryMs,
+      logger,
+      schedulers: {
+        start: (token, records) => this.#each((runner, name) => runner.elected(token, controlOf(records.get(name)))),
+        hold: (name) => this.#runners.get(name)?.hold(),
+        apply: (names, records) => this.#apply(names, records),
+      },
+    });
   }
 
   /**
@@ -48,32 +68,65 @@ export class JobServer {
     const leads = (token: bigint): boolean => election.leads(token);
     const { transactions } = backend;
     const batched = new BatchedLog(backend.log);
-    const runners = methods.map((method) => {
+    const onHeld = (name: string): void => this.#registry.held(name);
+    for (const method of methods) {
       const job = resolveJob(method.place, method.times, method.options, leaseMs);
       this.#claimName(job.name, method.place);
       if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger, onCutShort };
-      return new JobRunner(job, (run) => method.call(run), options);
-    });
-    this.#runners = runners;
-    if (runners.length === 0) return;
+      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger, onCutShort, onHeld };
+      this.#runners.set(job.name, new JobRunner(job, (run) => method.call(run), options));
+    }
+    if (methods.length === 0) return;
     election.onElected(({ fencingToken, signal }) => {
-      const deposed = (): void => runners.forEach((runner) => runner.deposed(fencingToken, signal.reason));
       // One listener for all jobs: Node warns of more than ten on a signal.
-      onAbort(signal, deposed);
-      for (const runner of runners) runner.elected(fencingToken);
+      onAbort(signal, () => {
+        this.#each((runner) => runner.deposed(fencingToken, signal.reason));
+        this.#registry.deposed(fencingToken);
+      });
+      // Reads the pauses, and then starts the jobs.
+      this.#registry.elected(fencingToken);
     });
     election.onDrain(async ({ fencingToken }) => {
-      await Promise.all(runners.map((runner) => runner.drain(fencingToken)));
+      this.#registry.drain(fencingToken);
+      await Promise.all(Array.from(this.#runners.values(), (runner) => runner.drain(fencingToken)));
     });
   }
 
-  /** Serves a request about jobs, while this pod leads. @throws HedgeError INVALID_ARGUMENT */
+  /** Serves a request about jobs, while this pod leads. @throws HedgeError INVALID_ARGUMENT, NOT_LEADER */
   async handle({ payload }: IncomingRequest): Promise<Encoded> {
     const action = decodeJobRequest(payload);
-    const nextTimes = Math.min(action.value.nextTimes, MAX_NEXT_TIMES);
-    return encodeStatuses({ jobs: this.#runners.map((runner) => runner.status(nextTimes)) });
+    if (action.$case === 'list') return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes) });
+    const { name, by, reason } = action.value;
+    this.#assertKnown(name);
+    await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
+    return NO_PAYLOAD;
+  }
+
+  async #statuses(nextTimes: number): Promise<JobStatus[]> {
+    if (this.#runners.size === 0) return [];
+    const records = await this.#registry.records();
+    return Array.from(this.#runners, ([name, runner]) => {
+      const paused = records.get(name)?.paused;
+      const times = paused === undefined ? Math.min(nextTimes, MAX_NEXT_TIMES) : 0;
+      return { ...runner.status(times), paused: paused && { reason: '', ...paused } };
+    });
+  }
+
+  #apply(names: readonly string[], records: JobRecords): void {
+    for (const name of names) this.#runners.get(name)?.control(controlOf(records.get(name)));
+  }
+
+  #each(action: (runner: JobRunner, name: string) => void): void {
+    this.#runners.forEach(action);
+  }
+
+  #assertKnown(name: string): void {
+    if (this.#runners.has(name)) return;
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `There is no job '${name.slice(0, 128)}' on the leader, so nothing was changed. JobsService.list() has the names of all jobs.`,
+    );
   }
 
   #claimName(name: string, place: string): void {

@@ -19,6 +19,8 @@ export interface JobsServiceDeps {
   readonly log: Pick<LogTable, 'history'>;
   readonly group: string;
   readonly defaultTimeoutMs: number;
+  /** The name of this pod for changes without `by`. Called late, because the start may choose the port. */
+  readonly pod: () => string;
 }
 
 export interface JobHistoryOptions {
@@ -41,6 +43,13 @@ export interface JobListOptions extends JobCallOptions {
   readonly lastFirings?: number | undefined;
 }
 
+export interface JobChangeOptions extends JobCallOptions {
+  /** For the people who see the job in `list` and in the log table. At most 1,000 characters. */
+  readonly reason?: string | undefined;
+  /** The person or system that changes the job, at most 200 characters. Default: the address of this pod. */
+  readonly by?: string | undefined;
+}
+
 /** A job of the group, as its leader sees it. A controller can return it. */
 export interface JobStatus {
   readonly name: string;
@@ -48,6 +57,8 @@ export interface JobStatus {
   readonly schedule: string;
   /** The nominal times of the next firings. */
   readonly nextTimes: readonly Date[];
+  /** Present while the job is paused. Then `nextTimes` is empty. */
+  readonly paused?: { readonly since: Date; readonly by: string; readonly reason?: string };
   /** The firing that runs now. */
   readonly running?: { readonly fireTime: Date; readonly attempt: number };
   /**
@@ -57,8 +68,15 @@ export interface JobStatus {
   readonly lastFirings: readonly JobEntry[];
 }
 
+const CHANGE_OPTIONS = Object.keys({ reason: 0, by: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof JobChangeOptions,
+  0
+>);
+
 const MAX_ENTRIES = 10_000;
 const MAX_LISTED = 100;
+const MAX_BY = 200;
+const MAX_REASON = 1_000;
 /** Limit of the concurrent reads of a `list`. */
 const MAX_READS = 8;
 
@@ -68,11 +86,12 @@ const LIST_OPTIONS = Object.keys({ nextTimes: 0, lastFirings: 0, timeoutMs: 0, s
 >);
 
 /**
- * The jobs of the group (`@LeaderCron`, `@LeaderInterval`), and the history of their firings. Every pod can call it. The
- * leader answers each call but `history`, which reads the database.
+ * The jobs of the group (`@LeaderCron`, `@LeaderInterval`), the history of their firings, and their control. Every pod can
+ * call it. The leader answers each call but `history`, which reads the database.
  *
  * Each job has a ledger in the log table, with the reserved key `__hedge/job/{group}/{name}`: two rows for each run, its
- * claim and its outcome. The library needs only the last row, so you may delete older rows with SQL at any time.
+ * claim and its outcome. The pauses of all jobs have the key `__hedge/jobs/{group}`: a row for each change, with the person
+ * and the reason. The library needs only the last row of each key, so you may delete older rows with SQL at any time.
  */
 export class JobsService {
   readonly #deps: JobsServiceDeps;
@@ -94,7 +113,8 @@ export class JobsService {
     const { nextTimes = 3, lastFirings = 5 } = options;
     checkCount('nextTimes', nextTimes, 0, MAX_LISTED);
     checkCount('lastFirings', lastFirings, 0, MAX_LISTED);
-    const reply = await this.#request('list', 'jobs', { $case: 'list', value: { nextTimes } }, options);
+    const action = (): JobAction => ({ $case: 'list', value: { nextTimes } });
+    const reply = await this.#request('list', 'jobs', action, options);
     const statuses = decodeStatuses(reply).jobs.map((status) => toJobStatus(status));
     let next = 0;
     const readSome = async (): Promise<void> => {
@@ -125,6 +145,34 @@ export class JobsService {
   }
 
   /**
+   * Pauses a job: no firing begins, under any leader, until `resume`. A run in progress goes on to its end. When the promise
+   * resolves, the pause is durable. It survives changes of the leader, and restarts of all pods. To pause a paused job
+   * changes nothing.
+   *
+   * A firing that falls due during the pause counts as `missed`: it does not run after the pause. With `catchUp`, the last
+   * one of these runs at the end of the pause. A lost firing with `catchUp`, and a transactional firing that is not done, run
+   * again after the pause.
+   *
+   * @example
+   * await jobs.pause('nightly report', { reason: 'the warehouse moves', by: user.email });
+   * @throws HedgeError INVALID_ARGUMENT for a job that the leader does not run. Nothing was changed.
+   * @throws HedgeError NO_LEADER, OVERLOADED; NO_HANDLER when the version of the leader does not know this request. Nothing
+   *   was changed.
+   * @throws HedgeError DEADLINE_EXCEEDED: the job may be paused, or be paused later. Call again, or `resume` it.
+   */
+  async pause(name: string, options: JobChangeOptions = {}): Promise<void> {
+    await this.#change('pause', name, options);
+  }
+
+  /**
+   * Ends a pause: see `pause`. To resume a job that is not paused changes nothing.
+   * @throws HedgeError as `pause`
+   */
+  async resume(name: string, options: JobChangeOptions = {}): Promise<void> {
+    await this.#change('resume', name, options);
+  }
+
+  /**
    * Runs these methods from now on while this pod leads. Called by the module.
    * @throws HedgeError INVALID_OPTIONS, see `JobServer.start`.
    * @internal
@@ -144,13 +192,29 @@ export class JobsService {
     return rows.filter(({ event }, index) => isFiring(event) || (event === 'claimed' && index === 0)).slice(0, limit);
   }
 
-  async #request(method: string, name: string, action: JobAction, options: JobCallOptions): Promise<Encoded> {
+  async #change(method: 'pause' | 'resume', name: string, options: JobChangeOptions): Promise<void> {
+    checkJobName(name);
+    checkKeys(`The options of ${method} of job '${name}'`, options, CHANGE_OPTIONS);
+    const { by, reason = '' } = options;
+    if (by !== undefined) checkText('by', by, 1, MAX_BY);
+    checkText('reason', reason, 0, MAX_REASON);
+    const action = (): JobAction => ({ $case: method, value: { name, by: by ?? this.#deps.pod(), reason } });
+    await this.#request(method, name, action, options);
+  }
+
+  /** @param action called when this pod has started */
+  async #request(
+    method: string,
+    name: string,
+    action: () => JobAction,
+    options: JobCallOptions,
+  ): Promise<Encoded> {
     const { gate, messenger, defaultTimeoutMs } = this.#deps;
     const { timeoutMs = defaultTimeoutMs, signal } = options;
     checkCallOptions(method, name, timeoutMs, signal);
     const call = `${method} '${name}'`;
     await gate.pass(call);
-    const payload = encodeJobRequest(action);
+    const payload = encodeJobRequest(action());
     const request = { to: 'leader' as const, type: JOB_REQUEST, topic: '', name: call, payload, timeoutMs, signal };
     try {
       return await messenger.request(request);
@@ -161,11 +225,14 @@ export class JobsService {
   }
 }
 
-function toJobStatus({ name, schedule, nextTimes, running }: JobStatusOnWire) {
+function toJobStatus({ name, schedule, nextTimes, running, paused }: JobStatusOnWire) {
   return {
     name,
     schedule,
     nextTimes: nextTimes.map((ms) => new Date(ms)),
+    ...(paused && {
+      paused: { since: new Date(paused.at), by: paused.by, ...(paused.reason !== '' && { reason: paused.reason }) },
+    }),
     ...(running && { running: { fireTime: new Date(running.fireTime), attempt: running.attempt } }),
     lastFirings: [] as readonly JobEntry[],
   };
@@ -176,6 +243,15 @@ function checkCount(option: string, value: unknown, min: number, max: number): v
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `"${option}" is ${String(value)}. Give a whole number from ${min} to ${max}.`,
+  );
+}
+
+function checkText(option: string, value: unknown, min: number, max: number): void {
+  if (typeof value === 'string' && value.length >= min && value.length <= max) return;
+  const got = typeof value === 'string' ? `a text of ${value.length} characters` : `a value of type ${typeof value}`;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `"${option}" is ${got}. Give a text of ${min} to ${max} characters.`,
   );
 }
 

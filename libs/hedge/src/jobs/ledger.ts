@@ -10,7 +10,7 @@ const EVENTS = ['scheduled', 'claimed', 'done', 'failed', 'lost', 'missed', 'ski
  * - `claimed`: the pod is about to run the firing.
  * - `done`, `failed`: the run ended with that outcome.
  * - `lost`: the pod of the run lost the leadership before it recorded the outcome. The run may have reached any point.
- * - `missed`: no leader could run these firings in time.
+ * - `missed`: no leader could run these firings in time, or the job was paused.
  * - `skipped`: these firings were due while an earlier firing still ran.
  */
 export type JobEvent = (typeof EVENTS)[number];
@@ -42,6 +42,8 @@ export interface LedgerRow {
   readonly error?: string;
   /** Set for the claim and the outcome of a run whose transaction writes `done`. */
   readonly transactional?: boolean;
+  /** Set for `missed`, if the firings, or the first ones of them, were due while the job was paused. */
+  readonly paused?: boolean;
 }
 
 /**
@@ -77,6 +79,8 @@ export interface JobEntry {
   readonly error?: string;
   /** `true` for the claim and the outcome of a run of a transactional job. Then `done` was committed with its writes. */
   readonly transactional?: boolean;
+  /** `true` for `missed`, if the firings, or the first ones of them, were due while the job was paused. */
+  readonly paused?: boolean;
   /** The commit time of the entry. */
   readonly recordedAt: Date;
 }

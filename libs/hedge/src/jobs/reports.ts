@@ -27,6 +27,7 @@ function describeRow({ name, catchUp }: Job, row: LedgerRow): string | undefined
     case 'lost':
       return `Job ${name} of ${timeOf(row.fireTime)}, attempt ${row.attempt}, was lost: ${row.pod} lost the leadership before it recorded the outcome`;
     case 'missed': {
+      if (row.paused) return undefined;
       const hint = catchUp ? '' : '. Raise graceMs, or set catchUp, if late runs are useful';
       return `Job ${name} missed ${timesOf(row)}: no leader could run it in time${hint}`;
     }

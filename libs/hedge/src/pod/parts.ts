@@ -352,5 +352,13 @@ export function makeJobs(
     onCutShort: (what) => stalls.lost(what),
   });
   messenger.serve(JOB_REQUEST, (request) => server.handle(request));
-  return new JobsService({ gate, messenger, server, log: backend.log, group, defaultTimeoutMs });
+  return new JobsService({
+    gate,
+    messenger,
+    server,
+    log: backend.log,
+    group,
+    defaultTimeoutMs,
+    pod: () => lockHolder(transport.self).address,
+  });
 }

@@ -17,7 +17,19 @@ export const protobufFileName = "hedge/v1/job.proto";
  */
 
 export interface JobRequest {
-  action: { $case: "list"; value: JobList } | undefined;
+  action: { $case: "list"; value: JobList } | { $case: "pause"; value: JobChange } | {
+    $case: "resume";
+    value: JobChange;
+  } | undefined;
+}
+
+/** The reply to a change is empty, and is sent when the change is durable. A repeated change changes nothing. */
+export interface JobChange {
+  name: string;
+  /** the person or the pod that changes the job */
+  by: string;
+  /** empty for none */
+  reason: string;
 }
 
 export interface JobList {
@@ -34,7 +46,18 @@ export interface JobStatus {
   schedule: string;
   nextTimes: number[];
   /** absent while no run is in progress */
-  running: JobRunning | undefined;
+  running:
+    | JobRunning
+    | undefined;
+  /** absent while the job is not paused */
+  paused: JobPaused | undefined;
+}
+
+export interface JobPaused {
+  at: number;
+  by: string;
+  /** empty for none */
+  reason: string;
 }
 
 export interface JobRunning {
@@ -51,6 +74,12 @@ export const JobRequest: MessageFns<JobRequest> = {
     switch (message.action?.$case) {
       case "list":
         JobList.encode(message.action.value, writer.uint32(10).fork()).join();
+        break;
+      case "pause":
+        JobChange.encode(message.action.value, writer.uint32(18).fork()).join();
+        break;
+      case "resume":
+        JobChange.encode(message.action.value, writer.uint32(26).fork()).join();
         break;
     }
     return writer;
@@ -75,6 +104,90 @@ export const JobRequest: MessageFns<JobRequest> = {
             }
 
             message.action = { $case: "list", value: JobList.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.action = { $case: "pause", value: JobChange.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.action = { $case: "resume", value: JobChange.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseJobChange(): JobChange {
+  return { name: "", by: "", reason: "" };
+}
+
+export const JobChange: MessageFns<JobChange> = {
+  encode(message: JobChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.by !== "") {
+      writer.uint32(18).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
             continue;
           }
         }
@@ -183,7 +296,7 @@ export const JobStatuses: MessageFns<JobStatuses> = {
 };
 
 function createBaseJobStatus(): JobStatus {
-  return { name: "", schedule: "", nextTimes: [], running: undefined };
+  return { name: "", schedule: "", nextTimes: [], running: undefined, paused: undefined };
 }
 
 export const JobStatus: MessageFns<JobStatus> = {
@@ -203,6 +316,9 @@ export const JobStatus: MessageFns<JobStatus> = {
     }
     if (message.running !== undefined) {
       JobRunning.encode(message.running, writer.uint32(34).fork()).join();
+    }
+    if (message.paused !== undefined) {
+      JobPaused.encode(message.paused, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -260,6 +376,82 @@ export const JobStatus: MessageFns<JobStatus> = {
             }
 
             message.running = JobRunning.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.paused = JobPaused.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseJobPaused(): JobPaused {
+  return { at: 0, by: "", reason: "" };
+}
+
+export const JobPaused: MessageFns<JobPaused> = {
+  encode(message: JobPaused, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== 0) {
+      writer.uint32(9).double(message.at);
+    }
+    if (message.by !== "") {
+      writer.uint32(18).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobPaused {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobPaused();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.at = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
             continue;
           }
         }
