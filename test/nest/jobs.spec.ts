@@ -160,6 +160,35 @@ describe('jobs', () => {
     runs[1]!.end();
   });
 
+  it('J6: run now from any pod, once for each id, also while they are paused', async () => {
+    const { Held, runs } = heldJob();
+    const pods = podsOf({ providers: [Held] });
+    await pods.startThree();
+    const client = await pods.start({ mode: 'client' });
+    const [jobs, others] = [client.get(JobsService), pods.followers[0]!.get(JobsService)];
+    await jobs.pause('held');
+    await until(async () => {
+      for (const run of runs.splice(0)) run.end();
+      return (await jobs.list())[0]?.running === undefined;
+    }, 'no run goes on');
+
+    const { id } = await jobs.runNow('held', { reason: 'try the fix', by: 'ann' });
+    await until(() => runs.length === 1, 'the requested run begins');
+    await others.runNow('held', { id });
+    await expect(others.runNow('held')).rejects.toMatchObject({ code: 'CONFLICT', retryable: false });
+    runs[0]!.end();
+    await until(async () => (await jobs.list())[0]?.running === undefined, 'it has ended');
+    await others.runNow('held', { id });
+    expect(runs).toHaveLength(1);
+    const rows = (await historyOf(client, 'held')).filter(({ requested }) => requested?.id === id);
+    expect(rows).toMatchObject([
+      { event: 'claimed', requested: { by: 'ann', reason: 'try the fix' } },
+      { event: 'done', fireTime: runs[0]!.fireTime },
+    ]);
+    await expect(jobs.runNow('held', { id: 'new\nline' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.runNow('nothing')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
   it('are not paused under a name that the leader does not know, or with invalid options', async () => {
     const pods = podsOf({ providers: [TwoNames] });
     await pods.start();

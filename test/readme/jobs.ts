@@ -68,6 +68,11 @@ export class JobsController {
     return this.jobs.list();
   }
 
+  @Post(':name/run') // it runs on the leader; the response does not wait for its end
+  run(@Param('name') name: string, @Body() { by, reason }: { by: string; reason: string }) {
+    return this.jobs.runNow(name, { by, reason });
+  }
+
   @Post(':name/pause') // no firing begins until resume, under any leader
   pause(@Param('name') name: string, @Body() { by, reason }: { by: string; reason: string }) {
     return this.jobs.pause(name, { by, reason });

@@ -36,6 +36,10 @@ interface Told {
   readonly begun: Set<string>;
   /** The processes that run it now. */
   readonly running: Set<string>;
+  /** The ids of the requested runs that are claimed. */
+  readonly requested: Set<string>;
+  /** Those whose claims the database has lost. */
+  readonly lostRequests: Set<string>;
 }
 
 interface Flaw {
@@ -43,7 +47,7 @@ interface Flaw {
   readonly message: string;
 }
 
-/** The jobs of a history, and the promises about them: J1 to J5, checked at each commit and each run. */
+/** The jobs of a history, and the promises about them: J1 to J6, checked at each commit and each run. */
 export class JobOracle {
   readonly all: readonly Job[];
   readonly #told: ReadonlyMap<string, Told>;
@@ -75,7 +79,17 @@ export class JobOracle {
     this.#told = new Map(
       this.all.map((job) => [
         job.name,
-        { job, last: undefined, rows: [], lost: [], counted: new Set(), begun: new Set(), running: new Set() },
+        {
+          job,
+          last: undefined,
+          rows: [],
+          lost: [],
+          counted: new Set(),
+          begun: new Set(),
+          running: new Set(),
+          requested: new Set(),
+          lostRequests: new Set(),
+        },
       ]),
     );
   }
@@ -89,6 +103,17 @@ export class JobOracle {
   /** The pod has the answer that its change is durable. */
   acknowledged(change: string): void {
     if (!this.#recorded.has(change)) violated('J5', `${change} is acknowledged, and not in the registry`);
+  }
+
+  /** The pod has the answer that the requested run is claimed. */
+  ranNow(name: string, id: string): void {
+    const { requested, lostRequests } = this.#of(name);
+    if (!requested.has(id) && !lostRequests.has(id)) violated('J6', `${id} of ${name} is acknowledged, and not claimed`);
+  }
+
+  /** The pod has the answer that the run, which it requested once, did not begin. */
+  refused(name: string, id: string): void {
+    if (this.#of(name).requested.has(id)) violated('J6', `${id} of ${name} is refused, and claimed`);
   }
 
   /** The database has committed a row of the registry. */
@@ -105,7 +130,7 @@ export class JobOracle {
     const { paused, resumedAt = 0 } = this.#records.get(name) ?? {};
     const passedOver = row.attempt === 1 && row.fireTime <= resumedAt && !catchUp;
     if (row.event === 'missed' && row.paused === true) this.world.count('jobs: missed in a pause');
-    if (row.event !== 'claimed' || (paused === undefined && !passedOver)) return;
+    if (row.event !== 'claimed' || row.requested !== undefined || (paused === undefined && !passedOver)) return;
     if (this.#lostChanges.has(row.token)) return this.world.count('jobs: claimed, and the resumption was lost');
     violated('J5', `${what}, ${paused === undefined ? 'due during a pause' : 'while the job is paused'}`);
   }
@@ -123,6 +148,12 @@ export class JobOracle {
     this.world.count(`jobs: ${row.event}${row.attempt > 1 ? ' again' : ''}`);
     this.world.note(row.incarnation, () => `job ${what}`);
     this.#checkPause(told.job, row, what);
+    if (row.event === 'claimed' && row.requested !== undefined) {
+      const { id } = row.requested;
+      if (told.requested.has(id)) violated('J6', `${what}: ${id} is claimed twice`);
+      told.requested.add(id);
+      if (this.#records.get(told.job.name)?.paused !== undefined) this.world.count('jobs: ran in a pause');
+    }
     const counted = told.counted.has(row.fireTime);
     if (told.job.transactional && RUN_OUTCOMES.includes(row.event) && (row.event === 'done') !== counted) {
       violated('J4', `${what}, with its work committed ${counted ? 'once' : 'never'}`);
@@ -151,6 +182,10 @@ export class JobOracle {
     const row = told.rows.pop();
     if (row === undefined) throw new Error('a row was lost that was never written');
     this.world.count(`jobs: lost the record ${row.event}`);
+    if (row.event === 'claimed' && row.requested !== undefined) {
+      told.requested.delete(row.requested.id);
+      told.lostRequests.add(row.requested.id);
+    }
     told.lost.push(row);
     told.last = told.rows.at(-1);
   }
@@ -221,6 +256,8 @@ function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow): Flaw | u
   }
   if (job.transactional && isNotDone(last)) return { invariant: 'J4', message: 'gives up a firing that is not done' };
   const due = job.times.nextAfter(last?.through ?? 0);
+  const own = row.event === 'claimed' && row.requested !== undefined && row.fireTime !== due;
+  if (own && last !== undefined && row.fireTime > last.through && row.fireTime < (due ?? Infinity)) return undefined;
   if (last === undefined || row.fireTime !== due)
     return { invariant: row.fireTime > (due ?? 0) ? 'J2' : 'J1', message: 'leaves a gap, or repeats' };
   const { count } = rangeOf(job.times, row.fireTime, row.through);

@@ -1,12 +1,14 @@
+import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { Cluster } from './cluster.js';
 import type { Pod } from './pod.js';
 import { actAtRandom } from './workload.js';
 
-/** Any pods pause and resume random jobs until then. Each pause ends some time later. */
+/** Any pods run, pause and resume random jobs until then. Each pause ends some time later. */
 export function controlJobs(cluster: Cluster, until: number): void {
   const { random, world } = cluster;
-  actAtRandom(cluster, until, random.skewed(400, 6_000), (pod) => {
+  actAtRandom(cluster, until, random.skewed(300, 3_000), (pod) => {
     const { name } = random.pick(cluster.jobs.all);
+    if (random.chance(0.5)) return runNow(cluster, pod, name, cluster.jobs.asked(), random.skewed(200, 6_000));
     change(cluster, pod, 'pause', name, random.skewed(200, 4_000));
     world.after(random.skewed(50, 4_000), () => {
       const pods = cluster.pods();
@@ -21,6 +23,27 @@ export function controlJobs(cluster: Cluster, until: number): void {
 export function resumeEveryJob(cluster: Cluster): void {
   const [pod] = cluster.pods();
   for (const { name } of cluster.jobs.all) pod?.run(() => change(cluster, pod, 'resume', name, 2_000));
+}
+
+/** A caller that does not know the outcome may ask again, also from another pod. */
+function runNow(cluster: Cluster, pod: Pod, name: string, id: string, timeoutMs: number): void {
+  const { jobs, random, world } = cluster;
+  const again = random.chance(0.2);
+  pod.jobs.ask({ $case: 'run', value: { name, id, by: pod.self.address, reason: '' } }, timeoutMs, (error) => {
+    const refused = error instanceof HedgeError && error.code === 'CONFLICT';
+    world.count(`jobs: runNow ${error === undefined ? 'acknowledged' : refused ? 'refused' : 'failed'}`);
+    if (error === undefined) cluster.watch(() => jobs.ranNow(name, id));
+    else if (refused && !again) cluster.watch(() => jobs.refused(name, id));
+  });
+  if (again) {
+    world.after(random.skewed(1, 8_000), () => {
+      const pods = cluster.pods();
+      if (pods.length === 0) return;
+      const other = random.pick(pods);
+      world.count('jobs: runNow again');
+      other.run(() => runNow(cluster, other, name, id, random.skewed(200, 6_000)));
+    });
+  }
 }
 
 function change(cluster: Cluster, pod: Pod, $case: 'pause' | 'resume', name: string, timeoutMs: number): void {

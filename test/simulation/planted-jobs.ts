@@ -61,6 +61,20 @@ class IgnoresPauses extends JobScheduler {
   }
 }
 
+/** Answers a request when the run is about to be claimed. */
+class AcknowledgesEarly extends JobScheduler {
+  readonly #answered = new Set<number>();
+
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    const effects = super
+      .step(input, now)
+      .filter((effect) => effect.type !== 'settle' || !this.#answered.delete(effect.ticket));
+    if (input.type !== 'request' || !effects.some(({ type }) => type === 'write')) return effects;
+    this.#answered.add(input.ticket);
+    return [...effects, { type: 'settle', ticket: input.ticket, outcome: 'claimed' }];
+  }
+}
+
 /** Appends `done` without a comparison of the token. */
 class AppendsUnfenced extends SimulatedDatabase {
   override fence(): boolean {
@@ -131,6 +145,14 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a pause that its own leader does not follow': {
     parts: { ...SOUND_PARTS, jobs: (job, settings) => new IgnoresPauses(job, settings) },
     found: ['J5'],
+  },
+  'a requested run whose claim has another id under the next leader': {
+    parts: { ...SOUND_PARTS, jobRowId: ({ requested: _, ...row }) => rowIdOf(row) },
+    found: ['J6'],
+  },
+  'a request that is acknowledged before its claim': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new AcknowledgesEarly(job, settings) },
+    found: ['J6'],
   },
   'a `done` row that may be there already': {
     parts: { ...SOUND_PARTS, database: (...made) => new AppendsAgain(...made) },

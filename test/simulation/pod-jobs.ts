@@ -3,11 +3,11 @@ import { jobKey, jobRegistryKey } from '../../libs/hedge/src/database/row-names.
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
-import { decodeRow, encodeRow, outcomeOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
+import { decodeRow, encodeRow, outcomeOf, type LedgerRow, type RunRequest } from '../../libs/hedge/src/jobs/ledger.js';
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { decodeJobRequest, encodeJobRequest, JOB_REQUEST } from '../../libs/hedge/src/jobs/job-requests.js';
 import type { JobAction } from '../../libs/hedge/src/jobs/job-requests.js';
-import { controlOf, type SchedulerEffect, type SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import { controlOf, type RequestOutcome, type SchedulerEffect, type SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
 import type { RegistryEffect, RegistryInput } from '../../libs/hedge/src/jobs/registry/job-registry.messages.js';
 import {
@@ -74,10 +74,17 @@ export class PodJobs {
   /** As `JobServer.handle`. */
   #serve(action: JobAction, done: Asked['done'], failed: Asked['failed']): void {
     if (action.$case === 'list') throw new Error('not simulated');
+    const { name, by } = action.value;
+    if (action.$case === 'run') return this.#job(name).request({ id: action.value.id, by }, done, failed);
     const ticket = (this.#tickets += 1);
     this.#asked.set(ticket, { done, failed });
-    const { name, by } = action.value;
     this.#inputs.push({ type: 'request', ticket, change: { type: action.$case, name, by } });
+  }
+
+  #job(name: string): PodJob {
+    const job = this.#jobs.get(name);
+    if (job === undefined) throw new Error(`no job ${name}`);
+    return job;
   }
 
   #handle(input: RegistryInput): void {
@@ -150,6 +157,8 @@ class PodJob {
   readonly scheduler: JobScheduler;
   readonly #inputs = new InputQueue<SchedulerInput>((input) => this.#handle(input));
   #cancelWake: () => void = () => undefined;
+  readonly #requests = new Map<number, { readonly id: string } & Asked>();
+  #tickets = 0;
 
   constructor(
     private readonly job: Job,
@@ -162,6 +171,31 @@ class PodJob {
 
   step(input: SchedulerInput): void {
     this.#inputs.push(input);
+  }
+
+  /** As `JobServer.handle`. */
+  request(request: RunRequest, done: Asked['done'], failed: Asked['failed']): void {
+    const ticket = (this.#tickets += 1);
+    this.#requests.set(ticket, { id: request.id, done, failed });
+    this.step({ type: 'request', ticket, request });
+  }
+
+  #settle(ticket: number, outcome: RequestOutcome): void {
+    const { cluster, host, job } = this;
+    const request = this.#requests.get(ticket);
+    this.#requests.delete(ticket);
+    if (request === undefined) throw new Error(`request ${ticket} is settled twice`);
+    const { id, done, failed } = request;
+    if (outcome === 'claimed') return done(NO_PAYLOAD);
+    if (outcome === 'not-leading') return failed(notLeading());
+    const search = (): boolean =>
+      cluster.database.versions(keyOf(job)).some((entry) => decodeRow(entry).requested?.id === id);
+    cluster.connection.call(cluster.thread(host.self.address), search, (found) => {
+      if (!host.alive) return;
+      if (found.type !== 'done') failed(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'));
+      else if (found.result) done(NO_PAYLOAD);
+      else failed(new HedgeError('CONFLICT', 'another run goes on'));
+    });
   }
 
   #handle(input: SchedulerInput): void {
@@ -193,6 +227,8 @@ class PodJob {
       }
       case 'run':
         return this.#run(effect.claim);
+      case 'settle':
+        return this.#settle(effect.ticket, effect.outcome);
       case 'held':
         return this.onHeld(job.name);
       case 'report':

@@ -25,9 +25,10 @@ export {
   type JobChangeOptions,
   type JobHistoryOptions,
   type JobListOptions,
+  type JobRunOptions,
   type JobStatus,
 } from './jobs/jobs.service.js';
-export type { JobEntry, JobEvent } from './jobs/ledger.js';
+export type { JobEntry, JobEvent, RunRequest } from './jobs/ledger.js';
 export type { KvCursor, KvEntry, KvVersion } from './kv/kv-entry.js';
 export type { KvWatch } from './kv/kv-watch.js';
 export {

@@ -19,6 +19,8 @@ class Bench {
   readonly reports: string[] = [];
   wakeAfterMs: number | undefined;
   control = NOT_PAUSED;
+  readonly answered: string[] = [];
+  #tickets = 0;
   /** How often the scheduler has answered a hold. */
   held = 0;
   readonly scheduler: JobScheduler;
@@ -37,6 +39,7 @@ class Bench {
       if (effect.type === 'run') this.running.push(effect.claim);
       else if (effect.type === 'wake') this.wakeAfterMs = effect.afterMs;
       else if (effect.type === 'held') this.held += 1;
+      else if (effect.type === 'settle') this.answered.push(`${effect.ticket} ${effect.outcome}`);
       else if (effect.type !== 'report') this.#call(effect);
       else if (effect.report.type !== 'recorded') this.reports.push(effect.report.type);
     }
@@ -62,6 +65,12 @@ class Bench {
 
   elect(token = 1n): this {
     this.step({ type: 'elected', token, control: this.control });
+    return this;
+  }
+
+  ask(id: string): this {
+    this.#tickets += 1;
+    this.step({ type: 'request', ticket: this.#tickets, request: { id, by: 'ann' } });
     return this;
   }
 
@@ -555,6 +564,94 @@ describe('job scheduler', () => {
       later.control = { paused: false, resumedAt: T0 + 2.5 * MINUTE };
       later.at(2.6).elect(3n);
       expect(later.rows.at(-1)).toBe('missed 2');
+    });
+  });
+
+  describe('a requested run', () => {
+    it('J6: is claimed at the time of the request, answered then, and leaves the next firings alone', () => {
+      pod.elect().at(1.5).ask('x');
+      expect(pod.rows.slice(-2)).toEqual(['scheduled 0', 'claimed 1']);
+      expect(pod.ledger.at(-1)).toMatchObject({ fireTime: T0 + 1.5 * MINUTE, requested: { id: 'x', by: 'ann' } });
+      expect(pod.answered).toEqual(['1 claimed']);
+      pod.end().at(2);
+      expect(pod.rows.slice(-2)).toEqual(['done 1', 'claimed 2']);
+      expect(pod.ledger.at(-2)).toMatchObject({ requested: { id: 'x' } });
+      expect(pod.ledger.at(-1)).not.toHaveProperty('requested');
+    });
+
+    it('is refused while another run goes on, but not if the run is its own', () => {
+      pod.elect().at(1.5).ask('x').ask('y').ask('x');
+      expect(pod.answered).toEqual(['1 claimed', '2 running', '3 claimed']);
+    });
+
+    it('waits for a call in flight, and takes the firing that is due by then', () => {
+      pod.elect();
+      pod.answers = false;
+      pod.at(1);
+      const [claim] = pod.pending;
+      pod.ask('x');
+      expect(pod.answered).toEqual([]);
+      pod.answer(claim!);
+      expect(pod.answered).toEqual(['1 running']);
+      pod = new Bench();
+      pod.answers = false;
+      pod.elect().ask('y');
+      pod.answers = true;
+      pod.answer(pod.pending[0]!);
+      expect(pod.answered).toEqual(['1 claimed']);
+    });
+
+    it('J6: begins nothing when the table has its claim, and is answered', () => {
+      pod.elect();
+      pod.answers = false;
+      pod.at(1.5).ask('x');
+      const [claim] = pod.pending;
+      if (claim?.type !== 'write') throw new Error('no claim');
+      pod.step({ type: 'conflict', call: claim.call, random: 0 });
+      expect(pod.answered).toEqual(['1 claimed']);
+      pod.answers = true;
+      pod.at(2);
+      expect(pod.rows.slice(-2)).toEqual(['scheduled 0', 'claimed 2']);
+      expect(pod.ledger.at(-1)).not.toHaveProperty('requested');
+    });
+
+    it('runs while the job is paused, after the missed firings of the pause are recorded', () => {
+      pod = new Bench([], { catchUp: true });
+      pod.elect().at(1).end().pause().at(3.5).ask('x');
+      expect(pod.rows.slice(-2)).toEqual(['missed 2-3 (2)', 'claimed 3']);
+      pod.end().at(4.5).resume();
+      expect(pod.rows.slice(-2)).toEqual(['done 3', 'claimed 4']);
+    });
+
+    it('begins the next attempt of a firing that waits for one', () => {
+      pod = new Bench([], { transactional: true });
+      pod.elect().at(1).end('deadlock').pause().ask('x');
+      expect(pod.rows.at(-1)).toBe('claimed 1 attempt 2');
+      expect(pod.answered).toEqual(['1 claimed']);
+      pod.end('deadlock').at(2);
+      expect(pod.rows.at(-1)).toBe('failed 1 attempt 2');
+    });
+
+    it('is lost with its pod, and runs once more with catchUp', () => {
+      const { ledger } = new Bench([], { catchUp: true }).elect().at(1.5).ask('x');
+      const next = new Bench(ledger, { catchUp: true }).at(1.6).elect(2n);
+      expect(next.rows.slice(-3)).toEqual(['claimed 1', 'lost 1', 'claimed 1 attempt 2']);
+      expect(next.ledger.at(-1)).not.toHaveProperty('requested');
+    });
+
+    it('is refused without a term, and when the term ends before its claim', () => {
+      pod.ask('x').elect();
+      pod.answers = false;
+      pod.at(1.5).ask('y');
+      pod.step({ type: 'deposed', token: 1n });
+      pod.ask('z');
+      expect(pod.answered).toEqual(['1 not-leading', '2 not-leading', '3 not-leading']);
+    });
+
+    it('does not pass over a firing when the ledger is ahead of the clock', () => {
+      pod.elect().at(1).end();
+      pod.at(0.5).ask('x');
+      expect(pod.ledger.at(-1)).toMatchObject({ event: 'claimed', fireTime: T0 + MINUTE + 1 });
     });
   });
 });

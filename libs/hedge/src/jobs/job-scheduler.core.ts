@@ -2,9 +2,10 @@ import { backoffMs } from '../common/backoff.js';
 import type { Instant } from '../common/clock.js';
 import { rangeOf, type FiringRange } from './fire-times.js';
 import type { Job } from './job.js';
-import { outcomeOf, type JobEvent, type LedgerRow } from './ledger.js';
+import { outcomeOf, type JobEvent, type LedgerRow, type RunRequest } from './ledger.js';
 import {
   NOT_PAUSED,
+  type RequestOutcome,
   type RunEnd,
   type SchedulerControl,
   type SchedulerEffect,
@@ -68,8 +69,11 @@ type State =
  * - J4 of a transactional job, a claimed firing runs again until it is `done`, and the writes of exactly one of its runs are
  *   committed. The transaction of the run writes `done`. All outcomes of a claim have the same row id, so the next attempt,
  *   which begins only after `lost` or `failed` was written for the previous one, excludes that `done` is written later.
- * - J5 while the job is paused it claims nothing, also no further attempt. A firing that was due during the pause counts as
- *   missed.
+ * - J5 while the job is paused it claims nothing but requested runs, also no further attempt. A firing that was due during
+ *   the pause counts as missed.
+ * - J6 a requested run is claimed at most once, under any leader: the row id of its claim is the id of the request. It
+ *   begins the next attempt of a firing that waits for one, or the firing that is due. Otherwise it is a firing at the
+ *   present time, at which no nominal time is passed over.
  *
  * Nominal times are compared with the wall clock of the leader. A leader whose clock is behind the ledger waits and repeats
  * nothing. A leader whose clock was ahead has recorded all the times that it passed over.
@@ -93,6 +97,8 @@ export class JobScheduler {
   #control = NOT_PAUSED;
   /** `answered` once `held` was returned. Both end with the next control. */
   #hold: 'none' | 'asked' | 'answered' = 'none';
+  /** Requested runs that are not claimed yet. None waits during a run. */
+  #requests: readonly { readonly ticket: number; readonly request: RunRequest }[] = [];
 
   constructor(
     private readonly job: Job,
@@ -137,7 +143,8 @@ export class JobScheduler {
     if ('call' in input) {
       return this.#state.at === 'calling' && this.#state.call === input.call ? this.#answered(input, now) : [];
     }
-    if (input.type === 'elected') return this.#elected(input.token, input.control);
+    if (input.type === 'elected') return [...this.#deposed(), ...this.#elected(input.token, input.control)];
+    if (input.type === 'request') return this.#requested(input, now);
     if (input.type === 'control') return this.#controlled(input.control, now);
     if (input.type === 'ended') return this.#ended(input.end, now);
     if (input.type === 'not-begun') return this.#leaveRun();
@@ -170,8 +177,35 @@ export class JobScheduler {
 
   #deposed(): readonly SchedulerEffect[] {
     this.#term = undefined;
-    if (this.#state.at !== 'running') this.#state = { at: 'rest' };
-    return [];
+    return this.#state.at === 'running' ? [] : this.#rest();
+  }
+
+  #rest(): readonly SchedulerEffect[] {
+    this.#state = { at: 'rest' };
+    return this.#settle(() => 'not-leading');
+  }
+
+  #requested(
+    { ticket, request }: Extract<SchedulerInput, { readonly type: 'request' }>,
+    now: Instant,
+  ): readonly SchedulerEffect[] {
+    const state = this.#state;
+    this.#requests = [...this.#requests, { ticket, request }];
+    if (state.at === 'rest' || this.#term === undefined) return this.#settle(() => 'not-leading');
+    if (state.at === 'running') return this.#settleAt(state.claim);
+    return state.at === 'waiting' ? this.#next(now) : [];
+  }
+
+  /** @param outcome undefined for a request that waits on */
+  #settle(outcome: (request: RunRequest) => RequestOutcome | undefined): readonly SchedulerEffect[] {
+    const all = this.#requests.map((one) => ({ ...one, outcome: outcome(one.request) }));
+    this.#requests = all.filter((one) => one.outcome === undefined);
+    return all.flatMap(({ ticket, outcome }) => (outcome === undefined ? [] : [{ type: 'settle', ticket, outcome }]));
+  }
+
+  /** The run of this claim begins, or goes on. */
+  #settleAt({ requested }: LedgerRow): readonly SchedulerEffect[] {
+    return this.#settle(({ id }) => (id === requested?.id ? 'claimed' : 'running'));
   }
 
   #load(ifOpen?: LedgerRow): readonly SchedulerEffect[] {
@@ -196,7 +230,10 @@ export class JobScheduler {
     // After a conflict, the ledger is read again.
     const again = input.type === 'call-failed' && row !== undefined ? { row } : {};
     this.#state = { ...state, ...again, retryAt: now.mono + pauseMs };
-    return [{ type: 'wake', afterMs: pauseMs }];
+    // An earlier leader has claimed the requested run.
+    const claimed = input.type === 'conflict' && row?.event === 'claimed' ? row.requested?.id : undefined;
+    const settled = this.#settle(({ id }) => (id === claimed ? 'claimed' : undefined));
+    return [...settled, { type: 'wake', afterMs: pauseMs }];
   }
 
   #loaded(row: LedgerRow | undefined, ifOpen: LedgerRow | undefined, now: Instant): readonly SchedulerEffect[] {
@@ -229,7 +266,7 @@ export class JobScheduler {
     this.#rerun = undefined;
     const nextDue = this.job.times.nextAfter(Math.max(row.through, now.wall));
     this.#state = { at: 'running', claim: row, nextDue, reported: false };
-    return [...recorded, { type: 'run', claim: row }, ...this.#wakeFor(nextDue, now)];
+    return [...recorded, ...this.#settleAt(row), { type: 'run', claim: row }, ...this.#wakeFor(nextDue, now)];
   }
 
   #planRerun({ event, fireTime, attempt, token, transactional = false }: LedgerRow, now: Instant): void {
@@ -289,17 +326,16 @@ export class JobScheduler {
   /** Decides the next step, when no call or run is in progress and the last row of the ledger is known. */
   #next(now: Instant): readonly SchedulerEffect[] {
     const { job } = this;
-    if (this.#term === undefined || this.#term.draining) {
-      this.#state = { at: 'rest' };
-      return [];
-    }
-    if (this.#hold !== 'none' || this.#control.paused) {
+    if (this.#term === undefined || this.#term.draining) return this.#rest();
+    const { paused } = this.#control;
+    const request = this.#requests[0]?.request;
+    if (this.#hold !== 'none' || (paused && request === undefined)) {
       this.#state = { at: 'waiting', due: undefined };
       return [];
     }
     if (this.#rerun !== undefined) {
       const { fireTime, attempt, notBefore } = this.#rerun;
-      if (now.mono >= notBefore) return this.#claim(fireTime, attempt);
+      if (request !== undefined || now.mono >= notBefore) return this.#claim(fireTime, attempt, request);
       this.#state = { at: 'waiting', due: undefined };
       return [{ type: 'wake', afterMs: notBefore - now.mono }];
     }
@@ -312,14 +348,18 @@ export class JobScheduler {
     }
     const due = job.times.nextAfter(this.#through);
     if (due === undefined || due > wall) {
+      // Nothing is due. The ledger may be ahead of the clock.
+      const present = Math.max(wall, this.#through + 1);
+      if (request !== undefined && !(due !== undefined && due <= present)) return this.#claim(present, 1, request);
       this.#state = { at: 'waiting', due };
       // Reported during a term, too: the job pauses when a clock is set back, or corrected after it was ahead.
       return [...this.#reportBehind(now), ...this.#wakeFor(due, now)];
     }
+    if (paused) return this.#writeRange('missed', rangeOf(job.times, due, wall));
     if (due <= tooOld) return this.#passOver('missed', due, tooOld);
     if (due > this.#busyUntil) this.#backlogUntil = wall;
     else if (due > this.#backlogUntil) return this.#passOver('skipped', due, this.#busyUntil);
-    return this.#claim(due, 1);
+    return this.#claim(due, 1, request);
   }
 
   /** Reports once when the ledger is ahead of the clock of this pod. */
@@ -341,13 +381,14 @@ export class JobScheduler {
   }
 
   #writeRange(event: 'missed' | 'skipped', { first, last, count }: FiringRange): readonly SchedulerEffect[] {
-    const paused = event === 'missed' && first <= this.#control.resumedAt;
+    const paused = event === 'missed' && (this.#control.paused || first <= this.#control.resumedAt);
     return this.#write(this.#row(event, first, { through: last, count, ...(paused && { paused }) }));
   }
 
-  #claim(fireTime: number, attempt: number): readonly SchedulerEffect[] {
+  #claim(fireTime: number, attempt: number, requested?: RunRequest): readonly SchedulerEffect[] {
     const { transactional } = this.job;
-    return this.#write(this.#row('claimed', fireTime, { attempt, ...(transactional && { transactional }) }));
+    const more = { attempt, ...(transactional && { transactional }), ...(requested && { requested }) };
+    return this.#write(this.#row('claimed', fireTime, more));
   }
 
   #write(row: LedgerRow): readonly SchedulerEffect[] {

@@ -1,4 +1,4 @@
-import type { LedgerRow } from './ledger.js';
+import type { LedgerRow, RunRequest } from './ledger.js';
 import type { JobRecord } from './registry/registry-row.js';
 
 /** Settings of the scheduler. */
@@ -36,6 +36,8 @@ export type SchedulerInput =
   | { readonly type: 'elected'; readonly token: bigint; readonly control: SchedulerControl }
   /** The control has changed. Ends a hold. */
   | { readonly type: 'control'; readonly control: SchedulerControl }
+  /** Run the job as soon as no other run goes on, also while it is paused. It gets one `settle` with its ticket. */
+  | { readonly type: 'request'; readonly ticket: number; readonly request: RunRequest }
   /** Claim nothing until the next `control`. */
   | { readonly type: 'hold' }
   | { readonly type: 'deposed'; readonly token: bigint }
@@ -54,11 +56,18 @@ export type SchedulerInput =
   | { readonly type: 'not-begun' }
   | { readonly type: 'tick' };
 
+export type RequestOutcome = 'claimed' | 'running' | 'not-leading';
+
 export type SchedulerEffect =
   | { readonly type: 'load'; readonly call: number }
   /** Append the row with the fence of the token. Repeatable: the same row has the same id and value. */
   | { readonly type: 'write'; readonly call: number; readonly row: LedgerRow; readonly token: bigint }
   | { readonly type: 'run'; readonly claim: LedgerRow }
+  /**
+   * `claimed`: the run is claimed, now or by an earlier request with the same id. `running`: another run goes on.
+   * `not-leading`: this pod leads no more, and the run may have been claimed.
+   */
+  | { readonly type: 'settle'; readonly ticket: number; readonly outcome: RequestOutcome }
   /** The answer to `hold`: no claim is being written, and none begins. */
   | { readonly type: 'held' }
   /** Pass back `tick` after this time. Replaces an earlier `wake`. */

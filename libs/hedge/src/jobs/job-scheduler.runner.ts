@@ -8,10 +8,10 @@ import { InputQueue } from '../common/async/input-queue.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import type { Job, TransactionalJobRun } from './job.js';
 import { JobTransaction, refuseTransaction } from './job-transaction.js';
-import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow } from './ledger.js';
+import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow, type RunRequest } from './ledger.js';
 import { describeReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
-import { NOT_PAUSED, type SchedulerControl, type SchedulerEffect, type SchedulerInput } from './job-scheduler.messages.js';
+import { NOT_PAUSED, type RequestOutcome, type SchedulerControl, type SchedulerEffect, type SchedulerInput } from './job-scheduler.messages.js';
 import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
@@ -65,6 +65,8 @@ export class JobRunner {
   #cancelWake: () => void = () => undefined;
   #idle: (() => void)[] = [];
   #unavailable = false;
+  #tickets = 0;
+  readonly #requests = new Map<number, (outcome: RequestOutcome) => void>();
 
   constructor(
     private readonly job: Job,
@@ -82,6 +84,15 @@ export class JobRunner {
   /** Follows a change of the registry. */
   control(control: SchedulerControl): void {
     this.#step({ type: 'control', control });
+  }
+
+  /** Runs the job now. Repeatable: at most one run begins for each id. */
+  request(request: RunRequest): Promise<RequestOutcome> {
+    return new Promise((resolve) => {
+      const ticket = (this.#tickets += 1);
+      this.#requests.set(ticket, resolve);
+      this.#step({ type: 'request', ticket, request });
+    });
   }
 
   /** Begins no run until the next `control`. */
@@ -140,6 +151,10 @@ export class JobRunner {
         return void this.#write(effect.call, effect.row, effect.token);
       case 'run':
         return void this.#begin(effect.claim);
+      case 'settle':
+        this.#requests.get(effect.ticket)?.(effect.outcome);
+        this.#requests.delete(effect.ticket);
+        return;
       case 'held':
         return this.options.onHeld?.(this.job.name);
       case 'report': {
@@ -183,7 +198,9 @@ export class JobRunner {
     let input: SchedulerInput;
     try {
       const [outcome] = await log.append([this.#toAppend(row)], { lease, token });
-      input = outcome instanceof HedgeError ? this.#failed(call, outcome) : { type: 'written', call };
+      const repeated = outcome instanceof HedgeError && outcome.code === 'CONFLICT' && row.requested !== undefined;
+      if (repeated) input = { type: 'conflict', call, random: this.#random() };
+      else input = outcome instanceof HedgeError ? this.#failed(call, outcome) : { type: 'written', call };
     } catch (error) {
       input = this.#failed(call, error);
     }
@@ -201,13 +218,17 @@ export class JobRunner {
   }
 
   #failed(call: number, error: unknown): SchedulerInput {
-    const { logger, random = Math.random } = this.options;
+    const { logger } = this.options;
     const code = error instanceof HedgeError ? error.code : undefined;
     if (code === 'LEASE_LOST') return { type: 'fenced-off', call };
     // Once for each outage.
     if (!this.#unavailable) logger.warn(`Job ${this.job.name} waits for its ledger: ${messageOf(error)}`);
     this.#unavailable = true;
-    return { type: code === 'CONFLICT' ? 'conflict' : 'call-failed', call, random: random() };
+    return { type: code === 'CONFLICT' ? 'conflict' : 'call-failed', call, random: this.#random() };
+  }
+
+  #random(): number {
+    return (this.options.random ?? Math.random)();
   }
 
   async #begin(claim: LedgerRow): Promise<void> {

@@ -7,13 +7,15 @@ import type { Backend } from '../database/backend.js';
 import { jobKey, jobRegistryKey, leaseName } from '../database/row-names.js';
 import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
+import { notLeading } from '../messaging/leader-route.js';
 import { type Encoded, type IncomingRequest, NO_PAYLOAD } from '../messaging/message.js';
-import type { JobStatus } from '../wire/hedge/v1/job.js';
+import type { JobRun, JobStatus } from '../wire/hedge/v1/job.js';
 import { BatchedLog } from './batched-log.js';
 import { type JobMethod, resolveJob } from './job.js';
 import { decodeJobRequest, encodeStatuses } from './job-requests.js';
 import { controlOf } from './job-scheduler.messages.js';
 import { JobRunner } from './job-scheduler.runner.js';
+import { decodeRow } from './ledger.js';
 import { JobRegistryRunner } from './registry/job-registry.runner.js';
 import type { JobRecords } from './registry/registry-row.js';
 
@@ -31,6 +33,8 @@ export interface JobServerDeps {
 
 /** Limit of the future firings that a request can ask for. */
 const MAX_NEXT_TIMES = 100;
+/** Limit of the rows in which a repeated request is searched. */
+const MAX_SEARCHED = 1_000;
 
 /** The jobs of this pod: runs them while this pod leads, and serves the requests about them. */
 export class JobServer {
@@ -97,10 +101,32 @@ export class JobServer {
   async handle({ payload }: IncomingRequest): Promise<Encoded> {
     const action = decodeJobRequest(payload);
     if (action.$case === 'list') return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes) });
-    const { name, by, reason } = action.value;
-    this.#assertKnown(name);
-    await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
+    if (action.$case === 'run') {
+      await this.#run(action.value);
+    } else {
+      const { name, by, reason } = action.value;
+      this.#runner(name);
+      await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
+    }
     return NO_PAYLOAD;
+  }
+
+  /** @throws HedgeError CONFLICT when another run of the job goes on; INVALID_ARGUMENT, NOT_LEADER, BACKEND_UNAVAILABLE */
+  async #run({ name, id, by, reason }: JobRun): Promise<void> {
+    const outcome = await this.#runner(name).request({ id, by, ...(reason !== '' && { reason }) });
+    if (outcome === 'not-leading') throw notLeading();
+    if (outcome === 'claimed' || (await this.#wasClaimed(name, id))) return;
+    throw new HedgeError(
+      'CONFLICT',
+      `Job '${name}' runs now, so runNow began no other run. Call it again when the run has ended: JobsService.list() names the runs in progress.`,
+    );
+  }
+
+  /** Whether the run was claimed before: by an earlier leader, or by an earlier call with this id. */
+  async #wasClaimed(name: string, id: string): Promise<boolean> {
+    const { backend, group } = this.#deps;
+    const rows = await backend.log.history(jobKey(group, name), { limit: MAX_SEARCHED, order: 'newest-first' });
+    return rows.some((entry) => decodeRow(entry).requested?.id === id);
   }
 
   async #statuses(nextTimes: number): Promise<JobStatus[]> {
@@ -121,11 +147,12 @@ export class JobServer {
     this.#runners.forEach(action);
   }
 
-  #assertKnown(name: string): void {
-    if (this.#runners.has(name)) return;
+  #runner(name: string): JobRunner {
+    const runner = this.#runners.get(name);
+    if (runner !== undefined) return runner;
     throw new HedgeError(
       'INVALID_ARGUMENT',
-      `There is no job '${name.slice(0, 128)}' on the leader, so nothing was changed. JobsService.list() has the names of all jobs.`,
+      `There is no job '${name.slice(0, 128)}' on the leader, so nothing was done. JobsService.list() has the names of all jobs.`,
     );
   }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { StartGate } from '../common/async/start-gate.js';
 import { atCaller, HedgeError } from '../common/errors.js';
@@ -50,6 +51,14 @@ export interface JobChangeOptions extends JobCallOptions {
   readonly by?: string | undefined;
 }
 
+export interface JobRunOptions extends JobChangeOptions {
+  /**
+   * Names this run, 1 to 128 visible characters. Two calls with the same id begin one run. Give it to repeat a call whose
+   * outcome is unknown. Default: a new UUID.
+   */
+  readonly id?: string | undefined;
+}
+
 /** A job of the group, as its leader sees it. A controller can return it. */
 export interface JobStatus {
   readonly name: string;
@@ -70,6 +79,11 @@ export interface JobStatus {
 
 const CHANGE_OPTIONS = Object.keys({ reason: 0, by: 0, timeoutMs: 0, signal: 0 } satisfies Record<
   keyof JobChangeOptions,
+  0
+>);
+
+const RUN_OPTIONS = Object.keys({ id: 0, reason: 0, by: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof JobRunOptions,
   0
 >);
 
@@ -145,7 +159,38 @@ export class JobsService {
   }
 
   /**
-   * Pauses a job: no firing begins, under any leader, until `resume`. A run in progress goes on to its end. When the promise
+   * Runs a job now, on the leader, also while it is paused. Resolves when the run is claimed, which is before its end.
+   *
+   * The run is a firing as any other: its claim and its outcome are in the history, with this `id` as `requested.id`. It
+   * runs at most once; once more with `catchUp` if its pod was lost; until its writes are committed with `transactional`.
+   * The call is safe to repeat with the same `id` while the claim is among the last 1,000 rows of the job.
+   *
+   * If a firing is due, or waits for a further attempt, then this firing runs. Otherwise `fireTime` is the time of the
+   * request, by the clock of the leader. The next firings are unaffected.
+   *
+   * @example
+   * const { id } = await jobs.runNow('nightly report', { reason: 'the report of Monday was wrong', by: user.email });
+   * @returns the id of the run
+   * @throws HedgeError CONFLICT while another run of the job goes on. Nothing was done.
+   * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, OVERLOADED, NO_HANDLER as `pause`. Nothing was done.
+   * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, BACKEND_UNAVAILABLE: the run was claimed once or not at all, or
+   *   will be. Call again with the same `id`.
+   */
+  async runNow(name: string, options: JobRunOptions = {}): Promise<{ readonly id: string }> {
+    checkJobName(name);
+    checkKeys(`The options of runNow of job '${name}'`, options, RUN_OPTIONS);
+    const { by, reason, id = randomUUID() } = options;
+    checkOrigin(by, reason);
+    if (typeof id !== 'string' || !/^[^\p{C}]{1,128}$/u.test(id)) {
+      throw new HedgeError('INVALID_ARGUMENT', `The id of runNow of job '${name}' is no text of 1 to 128 visible characters.`);
+    }
+    const action = (): JobAction => ({ $case: 'run', value: { name, id, ...this.#origin(by, reason) } });
+    await this.#request('runNow', name, action, options);
+    return { id };
+  }
+
+  /**
+   * Pauses a job: no firing begins, under any leader, until `resume`, except by `runNow`. A run in progress goes on to its end. When the promise
    * resolves, the pause is durable. It survives changes of the leader, and restarts of all pods. To pause a paused job
    * changes nothing.
    *
@@ -195,11 +240,14 @@ export class JobsService {
   async #change(method: 'pause' | 'resume', name: string, options: JobChangeOptions): Promise<void> {
     checkJobName(name);
     checkKeys(`The options of ${method} of job '${name}'`, options, CHANGE_OPTIONS);
-    const { by, reason = '' } = options;
-    if (by !== undefined) checkText('by', by, 1, MAX_BY);
-    checkText('reason', reason, 0, MAX_REASON);
-    const action = (): JobAction => ({ $case: method, value: { name, by: by ?? this.#deps.pod(), reason } });
+    const { by, reason } = options;
+    checkOrigin(by, reason);
+    const action = (): JobAction => ({ $case: method, value: { name, ...this.#origin(by, reason) } });
     await this.#request(method, name, action, options);
+  }
+
+  #origin(by = this.#deps.pod(), reason = ''): { by: string; reason: string } {
+    return { by, reason };
   }
 
   /** @param action called when this pod has started */
@@ -215,9 +263,10 @@ export class JobsService {
     const call = `${method} '${name}'`;
     await gate.pass(call);
     const payload = encodeJobRequest(action());
-    const request = { to: 'leader' as const, type: JOB_REQUEST, topic: '', name: call, payload, timeoutMs, signal };
+    const ifUnknown = 'It is safe to call again, runNow with the same id';
+    const request = { to: 'leader' as const, type: JOB_REQUEST, topic: '', name: call, payload, ifUnknown };
     try {
-      return await messenger.request(request);
+      return await messenger.request({ ...request, timeoutMs, signal });
     } catch (error) {
       const unknown = error instanceof HedgeError && error.code === 'NO_HANDLER';
       throw atCaller(unknown ? olderLeader(call, error) : error, signal);
@@ -246,6 +295,11 @@ function checkCount(option: string, value: unknown, min: number, max: number): v
   );
 }
 
+function checkOrigin(by: unknown, reason: unknown): void {
+  if (by !== undefined) checkText('by', by, 1, MAX_BY);
+  if (reason !== undefined) checkText('reason', reason, 0, MAX_REASON);
+}
+
 function checkText(option: string, value: unknown, min: number, max: number): void {
   if (typeof value === 'string' && value.length >= min && value.length <= max) return;
   const got = typeof value === 'string' ? `a text of ${value.length} characters` : `a value of type ${typeof value}`;
@@ -258,7 +312,7 @@ function checkText(option: string, value: unknown, min: number, max: number): vo
 function olderLeader(call: string, cause: HedgeError): HedgeError {
   return new HedgeError(
     'NO_HANDLER',
-    `${call} was refused, and nothing was changed: the leader runs a version of nestjs-hedge that does not know this request. Call again when the rolling update has ended.`,
+    `${call} was refused: the leader runs a version of nestjs-hedge that does not know this request. Call again when the rolling update has ended.`,
     { cause },
   );
 }

@@ -20,10 +20,19 @@ export function isFiring(event: JobEvent): boolean {
   return event !== 'scheduled' && event !== 'claimed';
 }
 
+/** A call of `runNow`, in the claim and the outcomes of its run. */
+export interface RunRequest {
+  /** No two claims have the same. */
+  readonly id: string;
+  /** The person or pod that asked for the run. */
+  readonly by: string;
+  readonly reason?: string;
+}
+
 /** A row as the scheduler writes and reads it. Times are in milliseconds since 1970. */
 export interface LedgerRow {
   readonly event: JobEvent;
-  /** Nominal time. For `missed` and `skipped`: the first one. */
+  /** Nominal time; the time of the request for a run that was not due. For `missed` and `skipped`: the first one. */
   readonly fireTime: number;
   /** For `missed` and `skipped`: the last nominal time. Otherwise `fireTime`. */
   readonly through: number;
@@ -44,6 +53,8 @@ export interface LedgerRow {
   readonly transactional?: boolean;
   /** Set for `missed`, if the firings, or the first ones of them, were due while the job was paused. */
   readonly paused?: boolean;
+  /** Set for the claim and the outcomes of a run that `runNow` began. */
+  readonly requested?: RunRequest;
 }
 
 /**
@@ -58,7 +69,10 @@ export interface LedgerRow {
  */
 export interface JobEntry {
   readonly event: JobEvent;
-  /** Nominal time of the firing. For `missed` and `skipped`: the first one. */
+  /**
+   * Nominal time of the firing; the time of the request for a run of `runNow` that was not due. For `missed` and `skipped`:
+   * the first one.
+   */
   readonly fireTime: Date;
   /** For `missed` and `skipped`: the last nominal time. Otherwise `fireTime`. */
   readonly lastFireTime: Date;
@@ -81,6 +95,8 @@ export interface JobEntry {
   readonly transactional?: boolean;
   /** `true` for `missed`, if the firings, or the first ones of them, were due while the job was paused. */
   readonly paused?: boolean;
+  /** For the claim and the outcomes of a run that `runNow` began. */
+  readonly requested?: RunRequest;
   /** The commit time of the entry. */
   readonly recordedAt: Date;
 }
@@ -90,9 +106,11 @@ const MAX_ERROR_LENGTH = 1_000;
 
 /**
  * The id of a row, derived from the firings that it accounts for. The table can contain only one claim of each attempt, and
- * only one outcome: another value with the same id is a CONFLICT.
+ * only one outcome: another value with the same id is a CONFLICT. The claim of a requested run has the id of the request, so
+ * that a repeated request is claimed once.
  */
-export function rowIdOf({ event, through, attempt, token }: LedgerRow): string {
+export function rowIdOf({ event, through, attempt, token, requested }: LedgerRow): string {
+  if (event === 'claimed' && requested !== undefined) return `requested ${requested.id}`;
   const time = new Date(through).toISOString();
   if (event === 'claimed') return `${time} ${attempt} claim`;
   if (event === 'missed' || event === 'skipped') return `${time} passed over`;

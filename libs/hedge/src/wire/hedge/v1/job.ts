@@ -17,10 +17,22 @@ export const protobufFileName = "hedge/v1/job.proto";
  */
 
 export interface JobRequest {
-  action: { $case: "list"; value: JobList } | { $case: "pause"; value: JobChange } | {
-    $case: "resume";
-    value: JobChange;
-  } | undefined;
+  action:
+    | { $case: "list"; value: JobList }
+    | { $case: "pause"; value: JobChange }
+    | { $case: "resume"; value: JobChange }
+    | { $case: "run"; value: JobRun }
+    | undefined;
+}
+
+/** The reply is empty, and is sent when the run is claimed. A run with the same id is claimed once. */
+export interface JobRun {
+  name: string;
+  id: string;
+  /** the person or the pod that asks for the run */
+  by: string;
+  /** empty for none */
+  reason: string;
 }
 
 /** The reply to a change is empty, and is sent when the change is durable. A repeated change changes nothing. */
@@ -81,6 +93,9 @@ export const JobRequest: MessageFns<JobRequest> = {
       case "resume":
         JobChange.encode(message.action.value, writer.uint32(26).fork()).join();
         break;
+      case "run":
+        JobRun.encode(message.action.value, writer.uint32(34).fork()).join();
+        break;
     }
     return writer;
   },
@@ -120,6 +135,93 @@ export const JobRequest: MessageFns<JobRequest> = {
             }
 
             message.action = { $case: "resume", value: JobChange.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.action = { $case: "run", value: JobRun.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseJobRun(): JobRun {
+  return { name: "", id: "", by: "", reason: "" };
+}
+
+export const JobRun: MessageFns<JobRun> = {
+  encode(message: JobRun, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.by !== "") {
+      writer.uint32(26).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRun {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRun();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
             continue;
           }
         }
