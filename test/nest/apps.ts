@@ -86,9 +86,9 @@ function viewSize(app: INestApplicationContext): number {
 }
 
 /** Waits for a state. Fails with its name when it does not come. */
-export async function until(holds: () => boolean, state: string, withinMs = 60_000): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, state: string, withinMs = 60_000): Promise<void> {
   const deadline = performance.now() + withinMs;
-  while (!holds()) {
+  while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`Timed out while waiting for: ${state}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

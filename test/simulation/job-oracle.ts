@@ -1,6 +1,6 @@
 import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { rangeOf } from '../../libs/hedge/src/jobs/fire-times.js';
+import { jitterOf, rangeOf } from '../../libs/hedge/src/jobs/fire-times.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import { jobRegistryKey } from '../../libs/hedge/src/database/row-names.js';
 import {
@@ -69,7 +69,9 @@ export class JobOracle {
     const job = (name: string, catchUp: boolean, transactional: boolean): Job => {
       const everyMs = random.pick([500, 1_000, 3_000]);
       const times = { text: `${everyMs}`, nextAfter: (ms: number) => (Math.floor(ms / everyMs) + 1) * everyMs };
-      return { name, times, catchUp, transactional, graceMs: random.pick([2_000, 6_000]) };
+      const jitterMs = random.pick([0, 0, 200]);
+      const jitter = (fireTime: number): number => jitterOf(name, fireTime, jitterMs);
+      return { name, times, catchUp, transactional, graceMs: random.pick([2_000, 6_000]), jitterMs, jitter };
     };
     this.all = [
       job('plain', false, false),

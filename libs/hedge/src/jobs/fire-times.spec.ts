@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { cronTimes, intervalTimes, MAX_COUNTED, rangeOf } from './fire-times.js';
+import { cronTimes, intervalTimes, jitterOf, MAX_COUNTED, rangeOf } from './fire-times.js';
 
 const at = (time: string): number => Date.parse(time);
 
@@ -199,5 +199,22 @@ describe('a range of firings', () => {
       last: at('2026-06-01T03:59:59Z'),
       count: MAX_COUNTED,
     });
+  });
+});
+
+describe('the jitter of a firing', () => {
+  const delays = (seed: string): number[] => Array.from({ length: 2_000 }, (_, n) => jitterOf(seed, n * 60_000, 9_999));
+
+  it('is the same on each pod, and another for each job', () => {
+    expect(delays('g/a')).toEqual(delays('g/a'));
+    expect(delays('g/a').filter((ms, n) => ms === delays('g/b')[n]).length).toBeLessThan(20);
+    expect(jitterOf('g/a', 0, 0)).toBe(0);
+  });
+
+  it('is spread evenly over its whole range', () => {
+    const tenths = Array.from({ length: 10 }, () => 0);
+    for (const ms of delays('orders/nightly')) tenths[Math.floor(ms / 1_000)]! += 1;
+    // 200 in each, with a standard deviation of 13.
+    for (const count of tenths) expect(Math.abs(count - 200)).toBeLessThan(70);
   });
 });

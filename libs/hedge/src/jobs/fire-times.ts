@@ -23,13 +23,20 @@ const MAX_INTERVAL_MS = 2 ** 31 * 1_000;
 
 /**
  * The multiples of an interval since 1970. So all pods agree without a stored start time.
+ * @param jitterMs of the job, only to compare it with the interval
  * @throws HedgeError INVALID_ARGUMENT
  */
-export function intervalTimes(everyMs: number): FireTimes {
+export function intervalTimes(everyMs: number, jitterMs = 0): FireTimes {
   if (!Number.isInteger(everyMs) || everyMs < MIN_INTERVAL_MS || everyMs > MAX_INTERVAL_MS) {
     throw new HedgeError(
       'INVALID_ARGUMENT',
       `The interval is ${String(everyMs)}. Give a whole number of milliseconds from ${MIN_INTERVAL_MS} to ${MAX_INTERVAL_MS}. For work that runs more often, write a loop in @WhileLeader.`,
+    );
+  }
+  if (jitterMs >= everyMs) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `jitterMs is ${String(jitterMs)}, and the interval ${everyMs} ms. Give less than the interval.`,
     );
   }
   return { text: `every ${everyMs} ms`, nextAfter: (ms) => (Math.floor(ms / everyMs) + 1) * everyMs };
@@ -123,6 +130,20 @@ function show(value: unknown): string {
     : value === undefined
       ? 'undefined'
       : `a value of type ${typeof value}`;
+}
+
+/**
+ * The delay of a firing: a number from 0 to `maxMs` that looks random, and is the same on all pods. So a change of the leader
+ * does not choose it anew.
+ * @param seed different for each job, so that jobs with one timetable do not start together
+ */
+export function jitterOf(seed: string, fireTime: number, maxMs: number): number {
+  // FNV-1a, and then the finalizer of MurmurHash3, because FNV mixes the last characters too little.
+  let hash = 0x811c9dc5;
+  for (const character of `${seed} ${fireTime}`) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return Math.floor((((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32) * (maxMs + 1));
 }
 
 /** Limit of the nominal times that are counted one by one: with cron, each can take a tenth of a millisecond. */

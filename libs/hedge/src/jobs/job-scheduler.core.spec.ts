@@ -8,7 +8,15 @@ import { NOT_PAUSED, type SchedulerEffect, type SchedulerInput } from './job-sch
 const MINUTE = 60_000;
 /** A whole number of minutes. */
 const T0 = 1_700_000_040_000;
-const JOB: Job = { name: 'j', times: intervalTimes(MINUTE), catchUp: false, transactional: false, graceMs: 3 * MINUTE };
+const JOB: Job = {
+  name: 'j',
+  times: intervalTimes(MINUTE),
+  catchUp: false,
+  transactional: false,
+  graceMs: 3 * MINUTE,
+  jitterMs: 0,
+  jitter: () => 0,
+};
 
 /** One pod with the core, a ledger that answers at once by default, and manual clocks. */
 class Bench {
@@ -652,6 +660,40 @@ describe('job scheduler', () => {
       pod.elect().at(1).end();
       pod.at(0.5).ask('x');
       expect(pod.ledger.at(-1)).toMatchObject({ event: 'claimed', fireTime: T0 + MINUTE + 1 });
+    });
+  });
+
+  describe('jitter', () => {
+    const late = { jitterMs: MINUTE / 2, jitter: () => MINUTE / 4 };
+
+    it('starts each firing late, with its nominal time', () => {
+      pod = new Bench([], late);
+      pod.elect().at(1);
+      expect(pod.rows).toEqual(['scheduled 0']);
+      pod.at(1.25);
+      expect(pod.ledger.at(-1)).toMatchObject({ event: 'claimed', fireTime: T0 + MINUTE });
+    });
+
+    it('skips no firing whose run before ended within its jitter', () => {
+      pod = new Bench([], late);
+      pod.elect().at(1.25).at(2.1).end().at(2.25);
+      expect(pod.rows.slice(-2)).toEqual(['done 1', 'claimed 2']);
+      pod.at(3.6).end();
+      expect(pod.rows.slice(-2)).toEqual(['done 2', 'skipped 3']);
+    });
+
+    it('adds to the grace of a late firing', () => {
+      const { ledger } = new Bench([], late).elect();
+      const next = new Bench(ledger, late).at(4.4).elect(2n);
+      expect(next.rows.at(-1)).toBe('claimed 1');
+      const later = new Bench(new Bench([], late).elect().ledger, late).at(4.6).elect(2n);
+      expect(later.rows.slice(-2)).toEqual(['missed 1', 'claimed 2']);
+    });
+
+    it('does not delay a requested run, which takes the firing that waits', () => {
+      pod = new Bench([], late);
+      pod.elect().at(1.1).ask('x');
+      expect(pod.ledger.at(-1)).toMatchObject({ event: 'claimed', fireTime: T0 + MINUTE, requested: { id: 'x' } });
     });
   });
 });

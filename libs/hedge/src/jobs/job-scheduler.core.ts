@@ -48,7 +48,7 @@ interface Calling {
 type State =
   /** Not leading, or about to hand over the leadership. */
   | { readonly at: 'rest' }
-  /** `due` is the next firing. */
+  /** `due` is the start of the next firing, with its jitter. */
   | { readonly at: 'waiting'; readonly due: number | undefined }
   | Calling
   /** `nextDue` is the first firing after the begin of the run. */
@@ -340,25 +340,29 @@ export class JobScheduler {
       return [{ type: 'wake', afterMs: notBefore - now.mono }];
     }
     const wall = Math.floor(now.wall);
-    const tooOld = Math.max(wall - job.graceMs - 1, this.#control.resumedAt);
+    const tooOld = Math.max(wall - job.jitterMs - job.graceMs - 1, this.#control.resumedAt);
     if (this.#schedule !== job.times.text) {
       // Times that the old timetable accounted for do not run again. Earlier times of the new timetable are not `missed`.
       const from = Math.max(this.#through, tooOld);
       return this.#write(this.#row('scheduled', from, { schedule: job.times.text }));
     }
     const due = job.times.nextAfter(this.#through);
-    if (due === undefined || due > wall) {
-      // Nothing is due. The ledger may be ahead of the clock.
+    if (due !== undefined && due <= wall && paused) return this.#writeRange('missed', rangeOf(job.times, due, wall));
+    const start = due && due + job.jitter(due);
+    if (due === undefined || start === undefined || start > wall) {
+      // No firing is to start now. The ledger may be ahead of the clock.
       const present = Math.max(wall, this.#through + 1);
-      if (request !== undefined && !(due !== undefined && due <= present)) return this.#claim(present, 1, request);
-      this.#state = { at: 'waiting', due };
+      if (request !== undefined && (due === undefined || due > present)) return this.#claim(present, 1, request);
+      if (request !== undefined && due !== undefined && due <= wall) return this.#claim(due, 1, request);
+      this.#state = { at: 'waiting', due: start };
       // Reported during a term, too: the job pauses when a clock is set back, or corrected after it was ahead.
-      return [...this.#reportBehind(now), ...this.#wakeFor(due, now)];
+      return [...this.#reportBehind(now), ...this.#wakeFor(start, now)];
     }
-    if (paused) return this.#writeRange('missed', rangeOf(job.times, due, wall));
     if (due <= tooOld) return this.#passOver('missed', due, tooOld);
-    if (due > this.#busyUntil) this.#backlogUntil = wall;
-    else if (due > this.#backlogUntil) return this.#passOver('skipped', due, this.#busyUntil);
+    // A firing that could still wait for the end of the run, within its jitter, is not skipped.
+    const busyUntil = this.#busyUntil - job.jitterMs;
+    if (due > busyUntil) this.#backlogUntil = wall;
+    else if (due > this.#backlogUntil) return this.#passOver('skipped', due, busyUntil);
     return this.#claim(due, 1, request);
   }
 

@@ -31,6 +31,8 @@ async function setUp(over: Partial<Job> = {}) {
       catchUp: false,
       transactional: false,
       graceMs: 60 * SECOND,
+      jitterMs: 0,
+      jitter: () => 0,
       ...over,
     },
     (run) => new Promise<void>((done, fail) => runs.push({ ...run, end: (error) => (error ? fail(error) : done()) })),

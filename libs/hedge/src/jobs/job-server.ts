@@ -74,7 +74,7 @@ export class JobServer {
     const batched = new BatchedLog(backend.log);
     const onHeld = (name: string): void => this.#registry.held(name);
     for (const method of methods) {
-      const job = resolveJob(method.place, method.times, method.options, leaseMs);
+      const job = resolveJob(method.place, method.times, method.options, { leaseMs, group });
       this.#claimName(job.name, method.place);
       if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];

@@ -1,7 +1,7 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { FencedTransactions } from '../database/fenced-transactions.js';
 import { HedgeError, messageOf } from '../common/errors.js';
-import type { FireTimes } from './fire-times.js';
+import { jitterOf, type FireTimes } from './fire-times.js';
 
 /** One run of a job, as its method receives it. */
 export interface JobRun {
@@ -64,6 +64,13 @@ export interface JobOptions {
    * Default: 60,000, or four leases if that is more.
    */
   readonly graceMs?: number | undefined;
+  /**
+   * Starts each firing up to this many milliseconds late, by a delay that looks random. So jobs of many groups do not call
+   * one system at the same second. The delay depends on the group, the name and the time of the firing, so it is the same
+   * under each leader. `fireTime` stays the nominal time, and `graceMs` counts from the end of this time. At most a day, and
+   * less than the interval. Default: 0.
+   */
+  readonly jitterMs?: number | undefined;
 }
 
 /** A method that runs at certain times. */
@@ -82,21 +89,27 @@ export interface Job {
   readonly catchUp: boolean;
   readonly transactional: boolean;
   readonly graceMs: number;
+  /** The greatest value of `jitter`. */
+  readonly jitterMs: number;
+  /** The delay of a firing in milliseconds. */
+  readonly jitter: (fireTime: number) => number;
 }
 
+const MAX_JITTER_MS = 86_400_000;
 const MIN_GRACE_MS = 1_000;
 const DEFAULT_GRACE_MS = 60_000;
 
 /**
  * Fills in the defaults.
  * @param place `ReportService.nightly`, for the name.
+ * @param group of this pod, for the delays of `jitterMs`
  * @throws HedgeError INVALID_OPTIONS when the job has no name, and the place is not a valid name.
  */
 export function resolveJob(
   place: string,
   times: FireTimes,
-  { name = place, catchUp = false, transactional = false, graceMs }: JobOptions,
-  leaseMs: number,
+  { name = place, catchUp = false, transactional = false, graceMs, jitterMs = 0 }: JobOptions,
+  { leaseMs, group }: { readonly leaseMs: number; readonly group: string },
 ): Job {
   try {
     checkJobName(name);
@@ -107,7 +120,15 @@ export function resolveJob(
       { cause },
     );
   }
-  return { name, times, catchUp, transactional, graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs) };
+  return {
+    name,
+    times,
+    catchUp,
+    transactional,
+    graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs),
+    jitterMs,
+    jitter: (fireTime) => jitterOf(`${group}/${name}`, fireTime, jitterMs),
+  };
 }
 
 /**
@@ -115,8 +136,8 @@ export function resolveJob(
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkJobOptions(decorator: string, options: JobOptions, more: readonly string[] = []): void {
-  checkKeys(`The options of ${decorator}`, options, [...more, 'name', 'catchUp', 'transactional', 'graceMs']);
-  const { name, catchUp, transactional, graceMs } = options;
+  checkKeys(`The options of ${decorator}`, options, [...more, 'name', 'catchUp', 'transactional', 'graceMs', 'jitterMs']);
+  const { name, catchUp, transactional, graceMs, jitterMs = 0 } = options;
   if (name !== undefined) checkJobName(name);
   for (const [option, value] of Object.entries({ catchUp, transactional })) {
     if (value === undefined || typeof value === 'boolean') continue;
@@ -126,6 +147,12 @@ export function checkJobOptions(decorator: string, options: JobOptions, more: re
     throw new HedgeError(
       'INVALID_ARGUMENT',
       `graceMs is ${String(graceMs)}. Give a whole number of milliseconds, ${MIN_GRACE_MS} or more, because a firing is always a little late.`,
+    );
+  }
+  if (!(Number.isSafeInteger(jitterMs) && jitterMs >= 0 && jitterMs <= MAX_JITTER_MS)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `jitterMs is ${String(jitterMs)}. Give a whole number of milliseconds from 0 to ${MAX_JITTER_MS}.`,
     );
   }
 }

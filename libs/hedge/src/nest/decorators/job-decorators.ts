@@ -55,7 +55,8 @@ export function LeaderCron(expression: string, options: LeaderCronOptions = {}):
  * async poll({ signal }: JobRun) { … }
  */
 export function LeaderInterval(everyMs: number, options: JobOptions = {}): MethodDecorator {
-  return job('@LeaderInterval', () => intervalTimes(everyMs), options);
+  const times = (): FireTimes => intervalTimes(everyMs, options.jitterMs);
+  return job('@LeaderInterval', times, options);
 }
 
 export function jobsOf(method: object): readonly JobMark[] {
