@@ -71,7 +71,8 @@ export class JobOracle {
       const times = { text: `${everyMs}`, nextAfter: (ms: number) => (Math.floor(ms / everyMs) + 1) * everyMs };
       const jitterMs = random.pick([0, 0, 200]);
       const jitter = (fireTime: number): number => jitterOf(name, fireTime, jitterMs);
-      return { name, times, catchUp, transactional, graceMs: random.pick([2_000, 6_000]), jitterMs, jitter };
+      const graceMs = random.pick([2_000, 6_000]);
+      return { name, times, catchUp, transactional, graceMs, jitterMs, jitter, historyLimit: Infinity };
     };
     this.all = [
       job('plain', false, false),
@@ -110,7 +111,8 @@ export class JobOracle {
   /** The pod has the answer that the requested run is claimed. */
   ranNow(name: string, id: string): void {
     const { requested, lostRequests } = this.#of(name);
-    if (!requested.has(id) && !lostRequests.has(id)) violated('J6', `${id} of ${name} is acknowledged, and not claimed`);
+    if (!requested.has(id) && !lostRequests.has(id))
+      violated('J6', `${id} of ${name} is acknowledged, and not claimed`);
   }
 
   /** The pod has the answer that the run, which it requested once, did not begin. */

@@ -1,7 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { MOST_RENEWALS } from './lease-table.js';
-import { MOST_CONDITIONAL_ROWS, type ConditionalAppend, type Fence } from './log-table.js';
+import { MOST_CONDITIONAL_ROWS, type ConditionalAppend, type Fence, type LogTrim } from './log-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
 import { assertLength, assertText, assertTexts } from './text.js';
 
@@ -79,4 +79,13 @@ export function assertSemaphoreWrite({ name, limit, value, leader, holders, perm
 
 function invalid(message: string): HedgeError {
   return new HedgeError('INVALID_ARGUMENT', message);
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertTrim({ key, keep, limit }: LogTrim): void {
+  assertText('key', key);
+  for (const [name, value] of Object.entries({ keep, limit })) {
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new HedgeError('INVALID_ARGUMENT', `"${name}" of trim "${key}" is ${value}. Give a whole number from 1.`);
+  }
 }

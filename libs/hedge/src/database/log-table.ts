@@ -106,6 +106,17 @@ export interface ChangesPage {
   readonly more: boolean;
 }
 
+/** Which versions of a key `trim` deletes: those that meet all conditions. */
+export interface LogTrim {
+  readonly key: string;
+  /** So many of the newest versions stay; 1 or more. */
+  readonly keep: number;
+  /** Only versions with a timestamp in nanoseconds below this. Default: of any age. */
+  readonly before?: bigint;
+  /** At most so many versions in this call, the oldest first; 1 or more. */
+  readonly limit: number;
+}
+
 /**
  * The append-only log table. Per key, versions are totally ordered by (timestamp, id), and every read sees all writes
  * that were acknowledged before it began (K2).
@@ -164,6 +175,18 @@ export interface LogTable {
    * @throws HedgeError OVERLOADED when too many reads run at once.
    */
   history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]>;
+
+  /**
+   * Deletes old versions of one key in one transaction, and never the newest one. It changes nothing else, and a repeated
+   * call is safe. A driver that lacks it cannot keep a key short, so the ledgers of jobs grow.
+   *
+   * A caller deletes many versions in several calls with a small `limit` and pauses between them, so that none of them
+   * delays leases and writes. A `history` that runs meanwhile may lack versions that were deleted during its pages.
+   * @returns the number of deleted versions; below `limit` when no other version meets the conditions.
+   * @throws HedgeError LEASE_LOST when the fence does not match (nothing was deleted).
+   * @throws HedgeError INVALID_ARGUMENT for a `keep` or `limit` below 1.
+   */
+  trim?(trim: LogTrim, fence?: Fence): Promise<number>;
 
   /**
    * Distinct keys with the prefix, sorted by their UTF-8 bytes, without those whose newest row is a tombstone. Fewer than

@@ -16,6 +16,7 @@ const JOB: Job = {
   graceMs: 3 * MINUTE,
   jitterMs: 0,
   jitter: () => 0,
+  historyLimit: 1_000,
 };
 
 /** One pod with the core, a ledger that answers at once by default, and manual clocks. */

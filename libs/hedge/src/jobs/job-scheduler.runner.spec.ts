@@ -33,6 +33,7 @@ async function setUp(over: Partial<Job> = {}) {
       graceMs: 60 * SECOND,
       jitterMs: 0,
       jitter: () => 0,
+      historyLimit: 1_000,
       ...over,
     },
     (run) => new Promise<void>((done, fail) => runs.push({ ...run, end: (error) => (error ? fail(error) : done()) })),

@@ -11,7 +11,13 @@ import { JobTransaction, refuseTransaction } from './job-transaction.js';
 import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow, type RunRequest } from './ledger.js';
 import { describeReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
-import { NOT_PAUSED, type RequestOutcome, type SchedulerControl, type SchedulerEffect, type SchedulerInput } from './job-scheduler.messages.js';
+import {
+  NOT_PAUSED,
+  type RequestOutcome,
+  type SchedulerControl,
+  type SchedulerEffect,
+  type SchedulerInput,
+} from './job-scheduler.messages.js';
 import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
@@ -41,6 +47,8 @@ export interface JobSchedulerRunnerOptions {
   readonly logger: JobLogger;
   /** Notified of each run that its pod cannot finish as leader, in words for the log. */
   readonly onCutShort?: ((what: string) => void) | undefined;
+  /** Notified after each row that this pod wrote. */
+  readonly onWritten?: ((key: string, keep: number, token: bigint) => void) | undefined;
   /** Notified after `hold`, when no claim is being written. */
   readonly onHeld?: ((job: string) => void) | undefined;
   readonly random?: () => number;
@@ -194,7 +202,7 @@ export class JobRunner {
   }
 
   async #write(call: number, row: LedgerRow, token: bigint): Promise<void> {
-    const { log, lease } = this.options;
+    const { log, lease, key, onWritten } = this.options;
     let input: SchedulerInput;
     try {
       const [outcome] = await log.append([this.#toAppend(row)], { lease, token });
@@ -204,6 +212,7 @@ export class JobRunner {
     } catch (error) {
       input = this.#failed(call, error);
     }
+    if (input.type === 'written') onWritten?.(key, this.job.historyLimit, token);
     this.#answered(input);
   }
 

@@ -15,6 +15,7 @@ import { type JobMethod, resolveJob } from './job.js';
 import { decodeJobRequest, encodeStatuses } from './job-requests.js';
 import { controlOf } from './job-scheduler.messages.js';
 import { JobRunner } from './job-scheduler.runner.js';
+import { LedgerTrimmer } from './ledger-trimmer.js';
 import { decodeRow } from './ledger.js';
 import { JobRegistryRunner } from './registry/job-registry.runner.js';
 import type { JobRecords } from './registry/registry-row.js';
@@ -42,10 +43,12 @@ export class JobServer {
   readonly #places = new Map<string, string>();
   readonly #runners = new Map<string, JobRunner>();
   readonly #registry: JobRegistryRunner;
+  readonly #trimmer: LedgerTrimmer;
 
   constructor(deps: JobServerDeps) {
     this.#deps = deps;
     const { backend, group, self, clock, retryMs, logger } = deps;
+    this.#trimmer = new LedgerTrimmer(backend.log, clock);
     this.#registry = new JobRegistryRunner({
       log: backend.log,
       lease: leaseName(group),
@@ -54,6 +57,7 @@ export class JobServer {
       clock,
       retryMs,
       logger,
+      onWritten: this.#onWritten,
       schedulers: {
         start: (token, records) => this.#each((runner, name) => runner.elected(token, controlOf(records.get(name)))),
         hold: (name) => this.#runners.get(name)?.hold(),
@@ -61,6 +65,9 @@ export class JobServer {
       },
     });
   }
+
+  readonly #onWritten = (key: string, keep: number, token: bigint): void =>
+    this.#trimmer.written(key, keep, { lease: leaseName(this.#deps.group), token });
 
   /**
    * Runs these methods from now on while this pod leads.
@@ -78,7 +85,8 @@ export class JobServer {
       this.#claimName(job.name, method.place);
       if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
       const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const options = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger, onCutShort, onHeld };
+      const shared = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger };
+      const options = { ...shared, onCutShort, onHeld, onWritten: this.#onWritten };
       this.#runners.set(job.name, new JobRunner(job, (run) => method.call(run), options));
     }
     if (methods.length === 0) return;

@@ -71,6 +71,11 @@ export interface JobOptions {
    * less than the interval. Default: 0.
    */
   readonly jitterMs?: number | undefined;
+  /**
+   * The number of rows that the ledger keeps, 10 or more, or Infinity for all. A run has two rows. The leader deletes older
+   * ones. Default: 1,000.
+   */
+  readonly historyLimit?: number | undefined;
 }
 
 /** A method that runs at certain times. */
@@ -93,7 +98,25 @@ export interface Job {
   readonly jitterMs: number;
   /** The delay of a firing in milliseconds. */
   readonly jitter: (fireTime: number) => number;
+  /** Rows that the ledger keeps, at least. */
+  readonly historyLimit: number;
 }
+
+/**
+ * 500 runs, and about 300 KB in the database: the last day of a job that runs every three minutes, and more than a year of a
+ * daily one. Enough to find a repeated request of `runNow`, whatever the interval.
+ */
+const DEFAULT_HISTORY_LIMIT = 1_000;
+const MIN_HISTORY_LIMIT = 10;
+
+const JOB_OPTIONS = Object.keys({
+  name: 0,
+  catchUp: 0,
+  transactional: 0,
+  graceMs: 0,
+  jitterMs: 0,
+  historyLimit: 0,
+} satisfies Record<keyof JobOptions, 0>);
 
 const MAX_JITTER_MS = 86_400_000;
 const MIN_GRACE_MS = 1_000;
@@ -108,7 +131,7 @@ const DEFAULT_GRACE_MS = 60_000;
 export function resolveJob(
   place: string,
   times: FireTimes,
-  { name = place, catchUp = false, transactional = false, graceMs, jitterMs = 0 }: JobOptions,
+  { name = place, catchUp = false, transactional = false, graceMs, jitterMs = 0, historyLimit }: JobOptions,
   { leaseMs, group }: { readonly leaseMs: number; readonly group: string },
 ): Job {
   try {
@@ -128,6 +151,7 @@ export function resolveJob(
     graceMs: graceMs ?? Math.max(DEFAULT_GRACE_MS, 4 * leaseMs),
     jitterMs,
     jitter: (fireTime) => jitterOf(`${group}/${name}`, fireTime, jitterMs),
+    historyLimit: historyLimit ?? DEFAULT_HISTORY_LIMIT,
   };
 }
 
@@ -136,8 +160,8 @@ export function resolveJob(
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function checkJobOptions(decorator: string, options: JobOptions, more: readonly string[] = []): void {
-  checkKeys(`The options of ${decorator}`, options, [...more, 'name', 'catchUp', 'transactional', 'graceMs', 'jitterMs']);
-  const { name, catchUp, transactional, graceMs, jitterMs = 0 } = options;
+  checkKeys(`The options of ${decorator}`, options, [...more, ...JOB_OPTIONS]);
+  const { name, catchUp, transactional, graceMs, jitterMs = 0, historyLimit = Infinity } = options;
   if (name !== undefined) checkJobName(name);
   for (const [option, value] of Object.entries({ catchUp, transactional })) {
     if (value === undefined || typeof value === 'boolean') continue;
@@ -147,6 +171,13 @@ export function checkJobOptions(decorator: string, options: JobOptions, more: re
     throw new HedgeError(
       'INVALID_ARGUMENT',
       `graceMs is ${String(graceMs)}. Give a whole number of milliseconds, ${MIN_GRACE_MS} or more, because a firing is always a little late.`,
+    );
+  }
+  const whole = Number.isSafeInteger(historyLimit) || historyLimit === Infinity;
+  if (!(whole && historyLimit >= MIN_HISTORY_LIMIT)) {
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `historyLimit is ${String(historyLimit)}. Give a whole number of rows from ${MIN_HISTORY_LIMIT}, or Infinity.`,
     );
   }
   if (!(Number.isSafeInteger(jitterMs) && jitterMs >= 0 && jitterMs <= MAX_JITTER_MS)) {

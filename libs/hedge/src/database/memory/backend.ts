@@ -21,6 +21,7 @@ import type {
   LogAppend,
   LogEntry,
   LogTable,
+  LogTrim,
 } from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
 import { transactionsOf } from '../sql-transactions/index.js';
@@ -40,6 +41,7 @@ import {
   assertRenewals,
   assertSemaphoreName,
   assertSemaphoreWrite,
+  assertTrim,
 } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
@@ -198,6 +200,11 @@ class MemoryLogTable implements LogTable {
   async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
     assertText('key', key);
     return this.database().history(key, query);
+  }
+
+  async trim(trim: LogTrim, fence?: Fence): Promise<number> {
+    assertTrim(trim);
+    return this.database().trim(trim, fence);
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {

@@ -13,6 +13,7 @@ import {
   type KeysQuery,
   type LogAppend,
   type LogEntry,
+  type LogTrim,
 } from '../log-table.js';
 import { limitOfRowId, permitKey, semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
@@ -163,6 +164,14 @@ export class MemoryDatabase {
 
   get lastTimestamp(): bigint {
     return this.#lastTimestamp;
+  }
+
+  trim({ key, keep, before, limit }: LogTrim, fence: Fence | undefined): number {
+    this.#checkFence(fence);
+    const versions = this.#log.get(key) ?? [];
+    const old = versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
+    versions.splice(0, Math.min(old.length, limit));
+    return Math.min(old.length, limit);
   }
 
   #insert(entry: LogEntry): void {

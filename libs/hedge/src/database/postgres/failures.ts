@@ -6,7 +6,7 @@ import { Closed, NoAnswer, NotSent, READ_ONLY } from './client/client.js';
 export type OperationName =
   | 'open'
   | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'keys' | 'changes' | 'lastTimestamp'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'append'}`;
 

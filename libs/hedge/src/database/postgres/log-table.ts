@@ -11,9 +11,10 @@ import {
   type LogAppend,
   type LogEntry,
   type LogTable,
+  type LogTrim,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { assertConditionalAppends, conflict, leaseLost } from '../checks.js';
+import { assertConditionalAppends, assertTrim, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { HedgeError } from '../../common/errors.js';
 import { SERIALIZATION_FAILURE } from './failures.js';
@@ -33,6 +34,7 @@ import {
   overwriteSql,
   storedSql,
   tokenSql,
+  trimSql,
   type Names,
 } from './sql.js';
 
@@ -133,6 +135,16 @@ export class PostgresLogTable implements LogTable {
       const entries = toEntries(key, await this.calls.query('log.history', statement));
       const bytes = entries.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
       return { entries, more: entries.length === PAGE_ROWS || bytes >= PAGE_BYTES };
+    });
+  }
+
+  async trim(trim: LogTrim, fence?: Fence): Promise<number> {
+    assertTrim(trim);
+    const before = clamp(trim.before ?? GREATEST_TIMESTAMP);
+    return this.calls.run('log.trim', async (query) => {
+      const [result] = await query(trimSql(this.#names, trim, before, fence));
+      if (result?.['fenced'] !== '1') await this.#assertFence(query, fence);
+      return Number(result?.['deleted'] ?? 0);
     });
   }
 

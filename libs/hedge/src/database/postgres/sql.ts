@@ -1,5 +1,12 @@
 import type { AcquireConditions } from '../lease-observer.js';
-import { OVERWRITE_ID, type ChangesQuery, type ConditionalAppend, type Fence, type LogAppend } from '../log-table.js';
+import {
+  OVERWRITE_ID,
+  type ChangesQuery,
+  type ConditionalAppend,
+  type Fence,
+  type LogAppend,
+  type LogTrim,
+} from '../log-table.js';
 import { permitKey, semaphoreKey } from '../row-names.js';
 import type { PermitFence } from '../user-transactions.js';
 import type { PostgresValue, Statement } from './client/client.js';
@@ -196,15 +203,19 @@ export function releaseSql({ locks }: Names, name: string, token: bigint, incarn
  * @param when further condition of the tick
  */
 function fencedTick({ locks, clock }: Names, fenced: boolean, lease: number, when: string): string {
-  const fence = fenced
-    ? `SELECT token FROM ${locks} WHERE name = $${lease}::text AND token = $${lease + 1}::text::bigint AND ${DURABLE_LOG}
-        FOR KEY SHARE`
-    : `SELECT $${lease}::text, $${lease + 1}::text`;
-  return `fence AS (${fence}),
+  return `${fenceCte(locks, fenced, lease)},
     tick AS (
       UPDATE ${clock} SET last = greatest(${NOW}, last + 1)
       WHERE (SELECT count(*) FROM fence) = 1 AND ${when} AND ${DURABLE_LOG}
       RETURNING last, set_config('lock_timeout', '${TICKED_LOCK_MS}', true))`;
+}
+
+function fenceCte(locks: string, fenced: boolean, lease: number): string {
+  const fence = fenced
+    ? `SELECT token FROM ${locks} WHERE name = $${lease}::text AND token = $${lease + 1}::text::bigint AND ${DURABLE_LOG}
+        FOR KEY SHARE`
+    : `SELECT $${lease}::text, $${lease + 1}::text`;
+  return `fence AS (${fence})`;
 }
 
 /**
@@ -352,6 +363,36 @@ export function overwriteSql(names: Names, row: Omit<LogAppend, 'id'>, fence: Fe
       value = excluded.value, leader = excluded.leader, timestamp = excluded.timestamp
     RETURNING timestamp::text`,
     values: [row.key, row.value, row.leader, ...fenceValues(fence)],
+  };
+}
+
+/**
+ * Deletes the oldest versions that are older than the `keep`th newest one. It takes no timestamp, so it blocks no other
+ * write. The rows are locked before they are deleted: an overwritten row that became the newest one meanwhile does not meet
+ * the condition any more. The commit does not wait for the disk, because a crash only brings old versions back.
+ */
+export function trimSql(
+  { locks, log }: Names,
+  { key, keep, limit }: LogTrim,
+  before: bigint,
+  fence?: Fence,
+): Statement {
+  return {
+    text: `WITH ${fenceCte(locks, fence !== undefined, 5)},
+    newest AS MATERIALIZED (
+      SELECT timestamp, id FROM ${log} WHERE key = $1::text
+      ORDER BY timestamp DESC, id DESC LIMIT 1 OFFSET $2::text::bigint - 1),
+    old AS MATERIALIZED (
+      SELECT log.id FROM ${log} AS log, newest
+      WHERE log.key = $1::text AND log.timestamp < $3::text::bigint
+        AND (log.timestamp, log.id) < (newest.timestamp, newest.id)
+      ORDER BY log.timestamp, log.id LIMIT $4::text::bigint FOR UPDATE OF log SKIP LOCKED),
+    deleted AS (
+      DELETE FROM ${log} AS log USING old
+      WHERE log.key = $1::text AND log.id = old.id AND (SELECT count(*) FROM fence) = 1 AND ${NOT_DURABLE}
+      RETURNING log.id)
+    SELECT (SELECT count(*) FROM fence)::text AS fenced, count(*)::text AS deleted FROM deleted`,
+    values: [key, String(keep), String(before), String(limit), ...fenceValues(fence)],
   };
 }
 

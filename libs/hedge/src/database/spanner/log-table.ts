@@ -12,17 +12,27 @@ import {
   type LogAppend,
   type LogEntry,
   type LogTable,
+  type LogTrim,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
 import { isReservedKey } from '../row-names.js';
-import { assertConditionalAppends, conflict, leaseLost } from '../checks.js';
-import { assertText, assertTexts } from '../text.js';
+import { assertConditionalAppends, assertTrim, conflict, leaseLost } from '../checks.js';
+import { assertText, assertTexts, compareText } from '../text.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { OperationAttempt, Connection } from './client/connection.js';
 import { isQueryRefused } from './client/failures.js';
 import type { Tables } from './options.js';
 import type { ReadBound, Write } from './client/protocol.js';
-import { changesSql, historySql, keysSql, lastTimestampSql, latestOfSql, tokenSql } from './sql.js';
+import {
+  changesSql,
+  historySql,
+  keysSql,
+  lastTimestampSql,
+  latestOfSql,
+  oldestSql,
+  placeSql,
+  tokenSql,
+} from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
 import { timestampOf, type Row } from './client/values.js';
 
@@ -168,6 +178,34 @@ export class SpannerLogTable implements LogTable {
         return rows.map((row) => toEntry(key, row));
       });
       return { entries, more: entries.length === PAGE_ROWS };
+    });
+  }
+
+  /**
+   * Finds the versions outside of the transaction, so that no append of the key aborts it. The transaction reads only the rows
+   * that it deletes: an overwritten row may have become the newest one meanwhile.
+   */
+  async trim(trim: LogTrim, fence?: Fence): Promise<number> {
+    assertTrim(trim);
+    const { key, keep, limit } = trim;
+    const { logTable } = this.tables;
+    return this.connection.run('log.trim', async (attempt) => {
+      const [last] = await this.#byIndex((index) => attempt.query(placeSql(logTable, key, keep, index)));
+      const kept = { id: last?.[0] ?? '', timestamp: timestampOf(last?.[1]) };
+      const until = kept.timestamp + 1n;
+      const before = trim.before !== undefined && trim.before < until ? trim.before : until;
+      const oldest = last === undefined ? [] : await attempt.query(oldestSql(logTable, key, before, limit));
+      const old = oldest.filter(([id, at]) => timestampOf(at) < kept.timestamp || compareText(id ?? '', kept.id) < 0);
+      const transaction = attempt.begin();
+      const lost = fence && (await this.#lost(transaction, fence));
+      if (lost !== undefined) throw lost;
+      if (old.length === 0) return 0;
+      const keys = old.map(([id]) => [key, id ?? '']);
+      const found = await transaction.read(logTable, ['id', 'timestamp'], keys);
+      const stored = new Map(found.map(([id, at]) => [id, at]));
+      const same = old.flatMap(([id = '', at]) => (stored.get(id) === at ? [rowValues(key, id)] : []));
+      if (same.length > 0) await transaction.commit([{ delete: { table: logTable, keySet: { keys: same } } }]);
+      return same.length;
     });
   }
 

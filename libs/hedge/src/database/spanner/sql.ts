@@ -92,6 +92,25 @@ export function latestOfSql(
   return { sql: queries.join(' UNION ALL '), params };
 }
 
+/** Columns: id, timestamp, of the `place`th newest version of a key. @param index as in `historySql` */
+export function placeSql(logTable: string, key: string, place: number, index: string | undefined): Statement {
+  const hint = index === undefined ? '' : `@{FORCE_INDEX=${index}}`;
+  return {
+    sql: `SELECT id, timestamp FROM \`${logTable}\`${hint} WHERE key = @key
+      ORDER BY timestamp DESC, id DESC LIMIT 1 OFFSET @newer`,
+    params: { key: text(key), newer: rowLimit(place - 1) },
+  };
+}
+
+/** Columns: id, timestamp, of the oldest versions of a key before that time. */
+export function oldestSql(logTable: string, key: string, before: bigint, limit: number): Statement {
+  return {
+    sql: `SELECT id, timestamp FROM \`${logTable}\` WHERE key = @key AND timestamp < @before
+      ORDER BY timestamp, id LIMIT @limit`,
+    params: { key: text(key), before: timestamp(before), limit: rowLimit(limit) },
+  };
+}
+
 /**
  * Columns: key, 1 if the newest row of the key is a tombstone. It scans all versions of the keys with the prefix. Commit
  * timestamps have whole microseconds, of 16 digits until the year 2286, so the greatest text names the newest row.

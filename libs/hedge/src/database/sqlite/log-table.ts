@@ -11,9 +11,10 @@ import {
   type LogAppend,
   type LogEntry,
   type LogTable,
+  type LogTrim,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { assertConditionalAppends, conflict, leaseLost } from '../checks.js';
+import { assertConditionalAppends, assertTrim, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
@@ -79,6 +80,14 @@ export class SqliteLogTable implements LogTable {
       });
       return { entries: Array.from(versions, (version) => toEntry(key, version)), more };
     });
+  }
+
+  async trim(trim: LogTrim, fence?: Fence): Promise<number> {
+    assertTrim(trim);
+    const { key, keep, before = GREATEST_TIMESTAMP, limit } = trim;
+    const result = await this.thread.call('trim', key, keep, clamp(before), limit, fence);
+    if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
+    return result.trimmed;
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {

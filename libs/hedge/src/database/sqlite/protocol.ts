@@ -106,6 +106,14 @@ export interface Operations {
     fence: Fence | undefined,
   ): { readonly outcomes: readonly StoredOutcome[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
+  /** Deletes at most `limit` old versions, and none of the newest `keep`. @returns their number */
+  trim(
+    key: string,
+    keep: number,
+    before: bigint,
+    limit: number,
+    fence: Fence | undefined,
+  ): { readonly trimmed: number } | Fenced;
   /**
    * Replaces all rows of a key by this row, if the present row has the timestamp `follows` (0 for none). Writes the
    * mirrors with it: each under its own key, with the key of the row as id.
@@ -121,7 +129,7 @@ export interface Operations {
 export type OperationName = keyof Operations;
 
 /** The operations that change rows. */
-export type WriteName = 'acquire' | 'renew' | 'release' | 'append' | 'appendIf' | 'overwrite' | 'replace';
+export type WriteName = 'acquire' | 'renew' | 'release' | 'append' | 'appendIf' | 'overwrite' | 'trim' | 'replace';
 
 export interface Write {
   readonly operation: WriteName;

@@ -5,7 +5,13 @@ import type { LogTable } from '../../database/log-table.js';
 import { notLeading } from '../../messaging/leader-route.js';
 import { JobRegistry } from './job-registry.core.js';
 import type { RegistryEffect, RegistryInput, RegistrySettings } from './job-registry.messages.js';
-import { decodeRegistryRow, encodeRegistryRow, registryRowId, type JobChange, type JobRecords } from './registry-row.js';
+import {
+  decodeRegistryRow,
+  encodeRegistryRow,
+  registryRowId,
+  type JobChange,
+  type JobRecords,
+} from './registry-row.js';
 
 export interface RegistryRunnerOptions extends RegistrySettings {
   readonly log: Pick<LogTable, 'append' | 'latest'>;
@@ -16,6 +22,8 @@ export interface RegistryRunnerOptions extends RegistrySettings {
   readonly clock: Clock;
   readonly logger: { warn(message: string): void };
   readonly random?: () => number;
+  /** Notified after each row that this pod wrote. */
+  readonly onWritten: (key: string, keep: number, token: bigint) => void;
   /** Performs the effects on the schedulers of the jobs. */
   readonly schedulers: {
     start(token: bigint, records: JobRecords): void;
@@ -23,6 +31,9 @@ export interface RegistryRunnerOptions extends RegistrySettings {
     apply(names: readonly string[], records: JobRecords): void;
   };
 }
+
+/** Rows that the registry keeps, to see who changed a job. Each has the state of all jobs. */
+const KEPT_ROWS = 100;
 
 interface PendingChange {
   resolve(): void;
@@ -127,7 +138,7 @@ export class JobRegistryRunner {
   }
 
   async #write({ call, row, token }: Extract<RegistryEffect, { readonly type: 'write' }>): Promise<void> {
-    const { log, lease, key, pod } = this.options;
+    const { log, lease, key, pod, onWritten } = this.options;
     let input: RegistryInput;
     try {
       const append = { key, id: registryRowId(row), value: encodeRegistryRow(row), leader: pod() };
@@ -136,6 +147,7 @@ export class JobRegistryRunner {
     } catch (error) {
       input = this.#failed(call, error);
     }
+    if (input.type === 'written') onWritten(key, KEPT_ROWS, token);
     this.#answered(input);
   }
 

@@ -562,6 +562,90 @@ export function logConformance(suite: Suite): void {
     });
   });
 
+  describe('log: trim, in a driver that has it', () => {
+    it('deletes the oldest versions, at most the limit in each call, and keeps the newest ones', async () => {
+      const [writer, reader] = [await suite.client(), await suite.client()];
+      const [key, other] = [newName(), newName()];
+      for (const value of ['1', '2', '3', '4', '5', '6'])
+        await writer.log.append([rowOf(key, value), rowOf(other, value)]);
+      const { log } = writer;
+      if (log.trim === undefined) return;
+      assert.equal(await log.trim({ key, keep: 2, limit: 3 }), 3);
+      assert.deepEqual(await values(reader.log.history(key, { limit: 9, order: 'oldest-first' })), ['4', '5', '6']);
+      assert.equal(await log.trim({ key, keep: 2, limit: 3 }), 1);
+      assert.equal(await log.trim({ key, keep: 2, limit: 3 }), 0);
+      assert.equal(await log.trim({ key, keep: 9, limit: 3 }), 0);
+      assert.deepEqual(await values(reader.log.history(key, { limit: 9, order: 'oldest-first' })), ['5', '6']);
+      assert.equal((await reader.log.history(other, { limit: 9, order: 'oldest-first' })).length, 6);
+      assert.equal(await log.trim({ key: newName(), keep: 1, limit: 3 }), 0);
+    });
+
+    it('never deletes the newest version, also among versions of one commit and after an overwrite', async () => {
+      const { log } = await suite.client();
+      if (log.trim === undefined) return;
+      const key = newName();
+      await log.append(['b', 'é', '😀', 'a', '\uffff'].map((id) => rowOf(key, id, id)));
+      assert.equal(await log.trim({ key, keep: 2, limit: 9 }), 3);
+      assert.deepEqual(await values(log.history(key, { limit: 9, order: 'oldest-first' })), ['\uffff', '😀']);
+      const moved = newName();
+      await log.overwrite({ key: moved, value: 'overwritten', leader: '' });
+      await log.append([rowOf(moved, 'appended')]);
+      await log.overwrite({ key: moved, value: 'overwritten again', leader: '' });
+      assert.equal(await log.trim({ key: moved, keep: 1, limit: 9 }), 1);
+      assert.deepEqual(await values(log.history(moved, { limit: 9, order: 'oldest-first' })), ['overwritten again']);
+    });
+
+    it('deletes only versions before the bound', async () => {
+      const { log } = await suite.client();
+      if (log.trim === undefined) return;
+      const key = newName();
+      const given: bigint[] = [];
+      for (const value of ['1', '2', '3', '4']) given.push(timestampOf((await log.append([rowOf(key, value)]))[0]));
+      const before = given[2] as bigint;
+      assert.equal(await log.trim({ key, keep: 1, before, limit: 9 }), 2);
+      assert.equal(await log.trim({ key, keep: 1, before: -(2n ** 80n), limit: 9 }), 0);
+      assert.deepEqual(await values(log.history(key, { limit: 9, order: 'oldest-first' })), ['3', '4']);
+      assert.equal(await log.trim({ key, keep: 1, before: 2n ** 80n, limit: 9 }), 1);
+    });
+
+    it('deletes nothing with a lost fence, and refuses to keep or to delete less than one version', async () => {
+      const { lease, log } = await suite.client();
+      if (log.trim === undefined) return;
+      const claim = claimOf(newName());
+      const key = newName();
+      for (const value of ['1', '2']) await log.append([rowOf(key, value)]);
+      const old = tokenOf(await lease.acquire(claim));
+      const token = tokenOf(await lease.acquire(claim));
+      const trim = { key, keep: 1, limit: 9 };
+      await rejectsWith('LEASE_LOST', log.trim(trim, { lease: claim.name, token: old }));
+      await rejectsWith('INVALID_ARGUMENT', log.trim({ ...trim, keep: 0 }));
+      await rejectsWith('INVALID_ARGUMENT', log.trim({ ...trim, limit: 0 }));
+      assert.equal((await log.history(key, { limit: 9, order: 'oldest-first' })).length, 2);
+      assert.equal(await log.trim(trim, { lease: claim.name, token }), 1);
+    });
+
+    it('K1 keeps the newest versions while other clients append', async () => {
+      const clients = await suite.clients(2);
+      const [one, two] = clients;
+      if (one?.log.trim === undefined || two === undefined) return;
+      const key = newName();
+      const written: bigint[] = [];
+      const append = async (): Promise<void> => {
+        for (let i = 0; i < 20; i++) written.push(timestampOf((await two.log.append([rowOf(key, String(i))]))[0]));
+      };
+      let ended = false;
+      const appended = append().finally(() => (ended = true));
+      while (!ended) await one.log.trim({ key, keep: 3, limit: 2 });
+      await appended;
+      while ((await one.log.trim({ key, keep: 3, limit: 2 })) > 0);
+      const left = await one.log.history(key, { limit: 99, order: 'oldest-first' });
+      assert.deepEqual(
+        left.map(({ timestamp }) => timestamp),
+        written.slice(-3),
+      );
+    });
+  });
+
   describe('log: keys', () => {
     it('lists each key once, sorted by UTF-8 bytes, page by page', async () => {
       const client = await suite.client();

@@ -305,6 +305,7 @@ function prepare(writer, reader, clock, { lockTable, logTable }) {
     insertVersion: statement(writer, sql.insertVersionSql(logTable)),
     overwriteVersion: statement(writer, sql.overwriteVersionSql(logTable)),
     deleteVersion: statement(writer, sql.deleteVersionSql(logTable)),
+    trim: query(writer, sql.trimSql(logTable)),
     readClock: query(writer, sql.readClockSql),
     writeClock: statement(writer, sql.writeClockSql),
   };

@@ -90,6 +90,18 @@ export function deleteVersionSql(logTable) {
   return `DELETE FROM ${logTable} WHERE key = ? AND id = ?`;
 }
 
+/**
+ * Deletes the oldest versions of a key that are older than the `?2 + 1`th newest one, which stays.
+ * @param {string} logTable
+ */
+export function trimSql(logTable) {
+  return `DELETE FROM ${logTable} WHERE rowid IN (
+      SELECT rowid FROM ${logTable} WHERE key = ?1 AND timestamp < ?3 AND (timestamp, id) < (
+        SELECT timestamp, id FROM ${logTable} WHERE key = ?1 ORDER BY timestamp DESC, id DESC LIMIT 1 OFFSET ?2)
+      ORDER BY timestamp, id LIMIT ?4)
+    RETURNING 1`;
+}
+
 /** @param {string} logTable */
 export function latestSql(logTable) {
   return `SELECT id, value, leader, timestamp FROM ${logTable} WHERE key = ?

@@ -101,6 +101,12 @@ export const WRITES = {
     return { timestamp };
   },
 
+  trim(statements, key, keep, before, limit, fence) {
+    const fenced = fencedBy(statements, fence);
+    if (fenced !== undefined) return fenced;
+    return { trimmed: statements.trim.all(key, keep - 1, before, limit).length };
+  },
+
   replace(statements, { key, id, value, leader }, follows, mirrors, fence) {
     const fenced = fencedBy(statements, fence);
     if (fenced !== undefined) return fenced;

@@ -1,0 +1,67 @@
+import type { Clock } from '../common/clock.js';
+import type { Fence, LogTable } from '../database/log-table.js';
+
+/** Versions that one call deletes: few, because on SQLite a renewal of the lease may wait for it. */
+const MAX_ROWS = 500;
+/** The pause between two calls for one key, in milliseconds: so old rows of years do not fill the database with work. */
+const PAUSE_MS = 100;
+
+interface TrimmedKey {
+  readonly keep: number;
+  fence: Fence;
+  /** Rows that were written since the last complete trim; Infinity before the first one of this process. */
+  written: number;
+}
+
+/**
+ * Keeps the ledgers of all jobs of a pod short: deletes their oldest rows, in small fenced batches, one call at a time. A
+ * key is trimmed after its first row in this process, and again when a tenth of the kept rows was written. So a trim costs
+ * one call for many rows. A trim that fails is tried again after the next row of the key.
+ */
+export class LedgerTrimmer {
+  readonly #keys = new Map<string, TrimmedKey>();
+  readonly #due = new Set<string>();
+  #trimming = false;
+
+  constructor(
+    private readonly log: Pick<LogTable, 'trim'>,
+    private readonly clock: Clock,
+  ) {}
+
+  /** To call after each row of a key. @param keep the number of newest rows that stay; Infinity for all */
+  written(key: string, keep: number, fence: Fence): void {
+    if (this.log.trim === undefined || keep === Infinity) return;
+    const trimmed = this.#keys.get(key) ?? { keep, fence, written: Infinity };
+    this.#keys.set(key, trimmed);
+    trimmed.fence = fence;
+    trimmed.written += 1;
+    if (trimmed.written < keep / 10) return;
+    this.#due.add(key);
+    if (this.#trimming) return;
+    this.#trimming = true;
+    void this.#trimAll();
+  }
+
+  async #trimAll(): Promise<void> {
+    for (const key of this.#due) {
+      this.#due.delete(key);
+      await this.#trim(key).catch(() => undefined);
+    }
+    this.#trimming = false;
+  }
+
+  /** @throws HedgeError of `LogTable.trim`. Nothing depends on it: the next row begins another trim. */
+  async #trim(key: string): Promise<void> {
+    for (;;) {
+      const trimmed = this.#keys.get(key);
+      if (trimmed === undefined) return;
+      const { keep, fence } = trimmed;
+      const deleted = (await this.log.trim?.({ key, keep, limit: MAX_ROWS }, fence)) ?? 0;
+      if (deleted < MAX_ROWS) {
+        trimmed.written = 0;
+        return;
+      }
+      await new Promise<void>((resume) => this.clock.after(PAUSE_MS, resume));
+    }
+  }
+}
