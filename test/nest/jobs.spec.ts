@@ -1,8 +1,9 @@
 import { Injectable, Logger, Scope } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { HedgeReadiness, JobsService, LeaderCron, LeaderInterval, LeaderService } from 'nestjs-hedge';
-import type { JobEntry, JobRun } from 'nestjs-hedge';
+import { HedgeReadiness, JobsService, LeaderCron, LeaderInterval, LeaderJob, LeaderService } from 'nestjs-hedge';
+import type { JobDefinition, JobEntry, JobRun } from 'nestjs-hedge';
+import { encodeRow } from '../../libs/hedge/src/jobs/ledger.js';
 import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
@@ -189,6 +190,76 @@ describe('jobs', () => {
     await expect(jobs.runNow('nothing')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  it('are added, changed and removed at run time, and run under the next leader', async () => {
+    const runs: { data: unknown; app: object }[] = [];
+    @Injectable()
+    class Tenants {
+      @LeaderJob('tenant report')
+      report({ data }: JobRun) {
+        runs.push({ data, app: this });
+      }
+    }
+    const pods = podsOf({ providers: [Tenants] });
+    await pods.startThree();
+    const client = await pods.start({ mode: 'client' });
+    const jobs = client.get(JobsService);
+    const definition = { name: 'report of 17', handler: 'tenant report', everyMs: 1_000 };
+    await jobs.add({ ...definition, data: { tenant: 17 } }, { by: 'ann' });
+    await until(() => runs.length >= 2, 'it runs');
+    const first = pods.leader;
+    await first.close();
+    pods.apps.splice(pods.apps.indexOf(first), 1);
+    await until(() => runs.some(({ app }) => app !== first.get(Tenants)), 'it runs under the next leader');
+    expect(new Set(runs.map(({ data }) => JSON.stringify(data)))).toEqual(new Set(['{"tenant":17}']));
+
+    await jobs.add({ ...definition, data: 'changed' });
+    await until(() => runs.some(({ data }) => data === 'changed'), 'it runs with the new data');
+    const [status] = await jobs.list();
+    expect(status).toMatchObject({ schedule: 'every 1000 ms', added: { handler: 'tenant report', data: 'changed', runnable: true } });
+    const history = await historyOf(client, 'report of 17');
+    expect(history.filter(({ event }) => event === 'scheduled')).toHaveLength(1);
+
+    await jobs.remove('report of 17');
+    expect(await jobs.list()).toEqual([]);
+    const { length } = runs;
+    const removedAt = Date.now();
+    await until(() => Date.now() > removedAt + 1_500, 'a firing would have been due');
+    expect(runs).toHaveLength(length);
+    await expect(jobs.remove('report of 17')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('are added for later when the leader has no method for them', async () => {
+    const pods = podsOf({ providers: [TwoNames] });
+    const jobs = (await pods.start()).get(JobsService);
+    await jobs.add({ name: 'later', handler: 'of the next version', cron: '@daily' });
+    expect((await jobs.list()).map(({ name, added }) => [name, added?.runnable])).toEqual([
+      ['later', false],
+      ['one', undefined],
+      ['two', undefined],
+    ]);
+    await jobs.pause('later');
+    expect((await jobs.list())[0]).toMatchObject({ paused: {} });
+    await expect(jobs.runNow('later')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it.each([
+    ['the name of a decorated job', { name: 'one', handler: 'h', everyMs: 1_000 }, 'declared by TwoNames.a'],
+    ['no timetable', { name: 'x', handler: 'h' }, 'no timetable, or two'],
+    ['two timetables', { name: 'x', handler: 'h', everyMs: 1_000, cron: '@daily' }, 'no timetable, or two'],
+    ['a wrong cron expression', { name: 'x', handler: 'h', cron: 'noon' }, 'cron expression'],
+    ['no handler', { name: 'x', handler: '', everyMs: 1_000 }, 'handler'],
+    ['data that JSON does not preserve', { name: 'x', handler: 'h', everyMs: 1_000, data: { at: 1n } }, 'BigInt'],
+    ['large data', { name: 'x', handler: 'h', everyMs: 1_000, data: 'x'.repeat(2_000) }, '2000 characters'],
+    ['an option that does not exist', { name: 'x', handler: 'h', every: 1_000 }, 'everyMs'],
+  ])('are not added with %s', async (_, definition, message) => {
+    const jobs = (await podsOf({ providers: [TwoNames] }).start()).get(JobsService);
+    await expect(jobs.add(definition as JobDefinition)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining(message),
+    });
+    await expect(jobs.remove('one')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
   it('are not paused under a name that the leader does not know, or with invalid options', async () => {
     const pods = podsOf({ providers: [TwoNames] });
     await pods.start();
@@ -234,6 +305,30 @@ describe('jobs', () => {
     runs[1]!.end();
     const events = (await historyOf(next, 'held')).map(({ event }) => event);
     expect(events.slice(0, 4)).toEqual(['scheduled', 'claimed', 'lost', 'claimed']);
+  });
+
+  it('keep the last rows of their history only', async () => {
+    const runs: number[] = [];
+    @Injectable()
+    class Often {
+      @LeaderInterval(1_000, { name: 'often', historyLimit: 10 })
+      work({ fireTime }: JobRun) {
+        runs.push(fireTime.getTime());
+      }
+    }
+    const pods = podsOf({ providers: [Often] });
+    const key = '__hedge/job/test/often';
+    const old = Array.from({ length: 30 }, (_, n) => ({ key, id: `${n}`, value: '{}', leader: 'a:1' }));
+    pods.database.append(old, undefined);
+    const row = { event: 'done', fireTime: 0, through: 0, count: 1, attempt: 1, pod: 'a:1', incarnation: 'a' };
+    const last = encodeRow({ ...row, event: 'done', token: 1n, schedule: 'every 1000 ms' });
+    pods.database.append([{ key, id: 'last', value: last, leader: 'a:1' }], undefined);
+    const app = await pods.start();
+    await until(() => runs.length === 3, 'three firings');
+    const rows = pods.database.history(key, { limit: 99, order: 'oldest-first' });
+    expect(rows.length).toBeLessThanOrEqual(11);
+    expect(rows.some(({ id }) => id === '0')).toBe(false);
+    await app.close();
   });
 
   it.each([

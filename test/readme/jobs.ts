@@ -4,6 +4,7 @@ import {
   JobsService,
   LeaderCron,
   LeaderInterval,
+  LeaderJob,
   LeaderOnly,
   type TransactionalJobRun,
 } from 'nestjs-hedge';
@@ -18,6 +19,7 @@ class Invoice {
 declare function invoicesOf(day: Date): Promise<Omit<Invoice, 'id'>[]>;
 
 declare function writeReport(day: Date, fencingToken: bigint, signal: AbortSignal): Promise<void>;
+declare function writeReportOf(tenant: string, day: Date, signal: AbortSignal): Promise<void>;
 declare function poll(signal: AbortSignal): Promise<void>;
 declare function rebuild(kinds: string[]): Promise<{ rows: number }>;
 
@@ -81,6 +83,27 @@ export class JobsController {
   @Post(':name/resume')
   resume(@Param('name') name: string) {
     return this.jobs.resume(name);
+  }
+}
+// #endregion
+
+// #region added
+@Injectable()
+export class TenantService {
+  constructor(private readonly jobs: JobsService) {}
+
+  @LeaderJob('tenant report') // runs the jobs that name this handler
+  async report({ data, fireTime, signal }: JobRun) {
+    const { tenant } = data as { tenant: string };
+    await writeReportOf(tenant, fireTime, signal);
+  }
+
+  async create(tenant: string, timeZone: string) {
+    await this.jobs.add({ name: `report of ${tenant}`, handler: 'tenant report', cron: '0 3 * * *', timeZone, data: { tenant } });
+  }
+
+  async close(tenant: string) {
+    await this.jobs.remove(`report of ${tenant}`);
   }
 }
 // #endregion

@@ -19,6 +19,9 @@ const MAX_LAG_MS = 5_000;
 const RUN_OUTCOMES: readonly JobEvent[] = ['done', 'failed', 'lost'];
 const REGISTRY_KEY = jobRegistryKey('g');
 
+/** The job that is added and removed at run time. */
+export const ADDED_JOB = 'added';
+
 /** A job as its ledger shows it, in the order of commits. */
 interface Told {
   readonly job: Job;
@@ -77,6 +80,7 @@ export class JobOracle {
     this.all = [
       job('plain', false, false),
       job('caught-up', true, false),
+      job(ADDED_JOB, random.chance(0.5), false),
       ...(transactionalJob ? [job('transactional', random.chance(0.5), true)] : []),
     ];
     this.#told = new Map(
@@ -131,7 +135,11 @@ export class JobOracle {
 
   /** No claim is written while the job is paused, and none for a firing that was due in a pause. */
   #checkPause({ name, catchUp }: Job, row: LedgerRow, what: string): void {
-    const { paused, resumedAt = 0 } = this.#records.get(name) ?? {};
+    const { paused, resumedAt = 0, added } = this.#records.get(name) ?? {};
+    if (name === ADDED_JOB && added === undefined && row.event === 'claimed') {
+      if (!this.#lostChanges.has(row.token)) violated('J5', `${what}, while the job is removed`);
+      this.world.count('jobs: claimed, and the addition was lost');
+    }
     const passedOver = row.attempt === 1 && row.fireTime <= resumedAt && !catchUp;
     if (row.event === 'missed' && row.paused === true) this.world.count('jobs: missed in a pause');
     if (row.event !== 'claimed' || row.requested !== undefined || (paused === undefined && !passedOver)) return;
@@ -162,10 +170,12 @@ export class JobOracle {
     if (told.job.transactional && RUN_OUTCOMES.includes(row.event) && (row.event === 'done') !== counted) {
       violated('J4', `${what}, with its work committed ${counted ? 'once' : 'never'}`);
     }
-    const flaw = flawOf(told.job, told.last, row);
-    const continued = told.lost.some((lost) => lost.token === row.token && flawOf(told.job, lost, row) === undefined);
+    const addedAt = this.#records.get(told.job.name)?.added?.at;
+    const flaw = flawOf(told.job, told.last, row, addedAt);
+    const continued = told.lost.some((lost) => lost.token === row.token && flawOf(told.job, lost, row, addedAt) === undefined);
     if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
     if (flaw !== undefined) this.world.count('jobs: continued after a lost row');
+    if (row.event === 'scheduled' && told.last !== undefined) this.world.count('jobs: begun anew');
     if (row.event !== 'lost' && row.token !== lastToken) violated('J1', `${what}, when the lease had ${lastToken}`);
     if (told.lost.some(({ token }) => token === row.token)) told.lost.push(row);
     told.rows.push(row);
@@ -225,6 +235,7 @@ export class JobOracle {
   finish(leaderWall: number): void {
     for (const { job, last, rows, counted } of this.#told.values()) {
       if (this.#records.get(job.name)?.paused !== undefined) violated('J5', `${job.name} cannot be resumed`);
+      if (job.name === ADDED_JOB && this.#records.get(job.name)?.added === undefined) violated('J5', `${job.name} cannot be added`);
       if (last === undefined) violated('J2', `${job.name} was never scheduled`);
       const done = rows.filter(({ event }) => event === 'done').length;
       if (job.transactional && done !== counted.size) {
@@ -245,13 +256,21 @@ export class JobOracle {
 }
 
 /** Every row continues where the one before ended, and the outcome follows its claim. */
-function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow): Flaw | undefined {
+function flawOf(
+  job: Job,
+  last: LedgerRow | undefined,
+  row: LedgerRow,
+  addedAt: number | undefined,
+): Flaw | undefined {
   const open = last?.event === 'claimed';
   if (row.event === 'done' || row.event === 'failed' || row.event === 'lost') {
     const follows = open && row.fireTime === last.fireTime && row.attempt === last.attempt && row.token === last.token;
     return follows ? undefined : { invariant: 'J3', message: 'is the outcome of no open claim' };
   }
-  if (row.event === 'scheduled') return last === undefined ? undefined : { invariant: 'J2', message: 'begins anew' };
+  if (row.event === 'scheduled') {
+    const again = last !== undefined && !open && addedAt !== undefined && last.through < addedAt;
+    return last === undefined || again ? undefined : { invariant: 'J2', message: 'begins anew' };
+  }
   if (open) return { invariant: 'J3', message: 'passes over an open claim' };
   if (row.attempt > 1) {
     const follows = last?.fireTime === row.fireTime && last.attempt === row.attempt - 1;

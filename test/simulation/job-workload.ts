@@ -1,27 +1,42 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import type { JobAction } from '../../libs/hedge/src/jobs/job-requests.js';
 import type { Cluster } from './cluster.js';
+import { ADDED_JOB } from './job-oracle.js';
 import type { Pod } from './pod.js';
 import { actAtRandom } from './workload.js';
 
-/** Any pods run, pause and resume random jobs until then. Each pause ends some time later. */
+type Change = 'pause' | 'resume' | 'add' | 'remove';
+
+const PAUSE = ['pause', 'resume'] as const;
+const REMOVAL = ['remove', 'add'] as const;
+
+/** Any pods run, pause and resume random jobs until then, and remove and add one. Each pause ends some time later. */
 export function controlJobs(cluster: Cluster, until: number): void {
   const { random, world } = cluster;
   actAtRandom(cluster, until, random.skewed(300, 3_000), (pod) => {
     const { name } = random.pick(cluster.jobs.all);
     if (random.chance(0.5)) return runNow(cluster, pod, name, cluster.jobs.asked(), random.skewed(200, 6_000));
-    change(cluster, pod, 'pause', name, random.skewed(200, 4_000));
+    const [first, then] = name === ADDED_JOB && random.chance(0.7) ? REMOVAL : PAUSE;
+    change(cluster, pod, first, name, random.skewed(200, 4_000));
     world.after(random.skewed(50, 4_000), () => {
       const pods = cluster.pods();
       if (pods.length === 0) return;
       const other = random.pick(pods);
-      other.run(() => change(cluster, other, 'resume', name, random.skewed(200, 4_000)));
+      other.run(() => change(cluster, other, then, name, random.skewed(200, 4_000)));
     });
   });
+}
+
+/** Adds the job that is added at run time for the first time. */
+export function addJob(cluster: Cluster): void {
+  const [pod] = cluster.pods();
+  pod?.run(() => change(cluster, pod, 'add', ADDED_JOB, 4_000));
 }
 
 /** To call when all faults are over: some resumptions have failed, and some pauses have outlived their time limit. */
 export function resumeEveryJob(cluster: Cluster): void {
   const [pod] = cluster.pods();
+  pod?.run(() => change(cluster, pod, 'add', ADDED_JOB, 2_000));
   for (const { name } of cluster.jobs.all) pod?.run(() => change(cluster, pod, 'resume', name, 2_000));
 }
 
@@ -46,9 +61,11 @@ function runNow(cluster: Cluster, pod: Pod, name: string, id: string, timeoutMs:
   }
 }
 
-function change(cluster: Cluster, pod: Pod, $case: 'pause' | 'resume', name: string, timeoutMs: number): void {
+function change(cluster: Cluster, pod: Pod, $case: Change, name: string, timeoutMs: number): void {
   const id = cluster.jobs.asked();
-  pod.jobs.ask({ $case, value: { name, by: id, reason: '' } }, timeoutMs, (error) => {
+  const value = { name, by: id, reason: '' };
+  const action: JobAction = $case === 'add' ? { $case, value: { ...value, definition: '{}' } } : { $case, value };
+  pod.jobs.ask(action, timeoutMs, (error) => {
     cluster.world.count(`jobs: ${$case} ${error === undefined ? 'acknowledged' : 'failed'}`);
     if (error === undefined) cluster.watch(() => cluster.jobs.acknowledged(id));
   });

@@ -61,6 +61,14 @@ class IgnoresPauses extends JobScheduler {
   }
 }
 
+/** Follows the removals of earlier leaders only. */
+class IgnoresRemovals extends JobScheduler {
+  override step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
+    if (!('control' in input) || input.type === 'elected') return super.step(input, now);
+    return super.step({ ...input, control: { ...input.control, removed: false } }, now);
+  }
+}
+
 /** Answers a request when the run is about to be claimed. */
 class AcknowledgesEarly extends JobScheduler {
   readonly #answered = new Set<number>();
@@ -132,6 +140,10 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   },
   'a pause written beside a claim': {
     parts: { ...SOUND_PARTS, jobRegistry: (settings) => new PausesWithoutHold(settings) },
+    found: ['J5'],
+  },
+  'a removed job that its own leader runs on': {
+    parts: { ...SOUND_PARTS, jobs: (job, settings) => new IgnoresRemovals(job, settings) },
     found: ['J5'],
   },
   'a pause written without a fence': {

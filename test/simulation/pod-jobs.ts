@@ -7,19 +7,29 @@ import { decodeRow, encodeRow, outcomeOf, type LedgerRow, type RunRequest } from
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { decodeJobRequest, encodeJobRequest, JOB_REQUEST } from '../../libs/hedge/src/jobs/job-requests.js';
 import type { JobAction } from '../../libs/hedge/src/jobs/job-requests.js';
-import { controlOf, type RequestOutcome, type SchedulerEffect, type SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
+import {
+  controlOf,
+  REMOVED,
+  type RequestOutcome,
+  type SchedulerControl,
+  type SchedulerEffect,
+  type SchedulerInput,
+} from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
 import type { RegistryEffect, RegistryInput } from '../../libs/hedge/src/jobs/registry/job-registry.messages.js';
 import {
   decodeRegistryRow,
   encodeRegistryRow,
   registryRowId,
+  type JobChange,
+  type JobRecords,
   type RegistryRow,
 } from '../../libs/hedge/src/jobs/registry/registry-row.js';
 import { notLeading } from '../../libs/hedge/src/messaging/leader-route.js';
 import { NO_PAYLOAD, type Encoded } from '../../libs/hedge/src/messaging/message.js';
 import type { Cluster } from './cluster.js';
 import type { CommitHost } from './pod-commits.js';
+import { ADDED_JOB } from './job-oracle.js';
 import type { PodMessaging } from './pod-messaging.js';
 
 /** The part of their process that the jobs need. */
@@ -28,6 +38,12 @@ export interface JobHost extends CommitHost {
 }
 
 const REGISTRY_KEY = jobRegistryKey('g');
+
+/** As `JobServer`: all jobs but one are decorated. */
+function controlIn(records: JobRecords, name: string): SchedulerControl {
+  const record = records.get(name);
+  return name === ADDED_JOB && record?.added === undefined ? REMOVED : controlOf(record);
+}
 
 interface Asked {
   done(payload: Encoded): void;
@@ -75,10 +91,19 @@ export class PodJobs {
   #serve(action: JobAction, done: Asked['done'], failed: Asked['failed']): void {
     if (action.$case === 'list') throw new Error('not simulated');
     const { name, by } = action.value;
+    if (action.$case === 'run' && !this.#isThere(name)) return failed(new HedgeError('INVALID_ARGUMENT', 'no such job'));
     if (action.$case === 'run') return this.#job(name).request({ id: action.value.id, by }, done, failed);
     const ticket = (this.#tickets += 1);
     this.#asked.set(ticket, { done, failed });
-    this.#inputs.push({ type: 'request', ticket, change: { type: action.$case, name, by } });
+    const change: JobChange =
+      action.$case === 'add'
+        ? { type: 'add', name, by, definition: { handler: name, everyMs: 1_000 } }
+        : { type: action.$case, name, by };
+    this.#inputs.push({ type: 'request', ticket, change });
+  }
+
+  #isThere(name: string): boolean {
+    return controlIn(this.#registry.records, name) !== REMOVED;
   }
 
   #job(name: string): PodJob {
@@ -116,14 +141,14 @@ export class PodJobs {
       }
       case 'start':
         for (const [name, job] of this.#jobs) {
-          job.step({ type: 'elected', token: effect.token, control: controlOf(effect.records.get(name)) });
+          job.step({ type: 'elected', token: effect.token, control: controlIn(effect.records, name) });
         }
         return;
       case 'hold':
         return this.#jobs.get(effect.name)?.step({ type: 'hold' });
       case 'apply':
         for (const name of effect.names) {
-          this.#jobs.get(name)?.step({ type: 'control', control: controlOf(effect.records.get(name)) });
+          this.#jobs.get(name)?.step({ type: 'control', control: controlIn(effect.records, name) });
         }
         return;
       case 'settle': {

@@ -15,7 +15,7 @@ import { Cluster, type Parts } from './cluster.js';
 import { SimulatedDatabase } from './database.js';
 import { SimulatedDriver } from './driver.js';
 import { type Conditions, endFaults, injectFaults } from './faults.js';
-import { controlJobs, resumeEveryJob } from './job-workload.js';
+import { addJob, controlJobs, resumeEveryJob } from './job-workload.js';
 import { takeEveryLock, useLocks } from './lock-workload.js';
 import { PodRenewer } from './pod-renewer.js';
 import { SimulatedSemaphoreRows } from './semaphore-rows.js';
@@ -99,6 +99,7 @@ export function simulate(
     openWatches(cluster, WORK_ENDS);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
+    cluster.world.after(2_000, () => addJob(cluster));
     controlJobs(cluster, WORK_ENDS);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);

@@ -29,6 +29,7 @@ export {
   type JobStatus,
 } from './jobs/jobs.service.js';
 export type { JobEntry, JobEvent, RunRequest } from './jobs/ledger.js';
+export type { JobDefinition } from './jobs/registry/job-definition.js';
 export type { KvCursor, KvEntry, KvVersion } from './kv/kv-entry.js';
 export type { KvWatch } from './kv/kv-watch.js';
 export {
@@ -62,7 +63,7 @@ export { HedgeExceptionFilter } from './nest/handlers/handler-failure.js';
 export { HedgeHttpFilter, toHttpException } from './nest/http-filter.js';
 export type { HedgeAsyncExtras, HedgeModuleExtras } from './nest/core.module.js';
 export { HedgeModule, type HedgeAsyncOptions } from './nest/hedge.module.js';
-export { LeaderCron, LeaderInterval, type LeaderCronOptions } from './nest/decorators/job-decorators.js';
+export { LeaderCron, LeaderInterval, LeaderJob, type LeaderCronOptions } from './nest/decorators/job-decorators.js';
 export { LeaderOnly, type LeaderOnlyOptions } from './nest/decorators/leader-only.js';
 export type {
   HandlerEnhancers,

@@ -3,7 +3,13 @@ import { intervalTimes } from './fire-times.js';
 import type { Job } from './job.js';
 import type { LedgerRow } from './ledger.js';
 import { JobScheduler } from './job-scheduler.core.js';
-import { NOT_PAUSED, type SchedulerEffect, type SchedulerInput } from './job-scheduler.messages.js';
+import {
+  NOT_PAUSED,
+  REMOVED,
+  type SchedulerControl,
+  type SchedulerEffect,
+  type SchedulerInput,
+} from './job-scheduler.messages.js';
 
 const MINUTE = 60_000;
 /** A whole number of minutes. */
@@ -80,6 +86,11 @@ class Bench {
   ask(id: string): this {
     this.#tickets += 1;
     this.step({ type: 'request', ticket: this.#tickets, request: { id, by: 'ann' } });
+    return this;
+  }
+
+  follow(control: SchedulerControl): this {
+    this.step({ type: 'control', control });
     return this;
   }
 
@@ -695,6 +706,45 @@ describe('job scheduler', () => {
       pod = new Bench([], late);
       pod.elect().at(1.1).ask('x');
       expect(pod.ledger.at(-1)).toMatchObject({ event: 'claimed', fireTime: T0 + MINUTE, requested: { id: 'x' } });
+    });
+  });
+
+  describe('a job that is added at run time', () => {
+    const added = (minutes: number) => ({ ...NOT_PAUSED, addedAt: T0 + minutes * MINUTE });
+
+    it('claims nothing when it is removed, and begins anew when it is added again', () => {
+      pod.control = added(0);
+      pod.elect().at(1).end();
+      pod.follow(REMOVED).at(2).at(3);
+      expect(pod.rows.at(-1)).toBe('done 1');
+      pod.at(3.5).follow(added(3.5));
+      expect(pod.rows.slice(-2)).toEqual(['done 1', 'scheduled 3']);
+      pod.at(4);
+      expect(pod.rows.at(-1)).toBe('claimed 4');
+    });
+
+    it('lets a run in progress end after its removal, and repeats nothing of it', () => {
+      pod = new Bench([], { transactional: true });
+      pod.elect().at(1).follow(REMOVED).end('deadlock');
+      expect(pod.rows.at(-1)).toBe('failed 1');
+      pod.at(2).follow(added(2));
+      expect(pod.rows.slice(-2)).toEqual(['failed 1', 'scheduled 2']);
+    });
+
+    it('records a lost run of the time before its removal, and does not repeat it', () => {
+      const next = new Bench(lostInMinute1(), { catchUp: true });
+      next.control = added(3);
+      next.at(3.2).elect(2n);
+      expect(next.rows.slice(-2)).toEqual(['lost 1', 'scheduled 3']);
+    });
+
+    it('follows a new timetable after the run in progress', () => {
+      pod.elect().at(1);
+      pod.step({ type: 'control', control: NOT_PAUSED, job: { ...JOB, times: intervalTimes(3 * MINUTE) } });
+      pod.end();
+      expect(pod.rows.slice(-2)).toEqual(['done 1', 'scheduled 1']);
+      pod.at(2);
+      expect(pod.rows.at(-1)).toBe('scheduled 1');
     });
   });
 });

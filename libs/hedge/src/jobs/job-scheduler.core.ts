@@ -101,7 +101,7 @@ export class JobScheduler {
   #requests: readonly { readonly ticket: number; readonly request: RunRequest }[] = [];
 
   constructor(
-    private readonly job: Job,
+    private job: Job,
     private readonly settings: SchedulerSettings,
   ) {}
 
@@ -145,7 +145,7 @@ export class JobScheduler {
     }
     if (input.type === 'elected') return [...this.#deposed(), ...this.#elected(input.token, input.control)];
     if (input.type === 'request') return this.#requested(input, now);
-    if (input.type === 'control') return this.#controlled(input.control, now);
+    if (input.type === 'control') return this.#controlled(input, now);
     if (input.type === 'ended') return this.#ended(input.end, now);
     if (input.type === 'not-begun') return this.#leaveRun();
     if (input.type === 'tick') return this.#tick(now);
@@ -169,10 +169,16 @@ export class JobScheduler {
     return [{ type: 'report', report: { type: 'runs-since-last-term', fireTime } }];
   }
 
-  #controlled(control: SchedulerControl, now: Instant): readonly SchedulerEffect[] {
+  #controlled(
+    { control, job = this.job }: Extract<SchedulerInput, { readonly type: 'control' }>,
+    now: Instant,
+  ): readonly SchedulerEffect[] {
+    const wasRemoved = this.#control.removed;
     this.#control = control;
+    this.job = job;
     this.#hold = 'none';
-    return this.#state.at === 'waiting' ? this.#next(now) : [];
+    const idle = this.#state.at === 'waiting' || (this.#state.at === 'rest' && wasRemoved);
+    return idle ? this.#next(now) : [];
   }
 
   #deposed(): readonly SchedulerEffect[] {
@@ -271,6 +277,7 @@ export class JobScheduler {
 
   #planRerun({ event, fireTime, attempt, token, transactional = false }: LedgerRow, now: Instant): void {
     const { job } = this;
+    if (fireTime <= this.#control.addedAt) return;
     // A run from before the job became transactional may have committed a part of its work.
     const untilDone = job.transactional && transactional;
     const again = untilDone
@@ -290,7 +297,7 @@ export class JobScheduler {
     if (claim.token !== this.#term?.token) return this.#leaveRun();
     this.#busyUntil = now.wall;
     // The transaction has written `done`. The ledger confirms that, not the answer to the commit.
-    if (this.job.transactional && end.error === undefined) {
+    if (claim.transactional === true && end.error === undefined) {
       return this.#load(outcomeOf(claim, { ...end, error: NOT_COMMITTED }));
     }
     return this.#write(outcomeOf(claim, end));
@@ -326,8 +333,9 @@ export class JobScheduler {
   /** Decides the next step, when no call or run is in progress and the last row of the ledger is known. */
   #next(now: Instant): readonly SchedulerEffect[] {
     const { job } = this;
-    if (this.#term === undefined || this.#term.draining) return this.#rest();
-    const { paused } = this.#control;
+    const { paused, removed, addedAt } = this.#control;
+    if (removed) this.#rerun = undefined;
+    if (this.#term === undefined || this.#term.draining || removed) return this.#rest();
     const request = this.#requests[0]?.request;
     if (this.#hold !== 'none' || (paused && request === undefined)) {
       this.#state = { at: 'waiting', due: undefined };
@@ -341,9 +349,9 @@ export class JobScheduler {
     }
     const wall = Math.floor(now.wall);
     const tooOld = Math.max(wall - job.jitterMs - job.graceMs - 1, this.#control.resumedAt);
-    if (this.#schedule !== job.times.text) {
+    if (this.#schedule !== job.times.text || this.#through < addedAt) {
       // Times that the old timetable accounted for do not run again. Earlier times of the new timetable are not `missed`.
-      const from = Math.max(this.#through, tooOld);
+      const from = Math.max(this.#through, tooOld, addedAt);
       return this.#write(this.#row('scheduled', from, { schedule: job.times.text }));
     }
     const due = job.times.nextAfter(this.#through);

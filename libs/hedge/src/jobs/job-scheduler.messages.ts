@@ -1,3 +1,4 @@
+import type { Job } from './job.js';
 import type { LedgerRow, RunRequest } from './ledger.js';
 import type { JobRecord } from './registry/registry-row.js';
 
@@ -15,12 +16,19 @@ export interface SchedulerControl {
   readonly paused: boolean;
   /** Firings that were due up to this time, in milliseconds since 1970, are missed, however short ago they were due. */
   readonly resumedAt: number;
+  /** The begin of a job that was added at run time. Earlier firings do not count; of them nothing is run again. */
+  readonly addedAt: number;
+  /** The job was added at run time and is removed: it claims nothing, until it is added again. */
+  readonly removed: boolean;
 }
 
-export const NOT_PAUSED: SchedulerControl = { paused: false, resumedAt: 0 };
+export const NOT_PAUSED: SchedulerControl = { paused: false, resumedAt: 0, addedAt: 0, removed: false };
+export const REMOVED: SchedulerControl = { ...NOT_PAUSED, removed: true };
 
 export function controlOf(record: JobRecord | undefined): SchedulerControl {
-  return record === undefined ? NOT_PAUSED : { paused: record.paused !== undefined, resumedAt: record.resumedAt ?? 0 };
+  if (record === undefined) return NOT_PAUSED;
+  const { paused, resumedAt = 0, added } = record;
+  return { ...NOT_PAUSED, paused: paused !== undefined, resumedAt, addedAt: added?.at ?? 0 };
 }
 
 /**
@@ -34,8 +42,8 @@ export interface RunEnd {
 
 export type SchedulerInput =
   | { readonly type: 'elected'; readonly token: bigint; readonly control: SchedulerControl }
-  /** The control has changed. Ends a hold. */
-  | { readonly type: 'control'; readonly control: SchedulerControl }
+  /** The control has changed, and maybe the job. Ends a hold. */
+  | { readonly type: 'control'; readonly control: SchedulerControl; readonly job?: Job | undefined }
   /** Run the job as soon as no other run goes on, also while it is paused. It gets one `settle` with its ticket. */
   | { readonly type: 'request'; readonly ticket: number; readonly request: RunRequest }
   /** Claim nothing until the next `control`. */

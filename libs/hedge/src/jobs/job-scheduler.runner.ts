@@ -77,8 +77,8 @@ export class JobRunner {
   readonly #requests = new Map<number, (outcome: RequestOutcome) => void>();
 
   constructor(
-    private readonly job: Job,
-    private readonly method: (run: TransactionalJobRun) => unknown,
+    private job: Job,
+    private method: (run: TransactionalJobRun) => unknown,
     private readonly options: JobSchedulerRunnerOptions,
   ) {
     this.#scheduler = new JobScheduler(job, options);
@@ -89,9 +89,21 @@ export class JobRunner {
     this.#step({ type: 'elected', token, control });
   }
 
+  /** Whether a run is in progress, or a row is being written. */
+  get busy(): boolean {
+    return this.#scheduler.busy;
+  }
+
   /** Follows a change of the registry. */
   control(control: SchedulerControl): void {
     this.#step({ type: 'control', control });
+  }
+
+  /** Follows a change of a job that was added at run time. A run in progress is unaffected. */
+  update(job: Job, method: (run: TransactionalJobRun) => unknown, control: SchedulerControl): void {
+    this.job = job;
+    this.method = method;
+    this.#step({ type: 'control', control, job });
   }
 
   /** Runs the job now. Repeatable: at most one run begins for each id. */
@@ -126,11 +138,10 @@ export class JobRunner {
   }
 
   /** @param nextTimes the number of future firings to name */
-  status(nextTimes: number): Omit<JobStatus, 'paused'> {
-    const { name, times } = this.job;
+  status(nextTimes: number): Pick<JobStatus, 'schedule' | 'nextTimes' | 'running'> {
+    const { times } = this.job;
     const { running } = this.#scheduler;
     return {
-      name,
       schedule: times.text,
       nextTimes: [...this.#scheduler.nextTimes(nextTimes, this.options.clock.now().wall)],
       running: running && { fireTime: running.fireTime, attempt: running.attempt },
@@ -252,7 +263,7 @@ export class JobRunner {
     const error = await this.#runMethod(claim, scope.signal, durationMs);
     this.#run = undefined;
     const outcome = error === undefined ? 'done' : 'failed';
-    if (this.job.transactional && error === undefined) this.#committed = claim;
+    if (claim.transactional === true && error === undefined) this.#committed = claim;
     this.#metrics.record('hedge.job.duration', durationMs() / 1_000, { job: this.job.name, outcome });
     this.#step({ type: 'ended', end: { durationMs: durationMs(), ...(error !== undefined && { error }) } });
   }
@@ -280,7 +291,7 @@ export class JobRunner {
     signal: AbortSignal,
   ): JobTransaction | undefined {
     const { transactions, lease } = this.options;
-    if (!this.job.transactional || transactions === undefined) return undefined;
+    if (claim.transactional !== true || transactions === undefined) return undefined;
     const fence = { lease, token: claim.token };
     const addDone = (tx: unknown): void | Promise<void> => {
       const done = outcomeOf(claim, { durationMs: durationMs() });

@@ -1,6 +1,6 @@
 import { onAbort } from '../common/async/on-abort.js';
 import type { Clock } from '../common/clock.js';
-import { HedgeError } from '../common/errors.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
 import type { Backend } from '../database/backend.js';
@@ -9,16 +9,18 @@ import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { notLeading } from '../messaging/leader-route.js';
 import { type Encoded, type IncomingRequest, NO_PAYLOAD } from '../messaging/message.js';
-import type { JobRun, JobStatus } from '../wire/hedge/v1/job.js';
+import type { JobAdd, JobAdded, JobRun, JobStatus } from '../wire/hedge/v1/job.js';
+import type { Metrics } from '../telemetry/metrics.js';
 import { BatchedLog } from './batched-log.js';
-import { type JobMethod, resolveJob } from './job.js';
+import { type Job, type JobMethod, resolveJob, type TransactionalJobRun } from './job.js';
 import { decodeJobRequest, encodeStatuses } from './job-requests.js';
-import { controlOf } from './job-scheduler.messages.js';
+import { controlOf, REMOVED, type SchedulerControl } from './job-scheduler.messages.js';
 import { JobRunner } from './job-scheduler.runner.js';
 import { LedgerTrimmer } from './ledger-trimmer.js';
 import { decodeRow } from './ledger.js';
 import { JobRegistryRunner } from './registry/job-registry.runner.js';
-import type { JobRecords } from './registry/registry-row.js';
+import { checkDefinition } from './registry/job-definition.js';
+import type { AddedJob, JobRecord, JobRecords } from './registry/registry-row.js';
 
 export interface JobServerDeps {
   readonly backend: Pick<Backend, 'name' | 'log' | 'transactions'>;
@@ -30,10 +32,13 @@ export interface JobServerDeps {
   readonly leaseMs: number;
   readonly logger: Logger;
   readonly onCutShort?: ((what: string) => void) | undefined;
+  readonly metrics?: Metrics | undefined;
 }
 
 /** Limit of the future firings that a request can ask for. */
 const MAX_NEXT_TIMES = 100;
+/** Limit of the jobs that are added at run time: each row of the registry has all of them. */
+const MAX_ADDED = 500;
 /** Limit of the rows in which a repeated request is searched. */
 const MAX_SEARCHED = 1_000;
 
@@ -41,13 +46,19 @@ const MAX_SEARCHED = 1_000;
 export class JobServer {
   readonly #deps: JobServerDeps;
   readonly #places = new Map<string, string>();
+  /** By name. */
+  readonly #handlers = new Map<string, JobMethod>();
   readonly #runners = new Map<string, JobRunner>();
+  readonly #log: BatchedLog;
   readonly #registry: JobRegistryRunner;
   readonly #trimmer: LedgerTrimmer;
+  /** The token while the jobs run, and the leadership is not handed over. */
+  #term: bigint | undefined;
 
   constructor(deps: JobServerDeps) {
     this.#deps = deps;
     const { backend, group, self, clock, retryMs, logger } = deps;
+    this.#log = new BatchedLog(backend.log);
     this.#trimmer = new LedgerTrimmer(backend.log, clock);
     this.#registry = new JobRegistryRunner({
       log: backend.log,
@@ -59,9 +70,9 @@ export class JobServer {
       logger,
       onWritten: this.#onWritten,
       schedulers: {
-        start: (token, records) => this.#each((runner, name) => runner.elected(token, controlOf(records.get(name)))),
-        hold: (name) => this.#runners.get(name)?.hold(),
-        apply: (names, records) => this.#apply(names, records),
+        start: (token, records) => this.#startTerm(token, records),
+        hold: (name) => this.#hold(name),
+        apply: (names, records) => names.forEach((name) => this.#follow(name, records.get(name))),
       },
     });
   }
@@ -71,35 +82,35 @@ export class JobServer {
 
   /**
    * Runs these methods from now on while this pod leads.
-   * @throws HedgeError INVALID_OPTIONS when two jobs have the same name, or for a transactional job whose backend takes
-   *   part in no transaction of the application.
+   * @throws HedgeError INVALID_OPTIONS when two jobs or two handlers have the same name, or for a transactional job whose
+   *   backend takes part in no transaction of the application.
    */
   start(methods: readonly JobMethod[]): void {
-    const { backend, group, election, self, clock, retryMs, leaseMs, logger, onCutShort } = this.#deps;
-    const leads = (token: bigint): boolean => election.leads(token);
-    const { transactions } = backend;
-    const batched = new BatchedLog(backend.log);
-    const onHeld = (name: string): void => this.#registry.held(name);
+    const { backend, group, election, leaseMs } = this.#deps;
     for (const method of methods) {
-      const job = resolveJob(method.place, method.times, method.options, { leaseMs, group });
-      this.#claimName(job.name, method.place);
-      if (job.transactional && transactions === undefined) throw notTransactional(method.place, backend.name);
-      const [lease, key] = [leaseName(group), jobKey(group, job.name)];
-      const shared = { log: batched, transactions, lease, key, leads, self, clock, retryMs, logger };
-      const options = { ...shared, onCutShort, onHeld, onWritten: this.#onWritten };
-      this.#runners.set(job.name, new JobRunner(job, (run) => method.call(run), options));
+      const { place, times, options } = method;
+      if (times === undefined) {
+        this.#addHandler(options.name ?? '', method);
+        continue;
+      }
+      const job = resolveJob(place, times, options, { leaseMs, group });
+      this.#claimName(job.name, place);
+      if (job.transactional && backend.transactions === undefined) throw notTransactional(place, backend.name);
+      this.#runners.set(job.name, this.#makeRunner(job, (run) => method.call(run)));
     }
     if (methods.length === 0) return;
     election.onElected(({ fencingToken, signal }) => {
       // One listener for all jobs: Node warns of more than ten on a signal.
       onAbort(signal, () => {
-        this.#each((runner) => runner.deposed(fencingToken, signal.reason));
+        this.#term = undefined;
+        this.#runners.forEach((runner) => runner.deposed(fencingToken, signal.reason));
         this.#registry.deposed(fencingToken);
       });
-      // Reads the pauses, and then starts the jobs.
+      // Reads the registry, and then starts the jobs.
       this.#registry.elected(fencingToken);
     });
     election.onDrain(async ({ fencingToken }) => {
+      this.#term = undefined;
       this.#registry.drain(fencingToken);
       await Promise.all(Array.from(this.#runners.values(), (runner) => runner.drain(fencingToken)));
     });
@@ -108,15 +119,44 @@ export class JobServer {
   /** Serves a request about jobs, while this pod leads. @throws HedgeError INVALID_ARGUMENT, NOT_LEADER */
   async handle({ payload }: IncomingRequest): Promise<Encoded> {
     const action = decodeJobRequest(payload);
-    if (action.$case === 'list') return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes) });
-    if (action.$case === 'run') {
-      await this.#run(action.value);
-    } else {
-      const { name, by, reason } = action.value;
-      this.#runner(name);
-      await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
+    switch (action.$case) {
+      case 'list':
+        return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes) });
+      case 'run':
+        await this.#run(action.value);
+        return NO_PAYLOAD;
+      case 'add':
+        await this.#add(action.value);
+        return NO_PAYLOAD;
+      case 'remove':
+        this.#assertNotDecorated(action.value.name, 'Remove its decorator to end it, or pause it.');
     }
+    const { name, by, reason } = action.value;
+    const records = await this.#registry.records();
+    if (!this.#places.has(name) && records.get(name)?.added === undefined) throw unknownJob(name);
+    await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
     return NO_PAYLOAD;
+  }
+
+  async #add({ name, by, reason, definition: text }: JobAdd): Promise<void> {
+    const { backend } = this.#deps;
+    const definition = definitionOf(name, text);
+    this.#assertNotDecorated(name, 'Choose another name.');
+    if (definition.transactional === true && backend.transactions === undefined) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `Job '${name}' cannot be added: the backend (${backend.name}) takes part in no transaction of the application. Remove { transactional: true }.`,
+      );
+    }
+    const records = await this.#registry.records();
+    const others = [...records].filter(([other, { added }]) => added !== undefined && other !== name);
+    if (others.length >= MAX_ADDED) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `Job '${name}' cannot be added: the group has ${others.length} added jobs, and ${MAX_ADDED} are allowed. Remove some, or let one job do the work of several.`,
+      );
+    }
+    await this.#registry.change({ type: 'add', name, by, definition, ...(reason !== '' && { reason }) });
   }
 
   /** @throws HedgeError CONFLICT when another run of the job goes on; INVALID_ARGUMENT, NOT_LEADER, BACKEND_UNAVAILABLE */
@@ -138,30 +178,118 @@ export class JobServer {
   }
 
   async #statuses(nextTimes: number): Promise<JobStatus[]> {
-    if (this.#runners.size === 0) return [];
+    if (this.#places.size + this.#handlers.size === 0) return [];
     const records = await this.#registry.records();
-    return Array.from(this.#runners, ([name, runner]) => {
-      const paused = records.get(name)?.paused;
-      const times = paused === undefined ? Math.min(nextTimes, MAX_NEXT_TIMES) : 0;
-      return { ...runner.status(times), paused: paused && { reason: '', ...paused } };
+    const names = new Set([...this.#places.keys(), ...[...records].flatMap(([name, { added }]) => (added ? [name] : []))]);
+    return Array.from(names, (name) => {
+      const record = records.get(name);
+      const times = record?.paused === undefined ? Math.min(nextTimes, MAX_NEXT_TIMES) : 0;
+      const runner = this.#runners.get(name);
+      const idle = { schedule: record?.added ? checkDefinition({ name, ...record.added.definition }).text : '' };
+      return {
+        ...(runner?.status(times) ?? { ...idle, nextTimes: [], running: undefined }),
+        name,
+        paused: record?.paused && { reason: '', ...record.paused },
+        added: this.#places.has(name) ? undefined : record?.added && addedStatus(record.added, runner !== undefined),
+      };
     });
   }
 
-  #apply(names: readonly string[], records: JobRecords): void {
-    for (const name of names) this.#runners.get(name)?.control(controlOf(records.get(name)));
+  /** The registry was read in this term. */
+  #startTerm(token: bigint, records: JobRecords): void {
+    for (const name of new Set([...this.#runners.keys(), ...records.keys()])) this.#follow(name, records.get(name));
+    this.#term = token;
+    this.#runners.forEach((runner, name) => runner.elected(token, this.#controlOf(name, records.get(name))));
   }
 
-  #each(action: (runner: JobRunner, name: string) => void): void {
-    this.#runners.forEach(action);
+  /** Begins no run of the job until `#follow` is called. */
+  #hold(name: string): void {
+    const runner = this.#runners.get(name);
+    if (runner === undefined) this.#registry.held(name);
+    else runner.hold();
+  }
+
+  /** Gives the record of a job to its runner, and makes or removes the runner of an added job. */
+  #follow(name: string, record: JobRecord | undefined): void {
+    const runner = this.#runners.get(name);
+    const control = this.#controlOf(name, record);
+    if (this.#places.has(name)) return runner?.control(control);
+    const added = record && this.#resolveAdded(name, record);
+    if (added === undefined) {
+      runner?.control(REMOVED);
+      // A run in progress goes on, and its outcome is recorded.
+      if (runner?.busy === false) this.#runners.delete(name);
+    } else if (runner !== undefined) {
+      runner.update(added.job, added.call, control);
+    } else {
+      const made = this.#makeRunner(added.job, added.call);
+      this.#runners.set(name, made);
+      if (this.#term !== undefined) made.elected(this.#term, control);
+    }
+  }
+
+  #controlOf(name: string, record: JobRecord | undefined): SchedulerControl {
+    return this.#places.has(name) || record?.added !== undefined ? controlOf(record) : REMOVED;
+  }
+
+  /** @returns undefined for a job that no method of this pod can run */
+  #resolveAdded(name: string, { added }: JobRecord) {
+    if (added === undefined) return undefined;
+    const { handler: handlerName, data, ...options } = added.definition;
+    const handler = this.#handlers.get(handlerName);
+    try {
+      if (handler === undefined) throw new Error(`it has no method with @LeaderJob('${handlerName}')`);
+      const times = checkDefinition({ name, ...added.definition });
+      const { leaseMs, group } = this.#deps;
+      const job = resolveJob(name, times, { ...options, name }, { leaseMs, group });
+      return { job, call: (run: TransactionalJobRun) => handler.call({ ...run, data }) };
+    } catch (error) {
+      this.#deps.logger.warn(`Job ${name} does not run on this pod: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  #makeRunner(job: Job, call: (run: TransactionalJobRun) => unknown): JobRunner {
+    const { backend, group, election, self, clock, retryMs, logger, onCutShort, metrics } = this.#deps;
+    return new JobRunner(job, call, {
+      log: this.#log,
+      transactions: backend.transactions,
+      lease: leaseName(group),
+      key: jobKey(group, job.name),
+      leads: (token) => election.leads(token),
+      self,
+      clock,
+      retryMs,
+      logger,
+      onCutShort,
+      metrics,
+      onHeld: (name) => this.#registry.held(name),
+      onWritten: this.#onWritten,
+    });
   }
 
   #runner(name: string): JobRunner {
     const runner = this.#runners.get(name);
-    if (runner !== undefined) return runner;
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `There is no job '${name.slice(0, 128)}' on the leader, so nothing was done. JobsService.list() has the names of all jobs.`,
-    );
+    if (runner === undefined) throw unknownJob(name);
+    return runner;
+  }
+
+  /** @throws HedgeError INVALID_ARGUMENT */
+  #assertNotDecorated(name: string, fix: string): void {
+    const place = this.#places.get(name);
+    if (place === undefined) return;
+    throw new HedgeError('INVALID_ARGUMENT', `Job '${name}' is declared by ${place} on the leader. ${fix}`);
+  }
+
+  #addHandler(name: string, method: JobMethod): void {
+    const other = this.#handlers.get(name);
+    if (other !== undefined) {
+      throw new HedgeError(
+        'INVALID_OPTIONS',
+        `${other.place} and ${method.place} both have @LeaderJob('${name}'). Give each its own name.`,
+      );
+    }
+    this.#handlers.set(name, method);
   }
 
   #claimName(name: string, place: string): void {
@@ -175,6 +303,25 @@ export class JobServer {
     }
     this.#places.set(name, place);
   }
+}
+
+function addedStatus({ at, by, definition }: AddedJob, runnable: boolean): JobAdded {
+  const { handler, data } = definition;
+  return { at, by, handler, data: data === undefined ? '' : JSON.stringify(data), runnable };
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+function definitionOf(name: string, text: string): AddedJob['definition'] {
+  const definition = JSON.parse(text) as AddedJob['definition'];
+  checkDefinition({ ...definition, name });
+  return definition;
+}
+
+function unknownJob(name: string): HedgeError {
+  return new HedgeError(
+    'INVALID_ARGUMENT',
+    `There is no job '${name.slice(0, 128)}' on the leader, so nothing was done. JobsService.list() has the names of all jobs.`,
+  );
 }
 
 function notTransactional(place: string, backend: string): HedgeError {

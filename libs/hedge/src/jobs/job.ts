@@ -16,6 +16,8 @@ export interface JobRun {
   readonly fencingToken: bigint;
   /** Aborts when this pod is not the leader any more: the next leader records the run as lost. End soon then. */
   readonly signal: AbortSignal;
+  /** `JobDefinition.data` of a job that was added at run time. */
+  readonly data?: unknown;
 }
 
 /**
@@ -78,11 +80,13 @@ export interface JobOptions {
   readonly historyLimit?: number | undefined;
 }
 
-/** A method that runs at certain times. */
+/** A method that runs at certain times, or that runs the jobs that are added at run time. */
 export interface JobMethod {
   /** The name for messages, such as `ReportService.nightly`. */
   readonly place: string;
-  readonly times: FireTimes;
+  /** Undefined for `@LeaderJob`. */
+  readonly times: FireTimes | undefined;
+  /** For `@LeaderJob`, the name is the name of the handler. */
   readonly options: JobOptions;
   call(run: TransactionalJobRun): unknown;
 }
@@ -109,7 +113,7 @@ export interface Job {
 const DEFAULT_HISTORY_LIMIT = 1_000;
 const MIN_HISTORY_LIMIT = 10;
 
-const JOB_OPTIONS = Object.keys({
+export const JOB_OPTIONS = Object.keys({
   name: 0,
   catchUp: 0,
   transactional: 0,

@@ -7,11 +7,12 @@ import { jobKey } from '../database/row-names.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Encoded } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
-import type { JobStatus as JobStatusOnWire } from '../wire/hedge/v1/job.js';
+import type { JobAdded as JobAddedOnWire, JobStatus as JobStatusOnWire } from '../wire/hedge/v1/job.js';
 import { checkJobName, type JobMethod } from './job.js';
 import { decodeStatuses, encodeJobRequest, JOB_REQUEST, type JobAction } from './job-requests.js';
 import type { JobServer } from './job-server.js';
 import { isFiring, toJobEntry, type JobEntry } from './ledger.js';
+import { checkDefinition, type JobDefinition } from './registry/job-definition.js';
 
 export interface JobsServiceDeps {
   readonly gate: StartGate;
@@ -68,6 +69,15 @@ export interface JobStatus {
   readonly nextTimes: readonly Date[];
   /** Present while the job is paused. Then `nextTimes` is empty. */
   readonly paused?: { readonly since: Date; readonly by: string; readonly reason?: string };
+  /** Present for a job that was added at run time. */
+  readonly added?: {
+    readonly since: Date;
+    readonly by: string;
+    readonly handler: string;
+    readonly data?: unknown;
+    /** False while the leader has no method with that handler. Then the firings are missed. */
+    readonly runnable: boolean;
+  };
   /** The firing that runs now. */
   readonly running?: { readonly fireTime: Date; readonly attempt: number };
   /**
@@ -100,12 +110,12 @@ const LIST_OPTIONS = Object.keys({ nextTimes: 0, lastFirings: 0, timeoutMs: 0, s
 >);
 
 /**
- * The jobs of the group (`@LeaderCron`, `@LeaderInterval`), the history of their firings, and their control. Every pod can
+ * The jobs of the group (`@LeaderCron`, `@LeaderInterval`, and those that `add` adds), the history of their firings, and their control. Every pod can
  * call it. The leader answers each call but `history`, which reads the database.
  *
  * Each job has a ledger in the log table, with the reserved key `__hedge/job/{group}/{name}`: two rows for each run, its
- * claim and its outcome. The pauses of all jobs have the key `__hedge/jobs/{group}`: a row for each change, with the person
- * and the reason. The library needs only the last row of each key, so you may delete older rows with SQL at any time.
+ * claim and its outcome. The pauses and the added jobs have the key `__hedge/jobs/{group}`: a row for each change, with the
+ * person and the reason. The library needs only the last row of each key, so you may delete older rows with SQL at any time.
  */
 export class JobsService {
   readonly #deps: JobsServiceDeps;
@@ -218,6 +228,38 @@ export class JobsService {
   }
 
   /**
+   * Adds a job at run time, or changes the job of that name that was added before. A method with `@LeaderJob` runs it, with
+   * `data` in its argument. When the promise resolves, the job is durable, and all leaders run it: add it once, and not on
+   * each pod or at each start (which does no harm). It begins now: its first firing is the next nominal time. After a change
+   * its history goes on. A pause stays. At most 500 jobs can be added.
+   *
+   * @example
+   * await jobs.add({ name: `report of ${id}`, handler: 'tenant report', cron: '0 3 * * *', data: { tenant: id } });
+   * @throws HedgeError INVALID_ARGUMENT for a wrong definition, or the name of a decorated job. Nothing was done.
+   * @throws HedgeError as `pause`. The call is safe to repeat.
+   */
+  async add(definition: JobDefinition, options: JobChangeOptions = {}): Promise<void> {
+    checkDefinition(definition);
+    const { name, ...rest } = definition;
+    checkKeys(`The options of add of job '${name}'`, options, CHANGE_OPTIONS);
+    const { by, reason } = options;
+    checkOrigin(by, reason);
+    const text = JSON.stringify(rest);
+    const action = (): JobAction => ({ $case: 'add', value: { name, definition: text, ...this.#origin(by, reason) } });
+    await this.#request('add', name, action, options);
+  }
+
+  /**
+   * Removes a job that was added at run time. No firing begins any more; a run in progress goes on to its end, and is not
+   * repeated. Its history stays.
+   * @throws HedgeError INVALID_ARGUMENT for a decorated job, or a job that is not there. Nothing was done.
+   * @throws HedgeError as `pause`
+   */
+  async remove(name: string, options: JobChangeOptions = {}): Promise<void> {
+    await this.#change('remove', name, options);
+  }
+
+  /**
    * Runs these methods from now on while this pod leads. Called by the module.
    * @throws HedgeError INVALID_OPTIONS, see `JobServer.start`.
    * @internal
@@ -237,7 +279,7 @@ export class JobsService {
     return rows.filter(({ event }, index) => isFiring(event) || (event === 'claimed' && index === 0)).slice(0, limit);
   }
 
-  async #change(method: 'pause' | 'resume', name: string, options: JobChangeOptions): Promise<void> {
+  async #change(method: 'pause' | 'resume' | 'remove', name: string, options: JobChangeOptions): Promise<void> {
     checkJobName(name);
     checkKeys(`The options of ${method} of job '${name}'`, options, CHANGE_OPTIONS);
     const { by, reason } = options;
@@ -274,7 +316,7 @@ export class JobsService {
   }
 }
 
-function toJobStatus({ name, schedule, nextTimes, running, paused }: JobStatusOnWire) {
+function toJobStatus({ name, schedule, nextTimes, running, paused, added }: JobStatusOnWire) {
   return {
     name,
     schedule,
@@ -282,9 +324,15 @@ function toJobStatus({ name, schedule, nextTimes, running, paused }: JobStatusOn
     ...(paused && {
       paused: { since: new Date(paused.at), by: paused.by, ...(paused.reason !== '' && { reason: paused.reason }) },
     }),
+    ...(added && { added: toAdded(added) }),
     ...(running && { running: { fireTime: new Date(running.fireTime), attempt: running.attempt } }),
     lastFirings: [] as readonly JobEntry[],
   };
+}
+
+function toAdded({ at, by, handler, data, runnable }: JobAddedOnWire) {
+  const value = data === '' ? {} : { data: JSON.parse(data) as unknown };
+  return { since: new Date(at), by, handler, ...value, runnable };
 }
 
 function checkCount(option: string, value: unknown, min: number, max: number): void {

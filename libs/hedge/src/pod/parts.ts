@@ -350,6 +350,7 @@ export function makeJobs(
     leaseMs,
     logger,
     onCutShort: (what) => stalls.lost(what),
+    metrics,
   });
   messenger.serve(JOB_REQUEST, (request) => server.handle(request));
   return new JobsService({

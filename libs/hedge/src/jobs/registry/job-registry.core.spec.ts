@@ -47,9 +47,13 @@ class Bench {
     return this;
   }
 
-  ask(type: JobChange['type'], name = 'j', by = 'ann'): this {
+  ask(type: 'pause' | 'resume' | 'remove', name = 'j', by = 'ann'): this {
+    return this.change({ type, name, by, reason: 'x' });
+  }
+
+  change(change: JobChange): this {
     this.#tickets += 1;
-    this.step({ type: 'request', ticket: this.#tickets, change: { type, name, by, reason: 'x' } });
+    this.step({ type: 'request', ticket: this.#tickets, change });
     return this;
   }
 
@@ -99,6 +103,20 @@ describe('job registry', () => {
     expect(pod.rows.at(-1)?.records.get('j')).toEqual({ paused: { at: T0, by: 'ann', reason: 'x' } });
     pod.ask('resume').ask('resume');
     expect(pod.seen.filter((line) => line.endsWith('done'))).toHaveLength(4);
+  });
+
+  it('keeps the begin and the pause of an added job when it changes, and neither after its removal', () => {
+    const add = (everyMs: number): JobChange => ({ type: 'add', name: 'k', by: 'ann', definition: { handler: 'h', everyMs } });
+    pod.elect().change(add(1_000)).ask('pause', 'k');
+    pod.now += 5_000;
+    pod.change(add(2_000));
+    expect(pod.rows.at(-1)?.records.get('k')).toMatchObject({ paused: { at: T0 }, added: { at: T0, definition: { everyMs: 2_000 } } });
+    pod.ask('remove', 'k');
+    expect(pod.rows.at(-1)?.records.size).toBe(0);
+    pod.change(add(2_000));
+    expect(pod.rows.at(-1)?.records.get('k')).toEqual({
+      added: { at: T0 + 5_000, by: 'ann', definition: { handler: 'h', everyMs: 2_000 } },
+    });
   });
 
   it('repeats a row with the same content after an unknown outcome, and reads again after a conflict', () => {

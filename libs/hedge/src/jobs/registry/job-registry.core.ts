@@ -36,8 +36,8 @@ type State =
 const NO_RECORDS: JobRecords = new Map();
 
 /**
- * The pauses of all jobs of the group, on one pod. While the pod leads, it changes them and gives them to the schedulers of
- * the jobs.
+ * The pauses of all jobs of the group, and the jobs that were added at run time, on one pod. While the pod leads, it changes
+ * them and gives them to the schedulers of the jobs.
  *
  * The registry is one key of the log, and each row has the state of all jobs. A row is written only when the row before is
  * known to be written, and every row is fenced. So the last row is the state, and no late write of a former leader or of
@@ -45,7 +45,7 @@ const NO_RECORDS: JobRecords = new Map();
  *
  * J5: the scheduler of a job claims nothing from the commit of its pause to the commit of its resumption, under any leader.
  * - A scheduler starts in a term only when the registry was read in that term.
- * - A pause is written only when the scheduler of this leader is held: it has no claim in flight, and begins none. Claims of
+ * - A pause, or the removal of a job, is written only when the scheduler of this leader is held: it has no claim in flight, and begins none. Claims of
  *   earlier leaders are fenced off.
  */
 export class JobRegistry {
@@ -145,7 +145,7 @@ export class JobRegistry {
   #next(now: Instant): readonly RegistryEffect[] {
     if (this.#state.at !== 'ready' || this.#waiting.length === 0) return [];
     const batch = this.#waiting.splice(0);
-    const names = new Set(changesOf(batch).flatMap(({ type, name }) => (type === 'pause' ? [name] : [])));
+    const names = new Set(changesOf(batch).flatMap(({ type, name }) => (type === 'pause' || type === 'remove' ? [name] : [])));
     if (names.size === 0) return this.#apply(batch, now);
     this.#state = { at: 'holding', batch, names };
     return [...names].map((name) => ({ type: 'hold', name }));

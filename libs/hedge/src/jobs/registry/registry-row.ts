@@ -1,5 +1,6 @@
 import { HedgeError } from '../../common/errors.js';
 import type { LogEntry } from '../../database/log-table.js';
+import type { JobDefinition } from './job-definition.js';
 
 /** The pause of a job. `at` is in milliseconds since 1970, by the clock of the leader. */
 export interface JobPause {
@@ -8,8 +9,19 @@ export interface JobPause {
   readonly reason?: string;
 }
 
-/** The present state of one job in the registry. A job without a record was never changed. */
+/** A job that was added at run time. */
+export interface AddedJob {
+  /** The time since when the job exists, as `JobPause.at`. */
+  readonly at: number;
+  readonly by: string;
+  /** Without the name. */
+  readonly definition: Omit<JobDefinition, 'name'>;
+}
+
+/** The present state of one job in the registry. A decorated job without a record was never changed. */
 export interface JobRecord {
+  /** Present for a job that was added at run time. */
+  readonly added?: AddedJob;
   /** Absent while the job is not paused. */
   readonly paused?: JobPause;
   /** The end of the last pause, as `JobPause.at`. */
@@ -21,7 +33,16 @@ export type JobRecords = ReadonlyMap<string, JobRecord>;
 /** A change of the registry. */
 export type JobChange =
   | { readonly type: 'pause'; readonly name: string; readonly by: string; readonly reason?: string }
-  | { readonly type: 'resume'; readonly name: string; readonly by: string; readonly reason?: string };
+  | { readonly type: 'resume'; readonly name: string; readonly by: string; readonly reason?: string }
+  | { readonly type: 'remove'; readonly name: string; readonly by: string; readonly reason?: string }
+  /** Also changes the definition of a job that is there. */
+  | {
+      readonly type: 'add';
+      readonly name: string;
+      readonly by: string;
+      readonly reason?: string;
+      readonly definition: AddedJob['definition'];
+    };
 
 /** A row of the registry: all records, and the changes since the row before. */
 export interface RegistryRow {
@@ -34,8 +55,15 @@ export interface RegistryRow {
 }
 
 /** @returns the records after the change. To pause a paused job, or to resume another one, leaves its record as it is. */
-export function changed(records: JobRecords, { type, name, by, reason }: JobChange, wall: number): JobRecords {
+export function changed(records: JobRecords, change: JobChange, wall: number): JobRecords {
+  const { type, name, by, reason } = change;
   const { paused, ...record } = records.get(name) ?? {};
+  if (type === 'remove') return new Map([...records].filter(([other]) => other !== name));
+  if (type === 'add') {
+    // A job that is there keeps the time since when it exists, so that none of its firings is passed over.
+    const added = { at: record.added?.at ?? wall, by, definition: change.definition };
+    return new Map([...records, [name, { ...records.get(name), added }]]);
+  }
   if ((type === 'pause') === (paused !== undefined)) return records;
   const pause = { at: wall, by, ...(reason !== undefined && { reason }) };
   return new Map([...records, [name, type === 'pause' ? { ...record, paused: pause } : { ...record, resumedAt: wall }]]);

@@ -1,6 +1,7 @@
 import { checkDecoration, decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
 import { cronTimes, intervalTimes, type FireTimes } from '../../jobs/fire-times.js';
 import { checkJobOptions, type JobOptions } from '../../jobs/job.js';
+import { checkHandlerName } from '../../jobs/registry/job-definition.js';
 
 /** From the global registry, as those in handler-metadata.ts. */
 const JOBS = Symbol.for('nestjs-hedge:jobs');
@@ -13,7 +14,8 @@ export interface LeaderCronOptions extends JobOptions {
 interface JobMark {
   /** `@LeaderCron`, for messages. */
   readonly decorator: string;
-  readonly times: FireTimes;
+  /** Undefined for `@LeaderJob`. */
+  readonly times: FireTimes | undefined;
   readonly options: JobOptions;
 }
 
@@ -59,6 +61,25 @@ export function LeaderInterval(everyMs: number, options: JobOptions = {}): Metho
   return job('@LeaderInterval', times, options);
 }
 
+/**
+ * Runs the jobs that `JobsService.add` adds at run time with this handler, on the leader. `run.data` is the data of the job. A
+ * firing has the same guarantees as one of `@LeaderCron`.
+ *
+ * @param handler 1 to 128 visible characters without a slash, unique in the app. The jobs name it, so keep it when you rename the method.
+ * @throws HedgeError INVALID_OPTIONS for a wrong name.
+ *
+ * @example
+ * \@LeaderJob('tenant report')
+ * async report({ data, fireTime, signal }: JobRun) { … }
+ */
+export function LeaderJob(handler: string): MethodDecorator {
+  const noTimes = (): undefined => {
+    checkHandlerName(handler);
+    return undefined;
+  };
+  return job('@LeaderJob', noTimes, { name: handler });
+}
+
 export function jobsOf(method: object): readonly JobMark[] {
   return (Reflect.getMetadata(JOBS, method) as JobMark[] | undefined) ?? [];
 }
@@ -70,7 +91,7 @@ export function setJobs(method: object, marks: readonly JobMark[]): void {
 
 function job(
   decorator: string,
-  timesOf: () => FireTimes,
+  timesOf: () => FireTimes | undefined,
   options: JobOptions,
   more: readonly string[] = [],
 ): MethodDecorator {

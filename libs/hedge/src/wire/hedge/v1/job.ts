@@ -22,7 +22,20 @@ export interface JobRequest {
     | { $case: "pause"; value: JobChange }
     | { $case: "resume"; value: JobChange }
     | { $case: "run"; value: JobRun }
+    | { $case: "add"; value: JobAdd }
+    | { $case: "remove"; value: JobChange }
     | undefined;
+}
+
+/** The reply is empty, and is sent when the job is durable. It replaces a job of that name that was added before. */
+export interface JobAdd {
+  name: string;
+  /** as in JobChange */
+  by: string;
+  /** as in JobChange */
+  reason: string;
+  /** a JobDefinition without the name, as JSON. The leader refuses fields that it does not know. */
+  definition: string;
 }
 
 /** The reply is empty, and is sent when the run is claimed. A run with the same id is claimed once. */
@@ -62,7 +75,21 @@ export interface JobStatus {
     | JobRunning
     | undefined;
   /** absent while the job is not paused */
-  paused: JobPaused | undefined;
+  paused:
+    | JobPaused
+    | undefined;
+  /** absent for a decorated job */
+  added: JobAdded | undefined;
+}
+
+export interface JobAdded {
+  at: number;
+  by: string;
+  handler: string;
+  /** JSON; empty for none */
+  data: string;
+  /** whether a method of the leader has this handler */
+  runnable: boolean;
 }
 
 export interface JobPaused {
@@ -95,6 +122,12 @@ export const JobRequest: MessageFns<JobRequest> = {
         break;
       case "run":
         JobRun.encode(message.action.value, writer.uint32(34).fork()).join();
+        break;
+      case "add":
+        JobAdd.encode(message.action.value, writer.uint32(42).fork()).join();
+        break;
+      case "remove":
+        JobChange.encode(message.action.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -143,6 +176,101 @@ export const JobRequest: MessageFns<JobRequest> = {
             }
 
             message.action = { $case: "run", value: JobRun.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.action = { $case: "add", value: JobAdd.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.action = { $case: "remove", value: JobChange.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseJobAdd(): JobAdd {
+  return { name: "", by: "", reason: "", definition: "" };
+}
+
+export const JobAdd: MessageFns<JobAdd> = {
+  encode(message: JobAdd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.by !== "") {
+      writer.uint32(18).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.definition !== "") {
+      writer.uint32(34).string(message.definition);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobAdd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobAdd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.definition = reader.string();
             continue;
           }
         }
@@ -398,7 +526,7 @@ export const JobStatuses: MessageFns<JobStatuses> = {
 };
 
 function createBaseJobStatus(): JobStatus {
-  return { name: "", schedule: "", nextTimes: [], running: undefined, paused: undefined };
+  return { name: "", schedule: "", nextTimes: [], running: undefined, paused: undefined, added: undefined };
 }
 
 export const JobStatus: MessageFns<JobStatus> = {
@@ -421,6 +549,9 @@ export const JobStatus: MessageFns<JobStatus> = {
     }
     if (message.paused !== undefined) {
       JobPaused.encode(message.paused, writer.uint32(42).fork()).join();
+    }
+    if (message.added !== undefined) {
+      JobAdded.encode(message.added, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -486,6 +617,104 @@ export const JobStatus: MessageFns<JobStatus> = {
             }
 
             message.paused = JobPaused.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.added = JobAdded.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseJobAdded(): JobAdded {
+  return { at: 0, by: "", handler: "", data: "", runnable: false };
+}
+
+export const JobAdded: MessageFns<JobAdded> = {
+  encode(message: JobAdded, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== 0) {
+      writer.uint32(9).double(message.at);
+    }
+    if (message.by !== "") {
+      writer.uint32(18).string(message.by);
+    }
+    if (message.handler !== "") {
+      writer.uint32(26).string(message.handler);
+    }
+    if (message.data !== "") {
+      writer.uint32(34).string(message.data);
+    }
+    if (message.runnable !== false) {
+      writer.uint32(40).bool(message.runnable);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobAdded {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobAdded();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.at = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.handler = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.data = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.runnable = reader.bool();
             continue;
           }
         }
