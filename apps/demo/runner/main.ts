@@ -87,6 +87,7 @@ ${leader.name} is the leader. Try in another terminal:
   curl -N ${second}/lock -d "invoices 5000"
   curl ${third}/leaderonly -d hello                 # runs on the leader, whichever pod you call
   curl "${first}/jobs?limit=4"                      # the history of a job that runs every 2 s
+  curl -X POST ${second}/jobs/pause                 # and /jobs/resume, /jobs/run: for the whole group; GET /jobs/all shows it
   curl -N ${second}/sos -d 90                       # spills 90 MB, which is more than one pod can hold
   curl ${leader.url.replace('http://', '')}/block -d 5000                  # blocks the event loop of the leader for 5 s
   curl ${first}/cluster

@@ -1,4 +1,4 @@
-import { Body, Controller, Get, HttpCode, Logger, Post, Query } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Logger, NotFoundException, Param, Post, Query } from '@nestjs/common';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   ClusterService,
@@ -8,6 +8,7 @@ import {
   JobsService,
   type JobEntry,
   type JobRun,
+  type JobStatus,
 } from 'nestjs-hedge';
 
 /** Duration of a run in milliseconds: long enough to kill its pod meanwhile. */
@@ -35,6 +36,22 @@ export class JobsController {
   @Get('jobs')
   ledger(@Query('limit') limit = '10'): Promise<JobEntry[]> {
     return this.jobs.history('tick', { limit: Number(limit) });
+  }
+
+  /** `curl localhost:9090/jobs/all`: all jobs with their next times, on any pod. */
+  @Get('jobs/all')
+  all(): Promise<JobStatus[]> {
+    return this.jobs.list();
+  }
+
+  /** `curl -X POST localhost:9090/jobs/pause`: no firing begins until `resume`, whichever pod leads. `run` runs it now. */
+  @Post('jobs/:action')
+  @HttpCode(200)
+  async control(@Param('action') action: string): Promise<void> {
+    if (action === 'pause') await this.jobs.pause('tick', { reason: 'by hand' });
+    else if (action === 'resume') await this.jobs.resume('tick');
+    else if (action === 'run') await this.jobs.runNow('tick', { reason: 'by hand' });
+    else throw new NotFoundException();
   }
 
   /** `curl localhost:9090/leaderonly -d hello`: the method runs on the leader, whichever pod is called. */
