@@ -117,7 +117,9 @@ describe('jobs', () => {
       const [held, nightly, ...others] = await app.get(JobsService).list({ nextTimes: 2 });
       expect(others).toEqual([]);
       expect(held).toMatchObject({ name: 'held', schedule: 'every 1000 ms', running: { fireTime, attempt: 1 } });
-      expect(held!.lastFirings).toMatchObject([
+      // On a busy machine, firings between them are skipped.
+      const firings = held!.lastFirings.filter(({ event }) => event !== 'skipped');
+      expect(firings).toMatchObject([
         { event: 'claimed', fireTime },
         { event: 'done', fireTime: runs[0]!.fireTime, durationMs: expect.any(Number) },
       ]);
@@ -215,7 +217,10 @@ describe('jobs', () => {
     await jobs.add({ ...definition, data: 'changed' });
     await until(() => runs.some(({ data }) => data === 'changed'), 'it runs with the new data');
     const [status] = await jobs.list();
-    expect(status).toMatchObject({ schedule: 'every 1000 ms', added: { handler: 'tenant report', data: 'changed', runnable: true } });
+    expect(status).toMatchObject({
+      schedule: 'every 1000 ms',
+      added: { handler: 'tenant report', data: 'changed', runnable: true },
+    });
     const history = await historyOf(client, 'report of 17');
     expect(history.filter(({ event }) => event === 'scheduled')).toHaveLength(1);
 
@@ -261,9 +266,7 @@ describe('jobs', () => {
   });
 
   it('are not paused under a name that the leader does not know, or with invalid options', async () => {
-    const pods = podsOf({ providers: [TwoNames] });
-    await pods.start();
-    const jobs = pods.leader.get(JobsService);
+    const jobs = (await podsOf({ providers: [TwoNames] }).start()).get(JobsService);
     await expect(jobs.pause('nothing')).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining("There is no job 'nothing'"),
@@ -324,11 +327,11 @@ describe('jobs', () => {
     const last = encodeRow({ ...row, event: 'done', token: 1n, schedule: 'every 1000 ms' });
     pods.database.append([{ key, id: 'last', value: last, leader: 'a:1' }], undefined);
     const app = await pods.start();
-    await until(() => runs.length === 3, 'three firings');
-    const rows = pods.database.history(key, { limit: 99, order: 'oldest-first' });
-    expect(rows.length).toBeLessThanOrEqual(11);
-    expect(rows.some(({ id }) => id === '0')).toBe(false);
+    const rows = () => pods.database.history(key, { limit: 99, order: 'oldest-first' });
+    await until(() => runs.length >= 12 && rows().length <= 11, 'the rows of twelve runs are trimmed');
     await app.close();
+    expect(rows().some(({ id }) => id === '0')).toBe(false);
+    expect(rows().length).toBeGreaterThanOrEqual(10);
   });
 
   it.each([

@@ -99,7 +99,13 @@ export class TenantService {
   }
 
   async create(tenant: string, timeZone: string) {
-    await this.jobs.add({ name: `report of ${tenant}`, handler: 'tenant report', cron: '0 3 * * *', timeZone, data: { tenant } });
+    await this.jobs.add({
+      name: `report of ${tenant}`,
+      handler: 'tenant report',
+      cron: '0 3 * * *',
+      timeZone,
+      data: { tenant },
+    });
   }
 
   async close(tenant: string) {

@@ -172,7 +172,9 @@ export class JobOracle {
     }
     const addedAt = this.#records.get(told.job.name)?.added?.at;
     const flaw = flawOf(told.job, told.last, row, addedAt);
-    const continued = told.lost.some((lost) => lost.token === row.token && flawOf(told.job, lost, row, addedAt) === undefined);
+    const continued = told.lost.some(
+      (lost) => lost.token === row.token && flawOf(told.job, lost, row, addedAt) === undefined,
+    );
     if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
     if (flaw !== undefined) this.world.count('jobs: continued after a lost row');
     if (row.event === 'scheduled' && told.last !== undefined) this.world.count('jobs: begun anew');
@@ -235,7 +237,8 @@ export class JobOracle {
   finish(leaderWall: number): void {
     for (const { job, last, rows, counted } of this.#told.values()) {
       if (this.#records.get(job.name)?.paused !== undefined) violated('J5', `${job.name} cannot be resumed`);
-      if (job.name === ADDED_JOB && this.#records.get(job.name)?.added === undefined) violated('J5', `${job.name} cannot be added`);
+      if (job.name === ADDED_JOB && this.#records.get(job.name)?.added === undefined)
+        violated('J5', `${job.name} cannot be added`);
       if (last === undefined) violated('J2', `${job.name} was never scheduled`);
       const done = rows.filter(({ event }) => event === 'done').length;
       if (job.transactional && done !== counted.size) {
@@ -256,12 +259,7 @@ export class JobOracle {
 }
 
 /** Every row continues where the one before ended, and the outcome follows its claim. */
-function flawOf(
-  job: Job,
-  last: LedgerRow | undefined,
-  row: LedgerRow,
-  addedAt: number | undefined,
-): Flaw | undefined {
+function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow, addedAt: number | undefined): Flaw | undefined {
   const open = last?.event === 'claimed';
   if (row.event === 'done' || row.event === 'failed' || row.event === 'lost') {
     const follows = open && row.fireTime === last.fireTime && row.attempt === last.attempt && row.token === last.token;

@@ -91,7 +91,8 @@ export class PodJobs {
   #serve(action: JobAction, done: Asked['done'], failed: Asked['failed']): void {
     if (action.$case === 'list') throw new Error('not simulated');
     const { name, by } = action.value;
-    if (action.$case === 'run' && !this.#isThere(name)) return failed(new HedgeError('INVALID_ARGUMENT', 'no such job'));
+    if (action.$case === 'run' && !this.#isThere(name))
+      return failed(new HedgeError('INVALID_ARGUMENT', 'no such job'));
     if (action.$case === 'run') return this.#job(name).request({ id: action.value.id, by }, done, failed);
     const ticket = (this.#tickets += 1);
     this.#asked.set(ticket, { done, failed });

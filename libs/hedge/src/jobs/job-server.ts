@@ -1,4 +1,5 @@
 import { onAbort } from '../common/async/on-abort.js';
+import { withTokenInJson } from '../common/token-in-json.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -96,7 +97,10 @@ export class JobServer {
       const job = resolveJob(place, times, options, { leaseMs, group });
       this.#claimName(job.name, place);
       if (job.transactional && backend.transactions === undefined) throw notTransactional(place, backend.name);
-      this.#runners.set(job.name, this.#makeRunner(job, (run) => method.call(run)));
+      this.#runners.set(
+        job.name,
+        this.#makeRunner(job, (run) => method.call(run)),
+      );
     }
     if (methods.length === 0) return;
     election.onElected(({ fencingToken, signal }) => {
@@ -132,16 +136,28 @@ export class JobServer {
         this.#assertNotDecorated(action.value.name, 'Remove its decorator to end it, or pause it.');
     }
     const { name, by, reason } = action.value;
+    if (this.#hasNoMethods) throw unknownJob(name);
     const records = await this.#registry.records();
     if (!this.#places.has(name) && records.get(name)?.added === undefined) throw unknownJob(name);
     await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
     return NO_PAYLOAD;
   }
 
+  /** Then this pod does not follow the registry. */
+  get #hasNoMethods(): boolean {
+    return this.#places.size + this.#handlers.size === 0;
+  }
+
   async #add({ name, by, reason, definition: text }: JobAdd): Promise<void> {
     const { backend } = this.#deps;
     const definition = definitionOf(name, text);
     this.#assertNotDecorated(name, 'Choose another name.');
+    if (this.#hasNoMethods) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `Job '${name}' cannot be added: the leader has no jobs at all. Deploy the method with @LeaderJob('${definition.handler}') first.`,
+      );
+    }
     if (definition.transactional === true && backend.transactions === undefined) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
@@ -178,16 +194,18 @@ export class JobServer {
   }
 
   async #statuses(nextTimes: number): Promise<JobStatus[]> {
-    if (this.#places.size + this.#handlers.size === 0) return [];
+    if (this.#hasNoMethods) return [];
     const records = await this.#registry.records();
-    const names = new Set([...this.#places.keys(), ...[...records].flatMap(([name, { added }]) => (added ? [name] : []))]);
+    const names = new Set([
+      ...this.#places.keys(),
+      ...[...records].flatMap(([name, { added }]) => (added ? [name] : [])),
+    ]);
     return Array.from(names, (name) => {
       const record = records.get(name);
       const times = record?.paused === undefined ? Math.min(nextTimes, MAX_NEXT_TIMES) : 0;
       const runner = this.#runners.get(name);
-      const idle = { schedule: record?.added ? checkDefinition({ name, ...record.added.definition }).text : '' };
       return {
-        ...(runner?.status(times) ?? { ...idle, nextTimes: [], running: undefined }),
+        ...(runner?.status(times) ?? { schedule: '', nextTimes: [], running: undefined }),
         name,
         paused: record?.paused && { reason: '', ...record.paused },
         added: this.#places.has(name) ? undefined : record?.added && addedStatus(record.added, runner !== undefined),
@@ -242,7 +260,7 @@ export class JobServer {
       const times = checkDefinition({ name, ...added.definition });
       const { leaseMs, group } = this.#deps;
       const job = resolveJob(name, times, { ...options, name }, { leaseMs, group });
-      return { job, call: (run: TransactionalJobRun) => handler.call({ ...run, data }) };
+      return { job, call: (run: TransactionalJobRun) => handler.call(withTokenInJson({ ...run, data })) };
     } catch (error) {
       this.#deps.logger.warn(`Job ${name} does not run on this pod: ${messageOf(error)}`);
       return undefined;

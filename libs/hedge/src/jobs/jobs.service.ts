@@ -63,7 +63,7 @@ export interface JobRunOptions extends JobChangeOptions {
 /** A job of the group, as its leader sees it. A controller can return it. */
 export interface JobStatus {
   readonly name: string;
-  /** The timetable, such as `0 3 * * * Europe/Warsaw` or `every 15000 ms`. */
+  /** The timetable, such as `0 3 * * * Europe/Warsaw` or `every 15000 ms`. Empty for a job that is not runnable: see `added`. */
   readonly schedule: string;
   /** The nominal times of the next firings. */
   readonly nextTimes: readonly Date[];
@@ -192,7 +192,10 @@ export class JobsService {
     const { by, reason, id = randomUUID() } = options;
     checkOrigin(by, reason);
     if (typeof id !== 'string' || !/^[^\p{C}]{1,128}$/u.test(id)) {
-      throw new HedgeError('INVALID_ARGUMENT', `The id of runNow of job '${name}' is no text of 1 to 128 visible characters.`);
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `The id of runNow of job '${name}' is no text of 1 to 128 visible characters.`,
+      );
     }
     const action = (): JobAction => ({ $case: 'run', value: { name, id, ...this.#origin(by, reason) } });
     await this.#request('runNow', name, action, options);
@@ -293,12 +296,7 @@ export class JobsService {
   }
 
   /** @param action called when this pod has started */
-  async #request(
-    method: string,
-    name: string,
-    action: () => JobAction,
-    options: JobCallOptions,
-  ): Promise<Encoded> {
+  async #request(method: string, name: string, action: () => JobAction, options: JobCallOptions): Promise<Encoded> {
     const { gate, messenger, defaultTimeoutMs } = this.#deps;
     const { timeoutMs = defaultTimeoutMs, signal } = options;
     checkCallOptions(method, name, timeoutMs, signal);
@@ -351,10 +349,7 @@ function checkOrigin(by: unknown, reason: unknown): void {
 function checkText(option: string, value: unknown, min: number, max: number): void {
   if (typeof value === 'string' && value.length >= min && value.length <= max) return;
   const got = typeof value === 'string' ? `a text of ${value.length} characters` : `a value of type ${typeof value}`;
-  throw new HedgeError(
-    'INVALID_ARGUMENT',
-    `"${option}" is ${got}. Give a text of ${min} to ${max} characters.`,
-  );
+  throw new HedgeError('INVALID_ARGUMENT', `"${option}" is ${got}. Give a text of ${min} to ${max} characters.`);
 }
 
 function olderLeader(call: string, cause: HedgeError): HedgeError {

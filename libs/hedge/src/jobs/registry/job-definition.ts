@@ -56,7 +56,10 @@ export function checkDefinition(definition: JobDefinition): FireTimes {
 /** @throws HedgeError INVALID_ARGUMENT */
 export function checkHandlerName(name: unknown): asserts name is string {
   if (typeof name === 'string' && /^[^/\p{C}]{1,128}$/u.test(name)) return;
-  throw new HedgeError('INVALID_ARGUMENT', 'The handler of a job is no text of 1 to 128 visible characters without a slash.');
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    'The handler of a job is no text of 1 to 128 visible characters without a slash.',
+  );
 }
 
 function invalid(name: string, problem: string): HedgeError {

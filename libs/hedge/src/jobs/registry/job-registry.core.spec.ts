@@ -106,11 +106,19 @@ describe('job registry', () => {
   });
 
   it('keeps the begin and the pause of an added job when it changes, and neither after its removal', () => {
-    const add = (everyMs: number): JobChange => ({ type: 'add', name: 'k', by: 'ann', definition: { handler: 'h', everyMs } });
+    const add = (everyMs: number): JobChange => ({
+      type: 'add',
+      name: 'k',
+      by: 'ann',
+      definition: { handler: 'h', everyMs },
+    });
     pod.elect().change(add(1_000)).ask('pause', 'k');
     pod.now += 5_000;
     pod.change(add(2_000));
-    expect(pod.rows.at(-1)?.records.get('k')).toMatchObject({ paused: { at: T0 }, added: { at: T0, definition: { everyMs: 2_000 } } });
+    expect(pod.rows.at(-1)?.records.get('k')).toMatchObject({
+      paused: { at: T0 },
+      added: { at: T0, definition: { everyMs: 2_000 } },
+    });
     pod.ask('remove', 'k');
     expect(pod.rows.at(-1)?.records.size).toBe(0);
     pod.change(add(2_000));
@@ -158,7 +166,7 @@ describe('job registry', () => {
 
   it('keeps fields of a later version in its rows', () => {
     const { rows } = new Bench().elect().ask('pause');
-    const row = encodeRegistryRow(rows[0]!).replace('"name":"j"', '"name":"j","colour":"red"');
+    const row = encodeRegistryRow(rows[0]!).replace('},"name":"j"', '},"colour":"red","name":"j"');
     const next = new Bench([decodeRegistryRow({ key: 'k', id: 'i', value: row })]).elect(2n).ask('resume');
     expect(encodeRegistryRow(next.rows.at(-1)!)).toContain('"colour":"red"');
   });

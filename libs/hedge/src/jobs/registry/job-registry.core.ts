@@ -145,7 +145,9 @@ export class JobRegistry {
   #next(now: Instant): readonly RegistryEffect[] {
     if (this.#state.at !== 'ready' || this.#waiting.length === 0) return [];
     const batch = this.#waiting.splice(0);
-    const names = new Set(changesOf(batch).flatMap(({ type, name }) => (type === 'pause' || type === 'remove' ? [name] : [])));
+    const names = new Set(
+      changesOf(batch).flatMap(({ type, name }) => (type === 'pause' || type === 'remove' ? [name] : [])),
+    );
     if (names.size === 0) return this.#apply(batch, now);
     this.#state = { at: 'holding', batch, names };
     return [...names].map((name) => ({ type: 'hold', name }));

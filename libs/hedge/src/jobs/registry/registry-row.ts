@@ -66,7 +66,10 @@ export function changed(records: JobRecords, change: JobChange, wall: number): J
   }
   if ((type === 'pause') === (paused !== undefined)) return records;
   const pause = { at: wall, by, ...(reason !== undefined && { reason }) };
-  return new Map([...records, [name, type === 'pause' ? { ...record, paused: pause } : { ...record, resumedAt: wall }]]);
+  return new Map([
+    ...records,
+    [name, type === 'pause' ? { ...record, paused: pause } : { ...record, resumedAt: wall }],
+  ]);
 }
 
 /** The same row has the same id and text, so that a write is repeatable. */
