@@ -4,7 +4,7 @@ import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerEffect, SchedulerInput } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
 import type { RegistryEffect, RegistryInput } from '../../libs/hedge/src/jobs/registry/job-registry.messages.js';
-import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
+import { rowIdOf, type LedgerRow } from '../../libs/hedge/src/jobs/ledger.js';
 import { SimulatedDatabase } from './database.js';
 import { AcquiresAtOnce } from './planted-fences.js';
 import type { PlantedBug } from './search.js';
@@ -67,6 +67,10 @@ class IgnoresRemovals extends JobScheduler {
     if (!('control' in input) || input.type === 'elected') return super.step(input, now);
     return super.step({ ...input, control: { ...input.control, removed: false } }, now);
   }
+}
+
+function timedRowId(row: LedgerRow): string {
+  return row.event === 'claimed' ? `${row.through} ${row.attempt} claim` : rowIdOf(row);
 }
 
 /** Answers a request when the run is about to be claimed. */
@@ -159,7 +163,7 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
     found: ['J5'],
   },
   'a requested run whose claim has another id under the next leader': {
-    parts: { ...SOUND_PARTS, jobRowId: ({ requested: _, ...row }) => rowIdOf(row) },
+    parts: { ...SOUND_PARTS, jobRowId: timedRowId },
     found: ['J6'],
   },
   'a request that is acknowledged before its claim': {

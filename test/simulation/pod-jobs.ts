@@ -173,8 +173,8 @@ export class PodJobs {
     const { cluster, host } = this;
     cluster.connection.call(cluster.thread(host.self.address), effect, (outcome) => {
       if (!host.alive) return;
-      if (outcome.type === 'done') return void this.#inputs.push(input(outcome.result));
-      this.#inputs.push({ type: 'call-failed', call, random: cluster.random.next() });
+      const failed = { type: 'call-failed', call, random: cluster.random.next() } as const;
+      this.#inputs.push(outcome.type === 'done' ? input(outcome.result) : failed);
     });
   }
 }

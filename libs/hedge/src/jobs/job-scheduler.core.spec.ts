@@ -127,6 +127,10 @@ function minute(ms: number): number {
   return Math.floor((ms - T0) / MINUTE);
 }
 
+function added(minutes: number): SchedulerControl {
+  return { ...NOT_PAUSED, addedAt: T0 + minutes * MINUTE };
+}
+
 /** The ledger of a leader that claimed minute 1 and was lost then. */
 function lostInMinute1(): LedgerRow[] {
   const first = new Bench().elect().at(1);
@@ -710,8 +714,6 @@ describe('job scheduler', () => {
   });
 
   describe('a job that is added at run time', () => {
-    const added = (minutes: number) => ({ ...NOT_PAUSED, addedAt: T0 + minutes * MINUTE });
-
     it('claims nothing when it is removed, and begins anew when it is added again', () => {
       pod.control = added(0);
       pod.elect().at(1).end();

@@ -134,6 +134,10 @@ export class JobServer {
         return NO_PAYLOAD;
       case 'remove':
         this.#assertNotDecorated(action.value.name, 'Remove its decorator to end it, or pause it.');
+        break;
+      case 'pause':
+      case 'resume':
+        break;
     }
     const { name, by, reason } = action.value;
     if (this.#hasNoMethods) throw unknownJob(name);

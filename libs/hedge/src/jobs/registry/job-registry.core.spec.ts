@@ -62,6 +62,10 @@ class Bench {
   }
 }
 
+function add(everyMs: number): JobChange {
+  return { type: 'add', name: 'k', by: 'ann', definition: { handler: 'h', everyMs } };
+}
+
 describe('job registry', () => {
   let pod: Bench;
   beforeEach(() => {
@@ -106,12 +110,6 @@ describe('job registry', () => {
   });
 
   it('keeps the begin and the pause of an added job when it changes, and neither after its removal', () => {
-    const add = (everyMs: number): JobChange => ({
-      type: 'add',
-      name: 'k',
-      by: 'ann',
-      definition: { handler: 'h', everyMs },
-    });
     pod.elect().change(add(1_000)).ask('pause', 'k');
     pod.now += 5_000;
     pod.change(add(2_000));

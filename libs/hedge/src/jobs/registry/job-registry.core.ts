@@ -83,6 +83,7 @@ export class JobRegistry {
       case 'held':
         return this.#held(input.name, now);
       case 'tick':
+      default:
         return this.#tick(now);
     }
   }

@@ -633,9 +633,9 @@ export function logConformance(suite: Suite): void {
       const append = async (): Promise<void> => {
         for (let i = 0; i < 20; i++) written.push(timestampOf((await two.log.append([rowOf(key, String(i))]))[0]));
       };
-      let ended = false;
-      const appended = append().finally(() => (ended = true));
-      while (!ended) await one.log.trim({ key, keep: 3, limit: 2 });
+      const progress = { ended: false };
+      const appended = append().finally(() => (progress.ended = true));
+      while (!progress.ended) await one.log.trim({ key, keep: 3, limit: 2 });
       await appended;
       while ((await one.log.trim({ key, keep: 3, limit: 2 })) > 0);
       const left = await one.log.history(key, { limit: 99, order: 'oldest-first' });
