@@ -361,6 +361,23 @@ describe('watches in a group', () => {
     expect(reads).toBe(1);
   });
 
+  it('have caught up when they have yielded all versions that were written before', async () => {
+    const rows = Array.from({ length: 250 }, (_, n) => ({ key: 'k', id: `id ${n}`, value: `${n}`, leader: 'l' }));
+    for (const row of rows) await backend.log.append([row]);
+    const watch = kv.watch('k', { from: 0n });
+    const { seen } = collect(watch);
+    let counted: number | undefined;
+    void watch.caughtUp().then(() => (counted = seen.length));
+    await group.pass(100);
+    expect(counted).toBe(250);
+    const again = watch.caughtUp();
+    await group.pass(1);
+    await again;
+    const never = expect(watch.caughtUp()).rejects.toMatchObject({ code: 'CANCELLED' });
+    await watch.return();
+    await never;
+  });
+
   it('end with the loop, with CANCELLED by their signal, and refuse bad arguments', async () => {
     const controller = new AbortController();
     const { ended } = collect(kv.watch('k', { signal: controller.signal }));

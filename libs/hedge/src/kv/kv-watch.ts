@@ -43,6 +43,7 @@ export class KvWatch implements AsyncIterableIterator<KvEntry, undefined> {
   readonly #init: KvWatchInit;
   readonly #stopListening: () => void;
   readonly #waiters: Waiter[] = [];
+  readonly #whenEnded = new Set<() => void>();
   #open: OpenWatch | undefined;
   #ended = false;
   #error: HedgeError | undefined;
@@ -66,6 +67,24 @@ export class KvWatch implements AsyncIterableIterator<KvEntry, undefined> {
   /** Milliseconds since it was certain that all versions were read; undefined before that. */
   get ageMs(): number | undefined {
     return this.#open?.ageMs();
+  }
+
+  /**
+   * Resolves when the watch has yielded all versions that were written before this call. The reader must go on reading.
+   * @throws HedgeError of `ready`; CANCELLED when the watch ends before
+   */
+  async caughtUp(): Promise<void> {
+    await this.ready;
+    const { name } = this.#init;
+    await new Promise<void>((resolve, reject) => {
+      const ended = (): void => reject(new HedgeError('CANCELLED', `${name} ended before it had caught up.`));
+      if (this.#ended) return ended();
+      this.#whenEnded.add(ended);
+      this.#open?.whenCaughtUp(() => {
+        this.#whenEnded.delete(ended);
+        resolve();
+      });
+    });
   }
 
   next(): Promise<IteratorResult<KvEntry, undefined>> {
@@ -120,6 +139,8 @@ export class KvWatch implements AsyncIterableIterator<KvEntry, undefined> {
     this.#ended = true;
     this.#stopListening();
     this.#open?.end();
+    for (const ended of this.#whenEnded) ended();
+    this.#whenEnded.clear();
   }
 
   #cancelled(): HedgeError {

@@ -7,6 +7,7 @@ import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
 import type { StartGate } from '../common/async/start-gate.js';
+import { KvCache } from './kv-cache.js';
 import { KvReader } from './kv-reader.runner.js';
 import { KvWatch } from './kv-watch.js';
 import type { WatchHub } from './watch-hub.runner.js';
@@ -402,6 +403,19 @@ export class KvStore {
       name,
       signal,
     });
+  }
+
+  /**
+   * A cache of the keys with a prefix, which a watch keeps up to date. Resolves when it is filled. All entries are held in
+   * memory, until `close()` or the signal ends the cache.
+   * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, OVERLOADED, CANCELLED
+   */
+  async cached(prefix: string, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<KvCache> {
+    checkKeys(`The options of cached "${String(prefix)}"`, options, ['signal']);
+    assertPrefix(prefix);
+    const { signal } = options;
+    const watch = this.watch(prefix, { signal });
+    return await KvCache.fill(watch, () => this.entries(prefix, { limit: Infinity, signal }));
   }
 
   /**

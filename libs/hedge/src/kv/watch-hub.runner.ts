@@ -101,6 +101,8 @@ interface Watching {
   readonly closed: () => void;
   /** When the last read began that found no more rows, by the monotonic clock. */
   readAt: number | undefined;
+  /** Called after a read that began after that time and found nothing. */
+  readonly catchUps: Set<{ readonly since: number; readonly done: () => void }>;
   ended: boolean;
 }
 
@@ -110,6 +112,8 @@ export interface OpenWatch {
   want(): void;
   /** Milliseconds since this watch had certainly delivered all rows; undefined before it has. */
   ageMs(): number | undefined;
+  /** Calls the function when all rows were delivered that were visible at this call. */
+  whenCaughtUp(done: () => void): void;
   end(): void;
 }
 
@@ -142,7 +146,8 @@ export class WatchHub {
     deliver: (entry: LogEntry) => void,
     closed: () => void = () => undefined,
   ): OpenWatch {
-    const watching: Watching = { scope, reader, deliver, closed, readAt: undefined, ended: this.#closed };
+    const catchUps: Watching['catchUps'] = new Set();
+    const watching: Watching = { scope, reader, deliver, closed, readAt: undefined, catchUps, ended: this.#closed };
     if (this.#closed) closed();
     else {
       this.#watchings.add(watching);
@@ -150,6 +155,10 @@ export class WatchHub {
     }
     return {
       want: () => this.#step(watching, { type: 'wanted' }),
+      whenCaughtUp: (done) => {
+        catchUps.add({ since: this.options.clock.now().mono, done });
+        this.#step(watching, { type: 'noticed' });
+      },
       ageMs: () => watching.readAt && this.options.clock.now().mono - watching.readAt,
       end: () => {
         watching.ended = true;
@@ -204,6 +213,7 @@ export class WatchHub {
       const read = (page: ChangesPage): void => {
         for (const watching of watchings) {
           if (!page.more) watching.readAt = startedAt;
+          this.#catchUp(watching, page, startedAt);
           this.#step(watching, { type: 'page', page });
         }
       };
@@ -213,6 +223,19 @@ export class WatchHub {
       const { log, pageRows = WATCH_PAGE } = this.options;
       log.changes({ ...scope, after, limit: pageRows }).then(read, failed);
     }
+  }
+
+  /** The reader has taken all earlier entries, or it would not have read. */
+  #catchUp({ reader, catchUps }: Watching, { entries, more }: ChangesPage, startedAt: number): void {
+    if (entries.length === 0 && !more) {
+      for (const catchUp of catchUps) {
+        if (catchUp.since > startedAt) continue;
+        catchUps.delete(catchUp);
+        catchUp.done();
+      }
+    }
+    // Another read follows when the entries of this one are taken.
+    if (catchUps.size > 0) reader.step({ type: 'noticed' });
   }
 
   /** A new scope, or a new leader, is not part of the question that is asked. */
@@ -248,7 +271,9 @@ export class WatchHub {
     }).then(
       ({ bytes }) => {
         this.#asked = undefined;
-        this.#noticed(scopes, KvNotice.decode(bytes));
+        const notice = noticeOf(bytes);
+        if (notice === undefined) return this.#askLater();
+        this.#noticed(scopes, notice);
         this.#ask();
       },
       () => {
@@ -284,6 +309,15 @@ export class WatchHub {
 
   #notice(isMeant: (watching: Watching) => boolean): void {
     for (const watching of this.#watchings) if (isMeant(watching)) this.#step(watching, { type: 'noticed' });
+  }
+}
+
+/** Undefined for an answer of a later version that this one cannot read. */
+function noticeOf(bytes: Uint8Array): KvNotice | undefined {
+  try {
+    return KvNotice.decode(bytes);
+  } catch {
+    return undefined;
   }
 }
 
