@@ -73,6 +73,7 @@ describe('a start', () => {
     ['ALTER TABLE hedge.locktable DROP COLUMN heartbeat', 'column locktable.heartbeat'],
     ['ALTER TABLE hedge.locktable DROP CONSTRAINT locktable_pkey', 'primary key (name) of table locktable'],
     ['DROP INDEX hedge.locktable_fence', 'index (name, token) of table locktable'],
+    ['DROP INDEX hedge.logtable_commits', 'index ("timestamp") of table logtable'],
     ['DROP INDEX hedge.logtable_semaphore', 'index (key) of table logtable'],
     ['DELETE FROM hedge.hedge_clock', 'the row of table hedge_clock'],
   ])('after %s fails with the statement that mends it', async (damage, lack) => {

@@ -287,7 +287,8 @@ export class SimulatedDatabase {
   /** As `LogTable.changes`. */
   changes({ after, limit, ...scope }: ChangesQuery): ChangesPage {
     const later = this.rowsIn(scope).filter((row) => this.isAfter(row, after));
-    return { entries: later.slice(0, limit), more: later.length > limit };
+    const entries = later.slice(0, limit);
+    return { entries, next: entries.at(-1) ?? after, more: later.length > limit };
   }
 
   protected isAfter(row: LogEntry, place: LogPlace): boolean {

@@ -102,7 +102,9 @@ export interface ChangesQuery {
 
 export interface ChangesPage {
   readonly entries: readonly LogEntry[];
-  /** There may be more rows after the last one. */
+  /** The place of the last entry, or a later one: the next page begins after it. */
+  readonly next: LogPlace;
+  /** There may be more rows after `next`. */
   readonly more: boolean;
 }
 
@@ -197,8 +199,8 @@ export interface LogTable {
   /**
    * One page of the rows of all keys with a prefix, in the order of commits, tombstones included, as they were at one
    * moment. The driver bounds the bytes of a page. A row that becomes visible later has a greater timestamp than every row
-   * that was visible before, and the rows of one commit become visible together. So a reader that goes on after the last
-   * row of each page misses no row (W1).
+   * that was visible before, and the rows of one commit become visible together. So a reader that goes on after each
+   * page misses no row (W1). A page may be empty although there are more: the driver bounds the rows that it searches.
    */
   changes(query: ChangesQuery): Promise<ChangesPage>;
 

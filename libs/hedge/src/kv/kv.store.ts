@@ -368,8 +368,8 @@ export class KvStore {
 
   /**
    * Watches all keys with a prefix ('' for all keys), or one key: yields each version, deletions included, in the order of
-   * commits. See `KvWatch`. On PostgreSQL and SQLite a read costs the time of one index search for each key of the prefix,
-   * on Spanner it scans all versions of these keys.
+   * commits. See `KvWatch`. A read costs one index search for each key of the prefix on SQLite, and a scan of all versions
+   * of these keys on Spanner.
    *
    * The watch begins at the call, or at `from`. Await `ready` before you write what it must show.
    *
@@ -411,8 +411,8 @@ export class KvStore {
    * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, OVERLOADED, CANCELLED
    */
   async cached(prefix: string, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<KvCache> {
-    checkKeys(`The options of cached "${String(prefix)}"`, options, ['signal']);
     assertPrefix(prefix);
+    checkKeys(`The options of cached "${prefix}"`, options, ['signal']);
     const { signal } = options;
     const watch = this.watch(prefix, { signal });
     return await KvCache.fill(watch, () => this.entries(prefix, { limit: Infinity, signal }));

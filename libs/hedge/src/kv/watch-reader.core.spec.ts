@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { LogEntry, LogPlace } from '../database/log-table.js';
 import { WatchReader, type WatchEffect } from './watch-reader.core.js';
 
@@ -14,9 +14,18 @@ function read(after: LogPlace): WatchEffect {
 
 const wanted = { type: 'wanted' } as const;
 const noticed = { type: 'noticed' } as const;
-const page = (values: string[], more = false) =>
-  ({ type: 'page', page: { entries: values.map((value) => entry(value)), more } }) as const;
+let last = START;
+/** The next page of a reader that begins behind `last`. */
+const page = (values: string[], more = false) => {
+  const entries = values.map((value) => entry(value));
+  last = entries.at(-1) ?? last;
+  return { type: 'page', page: { entries, next: last, more } } as const;
+};
 const delivered = (value: string): WatchEffect => ({ type: 'deliver', entry: entry(value) });
+
+beforeEach(() => {
+  last = START;
+});
 
 describe('the reader of a watch', () => {
   it('reads when an entry is wanted, delivers one at a time, and reads on behind the last one after a notice (W1)', () => {
@@ -54,7 +63,9 @@ describe('the reader of a watch', () => {
     const reader = new WatchReader(START);
     reader.step(wanted);
     const reserved = entry('5', '__hedge/job/g/x');
-    expect(reader.step({ type: 'page', page: { entries: [reserved], more: true } })).toEqual([read(reserved)]);
+    expect(reader.step({ type: 'page', page: { entries: [reserved], next: reserved, more: true } })).toEqual([
+      read(reserved),
+    ]);
     expect(reader.step(page(['6']))).toEqual([delivered('6')]);
   });
 

@@ -75,11 +75,11 @@ export class WatchReader {
     return this.#next();
   }
 
-  #read({ entries, more }: ChangesPage): void {
+  #read({ entries, next, more }: ChangesPage): void {
     this.#reading = false;
     this.#failures = 0;
     this.#behind ||= more;
-    this.#after = entries.at(-1) ?? this.#after;
+    this.#after = next;
     this.#entries = entries.filter(({ key }) => !isReservedKey(key)).reverse();
   }
 

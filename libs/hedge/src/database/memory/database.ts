@@ -159,7 +159,8 @@ export class MemoryDatabase {
     const later = [...this.#log]
       .filter(([key]) => (exact ? key === prefix : key.startsWith(prefix)))
       .flatMap(([, versions]) => versions.filter((entry) => comparePlaces(entry, after) > 0));
-    return { entries: later.sort(comparePlaces).slice(0, limit), more: later.length > limit };
+    const entries = later.sort(comparePlaces).slice(0, limit);
+    return { entries, next: entries.at(-1) ?? after, more: later.length > limit };
   }
 
   get lastTimestamp(): bigint {

@@ -1,4 +1,5 @@
 import {
+  comparePlaces,
   isTombstone,
   type AppendOutcome,
   type ChangesPage,
@@ -32,6 +33,7 @@ import {
   latestSql,
   namesOf,
   overwriteSql,
+  SEARCHED_ROWS,
   storedSql,
   tokenSql,
   trimSql,
@@ -164,9 +166,15 @@ export class PostgresLogTable implements LogTable {
   async changes(query: ChangesQuery): Promise<ChangesPage> {
     assertTexts({ prefix: query.prefix, id: query.after.id, key: query.after.key });
     const rows = await this.calls.query('log.changes', changesSql(this.#names, query, CHANGES_BYTES));
-    const entries = rows.flatMap((row) => toEntries(row['key'] ?? '', [row]));
+    const of = (kind: string): LogEntry[] =>
+      rows.filter((row) => row['kind'] === kind).flatMap((row) => toEntries(row['key'] ?? '', [row]));
+    const entries = of('row').sort(comparePlaces);
     const bytes = entries.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
-    return { entries, more: entries.length === query.limit || bytes >= CHANGES_BYTES };
+    const last = entries.at(-1);
+    const isFull = entries.length === query.limit || bytes >= CHANGES_BYTES;
+    if (isFull && last !== undefined) return { entries, next: last, more: true };
+    const [end = query.after] = of('end');
+    return { entries, next: end, more: rows.some((row) => row['searched'] === String(SEARCHED_ROWS)) };
   }
 
   async lastTimestamp(): Promise<bigint> {

@@ -56,6 +56,8 @@ function tableShapes({ lockTable, logTable }: Tables): readonly TableShape[] {
       settings: 'autovacuum_vacuum_scale_factor = 0.05',
       indexes: [
         { name: `${logTable}_latest`, unique: false, columns: 'key, "timestamp" DESC, id DESC' },
+        // Watches read the rows behind a place in the order of commits.
+        { name: `${logTable}_commits`, unique: false, columns: '"timestamp"' },
         { name: `${logTable}_semaphore`, unique: true, columns: 'key', where: IS_SEMAPHORE },
       ],
       rights: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'],

@@ -576,32 +576,31 @@ export function keysSql({ log }: Names, prefix: string, limit: number, after: st
   };
 }
 
+/** The rows that one `changesSql` searches. */
+export const SEARCHED_ROWS = 1_000;
+
 /**
- * The rows of all keys with a prefix behind a place, in the order of commits: from each key the first ones by the index. So
- * the cost grows with the number of keys, and not with the number of their versions.
+ * The rows of all keys with a prefix behind a place, by the index of commits, up to the row that reaches so many bytes. It
+ * searches `SEARCHED_ROWS` behind the place. A further result of kind `end` is the last searched row, with their number.
  */
 export function changesSql({ log }: Names, query: ChangesQuery, bytes: number): Statement {
   const { prefix, exact, after, limit } = query;
   const order = 'ORDER BY timestamp, id, key';
   return {
-    text: strongly(`WITH RECURSIVE found (key) AS (
-        (SELECT key FROM ${log} WHERE key >= $1::text ORDER BY key LIMIT 1)
-        UNION ALL
-        SELECT (SELECT next.key FROM ${log} AS next WHERE next.key > found.key ORDER BY next.key LIMIT 1)
-        FROM found WHERE starts_with(found.key, $1::text) AND $2::text = 'false'),
-      changed AS (
-        SELECT found.key, later.* FROM found CROSS JOIN LATERAL (
-          SELECT id, value, leader, timestamp FROM ${log} AS log
-          WHERE log.key = found.key AND (timestamp, id) >= ($3::text::bigint, $4::text COLLATE "C")
-            AND NOT (timestamp = $3::text::bigint AND id = $4::text AND log.key <= $5::text COLLATE "C")
-          ORDER BY timestamp, id LIMIT $6::text::bigint) AS later
-        WHERE starts_with(found.key, $1::text) AND (found.key = $1::text OR $2::text = 'false')
-        ${order} LIMIT $6::text::bigint)
-      SELECT key, id, value, leader, timestamp::text FROM (
+    text: strongly(`WITH searched AS MATERIALIZED (
+        SELECT key, id, value, leader, timestamp FROM ${log}
+        WHERE timestamp >= $2::text::bigint AND (timestamp > $2::text::bigint OR id > $3::text OR id = $3::text AND key > $4::text)
+          ${exact ? 'AND key = $1::text' : ''}
+        ${order} LIMIT ${SEARCHED_ROWS}),
+      found AS (
         SELECT *, sum(octet_length(value)) OVER (${order} ROWS UNBOUNDED PRECEDING) - octet_length(value) AS bytes_before
-        FROM changed) AS page
-      WHERE bytes_before < $7::text::bigint ORDER BY page.timestamp, id, key`),
-    values: [prefix, String(exact), String(after.timestamp), after.id, after.key, String(limit), String(bytes)],
+        FROM searched WHERE starts_with(key, $1::text) ${order} LIMIT $5::text::bigint)
+      SELECT 'row' AS kind, key, id, value, leader, timestamp::text, NULL AS searched
+      FROM found WHERE bytes_before < $6::text::bigint
+      UNION ALL
+      SELECT 'end', key, id, NULL, NULL, timestamp::text, (SELECT count(*) FROM searched)::text
+      FROM (SELECT * FROM searched ORDER BY timestamp DESC, id DESC, key DESC LIMIT 1) AS last`),
+    values: [prefix, String(after.timestamp), after.id, after.key, String(limit), String(bytes)],
   };
 }
 

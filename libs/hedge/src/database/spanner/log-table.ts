@@ -231,7 +231,8 @@ export class SpannerLogTable implements LogTable {
     const rows = await this.connection.run('log.changes', (attempt) =>
       attempt.stream(changesSql(this.tables.logTable, query)),
     );
-    return { entries: rows.map(([key, ...row]) => toEntry(key ?? '', row)), more: rows.length === query.limit };
+    const entries = rows.map(([key, ...row]) => toEntry(key ?? '', row));
+    return { entries, next: entries.at(-1) ?? query.after, more: rows.length === query.limit };
   }
 
   async lastTimestamp(prefix: string): Promise<bigint> {

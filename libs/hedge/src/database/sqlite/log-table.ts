@@ -104,7 +104,8 @@ export class SqliteLogTable implements LogTable {
     assertTexts({ prefix, id: after.id, key: after.key });
     const place = { timestamp: clamp(after.timestamp), id: after.id, key: after.key };
     const { changes, more } = await this.thread.call('changes', { prefix, exact, limit, after: place });
-    return { entries: Array.from(changes, ([key, ...version]) => toEntry(key, version)), more };
+    const entries = Array.from(changes, ([key, ...version]) => toEntry(key, version));
+    return { entries, next: entries.at(-1) ?? after, more };
   }
 
   lastTimestamp(): Promise<bigint> {

@@ -458,12 +458,13 @@ export function logConformance(suite: Suite): void {
     it('W1 lists the rows of all keys with a prefix, or of one key, in the order of commits', async () => {
       const client = await suite.client();
       const prefix = newName();
+      const start = await placeNow(client, prefix);
       await client.log.append([rowOf(prefix, '1', 'b'), rowOf(`${prefix}/é`, '0', 'a'), rowOf(newName())]);
       await client.log.append([rowOf(`${prefix}/x`, '2'), tombstoneOf(`${prefix}/é`)]);
       await client.log.append([rowOf(prefix, '3', 'a')]);
       await client.log.overwrite({ key: `${prefix}/x`, value: '4', leader: 'l' });
       await client.log.overwrite({ key: `${prefix}/x`, value: '5', leader: 'l' });
-      const { entries, more } = await client.log.changes({ prefix, ...from(START) });
+      const { entries, more } = await client.log.changes({ prefix, ...from(start) });
       assert.equal(more, false);
       assert.deepEqual([...entries].sort(comparePlaces), entries);
       assert.deepEqual(
@@ -474,45 +475,64 @@ export function logConformance(suite: Suite): void {
         entries.find(({ key }) => key === prefix),
         (await client.log.history(prefix, OLDEST))[0],
       );
-      const one = await client.log.changes({ prefix, ...from(START, true) });
+      const one = await client.log.changes({ prefix, ...from(start, true) });
       assert.deepEqual(one.entries, await client.log.history(prefix, OLDEST));
-      assert.deepEqual((await client.log.changes({ prefix: newName(), ...from(START) })).entries, []);
+      assert.deepEqual((await client.log.changes({ prefix: newName(), ...from(start) })).entries, []);
     });
 
     it('W1 goes on behind any row, also within a commit, until nothing is left', async () => {
       const client = await suite.client();
       const prefix = newName();
+      const start = await placeNow(client, prefix);
       const rows = ['b', 'a', '😀', '\uffff'].flatMap((id) => [
         rowOf(`${prefix}b`, id, id),
         rowOf(`${prefix}a`, id, id),
       ]);
       await client.log.append(rows);
       await client.log.append([rowOf(prefix)]);
-      const all = (await client.log.changes({ prefix, ...from(START) })).entries;
+      const all = (await client.log.changes({ prefix, ...from(start) })).entries;
       assert.equal(all.length, 9);
       for (const limit of [1, 2, 5]) {
         const paged: LogEntry[] = [];
-        for (let more = true; more;) {
-          const page = await client.log.changes({ prefix, ...from(paged.at(-1) ?? START, false, limit) });
+        for (let more = true, next = start; more;) {
+          const page = await client.log.changes({ prefix, ...from(next, false, limit) });
           assert.ok(page.entries.length <= limit);
           paged.push(...page.entries);
-          more = page.more;
+          ({ next, more } = page);
         }
         assert.deepEqual(paged, all);
       }
       const last = { ...all.at(-1)!, key: '\u{10ffff}' };
-      assert.deepEqual(await client.log.changes({ prefix, ...from(last) }), { entries: [], more: false });
+      const { entries, more } = await client.log.changes({ prefix, ...from(last) });
+      assert.deepEqual([entries, more], [[], false]);
+    });
+
+    it('W1 finds rows behind many rows of other keys', async () => {
+      const client = await suite.client();
+      const [prefix, other] = [newName(), newName()];
+      const row = rowOf(prefix);
+      for (let i = 0; i < 6; i++) await client.log.append(Array.from({ length: 1_000 }, () => rowOf(other)));
+      const timestamp = timestampOf((await client.log.append([row]))[0]);
+      const [first] = await client.log.history(other, { limit: 1, order: 'oldest-first' });
+      const found: LogEntry[] = [];
+      for (let more = true, next: LogPlace = first!; more;) {
+        const page = await client.log.changes({ prefix, ...from(next) });
+        found.push(...page.entries);
+        ({ next, more } = page);
+      }
+      assert.deepEqual(found, [{ ...row, timestamp }]);
     });
 
     it('W1 bounds the bytes of a page, and shows a value that is larger', async () => {
       const client = await suite.client();
       const prefix = newName();
+      const start = await placeNow(client, prefix);
       for (let i = 0; i < 6; i++) await client.log.append([rowOf(`${prefix}/${i}`, String(i).repeat(2 ** 20))]);
       const paged: LogEntry[] = [];
-      for (let more = true; more;) {
-        const page = await client.log.changes({ prefix, ...from(paged.at(-1) ?? START, false, 3) });
+      for (let more = true, next = start; more;) {
+        const page = await client.log.changes({ prefix, ...from(next, false, 3) });
         paged.push(...page.entries);
-        more = page.more;
+        ({ next, more } = page);
       }
       assert.deepEqual(
         paged.map(({ value }) => value[0]),
@@ -535,6 +555,7 @@ export function logConformance(suite: Suite): void {
     it('W1 shows a reader that follows each row once and in order, whoever writes', async () => {
       const [reader, ...writers] = await suite.clients(4);
       const prefix = newName();
+      const start = await placeNow(reader!, prefix);
       const progress = { writing: writers.length };
       const written = writers.map(async ({ log }, w) => {
         for (let i = 0; i < 25; i++) {
@@ -545,16 +566,17 @@ export function logConformance(suite: Suite): void {
         progress.writing -= 1;
       });
       const seen: LogEntry[] = [];
+      let next = start;
       for (let more = true; more || progress.writing > 0;) {
-        const page = await reader!.log.changes({ prefix, ...from(seen.at(-1) ?? START, false, 7) });
+        const page = await reader!.log.changes({ prefix, ...from(next, false, 7) });
         seen.push(...page.entries);
-        more = page.more;
+        ({ next, more } = page);
       }
       await Promise.all(written);
       for (let more = true; more;) {
-        const page = await reader!.log.changes({ prefix, ...from(seen.at(-1) ?? START) });
+        const page = await reader!.log.changes({ prefix, ...from(next) });
         seen.push(...page.entries);
-        more = page.more;
+        ({ next, more } = page);
       }
       const keys = await reader!.log.keys({ prefix, limit: 99 });
       const stored = await Promise.all(keys.map((key) => reader!.log.history(key, { ...OLDEST, limit: 1_000 })));
@@ -745,7 +767,11 @@ function from(after: LogPlace, exact = false, limit = 100): Omit<ChangesQuery, '
   return { after, exact, limit };
 }
 
-const START: LogPlace = { timestamp: 0n, id: '', key: '' };
+/** Before all rows that are written after the call. */
+async function placeNow({ log }: Backend, prefix: string): Promise<LogPlace> {
+  return { timestamp: (await log.lastTimestamp(prefix)) + 1n, id: '', key: '' };
+}
+
 const OLDEST = { limit: 9, order: 'oldest-first' } as const;
 
 function timestampOf(outcome: AppendOutcome | undefined): bigint {
