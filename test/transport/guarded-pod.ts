@@ -1,8 +1,8 @@
 // A whole pod in a separate process, which leads its group. Every 20 ms it checks its memory and its lease. On the message
 // 'report' it sends the results since the last report.
 import { LineLogger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
-import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
+import { withoutHandlers } from '../../libs/hedge/src/pod/handlers.js';
 import { HedgePod } from '../../libs/hedge/src/pod/hedge-pod.js';
 import { grpcTransport } from '../../libs/hedge/src/pod/transport-factory.js';
 import { resolveOptions } from '../../libs/hedge/src/nest/validate.js';
@@ -24,14 +24,10 @@ const settings = resolveOptions({
   secret: 'the secret of the group',
   timing: 'lan',
 });
-const none = async (): Promise<never> => {
-  throw new HedgeError('NO_HANDLER', 'This pod has no handlers');
-};
-const noStreams = { check: () => undefined, run: none };
 const runtime = new HedgePod({
   settings,
   makeTransport: grpcTransport,
-  makeHandlers: () => ({ leaderMessage: none, broadcast: none, leaderStream: noStreams, broadcastStream: noStreams }),
+  makeHandlers: withoutHandlers,
   makeLogger: (context) => new LineLogger(context, SILENT),
 });
 let address = '';

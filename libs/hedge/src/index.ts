@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export type { Backend, BackendContext, BackendFactory, WorkerBackend } from './database/backend.js';
+export type { Backend, BackendContext, BackendFactory, DatabaseFacts, WorkerBackend } from './database/backend.js';
 export type { FencedTransactions } from './database/fenced-transactions.js';
 export type { TransactionOf } from './database/sql-transactions/index.js';
 export type { PermitFence, UserTransactions } from './database/user-transactions.js';
@@ -18,6 +18,21 @@ export type { ViewMember } from './membership/view.js';
 export { HedgeError, type HedgeErrorCode } from './common/errors.js';
 export type { MemberId } from './common/identity.js';
 export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.js';
+export { InspectionService, type InspectionOptions } from './inspection/inspection.service.js';
+export type {
+  EventLoopState,
+  HandledTopics,
+  HeldLeaseState,
+  LeaderState,
+  LinkState,
+  LockState,
+  PodHealth,
+  PodProcess,
+  PodState,
+  SpillState,
+  TierState,
+  ViewState,
+} from './inspection/pod-state.js';
 export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';
 export {
   JobsService,
@@ -46,7 +61,13 @@ export { LeaderService, type SendOptions } from './election/leader.service.js';
 export type { Leadership, LeaderTask } from './election/leadership.js';
 export type { TriedUse } from './common/held.js';
 export type { Lock } from './locks/lock.js';
-export { LockService, type LockHolder, type LockOptions } from './locks/lock.service.js';
+export {
+  LockService,
+  type ListedLock,
+  type LockHolder,
+  type LockListOptions,
+  type LockOptions,
+} from './locks/lock.service.js';
 export { WithLock, type WithLockOptions } from './nest/decorators/with-lock.js';
 export type { Serializer } from './messaging/serializer.js';
 export type { HedgeTopics } from './messaging/topics.js';
@@ -84,6 +105,7 @@ export type { StallFigures } from './pod/stall-monitor.js';
 export { HedgeStrategy } from './nest/handlers/strategy.js';
 export type { Permit } from './semaphores/client/permit.js';
 export type { AcquireOptions, Semaphore, SemaphoreHolder } from './semaphores/client/semaphore.js';
+export type { SemaphoreUse } from './semaphores/server/semaphore-server.runner.js';
 export { SemaphoreService, type SemaphoreOptions } from './semaphores/semaphore.service.js';
 export type { BroadcastStreamEvent } from './streams/member-stream.js';
 export type { StreamSource } from './streams/source.js';

@@ -29,8 +29,25 @@ export interface Backend {
    * @throws HedgeError BACKEND_UNAVAILABLE, a temporary error: try again.
    */
   open(): Promise<void>;
+  /**
+   * Facts for people, which `doctor` of the command line shows. Absent in a driver that has none.
+   * @throws HedgeError BACKEND_UNAVAILABLE
+   */
+  facts?(): Promise<DatabaseFacts>;
   /** Frees connections, threads and file handles. Idempotent, never throws; pending calls may fail. */
   close(): Promise<void>;
+}
+
+/** What a database says of itself. */
+export interface DatabaseFacts {
+  /** `PostgreSQL 18.1`. */
+  readonly version: string;
+  /** Its clock, in milliseconds since 1970. */
+  readonly clockMs: number;
+  /** It refuses writes: it is a standby, or its transactions are read-only by default. */
+  readonly readOnly: boolean;
+  /** A pooler between this process and the database gives each transaction another session. */
+  readonly pooled: boolean;
 }
 
 /** The value of the option `backend`: `sqlite({ file })`. Each module instance creates its own backend. */

@@ -41,6 +41,26 @@ export interface Renewal extends HeldLease, LeaseClaim {
   readonly renewals?: bigint;
 }
 
+/** A lease with a holder, as its row shows it to people. It decides nothing: the holder may have died. */
+export interface ListedLease extends HeldLease {
+  /** The length of the lease in milliseconds. */
+  readonly leaseMs: number;
+  /** Milliseconds since the last acquisition or renewal, by the clock of the database. */
+  readonly ageMs: number;
+}
+
+export interface LeaseQuery {
+  /** Of the names of the rows. */
+  readonly prefix: string;
+  /** At most this many leases: from 1 to `MOST_LISTED_LEASES`. */
+  readonly limit: number;
+  /** Only names that sort (by UTF-8 bytes) after this one, for paging. */
+  readonly after?: string | undefined;
+}
+
+/** The maximum of one `list`. */
+export const MOST_LISTED_LEASES = 1_000;
+
 /** The maximum of one `renewAll`: far below the limit of a Spanner commit, and short under SQLite's write lock. */
 export const MOST_RENEWALS = 500;
 
@@ -101,6 +121,12 @@ export interface LeaseTable {
    * that tokens keep rising. False when the lease was not held. May be repeated.
    */
   release(lease: HeldLease): Promise<boolean>;
+
+  /**
+   * The leases that have a holder, sorted by the UTF-8 bytes of their names. It must not delay renewals. Rows whose writer is
+   * of another version are left out.
+   */
+  list?(query: LeaseQuery): Promise<readonly ListedLease[]>;
 
   /**
    * A peer named this token of the lease. For a database that can lose acknowledged commits: the driver acquires nothing

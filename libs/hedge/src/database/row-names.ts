@@ -1,4 +1,5 @@
 import { HedgeError } from '../common/errors.js';
+import type { ListedLease } from './lease-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
 
 /** Row name of a group's election lease. It differs from spindle's, because Go pods write theirs without a token check. */
@@ -123,6 +124,18 @@ export function parseWriter(
   if (match === null) return undefined;
   const [, address = '', incarnation = '', leaseMs = ''] = match;
   return { holder: { address, incarnation }, leaseMs: Number(leaseMs) };
+}
+
+/** A row as `LeaseTable.list` returns it; nothing for a foreign writer. */
+export function toListedLease(row: {
+  readonly name: string;
+  readonly token: bigint;
+  readonly writer: string | null | undefined;
+  readonly ageMs: number;
+}): ListedLease[] {
+  const { name, token, ageMs } = row;
+  const claim = parseWriter(row.writer);
+  return claim === undefined ? [] : [{ name, token, ...claim, ageMs: Math.max(0, ageMs) }];
 }
 
 /** The assumed lease, in milliseconds, of a writer that this version cannot read: it may be a newer version. */

@@ -5,7 +5,7 @@ import type { LeaseMarker } from '../database/observed-lease.js';
 import { leaseName } from '../database/row-names.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import { abortInFreshContext } from '../common/async/async-context.js';
-import type { Clock, Instant } from '../common/clock.js';
+import { longestElapsed, type Clock, type Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { InputQueue } from '../common/async/input-queue.js';
@@ -153,6 +153,17 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   /** The token of the current term; undefined when this pod does not lead. */
   get fencingToken(): bigint | undefined {
     return this.isLeader() ? this.#contender?.currentTerm?.token : undefined;
+  }
+
+  /**
+   * While this pod leads: how long it relies on the lease unless it is renewed, in milliseconds, and the number of the last
+   * acknowledged renewal.
+   */
+  get heldLease(): { readonly leftMs: number; readonly renewals: bigint } | undefined {
+    const term = this.isLeader() ? this.#contender?.currentTerm : undefined;
+    if (term === undefined) return undefined;
+    const { leaseMs, marginMs } = this.#options.timing;
+    return { leftMs: leaseMs - marginMs - longestElapsed(term.validSince, this.#clock.now()), renewals: term.renewals };
   }
 
   /** The present term; undefined when this pod does not lead. */

@@ -28,6 +28,7 @@ import type { TransactionOf } from '../database/sql-transactions/index.js';
 import { RequestKind } from '../wire/hedge/v1/link.js';
 import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaderElector } from './leader-elector.runner.js';
+import { RESIGN, resignPayload } from './resignation.js';
 import { isGeneratorFunction } from '../common/async/generators.js';
 import { GuardedObservable } from '../common/async/guarded-observable.js';
 
@@ -156,6 +157,45 @@ export class LeaderService implements FencedTransactions {
    */
   resign(): Promise<void> {
     return this.#deps.elector.resign();
+  }
+
+  /**
+   * Asks the leader of the group, whichever pod it is, to step down as by its own `resign()`. Resolves when the leader has
+   * begun to do so: `changes$` shows the next one. It ends only the term that this pod knows of now, never a later one.
+   * @throws HedgeError NO_LEADER when this pod knows of no leader; CONFLICT, LEASE_LOST or OUTCOME_UNKNOWN when that term
+   *   has ended meanwhile; MEMBER_UNREACHABLE, DEADLINE_EXCEEDED, INVALID_ARGUMENT; NO_HANDLER when the leader runs an
+   *   earlier version; the signal's reason.
+   *
+   * @example
+   * await leader.requestResignation();
+   */
+  async requestResignation(options: Pick<SendOptions, 'timeoutMs' | 'signal'> = {}): Promise<void> {
+    checkKeys('The options of requestResignation', options, ['timeoutMs', 'signal']);
+    const { gate, elector, messenger, defaultTimeoutMs } = this.#deps;
+    const { timeoutMs = defaultTimeoutMs, signal } = options;
+    checkCallOptions('requestResignation of', 'the leader', timeoutMs, signal);
+    const wait = gate.pass('requestResignation');
+    if (wait !== undefined) await wait;
+    const belief = elector.current();
+    if (belief === undefined) {
+      throw new HedgeError('NO_LEADER', 'No leader was asked to step down: this pod knows of none. Try again later.');
+    }
+    const payload = resignPayload(belief.epoch);
+    const name = 'the request to step down';
+    try {
+      await messenger.request({
+        to: 'leader',
+        type: RESIGN,
+        topic: '',
+        name,
+        payload,
+        timeoutMs,
+        signal,
+        maxReruns: 0,
+      });
+    } catch (error) {
+      throw atCaller(error, signal);
+    }
   }
 
   /**

@@ -1,10 +1,11 @@
 import { hostname } from 'node:os';
 import { abortInFreshContext } from '../common/async/async-context.js';
-import type { LeaseRecord, LeaseTable } from '../database/lease-table.js';
+import type { LeaseQuery, LeaseRecord, LeaseTable, ListedLease } from '../database/lease-table.js';
 import { lockName } from '../database/row-names.js';
 import { fencedTransactions } from '../database/fenced-transactions.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import type { Clock, Instant } from '../common/clock.js';
+import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
 import type { DatabaseCall } from '../lease/lease-contender.messages.js';
@@ -131,6 +132,27 @@ export class LockManager {
     return this.#callsOf(name).read();
   }
 
+  /**
+   * The locks of the group that have a holder.
+   * @throws HedgeError BACKEND_UNAVAILABLE; INVALID_ARGUMENT when the driver has no list
+   */
+  async list({ prefix, limit, after }: LeaseQuery): Promise<readonly ListedLease[]> {
+    const { leases, group } = this.#options;
+    if (leases.list === undefined) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        'The locks cannot be listed: the driver of this database has no LeaseTable.list. Ask for single locks by holder(name).',
+      );
+    }
+    const rows = lockName(group, '');
+    const found = await leases.list({
+      prefix: rows + prefix,
+      limit,
+      ...(after !== undefined && { after: rows + after }),
+    });
+    return found.map((lease) => ({ ...lease, name: lease.name.slice(rows.length) }));
+  }
+
   /** The last known holder, read while a caller waited, and whether the last call to the database failed. */
   status(name: string): { readonly holder: MemberId | undefined; readonly failing: boolean } {
     const machine = this.#entries.get(name)?.machine;
@@ -148,6 +170,17 @@ export class LockManager {
   /** The waiting callers, for metrics. */
   get waiting(): Reading[] {
     return Array.from(this.#waiters.values(), ({ entry }) => ({ value: 1, labels: { lock: entry.name } }));
+  }
+
+  /** The locks that callers of this process hold, with their tokens, or wait for. */
+  *locks(): Generator<{ readonly name: string; readonly token: bigint | undefined; readonly waiting: number }> {
+    const waiting = new Map<LockEntry, number>();
+    for (const { entry } of this.#waiters.values()) waiting.set(entry, (waiting.get(entry) ?? 0) + 1);
+    for (const entry of this.#entries.values()) {
+      const { name, held } = entry;
+      if (held === undefined && !waiting.has(entry)) continue;
+      yield { name, token: held?.token, waiting: waiting.get(entry) ?? 0 };
+    }
   }
 
   /** To call when another member announces that it released a lock. */

@@ -5,6 +5,7 @@ import { onAbort } from '../common/async/on-abort.js';
 import { MAX_TIMER_MS, type Clock } from '../common/clock.js';
 import { atCaller, HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import { MOST_LISTED_LEASES } from '../database/lease-table.js';
 import { assertNotReserved } from '../database/row-names.js';
 import { assertLength, assertText } from '../database/text.js';
 import type { StartGate } from '../common/async/start-gate.js';
@@ -34,6 +35,26 @@ export interface LockHolder {
   readonly expiresInMs: number;
 }
 
+export interface LockListOptions {
+  /** Only names that begin with this text. Default: all. */
+  readonly prefix?: string | undefined;
+  /** At most this many locks: from 1 to 1,000. Default: 1,000. */
+  readonly limit?: number | undefined;
+  /** Only names that sort after this one: pass the last name of the previous page. */
+  readonly after?: string | undefined;
+}
+
+/** A lock with its holder, as stored in the database. `JSON.stringify` shows its token as digits. */
+export interface ListedLock {
+  readonly name: string;
+  readonly member: MemberId;
+  readonly fencingToken: bigint;
+  /** Milliseconds since the holder acquired or renewed the lock, by the clock of the database. */
+  readonly renewedMsAgo: number;
+  /** The holder has not renewed the lock for a whole lease, so it has probably died. */
+  readonly expired: boolean;
+}
+
 /**
  * The maximum length of a lock name, in UTF-8 bytes. The name and the group form the key of a row, which Spanner limits
  * to 8 KB.
@@ -41,6 +62,7 @@ export interface LockHolder {
  */
 const MAX_LOCK_NAME_BYTES = 4_000;
 
+const LIST_OPTIONS = Object.keys({ prefix: 0, limit: 0, after: 0 } satisfies Record<keyof LockListOptions, 0>);
 const LOCK_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<keyof LockOptions, 0>);
 
 export interface LockServiceDeps {
@@ -173,6 +195,38 @@ export class LockService {
     const { holder, token, expiresInMs } = await this.deps.manager.read(name);
     if (holder === undefined || expiresInMs <= 0) return undefined;
     return withTokenInJson({ member: holder, fencingToken: token, expiresInMs });
+  }
+
+  /**
+   * Lists the locks of the group that have a holder, sorted by the UTF-8 bytes of their names. Use it for people only: a
+   * lock may have another holder when the answer arrives. A holder that died is listed, as `expired`, until another caller
+   * acquires the lock.
+   * @throws HedgeError BACKEND_UNAVAILABLE, INVALID_ARGUMENT
+   *
+   * @example
+   * for (const { name, member } of await locks.list({ prefix: 'invoices/' })) console.log(name, member.address);
+   */
+  async list(options: LockListOptions = {}): Promise<ListedLock[]> {
+    checkKeys('The options of the list of locks', options, LIST_OPTIONS);
+    const { prefix = '', limit = MOST_LISTED_LEASES, after } = options;
+    if (!(Number.isInteger(limit) && limit > 0 && limit <= MOST_LISTED_LEASES)) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `limit of the list of locks is ${inWords(limit)}. Give a whole number from 1 to ${MOST_LISTED_LEASES}, and page with after.`,
+      );
+    }
+    const wait = this.deps.gate.pass('list of locks');
+    if (wait !== undefined) await wait;
+    const leases = await this.deps.manager.list({ prefix, limit, after });
+    return leases.map(({ name, holder, token, leaseMs, ageMs }) =>
+      withTokenInJson({
+        name,
+        member: holder,
+        fencingToken: token,
+        renewedMsAgo: Math.round(ageMs),
+        expired: ageMs > leaseMs,
+      }),
+    );
   }
 
   #notFree(name: string, timeoutMs: number): HedgeError {

@@ -22,6 +22,10 @@ import { StreamDispatch } from './handlers/stream-dispatch.js';
 import { HedgeStrategy } from './handlers/strategy.js';
 import { grpcTransport, type TransportFactory } from '../pod/transport-factory.js';
 import { resolveOptions } from './validate.js';
+import type { HandlerKind } from './handlers/handler-metadata.js';
+import type { HandledTopics } from '../inspection/pod-state.js';
+import { InspectionService } from '../inspection/inspection.service.js';
+import { RESERVED_TOPICS } from '../messaging/topics.js';
 import { HandlerWiring } from './handlers/wiring.js';
 
 /** Options of the module itself. They stand next to the other options, and a factory does not return them. */
@@ -56,7 +60,20 @@ function handlersOf(strategy: HedgeStrategy): HandlersFactory {
       broadcast: (request) => dispatch.run('broadcast', request),
       leaderStream: new StreamDispatch(strategy, 'leader-stream', address),
       broadcastStream: new StreamDispatch(strategy, 'broadcast-stream', address),
+      topics: () => topicsOf(strategy),
     };
+  };
+}
+
+/** The topics of the app, without those of this library. */
+function topicsOf(strategy: HedgeStrategy): HandledTopics {
+  const of = (kind: HandlerKind): string[] =>
+    strategy.topics(kind).filter((topic) => !topic.startsWith(RESERVED_TOPICS));
+  return {
+    leader: of('leader'),
+    broadcast: of('broadcast'),
+    leaderStream: of('leader-stream'),
+    broadcastStream: of('broadcast-stream'),
   };
 }
 
@@ -87,6 +104,7 @@ function handlersOf(strategy: HedgeStrategy): HandlersFactory {
     { provide: LockService, inject: [HedgePod], useFactory: ({ locks }: HedgePod) => locks },
     { provide: SpillStore, inject: [HedgePod], useFactory: ({ spill }: HedgePod) => spill },
     { provide: HedgeReadiness, inject: [HedgePod], useFactory: ({ readiness }: HedgePod) => readiness },
+    { provide: InspectionService, inject: [HedgePod], useFactory: ({ inspection }: HedgePod) => inspection },
     HedgeStrategy,
     HandlerDiscovery,
     HandlerWiring,
@@ -105,6 +123,7 @@ function handlersOf(strategy: HedgeStrategy): HandlersFactory {
     SpillStore,
     HedgeStrategy,
     HedgeReadiness,
+    InspectionService,
   ],
 })
 export class HedgeCoreModule extends ConfigurableModuleClass {

@@ -55,6 +55,8 @@ export class DatabaseWatch {
       renew: async (lease) => this.#seen(lease.name, await noted(table.renew(lease))),
       renewAll: (leases) => noted(table.renewAll(leases)),
       release: (lease) => noted(table.release(lease)),
+      // Not recorded: it may use another connection than the election.
+      ...(table.list && { list: table.list.bind(table) }),
       heard: (name, token, leaseMs) => table.heard?.(name, token, leaseMs),
     };
   }

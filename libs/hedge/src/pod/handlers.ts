@@ -1,3 +1,5 @@
+import { HedgeError } from '../common/errors.js';
+import type { HandledTopics } from '../inspection/pod-state.js';
 import type { RequestHandler } from '../messaging/message.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
 import type { StreamHandlers } from '../streams/stream-receiver.js';
@@ -8,6 +10,8 @@ export interface PodHandlers {
   readonly broadcast: RequestHandler;
   readonly leaderStream: StreamHandlers;
   readonly broadcastStream: StreamHandlers;
+  /** The topics that have a handler, by kind. */
+  topics(): HandledTopics;
 }
 
 /** The parts of the pod that handlers use. */
@@ -18,3 +22,18 @@ export interface HandlerContext {
 }
 
 export type HandlersFactory = (context: HandlerContext) => PodHandlers;
+
+async function noHandler(): Promise<never> {
+  throw new HedgeError('NO_HANDLER', 'The pod that was asked has no handlers. Ask another pod.');
+}
+
+const NO_STREAMS: StreamHandlers = { check: () => undefined, run: noHandler };
+
+/** For a client that has no app, as the command line. No other pod can dial a client, so nothing arrives. */
+export const withoutHandlers: HandlersFactory = () => ({
+  leaderMessage: noHandler,
+  broadcast: noHandler,
+  leaderStream: NO_STREAMS,
+  broadcastStream: NO_STREAMS,
+  topics: () => ({ leader: [], broadcast: [], leaderStream: [], broadcastStream: [] }),
+});

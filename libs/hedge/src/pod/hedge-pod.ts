@@ -4,6 +4,7 @@ import { withTimeout } from '../common/async/with-timeout.js';
 import { systemClock } from '../common/clock.js';
 import type { LineLogger } from '../common/line-logger.js';
 import type { LeaderService } from '../election/leader.service.js';
+import type { InspectionService } from '../inspection/inspection.service.js';
 import type { JobsService } from '../jobs/jobs.service.js';
 import type { KvStore } from '../kv/kv.store.js';
 import type { WatchHub } from '../kv/watch-hub.runner.js';
@@ -23,6 +24,7 @@ import {
   makeClusterService,
   makeDatabase,
   makeElection,
+  makeInspection,
   makeJobs,
   makeKv,
   makeLeaderService,
@@ -68,6 +70,7 @@ export class HedgePod {
   readonly semaphores: SemaphoreService;
   readonly spill: SpillStore;
   readonly readiness: HedgeReadiness;
+  readonly inspection: InspectionService;
   /** Delays the calls of all services until the start. */
   readonly gate = new StartGate();
   readonly metrics: Metrics;
@@ -140,6 +143,15 @@ export class HedgePod {
     // A change of leader after a crash may take this long.
     const graceMs = settings.timing.leaseMs + settings.timing.heartbeatTimeoutMs;
     this.readiness = new HedgeReadiness(() => this.#readinessFacts(), graceMs);
+    this.inspection = makeInspection(context, {
+      network,
+      election,
+      messaging,
+      locks: locks.manager,
+      semaphores: semaphores.server,
+      spill,
+      readiness: this.readiness,
+    });
 
     this.metrics = metrics;
     this.settings = settings;

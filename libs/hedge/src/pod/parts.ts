@@ -9,6 +9,8 @@ import type { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
 import { JOB_REQUEST } from '../jobs/job-requests.js';
 import { JobServer } from '../jobs/job-server.js';
+import { InspectionService } from '../inspection/inspection.service.js';
+import { RESIGN, resignHandler } from '../election/resignation.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
 import {
@@ -48,6 +50,7 @@ import { DatabaseOpener } from './database-opener.js';
 import { DatabaseWatch } from './database-watch.js';
 import { groupSecrets, KeptSecret, STORED_SECRET } from './group-secret.js';
 import type { HandlersFactory } from './handlers.js';
+import { podStateReader, type InspectedParts } from './pod-state-reader.js';
 import type { PodSettings } from './settings.js';
 import type { StallMonitor } from './stall-monitor.js';
 import type { Metrics } from '../telemetry/metrics.js';
@@ -209,10 +212,11 @@ export function makeMessaging(
     leader: handlers.leaderStream,
     broadcast: handlers.broadcastStream,
   });
+  messenger.serve(RESIGN, resignHandler(elector, logger));
   elector.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
   elector.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
   const streams = new StreamCaller({ ...shared, gate, openTimeoutMs: defaultTimeoutMs });
-  return { codec, messenger, receiver, streams };
+  return { codec, messenger, receiver, streams, topics: () => handlers.topics() };
 }
 
 /** Both sides of semaphores: the client, and the server, which is active while this pod leads. */
@@ -329,6 +333,13 @@ export function makeClusterService(
 ): ClusterService {
   const { defaultTimeoutMs } = settings;
   return new ClusterService({ gate, transport, membership, messenger, streams, codec, clock, defaultTimeoutMs });
+}
+
+export function makeInspection(context: PodContext, parts: Omit<InspectedParts, 'context'>): InspectionService {
+  const { gate, settings } = context;
+  const { messenger } = parts.messaging;
+  const read = podStateReader({ context, ...parts });
+  return new InspectionService({ gate, messenger, read, defaultTimeoutMs: settings.defaultTimeoutMs });
 }
 
 export function makeJobs(

@@ -44,11 +44,17 @@ export class StallMonitor {
   #lost: string[] = [];
   /** The stall whose losses are collected until the next turn. */
   #stall: { readonly ms: number; readonly cpuMs: number } | undefined;
+  #delayMs = 0;
   #figures: StallFigures = { count: 0, longestMs: 0, totalMs: 0, lost: 0 };
 
   constructor(options: StallMonitorOptions) {
     this.#options = options;
     this.#turnMs = options.leaseMs / TURNS_PER_LEASE;
+  }
+
+  /** By how much the last turn of the timer was late, in milliseconds. */
+  get delayMs(): number {
+    return this.#delayMs;
   }
 
   get figures(): StallFigures {
@@ -84,6 +90,7 @@ export class StallMonitor {
     const now = clock.now();
     const ms = Math.round(now.mono - this.#dueAt);
     metrics.record('hedge.event_loop.delay', Math.max(0, now.mono - this.#dueAt) / 1_000);
+    this.#delayMs = Math.max(0, ms);
     if (ms >= leaseMs * STALL_SHARE) this.#stall = { ms, cpuMs: Math.round(cpuMs() - this.#cpuMs) };
     else this.#lost = [];
     this.#schedule(now);

@@ -1,5 +1,5 @@
 import type { Backend, BackendFactory } from '../database/backend.js';
-import type { LeaseTable } from '../database/lease-table.js';
+import type { LeaseQuery, LeaseTable } from '../database/lease-table.js';
 import type { Fence, LogTable, LogTrim } from '../database/log-table.js';
 import type { PermitTable } from '../database/permit-table.js';
 import type { UserTransactions } from '../database/user-transactions.js';
@@ -9,7 +9,7 @@ import { HedgeError } from '../common/errors.js';
 /** A method of a Backend, as `lease.renew`. A fault of `log.latest` is also one of `log.latestOf`. */
 export type BackendCall =
   | 'open'
-  | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
+  | `lease.${'read' | 'list' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
   | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'fencePermit' | 'append' | 'run'}`;
@@ -95,6 +95,7 @@ class FaultyBackend implements Backend {
     const { lease, log, permits, transactions } = backend;
     const latestOf = log.latestOf?.bind(log);
     const trim = log.trim?.bind(log);
+    const list = lease.list?.bind(lease);
     this.name = backend.name;
     this.lease = {
       observes: lease.observes,
@@ -104,6 +105,7 @@ class FaultyBackend implements Backend {
       renew: (held) => run('lease.renew', () => lease.renew(held)),
       renewAll: (held) => run('lease.renewAll', () => lease.renewAll(held)),
       release: (held) => run('lease.release', () => lease.release(held)),
+      ...(list && { list: (query: LeaseQuery) => run('lease.list', () => list(query)) }),
       heard: (name, token, leaseMs) => lease.heard?.(name, token, leaseMs),
     };
     this.log = {

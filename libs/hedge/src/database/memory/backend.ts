@@ -3,6 +3,8 @@ import type { Backend, BackendFactory } from '../backend.js';
 import type {
   AcquireResult,
   HeldLease,
+  LeaseQuery,
+  ListedLease,
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
@@ -134,6 +136,12 @@ class MemoryLeaseTable implements LeaseTable {
       return { acquired: true, token: row.token };
     }
     return { acquired: false, record: this.#record(name, row) };
+  }
+
+  async list(query: LeaseQuery): Promise<readonly ListedLease[]> {
+    const { prefix, after = '' } = query;
+    assertTexts({ prefix, after });
+    return this.database().listLeases(query);
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {

@@ -1,3 +1,4 @@
+import type { LeaseQuery, ListedLease } from '../lease-table.js';
 import type { LeaseMarker } from '../observed-lease.js';
 import {
   comparePlaces,
@@ -36,6 +37,8 @@ export interface LeaseRow extends LeaseMarker {
 export class MemoryDatabase {
   readonly #clock: Clock;
   readonly #leases = new Map<string, LeaseRow>();
+  /** When each lease was last acquired or renewed, by the wall clock. */
+  readonly #renewedAt = new Map<string, number>();
   /** Versions of each key, sorted by (timestamp, id). */
   readonly #log = new Map<string, LogEntry[]>();
   #lastTimestamp = 0n;
@@ -59,6 +62,7 @@ export class MemoryDatabase {
     if (!mayTake(row)) return { taken: false, row };
     const next: LeaseRow = { token: this.#nextTimestamp(), renewals: 0n, claim };
     this.#leases.set(name, next);
+    this.#renewedAt.set(name, this.#clock.now().wall);
     return { taken: true, row: next };
   }
 
@@ -73,7 +77,19 @@ export class MemoryDatabase {
     if (!held || row.renewals > (own.renewals ?? row.renewals)) return { changed: false, row };
     const next = { ...change(row), token: row.token };
     this.#leases.set(name, next);
+    this.#renewedAt.set(name, this.#clock.now().wall);
     return { changed: true, row: next };
+  }
+
+  listLeases({ prefix, limit, after }: LeaseQuery): ListedLease[] {
+    const now = this.#clock.now().wall;
+    return [...this.#leases]
+      .flatMap(([name, { token, claim }]) =>
+        claim === undefined ? [] : [{ name, token, ...claim, ageMs: now - (this.#renewedAt.get(name) ?? now) }],
+      )
+      .filter(({ name }) => name.startsWith(prefix) && (after === undefined || compareText(name, after) > 0))
+      .sort((a, b) => compareText(a.name, b.name))
+      .slice(0, limit);
   }
 
   find(key: string, id: string): LogEntry | undefined {

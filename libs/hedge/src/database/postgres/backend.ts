@@ -1,4 +1,4 @@
-import type { Backend, BackendFactory } from '../backend.js';
+import type { Backend, BackendFactory, DatabaseFacts } from '../backend.js';
 import type { LeaseTable } from '../lease-table.js';
 import type { LogTable } from '../log-table.js';
 import type { PermitTable } from '../permit-table.js';
@@ -32,6 +32,12 @@ export function postgres(options: PostgresOptions): BackendFactory {
   };
 }
 
+const FACTS = {
+  text: `SELECT current_setting('server_version') AS version, current_setting('transaction_read_only') AS readonly,
+    pg_backend_pid()::text AS session, (extract(epoch FROM clock_timestamp()) * 1000)::text AS clock`,
+  values: [],
+};
+
 class PostgresBackend implements Backend {
   readonly name: string;
   readonly lease: LeaseTable;
@@ -49,7 +55,7 @@ class PostgresBackend implements Backend {
     const { leases, log } = config.connect();
     this.#leaseCalls = new Calls(leases, config.name, timeoutMs);
     this.#logCalls = new Calls(log, config.name, timeoutMs);
-    const lease = new PostgresLeaseTable(this.#leaseCalls, config, systemClock);
+    const lease = new PostgresLeaseTable(this.#leaseCalls, config, systemClock, this.#logCalls);
     this.lease = lease;
     this.log = new PostgresLogTable(this.#logCalls, config);
     this.permits = new PostgresPermitTable(this.#logCalls, config, lease);
@@ -69,6 +75,18 @@ class PostgresBackend implements Backend {
     throw new HedgeError('INVALID_OPTIONS', `${this.name} ${describeLacks(lacks, this.config)}`, {
       details: { database: this.name, lacks: lacks.map(({ what }) => what) },
     });
+  }
+
+  async facts(): Promise<DatabaseFacts> {
+    // Each connection of the driver has a session of its own, unless a pooler shares one between transactions.
+    const [lease] = await this.#leaseCalls.query('facts', FACTS);
+    const [log] = await this.#logCalls.query('facts', FACTS);
+    return {
+      version: `PostgreSQL ${lease?.['version'] ?? ''}`,
+      clockMs: Number(log?.['clock']),
+      readOnly: lease?.['readonly'] === 'on',
+      pooled: lease?.['session'] === log?.['session'] && !this.transactions.oneConnection,
+    };
   }
 
   async close(): Promise<void> {

@@ -5,7 +5,8 @@ import { Closed, NoAnswer, NotSent, READ_ONLY } from './client/client.js';
 /** The operations of this driver, as errors name them. */
 export type OperationName =
   | 'open'
-  | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
+  | 'facts'
+  | `lease.${'read' | 'list' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
   | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'append'}`;

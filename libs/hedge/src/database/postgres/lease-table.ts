@@ -1,13 +1,16 @@
 import type {
   AcquireResult,
   HeldLease,
+  LeaseQuery,
+  ListedLease,
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
   Renewal,
   RenewResult,
 } from '../lease-table.js';
-import { formatWriter } from '../row-names.js';
+import { formatWriter, toListedLease } from '../row-names.js';
+import { assertTexts } from '../text.js';
 import { LeaseObserver, leaseRow, type LeaseRow } from '../lease-observer.js';
 import { assertLeaseTexts, assertRenewals } from '../checks.js';
 import type { LeaseMarker } from '../observed-lease.js';
@@ -15,7 +18,7 @@ import type { Clock } from '../../common/clock.js';
 import type { Calls, Query } from './client/calls.js';
 import type { Row } from './client/client.js';
 import type { Tables } from './options.js';
-import { acquireSql, leaseSql, namesOf, releaseSql, renewSql, takeSql, type Names } from './sql.js';
+import { acquireSql, leaseSql, leasesSql, namesOf, releaseSql, renewSql, takeSql, type Names } from './sql.js';
 
 const NO_ROW: LeaseRow = { token: 0n, renewals: 0n };
 
@@ -35,6 +38,8 @@ export class PostgresLeaseTable implements LeaseTable {
     private readonly calls: Calls,
     tables: Tables,
     private readonly clock: Clock,
+    /** Connections for lists, which may take long. */
+    private readonly lists: Calls,
   ) {
     this.#names = namesOf(tables);
   }
@@ -88,6 +93,14 @@ export class PostgresLeaseTable implements LeaseTable {
       return { acquired: false, record: { token: record.token, expiresInMs: LOCKED_MS } };
     }
     return { acquired: false, record };
+  }
+
+  async list({ prefix, limit, after }: LeaseQuery): Promise<readonly ListedLease[]> {
+    assertTexts({ prefix, after: after ?? '' });
+    const rows = await this.lists.query('lease.list', leasesSql(this.#names, prefix, limit, after));
+    return rows.flatMap(({ name, token, writer, age }) =>
+      name == null ? [] : toListedLease({ name, token: BigInt(token ?? 0), writer, ageMs: Number(age) }),
+    );
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {

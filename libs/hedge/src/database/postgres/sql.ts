@@ -70,6 +70,17 @@ export function leaseSql({ locks }: Names, name: string): Statement {
   };
 }
 
+/** Leases with a writer. `age` in milliseconds. */
+export function leasesSql({ locks }: Names, prefix: string, limit: number, after: string | undefined): Statement {
+  return {
+    text: strongly(`SELECT name, token::text, writer,
+        round(extract(epoch FROM clock_timestamp() - heartbeat) * 1000)::bigint::text AS age
+      FROM ${locks} WHERE name ${after === undefined ? '>=' : '>'} $1::text AND starts_with(name, $2::text)
+        AND writer IS NOT NULL ORDER BY name LIMIT $3::text::bigint`),
+    values: [after ?? prefix, prefix, String(limit)],
+  };
+}
+
 export interface Acquisition extends AcquireConditions {
   readonly name: string;
   readonly writer: string;

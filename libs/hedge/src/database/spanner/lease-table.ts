@@ -1,18 +1,21 @@
 import type {
   AcquireResult,
   HeldLease,
+  LeaseQuery,
+  ListedLease,
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
   Renewal,
   RenewResult,
 } from '../lease-table.js';
-import { FOREIGN_LEASE_MS, formatWriter, parseWriter } from '../row-names.js';
+import { FOREIGN_LEASE_MS, formatWriter, parseWriter, toListedLease } from '../row-names.js';
 import { assertLeaseTexts, assertRenewals } from '../checks.js';
 import type { Connection } from './client/connection.js';
 import type { Tables } from './options.js';
 import type { Mutation } from './client/protocol.js';
-import { leaseSql, leasesSql } from './sql.js';
+import { leaseSql, leasesSql, listedLeasesSql } from './sql.js';
+import { assertTexts } from '../text.js';
 import { COMMIT_TIMESTAMP, rowValues } from './client/transaction.js';
 import { timestampOf, type Column, type Row } from './client/values.js';
 
@@ -51,6 +54,17 @@ export class SpannerLeaseTable implements LeaseTable {
       ]);
       return { acquired: true, token };
     });
+  }
+
+  async list(query: LeaseQuery): Promise<readonly ListedLease[]> {
+    const { prefix, after = '' } = query;
+    assertTexts({ prefix, after });
+    const rows = await this.connection.run('lease.list', (attempt) =>
+      attempt.stream(listedLeasesSql(this.tables.lockTable, query)),
+    );
+    return rows.flatMap(([name, token, writer, ageMicros]) =>
+      toListedLease({ name: name ?? '', token: timestampOf(token), writer, ageMs: Number(ageMicros) / 1_000 }),
+    );
   }
 
   async renew({ name, holder, token, leaseMs }: HeldLease & LeaseClaim): Promise<RenewResult> {

@@ -1,4 +1,5 @@
 import type { HistoryPageQuery } from '../history-pages.js';
+import type { LeaseQuery } from '../lease-table.js';
 import { TOMBSTONE_SUFFIX, type ChangesQuery, type HistoryQuery, type KeysQuery } from '../log-table.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
@@ -21,6 +22,16 @@ export function leasesSql(lockTable: string, names: readonly string[]): Statemen
     sql: `SELECT name, token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
       FROM \`${lockTable}\` WHERE name IN UNNEST(@names)`,
     params: { names: texts(names) },
+  };
+}
+
+/** Leases with a writer. Columns: name, token, writer, and the age of the last heartbeat in microseconds. */
+export function listedLeasesSql(lockTable: string, { prefix, limit, after }: LeaseQuery): Statement {
+  return {
+    sql: `SELECT name, token, writer, TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), heartbeat, MICROSECOND)
+      FROM \`${lockTable}\` WHERE STARTS_WITH(name, @prefix) ${after === undefined ? '' : 'AND name > @after'}
+        AND writer IS NOT NULL ORDER BY name LIMIT @limit`,
+    params: { prefix: text(prefix), limit: rowLimit(limit), ...(after !== undefined && { after: text(after) }) },
   };
 }
 

@@ -1,13 +1,16 @@
 import type {
   AcquireResult,
   HeldLease,
+  LeaseQuery,
+  ListedLease,
   LeaseClaim,
   LeaseRecord,
   LeaseTable,
   Renewal,
   RenewResult,
 } from '../lease-table.js';
-import { formatWriter } from '../row-names.js';
+import { formatWriter, toListedLease } from '../row-names.js';
+import { assertTexts } from '../text.js';
 import { LeaseObserver, leaseRow, type LeaseRow } from '../lease-observer.js';
 import { assertLeaseTexts, assertRenewals } from '../checks.js';
 import type { LeaseMarker } from '../observed-lease.js';
@@ -60,6 +63,16 @@ export class SqliteLeaseTable implements LeaseTable {
       return { acquired, token: row.token };
     }
     return { acquired: false, record: this.#record(name, row, known) };
+  }
+
+  async list({ prefix, limit, after }: LeaseQuery): Promise<readonly ListedLease[]> {
+    assertTexts({ prefix, after: after ?? '' });
+    const rows = await this.thread.call('listLeases', prefix, limit, after);
+    // The pods and this process have the clock of one machine.
+    const now = this.clock.now().wall;
+    return [...rows].flatMap(([name, token, writer, heartbeat]) =>
+      toListedLease({ name, token, writer, ageMs: now - Number(heartbeat / 1_000_000n) }),
+    );
   }
 
   async renew(lease: Renewal): Promise<RenewResult> {

@@ -20,6 +20,9 @@ export interface StoredLease extends LeaseMarker {
   readonly ageMs?: number | undefined;
 }
 
+/** A lease row with a writer; `heartbeat` in nanoseconds since 1970. */
+export type ListedRow = readonly [name: string, token: bigint, writer: string, heartbeat: bigint];
+
 /** A version without its key, which the caller knows. */
 export type StoredVersion = readonly [id: string, value: string, leader: string, timestamp: bigint];
 
@@ -70,6 +73,8 @@ export type StoredOutcome = bigint | null | { readonly newest: StoredVersion | u
 /** The operations of the worker; reads are listed first. Each write is a transaction, or a part of one. */
 export interface Operations {
   readLease(name: string): StoredLease;
+  /** Leases with a writer. */
+  listLeases(prefix: string, limit: number, after: string | undefined): readonly ListedRow[];
   latest(key: string): StoredVersion | undefined;
   history(key: string, query: StoredHistoryQuery): StoredPage;
   /** Keys, each with the id of its newest row. */

@@ -3,7 +3,14 @@ import type { Failure, OperationName, Operations, WorkerConfig } from './protoco
 import { SqliteThread } from './thread.js';
 
 /** Reads that may be long or many. Leases are read by the write thread, where no read of the user can delay them. */
-const READS: ReadonlySet<OperationName> = new Set(['latest', 'history', 'keys', 'changes', 'lastTimestamp']);
+const READS: ReadonlySet<OperationName> = new Set([
+  'latest',
+  'history',
+  'keys',
+  'listLeases',
+  'changes',
+  'lastTimestamp',
+]);
 
 /** The size of `KnownFile`: device, inode, id and clock. */
 const KNOWN_FILE_BYTES = 32;

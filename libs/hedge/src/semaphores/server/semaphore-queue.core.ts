@@ -86,6 +86,11 @@ export class SemaphoreQueue {
     return this.#queue.size;
   }
 
+  /** The limit and the held permits as this leader read or wrote them last; undefined before its first read. */
+  get state(): SemaphoreState | undefined {
+    return this.#state;
+  }
+
   /** Since when there are no held permits and no requests; undefined while the semaphore is in use. */
   get idleSince(): number | undefined {
     return this.#idleSince;

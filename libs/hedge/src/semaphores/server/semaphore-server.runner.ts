@@ -38,6 +38,17 @@ export interface SemaphoreServerOptions {
   readonly queue?: (...made: ConstructorParameters<typeof SemaphoreQueue>) => SemaphoreQueue;
 }
 
+/** One semaphore, as the leader knows it. */
+export interface SemaphoreUse {
+  readonly name: string;
+  /** 0 until the leader has read the row of the semaphore. */
+  readonly limit: number;
+  /** The permits that all pods hold together. */
+  readonly held: number;
+  /** The callers of all pods that wait for permits. */
+  readonly waiting: number;
+}
+
 type Settle = (outcome: SemaphoreOutcome | HedgeError) => void;
 
 interface Entry {
@@ -114,6 +125,15 @@ export class SemaphoreServer {
   /** The newest link from that member broke: it is granted nothing until it is heard again. */
   unlinked(holder: MemberId): void {
     for (const entry of this.#term?.entries.values() ?? []) this.#step(entry, { type: 'unlinked', holder });
+  }
+
+  /** The semaphores in use in this term; none while this pod does not lead. */
+  *semaphores(): Generator<SemaphoreUse> {
+    for (const { name, queue } of this.#term?.entries.values() ?? []) {
+      let held = 0;
+      for (const { permits } of queue.state?.held.values() ?? []) held += permits;
+      yield { name, limit: queue.state?.limit ?? 0, held, waiting: queue.waiting };
+    }
   }
 
   #dispatch(term: SemaphoreTerm, request: IncomingRequest, settle: Settle): void {

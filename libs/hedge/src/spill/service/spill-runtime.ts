@@ -94,6 +94,12 @@ export class SpillRuntime {
     this.#advertiseCapacity(node, offered);
   }
 
+  /** The bytes of this pod by tier; undefined before `open` and after `close`. */
+  get space(): { readonly used: TierBytes; readonly free: TierBytes } | undefined {
+    const node = this.#running?.context.node;
+    return node && { used: node.used(), free: node.free() };
+  }
+
   /** Drops this pod's stores, and frees its replicas. Idempotent. */
   async close(): Promise<void> {
     const running = this.#running;

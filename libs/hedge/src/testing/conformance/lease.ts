@@ -284,6 +284,58 @@ export function leaseConformance(suite: Suite): void {
       });
     }
   });
+
+  describe('lease: list, in a driver that has it', () => {
+    it('lists the leases with a holder, with their tokens and the time since their renewal, by UTF-8 bytes', async () => {
+      const [a, b] = await twoClients(suite);
+      if (a.lease.list === undefined) return;
+      const prefix = `${newName()}_%/`;
+      const names = ['b', 'é', '\uffff', '😀', 'a'].map((name) => prefix + name);
+      const tokens = new Map<string, bigint>();
+      for (const name of names) tokens.set(name, tokenOf(await a.lease.acquire(claimOf(name))));
+      tokenOf(await a.lease.acquire(claimOf(`${prefix.replace('%', 'x')}other`)));
+      const released = claimOf(`${prefix}released`);
+      await a.lease.release({ ...released, token: tokenOf(await a.lease.acquire(released)) });
+      const sorted = ['a', 'b', 'é', '\uffff', '😀'].map((name) => prefix + name);
+      const listed = (await b.lease.list?.({ prefix, limit: 100 })) ?? [];
+      assert.deepEqual(
+        listed.map(({ name, token, leaseMs, holder }) => [name, token, leaseMs, holder.address]),
+        sorted.map((name) => [name, tokens.get(name), 60_000, member().address]),
+      );
+      for (const { name, ageMs } of listed) assert.ok(ageMs >= 0, `${name} is ${ageMs} ms old`);
+      const page = (await b.lease.list?.({ prefix, limit: 2, after: sorted[1] })) ?? [];
+      assert.deepEqual(
+        page.map(({ name }) => name),
+        sorted.slice(2, 4),
+      );
+    });
+
+    it('counts the age of a lease from its last renewal', async () => {
+      const client = await suite.client();
+      if (client.lease.list === undefined) return;
+      const claim = claimOf(newName());
+      const token = tokenOf(await client.lease.acquire(claim));
+      const age = async (): Promise<number> => {
+        const [found] = (await client.lease.list?.({ prefix: claim.name, limit: 1 })) ?? [];
+        return found?.ageMs ?? -1;
+      };
+      await suite.time.pass(300);
+      assert.ok((await age()) >= 290, 'the lease looks younger than it is');
+      const before = suite.time.now();
+      assert.ok((await client.lease.renew({ ...claim, token })).renewed);
+      const renewed = await age();
+      assert.ok(renewed >= 0 && renewed <= suite.time.now() - before + 10, `${renewed} ms since the renewal`);
+    });
+
+    it('rejects a text that no database can hold', async () => {
+      const { lease } = await suite.client();
+      if (lease.list === undefined) return;
+      for (const text of ['\0', '\ud800']) {
+        await rejectsWith('INVALID_ARGUMENT', lease.list({ prefix: text, limit: 1 }));
+        await rejectsWith('INVALID_ARGUMENT', lease.list({ prefix: '', limit: 1, after: text }));
+      }
+    });
+  });
 }
 
 async function twoClients(suite: Suite): Promise<[Backend, Backend]> {

@@ -6,7 +6,7 @@ import { Closed, TooLate } from './rpc.js';
 /** The operations of this driver, as named in errors. */
 export type OperationName =
   | 'open'
-  | `lease.${'read' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
+  | `lease.${'read' | 'list' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
   | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`;
 

@@ -288,6 +288,8 @@ function prepare(writer, reader, clock, { lockTable, logTable }) {
     latest: query(reader, sql.latestSql(logTable)),
     newest: query(reader, sql.historySql(logTable, 'DESC')),
     oldest: query(reader, sql.historySql(logTable, 'ASC')),
+    listLeasesFrom: query(reader, sql.listLeasesSql(lockTable, '>=')),
+    listLeasesAfter: query(reader, sql.listLeasesSql(lockTable, '>')),
     keysFrom: query(reader, sql.keysSql(logTable, '>=')),
     keysAfter: query(reader, sql.keysSql(logTable, '>')),
     changes: query(reader, sql.changesSql(logTable)),

@@ -6,7 +6,7 @@ import { mayTake, WRITES, toLease } from './writes.js';
 
 /**
  * @import { ChangesQuery } from '../../log-table.js'
- * @import { Operations, StoredChange, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
+ * @import { ListedRow, Operations, StoredChange, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
  * @import { Statements } from './connections.js'
  *
  * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; with an error the write failed
@@ -25,7 +25,7 @@ const BEHIND_ALL_IDS = Buffer.from([0]);
  * The tables in one SQLite file. Every method is synchronous. While another process holds a lock, it throws SQLITE_BUSY
  * and changes nothing.
  *
- * @implements {Pick<Operations, 'connect' | 'readLease' | 'latest' | 'history' | 'keys' | 'changes' | 'lastTimestamp'>}
+ * @implements {Pick<Operations, 'connect' | 'readLease' | 'listLeases' | 'latest' | 'history' | 'keys' | 'changes' | 'lastTimestamp'>}
  */
 export class SqliteDatabase {
   /** @type {WorkerConfig} */
@@ -60,6 +60,19 @@ export class SqliteDatabase {
   readLease(name) {
     const { clock, readLease } = this.#connected().statements;
     return toLease(clock, readLease.get(name));
+  }
+
+  /**
+   * @param {string} prefix
+   * @param {number} limit
+   * @param {string | undefined} after
+   * @returns {readonly ListedRow[]}
+   */
+  listLeases(prefix, limit, after) {
+    const { listLeasesFrom, listLeasesAfter } = this.#connected().statements;
+    const rows =
+      after === undefined ? listLeasesFrom.all(prefix, prefix, limit) : listLeasesAfter.all(after, prefix, limit);
+    return /** @type {ListedRow[]} */ (rows);
   }
 
   /**

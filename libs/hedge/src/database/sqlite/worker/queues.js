@@ -5,7 +5,7 @@
 /** @type {ReadonlySet<OperationName>} */
 const SHORT_READS = new Set(['readLease', 'latest', 'lastTimestamp']);
 /** @type {ReadonlySet<OperationName>} */
-const LONG_READS = new Set(['history', 'keys', 'changes']);
+const LONG_READS = new Set(['history', 'keys', 'listLeases', 'changes']);
 /** @type {ReadonlySet<OperationName>} */
 const LEASES = new Set(['connect', 'acquire', 'renew', 'release']);
 

@@ -50,6 +50,15 @@ export function leaseSql(lockTable) {
   return `SELECT token, renewals, writer, stamp FROM ${lockTable} WHERE name = ?`;
 }
 
+/**
+ * @param {string} lockTable
+ * @param {'>' | '>='} from
+ */
+export function listLeasesSql(lockTable, from) {
+  return `SELECT name, token, writer, heartbeat FROM ${lockTable}
+    WHERE name ${from} ?1 AND substr(name, 1, length(?2)) = ?2 AND writer IS NOT NULL ORDER BY name LIMIT ?3`;
+}
+
 /** @param {string} lockTable */
 export function takeLeaseSql(lockTable) {
   return `INSERT INTO ${lockTable} (name, heartbeat, token, writer, stamp, renewals) VALUES (?, ?, ?, ?, ?, 0)

@@ -54,6 +54,10 @@ export enum RequestKind {
   REQUEST_KIND_SEMAPHORE_RESIZE = 13,
   /** REQUEST_KIND_JOB - payload: JobRequest */
   REQUEST_KIND_JOB = 30,
+  /** REQUEST_KIND_INSPECT - no payload; the reply is a PodState as JSON; to any member */
+  REQUEST_KIND_INSPECT = 40,
+  /** REQUEST_KIND_RESIGN - no payload; the leader replies, and then steps down */
+  REQUEST_KIND_RESIGN = 41,
   UNRECOGNIZED = -1,
 }
 
