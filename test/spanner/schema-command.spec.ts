@@ -72,9 +72,9 @@ CREATE TABLE IF NOT EXISTS \`log\` (
     [['schema', '--dialect', 'postgresql'], 2, '--dialect postgresql is not supported'],
     [['schema', '--apply'], 2, '--apply needs --database'],
     [['schema', '--apply', '--database', 'd'], 1, 'projects/PROJECT/instances/INSTANCE/databases/DATABASE, not "d"'],
-    [['schema', '--tables', 'x'], 2, "Unknown option '--tables'"],
+    [['schema', '--tables', 'x'], 2, "unknown option '--tables'"],
     [['schema', '--log-table', 'a-b'], 1, 'logTable "a-b" is no usable table name'],
-    [['schemas'], 2, 'schemas is not a command'],
+    [['schemas'], 2, "unknown command 'schemas'"],
   ])(
     'refuses %j',
     async (args, code, message) => {

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import type { Command } from 'commander';
 import { applyDdl as applyToPostgres } from '../database/postgres/client/apply-ddl.js';
 import { checkedConnectionString, nameOf, tableNames as postgresTables } from '../database/postgres/options.js';
 import { schemaDdl } from '../database/postgres/schema.js';
@@ -6,24 +6,67 @@ import { applyDdl as applyToSpanner } from '../database/spanner/client/google-cl
 import { databaseName, tableNames as spannerTables } from '../database/spanner/options.js';
 import { indexDdl, tableDdl } from '../database/spanner/schema.js';
 import { messageOf } from '../common/errors.js';
+import { UsageError } from './exit-codes.js';
+import type { CommandAdder, Terminal } from './command.js';
 
-export const SCHEMA_USAGE = `nestjs-hedge schema [--dialect googlesql] [--lock-table locktable] [--log-table logtable]
-                    [--index] [--apply --database projects/P/instances/I/databases/D]
-nestjs-hedge schema --dialect postgres [--schema hedge] [--lock-table locktable] [--log-table logtable]
-                    [--apply --url postgres://USER:PASSWORD@HOST/DATABASE]
+interface Options {
+  readonly dialect: string;
+  readonly index: boolean;
+  readonly apply: boolean;
+  readonly schema: string | undefined;
+  readonly lockTable: string;
+  readonly logTable: string;
+  readonly url: string | undefined;
+  readonly database: string | undefined;
+}
 
-Prints the statements that create the tables of a group in Cloud Spanner or PostgreSQL. It is safe to run them again.
+/** `schema` needs no group: it prints the tables, or creates them. */
+export function addSchemaCommand(program: Command, { add, terminal }: CommandAdder): void {
+  add(
+    program,
+    'schema',
+    'Prints the statements that create the tables in Cloud Spanner or PostgreSQL. It is safe to run them again.',
+    'schema --dialect postgres --apply --url postgres://hedge:secret@db/app',
+  )
+    .option('--dialect <name>', 'googlesql (Spanner) or postgres', 'googlesql')
+    .option(
+      '--index',
+      'adds an index: reading the newest value then costs the same for any number of versions, and each put writes its value twice (PostgreSQL always has the index)',
+      false,
+    )
+    .option(
+      '--apply',
+      'runs the statements: on --database, with Application Default Credentials or on SPANNER_EMULATOR_HOST; or on --url, in one transaction',
+      false,
+    )
+    .action(async (_options: unknown, command: Command) => {
+      await runSchemaCommand(parseSchemaCommand(givenOptions(command)), terminal);
+    });
+}
 
-  --index     adds an index: reading the newest value then costs the same for any number of versions, and each put
-              writes its value twice (PostgreSQL always has the index)
-  --apply     runs the statements: on --database, with Application Default Credentials or on SPANNER_EMULATOR_HOST; or
-              on --url, by default DATABASE_URL of the environment, in one transaction
-`;
+/** Of the environment, only the address of PostgreSQL counts: the other variables describe a running group. */
+function givenOptions(command: Command): Options {
+  const { dialect, index, apply, ...others } = command.optsWithGlobals<{
+    readonly dialect: string;
+    readonly index: boolean;
+    readonly apply: boolean;
+    readonly [option: string]: unknown;
+  }>();
+  const given = (option: string): string | undefined =>
+    command.parent?.getOptionValueSource(option) === 'cli' ? (others[option] as string) : undefined;
+  return {
+    dialect,
+    index,
+    apply,
+    schema: given('schema'),
+    lockTable: given('lockTable') ?? 'locktable',
+    logTable: given('logTable') ?? 'logtable',
+    url: given('url') ?? (dialect === 'postgres' ? process.env['DATABASE_URL'] : undefined),
+    database: given('database'),
+  };
+}
 
-/** An invalid command line. The message says what to change. */
-export class UsageError extends Error {}
-
-export interface SchemaCommand {
+interface SchemaCommand {
   readonly statements: readonly string[];
   /** Whether the statements are one transaction. */
   readonly atomic: boolean;
@@ -32,8 +75,7 @@ export interface SchemaCommand {
 }
 
 /** @throws UsageError, or HedgeError INVALID_OPTIONS for invalid names. */
-export function parseSchemaCommand(args: readonly string[]): SchemaCommand {
-  const options = parse(args);
+function parseSchemaCommand(options: Options): SchemaCommand {
   switch (options.dialect) {
     case 'googlesql':
       return spannerCommand(options);
@@ -46,7 +88,7 @@ export function parseSchemaCommand(args: readonly string[]): SchemaCommand {
   }
 }
 
-export async function runSchemaCommand({ statements, atomic, target }: SchemaCommand): Promise<void> {
+async function runSchemaCommand({ statements, atomic, target }: SchemaCommand, { out, err }: Terminal): Promise<void> {
   try {
     await target?.apply(statements);
   } catch (error) {
@@ -55,11 +97,9 @@ export async function runSchemaCommand({ statements, atomic, target }: SchemaCom
     throw new Error(`Applying the schema to ${target?.name} failed: ${reason}. ${advice}`, { cause: error });
   }
   const printed = atomic ? ['BEGIN', ...statements, 'COMMIT'] : statements;
-  for (const statement of printed) console.log(`${statement};\n`);
-  if (target !== undefined) console.error(`Applied to ${target.name}.`);
+  for (const statement of printed) out(`${statement};\n\n`);
+  if (target !== undefined) err(`Applied to ${target.name}.\n`);
 }
-
-type Options = ReturnType<typeof parse>;
 
 function spannerCommand(options: Options): SchemaCommand {
   if (options.schema !== undefined || options.url !== undefined) {
@@ -82,34 +122,12 @@ function postgresCommand(options: Options): SchemaCommand {
   const { schema } = options;
   const statements = schemaDdl(postgresTables({ ...namesIn(options), ...(schema !== undefined && { schema }) }));
   if (!options.apply) return { statements, atomic: true };
-  const given = options.url ?? process.env['DATABASE_URL'];
-  if (given === undefined) throw new UsageError('--apply needs --url postgres://USER:PASSWORD@HOST/DATABASE.');
-  const connectionString = checkedConnectionString(given);
+  if (options.url === undefined) throw new UsageError('--apply needs --url postgres://USER:PASSWORD@HOST/DATABASE.');
+  const connectionString = checkedConnectionString(options.url);
   const name = nameOf({ connectionString });
   return { statements, atomic: true, target: { name, apply: (ddl) => applyToPostgres(connectionString, ddl) } };
 }
 
-function namesIn(options: Options): { lockTable: string; logTable: string } {
-  return { lockTable: options['lock-table'], logTable: options['log-table'] };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        dialect: { type: 'string', default: 'googlesql' },
-        schema: { type: 'string' },
-        'lock-table': { type: 'string', default: 'locktable' },
-        'log-table': { type: 'string', default: 'logtable' },
-        index: { type: 'boolean', default: false },
-        apply: { type: 'boolean', default: false },
-        database: { type: 'string' },
-        url: { type: 'string' },
-      },
-    });
-    return values;
-  } catch (error) {
-    throw new UsageError(messageOf(error));
-  }
+function namesIn({ lockTable, logTable }: Options): { lockTable: string; logTable: string } {
+  return { lockTable, logTable };
 }

@@ -6,6 +6,7 @@ import { RequestKind } from '../wire/hedge/v1/link.js';
 /** Asks the leader to step down. The payload is its token as digits, so that the request cannot end a later term. */
 export const RESIGN: RequestType = {
   kind: RequestKind.REQUEST_KIND_RESIGN,
+  name: 'resign',
   runsAt: 'leader',
   duringDrain: 'refused',
   slots: 'resignations',

@@ -12,6 +12,7 @@ import type { PodState } from './pod-state.js';
 /** Its slots are its own, so that a pod whose handlers are all busy can be inspected. */
 export const INSPECT: RequestType = {
   kind: RequestKind.REQUEST_KIND_INSPECT,
+  name: 'inspect',
   runsAt: 'member',
   duringDrain: 'accepted',
   slots: 'inspections',

@@ -1,0 +1,98 @@
+import { Option, type Command } from 'commander';
+import { CommandFailed, UsageError } from '../exit-codes.js';
+import { table } from '../output.js';
+import type { CommandAdder, CommandContext } from '../command.js';
+
+interface PutOptions {
+  readonly overwrite?: boolean;
+}
+
+interface HistoryOptions {
+  readonly limit: number;
+  readonly oldestFirst?: boolean;
+}
+
+export function addKvCommands(program: Command, { add, run }: CommandAdder): void {
+  const kv = program.command('kv').description('Reads and writes the key/value log of the group.');
+
+  add(kv, 'get <key>', 'Prints the newest value of a key.', 'get orders/17').action(
+    (key: string, _options: unknown, command: Command) => run(command, (context) => get(context, key)),
+  );
+
+  add(
+    kv,
+    'put <key> [value]',
+    'Adds a value. Without one, or with -, it reads the standard input.',
+    'put orders/17 paid',
+  )
+    .option('--overwrite', 'replaces the value that was put this way, and adds no version')
+    .action((key: string, value: string | undefined, options: PutOptions, command: Command) =>
+      run(command, (context) => put(context, key, value, options)),
+    );
+
+  add(kv, 'history <key>', 'Lists the versions of a key, the newest first.', 'history orders/17 --limit 10')
+    .addOption(limitOption('versions', 100))
+    .option('--oldest-first', 'lists the oldest first')
+    .action((key: string, options: HistoryOptions, command: Command) =>
+      run(command, (context) => history(context, key, options)),
+    );
+
+  add(kv, 'keys [prefix]', 'Lists the keys with a prefix.', 'keys orders/')
+    .addOption(limitOption('keys', 1_000))
+    .action((prefix: string | undefined, { limit }: { limit: number }, command: Command) =>
+      run(command, (context) => keys(context, prefix ?? '', limit)),
+    );
+}
+
+async function get({ session, output }: CommandContext, key: string): Promise<void> {
+  const entry = await session.pod.kv.get(key);
+  if (entry === undefined)
+    throw new CommandFailed('notFound', `Key "${key}" has no value. List the keys with kv keys.`);
+  output.printValue(entry, entry.value);
+}
+
+async function put(
+  { session, output }: CommandContext,
+  key: string,
+  given: string | undefined,
+  { overwrite = false }: PutOptions,
+): Promise<void> {
+  const value = given === undefined || given === '-' ? await standardInput() : given;
+  const entry = await session.pod.kv.put(key, value, { append: !overwrite });
+  output.print(entry, () => [`version ${entry.version} at ${entry.timestamp.toISOString()}`]);
+}
+
+async function history(
+  { session, output }: CommandContext,
+  key: string,
+  { limit, oldestFirst = false }: HistoryOptions,
+): Promise<void> {
+  const entries = await session.pod.kv.history(key, { limit, order: oldestFirst ? 'oldest-first' : 'newest-first' });
+  output.print(entries, () =>
+    table(
+      ['VERSION', 'TIME', 'WRITTEN BY', 'VALUE'],
+      entries.map(({ version, timestamp, leader, value }) => [String(version), timestamp.toISOString(), leader, value]),
+    ),
+  );
+}
+
+async function keys({ session, output }: CommandContext, prefix: string, limit: number): Promise<void> {
+  const found = await session.pod.kv.keys(prefix, { limit });
+  output.print(found, () => found);
+}
+
+function limitOption(what: string, most: number): Option {
+  return new Option('--limit <count>', `at most this many ${what}`).argParser(parseLimit).default(most);
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit > 0) return limit;
+  throw new UsageError(`--limit is "${text}". Give a whole number above 0.`);
+}
+
+async function standardInput(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}

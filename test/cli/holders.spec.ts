@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { ClusterService, KvStore, LockService, SemaphoreService } from 'nestjs-hedge';
+import { until } from '../nest/apps.js';
+import { LiveGroup } from './command-line.js';
+
+describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s', (database) => {
+  let group: LiveGroup;
+  beforeAll(async () => {
+    group = await LiveGroup.start(database);
+  });
+  afterAll(() => group.close());
+
+  it('locks ls lists the locks that are held, and who waits', async () => {
+    const [first, second] = group.pods.apps.map((app) => app.get(LockService));
+    const held = [
+      await first!.acquire('invoices/1'),
+      await first!.acquire('invoices/2'),
+      await second!.acquire('other'),
+    ];
+    const waiting = second!.acquire('invoices/1');
+    const free = await first!.acquire('invoices/3');
+    await free.release();
+    const listed = await group.json<Record<string, unknown>[]>('locks', 'ls', 'invoices/');
+    const address = group.pods.apps[0]!.get(ClusterService).self.address;
+    expect(listed).toMatchObject([
+      { name: 'invoices/1', member: { address }, token: String(held[0]!.fencingToken), expired: false, waiting: 1 },
+      { name: 'invoices/2', member: { address }, token: String(held[1]!.fencingToken), expired: false, waiting: 0 },
+    ]);
+    const { out } = await group.run('locks', 'ls');
+    expect(out.trim().split('\n')).toHaveLength(4);
+    expect(out).toMatch(/^LOCK +HOLDER +SINCE +RENEWED +WAITING +TOKEN$/m);
+    for (const lock of held) await lock.release();
+    await (await waiting).release();
+    expect(await group.json('locks', 'ls')).toEqual([]);
+  });
+
+  it('LockService.list pages, and refuses a wrong limit', async () => {
+    const locks = group.leader.get(LockService);
+    const held = await Promise.all(['a', 'b', 'c'].map((name) => locks.acquire(`page/${name}`)));
+    const page = await locks.list({ prefix: 'page/', limit: 2 });
+    expect(page.map(({ name }) => name)).toEqual(['page/a', 'page/b']);
+    const rest = await locks.list({ prefix: 'page/', after: 'page/b' });
+    expect(rest.map(({ name, fencingToken }) => [name, fencingToken])).toEqual([['page/c', held[2]!.fencingToken]]);
+    for (const lock of held) await lock.release();
+    for (const limit of [0, 1.5, 1_001, Number.NaN]) {
+      await expect(locks.list({ limit })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+  });
+
+  it('semaphore ls lists holders and waiting callers, and resize changes the limit', async () => {
+    const semaphore = group.pods.followers[0]!.get(SemaphoreService).get('reports', { limit: 2 });
+    const permit = await semaphore.acquire({ permits: 2 });
+    const waiting = semaphore.acquire({ timeoutMs: 60_000 });
+    const address = group.pods.followers[0]!.get(ClusterService).self.address;
+    const list = () => group.json<{ semaphores: Record<string, unknown>[] }>('semaphore', 'ls');
+    let shown = await list();
+    for (; shown.semaphores[0]?.['waiting'] !== 1; shown = await list());
+    expect(shown.semaphores).toMatchObject([
+      {
+        name: 'reports',
+        limit: 2,
+        held: 2,
+        holders: [{ member: { address }, permits: 2, fencingToken: String(permit.fencingToken) }],
+      },
+    ]);
+    expect(await group.run('semaphore', 'resize', 'reports', '3')).toMatchObject({ code: 0, err: '' });
+    await (await waiting).release();
+    expect((await group.run('semaphore', 'ls')).out).toMatch(/^reports +3 +/m);
+    await permit.release();
+    expect(await group.run('semaphore', 'resize', 'reports', 'many')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('"many"'),
+    });
+  });
+
+  it('kv reads and writes the log', async () => {
+    const kv = group.leader.get(KvStore);
+    expect(await group.run('kv', 'get', 'orders/1')).toMatchObject({
+      code: 3,
+      err: expect.stringContaining('"orders/1" has no value'),
+    });
+    expect(await group.run('kv', 'put', 'orders/1', 'new')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^version \d+ at /),
+    });
+    await kv.put('orders/1', 'paid');
+    await kv.put('orders/2', 'new');
+    expect(await group.run('kv', 'get', 'orders/1')).toEqual({ code: 0, out: 'paid\n', err: '' });
+    expect(await group.json('kv', 'get', 'orders/1')).toMatchObject({
+      key: 'orders/1',
+      value: 'paid',
+      version: expect.stringMatching(/^\d+$/),
+    });
+    expect(await group.json('kv', 'keys', 'orders/')).toEqual(['orders/1', 'orders/2']);
+    expect((await group.run('kv', 'keys', '--limit', '1')).out).toBe('orders/1\n');
+    const versions = await group.json<{ value: string }[]>('kv', 'history', 'orders/1');
+    expect(versions.map(({ value }) => value)).toEqual(['paid', 'new']);
+    const oldest = await group.json<{ value: string }[]>('kv', 'history', 'orders/1', '--oldest-first', '--limit', '1');
+    expect(oldest.map(({ value }) => value)).toEqual(['new']);
+    await group.run('kv', 'put', 'state', 'a', '--overwrite');
+    await group.run('kv', 'put', 'state', 'b', '--overwrite');
+    expect(await group.json('kv', 'history', 'state')).toMatchObject([{ value: 'b' }]);
+  });
+
+  it('kv escapes a value that would write over the terminal, in a table', async () => {
+    await group.leader.get(KvStore).put('evil', 'a\u001b[2Jb\nc');
+    const { out } = await group.run('kv', 'history', 'evil');
+    expect(out).toContain('a\\u001b[2Jb\\u000ac');
+    expect(out.split('\n')).toHaveLength(3);
+  });
+
+  it.each([
+    [['kv', 'keys', '--limit', '0'], 2, '--limit is "0"'],
+    [['kv', 'put', '__hedge/x', 'y'], 2, '__hedge/'],
+    [['kv', 'get'], 2, "missing required argument 'key'"],
+  ])('%j ends with code %d', async (args, code, message) => {
+    expect(await group.run(...args)).toMatchObject({ code, err: expect.stringContaining(message) });
+  });
+
+  it('doctor finds nothing wrong with a healthy group', async () => {
+    await until(() => group.pods.apps.every((app) => app.get(ClusterService).view.settled), 'settled views');
+    const { code, out } = await group.run('doctor');
+    expect(out).toMatch(/^ok +members +all 3 answer$/m);
+    expect(out).toMatch(/^ok +lease +at least/m);
+    expect({ code, problems: out.match(/^problem.*/gm) }).toEqual({ code: 0, problems: null });
+  });
+});
