@@ -23,6 +23,7 @@ export const sidebar = [
     'Health, shutdown and logs': 'docs/health-and-shutdown.md',
     Metrics: 'docs/metrics.md',
     'The command line': 'docs/command-line.md',
+    Tracing: 'docs/tracing.md',
     'A busy event loop': 'docs/event-loop.md',
     Rollouts: 'docs/rollouts.md',
     SQLite: 'docs/sqlite.md',

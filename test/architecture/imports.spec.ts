@@ -31,7 +31,7 @@ const LAYERS: Layers = {
   lease: ['common', 'telemetry', 'database'],
   streams: ['common', 'wire', 'telemetry', 'transport', 'messaging'],
   election: ['common', 'wire', 'telemetry', 'database', 'transport', 'messaging', 'lease', 'streams'],
-  membership: ['common', 'wire', 'database', 'transport', 'messaging', 'streams'],
+  membership: ['common', 'wire', 'telemetry', 'database', 'transport', 'messaging', 'streams'],
   kv: ['common', 'wire', 'telemetry', 'database', 'messaging'],
   locks: ['common', 'telemetry', 'database', 'transport', 'messaging', 'lease'],
   semaphores: ['common', 'wire', 'telemetry', 'database', 'messaging'],

@@ -24,12 +24,25 @@ import {
   WhileLeader,
 } from 'nestjs-hedge';
 import type { Observable } from 'rxjs';
+import { type Context, context, createContextKey, ROOT_CONTEXT, trace, TraceFlags } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { Pods, until } from './apps.js';
 
 Logger.overrideLogger(false);
 
 const storage = new AsyncLocalStorage<string>();
 const store = (): string => storage.getStore() ?? 'none';
+
+/** A value and a span in the context of OpenTelemetry, as an SDK of the app sets them. */
+const KEY = createContextKey('of the app');
+function withSpan(value: string): Context {
+  const ids = {
+    traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
+    spanId: '00f067aa0ba902b7',
+    traceFlags: TraceFlags.SAMPLED,
+  };
+  return trace.setSpan(ROOT_CONTEXT, trace.wrapSpanContext(ids)).setValue(KEY, value);
+}
 
 /** The stores that methods called by the library saw, and not by a caller. */
 const seen: Record<string, string[]> = {};
@@ -78,6 +91,11 @@ class Handlers {
   @OnLeaderMessage('intercepted')
   intercepted() {
     return 'done';
+  }
+
+  @OnLeaderMessage('context')
+  context() {
+    return [String(context.active().getValue(KEY)), trace.getActiveSpan()?.spanContext().traceId ?? 'no trace'];
   }
 
   @OnLeaderMessage('fails')
@@ -185,6 +203,20 @@ describe.each([
       await leader().send('intercepted');
       await leader().send('intercepted');
       expectNone('interceptor');
+    });
+
+    it('hides the context of OpenTelemetry of a caller from its handlers, and keeps it for the caller', async () => {
+      context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+      try {
+        await context.with(withSpan('caller'), async () => {
+          // This app has no SDK that propagates the trace.
+          expect(await leader().send('context')).toEqual(['undefined', 'no trace']);
+          expect(context.active().getValue(KEY)).toBe('caller');
+        });
+        expect(await leader().send('context')).toEqual(['undefined', 'no trace']);
+      } finally {
+        context.disable();
+      }
     });
 
     it('hides the store of a caller from its handlers, and keeps it for the caller', async () => {

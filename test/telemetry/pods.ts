@@ -18,11 +18,14 @@ export class Pod {
     this.#folder = folder;
   }
 
-  /** @param folder of the database. Default: one for this pod alone. */
-  static async start(folder?: string): Promise<Pod> {
+  /**
+   * @param folder of the database. Default: one for this pod alone.
+   * @param collector the URL to which the pod sends its spans. Default: it has no SDK.
+   */
+  static async start(folder?: string, collector = ''): Promise<Pod> {
     if (!isBuilt()) throw new Error('The pod runs the build, and it is older than the sources. Run: npm run build');
     const own = folder === undefined ? mkdtempSync(join(tmpdir(), 'hedge-telemetry-')) : undefined;
-    const child = fork(resolve('test/telemetry/pod.ts'), [join(folder ?? own!, 'hedge.db')], {
+    const child = fork(resolve('test/telemetry/pod.ts'), [join(folder ?? own!, 'hedge.db'), collector], {
       execArgv: ['--import=tsx'], // compiles only pod.ts; the library is the build, as users have it
     });
     const exited = once(child, 'exit').then(([code]) => Promise.reject(new Error(`The pod ended with code ${code}`)));

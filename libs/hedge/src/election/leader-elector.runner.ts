@@ -27,6 +27,7 @@ import { notify, type FrameBody, type Link, type Transport } from '../transport/
 import type { Leadership, LeadershipSource } from './leadership.js';
 import { checkSelf } from './self-check.js';
 import { guardedController } from '../common/async/guarded-signal.js';
+import { beginSpan, type OpenSpan } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 import { outcomeOf, renewalMargin, reportRenewal } from '../lease/renewal/report-renewal.js';
 
@@ -96,6 +97,8 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   readonly #drainListeners = new Set<(term: { readonly fencingToken: bigint }) => Promise<void>>();
   #refreshes: { readonly after: number; readonly done: () => void }[] = [];
   #handOvers: (() => void)[] = [];
+  /** From the first attempt to acquire the lease until a leader is known. */
+  #campaign: OpenSpan | undefined;
   #left: Promise<void> | undefined;
   #leave: () => void = () => undefined;
   /** This process will not lead again. */
@@ -254,6 +257,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#cancelWake();
     this.#resolveRefreshes(Infinity);
     this.#lost('stopped');
+    this.#endCampaign(new HedgeError('SHUTTING_DOWN', 'This pod is stopping'));
     for (const done of this.#handOvers.splice(0)) done();
     this.#leave();
   }
@@ -371,6 +375,9 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   async #call(call: ContenderCall): Promise<CallInput> {
     const { transport } = this.#options;
     if (call.type === 'renew') return this.#renew(call);
+    if (call.type === 'check-self' || call.type === 'acquire') {
+      this.#campaign ??= beginSpan('hedge.election', { 'hedge.group': this.#options.group }, true);
+    }
     if (call.type !== 'check-self') return this.#calls.perform(call, transport.self);
     const reached = await this.#addressOutage.watch(() => checkSelf(transport));
     return { type: 'self-checked', attempt: call.attempt, reached: reached === true };
@@ -473,6 +480,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
   }
 
   #elected(token: bigint): void {
+    this.#endCampaign();
     const scope = guardedController();
     const { group, transactions } = this.#options;
     const fenced = fencedTransactions({
@@ -522,8 +530,16 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.token, self };
     if (leader === undefined) logger.log(`Group ${group} has no leader`);
     else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.token}`);
-    if (leader !== undefined && !self) this.#watchForOwnAddress(leader);
+    if (leader !== undefined && !self) {
+      this.#endCampaign(new HedgeError('NOT_LEADER', `${leader.member.address} was elected`));
+      this.#watchForOwnAddress(leader);
+    }
     for (const listener of this.#changeListeners) this.#guard(listener);
+  }
+
+  #endCampaign(error?: HedgeError): void {
+    this.#campaign?.end(error);
+    this.#campaign = undefined;
   }
 
   #guard(listener: () => void): void {

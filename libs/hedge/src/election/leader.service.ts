@@ -13,6 +13,8 @@ import type { PayloadCodec } from '../messaging/serializer.js';
 import {
   checkTopic,
   type DeclaredTopic,
+  destinationOf,
+  isForwarded,
   nameOfTopic,
   type TopicData,
   type TopicReply,
@@ -30,6 +32,7 @@ import { type LeaderTask, runWhileLeader } from './leadership.js';
 import type { LeaderElector } from './leader-elector.runner.js';
 import { RESIGN, resignPayload } from './resignation.js';
 import { isGeneratorFunction } from '../common/async/generators.js';
+import { beginMessage } from '../telemetry/tracing.js';
 import { GuardedObservable } from '../common/async/guarded-observable.js';
 
 /** A message to the handlers of the leader. */
@@ -266,6 +269,8 @@ export class LeaderService implements FencedTransactions {
     const wait = this.#deps.gate.pass(`send ${nameOfTopic(topic)}`);
     if (wait !== undefined) await wait;
     const payload = codec.encode(topic, data);
+    const span = beginMessage(isForwarded({ topic }) ? 'call' : 'send', destinationOf(topic));
+    let thrown: unknown;
     try {
       const reply = await messenger.request({
         to: 'leader',
@@ -275,10 +280,14 @@ export class LeaderService implements FencedTransactions {
         timeoutMs,
         signal,
         maxReruns,
+        trace: span.trace,
       });
       return codec.decode(topic, reply);
     } catch (error) {
+      thrown = error;
       throw atCaller(error, signal);
+    } finally {
+      span.end(thrown);
     }
   }
 

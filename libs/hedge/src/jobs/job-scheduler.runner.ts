@@ -20,6 +20,7 @@ import {
 } from './job-scheduler.messages.js';
 import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { guardedController } from '../common/async/guarded-signal.js';
+import { runTraced } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 export interface JobLogger {
@@ -276,7 +277,14 @@ export class JobRunner {
     const one = this.#transactionOf(claim, name, durationMs, signal);
     const transaction = one?.begin ?? refuseTransaction;
     const run = withTokenInJson({ fireTime, attempt, fencingToken: token, signal, transaction });
-    const failure = await failureOf(() => inFreshContext(() => this.method(run)));
+    const attributes = {
+      'hedge.job.name': this.job.name,
+      'hedge.job.fire_time': fireTime.toISOString(),
+      'hedge.attempt': attempt,
+      'hedge.fencing_token': String(token),
+    };
+    const traced = (): Promise<unknown> => runTraced(`job ${this.job.name}`, attributes, async () => this.method(run));
+    const failure = await failureOf(() => inFreshContext(traced));
     if (one === undefined) return failure && this.#logFailure(`${name} failed`, failure);
     const undone = await failureOf(() => one.end());
     if (undone !== undefined) return this.#logFailure(`${name} failed in attempt ${attempt}`, failure ?? undone);

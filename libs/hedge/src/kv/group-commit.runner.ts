@@ -7,6 +7,7 @@ import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone, RequestKind }
 import { GroupCommit } from './group-commit.core.js';
 import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit.messages.js';
 import { assertKey } from './kv-limits.js';
+import { processMessage } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 export interface GroupCommitterOptions {
@@ -168,19 +169,19 @@ export const KV_CONDITIONAL_PUT: RequestType = { ...KV_PUT, kind: RequestKind.RE
 
 /** Serves `KvStore.put` on the leader. */
 export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
-  return async ({ payload, timeoutMs, epoch }) => {
+  return traced(async ({ payload, timeoutMs, epoch }) => {
     const put = decode(KvPut, payload.bytes);
     assertRow(put);
     // A late append only adds a version, but a late overwrite undoes a put that the next leader has acknowledged.
     const fence = put.overwrite && put.fence === 0n ? epoch : put.fence;
     const timestamp = await committer.put({ ...put, fence }, timeoutMs);
     return bytesPayload(KvPutDone.encode({ timestamp, leader: address() }).finish());
-  };
+  });
 }
 
 /** Serves `KvStore.put` with a condition on the leader. */
 export function kvConditionalPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
-  return async ({ payload, timeoutMs }) => {
+  return traced(async ({ payload, timeoutMs }) => {
     const { follows, ...put } = decode(KvConditionalPut, payload.bytes);
     assertRow(put);
     const result = await committer.putIf({ ...put, overwrite: false, condition: { follows } }, timeoutMs);
@@ -189,7 +190,11 @@ export function kvConditionalPutHandler(committer: GroupCommitter, address: () =
         ? { written: { timestamp: result.timestamp, leader: address() }, newest: undefined }
         : { written: undefined, newest: result.newest };
     return bytesPayload(KvConditionalPutDone.encode(done).finish());
-  };
+  });
+}
+
+function traced(handler: RequestHandler): RequestHandler {
+  return (request) => processMessage('put', request, () => handler(request));
 }
 
 /**

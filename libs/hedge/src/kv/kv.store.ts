@@ -13,6 +13,7 @@ import { KvWatch } from './kv-watch.js';
 import type { WatchHub } from './watch-hub.runner.js';
 import { RowIds } from './row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
+import { beginMessage } from '../telemetry/tracing.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { notJson } from '../messaging/json-values.js';
 import { bytesPayload, type OutgoingRequest } from '../messaging/message.js';
@@ -194,6 +195,7 @@ export class KvStore {
     const wait = this.deps.gate.pass(name);
     if (wait !== undefined) await wait;
     const row = { key: this.#stored(key), value, fence: this.#fence(name, fenced) };
+    const span = beginMessage(call, '');
     const request: PutRequest = {
       to: 'leader',
       topic: '',
@@ -207,12 +209,18 @@ export class KvStore {
       // row may still have been written by this one.
       ...((!append || fenced !== false) && { maxReruns: 0 }),
       signal,
+      trace: span.trace,
     };
     const newId = (): string => this.#ids.next() + (call === 'delete' ? TOMBSTONE_SUFFIX : '');
     try {
-      if (version === undefined && !ifAbsent) return await this.#put(request, { ...row, id: newId() }, key, !append);
-      return await this.#putIf(request, () => ({ ...row, id: newId() }), key, version);
+      const entry =
+        version === undefined && !ifAbsent
+          ? await this.#put(request, { ...row, id: newId() }, key, !append)
+          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, version);
+      span.end();
+      return entry;
     } catch (error) {
+      span.end(error);
       throw atCaller(error, signal);
     }
   }

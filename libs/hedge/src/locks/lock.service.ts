@@ -13,6 +13,7 @@ import { checkSignal, inWords } from '../messaging/call-options.js';
 import type { Lock } from './lock.js';
 import { lockHeld, lockUnknown } from './lock-errors.js';
 import type { LockManager } from './lock.runner.js';
+import { beginSpan } from '../telemetry/tracing.js';
 
 export interface LockOptions {
   /**
@@ -163,9 +164,13 @@ export class LockService {
         fail(error);
       }
     });
+    const span = beginSpan('hedge.lock.wait', { 'hedge.lock.name': name });
     try {
-      return await acquired;
+      const lock = await acquired;
+      span.end();
+      return lock;
     } catch (error) {
+      span.end(error);
       throw atCaller(error, signal);
     }
   }

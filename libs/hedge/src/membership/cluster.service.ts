@@ -5,7 +5,7 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError, captureStack } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { StartGate } from '../common/async/start-gate.js';
-import type { Encoded } from '../messaging/message.js';
+import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import { checkCallOptions } from '../messaging/call-options.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -27,6 +27,7 @@ import { BROADCAST, type Broadcast, makeBroadcast, type BroadcastResult } from '
 import type { MembershipRunner } from './membership.runner.js';
 import type { ViewMember } from './view.js';
 import { withTokenInJson } from '../common/token-in-json.js';
+import { beginMessage } from '../telemetry/tracing.js';
 import { GuardedObservable } from '../common/async/guarded-observable.js';
 
 export interface BroadcastOptions {
@@ -166,11 +167,16 @@ export class ClusterService {
       return makeBroadcast([Promise.reject(error as Error)], settled);
     }
     const call = captureStack(this.broadcast);
+    const span = beginMessage('broadcast', topic);
     const results = targets.map(async (member) => {
-      const result = await this.#ask(member, topic, payload, timeoutMs, signal);
+      const result = await this.#ask(member, { topic, payload, timeoutMs, signal, trace: span.trace });
       if (result.error !== undefined) call.applyTo(result.error);
       return result;
     });
+    Promise.all(results).then(
+      () => span.end(),
+      (error: unknown) => span.end(error),
+    );
     return makeBroadcast(results, settled);
   }
 
@@ -238,17 +244,15 @@ export class ClusterService {
 
   async #ask(
     member: MemberId,
-    topic: string,
-    payload: Encoded,
-    timeoutMs: number,
-    signal: AbortSignal | undefined,
+    request: Pick<OutgoingRequest, 'topic' | 'payload' | 'timeoutMs' | 'signal' | 'trace'>,
   ): Promise<BroadcastResult> {
+    const { topic, signal } = request;
     const { messenger, codec, clock } = this.#deps;
     const start = clock.now().mono;
     const ms = (): number => Math.round((clock.now().mono - start) * 1_000) / 1_000;
     try {
       if (member.incarnation === '') throw notInView(member, topic);
-      const reply = await messenger.request({ to: member, type: BROADCAST, topic, payload, timeoutMs, signal });
+      const reply = await messenger.request({ ...request, to: member, type: BROADCAST });
       return { member, value: codec.decode(topic, reply), ms: ms() };
     } catch (error) {
       if (error instanceof HedgeError && error !== signal?.reason) return { member, error, ms: ms() };

@@ -1,6 +1,7 @@
 import type { MemberId } from '../common/identity.js';
 import { Encoding, type Failure, type Reply } from '../wire/hedge/v1/link.js';
 import type { RequestType } from './request-type.js';
+import type { TraceContext } from '../telemetry/tracing.js';
 
 /** A payload on the wire. */
 export interface Encoded {
@@ -36,6 +37,8 @@ export interface OutgoingRequest {
    * Default: no limit.
    */
   readonly maxReruns?: number;
+  /** The trace that the request continues. Default: none. */
+  readonly trace?: TraceContext;
   /** For errors: the state after an unknown outcome, and how to check it. Default: the text for a request to a handler. */
   readonly ifUnknown?: string;
 }
@@ -52,6 +55,8 @@ export interface IncomingRequest {
   readonly attempt: number;
   /** The term in which the request runs; 0n for a broadcast. */
   readonly epoch: bigint;
+  /** The trace of the caller, if it has one. */
+  readonly trace?: TraceContext | undefined;
   /** The milliseconds that were left when the request arrived. */
   readonly timeoutMs: number;
   /**

@@ -1,4 +1,5 @@
 import type { RequestKind } from '../wire/hedge/v1/link.js';
+import { destinationOf } from './topics.js';
 
 /** A type of request. The feature that serves the type defines it, so that messaging knows no feature. */
 export interface RequestType {
@@ -35,5 +36,5 @@ export function runsHandlers({ slots }: RequestType): boolean {
 
 /** The topic of a handler, for the label of metrics. Any text can be the topic of a message that no handler runs. */
 export function topicLabel(type: RequestType, topic: string, code: string): string | undefined {
-  return runsHandlers(type) && code !== 'NO_HANDLER' && code !== 'INVALID_ARGUMENT' ? topic : undefined;
+  return runsHandlers(type) && code !== 'NO_HANDLER' && code !== 'INVALID_ARGUMENT' ? destinationOf(topic) : undefined;
 }

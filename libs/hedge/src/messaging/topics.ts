@@ -60,3 +60,8 @@ export function isForwarded({ topic }: { readonly topic: string }): boolean {
 export function nameOfTopic(topic: string): string {
   return isForwarded({ topic }) ? `@LeaderOnly of '${topic.slice(FORWARDED_TOPIC_PREFIX.length)}'` : `'${topic}'`;
 }
+
+/** The topic for people: a forwarded call has the name of its method. */
+export function destinationOf(topic: string): string {
+  return isForwarded({ topic }) ? topic.slice(FORWARDED_TOPIC_PREFIX.length) : topic;
+}

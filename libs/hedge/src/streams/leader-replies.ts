@@ -33,7 +33,7 @@ async function* exchangeItems(
   const stops: (() => void)[] = [];
   let exchange: Exchange | undefined;
   let thrown: unknown;
-  const measured = caller.measure('leader-stream', topic);
+  const span = caller.begin('leader-stream', topic);
   let sourceFailure: { readonly error: unknown } | undefined;
   source.onEarlyFailure((error) => {
     sourceFailure = { error };
@@ -43,7 +43,7 @@ async function* exchangeItems(
     if (timeoutMs !== undefined) {
       stops.push(clock.after(timeoutMs, () => cancellation.cancel(timedOut(topic, timeoutMs)), true));
     }
-    const opened = (exchange = await caller.openAtLeader(topic, cancellation.signal));
+    const opened = (exchange = await caller.openAtLeader(topic, cancellation.signal, span.trace));
     if (idleTimeoutMs !== undefined) {
       const progress = (): number => opened.writer.framesWritten + opened.progress.received;
       stops.push(
@@ -68,7 +68,7 @@ async function* exchangeItems(
     throw atCaller(exchange.explain(reason));
   } finally {
     for (const stop of stops) stop();
-    measured(thrown);
+    span.end(thrown);
     exchange?.close(new HedgeError('CANCELLED', 'The caller has ended the stream'));
   }
 }

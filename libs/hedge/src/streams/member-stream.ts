@@ -5,6 +5,7 @@ import type { BoundedQueue } from './bounded-queue.js';
 import type { Exchange } from './exchange.js';
 import { watchIdle } from './idle.js';
 import type { StreamCaller } from './stream-caller.js';
+import type { OpenSpan } from '../telemetry/tracing.js';
 import { type StreamOptions, idleTooLong, timedOut } from './stream-options.js';
 
 /** A reply of one member to a broadcast stream, or the end of its replies. Has a JSON form. */
@@ -33,7 +34,7 @@ export class MemberStream {
   readonly #stop = new AbortController();
   readonly #stops: (() => void)[] = [];
   #exchange: Exchange | undefined;
-  #measured: (error?: unknown) => void = () => undefined;
+  #span: OpenSpan | undefined;
   /** The queue is full: the caller has not read the replies yet. */
   #queueFull = false;
   /** Resolves a pending `room()`. */
@@ -45,12 +46,12 @@ export class MemberStream {
   async open(): Promise<{ readonly replies: Promise<void> }> {
     const { caller, topic, member, options } = this.init;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
-    this.#measured = caller.measure('broadcast-stream', topic);
+    const span = (this.#span = caller.begin('broadcast-stream', topic));
     if (timeoutMs !== undefined) {
       this.#stops.push(caller.clock.after(timeoutMs, () => this.stop(timedOut(topic, timeoutMs)), true));
     }
     try {
-      const exchange = (this.#exchange = await caller.openAt(member, topic, this.#stop.signal));
+      const exchange = (this.#exchange = await caller.openAt(member, topic, this.#stop.signal, span.trace));
       let changes = 0;
       const progress = (): number =>
         exchange.writer.blocked && !this.#queueFull ? exchange.writer.framesWritten : (changes -= 1);
@@ -120,7 +121,7 @@ export class MemberStream {
     } catch (error) {
       return await this.#ended(error instanceof HedgeError ? exchange.explain(error) : error);
     }
-    this.#measured();
+    this.#span?.end();
     // First of all, so that the source does not wait for this member any more.
     this.close(new HedgeError('CANCELLED', 'The handler has ended its replies'));
     await queue.put({ type: 'end', member });
@@ -132,7 +133,7 @@ export class MemberStream {
       thrown instanceof HedgeError
         ? thrown
         : new HedgeError('CANCELLED', `Stream '${topic}' was cancelled: ${messageOf(thrown)}`, { cause: thrown });
-    this.#measured(error);
+    this.#span?.end(error);
     this.close(error);
     await queue.put({ type: 'end', member, error });
   }

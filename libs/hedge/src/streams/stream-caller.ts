@@ -12,6 +12,7 @@ import type { PeerStream, StreamPurpose, StreamTransport } from '../transport/st
 import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { Exchange } from './exchange.js';
 import type { StreamLimits } from './item-writer.js';
+import { beginMessage, type OpenSpan, type TraceContext } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 const FIRST_PAUSE_MS = 20;
@@ -41,12 +42,13 @@ export class StreamCaller {
     this.codec = options.codec;
   }
 
-  /** Begins the measurement of one stream. Call the result once, with the error of the stream. */
-  measure(kind: StreamPurpose, topic: string): (error?: unknown) => void {
+  /** Begins the span and the measurement of one stream. End it once. */
+  begin(kind: 'leader-stream' | 'broadcast-stream', topic: string): OpenSpan {
     const { metrics = NO_METRICS } = this.options;
-    if (!metrics.listening) return () => undefined;
+    const span = beginMessage(kind === 'leader-stream' ? 'stream' : 'broadcast stream', topic);
     const start = this.clock.now().mono;
-    return (error) => {
+    const end = (error?: unknown): void => {
+      span.end(error);
       const code = error === undefined ? 'OK' : error instanceof HedgeError ? error.code : 'CANCELLED';
       const seconds = (this.clock.now().mono - start) / 1_000;
       metrics.record('hedge.request.duration', seconds, {
@@ -55,6 +57,7 @@ export class StreamCaller {
         topic: code === 'NO_HANDLER' ? undefined : topic,
       });
     };
+    return { trace: span.trace, end };
   }
 
   /** @throws HedgeError NOT_STARTED, now or as a rejection. */
@@ -67,7 +70,7 @@ export class StreamCaller {
    * cancelled when the signal aborts, or when this process learns of a later term.
    * @throws HedgeError NO_LEADER, NO_HANDLER, NOT_LEADER, MEMBER_UNREACHABLE, SHUTTING_DOWN
    */
-  async openAtLeader(topic: string, signal: AbortSignal): Promise<Exchange> {
+  async openAtLeader(topic: string, signal: AbortSignal, trace: TraceContext = {}): Promise<Exchange> {
     const { route, clock, openTimeoutMs, random = Math.random } = this.options;
     await this.started(topic);
     const deadline = clock.now().mono + openTimeoutMs;
@@ -75,7 +78,11 @@ export class StreamCaller {
     for (let attempt = 1; ; attempt += 1) {
       const belief = route.current();
       if (belief !== undefined) {
-        const opened = await this.#tryLeader(topic, belief, signal);
+        const opened = await this.#tryLeader(
+          { topic, id: randomUUID(), epoch: belief.epoch, ...trace },
+          belief,
+          signal,
+        );
         if (opened instanceof Exchange) return opened;
         refusal = opened;
       }
@@ -93,14 +100,14 @@ export class StreamCaller {
    * Opens a stream to one member, for a broadcast. A member without incarnation is not in the view.
    * @throws HedgeError NO_HANDLER, MEMBER_UNREACHABLE, SHUTTING_DOWN, DEADLINE_EXCEEDED
    */
-  openAt(member: MemberId, topic: string, signal: AbortSignal): Promise<Exchange> {
+  openAt(member: MemberId, topic: string, signal: AbortSignal, trace: TraceContext = {}): Promise<Exchange> {
     if (member.incarnation === '') return Promise.reject(notInView(topic, member));
-    return this.#open(member, 'broadcast-stream', { topic, id: randomUUID(), epoch: 0n }, signal);
+    return this.#open(member, 'broadcast-stream', { topic, id: randomUUID(), epoch: 0n, ...trace }, signal);
   }
 
   /** Rejects with an error that ends the attempts. Resolves with a refusal after which another attempt may succeed. */
   async #tryLeader(
-    topic: string,
+    opening: HandlerStream,
     { leader, epoch }: LeaderBelief,
     signal: AbortSignal,
   ): Promise<Exchange | HedgeError> {
@@ -117,7 +124,6 @@ export class StreamCaller {
       given.release();
     };
     try {
-      const opening = { topic, id: randomUUID(), epoch };
       return await this.#open(leader, 'leader-stream', opening, given.signal, over);
     } catch (error) {
       over();

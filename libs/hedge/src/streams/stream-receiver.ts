@@ -9,6 +9,7 @@ import { HandlerStream } from '../wire/hedge/v1/stream.js';
 import { itemsOf } from './item-frames.js';
 import { type ItemSink, ItemWriter, sinkOf, type StreamLimits } from './item-writer.js';
 import type { Clock } from '../common/clock.js';
+import type { TraceContext } from '../telemetry/tracing.js';
 import type { Metrics } from '../telemetry/metrics.js';
 
 /** A stream as a handler receives it. */
@@ -21,6 +22,8 @@ export interface IncomingStream {
   readonly attempt: 1;
   /** The term in which it runs; 0n for a broadcast. */
   readonly epoch: bigint;
+  /** The trace of the caller. */
+  readonly trace: TraceContext;
   /** Aborts when the caller cancelled or was lost. For a leader stream, also when the lease is lost. */
   readonly signal: AbortSignal;
   /** The messages of the caller; to be read once. Throws the error of the stream. */
@@ -115,7 +118,7 @@ export class StreamReceiver {
   async #run(
     kind: 'leader-stream' | 'broadcast-stream',
     stream: PeerStream,
-    { topic, id, epoch }: HandlerStream,
+    { topic, id, epoch, traceparent, tracestate }: HandlerStream,
   ): Promise<void> {
     const { codec, limits, clock, metrics, leader, broadcast } = this.#options;
     const handlers = kind === 'leader-stream' ? leader : broadcast;
@@ -138,6 +141,7 @@ export class StreamReceiver {
         requestId: id,
         attempt: 1,
         epoch,
+        trace: { traceparent, tracestate },
         signal: stream.signal,
         input: inputOf(stream, topic, codec),
         replies: sinkOf(writer, topic, codec),

@@ -231,7 +231,7 @@ export class RequestClient {
   }
 
   #transmit(member: MemberId, call: PendingCall, now: number): void {
-    const { type, topic, payload } = call.request;
+    const { type, topic, payload, trace } = call.request;
     const value: Request = {
       sequence: call.sequence,
       kind: type.kind,
@@ -242,6 +242,7 @@ export class RequestClient {
       attempt: call.attempt,
       id: call.id,
       epoch: call.epoch,
+      ...trace,
     };
     if (this.#isSelf(member)) {
       // The request runs in a later turn of the event loop, as a remote one does. Otherwise a loop that sends to its own

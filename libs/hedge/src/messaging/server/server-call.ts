@@ -5,6 +5,7 @@ import type { Timed } from './deadlines.js';
 import { Entry } from './request-deduplicator.core.js';
 import type { Encoded, IncomingRequest } from '../message.js';
 import { type RequestType, runsHandlers } from '../request-type.js';
+import type { TraceContext } from '../../telemetry/tracing.js';
 import { guardedController } from '../../common/async/guarded-signal.js';
 
 /** Where a request came from: a link of its caller, or this process. */
@@ -25,6 +26,7 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
   readonly attempt: number;
   readonly epoch: bigint;
   readonly timeoutMs: number;
+  readonly trace: TraceContext | undefined;
   #controller: AbortController | undefined;
   #abortReason: Error | undefined;
 
@@ -43,6 +45,8 @@ export class ServerCall extends Entry implements IncomingRequest, Timed {
     this.attempt = request.attempt;
     this.epoch = request.epoch;
     this.timeoutMs = request.timeoutMs;
+    const { traceparent, tracestate } = request;
+    this.trace = traceparent === undefined ? undefined : { traceparent, tracestate };
   }
 
   get caller(): MemberId {

@@ -3,10 +3,11 @@ import type { Observable } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
 import type { Logger } from '../../common/line-logger.js';
 import { HedgeError } from '../../common/errors.js';
-import { isForwarded, RESERVED_TOPICS } from '../../messaging/topics.js';
+import { destinationOf, isForwarded, RESERVED_TOPICS } from '../../messaging/topics.js';
 import type { Encoded, IncomingRequest } from '../../messaging/message.js';
 import { isStreamLike } from '../../messaging/json-values.js';
 import type { PayloadCodec } from '../../messaging/serializer.js';
+import { processMessage } from '../../telemetry/tracing.js';
 import { nestLogger } from '../logger.js';
 import { HedgeContext } from './context.js';
 import { receivedArguments } from '../decorators/forwarded-arguments.js';
@@ -36,10 +37,12 @@ export class HandlerDispatch {
     const sent = this.codec.decode(topic, request.payload);
     const data = isForwarded({ topic }) ? receivedArguments(sent) : sent;
     try {
-      const result: unknown = await inFreshContext(async () => {
-        const returned: unknown = await handler(data, new HedgeContext(request));
-        return isObservable(returned) ? lastValue(returned, request.signal) : returned;
-      });
+      const result: unknown = await inFreshContext(() =>
+        processMessage(destinationOf(topic), request, async () => {
+          const returned: unknown = await handler(data, new HedgeContext(request));
+          return isObservable(returned) ? lastValue(returned, request.signal) : returned;
+        }),
+      );
       if (isStreamLike(result)) throw streamReturned(kind, topic, result);
       return this.codec.encode(topic, result);
     } catch (thrown) {

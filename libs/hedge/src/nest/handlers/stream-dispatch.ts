@@ -1,5 +1,6 @@
 import { isObservable, type Observable, Subject, takeUntil } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
+import { processMessage } from '../../telemetry/tracing.js';
 import { nestLogger } from '../logger.js';
 import type { ItemSink } from '../../streams/item-writer.js';
 import type { IncomingStream, StreamHandlers } from '../../streams/stream-receiver.js';
@@ -54,11 +55,13 @@ export class StreamDispatch implements StreamHandlers {
       refusal = { error };
     };
     try {
-      await inFreshContext(async () => {
-        const result: unknown = await this.strategy.route(this.kind, topic)?.(input, context);
-        if (isObservable(result)) await passOn(result, replies, signal, refuse);
-        else if (result !== undefined) replies.push(result);
-      });
+      await inFreshContext(() =>
+        processMessage(topic, stream, async () => {
+          const result: unknown = await this.strategy.route(this.kind, topic)?.(input, context);
+          if (isObservable(result)) await passOn(result, replies, signal, refuse);
+          else if (result !== undefined) replies.push(result);
+        }),
+      );
     } catch (thrown) {
       if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, stream, thrown);
       throw handlerFailure(thrown, { requestId: stream.requestId, topic, pod: this.address() });

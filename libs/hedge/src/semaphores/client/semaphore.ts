@@ -1,5 +1,6 @@
 import { checkKeys } from '../../common/validation/check-keys.js';
 import { atCaller } from '../../common/errors.js';
+import { beginSpan } from '../../telemetry/tracing.js';
 import { assertWork, runAndRelease, type TriedUse } from '../../common/held.js';
 import { withTokenInJson } from '../../common/token-in-json.js';
 import type { PermitTable } from '../../database/permit-table.js';
@@ -164,11 +165,15 @@ export class Semaphore {
     checkCallOptions(wait ? 'acquire' : 'tryAcquire', name, timeoutMs, signal);
     const starting = this.#started(wait ? 'acquire' : 'tryAcquire');
     if (starting !== undefined) await starting;
+    const span = beginSpan('hedge.semaphore.wait', { 'hedge.semaphore.name': name, 'hedge.permits': permits });
     try {
-      return await new Promise((resolve, reject) => {
+      const permit = await new Promise<Permit | undefined>((resolve, reject) => {
         this.deps.client.acquire({ name, limit, permits, wait, timeoutMs, signal }, { resolve, reject });
       });
+      span.end();
+      return permit;
     } catch (error) {
+      span.end(error);
       throw atCaller(error, signal);
     }
   }

@@ -63,8 +63,13 @@ const MEMBER = 160;
 
 /** The approximate size of a frame on the wire, which the outbound queue counts. Cheap to compute, never zero. */
 export function frameBytes(body: FrameBody): number {
-  const topic = body.$case === 'request' ? body.value.topic.length : 0;
-  return FIXED_FIELDS + membersIn(body) * MEMBER + contentBytes(body) + topic;
+  return FIXED_FIELDS + membersIn(body) * MEMBER + contentBytes(body) + textBytes(body);
+}
+
+function textBytes(body: FrameBody): number {
+  if (body.$case !== 'request') return 0;
+  const { topic, traceparent = '', tracestate = '' } = body.value;
+  return topic.length + traceparent.length + tracestate.length;
 }
 
 function membersIn(body: FrameBody): number {

@@ -176,6 +176,9 @@ export interface Request {
   id: string;
   /** the leader's fencing token that the caller knows; 0 for a broadcast */
   epoch: bigint;
+  /** W3C trace context; absent when the caller has no trace, and in 0.1, which ignores it. */
+  traceparent?: string | undefined;
+  tracestate?: string | undefined;
 }
 
 export interface Reply {
@@ -1179,6 +1182,8 @@ function createBaseRequest(): Request {
     attempt: 0,
     id: "",
     epoch: 0n,
+    traceparent: undefined,
+    tracestate: undefined,
   };
 }
 
@@ -1213,6 +1218,12 @@ export const Request: MessageFns<Request> = {
         throw new globalThis.Error("value provided for field message.epoch of type fixed64 too large");
       }
       writer.uint32(73).fixed64(message.epoch);
+    }
+    if (message.traceparent !== undefined) {
+      writer.uint32(82).string(message.traceparent);
+    }
+    if (message.tracestate !== undefined) {
+      writer.uint32(90).string(message.tracestate);
     }
     return writer;
   },
@@ -1300,6 +1311,22 @@ export const Request: MessageFns<Request> = {
             }
 
             message.epoch = reader.fixed64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.tracestate = reader.string();
             continue;
           }
         }

@@ -54,6 +54,9 @@ export interface HandlerStream {
   id: string;
   /** the leader's fencing token that the caller knows; 0 for a broadcast */
   epoch: bigint;
+  /** As in Request. */
+  traceparent?: string | undefined;
+  tracestate?: string | undefined;
 }
 
 function createBaseStreamOpening(): StreamOpening {
@@ -254,7 +257,7 @@ export const StreamEmpty: MessageFns<StreamEmpty> = {
 };
 
 function createBaseHandlerStream(): HandlerStream {
-  return { topic: "", id: "", epoch: 0n };
+  return { topic: "", id: "", epoch: 0n, traceparent: undefined, tracestate: undefined };
 }
 
 export const HandlerStream: MessageFns<HandlerStream> = {
@@ -270,6 +273,12 @@ export const HandlerStream: MessageFns<HandlerStream> = {
         throw new globalThis.Error("value provided for field message.epoch of type fixed64 too large");
       }
       writer.uint32(25).fixed64(message.epoch);
+    }
+    if (message.traceparent !== undefined) {
+      writer.uint32(34).string(message.traceparent);
+    }
+    if (message.tracestate !== undefined) {
+      writer.uint32(42).string(message.tracestate);
     }
     return writer;
   },
@@ -309,6 +318,22 @@ export const HandlerStream: MessageFns<HandlerStream> = {
             }
 
             message.epoch = reader.fixed64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.tracestate = reader.string();
             continue;
           }
         }
