@@ -376,8 +376,7 @@ export class KvStore {
 
   /**
    * Watches all keys with a prefix ('' for all keys), or one key: yields each version, deletions included, in the order of
-   * commits. See `KvWatch`. A read costs one index search for each key of the prefix on SQLite, and a scan of all versions
-   * of these keys on Spanner.
+   * commits. See `KvWatch`. On Spanner, each read scans all versions of these keys.
    *
    * The watch begins at the call, or at `from`. Await `ready` before you write what it must show.
    *

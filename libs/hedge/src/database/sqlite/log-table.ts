@@ -103,9 +103,9 @@ export class SqliteLogTable implements LogTable {
     const { prefix, exact, limit, after } = query;
     assertTexts({ prefix, id: after.id, key: after.key });
     const place = { timestamp: clamp(after.timestamp), id: after.id, key: after.key };
-    const { changes, more } = await this.thread.call('changes', { prefix, exact, limit, after: place });
-    const entries = Array.from(changes, ([key, ...version]) => toEntry(key, version));
-    return { entries, next: entries.at(-1) ?? after, more };
+    const page = await this.thread.call('changes', { prefix, exact, limit, after: place });
+    const entries = Array.from(page.changes, ([key, ...version]) => toEntry(key, version));
+    return { entries, next: { ...page.next }, more: page.more };
   }
 
   lastTimestamp(): Promise<bigint> {

@@ -1,5 +1,5 @@
 import type { LeaseMarker } from '../observed-lease.js';
-import type { ChangesQuery, ConditionalAppend, Fence, LogAppend } from '../log-table.js';
+import type { ChangesQuery, ConditionalAppend, Fence, LogAppend, LogPlace } from '../log-table.js';
 
 /** The configuration of a worker thread. */
 export interface WorkerConfig {
@@ -83,7 +83,11 @@ export interface Operations {
     limit: number,
     after: string | undefined,
   ): { readonly keys: readonly (readonly [key: string, id: string])[]; readonly more: boolean };
-  changes(query: ChangesQuery): { readonly changes: readonly StoredChange[]; readonly more: boolean };
+  changes(query: ChangesQuery): {
+    readonly changes: readonly StoredChange[];
+    readonly next: LogPlace;
+    readonly more: boolean;
+  };
   lastTimestamp(): bigint;
   /** Opens the file, and creates missing tables. */
   connect(): void;

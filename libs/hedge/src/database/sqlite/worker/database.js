@@ -154,20 +154,23 @@ export class SqliteDatabase {
   changes({ prefix, exact, after, limit }) {
     const connections = this.#connected();
     const { changes, changed } = connections.statements;
-    const most = Math.min(limit, PAGE_ROWS);
     return connections.readTogether(() => {
       const places = /** @type {[string, string, bigint, bigint][]} */ (
-        changes.all(prefix, exact ? 1 : 0, after.timestamp, after.id, after.key, most)
+        changes.all(prefix, exact ? 1 : 0, after.timestamp, after.id, after.key, PAGE_ROWS)
       );
       /** @type {StoredChange[]} */
       const found = [];
+      let next = after;
       let bytes = 0;
-      for (const [key, id, , length] of places) {
-        if (bytes >= PAGE_BYTES) return { changes: found, more: true };
-        found.push(/** @type {StoredChange} */ (changed.get(id, key)));
-        bytes += Number(length);
+      for (const [key, id, timestamp, isMeant] of places) {
+        if (found.length >= limit || bytes >= PAGE_BYTES) return { changes: found, next, more: true };
+        next = { timestamp, id, key };
+        if (isMeant === 0n) continue;
+        const change = /** @type {StoredChange} */ (changed.get(id, key));
+        found.push(change);
+        bytes += change[2].length;
       }
-      return { changes: found, more: places.length === most };
+      return { changes: found, next, more: places.length === PAGE_ROWS };
     });
   }
 

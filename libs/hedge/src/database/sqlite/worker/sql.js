@@ -22,7 +22,7 @@ export function columnsSql(table) {
  * id, which distinguishes a file from one that replaces it.
  *
  * Ids rise with time. With the id first, the rows of a batch share the last page of that index; with the key first, each
- * key would dirty a page. All reads use the other index.
+ * key would dirty a page. Reads of one key use the second index; watches use the third one, whose last page a batch shares.
  * @param {string} lockTable
  * @param {string} logTable
  */
@@ -35,6 +35,7 @@ export function schemaSql(lockTable, logTable) {
       id TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, leader TEXT NOT NULL, timestamp INTEGER NOT NULL,
       PRIMARY KEY (id, key));
     CREATE INDEX IF NOT EXISTS ${logTable}_latest ON ${logTable} (key, timestamp DESC, id DESC);
+    CREATE INDEX IF NOT EXISTS ${logTable}_commits ON ${logTable} (timestamp);
     CREATE TABLE IF NOT EXISTS hedge_clock (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL);
     INSERT OR IGNORE INTO hedge_clock (one, last) VALUES (1, 0);
     CREATE TABLE IF NOT EXISTS hedge_file (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL);
@@ -146,21 +147,15 @@ export function keysSql(logTable, from) {
 }
 
 /**
- * The places of the rows of all keys with a prefix behind a place, in the order of commits, with the lengths of the values.
- * The keys are found as by `keysSql`, and the rows of each key by the index.
+ * The places of the rows behind a place in the order of commits, each with 1 if its key has the prefix. Whatever the
+ * prefix, it reads only so many rows.
  * @param {string} logTable
  */
 export function changesSql(logTable) {
-  return `WITH RECURSIVE found (key) AS (
-      SELECT min(key) FROM ${logTable} WHERE key >= ?1
-      UNION ALL
-      SELECT (SELECT min(next.key) FROM ${logTable} AS next WHERE next.key > found.key)
-      FROM found WHERE NOT ?2 AND substr(found.key, 1, length(?1)) = ?1)
-    SELECT found.key, log.id, log.timestamp, length(log.value)
-    FROM found CROSS JOIN ${logTable} AS log ON log.key = found.key AND (log.timestamp, log.id) >= (?3, ?4)
-    WHERE substr(found.key, 1, length(?1)) = ?1 AND (NOT ?2 OR found.key = ?1)
-      AND NOT (log.timestamp = ?3 AND log.id = ?4 AND found.key <= ?5)
-    ORDER BY log.timestamp, log.id, found.key LIMIT ?6`;
+  return `SELECT key, id, timestamp, CASE WHEN ?2 THEN key = ?1 ELSE substr(key, 1, length(?1)) = ?1 END
+    FROM ${logTable} INDEXED BY ${logTable}_commits
+    WHERE timestamp >= ?3 AND (timestamp > ?3 OR id > ?4 OR (id = ?4 AND key > ?5))
+    ORDER BY timestamp, id, key LIMIT ?6`;
 }
 
 /** @param {string} logTable */
