@@ -100,6 +100,8 @@ const LAYERS: Layers = {
     'membership',
     'locks',
     'semaphores',
+    'kv',
+    'jobs',
     'inspection',
     'pod',
     'nest',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Controller, type INestApplicationContext } from '@nestjs/common';
 import { Payload } from '@nestjs/microservices';
-import { OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import { LeaderInterval, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
 import type { BackendFactory } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
 import { sqlite } from 'nestjs-hedge/sqlite';
@@ -105,6 +105,9 @@ class Handlers {
   flush(): { flushed: boolean } {
     return { flushed: true };
   }
+
+  @LeaderInterval(86_400_000, { name: 'tidy up' })
+  tidy(): void {}
 
   @OnBroadcast('half')
   half(@Payload() { fails }: { fails: boolean }): void {

@@ -1,13 +1,15 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { hostname, userInfo } from 'node:os';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { ClusterService, KvStore, LockService, SemaphoreService } from 'nestjs-hedge';
 import { until } from '../nest/apps.js';
-import { LiveGroup } from './command-line.js';
+import { LiveGroup, Running } from './command-line.js';
 
 describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s', (database) => {
   let group: LiveGroup;
   beforeAll(async () => {
     group = await LiveGroup.start(database);
   });
+  afterEach(() => Running.killAll());
   afterAll(() => group.close());
 
   it('locks ls lists the locks that are held, and who waits', async () => {
@@ -100,6 +102,51 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
     await group.run('kv', 'put', 'state', 'a', '--overwrite');
     await group.run('kv', 'put', 'state', 'b', '--overwrite');
     expect(await group.json('kv', 'history', 'state')).toMatchObject([{ value: 'b' }]);
+  });
+
+  it('kv watch shows puts and deletions until a signal', async () => {
+    const watching = new Running([...group.options, 'kv', 'watch', 'seen/']);
+    const kv = group.leader.get(KvStore);
+    while (!watching.out.includes('seen/a  first')) {
+      await kv.put('seen/a', 'first');
+      await kv.put('unseen', 'other');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(await group.run('kv', 'delete', 'seen/a')).toMatchObject({ code: 0, err: '' });
+    await watching.until('seen/a  (deleted)');
+    expect(watching.out).not.toContain('other');
+    watching.signal('SIGTERM');
+    expect(await watching.ended).toMatchObject({ code: 0, err: '' });
+    expect((await group.run('kv', 'get', 'seen/a')).code).toBe(3);
+    expect((await group.run('kv', 'history', 'seen/a', '--limit', '1')).out).toContain('(deleted)');
+  });
+
+  it('jobs lists, runs, pauses and resumes the jobs of the leader', async () => {
+    const list = () => group.json<Record<string, unknown>[]>('jobs', 'ls');
+    expect(await list()).toMatchObject([
+      { name: 'tidy up', schedule: 'every 86400000 ms', nextTimes: [expect.any(String)] },
+    ]);
+    expect(await group.run('jobs', 'pause', 'tidy up', '--reason', 'a test')).toEqual({
+      code: 0,
+      out: 'job tidy up is paused\n',
+      err: '',
+    });
+    expect(await list()).toMatchObject([{ paused: { by: `${userInfo().username}@${hostname()}`, reason: 'a test' } }]);
+    expect((await group.run('jobs', 'ls')).out).toContain('paused by');
+    expect(await group.run('jobs', 'resume', 'tidy up')).toMatchObject({ code: 0, err: '' });
+    expect(await group.run('jobs', 'run', 'tidy up')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^job tidy up runs, request /),
+    });
+    const history = () => group.json<{ event: string; requested?: object }[]>('jobs', 'history', 'tidy up');
+    let entries = await history();
+    for (; entries[0]?.event !== 'done'; entries = await history());
+    expect(entries[0]?.requested).toMatchObject({ by: `${userInfo().username}@${hostname()}` });
+    expect((await group.run('jobs', 'history', 'tidy up', '--limit', '1')).out).toMatch(/ done +1 /);
+    expect(await group.run('jobs', 'pause', 'nothing')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('nothing'),
+    });
   });
 
   it('kv escapes a value that would write over the terminal, in a table', async () => {

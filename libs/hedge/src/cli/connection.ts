@@ -76,6 +76,17 @@ export function parseDuration(text: string): number {
   return Math.round(Number(count) * { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit as 'ms' | 's' | 'm' | 'h']);
 }
 
+export function limitOption(what: string, most: number): Option {
+  return new Option('--limit <count>', `at most this many ${what}`).argParser(parseLimit).default(most);
+}
+
+/** @throws UsageError */
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit > 0) return limit;
+  throw new UsageError(`--limit is "${text}". Give a whole number above 0.`);
+}
+
 /**
  * The settings of a client of the group.
  * @throws UsageError for missing or contradictory options

@@ -16,6 +16,7 @@ import { Output } from './output.js';
 import { addCompletionCommand } from './commands/completion.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addGroupCommands } from './commands/group.js';
+import { addJobCommands } from './commands/jobs.js';
 import { addKvCommands } from './commands/kv.js';
 import { addLockCommands } from './commands/lock.js';
 import { addHolderCommands } from './commands/locks.js';
@@ -60,6 +61,7 @@ export function makeProgram(adder: CommandAdder, terminal: Terminal): Command {
   addLockCommands(program, adder);
   addHolderCommands(program, adder);
   addKvCommands(program, adder);
+  addJobCommands(program, adder);
   addMessageCommands(program, adder);
   addDoctorCommand(program, adder);
   addSchemaCommand(program, adder);

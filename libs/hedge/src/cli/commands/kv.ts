@@ -1,5 +1,8 @@
-import { Option, type Command } from 'commander';
-import { CommandFailed, UsageError } from '../exit-codes.js';
+import type { Command } from 'commander';
+import { HedgeError } from '../../common/errors.js';
+import type { KvEntry } from '../../kv/kv-entry.js';
+import { limitOption } from '../connection.js';
+import { CommandFailed } from '../exit-codes.js';
 import { table } from '../output.js';
 import type { CommandAdder, CommandContext } from '../command.js';
 
@@ -37,6 +40,19 @@ export function addKvCommands(program: Command, { add, run }: CommandAdder): voi
       run(command, (context) => history(context, key, options)),
     );
 
+  add(kv, 'delete <key>', 'Deletes a key. Its history stays.', 'delete orders/17').action(
+    (key: string, _options: unknown, command: Command) => run(command, (context) => remove(context, key)),
+  );
+
+  add(
+    kv,
+    'watch [prefix]',
+    'Shows each new version of the keys with a prefix, until it is interrupted.',
+    'watch orders/',
+  ).action((prefix: string | undefined, _options: unknown, command: Command) =>
+    run(command, (context) => watch(context, prefix ?? ''), { handlesSignals: true }),
+  );
+
   add(kv, 'keys [prefix]', 'Lists the keys with a prefix.', 'keys orders/')
     .addOption(limitOption('keys', 1_000))
     .action((prefix: string | undefined, { limit }: { limit: number }, command: Command) =>
@@ -62,6 +78,25 @@ async function put(
   output.print(entry, () => [`version ${entry.version} at ${entry.timestamp.toISOString()}`]);
 }
 
+async function remove({ session, output }: CommandContext, key: string): Promise<void> {
+  const entry = await session.pod.kv.delete(key);
+  output.print(entry, () => [`deleted at ${entry.timestamp.toISOString()}, version ${entry.version}`]);
+}
+
+async function watch({ session, output, interrupted }: CommandContext, prefix: string): Promise<void> {
+  try {
+    for await (const entry of session.pod.kv.watch(prefix, { signal: interrupted })) {
+      output.print(entry, () => [`${entry.timestamp.toISOString()}  ${entry.key}  ${shown(entry)}`]);
+    }
+  } catch (error) {
+    if (!interrupted.aborted || !(error instanceof HedgeError)) throw error;
+  }
+}
+
+function shown({ value, deleted }: KvEntry): string {
+  return deleted === true ? '(deleted)' : value;
+}
+
 async function history(
   { session, output }: CommandContext,
   key: string,
@@ -71,7 +106,7 @@ async function history(
   output.print(entries, () =>
     table(
       ['VERSION', 'TIME', 'WRITTEN BY', 'VALUE'],
-      entries.map(({ version, timestamp, leader, value }) => [String(version), timestamp.toISOString(), leader, value]),
+      entries.map((entry) => [String(entry.version), entry.timestamp.toISOString(), entry.leader, shown(entry)]),
     ),
   );
 }
@@ -79,16 +114,6 @@ async function history(
 async function keys({ session, output }: CommandContext, prefix: string, limit: number): Promise<void> {
   const found = await session.pod.kv.keys(prefix, { limit });
   output.print(found, () => found);
-}
-
-function limitOption(what: string, most: number): Option {
-  return new Option('--limit <count>', `at most this many ${what}`).argParser(parseLimit).default(most);
-}
-
-function parseLimit(text: string): number {
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit > 0) return limit;
-  throw new UsageError(`--limit is "${text}". Give a whole number above 0.`);
 }
 
 async function standardInput(): Promise<string> {
