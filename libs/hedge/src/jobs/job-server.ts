@@ -60,7 +60,7 @@ export class JobServer {
     this.#deps = deps;
     const { backend, group, self, clock, retryMs, logger } = deps;
     this.#log = new BatchedLog(backend.log);
-    this.#trimmer = new LedgerTrimmer(backend.log, clock);
+    this.#trimmer = new LedgerTrimmer(backend.log, clock, logger);
     this.#registry = new JobRegistryRunner({
       log: backend.log,
       lease: leaseName(group),
@@ -181,6 +181,8 @@ export class JobServer {
 
   /** @throws HedgeError CONFLICT when another run of the job goes on; INVALID_ARGUMENT, NOT_LEADER, BACKEND_UNAVAILABLE */
   async #run({ name, id, by, reason }: JobRun): Promise<void> {
+    // After an election, the jobs that were added at run time are known when the registry was read.
+    if (!this.#hasNoMethods) await this.#registry.records();
     const outcome = await this.#runner(name).request({ id, by, ...(reason !== '' && { reason }) });
     if (outcome === 'not-leading') throw notLeading();
     if (outcome === 'claimed' || (await this.#wasClaimed(name, id))) return;

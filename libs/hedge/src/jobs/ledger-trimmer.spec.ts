@@ -22,7 +22,9 @@ function setUp(left: Record<string, number> = {}) {
     left[key] = (left[key] ?? 0) - deleted;
     return deleted;
   };
-  return { clock, calls, state, left, trimmer: new LedgerTrimmer({ trim }, clock) };
+  const warnings: string[] = [];
+  const logger = { warn: (message: string) => warnings.push(message) };
+  return { clock, calls, state, left, warnings, logger, trimmer: new LedgerTrimmer({ trim }, clock, logger) };
 }
 
 describe('ledger trimmer', () => {
@@ -46,21 +48,24 @@ describe('ledger trimmer', () => {
     expect([left, state.mostRunning]).toEqual([{ a: 0, b: 0 }, 1]);
   });
 
-  it('tries again after the next row when a call fails', async () => {
-    const { clock, calls, state, left, trimmer } = setUp({ a: 5 });
+  it('tries again after the next row when a call fails, and logs that once', async () => {
+    const { clock, calls, state, left, warnings, trimmer } = setUp({ a: 5 });
     state.fails = true;
-    trimmer.written('a', 100, FENCE);
-    await clock.advanceAsync(0);
+    for (let row = 0; row < 2; row += 1) {
+      trimmer.written('a', 100, FENCE);
+      await clock.advanceAsync(0);
+    }
     state.fails = false;
     trimmer.written('a', 100, FENCE);
     await clock.advanceAsync(0);
-    expect([calls.length, left['a']]).toEqual([2, 0]);
+    expect([calls.length, left['a']]).toEqual([3, 0]);
+    expect(warnings).toEqual([expect.stringContaining('until a next attempt: down')]);
   });
 
   it('keeps all rows without a limit, and with a driver that cannot delete', async () => {
-    const { clock, calls, trimmer } = setUp({ a: 5 });
+    const { clock, calls, logger, trimmer } = setUp({ a: 5 });
     trimmer.written('a', Infinity, FENCE);
-    new LedgerTrimmer({}, clock).written('a', 1, FENCE);
+    new LedgerTrimmer({}, clock, logger).written('a', 1, FENCE);
     await clock.advanceAsync(0);
     expect(calls).toEqual([]);
   });

@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import type { Fence, LogTable } from '../database/log-table.js';
 
 /** Versions that one call deletes: few, because on SQLite a renewal of the lease may wait for it. */
@@ -22,10 +23,13 @@ export class LedgerTrimmer {
   readonly #keys = new Map<string, TrimmedKey>();
   readonly #due = new Set<string>();
   #trimming = false;
+  /** A trim has failed, and that was logged. */
+  #failing = false;
 
   constructor(
     private readonly log: Pick<LogTable, 'trim'>,
     private readonly clock: Clock,
+    private readonly logger: { warn(message: string): void },
   ) {}
 
   /** To call after each row of a key. @param keep the number of newest rows that stay; Infinity for all */
@@ -45,9 +49,22 @@ export class LedgerTrimmer {
   async #trimAll(): Promise<void> {
     for (const key of this.#due) {
       this.#due.delete(key);
-      await this.#trim(key).catch(() => undefined);
+      try {
+        await this.#trim(key);
+        this.#failing = false;
+      } catch (error) {
+        this.#failed(error);
+      }
     }
     this.#trimming = false;
+  }
+
+  #failed(error: unknown): void {
+    const lost = error instanceof HedgeError && error.code === 'LEASE_LOST';
+    if (!lost && !this.#failing) {
+      this.logger.warn(`Old rows of the history of jobs stay, until a next attempt: ${messageOf(error)}`);
+    }
+    this.#failing ||= !lost;
   }
 
   /** @throws HedgeError of `LogTable.trim`. Nothing depends on it: the next row begins another trim. */
