@@ -60,6 +60,8 @@ export class JobOracle {
   readonly #lostChanges = new Set<bigint>();
   /** The changes that are in a row of the registry, or were. */
   readonly #recorded = new Set<string>();
+  /** When each job was added last. It may be removed while its first row is being written. */
+  readonly #addedAt = new Map<string, number>();
   #asked = 0;
   /** Set when faults are over, so that waiting work ends soon. */
   hurried = false;
@@ -131,6 +133,7 @@ export class JobOracle {
     if (row.token !== lastToken) violated('J5', `${what} in term ${row.token}, when the lease had ${lastToken}`);
     for (const { by } of row.changes) this.#recorded.add(by);
     this.#registry.push(row);
+    for (const [name, { added }] of row.records) if (added !== undefined) this.#addedAt.set(name, added.at);
   }
 
   /** No claim is written while the job is paused, and none for a firing that was due in a pause. */
@@ -170,7 +173,7 @@ export class JobOracle {
     if (told.job.transactional && RUN_OUTCOMES.includes(row.event) && (row.event === 'done') !== counted) {
       violated('J4', `${what}, with its work committed ${counted ? 'once' : 'never'}`);
     }
-    const addedAt = this.#records.get(told.job.name)?.added?.at;
+    const addedAt = this.#addedAt.get(told.job.name);
     const flaw = flawOf(told.job, told.last, row, addedAt);
     const continued = told.lost.some(
       (lost) => lost.token === row.token && flawOf(told.job, lost, row, addedAt) === undefined,
