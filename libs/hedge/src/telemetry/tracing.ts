@@ -1,8 +1,8 @@
 import {
   type Attributes,
   context,
-  isSpanContextValid,
   propagation,
+  ProxyTracerProvider,
   ROOT_CONTEXT,
   type Span,
   SpanKind,
@@ -41,8 +41,14 @@ export interface OpenSpan {
 
 const NO_SPAN: OpenSpan = { trace: {}, end: () => undefined };
 
-/** Asked for at each span, because an app, or a test, may register its SDK later, or another one. */
-const tracer = (): Tracer => trace.getTracer(SCOPE);
+/**
+ * The tracer of the SDK that the app has registered; undefined without one, so that messages then cost nothing more. Asked
+ * for at each span, because an app, or a test, may register its SDK later, or another one.
+ */
+function tracer(): Tracer | undefined {
+  const provider = trace.getTracerProvider();
+  return provider instanceof ProxyTracerProvider ? provider.getDelegateTracer(SCOPE) : provider.getTracer(SCOPE);
+}
 
 /**
  * Begins the span of a message that this process sends. Its names follow the conventions for messaging.
@@ -51,14 +57,16 @@ const tracer = (): Tracer => trace.getTracer(SCOPE);
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
  */
 export function beginMessage(operation: string, destination: string): OpenSpan {
+  const sdk = tracer();
+  if (sdk === undefined) return NO_SPAN;
   const attributes = messageAttributes(operation, 'send', destination);
-  const span = tracer().startSpan(nameOf(operation, destination), { kind: SpanKind.PRODUCER, attributes });
-  return opened(span);
+  return opened(sdk.startSpan(nameOf(operation, destination), { kind: SpanKind.PRODUCER, attributes }));
 }
 
 /** Begins a span of work inside of this process, in the trace of the caller. With `root`, it begins a trace. */
 export function beginSpan(name: string, attributes: Attributes, root = false): OpenSpan {
-  return opened(tracer().startSpan(name, { attributes, root }));
+  const sdk = tracer();
+  return sdk === undefined ? NO_SPAN : opened(sdk.startSpan(name, { attributes, root }));
 }
 
 /**
@@ -70,6 +78,8 @@ export function processMessage<Result>(
   message: TracedMessage,
   run: () => Promise<Result>,
 ): Promise<Result> {
+  const sdk = tracer();
+  if (sdk === undefined) return run();
   const { requestId, attempt, epoch, trace: caller } = message;
   const parent = caller === undefined ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, caller);
   const producer = trace.getSpanContext(parent);
@@ -81,17 +91,14 @@ export function processMessage<Result>(
   };
   // One message with several runs: each is a child of its message, and linked to it.
   const links = producer !== undefined && (epoch === 0n || attempt > 1) ? [{ context: producer }] : [];
-  const span = tracer().startSpan(
-    nameOf('process', destination),
-    { kind: SpanKind.CONSUMER, attributes, links },
-    parent,
-  );
+  const span = sdk.startSpan(nameOf('process', destination), { kind: SpanKind.CONSUMER, attributes, links }, parent);
   return within(span, run);
 }
 
 /** Runs work that no caller asked for, such as a job, in a span of its own trace. */
 export function runTraced<Result>(name: string, attributes: Attributes, run: () => Promise<Result>): Promise<Result> {
-  return within(tracer().startSpan(name, { attributes, root: true }), run);
+  const sdk = tracer();
+  return sdk === undefined ? run() : within(sdk.startSpan(name, { attributes, root: true }), run);
 }
 
 function nameOf(operation: string, destination: string): string {
@@ -108,7 +115,6 @@ function messageAttributes(operation: string, type: 'send' | 'process', destinat
 }
 
 function within<Result>(span: Span, run: () => Promise<Result>): Promise<Result> {
-  if (!isSpanContextValid(span.spanContext())) return run();
   return context.with(trace.setSpan(ROOT_CONTEXT, span), run).then(
     (result) => {
       span.end();
@@ -122,7 +128,6 @@ function within<Result>(span: Span, run: () => Promise<Result>): Promise<Result>
 }
 
 function opened(span: Span): OpenSpan {
-  if (!isSpanContextValid(span.spanContext())) return NO_SPAN;
   const carrier: { traceparent?: string; tracestate?: string } = {};
   propagation.inject(trace.setSpan(context.active(), span), carrier);
   return {
