@@ -10,8 +10,8 @@ import { WatchNotices, type Notice, type NoticesInput, type WatchScope } from '.
 import { WATCH_PAGE, type WatchEffect, type WatchInput, type WatchReader } from './watch-reader.core.js';
 
 /**
- * How long the leader waits for a commit before it answers. Then all watches read the log, so that they see also rows that
- * no leader of this group has announced: those of other groups, and late ones of a former leader.
+ * All watches read the log this often at least, so that they see also rows that no leader of this group has announced: those
+ * of other groups, and late ones of a former leader. The leader waits until then for a commit before it answers.
  */
 const HOLD_MS = 10_000;
 /** The answer may be late by this much. */
@@ -117,6 +117,13 @@ export interface OpenWatch {
   end(): void;
 }
 
+interface Question {
+  readonly leader: string;
+  readonly scopes: Scopes;
+  readonly hurried: boolean;
+  readonly abort: AbortController;
+}
+
 /** The reads that begin at the end of this turn, by scope and place. */
 type Reads = Map<string, { scope: WatchScope; after: LogPlace; watchings: Watching[] }>;
 
@@ -125,8 +132,15 @@ export class WatchHub {
   readonly #watchings = new Set<Watching>();
   #session = '';
   #seen = 0;
-  /** The leader that was asked and has not answered. */
-  #asked: { readonly leader: string; readonly abort: AbortController } | undefined;
+  /** The question that the leader has not answered. */
+  #asked: Question | undefined;
+  /**
+   * The leader must answer the next question at once: it replaces one that lacked a new scope. It is not replaced in its
+   * turn, so that its answer arrives, however often watches begin.
+   */
+  #hurried = false;
+  /** When all watches were last told to read, by the monotonic clock. */
+  #allReadAt = -Infinity;
   #asksLater = false;
   #failures = 0;
   #reads: Reads = new Map();
@@ -151,7 +165,7 @@ export class WatchHub {
     if (this.#closed) closed();
     else {
       this.#watchings.add(watching);
-      this.#askAgain();
+      this.#askAbout(scope);
     }
     return {
       want: () => this.#step(watching, { type: 'wanted' }),
@@ -238,28 +252,38 @@ export class WatchHub {
     if (catchUps.size > 0) reader.step({ type: 'noticed' });
   }
 
-  /** A new scope, or a new leader, is not part of the question that is asked. */
-  #askAgain(): void {
-    if (this.#asked === undefined) this.#ask();
-    else this.#asked.abort.abort();
+  #askAbout(scope: WatchScope): void {
+    const asked = this.#asked;
+    if (asked === undefined) return this.#ask();
+    if (asked.hurried || isAmong(asked.scopes, scope)) return;
+    this.#hurried = true;
+    asked.abort.abort();
   }
 
   #leaderChanged(): void {
     const leader = this.options.route.current()?.leader.incarnation;
-    if (leader !== undefined && leader !== this.#asked?.leader) this.#askAgain();
+    if (leader === undefined || leader === this.#asked?.leader) return;
+    if (this.#asked === undefined) this.#ask();
+    else this.#asked.abort.abort();
   }
 
   #ask(): void {
-    const { route, request, holdMs = HOLD_MS } = this.options;
+    const { route, request } = this.options;
     const leader = route.current()?.leader;
     if (this.#closed || this.#asked !== undefined || this.#asksLater || this.#watchings.size === 0) return;
     if (leader === undefined) return this.#askLater();
     const scopes = scopesOf(this.#watchings);
-    const abort = new AbortController();
-    const asked = { leader: leader.incarnation, abort };
+    const asked = { leader: leader.incarnation, scopes, hurried: this.#hurried, abort: new AbortController() };
+    const holdMs = asked.hurried ? 0 : Math.max(0, Math.ceil(this.#untilAllRead()));
     this.#asked = asked;
-    const { signal } = abort;
-    const question = KvWatch.encode({ session: this.#session, seen: this.#seen, scopes, holdMs }).finish();
+    this.#hurried = false;
+    const { signal } = asked.abort;
+    const question = KvWatch.encode({
+      session: this.#session,
+      seen: this.#seen,
+      scopes: [...scopes.values()],
+      holdMs,
+    }).finish();
     request({
       to: leader,
       type: KV_WATCH,
@@ -292,25 +316,42 @@ export class WatchHub {
     const pauseMs = backoffMs(this.#failures, FIRST_RETRY_MS, LONGEST_RETRY_MS, this.options.random());
     this.options.clock.after(pauseMs, () => {
       this.#asksLater = false;
-      this.#notice(() => true);
+      this.#noticeAll();
       this.#ask();
     });
   }
 
-  #noticed(scopes: readonly WatchScope[], { session, seen, touched, all }: KvNotice): void {
+  #noticed(asked: Scopes, { session, seen, touched, all }: KvNotice): void {
     this.#failures = 0;
     this.#session = session;
     this.#seen = seen;
-    // After a time without commits, too: see `HOLD_MS`. One scope is that of all watches.
-    if (all || touched.length === 0 || scopes.length === 1) return this.#notice(() => true);
-    const names = new Set(touched.flatMap((place) => scopes[place] ?? []).map(nameOf));
-    this.#notice(({ scope }) => names.has(nameOf(scope)));
+    if (all || this.#untilAllRead() <= 0) return this.#noticeAll();
+    const places = [...asked.values()];
+    const meant = named(touched.flatMap((place) => places[place] ?? []));
+    // The answer is not about a watch that has begun since the question. Its rows may be among the commits up to `seen`.
+    this.#notice(({ scope }) => isAmong(meant, scope) || !isAmong(asked, scope));
+  }
+
+  /** Milliseconds until all watches must read. */
+  #untilAllRead(): number {
+    const { clock, holdMs = HOLD_MS } = this.options;
+    return this.#allReadAt + holdMs - clock.now().mono;
+  }
+
+  #noticeAll(): void {
+    this.#allReadAt = this.options.clock.now().mono;
+    this.#notice(() => true);
   }
 
   #notice(isMeant: (watching: Watching) => boolean): void {
     for (const watching of this.#watchings) if (isMeant(watching)) this.#step(watching, { type: 'noticed' });
   }
 }
+
+/** Scopes by `nameOf`. */
+type Scopes = ReadonlyMap<string, WatchScope>;
+
+const ALL_KEYS: WatchScope = { prefix: '', exact: false };
 
 /** Undefined for an answer of a later version that this one cannot read. */
 function noticeOf(bytes: Uint8Array): KvNotice | undefined {
@@ -325,10 +366,19 @@ function nameOf({ prefix, exact }: WatchScope): string {
   return `${exact ? 'key' : 'prefix'} ${prefix}`;
 }
 
+function named(scopes: Iterable<WatchScope>): Scopes {
+  return new Map([...scopes].map((scope) => [nameOf(scope), scope]));
+}
+
+/** Whether this scope, or that of all keys, is among those. */
+function isAmong(scopes: Scopes, scope: WatchScope): boolean {
+  return scopes.has(nameOf(scope)) || scopes.has(nameOf(ALL_KEYS));
+}
+
 /** Each scope once; one scope of all keys when there are too many. */
-function scopesOf(watchings: Iterable<Watching>): WatchScope[] {
-  const scopes = [...new Map([...watchings].map(({ scope }) => [nameOf(scope), scope])).values()];
-  const characters = scopes.reduce((sum, { prefix }) => sum + prefix.length, 0);
-  const tooMany = scopes.length > MOST_SCOPES || characters > MOST_SCOPE_CHARACTERS;
-  return tooMany ? [{ prefix: '', exact: false }] : scopes;
+function scopesOf(watchings: ReadonlySet<Watching>): Scopes {
+  const scopes = named([...watchings].map(({ scope }) => scope));
+  const characters = [...scopes.values()].reduce((sum, { prefix }) => sum + prefix.length, 0);
+  const tooMany = scopes.size > MOST_SCOPES || characters > MOST_SCOPE_CHARACTERS;
+  return tooMany ? named([ALL_KEYS]) : scopes;
 }
