@@ -10,9 +10,9 @@ import {
   kvPutHandler,
 } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
-import type { KvCursor } from '../../libs/hedge/src/kv/kv-entry.js';
+import type { KvVersion } from '../../libs/hedge/src/kv/kv-entry.js';
 import type { KvWatch } from '../../libs/hedge/src/kv/kv-watch.js';
-import { KvStore } from '../../libs/hedge/src/kv/kv.store.js';
+import { KvStore, type KvWatchOptions } from '../../libs/hedge/src/kv/kv.store.js';
 import { KV_WATCH, WatchAnnouncer, WatchHub } from '../../libs/hedge/src/kv/watch-hub.runner.js';
 import type { Encoded, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
@@ -308,21 +308,47 @@ describe('watches in a group', () => {
     expect(seen).toEqual(['k=1', 'k=2']);
   });
 
-  it('begin behind an entry, a version or a time, and show later entries only', async () => {
+  it('begin behind an entry or at a time, and show later entries only', async () => {
     const [one, two] = [await kv.put('k', '1'), await kv.put('k', '2')];
     await kv.put('k', '3');
-    const from = async (cursor: KvCursor): Promise<string[]> => {
+    const from = async (cursor: KvWatchOptions['from']): Promise<string[]> => {
       const { seen } = collect(kv.watch('', { from: cursor }));
       await group.pass(100);
       return seen;
     };
     expect(await from(one)).toEqual(['k=2', 'k=3']);
-    expect(await from(two.version)).toEqual(['k=3']);
-    expect(await from({ version: String(two.version), id: two.id })).toEqual(['k=3']);
+    expect(await from(JSON.parse(JSON.stringify(two)))).toEqual(['k=3']);
     expect(await from(new Date(0))).toEqual(['k=1', 'k=2', 'k=3']);
     const { seen } = collect(kv.watch(''));
     await group.pass(100);
     expect(seen).toEqual([]);
+  });
+
+  it('W1: continue behind an entry with the other rows of its commit, also with those that have the same id', async () => {
+    const row = { value: '', leader: 'l' };
+    const keys = ['k/1', 'k/2', 'k/3'];
+    await backend.log.append(keys.map((key) => ({ ...row, key, id: key === 'k/3' ? 'b' : 'a' })));
+    const first = await kv.get('k/1');
+    const places = [first, { key: 'k/1', version: String(first?.version), id: 'a' }];
+    for (const from of places) {
+      const { seen } = collect(kv.watch('k/', { from }));
+      await group.pass(100);
+      expect(seen).toEqual(['k/2=', 'k/3=']);
+    }
+    const refused = expect.objectContaining({ code: 'INVALID_ARGUMENT' });
+    const { version } = places[1] as KvVersion;
+    for (const from of [version, BigInt(version), { version, id: 'a' }])
+      expect(() => kv.watch('k/', { from } as object)).toThrow(refused);
+  });
+
+  it('W1: begin at a time with all rows of a commit of that time', async () => {
+    await backend.log.append(['a', 'b'].map((id) => ({ key: 'k', id, value: id, leader: 'l' })));
+    const { timestamp } = (await kv.get('k')) ?? {};
+    const { seen } = collect(kv.watch('k', { from: timestamp }));
+    const { seen: sinceLong } = collect(kv.watch('k', { from: new Date(-8.64e15) }));
+    const { seen: inFuture } = collect(kv.watch('k', { from: new Date(8.64e15) }));
+    await group.pass(100);
+    expect([seen, sinceLong, inFuture]).toEqual([['k=a', 'k=b'], ['k=a', 'k=b'], []]);
   });
 
   it('of a slow reader hold one page, and read the rest from the log', async () => {
@@ -364,7 +390,7 @@ describe('watches in a group', () => {
   it('have caught up when they have yielded all versions that were written before', async () => {
     const rows = Array.from({ length: 250 }, (_, n) => ({ key: 'k', id: `id ${n}`, value: `${n}`, leader: 'l' }));
     for (const row of rows) await backend.log.append([row]);
-    const watch = kv.watch('k', { from: 0n });
+    const watch = kv.watch('k', { from: new Date(0) });
     const { seen } = collect(watch);
     let counted: number | undefined;
     void watch.caughtUp().then(() => (counted = seen.length));
@@ -393,7 +419,7 @@ describe('watches in a group', () => {
     expect(() => kv.watch('__hedge/')).toThrow(refused);
     expect(() => kv.watch({ key: '' })).toThrow(refused);
     expect(() => kv.watch(undefined as unknown as string)).toThrow(refused);
-    expect(() => kv.watch('k', { from: 'yesterday' })).toThrow(refused);
+    expect(() => kv.watch('k', { from: 'yesterday' } as object)).toThrow(refused);
     expect(() => kv.watch('k', { after: 1n } as object)).toThrow(refused);
     faults.outage = true;
     const failed = kv.watch('k');

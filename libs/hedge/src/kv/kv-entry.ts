@@ -1,4 +1,4 @@
-import { isTombstone, type LogEntry, type LogPosition } from '../database/log-table.js';
+import { isTombstone, type LogEntry, type LogPlace, type LogPosition } from '../database/log-table.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 
@@ -53,18 +53,35 @@ export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEn
 }
 
 /** A cursor for the database: nanoseconds, and the id when the cursor is an entry. */
-export function parseCursor(option: 'before' | 'after' | 'from', cursor: KvCursor): { timestamp: bigint; id?: string } {
-  if (cursor instanceof Date && !Number.isNaN(cursor.getTime())) {
-    return { timestamp: BigInt(cursor.getTime()) * 1_000_000n };
-  }
+export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { timestamp: bigint; id?: string } {
+  const time = timeOf(cursor);
+  if (time !== undefined) return { timestamp: time };
   const { version, id }: { version: unknown; id?: unknown } =
     typeof cursor === 'object' && cursor !== null && 'version' in cursor ? cursor : { version: cursor };
-  if ((typeof version === 'bigint' || typeof version === 'string') && /^\d{1,19}$/.test(String(version))) {
-    return { timestamp: BigInt(version), ...(typeof id === 'string' && { id }) };
-  }
+  if (isVersion(version)) return { timestamp: BigInt(version), ...(typeof id === 'string' && { id }) };
   throw new HedgeError(
     'INVALID_ARGUMENT',
     `"${option}" is ${shownCursor(cursor)}, which is not a position in a history. Give a valid Date, a version (a bigint of nanoseconds, or the same as text), or an entry.`,
+  );
+}
+
+/**
+ * The place behind which a watch begins.
+ * @param prefix of each key in the log table.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function parseFrom(from: unknown, prefix: string): LogPlace {
+  const time = timeOf(from);
+  if (time !== undefined) return { timestamp: time, id: '', key: '' };
+  const { key, version, id } = (typeof from === 'object' && from !== null ? from : {}) as Partial<
+    Record<keyof KvEntry, unknown>
+  >;
+  if (isVersion(version) && typeof id === 'string' && typeof key === 'string') {
+    return { timestamp: BigInt(version), id, key: prefix + key };
+  }
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `"from" is ${shownCursor(from)}, which is not one exact place in the log. Give an entry, or { key, version, id } of it, because the rows of one commit have the same version; or give a valid Date.`,
   );
 }
 
@@ -74,8 +91,7 @@ export function parseCursor(option: 'before' | 'after' | 'from', cursor: KvCurso
  */
 export function parseVersion(call: string, given: unknown): LogPosition {
   const { version, id } = (typeof given === 'object' && given !== null ? given : {}) as Partial<KvVersion>;
-  const isVersion = (typeof version === 'bigint' || typeof version === 'string') && /^\d{1,19}$/.test(String(version));
-  if (isVersion && typeof id === 'string') return { timestamp: BigInt(version), id };
+  if (isVersion(version) && typeof id === 'string') return { timestamp: BigInt(version), id };
   const fix =
     given === undefined
       ? 'For a key without a value, set "ifAbsent" instead.'
@@ -84,6 +100,22 @@ export function parseVersion(call: string, given: unknown): LogPosition {
     'INVALID_ARGUMENT',
     `"ifVersion" of ${call} is ${shownCursor(given) ?? 'undefined'}, which is not one exact version. ${fix}`,
   );
+}
+
+/** Databases keep a timestamp in 63 bits. */
+const END_OF_TIME = 2n ** 63n - 1n;
+
+function isVersion(version: unknown): version is bigint | string {
+  const isText = typeof version === 'bigint' || typeof version === 'string';
+  return isText && /^\d{1,19}$/.test(String(version)) && BigInt(version) < END_OF_TIME;
+}
+
+/** Nanoseconds of a valid Date. */
+function timeOf(cursor: unknown): bigint | undefined {
+  if (!(cursor instanceof Date) || Number.isNaN(cursor.getTime())) return undefined;
+  const time = BigInt(cursor.getTime()) * 1_000_000n;
+  if (time < 0n) return 0n;
+  return time < END_OF_TIME ? time : END_OF_TIME;
 }
 
 function shownCursor(cursor: unknown): string | undefined {

@@ -19,7 +19,15 @@ import { notJson } from '../messaging/json-values.js';
 import { bytesPayload, type OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
-import { parseCursor, parseVersion, toKvEntry, type KvCursor, type KvEntry, type KvVersion } from './kv-entry.js';
+import {
+  parseCursor,
+  parseFrom,
+  parseVersion,
+  toKvEntry,
+  type KvCursor,
+  type KvEntry,
+  type KvVersion,
+} from './kv-entry.js';
 import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
 export interface KvPutOptions {
@@ -75,10 +83,11 @@ export interface KvHistoryOptions {
 
 export interface KvWatchOptions {
   /**
-   * The position behind which the watch begins: the last entry that you have seen, its version, or a time. Default: the
-   * present.
+   * The place behind which the watch begins: the last entry that you have seen, or its `key`, `version` and `id`. Or a
+   * time: the watch shows what was committed at it or later. A `version` alone is refused, because all rows of one commit
+   * have the same one. Default: the present.
    */
-  readonly from?: KvCursor | undefined;
+  readonly from?: Date | (KvVersion & Pick<KvEntry, 'key'>) | undefined;
   /** Ends the watch: `next()` fails with CANCELLED. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -395,12 +404,13 @@ export class KvStore {
     checkKeys(`The options of ${name}`, options, WATCH_OPTIONS);
     const { from, signal } = options;
     checkSignal(name, signal);
-    const place = from === undefined ? undefined : placeOf(parseCursor('from', from));
+    const place = from === undefined ? undefined : parseFrom(from, this.#prefix);
     const stored = exact ? this.#stored(text) : this.#prefix + text;
     const begin = async (): Promise<LogPlace> => {
       const wait = this.deps.gate.pass(name);
       if (wait !== undefined) await wait;
-      return place ?? placeOf({ timestamp: await this.deps.log.lastTimestamp(stored) });
+      if (place !== undefined) return place;
+      return { timestamp: (await this.deps.log.lastTimestamp(stored)) + 1n, id: '', key: '' };
     };
     return new KvWatch({
       hub: this.deps.hub,
@@ -475,9 +485,6 @@ export class KvStore {
   }
 }
 
-/** Sorts behind all keys. A row id is under one key only, apart from overwritten rows, of which each is its own commit. */
-const GREATEST_KEY = '\u{10ffff}';
-
 type PutRequest = Omit<OutgoingRequest, 'type' | 'payload'>;
 
 /** @throws HedgeError INVALID_ARGUMENT */
@@ -502,11 +509,6 @@ function conflict(name: string | undefined, entry: KvEntry | undefined): HedgeEr
     `${name} was not written: ${found}. Decide again with the entry in details.entry, and pass it as "ifVersion".`,
     { details: { entry } },
   );
-}
-
-/** The place of that version, or behind all versions of that time. */
-function placeOf({ timestamp, id }: { readonly timestamp: bigint; readonly id?: string }): LogPlace {
-  return id === undefined ? { timestamp: timestamp + 1n, id: '', key: '' } : { timestamp, id, key: GREATEST_KEY };
 }
 
 /** Caps a limit at the largest that databases accept. */
