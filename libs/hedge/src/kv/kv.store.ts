@@ -166,7 +166,8 @@ export class KvStore {
    * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
    * @throws HedgeError CONFLICT with `ifVersion` or `ifAbsent`: nothing was written, and `details.entry` is the newest
    *   version. Also after a crash or a change of the leader: a put that was written is never reported as a conflict.
-   * @throws HedgeError NO_HANDLER with a condition, when the leader has version 0.1: nothing was written.
+   * @throws HedgeError NO_HANDLER with a condition, when the leader has version 0.1: nothing was written. When a leader before
+   *   it may have written the value, the error is OUTCOME_UNKNOWN.
    * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been written, once.
    */
   async put(key: string, value: string, options: KvPutOptions = {}): Promise<KvEntry> {

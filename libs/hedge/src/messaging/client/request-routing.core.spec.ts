@@ -371,6 +371,7 @@ describe('RequestRouter', () => {
   it.each([
     new HedgeError('OVERLOADED', 'full'),
     new HedgeError('INVALID_ARGUMENT', 'not written'),
+    new HedgeError('NO_HANDLER', 'the next leader has an earlier version'),
     new HedgeError('DEADLINE_EXCEEDED', 'not written', { details: { started: false }, retryable: true }),
   ])('K1: does not pass on that nothing was done when an earlier term may have run it: $code', (refusal) => {
     leads(A, 1n);

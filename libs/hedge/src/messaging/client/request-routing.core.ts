@@ -373,5 +373,5 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
 }
 
 function saysNotStarted({ retryable, code, details }: HedgeError): boolean {
-  return retryable || code === 'INVALID_ARGUMENT' || details['started'] === false;
+  return retryable || code === 'INVALID_ARGUMENT' || code === 'NO_HANDLER' || details['started'] === false;
 }
