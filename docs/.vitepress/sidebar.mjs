@@ -22,6 +22,7 @@ export const sidebar = [
   group('Operation', {
     'Health, shutdown and logs': 'docs/health-and-shutdown.md',
     Metrics: 'docs/metrics.md',
+    Dashboard: 'docs/dashboard.md',
     'The command line': 'docs/command-line.md',
     Tracing: 'docs/tracing.md',
     'A busy event loop': 'docs/event-loop.md',

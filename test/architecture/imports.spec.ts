@@ -90,6 +90,7 @@ const LAYERS: Layers = {
   ],
   'nest/health': ['pod'],
   'nest/prometheus': ['telemetry', 'pod', 'nest'],
+  'nest/dashboard': ['common', 'membership', 'election', 'kv', 'locks', 'semaphores', 'jobs', 'inspection', 'nest'],
   cli: [
     'common',
     'database',

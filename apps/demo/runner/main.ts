@@ -77,6 +77,7 @@ function stopSignal(again: () => void): AbortSignal {
 function hints(leader: Pod, cluster: DemoCluster): string {
   const [first, second, third] = cluster.pods.map((pod) => pod.url.replace('http://', ''));
   return `
+The dashboard: ${cluster.pods[0]?.url}/hedge
 ${leader.name} is the leader. Try in another terminal:
   curl ${first}/put -d "samplekey samplevalue"
   curl ${second}/get -d samplekey

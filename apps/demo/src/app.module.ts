@@ -3,6 +3,7 @@ import { ConfigModule, ConfigService } from '@nestjs/config';
 import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import { HedgeModule } from 'nestjs-hedge';
+import { HedgeDashboardModule } from 'nestjs-hedge/dashboard';
 import { HedgeHealthModule } from 'nestjs-hedge/health';
 import { BlockController } from './block.controller.js';
 import { ClusterController } from './cluster.controller.js';
@@ -22,6 +23,8 @@ import { StreamsController } from './streams.controller.js';
     TerminusModule,
     HedgeHealthModule,
     HedgeModule.forRootAsync({ inject: [ConfigService], useFactory: hedgeOptions }),
+    // Everybody who reaches this sample may act. An app gives guards.
+    HedgeDashboardModule.forRoot({ path: 'hedge', guards: [], actions: true }),
   ],
   controllers: [
     StorageController,

@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto';
+import { HedgeError, messageOf } from '../../common/errors.js';
+import type { LeaderService } from '../../election/leader.service.js';
+import type { JobsService } from '../../jobs/jobs.service.js';
+import type { KvStore } from '../../kv/kv.store.js';
+import type { SemaphoreService } from '../../semaphores/semaphore.service.js';
+
+/** The key of the records of the actions, in the key/value log of the group. */
+export const ACTIONS_KEY = 'hedge-dashboard/actions';
+
+/** An action as the page sends it. */
+export type DashboardAction =
+  | { readonly action: 'run' | 'pause' | 'resume'; readonly name: string; readonly reason?: string }
+  | { readonly action: 'resign'; readonly reason?: string }
+  | { readonly action: 'resize'; readonly name: string; readonly limit: number; readonly reason?: string }
+  | {
+      readonly action: 'put';
+      readonly name: string;
+      readonly value: string;
+      /** The version that the person has seen; `null` when the key had no value. */
+      readonly ifVersion: { readonly version: string; readonly id: string } | null;
+      readonly reason?: string;
+    };
+
+/** A row of the key `ACTIONS_KEY`. Each action has two with one id: `begun` before it, and its outcome after it. */
+export interface ActionRecord {
+  readonly id: string;
+  readonly action: DashboardAction['action'];
+  /** The job, the semaphore or the key. */
+  readonly name?: string;
+  readonly limit?: number;
+  readonly reason?: string;
+  /** The person: see `HedgeDashboardOptions.user`. */
+  readonly by: string;
+  /** The pod that the person called. */
+  readonly pod: string;
+  readonly outcome: 'begun' | 'done' | 'failed';
+  readonly error?: string;
+}
+
+export interface ActionsDeps {
+  readonly leader: LeaderService;
+  readonly jobs: JobsService;
+  readonly kv: KvStore;
+  readonly semaphores: SemaphoreService;
+  readonly pod: () => string;
+}
+
+/**
+ * Performs an action of a person, and records it in the log table before and after.
+ * @throws HedgeError when the action failed, or could not be recorded before it began. Then nothing was done.
+ */
+export async function perform(deps: ActionsDeps, action: DashboardAction, by: string): Promise<void> {
+  const record = {
+    id: randomUUID(),
+    action: action.action,
+    ...('name' in action && { name: action.name }),
+    ...('limit' in action && { limit: action.limit }),
+    ...(action.reason !== undefined && { reason: action.reason }),
+    by,
+    pod: deps.pod(),
+  };
+  const write = (outcome: ActionRecord['outcome'], error?: string) =>
+    deps.kv.putJson(ACTIONS_KEY, { ...record, outcome, ...(error !== undefined && { error }) });
+  await write('begun');
+  try {
+    await run(deps, action, { by, ...(action.reason !== undefined && { reason: action.reason }) });
+  } catch (error) {
+    await write('failed', messageOf(error));
+    throw error;
+  }
+  await write('done');
+}
+
+async function run(deps: ActionsDeps, action: DashboardAction, origin: { by: string; reason?: string }): Promise<void> {
+  switch (action.action) {
+    case 'run':
+      await deps.jobs.runNow(action.name, origin);
+      return;
+    case 'pause':
+    case 'resume':
+      return deps.jobs[action.action](action.name, origin);
+    case 'resign':
+      return deps.leader.requestResignation();
+    case 'resize':
+      return deps.semaphores.get(action.name, { limit: action.limit }).resize(action.limit);
+    case 'put': {
+      const { ifVersion } = action;
+      await deps.kv.put(action.name, action.value, ifVersion === null ? { ifAbsent: true } : { ifVersion });
+    }
+  }
+}
+
+/**
+ * The action in the body of a request: JSON, parsed by the app or not.
+ * @throws HedgeError INVALID_ARGUMENT. The services check the names and values.
+ */
+export function parseAction(body: unknown): DashboardAction {
+  const { action, reason, name, value, limit, ifVersion } = fieldsOf(body);
+  const common = typeof reason === 'string' && reason !== '' ? { reason } : {};
+  if (action === 'resign') return { action, ...common };
+  if (typeof name === 'string') {
+    if (action === 'run' || action === 'pause' || action === 'resume') return { action, name, ...common };
+    if (action === 'resize' && typeof limit === 'number') return { action, name, limit, ...common };
+    if (action === 'put' && typeof value === 'string' && typeof ifVersion === 'object') {
+      return { action, name, value, ifVersion: ifVersion as { version: string; id: string } | null, ...common };
+    }
+  }
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    'The body is no action of the dashboard. Send JSON such as {"action":"pause","name":"nightly report"}, and let the app parse bodies of type application/json or text.',
+  );
+}
+
+function fieldsOf(body: unknown): Record<string, unknown> {
+  try {
+    const text = typeof body === 'string' || body instanceof Uint8Array;
+    return ((text ? JSON.parse(Buffer.from(body).toString()) : body) ?? {}) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,265 @@
+import { type CanActivate, type ExecutionContext, Injectable, Logger, UnauthorizedException } from '@nestjs/common';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { ClusterService, HedgeReadiness, JobsService, KvStore, LeaderService, SemaphoreService } from 'nestjs-hedge';
+import type { ActionRecord, GroupState } from 'nestjs-hedge/dashboard';
+import { map } from 'rxjs';
+import { GroupMonitor } from '../../libs/hedge/src/nest/dashboard/group-monitor.js';
+import { PATIENT, until } from './apps.js';
+import { DashboardPods, prefixed } from './dashboard-apps.js';
+
+const ACTION = { 'Content-Type': 'application/json', 'X-Hedge-Dashboard': 'action' };
+
+@Injectable()
+class TokenGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const { headers } = context.switchToHttp().getRequest<{ headers: Record<string, string | undefined> }>();
+    if (headers['authorization'] !== 'Bearer secret') throw new UnauthorizedException();
+    return true;
+  }
+}
+
+/** Reads events of a stream until one matches. */
+async function eventOf(response: Response, matches: (state: GroupState) => boolean): Promise<GroupState> {
+  let text = '';
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    const events = (text + chunk).split('\n\n');
+    text = events.pop()!;
+    for (const event of events) {
+      if (!event.startsWith('data: ')) continue;
+      const state = JSON.parse(event.slice('data: '.length)) as GroupState;
+      if (matches(state)) return state;
+    }
+  }
+  throw new Error('The stream ended without that event');
+}
+
+function allHaveAnswered({ details }: GroupState): boolean {
+  return details?.members.every(({ version }) => version !== undefined) === true;
+}
+
+describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) => {
+  const pods = new DashboardPods({ timing: PATIENT });
+  let open = '';
+  let prefixedUrl = '';
+  let guarded = '';
+
+  beforeAll(async () => {
+    open = `${await pods.serve(adapter, { actions: true, user: () => 'anna' })}/hedge`;
+    const wrapped = await pods.serve(adapter, {}, (app) => {
+      prefixed(app);
+      // As many apps wrap their results.
+      app.useGlobalInterceptors({ intercept: (_, next) => next.handle().pipe(map((data: unknown) => ({ data }))) });
+    });
+    prefixedUrl = `${wrapped}/ops/hedge`;
+    guarded = `${await pods.serve(adapter, { path: 'admin/hedge', guards: [TokenGuard], actions: true })}/admin/hedge`;
+    await until(
+      () =>
+        pods.apps.every(
+          (app) => app.get(HedgeReadiness).check().ready && app.get(ClusterService).members().length === 3,
+        ),
+      'three ready pods know each other',
+    );
+  });
+  afterAll(() => pods.close());
+
+  const post = (body: object, headers: Record<string, string> = ACTION, url = open) =>
+    fetch(`${url}/api/actions`, { method: 'POST', headers, body: JSON.stringify(body) });
+
+  const get = async (path: string) => (await fetch(`${open}/api/${path}`)).json() as Promise<object[]>;
+
+  const records = async () => {
+    const entries = await pods.apps[0]!.get(KvStore).history('hedge-dashboard/actions');
+    return entries.map(({ value }) => JSON.parse(value) as ActionRecord);
+  };
+
+  it('is one page below 100 KB that loads nothing else, and runs its own script and style only', async () => {
+    const response = await fetch(prefixedUrl);
+    const html = await response.text();
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8');
+    expect(html.length).toBeLessThan(100_000);
+    expect(html).not.toMatch(/https?:|innerHTML|insertAdjacent|document\.write|\son\w+="/);
+    const policy = response.headers.get('content-security-policy');
+    expect(policy).toMatch(
+      /^default-src 'none'; script-src 'sha256-[^']+'; style-src 'sha256-[^']+'; connect-src 'self'/,
+    );
+    expect(policy).toContain("frame-ancestors 'none'");
+  });
+
+  it('shows all members behind a global prefix, versions and interceptors that wrap results', async () => {
+    const leader = pods.leader.get(LeaderService);
+    const state = (await (await fetch(`${prefixedUrl}/api/state`)).json()) as GroupState;
+    expect(state).toMatchObject({
+      group: 'test',
+      pod: pods.apps[1]!.get(ClusterService).self,
+      actions: false,
+      leader: { token: String(leader.fencingToken) },
+      terms: [{ token: String(leader.fencingToken) }],
+      memberCount: 3,
+    });
+    expect(state.lease!.leftMs).toBeGreaterThan(0);
+    const members = state.details!.members;
+    expect(members.filter(({ answering }) => answering)).toHaveLength(1);
+    expect(members.filter(({ role }) => role === 'leader')).toHaveLength(1);
+    expect(members.filter(({ role }) => role === 'follower')).toHaveLength(2);
+    for (const member of members) expect(member).toMatchObject({ version: expect.any(String), ready: true });
+    expect(state.details!.topics).toContainEqual({ topic: 'price', kind: 'leader', members: 3 });
+  });
+
+  it('streams the state, and stops watching the group when the client has gone', async () => {
+    const watch = jest.spyOn(GroupMonitor.prototype, 'watch');
+    const response = await fetch(`${prefixedUrl}/api/events`);
+    expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    expect((await eventOf(response, allHaveAnswered)).memberCount).toBe(3);
+    const monitor = watch.mock.contexts[0] as GroupMonitor;
+    watch.mockRestore();
+    await until(() => monitor.watchers === 0, 'the end of the watch');
+  });
+
+  it('lists jobs with their outcomes, locks, and versions of keys', async () => {
+    await pods.apps[1]!.get(JobsService).runNow('failing report');
+    await until(
+      async () => JSON.stringify(await get('jobs/history?name=failing+report')).includes('closed <b>today</b>'),
+      'the outcome',
+    );
+    expect(await get('jobs')).toMatchObject([{ name: 'failing report' }, { name: 'yearly report' }]);
+    const kv = pods.apps[1]!.get(KvStore);
+    for (const value of ['1', '2']) await kv.put(`${adapter} & sons`, value);
+    expect(await get(`keys?prefix=${adapter}`)).toEqual([`${adapter} & sons`]);
+    const key = encodeURIComponent(`${adapter} & sons`);
+    const [second, first] = (await get(`keys/history?key=${key}`)) as { value: string; version: string; id: string }[];
+    expect([second!.value, first!.value]).toEqual(['2', '1']);
+    expect(await get(`keys/history?key=${key}&version=${second!.version}&id=${second!.id}`)).toEqual([first]);
+    expect(await get('locks')).toEqual([]);
+  });
+
+  it.each(['', '/api/state', '/api/events', '/api/jobs', '/api/keys', '/api/locks', '/api/actions'])(
+    'guards %s',
+    async (path) => {
+      expect((await fetch(`${guarded}${path}`)).status).toBe(401);
+      const allowed = await fetch(`${guarded}${path}`, { headers: { Authorization: 'Bearer secret' } });
+      expect(allowed.status).toBe(200);
+      await allowed.body!.cancel();
+    },
+  );
+
+  it('guards the actions', async () => {
+    expect((await post({ action: 'pause', name: 'yearly report' }, ACTION, guarded)).status).toBe(401);
+    const allowed = { ...ACTION, Authorization: 'Bearer secret' };
+    expect((await post({ action: 'resume', name: 'yearly report' }, allowed, guarded)).status).toBe(200);
+  });
+
+  it('is read-only by default', async () => {
+    const response = await post({ action: 'resign' }, ACTION, prefixedUrl);
+    expect(response.status).toBe(403);
+    expect(await response.json()).toMatchObject({ message: expect.stringContaining('read-only') });
+  });
+
+  it.each([
+    ['without its header', { 'Content-Type': 'application/json' }],
+    ['from another site', { ...ACTION, 'Sec-Fetch-Site': 'cross-site' }],
+  ])('refuses an action %s', async (_, headers) => {
+    const before = await records();
+    expect((await post({ action: 'pause', name: 'yearly report' }, headers)).status).toBe(403);
+    expect(await records()).toEqual(before);
+  });
+
+  it('pauses and runs a job, and records who did it and why', async () => {
+    const jobs = pods.apps[2]!.get(JobsService);
+    expect((await post({ action: 'pause', name: 'yearly report', reason: 'stocktaking' })).status).toBe(200);
+    const paused = (await jobs.list()).find(({ name }) => name === 'yearly report')!.paused;
+    expect(paused).toMatchObject({ by: 'anna', reason: 'stocktaking' });
+    expect((await records()).slice(0, 2)).toMatchObject(
+      ['done', 'begun'].map((outcome) => ({
+        action: 'pause',
+        name: 'yearly report',
+        by: 'anna',
+        reason: 'stocktaking',
+        outcome,
+      })),
+    );
+    expect((await post({ action: 'resume', name: 'yearly report' })).status).toBe(200);
+    expect((await post({ action: 'run', name: 'yearly report' })).status).toBe(200);
+    await until(
+      async () =>
+        (await jobs.history('yearly report')).some(
+          ({ event, requested }) => event === 'done' && requested?.by === 'anna',
+        ),
+      'the run',
+    );
+  });
+
+  it('records a failed action, and replies with its error', async () => {
+    const response = await post({ action: 'pause', name: 'no such job' });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      error: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('no such job'),
+    });
+    expect((await records())[0]).toMatchObject({ action: 'pause', name: 'no such job', outcome: 'failed' });
+  });
+
+  it.each([[{ action: 'drop' }], [{ action: 'put', name: 'k' }], [{ action: 'resize', name: 's', limit: '3' }], [[]]])(
+    'refuses %j, and records nothing',
+    async (body) => {
+      const before = await records();
+      expect((await post(body)).status).toBe(400);
+      expect(await records()).toEqual(before);
+    },
+  );
+
+  it('puts a value only over the version that the person has seen', async () => {
+    const kv = pods.apps[2]!.get(KvStore);
+    const name = `settings of ${adapter}`;
+    expect((await post({ action: 'put', name, value: 'a', ifVersion: null })).status).toBe(200);
+    const seen = (await kv.get(name))!;
+    const ifVersion = { version: String(seen.version), id: seen.id };
+    await kv.put(name, 'by another');
+    expect((await post({ action: 'put', name, value: 'b', ifVersion })).status).toBe(409);
+    expect((await kv.get(name))!.value).toBe('by another');
+  });
+
+  it('resizes a semaphore', async () => {
+    const semaphores = pods.apps[2]!.get(SemaphoreService);
+    const permit = await semaphores.get('reports', { limit: 2 }).acquire();
+    expect((await post({ action: 'resize', name: 'reports', limit: 3 })).status).toBe(200);
+    await permit.release();
+    const three = await semaphores.get('reports', { limit: 3 }).acquire({ permits: 3 });
+    await three.release();
+  });
+
+  it('makes the leader resign, whichever pod leads', async () => {
+    const token = pods.leader.get(LeaderService).fencingToken!;
+    expect((await post({ action: 'resign', reason: 'test' })).status).toBe(200);
+    await until(() => pods.apps.some((app) => (app.get(LeaderService).fencingToken ?? 0n) > token), 'the next leader');
+  });
+
+  it('ends its streams when the app closes', async () => {
+    const response = await fetch(`${open}/api/events`);
+    await pods.web[0]!.close();
+    await expect(eventOf(response, () => false)).rejects.toThrow('The stream ended');
+  });
+});
+
+describe('a start without guards', () => {
+  it.each([
+    ['production', {}, 1],
+    ['production', { guards: [] }, 0],
+    ['development', {}, 0],
+  ])('in %s with %j logs %d warnings', async (environment, options, warnings) => {
+    const before = process.env['NODE_ENV'];
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    const pods = new DashboardPods({ timing: PATIENT });
+    try {
+      process.env['NODE_ENV'] = environment;
+      await pods.serve('Express', options);
+      expect(
+        warn.mock.calls.filter(([line]) => String(line).includes('HedgeDashboardModule has no guards')),
+      ).toHaveLength(warnings);
+    } finally {
+      process.env['NODE_ENV'] = before;
+      await pods.close();
+      warn.mockRestore();
+    }
+  });
+});
