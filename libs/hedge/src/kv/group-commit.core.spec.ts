@@ -293,6 +293,53 @@ describe('group commit: puts with a condition', () => {
     expect([bench.settled.get(a), bench.settled.get(b)]).toEqual(['newest', 5n]);
   });
 
+  it('run at no time beside an overwrite, in turns with the overwrites', () => {
+    const bench = new Bench({ maxOverwrites: 2 });
+    for (const id of ['1', '2', '3']) bench.put(row(id, { overwrite: true }));
+    for (const id of ['4', '5']) bench.put(row(id, { condition }));
+    bench.flush();
+    expect([bench.overwrites.map(({ id }) => id), bench.batches]).toEqual([['1', '2'], []]);
+    bench.overwritten(1, 1n);
+    expect(bench.overwrites).toHaveLength(2);
+    bench.put(row('6'));
+    bench.flush();
+    expect(bench.batches).toEqual([['6']]);
+    bench.overwritten(2, 2n);
+    bench.appended(3n);
+    expect([bench.overwrites.length, bench.batches]).toEqual([2, [['6'], ['4']]]);
+    bench.appended(4n);
+    expect([bench.overwrites.map(({ id }) => id), bench.batches.length]).toEqual([['1', '2', '3'], 2]);
+    bench.overwritten(3, 5n);
+    expect(bench.batches).toEqual([['6'], ['4'], ['5']]);
+  });
+
+  it('wait for no overwrite whose deadline has passed, and hold up none when their own has', () => {
+    const bench = new Bench({ maxOverwrites: 1 });
+    const late = bench.put(row('1', { overwrite: true }), 50);
+    const inTime = bench.put(row('2', { condition }));
+    bench.flush(50);
+    expect([bench.settled.get(late), bench.overwrites, bench.batches]).toEqual(['DEADLINE_EXCEEDED', [], [['2']]]);
+    bench.appended(1n);
+    expect(bench.settled.get(inTime)).toBe(1n);
+    for (const id of ['3', '4']) bench.put(row(id, { overwrite: true }));
+    const lost = bench.put(row('5', { condition }), 60);
+    bench.flush();
+    bench.now = 60;
+    bench.overwritten(1, 2n);
+    expect([bench.settled.get(lost), bench.overwrites.at(-1)?.id]).toEqual(['DEADLINE_EXCEEDED', '4']);
+  });
+
+  it('let other puts go first after BACKEND_UNAVAILABLE', () => {
+    const bench = new Bench();
+    bench.put(row('1', { condition }));
+    bench.flush();
+    bench.put(row('2'));
+    bench.appendFailed(unavailable);
+    bench.flush(100);
+    bench.appended(1n);
+    expect(bench.batches).toEqual([['1'], ['2'], ['1']]);
+  });
+
   it('fail with CONFLICT under the id of a put in progress that has another condition', () => {
     const bench = new Bench();
     const first = bench.put(row('1', { condition }));

@@ -40,6 +40,8 @@ interface PendingRow {
  * - Puts with a condition share transactions of their own, at most one for each key in a transaction. The database checks
  *   each condition in the transaction that appends the row, and knows a row that an earlier attempt has written. So its
  *   answer is final, whatever the outcome of earlier attempts was (K4).
+ * - No overwrite runs beside puts with a condition: on PostgreSQL, every other write of the log makes these run again. When
+ *   both wait, they take turns.
  * - An overwrite has its own transaction. It is retried only after the database reported that it did not happen.
  */
 export class GroupCommit {
@@ -49,6 +51,8 @@ export class GroupCommit {
   readonly #again: PendingRow[][] = [];
   readonly #overwriting = new Map<number, PendingRow>();
   #overwrites: PendingRow[] = [];
+  /** Who goes first when both wait. */
+  #turn: 'overwrites' | 'conditions' = 'overwrites';
   #batch: PendingRow[] | undefined;
   #runs = 0;
   #puts = 0;
@@ -145,29 +149,50 @@ export class GroupCommit {
       if (this.#pending.size > 0) this.#wake(this.#notBefore);
       return;
     }
-    if (this.#batch === undefined) {
-      this.#batch = this.#nextBatch(now);
-      const fence = this.#batch?.[0]?.row.fence;
-      if (this.#batch !== undefined && fence !== undefined) {
-        this.#effects.push({ type: 'append', rows: this.#batch.map((pending) => pending.row), fence });
-      }
-    }
+    this.#startOverwrites(now);
+    this.#startBatch(now);
+    // Puts with a condition, for which they waited, may have expired.
+    this.#startOverwrites(now);
+  }
+
+  #startBatch(now: number): void {
+    if (this.#batch !== undefined) return;
+    this.#batch = this.#nextBatch(now);
+    const [first] = this.#batch ?? [];
+    if (this.#batch === undefined || first === undefined) return;
+    if (isConditional(first)) this.#turn = 'overwrites';
+    this.#effects.push({ type: 'append', rows: this.#batch.map((pending) => pending.row), fence: first.row.fence });
+  }
+
+  #startOverwrites(now: number): void {
+    if (this.#batch?.some(isConditional) || (this.#turn === 'conditions' && this.#conditionWaits())) return;
     while (this.#overwriting.size < this.limits.maxOverwrites) {
       const pending = this.#overwrites.shift();
       if (pending === undefined) break;
       if (this.#expired(pending, now)) continue;
       const run = (this.#runs += 1);
       this.#overwriting.set(run, pending);
+      this.#turn = 'conditions';
       this.#effects.push({ type: 'overwrite', run, row: pending.row });
     }
   }
 
+  #conditionWaits(): boolean {
+    return [...this.#again, ...this.#queues.values()].some(([first]) => first !== undefined && isConditional(first));
+  }
+
   #nextBatch(now: number): PendingRow[] | undefined {
-    for (let again = this.#again.pop(); again !== undefined; again = this.#again.pop()) {
+    const mayStart = ([first]: readonly PendingRow[]): boolean =>
+      first !== undefined && (this.#overwriting.size === 0 || !isConditional(first));
+    for (let place = this.#again.length - 1; place >= 0; place -= 1) {
+      const again = this.#again[place] ?? [];
+      if (!mayStart(again)) continue;
+      this.#again.splice(place, 1);
       const alive = again.filter((pending) => !this.#expired(pending, now));
       if (alive.length > 0) return alive;
     }
     for (const [name, queue] of this.#queues) {
+      if (!mayStart(queue)) continue;
       const { batch, rest } = this.#fill(queue, now);
       // The rest of the queue goes behind the other queues, so that none starves.
       this.#queues.delete(name);
@@ -231,7 +256,9 @@ export class GroupCommit {
       const alive = batch.filter(
         (pending) => !this.#expired(Object.assign(pending, { lastError: error }), this.#notBefore),
       );
-      if (alive.length > 0) this.#again.push(alive);
+      // Puts with a condition may fail so because of other writes. They must not hold up all other puts.
+      if (alive.some(isConditional)) for (const pending of alive) this.#enqueue(pending);
+      else if (alive.length > 0) this.#again.push(alive);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
       for (const pending of batch) this.#settle(pending, refusal(pending, error));
     } else {
@@ -302,6 +329,10 @@ export class GroupCommit {
 /** The name of a row. It begins with the length of the key, so that two rows never have the same name. */
 function identity(row: PutRow): string {
   return `${row.key.length}:${row.key}${row.id}`;
+}
+
+function isConditional({ row }: PendingRow): boolean {
+  return row.condition !== undefined;
 }
 
 /** The name of the queue of an append. */

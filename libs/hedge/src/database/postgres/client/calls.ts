@@ -10,6 +10,8 @@ export interface RunOptions {
   readonly urgent?: boolean;
   /** Default: true. False when the caller repeats the operation if another transaction locks a row for too long. */
   readonly repeatsWhenLocked?: boolean;
+  /** Runs at most. Default: as many as the time of one call allows. */
+  readonly mostAttempts?: number;
 }
 
 /** Runs operations, repeats them whole after a conflict, and ends them within the time of one call. */
@@ -28,13 +30,13 @@ export class Calls {
   async run<T>(operation: OperationName, work: (query: Query) => Promise<T>, options: RunOptions = {}): Promise<T> {
     const end = performance.now() + this.timeoutMs;
     const remainingMs = () => Math.max(0, end - performance.now());
-    const { urgent = false, repeatsWhenLocked = true } = options;
+    const { urgent = false, repeatsWhenLocked = true, mostAttempts = Infinity } = options;
     for (let attempt = 1; ; attempt++) {
       try {
         return await work((statement) => this.channel.query(statement, remainingMs(), urgent));
       } catch (error) {
         const delayMs = repeatDelayMs(error, attempt, Math.random());
-        const ends = delayMs === undefined || delayMs >= remainingMs();
+        const ends = delayMs === undefined || delayMs >= remainingMs() || attempt >= mostAttempts;
         if (ends || (!repeatsWhenLocked && sqlState(error) === LOCK_NOT_AVAILABLE)) {
           throw toHedgeError(this.database, operation, error);
         }
