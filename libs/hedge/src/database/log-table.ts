@@ -198,7 +198,8 @@ export interface LogTable {
 
   /**
    * One page of the rows of all keys with a prefix, in the order of commits, tombstones included, as they were at one
-   * moment. The driver bounds the bytes of a page. A row that becomes visible later has a greater timestamp than every row
+   * moment. The driver bounds the bytes of a page; Spanner's does not,
+   * and after a failure the watch asks for fewer rows. A row that becomes visible later has a greater timestamp than every row
    * that was visible before, and the rows of one commit become visible together. So a reader that goes on after each
    * page misses no row (W1). A page may be empty although there are more: the driver bounds the rows that it searches.
    */

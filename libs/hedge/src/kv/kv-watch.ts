@@ -32,7 +32,7 @@ interface Waiter {
  * - A value that was overwritten (`append: false`) before it was read is not seen: the log does not have it any more.
  *
  * It ends with `return()`, as a `for await` does when it is left. `next()` fails with CANCELLED when the signal aborts, and
- * with SHUTTING_DOWN when the pod stops.
+ * with SHUTTING_DOWN when the pod stops, and with INVALID_ARGUMENT when the database refuses its reads for good.
  */
 export class KvWatch implements AsyncIterableIterator<KvEntry, undefined> {
   /**
@@ -119,7 +119,7 @@ export class KvWatch implements AsyncIterableIterator<KvEntry, undefined> {
         waiter?.resolve({ done: false, value: toKvEntry({ ...entry, key: entry.key.slice(prefixLength) }) });
         if (this.#waiters.length > 0) open.want();
       },
-      () => this.#fail(new HedgeError('SHUTTING_DOWN', `${name} ended, because this pod is stopping.`)),
+      (error = new HedgeError('SHUTTING_DOWN', `${name} ended, because this pod is stopping.`)) => this.#fail(error),
     );
     this.#open = open;
     if (this.#waiters.length > 0) open.want();

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
+import { HedgeError } from '../common/errors.js';
 import type { LogTable } from '../database/log-table.js';
 import { memory } from '../database/memory/index.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
@@ -19,6 +20,7 @@ let questions: number;
 /** A leader that is not silent answers. */
 let silent: boolean;
 let delivered: string[];
+let warnings: string[];
 
 beforeEach(() => {
   clock = new VirtualClock();
@@ -27,12 +29,13 @@ beforeEach(() => {
   questions = 0;
   silent = false;
   delivered = [];
+  warnings = [];
   const member = { address: 'pod:1', incarnation: 'leader' };
   const route: Pick<LeaderRoute, 'current' | 'onChange'> = {
     current: () => ({ leader: member, epoch: 1n, self: false }),
     onChange: () => () => undefined,
   };
-  hub = new WatchHub({ log, clock, route, request, random: () => 0 });
+  hub = new WatchHub({ log, clock, route, request, random: () => 1, warn: (message) => warnings.push(message) });
 });
 
 function request({ payload, signal, timeoutMs }: OutgoingRequest): Promise<Encoded> {
@@ -120,6 +123,47 @@ describe('the watches of a pod', () => {
       watch(`other ${other}`);
       await clock.advanceAsync(1_000);
     }
+    expect(delivered).toEqual(['x']);
+  });
+
+  it('read fewer rows after a failure, so that a page of large values cannot stop them', async () => {
+    const { changes } = log;
+    const limits: number[] = [];
+    log.changes = (query) => {
+      limits.push(query.limit);
+      return query.limit > 20 ? Promise.reject(new Error('too much for one answer')) : changes.call(log, query);
+    };
+    await write('k', 'x');
+    await write('k', 'y');
+    watch('k');
+    await clock.advanceAsync(15_000);
+    expect(delivered).toEqual(['x', 'y']);
+    expect(limits.slice(0, 5)).toEqual([100, 50, 25, 12, 100]);
+  });
+
+  it('end with the error when the database refuses a read for good', async () => {
+    const error = new HedgeError('INVALID_ARGUMENT', 'out of range');
+    log.changes = () => Promise.reject(error);
+    const ended: unknown[] = [];
+    const scope = { prefix: 'k', exact: true };
+    const end = (why?: HedgeError): void => void ended.push(why);
+    const open = hub.open(scope, new WatchReader(START), () => undefined, end);
+    open.want();
+    await clock.advanceAsync(20_000);
+    expect(ended).toEqual([error]);
+  });
+
+  it('report once that they could not read for long', async () => {
+    const { changes } = log;
+    log.changes = () => Promise.reject(new HedgeError('BACKEND_UNAVAILABLE', 'away'));
+    watch('k');
+    await clock.advanceAsync(50_000);
+    expect(warnings).toEqual([]);
+    await clock.advanceAsync(200_000);
+    expect(warnings).toEqual([expect.stringContaining('away')]);
+    log.changes = changes;
+    await write('k', 'x');
+    await clock.advanceAsync(20_000);
     expect(delivered).toEqual(['x']);
   });
 

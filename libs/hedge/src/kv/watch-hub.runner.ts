@@ -1,6 +1,7 @@
 import { onAbort } from '../common/async/on-abort.js';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
+import { HedgeError, messageOf } from '../common/errors.js';
 import type { ChangesPage, LogEntry, LogPlace, LogTable } from '../database/log-table.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { bytesPayload, type Encoded, type IncomingRequest, type OutgoingRequest } from '../messaging/message.js';
@@ -16,6 +17,9 @@ import { WATCH_PAGE, type WatchEffect, type WatchInput, type WatchReader } from 
 const HOLD_MS = 10_000;
 /** The answer may be late by this much. */
 const ANSWER_MS = 5_000;
+
+/** A read that fails for longer is logged, once. */
+const LONG_FAILURE_MS = 60_000;
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 1_000;
@@ -92,13 +96,18 @@ export interface WatchHubOptions {
   readonly holdMs?: number;
   /** Rows in one read. Default: `WATCH_PAGE`. */
   readonly pageRows?: number;
+  readonly warn?: (message: string) => void;
 }
 
 interface Watching {
   readonly scope: WatchScope;
   readonly reader: WatchReader;
   readonly deliver: (entry: LogEntry) => void;
-  readonly closed: () => void;
+  readonly closed: (error?: HedgeError) => void;
+  /** Rows of the next read: fewer after each failure, because the values may be too large for one answer. */
+  rows: number;
+  /** When the first of the failed reads failed, since the last one that did not. */
+  failedAt: number | undefined;
   /** When the last read began that found no more rows, by the monotonic clock. */
   readAt: number | undefined;
   /** Called after a read that began after that time and found nothing. */
@@ -125,7 +134,7 @@ interface Question {
 }
 
 /** The reads that begin at the end of this turn, by scope and place. */
-type Reads = Map<string, { scope: WatchScope; after: LogPlace; watchings: Watching[] }>;
+type Reads = Map<string, { scope: WatchScope; after: LogPlace; rows: number; watchings: Watching[] }>;
 
 /** Runs the `WatchReader`s of a pod, and asks the leader when it must read. */
 export class WatchHub {
@@ -152,16 +161,28 @@ export class WatchHub {
 
   /**
    * @param deliver called once after each `want`.
-   * @param closed called when the pod stops, if the watch has not ended before.
+   * @param closed called when the pod stops, or with the error that the database will always give, if the watch has not
+   *   ended before.
    */
   open(
     scope: WatchScope,
     reader: WatchReader,
     deliver: (entry: LogEntry) => void,
-    closed: () => void = () => undefined,
+    closed: Watching['closed'] = () => undefined,
   ): OpenWatch {
     const catchUps: Watching['catchUps'] = new Set();
-    const watching: Watching = { scope, reader, deliver, closed, readAt: undefined, catchUps, ended: this.#closed };
+    const { pageRows = WATCH_PAGE } = this.options;
+    const watching: Watching = {
+      scope,
+      reader,
+      deliver,
+      closed,
+      rows: pageRows,
+      failedAt: undefined,
+      readAt: undefined,
+      catchUps,
+      ended: this.#closed,
+    };
     if (this.#closed) closed();
     else {
       this.#watchings.add(watching);
@@ -174,11 +195,13 @@ export class WatchHub {
         this.#step(watching, { type: 'noticed' });
       },
       ageMs: () => watching.readAt && this.options.clock.now().mono - watching.readAt,
-      end: () => {
-        watching.ended = true;
-        if (this.#watchings.delete(watching) && this.#watchings.size === 0) this.#asked?.abort.abort();
-      },
+      end: () => this.#end(watching),
     };
+  }
+
+  #end(watching: Watching): void {
+    watching.ended = true;
+    if (this.#watchings.delete(watching) && this.#watchings.size === 0) this.#asked?.abort.abort();
   }
 
   /** No call begins any more. */
@@ -210,33 +233,54 @@ export class WatchHub {
 
   /** Watches of one scope that are at the same place share a read. It begins later than all notices of this turn. */
   #readSoon(watching: Watching, after: LogPlace): void {
-    const { scope } = watching;
+    const { scope, rows } = watching;
     const { soon = setImmediate } = this.options;
     if (this.#reads.size === 0) soon(() => this.#readAll());
-    const name = JSON.stringify([nameOf(scope), String(after.timestamp), after.id, after.key]);
+    const name = JSON.stringify([nameOf(scope), rows, String(after.timestamp), after.id, after.key]);
     const same = this.#reads.get(name);
-    if (same === undefined) this.#reads.set(name, { scope, after, watchings: [watching] });
+    if (same === undefined) this.#reads.set(name, { scope, after, rows, watchings: [watching] });
     else same.watchings.push(watching);
   }
 
   #readAll(): void {
     const reads = this.#reads;
     this.#reads = new Map();
-    for (const { scope, after, watchings } of reads.values()) {
+    const { log, pageRows = WATCH_PAGE } = this.options;
+    for (const { scope, after, rows, watchings } of reads.values()) {
       const startedAt = this.options.clock.now().mono;
       const read = (page: ChangesPage): void => {
         for (const watching of watchings) {
+          watching.rows = pageRows;
+          watching.failedAt = undefined;
           if (!page.more) watching.readAt = startedAt;
           this.#catchUp(watching, page, startedAt);
           this.#step(watching, { type: 'page', page });
         }
       };
-      const failed = (): void => {
-        for (const watching of watchings) this.#step(watching, { type: 'failed', random: this.options.random() });
+      const failed = (error: unknown): void => {
+        for (const watching of watchings) this.#failed(watching, error);
       };
-      const { log, pageRows = WATCH_PAGE } = this.options;
-      log.changes({ ...scope, after, limit: pageRows }).then(read, failed);
+      log.changes({ ...scope, after, limit: rows }).then(read, failed);
     }
+  }
+
+  #failed(watching: Watching, error: unknown): void {
+    if (watching.ended) return;
+    if (error instanceof HedgeError && error.code === 'INVALID_ARGUMENT') {
+      this.#end(watching);
+      return watching.closed(error);
+    }
+    const { clock, random, warn } = this.options;
+    const now = clock.now().mono;
+    const { failedAt = now } = watching;
+    if (now - failedAt >= LONG_FAILURE_MS) {
+      warn?.(
+        `A watch of ${nameOf(watching.scope)} has read nothing for ${LONG_FAILURE_MS / 1_000} s, and tries again until the database answers: ${messageOf(error)}`,
+      );
+      watching.failedAt = Infinity;
+    } else watching.failedAt = failedAt;
+    watching.rows = Math.max(1, watching.rows >>> 1);
+    this.#step(watching, { type: 'failed', random: random() });
   }
 
   /** The reader has taken all earlier entries, or it would not have read. */

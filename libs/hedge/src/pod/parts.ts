@@ -274,7 +274,8 @@ export function makeKv(
     metrics,
   });
   const request = (outgoing: OutgoingRequest): Promise<Encoded> => messenger.request(outgoing);
-  const hub = new WatchHub({ log, clock, route: elector, request, random: Math.random });
+  const warn = (message: string): void => logger.warn(message);
+  const hub = new WatchHub({ log, clock, route: elector, request, random: Math.random, warn });
   messenger.serve(KV_WATCH, (asked) => new Promise((resolve) => announcer.handle(asked, resolve)));
   messenger.serve(KV_PUT, kvPutHandler(committer, address));
   messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
