@@ -84,12 +84,17 @@ export class PostgresLogTable implements LogTable {
     assertConditionalAppends(rows);
     if (rows.length === 0) return [];
     const work = async (query: Query): Promise<readonly ConditionalOutcome[]> => {
-      const results = await query(appendIfSql(this.#names, rows, fence));
+      const results = await query(appendIfSql(this.#names, rows, fence, PAGE_BYTES));
       if (results[0]?.['fenced'] !== '1') await this.#assertFence(query, fence);
       const outcomes = rows.map((): ConditionalOutcome | undefined => undefined);
       for (const result of results) {
         const index = Number(result['place']) - 1;
-        outcomes[index] = toOutcome(rows[index]!, result);
+        const row = rows[index]!;
+        // One by one, so that no answer has many large values.
+        outcomes[index] =
+          result['later'] === 'true'
+            ? { newest: toEntries(row.key, await query(latestSql(this.#names, row.key)))[0] }
+            : toOutcome(row, result);
       }
       return outcomes.map((outcome) => outcome ?? anotherCameFirst());
     };

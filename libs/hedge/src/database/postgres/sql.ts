@@ -313,12 +313,17 @@ export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence
 /**
  * Adds the rows whose condition holds. One result for each row: its place, `stored` and `same` as in `storedSql`, whether
  * its condition `holds`, the `last` timestamp if rows were added, and the newest row of its key if the condition does not
- * hold.
+ * hold. When these rows have more than so many bytes together, the value of the others is null, and `later` says so.
  *
  * A statement does not see the commits for which it waits. So it adds nothing if the clock has moved since it began: every
  * write of the log moves the clock, and holds its lock until the commit. Then `last` is null although conditions hold.
  */
-export function appendIfSql(names: Names, rows: readonly ConditionalAppend[], fence: Fence | undefined): Statement {
+export function appendIfSql(
+  names: Names,
+  rows: readonly ConditionalAppend[],
+  fence: Fence | undefined,
+  bytes: number,
+): Statement {
   const unmoved = 'EXISTS (SELECT FROM asked WHERE holds) AND last = (SELECT last FROM seen)';
   return {
     text: `WITH seen AS MATERIALIZED (SELECT last FROM ${names.clock}),
@@ -337,16 +342,22 @@ export function appendIfSql(names: Names, rows: readonly ConditionalAppend[], fe
     ${fencedTick(names, fence !== undefined, 5, unmoved)},
     added AS (
       INSERT INTO ${names.log} (key, id, value, leader, timestamp)
-      SELECT key, asked.id, value, leader, tick.last FROM tick, asked WHERE holds)
+      SELECT key, asked.id, value, leader, tick.last FROM tick, asked WHERE holds),
+    answer AS (
+      SELECT asked.*, refused, sum(CASE WHEN refused THEN coalesce(octet_length(newest_value), 0) ELSE 0 END)
+        OVER (ORDER BY place) > $9::text::bigint AS beyond
+      FROM asked, LATERAL (SELECT NOT holds AND stored IS NULL AS refused) AS decided)
     SELECT (SELECT count(*) FROM fence)::text AS fenced, (SELECT last FROM tick)::text AS last, place::text,
-      stored::text, same::text, holds::text, newest_id AS id, CASE WHEN NOT holds THEN newest_value END AS value,
+      stored::text, same::text, holds::text, newest_id AS id,
+      CASE WHEN refused AND NOT beyond THEN newest_value END AS value, (refused AND beyond)::text AS later,
       newest_leader AS leader, newest::text AS timestamp
-    FROM asked`,
+    FROM answer`,
     values: [
       ...rowArrays(rows),
       ...fenceValues(fence),
       `{${rows.map(({ follows }) => follows?.timestamp ?? 'NULL').join()}}`,
       textArray(rows.map(({ follows }) => follows?.id)),
+      String(bytes),
     ],
   };
 }

@@ -221,6 +221,16 @@ export function logConformance(suite: Suite): void {
       assert.deepEqual(absent, [{ newest: { ...rows[2], timestamp } }]);
     });
 
+    it('K4 returns the newest rows also when they are large together', async () => {
+      const client = await suite.client();
+      const newest = ['a', 'b', 'c', 'd'].map((letter) => rowOf(newName(), letter.repeat(2_000_000)));
+      const written: LogEntry[] = [];
+      for (const row of newest) written.push({ ...row, timestamp: timestampOf((await client.log.append([row]))[0]) });
+      const rows = newest.map(({ key }) => ({ ...rowOf(key), follows: undefined }));
+      const outcomes = await client.log.appendIf(rows);
+      for (const [i, outcome] of outcomes.entries()) assert.deepEqual(outcome, { newest: written[i] });
+    });
+
     it('K4 is idempotent: a repeated row that was written keeps its timestamp, whatever came after it', async () => {
       const client = await suite.client();
       const row = rowOf(newName(), 'first');
