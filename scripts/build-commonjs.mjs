@@ -1,13 +1,11 @@
-// Adds to the built library the page of the dashboard, and a CommonJS copy of all files. The copy is for Jest in CommonJS
-// applications, which cannot require() ES modules, as Node can. Node itself never loads it: the export condition
-// "module-sync" comes first.
+// Adds a CommonJS copy of all files to the built library, for Jest in CommonJS applications, which cannot require() ES
+// modules, as Node can. Node itself never loads it: the export condition "module-sync" comes first.
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { transformSync } from '@swc/core';
 import { root } from './workspace.mjs';
 
 const dist = join(root, 'libs/hedge/dist');
-const PAGE = 'nest/dashboard/page.html';
 const target = join(dist, 'commonjs');
 
 rmSync(target, { recursive: true, force: true });
@@ -21,10 +19,7 @@ for (const name of files.filter((file) => file.endsWith('.js'))) {
   mkdirSync(dirname(join(target, name)), { recursive: true });
   writeFileSync(join(target, name), code);
 }
-// The page of the dashboard is read from beside its module.
-for (const folder of [dist, target]) {
-  cpSync(join(root, 'libs/hedge/src', PAGE), join(folder, PAGE));
-}
+for (const name of files.filter((file) => file.endsWith('.html'))) cpSync(join(dist, name), join(target, name));
 // The types say "CommonJS" by their place, so that TypeScript accepts a require() of them under module: node16 too.
 for (const name of files.filter((file) => file.endsWith('.d.ts'))) cpSync(join(dist, name), join(target, name));
 writeFileSync(join(target, 'package.json'), '{ "type": "commonjs" }\n');
