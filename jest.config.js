@@ -6,6 +6,8 @@ export default {
   roots: ['<rootDir>/libs', '<rootDir>/apps', '<rootDir>/test'],
   testPathIgnorePatterns: ['/node_modules/', '/dist/', '/packaging/fixtures/'],
   modulePathIgnorePatterns: ['/dist/', '/packaging/fixtures/'],
+  // A worker keeps the modules of the files that it has run.
+  workerIdleMemoryLimit: '1.5GB',
   testTimeout: 120_000, // a busy machine is no failure
   testRegex: '\\.spec\\.ts$',
   extensionsToTreatAsEsm: ['.ts'],

@@ -51,18 +51,21 @@ export async function runUnderLock(options: CommandUnderLock): Promise<EndedComm
     if (!interactive || (signal !== 'SIGINT' && signal !== 'SIGQUIT')) send(signal);
   };
   for (const signal of PASSED_ON) process.on(signal, passOn);
+  // If this process fails, nothing renews the lock.
+  const kill = (): void => send('SIGKILL');
+  process.on('exit', kill);
   let lost = false;
   let validAt = performance.now();
   const look = setInterval(() => {
     if (lock.isValid()) validAt = performance.now();
   }, timing.leaseMs / LOOKS_PER_LEASE);
-  let kill: NodeJS.Timeout | undefined;
+  let killing: NodeJS.Timeout | undefined;
   const onLost = (): void => {
     lost = true;
     const graceMs = timing.leaseMs - timing.renewDeadlineMs - timing.marginMs;
     const leftMs = validAt + graceMs - performance.now();
     if (leftMs > 0) send('SIGTERM');
-    kill = setTimeout(() => send('SIGKILL'), Math.max(0, leftMs));
+    killing = setTimeout(kill, Math.max(0, leftMs));
   };
   try {
     const ended = endOf(child);
@@ -75,7 +78,8 @@ export async function runUnderLock(options: CommandUnderLock): Promise<EndedComm
     return { code, lost };
   } finally {
     clearInterval(look);
-    clearTimeout(kill);
+    clearTimeout(killing);
+    process.off('exit', kill);
     lock.signal.removeEventListener('abort', onLost);
     for (const signal of PASSED_ON) process.off(signal, passOn);
   }

@@ -184,7 +184,8 @@ export interface LogTable {
    *
    * A caller deletes many versions in several calls with a small `limit` and pauses between them, so that none of them
    * delays leases and writes. A `history` that runs meanwhile may lack versions that were deleted during its pages.
-   * @returns the number of deleted versions; below `limit` when no other version meets the conditions.
+   * @returns the number of deleted versions; below `limit` when no other version meets the conditions, or when the answer to
+   *   an earlier attempt got lost.
    * @throws HedgeError LEASE_LOST when the fence does not match (nothing was deleted).
    * @throws HedgeError INVALID_ARGUMENT for a `keep` or `limit` below 1.
    */
