@@ -158,6 +158,8 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
   it.each([
     ['without its header', { 'Content-Type': 'application/json' }],
     ['from another site', { ...ACTION, 'Sec-Fetch-Site': 'cross-site' }],
+    ['from another site over plain http', { ...ACTION, Origin: 'http://evil.example' }],
+    ['from a page without an origin', { ...ACTION, Origin: 'null' }],
   ])('refuses an action %s', async (_, headers) => {
     const before = await records();
     expect((await post({ action: 'pause', name: 'yearly report' }, headers)).status).toBe(403);

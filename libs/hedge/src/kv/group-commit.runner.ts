@@ -1,4 +1,5 @@
 import { type ConditionalOutcome, type LogTable, OVERWRITE_ID } from '../database/log-table.js';
+import { outsideContext } from '../common/async/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { codeOf, HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
@@ -76,13 +77,14 @@ export class GroupCommitter {
     for (const effect of this.#core.step(input, now)) this.#perform(effect, now);
   }
 
+  /** A commit serves many puts, so it belongs to the trace of none. */
   #perform(effect: GroupCommitEffect, now: number): void {
     switch (effect.type) {
       case 'append':
-        void this.#append(effect.rows, effect.fence);
+        outsideContext(() => void this.#append(effect.rows, effect.fence));
         return;
       case 'overwrite':
-        void this.#overwrite(effect.run, effect.row);
+        outsideContext(() => void this.#overwrite(effect.run, effect.row));
         return;
       case 'settle': {
         const put = this.#puts.get(effect.ticket);
@@ -94,7 +96,7 @@ export class GroupCommitter {
       case 'wake': {
         const flush = (): void => this.#step({ type: 'flush' });
         // The end of this turn of the event loop: all puts of one network message have been read by then.
-        if (effect.at <= now) setImmediate(flush);
+        if (effect.at <= now) outsideContext(() => setImmediate(flush));
         else this.options.clock.after(effect.at - now, flush);
       }
     }

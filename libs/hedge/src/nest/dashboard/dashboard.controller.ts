@@ -126,20 +126,20 @@ export class DashboardController implements OnModuleInit, OnModuleDestroy {
   }
 
   /**
-   * Performs an action. A page of another site can send neither the header `X-Hedge-Dashboard` nor `Sec-Fetch-Site:
-   * same-origin`, unless the app allows both by CORS; browsers never let a page set the second one.
+   * Performs an action. A page of another site can send the header `X-Hedge-Dashboard` only if the app allows it by CORS.
+   * Browsers never let a page set `Sec-Fetch-Site` or `Origin`. Over plain http they send only the second.
    */
   @Post('api/actions')
   act(
     @Req() request: HttpRequest,
     @Headers('x-hedge-dashboard') header: unknown,
-    @Headers('sec-fetch-site') site: unknown,
+    @Headers() headers: Readonly<Record<string, unknown>>,
     @Res() response: HttpResponse,
   ): Promise<void> | void {
     if (!this.settings.actions) {
       return this.#refuse(response, 'The dashboard is read-only. Set "actions: true" in HedgeDashboardModule.forRoot.');
     }
-    if (header !== 'action' || (site !== undefined && site !== 'same-origin')) {
+    if (header !== 'action' || !isSameOrigin(headers)) {
       return this.#refuse(
         response,
         'The action does not come from the page. Send the header "X-Hedge-Dashboard: action".',
@@ -196,4 +196,10 @@ const JSON_HEADERS = {
 /** A parameter of the query: several of one name are an array in Express. */
 function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
+}
+
+function isSameOrigin({ 'sec-fetch-site': site, origin, host }: Readonly<Record<string, unknown>>): boolean {
+  if (site !== undefined) return site === 'same-origin';
+  if (origin === undefined) return true; // not a browser
+  return typeof origin === 'string' && URL.canParse(origin) && new URL(origin).host === host;
 }
