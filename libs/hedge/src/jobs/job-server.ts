@@ -266,7 +266,10 @@ export class JobServer {
       const times = checkDefinition({ name, ...added.definition });
       const { leaseMs, group } = this.#deps;
       const job = resolveJob(name, times, { ...options, name }, { leaseMs, group });
-      return { job, call: (run: TransactionalJobRun) => handler.call(withTokenInJson({ ...run, data })) };
+      // A copy: the method may change it, and the definition is written again with each change of a job.
+      const call = (run: TransactionalJobRun): unknown =>
+        handler.call(withTokenInJson({ ...run, data: structuredClone(data) }));
+      return { job, call };
     } catch (error) {
       this.#deps.logger.warn(`Job ${name} does not run on this pod: ${messageOf(error)}`);
       return undefined;

@@ -37,6 +37,15 @@ describe('ledger trimmer', () => {
     expect(calls).toEqual(['a 100', 'a 100', 'a 100']);
   });
 
+  it('keeps as many rows as the job has now', async () => {
+    const { clock, calls, trimmer } = setUp();
+    trimmer.written('a', 10, FENCE);
+    await clock.advanceAsync(0);
+    for (let row = 0; row < 10; row += 1) trimmer.written('a', 100, FENCE);
+    await clock.advanceAsync(0);
+    expect(calls).toEqual(['a 10', 'a 100']);
+  });
+
   it('deletes many rows in batches with pauses, one call at a time for all keys', async () => {
     const { clock, calls, state, left, trimmer } = setUp({ a: 1_200, b: 10 });
     trimmer.written('a', 100, FENCE);

@@ -8,7 +8,7 @@ const MAX_ROWS = 500;
 const PAUSE_MS = 100;
 
 interface TrimmedKey {
-  readonly keep: number;
+  keep: number;
   fence: Fence;
   /** Rows that were written since the last complete trim; Infinity before the first one of this process. */
   written: number;
@@ -38,6 +38,8 @@ export class LedgerTrimmer {
     const trimmed = this.#keys.get(key) ?? { keep, fence, written: Infinity };
     this.#keys.set(key, trimmed);
     trimmed.fence = fence;
+    // A job that was added anew may have another limit.
+    trimmed.keep = keep;
     trimmed.written += 1;
     if (trimmed.written < keep / 10) return;
     this.#due.add(key);
