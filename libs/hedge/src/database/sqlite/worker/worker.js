@@ -6,7 +6,7 @@ import { DatabaseError, codeOf, isBusy, isReplaced, errorMessage, mustReconnect 
 import { lockedBy } from './lock-owner.js';
 import { isRead, RequestQueues } from './queues.js';
 
-/** @import { End, Failure, FileReplaced, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
+/** @import { End, Failure, Reply, Request, WorkerConfig, Write } from '../protocol.js' */
 
 // A thread that calls SQLite, so that neither an fsync nor a transaction of another process blocks the event loop. This
 // folder is JavaScript with checked types, because Node loads the files of a thread itself: tests load the same files as
@@ -59,7 +59,7 @@ setInterval(() => {
   const changed = errorOf(() => database.assertSameFile());
   if (changed === undefined) return;
   lose(changed);
-  if (isReplaced(changed)) port.postMessage(/** @type {FileReplaced} */ ({ replaced: describe(changed) }), []);
+  if (isReplaced(changed)) port.postMessage({ replaced: describe(changed) }, []);
 }, IDLE_CHECK_MS).unref();
 
 function wake() {
