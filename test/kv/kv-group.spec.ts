@@ -11,9 +11,10 @@ import {
 } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
 import type { KvVersion } from '../../libs/hedge/src/kv/kv-entry.js';
-import type { KvWatch } from '../../libs/hedge/src/kv/kv-watch.js';
+import type { KvWatch } from '../../libs/hedge/src/kv/watch/kv-watch.js';
 import { KvStore, type KvWatchOptions } from '../../libs/hedge/src/kv/kv.store.js';
-import { KV_WATCH, WatchAnnouncer, WatchHub } from '../../libs/hedge/src/kv/watch-hub.runner.js';
+import { KV_WATCH, WatchAnnouncer } from '../../libs/hedge/src/kv/watch/watch-announcer.runner.js';
+import { WatchHub } from '../../libs/hedge/src/kv/watch/watch-hub.runner.js';
 import type { Encoded, OutgoingRequest } from '../../libs/hedge/src/messaging/message.js';
 import { BackendFaults, faulty } from '../../libs/hedge/src/testing/faults.js';
 import { gate, TestGroup, type TestPod } from '../messaging/group.js';

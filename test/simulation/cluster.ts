@@ -17,7 +17,7 @@ import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
 import type { LogPlace } from '../../libs/hedge/src/database/log-table.js';
-import type { WatchReader } from '../../libs/hedge/src/kv/watch-reader.core.js';
+import type { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { GetBatcher, GetLimits } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';

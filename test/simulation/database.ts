@@ -10,7 +10,7 @@ import {
   type LogEntry,
   type LogPlace,
 } from '../../libs/hedge/src/database/log-table.js';
-import type { WatchScope } from '../../libs/hedge/src/kv/watch-notices.core.js';
+import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';

@@ -11,7 +11,7 @@ import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
 import { GetBatcher, type GetEffect, type GetInput } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { ChangesPage, ChangesQuery, LogEntry, LogPlace } from '../../libs/hedge/src/database/log-table.js';
-import { WatchReader, type WatchEffect, type WatchInput } from '../../libs/hedge/src/kv/watch-reader.core.js';
+import { WatchReader, type WatchEffect, type WatchInput } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
 import { PLANTED_DATABASES } from './planted-databases.js';

@@ -1,7 +1,8 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { ChangesPage, ChangesQuery, LogPlace } from '../../libs/hedge/src/database/log-table.js';
-import { KV_WATCH, WatchAnnouncer, WatchHub, type OpenWatch } from '../../libs/hedge/src/kv/watch-hub.runner.js';
-import type { WatchScope } from '../../libs/hedge/src/kv/watch-notices.core.js';
+import { KV_WATCH, WatchAnnouncer } from '../../libs/hedge/src/kv/watch/watch-announcer.runner.js';
+import { WatchHub, type OpenWatch } from '../../libs/hedge/src/kv/watch/watch-hub.runner.js';
+import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import type { Cluster } from './cluster.js';
 import { later } from './later.js';
 import type { Thread } from './machine.js';

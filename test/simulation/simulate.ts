@@ -8,7 +8,7 @@ import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
-import { WatchReader } from '../../libs/hedge/src/kv/watch-reader.core.js';
+import { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { Cluster, type Parts } from './cluster.js';

@@ -1,6 +1,6 @@
 import { comparePlaces, type LogEntry, type LogPlace } from '../../libs/hedge/src/database/log-table.js';
 import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
-import type { WatchScope } from '../../libs/hedge/src/kv/watch-notices.core.js';
+import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import type { SimulatedDatabase } from './database.js';
 import { violated } from './violation.js';
 

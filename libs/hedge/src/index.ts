@@ -46,8 +46,8 @@ export {
 export type { JobEntry, JobEvent, RunRequest } from './jobs/ledger.js';
 export type { JobDefinition } from './jobs/registry/job-definition.js';
 export type { KvCursor, KvEntry, KvVersion } from './kv/kv-entry.js';
-export type { KvCache } from './kv/kv-cache.js';
-export type { KvWatch } from './kv/kv-watch.js';
+export type { KvCache } from './kv/watch/kv-cache.js';
+export type { KvWatch } from './kv/watch/kv-watch.js';
 export {
   KvStore,
   type KvDeleteOptions,

@@ -10,7 +10,7 @@ import { GroupCommitter, KV_CONDITIONAL_PUT, kvConditionalPutHandler, kvPutHandl
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
-import { WatchHub } from './watch-hub.runner.js';
+import { WatchHub } from './watch/watch-hub.runner.js';
 import { KvConditionalPut, KvPut } from '../wire/hedge/v1/link.js';
 import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 

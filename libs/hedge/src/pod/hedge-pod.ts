@@ -7,7 +7,7 @@ import type { LeaderService } from '../election/leader.service.js';
 import type { InspectionService } from '../inspection/inspection.service.js';
 import type { JobsService } from '../jobs/jobs.service.js';
 import type { KvStore } from '../kv/kv.store.js';
-import type { WatchHub } from '../kv/watch-hub.runner.js';
+import type { WatchHub } from '../kv/watch/watch-hub.runner.js';
 import type { LockManager } from '../locks/lock.runner.js';
 import type { LockService } from '../locks/lock.service.js';
 import type { ClusterService } from '../membership/cluster.service.js';

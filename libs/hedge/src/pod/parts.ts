@@ -23,7 +23,8 @@ import {
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
-import { KV_WATCH, WatchAnnouncer, WatchHub } from '../kv/watch-hub.runner.js';
+import { KV_WATCH, WatchAnnouncer } from '../kv/watch/watch-announcer.runner.js';
+import { WatchHub } from '../kv/watch/watch-hub.runner.js';
 import { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
 import { lockHolder, LockManager } from '../locks/lock.runner.js';
 import { LockService } from '../locks/lock.service.js';

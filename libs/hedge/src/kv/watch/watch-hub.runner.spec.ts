@@ -1,11 +1,12 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import { HedgeError } from '../common/errors.js';
-import type { LogTable } from '../database/log-table.js';
-import { memory } from '../database/memory/index.js';
-import type { LeaderRoute } from '../messaging/leader-route.js';
-import type { Encoded, IncomingRequest, OutgoingRequest } from '../messaging/message.js';
-import { VirtualClock } from '../testing/virtual-clock.js';
-import { WatchAnnouncer, WatchHub } from './watch-hub.runner.js';
+import { HedgeError } from '../../common/errors.js';
+import type { LogTable } from '../../database/log-table.js';
+import { memory } from '../../database/memory/index.js';
+import type { LeaderRoute } from '../../messaging/leader-route.js';
+import type { Encoded, IncomingRequest, OutgoingRequest } from '../../messaging/message.js';
+import { VirtualClock } from '../../testing/virtual-clock.js';
+import { WatchAnnouncer } from './watch-announcer.runner.js';
+import { WatchHub } from './watch-hub.runner.js';
 import { WatchReader } from './watch-reader.core.js';
 
 /** The time of a message on its way. */

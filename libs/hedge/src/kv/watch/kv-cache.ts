@@ -1,5 +1,5 @@
-import { compareText } from '../database/text.js';
-import type { KvEntry } from './kv-entry.js';
+import { compareText } from '../../database/text.js';
+import type { KvEntry } from '../kv-entry.js';
 import type { KvWatch } from './kv-watch.js';
 
 /**

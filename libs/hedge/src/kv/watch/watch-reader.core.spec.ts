@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import type { LogEntry, LogPlace } from '../database/log-table.js';
+import type { LogEntry, LogPlace } from '../../database/log-table.js';
 import { WatchReader, type WatchEffect } from './watch-reader.core.js';
 
 const START: LogPlace = { timestamp: 0n, id: '', key: '' };

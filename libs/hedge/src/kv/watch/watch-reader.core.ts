@@ -1,6 +1,6 @@
-import { backoffMs } from '../common/backoff.js';
-import type { ChangesPage, LogEntry, LogPlace } from '../database/log-table.js';
-import { isReservedKey } from '../database/row-names.js';
+import { backoffMs } from '../../common/backoff.js';
+import type { ChangesPage, LogEntry, LogPlace } from '../../database/log-table.js';
+import { isReservedKey } from '../../database/row-names.js';
 
 /** Entries in one page. A watch holds at most one page, however slow its reader is. */
 export const WATCH_PAGE = 100;

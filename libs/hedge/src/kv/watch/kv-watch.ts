@@ -1,7 +1,7 @@
-import { onAbort } from '../common/async/on-abort.js';
-import { HedgeError } from '../common/errors.js';
-import type { LogPlace } from '../database/log-table.js';
-import { toKvEntry, type KvEntry } from './kv-entry.js';
+import { onAbort } from '../../common/async/on-abort.js';
+import { HedgeError } from '../../common/errors.js';
+import type { LogPlace } from '../../database/log-table.js';
+import { toKvEntry, type KvEntry } from '../kv-entry.js';
 import type { OpenWatch, WatchHub } from './watch-hub.runner.js';
 import type { WatchScope } from './watch-notices.core.js';
 import { WatchReader } from './watch-reader.core.js';
