@@ -12,7 +12,7 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
   afterEach(() => Running.killAll());
   afterAll(() => group.close());
 
-  it('locks ls lists the locks that are held, and who waits', async () => {
+  it('locks ls lists the locks that are held, with the number of waiting callers', async () => {
     const [first, second] = group.pods.apps.map((app) => app.get(LockService));
     const held = [
       await first!.acquire('invoices/1'),

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
+import { onAbort } from '../common/async/on-abort.js';
 import type { Timing } from '../common/timing.js';
 import type { Lock } from '../locks/lock.js';
 import { CommandFailed, exitCode } from './exit-codes.js';
@@ -60,6 +61,7 @@ export async function runUnderLock(options: CommandUnderLock): Promise<EndedComm
     if (lock.isValid()) validAt = performance.now();
   }, timing.leaseMs / LOOKS_PER_LEASE);
   let killing: NodeJS.Timeout | undefined;
+  let stopListening: (() => void) | undefined;
   const onLost = (): void => {
     lost = true;
     const graceMs = timing.leaseMs - timing.renewDeadlineMs - timing.marginMs;
@@ -71,7 +73,7 @@ export async function runUnderLock(options: CommandUnderLock): Promise<EndedComm
     const ended = endOf(child);
     await started(child, command);
     if (lock.signal.aborted) onLost();
-    else lock.signal.addEventListener('abort', onLost, { once: true });
+    else stopListening = onAbort(lock.signal, onLost);
     const code = await ended;
     // A process that the command has left behind would go on without the lock.
     if (lost && !interactive) send('SIGKILL');
@@ -80,7 +82,7 @@ export async function runUnderLock(options: CommandUnderLock): Promise<EndedComm
     clearInterval(look);
     clearTimeout(killing);
     process.off('exit', kill);
-    lock.signal.removeEventListener('abort', onLost);
+    stopListening?.();
     for (const signal of PASSED_ON) process.off(signal, passOn);
   }
 }

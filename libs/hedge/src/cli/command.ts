@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import type { Command } from 'commander';
+import { onAbort } from '../common/async/on-abort.js';
 import { exitCode } from './exit-codes.js';
 import type { Output } from './output.js';
 import type { Session } from './session.js';
@@ -37,8 +38,7 @@ export function unlessInterrupted<Result>(work: Promise<Result>, interrupted: Ab
   return new Promise((resolve, reject) => {
     const end = (): void => reject(interrupted.reason as Interrupted);
     if (interrupted.aborted) end();
-    interrupted.addEventListener('abort', end, { once: true });
-    void work.then(resolve, reject).finally(() => interrupted.removeEventListener('abort', end));
+    void work.then(resolve, reject).finally(onAbort(interrupted, end));
   });
 }
 

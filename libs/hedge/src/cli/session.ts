@@ -1,5 +1,6 @@
 import { Subscription, type Observable } from 'rxjs';
 import { LineLogger, type Logger } from '../common/line-logger.js';
+import { forEachAtOnce } from '../common/async/for-each-at-once.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Backend } from '../database/backend.js';
@@ -102,20 +103,15 @@ export class Session {
     const leader = await this.stateOf(member);
     const members = leader.view?.members ?? [];
     const answers: MemberAnswer[] = [];
-    let next = 0;
-    const ask = async (): Promise<void> => {
-      for (let at = next++; at < members.length; at = next++) {
-        const { confirmed, ...id } = members[at]!;
-        answers[at] =
-          id.incarnation === leader.member.incarnation
-            ? { member: id, confirmed, state: leader }
-            : await this.stateOf(id).then(
-                (state) => ({ member: id, confirmed, state }),
-                (error: unknown) => ({ member: id, confirmed, error }),
-              );
-      }
-    };
-    await Promise.all(Array.from({ length: MOST_INSPECTIONS }, ask));
+    await forEachAtOnce(MOST_INSPECTIONS, members, async ({ confirmed, ...member }, place) => {
+      answers[place] =
+        member.incarnation === leader.member.incarnation
+          ? { member, confirmed, state: leader }
+          : await this.stateOf(member).then(
+              (state) => ({ member, confirmed, state }),
+              (error: unknown) => ({ member, confirmed, error }),
+            );
+    });
     return { leader, answers };
   }
 

@@ -30,7 +30,7 @@ export interface Fence {
 
 export type AppendOutcome = { readonly timestamp: bigint } | HedgeError;
 
-/** One exact version of a key. Only the id tells the versions of one commit apart. */
+/** One exact version of a key. The versions of one commit differ only in the id. */
 export type LogPosition = Pick<LogEntry, 'timestamp' | 'id'>;
 
 /** A row to append if the newest row of its key is `follows`; undefined for a key without rows. */

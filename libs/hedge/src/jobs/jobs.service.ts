@@ -1,3 +1,4 @@
+import { forEachAtOnce } from '../common/async/for-each-at-once.js';
 import { randomUUID } from 'node:crypto';
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { StartGate } from '../common/async/start-gate.js';
@@ -140,13 +141,11 @@ export class JobsService {
     const action = (): JobAction => ({ $case: 'list', value: { nextTimes } });
     const reply = await this.#request('list', 'jobs', action, options);
     const statuses = decodeStatuses(reply).jobs.map((status) => toJobStatus(status));
-    let next = 0;
-    const readSome = async (): Promise<void> => {
-      for (let status; (status = statuses[(next += 1) - 1]) !== undefined;) {
+    if (lastFirings > 0) {
+      await forEachAtOnce(MAX_READS, statuses, async (status) => {
         status.lastFirings = await this.#lastFirings(status.name, lastFirings);
-      }
-    };
-    if (lastFirings > 0) await Promise.all(Array.from({ length: MAX_READS }, readSome));
+      });
+    }
     return statuses.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -203,9 +202,9 @@ export class JobsService {
   }
 
   /**
-   * Pauses a job: no firing begins, under any leader, until `resume`, except by `runNow`. A run in progress goes on to its end. When the promise
-   * resolves, the pause is durable. It survives changes of the leader, and restarts of all pods. To pause a paused job
-   * changes nothing.
+   * Pauses a job: no firing begins, under any leader, until `resume`, except by `runNow`. A run in progress goes on to its
+   * end. When the promise resolves, the pause is durable. It survives changes of the leader, and restarts of all pods. To
+   * pause a paused job changes nothing.
    *
    * A firing that falls due during the pause counts as `missed`: it does not run after the pause. With `catchUp`, the last
    * one of these runs at the end of the pause. A lost firing with `catchUp`, and a transactional firing that is not done, run

@@ -1,6 +1,7 @@
 import type { LogTable } from '../database/log-table.js';
 import { unreachableKey } from '../database/row-names.js';
 import type { MemberId } from '../common/identity.js';
+import { forEachAtOnce } from '../common/async/for-each-at-once.js';
 import type { Transport } from '../transport/transport.js';
 import { ReportTurns, type StampedReport } from './report-turns.js';
 import type { MembershipInput, UnreachableReport } from './membership.core.js';
@@ -77,14 +78,10 @@ export class UnreachableReports {
   }
 
   async #reached(members: readonly MemberId[], signal: AbortSignal): Promise<string[]> {
-    const waiting = [...members];
     const reached: string[] = [];
-    const dialNext = async (): Promise<void> => {
-      for (let member = waiting.pop(); member !== undefined && !signal.aborted; member = waiting.pop()) {
-        if (await this.#reaches(member)) reached.push(member.incarnation);
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(DIALS_AT_ONCE, members.length) }, dialNext));
+    await forEachAtOnce(DIALS_AT_ONCE, members, async (member) => {
+      if (!signal.aborted && (await this.#reaches(member))) reached.push(member.incarnation);
+    });
     return reached;
   }
 

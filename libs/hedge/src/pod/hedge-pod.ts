@@ -42,7 +42,7 @@ import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
 import { type PodSettings, timeoutWarning } from './settings.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { reportToOpenTelemetry } from '../telemetry/opentelemetry.js';
-import { reportState } from './pod-state.js';
+import { reportGauges } from './state-gauges.js';
 import { StallMonitor } from './stall-monitor.js';
 import type { TransportFactory } from './transport-factory.js';
 
@@ -122,7 +122,7 @@ export class HedgePod {
       logger,
       metrics,
     );
-    reportState({
+    reportGauges({
       ...context,
       ...database,
       ...network,

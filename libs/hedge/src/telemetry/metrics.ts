@@ -73,7 +73,10 @@ export class Metrics {
     // A gauge whose labels are all left out is always there, also when its readings are not.
     const { labels: fixed, optional } = METRICS[name];
     const summed = fixed === undefined && optional?.some((label) => this.#optional.includes(label)) === false;
-    if (summed) sums.set(keyOf(this.#used(name, {})), { value: 0, labels: this.#used(name, {}) });
+    if (summed) {
+      const used = this.#used(name, {});
+      sums.set(keyOf(used), { value: 0, labels: used });
+    }
     for (const { value, labels = {} } of this.#gauges.get(name)?.() ?? []) {
       const used = this.#used(name, labels);
       const key = keyOf(used);

@@ -45,8 +45,8 @@ const NO_RECORDS: JobRecords = new Map();
  *
  * J5: the scheduler of a job claims nothing from the commit of its pause to the commit of its resumption, under any leader.
  * - A scheduler starts in a term only when the registry was read in that term.
- * - A pause, or the removal of a job, is written only when the scheduler of this leader is held: it has no claim in flight, and begins none. Claims of
- *   earlier leaders are fenced off.
+ * - A pause, or the removal of a job, is written only when the scheduler of this leader is held: it has no claim in flight,
+ *   and begins none. Claims of earlier leaders are fenced off.
  */
 export class JobRegistry {
   #term: LeaderTerm | undefined;

@@ -31,18 +31,15 @@ export interface JobRecord {
 export type JobRecords = ReadonlyMap<string, JobRecord>;
 
 /** A change of the registry. */
-export type JobChange =
-  | { readonly type: 'pause'; readonly name: string; readonly by: string; readonly reason?: string }
-  | { readonly type: 'resume'; readonly name: string; readonly by: string; readonly reason?: string }
-  | { readonly type: 'remove'; readonly name: string; readonly by: string; readonly reason?: string }
+export type JobChange = {
+  readonly name: string;
+  readonly by: string;
+  readonly reason?: string;
+} & (
+  | { readonly type: 'pause' | 'resume' | 'remove' }
   /** Also changes the definition of a job that is there. */
-  | {
-      readonly type: 'add';
-      readonly name: string;
-      readonly by: string;
-      readonly reason?: string;
-      readonly definition: AddedJob['definition'];
-    };
+  | { readonly type: 'add'; readonly definition: AddedJob['definition'] }
+);
 
 /** A row of the registry: all records, and the changes since the row before. */
 export interface RegistryRow {

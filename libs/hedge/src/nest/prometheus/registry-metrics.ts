@@ -4,7 +4,7 @@ import type { Metrics, MetricsSink } from '../../telemetry/metrics.js';
 
 const registries = new WeakMap<Registry, RegistryMetrics>();
 
-/** The metrics of Hedge in one registry. All pods of this process share them; their label `group` tells them apart. */
+/** The metrics of Hedge in one registry. All pods of this process share them, and differ in the label `group`. */
 export class RegistryMetrics {
   readonly #registry: Registry;
   readonly #pods = new Set<Metrics>();

@@ -9,7 +9,8 @@ import type { Clock } from '../common/clock.js';
 import type { DatabaseWatch } from './database-watch.js';
 import type { PodSettings } from './settings.js';
 
-export interface PodState {
+/** The parts of a pod that its gauges read. */
+export interface GaugedParts {
   readonly metrics: Metrics;
   readonly settings: Pick<PodSettings, 'timing'>;
   readonly clock: Clock;
@@ -23,8 +24,8 @@ export interface PodState {
 }
 
 /** Reports the state of a pod as gauges. Each reads the memory of this process only: a scrape asks no database. */
-export function reportState(state: PodState): void {
-  const { metrics, settings, clock, elector, membership, watch, transport, locks, permits, spill } = state;
+export function reportGauges(parts: GaugedParts): void {
+  const { metrics, settings, clock, elector, membership, watch, transport, locks, permits, spill } = parts;
   const startedAt = clock.now().mono;
   const one = (name: Parameters<Metrics['gauge']>[0], value: () => number): void =>
     metrics.gauge(name, () => [{ value: value() }]);
