@@ -21,10 +21,10 @@ export class EventStreams {
 
   /**
    * Begins a stream. After `close` it ends at once.
-   * @param begin gets a function that sends an event, and returns one that is called at the end of the stream. An event is
-   *   left out while the client does not read.
+   * @param begin gets a function that sends one line of text as an event, and returns one that is called at the end of the
+   *   stream. An event is left out while the client does not read.
    */
-  open(response: HttpResponse, begin: (send: (data: unknown) => void) => () => void): void {
+  open(response: HttpResponse, begin: (send: (data: string) => void) => () => void): void {
     response.hijack?.();
     const raw = response.raw ?? response;
     // The client has gone while the guards ran.
@@ -43,7 +43,7 @@ export class EventStreams {
     }
     this.#open.add(raw);
     const end = begin((data) => {
-      if (!raw.writableEnded && !raw.writableNeedDrain) raw.write(`data: ${JSON.stringify(data)}\n\n`);
+      if (!raw.writableEnded && !raw.writableNeedDrain) raw.write(`data: ${data}\n\n`);
     });
     const limit = setTimeout(() => raw.end(), MOST_MS);
     raw.on('close', () => {

@@ -91,7 +91,7 @@ export interface GroupMonitorDeps {
 /** Asks the members for their states while somebody looks at the page. Nobody is asked otherwise. */
 export class GroupMonitor {
   readonly #deps: GroupMonitorDeps;
-  readonly #listeners = new Set<(state: GroupState) => void>();
+  readonly #listeners = new Set<(json: string) => void>();
   readonly #answers = new Map<string, Answer>();
   readonly #terms: Term[] = [];
   readonly #changes: { unsubscribe(): void };
@@ -116,13 +116,16 @@ export class GroupMonitor {
     return this.#build(true);
   }
 
-  /** @returns a function that ends the watch */
-  watch(listener: (state: GroupState) => void): () => void {
+  /**
+   * @param listener called with a `GroupState` as JSON
+   * @returns a function that ends the watch
+   */
+  watch(listener: (json: string) => void): () => void {
     this.#listeners.add(listener);
     this.#timer ??= setInterval(() => void this.#tick(), this.#tickMs);
-    listener(this.#build(true));
+    listener(JSON.stringify(this.#build(true)));
     void this.state().then((state) => {
-      if (this.#listeners.has(listener)) listener(state);
+      if (this.#listeners.has(listener)) listener(JSON.stringify(state));
     });
     return () => {
       this.#listeners.delete(listener);
@@ -156,8 +159,8 @@ export class GroupMonitor {
     const pauseMs = 1_000 * Math.ceil(this.#deps.cluster.members().length / MOST_A_SECOND);
     const detailed = now - this.#detailedAt >= pauseMs;
     if (detailed) this.#detailedAt = now;
-    const state = this.#build(detailed);
-    for (const listener of this.#listeners) listener(state);
+    const json = JSON.stringify(this.#build(detailed));
+    for (const listener of this.#listeners) listener(json);
   }
 
   #recordTerm(): void {
