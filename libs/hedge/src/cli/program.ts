@@ -1,5 +1,4 @@
 import { Command, CommanderError } from 'commander';
-import { MAX_TIMER_MS } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import { oneLine, SILENT, type Logger } from '../common/line-logger.js';
 import { VERSION } from '../common/version.js';
@@ -102,8 +101,6 @@ async function withSession(
   for (const signal of SIGNALS) process.once(signal, interrupt);
   const interrupted = interruption.signal;
   const output = new Output(options.output, terminal.out);
-  // The timers of a client do not keep a process alive, and its link may be closed while it waits for a lock.
-  const alive = setInterval(() => undefined, MAX_TIMER_MS);
   try {
     const opening = Session.open(settings, loggerOf(options, terminal));
     const session = await (ifClosed === undefined
@@ -120,7 +117,6 @@ async function withSession(
     if (error instanceof Interrupted) return error.exitCode;
     throw error;
   } finally {
-    clearInterval(alive);
     for (const signal of SIGNALS) process.off(signal, interrupt);
   }
 }

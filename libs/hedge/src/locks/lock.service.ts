@@ -146,9 +146,9 @@ export class LockService {
       };
       const aborted = (): void => fail(signal?.reason);
       const outOfTime = (): void => fail(this.#notFree(name, timeoutMs));
-      // A longer wait has no deadline.
-      const waits = timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS;
-      const cancel = waits ? this.deps.clock.after(timeoutMs, outOfTime, true) : () => undefined;
+      // A longer wait has no deadline. Its timer only keeps the process alive.
+      const expire = timeoutMs <= MAX_TIMER_MS ? outOfTime : () => undefined;
+      const cancel = timeoutMs > 0 ? this.deps.clock.after(timeoutMs, expire, true) : () => undefined;
       const end = (): void => {
         cancel();
         stopListening?.();

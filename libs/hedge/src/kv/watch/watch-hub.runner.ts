@@ -301,11 +301,13 @@ export class WatchHub {
     this.#asksLater = true;
     this.#failures += 1;
     const pauseMs = backoffMs(this.#failures, FIRST_RETRY_MS, LONGEST_RETRY_MS, this.options.random());
-    this.options.clock.after(pauseMs, () => {
+    const again = (): void => {
       this.#asksLater = false;
       this.#noticeAll();
       this.#ask();
-    });
+    };
+    // As a question does, it keeps the process alive for the readers of the watches.
+    this.options.clock.after(pauseMs, again, true);
   }
 
   #noticed(asked: Scopes, { session, seen, touched, all }: KvNotice): void {
