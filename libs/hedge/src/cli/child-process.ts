@@ -35,7 +35,7 @@ export interface EndedCommand {
 /**
  * Runs a command while a lock is held. When the lock is lost, the command gets SIGTERM at once, and SIGKILL before the
  * lease ends in the database: the lease outlives its last renewal by `leaseMs`, and the lock is lost `renewDeadlineMs`
- * after it. A process that stood still may notice the loss after the lease has ended. Then it kills the command at once.
+ * after it. A stalled process may notice the loss after the lease has ended. Then it kills the command at once.
  *
  * @throws CommandFailed when the command cannot be started
  */

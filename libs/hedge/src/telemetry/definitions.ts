@@ -227,7 +227,7 @@ const DEFINITIONS = {
   'hedge.event_loop.stalls': {
     kind: 'counter',
     unit: '{stall}',
-    help: 'Times that the event loop stood still for a quarter of a lease or longer.',
+    help: 'Times that the event loop stalled for a quarter of a lease or longer.',
   },
 } as const satisfies Record<string, MetricDefinition>;
 

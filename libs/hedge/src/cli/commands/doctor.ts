@@ -141,7 +141,7 @@ async function examineLease(session: Session, first: PodState): Promise<Finding>
     ? ok('lease', figure)
     : problem(
         'lease',
-        `${figure}, so renewals are late. See the log of ${first.member.address} for slow calls to the database or an event loop that stood still (${first.eventLoop.stalls} stalls, the longest ${first.eventLoop.longestStallMs} ms). Raise timing.leaseMs, or set renewal: 'worker'.`,
+        `${figure}, so renewals are late. See the log of ${first.member.address} for slow calls to the database or a stalled event loop (${first.eventLoop.stalls} stalls, the longest ${first.eventLoop.longestStallMs} ms). Raise timing.leaseMs, or set renewal: 'worker'.`,
       );
 }
 
@@ -180,7 +180,7 @@ function* examineMember(state: PodState, leader: PodState): Generator<Finding> {
   if (eventLoop.stalls > 0) {
     yield note(
       'event loop',
-      `${address} has stood still since its start: ${eventLoop.stalls} ${eventLoop.stalls === 1 ? 'stall' : 'stalls'}, the longest ${eventLoop.longestStallMs} ms. Its log names the causes.`,
+      `the event loop of ${address} has stalled since its start: ${eventLoop.stalls} ${eventLoop.stalls === 1 ? 'stall' : 'stalls'}, the longest ${eventLoop.longestStallMs} ms. Its log names the causes.`,
     );
   }
   const difference = Date.parse(state.at) - Date.now();
