@@ -57,6 +57,7 @@ export function simulateRollout(seed: number, parts: Parts = SOUND_PARTS, trace?
     });
   try {
     for (const machine of old) world.after(random.skewed(1, 1_000), () => cluster.startPod(machine));
+    askWhoLeads(cluster);
     run(SETTLED_WITHIN);
     if (neverReady === undefined) throw new Error('the group has too few machines');
     cluster.notReady.add(neverReady.address);
@@ -113,6 +114,19 @@ function rollOut(cluster: Cluster, old: readonly Machine[], next: readonly Machi
     pod?.run(() => pod.elect({ type: 'stop' }));
     run(random.between(200, 2_000));
   }
+}
+
+/** Pods read the lease at any time: a send that reaches no leader asks again who leads. */
+function askWhoLeads(cluster: Cluster): void {
+  const { world, random } = cluster;
+  world.after(random.skewed(1, 200), () => {
+    const pods = [...cluster.pods()];
+    if (pods.length > 0) {
+      const pod = random.pick(pods);
+      pod.run(() => pod.elect({ type: 'refresh' }));
+    }
+    askWhoLeads(cluster);
+  });
 }
 
 function versionOf(machines: readonly Machine[], address: string): string {

@@ -459,6 +459,54 @@ describe('LeaseContender', () => {
     expect(effect('read').attempt).toBeGreaterThan(attempt);
   });
 
+  /** A send that reaches no leader makes this process read the lease, between its release and the announcement. */
+  const readBeforeAnnouncement = (): void => {
+    follow();
+    announce(1n);
+    step({ type: 'refresh' });
+    step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
+  };
+
+  it('does not campaign for a lease that was released a moment ago before it hears who the successor is', () => {
+    readBeforeAnnouncement();
+    expect(types()).not.toContain('check-self');
+    const releasedAt = clock.now().mono;
+    while (!types().includes('check-self')) {
+      wake();
+      if (types().includes('read')) {
+        step({ type: 'read', attempt: effect('read').attempt, record: { token: 8n, expiresInMs: 0 } });
+      }
+    }
+    expect(clock.now().mono - releasedAt).toBeGreaterThanOrEqual(timing.leaseMs / 8);
+    expect(clock.now().mono - releasedAt).toBeLessThanOrEqual(timing.leaseMs / 4 + timing.retryMs);
+  });
+
+  it.each([
+    ['names it', 'a', 0],
+    ['names no successor', undefined, timing.retryMs / 4],
+  ])('campaigns for a lease that it has read as released when the announcement %s', (_, successor, withinMs) => {
+    readBeforeAnnouncement();
+    step({ type: 'lease-released', token: 8n, successor });
+    if (withinMs > 0) {
+      expect(effect('wake').afterMs).toBeLessThanOrEqual(withinMs);
+      wake();
+    }
+    expect(types()).toContain('check-self');
+  });
+
+  it.each(['a', undefined])(
+    'campaigns when a read in flight shows the release that was announced (%s)',
+    (successor) => {
+      follow();
+      announce(1n);
+      step({ type: 'refresh' });
+      const { attempt } = effect('read');
+      step({ type: 'lease-released', token: 8n, successor });
+      step({ type: 'read', attempt, record: { token: 8n, expiresInMs: 0 } });
+      expect(types()).toContain('check-self');
+    },
+  );
+
   it('does not renew earlier or later because the release of an older term is announced with a successor', () => {
     acquire();
     const { afterMs } = effect('wake');

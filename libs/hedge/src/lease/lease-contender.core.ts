@@ -74,8 +74,10 @@ export class LeaseContender {
   #ownRefused = 0n;
   /** The lease that is being released. */
   #releasing: { readonly token: bigint; readonly successor: string | undefined; tries: number } | undefined;
-  /** Monotonic time until which this process leaves a released lease to the named successor. */
+  /** Monotonic time until which this process leaves a released lease to the successor. */
   #yieldsUntil = -Infinity;
+  /** The highest token whose release was announced to this process. */
+  #releasedToken = 0n;
   /** Why the draining term ends. */
   #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
@@ -243,6 +245,10 @@ export class LeaseContender {
       return own ? this.#release(record.token, now) : this.#leave();
     }
     this.#acquireInDoubt = false;
+    // The announcement of this release, which may name a successor, is still on its way.
+    if (record.holder === undefined && record.token > this.#releasedToken && this.#holderAnnounces(now)) {
+      this.#leaveToSuccessor(now);
+    }
     this.#noteHolder(record, now);
     const free = record.holder === undefined || own || record.expiresInMs <= 0;
     if (!free) this.#writesFail = false;
@@ -252,7 +258,7 @@ export class LeaseContender {
     if (free && now.mono < this.#yieldsUntil) {
       return this.#wakeIn(Math.min(this.settings.timing.retryMs, this.#yieldsUntil - now.mono), now);
     }
-    if (this.#observed.announcedWithin(this.settings.timing.leaseMs / 3, now)) return this.#readIfSilent(now);
+    if (this.#holderAnnounces(now)) return this.#readIfSilent(now);
     this.#wakeIn(nextReadMs(record, free, this.settings), now);
   }
 
@@ -261,6 +267,10 @@ export class LeaseContender {
     const announcement = this.#observed.announced(from, marker, this.settings.timing.leaseMs, now);
     if (announcement === 'new') this.#effects.push({ type: 'observe-renewal', marker });
     if (announcement !== undefined && this.#isWaitingToRead) this.#readIfSilent(now);
+  }
+
+  #holderAnnounces(now: Instant): boolean {
+    return this.#observed.announcedWithin(this.settings.timing.leaseMs / 3, now);
   }
 
   #readIfSilent(now: Instant): void {
@@ -288,6 +298,7 @@ export class LeaseContender {
   #leaseReleased({ token, successor }: Answer<'lease-released'>, now: Instant): void {
     const { other } = this.#observed;
     if (other !== undefined && token < other.token) return;
+    if (token > this.#releasedToken) this.#releasedToken = token;
     if (successor !== undefined && successor !== this.settings.self.incarnation) return this.#yield(now);
     // An earlier release left the lease to another process, whose term has ended since.
     this.#yieldsUntil = -Infinity;
@@ -304,13 +315,18 @@ export class LeaseContender {
   /** Reads the lease soon, to learn the next holder, but leaves it to the successor for a moment. */
   #yield(now: Instant): void {
     const { timing, random } = this.settings;
-    this.#yieldsUntil = now.mono + (timing.leaseMs / 8) * (1 + random());
+    this.#leaveToSuccessor(now);
     this.#campaignNext = false;
     // The call in flight may have seen the lease before its release.
     if (this.#call.type !== undefined) this.#readAgain = true;
     else if (this.term === undefined && this.#releasing === undefined) {
       this.#wakeIn((timing.retryMs / 4) * (1 + random()), now);
     }
+  }
+
+  #leaveToSuccessor(now: Instant): void {
+    const { timing, random } = this.settings;
+    this.#yieldsUntil = now.mono + (timing.leaseMs / 8) * (1 + random());
   }
 
   #mayCampaign(now: Instant): boolean {
