@@ -16,6 +16,8 @@ const UNUSED_MS = 65_000;
 /** The members that broadcast once each, and the broadcasts of one of them. */
 const BROADCASTERS = 5;
 const WARM_BROADCASTS = 40;
+/** The sends in the whole group while a leader or members stop: fewer than a large group on few cores can serve. */
+const MOST_SENDS_PER_SECOND = 1_000;
 /** No phase takes longer on a machine that can run the group. */
 const PHASE_MS = 240_000;
 
@@ -83,6 +85,7 @@ class Group {
     return { bytes: sum(({ bytes }) => bytes), connections: sum(({ sockets }) => sockets) / 2 };
   }
 
+  /** Each member sends one message after another, with that pause after each. */
   async sending(pauseMs: number, run: () => Promise<void>) {
     const before = monotonicMs();
     await Promise.all(this.#processes.map((pods) => pods.ask('send', { pauseMs })));
@@ -207,11 +210,11 @@ async function killLeader(group: Group, size: number, add: Add): Promise<void> {
   add('scale-kill-settled', { p50Ms: settled, megabytes: ((await group.usage()).bytes - (bytes - lost)) / 1e6 });
 }
 
-/** The leader stops, while each member sends ten times per second. */
+/** The leader stops, while all members send. */
 async function handOver(group: Group, size: number, add: Add): Promise<void> {
   const leader = (await group.follower.ask('leader')) ?? '';
   let ms = 0;
-  const { failedSends } = await group.sending(100, async () => {
+  const { failedSends } = await group.sending(pauseOf(size), async () => {
     await sleep(1_000);
     const start = monotonicMs();
     const led = inTime('a new leader', Promise.race(group.processes.map((pods) => pods.ask('led', { not: leader }))));
@@ -231,11 +234,11 @@ async function ownerOf(group: Group, address: string): Promise<Pods> {
   throw new Error(`no process has the member ${address}`);
 }
 
-/** One member after another stops, and another one starts, while each member sends ten times per second. */
+/** One member after another stops, and another one starts, while all members send. */
 async function rollingRestart(group: Group, size: number, add: Add): Promise<void> {
   const { bytes } = await group.usage();
   const start = monotonicMs();
-  const { failedSends } = await group.sending(100, async () => {
+  const { failedSends } = await group.sending(pauseOf(size), async () => {
     for (let restarts = 0; restarts < Math.floor(size / 5); restarts += 1) {
       const pods = group.others[restarts % group.others.length];
       if (pods !== undefined) await inTime('a restart', pods.ask('restart'));
@@ -244,6 +247,11 @@ async function rollingRestart(group: Group, size: number, add: Add): Promise<voi
   });
   const ms = monotonicMs() - start;
   add('scale-rolling-restart', { p50Ms: ms, megabytes: ((await group.usage()).bytes - bytes) / 1e6, failedSends });
+}
+
+/** Each member sends at most ten times per second. */
+function pauseOf(size: number): number {
+  return Math.max(100, (1_000 * size) / MOST_SENDS_PER_SECOND);
 }
 
 /** All members but two stop at once. */
