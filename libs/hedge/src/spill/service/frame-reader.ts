@@ -4,7 +4,7 @@ import { WholeRecords, type RecordViews } from '../records/record-views.js';
 import type { SpillFrame } from '../records/frame.js';
 import type { FrameSource } from './frame-source.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
-import { EventLoopYielder } from './event-loop-yielder.js';
+import { EventLoopYielder } from '../../common/async/event-loop-yielder.js';
 
 /** Frames that one reader loads at a time, so that the network and the disks of several members work in parallel. */
 const READ_AHEAD = 4;

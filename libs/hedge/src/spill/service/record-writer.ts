@@ -13,7 +13,7 @@ import {
   type SpillRecord,
 } from '../records/frame-builder.js';
 import type { FrameToken, FrameTokens } from './frame-tokens.js';
-import { EventLoopYielder } from './event-loop-yielder.js';
+import { EventLoopYielder } from '../../common/async/event-loop-yielder.js';
 
 const DONE = Promise.resolve();
 
