@@ -201,14 +201,34 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
     expect((await records())[0]).toMatchObject({ action: 'pause', name: 'no such job', outcome: 'failed' });
   });
 
-  it.each([[{ action: 'drop' }], [{ action: 'put', name: 'k' }], [{ action: 'resize', name: 's', limit: '3' }], [[]]])(
-    'refuses %j, and records nothing',
-    async (body) => {
-      const before = await records();
-      expect((await post(body)).status).toBe(400);
-      expect(await records()).toEqual(before);
-    },
-  );
+  it('lists the jobs once for all pages that ask at the same time, and anew after an action', async () => {
+    const list = jest.spyOn(JobsService.prototype, 'list');
+    try {
+      await post({ action: 'resume', name: 'yearly report' });
+      list.mockClear();
+      await Promise.all(Array.from({ length: 5 }, () => get('jobs')));
+      expect(list).toHaveBeenCalledTimes(1);
+      await post({ action: 'pause', name: 'yearly report' });
+      expect(await get('jobs')).toMatchObject([{}, { name: 'yearly report', paused: { by: 'anna' } }]);
+      await post({ action: 'resume', name: 'yearly report' });
+      expect((await get('jobs'))[1]).not.toHaveProperty('paused');
+    } finally {
+      list.mockRestore();
+    }
+  });
+
+  it.each<[string, object]>([
+    ['that it does not know', { action: 'drop' }],
+    ['without a value', { action: 'put', name: 'k' }],
+    ['with text as a limit', { action: 'resize', name: 's', limit: '3' }],
+    ['in a list', []],
+    ['with a long reason', { action: 'resign', reason: 'x'.repeat(1_001) }],
+    ['with a long name', { action: 'run', name: 'x'.repeat(4_097) }],
+  ])('refuses an action %s, and records nothing', async (_, body) => {
+    const before = await records();
+    expect((await post(body)).status).toBe(400);
+    expect(await records()).toEqual(before);
+  });
 
   it('puts a value only over the version that the person has seen', async () => {
     const kv = pods.apps[2]!.get(KvStore);

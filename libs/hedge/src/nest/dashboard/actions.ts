@@ -38,6 +38,12 @@ export interface ActionRecord {
   readonly error?: string;
 }
 
+/** Limits of the texts of a record, in characters. A longer name or reason is refused. */
+const MOST_NAME = 4_096;
+const MOST_REASON = 1_000;
+const MOST_BY = 200;
+const MOST_ERROR = 1_000;
+
 export interface ActionsDeps {
   readonly leader: LeaderService;
   readonly jobs: JobsService;
@@ -50,7 +56,8 @@ export interface ActionsDeps {
  * Performs an action of a person, and records it in the log table before and after.
  * @throws HedgeError when the action failed, or could not be recorded before it began. Then nothing was done.
  */
-export async function perform(deps: ActionsDeps, action: DashboardAction, by: string): Promise<void> {
+export async function perform(deps: ActionsDeps, action: DashboardAction, user: string): Promise<void> {
+  const by = user.slice(0, MOST_BY);
   const record = {
     id: randomUUID(),
     action: action.action,
@@ -66,7 +73,7 @@ export async function perform(deps: ActionsDeps, action: DashboardAction, by: st
   try {
     await run(deps, action, { by, ...(action.reason !== undefined && { reason: action.reason }) });
   } catch (error) {
-    await write('failed', messageOf(error));
+    await write('failed', messageOf(error).slice(0, MOST_ERROR));
     throw error;
   }
   await write('done');
@@ -98,6 +105,8 @@ async function run(deps: ActionsDeps, action: DashboardAction, origin: { by: str
 export function parseAction(body: unknown): DashboardAction {
   const { action, reason, name, value, limit, ifVersion } = fieldsOf(body);
   const common = typeof reason === 'string' && reason !== '' ? { reason } : {};
+  assertShort('reason', reason, MOST_REASON);
+  assertShort('name', name, MOST_NAME);
   if (action === 'resign') return { action, ...common };
   if (typeof name === 'string') {
     if (action === 'run' || action === 'pause' || action === 'resume') return { action, name, ...common };
@@ -109,6 +118,14 @@ export function parseAction(body: unknown): DashboardAction {
   throw new HedgeError(
     'INVALID_ARGUMENT',
     'The body is no action of the dashboard. Send JSON such as {"action":"pause","name":"nightly report"}, and let the app parse bodies of type application/json or text.',
+  );
+}
+
+function assertShort(field: string, value: unknown, most: number): void {
+  if (typeof value !== 'string' || value.length <= most) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The "${field}" of the action has ${value.length} characters, and ${most} are allowed. Nothing was done.`,
   );
 }
 

@@ -4,7 +4,7 @@ import { HttpAdapterHost, ModuleRef } from '@nestjs/core';
 import { HedgeError } from '../../common/errors.js';
 import { LeaderService } from '../../election/leader.service.js';
 import { InspectionService } from '../../inspection/inspection.service.js';
-import { JobsService } from '../../jobs/jobs.service.js';
+import { type JobStatus, JobsService } from '../../jobs/jobs.service.js';
 import { KvStore } from '../../kv/kv.store.js';
 import { LockService } from '../../locks/lock.service.js';
 import { ClusterService } from '../../membership/cluster.service.js';
@@ -15,6 +15,7 @@ import { ACTIONS_KEY, parseAction, perform } from './actions.js';
 import { EventStreams, type HttpResponse } from './event-streams.js';
 import { GroupMonitor } from './group-monitor.js';
 import { readPage } from './page.js';
+import { SharedAnswer } from './shared-answer.js';
 
 export const DASHBOARD_SETTINGS = Symbol('nestjs-hedge:dashboard-settings');
 
@@ -41,6 +42,8 @@ const MOST_ACTIONS = 100;
 export class DashboardController implements OnModuleInit, OnModuleDestroy {
   readonly #page = readPage();
   readonly #streams = new EventStreams();
+  /** A list of hundreds of jobs is large: it is read and written as JSON once for all open pages. */
+  readonly #jobs = new SharedAnswer(async () => JSON.stringify(await this.#listJobs()));
   #monitor!: GroupMonitor;
 
   constructor(
@@ -88,7 +91,11 @@ export class DashboardController implements OnModuleInit, OnModuleDestroy {
 
   @Get('api/jobs')
   jobs(@Res() response: HttpResponse): Promise<void> {
-    return this.#json(response, () => internal(this.module, JobsService).list({ lastFirings: 20, timeoutMs: 5_000 }));
+    return this.#jsonText(response, () => this.#jobs.read());
+  }
+
+  #listJobs(): Promise<JobStatus[]> {
+    return internal(this.module, JobsService).list({ lastFirings: 20, timeoutMs: 5_000 });
   }
 
   @Get('api/jobs/history')
@@ -147,33 +154,41 @@ export class DashboardController implements OnModuleInit, OnModuleDestroy {
     }
     return this.#json(response, async () => {
       const by = this.settings.user(request) ?? `unknown at ${request.ip ?? 'an unknown address'}`;
-      await perform(
-        {
-          leader: internal(this.module, LeaderService),
-          jobs: internal(this.module, JobsService),
-          kv: internal(this.module, KvStore),
-          semaphores: internal(this.module, SemaphoreService),
-          pod: () => internal(this.module, ClusterService).self.address,
-        },
-        parseAction(request.body),
-        by,
-      );
+      try {
+        await perform(
+          {
+            leader: internal(this.module, LeaderService),
+            jobs: internal(this.module, JobsService),
+            kv: internal(this.module, KvStore),
+            semaphores: internal(this.module, SemaphoreService),
+            pod: () => internal(this.module, ClusterService).self.address,
+          },
+          parseAction(request.body),
+          by,
+        );
+      } finally {
+        this.#jobs.forget();
+      }
       return {};
     });
   }
 
+  #json(response: HttpResponse, work: () => Promise<unknown>): Promise<void> {
+    return this.#jsonText(response, async () => JSON.stringify(await work()));
+  }
+
   /** Replies with a result, or with the code and message of a HedgeError. */
-  async #json(response: HttpResponse, work: () => Promise<unknown>): Promise<void> {
+  async #jsonText(response: HttpResponse, work: () => Promise<string>): Promise<void> {
     let status = 200;
-    let body: unknown;
+    let body: string;
     try {
       body = await work();
     } catch (error) {
       if (!(error instanceof HedgeError)) throw error;
       status = toHttpException(error).getStatus();
-      body = { error: error.code, message: error.message };
+      body = JSON.stringify({ error: error.code, message: error.message });
     }
-    this.#reply(response, status, JSON.stringify(body), JSON_HEADERS);
+    this.#reply(response, status, body, JSON_HEADERS);
   }
 
   #refuse(response: HttpResponse, message: string): void {
