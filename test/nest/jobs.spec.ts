@@ -1,8 +1,19 @@
 import { Injectable, Logger, Scope } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { HedgeReadiness, JobsService, LeaderCron, LeaderInterval, LeaderJob, LeaderService } from 'nestjs-hedge';
+import {
+  HedgeError,
+  HedgeReadiness,
+  JobsService,
+  LeaderCron,
+  LeaderInterval,
+  LeaderJob,
+  LeaderService,
+} from 'nestjs-hedge';
 import type { JobDefinition, JobEntry, JobRun } from 'nestjs-hedge';
+import { memory } from 'nestjs-hedge/memory';
+import { systemClock } from '../../libs/hedge/src/common/clock.js';
+import { MemoryDatabase } from '../../libs/hedge/src/database/memory/database.js';
 import { encodeRow } from '../../libs/hedge/src/jobs/ledger.js';
 import { Pods, until } from './apps.js';
 
@@ -233,6 +244,92 @@ describe('jobs', () => {
     await expect(jobs.remove('report of 17')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  it('J6: begin one run for each id, also when many later ones have passed in a short history', async () => {
+    const runs: JobRun[] = [];
+    @Injectable()
+    class Yearly {
+      @LeaderCron('@yearly', { name: 'yearly', historyLimit: 10 })
+      work(run: JobRun) {
+        runs.push(run);
+      }
+    }
+    const jobs = (await podsOf({ providers: [Yearly] }).start()).get(JobsService);
+    const idle = async () => (await jobs.list())[0]?.running === undefined;
+    for (let run = 0; run < 12; run += 1) {
+      await jobs.runNow('yearly', { id: `run ${run}` });
+      await until(idle, 'the run has ended');
+    }
+    await jobs.runNow('yearly', { id: 'run 0' });
+    await until(idle, 'no run goes on');
+    expect(runs).toHaveLength(12);
+    await expect(jobs.runNow('yearly', { timeoutMs: 3_600_001 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  it('do not run on demand after their removal, also while their last run goes on', async () => {
+    const ends: (() => void)[] = [];
+    @Injectable()
+    class Held {
+      @LeaderJob('held')
+      work() {
+        return new Promise<void>((resolve) => ends.push(resolve));
+      }
+    }
+    const jobs = (await podsOf({ providers: [Held] }).start()).get(JobsService);
+    const definition = { name: 'added', handler: 'held', cron: '@yearly' };
+    await jobs.add(definition);
+    await jobs.runNow('added');
+    await until(() => ends.length === 1, 'it runs');
+    await jobs.remove('added');
+    const none = { code: 'INVALID_ARGUMENT', message: expect.stringContaining("There is no job 'added'") };
+    await expect(jobs.runNow('added')).rejects.toMatchObject(none);
+    ends[0]!();
+    await until(async () => (await jobs.history('added')).some(({ event }) => event === 'done'), 'it has ended');
+    await expect(jobs.runNow('added')).rejects.toMatchObject(none);
+    await jobs.add(definition);
+    await jobs.runNow('added');
+    await until(() => ends.length === 2, 'it runs again');
+    ends[1]!();
+  });
+
+  it('follow all changes but one that the database refuses', async () => {
+    const pods = podsOf({ providers: [TwoNames] });
+    const { database } = pods;
+    const append = database.append.bind(database);
+    database.append = (rows, fence) => {
+      if (!rows.some(({ value }) => value.includes('too long for this database'))) return append(rows, fence);
+      throw new HedgeError('INVALID_ARGUMENT', 'the row is too large');
+    };
+    const jobs = (await pods.start()).get(JobsService);
+    const outcomes = await Promise.allSettled([
+      jobs.pause('one', { reason: 'too long for this database' }),
+      jobs.pause('two', { by: 'ann' }),
+    ]);
+    expect(outcomes).toMatchObject([
+      {
+        reason: {
+          code: 'INVALID_ARGUMENT',
+          message: expect.stringContaining('nothing was done: the row is too large'),
+        },
+      },
+      { status: 'fulfilled' },
+    ]);
+    await jobs.runNow('one');
+    expect((await jobs.list()).map(({ name, paused }) => [name, paused?.by])).toEqual([
+      ['one', undefined],
+      ['two', 'ann'],
+    ]);
+  });
+
+  it('are listed without the rows of their history that another program has written', async () => {
+    const pods = podsOf({ providers: [TwoNames] });
+    const jobs = (await pods.start()).get(JobsService);
+    await jobs.runNow('one');
+    await until(async () => (await jobs.list())[0]?.running === undefined, 'the run has ended');
+    pods.database.append([{ key: '__hedge/job/test/one', id: 'foreign', value: '{}', leader: 'x:1' }], undefined);
+    expect((await jobs.history('one')).map(({ event }) => event)).toEqual(['done', 'claimed', 'scheduled']);
+    expect(await jobs.list()).toMatchObject([{ name: 'one', lastFirings: [{ event: 'done' }] }, { name: 'two' }]);
+  });
+
   it('are added for later when the leader has no method for them', async () => {
     const pods = podsOf({ providers: [TwoNames] });
     const jobs = (await pods.start()).get(JobsService);
@@ -244,7 +341,10 @@ describe('jobs', () => {
     ]);
     await jobs.pause('later');
     expect((await jobs.list())[0]).toMatchObject({ paused: {} });
-    await expect(jobs.runNow('later')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(jobs.runNow('later')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining("no method with @LeaderJob('of the next version')"),
+    });
   });
 
   it.each([
@@ -252,6 +352,8 @@ describe('jobs', () => {
     ['no timetable', { name: 'x', handler: 'h' }, 'no timetable, or two'],
     ['two timetables', { name: 'x', handler: 'h', everyMs: 1_000, cron: '@daily' }, 'no timetable, or two'],
     ['a wrong cron expression', { name: 'x', handler: 'h', cron: 'noon' }, 'cron expression'],
+    ['the name of a property as cron expression', { name: 'x', handler: 'h', cron: 'constructor' }, 'cron expression'],
+    ['a long cron expression', { name: 'x', handler: 'h', cron: `0 3 * * ${'1,'.repeat(500)}1` }, '1000 characters'],
     ['no handler', { name: 'x', handler: '', everyMs: 1_000 }, 'handler'],
     ['data that JSON does not preserve', { name: 'x', handler: 'h', everyMs: 1_000, data: { at: 1n } }, 'BigInt'],
     ['large data', { name: 'x', handler: 'h', everyMs: 1_000, data: 'x'.repeat(2_000) }, '2000 characters'],
@@ -310,7 +412,7 @@ describe('jobs', () => {
     expect(events.slice(0, 4)).toEqual(['scheduled', 'claimed', 'lost', 'claimed']);
   });
 
-  it('keep the last rows of their history only', async () => {
+  it('keep the last rows of their history only, and those of the last hour', async () => {
     const runs: number[] = [];
     @Injectable()
     class Often {
@@ -319,15 +421,23 @@ describe('jobs', () => {
         runs.push(fireTime.getTime());
       }
     }
-    const pods = podsOf({ providers: [Often] });
+    // The clock of the database.
+    const shift = { hours: -2 };
+    const wall = () => Date.now() + shift.hours * 3_600_000;
+    const database = new MemoryDatabase({ ...systemClock, now: () => ({ ...systemClock.now(), wall: wall() }) });
+    const pods = podsOf({ providers: [Often] }, { backend: memory({ database }) });
     const key = '__hedge/job/test/often';
     const old = Array.from({ length: 30 }, (_, n) => ({ key, id: `${n}`, value: '{}', leader: 'a:1' }));
-    pods.database.append(old, undefined);
+    database.append(old, undefined);
     const row = { event: 'done', fireTime: 0, through: 0, count: 1, attempt: 1, pod: 'a:1', incarnation: 'a' };
     const last = encodeRow({ ...row, event: 'done', token: 1n, schedule: 'every 1000 ms' });
-    pods.database.append([{ key, id: 'last', value: last, leader: 'a:1' }], undefined);
+    database.append([{ key, id: 'last', value: last, leader: 'a:1' }], undefined);
+    shift.hours = 0;
     const app = await pods.start();
-    const rows = () => pods.database.history(key, { limit: 99, order: 'oldest-first' });
+    const rows = () => database.history(key, { limit: 99, order: 'oldest-first' });
+    await until(() => runs.length >= 6 && rows().every(({ leader }) => leader !== 'a:1'), 'old rows are deleted');
+    expect(rows().length).toBeGreaterThanOrEqual(11);
+    shift.hours = 2;
     await until(() => runs.length >= 12 && rows().length <= 11, 'the rows of twelve runs are trimmed');
     await app.close();
     expect(rows().some(({ id }) => id === '0')).toBe(false);

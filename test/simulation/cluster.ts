@@ -73,6 +73,8 @@ export interface Parts {
   /** A leader claims firings without a fence. */
   readonly claimsJobsUnfenced: boolean;
   jobRowId(row: LedgerRow): string;
+  /** Ledgers are trimmed by their number of rows alone. */
+  readonly trimsRequestedRuns: boolean;
   jobRegistry(settings: RegistrySettings): JobRegistry;
   /** A leader pauses and resumes jobs without a fence. */
   readonly changesJobsUnfenced: boolean;

@@ -9,6 +9,7 @@ import {
   type LogAppend,
   type LogEntry,
   type LogPlace,
+  type LogTrim,
 } from '../../libs/hedge/src/database/log-table.js';
 import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
@@ -160,6 +161,10 @@ export class SimulatedDatabase {
     this.#clockOffset += ms;
   }
 
+  get clockHasJumped(): boolean {
+    return this.#clockOffset !== 0;
+  }
+
   /** By the database's clock, which counts only for the kind `shared-clock`. */
   expiresInMs(row: LeaseRow): number {
     if (row.claim === undefined) return 0;
@@ -306,6 +311,21 @@ export class SimulatedDatabase {
   /** As `LogTable.lastTimestamp`. */
   get lastTimestamp(): bigint {
     return this.#lastTimestamp;
+  }
+
+  /** As `LogTable.trim`. */
+  trim({ key, keep, before, limit }: LogTrim): number {
+    const versions = this.versions(key);
+    const old = versions
+      .slice(0, -keep)
+      .filter(({ timestamp }) => before === undefined || timestamp < before)
+      .slice(0, limit);
+    this.#log.set(
+      key,
+      versions.filter((entry) => !old.includes(entry)),
+    );
+    this.commit(() => this.#log.set(key, [...versions]));
+    return old.length;
   }
 
   #write(entry: LogEntry, others: readonly LogEntry[]): LogEntry {

@@ -1,6 +1,6 @@
 import type { LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import { jitterOf, rangeOf } from '../../libs/hedge/src/jobs/fire-times.js';
+import { jitterOf, rangeOf, type FireTimes } from '../../libs/hedge/src/jobs/fire-times.js';
 import type { Job } from '../../libs/hedge/src/jobs/job.js';
 import { jobRegistryKey } from '../../libs/hedge/src/database/row-names.js';
 import {
@@ -19,8 +19,17 @@ const MAX_LAG_MS = 5_000;
 const RUN_OUTCOMES: readonly JobEvent[] = ['done', 'failed', 'lost'];
 const REGISTRY_KEY = jobRegistryKey('g');
 
-/** The job that is added and removed at run time. */
+/** The job that is added, changed and removed at run time. */
 export const ADDED_JOB = 'added';
+
+/** The intervals of the jobs, in milliseconds. */
+export const INTERVALS = [500, 1_000, 3_000];
+
+/** The timetable with that text, as it is in the ledger. */
+export function timesOf(text: string): FireTimes {
+  const everyMs = Number(text);
+  return { text, nextAfter: (ms) => (Math.floor(ms / everyMs) + 1) * everyMs };
+}
 
 /** A job as its ledger shows it, in the order of commits. */
 interface Told {
@@ -72,11 +81,10 @@ export class JobOracle {
     transactionalJob: boolean,
   ) {
     const job = (name: string, catchUp: boolean, transactional: boolean): Job => {
-      const everyMs = random.pick([500, 1_000, 3_000]);
-      const times = { text: `${everyMs}`, nextAfter: (ms: number) => (Math.floor(ms / everyMs) + 1) * everyMs };
+      const times = timesOf(`${random.pick(INTERVALS)}`);
       const jitterMs = random.pick([0, 0, 200]);
       const jitter = (fireTime: number): number => jitterOf(name, fireTime, jitterMs);
-      const graceMs = random.pick([2_000, 6_000]);
+      const graceMs = random.pick(name === ADDED_JOB ? [2_000, 6_000, 20_000] : [2_000, 6_000]);
       return { name, times, catchUp, transactional, graceMs, jitterMs, jitter, historyLimit: Infinity };
     };
     this.all = [
@@ -109,6 +117,11 @@ export class JobOracle {
     return `change ${this.#asked}`;
   }
 
+  /** The pod has the answer that its change was refused. */
+  changeRefused(change: string): void {
+    if (this.#recorded.has(change)) violated('J5', `${change} is refused, and in the registry`);
+  }
+
   /** The pod has the answer that its change is durable. */
   acknowledged(change: string): void {
     if (!this.#recorded.has(change)) violated('J5', `${change} is acknowledged, and not in the registry`);
@@ -136,12 +149,20 @@ export class JobOracle {
     for (const [name, { added }] of row.records) if (added !== undefined) this.#addedAt.set(name, added.at);
   }
 
-  /** No claim is written while the job is paused, and none for a firing that was due in a pause. */
+  /**
+   * No claim is written while the job is paused, and none for a firing that was due in a pause. After a new definition,
+   * none is written by the old one, except of a firing that runs again or late.
+   */
   #checkPause({ name, catchUp }: Job, row: LedgerRow, what: string): void {
     const { paused, resumedAt = 0, added } = this.#records.get(name) ?? {};
     if (name === ADDED_JOB && added === undefined && row.event === 'claimed') {
       if (!this.#lostChanges.has(row.token)) violated('J5', `${what}, while the job is removed`);
       this.world.count('jobs: claimed, and the addition was lost');
+    }
+    const replaced = added !== undefined && row.schedule !== String(added.definition.everyMs);
+    if (row.event === 'claimed' && row.attempt === 1 && replaced && !catchUp) {
+      if (!this.#lostChanges.has(row.token)) violated('J5', `${what}, by a definition that is replaced`);
+      this.world.count('jobs: claimed, and the new definition was lost');
     }
     const passedOver = row.attempt === 1 && row.fireTime <= resumedAt && !catchUp;
     if (row.event === 'missed' && row.paused === true) this.world.count('jobs: missed in a pause');
@@ -180,7 +201,10 @@ export class JobOracle {
     );
     if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
     if (flaw !== undefined) this.world.count('jobs: continued after a lost row');
-    if (row.event === 'scheduled' && told.last !== undefined) this.world.count('jobs: begun anew');
+    if (row.event === 'scheduled' && told.last !== undefined) {
+      this.world.count(row.schedule === told.last.schedule ? 'jobs: begun anew' : 'jobs: new timetable');
+      if (row.revision !== undefined) this.world.count('jobs: new timetable again');
+    }
     if (row.event !== 'lost' && row.token !== lastToken) violated('J1', `${what}, when the lease had ${lastToken}`);
     if (told.lost.some(({ token }) => token === row.token)) told.lost.push(row);
     told.rows.push(row);
@@ -247,7 +271,7 @@ export class JobOracle {
       if (job.transactional && done !== counted.size) {
         violated('J4', `${job.name} is done ${done} times, and its work is committed ${counted.size} times`);
       }
-      const due = job.times.nextAfter(last.through) ?? Infinity;
+      const due = timesOf(last.schedule).nextAfter(last.through) ?? Infinity;
       if (due < leaderWall - MAX_LAG_MS) {
         violated('J2', `${job.name} stands at ${describe(last)}, ${leaderWall - due} ms after the next firing was due`);
       }
@@ -263,6 +287,7 @@ export class JobOracle {
 
 /** Every row continues where the one before ended, and the outcome follows its claim. */
 function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow, addedAt: number | undefined): Flaw | undefined {
+  const times = timesOf(row.schedule);
   const open = last?.event === 'claimed';
   if (row.event === 'done' || row.event === 'failed' || row.event === 'lost') {
     const follows = open && row.fireTime === last.fireTime && row.attempt === last.attempt && row.token === last.token;
@@ -270,8 +295,11 @@ function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow, addedAt: 
   }
   if (row.event === 'scheduled') {
     const again = last !== undefined && !open && addedAt !== undefined && last.through < addedAt;
-    return last === undefined || again ? undefined : { invariant: 'J2', message: 'begins anew' };
+    const changed = last !== undefined && !open && last.schedule !== row.schedule && last.through <= row.through;
+    return last === undefined || again || changed ? undefined : { invariant: 'J2', message: 'begins anew' };
   }
+  if (last !== undefined && last.schedule !== row.schedule)
+    return { invariant: 'J2', message: 'has another timetable' };
   if (open) return { invariant: 'J3', message: 'passes over an open claim' };
   if (row.attempt > 1) {
     const follows = last?.fireTime === row.fireTime && last.attempt === row.attempt - 1;
@@ -279,12 +307,12 @@ function flawOf(job: Job, last: LedgerRow | undefined, row: LedgerRow, addedAt: 
     return follows && again ? undefined : { invariant: 'J1', message: 'is run again without reason' };
   }
   if (job.transactional && isNotDone(last)) return { invariant: 'J4', message: 'gives up a firing that is not done' };
-  const due = job.times.nextAfter(last?.through ?? 0);
+  const due = times.nextAfter(last?.through ?? 0);
   const own = row.event === 'claimed' && row.requested !== undefined && row.fireTime !== due;
   if (own && last !== undefined && row.fireTime > last.through && row.fireTime < (due ?? Infinity)) return undefined;
   if (last === undefined || row.fireTime !== due)
     return { invariant: row.fireTime > (due ?? 0) ? 'J2' : 'J1', message: 'leaves a gap, or repeats' };
-  const { count } = rangeOf(job.times, row.fireTime, row.through);
+  const { count } = rangeOf(times, row.fireTime, row.through);
   return row.count === count ? undefined : { invariant: 'J2', message: `are not ${row.count}` };
 }
 

@@ -69,6 +69,31 @@ class IgnoresRemovals extends JobScheduler {
   }
 }
 
+/** Writes a new definition at once, also while a claim by the old one is being written. */
+class ReplacesWithoutHold extends JobRegistry {
+  override step(input: RegistryInput, now: Instant): readonly RegistryEffect[] {
+    const effects = super.step(input, now);
+    const held = effects.filter(({ type }) => type === 'hold');
+    if (held.length !== 1 || input.type !== 'request' || input.change?.type !== 'add') return effects;
+    return [
+      ...effects.filter(({ type }) => type !== 'hold'),
+      ...this.step({ type: 'held', name: input.change.name }, now),
+    ];
+  }
+}
+
+/** Repeats a row that the database refuses. */
+class RepeatsRefusedRows extends JobRegistry {
+  override step(input: RegistryInput, now: Instant): readonly RegistryEffect[] {
+    return super.step(input.type === 'refused' ? { ...input, type: 'call-failed', random: 0 } : input, now);
+  }
+}
+
+/** The id of the version before. */
+function rowIdWithoutRevision({ revision: _revision, ...row }: LedgerRow): string {
+  return rowIdOf(row);
+}
+
 function timedRowId(row: LedgerRow): string {
   return row.event === 'claimed' ? `${row.through} ${row.attempt} claim` : rowIdOf(row);
 }
@@ -161,6 +186,22 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a pause that its own leader does not follow': {
     parts: { ...SOUND_PARTS, jobs: (job, settings) => new IgnoresPauses(job, settings) },
     found: ['J5'],
+  },
+  'a job that runs on by a definition that is replaced': {
+    parts: { ...SOUND_PARTS, jobRegistry: (settings) => new ReplacesWithoutHold(settings) },
+    found: ['J5'],
+  },
+  'a refused change that blocks the next ones': {
+    parts: { ...SOUND_PARTS, jobRegistry: (settings) => new RepeatsRefusedRows(settings) },
+    found: ['J5'],
+  },
+  'two new timetables at one time with one row id': {
+    parts: { ...SOUND_PARTS, jobRowId: rowIdWithoutRevision },
+    found: ['J2'],
+  },
+  'a requested run whose claim is deleted soon': {
+    parts: { ...SOUND_PARTS, trimsRequestedRuns: true },
+    found: ['J6'],
   },
   'a requested run whose claim has another id under the next leader': {
     parts: { ...SOUND_PARTS, jobRowId: timedRowId },

@@ -29,7 +29,7 @@ import { notLeading } from '../../libs/hedge/src/messaging/leader-route.js';
 import { NO_PAYLOAD, type Encoded } from '../../libs/hedge/src/messaging/message.js';
 import type { Cluster } from './cluster.js';
 import type { CommitHost } from './pod-commits.js';
-import { ADDED_JOB } from './job-oracle.js';
+import { ADDED_JOB, timesOf } from './job-oracle.js';
 import type { PodMessaging } from './pod-messaging.js';
 
 /** The part of their process that the jobs need. */
@@ -39,10 +39,23 @@ export interface JobHost extends CommitHost {
 
 const REGISTRY_KEY = jobRegistryKey('g');
 
+/** The database refuses each row of the registry that has a change with this reason, as one that is too large. */
+export const REFUSED_REASON = 'refused';
+
+/** The rows that a ledger keeps, and the time for which the id of a requested run counts, in nanoseconds. */
+const KEPT_ROWS = 10;
+const RUN_ID_NS = 30_000_000_000n;
+
 /** As `JobServer`: all jobs but one are decorated. */
 function controlIn(records: JobRecords, name: string): SchedulerControl {
   const record = records.get(name);
   return name === ADDED_JOB && record?.added === undefined ? REMOVED : controlOf(record);
+}
+
+/** The job by its present definition. */
+function jobIn(records: JobRecords, job: Job): Job {
+  const added = records.get(job.name)?.added;
+  return added === undefined ? job : { ...job, times: timesOf(String(added.definition.everyMs)) };
 }
 
 interface Asked {
@@ -90,7 +103,7 @@ export class PodJobs {
   /** As `JobServer.handle`. */
   #serve(action: JobAction, done: Asked['done'], failed: Asked['failed']): void {
     if (action.$case === 'list') throw new Error('not simulated');
-    const { name, by } = action.value;
+    const { name, by, reason } = action.value;
     if (action.$case === 'run' && !this.#isThere(name))
       return failed(new HedgeError('INVALID_ARGUMENT', 'no such job'));
     if (action.$case === 'run') return this.#job(name).request({ id: action.value.id, by }, done, failed);
@@ -98,8 +111,8 @@ export class PodJobs {
     this.#asked.set(ticket, { done, failed });
     const change: JobChange =
       action.$case === 'add'
-        ? { type: 'add', name, by, definition: { handler: name, everyMs: 1_000 } }
-        : { type: action.$case, name, by };
+        ? { type: 'add', name, by, reason, definition: { handler: name, ...JSON.parse(action.value.definition) } }
+        : { type: action.$case, name, by, reason };
     this.#inputs.push({ type: 'request', ticket, change });
   }
 
@@ -137,33 +150,40 @@ export class PodJobs {
         return this.#call(
           call,
           () => this.#append(row, token),
-          (outcome) => ({ type: outcome, call, random: cluster.random.next() }),
+          (outcome) =>
+            outcome === 'refused'
+              ? { type: outcome, call, problem: 'too large' }
+              : { type: outcome, call, random: cluster.random.next() },
         );
       }
       case 'start':
         for (const [name, job] of this.#jobs) {
-          job.step({ type: 'elected', token: effect.token, control: controlIn(effect.records, name) });
+          const control = controlIn(effect.records, name);
+          job.follow(effect.records);
+          job.step({ type: 'elected', token: effect.token, control });
         }
         return;
       case 'hold':
         return this.#jobs.get(effect.name)?.step({ type: 'hold' });
       case 'apply':
         for (const name of effect.names) {
-          this.#jobs.get(name)?.step({ type: 'control', control: controlIn(effect.records, name) });
+          this.#jobs.get(name)?.follow(effect.records);
         }
         return;
       case 'settle': {
         const asked = this.#asked.get(effect.ticket);
         this.#asked.delete(effect.ticket);
         if (effect.outcome === 'done') asked?.done(NO_PAYLOAD);
+        else if (effect.outcome === 'refused') asked?.failed(new HedgeError('INVALID_ARGUMENT', effect.problem));
         else asked?.failed(notLeading());
       }
     }
   }
 
-  #append(row: RegistryRow, token: bigint): 'written' | 'fenced-off' | 'conflict' {
+  #append(row: RegistryRow, token: bigint): 'written' | 'fenced-off' | 'conflict' | 'refused' {
     const { database, parts } = this.cluster;
     const { address } = this.host.self;
+    if (row.changes.some(({ reason }) => reason === REFUSED_REASON)) return 'refused';
     if (!parts.changesJobsUnfenced && database.lease.token !== token) return 'fenced-off';
     const entry = { key: REGISTRY_KEY, id: registryRowId(row), value: encodeRegistryRow(row) };
     return database.append([entry], address)[0] instanceof HedgeError ? 'conflict' : 'written';
@@ -197,6 +217,11 @@ class PodJob {
 
   step(input: SchedulerInput): void {
     this.#inputs.push(input);
+  }
+
+  follow(records: JobRecords): void {
+    const { job } = this;
+    this.step({ type: 'control', control: controlIn(records, job.name), job: jobIn(records, job) });
   }
 
   /** As `JobServer.handle`. */
@@ -245,6 +270,10 @@ class PodJob {
       }
       case 'write': {
         const { call, row, token } = effect;
+        if (row.event === 'claimed' && !host.leads(token)) {
+          cluster.world.count('jobs: not claimed without the lease');
+          return this.step({ type: 'call-failed', call, random: cluster.random.next() });
+        }
         return this.#call(
           call,
           () => this.#append(row, token),
@@ -270,7 +299,22 @@ class PodJob {
     if (!parts.claimsJobsUnfenced && database.lease.token !== token) return 'fenced-off';
     const entry = this.#entryOf(row);
     const [outcome] = database.append([{ ...entry, id: entry.id + suffix }], host.self.address);
-    return outcome instanceof HedgeError ? 'conflict' : 'written';
+    if (outcome === undefined || outcome instanceof HedgeError) return 'conflict';
+    this.#trim(token, outcome.timestamp);
+    return 'written';
+  }
+
+  /** As `LedgerTrimmer`. After a jump of the clock of the database, the ids of runs may count for less time. */
+  #trim(token: bigint, written: bigint): void {
+    const { cluster, host, job } = this;
+    const { connection, database, parts, world } = cluster;
+    if (database.clockHasJumped) return;
+    const before = parts.trimsRequestedRuns ? {} : { before: written - RUN_ID_NS };
+    const trim = { key: keyOf(job), keep: KEPT_ROWS, limit: Infinity, ...before };
+    const deleted = (): number => (database.lease.token === token ? database.trim(trim) : 0);
+    connection.call(cluster.thread(host.self.address), deleted, (outcome) => {
+      if (outcome.type === 'done' && outcome.result > 0) world.count('jobs: trimmed');
+    });
   }
 
   #call<Result>(call: number, effect: () => Result, input: (result: Result) => SchedulerInput): void {

@@ -67,6 +67,7 @@ export const SOUND_PARTS: Parts = {
   jobs: (job, settings) => new JobScheduler(job, settings),
   claimsJobsUnfenced: false,
   jobRowId: rowIdOf,
+  trimsRequestedRuns: false,
   jobRegistry: (settings) => new JobRegistry(settings),
   changesJobsUnfenced: false,
   transaction: (...made) => new SimulatedTransaction(...made),

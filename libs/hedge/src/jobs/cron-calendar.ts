@@ -12,19 +12,22 @@ export interface CronCalendar {
   nextAfter(local: number): number | undefined;
 }
 
-const NICKNAMES: Readonly<Record<string, string>> = {
-  '@yearly': '0 0 1 1 *',
-  '@annually': '0 0 1 1 *',
-  '@monthly': '0 0 1 * *',
-  '@weekly': '0 0 * * 0',
-  '@weekdays': '0 0 * * 1-5',
-  '@weekends': '0 0 * * 0,6',
-  '@daily': '0 0 * * *',
-  '@midnight': '0 0 * * *',
-  '@hourly': '0 * * * *',
-  '@minutely': '* * * * *',
-  '@secondly': '* * * * * *',
-};
+const NICKNAMES: ReadonlyMap<string, string> = new Map([
+  ['@yearly', '0 0 1 1 *'],
+  ['@annually', '0 0 1 1 *'],
+  ['@monthly', '0 0 1 * *'],
+  ['@weekly', '0 0 * * 0'],
+  ['@weekdays', '0 0 * * 1-5'],
+  ['@weekends', '0 0 * * 0,6'],
+  ['@daily', '0 0 * * *'],
+  ['@midnight', '0 0 * * *'],
+  ['@hourly', '0 * * * *'],
+  ['@minutely', '* * * * *'],
+  ['@secondly', '* * * * * *'],
+]);
+
+/** Longer than every field with each of its values. The text is in each row of the ledger. */
+const MAX_EXPRESSION = 1_000;
 
 /** After 400 years the calendar repeats, with the same weekdays. The package ends with the year 3000. */
 const CYCLE_MS = 146_097 * 86_400_000;
@@ -40,7 +43,8 @@ const WEEKDAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
  * @throws HedgeError INVALID_ARGUMENT
  */
 export function cronCalendar(expression: string): CronCalendar {
-  const known = NICKNAMES[expression.trim().toLowerCase()] ?? expression;
+  if (expression.length > MAX_EXPRESSION) throw notCron(expression, `it has more than ${MAX_EXPRESSION} characters`);
+  const known = NICKNAMES.get(expression.trim().toLowerCase()) ?? expression;
   const fields = known.trim().split(/\s+/);
   if (fields.length < 5) throw notCron(expression, 'it has too few fields');
   if (fields.length > 6) throw notCron(expression, 'it has too many fields');

@@ -1,4 +1,5 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
+import { Cron } from 'croner';
 import { cronTimes, intervalTimes, jitterOf, MAX_COUNTED, rangeOf } from './fire-times.js';
 
 const at = (time: string): number => Date.parse(time);
@@ -99,6 +100,32 @@ describe('times of a cron expression', () => {
     ['+012000-06-01T00:00:00Z', '+012000-12-31T15:00:00Z'],
   ])('exist in any year: after %s', (from, next) => {
     expect(cronTimes('@yearly', 'Asia/Tokyo').nextAfter(at(from))).toBe(at(next));
+  });
+
+  it('are computed once, also when lists of the next ones are asked for again and again', () => {
+    const search = jest.spyOn(Cron.prototype, 'nextRun');
+    const { nextAfter } = cronTimes('0 3 * * *', 'Europe/Warsaw');
+    const list = (from: number): (number | undefined)[] => {
+      const times: (number | undefined)[] = [];
+      for (let last: number | undefined = from; times.length < 20 && last !== undefined;) {
+        last = nextAfter(last);
+        times.push(last);
+      }
+      return times;
+    };
+    const from = Date.UTC(2026, 0, 1);
+    const first = list(from);
+    const { length } = search.mock.calls;
+    expect(list(from + 1_000)).toEqual(first);
+    // As a scheduler, which asks from its last firing.
+    expect([nextAfter(first[3]!), nextAfter(first[3]! + 5)]).toEqual([first[4], first[4]]);
+    expect(search.mock.calls).toHaveLength(length);
+    expect(nextAfter(from - 1_000)).toBe(first[0]);
+    expect(list(from)).toEqual(first);
+    expect(search.mock.calls).toHaveLength(length + 1);
+    search.mockRestore();
+    const other = cronTimes('0 3 * * *', 'Europe/Warsaw');
+    expect(first).toEqual(first.map((_, index) => other.nextAfter(index === 0 ? from : first[index - 1]!)));
   });
 
   it('end where the dates of JavaScript end', () => {

@@ -18,6 +18,8 @@ const MIN_INTERVAL_MS = 1_000;
 /** The end of the dates of JavaScript, minus some centuries for the search. */
 const LAST_MS = Date.UTC(275_000, 0, 1);
 const DAY_MS = 86_400_000;
+/** The times that each cron expression keeps. */
+const MAX_KNOWN = 100;
 /** About 68 years. */
 const MAX_INTERVAL_MS = 2 ** 31 * 1_000;
 
@@ -61,13 +63,22 @@ export function cronTimes(expression: string, timeZone = 'UTC'): FireTimes {
   }
   const [zone, calendar] = [zoneOf(timeZone), cronCalendar(expression)];
   const next = calendar.fixed ? nextOfDay : nextStep;
-  // The last result, which is valid from the start of its search up to itself.
-  let [from, found] = [Infinity, -Infinity];
+  // The times after `from` without a gap, so that a list of all jobs does not compute them anew each time.
+  let from = Infinity;
+  let known: number[] = [];
   const nextAfter = (ms: number): number | undefined => {
-    if (ms >= from && ms < found) return found;
+    const found = ms >= from ? known.find((time) => time > ms) : undefined;
+    if (found !== undefined) return found;
     if (!(ms < LAST_MS)) return undefined;
     const at = next(calendar, zone, Math.floor(ms));
-    if (at !== undefined) [from, found] = [Math.floor(ms), at];
+    if (at === undefined) return undefined;
+    if (at === known[0]) {
+      from = Math.floor(ms);
+      return at;
+    }
+    if (ms !== known.at(-1)) [from, known] = [Math.floor(ms), []];
+    known.push(at);
+    if (known.length > MAX_KNOWN) from = known.shift() ?? from;
     return at;
   };
   if (nextAfter(Date.now()) === undefined) {
@@ -109,11 +120,12 @@ function nextStep(calendar: CronCalendar, zone: TimeZone, ms: number): number | 
 const ZONES = new Map<string, TimeZone>();
 
 function zoneOf(name: string): TimeZone {
-  const known = ZONES.get(name);
+  // The names have no case.
+  const known = ZONES.get(name.toLowerCase());
   if (known !== undefined) return known;
   try {
     const zone = new TimeZone(name);
-    ZONES.set(name, zone);
+    ZONES.set(name.toLowerCase(), zone);
     return zone;
   } catch (cause) {
     throw new HedgeError(

@@ -16,6 +16,9 @@ export const JOB_REQUEST: RequestType = {
 
 export type JobAction = NonNullable<JobRequest['action']>;
 
+const MAX_BY = 200;
+const MAX_REASON = 1_000;
+
 export function encodeJobRequest(action: JobAction): Encoded {
   return bytesPayload(JobRequest.encode({ action }).finish());
 }
@@ -42,4 +45,19 @@ export function encodeStatuses(statuses: JobStatuses): Encoded {
 
 export function decodeStatuses({ bytes }: Encoded): JobStatuses {
   return JobStatuses.decode(bytes);
+}
+
+/**
+ * Checks who asks for a change or a run, and why: at the caller, and again at the leader, which stores it.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function checkOrigin(by: unknown, reason: unknown): void {
+  if (by !== undefined) checkText('by', by, 1, MAX_BY);
+  if (reason !== undefined) checkText('reason', reason, 0, MAX_REASON);
+}
+
+function checkText(option: string, value: unknown, min: number, max: number): void {
+  if (typeof value === 'string' && value.length >= min && value.length <= max) return;
+  const got = typeof value === 'string' ? `a text of ${value.length} characters` : `a value of type ${typeof value}`;
+  throw new HedgeError('INVALID_ARGUMENT', `"${option}" is ${got}. Give a text of ${min} to ${max} characters.`);
 }

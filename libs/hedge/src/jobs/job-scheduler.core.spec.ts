@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { intervalTimes } from './fire-times.js';
 import type { Job } from './job.js';
-import type { LedgerRow } from './ledger.js';
+import { rowIdOf, type LedgerRow } from './ledger.js';
 import { JobScheduler } from './job-scheduler.core.js';
 import {
   NOT_PAUSED,
@@ -28,6 +28,8 @@ const JOB: Job = {
 /** One pod with the core, a ledger that answers at once by default, and manual clocks. */
 class Bench {
   wall = T0;
+  /** The time for which the machine slept. The monotonic clock does not count it. */
+  slept = 0;
   answers = true;
   readonly pending: SchedulerEffect[] = [];
   readonly running: LedgerRow[] = [];
@@ -50,7 +52,7 @@ class Bench {
   }
 
   step(input: SchedulerInput): void {
-    for (const effect of this.scheduler.step(input, { mono: this.wall, wall: this.wall })) {
+    for (const effect of this.scheduler.step(input, { mono: this.wall - this.slept, wall: this.wall })) {
       if (effect.type === 'run') this.running.push(effect.claim);
       else if (effect.type === 'wake') this.wakeAfterMs = effect.afterMs;
       else if (effect.type === 'held') this.held += 1;
@@ -68,13 +70,25 @@ class Bench {
   answer(effect: SchedulerEffect): void {
     if (effect.type === 'load') this.step({ type: 'loaded', call: effect.call, row: this.ledger.at(-1) });
     if (effect.type !== 'write') return;
-    this.ledger.push(effect.row);
+    // As the log table: the same row is written once, and another one with its id is a conflict.
+    const there = this.ledger.find((row) => rowIdOf(row) === rowIdOf(effect.row));
+    if (there !== undefined && there !== effect.row) {
+      return this.step({ type: 'conflict', call: effect.call, random: 0 });
+    }
+    if (there === undefined) this.ledger.push(effect.row);
     this.step({ type: 'written', call: effect.call });
   }
 
   at(minutes: number): this {
     this.wall = T0 + minutes * MINUTE;
     this.step({ type: 'tick' });
+    return this;
+  }
+
+  /** The machine sleeps, and wakes up. No timer is due yet. */
+  sleep(minutes: number): this {
+    this.wall += minutes * MINUTE;
+    this.slept += minutes * MINUTE;
     return this;
   }
 
@@ -251,6 +265,15 @@ describe('job scheduler', () => {
   it('J2: with catchUp, runs the last skipped firing', () => {
     pod = new Bench([], { catchUp: true }).elect().at(1).at(3.5).end();
     expect(pod.rows.slice(1)).toEqual(['claimed 1', 'done 1', 'skipped 2', 'claimed 3']);
+  });
+
+  it('J2: counts the sleep of its machine as lateness', () => {
+    pod.elect().at(1).end();
+    pod.sleep(2.5).step({ type: 'tick' });
+    expect(pod.rows.slice(-1)).toEqual(['claimed 2']);
+    pod.end().end();
+    pod.sleep(10).step({ type: 'tick' });
+    expect(pod.rows.slice(-2)).toEqual(['missed 4-10 (7)', 'claimed 11']);
   });
 
   it('J3: records a run without an outcome as lost', () => {
@@ -640,11 +663,53 @@ describe('job scheduler', () => {
     });
 
     it('runs while the job is paused, after the missed firings of the pause are recorded', () => {
-      pod = new Bench([], { catchUp: true });
       pod.elect().at(1).end().pause().at(3.5).ask('x');
       expect(pod.rows.slice(-2)).toEqual(['missed 2-3 (2)', 'claimed 3']);
+      expect(pod.ledger.at(-1)).toMatchObject({ fireTime: T0 + 3.5 * MINUTE });
       pod.end().at(4.5).resume();
-      expect(pod.rows.slice(-2)).toEqual(['done 3', 'claimed 4']);
+      expect(pod.rows.slice(-2)).toEqual(['done 3', 'missed 4']);
+    });
+
+    it('runs the last firing of the pause with catchUp, and the end of the pause does not run it again', () => {
+      pod = new Bench([], { catchUp: true });
+      pod.elect().at(1).end().pause().at(3.5).ask('x');
+      expect(pod.rows.slice(-2)).toEqual(['missed 2', 'claimed 3']);
+      expect(pod.ledger.at(-1)).toMatchObject({ fireTime: T0 + 3 * MINUTE, requested: { id: 'x' } });
+      expect(pod.answered).toEqual(['1 claimed']);
+      pod.end().at(3.7).resume();
+      expect(pod.rows.at(-1)).toBe('done 3');
+      pod.pause().at(4.5).ask('y');
+      expect(pod.rows.at(-1)).toBe('claimed 4');
+      pod.end().at(5.5).ask('z').end();
+      expect(pod.rows.slice(-2)).toEqual(['claimed 5', 'done 5']);
+    });
+
+    it('leaves the catch-up of a pause to the next leader when its own is lost before the claim', () => {
+      pod = new Bench([], { catchUp: true });
+      pod.elect().at(1).end().pause().at(3.5);
+      pod.answers = false;
+      pod.ask('x');
+      pod.answers = true;
+      const [missed] = pod.pending;
+      if (missed?.type !== 'write') throw new Error('no row');
+      const next = new Bench([...pod.ledger, missed.row], { catchUp: true });
+      next.control = pod.control;
+      next.at(3.6).elect(2n);
+      expect(next.rows.at(-1)).toBe('missed 2');
+      next.resume();
+      expect(next.rows.at(-1)).toBe('claimed 3');
+    });
+
+    it('takes the firing that catchUp runs after missed or skipped ones', () => {
+      pod = new Bench([], { catchUp: true }).elect().at(1).end();
+      const next = new Bench(pod.ledger, { catchUp: true }, 'b:1');
+      next.wall = T0 + 10 * MINUTE;
+      next.answers = false;
+      next.elect(2n).ask('x');
+      next.answers = true;
+      next.answer(next.pending[0]!);
+      expect(next.rows.slice(-2)).toEqual(['missed 2-5 (4)', 'claimed 6']);
+      expect([next.ledger.at(-1)?.requested?.id, next.answered]).toEqual(['x', ['1 claimed']]);
     });
 
     it('begins the next attempt of a firing that waits for one', () => {
@@ -738,6 +803,24 @@ describe('job scheduler', () => {
       next.control = added(3);
       next.at(3.2).elect(2n);
       expect(next.rows.slice(-2)).toEqual(['lost 1', 'scheduled 3']);
+    });
+
+    it('follows each of several new timetables at once, also before its first firing', () => {
+      pod.control = added(0);
+      pod.elect();
+      for (const minutes of [3, 5, 3, 1]) {
+        pod.step({ type: 'control', control: pod.control, job: { ...JOB, times: intervalTimes(minutes * MINUTE) } });
+        expect(pod.ledger.at(-1)?.schedule).toBe(`every ${minutes * MINUTE} ms`);
+      }
+      pod.at(1);
+      expect(pod.rows.at(-1)).toBe('claimed 1');
+      pod.end();
+      const next = new Bench(pod.ledger, { times: intervalTimes(2 * MINUTE) }, 'b:1');
+      next.wall = pod.wall;
+      next.elect(2n);
+      next.step({ type: 'control', control: NOT_PAUSED, job: { ...JOB, times: intervalTimes(4 * MINUTE) } });
+      expect(next.ledger.at(-1)).toMatchObject({ event: 'scheduled', revision: 1, schedule: 'every 240000 ms' });
+      expect(new Set(next.ledger.map(rowIdOf)).size).toBe(next.ledger.length);
     });
 
     it('follows a new timetable after the run in progress', () => {

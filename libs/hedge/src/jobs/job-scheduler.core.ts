@@ -72,8 +72,8 @@ type State =
  * - J5 while the job is paused it claims nothing but requested runs, also no further attempt. A firing that was due during
  *   the pause counts as missed.
  * - J6 a requested run is claimed at most once, under any leader: the row id of its claim is the id of the request. It
- *   begins the next attempt of a firing that waits for one, or the firing that is due. Otherwise it is a firing at the
- *   present time, at which no nominal time is passed over.
+ *   begins the next attempt of a firing that waits for one, the firing that is due, or the one that `catchUp` runs late.
+ *   Otherwise it is a firing at the present time, at which no nominal time is passed over.
  *
  * Nominal times are compared with the wall clock of the leader. A leader whose clock is behind the ledger waits and repeats
  * nothing. A leader whose clock was ahead has recorded all the times that it passed over.
@@ -86,6 +86,8 @@ export class JobScheduler {
   #through = 0;
   /** The present timetable in the ledger. */
   #schedule: string | undefined;
+  /** The number of rows `scheduled` at the end of the ledger that have the same time. */
+  #revisions = 0;
   /** A firing to claim next, however late, because of `catchUp` or `transactional`. Not before that monotonic time. */
   #rerun: { readonly fireTime: number; readonly attempt: number; readonly notBefore: number } | undefined;
   /** The ledger is ahead of the clock of this pod, and that was reported. */
@@ -115,16 +117,21 @@ export class JobScheduler {
     return this.#state.at === 'running' ? this.#state.claim : undefined;
   }
 
-  /** The nominal times of the next firings, at most that many. */
-  nextTimes(limit: number, wall: number): readonly number[] {
-    const times: number[] = [];
-    for (let from = Math.max(this.#through, wall); times.length < limit;) {
-      const next = this.job.times.nextAfter(from);
-      if (next === undefined) break;
-      times.push(next);
+  /** The job was added at run time, and is removed. */
+  get removed(): boolean {
+    return this.#control.removed;
+  }
+
+  /** The nominal times of the next firings, at most that many. Each is computed when it is asked for. */
+  *nextTimes(limit: number, wall: number): Generator<number, void> {
+    const { times } = this.job;
+    let from = Math.max(this.#through, wall);
+    for (let count = 0; count < limit; count += 1) {
+      const next = times.nextAfter(from);
+      if (next === undefined) return;
+      yield next;
       from = next;
     }
-    return times;
   }
 
   step(input: SchedulerInput, now: Instant): readonly SchedulerEffect[] {
@@ -250,10 +257,10 @@ export class JobScheduler {
       // A new job begins now, and its first row records that: so the next leader knows the firings since then.
       this.#schedule = undefined;
       this.#through = wall;
+      this.#revisions = 0;
       return this.#next(now);
     }
-    this.#through = row.through;
-    this.#schedule = row.schedule;
+    this.#followRow(row);
     this.#reportedBehind = false;
     const effects = this.#reportBehind(now);
     if (row.event === 'claimed') return [...effects, ...this.#write(ifOpen ?? { ...row, event: 'lost' })];
@@ -261,9 +268,15 @@ export class JobScheduler {
     return [...effects, ...this.#next(now)];
   }
 
+  /** This row is the last one of the ledger. */
+  #followRow({ event, through, schedule, revision = 0 }: LedgerRow): void {
+    this.#through = through;
+    this.#schedule = schedule;
+    this.#revisions = event === 'scheduled' ? revision + 1 : 0;
+  }
+
   #written(row: LedgerRow, now: Instant): readonly SchedulerEffect[] {
-    this.#through = row.through;
-    this.#schedule = row.schedule;
+    this.#followRow(row);
     const recorded: SchedulerEffect[] = [{ type: 'report', report: { type: 'recorded', row } }];
     if (row.event !== 'claimed') {
       this.#planRerun(row, now);
@@ -352,10 +365,11 @@ export class JobScheduler {
     if (this.#schedule !== job.times.text || this.#through < addedAt) {
       // Times that the old timetable accounted for do not run again. Earlier times of the new timetable are not `missed`.
       const from = Math.max(this.#through, tooOld, addedAt);
-      return this.#write(this.#row('scheduled', from, { schedule: job.times.text }));
+      const revision = from === this.#through && this.#revisions > 0 ? { revision: this.#revisions } : {};
+      return this.#write(this.#row('scheduled', from, { schedule: job.times.text, ...revision }));
     }
     const due = job.times.nextAfter(this.#through);
-    if (due !== undefined && due <= wall && paused) return this.#writeRange('missed', rangeOf(job.times, due, wall));
+    if (due !== undefined && due <= wall && paused) return this.#passOver('missed', due, wall, request);
     const start = due && due + job.jitter(due);
     if (due === undefined || start === undefined || start > wall) {
       // No firing is to start now. The ledger may be ahead of the clock.
@@ -366,11 +380,11 @@ export class JobScheduler {
       // Reported during a term, too: the job pauses when a clock is set back, or corrected after it was ahead.
       return [...this.#reportBehind(now), ...this.#wakeFor(start, now)];
     }
-    if (due <= tooOld) return this.#passOver('missed', due, tooOld);
+    if (due <= tooOld) return this.#passOver('missed', due, tooOld, request);
     // A firing that could still wait for the end of the run, within its jitter, is not skipped.
     const busyUntil = this.#busyUntil - job.jitterMs;
     if (due > busyUntil) this.#backlogUntil = wall;
-    else if (due > this.#backlogUntil) return this.#passOver('skipped', due, busyUntil);
+    else if (due > this.#backlogUntil) return this.#passOver('skipped', due, busyUntil, request);
     return this.#claim(due, 1, request);
   }
 
@@ -384,11 +398,17 @@ export class JobScheduler {
     return [{ type: 'report', report: { type: 'clock-behind', through, byMs } }];
   }
 
-  #passOver(event: 'missed' | 'skipped', first: number, until: number): readonly SchedulerEffect[] {
+  /** @param request takes the firing that `catchUp` runs */
+  #passOver(
+    event: 'missed' | 'skipped',
+    first: number,
+    until: number,
+    request: RunRequest | undefined,
+  ): readonly SchedulerEffect[] {
     const all = rangeOf(this.job.times, first, until);
     if (!this.job.catchUp) return this.#writeRange(event, all);
     this.#rerun = { fireTime: all.last, attempt: 1, notBefore: 0 };
-    if (all.last === first) return this.#claim(first, 1);
+    if (all.last === first) return this.#claim(first, 1, request);
     return this.#writeRange(event, rangeOf(this.job.times, first, all.last - 1));
   }
 

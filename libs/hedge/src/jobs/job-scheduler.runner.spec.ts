@@ -8,13 +8,14 @@ import type { HedgeError } from '../common/errors.js';
 import type { Job, TransactionalJobRun } from './job.js';
 import { JobRunner } from './job-scheduler.runner.js';
 import { toJobEntry } from './ledger.js';
+import { Metrics } from '../telemetry/metrics.js';
 
 const SECOND = 1_000;
 const lease = leaseName('g');
 const key = jobKey('g', 'j');
 
 /** A runner on an in-memory database whose lease was acquired. */
-async function setUp(over: Partial<Job> = {}) {
+async function setUp(over: Partial<Job> = {}, metrics?: Metrics) {
   const clock = new VirtualClock();
   const faults = new BackendFaults();
   const backend = faulty(memory({ clock }), faults, clock).create({ timeoutMs: 1_000 });
@@ -48,9 +49,11 @@ async function setUp(over: Partial<Job> = {}) {
       retryMs: 100,
       logger: { warn: (text) => pod.warnings.push(text), error: (text) => pod.errors.push(text) },
       random: () => 0.5,
+      metrics,
     },
   );
-  const history = async () => (await backend.log.history(key, { limit: 100, order: 'oldest-first' })).map(toJobEntry);
+  const history = async () =>
+    (await backend.log.history(key, { limit: 100, order: 'oldest-first' })).map((row) => toJobEntry(row)!);
   const events = async () => (await history()).map(({ event }) => event);
   return { clock, faults, backend, token, holder, pod, runs, runner, history, events };
 }
@@ -120,13 +123,32 @@ describe('job runner', () => {
     expect(await events()).toEqual(['scheduled']);
   });
 
-  it('J1: does not run a claimed firing when it is not the leader any more', async () => {
-    const { clock, runner, runs, token, pod } = await setUp();
+  it('J1: claims nothing when it is not the leader any more, as after its machine slept', async () => {
+    const { clock, runner, runs, token, pod, events } = await setUp();
     runner.elected(token);
     await clock.advanceAsync(5 * SECOND);
     pod.leads = false;
     await clock.advanceAsync(6 * SECOND);
-    expect(runs).toEqual([]);
+    expect([runs, await events()]).toEqual([[], ['scheduled']]);
+    expect(pod.warnings).toEqual([]);
+    runner.deposed(token, new Error('lost'));
+    pod.leads = true;
+    runner.elected(token);
+    await clock.advanceAsync(0);
+    expect(await events()).toEqual(['scheduled', 'claimed']);
+    expect(runs).toHaveLength(1);
+  });
+
+  it('J1: does not run a claimed firing when it is not the leader any more', async () => {
+    const { clock, faults, runner, runs, token, pod, events } = await setUp();
+    runner.elected(token);
+    await clock.advanceAsync(5 * SECOND);
+    faults.each((call) => {
+      // While the claim is being written.
+      if (call === 'log.append') pod.leads = false;
+    });
+    await clock.advanceAsync(6 * SECOND);
+    expect([runs, await events()]).toEqual([[], ['scheduled', 'claimed', 'lost']]);
   });
 
   it('J3: aborts a run when the term ends, and leaves its outcome to the next leader', async () => {
@@ -156,6 +178,25 @@ describe('job runner', () => {
     expect(drained).toBe(true);
     expect(await events()).toEqual(['scheduled', 'claimed', 'done']);
     expect(runs).toHaveLength(1);
+  });
+
+  it('is counted under the name of its handler when it was added at run time', async () => {
+    const reports: string[] = [];
+    const metrics = new Metrics('g');
+    const report = (name: string, _value: number, { job }: Record<string, string>): void => {
+      reports.push(`${name} ${job}`);
+    };
+    metrics.attach({ add: report, record: report });
+    const { clock, runner, runs, token } = await setUp({ handler: 'tenant report' }, metrics);
+    runner.elected(token);
+    await clock.advanceAsync(10 * SECOND);
+    runs[0]!.end();
+    await clock.advanceAsync(0);
+    expect(reports).toEqual([
+      'hedge.job.lag tenant report',
+      'hedge.job.duration tenant report',
+      'hedge.job.firings tenant report',
+    ]);
   });
 
   it('waits while the database is unavailable, and logs that once', async () => {

@@ -48,8 +48,8 @@ export interface JobSchedulerRunnerOptions {
   readonly logger: JobLogger;
   /** Notified of each run that its pod cannot finish as leader, in words for the log. */
   readonly onCutShort?: ((what: string) => void) | undefined;
-  /** Notified after each row that this pod wrote. */
-  readonly onWritten?: ((key: string, keep: number, token: bigint) => void) | undefined;
+  /** Notified after each row that this pod wrote, with its commit time. */
+  readonly onWritten?: ((key: string, keep: number, token: bigint, timestamp: bigint) => void) | undefined;
   /** Notified after `hold`, when no claim is being written. */
   readonly onHeld?: ((job: string) => void) | undefined;
   readonly random?: () => number;
@@ -138,15 +138,24 @@ export class JobRunner {
     });
   }
 
-  /** @param nextTimes the number of future firings to name */
-  status(nextTimes: number): Pick<JobStatus, 'schedule' | 'nextTimes' | 'running'> {
-    const { times } = this.job;
+  /** Calls back once the job is removed and nothing of it goes on. */
+  onceRemoved(done: () => void): void {
+    if (!this.busy) return this.#scheduler.removed ? done() : undefined;
+    this.#idle.push(() => this.onceRemoved(done));
+  }
+
+  /** Without the next times. */
+  status(): Pick<JobStatus, 'schedule' | 'running'> {
     const { running } = this.#scheduler;
     return {
-      schedule: times.text,
-      nextTimes: [...this.#scheduler.nextTimes(nextTimes, this.options.clock.now().wall)],
+      schedule: this.job.times.text,
       running: running && { fireTime: running.fireTime, attempt: running.attempt },
     };
+  }
+
+  /** The nominal times of the next firings, at most that many. Each is computed when it is asked for. */
+  nextTimes(limit: number): Iterable<number> {
+    return this.#scheduler.nextTimes(limit, this.options.clock.now().wall);
   }
 
   #step(input: SchedulerInput): void {
@@ -168,6 +177,10 @@ export class JobRunner {
       case 'load':
         return void this.#load(effect.call);
       case 'write':
+        // A leader that has slept through its lease claims nothing: the run would not begin, and be lost.
+        if (effect.row.event === 'claimed' && !this.options.leads(effect.token)) {
+          return this.#step({ type: 'call-failed', call: effect.call, random: this.#random() });
+        }
         return void this.#write(effect.call, effect.row, effect.token);
       case 'run':
         return void this.#begin(effect.claim);
@@ -188,7 +201,12 @@ export class JobRunner {
 
   #count({ event, count }: LedgerRow): void {
     if (event === 'scheduled' || event === 'claimed') return;
-    this.#metrics.add('hedge.job.firings', { job: this.job.name, outcome: event }, count);
+    this.#metrics.add('hedge.job.firings', { job: this.#label, outcome: event }, count);
+  }
+
+  /** The name in metrics, of which there are as many as methods of the app. */
+  get #label(): string {
+    return this.job.handler ?? this.job.name;
   }
 
   /** The transaction of a run writes `done`, and a read shows whether it was committed. */
@@ -218,13 +236,16 @@ export class JobRunner {
     let input: SchedulerInput;
     try {
       const [outcome] = await log.append([this.#toAppend(row)], { lease, token });
-      const repeated = outcome instanceof HedgeError && outcome.code === 'CONFLICT' && row.requested !== undefined;
-      if (repeated) input = { type: 'conflict', call, random: this.#random() };
-      else input = outcome instanceof HedgeError ? this.#failed(call, outcome) : { type: 'written', call };
+      if (outcome === undefined || outcome instanceof HedgeError) {
+        const repeated = outcome?.code === 'CONFLICT' && row.requested !== undefined;
+        input = repeated ? { type: 'conflict', call, random: this.#random() } : this.#failed(call, outcome);
+      } else {
+        input = { type: 'written', call };
+        onWritten?.(key, this.job.historyLimit, token, outcome.timestamp);
+      }
     } catch (error) {
       input = this.#failed(call, error);
     }
-    if (input.type === 'written') onWritten?.(key, this.job.historyLimit, token);
     this.#answered(input);
   }
 
@@ -259,13 +280,13 @@ export class JobRunner {
     const scope = guardedController();
     this.#run = { token, scope };
     const { mono: startedAt, wall } = clock.now();
-    this.#metrics.record('hedge.job.lag', Math.max(0, wall - claim.fireTime) / 1_000, { job: this.job.name });
+    this.#metrics.record('hedge.job.lag', Math.max(0, wall - claim.fireTime) / 1_000, { job: this.#label });
     const durationMs = (): number => Math.round(clock.now().mono - startedAt);
     const error = await this.#runMethod(claim, scope.signal, durationMs);
     this.#run = undefined;
     const outcome = error === undefined ? 'done' : 'failed';
     if (claim.transactional === true && error === undefined) this.#committed = claim;
-    this.#metrics.record('hedge.job.duration', durationMs() / 1_000, { job: this.job.name, outcome });
+    this.#metrics.record('hedge.job.duration', durationMs() / 1_000, { job: this.#label, outcome });
     this.#step({ type: 'ended', end: { durationMs: durationMs(), ...(error !== undefined && { error }) } });
   }
 
@@ -283,7 +304,7 @@ export class JobRunner {
       'hedge.attempt': attempt,
       'hedge.fencing_token': String(token),
     };
-    const traced = (): Promise<unknown> => runTraced(`job ${this.job.name}`, attributes, async () => this.method(run));
+    const traced = (): Promise<unknown> => runTraced(`job ${this.#label}`, attributes, async () => this.method(run));
     const failure = await failureOf(() => inFreshContext(traced));
     if (one === undefined) return failure && this.#logFailure(`${name} failed`, failure);
     const undone = await failureOf(() => one.end());

@@ -1,3 +1,4 @@
+import { EventLoopYielder } from '../common/async/event-loop-yielder.js';
 import { onAbort } from '../common/async/on-abort.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import type { Clock } from '../common/clock.js';
@@ -5,6 +6,7 @@ import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
 import type { Backend } from '../database/backend.js';
+import type { Fence, LogPosition } from '../database/log-table.js';
 import { jobKey, jobRegistryKey, leaseName } from '../database/row-names.js';
 import type { LeadershipSource } from '../election/leadership.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
@@ -14,11 +16,11 @@ import type { JobAdd, JobAdded, JobRun, JobStatus } from '../wire/hedge/v1/job.j
 import type { Metrics } from '../telemetry/metrics.js';
 import { BatchedLog } from './batched-log.js';
 import { type Job, type JobMethod, resolveJob, type TransactionalJobRun } from './job.js';
-import { decodeJobRequest, encodeStatuses } from './job-requests.js';
+import { checkOrigin, decodeJobRequest, encodeStatuses } from './job-requests.js';
 import { controlOf, REMOVED, type SchedulerControl } from './job-scheduler.messages.js';
 import { JobRunner } from './job-scheduler.runner.js';
-import { LedgerTrimmer } from './ledger-trimmer.js';
-import { decodeRow } from './ledger.js';
+import { LedgerTrimmer, RUN_ID_MS } from './ledger-trimmer.js';
+import { requestedRowId } from './ledger.js';
 import { JobRegistryRunner } from './registry/job-registry.runner.js';
 import { checkDefinition } from './registry/job-definition.js';
 import type { AddedJob, JobRecord, JobRecords } from './registry/registry-row.js';
@@ -40,8 +42,9 @@ export interface JobServerDeps {
 const MAX_NEXT_TIMES = 100;
 /** Limit of the jobs that are added at run time: each row of the registry has all of them. */
 const MAX_ADDED = 500;
-/** Limit of the rows in which a repeated request is searched. */
-const MAX_SEARCHED = 1_000;
+const RUN_ID_NS = BigInt(RUN_ID_MS) * 1_000_000n;
+/** The place of no row: an append that must follow it is never made. */
+const NOWHERE: LogPosition = { timestamp: 0n, id: '' };
 
 /** The jobs of this pod: runs them while this pod leads, and serves the requests about them. */
 export class JobServer {
@@ -69,7 +72,7 @@ export class JobServer {
       clock,
       retryMs,
       logger,
-      onWritten: this.#onWritten,
+      onWritten: (key, keep, token) => this.#trimmer.written(key, keep, this.#fence(token)),
       schedulers: {
         start: (token, records) => this.#startTerm(token, records),
         hold: (name) => this.#hold(name),
@@ -78,8 +81,9 @@ export class JobServer {
     });
   }
 
-  readonly #onWritten = (key: string, keep: number, token: bigint): void =>
-    this.#trimmer.written(key, keep, { lease: leaseName(this.#deps.group), token });
+  #fence(token: bigint): Fence {
+    return { lease: leaseName(this.#deps.group), token };
+  }
 
   /**
    * Runs these methods from now on while this pod leads.
@@ -127,9 +131,11 @@ export class JobServer {
       case 'list':
         return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes) });
       case 'run':
+        checkOrigin(action.value.by, action.value.reason);
         await this.#run(action.value);
         return NO_PAYLOAD;
       case 'add':
+        checkOrigin(action.value.by, action.value.reason);
         await this.#add(action.value);
         return NO_PAYLOAD;
       case 'remove':
@@ -140,9 +146,8 @@ export class JobServer {
         break;
     }
     const { name, by, reason } = action.value;
-    if (this.#hasNoMethods) throw unknownJob(name);
-    const records = await this.#registry.records();
-    if (!this.#places.has(name) && records.get(name)?.added === undefined) throw unknownJob(name);
+    checkOrigin(by, reason);
+    await this.#recordOf(name);
     await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
     return NO_PAYLOAD;
   }
@@ -179,12 +184,28 @@ export class JobServer {
     await this.#registry.change({ type: 'add', name, by, definition, ...(reason !== '' && { reason }) });
   }
 
+  /**
+   * The record of a job in this term; undefined for a decorated job that was never changed.
+   * @throws HedgeError INVALID_ARGUMENT when there is no such job; NOT_LEADER
+   */
+  async #recordOf(name: string): Promise<JobRecord | undefined> {
+    if (this.#hasNoMethods) throw unknownJob(name);
+    const record = (await this.#registry.records()).get(name);
+    if (!this.#places.has(name) && record?.added === undefined) throw unknownJob(name);
+    return record;
+  }
+
   /** @throws HedgeError CONFLICT when another run of the job goes on; INVALID_ARGUMENT, NOT_LEADER, BACKEND_UNAVAILABLE */
   async #run({ name, id, by, reason }: JobRun): Promise<void> {
-    // After an election, the jobs that were added at run time are known when the registry was read.
-    if (!this.#hasNoMethods) await this.#registry.records();
-    const outcome = await this.#runner(name).request({ id, by, ...(reason !== '' && { reason }) });
-    if (outcome === 'not-leading') throw notLeading();
+    const record = await this.#recordOf(name);
+    const runner = this.#runners.get(name);
+    if (runner === undefined) throw notRunnable(name, record?.added?.definition.handler ?? '');
+    const outcome = await runner.request({ id, by, ...(reason !== '' && { reason }) });
+    if (outcome === 'not-leading') {
+      // The job was removed meanwhile, or this pod leads no more.
+      await this.#recordOf(name);
+      throw notLeading();
+    }
     if (outcome === 'claimed' || (await this.#wasClaimed(name, id))) return;
     throw new HedgeError(
       'CONFLICT',
@@ -194,9 +215,11 @@ export class JobServer {
 
   /** Whether the run was claimed before: by an earlier leader, or by an earlier call with this id. */
   async #wasClaimed(name: string, id: string): Promise<boolean> {
-    const { backend, group } = this.#deps;
-    const rows = await backend.log.history(jobKey(group, name), { limit: MAX_SEARCHED, order: 'newest-first' });
-    return rows.some((entry) => decodeRow(entry).requested?.id === id);
+    const { backend, group, self } = this.#deps;
+    const claim = { key: jobKey(group, name), id: requestedRowId(id), value: '', leader: self().address };
+    // Finds the row among any number of rows: it makes this append, which is never made, a CONFLICT.
+    const [outcome] = await backend.log.appendIf([{ ...claim, follows: NOWHERE }]);
+    return outcome instanceof HedgeError && outcome.code === 'CONFLICT';
   }
 
   async #statuses(nextTimes: number): Promise<JobStatus[]> {
@@ -206,17 +229,27 @@ export class JobServer {
       ...this.#places.keys(),
       ...[...records].flatMap(([name, { added }]) => (added ? [name] : [])),
     ]);
-    return Array.from(names, (name) => {
+    const statuses: JobStatus[] = [];
+    const yielder = new EventLoopYielder();
+    for (const name of names) {
       const record = records.get(name);
-      const times = record?.paused === undefined ? Math.min(nextTimes, MAX_NEXT_TIMES) : 0;
       const runner = this.#runners.get(name);
-      return {
-        ...(runner?.status(times) ?? { schedule: '', nextTimes: [], running: undefined }),
+      const status = {
+        ...(runner?.status() ?? { schedule: '', running: undefined }),
         name,
+        nextTimes: [] as number[],
         paused: record?.paused && { reason: '', ...record.paused },
         added: this.#places.has(name) ? undefined : record?.added && addedStatus(record.added, runner !== undefined),
       };
-    });
+      statuses.push(status);
+      if (status.paused !== undefined) continue;
+      for (const time of runner?.nextTimes(Math.min(nextTimes, MAX_NEXT_TIMES)) ?? []) {
+        status.nextTimes.push(time);
+        // A rare time of a cron expression takes milliseconds.
+        await yielder.next();
+      }
+    }
+    return statuses;
   }
 
   /** The registry was read in this term. */
@@ -242,7 +275,7 @@ export class JobServer {
     if (added === undefined) {
       runner?.control(REMOVED);
       // A run in progress goes on, and its outcome is recorded.
-      if (runner?.busy === false) this.#runners.delete(name);
+      runner?.onceRemoved(() => this.#runners.delete(name));
     } else if (runner !== undefined) {
       runner.update(added.job, added.call, control);
     } else {
@@ -265,7 +298,7 @@ export class JobServer {
       if (handler === undefined) throw new Error(`it has no method with @LeaderJob('${handlerName}')`);
       const times = checkDefinition({ name, ...added.definition });
       const { leaseMs, group } = this.#deps;
-      const job = resolveJob(name, times, { ...options, name }, { leaseMs, group });
+      const job = { ...resolveJob(name, times, { ...options, name }, { leaseMs, group }), handler: handlerName };
       // A copy: the method may change it, and the definition is written again with each change of a job.
       const call = (run: TransactionalJobRun): unknown =>
         handler.call(withTokenInJson({ ...run, data: structuredClone(data) }));
@@ -291,14 +324,9 @@ export class JobServer {
       onCutShort,
       metrics,
       onHeld: (name) => this.#registry.held(name),
-      onWritten: this.#onWritten,
+      onWritten: (key, keep, token, timestamp) =>
+        this.#trimmer.written(key, keep, this.#fence(token), timestamp - RUN_ID_NS),
     });
-  }
-
-  #runner(name: string): JobRunner {
-    const runner = this.#runners.get(name);
-    if (runner === undefined) throw unknownJob(name);
-    return runner;
   }
 
   /** @throws HedgeError INVALID_ARGUMENT */
@@ -339,7 +367,12 @@ function addedStatus({ at, by, definition }: AddedJob, runnable: boolean): JobAd
 
 /** @throws HedgeError INVALID_ARGUMENT */
 function definitionOf(name: string, text: string): AddedJob['definition'] {
-  const definition = JSON.parse(text) as AddedJob['definition'];
+  let definition: AddedJob['definition'];
+  try {
+    definition = JSON.parse(text) as AddedJob['definition'];
+  } catch (cause) {
+    throw new HedgeError('INVALID_ARGUMENT', 'A job was not added: its definition is not JSON.', { cause });
+  }
   checkDefinition({ ...definition, name });
   return definition;
 }
@@ -348,6 +381,13 @@ function unknownJob(name: string): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
     `There is no job '${name.slice(0, 128)}' on the leader, so nothing was done. JobsService.list() has the names of all jobs.`,
+  );
+}
+
+function notRunnable(name: string, handler: string): HedgeError {
+  return new HedgeError(
+    'INVALID_ARGUMENT',
+    `Job '${name}' cannot run, so nothing was done: the leader has no method with @LeaderJob('${handler}'). Deploy the method first, or see the log of the leader.`,
   );
 }
 

@@ -75,7 +75,7 @@ export interface JobOptions {
   readonly jitterMs?: number | undefined;
   /**
    * The number of rows that the ledger keeps, 10 or more, or Infinity for all. A run has two rows. The leader deletes older
-   * ones. Default: 1,000.
+   * ones, except those of the last hour, in which a repeated call of `runNow` must be recognised. Default: 1,000.
    */
   readonly historyLimit?: number | undefined;
 }
@@ -94,6 +94,8 @@ export interface JobMethod {
 /** A job of the app, checked and with all defaults. */
 export interface Job {
   readonly name: string;
+  /** Of a job that was added at run time: the name of its handler. */
+  readonly handler?: string;
   readonly times: FireTimes;
   readonly catchUp: boolean;
   readonly transactional: boolean;
@@ -108,7 +110,7 @@ export interface Job {
 
 /**
  * 500 runs, and about 300 KB in the database: the last day of a job that runs every three minutes, and more than a year of a
- * daily one. Enough to find a repeated request of `runNow`, whatever the interval.
+ * daily one.
  */
 const DEFAULT_HISTORY_LIMIT = 1_000;
 const MIN_HISTORY_LIMIT = 10;

@@ -10,9 +10,10 @@ import type { Encoded } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { JobAdded as JobAddedOnWire, JobStatus as JobStatusOnWire } from '../wire/hedge/v1/job.js';
 import { checkJobName, type JobMethod } from './job.js';
-import { decodeStatuses, encodeJobRequest, JOB_REQUEST, type JobAction } from './job-requests.js';
+import { checkOrigin, decodeStatuses, encodeJobRequest, JOB_REQUEST, type JobAction } from './job-requests.js';
 import type { JobServer } from './job-server.js';
 import { isFiring, toJobEntry, type JobEntry } from './ledger.js';
+import { RUN_ID_MS } from './ledger-trimmer.js';
 import { checkDefinition, type JobDefinition } from './registry/job-definition.js';
 
 export interface JobsServiceDeps {
@@ -100,8 +101,6 @@ const RUN_OPTIONS = Object.keys({ id: 0, reason: 0, by: 0, timeoutMs: 0, signal:
 
 const MAX_ENTRIES = 10_000;
 const MAX_LISTED = 100;
-const MAX_BY = 200;
-const MAX_REASON = 1_000;
 /** Limit of the concurrent reads of a `list`. */
 const MAX_READS = 8;
 
@@ -151,7 +150,7 @@ export class JobsService {
 
   /**
    * The history of the firings of a job, the newest first. Works on any pod, also for a job that this version of the app
-   * does not contain any more.
+   * does not contain any more. Rows that another program has written are left out.
    *
    * @example
    * const [last] = await jobs.history('nightly report', { limit: 1 });
@@ -172,16 +171,19 @@ export class JobsService {
    *
    * The run is a firing as any other: its claim and its outcome are in the history, with this `id` as `requested.id`. It
    * runs at most once; once more with `catchUp` if its pod was lost; until its writes are committed with `transactional`.
-   * The call is safe to repeat with the same `id` while the claim is among the last 1,000 rows of the job.
+   * The call is safe to repeat with the same `id` for an hour, and after that while the claim is among the rows that
+   * `historyLimit` keeps.
    *
-   * If a firing is due, or waits for a further attempt, then this firing runs. Otherwise `fireTime` is the time of the
-   * request, by the clock of the leader. The next firings are unaffected.
+   * If a firing is due, or waits for a further attempt, then this firing runs. Of a paused job with `catchUp`, the last
+   * firing of the pause runs, and not once more at its end. Otherwise `fireTime` is the time of the request, by the clock of
+   * the leader. The next firings are unaffected.
    *
    * @example
    * const { id } = await jobs.runNow('nightly report', { reason: 'the report of Monday was wrong', by: user.email });
    * @returns the id of the run
    * @throws HedgeError CONFLICT while another run of the job goes on. Nothing was done.
-   * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, OVERLOADED, NO_HANDLER as `pause`. Nothing was done.
+   * @throws HedgeError INVALID_ARGUMENT, NO_LEADER, OVERLOADED, NO_HANDLER as `pause`. Nothing was done. Also
+   *   INVALID_ARGUMENT for a `timeoutMs` of more than an hour.
    * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, BACKEND_UNAVAILABLE: the run was claimed once or not at all, or
    *   will be. Call again with the same `id`.
    */
@@ -194,6 +196,13 @@ export class JobsService {
       throw new HedgeError(
         'INVALID_ARGUMENT',
         `The id of runNow of job '${name}' is no text of 1 to 128 visible characters.`,
+      );
+    }
+    const { timeoutMs = 0 } = options;
+    if (timeoutMs > RUN_ID_MS) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `timeoutMs of runNow of job '${name}' is ${timeoutMs}. Give at most ${RUN_ID_MS}, the time for which its id counts.`,
       );
     }
     const action = (): JobAction => ({ $case: 'run', value: { name, id, ...this.#origin(by, reason) } });
@@ -233,11 +242,12 @@ export class JobsService {
    * Adds a job at run time, or changes the job of that name that was added before. A method with `@LeaderJob` runs it, with
    * `data` in its argument. When the promise resolves, the job is durable, and all leaders run it: add it once, and not on
    * each pod or at each start (which does no harm). It begins now: its first firing is the next nominal time. After a change
-   * its history goes on. A pause stays. At most 500 jobs can be added.
+   * its history goes on, and no firing begins by the old definition any more. A pause stays. At most 500 jobs can be added.
    *
    * @example
    * await jobs.add({ name: `report of ${id}`, handler: 'tenant report', cron: '0 3 * * *', data: { tenant: id } });
-   * @throws HedgeError INVALID_ARGUMENT for a wrong definition, or the name of a decorated job. Nothing was done.
+   * @throws HedgeError INVALID_ARGUMENT for a wrong definition, the name of a decorated job, or more than the database can
+   *   store for all added jobs together. Nothing was done.
    * @throws HedgeError as `pause`. The call is safe to repeat.
    */
   async add(definition: JobDefinition, options: JobChangeOptions = {}): Promise<void> {
@@ -272,7 +282,8 @@ export class JobsService {
 
   async #read(name: string, limit: number): Promise<JobEntry[]> {
     const { log, group } = this.#deps;
-    return (await log.history(jobKey(group, name), { limit, order: 'newest-first' })).map(toJobEntry);
+    const rows = await log.history(jobKey(group, name), { limit, order: 'newest-first' });
+    return rows.flatMap((row) => toJobEntry(row) ?? []);
   }
 
   async #lastFirings(name: string, limit: number): Promise<JobEntry[]> {
@@ -338,17 +349,6 @@ function checkCount(option: string, value: unknown, min: number, max: number): v
     'INVALID_ARGUMENT',
     `"${option}" is ${String(value)}. Give a whole number from ${min} to ${max}.`,
   );
-}
-
-function checkOrigin(by: unknown, reason: unknown): void {
-  if (by !== undefined) checkText('by', by, 1, MAX_BY);
-  if (reason !== undefined) checkText('reason', reason, 0, MAX_REASON);
-}
-
-function checkText(option: string, value: unknown, min: number, max: number): void {
-  if (typeof value === 'string' && value.length >= min && value.length <= max) return;
-  const got = typeof value === 'string' ? `a text of ${value.length} characters` : `a value of type ${typeof value}`;
-  throw new HedgeError('INVALID_ARGUMENT', `"${option}" is ${got}. Give a text of ${min} to ${max} characters.`);
 }
 
 function olderLeader(call: string, cause: HedgeError): HedgeError {

@@ -11,8 +11,8 @@ function setUp(left: Record<string, number> = {}) {
   const clock = new VirtualClock();
   const calls: string[] = [];
   const state = { fails: false, running: 0, mostRunning: 0 };
-  const trim = async ({ key, keep, limit }: LogTrim): Promise<number> => {
-    calls.push(`${key} ${keep}`);
+  const trim = async ({ key, keep, before, limit }: LogTrim): Promise<number> => {
+    calls.push(`${key} ${keep}${before === undefined ? '' : ` before ${before}`}`);
     state.running += 1;
     state.mostRunning = Math.max(state.mostRunning, state.running);
     await Promise.resolve();
@@ -44,6 +44,15 @@ describe('ledger trimmer', () => {
     for (let row = 0; row < 10; row += 1) trimmer.written('a', 100, FENCE);
     await clock.advanceAsync(0);
     expect(calls).toEqual(['a 10', 'a 100']);
+  });
+
+  it('keeps rows of a time that the last row of the key moves', async () => {
+    const { clock, calls, trimmer } = setUp({ a: 700 });
+    trimmer.written('a', 100, FENCE, 5n);
+    await clock.advanceAsync(0);
+    trimmer.written('a', 100, FENCE, 8n);
+    await clock.advanceAsync(1_000);
+    expect(calls).toEqual(['a 100 before 5', 'a 100 before 8', 'a 100 before 8']);
   });
 
   it('deletes many rows in batches with pauses, one call at a time for all keys', async () => {

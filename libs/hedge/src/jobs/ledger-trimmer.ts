@@ -7,9 +7,17 @@ const MAX_ROWS = 500;
 /** The pause between two calls for one key, in milliseconds: so old rows of years do not fill the database with work. */
 const PAUSE_MS = 100;
 
+/**
+ * The id of a requested run counts at least so long after its claim, because ledgers keep the rows of this time, whatever
+ * their number. No call of `runNow` repeats its request for longer.
+ */
+export const RUN_ID_MS = 3_600_000;
+
 interface TrimmedKey {
   keep: number;
   fence: Fence;
+  /** As in `LogTrim`. */
+  before: bigint | undefined;
   /** Rows that were written since the last complete trim; Infinity before the first one of this process. */
   written: number;
 }
@@ -32,12 +40,17 @@ export class LedgerTrimmer {
     private readonly logger: { warn(message: string): void },
   ) {}
 
-  /** To call after each row of a key. @param keep the number of newest rows that stay; Infinity for all */
-  written(key: string, keep: number, fence: Fence): void {
+  /**
+   * To call after each row of a key.
+   * @param keep the number of newest rows that stay; Infinity for all
+   * @param before rows with this timestamp in nanoseconds, or a later one, stay, too. Default: rows of any age are deleted.
+   */
+  written(key: string, keep: number, fence: Fence, before?: bigint): void {
     if (this.log.trim === undefined || keep === Infinity) return;
-    const trimmed = this.#keys.get(key) ?? { keep, fence, written: Infinity };
+    const trimmed = this.#keys.get(key) ?? { keep, fence, before, written: Infinity };
     this.#keys.set(key, trimmed);
     trimmed.fence = fence;
+    trimmed.before = before;
     // A job that was added anew may have another limit.
     trimmed.keep = keep;
     trimmed.written += 1;
@@ -74,8 +87,9 @@ export class LedgerTrimmer {
     for (;;) {
       const trimmed = this.#keys.get(key);
       if (trimmed === undefined) return;
-      const { keep, fence } = trimmed;
-      const deleted = (await this.log.trim?.({ key, keep, limit: MAX_ROWS }, fence)) ?? 0;
+      const { keep, fence, before } = trimmed;
+      const trim = { key, keep, limit: MAX_ROWS, ...(before !== undefined && { before }) };
+      const deleted = (await this.log.trim?.(trim, fence)) ?? 0;
       if (deleted < MAX_ROWS) {
         trimmed.written = 0;
         return;

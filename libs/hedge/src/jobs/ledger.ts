@@ -46,6 +46,8 @@ export interface LedgerRow {
   readonly token: bigint;
   /** The timetable of the row. */
   readonly schedule: string;
+  /** Set for `scheduled`, if the row before it is one of the same time: counts these, from 1. */
+  readonly revision?: number;
   readonly durationMs?: number;
   /** The error of the method, or of the transaction. */
   readonly error?: string;
@@ -109,14 +111,19 @@ const MAX_ERROR_LENGTH = 1_000;
  * only one outcome: another value with the same id is a CONFLICT. The claim of a requested run has the id of the request, so
  * that a repeated request is claimed once.
  */
-export function rowIdOf({ event, through, attempt, token, requested }: LedgerRow): string {
-  if (event === 'claimed' && requested !== undefined) return `requested ${requested.id}`;
+export function rowIdOf({ event, through, attempt, token, revision, requested }: LedgerRow): string {
+  if (event === 'claimed' && requested !== undefined) return requestedRowId(requested.id);
   const time = new Date(through).toISOString();
   if (event === 'claimed') return `${time} ${attempt} claim`;
   if (event === 'missed' || event === 'skipped') return `${time} passed over`;
-  // A timetable may change and change back between two firings.
-  if (event === 'scheduled') return `${time} scheduled ${token}`;
+  // A timetable may change and change back between two firings, also in one term.
+  if (event === 'scheduled') return `${time} scheduled ${token}${revision === undefined ? '' : ` ${revision}`}`;
   return `${time} ${attempt} outcome`;
+}
+
+/** The row id of the claim of a requested run. @param id of the request */
+export function requestedRowId(id: string): string {
+  return `requested ${id}`;
 }
 
 /** The outcome of a run: `failed` with an error, `done` without one. */
@@ -142,6 +149,16 @@ export function encodeRow({ fireTime, through, token, error, ...row }: LedgerRow
 
 /** @throws HedgeError CONFLICT for a row of another writer. */
 export function decodeRow({ key, id, value }: Pick<LogEntry, 'key' | 'id' | 'value'>): LedgerRow {
+  const row = decodedOf(value);
+  if (row !== undefined) return row;
+  throw new HedgeError(
+    'CONFLICT',
+    `The row "${id}" of the ledger "${key}" cannot be decoded: another program, or a newer version of this library, wrote it. The job does not run until the row is deleted.`,
+    { details: { key, id } },
+  );
+}
+
+function decodedOf(value: string): LedgerRow | undefined {
   try {
     const row = JSON.parse(value) as Record<string, unknown>;
     const decoded = {
@@ -153,17 +170,16 @@ export function decodeRow({ key, id, value }: Pick<LogEntry, 'key' | 'id' | 'val
     const { event, fireTime, through } = decoded;
     if (EVENTS.includes(event) && Number.isFinite(fireTime) && Number.isFinite(through)) return decoded;
   } catch {
-    // Reported below.
+    // Not JSON, or a token that is no number.
   }
-  throw new HedgeError(
-    'CONFLICT',
-    `The row "${id}" of the ledger "${key}" cannot be decoded: another program, or a newer version of this library, wrote it. The job does not run until the row is deleted.`,
-    { details: { key, id } },
-  );
+  return undefined;
 }
 
-export function toJobEntry(entry: LogEntry): JobEntry {
-  const { fireTime, through, token, ...row } = decodeRow(entry);
+/** @returns undefined for a row of another writer, which `decodeRow` rejects */
+export function toJobEntry(entry: LogEntry): JobEntry | undefined {
+  const decoded = decodedOf(entry.value);
+  if (decoded === undefined) return undefined;
+  const { fireTime, through, token, revision: _revision, ...row } = decoded;
   return withTokenInJson({
     ...row,
     fireTime: new Date(fireTime),

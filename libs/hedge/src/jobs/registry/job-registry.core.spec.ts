@@ -10,6 +10,10 @@ class Bench {
   now = T0;
   answers = true;
   holds = true;
+  /** The database refuses each row with a change of this job. */
+  refuses: string | undefined;
+  /** It has written the refused row once, and the answer was lost. */
+  wroteRefused = false;
   readonly pending: RegistryEffect[] = [];
   readonly seen: string[] = [];
   readonly registry = new JobRegistry({ pod: () => 'a:1', retryMs: 100 });
@@ -33,8 +37,11 @@ class Bench {
   answer(effect: RegistryEffect): void {
     if (effect.type === 'load') this.step({ type: 'loaded', call: effect.call, row: this.rows.at(-1) });
     if (effect.type !== 'write') return;
-    this.rows.push(effect.row);
-    this.step({ type: 'written', call: effect.call });
+    const refused = effect.row.changes.some(({ name }) => name === this.refuses);
+    if (!refused || this.wroteRefused) this.rows.push(effect.row);
+    this.step(
+      refused ? { type: 'refused', call: effect.call, problem: 'too large' } : { type: 'written', call: effect.call },
+    );
   }
 
   /** The paused jobs. */
@@ -100,6 +107,45 @@ describe('job registry', () => {
     pod.step({ type: 'held', name: 'k' });
     expect(pod.rows.map(({ changes }) => changes.map(({ name }) => name).join())).toEqual(['j', 'k,i']);
     expect(pod.seen.slice(1)).toEqual(['apply j: j', '1 done', 'apply k,i: j,k', '2 done', '3 done']);
+  });
+
+  it('J5: writes a new definition only when the scheduler of the job is held', () => {
+    pod.holds = false;
+    pod.elect().change(add(1_000));
+    expect(pod.rows).toEqual([]);
+    pod.step({ type: 'held', name: 'k' });
+    expect(pod.rows).toHaveLength(1);
+  });
+
+  it('answers a change whose row is refused, and makes the changes beside and after it', () => {
+    pod.answers = false;
+    pod.elect();
+    pod.refuses = 'c';
+    for (const name of ['a', 'b', 'c', 'd', 'e']) pod.ask('pause', name);
+    pod.answers = true;
+    pod.answer(pod.pending[0]!);
+    pod.ask('resume', 'a');
+    expect(pod.seen.filter((line) => /^\d/.test(line)).sort()).toEqual([
+      '1 done',
+      '2 done',
+      '3 refused',
+      '4 done',
+      '5 done',
+      '6 done',
+    ]);
+    expect([...pod.registry.records].filter(([, { paused }]) => paused).map(([name]) => name)).toEqual(['b', 'd', 'e']);
+    expect(new Set(pod.rows.map(({ number }) => number)).size).toBe(pod.rows.length);
+    // The scheduler of the refused job runs on.
+    expect(pod.seen.filter((line) => line.includes('apply') && line.includes('c'))).not.toEqual([]);
+  });
+
+  it('finds that a refused row was written by an earlier attempt', () => {
+    pod.elect();
+    pod.refuses = 'j';
+    pod.wroteRefused = true;
+    pod.ask('pause');
+    expect(pod.seen.slice(1)).toEqual(['apply j: j', '1 done']);
+    expect(pod.rows).toHaveLength(1);
   });
 
   it('keeps who paused a job first, and the last resumption', () => {

@@ -21,6 +21,8 @@ interface Calling {
   readonly row?: RegistryRow;
   /** The changes that the row contains, or that wait for the end of a read. */
   readonly batch: readonly Request[];
+  /** The row of the batch was refused. The read shows whether an earlier attempt has written it. */
+  readonly refused?: { readonly row: RegistryRow; readonly problem: string };
   readonly tries: number;
   readonly retryAt?: number;
 }
@@ -45,8 +47,11 @@ const NO_RECORDS: JobRecords = new Map();
  *
  * J5: the scheduler of a job claims nothing from the commit of its pause to the commit of its resumption, under any leader.
  * - A scheduler starts in a term only when the registry was read in that term.
- * - A pause, or the removal of a job, is written only when the scheduler of this leader is held: it has no claim in flight,
- *   and begins none. Claims of earlier leaders are fenced off.
+ * - A pause, the removal of a job and a new definition of a job are written only when the scheduler of this leader is held:
+ *   it has no claim in flight, and begins none. Claims of earlier leaders are fenced off.
+ *
+ * A row that the database refuses blocks no other change: its changes are tried again in smaller rows, and the one that is
+ * refused alone is answered.
  */
 export class JobRegistry {
   #term: LeaderTerm | undefined;
@@ -56,6 +61,8 @@ export class JobRegistry {
   #number = 0;
   #records: JobRecords = NO_RECORDS;
   #waiting: Request[] = [];
+  /** The most changes of the next row. Halves when a row is refused, and doubles when one is written. */
+  #batchLimit = Infinity;
 
   constructor(private readonly settings: RegistrySettings) {}
 
@@ -91,6 +98,7 @@ export class JobRegistry {
   #elected(token: bigint): readonly RegistryEffect[] {
     this.#term = { token, draining: false, started: false };
     this.#number = 0;
+    this.#batchLimit = Infinity;
     return this.#call({ at: 'calling', call: 0, batch: [], tries: 0 });
   }
 
@@ -103,18 +111,22 @@ export class JobRegistry {
     return settled(open, 'not-leading');
   }
 
-  #call({ row, batch, tries }: Omit<Calling, 'retryAt'>): readonly RegistryEffect[] {
+  #call({ row, batch, refused, tries }: Omit<Calling, 'retryAt'>): readonly RegistryEffect[] {
     if (this.#term === undefined) return this.#deposed();
     const call = (this.#calls += 1);
-    this.#state = { at: 'calling', call, batch, tries: tries + 1, ...(row && { row }) };
+    this.#state = { at: 'calling', call, batch, tries: tries + 1, ...(row && { row }), ...(refused && { refused }) };
     return [row === undefined ? { type: 'load', call } : { type: 'write', call, row, token: this.#term.token }];
   }
 
   #answered(input: Extract<RegistryInput, { readonly call: number }>, now: Instant): readonly RegistryEffect[] {
     const { row, ...state } = this.#state as Calling;
     if (input.type === 'fenced-off') return this.#deposed();
-    if (input.type === 'loaded') return this.#loaded(input.row?.records ?? NO_RECORDS, state.batch, now);
+    if (input.type === 'loaded') return this.#loaded(input.row, state, now);
     if (input.type === 'written') return row === undefined ? [] : this.#written(row.records, state.batch, now);
+    if (input.type === 'refused') {
+      if (row === undefined) return [];
+      return this.#call({ ...state, refused: { row, problem: input.problem }, tries: 0 });
+    }
     const { retryMs } = this.settings;
     const pauseMs = backoffMs(state.tries, retryMs, 4 * retryMs, input.random);
     // After a conflict, the registry is read again.
@@ -123,10 +135,15 @@ export class JobRegistry {
     return [{ type: 'wake', afterMs: pauseMs }];
   }
 
-  #loaded(records: JobRecords, batch: readonly Request[], now: Instant): readonly RegistryEffect[] {
+  #loaded(row: RegistryRow | undefined, { batch, refused }: Calling, now: Instant): readonly RegistryEffect[] {
     const term = this.#term;
     if (term === undefined) return [];
+    const records = row?.records ?? NO_RECORDS;
     this.#records = records;
+    if (refused !== undefined) {
+      const written = row?.token === refused.row.token && row.number === refused.row.number;
+      return written ? this.#written(records, batch, now) : this.#refused(batch, refused.problem, now);
+    }
     if (batch.length > 0) return this.#apply(batch, now);
     this.#state = { at: 'ready' };
     const starts = !term.started && !term.draining;
@@ -145,10 +162,8 @@ export class JobRegistry {
   /** Begins with the waiting changes, all together, when those before are durable. */
   #next(now: Instant): readonly RegistryEffect[] {
     if (this.#state.at !== 'ready' || this.#waiting.length === 0) return [];
-    const batch = this.#waiting.splice(0);
-    const names = new Set(
-      changesOf(batch).flatMap(({ type, name }) => (type === 'pause' || type === 'remove' ? [name] : [])),
-    );
+    const batch = this.#waiting.splice(0, this.#batchLimit);
+    const names = new Set(changesOf(batch).flatMap(({ type, name }) => (type === 'resume' ? [] : [name])));
     if (names.size === 0) return this.#apply(batch, now);
     this.#state = { at: 'holding', batch, names };
     return [...names].map((name) => ({ type: 'hold', name }));
@@ -177,9 +192,26 @@ export class JobRegistry {
 
   #written(records: JobRecords, batch: readonly Request[], now: Instant): readonly RegistryEffect[] {
     this.#records = records;
+    this.#batchLimit *= 2;
+    return [...this.#applied(batch), ...settled(batch, 'done'), ...this.#next(now)];
+  }
+
+  #refused(batch: readonly Request[], problem: string, now: Instant): readonly RegistryEffect[] {
+    const applied = this.#applied(batch);
+    const [only, ...others] = batch;
+    if (only !== undefined && others.length === 0) {
+      return [...applied, { type: 'settle', ticket: only.ticket, outcome: 'refused', problem }, ...this.#next(now)];
+    }
+    this.#batchLimit = Math.ceil(batch.length / 2);
+    this.#waiting.unshift(...batch);
+    return [...applied, ...this.#next(now)];
+  }
+
+  /** The schedulers of these jobs follow the present records, which ends their hold. */
+  #applied(batch: readonly Request[]): readonly RegistryEffect[] {
     this.#state = { at: 'ready' };
     const names = [...new Set(changesOf(batch).map(({ name }) => name))];
-    return [{ type: 'apply', names, records }, ...settled(batch, 'done'), ...this.#next(now)];
+    return [{ type: 'apply', names, records: this.#records }];
   }
 }
 

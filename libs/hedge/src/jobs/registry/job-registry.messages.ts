@@ -21,6 +21,8 @@ export type RegistryInput =
   /** The row id exists with another value, so the registry has changed since it was read. */
   | { readonly type: 'conflict'; readonly call: number; readonly random: number }
   | { readonly type: 'call-failed'; readonly call: number; readonly random: number }
+  /** The row is too large, or the database never accepts it. An earlier attempt may have written it. */
+  | { readonly type: 'refused'; readonly call: number; readonly problem: string }
   /**
    * Gets one `settle` with its ticket, when the change is durable. Without a change: when all changes before it are, and
    * the records are known.
@@ -43,4 +45,6 @@ export type RegistryEffect =
   /** The records of these jobs are durable. They end a hold. */
   | { readonly type: 'apply'; readonly names: readonly string[]; readonly records: JobRecords }
   /** `not-leading`: this pod leads no more, and the change may have happened. */
-  | { readonly type: 'settle'; readonly ticket: number; readonly outcome: 'done' | 'not-leading' };
+  | { readonly type: 'settle'; readonly ticket: number; readonly outcome: 'done' | 'not-leading' }
+  /** The change did not happen, because the row with this change alone was refused. */
+  | { readonly type: 'settle'; readonly ticket: number; readonly outcome: 'refused'; readonly problem: string };

@@ -11,6 +11,7 @@ import {
   registryRowId,
   type JobChange,
   type JobRecords,
+  type RegistryRow,
 } from './registry-row.js';
 
 export interface RegistryRunnerOptions extends RegistrySettings {
@@ -34,6 +35,9 @@ export interface RegistryRunnerOptions extends RegistrySettings {
 
 /** Rows that the registry keeps, to see who changed a job. Each has the state of all jobs. */
 const KEPT_ROWS = 100;
+
+/** Limit of a row, in characters. Every database accepts it: the limit of Spanner is 2,621,440. */
+const MAX_ROW = 2_000_000;
 
 interface PendingChange {
   resolve(): void;
@@ -73,6 +77,7 @@ export class JobRegistryRunner {
   /**
    * Resolves when the change is durable, and the schedulers follow it.
    * @throws HedgeError NOT_LEADER when this pod leads no more. The change is repeatable.
+   * @throws HedgeError INVALID_ARGUMENT when the database refuses the row. Nothing was changed.
    */
   async change(change: JobChange): Promise<void> {
     await this.#request(change);
@@ -120,7 +125,7 @@ export class JobRegistryRunner {
         const change = this.#changes.get(effect.ticket);
         this.#changes.delete(effect.ticket);
         if (effect.outcome === 'done') change?.resolve();
-        else change?.reject(notLeading());
+        else change?.reject(effect.outcome === 'refused' ? refused(effect.problem) : notLeading());
       }
     }
   }
@@ -141,11 +146,13 @@ export class JobRegistryRunner {
     const { log, lease, key, pod, onWritten } = this.options;
     let input: RegistryInput;
     try {
-      const append = { key, id: registryRowId(row), value: encodeRegistryRow(row), leader: pod() };
+      const append = { key, id: registryRowId(row), value: encodedWithin(row), leader: pod() };
       const [outcome] = await log.append([append], { lease, token });
-      input = outcome instanceof HedgeError ? this.#failed(call, outcome) : { type: 'written', call };
+      if (outcome instanceof HedgeError) throw outcome;
+      input = { type: 'written', call };
     } catch (error) {
-      input = this.#failed(call, error);
+      const never = error instanceof HedgeError && error.code === 'INVALID_ARGUMENT';
+      input = never ? { type: 'refused', call, problem: error.message } : this.#failed(call, error);
     }
     if (input.type === 'written') onWritten(key, KEPT_ROWS, token);
     this.#answered(input);
@@ -165,4 +172,18 @@ export class JobRegistryRunner {
     this.#unavailable = true;
     return { type: code === 'CONFLICT' ? 'conflict' : 'call-failed', call, random: random() };
   }
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+function encodedWithin(row: RegistryRow): string {
+  const value = encodeRegistryRow(row);
+  if (value.length <= MAX_ROW) return value;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `the state of all jobs would have ${value.length} characters, and ${MAX_ROW} are allowed. Remove added jobs, or give them less data.`,
+  );
+}
+
+function refused(problem: string): HedgeError {
+  return new HedgeError('INVALID_ARGUMENT', `The change of the job was refused, and nothing was done: ${problem}`);
 }
