@@ -13,6 +13,7 @@ import {
   type JobRun,
   JobsService,
   type KvEntry,
+  type KvOperation,
   KvStore,
   type KvWatch,
   LeaderInterval,
@@ -157,6 +158,24 @@ const calls: PodCalls = {
       if (!(error instanceof HedgeError) || error.code !== 'CONFLICT') return { expected, outcome: 'unknown' };
       const found = error.details['entry'] as KvEntry | undefined;
       return { expected, outcome: 'conflict', found: found?.deleted === true ? undefined : found?.value };
+    }
+  },
+  transactIfUnchanged: async (keys, value, timeoutMs) => {
+    const entries = await kv.getMany(keys);
+    const expected = Object.fromEntries(keys.map((key, place) => [key, entries[place]?.value]));
+    const operations = keys.map((key, place): KvOperation => {
+      const entry = entries[place];
+      if (place < keys.length - 1) return { put: key, value, ...(entry ? { ifVersion: entry } : { ifAbsent: true }) };
+      return entry === undefined ? { check: key, ifAbsent: true } : { delete: key, ifVersion: entry };
+    });
+    try {
+      await kv.transaction(operations, { timeoutMs });
+      return { expected, outcome: 'written' };
+    } catch (error) {
+      if (!(error instanceof HedgeError) || error.code !== 'CONFLICT') return { expected, outcome: 'unknown' };
+      const { keys: changed, entries: there } = error.details as { keys: string[]; entries: KvEntry[] };
+      const found = there.map(({ key, value, deleted }) => [key, deleted === true ? undefined : value]);
+      return { expected, outcome: 'conflict', keys: changed, found: Object.fromEntries(found) };
     }
   },
   delete: (key, timeoutMs) => kv.delete(key, { timeoutMs }),

@@ -55,6 +55,17 @@ export type ConditionalPut =
   | { readonly expected: string | undefined; readonly outcome: 'written' | 'unknown' }
   | { readonly expected: string | undefined; readonly outcome: 'conflict'; readonly found: string | undefined };
 
+/** A transaction on the condition that the keys still have the `expected` values. */
+export type ConditionalTransaction = { readonly expected: Readonly<Record<string, string | undefined>> } & (
+  | { readonly outcome: 'written' | 'unknown' }
+  | {
+      readonly outcome: 'conflict';
+      /** Those that had changed. */
+      readonly keys: readonly string[];
+      readonly found: Readonly<Record<string, string | undefined>>;
+    }
+);
+
 /** The calls that a test can make to a pod. */
 export interface PodCalls {
   state(): Promise<PodState>;
@@ -66,6 +77,8 @@ export interface PodCalls {
   get(key: string): Promise<string | undefined>;
   /** Reads the key, then puts on the condition that it has not changed. */
   putIfUnchanged(key: string, value: string, timeoutMs: number): Promise<ConditionalPut>;
+  /** Reads the keys, then deletes the last one and puts the others, on the condition that none has changed. */
+  transactIfUnchanged(keys: readonly string[], value: string, timeoutMs: number): Promise<ConditionalTransaction>;
   delete(key: string, timeoutMs: number): Promise<unknown>;
   /** Watches a prefix from now on. */
   watch(prefix: string): Promise<void>;

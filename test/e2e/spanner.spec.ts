@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { linearize, type Operation } from '../kv/linearizability.js';
+import { linearize, readOf, writeOf, type Operation } from '../kv/linearizability.js';
 import { INDEX_DDL, openEmulator, TABLE_DDL } from '../spanner/target.js';
 import { agree, eventually, type Pod, Pods } from './pods.js';
 
@@ -70,7 +70,7 @@ describe('pods on a Spanner that fails', () => {
     await during;
     await agree(others);
 
-    const puts = [...history.values()].flat().filter(({ kind }) => kind === 'write');
+    const puts = [...history.values()].flat().filter(({ wrote }) => Object.keys(wrote).length > 0);
     expect(puts.filter(({ returned }) => returned < Infinity).length).toBeGreaterThan(puts.length / 2);
     for (const [key, operations] of history) {
       expect({ key, explained: linearize(operations) !== undefined }).toEqual({ key, explained: true });
@@ -91,13 +91,13 @@ async function keepCalling(pod: Pod, name: string, history: ReadonlyMap<string, 
         () => false,
       );
       // A put that failed may still happen.
-      operations.push({ kind: 'write', value, called, returned: done ? performance.now() : Infinity });
+      operations.push(writeOf({ [key]: value }, called, done ? performance.now() : Infinity));
     } else {
       const found = await pod.call('get', key).then(
         (value) => ({ value }),
         () => undefined,
       );
-      if (found) operations.push({ kind: 'read', value: found.value, called, returned: performance.now() });
+      if (found) operations.push(readOf({ [key]: found.value }, called, performance.now()));
     }
   }
 }

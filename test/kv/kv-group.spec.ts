@@ -6,11 +6,13 @@ import {
   GroupCommitter,
   KV_CONDITIONAL_PUT,
   KV_PUT,
+  KV_TRANSACTION,
   kvConditionalPutHandler,
   kvPutHandler,
+  kvTransactionHandler,
 } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { StartGate } from '../../libs/hedge/src/common/async/start-gate.js';
-import type { KvVersion } from '../../libs/hedge/src/kv/kv-entry.js';
+import type { KvEntry, KvVersion } from '../../libs/hedge/src/kv/kv-entry.js';
 import type { KvWatch } from '../../libs/hedge/src/kv/watch/kv-watch.js';
 import { KvStore, type KvWatchOptions } from '../../libs/hedge/src/kv/kv.store.js';
 import { KV_WATCH, WatchAnnouncer } from '../../libs/hedge/src/kv/watch/watch-announcer.runner.js';
@@ -30,7 +32,10 @@ let second: TestPod;
 let kv: KvStore;
 
 /** A pod that serves puts. All pods use one database, and its faults affect all of them. */
-async function start(name: string, { knowsConditions = true, knowsWatches = true } = {}): Promise<TestPod> {
+async function start(
+  name: string,
+  { knowsConditions = true, knowsTransactions = true, knowsWatches = true } = {},
+): Promise<TestPod> {
   const pod = await group.start(name);
   const address = (): string => pod.self.address;
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
@@ -44,6 +49,7 @@ async function start(name: string, { knowsConditions = true, knowsWatches = true
   }
   pod.messenger.serve(KV_PUT, kvPutHandler(committer, address));
   if (knowsConditions) pod.messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
+  if (knowsTransactions) pod.messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, address, 1_000));
   return pod;
 }
 
@@ -169,6 +175,67 @@ describe('puts in a group', () => {
     expect(await kv.get('other')).toBeUndefined();
   });
 
+  it('K5: a transaction that both leaders of a change have received is written once, and no conflict', async () => {
+    const before = await kv.put('k', 'before');
+    faults.once('log.appendIf', { answerDelayMs: 2_000 });
+    const written = kv.transaction([
+      { put: 'k', value: 'v', ifVersion: before },
+      { put: 'l', value: 'v' },
+    ]);
+    await group.pass(100);
+    await writeBeside('after');
+    group.elect(second);
+    await group.pass(3_000);
+    expect(await written).toMatchObject([{ key: 'k' }, { key: 'l' }]);
+    expect(await values()).toEqual(['after', 'v', 'before']);
+    expect(await kv.history('l')).toHaveLength(1);
+  });
+
+  it('K5: a transaction that was refused is not written by the late call of the former leader', async () => {
+    const before = await kv.put('k', 'before');
+    faults.once('log.appendIf', { delayMs: 2_000 });
+    const operations = [
+      { check: 'k', ifVersion: before },
+      { put: 'l', value: 'late' },
+    ];
+    const refused = expect(kv.transaction(operations)).rejects.toMatchObject({
+      code: 'CONFLICT',
+      details: { keys: ['k'], entries: [{ value: 'next' }] },
+    });
+    await group.pass(100);
+    await writeBeside('next');
+    group.elect(second);
+    await group.pass(500);
+    await refused;
+    await group.pass(3_000);
+    expect(await kv.get('l')).toBeUndefined();
+  });
+
+  it('K5: a transaction without an answer of the database was written as a whole, or not at all', async () => {
+    for (const fails of ['before-effect', 'after-effect'] as const) {
+      faults.each((call) => (call === 'log.appendIf' ? { fails } : undefined));
+      const operations = ['a', 'b'].map((name) => ({ put: `${fails}/${name}`, value: 'v' }));
+      const failed = expect(kv.transaction(operations, { timeoutMs: 2_000 })).rejects.toMatchObject({
+        code: 'DEADLINE_EXCEEDED',
+        retryable: false,
+      });
+      await group.pass(3_000);
+      await failed;
+      expect(await kv.entries(`${fails}/`)).toHaveLength(fails === 'after-effect' ? 2 : 0);
+    }
+  });
+
+  it('K5: a transaction is refused by a leader that does not know transactions, and no part of it is written', async () => {
+    group.elect(await start('old', { knowsTransactions: false }));
+    const operations = ['a', 'b'].map((key) => ({ put: key, value: 'v' }));
+    await expect(kv.transaction(operations)).rejects.toMatchObject({
+      code: 'NO_HANDLER',
+      message: expect.stringContaining('Run the same version'),
+    });
+    expect(await kv.entries('')).toEqual([]);
+    await kv.put('a', 'v', { ifAbsent: true });
+  });
+
   it.each([
     ['an overwrite', { append: false }],
     ['a fenced put', { fenced: true }],
@@ -272,6 +339,34 @@ describe('watches in a group', () => {
     await kv.delete('a/1');
     await group.pass(50);
     for (const { seen } of watches) expect(seen).toEqual(['a/1=x', 'a/2=y', 'a/1 deleted']);
+  });
+
+  it('W1 K5: yield the entries of a transaction one after the other, with one version, on every pod', async () => {
+    const watches = [caller, first, second].map((pod) => ({ watch: storeOf(pod).watch('a/'), seen: [] as KvEntry[] }));
+    for (const { watch, seen } of watches) {
+      void (async () => {
+        for await (const entry of watch) seen.push(entry);
+      })();
+    }
+    await group.pass(100);
+    const transactions = [caller, second].map((pod, i) =>
+      storeOf(pod).transaction([
+        { put: `a/${i}/z`, value: 'z' },
+        { delete: `a/${i}/y` },
+        { put: `b/${i}`, value: 'other' },
+        { put: `a/${i}/x`, value: 'x' },
+      ]),
+    );
+    await group.pass(100);
+    const written = await Promise.all(transactions);
+    for (const { watch, seen } of watches) {
+      const [one, two] = [seen.slice(0, 3), seen.slice(3)];
+      for (const entries of written) {
+        const mine = entries.filter(({ key }) => key.startsWith('a/'));
+        expect([one, two]).toContainEqual(mine);
+      }
+      await watch.return();
+    }
   });
 
   it('W1: go on after a change of the leader, a lost link and an outage of the database', async () => {

@@ -1,27 +1,17 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
-import { linearize, type Operation } from './linearizability.js';
+import { linearize, readOf, writeOf, type Operation, type Values } from './linearizability.js';
 
-const write = (value: string | undefined, called: number, returned: number): Operation => ({
-  kind: 'write',
-  value,
-  called,
-  returned,
-});
-const read = (value: string | undefined, called: number, returned: number): Operation => ({
-  kind: 'read',
-  value,
-  called,
-  returned,
-});
+const write = (k: string | undefined, called: number, returned: number): Operation => writeOf({ k }, called, returned);
 
-const cas = (expected: string | undefined, value: string | undefined, called: number, returned: number): Operation => ({
-  kind: 'compare-and-set',
-  expected,
-  value,
-  called,
-  returned,
-});
+const read = (k: string | undefined, called: number, returned: number): Operation => readOf({ k }, called, returned);
+
+const cas = (expected: string | undefined, k: string | undefined, called: number, returned: number): Operation =>
+  writeOf({ k }, called, returned, { k: expected });
+
+/** A transaction of several keys. */
+const transaction = (found: Values, wrote: Values, called: number, returned: number): Operation =>
+  writeOf(wrote, called, returned, found);
 
 describe('linearize', () => {
   it.each<[string, Operation[]]>([
@@ -45,6 +35,24 @@ describe('linearize', () => {
       'one of an absent key, after a deletion',
       [cas(undefined, 'a', 0, 1), write(undefined, 2, 3), cas(undefined, 'b', 4, 5)],
     ],
+    [
+      'a transaction, read key by key before and after it',
+      [
+        transaction({ k: undefined }, { k: '1', l: '1' }, 0, 9),
+        readOf({ l: undefined }, 1, 2),
+        read(undefined, 1, 2),
+        readOf({ l: '1' }, 3, 4),
+        read('1', 5, 6),
+      ],
+    ],
+    [
+      'a transaction under a condition of a key that it does not write',
+      [write('on', 0, 1), transaction({ k: 'on' }, { l: '1' }, 2, 9), write('off', 3, 4), readOf({ l: '1' }, 5, 6)],
+    ],
+    [
+      'an unknown transaction that happened late',
+      [transaction({}, { k: 'x', l: 'x' }, 0, Infinity), read(undefined, 1, 2), readOf({ k: 'x', l: 'x' }, 3, 4)],
+    ],
   ])('explains %s', (_what, history) => {
     expect(linearize(history)).toBeDefined();
   });
@@ -66,6 +74,30 @@ describe('linearize', () => {
       'an unknown write that happened twice',
       [write('x', 0, Infinity), read('x', 1, 2), write('a', 3, 4), read('a', 5, 6), read('x', 7, 8)],
     ],
+    [
+      'a transaction of which only a part happened',
+      [transaction({}, { k: '1', l: '1' }, 0, 1), read('1', 2, 3), readOf({ l: undefined }, 2, 3)],
+    ],
+    [
+      'a transaction of which one part was seen before the other',
+      [transaction({}, { k: '1', l: '1' }, 0, 9), read('1', 1, 2), readOf({ l: undefined }, 3, 4)],
+    ],
+    [
+      'a part of an unknown transaction',
+      [transaction({}, { k: 'x', l: 'x' }, 0, Infinity), read('x', 1, 2), readOf({ l: undefined }, 3, 4)],
+    ],
+    [
+      'a transaction under a condition that had ended',
+      [write('on', 0, 1), write('off', 2, 3), transaction({ k: 'on' }, { l: '1' }, 4, 5)],
+    ],
+    [
+      'two transactions, each under the condition that the other one has not happened',
+      [
+        transaction({ l: undefined }, { k: '1' }, 0, 9),
+        transaction({ k: undefined }, { l: '1' }, 0, 9),
+        readOf({ k: '1', l: '1' }, 10, 11),
+      ],
+    ],
   ])('rejects %s', (_what, history) => {
     expect(linearize(history)).toBeUndefined();
   });
@@ -77,7 +109,7 @@ describe('linearize', () => {
         let value: string | undefined;
         const history = steps.map(({ isRead, before, after }, moment): Operation => {
           if (!isRead) value = `${moment}`;
-          return { kind: isRead ? 'read' : 'write', value, called: moment - before, returned: moment + after + 0.5 };
+          return (isRead ? read : write)(value, moment - before, moment + after + 0.5);
         });
         const order = linearize(history);
         expect(order).toHaveLength(history.length);

@@ -30,6 +30,19 @@ export async function takeOne(kv: KvStore, key: string) {
   // #endregion
 }
 
+export async function transfer(kv: KvStore, from: string, to: string, amount: number) {
+  // #region transaction
+  const [source, target, rules] = await kv.getMany([from, to, 'rules']);
+  if (source === undefined || target === undefined || rules === undefined) return;
+  await kv.transaction([
+    { check: 'rules', ifVersion: rules }, // a condition without a write
+    { put: from, value: String(Number(source.value) - amount), ifVersion: source },
+    { put: to, value: String(Number(target.value) + amount), ifVersion: target },
+    { delete: `pending/${from}` },
+  ]); // all in one commit; or CONFLICT, and nothing is written
+  // #endregion
+}
+
 export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, apply: (entry: KvEntry) => void) {
   // #region watch
   for await (const entry of kv.watch('rates/', { signal })) {

@@ -17,6 +17,7 @@ import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
 import type { LogPlace } from '../../libs/hedge/src/database/log-table.js';
+import type { WatchNotices } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import type { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { GetBatcher, GetLimits } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
@@ -55,6 +56,7 @@ export interface Parts {
   database(...made: ConstructorParameters<typeof SimulatedDatabase>): SimulatedDatabase;
   observer(): LeaseObserver;
   watchReader(after: LogPlace): WatchReader;
+  watchNotices(): WatchNotices;
   gets(limits: GetLimits): GetBatcher<Versions>;
   driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
@@ -140,7 +142,7 @@ export class Cluster {
     this.connection = new DatabaseConnection(world, random, this.timing.backendTimeoutMs);
     const kind = database ?? random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
     this.database = parts.database(world, kind, new Random(-seed).next);
-    this.watches = new WatchOracle(this.database);
+    this.watches = new WatchOracle(this.database, () => world.now);
     this.operations = new Operations(world, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.
     const permitMs = random.pick([2_000, 6_000]);
@@ -161,6 +163,7 @@ export class Cluster {
       written: (entry) => {
         const oracle = isReservedKey(entry.key) ? this.jobs : this.operations;
         oracle.written(entry, this.database.lease.token);
+        this.watches.written(entry);
       },
       replaced: () => {
         this.leadership.replaced();
@@ -202,6 +205,7 @@ export class Cluster {
   check(): void {
     if (this.#caught !== undefined) throw this.#caught;
     this.leadership.check();
+    this.operations.check();
     this.semaphores.check();
     this.locks.check();
   }

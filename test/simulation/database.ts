@@ -1,16 +1,16 @@
 import {
   comparePlaces,
-  isSamePosition,
   OVERWRITE_ID,
   type ChangesPage,
   type ChangesQuery,
-  type ConditionalAppend,
-  type ConditionalOutcome,
   type LogAppend,
   type LogEntry,
   type LogPlace,
   type LogTrim,
+  type TransactionOutcome,
 } from '../../libs/hedge/src/database/log-table.js';
+import { outcomeOf } from '../../libs/hedge/src/database/checks.js';
+import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import type { AcquireConditions } from '../../libs/hedge/src/database/lease-observer.js';
 import type { LeaseMarker } from '../../libs/hedge/src/database/observed-lease.js';
@@ -261,17 +261,26 @@ export class SimulatedDatabase {
   }
 
   /** As `LogTable.appendIf`. */
-  appendIf(rows: readonly Omit<ConditionalAppend, 'leader'>[], leader: string): ConditionalOutcome[] {
+  appendIf(transactions: readonly (readonly PutItem[])[], leader: string): TransactionOutcome[] {
     let commit: bigint | undefined;
-    return rows.map(({ key, id, value, follows }) => {
-      const versions = this.versions(key);
-      const stored = this.ownRow(versions, id);
-      if (stored !== undefined) return { timestamp: stored.timestamp };
-      const newest = versions.at(-1);
-      if (!isSamePosition(newest, follows)) return { newest };
-      commit ??= this.commitTime();
-      return this.#write({ key, id, value, leader, timestamp: commit }, versions);
+    return transactions.map((items) => {
+      const outcome = outcomeOf(
+        items.map(({ append, ...item }) => ({ ...item, append: append && { ...append, leader } })),
+        (key, id) => this.ownRow(this.versions(key), id),
+        (key) => this.newestFor(items, key),
+      );
+      if (outcome !== undefined) return outcome;
+      const timestamp = (commit ??= this.commitTime());
+      for (const { key, append } of items) {
+        if (append !== undefined) this.#write({ key, ...append, leader, timestamp }, this.versions(key));
+      }
+      return { timestamp };
     });
+  }
+
+  /** The row that a condition of these items is compared with. */
+  protected newestFor(_items: readonly PutItem[], key: string): LogEntry | undefined {
+    return this.versions(key).at(-1);
   }
 
   /** The row that an earlier attempt has appended. */

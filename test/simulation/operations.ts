@@ -1,37 +1,53 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import {
   isSamePosition,
+  isTombstone,
   OVERWRITE_ID,
+  TOMBSTONE_SUFFIX,
+  type LogCondition,
   type LogEntry,
   type LogPosition,
 } from '../../libs/hedge/src/database/log-table.js';
+import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { compareVersions } from './database.js';
 import { violated } from './violation.js';
 import type { World } from './world.js';
 
-export type OperationKind = 'put' | 'put-if' | 'overwrite' | 'send' | 'broadcast';
+export type OperationKind = 'put' | 'put-if' | 'delete' | 'overwrite' | 'transaction' | 'send' | 'broadcast';
+
+/** Of a `put-if` or a `transaction`. */
+export interface PlannedItem {
+  readonly call: 'put' | 'delete' | 'check';
+  readonly key: string;
+  readonly condition?: LogCondition | undefined;
+}
+
+/** A row that a put appends, or overwrites. */
+type PutRow = Pick<LogEntry, 'key' | 'id' | 'value'>;
 
 /** An operation of a pod, and its outcome. */
 export interface Operation {
   readonly id: number;
   readonly kind: OperationKind;
   readonly by: string;
-  readonly key: string;
-  /** Unique, so that its effect is distinct from any other. */
-  readonly value: string;
-  readonly rowId: string;
+  /** Unique. */
+  readonly name: string;
+  /** What it writes. Each row has a value or an id of its own, so that its effect is distinct from any other. */
+  readonly rows: readonly PutRow[];
   readonly fence: bigint;
-  /** Of a `put-if`: the newest row that its key must have. */
-  readonly follows?: LogPosition | undefined;
+  /** Of a `put-if` or a `transaction`. */
+  readonly items?: readonly PutItem[];
+  /** When the condition does not hold because of a deletion, the caller tries again with that one. */
+  readonly ifAbsent: boolean;
   /** The allowed reruns after the loss of a leader. */
   readonly maxReruns: number;
   /** It crashes each process that runs it. */
   readonly poison: boolean;
   readonly startedAt: number;
   endedAt?: number;
-  /** The caller was notified that it happened. */
-  version?: Version;
+  /** The caller was notified that it happened, with this timestamp. */
+  acknowledgedAt?: bigint;
   /** The caller was notified that it did not start. */
   refused?: boolean;
   /** How often the database had lost entries when the caller was notified that the condition does not hold. */
@@ -52,14 +68,17 @@ interface Read {
 
 /**
  * All requests, runs, writes and reads, and the promises about them: requests run at most once in
- * a term, a broadcast at most once in total, sends no more often than their bound, and K1 to K4 for the log.
+ * a term, a broadcast at most once in total, sends no more often than their bound, and K1 to K5 for the log.
  */
 export class Operations {
   readonly all: Operation[] = [];
-  readonly #byValue = new Map<string, Operation>();
-  /** Terms in which each request ran, by its id. */
+  readonly #byRow = new Map<string, Operation>();
+  /** Terms in which each request ran, by its name. */
   readonly #runs = new Map<string, bigint[]>();
+  /** By `nameOfRow`. */
   readonly #written = new Map<string, LogEntry>();
+  /** The operations of whose rows some are written, and others not. */
+  readonly #partial = new Set<Operation>();
   readonly #reads: Read[] = [];
   /** The entries that the database has lost. */
   readonly #lost = new Set<string>();
@@ -74,23 +93,47 @@ export class Operations {
     private readonly isLost: (token: bigint) => boolean,
   ) {}
 
-  begin(operation: Omit<Operation, 'id' | 'value' | 'rowId' | 'startedAt'>): Operation {
+  /** @param key of a `put`, a `delete` or an `overwrite`. @param plan of a `put-if` or a `transaction`. */
+  begin(
+    operation: Omit<Operation, 'id' | 'name' | 'rows' | 'items' | 'ifAbsent' | 'startedAt'> & {
+      readonly ifAbsent?: boolean;
+    },
+    { key, plan }: { readonly key?: string; readonly plan?: readonly PlannedItem[] },
+  ): Operation {
     const id = this.all.length;
+    const name = `v${id}`;
+    const rowId = `row${String(id).padStart(6, '0')}`;
+    const items = plan?.map(({ call, key, condition }, place): PutItem => {
+      const row = {
+        id: `${rowId}-${place}${call === 'delete' ? TOMBSTONE_SUFFIX : ''}`,
+        value: call === 'delete' ? '' : name,
+      };
+      return { key, ...(call !== 'check' && { append: row }), condition };
+    });
+    const row = {
+      put: { id: rowId, value: name },
+      delete: { id: rowId + TOMBSTONE_SUFFIX, value: '' },
+      overwrite: { id: OVERWRITE_ID, value: name },
+    }[operation.kind as 'put' | 'delete' | 'overwrite'];
+    const single = key === undefined ? [] : [{ key, ...row }];
+    const rows = items?.flatMap(({ key, append }) => (append === undefined ? [] : [{ key, ...append }])) ?? single;
     const made: Operation = {
+      ifAbsent: false,
       ...operation,
       id,
-      value: `v${id}`,
-      rowId: `row${String(id).padStart(6, '0')}`,
+      name,
+      rows,
+      ...(items && { items }),
       startedAt: this.world.now,
     };
     this.all.push(made);
-    this.#byValue.set(made.value, made);
+    for (const written of rows) this.#byRow.set(nameOfRow(written), made);
     return made;
   }
 
   /** A handler begins to work on a request. */
   ran(operation: Operation, epoch: bigint, by: MemberId): void {
-    const runs = this.#runs.get(operation.value) ?? [];
+    const runs = this.#runs.get(operation.name) ?? [];
     const what = `operation ${operation.id} (${operation.kind})`;
     if (runs.includes(epoch)) violated('once per term', `${what} ran again in term ${epoch}, at ${by.incarnation}`);
     if (operation.refused === true && !isPut(operation))
@@ -98,22 +141,23 @@ export class Operations {
     if (runs.length > operation.maxReruns)
       violated('bounded re-runs', `${what} ran ${runs.length + 1} times, with at most ${operation.maxReruns} re-runs`);
     if (runs.length > 0) this.world.count('requests: ran again in a later term');
-    this.#runs.set(operation.value, [...runs, epoch]);
+    this.#runs.set(operation.name, [...runs, epoch]);
   }
 
   succeeded(operation: Operation, timestamp: bigint | undefined): void {
     this.#end(operation);
     this.world.count(`requests: ${operation.kind} succeeded`);
-    if (!this.#runs.has(operation.value))
-      violated('once per term', `operation ${operation.id} succeeded and never ran`);
+    if (!this.#runs.has(operation.name)) violated('once per term', `operation ${operation.id} succeeded and never ran`);
     if (timestamp === undefined) return;
-    const entry = this.#written.get(operation.value);
-    if (entry?.timestamp !== timestamp && this.#lost.has(lossOf(operation.value, timestamp))) return;
-    if (entry === undefined) violated('K1', `put ${operation.id} was acknowledged and is not in the database`);
-    if (entry.timestamp !== timestamp) {
-      violated('K2', `put ${operation.id} was told ${timestamp} and is stored with ${entry.timestamp}`);
+    for (const row of operation.rows) {
+      const entry = this.#written.get(nameOfRow(row));
+      if (entry?.timestamp !== timestamp && this.#lost.has(lossOf({ ...row, timestamp }))) return;
+      if (entry === undefined) violated('K1', `put ${operation.id} was acknowledged and is not in the database`);
+      if (entry.timestamp !== timestamp) {
+        violated('K2', `put ${operation.id} was told ${timestamp} and is stored with ${entry.timestamp}`);
+      }
     }
-    operation.version = { timestamp, id: entry.id };
+    operation.acknowledgedAt = timestamp;
   }
 
   failed(operation: Operation, error: unknown): void {
@@ -122,7 +166,7 @@ export class Operations {
     this.world.count(`requests: ${code}`);
     if (!(error instanceof HedgeError)) return;
     operation.refused = error.retryable || error.details['started'] === false || NOT_STARTED.has(error.code);
-    const happened = isPut(operation) ? this.#written.has(operation.value) : this.#runs.has(operation.value);
+    const happened = isPut(operation) ? this.#hasWritten(operation) : this.#runs.has(operation.name);
     if (operation.refused && happened) {
       violated(
         'refused is not run',
@@ -130,25 +174,29 @@ export class Operations {
       );
     }
     const surelyNotWritten = error.code === 'CONFLICT' || error.code === 'LEASE_LOST';
-    if (surelyNotWritten && this.#written.has(operation.value)) {
+    if (surelyNotWritten && this.#hasWritten(operation)) {
       violated('K1', `put ${operation.id} failed for good with ${code}, and was written`);
     }
   }
 
-  /** The caller of a `put-if` was notified that its condition does not hold, with the newest row. That is a read, too. */
-  conflicted(operation: Operation, newest: LogPosition | undefined): void {
+  /** The caller was notified which conditions do not hold, with the newest row of each key. That is a read, too. */
+  conflicted(operation: Operation, refused: readonly { place: number; newest: LogPosition | undefined }[]): void {
     this.#end(operation);
-    this.world.count('requests: CONFLICT');
-    const { id, key, follows, startedAt } = operation;
-    if (isSamePosition(newest, follows)) violated('K4', `put ${id} was refused, and its condition holds`);
-    if (this.#written.has(operation.value)) violated('K4', `put ${id} was written, and its caller got a conflict`);
+    this.world.count(`requests: CONFLICT${operation.kind === 'transaction' ? ' of a transaction' : ''}`);
+    const { id, items = [], startedAt } = operation;
+    if (refused.length === 0) violated('K4', `put ${id} was refused for no reason`);
+    if (this.#hasWritten(operation)) violated('K4', `put ${id} was written, and its caller got a conflict`);
     operation.conflictAfterLosses = this.#losses;
-    const latest =
-      newest && [...this.#written.values()].find((entry) => entry.key === key && isSamePosition(entry, newest));
-    if (latest !== undefined || newest === undefined) {
-      this.#reads.push({ key, startedAt, endedAt: this.world.now, latest });
-    } else if (this.#losses === 0) {
-      violated('K4', `put ${id} was refused for a row that is not in the database`);
+    for (const { place, newest } of refused) {
+      const { key = '', condition } = items[place] ?? {};
+      if (isSamePosition(newest, condition?.follows)) violated('K4', `put ${id} was refused, and its condition holds`);
+      const latest =
+        newest && [...this.#written.values()].find((entry) => entry.key === key && isSamePosition(entry, newest));
+      if (latest !== undefined || newest === undefined) {
+        this.#reads.push({ key, startedAt, endedAt: this.world.now, latest });
+      } else if (this.#losses === 0) {
+        violated('K4', `put ${id} was refused for a row that is not in the database`);
+      }
     }
   }
 
@@ -157,45 +205,82 @@ export class Operations {
    * one has acknowledged.
    */
   written(entry: LogEntry, lastToken: bigint): void {
-    const operation = this.#byValue.get(entry.value);
-    if (operation === undefined) violated('K1', `a value was written that nobody put: ${entry.value}`);
-    if (this.#written.has(entry.value)) violated('K1', `put ${operation.id} happened twice`);
+    const name = nameOfRow(entry);
+    const operation = this.#byRow.get(name);
+    if (operation === undefined) violated('K1', `a row was written that nobody put: ${name}`);
+    if (this.#written.has(name)) violated('K1', `put ${operation.id} happened twice`);
     if (operation.refused === true)
       violated('refused is not run', `put ${operation.id} was written after its caller was told that it had not been`);
     if ((entry.id === OVERWRITE_ID) !== (operation.kind === 'overwrite')) {
       violated('K3', `put ${operation.id} (${operation.kind}) was written with id ${entry.id}`);
     }
-    if (operation.kind === 'put-if') this.#checkCondition(operation, entry);
-    const term = this.#runs.get(entry.value)?.at(-1);
+    this.#checkConditions(operation, entry);
+    const term = this.#runs.get(operation.name)?.at(-1);
     // The leader of a lost term may write under the fence of the caller, who knows the term that the database has.
     if (operation.kind === 'overwrite' && term !== lastToken && !this.isLost(term ?? 0n)) {
       violated('K1', `overwrite ${operation.id} of term ${term} was written after ${lastToken} had begun`);
     }
     this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
-    this.#written.set(entry.value, entry);
+    this.#written.set(name, entry);
+    this.#notePart(operation);
+    if (isTombstone(entry)) this.world.count('requests: a key deleted');
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
   }
 
-  #checkCondition({ id, follows, conflictAfterLosses }: Operation, entry: LogEntry): void {
+  /** All rows of a put have the timestamp of the first one, which is written while all its conditions hold. */
+  #checkConditions({ id, items = [], rows, conflictAfterLosses }: Operation, entry: LogEntry): void {
     // The row for which it was refused may be lost.
     if (conflictAfterLosses === this.#losses) violated('K4', `put ${id} was written after its caller got a conflict`);
-    let before: LogEntry | undefined;
+    const [first] = rows.flatMap((row) => this.#written.get(nameOfRow(row)) ?? []);
+    if (first !== undefined && first.timestamp !== entry.timestamp) {
+      violated('K5', `transaction ${id} was written in the commits ${first.timestamp} and ${entry.timestamp}`);
+    }
+    if (first !== undefined) return;
+    for (const { key, append, condition } of items) {
+      if (condition === undefined) continue;
+      const { follows } = condition;
+      const before = this.#newest(key);
+      if (!isSamePosition(before, follows)) {
+        violated('K4', `put ${id} follows ${follows?.timestamp} of ${key}, and was written after ${before?.timestamp}`);
+      }
+      this.world.count('requests: a condition held');
+      if (append === undefined) this.world.count('requests: a key only checked');
+      if (before?.id === OVERWRITE_ID) this.world.count('requests: a condition on an overwritten row held');
+    }
+  }
+
+  #newest(key: string): LogEntry | undefined {
+    let newest: LogEntry | undefined;
     for (const other of this.#written.values()) {
-      const isNewer = before === undefined || compareVersions(other, before) > 0;
-      if (other.key === entry.key && isNewer) before = other;
+      if (other.key === key && (newest === undefined || compareVersions(other, newest) > 0)) newest = other;
     }
-    if (!isSamePosition(before, follows)) {
-      violated('K4', `put ${id} follows ${follows?.timestamp}, and was written after ${before?.timestamp}`);
-    }
-    this.world.count('requests: a condition held');
+    return newest;
+  }
+
+  #hasWritten({ rows }: Operation): boolean {
+    return rows.some((row) => this.#written.has(nameOfRow(row)));
+  }
+
+  #notePart(operation: Operation): void {
+    const written = operation.rows.filter((row) => this.#written.has(nameOfRow(row))).length;
+    if (written > 0 && written < operation.rows.length) this.#partial.add(operation);
+    else this.#partial.delete(operation);
+  }
+
+  /** K5. To call after every step, which is one commit at most. */
+  check(): void {
+    for (const { id } of this.#partial) violated('K5', `of transaction ${id}, only a part is written`);
   }
 
   /** The database has lost a row: the only way in which an acknowledged put may be gone (K1). It may be written again. */
   lost(entry: LogEntry): void {
     this.world.count(`database: lost a put${this.#acknowledged(entry) ? ' that was acknowledged' : ''}`);
     this.#losses += 1;
-    this.#lost.add(lossOf(entry.value, entry.timestamp));
-    this.#written.delete(entry.value);
+    this.#lost.add(lossOf(entry));
+    const name = nameOfRow(entry);
+    this.#written.delete(name);
+    const operation = this.#byRow.get(name);
+    if (operation !== undefined) this.#notePart(operation);
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) - 1);
   }
 
@@ -217,7 +302,7 @@ export class Operations {
       if (endedAt === undefined && alive.has(by))
         violated('every call ends', `operation ${id} (${kind}) of ${by} never ended`);
     }
-    const keys = new Set(this.all.map(({ key }) => key));
+    const keys = new Set(this.all.flatMap(({ rows }) => rows.map(({ key }) => key)));
     for (const key of keys) this.#checkOrder(key);
   }
 
@@ -228,9 +313,10 @@ export class Operations {
    */
   #checkOrder(key: string): void {
     const points: { from: number; to: number; version: Version; read: boolean; what: string }[] = [];
-    for (const { id, kind, value, startedAt, endedAt } of this.all) {
-      const entry = this.#written.get(value);
-      if (entry === undefined || entry.key !== key) continue;
+    for (const { id, kind, rows, startedAt, endedAt } of this.all) {
+      const row = rows.find((one) => one.key === key);
+      const entry = row && this.#written.get(nameOfRow(row));
+      if (entry === undefined) continue;
       // Without an answer it may have happened at any later time.
       points.push({
         from: startedAt,
@@ -241,7 +327,7 @@ export class Operations {
       });
     }
     for (const { key: of, startedAt, endedAt, latest } of this.#reads) {
-      if (latest !== undefined && this.#lost.has(lossOf(latest.value, latest.timestamp))) continue;
+      if (latest !== undefined && this.#lost.has(lossOf(latest))) continue;
       const version = latest ?? { timestamp: 0n, id: '' };
       if (of === key)
         points.push({ from: startedAt, to: endedAt, version, read: true, what: `read at ${startedAt.toFixed(1)}` });
@@ -262,8 +348,8 @@ export class Operations {
     }
   }
 
-  #acknowledged({ value, timestamp }: LogEntry): boolean {
-    return this.#byValue.get(value)?.version?.timestamp === timestamp;
+  #acknowledged(entry: LogEntry): boolean {
+    return this.#byRow.get(nameOfRow(entry))?.acknowledgedAt === entry.timestamp;
   }
 
   #end(operation: Operation): void {
@@ -275,10 +361,15 @@ export class Operations {
 /** The codes that guarantee, by the table of errors, that nothing was done. */
 const NOT_STARTED: ReadonlySet<string> = new Set(['NO_LEADER', 'MEMBER_UNREACHABLE', 'OVERLOADED']);
 
-function lossOf(value: string, timestamp: bigint): string {
-  return `${value} ${timestamp}`;
+function lossOf(row: PutRow & { readonly timestamp: bigint }): string {
+  return `${nameOfRow(row)} ${row.timestamp}`;
 }
 
-export function isPut({ kind }: Operation): boolean {
-  return kind === 'put' || kind === 'put-if' || kind === 'overwrite';
+/** Overwritten rows have one id, and deletions one value. */
+function nameOfRow({ id, value }: Omit<PutRow, 'key'>): string {
+  return id === OVERWRITE_ID ? value : id;
+}
+
+export function isPut({ rows }: Operation): boolean {
+  return rows.length > 0;
 }

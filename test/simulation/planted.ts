@@ -10,7 +10,16 @@ import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-rou
 import type { RoutingEffect, RoutingInput } from '../../libs/hedge/src/messaging/client/request-routing.messages.js';
 import { HANDLER_SLOTS } from '../../libs/hedge/src/messaging/request-type.js';
 import { GetBatcher, type GetEffect, type GetInput } from '../../libs/hedge/src/kv/get-batcher.core.js';
-import type { ChangesPage, ChangesQuery, LogEntry, LogPlace } from '../../libs/hedge/src/database/log-table.js';
+import {
+  isTombstone,
+  type ChangesPage,
+  type ChangesQuery,
+  type LogEntry,
+  type LogPlace,
+  type TransactionOutcome,
+} from '../../libs/hedge/src/database/log-table.js';
+import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import { WatchNotices, type Notice, type NoticesInput } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import { WatchReader, type WatchEffect, type WatchInput } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
@@ -148,6 +157,51 @@ class ForgetsOwnRows extends SimulatedDatabase {
   }
 }
 
+/** It decides each item of a transaction on its own. */
+class SplitsTransactions extends SimulatedDatabase {
+  override appendIf(transactions: readonly (readonly PutItem[])[], leader: string): TransactionOutcome[] {
+    return transactions.map((items) => {
+      const outcomes = items.map((item) => super.appendIf([[item]], leader)[0]!);
+      const refused = outcomes.flatMap((outcome, place) =>
+        'refused' in outcome ? outcome.refused.map(({ newest }) => ({ place, newest })) : [],
+      );
+      return refused.length > 0 ? { refused } : outcomes[0]!;
+    });
+  }
+}
+
+/** It compares a key that is only checked with what it was when a transaction last named it. */
+class ChecksKeysEarlier extends SimulatedDatabase {
+  readonly #known = new Map<string, LogEntry | undefined>();
+
+  protected override newestFor(items: readonly PutItem[], key: string): LogEntry | undefined {
+    const newest = super.newestFor(items, key);
+    const isChecked = items.some((item) => item.key === key && item.append === undefined);
+    const known = isChecked && this.#known.has(key) ? this.#known.get(key) : newest;
+    this.#known.set(key, newest);
+    return known;
+  }
+}
+
+/** It takes a deleted key for one without rows. */
+class ForgetsDeletions extends SimulatedDatabase {
+  protected override newestFor(items: readonly PutItem[], key: string): LogEntry | undefined {
+    const newest = super.newestFor(items, key);
+    return newest && isTombstone(newest) ? undefined : newest;
+  }
+}
+
+/** It remembers no commit for the pods that ask again. */
+class ForgetsNotices extends WatchNotices {
+  #last = 0;
+
+  override step(input: NoticesInput): readonly Notice[] {
+    if (input.type === 'committed') this.#last += 1;
+    if (input.type !== 'ask' || input.seen === undefined) return super.step(input);
+    return super.step({ ...input, seen: this.#last });
+  }
+}
+
 /** It goes on behind the commit of the last row, although the page may end within it. */
 class ComparesOnlyTimestamps extends SimulatedDatabase {
   protected override isAfter(row: LogEntry, place: LogPlace): boolean {
@@ -174,9 +228,10 @@ class ShowsSomeRowsLate extends SimulatedDatabase {
 
   override changes(query: ChangesQuery): ChangesPage {
     const page = super.changes(query);
-    const entries = page.entries.filter(({ value, timestamp }) => {
-      const at = this.#visibleAt.get(value) ?? this.world.now + (timestamp % 3n === 0n ? 400 : 0);
-      this.#visibleAt.set(value, at);
+    const entries = page.entries.filter(({ key, id, timestamp }) => {
+      const row = `${key} ${id} ${timestamp}`;
+      const at = this.#visibleAt.get(row) ?? this.world.now + (timestamp % 3n === 0n ? 400 : 0);
+      this.#visibleAt.set(row, at);
       return this.world.now >= at;
     });
     return { ...page, entries };
@@ -236,6 +291,22 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'a put that was written, repeated, and refused by its own row': {
     parts: { ...SOUND_PARTS, database: (...made) => new ForgetsOwnRows(...made) },
     found: ['K4'],
+  },
+  'a transaction of which each item is decided on its own': {
+    parts: { ...SOUND_PARTS, database: (...made) => new SplitsTransactions(...made) },
+    found: ['K5'],
+  },
+  'a key that is only checked, compared with an older row': {
+    parts: { ...SOUND_PARTS, database: (...made) => new ChecksKeysEarlier(...made) },
+    found: ['K4'],
+  },
+  'a deletion taken for an absent row': {
+    parts: { ...SOUND_PARTS, database: (...made) => new ForgetsDeletions(...made) },
+    found: ['K4'],
+  },
+  'a notice forgotten between two questions': {
+    parts: { ...SOUND_PARTS, watchNotices: () => new ForgetsNotices() },
+    found: ['W1'],
   },
   'a watch that goes on behind the commit of the last row': {
     parts: { ...SOUND_PARTS, database: (...made) => new ComparesOnlyTimestamps(...made) },

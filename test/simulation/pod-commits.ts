@@ -8,7 +8,8 @@ import {
   type GroupCommitEffect,
   type GroupCommitInput,
   type PutOutcome,
-  type PutRow,
+  type PutTransaction,
+  type Write,
 } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { Cluster } from './cluster.js';
 
@@ -39,10 +40,10 @@ export class PodCommits {
   }
 
   /** @param end called once, with the outcome. */
-  put(row: PutRow, deadline: number, end: (outcome: PutOutcome) => void): void {
+  put(write: Write, deadline: number, end: (outcome: PutOutcome) => void): void {
     const ticket = (this.#tickets += 1);
     this.#settle.set(ticket, end);
-    this.#step({ type: 'put', ticket, row, deadline });
+    this.#step({ type: 'put', ticket, write, deadline });
   }
 
   #step(input: GroupCommitInput): void {
@@ -54,11 +55,10 @@ export class PodCommits {
     const { random } = this.cluster;
     switch (effect.type) {
       case 'append': {
-        if (effect.rows[0]?.condition !== undefined) return this.#appendIf(effect.rows, effect.fence);
         const again = this.cluster.parts.retriesPutsAsOverwrites && effect.rows.some(({ id }) => this.#tried.has(id));
         for (const { id } of effect.rows) this.#tried.add(id);
         return this.#write(
-          effect.rows,
+          effect.rows.map(({ key }) => key),
           effect.fence,
           (database) =>
             again
@@ -67,10 +67,12 @@ export class PodCommits {
           (outcome) => this.#appended(outcome),
         );
       }
+      case 'append-if':
+        return this.#appendIf(effect.transactions, effect.fence);
       case 'overwrite': {
         const { run } = effect;
         return this.#write(
-          [effect.row],
+          [effect.row.key],
           effect.row.fence,
           (database) => database.overwrite(effect.row, this.host.self.address),
           (outcome, unknown) => {
@@ -92,44 +94,49 @@ export class PodCommits {
     }
   }
 
-  #appendIf(rows: readonly PutRow[], fence: bigint): void {
+  #appendIf(transactions: readonly PutTransaction[], fence: bigint): void {
     const { address } = this.host.self;
     const { conditions } = this.cluster.parts;
-    if (rows.length > 1) this.cluster.world.count('puts: several conditions in one transaction');
-    const conditional = rows.map((row) => ({ ...row, follows: row.condition?.follows }));
+    const all = transactions.map(({ items }) => items);
+    const keys = all.flat().map(({ key }) => key);
+    if (all.length > 1) this.cluster.world.count('puts: several conditions in one transaction');
     if (conditions === 'in the transaction') {
       return this.#write(
-        rows,
+        keys,
         fence,
-        (database) => database.appendIf(conditional, address),
+        (database) => database.appendIf(all, address),
         (outcome) => this.#appended(outcome),
       );
     }
     // Planted bugs: what the leader has read, or remembers, may be old when it writes.
-    const decide = (newest: readonly (LogEntry | undefined)[]): void =>
+    const decide = (newest: ReadonlyMap<string, LogEntry | undefined>): void =>
       this.#write(
-        rows,
+        keys,
         fence,
         (database) =>
-          conditional.map((row, index) => {
-            if (!isSamePosition(newest[index], row.follows)) return { newest: newest[index] };
-            return database.append([row], address)[0]!;
+          all.map((items): PutOutcome => {
+            const refused = items.flatMap(({ key, condition }, place) =>
+              condition === undefined || isSamePosition(newest.get(key), condition.follows)
+                ? []
+                : [{ place, newest: newest.get(key) }],
+            );
+            if (refused.length > 0) return { refused };
+            const rows = items.flatMap(({ key, append }) => (append === undefined ? [] : [{ key, ...append }]));
+            return database.append(rows, address)[0]!;
           }),
         (outcome) => {
-          if (!(outcome instanceof HedgeError)) rows.forEach(({ key }) => this.#remembered.set(key, this.#newest(key)));
+          if (!(outcome instanceof HedgeError)) for (const key of keys) this.#remembered.set(key, this.#newest(key));
           this.#appended(outcome);
         },
       );
-    if (conditions === 'in memory' && rows.every(({ key }) => this.#remembered.has(key))) {
-      return decide(rows.map(({ key }) => this.#remembered.get(key)));
-    }
+    if (conditions === 'in memory' && keys.every((key) => this.#remembered.has(key))) return decide(this.#remembered);
     this.#write(
       [],
       fence,
-      () => rows.map(({ key }) => this.#newest(key)),
+      () => new Map(keys.map((key) => [key, this.#newest(key)])),
       (outcome) => {
         if (outcome instanceof HedgeError) return this.#appended(outcome);
-        rows.forEach(({ key }, index) => this.#remembered.set(key, outcome[index]));
+        for (const [key, newest] of outcome) this.#remembered.set(key, newest);
         decide(outcome);
       },
     );
@@ -149,7 +156,7 @@ export class PodCommits {
 
   /** One transaction on the log, fenced if asked. */
   #write<Result>(
-    rows: readonly PutRow[],
+    keys: readonly string[],
     fence: bigint,
     effect: (database: Cluster['database']) => Result,
     done: (outcome: Result | HedgeError, unknown: boolean) => void,
@@ -159,7 +166,7 @@ export class PodCommits {
       fence === 0n || database.lease.token === fence ? effect(database) : new HedgeError('LEASE_LOST', 'simulated');
     connection.call(this.cluster.thread(this.host.self.address), transaction, (outcome) => {
       if (!this.host.alive) return;
-      this.committed(rows.map(({ key }) => key));
+      this.committed(keys);
       if (outcome.type === 'done') return done(outcome.result, false);
       done(new HedgeError('BACKEND_UNAVAILABLE', 'simulated'), outcome.type === 'unknown');
     });

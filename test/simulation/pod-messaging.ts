@@ -1,10 +1,10 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
-import type { LogPosition } from '../../libs/hedge/src/database/log-table.js';
-import type { PutOutcome } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import { isTombstone, type LogPosition } from '../../libs/hedge/src/database/log-table.js';
+import type { PutOutcome, Write } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import { ClientCall } from '../../libs/hedge/src/messaging/client/client-call.js';
 import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
-import { KV_CONDITIONAL_PUT, KV_PUT } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import { KV_CONDITIONAL_PUT, KV_PUT, KV_TRANSACTION } from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
 import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
 import { RENEW } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
@@ -106,7 +106,7 @@ export class PodMessaging implements LinkEnd {
       reply: (origin, reply) => this.#reply(origin, reply),
     });
     this.#commits = new PodCommits(host, cluster, (keys) => this.committed(keys));
-    for (const type of [LEADER_MESSAGE, BROADCAST, KV_PUT, KV_CONDITIONAL_PUT]) {
+    for (const type of [LEADER_MESSAGE, BROADCAST, KV_PUT, KV_CONDITIONAL_PUT, KV_TRANSACTION]) {
       this.#receiver.serve(cluster.parts.served(type), (request) => cluster.watch(() => this.#handle(request)));
     }
   }
@@ -125,7 +125,8 @@ export class PodMessaging implements LinkEnd {
   }
 
   begin(operation: Operation, to: 'leader' | MemberId, timeoutMs: number): void {
-    const put = operation.kind === 'put-if' ? KV_CONDITIONAL_PUT : KV_PUT;
+    const { kind } = operation;
+    const put = kind === 'put-if' ? KV_CONDITIONAL_PUT : kind === 'transaction' ? KV_TRANSACTION : KV_PUT;
     const message = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
     const request: OutgoingRequest = {
       to,
@@ -138,12 +139,13 @@ export class PodMessaging implements LinkEnd {
     };
     const { operations } = this.cluster;
     const call = this.#begin(
-      operation.value,
+      operation.name,
       request,
       ({ bytes }) => {
-        const { timestamp, newest } = replyOf(bytes);
-        if (newest !== undefined) operations.conflicted(operation, newest ?? undefined);
-        else operations.succeeded(operation, timestamp);
+        const { timestamp, refused } = replyOf(bytes);
+        if (refused === undefined) return operations.succeeded(operation, timestamp);
+        operations.conflicted(operation, refused);
+        this.#putAfterTombstone(operation, refused);
       },
       (error) => operations.failed(operation, error),
     );
@@ -153,6 +155,18 @@ export class PodMessaging implements LinkEnd {
         if (operation.endedAt === undefined) this.#route({ type: 'abandoned', call, reason });
       });
     }
+  }
+
+  /** As `KvStore.put` with `ifAbsent`: it names the deletion that is there. */
+  #putAfterTombstone(operation: Operation, [refused]: readonly Refused[]): void {
+    const { newest } = refused ?? {};
+    if (!operation.ifAbsent || newest === undefined || !isTombstone(newest)) return;
+    const { by, fence, maxReruns, items = [] } = operation;
+    const { operations, random, world } = this.cluster;
+    world.count('requests: put after a deletion');
+    const plan = [{ call: 'put', key: items[0]?.key ?? '', condition: { follows: newest } }] as const;
+    const again = operations.begin({ kind: 'put-if', fence, maxReruns, poison: false, by }, { plan });
+    this.begin(again, 'leader', random.skewed(100, 4_000));
   }
 
   /** As `Messenger.request`. */
@@ -414,13 +428,8 @@ export class PodMessaging implements LinkEnd {
         else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome) });
       };
       if (isPut(operation)) {
-        const { key, value, rowId, kind, follows } = operation;
         const deadline = this.host.now().mono + request.timeoutMs;
-        const overwrite = kind === 'overwrite';
-        // As `kvPutHandler` does it.
-        const fence = overwrite && operation.fence === 0n ? request.epoch : operation.fence;
-        const row = { key, value, id: rowId, overwrite, fence, ...(kind === 'put-if' && { condition: { follows } }) };
-        this.#commits.put(row, deadline, end);
+        this.#commits.put(writeOf(operation, request.epoch), deadline, end);
       } else if (!cluster.random.chance(0.02)) {
         this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));
       } else {
@@ -459,22 +468,37 @@ function atCaller(link: Link): PodMessaging {
   return link.caller as PodMessaging;
 }
 
-/** The reply to an operation. `newest` when its condition does not hold; null for a key without rows. */
+/** As the handlers of puts do it. */
+function writeOf({ kind, items, rows, fence }: Operation, epoch: bigint): Write {
+  if (items !== undefined) return { items, fence };
+  const [row] = rows;
+  if (row === undefined) throw new Error('a put has a row');
+  const overwrite = kind === 'overwrite';
+  return { ...row, overwrite, fence: overwrite && fence === 0n ? epoch : fence };
+}
+
+interface Refused {
+  readonly place: number;
+  readonly newest: LogPosition | undefined;
+}
+
+/** The reply to an operation. `refused` when a condition does not hold. */
 interface OperationReply {
   readonly timestamp?: bigint | undefined;
-  readonly newest?: LogPosition | null;
+  readonly refused?: readonly Refused[];
 }
 
 function bytesOf(outcome: Exclude<PutOutcome, HedgeError>): Uint8Array {
   if ('timestamp' in outcome) return Buffer.from(outcome.timestamp === 0n ? '' : String(outcome.timestamp));
-  const { newest } = outcome;
-  return Buffer.from(newest === undefined ? 'none' : `${newest.timestamp} ${newest.id}`);
+  const shown = outcome.refused.map(({ place, newest }) => [place, newest?.timestamp.toString(), newest?.id]);
+  return Buffer.from(JSON.stringify(shown));
 }
 
 function replyOf(bytes: Uint8Array): OperationReply {
   const text = Buffer.from(bytes).toString();
-  if (text === 'none') return { newest: null };
-  const [timestamp, id] = text.split(' ');
-  if (id !== undefined) return { newest: { timestamp: BigInt(timestamp ?? 0), id } };
-  return { timestamp: text === '' ? undefined : BigInt(text) };
+  if (!text.startsWith('[')) return { timestamp: text === '' ? undefined : BigInt(text) };
+  const refused = (JSON.parse(text) as [number, string | null, string | null][]).map(([place, timestamp, id]) => {
+    return { place, newest: timestamp === null ? undefined : { timestamp: BigInt(timestamp), id: id ?? '' } };
+  });
+  return { refused };
 }

@@ -24,7 +24,7 @@ export class PodWatches {
     private readonly cluster: Cluster,
   ) {
     const clock = { now: () => host.now(), after: (ms: number, run: () => void) => host.after(ms, run) };
-    this.announcer = new WatchAnnouncer(host.self.incarnation, clock);
+    this.announcer = new WatchAnnouncer(host.self.incarnation, clock, cluster.parts.watchNotices());
     messaging.committed = (keys) => this.announcer.committed(keys);
     messaging.serve(KV_WATCH, (request, done) => this.announcer.handle(request, done));
     const onChange = (listener: () => void): (() => void) => {

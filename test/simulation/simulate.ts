@@ -8,6 +8,7 @@ import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
+import { WatchNotices } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
@@ -22,7 +23,7 @@ import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { SimulatedTransaction } from './transactions.js';
 import { Violation, violated } from './violation.js';
-import { openWatches, runWorkload } from './workload.js';
+import { openWatches, putInBursts, runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
 
 const FAULTS_END = 20_000;
@@ -55,6 +56,7 @@ export const SOUND_PARTS: Parts = {
   observer: () => new LeaseObserver(),
   gets: (limits) => new GetBatcher(limits),
   watchReader: (after) => new WatchReader(after),
+  watchNotices: () => new WatchNotices(),
   driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
@@ -117,6 +119,8 @@ export function simulate(
     world.runUntil(FAULTS_END + SETTLED_WITHIN, check);
     checkLocks();
     checkRecovered(cluster);
+    cluster.watches.recovered();
+    putInBursts(cluster);
     cluster.jobs.finish(
       cluster
         .pods()

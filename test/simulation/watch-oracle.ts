@@ -4,19 +4,38 @@ import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.cor
 import type { SimulatedDatabase } from './database.js';
 import { violated } from './violation.js';
 
+/** While nothing fails, a watch gets each row this soon. It is less than the time after which it reads in any case. */
+const SOON_MS = 1_000;
+
 interface Watched {
   readonly scope: WatchScope;
   readonly by: string;
   last: LogPlace;
 }
 
-/** W1: each watch gets each row once, in the order of commits, and all of them in the end. */
+/** W1: each watch gets each row once, in the order of commits, and all of them in the end; soon, while nothing fails. */
 export class WatchOracle {
   readonly #all = new Set<Watched>();
   /** Readers are fast now, so that they have read all rows in the end. */
   hurried = false;
 
-  constructor(private readonly database: SimulatedDatabase) {}
+  /** When the rows were committed for which a watch must not wait. */
+  readonly #committedAt = new Map<LogEntry, number>();
+  #nothingFails = false;
+
+  constructor(
+    private readonly database: SimulatedDatabase,
+    private readonly now: () => number,
+  ) {}
+
+  /** From now on nothing fails, and the group has recovered. */
+  recovered(): void {
+    this.#nothingFails = true;
+  }
+
+  written(entry: LogEntry): void {
+    if (this.#nothingFails) this.#committedAt.set(entry, this.now());
+  }
 
   begin(scope: WatchScope, after: LogPlace, by: string): { delivered(entry: LogEntry): void } {
     const watched: Watched = { scope, by, last: after };
@@ -43,6 +62,9 @@ export class WatchOracle {
     const missed = this.#after(watched).find((row) => comparePlaces(row, entry) < 0);
     if (missed !== undefined) violated('W1', `${shown(watched)} got ${entry.value}, and not ${missed.value} before it`);
     watched.last = entry;
+    const delay = this.now() - (this.#committedAt.get(entry) ?? Infinity);
+    if (delay > SOON_MS)
+      violated('W1', `${shown(watched)} got ${entry.value} only ${Math.round(delay)} ms after its commit`);
   }
 
   /** The rows that are there behind the last delivered one. */

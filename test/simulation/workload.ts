@@ -1,11 +1,22 @@
 import type { Cluster } from './cluster.js';
-import type { OperationKind } from './operations.js';
+import type { OperationKind, PlannedItem } from './operations.js';
 import type { Pod } from './pod.js';
 
-const KINDS: readonly OperationKind[] = ['put', 'put-if', 'overwrite', 'send', 'send', 'broadcast'];
+const KINDS: readonly OperationKind[] = [
+  'put',
+  'put-if',
+  'put-if',
+  'delete',
+  'overwrite',
+  'transaction',
+  'send',
+  'send',
+  'broadcast',
+];
 
-/** Keys for appended rows, and others for overwritten ones: a key of both would have K3 of neither. */
-const KEYS = { put: ['a', 'b'], overwrite: ['x'] };
+/** Each key has appended rows, also under conditions; one has an overwritten row, too. */
+const KEYS = ['a', 'b', 'x'];
+const OVERWRITTEN = 'x';
 
 /** Every pod starts random operations until then. */
 export function runWorkload(cluster: Cluster, until: number): void {
@@ -42,26 +53,51 @@ const ENDS_BEFORE = 35_000;
 function ask(cluster: Cluster, pod: Pod): void {
   const { random, world } = cluster;
   const kind = random.pick(KINDS);
-  const appended = kind === 'put' || kind === 'put-if';
-  const key = appended ? random.pick(KEYS.put) : kind === 'overwrite' ? random.pick(KEYS.overwrite) : '';
-  // Mostly what the caller has just read; else a key without a value.
-  const follows = kind === 'put-if' && random.chance(0.9) ? cluster.database.versions(key).at(-1) : undefined;
-  const fenced = key !== '' && random.chance(0.2);
+  const isCall = kind === 'send' || kind === 'broadcast';
+  const fenced = !isCall && random.chance(0.2);
   const fence = fenced ? (pod.current()?.epoch ?? 0n) : 0n;
   const once = kind === 'overwrite' || fenced;
   const maxReruns = once ? 0 : kind === 'send' ? random.pick([0, 1, 2]) : Infinity;
   const poison = kind === 'send' && random.chance(0.02) && world.now + POISON_MS < ENDS_BEFORE;
   const by = pod.self.incarnation;
-  const operation = cluster.operations.begin({ kind, key, fence, follows, maxReruns, poison, by });
+  const ifAbsent = kind === 'put-if' && random.chance(0.3);
+  const target = isCall
+    ? {}
+    : kind === 'put-if'
+      ? { plan: [planPut(cluster, ifAbsent)] }
+      : kind === 'transaction'
+        ? { plan: planTransaction(cluster) }
+        : { key: kind === 'overwrite' ? OVERWRITTEN : random.pick(KEYS) };
+  const operation = cluster.operations.begin({ kind, fence, maxReruns, poison, by, ifAbsent }, target);
   const to = kind === 'broadcast' ? random.pick(cluster.pods()).self : 'leader';
   pod.messaging.begin(operation, to, poison ? POISON_MS : random.skewed(100, 4_000));
+}
+
+/** A put that follows what the caller has just read, or the first row of a key. */
+function planPut({ random, database }: Cluster, ifAbsent: boolean): PlannedItem {
+  const key = random.pick(KEYS);
+  return { call: 'put', key, condition: { follows: ifAbsent ? undefined : database.versions(key).at(-1) } };
+}
+
+/** Of two or three keys, most of them with the condition that nothing was written since a read. */
+function planTransaction({ random, database }: Cluster): PlannedItem[] {
+  const keys = [...KEYS];
+  if (random.chance(0.5)) keys.splice(Math.floor(random.between(0, keys.length)), 1);
+  const calls = ['put', 'put', 'delete', 'check'] as const;
+  const plan = keys.map((key): PlannedItem => {
+    const call = random.pick(calls);
+    const condition = { follows: random.chance(0.95) ? database.versions(key).at(-1) : undefined };
+    return { call, key, ...((call === 'check' || random.chance(0.7)) && { condition }) };
+  });
+  const [first, ...others] = plan;
+  return first && plan.every(({ call }) => call === 'check') ? [{ ...first, call: 'put' }, ...others] : plan;
 }
 
 /** Several gets at once, of which some have the same key. */
 function read(cluster: Cluster, pod: Pod): void {
   const { operations, random } = cluster;
   for (let gets = random.pick([1, 1, 2, 5]); gets > 0; gets -= 1) {
-    const key = random.pick([...KEYS.put, ...KEYS.overwrite]);
+    const key = random.pick(KEYS);
     const ended = operations.beginRead(key);
     pod.reads.get(key, random.skewed(100, 4_000), (outcome) => {
       if ('entry' in outcome) ended(outcome.entry ?? []);
@@ -81,4 +117,30 @@ export function openWatches(cluster: Cluster, until: number): void {
     const timestamp = random.chance(0.8) ? database.lastTimestamp + 1n : 0n;
     pod.watches.open(random.pick(scopes), { timestamp, id: '', key: '' }, random.skewed(1, 500));
   });
+}
+
+/** So close that the later puts of a burst are committed while the notices of the earlier ones are on their way. */
+const BURST_PUTS = 4;
+/** So far apart that a later burst helps no watch that missed a notice of an earlier one. */
+const BETWEEN_BURSTS_MS = 1_800;
+
+/** For a group that has recovered: two bursts of puts. */
+export function putInBursts(cluster: Cluster): void {
+  const { operations, random, world } = cluster;
+  const put = (pod: Pod): void => {
+    const by = pod.self.incarnation;
+    const operation = operations.begin(
+      { kind: 'put', fence: 0n, maxReruns: Infinity, poison: false, by },
+      { key: random.pick(KEYS) },
+    );
+    pod.messaging.begin(operation, 'leader', 2_000);
+  };
+  for (const burst of [0, BETWEEN_BURSTS_MS]) {
+    for (let puts = 0; puts < BURST_PUTS; puts += 1) {
+      world.after(burst + random.between(0, 150), () => {
+        const pod = random.pick(cluster.pods());
+        pod.run(() => put(pod));
+      });
+    }
+  }
 }

@@ -55,8 +55,10 @@ export {
   type KvHistoryOptions,
   type KvKeysOptions,
   type KvPutOptions,
+  type KvTransactionOptions,
   type KvWatchOptions,
 } from './kv/kv.store.js';
+export type { KvCondition, KvOperation } from './kv/kv-transaction.js';
 export { LeaderService, type SendOptions } from './election/leader.service.js';
 export type { Leadership, LeaderTask } from './election/leadership.js';
 export type { TriedUse } from './common/held.js';

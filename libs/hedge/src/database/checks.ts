@@ -1,7 +1,15 @@
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { MOST_RENEWALS } from './lease-table.js';
-import { MOST_CONDITIONAL_ROWS, type ConditionalAppend, type Fence, type LogTrim } from './log-table.js';
+import {
+  isSamePosition,
+  MOST_TRANSACTION_ITEMS,
+  type Fence,
+  type LogEntry,
+  type LogTransaction,
+  type LogTrim,
+  type TransactionOutcome,
+} from './log-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
 import { assertLength, assertText, assertTexts } from './text.js';
 
@@ -31,17 +39,49 @@ export function assertLeaseTexts(name: string, holder?: MemberId): void {
   if (holder !== undefined) assertTexts({ address: holder.address, incarnation: holder.incarnation });
 }
 
-/** @throws HedgeError INVALID_ARGUMENT for rows that `LogTable.appendIf` does not allow. */
-export function assertConditionalAppends(rows: readonly ConditionalAppend[]): void {
-  if (rows.length > MOST_CONDITIONAL_ROWS) {
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `${rows.length} rows with a condition cannot be written in one call; at most ${MOST_CONDITIONAL_ROWS} can. Write them in several calls.`,
+/** @throws HedgeError INVALID_ARGUMENT for transactions that `LogTable.appendIf` does not allow. */
+export function assertTransactions(transactions: readonly LogTransaction[]): void {
+  const items = transactions.flat();
+  if (items.length > MOST_TRANSACTION_ITEMS) {
+    throw invalid(
+      `${items.length} keys cannot be checked and written in one call; at most ${MOST_TRANSACTION_ITEMS} can. Write them in several calls.`,
     );
   }
-  for (const { key, id, value, leader, follows } of rows) {
-    assertTexts({ key, id, value, leader, follows: follows?.id ?? '' });
+  if (new Set(items.map(({ key }) => key)).size < items.length) {
+    throw invalid('Transactions name a key twice. Give each key once in one call.');
   }
+  if (!transactions.every((transaction) => transaction.some(({ append }) => append !== undefined))) {
+    throw invalid('A transaction has no row to append. Read the keys instead.');
+  }
+  for (const { key, append, condition } of items) {
+    assertTexts({ key, follows: condition?.follows?.id ?? '' });
+    if (append !== undefined) assertTexts({ id: append.id, value: append.value, leader: append.leader });
+  }
+}
+
+/**
+ * The outcome of a transaction by the rows that are there: those of an earlier attempt, and the newest ones of its keys.
+ * @returns undefined when its rows are to be appended.
+ */
+export function outcomeOf(
+  transaction: LogTransaction,
+  stored: (key: string, id: string) => { readonly value: string; readonly timestamp: bigint } | undefined,
+  newest: (key: string) => LogEntry | undefined,
+): TransactionOutcome | undefined {
+  let written: TransactionOutcome | undefined;
+  for (const { key, append } of transaction) {
+    const row = append && stored(key, append.id);
+    if (row === undefined) continue;
+    if (row.value !== append?.value) return conflict({ key, id: append?.id ?? '' });
+    written = { timestamp: row.timestamp };
+  }
+  if (written !== undefined) return written;
+  const refused = transaction.flatMap(({ key, condition }, place) => {
+    if (condition === undefined) return [];
+    const row = newest(key);
+    return isSamePosition(row, condition.follows) ? [] : [{ place, newest: row }];
+  });
+  return refused.length > 0 ? { refused } : undefined;
 }
 
 /** @throws HedgeError INVALID_ARGUMENT for more renewals at once than the contract allows. */

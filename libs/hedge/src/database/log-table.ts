@@ -33,20 +33,39 @@ export type AppendOutcome = { readonly timestamp: bigint } | HedgeError;
 /** One exact version of a key. The versions of one commit differ only in the id. */
 export type LogPosition = Pick<LogEntry, 'timestamp' | 'id'>;
 
-/** A row to append if the newest row of its key is `follows`; undefined for a key without rows. */
-export interface ConditionalAppend extends LogAppend {
+/** The newest row of a key must be `follows`; undefined for a key without rows. */
+export interface LogCondition {
   readonly follows: LogPosition | undefined;
 }
 
-/** `newest` is the newest row of the key: it is not `follows`, so nothing was written. */
-export type ConditionalOutcome = AppendOutcome | { readonly newest: LogEntry | undefined };
+/** A row to append, a condition of its key, or both. */
+export interface LogTransactionItem {
+  readonly key: string;
+  /** Absent when the key is only checked. */
+  readonly append?: Omit<LogAppend, 'key'> | undefined;
+  readonly condition?: LogCondition | undefined;
+}
+
+/** Rows that are appended together if all conditions hold, and none of them otherwise. At least one item has a row. */
+export type LogTransaction = readonly LogTransactionItem[];
+
+/** An item whose condition does not hold. */
+export interface RefusedItem {
+  /** Of the item in its transaction. */
+  readonly place: number;
+  /** The newest row of its key: it is not `follows`. */
+  readonly newest: LogEntry | undefined;
+}
+
+/** `refused` has the items whose condition does not hold, so nothing was written. */
+export type TransactionOutcome = AppendOutcome | { readonly refused: readonly RefusedItem[] };
 
 export function isSamePosition(a: LogPosition | undefined, b: LogPosition | undefined): boolean {
   return a?.timestamp === b?.timestamp && a?.id === b?.id;
 }
 
-/** The most rows of one `appendIf`. */
-export const MOST_CONDITIONAL_ROWS = 64;
+/** The most items of all transactions of one `appendIf`. A statement of Spanner has at most 200 unions. */
+export const MOST_TRANSACTION_ITEMS = 64;
 
 /** The id of the single row that `overwrite` keeps for a key. */
 export const OVERWRITE_ID = '-';
@@ -137,17 +156,18 @@ export interface LogTable {
   append(rows: readonly LogAppend[], fence?: Fence): Promise<readonly AppendOutcome[]>;
 
   /**
-   * Appends, in one transaction, each row whose condition holds. The keys are distinct, and there are at most
-   * `MOST_CONDITIONAL_ROWS`. The conditions are checked in that transaction, so no write comes between the check and the
-   * append (K4).
+   * Appends the rows of each transaction whose conditions all hold, and no row of the others (K5). All in one transaction
+   * of the database, in which the conditions are checked, so no write comes between the check and the append (K4). The keys
+   * of all items are distinct, and there are at most `MOST_TRANSACTION_ITEMS`.
    *
-   * A row that exists already has the outcome of `append`, whatever the newest row is now. So a repeated call after
-   * BACKEND_UNAVAILABLE is safe. The outcome `newest` is final: an earlier attempt has not written the row, and no late one
-   * ever will, because newer rows only come after `follows`.
-   * @returns one outcome per row, in order.
+   * A transaction of which a row exists already has the outcome of `append`, whatever the newest rows are now. So a repeated
+   * call after BACKEND_UNAVAILABLE is safe. The outcome `refused` is final: an earlier attempt has not written a row, and no
+   * late one ever will, because newer rows only come after `follows`. No answer of the database has many large values:
+   * those of refused items are read a few at a time.
+   * @returns one outcome per transaction, in order.
    * @throws HedgeError LEASE_LOST, INVALID_ARGUMENT as `append`.
    */
-  appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]>;
+  appendIf(transactions: readonly LogTransaction[], fence?: Fence): Promise<readonly TransactionOutcome[]>;
 
   /**
    * Sets the single row (key, `-`) to the value, whatever its old value was. It is not idempotent, because each write has
@@ -199,10 +219,10 @@ export interface LogTable {
 
   /**
    * One page of the rows of all keys with a prefix, in the order of commits, tombstones included, as they were at one
-   * moment. The driver bounds the bytes of a page; Spanner's does not,
-   * and after a failure the watch asks for fewer rows. A row that becomes visible later has a greater timestamp than every row
-   * that was visible before, and the rows of one commit become visible together. So a reader that goes on after each
-   * page misses no row (W1). A page may be empty although there are more: the driver bounds the rows that it searches.
+   * moment. The driver bounds the bytes of a page, to a few MiB, or one row. After a failure the watch asks for fewer rows. A
+   * row that becomes visible later has a greater timestamp than every row that was visible before, and the rows of one commit
+   * become visible together. So a reader that goes on after each page misses no row (W1). A page may be empty although there
+   * are more: the driver bounds the rows that it searches.
    */
   changes(query: ChangesQuery): Promise<ChangesPage>;
 

@@ -216,9 +216,10 @@ export class JobServer {
   /** Whether the run was claimed before: by an earlier leader, or by an earlier call with this id. */
   async #wasClaimed(name: string, id: string): Promise<boolean> {
     const { backend, group, self } = this.#deps;
-    const claim = { key: jobKey(group, name), id: requestedRowId(id), value: '', leader: self().address };
+    const append = { id: requestedRowId(id), value: '', leader: self().address };
     // Finds the row among any number of rows: it makes this append, which is never made, a CONFLICT.
-    const [outcome] = await backend.log.appendIf([{ ...claim, follows: NOWHERE }]);
+    const claim = { key: jobKey(group, name), append, condition: { follows: NOWHERE } };
+    const [outcome] = await backend.log.appendIf([[claim]]);
     return outcome instanceof HedgeError && outcome.code === 'CONFLICT';
   }
 

@@ -5,14 +5,30 @@ import {
   DEFAULT_GROUP_COMMIT_LIMITS,
   type GroupCommitEffect,
   type GroupCommitLimits,
+  type PutItem,
   type PutOutcome,
   type PutRow,
+  type PutTransaction,
+  type Write,
 } from './group-commit.messages.js';
 
 const FAR = 1_000_000;
 
 function row(id: string, over: Partial<PutRow> = {}): PutRow {
   return { key: 'k', value: `v-${id}`, id, overwrite: false, fence: 0n, ...over };
+}
+
+/** A put with a condition. */
+function rowIf(id: string, condition: PutItem['condition'], key = 'k'): PutTransaction {
+  return { items: [{ key, append: { id, value: `v-${id}` }, condition }], fence: 0n };
+}
+
+/** A transaction of these keys, whose first row has the id. */
+function several(id: string, keys: readonly string[]): PutTransaction {
+  return {
+    items: keys.map((key, place) => ({ key, append: { id: place === 0 ? id : `${id}-${place}`, value: 'v' } })),
+    fence: 0n,
+  };
 }
 
 /** The core, with its effects sorted into calls of the database and outcomes for the callers. */
@@ -30,9 +46,9 @@ class Bench {
     this.core = new GroupCommit({ ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100, ...limits });
   }
 
-  put(put: PutRow, deadline = FAR): number {
+  put(write: Write, deadline = FAR): number {
     const ticket = (this.#tickets += 1);
-    this.#perform(this.core.step({ type: 'put', ticket, row: put, deadline }, this.now));
+    this.#perform(this.core.step({ type: 'put', ticket, write, deadline }, this.now));
     return ticket;
   }
 
@@ -65,6 +81,8 @@ class Bench {
   #perform(effects: readonly GroupCommitEffect[]): void {
     for (const effect of effects) {
       if (effect.type === 'append') this.batches.push(effect.rows.map((each) => each.id));
+      else if (effect.type === 'append-if')
+        this.batches.push(effect.transactions.map(({ items: [item] }) => item?.append?.id ?? ''));
       else if (effect.type === 'overwrite') this.overwrites.push({ run: effect.run, id: effect.row.id });
       else if (effect.type === 'wake') this.wakeAt = effect.at;
       else {
@@ -72,7 +90,7 @@ class Bench {
         const { outcome } = effect;
         if (outcome instanceof HedgeError) this.errors.set(effect.ticket, outcome);
         if (outcome instanceof HedgeError) this.settled.set(effect.ticket, outcome.code);
-        else this.settled.set(effect.ticket, 'newest' in outcome ? outcome.newest?.id : outcome.timestamp);
+        else this.settled.set(effect.ticket, 'refused' in outcome ? outcome.refused[0]?.newest?.id : outcome.timestamp);
       }
     }
   }
@@ -269,10 +287,10 @@ describe('group commit: puts with a condition', () => {
   const newest = { key: 'k', id: 'newest', value: 'v', leader: 'l', timestamp: 2n };
 
   it('share transactions among themselves only, with one row for each key (K4)', () => {
-    const bench = new Bench({ maxConditionalRows: 2 });
+    const bench = new Bench({ maxTransactionItems: 2 });
     for (const [id, key] of ['1', '2', '3'].map((one) => [one, `k${one}`] as const))
-      bench.put(row(id, { key, condition }));
-    bench.put(row('4', { key: 'k1', condition }));
+      bench.put(rowIf(id, condition, key));
+    bench.put(rowIf('4', condition, 'k1'));
     bench.put(row('5', { key: 'k1' }));
     bench.flush();
     for (let timestamp = 1n; timestamp < 4n; timestamp += 1n) bench.appended(timestamp);
@@ -281,7 +299,7 @@ describe('group commit: puts with a condition', () => {
 
   it('end with the newest row when the condition does not hold, also after an attempt without an answer (K4)', () => {
     const bench = new Bench();
-    const [a, b] = [bench.put(row('1', { key: 'a', condition })), bench.put(row('2', { key: 'b', condition }))];
+    const [a, b] = [bench.put(rowIf('1', condition, 'a')), bench.put(rowIf('2', condition, 'b'))];
     bench.flush();
     bench.appendFailed(unavailable);
     bench.flush(100);
@@ -289,14 +307,14 @@ describe('group commit: puts with a condition', () => {
       ['1', '2'],
       ['1', '2'],
     ]);
-    bench.appendedWith([{ newest }, { timestamp: 5n }]);
+    bench.appendedWith([{ refused: [{ place: 0, newest }] }, { timestamp: 5n }]);
     expect([bench.settled.get(a), bench.settled.get(b)]).toEqual(['newest', 5n]);
   });
 
   it('run at no time beside an overwrite, in turns with the overwrites', () => {
     const bench = new Bench({ maxOverwrites: 2 });
     for (const id of ['1', '2', '3']) bench.put(row(id, { overwrite: true }));
-    for (const id of ['4', '5']) bench.put(row(id, { condition }));
+    for (const id of ['4', '5']) bench.put(rowIf(id, condition));
     bench.flush();
     expect([bench.overwrites.map(({ id }) => id), bench.batches]).toEqual([['1', '2'], []]);
     bench.overwritten(1, 1n);
@@ -316,13 +334,13 @@ describe('group commit: puts with a condition', () => {
   it('wait for no overwrite whose deadline has passed, and hold up none when their own has', () => {
     const bench = new Bench({ maxOverwrites: 1 });
     const late = bench.put(row('1', { overwrite: true }), 50);
-    const inTime = bench.put(row('2', { condition }));
+    const inTime = bench.put(rowIf('2', condition));
     bench.flush(50);
     expect([bench.settled.get(late), bench.overwrites, bench.batches]).toEqual(['DEADLINE_EXCEEDED', [], [['2']]]);
     bench.appended(1n);
     expect(bench.settled.get(inTime)).toBe(1n);
     for (const id of ['3', '4']) bench.put(row(id, { overwrite: true }));
-    const lost = bench.put(row('5', { condition }), 60);
+    const lost = bench.put(rowIf('5', condition), 60);
     bench.flush();
     bench.now = 60;
     bench.overwritten(1, 2n);
@@ -331,7 +349,7 @@ describe('group commit: puts with a condition', () => {
 
   it('let other puts go first after BACKEND_UNAVAILABLE', () => {
     const bench = new Bench();
-    bench.put(row('1', { condition }));
+    bench.put(rowIf('1', condition));
     bench.flush();
     bench.put(row('2'));
     bench.appendFailed(unavailable);
@@ -342,14 +360,64 @@ describe('group commit: puts with a condition', () => {
 
   it('fail with CONFLICT under the id of a put in progress that has another condition', () => {
     const bench = new Bench();
-    const first = bench.put(row('1', { condition }));
-    const again = bench.put(row('1', { condition: { follows: { ...condition.follows } } }));
-    const others = [{}, { condition: { follows: undefined } }, { condition: { follows: newest } }];
-    const refused = others.map((other) => bench.put(row('1', other)));
-    expect(refused.map((ticket) => bench.settled.get(ticket))).toEqual(['CONFLICT', 'CONFLICT', 'CONFLICT']);
+    const first = bench.put(rowIf('1', condition));
+    const again = bench.put(rowIf('1', { follows: { ...condition.follows } }));
+    const conditions = [undefined, { follows: undefined }, { follows: newest }];
+    const refused = [row('1'), ...conditions.map((other) => rowIf('1', other))].map((write) => bench.put(write));
+    const conflicts = refused.map(() => 'CONFLICT');
+    expect(refused.map((ticket) => bench.settled.get(ticket))).toEqual(conflicts);
     bench.flush();
     bench.appended(3n);
     expect([bench.settled.get(first), bench.settled.get(again)]).toEqual([3n, 3n]);
+  });
+});
+
+describe('group commit: transactions of several keys', () => {
+  it('share a transaction of the database while their keys are distinct and their items fit (K5)', () => {
+    const bench = new Bench({ maxTransactionItems: 4 });
+    for (const [id, keys] of Object.entries({
+      one: ['a', 'b'],
+      two: ['b', 'c'],
+      three: ['c'],
+      four: ['d', 'e'],
+      five: ['f'],
+    }))
+      bench.put(several(id, keys));
+    bench.flush();
+    for (let timestamp = 1n; timestamp < 4n; timestamp += 1n) bench.appended(timestamp);
+    // The third one waits behind the second one, which names its key, too.
+    expect(bench.batches).toEqual([['one', 'four'], ['two', 'five'], ['three']]);
+  });
+
+  it('are retried as a whole, and only the one at fault fails (K5)', () => {
+    const bench = new Bench();
+    const [good, bad] = [bench.put(several('good', ['a', 'b'])), bench.put(several('bad', ['c', 'd']))];
+    bench.flush();
+    bench.appendFailed(invalid);
+    bench.appended(1n);
+    bench.appendFailed(invalid);
+    expect(bench.batches).toEqual([['good', 'bad'], ['good'], ['bad']]);
+    expect([bench.settled.get(good), bench.settled.get(bad)]).toEqual([1n, 'INVALID_ARGUMENT']);
+    expect(bench.core.unsettled).toBe(0);
+  });
+
+  it('are joined by a repetition, and by none with another item', () => {
+    const bench = new Bench();
+    const first = bench.put(several('1', ['a', 'b']));
+    const again = bench.put(several('1', ['a', 'b']));
+    const others = [several('1', ['a']), several('1', ['a', 'c']), row('1', { key: 'a', value: 'v' })];
+    expect(others.map((other) => bench.settled.get(bench.put(other)))).toEqual(['CONFLICT', 'CONFLICT', 'CONFLICT']);
+    bench.flush();
+    bench.appended(7n);
+    expect([bench.settled.get(first), bench.settled.get(again)]).toEqual([7n, 7n]);
+  });
+
+  it('are named with their number of keys in errors, and count with all their bytes', () => {
+    const bench = new Bench({ maxQueuedBytes: 100 });
+    const late = bench.put(several('1', ['a', 'b']), 10);
+    expect(bench.settled.get(bench.put(several('2', ['x'.repeat(60), 'y'.repeat(60)])))).toBe('OVERLOADED');
+    bench.flush(10);
+    expect(bench.errors.get(late)?.message).toContain('transaction of 2 keys with "a" ran out of time');
   });
 });
 

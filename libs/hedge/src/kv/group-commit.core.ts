@@ -5,8 +5,11 @@ import type {
   GroupCommitEffect,
   GroupCommitInput,
   GroupCommitLimits,
+  PutItem,
   PutOutcome,
   PutRow,
+  PutTransaction,
+  Write,
 } from './group-commit.messages.js';
 
 interface Waiter {
@@ -14,11 +17,11 @@ interface Waiter {
   readonly deadline: number;
 }
 
-interface PendingRow {
-  readonly row: PutRow;
+interface PendingWrite<W extends Write = Write> {
+  readonly write: W;
   readonly bytes: number;
   readonly waiters: Waiter[];
-  /** An earlier attempt ended without an answer, so the row may have been written. */
+  /** An earlier attempt ended without an answer, so it may have been written. */
   maybeWritten: boolean;
   /** The error of the last attempt. */
   lastError?: unknown;
@@ -37,23 +40,24 @@ interface PendingRow {
  * - A batch that the database rejects is halved until the row at fault is alone and fails.
  * - After an attempt of a row without an answer, a later rejection is reported as OUTCOME_UNKNOWN: the earlier attempt may
  *   have written the row.
- * - Puts with a condition share transactions of their own, at most one for each key in a transaction. The database checks
- *   each condition in the transaction that appends the row, and knows a row that an earlier attempt has written. So its
- *   answer is final, whatever the outcome of earlier attempts was (K4).
- * - No overwrite runs beside puts with a condition: on PostgreSQL, every other write of the log makes these run again. When
+ * - Puts with conditions (`PutTransaction`) share transactions of the database of their own, at most one for each key in a
+ *   transaction. The database checks the conditions in the transaction that appends the rows, and knows a row that an earlier
+ *   attempt has written. So its answer is final, whatever the outcome of earlier attempts was (K4). A `PutTransaction` is
+ *   never split (K5).
+ * - No overwrite runs beside puts with conditions: on PostgreSQL, every other write of the log makes these run again. When
  *   both wait, they take turns.
  * - An overwrite has its own transaction. It is retried only after the database reported that it did not happen.
  */
 export class GroupCommit {
-  readonly #pending = new Map<string, PendingRow>();
+  readonly #pending = new Map<string, PendingWrite>();
   /** The appends that wait, by `queueOf`: those of one queue may share a transaction. */
-  readonly #queues = new Map<string, PendingRow[]>();
-  readonly #again: PendingRow[][] = [];
-  readonly #overwriting = new Map<number, PendingRow>();
-  #overwrites: PendingRow[] = [];
+  readonly #queues = new Map<string, PendingWrite[]>();
+  readonly #again: PendingWrite[][] = [];
+  readonly #overwriting = new Map<number, PendingWrite<PutRow>>();
+  #overwrites: PendingWrite<PutRow>[] = [];
   /** Who goes first when both wait. */
   #turn: 'overwrites' | 'conditions' = 'overwrites';
-  #batch: PendingRow[] | undefined;
+  #batch: PendingWrite[] | undefined;
   #runs = 0;
   #puts = 0;
   #bytes = 0;
@@ -100,44 +104,44 @@ export class GroupCommit {
     return this.#effects;
   }
 
-  #admit(input: { ticket: number; row: PutRow; deadline: number }): void {
-    const { ticket, row } = input;
+  #admit(input: { ticket: number; write: Write; deadline: number }): void {
+    const { ticket, write } = input;
     const refuse = (error: HedgeError): void => void this.#effects.push({ type: 'settle', ticket, outcome: error });
-    const bytes = Buffer.byteLength(row.key) + Buffer.byteLength(row.value);
+    const bytes = bytesOf(write);
     if (this.#puts >= this.limits.maxQueuedPuts || this.#bytes + bytes > this.limits.maxQueuedBytes) {
       return refuse(
         new HedgeError(
           'OVERLOADED',
-          `${nameOf(row)} was refused: ${this.#puts} puts (${this.#bytes} bytes) already wait on the leader. Nothing was written; try again later.`,
+          `${nameOf(write)} was refused: ${this.#puts} puts (${this.#bytes} bytes) already wait on the leader. Nothing was written; try again later.`,
         ),
       );
     }
-    const name = identity(row);
+    const name = identity(write);
     const same = this.#pending.get(name);
     if (same === undefined) {
-      const pending: PendingRow = { row, bytes, waiters: [input], maybeWritten: false };
+      const pending: PendingWrite = { write, bytes, waiters: [input], maybeWritten: false };
       this.#pending.set(name, pending);
       this.#bytes += bytes;
       this.#enqueue(pending);
-    } else if (isSamePut(same.row, row)) {
+    } else if (isSameWrite(same.write, write)) {
       same.waiters.push(input);
     } else {
       return refuse(
         new HedgeError(
           'CONFLICT',
-          `${nameOf(row)} was refused: a put with the same id ${row.id} and another value is in progress.`,
+          `${nameOf(write)} was refused: a put with the same id ${firstRow(write).id} and another value is in progress.`,
         ),
       );
     }
     this.#puts += 1;
   }
 
-  #enqueue(pending: PendingRow): void {
-    if (pending.row.overwrite) {
+  #enqueue(pending: PendingWrite): void {
+    if (isOverwrite(pending)) {
       this.#overwrites.push(pending);
       return;
     }
-    const name = queueOf(pending.row);
+    const name = queueOf(pending.write);
     const queue = this.#queues.get(name);
     if (queue === undefined) this.#queues.set(name, [pending]);
     else queue.push(pending);
@@ -151,7 +155,7 @@ export class GroupCommit {
     }
     this.#startOverwrites(now);
     this.#startBatch(now);
-    // Puts with a condition, for which they waited, may have expired.
+    // Puts with conditions, for which they waited, may have expired.
     this.#startOverwrites(now);
   }
 
@@ -160,8 +164,14 @@ export class GroupCommit {
     this.#batch = this.#nextBatch(now);
     const [first] = this.#batch ?? [];
     if (this.#batch === undefined || first === undefined) return;
-    if (isConditional(first)) this.#turn = 'overwrites';
-    this.#effects.push({ type: 'append', rows: this.#batch.map((pending) => pending.row), fence: first.row.fence });
+    const { fence } = first.write;
+    const writes = this.#batch.map(({ write }) => write);
+    if (isConditional(first)) {
+      this.#turn = 'overwrites';
+      this.#effects.push({ type: 'append-if', transactions: writes.filter(isTransaction), fence });
+    } else {
+      this.#effects.push({ type: 'append', rows: writes.filter(isRow), fence });
+    }
   }
 
   #startOverwrites(now: number): void {
@@ -173,7 +183,7 @@ export class GroupCommit {
       const run = (this.#runs += 1);
       this.#overwriting.set(run, pending);
       this.#turn = 'conditions';
-      this.#effects.push({ type: 'overwrite', run, row: pending.row });
+      this.#effects.push({ type: 'overwrite', run, row: pending.write });
     }
   }
 
@@ -181,8 +191,8 @@ export class GroupCommit {
     return [...this.#again, ...this.#queues.values()].some(([first]) => first !== undefined && isConditional(first));
   }
 
-  #nextBatch(now: number): PendingRow[] | undefined {
-    const mayStart = ([first]: readonly PendingRow[]): boolean =>
+  #nextBatch(now: number): PendingWrite[] | undefined {
+    const mayStart = ([first]: readonly PendingWrite[]): boolean =>
       first !== undefined && (this.#overwriting.size === 0 || !isConditional(first));
     for (let place = this.#again.length - 1; place >= 0; place -= 1) {
       const again = this.#again[place] ?? [];
@@ -202,37 +212,42 @@ export class GroupCommit {
     return undefined;
   }
 
-  /** Splits a queue into the rows of the next transaction and the rest. */
-  #fill(queue: readonly PendingRow[], now: number): { batch: PendingRow[]; rest: PendingRow[] } {
-    const { maxBatchRows, maxConditionalRows, maxBatchBytes } = this.limits;
-    const batch: PendingRow[] = [];
-    const rest: PendingRow[] = [];
+  /** Splits a queue into the writes of the next transaction of the database and the rest. */
+  #fill(queue: readonly PendingWrite[], now: number): { batch: PendingWrite[]; rest: PendingWrite[] } {
+    const { maxBatchRows, maxTransactionItems, maxBatchBytes } = this.limits;
+    const batch: PendingWrite[] = [];
+    const rest: PendingWrite[] = [];
     const keys = new Set<string>();
+    let rows = 0;
     let bytes = 0;
     let full = false;
     for (const pending of queue) {
-      const { key, condition } = pending.row;
-      const most = condition === undefined ? maxBatchRows : maxConditionalRows;
-      full ||= batch.length >= most || (batch.length > 0 && bytes + pending.bytes > maxBatchBytes);
-      if (full || (condition !== undefined && keys.has(key))) {
+      const { write } = pending;
+      const items = isTransaction(write) ? write.items : [write];
+      const most = isTransaction(write) ? maxTransactionItems : maxBatchRows;
+      full ||= batch.length > 0 && (rows + items.length > most || bytes + pending.bytes > maxBatchBytes);
+      if (full || (isTransaction(write) && items.some(({ key }) => keys.has(key)))) {
         rest.push(pending);
+        // So that no later write of its keys goes first.
+        for (const { key } of items) keys.add(key);
       } else if (!this.#expired(pending, now)) {
         batch.push(pending);
-        keys.add(key);
+        for (const { key } of items) keys.add(key);
+        rows += items.length;
         bytes += pending.bytes;
       }
     }
     return { batch, rest };
   }
 
-  #endBatch(): PendingRow[] {
+  #endBatch(): PendingWrite[] {
     const batch = this.#batch;
     if (batch === undefined) throw new Error('A result arrived, but no append is in flight');
     this.#batch = undefined;
     return batch;
   }
 
-  #endOverwrite(run: number): PendingRow {
+  #endOverwrite(run: number): PendingWrite<PutRow> {
     const pending = this.#overwriting.get(run);
     if (pending === undefined) throw new Error(`A result arrived, but overwrite ${run} is not in flight`);
     this.#overwriting.delete(run);
@@ -242,7 +257,7 @@ export class GroupCommit {
   #appended(outcomes: readonly PutOutcome[]): void {
     this.#failures = 0;
     for (const [index, pending] of this.#endBatch().entries()) {
-      this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.row, 'the driver gave no outcome'));
+      this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.write, 'the driver gave no outcome'));
     }
   }
 
@@ -256,7 +271,7 @@ export class GroupCommit {
       const alive = batch.filter(
         (pending) => !this.#expired(Object.assign(pending, { lastError: error }), this.#notBefore),
       );
-      // Puts with a condition may fail so because of other writes. They must not hold up all other puts.
+      // Puts with conditions may fail so because of other writes. They must not hold up all other puts.
       if (alive.some(isConditional)) for (const pending of alive) this.#enqueue(pending);
       else if (alive.length > 0) this.#again.push(alive);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
@@ -292,8 +307,8 @@ export class GroupCommit {
   }
 
   /** Fails the waiters whose deadline has passed. @returns true when no waiter is left and the row was dropped. */
-  #expired(pending: PendingRow, now: number): boolean {
-    const { row, waiters, maybeWritten, lastError } = pending;
+  #expired(pending: PendingWrite, now: number): boolean {
+    const { write, waiters, maybeWritten, lastError } = pending;
     const why = lastError === undefined ? '' : ` (${messageOf(lastError)})`;
     for (let index = waiters.length - 1; index >= 0; index -= 1) {
       const waiter = waiters[index];
@@ -303,9 +318,9 @@ export class GroupCommit {
       const outcome = new HedgeError(
         'DEADLINE_EXCEEDED',
         maybeWritten
-          ? `${nameOf(row)} ran out of time before the database confirmed it${why}. It may have been written: read the key before you write it again.`
-          : `${nameOf(row)} ran out of time before it was written${why}. Nothing was written.`,
-        { details: { id: row.id, started: maybeWritten }, retryable: !maybeWritten, cause: lastError },
+          ? `${nameOf(write)} ran out of time before the database confirmed it${why}. It may have been written: read the key before you write it again.`
+          : `${nameOf(write)} ran out of time before it was written${why}. Nothing was written.`,
+        { details: { id: firstRow(write).id, started: maybeWritten }, retryable: !maybeWritten, cause: lastError },
       );
       this.#effects.push({ type: 'settle', ticket: waiter.ticket, outcome });
     }
@@ -314,56 +329,90 @@ export class GroupCommit {
     return true;
   }
 
-  #settle(pending: PendingRow, outcome: PutOutcome): void {
+  #settle(pending: PendingWrite, outcome: PutOutcome): void {
     this.#puts -= pending.waiters.length;
     this.#drop(pending);
     for (const { ticket } of pending.waiters) this.#effects.push({ type: 'settle', ticket, outcome });
   }
 
-  #drop(pending: PendingRow): void {
-    this.#pending.delete(identity(pending.row));
+  #drop(pending: PendingWrite): void {
+    this.#pending.delete(identity(pending.write));
     this.#bytes -= pending.bytes;
   }
 }
 
-/** The name of a row. It begins with the length of the key, so that two rows never have the same name. */
-function identity(row: PutRow): string {
-  return `${row.key.length}:${row.key}${row.id}`;
+function isRow(write: Write): write is PutRow {
+  return !isTransaction(write);
 }
 
-function isConditional({ row }: PendingRow): boolean {
-  return row.condition !== undefined;
+function isTransaction(write: Write): write is PutTransaction {
+  return 'items' in write;
+}
+
+function isConditional({ write }: PendingWrite): boolean {
+  return isTransaction(write);
+}
+
+function isOverwrite(pending: PendingWrite): pending is PendingWrite<PutRow> {
+  return isRow(pending.write) && pending.write.overwrite;
+}
+
+/** The row that identifies a write. */
+function firstRow(write: Write): { readonly key: string; readonly id: string } {
+  if (!isTransaction(write)) return write;
+  for (const { key, append } of write.items) if (append !== undefined) return { key, id: append.id };
+  throw new Error('A transaction has no row');
+}
+
+/** The name of a write. It begins with the length of a key, so that two rows never have the same name. */
+function identity(write: Write): string {
+  const { key, id } = firstRow(write);
+  return `${key.length}:${key}${id}`;
+}
+
+function bytesOf(write: Write): number {
+  const rows = isTransaction(write) ? write.items.map(({ key, append }) => ({ key, value: append?.value })) : [write];
+  return rows.reduce((sum, { key, value = '' }) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
 }
 
 /** The name of the queue of an append. */
-function queueOf({ fence, condition }: PutRow): string {
-  return `${fence} ${condition === undefined ? 'always' : 'if'}`;
+function queueOf(write: Write): string {
+  return `${write.fence} ${isTransaction(write) ? 'if' : 'always'}`;
 }
 
-function isSamePut(a: PutRow, b: PutRow): boolean {
+function isSameWrite(a: Write, b: Write): boolean {
+  if (a.fence !== b.fence) return false;
+  if (isRow(a)) return isRow(b) && a.value === b.value && a.overwrite === b.overwrite;
+  if (isRow(b)) return false;
+  return a.items.length === b.items.length && a.items.every((item, i) => isSameItem(item, b.items[i]!));
+}
+
+function isSameItem(a: PutItem, b: PutItem): boolean {
   return (
-    a.value === b.value &&
-    a.overwrite === b.overwrite &&
-    a.fence === b.fence &&
+    a.key === b.key &&
+    a.append?.id === b.append?.id &&
+    a.append?.value === b.append?.value &&
     (a.condition === undefined) === (b.condition === undefined) &&
     isSamePosition(a.condition?.follows, b.condition?.follows)
   );
 }
 
 /** The name of the call, for errors. */
-function nameOf(row: PutRow): string {
-  return `${isTombstone(row) ? 'delete' : 'put'} "${row.key}"`;
+function nameOf(write: Write): string {
+  const { key, id } = firstRow(write);
+  if (isTransaction(write) && write.items.length > 1) return `transaction of ${write.items.length} keys with "${key}"`;
+  return `${isTombstone({ id }) ? 'delete' : 'put'} "${key}"`;
 }
 
-function refusal(pending: PendingRow, error: unknown): HedgeError {
+function refusal(pending: PendingWrite, error: unknown): HedgeError {
   if (error instanceof HedgeError && !pending.maybeWritten) return error;
-  return unknownOutcome(pending.row, messageOf(error), error);
+  return unknownOutcome(pending.write, messageOf(error), error);
 }
 
-function unknownOutcome(row: PutRow, why: string, cause?: unknown): HedgeError {
+function unknownOutcome(write: Write, why: string, cause?: unknown): HedgeError {
   return new HedgeError(
     'OUTCOME_UNKNOWN',
-    `${nameOf(row)} may or may not have been written (${why}). Read the key before you write it again.`,
-    { details: { id: row.id }, cause },
+    `${nameOf(write)} may or may not have been written (${why}). Read the key before you write it again.`,
+    { details: { id: firstRow(write).id }, cause },
   );
 }

@@ -1,4 +1,4 @@
-import { MOST_CONDITIONAL_ROWS, type ConditionalOutcome, type LogPosition } from '../database/log-table.js';
+import { MOST_TRANSACTION_ITEMS, type LogCondition, type TransactionOutcome } from '../database/log-table.js';
 
 /** A put as the leader received it. */
 export interface PutRow {
@@ -10,18 +10,33 @@ export interface PutRow {
   readonly overwrite: boolean;
   /** The fencing token that must still be the latest; 0n for no fence. */
   readonly fence: bigint;
-  /** Present when the row is appended only if the newest row of its key is `follows`. */
-  readonly condition?: { readonly follows: LogPosition | undefined };
 }
 
-export type PutOutcome = ConditionalOutcome;
+/** A row to append, a condition of its key, or both. */
+export interface PutItem {
+  readonly key: string;
+  /** With an id as in `PutRow`. Absent when the key is only checked. */
+  readonly append?: Pick<PutRow, 'id' | 'value'> | undefined;
+  readonly condition?: LogCondition | undefined;
+}
+
+/** Rows with conditions as the leader received them: all of them are appended, or none. One at least has a row. */
+export interface PutTransaction {
+  readonly items: readonly PutItem[];
+  /** As in `PutRow`. */
+  readonly fence: bigint;
+}
+
+export type Write = PutRow | PutTransaction;
+
+export type PutOutcome = TransactionOutcome;
 
 export interface GroupCommitLimits {
   /** Rows in one transaction. */
   readonly maxBatchRows: number;
-  /** Rows with a condition in one transaction. */
-  readonly maxConditionalRows: number;
-  /** UTF-8 bytes of keys and values in one transaction. A larger row has its own transaction. */
+  /** Items of the `PutTransaction`s that share a transaction of the database. */
+  readonly maxTransactionItems: number;
+  /** UTF-8 bytes of keys and values in one transaction. A larger write has its own transaction. */
   readonly maxBatchBytes: number;
   /** Puts that wait or are in flight. Further puts fail with OVERLOADED. */
   readonly maxQueuedPuts: number;
@@ -35,7 +50,7 @@ export interface GroupCommitLimits {
 
 export const DEFAULT_GROUP_COMMIT_LIMITS: Omit<GroupCommitLimits, 'retryMs'> = {
   maxBatchRows: 512,
-  maxConditionalRows: MOST_CONDITIONAL_ROWS,
+  maxTransactionItems: MOST_TRANSACTION_ITEMS,
   maxBatchBytes: 4 * 1024 * 1024,
   maxQueuedPuts: 16_384,
   maxQueuedBytes: 64 * 1024 * 1024,
@@ -44,10 +59,10 @@ export const DEFAULT_GROUP_COMMIT_LIMITS: Omit<GroupCommitLimits, 'retryMs'> = {
 
 export type GroupCommitInput =
   /** `ticket` is the name of this call in the runner; `deadline` is on the clock of `now`. */
-  | { readonly type: 'put'; readonly ticket: number; readonly row: PutRow; readonly deadline: number }
+  | { readonly type: 'put'; readonly ticket: number; readonly write: Write; readonly deadline: number }
   /** The time of a `wake` effect has come. */
   | { readonly type: 'flush' }
-  /** The result of the `append` effect in flight. */
+  /** The result of the `append` or `append-if` effect in flight. */
   | { readonly type: 'appended'; readonly outcomes: readonly PutOutcome[] }
   | { readonly type: 'append-failed'; readonly error: unknown; readonly random: number }
   /** The result of the `overwrite` effect with this number. */
@@ -55,11 +70,10 @@ export type GroupCommitInput =
   | { readonly type: 'overwrite-failed'; readonly run: number; readonly error: unknown; readonly random: number };
 
 export type GroupCommitEffect =
-  /**
-   * Call `LogTable.append`, or `appendIf` when the rows have conditions, fenced unless `fence` is 0n, and pass back
-   * `appended` or `append-failed`. Either all rows have conditions, or none.
-   */
+  /** Call `LogTable.append`, fenced unless `fence` is 0n, and pass back `appended` or `append-failed`. */
   | { readonly type: 'append'; readonly rows: readonly PutRow[]; readonly fence: bigint }
+  /** The same with `LogTable.appendIf`. */
+  | { readonly type: 'append-if'; readonly transactions: readonly PutTransaction[]; readonly fence: bigint }
   /** Call `LogTable.overwrite`, and pass back `overwritten` or `overwrite-failed` with the same `run`. */
   | { readonly type: 'overwrite'; readonly run: number; readonly row: PutRow }
   /** Settle one put; exactly once for each ticket. */

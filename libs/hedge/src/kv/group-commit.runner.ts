@@ -1,12 +1,28 @@
-import { type ConditionalOutcome, type LogTable, OVERWRITE_ID } from '../database/log-table.js';
+import { type LogTable, MOST_TRANSACTION_ITEMS, OVERWRITE_ID, type TransactionOutcome } from '../database/log-table.js';
 import { outsideContext } from '../common/async/async-context.js';
 import type { Clock } from '../common/clock.js';
 import { codeOf, HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
 import type { RequestType } from '../messaging/request-type.js';
-import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone, RequestKind } from '../wire/hedge/v1/link.js';
+import {
+  KvConditionalPut,
+  KvConditionalPutDone,
+  KvPut,
+  KvPutDone,
+  KvTransaction,
+  KvTransactionDone,
+  type KvTransactionItem,
+  RequestKind,
+} from '../wire/hedge/v1/link.js';
 import { GroupCommit } from './group-commit.core.js';
-import type { GroupCommitEffect, GroupCommitInput, GroupCommitLimits, PutRow } from './group-commit.messages.js';
+import type {
+  GroupCommitEffect,
+  GroupCommitInput,
+  GroupCommitLimits,
+  PutRow,
+  PutTransaction,
+  Write,
+} from './group-commit.messages.js';
 import { assertKey } from './kv-limits.js';
 import { processMessage } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
@@ -24,10 +40,10 @@ export interface GroupCommitterOptions {
   readonly metrics?: Metrics | undefined;
 }
 
-type ConditionalResult = Exclude<ConditionalOutcome, HedgeError>;
+type TransactionResult = Exclude<TransactionOutcome, HedgeError>;
 
 interface PendingPut {
-  resolve(result: ConditionalResult): void;
+  resolve(result: TransactionResult): void;
   reject(error: HedgeError): void;
 }
 
@@ -47,24 +63,24 @@ export class GroupCommitter {
    * @throws HedgeError DEADLINE_EXCEEDED, OVERLOADED, CONFLICT, INVALID_ARGUMENT, LEASE_LOST, OUTCOME_UNKNOWN, see
    *   `GroupCommit`.
    */
-  async put(row: Omit<PutRow, 'condition'>, timeoutMs: number): Promise<bigint> {
+  async put(row: PutRow, timeoutMs: number): Promise<bigint> {
     const { timestamp } = (await this.#put(row, timeoutMs)) as { readonly timestamp: bigint };
     return timestamp;
   }
 
   /**
-   * The same for a row with a condition. Resolves with the newest row when the condition does not hold.
+   * The same for rows with conditions. Resolves with the refused items when a condition does not hold.
    * @throws HedgeError as `put`
    */
-  putIf(row: PutRow & Required<Pick<PutRow, 'condition'>>, timeoutMs: number): Promise<ConditionalResult> {
-    return this.#put(row, timeoutMs);
+  transact(transaction: PutTransaction, timeoutMs: number): Promise<TransactionResult> {
+    return this.#put(transaction, timeoutMs);
   }
 
-  #put(row: PutRow, timeoutMs: number): Promise<ConditionalResult> {
+  #put(write: Write, timeoutMs: number): Promise<TransactionResult> {
     return new Promise((resolve, reject) => {
       const ticket = (this.#tickets += 1);
       this.#puts.set(ticket, { resolve, reject });
-      this.#step({ type: 'put', ticket, row, deadline: this.#now() + timeoutMs });
+      this.#step({ type: 'put', ticket, write, deadline: this.#now() + timeoutMs });
     });
   }
 
@@ -82,6 +98,9 @@ export class GroupCommitter {
     switch (effect.type) {
       case 'append':
         outsideContext(() => void this.#append(effect.rows, effect.fence));
+        return;
+      case 'append-if':
+        outsideContext(() => void this.#appendIf(effect.transactions, effect.fence));
         return;
       case 'overwrite':
         outsideContext(() => void this.#overwrite(effect.run, effect.row));
@@ -104,24 +123,31 @@ export class GroupCommitter {
 
   async #append(rows: readonly PutRow[], fence: bigint): Promise<void> {
     const leader = this.options.address();
+    const appends = rows.map(({ key, id, value }) => ({ key, id, value, leader }));
+    const keys = rows.map(({ key }) => key);
+    await this.#commit(keys, () => this.options.log.append(appends, this.#fence(fence)));
+  }
+
+  async #appendIf(transactions: readonly PutTransaction[], fence: bigint): Promise<void> {
+    const leader = this.options.address();
+    const withLeader = transactions.map(({ items }) =>
+      items.map(({ key, append, condition }) => ({ key, append: append && { ...append, leader }, condition })),
+    );
+    const keys = withLeader.flat().flatMap(({ key, append }) => (append === undefined ? [] : [key]));
+    await this.#commit(keys, () => this.options.log.appendIf(withLeader, this.#fence(fence)));
+  }
+
+  /** One transaction of the database, of appends to these keys. */
+  async #commit(keys: readonly string[], write: () => Promise<readonly TransactionOutcome[]>): Promise<void> {
     const start = this.#now();
     let input: GroupCommitInput;
-    const { log } = this.options;
-    const appends = rows.map(({ key, id, value }) => ({ key, id, value, leader }));
     try {
-      const outcomes =
-        rows[0]?.condition === undefined
-          ? await log.append(appends, this.#fence(fence))
-          : await log.appendIf(
-              appends.map((row, index) => ({ ...row, follows: rows[index]?.condition?.follows })),
-              this.#fence(fence),
-            );
-      input = { type: 'appended', outcomes };
+      input = { type: 'appended', outcomes: await write() };
     } catch (error) {
       input = { type: 'append-failed', error, random: Math.random() };
     }
-    this.options.onCommitted?.(rows.map(({ key }) => key));
-    this.#committed(rows.length, start, input.type === 'append-failed' ? input.error : undefined);
+    this.options.onCommitted?.(keys);
+    this.#committed(keys.length, start, input.type === 'append-failed' ? input.error : undefined);
     this.#step(input);
   }
 
@@ -169,6 +195,13 @@ export const KV_PUT: RequestType = {
 /** A put with a condition. A kind of its own, so that a leader that does not know conditions refuses it. */
 export const KV_CONDITIONAL_PUT: RequestType = { ...KV_PUT, kind: RequestKind.REQUEST_KIND_KV_CONDITIONAL_PUT };
 
+/** Several rows and conditions at once. A kind of its own for the same reason. */
+export const KV_TRANSACTION: RequestType = {
+  ...KV_PUT,
+  kind: RequestKind.REQUEST_KIND_KV_TRANSACTION,
+  name: 'transaction',
+};
+
 /** Serves `KvStore.put` on the leader. */
 export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
   return traced(async ({ payload, timeoutMs, epoch }) => {
@@ -184,14 +217,56 @@ export function kvPutHandler(committer: GroupCommitter, address: () => string): 
 /** Serves `KvStore.put` with a condition on the leader. */
 export function kvConditionalPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
   return traced(async ({ payload, timeoutMs }) => {
-    const { follows, ...put } = decode(KvConditionalPut, payload.bytes);
+    const { follows, fence, ...put } = decode(KvConditionalPut, payload.bytes);
     assertRow(put);
-    const result = await committer.putIf({ ...put, overwrite: false, condition: { follows } }, timeoutMs);
+    const { key, id, value } = put;
+    const result = await committer.transact(
+      { items: [{ key, append: { id, value }, condition: { follows } }], fence },
+      timeoutMs,
+    );
     const done =
       'timestamp' in result
         ? { written: { timestamp: result.timestamp, leader: address() }, newest: undefined }
-        : { written: undefined, newest: result.newest };
+        : { written: undefined, newest: result.refused[0]?.newest };
     return bytesPayload(KvConditionalPutDone.encode(done).finish());
+  });
+}
+
+/**
+ * Serves `KvStore.transaction` on the leader.
+ * @param maxValueBytes of all values in a reply.
+ */
+export function kvTransactionHandler(
+  committer: GroupCommitter,
+  address: () => string,
+  maxValueBytes: number,
+): RequestHandler {
+  return traced(async ({ payload, timeoutMs }) => {
+    const { items, fence } = decode(KvTransaction, payload.bytes);
+    assertItems(items);
+    const result = await committer.transact(
+      {
+        items: items.map(({ key, id, value, condition }) => ({
+          key,
+          ...(id !== '' && { append: { id, value } }),
+          ...(condition && { condition: { follows: condition.follows } }),
+        })),
+        fence,
+      },
+      timeoutMs,
+    );
+    if ('timestamp' in result) {
+      const written = { timestamp: result.timestamp, leader: address() };
+      return bytesPayload(KvTransactionDone.encode({ written, refused: [] }).finish());
+    }
+    let left = maxValueBytes;
+    const refused = result.refused.map(({ place, newest }) => {
+      const bytes = Buffer.byteLength(newest?.value ?? '');
+      const withoutValue = bytes > left;
+      if (!withoutValue) left -= bytes;
+      return { place, newest: newest && { ...newest, ...(withoutValue && { value: '' }) }, withoutValue };
+    });
+    return bytesPayload(KvTransactionDone.encode({ written: undefined, refused }).finish());
   });
 }
 
@@ -207,6 +282,25 @@ function assertRow({ key, id }: { readonly key: string; readonly id: string }): 
   assertKey(key);
   if (id !== '' && id !== OVERWRITE_ID) return;
   throw new HedgeError('INVALID_ARGUMENT', `put "${key}" was refused: its row id is "${id}". Update the calling pod.`);
+}
+
+/**
+ * As `assertRow`. The database would refuse these transactions together with others that share its transaction.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+function assertItems(items: readonly KvTransactionItem[]): void {
+  for (const { key, id } of items) {
+    if (id === '') assertKey(key);
+    else assertRow({ key, id });
+  }
+  const keys = new Set(items.map(({ key }) => key));
+  const isSound =
+    items.length <= MOST_TRANSACTION_ITEMS && keys.size === items.length && items.some(({ id }) => id !== '');
+  if (isSound) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `A transaction of ${items.length} items was refused: it must have 1 to ${MOST_TRANSACTION_ITEMS} distinct keys and a row. Update the calling pod.`,
+  );
 }
 
 function decode<Message>(type: { decode(bytes: Uint8Array): Message }, bytes: Uint8Array): Message {

@@ -14,7 +14,10 @@ import { HedgeError } from '../common/errors.js';
 export interface KvEntry {
   readonly key: string;
   readonly value: string;
-  /** UUID of this version, with `-deleted` at its end if it deletes the key; `-` for a value put with `append: false`. */
+  /**
+   * UUID of this version, with its place if it was written in a transaction, and `-deleted` at its end if it deletes the
+   * key; `-` for a value put with `append: false`.
+   */
   readonly id: string;
   /** Advertised address of the leader that wrote it. */
   readonly leader: string;

@@ -64,6 +64,25 @@ export function assertValue(key: string, value: unknown, maxBytes: number): asse
 }
 
 /** @throws HedgeError INVALID_ARGUMENT */
+export function assertCondition(
+  name: string,
+  options: {
+    readonly append?: boolean | undefined;
+    readonly ifAbsent?: boolean | undefined;
+    readonly ifVersion?: unknown;
+  },
+): void {
+  const { append = true, ifAbsent = false } = options;
+  if (typeof ifAbsent !== 'boolean') {
+    throw new HedgeError('INVALID_ARGUMENT', `"ifAbsent" of ${name} must be a boolean.`);
+  }
+  const conditions = [...('ifVersion' in options ? ['ifVersion'] : []), ...(ifAbsent ? ['ifAbsent'] : [])];
+  const [condition, other = append ? undefined : 'append: false'] = conditions;
+  if (condition === undefined || other === undefined) return;
+  throw new HedgeError('INVALID_ARGUMENT', `${name} has both "${condition}" and "${other}". Use one of them.`);
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
 export function assertLimit(limit: unknown): asserts limit is number {
   if (limit === Infinity || (Number.isSafeInteger(limit) && (limit as number) > 0)) return;
   throw new HedgeError(

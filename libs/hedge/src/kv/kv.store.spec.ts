@@ -6,12 +6,19 @@ import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit.messages.js';
-import { GroupCommitter, KV_CONDITIONAL_PUT, kvConditionalPutHandler, kvPutHandler } from './group-commit.runner.js';
+import {
+  GroupCommitter,
+  KV_CONDITIONAL_PUT,
+  KV_TRANSACTION,
+  kvConditionalPutHandler,
+  kvPutHandler,
+  kvTransactionHandler,
+} from './group-commit.runner.js';
 import { StartGate } from '../common/async/start-gate.js';
 import type { KvCursor } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
 import { WatchHub } from './watch/watch-hub.runner.js';
-import { KvConditionalPut, KvPut } from '../wire/hedge/v1/link.js';
+import { KvConditionalPut, KvPut, KvTransaction } from '../wire/hedge/v1/link.js';
 import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 
 const MAX_VALUE = 1_000;
@@ -28,7 +35,11 @@ beforeEach(() => {
   backend = memory({ clock }).create({ timeoutMs: 1_000 });
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
   const committer = new GroupCommitter({ log: backend.log, clock, lease: 'hedge/lease/g', address, limits });
-  const handlers = [kvPutHandler(committer, address), kvConditionalPutHandler(committer, address)] as const;
+  const handle = kvPutHandler(committer, address);
+  const handlers = new Map([
+    [KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address)],
+    [KV_TRANSACTION, kvTransactionHandler(committer, address, MAX_VALUE)],
+  ]);
   requests = [];
   belief = undefined;
   const messenger = {
@@ -38,7 +49,7 @@ beforeEach(() => {
       const caller = { address: 'pod:2', incarnation: 'i' };
       const { signal } = new AbortController();
       const epoch = belief?.epoch ?? 1n;
-      return handlers[type === KV_CONDITIONAL_PUT ? 1 : 0]({
+      return (handlers.get(type) ?? handle)({
         type,
         topic,
         payload,
@@ -336,6 +347,139 @@ describe('KvStore writes with a condition', () => {
     });
     expect(requests).toEqual([]);
     await kv.put('k', 'x', { ifAbsent: false });
+  });
+});
+
+describe('KvStore.transaction', () => {
+  it('writes all operations in one commit, checks keys without writing them, and returns the written entries', async () => {
+    const settings = await kv.put('settings', 'on');
+    const old = await kv.put('b', 'old');
+    const [a, b, c] = await kv.transaction([
+      { put: 'a', value: '1', ifAbsent: true },
+      { check: 'settings', ifVersion: settings },
+      { delete: 'b', ifVersion: old },
+      { check: 'never', ifAbsent: true },
+      { put: 'c', value: '3' },
+    ]);
+    expect([a, b, c]).toMatchObject([
+      { key: 'a', value: '1' },
+      { key: 'b', value: '', deleted: true },
+      { key: 'c', value: '3' },
+    ]);
+    expect(new Set([a, b, c].map((entry) => entry?.version)).size).toBe(1);
+    expect(await kv.getMany(['a', 'b', 'c', 'settings', 'never'])).toEqual([a, undefined, c, settings, undefined]);
+    expect(await kv.history('b')).toEqual([b, old]);
+  });
+
+  it('writes nothing when one condition does not hold: CONFLICT has the keys, and the entries that are there', async () => {
+    const [a, b] = [await kv.put('a', '1'), await kv.put('b', '1')];
+    const newer = await kv.put('b', '2');
+    const error: unknown = await kv
+      .transaction([
+        { put: 'a', value: 'x', ifVersion: a },
+        { put: 'b', value: 'x', ifVersion: b },
+        { check: 'never', ifVersion: a },
+        { put: 'new', value: 'x' },
+      ])
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: 'CONFLICT',
+      retryable: false,
+      details: { keys: ['b', 'never'], entries: [newer] },
+      message: expect.stringContaining('the conditions of "b", "never" do not hold'),
+    });
+    expect(await kv.getMany(['a', 'b', 'new'])).toEqual([a, newer, undefined]);
+  });
+
+  it('takes deleted keys for absent ones, and names their deletions', async () => {
+    await Promise.all([kv.put('a', 'v'), kv.put('b', 'v')]);
+    const deleted = [await kv.delete('a'), await kv.delete('b')];
+    requests.length = 0;
+    const put = ['a', 'b', 'c'].map((key) => ({ put: key, value: 'again', ifAbsent: true }));
+    await kv.transaction(put, { timeoutMs: 5_000 });
+    const positions = requests.map(({ payload }) =>
+      KvTransaction.decode(payload.bytes).items.map(({ condition }) => condition?.follows),
+    );
+    const named = deleted.map(({ version, id }) => ({ timestamp: version, id }));
+    expect(positions).toEqual([
+      [undefined, undefined, undefined],
+      [...named, undefined],
+    ]);
+    await expect(kv.transaction(put)).rejects.toMatchObject({ details: { keys: ['a', 'b', 'c'] } });
+  });
+
+  it('leaves large entries out of a CONFLICT, and names their keys', async () => {
+    const value = 'x'.repeat(600);
+    const entries = [await kv.put('a', value), await kv.put('b', value), await kv.put('c', 'small')];
+    const puts = ['a', 'b', 'c'].map((key) => ({ put: key, value: '', ifAbsent: true }));
+    await expect(new KvStore({ ...deps, maxValueBytes: 10_000 }).transaction(puts)).rejects.toMatchObject({
+      details: { keys: ['a', 'b', 'c'], entries: [entries[0], entries[2]] },
+    });
+  });
+
+  it('gives its rows ids that are together in the order of commits, in the order of the operations', async () => {
+    const many = new KvStore({ ...deps, maxValueBytes: 100_000 });
+    const transactions = ['x', 'y'].map((name) => {
+      const puts = Array.from({ length: 20 }, (_, i) => ({ put: `${name}/${19 - i}`, value: `${name} ${i}` }));
+      return many.transaction(puts);
+    });
+    const [x = [], y = []] = await Promise.all(transactions);
+    expect(x[0]?.version).toBe(y[0]?.version);
+    const after = { timestamp: 0n, id: '', key: '' };
+    const { entries } = await backend.log.changes({ prefix: '', exact: false, after, limit: 100 });
+    expect(entries.map(({ value }) => value)).toEqual([...x, ...y].map(({ value }) => value));
+  });
+
+  it('sees the keys of its prefix, and shows them without it', async () => {
+    const prefixed = new KvStore({ ...deps, prefix: 'orders/' });
+    const [entry] = await prefixed.transaction([{ put: 'k', value: 'v' }]);
+    expect(entry).toMatchObject({ key: 'k' });
+    expect(await kv.get('orders/k')).toMatchObject({ value: 'v' });
+    await expect(prefixed.transaction([{ put: 'k', value: 'x', ifAbsent: true }])).rejects.toMatchObject({
+      details: { keys: ['k'], entries: [entry] },
+    });
+  });
+
+  it('is a kind of request of its own, which is repeated under the next leader unless it is fenced', async () => {
+    const token = await elect();
+    const operations = [{ put: 'k', value: 'v' }];
+    await kv.transaction(operations);
+    await kv.transaction(operations, { fenced: token });
+    expect(requests.map(({ type }) => type)).toEqual([KV_TRANSACTION, KV_TRANSACTION]);
+    expect(requests[0]).not.toHaveProperty('maxReruns');
+    expect(requests[1]).toMatchObject({ maxReruns: 0 });
+    await expect(kv.transaction(operations, { fenced: token - 1n })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  it.each<[string, unknown]>([
+    ['no list', { put: 'k', value: 'v' }],
+    ['an empty list', []],
+    ['more than 64 operations', Array.from({ length: 65 }, (_, i) => ({ put: String(i), value: '' }))],
+    ['an operation without a call', [{ key: 'k', value: 'v' }]],
+    ['an operation with two calls', [{ put: 'k', delete: 'k', value: 'v' }]],
+    ['null', [null]],
+    ['a put without a value', [{ put: 'k' }]],
+    ['a deletion with a value', [{ delete: 'k', value: 'v' }]],
+    ['a deletion of an absent key', [{ delete: 'k', ifAbsent: true }]],
+    ['a check without a condition', [{ put: 'k', value: 'v' }, { check: 'l' }]],
+    ['a check alone', [{ check: 'k', ifAbsent: true }]],
+    ['two conditions', [{ put: 'k', value: 'v', ifAbsent: true, ifVersion: { version: 1n, id: 'a' } }]],
+    ['a version without an id', [{ put: 'k', value: 'v', ifVersion: 1n }]],
+    ['an undefined version', [{ put: 'k', value: 'v', ifVersion: undefined }]],
+    ['a key twice', [{ put: 'k', value: 'v' }, { delete: 'k' }]],
+    ['a reserved key', [{ put: '__hedge/secret/g', value: 'v' }]],
+  ])('rejects %s, and sends nothing', async (_, operations) => {
+    await expect(kv.transaction(operations as [])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(requests).toEqual([]);
+  });
+
+  it('rejects more bytes than one message holds, with both numbers', async () => {
+    const puts = [1, 2, 3].map((n) => ({ put: `k${n}`, value: 'é'.repeat(100) }));
+    expect(await kv.transaction(puts.slice(1))).toHaveLength(2);
+    await expect(kv.transaction(puts)).rejects.toMatchObject({
+      code: 'PAYLOAD_TOO_LARGE',
+      details: { bytes: 3 * (2 + 200 + 160), maxBytes: MAX_VALUE },
+    });
   });
 });
 

@@ -1,7 +1,7 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { Clock } from '../common/clock.js';
 import type { HistoryQuery, LogEntry, LogPlace, LogPosition, LogTable } from '../database/log-table.js';
-import { KV_CONDITIONAL_PUT, KV_PUT } from './group-commit.runner.js';
+import { KV_CONDITIONAL_PUT, KV_PUT, KV_TRANSACTION } from './group-commit.runner.js';
 import { isTombstone, OVERWRITE_ID, TOMBSTONE_SUFFIX } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
@@ -18,7 +18,14 @@ import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { notJson } from '../messaging/json-values.js';
 import { bytesPayload, type OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
-import { KvConditionalPut, KvConditionalPutDone, KvPut, KvPutDone } from '../wire/hedge/v1/link.js';
+import {
+  KvConditionalPut,
+  KvConditionalPutDone,
+  KvPut,
+  KvPutDone,
+  KvTransaction,
+  KvTransactionDone,
+} from '../wire/hedge/v1/link.js';
 import {
   parseCursor,
   parseFrom,
@@ -28,7 +35,8 @@ import {
   type KvEntry,
   type KvVersion,
 } from './kv-entry.js';
-import { assertAfter, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
+import { KvTransactionCall, type KvOperation } from './kv-transaction.js';
+import { assertAfter, assertCondition, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
 
 export interface KvPutOptions {
   /**
@@ -60,6 +68,9 @@ export interface KvPutOptions {
 
 /** As in `KvPutOptions`; with `signal`, the key may still be deleted. */
 export type KvDeleteOptions = Pick<KvPutOptions, 'fenced' | 'ifVersion' | 'timeoutMs' | 'signal'>;
+
+/** As in `KvPutOptions`, for all writes of the transaction. */
+export type KvTransactionOptions = Pick<KvPutOptions, 'fenced' | 'timeoutMs' | 'signal'>;
 
 export interface KvGetOptions {
   /** Milliseconds until DEADLINE_EXCEEDED. Default: the module's `defaultTimeoutMs`, 10 s. */
@@ -109,6 +120,10 @@ const PUT_OPTIONS = [
   ...DELETE_OPTIONS,
   ...Object.keys({ append: 0, ifAbsent: 0 } satisfies Record<Exclude<keyof KvPutOptions, keyof KvDeleteOptions>, 0>),
 ];
+const TRANSACTION_OPTIONS = Object.keys({ fenced: 0, timeoutMs: 0, signal: 0 } satisfies Record<
+  keyof KvTransactionOptions,
+  0
+>);
 const GET_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0 } satisfies Record<keyof KvGetOptions, 0>);
 const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, signal: 0 } satisfies Record<
   keyof KvHistoryOptions,
@@ -139,6 +154,7 @@ export interface KvStoreDeps {
  * - All pods see the versions of a key in the same order. Each read sees every put that was acknowledged before the read
  *   began, on any pod (K2).
  * - A put with `ifVersion` or `ifAbsent` is written exactly if its condition holds, with no write in between (K4).
+ * - The writes of a transaction become visible together, in one commit in which all its conditions hold, or none does (K5).
  *
  * Puts go to the leader, which commits concurrent puts together. Reads go from any pod directly to the database, also
  * while there is no leader.
@@ -193,6 +209,70 @@ export class KvStore {
     assertKey(key);
     checkKeys(`The options of delete "${key}"`, options, DELETE_OPTIONS);
     return this.#write('delete', key, '', options);
+  }
+
+  /**
+   * Puts and deletes several keys in one commit, if all conditions hold; otherwise writes none of them. Resolves with the
+   * written entries, in the order of the operations, when they are durable. They have the same `version`, and a watch shows
+   * them one after the other.
+   *
+   * @param operations 1 to 64, each of another key, and one at least that writes. Keys and values together have at most
+   *   2,621,440 bytes in UTF-8, with 160 more for each operation; less when `limits.maxMessageBytes` allows less.
+   *
+   * @example
+   * await kv.transaction([
+   *   { check: 'settings', ifVersion: settings },
+   *   { put: 'accounts/1', value: '70', ifVersion: one },
+   *   { put: 'accounts/2', value: '130', ifVersion: two },
+   *   { delete: 'transfers/5' },
+   * ]);
+   * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
+   * @throws HedgeError CONFLICT when a condition does not hold: nothing was written. `details.keys` has the keys of these
+   *   conditions, and `details.entries` the newest version of each. A key without a version has no entry there, nor has one
+   *   whose value does not fit into an answer with the others. A transaction that was written is never reported as a conflict.
+   * @throws HedgeError LEASE_LOST with `fenced`: nothing was written.
+   * @throws HedgeError NO_HANDLER when the leader has an earlier version: nothing was written. When a leader before it may
+   *   have written, the error is OUTCOME_UNKNOWN.
+   * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: all of it was written, once, or nothing.
+   */
+  async transaction(operations: readonly KvOperation[], options: KvTransactionOptions = {}): Promise<KvEntry[]> {
+    const { clock, gate, maxValueBytes, messenger } = this.deps;
+    const call = new KvTransactionCall(operations, (key) => this.#stored(key), maxValueBytes);
+    checkKeys('The options of transaction', options, TRANSACTION_OPTIONS);
+    const { fenced = false, timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    const { name } = call;
+    checkCallOptions('transaction with', call.firstKey, timeoutMs, signal);
+    const wait = gate.pass(name);
+    if (wait !== undefined) await wait;
+    const fence = this.#fence(name, fenced);
+    const span = beginMessage('transaction', '');
+    const end = clock.now().mono + timeoutMs;
+    try {
+      for (;;) {
+        const items = call.items(this.#ids.next());
+        const { bytes } = await messenger.request({
+          to: 'leader',
+          type: KV_TRANSACTION,
+          topic: '',
+          name,
+          payload: bytesPayload(KvTransaction.encode({ items, fence }).finish()),
+          ifUnknown: 'All of it was written once, or nothing: read the keys',
+          timeoutMs: Math.max(1, end - clock.now().mono),
+          ...(fenced !== false && { maxReruns: 0 }),
+          signal,
+          trace: span.trace,
+        });
+        const { written, refused } = KvTransactionDone.decode(bytes);
+        if (written !== undefined) {
+          span.end();
+          return call.entries(items, written);
+        }
+        call.retry(refused);
+      }
+    } catch (error) {
+      span.end(error);
+      throw atCaller(error, signal);
+    }
   }
 
   async #write(call: 'put' | 'delete', key: string, value: string, options: KvPutOptions): Promise<KvEntry> {
@@ -487,18 +567,6 @@ export class KvStore {
 }
 
 type PutRequest = Omit<OutgoingRequest, 'type' | 'payload'>;
-
-/** @throws HedgeError INVALID_ARGUMENT */
-function assertCondition(name: string, options: KvPutOptions): void {
-  const { append = true, ifAbsent = false } = options;
-  if (typeof ifAbsent !== 'boolean') {
-    throw new HedgeError('INVALID_ARGUMENT', `"ifAbsent" of ${name} must be a boolean.`);
-  }
-  const conditions = [...('ifVersion' in options ? ['ifVersion'] : []), ...(ifAbsent ? ['ifAbsent'] : [])];
-  const [condition, other = append ? undefined : 'append: false'] = conditions;
-  if (condition === undefined || other === undefined) return;
-  throw new HedgeError('INVALID_ARGUMENT', `${name} has both "${condition}" and "${other}". Use one of them.`);
-}
 
 function conflict(name: string | undefined, entry: KvEntry | undefined): HedgeError {
   const found =

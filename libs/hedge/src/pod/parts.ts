@@ -17,8 +17,10 @@ import {
   GroupCommitter,
   KV_CONDITIONAL_PUT,
   KV_PUT,
+  KV_TRANSACTION,
   kvConditionalPutHandler,
   kvPutHandler,
+  kvTransactionHandler,
 } from '../kv/group-commit.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
@@ -280,6 +282,8 @@ export function makeKv(
   messenger.serve(KV_WATCH, (asked) => new Promise((resolve) => announcer.handle(asked, resolve)));
   messenger.serve(KV_PUT, kvPutHandler(committer, address));
   messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
+  const maxBytes = maxValueBytes(limits.maxMessageBytes);
+  messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, address, maxBytes));
   let checked = false;
   elector.onElected(() => {
     if (checked) return;
@@ -298,7 +302,7 @@ export function makeKv(
     hub,
     clock,
     defaultTimeoutMs,
-    maxValueBytes: maxValueBytes(limits.maxMessageBytes),
+    maxValueBytes: maxBytes,
     prefix: kv.prefix,
   });
   return { store, hub };

@@ -15,15 +15,15 @@ import type {
   AppendOutcome,
   ChangesPage,
   ChangesQuery,
-  ConditionalAppend,
-  ConditionalOutcome,
   Fence,
   HistoryQuery,
   KeysQuery,
   LogAppend,
   LogEntry,
   LogTable,
+  LogTransaction,
   LogTrim,
+  TransactionOutcome,
 } from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
 import { transactionsOf } from '../sql-transactions/index.js';
@@ -38,11 +38,11 @@ import {
 import type { LeaseMarker } from '../observed-lease.js';
 import type { PermitTable, SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import {
-  assertConditionalAppends,
   assertLeaseTexts,
   assertRenewals,
   assertSemaphoreName,
   assertSemaphoreWrite,
+  assertTransactions,
   assertTrim,
 } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
@@ -190,9 +190,9 @@ class MemoryLogTable implements LogTable {
       .map((entry) => (entry instanceof HedgeError ? entry : { timestamp: entry.timestamp }));
   }
 
-  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
-    assertConditionalAppends(rows);
-    return this.database().appendIf(rows, fence);
+  async appendIf(transactions: readonly LogTransaction[], fence?: Fence): Promise<readonly TransactionOutcome[]> {
+    assertTransactions(transactions);
+    return this.database().appendIf(transactions, fence);
   }
 
   async overwrite(row: Omit<LogAppend, 'id'>, fence?: Fence): Promise<{ readonly timestamp: bigint }> {

@@ -2,28 +2,30 @@ import type { LeaseQuery, ListedLease } from '../lease-table.js';
 import type { LeaseMarker } from '../observed-lease.js';
 import {
   comparePlaces,
-  isSamePosition,
   isTombstone,
   OVERWRITE_ID,
   type ChangesPage,
   type ChangesQuery,
-  type ConditionalAppend,
-  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
   type LogAppend,
   type LogEntry,
+  type LogTransaction,
   type LogTrim,
+  type TransactionOutcome,
 } from '../log-table.js';
 import { limitOfRowId, permitKey, semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import type { PermitFence } from '../user-transactions.js';
-import { conflict, leaseLost } from '../checks.js';
+import { conflict, leaseLost, outcomeOf } from '../checks.js';
 import { compareText } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
+
+/** A page of changes ends with the value that reaches this, as in the other drivers. */
+const CHANGES_CHARACTERS = 2 ** 20;
 
 /** A lease row; `claim` is absent when it has no holder. */
 export interface LeaseRow extends LeaseMarker {
@@ -109,17 +111,16 @@ export class MemoryDatabase {
     });
   }
 
-  appendIf(rows: readonly ConditionalAppend[], fence: Fence | undefined): ConditionalOutcome[] {
+  appendIf(transactions: readonly LogTransaction[], fence: Fence | undefined): TransactionOutcome[] {
     this.#checkFence(fence);
     let commit: bigint | undefined;
-    return rows.map(({ follows, ...row }) => {
-      const stored = this.find(row.key, row.id);
-      if (stored !== undefined) return stored.value === row.value ? { timestamp: stored.timestamp } : conflict(row);
-      const newest = this.#log.get(row.key)?.at(-1);
-      if (!isSamePosition(newest, follows)) return { newest };
-      commit ??= this.#nextTimestamp();
-      this.#insert({ ...row, timestamp: commit });
-      return { timestamp: commit };
+    return transactions.map((transaction) => {
+      const newest = (key: string): LogEntry | undefined => this.#log.get(key)?.at(-1);
+      const outcome = outcomeOf(transaction, (key, id) => this.find(key, id), newest);
+      if (outcome !== undefined) return outcome;
+      const timestamp = (commit ??= this.#nextTimestamp());
+      for (const { key, append } of transaction) if (append !== undefined) this.#insert({ key, ...append, timestamp });
+      return { timestamp };
     });
   }
 
@@ -175,8 +176,14 @@ export class MemoryDatabase {
     const later = [...this.#log]
       .filter(([key]) => (exact ? key === prefix : key.startsWith(prefix)))
       .flatMap(([, versions]) => versions.filter((entry) => comparePlaces(entry, after) > 0));
-    const entries = later.sort(comparePlaces).slice(0, limit);
-    return { entries, next: entries.at(-1) ?? after, more: later.length > limit };
+    let characters = 0;
+    const entries: LogEntry[] = [];
+    for (const entry of later.sort(comparePlaces)) {
+      if (entries.length === limit || characters >= CHANGES_CHARACTERS) break;
+      entries.push(entry);
+      characters += entry.value.length;
+    }
+    return { entries, next: entries.at(-1) ?? after, more: later.length > entries.length };
   }
 
   get lastTimestamp(): bigint {

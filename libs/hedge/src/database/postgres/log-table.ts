@@ -4,18 +4,19 @@ import {
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
-  type ConditionalAppend,
-  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
   type LogAppend,
   type LogEntry,
   type LogTable,
+  type LogTransaction,
   type LogTrim,
+  type RefusedItem,
+  type TransactionOutcome,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { assertConditionalAppends, assertTrim, conflict, leaseLost } from '../checks.js';
+import { assertTransactions, assertTrim, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { HedgeError } from '../../common/errors.js';
 import { SERIALIZATION_FAILURE } from './failures.js';
@@ -80,25 +81,40 @@ export class PostgresLogTable implements LogTable {
     return this.calls.run('log.append', work, { repeatsWhenLocked: fence === undefined });
   }
 
-  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
-    assertConditionalAppends(rows);
-    if (rows.length === 0) return [];
-    const work = async (query: Query): Promise<readonly ConditionalOutcome[]> => {
-      const results = await query(appendIfSql(this.#names, rows, fence, PAGE_BYTES));
+  async appendIf(transactions: readonly LogTransaction[], fence?: Fence): Promise<readonly TransactionOutcome[]> {
+    assertTransactions(transactions);
+    if (transactions.length === 0) return [];
+    const work = async (query: Query): Promise<readonly TransactionOutcome[]> => {
+      const results = [...(await query(appendIfSql(this.#names, transactions, fence, PAGE_BYTES)))];
       if (results[0]?.['fenced'] !== '1') await this.#assertFence(query, fence);
-      const outcomes = rows.map((): ConditionalOutcome | undefined => undefined);
-      for (const result of results) {
-        const index = Number(result['place']) - 1;
-        const row = rows[index]!;
-        // One by one, so that no answer has many large values.
-        outcomes[index] =
-          result['later'] === 'true'
-            ? { newest: toEntries(row.key, await query(latestSql(this.#names, row.key)))[0] }
-            : toOutcome(row, result);
+      results.sort((a, b) => Number(a['place']) - Number(b['place']));
+      const outcomes: TransactionOutcome[] = [];
+      for (const items of transactions) {
+        outcomes.push(await this.#outcomeOf(items, results.splice(0, items.length), query));
       }
-      return outcomes.map((outcome) => outcome ?? anotherCameFirst());
+      return outcomes;
     };
     return this.calls.run('log.appendIf', work, { mostAttempts: CONDITIONAL_ATTEMPTS });
+  }
+
+  /** @param results one for each item of the transaction */
+  async #outcomeOf(items: LogTransaction, results: readonly Row[], query: Query): Promise<TransactionOutcome> {
+    const differing = results.findIndex(({ same }) => same === 'false');
+    const { key, append } = items[differing] ?? {};
+    if (key !== undefined) return conflict({ key, id: append?.id ?? '' });
+    const stored = results.find((result) => typeof result['stored'] === 'string');
+    if (stored !== undefined) return { timestamp: toBigInt(stored['stored']) };
+    const refused: RefusedItem[] = [];
+    for (const [place, result] of results.entries()) {
+      if (result['refused'] !== 'true') continue;
+      const { key } = items[place]!;
+      // One by one, so that no answer has many large values.
+      const rows = result['later'] === 'true' ? await query(latestSql(this.#names, key)) : [result];
+      refused.push({ place, newest: toEntries(key, rows)[0] });
+    }
+    if (refused.length > 0) return { refused };
+    const last = results[0]?.['last'];
+    return typeof last === 'string' ? { timestamp: toBigInt(last) } : anotherCameFirst();
   }
 
   async overwrite(
@@ -208,14 +224,6 @@ function toOutcomes(rows: readonly LogAppend[], results: readonly Row[]): (Appen
     outcomes[index] = same === 'true' ? { timestamp: toBigInt(timestamp) } : conflict(rows[index]!);
   }
   return outcomes;
-}
-
-/** Undefined when the condition holds and nothing was added. */
-function toOutcome(row: ConditionalAppend, result: Row): ConditionalOutcome | undefined {
-  const { stored, same, holds, last } = result;
-  if (typeof stored === 'string') return same === 'true' ? { timestamp: toBigInt(stored) } : conflict(row);
-  if (holds !== 'true') return { newest: toEntries(row.key, [result])[0] };
-  return typeof last === 'string' ? { timestamp: toBigInt(last) } : undefined;
 }
 
 /** The code makes `Calls` repeat the operation. */

@@ -2,9 +2,9 @@ import type { AcquireConditions } from '../lease-observer.js';
 import {
   OVERWRITE_ID,
   type ChangesQuery,
-  type ConditionalAppend,
   type Fence,
   type LogAppend,
+  type LogTransaction,
   type LogTrim,
 } from '../log-table.js';
 import { permitKey, semaphoreKey } from '../row-names.js';
@@ -311,52 +311,64 @@ export function appendSql(names: Names, rows: readonly LogAppend[], fence: Fence
 }
 
 /**
- * Adds the rows whose condition holds. One result for each row: its place, `stored` and `same` as in `storedSql`, whether
- * its condition `holds`, the `last` timestamp if rows were added, and the newest row of its key if the condition does not
- * hold. When these rows have more than so many bytes together, the value of the others is null, and `later` says so.
+ * Adds the rows of the transactions whose conditions hold. One result for each item of all transactions: its place, `stored`
+ * and `same` as in `storedSql`, whether its transaction is `open` (no row of it is there, and all conditions hold), the
+ * `last` timestamp if rows were added, and whether the item is `refused`, with the newest row of its key. When these rows
+ * have more than so many bytes together, the value of the others is null, and `later` says so.
  *
  * A statement does not see the commits for which it waits. So it adds nothing if the clock has moved since it began: every
- * write of the log moves the clock, and holds its lock until the commit. Then `last` is null although conditions hold.
+ * write of the log moves the clock, and holds its lock until the commit. Then `last` is null although transactions are open.
  */
 export function appendIfSql(
   names: Names,
-  rows: readonly ConditionalAppend[],
+  transactions: readonly LogTransaction[],
   fence: Fence | undefined,
   bytes: number,
 ): Statement {
-  const unmoved = 'EXISTS (SELECT FROM asked WHERE holds) AND last = (SELECT last FROM seen)';
+  const items = transactions.flatMap((transaction, number) => transaction.map((item) => ({ ...item, number })));
+  const texts = (text: (item: (typeof items)[number]) => string | undefined): string => textArray(items.map(text));
+  const unmoved = 'EXISTS (SELECT FROM asked WHERE open) AND last = (SELECT last FROM seen)';
   return {
     text: `WITH seen AS MATERIALIZED (SELECT last FROM ${names.clock}),
     given AS (
       SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $7::text::bigint[],
-        $8::text::text[]) WITH ORDINALITY AS given (key, id, value, leader, after, after_id, place)),
-    asked AS MATERIALIZED (
+        $8::text::text[], $9::text::boolean[], $10::text::bigint[])
+        WITH ORDINALITY AS given (key, id, value, leader, after, after_id, conditional, number, place)),
+    found AS (
       SELECT given.*, own.timestamp AS stored, own.value = given.value AS same,
         newest.id AS newest_id, newest.value AS newest_value, newest.leader AS newest_leader, newest.timestamp AS newest,
-        own.timestamp IS NULL AND (newest.timestamp, newest.id) IS NOT DISTINCT FROM (given.after, given.after_id) AS holds
+        NOT conditional OR (newest.timestamp, newest.id) IS NOT DISTINCT FROM (given.after, given.after_id) AS holds
       FROM given
       LEFT JOIN ${names.log} AS own ON own.key = given.key AND own.id = given.id
       LEFT JOIN LATERAL (
         SELECT id, value, leader, timestamp FROM ${names.log} AS log WHERE log.key = given.key
         ORDER BY timestamp DESC, id DESC LIMIT 1) AS newest ON true),
+    asked AS MATERIALIZED (
+      SELECT *, bool_and(holds AND stored IS NULL) OVER whole AS open,
+        NOT holds AND bool_and(stored IS NULL) OVER whole AS refused
+      FROM found WINDOW whole AS (PARTITION BY number)),
     ${fencedTick(names, fence !== undefined, 5, unmoved)},
     added AS (
       INSERT INTO ${names.log} (key, id, value, leader, timestamp)
-      SELECT key, asked.id, value, leader, tick.last FROM tick, asked WHERE holds),
+      SELECT key, asked.id, value, leader, tick.last FROM tick, asked WHERE open AND asked.id IS NOT NULL),
     answer AS (
-      SELECT asked.*, refused, sum(CASE WHEN refused THEN coalesce(octet_length(newest_value), 0) ELSE 0 END)
-        OVER (ORDER BY place) > $9::text::bigint AS beyond
-      FROM asked, LATERAL (SELECT NOT holds AND stored IS NULL AS refused) AS decided)
+      SELECT *, refused AND sum(CASE WHEN refused THEN coalesce(octet_length(newest_value), 0) ELSE 0 END)
+        OVER (ORDER BY place) > $11::text::bigint AS later
+      FROM asked)
     SELECT (SELECT count(*) FROM fence)::text AS fenced, (SELECT last FROM tick)::text AS last, place::text,
-      stored::text, same::text, holds::text, newest_id AS id,
-      CASE WHEN refused AND NOT beyond THEN newest_value END AS value, (refused AND beyond)::text AS later,
-      newest_leader AS leader, newest::text AS timestamp
+      stored::text, same::text, open::text, refused::text, later::text, newest_id AS id,
+      CASE WHEN refused AND NOT later THEN newest_value END AS value, newest_leader AS leader, newest::text AS timestamp
     FROM answer`,
     values: [
-      ...rowArrays(rows),
+      texts(({ key }) => key),
+      texts(({ append }) => append?.id),
+      texts(({ append }) => append?.value),
+      texts(({ append }) => append?.leader),
       ...fenceValues(fence),
-      `{${rows.map(({ follows }) => follows?.timestamp ?? 'NULL').join()}}`,
-      textArray(rows.map(({ follows }) => follows?.id)),
+      `{${items.map(({ condition }) => condition?.follows?.timestamp ?? 'NULL').join()}}`,
+      texts(({ condition }) => condition?.follows?.id),
+      `{${items.map(({ condition }) => condition !== undefined).join()}}`,
+      `{${items.map(({ number }) => number).join()}}`,
       String(bytes),
     ],
   };

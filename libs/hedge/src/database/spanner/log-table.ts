@@ -1,22 +1,21 @@
 import {
-  isSamePosition,
   OVERWRITE_ID,
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
-  type ConditionalAppend,
-  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
   type LogAppend,
   type LogEntry,
   type LogTable,
+  type LogTransaction,
   type LogTrim,
+  type TransactionOutcome,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
 import { isReservedKey } from '../row-names.js';
-import { assertConditionalAppends, assertTrim, conflict, leaseLost } from '../checks.js';
+import { assertTransactions, assertTrim, conflict, leaseLost, outcomeOf } from '../checks.js';
 import { assertText, assertTexts, compareText } from '../text.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { OperationAttempt, Connection } from './client/connection.js';
@@ -44,6 +43,9 @@ const PAGE_ROWS = 5_000;
  * bytes.
  */
 const SHARED_VALUE_CHARACTERS = 32 * 1_024;
+
+/** Of all values in a page of changes, of which each reader holds one. A longer value has a page of its own. */
+const CHANGES_CHARACTERS = 2 ** 20;
 
 const STRONG: ReadBound = { strong: true };
 
@@ -90,38 +92,71 @@ export class SpannerLogTable implements LogTable {
    * Reads the newest rows before the own rows. So if a newest row is not the one that the condition names, no attempt can
    * write after that read, and the second read decides whether an earlier one has written.
    */
-  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
-    assertConditionalAppends(rows);
-    if (rows.length === 0) return [];
+  async appendIf(transactions: readonly LogTransaction[], fence?: Fence): Promise<readonly TransactionOutcome[]> {
+    assertTransactions(transactions);
+    if (transactions.length === 0) return [];
     return this.connection.run('log.appendIf', async (attempt) => {
       const transaction = attempt.begin();
       const lost = fence && (await this.#lost(transaction, fence));
       if (lost !== undefined && !attempt.mayRepeat) throw lost;
       const { logTable } = this.tables;
-      const keys = rows.map(({ key }) => key);
-      // The values are read later, of the few rows whose condition does not hold.
-      const found = await this.#byIndex((index) => transaction.query(latestOfSql(logTable, keys, -1, index)));
-      const newest = new Map(found.map(([place, , ...row]) => [keys[Number(place)] ?? keys.at(-1), row]));
+      const checked = transactions.flat().flatMap(({ key, condition }) => (condition === undefined ? [] : [key]));
+      // Without the values, which are read later, of the few keys whose condition does not hold.
+      const positions =
+        checked.length === 0
+          ? []
+          : await this.#byIndex((index) => transaction.query(latestOfSql(logTable, checked, -1, index)));
+      const newest = new Map(
+        positions.map(([place, , ...row]) => {
+          const key = checked[Number(place)] ?? checked.at(-1) ?? '';
+          return [key, toEntry(key, row)];
+        }),
+      );
       const own = await transaction.read(
         logTable,
         ['key', 'id', 'value', 'timestamp'],
-        rows.map(({ key, id }) => [key, id]),
+        transactions.flat().flatMap(({ key, append }) => (append === undefined ? [] : [[key, append.id]])),
       );
-      const stored = new Map(own.map(([key, id, value, at]) => [rowName(key, id), { value, at }]));
-      const holding = rows.filter(({ key, id, follows }) => {
-        const row = newest.get(key);
-        return !stored.has(rowName(key, id)) && isSamePosition(row && toEntry(key, row), follows);
-      });
-      // As in `append`: an earlier attempt of this call wrote all rows whose condition held, or none.
-      if (lost !== undefined && (holding.length > 0 || own.length === 0)) throw lost;
-      const timestamp = holding.length > 0 ? await transaction.commit([{ insert: this.#write(holding) }]) : 0n;
-      return Promise.all(
-        rows.map(async (row) => {
-          const there = stored.get(rowName(row.key, row.id));
-          if (there) return there.value === row.value ? { timestamp: timestampOf(there.at) } : conflict(row);
-          return holding.includes(row) ? { timestamp } : { newest: await this.#newest(attempt, row.key, STRONG) };
-        }),
+      const stored = new Map(
+        own.map(([key, id, value, at]) => [rowName(key, id), { value: value ?? '', timestamp: timestampOf(at) }]),
       );
+      const outcomes = transactions.map((items) =>
+        outcomeOf(
+          items,
+          (key, id) => stored.get(rowName(key, id)),
+          (key) => newest.get(key),
+        ),
+      );
+      const open = transactions.filter((_, i) => outcomes[i] === undefined);
+      // As in `append`: an earlier attempt of this call wrote all rows whose conditions held, or none.
+      if (lost !== undefined && (open.length > 0 || own.length === 0)) throw lost;
+      const rows = open.flat().flatMap(({ key, append }) => (append === undefined ? [] : [{ key, ...append }]));
+      const timestamp = rows.length > 0 ? await transaction.commit([{ insert: this.#write(rows) }]) : 0n;
+      return this.#withValues(
+        attempt,
+        transactions,
+        outcomes.map((outcome) => outcome ?? { timestamp }),
+      );
+    });
+  }
+
+  /** Reads the newest rows of the refused items, which were compared without their values. */
+  async #withValues(
+    attempt: OperationAttempt,
+    transactions: readonly LogTransaction[],
+    outcomes: readonly TransactionOutcome[],
+  ): Promise<readonly TransactionOutcome[]> {
+    const keyOf = (transaction: number, place: number): string => transactions[transaction]?.[place]?.key ?? '';
+    const refused = outcomes.flatMap((outcome, i) =>
+      'refused' in outcome ? outcome.refused.map(({ place }) => keyOf(i, place)) : [],
+    );
+    const newest = new Map<string, LogEntry | undefined>();
+    for (let left = refused; left.length > 0; left = left.filter((key) => !newest.has(key))) {
+      for (const [key, entry] of await this.#latestOf(attempt, left, STRONG)) newest.set(key, entry);
+    }
+    return outcomes.map((outcome, i) => {
+      if (!('refused' in outcome)) return outcome;
+      return { refused: outcome.refused.map(({ place }) => ({ place, newest: newest.get(keyOf(i, place)) })) };
     });
   }
 
@@ -151,20 +186,26 @@ export class SpannerLogTable implements LogTable {
    */
   async latestOf(keys: readonly string[]): Promise<ReadonlyMap<string, LogEntry | undefined>> {
     for (const key of keys) assertText('key', key);
-    return this.connection.run('log.latest', async (attempt) => {
-      const rows = await this.#byIndex((index) =>
-        attempt.query(latestOfSql(this.tables.logTable, keys, SHARED_VALUE_CHARACTERS, index), this.#boundOf(keys)),
-      );
-      const found = new Map<string, LogEntry | undefined>(keys.map((key) => [key, undefined]));
-      for (const [place, isLarge, ...row] of rows) {
-        const key = keys[Number(place)] ?? keys.at(-1) ?? '';
-        if (isLarge === '1') found.delete(key);
-        else found.set(key, toEntry(key, row));
-      }
-      const [first = ''] = keys;
-      if (found.size === 0) found.set(first, await this.#newest(attempt, first));
-      return found;
-    });
+    return this.connection.run('log.latest', (attempt) => this.#latestOf(attempt, keys, this.#boundOf(keys)));
+  }
+
+  async #latestOf(
+    attempt: OperationAttempt,
+    keys: readonly string[],
+    bound: ReadBound,
+  ): Promise<ReadonlyMap<string, LogEntry | undefined>> {
+    const rows = await this.#byIndex((index) =>
+      attempt.query(latestOfSql(this.tables.logTable, keys, SHARED_VALUE_CHARACTERS, index), bound),
+    );
+    const found = new Map<string, LogEntry | undefined>(keys.map((key) => [key, undefined]));
+    for (const [place, isLarge, ...row] of rows) {
+      const key = keys[Number(place)] ?? keys.at(-1) ?? '';
+      if (isLarge === '1') found.delete(key);
+      else found.set(key, toEntry(key, row));
+    }
+    const [first = ''] = keys;
+    if (found.size === 0) found.set(first, await this.#newest(attempt, first, bound));
+    return found;
   }
 
   async history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]> {
@@ -225,14 +266,31 @@ export class SpannerLogTable implements LogTable {
     });
   }
 
-  /** Strong, because a stale read could show a later row before an earlier one. */
+  /**
+   * Strong, because a stale read could show a later row before an earlier one. Leaves out values that are too large to share
+   * a page. If there are some, it reads a shorter page with all values. No row appears in it meanwhile, but an overwritten
+   * one may be gone.
+   */
   async changes(query: ChangesQuery): Promise<ChangesPage> {
     assertTexts({ prefix: query.prefix, id: query.after.id, key: query.after.key });
-    const rows = await this.connection.run('log.changes', (attempt) =>
-      attempt.stream(changesSql(this.tables.logTable, query)),
-    );
-    const entries = rows.map(([key, ...row]) => toEntry(key ?? '', row));
-    return { entries, next: entries.at(-1) ?? query.after, more: rows.length === query.limit };
+    const { logTable } = this.tables;
+    const most = Math.floor(CHANGES_CHARACTERS / query.limit);
+    return this.connection.run('log.changes', async (attempt) => {
+      const rows = await attempt.stream(changesSql(logTable, query, most));
+      const entries = rows.map(toChange);
+      const more = rows.length === query.limit;
+      const sizes = rows.map(([characters]) => Number(characters ?? 0));
+      const last = entries.at(-1);
+      if (last === undefined || sizes.every((size) => size <= most))
+        return { entries, next: last ?? query.after, more };
+      let characters = 0;
+      let count = 0;
+      do characters += sizes[count++]!;
+      while (count < sizes.length && characters + sizes[count]! <= CHANGES_CHARACTERS);
+      const next = entries[count - 1]!;
+      const page = await attempt.stream(changesSql(logTable, query, Infinity, next));
+      return { entries: page.map(toChange), next, more: more || count < entries.length };
+    });
   }
 
   async lastTimestamp(prefix: string): Promise<bigint> {
@@ -278,6 +336,11 @@ export class SpannerLogTable implements LogTable {
     const values = rows.map(({ key, id, value, leader }) => rowValues(key, id, value, leader, COMMIT_TIMESTAMP));
     return { table: this.tables.logTable, columns: COLUMNS, values };
   }
+}
+
+/** A row of `changesSql`. */
+function toChange([, key, ...row]: Row): LogEntry {
+  return toEntry(key ?? '', row);
 }
 
 /** Neither key nor id contains a NUL. */

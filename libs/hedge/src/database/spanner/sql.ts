@@ -1,6 +1,6 @@
 import type { HistoryPageQuery } from '../history-pages.js';
 import type { LeaseQuery } from '../lease-table.js';
-import { TOMBSTONE_SUFFIX, type ChangesQuery, type HistoryQuery, type KeysQuery } from '../log-table.js';
+import { TOMBSTONE_SUFFIX, type ChangesQuery, type HistoryQuery, type KeysQuery, type LogPlace } from '../log-table.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
 
@@ -136,20 +136,35 @@ export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): 
   };
 }
 
-/** Columns: key, id, value, leader, timestamp. It scans all versions of the keys with the prefix. */
-export function changesSql(logTable: string, { prefix, exact, after, limit }: ChangesQuery): Statement {
+/**
+ * Columns: characters of the value, key, id, the value unless it has more than `most` characters, leader, timestamp. It scans
+ * all versions of the keys with the prefix.
+ * @param until the place of the last row. Default: `limit` rows.
+ */
+export function changesSql(
+  logTable: string,
+  { prefix, exact, after, limit }: ChangesQuery,
+  most: number,
+  until?: LogPlace,
+): Statement {
+  const params: Record<string, Param> = {
+    prefix: text(prefix),
+    at: timestamp(after.timestamp),
+    id: text(after.id),
+    key: text(after.key),
+    limit: rowLimit(limit),
+    most: rowLimit(most),
+  };
+  if (until !== undefined) {
+    Object.assign(params, { end: timestamp(until.timestamp), endId: text(until.id), endKey: text(until.key) });
+  }
   return {
-    sql: `SELECT key, id, value, leader, timestamp FROM \`${logTable}\`
+    sql: `SELECT LENGTH(value), key, id, IF(LENGTH(value) > @most, NULL, value), leader, timestamp FROM \`${logTable}\`
       WHERE ${exact ? 'key = @prefix' : 'STARTS_WITH(key, @prefix)'} AND timestamp >= @at
         AND (timestamp > @at OR id > @id OR (id = @id AND key > @key))
+        ${until === undefined ? '' : 'AND timestamp <= @end AND (timestamp < @end OR id < @endId OR (id = @endId AND key <= @endKey))'}
       ORDER BY timestamp, id, key LIMIT @limit`,
-    params: {
-      prefix: text(prefix),
-      at: timestamp(after.timestamp),
-      id: text(after.id),
-      key: text(after.key),
-      limit: rowLimit(limit),
-    },
+    params,
   };
 }
 

@@ -3,18 +3,18 @@ import {
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
-  type ConditionalAppend,
-  type ConditionalOutcome,
   type Fence,
   type HistoryQuery,
   type KeysQuery,
   type LogAppend,
   type LogEntry,
   type LogTable,
+  type LogTransaction,
   type LogTrim,
+  type TransactionOutcome,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { assertConditionalAppends, assertTrim, conflict, leaseLost } from '../checks.js';
+import { assertTransactions, assertTrim, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
@@ -36,18 +36,21 @@ export class SqliteLogTable implements LogTable {
     });
   }
 
-  async appendIf(rows: readonly ConditionalAppend[], fence?: Fence): Promise<readonly ConditionalOutcome[]> {
-    assertConditionalAppends(rows);
-    const stored = rows.map(({ key, id, value, leader, follows }) => {
-      const position = follows && { timestamp: follows.timestamp, id: follows.id };
-      return { key, id, value, leader, follows: position };
-    });
-    const result = await this.thread.call('appendIf', stored, fence);
+  async appendIf(transactions: readonly LogTransaction[], fence?: Fence): Promise<readonly TransactionOutcome[]> {
+    assertTransactions(transactions);
+    const result = await this.thread.call('appendIf', transactions.map(storedTransaction), fence);
     if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
-    return rows.map((row, i) => {
+    return transactions.map((items, i) => {
       const outcome = result.outcomes[i];
       if (typeof outcome === 'bigint') return { timestamp: outcome };
-      return outcome ? { newest: outcome.newest && toEntry(row.key, outcome.newest) } : conflict(row);
+      if (outcome === undefined || 'differs' in outcome) {
+        const { key, append } = items[outcome?.differs ?? 0]!;
+        return conflict({ key, id: append?.id ?? '' });
+      }
+      const refused = Array.from(outcome.refused, ({ place, newest }) => {
+        return { place, newest: newest && toEntry(items[place]!.key, newest) };
+      });
+      return { refused };
     });
   }
 
@@ -111,6 +114,18 @@ export class SqliteLogTable implements LogTable {
   lastTimestamp(): Promise<bigint> {
     return this.thread.call('lastTimestamp');
   }
+}
+
+/** A copy without anything that could not be posted to the thread. */
+function storedTransaction(items: LogTransaction): LogTransaction {
+  return items.map(({ key, append, condition }) => {
+    const follows = condition?.follows && { timestamp: condition.follows.timestamp, id: condition.follows.id };
+    return {
+      key,
+      ...(append && { append: { id: append.id, value: append.value, leader: append.leader } }),
+      ...(condition && { condition: { follows } }),
+    };
+  });
 }
 
 function toEntry(key: string, [id, value, leader, timestamp]: StoredVersion): LogEntry {

@@ -1,5 +1,5 @@
 import type { LeaseMarker } from '../observed-lease.js';
-import type { ChangesQuery, ConditionalAppend, Fence, LogAppend, LogPlace } from '../log-table.js';
+import type { ChangesQuery, Fence, LogAppend, LogPlace, LogTransaction } from '../log-table.js';
 
 /** The configuration of a worker thread. */
 export interface WorkerConfig {
@@ -67,8 +67,11 @@ export interface Fenced {
 /** A version with its key. */
 export type StoredChange = readonly [key: string, ...version: StoredVersion];
 
-/** Of a row with a condition. */
-export type StoredOutcome = bigint | null | { readonly newest: StoredVersion | undefined };
+/** Of a transaction: its timestamp; the place of a row that exists with another value; or the items that are refused. */
+export type StoredOutcome =
+  | bigint
+  | { readonly differs: number }
+  | { readonly refused: readonly { readonly place: number; readonly newest: StoredVersion | undefined }[] };
 
 /** The operations of the worker; reads are listed first. Each write is a transaction, or a part of one. */
 export interface Operations {
@@ -109,9 +112,9 @@ export interface Operations {
     rows: readonly LogAppend[],
     fence: Fence | undefined,
   ): { readonly timestamps: readonly (bigint | null)[] } | Fenced;
-  /** One outcome per row: its timestamp; null for a row that exists with another value; the newest version of the key. */
+  /** One outcome per transaction. */
   appendIf(
-    rows: readonly ConditionalAppend[],
+    transactions: readonly LogTransaction[],
     fence: Fence | undefined,
   ): { readonly outcomes: readonly StoredOutcome[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;

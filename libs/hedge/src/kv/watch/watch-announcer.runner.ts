@@ -20,7 +20,6 @@ export const KV_WATCH: RequestType = {
 
 /** Runs `WatchNotices` on the leader. */
 export class WatchAnnouncer {
-  readonly #core = new WatchNotices();
   readonly #waiting = new Map<number, (notice: Notice) => void>();
   #tickets = 0;
 
@@ -28,6 +27,7 @@ export class WatchAnnouncer {
   constructor(
     private readonly session: string,
     private readonly clock: Clock,
+    private readonly core = new WatchNotices(),
   ) {}
 
   /** Rows of these keys were committed, or may have been. */
@@ -53,7 +53,7 @@ export class WatchAnnouncer {
   }
 
   #step(input: NoticesInput): void {
-    for (const notice of this.#core.step(input)) {
+    for (const notice of this.core.step(input)) {
       const answer = this.#waiting.get(notice.ticket);
       this.#waiting.delete(notice.ticket);
       answer?.(notice);

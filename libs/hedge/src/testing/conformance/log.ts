@@ -11,6 +11,9 @@ import {
   type LogEntry,
   type LogPlace,
   type LogPosition,
+  type LogTransaction,
+  type LogTransactionItem,
+  type TransactionOutcome,
 } from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
 import { HedgeError } from '../../common/errors.js';
@@ -201,24 +204,24 @@ export function logConformance(suite: Suite): void {
       const newestAt = timestampOf((await client.log.append([newest]))[0]);
       const held = rowOf(newName());
       const outcomes = await client.log.appendIf([
-        { ...rowOf(never), follows: overtaken },
-        { ...rowOf(old), follows: overtaken },
-        { ...held, follows: undefined },
+        [itemOf(rowOf(never), overtaken)],
+        [itemOf(rowOf(old), overtaken)],
+        [itemOf(held, undefined)],
         // Of the same commit, but not the newest.
-        { ...rowOf(other), follows: { timestamp, id: 'a' } },
+        [itemOf(rowOf(other), { timestamp, id: 'a' })],
       ]);
       const written = timestampOf(outcomes[2] as AppendOutcome);
       assert.deepEqual(outcomes, [
-        { newest: undefined },
-        { newest: { ...newest, timestamp: newestAt } },
+        refusedFor(undefined),
+        refusedFor({ ...newest, timestamp: newestAt }),
         { timestamp: written },
-        { newest: { ...rows[2], timestamp } },
+        refusedFor({ ...rows[2]!, timestamp }),
       ]);
       assert.equal(await client.log.latest(never), undefined);
       assert.equal((await client.log.latest(other))?.value, 'b');
       assert.deepEqual(await client.log.latest(held.key), { ...held, timestamp: written });
-      const absent = await client.log.appendIf([{ ...rowOf(other), follows: undefined }]);
-      assert.deepEqual(absent, [{ newest: { ...rows[2], timestamp } }]);
+      const absent = await client.log.appendIf([[itemOf(rowOf(other), undefined)]]);
+      assert.deepEqual(absent, [refusedFor({ ...rows[2]!, timestamp })]);
     });
 
     it('K4 returns the newest rows also when they are large together', async () => {
@@ -226,9 +229,11 @@ export function logConformance(suite: Suite): void {
       const newest = ['a', 'b', 'c', 'd'].map((letter) => rowOf(newName(), letter.repeat(2_000_000)));
       const written: LogEntry[] = [];
       for (const row of newest) written.push({ ...row, timestamp: timestampOf((await client.log.append([row]))[0]) });
-      const rows = newest.map(({ key }) => ({ ...rowOf(key), follows: undefined }));
-      const outcomes = await client.log.appendIf(rows);
-      for (const [i, outcome] of outcomes.entries()) assert.deepEqual(outcome, { newest: written[i] });
+      const items = newest.map(({ key }) => itemOf(rowOf(key), undefined));
+      const outcomes = await client.log.appendIf(items.map((item) => [item]));
+      for (const [i, outcome] of outcomes.entries()) assert.deepEqual(outcome, refusedFor(written[i]));
+      const [together] = await client.log.appendIf([items]);
+      assert.deepEqual(together, { refused: written.map((newest, place) => ({ place, newest })) });
     });
 
     it('K4 is idempotent: a repeated row that was written keeps its timestamp, whatever came after it', async () => {
@@ -237,7 +242,7 @@ export function logConformance(suite: Suite): void {
       const timestamp = await appendIf(client, row, undefined);
       await client.log.append([rowOf(row.key, 'second')]);
       assert.equal(await appendIf(client, row, undefined), timestamp);
-      const [changed] = await client.log.appendIf([{ ...row, value: 'changed', follows: undefined }]);
+      const [changed] = await client.log.appendIf([[itemOf({ ...row, value: 'changed' }, undefined)]]);
       assert.ok(changed instanceof HedgeError);
       assert.equal(changed.code, 'CONFLICT');
       assert.deepEqual(await values(client.log.history(row.key, { limit: 9, order: 'oldest-first' })), [
@@ -254,18 +259,18 @@ export function logConformance(suite: Suite): void {
       await appendIf(client, row, undefined, fence);
       tokenOf(await client.lease.acquire(claim));
       const [follows] = await client.log.history(row.key, { limit: 1, order: 'newest-first' });
-      await rejectsWith('LEASE_LOST', client.log.appendIf([{ ...rowOf(row.key), follows }], fence));
+      await rejectsWith('LEASE_LOST', client.log.appendIf([[itemOf(rowOf(row.key), follows)]], fence));
       assert.deepEqual(await client.log.latest(row.key), follows);
     });
 
     it('accepts no rows, 64 rows, and no more', async () => {
       const client = await suite.client();
-      const rows = Array.from({ length: 65 }, () => ({ ...rowOf(newName()), follows: undefined }));
+      const items = Array.from({ length: 65 }, () => itemOf(rowOf(newName()), undefined));
       assert.deepEqual(await client.log.appendIf([]), []);
-      await rejectsWith('INVALID_ARGUMENT', client.log.appendIf(rows));
-      const outcomes = await client.log.appendIf(rows.slice(1));
+      await rejectsWith('INVALID_ARGUMENT', client.log.appendIf(items.map((item) => [item])));
+      const outcomes = await client.log.appendIf(items.slice(1).map((item) => [item]));
       assert.equal(new Set(outcomes.map((outcome) => timestampOf(outcome as AppendOutcome))).size, 1);
-      assert.equal(await client.log.latest(rows[0]!.key), undefined);
+      assert.equal(await client.log.latest(items[0]!.key), undefined);
     });
 
     it('K4 lets no write come between the check and the append, whoever else writes', async () => {
@@ -277,7 +282,7 @@ export function logConformance(suite: Suite): void {
         const rows = await Promise.all(
           keys.map(async (key) => ({ ...rowOf(key, `if ${round}`), follows: await client.log.latest(key) })),
         );
-        const outcomes = await client.log.appendIf(rows);
+        const outcomes = await client.log.appendIf(rows.map(({ follows, ...row }) => [itemOf(row, follows)]));
         for (const [i, { id, follows }] of rows.entries()) if ('timestamp' in outcomes[i]!) followed.set(id, follows);
         if (round % 3 === 0) await client.log.append(keys.map((key) => rowOf(key, `always ${round}`)));
       };
@@ -298,6 +303,139 @@ export function logConformance(suite: Suite): void {
         }
       }
       assert.equal(checked, followed.size);
+    });
+  });
+
+  describe('log: appendIf, with several keys in a transaction', () => {
+    it('K5 appends all rows in one commit when all conditions hold, also without conditions', async () => {
+      const client = await suite.client();
+      const [one, two, checked] = [rowOf(newName()), tombstoneOf(newName()), rowOf(newName())];
+      const at = timestampOf((await client.log.append([checked]))[0]);
+      const items = [
+        itemOf(one, undefined),
+        { key: checked.key, condition: { follows: { timestamp: at, id: checked.id } } },
+        itemOf(two),
+      ];
+      const [outcome] = await client.log.appendIf([items]);
+      const timestamp = timestampOf(outcome as AppendOutcome);
+      assert.deepEqual(await client.log.latest(one.key), { ...one, timestamp });
+      assert.deepEqual(await client.log.latest(two.key), { ...two, timestamp });
+      assert.deepEqual(await client.log.history(checked.key, OLDEST), [{ ...checked, timestamp: at }]);
+      const free = [rowOf(one.key), rowOf(two.key)];
+      const [later] = await client.log.appendIf([free.map((row) => itemOf(row))]);
+      assert.ok(timestampOf(later as AppendOutcome) > timestamp);
+      for (const row of free) assert.equal((await client.log.latest(row.key))?.id, row.id);
+    });
+
+    it('K5 appends no row when one condition does not hold, and names the items that are refused', async () => {
+      const client = await suite.client();
+      const [there, absent, other] = [rowOf(newName()), newName(), rowOf(newName())];
+      const timestamp = timestampOf((await client.log.append([there, other]))[0]);
+      const right = { timestamp, id: other.id };
+      const wrong = { timestamp, id: there.id };
+      const transactions = [
+        // The wrong one is only checked, comes first, and comes last.
+        [itemOf(rowOf(absent), undefined), { key: there.key, condition: { follows: undefined } }],
+        [itemOf(rowOf(newName()), wrong), itemOf(rowOf(newName()))],
+        [itemOf(rowOf(newName())), itemOf(rowOf(other.key), wrong)],
+        [itemOf(rowOf(newName()))],
+      ];
+      const outcomes = await client.log.appendIf(transactions);
+      assert.deepEqual(outcomes.slice(0, 3), [
+        { refused: [{ place: 1, newest: { ...there, timestamp } }] },
+        { refused: [{ place: 0, newest: undefined }] },
+        { refused: [{ place: 1, newest: { ...other, timestamp } }] },
+      ]);
+      timestampOf(outcomes[3] as AppendOutcome);
+      for (const { key } of transactions.slice(0, 3).flat()) {
+        const before = [there, other].filter((row) => row.key === key);
+        assert.deepEqual(
+          (await client.log.history(key, OLDEST)).map(({ id }) => id),
+          before.map(({ id }) => id),
+        );
+      }
+      const [both] = await client.log.appendIf([[itemOf(rowOf(there.key), right), itemOf(rowOf(other.key), wrong)]]);
+      assert.deepEqual(both, {
+        refused: [
+          { place: 0, newest: { ...there, timestamp } },
+          { place: 1, newest: { ...other, timestamp } },
+        ],
+      });
+    });
+
+    it('K5 is idempotent: a repeated transaction that was written keeps its timestamp, whatever came after it', async () => {
+      const client = await suite.client();
+      const [one, two, checked] = [rowOf(newName()), rowOf(newName()), newName()];
+      const items = [{ key: checked, condition: { follows: undefined } }, itemOf(one, undefined), itemOf(two)];
+      const first = timestampOf((await client.log.appendIf([items]))[0] as AppendOutcome);
+      await client.log.append([rowOf(one.key), rowOf(two.key), rowOf(checked)]);
+      const [again] = await client.log.appendIf([items]);
+      assert.deepEqual(again, { timestamp: first });
+      for (const { key } of [one, two]) assert.equal((await client.log.history(key, OLDEST)).length, 2);
+      const [changed] = await client.log.appendIf([[itemOf(rowOf(newName())), itemOf({ ...two, value: 'changed' })]]);
+      assert.ok(changed instanceof HedgeError);
+      assert.equal(changed.code, 'CONFLICT');
+    });
+
+    it('L3 writes no part when the lease has another token', async () => {
+      const client = await suite.client();
+      const claim = claimOf(newName());
+      const fence = { lease: claim.name, token: tokenOf(await client.lease.acquire(claim)) };
+      const rows = [rowOf(newName()), rowOf(newName())];
+      await client.lease.release({ ...claim, token: fence.token });
+      tokenOf(await client.lease.acquire(claimOf(claim.name)));
+      await rejectsWith('LEASE_LOST', client.log.appendIf([rows.map((row) => itemOf(row, undefined))], fence));
+      for (const { key } of rows) assert.equal(await client.log.latest(key), undefined);
+    });
+
+    it('accepts 64 keys in one transaction, and refuses more, a key twice, and a transaction without a row', async () => {
+      const client = await suite.client();
+      const items = Array.from({ length: 64 }, () => itemOf(rowOf(newName()), undefined));
+      const refuse = (...transactions: LogTransaction[]): Promise<void> =>
+        rejectsWith('INVALID_ARGUMENT', client.log.appendIf(transactions));
+      await refuse([...items, itemOf(rowOf(newName()))]);
+      await refuse([items[0]!, items[0]!]);
+      await refuse([items[0]!], [items[0]!]);
+      await refuse([{ key: newName(), condition: { follows: undefined } }]);
+      for (const { key } of items) assert.equal(await client.log.latest(key), undefined);
+      timestampOf((await client.log.appendIf([items]))[0] as AppendOutcome);
+      for (const { key, append } of items) assert.equal((await client.log.latest(key))?.id, append?.id);
+    });
+
+    it('K5 moves amounts between keys while other clients do, and a reader sees the rows of each commit together', async () => {
+      const [reader, ...clients] = await suite.clients(4);
+      const prefix = newName();
+      const start = await placeNow(reader!, prefix);
+      const keys = ['a', 'b', 'c'].map((name) => `${prefix}/${name}`);
+      await clients[0]!.log.append(keys.map((key) => rowOf(key, '100')));
+      let moved = 0;
+      const move = async ({ log }: Backend, from: string, to: string): Promise<void> => {
+        const [source, target] = [await log.latest(from), await log.latest(to)];
+        const rows = [rowOf(from, String(Number(source?.value) - 1)), rowOf(to, String(Number(target?.value) + 1))];
+        const [outcome] = await log.appendIf([[itemOf(rows[0]!, source), itemOf(rows[1]!, target)]]);
+        if (outcome !== undefined && 'timestamp' in outcome) moved += 1;
+      };
+      await Promise.all(
+        clients.map(async (client, c) => {
+          for (let i = 0; i < 12; i++) await move(client, keys[(c + i) % 3]!, keys[(c + i + 1) % 3]!);
+        }),
+      );
+      assert.ok(moved > 0, 'no transaction was written');
+      const seen: LogEntry[] = [];
+      for (let more = true, next = start; more;) {
+        const page = await reader!.log.changes({ prefix, ...from(next, false, 5) });
+        seen.push(...page.entries);
+        ({ next, more } = page);
+      }
+      const commits = new Map<bigint, LogEntry[]>();
+      for (const entry of seen) commits.set(entry.timestamp, [...(commits.get(entry.timestamp) ?? []), entry]);
+      assert.equal(commits.size, moved + 1);
+      const balances = new Map<string, number>();
+      for (const entries of commits.values()) {
+        for (const { key, value } of entries) balances.set(key, Number(value));
+        const sum = [...balances.values()].reduce((a, b) => a + b);
+        assert.equal(sum, 300);
+      }
     });
   });
 
@@ -537,16 +675,21 @@ export function logConformance(suite: Suite): void {
       const client = await suite.client();
       const prefix = newName();
       const start = await placeNow(client, prefix);
-      for (let i = 0; i < 6; i++) await client.log.append([rowOf(`${prefix}/${i}`, String(i).repeat(2 ** 20))]);
+      const sizes = [2 ** 20, 10, 2_600_000, 2 ** 20, 2 ** 20, 10, 300_000, 300_000, 2 ** 20, 2 ** 20, 2 ** 20, 10];
+      for (const [i, size] of sizes.entries()) {
+        await client.log.append([rowOf(`${prefix}/${i}`, String.fromCharCode(97 + i).repeat(size))]);
+      }
       const paged: LogEntry[] = [];
       for (let more = true, next = start; more;) {
-        const page = await client.log.changes({ prefix, ...from(next, false, 3) });
+        const page = await client.log.changes({ prefix, ...from(next) });
+        const bytes = page.entries.reduce((sum, { value }) => sum + value.length, 0);
+        assert.ok(page.entries.length <= 1 || bytes <= 4 * 2 ** 20, `a page has ${bytes} bytes`);
         paged.push(...page.entries);
         ({ next, more } = page);
       }
       assert.deepEqual(
-        paged.map(({ value }) => value[0]),
-        ['0', '1', '2', '3', '4', '5'],
+        paged.map(({ value }) => [value[0], value.length]),
+        sizes.map((size, i) => [String.fromCharCode(97 + i), size]),
       );
     });
 
@@ -570,7 +713,7 @@ export function logConformance(suite: Suite): void {
       const written = writers.map(async ({ log }, w) => {
         for (let i = 0; i < 25; i++) {
           const key = `${prefix}/${i % 3}`;
-          if (i % 5 === 4) await log.appendIf([{ ...rowOf(key, `${w}/${i}`), follows: await log.latest(key) }]);
+          if (i % 5 === 4) await log.appendIf([[itemOf(rowOf(key, `${w}/${i}`), await log.latest(key))]]);
           else await log.append([rowOf(key, `${w}/${i}`), rowOf(`${key}x`)]);
         }
         progress.writing -= 1;
@@ -767,9 +910,19 @@ async function appendIf(
   follows: LogPosition | undefined,
   fence?: Fence,
 ): Promise<bigint> {
-  const [outcome] = await log.appendIf([{ ...row, follows }], fence);
-  assert.ok(outcome !== undefined && !('newest' in outcome), 'the condition should have held');
+  const [outcome] = await log.appendIf([[itemOf(row, follows)]], fence);
+  assert.ok(outcome !== undefined && !('refused' in outcome), 'the condition should have held');
   return timestampOf(outcome);
+}
+
+/** A row, with a condition if `follows` is given, also as undefined. */
+function itemOf({ key, ...append }: LogAppend, ...follows: [LogPosition | undefined] | []): LogTransactionItem {
+  return { key, append, ...(follows.length > 0 && { condition: { follows: follows[0] } }) };
+}
+
+/** The outcome of a transaction of one item. */
+function refusedFor(newest: LogEntry | undefined): TransactionOutcome {
+  return { refused: [{ place: 0, newest }] };
 }
 
 /** The query of a page of changes, for a prefix. */

@@ -1,6 +1,9 @@
 // @ts-check
 
-/** @import { OperationName, Request } from '../protocol.js' */
+/**
+ * @import { LogTransaction } from '../../log-table.js'
+ * @import { OperationName, Request } from '../protocol.js'
+ */
 
 /** @type {ReadonlySet<OperationName>} */
 const SHORT_READS = new Set(['readLease', 'latest', 'lastTimestamp']);
@@ -132,7 +135,11 @@ export function isRead({ operation }) {
 function bytesOf({ operation, args }) {
   const [first] = args;
   const rows =
-    operation === 'append' || operation === 'appendIf' ? /** @type {{ value: string }[]} */ (first) : [first];
+    operation === 'append'
+      ? /** @type {{ value: string }[]} */ (first)
+      : operation === 'appendIf'
+        ? /** @type {LogTransaction[]} */ (first).flat().map(({ append }) => append)
+        : [first];
   let bytes = 0;
   for (const row of rows) bytes += /** @type {{ value?: string } | undefined} */ (row)?.value?.length ?? 0;
   return bytes;

@@ -1,8 +1,8 @@
 // @ts-check
 
 /**
- * @import { Fenced, Operations, StoredLease, StoredVersion, WriteName } from '../protocol.js'
- * @import { Fence } from '../../log-table.js'
+ * @import { Fenced, Operations, StoredLease, StoredOutcome, StoredVersion, WriteName } from '../protocol.js'
+ * @import { Fence, LogTransaction } from '../../log-table.js'
  * @import { LeaseMarker } from '../../observed-lease.js'
  * @import { RowClock } from './clock.js'
  * @import { Statements } from './connections.js'
@@ -76,18 +76,18 @@ export const WRITES = {
     return { timestamps };
   },
 
-  appendIf(statements, rows, fence) {
+  appendIf(statements, transactions, fence) {
     const fenced = fencedBy(statements, fence);
     if (fenced !== undefined) return fenced;
     /** @type {bigint | undefined} */
     let commit;
-    const outcomes = rows.map(({ key, id, value, leader, follows }) => {
-      const stored = /** @type {[string, bigint] | undefined} */ (statements.readVersion.get(key, id));
-      if (stored !== undefined) return stored[0] === value ? stored[1] : null;
-      const newest = /** @type {StoredVersion | undefined} */ (statements.latestToWrite.get(key));
-      if (newest?.[0] !== follows?.id || newest?.[3] !== follows?.timestamp) return { newest };
+    const outcomes = transactions.map((items) => {
+      const outcome = outcomeOf(statements, items);
+      if (outcome !== undefined) return outcome;
       commit ??= nextTimestamp(statements);
-      statements.insertVersion.run(id, key, value, leader, commit);
+      for (const { key, append } of items) {
+        if (append !== undefined) statements.insertVersion.run(append.id, key, append.value, append.leader, commit);
+      }
       return commit;
     });
     return { outcomes };
@@ -122,6 +122,32 @@ export const WRITES = {
     return { timestamp };
   },
 };
+
+/**
+ * The outcome of a transaction by the rows that are there; undefined when its rows are to be appended.
+ * @param {Statements} statements
+ * @param {LogTransaction} items
+ * @returns {StoredOutcome | undefined}
+ */
+function outcomeOf(statements, items) {
+  /** @type {bigint | undefined} */
+  let written;
+  for (const [place, { key, append }] of items.entries()) {
+    if (append === undefined) continue;
+    const stored = /** @type {[string, bigint] | undefined} */ (statements.readVersion.get(key, append.id));
+    if (stored === undefined) continue;
+    if (stored[0] !== append.value) return { differs: place };
+    written = stored[1];
+  }
+  if (written !== undefined) return written;
+  const refused = items.flatMap(({ key, condition }, place) => {
+    if (condition === undefined) return [];
+    const { follows } = condition;
+    const newest = /** @type {StoredVersion | undefined} */ (statements.latestToWrite.get(key));
+    return newest?.[0] === follows?.id && newest?.[3] === follows?.timestamp ? [] : [{ place, newest }];
+  });
+  return refused.length > 0 ? { refused } : undefined;
+}
 
 /**
  * The result of a fenced write; undefined when the write may proceed.

@@ -41,6 +41,8 @@ export enum RequestKind {
   REQUEST_KIND_KV_PUT = 3,
   /** REQUEST_KIND_KV_CONDITIONAL_PUT - payload: KvConditionalPut; unknown to 0.1, whose leaders refuse it */
   REQUEST_KIND_KV_CONDITIONAL_PUT = 4,
+  /** REQUEST_KIND_KV_TRANSACTION - payload: KvTransaction; unknown to earlier versions, whose leaders refuse it */
+  REQUEST_KIND_KV_TRANSACTION = 6,
   /** REQUEST_KIND_KV_WATCH - payload: KvWatch; to the leader, which answers late; unknown to 0.1 */
   REQUEST_KIND_KV_WATCH = 5,
   /** REQUEST_KIND_SPILL_RENEWAL - payload: SpillRenewal; to any member */
@@ -350,6 +352,48 @@ export interface KvRow {
   value: string;
   leader: string;
   timestamp: bigint;
+}
+
+/** Key/value: the payload of a REQUEST_KIND_KV_TRANSACTION, and of its reply. All rows are appended in one commit, or none. */
+export interface KvTransaction {
+  /** of distinct keys; at least one has a row */
+  items: KvTransactionItem[];
+  /** as in KvPut */
+  fence: bigint;
+}
+
+export interface KvTransactionItem {
+  key: string;
+  /** as in KvPut; empty: the key is only checked */
+  id: string;
+  value: string;
+  /** absent: none */
+  condition: KvCondition | undefined;
+}
+
+export interface KvCondition {
+  /** as in KvConditionalPut */
+  follows: KvPosition | undefined;
+}
+
+export interface KvTransactionDone {
+  /** absent when a condition did not hold */
+  written:
+    | KvPutDone
+    | undefined;
+  /** the items whose condition did not hold */
+  refused: KvRefusedItem[];
+}
+
+export interface KvRefusedItem {
+  /** in KvTransaction.items */
+  place: number;
+  /** as in KvConditionalPutDone */
+  newest:
+    | KvRow
+    | undefined;
+  /** the value of `newest` did not fit into the reply */
+  withoutValue: boolean;
 }
 
 /**
@@ -2749,6 +2793,316 @@ export const KvRow: MessageFns<KvRow> = {
             }
 
             message.timestamp = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvTransaction(): KvTransaction {
+  return { items: [], fence: 0n };
+}
+
+export const KvTransaction: MessageFns<KvTransaction> = {
+  encode(message: KvTransaction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.items) {
+      KvTransactionItem.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.fence !== 0n) {
+      if (BigInt.asUintN(64, message.fence) !== message.fence) {
+        throw new globalThis.Error("value provided for field message.fence of type fixed64 too large");
+      }
+      writer.uint32(17).fixed64(message.fence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvTransaction {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvTransaction();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.items.push(KvTransactionItem.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.fence = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvTransactionItem(): KvTransactionItem {
+  return { key: "", id: "", value: "", condition: undefined };
+}
+
+export const KvTransactionItem: MessageFns<KvTransactionItem> = {
+  encode(message: KvTransactionItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.value !== "") {
+      writer.uint32(26).string(message.value);
+    }
+    if (message.condition !== undefined) {
+      KvCondition.encode(message.condition, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvTransactionItem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvTransactionItem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.condition = KvCondition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvCondition(): KvCondition {
+  return { follows: undefined };
+}
+
+export const KvCondition: MessageFns<KvCondition> = {
+  encode(message: KvCondition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.follows !== undefined) {
+      KvPosition.encode(message.follows, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvCondition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvCondition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.follows = KvPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvTransactionDone(): KvTransactionDone {
+  return { written: undefined, refused: [] };
+}
+
+export const KvTransactionDone: MessageFns<KvTransactionDone> = {
+  encode(message: KvTransactionDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.written !== undefined) {
+      KvPutDone.encode(message.written, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.refused) {
+      KvRefusedItem.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvTransactionDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvTransactionDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.written = KvPutDone.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.refused.push(KvRefusedItem.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKvRefusedItem(): KvRefusedItem {
+  return { place: 0, newest: undefined, withoutValue: false };
+}
+
+export const KvRefusedItem: MessageFns<KvRefusedItem> = {
+  encode(message: KvRefusedItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.place !== 0) {
+      writer.uint32(8).uint32(message.place);
+    }
+    if (message.newest !== undefined) {
+      KvRow.encode(message.newest, writer.uint32(18).fork()).join();
+    }
+    if (message.withoutValue !== false) {
+      writer.uint32(24).bool(message.withoutValue);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvRefusedItem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvRefusedItem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.place = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.newest = KvRow.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.withoutValue = reader.bool();
             continue;
           }
         }
