@@ -20,7 +20,8 @@ export const sidebar = [
     'Test your application': 'docs/testing.md',
   }),
   group('Operation', {
-    'Health, shutdown and logs': 'docs/health-and-shutdown.md',
+    'Health and shutdown': 'docs/health-and-shutdown.md',
+    Logs: 'docs/logs.md',
     Metrics: 'docs/metrics.md',
     Dashboard: 'docs/dashboard.md',
     'The command line': 'docs/command-line.md',

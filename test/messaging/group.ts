@@ -1,4 +1,4 @@
-import { LineLogger, type Logger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
+import { LineLogger, type LineSink, SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
 import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
@@ -103,7 +103,7 @@ export class TestGroup {
   readonly network = new MemoryNetwork({ clock: this.clock });
   readonly pods: TestPod[] = [];
   /** A test may replace its methods. */
-  readonly logger: Logger = { ...SILENT };
+  readonly logger: LineSink = { ...SILENT };
   leader: TestPod | undefined;
   epoch = 0n;
   #incarnations = 0;

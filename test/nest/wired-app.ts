@@ -2,6 +2,7 @@ import { Logger, Module } from '@nestjs/common';
 import type { INestApplicationContext, Provider, Type } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
+import { SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import type { IncomingRequest } from '../../libs/hedge/src/messaging/message.js';
 import { PayloadCodec } from '../../libs/hedge/src/messaging/serializer.js';
 import { HandlerProbe, HandlerProbeController } from '../../libs/hedge/src/nest/handlers/handler-probe.js';
@@ -48,7 +49,12 @@ export async function appWith(
 }
 
 function caller(context: INestApplicationContext): App['call'] {
-  const dispatch = new HandlerDispatch(context.get(HedgeStrategy, { strict: false }), codec, () => 'pod-a:7400');
+  const dispatch = new HandlerDispatch(
+    context.get(HedgeStrategy, { strict: false }),
+    codec,
+    () => 'pod-a:7400',
+    SILENT,
+  );
   return async (kind, topic, data, signal = new AbortController().signal) =>
     codec.decode(topic, await dispatch.run(kind, request(kind, topic, data, signal)));
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { parse } from 'yaml';
 import { METRICS, type MetricName, prometheusName } from '../../libs/hedge/src/telemetry/definitions.js';
-import { withMetricsTable } from './metrics-table.js';
+import { withTable } from './tables.js';
 import { PROMTOOL, promtool } from './promtool.js';
 
 const read = (file: string): string => readFileSync(file, 'utf8');
@@ -34,11 +34,8 @@ interface Dashboard {
   }[];
 }
 
-describe('the page docs/metrics.md', () => {
-  it('has the table of the definitions', () => {
-    const page = read('docs/metrics.md');
-    expect(page).toBe(withMetricsTable(page));
-  });
+it.each(['docs/metrics.md', 'docs/logs.md'])('%s has the table of the definitions', (page) => {
+  expect(read(page)).toBe(withTable(page, read(page)));
 });
 
 describe('the alert rules', () => {

@@ -1,6 +1,6 @@
 // A whole pod in a separate process, which leads its group. Every 20 ms it checks its memory and its lease. On the message
 // 'report' it sends the results since the last report.
-import { LineLogger, SILENT } from '../../libs/hedge/src/common/line-logger.js';
+import { SILENT } from '../../libs/hedge/src/common/line-logger.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
 import { withoutHandlers } from '../../libs/hedge/src/pod/handlers.js';
 import { HedgePod } from '../../libs/hedge/src/pod/hedge-pod.js';
@@ -28,7 +28,7 @@ const runtime = new HedgePod({
   settings,
   makeTransport: grpcTransport,
   makeHandlers: withoutHandlers,
-  makeLogger: (context) => new LineLogger(context, SILENT),
+  makeLogger: () => SILENT,
 });
 let address = '';
 const tokens = new Set<bigint>();

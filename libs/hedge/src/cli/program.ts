@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { HedgeError, messageOf } from '../common/errors.js';
-import { oneLine, SILENT, type Logger } from '../common/line-logger.js';
+import { oneLine, SILENT, type LineSink } from '../common/line-logger.js';
 import { VERSION } from '../common/version.js';
 import { addConnectionOptions, clientSettings, type ConnectionOptions } from './connection.js';
 import {
@@ -128,7 +128,7 @@ function rootOf(command: Command): Command {
 }
 
 /** Errors and warnings of the client are worth a line; the rest only on request. */
-function loggerOf({ verbose = false }: ConnectionOptions, { err }: Terminal): Logger {
+function loggerOf({ verbose = false }: ConnectionOptions, { err }: Terminal): LineSink {
   const line = (text: string): void => err(`nestjs-hedge: ${text}\n`);
   const warned = { warn: line, error: line };
   return verbose ? { log: line, debug: line, ...warned } : { ...SILENT, ...warned };

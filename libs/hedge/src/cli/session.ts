@@ -1,5 +1,5 @@
 import { Subscription, type Observable } from 'rxjs';
-import { LineLogger, type Logger } from '../common/line-logger.js';
+import type { LineSink } from '../common/line-logger.js';
 import { forEachAtOnce } from '../common/async/for-each-at-once.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
@@ -34,7 +34,7 @@ export class Session {
   private constructor(
     readonly settings: PodSettings,
     backend: Backend,
-    logger: Logger,
+    logger: LineSink,
   ) {
     this.#backend = backend;
     this.pod = new HedgePod({
@@ -42,14 +42,14 @@ export class Session {
       settings: { ...settings, backend: { create: () => backend } },
       makeTransport: clientTransport,
       makeHandlers: withoutHandlers,
-      makeLogger: (context) => new LineLogger(context, logger),
+      makeLogger: () => logger,
     });
   }
 
   /**
    * @throws HedgeError BACKEND_UNAVAILABLE, INVALID_OPTIONS
    */
-  static async open(settings: PodSettings, logger: Logger): Promise<Session> {
+  static async open(settings: PodSettings, logger: LineSink): Promise<Session> {
     const backend = settings.backend.create({ timeoutMs: settings.timing.backendTimeoutMs });
     try {
       // A pod would retry. A command fails at once.

@@ -31,6 +31,18 @@ describe('LineLogger', () => {
     },
   );
 
+  it('a line has the fields of the pod and of its event, with tokens as digits, and no text can begin a line', () => {
+    const fields: unknown[] = [];
+    const sink = { ...SILENT, warn: (_: string, given: object) => void fields.push(given) };
+    const logger = new LineLogger('Hedge', sink, () => ({ group: 'a\nb', member: undefined }));
+    logger.warn('lost', { event: 'lock.lost', lock: 'c\nd', token: 2n ** 60n, reason: 'expired', code: undefined });
+    logger.warn('plain');
+    expect(fields).toEqual([
+      { group: 'a\\u000ab', event: 'lock.lost', lock: 'c\\u000ad', token: '1152921504606846976', reason: 'expired' },
+      { group: 'a\\u000ab' },
+    ]);
+  });
+
   it('the message of an error cannot begin a line in its stack', () => {
     const stack: unknown[] = [];
     const logger = new LineLogger('Hedge', { ...SILENT, error: (_, given) => void stack.push(given) });

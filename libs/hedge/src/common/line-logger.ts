@@ -1,4 +1,5 @@
 import { messageOf } from './errors.js';
+import type { FieldValue, LogFields } from './log-events.js';
 
 const MAX_LINE = 4_096;
 /** Controls (a line feed, an escape sequence), line separators, and what turns the direction of text. */
@@ -25,55 +26,80 @@ export function safeStack(stack: string): string {
   ].join('\n');
 }
 
-/** Writes the log lines of one part of a pod. `console` is one, and so is Nest's `Logger`. */
+/** Writes the log lines of one part of a pod. A line of an event has its fields. */
 export interface Logger {
-  log(message: string): void;
-  warn(message: string): void;
-  error(message: string, stack?: unknown): void;
-  debug(message: string): void;
+  log(message: string, fields?: LogFields<'log'>): void;
+  warn(message: string, fields?: LogFields<'warn'>): void;
+  error(message: string, stack?: unknown, fields?: LogFields<'error'>): void;
+  debug(message: string, fields?: LogFields<'debug'>): void;
+}
+
+/** The fields of a line as the logger of the app gets them. Tokens are digits. */
+export type LineFields = Readonly<Record<string, string | number>>;
+
+/** The logger of the app. `console` is one. */
+export interface LineSink {
+  log(message: string, fields: LineFields): void;
+  warn(message: string, fields: LineFields): void;
+  error(message: string, stack: unknown, fields: LineFields): void;
+  debug(message: string, fields: LineFields): void;
 }
 
 /** For parts that run without a log. */
-export const SILENT: Logger = {
-  log: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  debug: () => undefined,
+export const SILENT = {
+  log: (): void => undefined,
+  warn: (): void => undefined,
+  error: (): void => undefined,
+  debug: (): void => undefined,
 };
 
 /**
- * The logger of the engine, on top of the logger of the app. Messages quote text from outside: of peers, callers and
- * the database. None of that text can begin a line of its own. No method throws, because the caller has more to do,
- * such as to end a request.
+ * The logger of the engine, on top of the logger of the app. Messages and fields quote text from outside: of peers,
+ * callers and the database. None of that text can begin a line of its own. No method throws, because the caller has more
+ * to do, such as to end a request.
  *
  * @example
- * const logger = new LineLogger('Hedge', console);
+ * const logger = new LineLogger('Hedge', console, () => ({ group: 'orders', member: transport.self.address }));
  */
 export class LineLogger implements Logger {
   readonly #context: string;
-  readonly #logger: Logger;
+  readonly #sink: LineSink;
+  readonly #common: () => Readonly<Record<string, FieldValue>>;
   #warned = false;
 
-  /** @param context names the part of the pod. */
-  constructor(context: string, logger: Logger) {
+  /**
+   * @param context names the part of the pod.
+   * @param common reads the fields of every line.
+   */
+  constructor(context: string, sink: LineSink, common: () => Readonly<Record<string, FieldValue>> = () => ({})) {
     this.#context = context;
-    this.#logger = logger;
+    this.#sink = sink;
+    this.#common = common;
   }
 
-  log(message: string): void {
-    this.#write(() => this.#logger.log(oneLine(message)));
+  log(message: string, fields?: LogFields<'log'>): void {
+    this.#write(() => this.#sink.log(oneLine(message), this.#fields(fields)));
   }
 
-  warn(message: string): void {
-    this.#write(() => this.#logger.warn(oneLine(message)));
+  warn(message: string, fields?: LogFields<'warn'>): void {
+    this.#write(() => this.#sink.warn(oneLine(message), this.#fields(fields)));
   }
 
-  error(message: string, stack?: unknown): void {
-    this.#write(() => this.#logger.error(oneLine(message), typeof stack === 'string' ? safeStack(stack) : stack));
+  error(message: string, stack?: unknown, fields?: LogFields<'error'>): void {
+    const shown = typeof stack === 'string' ? safeStack(stack) : stack;
+    this.#write(() => this.#sink.error(oneLine(message), shown, this.#fields(fields)));
   }
 
-  debug(message: string): void {
-    this.#write(() => this.#logger.debug(oneLine(message)));
+  debug(message: string, fields?: LogFields<'debug'>): void {
+    this.#write(() => this.#sink.debug(oneLine(message), this.#fields(fields)));
+  }
+
+  #fields(fields: Readonly<Record<string, FieldValue>> = {}): LineFields {
+    const shown: Record<string, string | number> = {};
+    for (const [name, value] of Object.entries({ ...this.#common(), ...fields })) {
+      if (value !== undefined) shown[name] = typeof value === 'number' ? value : oneLine(String(value));
+    }
+    return shown;
   }
 
   /** The logger of the app may throw. Its first error becomes a warning of the process. */

@@ -169,6 +169,12 @@ describe('LeaderElector', () => {
     expect(one.elector.isLeader()).toBe(true);
     expect(debug).toHaveBeenCalledWith(
       expect.stringMatching(/^The renewal of the lease of group test took 6\d\d ms of /),
+      {
+        event: 'renewal.late',
+        token: one.elector.leadership!.fencingToken,
+        durationMs: expect.any(Number),
+        limitMs: 2_000,
+      },
     );
   });
 

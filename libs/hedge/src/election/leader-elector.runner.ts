@@ -8,6 +8,7 @@ import { abortInFreshContext } from '../common/async/async-context.js';
 import { longestElapsed, type Clock, type Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { Logger } from '../common/line-logger.js';
 import { InputQueue } from '../common/async/input-queue.js';
 import type { Timing } from '../common/timing.js';
 import { LeaseContender, holdsLease, type Term } from '../lease/lease-contender.core.js';
@@ -37,7 +38,7 @@ export interface LeaderElectorOptions {
   readonly clock: Clock;
   readonly group: string;
   readonly timing: Timing;
-  readonly logger: { log(message: string): void; warn(message: string): void; debug?(message: string): void };
+  readonly logger: Pick<Logger, 'log' | 'warn'> & Partial<Pick<Logger, 'debug'>>;
   readonly transport: Pick<Transport, 'self' | 'dial' | 'links'>;
   /** False for a client: it follows and never leads. */
   readonly campaigns: boolean;
@@ -116,11 +117,13 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       failed: (message) => this.#cause.failed(message),
       begun: 'The lease cannot be read or written, retrying',
       over: 'The lease can be read and written again',
+      what: 'database',
     });
     this.#addressOutage = new OutageLogger({
       logger,
       begun: 'This pod does not campaign',
       over: 'This pod campaigns again',
+      what: 'campaign',
     });
     this.#calls = new LeaseCalls({ name: this.#lease, leases, clock, timing, outages: this.#databaseOutage });
   }
@@ -401,7 +404,12 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
       });
     }
     if (4 * ms >= timing.renewDeadlineMs) {
-      logger.debug?.(`The renewal of the lease of group ${group} took ${ms} ms of ${timing.renewDeadlineMs} ms`);
+      logger.debug?.(`The renewal of the lease of group ${group} took ${ms} ms of ${timing.renewDeadlineMs} ms`, {
+        event: 'renewal.late',
+        token: call.token,
+        durationMs: ms,
+        limitMs: timing.renewDeadlineMs,
+      });
     }
     return input;
   }
@@ -431,7 +439,11 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const successor = this.#options.successor?.();
     const { logger, group } = this.#options;
     if (successor !== undefined && this.leads(token)) {
-      logger.log(`Handing the leadership of group ${group} over to ${successor.address}`);
+      logger.log(`Handing the leadership of group ${group} over to ${successor.address}`, {
+        event: 'leadership.handover',
+        token,
+        successor: successor.address,
+      });
     }
     this.#step({ type: 'drained', token, successor: successor?.incarnation });
   }
@@ -491,7 +503,7 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     });
     const leadership: Leadership = withTokenInJson({ fencingToken: token, signal: scope.signal, ...fenced });
     this.#term = { leadership, scope };
-    this.#options.logger.log(`Leader of group ${this.#options.group}, token ${token}`);
+    this.#options.logger.log(`Leader of group ${group}, token ${token}`, { event: 'leadership.gained', token });
     for (const listener of this.#electedListeners) this.#guard(() => listener(leadership));
   }
 
@@ -504,8 +516,9 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const cause = this.#cause.describe(reason, held, now) ?? LOSS_REASONS[reason];
     if (isExpiry(reason)) this.#options.onExpired?.('the leadership');
     const line = `This pod is no longer the leader of group ${group}: ${cause}`;
-    if (reason === 'resigned' || reason === 'stopped') logger.log(line);
-    else logger.warn(line);
+    const token = term.leadership.fencingToken;
+    if (reason === 'resigned' || reason === 'stopped') logger.log(line, { event: 'leadership.ended', token, reason });
+    else logger.warn(line, { event: 'leadership.lost', token, reason, code: 'LEASE_LOST' });
     abortInFreshContext(term.scope, new HedgeError('LEASE_LOST', `This pod is no longer the leader: ${cause}`));
   }
 
@@ -528,8 +541,16 @@ export class LeaderElector implements LeaderRoute, LeadershipSource {
     const { group, logger, transport } = this.#options;
     const self = leader?.member.incarnation === transport.self.incarnation;
     this.#known = leader === undefined ? undefined : { leader: leader.member, epoch: leader.token, self };
-    if (leader === undefined) logger.log(`Group ${group} has no leader`);
-    else if (!self) logger.log(`Leader of group ${group} is ${leader.member.address}, token ${leader.token}`);
+    if (leader === undefined) logger.log(`Group ${group} has no leader`, { event: 'leader.none' });
+    else if (!self) {
+      const { address } = leader.member;
+      const { token } = leader;
+      logger.log(`Leader of group ${group} is ${address}, token ${token}`, {
+        event: 'leader.changed',
+        leader: address,
+        token,
+      });
+    }
     if (leader !== undefined && !self) {
       this.#endCampaign(new HedgeError('NOT_LEADER', `${leader.member.address} was elected`));
       this.#watchForOwnAddress(leader);

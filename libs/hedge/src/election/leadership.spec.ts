@@ -37,7 +37,7 @@ describe('runWhileLeader', () => {
   let clock: VirtualClock;
   let source: Source;
   let warnings: string[];
-  let errors: [message: string, stack: string | undefined][];
+  let errors: [message: string, stack: unknown][];
   let runs: { leadership: Leadership; end: (error?: Error) => void }[];
   let stop: () => Promise<void>;
 

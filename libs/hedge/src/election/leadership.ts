@@ -3,6 +3,7 @@ import { abortInFreshContext, inFreshContext } from '../common/async/async-conte
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { guardedController } from '../common/async/guarded-signal.js';
+import type { Logger } from '../common/line-logger.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import type { FencedTransactions } from '../database/fenced-transactions.js';
 
@@ -35,7 +36,7 @@ export interface LeaderTaskOptions {
   readonly clock: Clock;
   /** For log lines. */
   readonly name: string;
-  readonly logger: { warn(message: string): void; error(message: string, stack?: string): void };
+  readonly logger: Pick<Logger, 'warn' | 'error'>;
   /** The pause before a failed task runs again; doubles with jitter up to `maxRetryMs`. */
   readonly retryMs: number;
   readonly maxRetryMs: number;
@@ -88,7 +89,10 @@ export function runWhileLeader(
         if (signal.aborted) return;
         const pauseMs = Math.round(backoffMs(attempt, options.retryMs, options.maxRetryMs, random()));
         const stack = error instanceof Error ? error.stack : undefined;
-        logger.error(`Leader task ${name} failed and runs again in ${pauseMs} ms: ${String(error)}`, stack);
+        logger.error(`Leader task ${name} failed and runs again in ${pauseMs} ms: ${String(error)}`, stack, {
+          event: 'task.failed',
+          task: name,
+        });
         await pause(clock, pauseMs, signal);
       }
     }

@@ -5,11 +5,13 @@ import type { Clock } from '../common/clock.js';
 import { HedgeError, messageOf } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
 import { InputQueue } from '../common/async/input-queue.js';
+import type { Logger } from '../common/line-logger.js';
+import type { LogFields } from '../common/log-events.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import type { Job, TransactionalJobRun } from './job.js';
 import { JobTransaction, refuseTransaction } from './job-transaction.js';
 import { decodeRow, encodeRow, outcomeOf, rowIdOf, type LedgerRow, type RunRequest } from './ledger.js';
-import { describeReport } from './reports.js';
+import { describeReport, fieldsOfReport } from './reports.js';
 import { JobScheduler } from './job-scheduler.core.js';
 import {
   NOT_PAUSED,
@@ -22,11 +24,6 @@ import type { JobStatus } from '../wire/hedge/v1/job.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { runTraced } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
-
-export interface JobLogger {
-  warn(message: string): void;
-  error(message: string, stack?: string): void;
-}
 
 /** The part of the log table that jobs use. */
 export type JobLog = Pick<LogTable, 'append' | 'latest'>;
@@ -45,7 +42,7 @@ export interface JobSchedulerRunnerOptions {
   readonly clock: Clock;
   /** First pause before a retry of a call to the database, in milliseconds. Grows with jitter up to four times this. */
   readonly retryMs: number;
-  readonly logger: JobLogger;
+  readonly logger: Pick<Logger, 'warn' | 'error'>;
   /** Notified of each run that its pod cannot finish as leader, in words for the log. */
   readonly onCutShort?: ((what: string) => void) | undefined;
   /** Notified after each row that this pod wrote, with its commit time. */
@@ -194,7 +191,7 @@ export class JobRunner {
         const { report } = effect;
         if (report.type === 'recorded') this.#count(report.row);
         const line = describeReport(this.job, report);
-        if (line !== undefined) logger.warn(line);
+        if (line !== undefined) logger.warn(line, fieldsOfReport(this.job, report));
       }
     }
   }
@@ -306,9 +303,18 @@ export class JobRunner {
     };
     const traced = (): Promise<unknown> => runTraced(`job ${this.#label}`, attributes, async () => this.method(run));
     const failure = await failureOf(() => inFreshContext(traced));
-    if (one === undefined) return failure && this.#logFailure(`${name} failed`, failure);
+    const failed = {
+      event: 'job.failed',
+      job: this.job.name,
+      fireTime: fireTime.toISOString(),
+      attempt,
+      token,
+    } as const;
+    if (one === undefined) return failure && this.#logFailure(`${name} failed`, failure, failed);
     const undone = await failureOf(() => one.end());
-    if (undone !== undefined) return this.#logFailure(`${name} failed in attempt ${attempt}`, failure ?? undone);
+    if (undone !== undefined) {
+      return this.#logFailure(`${name} failed in attempt ${attempt}`, failure ?? undone, failed);
+    }
     if (failure !== undefined) this.#logFailure(`${name} is done, but its method threw after the commit`, failure);
     return undefined;
   }
@@ -329,9 +335,9 @@ export class JobRunner {
     return new JobTransaction(name, transactions, addDone, signal);
   }
 
-  #logFailure(what: string, { thrown }: Failure): string {
+  #logFailure(what: string, { thrown }: Failure, fields?: LogFields<'error'>): string {
     const error = messageOf(thrown);
-    this.options.logger.error(`${what}: ${error}`, thrown instanceof Error ? thrown.stack : undefined);
+    this.options.logger.error(`${what}: ${error}`, thrown instanceof Error ? thrown.stack : undefined, fields);
     return error;
   }
 }

@@ -1,3 +1,4 @@
+import type { LogFields } from '../common/log-events.js';
 import { MAX_COUNTED } from './fire-times.js';
 import type { Job } from './job.js';
 import type { LedgerRow } from './ledger.js';
@@ -14,6 +15,16 @@ export function describeReport(job: Job, report: SchedulerReport): string | unde
     return `Job ${job.name} of ${timeOf(report.fireTime)} has not ended since this pod lost the leadership; the next firings wait for it. Let the method end when its signal aborts`;
   }
   return `Job ${job.name} does not run: its ledger reaches up to ${timeOf(report.through)}, ${Math.round(report.byMs / 1_000)} s ahead of the clock of this pod. It runs again after that time. Correct the clocks of this pod and of earlier leaders. To run it sooner, delete the newest rows of its key in the log table, and restart this pod`;
+}
+
+/** The fields of the line of a report, if it is an event. */
+export function fieldsOfReport({ name }: Job, report: SchedulerReport): LogFields<'warn'> | undefined {
+  if (report.type !== 'recorded') return undefined;
+  const { event, fireTime, attempt, token, pod, count } = report.row;
+  const firing = { job: name, fireTime: timeOf(fireTime) };
+  if (event === 'lost') return { event: 'job.lost', ...firing, attempt, token, pod };
+  if (event === 'missed' || event === 'skipped') return { event: `job.${event}`, ...firing, count };
+  return undefined;
 }
 
 function describeRow({ name, catchUp }: Job, row: LedgerRow): string | undefined {

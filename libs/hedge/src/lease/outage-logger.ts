@@ -1,11 +1,14 @@
 import { messageOf } from '../common/errors.js';
+import type { Logger } from '../common/line-logger.js';
 
 export interface OutageLoggerOptions {
-  readonly logger: { log(message: string): void; warn(message: string): void };
+  readonly logger: Pick<Logger, 'log' | 'warn'>;
   /** `The lease cannot be read or written, retrying`; the reason follows. */
   readonly begun: string;
   /** `The lease can be read and written again` */
   readonly over: string;
+  /** What fails. It names the events. */
+  readonly what: 'database' | 'campaign';
   /** Called for each failure, also for those that are not logged. */
   readonly failed?: (message: string) => void;
 }
@@ -50,8 +53,10 @@ export class OutageLogger {
 
   /** A call of this kind succeeded, in this process or in another one. */
   recovered(kind: string): void {
-    const { logger, over } = this.options;
-    if (this.#outages.delete(kind) && this.#outages.size === 0 && !this.#closed) logger.log(over);
+    const { logger, over, what } = this.options;
+    if (this.#outages.delete(kind) && this.#outages.size === 0 && !this.#closed) {
+      logger.log(over, { event: `${what}.recovered` });
+    }
   }
 
   /** Logs nothing from now on: calls may fail because their target is closed. */
@@ -61,10 +66,10 @@ export class OutageLogger {
 
   /** A call of this kind failed, outside of `watch`. */
   failed(kind: string, message: string): void {
-    const { logger, begun, failed } = this.options;
+    const { logger, begun, failed, what } = this.options;
     failed?.(message);
     const known = this.#outages.size > 0;
     this.#outages.set(kind, message);
-    if (!known && !this.#closed) logger.warn(`${begun}: ${message}`);
+    if (!known && !this.#closed) logger.warn(`${begun}: ${message}`, { event: `${what}.failed`, error: message });
   }
 }

@@ -7,6 +7,7 @@ import type { UserTransactions } from '../database/user-transactions.js';
 import type { Clock, Instant } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
 import type { MemberId } from '../common/identity.js';
+import type { Logger } from '../common/line-logger.js';
 import type { Timing } from '../common/timing.js';
 import type { DatabaseCall } from '../lease/lease-contender.messages.js';
 import { LeaseCalls, type CallInput } from '../lease/lease-calls.js';
@@ -34,7 +35,7 @@ export interface LockManagerOptions {
   readonly clock: Clock;
   readonly group: string;
   readonly timing: Timing;
-  readonly logger: { log(message: string): void; warn(message: string): void };
+  readonly logger: Pick<Logger, 'log' | 'warn'>;
   /** Renews the locks on another thread. Default: this process renews them by `leases`, on its event loop. */
   readonly renewer?: TermRenewer | undefined;
   /** Called each time a lease or permit expires because it was not renewed, with words for the log. */
@@ -100,6 +101,7 @@ export class LockManager {
       logger,
       begun: 'Locks cannot be acquired, renewed or released, retrying',
       over: 'Locks can be acquired again',
+      what: 'database',
     });
     this.#renewals = new LockRenewals({ leases, clock, timing, outages: this.#outages, metrics }, (run) =>
       this.#batch(run),
@@ -479,7 +481,7 @@ export class LockManager {
     entry.held = undefined;
     this.#metrics.add('hedge.lock.losses', { reason, lock: entry.name });
     const error = lockLost(entry.name, reason, entry.cause.describe(reason, term, now));
-    this.#options.logger.warn(error.message);
+    this.#options.logger.warn(error.message, { event: 'lock.lost', lock: entry.name, token, reason, code: error.code });
     if (isExpiry(reason)) this.#options.onExpired?.(`lock "${entry.name}"`);
     abortInFreshContext(held.scope, error);
   }

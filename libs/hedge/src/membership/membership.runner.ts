@@ -1,6 +1,7 @@
 import { longestElapsed, type Clock, type Instant } from '../common/clock.js';
 import type { MemberId } from '../common/identity.js';
 import { InputQueue } from '../common/async/input-queue.js';
+import type { Logger } from '../common/line-logger.js';
 import type { Timing } from '../common/timing.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { RefusalLog } from '../transport/handshake/refusal-log.js';
@@ -26,7 +27,7 @@ export interface MembershipRunnerOptions {
   readonly candidate: () => Candidate | undefined;
   readonly clock: Clock;
   readonly timing: Timing;
-  readonly logger: { log(message: string): void; warn(message: string): void };
+  readonly logger: Pick<Logger, 'log' | 'warn'>;
   /** For jitter. */
   readonly random?: () => number;
 }
@@ -63,8 +64,11 @@ export class MembershipRunner {
 
   constructor(options: MembershipRunnerOptions) {
     this.#options = options;
-    const warn = (line: string): void => options.logger.warn(line);
-    this.#malformed = new RefusalLog({ warn, error: warn }, options.clock);
+    const { logger, clock } = options;
+    this.#malformed = new RefusalLog(
+      { warn: (line, fields) => logger.warn(line, fields), error: (line) => logger.warn(line) },
+      clock,
+    );
   }
 
   /** The latest accepted view; undefined before the first. It stays while the group has no leader. */
@@ -282,7 +286,7 @@ export class MembershipRunner {
     if (this.view === undefined) return;
     const line = describeMembers(this.#logged, this.view);
     if (line === undefined) return;
-    this.#options.logger.log(line);
+    this.#options.logger.log(line, { event: 'members.changed', members: this.view.members.length });
     this.#logged = this.view;
   }
 }

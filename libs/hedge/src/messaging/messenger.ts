@@ -1,5 +1,6 @@
 import type { Clock } from '../common/clock.js';
 import type { HedgeError } from '../common/errors.js';
+import type { Logger } from '../common/line-logger.js';
 import type { MemberId } from '../common/identity.js';
 import type { FrameBody, Link, LinkSessions, Transport, TransportEvents } from '../transport/transport.js';
 import { Encoding, type Reply, type Request } from '../wire/hedge/v1/link.js';
@@ -22,7 +23,7 @@ export interface MessengerOptions {
   readonly limits?: Partial<MessagingLimits>;
   /** For the jitter of retries. */
   readonly random?: () => number;
-  readonly logger?: { warn(message: string): void };
+  readonly logger?: Pick<Logger, 'warn'>;
   readonly metrics?: Metrics | undefined;
 }
 

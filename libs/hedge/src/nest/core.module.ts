@@ -53,13 +53,13 @@ export const TRANSPORT_FACTORY = Symbol('nestjs-hedge:transport-factory');
 
 /** Runs messages and streams through Nest's pipeline. */
 function handlersOf(strategy: HedgeStrategy): HandlersFactory {
-  return ({ codec, address }) => {
-    const dispatch = new HandlerDispatch(strategy, codec, address);
+  return ({ codec, address, logger }) => {
+    const dispatch = new HandlerDispatch(strategy, codec, address, logger);
     return {
       leaderMessage: (request) => dispatch.run('leader', request),
       broadcast: (request) => dispatch.run('broadcast', request),
-      leaderStream: new StreamDispatch(strategy, 'leader-stream', address),
-      broadcastStream: new StreamDispatch(strategy, 'broadcast-stream', address),
+      leaderStream: new StreamDispatch(strategy, 'leader-stream', address, logger),
+      broadcastStream: new StreamDispatch(strategy, 'broadcast-stream', address, logger),
       topics: () => topicsOf(strategy),
     };
   };

@@ -1,6 +1,8 @@
-import { type ArgumentsHost, Catch, HttpException, HttpStatus, Logger } from '@nestjs/common';
+import { type ArgumentsHost, Catch, HttpException, HttpStatus } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError } from 'rxjs';
+import { LineLogger } from '../common/line-logger.js';
+import { nestLogger } from './logger.js';
 import { HedgeError, type HedgeErrorCode } from '../common/errors.js';
 
 /** Some supported versions of Nest lack it in HttpStatus. */
@@ -77,7 +79,7 @@ const GENERAL: Readonly<Record<number, string>> = {
  */
 @Catch(HedgeError)
 export class HedgeHttpFilter extends BaseExceptionFilter<HedgeError> {
-  readonly #logger = new Logger('Hedge');
+  readonly #logger = new LineLogger('Hedge', nestLogger('Hedge'));
 
   override catch(error: HedgeError, host: ArgumentsHost): unknown {
     switch (host.getType<string>()) {
@@ -94,7 +96,9 @@ export class HedgeHttpFilter extends BaseExceptionFilter<HedgeError> {
   #answer(error: HedgeError, host: ArgumentsHost): void {
     const exception = toHttpException(error);
     const status = exception.getStatus();
-    if (status >= 500 && status < 503) this.#logger.error(`${error.code}: ${error.message}`, error.stack);
+    if (status >= 500 && status < 503) {
+      this.#logger.error(`${error.code}: ${error.message}`, error.stack, { event: 'http.failed', code: error.code });
+    }
     const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
     if (adapter === undefined) throw exception;
     const response: unknown = host.getArgByIndex(1);

@@ -61,7 +61,8 @@ export class HedgeStart {
       return;
     }
     this.#refuseLateHandlers();
-    const drainNotices = registerLifecycleCallbacks(this.discovery.notices(), this.pod.leader, this.pod.cluster);
+    const { leader, cluster, logger } = this.pod;
+    const drainNotices = registerLifecycleCallbacks(this.discovery.notices(), leader, cluster, logger);
     this.pod.awaitAtStop(drainNotices);
     this.pod.jobs.start(this.discovery.jobs());
     await this.pod.start();

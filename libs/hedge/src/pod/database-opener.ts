@@ -2,12 +2,13 @@ import type { Backend } from '../database/backend.js';
 import { backoffMs } from '../common/backoff.js';
 import type { Clock } from '../common/clock.js';
 import { HedgeError } from '../common/errors.js';
+import type { Logger } from '../common/line-logger.js';
 
 export interface DatabaseOpenerOptions {
   readonly clock: Clock;
   /** The pause before the next attempt, in milliseconds. It grows with jitter up to four times this value. */
   readonly retryMs: number;
-  readonly logger: { log(message: string): void; warn(message: string): void };
+  readonly logger: Pick<Logger, 'log' | 'warn'>;
 }
 
 /** Opens the backend at the start or, if it does not answer, as soon as it does. */
@@ -31,7 +32,7 @@ export class DatabaseOpener {
       return true;
     } catch (error) {
       if (!(error instanceof HedgeError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
-      this.#warn(`The backend does not answer, trying again: ${error.message}`);
+      this.#warn('The backend does not answer, trying again', error.message);
       return false;
     }
   }
@@ -51,18 +52,19 @@ export class DatabaseOpener {
 
   async #tryAgain(opened: () => void, attempt: number): Promise<void> {
     const open = await this.open().catch((error: unknown) => {
-      this.#warn(`The backend cannot be used, trying again: ${String(error)}`);
+      this.#warn('The backend cannot be used, trying again', String(error));
       return false;
     });
     if (this.#stopped) return;
     if (!open) return this.openLater(opened, attempt + 1);
-    this.options.logger.log(`The backend ${this.backend.name} answers`);
+    this.options.logger.log(`The backend ${this.backend.name} answers`, { event: 'database.recovered' });
     opened();
   }
 
   /** Logs a problem only if it differs from the last one. */
-  #warn(message: string): void {
-    if (message !== this.#lastProblem) this.options.logger.warn(message);
-    this.#lastProblem = message;
+  #warn(what: string, error: string): void {
+    const problem = `${what}: ${error}`;
+    if (problem !== this.#lastProblem) this.options.logger.warn(problem, { event: 'database.failed', error });
+    this.#lastProblem = problem;
   }
 }

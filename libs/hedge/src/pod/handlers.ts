@@ -1,4 +1,5 @@
 import { HedgeError } from '../common/errors.js';
+import type { Logger } from '../common/line-logger.js';
 import type { HandledTopics } from '../inspection/pod-state.js';
 import type { RequestHandler } from '../messaging/message.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
@@ -19,6 +20,7 @@ export interface HandlerContext {
   readonly codec: PayloadCodec;
   /** The address of this pod, for errors. It is a function, because the system may choose the port at the start. */
   readonly address: () => string;
+  readonly logger: Logger;
 }
 
 export type HandlersFactory = (context: HandlerContext) => PodHandlers;

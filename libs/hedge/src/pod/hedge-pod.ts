@@ -2,7 +2,7 @@ import { reportListenerErrorsTo } from '../common/async/listener-errors.js';
 import { StartGate } from '../common/async/start-gate.js';
 import { withTimeout } from '../common/async/with-timeout.js';
 import { systemClock } from '../common/clock.js';
-import type { LineLogger } from '../common/line-logger.js';
+import { LineLogger, type LineSink } from '../common/line-logger.js';
 import type { LeaderService } from '../election/leader.service.js';
 import type { InspectionService } from '../inspection/inspection.service.js';
 import type { JobsService } from '../jobs/jobs.service.js';
@@ -53,8 +53,8 @@ export interface HedgePodInit {
   readonly settings: PodSettings;
   readonly makeTransport: TransportFactory;
   readonly makeHandlers: HandlersFactory;
-  /** Makes the logger of one part of the pod: `Hedge`, `HedgeTransport`. */
-  readonly makeLogger: (context: string) => LineLogger;
+  /** Makes the logger of the app for one part of the pod: `Hedge`, `HedgeTransport`. */
+  readonly makeLogger: (context: string) => LineSink;
 }
 
 /**
@@ -75,7 +75,7 @@ export class HedgePod {
   readonly gate = new StartGate();
   readonly metrics: Metrics;
   readonly settings: PodSettings;
-  readonly #logger: LineLogger;
+  readonly logger: LineLogger;
   readonly #stalls: StallMonitor;
   readonly #renewer: RenewalWorker | undefined;
   readonly #database: DatabasePart;
@@ -93,7 +93,11 @@ export class HedgePod {
   #closing: Promise<void> | undefined;
 
   constructor({ settings, makeTransport, makeHandlers, makeLogger }: HedgePodInit) {
-    const logger = makeLogger('Hedge');
+    const { group } = settings;
+    let address: (() => string) | undefined;
+    const linesOf = (context: string): LineLogger =>
+      new LineLogger(context, makeLogger(context), () => ({ group, member: address?.() || undefined }));
+    const logger = linesOf('Hedge');
     reportListenerErrorsTo((message, stack) => logger.error(message, stack));
     const { timing, renewal } = settings;
     const metrics = new Metrics(settings.group, settings.metrics.labels);
@@ -110,7 +114,8 @@ export class HedgePod {
     const context: PodContext = { settings, clock: systemClock, logger, gate: this.gate, stalls, renewer, metrics };
 
     const database = makeDatabase(context);
-    const network = makeNetwork(context, database, makeTransport, makeLogger('HedgeTransport'));
+    const network = makeNetwork(context, database, makeTransport, linesOf('HedgeTransport'));
+    address = network.address;
     const election = makeElection(context, database, network);
     const locks = makeLocks(context, database, network, election);
     const messaging = makeMessaging(context, network, election, makeHandlers);
@@ -155,7 +160,7 @@ export class HedgePod {
 
     this.metrics = metrics;
     this.settings = settings;
-    this.#logger = logger;
+    this.logger = logger;
     this.#stalls = stalls;
     this.#renewer = renewer;
     this.#database = database;
@@ -181,7 +186,7 @@ export class HedgePod {
     const { backend, opener } = this.#database;
     const { transport, source } = this.#network;
     const warning = timeoutWarning(this.settings);
-    if (warning !== undefined) this.#logger.warn(warning);
+    if (warning !== undefined) this.logger.warn(warning);
     try {
       this.#stopReporting = reportToOpenTelemetry(this.metrics);
       this.#stalls.start();
@@ -192,7 +197,11 @@ export class HedgePod {
       await this.#spill.open();
       if (mode === 'member') await transport.listen();
       const at = mode === 'member' ? ` at ${transport.self.address} (${source})` : '';
-      this.#logger.log(`Group ${group}: ${mode}${at}, backend ${backend.name}`);
+      this.logger.log(`Group ${group}: ${mode}${at}, backend ${backend.name}`, {
+        event: 'pod.started',
+        mode,
+        backend: backend.name,
+      });
       if (open) this.#join();
       else opener.openLater(() => this.#join());
       this.gate.open();
@@ -259,7 +268,7 @@ export class HedgePod {
     for (const [action, step] of steps) {
       const leftMs = Math.max(0, allowedMs - (performance.now() - start));
       const problem = await withTimeout(systemClock, leftMs, step);
-      if (problem !== undefined) this.#logger.warn(`Stopping: could not ${action}: ${problem}. The stop continues.`);
+      if (problem !== undefined) this.logger.warn(`Stopping: could not ${action}: ${problem}. The stop continues.`);
     }
   }
 
@@ -269,7 +278,7 @@ export class HedgePod {
     const leftMs = Math.max(0, start + drainMs - performance.now());
     const problem = await withTimeout(systemClock, leftMs, () => Promise.all(this.#drains.map((drain) => drain())));
     if (problem === undefined) return;
-    this.#logger.warn(
+    this.logger.warn(
       `Handlers of broadcasts or methods called on changes still run ${drainMs} ms after the stop began (shutdown.drainMs). The stop continues without them, so services that they use may be closed. Make them end sooner, or raise shutdown.drainMs.`,
     );
   }

@@ -1,3 +1,4 @@
+import type { Logger } from '../common/line-logger.js';
 import type { MembershipRunner } from '../membership/membership.runner.js';
 import type { LeaderElector } from '../election/leader-elector.runner.js';
 import type { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
@@ -18,7 +19,7 @@ export interface LinkParts {
 export function connectLinks(
   transport: Transport,
   { elector, membership, messenger, locks, semaphores }: LinkParts,
-  logger: { debug(message: string): void },
+  logger: Pick<Logger, 'debug'>,
   metrics: Metrics = NO_METRICS,
 ): void {
   transport.attach(
@@ -33,12 +34,13 @@ export function connectLinks(
       },
       acknowledged: (link, sequences) => messenger.acknowledged(link, sequences),
       opened(link) {
-        logger.debug(`Link ${sides(link)} opened`);
+        logger.debug(`Link ${sides(link)} opened`, { event: 'link.opened', ...endsOf(link) });
         metrics.add('hedge.link.opens', { direction: link.direction, resumed: String(link.resumed) });
         messenger.opened(link);
       },
       closed(link, reason) {
-        logger.debug(`Link ${sides(link)} closed: ${reason.message}`);
+        const error = reason.message;
+        logger.debug(`Link ${sides(link)} closed: ${error}`, { event: 'link.closed', ...endsOf(link), error });
         messenger.closed(link, reason);
         membership.linkClosed(link);
         if (link.direction === 'accepted') semaphores.unlinked(link.peer);
@@ -58,4 +60,8 @@ function epochOf({ $case, value }: FrameBody): bigint {
 
 function sides({ direction, peer }: Link): string {
   return direction === 'dialled' ? `to ${peer.address}` : `from ${peer.address || 'a client'}`;
+}
+
+function endsOf({ direction, peer }: Link): { readonly peer: string; readonly direction: string } {
+  return { peer: peer.address || peer.incarnation, direction };
 }

@@ -196,7 +196,7 @@ export function makeMessaging(
 ) {
   const { limits, serializer, defaultTimeoutMs } = settings;
   const codec = new PayloadCodec(serializer);
-  const handlers = makeHandlers({ codec, address });
+  const handlers = makeHandlers({ codec, address, logger });
   // One caller may use half of the bytes. So at least a few of its largest messages fit, at any `maxMessageBytes`.
   const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
   const messenger = new Messenger({

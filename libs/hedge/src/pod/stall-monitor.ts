@@ -1,4 +1,5 @@
 import type { Clock, Instant } from '../common/clock.js';
+import type { Logger } from '../common/line-logger.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
 /** The stalls of the event loop of one process, for metrics. A stall is a quarter of a lease or longer. */
@@ -17,7 +18,7 @@ export interface StallMonitorOptions {
   readonly leaseMs: number;
   /** With `renewal: 'worker'`. */
   readonly maxStallMs: number | undefined;
-  readonly logger: { warn(message: string): void };
+  readonly logger: Pick<Logger, 'warn'>;
   /** Called in each turn of the timer with the monotonic time. */
   readonly onTurn: (monoMs: number) => void;
   readonly metrics?: Metrics | undefined;
@@ -107,7 +108,12 @@ export class StallMonitor {
       lost: lost + this.#lost.length,
     };
     this.#options.metrics?.add('hedge.event_loop.stalls');
-    this.#options.logger.warn(this.#describe(ms, cpuMs));
+    this.#options.logger.warn(this.#describe(ms, cpuMs), {
+      event: 'event_loop.stalled',
+      durationMs: ms,
+      cpuMs,
+      lost: this.#lost.length,
+    });
     this.#lost = [];
   }
 

@@ -1,4 +1,5 @@
 import { messageOf } from '../common/errors.js';
+import { oneLine } from '../common/line-logger.js';
 import {
   type CounterName,
   type GaugeName,
@@ -115,7 +116,7 @@ export class Metrics {
       } catch (error) {
         this.#detach(sink);
         process.emitWarning(
-          `nestjs-hedge reports no more metrics to a registry or meter of this app, because it threw an error: ${messageOf(error)}`,
+          `nestjs-hedge reports no more metrics to a registry or meter of this app, because it threw an error: ${oneLine(messageOf(error))}`,
         );
       }
     }

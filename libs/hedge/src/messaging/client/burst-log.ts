@@ -1,3 +1,6 @@
+import type { Logger } from '../../common/line-logger.js';
+import type { LogFields } from '../../common/log-events.js';
+
 /** Logs the first lines of a burst and counts the rest, because thousands of requests may fail at once. */
 export class BurstLog {
   #since = -Infinity;
@@ -11,7 +14,7 @@ export class BurstLog {
   ) {}
 
   /** @param now monotonic time in milliseconds. */
-  warn(logger: { warn(message: string): void }, now: number, message: string): void {
+  warn(logger: Pick<Logger, 'warn'>, now: number, message: string, fields: LogFields<'warn'>): void {
     if (now - this.#since >= this.windowMs) {
       this.#since = now;
       this.#lines = 0;
@@ -21,7 +24,8 @@ export class BurstLog {
       this.#left += 1;
       return;
     }
-    logger.warn(this.#left === 0 ? message : `${message} (${this.#left} lines like this one were left out before)`);
+    const left = this.#left === 0 ? '' : ` (${this.#left} lines like this one were left out before)`;
+    logger.warn(message + left, fields);
     this.#left = 0;
   }
 }

@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { outsideContext } from '../../common/async/async-context.js';
 import type { Clock } from '../../common/clock.js';
 import { asHedgeError, HedgeError } from '../../common/errors.js';
+import type { Logger } from '../../common/line-logger.js';
 import type { MemberId } from '../../common/identity.js';
 import type { Link, Transport } from '../../transport/transport.js';
 import type { Reply, Request } from '../../wire/hedge/v1/link.js';
 import { BurstLog } from './burst-log.js';
 import { onAbort } from '../../common/async/on-abort.js';
-import { nameOfTopic } from '../topics.js';
+import { destinationOf, nameOfTopic } from '../topics.js';
 import { MAX_TIMEOUT_MS } from '../call-options.js';
 import { ClientCall } from './client-call.js';
 import type { LeaderRoute } from '../leader-route.js';
@@ -29,7 +30,7 @@ export interface RequestClientOptions {
   /** Runs a request to this process itself. The reply arrives through `replied`. */
   readonly runHere: (request: Request) => void;
   readonly cancelHere: (sequence: number) => void;
-  readonly logger?: { warn(message: string): void } | undefined;
+  readonly logger?: Pick<Logger, 'warn'> | undefined;
   readonly metrics: Metrics;
 }
 
@@ -227,6 +228,13 @@ export class RequestClient {
       logger,
       clock.now().mono,
       `${call.description} (request ${id}) may have been running on ${leader.address} when that leader was lost, and ${next}`,
+      {
+        event: 'message.interrupted',
+        topic: destinationOf(request.topic),
+        requestId: id,
+        attempt,
+        leader: leader.address,
+      },
     );
   }
 

@@ -8,7 +8,6 @@ import type { Encoded, IncomingRequest } from '../../messaging/message.js';
 import { isStreamLike } from '../../messaging/json-values.js';
 import type { PayloadCodec } from '../../messaging/serializer.js';
 import { processMessage } from '../../telemetry/tracing.js';
-import { nestLogger } from '../logger.js';
 import { HedgeContext } from './context.js';
 import { receivedArguments } from '../decorators/forwarded-arguments.js';
 import { handlerFailure, isDeliberate } from './handler-failure.js';
@@ -18,13 +17,12 @@ import type { HedgeStrategy } from './strategy.js';
 
 /** Runs incoming requests through Nest's pipeline, and encodes the results as replies. */
 export class HandlerDispatch {
-  readonly #logger = nestLogger('Hedge');
-
   constructor(
     private readonly strategy: HedgeStrategy,
     private readonly codec: PayloadCodec,
     /** This pod's address, for errors; asked late, because the port may be chosen at start. */
     private readonly address: () => string,
+    private readonly logger: Logger,
   ) {}
 
   /**
@@ -46,7 +44,7 @@ export class HandlerDispatch {
       if (isStreamLike(result)) throw streamReturned(kind, topic, result);
       return this.codec.encode(topic, result);
     } catch (thrown) {
-      if (!isDeliberate(thrown) && !request.signal.aborted) logFault(this.#logger, kind, request, thrown);
+      if (!isDeliberate(thrown) && !request.signal.aborted) logFault(this.logger, kind, request, thrown);
       throw handlerFailure(thrown, { requestId: request.requestId, topic, pod: this.address() });
     }
   }
@@ -66,11 +64,13 @@ export function noHandler(strategy: HedgeStrategy, kind: HandlerKind, topic: str
   );
 }
 
+type FaultyRequest = Pick<IncomingRequest, 'topic' | 'requestId' | 'caller' | 'attempt' | 'epoch'>;
+
 /** Logs an unexpected error of a handler. */
 export function logFault(
   logger: Logger,
   kind: HandlerKind,
-  { topic, requestId, caller }: Pick<IncomingRequest, 'topic' | 'requestId' | 'caller'>,
+  { topic, requestId, caller, attempt, epoch }: FaultyRequest,
   thrown: unknown,
 ): void {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
@@ -78,6 +78,16 @@ export function logFault(
   logger.error(
     `${describePattern({ hedge: kind, topic })} failed: ${error.message} (request ${requestId} of ${from})`,
     error.stack,
+    {
+      event: 'message.failed',
+      kind,
+      topic: destinationOf(topic),
+      requestId,
+      attempt,
+      caller: from,
+      token: epoch,
+      code: 'HANDLER_FAILED',
+    },
   );
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { Subject } from 'rxjs';
+import { SILENT } from '../../common/line-logger.js';
 import type { ClusterService, ClusterView } from '../../membership/cluster.service.js';
 import type { LeaderService } from '../../election/leader.service.js';
 import type { FoundLifecycleCallback } from './discovery.js';
@@ -16,7 +17,7 @@ describe('@OnMembersChange', () => {
     const seen: number[] = [];
     const call = (view: unknown): void => void seen.push((view as ClusterView).version);
     const notice = { kind: 'members-change', place: 'Test.method', call } as unknown as FoundLifecycleCallback;
-    registerLifecycleCallbacks([notice], {} as LeaderService, { changes$ } as unknown as ClusterService);
+    registerLifecycleCallbacks([notice], {} as LeaderService, { changes$ } as unknown as ClusterService, SILENT);
     changes$.next(viewOf(1, false, ['a', 'b']));
     changes$.next(viewOf(2, true, ['a', 'b']));
     changes$.next(viewOf(3, true, ['a', 'b2']));

@@ -1,6 +1,6 @@
 import { distinctUntilChanged, Subscription } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
-import { nestLogger } from '../logger.js';
+import type { Logger } from '../../common/line-logger.js';
 import { RunningWork } from '../../common/running-work.js';
 import type { ClusterService, ClusterView } from '../../membership/cluster.service.js';
 import type { LeaderTask } from '../../election/leadership.js';
@@ -15,8 +15,8 @@ export function registerLifecycleCallbacks(
   notices: readonly FoundLifecycleCallback[],
   leader: LeaderService,
   cluster: ClusterService,
+  logger: Logger,
 ): () => Promise<void> {
-  const logger = nestLogger('Hedge');
   const subscriptions = new Subscription();
   const running = new RunningWork();
   for (const notice of notices) {

@@ -1,7 +1,7 @@
 import { isObservable, type Observable, Subject, takeUntil } from 'rxjs';
 import { inFreshContext } from '../../common/async/async-context.js';
+import type { Logger } from '../../common/line-logger.js';
 import { processMessage } from '../../telemetry/tracing.js';
-import { nestLogger } from '../logger.js';
 import type { ItemSink } from '../../streams/item-writer.js';
 import type { IncomingStream, StreamHandlers } from '../../streams/stream-receiver.js';
 import { HedgeContext } from './context.js';
@@ -33,13 +33,12 @@ class StreamContext extends HedgeContext {
 
 /** Runs incoming streams through Nest's pipeline: the handlers of one kind. */
 export class StreamDispatch implements StreamHandlers {
-  readonly #logger = nestLogger('Hedge');
-
   constructor(
     private readonly strategy: HedgeStrategy,
     private readonly kind: HandlerKind,
     /** This pod's address, for errors; asked late, because the port may be chosen at start. */
     private readonly address: () => string,
+    private readonly logger: Logger,
   ) {}
 
   check(topic: string): void {
@@ -63,7 +62,7 @@ export class StreamDispatch implements StreamHandlers {
         }),
       );
     } catch (thrown) {
-      if (!isDeliberate(thrown) && !signal.aborted) logFault(this.#logger, this.kind, stream, thrown);
+      if (!isDeliberate(thrown) && !signal.aborted) logFault(this.logger, this.kind, stream, thrown);
       throw handlerFailure(thrown, { requestId: stream.requestId, topic, pod: this.address() });
     } finally {
       context.over();

@@ -21,7 +21,7 @@ export class RefusalLog {
 
   warn(peer: string, message: string): void {
     this.refused();
-    this.#write(peer, message, (line) => this.logger.warn(line));
+    this.#write(peer, message, (line) => this.logger.warn(line, { event: 'peer.refused', peer }));
   }
 
   error(peer: string, message: string, stack?: unknown): void {
