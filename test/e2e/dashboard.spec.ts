@@ -3,12 +3,21 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import axe from 'axe-core';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import type { GroupState } from 'nestjs-hedge/dashboard';
 import { Pod } from '../../apps/demo/runner/pod.js';
 import { Ports } from '../../apps/demo/runner/ports.js';
 import { isBuilt } from '../../scripts/workspace.mjs';
-import { ClusterService } from 'nestjs-hedge';
+import {
+  ClusterService,
+  JobsService,
+  KvStore,
+  LeaderService,
+  LockService,
+  SemaphoreService,
+  SpillStore,
+} from 'nestjs-hedge';
 import { PATIENT, until } from '../nest/apps.js';
 import { DashboardPods, prefixed } from '../nest/dashboard-apps.js';
 
@@ -18,7 +27,12 @@ const CHROMIUM = (process.env['PATH'] ?? '')
   .map((folder) => join(folder, 'chromium'))
   .find((path) => existsSync(path));
 
-const VIEWS = ['overview', 'locks', 'jobs', 'keys', 'messages', 'actions'];
+const VIEWS = ['overview', 'locks', 'jobs', 'keys', 'messages', 'spill', 'actions'];
+
+/** The part of the result of axe that the test reads: https://github.com/dequelabs/axe-core/blob/develop/doc/API.md */
+interface AxeResults {
+  readonly violations: readonly { readonly id: string; readonly nodes: readonly { readonly html: string }[] }[];
+}
 
 function textOf(page: Page, selector: string): Promise<string | null> {
   return page.locator(selector).textContent();
@@ -146,6 +160,85 @@ if (CHROMIUM === undefined) it.skip('chromium is not installed here. Run: apt-ge
       }
       expect(backgrounds.size).toBe(2);
       expect(problems).toEqual([]);
+    });
+  });
+
+  describe('for screen readers', () => {
+    const pods = new DashboardPods({ timing: PATIENT });
+    let url = '';
+    beforeAll(async () => {
+      for (let i = 0; i < 2; i += 1) url = `${await pods.serve('Express', { actions: true })}/hedge`;
+      await until(() => pods.apps.every((app) => app.get(ClusterService).members().length === 2), 'two pods');
+      const [app] = pods.apps;
+      await app!.get(LeaderService).send('price');
+      await app!.get(LockService).acquire('invoices');
+      await app!.get(SemaphoreService).get('reports', { limit: 2 }).acquire();
+      await app!.get(KvStore).put('orders/1', '{"qty":1}');
+      await app!.get(JobsService).runNow('failing report');
+      const data = await app!.get(SpillStore).create('import');
+      await data.write(Buffer.from('an order'));
+      await data.close();
+    });
+    afterAll(() => pods.close());
+
+    it.each(['light', 'dark'] as const)(
+      'has no violation that axe finds, in each view in the %s theme',
+      async (theme) => {
+        const page = await open(url, { colorScheme: theme, bypassCSP: true });
+        await page.locator('#members tr.answering').waitFor();
+        await page.evaluate(axe.source);
+        for (const view of VIEWS) {
+          await show(page, view);
+          await page
+            .locator(`#view-${view} table, #view-${view} li`)
+            .first()
+            .or(page.locator('#actions p'))
+            .first()
+            .waitFor();
+          const { violations } = await page.evaluate<AxeResults>('axe.run()');
+          expect([view, violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])]).toEqual([view, []]);
+        }
+        await page.locator('#leader-actions').waitFor({ state: 'attached' });
+        await show(page, 'overview');
+        await page.getByRole('button', { name: 'Make the leader resign' }).click();
+        const { violations } = await page.evaluate<AxeResults>('axe.run()');
+        expect(violations.map(({ id }) => id)).toEqual([]);
+        await page.close();
+      },
+    );
+
+    it('has landmarks, headings, tables with headers, and a bar with its value, also at 360 px', async () => {
+      for (const width of [360, 1280]) {
+        const page = await open(url, { viewport: { width, height: 800 } });
+        await until(async () => (await page.locator('#members td:has-text("follower")').count()) === 1, 'a follower');
+        const tree = await page.locator('body').ariaSnapshot();
+        for (const part of [
+          '- banner:',
+          '- navigation "Views":',
+          '- main:',
+          '- heading "Members"',
+          '- table "Members"',
+          '- columnheader "Round trip"',
+          '- table "Changes of the leader"',
+        ]) {
+          expect(tree).toContain(part);
+        }
+        expect(tree).toMatch(/- status: Live from 127\.0\.0\.1:/);
+        expect(tree).toMatch(/- progressbar "Lease, time left"/);
+        expect(tree).toMatch(/- rowheader "127\.0\.0\.1:\d+/);
+        expect(await page.locator('#lease-bar').getAttribute('aria-valuenow')).toMatch(/^\d+$/);
+        await page.close();
+      }
+    });
+
+    it('moves the focus to the heading of a view that was chosen', async () => {
+      const page = await open(url);
+      await page.locator('#members tr.answering').waitFor();
+      await page.getByRole('link', { name: 'Messages' }).focus();
+      await page.keyboard.press('Enter');
+      await page.locator('#view-messages').waitFor({ state: 'visible' });
+      expect(await page.evaluate('document.activeElement.id')).toBe('h-messages');
+      await page.close();
     });
   });
 

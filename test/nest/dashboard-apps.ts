@@ -1,5 +1,5 @@
 import { Controller, Module, VersioningType } from '@nestjs/common';
-import type { INestApplication } from '@nestjs/common';
+import type { DynamicModule, INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -11,6 +11,11 @@ import { Pods } from './apps.js';
 class Handlers {
   @OnLeaderMessage('price')
   price(): void {}
+
+  @OnLeaderMessage('refund')
+  refund(): void {
+    throw new Error('refunds are closed');
+  }
 
   @OnBroadcast('flush <img src=x onerror=alert(1)>')
   flush(): void {}
@@ -39,11 +44,14 @@ export class DashboardPods extends Pods {
 
   async serve(
     adapter: keyof typeof ADAPTERS,
-    dashboard: HedgeDashboardOptions = {},
+    dashboard: HedgeDashboardOptions | DynamicModule = {},
     configure: (app: INestApplication) => void = () => undefined,
   ): Promise<string> {
     @Module({
-      imports: [HedgeModule.forRoot(this.pod()), HedgeDashboardModule.forRoot(dashboard)],
+      imports: [
+        HedgeModule.forRoot(this.pod()),
+        'module' in dashboard ? dashboard : HedgeDashboardModule.forRoot(dashboard),
+      ],
       controllers: [Handlers],
     })
     class PodModule {}

@@ -1,7 +1,16 @@
 import { type CanActivate, type ExecutionContext, Injectable, Logger, UnauthorizedException } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { ClusterService, HedgeReadiness, JobsService, KvStore, LeaderService, SemaphoreService } from 'nestjs-hedge';
-import type { ActionRecord, GroupState } from 'nestjs-hedge/dashboard';
+import {
+  ClusterService,
+  HedgeReadiness,
+  InspectionService,
+  JobsService,
+  KvStore,
+  LeaderService,
+  SemaphoreService,
+  SpillStore,
+} from 'nestjs-hedge';
+import { type ActionRecord, type GroupState, HedgeDashboardModule } from 'nestjs-hedge/dashboard';
 import { map } from 'rxjs';
 import { GroupMonitor } from '../../libs/hedge/src/nest/dashboard/group-monitor.js';
 import { PATIENT, until } from './apps.js';
@@ -103,7 +112,35 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
     expect(members.filter(({ role }) => role === 'leader')).toHaveLength(1);
     expect(members.filter(({ role }) => role === 'follower')).toHaveLength(2);
     for (const member of members) expect(member).toMatchObject({ version: expect.any(String), ready: true });
-    expect(state.details!.topics).toContainEqual({ topic: 'price', kind: 'leader', members: 3 });
+    expect(state.details!.topics).toContainEqual(
+      expect.objectContaining({ topic: 'price', kind: 'leader', members: 3, calls: 0, perSecond: 0, errors: {} }),
+    );
+  });
+
+  it('shows calls, durations and errors of topics on all pods, and spilled data by owner', async () => {
+    const [one, two] = pods.apps;
+    for (let i = 0; i < 3; i += 1) await one!.get(LeaderService).send('price');
+    await expect(two!.get(LeaderService).send('refund')).rejects.toMatchObject({ code: 'HANDLER_FAILED' });
+    const [flush] = one!.get(InspectionService).state().topics.broadcast;
+    for await (const reply of one!.get(ClusterService).broadcast(flush!)) expect(reply.error).toBeUndefined();
+    const data = await two!.get(SpillStore).create('import', { copies: 2 });
+    await data.write(Buffer.from('an order'));
+    await data.close();
+    const { address } = two!.get(ClusterService).self;
+    let details: GroupState['details'];
+    const topic = (name: string) => details!.topics.find((row) => row.topic === name)!;
+    await until(async () => {
+      ({ details } = (await (await fetch(`${open}/api/state`)).json()) as GroupState);
+      return topic('refund').calls === 1 && topic(flush!).calls === 3 && details!.spill.length === 2;
+    }, 'the figures of all pods');
+    expect(topic('price')).toMatchObject({ calls: 3, errors: {} });
+    expect(topic('price').perSecond).toBeGreaterThan(0);
+    expect(topic('price').p50Ms).toBeGreaterThan(0);
+    expect(topic('price').p99Ms).toBeGreaterThanOrEqual(topic('price').p50Ms!);
+    expect(topic('refund').errors).toEqual({ HANDLER_FAILED: 1 });
+    for (const row of details!.spill) expect(row).toMatchObject({ owner: address, name: 'import', records: 1 });
+    expect(new Set(details!.spill.map(({ holder }) => holder)).size).toBe(2);
+    await data.drop();
   });
 
   it('streams the state, and stops watching the group when the client has gone', async () => {
@@ -250,16 +287,51 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
     await three.release();
   });
 
-  it('makes the leader resign, whichever pod leads', async () => {
+  it('makes the leader resign, whichever pod leads, and a pod that starts later shows both terms', async () => {
     const token = pods.leader.get(LeaderService).fencingToken!;
     expect((await post({ action: 'resign', reason: 'test' })).status).toBe(200);
     await until(() => pods.apps.some((app) => (app.get(LeaderService).fencingToken ?? 0n) > token), 'the next leader');
+    const late = await pods.serve(adapter);
+    const oldest = pods.apps[0]!.get(InspectionService).state().process.startedAt;
+    await until(async () => {
+      const { terms, termsSince } = (await (await fetch(`${late}/hedge/api/state`)).json()) as GroupState;
+      return termsSince === oldest && terms.some((term) => term.token === String(token)) && terms.length >= 2;
+    }, 'the term before its start');
   });
 
   it('ends its streams when the app closes', async () => {
     const response = await fetch(`${open}/api/events`);
     await pods.web[0]!.close();
     await expect(eventOf(response, () => false)).rejects.toThrow('The stream ended');
+  });
+});
+
+describe('forRootAsync', () => {
+  it.each([
+    ['useFactory', { useFactory: () => Promise.resolve({ actions: true, user: () => 'factory' }) }],
+    [
+      'useClass',
+      {
+        useClass: class {
+          createHedgeDashboardOptions = () => ({ actions: true, user: () => 'factory' });
+        },
+      },
+    ],
+  ])('takes actions and user from %s, and the guards beside it', async (_, options) => {
+    const pods = new DashboardPods({ timing: PATIENT });
+    try {
+      const dashboard = HedgeDashboardModule.forRootAsync({ path: 'admin', guards: [TokenGuard], ...options });
+      const url = `${await pods.serve('Express', dashboard)}/admin/api/actions`;
+      await until(() => pods.apps[0]!.get(HedgeReadiness).check().ready, 'a ready pod');
+      const body = JSON.stringify({ action: 'pause', name: 'yearly report' });
+      expect((await fetch(url, { method: 'POST', headers: ACTION, body })).status).toBe(401);
+      const headers = { ...ACTION, Authorization: 'Bearer secret' };
+      expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(200);
+      const [record] = (await (await fetch(url, { headers })).json()) as { record: string }[];
+      expect(JSON.parse(record!.record)).toMatchObject({ by: 'factory', outcome: 'done' });
+    } finally {
+      await pods.close();
+    }
   });
 });
 

@@ -1,4 +1,5 @@
 import { type CanActivate, type ExecutionContext, Injectable, Module } from '@nestjs/common';
+import { ConfigService } from '@nestjs/config';
 import { HedgeModule } from 'nestjs-hedge';
 import { HedgeDashboardModule } from 'nestjs-hedge/dashboard';
 import { postgres } from 'nestjs-hedge/postgres';
@@ -24,6 +25,14 @@ export class AdminGuard implements CanActivate {
   ],
 })
 export class AppModule {}
+// #endregion
+
+// #region async
+HedgeDashboardModule.forRootAsync({
+  guards: [AdminGuard],
+  inject: [ConfigService],
+  useFactory: (config: ConfigService) => ({ actions: config.get('HEDGE_ACTIONS') === 'on' }),
+});
 // #endregion
 
 // #region actions

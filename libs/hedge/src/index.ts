@@ -21,8 +21,11 @@ export { TIMING_PRESETS, type Timing, type TimingPreset } from './common/timing.
 export { InspectionService, type InspectionOptions } from './inspection/inspection.service.js';
 export type {
   EventLoopState,
+  HandledKind,
+  HandledState,
   HandledTopics,
   HeldLeaseState,
+  HeldSpill,
   LeaderState,
   LinkState,
   LockState,
@@ -31,6 +34,7 @@ export type {
   PodState,
   SpillState,
   TierState,
+  TopicFigures,
   ViewState,
 } from './inspection/pod-state.js';
 export type { JobOptions, JobRun, TransactionalJobRun } from './jobs/job.js';

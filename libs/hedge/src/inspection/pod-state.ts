@@ -1,6 +1,9 @@
 import type { MemberId } from '../common/identity.js';
 import type { Timing } from '../common/timing.js';
+import type { HandledState } from '../messaging/server/handler-figures.js';
 import type { SemaphoreUse } from '../semaphores/server/semaphore-server.runner.js';
+
+export type { HandledState, HandledKind, TopicFigures } from '../messaging/server/handler-figures.js';
 
 /**
  * The state of one pod at one moment, as plain JSON: tokens are digits, times are ISO 8601 in UTC, durations are
@@ -28,6 +31,8 @@ export interface PodState {
   readonly health: PodHealth;
   /** The leader, as this pod knows it; absent while it knows of none. */
   readonly leader?: LeaderState;
+  /** The terms that this pod has seen since its start, the newest first; at most 50. */
+  readonly terms: readonly LeaderState[];
   /** The lease of the group; present while this pod leads. */
   readonly lease?: HeldLeaseState;
   /** The last view that this pod has received; absent before the first. */
@@ -36,6 +41,8 @@ export interface PodState {
   readonly links: readonly LinkState[];
   /** The topics for which this pod has a handler. */
   readonly topics: HandledTopics;
+  /** The messages and streams that this pod has handled in the last minutes. */
+  readonly handled: HandledState;
   readonly lockCount: number;
   /** The locks that callers of this pod hold or wait for. */
   readonly locks: readonly LockState[];
@@ -120,6 +127,19 @@ export interface EventLoopState {
 export interface SpillState {
   readonly memory: TierState;
   readonly disk: TierState;
+  readonly heldCount: number;
+  readonly held: readonly HeldSpill[];
+}
+
+/** Spilled data of one name and owner, as far as it is on this pod. */
+export interface HeldSpill {
+  /** Absent when the owner has left the group. Its data is dropped after a while. */
+  readonly owner?: MemberId;
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+  /** The records that end in the frames on this pod. */
+  readonly records: number;
 }
 
 export interface TierState {

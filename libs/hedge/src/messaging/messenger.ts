@@ -9,6 +9,7 @@ import type { LeaderRoute } from './leader-route.js';
 import { DEFAULT_MESSAGING_LIMITS, type MessagingLimits } from './limits.js';
 import type { Encoded, OutgoingRequest, RequestHandler } from './message.js';
 import type { RequestType } from './request-type.js';
+import type { HandlerFigures } from './server/handler-figures.js';
 import { RequestServer } from './server/request-server.runner.js';
 import { Timeline } from './server/timeline.js';
 import type { Origin } from './server/server-call.js';
@@ -25,6 +26,7 @@ export interface MessengerOptions {
   readonly random?: () => number;
   readonly logger?: Pick<Logger, 'warn'>;
   readonly metrics?: Metrics | undefined;
+  readonly figures?: HandlerFigures;
 }
 
 /**
@@ -63,6 +65,7 @@ export class Messenger implements TransportEvents, LinkSessions {
     random = Math.random,
     logger,
     metrics = NO_METRICS,
+    figures,
   }: MessengerOptions) {
     this.#transport = transport;
     this.#clock = clock;
@@ -73,7 +76,7 @@ export class Messenger implements TransportEvents, LinkSessions {
       limits: { ...DEFAULT_MESSAGING_LIMITS, ...limits },
       metrics,
     };
-    this.#server = new RequestServer({ ...shared, reply: (origin, reply) => this.#reply(origin, reply) });
+    this.#server = new RequestServer({ ...shared, figures, reply: (origin, reply) => this.#reply(origin, reply) });
     this.#client = new RequestClient({
       ...shared,
       transport,

@@ -11,6 +11,7 @@ import { JOB_REQUEST } from '../jobs/job-requests.js';
 import { JobServer } from '../jobs/job-server.js';
 import { InspectionService } from '../inspection/inspection.service.js';
 import { RESIGN, resignHandler } from '../election/resignation.js';
+import { TermHistory } from '../election/term-history.js';
 import { JobsService } from '../jobs/jobs.service.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../kv/group-commit.messages.js';
 import {
@@ -38,6 +39,7 @@ import { UnreachableReports } from '../membership/unreachable-reports.js';
 import { DEFAULT_MESSAGING_LIMITS } from '../messaging/limits.js';
 import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import { Messenger } from '../messaging/messenger.js';
+import { HandlerFigures } from '../messaging/server/handler-figures.js';
 import { PayloadCodec } from '../messaging/serializer.js';
 import { SemaphoreClient } from '../semaphores/client/semaphore-client.runner.js';
 import { releaseWithoutLeader } from '../semaphores/server/last-release.js';
@@ -159,7 +161,7 @@ export function makeElection(
     timing,
     logger,
   });
-  return { elector, membership };
+  return { elector, membership, terms: new TermHistory(elector) };
 }
 
 export function makeLocks(
@@ -199,6 +201,7 @@ export function makeMessaging(
   const handlers = makeHandlers({ codec, address, logger });
   // One caller may use half of the bytes. So at least a few of its largest messages fit, at any `maxMessageBytes`.
   const maxHeldBytes = Math.max(DEFAULT_MESSAGING_LIMITS.maxHeldBytes, 8 * limits.maxMessageBytes);
+  const figures = new HandlerFigures(clock);
   const messenger = new Messenger({
     transport,
     clock,
@@ -206,12 +209,14 @@ export function makeMessaging(
     limits: { ...limits, maxHeldBytes },
     logger,
     metrics,
+    figures,
   });
   messenger.serve(LEADER_MESSAGE, handlers.leaderMessage);
   messenger.serve(BROADCAST, handlers.broadcast);
   const shared = { transport, route: elector, codec, limits, clock, metrics };
   const receiver = new StreamReceiver({
     ...shared,
+    figures,
     leader: handlers.leaderStream,
     broadcast: handlers.broadcastStream,
   });
@@ -219,7 +224,7 @@ export function makeMessaging(
   elector.onDrain(({ fencingToken }) => receiver.drain(fencingToken));
   elector.onDrain(({ fencingToken }) => messenger.drain(fencingToken));
   const streams = new StreamCaller({ ...shared, gate, openTimeoutMs: defaultTimeoutMs });
-  return { codec, messenger, receiver, streams, topics: () => handlers.topics() };
+  return { codec, messenger, receiver, streams, figures, topics: () => handlers.topics() };
 }
 
 /** Both sides of semaphores: the client, and the server, which is active while this pod leads. */

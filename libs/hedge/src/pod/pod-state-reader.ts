@@ -39,6 +39,7 @@ export function podStateReader(parts: InspectedParts): () => PodState {
       ...(token !== undefined && { token: String(token) }),
       waiting,
     }));
+    const handled = messaging.figures.state();
     const semaphores = listed(parts.semaphores.semaphores(), (one) => one);
     const { count, longestMs } = stalls.figures;
     return {
@@ -52,11 +53,13 @@ export function podStateReader(parts: InspectedParts): () => PodState {
       timing: { ...timing },
       health: { ready, backendReachable, viewSettled, stopping },
       ...(belief && { leader: leaderState(belief) }),
+      terms: election.terms.terms.map(leaderState),
       ...(lease && { lease: { leftMs: Math.round(lease.leftMs), renewals: Number(lease.renewals) } }),
       ...(view && { view: viewState(view, settled) }),
       linkCount: links.count,
       links: links.list,
       topics: messaging.topics(),
+      handled,
       lockCount: locks.count,
       locks: locks.list,
       semaphoreCount: semaphores.count,
@@ -81,10 +84,22 @@ function viewState({ epoch, version, members }: View, settled: boolean): ViewSta
 }
 
 function spillState(spill: SpillRuntime): PodState['spill'] {
+  const held = listed(spill.held(), ({ owner, part }) => {
+    const { memory, disk } = part.usage();
+    return {
+      ...(owner && { owner: { address: owner.address, incarnation: owner.incarnation } }),
+      name: part.id.name,
+      memoryBytes: memory.bytes,
+      diskBytes: disk.bytes,
+      records: memory.records + disk.records,
+    };
+  });
   const { used, free } = spill.space ?? { used: NO_SPACE, free: NO_SPACE };
   return {
     memory: { usedBytes: used.memory, freeBytes: free.memory },
     disk: { usedBytes: used.disk, freeBytes: free.disk },
+    heldCount: held.count,
+    held: held.list,
   };
 }
 

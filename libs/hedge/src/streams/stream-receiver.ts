@@ -3,6 +3,7 @@ import { RunningWork } from '../common/running-work.js';
 import type { MemberId } from '../common/identity.js';
 import { type LeaderRoute, notLeading } from '../messaging/leader-route.js';
 import type { PayloadCodec } from '../messaging/serializer.js';
+import type { HandlerFigures } from '../messaging/server/handler-figures.js';
 import { MAX_TOPIC_LENGTH } from '../messaging/topics.js';
 import type { PeerStream, StreamTransport } from '../transport/streams/peer-stream.js';
 import { HandlerStream } from '../wire/hedge/v1/stream.js';
@@ -45,6 +46,7 @@ export interface StreamReceiverOptions {
   readonly limits: StreamLimits;
   readonly clock: Clock;
   readonly metrics: Metrics;
+  readonly figures?: HandlerFigures;
   readonly leader: StreamHandlers;
   readonly broadcast: StreamHandlers;
 }
@@ -120,7 +122,7 @@ export class StreamReceiver {
     stream: PeerStream,
     { topic, id, epoch, traceparent, tracestate }: HandlerStream,
   ): Promise<void> {
-    const { codec, limits, clock, metrics, leader, broadcast } = this.#options;
+    const { codec, limits, clock, metrics, figures, leader, broadcast } = this.#options;
     const handlers = kind === 'leader-stream' ? leader : broadcast;
     if (topic.length > MAX_TOPIC_LENGTH) {
       throw new HedgeError(
@@ -152,7 +154,9 @@ export class StreamReceiver {
       code = failure.code;
       writer.fail(failure);
     }
-    metrics.record('hedge.handler.duration', (clock.now().mono - start) / 1_000, { kind, code, topic });
+    const ms = clock.now().mono - start;
+    metrics.record('hedge.handler.duration', ms / 1_000, { kind, code, topic });
+    figures?.record(kind === 'leader-stream' ? 'leaderStream' : 'broadcastStream', topic, code, ms);
   }
 }
 

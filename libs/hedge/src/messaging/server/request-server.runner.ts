@@ -2,10 +2,11 @@ import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import { RunningWork } from '../../common/running-work.js';
-import { MAX_TOPIC_LENGTH, nameOfTopic } from '../topics.js';
+import { isForwarded, MAX_TOPIC_LENGTH, nameOfTopic } from '../topics.js';
 import { failureOf } from '../../transport/failure.js';
 import { replyBytes } from '../../transport/links/frames.js';
 import { type Failure, type Reply, type Request, type RequestKind } from '../../wire/hedge/v1/link.js';
+import type { HandlerFigures } from './handler-figures.js';
 import { Deadlines } from './deadlines.js';
 import { RequestDeduplicator } from './request-deduplicator.core.js';
 import { type LeaderRoute, notLeading } from '../leader-route.js';
@@ -27,6 +28,7 @@ export interface RequestServerOptions {
    */
   readonly reply: (origin: Origin, reply: Reply) => boolean;
   readonly metrics?: Metrics | undefined;
+  readonly figures?: HandlerFigures | undefined;
 }
 
 interface Served {
@@ -275,7 +277,7 @@ export class RequestServer {
     if (call.reply !== undefined) return;
     this.#deadlines.delete(call);
     const fitting = this.#fitting(call, reply);
-    if (this.#metrics.listening) this.#measure(call, fitting.failure?.code ?? 'OK');
+    if (this.#metrics.listening || runsHandlers(call.type)) this.#measure(call, fitting.failure?.code ?? 'OK');
     const wanted = this.#deduplicator.finish(call, fitting, replyBytes(fitting));
     if (call.awaited) this.#leaderWork.end();
     if (isBroadcast(call.type)) this.#broadcasts.end();
@@ -285,11 +287,11 @@ export class RequestServer {
   #measure({ type, topic, deadline, timeoutMs }: ServerCall, code: string): void {
     const { timeline, clock } = this.#options;
     const ms = timeline.advance(clock.now()) - (deadline - timeoutMs);
-    this.#metrics.record('hedge.handler.duration', ms / 1_000, {
-      kind: type.name,
-      code,
-      topic: topicLabel(type, topic, code),
-    });
+    const label = topicLabel(type, topic, code);
+    this.#metrics.record('hedge.handler.duration', ms / 1_000, { kind: type.name, code, topic: label });
+    if (label === undefined) return;
+    const kind = type.runsAt === 'member' ? 'broadcast' : isForwarded({ topic }) ? 'leaderOnly' : 'leader';
+    this.#options.figures?.record(kind, label, code, ms);
   }
 
   #fitting(call: ServerCall, reply: Reply): Reply {

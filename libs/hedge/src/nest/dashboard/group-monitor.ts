@@ -2,7 +2,13 @@ import { messageOf } from '../../common/errors.js';
 import type { MemberId } from '../../common/identity.js';
 import type { LeaderService } from '../../election/leader.service.js';
 import type { InspectionService } from '../../inspection/inspection.service.js';
-import type { HandledTopics, PodState } from '../../inspection/pod-state.js';
+import {
+  type HandledKind,
+  type HeldSpill,
+  MOST_LISTED,
+  type PodState,
+  type TopicFigures,
+} from '../../inspection/pod-state.js';
 import type { ClusterService } from '../../membership/cluster.service.js';
 
 /** The pauses between two looks at the leader are a twelfth of its lease, so that the page shows each renewal. */
@@ -33,8 +39,10 @@ export interface GroupState {
     readonly renewals: number;
     readonly ageMs: number;
   };
-  /** The terms that this pod has seen since its start, the newest first. */
+  /** The terms that this pod, and the pods that it has asked, have seen since their starts. The newest first. */
   readonly terms: readonly Term[];
+  /** The start of the oldest of these pods. */
+  readonly termsSince: string;
   readonly memberCount: number;
   /** Absent in most events of a large group. */
   readonly details?: GroupDetails;
@@ -51,7 +59,31 @@ export interface GroupDetails {
   readonly semaphores: PodState['semaphores'];
   /** The callers that wait for locks, by pod. */
   readonly waiting: readonly { readonly lock: string; readonly address: string; readonly callers: number }[];
-  readonly topics: readonly { readonly topic: string; readonly kind: keyof HandledTopics; readonly members: number }[];
+  readonly topics: readonly TopicRow[];
+  /** The spilled data on the pods; at most 500 rows. */
+  readonly spill: readonly SpillRow[];
+}
+
+/** The handlers of a topic, and what they did on all pods in the last five minutes at most. */
+export interface TopicRow {
+  readonly topic: string;
+  readonly kind: HandledKind;
+  /** The members with a handler. For `leaderOnly`: those that have run one. */
+  readonly members: number;
+  readonly calls: number;
+  readonly perSecond: number;
+  /** At most a fifth too high. Absent without calls. */
+  readonly p50Ms?: number;
+  readonly p99Ms?: number;
+  /** The calls that failed, by code. */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+/** Spilled data of one name and owner on one pod. */
+export interface SpillRow extends Omit<HeldSpill, 'owner'> {
+  /** The address of the owner. Absent when the owner has left the group. */
+  readonly owner?: string;
+  readonly holder: string;
 }
 
 /** A member of the view. The figures are absent until it has answered, and `error` says why its last answer is missing. */
@@ -93,17 +125,14 @@ export class GroupMonitor {
   readonly #deps: GroupMonitorDeps;
   readonly #listeners = new Set<(json: string) => void>();
   readonly #answers = new Map<string, Answer>();
-  readonly #terms: Term[] = [];
-  readonly #changes: { unsubscribe(): void };
+  readonly #terms = new Map<string, Term>();
+  #termsSince = new Date().toISOString();
   #timer: NodeJS.Timeout | undefined;
   #askedAt = -Infinity;
   #detailedAt = -Infinity;
 
   constructor(deps: GroupMonitorDeps) {
     this.#deps = deps;
-    this.#changes = deps.leader.changes$.subscribe((leader) => {
-      if (leader !== undefined) this.#recordTerm();
-    });
   }
 
   get watchers(): number {
@@ -136,7 +165,6 @@ export class GroupMonitor {
   }
 
   close(): void {
-    this.#changes.unsubscribe();
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#listeners.clear();
@@ -163,11 +191,15 @@ export class GroupMonitor {
     for (const listener of this.#listeners) listener(json);
   }
 
-  #recordTerm(): void {
-    const { leader } = this.#deps.inspection.state();
-    if (leader === undefined || leader.token === this.#terms[0]?.token) return;
-    this.#terms.unshift({ address: leader.member.address, token: leader.token, since: leader.since });
-    this.#terms.length = Math.min(this.#terms.length, MOST_TERMS);
+  /** Remembers the terms that a pod has seen, also when that pod leaves later. */
+  #learn({ terms, process: { startedAt } }: PodState): void {
+    if (startedAt < this.#termsSince) this.#termsSince = startedAt;
+    for (const { member, token, since } of terms) this.#terms.set(token, { address: member.address, token, since });
+    for (const [oldest] of this.#newestTerms().slice(MOST_TERMS)) this.#terms.delete(oldest);
+  }
+
+  #newestTerms(): [string, Term][] {
+    return [...this.#terms].sort(([a], [b]) => (BigInt(a) < BigInt(b) ? 1 : -1));
   }
 
   /** Asks the leader now, unless it has not answered the last time yet. Never rejects. */
@@ -208,6 +240,7 @@ export class GroupMonitor {
     answer.askedAt = performance.now();
     try {
       answer.state = await this.#deps.inspection.stateOf(member, { timeoutMs: TIMEOUT_MS });
+      this.#learn(answer.state);
       answer.answeredAt = performance.now();
       answer.rttMs = Math.round((answer.answeredAt - answer.askedAt) * 10) / 10;
       delete answer.error;
@@ -222,6 +255,7 @@ export class GroupMonitor {
     const { inspection, cluster, actions } = this.#deps;
     const own = inspection.state();
     const members = cluster.members();
+    this.#learn(own);
     return {
       at: own.at,
       group: own.group,
@@ -230,7 +264,8 @@ export class GroupMonitor {
       actions,
       ...(own.leader && { leader: own.leader }),
       ...this.#lease(own),
-      terms: this.#terms,
+      terms: this.#newestTerms().map(([, term]) => term),
+      termsSince: this.#termsSince,
       memberCount: members.length,
       ...(detailed && { details: this.#details(own) }),
     };
@@ -249,7 +284,8 @@ export class GroupMonitor {
   #details(own: PodState): GroupDetails {
     const members: MemberRow[] = [];
     const waiting: { lock: string; address: string; callers: number }[] = [];
-    const topics = new Map<string, { topic: string; kind: keyof HandledTopics; members: number }>();
+    const topics = new TopicTable();
+    const spill: SpillRow[] = [];
     let semaphores: PodState['semaphores'] = [];
     for (const { address, incarnation, confirmed } of this.#deps.cluster.members()) {
       const answering = incarnation === own.member.incarnation;
@@ -268,17 +304,75 @@ export class GroupMonitor {
       for (const { name, waiting: callers } of state.locks) {
         if (callers > 0) waiting.push({ lock: name, address, callers });
       }
-      for (const [kind, names] of Object.entries(state.topics) as [keyof HandledTopics, readonly string[]][]) {
-        for (const topic of names) {
-          const key = `${kind} ${topic}`;
-          const counted = topics.get(key) ?? { topic, kind, members: 0 };
-          counted.members += 1;
-          topics.set(key, counted);
-        }
+      for (const { owner, ...held } of state.spill.held) {
+        if (spill.length < MOST_LISTED)
+          spill.push({ ...held, holder: address, ...(owner && { owner: owner.address }) });
       }
+      topics.add(state);
     }
-    return { members, semaphores, waiting, topics: [...topics.values()] };
+    return { members, semaphores, waiting, topics: topics.rows(), spill };
   }
+}
+
+/** The topics of all pods, with the sums of their figures. */
+class TopicTable {
+  readonly #topics = new Map<
+    string,
+    {
+      readonly topic: string;
+      readonly kind: HandledKind;
+      members: number;
+      calls: number;
+      perSecond: number;
+      readonly errors: Record<string, number>;
+      readonly durations: Map<number, number>;
+    }
+  >();
+
+  add({ topics, handled }: PodState): void {
+    for (const [kind, names] of Object.entries(topics) as [HandledKind, readonly string[]][]) {
+      for (const topic of names) this.#of(kind, topic).members += 1;
+    }
+    for (const figures of handled.topics) this.#count(figures, handled.seconds);
+  }
+
+  rows(): TopicRow[] {
+    return [...this.#topics.values()].map(({ durations, perSecond, ...topic }) => ({
+      ...topic,
+      perSecond: Number(perSecond.toPrecision(3)),
+      ...(topic.calls > 0 && { p50Ms: percentile(durations, 0.5), p99Ms: percentile(durations, 0.99) }),
+    }));
+  }
+
+  #count({ kind, topic, calls, errors, durations }: TopicFigures, seconds: number): void {
+    const sums = this.#of(kind, topic);
+    if (kind === 'leaderOnly') sums.members += 1;
+    sums.calls += calls;
+    sums.perSecond += calls / Math.max(1, seconds);
+    for (const [code, count] of Object.entries(errors)) sums.errors[code] = (sums.errors[code] ?? 0) + count;
+    for (const [upToMs, count] of durations) sums.durations.set(upToMs, (sums.durations.get(upToMs) ?? 0) + count);
+  }
+
+  #of(kind: HandledKind, topic: string) {
+    const key = `${kind} ${topic}`;
+    let sums = this.#topics.get(key);
+    if (sums === undefined) {
+      sums = { topic, kind, members: 0, calls: 0, perSecond: 0, errors: {}, durations: new Map() };
+      this.#topics.set(key, sums);
+    }
+    return sums;
+  }
+}
+
+/** The bound that this part of the calls does not exceed. */
+function percentile(durations: ReadonlyMap<number, number>, part: number): number {
+  const sorted = [...durations].sort(([a], [b]) => a - b);
+  let missing = part * sorted.reduce((sum, [, count]) => sum + count, 0);
+  for (const [upToMs, count] of sorted) {
+    missing -= count;
+    if (missing <= 0) return upToMs;
+  }
+  return 0;
 }
 
 function rowOf(state: PodState, rttMs: number | undefined): Partial<MemberRow> {

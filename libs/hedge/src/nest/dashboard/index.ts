@@ -1,10 +1,19 @@
 export type { ActionRecord, DashboardAction } from './actions.js';
-export type { GroupDetails, GroupState, MemberRow, Term } from './group-monitor.js';
-import { Controller, Injectable, Logger, Module, UseGuards, VERSION_NEUTRAL } from '@nestjs/common';
-import type { CanActivate, DynamicModule, ModuleMetadata, Provider, Type } from '@nestjs/common';
+export type { GroupDetails, GroupState, MemberRow, SpillRow, Term, TopicRow } from './group-monitor.js';
+import {
+  ConfigurableModuleBuilder,
+  Controller,
+  Injectable,
+  Logger,
+  Module,
+  UseGuards,
+  VERSION_NEUTRAL,
+} from '@nestjs/common';
+import type { CanActivate, ConfigurableModuleAsyncOptions, DynamicModule, ModuleMetadata, Type } from '@nestjs/common';
 import { DASHBOARD_SETTINGS, DashboardController, type DashboardSettings } from './dashboard.controller.js';
 
-export interface HedgeDashboardOptions {
+/** The options that Nest needs before it makes the app. */
+export interface HedgeDashboardMount {
   /** The path of the page, behind the global prefix of the app. Default: `hedge`. */
   readonly path?: string;
   /**
@@ -13,8 +22,12 @@ export interface HedgeDashboardOptions {
    * something else protects the path, such as a global guard.
    */
   readonly guards?: readonly (CanActivate | Type<CanActivate>)[];
-  /** Modules whose providers the guards inject. */
+  /** Modules whose providers the guards, or the factory, inject. */
   readonly imports?: ModuleMetadata['imports'];
+}
+
+/** The options that a factory can give. */
+export interface HedgeDashboardFactoryOptions {
   /** Whether people can run, pause and resume jobs, make the leader resign, resize semaphores and put values. Default: false. */
   readonly actions?: boolean;
   /**
@@ -24,9 +37,25 @@ export interface HedgeDashboardOptions {
   user?(request: unknown): string | undefined;
 }
 
+export interface HedgeDashboardOptions extends HedgeDashboardMount, HedgeDashboardFactoryOptions {}
+
+/** For `forRootAsync({ useClass })` and `useExisting`. */
+export interface HedgeDashboardOptionsFactory {
+  createHedgeDashboardOptions(): HedgeDashboardFactoryOptions | Promise<HedgeDashboardFactoryOptions>;
+}
+
+/** One of `useFactory` (with `inject`), `useClass` and `useExisting`, and the options that a factory cannot give. */
+export type HedgeDashboardAsyncOptions = HedgeDashboardMount &
+  ConfigurableModuleAsyncOptions<HedgeDashboardFactoryOptions, 'createHedgeDashboardOptions'>;
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<HedgeDashboardFactoryOptions>()
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createHedgeDashboardOptions')
+  .build();
+
 /**
- * A page that shows the group on any pod: the leader and its lease, members, locks, semaphores, jobs, keys and topics. It
- * is a controller of the app, so the global prefix, guards, and both Express and Fastify apply. Import it beside
+ * A page that shows the group on any pod: the leader and its lease, members, locks, semaphores, jobs, keys, messages and
+ * spilled data. It is a controller of the app, so the global prefix, guards, and both Express and Fastify apply. Import it beside
  * `HedgeModule`. Values of keys and names of pods are on the page: protect it by `guards`.
  *
  * @example
@@ -39,19 +68,46 @@ export interface HedgeDashboardOptions {
  * export class AppModule {}
  */
 @Module({})
-export class HedgeDashboardModule {
-  static forRoot(options: HedgeDashboardOptions = {}): DynamicModule {
-    const { path = 'hedge', guards, imports = [], actions = false } = options;
-    const settings: DashboardSettings = { actions, user: (request) => options.user?.(request) };
-    const providers: Provider[] = [{ provide: DASHBOARD_SETTINGS, useValue: settings }];
-    if (guards === undefined) providers.push(UnguardedWarning);
-    return {
-      module: HedgeDashboardModule,
-      imports,
-      controllers: [controllerAt(path, guards ?? [])],
-      providers,
-    };
+export class HedgeDashboardModule extends ConfigurableModuleClass {
+  static override forRoot({ path, guards, imports, ...options }: HedgeDashboardOptions = {}): DynamicModule {
+    return mounted(super.forRoot(options), { path, guards, imports });
   }
+
+  /**
+   * Gets `actions` and `user` from a factory. `path` and `guards` stand beside it, because Nest reads them before it makes
+   * the app: a guard that depends on the configuration injects it.
+   *
+   * @example
+   * HedgeDashboardModule.forRootAsync({
+   *   guards: [AdminGuard],
+   *   inject: [ConfigService],
+   *   useFactory: (config: ConfigService) => ({ actions: config.get('HEDGE_ACTIONS') === 'on' }),
+   * });
+   */
+  static override forRootAsync({ path, guards, ...options }: HedgeDashboardAsyncOptions): DynamicModule {
+    return mounted(super.forRootAsync(options), { path, guards });
+  }
+}
+
+/** Adds the controller, and the settings that it injects. */
+function mounted(
+  { imports = [], providers = [], ...module }: DynamicModule,
+  { path = 'hedge', guards, imports: more = [] }: HedgeDashboardMount,
+): DynamicModule {
+  const settings = {
+    provide: DASHBOARD_SETTINGS,
+    inject: [MODULE_OPTIONS_TOKEN],
+    useFactory: (options: HedgeDashboardFactoryOptions): DashboardSettings => ({
+      actions: options.actions ?? false,
+      user: (request) => options.user?.(request),
+    }),
+  };
+  return {
+    ...module,
+    imports: [...imports, ...more],
+    controllers: [controllerAt(path, guards ?? [])],
+    providers: [...providers, settings, ...(guards === undefined ? [UnguardedWarning] : [])],
+  };
 }
 
 function controllerAt(path: string, guards: readonly (CanActivate | Type<CanActivate>)[]): Type<DashboardController> {

@@ -120,6 +120,10 @@ export class SpillNode implements NodeStorage {
     return part;
   }
 
+  parts(): Iterable<SpillPart> {
+    return this.#parts.values();
+  }
+
   free(): TierBytes {
     const { budget, space } = this.#disk;
     return { memory: this.#memory.free, disk: budget.limit === 0 ? 0 : Math.min(budget.free, space.free) };

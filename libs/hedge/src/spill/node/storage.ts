@@ -116,6 +116,8 @@ export interface NodeStorage {
   readonly buffers: FrameBuffers;
   /** The part of that store and epoch. A new part gets these limits. */
   part(id: PartId, limits: TierBytes): SpillPart;
+  /** The parts that this pod holds. */
+  parts(): Iterable<SpillPart>;
   /** Free bytes, by the budgets and the floor of free disk. */
   free(): TierBytes;
   /** Bytes in use, with frames in flight. Never above the budgets (P2). */

@@ -1,3 +1,4 @@
+import type { MemberId } from '../../common/identity.js';
 import type { MembershipRunner } from '../../membership/membership.runner.js';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
@@ -6,9 +7,9 @@ import type { Timing } from '../../common/timing.js';
 import type { Messenger } from '../../messaging/messenger.js';
 import type { PeerStream, StreamTransport } from '../../transport/streams/peer-stream.js';
 import { SpillOpening } from '../../wire/hedge/v1/spill.js';
-import type { FrameBuffers, NodeStorage, TierBytes } from '../node/storage.js';
+import type { FrameBuffers, NodeStorage, SpillPart, TierBytes } from '../node/storage.js';
 import type { MemberCapacity } from '../placement/placement.messages.js';
-import { MAX_FRAME_BYTES } from '../records/frame.js';
+import { MAX_FRAME_BYTES, storeIdOf } from '../records/frame.js';
 import { decoded, protocolError } from '../replication/messages.js';
 import { ReplicaClient, SPILL_PULL, SPILL_RENEWAL } from '../replication/replica-client.js';
 import { ReplicaServer } from '../replication/replica-server.runner.js';
@@ -98,6 +99,16 @@ export class SpillRuntime {
   get space(): { readonly used: TierBytes; readonly free: TierBytes } | undefined {
     const node = this.#running?.context.node;
     return node && { used: node.used(), free: node.free() };
+  }
+
+  /** The parts that this pod holds, with their owners. An owner that has left the view is undefined. */
+  *held(): Generator<{ readonly owner: MemberId | undefined; readonly part: SpillPart }> {
+    const node = this.#running?.context.node;
+    if (node === undefined) return;
+    const { streams, membership } = this.#options;
+    const members = [...(membership.view?.members ?? []), streams.self];
+    const owners = new Map(members.map((member) => [storeIdOf(member.incarnation), member]));
+    for (const part of node.parts()) yield { owner: owners.get(part.id.store), part };
   }
 
   /** Drops this pod's stores, and frees its replicas. Idempotent. */
