@@ -1,10 +1,3 @@
-// npm run sim -- --seeds N [--seed FIRST]   run N histories, on all cores
-// npm run sim -- --seed S                   replay one, with all its events
-// npm run sim -- --fences …                 the same two for histories of fenced transactions
-// npm run sim -- --announcements …          the same two for histories of announced renewals
-// npm run sim -- --stalls …                 the same two for histories of blocked main threads
-// npm run sim -- --rollout S                replay one of the rolling updates
-// npm run sim -- --reachability S           replay one of the partitions between pods that all reach the database
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
@@ -38,39 +31,69 @@ const REPORT_MS = 500;
 // Histories create many errors, and their stacks are not needed.
 Error.stackTraceLimit = 3;
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string' },
-    seed: { type: 'string' },
-    step: { type: 'string' },
-    fences: { type: 'boolean', default: false },
-    reachability: { type: 'string' },
-    rollout: { type: 'string' },
-    announcements: { type: 'boolean', default: false },
-    stalls: { type: 'boolean', default: false },
-  },
-});
-const [flag, run] = values.fences
-  ? (['--fences', simulateFences] as const)
-  : values.announcements
-    ? (['--announcements', simulateAnnouncements] as const)
-    : values.stalls
-      ? (['--stalls', simulateStalls] as const)
-      : [undefined, simulate];
+const KINDS = {
+  announcements: simulateAnnouncements,
+  fences: simulateFences,
+  reachability: simulateReachability,
+  rollout: simulateRollout,
+  stalls: simulateStalls,
+};
+type Kind = keyof typeof KINDS;
+const KIND_NAMES = Object.keys(KINDS) as Kind[];
+
+const USAGE = `Usage:
+  npm run sim -- --seeds N [--seed FIRST]   run N histories, on all cores
+  npm run sim -- --seed S                   replay one, with all its events
+
+Both take one of these, for histories of that kind:
+  --announcements   renewals that the leader announces
+  --fences          fenced transactions
+  --reachability    partitions between pods that all reach the database
+  --rollout         rolling updates
+  --stalls          blocked event loops`;
+
+const values = readArguments();
+const kind = KIND_NAMES.find((name) => values[name]);
+const flag = kind && `--${kind}`;
+const run = kind === undefined ? simulate : KINDS[kind];
 const option = flag === undefined ? '--seed' : `${flag} --seed`;
 const first = numberOf('--seed', values.seed ?? '1');
 
-if (values.step !== undefined)
+if (values.help) console.log(USAGE);
+else if (values.step !== undefined)
   process.send?.({ share: await runShare(numberOf('--seeds', values.seeds), numberOf('--step', values.step)) });
 else if (values.seeds !== undefined) process.exitCode = await runAll(numberOf('--seeds', values.seeds));
-else if (values.reachability !== undefined)
-  process.exitCode = replay(numberOf('--reachability', values.reachability), simulateReachability);
-else if (values.rollout !== undefined)
-  process.exitCode = replay(numberOf('--rollout', values.rollout), simulateRollout);
-else process.exitCode = replay(first, run);
+else process.exitCode = replay(first);
 
-function replay(seed: number, history: typeof simulate): number {
-  const { violation, coverage } = history(seed, undefined, (line) => console.log(line));
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        seeds: { type: 'string' },
+        seed: { type: 'string' },
+        /** Of a process that runs a share of the seeds. */
+        step: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+        announcements: { type: 'boolean' },
+        fences: { type: 'boolean' },
+        reachability: { type: 'boolean' },
+        rollout: { type: 'boolean' },
+        stalls: { type: 'boolean' },
+      },
+    });
+    return values;
+  } catch (error) {
+    return wrongUse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function wrongUse(problem: string): never {
+  console.error(`${problem}\n\n${USAGE}`);
+  process.exit(2);
+}
+
+function replay(seed: number): number {
+  const { violation, coverage } = run(seed, undefined, (line) => console.log(line));
   console.log(describeCoverage(coverage));
   console.log(violation === undefined ? `seed ${seed}: nothing found` : (violation.stack ?? violation.message));
   return violation === undefined ? 0 : 1;
@@ -147,9 +170,6 @@ async function runShare(seeds: number, step: number): Promise<Share> {
 }
 
 function numberOf(option: string, text: string | undefined): number {
-  if (text === undefined || !/^\d+$/.test(text)) {
-    console.error(`${option} takes a whole number, as: npm run sim -- --seeds 20000`);
-    process.exit(2);
-  }
+  if (text === undefined || !/^\d+$/.test(text)) return wrongUse(`${option} takes a whole number`);
   return Number(text);
 }
