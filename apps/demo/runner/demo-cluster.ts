@@ -3,7 +3,7 @@ import type { Database } from './database.js';
 import { type ClusterState, type Ending, Pod } from './pod.js';
 import type { Run } from './firings.js';
 import { LOAD } from './load.js';
-import { progressOf, readableEvent, runOf, type Stall, stallOf, termOf } from './pod-log.js';
+import { lossOf, progressOf, readableEvent, runOf, type Stall, stallOf, termOf } from './pod-log.js';
 import type { Ports } from './ports.js';
 
 /** Small limits, so that a few dozen megabytes fill a pod. */
@@ -15,6 +15,8 @@ export class DemoCluster {
   readonly runs: Run[] = [];
   /** The tokens with which pods have led, as they have logged them. */
   readonly terms: bigint[] = [];
+  /** The leases that leaders have lost without handing them over, as they have logged them. */
+  readonly losses: string[] = [];
   /** The stalls that each pod has logged. */
   readonly stalls = new Map<string, Stall[]>();
   /** The version of the pods that start now. */
@@ -60,6 +62,8 @@ export class DemoCluster {
         if (run !== undefined) this.runs.push(run);
         const term = termOf(line);
         if (term !== undefined) this.terms.push(term);
+        const loss = lossOf(line);
+        if (loss !== undefined) this.losses.push(loss);
         const stall = stallOf(line);
         if (stall !== undefined) this.stalls.set(name, [...(this.stalls.get(name) ?? []), stall]);
         const progress = progressOf(line);

@@ -60,6 +60,15 @@ export function termOf(line: string): bigint | undefined {
   return token === undefined ? undefined : BigInt(token);
 }
 
+/** The line of a leader that lost its lease without handing it over. */
+export function lossOf(line: string): string | undefined {
+  const { context, level, message } = parse(line) ?? {};
+  const text = String(message);
+  return context === 'Hedge' && level === 'warn' && text.startsWith('This pod is no longer the leader')
+    ? text
+    : undefined;
+}
+
 function parse(line: string): LogLine | undefined {
   try {
     const log: unknown = JSON.parse(line);

@@ -9,13 +9,14 @@ const PODS = 5;
 const SENDS = 10;
 
 /**
- * Replaces five pods by five of a new version, as a Deployment does: when a new pod is ready, an old one stops. Each pod
- * sends to the leader from its readiness until its stop.
+ * Replaces five pods by five of a new version, as a Deployment with `maxSurge: 1` does: one new pod starts at a time, and when
+ * it is ready, an old one stops. Each pod sends to the leader from its readiness until its stop.
  */
 export async function leadershipMovesOnce(cluster: DemoCluster): Promise<string> {
   while (cluster.pods.length < PODS) await cluster.add();
   const { leader, followers } = await cluster.agree(START_MS);
   const terms = new Set(cluster.terms);
+  const lost = cluster.losses.length;
   const loads = new Map<Pod, Load>();
   const send = (pod: Pod): void => void loads.set(pod, new Load(pod, (_, key) => pod.request('/send', key)));
   for (const pod of cluster.pods) send(pod);
@@ -24,9 +25,10 @@ export async function leadershipMovesOnce(cluster: DemoCluster): Promise<string>
   cluster.appVersion += 1;
   const old = [followers[0]!, leader, ...followers.slice(1)];
   const started: Pod[] = [];
-  for (const _ of old) started.push(await cluster.add());
   const endings: Promise<Ending>[] = [];
-  for (const [index, pod] of started.entries()) {
+  for (const before of old) {
+    const pod = await cluster.add();
+    started.push(pod);
     await eventually(
       START_MS,
       () => `${pod.name} is ready`,
@@ -34,8 +36,8 @@ export async function leadershipMovesOnce(cluster: DemoCluster): Promise<string>
     );
     send(pod);
     // The Service stops sending requests to a pod before the pod stops.
-    await loads.get(old[index]!)?.stop();
-    endings.push(old[index]!.stop());
+    await loads.get(before)?.stop();
+    endings.push(before.stop());
   }
   for (const ending of await Promise.all(endings)) assert.match(ending, /^(SIGTERM|exit code 0)$/);
   const took = since(start);
@@ -50,12 +52,15 @@ export async function leadershipMovesOnce(cluster: DemoCluster): Promise<string>
   const after = await cluster.agree(TAKE_OVER_MS);
   const failures = [...loads.values()].flatMap((load) => load.failures);
   assert.deepEqual(failures, [], 'no send may fail');
-  const handOvers = cluster.terms.filter((token) => !terms.has(token)).length;
-  assert.equal(handOvers, 1, 'the leadership must move once');
+  // On a machine that is too busy, a leader cannot renew a lease of three seconds in time. Its next term is no hand-over.
+  const losses = cluster.losses.slice(lost);
+  const handOvers = cluster.terms.filter((token) => !terms.has(token)).length - losses.length;
+  assert.equal(handOvers, 1, `the leadership must move once, beside ${losses.length} lost leases`);
   assert.ok(started.includes(after.leader), 'a pod of the new version must lead');
   const sends = [...loads.values()].reduce((sum, load) => sum + load.acknowledged.length, 0);
   return (
     `${PODS} pods replaced by ${PODS} of a new version in ${took}: ${handOvers} hand-over, from ${leader.name} to ` +
-    `${after.leader.name}; ${sends} sends meanwhile, ${failures.length} failed`
+    `${after.leader.name}; ${sends} sends meanwhile, ${failures.length} failed` +
+    losses.map((loss) => `. A lease was lost: "${loss}"`).join('')
   );
 }
