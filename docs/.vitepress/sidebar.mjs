@@ -48,6 +48,7 @@ export const sidebar = [
     'Alternatives and recipes': 'docs/alternatives.md',
     "From Go's hedge": 'docs/from-go.md',
     'From Redlock': 'docs/from-redlock.md',
+    'From etcd3': 'docs/from-etcd3.md',
     'Proof: a holder that stops': 'docs/fencing-proof.md',
     'From @nestjs/schedule': 'docs/from-nestjs-schedule.md',
     Benchmarks: 'BENCHMARKS.md',

@@ -538,6 +538,48 @@ describe('reads of several keys', () => {
     await expect(kv.getMany(['p/a', ''])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  it.each(['newest-first', 'oldest-first'] as const)(
+    'history pages, %s, have each version once while others put, delete and overwrite',
+    async (order) => {
+      // Commits of three versions, so that pages end within a commit.
+      for (let commit = 0; commit < 4; commit += 1)
+        await Promise.all([0, 1, 2].map((i) => kv.put('k', `${commit}/${i}`)));
+      await kv.delete('k');
+      const before = await kv.history('k', { limit: Infinity, order });
+      const paged: KvEntry[] = [];
+      for (let page = await kv.history('k', { limit: 2, order }); page.length > 0;) {
+        paged.push(...page);
+        if (paged.length >= before.length) break;
+        await Promise.all([kv.put('k', 'later'), kv.put('k', 'later')]);
+        await backend.log.overwrite({ key: 'k', value: 'over', leader: 'l' });
+        await kv.delete('k');
+        const cursor = order === 'newest-first' ? { before: paged.at(-1) } : { after: paged.at(-1) };
+        page = await kv.history('k', { limit: 2, order, ...cursor });
+      }
+      expect(paged.slice(0, before.length)).toEqual(before);
+    },
+  );
+
+  it('entries pages have no key twice, and each key that has a value all the time', async () => {
+    const names = Array.from({ length: 9 }, (_, i) => `p/${i}`);
+    for (const key of names) await kv.put(key, 'old');
+    const paged: KvEntry[] = [];
+    for (let page = await kv.entries('p/', { limit: 2 }); page.length > 0;) {
+      paged.push(...page);
+      const last = paged.at(-1)!.key;
+      // Behind the pages and before them, keys appear and go, and values change.
+      if (paged.length < names.length) await kv.put(`${last}a`, 'new');
+      await kv.put('p/0', 'changed');
+      await kv.put('p/8', 'changed');
+      await kv.delete(`${paged[0]!.key}a`);
+      page = await kv.entries('p/', { limit: 2, after: last });
+    }
+    const found = paged.map(({ key }) => key);
+    expect(new Set(found).size).toBe(found.length);
+    expect(found.filter((key) => names.includes(key))).toEqual(names);
+    expect(paged.find(({ key }) => key === 'p/8')).toMatchObject({ value: 'changed' });
+  });
+
   it('entries fills a page when keys are deleted meanwhile', async () => {
     const rest = [];
     for (const key of ['p/a', 'p/b', 'p/c', 'p/d']) rest.push(await kv.put(key, 'v'));
