@@ -1,5 +1,6 @@
 import { Injectable, Logger } from '@nestjs/common';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { Cron } from 'croner';
 import { JobsService, LeaderCron, LeaderService } from 'nestjs-hedge';
 import type { HedgeOptions, JobRun } from 'nestjs-hedge';
 import { memory } from 'nestjs-hedge/memory';
@@ -80,6 +81,36 @@ afterEach(async () => {
 });
 
 describe('many jobs', () => {
+  it('are listed in many turns of the event loop, which leases and messages need too', async () => {
+    @Injectable()
+    class RareJobs {}
+    for (let minute = 0; minute < 50; minute += 1) {
+      const name = `job${minute}`;
+      const descriptor = { value: () => undefined, configurable: true };
+      LeaderCron(`${minute} 0 13 * +FRI`, { name })(RareJobs.prototype, name, descriptor);
+      Object.defineProperty(RareJobs.prototype, name, descriptor);
+    }
+    const pods = new Pods({ providers: [RareJobs] }, { timing: PATIENT });
+    open.push(pods);
+    const jobs = (await pods.start()).get(JobsService);
+    await jobs.list({ nextTimes: 0 });
+    const search = jest.spyOn(Cron.prototype, 'nextRun');
+    let [seen, most, listed] = [0, 0, false];
+    const countTurn = (): void => {
+      most = Math.max(most, search.mock.calls.length - seen);
+      seen = search.mock.calls.length;
+      if (!listed) setImmediate(countTurn);
+    };
+    countTurn();
+    const statuses = await jobs.list({ nextTimes: 20, lastFirings: 0, timeoutMs: 60_000 });
+    listed = true;
+    const total = search.mock.calls.length;
+    search.mockRestore();
+    expect(statuses.map(({ nextTimes }) => nextTimes.length)).toEqual(Array.from({ length: 50 }, () => 20));
+    expect(total).toBeGreaterThan(900);
+    expect(most).toBeLessThan(total / 5);
+  });
+
   it('J1, J3: run all in one term when a thousand of them are due at one second', async () => {
     const names = new Set<string>();
     const tokens = new Set<bigint>();

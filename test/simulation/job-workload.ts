@@ -56,11 +56,13 @@ function runNow(
 ): void {
   const { jobs, random, world } = cluster;
   const again = random.chance(0.2) && world.now < since + AGAIN_MS;
+  // Another call with the id may be claimed while this one is refused.
+  const only = !again && world.now === since;
   pod.jobs.ask({ $case: 'run', value: { name, id, by: pod.self.address, reason: '' } }, timeoutMs, (error) => {
     const refused = error instanceof HedgeError && error.code === 'CONFLICT';
     world.count(`jobs: runNow ${error === undefined ? 'acknowledged' : refused ? 'refused' : 'failed'}`);
     if (error === undefined) cluster.watch(() => jobs.ranNow(name, id));
-    else if (refused && !again) cluster.watch(() => jobs.refused(name, id));
+    else if (refused && only) cluster.watch(() => jobs.refused(name, id));
   });
   if (again) {
     world.after(random.skewed(1, 8_000), () => {

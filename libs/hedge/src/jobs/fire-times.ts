@@ -81,13 +81,19 @@ export function cronTimes(expression: string, timeZone = 'UTC'): FireTimes {
     if (known.length > MAX_KNOWN) from = known.shift() ?? from;
     return at;
   };
-  if (nextAfter(Date.now()) === undefined) {
-    throw new HedgeError(
-      'INVALID_ARGUMENT',
-      `The cron expression '${expression}' never fires: no year has such a day. Correct its day and month.`,
-    );
-  }
   return { text: `${expression} ${timeZone}`, nextAfter };
+}
+
+/**
+ * Checks that there is a next time. The search can take milliseconds, so it is made for a new timetable only.
+ * @throws HedgeError INVALID_ARGUMENT
+ */
+export function assertFires(times: FireTimes): FireTimes {
+  if (times.nextAfter(Date.now()) !== undefined) return times;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `The cron expression '${times.text}' never fires: no year has such a day. Correct its day and month.`,
+  );
 }
 
 /** The next fixed time that the clocks of the zone have neither shown nor skipped yet. */

@@ -15,6 +15,7 @@ import { type Encoded, type IncomingRequest, NO_PAYLOAD } from '../messaging/mes
 import type { JobAdd, JobAdded, JobRun, JobStatus } from '../wire/hedge/v1/job.js';
 import type { Metrics } from '../telemetry/metrics.js';
 import { BatchedLog } from './batched-log.js';
+import { assertFires } from './fire-times.js';
 import { type Job, type JobMethod, resolveJob, type TransactionalJobRun } from './job.js';
 import { checkOrigin, decodeJobRequest, encodeStatuses } from './job-requests.js';
 import { controlOf, REMOVED, type SchedulerControl } from './job-scheduler.messages.js';
@@ -125,11 +126,11 @@ export class JobServer {
   }
 
   /** Serves a request about jobs, while this pod leads. @throws HedgeError INVALID_ARGUMENT, NOT_LEADER */
-  async handle({ payload }: IncomingRequest): Promise<Encoded> {
+  async handle({ payload, signal }: IncomingRequest): Promise<Encoded> {
     const action = decodeJobRequest(payload);
     switch (action.$case) {
       case 'list':
-        return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes) });
+        return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes, signal) });
       case 'run':
         checkOrigin(action.value.by, action.value.reason);
         await this.#run(action.value);
@@ -223,7 +224,8 @@ export class JobServer {
     return outcome instanceof HedgeError && outcome.code === 'CONFLICT';
   }
 
-  async #statuses(nextTimes: number): Promise<JobStatus[]> {
+  /** @param signal ends a search that nobody waits for any more */
+  async #statuses(nextTimes: number, signal: AbortSignal): Promise<JobStatus[]> {
     if (this.#hasNoMethods) return [];
     const records = await this.#registry.records();
     const names = new Set([
@@ -248,6 +250,7 @@ export class JobServer {
         status.nextTimes.push(time);
         // A rare time of a cron expression takes milliseconds.
         await yielder.next();
+        signal.throwIfAborted();
       }
     }
     return statuses;
@@ -374,7 +377,7 @@ function definitionOf(name: string, text: string): AddedJob['definition'] {
   } catch (cause) {
     throw new HedgeError('INVALID_ARGUMENT', 'A job was not added: its definition is not JSON.', { cause });
   }
-  checkDefinition({ ...definition, name });
+  assertFires(checkDefinition({ ...definition, name }));
   return definition;
 }
 

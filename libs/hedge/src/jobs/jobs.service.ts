@@ -13,6 +13,7 @@ import { checkJobName, type JobMethod } from './job.js';
 import { checkOrigin, decodeStatuses, encodeJobRequest, JOB_REQUEST, type JobAction } from './job-requests.js';
 import type { JobServer } from './job-server.js';
 import { isFiring, toJobEntry, type JobEntry } from './ledger.js';
+import { assertFires } from './fire-times.js';
 import { RUN_ID_MS } from './ledger-trimmer.js';
 import { checkDefinition, type JobDefinition } from './registry/job-definition.js';
 
@@ -251,7 +252,7 @@ export class JobsService {
    * @throws HedgeError as `pause`. The call is safe to repeat.
    */
   async add(definition: JobDefinition, options: JobChangeOptions = {}): Promise<void> {
-    checkDefinition(definition);
+    assertFires(checkDefinition(definition));
     const { name, ...rest } = definition;
     checkKeys(`The options of add of job '${name}'`, options, CHANGE_OPTIONS);
     const { by, reason } = options;

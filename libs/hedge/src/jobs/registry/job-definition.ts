@@ -30,7 +30,8 @@ const MAX_DATA = 2_000;
 const KEYS = ['handler', 'cron', 'timeZone', 'everyMs', 'data'] satisfies (keyof JobDefinition)[];
 
 /**
- * Checks a definition, at the caller and again at the leader, which may have another version.
+ * Checks a definition, at the caller and again at the leader, which may have another version. Whether it has a next time is
+ * left to `assertFires`.
  * @returns its times
  * @throws HedgeError INVALID_ARGUMENT
  */

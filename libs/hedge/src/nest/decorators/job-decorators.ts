@@ -1,5 +1,5 @@
 import { checkDecoration, decoratedMethod, refuseGenerator, remember, restoreMetadata } from './decorated-method.js';
-import { cronTimes, intervalTimes, type FireTimes } from '../../jobs/fire-times.js';
+import { assertFires, cronTimes, intervalTimes, type FireTimes } from '../../jobs/fire-times.js';
 import { checkJobOptions, type JobOptions } from '../../jobs/job.js';
 import { checkHandlerName } from '../../jobs/registry/job-definition.js';
 
@@ -44,7 +44,7 @@ interface JobMark {
  * async nightly({ fireTime, fencingToken, signal }: JobRun) { … }
  */
 export function LeaderCron(expression: string, options: LeaderCronOptions = {}): MethodDecorator {
-  return job('@LeaderCron', () => cronTimes(expression, options.timeZone), options, ['timeZone']);
+  return job('@LeaderCron', () => assertFires(cronTimes(expression, options.timeZone)), options, ['timeZone']);
 }
 
 /**
