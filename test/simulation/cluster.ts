@@ -12,6 +12,7 @@ import type { RegistrySettings } from '../../libs/hedge/src/jobs/registry/job-re
 import type { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
 import type { SchedulerSettings } from '../../libs/hedge/src/jobs/job-scheduler.messages.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
+import type { LockQueue } from '../../libs/hedge/src/locks/lock-queue.core.js';
 import type { LockSettings } from '../../libs/hedge/src/locks/lock.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import type { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
@@ -51,6 +52,7 @@ export interface Parts {
   election(settings: ContenderSettings): LeaseContender;
   membership(settings: MembershipSettings): Membership;
   lock(settings: LockSettings): LockStateMachine;
+  lockQueue(...made: ConstructorParameters<typeof LockQueue>): LockQueue;
   renewer(settings: RenewerSettings): LeaseRenewer;
   podRenewer(...made: ConstructorParameters<typeof PodRenewer>): PodRenewer;
   database(...made: ConstructorParameters<typeof SimulatedDatabase>): SimulatedDatabase;
@@ -92,6 +94,8 @@ export interface ClusterOptions {
   readonly pods?: number;
   /** Whether one of the jobs is transactional. Default: true. */
   readonly transactionalJob?: boolean;
+  /** Whether some pods have version 0.1. Default: true. */
+  readonly olderPods?: boolean;
   /** The pods have `renewal: 'worker'` with this limit. */
   readonly maxStallMs?: number;
   /** `preferNewest.appVersion` of a process that starts on that machine. Default: none. */
@@ -101,6 +105,7 @@ export interface ClusterOptions {
 /** A group of pods on simulated machines, network and database, watched by the invariants. */
 export class Cluster {
   readonly timing = TIMING_PRESETS.local;
+  readonly olderPods: boolean;
   readonly maxStallMs: number | undefined;
   readonly world = new World();
   readonly random: Random;
@@ -130,8 +135,16 @@ export class Cluster {
   constructor(
     seed: number,
     readonly parts: Parts,
-    { database, pods, transactionalJob = true, maxStallMs, appVersion = () => undefined }: ClusterOptions = {},
+    {
+      database,
+      pods,
+      transactionalJob = true,
+      olderPods = true,
+      maxStallMs,
+      appVersion = () => undefined,
+    }: ClusterOptions = {},
   ) {
+    this.olderPods = olderPods;
     this.maxStallMs = maxStallMs;
     this.#appVersion = appVersion;
     const { world } = this;

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { startProgress } from '../../scripts/progress.mjs';
 import { simulateAnnouncements } from './announcements.js';
 import { simulateFences } from './fences.js';
+import { simulateLockQueues } from './lock-queues.js';
 import { simulateReachability } from './reachability.js';
 import { addCoverage, describeCoverage, describeViolation } from './report.js';
 import { simulateRollout } from './rollout.js';
@@ -34,6 +35,7 @@ Error.stackTraceLimit = 3;
 const KINDS = {
   announcements: simulateAnnouncements,
   fences: simulateFences,
+  'lock-queues': simulateLockQueues,
   reachability: simulateReachability,
   rollout: simulateRollout,
   stalls: simulateStalls,
@@ -48,6 +50,7 @@ const USAGE = `Usage:
 Both take one of these, for histories of that kind:
   --announcements   renewals that the leader announces
   --fences          fenced transactions
+  --lock-queues     one lock that all pods want
   --reachability    partitions between pods that all reach the database
   --rollout         rolling updates
   --stalls          blocked event loops`;
@@ -76,6 +79,7 @@ function readArguments() {
         help: { type: 'boolean', short: 'h' },
         announcements: { type: 'boolean' },
         fences: { type: 'boolean' },
+        'lock-queues': { type: 'boolean' },
         reachability: { type: 'boolean' },
         rollout: { type: 'boolean' },
         stalls: { type: 'boolean' },

@@ -5,6 +5,9 @@ import { holdsLease, type Term } from '../../libs/hedge/src/lease/lease-contende
 import { renewalPhaseMs } from '../../libs/hedge/src/lease/polling-pace.js';
 import type { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import type { LockEffect, LockInput } from '../../libs/hedge/src/locks/lock.messages.js';
+import { LockQueueRunner, type LockQueueListener } from '../../libs/hedge/src/locks/lock-queue.runner.js';
+import type { LeaderBelief } from '../../libs/hedge/src/messaging/leader-route.js';
+import type { FrameBody, Link } from '../../libs/hedge/src/transport/transport.js';
 import type { Cluster } from './cluster.js';
 import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { HeldLock, LockPod } from './lock-oracle.js';
@@ -19,6 +22,9 @@ export interface LockHost {
   readonly renewer: PodRenewer | undefined;
   readonly alive: boolean;
   readonly driver: SimulatedDriver;
+  /** False in version 0.1, which has no queues of locks. */
+  readonly acceptsChanges: boolean;
+  current(): LeaderBelief | undefined;
   now(): Instant;
   after(ms: number, action: () => void): () => void;
 }
@@ -32,6 +38,8 @@ interface LockCaller {
 interface LockEntry {
   readonly name: string;
   readonly machine: LockStateMachine;
+  /** As the queue knows it. */
+  waitsSince: number | undefined;
 }
 
 interface QueuedRenewal {
@@ -40,8 +48,11 @@ interface QueuedRenewal {
   readonly call: Extract<DatabaseCall, { type: 'renew' }>;
 }
 
-/** The locks of one process: the real cores, with the simulation instead of `LockManager`. */
-export class PodLocks implements LockPod {
+/** The locks of one process: the real cores and queues, with the simulation instead of `LockManager`. */
+export class PodLocks implements LockPod, LockQueueListener {
+  readonly #queue: LockQueueRunner;
+  /** The locks whose lease this process reads for others, too. */
+  readonly #reads = new Set<string>();
   readonly #entries = new Map<string, LockEntry>();
   readonly #callers = new Map<number, LockCaller>();
   readonly #held = new Map<string, HeldLock>();
@@ -58,6 +69,15 @@ export class PodLocks implements LockPod {
     private readonly cluster: Cluster,
   ) {
     this.#phaseMs = renewalPhaseMs(cluster.timing.leaseMs, cluster.random.next);
+    const linked = (member: MemberId): Link => this.#linkTo(member);
+    this.#queue = new LockQueueRunner({
+      transport: { self: host.self, linked, dialled: linked, links: () => this.#links() },
+      route: host,
+      clock: host,
+      leaseMs: cluster.timing.leaseMs,
+      makeQueue: cluster.parts.lockQueue,
+    });
+    this.#queue.listen(this);
   }
 
   get self(): MemberId {
@@ -99,12 +119,61 @@ export class PodLocks implements LockPod {
     for (const { name } of this.#held.values()) this.#release(name);
   }
 
-  releasedElsewhere(name: string, token: bigint): void {
+  releasedElsewhere(name: string, token: bigint, successor?: string): void {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     this.host.driver.heard(name, token);
     this.host.renewer?.heard(name, token);
-    this.#step(entry, { type: 'released-elsewhere', token });
+    if (successor !== undefined) this.cluster.world.count('locks: successor notified');
+    this.#step(entry, { type: 'released-elsewhere', token, successor });
+  }
+
+  queued(name: string, reads: boolean): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    this.cluster.world.count(reads ? 'locks: reads for others' : 'locks: leaves the reads to others');
+    if (reads) this.#reads.add(name);
+    else this.#reads.delete(name);
+    this.#step(entry, { type: 'queued', reads });
+  }
+
+  /** Whether this process waits for a lock and is one of those that read its lease. */
+  reads(name: string): boolean {
+    return this.#reads.has(name) && this.waits(name);
+  }
+
+  waits(name: string): boolean {
+    return this.#entries.get(name)?.waitsSince !== undefined;
+  }
+
+  heartbeat(from: MemberId, acceptsChanges: boolean): void {
+    this.#queue.heartbeat(this.#linkTo(from), acceptsChanges);
+  }
+
+  /** The link from that process has closed. */
+  unlinked(member: MemberId): void {
+    this.#queue.unlinked(member);
+  }
+
+  #links(): Link[] {
+    return this.cluster.pods().flatMap(({ self }) => (self === this.self ? [] : [this.#linkTo(self)]));
+  }
+
+  /** Frames are lost, repeated and reordered, and the links never close. */
+  #linkTo(member: MemberId): Link {
+    const { network } = this.cluster;
+    const send = (body: FrameBody): void =>
+      network.datagram(this.self.address, member.address, () => {
+        const pod = this.cluster.pod(member.address);
+        if (pod?.self.incarnation === member.incarnation)
+          pod.run(() => pod.locks.#frame(this.#linkTo(this.self), body));
+      });
+    return { peer: member, direction: 'accepted', send } as Partial<Link> as Link;
+  }
+
+  #frame(link: Link, body: FrameBody): void {
+    if (this.host.acceptsChanges) this.#queue.frame(link, body);
+    else if (body.$case === 'lockReleased') this.releasedElsewhere(body.value.name, body.value.token);
   }
 
   #entry(name: string): LockEntry {
@@ -122,7 +191,7 @@ export class PodLocks implements LockPod {
       random: () => this.#jitter,
       renewalPhaseMs: this.#phaseMs,
     };
-    const entry = { name, machine: parts.lock(settings) };
+    const entry = { name, machine: parts.lock(settings), waitsSince: undefined };
     this.#entries.set(name, entry);
     return entry;
   }
@@ -142,6 +211,7 @@ export class PodLocks implements LockPod {
       const { entry, input } = next;
       touched.add(entry);
       for (const effect of entry.machine.step(input, this.host.now())) this.#perform(entry, effect);
+      this.#enqueue(entry);
     }
     if (this.#renewals.length > 0) this.#renew(this.#renewals.splice(0));
     for (const entry of touched) {
@@ -151,6 +221,14 @@ export class PodLocks implements LockPod {
     }
     this.#inBatch = false;
     this.#scheduleWake();
+  }
+
+  #enqueue(entry: LockEntry): void {
+    const { waitsSince } = entry.machine;
+    if (!this.host.acceptsChanges || waitsSince === entry.waitsSince) return;
+    entry.waitsSince = waitsSince;
+    if (waitsSince === undefined) this.#queue.leave(entry.name);
+    else this.#queue.wait(entry.name, waitsSince);
   }
 
   #scheduleWake(): void {
@@ -169,7 +247,7 @@ export class PodLocks implements LockPod {
   }
 
   #perform(entry: LockEntry, effect: LockEffect): void {
-    const { world, network } = this.cluster;
+    const { world } = this.cluster;
     const { name } = entry;
     switch (effect.type) {
       case 'call':
@@ -194,14 +272,9 @@ export class PodLocks implements LockPod {
         return;
       }
       case 'announce-released':
-        for (const { self } of this.cluster.pods()) {
-          if (self === this.self) continue;
-          network.datagram(this.self.address, self.address, () => {
-            const pod = this.cluster.pod(self.address);
-            if (pod?.self.incarnation === self.incarnation) {
-              pod.run(() => pod.locks.releasedElsewhere(name, effect.token));
-            }
-          });
+        if (this.host.acceptsChanges) return this.#queue.released(name, effect.token);
+        for (const link of this.#links()) {
+          link.send({ $case: 'lockReleased', value: { name, token: effect.token, relayed: false, successor: '' } });
         }
         return;
       case 'released':
@@ -261,6 +334,7 @@ export class PodLocks implements LockPod {
     const { attempt } = call;
     const { name } = entry;
     const { driver } = this.host;
+    this.cluster.world.count('locks: called the database');
     const claim = { holder: this.self, leaseMs: this.cluster.timing.leaseMs };
     const ask = <Answer, Result>(
       { effect, result }: DriverCall<Answer, Result>,

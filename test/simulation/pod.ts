@@ -63,7 +63,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     readonly appVersion: string | undefined,
   ) {
     this.#startedAt = machine.now().wall;
-    const { parts, timing, random, maxStallMs } = cluster;
+    const { parts, timing, random, maxStallMs, olderPods } = cluster;
     this.main = new MainThread(machine, cluster.world);
     const makeDriver = (): SimulatedDriver =>
       parts.driver(
@@ -76,7 +76,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
       );
     this.driver = makeDriver();
     if (maxStallMs !== undefined) this.renewer = parts.podRenewer(this, cluster, makeDriver, maxStallMs);
-    this.acceptsChanges = random.chance(0.9);
+    this.acceptsChanges = !olderPods || random.chance(0.9);
     const { observes } = this.driver;
     const { renewer } = this;
     const renewed = renewer && ((token: bigint) => renewer.renewed(ELECTION, token));
@@ -397,6 +397,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         } as const;
         return this.sendTo(to, (pod) => {
           if (pod.believes && pod.term !== undefined) pod.#announce(this.self, pod.term);
+          pod.locks.heartbeat(this.self, acceptsChanges);
           pod.#belong(heartbeat);
         });
       }

@@ -5,6 +5,7 @@ import { LeaseRenewer } from '../../libs/hedge/src/lease/renewal/lease-renewer.c
 import { rowIdOf } from '../../libs/hedge/src/jobs/ledger.js';
 import { JobRegistry } from '../../libs/hedge/src/jobs/registry/job-registry.core.js';
 import { JobScheduler } from '../../libs/hedge/src/jobs/job-scheduler.core.js';
+import { LockQueue } from '../../libs/hedge/src/locks/lock-queue.core.js';
 import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
@@ -50,6 +51,7 @@ export const SOUND_PARTS: Parts = {
   election: (settings) => new LeaseContender(settings),
   membership: (settings) => new Membership(settings),
   lock: (settings) => new LockStateMachine(settings),
+  lockQueue: (...made) => new LockQueue(...made),
   renewer: (settings) => new LeaseRenewer(settings),
   podRenewer: (...made) => new PodRenewer(...made),
   database: (...made) => new SimulatedDatabase(...made),

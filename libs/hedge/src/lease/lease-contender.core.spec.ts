@@ -411,6 +411,51 @@ describe('LeaseContender', () => {
     expect(types()).toContain('check-self');
   });
 
+  it('does not read while the leader reports that others read', () => {
+    follow();
+    step({ type: 'queued', reads: false });
+    expect(pass(4_000)).toEqual([]);
+    step({ type: 'queued', reads: false });
+    expect(pass(2 * timing.leaseMs)).toEqual([]);
+    // The leader is silent.
+    expect(pass(1_000)).toContain('read');
+  });
+
+  it('does not read after an answer that was on its way when the leader reported that others read', () => {
+    step({ type: 'tick' });
+    step({ type: 'queued', reads: false });
+    step({ type: 'read', attempt: 1, record: heldByOther(3_000) });
+    expect(pass(2 * timing.leaseMs)).toEqual([]);
+  });
+
+  it('reads at once when it becomes one of those that read, and then at its usual pace', () => {
+    follow();
+    step({ type: 'queued', reads: true });
+    expect(types()).toContain('read');
+    step({ type: 'read', attempt: effect('read').attempt, record: heldByOther(3_000) });
+    const pace = effect('wake').afterMs;
+    expect(step({ type: 'queued', reads: true }).map(({ type }) => type)).not.toContain('read');
+    expect(effect('wake').afterMs).toBe(pace);
+    step({ type: 'queued', reads: false });
+    step({ type: 'queued', reads: true });
+    expect(types()).toContain('read');
+  });
+
+  it('campaigns for a released lease also while others read', () => {
+    follow();
+    step({ type: 'queued', reads: false });
+    step({ type: 'lease-released', token: 8n, successor: 'a' });
+    expect(types()).toContain('check-self');
+  });
+
+  it('takes no notice of its place in a queue while it holds the lease', () => {
+    acquire();
+    step({ type: 'queued', reads: true });
+    expect(types()).toEqual(['wake']);
+    step({ type: 'queued', reads: false });
+    expect(pass(timing.leaseMs / 3)).toContain('renew');
+  });
+
   it('campaigns at once when it is the named successor', () => {
     follow();
     step({ type: 'lease-released', token: 8n, successor: 'a' });

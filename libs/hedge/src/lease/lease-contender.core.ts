@@ -78,6 +78,10 @@ export class LeaseContender {
   #yieldsUntil = -Infinity;
   /** The highest token whose release was announced to this process. */
   #releasedToken = 0n;
+  /** This process is one of those that read the lease while many wait for it. */
+  #reads = false;
+  /** Monotonic time until which this process leaves the reads to those. */
+  #othersReadUntil = -Infinity;
   /** Why the draining term ends. */
   #drainReason: LossReason = 'resigned';
   #resigned: { readonly token: bigint; readonly at: Instant } | undefined;
@@ -160,6 +164,8 @@ export class LeaseContender {
         return this.#leaseReleased(input, now);
       case 'renewal-announced':
         return this.#renewalAnnounced(input.from, input.marker, now);
+      case 'queued':
+        return this.#queued(input.reads, now);
       case 'link-closed':
         return this.#linkClosed(input.member, now);
       case 'resign':
@@ -259,7 +265,25 @@ export class LeaseContender {
       return this.#wakeIn(Math.min(this.settings.timing.retryMs, this.#yieldsUntil - now.mono), now);
     }
     if (this.#holderAnnounces(now)) return this.#readIfSilent(now);
-    this.#wakeIn(nextReadMs(record, free, this.settings), now);
+    this.#readIn(nextReadMs(record, free, this.settings), now);
+  }
+
+  #readIn(ms: number, now: Instant): void {
+    this.#wakeIn(Math.max(ms, this.#othersReadUntil - now.mono), now);
+  }
+
+  /**
+   * Many processes wait for this lease, and a few of them read it. The others rely on the leader for a while that covers
+   * the election of the next one, which chooses the readers again.
+   */
+  #queued(reads: boolean, now: Instant): void {
+    if (this.#phase !== 'following') return;
+    const { timing, random } = this.settings;
+    // The lease may have been released before the leader had heard of this process.
+    if (reads && !this.#reads) this.#readAgain = true;
+    this.#reads = reads;
+    this.#othersReadUntil = reads ? -Infinity : now.mono + timing.leaseMs * (2 + random() / 4);
+    if (!reads && this.#isWaitingToRead) this.#readIn(0, now);
   }
 
   /** A follower does not read the lease while its holder announces its renewals. */
@@ -384,7 +408,7 @@ export class LeaseContender {
       this.#ownRefused = record.token;
       return this.#start({ type: 'acquire' }, now);
     }
-    this.#wakeIn(nextReadMs(record, record.expiresInMs <= 0, this.settings), now);
+    this.#readIn(nextReadMs(record, record.expiresInMs <= 0, this.settings), now);
   }
 
   // Holding

@@ -70,6 +70,8 @@ export type ContenderInput =
   | { readonly type: 'lease-released'; readonly token: bigint; readonly successor?: string | undefined }
   /** The holder of the lease announces the marker of its last acknowledged renewal: of a new one, or once more. */
   | { readonly type: 'renewal-announced'; readonly from: MemberId; readonly marker: LeaseMarker }
+  /** The leader reports whether this process is one of the few that read this lease while many wait for it. */
+  | { readonly type: 'queued'; readonly reads: boolean }
   /** The link to that member has closed, so it cannot announce renewals. */
   | { readonly type: 'link-closed'; readonly member: MemberId }
   /**

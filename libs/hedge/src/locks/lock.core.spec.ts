@@ -188,6 +188,59 @@ describe('LockStateMachine', () => {
     expect(asked.at(-1)?.call.type).toBe('acquire');
   });
 
+  it('acquires at once when a release names it as the successor', () => {
+    wait(1);
+    refused();
+    step({ type: 'released-elsewhere', token: 8n, successor: 'a' });
+    expect(asked.at(-1)?.call.type).toBe('acquire');
+  });
+
+  it('waits for another holder from the first refusal until it acquires the lock', () => {
+    wait(1);
+    expect(machine.waitsSince).toBeUndefined();
+    clock.advance(5);
+    refused();
+    const since = clock.now().mono;
+    expect(machine.waitsSince).toBe(since);
+    sleepUntilWake();
+    answer('read', { record: HELD_BY_OTHER });
+    expect(machine.waitsSince).toBe(since);
+    step({ type: 'released-elsewhere', token: 8n, successor: 'a' });
+    taken(10n);
+    expect(machine.waitsSince).toBeUndefined();
+  });
+
+  it('does not wait for another holder when its callers have cancelled, or asked once', () => {
+    wait(1);
+    refused();
+    step({ type: 'cancel-wait', waiter: 1 });
+    expect(machine.waitsSince).toBeUndefined();
+    wait(2, true);
+    refused();
+    expect(machine.waitsSince).toBeUndefined();
+  });
+
+  it('loses its place in the queue while the database does not answer', () => {
+    wait(1);
+    refused();
+    sleepUntilWake();
+    answer('read');
+    expect(machine.waitsSince).toBeUndefined();
+    sleepUntilWake();
+    answer('read', { record: HELD_BY_OTHER });
+    expect(machine.waitsSince).toBe(clock.now().mono);
+  });
+
+  it('does not read the lease while others of the queue read it', () => {
+    wait(1);
+    refused();
+    const calls = asked.length;
+    step({ type: 'queued', reads: false });
+    expect(machine.wakeAt! - clock.now().mono).toBeGreaterThanOrEqual(2 * timing.leaseMs);
+    step({ type: 'queued', reads: true });
+    expect(asked.slice(calls)).toMatchObject([{ call: { type: 'read' } }]);
+  });
+
   it('lets others go first after a whole lease, and then acquires again', () => {
     let pauses = 0;
     wait(0);

@@ -28,6 +28,7 @@ export class LockStateMachine {
   #contenderWakesAt: number | undefined;
   #holder: LeaseHolder | undefined;
   #failing = false;
+  #waitsSince: number | undefined;
   #effects: LockEffect[] = [];
 
   constructor(private readonly settings: LockSettings) {
@@ -47,6 +48,14 @@ export class LockStateMachine {
   /** The database did not answer the last call. */
   get failing(): boolean {
     return this.#failing;
+  }
+
+  /**
+   * Since when this process waits for a lock that another holds, in monotonic time. Undefined when it does not, or does not
+   * reach the database: then it must not be chosen as the next holder, and has lost its place.
+   */
+  get waitsSince(): number | undefined {
+    return this.#held === undefined && !this.#stopping ? this.#waitsSince : undefined;
   }
 
   /** Monotonic time of the next `tick`. */
@@ -78,6 +87,7 @@ export class LockStateMachine {
     switch (input.type) {
       case 'tick':
       case 'lapsed':
+      case 'queued':
         return this.#feed(input, now);
       case 'wait': {
         const { waiter, once } = input;
@@ -95,7 +105,7 @@ export class LockStateMachine {
         this.#releasing = input.token;
         return this.#endRound(now);
       case 'released-elsewhere':
-        return this.#feed({ type: 'lease-released', token: input.token }, now);
+        return this.#feed({ ...input, type: 'lease-released' }, now);
       case 'answered':
         return input.round === this.#round ? this.#answered(input.answer, now) : undefined;
     }
@@ -104,6 +114,10 @@ export class LockStateMachine {
   #answered(answer: ContenderInput, now: Instant): void {
     if (answer.type === 'read') this.#failing = answer.record === undefined;
     if (answer.type === 'acquired') this.#failing = answer.result === undefined;
+    if (this.#failing) this.#waitsSince = undefined;
+    else if (answer.type === 'read' || (answer.type === 'acquired' && answer.result?.acquired === false)) {
+      this.#waitsSince ??= now.mono;
+    }
     this.#feed(answer, now);
     if (answer.type !== 'acquired' || answer.result?.acquired === true) return;
     const triesAgain = this.#effects.some((effect) => effect.type === 'call' && effect.call.type === 'acquire');
@@ -120,6 +134,7 @@ export class LockStateMachine {
     this.#nextRoundAt = undefined;
     this.#round += 1;
     this.#stopping = false;
+    this.#waitsSince = undefined;
     const habits = { campaigns: true, checksSelf: false, readsFirst: false };
     this.#contender = new LeaseContender({ ...this.settings, ...habits });
     this.#feed({ type: 'tick' }, now);
@@ -183,6 +198,7 @@ export class LockStateMachine {
     const next = this.#waiting.shift();
     if (next === undefined) return;
     this.#held = token;
+    this.#waitsSince = undefined;
     this.#fairness.acquired(now.mono);
     this.#effects.push({ type: 'granted', waiter: next.waiter, token });
   }

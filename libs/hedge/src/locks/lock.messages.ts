@@ -15,8 +15,9 @@ export type LockInput =
   | { readonly type: 'wait'; readonly waiter: number; readonly once: boolean }
   | { readonly type: 'cancel-wait'; readonly waiter: number }
   | { readonly type: 'release'; readonly token: bigint }
-  /** Another member announces that it released the lock. */
-  | { readonly type: 'released-elsewhere'; readonly token: bigint }
+  /** As `lease-released` and `queued` for a contender. */
+  | { readonly type: 'released-elsewhere'; readonly token: bigint; readonly successor?: string | undefined }
+  | { readonly type: 'queued'; readonly reads: boolean }
   /** The answer to a `call`, with its round and attempt. */
   | {
       readonly type: 'answered';

@@ -21,6 +21,7 @@ import { HeldLock, type LockWaiter } from './lock.js';
 import { LockStateMachine } from './lock.core.js';
 import { lockLost, podStopping, lockUnknown } from './lock-errors.js';
 import type { LockEffect, LockInput } from './lock.messages.js';
+import type { LockQueueRunner } from './lock-queue.runner.js';
 import { LockRenewals } from './lock-renewals.js';
 import { guardedController } from '../common/async/guarded-signal.js';
 import { type Metrics, NO_METRICS, type Reading } from '../telemetry/metrics.js';
@@ -30,8 +31,7 @@ export interface LockManagerOptions {
   readonly transactions?: UserTransactions | undefined;
   /** The name of this process in lock rows. */
   readonly holder: () => MemberId;
-  /** Announces to the other members that a lock was released. */
-  readonly announce: (released: { readonly name: string; readonly token: bigint }) => void;
+  readonly queue: Pick<LockQueueRunner, 'wait' | 'leave' | 'released'>;
   readonly clock: Clock;
   readonly group: string;
   readonly timing: Timing;
@@ -62,6 +62,8 @@ interface LockEntry {
   readonly cause: LossCause;
   readonly calls: LeaseCalls;
   held: { readonly token: bigint; readonly scope: AbortController } | undefined;
+  /** As the queue knows it. */
+  waitsSince: number | undefined;
   readonly releasing: Map<bigint, () => void>;
 }
 
@@ -185,14 +187,20 @@ export class LockManager {
     }
   }
 
-  /** To call when another member announces that it released a lock. */
-  releasedElsewhere(name: string, token: bigint): void {
+  /** As `LockQueueListener`. */
+  releasedElsewhere(name: string, token: bigint, successor?: string): void {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     const { leases, group, timing, renewer } = this.#options;
     leases.heard?.(lockName(group, name), token, timing.leaseMs);
     renewer?.heard(lockName(group, name), token, timing.leaseMs);
-    this.#step(entry, { type: 'released-elsewhere', token });
+    this.#step(entry, { type: 'released-elsewhere', token, successor });
+  }
+
+  /** As `LockQueueListener`. */
+  queued(name: string, reads: boolean): void {
+    const entry = this.#entries.get(name);
+    if (entry !== undefined) this.#step(entry, { type: 'queued', reads });
   }
 
   /** Rejects new and waiting acquisitions. Held locks stay and are renewed. Idempotent. */
@@ -263,6 +271,7 @@ export class LockManager {
       cause: new LossCause(timing),
       calls: this.#callsOf(name),
       held: undefined,
+      waitsSince: undefined,
       releasing: new Map(),
     };
     this.#entries.set(name, entry);
@@ -334,6 +343,17 @@ export class LockManager {
     }
     cause.holds(machine.term);
     cause.timerSet((machine.wakeAt ?? Infinity) - now.mono, now);
+    this.#enqueue(entry);
+  }
+
+  #enqueue(entry: LockEntry): void {
+    const { queue } = this.#options;
+    const { name, machine } = entry;
+    const { waitsSince } = machine;
+    if (waitsSince === entry.waitsSince) return;
+    entry.waitsSince = waitsSince;
+    if (waitsSince === undefined) queue.leave(name);
+    else queue.wait(name, waitsSince);
   }
 
   #removeIdle(touched: Iterable<LockEntry>): void {
@@ -379,7 +399,7 @@ export class LockManager {
         return effect.failed ? waiter?.failed(lockUnknown(entry.name)) : waiter?.notFree();
       }
       case 'announce-released':
-        return this.#options.announce({ name: entry.name, token: effect.token });
+        return this.#options.queue.released(entry.name, effect.token);
       case 'released':
         entry.releasing.get(effect.token)?.();
         entry.releasing.delete(effect.token);

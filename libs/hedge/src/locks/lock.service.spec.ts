@@ -38,11 +38,16 @@ describe('LockService', () => {
     const lines: string[] = [];
     const calls: string[] = [];
     const { lease } = faulty(memory({ database, clock }), faults, clock).create({ timeoutMs: 1_000 });
-    const manager = new LockManager({
+    const manager: LockManager = new LockManager({
       leases: counted(lease, calls),
       holder: () => ({ address: `${name}:1`, incarnation: name }),
-      announce: ({ name: lock, token }) => {
-        for (const other of pods) if (other.manager !== manager) other.manager.releasedElsewhere(lock, token);
+      // Without a leader, each pod hears of each release.
+      queue: {
+        wait: () => undefined,
+        leave: () => undefined,
+        released: (lock, token) => {
+          for (const other of pods) if (other.manager !== manager) other.manager.releasedElsewhere(lock, token);
+        },
       },
       clock,
       group: 'test',

@@ -80,8 +80,8 @@ export interface LockServiceDeps {
  *   expires; the next holder has a higher `fencingToken` (L1). `lock.isValid()` turns false before the database lets
  *   another pod acquire the lock (L2). A loss aborts `lock.signal` at once and is final (L3).
  * - Locks are not re-entrant: a holder that acquires its lock again waits for itself.
- * - Within one pod callers are served in order. Between pods the first that reaches the database acquires the lock; a pod
- *   whose callers have held it for a whole lease lets others go first.
+ * - Callers of one pod are served in order, and so are the pods that wait. A pod may pass the lock among its own callers, but
+ *   lets others go first when they have held it for a whole lease. A pod that asks just after a release may come first.
  * - While the pod stops, acquisitions are rejected (SHUTTING_DOWN), and held locks stay until the app closes.
  *
  * @example

@@ -123,7 +123,7 @@ export class HedgePod {
     const spill = makeSpill(context, network, election, messaging);
     connectLinks(
       network.transport,
-      { ...election, ...messaging, locks: locks.announcer, semaphores: semaphores.server },
+      { ...election, ...messaging, locks: locks.queue, semaphores: semaphores.server },
       logger,
       metrics,
     );

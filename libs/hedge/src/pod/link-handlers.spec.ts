@@ -28,7 +28,8 @@ describe('the links of a pod', () => {
     const calls: string[] = [];
     let events: TransportEvents | undefined;
     const transport = { attach: (given: TransportEvents) => void (events = given) } as unknown as Transport;
-    const handled = { frame: (_: Link, { $case }: FrameBody) => calls.push($case) > 0 };
+    const frame = (_: Link, { $case }: FrameBody) => calls.push($case) > 0;
+    const handled = { frame, heartbeat: () => undefined };
     const elector = { heard: (epoch: bigint) => void calls.push(`heard ${epoch}`), heartbeat: () => undefined };
     const parts = { elector, messenger: handled, membership: handled, locks: handled };
     connectLinks(transport, parts as never, { debug: () => undefined });

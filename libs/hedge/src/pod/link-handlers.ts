@@ -1,7 +1,7 @@
 import type { Logger } from '../common/line-logger.js';
 import type { MembershipRunner } from '../membership/membership.runner.js';
 import type { LeaderElector } from '../election/leader-elector.runner.js';
-import type { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
+import type { LockQueueRunner } from '../locks/lock-queue.runner.js';
 import type { Messenger } from '../messaging/messenger.js';
 import type { SemaphoreServer } from '../semaphores/server/semaphore-server.runner.js';
 import type { FrameBody, Link, Transport } from '../transport/transport.js';
@@ -11,7 +11,7 @@ export interface LinkParts {
   readonly elector: Pick<LeaderElector, 'heard' | 'heartbeat' | 'leaderReleased' | 'leaseRenewed' | 'linkClosed'>;
   readonly membership: Pick<MembershipRunner, 'frame' | 'linkClosed'>;
   readonly messenger: Messenger;
-  readonly locks: Pick<LockReleaseAnnouncer, 'frame'>;
+  readonly locks: Pick<LockQueueRunner, 'frame' | 'heartbeat' | 'unlinked'>;
   readonly semaphores: Pick<SemaphoreServer, 'unlinked'>;
 }
 
@@ -26,7 +26,10 @@ export function connectLinks(
     {
       frame(link, body) {
         elector.heard(epochOf(body));
-        if (body.$case === 'heartbeat') elector.heartbeat(link);
+        if (body.$case === 'heartbeat') {
+          elector.heartbeat(link);
+          locks.heartbeat(link, body.value.acceptsChanges);
+        }
         if (messenger.frame(link, body) || membership.frame(link, body) || locks.frame(link, body)) return;
         if (body.$case === 'leaderReleased')
           elector.leaderReleased(body.value.epoch, body.value.successor || undefined);
@@ -43,8 +46,10 @@ export function connectLinks(
         logger.debug(`Link ${sides(link)} closed: ${error}`, { event: 'link.closed', ...endsOf(link), error });
         messenger.closed(link, reason);
         membership.linkClosed(link);
-        if (link.direction === 'accepted') semaphores.unlinked(link.peer);
-        else elector.linkClosed(link.peer);
+        if (link.direction === 'accepted') {
+          semaphores.unlinked(link.peer);
+          locks.unlinked(link.peer);
+        } else elector.linkClosed(link.peer);
       },
     },
     messenger,

@@ -28,7 +28,7 @@ import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
 import { KV_WATCH, WatchAnnouncer } from '../kv/watch/watch-announcer.runner.js';
 import { WatchHub } from '../kv/watch/watch-hub.runner.js';
-import { LockReleaseAnnouncer } from '../locks/lock-release-announcer.js';
+import { LockQueueRunner } from '../locks/lock-queue.runner.js';
 import { lockHolder, LockManager } from '../locks/lock.runner.js';
 import { LockService } from '../locks/lock.service.js';
 import { BROADCAST } from '../membership/broadcast.js';
@@ -171,12 +171,12 @@ export function makeLocks(
   { elector }: ElectionPart,
 ) {
   const { group, timing, defaultTimeoutMs } = settings;
-  const announcer = new LockReleaseAnnouncer({ links: () => transport.links(), leads: () => elector.isLeader() });
+  const queue = new LockQueueRunner({ transport, route: elector, clock, leaseMs: timing.leaseMs });
   const manager = new LockManager({
     leases,
     transactions: backend.transactions,
     holder: () => lockHolder(transport.self),
-    announce: (released) => announcer.announce(released),
+    queue,
     clock,
     group,
     timing,
@@ -185,8 +185,8 @@ export function makeLocks(
     logger,
     metrics,
   });
-  announcer.onReleased((name, token) => manager.releasedElsewhere(name, token));
-  return { announcer, manager, service: new LockService({ gate, manager, clock, defaultTimeoutMs }) };
+  queue.listen(manager);
+  return { queue, manager, service: new LockService({ gate, manager, clock, defaultTimeoutMs }) };
 }
 
 /** Messages and streams, with the handlers of the app. */

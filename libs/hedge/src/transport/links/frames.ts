@@ -34,6 +34,8 @@ const SENDERS: Readonly<Record<FrameBody['$case'], readonly Side[]>> = {
   leave: ['caller', 'receiver'],
   leaderReleased: ['caller', 'receiver'],
   lockReleased: ['caller', 'receiver'],
+  lockWaiting: ['caller'],
+  lockQueued: ['caller', 'receiver'],
   leaseRenewed: ['receiver'],
 };
 

@@ -218,7 +218,8 @@ it('acknowledgements reach the receiver', async () => {
 describe('LinkTransport: notices to all members', () => {
   it.each([
     { $case: 'leaderReleased', value: { epoch: 1n, successor: '' } },
-    { $case: 'lockReleased', value: { name: 'invoices', token: 1n, relayed: false } },
+    { $case: 'lockReleased', value: { name: 'invoices', token: 1n, relayed: false, successor: '' } },
+    { $case: 'lockQueued', value: { name: 'invoices', reads: true } },
   ] as const)('both sides of a link may send $$case', async (notice) => {
     const { member, run, dial } = setUp();
     const [a, b] = [member('a:1'), member('b:1')];

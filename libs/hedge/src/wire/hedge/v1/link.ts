@@ -17,7 +17,7 @@ import {
   type Metadata,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { LockReleased } from "./lock.js";
+import { LockQueued, LockReleased, LockWaiting } from "./lock.js";
 import { SpillSpace } from "./spill.js";
 
 export const protobufPackage = "hedge.v1";
@@ -96,6 +96,8 @@ export interface Frame {
     | { $case: "lockReleased"; value: LockReleased }
     | { $case: "viewChanges"; value: ViewChanges }
     | { $case: "leaseRenewed"; value: LeaseRenewed }
+    | { $case: "lockWaiting"; value: LockWaiting }
+    | { $case: "lockQueued"; value: LockQueued }
     | undefined;
 }
 
@@ -549,6 +551,12 @@ export const Frame: MessageFns<Frame> = {
       case "leaseRenewed":
         LeaseRenewed.encode(message.body.value, writer.uint32(122).fork()).join();
         break;
+      case "lockWaiting":
+        LockWaiting.encode(message.body.value, writer.uint32(130).fork()).join();
+        break;
+      case "lockQueued":
+        LockQueued.encode(message.body.value, writer.uint32(138).fork()).join();
+        break;
     }
     return writer;
   },
@@ -684,6 +692,22 @@ export const Frame: MessageFns<Frame> = {
             }
 
             message.body = { $case: "leaseRenewed", value: LeaseRenewed.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.body = { $case: "lockWaiting", value: LockWaiting.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.body = { $case: "lockQueued", value: LockQueued.decode(reader, reader.uint32()) };
             continue;
           }
         }

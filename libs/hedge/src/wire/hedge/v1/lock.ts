@@ -13,17 +13,44 @@ export const protobufFileName = "hedge/v1/lock.proto";
 
 /** Named locks. See ARCHITECTURE.md, "Locks". */
 
-/** A member has released a lock: a receiver that waits for it may try at once. */
+/**
+ * A member has released a lock. It sends this to the leader, which sends a copy to the next waiting pod. That pod tries to
+ * acquire the lock at once. A member that knows no leader, or a leader that knows no waiting pod, sends it to all.
+ */
 export interface LockReleased {
   name: string;
   /** fencing token of the holder that released it */
   token: bigint;
-  /** True for the copy that the leader relays to members without a link to the sender. It is not relayed again. */
+  /** True for the copies of the leader. They are not relayed again. */
   relayed: boolean;
+  /** the incarnation of the next waiting pod; empty in a copy for all, and in 0.1 */
+  successor: string;
+}
+
+/**
+ * A pod waits for a lock that another holds. It repeats this to the leader every third of a lease, and the leader forgets a
+ * pod that does not. The leader answers with LockQueued. A leader of version 0.1 ignores it.
+ */
+export interface LockWaiting {
+  name: string;
+  /** false: the pod waits no more */
+  waiting: boolean;
+  /** since when the pod waits, so that its place survives a change of the leader */
+  waitedMs: number;
+}
+
+/** The answer of the leader, and sent again when the pod becomes one of the first in the queue. */
+export interface LockQueued {
+  name: string;
+  /**
+   * True for the first pods in the queue, which read the lease of the lock. The others leave that to them while the leader
+   * repeats this.
+   */
+  reads: boolean;
 }
 
 function createBaseLockReleased(): LockReleased {
-  return { name: "", token: 0n, relayed: false };
+  return { name: "", token: 0n, relayed: false, successor: "" };
 }
 
 export const LockReleased: MessageFns<LockReleased> = {
@@ -39,6 +66,9 @@ export const LockReleased: MessageFns<LockReleased> = {
     }
     if (message.relayed !== false) {
       writer.uint32(24).bool(message.relayed);
+    }
+    if (message.successor !== "") {
+      writer.uint32(34).string(message.successor);
     }
     return writer;
   },
@@ -78,6 +108,139 @@ export const LockReleased: MessageFns<LockReleased> = {
             }
 
             message.relayed = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.successor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLockWaiting(): LockWaiting {
+  return { name: "", waiting: false, waitedMs: 0 };
+}
+
+export const LockWaiting: MessageFns<LockWaiting> = {
+  encode(message: LockWaiting, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.waiting !== false) {
+      writer.uint32(16).bool(message.waiting);
+    }
+    if (message.waitedMs !== 0) {
+      writer.uint32(25).double(message.waitedMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LockWaiting {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLockWaiting();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.waiting = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.waitedMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLockQueued(): LockQueued {
+  return { name: "", reads: false };
+}
+
+export const LockQueued: MessageFns<LockQueued> = {
+  encode(message: LockQueued, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.reads !== false) {
+      writer.uint32(16).bool(message.reads);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LockQueued {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLockQueued();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.reads = reader.bool();
             continue;
           }
         }
