@@ -4,7 +4,7 @@ import { type ClusterState, type Ending, Pod } from './pod.js';
 import type { Run } from './firings.js';
 import { LOAD } from './load.js';
 import { lossOf, progressOf, readableEvent, runOf, type Stall, stallOf, termOf } from './pod-log.js';
-import type { Ports } from './ports.js';
+import { HTTP_OFFSET, type Ports } from './ports.js';
 
 /** Small limits, so that a few dozen megabytes fill a pod. */
 const SPILL = { HEDGE_SPILL_MEMORY: '8MB', HEDGE_SPILL_DISK: '32MB' };
@@ -29,6 +29,7 @@ export class DemoCluster {
   constructor(
     private readonly database: Database,
     private readonly ports: Ports,
+    private readonly firstPort: number,
     private readonly console: Console,
     /** The spill directory of the pods. */
     readonly spillDirectory: string,
@@ -41,8 +42,8 @@ export class DemoCluster {
 
   async add(): Promise<Pod> {
     const name = `pod-${this.all.length + 1}`;
-    const grpcPort = await this.ports.next(8080 + this.all.length);
-    const httpPort = await this.ports.next(9090 + this.all.length);
+    const grpcPort = await this.ports.next(this.firstPort + this.all.length);
+    const httpPort = await this.ports.next(this.firstPort + HTTP_OFFSET + this.all.length);
     if (this.stopping) throw new Error(`${name} was not started: the demo is stopping`);
     const pod = new Pod({
       name,

@@ -42,7 +42,7 @@ async function run(args: Arguments): Promise<number> {
   const out = new Console();
   const database = await DATABASES[args.backend]!(args.url);
   const spillDirectory = await realpath(await mkdtemp(join(tmpdir(), 'hedge-demo-spill-')));
-  const cluster = new DemoCluster(database, new Ports(), out, spillDirectory);
+  const cluster = new DemoCluster(database, new Ports(), args.port, out, spillDirectory);
   const stop = stopSignal(() => void cluster.kill());
   process.on('exit', () => void cluster.kill()); // no pod outlives the demo, even after an error
   const stopped = once(stop, 'abort');

@@ -1,5 +1,8 @@
 import { createServer } from 'node:net';
 
+/** The first port for HTTP is so far above the first one for gRPC: 8080 and 9090 by default. */
+export const HTTP_OFFSET = 1_010;
+
 /** Assigns ports: the requested port if it is free, otherwise the next free one. Never assigns a port twice. */
 export class Ports {
   private readonly assigned = new Set<number>();
