@@ -9,6 +9,7 @@ export default {
   // A worker keeps the modules of the files that it has run.
   workerIdleMemoryLimit: '1.5GB',
   testTimeout: 120_000, // a busy machine is no failure
+  testSequencer: '<rootDir>/test/sequencer.mjs',
   testRegex: '\\.spec\\.ts$',
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
