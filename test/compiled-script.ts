@@ -13,7 +13,7 @@ export function compileScript(file: string): { readonly path: string; remove(): 
   const folder = mkdtempSync(join(cache, 'script-'));
   const path = join(folder, `${basename(file, '.ts')}.mjs`);
   writeFileSync(path, code);
-  return { path, remove: () => rmSync(folder, { recursive: true }) };
+  return { path, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 /** A TypeScript file with Nest's decorators, as an ES module. */

@@ -2,8 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { isBuilt } from '../../scripts/workspace.mjs';
+import { compileScript } from '../compiled-script.js';
 import type { Answer, Call, PodCalls, PodSettings, PodState } from './protocol.js';
 
 /** A pod did not start. The message is its output. */
@@ -30,9 +31,9 @@ export class Pod {
   private readonly waiting = new Map<number, (answer: Answer) => void>();
   private calls = 0;
 
-  private constructor(settings: PodSettings) {
-    this.process = fork(resolve('test/e2e/pod.ts'), [JSON.stringify(settings)], {
-      execArgv: ['--import=tsx'], // compiles only pod.ts; the library is the build, as users have it
+  private constructor(script: string, settings: PodSettings) {
+    this.process = fork(script, [JSON.stringify(settings)], {
+      execArgv: [],
       serialization: 'advanced', // tokens are bigint
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
@@ -42,9 +43,12 @@ export class Pod {
     this.process.on('message', (message: Answer) => this.waiting.get(message.id)?.(message));
   }
 
-  /** @throws StartFailed when the process ends instead. */
-  static async start(settings: PodSettings): Promise<Pod> {
-    const pod = new Pod(settings);
+  /**
+   * @param script pod.ts, compiled. The library is the build, as users have it.
+   * @throws StartFailed when the process ends instead.
+   */
+  static async start(script: string, settings: PodSettings): Promise<Pod> {
+    const pod = new Pod(script, settings);
     const ready = once(pod.process, 'message').then(([message]) => (message as { ready: string }).ready);
     const address = await Promise.race([ready, pod.ended.then(() => undefined)]);
     if (address === undefined) throw new StartFailed(pod.output);
@@ -100,6 +104,7 @@ export class Pod {
 /** The pods of one test, and their database file. Close it after the test, also when it failed. */
 export class Pods {
   private readonly all: Pod[] = [];
+  private readonly script = compileScript('test/e2e/pod.ts');
 
   private constructor(private readonly folder: string) {}
 
@@ -113,7 +118,12 @@ export class Pods {
   }
 
   async start(settings: Partial<PodSettings> = {}): Promise<Pod> {
-    const pod = await Pod.start({ group: 'e2e', address: '127.0.0.1:0', file: this.file, ...settings });
+    const pod = await Pod.start(this.script.path, {
+      group: 'e2e',
+      address: '127.0.0.1:0',
+      file: this.file,
+      ...settings,
+    });
     this.all.push(pod);
     return pod;
   }
@@ -126,6 +136,7 @@ export class Pods {
 
   async close(): Promise<void> {
     await Promise.all(this.all.map((pod) => pod.kill()));
+    this.script.remove();
     await rm(this.folder, { recursive: true, force: true });
   }
 }

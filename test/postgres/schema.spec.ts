@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { resolve } from 'node:path';
 import { postgres } from 'nestjs-hedge/postgres';
 import type { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { schemaDdl } from '../../libs/hedge/src/database/postgres/schema.js';
 import { PostgresServer } from '../../scripts/postgres-server.js';
 import { claimOf, rowOf } from '../backend/rows.js';
+import { nestjsHedge, Running } from '../cli/command-line.js';
 import { sql, TABLES } from './target.js';
 
 let server: PostgresServer;
@@ -46,18 +45,6 @@ async function mend(error: HedgeError | undefined): Promise<void> {
   expect(error).toMatchObject({ code: 'INVALID_OPTIONS' });
   const [, statements = ''] = /:\n([^]+)$/.exec(error?.message ?? '') ?? [];
   await sql(url, statements);
-}
-
-/** `npx nestjs-hedge …`, from its source. */
-function nestjsHedge(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const main = resolve('libs/hedge/src/cli/main.ts');
-  const flags = ['--import', 'tsx', '--conditions=hedge-source'];
-  const child = spawn(process.execPath, [...flags, main, ...args], { env: process.env });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  return new Promise((done) => child.on('close', (code) => done({ code, stdout, stderr })));
 }
 
 describe('a start', () => {
@@ -131,10 +118,10 @@ describe('a start', () => {
 
 describe('nestjs-hedge schema --dialect postgres', () => {
   it('prints one transaction, which may run again', async () => {
-    const { code, stdout, stderr } = await nestjsHedge('schema', '--dialect', 'postgres', '--lock-table', 'locks');
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toMatch(/^BEGIN;\n[^]*"hedge"\."locks"[^]*\nCOMMIT;\n\n$/);
-    await sql(url, stdout, stdout);
+    const { code, out, err } = await nestjsHedge('schema', '--dialect', 'postgres', '--lock-table', 'locks');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toMatch(/^BEGIN;\n[^]*"hedge"\."locks"[^]*\nCOMMIT;\n\n$/);
+    await sql(url, out, out);
     expect(await refusalOf(url, { lockTable: 'locks' })).toBeUndefined();
   });
 
@@ -144,7 +131,7 @@ describe('nestjs-hedge schema --dialect postgres', () => {
       const finished = await nestjsHedge('schema', '--dialect', 'postgres', ...names, '--apply', '--url', url);
       expect(finished).toMatchObject({
         code: 0,
-        stderr: `Applied to postgres 127.0.0.1:${server.port}/${database}.\n`,
+        err: `Applied to postgres 127.0.0.1:${server.port}/${database}.\n`,
       });
     }
     expect(await refusalOf(url, { schema: 'other', lockTable: 'locks', logTable: 'log' })).toBeUndefined();
@@ -155,12 +142,11 @@ describe('nestjs-hedge schema --dialect postgres', () => {
 
   it('prints only the error when it cannot apply the schema', async () => {
     const nowhere = 'postgres://postgres@127.0.0.1:1/db';
-    const finished = await nestjsHedge('schema', '--dialect', 'postgres', '--apply', '--url', nowhere);
-    expect(finished).toEqual({
+    const running = new Running(['schema', '--dialect', 'postgres', '--apply', '--url', nowhere]);
+    expect(await running.ended).toEqual({
       code: 1,
-      stdout: '',
-      stderr:
-        'Applying the schema to postgres 127.0.0.1:1/db failed: connect ECONNREFUSED 127.0.0.1:1. Correct the cause, and run the command again: that is safe.\n',
+      out: '',
+      err: 'Applying the schema to postgres 127.0.0.1:1/db failed: connect ECONNREFUSED 127.0.0.1:1. Correct the cause, and run the command again: that is safe.\n',
     });
   });
 
@@ -171,6 +157,6 @@ describe('nestjs-hedge schema --dialect postgres', () => {
     [['--apply', '--url', 'mysql://host/db'], 1, 'connectionString must be postgres://'],
   ])('refuses %j', async (args, code, message) => {
     const finished = await nestjsHedge('schema', '--dialect', 'postgres', ...args);
-    expect(finished).toMatchObject({ code, stderr: expect.stringContaining(message) });
+    expect(finished).toMatchObject({ code, err: expect.stringContaining(message) });
   });
 });

@@ -1,26 +1,7 @@
-import { spawn } from 'node:child_process';
-import { resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { spanner } from 'nestjs-hedge/spanner';
+import { nestjsHedge } from '../cli/command-line.js';
 import { openTarget, type Target } from './target.js';
-
-interface Finished {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** `npx nestjs-hedge …`, from its source. */
-function nestjsHedge(...args: string[]): Promise<Finished> {
-  const main = resolve('libs/hedge/src/cli/main.ts');
-  const flags = ['--import', 'tsx', '--conditions=hedge-source'];
-  const child = spawn(process.execPath, [...flags, main, ...args], { env: process.env });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
-}
 
 describe('nestjs-hedge schema', () => {
   let target: Target;
@@ -32,9 +13,9 @@ describe('nestjs-hedge schema', () => {
   afterEach(() => target.close());
 
   it('prints the tables with the given names, and the index on request', async () => {
-    const { code, stdout, stderr } = await nestjsHedge('schema', '--lock-table', 'locks', '--log-table', 'log');
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toBe(`CREATE TABLE IF NOT EXISTS \`locks\` (
+    const { code, out, err } = await nestjsHedge('schema', '--lock-table', 'locks', '--log-table', 'log');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toBe(`CREATE TABLE IF NOT EXISTS \`locks\` (
   name STRING(MAX) NOT NULL,
   heartbeat TIMESTAMP OPTIONS (allow_commit_timestamp=true),
   token TIMESTAMP OPTIONS (allow_commit_timestamp=true),
@@ -50,7 +31,7 @@ CREATE TABLE IF NOT EXISTS \`log\` (
 ) PRIMARY KEY (key, id);
 
 `);
-    expect((await nestjsHedge('schema', '--index')).stdout).toContain(
+    expect((await nestjsHedge('schema', '--index')).out).toContain(
       'CREATE INDEX IF NOT EXISTS `logtable_latest` ON `logtable` (key, timestamp DESC, id DESC)',
     );
   }, 60_000);
@@ -61,8 +42,8 @@ CREATE TABLE IF NOT EXISTS \`log\` (
     await expect(backend.open()).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
     for (let times = 0; times < 2; times++) {
       const args = ['--lock-table', 'locks', '--log-table', 'log', '--index', '--apply', '--database', target.database];
-      const { code, stderr } = await nestjsHedge('schema', ...args);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: `Applied to ${target.database}.\n` });
+      const { code, err } = await nestjsHedge('schema', ...args);
+      expect({ code, err }).toEqual({ code: 0, err: `Applied to ${target.database}.\n` });
     }
     await backend.open();
     await backend.close();
@@ -79,7 +60,7 @@ CREATE TABLE IF NOT EXISTS \`log\` (
     'refuses %j',
     async (args, code, message) => {
       const finished = await nestjsHedge(...args);
-      expect(finished).toMatchObject({ code, stderr: expect.stringContaining(message) });
+      expect(finished).toMatchObject({ code, err: expect.stringContaining(message) });
     },
     30_000,
   );

@@ -2,8 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { isBuilt } from '../../scripts/workspace.mjs';
+import { compileScript } from '../compiled-script.js';
 
 /** A pod of `pod.ts` in a separate process. */
 export class Pod {
@@ -25,12 +26,12 @@ export class Pod {
   static async start(folder?: string, collector = ''): Promise<Pod> {
     if (!isBuilt()) throw new Error('The pod runs the build, and it is older than the sources. Run: npm run build');
     const own = folder === undefined ? mkdtempSync(join(tmpdir(), 'hedge-telemetry-')) : undefined;
-    const child = fork(resolve('test/telemetry/pod.ts'), [join(folder ?? own!, 'hedge.db'), collector], {
-      execArgv: ['--import=tsx'], // compiles only pod.ts; the library is the build, as users have it
-    });
+    // The library is the build, as users have it.
+    const script = compileScript('test/telemetry/pod.ts');
+    const child = fork(script.path, [join(folder ?? own!, 'hedge.db'), collector], { execArgv: [] });
     const exited = once(child, 'exit').then(([code]) => Promise.reject(new Error(`The pod ended with code ${code}`)));
-    const [url] = (await Promise.race([once(child, 'message'), exited])) as [string];
     exited.catch(() => undefined);
+    const [url] = (await Promise.race([once(child, 'message'), exited]).finally(() => script.remove())) as [string];
     return new Pod(child, url, own);
   }
 
