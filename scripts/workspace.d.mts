@@ -10,6 +10,7 @@ export function start(
   options?: {
     readonly env?: NodeJS.ProcessEnv;
     readonly stdout?: 'inherit' | 'ignore';
+    readonly priority?: number;
     readonly onStderr?: (text: string) => void;
   },
 ): Promise<number | null>;

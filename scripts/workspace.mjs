@@ -2,6 +2,7 @@
 // no package is installed.
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -65,12 +66,14 @@ export function run(command, args, env = process.env) {
 
 /**
  * Runs a command of the repository, and resolves with its exit code, or null when a signal ended it. It uses the
- * stdin of this process. `stdout` is as in `spawn`. With `onStderr`, stderr is a pipe, and `onStderr` receives its text.
+ * stdin of this process. `stdout` is as in `spawn`. `priority` is as in `os.setPriority`, for the command and its children.
+ * With `onStderr`, stderr is a pipe, and `onStderr` receives its text.
  */
-export function start(command, args, { env = process.env, stdout = 'inherit', onStderr } = {}) {
+export function start(command, args, { env = process.env, stdout = 'inherit', priority, onStderr } = {}) {
   return new Promise((resolve, reject) => {
     const stdio = ['inherit', stdout, onStderr === undefined ? 'inherit' : 'pipe'];
     const child = spawn(command, args, { cwd: root, env, stdio });
+    if (priority !== undefined && child.pid !== undefined) setPriority(child.pid, priority);
     child.stderr?.setEncoding('utf8').on('data', onStderr);
     child.once('error', reject);
     child.once('exit', (code) => {

@@ -1,11 +1,14 @@
 // `npm test`: every check of the repository, from a fresh clone to the last line `N passed, N failed`. Each static
 // check counts as one, each Jest test as one. Progress and times are reported on stderr.
 import { readFileSync, rmSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, constants } from 'node:os';
 import { join } from 'node:path';
 import { startProgress } from '../scripts/progress.mjs';
 import { ensureInstalled, root, start } from '../scripts/workspace.mjs';
 import { startWatch } from './leftovers.mjs';
+
+/** The test files that only compute, and depend on no time. */
+const COMPUTATIONS = '/test/(simulation/|jobs/time-zones)';
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
@@ -23,69 +26,95 @@ console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 ? 0 : 1;
 
 async function runAll() {
-  await Promise.all([checkScripts('build', 'api:check'), checkScripts('types', 'lint', 'format')]);
-  // Most tests wait longer than they compute, so there are more workers than cores.
-  const moreThanCores = `--maxWorkers=${Math.ceil(availableParallelism() * 1.5)}`;
-  // Tests of pods and servers that fail run alone on machines with few cores.
-  const faults = '/test/((chaos|proof|postgres)/|transport/(out|stopped)|jobs/transactional|messaging/poison)';
-  const processes =
-    '/test/((backend|transport|e2e|upgrade|packaging|deploy|telemetry)/|jobs/crash|spanner/schema-command)';
-  const ignored = ['--testPathIgnorePatterns', '/node_modules/'];
-  await jest('tests in one process', [moreThanCores, ...ignored, faults, processes]);
-  await jest('tests of several processes', ['--maxWorkers=2', '--testPathPatterns', processes, ...ignored, faults]);
-  await jest('tests of faults', ['--runInBand', '--testPathPatterns', faults]);
+  const built = check('build', () => npmRun('build'));
+  const computed = runComputations(built);
+  await built;
+  await runTests();
+  const progress = startProgress(() => 'checks and tests that only compute');
+  await computed;
+  progress.stop();
   await check('no process left', () => assertNone(watch.processes()));
   await check('no temp file left', () => assertNone(watch.files()));
   await check('working tree as before', () => assertNone(watch.changes()));
 }
 
-async function checkScripts(...scripts) {
-  for (const script of scripts) await check(script, () => npmRun(script));
+/** The tests that wait for processes, servers and timers, which is most of the time. */
+async function runTests() {
+  // So there are more workers than cores.
+  const moreThanCores = `--maxWorkers=${Math.ceil(availableParallelism() * 1.5)}`;
+  // Tests of pods and servers that fail run one at a time on machines with few cores.
+  const faults =
+    '/test/((chaos|proof)/|postgres/(disk-full|driver|faults|fence-group|network|promotion)|transport/(out|stopped)|jobs/transactional|messaging/poison)';
+  const processes =
+    '/test/((backend|transport|e2e|upgrade|packaging|deploy|telemetry|postgres)/|jobs/crash|spanner/schema-command)';
+  const ignored = ['--testPathIgnorePatterns', '/node_modules/', COMPUTATIONS];
+  await jest('tests in one process', [moreThanCores, ...ignored, faults, processes]);
+  await jest('tests of several processes', [moreThanCores, '--testPathPatterns', processes, ...ignored, faults]);
+  await jest('tests of faults', ['--runInBand', '--testPathPatterns', faults]);
 }
 
-async function npmRun(script) {
-  const code = await start('npm', ['run', script], { env: watch.env });
+/** Computes while the tests wait. With a low priority, so that it delays none of them. */
+async function runComputations(built) {
+  const low = { priority: constants.priority.PRIORITY_BELOW_NORMAL };
+  const run = (script) => check(script, () => npmRun(script, low), low);
+  for (const script of ['types', 'lint', 'format']) await run(script);
+  await built;
+  await run('api:check');
+  await jest('tests that only compute', ['--maxWorkers=1', '--testPathPatterns', COMPUTATIONS], low);
+}
+
+async function npmRun(script, { priority } = {}) {
+  const code = await start('npm', ['run', script], { env: watch.env, priority });
   if (code !== 0) throw new Error(`npm run ${script}: exit code ${code}`);
 }
 
-async function check(name, body) {
+/** With a priority, it runs beside others, so that it shows no progress. */
+async function check(name, body, { priority } = {}) {
   const startedAt = performance.now();
-  const progress = startProgress(() => name);
+  const progress = priority === undefined ? startProgress(() => name) : undefined;
   try {
     await body();
-    progress.stop();
+    progress?.stop();
     total.passed += 1;
     report('ok', name, startedAt);
   } catch (error) {
-    progress.stop();
+    progress?.stop();
     total.failed += 1;
     failures.push(`${name}: ${error.message}`);
     report('FAILED', name, startedAt);
   }
 }
 
-async function jest(name, args) {
+/** With a priority, it runs beside others, so that its output comes at its end. */
+async function jest(name, args, { priority } = {}) {
   const startedAt = performance.now();
-  const results = join(root, 'node_modules/.cache/jest-results.json');
+  const beside = priority !== undefined;
+  const caches = join(root, 'node_modules/.cache');
+  const results = join(caches, `jest-results${beside ? '-beside' : ''}.json`);
   rmSync(results, { force: true });
-  const cache = join(root, 'node_modules/.cache/jest');
+  // Each run writes the durations of its files when it ends, over those of a run beside it.
+  const cache = join(caches, `jest${beside ? '-beside' : ''}`);
   const flags = [`--cacheDirectory=${cache}`, '--json', `--outputFile=${results}`];
   // Jest writes its output for people to stderr, and draws its progress on a terminal.
   const files = { passed: 0, failed: 0 };
-  const progress = process.stderr.isTTY
-    ? undefined
-    : startProgress(() => `${name}: ${files.passed} files passed, ${files.failed} failed`);
+  const drawn = process.stderr.isTTY && !beside;
+  const progress =
+    drawn || beside ? undefined : startProgress(() => `${name}: ${files.passed} files passed, ${files.failed} failed`);
+  let output = '';
   const onStderr = (text) => {
     files.passed += text.match(/^PASS /gm)?.length ?? 0;
     files.failed += text.match(/^FAIL /gm)?.length ?? 0;
-    process.stderr.write(text);
+    if (beside) output += text;
+    else process.stderr.write(text);
   };
   const code = await start('npm', ['run', '--silent', 'jest', '--', ...flags, ...args], {
     env: watch.env,
     stdout: 'ignore',
-    ...(progress !== undefined && { onStderr }),
+    priority,
+    ...(!drawn && { onStderr }),
   });
   progress?.stop();
+  process.stderr.write(output);
   countTests(name, code, results);
   report(code === 0 ? 'ok' : 'FAILED', name, startedAt);
 }
