@@ -291,6 +291,35 @@ describe('jobs', () => {
     ends[1]!();
   });
 
+  it('do not run by their old definition in the next term, also while a run of it goes on', async () => {
+    const ends: (() => void)[] = [];
+    let ticks = 0;
+    @Injectable()
+    class Held {
+      @LeaderJob('held')
+      work() {
+        return new Promise<void>((resolve) => ends.push(resolve));
+      }
+      @LeaderInterval(1_000)
+      tick() {
+        ticks += 1;
+      }
+    }
+    const app = await podsOf({ providers: [Held] }, { shutdown: { drainMs: 50 } }).start();
+    const [jobs, leader] = [app.get(JobsService), app.get(LeaderService)];
+    await jobs.add({ name: 'added', handler: 'held', everyMs: 1_000 });
+    await until(() => ends.length === 1, 'it runs');
+    await jobs.add({ name: 'added', handler: 'of the next version', everyMs: 1_000 });
+    await leader.resign();
+    await until(() => leader.isLeader(), 'the pod leads again');
+    await until(async () => (await jobs.list()).some(({ name }) => name === 'added'), 'the registry was read');
+    ends[0]!();
+    const before = ticks;
+    await until(() => ticks >= before + 2, 'other jobs run');
+    expect(ends).toHaveLength(1);
+    expect((await jobs.list()).find(({ name }) => name === 'added')?.added).toMatchObject({ runnable: false });
+  }, 30_000);
+
   it('follow all changes but one that the database refuses', async () => {
     const pods = podsOf({ providers: [TwoNames] });
     const { database } = pods;

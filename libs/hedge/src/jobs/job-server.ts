@@ -54,6 +54,8 @@ export class JobServer {
   /** By name. */
   readonly #handlers = new Map<string, JobMethod>();
   readonly #runners = new Map<string, JobRunner>();
+  /** The jobs whose `add` is not in the registry yet. */
+  readonly #adding = new Set<string>();
   readonly #log: BatchedLog;
   readonly #registry: JobRegistryRunner;
   readonly #trimmer: LedgerTrimmer;
@@ -175,14 +177,21 @@ export class JobServer {
       );
     }
     const records = await this.#registry.records();
-    const others = [...records].filter(([other, { added }]) => added !== undefined && other !== name);
-    if (others.length >= MAX_ADDED) {
+    const others = new Set(this.#adding);
+    for (const [other, { added }] of records) if (added !== undefined) others.add(other);
+    others.delete(name);
+    if (others.size >= MAX_ADDED) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
-        `Job '${name}' cannot be added: the group has ${others.length} added jobs, and ${MAX_ADDED} are allowed. Remove some, or let one job do the work of several.`,
+        `Job '${name}' cannot be added: the group has ${others.size} added jobs, and ${MAX_ADDED} are allowed. Remove some, or let one job do the work of several.`,
       );
     }
-    await this.#registry.change({ type: 'add', name, by, definition, ...(reason !== '' && { reason }) });
+    this.#adding.add(name);
+    try {
+      await this.#registry.change({ type: 'add', name, by, definition, ...(reason !== '' && { reason }) });
+    } finally {
+      this.#adding.delete(name);
+    }
   }
 
   /**
@@ -258,9 +267,12 @@ export class JobServer {
 
   /** The registry was read in this term. */
   #startTerm(token: bigint, records: JobRecords): void {
-    for (const name of new Set([...this.#runners.keys(), ...records.keys()])) this.#follow(name, records.get(name));
+    const controls = new Map<string, SchedulerControl>();
+    for (const name of new Set([...this.#runners.keys(), ...records.keys()])) {
+      controls.set(name, this.#follow(name, records.get(name)));
+    }
     this.#term = token;
-    this.#runners.forEach((runner, name) => runner.elected(token, this.#controlOf(name, records.get(name))));
+    this.#runners.forEach((runner, name) => runner.elected(token, controls.get(name) ?? REMOVED));
   }
 
   /** Begins no run of the job until `#follow` is called. */
@@ -270,27 +282,33 @@ export class JobServer {
     else runner.hold();
   }
 
-  /** Gives the record of a job to its runner, and makes or removes the runner of an added job. */
-  #follow(name: string, record: JobRecord | undefined): void {
+  /**
+   * Gives the record of a job to its runner, and makes or removes the runner of an added job.
+   * @returns what the runner may do. It may begin nothing if no method of this pod can run the job.
+   */
+  #follow(name: string, record: JobRecord | undefined): SchedulerControl {
     const runner = this.#runners.get(name);
-    const control = this.#controlOf(name, record);
-    if (this.#places.has(name)) return runner?.control(control);
+    if (this.#places.has(name)) {
+      const control = controlOf(record);
+      runner?.control(control);
+      return control;
+    }
     const added = record && this.#resolveAdded(name, record);
     if (added === undefined) {
       runner?.control(REMOVED);
       // A run in progress goes on, and its outcome is recorded.
       runner?.onceRemoved(() => this.#runners.delete(name));
-    } else if (runner !== undefined) {
+      return REMOVED;
+    }
+    const control = controlOf(record);
+    if (runner !== undefined) {
       runner.update(added.job, added.call, control);
     } else {
       const made = this.#makeRunner(added.job, added.call);
       this.#runners.set(name, made);
       if (this.#term !== undefined) made.elected(this.#term, control);
     }
-  }
-
-  #controlOf(name: string, record: JobRecord | undefined): SchedulerControl {
-    return this.#places.has(name) || record?.added !== undefined ? controlOf(record) : REMOVED;
+    return control;
   }
 
   /** @returns undefined for a job that no method of this pod can run */

@@ -199,7 +199,7 @@ export class JobsService {
         `The id of runNow of job '${name}' is no text of 1 to 128 visible characters.`,
       );
     }
-    const { timeoutMs = 0 } = options;
+    const { timeoutMs = this.#deps.defaultTimeoutMs } = options;
     if (timeoutMs > RUN_ID_MS) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
