@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => world.close());
 
 describe('three pods on PostgreSQL', () => {
-  it.each(SHORT)('K1 K2 K4 recover with linearizable values when %s', async (name) => {
+  it.each(SHORT)('K1 K2 K4 K5 recover with linearizable values when %s', async (name) => {
     const { acknowledged } = await runFault(world, name, name);
     expect(acknowledged).toBeGreaterThan(0);
   });

@@ -371,8 +371,11 @@ function identity(write: Write): string {
 }
 
 function bytesOf(write: Write): number {
-  const rows = isTransaction(write) ? write.items.map(({ key, append }) => ({ key, value: append?.value })) : [write];
-  return rows.reduce((sum, { key, value = '' }) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
+  if (isRow(write)) return Buffer.byteLength(write.key) + Buffer.byteLength(write.value);
+  return write.items.reduce(
+    (sum, { key, append }) => sum + Buffer.byteLength(key) + Buffer.byteLength(append?.value ?? ''),
+    0,
+  );
 }
 
 /** The name of the queue of an append. */

@@ -202,6 +202,9 @@ export const KV_TRANSACTION: RequestType = {
   name: 'transaction',
 };
 
+/** Of the id, the leader and the frame of a refused item, in a message. */
+const REFUSED_ITEM_BYTES = 128;
+
 /** Serves `KvStore.put` on the leader. */
 export function kvPutHandler(committer: GroupCommitter, address: () => string): RequestHandler {
   return traced(async ({ payload, timeoutMs, epoch }) => {
@@ -234,7 +237,7 @@ export function kvConditionalPutHandler(committer: GroupCommitter, address: () =
 
 /**
  * Serves `KvStore.transaction` on the leader.
- * @param maxValueBytes of all values in a reply.
+ * @param maxValueBytes of all values in a reply, with `REFUSED_ITEM_BYTES` for each.
  */
 export function kvTransactionHandler(
   committer: GroupCommitter,
@@ -259,12 +262,13 @@ export function kvTransactionHandler(
       const written = { timestamp: result.timestamp, leader: address() };
       return bytesPayload(KvTransactionDone.encode({ written, refused: [] }).finish());
     }
-    let left = maxValueBytes;
+    let left = maxValueBytes - result.refused.length * REFUSED_ITEM_BYTES;
     const refused = result.refused.map(({ place, newest }) => {
       const bytes = Buffer.byteLength(newest?.value ?? '');
-      const withoutValue = bytes > left;
+      const withoutValue = bytes > 0 && bytes > left;
       if (!withoutValue) left -= bytes;
-      return { place, newest: newest && { ...newest, ...(withoutValue && { value: '' }) }, withoutValue };
+      // The caller knows the key, which may be long.
+      return { place, newest: newest && { ...newest, key: '', ...(withoutValue && { value: '' }) }, withoutValue };
     });
     return bytesPayload(KvTransactionDone.encode({ written: undefined, refused }).finish());
   });

@@ -390,7 +390,7 @@ export interface KvTransactionDone {
 export interface KvRefusedItem {
   /** in KvTransaction.items */
   place: number;
-  /** as in KvConditionalPutDone */
+  /** as in KvConditionalPutDone, without its key */
   newest:
     | KvRow
     | undefined;
