@@ -194,6 +194,13 @@ describe('jobs', () => {
     await until(async () => (await jobs.list())[0]?.running === undefined, 'it has ended');
     await others.runNow('held', { id });
     expect(runs).toHaveLength(1);
+    // Also while another run goes on.
+    await jobs.runNow('held');
+    await until(() => runs.length === 2, 'another run begins');
+    await others.runNow('held', { id });
+    await expect(others.runNow('held')).rejects.toMatchObject({ code: 'CONFLICT' });
+    runs[1]!.end();
+    expect(runs).toHaveLength(2);
     const rows = (await historyOf(client, 'held')).filter(({ requested }) => requested?.id === id);
     expect(rows).toMatchObject([
       { event: 'claimed', requested: { by: 'ann', reason: 'try the fix' } },
