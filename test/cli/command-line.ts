@@ -1,17 +1,19 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Controller, type INestApplicationContext } from '@nestjs/common';
 import { Payload } from '@nestjs/microservices';
 import { LeaderInterval, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
-import type { BackendFactory } from 'nestjs-hedge';
+import type { BackendFactory, HedgeOptions } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
+import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
 import { runCommandLine } from '../../libs/hedge/src/cli/program.js';
 import { PostgresServer } from '../../scripts/postgres-server.js';
-import { Pods, PATIENT } from '../nest/apps.js';
+import { Pods, PATIENT, until } from '../nest/apps.js';
 import { startServer } from '../postgres/target.js';
+import { openTarget } from '../spanner/target.js';
 
 export interface Ended {
   readonly code: number;
@@ -23,70 +25,122 @@ export interface Ended {
 const VARIABLES = /^(HEDGE_|DATABASE_URL$)/;
 
 /** Runs a command line in this process, without the variables of its environment. */
-export async function nestjsHedge(...args: readonly string[]): Promise<Ended> {
+export function nestjsHedge(...args: readonly string[]): Promise<Ended> {
+  return runIn({}, args);
+}
+
+async function runIn(environment: Readonly<Record<string, string>>, args: readonly string[]): Promise<Ended> {
   let [out, err] = ['', ''];
   const terminal = {
     out: (text: string) => void (out += text),
     err: (text: string) => void (err += text),
-    interactive: false,
   };
   const saved = Object.entries(process.env).filter(([name]) => VARIABLES.test(name));
   for (const [name] of saved) delete process.env[name];
+  Object.assign(process.env, environment);
   try {
     return { code: await runCommandLine(args, terminal), out, err };
   } finally {
+    for (const name of Object.keys(environment)) delete process.env[name];
     Object.assign(process.env, Object.fromEntries(saved));
   }
 }
 
-/** A command line in a process of its own. */
-export class Running {
-  static readonly #all = new Set<Running>();
+/** The words that start `nestjs-hedge` from its sources. */
+const NESTJS_HEDGE = [
+  process.execPath,
+  '--import',
+  'tsx',
+  '--conditions=hedge-source',
+  resolve('libs/hedge/src/cli/main.ts'),
+];
+
+/** Processes of a test, which end with it. */
+abstract class TestProcess {
+  static readonly #all = new Set<TestProcess>();
   out = '';
   err = '';
   readonly ended: Promise<Ended>;
-  readonly #process: ChildProcess;
+  protected readonly process: ChildProcess;
 
-  constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+  constructor([file = '', ...args]: readonly string[], stdin: 'ignore' | 'pipe', environment: NodeJS.ProcessEnv) {
     const own = Object.entries(process.env).filter(([name]) => !VARIABLES.test(name));
-    const flags = ['--import', 'tsx', '--conditions=hedge-source', resolve('libs/hedge/src/cli/main.ts')];
-    this.#process = spawn(process.execPath, [...flags, ...args], {
+    this.process = spawn(file, args, {
       env: { ...Object.fromEntries(own), ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [stdin, 'pipe', 'pipe'],
     });
-    this.#process.stdout!.on('data', (data) => (this.out += String(data)));
-    this.#process.stderr!.on('data', (data) => (this.err += String(data)));
+    this.process.stdout!.on('data', (data) => (this.out += String(data)));
+    this.process.stderr!.on('data', (data) => (this.err += String(data)));
     this.ended = new Promise((resolve) => {
-      this.#process.on('close', (code, signal) => {
-        Running.#all.delete(this);
+      this.process.on('close', (code, signal) => {
+        TestProcess.#all.delete(this);
         resolve({ code: code ?? -1, out: this.out, err: signal === null ? this.err : `${this.err}${signal}` });
       });
     });
-    Running.#all.add(this);
+    TestProcess.#all.add(this);
   }
 
   get pid(): number {
-    return this.#process.pid!;
+    return this.process.pid!;
   }
 
   signal(name: NodeJS.Signals): void {
-    this.#process.kill(name);
+    this.process.kill(name);
   }
 
   /** Waits for a text in the output. */
   async until(text: string): Promise<void> {
-    for (const end = performance.now() + 60_000; !this.out.includes(text);) {
-      if (performance.now() > end) throw new Error(`No ${text} in the output:\n${this.out}\n${this.err}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await until(() => this.out.includes(text), text).catch((error: Error) => {
+      throw new Error(`${error.message}. The output:\n${this.out}\n${this.err}`);
+    });
   }
 
   /** Ends those that a failed test has left. */
   static async killAll(): Promise<void> {
-    const left = [...Running.#all];
+    const left = [...TestProcess.#all];
     for (const running of left) running.signal('SIGKILL');
     await Promise.all(left.map(({ ended }) => ended));
   }
+}
+
+/** A command line in a process of its own. */
+export class Running extends TestProcess {
+  constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+    super([...NESTJS_HEDGE, ...args], 'ignore', environment);
+  }
+}
+
+/** Where it is missing, tests with a terminal are skipped. It is a part of util-linux. */
+export const HAS_TERMINALS = spawnSync('script', ['-qec', 'true', '/dev/null'], { stdio: 'ignore' }).status === 0;
+
+/** An interactive shell at a terminal. The terminal shows what is typed, and all output, in `out`. */
+export class TerminalSession extends TestProcess {
+  /** @param args the command line that `start` types. A variable keeps its words out of what the terminal shows. */
+  constructor(args: readonly string[]) {
+    const COMMAND = [...NESTJS_HEDGE, ...args].map(quoted).join(' ');
+    super(['script', '-qefc', 'sh -i', '/dev/null'], 'pipe', { ENV: '', PS1: '> ', COMMAND });
+  }
+
+  type(keys: string): void {
+    this.process.stdin!.write(keys);
+  }
+
+  start(): void {
+    this.type('eval "$COMMAND"\n');
+  }
+
+  /** The exit code of the last command of the shell. */
+  async exitCode(): Promise<number> {
+    this.type('echo "ended with "$?\n');
+    const ended = /ended with (\d+)/;
+    await until(() => ended.test(this.out), 'the exit code');
+    return Number(ended.exec(this.out)![1]);
+  }
+}
+
+/** As one word of a shell. */
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 @Controller()
@@ -115,42 +169,50 @@ class Handlers {
   }
 }
 
-/** Three pods in this process on a database, and the options of the command line for them. */
-export class LiveGroup {
-  readonly pods: Pods;
+interface TestDatabase {
+  readonly backend: BackendFactory;
+  readonly options: readonly string[];
+  remove(): Promise<void> | void;
+}
 
-  private constructor(
-    readonly options: readonly string[],
-    backend: () => BackendFactory,
-    private readonly remove: () => Promise<void> | void,
-    timing: typeof PATIENT | 'local',
-  ) {
-    this.pods = new Pods({ controllers: [Handlers] }, { group: 'cli', timing, backend: backend() });
-  }
-
-  static async start(database: 'sqlite' | 'postgres', timing: typeof PATIENT | 'local' = PATIENT): Promise<LiveGroup> {
-    const group = database === 'sqlite' ? LiveGroup.#onSqlite(timing) : await LiveGroup.#onPostgres(timing);
-    await group.pods.startThree();
-    return group;
-  }
-
-  static #onSqlite(timing: typeof PATIENT | 'local'): LiveGroup {
+const DATABASES = {
+  sqlite(): TestDatabase {
     const folder = mkdtempSync(join(tmpdir(), 'hedge-cli-'));
     const file = join(folder, 'hedge.db');
     const remove = (): void => rmSync(folder, { recursive: true, force: true });
-    return new LiveGroup(['--group', 'cli', '--file', file], () => sqlite({ file }), remove, timing);
-  }
-
-  static async #onPostgres(timing: typeof PATIENT | 'local'): Promise<LiveGroup> {
+    return { backend: sqlite({ file }), options: ['--file', file], remove };
+  },
+  async postgres(): Promise<TestDatabase> {
     const server: PostgresServer = await startServer();
     const connectionString = server.url();
-    const options = ['--group', 'cli', '--url', connectionString];
-    return new LiveGroup(
-      options,
-      () => postgres({ connectionString }),
-      () => server.stop(),
-      timing,
-    );
+    const options = ['--url', connectionString];
+    return { backend: postgres({ connectionString }), options, remove: () => server.stop() };
+  },
+  async spanner(): Promise<TestDatabase> {
+    const { database, close } = await openTarget();
+    return { backend: spanner({ database }), options: ['--database', database], remove: close };
+  },
+};
+
+/** Three pods in this process on a database, and the options of the command line for them. */
+export class LiveGroup {
+  readonly pods: Pods;
+  readonly options: readonly string[];
+  /** Variables of the commands that `run` runs. */
+  readonly environment: Record<string, string> = {};
+
+  private constructor(
+    private readonly database: TestDatabase,
+    pods: Partial<HedgeOptions>,
+  ) {
+    this.options = ['--group', 'cli', ...database.options];
+    this.pods = new Pods({ controllers: [Handlers] }, { group: 'cli', backend: database.backend, ...pods });
+  }
+
+  static async start(database: keyof typeof DATABASES, options: Partial<HedgeOptions> = {}): Promise<LiveGroup> {
+    const group = new LiveGroup(await DATABASES[database](), { timing: PATIENT, ...options });
+    await group.pods.startThree();
+    return group;
   }
 
   get leader(): INestApplicationContext {
@@ -159,7 +221,7 @@ export class LiveGroup {
 
   /** Runs a command on this group. */
   run(...args: readonly string[]): Promise<Ended> {
-    return nestjsHedge(...this.options, ...args);
+    return runIn(this.environment, [...this.options, ...args]);
   }
 
   /** Runs a command with JSON output, and returns its document. */
@@ -171,6 +233,6 @@ export class LiveGroup {
 
   async close(): Promise<void> {
     await this.pods.close();
-    await this.remove();
+    await this.database.remove();
   }
 }

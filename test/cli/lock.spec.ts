@@ -65,10 +65,10 @@ describe('nestjs-hedge lock', () => {
 
   it('reaches the children of a shell, too', async () => {
     const [node, flag, code] = WAITS as [string, string, string];
-    const shell = start('lock', 'shell', '--', 'sh', '-c', `"${node}" ${flag} "$0"; exit 9`, code);
+    const shell = start('lock', 'shell', '--', 'sh', '-c', `trap : TERM; "${node}" ${flag} "$0"; exit 9`, code);
     await shell.until('runs with');
     shell.signal('SIGTERM');
-    expect((await shell.ended).out).toContain('got SIGTERM');
+    expect(await shell.ended).toMatchObject({ code: 9, out: expect.stringContaining('got SIGTERM') });
     expect(await isFree('shell')).toBe(true);
   });
 

@@ -1,15 +1,24 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { onAbort } from '../common/async/on-abort.js';
+import { type Clock, longestElapsed, systemClock } from '../common/clock.js';
 import type { Timing } from '../common/timing.js';
 import type { Lock } from '../locks/lock.js';
 import { CommandFailed, exitCode } from './exit-codes.js';
 
-/** Signals that are passed on to the command. */
-const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+/** Signals that are passed on to the command. The terminal sends the first two to its whole foreground group. */
+const TERMINAL_SIGNALS = ['SIGINT', 'SIGQUIT'] as const;
+const PASSED_ON = [...TERMINAL_SIGNALS, 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
 
-/** The looks at the lock per lease. */
-const LOOKS_PER_LEASE = 16;
+/** The pause between two checks of the lock while the command runs. */
+const CHECK_MS = 50;
+
+/** The longest pause between two looks for processes that the command has left behind. */
+const MAX_PAUSE_MS = 1_000;
+/** The looks, in about a second, after which a line names the process group that still runs. */
+const QUIET_LOOKS = 7;
 
 export interface CommandUnderLock {
   readonly command: string;
@@ -19,10 +28,12 @@ export interface CommandUnderLock {
   readonly lock: Pick<Lock, 'signal' | 'isValid'>;
   readonly timing: Timing;
   /**
-   * Whether a person sits at the terminal. Then the command stays in the process group of the terminal, so that it can read
-   * from it, and the terminal sends it Ctrl-C. Otherwise it leads a group of its own, and signals reach its children too.
+   * Whether the command stays in the process group and the session of this process, so that it can open `/dev/tty`. Then
+   * its children get no signals, and may run after it.
    */
-  readonly interactive: boolean;
+  readonly foreground: boolean;
+  readonly warn: (line: string) => void;
+  readonly clock?: Clock;
 }
 
 export interface EndedCommand {
@@ -33,57 +44,62 @@ export interface EndedCommand {
 }
 
 /**
- * Runs a command while a lock is held. When the lock is lost, the command gets SIGTERM at once, and SIGKILL before the
- * lease ends in the database: the lease outlives its last renewal by `leaseMs`, and the lock is lost `renewDeadlineMs`
- * after it. A stalled process may notice the loss after the lease has ended. Then it kills the command at once.
+ * Runs a command while a lock is held. The command leads a process group, and a session, of its own. Resolves when all
+ * processes of the group have ended, so the lock outlives them.
+ *
+ * When the lock is lost, the group gets SIGTERM at once, and SIGKILL before the lease ends in the database: the lease
+ * outlives its last renewal by `leaseMs`, and the lock is lost `renewDeadlineMs` after it. A process that stood still, or a
+ * machine that slept, may notice the loss after that time. Then it kills the group at once.
+ *
+ * On Ctrl-Z the group stops before this process does, and it goes on only while the lock is held.
  *
  * @throws CommandFailed when the command cannot be started
  */
 export async function runUnderLock(options: CommandUnderLock): Promise<EndedCommand> {
-  const { command, args, environment, lock, timing, interactive } = options;
+  const { command, args, environment, lock, timing, foreground, warn, clock = systemClock } = options;
   const child = spawn(command, args, {
     stdio: 'inherit',
     env: { ...process.env, ...environment },
-    detached: !interactive,
+    detached: !foreground,
   });
-  const send = (signal: NodeJS.Signals): void => signalTo(child, signal, interactive);
-  const passOn = (signal: NodeJS.Signals): void => {
-    // The terminal has sent these two to the whole group.
-    if (!interactive || (signal !== 'SIGINT' && signal !== 'SIGQUIT')) send(signal);
+  const send = (signal: NodeJS.Signals): void => signalTo(child, signal, foreground);
+
+  const graceMs = timing.leaseMs - timing.renewDeadlineMs - timing.marginMs - CHECK_MS;
+  let validAt = clock.now();
+  let lost = false;
+  const check = (): void => {
+    const wasLost = lost;
+    lost ||= !lock.isValid();
+    const now = clock.now();
+    if (!lost) validAt = now;
+    else if (longestElapsed(validAt, now) >= graceMs) send('SIGKILL');
+    else if (!wasLost) send('SIGTERM');
   };
-  for (const signal of PASSED_ON) process.on(signal, passOn);
+
+  const handlers = new Map<NodeJS.Signals, () => void>();
+  for (const signal of PASSED_ON) handlers.set(signal, () => send(signal));
+  if (foreground) for (const signal of TERMINAL_SIGNALS) handlers.set(signal, () => undefined);
+  else handlers.set('SIGTSTP', () => (send('SIGSTOP'), process.kill(process.pid, 'SIGSTOP')));
+  handlers.set('SIGCONT', () => (check(), send('SIGCONT')));
+  for (const [signal, handler] of handlers) process.on(signal, handler);
   // If this process fails, nothing renews the lock.
   const kill = (): void => send('SIGKILL');
   process.on('exit', kill);
-  let lost = false;
-  let validAt = performance.now();
-  const look = setInterval(() => {
-    if (lock.isValid()) validAt = performance.now();
-  }, timing.leaseMs / LOOKS_PER_LEASE);
-  let killing: NodeJS.Timeout | undefined;
+  const checks = setInterval(check, CHECK_MS);
   let stopListening: (() => void) | undefined;
-  const onLost = (): void => {
-    lost = true;
-    const graceMs = timing.leaseMs - timing.renewDeadlineMs - timing.marginMs;
-    const leftMs = validAt + graceMs - performance.now();
-    if (leftMs > 0) send('SIGTERM');
-    killing = setTimeout(kill, Math.max(0, leftMs));
-  };
   try {
     const ended = endOf(child);
     await started(child, command);
-    if (lock.signal.aborted) onLost();
-    else stopListening = onAbort(lock.signal, onLost);
+    check();
+    stopListening = onAbort(lock.signal, check);
     const code = await ended;
-    // A process that the command has left behind would go on without the lock.
-    if (lost && !interactive) send('SIGKILL');
+    if (!foreground) await endOfGroup(child.pid!, warn);
     return { code, lost };
   } finally {
-    clearInterval(look);
-    clearTimeout(killing);
+    clearInterval(checks);
     process.off('exit', kill);
     stopListening?.();
-    for (const signal of PASSED_ON) process.off(signal, passOn);
+    for (const [signal, handler] of handlers) process.off(signal, handler);
   }
 }
 
@@ -106,12 +122,65 @@ function started(child: ChildProcess, command: string): Promise<void> {
   });
 }
 
-/** Sends a signal to the command, or to its whole group. */
-function signalTo({ pid }: ChildProcess, signal: NodeJS.Signals, interactive: boolean): void {
+/** Sends a signal to the group of the command; with `foreground`, to the command. */
+function signalTo({ pid }: ChildProcess, signal: NodeJS.Signals, foreground: boolean): void {
   if (pid === undefined) return;
   try {
-    process.kill(interactive ? pid : -pid, signal);
+    process.kill(foreground ? pid : -pid, signal);
   } catch {
-    // It has ended.
+    // It has ended, or it runs as another user.
+  }
+}
+
+/** Waits for the processes that the command has left behind. */
+async function endOfGroup(group: number, warn: (line: string) => void): Promise<void> {
+  for (let looks = 1; groupRuns(group); looks += 1) {
+    if (looks === QUIET_LOOKS) {
+      warn(
+        `The command has ended, but it has left processes behind: pgrep -lg ${group} lists them. The lock is held until they end.`,
+      );
+    }
+    await sleep(Math.min(MAX_PAUSE_MS, 10 * 2 ** looks));
+  }
+}
+
+/** Whether a process of the group still runs. */
+function groupRuns(group: number): boolean {
+  try {
+    process.kill(-group, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  // A process that has ended is in its group until its parent waits for it, which the first process of a container may
+  // never do.
+  const members = membersOf(group);
+  return members.length === 0 || members.some(({ ended }) => !ended);
+}
+
+/** The visible processes of a group, on Linux. Elsewhere none. */
+function membersOf(group: number): { readonly ended: boolean }[] {
+  try {
+    return readdirSync('/proc')
+      .filter((entry) => /^\d+$/.test(entry))
+      .flatMap((pid) => {
+        // https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: the name, in brackets, may contain spaces.
+        const stat = textOf(`/proc/${pid}/stat`);
+        const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        const [state = '', , pgrp] = fields;
+        // Its other threads may outlive the main one.
+        const threads = Number(fields[17]);
+        return Number(pgrp) === group ? { ended: 'ZX'.includes(state) && threads <= 1 } : [];
+      });
+  } catch {
+    return [];
+  }
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    // The process has ended meanwhile.
+    return '';
   }
 }

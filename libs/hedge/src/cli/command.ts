@@ -9,8 +9,6 @@ import type { Session } from './session.js';
 export interface Terminal {
   out(text: string): void;
   err(text: string): void;
-  /** Whether a person sits at the standard input. */
-  readonly interactive: boolean;
 }
 
 /** What a command works with. */

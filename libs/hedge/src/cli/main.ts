@@ -12,7 +12,6 @@ process.stderr.on('error', () => undefined);
 void runCommandLine(process.argv.slice(2), {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
-  interactive: process.stdin.isTTY,
 }).then((code) => {
   process.exitCode = code;
 });

@@ -21,9 +21,10 @@ export function addLockCommands(program: Command, { add, run }: CommandAdder): v
         .argParser(parseDuration)
         .default(Infinity, 'no limit'),
     )
+    .addOption(foregroundOption())
     .addHelpText('after', ENVIRONMENT)
-    .action((name: string, words: string[], { wait }: { wait: number }, command: Command) =>
-      run(command, (context) => runWithLock(context, name, words, wait), { handlesSignals: true }),
+    .action((name: string, words: string[], { wait, foreground }: LockOptions, command: Command) =>
+      run(command, (context) => runWithLock(context, name, { words, foreground }, wait), { handlesSignals: true }),
     );
 
   add(
@@ -33,27 +34,49 @@ export function addLockCommands(program: Command, { add, run }: CommandAdder): v
     'run-as-leader -- node worker.js',
   )
     .option('--name <lock>', 'the lock that they contend for', DEFAULT_NAME)
+    .addOption(foregroundOption())
     .addHelpText('after', ENVIRONMENT)
-    .action((words: string[], { name }: { name: string }, command: Command) =>
-      run(command, (context) => runAsLeader(context, name, words), { handlesSignals: true }),
+    .action((words: string[], { name, foreground }: LeaderOptions, command: Command) =>
+      run(command, (context) => runAsLeader(context, name, { words, foreground }), { handlesSignals: true }),
     );
 }
 
-const ENVIRONMENT =
-  '\nThe command gets HEDGE_GROUP, HEDGE_LOCK and HEDGE_FENCING_TOKEN in its environment. When the lock is lost, it gets SIGTERM before the lease ends.';
+interface LockOptions {
+  readonly wait: number;
+  readonly foreground: boolean;
+}
 
-async function runWithLock(context: CommandContext, name: string, words: string[], wait: number): Promise<number> {
+interface LeaderOptions {
+  readonly name: string;
+  readonly foreground: boolean;
+}
+
+/** The command to run, with its arguments. */
+interface Child {
+  readonly words: readonly string[];
+  readonly foreground: boolean;
+}
+
+function foregroundOption(): Option {
+  const what = 'lets the command open the terminal, for passwords; its children may then outlive the lock';
+  return new Option('--foreground', what).default(false, 'no');
+}
+
+const ENVIRONMENT =
+  '\nThe command gets HEDGE_GROUP, HEDGE_LOCK and HEDGE_FENCING_TOKEN in its environment. When the lock is lost, the command and its children get SIGTERM, and SIGKILL before the lease ends. The lock is held until they have ended.';
+
+async function runWithLock(context: CommandContext, name: string, child: Child, wait: number): Promise<number> {
   const lock = await acquire(context, name, wait);
-  const { code, lost } = await runHolding(context, lock, words);
+  const { code, lost } = await runHolding(context, lock, child);
   if (lost) throw new CommandFailed('lost', `${messageOf(lock.signal.reason)}. The command was ended.`);
   return code;
 }
 
 /** After a loss it contends again, since the command is meant to run somewhere at all times. */
-async function runAsLeader(context: CommandContext, name: string, words: string[]): Promise<number> {
+async function runAsLeader(context: CommandContext, name: string, child: Child): Promise<number> {
   for (;;) {
     const lock = await acquire(context, name, Infinity);
-    const { code, lost } = await runHolding(context, lock, words);
+    const { code, lost } = await runHolding(context, lock, child);
     if (!lost) return code;
     context.terminal.err(
       `nestjs-hedge: The command was ended and waits for its next turn: ${messageOf(lock.signal.reason)}\n`,
@@ -72,8 +95,11 @@ async function acquire({ session, interrupted }: CommandContext, name: string, t
   }
 }
 
-async function runHolding(context: CommandContext, lock: Lock, words: readonly string[]): Promise<EndedCommand> {
-  const { session, terminal, interrupted } = context;
+async function runHolding(
+  { session, terminal, interrupted }: CommandContext,
+  lock: Lock,
+  { words, foreground }: Child,
+): Promise<EndedCommand> {
   const [command = '', ...args] = words;
   const { group, timing } = session.settings;
   try {
@@ -85,7 +111,8 @@ async function runHolding(context: CommandContext, lock: Lock, words: readonly s
       environment: { HEDGE_GROUP: group, HEDGE_LOCK: lock.name, HEDGE_FENCING_TOKEN: String(lock.fencingToken) },
       lock,
       timing,
-      interactive: terminal.interactive,
+      foreground,
+      warn: (line) => terminal.err(`nestjs-hedge: ${line}\n`),
     });
   } finally {
     await lock.release();
