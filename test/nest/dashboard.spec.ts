@@ -259,7 +259,9 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
     ['without a value', { action: 'put', name: 'k' }],
     ['with text as a limit', { action: 'resize', name: 's', limit: '3' }],
     ['in a list', []],
-    ['with a long reason', { action: 'resign', reason: 'x'.repeat(1_001) }],
+    ['without the token of the leader', { action: 'resign' }],
+    ['with no token', { action: 'resign', token: '1e3' }],
+    ['with a long reason', { action: 'resign', token: '1', reason: 'x'.repeat(1_001) }],
     ['with a long name', { action: 'run', name: 'x'.repeat(4_097) }],
   ])('refuses an action %s, and records nothing', async (_, body) => {
     const before = await records();
@@ -289,8 +291,13 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
 
   it('makes the leader resign, whichever pod leads, and a pod that starts later shows both terms', async () => {
     const token = pods.leader.get(LeaderService).fencingToken!;
-    expect((await post({ action: 'resign', reason: 'test' })).status).toBe(200);
+    expect((await post({ action: 'resign', token: String(token), reason: 'test' })).status).toBe(200);
     await until(() => pods.apps.some((app) => (app.get(LeaderService).fencingToken ?? 0n) > token), 'the next leader');
+    // The person has seen the former leader.
+    const next = pods.leader.get(LeaderService).fencingToken;
+    expect((await post({ action: 'resign', token: String(token) })).status).toBe(409);
+    expect((await records())[0]).toMatchObject({ action: 'resign', token: String(token), outcome: 'failed' });
+    expect(pods.leader.get(LeaderService).fencingToken).toBe(next);
     const late = await pods.serve(adapter);
     const oldest = pods.apps[0]!.get(InspectionService).state().process.startedAt;
     await until(async () => {

@@ -118,6 +118,22 @@ describe('requestResignation', () => {
     expect(before.get(LeaderService).isLeader()).toBe(false);
   });
 
+  it('ends no other term than the one whose token is given', async () => {
+    await until(() => pods.apps.every((app) => app.get(LeaderService).leader() !== undefined), 'all follow a leader');
+    const leader = pods.leader.get(LeaderService);
+    const token = leader.fencingToken!;
+    for (const app of pods.apps) {
+      const asked = app.get(LeaderService).requestResignation({ token: token - 1n });
+      await expect(asked).rejects.toMatchObject({ code: 'CONFLICT' });
+    }
+    expect(leader.fencingToken).toBe(token);
+    const asDigits = leader.requestResignation({ token: String(token) } as object);
+    await expect(asDigits).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await pods.followers[0]!.get(LeaderService).requestResignation({ token });
+    await until(() => !leader.isLeader(), 'the leader has stepped down');
+    await until(() => pods.apps.some((app) => app.get(LeaderService).isLeader()), 'the next leader');
+  });
+
   it('ends one term when two pods ask at once', async () => {
     await until(() => pods.apps.every((app) => app.get(LeaderService).leader() !== undefined), 'all follow a leader');
     const before = pods.leader;

@@ -63,7 +63,7 @@ export {
   type KvWatchOptions,
 } from './kv/kv.store.js';
 export type { KvCondition, KvOperation } from './kv/kv-transaction.js';
-export { LeaderService, type SendOptions } from './election/leader.service.js';
+export { LeaderService, type ResignationOptions, type SendOptions } from './election/leader.service.js';
 export type { Leadership, LeaderTask } from './election/leadership.js';
 export type { TriedUse } from './common/held.js';
 export type { Lock } from './locks/lock.js';

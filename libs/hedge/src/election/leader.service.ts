@@ -57,6 +57,16 @@ export interface SendOptions {
   readonly maxReruns?: number | undefined;
 }
 
+export interface ResignationOptions extends Pick<SendOptions, 'timeoutMs' | 'signal'> {
+  /** The token of the term to end, as a person has seen it. Default: the term that this pod knows of. */
+  readonly token?: bigint | undefined;
+}
+
+const RESIGNATION_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0, token: 0 } satisfies Record<
+  keyof ResignationOptions,
+  0
+>);
+
 const SEND_OPTIONS = Object.keys({ timeoutMs: 0, signal: 0, maxReruns: 0 } satisfies Record<keyof SendOptions, 0>);
 
 export interface LeaderServiceDeps {
@@ -164,7 +174,8 @@ export class LeaderService implements FencedTransactions {
 
   /**
    * Asks the leader of the group, whichever pod it is, to step down as by its own `resign()`. Resolves when the leader has
-   * begun to do so: `changes$` shows the next one. It ends only the term that this pod knows of now, never a later one.
+   * begun to do so: `changes$` shows the next one. It ends only the term with `token`, or the term that this pod knows of
+   * now, and never a later one.
    * @throws HedgeError NO_LEADER when this pod knows of no leader; CONFLICT, LEASE_LOST or OUTCOME_UNKNOWN when that term
    *   has ended meanwhile; MEMBER_UNREACHABLE, DEADLINE_EXCEEDED, INVALID_ARGUMENT; NO_HANDLER when the leader runs an
    *   earlier version; the signal's reason.
@@ -172,18 +183,24 @@ export class LeaderService implements FencedTransactions {
    * @example
    * await leader.requestResignation();
    */
-  async requestResignation(options: Pick<SendOptions, 'timeoutMs' | 'signal'> = {}): Promise<void> {
-    checkKeys('The options of requestResignation', options, ['timeoutMs', 'signal']);
+  async requestResignation(options: ResignationOptions = {}): Promise<void> {
+    checkKeys('The options of requestResignation', options, RESIGNATION_OPTIONS);
     const { gate, elector, messenger, defaultTimeoutMs } = this.#deps;
-    const { timeoutMs = defaultTimeoutMs, signal } = options;
+    const { timeoutMs = defaultTimeoutMs, signal, token } = options;
     checkCallOptions('requestResignation of', 'the leader', timeoutMs, signal);
+    if (token !== undefined && typeof token !== 'bigint') {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        `The token of requestResignation is a value of type ${typeof token}. Give a bigint, as fencingToken is.`,
+      );
+    }
     const wait = gate.pass('requestResignation');
     if (wait !== undefined) await wait;
     const belief = elector.current();
     if (belief === undefined) {
       throw new HedgeError('NO_LEADER', 'No leader was asked to step down: this pod knows of none. Try again later.');
     }
-    const payload = resignPayload(belief.epoch);
+    const payload = resignPayload(token ?? belief.epoch);
     const name = 'the request to step down';
     try {
       await messenger.request({

@@ -195,7 +195,7 @@ function printLeader(output: CommandContext['output'], leader: LeaderState | und
 async function resign({ session, output }: CommandContext): Promise<void> {
   await session.leader();
   const { token } = await session.leaderOtherThan(undefined);
-  await session.pod.leader.requestResignation();
+  await session.pod.leader.requestResignation({ token: BigInt(token) });
   printLeader(output, await session.leaderOtherThan(token));
 }
 

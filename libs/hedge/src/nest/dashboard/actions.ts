@@ -11,7 +11,8 @@ export const ACTIONS_KEY = 'hedge-dashboard/actions';
 /** An action as the page sends it. */
 export type DashboardAction =
   | { readonly action: 'run' | 'pause' | 'resume'; readonly name: string; readonly reason?: string }
-  | { readonly action: 'resign'; readonly reason?: string }
+  /** `token` is the term that the person has seen. */
+  | { readonly action: 'resign'; readonly token: string; readonly reason?: string }
   | { readonly action: 'resize'; readonly name: string; readonly limit: number; readonly reason?: string }
   | {
       readonly action: 'put';
@@ -29,6 +30,7 @@ export interface ActionRecord {
   /** The job, the semaphore or the key. */
   readonly name?: string;
   readonly limit?: number;
+  readonly token?: string;
   readonly reason?: string;
   /** The person: see `HedgeDashboardOptions.user`. */
   readonly by: string;
@@ -63,6 +65,7 @@ export async function perform(deps: ActionsDeps, action: DashboardAction, user: 
     action: action.action,
     ...('name' in action && { name: action.name }),
     ...('limit' in action && { limit: action.limit }),
+    ...('token' in action && { token: action.token }),
     ...(action.reason !== undefined && { reason: action.reason }),
     by,
     pod: deps.pod(),
@@ -88,7 +91,7 @@ async function run(deps: ActionsDeps, action: DashboardAction, origin: { by: str
     case 'resume':
       return deps.jobs[action.action](action.name, origin);
     case 'resign':
-      return deps.leader.requestResignation();
+      return deps.leader.requestResignation({ token: BigInt(action.token) });
     case 'resize':
       return deps.semaphores.get(action.name, { limit: action.limit }).resize(action.limit);
     case 'put': {
@@ -103,11 +106,13 @@ async function run(deps: ActionsDeps, action: DashboardAction, origin: { by: str
  * @throws HedgeError INVALID_ARGUMENT. The services check the names and values.
  */
 export function parseAction(body: unknown): DashboardAction {
-  const { action, reason, name, value, limit, ifVersion } = fieldsOf(body);
+  const { action, reason, name, value, limit, ifVersion, token } = fieldsOf(body);
   const common = typeof reason === 'string' && reason !== '' ? { reason } : {};
   assertShort('reason', reason, MOST_REASON);
   assertShort('name', name, MOST_NAME);
-  if (action === 'resign') return { action, ...common };
+  if (action === 'resign' && typeof token === 'string' && /^\d{1,19}$/.test(token)) {
+    return { action, token, ...common };
+  }
   if (typeof name === 'string') {
     if (action === 'run' || action === 'pause' || action === 'resume') return { action, name, ...common };
     if (action === 'resize' && typeof limit === 'number') return { action, name, limit, ...common };
