@@ -77,8 +77,11 @@ export class DashboardController implements OnModuleInit, OnModuleDestroy {
   }
 
   @Get('api/events')
-  events(@Res() response: HttpResponse): void {
-    this.#streams.open(response, (send) => this.#monitor.watch(send));
+  async events(@Res() response: HttpResponse): Promise<void> {
+    if (!this.#streams.isFull) return this.#streams.open(response, (send) => this.#monitor.watch(send));
+    await this.#json(response, () => {
+      throw new HedgeError('OVERLOADED', 'Too many pages of this pod are open. Close some, or open another pod.');
+    });
   }
 
   @Get('api/locks')
