@@ -159,12 +159,11 @@ async function backendOf(
 const MAKERS: Readonly<Record<(typeof BACKENDS)[number], (options: ConnectionOptions) => Promise<BackendFactory>>> = {
   sqlite: async ({ file, ...options }) => {
     if (file === undefined) throw missing('--file PATH', 'HEDGE_SQLITE_FILE');
-    // The driver would create it.
     if (!existsSync(file)) {
       throw new UsageError(`There is no file ${file}. Give the file of the pods, on this machine, by --file.`);
     }
-    const { sqlite } = await import('../database/sqlite/index.js');
-    return sqlite({ file, ...tablesOf(options) });
+    const { existingSqlite } = await import('../database/sqlite/backend.js');
+    return existingSqlite({ file, ...tablesOf(options) });
   },
   postgres: async ({ url, schema, ...options }) => {
     if (url === undefined) throw missing('--url postgres://…', 'DATABASE_URL');

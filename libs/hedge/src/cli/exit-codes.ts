@@ -40,7 +40,7 @@ export function outcomeOf(error: unknown): Outcome {
   if (error instanceof CommandFailed) return error.outcome;
   if (error instanceof UsageError) return 'usage';
   if (!(error instanceof HedgeError)) return 'failed';
-  if (error.code === 'INVALID_ARGUMENT') return 'usage';
+  if (error.code === 'INVALID_ARGUMENT' || error.code === 'INVALID_OPTIONS') return 'usage';
   if (error.code === 'OUTCOME_UNKNOWN') return 'unknown';
   if (error.code === 'DEADLINE_EXCEEDED') return error.details['started'] === true ? 'unknown' : 'unavailable';
   return NOTHING_DONE.has(error.code) ? 'unavailable' : 'failed';

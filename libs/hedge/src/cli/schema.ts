@@ -8,6 +8,8 @@ import { indexDdl, tableDdl } from '../database/spanner/schema.js';
 import { messageOf } from '../common/errors.js';
 import { UsageError } from './exit-codes.js';
 import type { CommandAdder, Terminal } from './command.js';
+import type { ConnectionOptions } from './connection.js';
+import { Output } from './output.js';
 
 interface Options {
   readonly dialect: string;
@@ -40,7 +42,8 @@ export function addSchemaCommand(program: Command, { add, terminal }: CommandAdd
       false,
     )
     .action(async (_options: unknown, command: Command) => {
-      await runSchemaCommand(parseSchemaCommand(givenOptions(command)), terminal);
+      const output = new Output(command.optsWithGlobals<ConnectionOptions>().output, terminal.out);
+      await runSchemaCommand(parseSchemaCommand(givenOptions(command)), output, terminal);
     });
 }
 
@@ -88,7 +91,11 @@ function parseSchemaCommand(options: Options): SchemaCommand {
   }
 }
 
-async function runSchemaCommand({ statements, atomic, target }: SchemaCommand, { out, err }: Terminal): Promise<void> {
+async function runSchemaCommand(
+  { statements, atomic, target }: SchemaCommand,
+  output: Output,
+  { err }: Terminal,
+): Promise<void> {
   try {
     await target?.apply(statements);
   } catch (error) {
@@ -97,7 +104,7 @@ async function runSchemaCommand({ statements, atomic, target }: SchemaCommand, {
     throw new Error(`Applying the schema to ${target?.name} failed: ${reason}. ${advice}`, { cause: error });
   }
   const printed = atomic ? ['BEGIN', ...statements, 'COMMIT'] : statements;
-  for (const statement of printed) out(`${statement};\n\n`);
+  output.printValue({ statements: printed }, printed.map((statement) => `${statement};\n\n`).join(''));
   if (target !== undefined) err(`Applied to ${target.name}.\n`);
 }
 

@@ -52,8 +52,7 @@ export class Session {
   static async open(settings: PodSettings, logger: LineSink): Promise<Session> {
     const backend = settings.backend.create({ timeoutMs: settings.timing.backendTimeoutMs });
     try {
-      // A pod would retry. A command fails at once.
-      await backend.open();
+      await openInTime(backend, settings);
       const session = new Session(settings, backend, logger);
       await session.pod.start();
       return session;
@@ -166,6 +165,19 @@ export class Session {
   async close(): Promise<void> {
     await this.pod.leave();
     await this.pod.close();
+  }
+}
+
+/** A pod would try for ever. A command fails at a refusal, or when there is no answer within its time limit. */
+async function openInTime(backend: Backend, { timing, defaultTimeoutMs }: PodSettings): Promise<void> {
+  const begun = performance.now();
+  for (let start = begun; ; start = performance.now()) {
+    try {
+      return await backend.open();
+    } catch (error) {
+      const now = performance.now();
+      if (now - start < timing.backendTimeoutMs || now - begun >= defaultTimeoutMs) throw error;
+    }
   }
 }
 

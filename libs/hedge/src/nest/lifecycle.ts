@@ -8,6 +8,7 @@ import { HedgePod } from '../pod/hedge-pod.js';
 import { HedgeStrategy } from './handlers/strategy.js';
 import { HandlerWiring } from './handlers/wiring.js';
 import { HEDGE_SETTINGS, type HedgeSettings } from './options.js';
+import { timeoutWarning } from '../pod/settings.js';
 
 /**
  * Nest sorts the hooks of modules by their distance from the root module: the farthest module starts first and stops last.
@@ -65,6 +66,8 @@ export class HedgeStart {
     const drainNotices = registerLifecycleCallbacks(this.discovery.notices(), leader, cluster, logger);
     this.pod.awaitAtStop(drainNotices);
     this.pod.jobs.start(this.discovery.jobs());
+    const warning = timeoutWarning(this.settings);
+    if (warning !== undefined) logger.warn(warning);
     await this.pod.start();
   }
 

@@ -25,10 +25,10 @@ describe('group secret', () => {
   describe('of a running pod', () => {
     const clock = new VirtualClock();
 
-    function keeper(log: LogTable) {
+    function keeper(log: LogTable, writes = true) {
       const warnings: string[] = [];
       const logger = { warn: (line: string) => void warnings.push(line) };
-      const kept = new KeptSecret({ log, group: 'orders', clock, retryMs: 100, logger });
+      const kept = new KeptSecret({ log, group: 'orders', writes, clock, retryMs: 100, logger });
       return { kept, warnings };
     }
 
@@ -59,6 +59,20 @@ describe('group secret', () => {
       faults.outage = false;
       expect(await kept.get('a:1')).toEqual(await kept.get('a:1'));
       expect(reads).toBe(2);
+    });
+
+    it('is read by a client, which writes none and keeps none that it has not read', async () => {
+      const { table, replace } = replaceable();
+      const { kept } = keeper(table, false);
+      expect(await kept.get('')).not.toEqual(await kept.get(''));
+      expect(await table.keys({ prefix: '', limit: 10 })).toEqual([]);
+      const secret = await groupSecret(table, 'orders', 'a:1');
+      expect(await kept.get('')).toEqual(secret);
+      replace();
+      expect(await kept.get('')).toEqual(secret);
+      await kept.restore('');
+      expect(await kept.get('')).not.toEqual(secret);
+      expect(await table.keys({ prefix: '', limit: 10 })).toEqual([]);
     });
 
     it('is written back when the database was replaced, so that new pods can join', async () => {

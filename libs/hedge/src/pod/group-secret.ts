@@ -7,6 +7,7 @@ import { HedgeError } from '../common/errors.js';
 import type { GroupSecrets } from '../transport/handshake/group-identity.js';
 
 const SECRET_ID = 'secret';
+const SECRET_BYTES = 32;
 
 /** In the option `secret`, this value stands for the secret in the database. It is too short for a user's secret. */
 export const STORED_SECRET = 'stored';
@@ -33,19 +34,26 @@ export async function groupSecrets(option: readonly string[], stored: () => Prom
  * @throws HedgeError BACKEND_UNAVAILABLE: call again.
  */
 export async function groupSecret(log: LogTable, group: string, writer: string): Promise<Buffer> {
+  const kept = await readSecret(log, group);
+  if (kept !== undefined) return kept;
   const key = secretKey(group);
-  const kept = await log.latest(key);
-  if (kept !== undefined) return Buffer.from(kept.value, 'base64');
-  const value = randomBytes(32).toString('base64');
+  const value = randomBytes(SECRET_BYTES).toString('base64');
   const [outcome] = await log.append([{ key, id: SECRET_ID, value, leader: writer }]);
   if (!(outcome instanceof HedgeError)) return Buffer.from(value, 'base64');
   if (outcome.code === 'CONFLICT') return groupSecret(log, group, writer);
   throw outcome;
 }
 
+async function readSecret(log: LogTable, group: string): Promise<Buffer | undefined> {
+  const kept = await log.latest(secretKey(group));
+  return kept && Buffer.from(kept.value, 'base64');
+}
+
 export interface KeptSecretOptions {
   readonly log: LogTable;
   readonly group: string;
+  /** Whether this pod writes a secret that is missing. A client only reads it. */
+  readonly writes: boolean;
   readonly clock: Clock;
   /** The pause before the next attempt, in milliseconds. It grows with jitter up to four times this value. */
   readonly retryMs: number;
@@ -54,31 +62,46 @@ export interface KeptSecretOptions {
 
 /** The group secret that one pod keeps. It reads the secret once, and writes it back if the database was replaced. */
 export class KeptSecret {
-  #known: Promise<Buffer> | undefined;
+  #known: Promise<Buffer | undefined> | undefined;
   #closed = false;
 
   constructor(private readonly options: KeptSecretOptions) {}
 
   /**
+   * A client that finds no secret gets one that it does not keep: the pods refuse it. They have the option `secret`, or
+   * write the secret when they read the handshake, and the client finds it for the next one.
+   *
    * @param writer the address of this pod.
    * @throws HedgeError BACKEND_UNAVAILABLE: call again.
    */
-  get(writer: string): Promise<Buffer> {
-    const { log, group } = this.options;
-    this.#known ??= groupSecret(log, group, writer).catch((error: unknown) => {
+  async get(writer: string): Promise<Buffer> {
+    const { log, group, writes } = this.options;
+    this.#known ??= (writes ? groupSecret(log, group, writer) : readSecret(log, group)).catch((error: unknown) => {
       this.#known = undefined;
       throw error;
     });
-    return this.#known;
+    const known = await this.#known;
+    if (known !== undefined) return known;
+    this.#known = undefined;
+    return randomBytes(SECRET_BYTES);
+  }
+
+  /** Has the secret written early, for clients. Never throws: the next handshake tries again. */
+  prepare(writer: string): void {
+    this.get(writer).catch(() => undefined);
   }
 
   /**
    * Call this when the database was replaced. If the new database has no secret, a new pod would create another one and
    * could not join the running pods. So each running pod writes the secret that it knows, or adopts the secret in the
-   * database. Never rejects.
+   * database. A client reads it again. Never rejects.
    */
   async restore(writer: string): Promise<void> {
-    const { clock, retryMs } = this.options;
+    const { clock, retryMs, writes } = this.options;
+    if (!writes) {
+      this.#known = undefined;
+      return;
+    }
     for (let attempt = 1; !this.#closed; attempt += 1) {
       try {
         return await this.#restoreOnce(writer);

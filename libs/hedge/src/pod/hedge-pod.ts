@@ -39,7 +39,7 @@ import {
 import { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { Liveness } from '../lease/renewal/liveness.js';
 import { HedgeReadiness, type ReadinessFacts } from './readiness.js';
-import { type PodSettings, timeoutWarning } from './settings.js';
+import type { PodSettings } from './settings.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { reportToOpenTelemetry } from '../telemetry/opentelemetry.js';
 import { reportGauges } from './state-gauges.js';
@@ -185,8 +185,6 @@ export class HedgePod {
     const { mode, group } = this.settings;
     const { backend, opener } = this.#database;
     const { transport, source } = this.#network;
-    const warning = timeoutWarning(this.settings);
-    if (warning !== undefined) this.logger.warn(warning);
     try {
       this.#stopReporting = reportToOpenTelemetry(this.metrics);
       this.#stalls.start();
@@ -285,6 +283,7 @@ export class HedgePod {
 
   /** Joins the group. */
   #join(): void {
+    this.#network.prepareSecret();
     this.#election.elector.start();
     this.#election.membership.start();
   }

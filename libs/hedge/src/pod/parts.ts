@@ -108,7 +108,9 @@ export function makeNetwork(
 ) {
   const { group, timing } = settings;
   const option = settings.secret.reveal();
-  const secret = new KeptSecret({ log: backend.log, group, clock, retryMs: timing.retryMs, logger });
+  const isStored = option.includes(STORED_SECRET);
+  const writes = settings.mode === 'member';
+  const secret = new KeptSecret({ log: backend.log, group, writes, clock, retryMs: timing.retryMs, logger });
   const { transport, source } = makeTransport({
     settings,
     incarnation: newIncarnation(),
@@ -117,9 +119,12 @@ export function makeNetwork(
     metrics,
   });
   watch.onReplaced(() => {
-    if (option.includes(STORED_SECRET)) void secret.restore(transport.self.address);
+    if (isStored) void secret.restore(transport.self.address);
   });
-  return { transport, source, secret, address: () => transport.self.address };
+  const prepareSecret = (): void => {
+    if (isStored && writes) secret.prepare(transport.self.address);
+  };
+  return { transport, source, secret, prepareSecret, address: () => transport.self.address };
 }
 
 /** The election, and the membership that follows it. */

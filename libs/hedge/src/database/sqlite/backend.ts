@@ -22,10 +22,16 @@ import { SqliteUserTransactions } from './user-transactions.js';
  */
 export function sqlite(options: SqliteOptions): BackendFactory {
   const config = workerConfig(options);
-  return {
-    create: ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThreads(config, timeoutMs), config),
-    forWorker: () => ({ module: import.meta.url, make: 'sqlite', options: config }),
-  };
+  return { create: creator(config), forWorker: () => ({ module: import.meta.url, make: 'sqlite', options: config }) };
+}
+
+/** As `sqlite`, for a client: the file must have the tables already, so that a wrong path changes no other database. */
+export function existingSqlite(options: SqliteOptions): BackendFactory {
+  return { create: creator({ ...workerConfig(options), existing: true }) };
+}
+
+function creator(config: WorkerConfig): BackendFactory['create'] {
+  return ({ timeoutMs }) => new SqliteBackend(`sqlite ${config.file}`, new SqliteThreads(config, timeoutMs), config);
 }
 
 class SqliteBackend implements Backend {

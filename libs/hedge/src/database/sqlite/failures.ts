@@ -54,6 +54,8 @@ function adviceForGood({ file, lockTable, logTable }: WorkerConfig, { code }: Fa
       return 'The permission model of Node forbids threads. Start Node with --allow-worker and --allow-addons.';
     case 'WORKER_MISSING':
       return 'A bundler has probably moved the library. Keep nestjs-hedge and libsql external in its configuration.';
+    case 'NO_TABLES':
+      return 'Give the file of the pods, and their lockTable and logTable if they set these. The pods make the tables.';
     case 'NO_FOLDER':
       return 'Create the folder, or change the option file.';
     case 'NO_WAL':

@@ -9,6 +9,8 @@ export interface WorkerConfig {
   readonly logTable: string;
   /** A thread that never writes, except to make the tables. */
   readonly readsOnly?: boolean;
+  /** The file must exist and have the tables. Otherwise `connect` fails, and changes nothing. */
+  readonly existing?: boolean;
   /** The memory of `KnownFile` in `worker/`, which the threads of one backend share; all zero while no file is known. */
   readonly knownFile?: SharedArrayBuffer;
 }

@@ -46,6 +46,7 @@ export class Connections {
     if (!existsSync(dirname(file))) throw new DatabaseError('NO_FOLDER', `folder ${dirname(file)} does not exist`);
     assertNoneStale(file);
     const open = opener(file);
+    if (config.existing) assertHasTables(open, config);
     this.#file = file;
     this.#place = madeBy(open, file);
     const log = (this.#log = `${realpathSync(file)}-wal`);
@@ -239,6 +240,24 @@ function configure(writer, { lockTable, logTable, readsOnly }) {
   } catch (error) {
     if (writer.inTransaction) writer.exec('ROLLBACK');
     throw error;
+  }
+}
+
+/**
+ * Changes nothing in a file of another program.
+ * @param {() => Database} open
+ * @param {WorkerConfig} config
+ */
+function assertHasTables(open, { file, lockTable, logTable }) {
+  if (!existsSync(file)) throw new DatabaseError('NO_TABLES', 'there is no such file');
+  const connection = open();
+  try {
+    const leases = columnsOf(connection, lockTable);
+    const values = columnsOf(connection, logTable);
+    if (leases.includes('renewals') && values.includes('timestamp')) return;
+    throw new DatabaseError('NO_TABLES', `it has no tables ${lockTable} and ${logTable} of Hedge`);
+  } finally {
+    connection.close();
   }
 }
 
