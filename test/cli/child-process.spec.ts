@@ -18,6 +18,14 @@ const STUBBORN = `const { writeFileSync, renameSync } = require('fs');
 /** SIGKILL does not follow SIGTERM within a test. */
 const TIMING = { ...TIMING_PRESETS.lan, leaseMs: 600_000 };
 
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 describe('a command under a lock', () => {
   let folder: string;
   let lines: string[];
@@ -32,13 +40,6 @@ describe('a command under a lock', () => {
 
   const has = (file: string): boolean => existsSync(join(folder, file));
   const pidOf = (): number => Number(readFileSync(join(folder, 'pid'), 'utf8'));
-  const isRunning = (pid: number): boolean => {
-    try {
-      return process.kill(pid, 0);
-    } catch {
-      return false;
-    }
-  };
 
   function run(script: string, lock: CommandUnderLock['lock'], clock: Clock = systemClock): Promise<EndedCommand> {
     return runUnderLock({

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { EventStreams, type HttpResponse } from '../../libs/hedge/src/nest/dashboard/event-streams.js';
+import { EventStreams } from '../../libs/hedge/src/nest/dashboard/event-streams.js';
 import { until } from './apps.js';
 
 const EVENT = 'x'.repeat(1_000_000);
@@ -20,7 +20,7 @@ describe('the streams of the dashboard', () => {
     streams = new EventStreams({ streams: 2, unreadMs: UNREAD_MS });
     server = createServer((_, response) => {
       responses.push(response);
-      streams.open(response as HttpResponse, (send) => {
+      streams.open(response, (send) => {
         senders.push(send);
         return () => (ended += 1);
       });
