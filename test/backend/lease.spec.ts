@@ -80,8 +80,10 @@ describe('one lease among processes', () => {
       expect(contenders.map(({ complaints }) => complaints).join('')).toBe('');
       const terms = termsOf(contenders.flatMap(({ events }) => events));
       expect(terms.length).toBeGreaterThan(KILLS * HANDOVERS);
-      terms.slice(1).forEach((term, i) => {
-        const before = terms[i] as BelievedTerm;
+      // On a busy machine, an answer may come when the lease that it gave has ended: nobody ever used that token.
+      const used = terms.filter(({ from, until }) => from < until);
+      used.slice(1).forEach((term, i) => {
+        const before = used[i] as BelievedTerm;
         expect(term.token).toBeGreaterThan(before.token);
         // A process that acquires it again stops using the old token before the call.
         if (term.incarnation !== before.incarnation) expect(term.from).toBeGreaterThanOrEqual(before.until);
