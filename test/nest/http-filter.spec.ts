@@ -45,6 +45,7 @@ const STATUSES: Record<HedgeErrorCode, number> = {
   SPILL_FULL: 507,
   SPILL_LOST: 500,
   SPILL_CORRUPT: 500,
+  COMPACTED: 410,
   SPILL_UNKNOWN: 404,
 };
 

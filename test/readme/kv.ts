@@ -1,4 +1,4 @@
-import { HedgeError, type KvEntry, type KvStore } from 'nestjs-hedge';
+import { HedgeError, type HedgeKv, type KvEntry, type KvStore } from 'nestjs-hedge';
 
 export async function keep(kv: KvStore) {
   // #region kv
@@ -52,6 +52,18 @@ export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, ap
   kv.watch({ key: 'settings' }); // one key
   kv.watch('rates/', { from: last }); // what came after that entry, as after a restart
   // #endregion
+}
+
+export function oldVersions(): HedgeKv {
+  // #region retention
+  const kv = {
+    retention: [
+      { prefix: 'rates/', versions: 100, tombstonesDays: 7 }, // the last 100 versions of each key
+      { prefix: '', days: 30 }, // of all other keys, versions that were replaced and are older than 30 days
+    ],
+  };
+  // #endregion
+  return kv;
 }
 
 export async function readMany(kv: KvStore) {

@@ -22,6 +22,7 @@ import type { WatchNotices } from '../../libs/hedge/src/kv/watch/watch-notices.c
 import type { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { GetBatcher, GetLimits } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
+import type { Retention, RetentionLimits, RetentionRule } from '../../libs/hedge/src/kv/retention/retention.core.js';
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphores/semaphore-timing.js';
 import { DatabaseConnection } from './calls.js';
@@ -60,6 +61,7 @@ export interface Parts {
   watchReader(after: LogPlace): WatchReader;
   watchNotices(): WatchNotices;
   gets(limits: GetLimits): GetBatcher<Versions>;
+  retention(rules: readonly RetentionRule[], limits: RetentionLimits): Retention;
   driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
@@ -177,6 +179,18 @@ export class Cluster {
         const oracle = isReservedKey(entry.key) ? this.jobs : this.operations;
         oracle.written(entry, this.database.lease.token);
         this.watches.written(entry);
+      },
+      trimmed: (entries) => {
+        const [{ key } = { key: '' }] = entries;
+        // The jobs trim their ledgers themselves.
+        if (isReservedKey(key)) return;
+        this.watches.trimmed(entries);
+        this.operations.trimmed(entries, this.database.versions(key).length > 0);
+      },
+      restored: (entries) => {
+        if (entries.some(({ key }) => isReservedKey(key))) return;
+        this.watches.restored(entries);
+        this.operations.restored(entries);
       },
       replaced: () => {
         this.leadership.replaced();

@@ -1,5 +1,7 @@
 import {
   comparePlaces,
+  isBuried,
+  isTrimmable,
   OVERWRITE_ID,
   type ChangesPage,
   type ChangesQuery,
@@ -8,6 +10,8 @@ import {
   type LogPlace,
   type LogTrim,
   type TransactionOutcome,
+  type TrimmablePage,
+  type TrimmableQuery,
 } from '../../libs/hedge/src/database/log-table.js';
 import { outcomeOf } from '../../libs/hedge/src/database/checks.js';
 import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
@@ -65,6 +69,10 @@ export interface DatabaseObserver {
   acquired(name: string, row: LeaseRow, knew: LeaseMarker): void;
   renewed(name: string, row: LeaseRow): void;
   written(entry: LogEntry): void;
+  /** Versions of one key were deleted, the oldest first. */
+  trimmed(entries: readonly LogEntry[]): void;
+  /** The database has lost the commit that deleted these. */
+  restored(entries: readonly LogEntry[]): void;
   replaced(): void;
   wentBack(lost: LostCommits): void;
 }
@@ -74,7 +82,9 @@ const NO_ROW: LeaseRow = { token: 0n, renewals: 0n, heartbeat: 0 };
 /** The tables, in which each call takes effect at one instant. */
 export class SimulatedDatabase {
   readonly #leases = new Map<string, LeaseRow>();
-  readonly #log = new Map<string, LogEntry[]>();
+  readonly #log = new Map<string, readonly LogEntry[]>();
+  /** By prefix, as the rows of `compactedKey`. */
+  readonly #compacted = new Map<string, bigint>();
   #lastTimestamp = 0n;
   #clockOffset = 0;
   #report: StampedReport | undefined;
@@ -302,7 +312,58 @@ export class SimulatedDatabase {
   changes({ after, limit, ...scope }: ChangesQuery): ChangesPage {
     const later = this.rowsIn(scope).filter((row) => this.isAfter(row, after));
     const entries = later.slice(0, limit);
-    return { entries, next: entries.at(-1) ?? after, more: later.length > limit };
+    const more = later.length > limit;
+    const end = { timestamp: this.#lastTimestamp + 1n, id: '', key: '' };
+    const next = more ? (entries.at(-1) ?? after) : comparePlaces(end, after) > 0 ? end : after;
+    return { entries, next, more, compactedBefore: this.compactedBefore(scope) };
+  }
+
+  /** What `changes` says of deletions. */
+  protected compactedBefore({ prefix, exact }: WatchScope): bigint {
+    let last = 0n;
+    for (const [compacted, before] of this.#compacted) {
+      const concerns = prefix.startsWith(compacted) || (!exact && compacted.startsWith(prefix));
+      if (concerns && before > last) last = before;
+    }
+    return last;
+  }
+
+  /** As `LogTable.trimmable`. */
+  trimmable({ prefix, after = '', limit, ...trim }: TrimmableQuery): TrimmablePage {
+    const found = [...this.#log.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+    const keys = found.slice(0, limit).filter((key) => {
+      const versions = this.versions(key);
+      const [oldest] = versions;
+      const newest = versions.at(-1);
+      if (oldest === undefined || newest === undefined) return false;
+      return isTrimmable({ oldest: oldest.timestamp, newest, hasMore: versions.length > trim.keep }, trim);
+    });
+    return { keys, next: found.length > limit ? found[limit - 1] : undefined };
+  }
+
+  /** As `LogTable.trim`. */
+  trim(trim: LogTrim): number {
+    const { key, keep, before, limit, record } = trim;
+    const versions = this.versions(key);
+    const newest = versions.at(-1);
+    const old =
+      newest !== undefined && isBuried(newest, trim)
+        ? versions
+        : versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
+    const deleted = old.slice(0, limit);
+    const last = deleted.at(-1);
+    if (last === undefined) return 0;
+    this.#log.set(key, versions.slice(deleted.length));
+    const known = record && (this.#compacted.get(record.prefix) ?? 0n);
+    if (record !== undefined && last.timestamp >= (known ?? 0n))
+      this.#compacted.set(record.prefix, last.timestamp + 1n);
+    this.commit(() => {
+      this.#log.set(key, versions);
+      if (record !== undefined && known !== undefined) this.#compacted.set(record.prefix, known);
+      this.observer?.restored(deleted);
+    });
+    this.observer?.trimmed(deleted);
+    return deleted.length;
   }
 
   protected isAfter(row: LogEntry, place: LogPlace): boolean {
@@ -320,21 +381,6 @@ export class SimulatedDatabase {
   /** As `LogTable.lastTimestamp`. */
   get lastTimestamp(): bigint {
     return this.#lastTimestamp;
-  }
-
-  /** As `LogTable.trim`. */
-  trim({ key, keep, before, limit }: LogTrim): number {
-    const versions = this.versions(key);
-    const old = versions
-      .slice(0, -keep)
-      .filter(({ timestamp }) => before === undefined || timestamp < before)
-      .slice(0, limit);
-    this.#log.set(
-      key,
-      versions.filter((entry) => !old.includes(entry)),
-    );
-    this.commit(() => this.#log.set(key, [...versions]));
-    return old.length;
   }
 
   #write(entry: LogEntry, others: readonly LogEntry[]): LogEntry {

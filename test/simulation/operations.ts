@@ -86,6 +86,9 @@ export class Operations {
   #losses = 0;
   /** The number of rows of each key, without overwrites. */
   readonly #appended = new Map<string, number>();
+  /** The entries that retention has deleted, and their number for each key. */
+  readonly #trimmed = new Set<LogEntry>();
+  readonly #trims = new Map<string, number>();
 
   /** @param isLost whether the database has lost the term with that token. */
   constructor(
@@ -252,6 +255,7 @@ export class Operations {
   #newest(key: string): LogEntry | undefined {
     let newest: LogEntry | undefined;
     for (const other of this.#written.values()) {
+      if (this.#trimmed.has(other)) continue;
       if (other.key === key && (newest === undefined || compareVersions(other, newest) > 0)) newest = other;
     }
     return newest;
@@ -284,6 +288,24 @@ export class Operations {
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) - 1);
   }
 
+  /** Retention has deleted versions of one key. @param left whether it has others. */
+  trimmed(entries: readonly LogEntry[], left: boolean): void {
+    for (const entry of entries) {
+      this.#trimmed.add(entry);
+      if (entry.id !== OVERWRITE_ID) this.#trims.set(entry.key, (this.#trims.get(entry.key) ?? 0) + 1);
+    }
+    const last = entries.at(-1);
+    if (!left && last !== undefined) violated('K1', `retention has deleted the newest version of ${last.key}`);
+  }
+
+  /** The database has lost the commit that deleted these. */
+  restored(entries: readonly LogEntry[]): void {
+    for (const entry of entries) {
+      this.#trimmed.delete(entry);
+      if (entry.id !== OVERWRITE_ID) this.#trims.set(entry.key, (this.#trims.get(entry.key) ?? 0) - 1);
+    }
+  }
+
   /** A pod begins to read a key. @returns a callback for all its versions, oldest first. */
   beginRead(key: string): (versions: readonly LogEntry[]) => void {
     const startedAt = this.world.now;
@@ -291,8 +313,9 @@ export class Operations {
     const losses = this.#losses;
     return (versions) => {
       this.#reads.push({ key, startedAt, endedAt: this.world.now, latest: versions.at(-1) });
-      if (versions.length < before && losses === this.#losses)
-        violated('K3', `a read of ${key} has ${versions.length} of ${before} versions`);
+      const left = before - (this.#trims.get(key) ?? 0);
+      if (versions.length < left && losses === this.#losses)
+        violated('K3', `a read of ${key} has ${versions.length} of ${left} versions`);
     };
   }
 

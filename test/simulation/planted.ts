@@ -19,7 +19,13 @@ import {
   type TransactionOutcome,
 } from '../../libs/hedge/src/database/log-table.js';
 import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
-import { WatchNotices, type Notice, type NoticesInput } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
+import { Retention } from '../../libs/hedge/src/kv/retention/retention.core.js';
+import {
+  WatchNotices,
+  type Notice,
+  type NoticesInput,
+  type WatchScope,
+} from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
 import { WatchReader, type WatchEffect, type WatchInput } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
@@ -238,6 +244,24 @@ class ShowsSomeRowsLate extends SimulatedDatabase {
   }
 }
 
+/** It goes on although rows behind its place were deleted. */
+class IgnoresDeletions extends WatchReader {
+  protected override isCompacted(): boolean {
+    return false;
+  }
+}
+
+/** It records deletions in a later transaction. */
+class RecordsDeletionsLate extends SimulatedDatabase {
+  readonly #records = new Map<string, { readonly at: number; readonly before: bigint }[]>();
+
+  protected override compactedBefore(scope: WatchScope): bigint {
+    const records = this.#records.get(scope.prefix) ?? [];
+    this.#records.set(scope.prefix, [...records, { at: this.world.now, before: super.compactedBefore(scope) }]);
+    return records.filter(({ at }) => at < this.world.now - 300).at(-1)?.before ?? 0n;
+  }
+}
+
 /** Bugs, each with the invariants that must find it. */
 export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'validity counted from the end of a renewal': {
@@ -319,6 +343,19 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
   'a row that becomes visible after a later one': {
     parts: { ...SOUND_PARTS, database: (...made) => new ShowsSomeRowsLate(...made) },
     found: ['W1'],
+  },
+  'a watch that goes on over deleted rows': {
+    parts: { ...SOUND_PARTS, watchReader: (after) => new IgnoresDeletions(after) },
+    found: ['W1'],
+  },
+  'deletions recorded in a later transaction': {
+    parts: { ...SOUND_PARTS, database: (...made) => new RecordsDeletionsLate(...made) },
+    found: ['W1'],
+  },
+  'versions deleted before the puts that wrote them have ended': {
+    parts: { ...SOUND_PARTS, retention: (rules, limits) => new Retention(rules, { ...limits, leastAgeMs: 0 }) },
+    found: ['K1', 'K4'],
+    conditions: { fault: 'pod cut off from the database' },
   },
   'a get that joins a read that was sent before': {
     parts: { ...SOUND_PARTS, gets: (limits) => new JoinsSentReads(limits) },

@@ -11,6 +11,7 @@ import {
   type PutTransaction,
   type Write,
 } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import { Timeline } from '../../libs/hedge/src/messaging/server/timeline.js';
 import type { Cluster } from './cluster.js';
 
 /** The part of its process that the group commit needs. */
@@ -28,6 +29,7 @@ export class PodCommits {
   readonly #tried = new Set<string>();
   /** The newest row of each key, for the planted bug of a leader that remembers it. */
   readonly #remembered = new Map<string, LogEntry | undefined>();
+  readonly #timeline = new Timeline();
   #tickets = 0;
 
   constructor(
@@ -40,15 +42,20 @@ export class PodCommits {
   }
 
   /** @param end called once, with the outcome. */
-  put(write: Write, deadline: number, end: (outcome: PutOutcome) => void): void {
+  put(write: Write, timeoutMs: number, end: (outcome: PutOutcome) => void): void {
+    const deadline = this.#now() + timeoutMs;
     const ticket = (this.#tickets += 1);
     this.#settle.set(ticket, end);
     this.#step({ type: 'put', ticket, write, deadline });
   }
 
   #step(input: GroupCommitInput): void {
-    const { mono } = this.host.now();
-    for (const effect of this.#core.step(input, mono)) this.#perform(effect, mono);
+    const now = this.#now();
+    for (const effect of this.#core.step(input, now)) this.#perform(effect, now);
+  }
+
+  #now(): number {
+    return this.#timeline.advance(this.host.now());
   }
 
   #perform(effect: GroupCommitEffect, now: number): void {

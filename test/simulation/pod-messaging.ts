@@ -428,8 +428,7 @@ export class PodMessaging implements LinkEnd {
         else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome) });
       };
       if (isPut(operation)) {
-        const deadline = this.host.now().mono + request.timeoutMs;
-        this.#commits.put(writeOf(operation, request.epoch), deadline, end);
+        this.#commits.put(writeOf(operation, request.epoch), request.timeoutMs, end);
       } else if (!cluster.random.chance(0.02)) {
         this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));
       } else {

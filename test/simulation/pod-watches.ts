@@ -55,11 +55,21 @@ export class PodWatches {
   open(scope: WatchScope, after: LogPlace, readerMs: number): void {
     const { parts, world, watches } = this.cluster;
     const seen = watches.begin(scope, after, this.host.self.incarnation);
-    const open: OpenWatch = this.#hub.open(scope, parts.watchReader(after), (entry) => {
-      world.count('watches: delivered');
-      this.cluster.watch(() => seen.delivered(entry));
-      this.host.after(watches.hurried ? 1 : readerMs, () => open.want());
-    });
+    const open: OpenWatch = this.#hub.open(
+      scope,
+      parts.watchReader(after),
+      (entry) => {
+        world.count('watches: delivered');
+        this.cluster.watch(() => seen.delivered(entry));
+        this.host.after(watches.hurried ? 1 : readerMs, () => open.want());
+      },
+      (error) => {
+        if (error?.code !== 'COMPACTED') return;
+        world.count('watches: COMPACTED');
+        const { version } = error.details['from'] as { readonly version: string };
+        this.cluster.watch(() => seen.compacted(BigInt(version)));
+      },
+    );
     open.want();
   }
 

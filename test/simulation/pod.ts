@@ -19,6 +19,7 @@ import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodReads } from './pod-reads.js';
 import type { PodRenewer } from './pod-renewer.js';
+import { PodRetention } from './pod-retention.js';
 import { PodSemaphores } from './pod-semaphores.js';
 import { PodWatches } from './pod-watches.js';
 import { violated } from './violation.js';
@@ -34,6 +35,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly messaging: PodMessaging;
   readonly reads: PodReads;
   readonly watches: PodWatches;
+  readonly retention: PodRetention;
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
@@ -95,6 +97,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.semaphores = new PodSemaphores(this, this.messaging, cluster);
     this.watches = new PodWatches(this, this.messaging, cluster);
     this.reads = new PodReads(this, cluster);
+    this.retention = new PodRetention(this, cluster);
     this.locks = new PodLocks(this, cluster);
     this.jobs = new PodJobs(this, this.messaging, cluster);
   }
@@ -288,6 +291,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         );
         this.renewer?.hold(ELECTION, effect, false, () => this.elect({ type: 'tick' }));
         this.semaphores.elected(effect.token);
+        this.retention.step({ type: 'elected', token: effect.token });
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':
         this.renewer?.drop(ELECTION, effect.token);
@@ -295,6 +299,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
         cluster.leadership.deposed(self, effect.token);
         this.semaphores.ended();
+        this.retention.step({ type: 'ended' });
         return this.jobs.step({ type: 'deposed', token: effect.token });
       case 'holder-changed': {
         const { holder } = effect;

@@ -10,6 +10,7 @@ import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import { WatchNotices } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
+import { Retention } from '../../libs/hedge/src/kv/retention/retention.core.js';
 import { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
 import { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
@@ -59,6 +60,7 @@ export const SOUND_PARTS: Parts = {
   gets: (limits) => new GetBatcher(limits),
   watchReader: (after) => new WatchReader(after),
   watchNotices: () => new WatchNotices(),
+  retention: (...made) => new Retention(...made),
   driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),

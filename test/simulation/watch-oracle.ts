@@ -16,6 +16,8 @@ interface Watched {
 /** W1: each watch gets each row once, in the order of commits, and all of them in the end; soon, while nothing fails. */
 export class WatchOracle {
   readonly #all = new Set<Watched>();
+  /** The rows that retention has deleted. */
+  readonly #trimmed = new Set<LogEntry>();
   /** Readers are fast now, so that they have read all rows in the end. */
   hurried = false;
 
@@ -37,10 +39,33 @@ export class WatchOracle {
     if (this.#nothingFails) this.#committedAt.set(entry, this.now());
   }
 
-  begin(scope: WatchScope, after: LogPlace, by: string): { delivered(entry: LogEntry): void } {
+  begin(
+    scope: WatchScope,
+    after: LogPlace,
+    by: string,
+  ): { delivered(entry: LogEntry): void; compacted(before: bigint): void } {
     const watched: Watched = { scope, by, last: after };
     this.#all.add(watched);
-    return { delivered: (entry) => this.#delivered(watched, entry) };
+    return {
+      delivered: (entry) => this.#delivered(watched, entry),
+      compacted: (before) => this.#ended(watched, before),
+    };
+  }
+
+  trimmed(entries: readonly LogEntry[]): void {
+    for (const entry of entries) this.#trimmed.add(entry);
+  }
+
+  restored(entries: readonly LogEntry[]): void {
+    for (const entry of entries) this.#trimmed.delete(entry);
+  }
+
+  /** The watch was told that rows which it had not read may be deleted. */
+  #ended(watched: Watched, before: bigint): void {
+    if (!this.#all.delete(watched)) return;
+    const last = [...this.#trimmed].reduce((latest, { timestamp }) => (timestamp > latest ? timestamp : latest), -1n);
+    if (before <= watched.last.timestamp || before > last + 1n)
+      violated('W1', `${shown(watched)} was told of deleted rows before ${before}, and the last one is of ${last}`);
   }
 
   /** The database has lost rows, and may give their timestamps again: a watch that has seen them is not checked any more. */
@@ -67,9 +92,12 @@ export class WatchOracle {
       violated('W1', `${shown(watched)} got ${entry.value} only ${Math.round(delay)} ms after its commit`);
   }
 
-  /** The rows that are there behind the last delivered one. */
+  /** The rows behind the last delivered one, also those that are deleted. */
   #after({ scope, last }: Watched): LogEntry[] {
-    return this.database.rowsIn(scope).filter((row) => !isReservedKey(row.key) && comparePlaces(row, last) > 0);
+    const { prefix, exact } = scope;
+    const trimmed = [...this.#trimmed].filter(({ key }) => (exact ? key === prefix : key.startsWith(prefix)));
+    const rows = [...this.database.rowsIn(scope), ...trimmed];
+    return rows.filter((row) => !isReservedKey(row.key) && comparePlaces(row, last) > 0);
   }
 }
 

@@ -104,6 +104,7 @@ export type {
   HedgeMetrics,
   HedgeSpill,
   HedgeTiming,
+  KvRetention,
 } from './nest/options.js';
 export type { HedgeMode } from './pod/settings.js';
 export { HedgeReadiness, type HedgeHealth } from './pod/readiness.js';

@@ -16,6 +16,7 @@
  * | BACKEND_UNAVAILABLE | the database did not answer or refused for now | yes |
  * | LEASE_LOST | the lease or fencing token is no longer the caller's | no |
  * | CONFLICT | the condition of a put does not hold; the row id exists with another value; the semaphore has another limit; a spill store of that name exists | no |
+ * | COMPACTED | retention has deleted versions that a watch had not read; `details.from` is where it can begin | no |
  * | INVALID_OPTIONS | a setting is wrong; the pod does not start | no |
  * | INVALID_ARGUMENT | an argument is wrong; nothing was done | no |
  * | UNAUTHENTICATED | the peer belongs to another group, or does not have its secret | no |
@@ -40,6 +41,7 @@ export type HedgeErrorCode =
   | 'BACKEND_UNAVAILABLE'
   | 'LEASE_LOST'
   | 'CONFLICT'
+  | 'COMPACTED'
   | 'INVALID_OPTIONS'
   | 'INVALID_ARGUMENT'
   | 'UNAUTHENTICATED'
@@ -65,6 +67,7 @@ const RETRYABLE: Readonly<Record<HedgeErrorCode, boolean>> = {
   BACKEND_UNAVAILABLE: true,
   LEASE_LOST: false,
   CONFLICT: false,
+  COMPACTED: false,
   INVALID_OPTIONS: false,
   INVALID_ARGUMENT: false,
   UNAUTHENTICATED: false,

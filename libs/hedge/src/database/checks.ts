@@ -9,6 +9,7 @@ import {
   type LogTransaction,
   type LogTrim,
   type TransactionOutcome,
+  type TrimmableQuery,
 } from './log-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
 import { assertLength, assertText, assertTexts } from './text.js';
@@ -122,10 +123,20 @@ function invalid(message: string): HedgeError {
 }
 
 /** @throws HedgeError INVALID_ARGUMENT */
-export function assertTrim({ key, keep, limit }: LogTrim): void {
-  assertText('key', key);
-  for (const [name, value] of Object.entries({ keep, limit })) {
+export function assertTrim({ key, keep, limit, record }: LogTrim): void {
+  assertTexts({ key, prefix: record?.prefix ?? '', leader: record?.leader ?? '' });
+  assertCounts(`trim "${key}"`, { keep, limit });
+}
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertTrimmable({ prefix, after = '', keep, limit }: TrimmableQuery): void {
+  assertTexts({ prefix, after });
+  assertCounts(`trimmable "${prefix}"`, { keep, limit });
+}
+
+function assertCounts(call: string, counts: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(counts)) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
-    throw new HedgeError('INVALID_ARGUMENT', `"${name}" of trim "${key}" is ${value}. Give a whole number from 1.`);
+    throw invalid(`"${name}" of ${call} is ${value}. Give a whole number from 1.`);
   }
 }

@@ -125,6 +125,8 @@ export interface ChangesPage {
   readonly next: LogPlace;
   /** There may be more rows after `next`. */
   readonly more: boolean;
+  /** All rows with this timestamp or a later one are there: `trim` has recorded only the deletion of earlier rows. 0n for none. */
+  readonly compactedBefore: bigint;
 }
 
 /** Which versions of a key `trim` deletes: those that meet all conditions. */
@@ -136,6 +138,47 @@ export interface LogTrim {
   readonly before?: bigint;
   /** At most so many versions in this call, the oldest first; 1 or more. */
   readonly limit: number;
+  /**
+   * If the newest version is a tombstone with a timestamp below this, all versions are deleted, the tombstone as the last one,
+   * whatever `keep` and `before` are. Default: never.
+   */
+  readonly tombstonesBefore?: bigint;
+  /**
+   * Records the deletion in the same transaction, in the row `compactedKey(prefix)`, so that readers of `changes` know of it.
+   * Default: no record, for keys that nobody watches.
+   */
+  readonly record?: { readonly prefix: string; readonly leader: string };
+}
+
+/** Asks for keys that have versions which `trim` would delete. */
+export interface TrimmableQuery extends Pick<LogTrim, 'keep' | 'before' | 'tombstonesBefore'> {
+  readonly prefix: string;
+  /** Only keys that sort (by UTF-8 bytes) after this one. */
+  readonly after?: string;
+  /** Looks at so many keys at most; 1 or more. */
+  readonly limit: number;
+}
+
+export interface TrimmablePage {
+  readonly keys: readonly string[];
+  /** The last key that was looked at; undefined when there are no more. */
+  readonly next: string | undefined;
+}
+
+/** The oldest and the newest version of a key, and whether it has more versions than a trim keeps. */
+export interface TrimmableKey {
+  readonly oldest: bigint;
+  readonly newest: LogPosition;
+  readonly hasMore: boolean;
+}
+
+export function isTrimmable(found: TrimmableKey, trim: Pick<LogTrim, 'before' | 'tombstonesBefore'>): boolean {
+  return isBuried(found.newest, trim) || (found.hasMore && (trim.before === undefined || found.oldest < trim.before));
+}
+
+/** Whether `trim` deletes all versions of a key. */
+export function isBuried(newest: LogPosition, { tombstonesBefore }: Pick<LogTrim, 'tombstonesBefore'>): boolean {
+  return tombstonesBefore !== undefined && isTombstone(newest) && newest.timestamp < tombstonesBefore;
 }
 
 /**
@@ -199,8 +242,11 @@ export interface LogTable {
   history(key: string, query: HistoryQuery): Promise<readonly LogEntry[]>;
 
   /**
-   * Deletes old versions of one key in one transaction, and never the newest one. It changes nothing else, and a repeated
-   * call is safe. A driver that lacks it cannot keep a key short, so the ledgers of jobs grow.
+   * Deletes old versions of one key in one transaction, the oldest first, and never the newest one (but see
+   * `tombstonesBefore`). A repeated call is safe. A driver that lacks it cannot keep a key short, so the ledgers of jobs grow.
+   *
+   * A deleted row is no proof any more that it was appended: a late attempt of its append would write it again. So a caller
+   * deletes only rows whose appends have certainly ended (K1).
    *
    * A caller deletes many versions in several calls with a small `limit` and pauses between them, so that none of them
    * delays leases and writes. A `history` that runs meanwhile may lack versions that were deleted during its pages.
@@ -210,6 +256,12 @@ export interface LogTable {
    * @throws HedgeError INVALID_ARGUMENT for a `keep` or `limit` below 1.
    */
   trim?(trim: LogTrim, fence?: Fence): Promise<number>;
+
+  /**
+   * Looks for keys that `trim` would change, in the order of their UTF-8 bytes. It takes no locks. A driver that lacks it, or
+   * `trim`, has no retention.
+   */
+  trimmable?(query: TrimmableQuery): Promise<TrimmablePage>;
 
   /**
    * Distinct keys with the prefix, sorted by their UTF-8 bytes, without those whose newest row is a tombstone. Fewer than
@@ -223,6 +275,9 @@ export interface LogTable {
    * row that becomes visible later has a greater timestamp than every row that was visible before, and the rows of one commit
    * become visible together. So a reader that goes on after each page misses no row (W1). A page may be empty although there
    * are more: the driver bounds the rows that it searches.
+   *
+   * Without more rows, `next` is not before any row of any key that was visible a second before the call. So a reader that
+   * goes on stays behind `compactedBefore`, however seldom its keys are written.
    */
   changes(query: ChangesQuery): Promise<ChangesPage>;
 

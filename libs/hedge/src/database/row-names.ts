@@ -33,6 +33,22 @@ export function handOverKey(group: string): string {
 /** The prefix of `keySpaceKey`. */
 export const KEY_SPACES = '__hedge/kv/';
 
+/** The prefix of `compactedKey`. */
+export const COMPACTED = '__hedge/compacted/';
+
+/**
+ * Key of the log row which says that versions of keys with this prefix were deleted. One row, with the id `-`. Its timestamp
+ * is greater than those of all of them, and its value is the same as text.
+ */
+export function compactedKey(prefix: string): string {
+  return COMPACTED + prefix;
+}
+
+/** Key of the log row that the leader of a group overwrites to tell old versions from young ones. One row. */
+export function retentionKey(group: string): string {
+  return `__hedge/retention/${group}`;
+}
+
 /** The prefix of `secretKey`. */
 export const SECRETS = '__hedge/secret/';
 

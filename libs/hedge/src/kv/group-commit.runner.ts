@@ -4,6 +4,7 @@ import type { Clock } from '../common/clock.js';
 import { codeOf, HedgeError } from '../common/errors.js';
 import { bytesPayload, type RequestHandler } from '../messaging/message.js';
 import type { RequestType } from '../messaging/request-type.js';
+import { Timeline } from '../messaging/server/timeline.js';
 import {
   KvConditionalPut,
   KvConditionalPutDone,
@@ -51,6 +52,8 @@ interface PendingPut {
 export class GroupCommitter {
   readonly #core: GroupCommit;
   readonly #puts = new Map<number, PendingPut>();
+  /** After a machine has slept, no put is tried for longer than its caller allowed: retention relies on that. */
+  readonly #timeline = new Timeline();
   #tickets = 0;
 
   constructor(private readonly options: GroupCommitterOptions) {
@@ -85,7 +88,7 @@ export class GroupCommitter {
   }
 
   #now(): number {
-    return this.options.clock.now().mono;
+    return this.#timeline.advance(this.options.clock.now());
   }
 
   #step(input: GroupCommitInput): void {

@@ -29,6 +29,11 @@ export interface KvEntry {
   readonly version: bigint;
   /** Present when this version deletes the key: then `value` is empty. */
   readonly deleted?: true;
+  /**
+   * Present on the oldest version that `history` found, if `kv.retention` has deleted versions of keys with its prefix, and so
+   * may have deleted versions before it.
+   */
+  readonly compacted?: true;
 }
 
 /**
@@ -106,7 +111,7 @@ export function parseVersion(call: string, given: unknown): LogPosition {
 }
 
 /** Databases keep a timestamp in 63 bits. */
-const END_OF_TIME = 2n ** 63n - 1n;
+export const END_OF_TIME = 2n ** 63n - 1n;
 
 function isVersion(version: unknown): version is bigint | string {
   const isText = typeof version === 'bigint' || typeof version === 'string';

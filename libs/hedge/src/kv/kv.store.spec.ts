@@ -15,7 +15,8 @@ import {
   kvTransactionHandler,
 } from './group-commit.runner.js';
 import { StartGate } from '../common/async/start-gate.js';
-import type { KvCursor } from './kv-entry.js';
+import type { HedgeError } from '../common/errors.js';
+import type { KvCursor, KvVersion } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
 import { WatchHub } from './watch/watch-hub.runner.js';
 import { KvConditionalPut, KvPut, KvTransaction } from '../wire/hedge/v1/link.js';
@@ -480,6 +481,53 @@ describe('KvStore.transaction', () => {
       code: 'PAYLOAD_TOO_LARGE',
       details: { bytes: 3 * (2 + 200 + 160), maxBytes: MAX_VALUE },
     });
+  });
+});
+
+/** As the retention of the leader does it. */
+function deleteOld(): Promise<number> {
+  return backend.log.trim!({ key: 'a/1', keep: 1, limit: 9, record: { prefix: 'a/', leader: '' } });
+}
+
+describe('KvStore after retention has deleted versions', () => {
+  it('history marks the oldest version that is left, where versions before it may be gone', async () => {
+    await kv.put('a/1', 'one');
+    const newest = await kv.put('a/1', 'two');
+    const other = await kv.put('a/2', 'other');
+    const apart = await kv.put('b', 'apart');
+    expect(await kv.history('a/1', { limit: 2 })).toHaveLength(2);
+    expect(await deleteOld()).toBe(1);
+    const marked = { ...newest, compacted: true };
+    expect(await kv.history('a/1')).toEqual([marked]);
+    expect(JSON.stringify(await kv.history('a/1'))).toContain('"compacted":true');
+    expect(await kv.history('a/1', { order: 'oldest-first', limit: 1 })).toEqual([marked]);
+    expect(await kv.history('a/1', { limit: 1 })).toEqual([newest]);
+    expect(await kv.history('a/2', { after: other.version - 1n })).toEqual([other]);
+    expect(await kv.history('b')).toEqual([apart]);
+    expect(await kv.get('a/1')).toEqual(newest);
+  });
+
+  it('W1 a watch from before them fails with COMPACTED, and details.from leads to what is left', async () => {
+    const first = await kv.put('a/1', 'one');
+    const second = await kv.put('a/1', 'two');
+    const third = await kv.put('a/2', 'three');
+    const apart = kv.watch('b', { from: new Date(0) });
+    expect(await deleteOld()).toBe(1);
+    for (const target of ['a/', '', 'a/1', { key: 'a/2' }]) {
+      const error = await kv
+        .watch(target, { from: new Date(0) })
+        .next()
+        .catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: 'COMPACTED', retryable: false });
+      const { from } = (error as HedgeError).details as { from: KvVersion & { key: string } };
+      const next = await kv.watch({ key: 'a/2' }, { from }).next();
+      expect(next.value).toEqual(third);
+    }
+    await expect(kv.watch('a/', { from: first }).next()).rejects.toMatchObject({ code: 'COMPACTED' });
+    await kv.put('b', 'b');
+    expect((await apart.next()).value).toMatchObject({ value: 'b' });
+    const last = await kv.put('a/1', 'last');
+    expect((await kv.watch('a/1', { from: second }).next()).value).toEqual(last);
   });
 });
 

@@ -11,12 +11,14 @@ import { KvCache } from './watch/kv-cache.js';
 import { KvReader } from './kv-reader.runner.js';
 import { KvWatch } from './watch/kv-watch.js';
 import type { WatchHub } from './watch/watch-hub.runner.js';
+import { KV_COMPACT } from './retention/retention.runner.js';
+import { LONGEST_PUT_MS } from './retention/retention.core.js';
 import { RowIds } from './row-ids.js';
 import type { LeaderRoute } from '../messaging/leader-route.js';
 import { beginMessage } from '../telemetry/tracing.js';
 import { checkCallOptions, checkSignal } from '../messaging/call-options.js';
 import { notJson } from '../messaging/json-values.js';
-import { bytesPayload, type OutgoingRequest } from '../messaging/message.js';
+import { bytesPayload, NO_PAYLOAD, type OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import {
   KvConditionalPut,
@@ -27,6 +29,7 @@ import {
   KvTransactionDone,
 } from '../wire/hedge/v1/link.js';
 import {
+  END_OF_TIME,
   parseCursor,
   parseFrom,
   parseVersion,
@@ -60,7 +63,10 @@ export interface KvPutOptions {
   readonly ifVersion?: KvVersion;
   /** Writes only if the key has no value: never put, or deleted. Otherwise as `ifVersion`. */
   readonly ifAbsent?: boolean | undefined;
-  /** Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). Default: the module's `defaultTimeoutMs`, 10 s. */
+  /**
+   * Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). More than five minutes count as five minutes. Default: the module's
+   * `defaultTimeoutMs`, 10 s.
+   */
   readonly timeoutMs?: number | undefined;
   /** Stops waiting. The value may still be written. */
   readonly signal?: AbortSignal | undefined;
@@ -246,7 +252,7 @@ export class KvStore {
     if (wait !== undefined) await wait;
     const fence = this.#fence(name, fenced);
     const span = beginMessage('transaction', '');
-    const end = clock.now().mono + timeoutMs;
+    const end = clock.now().mono + Math.min(timeoutMs, LONGEST_PUT_MS);
     try {
       for (;;) {
         const items = call.items(this.#ids.next());
@@ -277,9 +283,10 @@ export class KvStore {
 
   async #write(call: 'put' | 'delete', key: string, value: string, options: KvPutOptions): Promise<KvEntry> {
     const { append = true, fenced = false, ifAbsent = false, signal } = options;
-    const { timeoutMs = this.deps.defaultTimeoutMs } = options;
+    const { timeoutMs: given = this.deps.defaultTimeoutMs } = options;
     const name = `${call} "${key}"`;
-    checkCallOptions(call, key, timeoutMs, signal);
+    checkCallOptions(call, key, given, signal);
+    const timeoutMs = Math.min(given, LONGEST_PUT_MS);
     assertCondition(name, options);
     const version = 'ifVersion' in options ? parseVersion(name, options.ifVersion) : undefined;
     const wait = this.deps.gate.pass(name);
@@ -397,9 +404,22 @@ export class KvStore {
     for (let pageSize = bounded(limit); ; pageSize = bounded(pageSize * 2)) {
       const found = await this.deps.log.history(stored, { ...query, limit: pageSize });
       const entries = found.filter(inside);
-      if (entries.length >= limit || found.length < pageSize)
-        return entries.slice(0, limit).map((entry) => toKvEntry({ ...entry, key }));
+      if (entries.length < limit && found.length >= pageSize) continue;
+      const history = entries.slice(0, limit).map((entry) => toKvEntry({ ...entry, key }));
+      const endsWithOldest = order === 'oldest-first' || entries.length < limit;
+      const oldest = order === 'oldest-first' ? 0 : history.length - 1;
+      const entry = endsWithOldest ? history[oldest] : undefined;
+      // Read after the history, so that it knows of every deletion that the history lacks.
+      if (entry !== undefined && (await this.#compactedBefore(stored)) > (after?.timestamp ?? 0n)) {
+        history[oldest] = Object.assign(entry, { compacted: true as const });
+      }
+      return history;
     }
+  }
+
+  async #compactedBefore(stored: string): Promise<bigint> {
+    const after = { timestamp: END_OF_TIME, id: '', key: '' };
+    return (await this.deps.log.changes({ prefix: stored, exact: true, after, limit: 1 })).compactedBefore;
   }
 
   /**
@@ -501,6 +521,39 @@ export class KvStore {
       name,
       signal,
     });
+  }
+
+  /**
+   * Makes the leader delete old versions by `kv.retention` now, and not only once a minute. Resolves when it has looked at
+   * all keys. It deletes slowly, so that puts do not wait: after DEADLINE_EXCEEDED it goes on.
+   * @returns the number of versions that were deleted
+   * @throws HedgeError INVALID_ARGUMENT without the option; NO_LEADER; NO_HANDLER when the leader has version 0.1;
+   *   DEADLINE_EXCEEDED, BACKEND_UNAVAILABLE, CANCELLED: some versions may have been deleted
+   */
+  async compact(options: KvGetOptions = {}): Promise<{ readonly deleted: number }> {
+    checkKeys('The options of compact', options, GET_OPTIONS);
+    const { timeoutMs = this.deps.defaultTimeoutMs, signal } = options;
+    checkCallOptions('compact', 'kv', timeoutMs, signal);
+    const wait = this.deps.gate.pass('compact');
+    if (wait !== undefined) await wait;
+    const request = {
+      to: 'leader',
+      topic: '',
+      name: 'compact',
+      ifUnknown: 'Some versions may have been deleted',
+    } as const;
+    try {
+      const { bytes } = await this.deps.messenger.request({
+        ...request,
+        type: KV_COMPACT,
+        payload: NO_PAYLOAD,
+        timeoutMs,
+        signal,
+      });
+      return { deleted: Number(Buffer.from(bytes).toString()) };
+    } catch (error) {
+      throw atCaller(error, signal);
+    }
   }
 
   /**

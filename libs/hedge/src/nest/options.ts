@@ -71,6 +71,30 @@ export interface HedgeKv {
    * the leader logs a WARN if another group uses the same keys.
    */
   readonly prefix?: string;
+  /**
+   * Old versions that the leader deletes; the same on all pods. A version stays for at least ten minutes, and the first ones
+   * of a new leader are deleted ten minutes after its election. Default: none, all versions stay.
+   */
+  readonly retention?: readonly KvRetention[];
+}
+
+/**
+ * The versions of some keys that the leader deletes in the background. A version is deleted when it meets all given limits,
+ * and never the newest one of its key.
+ *
+ * @example
+ * { prefix: 'rates/', versions: 100, tombstonesDays: 7 } // the last 100 of each key; deleted keys vanish after a week
+ * { prefix: '', days: 30 } // of all other keys, what is older than 30 days and was replaced
+ */
+export interface KvRetention {
+  /** The keys that begin with it; '' for all. A key belongs to the rule with the longest prefix of it. */
+  readonly prefix: string;
+  /** The newest versions of each key stay, so many of them: from 1. */
+  readonly versions?: number;
+  /** Versions stay for so many days; fractions are allowed. */
+  readonly days?: number;
+  /** A deleted key vanishes with all its versions after so many days. Default: its deletion stays. */
+  readonly tombstonesDays?: number;
 }
 
 /** The labels of metrics. */

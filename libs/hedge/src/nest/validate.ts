@@ -69,7 +69,11 @@ export function resolveOptions(options: HedgeOptions): HedgeSettings {
     shutdown: { drainMs, totalMs: options.shutdown?.totalMs ?? drainMs + 5_000 },
     spill: spillOf(options),
     metrics: { labels: options.metrics?.labels ?? [] },
-    kv: { prefix: options.kv?.prefix ?? '', prefixChosen: options.kv?.prefix !== undefined },
+    kv: {
+      prefix: options.kv?.prefix ?? '',
+      prefixChosen: options.kv?.prefix !== undefined,
+      retention: options.kv?.retention ?? [],
+    },
   };
 }
 
@@ -254,7 +258,30 @@ const KV: Shape = {
     typeof value === 'string' && /^[^\p{C}]*$/u.test(value) && Buffer.byteLength(value) <= 256 && !isReservedKey(value)
       ? undefined
       : "give visible characters, as 'orders/': at most 256 bytes, not beginning with __hedge/ or __caller=",
+  retention: (value) =>
+    Array.isArray(value) &&
+    value.every(isRetention) &&
+    new Set(value.map((rule) => (rule as { prefix: string }).prefix)).size === value.length
+      ? undefined
+      : "give an array as [{ prefix: 'rates/', versions: 100, days: 30, tombstonesDays: 7 }]: each prefix once, versions from 1, days from 0, and at least one limit in each",
 };
+
+/** The limits of a rule of retention, each with its least value. */
+const RETENTION_LIMITS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  versions: (value) => Number.isSafeInteger(value) && (value as number) >= 1,
+  days: isDays,
+  tombstonesDays: isDays,
+};
+
+function isDays(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0 && value <= 36_500;
+}
+
+function isRetention(value: unknown): boolean {
+  if (!isObject(value) || KV['prefix']?.(value['prefix']) !== undefined) return false;
+  const limits = Object.entries(value).filter(([name, limit]) => name !== 'prefix' && limit !== undefined);
+  return limits.length > 0 && limits.every(([name, limit]) => RETENTION_LIMITS[name]?.(limit) ?? false);
+}
 
 const METRICS: Shape = {
   labels: (value) =>

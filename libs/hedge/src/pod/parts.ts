@@ -3,7 +3,7 @@ import type { StartGate } from '../common/async/start-gate.js';
 import type { Clock } from '../common/clock.js';
 import { newIncarnation } from '../common/identity.js';
 import type { Logger } from '../common/line-logger.js';
-import { leaseName } from '../database/row-names.js';
+import { leaseName, retentionKey } from '../database/row-names.js';
 import { LEADER_MESSAGE, LeaderService } from '../election/leader.service.js';
 import type { RenewalWorker } from '../lease/renewal/renewal-worker.js';
 import { LeaderElector } from '../election/leader-elector.runner.js';
@@ -26,6 +26,7 @@ import {
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
+import { KV_COMPACT, kvCompactHandler, RetentionRunner } from '../kv/retention/retention.runner.js';
 import { KV_WATCH, WatchAnnouncer } from '../kv/watch/watch-announcer.runner.js';
 import { WatchHub } from '../kv/watch/watch-hub.runner.js';
 import { LockQueueRunner } from '../locks/lock-queue.runner.js';
@@ -294,6 +295,22 @@ export function makeKv(
   messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   const maxBytes = maxValueBytes(limits.maxMessageBytes);
   messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, address, maxBytes));
+  const retention = new RetentionRunner({
+    log,
+    clock,
+    lease: leaseName(group),
+    key: retentionKey(group),
+    address,
+    rules: kv.retention.map((rule) => ({ ...rule, prefix: kv.prefix + rule.prefix })),
+    limits: kv.retentionLimits,
+    logger,
+    metrics,
+  });
+  messenger.serve(KV_COMPACT, kvCompactHandler(retention));
+  elector.onElected(({ fencingToken, signal }) => {
+    retention.elected(fencingToken);
+    onAbort(signal, () => retention.ended());
+  });
   let checked = false;
   elector.onElected(() => {
     if (checked) return;

@@ -1,6 +1,7 @@
 import type { Timing } from '../common/timing.js';
 import type { Hidden } from '../common/validation/hidden.js';
 import type { BackendFactory, WorkerBackend } from '../database/backend.js';
+import type { RetentionLimits, RetentionRule } from '../kv/retention/retention.core.js';
 import type { Serializer } from '../messaging/serializer.js';
 import type { OptionalLabel } from '../telemetry/definitions.js';
 import type { TlsOptions } from '../transport/grpc/credentials.js';
@@ -39,7 +40,14 @@ export interface PodSettings {
     readonly maxRunningPerTopic: number;
   };
   readonly shutdown: { readonly drainMs: number; readonly totalMs: number };
-  readonly kv: { readonly prefix: string; readonly prefixChosen: boolean };
+  readonly kv: {
+    readonly prefix: string;
+    readonly prefixChosen: boolean;
+    /** With prefixes as callers see them. */
+    readonly retention: readonly RetentionRule[];
+    /** For tests. Default: `DEFAULT_RETENTION_LIMITS`. */
+    readonly retentionLimits?: RetentionLimits;
+  };
   readonly metrics: { readonly labels: readonly OptionalLabel[] };
   /** In bytes. */
   readonly spill: {

@@ -137,6 +137,18 @@ const DEFINITIONS = {
     labels: ['outcome'],
     buckets: CALLS,
   },
+  'hedge.kv.retention.deleted': {
+    kind: 'counter',
+    unit: '{version}',
+    help: 'Versions of keys that kv.retention has deleted, on this pod as the leader.',
+  },
+  'hedge.kv.retention.sweep.duration': {
+    kind: 'histogram',
+    unit: 's',
+    help: 'The time of each sweep of kv.retention over all its keys, with its pauses. The outcome is OK or the code of the error that ended it.',
+    labels: ['outcome'],
+    buckets: RUNS,
+  },
   'hedge.locks.held': { kind: 'gauge', unit: '{lock}', help: 'The locks that this pod holds.', optional: ['lock'] },
   'hedge.locks.waiting': {
     kind: 'gauge',

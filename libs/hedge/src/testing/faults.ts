@@ -1,6 +1,6 @@
 import type { Backend, BackendFactory } from '../database/backend.js';
 import type { LeaseQuery, LeaseTable } from '../database/lease-table.js';
-import type { Fence, LogTable, LogTrim } from '../database/log-table.js';
+import type { Fence, LogTable, LogTrim, TrimmableQuery } from '../database/log-table.js';
 import type { PermitTable } from '../database/permit-table.js';
 import type { UserTransactions } from '../database/user-transactions.js';
 import { systemClock, type Clock } from '../common/clock.js';
@@ -10,7 +10,7 @@ import { HedgeError } from '../common/errors.js';
 export type BackendCall =
   | 'open'
   | `lease.${'read' | 'list' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'trimmable' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'fencePermit' | 'append' | 'run'}`;
 
@@ -95,6 +95,7 @@ class FaultyBackend implements Backend {
     const { lease, log, permits, transactions } = backend;
     const latestOf = log.latestOf?.bind(log);
     const trim = log.trim?.bind(log);
+    const trimmable = log.trimmable?.bind(log);
     const list = lease.list?.bind(lease);
     this.name = backend.name;
     this.lease = {
@@ -116,6 +117,7 @@ class FaultyBackend implements Backend {
       ...(latestOf && { latestOf: (keys: readonly string[]) => run('log.latest', () => latestOf(keys)) }),
       history: (key, query) => run('log.history', () => log.history(key, query)),
       ...(trim && { trim: (query: LogTrim, fence?: Fence) => run('log.trim', () => trim(query, fence)) }),
+      ...(trimmable && { trimmable: (query: TrimmableQuery) => run('log.trimmable', () => trimmable(query)) }),
       keys: (query) => run('log.keys', () => log.keys(query)),
       changes: (query) => run('log.changes', () => log.changes(query)),
       lastTimestamp: (prefix) => run('log.lastTimestamp', () => log.lastTimestamp(prefix)),

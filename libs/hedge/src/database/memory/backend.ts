@@ -24,6 +24,8 @@ import type {
   LogTransaction,
   LogTrim,
   TransactionOutcome,
+  TrimmablePage,
+  TrimmableQuery,
 } from '../log-table.js';
 import { LeaseObserver } from '../lease-observer.js';
 import { transactionsOf } from '../sql-transactions/index.js';
@@ -44,6 +46,7 @@ import {
   assertSemaphoreWrite,
   assertTransactions,
   assertTrim,
+  assertTrimmable,
 } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { systemClock, type Clock } from '../../common/clock.js';
@@ -213,6 +216,11 @@ class MemoryLogTable implements LogTable {
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
     return this.database().trim(trim, fence);
+  }
+
+  async trimmable(query: TrimmableQuery): Promise<TrimmablePage> {
+    assertTrimmable(query);
+    return this.database().trimmable(query);
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {

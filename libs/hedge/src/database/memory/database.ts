@@ -2,7 +2,9 @@ import type { LeaseQuery, ListedLease } from '../lease-table.js';
 import type { LeaseMarker } from '../observed-lease.js';
 import {
   comparePlaces,
+  isBuried,
   isTombstone,
+  isTrimmable,
   OVERWRITE_ID,
   type ChangesPage,
   type ChangesQuery,
@@ -14,8 +16,10 @@ import {
   type LogTransaction,
   type LogTrim,
   type TransactionOutcome,
+  type TrimmablePage,
+  type TrimmableQuery,
 } from '../log-table.js';
-import { limitOfRowId, permitKey, semaphoreKey, semaphoreRows } from '../row-names.js';
+import { COMPACTED, compactedKey, limitOfRowId, permitKey, semaphoreKey, semaphoreRows } from '../row-names.js';
 import type { SemaphoreRow, SemaphoreWrite, SemaphoreWriteResult } from '../permit-table.js';
 import type { PermitFence } from '../user-transactions.js';
 import { conflict, leaseLost, outcomeOf } from '../checks.js';
@@ -183,19 +187,62 @@ export class MemoryDatabase {
       entries.push(entry);
       characters += entry.value.length;
     }
-    return { entries, next: entries.at(-1) ?? after, more: later.length > entries.length };
+    const more = later.length > entries.length;
+    const end = { timestamp: this.#lastTimestamp + 1n, id: '', key: '' };
+    const next = more ? (entries.at(-1) ?? after) : comparePlaces(end, after) > 0 ? end : after;
+    return { entries, next, more, compactedBefore: this.#compactedBefore(prefix, exact) };
+  }
+
+  #compactedBefore(prefix: string, exact: boolean): bigint {
+    let last = 0n;
+    for (const [key, [row]] of this.#log) {
+      if (!key.startsWith(COMPACTED) || row === undefined || row.timestamp < last) continue;
+      const compacted = key.slice(COMPACTED.length);
+      if (prefix.startsWith(compacted) || (!exact && compacted.startsWith(prefix))) last = row.timestamp;
+    }
+    return last;
   }
 
   get lastTimestamp(): bigint {
     return this.#lastTimestamp;
   }
 
-  trim({ key, keep, before, limit }: LogTrim, fence: Fence | undefined): number {
+  trim(trim: LogTrim, fence: Fence | undefined): number {
     this.#checkFence(fence);
+    const { key, keep, before, limit, record } = trim;
     const versions = this.#log.get(key) ?? [];
-    const old = versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
-    versions.splice(0, Math.min(old.length, limit));
-    return Math.min(old.length, limit);
+    const newest = versions.at(-1);
+    const old =
+      newest !== undefined && isBuried(newest, trim)
+        ? versions
+        : versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
+    const deleted = old.slice(0, limit);
+    versions.splice(0, deleted.length);
+    if (versions.length === 0) this.#log.delete(key);
+    const last = deleted.at(-1);
+    if (record !== undefined && last !== undefined) this.#recordTrim(record, last.timestamp + 1n);
+    return deleted.length;
+  }
+
+  #recordTrim({ prefix, leader }: NonNullable<LogTrim['record']>, timestamp: bigint): void {
+    const key = compactedKey(prefix);
+    const known = this.find(key, OVERWRITE_ID);
+    if (known !== undefined && known.timestamp >= timestamp) return;
+    this.#log.set(key, [{ key, id: OVERWRITE_ID, value: String(timestamp), leader, timestamp }]);
+  }
+
+  trimmable({ prefix, after, limit, ...trim }: TrimmableQuery): TrimmablePage {
+    const found = [...this.#log.keys()]
+      .filter((key) => key.startsWith(prefix) && (after === undefined || compareText(key, after) > 0))
+      .sort(compareText);
+    const keys = found.slice(0, limit).filter((key) => {
+      const versions = this.#log.get(key) ?? [];
+      const [oldest] = versions;
+      const newest = versions.at(-1);
+      if (oldest === undefined || newest === undefined) return false;
+      return isTrimmable({ oldest: oldest.timestamp, newest, hasMore: versions.length > trim.keep }, trim);
+    });
+    return { keys, next: found.length > limit ? found[limit - 1] : undefined };
   }
 
   #insert(entry: LogEntry): void {

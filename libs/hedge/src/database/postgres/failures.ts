@@ -7,7 +7,7 @@ export type OperationName =
   | 'open'
   | 'facts'
   | `lease.${'read' | 'list' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'trimmable' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`
   | `transactions.${'fence' | 'append'}`;
 

@@ -1,6 +1,7 @@
 import {
   comparePlaces,
   isTombstone,
+  isTrimmable,
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
@@ -14,9 +15,11 @@ import {
   type LogTrim,
   type RefusedItem,
   type TransactionOutcome,
+  type TrimmablePage,
+  type TrimmableQuery,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { assertTransactions, assertTrim, conflict, leaseLost } from '../checks.js';
+import { assertTransactions, assertTrim, assertTrimmable, conflict, leaseLost } from '../checks.js';
 import { assertText, assertTexts } from '../text.js';
 import { HedgeError } from '../../common/errors.js';
 import { SERIALIZATION_FAILURE } from './failures.js';
@@ -37,6 +40,7 @@ import {
   SEARCHED_ROWS,
   storedSql,
   tokenSql,
+  trimmableSql,
   trimSql,
   type Names,
 } from './sql.js';
@@ -167,12 +171,25 @@ export class PostgresLogTable implements LogTable {
 
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
-    const before = clamp(trim.before ?? GREATEST_TIMESTAMP);
+    const { before = GREATEST_TIMESTAMP, tombstonesBefore = -1n } = trim;
+    const bounds = { before: clamp(before), tombstonesBefore: clamp(tombstonesBefore) };
     return this.calls.run('log.trim', async (query) => {
-      const [result] = await query(trimSql(this.#names, trim, before, fence));
+      const [result] = await query(trimSql(this.#names, trim, bounds, fence));
       if (result?.['fenced'] !== '1') await this.#assertFence(query, fence);
       return Number(result?.['deleted'] ?? 0);
     });
+  }
+
+  async trimmable(query: TrimmableQuery): Promise<TrimmablePage> {
+    assertTrimmable(query);
+    const rows = await this.calls.query('log.trimmable', trimmableSql(this.#names, query));
+    const found = rows.filter(({ key }) => typeof key === 'string');
+    const keys = found.flatMap(({ key, id, oldest, newest, more }) => {
+      const version = { id: id ?? '', timestamp: toBigInt(newest) };
+      const trimmable = isTrimmable({ oldest: toBigInt(oldest), newest: version, hasMore: more === 'true' }, query);
+      return trimmable ? [key ?? ''] : [];
+    });
+    return { keys, next: found.length === query.limit ? (found.at(-1)?.['key'] ?? undefined) : undefined };
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
@@ -197,9 +214,17 @@ export class PostgresLogTable implements LogTable {
     const bytes = entries.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
     const last = entries.at(-1);
     const isFull = entries.length === query.limit || bytes >= CHANGES_BYTES;
-    if (isFull && last !== undefined) return { entries, next: last, more: true };
+    const compactedBefore = toBigInt(rows.find((row) => row['kind'] === 'compacted')?.['timestamp']);
+    if (isFull && last !== undefined) return { entries, next: last, more: true, compactedBefore };
     const [end = query.after] = of('end');
-    return { entries, next: end, more: rows.some((row) => row['searched'] === String(SEARCHED_ROWS)) };
+    const more = rows.some((row) => row['searched'] === String(SEARCHED_ROWS));
+    const visible = {
+      timestamp: toBigInt(rows.find((row) => row['kind'] === 'clock')?.['timestamp']) + 1n,
+      id: '',
+      key: '',
+    };
+    const next = more || comparePlaces(visible, end) < 0 ? end : visible;
+    return { entries, next, more, compactedBefore };
   }
 
   async lastTimestamp(): Promise<bigint> {

@@ -1,13 +1,15 @@
 import type { AcquireConditions } from '../lease-observer.js';
 import {
   OVERWRITE_ID,
+  TOMBSTONE_SUFFIX,
   type ChangesQuery,
   type Fence,
   type LogAppend,
   type LogTransaction,
   type LogTrim,
+  type TrimmableQuery,
 } from '../log-table.js';
-import { permitKey, semaphoreKey } from '../row-names.js';
+import { COMPACTED, compactedKey, permitKey, semaphoreKey } from '../row-names.js';
 import type { PermitFence } from '../user-transactions.js';
 import type { PostgresValue, Statement } from './client/client.js';
 import type { Tables } from './options.js';
@@ -17,6 +19,9 @@ import type { Tables } from './options.js';
 
 /** The rows that a semaphore is arbitrated by: a key has one of them at most (`schema.ts`). */
 export const IS_SEMAPHORE = `left(key, 18) = '__hedge/semaphore/'`;
+
+/** The first text behind all that begin with `COMPACTED`. */
+const COMPACTED_END = '__hedge/compacted0';
 
 /** Nanoseconds since 1970, of which the clock of PostgreSQL knows the microseconds. */
 const NOW = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000`;
@@ -400,34 +405,96 @@ export function overwriteSql(names: Names, row: Omit<LogAppend, 'id'>, fence: Fe
   };
 }
 
+/** The bounds of a trim in the range of a bigint. */
+export interface TrimBounds {
+  readonly before: bigint;
+  readonly tombstonesBefore: bigint;
+}
+
+/** Of the newest row: all rows of its key are to be deleted. @param before the parameter with `tombstonesBefore` */
+function isBuriedSql(before: string): string {
+  return `right(id, ${TOMBSTONE_SUFFIX.length}) = '${TOMBSTONE_SUFFIX}' AND timestamp < ${before}::text::bigint`;
+}
+
 /**
- * Deletes the oldest versions that are older than the `keep`th newest one. It takes no timestamp, so it blocks no other
- * write. The rows are locked before they are deleted: an overwritten row that became the newest one meanwhile does not meet
- * the condition any more. The commit does not wait for the disk, because a crash only brings old versions back.
+ * Deletes the oldest versions, and none of the `keep` newest ones. It takes no timestamp, so it blocks no other write. The
+ * rows are locked before they are deleted: an overwritten row that became the newest one meanwhile does not meet the
+ * condition any more. It skips no locked row, because a tombstone must not go before an older version. The commit does not
+ * wait for the disk, because a crash only brings old versions back.
  */
 export function trimSql(
   { locks, log }: Names,
-  { key, keep, limit }: LogTrim,
-  before: bigint,
+  { key, keep, limit, record }: LogTrim,
+  { before, tombstonesBefore }: TrimBounds,
   fence?: Fence,
 ): Statement {
+  const newest = `SELECT id, timestamp FROM ${log} WHERE key = $1::text ORDER BY timestamp DESC, id DESC LIMIT 1`;
+  const recorded =
+    record === undefined
+      ? ''
+      : `recorded AS (
+      INSERT INTO ${log} AS log (key, id, value, leader, timestamp)
+      SELECT $8::text, '${OVERWRITE_ID}', (max(timestamp) + 1)::text, $9::text, max(timestamp) + 1
+      FROM deleted HAVING count(*) > 0
+      ON CONFLICT (key, id) DO UPDATE SET
+        value = excluded.value, leader = excluded.leader, timestamp = excluded.timestamp
+      WHERE log.timestamp < excluded.timestamp)`;
   return {
     text: `WITH ${fenceCte(locks, fence !== undefined, 5)},
     newest AS MATERIALIZED (
-      SELECT timestamp, id FROM ${log} WHERE key = $1::text
-      ORDER BY timestamp DESC, id DESC LIMIT 1 OFFSET $2::text::bigint - 1),
+      SELECT ${isBuriedSql('$7')} AS buried FROM (${newest}) AS log
+      WHERE (SELECT count(*) FROM fence) = 1 AND ${SHORT_LOCK_WAIT}),
+    last AS MATERIALIZED (
+      SELECT buried, log.* FROM newest, LATERAL (
+        ${newest} OFFSET CASE WHEN buried THEN 0 ELSE $2::text::bigint END) AS log),
     old AS MATERIALIZED (
-      SELECT log.id FROM ${log} AS log, newest
-      WHERE log.key = $1::text AND log.timestamp < $3::text::bigint
-        AND (log.timestamp, log.id) < (newest.timestamp, newest.id)
-      ORDER BY log.timestamp, log.id LIMIT $4::text::bigint FOR UPDATE OF log SKIP LOCKED),
+      SELECT log.id FROM last, LATERAL (
+        SELECT log.id FROM ${log} AS log
+        WHERE log.key = $1::text AND (log.timestamp, log.id) <= (last.timestamp, last.id)
+          AND log.timestamp < CASE WHEN buried THEN $7::text::bigint ELSE $3::text::bigint END
+        ORDER BY log.timestamp, log.id LIMIT $4::text::bigint FOR UPDATE OF log) AS log),
     deleted AS (
-      DELETE FROM ${log} AS log USING old
-      WHERE log.key = $1::text AND log.id = old.id AND (SELECT count(*) FROM fence) = 1 AND ${NOT_DURABLE}
-      RETURNING log.id)
+      DELETE FROM ${log} AS log USING old WHERE log.key = $1::text AND log.id = old.id AND ${NOT_DURABLE}
+      RETURNING log.timestamp)${recorded === '' ? '' : `,\n    ${recorded}`}
     SELECT (SELECT count(*) FROM fence)::text AS fenced, count(*)::text AS deleted FROM deleted`,
-    values: [key, String(keep), String(before), String(limit), ...fenceValues(fence)],
+    values: [
+      key,
+      String(keep),
+      String(before),
+      String(limit),
+      ...fenceValues(fence),
+      String(tombstonesBefore),
+      ...(record === undefined ? [] : [compactedKey(record.prefix), record.leader]),
+    ],
   };
+}
+
+/**
+ * Keys as by `keysSql`, each with the timestamp of its oldest version, id and timestamp of its newest one, and whether it
+ * has more than `keep` versions. Each is found by a few steps in an index.
+ */
+export function trimmableSql(names: Names, { prefix, after, keep, limit }: TrimmableQuery): Statement {
+  const { log } = names;
+  const keys = keysSql(names, prefix, limit, after);
+  const newest = `FROM ${log} AS log WHERE log.key = page.key ORDER BY timestamp DESC, id DESC LIMIT 1`;
+  return {
+    text: `SELECT page.key, page.id, page.standby, (SELECT timestamp ${newest})::text AS newest,
+      (SELECT timestamp FROM ${log} AS log WHERE log.key = page.key ORDER BY timestamp, id LIMIT 1)::text AS oldest,
+      (EXISTS (SELECT ${newest} OFFSET $4::text::bigint))::text AS more
+    FROM (${keys.text}) AS page`,
+    values: [...keys.values, String(keep)],
+  };
+}
+
+/**
+ * The timestamp of the last record of deleted versions that concerns the keys with a prefix. There are few records: one for
+ * each prefix of the option. @param prefix the parameter with the prefix
+ */
+function compactedSql({ log }: Names, prefix: string, exact: boolean): string {
+  const own = `'${COMPACTED}' || ${prefix}::text`;
+  const inside = exact ? '' : `OR starts_with(key, ${own})`;
+  return `SELECT max(timestamp) FROM ${log} WHERE key >= '${COMPACTED}' AND key < '${COMPACTED_END}'
+        AND (starts_with(${own}, key) ${inside})`;
 }
 
 export interface StoredMirror {
@@ -615,9 +682,12 @@ export const SEARCHED_ROWS = 1_000;
 
 /**
  * The rows of all keys with a prefix behind a place, by the index of commits, up to the row that reaches so many bytes. It
- * searches `SEARCHED_ROWS` behind the place. A further result of kind `end` is the last searched row, with their number.
+ * searches `SEARCHED_ROWS` behind the place. A further result of kind `end` is the last searched row, with their number,
+ * one of kind `compacted` has the timestamp of the last record of deleted versions, and one of kind `clock` is not before the
+ * timestamps of all visible rows.
  */
-export function changesSql({ log }: Names, query: ChangesQuery, bytes: number): Statement {
+export function changesSql(names: Names, query: ChangesQuery, bytes: number): Statement {
+  const { log } = names;
   const { prefix, exact, after, limit } = query;
   const order = 'ORDER BY timestamp, id, key';
   return {
@@ -633,7 +703,11 @@ export function changesSql({ log }: Names, query: ChangesQuery, bytes: number): 
       FROM found WHERE bytes_before < $6::text::bigint
       UNION ALL
       SELECT 'end', key, id, NULL, NULL, timestamp::text, (SELECT count(*) FROM searched)::text
-      FROM (SELECT * FROM searched ORDER BY timestamp DESC, id DESC, key DESC LIMIT 1) AS last`),
+      FROM (SELECT * FROM searched ORDER BY timestamp DESC, id DESC, key DESC LIMIT 1) AS last
+      UNION ALL
+      SELECT 'compacted', '', '', NULL, NULL, (${compactedSql(names, '$1', exact)})::text, NULL
+      UNION ALL
+      SELECT 'clock', '', '', NULL, NULL, last::text, NULL FROM ${names.clock}`),
     values: [prefix, String(after.timestamp), after.id, after.key, String(limit), String(bytes)],
   };
 }

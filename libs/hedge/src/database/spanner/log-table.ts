@@ -1,4 +1,7 @@
 import {
+  comparePlaces,
+  isBuried,
+  isTrimmable,
   OVERWRITE_ID,
   type AppendOutcome,
   type ChangesPage,
@@ -8,14 +11,18 @@ import {
   type KeysQuery,
   type LogAppend,
   type LogEntry,
+  type LogPlace,
+  type LogPosition,
   type LogTable,
   type LogTransaction,
   type LogTrim,
   type TransactionOutcome,
+  type TrimmablePage,
+  type TrimmableQuery,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { isReservedKey } from '../row-names.js';
-import { assertTransactions, assertTrim, conflict, leaseLost, outcomeOf } from '../checks.js';
+import { compactedKey, isReservedKey } from '../row-names.js';
+import { assertTransactions, assertTrim, assertTrimmable, conflict, leaseLost, outcomeOf } from '../checks.js';
 import { assertText, assertTexts, compareText } from '../text.js';
 import type { HedgeError } from '../../common/errors.js';
 import type { OperationAttempt, Connection } from './client/connection.js';
@@ -24,16 +31,19 @@ import type { Tables } from './options.js';
 import type { ReadBound, Write } from './client/protocol.js';
 import {
   changesSql,
+  COMPACTED_KIND,
   historySql,
   keysSql,
   lastTimestampSql,
   latestOfSql,
+  NOW_KIND,
   oldestSql,
   placeSql,
   tokenSql,
+  trimmableSql,
 } from './sql.js';
 import { COMMIT_TIMESTAMP, rowValues, type Transaction } from './client/transaction.js';
-import { timestampOf, type Row } from './client/values.js';
+import { formatTimestamp, timestampOf, type Row } from './client/values.js';
 
 /** The maximum of rows in one call, which has the deadline of one call. */
 const PAGE_ROWS = 5_000;
@@ -48,6 +58,13 @@ const SHARED_VALUE_CHARACTERS = 32 * 1_024;
 const CHANGES_CHARACTERS = 2 ** 20;
 
 const STRONG: ReadBound = { strong: true };
+
+/**
+ * A strong read sees each row whose timestamp is this much before the time that the read itself tells, in nanoseconds. The
+ * bound of Spanner's clocks is a few milliseconds.
+ * @see https://cloud.google.com/spanner/docs/true-time-external-consistency
+ */
+const CLOCK_BOUND = 1_000_000_000n;
 
 const COLUMNS = ['key', 'id', 'value', 'leader', 'timestamp'];
 
@@ -224,19 +241,23 @@ export class SpannerLogTable implements LogTable {
 
   /**
    * Finds the versions outside of the transaction, so that no append of the key aborts it. The transaction reads only the rows
-   * that it deletes: an overwritten row may have become the newest one meanwhile.
+   * that it writes: an overwritten row may have become the newest one meanwhile.
    */
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
-    const { key, keep, limit } = trim;
+    const { key, keep, limit, tombstonesBefore } = trim;
     const { logTable } = this.tables;
     return this.connection.run('log.trim', async (attempt) => {
-      const [last] = await this.#byIndex((index) => attempt.query(placeSql(logTable, key, keep, index)));
-      const kept = { id: last?.[0] ?? '', timestamp: timestampOf(last?.[1]) };
-      const until = kept.timestamp + 1n;
-      const before = trim.before !== undefined && trim.before < until ? trim.before : until;
+      const newest = tombstonesBefore === undefined ? undefined : await this.#place(attempt, key, 1);
+      const buried = newest !== undefined && isBuried(newest, trim);
+      const last = buried ? newest : await this.#place(attempt, key, keep + 1);
+      const bound = buried ? tombstonesBefore : trim.before;
+      const until = (last?.timestamp ?? 0n) + 1n;
+      const before = bound !== undefined && bound < until ? bound : until;
       const oldest = last === undefined ? [] : await attempt.query(oldestSql(logTable, key, before, limit));
-      const old = oldest.filter(([id, at]) => timestampOf(at) < kept.timestamp || compareText(id ?? '', kept.id) < 0);
+      const old = oldest.filter(
+        ([id, at]) => timestampOf(at) < until - 1n || compareText(id ?? '', last?.id ?? '') <= 0,
+      );
       const transaction = attempt.begin();
       const lost = fence && (await this.#lost(transaction, fence));
       if (lost !== undefined) throw lost;
@@ -244,10 +265,48 @@ export class SpannerLogTable implements LogTable {
       const keys = old.map(([id]) => [key, id ?? '']);
       const found = await transaction.read(logTable, ['id', 'timestamp'], keys);
       const stored = new Map(found.map(([id, at]) => [id, at]));
-      const same = old.flatMap(([id = '', at]) => (stored.get(id) === at ? [rowValues(key, id)] : []));
-      if (same.length > 0) await transaction.commit([{ delete: { table: logTable, keySet: { keys: same } } }]);
+      const same = old.filter(([id = '', at]) => stored.get(id) === at);
+      if (same.length === 0) return 0;
+      const deleted = { table: logTable, keySet: { keys: same.map(([id = '']) => rowValues(key, id)) } };
+      const after = timestampOf(same.at(-1)?.[1]) + 1n;
+      const record = trim.record && (await this.#recordOf(transaction, trim.record, after));
+      await transaction.commit([{ delete: deleted }, ...(record ? [{ insertOrUpdate: record }] : [])]);
       return same.length;
     });
+  }
+
+  /** The `place`th newest version of a key. */
+  async #place(attempt: OperationAttempt, key: string, place: number): Promise<LogPosition | undefined> {
+    const [row] = await this.#byIndex((index) => attempt.query(placeSql(this.tables.logTable, key, place, index)));
+    return row && { id: row[0] ?? '', timestamp: timestampOf(row[1]) };
+  }
+
+  /** Undefined when the present record is not older. */
+  async #recordOf(
+    transaction: Transaction,
+    { prefix, leader }: NonNullable<LogTrim['record']>,
+    timestamp: bigint,
+  ): Promise<Write | undefined> {
+    const { logTable } = this.tables;
+    const key = compactedKey(prefix);
+    const [known] = await transaction.read(logTable, ['timestamp'], [[key, OVERWRITE_ID]]);
+    if (timestampOf(known?.[0]) >= timestamp) return undefined;
+    const values = rowValues(key, OVERWRITE_ID, String(timestamp), leader, formatTimestamp(timestamp));
+    return { table: logTable, columns: COLUMNS, values: [values] };
+  }
+
+  async trimmable(query: TrimmableQuery): Promise<TrimmablePage> {
+    assertTrimmable(query);
+    const rows = await this.connection.run('log.trimmable', (attempt) =>
+      attempt.query(trimmableSql(this.tables.logTable, query)),
+    );
+    const keys = rows.flatMap(([key, oldest, newest, text, count]) => {
+      const id = (text ?? '').slice((newest ?? '').length);
+      const version = { id, timestamp: fromMicros(newest) };
+      const hasMore = Number(count) > query.keep;
+      return isTrimmable({ oldest: fromMicros(oldest), newest: version, hasMore }, query) ? [key ?? ''] : [];
+    });
+    return { keys, next: rows.length === query.limit ? (rows.at(-1)?.[0] ?? undefined) : undefined };
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
@@ -276,20 +335,26 @@ export class SpannerLogTable implements LogTable {
     const { logTable } = this.tables;
     const most = Math.floor(CHANGES_CHARACTERS / query.limit);
     return this.connection.run('log.changes', async (attempt) => {
-      const rows = await attempt.stream(changesSql(logTable, query, most));
+      const found = await attempt.stream(changesSql(logTable, query, most));
+      const { rows, compactedBefore } = toChanges(found);
       const entries = rows.map(toChange);
       const more = rows.length === query.limit;
       const sizes = rows.map(([characters]) => Number(characters ?? 0));
-      const last = entries.at(-1);
-      if (last === undefined || sizes.every((size) => size <= most))
-        return { entries, next: last ?? query.after, more };
+      const last = entries.at(-1) ?? query.after;
+      if (sizes.every((size) => size <= most)) {
+        const visible = { timestamp: toChanges(found).now - CLOCK_BOUND, id: '', key: '' };
+        const next = more || comparePlaces(visible, last) < 0 ? last : visible;
+        return { entries, next, more, compactedBefore };
+      }
       let characters = 0;
       let count = 0;
       do characters += sizes[count++]!;
       while (count < sizes.length && characters + sizes[count]! <= CHANGES_CHARACTERS);
       const next = entries[count - 1]!;
-      const page = await attempt.stream(changesSql(logTable, query, Infinity, next));
-      return { entries: page.map(toChange), next, more: more || count < entries.length };
+      // Rows that were deleted since the first read are missing, so its record counts no more.
+      const page = toChanges(await attempt.stream(changesSql(logTable, query, Infinity, next)));
+      const isMore = more || count < entries.length;
+      return { entries: page.rows.map(toChange), next, more: isMore, compactedBefore: page.compactedBefore };
     });
   }
 
@@ -298,7 +363,8 @@ export class SpannerLogTable implements LogTable {
     const [row] = await this.connection.run('log.lastTimestamp', (attempt) =>
       attempt.query(lastTimestampSql(this.tables.logTable, prefix)),
     );
-    return timestampOf(row?.[0]);
+    const [last, visible] = [timestampOf(row?.[0]), timestampOf(row?.[1]) - CLOCK_BOUND];
+    return visible > last ? visible : last;
   }
 
   async #newest(attempt: OperationAttempt, key: string, bound = this.#boundOf([key])): Promise<LogEntry | undefined> {
@@ -341,6 +407,25 @@ export class SpannerLogTable implements LogTable {
 /** A row of `changesSql`. */
 function toChange([, key, ...row]: Row): LogEntry {
   return toEntry(key ?? '', row);
+}
+
+function toPlace([, key, id, , , at]: Row): LogPlace {
+  return { key: key ?? '', id: id ?? '', timestamp: timestampOf(at) };
+}
+
+/** The result of `changesSql`, with the rows in the order of commits. */
+function toChanges(found: readonly Row[]) {
+  const of = (kind: string): Row | undefined => found.find(([first]) => first === kind);
+  const rows = found.filter(([first]) => first !== COMPACTED_KIND && first !== NOW_KIND);
+  return {
+    rows: rows.sort((a, b) => comparePlaces(toPlace(a), toPlace(b))),
+    compactedBefore: timestampOf(of(COMPACTED_KIND)?.[5]),
+    now: timestampOf(of(NOW_KIND)?.[5]),
+  };
+}
+
+function fromMicros(column: string | null | undefined): bigint {
+  return BigInt(column ?? 0) * 1_000n;
 }
 
 /** Neither key nor id contains a NUL. */

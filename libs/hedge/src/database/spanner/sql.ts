@@ -1,6 +1,14 @@
 import type { HistoryPageQuery } from '../history-pages.js';
 import type { LeaseQuery } from '../lease-table.js';
-import { TOMBSTONE_SUFFIX, type ChangesQuery, type HistoryQuery, type KeysQuery, type LogPlace } from '../log-table.js';
+import {
+  TOMBSTONE_SUFFIX,
+  type ChangesQuery,
+  type HistoryQuery,
+  type KeysQuery,
+  type LogPlace,
+  type TrimmableQuery,
+} from '../log-table.js';
+import { COMPACTED, compactedKey } from '../row-names.js';
 import type { Tables } from './options.js';
 import { rowLimit, text, texts, timestamp, type Param, type Statement } from './client/values.js';
 
@@ -137,8 +145,27 @@ export function keysSql(logTable: string, { prefix, limit, after }: KeysQuery): 
 }
 
 /**
- * Columns: characters of the value, key, id, the value unless it has more than `most` characters, leader, timestamp. It scans
- * all versions of the keys with the prefix.
+ * Columns: key, microseconds of its oldest and its newest version, the text of the newest one (as in `keysSql`), number of
+ * versions. It scans all versions of these keys.
+ */
+export function trimmableSql(logTable: string, { prefix, limit, after }: TrimmableQuery): Statement {
+  return {
+    sql: `SELECT key, UNIX_MICROS(MIN(timestamp)), UNIX_MICROS(MAX(timestamp)),
+      MAX(CONCAT(CAST(UNIX_MICROS(timestamp) AS STRING), id)), COUNT(*)
+      FROM \`${logTable}\` WHERE STARTS_WITH(key, @prefix) ${after === undefined ? '' : 'AND key > @after'}
+      GROUP BY key ORDER BY key LIMIT @limit`,
+    params: { prefix: text(prefix), limit: rowLimit(limit), ...(after !== undefined && { after: text(after) }) },
+  };
+}
+
+/** In the first column of `changesSql`. */
+export const COMPACTED_KIND = '-1';
+export const NOW_KIND = '-2';
+
+/**
+ * Columns: characters of the value, key, id, the value unless it has more than `most` characters, leader, timestamp; in no
+ * particular order. It scans all versions of the keys with the prefix. One row of `COMPACTED_KIND` has the timestamp of the last
+ * record of deleted versions that concerns these keys, and one of `NOW_KIND` has the time.
  * @param until the place of the last row. Default: `limit` rows.
  */
 export function changesSql(
@@ -149,6 +176,7 @@ export function changesSql(
 ): Statement {
   const params: Record<string, Param> = {
     prefix: text(prefix),
+    compacted: text(compactedKey(prefix)),
     at: timestamp(after.timestamp),
     id: text(after.id),
     key: text(after.key),
@@ -159,19 +187,23 @@ export function changesSql(
     Object.assign(params, { end: timestamp(until.timestamp), endId: text(until.id), endKey: text(until.key) });
   }
   return {
-    sql: `SELECT LENGTH(value), key, id, IF(LENGTH(value) > @most, NULL, value), leader, timestamp FROM \`${logTable}\`
+    sql: `(SELECT LENGTH(value), key, id, IF(LENGTH(value) > @most, NULL, value), leader, timestamp FROM \`${logTable}\`
       WHERE ${exact ? 'key = @prefix' : 'STARTS_WITH(key, @prefix)'} AND timestamp >= @at
         AND (timestamp > @at OR id > @id OR (id = @id AND key > @key))
         ${until === undefined ? '' : 'AND timestamp <= @end AND (timestamp < @end OR id < @endId OR (id = @endId AND key <= @endKey))'}
-      ORDER BY timestamp, id, key LIMIT @limit`,
+      ORDER BY timestamp, id, key LIMIT @limit)
+      UNION ALL
+      (SELECT ${COMPACTED_KIND}, '', '', '', '', MAX(timestamp) FROM \`${logTable}\`
+      WHERE STARTS_WITH(key, '${COMPACTED}') AND (STARTS_WITH(@compacted, key) ${exact ? '' : 'OR STARTS_WITH(key, @compacted)'}))
+      UNION ALL (SELECT ${NOW_KIND}, '', '', '', '', CURRENT_TIMESTAMP())`,
     params,
   };
 }
 
-/** Column: the timestamp of the newest row of all keys with the prefix. */
+/** Columns: the timestamp of the newest row of all keys with the prefix, and the time. */
 export function lastTimestampSql(logTable: string, prefix: string): Statement {
   return {
-    sql: `SELECT MAX(timestamp) FROM \`${logTable}\` WHERE STARTS_WITH(key, @prefix)`,
+    sql: `SELECT MAX(timestamp), CURRENT_TIMESTAMP() FROM \`${logTable}\` WHERE STARTS_WITH(key, @prefix)`,
     params: { prefix: text(prefix) },
   };
 }

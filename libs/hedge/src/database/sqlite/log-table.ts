@@ -1,5 +1,6 @@
 import {
   isTombstone,
+  isTrimmable,
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
@@ -12,9 +13,12 @@ import {
   type LogTransaction,
   type LogTrim,
   type TransactionOutcome,
+  type TrimmablePage,
+  type TrimmableQuery,
 } from '../log-table.js';
 import { readHistory, readKeys } from '../history-pages.js';
-import { assertTransactions, assertTrim, conflict, leaseLost } from '../checks.js';
+import { assertTransactions, assertTrim, assertTrimmable, conflict, leaseLost } from '../checks.js';
+import { compactedKey } from '../row-names.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
@@ -87,10 +91,28 @@ export class SqliteLogTable implements LogTable {
 
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
-    const { key, keep, before = GREATEST_TIMESTAMP, limit } = trim;
-    const result = await this.thread.call('trim', key, keep, clamp(before), limit, fence);
+    const { key, keep, before = GREATEST_TIMESTAMP, tombstonesBefore = -1n, limit, record } = trim;
+    const stored = {
+      key,
+      keep,
+      before: clamp(before),
+      tombstonesBefore: clamp(tombstonesBefore),
+      limit,
+      record: record && { key: compactedKey(record.prefix), leader: record.leader },
+    };
+    const result = await this.thread.call('trim', stored, fence);
     if ('foundToken' in result) throw leaseLost(fence as Fence, result.foundToken);
     return result.trimmed;
+  }
+
+  async trimmable(query: TrimmableQuery): Promise<TrimmablePage> {
+    assertTrimmable(query);
+    const { prefix, keep, limit, after } = query;
+    const found = await this.thread.call('trimmable', prefix, keep, limit, after);
+    const keys = found.flatMap(([key, oldest, id, timestamp, beyond]) =>
+      isTrimmable({ oldest, newest: { id, timestamp }, hasMore: beyond !== null }, query) ? [key] : [],
+    );
+    return { keys, next: found.length === limit ? found.at(-1)?.[0] : undefined };
   }
 
   async keys(query: KeysQuery): Promise<readonly string[]> {
@@ -108,7 +130,8 @@ export class SqliteLogTable implements LogTable {
     const place = { timestamp: clamp(after.timestamp), id: after.id, key: after.key };
     const page = await this.thread.call('changes', { prefix, exact, limit, after: place });
     const entries = Array.from(page.changes, ([key, ...version]) => toEntry(key, version));
-    return { entries, next: { ...page.next }, more: page.more };
+    const { more, compactedBefore } = page;
+    return { entries, next: { ...page.next }, more, compactedBefore };
   }
 
   lastTimestamp(): Promise<bigint> {

@@ -1,5 +1,5 @@
 import type { LeaseMarker } from '../observed-lease.js';
-import type { ChangesQuery, Fence, LogAppend, LogPlace, LogTransaction } from '../log-table.js';
+import type { ChangesQuery, Fence, LogAppend, LogPlace, LogTransaction, LogTrim } from '../log-table.js';
 
 /** The configuration of a worker thread. */
 export interface WorkerConfig {
@@ -75,6 +75,16 @@ export type StoredOutcome =
   | { readonly differs: number }
   | { readonly refused: readonly { readonly place: number; readonly newest: StoredVersion | undefined }[] };
 
+/** A key with the ages of its versions; `beyond` is null when it has no more versions than a trim keeps. */
+export type StoredAges = readonly [key: string, oldest: bigint, id: string, newest: bigint, beyond: bigint | null];
+
+/** Bounds that nothing meets stand for absent ones. */
+export interface StoredTrim extends Pick<LogTrim, 'key' | 'keep' | 'limit'> {
+  readonly before: bigint;
+  readonly tombstonesBefore: bigint;
+  readonly record: { readonly key: string; readonly leader: string } | undefined;
+}
+
 /** The operations of the worker; reads are listed first. Each write is a transaction, or a part of one. */
 export interface Operations {
   readLease(name: string): StoredLease;
@@ -92,7 +102,10 @@ export interface Operations {
     readonly changes: readonly StoredChange[];
     readonly next: LogPlace;
     readonly more: boolean;
+    readonly compactedBefore: bigint;
   };
+  /** At most `limit` keys. */
+  trimmable(prefix: string, keep: number, limit: number, after: string | undefined): readonly StoredAges[];
   lastTimestamp(): bigint;
   /** Opens the file, and creates missing tables. */
   connect(): void;
@@ -120,14 +133,8 @@ export interface Operations {
     fence: Fence | undefined,
   ): { readonly outcomes: readonly StoredOutcome[] } | Fenced;
   overwrite(row: Omit<LogAppend, 'id'>, fence: Fence | undefined): { readonly timestamp: bigint } | Fenced;
-  /** Deletes at most `limit` old versions, and none of the newest `keep`. @returns their number */
-  trim(
-    key: string,
-    keep: number,
-    before: bigint,
-    limit: number,
-    fence: Fence | undefined,
-  ): { readonly trimmed: number } | Fenced;
+  /** As `LogTable.trim`. @returns the number of deleted versions */
+  trim(trim: StoredTrim, fence: Fence | undefined): { readonly trimmed: number } | Fenced;
   /**
    * Replaces all rows of a key by this row, if the present row has the timestamp `follows` (0 for none). Writes the
    * mirrors with it: each under its own key, with the key of the row as id.

@@ -9,6 +9,7 @@ const READS: ReadonlySet<OperationName> = new Set([
   'keys',
   'listLeases',
   'changes',
+  'trimmable',
   'lastTimestamp',
 ]);
 

@@ -33,6 +33,10 @@ interface Waiter {
  *
  * It ends with `return()`, as a `for await` does when it is left. `next()` fails with CANCELLED when the signal aborts, and
  * with SHUTTING_DOWN when the pod stops, and with INVALID_ARGUMENT when the database refuses its reads for good.
+ *
+ * With `kv.retention` it fails with COMPACTED when versions were deleted that it had not read: `from` is too old, or the reader
+ * is too slow, or the database did not answer for ten minutes. There is no gap without this error. `details.from` is the oldest place from
+ * which all versions are left.
  */
 export class KvWatch implements AsyncIterableIterator<KvEntry, undefined> {
   /**

@@ -104,8 +104,8 @@ export class WatchHub {
 
   /**
    * @param deliver called once after each `want`.
-   * @param closed called when the pod stops, or with the error that the database will always give, if the watch has not
-   *   ended before.
+   * @param closed called when the pod stops, or with the error that ends this watch: COMPACTED, or the one that the database
+   *   will always give. Not after `end`.
    */
   open(
     scope: WatchScope,
@@ -169,6 +169,9 @@ export class WatchHub {
         return this.#readSoon(watching, effect.after);
       case 'deliver':
         return watching.deliver(effect.entry);
+      case 'compacted':
+        this.#end(watching);
+        return watching.closed(compacted(watching.scope, effect.before));
       case 'retry':
         this.options.clock.after(effect.afterMs, () => this.#step(watching, { type: 'retry' }));
     }
@@ -195,8 +198,11 @@ export class WatchHub {
         for (const watching of watchings) {
           watching.rows = pageRows;
           watching.failedAt = undefined;
-          if (!page.more) watching.readAt = startedAt;
-          this.#catchUp(watching, page, startedAt);
+          // Else this page ends the watch.
+          if (page.compactedBefore <= after.timestamp) {
+            if (!page.more) watching.readAt = startedAt;
+            this.#catchUp(watching, page, startedAt);
+          }
           this.#step(watching, { type: 'page', page });
         }
       };
@@ -335,6 +341,15 @@ export class WatchHub {
   #notice(isMeant: (watching: Watching) => boolean): void {
     for (const watching of this.#watchings) if (isMeant(watching)) this.#step(watching, { type: 'noticed' });
   }
+}
+
+function compacted(scope: WatchScope, before: bigint): HedgeError {
+  const time = new Date(Number(before / 1_000_000n)).toISOString();
+  return new HedgeError(
+    'COMPACTED',
+    `The watch of ${nameOf(scope)} ended: kv.retention has deleted versions that it had not read. All versions from ${time} on are left. Read the entries of the keys, and watch from details.from, or from the present.`,
+    { details: { from: { key: '', version: String(before), id: '' } } },
+  );
 }
 
 /** Scopes by `nameOf`. */

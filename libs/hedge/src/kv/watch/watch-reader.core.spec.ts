@@ -19,7 +19,7 @@ let last = START;
 const page = (values: string[], more = false) => {
   const entries = values.map((value) => entry(value));
   last = entries.at(-1) ?? last;
-  return { type: 'page', page: { entries, next: last, more } } as const;
+  return { type: 'page', page: { entries, next: last, more, compactedBefore: 0n } } as const;
 };
 const delivered = (value: string): WatchEffect => ({ type: 'deliver', entry: entry(value) });
 
@@ -63,10 +63,24 @@ describe('the reader of a watch', () => {
     const reader = new WatchReader(START);
     reader.step(wanted);
     const reserved = entry('5', '__hedge/job/g/x');
-    expect(reader.step({ type: 'page', page: { entries: [reserved], next: reserved, more: true } })).toEqual([
-      read(reserved),
-    ]);
+    expect(
+      reader.step({ type: 'page', page: { entries: [reserved], next: reserved, more: true, compactedBefore: 0n } }),
+    ).toEqual([read(reserved)]);
     expect(reader.step(page(['6']))).toEqual([delivered('6')]);
+  });
+
+  it('ends before the first page that may lack deleted rows, and delivers nothing of it (W1)', () => {
+    const reader = new WatchReader({ timestamp: 7n, id: '', key: '' });
+    reader.step(wanted);
+    const entries = [entry('8'), entry('9')];
+    expect(
+      reader.step({ type: 'page', page: { entries, next: entries[1]!, more: true, compactedBefore: 7n } }),
+    ).toEqual([delivered('8')]);
+    expect(reader.step(wanted)).toEqual([delivered('9')]);
+    reader.step(wanted);
+    expect(reader.step({ type: 'page', page: { ...page(['12']).page, compactedBefore: 10n } })).toEqual([
+      { type: 'compacted', before: 10n },
+    ]);
   });
 
   it('tries a failed read again after a growing pause, behind the same row', () => {

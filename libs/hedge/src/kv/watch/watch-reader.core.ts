@@ -25,7 +25,9 @@ export type WatchEffect =
   /** Give the entry to the reader, which is waiting. */
   | { readonly type: 'deliver'; readonly entry: LogEntry }
   /** Pass back `retry` after so many milliseconds. */
-  | { readonly type: 'retry'; readonly afterMs: number };
+  | { readonly type: 'retry'; readonly afterMs: number }
+  /** End the watch: rows that it had not read may be deleted. All rows with this timestamp or a later one are there. */
+  | { readonly type: 'compacted'; readonly before: bigint };
 
 /**
  * One watch: delivers the rows of the log in the order of their commits. Pure: `step` accepts an input, and returns
@@ -36,6 +38,8 @@ export type WatchEffect =
  *   not matter which notices are lost, late or doubled, and which pod leads.
  * - A notice that arrives during a read causes another read, because the one in flight may have begun before the commit.
  * - The next page is read when the reader has taken all entries of the page before.
+ * - When rows behind the place of a read were deleted, the watch ends: it leaves no gap without notice. Each page says which
+ *   rows were deleted when it was read, so no clock decides this.
  */
 export class WatchReader {
   #entries: LogEntry[] = [];
@@ -59,9 +63,12 @@ export class WatchReader {
       case 'noticed':
         this.#behind = true;
         break;
-      case 'page':
+      case 'page': {
+        const { compactedBefore } = input.page;
+        if (this.isCompacted(compactedBefore, this.#after)) return [{ type: 'compacted', before: compactedBefore }];
         this.#read(input.page);
         break;
+      }
       case 'failed':
         this.#reading = false;
         this.#behind = true;
@@ -73,6 +80,10 @@ export class WatchReader {
         break;
     }
     return this.#next();
+  }
+
+  protected isCompacted(before: bigint, after: LogPlace): boolean {
+    return after.timestamp < before;
   }
 
   #read({ entries, next, more }: ChangesPage): void {

@@ -799,6 +799,124 @@ export function logConformance(suite: Suite): void {
       assert.equal(await log.trim(trim, { lease: claim.name, token }), 1);
     });
 
+    it('deletes a key whose newest version is a tombstone before the bound, and the tombstone as the last version', async () => {
+      const { log } = await suite.client();
+      if (log.trim === undefined) return;
+      const [key, other] = [newName(), newName()];
+      for (const value of ['1', '2', '3']) await log.append([rowOf(key, value), rowOf(other, value)]);
+      const deleted = timestampOf((await log.append([tombstoneOf(key)]))[0]);
+      const trim = { key, keep: 9, before: 0n, limit: 2 };
+      assert.equal(await log.trim(trim), 0);
+      assert.equal(await log.trim({ ...trim, tombstonesBefore: deleted }), 0);
+      assert.equal(await log.trim({ ...trim, tombstonesBefore: deleted + 1n }), 2);
+      assert.deepEqual(await values(log.history(key, OLDEST)), ['3', '']);
+      assert.equal(await log.trim({ ...trim, tombstonesBefore: 2n ** 80n }), 2);
+      assert.deepEqual(await log.history(key, OLDEST), []);
+      assert.equal(await log.trim({ ...trim, tombstonesBefore: 2n ** 80n }), 0);
+      assert.equal(await log.trim({ ...trim, key: other, tombstonesBefore: 2n ** 80n }), 0);
+      await log.append([rowOf(key, 'again')]);
+      assert.equal(await log.trim({ ...trim, tombstonesBefore: 2n ** 80n }), 0);
+      await log.append([tombstoneOf(other), rowOf(other, 'anew', 'zz')]);
+      await log.append([rowOf(other, 'later')]);
+      assert.equal(await log.trim({ ...trim, key: other, tombstonesBefore: 2n ** 80n }), 0);
+      const follows = await log.latest(key);
+      timestampOf((await log.appendIf([[itemOf(rowOf(key, 'second'), follows)]]))[0] as AppendOutcome);
+    });
+
+    it('W1 tells readers of changes what was deleted, for all prefixes and keys that it may concern', async () => {
+      const [writer, reader] = [await suite.client(), await suite.client()];
+      const { log } = writer;
+      if (log.trim === undefined) return;
+      const prefix = newName();
+      const key = `${prefix}/%é😀`;
+      const given: bigint[] = [];
+      for (const value of ['1', '2', '3', '4']) given.push(timestampOf((await log.append([rowOf(key, value)]))[0]));
+      const compacted = async (scope: string, exact = false): Promise<bigint> =>
+        (await reader.log.changes({ prefix: scope, ...from({ timestamp: 0n, id: '', key: '' }, exact, 1) }))
+          .compactedBefore;
+      const record = { prefix: `${prefix}/`, leader: 'l' };
+      assert.equal(await compacted(key, true), 0n);
+      assert.equal(await log.trim({ key, keep: 9, limit: 9, record }), 0);
+      assert.equal(await compacted(key, true), 0n);
+      assert.equal(await log.trim({ key, keep: 1, limit: 2, record }), 2);
+      const scopes = [prefix, `${prefix}/`, `${prefix}/%`, key] as const;
+      for (const scope of scopes) assert.equal(await compacted(scope), given[1]! + 1n);
+      assert.equal(await compacted(key, true), given[1]! + 1n);
+      assert.equal(await compacted(`${prefix}/`, true), given[1]! + 1n);
+      assert.equal(await compacted(prefix, true), 0n);
+      for (const scope of [`${prefix}x`, newName()]) assert.equal(await compacted(scope), 0n);
+      assert.equal(await log.trim({ key, keep: 1, limit: 2, record }), 1);
+      assert.equal(await compacted(key), given[2]! + 1n);
+      const early = `${prefix}/early`;
+      const [first] = (await log.append([rowOf(early)])).map(timestampOf);
+      await log.append([rowOf(early)]);
+      await log.append([rowOf(key, '5')]);
+      assert.equal(await log.trim({ key, keep: 1, limit: 2, record }), 1);
+      assert.equal(await compacted(key), given[3]! + 1n);
+      assert.equal(await log.trim({ key: early, keep: 1, limit: 2, record }), 1);
+      assert.equal(await compacted(key), first! + 1n);
+    });
+
+    it('W1 never takes back what it told of deletions', async () => {
+      const { log } = await suite.client();
+      if (log.trim === undefined) return;
+      const prefix = newName();
+      const [old, young] = [`${prefix}/old`, `${prefix}/young`];
+      for (const value of ['1', '2']) await log.append([rowOf(old, value)]);
+      const [last] = (await log.append([rowOf(young)])).map(timestampOf);
+      await log.append([rowOf(young)]);
+      const record = { prefix, leader: 'l' };
+      for (const key of [young, old]) assert.equal(await log.trim({ key, keep: 1, limit: 2, record }), 1);
+      const page = await log.changes({ prefix, ...from({ timestamp: 0n, id: '', key: '' }) });
+      assert.equal(page.compactedBefore, last! + 1n);
+    });
+
+    it('W1 leads a reader without new rows behind the rows of other keys', async () => {
+      const { log } = await suite.client();
+      const [key, other] = [newName(), newName()];
+      let next = await placeNow({ log } as Backend, key);
+      const written = timestampOf((await log.append([rowOf(other)]))[0]);
+      for (let more = true; more || next.timestamp < written;) {
+        ({ next, more } = await log.changes({ prefix: key, ...from(next, true) }));
+      }
+      assert.ok((await log.lastTimestamp(newName())) + 2_000_000_000n > written);
+    });
+
+    it('finds the keys that a trim would change, page by page', async () => {
+      const { log } = await suite.client();
+      const { trim, trimmable } = log;
+      if (trim === undefined || trimmable === undefined) return;
+      const prefix = newName();
+      const keys = ['', '/a', '/b', '/é', '/😀'].map((end) => prefix + end);
+      const deadline = 2n ** 80n;
+      for (const key of keys.slice(1)) await log.append([rowOf(key)]);
+      const second = timestampOf((await log.append([rowOf(keys[2]!), rowOf(keys[3]!)]))[0]);
+      await log.append([rowOf(keys[0]!), tombstoneOf(keys[3]!), tombstoneOf(keys[4]!), rowOf(newName())]);
+      const find = async (query: { keep: number; before?: bigint; tombstonesBefore?: bigint }, limit: number) => {
+        const found: string[] = [];
+        for (let after: string | undefined; ;) {
+          const page = await log.trimmable!({ prefix, ...query, limit, ...(after !== undefined && { after }) });
+          found.push(...page.keys.map((key) => key.slice(prefix.length)));
+          if (page.next === undefined) return found;
+          after = page.next;
+        }
+      };
+      for (const limit of [1, 2, 9]) {
+        assert.deepEqual(await find({ keep: 1 }, limit), ['/b', '/é', '/😀']);
+        assert.deepEqual(await find({ keep: 2 }, limit), ['/é']);
+        assert.deepEqual(await find({ keep: 3 }, limit), []);
+        assert.deepEqual(await find({ keep: 1, before: second }, limit), ['/b', '/é', '/😀']);
+        assert.deepEqual(await find({ keep: 1, before: 0n }, limit), []);
+        assert.deepEqual(await find({ keep: 9, tombstonesBefore: deadline }, limit), ['/é', '/😀']);
+        assert.deepEqual(await find({ keep: 9, tombstonesBefore: second }, limit), []);
+      }
+      for (const key of keys) await log.trim!({ key, keep: 1, tombstonesBefore: deadline, limit: 9 });
+      assert.deepEqual(await find({ keep: 1, tombstonesBefore: deadline }, 9), []);
+      assert.deepEqual(await log.keys({ prefix, limit: 9 }), keys.slice(0, 3));
+      await rejectsWith('INVALID_ARGUMENT', log.trimmable!({ prefix, keep: 0, limit: 1 }));
+      await rejectsWith('INVALID_ARGUMENT', log.trimmable!({ prefix, keep: 1, limit: 0 }));
+    });
+
     it('K1 keeps the newest versions while other clients append', async () => {
       const clients = await suite.clients(2);
       const [one, two] = clients;

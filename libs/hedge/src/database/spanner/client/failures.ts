@@ -7,7 +7,7 @@ import { Closed, TooLate } from './rpc.js';
 export type OperationName =
   | 'open'
   | `lease.${'read' | 'list' | 'acquire' | 'renew' | 'renewAll' | 'release'}`
-  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'keys' | 'changes' | 'lastTimestamp'}`
+  | `log.${'append' | 'appendIf' | 'overwrite' | 'latest' | 'history' | 'trim' | 'trimmable' | 'keys' | 'changes' | 'lastTimestamp'}`
   | `permits.${'read' | 'write'}`;
 
 /** Operations that a database may reject permanently because of the rows to write. */

@@ -314,6 +314,9 @@ function prepare(writer, reader, clock, { lockTable, logTable }) {
     changes: query(reader, sql.changesSql(logTable)),
     changed: query(reader, sql.changedSql(logTable)),
     lastTimestamp: query(reader, sql.readClockSql),
+    compacted: query(reader, sql.compactedSql(logTable)),
+    trimmableFrom: query(reader, sql.trimmableSql(logTable, '>=')),
+    trimmableAfter: query(reader, sql.trimmableSql(logTable, '>')),
 
     readIdentity: query(reader, sql.identitySql),
 
@@ -327,6 +330,7 @@ function prepare(writer, reader, clock, { lockTable, logTable }) {
     overwriteVersion: statement(writer, sql.overwriteVersionSql(logTable)),
     deleteVersion: statement(writer, sql.deleteVersionSql(logTable)),
     trim: query(writer, sql.trimSql(logTable)),
+    raiseVersion: statement(writer, sql.raiseVersionSql(logTable)),
     readClock: query(writer, sql.readClockSql),
     writeClock: statement(writer, sql.writeClockSql),
   };

@@ -6,7 +6,7 @@ import { mayTake, WRITES, toLease } from './writes.js';
 
 /**
  * @import { ChangesQuery } from '../../log-table.js'
- * @import { ListedRow, Operations, StoredChange, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
+ * @import { ListedRow, Operations, StoredChange, StoredAges, StoredHistoryQuery, StoredPage, StoredVersion, WorkerConfig, Write } from '../protocol.js'
  * @import { Statements } from './connections.js'
  *
  * @typedef {{ readonly value?: unknown, readonly error?: unknown }} Outcome of one write; with an error the write failed
@@ -25,7 +25,7 @@ const BEHIND_ALL_IDS = Buffer.from([0]);
  * The tables in one SQLite file. Every method is synchronous. While another process holds a lock, it throws SQLITE_BUSY
  * and changes nothing.
  *
- * @implements {Pick<Operations, 'connect' | 'readLease' | 'listLeases' | 'latest' | 'history' | 'keys' | 'changes' | 'lastTimestamp'>}
+ * @implements {Pick<Operations, 'connect' | 'readLease' | 'listLeases' | 'latest' | 'history' | 'keys' | 'changes' | 'trimmable' | 'lastTimestamp'>}
  */
 export class SqliteDatabase {
   /** @type {WorkerConfig} */
@@ -153,8 +153,10 @@ export class SqliteDatabase {
    */
   changes({ prefix, exact, after, limit }) {
     const connections = this.#connected();
-    const { changes, changed } = connections.statements;
+    const { changes, changed, compacted } = connections.statements;
     return connections.readTogether(() => {
+      const [last] = /** @type {[bigint | null]} */ (compacted.get(prefix, exact ? 1 : 0));
+      const compactedBefore = last ?? 0n;
       const places = /** @type {[string, string, bigint, bigint][]} */ (
         changes.all(prefix, exact ? 1 : 0, after.timestamp, after.id, after.key, PAGE_ROWS)
       );
@@ -163,15 +165,30 @@ export class SqliteDatabase {
       let next = after;
       let bytes = 0;
       for (const [key, id, timestamp, isMeant] of places) {
-        if (found.length >= limit || bytes >= PAGE_BYTES) return { changes: found, next, more: true };
+        if (found.length >= limit || bytes >= PAGE_BYTES) return { changes: found, next, more: true, compactedBefore };
         next = { timestamp, id, key };
         if (isMeant === 0n) continue;
         const change = /** @type {StoredChange} */ (changed.get(id, key));
         found.push(change);
         bytes += change[2].length;
       }
-      return { changes: found, next, more: places.length === PAGE_ROWS };
+      return { changes: found, next, more: places.length === PAGE_ROWS, compactedBefore };
     });
+  }
+
+  /**
+   * @param {string} prefix
+   * @param {number} keep
+   * @param {number} limit
+   * @param {string | undefined} after
+   */
+  trimmable(prefix, keep, limit, after) {
+    const { trimmableFrom, trimmableAfter } = this.#connected().statements;
+    const rows =
+      after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0
+        ? trimmableAfter.all(after, prefix, limit, keep)
+        : trimmableFrom.all(prefix, prefix, limit, keep);
+    return /** @type {StoredAges[]} */ (rows);
   }
 
   /** Each commit moves the clock. */

@@ -8,7 +8,7 @@
 /** @type {ReadonlySet<OperationName>} */
 const SHORT_READS = new Set(['readLease', 'latest', 'lastTimestamp']);
 /** @type {ReadonlySet<OperationName>} */
-const LONG_READS = new Set(['history', 'keys', 'listLeases', 'changes']);
+const LONG_READS = new Set(['history', 'keys', 'listLeases', 'changes', 'trimmable']);
 /** @type {ReadonlySet<OperationName>} */
 const LEASES = new Set(['connect', 'acquire', 'renew', 'release']);
 

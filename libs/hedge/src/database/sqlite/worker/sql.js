@@ -3,6 +3,10 @@
 // Table names are validated identifiers (see options.ts), so they may be part of the text of a statement.
 // Texts compare by their UTF-8 bytes: SQLite's default collation in a UTF-8 file.
 
+/** As in `row-names.ts`, and the first text behind all that begin with it. */
+const COMPACTED = '__hedge/compacted/';
+const COMPACTED_END = '__hedge/compacted0';
+
 /**
  * The table of version 0.1 has no column `stamp`.
  * @param {string} lockTable
@@ -101,15 +105,50 @@ export function deleteVersionSql(logTable) {
 }
 
 /**
- * Deletes the oldest versions of a key that are older than the `?2 + 1`th newest one, which stays.
+ * Deletes the oldest versions of a key, and none of the `?2` newest ones.
  * @param {string} logTable
  */
 export function trimSql(logTable) {
   return `DELETE FROM ${logTable} WHERE rowid IN (
-      SELECT rowid FROM ${logTable} WHERE key = ?1 AND timestamp < ?3 AND (timestamp, id) < (
+      SELECT rowid FROM ${logTable} WHERE key = ?1 AND timestamp < ?3 AND (timestamp, id) <= (
         SELECT timestamp, id FROM ${logTable} WHERE key = ?1 ORDER BY timestamp DESC, id DESC LIMIT 1 OFFSET ?2)
       ORDER BY timestamp, id LIMIT ?4)
-    RETURNING 1`;
+    RETURNING timestamp`;
+}
+
+/**
+ * A row whose timestamp only rises.
+ * @param {string} logTable
+ */
+export function raiseVersionSql(logTable) {
+  return `${overwriteVersionSql(logTable)} WHERE excluded.timestamp > ${logTable}.timestamp`;
+}
+
+/**
+ * Keys with the timestamp of their oldest version, id and timestamp of their newest one, and the timestamp of the one behind
+ * the `?4` newest ones, if there is one.
+ * @param {string} logTable
+ * @param {'>' | '>='} from
+ */
+export function trimmableSql(logTable, from) {
+  /** @param {string} columns @param {string} [skipped] */
+  const newest = (columns, skipped = '') =>
+    `(SELECT ${columns} FROM ${logTable} AS log WHERE log.key = page.key ORDER BY timestamp DESC, id DESC LIMIT 1 ${skipped})`;
+  return `SELECT key, (SELECT min(timestamp) FROM ${logTable} AS log WHERE log.key = page.key),
+      ${newest('id')}, ${newest('timestamp')}, ${newest('timestamp', 'OFFSET ?4')}
+    FROM (${keysSql(logTable, from)}) AS page`;
+}
+
+/**
+ * The timestamp of the last record of deleted versions that concerns the keys with the prefix `?1`, or the one key if `?2`.
+ * Behind the prefix of the records comes the prefix of the keys.
+ * @param {string} logTable
+ */
+export function compactedSql(logTable) {
+  return `SELECT max(timestamp) FROM (
+    SELECT substr(key, ${COMPACTED.length + 1}) AS prefix, timestamp FROM ${logTable}
+    WHERE key >= '${COMPACTED}' AND key < '${COMPACTED_END}')
+    WHERE substr(?1, 1, length(prefix)) = prefix OR (NOT ?2 AND substr(prefix, 1, length(?1)) = ?1)`;
 }
 
 /** @param {string} logTable */

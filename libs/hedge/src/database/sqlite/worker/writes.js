@@ -9,6 +9,7 @@
  */
 
 const OVERWRITE_ID = '-';
+const TOMBSTONE_SUFFIX = '-deleted';
 
 /**
  * Whether a process may acquire a lease.
@@ -101,10 +102,19 @@ export const WRITES = {
     return { timestamp };
   },
 
-  trim(statements, key, keep, before, limit, fence) {
+  trim(statements, { key, keep, before, tombstonesBefore, limit, record }, fence) {
     const fenced = fencedBy(statements, fence);
     if (fenced !== undefined) return fenced;
-    return { trimmed: statements.trim.all(key, keep - 1, before, limit).length };
+    const [id = '', , , timestamp = 0n] = /** @type {StoredVersion | []} */ (statements.latestToWrite.get(key) ?? []);
+    const buried = id.endsWith(TOMBSTONE_SUFFIX) && timestamp < tombstonesBefore;
+    const deleted = /** @type {[bigint][]} */ (
+      buried ? statements.trim.all(key, 0, tombstonesBefore, limit) : statements.trim.all(key, keep, before, limit)
+    );
+    const last = deleted.reduce((latest, [at]) => (at > latest ? at : latest), -1n) + 1n;
+    if (record !== undefined && deleted.length > 0) {
+      statements.raiseVersion.run(OVERWRITE_ID, record.key, String(last), record.leader, last);
+    }
+    return { trimmed: deleted.length };
   },
 
   replace(statements, { key, id, value, leader }, follows, mirrors, fence) {

@@ -45,6 +45,8 @@ export enum RequestKind {
   REQUEST_KIND_KV_TRANSACTION = 6,
   /** REQUEST_KIND_KV_WATCH - payload: KvWatch; to the leader, which answers late; unknown to 0.1 */
   REQUEST_KIND_KV_WATCH = 5,
+  /** REQUEST_KIND_KV_COMPACT - no payload; the reply is the number of deleted versions as digits; unknown to 0.1 */
+  REQUEST_KIND_KV_COMPACT = 7,
   /** REQUEST_KIND_SPILL_RENEWAL - payload: SpillRenewal; to any member */
   REQUEST_KIND_SPILL_RENEWAL = 20,
   /** REQUEST_KIND_SPILL_PULL - payload: SpillPull; to any member */
