@@ -358,6 +358,27 @@ describe('group commit: puts with a condition', () => {
     expect(bench.batches).toEqual([['1'], ['2'], ['1']]);
   });
 
+  it('do not delay other puts and overwrites by their pause after BACKEND_UNAVAILABLE', () => {
+    const bench = new Bench();
+    bench.put(rowIf('1', condition));
+    bench.flush();
+    for (let round = 1; round <= 3; round += 1) {
+      bench.appendFailed(unavailable);
+      const put = bench.put(row(`put ${round}`));
+      bench.flush();
+      bench.appended(1n);
+      expect(bench.settled.get(put)).toBe(1n);
+      const overwrite = bench.put({ ...row(`overwrite ${round}`), overwrite: true });
+      bench.flush();
+      expect(bench.overwrites.at(-1)?.id).toBe(`overwrite ${round}`);
+      bench.overwritten(round, 2n);
+      expect(bench.settled.get(overwrite)).toBe(2n);
+      // The pause of the condition grows, and then it runs alone.
+      bench.flush(1_000 * round);
+      expect(bench.batches.at(-1)).toEqual(['1']);
+    }
+  });
+
   it('fail with CONFLICT under the id of a put in progress that has another condition', () => {
     const bench = new Bench();
     const first = bench.put(rowIf('1', condition));

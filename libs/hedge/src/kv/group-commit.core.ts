@@ -62,8 +62,13 @@ export class GroupCommit {
   #puts = 0;
   #bytes = 0;
   #failures = 0;
+  #conditionFailures = 0;
   #notBefore = -Infinity;
   #wakeAt: number | undefined;
+  /** Writes with conditions start no earlier. Other writes may make these fail, so they must not hold up the others. */
+  #conditionsNotBefore = -Infinity;
+  /** The last wake for them. */
+  #conditionsWakeAt: number | undefined;
   #effects: GroupCommitEffect[] = [];
 
   constructor(private readonly limits: GroupCommitLimits) {}
@@ -157,6 +162,11 @@ export class GroupCommit {
     this.#startBatch(now);
     // Puts with conditions, for which they waited, may have expired.
     this.#startOverwrites(now);
+    const at = this.#conditionsNotBefore;
+    if (now < at && at !== this.#conditionsWakeAt && this.#conditionWaits()) {
+      this.#conditionsWakeAt = at;
+      this.#effects.push({ type: 'wake', at });
+    }
   }
 
   #startBatch(now: number): void {
@@ -175,7 +185,8 @@ export class GroupCommit {
   }
 
   #startOverwrites(now: number): void {
-    if (this.#batch?.some(isConditional) || (this.#turn === 'conditions' && this.#conditionWaits())) return;
+    if (this.#batch?.some(isConditional)) return;
+    if (this.#turn === 'conditions' && now >= this.#conditionsNotBefore && this.#conditionWaits()) return;
     while (this.#overwriting.size < this.limits.maxOverwrites) {
       const pending = this.#overwrites.shift();
       if (pending === undefined) break;
@@ -192,8 +203,9 @@ export class GroupCommit {
   }
 
   #nextBatch(now: number): PendingWrite[] | undefined {
+    const conditionsMayStart = this.#overwriting.size === 0 && now >= this.#conditionsNotBefore;
     const mayStart = ([first]: readonly PendingWrite[]): boolean =>
-      first !== undefined && (this.#overwriting.size === 0 || !isConditional(first));
+      first !== undefined && (conditionsMayStart || !isConditional(first));
     for (let place = this.#again.length - 1; place >= 0; place -= 1) {
       const again = this.#again[place] ?? [];
       if (!mayStart(again)) continue;
@@ -255,8 +267,10 @@ export class GroupCommit {
   }
 
   #appended(outcomes: readonly PutOutcome[]): void {
+    const batch = this.#endBatch();
     this.#failures = 0;
-    for (const [index, pending] of this.#endBatch().entries()) {
+    if (batch.some(isConditional)) this.#conditionFailures = 0;
+    for (const [index, pending] of batch.entries()) {
       this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.write, 'the driver gave no outcome'));
     }
   }
@@ -266,13 +280,11 @@ export class GroupCommit {
     const known = error instanceof HedgeError && (error.code === 'LEASE_LOST' || error.code === 'INVALID_ARGUMENT');
     if (!known) for (const pending of batch) pending.maybeWritten = true;
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
-      this.#pause(random, now);
+      const conditional = batch.some(isConditional);
+      const next = conditional ? this.#pauseConditions(random, now) : this.#pause(random, now);
       // Fails at once the callers for whom the next attempt would be too late.
-      const alive = batch.filter(
-        (pending) => !this.#expired(Object.assign(pending, { lastError: error }), this.#notBefore),
-      );
-      // Puts with conditions may fail so because of other writes. They must not hold up all other puts.
-      if (alive.some(isConditional)) for (const pending of alive) this.#enqueue(pending);
+      const alive = batch.filter((pending) => !this.#expired(Object.assign(pending, { lastError: error }), next));
+      if (conditional) for (const pending of alive) this.#enqueue(pending);
       else if (alive.length > 0) this.#again.push(alive);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
       for (const pending of batch) this.#settle(pending, refusal(pending, error));
@@ -294,10 +306,23 @@ export class GroupCommit {
     this.#settle(pending, refusal(pending, error));
   }
 
-  #pause(random: number, now: number): void {
+  /** @returns when the next transaction may start */
+  #pause(random: number, now: number): number {
     this.#failures += 1;
-    this.#notBefore = now + backoffMs(this.#failures, this.limits.retryMs, this.limits.retryMs * 4, random);
+    this.#notBefore = now + this.#pauseMs(this.#failures, random);
     this.#wake(this.#notBefore);
+    return this.#notBefore;
+  }
+
+  #pauseConditions(random: number, now: number): number {
+    this.#conditionFailures += 1;
+    this.#conditionsNotBefore = now + this.#pauseMs(this.#conditionFailures, random);
+    return this.#conditionsNotBefore;
+  }
+
+  #pauseMs(failures: number, random: number): number {
+    const { retryMs } = this.limits;
+    return backoffMs(failures, retryMs, 4 * retryMs, random);
   }
 
   #wake(at: number): void {
