@@ -1,16 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { PostgresServer } from '../../../scripts/postgres-server.js';
 import { startSpannerEmulator } from '../../../libs/spanner-emulator/src/index.js';
-
-/** The built command `npx nestjs-hedge`. */
-const NESTJS_HEDGE = fileURLToPath(new URL('../../../libs/hedge/dist/cli/main.js', import.meta.url));
+import { nestjsHedge } from './command-line.js';
 
 /** The database that the pods of one demo share. */
 export interface Database {
@@ -78,8 +73,4 @@ async function lentPostgres(url: string): Promise<Database> {
       await client.end();
     },
   };
-}
-
-async function nestjsHedge(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
-  await promisify(execFile)(process.execPath, [NESTJS_HEDGE, ...args], { env: { ...process.env, ...env } });
 }

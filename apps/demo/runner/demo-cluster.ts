@@ -40,6 +40,11 @@ export class DemoCluster {
     return this.all.filter((pod) => pod.running);
   }
 
+  /** The variables with which the pods, and clients, find the group. */
+  get env(): Readonly<Record<string, string>> {
+    return { ...this.database.env, HEDGE_GROUP: 'demo', HEDGE_TIMING: 'local' };
+  }
+
   async add(): Promise<Pod> {
     const name = `pod-${this.all.length + 1}`;
     const grpcPort = await this.ports.next(this.firstPort + this.all.length);
@@ -50,11 +55,9 @@ export class DemoCluster {
       grpcPort,
       httpPort,
       env: {
-        ...this.database.env,
+        ...this.env,
         ...SPILL,
         HEDGE_SPILL_DIRECTORY: this.spillDirectory,
-        HEDGE_GROUP: 'demo',
-        HEDGE_TIMING: 'local',
         HEDGE_APP_VERSION: `${this.appVersion}`,
         HEDGE_RENEWAL: this.renewal,
       },

@@ -15,8 +15,17 @@ describe('the comparison of runs with the ledger', () => {
   it('counts the outcomes of the firings', () => {
     const lost = [entry('claimed', 2), entry('lost', 2), ...done(2, 2)];
     const entries = [entry('scheduled', 0, 0), ...done(1), ...lost, entry('skipped', 3, 0, 5), ...done(6)];
-    const counted = { firings: 6, done: 3, failed: 0, lost: 1, again: 1, passedOver: 3 };
+    const counted = { firings: 6, done: 3, failed: 0, lost: 1, again: 1, passedOver: 3, requested: 0 };
     expect(account(entries, [run(1), run(2), run(2, 2), run(6)], 1_000)).toEqual(counted);
+  });
+
+  it('counts runs by request apart from the timetable', () => {
+    const asked = done(1.5).map((one) => ({ ...one, requested: {} }));
+    const counted = { firings: 3, done: 3, requested: 1, passedOver: 1 };
+    expect(account([...done(1), ...asked, entry('missed', 2, 0), ...done(3)], [run(1.5)], 1_000)).toMatchObject(
+      counted,
+    );
+    expect(() => account([...done(1), ...asked, ...done(3)], [], 1_000)).toThrow('is not recorded');
   });
 
   it('counts a claim as lost whose pod died before the run', () => {

@@ -4,6 +4,8 @@ export interface LedgerEntry {
   readonly fireTime: string;
   readonly lastFireTime: string;
   readonly attempt: number;
+  /** Set for a run that somebody asked for. */
+  readonly requested?: object;
 }
 
 /** A run in the log of a pod: evidence independent of the ledger. */
@@ -21,6 +23,8 @@ export interface Account {
   readonly again: number;
   /** Firings that did not run and have an entry `missed` or `skipped`. */
   readonly passedOver: number;
+  /** Runs by request, which are no firings of the timetable. */
+  readonly requested: number;
 }
 
 /**
@@ -37,7 +41,8 @@ export function account(entries: readonly LedgerEntry[], runs: readonly Run[], e
       recorded.set(time, [...(recorded.get(time) ?? []), `${event} ${attempt}`]);
     }
   }
-  const times = [...recorded.keys()].sort((a, b) => a - b);
+  const requested = new Set(entries.flatMap((entry) => (entry.requested ? Date.parse(entry.fireTime) : [])));
+  const times = [...recorded.keys()].filter((time) => !requested.has(time)).sort((a, b) => a - b);
   for (let n = 1; n < times.length; n += 1) {
     const expected = times[n - 1]! + everyMs;
     if (times[n] !== expected) throw new Error(`The firing of ${text(expected)} is not recorded`);
@@ -68,6 +73,7 @@ export function account(entries: readonly LedgerEntry[], runs: readonly Run[], e
     lost: count('lost 1', 'lost 2'),
     again: count('claimed 2'),
     passedOver: count('missed 0', 'skipped 0'),
+    requested: requested.size,
   };
 }
 

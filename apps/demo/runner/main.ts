@@ -92,7 +92,15 @@ ${leader.name} is the leader. Try in another terminal:
   curl -N ${second}/sos -d 90                       # spills 90 MB, which is more than one pod can hold
   curl ${leader.url.replace('http://', '')}/block -d 5000                  # blocks the event loop of the leader for 5 s
   curl ${first}/cluster
+  ${variables(cluster)} npx nestjs-hedge lock x -- sleep 5   # in two terminals: the second waits; or status, members, --help
   kill -9 ${leader.pid}
 Ctrl-C stops all pods; a second Ctrl-C kills them.
 `;
+}
+
+/** The connection of the command line, as the words before it. */
+function variables({ env }: DemoCluster): string {
+  return Object.entries(env)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
 }

@@ -89,7 +89,7 @@ export class Pod {
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${this.name} answered ${path} with ${response.status}: ${text}`);
-    return JSON.parse(text);
+    return text === '' ? undefined : JSON.parse(text);
   }
 
   /** The lines of the response. @throws Error as `PodStream.lines`. */

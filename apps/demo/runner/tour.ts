@@ -7,6 +7,7 @@ import { Load } from './load.js';
 import type { Ending, Pod } from './pod.js';
 import { Steps } from './steps.js';
 import { lockOutlivesItsHolder, semaphoreKeepsItsLimit, stoppedLeaderHandsOverAtOnce } from './tour-exclusion.js';
+import { commandsWaitForEachOther, jobIsPausedAndRunByHand } from './tour-operations.js';
 import { leadershipMovesOnce } from './tour-rollout.js';
 import { lossOfTheOnlyCopyIsReported, secondCopySurvives } from './tour-spill.js';
 import { blockedLeaderKeepsTheLead } from './tour-stall.js';
@@ -69,6 +70,12 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     }
     return `${cluster.pods.length} calls, and all ran on ${leader.name}`;
   });
+
+  await steps.run('pause a job, run it by request, and resume it, each on another pod', () =>
+    jobIsPausedAndRunByHand(cluster),
+  );
+
+  await steps.run('npx nestjs-hedge lock in two shells at once', () => commandsWaitForEachOther(cluster));
 
   await steps.run('kill -9 the leader during a run of its job, while the others write', async () => {
     const before = await cluster.agree(TAKE_OVER_MS);
@@ -170,7 +177,8 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
     const { leader } = await cluster.agree(TAKE_OVER_MS);
     const runs = [...cluster.runs]; // copied before the ledger is read, because a claim is written before its run
     const entries = (await leader.request('/jobs?limit=10000')) as LedgerEntry[];
-    const { firings, done, failed, lost, again, passedOver } = account(entries, runs, JOB_EVERY_MS);
+    const { firings, done, failed, lost, again, passedOver, requested } = account(entries, runs, JOB_EVERY_MS);
+    assert.equal(requested, 1, 'the requested run must be recorded');
     assert.ok(lost > 0 && again > 0, `the run of the killed leader must be lost and repeated: ${lost}, ${again}`);
     return (
       `${firings} firings, one every ${milliseconds(JOB_EVERY_MS)}: ${done} done, ${failed} failed, ${passedOver} missed or ` +

@@ -176,7 +176,7 @@ async function openInTime(backend: Backend, { timing, defaultTimeoutMs }: PodSet
       return await backend.open();
     } catch (error) {
       const now = performance.now();
-      if (now - start < timing.backendTimeoutMs || now - begun >= defaultTimeoutMs) throw error;
+      if (now - start < timing.backendTimeoutMs / 2 || now - begun >= defaultTimeoutMs) throw error;
     }
   }
 }
