@@ -565,8 +565,10 @@ export class KvStore {
     assertPrefix(prefix);
     checkKeys(`The options of cached "${prefix}"`, options, ['signal']);
     const { signal } = options;
-    const watch = this.watch(prefix, { signal });
-    return await KvCache.fill(watch, () => this.entries(prefix, { limit: Infinity, signal }));
+    return await KvCache.fill({
+      watch: () => this.watch(prefix, { signal }),
+      read: () => this.entries(prefix, { limit: Infinity, signal }),
+    });
   }
 
   /**

@@ -1,6 +1,18 @@
+import { HedgeError } from '../../common/errors.js';
 import { compareText } from '../../database/text.js';
 import type { KvEntry } from '../kv-entry.js';
 import type { KvWatch } from './kv-watch.js';
+
+/** The pause before the entries are read again, after a failure, in milliseconds. */
+const REFILL_PAUSE_MS = 1_000;
+
+/** What fills a cache. */
+export interface CacheSource {
+  /** Opens a watch of the prefix, which no other code reads. */
+  watch(): KvWatch;
+  /** Reads all entries of the prefix. */
+  read(): Promise<readonly KvEntry[]>;
+}
 
 /**
  * The entries of a prefix in the memory of this pod, kept up to date by a watch. Reads are synchronous, and may be late by
@@ -11,26 +23,25 @@ import type { KvWatch } from './kv-watch.js';
  * rates.get('rates/eur')?.value;
  */
 export class KvCache {
-  readonly #entries = new Map<string, KvEntry>();
-  readonly #watch: KvWatch;
+  readonly #source: CacheSource;
+  #entries: Map<string, KvEntry> = new Map();
+  #watch: KvWatch;
+  #closed = false;
 
-  private constructor(watch: KvWatch) {
-    this.#watch = watch;
+  private constructor(source: CacheSource) {
+    this.#source = source;
+    this.#watch = source.watch();
   }
 
-  /**
-   * @param watch of the prefix, which no other code reads.
-   * @param read reads all entries of the prefix.
-   * @throws HedgeError of the watch, and of `read`
-   */
-  static async fill(watch: KvWatch, read: () => Promise<readonly KvEntry[]>): Promise<KvCache> {
-    const cache = new KvCache(watch);
+  /** @throws HedgeError of the source */
+  static async fill(source: CacheSource): Promise<KvCache> {
+    const cache = new KvCache(source);
     try {
-      await watch.ready;
-      for (const entry of await read()) cache.#entries.set(entry.key, entry);
+      await cache.#read();
+      const caughtUp = cache.#watch.caughtUp();
       const followed = cache.#follow();
-      // The watch shows versions again that `read` has seen, and it may show a key that was deleted since.
-      await Promise.race([watch.caughtUp(), followed]);
+      // The watch shows versions again that the read has seen, and it may show a key that was deleted since.
+      await Promise.race([caughtUp, followed]);
       // Later, its end only shows in the age.
       followed.catch(() => undefined);
       return cache;
@@ -52,7 +63,8 @@ export class KvCache {
 
   /**
    * Milliseconds since the cache was certainly up to date. It stays below about 10 s, because the watch reads at least that
-   * often. It is more while the database does not answer, and after the end of the watch.
+   * often. It is more while the database does not answer, and after the end of the watch; Infinity while the cache is filled
+   * again, because retention has deleted versions that it had not read.
    */
   get ageMs(): number {
     return this.#watch.ageMs ?? Infinity;
@@ -60,10 +72,41 @@ export class KvCache {
 
   /** Ends the watch. The entries stay as they are. Idempotent. */
   close(): void {
+    this.#closed = true;
     void this.#watch.return();
   }
 
   async #follow(): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#followWatch();
+      } catch (error) {
+        if (!isCompacted(error)) throw error;
+        await this.#fillAgain();
+      }
+    }
+  }
+
+  async #fillAgain(): Promise<void> {
+    while (!this.#closed) {
+      this.#watch = this.#source.watch();
+      try {
+        return await this.#read();
+      } catch (error) {
+        void this.#watch.return();
+        if (!(error instanceof HedgeError) || !error.retryable) throw error;
+        await new Promise<void>((resume) => setTimeout(resume, REFILL_PAUSE_MS).unref());
+      }
+    }
+  }
+
+  async #read(): Promise<void> {
+    await this.#watch.ready;
+    const entries = await this.#source.read();
+    this.#entries = new Map(entries.map((entry) => [entry.key, entry]));
+  }
+
+  async #followWatch(): Promise<void> {
     for await (const entry of this.#watch) {
       const known = this.#entries.get(entry.key);
       if (known !== undefined && !isNewer(entry, known)) continue;
@@ -71,6 +114,10 @@ export class KvCache {
       else this.#entries.set(entry.key, entry);
     }
   }
+}
+
+function isCompacted(error: unknown): boolean {
+  return error instanceof HedgeError && error.code === 'COMPACTED';
 }
 
 function isNewer(a: KvEntry, b: KvEntry): boolean {
