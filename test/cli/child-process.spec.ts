@@ -81,6 +81,23 @@ describe('a command under a lock', () => {
     expect(await ended).toEqual({ code: 128 + 9, lost: true });
   });
 
+  it('B9: is killed at once when it went on in a pause, and the lock was still valid at its end', async () => {
+    // The lock manager finds its lock lost a moment after the first check, because the renewal is too late.
+    let pausedMs = 0;
+    let checksAfter = 0;
+    const now = (): Instant => {
+      const { mono, wall } = systemClock.now();
+      return { mono: mono + pausedMs, wall: wall + pausedMs };
+    };
+    const isValid = (): boolean => pausedMs === 0 || (checksAfter += 1) === 1;
+    const lock = { signal: new AbortController().signal, isValid };
+    const ended = run('exec "$NODE" -e "$STUBBORN"', lock, { ...systemClock, now });
+    await until(() => has('pid'), 'the command runs');
+    pausedMs = 595_000;
+    expect(await ended).toEqual({ code: 128 + 9, lost: true });
+    expect(has('terminated')).toBe(false);
+  });
+
   it('A3: has ended when all processes of its group have ended', async () => {
     const lock = { signal: new AbortController().signal, isValid: () => true };
     let ended = false;

@@ -57,6 +57,9 @@ export interface EndedCommand {
  */
 export async function runUnderLock(options: CommandUnderLock): Promise<EndedCommand> {
   const { command, args, environment, lock, timing, foreground, warn, clock = systemClock } = options;
+  // Before the start, which may take long.
+  let validAt = clock.now();
+  let checkedAt = validAt;
   const child = spawn(command, args, {
     stdio: 'inherit',
     env: { ...process.env, ...environment },
@@ -65,14 +68,17 @@ export async function runUnderLock(options: CommandUnderLock): Promise<EndedComm
   const send = (signal: NodeJS.Signals): void => signalTo(child, signal, foreground);
 
   const graceMs = timing.leaseMs - timing.renewDeadlineMs - timing.marginMs - CHECK_MS;
-  let validAt = clock.now();
   let lost = false;
   const check = (): void => {
     const wasLost = lost;
     lost ||= !lock.isValid();
     const now = clock.now();
-    if (!lost) validAt = now;
-    else if (longestElapsed(validAt, now) >= graceMs) send('SIGKILL');
+    // After a pause, the lock may be valid although its renewal is too late, and the time of its loss has passed.
+    const onTime = longestElapsed(checkedAt, now) <= 4 * CHECK_MS;
+    checkedAt = now;
+    if (!lost && onTime) validAt = now;
+    if (!lost) return;
+    if (longestElapsed(validAt, now) >= graceMs) send('SIGKILL');
     else if (!wasLost) send('SIGTERM');
   };
 
@@ -134,7 +140,11 @@ function signalTo({ pid }: ChildProcess, signal: NodeJS.Signals, foreground: boo
 
 /** Waits for the processes that the command has left behind. */
 async function endOfGroup(group: number, warn: (line: string) => void): Promise<void> {
-  for (let looks = 1; groupRuns(group); looks += 1) {
+  // Two looks, because a look may see a process that ends, and not the one that it has just started.
+  let quiet = 0;
+  for (let looks = 1; ; looks += 1) {
+    quiet = groupRuns(group) ? 0 : quiet + 1;
+    if (quiet === 2) return;
     if (looks === QUIET_LOOKS) {
       warn(
         `The command has ended, but it has left processes behind: pgrep -lg ${group} lists them. The lock is held until they end.`,
@@ -149,7 +159,8 @@ function groupRuns(group: number): boolean {
   try {
     process.kill(-group, 0);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    // EPERM: a process of another user, which may be invisible.
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
   // A process that has ended is in its group until its parent waits for it, which the first process of a container may
   // never do.
