@@ -384,6 +384,16 @@ describe('RequestRouter', () => {
     expect(answers(B, 3, refusal)).toEqual([`r2 ${refusal.code}${refusal.retryable ? ', retryable' : ''}`]);
   });
 
+  it('K1: does not transmit a call that has expired, when a leader or a link comes before the timer after a sleep', () => {
+    leads(A, 1n);
+    begin('leader');
+    now += 5_000;
+    expect(links(A)).toEqual(['r1 MEMBER_UNREACHABLE, retryable']);
+    begin('leader');
+    now += 5_000;
+    expect(leads(B, 2n)).toEqual(['r2 DEADLINE_EXCEEDED']);
+  });
+
   it('fails all calls when it is closed', () => {
     begin('leader');
     begin(A);

@@ -8,6 +8,15 @@ import { Deadlines } from '../server/deadlines.js';
 import { Peer } from './peer.js';
 import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
 
+/** Inputs after which calls are transmitted. */
+const MAY_TRANSMIT: ReadonlySet<RoutingInput<ClientCall>['type']> = new Set([
+  'tick',
+  'leader',
+  'refreshed',
+  'linked',
+  'unlinked',
+  'dial-failed',
+]);
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 500;
 /** After this long without a search for the leader, the next one starts without a pause. */
@@ -59,6 +68,8 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
 
   step(input: RoutingInput<C>, now: number): readonly RoutingEffect<C>[] {
     this.#effects = [];
+    // After a sleep, a link or a leader may come before the timer: a call that has expired is not transmitted (K1).
+    if (MAY_TRANSMIT.has(input.type)) for (const call of this.#deadlines.takeExpired(now)) this.#expire(call);
     this.#handle(input, now);
     return this.#effects;
   }
@@ -305,7 +316,6 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
   // Time
 
   #tick(now: number): void {
-    for (const call of this.#deadlines.takeExpired(now)) this.#expire(call);
     for (const peer of this.#peers.values()) {
       if (peer.queued.size > 0 && peer.link === 'up') this.#flush(peer);
       else if (peer.hasCalls) this.#dial(peer, now);
