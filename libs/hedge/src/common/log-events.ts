@@ -59,9 +59,9 @@ const DEFINITIONS = {
   'members.silent': {
     level: 'warn',
     fields: ['silent', 'heard'],
-    help: 'This leader hears most members no longer.',
+    help: 'Most members have stopped sending heartbeats to this leader.',
   },
-  'members.heard': { level: 'log', fields: [], help: 'This leader hears most members again.' },
+  'members.heard': { level: 'log', fields: [], help: 'Most members send heartbeats to this leader again.' },
   'contact.lost': { level: 'warn', fields: ['leader'], help: 'The leader does not answer this pod.' },
   'contact.restored': { level: 'log', fields: [], help: 'The leader answers again, or another pod leads.' },
   'link.opened': { level: 'debug', fields: ['peer', 'direction'], help: 'A link to another pod has opened.' },
@@ -85,6 +85,11 @@ const DEFINITIONS = {
     level: 'warn',
     fields: ['lock', 'token', 'reason', 'code'],
     help: 'This pod lost a lock that it held.',
+  },
+  'permit.lost': {
+    level: 'warn',
+    fields: ['semaphore', 'token', 'reason', 'code'],
+    help: 'This pod lost a permit of a semaphore that it held.',
   },
   'job.failed': { level: 'error', fields: ['job', 'fireTime', 'attempt', 'token'], help: 'The method of a job threw.' },
   'job.lost': {

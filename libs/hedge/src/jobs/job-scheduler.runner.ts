@@ -196,8 +196,8 @@ export class JobRunner {
     }
   }
 
-  #count({ event, count }: LedgerRow): void {
-    if (event === 'scheduled' || event === 'claimed') return;
+  #count({ event, count, paused }: LedgerRow): void {
+    if (event === 'scheduled' || event === 'claimed' || paused === true) return;
     this.#metrics.add('hedge.job.firings', { job: this.#label, outcome: event }, count);
   }
 

@@ -111,12 +111,13 @@ const LIST_OPTIONS = Object.keys({ nextTimes: 0, lastFirings: 0, timeoutMs: 0, s
 >);
 
 /**
- * The jobs of the group (`@LeaderCron`, `@LeaderInterval`, and those that `add` adds), the history of their firings, and their control. Every pod can
- * call it. The leader answers each call but `history`, which reads the database.
+ * The jobs of the group (`@LeaderCron`, `@LeaderInterval`, and those that `add` adds), the history of their firings, and
+ * their control. Every pod can call it. The leader answers each call but `history`, which reads the database.
  *
  * Each job has a ledger in the log table, with the reserved key `__hedge/job/{group}/{name}`: two rows for each run, its
  * claim and its outcome. The pauses and the added jobs have the key `__hedge/jobs/{group}`: a row for each change, with the
- * person and the reason. The library needs only the last row of each key, so you may delete older rows with SQL at any time.
+ * person and the reason. The library needs only the last row of each key, and the rows of the last hour of a ledger, for
+ * `runNow`. You may delete older rows with SQL.
  */
 export class JobsService {
   readonly #deps: JobsServiceDeps;

@@ -264,6 +264,7 @@ export function makeSemaphores(
     onExpired: (what) => stalls.lost(what),
     releaseWithoutLeader: (name, ids) => releaseWithoutLeader(rows, name, ids),
     metrics,
+    logger,
   });
   return { server, client, service: new SemaphoreService({ gate, client, table, group, defaultTimeoutMs }) };
 }

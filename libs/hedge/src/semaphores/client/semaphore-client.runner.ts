@@ -1,6 +1,7 @@
 import { onAbort } from '../../common/async/on-abort.js';
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../common/clock.js';
+import type { Logger } from '../../common/line-logger.js';
 import { HedgeError } from '../../common/errors.js';
 import type { UserTransactions } from '../../database/user-transactions.js';
 import type { Encoded, OutgoingRequest } from '../../messaging/message.js';
@@ -35,6 +36,7 @@ export interface SemaphoreClientOptions {
   /** Called each time a lease or permit expires because it was not renewed, with words for the log. */
   readonly onExpired?: ((what: string) => void) | undefined;
   readonly metrics?: Metrics | undefined;
+  readonly logger?: Pick<Logger, 'warn'> | undefined;
   /** UUIDs. */
   readonly newId?: () => string;
   /** Default: `HeldPermits`. */
@@ -316,10 +318,13 @@ export class SemaphoreClient implements PermitOwner {
     const permit = this.#handles.get(id);
     this.#handles.delete(id);
     if (permit === undefined) return;
-    const { metrics = NO_METRICS } = this.#options;
-    metrics.add('hedge.permit.losses', { reason: why, semaphore: permit.name }, permit.permits);
-    if (why === 'expired') this.#options.onExpired?.(`a permit of semaphore "${permit.name}"`);
-    permit.lose(permitLost(permit.name, why));
+    const { metrics = NO_METRICS, logger, onExpired } = this.#options;
+    const { name, fencingToken: token } = permit;
+    metrics.add('hedge.permit.losses', { reason: why, semaphore: name }, permit.permits);
+    const error = permitLost(name, why);
+    logger?.warn(error.message, { event: 'permit.lost', semaphore: name, token, reason: why, code: error.code });
+    if (why === 'expired') onExpired?.(`a permit of semaphore "${name}"`);
+    permit.lose(error);
   }
 
   #now(): number {
