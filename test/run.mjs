@@ -60,7 +60,9 @@ async function runComputations(built) {
   for (const script of ['types', 'lint', 'format']) await run(script);
   await built;
   await run('api:check');
-  await jest('tests that only compute', ['--maxWorkers=1', '--testPathPatterns', COMPUTATIONS], low);
+  // When the other tests have ended, these use all cores.
+  const workers = `--maxWorkers=${availableParallelism()}`;
+  await jest('tests that only compute', [workers, '--testPathPatterns', COMPUTATIONS], low);
 }
 
 async function npmRun(script, { priority } = {}) {

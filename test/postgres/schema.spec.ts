@@ -153,8 +153,8 @@ describe('nestjs-hedge schema --dialect postgres', () => {
   it.each([
     [['--apply'], 2, '--apply needs --url'],
     [['--index'], 2, '--index and --database go with --dialect googlesql'],
-    [['--schema', 'A'], 1, 'schema "A" is no usable name'],
-    [['--apply', '--url', 'mysql://host/db'], 1, 'connectionString must be postgres://'],
+    [['--schema', 'A'], 2, 'schema "A" is no usable name'],
+    [['--apply', '--url', 'mysql://host/db'], 2, 'connectionString must be postgres://'],
   ])('refuses %j', async (args, code, message) => {
     const finished = await nestjsHedge('schema', '--dialect', 'postgres', ...args);
     expect(finished).toMatchObject({ code, err: expect.stringContaining(message) });

@@ -52,9 +52,9 @@ CREATE TABLE IF NOT EXISTS \`log\` (
   it.each([
     [['schema', '--dialect', 'postgresql'], 2, '--dialect postgresql is not supported'],
     [['schema', '--apply'], 2, '--apply needs --database'],
-    [['schema', '--apply', '--database', 'd'], 1, 'projects/PROJECT/instances/INSTANCE/databases/DATABASE, not "d"'],
+    [['schema', '--apply', '--database', 'd'], 2, 'projects/PROJECT/instances/INSTANCE/databases/DATABASE, not "d"'],
     [['schema', '--tables', 'x'], 2, "unknown option '--tables'"],
-    [['schema', '--log-table', 'a-b'], 1, 'logTable "a-b" is no usable table name'],
+    [['schema', '--log-table', 'a-b'], 2, 'logTable "a-b" is no usable table name'],
     [['schemas'], 2, "unknown command 'schemas'"],
   ])(
     'refuses %j',
