@@ -20,6 +20,7 @@ export const sidebar = [
     'Test your application': 'docs/testing.md',
   }),
   group('Operation', {
+    Troubleshooting: 'docs/troubleshooting.md',
     'Health and shutdown': 'docs/health-and-shutdown.md',
     Logs: 'docs/logs.md',
     Metrics: 'docs/metrics.md',
