@@ -565,7 +565,7 @@ export class KvStore {
     assertPrefix(prefix);
     checkKeys(`The options of cached "${prefix}"`, options, ['signal']);
     const { signal } = options;
-    return await KvCache.fill({
+    return await KvCache.open({
       watch: () => this.watch(prefix, { signal }),
       read: () => this.entries(prefix, { limit: Infinity, signal }),
     });

@@ -39,7 +39,7 @@ describe('KvCache', () => {
       },
       () => [entry('kept', 3n)],
     ];
-    const cache = await KvCache.fill({
+    const cache = await KvCache.open({
       watch: () => {
         const watch = new FakeWatch();
         watches.push(watch);

@@ -34,7 +34,7 @@ export class KvCache {
   }
 
   /** @throws HedgeError of the source */
-  static async fill(source: CacheSource): Promise<KvCache> {
+  static async open(source: CacheSource): Promise<KvCache> {
     const cache = new KvCache(source);
     try {
       await cache.#read();
