@@ -23,31 +23,10 @@ backendConformance({
         { method: 'ExecuteStreamingSql', code: 'UNAVAILABLE', when: 'during', rate: 0.1 },
       ],
     });
-    return countsTrimmed(repeatsOverwrites(spanner({ database: target.database, ...TABLES })));
+    return repeatsOverwrites(spanner({ database: target.database, ...TABLES }));
   },
   cleanUp: () => close(),
 });
-
-/** The answer to a trim may get lost. Its repetition does not count the versions that are gone by then, so they are counted here. */
-function countsTrimmed(factory: BackendFactory): BackendFactory {
-  return {
-    create(context) {
-      const backend = factory.create(context);
-      const { log } = backend;
-      const trim = log.trim?.bind(log);
-      const count = async (key: string): Promise<number> =>
-        (await log.history(key, { limit: 1_000, order: 'oldest-first' })).length;
-      if (trim === undefined) throw new Error('the driver has no trim');
-      log.trim = async (query, fence) => {
-        const before = await count(query.key);
-        const counted = await trim(query, fence);
-        const gone = before - (await count(query.key));
-        return Math.max(counted, gone);
-      };
-      return backend;
-    },
-  };
-}
 
 /**
  * Without `transactions`, which run on the user's client: it meets the faults too, and does not repeat all of them.

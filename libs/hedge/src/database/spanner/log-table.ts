@@ -245,19 +245,12 @@ export class SpannerLogTable implements LogTable {
    */
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
-    const { key, keep, limit, tombstonesBefore } = trim;
+    const { key } = trim;
     const { logTable } = this.tables;
+    // The same for all attempts: the answer to a commit may get lost, and the next attempt must not delete further rows.
+    let chosen: readonly Row[] | undefined;
     return this.connection.run('log.trim', async (attempt) => {
-      const newest = tombstonesBefore === undefined ? undefined : await this.#place(attempt, key, 1);
-      const buried = newest !== undefined && isBuried(newest, trim);
-      const last = buried ? newest : await this.#place(attempt, key, keep + 1);
-      const bound = buried ? tombstonesBefore : trim.before;
-      const until = (last?.timestamp ?? 0n) + 1n;
-      const before = bound !== undefined && bound < until ? bound : until;
-      const oldest = last === undefined ? [] : await attempt.query(oldestSql(logTable, key, before, limit));
-      const old = oldest.filter(
-        ([id, at]) => timestampOf(at) < until - 1n || compareText(id ?? '', last?.id ?? '') <= 0,
-      );
+      const old = (chosen ??= await this.#oldRows(attempt, trim));
       const transaction = attempt.begin();
       const lost = fence && (await this.#lost(transaction, fence));
       if (lost !== undefined) throw lost;
@@ -266,13 +259,27 @@ export class SpannerLogTable implements LogTable {
       const found = await transaction.read(logTable, ['id', 'timestamp'], keys);
       const stored = new Map(found.map(([id, at]) => [id, at]));
       const same = old.filter(([id = '', at]) => stored.get(id) === at);
-      if (same.length === 0) return 0;
+      if (same.length === 0) return attempt.mayRepeat ? old.length : 0;
       const deleted = { table: logTable, keySet: { keys: same.map(([id = '']) => rowValues(key, id)) } };
       const after = timestampOf(same.at(-1)?.[1]) + 1n;
       const record = trim.record && (await this.#recordOf(transaction, trim.record, after));
       await transaction.commit([{ delete: deleted }, ...(record ? [{ insertOrUpdate: record }] : [])]);
       return same.length;
     });
+  }
+
+  /** Id and timestamp of the versions that a trim deletes. */
+  async #oldRows(attempt: OperationAttempt, trim: LogTrim): Promise<readonly Row[]> {
+    const { key, keep, limit, tombstonesBefore } = trim;
+    const newest = tombstonesBefore === undefined ? undefined : await this.#place(attempt, key, 1);
+    const buried = newest !== undefined && isBuried(newest, trim);
+    const last = buried ? newest : await this.#place(attempt, key, keep + 1);
+    if (last === undefined) return [];
+    const bound = buried ? tombstonesBefore : trim.before;
+    const until = last.timestamp + 1n;
+    const before = bound !== undefined && bound < until ? bound : until;
+    const oldest = await attempt.query(oldestSql(this.tables.logTable, key, before, limit));
+    return oldest.filter(([id, at]) => timestampOf(at) < last.timestamp || compareText(id ?? '', last.id) <= 0);
   }
 
   /** The `place`th newest version of a key. */
