@@ -129,10 +129,12 @@ describe('the rows of version 0.1', () => {
     while (!eventsOf(entries).slice(EVENTS.length).includes('done')) {
       entries = await app.get(JobsService).history('tick', { limit: 1_000 });
     }
-    const [lost, missed, claimed] = entries.reverse().slice(EVENTS.length);
+    const [lost, missed, ...later] = entries.reverse().slice(EVENTS.length);
     expect(eventsOf(entries.slice(0, EVENTS.length).reverse())).toEqual(EVENTS);
     expect(lost).toMatchObject({ event: 'lost', pod: POD, fireTime: entries[EVENTS.length - 1]?.fireTime });
     expect(missed).toMatchObject({ event: 'missed', count: 100 });
+    // On a busy machine, later firings may be missed, too.
+    const claimed = later.find(({ event }) => event !== 'missed');
     expect(claimed).toMatchObject({ event: 'claimed', attempt: 1 });
   }, 180_000);
 
