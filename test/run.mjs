@@ -62,7 +62,9 @@ async function runComputations(built) {
   await run('api:check');
   // When the other tests have ended, these use all cores.
   const workers = `--maxWorkers=${availableParallelism()}`;
-  await jest('tests that only compute', [workers, '--testPathPatterns', COMPUTATIONS], low);
+  // At low priority, a search gets little of the processor beside the other tests.
+  const patient = `--testTimeout=${30 * 60_000}`;
+  await jest('tests that only compute', [workers, patient, '--testPathPatterns', COMPUTATIONS], low);
 }
 
 async function npmRun(script, { priority } = {}) {

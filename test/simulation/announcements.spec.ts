@@ -20,7 +20,7 @@ describe('simulation of announced renewals', () => {
       expect(exercised.filter((what) => (coverage.get(what) ?? 0) < SEEDS / 10)).toEqual([]);
       expect(coverage.get('election: renewal announced')).toBeGreaterThan(SEEDS);
     },
-    5 * 60_000,
+    30 * 60_000,
   );
 
   it.each(Object.entries(PLANTED_ANNOUNCEMENTS))(
@@ -29,6 +29,6 @@ describe('simulation of announced renewals', () => {
       const seed = await seedThatFinds(bug, SEEDS_TO_FIND, (one) => simulateAnnouncements(one, bug.parts));
       expect(seed).toBeDefined();
     },
-    5 * 60_000,
+    30 * 60_000,
   );
 });

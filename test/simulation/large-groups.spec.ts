@@ -20,7 +20,7 @@ describe('simulation of large groups', () => {
       // Each member gets one view of at most all, and each later change once. Before views had changes, it was n^3.
       expect(sentWhileJoining).toBeLessThan(3 * PODS ** 2);
     }
-  }, 300_000);
+  }, 1_800_000);
 
   it.each(Object.entries(PLANTED_VIEWS))(
     'finds a planted bug: %s',
@@ -28,6 +28,6 @@ describe('simulation of large groups', () => {
       const seed = await seedThatFinds(bug, SEEDS_TO_FIND, (one) => simulateLargeGroup(one, 30, bug.parts));
       expect(seed).toBeDefined();
     },
-    120_000,
+    1_800_000,
   );
 });

@@ -16,7 +16,7 @@ describe('simulation of partitions between pods that all reach the database', ()
         expect(coverage.get(`reachability: ${what}`) ?? 0).toBeGreaterThan(SEEDS / 50);
       }
     },
-    5 * 60_000,
+    30 * 60_000,
   );
 
   it(`a leader resigns also when it can dial only one of the reporters, in ${SEEDS} histories`, () => {
@@ -27,7 +27,7 @@ describe('simulation of partitions between pods that all reach the database', ()
       addCoverage(coverage, history.coverage);
     }
     expect(coverage.get('reachability: one way')).toBeGreaterThan(SEEDS / 5);
-  }, 120_000);
+  }, 1_800_000);
 
   it(`no member reports a leader that has ended, in ${SEEDS} histories`, async () => {
     for (let seed = 1; seed <= SEEDS; seed += 1) {
@@ -36,7 +36,7 @@ describe('simulation of partitions between pods that all reach the database', ()
     }
     const bug = PLANTED_EARLY_REPORT;
     expect(await seedThatFinds(bug, SEEDS, (seed) => simulateLeaderEnd(seed, bug.parts))).toBeDefined();
-  }, 120_000);
+  }, 1_800_000);
 
   it.each(Object.entries(PLANTED_REACHABILITY))('finds a planted bug: %s', async (_, bug) => {
     const seed = await seedThatFinds(bug, SEEDS, (one) => simulateReachability(one, bug.parts));
