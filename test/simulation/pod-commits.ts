@@ -31,6 +31,7 @@ export class PodCommits {
   readonly #remembered = new Map<string, LogEntry | undefined>();
   readonly #timeline = new Timeline();
   #tickets = 0;
+  #cancelWake: () => void = () => undefined;
 
   constructor(
     private readonly host: CommitHost,
@@ -97,7 +98,8 @@ export class PodCommits {
         return;
       }
       case 'wake':
-        this.host.after(Math.max(0, effect.at - now), () => this.#step({ type: 'flush' }));
+        this.#cancelWake();
+        this.#cancelWake = this.host.after(Math.max(0, effect.at - now), () => this.#step({ type: 'flush' }));
     }
   }
 

@@ -379,6 +379,19 @@ describe('group commit: puts with a condition', () => {
     }
   });
 
+  it('run again after their pause, also when a timer fires early', () => {
+    const bench = new Bench();
+    bench.put(rowIf('1', condition));
+    bench.flush();
+    bench.appendFailed(unavailable);
+    const at = bench.wakeAt!;
+    bench.wakeAt = undefined;
+    bench.flush(at - 0.5);
+    expect(bench.wakeAt).toBe(at);
+    bench.flush(at);
+    expect(bench.batches).toEqual([['1'], ['1']]);
+  });
+
   it('fail with CONFLICT under the id of a put in progress that has another condition', () => {
     const bench = new Bench();
     const first = bench.put(rowIf('1', condition));

@@ -67,8 +67,6 @@ export class GroupCommit {
   #wakeAt: number | undefined;
   /** Writes with conditions start no earlier. Other writes may make these fail, so they must not hold up the others. */
   #conditionsNotBefore = -Infinity;
-  /** The last wake for them. */
-  #conditionsWakeAt: number | undefined;
   #effects: GroupCommitEffect[] = [];
 
   constructor(private readonly limits: GroupCommitLimits) {}
@@ -162,11 +160,7 @@ export class GroupCommit {
     this.#startBatch(now);
     // Puts with conditions, for which they waited, may have expired.
     this.#startOverwrites(now);
-    const at = this.#conditionsNotBefore;
-    if (now < at && at !== this.#conditionsWakeAt && this.#conditionWaits()) {
-      this.#conditionsWakeAt = at;
-      this.#effects.push({ type: 'wake', at });
-    }
+    if (now < this.#conditionsNotBefore && this.#conditionWaits()) this.#wake(this.#conditionsNotBefore);
   }
 
   #startBatch(now: number): void {
@@ -176,7 +170,7 @@ export class GroupCommit {
     if (this.#batch === undefined || first === undefined) return;
     const { fence } = first.write;
     const writes = this.#batch.map(({ write }) => write);
-    if (isConditional(first)) {
+    if (isConditional(this.#batch)) {
       this.#turn = 'overwrites';
       this.#effects.push({ type: 'append-if', transactions: writes.filter(isTransaction), fence });
     } else {
@@ -185,7 +179,7 @@ export class GroupCommit {
   }
 
   #startOverwrites(now: number): void {
-    if (this.#batch?.some(isConditional)) return;
+    if (this.#overwrites.length === 0 || isConditional(this.#batch)) return;
     if (this.#turn === 'conditions' && now >= this.#conditionsNotBefore && this.#conditionWaits()) return;
     while (this.#overwriting.size < this.limits.maxOverwrites) {
       const pending = this.#overwrites.shift();
@@ -199,13 +193,13 @@ export class GroupCommit {
   }
 
   #conditionWaits(): boolean {
-    return [...this.#again, ...this.#queues.values()].some(([first]) => first !== undefined && isConditional(first));
+    return [...this.#again, ...this.#queues.values()].some(isConditional);
   }
 
   #nextBatch(now: number): PendingWrite[] | undefined {
     const conditionsMayStart = this.#overwriting.size === 0 && now >= this.#conditionsNotBefore;
-    const mayStart = ([first]: readonly PendingWrite[]): boolean =>
-      first !== undefined && (conditionsMayStart || !isConditional(first));
+    const mayStart = (batch: readonly PendingWrite[]): boolean =>
+      batch.length > 0 && (conditionsMayStart || !isConditional(batch));
     for (let place = this.#again.length - 1; place >= 0; place -= 1) {
       const again = this.#again[place] ?? [];
       if (!mayStart(again)) continue;
@@ -269,7 +263,7 @@ export class GroupCommit {
   #appended(outcomes: readonly PutOutcome[]): void {
     const batch = this.#endBatch();
     this.#failures = 0;
-    if (batch.some(isConditional)) this.#conditionFailures = 0;
+    if (isConditional(batch)) this.#conditionFailures = 0;
     for (const [index, pending] of batch.entries()) {
       this.#settle(pending, outcomes[index] ?? unknownOutcome(pending.write, 'the driver gave no outcome'));
     }
@@ -280,7 +274,7 @@ export class GroupCommit {
     const known = error instanceof HedgeError && (error.code === 'LEASE_LOST' || error.code === 'INVALID_ARGUMENT');
     if (!known) for (const pending of batch) pending.maybeWritten = true;
     if (error instanceof HedgeError && error.code === 'BACKEND_UNAVAILABLE') {
-      const conditional = batch.some(isConditional);
+      const conditional = isConditional(batch);
       const next = conditional ? this.#pauseConditions(random, now) : this.#pause(random, now);
       // Fails at once the callers for whom the next attempt would be too late.
       const alive = batch.filter((pending) => !this.#expired(Object.assign(pending, { lastError: error }), next));
@@ -326,7 +320,7 @@ export class GroupCommit {
   }
 
   #wake(at: number): void {
-    if (this.#wakeAt !== undefined) return;
+    if (this.#wakeAt !== undefined && this.#wakeAt <= at) return;
     this.#wakeAt = at;
     this.#effects.push({ type: 'wake', at });
   }
@@ -374,8 +368,9 @@ function isTransaction(write: Write): write is PutTransaction {
   return 'items' in write;
 }
 
-function isConditional({ write }: PendingWrite): boolean {
-  return isTransaction(write);
+/** All writes of a batch, and of a queue, are of one kind. */
+function isConditional([first]: readonly PendingWrite[] = []): boolean {
+  return first !== undefined && isTransaction(first.write);
 }
 
 function isOverwrite(pending: PendingWrite): pending is PendingWrite<PutRow> {

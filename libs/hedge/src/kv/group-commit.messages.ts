@@ -78,5 +78,5 @@ export type GroupCommitEffect =
   | { readonly type: 'overwrite'; readonly run: number; readonly row: PutRow }
   /** Settle one put; exactly once for each ticket. */
   | { readonly type: 'settle'; readonly ticket: number; readonly outcome: PutOutcome }
-  /** Pass back `flush` at this time or later. At most one is outstanding. When `at` is now, the end of the turn is best. */
+  /** Pass back `flush` at this time. It replaces the `wake` before. When `at` is now, the end of the turn is best. */
   | { readonly type: 'wake'; readonly at: number };

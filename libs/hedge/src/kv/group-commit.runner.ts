@@ -55,6 +55,7 @@ export class GroupCommitter {
   /** After a machine has slept, no put is tried for longer than its caller allowed: retention relies on that. */
   readonly #timeline = new Timeline();
   #tickets = 0;
+  #cancelWake: () => void = () => undefined;
 
   constructor(private readonly options: GroupCommitterOptions) {
     this.#core = new GroupCommit(options.limits);
@@ -117,9 +118,14 @@ export class GroupCommitter {
       }
       case 'wake': {
         const flush = (): void => this.#step({ type: 'flush' });
+        this.#cancelWake();
+        if (effect.at > now) {
+          this.#cancelWake = this.options.clock.after(effect.at - now, flush);
+          return;
+        }
         // The end of this turn of the event loop: all puts of one network message have been read by then.
-        if (effect.at <= now) outsideContext(() => setImmediate(flush));
-        else this.options.clock.after(effect.at - now, flush);
+        const immediate = outsideContext(() => setImmediate(flush));
+        this.#cancelWake = () => clearImmediate(immediate);
       }
     }
   }
