@@ -394,6 +394,15 @@ describe('RequestRouter', () => {
     expect(leads(B, 2n)).toEqual(['r2 DEADLINE_EXCEEDED']);
   });
 
+  it('K1: does not transmit a call that has expired, when its refusal comes before the timer after a sleep', () => {
+    leads(A, 1n);
+    links(A);
+    begin('leader');
+    now += 5_000;
+    expect(answers(A, 1, notLeader(false))).toEqual(['r1 DEADLINE_EXCEEDED, retryable']);
+    expect(leads(B, 2n)).toEqual([]);
+  });
+
   it('fails all calls when it is closed', () => {
     begin('leader');
     begin(A);

@@ -8,7 +8,7 @@ import { Deadlines } from '../server/deadlines.js';
 import { Peer } from './peer.js';
 import type { RoutingEffect, RoutingInput } from './request-routing.messages.js';
 
-/** Inputs after which calls are transmitted. */
+/** Inputs after which calls are transmitted, or dialled for. A call that a member has refused is checked in `#refused`. */
 const MAY_TRANSMIT: ReadonlySet<RoutingInput<ClientCall>['type']> = new Set([
   'tick',
   'leader',
@@ -135,6 +135,7 @@ export class RequestRouter<C extends ClientCall = ClientCall> {
     if (begun && !this.#mayRunAgain(call, 'its leader lost the lease')) return;
     call.mayHaveRunBefore ||= begun;
     this.#unassign(call);
+    if (call.deadline <= now) return this.#expire(call);
     // The same pod may not know yet that it is the leader. So the call is sent to it again, but not at once.
     this.#waiting.add(call);
     if (this.#leader !== undefined && this.#epoch > call.epoch) this.#toLeader(call, now);
