@@ -266,21 +266,24 @@ const KV: Shape = {
       : "give an array as [{ prefix: 'rates/', versions: 100, days: 30, tombstonesDays: 7 }]: each prefix once, versions from 1, days from 0, and at least one limit in each",
 };
 
-/** The limits of a rule of retention, each with its least value. */
-const RETENTION_LIMITS: Readonly<Record<string, (value: unknown) => boolean>> = {
-  versions: (value) => Number.isSafeInteger(value) && (value as number) >= 1,
-  days: isDays,
-  tombstonesDays: isDays,
-};
+const days: Check = (value) =>
+  typeof value === 'number' && value >= 0 && value <= 36_500 ? undefined : 'give days from 0 to 36500';
 
-function isDays(value: unknown): boolean {
-  return typeof value === 'number' && value >= 0 && value <= 36_500;
-}
+const RETENTION_LIMITS: Shape = {
+  versions: integer(1, Number.MAX_SAFE_INTEGER, 'versions'),
+  days,
+  tombstonesDays: days,
+};
 
 function isRetention(value: unknown): boolean {
   if (!isObject(value) || KV['prefix']?.(value['prefix']) !== undefined) return false;
   const limits = Object.entries(value).filter(([name, limit]) => name !== 'prefix' && limit !== undefined);
-  return limits.length > 0 && limits.every(([name, limit]) => RETENTION_LIMITS[name]?.(limit) ?? false);
+  return (
+    limits.length > 0 &&
+    limits.every(
+      ([name, limit]) => Object.hasOwn(RETENTION_LIMITS, name) && RETENTION_LIMITS[name]?.(limit) === undefined,
+    )
+  );
 }
 
 const METRICS: Shape = {
