@@ -1,7 +1,8 @@
 import {
   comparePlaces,
-  isBuried,
-  isTrimmable,
+  laterPlace,
+  oldVersions,
+  placeAt,
   OVERWRITE_ID,
   type ChangesPage,
   type ChangesQuery,
@@ -313,8 +314,7 @@ export class SimulatedDatabase {
     const later = this.rowsIn(scope).filter((row) => this.isAfter(row, after));
     const entries = later.slice(0, limit);
     const more = later.length > limit;
-    const end = { timestamp: this.#lastTimestamp + 1n, id: '', key: '' };
-    const next = more ? (entries.at(-1) ?? after) : comparePlaces(end, after) > 0 ? end : after;
+    const next = more ? (entries.at(-1) ?? after) : laterPlace(placeAt(this.#lastTimestamp + 1n), after);
     return { entries, next, more, compactedBefore: this.compactedBefore(scope) };
   }
 
@@ -331,26 +331,15 @@ export class SimulatedDatabase {
   /** As `LogTable.trimmable`. */
   trimmable({ prefix, after = '', limit, ...trim }: TrimmableQuery): TrimmablePage {
     const found = [...this.#log.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
-    const keys = found.slice(0, limit).filter((key) => {
-      const versions = this.versions(key);
-      const [oldest] = versions;
-      const newest = versions.at(-1);
-      if (oldest === undefined || newest === undefined) return false;
-      return isTrimmable({ oldest: oldest.timestamp, newest, hasMore: versions.length > trim.keep }, trim);
-    });
+    const keys = found.slice(0, limit).filter((key) => oldVersions(this.versions(key), trim).length > 0);
     return { keys, next: found.length > limit ? found[limit - 1] : undefined };
   }
 
   /** As `LogTable.trim`. */
   trim(trim: LogTrim): number {
-    const { key, keep, before, limit, record } = trim;
+    const { key, limit, record } = trim;
     const versions = this.versions(key);
-    const newest = versions.at(-1);
-    const old =
-      newest !== undefined && isBuried(newest, trim)
-        ? versions
-        : versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
-    const deleted = old.slice(0, limit);
+    const deleted = oldVersions(versions, trim).slice(0, limit);
     const last = deleted.at(-1);
     if (last === undefined) return 0;
     this.#log.set(key, versions.slice(deleted.length));

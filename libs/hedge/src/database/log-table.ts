@@ -109,6 +109,23 @@ export function comparePlaces(a: LogPlace, b: LogPlace): number {
   return compareText(a.id, b.id) || compareText(a.key, b.key);
 }
 
+/** The place before all rows with this timestamp, and behind all earlier ones. */
+export function placeAt(timestamp: bigint): LogPlace {
+  return { timestamp, id: '', key: '' };
+}
+
+export function laterPlace(a: LogPlace, b: LogPlace): LogPlace {
+  return comparePlaces(a, b) < 0 ? b : a;
+}
+
+/** Databases keep timestamps in 63 bits. */
+export const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
+
+/** A timestamp that a database accepts, and that selects the same rows. A distant date has more nanoseconds than 63 bits. */
+export function clampTimestamp(timestamp: bigint): bigint {
+  return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
+}
+
 export interface ChangesQuery {
   readonly prefix: string;
   /** Only the key that equals the prefix. */
@@ -150,6 +167,11 @@ export interface LogTrim {
   readonly record?: { readonly prefix: string; readonly leader: string };
 }
 
+/** The bounds of a trim for a statement, which needs a value for each. */
+export function trimBounds({ before = GREATEST_TIMESTAMP, tombstonesBefore = -1n }: LogTrim) {
+  return { before: clampTimestamp(before), tombstonesBefore: clampTimestamp(tombstonesBefore) };
+}
+
 /** Asks for keys that have versions which `trim` would delete. */
 export interface TrimmableQuery extends Pick<LogTrim, 'keep' | 'before' | 'tombstonesBefore'> {
   readonly prefix: string;
@@ -179,6 +201,17 @@ export function isTrimmable(found: TrimmableKey, trim: Pick<LogTrim, 'before' | 
 /** Whether `trim` deletes all versions of a key. */
 export function isBuried(newest: LogPosition, { tombstonesBefore }: Pick<LogTrim, 'tombstonesBefore'>): boolean {
   return tombstonesBefore !== undefined && isTombstone(newest) && newest.timestamp < tombstonesBefore;
+}
+
+/** The versions of a key that meet the conditions of a trim. @param versions all of them, the oldest first */
+export function oldVersions<Version extends LogPosition>(
+  versions: readonly Version[],
+  trim: Pick<LogTrim, 'keep' | 'before' | 'tombstonesBefore'>,
+): readonly Version[] {
+  const newest = versions.at(-1);
+  if (newest !== undefined && isBuried(newest, trim)) return versions;
+  const { keep, before } = trim;
+  return versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
 }
 
 /**

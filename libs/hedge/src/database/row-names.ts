@@ -44,7 +44,7 @@ export function compactedKey(prefix: string): string {
   return COMPACTED + prefix;
 }
 
-/** Key of the log row that the leader of a group overwrites to tell old versions from young ones. One row. */
+/** Key of the log row that the leader of a group overwrites to distinguish old versions from young ones. One row. */
 export function retentionKey(group: string): string {
   return `__hedge/retention/${group}`;
 }

@@ -1,4 +1,11 @@
-import { isTombstone, type LogEntry, type LogPlace, type LogPosition } from '../database/log-table.js';
+import {
+  GREATEST_TIMESTAMP,
+  isTombstone,
+  placeAt,
+  type LogEntry,
+  type LogPlace,
+  type LogPosition,
+} from '../database/log-table.js';
 import { withTokenInJson } from '../common/token-in-json.js';
 import { HedgeError } from '../common/errors.js';
 
@@ -80,7 +87,7 @@ export function parseCursor(option: 'before' | 'after', cursor: KvCursor): { tim
  */
 export function parseFrom(from: unknown, prefix: string): LogPlace {
   const time = timeOf(from);
-  if (time !== undefined) return { timestamp: time, id: '', key: '' };
+  if (time !== undefined) return placeAt(time);
   const { key, version, id } = (typeof from === 'object' && from !== null ? from : {}) as Partial<
     Record<keyof KvEntry, unknown>
   >;
@@ -110,12 +117,9 @@ export function parseVersion(call: string, given: unknown): LogPosition {
   );
 }
 
-/** Databases keep a timestamp in 63 bits. */
-export const END_OF_TIME = 2n ** 63n - 1n;
-
 function isVersion(version: unknown): version is bigint | string {
   const isText = typeof version === 'bigint' || typeof version === 'string';
-  return isText && /^\d{1,19}$/.test(String(version)) && BigInt(version) < END_OF_TIME;
+  return isText && /^\d{1,19}$/.test(String(version)) && BigInt(version) < GREATEST_TIMESTAMP;
 }
 
 /** Nanoseconds of a valid Date. */
@@ -123,7 +127,7 @@ function timeOf(cursor: unknown): bigint | undefined {
   if (!(cursor instanceof Date) || Number.isNaN(cursor.getTime())) return undefined;
   const time = BigInt(cursor.getTime()) * 1_000_000n;
   if (time < 0n) return 0n;
-  return time < END_OF_TIME ? time : END_OF_TIME;
+  return time < GREATEST_TIMESTAMP ? time : GREATEST_TIMESTAMP;
 }
 
 function shownCursor(cursor: unknown): string | undefined {

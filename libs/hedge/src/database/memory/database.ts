@@ -2,10 +2,11 @@ import type { LeaseQuery, ListedLease } from '../lease-table.js';
 import type { LeaseMarker } from '../observed-lease.js';
 import {
   comparePlaces,
-  isBuried,
   isTombstone,
-  isTrimmable,
+  laterPlace,
+  oldVersions,
   OVERWRITE_ID,
+  placeAt,
   type ChangesPage,
   type ChangesQuery,
   type Fence,
@@ -188,8 +189,7 @@ export class MemoryDatabase {
       characters += entry.value.length;
     }
     const more = later.length > entries.length;
-    const end = { timestamp: this.#lastTimestamp + 1n, id: '', key: '' };
-    const next = more ? (entries.at(-1) ?? after) : comparePlaces(end, after) > 0 ? end : after;
+    const next = more ? (entries.at(-1) ?? after) : laterPlace(placeAt(this.#lastTimestamp + 1n), after);
     return { entries, next, more, compactedBefore: this.#compactedBefore(prefix, exact) };
   }
 
@@ -209,14 +209,9 @@ export class MemoryDatabase {
 
   trim(trim: LogTrim, fence: Fence | undefined): number {
     this.#checkFence(fence);
-    const { key, keep, before, limit, record } = trim;
+    const { key, limit, record } = trim;
     const versions = this.#log.get(key) ?? [];
-    const newest = versions.at(-1);
-    const old =
-      newest !== undefined && isBuried(newest, trim)
-        ? versions
-        : versions.slice(0, -keep).filter(({ timestamp }) => before === undefined || timestamp < before);
-    const deleted = old.slice(0, limit);
+    const deleted = oldVersions(versions, trim).slice(0, limit);
     versions.splice(0, deleted.length);
     if (versions.length === 0) this.#log.delete(key);
     const last = deleted.at(-1);
@@ -235,13 +230,7 @@ export class MemoryDatabase {
     const found = [...this.#log.keys()]
       .filter((key) => key.startsWith(prefix) && (after === undefined || compareText(key, after) > 0))
       .sort(compareText);
-    const keys = found.slice(0, limit).filter((key) => {
-      const versions = this.#log.get(key) ?? [];
-      const [oldest] = versions;
-      const newest = versions.at(-1);
-      if (oldest === undefined || newest === undefined) return false;
-      return isTrimmable({ oldest: oldest.timestamp, newest, hasMore: versions.length > trim.keep }, trim);
-    });
+    const keys = found.slice(0, limit).filter((key) => oldVersions(this.#log.get(key) ?? [], trim).length > 0);
     return { keys, next: found.length > limit ? found[limit - 1] : undefined };
   }
 

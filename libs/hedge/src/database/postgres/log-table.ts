@@ -1,7 +1,11 @@
 import {
+  clampTimestamp,
   comparePlaces,
+  GREATEST_TIMESTAMP,
   isTombstone,
   isTrimmable,
+  laterPlace,
+  placeAt,
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
@@ -54,8 +58,6 @@ const CHANGES_BYTES = 2 ** 20;
 
 /** Runs of a conditional append that other writes prevent, in about 150 ms. Meanwhile the leader sends no other append. */
 const CONDITIONAL_ATTEMPTS = 6;
-
-const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
 
 /** The log in PostgreSQL. */
 export class PostgresLogTable implements LogTable {
@@ -158,8 +160,8 @@ export class PostgresLogTable implements LogTable {
       const statement = historySql(this.#names, key, {
         limit: Math.min(limit, PAGE_ROWS),
         newestFirst: order === 'newest-first',
-        before: clamp(before ?? GREATEST_TIMESTAMP),
-        after: clamp(after ?? -1n),
+        before: clampTimestamp(before ?? GREATEST_TIMESTAMP),
+        after: clampTimestamp(after ?? -1n),
         from,
         bytes: PAGE_BYTES,
       });
@@ -171,10 +173,8 @@ export class PostgresLogTable implements LogTable {
 
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
-    const { before = GREATEST_TIMESTAMP, tombstonesBefore = -1n } = trim;
-    const bounds = { before: clamp(before), tombstonesBefore: clamp(tombstonesBefore) };
     return this.calls.run('log.trim', async (query) => {
-      const [result] = await query(trimSql(this.#names, trim, bounds, fence));
+      const [result] = await query(trimSql(this.#names, trim, fence));
       if (result?.['fenced'] !== '1') await this.#assertFence(query, fence);
       return Number(result?.['deleted'] ?? 0);
     });
@@ -218,12 +218,8 @@ export class PostgresLogTable implements LogTable {
     if (isFull && last !== undefined) return { entries, next: last, more: true, compactedBefore };
     const [end = query.after] = of('end');
     const more = rows.some((row) => row['searched'] === String(SEARCHED_ROWS));
-    const visible = {
-      timestamp: toBigInt(rows.find((row) => row['kind'] === 'clock')?.['timestamp']) + 1n,
-      id: '',
-      key: '',
-    };
-    const next = more || comparePlaces(visible, end) < 0 ? end : visible;
+    const clock = toBigInt(rows.find((row) => row['kind'] === 'clock')?.['timestamp']);
+    const next = more ? end : laterPlace(placeAt(clock + 1n), end);
     return { entries, next, more, compactedBefore };
   }
 
@@ -266,11 +262,6 @@ function toEntries(key: string, rows: readonly Row[]): LogEntry[] {
 
 function toBigInt(text: string | null | undefined): bigint {
   return BigInt(text ?? 0);
-}
-
-/** A date far away has more nanoseconds than a bigint of PostgreSQL holds. */
-function clamp(timestamp: bigint): bigint {
-  return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
 }
 
 /** Only somebody else's DELETE leads here. */

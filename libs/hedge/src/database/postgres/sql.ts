@@ -2,6 +2,7 @@ import type { AcquireConditions } from '../lease-observer.js';
 import {
   OVERWRITE_ID,
   TOMBSTONE_SUFFIX,
+  trimBounds,
   type ChangesQuery,
   type Fence,
   type LogAppend,
@@ -405,12 +406,6 @@ export function overwriteSql(names: Names, row: Omit<LogAppend, 'id'>, fence: Fe
   };
 }
 
-/** The bounds of a trim in the range of a bigint. */
-export interface TrimBounds {
-  readonly before: bigint;
-  readonly tombstonesBefore: bigint;
-}
-
 /** Of the newest row: all rows of its key are to be deleted. @param before the parameter with `tombstonesBefore` */
 function isBuriedSql(before: string): string {
   return `right(id, ${TOMBSTONE_SUFFIX.length}) = '${TOMBSTONE_SUFFIX}' AND timestamp < ${before}::text::bigint`;
@@ -422,12 +417,9 @@ function isBuriedSql(before: string): string {
  * condition any more. It skips no locked row, because a tombstone must not go before an older version. The commit does not
  * wait for the disk, because a crash only brings old versions back.
  */
-export function trimSql(
-  { locks, log }: Names,
-  { key, keep, limit, record }: LogTrim,
-  { before, tombstonesBefore }: TrimBounds,
-  fence?: Fence,
-): Statement {
+export function trimSql({ locks, log }: Names, trim: LogTrim, fence?: Fence): Statement {
+  const { key, keep, limit, record } = trim;
+  const { before, tombstonesBefore } = trimBounds(trim);
   const newest = `SELECT id, timestamp FROM ${log} WHERE key = $1::text ORDER BY timestamp DESC, id DESC LIMIT 1`;
   const recorded =
     record === undefined

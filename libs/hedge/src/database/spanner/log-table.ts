@@ -2,7 +2,9 @@ import {
   comparePlaces,
   isBuried,
   isTrimmable,
+  laterPlace,
   OVERWRITE_ID,
+  placeAt,
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
@@ -60,7 +62,7 @@ const CHANGES_CHARACTERS = 2 ** 20;
 const STRONG: ReadBound = { strong: true };
 
 /**
- * A strong read sees each row whose timestamp is this much before the time that the read itself tells, in nanoseconds. The
+ * A strong read sees each row whose timestamp is this much before the time that the read itself reports, in nanoseconds. The
  * bound of Spanner's clocks is a few milliseconds.
  * @see https://cloud.google.com/spanner/docs/true-time-external-consistency
  */
@@ -343,14 +345,13 @@ export class SpannerLogTable implements LogTable {
     const most = Math.floor(CHANGES_CHARACTERS / query.limit);
     return this.connection.run('log.changes', async (attempt) => {
       const found = await attempt.stream(changesSql(logTable, query, most));
-      const { rows, compactedBefore } = toChanges(found);
+      const { rows, compactedBefore, now } = toChanges(found);
       const entries = rows.map(toChange);
       const more = rows.length === query.limit;
       const sizes = rows.map(([characters]) => Number(characters ?? 0));
       const last = entries.at(-1) ?? query.after;
       if (sizes.every((size) => size <= most)) {
-        const visible = { timestamp: toChanges(found).now - CLOCK_BOUND, id: '', key: '' };
-        const next = more || comparePlaces(visible, last) < 0 ? last : visible;
+        const next = more ? last : laterPlace(placeAt(now - CLOCK_BOUND), last);
         return { entries, next, more, compactedBefore };
       }
       let characters = 0;

@@ -1,6 +1,9 @@
 import {
+  clampTimestamp,
+  GREATEST_TIMESTAMP,
   isTombstone,
   isTrimmable,
+  trimBounds,
   type AppendOutcome,
   type ChangesPage,
   type ChangesQuery,
@@ -22,8 +25,6 @@ import { compactedKey } from '../row-names.js';
 import { assertText, assertTexts } from '../text.js';
 import type { StoredVersion } from './protocol.js';
 import type { SqliteCalls } from './threads.js';
-
-const GREATEST_TIMESTAMP = 2n ** 63n - 1n;
 
 /** The log in SQLite. */
 export class SqliteLogTable implements LogTable {
@@ -81,8 +82,8 @@ export class SqliteLogTable implements LogTable {
       const { versions, more } = await this.thread.call('history', key, {
         limit,
         newestFirst: order === 'newest-first',
-        before: clamp(before ?? GREATEST_TIMESTAMP),
-        after: clamp(after ?? -1n),
+        before: clampTimestamp(before ?? GREATEST_TIMESTAMP),
+        after: clampTimestamp(after ?? -1n),
         from: from && [from.timestamp, from.id],
       });
       return { entries: Array.from(versions, (version) => toEntry(key, version)), more };
@@ -91,12 +92,11 @@ export class SqliteLogTable implements LogTable {
 
   async trim(trim: LogTrim, fence?: Fence): Promise<number> {
     assertTrim(trim);
-    const { key, keep, before = GREATEST_TIMESTAMP, tombstonesBefore = -1n, limit, record } = trim;
+    const { key, keep, limit, record } = trim;
     const stored = {
       key,
       keep,
-      before: clamp(before),
-      tombstonesBefore: clamp(tombstonesBefore),
+      ...trimBounds(trim),
       limit,
       record: record && { key: compactedKey(record.prefix), leader: record.leader },
     };
@@ -127,7 +127,7 @@ export class SqliteLogTable implements LogTable {
   async changes(query: ChangesQuery): Promise<ChangesPage> {
     const { prefix, exact, limit, after } = query;
     assertTexts({ prefix, id: after.id, key: after.key });
-    const place = { timestamp: clamp(after.timestamp), id: after.id, key: after.key };
+    const place = { timestamp: clampTimestamp(after.timestamp), id: after.id, key: after.key };
     const page = await this.thread.call('changes', { prefix, exact, limit, after: place });
     const entries = Array.from(page.changes, ([key, ...version]) => toEntry(key, version));
     const { more, compactedBefore } = page;
@@ -153,9 +153,4 @@ function storedTransaction(items: LogTransaction): LogTransaction {
 
 function toEntry(key: string, [id, value, leader, timestamp]: StoredVersion): LogEntry {
   return { key, id, value, leader, timestamp };
-}
-
-/** SQLite's integers have 64 bits; the nanoseconds of a distant date need more. */
-function clamp(timestamp: bigint): bigint {
-  return timestamp > GREATEST_TIMESTAMP ? GREATEST_TIMESTAMP : timestamp < -1n ? -1n : timestamp;
 }

@@ -823,7 +823,7 @@ export function logConformance(suite: Suite): void {
       timestampOf((await log.appendIf([[itemOf(rowOf(key, 'second'), follows)]]))[0] as AppendOutcome);
     });
 
-    it('W1 tells readers of changes what was deleted, for all prefixes and keys that it may concern', async () => {
+    it('W1 reports to readers of changes what was deleted, for all prefixes and keys that it may concern', async () => {
       const [writer, reader] = [await suite.client(), await suite.client()];
       const { log } = writer;
       if (log.trim === undefined) return;
