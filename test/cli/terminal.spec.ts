@@ -125,7 +125,7 @@ if (!HAS_TERMINALS) it.skip('script of util-linux is not installed here', () => 
     await next.release();
   });
 
-  it('tells the command when the terminal is closed, and frees the lock when the command has ended', async () => {
+  it('sends SIGHUP to the command when the terminal is closed, and frees the lock when the command has ended', async () => {
     const session = start('lock', 'closed', ...inBackground('trap "kill -9 $!" HUP; wait; wait'));
     const pid = await pidOf(session);
     session.signal('SIGKILL');

@@ -246,7 +246,7 @@ class ShowsSomeRowsLate extends SimulatedDatabase {
 
 /** It goes on although rows behind its place were deleted. */
 class IgnoresDeletions extends WatchReader {
-  protected override isCompacted(): boolean {
+  override isCompacted(): boolean {
     return false;
   }
 }

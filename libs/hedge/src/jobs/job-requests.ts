@@ -16,8 +16,9 @@ export const JOB_REQUEST: RequestType = {
 
 export type JobAction = NonNullable<JobRequest['action']>;
 
-const MAX_BY = 200;
-const MAX_REASON = 1_000;
+/** In characters. */
+export const MAX_BY = 200;
+export const MAX_REASON = 1_000;
 
 export function encodeJobRequest(action: JobAction): Encoded {
   return bytesPayload(JobRequest.encode({ action }).finish());

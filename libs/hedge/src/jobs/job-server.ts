@@ -130,26 +130,25 @@ export class JobServer {
   /** Serves a request about jobs, while this pod leads. @throws HedgeError INVALID_ARGUMENT, NOT_LEADER */
   async handle({ payload, signal }: IncomingRequest): Promise<Encoded> {
     const action = decodeJobRequest(payload);
+    if (action.$case === 'list') {
+      return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes, signal) });
+    }
+    const { name, by, reason } = action.value;
+    checkOrigin(by, reason);
     switch (action.$case) {
-      case 'list':
-        return encodeStatuses({ jobs: await this.#statuses(action.value.nextTimes, signal) });
       case 'run':
-        checkOrigin(action.value.by, action.value.reason);
         await this.#run(action.value);
         return NO_PAYLOAD;
       case 'add':
-        checkOrigin(action.value.by, action.value.reason);
         await this.#add(action.value);
         return NO_PAYLOAD;
       case 'remove':
-        this.#assertNotDecorated(action.value.name, 'Remove its decorator to end it, or pause it.');
+        this.#assertNotDecorated(name, 'Remove its decorator to end it, or pause it.');
         break;
       case 'pause':
       case 'resume':
         break;
     }
-    const { name, by, reason } = action.value;
-    checkOrigin(by, reason);
     await this.#recordOf(name);
     await this.#registry.change({ type: action.$case, name, by, ...(reason !== '' && { reason }) });
     return NO_PAYLOAD;

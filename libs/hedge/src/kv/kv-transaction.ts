@@ -114,8 +114,8 @@ export class KvTransactionCall {
   }
 
   /**
-   * Goes on after a refusal when all refused keys were deleted, and shall be absent: a deletion is one exact version, so a
-   * late attempt cannot write after a later put.
+   * Goes on after a refusal if all refused keys have the condition `ifAbsent` and were deleted: a deletion is one exact
+   * version, so a late attempt cannot write after a later put.
    * @throws HedgeError CONFLICT
    */
   retry(refused: readonly KvRefusedItem[]): void {

@@ -2,7 +2,7 @@ import { checkKeys } from '../common/validation/check-keys.js';
 import type { Clock } from '../common/clock.js';
 import type { HistoryQuery, LogEntry, LogPlace, LogPosition, LogTable } from '../database/log-table.js';
 import { KV_CONDITIONAL_PUT, KV_PUT, KV_TRANSACTION } from './group-commit.runner.js';
-import { isTombstone, OVERWRITE_ID, TOMBSTONE_SUFFIX } from '../database/log-table.js';
+import { GREATEST_TIMESTAMP, isTombstone, OVERWRITE_ID, placeAt, TOMBSTONE_SUFFIX } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
@@ -29,7 +29,6 @@ import {
   KvTransactionDone,
 } from '../wire/hedge/v1/link.js';
 import {
-  END_OF_TIME,
   parseCursor,
   parseFrom,
   parseVersion,
@@ -418,7 +417,7 @@ export class KvStore {
   }
 
   async #compactedBefore(stored: string): Promise<bigint> {
-    const after = { timestamp: END_OF_TIME, id: '', key: '' };
+    const after = placeAt(GREATEST_TIMESTAMP);
     return (await this.deps.log.changes({ prefix: stored, exact: true, after, limit: 1 })).compactedBefore;
   }
 
@@ -511,7 +510,7 @@ export class KvStore {
       const wait = this.deps.gate.pass(name);
       if (wait !== undefined) await wait;
       if (place !== undefined) return place;
-      return { timestamp: (await this.deps.log.lastTimestamp(stored)) + 1n, id: '', key: '' };
+      return placeAt((await this.deps.log.lastTimestamp(stored)) + 1n);
     };
     return new KvWatch({
       hub: this.deps.hub,
@@ -536,16 +535,13 @@ export class KvStore {
     checkCallOptions('compact', 'kv', timeoutMs, signal);
     const wait = this.deps.gate.pass('compact');
     if (wait !== undefined) await wait;
-    const request = {
-      to: 'leader',
-      topic: '',
-      name: 'compact',
-      ifUnknown: 'Some versions may have been deleted',
-    } as const;
     try {
       const { bytes } = await this.deps.messenger.request({
-        ...request,
+        to: 'leader',
         type: KV_COMPACT,
+        topic: '',
+        name: 'compact',
+        ifUnknown: 'Some versions may have been deleted',
         payload: NO_PAYLOAD,
         timeoutMs,
         signal,
@@ -565,9 +561,11 @@ export class KvStore {
     assertPrefix(prefix);
     checkKeys(`The options of cached "${prefix}"`, options, ['signal']);
     const { signal } = options;
+    const { clock } = this.deps;
     return await KvCache.open({
       watch: () => this.watch(prefix, { signal }),
       read: () => this.entries(prefix, { limit: Infinity, signal }),
+      pause: (ms) => new Promise<void>((resume) => void clock.after(ms, resume)),
     });
   }
 

@@ -88,7 +88,7 @@ describe('LockQueue', () => {
     expect(successor()).toBeUndefined();
   });
 
-  it('has room for 50,000 waiting pods, and tells the others nothing', () => {
+  it('has room for 50,000 waiting pods, and sends no notice to any further pod', () => {
     for (let count = 0; count < 50_000; count += 1) wait('a', 0, `lock ${count}`);
     expect(wait('a')).toEqual([]);
     queue.leave('lock 7', 'a');

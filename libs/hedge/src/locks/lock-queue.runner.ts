@@ -66,8 +66,9 @@ export class LockQueueRunner {
   /** This pod has released a lock. */
   released(name: string, token: bigint): void {
     const { transport, route } = this.#options;
+    const queue = this.#queue();
+    if (queue !== undefined) return this.#relay(queue, name, token, transport.self);
     const leader = route.current();
-    if (leader?.self === true) return this.#relay(name, token, transport.self);
     const notice = lockReleased(name, token, false);
     const link = leader && transport.linked(leader.leader);
     if (link === undefined || !notify(link, notice)) this.#sendToAll(notice);
@@ -77,8 +78,9 @@ export class LockQueueRunner {
   frame({ peer }: Link, body: FrameBody): boolean {
     if (body.$case === 'lockReleased') {
       const { name, token, relayed, successor } = body.value;
-      if (relayed || this.#queue() === undefined) this.#notifyReleased(name, token, successor || undefined);
-      else this.#relay(name, token, peer);
+      const queue = relayed ? undefined : this.#queue();
+      if (queue === undefined) this.#notifyReleased(name, token, successor || undefined);
+      else this.#relay(queue, name, token, peer);
     } else if (body.$case === 'lockWaiting') {
       const { name, waiting, waitedMs } = body.value;
       this.#reported(peer, name, waiting ? waitedMs : undefined);
@@ -100,7 +102,7 @@ export class LockQueueRunner {
   /** To call when the link from a pod has closed. */
   unlinked({ incarnation }: MemberId): void {
     this.#older.delete(incarnation);
-    this.#tell(this.#queue()?.gone(incarnation) ?? []);
+    this.#inform(this.#queue()?.gone(incarnation) ?? []);
   }
 
   // This pod as one that waits
@@ -148,14 +150,13 @@ export class LockQueueRunner {
     if (queue === undefined) return;
     const { incarnation } = member;
     const now = this.#options.clock.now();
-    this.#tell(waitedMs === undefined ? queue.leave(name, incarnation) : queue.wait(name, member, waitedMs, now));
+    this.#inform(waitedMs === undefined ? queue.leave(name, incarnation) : queue.wait(name, member, waitedMs, now));
   }
 
-  #relay(name: string, token: bigint, by: MemberId): void {
+  #relay(queue: LockQueue, name: string, token: bigint, by: MemberId): void {
     const { transport, clock } = this.#options;
-    const queue = this.#queue();
-    this.#tell(queue?.leave(name, by.incarnation) ?? []);
-    const next = this.#older.size > 0 ? 'all' : queue?.successor(name, clock.now());
+    this.#inform(queue.leave(name, by.incarnation));
+    const next = this.#older.size > 0 ? 'all' : queue.successor(name, clock.now());
     if (next === undefined) return;
     if (next === 'all') {
       this.#sendToAll(lockReleased(name, token, true), by.incarnation);
@@ -164,7 +165,7 @@ export class LockQueueRunner {
     else this.#sendTo(next, lockReleased(name, token, true, next.incarnation));
   }
 
-  #tell(notices: readonly QueueNotice[]): void {
+  #inform(notices: readonly QueueNotice[]): void {
     const { self } = this.#options.transport;
     for (const { to, name, reads } of notices) {
       if (to.incarnation === self.incarnation) this.#queued(name, reads);

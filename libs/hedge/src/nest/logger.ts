@@ -7,7 +7,7 @@ import type { LineFields, LineSink } from '../common/line-logger.js';
  */
 type Form = 'message' | 'object last' | 'object as message' | 'object first';
 
-/** The part of a `ConsoleLogger` of Nest and of a `Logger` of nestjs-pino that tells them apart. */
+/** The part of a `ConsoleLogger` of Nest and of a `Logger` of nestjs-pino in which they differ. */
 interface KnownLogger {
   readonly options?: { readonly json?: boolean; readonly structuredParams?: boolean };
   readonly contextName?: string;

@@ -92,29 +92,29 @@ export class RetentionRunner {
       case 'mark': {
         const { call, token } = effect;
         const row = { key, value: new Date().toISOString(), leader: address() };
-        return this.#call(call, log.overwrite(row, { lease, token }), ({ timestamp }) => ({
-          type: 'marked',
+        return this.#call(
           call,
-          timestamp,
-        }));
+          () => log.overwrite(row, { lease, token }),
+          ({ timestamp }) => ({ type: 'marked', call, timestamp }),
+        );
       }
       case 'search': {
         const { call, prefix, after, limit, bounds } = effect;
         const query = { ...bounds, prefix, limit, ...(after !== undefined && { after }) };
-        return this.#call(call, log.trimmable?.(query), (page) => ({
-          type: 'found',
+        return this.#call(
           call,
-          page: page ?? { keys: [], next: undefined },
-        }));
+          () => log.trimmable!(query),
+          (page) => ({ type: 'found', call, page }),
+        );
       }
       case 'trim': {
         const { call, token, prefix, key: trimmed, limit, bounds } = effect;
         const trim: LogTrim = { ...bounds, key: trimmed, limit, record: { prefix, leader: address() } };
-        return this.#call(call, log.trim?.(trim, { lease, token }), (deleted = 0) => ({
-          type: 'trimmed',
+        return this.#call(
           call,
-          deleted,
-        }));
+          () => log.trim!(trim, { lease, token }),
+          (deleted) => ({ type: 'trimmed', call, deleted }),
+        );
       }
       case 'wake':
         this.#stopTimer();
@@ -127,18 +127,19 @@ export class RetentionRunner {
     }
   }
 
-  #call<Result>(call: number, running: PromiseLike<Result> | Result, done: (result: Result) => RetentionInput): void {
-    outsideContext(() => void this.#answer(call, running, done));
+  #call<Result>(call: number, run: () => Promise<Result>, done: (result: Result) => RetentionInput): void {
+    // Also a call for `compact` belongs to the trace of none.
+    outsideContext(() => void this.#answer(call, run, done));
   }
 
   async #answer<Result>(
     call: number,
-    running: PromiseLike<Result> | Result,
+    run: () => Promise<Result>,
     done: (result: Result) => RetentionInput,
   ): Promise<void> {
     let input: RetentionInput;
     try {
-      input = done(await running);
+      input = done(await run());
     } catch (error) {
       input = { type: 'failed', call, error };
     }

@@ -46,6 +46,7 @@ describe('KvCache', () => {
         return watch as unknown as KvWatch;
       },
       read: async () => reads.shift()!(),
+      pause: async () => undefined,
     });
     expect(cache.entries().map(({ key }) => key)).toEqual(['deleted meanwhile', 'kept']);
     watches[0]!.fail(new HedgeError('COMPACTED', 'versions were deleted'));

@@ -12,6 +12,7 @@ export interface CacheSource {
   watch(): KvWatch;
   /** Reads all entries of the prefix. */
   read(): Promise<readonly KvEntry[]>;
+  pause(ms: number): Promise<void>;
 }
 
 /**
@@ -95,7 +96,7 @@ export class KvCache {
       } catch (error) {
         void this.#watch.return();
         if (!(error instanceof HedgeError) || !error.retryable) throw error;
-        await new Promise<void>((resume) => setTimeout(resume, REFILL_PAUSE_MS).unref());
+        await this.#source.pause(REFILL_PAUSE_MS);
       }
     }
   }

@@ -198,8 +198,7 @@ export class WatchHub {
         for (const watching of watchings) {
           watching.rows = pageRows;
           watching.failedAt = undefined;
-          // Else this page ends the watch.
-          if (page.compactedBefore <= after.timestamp) {
+          if (!watching.reader.isCompacted(page)) {
             if (!page.more) watching.readAt = startedAt;
             this.#catchUp(watching, page, startedAt);
           }

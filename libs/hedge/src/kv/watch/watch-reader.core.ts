@@ -64,8 +64,7 @@ export class WatchReader {
         this.#behind = true;
         break;
       case 'page': {
-        const { compactedBefore } = input.page;
-        if (this.isCompacted(compactedBefore, this.#after)) return [{ type: 'compacted', before: compactedBefore }];
+        if (this.isCompacted(input.page)) return [{ type: 'compacted', before: input.page.compactedBefore }];
         this.#read(input.page);
         break;
       }
@@ -82,8 +81,9 @@ export class WatchReader {
     return this.#next();
   }
 
-  protected isCompacted(before: bigint, after: LogPlace): boolean {
-    return after.timestamp < before;
+  /** Whether the page of the read in flight ends the watch. */
+  isCompacted({ compactedBefore }: ChangesPage): boolean {
+    return this.#after.timestamp < compactedBefore;
   }
 
   #read({ entries, next, more }: ChangesPage): void {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { HedgeError, messageOf } from '../../common/errors.js';
 import type { LeaderService } from '../../election/leader.service.js';
+import { MAX_BY, MAX_REASON } from '../../jobs/job-requests.js';
 import type { JobsService } from '../../jobs/jobs.service.js';
 import type { KvStore } from '../../kv/kv.store.js';
 import type { SemaphoreService } from '../../semaphores/semaphore.service.js';
@@ -42,8 +43,6 @@ export interface ActionRecord {
 
 /** Limits of the texts of a record, in characters. A longer name or reason is refused. */
 const MOST_NAME = 4_096;
-const MOST_REASON = 1_000;
-const MOST_BY = 200;
 const MOST_ERROR = 1_000;
 
 export interface ActionsDeps {
@@ -59,7 +58,7 @@ export interface ActionsDeps {
  * @throws HedgeError when the action failed, or could not be recorded before it began. Then nothing was done.
  */
 export async function perform(deps: ActionsDeps, action: DashboardAction, user: string): Promise<void> {
-  const by = user.slice(0, MOST_BY);
+  const by = user.slice(0, MAX_BY);
   const record = {
     id: randomUUID(),
     action: action.action,
@@ -108,7 +107,7 @@ async function run(deps: ActionsDeps, action: DashboardAction, origin: { by: str
 export function parseAction(body: unknown): DashboardAction {
   const { action, reason, name, value, limit, ifVersion, token } = fieldsOf(body);
   const common = typeof reason === 'string' && reason !== '' ? { reason } : {};
-  assertShort('reason', reason, MOST_REASON);
+  assertShort('reason', reason, MAX_REASON);
   assertShort('name', name, MOST_NAME);
   if (action === 'resign' && typeof token === 'string' && /^\d{1,19}$/.test(token)) {
     return { action, token, ...common };

@@ -142,14 +142,13 @@ export class DashboardController implements OnModuleInit, OnModuleDestroy {
   @Post('api/actions')
   act(
     @Req() request: HttpRequest,
-    @Headers('x-hedge-dashboard') header: unknown,
     @Headers() headers: Readonly<Record<string, unknown>>,
     @Res() response: HttpResponse,
   ): Promise<void> | void {
     if (!this.settings.actions) {
       return this.#refuse(response, 'The dashboard is read-only. Set "actions: true" in HedgeDashboardModule.forRoot.');
     }
-    if (header !== 'action' || !isSameOrigin(headers)) {
+    if (headers['x-hedge-dashboard'] !== 'action' || !isSameOrigin(headers)) {
       return this.#refuse(
         response,
         'The action does not come from the page. Send the header "X-Hedge-Dashboard: action".',

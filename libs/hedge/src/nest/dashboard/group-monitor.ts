@@ -195,6 +195,7 @@ export class GroupMonitor {
   #learn({ terms, process: { startedAt } }: PodState): void {
     if (startedAt < this.#termsSince) this.#termsSince = startedAt;
     for (const { member, token, since } of terms) this.#terms.set(token, { address: member.address, token, since });
+    if (this.#terms.size <= MOST_TERMS) return;
     for (const [oldest] of this.#newestTerms().slice(MOST_TERMS)) this.#terms.delete(oldest);
   }
 

@@ -104,11 +104,12 @@ export class SpillRuntime {
   /** The parts that this pod holds, with their owners. An owner that has left the view is undefined. */
   *held(): Generator<{ readonly owner: MemberId | undefined; readonly part: SpillPart }> {
     const node = this.#running?.context.node;
-    if (node === undefined) return;
+    const parts = node === undefined ? [] : [...node.parts()];
+    if (parts.length === 0) return;
     const { streams, membership } = this.#options;
     const members = [...(membership.view?.members ?? []), streams.self];
     const owners = new Map(members.map((member) => [storeIdOf(member.incarnation), member]));
-    for (const part of node.parts()) yield { owner: owners.get(part.id.store), part };
+    for (const part of parts) yield { owner: owners.get(part.id.store), part };
   }
 
   /** Drops this pod's stores, and frees its replicas. Idempotent. */
