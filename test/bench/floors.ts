@@ -23,6 +23,13 @@ export function withRawLink<T>(use: (run: (shape: LoadShape) => Promise<Round>) 
   );
 }
 
+/** The same stream, whose requests are answered by a method of a Nest controller. */
+export function withRawLinkOfNest<T>(use: (run: (shape: LoadShape) => Promise<Round>) => Promise<T>): Promise<T> {
+  return withPair<RawLinkCommands, T>('raw-link-nest-server.ts', 'raw-link-client.ts', (client) =>
+    use((shape) => client.ask('run', shape)),
+  );
+}
+
 /** A bidirectional stream of grpc-js and nothing else: the basis of streams. */
 export function withRawStreams<T>(use: (client: Child<RawStreamCommands>) => Promise<T>): Promise<T> {
   return withPair('raw-stream-server.ts', 'raw-stream-client.ts', use);

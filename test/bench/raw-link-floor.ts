@@ -67,8 +67,16 @@ function* itemsOf(message: Buffer): Iterable<Item> {
   }
 }
 
-/** Echoes on a loopback port (0: any free one). */
-export async function startRawLinkServer(port: number): Promise<{ port: number; close(): void }> {
+/** Answers a request by calling `reply`, in any turn of the event loop. */
+export type Handler = (payload: Uint8Array, reply: (payload: Uint8Array) => void) => void;
+
+const echo: Handler = (payload, reply) => reply(payload);
+
+/** Listens on a loopback port (0: any free one). */
+export async function startRawLinkServer(
+  port: number,
+  handle: Handler = echo,
+): Promise<{ port: number; close(): void }> {
   const server = new Server(OPTIONS);
   server.addService(
     { link: LINK },
@@ -76,7 +84,9 @@ export async function startRawLinkServer(port: number): Promise<{ port: number; 
       link: (call: ServerDuplexStream<Buffer, Buffer>) => {
         const batcher = new Batcher(call);
         call.on('data', (message: Buffer) => {
-          for (const item of itemsOf(message)) batcher.push(item);
+          for (const { id, payload } of itemsOf(message)) {
+            handle(payload, (reply) => batcher.push({ id, payload: reply }));
+          }
         });
         call.on('end', () => call.end());
         call.on('error', () => undefined);

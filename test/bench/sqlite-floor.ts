@@ -1,3 +1,5 @@
+import { Worker } from 'node:worker_threads';
+import { once } from 'node:events';
 import Database from 'libsql';
 import { sqlite } from '../../libs/hedge/src/database/sqlite/index.js';
 import { answer } from './child.js';
@@ -43,10 +45,22 @@ async function append(): Promise<void> {
   await driver.log.append([{ key: nextKey(), id: nextId(), value: MESSAGE, leader: '127.0.0.1:7400' }], await fence);
 }
 
+/** A thread that returns each message: what a call to the driver costs without the database. */
+const ECHO = `const { parentPort } = require('node:worker_threads');
+  parentPort.on('message', (message) => parentPort.postMessage(message));`;
+let thread: Worker | undefined;
+
+async function roundTrip(): Promise<void> {
+  thread ??= new Worker(ECHO, { eval: true });
+  thread.postMessage([MESSAGE], []);
+  await once(thread, 'message');
+}
+
 const commands = {
   append: (shape: LoadShape) => runLoad(append, shape),
   /** Each insert commits separately: one row, one transaction, one fsync. */
   insert: ({ seconds }: LoadShape) => runBlockingLoad(insertRow, seconds),
+  roundTrip: (shape: LoadShape) => runLoad(roundTrip, shape),
   read: ({ seconds }: LoadShape) => runBlockingLoad(() => void read.get(nextKey()), seconds),
   fill: () => {
     database.exec('BEGIN');

@@ -26,6 +26,7 @@ export function kvSuite(plan: Plan): Promise<Row[]> {
               hedge('put', 1),
               hedge('put', 64),
               { name: 'sqlite-read', concurrency: 1, run: (shape) => sqlite.ask('read', shape) },
+              { name: 'thread-round-trip', concurrency: 1, run: (shape) => sqlite.ask('roundTrip', shape) },
               hedge('get', 1),
               hedge('get', 64),
               { name: 'isLeader', concurrency: 1, run: (shape) => leader.ask('isLeader', shape) },

@@ -1,7 +1,7 @@
 import { NATS, withBroker } from '../brokers.js';
 import { Cluster } from '../cluster.js';
 import { compete, type Contestant } from '../compete.js';
-import { withNestGrpc, withRawLink } from '../floors.js';
+import { withNestGrpc, withRawLink, withRawLinkOfNest } from '../floors.js';
 import type { Plan } from '../options.js';
 import type { Row } from '../statistics.js';
 
@@ -9,16 +9,19 @@ import type { Row } from '../statistics.js';
 export function sendSuite(plan: Plan): Promise<Row[]> {
   return withNestGrpc((nestGrpc) =>
     withRawLink((rawLink) =>
-      withBroker(NATS, [1, 64], (nats) =>
-        Cluster.run(2, async (cluster) => {
-          const follower = await cluster.follower();
-          const contestants = [1, 64].flatMap((concurrency): Contestant[] => [
-            { name: 'nest-grpc-unary', concurrency, run: nestGrpc },
-            { name: 'raw-link', concurrency, run: rawLink },
-            { name: 'send', concurrency, run: (shape) => follower.ask('run', { operation: 'send', ...shape }) },
-          ]);
-          return compete([...contestants, ...nats], plan);
-        }),
+      withRawLinkOfNest((rawLinkNest) =>
+        withBroker(NATS, [1, 64], (nats) =>
+          Cluster.run(2, async (cluster) => {
+            const follower = await cluster.follower();
+            const contestants = [1, 64].flatMap((concurrency): Contestant[] => [
+              { name: 'nest-grpc-unary', concurrency, run: nestGrpc },
+              { name: 'raw-link', concurrency, run: rawLink },
+              { name: 'raw-link-nest', concurrency, run: rawLinkNest },
+              { name: 'send', concurrency, run: (shape) => follower.ask('run', { operation: 'send', ...shape }) },
+            ]);
+            return compete([...contestants, ...nats], plan);
+          }),
+        ),
       ),
     ),
   );

@@ -25,7 +25,7 @@ export async function startupSuite({ rounds }: Plan): Promise<StartupRow[]> {
   const backends = ['memory', 'sqlite'];
   const reports = new Map<string | undefined, Report[]>();
   for (let round = 0; round < rounds; round += 1) {
-    for (const backend of [undefined, ...backends]) {
+    for (const backend of [undefined, 'threads', ...backends]) {
       reports.set(backend, [...(reports.get(backend) ?? []), await run(backend)]);
     }
   }
@@ -34,7 +34,7 @@ export async function startupSuite({ rounds }: Plan): Promise<StartupRow[]> {
   const none = { concurrency: 0, opsPerSecond: 0, p50Ms: 0, p99Ms: 0, spread: 0 };
   return [
     { ...none, name: 'startup-import', p50Ms: median(imports), p99Ms: Math.max(...imports) },
-    ...backends.map((backend) => ({
+    ...['threads', ...backends].map((backend) => ({
       ...none,
       name: `startup-memory-${backend}`,
       rssAboveNestMiB: (rssOf(backend) - rssOf()) / MIB,
@@ -42,7 +42,7 @@ export async function startupSuite({ rounds }: Plan): Promise<StartupRow[]> {
   ];
 }
 
-/** @param backend undefined for an empty app */
+/** @param backend undefined for an empty app, 'threads' for one with two threads that each open a database, without Hedge */
 function run(backend: string | undefined): Promise<Report> {
   return withFolder(async (folder) => {
     const settings = { BENCH_ADDRESS: `127.0.0.1:${await freePort()}`, BENCH_FILE: join(folder, 'hedge.db') };
