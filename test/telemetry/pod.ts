@@ -2,7 +2,12 @@
 import 'reflect-metadata';
 import { context, propagation, SpanKind, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { ExportResultCode, W3CTraceContextPropagator, type ExportResult } from '@opentelemetry/core';
+import {
+  ExportResultCode,
+  hrTimeToMilliseconds,
+  W3CTraceContextPropagator,
+  type ExportResult,
+} from '@opentelemetry/core';
 import {
   BasicTracerProvider,
   SimpleSpanProcessor,
@@ -32,7 +37,7 @@ import { PrometheusModule } from '@willsoto/nestjs-prometheus';
 
 const [file = '', collector = ''] = process.argv.slice(2);
 
-/** The part of a span that the test reads. */
+/** The part of a span that the test and the picture of docs/tracing.md read. */
 export interface SentSpan {
   readonly pid: number;
   readonly name: string;
@@ -42,6 +47,9 @@ export interface SentSpan {
   readonly parentId: string | undefined;
   readonly links: readonly string[];
   readonly attributes: Readonly<Record<string, unknown>>;
+  /** Milliseconds since 1970. */
+  readonly startMs: number;
+  readonly endMs: number;
 }
 
 const toCollector: SpanExporter = {
@@ -50,7 +58,9 @@ const toCollector: SpanExporter = {
       const { traceId, spanId } = span.spanContext();
       const links = span.links.map((link) => link.context.spanId);
       const { name, kind, attributes, parentSpanContext } = span;
-      return { pid: process.pid, name, kind, traceId, spanId, parentId: parentSpanContext?.spanId, links, attributes };
+      const [startMs, endMs] = [hrTimeToMilliseconds(span.startTime), hrTimeToMilliseconds(span.endTime)];
+      const ids = { traceId, spanId, parentId: parentSpanContext?.spanId };
+      return { pid: process.pid, name, kind, ...ids, links, attributes, startMs, endMs };
     });
     fetch(collector, { method: 'POST', body: JSON.stringify(body) }).then(
       () => report({ code: ExportResultCode.SUCCESS }),
@@ -71,12 +81,12 @@ const tracer = trace.getTracer('app');
 @Injectable()
 class HttpSpans implements NestMiddleware {
   use(
-    request: { url: string; headers: object },
+    request: { method: string; url: string; headers: object },
     response: { on(event: 'finish', run: () => void): void },
     next: () => void,
   ) {
     const parent = propagation.extract(context.active(), request.headers);
-    const span = tracer.startSpan(`GET ${request.url}`, { kind: SpanKind.SERVER }, parent);
+    const span = tracer.startSpan(`${request.method} ${request.url}`, { kind: SpanKind.SERVER }, parent);
     response.on('finish', () => span.end());
     context.with(trace.setSpan(parent, span), next);
   }

@@ -47,3 +47,15 @@ export class Pod {
     if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true });
   }
 }
+
+/** Waits until the two pods know each other. Returns the leader, then the follower. */
+export async function agreed(pods: readonly Pod[]): Promise<[Pod, Pod]> {
+  for (;;) {
+    const states = await Promise.all(
+      pods.map(async (pod) => JSON.parse(await pod.get('/state')) as { leads: boolean; members: number }),
+    );
+    const leader = states.findIndex(({ leads }) => leads);
+    if (leader !== -1 && states.every(({ members }) => members === 2)) return [pods[leader]!, pods[1 - leader]!];
+    await new Promise((resume) => setTimeout(resume, 20));
+  }
+}

@@ -1,38 +1,11 @@
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SpanKind } from '@opentelemetry/api';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Collector } from './collector.js';
 import type { SentSpan } from './pod.js';
-import { Pod } from './pods.js';
-
-/** Receives the spans of all pods. */
-class Collector {
-  readonly spans: SentSpan[] = [];
-  readonly #server: Server = createServer((request, response) => {
-    request.toArray().then(
-      (chunks) => {
-        this.spans.push(...(JSON.parse(Buffer.concat(chunks as Buffer[]).toString()) as SentSpan[]));
-        response.end();
-      },
-      () => response.destroy(),
-    );
-  });
-
-  async start(): Promise<string> {
-    this.#server.listen(0, '127.0.0.1');
-    await once(this.#server, 'listening');
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  stop(): void {
-    this.#server.closeAllConnections();
-    this.#server.close();
-  }
-}
+import { agreed, Pod } from './pods.js';
 
 let folder: string;
 let collector: Collector;
@@ -50,18 +23,6 @@ afterEach(async () => {
   collector.stop();
   rmSync(folder, { recursive: true });
 });
-
-/** Waits until both pods know each other. Returns the leader, then the follower. */
-async function agreed(): Promise<[Pod, Pod]> {
-  for (;;) {
-    const states = await Promise.all(
-      pods.map(async (pod) => JSON.parse(await pod.get('/state')) as { leads: boolean; members: number }),
-    );
-    const leader = states.findIndex(({ leads }) => leads);
-    if (leader !== -1 && states.every(({ members }) => members === 2)) return [pods[leader]!, pods[1 - leader]!];
-    await new Promise((resume) => setTimeout(resume, 20));
-  }
-}
 
 async function until<Found>(find: () => Found | undefined, what: string): Promise<Found> {
   const deadline = performance.now() + 30_000;
@@ -82,10 +43,10 @@ const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 describe('pods with an SDK', () => {
   it('show a request, its messages, their handlers on the other pod and the work of these as one trace', async () => {
     for (let i = 0; i < 2; i += 1) pods.push(await Pod.start(folder, address));
-    const [leader, follower] = await agreed();
+    const [leader, follower] = await agreed(pods);
     const headers = { traceparent: `00-${TRACE}-00f067aa0ba902b7-01` };
     expect(await (await fetch(`${follower.url}/all`, { method: 'POST', headers })).text()).toBe('done');
-    const request = await until(() => collector.spans.find(({ name }) => name === 'GET /all'), 'the request');
+    const request = await until(() => collector.spans.find(({ name }) => name === 'POST /all'), 'the request');
     expect(request.traceId).toBe(TRACE);
 
     const children = (parent: SentSpan, name: string): SentSpan[] =>
@@ -143,7 +104,7 @@ describe('pods with an SDK', () => {
 
   it('talk to a pod without an SDK, and the other way round', async () => {
     pods.push(await Pod.start(folder, address), await Pod.start(folder));
-    const [leader, follower] = await agreed();
+    const [leader, follower] = await agreed(pods);
     for (const { url } of [leader, follower]) {
       expect(await (await fetch(`${url}/all`, { method: 'POST' })).text()).toBe('done');
     }
