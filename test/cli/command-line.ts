@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Controller, type INestApplicationContext } from '@nestjs/common';
 import { Payload } from '@nestjs/microservices';
-import { LeaderInterval, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
+import { LeaderInterval, LeaderJob, OnBroadcast, OnLeaderMessage } from 'nestjs-hedge';
 import type { BackendFactory, HedgeOptions } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
 import { spanner } from 'nestjs-hedge/spanner';
@@ -44,6 +44,17 @@ async function runIn(environment: Readonly<Record<string, string>>, args: readon
     for (const name of Object.keys(environment)) delete process.env[name];
     Object.assign(process.env, Object.fromEntries(saved));
   }
+}
+
+/** All commands, such as `status` and `kv get`, as the help lists them. */
+export async function commandPaths(parent: readonly string[] = []): Promise<string[]> {
+  const { out } = await nestjsHedge(...parent, '--help');
+  const [, list = ''] = out.split('\nCommands:\n');
+  const names = [...list.matchAll(/^ {2}([a-z][a-z-]*)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
+  if (names.length === 0) return [parent.join(' ')];
+  const paths: string[] = [];
+  for (const name of names) paths.push(...(await commandPaths([...parent, name])));
+  return paths;
 }
 
 /** The words that start `nestjs-hedge` from its sources. */
@@ -162,6 +173,9 @@ class Handlers {
 
   @LeaderInterval(86_400_000, { name: 'tidy up' })
   tidy(): void {}
+
+  @LeaderJob('tenant report')
+  report(): void {}
 
   @OnBroadcast('half')
   half(@Payload() { fails }: { fails: boolean }): void {

@@ -1,6 +1,6 @@
 import { hostname, userInfo } from 'node:os';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { ClusterService, KvStore, LockService, SemaphoreService } from 'nestjs-hedge';
+import { ClusterService, JobsService, KvStore, LockService, SemaphoreService } from 'nestjs-hedge';
 import { until } from '../nest/apps.js';
 import { LiveGroup, Running } from './command-line.js';
 
@@ -136,7 +136,7 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
     expect(await group.run('jobs', 'resume', 'tidy up')).toMatchObject({ code: 0, err: '' });
     expect(await group.run('jobs', 'run', 'tidy up')).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/^job tidy up runs, request /),
+      out: expect.stringMatching(/^run \S+ of job tidy up has begun$/m),
     });
     const history = () => group.json<{ event: string; requested?: object }[]>('jobs', 'history', 'tidy up');
     let entries = await history();
@@ -147,6 +147,47 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
       code: 2,
       err: expect.stringContaining('nothing'),
     });
+  });
+
+  it('jobs run begins one run for each id, however often it is repeated', async () => {
+    const runs = async () => {
+      const entries = await group.json<{ event: string; requested?: { id: string } }[]>('jobs', 'history', 'tidy up');
+      return entries.filter(({ event, requested }) => event === 'done' && requested?.id === 'monday').length;
+    };
+    const run = () => group.run('jobs', 'run', 'tidy up', '--id', 'monday');
+    expect(await run()).toEqual({ code: 0, out: 'run monday of job tidy up has begun\n', err: '' });
+    while ((await runs()) === 0);
+    expect((await run()).code).toBe(0);
+    // A further run would have its own claim before this one.
+    expect(await group.json('jobs', 'run', 'tidy up', '--id', 'tuesday')).toEqual({ name: 'tidy up', id: 'tuesday' });
+    await until(async () => (await group.run('jobs', 'history', 'tidy up')).out.includes('tuesday'), 'the next run');
+    expect(await runs()).toBe(1);
+  });
+
+  it('jobs remove removes a job that was added at run time, and no other', async () => {
+    const job = { name: 'report of 17', handler: 'tenant report', everyMs: 86_400_000 };
+    await group.leader.get(JobsService).add(job, { by: 'a test' });
+    const names = async () => (await group.json<{ name: string }[]>('jobs', 'ls')).map(({ name }) => name);
+    expect(await names()).toEqual(['report of 17', 'tidy up']);
+    expect(await group.run('jobs', 'remove', 'report of 17', '--reason', 'a test')).toEqual({
+      code: 0,
+      out: 'job report of 17 is removed\n',
+      err: '',
+    });
+    expect(await names()).toEqual(['tidy up']);
+    await group.leader.get(JobsService).add(job);
+    expect(await group.json('jobs', 'remove', 'report of 17')).toEqual({ name: 'report of 17', removed: true });
+  });
+
+  it.each([
+    [['remove', 'tidy up'], 2, 'Remove its decorator'],
+    [['remove', 'nothing'], 2, 'nothing'],
+    [['remove'], 2, "missing required argument 'name'"],
+    [['run', 'tidy up', '--id', ''], 2, 'no text of 1 to 128 visible characters'],
+    [['run', 'tidy up', '--id'], 2, "option '--id <id>' argument missing"],
+    [['pause', 'tidy up', '--id', 'x'], 2, "unknown option '--id'"],
+  ])('jobs %j ends with code %d', async (args, code, message) => {
+    expect(await group.run('jobs', ...args)).toMatchObject({ code, out: '', err: expect.stringContaining(message) });
   });
 
   it('kv escapes a value that would write over the terminal, in a table', async () => {

@@ -9,7 +9,7 @@ export const EXIT_CODES = {
   problems: [4, '`doctor` has found a problem.'],
   unavailable: [
     5,
-    'The database, the leader or a pod does not answer. Try again later; `jobs run` may have begun a run.',
+    'The database, the leader or a pod does not answer. Try again later, `jobs run` with the `--id` that it names.',
   ],
   unknown: [6, 'The outcome is unknown: the work may have been done.'],
   notFree: [124, '`lock`: the lock was not free within `--wait`. The command did not run.'],

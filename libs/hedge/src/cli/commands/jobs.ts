@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import type { Command } from 'commander';
+import { HedgeError, type HedgeErrorCode } from '../../common/errors.js';
 import type { JobEntry } from '../../jobs/ledger.js';
 import type { CommandAdder, CommandContext } from '../command.js';
 import { limitOption } from '../connection.js';
@@ -8,6 +10,15 @@ import { duration, table } from '../output.js';
 interface ReasonOption {
   readonly reason?: string;
 }
+
+interface RunOptions extends ReasonOption {
+  readonly id?: string;
+}
+
+/** The commands that change a job, each with the word for a changed job. */
+const CHANGES = { pause: 'paused', resume: 'resumed', remove: 'removed' } as const;
+
+type Change = keyof typeof CHANGES;
 
 export function addJobCommands(program: Command, { add, run }: CommandAdder): void {
   const jobs = program.command('jobs').description('Looks at the jobs of the group, runs and pauses them.');
@@ -22,16 +33,30 @@ export function addJobCommands(program: Command, { add, run }: CommandAdder): vo
       run(command, (context) => showHistory(context, name, limit)),
     );
 
-  const change = (verb: 'run' | 'pause' | 'resume', description: string): void => {
-    add(jobs, `${verb} <name>`, description, `${verb} 'nightly report' --reason 'the warehouse moves'`)
-      .option('--reason <text>', 'for the people who see the job')
-      .action((name: string, { reason }: ReasonOption, command: Command) =>
-        run(command, (context) => changeJob(context, verb, name, reason)),
-      );
-  };
-  change('run', 'Runs a job now, on the leader. Ends when the run has begun.');
-  change('pause', 'Pauses a job on all pods, until it is resumed.');
-  change('resume', 'Ends the pause of a job.');
+  const addChange = (syntax: string, description: string, example: string): Command =>
+    add(jobs, syntax, description, example).option('--reason <text>', 'for the people who see the job');
+
+  addChange(
+    'run <name>',
+    'Runs a job now, on the leader. Ends when the run has begun.',
+    "run 'nightly report' --id monday --reason 'the report of Monday was wrong'",
+  )
+    .option('--id <id>', 'names the run: repeated with the same id within an hour, the command begins no second run')
+    .action((name: string, options: RunOptions, command: Command) =>
+      run(command, (context) => runJob(context, name, options)),
+    );
+
+  const changes: readonly [Change, string, string][] = [
+    ['pause', 'Pauses a job on all pods, until it is resumed.', "'nightly report' --reason 'the warehouse moves'"],
+    ['resume', 'Ends the pause of a job.', "'nightly report'"],
+    ['remove', 'Removes a job that was added at run time. Its history stays.', "'report of tenant 17'"],
+  ];
+  for (const [change, description, example] of changes) {
+    addChange(`${change} <name>`, description, `${change} ${example}`).action(
+      (name: string, { reason }: ReasonOption, command: Command) =>
+        run(command, (context) => changeJob(context, change, name, reason)),
+    );
+  }
 }
 
 async function listJobs({ session, output }: CommandContext): Promise<void> {
@@ -63,31 +88,57 @@ async function showHistory({ session, output }: CommandContext, name: string, li
 
 function historyRow({ fireTime, event, attempt, pod, durationMs, error, count, requested }: JobEntry): string[] {
   const many = count > 1 ? `${count} firings` : '';
-  const by = requested === undefined ? '' : `requested by ${requested.by}`;
+  const { by = '', id = '', reason } = requested ?? {};
+  const request =
+    requested === undefined ? '' : `requested by ${by} as ${id}${reason === undefined ? '' : `: ${reason}`}`;
   return [
     fireTime.toISOString(),
     event,
     String(attempt),
     pod,
     durationMs === undefined ? '' : duration(durationMs),
-    [error ?? '', many, by].filter((text) => text !== '').join(', '),
+    [error ?? '', many, request].filter((text) => text !== '').join(', '),
   ];
+}
+
+async function runJob({ session, output }: CommandContext, name: string, options: RunOptions): Promise<void> {
+  await session.leader();
+  const { id = randomUUID(), reason } = options;
+  try {
+    await session.pod.jobs.runNow(name, { by: person(), reason, id });
+  } catch (error) {
+    throw withId(error, id);
+  }
+  output.print({ name, id }, () => [`run ${id} of job ${name} has begun`]);
+}
+
+/** Codes after which the run may have begun: see `JobsService.runNow`. */
+const MAY_HAVE_BEGUN: ReadonlySet<HedgeErrorCode> = new Set([
+  'DEADLINE_EXCEEDED',
+  'OUTCOME_UNKNOWN',
+  'BACKEND_UNAVAILABLE',
+]);
+
+/** Adds to such an error how to repeat the command. */
+function withId(error: unknown, id: string): unknown {
+  if (!(error instanceof HedgeError) || !MAY_HAVE_BEGUN.has(error.code)) return error;
+  const message = `${error.message.replace(/\.$/, '')}. Repeat the command with --id ${id}: it begins no second run.`;
+  return new HedgeError(error.code, message, { details: error.details, cause: error });
 }
 
 async function changeJob(
   { session, output }: CommandContext,
-  verb: 'run' | 'pause' | 'resume',
+  change: Change,
   name: string,
   reason: string | undefined,
 ): Promise<void> {
   await session.leader();
-  const { jobs } = session.pod;
-  // A client has no address.
-  const options = { by: `${userInfo().username}@${hostname()}`, reason };
-  if (verb === 'run') {
-    const { id } = await jobs.runNow(name, options);
-    return output.print({ name, id }, () => [`job ${name} runs, request ${id}`]);
-  }
-  await jobs[verb](name, options);
-  output.print({ name, paused: verb === 'pause' }, () => [`job ${name} is ${verb === 'pause' ? 'paused' : 'resumed'}`]);
+  await session.pod.jobs[change](name, { by: person(), reason });
+  const json = change === 'remove' ? { name, removed: true } : { name, paused: change === 'pause' };
+  output.print(json, () => [`job ${name} is ${CHANGES[change]}`]);
+}
+
+/** A client has no address, so changes are recorded under the user and the machine. */
+function person(): string {
+  return `${userInfo().username}@${hostname()}`;
 }
