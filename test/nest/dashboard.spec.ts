@@ -1,5 +1,9 @@
 import { type CanActivate, type ExecutionContext, Injectable, Logger, UnauthorizedException } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'libsql';
 import {
   ClusterService,
   HedgeReadiness,
@@ -11,6 +15,7 @@ import {
   SpillStore,
 } from 'nestjs-hedge';
 import { type ActionRecord, type GroupState, HedgeDashboardModule } from 'nestjs-hedge/dashboard';
+import { sqlite } from 'nestjs-hedge/sqlite';
 import { map } from 'rxjs';
 import { GroupMonitor } from '../../libs/hedge/src/nest/dashboard/group-monitor.js';
 import { PATIENT, until } from './apps.js';
@@ -310,6 +315,50 @@ describe.each(['Express', 'Fastify'] as const)('the dashboard on %s', (adapter) 
     const response = await fetch(`${open}/api/events`);
     await pods.web[0]!.close();
     await expect(eventOf(response, () => false)).rejects.toThrow('The stream ended');
+  });
+});
+
+describe('the records of the actions', () => {
+  it('are bounded by historyLimit, except those of the last ten minutes', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'hedge-actions-'));
+    const file = join(folder, 'hedge.db');
+    const pods = new DashboardPods({ timing: PATIENT, backend: sqlite({ file }) });
+    try {
+      const dashboard = { actions: true, guards: [], historyLimit: 10 };
+      const url = `${await pods.serve('Express', dashboard)}/hedge/api/actions`;
+      await until(() => pods.apps[0]!.get(HedgeReadiness).check().ready, 'a ready pod');
+      const act = async (name: string) => {
+        const body = JSON.stringify({ action: 'pause', name });
+        expect((await fetch(url, { method: 'POST', headers: ACTION, body })).status).toBe(
+          name === 'no such job' ? 400 : 200,
+        );
+      };
+      const kept = async () => (await pods.apps[0]!.get(KvStore).history('hedge-dashboard/actions')).length;
+      for (let i = 0; i < 8; i += 1) await act('yearly report');
+      expect(await kept()).toBe(16);
+      const database = new Database(file);
+      database.exec(`UPDATE logtable SET timestamp = timestamp - 3600000000000 WHERE key = 'hedge-dashboard/actions'`);
+      database.close();
+      await act('yearly report');
+      expect(await kept()).toBe(10);
+      // Failed actions count, too.
+      await act('no such job');
+      expect(await kept()).toBe(10);
+      const [newest] = (await (await fetch(url)).json()) as { record: string }[];
+      expect(JSON.parse(newest!.record)).toMatchObject({ name: 'no such job', outcome: 'failed' });
+    } finally {
+      await pods.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it.each([9, 10.5, Number.NaN, -1])('cannot be bounded by %d', async (historyLimit) => {
+    const pods = new DashboardPods({ timing: PATIENT });
+    await expect(pods.serve('Express', { historyLimit })).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('historyLimit of HedgeDashboardModule'),
+    });
+    await pods.close();
   });
 });
 

@@ -25,6 +25,7 @@ import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 const MAX_VALUE = 1_000;
 const address = (): string => 'pod:1';
 
+let clock: VirtualClock;
 let backend: Backend;
 let kv: KvStore;
 let deps: KvStoreDeps;
@@ -32,7 +33,7 @@ let requests: OutgoingRequest[];
 let belief: LeaderBelief | undefined;
 
 beforeEach(() => {
-  const clock = new VirtualClock();
+  clock = new VirtualClock();
   backend = memory({ clock }).create({ timeoutMs: 1_000 });
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
   const committer = new GroupCommitter({ log: backend.log, clock, lease: 'hedge/lease/g', address, limits });
@@ -481,6 +482,41 @@ describe('KvStore.transaction', () => {
       code: 'PAYLOAD_TOO_LARGE',
       details: { bytes: 3 * (2 + 200 + 160), maxBytes: MAX_VALUE },
     });
+  });
+});
+
+const MINUTE = 60_000;
+
+async function values(): Promise<string[]> {
+  return (await kv.history('k')).map(({ value }) => value);
+}
+
+describe('KvStore.trim', () => {
+  it('deletes the versions that are not among the newest, and ten minutes older than the newest one', async () => {
+    const first = await kv.put('k', 'one');
+    await kv.put('k', 'two');
+    clock.advance(9 * MINUTE);
+    await kv.put('k', 'three');
+    clock.advance(MINUTE - 1);
+    await kv.trim(await kv.put('k', 'four'), 2);
+    expect(await values()).toEqual(['four', 'three', 'two', 'one']);
+    clock.advance(MINUTE);
+    const newest = await kv.put('k', 'five');
+    await kv.trim(newest, 4);
+    expect(await values()).toEqual(['five', 'four', 'three', 'two']);
+    await kv.trim(newest, 2);
+    expect(await values()).toEqual(['five', 'four', 'three']);
+    await expect(kv.watch('k', { from: first }).next()).rejects.toMatchObject({ code: 'COMPACTED' });
+  });
+
+  it('leaves keys of other names, also in a store with a prefix', async () => {
+    const prefixed = new KvStore({ ...deps, prefix: 'orders/' });
+    for (const store of [kv, prefixed]) await store.put('k', 'one');
+    clock.advance(11 * MINUTE);
+    await kv.put('k', 'two');
+    await prefixed.trim(await prefixed.put('k', 'two'), 1);
+    expect(await values()).toEqual(['two', 'one']);
+    expect(await prefixed.history('k')).toMatchObject([{ value: 'two', compacted: true }]);
   });
 });
 

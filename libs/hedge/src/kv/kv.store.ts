@@ -553,6 +553,20 @@ export class KvStore {
   }
 
   /**
+   * Deletes the oldest versions of a key: those that are not among the newest `keep`, and are ten minutes older than the
+   * newest one. Until then, no append is tried again (K1). At most 500 in a call, so call it after each put. Any pod may: a
+   * version that meets these conditions meets them for ever. A driver without `LogTable.trim` deletes nothing.
+   * @param newest as `put` has returned it
+   * @throws HedgeError BACKEND_UNAVAILABLE
+   * @internal
+   */
+  async trim(newest: KvEntry, keep: number): Promise<void> {
+    const key = this.#stored(newest.key);
+    const before = newest.version - BigInt(2 * LONGEST_PUT_MS) * 1_000_000n;
+    await this.deps.log.trim?.({ key, keep, before, limit: 500, record: { prefix: key, leader: newest.leader } });
+  }
+
+  /**
    * A cache of the keys with a prefix, which a watch keeps up to date. Resolves when it is filled. All entries are held in
    * memory, until `close()` or the signal ends the cache.
    * @throws HedgeError INVALID_ARGUMENT, BACKEND_UNAVAILABLE, OVERLOADED, CANCELLED

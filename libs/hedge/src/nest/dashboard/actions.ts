@@ -3,6 +3,7 @@ import { HedgeError, messageOf } from '../../common/errors.js';
 import type { LeaderService } from '../../election/leader.service.js';
 import { MAX_BY, MAX_REASON } from '../../jobs/job-requests.js';
 import type { JobsService } from '../../jobs/jobs.service.js';
+import type { KvEntry } from '../../kv/kv-entry.js';
 import type { KvStore } from '../../kv/kv.store.js';
 import type { SemaphoreService } from '../../semaphores/semaphore.service.js';
 
@@ -51,10 +52,12 @@ export interface ActionsDeps {
   readonly kv: KvStore;
   readonly semaphores: SemaphoreService;
   readonly pod: () => string;
+  /** The records that stay: see `HedgeDashboardOptions.historyLimit`. */
+  readonly historyLimit: number;
 }
 
 /**
- * Performs an action of a person, and records it in the log table before and after.
+ * Performs an action of a person, and records it in the log table before and after. Then deletes the oldest records.
  * @throws HedgeError when the action failed, or could not be recorded before it began. Then nothing was done.
  */
 export async function perform(deps: ActionsDeps, action: DashboardAction, user: string): Promise<void> {
@@ -71,14 +74,21 @@ export async function perform(deps: ActionsDeps, action: DashboardAction, user: 
   };
   const write = (outcome: ActionRecord['outcome'], error?: string) =>
     deps.kv.putJson(ACTIONS_KEY, { ...record, outcome, ...(error !== undefined && { error }) });
+  const writeLast = async (...last: Parameters<typeof write>) => trimRecords(deps, await write(...last));
   await write('begun');
   try {
     await run(deps, action, { by, ...(action.reason !== undefined && { reason: action.reason }) });
   } catch (error) {
-    await write('failed', messageOf(error).slice(0, MOST_ERROR));
+    await writeLast('failed', messageOf(error).slice(0, MOST_ERROR));
     throw error;
   }
-  await write('done');
+  await writeLast('done');
+}
+
+/** The action has ended. If the deletion fails, the next action deletes more. */
+async function trimRecords({ kv, historyLimit }: ActionsDeps, newest: KvEntry): Promise<void> {
+  if (historyLimit === Infinity) return;
+  await kv.trim(newest, historyLimit).catch(() => undefined);
 }
 
 async function run(deps: ActionsDeps, action: DashboardAction, origin: { by: string; reason?: string }): Promise<void> {

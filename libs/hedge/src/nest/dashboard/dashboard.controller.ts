@@ -22,6 +22,7 @@ export const DASHBOARD_SETTINGS = Symbol('nestjs-hedge:dashboard-settings');
 export interface DashboardSettings {
   readonly actions: boolean;
   readonly user: (request: unknown) => string | undefined;
+  readonly historyLimit: number;
 }
 
 interface HttpRequest {
@@ -164,6 +165,7 @@ export class DashboardController implements OnModuleInit, OnModuleDestroy {
             kv: internal(this.module, KvStore),
             semaphores: internal(this.module, SemaphoreService),
             pod: () => internal(this.module, ClusterService).self.address,
+            historyLimit: this.settings.historyLimit,
           },
           parseAction(request.body),
           by,

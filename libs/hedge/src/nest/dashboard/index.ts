@@ -10,6 +10,7 @@ import {
   VERSION_NEUTRAL,
 } from '@nestjs/common';
 import type { CanActivate, ConfigurableModuleAsyncOptions, DynamicModule, ModuleMetadata, Type } from '@nestjs/common';
+import { HedgeError } from '../../common/errors.js';
 import { DASHBOARD_SETTINGS, DashboardController, type DashboardSettings } from './dashboard.controller.js';
 
 /** The options that Nest needs before it makes the app. */
@@ -35,6 +36,11 @@ export interface HedgeDashboardFactoryOptions {
    * characters. Default: the address of the client.
    */
   user?(request: unknown): string | undefined;
+  /**
+   * The number of records of actions that the log table keeps, 10 or more, or Infinity for all. An action has two. Older
+   * ones are deleted, except those of the last ten minutes. Default: 1,000.
+   */
+  readonly historyLimit?: number;
 }
 
 export interface HedgeDashboardOptions extends HedgeDashboardMount, HedgeDashboardFactoryOptions {}
@@ -74,8 +80,8 @@ export class HedgeDashboardModule extends ConfigurableModuleClass {
   }
 
   /**
-   * Gets `actions` and `user` from a factory. `path` and `guards` stand beside it, because Nest reads them before it makes
-   * the app: a guard that depends on the configuration injects it.
+   * Gets `actions`, `user` and `historyLimit` from a factory. `path` and `guards` stand beside it, because Nest reads them
+   * before it makes the app: a guard that depends on the configuration injects it.
    *
    * @example
    * HedgeDashboardModule.forRootAsync({
@@ -89,6 +95,20 @@ export class HedgeDashboardModule extends ConfigurableModuleClass {
   }
 }
 
+/** 500 actions, and at most 3 MB in the database. */
+const DEFAULT_HISTORY_LIMIT = 1_000;
+const MIN_HISTORY_LIMIT = 10;
+
+/** @throws HedgeError INVALID_OPTIONS */
+function checkedLimit(historyLimit: number): number {
+  const whole = Number.isSafeInteger(historyLimit) || historyLimit === Infinity;
+  if (whole && historyLimit >= MIN_HISTORY_LIMIT) return historyLimit;
+  throw new HedgeError(
+    'INVALID_OPTIONS',
+    `historyLimit of HedgeDashboardModule is ${String(historyLimit)}. Give a whole number of records from ${MIN_HISTORY_LIMIT}, or Infinity.`,
+  );
+}
+
 /** Adds the controller, and the settings that it injects. */
 function mounted(
   { imports = [], providers = [], ...module }: DynamicModule,
@@ -100,6 +120,7 @@ function mounted(
     useFactory: (options: HedgeDashboardFactoryOptions): DashboardSettings => ({
       actions: options.actions ?? false,
       user: (request) => options.user?.(request),
+      historyLimit: checkedLimit(options.historyLimit ?? DEFAULT_HISTORY_LIMIT),
     }),
   };
   return {
