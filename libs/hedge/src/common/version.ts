@@ -1,2 +1,2 @@
 /** The version of this package. A test compares it with package.json; a bundle has no package.json to read. */
-export const VERSION = '0.1.0';
+export const VERSION = '0.2.0';
