@@ -81,6 +81,11 @@ The dashboard: ${cluster.pods[0]?.url}/hedge
 ${leader.name} is the leader. Try in another terminal:
   curl ${first}/put -d "samplekey samplevalue"
   curl ${second}/get -d samplekey
+  curl -N "${first}/watch?prefix=rates/"            # in one terminal; then, on any pod:
+  curl "${second}/put?ifAbsent" -d "rates/eur 1.08"         # once; then it is a CONFLICT; ?ifVersion=…&id=… of an entry
+  curl ${third}/transaction -d '[{"put":"rates/usd","value":"1"},{"delete":"rates/eur"}]'   # or /delete -d rates/eur
+  curl "${first}/history?key=rates/eur"
+  curl -X POST ${second}/resign                     # the leader steps down, and the watch goes on
   curl ${third}/send -d hello-world
   curl ${second}/broadcast -d hello-all
   seq 5 | curl -T . ${third}/streamsend             # to the leader; or /streambroadcast

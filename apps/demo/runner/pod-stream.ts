@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 
-/** A request that sends its body in parts while it receives lines, which `fetch` cannot do. */
+/** A request that receives lines, also while it sends its body in parts, which `fetch` cannot do. */
 export class PodStream {
   private readonly request: ClientRequest;
   private readonly response: Promise<IncomingMessage>;
 
-  constructor(url: string, method: 'PUT' | 'POST') {
+  constructor(url: string, method: 'GET' | 'PUT' | 'POST') {
     this.request = request(url, { method });
     this.response = once(this.request, 'response').then(([response]) => response as IncomingMessage);
     this.response.catch(() => undefined); // reported to the reader of the lines
@@ -21,6 +21,11 @@ export class PodStream {
 
   end(text = ''): void {
     this.request.end(text);
+  }
+
+  /** Breaks the connection. */
+  close(): void {
+    this.request.destroy();
   }
 
   /** @throws Error with the response unless it is a success, or when the connection breaks before its end. */

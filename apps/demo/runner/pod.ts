@@ -104,6 +104,13 @@ export class Pod {
     return new PodStream(`${this.url}${path}`, 'PUT');
   }
 
+  /** Begins a request whose response has lines until the caller closes it. */
+  follow(path: string): PodStream {
+    const stream = new PodStream(`${this.url}${path}`, 'GET');
+    stream.end();
+    return stream;
+  }
+
   async cluster(): Promise<ClusterState> {
     return (await this.request('/cluster')) as ClusterState;
   }

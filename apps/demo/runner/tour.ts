@@ -12,6 +12,7 @@ import { leadershipMovesOnce } from './tour-rollout.js';
 import { lossOfTheOnlyCopyIsReported, secondCopySurvives } from './tour-spill.js';
 import { blockedLeaderKeepsTheLead } from './tour-stall.js';
 import { streamsReachAll, streamsReachTheLeader } from './tour-streams.js';
+import { watchFollowsAllWrites } from './tour-watch.js';
 
 /** The interval of the job of the demo. */
 const JOB_EVERY_MS = 2_000;
@@ -76,6 +77,10 @@ export async function tour(cluster: DemoCluster, console: Console, stop: AbortSi
   );
 
   await steps.run('npx nestjs-hedge lock in two shells at once', () => commandsWaitForEachOther(cluster));
+
+  await steps.run('watch keys on one pod while others put, compare-and-set and delete, and the leader resigns', () =>
+    watchFollowsAllWrites(cluster),
+  );
 
   await steps.run('kill -9 the leader during a run of its job, while the others write', async () => {
     const before = await cluster.agree(TAKE_OVER_MS);

@@ -1,4 +1,4 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, HttpCode, Post } from '@nestjs/common';
 import { ClusterService, LeaderService } from 'nestjs-hedge';
 
 @Controller()
@@ -18,5 +18,12 @@ export class ClusterController {
       token: this.leader.fencingToken?.toString() ?? null,
       view: this.cluster.view,
     };
+  }
+
+  /** `curl -X POST localhost:9090/resign`: the leader steps down, whichever pod is called. */
+  @Post('resign')
+  @HttpCode(200)
+  resign(): Promise<void> {
+    return this.leader.requestResignation();
   }
 }

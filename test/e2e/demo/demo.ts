@@ -33,7 +33,7 @@ export function itRunsTheTour(backend: string, port: number): void {
     `runs the whole tour on ${backend}`,
     async () => {
       const ended = await demo('--tour', '--backend', backend, '--port', String(port));
-      const passed = ended.code === 0 && ended.out.trimEnd().endsWith('\ntour: 22 passed, 0 failed');
+      const passed = ended.code === 0 && ended.out.trimEnd().endsWith('\ntour: 23 passed, 0 failed');
       if (!passed) throw new Error(explain(ended));
       expect(ended.out).not.toContain('   FAILED');
     },

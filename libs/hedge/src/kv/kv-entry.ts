@@ -26,7 +26,7 @@ export interface KvEntry {
    * key; `-` for a value put with `append: false`.
    */
   readonly id: string;
-  /** Advertised address of the leader that wrote it. */
+  /** Advertised address of the leader that wrote it; in the result of a put, of the leader that acknowledged it. */
   readonly leader: string;
   /** The commit time, rounded down to milliseconds. */
   readonly timestamp: Date;
