@@ -193,6 +193,49 @@ describe('options', () => {
     }
   });
 
+  it.each([
+    ['no list', { prefix: '', versions: 1 }],
+    ['a rule that is no object', ['rates/']],
+    ['no prefix', [{ versions: 1 }]],
+    ['a reserved prefix', [{ prefix: '__hedge/', versions: 1 }]],
+    [
+      'one prefix twice',
+      [
+        { prefix: 'a/', versions: 1 },
+        { prefix: 'a/', days: 1 },
+      ],
+    ],
+    ['no limit', [{ prefix: '' }]],
+    ['a limit without a value', [{ prefix: '', versions: undefined }]],
+    ['no version', [{ prefix: '', versions: 0 }]],
+    ['half a version', [{ prefix: '', versions: 1.5 }]],
+    ['versions without end', [{ prefix: '', versions: Infinity }]],
+    ['versions as a text', [{ prefix: '', versions: '3' }]],
+    ['negative days', [{ prefix: '', days: -1 }]],
+    ['days that are no number', [{ prefix: '', days: NaN }]],
+    ['days as a text', [{ prefix: '', days: '30' }]],
+    ['days beyond a century', [{ prefix: '', tombstonesDays: 36_501 }]],
+    ['days of tombstones as a date', [{ prefix: '', versions: 1, tombstonesDays: new Date(0) }]],
+    ['an unknown limit', [{ prefix: '', version: 1 }]],
+    ['an unknown limit beside a known one', [{ prefix: '', versions: 1, day: 1 }]],
+    ['a limit named as an object method', [{ prefix: '', toString: 1 }]],
+    ['another one of these', [{ prefix: '', versions: 1, hasOwnProperty: 1 }]],
+    ['a limit named as the constructor', [{ prefix: '', versions: 1, constructor: 1 }]],
+    ['a limit named as the prototype', [JSON.parse('{ "prefix": "", "versions": 1, "__proto__": 1 }') as unknown]],
+  ])('refuse a retention with %s', (_, retention) => {
+    expect(problemsOf({ ...good, kv: { retention } })).toEqual([
+      expect.stringMatching(/^kv\.retention is .*; give an array as \[\{ prefix: 'rates\/', versions: 100, /),
+    ]);
+  });
+
+  it('take rules of retention with fractions of days, and with days of zero', () => {
+    const retention = [
+      { prefix: '', versions: 1, days: undefined },
+      { prefix: 'a/', days: 0.5, tombstonesDays: 0 },
+    ];
+    expect(resolveOptions({ ...good, kv: { retention } }).kv.retention).toEqual(retention);
+  });
+
   it('stay on one line, and visible, whatever stands in them', () => {
     const [problem] = problemsOf({ ...good, group: 'a\nb\u202e' });
     expect(problem).toContain("group is 'a\\u{a}b\\u{202e}'; ");
