@@ -3,6 +3,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, constants } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { startProgress } from '../scripts/progress.mjs';
 import { ensureInstalled, root, start } from '../scripts/workspace.mjs';
 import { startWatch } from './leftovers.mjs';
@@ -42,9 +43,10 @@ async function runAll() {
 async function runTests() {
   // So there are more workers than cores.
   const moreThanCores = `--maxWorkers=${Math.ceil(availableParallelism() * 1.5)}`;
-  // Tests of pods and servers that fail run one at a time on machines with few cores.
+  // Tests of pods and servers that fail run one at a time on machines with few cores: a leader that gets no processor for
+  // the length of its lease loses it, and three tours at once start dozens of pods.
   const faults =
-    '/test/((chaos|proof)/|postgres/(disk-full|driver|faults|fence-group|network|promotion)|transport/(out|stopped)|jobs/transactional|messaging/poison)';
+    '/test/((chaos|proof)/|e2e/(demo/tour|failover)|postgres/(disk-full|driver|faults|fence-group|network|promotion)|transport/(out|stopped)|jobs/transactional|messaging/poison)';
   const processes =
     '/test/((backend|transport|e2e|upgrade|packaging|deploy|telemetry|postgres)/|jobs/crash|spanner/schema-command)';
   const ignored = ['--testPathIgnorePatterns', '/node_modules/', COMPUTATIONS];
@@ -55,7 +57,7 @@ async function runTests() {
 
 /** Computes while the tests wait. With a low priority, so that it delays none of them. */
 async function runComputations(built) {
-  const low = { priority: constants.priority.PRIORITY_BELOW_NORMAL };
+  const low = { priority: constants.priority.PRIORITY_LOW };
   const run = (script) => check(script, () => npmRun(script, low), low);
   for (const script of ['types', 'lint', 'format']) await run(script);
   await built;
@@ -137,12 +139,18 @@ function countTests(name, status, results) {
   const failed = result.testResults
     .filter((file) => file.status === 'failed')
     .flatMap((file) => {
-      const tests = file.assertionResults.filter((test) => test.status === 'failed').map((test) => test.fullName);
+      const tests = file.assertionResults.filter((test) => test.status === 'failed').map(describeFailure);
       return tests.length > 0 ? tests : [`${file.name} could not be run`];
     });
   if (status !== 0 && failed.length === 0) failed.push(`${name}: Jest ended with ${status}`);
   total.failed += failed.length;
   failures.push(...failed);
+}
+
+/** The name of a test and the begin of its error, so that the last lines of a run say what failed. */
+function describeFailure({ fullName, failureMessages }) {
+  const [message = ''] = stripVTControlCharacters(failureMessages.join('\n')).split('\n    at ');
+  return `${fullName}: ${message.replace(/\s*\n\s*/g, ' | ').slice(0, 1_000)}`;
 }
 
 function assertNone(found) {

@@ -20,12 +20,18 @@ describe('the comparison of runs with the ledger', () => {
   });
 
   it('counts runs by request apart from the timetable', () => {
-    const asked = done(1.5).map((one) => ({ ...one, requested: {} }));
+    const asked = done(1.5).map((one) => ({ ...one, requested: { id: 'a' } }));
     const counted = { firings: 3, done: 3, requested: 1, passedOver: 1 };
     expect(account([...done(1), ...asked, entry('missed', 2, 0), ...done(3)], [run(1.5)], 1_000)).toMatchObject(
       counted,
     );
     expect(() => account([...done(1), ...asked, ...done(3)], [], 1_000)).toThrow('is not recorded');
+  });
+
+  it('counts a firing that was due when somebody asked for a run with the timetable', () => {
+    const asked = done(2).map((one) => ({ ...one, requested: { id: 'a' } }));
+    const counted = { firings: 3, done: 3, requested: 0 };
+    expect(account([...done(1), ...asked, ...done(3)], [run(2)], 1_000)).toMatchObject(counted);
   });
 
   it('counts a claim as lost whose pod died before the run', () => {

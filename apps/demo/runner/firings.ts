@@ -5,7 +5,7 @@ export interface LedgerEntry {
   readonly lastFireTime: string;
   readonly attempt: number;
   /** Set for a run that somebody asked for. */
-  readonly requested?: object;
+  readonly requested?: { readonly id: string };
 }
 
 /** A run in the log of a pod: evidence independent of the ledger. */
@@ -23,7 +23,7 @@ export interface Account {
   readonly again: number;
   /** Firings that did not run and have an entry `missed` or `skipped`. */
   readonly passedOver: number;
-  /** Runs by request, which are no firings of the timetable. */
+  /** Runs by request at times that are not in the timetable. A request can also run a firing that is due. */
   readonly requested: number;
 }
 
@@ -41,7 +41,10 @@ export function account(entries: readonly LedgerEntry[], runs: readonly Run[], e
       recorded.set(time, [...(recorded.get(time) ?? []), `${event} ${attempt}`]);
     }
   }
-  const requested = new Set(entries.flatMap((entry) => (entry.requested ? Date.parse(entry.fireTime) : [])));
+  const firing = entries.find(({ event, requested }) => event !== 'scheduled' && !requested);
+  const phase = firing && Date.parse(firing.fireTime) % everyMs;
+  const asked = entries.flatMap((entry) => (entry.requested ? Date.parse(entry.fireTime) : []));
+  const requested = new Set(asked.filter((time) => time % everyMs !== phase));
   const times = [...recorded.keys()].filter((time) => !requested.has(time)).sort((a, b) => a - b);
   for (let n = 1; n < times.length; n += 1) {
     const expected = times[n - 1]! + everyMs;

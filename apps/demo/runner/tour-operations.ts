@@ -4,6 +4,7 @@ import { type DemoCluster, eventually } from './demo-cluster.js';
 import { milliseconds, since, START_MS, TAKE_OVER_MS } from './figures.js';
 import type { LedgerEntry } from './firings.js';
 import { type Hold, mostAtOnce } from './holds.js';
+import type { Pod } from './pod.js';
 
 /** Longer than the interval of the job of the demo, so that a firing falls due meanwhile. */
 const PAUSE_MS = 2_100;
@@ -18,44 +19,56 @@ interface JobStatus {
 /** Pauses the job on one pod, runs it by request on another, and resumes it on a third. */
 export async function jobIsPausedAndRunByHand(cluster: DemoCluster): Promise<string> {
   const [first, second, third] = cluster.pods;
-  const status = async (): Promise<JobStatus | undefined> => {
-    const jobs = (await third!.request('/jobs/all')) as JobStatus[];
-    return jobs.find(({ name }) => name === 'tick');
-  };
   await first!.request('/jobs/pause', '');
   const pausedAt = performance.now();
-  const seen = await status();
-  assert.ok(seen?.paused !== undefined, `${third!.name} must see the pause: ${JSON.stringify(seen)}`);
-  const begin = seen.paused.since;
+  try {
+    await onlyTheRequestedRunBegins(cluster, pausedAt);
+  } finally {
+    await third!.request('/jobs/resume', '');
+  }
+  assert.equal((await tickOn(third!)).paused, undefined);
+  return (
+    `${first!.name} paused it, and no firing began for ${milliseconds(performance.now() - pausedAt)}; the run that ` +
+    `${second!.name} asked for was done meanwhile; ${third!.name} resumed it`
+  );
+}
+
+async function onlyTheRequestedRunBegins({ pods, runs }: DemoCluster, pausedAt: number): Promise<void> {
+  const [, second, third] = pods;
+  const seen = await tickOn(third!);
+  assert.ok(seen.paused !== undefined, `${third!.name} must see the pause: ${JSON.stringify(seen)}`);
+  const { since: begin } = seen.paused;
   // A run that began before the pause goes on.
   await eventually(
     TAKE_OVER_MS,
     () => 'the run in progress ends',
-    async () => (await status())?.running === undefined,
+    async () => (await tickOn(third!)).running === undefined,
   );
-  await second!.request('/jobs/run', '');
+  const { id } = (await second!.request('/jobs/run', '')) as { id: string };
   let done: LedgerEntry | undefined;
   await eventually(
     TAKE_OVER_MS,
     () => 'the requested run is done',
     async () => {
       const entries = (await third!.request('/jobs?limit=10')) as LedgerEntry[];
-      done = entries.find(({ event, requested, fireTime }) => event === 'done' && requested && fireTime >= begin);
+      done = entries.find(({ event, requested }) => event === 'done' && requested?.id === id);
       return done !== undefined && performance.now() - pausedAt > PAUSE_MS;
     },
   );
-  const runs = cluster.runs.filter(({ fireTime }) => fireTime >= begin);
-  assert.deepEqual(
-    runs,
-    [{ fireTime: done!.fireTime, attempt: 1 }],
-    'only the requested run may begin during the pause',
-  );
-  await third!.request('/jobs/resume', '');
-  assert.equal((await status())?.paused, undefined);
-  return (
-    `${first!.name} paused it, and no firing began for ${milliseconds(performance.now() - pausedAt)}; the run that ` +
-    `${second!.name} asked for was done meanwhile; ${third!.name} resumed it`
-  );
+  // The request runs a firing that was due before the pause and waited, if there is one.
+  const { fireTime, attempt } = done!;
+  const requested = runs.filter((run) => run.fireTime === fireTime && run.attempt === attempt);
+  const others = runs.filter((run) => run.fireTime >= begin && run.fireTime !== fireTime);
+  assert.equal(requested.length, 1, `the requested run of ${fireTime} must begin once`);
+  assert.deepEqual(others, [], 'no other run may begin during the pause');
+}
+
+/** The state of the job of the demo, as a pod sees it. */
+async function tickOn(pod: Pod): Promise<JobStatus> {
+  const jobs = (await pod.request('/jobs/all')) as JobStatus[];
+  const tick = jobs.find(({ name }) => name === 'tick');
+  assert.ok(tick, `${pod.name} must know the job`);
+  return tick;
 }
 
 /** What the command under the lock prints: it holds the lock until its standard input ends. */

@@ -47,11 +47,12 @@ export class JobsController {
   /** `curl -X POST localhost:9090/jobs/pause`: no firing begins until `resume`, whichever pod leads. `run` runs it now. */
   @Post('jobs/:action')
   @HttpCode(200)
-  async control(@Param('action') action: string): Promise<void> {
+  async control(@Param('action') action: string): Promise<{ readonly id: string } | undefined> {
     if (action === 'pause') await this.jobs.pause('tick', { reason: 'by hand' });
     else if (action === 'resume') await this.jobs.resume('tick');
-    else if (action === 'run') await this.jobs.runNow('tick', { reason: 'by hand' });
+    else if (action === 'run') return this.jobs.runNow('tick', { reason: 'by hand' });
     else throw new NotFoundException();
+    return undefined;
   }
 
   /** `curl localhost:9090/leaderonly -d hello`: the method runs on the leader, whichever pod is called. */

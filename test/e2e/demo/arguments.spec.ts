@@ -24,7 +24,7 @@ describe('a tour that failed', () => {
     const lines = [step('first', 100, '   ok: done'), failed, step('third', 5, '   ok: done')].flat();
     const out = `${lines.join('\n')}\n\ntour: 2 passed, 1 failed\n`;
     const text = explain({ out, err: 'a warning', code: 1 });
-    expect(text).toContain('The tour ended with code 1: tour: 2 passed, 1 failed');
+    expect(text).toContain('The tour ended with code 1: tour: 2 passed, 1 failed\n-- second\n   FAILED: no leader\n');
     for (const line of ['first event 99', ...failed, 'a warning']) expect(text).toContain(line);
     expect(text).not.toContain('first event 1\n');
     expect(text).not.toContain('third');

@@ -44,14 +44,13 @@ export function itRunsTheTour(backend: string, port: number): void {
 /** The failed steps of a tour, with the log of the pods before and during each; else the end of the output. */
 export function explain({ out, err, code }: Ended): string {
   const lines = out.trimEnd().split('\n');
-  const failed = lines.flatMap((line, index) => (line.startsWith('   FAILED') ? [index] : []));
   const headings = lines.flatMap((line, index) => (line.startsWith('-- ') ? [index] : []));
-  const parts = failed.map((end) => {
-    const start = headings.filter((index) => index < end).at(-1) ?? 0;
-    return lines.slice(Math.max(0, start - BEFORE), end + 1);
-  });
-  if (parts.length === 0) parts.push(lines.slice(-2 * BEFORE));
-  return [`The tour ended with code ${code}: ${lines.at(-1)}`, ...parts.map((part) => part.join('\n')), err].join(
-    '\n[…]\n',
+  const steps = lines.flatMap((line, end) =>
+    line.startsWith('   FAILED') ? [{ start: headings.filter((index) => index < end).at(-1) ?? 0, end }] : [],
   );
+  const summary = [`The tour ended with code ${code}: ${lines.at(-1)}`];
+  for (const { start, end } of steps) summary.push(lines[start]!, lines[end]!);
+  const parts = steps.map(({ start, end }) => lines.slice(Math.max(0, start - BEFORE), end + 1));
+  if (parts.length === 0) parts.push(lines.slice(-2 * BEFORE));
+  return [summary, ...parts, [err]].map((part) => part.join('\n')).join('\n[…]\n');
 }
