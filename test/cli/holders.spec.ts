@@ -102,6 +102,11 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
     await group.run('kv', 'put', 'state', 'a', '--overwrite');
     await group.run('kv', 'put', 'state', 'b', '--overwrite');
     expect(await group.json('kv', 'history', 'state')).toMatchObject([{ value: 'b' }]);
+    expect(await group.run('kv', 'compact')).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('the leader has no kv.retention'),
+    });
   });
 
   it('kv watch shows puts and deletions until a signal', async () => {

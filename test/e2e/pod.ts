@@ -26,9 +26,20 @@ import {
   SemaphoreService,
 } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
+import { HedgePrometheusModule } from 'nestjs-hedge/prometheus';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
-import type { Answer, Call, Leadership, PodCalls, PodSettings, SeenWhileBlocked, Sends } from './protocol.js';
+import { register } from 'prom-client';
+import type {
+  Answer,
+  Call,
+  Leadership,
+  PodCalls,
+  PodSettings,
+  SeenWhileBlocked,
+  Sends,
+  WatchedFrom,
+} from './protocol.js';
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
 
@@ -82,15 +93,25 @@ class Job {
       ...(settings.secret === undefined ? {} : { secret: settings.secret }),
       ...(settings.renewal === undefined ? {} : { renewal: settings.renewal }),
       ...(settings.maxStallMs === undefined ? {} : { maxStallMs: settings.maxStallMs }),
+      ...(settings.retention === undefined ? {} : { kv: { retention: settings.retention.rules } }),
     }),
+    ...(settings.retention === undefined ? [] : [HedgePrometheusModule.forRoot()]),
   ],
   providers: settings.renewal === undefined ? [Handlers] : [Handlers, Job],
 })
 class PodModule {}
 
+/** Shortens the times of retention, which no option does: a version stays for ten minutes. */
+function withRetentionLimits(instance: unknown): unknown {
+  const { kv } = (instance ?? {}) as { kv?: { retention?: unknown } };
+  if (settings.retention === undefined || kv?.retention === undefined) return instance;
+  return { ...(instance as object), kv: { ...kv, retentionLimits: settings.retention.limits } };
+}
+
 const app = await NestFactory.createApplicationContext(PodModule, {
   logger: new ConsoleLogger({ colors: false }),
   abortOnError: false,
+  instrument: { instanceDecorator: withRetentionLimits },
 }).catch((error: unknown) => {
   console.error(error);
   process.exit(1);
@@ -186,9 +207,35 @@ const calls: PodCalls = {
     void follow(watch, watched);
   },
   watched: async () => watched,
+  watchFrom: async (prefix, from, count) => {
+    const seen: string[] = [];
+    try {
+      for await (const entry of kv.watch(prefix, { from })) {
+        seen.push(shownVersion(entry));
+        if (seen.length === count) break;
+      }
+      return { seen };
+    } catch (error) {
+      const { code, details } = error as HedgeError;
+      return { seen, error: { code, from: details['from'] } } as WatchedFrom;
+    }
+  },
   stored: async (keys) => {
     const entries = (await Promise.all(keys.map((key) => kv.history(key, { limit: Infinity })))).flat();
     return entries.sort(byCommit).map(shownVersion);
+  },
+  history: async (key) => {
+    const entries = await kv.history(key, { limit: Infinity, order: 'oldest-first' });
+    return entries.map(({ value }) => value);
+  },
+  compact: async (timeoutMs) => (await kv.compact({ timeoutMs })).deleted,
+  metrics: async () => {
+    const lines = (await register.metrics())
+      .split('\n')
+      .filter((line) => /^\w/.test(line) && !line.includes('_bucket'));
+    return Object.fromEntries(
+      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
+    );
   },
   send: (ms, timeoutMs) => leader.send<number>('work', { ms }, { timeoutMs }),
   who: async () => (await cluster.broadcast<number>('who', {})).map(({ value }) => value),

@@ -1,3 +1,5 @@
+import type { KvRetention, KvVersion } from 'nestjs-hedge';
+
 /** The settings that a test passes to a pod. */
 export interface PodSettings {
   readonly group: string;
@@ -10,6 +12,8 @@ export interface PodSettings {
   readonly secret?: string;
   readonly renewal?: 'main' | 'worker';
   readonly maxStallMs?: number;
+  /** `kv.retention`, with shorter times than those of ten minutes, and a Prometheus registry. */
+  readonly retention?: { readonly rules: readonly KvRetention[]; readonly limits: object };
 }
 
 /** What synchronous work saw while it blocked the event loop: the sequence of different values. */
@@ -66,6 +70,11 @@ export type ConditionalTransaction = { readonly expected: Readonly<Record<string
     }
 );
 
+export interface WatchedFrom {
+  readonly seen: readonly string[];
+  readonly error?: { readonly code: string; readonly from?: { key: string; version: string; id: string } };
+}
+
 /** The calls that a test can make to a pod. */
 export interface PodCalls {
   state(): Promise<PodState>;
@@ -84,8 +93,15 @@ export interface PodCalls {
   watch(prefix: string): Promise<void>;
   /** The versions that the watch has yielded: key, version and id of each. */
   watched(): Promise<readonly string[]>;
+  /** Watches a prefix from a place. Resolves with what it has yielded after so many versions, or when it has failed. */
+  watchFrom(prefix: string, from: KvVersion & { readonly key: string }, count: number): Promise<WatchedFrom>;
   /** All versions of these keys in the order of commits, as `watched`. */
   stored(keys: readonly string[]): Promise<readonly string[]>;
+  /** The values of the versions of a key, the oldest first; an empty one for a deletion. */
+  history(key: string): Promise<readonly string[]>;
+  compact(timeoutMs: number): Promise<number>;
+  /** The samples of a scrape, without those of buckets: `name{labels}` and the value. */
+  metrics(): Promise<Readonly<Record<string, number>>>;
   /** Sends work of this duration to the leader; resolves with the pid of the leader. */
   send(ms: number, timeoutMs: number): Promise<number>;
   /** Broadcasts; resolves with the pids that answered. */

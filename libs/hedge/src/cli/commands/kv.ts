@@ -58,6 +58,13 @@ export function addKvCommands(program: Command, { add, run }: CommandAdder): voi
     .action((prefix: string | undefined, { limit }: { limit: number }, command: Command) =>
       run(command, (context) => keys(context, prefix ?? '', limit)),
     );
+
+  add(
+    kv,
+    'compact',
+    'Makes the leader delete the old versions of kv.retention now, and prints their number. A leader deletes nothing in the first ten minutes of its term.',
+    'compact --timeout 10m',
+  ).action((_options: unknown, command: Command) => run(command, compact));
 }
 
 async function get({ session, output }: CommandContext, key: string): Promise<void> {
@@ -114,6 +121,11 @@ async function history(
 async function keys({ session, output }: CommandContext, prefix: string, limit: number): Promise<void> {
   const found = await session.pod.kv.keys(prefix, { limit });
   output.print(found, () => found);
+}
+
+async function compact({ session, output }: CommandContext): Promise<void> {
+  const compacted = await session.pod.kv.compact();
+  output.print(compacted, () => [`deleted ${compacted.deleted} old versions`]);
 }
 
 async function standardInput(): Promise<string> {
