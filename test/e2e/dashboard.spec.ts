@@ -231,6 +231,23 @@ if (CHROMIUM === undefined) it.skip('chromium is not installed here. Run: apt-ge
       }
     });
 
+    it('shows the versions of a key that was deleted, and is not in the list of keys', async () => {
+      const kv = pods.apps[0]!.get(KvStore);
+      await kv.put('gone', 'the last value');
+      await kv.delete('gone');
+      const page = await open(`${url}#keys`);
+      await page.getByLabel('Keys that begin with').fill('gone');
+      await page.getByRole('button', { name: 'Search' }).click();
+      await page.locator('#keys-none').waitFor({ state: 'visible' });
+      await page.getByRole('button', { name: 'Versions of this key' }).click();
+      await page.locator('#versions h2:has-text("gone")').waitFor();
+      const [deletion, value] = await page.locator('#versions .card').allTextContents();
+      expect(deletion).toContain('deleted');
+      expect(value).toContain('the last value');
+      expect(await page.locator('#versions .card').count()).toBe(2);
+      await page.close();
+    });
+
     it('moves the focus to the heading of a view that was chosen', async () => {
       const page = await open(url);
       await page.locator('#members tr.answering').waitFor();
