@@ -126,7 +126,7 @@ const LAYERS: Layers = {
     'pod',
     'nest',
   ],
-  testing: ['common', 'wire', 'database', 'database/memory', 'transport', 'membership', 'pod', 'nest'],
+  testing: ['common', 'wire', 'database', 'database/memory', 'kv', 'transport', 'membership', 'pod', 'nest'],
 };
 
 describe('the dependencies between folders', () => {

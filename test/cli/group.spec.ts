@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { ClusterService, InspectionService, LeaderService, type PodState } from 'nestjs-hedge';
+import { ClusterService, InspectionService, KvStore, LeaderService, type PodState } from 'nestjs-hedge';
 import { VERSION } from '../../libs/hedge/src/common/version.js';
 import { until } from '../nest/apps.js';
 import { commandPaths, LiveGroup, nestjsHedge, Running } from './command-line.js';
@@ -80,6 +80,18 @@ describe.each(['sqlite', 'postgres'] as const)('the command line on %s', (databa
         .state()
         .links.filter(({ peer }) => peer.address === '').length;
     await until(() => links() === 0, 'the leader has no link to a client');
+  });
+
+  it('kv put --ttl puts a key that the leader deletes, and refuses a shorter time than a second', async () => {
+    const kv = group.leader.get(KvStore);
+    expect(await group.run('kv', 'put', 'session', 'ann', '--ttl', '1s')).toMatchObject({ code: 0, err: '' });
+    await until(async () => (await kv.get('session')) === undefined, 'the deletion');
+    expect((await kv.history('session'))[0]).toMatchObject({ expired: true });
+    expect((await group.run('kv', 'history', 'session')).out).toContain('(expired)');
+    expect(await group.run('kv', 'put', 'session', 'ann', '--ttl', '10ms')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('"ttlMs" of put "session" must be'),
+    });
   });
 
   it('send prints the reply of the leader', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
 import { memory } from '../../libs/hedge/src/database/memory/index.js';
+import { ExpiryRunner } from '../../libs/hedge/src/kv/expiry/expiry.runner.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import {
   GroupCommitter,
@@ -30,6 +31,8 @@ let caller: TestPod;
 let first: TestPod;
 let second: TestPod;
 let kv: KvStore;
+/** By pod: deletes keys whose time to live is over, while it leads. */
+let expiries: Map<TestPod, ExpiryRunner>;
 
 /** A pod that serves puts. All pods use one database, and its faults affect all of them. */
 async function start(
@@ -49,7 +52,9 @@ async function start(
   }
   pod.messenger.serve(KV_PUT, kvPutHandler(committer, address));
   if (knowsConditions) pod.messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
-  if (knowsTransactions) pod.messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, address, 1_000));
+  const expiry = new ExpiryRunner({ log, committer, clock, lease: LEASE, group: 'g' });
+  expiries.set(pod, expiry);
+  if (knowsTransactions) pod.messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, expiry, address, 1_000));
   return pod;
 }
 
@@ -72,6 +77,7 @@ function storeOf({ messenger, route }: TestPod): KvStore {
 beforeEach(async () => {
   group = new TestGroup();
   faults = new BackendFaults();
+  expiries = new Map();
   backend = faulty(memory({ clock: group.clock }), faults, group.clock).create({ timeoutMs: 1_000 });
   [caller, first, second] = [await start('caller'), await start('first'), await start('second')];
   kv = storeOf(caller);
@@ -316,6 +322,144 @@ describe('puts in a group', () => {
     await group.pass(3_000);
     await put;
     expect(await values()).toEqual(['v']);
+  });
+});
+
+/** The pod becomes the leader, also in the database. */
+async function acquire(pod: TestPod): Promise<void> {
+  const { leader, epoch } = group;
+  if (leader !== undefined) await backend.lease.release({ name: LEASE, holder: leader.self, token: epoch });
+  const lease = await backend.lease.acquire({ name: LEASE, holder: pod.self, leaseMs: 600_000 });
+  if (!lease.acquired) throw new Error('the lease must be free');
+  group.epoch = lease.token - 1n;
+  group.elect(pod); // with the token of the lease
+  for (const [other, expiry] of expiries) {
+    if (other === pod) expiry.elected(lease.token);
+    else if (other === leader) expiry.ended();
+  }
+}
+
+describe('keys with a time to live in a group', () => {
+  beforeEach(() => acquire(first));
+
+  it('K6: are deleted when it has passed, as watches and history see, and renewed by each put', async () => {
+    const { seen } = collect(storeOf(second).watch(''));
+    await group.pass(100);
+    const put = await kv.put('k', 'v', { ttlMs: 2_000 });
+    await group.pass(1_900);
+    await kv.put('k', 'w', { ttlMs: 2_000 });
+    await group.pass(1_900);
+    expect(await kv.get('k')).toMatchObject({ value: 'w' });
+    await group.pass(200);
+    expect(await kv.get('k')).toBeUndefined();
+    const [deletion, ...earlier] = await kv.history('k');
+    expect(deletion).toMatchObject({ deleted: true, expired: true, value: '', leader: first.self.address });
+    expect(earlier.at(-1)).toEqual(put);
+    expect(seen).toEqual(['k=v', 'k=w', 'k deleted']);
+    await group.pass(1_000);
+    expect(await backend.log.history('__hedge/expiry/g/k', { limit: 9, order: 'newest-first' })).toEqual([]);
+  });
+
+  it('K6: stay when another put, a deletion or an overwrite came after', async () => {
+    for (const key of ['put', 'overwritten', 'deleted']) await kv.put(key, 'v', { ttlMs: 2_000 });
+    await kv.put('put', 'w');
+    await kv.put('overwritten', 'w', { append: false });
+    await kv.delete('deleted');
+    await group.pass(3_000);
+    expect(await kv.entries('')).toMatchObject([{ key: 'overwritten' }, { key: 'put', value: 'w' }]);
+    expect(await kv.history('deleted')).toHaveLength(2);
+    expect(await backend.log.keys({ prefix: '__hedge/expiry/', limit: 9 })).toEqual([]);
+  });
+
+  it('K6: get their whole time from the next leader, which deletes them then', async () => {
+    await kv.put('k', 'v', { ttlMs: 5_000 });
+    await group.pass(4_900);
+    await acquire(second);
+    await group.pass(4_900);
+    expect(await kv.get('k')).toMatchObject({ value: 'v' });
+    await group.pass(300);
+    expect((await kv.history('k'))[0]).toMatchObject({ expired: true, leader: second.self.address });
+  });
+
+  it('K6: are not deleted by a former leader whose deletion arrives late', async () => {
+    await kv.put('k', 'v', { ttlMs: 2_000 });
+    faults.once('log.appendIf', { delayMs: 3_000 });
+    await group.pass(2_100);
+    await acquire(second);
+    await group.pass(1_900);
+    expect(await kv.get('k')).toMatchObject({ value: 'v' });
+    await group.pass(300);
+    expect(await kv.get('k')).toBeUndefined();
+    await group.pass(3_000);
+    expect(await kv.history('k')).toHaveLength(2);
+  });
+
+  it('K4: with a condition are put once, or refused, over a change of the leader', async () => {
+    faults.once('log.appendIf', { delayMs: 1_500 });
+    const put = kv.put('k', 'v', { ttlMs: 5_000, ifAbsent: true });
+    await group.pass(100);
+    await acquire(second);
+    await group.pass(3_000);
+    const entry = await put;
+    expect(entry).toMatchObject({ leader: second.self.address });
+    expect(await kv.history('k')).toEqual([entry]);
+    await expect(kv.put('k', 'w', { ttlMs: 5_000, ifAbsent: true })).rejects.toMatchObject({
+      code: 'CONFLICT',
+      details: { entry },
+    });
+    const next = await kv.put('k', 'w', { ttlMs: 1_000, ifVersion: entry });
+    await group.pass(1_100);
+    expect(await kv.get('k')).toBeUndefined();
+    const again = await kv.put('k', 'x', { ttlMs: 5_000, ifAbsent: true });
+    expect((await kv.history('k')).map(({ id }) => id)).toEqual([
+      again.id,
+      `${next.id}-expired-deleted`,
+      next.id,
+      entry.id,
+    ]);
+  });
+
+  it('K6: expire when the put failed without an answer, and was written', async () => {
+    faults.each((call) => (call === 'log.appendIf' ? { fails: 'after-effect' } : undefined));
+    const put = expect(kv.put('k', 'v', { ttlMs: 2_000, timeoutMs: 1_000 })).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+    });
+    await group.pass(1_100);
+    await put;
+    faults.each(() => undefined);
+    expect(await kv.get('k')).toMatchObject({ value: 'v' });
+    await group.pass(5_000);
+    expect(await kv.get('k')).toBeUndefined();
+  });
+
+  it('K5: in a transaction expire on their own, and count twice for its length', async () => {
+    await kv.transaction([
+      { put: 'a', value: 'v', ttlMs: 1_000 },
+      { put: 'b', value: 'v', ttlMs: 2_000 },
+      { put: 'c', value: 'v' },
+    ]);
+    await group.pass(1_500);
+    expect(await kv.keys('')).toEqual(['b', 'c']);
+    await group.pass(1_000);
+    expect(await kv.keys('')).toEqual(['c']);
+    const operations = Array.from({ length: 33 }, (_, n) => ({ put: `k${n}`, value: 'v', ttlMs: 1_000 }));
+    await expect(kv.transaction(operations)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('33 of them have "ttlMs" and count twice'),
+    });
+  });
+
+  it('are refused by a leader of version 0.1, and nothing is written', async () => {
+    await acquire(await start('old', { knowsTransactions: false }));
+    await expect(kv.put('k', 'v', { ttlMs: 1_000 })).rejects.toMatchObject({ code: 'NO_HANDLER' });
+    expect(await kv.get('k')).toBeUndefined();
+  });
+
+  it.each([0, 999, 1_000.5, -1, 366 * 86_400_000, NaN, '1000'])('have no time to live of %p', async (ttlMs) => {
+    const invalid = { code: 'INVALID_ARGUMENT', message: expect.stringContaining('"ttlMs" of put "k"') };
+    await expect(kv.put('k', 'v', { ttlMs: ttlMs as number })).rejects.toMatchObject(invalid);
+    await expect(kv.transaction([{ put: 'k', value: 'v', ttlMs: ttlMs as number }])).rejects.toMatchObject(invalid);
+    await expect(kv.put('k', 'v', { ttlMs: 1_000, append: false })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });
 

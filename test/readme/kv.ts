@@ -43,6 +43,17 @@ export async function transfer(kv: KvStore, from: string, to: string, amount: nu
   // #endregion
 }
 
+export async function expire(kv: KvStore, signal: AbortSignal) {
+  // #region ttl
+  await kv.put('sessions/3', 'ann', { ttlMs: 60_000 }); // deleted after a minute
+  await kv.put('sessions/3', 'ann', { ttlMs: 60_000 }); // unless it is put again
+  await kv.transaction([{ put: 'carts/3', value: '[]', ttlMs: 3_600_000 }, { delete: 'visitors/3' }]);
+  for await (const { key, expired } of kv.watch('sessions/', { signal })) {
+    if (expired) console.log(`${key} was not renewed`); // an expired key is a deleted one, with expired: true
+  }
+  // #endregion
+}
+
 export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, apply: (entry: KvEntry) => void) {
   // #region watch
   for await (const entry of kv.watch('rates/', { signal })) {

@@ -22,12 +22,14 @@ import type { WatchNotices } from '../../libs/hedge/src/kv/watch/watch-notices.c
 import type { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import type { GetBatcher, GetLimits } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import type { HeldPermits, HeldPermitsTiming } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
+import type { Expiry, ExpiryLimits } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import type { Retention, RetentionLimits, RetentionRule } from '../../libs/hedge/src/kv/retention/retention.core.js';
 import type { SemaphoreQueue } from '../../libs/hedge/src/semaphores/server/semaphore-queue.core.js';
 import { type SemaphoreTiming, semaphoreTiming } from '../../libs/hedge/src/semaphores/semaphore-timing.js';
 import { DatabaseConnection } from './calls.js';
 import { ELECTION, type DatabaseKind, type SimulatedDatabase } from './database.js';
 import type { SimulatedDriver } from './driver.js';
+import { ExpiryOracle } from './expiry-oracle.js';
 import { FencedTransactions, type Holding } from './fenced-transactions.js';
 import { JobOracle } from './job-oracle.js';
 import { LeadershipOracle } from './leadership-oracle.js';
@@ -38,6 +40,7 @@ import { Machine, type Thread } from './machine.js';
 import { Network } from './network.js';
 import { Operations } from './operations.js';
 import { Pod } from './pod.js';
+import { EXPIRY_PREFIX } from './pod-expiry.js';
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
 import type { PodRenewer } from './pod-renewer.js';
@@ -62,6 +65,11 @@ export interface Parts {
   watchNotices(): WatchNotices;
   gets(limits: GetLimits): GetBatcher<Versions>;
   retention(rules: readonly RetentionRule[], limits: RetentionLimits): Retention;
+  expiry(limits: ExpiryLimits): Expiry;
+  /** When the expiry row of a put is written. */
+  readonly expiryRows: 'in the commit' | 'after it';
+  /** A put with a time to live is fenced by the term of its leader. */
+  readonly fencesExpiringPuts: boolean;
   driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
@@ -118,6 +126,7 @@ export class Cluster {
   readonly leadership: LeadershipOracle;
   readonly operations: Operations;
   readonly watches: WatchOracle;
+  readonly expiry: ExpiryOracle;
   readonly locks: LockOracle;
   readonly jobs: JobOracle;
   readonly fenced: FencedTransactions;
@@ -158,7 +167,8 @@ export class Cluster {
     const kind = database ?? random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
     this.database = parts.database(world, kind, new Random(-seed).next);
     this.watches = new WatchOracle(this.database, () => world.now);
-    this.operations = new Operations(world, (token) => this.leadership.history.hasLost(token));
+    this.expiry = new ExpiryOracle(world, this.database);
+    this.operations = new Operations(world, this.expiry, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.
     const permitMs = random.pick([2_000, 6_000]);
     this.semaphoreTiming = { ...semaphoreTiming(this.timing), permitMs, marginMs: permitMs / 10 };
@@ -176,6 +186,7 @@ export class Cluster {
       },
       renewed: (name, row) => this.#history(name).renewed(row),
       written: (entry) => {
+        if (entry.key.startsWith(EXPIRY_PREFIX)) return;
         const oracle = isReservedKey(entry.key) ? this.jobs : this.operations;
         oracle.written(entry, this.database.lease.token);
         this.watches.written(entry);
@@ -199,8 +210,10 @@ export class Cluster {
       wentBack: ({ leases, entries }) => {
         this.fenced.wentBack();
         this.watches.wentBack();
+        this.expiry.wentBack();
         for (const [name, row] of leases) this.#history(name).wentBack(row, this.database.row(name));
         for (const entry of entries) {
+          if (entry.key.startsWith(EXPIRY_PREFIX)) continue;
           if (isReservedKey(entry.key)) this.jobs.lost(entry);
           else this.operations.lost(entry);
         }
@@ -233,6 +246,7 @@ export class Cluster {
     if (this.#caught !== undefined) throw this.#caught;
     this.leadership.check();
     this.operations.check();
+    this.expiry.check();
     this.semaphores.check();
     this.locks.check();
   }

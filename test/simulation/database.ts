@@ -309,6 +309,12 @@ export class SimulatedDatabase {
     return this.#log.get(key) ?? [];
   }
 
+  /** The newest row of each key with a prefix, in the order of keys. */
+  newestIn(prefix: string): LogEntry[] {
+    const keys = [...this.#log.keys()].filter((key) => key.startsWith(prefix)).sort();
+    return keys.flatMap((key) => this.versions(key).slice(-1));
+  }
+
   /** As `LogTable.changes`. */
   changes({ after, limit, ...scope }: ChangesQuery): ChangesPage {
     const later = this.rowsIn(scope).filter((row) => this.isAfter(row, after));

@@ -1,5 +1,6 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import {
+  EXPIRED_SUFFIX,
   isSamePosition,
   isTombstone,
   OVERWRITE_ID,
@@ -11,12 +12,14 @@ import {
 import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { compareVersions } from './database.js';
+import type { ExpiryOracle } from './expiry-oracle.js';
 import { violated } from './violation.js';
 import type { World } from './world.js';
 
-export type OperationKind = 'put' | 'put-if' | 'delete' | 'overwrite' | 'transaction' | 'send' | 'broadcast';
+export type OperationKind =
+  'put' | 'put-if' | 'delete' | 'overwrite' | 'transaction' | 'expiring' | 'send' | 'broadcast';
 
-/** Of a `put-if` or a `transaction`. */
+/** Of a `put-if`, a `transaction`, or an `expiring` put. */
 export interface PlannedItem {
   readonly call: 'put' | 'delete' | 'check';
   readonly key: string;
@@ -38,6 +41,8 @@ export interface Operation {
   readonly fence: bigint;
   /** Of a `put-if` or a `transaction`. */
   readonly items?: readonly PutItem[];
+  /** Of an `expiring` put. */
+  readonly ttlMs?: number;
   /** When the condition does not hold because of a deletion, the caller tries again with that one. */
   readonly ifAbsent: boolean;
   /** The allowed reruns after the loss of a leader. */
@@ -93,6 +98,7 @@ export class Operations {
   /** @param isLost whether the database has lost the term with that token. */
   constructor(
     private readonly world: World,
+    private readonly expiry: Pick<ExpiryOracle, 'written' | 'expired'>,
     private readonly isLost: (token: bigint) => boolean,
   ) {}
 
@@ -138,7 +144,9 @@ export class Operations {
   ran(operation: Operation, epoch: bigint, by: MemberId): void {
     const runs = this.#runs.get(operation.name) ?? [];
     const what = `operation ${operation.id} (${operation.kind})`;
-    if (runs.includes(epoch)) violated('once per term', `${what} ran again in term ${epoch}, at ${by.incarnation}`);
+    // A put that the fence of its term has refused may be tried again before its leader knows that the term is over.
+    if (runs.includes(epoch) && operation.ttlMs === undefined)
+      violated('once per term', `${what} ran again in term ${epoch}, at ${by.incarnation}`);
     if (operation.refused === true && !isPut(operation))
       violated('refused is not run', `${what} ran after its caller was told that it had not`);
     if (runs.length > operation.maxReruns)
@@ -210,6 +218,7 @@ export class Operations {
   written(entry: LogEntry, lastToken: bigint): void {
     const name = nameOfRow(entry);
     const operation = this.#byRow.get(name);
+    if (operation === undefined && entry.id.endsWith(EXPIRED_SUFFIX)) return this.#expired(entry, name);
     if (operation === undefined) violated('K1', `a row was written that nobody put: ${name}`);
     if (this.#written.has(name)) violated('K1', `put ${operation.id} happened twice`);
     if (operation.refused === true)
@@ -223,11 +232,23 @@ export class Operations {
     if (operation.kind === 'overwrite' && term !== lastToken && !this.isLost(term ?? 0n)) {
       violated('K1', `overwrite ${operation.id} of term ${term} was written after ${lastToken} had begun`);
     }
+    if (operation.ttlMs !== undefined && term !== lastToken && !this.isLost(term ?? 0n)) {
+      violated('K6', `put ${operation.id} of term ${term} was written after ${lastToken} had read the expiry rows`);
+    }
     this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
     this.#written.set(name, entry);
     this.#notePart(operation);
     if (isTombstone(entry)) this.world.count('requests: a key deleted');
+    if (operation.ttlMs !== undefined) this.expiry.written(entry, operation.ttlMs);
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
+  }
+
+  /** The leader has deleted a key because its time to live was over. */
+  #expired(entry: LogEntry, name: string): void {
+    if (this.#written.has(name)) violated('K1', `${name} was written twice`);
+    this.expiry.expired(entry, this.#newest(entry.key));
+    this.#written.set(name, entry);
+    this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
   }
 
   /** All rows of a put have the timestamp of the first one, which is written while all its conditions hold. */
@@ -278,7 +299,7 @@ export class Operations {
 
   /** The database has lost a row: the only way in which an acknowledged put may be gone (K1). It may be written again. */
   lost(entry: LogEntry): void {
-    this.world.count(`database: lost a put${this.#acknowledged(entry) ? ' that was acknowledged' : ''}`);
+    this.world.count(`database: lost a put${this.acknowledged(entry) ? ' that was acknowledged' : ''}`);
     this.#losses += 1;
     this.#lost.add(lossOf(entry));
     const name = nameOfRow(entry);
@@ -343,7 +364,7 @@ export class Operations {
       // Without an answer it may have happened at any later time.
       points.push({
         from: startedAt,
-        to: this.#acknowledged(entry) ? (endedAt ?? Infinity) : Infinity,
+        to: this.acknowledged(entry) ? (endedAt ?? Infinity) : Infinity,
         version: entry,
         read: false,
         what: `${kind} ${id}`,
@@ -371,7 +392,8 @@ export class Operations {
     }
   }
 
-  #acknowledged(entry: LogEntry): boolean {
+  /** Whether the caller was told of this version. */
+  acknowledged(entry: LogEntry): boolean {
     return this.#byRow.get(nameOfRow(entry))?.acknowledgedAt === entry.timestamp;
   }
 

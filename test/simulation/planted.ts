@@ -30,6 +30,7 @@ import { WatchReader, type WatchEffect, type WatchInput } from '../../libs/hedge
 import type { PodCall } from './pod-messaging.js';
 import type { Versions } from './pod-reads.js';
 import { PLANTED_DATABASES } from './planted-databases.js';
+import { PLANTED_EXPIRY } from './planted-expiry.js';
 import { PLANTED_JOBS } from './planted-jobs.js';
 import { PLANTED_SEMAPHORES } from './planted-semaphores.js';
 import type { PlantedBug } from './search.js';
@@ -361,6 +362,7 @@ export const PLANTED: Readonly<Record<string, PlantedBug>> = {
     parts: { ...SOUND_PARTS, gets: (limits) => new JoinsSentReads(limits) },
     found: ['K2', 'K3'],
   },
+  ...PLANTED_EXPIRY,
   ...PLANTED_JOBS,
   ...PLANTED_DATABASES,
   ...PLANTED_SEMAPHORES,

@@ -4,7 +4,12 @@ import { isTombstone, type LogPosition } from '../../libs/hedge/src/database/log
 import type { PutOutcome, Write } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import { ClientCall } from '../../libs/hedge/src/messaging/client/client-call.js';
 import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
-import { KV_CONDITIONAL_PUT, KV_PUT, KV_TRANSACTION } from '../../libs/hedge/src/kv/group-commit.runner.js';
+import {
+  KV_CONDITIONAL_PUT,
+  KV_PUT,
+  KV_TRANSACTION,
+  ofNextLeader,
+} from '../../libs/hedge/src/kv/group-commit.runner.js';
 import { BROADCAST } from '../../libs/hedge/src/membership/broadcast.js';
 import type { RequestType } from '../../libs/hedge/src/messaging/request-type.js';
 import { RENEW } from '../../libs/hedge/src/semaphores/semaphore-wire.js';
@@ -23,6 +28,7 @@ import { isPut, type Operation } from './operations.js';
 import type { SimulatedDriver } from './driver.js';
 import { later } from './later.js';
 import { type CommitHost, PodCommits } from './pod-commits.js';
+import { expiryRow, type PodExpiry } from './pod-expiry.js';
 import { violated } from './violation.js';
 
 const TICK_MS = 25;
@@ -84,6 +90,8 @@ export class PodMessaging implements LinkEnd {
   /** The renewals of permits that this process has admitted; all that run are among them. */
   #renewals: readonly ServerCall[] = [];
 
+  /** Set by its process, before it starts. */
+  expiry: PodExpiry | undefined;
   /** Called with the keys of each transaction of puts. */
   committed: (keys: readonly string[]) => void = () => undefined;
 
@@ -126,7 +134,8 @@ export class PodMessaging implements LinkEnd {
 
   begin(operation: Operation, to: 'leader' | MemberId, timeoutMs: number): void {
     const { kind } = operation;
-    const put = kind === 'put-if' ? KV_CONDITIONAL_PUT : kind === 'transaction' ? KV_TRANSACTION : KV_PUT;
+    const several = kind === 'transaction' || kind === 'expiring';
+    const put = kind === 'put-if' ? KV_CONDITIONAL_PUT : several ? KV_TRANSACTION : KV_PUT;
     const message = to === 'leader' ? LEADER_MESSAGE : BROADCAST;
     const request: OutgoingRequest = {
       to,
@@ -422,12 +431,14 @@ export class PodMessaging implements LinkEnd {
     const leaderWork = request.epoch !== 0n;
     if (leaderWork) this.#working += 1;
     return later((resolve, reject) => {
-      const end = (outcome: PutOutcome): void => {
+      const end = (outcome: PutOutcome | Error): void => {
         if (leaderWork) this.#working -= 1;
-        if (outcome instanceof HedgeError) reject(outcome);
+        if (outcome instanceof Error) reject(outcome);
         else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome) });
       };
-      if (isPut(operation)) {
+      if (operation.ttlMs !== undefined) {
+        this.#putExpiring(operation, operation.ttlMs, request, end);
+      } else if (isPut(operation)) {
         this.#commits.put(writeOf(operation, request.epoch), request.timeoutMs, end);
       } else if (!cluster.random.chance(0.02)) {
         this.host.after(cluster.random.skewed(0.1, 400), () => end({ timestamp: 0n }));
@@ -436,6 +447,37 @@ export class PodMessaging implements LinkEnd {
         this.host.after(request.timeoutMs, () => end({ timestamp: 0n }));
       }
     });
+  }
+
+  /** As `kvTransactionHandler`. */
+  #putExpiring(
+    { items = [], rows, fence }: Operation,
+    ttlMs: number,
+    { epoch, timeoutMs }: IncomingRequest,
+    end: (outcome: PutOutcome | Error) => void,
+  ): void {
+    const { parts } = this.cluster;
+    const own = rows.map(({ key, id }) => expiryRow(key, id, ttlMs));
+    const fenced = fence === 0n && parts.fencesExpiringPuts ? epoch : fence;
+    const settled = (outcome: PutOutcome): void => {
+      this.expiry?.settled(
+        rows.map(({ key, id }) => ({ key, id, ttlMs })),
+        outcome,
+      );
+      end(outcome instanceof HedgeError && fence === 0n ? (ofNextLeader(outcome) as HedgeError) : outcome);
+    };
+    if (parts.expiryRows === 'in the commit')
+      return this.#commits.put({ items: [...items, ...own], fence: fenced }, timeoutMs, settled);
+    // A planted bug.
+    this.#commits.put({ items, fence: fenced }, timeoutMs, (outcome) => {
+      if (!('timestamp' in outcome)) return settled(outcome);
+      this.#commits.put({ items: own, fence: fenced }, timeoutMs, () => settled(outcome));
+    });
+  }
+
+  /** A write of this process as the leader. */
+  commit(write: Write, timeoutMs: number, end: (outcome: PutOutcome) => void): void {
+    this.#commits.put(write, timeoutMs, end);
   }
 
   #note(what: () => string): void {

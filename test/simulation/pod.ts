@@ -14,6 +14,7 @@ import { ELECTION } from './database.js';
 import type { DriverCall, SimulatedDriver } from './driver.js';
 import type { Believer } from './leadership-oracle.js';
 import { MainThread, type Machine } from './machine.js';
+import { PodExpiry } from './pod-expiry.js';
 import { PodJobs, type JobHost } from './pod-jobs.js';
 import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
@@ -36,6 +37,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly reads: PodReads;
   readonly watches: PodWatches;
   readonly retention: PodRetention;
+  readonly expiry: PodExpiry;
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
   readonly semaphores: PodSemaphores;
@@ -98,6 +100,8 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.watches = new PodWatches(this, this.messaging, cluster);
     this.reads = new PodReads(this, cluster);
     this.retention = new PodRetention(this, cluster);
+    this.expiry = new PodExpiry(this, cluster);
+    this.messaging.expiry = this.expiry;
     this.locks = new PodLocks(this, cluster);
     this.jobs = new PodJobs(this, this.messaging, cluster);
   }
@@ -292,6 +296,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         this.renewer?.hold(ELECTION, effect, false, () => this.elect({ type: 'tick' }));
         this.semaphores.elected(effect.token);
         this.retention.step({ type: 'elected', token: effect.token });
+        this.expiry.step({ type: 'elected', token: effect.token });
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':
         this.renewer?.drop(ELECTION, effect.token);
@@ -300,6 +305,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         cluster.leadership.deposed(self, effect.token);
         this.semaphores.ended();
         this.retention.step({ type: 'ended' });
+        this.expiry.step({ type: 'ended' });
         return this.jobs.step({ type: 'deposed', token: effect.token });
       case 'holder-changed': {
         const { holder } = effect;

@@ -10,6 +10,7 @@ import { LockStateMachine } from '../../libs/hedge/src/locks/lock.core.js';
 import { RequestRouter } from '../../libs/hedge/src/messaging/client/request-routing.core.js';
 import { GetBatcher } from '../../libs/hedge/src/kv/get-batcher.core.js';
 import { WatchNotices } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
+import { Expiry } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import { Retention } from '../../libs/hedge/src/kv/retention/retention.core.js';
 import { WatchReader } from '../../libs/hedge/src/kv/watch/watch-reader.core.js';
 import { HeldPermits } from '../../libs/hedge/src/semaphores/client/held-permits.core.js';
@@ -25,7 +26,7 @@ import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { SimulatedTransaction } from './transactions.js';
 import { Violation, violated } from './violation.js';
-import { openWatches, putInBursts, runWorkload } from './workload.js';
+import { openWatches, putExpiring, putInBursts, runWorkload } from './workload.js';
 import type { Coverage } from './world.js';
 
 const FAULTS_END = 20_000;
@@ -61,6 +62,9 @@ export const SOUND_PARTS: Parts = {
   watchReader: (after) => new WatchReader(after),
   watchNotices: () => new WatchNotices(),
   retention: (...made) => new Retention(...made),
+  expiry: (limits) => new Expiry(limits),
+  expiryRows: 'in the commit',
+  fencesExpiringPuts: true,
   driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
@@ -104,6 +108,7 @@ export function simulate(
     injectFaults(cluster, FAULTS_END, conditions);
     runWorkload(cluster, WORK_ENDS);
     openWatches(cluster, WORK_ENDS);
+    putExpiring(cluster, WORK_ENDS);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
     cluster.world.after(2_000, () => addJob(cluster));
@@ -136,6 +141,7 @@ export function simulate(
     const alive = new Set(cluster.pods().map(({ self }) => self.incarnation));
     cluster.operations.finish(alive);
     cluster.watches.finish(alive);
+    cluster.expiry.finish(FAULTS_END, (entry) => cluster.operations.acknowledged(entry));
     cluster.semaphores.finish();
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));

@@ -93,16 +93,40 @@ function planTransaction({ random, database }: Cluster): PlannedItem[] {
   return first && plan.every(({ call }) => call === 'check') ? [{ ...first, call: 'put' }, ...others] : plan;
 }
 
+/** One of these keys is put without a time to live, too. */
+const EXPIRING = ['a', 'e', 'e', 'f', 'f'];
+
+/** Every pod puts and renews keys with a time to live until then. */
+export function putExpiring(cluster: Cluster, until: number): void {
+  const { database, operations, random } = cluster;
+  actAtRandom(cluster, until, 350, (pod) => {
+    const key = random.pick(EXPIRING);
+    if (random.chance(0.2)) return readKey(cluster, pod, key);
+    const fence = random.chance(0.1) ? (pod.current()?.epoch ?? 0n) : 0n;
+    const maxReruns = fence === 0n ? Infinity : 0;
+    const by = pod.self.incarnation;
+    const condition = random.chance(0.2) ? { follows: database.versions(key).at(-1) } : undefined;
+    const operation = operations.begin(
+      { kind: 'expiring', ttlMs: random.pick([300, 800, 2_000]), fence, maxReruns, poison: false, by },
+      { plan: [{ call: 'put', key, condition }] },
+    );
+    pod.messaging.begin(operation, 'leader', random.skewed(100, 4_000));
+  });
+}
+
 /** Several gets at once, of which some have the same key. */
 function read(cluster: Cluster, pod: Pod): void {
-  const { operations, random } = cluster;
+  const { random } = cluster;
   for (let gets = random.pick([1, 1, 2, 5]); gets > 0; gets -= 1) {
-    const key = random.pick(KEYS);
-    const ended = operations.beginRead(key);
-    pod.reads.get(key, random.skewed(100, 4_000), (outcome) => {
-      if ('entry' in outcome) ended(outcome.entry ?? []);
-    });
+    readKey(cluster, pod, random.pick(KEYS));
   }
+}
+
+function readKey({ operations, random }: Cluster, pod: Pod, key: string): void {
+  const ended = operations.beginRead(key);
+  pod.reads.get(key, random.skewed(100, 4_000), (outcome) => {
+    if ('entry' in outcome) ended(outcome.entry ?? []);
+  });
 }
 
 /** Each pod has few watches at a time; most begin in the present, some with the first row. */

@@ -80,6 +80,9 @@ export function isTombstone({ id }: { readonly id: string }): boolean {
   return id.endsWith(TOMBSTONE_SUFFIX);
 }
 
+/** The end of the id of a tombstone that the leader has written because a time to live was over. */
+export const EXPIRED_SUFFIX = `-expired${TOMBSTONE_SUFFIX}`;
+
 export interface HistoryQuery {
   /** At most this many entries. */
   readonly limit: number;

@@ -12,7 +12,11 @@ export function leaseName(group: string): string {
  * name share a row.
  */
 export function lockName(group: string, name: string): string {
-  return `hedge/lock/${group.replaceAll(/[%/]/g, encodeURIComponent)}/${name}`;
+  return `hedge/lock/${withoutSlash(group)}/${name}`;
+}
+
+function withoutSlash(group: string): string {
+  return group.replaceAll(/[%/]/g, encodeURIComponent);
 }
 
 /** Key of the log row that holds a group's secret; its id is always `secret`. */
@@ -47,6 +51,15 @@ export function compactedKey(prefix: string): string {
 /** Key of the log row that the leader of a group overwrites to distinguish old versions from young ones. One row. */
 export function retentionKey(group: string): string {
   return `__hedge/retention/${group}`;
+}
+
+/**
+ * The prefix of the keys of expiry rows, each followed by a key that was put with a time to live. The row has the id of that
+ * version, and its time to live as its value. It is written in the same commit. A slash in the name of the group is written
+ * as %2F.
+ */
+export function expiryPrefix(group: string): string {
+  return `__hedge/expiry/${withoutSlash(group)}/`;
 }
 
 /** The prefix of `secretKey`. */

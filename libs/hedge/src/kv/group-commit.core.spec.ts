@@ -251,6 +251,16 @@ describe('group commit: a failing database', () => {
     for (const [id, ticket] of tickets) expect(bench.settled.get(ticket)).toBe(id === '4' ? 'INVALID_ARGUMENT' : 1n);
   });
 
+  it('tries a put again under the fence of a later term, also while its attempt of the earlier term waits', () => {
+    const bench = new Bench();
+    const earlier = bench.put(row('1', { fence: 7n }));
+    bench.flush();
+    const later = bench.put(row('1', { fence: 8n }));
+    bench.appendFailed(lost);
+    bench.appended(3n);
+    expect([bench.settled.get(earlier), bench.settled.get(later)]).toEqual(['LEASE_LOST', 3n]);
+  });
+
   it('fails only the fenced puts when the lease is lost', () => {
     const bench = new Bench();
     const fenced = bench.put(row('1', { fence: 7n }));

@@ -384,10 +384,13 @@ function firstRow(write: Write): { readonly key: string; readonly id: string } {
   throw new Error('A transaction has no row');
 }
 
-/** The name of a write. It begins with the length of a key, so that two rows never have the same name. */
+/**
+ * The name of a write. It contains the length of the key, so that two rows never have the same name. A put that this process
+ * tries again in a later term, under another fence, is another write of the same row.
+ */
 function identity(write: Write): string {
   const { key, id } = firstRow(write);
-  return `${key.length}:${key}${id}`;
+  return `${write.fence} ${key.length}:${key}${id}`;
 }
 
 function bytesOf(write: Write): number {
@@ -404,7 +407,6 @@ function queueOf(write: Write): string {
 }
 
 function isSameWrite(a: Write, b: Write): boolean {
-  if (a.fence !== b.fence) return false;
   if (isRow(a)) return isRow(b) && a.value === b.value && a.overwrite === b.overwrite;
   if (isRow(b)) return false;
   return a.items.length === b.items.length && a.items.every((item, i) => isSameItem(item, b.items[i]!));

@@ -20,11 +20,13 @@ import type {
   GroupCommitEffect,
   GroupCommitInput,
   GroupCommitLimits,
+  PutItem,
   PutRow,
   PutTransaction,
   Write,
 } from './group-commit.messages.js';
-import { assertKey } from './kv-limits.js';
+import type { ExpiryRunner } from './expiry/expiry.runner.js';
+import { assertKey, assertTtl } from './kv-limits.js';
 import { processMessage } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
 
@@ -41,7 +43,8 @@ export interface GroupCommitterOptions {
   readonly metrics?: Metrics | undefined;
 }
 
-type TransactionResult = Exclude<TransactionOutcome, HedgeError>;
+/** The commit time of a transaction, or the items whose conditions do not hold. */
+export type TransactionResult = Exclude<TransactionOutcome, HedgeError>;
 
 interface PendingPut {
   resolve(result: TransactionResult): void;
@@ -245,33 +248,33 @@ export function kvConditionalPutHandler(committer: GroupCommitter, address: () =
 }
 
 /**
- * Serves `KvStore.transaction` on the leader.
- * @param maxValueBytes of all values in a reply, with `REFUSED_ITEM_BYTES` for each.
+ * Serves `KvStore.transaction` on the leader, and puts with a time to live.
+ * @param maxValueBytes of all values in a reply, with `REFUSED_ITEM_BYTES` for each but the first.
  */
 export function kvTransactionHandler(
   committer: GroupCommitter,
+  expiry: ExpiryRunner,
   address: () => string,
   maxValueBytes: number,
 ): RequestHandler {
-  return traced(async ({ payload, timeoutMs }) => {
+  return traced(async ({ payload, timeoutMs, epoch }) => {
     const { items, fence } = decode(KvTransaction, payload.bytes);
     assertItems(items);
-    const result = await committer.transact(
-      {
-        items: items.map(({ key, id, value, condition }) => ({
-          key,
-          ...(id !== '' && { append: { id, value } }),
-          ...(condition && { condition: { follows: condition.follows } }),
-        })),
-        fence,
-      },
-      timeoutMs,
-    );
+    const puts: PutItem[] = items.map(({ key, id, value, condition }) => ({
+      key,
+      ...(id !== '' && { append: { id, value } }),
+      ...(condition && { condition: { follows: condition.follows } }),
+    }));
+    const expiring = items.filter(({ id, ttlMs }) => id !== '' && ttlMs > 0);
+    const result =
+      expiring.length === 0
+        ? await committer.transact({ items: puts, fence }, timeoutMs)
+        : await putExpiring(puts, expiring, fence, epoch, timeoutMs);
     if ('timestamp' in result) {
       const written = { timestamp: result.timestamp, leader: address() };
       return bytesPayload(KvTransactionDone.encode({ written, refused: [] }).finish());
     }
-    let left = maxValueBytes - result.refused.length * REFUSED_ITEM_BYTES;
+    let left = maxValueBytes - (result.refused.length - 1) * REFUSED_ITEM_BYTES;
     const refused = result.refused.map(({ place, newest }) => {
       const bytes = Buffer.byteLength(newest?.value ?? '');
       const withoutValue = bytes > 0 && bytes > left;
@@ -281,6 +284,40 @@ export function kvTransactionHandler(
     });
     return bytesPayload(KvTransactionDone.encode({ written: undefined, refused }).finish());
   });
+
+  /** Fenced by the term: the next leader reads the expiry rows once, and must find all of this term. */
+  async function putExpiring(
+    puts: readonly PutItem[],
+    expiring: readonly KvTransactionItem[],
+    fence: bigint,
+    epoch: bigint,
+    timeoutMs: number,
+  ): Promise<TransactionResult> {
+    const items = [...puts, ...expiring.map((put) => expiry.rowOf(put))];
+    try {
+      return await expiry.follow(expiring, () =>
+        committer.transact({ items, fence: fence === 0n ? epoch : fence }, timeoutMs),
+      );
+    } catch (error) {
+      throw fence === 0n ? ofNextLeader(error) : error;
+    }
+  }
+}
+
+/**
+ * The error of a put that its caller has not fenced, and this leader has. The next leader tries a put again that failed because
+ * the term is over. It finds the row, if an earlier attempt has written it.
+ */
+export function ofNextLeader(error: unknown): unknown {
+  if (!isLeaseLost(error)) return error;
+  const retryable = error.code === 'LEASE_LOST';
+  return new HedgeError('NOT_LEADER', 'This pod is not the leader any more', { cause: error, retryable });
+}
+
+/** The term was over before the last attempt of a put; an earlier attempt may have written it. */
+function isLeaseLost(error: unknown): error is HedgeError {
+  if (!(error instanceof HedgeError)) return false;
+  return error.code === 'LEASE_LOST' || (error.code === 'OUTCOME_UNKNOWN' && isLeaseLost(error.cause));
 }
 
 function traced(handler: RequestHandler): RequestHandler {
@@ -302,13 +339,16 @@ function assertRow({ key, id }: { readonly key: string; readonly id: string }): 
  * @throws HedgeError INVALID_ARGUMENT
  */
 function assertItems(items: readonly KvTransactionItem[]): void {
-  for (const { key, id } of items) {
+  let rows = items.length;
+  for (const { key, id, ttlMs } of items) {
     if (id === '') assertKey(key);
     else assertRow({ key, id });
+    if (ttlMs === 0) continue;
+    assertTtl(`put "${key}"`, ttlMs);
+    rows += 1;
   }
   const keys = new Set(items.map(({ key }) => key));
-  const isSound =
-    items.length <= MOST_TRANSACTION_ITEMS && keys.size === items.length && items.some(({ id }) => id !== '');
+  const isSound = rows <= MOST_TRANSACTION_ITEMS && keys.size === items.length && items.some(({ id }) => id !== '');
   if (isSound) return;
   throw new HedgeError(
     'INVALID_ARGUMENT',

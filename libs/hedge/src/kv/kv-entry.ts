@@ -1,4 +1,5 @@
 import {
+  EXPIRED_SUFFIX,
   GREATEST_TIMESTAMP,
   isTombstone,
   placeAt,
@@ -23,7 +24,7 @@ export interface KvEntry {
   readonly value: string;
   /**
    * UUID of this version, with its place if it was written in a transaction, and `-deleted` at its end if it deletes the
-   * key; `-` for a value put with `append: false`.
+   * key; `-` for a value put with `append: false`. When a version expires, the id of the deletion begins with its id.
    */
   readonly id: string;
   /** Advertised address of the leader that wrote it; in the result of a put, of the leader that acknowledged it. */
@@ -36,6 +37,8 @@ export interface KvEntry {
   readonly version: bigint;
   /** Present when this version deletes the key: then `value` is empty. */
   readonly deleted?: true;
+  /** Present when the leader has deleted the key because its time to live was over. Then `deleted` is present, too. */
+  readonly expired?: true;
   /**
    * Present on the oldest version that `history` found, if `kv.retention` has deleted versions of keys with its prefix, and so
    * may have deleted versions before it.
@@ -64,6 +67,7 @@ export function toKvEntry({ key, value, id, leader, timestamp }: LogEntry): KvEn
     timestamp: new Date(Number(timestamp / 1_000_000n)),
     version: timestamp,
     ...(isTombstone({ id }) && { deleted: true as const }),
+    ...(id.endsWith(EXPIRED_SUFFIX) && { expired: true as const }),
   });
 }
 

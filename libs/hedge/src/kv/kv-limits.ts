@@ -82,6 +82,18 @@ export function assertCondition(
   throw new HedgeError('INVALID_ARGUMENT', `${name} has both "${condition}" and "${other}". Use one of them.`);
 }
 
+const MIN_TTL_MS = 1_000;
+const MAX_TTL_MS = 365 * 86_400_000;
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertTtl(name: string, ttlMs: unknown): void {
+  if (Number.isSafeInteger(ttlMs) && (ttlMs as number) >= MIN_TTL_MS && (ttlMs as number) <= MAX_TTL_MS) return;
+  throw new HedgeError(
+    'INVALID_ARGUMENT',
+    `"ttlMs" of ${name} must be a whole number of milliseconds from ${MIN_TTL_MS} (a second) to ${MAX_TTL_MS} (365 days), not ${describe(ttlMs)}.`,
+  );
+}
+
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertLimit(limit: unknown): asserts limit is number {
   if (limit === Infinity || (Number.isSafeInteger(limit) && (limit as number) > 0)) return;

@@ -9,7 +9,7 @@ import {
 } from '../database/log-table.js';
 import type { KvRefusedItem, KvTransactionItem } from '../wire/hedge/v1/link.js';
 import { parseVersion, toKvEntry, type KvEntry, type KvVersion } from './kv-entry.js';
-import { assertCondition, assertKey, assertValue } from './kv-limits.js';
+import { assertCondition, assertKey, assertTtl, assertValue } from './kv-limits.js';
 
 /** A condition of a key, as in `KvPutOptions`: at most one of them. */
 export interface KvCondition {
@@ -19,15 +19,16 @@ export interface KvCondition {
 
 /**
  * A part of a transaction: puts a value, deletes a key, or checks a key without writing it. A put and a deletion may have a
- * condition; a check needs one.
+ * condition; a check needs one. `ttlMs` as in `KvPutOptions`.
  *
  * @example
  * { put: 'accounts/1', value: '70', ifVersion: entry }
+ * { put: 'sessions/3', value: 'ann', ttlMs: 60_000 }
  * { delete: 'orders/17' }
  * { check: 'settings', ifVersion: settings }
  */
 export type KvOperation =
-  | ({ readonly put: string; readonly value: string } & KvCondition)
+  | ({ readonly put: string; readonly value: string; readonly ttlMs?: number | undefined } & KvCondition)
   | ({ readonly delete: string } & Pick<KvCondition, 'ifVersion'>)
   | ({ readonly check: string } & KvCondition);
 
@@ -35,7 +36,7 @@ export type KvOperation =
 const ITEM_BYTES = 160;
 
 const FIELDS = {
-  put: ['put', 'value', 'ifVersion', 'ifAbsent'],
+  put: ['put', 'value', 'ttlMs', 'ifVersion', 'ifAbsent'],
   delete: ['delete', 'ifVersion'],
   check: ['check', 'ifVersion', 'ifAbsent'],
 } as const;
@@ -45,6 +46,8 @@ interface Part {
   /** As the caller named it. */
   readonly key: string;
   readonly value: string;
+  /** 0 for none. */
+  readonly ttlMs: number;
   readonly ifAbsent: boolean;
   condition: LogCondition | undefined;
 }
@@ -70,6 +73,12 @@ export class KvTransactionCall {
       throw invalid(`A transaction must be a list of 1 to ${MOST_TRANSACTION_ITEMS} operations, not ${given}.`);
     }
     this.#parts = operations.map((operation) => partOf(operation, maxBytes));
+    const expiring = this.#parts.filter(({ ttlMs }) => ttlMs > 0).length;
+    if (this.#parts.length + expiring > MOST_TRANSACTION_ITEMS) {
+      throw invalid(
+        `${this.name} is too long: ${expiring} of them have "ttlMs" and count twice, and at most ${MOST_TRANSACTION_ITEMS} fit. Split it.`,
+      );
+    }
     const keys = new Set<string>();
     for (const { key } of this.#parts) {
       if (keys.has(key)) throw invalid(`${this.name} names the key "${key}" twice. Give each key one operation.`);
@@ -99,9 +108,9 @@ export class KvTransactionCall {
 
   /** @param id the begin of the ids of all rows, so that they are together in the order of commits. */
   items(id: string): KvTransactionItem[] {
-    return this.#parts.map(({ call, key, value, condition }, place) => {
+    return this.#parts.map(({ call, key, value, ttlMs, condition }, place) => {
       const end = `-${String(place).padStart(2, '0')}${call === 'delete' ? TOMBSTONE_SUFFIX : ''}`;
-      return { key: this.stored(key), id: call === 'check' ? '' : id + end, value, condition };
+      return { key: this.stored(key), id: call === 'check' ? '' : id + end, value, condition, ttlMs };
     });
   }
 
@@ -149,7 +158,7 @@ export class KvTransactionCall {
 }
 
 function partOf(operation: KvOperation, maxBytes: number): Part {
-  const given: Partial<Record<'put' | 'delete' | 'check' | 'value', unknown>> = operation ?? {};
+  const given: Partial<Record<'put' | 'delete' | 'check' | 'value' | 'ttlMs', unknown>> = operation ?? {};
   const calls = (['put', 'delete', 'check'] as const).filter((call) => given[call] !== undefined);
   const [call] = calls;
   if (call === undefined || calls.length > 1) {
@@ -159,8 +168,9 @@ function partOf(operation: KvOperation, maxBytes: number): Part {
   assertKey(key);
   const name = `${call} "${key}" in a transaction`;
   checkKeys(name, operation, FIELDS[call]);
-  const { value = '' } = given;
+  const { value = '', ttlMs = 0 } = given;
   if (call === 'put') assertValue(key, given.value, maxBytes);
+  if (given.ttlMs !== undefined) assertTtl(name, ttlMs);
   const conditions = operation as KvCondition;
   assertCondition(name, conditions);
   const { ifAbsent = false } = conditions;
@@ -173,7 +183,7 @@ function partOf(operation: KvOperation, maxBytes: number): Part {
   if (call === 'check' && condition === undefined) {
     throw invalid(`${name} has no condition. Give "ifVersion" or "ifAbsent".`);
   }
-  return { call, key, value: String(value), ifAbsent, condition };
+  return { call, key, value: String(value), ttlMs: Number(ttlMs), ifAbsent, condition };
 }
 
 function invalid(message: string): HedgeError {

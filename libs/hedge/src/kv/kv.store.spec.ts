@@ -5,6 +5,7 @@ import type { LeaderBelief } from '../messaging/leader-route.js';
 import type { Encoded, OutgoingRequest } from '../messaging/message.js';
 import type { Messenger } from '../messaging/messenger.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
+import { ExpiryRunner } from './expiry/expiry.runner.js';
 import { DEFAULT_GROUP_COMMIT_LIMITS } from './group-commit.messages.js';
 import {
   GroupCommitter,
@@ -37,10 +38,11 @@ beforeEach(() => {
   backend = memory({ clock }).create({ timeoutMs: 1_000 });
   const limits = { ...DEFAULT_GROUP_COMMIT_LIMITS, retryMs: 100 };
   const committer = new GroupCommitter({ log: backend.log, clock, lease: 'hedge/lease/g', address, limits });
+  const expiry = new ExpiryRunner({ log: backend.log, committer, clock, lease: 'hedge/lease/g', group: 'g' });
   const handle = kvPutHandler(committer, address);
   const handlers = new Map([
     [KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address)],
-    [KV_TRANSACTION, kvTransactionHandler(committer, address, MAX_VALUE)],
+    [KV_TRANSACTION, kvTransactionHandler(committer, expiry, address, MAX_VALUE)],
   ]);
   requests = [];
   belief = undefined;

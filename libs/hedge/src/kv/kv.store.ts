@@ -1,6 +1,6 @@
 import { checkKeys } from '../common/validation/check-keys.js';
 import type { Clock } from '../common/clock.js';
-import type { HistoryQuery, LogEntry, LogPlace, LogPosition, LogTable } from '../database/log-table.js';
+import type { HistoryQuery, LogCondition, LogEntry, LogPlace, LogTable } from '../database/log-table.js';
 import { KV_CONDITIONAL_PUT, KV_PUT, KV_TRANSACTION } from './group-commit.runner.js';
 import { GREATEST_TIMESTAMP, isTombstone, OVERWRITE_ID, placeAt, TOMBSTONE_SUFFIX } from '../database/log-table.js';
 import { isReservedKey } from '../database/row-names.js';
@@ -38,7 +38,15 @@ import {
   type KvVersion,
 } from './kv-entry.js';
 import { KvTransactionCall, type KvOperation } from './kv-transaction.js';
-import { assertAfter, assertCondition, assertKey, assertLimit, assertPrefix, assertValue } from './kv-limits.js';
+import {
+  assertAfter,
+  assertCondition,
+  assertKey,
+  assertLimit,
+  assertPrefix,
+  assertTtl,
+  assertValue,
+} from './kv-limits.js';
 
 export interface KvPutOptions {
   /**
@@ -62,6 +70,13 @@ export interface KvPutOptions {
   readonly ifVersion?: KvVersion;
   /** Writes only if the key has no value: never put, or deleted. Otherwise as `ifVersion`. */
   readonly ifAbsent?: boolean | undefined;
+  /**
+   * Time to live: the leader deletes the key when this version is so many milliseconds old, unless a later put has replaced
+   * it. A put with `ttlMs` renews the key, one without keeps it for good. Never earlier (K6); later by the time for which
+   * the database or the leader was away, and a new leader counts from the begin. From 1,000 (a second) to 365 days. Not with
+   * `append: false`.
+   */
+  readonly ttlMs?: number | undefined;
   /**
    * Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). More than five minutes count as five minutes. Default: the module's
    * `defaultTimeoutMs`, 10 s.
@@ -123,7 +138,10 @@ const DELETE_OPTIONS = Object.keys({ fenced: 0, ifVersion: 0, timeoutMs: 0, sign
 >);
 const PUT_OPTIONS = [
   ...DELETE_OPTIONS,
-  ...Object.keys({ append: 0, ifAbsent: 0 } satisfies Record<Exclude<keyof KvPutOptions, keyof KvDeleteOptions>, 0>),
+  ...Object.keys({ append: 0, ifAbsent: 0, ttlMs: 0 } satisfies Record<
+    Exclude<keyof KvPutOptions, keyof KvDeleteOptions>,
+    0
+  >),
 ];
 const TRANSACTION_OPTIONS = Object.keys({ fenced: 0, timeoutMs: 0, signal: 0 } satisfies Record<
   keyof KvTransactionOptions,
@@ -160,6 +178,7 @@ export interface KvStoreDeps {
  *   began, on any pod (K2).
  * - A put with `ifVersion` or `ifAbsent` is written exactly if its condition holds, with no write in between (K4).
  * - The writes of a transaction become visible together, in one commit in which all its conditions hold, or none does (K5).
+ * - A key with a time to live is not deleted before that time has passed since its last put (K6).
  *
  * Puts go to the leader, which commits concurrent puts together. Reads go from any pod directly to the database, also
  * while there is no leader.
@@ -187,7 +206,7 @@ export class KvStore {
    * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
    * @throws HedgeError CONFLICT with `ifVersion` or `ifAbsent`: nothing was written, and `details.entry` is the newest
    *   version. Also after a crash or a change of the leader: a put that was written is never reported as a conflict.
-   * @throws HedgeError NO_HANDLER with a condition, when the leader has version 0.1: nothing was written. When a leader before
+   * @throws HedgeError NO_HANDLER with a condition or `ttlMs`, when the leader has version 0.1: nothing was written. When a leader before
    *   it may have written the value, the error is OUTCOME_UNKNOWN.
    * @throws HedgeError DEADLINE_EXCEEDED, OUTCOME_UNKNOWN: it may have been written, once.
    */
@@ -281,12 +300,17 @@ export class KvStore {
   }
 
   async #write(call: 'put' | 'delete', key: string, value: string, options: KvPutOptions): Promise<KvEntry> {
-    const { append = true, fenced = false, ifAbsent = false, signal } = options;
+    const { append = true, fenced = false, ifAbsent = false, ttlMs, signal } = options;
     const { timeoutMs: given = this.deps.defaultTimeoutMs } = options;
     const name = `${call} "${key}"`;
     checkCallOptions(call, key, given, signal);
     const timeoutMs = Math.min(given, LONGEST_PUT_MS);
     assertCondition(name, options);
+    if (ttlMs !== undefined) {
+      assertTtl(name, ttlMs);
+      if (!append)
+        throw new HedgeError('INVALID_ARGUMENT', `${name} has both "ttlMs" and "append: false". Use one of them.`);
+    }
     const version = 'ifVersion' in options ? parseVersion(name, options.ifVersion) : undefined;
     const wait = this.deps.gate.pass(name);
     if (wait !== undefined) await wait;
@@ -309,10 +333,11 @@ export class KvStore {
     };
     const newId = (): string => this.#ids.next() + (call === 'delete' ? TOMBSTONE_SUFFIX : '');
     try {
+      const condition = version !== undefined || ifAbsent ? { follows: version } : undefined;
       const entry =
-        version === undefined && !ifAbsent
+        condition === undefined && ttlMs === undefined
           ? await this.#put(request, { ...row, id: newId() }, key, !append)
-          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, version);
+          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, condition, ttlMs);
       span.end();
       return entry;
     } catch (error) {
@@ -328,27 +353,49 @@ export class KvStore {
     return toKvEntry({ ...row, ...done, key, id: overwrite ? OVERWRITE_ID : row.id });
   }
 
-  /** @param version the newest version that the key must have; undefined when the key must have no value. */
+  /** @param condition `follows` is undefined when the key must have no value. */
   async #putIf(
     request: PutRequest,
     newRow: () => Omit<KvPut, 'overwrite'>,
     key: string,
-    version: LogPosition | undefined,
+    condition: LogCondition | undefined,
+    ttlMs: number | undefined,
   ): Promise<KvEntry> {
-    const { clock, messenger } = this.deps;
+    const { clock } = this.deps;
     const end = clock.now().mono + request.timeoutMs;
-    for (let follows = version; ;) {
+    for (let tried = condition; ;) {
       const row = newRow();
-      const payload = bytesPayload(KvConditionalPut.encode({ ...row, follows }).finish());
-      const timeoutMs = Math.max(1, end - clock.now().mono);
-      const { bytes } = await messenger.request({ ...request, timeoutMs, type: KV_CONDITIONAL_PUT, payload });
-      const { written, newest } = KvConditionalPutDone.decode(bytes);
+      const attempt = { ...request, timeoutMs: Math.max(1, end - clock.now().mono) };
+      const { written, newest } =
+        ttlMs === undefined
+          ? await this.#putOnce(attempt, { ...row, follows: tried?.follows })
+          : await this.#putExpiring(attempt, row, tried, ttlMs);
       if (written !== undefined) return toKvEntry({ ...row, ...written, key });
       const isAbsent = newest === undefined || isTombstone(newest);
-      if (version !== undefined || !isAbsent) throw conflict(request.name, newest && toKvEntry({ ...newest, key }));
+      if (condition?.follows !== undefined || !isAbsent) {
+        throw conflict(request.name, newest && toKvEntry({ ...newest, key }));
+      }
       // The key was deleted before. Its deletion is one exact version, so a late attempt cannot write after a later put.
-      follows = newest;
+      tried = { follows: newest };
     }
+  }
+
+  async #putOnce(request: PutRequest, put: KvConditionalPut): Promise<KvConditionalPutDone> {
+    const payload = bytesPayload(KvConditionalPut.encode(put).finish());
+    const { bytes } = await this.deps.messenger.request({ ...request, type: KV_CONDITIONAL_PUT, payload });
+    return KvConditionalPutDone.decode(bytes);
+  }
+
+  async #putExpiring(
+    request: PutRequest,
+    { fence, ...row }: Omit<KvPut, 'overwrite'>,
+    condition: LogCondition | undefined,
+    ttlMs: number,
+  ): Promise<KvConditionalPutDone> {
+    const payload = bytesPayload(KvTransaction.encode({ items: [{ ...row, condition, ttlMs }], fence }).finish());
+    const { bytes } = await this.deps.messenger.request({ ...request, type: KV_TRANSACTION, payload });
+    const { written, refused } = KvTransactionDone.decode(bytes);
+    return { written, newest: refused[0]?.newest };
   }
 
   /**

@@ -23,6 +23,7 @@ import {
   kvPutHandler,
   kvTransactionHandler,
 } from '../kv/group-commit.runner.js';
+import { ExpiryRunner } from '../kv/expiry/expiry.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
 import { KvStore } from '../kv/kv.store.js';
@@ -295,7 +296,8 @@ export function makeKv(
   messenger.serve(KV_PUT, kvPutHandler(committer, address));
   messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   const maxBytes = maxValueBytes(limits.maxMessageBytes);
-  messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, address, maxBytes));
+  const expiry = new ExpiryRunner({ log, committer, clock, lease: leaseName(group), group, metrics });
+  messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, expiry, address, maxBytes));
   const retention = new RetentionRunner({
     log,
     clock,
@@ -310,7 +312,11 @@ export function makeKv(
   messenger.serve(KV_COMPACT, kvCompactHandler(retention));
   elector.onElected(({ fencingToken, signal }) => {
     retention.elected(fencingToken);
-    onAbort(signal, () => retention.ended());
+    expiry.elected(fencingToken);
+    onAbort(signal, () => {
+      retention.ended();
+      expiry.ended();
+    });
   });
   let checked = false;
   elector.onElected(() => {

@@ -149,6 +149,11 @@ const DEFINITIONS = {
     labels: ['outcome'],
     buckets: RUNS,
   },
+  'hedge.kv.expired': {
+    kind: 'counter',
+    unit: '{key}',
+    help: 'Keys that this pod has deleted as the leader, because their time to live was over.',
+  },
   'hedge.locks.held': { kind: 'gauge', unit: '{lock}', help: 'The locks that this pod holds.', optional: ['lock'] },
   'hedge.locks.waiting': {
     kind: 'gauge',

@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 import { HedgeError } from '../../common/errors.js';
 import type { KvEntry } from '../../kv/kv-entry.js';
-import { limitOption } from '../connection.js';
+import { limitOption, parseDuration } from '../connection.js';
 import { CommandFailed } from '../exit-codes.js';
 import { table } from '../output.js';
 import type { CommandAdder, CommandContext } from '../command.js';
 
 interface PutOptions {
   readonly overwrite?: boolean;
+  readonly ttl?: number;
 }
 
 interface HistoryOptions {
@@ -29,6 +30,7 @@ export function addKvCommands(program: Command, { add, run }: CommandAdder): voi
     'put orders/17 paid',
   )
     .option('--overwrite', 'replaces the value that was put this way, and adds no version')
+    .option('--ttl <duration>', 'deletes the key after this time, unless it is put again', parseDuration)
     .action((key: string, value: string | undefined, options: PutOptions, command: Command) =>
       run(command, (context) => put(context, key, value, options)),
     );
@@ -78,10 +80,10 @@ async function put(
   { session, output }: CommandContext,
   key: string,
   given: string | undefined,
-  { overwrite = false }: PutOptions,
+  { overwrite = false, ttl }: PutOptions,
 ): Promise<void> {
   const value = given === undefined || given === '-' ? await standardInput() : given;
-  const entry = await session.pod.kv.put(key, value, { append: !overwrite });
+  const entry = await session.pod.kv.put(key, value, { append: !overwrite, ttlMs: ttl });
   output.print(entry, () => [`version ${entry.version} at ${entry.timestamp.toISOString()}`]);
 }
 
@@ -100,8 +102,8 @@ async function watch({ session, output, interrupted }: CommandContext, prefix: s
   }
 }
 
-function shown({ value, deleted }: KvEntry): string {
-  return deleted === true ? '(deleted)' : value;
+function shown({ value, deleted, expired }: KvEntry): string {
+  return expired === true ? '(expired)' : deleted === true ? '(deleted)' : value;
 }
 
 async function history(

@@ -1,3 +1,4 @@
+import { expiryConformance } from './expiry.js';
 import { leaseConformance } from './lease.js';
 import { lifecycleConformance } from './lifecycle.js';
 import { logConformance } from './log.js';
@@ -25,6 +26,7 @@ export function backendConformance(conformance: BackendConformance): void {
     leaseConformance(suite);
     renewAllConformance(suite);
     logConformance(suite);
+    expiryConformance(suite);
     permitConformance(suite);
     permitRowConformance(suite);
     transactionConformance(suite);

@@ -372,7 +372,11 @@ export interface KvTransactionItem {
   id: string;
   value: string;
   /** absent: none */
-  condition: KvCondition | undefined;
+  condition:
+    | KvCondition
+    | undefined;
+  /** time to live; 0: none */
+  ttlMs: number;
 }
 
 export interface KvCondition {
@@ -2895,7 +2899,7 @@ export const KvTransaction: MessageFns<KvTransaction> = {
 };
 
 function createBaseKvTransactionItem(): KvTransactionItem {
-  return { key: "", id: "", value: "", condition: undefined };
+  return { key: "", id: "", value: "", condition: undefined, ttlMs: 0 };
 }
 
 export const KvTransactionItem: MessageFns<KvTransactionItem> = {
@@ -2911,6 +2915,9 @@ export const KvTransactionItem: MessageFns<KvTransactionItem> = {
     }
     if (message.condition !== undefined) {
       KvCondition.encode(message.condition, writer.uint32(34).fork()).join();
+    }
+    if (message.ttlMs !== 0) {
+      writer.uint32(41).double(message.ttlMs);
     }
     return writer;
   },
@@ -2958,6 +2965,14 @@ export const KvTransactionItem: MessageFns<KvTransactionItem> = {
             }
 
             message.condition = KvCondition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.ttlMs = reader.double();
             continue;
           }
         }

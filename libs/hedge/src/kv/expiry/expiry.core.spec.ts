@@ -1,0 +1,179 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { Expiry, type ExpiringVersion, type ExpiryEffect, type ExpiryInput, type ExpiryLimits } from './expiry.core.js';
+
+const LIMITS: ExpiryLimits = { keys: 2, calls: 2, rows: 3, retryMs: 100, pauseMs: 20, lateMs: 10_000 };
+
+let core: Expiry;
+let now: number;
+
+type Call = Exclude<ExpiryEffect, { readonly type: 'wake' }>;
+
+/** The calls that an input causes. */
+function step(input: ExpiryInput): Call[] {
+  return core.step(input, now).filter((effect) => effect.type !== 'wake');
+}
+
+/** The calls that the next milliseconds cause, when each wake comes in time. */
+function pass(ms: number): Call[] {
+  const calls: Call[] = [];
+  for (const end = now + ms; now < end;) {
+    now += 1;
+    calls.push(...step({ type: 'tick' }));
+  }
+  return calls;
+}
+
+function version(key: string, timestamp: number, ttlMs = 1_000): ExpiringVersion {
+  return { key, id: `id${timestamp}`, timestamp: BigInt(timestamp), ttlMs };
+}
+
+function put(key: string, timestamp: number, ttlMs?: number): Call[] {
+  return step({ type: 'put', version: version(key, timestamp, ttlMs) });
+}
+
+/** A leader that has found no rows of earlier terms. */
+function lead(): void {
+  const [list] = step({ type: 'elected', token: 7n });
+  const [search] = step({ type: 'listed', call: list!.call, versions: [], next: undefined });
+  expect(step({ type: 'searched', call: search!.call, keys: [], next: undefined })).toEqual([]);
+}
+
+beforeEach(() => {
+  core = new Expiry(LIMITS);
+  now = 1_000;
+});
+
+describe('the expiry of keys on a leader', () => {
+  it('K6 deletes a version when its time to live has passed since its commit was known, and not before', () => {
+    lead();
+    put('a', 5);
+    expect(pass(999)).toEqual([]);
+    expect(pass(12)).toMatchObject([{ type: 'delete', token: 7n, version: version('a', 5) }]);
+  });
+
+  it('K6 counts anew from each later put, with the time to live of that put', () => {
+    lead();
+    put('a', 5);
+    pass(900);
+    put('a', 6, 3_000);
+    expect(pass(2_999)).toEqual([]);
+    expect(pass(12)).toMatchObject([{ type: 'delete', version: version('a', 6, 3_000) }]);
+  });
+
+  it('K6 ignores the late answer to a put that was replaced', () => {
+    lead();
+    put('a', 6, 3_000);
+    put('a', 5);
+    expect(pass(2_999)).toEqual([]);
+    expect(pass(12)).toMatchObject([{ version: version('a', 6, 3_000) }]);
+  });
+
+  it('K6 gives the keys of earlier terms their whole time to live, and reads them in pages, once', () => {
+    const [list] = step({ type: 'elected', token: 7n });
+    expect(list).toMatchObject({ type: 'list', after: undefined, limit: 2 });
+    now += 50;
+    const page = [version('a', 1), version('b', 2)];
+    const [next] = step({ type: 'listed', call: list!.call, versions: page, next: 'b' });
+    expect(next).toMatchObject({ type: 'list', after: 'b' });
+    const [search] = step({ type: 'listed', call: next!.call, versions: [version('c', 3)], next: undefined });
+    expect(search).toMatchObject({ type: 'search', after: undefined });
+    step({ type: 'searched', call: search!.call, keys: [], next: undefined });
+    expect(pass(999)).toEqual([]);
+    expect(pass(12).map((call) => 'version' in call && call.version.key)).toEqual(['a', 'b']);
+  });
+
+  it('reads a page again after a failure, and a version of this term is later than one of the page', () => {
+    const [list] = step({ type: 'elected', token: 7n });
+    put('a', 9, 5_000);
+    expect(step({ type: 'failed', call: list!.call })).toEqual([]);
+    const [again] = pass(100);
+    step({ type: 'listed', call: again!.call, versions: [version('a', 1)], next: undefined });
+    expect(pass(4_800)).toEqual([]);
+    expect(pass(200)).toMatchObject([{ type: 'delete', version: version('a', 9, 5_000) }]);
+  });
+
+  it('has few deletions in flight, and goes on when one has ended', () => {
+    lead();
+    for (const key of ['a', 'b', 'c']) put(key, 5);
+    const [one, two, ...others] = pass(1_020);
+    expect(others).toEqual([]);
+    expect([one, two].map((call) => call?.type)).toEqual(['delete', 'delete']);
+    expect(step({ type: 'deleted', call: one!.call, outcome: 'done' })).toMatchObject([
+      { type: 'delete', version: { key: 'c' } },
+      { type: 'trim', key: 'a', token: 7n },
+    ]);
+    expect(core.size).toBe(2);
+  });
+
+  it('tries a deletion again that failed, and forgets one whose key was renewed meanwhile', () => {
+    lead();
+    put('a', 5);
+    const [first] = pass(1_020);
+    step({ type: 'failed', call: first!.call });
+    const [second] = pass(120);
+    expect(second).toMatchObject({ type: 'delete', version: version('a', 5) });
+    put('a', 6);
+    expect(step({ type: 'deleted', call: second!.call, outcome: 'done' })).toEqual([]);
+    expect(pass(999)).toEqual([]);
+    expect(pass(12)).toMatchObject([{ type: 'delete', version: version('a', 6) }]);
+  });
+
+  it('K6 leaves a key that was put without a time to live, and closes its expiry rows', () => {
+    lead();
+    put('a', 5);
+    const [deletion] = pass(1_020);
+    const [close] = [...step({ type: 'deleted', call: deletion!.call, outcome: 'replaced' }), ...pass(20)];
+    expect(close).toMatchObject({ type: 'close', token: 7n, version: version('a', 5) });
+    expect(step({ type: 'deleted', call: close!.call, outcome: 'done' })).toMatchObject([{ type: 'trim', key: 'a' }]);
+    expect(core.size).toBe(0);
+    expect(pass(20_000)).toEqual([]);
+  });
+
+  it('K6 looks up a key that has a later version, which it did not know, and counts from then', () => {
+    lead();
+    put('a', 5);
+    const [deletion] = pass(1_020);
+    const [look] = [...step({ type: 'deleted', call: deletion!.call, outcome: 'renewed' }), ...pass(20)];
+    expect(look).toMatchObject({ type: 'look', key: 'a' });
+    step({ type: 'looked', call: look!.call, version: version('a', 6) });
+    expect(pass(999)).toEqual([]);
+    expect(pass(12)).toMatchObject([{ type: 'delete', version: version('a', 6) }]);
+  });
+
+  it('looks for a put without an answer after its time to live, and again when it cannot be written any more', () => {
+    lead();
+    step({ type: 'unsettled', key: 'a', ttlMs: 1_000 });
+    const [early] = pass(1_020);
+    expect(early).toMatchObject({ type: 'look', key: 'a' });
+    step({ type: 'looked', call: early!.call, version: undefined });
+    const [late] = pass(9_020);
+    expect(late).toMatchObject({ type: 'look', key: 'a' });
+    step({ type: 'looked', call: late!.call, version: undefined });
+    expect(core.size).toBe(0);
+  });
+
+  it('trims the expiry rows of a key after some puts, and those that it has found, one key after the other', () => {
+    const [list] = step({ type: 'elected', token: 7n });
+    const [search] = step({ type: 'listed', call: list!.call, versions: [], next: undefined });
+    const [trim] = step({ type: 'searched', call: search!.call, keys: ['old'], next: undefined });
+    expect(trim).toMatchObject({ type: 'trim', key: 'old' });
+    for (const timestamp of [1, 2, 3]) expect(put('a', timestamp, 90_000)).toEqual([]);
+    expect(step({ type: 'failed', call: trim!.call })).toEqual([]);
+    const calls = pass(120);
+    expect(calls).toMatchObject([{ type: 'trim', key: 'a' }]);
+    step({ type: 'trimmed', call: calls[0]!.call });
+    expect(pass(500)).toMatchObject([{ type: 'trim', key: 'old' }]);
+  });
+
+  it('makes no call while nothing expires, and none after its term', () => {
+    lead();
+    for (let n = 0; n < 1_000; n += 1) put(`key${n}`, n, 3_600_000);
+    expect(core.step({ type: 'tick' }, now)).toEqual([{ type: 'wake', afterMs: 3_600_000 }]);
+    expect(pass(10_000)).toEqual([]);
+    expect(step({ type: 'ended' })).toEqual([]);
+    expect(put('a', 5)).toEqual([]);
+    expect(core.size).toBe(0);
+    now += 4_000_000;
+    expect(step({ type: 'tick' })).toEqual([]);
+  });
+});

@@ -1,0 +1,85 @@
+import { EXPIRED_SUFFIX, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
+import type { SimulatedDatabase } from './database.js';
+import { EXPIRY_LIMITS, EXPIRY_PREFIX } from './pod-expiry.js';
+import { violated } from './violation.js';
+import type { World } from './world.js';
+
+/** The clocks of machines differ from true time by this much. */
+const SLOWEST = 0.96;
+const FASTEST = 1.04;
+/** For an election to be noticed, reads, deletions, and attempts that fail. */
+const SLACK_MS = 3_000;
+
+interface Committed {
+  readonly entry: LogEntry;
+  readonly ttlMs: number;
+  /** By true time. */
+  readonly at: number;
+}
+
+/**
+ * K6: a key is deleted because of its time to live only when that has passed since the commit of its newest version. Each
+ * version with a time to live has its expiry row in the same commit, and is deleted in the end.
+ */
+export class ExpiryOracle {
+  /** By id. */
+  readonly #committed = new Map<string, Committed>();
+  #unchecked: LogEntry | undefined;
+  /** When the database last lost commits: then a deletion may be lost, and the leader need not know. */
+  #lostAt = -Infinity;
+
+  constructor(
+    private readonly world: World,
+    private readonly database: SimulatedDatabase,
+  ) {}
+
+  /** A version with a time to live was committed. */
+  written(entry: LogEntry, ttlMs: number): void {
+    this.world.count('expiry: put');
+    this.#committed.set(entry.id, { entry, ttlMs, at: this.world.now });
+    this.#unchecked = entry;
+  }
+
+  /** A key was deleted because its time to live was over. @param before its newest version before. */
+  expired({ key, id }: LogEntry, before: LogEntry | undefined): void {
+    const expired = id.slice(0, -EXPIRED_SUFFIX.length);
+    const put = this.#committed.get(expired);
+    if (put === undefined) violated('K6', `${key} was deleted for ${expired}, which has no time to live`);
+    if (before?.id !== expired)
+      violated('K6', `${key} was deleted for ${expired}, and its newest version is ${before?.id}`);
+    const age = this.world.now - put.at;
+    if (age * FASTEST < put.ttlMs - 1e-6)
+      violated('K6', `${key} was deleted ${Math.round(age)} ms after its put with ${put.ttlMs} ms`);
+    this.world.count('expiry: deleted');
+  }
+
+  wentBack(): void {
+    this.#lostAt = this.world.now;
+    this.#unchecked = undefined;
+  }
+
+  /** To call after every step, which is one commit at most. */
+  check(): void {
+    const entry = this.#unchecked;
+    this.#unchecked = undefined;
+    if (entry === undefined) return;
+    const rows = this.database.versions(EXPIRY_PREFIX + entry.key);
+    if (!rows.some(({ id, timestamp }) => id === entry.id && timestamp === entry.timestamp))
+      violated('K6', `${entry.id} of ${entry.key} was committed without its expiry row`);
+  }
+
+  /** @param settledAt when faults have ended and a leader was elected. @param acknowledged by the caller of the put. */
+  finish(settledAt: number, acknowledged: (entry: LogEntry) => boolean): void {
+    const keys = new Set([...this.#committed.values()].map(({ entry }) => entry.key));
+    if ((this.database.acquiredAt ?? 0) < this.#lostAt) return;
+    for (const key of keys) {
+      const newest = this.database.versions(key).at(-1);
+      const put = newest && this.#committed.get(newest.id);
+      if (put === undefined) continue;
+      const from = Math.max(put.at, settledAt, this.database.acquiredAt ?? 0);
+      const lateMs = acknowledged(put.entry) ? 0 : EXPIRY_LIMITS.lateMs;
+      const leftMs = from + (lateMs + put.ttlMs) / SLOWEST + SLACK_MS - this.world.now;
+      if (leftMs < 0) violated('K6', `${newest?.id} of ${key} is still there, ${Math.round(-leftMs)} ms too late`);
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import { EXPIRED_SUFFIX, type TransactionOutcome } from '../../libs/hedge/src/database/log-table.js';
+import { Expiry, type ExpiryEffect, type ExpiryInput } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
+import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import { SimulatedDatabase } from './database.js';
+import type { PlantedBug } from './search.js';
+import { SOUND_PARTS } from './simulate.js';
+
+/** Takes the keys of earlier terms for old ones. */
+class DeletesInheritedKeys extends Expiry {
+  override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
+    if (input.type !== 'listed') return super.step(input, now);
+    return super.step({ ...input, versions: input.versions.map((version) => ({ ...version, ttlMs: 1 })) }, now);
+  }
+}
+
+/** Counts from the first put of a key. */
+class IgnoresRenewals extends Expiry {
+  readonly #keys = new Map<string, number>();
+
+  override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
+    if (input.type !== 'put') return super.step(input, now);
+    const { key, ttlMs } = input.version;
+    const dueAt = Math.max(now, this.#keys.get(key) ?? now + ttlMs);
+    this.#keys.set(key, dueAt);
+    return super.step({ ...input, version: { ...input.version, ttlMs: dueAt - now } }, now);
+  }
+}
+
+/** The deletion of an expired version has no condition. */
+class DeletesAnyVersion extends SimulatedDatabase {
+  override appendIf(transactions: readonly (readonly PutItem[])[], leader: string): TransactionOutcome[] {
+    const loose = transactions.map((items) =>
+      items.map(({ condition, ...item }) =>
+        item.append?.id.endsWith(EXPIRED_SUFFIX) === true ? item : { ...item, condition },
+      ),
+    );
+    return super.appendIf(loose, leader);
+  }
+}
+
+/** Bugs of keys with a time to live, each with the invariants that must find it. */
+export const PLANTED_EXPIRY: Readonly<Record<string, PlantedBug>> = {
+  'a key deleted early by the next leader': {
+    parts: { ...SOUND_PARTS, expiry: (limits) => new DeletesInheritedKeys(limits) },
+    found: ['K6'],
+  },
+  'a key deleted although it was renewed': {
+    parts: { ...SOUND_PARTS, expiry: (limits) => new IgnoresRenewals(limits) },
+    found: ['K6'],
+  },
+  'an expired key deleted in any version': {
+    parts: { ...SOUND_PARTS, database: (...made) => new DeletesAnyVersion(...made) },
+    found: ['K6'],
+  },
+  'an expiry row written after the commit of its put': {
+    parts: { ...SOUND_PARTS, expiryRows: 'after it' },
+    found: ['K6'],
+  },
+  'an expiring put that a former leader writes late': {
+    parts: { ...SOUND_PARTS, fencesExpiringPuts: false },
+    found: ['K6'],
+    conditions: { fault: 'pod cut off from the database' },
+  },
+};
