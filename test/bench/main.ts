@@ -15,12 +15,14 @@ import { spillSuite } from './suites/spill.js';
 import { spillRemoteSuite } from './suites/spill-remote.js';
 import { startupSuite } from './suites/startup.js';
 import { streamSuite } from './suites/streams.js';
+import { watchSuite } from './suites/watch.js';
 import { judge, type AnyRow } from './targets.js';
 
 const RUN: Readonly<Record<SuiteName, (plan: Plan, url: string | undefined) => Promise<AnyRow[]>>> = {
   send: sendSuite,
   broadcast: broadcastSuite,
   kv: kvSuite,
+  watch: watchSuite,
   semaphore: semaphoreSuite,
   streams: streamSuite,
   spill: async (plan) => [...(await spillSuite(plan)), ...(await spillRemoteSuite(plan))],

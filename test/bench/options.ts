@@ -4,6 +4,7 @@ export const SUITES = [
   'send',
   'broadcast',
   'kv',
+  'watch',
   'semaphore',
   'streams',
   'spill',

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Pool } from 'pg';
 import {
   ClusterService,
@@ -13,6 +14,7 @@ import {
   OnLeaderMessage,
   SemaphoreService,
   type BackendFactory,
+  type KvWatch,
   type Lock,
 } from 'nestjs-hedge';
 import { postgres } from 'nestjs-hedge/postgres';
@@ -25,7 +27,7 @@ import { FailoverWatch } from './failover-watch.js';
 import { StreamController, streamCommands } from './stream-load.js';
 
 const { BENCH_ADDRESS: address = '', BENCH_FILE: file = '', BENCH_SPANNER: database } = process.env;
-const { BENCH_POSTGRES: url, BENCH_SCHEMA: schema = '' } = process.env;
+const { BENCH_POSTGRES: url, BENCH_SCHEMA: schema = '', BENCH_RETENTION: retention } = process.env;
 
 function backendOf(): BackendFactory {
   if (url !== undefined) return postgres({ connectionString: url, schema });
@@ -61,13 +63,25 @@ class EchoController {
       address,
       timing: 'local',
       backend: backendOf(),
+      ...(retention === undefined ? {} : { kv: { retention: [{ prefix: '', versions: 1 }] } }),
     }),
   ],
   controllers: [EchoController, StreamController],
 })
 class PodModule {}
 
-const app = await NestFactory.createApplicationContext(PodModule, { logger: ['error'] });
+/** With `BENCH_RETENTION`, versions are deleted after a second, not after ten minutes, so that retention always deletes. */
+function withRetentionLimits(instance: unknown): unknown {
+  const { kv } = (instance ?? {}) as { kv?: { retention?: unknown } };
+  if (retention === undefined || kv?.retention === undefined) return instance;
+  const retentionLimits = { everyMs: 1_000, leastAgeMs: 1_000, keys: 100, rows: 500, pauseMs: 20 };
+  return { ...(instance as object), kv: { ...kv, retentionLimits } };
+}
+
+const app = await NestFactory.createApplicationContext(PodModule, {
+  logger: ['error'],
+  instrument: { instanceDecorator: withRetentionLimits },
+});
 app.enableShutdownHooks();
 const leader = app.get(LeaderService);
 const cluster = app.get(ClusterService);
@@ -93,6 +107,7 @@ const operations = {
     for (const result of await cluster.broadcast('echo', MESSAGE)) if (result.error) throw result.error;
   },
   put: () => kv.put(nextKey(), MESSAGE),
+  watchedPut: () => kv.put(`watched/${nextKey()}`, MESSAGE),
   get: () => kv.get(nextKey()),
   lock: async () => {
     const lock = await locks.acquire(`bench/${address}`);
@@ -122,6 +137,26 @@ const operations = {
 /** Many calls between two reads of the clock, because one call takes less time than a read. */
 const CALLS_PER_LOOK = 10_000;
 
+/** The prefix of the keys of `fanOut`. */
+const FAN = 'fan/';
+/** Between two operations of `fanOut`, so that the one before has reached all pods. */
+const FAN_OUT_PAUSE_MS = 20;
+/** When the last watcher of this pod had each version, by the clock of the machine. */
+const seen = new Map<string, { watchers: number; at: number }>();
+let fanWatchers = 0;
+
+function machineMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+async function follow(watch: KvWatch): Promise<void> {
+  for await (const { key, id } of watch) {
+    if (!key.startsWith(FAN)) continue;
+    const { watchers } = seen.get(id) ?? { watchers: 0 };
+    seen.set(id, { watchers: watchers + 1, at: machineMs() });
+  }
+}
+
 let watch: FailoverWatch | undefined;
 
 const commands = {
@@ -147,6 +182,35 @@ const commands = {
   fill: async () => {
     await Promise.all(Array.from({ length: KEYS }, () => kv.put(nextKey(), MESSAGE)));
   },
+  watch: async ({ prefix, watchers }: { prefix: string; watchers: number }) => {
+    const watches = Array.from({ length: watchers }, () => kv.watch(prefix));
+    await Promise.all(watches.map(({ ready }) => ready));
+    for (const each of watches) void follow(each);
+    if (prefix === FAN) fanWatchers = watchers;
+  },
+  fanOut: async ({ seconds }: { seconds: number }) => {
+    const written: { id: string; answeredAt: number; putMs: number; broadcastMs: number }[] = [];
+    for (const end = machineMs() + seconds * 1_000; machineMs() < end;) {
+      const start = machineMs();
+      const { id } = await kv.put(`${FAN}${nextKey()}`, MESSAGE);
+      const answeredAt = machineMs();
+      await sleep(FAN_OUT_PAUSE_MS);
+      const before = machineMs();
+      await operations.broadcast();
+      written.push({ id, answeredAt, putMs: answeredAt - start, broadcastMs: machineMs() - before });
+      await sleep(FAN_OUT_PAUSE_MS);
+    }
+    return written;
+  },
+  /** When the last watcher of this pod had each of so many versions, by id. */
+  arrivals: async (versions: number) => {
+    const complete = () => [...seen].filter(([, { watchers }]) => watchers === fanWatchers);
+    while (complete().length < versions) await sleep(10);
+    const arrivals = Object.fromEntries(complete().map(([id, { at }]) => [id, at]));
+    seen.clear();
+    return arrivals;
+  },
+  versions: async () => (await kv.history('bench/1', { limit: Infinity })).length,
   sendMany: async ({ messages, concurrency }: { messages: number; concurrency: number }) => {
     let left = messages;
     const caller = async (): Promise<void> => {

@@ -109,6 +109,28 @@ const TARGETS: readonly Target[] = [
     measure: (find) => ratio(find('get', 64)?.opsPerSecond, find('sqlite-read')?.opsPerSecond),
   },
   {
+    name: 'put answered to the last of 100 watchers on 3 pods / broadcast, p50',
+    bound: 2,
+    at: 'most',
+    measure: (find) => ratio(find('watch-fan-out')?.p50Ms, find('watch-broadcast')?.p50Ms),
+  },
+  ...[1, 64].flatMap((callers): Target[] => [
+    {
+      name: `put at ${callers} with a watch on its prefix / without, rate`,
+      bound: 0.9,
+      at: 'least',
+      measure: (find) =>
+        ratio(find('watch-put-watched', callers)?.opsPerSecond, find('watch-put', callers)?.opsPerSecond),
+    },
+    {
+      name: `put at ${callers} while retention deletes / without, rate`,
+      bound: 0.9,
+      at: 'least',
+      measure: (find) =>
+        ratio(find('watch-put-retention', callers)?.opsPerSecond, find('watch-put', callers)?.opsPerSecond),
+    },
+  ]),
+  {
     name: 'semaphore acquire and release / put, p50 at 1',
     bound: 2.5,
     at: 'most',
