@@ -119,6 +119,11 @@ export class DemoCluster {
     return Promise.all(this.pods.map((pod) => pod.stop()));
   }
 
+  /** Resolves when all pods have ended. */
+  get ended(): Promise<Ending[]> {
+    return Promise.all(this.all.map((pod) => pod.ended));
+  }
+
   async kill(): Promise<void> {
     await Promise.all(this.pods.map((pod) => pod.kill()));
   }

@@ -54,7 +54,8 @@ async function run(args: Arguments): Promise<number> {
     }
     for (let n = 0; n < 3; n += 1) await cluster.add();
     const ready = cluster.agree(60_000).then(({ leader }) => out.line(hints(leader, cluster)));
-    await Promise.race([stopped, Promise.all([ready, stopped])]);
+    await Promise.race([stopped, Promise.all([ready, stopped]), cluster.ended]);
+    if (!stop.aborted) throw new Error('all pods have ended');
     return 0;
   } finally {
     const late = setTimeout(() => void cluster.kill(), STOP_MS);

@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { demo, explain } from './demo.js';
 
@@ -11,6 +14,22 @@ describe('npm run demo', () => {
     for (const message of messages) expect(err).toContain(message);
     expect(code).toBe(2);
   });
+
+  it('ends with the reason, and leaves no files, when all its pods were killed', async () => {
+    const child = spawn(process.execPath, ['apps/demo/runner/start.mjs', '--port', '18080']);
+    let [out, err] = ['', ''];
+    child.stderr.setEncoding('utf8').on('data', (text) => (err += String(text)));
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      const ready = out.includes('Ctrl-C stops');
+      out += String(text);
+      if (ready || !out.includes('Ctrl-C stops')) return;
+      for (const [, pid] of out.matchAll(/started: pid (\d+)/g)) process.kill(Number(pid), 'SIGKILL');
+    });
+    const [code] = (await once(child, 'close')) as [number | null];
+    expect({ code, err }).toEqual({ code: 1, err: 'The demo failed: all pods have ended\n' });
+    const [, file] = /Three pods on sqlite (\S+)/.exec(out)!;
+    expect(existsSync(file!)).toBe(false);
+  }, 120_000);
 });
 
 /** A step of a tour with its events and its outcome, as the demo prints it. */
