@@ -108,11 +108,21 @@ if (CHROMIUM === undefined) it.skip('chromium is not installed here. Run: apt-ge
       await until(async () => (await page.locator('#members td:has-text("follower")').count()) === 2, 'two followers');
       await until(async () => /^[0-9.]+ s of/.test((await textOf(page, '#lease'))!), 'the time left of the lease');
       await leader.kill();
+      await until(async () => (await textOf(page, '#lease')) === 'no renewal seen', 'the end of the lease');
       await until(async () => !['None known', before].includes(await textOf(page, '#leader')), 'the next leader');
       await until(async () => (await page.locator('#members tbody tr').count()) === 2, 'two members');
       expect(await page.locator('#terms tbody tr').count()).toBe(2);
       await until(async () => (await textOf(page, '#news'))!.startsWith('The leader is now'), 'the spoken news');
       expect(problems).toEqual([]);
+      await page.close();
+    });
+
+    it('says that the pod of the page does not answer, and shows no lease', async () => {
+      const page = await open(`${pods.find(({ running }) => running)!.url}/hedge`);
+      await until(async () => /^[0-9.]+ s of/.test((await textOf(page, '#lease'))!), 'the time left of the lease');
+      await page.context().setOffline(true);
+      await show(page, 'jobs');
+      await until(async () => (await textOf(page, '#alert'))!.startsWith('This pod does not answer.'), 'the reason');
       await page.close();
     });
 
