@@ -1,6 +1,6 @@
 import { hostname, userInfo } from 'node:os';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { ClusterService, JobsService, KvStore, LockService, SemaphoreService } from 'nestjs-hedge';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { ClusterService, HedgeError, JobsService, KvStore, LockService, SemaphoreService } from 'nestjs-hedge';
 import { until } from '../nest/apps.js';
 import { LiveGroup, Running } from './command-line.js';
 
@@ -167,6 +167,20 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
     expect(await group.json('jobs', 'run', 'tidy up', '--id', 'tuesday')).toEqual({ name: 'tidy up', id: 'tuesday' });
     await until(async () => (await group.run('jobs', 'history', 'tidy up')).out.includes('tuesday'), 'the next run');
     expect(await runs()).toBe(1);
+  });
+
+  it.each(['DEADLINE_EXCEEDED', 'OUTCOME_UNKNOWN'] as const)('jobs run names its id after %s', async (code) => {
+    const run = jest.spyOn(JobsService.prototype, 'runNow');
+    try {
+      run.mockRejectedValueOnce(new HedgeError(code, 'It may have begun.'));
+      const { err } = await group.run('jobs', 'run', 'tidy up');
+      const [[, options] = []] = run.mock.calls;
+      expect(err).toBe(`It may have begun. Repeat the command with --id ${options?.id}: it begins no second run.\n`);
+      run.mockRejectedValueOnce(new HedgeError('NO_LEADER', 'Nothing has begun.'));
+      expect((await group.run('jobs', 'run', 'tidy up')).err).toBe('Nothing has begun.\n');
+    } finally {
+      run.mockRestore();
+    }
   });
 
   it('jobs remove removes a job that was added at run time, and no other', async () => {

@@ -135,7 +135,7 @@ function loggerOf({ verbose = false }: ConnectionOptions, { err }: Terminal): Li
 }
 
 function report(error: unknown, { output }: ConnectionOptions, terminal: Terminal): void {
-  const message = messageOf(error);
+  const message = messageOf(error).replace('raise timeoutMs', 'raise --timeout');
   const code = error instanceof HedgeError ? error.code : error instanceof UsageError ? 'USAGE' : 'FAILED';
   if (output === 'json') terminal.err(`${JSON.stringify({ error: { code, message } })}\n`);
   else terminal.err(`${message.split('\n').map(oneLine).join('\n')}\n`);

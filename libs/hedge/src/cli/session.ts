@@ -181,10 +181,10 @@ async function openInTime(backend: Backend, { timing, defaultTimeoutMs }: PodSet
   }
 }
 
-/** Names why a member gave no answer. */
+/** Names why a member gave no answer, as a part of a sentence. */
 export function whyNoAnswer(error: unknown): string {
   const old = error instanceof HedgeError && (error.code === 'NO_HANDLER' || error.code === 'NOT_LEADER');
-  return old ? 'runs a version without inspection' : messageOf(error);
+  return old ? 'runs a version without inspection' : messageOf(error).replace(/\.$/, '');
 }
 
 /** Sends no durations: the pods would warn of a member with other ones, and a client has no lease of the group. */

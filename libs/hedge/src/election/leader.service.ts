@@ -201,7 +201,7 @@ export class LeaderService implements FencedTransactions {
       throw new HedgeError('NO_LEADER', 'No leader was asked to step down: this pod knows of none. Try again later.');
     }
     const payload = resignPayload(token ?? belief.epoch);
-    const name = 'the request to step down';
+    const name = 'resignation';
     try {
       await messenger.request({
         to: 'leader',

@@ -68,7 +68,7 @@ export class InspectionService {
     const wait = gate.pass(`inspection of ${address}`);
     if (wait !== undefined) await wait;
     const to = { address, incarnation };
-    const name = `inspection of ${address}`;
+    const name = 'inspection';
     let reply: Encoded;
     try {
       reply = await messenger.request({ to, type: INSPECT, topic: '', name, payload: NO_PAYLOAD, timeoutMs, signal });

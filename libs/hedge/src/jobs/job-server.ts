@@ -218,7 +218,7 @@ export class JobServer {
     if (outcome === 'claimed' || (await this.#wasClaimed(name, id))) return;
     throw new HedgeError(
       'CONFLICT',
-      `Job '${name}' runs now, so runNow began no other run. Call it again when the run has ended: JobsService.list() names the runs in progress.`,
+      `Job '${name}' runs now, so runNow began no other run. Call it again when the run has ended: JobsService.list(), or nestjs-hedge jobs ls, names the runs in progress.`,
     );
   }
 
@@ -401,7 +401,7 @@ function definitionOf(name: string, text: string): AddedJob['definition'] {
 function unknownJob(name: string): HedgeError {
   return new HedgeError(
     'INVALID_ARGUMENT',
-    `There is no job '${name.slice(0, 128)}' on the leader, so nothing was done. JobsService.list() has the names of all jobs.`,
+    `There is no job '${name.slice(0, 128)}' on the leader, so nothing was done. JobsService.list(), or nestjs-hedge jobs ls, has the names of all jobs.`,
   );
 }
 

@@ -153,7 +153,9 @@ function* examineMembers(leader: PodState, answers: readonly MemberAnswer[]): Ge
       `${member.address} does not answer this machine: ${whyNoAnswer(error)}. Open its port to this machine and to all pods, or update it.`,
     );
   }
-  if (silent.length === 0) yield ok('members', `all ${answers.length} answer`);
+  if (silent.length === 0) {
+    yield ok('members', answers.length === 1 ? 'the only one answers' : `all ${answers.length} answer`);
+  }
   if (leader.view?.settled === false) {
     yield note('view', 'the leader has not heard from all members yet. Run doctor again in a few seconds.');
   }

@@ -82,7 +82,8 @@ export class CallerStream extends GrpcStream {
     // Every call ends with a status. An error event comes with it; without a listener it would end the process.
     call.on('error', () => undefined);
     call.on('status', (status: StatusObject) => {
-      this.closed(status.details || 'the peer ended it');
+      // A failed dial ends with a note of the name resolver, which is mostly empty.
+      this.closed(status.details.replace(/\.? Resolution note: *$/, '') || 'the peer ended it');
       client.close();
       this.release();
       done(this);
