@@ -61,19 +61,18 @@ describe('a leader that is killed or paused', () => {
     expect(await old!.call('send', 0, 10_000)).toBe(next.pid);
   }, 60_000);
 
-  it('killed and restarted at its address: a pod that watched the lease takes over, in one election', async () => {
+  it('killed and restarted at its address: one pod takes over, in one election', async () => {
     const [leader, ...followers] = await pods.startGroup(3);
     const { token } = await leader!.state();
     await leader!.kill();
     const restarted = await pods.start({ address: leader!.address });
 
     const [next] = await agree([restarted, ...followers]);
-    expect(next!.address).not.toBe(restarted.address);
     expect(await restarted.call('send', 0, 10_000)).toBe(next!.pid);
     const after = (await next!.state()).token!;
     expect(after).toBeGreaterThan(token!);
     expect([restarted, ...followers].flatMap(termsOf)).toEqual([after]);
-    // On a busy machine it may start only when that lease has expired.
+    // On a busy machine it may start only when that lease has expired, and then it may be the next leader.
     expect([[token, after], [after]]).toContainEqual(tokensIn(restarted));
   }, 60_000);
 
