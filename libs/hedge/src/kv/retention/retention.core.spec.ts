@@ -139,6 +139,39 @@ describe('retention', () => {
     expect(retention.pass(10)).toMatchObject([{ type: 'swept' }, { type: 'wake' }]);
   });
 
+  it('searches fewer keys after a search that failed, and goes on behind a key whose deletion failed', () => {
+    const retention = setUp([{ prefix: '', versions: 1 }]);
+    const error = new Error('too slow');
+    let call = retention.untilCall(retention.step(elected));
+    expect(call).toMatchObject({ type: 'search', limit: 2 });
+    const fails = () => retention.untilCall(retention.step({ type: 'failed', call: callOf(call), error }));
+    const finds = (keys: string[], next?: string) =>
+      retention.untilCall(retention.step({ type: 'found', call: callOf(call), page: { keys, next } }));
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', limit: 1, after: undefined });
+    call = finds(['a'], 'a');
+    expect(call).toMatchObject({ type: 'trim', key: 'a' });
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', limit: 1, after: undefined });
+    call = finds(['a'], 'a');
+    expect(call).toMatchObject({ type: 'search', after: 'a' });
+    call = finds(['b']);
+    expect(call).toMatchObject({ type: 'trim', key: 'b' });
+    call = retention.untilCall(retention.step({ type: 'trimmed', call: callOf(call), deleted: 1 }));
+    // After a whole sweep, both are tried again.
+    expect(call).toMatchObject({ type: 'search', limit: 2, after: undefined });
+    call = finds(['a', 'b']);
+    expect(call).toMatchObject({ type: 'trim', key: 'a' });
+    // A sweep for `compact` says which deletion fails.
+    retention.step({ type: 'compact', ticket: 1 });
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', limit: 2, after: undefined });
+    call = finds(['a', 'b']);
+    expect(call).toMatchObject({ type: 'trim', key: 'a' });
+    const ended = retention.step({ type: 'failed', call: callOf(call), error });
+    expect(ended).toContainEqual({ type: 'settle', ticket: 1, outcome: { error } });
+  });
+
   it('deletes nothing by marks from before a loss of the last commits of the database', () => {
     const retention = setUp([{ prefix: '', versions: 1 }], 100_000_000_000n);
     const search = retention.untilCall(retention.step(elected));

@@ -103,6 +103,8 @@ interface Sweep {
   readonly startedAt: number;
   readonly tickets: readonly number[];
   deleted: number;
+  /** Old versions may be deleted: then the sweep looks at all keys. */
+  whole: boolean;
   /** The rules that are left, with the present one first. */
   rules: readonly { readonly prefix: string; readonly bounds: RetentionBounds }[];
   /** The last key of the last search of the present rule; undefined before the first one. */
@@ -123,6 +125,9 @@ interface Sweep {
  *   clock. So a term begins to delete when it is that old.
  * - The days of a rule count by the timestamps of the database.
  * - Each deletion is fenced, and never takes the newest version, except a tombstone.
+ * - A failure ends the sweep. The next one searches half as many keys at a time if a search failed, and leaves out a key whose
+ *   deletion failed. So one large key does not hold up the others for ever. A sweep for `compact` leaves out none: its caller
+ *   gets the error.
  * - A key belongs to the rule with the longest prefix of it. Keys of this library belong to none.
  */
 export class Retention {
@@ -135,7 +140,11 @@ export class Retention {
   #waiting: number[] = [];
   #calls = 0;
   /** The call in flight, and when it began. */
-  #call: { readonly number: number; readonly startedAt: number } | undefined;
+  #call: { readonly number: number; readonly startedAt: number; readonly effect: RetentionEffect } | undefined;
+  /** Keys of the next search. */
+  #keys: number;
+  /** Keys whose deletion has failed since the last whole sweep. */
+  readonly #leftOut = new Set<string>();
   #nextSweepAt = 0;
   #pausedUntil = 0;
   #effects: RetentionEffect[] = [];
@@ -145,14 +154,16 @@ export class Retention {
     private readonly limits: RetentionLimits = DEFAULT_RETENTION_LIMITS,
   ) {
     this.#rules = rules;
+    this.#keys = limits.keys;
   }
 
   /** @param now milliseconds of the monotonic clock. */
   step(input: RetentionInput, now: number): readonly RetentionEffect[] {
     this.#effects = [];
+    const call = this.#call;
     if ('call' in input) {
       // Else a call of an earlier term.
-      if (input.call !== this.#call?.number) return [];
+      if (input.call !== call?.number) return [];
       this.#pause(now);
     }
     switch (input.type) {
@@ -180,6 +191,8 @@ export class Retention {
         this.#trimmed(input.deleted);
         break;
       case 'failed':
+        if (call?.effect.type === 'search') this.#keys = Math.max(1, Math.floor(call.effect.limit / 2));
+        if (call?.effect.type === 'trim') this.#leftOut.add(call.effect.key);
         this.#endSweep(now, input.error);
         break;
       case 'tick':
@@ -219,6 +232,7 @@ export class Retention {
   #startRules(time: bigint, now: number): void {
     const [mark] = this.#marks;
     if (this.#sweep === undefined || mark === undefined || now - mark.at < this.limits.leastAgeMs) return;
+    this.#sweep.whole = true;
     this.#sweep.rules = this.#rules.map((rule) => ({
       prefix: rule.prefix,
       bounds: boundsOf(rule, mark.timestamp, time),
@@ -229,7 +243,8 @@ export class Retention {
     const sweep = this.#sweep;
     const [rule] = sweep?.rules ?? [];
     if (sweep === undefined || rule === undefined) return;
-    sweep.keys = keys.filter((key) => !isReservedKey(key) && this.#ruleOf(key) === rule.prefix);
+    const isLeftOut = (key: string): boolean => sweep.tickets.length === 0 && this.#leftOut.has(key);
+    sweep.keys = keys.filter((key) => !isReservedKey(key) && !isLeftOut(key) && this.#ruleOf(key) === rule.prefix);
     sweep.after = next;
     sweep.searched = next === undefined;
   }
@@ -273,20 +288,34 @@ export class Retention {
     if (this.#sweep === undefined) {
       const tickets = this.#waiting;
       this.#waiting = [];
-      this.#sweep = { startedAt: now, tickets, deleted: 0, rules: [], after: undefined, searched: false, keys: [] };
-      this.#call = { number: call, startedAt: now };
-      return void this.#effects.push({ type: 'mark', call, token });
+      this.#sweep = {
+        startedAt: now,
+        tickets,
+        deleted: 0,
+        whole: false,
+        rules: [],
+        after: undefined,
+        searched: false,
+        keys: [],
+      };
+      return this.#begin({ type: 'mark', call, token }, now);
     }
     const effect = this.#work(this.#sweep, call, token);
-    if (effect === undefined) {
-      this.#endSweep(now);
-      return this.#next(now);
+    if (effect !== undefined) return this.#begin(effect, now);
+    if (this.#sweep.whole) {
+      this.#keys = Math.min(this.limits.keys, 2 * this.#keys);
+      this.#leftOut.clear();
     }
-    this.#call = { number: call, startedAt: now };
+    this.#endSweep(now);
+    this.#next(now);
+  }
+
+  #begin(effect: RetentionEffect & { readonly call: number }, now: number): void {
+    this.#call = { number: effect.call, startedAt: now, effect };
     this.#effects.push(effect);
   }
 
-  #work(sweep: Sweep, call: number, token: bigint): RetentionEffect | undefined {
+  #work(sweep: Sweep, call: number, token: bigint): (RetentionEffect & { readonly call: number }) | undefined {
     const [key] = sweep.keys;
     if (key === undefined && sweep.searched) {
       sweep.rules = sweep.rules.slice(1);
@@ -297,7 +326,7 @@ export class Retention {
     if (rule === undefined) return undefined;
     const { prefix, bounds } = rule;
     if (key !== undefined) return { type: 'trim', call, token, prefix, key, limit: this.limits.rows, bounds };
-    return { type: 'search', call, prefix, after: sweep.after, limit: this.limits.keys, bounds };
+    return { type: 'search', call, prefix, after: sweep.after, limit: this.#keys, bounds };
   }
 }
 

@@ -125,8 +125,10 @@ describe('the retention of a leader', () => {
 
   it('warns when the driver cannot delete', () => {
     const { trimmable, ...log } = backend.log;
-    runner({ log }).elected(token);
+    const retention = runner({ log });
+    retention.elected(token);
     expect(trimmable).toBeDefined();
+    expect(() => retention.compact()).toThrow('the driver of the database cannot delete');
     expect(warnings).toEqual([expect.stringContaining('kv.retention has no effect')]);
   });
 });

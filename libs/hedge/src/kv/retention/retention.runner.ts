@@ -16,7 +16,7 @@ import {
 } from './retention.core.js';
 
 export interface RetentionRunnerOptions {
-  readonly log: LogTable;
+  readonly log: Pick<LogTable, 'overwrite' | 'trim' | 'trimmable'>;
   readonly clock: Clock;
   /** Row name of the election lease, whose token fences all writes. */
   readonly lease: string;
@@ -37,21 +37,21 @@ interface PendingCompaction {
 
 /** Runs `Retention` on the leader. Without rules it does nothing. */
 export class RetentionRunner {
-  readonly #core: Retention;
   readonly #pending = new Map<number, PendingCompaction>();
   #tickets = 0;
   #stopTimer: () => void = () => undefined;
   /** A sweep has failed, and that was logged. */
   #failing = false;
 
-  constructor(private readonly options: RetentionRunnerOptions) {
-    this.#core = new Retention(options.rules, options.limits);
-  }
+  constructor(
+    private readonly options: RetentionRunnerOptions,
+    private readonly core = new Retention(options.rules, options.limits),
+  ) {}
 
   elected(token: bigint): void {
-    const { log, rules, logger } = this.options;
+    const { rules, logger } = this.options;
     if (rules.length === 0) return;
-    if (log.trim === undefined || log.trimmable === undefined) {
+    if (!this.#canDelete) {
       return logger.warn(
         'The driver of the database cannot delete old versions, so kv.retention has no effect. Update the driver, or remove kv.retention',
       );
@@ -66,9 +66,15 @@ export class RetentionRunner {
 
   /**
    * Resolves with the number of deleted versions when a whole sweep has ended.
-   * @throws HedgeError INVALID_ARGUMENT without rules; NOT_LEADER; the error of the driver.
+   * @throws HedgeError INVALID_ARGUMENT without rules, or when the driver cannot delete; NOT_LEADER; the error of the driver.
    */
   compact(): Promise<number> {
+    if (!this.#canDelete) {
+      throw new HedgeError(
+        'INVALID_ARGUMENT',
+        'compact deleted nothing: the driver of the database cannot delete old versions. Update the driver.',
+      );
+    }
     if (this.options.rules.length === 0) {
       throw new HedgeError(
         'INVALID_ARGUMENT',
@@ -82,8 +88,13 @@ export class RetentionRunner {
     });
   }
 
+  get #canDelete(): boolean {
+    const { log } = this.options;
+    return log.trim !== undefined && log.trimmable !== undefined;
+  }
+
   #step(input: RetentionInput): void {
-    for (const effect of this.#core.step(input, this.options.clock.now().mono)) this.#perform(effect);
+    for (const effect of this.core.step(input, this.options.clock.now().mono)) this.#perform(effect);
   }
 
   #perform(effect: RetentionEffect): void {
@@ -128,22 +139,10 @@ export class RetentionRunner {
   }
 
   #call<Result>(call: number, run: () => Promise<Result>, done: (result: Result) => RetentionInput): void {
+    const succeeded = (result: Result): void => this.#step(done(result));
+    const failed = (error: unknown): void => this.#step({ type: 'failed', call, error });
     // Also a call for `compact` belongs to the trace of none.
-    outsideContext(() => void this.#answer(call, run, done));
-  }
-
-  async #answer<Result>(
-    call: number,
-    run: () => Promise<Result>,
-    done: (result: Result) => RetentionInput,
-  ): Promise<void> {
-    let input: RetentionInput;
-    try {
-      input = done(await run());
-    } catch (error) {
-      input = { type: 'failed', call, error };
-    }
-    this.#step(input);
+    outsideContext(() => void run().then(succeeded, failed));
   }
 
   #swept({ deleted, ms, error }: Extract<RetentionEffect, { readonly type: 'swept' }>): void {
