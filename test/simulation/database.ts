@@ -317,7 +317,7 @@ export class SimulatedDatabase {
 
   /** As `LogTable.changes`. */
   changes({ after, limit, ...scope }: ChangesQuery): ChangesPage {
-    const later = this.rowsIn(scope).filter((row) => this.isAfter(row, after));
+    const later = this.#rowsAfter(after, limit + 1, scope);
     const entries = later.slice(0, limit);
     const more = later.length > limit;
     const next = more ? (entries.at(-1) ?? after) : laterPlace(placeAt(this.#lastTimestamp + 1n), after);
@@ -345,10 +345,13 @@ export class SimulatedDatabase {
   trim(trim: LogTrim): number {
     const { key, limit, record } = trim;
     const versions = this.versions(key);
-    const deleted = oldVersions(versions, trim).slice(0, limit);
+    const deleted = this.oldVersions(versions, trim).slice(0, limit);
     const last = deleted.at(-1);
     if (last === undefined) return 0;
-    this.#log.set(key, versions.slice(deleted.length));
+    this.#log.set(
+      key,
+      versions.filter((version) => !deleted.includes(version)),
+    );
     const known = record && (this.#compacted.get(record.prefix) ?? 0n);
     if (record !== undefined && last.timestamp >= (known ?? 0n))
       this.#compacted.set(record.prefix, last.timestamp + 1n);
@@ -361,16 +364,29 @@ export class SimulatedDatabase {
     return deleted.length;
   }
 
+  /** In the order in which `trim` deletes them. */
+  protected oldVersions(versions: readonly LogEntry[], trim: LogTrim): readonly LogEntry[] {
+    return oldVersions(versions, trim);
+  }
+
   protected isAfter(row: LogEntry, place: LogPlace): boolean {
     return comparePlaces(row, place) > 0;
   }
 
-  /** In the order of commits. */
-  rowsIn({ prefix, exact }: WatchScope): LogEntry[] {
-    return [...this.#log]
-      .filter(([key]) => (exact ? key === prefix : key.startsWith(prefix)))
-      .flatMap(([, versions]) => versions)
-      .sort(comparePlaces);
+  /** The first rows behind that place, in the order of commits. */
+  #rowsAfter(place: LogPlace, most: number, { prefix, exact }: WatchScope): LogEntry[] {
+    const rows: LogEntry[] = [];
+    for (const [key, versions] of this.#log) {
+      if (exact ? key !== prefix : !key.startsWith(prefix)) continue;
+      const first = firstIndex(versions, (row) => this.isAfter(row, place));
+      rows.push(...versions.slice(first, first + most));
+    }
+    return rows.sort(comparePlaces).slice(0, most);
+  }
+
+  /** Of the log. */
+  rows(): LogEntry[] {
+    return [...this.#log.values()].flat();
   }
 
   /** As `LogTable.lastTimestamp`. */
@@ -380,7 +396,8 @@ export class SimulatedDatabase {
 
   #write(entry: LogEntry, others: readonly LogEntry[]): LogEntry {
     const before = this.#log.get(entry.key) ?? [];
-    this.#log.set(entry.key, [...others, entry].sort(compareVersions));
+    const place = firstIndex(others, (other) => compareVersions(other, entry) > 0);
+    this.#log.set(entry.key, [...others.slice(0, place), entry, ...others.slice(place)]);
     this.commit(() => {
       this.#log.set(entry.key, before);
       this.#undone?.push(entry);
@@ -467,6 +484,18 @@ export class SimulatedDatabase {
 
 function isHeldBy(row: LeaseRow, holder: MemberId, token: bigint): boolean {
   return row.token === token && row.claim?.holder.incarnation === holder.incarnation;
+}
+
+/** The index of the first row for which `isBehind` holds, as it does for all rows after it. */
+export function firstIndex(rows: readonly LogEntry[], isBehind: (row: LogEntry) => boolean): number {
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBehind(rows[middle]!)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** The order of versions: (timestamp, id). */

@@ -1,3 +1,4 @@
+import type { DatabaseFaults } from './calls.js';
 import type { Cluster } from './cluster.js';
 import type { DatabaseKind } from './database.js';
 import type { Machine } from './machine.js';
@@ -120,6 +121,12 @@ export interface Conditions {
   readonly database?: DatabaseKind;
   /** The only kind of fault, besides those of single messages and calls. */
   readonly fault?: FaultKind;
+  /** The shares of calls to the database that fail. */
+  readonly calls?: Partial<DatabaseFaults>;
+  /** The mean time between two operations of the pods. */
+  readonly pauseMs?: number;
+  /** The only changes of jobs are new definitions of the added one, which follow each other closely. */
+  readonly redefinesJob?: boolean;
 }
 
 /** The faults that only some kinds of databases have. */
@@ -140,11 +147,11 @@ const ALONE: readonly FaultKind[] = [
 ];
 
 /** Injects random faults until then; their kinds and rates differ from seed to seed. */
-export function injectFaults(cluster: Cluster, until: number, { fault }: Conditions = {}): void {
+export function injectFaults(cluster: Cluster, until: number, { fault, calls }: Conditions = {}): void {
   const { random, world, network, connection } = cluster;
   const share = (): number => (random.chance(0.3) ? 0 : random.skewed(0.002, 0.2));
   network.faults = { drop: share(), duplicate: share() * 3, maxDelayMs: random.skewed(2, 600) };
-  connection.faults = { failBefore: share(), failAfter: 2 * share(), late: share(), slow: 3 * share() };
+  connection.faults = { failBefore: share(), failAfter: 2 * share(), late: share(), slow: 3 * share(), ...calls };
   const kinds = fault === undefined ? pickFaults(cluster) : [fault];
   if (kinds.length === 0) return;
   const meanPauseMs = kinds.length === 1 ? random.between(2_000, 6_000) : random.skewed(400, 5_000);

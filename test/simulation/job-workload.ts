@@ -1,6 +1,7 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { JobAction } from '../../libs/hedge/src/jobs/job-requests.js';
 import type { Cluster } from './cluster.js';
+import type { Conditions } from './faults.js';
 import { ADDED_JOB, INTERVALS } from './job-oracle.js';
 import type { Pod } from './pod.js';
 import { REFUSED_REASON } from './pod-jobs.js';
@@ -16,8 +17,10 @@ const REPLACEMENT = ['add', 'add'] as const;
 const AGAIN_MS = 4_000;
 
 /** Any pods run, pause and resume random jobs until then, and remove, change and add one. Each pause ends some time later. */
-export function controlJobs(cluster: Cluster, until: number): void {
+export function controlJobs(cluster: Cluster, until: number, { redefinesJob = false }: Conditions = {}): void {
   const { random, world } = cluster;
+  if (redefinesJob)
+    return actAtRandom(cluster, until, 150, (pod) => change(cluster, pod, 'add', ADDED_JOB, random.skewed(200, 4_000)));
   actAtRandom(cluster, until, random.skewed(300, 3_000), (pod) => {
     const { name } = random.pick(cluster.jobs.all);
     if (random.chance(0.5)) return runNow(cluster, pod, name, cluster.jobs.asked(), random.skewed(200, 6_000));

@@ -17,8 +17,8 @@ export interface Believer {
 /** Checks L1, L2, L3 and M1 over the whole group, in true time. */
 export class LeadershipOracle {
   readonly history: LeaseHistory;
-  /** Terms that ended, by token and incarnation. */
-  readonly #ended = new Set<string>();
+  /** The tokens of the terms that ended, by incarnation. */
+  readonly #ended = new Map<string, Set<bigint>>();
   readonly #views = new Map<string, string>();
   /** Terms up to this one began in a database that was replaced since then. */
   #replacedUpTo = 0n;
@@ -42,11 +42,15 @@ export class LeadershipOracle {
 
   elected({ incarnation }: MemberId, token: bigint): void {
     if (!this.history.owns({ incarnation, token })) violated('L1', `${incarnation} leads with a token not its own`);
-    if (this.#ended.has(`${token} ${incarnation}`)) violated('L3', `${incarnation} leads again with token ${token}`);
+    if (this.#hasEnded(incarnation, token)) violated('L3', `${incarnation} leads again with token ${token}`);
   }
 
   deposed({ incarnation }: MemberId, token: bigint): void {
-    this.#ended.add(`${token} ${incarnation}`);
+    this.#ended.set(incarnation, (this.#ended.get(incarnation) ?? new Set()).add(token));
+  }
+
+  #hasEnded(incarnation: string, token: bigint): boolean {
+    return this.#ended.get(incarnation)?.has(token) === true;
   }
 
   /** A member has accepted a view. */
@@ -70,7 +74,7 @@ export class LeadershipOracle {
   /** To call after every step. */
   check(): void {
     for (const { self, term } of this.believers()) {
-      if (term !== undefined && this.#ended.has(`${term.token} ${self.incarnation}`))
+      if (term !== undefined && this.#hasEnded(self.incarnation, term.token))
         violated('L3', `${self.incarnation} holds token ${term.token} again after it stepped down`);
     }
     const valid = [...this.#valid()];

@@ -113,7 +113,7 @@ export class LeaseHistory {
 
   /** Whether commits of that term are lost: then the row may have another holder. */
   isLost(term: ValidTerm): boolean {
-    return this.#lost.has(keyOf(term));
+    return this.#lost.size > 0 && this.#lost.has(keyOf(term));
   }
 
   /** Whether the acquisition with that token is lost. */

@@ -68,6 +68,7 @@ interface Read {
   readonly key: string;
   readonly startedAt: number;
   readonly endedAt: number;
+  /** Of a key without versions: the tombstone that retention has deleted last. It may have been written after the read. */
   readonly latest: LogEntry | undefined;
 }
 
@@ -94,6 +95,8 @@ export class Operations {
   /** The entries that retention has deleted, and their number for each key. */
   readonly #trimmed = new Set<LogEntry>();
   readonly #trims = new Map<string, number>();
+  /** The last tombstone of each key that retention has deleted with all versions before it. */
+  readonly #buried = new Map<string, LogEntry>();
 
   /** @param isLost whether the database has lost the term with that token. */
   constructor(
@@ -204,7 +207,7 @@ export class Operations {
       const latest =
         newest && [...this.#written.values()].find((entry) => entry.key === key && isSamePosition(entry, newest));
       if (latest !== undefined || newest === undefined) {
-        this.#reads.push({ key, startedAt, endedAt: this.world.now, latest });
+        this.#reads.push({ key, startedAt, endedAt: this.world.now, latest: latest ?? this.#buried.get(key) });
       } else if (this.#losses === 0) {
         violated('K4', `put ${id} was refused for a row that is not in the database`);
       }
@@ -275,8 +278,10 @@ export class Operations {
 
   #newest(key: string): LogEntry | undefined {
     let newest: LogEntry | undefined;
+    const buried = this.#buried.get(key);
+    const after = buried !== undefined && this.#trimmed.has(buried) ? buried : undefined;
     for (const other of this.#written.values()) {
-      if (this.#trimmed.has(other)) continue;
+      if (this.#trimmed.has(other) || (after !== undefined && compareVersions(other, after) < 0)) continue;
       if (other.key === key && (newest === undefined || compareVersions(other, newest) > 0)) newest = other;
     }
     return newest;
@@ -309,14 +314,20 @@ export class Operations {
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) - 1);
   }
 
-  /** Retention has deleted versions of one key. @param left whether it has others. */
+  /** Retention has deleted versions of one key, the oldest first. @param left whether it has others. */
   trimmed(entries: readonly LogEntry[], left: boolean): void {
+    const [{ key } = { key: '' }] = entries;
+    const newest = this.#newest(key);
+    if (newest !== undefined && entries.includes(newest)) {
+      if (!isTombstone(newest)) violated('K1', `retention has deleted the newest version of ${key}`);
+      if (left) violated('K1', `retention has deleted a tombstone of ${key} before the versions that it hides`);
+      this.world.count('retention: deleted a tombstone');
+      this.#buried.set(key, newest);
+    }
     for (const entry of entries) {
       this.#trimmed.add(entry);
       if (entry.id !== OVERWRITE_ID) this.#trims.set(entry.key, (this.#trims.get(entry.key) ?? 0) + 1);
     }
-    const last = entries.at(-1);
-    if (!left && last !== undefined) violated('K1', `retention has deleted the newest version of ${last.key}`);
   }
 
   /** The database has lost the commit that deleted these. */
@@ -333,7 +344,7 @@ export class Operations {
     const before = this.#appended.get(key) ?? 0;
     const losses = this.#losses;
     return (versions) => {
-      this.#reads.push({ key, startedAt, endedAt: this.world.now, latest: versions.at(-1) });
+      this.#reads.push({ key, startedAt, endedAt: this.world.now, latest: versions.at(-1) ?? this.#buried.get(key) });
       const left = before - (this.#trims.get(key) ?? 0);
       if (versions.length < left && losses === this.#losses)
         violated('K3', `a read of ${key} has ${versions.length} of ${left} versions`);

@@ -154,10 +154,12 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a transactional run whose `done` is not fenced': {
     parts: { ...SOUND_PARTS, database: (...made) => new AppendsUnfenced(...made) },
     found: ['J1'],
+    conditions: { fault: 'pod cut off from the database' },
   },
   'a `done` whose fence does not last until the commit': {
     parts: { ...SOUND_PARTS, database: (...made) => new AcquiresAtOnce(...made) },
     found: ['J1'],
+    conditions: { fault: 'resign' },
   },
   '`done` recorded outside of the transaction': {
     parts: { ...SOUND_PARTS, database: (...made) => new RecordsDoneLater(...made) },
@@ -178,6 +180,7 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a pause written without a fence': {
     parts: { ...SOUND_PARTS, changesJobsUnfenced: true },
     found: ['J5'],
+    conditions: { fault: 'pod cut off from the database' },
   },
   'firings of a pause that run after it': {
     parts: { ...SOUND_PARTS, jobs: (job, settings) => new ForgetsResumptions(job, settings) },
@@ -190,6 +193,7 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a job that runs on by a definition that is replaced': {
     parts: { ...SOUND_PARTS, jobRegistry: (settings) => new ReplacesWithoutHold(settings) },
     found: ['J5'],
+    conditions: { fault: 'links cut', redefinesJob: true },
   },
   'a refused change that blocks the next ones': {
     parts: { ...SOUND_PARTS, jobRegistry: (settings) => new RepeatsRefusedRows(settings) },
@@ -198,6 +202,7 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'two new timetables at one time with one row id': {
     parts: { ...SOUND_PARTS, jobRowId: rowIdWithoutRevision },
     found: ['J2'],
+    conditions: { fault: 'links cut', redefinesJob: true },
   },
   'a requested run whose claim is deleted soon': {
     parts: { ...SOUND_PARTS, trimsRequestedRuns: true },

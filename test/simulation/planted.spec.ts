@@ -3,7 +3,7 @@ import { PLANTED } from './planted.js';
 import { seedThatFinds } from './search.js';
 import { simulate } from './simulate.js';
 
-/** Within this many seeds every planted bug shows; the rarest needs about twenty. */
+/** Within this many seeds every planted bug shows; the rarest needs about ten. */
 const SEEDS_TO_FIND = 300;
 
 describe('the simulation of whole clusters', () => {

@@ -1,5 +1,6 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
+import type { RetentionRunner } from '../../libs/hedge/src/kv/retention/retention.runner.js';
 import { InputQueue } from '../../libs/hedge/src/common/async/input-queue.js';
 import type { Membership, MembershipEffect, MembershipInput } from '../../libs/hedge/src/membership/membership.core.js';
 import { mayHandOver } from '../../libs/hedge/src/membership/hand-overs.js';
@@ -20,7 +21,7 @@ import { PodLocks } from './pod-locks.js';
 import { PodMessaging, type MessagingHost } from './pod-messaging.js';
 import { PodReads } from './pod-reads.js';
 import type { PodRenewer } from './pod-renewer.js';
-import { PodRetention } from './pod-retention.js';
+import { podRetention } from './pod-retention.js';
 import { PodSemaphores } from './pod-semaphores.js';
 import { PodWatches } from './pod-watches.js';
 import { violated } from './violation.js';
@@ -36,7 +37,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
   readonly messaging: PodMessaging;
   readonly reads: PodReads;
   readonly watches: PodWatches;
-  readonly retention: PodRetention;
+  readonly retention: RetentionRunner;
   readonly expiry: PodExpiry;
   readonly locks: PodLocks;
   readonly jobs: PodJobs;
@@ -99,7 +100,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     this.semaphores = new PodSemaphores(this, this.messaging, cluster);
     this.watches = new PodWatches(this, this.messaging, cluster);
     this.reads = new PodReads(this, cluster);
-    this.retention = new PodRetention(this, cluster);
+    this.retention = podRetention(this, cluster);
     this.expiry = new PodExpiry(this, cluster);
     this.messaging.expiry = this.expiry;
     this.locks = new PodLocks(this, cluster);
@@ -295,7 +296,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         );
         this.renewer?.hold(ELECTION, effect, false, () => this.elect({ type: 'tick' }));
         this.semaphores.elected(effect.token);
-        this.retention.step({ type: 'elected', token: effect.token });
+        this.retention.elected(effect.token);
         this.expiry.step({ type: 'elected', token: effect.token });
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':
@@ -304,7 +305,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         world.note(self.incarnation, () => `lost ${effect.token}: ${effect.reason}`);
         cluster.leadership.deposed(self, effect.token);
         this.semaphores.ended();
-        this.retention.step({ type: 'ended' });
+        this.retention.ended();
         this.expiry.step({ type: 'ended' });
         return this.jobs.step({ type: 'deposed', token: effect.token });
       case 'holder-changed': {

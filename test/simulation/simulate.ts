@@ -26,7 +26,7 @@ import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { SimulatedTransaction } from './transactions.js';
 import { Violation, violated } from './violation.js';
-import { openWatches, putExpiring, putInBursts, runWorkload } from './workload.js';
+import { openWatches, putExpiring, putInBursts, runWorkload, useDeletedKey } from './workload.js';
 import type { Coverage } from './world.js';
 
 const FAULTS_END = 20_000;
@@ -106,18 +106,19 @@ export function simulate(
       world.after(cluster.random.skewed(1, 3_000), () => cluster.startPod(machine));
     }
     injectFaults(cluster, FAULTS_END, conditions);
-    runWorkload(cluster, WORK_ENDS);
-    openWatches(cluster, WORK_ENDS);
+    runWorkload(cluster, WORK_ENDS, conditions);
+    useDeletedKey(cluster);
+    openWatches(cluster, WORK_ENDS + 4_000);
+    world.after(WORK_ENDS, () => (cluster.watches.hurried = true));
     putExpiring(cluster, WORK_ENDS);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
     cluster.world.after(2_000, () => addJob(cluster));
-    controlJobs(cluster, WORK_ENDS);
+    controlJobs(cluster, WORK_ENDS, conditions);
     world.runUntil(FAULTS_END, check);
     endFaults(cluster);
     cluster.poisoned = false;
     cluster.jobs.hurried = true;
-    cluster.watches.hurried = true;
     world.runUntil(FAULTS_END + LEADER_WITHIN, check);
     if (!cluster.pods().some(({ believes }) => believes)) {
       violated('L4', `no leader ${LEADER_WITHIN} ms after the last fault`);
@@ -129,6 +130,8 @@ export function simulate(
     checkLocks();
     checkRecovered(cluster);
     cluster.watches.recovered();
+    // Puts are committed while questions and notices of earlier ones are on their way.
+    cluster.network.faults = { ...cluster.network.faults, maxDelayMs: 150 };
     putInBursts(cluster);
     cluster.jobs.finish(
       cluster

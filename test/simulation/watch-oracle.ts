@@ -1,7 +1,7 @@
-import { comparePlaces, type LogEntry, type LogPlace } from '../../libs/hedge/src/database/log-table.js';
+import { comparePlaces, OVERWRITE_ID, type LogEntry, type LogPlace } from '../../libs/hedge/src/database/log-table.js';
 import { isReservedKey } from '../../libs/hedge/src/database/row-names.js';
 import type { WatchScope } from '../../libs/hedge/src/kv/watch/watch-notices.core.js';
-import type { SimulatedDatabase } from './database.js';
+import { firstIndex, type SimulatedDatabase } from './database.js';
 import { violated } from './violation.js';
 
 /** While nothing fails, a watch gets each row this soon. It is less than the time after which it reads in any case. */
@@ -16,6 +16,8 @@ interface Watched {
 /** W1: each watch gets each row once, in the order of commits, and all of them in the end; soon, while nothing fails. */
 export class WatchOracle {
   readonly #all = new Set<Watched>();
+  /** All rows, also those that retention has deleted, in the order of commits. */
+  #rows: LogEntry[] = [];
   /** The rows that retention has deleted. */
   readonly #trimmed = new Set<LogEntry>();
   /** Readers are fast now, so that they have read all rows in the end. */
@@ -36,6 +38,15 @@ export class WatchOracle {
   }
 
   written(entry: LogEntry): void {
+    if (isReservedKey(entry.key)) return;
+    if (entry.id === OVERWRITE_ID) {
+      const isBefore = (row: LogEntry): boolean =>
+        row.id === OVERWRITE_ID && row.key === entry.key && !this.#trimmed.has(row);
+      const before = this.#rows.findIndex(isBefore);
+      if (before >= 0) this.#rows.splice(before, 1);
+    }
+    const place = firstIndex(this.#rows, (row) => comparePlaces(row, entry) > 0);
+    this.#rows.splice(place, 0, entry);
     if (this.#nothingFails) this.#committedAt.set(entry, this.now());
   }
 
@@ -71,12 +82,15 @@ export class WatchOracle {
   /** The database has lost rows, and may give their timestamps again: a watch that has seen them is not checked any more. */
   wentBack(): void {
     this.#all.clear();
+    this.#rows = [...this.database.rows(), ...this.#trimmed]
+      .filter(({ key }) => !isReservedKey(key))
+      .sort(comparePlaces);
   }
 
   /** @param alive the incarnations of the processes that run. Their watches have had the time to deliver all rows. */
   finish(alive: ReadonlySet<string>): void {
     for (const watched of this.#all) {
-      const [missed] = alive.has(watched.by) ? this.#after(watched) : [];
+      const missed = alive.has(watched.by) ? this.#next(watched) : undefined;
       if (missed !== undefined) violated('W1', `${shown(watched)} did not get ${missed.value} of ${missed.key}`);
     }
   }
@@ -84,20 +98,23 @@ export class WatchOracle {
   #delivered(watched: Watched, entry: LogEntry): void {
     if (!this.#all.has(watched)) return;
     if (comparePlaces(entry, watched.last) <= 0) violated('W1', `${shown(watched)} got ${entry.value} again, or late`);
-    const missed = this.#after(watched).find((row) => comparePlaces(row, entry) < 0);
-    if (missed !== undefined) violated('W1', `${shown(watched)} got ${entry.value}, and not ${missed.value} before it`);
+    const missed = this.#next(watched);
+    if (missed !== undefined && comparePlaces(missed, entry) < 0)
+      violated('W1', `${shown(watched)} got ${entry.value}, and not ${missed.value} before it`);
     watched.last = entry;
     const delay = this.now() - (this.#committedAt.get(entry) ?? Infinity);
     if (delay > SOON_MS)
       violated('W1', `${shown(watched)} got ${entry.value} only ${Math.round(delay)} ms after its commit`);
   }
 
-  /** The rows behind the last delivered one, also those that are deleted. */
-  #after({ scope, last }: Watched): LogEntry[] {
-    const { prefix, exact } = scope;
-    const trimmed = [...this.#trimmed].filter(({ key }) => (exact ? key === prefix : key.startsWith(prefix)));
-    const rows = [...this.database.rowsIn(scope), ...trimmed];
-    return rows.filter((row) => !isReservedKey(row.key) && comparePlaces(row, last) > 0);
+  /** The first row behind the last delivered one, also if it is deleted. */
+  #next({ scope: { prefix, exact }, last }: Watched): LogEntry | undefined {
+    const first = firstIndex(this.#rows, (row) => comparePlaces(row, last) > 0);
+    for (let index = first; index < this.#rows.length; index += 1) {
+      const row = this.#rows[index]!;
+      if (exact ? row.key === prefix : row.key.startsWith(prefix)) return row;
+    }
+    return undefined;
   }
 }
 

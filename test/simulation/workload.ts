@@ -1,4 +1,5 @@
 import type { Cluster } from './cluster.js';
+import type { Conditions } from './faults.js';
 import type { OperationKind, PlannedItem } from './operations.js';
 import type { Pod } from './pod.js';
 
@@ -17,11 +18,14 @@ const KINDS: readonly OperationKind[] = [
 /** Each key has appended rows, also under conditions; one has an overwritten row, too. */
 const KEYS = ['a', 'b', 'x'];
 const OVERWRITTEN = 'x';
+/** It stays deleted for so long that retention removes it. */
+const DELETED = 'd';
+const ALL_KEYS = [...KEYS, DELETED];
 
 /** Every pod starts random operations until then. */
-export function runWorkload(cluster: Cluster, until: number): void {
+export function runWorkload(cluster: Cluster, until: number, { pauseMs }: Conditions = {}): void {
   const { random } = cluster;
-  actAtRandom(cluster, until, random.skewed(30, 300), (pod) => {
+  actAtRandom(cluster, until, pauseMs ?? random.skewed(30, 300), (pod) => {
     if (random.chance(0.3)) read(cluster, pod);
     else ask(cluster, pod);
   });
@@ -32,14 +36,18 @@ export function actAtRandom(cluster: Cluster, until: number, meanPauseMs: number
   const { random, world } = cluster;
   const next = (): void => {
     if (world.now >= until) return;
-    const pods = cluster.pods();
-    if (pods.length > 0) {
-      const pod = random.pick(pods);
-      pod.run(() => act(pod));
-    }
+    actOnce(cluster, act);
     world.after(random.between(0, 2 * meanPauseMs), next);
   };
   next();
+}
+
+/** A random pod acts, if one runs. */
+function actOnce(cluster: Cluster, act: (pod: Pod) => void): void {
+  const pods = cluster.pods();
+  if (pods.length === 0) return;
+  const pod = cluster.random.pick(pods);
+  pod.run(() => act(pod));
 }
 
 /** Long enough that several leaders can run it. */
@@ -118,7 +126,7 @@ export function putExpiring(cluster: Cluster, until: number): void {
 function read(cluster: Cluster, pod: Pod): void {
   const { random } = cluster;
   for (let gets = random.pick([1, 1, 2, 5]); gets > 0; gets -= 1) {
-    readKey(cluster, pod, random.pick(KEYS));
+    readKey(cluster, pod, random.pick(ALL_KEYS));
   }
 }
 
@@ -127,6 +135,15 @@ function readKey({ operations, random }: Cluster, pod: Pod, key: string): void {
   pod.reads.get(key, random.skewed(100, 4_000), (outcome) => {
     if ('entry' in outcome) ended(outcome.entry ?? []);
   });
+}
+
+/** Its versions, and the tombstone behind them, are written early. Others follow when the group has recovered. */
+export function useDeletedKey(cluster: Cluster): void {
+  const { random, world } = cluster;
+  const deletedAt = random.between(2_000, 10_000);
+  for (let puts = 0; puts < 4; puts += 1)
+    world.after(random.between(0, deletedAt), () => write(cluster, 'put', DELETED, 4_000));
+  world.after(deletedAt, () => write(cluster, 'delete', DELETED, 4_000));
 }
 
 /** Each pod has few watches at a time; most begin in the present, some with the first row. */
@@ -138,33 +155,30 @@ export function openWatches(cluster: Cluster, until: number): void {
     { prefix: 'x', exact: false },
   ];
   actAtRandom(cluster, until, 1_500, (pod) => {
-    const timestamp = random.chance(0.8) ? database.lastTimestamp + 1n : 0n;
+    const timestamp = random.chance(0.7) ? database.lastTimestamp + 1n : 0n;
     pod.watches.open(random.pick(scopes), { timestamp, id: '', key: '' }, random.skewed(1, 500));
   });
 }
 
-/** So close that the later puts of a burst are committed while the notices of the earlier ones are on their way. */
+/** The later puts of a burst are committed while the notices of the earlier ones are on their way. */
 const BURST_PUTS = 4;
 /** So far apart that a later burst helps no watch that missed a notice of an earlier one. */
 const BETWEEN_BURSTS_MS = 1_800;
 
 /** For a group that has recovered: two bursts of puts. */
 export function putInBursts(cluster: Cluster): void {
-  const { operations, random, world } = cluster;
-  const put = (pod: Pod): void => {
-    const by = pod.self.incarnation;
-    const operation = operations.begin(
-      { kind: 'put', fence: 0n, maxReruns: Infinity, poison: false, by },
-      { key: random.pick(KEYS) },
-    );
-    pod.messaging.begin(operation, 'leader', 2_000);
-  };
+  const { random, world } = cluster;
   for (const burst of [0, BETWEEN_BURSTS_MS]) {
     for (let puts = 0; puts < BURST_PUTS; puts += 1) {
-      world.after(burst + random.between(0, 150), () => {
-        const pod = random.pick(cluster.pods());
-        pod.run(() => put(pod));
-      });
+      world.after(burst + random.between(0, 150), () => write(cluster, 'put', random.pick(ALL_KEYS), 2_000));
     }
   }
+}
+
+function write(cluster: Cluster, kind: 'put' | 'delete', key: string, timeoutMs: number): void {
+  actOnce(cluster, (pod) => {
+    const by = pod.self.incarnation;
+    const operation = cluster.operations.begin({ kind, fence: 0n, maxReruns: Infinity, poison: false, by }, { key });
+    pod.messaging.begin(operation, 'leader', timeoutMs);
+  });
 }

@@ -1,7 +1,8 @@
-interface Event {
+export interface Event {
   readonly at: number;
   readonly order: number;
-  readonly run: () => void;
+  /** Undefined when it was cancelled. */
+  run: (() => void) | undefined;
 }
 
 /** The counts of events in the history of one seed: a simulation without events finds nothing. */
@@ -25,14 +26,22 @@ export class World {
 
   /** Runs it after that time. */
   after(ms: number, run: () => void): void {
+    this.schedule(ms, run);
+  }
+
+  /** As `after`. To cancel the event, set its `run` to undefined. */
+  schedule(ms: number, run: () => void): Event {
     this.#order += 1;
-    this.#push({ at: this.#now + ms, order: this.#order, run });
+    const event = { at: this.#now + ms, order: this.#order, run };
+    this.#push(event);
+    return event;
   }
 
   /** Runs all events until then, and `check` after each. */
   runUntil(end: number, check: () => void): void {
     for (let next = this.#heap[0]; next !== undefined && next.at <= end; next = this.#heap[0]) {
       this.#pop();
+      if (next.run === undefined) continue;
       this.#now = next.at;
       next.run();
       check();
