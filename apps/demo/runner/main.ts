@@ -84,6 +84,7 @@ ${leader.name} is the leader. Try in another terminal:
   curl ${second}/get -d samplekey
   curl -N "${first}/watch?prefix=rates/"            # in one terminal; then, on any pod:
   curl "${second}/put?ifAbsent" -d "rates/eur 1.08"         # once; then it is a CONFLICT; ?ifVersion=…&id=… of an entry
+  curl "${first}/put?ttlMs=5000" -d "rates/chf 0.9"         # deleted after 5 s
   curl ${third}/transaction -d '[{"put":"rates/usd","value":"1"},{"delete":"rates/eur"}]'   # or /delete -d rates/eur
   curl "${first}/history?key=rates/eur"
   curl -X POST ${second}/resign                     # the leader steps down, and the watch goes on

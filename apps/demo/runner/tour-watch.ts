@@ -7,6 +7,9 @@ import type { PodStream } from './pod-stream.js';
 const PREFIX = 'watched/';
 /** Rounds of each writer before the leader resigns, and after the next one leads. */
 const ROUNDS = 5;
+/** The key whose time to live ends, and its request. */
+const SESSION = `${PREFIX}session`;
+const PUT_SESSION = '/put?ttlMs=1000';
 
 /** An entry of the log, as the demo returns it. */
 interface Version {
@@ -14,6 +17,7 @@ interface Version {
   readonly value: string;
   readonly version: string;
   readonly id: string;
+  readonly expired?: true;
 }
 
 /** A client of `GET /watch` of one pod. */
@@ -36,9 +40,9 @@ class Watching {
     return watching;
   }
 
-  /** Waits until this version was seen. */
-  sees({ key, version, id }: Version): Promise<void> {
-    return this.#until(`it shows ${key} ${version}`, () => this.seen.at(-1)?.id === id);
+  /** Waits until such a version was seen. */
+  sees(what: string, isIt: (version: Version) => boolean): Promise<void> {
+    return this.#until(`it shows ${what}`, () => this.seen.some(isIt));
   }
 
   close(): void {
@@ -108,6 +112,7 @@ export async function watchFollowsAllWrites(cluster: DemoCluster): Promise<strin
   const write = (): Promise<unknown> => Promise.all(writers.map((writer) => writer.round()));
   const watches = [await Watching.begin(reader)];
   try {
+    const session = (await other.request(PUT_SESSION, `${SESSION} short`)) as Version;
     for (let round = 0; round < ROUNDS; round += 1) await write();
     const moved = new AbortController();
     const writeUntilMoved = async (): Promise<void> => {
@@ -116,24 +121,28 @@ export async function watchFollowsAllWrites(cluster: DemoCluster): Promise<strin
     const handOver = resign(cluster, other, before).finally(() => moved.abort());
     const [after] = await Promise.all([handOver, writeUntilMoved()]);
     for (let round = 0; round < ROUNDS; round += 1) await write();
+    await watches[0]!.sees('the end of a time to live', ({ expired }) => expired === true);
 
-    const log = await history(
-      other,
-      writers.flatMap(({ turn, sum }) => [turn, sum]),
+    const log = await history(other, [SESSION, ...writers.flatMap(({ turn, sum }) => [turn, sum])]);
+    const written = inOrder([session, ...writers.flatMap((writer) => writer.written)]);
+    assertSame(
+      written,
+      log.filter(({ expired }) => expired === undefined),
+      'the acknowledged writes',
     );
-    const written = inOrder(writers.flatMap((writer) => writer.written));
-    assertSame(written, log, 'the acknowledged writes');
+    assert.equal(log.length - written.length, 1, 'one version must be a deletion at the end of a time to live');
     const middle = Math.floor(log.length / 2);
     const later = await Watching.begin(other, log[middle]);
     watches.push(later);
-    for (const watch of watches) await watch.sees(log.at(-1)!);
+    for (const watch of watches) await watch.sees('the last version', ({ id }) => id === log.at(-1)!.id);
     assertSame(watches[0]!.seen, log, `the watch on ${reader.name}`);
     assertSame(later.seen, log.slice(middle + 1), `the watch on ${other.name}`);
     const conflicts = writers.reduce((sum, writer) => sum + writer.conflicts, 0);
     return (
       `${reader.name} saw all ${log.length} versions in the order of their commits, none twice, while the leadership moved ` +
-      `from ${before.leader.name} to ${after.leader.name}; ${conflicts} late writes ended with CONFLICT; a watch of ` +
-      `${other.name} from the middle saw the other ${later.seen.length}; ${since(start)} in all`
+      `from ${before.leader.name} to ${after.leader.name}; ${conflicts} late writes ended with CONFLICT, and a key was ` +
+      `deleted at the end of its time to live; a watch of ${other.name} from the middle saw the other ` +
+      `${later.seen.length}; ${since(start)} in all`
     );
   } finally {
     for (const watch of watches) watch.close();

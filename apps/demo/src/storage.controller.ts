@@ -40,12 +40,19 @@ export class StorageController implements OnModuleDestroy {
     this.#stopping.abort();
   }
 
-  /** `curl localhost:9090/put -d "key some value"`: any pod accepts it, and the leader writes it. With a `Condition`, too. */
+  /**
+   * `curl localhost:9090/put -d "key some value"`: any pod accepts it, and the leader writes it. With a `Condition`, too.
+   * `?ttlMs=60000` deletes the key after a minute.
+   */
   @Post('put')
-  put(@Body() body: string | undefined, @Query() query: Condition): Promise<KvEntry> {
+  put(
+    @Body() body: string | undefined,
+    @Query() query: Condition,
+    @Query('ttlMs') ttlMs: string | undefined,
+  ): Promise<KvEntry> {
     const [, key, value] = /^(\S+) (.+)$/s.exec(body ?? '') ?? [];
     if (key === undefined || value === undefined) throw new BadRequestException('the body must be: key value');
-    return this.kv.put(key, value, conditionOf(query));
+    return this.kv.put(key, value, { ...conditionOf(query), ...(ttlMs !== undefined && { ttlMs: Number(ttlMs) }) });
   }
 
   /** `curl localhost:9090/delete -d key`: the history stays. With a `Condition`, too. */
