@@ -46,6 +46,20 @@ export class Inventory {
   }
   // #endregion
 
+  // #region lease
+  /** Lists a station while this process runs. */
+  async open(station: string, address: string): Promise<void> {
+    const lease = this.client.lease(10); // renewed by the client until it is revoked
+    await lease.put(`stations/${station}`).value(address);
+  }
+
+  /** Holds an item for ten minutes. */
+  async hold(item: string, customer: string): Promise<void> {
+    const lease = this.client.lease(600, { autoKeepAlive: false });
+    await lease.put(`holds/${item}`).value(customer);
+  }
+  // #endregion
+
   async cancel(order: string): Promise<void> {
     await this.client.delete().key(`orders/${order}`);
   }

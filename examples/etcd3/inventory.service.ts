@@ -51,6 +51,18 @@ export class InventoryService {
   }
   // #endregion
 
+  // #region lease
+  /** Lists a station while this process runs. */
+  async open(station: string, address: string): Promise<void> {
+    await this.kv.put(`stations/${station}`, address, { whileAlive: true });
+  }
+
+  /** Holds an item for ten minutes. */
+  async hold(item: string, customer: string): Promise<void> {
+    await this.kv.put(`holds/${item}`, customer, { ttlMs: 600_000 });
+  }
+  // #endregion
+
   async cancel(order: string): Promise<void> {
     await this.kv.delete(`orders/${order}`);
   }

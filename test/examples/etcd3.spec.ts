@@ -47,6 +47,18 @@ describe('the inventory of the example', () => {
     expect(await two!.reserve('18', 'chair', 1)).toBe(false);
   });
 
+  it('lists a station until its pod stops, and holds an item beyond', async () => {
+    const [one, two] = inventories;
+    await two!.open('north', 'b:1');
+    await two!.hold('lamp', 'ann');
+    const kv = pods[0]!.get(KvStore);
+    expect(await kv.keys('stations/')).toEqual(['stations/north']);
+    await one!.open('south', 'a:1');
+    await pods.pop()!.close();
+    expect(await kv.keys('stations/')).toEqual(['stations/south']);
+    expect(await kv.get('holds/lamp')).toMatchObject({ value: 'ann' });
+  });
+
   it('follows the orders of all pods, and their cancellations', async () => {
     const [one, two] = inventories;
     await one!.set('lamp', 5);

@@ -54,6 +54,14 @@ export async function expire(kv: KvStore, signal: AbortSignal) {
   // #endregion
 }
 
+export async function announce(kv: KvStore, address: string) {
+  // #region alive
+  await kv.put(`printers/${address}`, 'ready', { whileAlive: true }); // deleted when this pod has left
+  const cache = await kv.cached('printers/'); // on any pod: the printers that are there
+  // #endregion
+  return cache;
+}
+
 export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, apply: (entry: KvEntry) => void) {
   // #region watch
   for await (const entry of kv.watch('rates/', { signal })) {

@@ -70,6 +70,8 @@ export interface Parts {
   readonly expiryRows: 'in the commit' | 'after it';
   /** A put with a time to live is fenced by the term of its leader. */
   readonly fencesExpiringPuts: boolean;
+  /** The leader knows the owner of a key by its address. */
+  readonly ownersByAddress: boolean;
   driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;
@@ -167,7 +169,9 @@ export class Cluster {
     const kind = database ?? random.pick<DatabaseKind>(['shared-clock', 'file', 'server']);
     this.database = parts.database(world, kind, new Random(-seed).next);
     this.watches = new WatchOracle(this.database, () => world.now);
-    this.expiry = new ExpiryOracle(world, this.database);
+    this.expiry = new ExpiryOracle(world, this.database, (incarnation) =>
+      this.pods().some(({ self }) => self.incarnation === incarnation),
+    );
     this.operations = new Operations(world, this.expiry, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.
     const permitMs = random.pick([2_000, 6_000]);

@@ -9,6 +9,7 @@ import {
   type LogEntry,
   type LogPosition,
 } from '../../libs/hedge/src/database/log-table.js';
+import type { Lifetime } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { compareVersions } from './database.js';
@@ -42,7 +43,7 @@ export interface Operation {
   /** Of a `put-if` or a `transaction`. */
   readonly items?: readonly PutItem[];
   /** Of an `expiring` put. */
-  readonly ttlMs?: number;
+  readonly lifetime?: Lifetime;
   /** When the condition does not hold because of a deletion, the caller tries again with that one. */
   readonly ifAbsent: boolean;
   /** The allowed reruns after the loss of a leader. */
@@ -148,7 +149,7 @@ export class Operations {
     const runs = this.#runs.get(operation.name) ?? [];
     const what = `operation ${operation.id} (${operation.kind})`;
     // A put that the fence of its term has refused may be tried again before its leader knows that the term is over.
-    if (runs.includes(epoch) && operation.ttlMs === undefined)
+    if (runs.includes(epoch) && operation.lifetime === undefined)
       violated('once per term', `${what} ran again in term ${epoch}, at ${by.incarnation}`);
     if (operation.refused === true && !isPut(operation))
       violated('refused is not run', `${what} ran after its caller was told that it had not`);
@@ -235,14 +236,14 @@ export class Operations {
     if (operation.kind === 'overwrite' && term !== lastToken && !this.isLost(term ?? 0n)) {
       violated('K1', `overwrite ${operation.id} of term ${term} was written after ${lastToken} had begun`);
     }
-    if (operation.ttlMs !== undefined && term !== lastToken && !this.isLost(term ?? 0n)) {
+    if (operation.lifetime !== undefined && term !== lastToken && !this.isLost(term ?? 0n)) {
       violated('K6', `put ${operation.id} of term ${term} was written after ${lastToken} had read the expiry rows`);
     }
     this.world.note('', () => `database: operation ${operation.id} written, ${entry.key} ${entry.timestamp}`);
     this.#written.set(name, entry);
     this.#notePart(operation);
     if (isTombstone(entry)) this.world.count('requests: a key deleted');
-    if (operation.ttlMs !== undefined) this.expiry.written(entry, operation.ttlMs);
+    if (operation.lifetime !== undefined) this.expiry.written(entry, operation.lifetime);
     if (entry.id !== OVERWRITE_ID) this.#appended.set(entry.key, (this.#appended.get(entry.key) ?? 0) + 1);
   }
 

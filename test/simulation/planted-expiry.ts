@@ -9,7 +9,10 @@ import { SOUND_PARTS } from './simulate.js';
 class DeletesInheritedKeys extends Expiry {
   override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
     if (input.type !== 'listed') return super.step(input, now);
-    return super.step({ ...input, versions: input.versions.map((version) => ({ ...version, ttlMs: 1 })) }, now);
+    return super.step(
+      { ...input, versions: input.versions.map((version) => ({ ...version, lifetime: { ttlMs: 1 } })) },
+      now,
+    );
   }
 }
 
@@ -19,10 +22,12 @@ class IgnoresRenewals extends Expiry {
 
   override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
     if (input.type !== 'put') return super.step(input, now);
-    const { key, ttlMs } = input.version;
+    const { key, lifetime } = input.version;
+    if (!('ttlMs' in lifetime)) return super.step(input, now);
+    const { ttlMs } = lifetime;
     const dueAt = Math.max(now, this.#keys.get(key) ?? now + ttlMs);
     this.#keys.set(key, dueAt);
-    return super.step({ ...input, version: { ...input.version, ttlMs: dueAt - now } }, now);
+    return super.step({ ...input, version: { ...input.version, lifetime: { ttlMs: dueAt - now } } }, now);
   }
 }
 
@@ -60,5 +65,9 @@ export const PLANTED_EXPIRY: Readonly<Record<string, PlantedBug>> = {
     parts: { ...SOUND_PARTS, fencesExpiringPuts: false },
     found: ['K6'],
     conditions: { fault: 'pod cut off from the database' },
+  },
+  'a key of an earlier process at the same address kept': {
+    parts: { ...SOUND_PARTS, ownersByAddress: true },
+    found: ['K6'],
   },
 };

@@ -1,3 +1,4 @@
+import { TIMING_PRESETS } from '../../libs/hedge/src/common/timing.js';
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import { EXPIRED_SUFFIX, type LogEntry } from '../../libs/hedge/src/database/log-table.js';
 import { expiryPrefix } from '../../libs/hedge/src/database/row-names.js';
@@ -7,8 +8,10 @@ import type {
   ExpiryEffect,
   ExpiryInput,
   ExpiryLimits,
+  Lifetime,
 } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import type { PutItem, PutOutcome, Write } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import type { View } from '../../libs/hedge/src/membership/view.js';
 import type { Cluster } from './cluster.js';
 import type { Machine, Thread } from './machine.js';
 
@@ -19,6 +22,7 @@ export const EXPIRY_LIMITS: ExpiryLimits = {
   rows: 3,
   retryMs: 200,
   pauseMs: 5,
+  graceMs: TIMING_PRESETS.local.heartbeatTimeoutMs,
   lateMs: 13_500,
 };
 
@@ -37,13 +41,14 @@ export interface ExpiryHost {
 }
 
 /** The expiry row of a put, as `ExpiryRunner.rowOf`. */
-export function expiryRow(key: string, id: string, ttlMs: number): PutItem & { readonly append: object } {
-  return { key: EXPIRY_PREFIX + key, append: { id, value: String(ttlMs) } };
+export function expiryRow(key: string, id: string, lifetime: Lifetime): PutItem & { readonly append: object } {
+  return { key: EXPIRY_PREFIX + key, append: { id, value: JSON.stringify(lifetime) } };
 }
 
 /** The expiry of keys of one process: the real core on the simulated database. */
 export class PodExpiry {
   readonly #core: Expiry;
+  #token: bigint | undefined;
   #cancelWake: () => void = () => undefined;
 
   constructor(
@@ -53,8 +58,22 @@ export class PodExpiry {
     this.#core = cluster.parts.expiry(EXPIRY_LIMITS);
   }
 
-  step(input: ExpiryInput): void {
+  step(given: ExpiryInput): void {
+    const input = this.cluster.parts.ownersByAddress ? byAddress(given) : given;
     for (const effect of this.#core.step(input, this.host.machine.now().mono)) this.#perform(effect);
+  }
+
+  elected(token: bigint, view: View | undefined): void {
+    this.#token = token;
+    this.step({ type: 'elected', token });
+    if (view !== undefined) this.membersChanged(view);
+  }
+
+  /** As `ExpiryRunner.membersChanged`. */
+  membersChanged({ epoch, settled, members }: View): void {
+    if (epoch !== this.#token) return;
+    const heard = members.filter(({ confirmed }) => confirmed);
+    this.step({ type: 'members', alive: new Set(heard.map(({ incarnation }) => incarnation)), settled });
   }
 
   /** As `ExpiryRunner.follow`. */
@@ -65,7 +84,7 @@ export class PodExpiry {
         outcome instanceof HedgeError &&
         (outcome.code === 'OUTCOME_UNKNOWN' || outcome.details['started'] === true)
       )
-        this.step({ type: 'unsettled', key: put.key, ttlMs: put.ttlMs });
+        this.step({ type: 'unsettled', key: put.key, lifetime: put.lifetime });
     }
   }
 
@@ -172,6 +191,21 @@ export class PodExpiry {
   }
 }
 
+/** A planted bug: the input with addresses instead of incarnations, which begin with the address. */
+function byAddress(input: ExpiryInput): ExpiryInput {
+  return JSON.parse(
+    JSON.stringify(input, (_, value: unknown) => {
+      if (typeof value === 'bigint') return `${value}n`;
+      if (value instanceof Set) return [...value];
+      return value;
+    }).replaceAll(/(p\d)#\d+/g, '$1'),
+    (key, value: unknown) => {
+      if (key === 'alive') return new Set(value as string[]);
+      return typeof value === 'string' && /^\d+n$/.test(value) ? BigInt(value.slice(0, -1)) : value;
+    },
+  ) as ExpiryInput;
+}
+
 function versionOf({ key, id, timestamp, value }: LogEntry): ExpiringVersion {
-  return { key: key.slice(EXPIRY_PREFIX.length), id, timestamp, ttlMs: Number(value) };
+  return { key: key.slice(EXPIRY_PREFIX.length), id, timestamp, lifetime: JSON.parse(value) as Lifetime };
 }

@@ -2,6 +2,7 @@ import { HedgeError } from '../../libs/hedge/src/common/errors.js';
 import type { MemberId } from '../../libs/hedge/src/common/identity.js';
 import { isTombstone, type LogPosition } from '../../libs/hedge/src/database/log-table.js';
 import type { PutOutcome, Write } from '../../libs/hedge/src/kv/group-commit.messages.js';
+import type { Lifetime } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import { ClientCall } from '../../libs/hedge/src/messaging/client/client-call.js';
 import { LEADER_MESSAGE } from '../../libs/hedge/src/election/leader.service.js';
 import {
@@ -436,8 +437,8 @@ export class PodMessaging implements LinkEnd {
         if (outcome instanceof Error) reject(outcome);
         else resolve({ encoding: Encoding.ENCODING_BYTES, bytes: bytesOf(outcome) });
       };
-      if (operation.ttlMs !== undefined) {
-        this.#putExpiring(operation, operation.ttlMs, request, end);
+      if (operation.lifetime !== undefined) {
+        this.#putExpiring(operation, operation.lifetime, request, end);
       } else if (isPut(operation)) {
         this.#commits.put(writeOf(operation, request.epoch), request.timeoutMs, end);
       } else if (!cluster.random.chance(0.02)) {
@@ -452,16 +453,16 @@ export class PodMessaging implements LinkEnd {
   /** As `kvTransactionHandler`. */
   #putExpiring(
     { items = [], rows, fence }: Operation,
-    ttlMs: number,
+    lifetime: Lifetime,
     { epoch, timeoutMs }: IncomingRequest,
     end: (outcome: PutOutcome | Error) => void,
   ): void {
     const { parts } = this.cluster;
-    const own = rows.map(({ key, id }) => expiryRow(key, id, ttlMs));
+    const own = rows.map(({ key, id }) => expiryRow(key, id, lifetime));
     const fenced = fence === 0n && parts.fencesExpiringPuts ? epoch : fence;
     const settled = (outcome: PutOutcome): void => {
       this.expiry?.settled(
-        rows.map(({ key, id }) => ({ key, id, ttlMs })),
+        rows.map(({ key, id }) => ({ key, id, lifetime })),
         outcome,
       );
       end(outcome instanceof HedgeError && fence === 0n ? (ofNextLeader(outcome) as HedgeError) : outcome);

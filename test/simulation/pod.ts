@@ -297,7 +297,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
         this.renewer?.hold(ELECTION, effect, false, () => this.elect({ type: 'tick' }));
         this.semaphores.elected(effect.token);
         this.retention.elected(effect.token);
-        this.expiry.step({ type: 'elected', token: effect.token });
+        this.expiry.elected(effect.token, this.membership.view);
         return this.jobs.step({ type: 'elected', token: effect.token });
       case 'lease-lost':
         this.renewer?.drop(ELECTION, effect.token);
@@ -377,6 +377,7 @@ export class Pod implements Believer, MessagingHost, JobHost, LeaderRoute {
     for (const effect of this.membership.step(input, this.machine.now())) this.#performBelonging(effect);
     const { view } = this.membership;
     if (view === undefined || view === this.#view) return;
+    this.expiry.membersChanged(view);
     this.cluster.world.count('membership: view accepted');
     this.cluster.world.note(this.self.incarnation, () => `view ${view.epoch}/${view.version}: ${view.members.length}`);
     this.cluster.leadership.accepted(this.self, view, this.#view);

@@ -65,6 +65,7 @@ export const SOUND_PARTS: Parts = {
   expiry: (limits) => new Expiry(limits),
   expiryRows: 'in the commit',
   fencesExpiringPuts: true,
+  ownersByAddress: false,
   driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),
@@ -132,6 +133,7 @@ export function simulate(
     cluster.watches.recovered();
     // Puts are committed while questions and notices of earlier ones are on their way.
     cluster.network.faults = { ...cluster.network.faults, maxDelayMs: 150 };
+    cluster.expiry.nothingFails = true;
     putInBursts(cluster);
     cluster.jobs.finish(
       cluster
@@ -144,7 +146,7 @@ export function simulate(
     const alive = new Set(cluster.pods().map(({ self }) => self.incarnation));
     cluster.operations.finish(alive);
     cluster.watches.finish(alive);
-    cluster.expiry.finish(FAULTS_END, (entry) => cluster.operations.acknowledged(entry));
+    cluster.expiry.finish(FAULTS_END, alive, (entry) => cluster.operations.acknowledged(entry));
     cluster.semaphores.finish();
   } catch (error) {
     const violation = error instanceof Error ? error : new Violation('error', String(error));

@@ -101,21 +101,23 @@ function planTransaction({ random, database }: Cluster): PlannedItem[] {
   return first && plan.every(({ call }) => call === 'check') ? [{ ...first, call: 'put' }, ...others] : plan;
 }
 
-/** One of these keys is put without a time to live, too. */
+/** One of these keys is put without a lifetime, too. */
 const EXPIRING = ['a', 'e', 'e', 'f', 'f'];
 
-/** Every pod puts and renews keys with a time to live until then. */
+/** Every pod puts and renews keys with a lifetime until then. */
 export function putExpiring(cluster: Cluster, until: number): void {
   const { database, operations, random } = cluster;
   actAtRandom(cluster, until, 350, (pod) => {
-    const key = random.pick(EXPIRING);
+    const owned = random.chance(0.3);
+    const key = owned ? `${pod.self.address}/${random.pick([1, 2, 3])}` : random.pick(EXPIRING);
     if (random.chance(0.2)) return readKey(cluster, pod, key);
     const fence = random.chance(0.1) ? (pod.current()?.epoch ?? 0n) : 0n;
     const maxReruns = fence === 0n ? Infinity : 0;
     const by = pod.self.incarnation;
     const condition = random.chance(0.2) ? { follows: database.versions(key).at(-1) } : undefined;
+    const lifetime = owned ? { owner: pod.self } : { ttlMs: random.pick([300, 800, 2_000]) };
     const operation = operations.begin(
-      { kind: 'expiring', ttlMs: random.pick([300, 800, 2_000]), fence, maxReruns, poison: false, by },
+      { kind: 'expiring', lifetime, fence, maxReruns, poison: false, by },
       { plan: [{ call: 'put', key, condition }] },
     );
     pod.messaging.begin(operation, 'leader', random.skewed(100, 4_000));

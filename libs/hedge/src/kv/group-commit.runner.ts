@@ -25,7 +25,7 @@ import type {
   PutTransaction,
   Write,
 } from './group-commit.messages.js';
-import type { ExpiryRunner } from './expiry/expiry.runner.js';
+import type { ExpiringPut, ExpiryRunner } from './expiry/expiry.runner.js';
 import { assertKey, assertTtl } from './kv-limits.js';
 import { processMessage } from '../telemetry/tracing.js';
 import { type Metrics, NO_METRICS } from '../telemetry/metrics.js';
@@ -257,7 +257,7 @@ export function kvTransactionHandler(
   address: () => string,
   maxValueBytes: number,
 ): RequestHandler {
-  return traced(async ({ payload, timeoutMs, epoch }) => {
+  return traced(async ({ payload, timeoutMs, epoch, caller }) => {
     const { items, fence } = decode(KvTransaction, payload.bytes);
     assertItems(items);
     const puts: PutItem[] = items.map(({ key, id, value, condition }) => ({
@@ -265,7 +265,11 @@ export function kvTransactionHandler(
       ...(id !== '' && { append: { id, value } }),
       ...(condition && { condition: { follows: condition.follows } }),
     }));
-    const expiring = items.filter(({ id, ttlMs }) => id !== '' && ttlMs > 0);
+    const expiring = items.flatMap(({ key, id, ttlMs, whileAlive }): ExpiringPut[] => {
+      if (id === '' || !(ttlMs > 0 || whileAlive)) return [];
+      const { address, incarnation } = caller;
+      return [{ key, id, lifetime: whileAlive ? { owner: { address, incarnation } } : { ttlMs } }];
+    });
     const result =
       expiring.length === 0
         ? await committer.transact({ items: puts, fence }, timeoutMs)
@@ -288,7 +292,7 @@ export function kvTransactionHandler(
   /** Fenced by the term: the next leader reads the expiry rows once, and must find all of this term. */
   async function putExpiring(
     puts: readonly PutItem[],
-    expiring: readonly KvTransactionItem[],
+    expiring: readonly ExpiringPut[],
     fence: bigint,
     epoch: bigint,
     timeoutMs: number,
@@ -340,12 +344,11 @@ function assertRow({ key, id }: { readonly key: string; readonly id: string }): 
  */
 function assertItems(items: readonly KvTransactionItem[]): void {
   let rows = items.length;
-  for (const { key, id, ttlMs } of items) {
+  for (const { key, id, ttlMs, whileAlive } of items) {
     if (id === '') assertKey(key);
     else assertRow({ key, id });
-    if (ttlMs === 0) continue;
-    assertTtl(`put "${key}"`, ttlMs);
-    rows += 1;
+    if (ttlMs !== 0) assertTtl(`put "${key}"`, ttlMs);
+    if (ttlMs !== 0 || whileAlive) rows += 1;
   }
   const keys = new Set(items.map(({ key }) => key));
   const isSound = rows <= MOST_TRANSACTION_ITEMS && keys.size === items.length && items.some(({ id }) => id !== '');

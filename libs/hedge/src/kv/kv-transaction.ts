@@ -110,7 +110,14 @@ export class KvTransactionCall {
   items(id: string): KvTransactionItem[] {
     return this.#parts.map(({ call, key, value, ttlMs, condition }, place) => {
       const end = `-${String(place).padStart(2, '0')}${call === 'delete' ? TOMBSTONE_SUFFIX : ''}`;
-      return { key: this.stored(key), id: call === 'check' ? '' : id + end, value, condition, ttlMs };
+      return {
+        key: this.stored(key),
+        id: call === 'check' ? '' : id + end,
+        value,
+        condition,
+        ttlMs,
+        whileAlive: false,
+      };
     });
   }
 

@@ -7,6 +7,7 @@ import { isReservedKey } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
 import type { StartGate } from '../common/async/start-gate.js';
+import { AliveKeys } from './expiry/alive-keys.js';
 import { KvCache } from './watch/kv-cache.js';
 import { KvReader } from './kv-reader.runner.js';
 import { KvWatch } from './watch/kv-watch.js';
@@ -78,6 +79,13 @@ export interface KvPutOptions {
    */
   readonly ttlMs?: number | undefined;
   /**
+   * The leader deletes the key when this process has left the group or has stopped: at once when it stops in order, within
+   * `timing.heartbeatTimeoutMs` after a crash. A pod that was cut off for so long, and comes back, puts the key again if
+   * nobody else has put or deleted it since. A later put without it keeps the key for good. Not with `ttlMs`, nor with
+   * `append: false`, nor in a pod with `mode: 'client'`.
+   */
+  readonly whileAlive?: boolean | undefined;
+  /**
    * Milliseconds until DEADLINE_EXCEEDED (or NO_LEADER). More than five minutes count as five minutes. Default: the module's
    * `defaultTimeoutMs`, 10 s.
    */
@@ -138,7 +146,7 @@ const DELETE_OPTIONS = Object.keys({ fenced: 0, ifVersion: 0, timeoutMs: 0, sign
 >);
 const PUT_OPTIONS = [
   ...DELETE_OPTIONS,
-  ...Object.keys({ append: 0, ifAbsent: 0, ttlMs: 0 } satisfies Record<
+  ...Object.keys({ append: 0, ifAbsent: 0, ttlMs: 0, whileAlive: 0 } satisfies Record<
     Exclude<keyof KvPutOptions, keyof KvDeleteOptions>,
     0
   >),
@@ -155,6 +163,9 @@ const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, s
 const WATCH_OPTIONS = Object.keys({ from: 0, signal: 0 } satisfies Record<keyof KvWatchOptions, 0>);
 const KEYS_OPTIONS = Object.keys({ limit: 0, after: 0, signal: 0 } satisfies Record<keyof KvKeysOptions, 0>);
 
+/** At the stop of a pod, for the deletion of its keys. */
+const REMOVAL_MS = 2_000;
+
 export interface KvStoreDeps {
   readonly gate: StartGate;
   readonly messenger: Messenger;
@@ -167,6 +178,12 @@ export interface KvStoreDeps {
   readonly maxValueBytes: number;
   /** Prefix of each key in the log table. Callers do not see it. Default: ''. */
   readonly prefix?: string;
+  /** Whether this pod is a member, and not a client. Default: true. */
+  readonly isMember?: boolean;
+  /** Receives the function that deletes the keys of `whileAlive`, to call when this pod stops. It never rejects. */
+  readonly atStop?: (deleteKeys: () => Promise<void>) => void;
+  /** The pause before this pod puts a key of `whileAlive` again after a failure. Default: a second. */
+  readonly retryMs?: number;
 }
 
 /**
@@ -191,9 +208,18 @@ export class KvStore {
   readonly #ids = new RowIds();
   readonly #reader: KvReader;
   readonly #prefix: string;
+  readonly #alive: AliveKeys;
 
   constructor(private readonly deps: KvStoreDeps) {
     this.#reader = new KvReader(deps);
+    this.#alive = new AliveKeys({
+      clock: deps.clock,
+      retryMs: deps.retryMs ?? 1_000,
+      put: (key, value, ifVersion, signal) => this.#write('put', key, value, { ifVersion, signal, whileAlive: true }),
+      watch: (entry, signal) => this.watch({ key: entry.key }, { from: entry, signal }),
+      remove: (entry) => this.delete(entry.key, { ifVersion: entry, timeoutMs: REMOVAL_MS }),
+    });
+    deps.atStop?.(() => this.#alive.end());
     this.#prefix = deps.prefix ?? '';
   }
 
@@ -214,7 +240,9 @@ export class KvStore {
     assertKey(key);
     assertValue(key, value, this.deps.maxValueBytes);
     checkKeys(`The options of put "${key}"`, options, PUT_OPTIONS);
-    return this.#write('put', key, value, options);
+    const entry = await this.#write('put', key, value, options);
+    if (options.whileAlive === true) this.#alive.keep(entry);
+    return entry;
   }
 
   /**
@@ -300,17 +328,14 @@ export class KvStore {
   }
 
   async #write(call: 'put' | 'delete', key: string, value: string, options: KvPutOptions): Promise<KvEntry> {
-    const { append = true, fenced = false, ifAbsent = false, ttlMs, signal } = options;
+    const { append = true, fenced = false, ifAbsent = false, ttlMs, whileAlive = false, signal } = options;
     const { timeoutMs: given = this.deps.defaultTimeoutMs } = options;
     const name = `${call} "${key}"`;
     checkCallOptions(call, key, given, signal);
     const timeoutMs = Math.min(given, LONGEST_PUT_MS);
     assertCondition(name, options);
-    if (ttlMs !== undefined) {
-      assertTtl(name, ttlMs);
-      if (!append)
-        throw new HedgeError('INVALID_ARGUMENT', `${name} has both "ttlMs" and "append: false". Use one of them.`);
-    }
+    if (ttlMs !== undefined) assertTtl(name, ttlMs);
+    this.#assertLifetime(name, options);
     const version = 'ifVersion' in options ? parseVersion(name, options.ifVersion) : undefined;
     const wait = this.deps.gate.pass(name);
     if (wait !== undefined) await wait;
@@ -335,9 +360,9 @@ export class KvStore {
     try {
       const condition = version !== undefined || ifAbsent ? { follows: version } : undefined;
       const entry =
-        condition === undefined && ttlMs === undefined
+        condition === undefined && ttlMs === undefined && !whileAlive
           ? await this.#put(request, { ...row, id: newId() }, key, !append)
-          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, condition, ttlMs);
+          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, condition, { ttlMs, whileAlive });
       span.end();
       return entry;
     } catch (error) {
@@ -359,7 +384,7 @@ export class KvStore {
     newRow: () => Omit<KvPut, 'overwrite'>,
     key: string,
     condition: LogCondition | undefined,
-    ttlMs: number | undefined,
+    lifetime: Pick<KvPutOptions, 'ttlMs' | 'whileAlive'>,
   ): Promise<KvEntry> {
     const { clock } = this.deps;
     const end = clock.now().mono + request.timeoutMs;
@@ -367,9 +392,9 @@ export class KvStore {
       const row = newRow();
       const attempt = { ...request, timeoutMs: Math.max(1, end - clock.now().mono) };
       const { written, newest } =
-        ttlMs === undefined
+        lifetime.ttlMs === undefined && lifetime.whileAlive !== true
           ? await this.#putOnce(attempt, { ...row, follows: tried?.follows })
-          : await this.#putExpiring(attempt, row, tried, ttlMs);
+          : await this.#putExpiring(attempt, row, tried, lifetime);
       if (written !== undefined) return toKvEntry({ ...row, ...written, key });
       const isAbsent = newest === undefined || isTombstone(newest);
       if (condition?.follows !== undefined || !isAbsent) {
@@ -390,9 +415,10 @@ export class KvStore {
     request: PutRequest,
     { fence, ...row }: Omit<KvPut, 'overwrite'>,
     condition: LogCondition | undefined,
-    ttlMs: number,
+    { ttlMs = 0, whileAlive = false }: Pick<KvPutOptions, 'ttlMs' | 'whileAlive'>,
   ): Promise<KvConditionalPutDone> {
-    const payload = bytesPayload(KvTransaction.encode({ items: [{ ...row, condition, ttlMs }], fence }).finish());
+    const items = [{ ...row, condition, ttlMs, whileAlive }];
+    const payload = bytesPayload(KvTransaction.encode({ items, fence }).finish());
     const { bytes } = await this.deps.messenger.request({ ...request, type: KV_TRANSACTION, payload });
     const { written, refused } = KvTransactionDone.decode(bytes);
     return { written, newest: refused[0]?.newest };
@@ -660,6 +686,26 @@ export class KvStore {
     const stored = this.#prefix + key;
     if (this.#prefix !== '') assertKey(stored);
     return stored;
+  }
+
+  /** @throws HedgeError INVALID_ARGUMENT */
+  #assertLifetime(name: string, { append = true, ttlMs, whileAlive = false }: KvPutOptions): void {
+    if (typeof whileAlive !== 'boolean') {
+      throw new HedgeError('INVALID_ARGUMENT', `"whileAlive" of ${name} must be a boolean.`);
+    }
+    const given = [
+      ...(ttlMs === undefined ? [] : ['ttlMs']),
+      ...(whileAlive ? ['whileAlive'] : []),
+      ...(append ? [] : ['append: false']),
+    ];
+    if (given.length > 1) {
+      throw new HedgeError('INVALID_ARGUMENT', `${name} has both "${given[0]}" and "${given[1]}". Use one of them.`);
+    }
+    if (!whileAlive || this.deps.isMember !== false) return;
+    throw new HedgeError(
+      'INVALID_ARGUMENT',
+      `${name} with "whileAlive" was refused: this pod has mode 'client', so the leader does not know whether it is alive. Use "ttlMs", and put the key again before it has passed.`,
+    );
   }
 
   #fence(name: string, fenced: boolean | bigint): bigint {

@@ -23,6 +23,7 @@ import {
   kvPutHandler,
   kvTransactionHandler,
 } from '../kv/group-commit.runner.js';
+import { DEFAULT_EXPIRY_LIMITS } from '../kv/expiry/expiry.core.js';
 import { ExpiryRunner } from '../kv/expiry/expiry.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
 import { maxValueBytes } from '../kv/kv-limits.js';
@@ -274,10 +275,10 @@ export function makeKv(
   { settings, clock, logger, gate, metrics }: PodContext,
   { backend }: DatabasePart,
   { address, transport }: NetworkPart,
-  { elector }: ElectionPart,
+  { elector, membership }: ElectionPart,
   { messenger }: MessagingPart,
 ) {
-  const { group, kv, limits, timing, defaultTimeoutMs } = settings;
+  const { group, kv, limits, timing, defaultTimeoutMs, mode } = settings;
   const { log } = backend;
   const announcer = new WatchAnnouncer(transport.self.incarnation, clock);
   const committer = new GroupCommitter({
@@ -296,7 +297,16 @@ export function makeKv(
   messenger.serve(KV_PUT, kvPutHandler(committer, address));
   messenger.serve(KV_CONDITIONAL_PUT, kvConditionalPutHandler(committer, address));
   const maxBytes = maxValueBytes(limits.maxMessageBytes);
-  const expiry = new ExpiryRunner({ log, committer, clock, lease: leaseName(group), group, metrics });
+  const expiry = new ExpiryRunner({
+    log,
+    committer,
+    clock,
+    lease: leaseName(group),
+    group,
+    limits: { ...DEFAULT_EXPIRY_LIMITS, graceMs: timing.heartbeatTimeoutMs },
+    metrics,
+  });
+  membership.onChange(() => expiry.membersChanged(membership.view));
   messenger.serve(KV_TRANSACTION, kvTransactionHandler(committer, expiry, address, maxBytes));
   const retention = new RetentionRunner({
     log,
@@ -313,6 +323,7 @@ export function makeKv(
   elector.onElected(({ fencingToken, signal }) => {
     retention.elected(fencingToken);
     expiry.elected(fencingToken);
+    expiry.membersChanged(membership.view);
     onAbort(signal, () => {
       retention.ended();
       expiry.ended();
@@ -328,6 +339,7 @@ export function makeKv(
       () => undefined,
     );
   });
+  let deleteKeys: (() => Promise<void>) | undefined;
   const store = new KvStore({
     gate,
     messenger,
@@ -338,8 +350,11 @@ export function makeKv(
     defaultTimeoutMs,
     maxValueBytes: maxBytes,
     prefix: kv.prefix,
+    isMember: mode === 'member',
+    retryMs: timing.retryMs,
+    atStop: (run) => (deleteKeys = run),
   });
-  return { store, hub };
+  return { store, hub, deleteKeys: async () => deleteKeys?.() };
 }
 
 /** The spill stores of this pod, with the RAM and disk that its options offer. */

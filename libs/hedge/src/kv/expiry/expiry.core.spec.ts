@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Expiry, type ExpiringVersion, type ExpiryEffect, type ExpiryInput, type ExpiryLimits } from './expiry.core.js';
 
-const LIMITS: ExpiryLimits = { keys: 2, calls: 2, rows: 3, retryMs: 100, pauseMs: 20, lateMs: 10_000 };
+const LIMITS: ExpiryLimits = { keys: 2, calls: 2, rows: 3, retryMs: 100, pauseMs: 20, graceMs: 2_000, lateMs: 10_000 };
 
 let core: Expiry;
 let now: number;
@@ -24,12 +24,23 @@ function pass(ms: number): Call[] {
 }
 
 function version(key: string, timestamp: number, ttlMs = 1_000): ExpiringVersion {
-  return { key, id: `id${timestamp}`, timestamp: BigInt(timestamp), ttlMs };
+  return { key, id: `id${timestamp}`, timestamp: BigInt(timestamp), lifetime: { ttlMs } };
 }
 
 function put(key: string, timestamp: number, ttlMs?: number): Call[] {
   return step({ type: 'put', version: version(key, timestamp, ttlMs) });
 }
+
+const owned = (key: string, timestamp: number, incarnation: string): ExpiringVersion => {
+  return {
+    key,
+    id: `id${timestamp}`,
+    timestamp: BigInt(timestamp),
+    lifetime: { owner: { address: 'p:1', incarnation } },
+  };
+};
+const members = (alive: readonly string[], settled = true): Call[] =>
+  step({ type: 'members', alive: new Set(alive), settled });
 
 /** A leader that has found no rows of earlier terms. */
 function lead(): void {
@@ -142,7 +153,7 @@ describe('the expiry of keys on a leader', () => {
 
   it('looks for a put without an answer after its time to live, and again when it cannot be written any more', () => {
     lead();
-    step({ type: 'unsettled', key: 'a', ttlMs: 1_000 });
+    step({ type: 'unsettled', key: 'a', lifetime: { ttlMs: 1_000 } });
     const [early] = pass(1_020);
     expect(early).toMatchObject({ type: 'look', key: 'a' });
     step({ type: 'looked', call: early!.call, version: undefined });
@@ -150,6 +161,59 @@ describe('the expiry of keys on a leader', () => {
     expect(late).toMatchObject({ type: 'look', key: 'a' });
     step({ type: 'looked', call: late!.call, version: undefined });
     expect(core.size).toBe(0);
+  });
+
+  describe('of processes', () => {
+    it('stay while the process is a member, and go when it has left', () => {
+      lead();
+      members(['x', 'y']);
+      step({ type: 'put', version: owned('a', 5, 'x') });
+      step({ type: 'put', version: owned('b', 6, 'y') });
+      expect(pass(10_000)).toEqual([]);
+      expect([...members(['y']), ...pass(20)]).toMatchObject([{ type: 'delete', version: { key: 'a' } }]);
+    });
+
+    it('of an earlier process at the same address go', () => {
+      lead();
+      members(['x1']);
+      step({ type: 'put', version: owned('a', 5, 'x1') });
+      step({ type: 'put', version: owned('b', 6, 'x2') });
+      expect([...members(['x2']), ...pass(20)]).toMatchObject([{ type: 'delete', version: { key: 'a' } }]);
+      expect(pass(10_000)).toEqual([]);
+    });
+
+    it('that the leader has not heard in its term get the time to join, and more until the view is settled', () => {
+      const [list] = step({ type: 'elected', token: 7n });
+      members([], false);
+      const [search] = step({
+        type: 'listed',
+        call: list!.call,
+        versions: [owned('a', 1, 'x'), owned('b', 2, 'y')],
+        next: undefined,
+      });
+      step({ type: 'searched', call: search!.call, keys: [], next: undefined });
+      expect(pass(1_900)).toEqual([]);
+      members(['x'], false);
+      expect(pass(3_000)).toEqual([]);
+      members(['x'], true);
+      expect(pass(600)).toMatchObject([{ type: 'delete', version: { key: 'b' } }]);
+      expect(pass(10_000)).toEqual([]);
+    });
+
+    it('stay when it is back before the deletion began, and follow the owner of the last put', () => {
+      lead();
+      step({ type: 'put', version: owned('a', 5, 'x') });
+      expect(pass(1_900)).toEqual([]);
+      members(['x', 'y']);
+      expect(pass(5_000)).toEqual([]);
+      step({ type: 'put', version: owned('a', 6, 'y') });
+      members(['y']);
+      expect(pass(5_000)).toEqual([]);
+      step({ type: 'put', version: version('a', 7, 1_000) });
+      members([]);
+      expect(pass(900)).toEqual([]);
+      expect(pass(120)).toMatchObject([{ type: 'delete', version: version('a', 7, 1_000) }]);
+    });
   });
 
   it('trims the expiry rows of a key after some puts, and those that it has found, one key after the other', () => {

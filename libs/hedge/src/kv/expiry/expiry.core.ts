@@ -1,12 +1,16 @@
 import { Deadlines, type Timed } from '../../messaging/server/deadlines.js';
+import type { MemberId } from '../../common/identity.js';
 import { isSamePosition, type LogPosition } from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
 
-/** A version of a key that was put with a time to live. */
+/** How long a version stays: for a time, or while a process is a member of the group. */
+export type Lifetime = { readonly ttlMs: number } | { readonly owner: MemberId };
+
+/** A version of a key that was put with a lifetime. */
 export interface ExpiringVersion extends LogPosition {
   /** In the log table. */
   readonly key: string;
-  readonly ttlMs: number;
+  readonly lifetime: Lifetime;
 }
 
 export interface ExpiryLimits {
@@ -20,6 +24,8 @@ export interface ExpiryLimits {
   readonly retryMs: number;
   /** The least pause between two trims, in milliseconds. */
   readonly pauseMs: number;
+  /** A process that this leader has not heard is taken for gone after this time, in milliseconds. */
+  readonly graceMs: number;
   /** An append without an answer may still be written for so long, in milliseconds. */
   readonly lateMs: number;
 }
@@ -30,6 +36,7 @@ export const DEFAULT_EXPIRY_LIMITS: ExpiryLimits = {
   rows: 64,
   retryMs: 1_000,
   pauseMs: 20,
+  graceMs: 5_000,
   lateMs: 10 * 60_000,
 };
 
@@ -43,10 +50,12 @@ export type ExpiryInput =
   | { readonly type: 'ended' }
   /** The time of a `wake` has come. */
   | { readonly type: 'tick' }
-  /** A put with a time to live was committed in this term. */
+  /** The members of the group that this leader hears, by incarnation. `settled`: it has heard all that live. */
+  | { readonly type: 'members'; readonly alive: ReadonlySet<string>; readonly settled: boolean }
+  /** A put with a lifetime was committed in this term. */
   | { readonly type: 'put'; readonly version: ExpiringVersion }
-  /** A put with a time to live has an unknown outcome: it may be written, or may still be. */
-  | { readonly type: 'unsettled'; readonly key: string; readonly ttlMs: number }
+  /** A put with a lifetime has an unknown outcome: it may be written, or may still be. */
+  | { readonly type: 'unsettled'; readonly key: string; readonly lifetime: Lifetime }
   /** The results of the calls. `versions` has the newest expiry rows of the keys. */
   | {
       readonly type: 'listed';
@@ -90,7 +99,7 @@ export type ExpiryEffect =
   /** Pass back `tick` after so many milliseconds. It replaces the `wake` before. */
   | { readonly type: 'wake'; readonly afterMs: number };
 
-/** A key with a time to live, and the next action on it at its deadline. */
+/** A key with a lifetime, and the next action on it at its deadline. */
 class Tracked implements Timed {
   place = 0;
   deadline = 0;
@@ -123,7 +132,9 @@ interface Scan {
  *   expiry row after its election. Each of these is later than the commit.
  * - **Only that version is deleted.** The deletion is a compare-and-set of the version, fenced by the term. So a later put, with
  *   or without a time to live, is never deleted, whoever has made it, and a former leader deletes nothing.
- * - **No key is forgotten.** Each put with a time to live writes an expiry row in the same commit, fenced by the term. A new
+ * - **The keys of a process stay while it is a member**, by its incarnation. They are deleted when this leader has heard it, and it
+ *   has left or fallen silent; or, if the leader has not heard it in its term, after `graceMs`, and when the view is settled.
+ * - **No key is forgotten.** Each put with a lifetime writes an expiry row in the same commit, fenced by the term. A new
  *   leader reads these rows once. A put with an unknown outcome is looked up later.
  * - While nothing expires, the leader makes no calls, but a trim for each 64 puts of a key.
  */
@@ -136,6 +147,10 @@ export class Expiry {
   /** Of actions on keys. */
   readonly #calls = new Map<number, Tracked>();
   #scan: Scan | undefined;
+  /** The keys of each process, by incarnation. */
+  readonly #owned = new Map<string, Set<Tracked>>();
+  #alive: ReadonlySet<string> = new Set();
+  #settled = false;
   readonly #untrimmed = new Set<string>();
   #trim: { readonly call: number; readonly key: string; readonly startedAt: number } | undefined;
   #trimsPausedUntil = 0;
@@ -145,7 +160,7 @@ export class Expiry {
 
   constructor(private readonly limits: ExpiryLimits = DEFAULT_EXPIRY_LIMITS) {}
 
-  /** The number of keys with a time to live. */
+  /** The number of keys with a lifetime. */
   get size(): number {
     return this.#keys.size;
   }
@@ -165,11 +180,14 @@ export class Expiry {
       case 'tick':
         this.#wakeAt = Infinity;
         break;
+      case 'members':
+        this.#members(input.alive, input.settled, now);
+        break;
       case 'put':
         if (this.#token !== undefined) this.#put(input.version, now);
         break;
       case 'unsettled':
-        if (this.#token !== undefined) this.#unsettled(input.key, input.ttlMs, now);
+        if (this.#token !== undefined) this.#unsettled(input.key, input.lifetime, now);
         break;
       case 'listed':
       case 'searched':
@@ -193,6 +211,9 @@ export class Expiry {
     this.#due.clear();
     this.#calls.clear();
     this.#untrimmed.clear();
+    this.#owned.clear();
+    this.#alive = new Set();
+    this.#settled = false;
     this.#deadlines = new Deadlines();
     this.#wakeAt = Infinity;
   }
@@ -208,12 +229,26 @@ export class Expiry {
     if (tracked.version === undefined || isLater(version, tracked.version)) this.#expire(tracked, version, now);
   }
 
-  #unsettled(key: string, ttlMs: number, now: number): void {
+  #members(alive: ReadonlySet<string>, settled: boolean, now: number): void {
+    const before = this.#alive;
+    this.#alive = alive;
+    this.#settled = settled;
+    for (const [owner, keys] of this.#owned) {
+      if (alive.has(owner) === before.has(owner)) continue;
+      for (const tracked of keys) {
+        if (!alive.has(owner)) this.#schedule(tracked, 'delete', now);
+        else if (tracked.action === 'delete') this.#unschedule(tracked);
+      }
+    }
+  }
+
+  #unsettled(key: string, lifetime: Lifetime, now: number): void {
     const known = this.#keys.has(key);
     const tracked = this.#track(key);
     tracked.lateUntil = now + this.limits.lateMs;
     // Otherwise the deletion of the known version finds it.
-    if (!known) this.#schedule(tracked, 'look', Math.min(now + ttlMs, tracked.lateUntil));
+    const soonMs = 'ttlMs' in lifetime ? lifetime.ttlMs : this.limits.graceMs;
+    if (!known) this.#schedule(tracked, 'look', Math.min(now + soonMs, tracked.lateUntil));
   }
 
   #track(key: string): Tracked {
@@ -223,16 +258,35 @@ export class Expiry {
   }
 
   #expire(tracked: Tracked, version: ExpiringVersion, now: number): void {
+    const { lifetime } = version;
+    this.#disown(tracked);
     tracked.version = version;
-    this.#schedule(tracked, 'delete', now + version.ttlMs);
+    if ('ttlMs' in lifetime) return this.#schedule(tracked, 'delete', now + lifetime.ttlMs);
+    const { incarnation } = lifetime.owner;
+    const owned = this.#owned.get(incarnation) ?? new Set();
+    this.#owned.set(incarnation, owned.add(tracked));
+    this.#schedule(tracked, 'delete', now + this.limits.graceMs);
+    if (this.#alive.has(incarnation)) this.#unschedule(tracked);
+  }
+
+  #disown(tracked: Tracked): void {
+    const owner = ownerOf(tracked);
+    if (owner === undefined) return;
+    const owned = this.#owned.get(owner);
+    owned?.delete(tracked);
+    if (owned?.size === 0) this.#owned.delete(owner);
   }
 
   /** The answer to an action in flight does not count any more. */
-  #schedule(tracked: Tracked, action: Tracked['action'], at: number): void {
+  #unschedule(tracked: Tracked): void {
     if (tracked.call !== undefined) this.#calls.delete(tracked.call);
     tracked.call = undefined;
     this.#deadlines.delete(tracked);
     this.#due.delete(tracked);
+  }
+
+  #schedule(tracked: Tracked, action: Tracked['action'], at: number): void {
+    this.#unschedule(tracked);
     tracked.action = action;
     tracked.deadline = at;
     this.#deadlines.add(tracked);
@@ -261,6 +315,7 @@ export class Expiry {
 
   /** The key has no time to live, as far as this leader knows. */
   #forget(tracked: Tracked, now: number): void {
+    this.#disown(tracked);
     tracked.version = undefined;
     if (now < tracked.lateUntil) this.#schedule(tracked, 'look', tracked.lateUntil);
     else this.#keys.delete(tracked.key);
@@ -307,7 +362,12 @@ export class Expiry {
     for (const tracked of this.#due) {
       if (this.#calls.size >= this.limits.calls) break;
       this.#due.delete(tracked);
-      this.#startAction(tracked, token);
+      // After a stall, this process has not read the heartbeats of the others yet.
+      if (tracked.action === 'delete' && ownerOf(tracked) !== undefined && !this.#settled) {
+        this.#schedule(tracked, 'delete', now + this.limits.graceMs / 4);
+      } else {
+        this.#startAction(tracked, token);
+      }
     }
     this.#startTrim(now, token);
     const scanAt = this.#scan?.call === undefined ? (this.#scan?.at ?? Infinity) : Infinity;
@@ -342,6 +402,11 @@ export class Expiry {
     this.#trim = { call, key, startedAt: now };
     this.#effects.push({ type: 'trim', call, token, key });
   }
+}
+
+/** The incarnation of the process while whose membership a key stays. */
+function ownerOf({ version }: Tracked): string | undefined {
+  return version !== undefined && 'owner' in version.lifetime ? version.lifetime.owner.incarnation : undefined;
 }
 
 function isLater(a: LogPosition, b: LogPosition): boolean {

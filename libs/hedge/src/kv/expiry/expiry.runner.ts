@@ -1,6 +1,7 @@
 import { outsideContext } from '../../common/async/async-context.js';
 import type { Clock } from '../../common/clock.js';
 import { HedgeError } from '../../common/errors.js';
+import type { MemberId } from '../../common/identity.js';
 import { EXPIRED_SUFFIX, GREATEST_TIMESTAMP, type LogEntry, type LogTable } from '../../database/log-table.js';
 import { expiryPrefix } from '../../database/row-names.js';
 import type { Metrics } from '../../telemetry/metrics.js';
@@ -13,9 +14,17 @@ import {
   type ExpiryEffect,
   type ExpiryInput,
   type ExpiryLimits,
+  type Lifetime,
 } from './expiry.core.js';
 
-/** A put with a time to live, before its commit. */
+/** The members of the group, as the view of a pod. */
+interface View {
+  readonly epoch: bigint;
+  readonly settled: boolean;
+  readonly members: readonly (MemberId & { readonly confirmed: boolean })[];
+}
+
+/** A put with a lifetime, before its commit. */
 export type ExpiringPut = Omit<ExpiringVersion, 'timestamp'>;
 
 export interface ExpiryRunnerOptions {
@@ -38,6 +47,7 @@ const TRIMMED_ROWS = 500;
 export class ExpiryRunner {
   readonly #core: Expiry;
   readonly #prefix: string;
+  #token: bigint | undefined;
   #stopTimer: () => void = () => undefined;
 
   constructor(private readonly options: ExpiryRunnerOptions) {
@@ -46,17 +56,26 @@ export class ExpiryRunner {
   }
 
   elected(token: bigint): void {
+    this.#token = token;
     this.#step({ type: 'elected', token });
   }
 
+  /** To call when the view of this pod has changed. */
+  membersChanged(view: View | undefined): void {
+    if (view === undefined || view.epoch !== this.#token) return;
+    const alive = new Set(view.members.flatMap(({ confirmed, incarnation }) => (confirmed ? [incarnation] : [])));
+    this.#step({ type: 'members', alive, settled: view.settled });
+  }
+
   ended(): void {
+    this.#token = undefined;
     this.#stopTimer();
     this.#step({ type: 'ended' });
   }
 
   /** The row that makes a put expire. It must be written in the commit of the put, fenced by the term. */
-  rowOf({ key, id, ttlMs }: ExpiringPut): PutItem {
-    return { key: this.#prefix + key, append: { id, value: JSON.stringify({ ttlMs }) } };
+  rowOf({ key, id, lifetime }: ExpiringPut): PutItem {
+    return { key: this.#prefix + key, append: { id, value: JSON.stringify(lifetime) } };
   }
 
   /** Runs a transaction that contains these puts with their rows, and counts their time to live from its answer. */
@@ -69,7 +88,7 @@ export class ExpiryRunner {
       return result;
     } catch (error) {
       if (mayBeWritten(error)) {
-        for (const { key, ttlMs } of puts) this.#step({ type: 'unsettled', key, ttlMs });
+        for (const { key, lifetime } of puts) this.#step({ type: 'unsettled', key, lifetime });
       }
       throw error;
     }
@@ -183,8 +202,8 @@ export class ExpiryRunner {
   #parse({ key, id, timestamp, value }: LogEntry): ExpiringVersion[] {
     if (value === '') return [];
     try {
-      const { ttlMs } = JSON.parse(value) as { readonly ttlMs?: unknown };
-      return typeof ttlMs === 'number' && ttlMs > 0 ? [{ key: this.#keyOf(key), id, timestamp, ttlMs }] : [];
+      const lifetime = lifetimeOf(JSON.parse(value));
+      return lifetime === undefined ? [] : [{ key: this.#keyOf(key), id, timestamp, lifetime }];
     } catch {
       return [];
     }
@@ -197,6 +216,13 @@ export class ExpiryRunner {
   #keyOf(expiryKey: string): string {
     return expiryKey.slice(this.#prefix.length);
   }
+}
+
+function lifetimeOf(parsed: unknown): Lifetime | undefined {
+  const { ttlMs, owner } = parsed as { readonly ttlMs?: unknown; readonly owner?: Partial<MemberId> };
+  if (typeof ttlMs === 'number' && ttlMs > 0) return { ttlMs };
+  const { address, incarnation } = owner ?? {};
+  return address === undefined || incarnation === undefined ? undefined : { owner: { address, incarnation } };
 }
 
 const NOTHING = { keys: [], next: undefined };

@@ -60,7 +60,7 @@ class Leader {
   }
 
   async put(key: string, ttlMs: number): Promise<void> {
-    const put = { key, id: randomUUID(), ttlMs };
+    const put = { key, id: randomUUID(), lifetime: { ttlMs } };
     const items = [{ key, append: { id: put.id, value: 'v' } }, this.#expiry.rowOf(put)];
     let written = false;
     const writing = this.#expiry

@@ -377,6 +377,8 @@ export interface KvTransactionItem {
     | undefined;
   /** time to live; 0: none */
   ttlMs: number;
+  /** the key goes when the caller of this request has left the group */
+  whileAlive: boolean;
 }
 
 export interface KvCondition {
@@ -2899,7 +2901,7 @@ export const KvTransaction: MessageFns<KvTransaction> = {
 };
 
 function createBaseKvTransactionItem(): KvTransactionItem {
-  return { key: "", id: "", value: "", condition: undefined, ttlMs: 0 };
+  return { key: "", id: "", value: "", condition: undefined, ttlMs: 0, whileAlive: false };
 }
 
 export const KvTransactionItem: MessageFns<KvTransactionItem> = {
@@ -2918,6 +2920,9 @@ export const KvTransactionItem: MessageFns<KvTransactionItem> = {
     }
     if (message.ttlMs !== 0) {
       writer.uint32(41).double(message.ttlMs);
+    }
+    if (message.whileAlive !== false) {
+      writer.uint32(48).bool(message.whileAlive);
     }
     return writer;
   },
@@ -2973,6 +2978,14 @@ export const KvTransactionItem: MessageFns<KvTransactionItem> = {
             }
 
             message.ttlMs = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.whileAlive = reader.bool();
             continue;
           }
         }
