@@ -104,6 +104,8 @@ export interface ClusterOptions {
   readonly database?: DatabaseKind;
   /** Default: 3 to 5. */
   readonly pods?: number;
+  /** How long a permit is valid. Default: the seed chooses it. */
+  readonly permitMs?: number;
   /** Whether one of the jobs is transactional. Default: true. */
   readonly transactionalJob?: boolean;
   /** Whether some pods have version 0.1. Default: true. */
@@ -151,6 +153,7 @@ export class Cluster {
     {
       database,
       pods,
+      permitMs: chosen,
       transactionalJob = true,
       olderPods = true,
       maxStallMs,
@@ -174,7 +177,7 @@ export class Cluster {
     );
     this.operations = new Operations(world, this.expiry, (token) => this.leadership.history.hasLost(token));
     // The shorter permits do not outlive a leader's crash, and are lost more often.
-    const permitMs = random.pick([2_000, 6_000]);
+    const permitMs = chosen ?? random.pick([2_000, 6_000]);
     this.semaphoreTiming = { ...semaphoreTiming(this.timing), permitMs, marginMs: permitMs / 10 };
     this.semaphoreRows = parts.semaphoreRows(this.database);
     this.semaphoreRows.lost = (...lost) => this.semaphores.lost(...lost);

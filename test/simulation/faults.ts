@@ -123,6 +123,8 @@ export interface Conditions {
   readonly fault?: FaultKind;
   /** The shares of calls to the database that fail. */
   readonly calls?: Partial<DatabaseFaults>;
+  /** How long a permit is valid. */
+  readonly permitMs?: number;
   /** The mean time between two operations of the pods. */
   readonly pauseMs?: number;
   /** The only changes of jobs are new definitions of the added one, which follow each other closely. */

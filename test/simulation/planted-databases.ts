@@ -121,6 +121,7 @@ export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'renewal without token check': {
     parts: { ...SOUND_PARTS, database: (...made) => new RenewsWithoutToken(...made) },
     found: ['L1', 'L2'],
+    conditions: { fault: 'pod cut off from the database' },
   },
   'take-over in two transactions': {
     parts: { ...SOUND_PARTS, database: (...made) => new TakesOverInTwoSteps(...made) },
@@ -133,7 +134,7 @@ export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'a lease that a late acquisition takes from its own process': {
     parts: { ...SOUND_PARTS, database: (...made) => new TakesItsOwnRow(...made) },
     found: ['superseded'],
-    conditions: { database: 'server', fault: 'database outage' },
+    conditions: { database: 'server', fault: 'database outage', calls: { late: 0.2 } },
   },
   'tokens from a wall clock that may go back': {
     parts: { ...SOUND_PARTS, database: (...made) => new TokensFromTheWallClock(...made) },
@@ -142,6 +143,7 @@ export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'the lease of a new database acquired at once': {
     parts: { ...SOUND_PARTS, observer: () => new TakesReplacedDatabases() },
     found: ['L1'],
+    conditions: { database: 'file', fault: 'database replaced' },
   },
   'the age of a row by the clock of another machine': {
     parts: { ...SOUND_PARTS, driver: (...made) => new TrustsOtherClocks(...made) },
@@ -156,6 +158,7 @@ export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'the lease acquired at once when the database went back': {
     parts: { ...SOUND_PARTS, observer: () => new IgnoresTheQuietTime() },
     found: ['L1'],
+    conditions: { database: 'server', fault: 'database went back to before a hand-over' },
   },
   'a renewal accepted although a later token is known': {
     parts: { ...SOUND_PARTS, observer: () => new AcceptsSupersededRenewals() },
@@ -165,6 +168,6 @@ export const PLANTED_DATABASES: Readonly<Record<string, PlantedBug>> = {
   'tokens that peers name ignored': {
     parts: { ...SOUND_PARTS, observer: () => new IgnoresPeers() },
     found: ['L1'],
-    conditions: { database: 'server', fault: 'database went back' },
+    conditions: { database: 'server', fault: 'database went back to before a hand-over' },
   },
 };

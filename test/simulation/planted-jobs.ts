@@ -198,6 +198,7 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a refused change that blocks the next ones': {
     parts: { ...SOUND_PARTS, jobRegistry: (settings) => new RepeatsRefusedRows(settings) },
     found: ['J5'],
+    conditions: { fault: 'links cut' },
   },
   'two new timetables at one time with one row id': {
     parts: { ...SOUND_PARTS, jobRowId: rowIdWithoutRevision },
@@ -207,6 +208,7 @@ export const PLANTED_JOBS: Readonly<Record<string, PlantedBug>> = {
   'a requested run whose claim is deleted soon': {
     parts: { ...SOUND_PARTS, trimsRequestedRuns: true },
     found: ['J6'],
+    conditions: { fault: 'links cut' },
   },
   'a requested run whose claim has another id under the next leader': {
     parts: { ...SOUND_PARTS, jobRowId: timedRowId },

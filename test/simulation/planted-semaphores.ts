@@ -80,7 +80,7 @@ export const PLANTED_SEMAPHORES: Readonly<Record<string, PlantedBug>> = {
   'permits granted at once in a new database': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made) => new IgnoresTheReplacement(...made) },
     found: ['S1'],
-    conditions: { database: 'file', fault: 'database replaced' },
+    conditions: { database: 'file', fault: 'database replaced', permitMs: 6_000 },
   },
   'permits granted to a caller that is not heard': {
     parts: { ...SOUND_PARTS, semaphoreQueue: (...made) => new GrantsToTheSilent(...made) },
