@@ -93,6 +93,18 @@ describe('the expiry of keys on a leader', () => {
     expect(pass(12).map((call) => 'version' in call && call.version.key)).toEqual(['a', 'b']);
   });
 
+  it('deletes nothing right after a stall of its process, so that puts which wait in its sockets can renew their keys', () => {
+    lead();
+    put('a', 5);
+    put('b', 6);
+    now += 1_800; // instead of 1,000
+    expect(put('a', 7, 5_000)).toEqual([]);
+    expect(pass(799)).toEqual([]);
+    now += 300; // The end of the hold is late, too.
+    expect(step({ type: 'tick' })).toMatchObject([{ type: 'delete', version: version('b', 6) }]);
+    expect(core.size).toBe(2);
+  });
+
   it('reads a page again after a failure, and a version of this term is later than one of the page', () => {
     const [list] = step({ type: 'elected', token: 7n });
     put('a', 9, 5_000);

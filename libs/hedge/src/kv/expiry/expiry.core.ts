@@ -40,6 +40,8 @@ export const DEFAULT_EXPIRY_LIMITS: ExpiryLimits = {
   lateMs: 10 * 60_000,
 };
 
+/** A `tick` that is so late shows that this process stood still, in milliseconds. */
+const STALL_MS = 250;
 /** A pause lasts this many times the trim before it, so that trims use a tenth of one connection at most. */
 const PAUSES_PER_TRIM = 9;
 const LONGEST_PAUSE_MS = 5_000;
@@ -130,6 +132,8 @@ interface Scan {
  * - **A key is not deleted before its time to live has passed (K6).** The leader counts from the moment at which it knows of the
  *   commit, by its monotonic clock alone: from the answer to its append, or, for puts of earlier terms, from the read of the
  *   expiry row after its election. Each of these is later than the commit.
+ * - **After a stall of this process**, as long as the stall, and `graceMs` at most, nothing is deleted: puts that renew keys may wait
+ *   in its sockets.
  * - **Only that version is deleted.** The deletion is a compare-and-set of the version, fenced by the term. So a later put, with
  *   or without a time to live, is never deleted, whoever has made it, and a former leader deletes nothing.
  * - **The keys of a process stay while it is a member**, by its incarnation. They are deleted when this leader has heard it, and it
@@ -156,6 +160,8 @@ export class Expiry {
   #trimsPausedUntil = 0;
   #lastCall = 0;
   #wakeAt = Infinity;
+  /** Nothing is deleted before. */
+  #heldUntil = -Infinity;
   #effects: ExpiryEffect[] = [];
 
   constructor(private readonly limits: ExpiryLimits = DEFAULT_EXPIRY_LIMITS) {}
@@ -168,6 +174,7 @@ export class Expiry {
   /** @param now milliseconds of the monotonic clock. */
   step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
     this.#effects = [];
+    this.#noticeStall(now);
     switch (input.type) {
       case 'elected':
         this.#end();
@@ -203,6 +210,13 @@ export class Expiry {
     }
     this.#start(now);
     return this.#effects;
+  }
+
+  /** A hold that ends late is no reason for another one: otherwise nothing would expire on a slow machine. */
+  #noticeStall(now: number): void {
+    const lateMs = now - this.#wakeAt;
+    if (lateMs < STALL_MS || this.#wakeAt === this.#heldUntil) return;
+    this.#heldUntil = now + Math.min(lateMs, this.limits.graceMs);
   }
 
   #end(): void {
@@ -359,8 +373,9 @@ export class Expiry {
     if (token === undefined) return;
     this.#startScan(now);
     for (const tracked of this.#deadlines.takeExpired(now)) this.#due.add(tracked);
+    const isHeld = now < this.#heldUntil;
     for (const tracked of this.#due) {
-      if (this.#calls.size >= this.limits.calls) break;
+      if (isHeld || this.#calls.size >= this.limits.calls) break;
       this.#due.delete(tracked);
       // After a stall, this process has not read the heartbeats of the others yet.
       if (tracked.action === 'delete' && ownerOf(tracked) !== undefined && !this.#settled) {
@@ -372,7 +387,8 @@ export class Expiry {
     this.#startTrim(now, token);
     const scanAt = this.#scan?.call === undefined ? (this.#scan?.at ?? Infinity) : Infinity;
     const trimAt = this.#trim === undefined && this.#untrimmed.size > 0 ? this.#trimsPausedUntil : Infinity;
-    const at = Math.min(this.#deadlines.next, scanAt, trimAt);
+    const heldAt = isHeld && this.#due.size > 0 ? this.#heldUntil : Infinity;
+    const at = Math.min(this.#deadlines.next, scanAt, trimAt, heldAt);
     if (at >= this.#wakeAt) return;
     this.#wakeAt = at;
     this.#effects.push({ type: 'wake', afterMs: Math.max(0, at - now) });
