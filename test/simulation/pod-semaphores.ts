@@ -114,10 +114,11 @@ export class PodSemaphores {
       read: (name) => call(() => semaphoreRows.read(name)),
       write: (write, fence) => {
         semaphores.decided(write, this.host.self);
+        const unaware = this.#isUnaware(fence.token);
         return call<SemaphoreWriteResult>(() => {
           const before = semaphoreRows.read(write.name);
           const result = semaphoreRows.write(write, fence.token);
-          if ('written' in result && result.written) semaphores.written(write, before, this.#isUnaware(fence.token));
+          if ('written' in result && result.written) semaphores.written(write, before, unaware);
           return result;
         });
       },

@@ -30,6 +30,8 @@ class Leader {
   readonly tokens = new Map<number, bigint>();
   readonly unknown = new Map<number, readonly string[]>();
   call: 'read' | Write | undefined;
+  /** For this long, the database may have lost permits that are valid, as the driver knows. */
+  unseenForMs = 0;
   writes = 0;
   #queue: SemaphoreQueue;
   #tickets = 0;
@@ -81,7 +83,7 @@ class Leader {
   turn(): void {
     while (this.#wakeAt !== undefined && this.#wakeAt <= this.now) {
       this.#wakeAt = undefined;
-      this.step({ type: 'flush' });
+      this.step({ type: 'flush', unseenForMs: this.unseenForMs });
     }
   }
 
@@ -175,6 +177,24 @@ describe('SemaphoreQueue', () => {
     leader.settle();
     expect([leader.held, leader.writes]).toEqual([['b', 'c'], 2]);
     expect(tickets.map((ticket) => leader.outcomes.get(ticket))).toEqual(['granted', 'granted', 'granted', undefined]);
+  });
+
+  it('S1: grants nothing after it has learned that the database lost permits which may be valid', () => {
+    const leader = new Leader();
+    leader.acquire('a');
+    leader.settle();
+    const next = leader.acquire('b');
+    leader.settle();
+    leader.unseenForMs = 500;
+    leader.release('a');
+    leader.settle();
+    expect(leader.held).toEqual([]);
+    leader.unseenForMs = 0;
+    leader.advance(499);
+    leader.renew('b', 'b');
+    expect(leader.outcomes.get(next)).toBeUndefined();
+    leader.advance(1);
+    expect(leader.held).toEqual(['b']);
   });
 
   it('commits all inputs that arrive during a write in one more', () => {

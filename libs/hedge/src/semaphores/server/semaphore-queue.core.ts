@@ -106,6 +106,8 @@ export class SemaphoreQueue {
   }
 
   #handle(input: SemaphoreInput, now: number): void {
+    // A leader may learn only during its term that the database has lost permits.
+    if ('unseenForMs' in input) this.#graceUntil = Math.max(this.#graceUntil, now + (input.unseenForMs ?? 0));
     switch (input.type) {
       case 'acquire':
         return this.#claimed(input.ticket, input.claim, now);
@@ -135,12 +137,12 @@ export class SemaphoreQueue {
         this.#calling = false;
         // A successful read does not show that writes work, as on a full disk: their pauses keep growing.
         if (!this.#writesFail) this.#failures = 0;
-        return this.#adopt(input.row, input.unseenForMs, now);
+        return this.#adopt(input.row, now);
       case 'written':
         this.#calling = false;
         this.#failures = 0;
         this.#writesFail = false;
-        if (!input.result.written) return this.#adopt(input.result.row, input.unseenForMs, now);
+        if (!input.result.written) return this.#adopt(input.result.row, now);
         this.#committed(input.result.timestamp);
         return this.#decide(now);
       case 'failed':
@@ -214,7 +216,7 @@ export class SemaphoreQueue {
 
   // Answers of the database
 
-  #adopt(row: SemaphoreRow | undefined, unseenForMs: number | undefined, now: number): void {
+  #adopt(row: SemaphoreRow | undefined, now: number): void {
     const before = this.#state;
     this.#change = undefined;
     try {
@@ -236,7 +238,6 @@ export class SemaphoreQueue {
       for (const { permitMs } of before.held.values()) validMs = Math.max(validMs, permitMs);
       this.#graceUntil = Math.max(this.#graceUntil, now + validMs);
     }
-    if (unseenForMs !== undefined) this.#graceUntil = Math.max(this.#graceUntil, now + unseenForMs);
     for (const renewal of this.#renewals.splice(0)) this.#answerRenewal(renewal, this.#state);
     this.#decide(now);
   }

@@ -17,6 +17,11 @@ export interface PermitClaim {
 }
 
 /** `ticket` identifies a request of the runner that waits for its answer. */
+interface UnseenPermits {
+  /** For this long, permits that the row does not show may be valid (`PermitTable.unseenForMs`). */
+  readonly unseenForMs?: number;
+}
+
 export type SemaphoreInput =
   | { readonly type: 'acquire'; readonly ticket: number; readonly claim: PermitClaim }
   /** The caller of that `acquire` no longer waits. */
@@ -27,13 +32,10 @@ export type SemaphoreInput =
   /** The link from that member broke: it is granted nothing until it is heard again. */
   | { readonly type: 'unlinked'; readonly holder: MemberId }
   /** The time of a `wake` effect has come. */
-  | { readonly type: 'flush' }
-  /**
-   * The results of the `read` or `write` effect in flight. `unseenForMs`: for this long, permits that the row does not
-   * show may be valid (`PermitTable.unseenForMs`).
-   */
-  | { readonly type: 'read'; readonly row: SemaphoreRow | undefined; readonly unseenForMs?: number }
-  | { readonly type: 'written'; readonly result: SemaphoreWriteResult; readonly unseenForMs?: number }
+  | ({ readonly type: 'flush' } & UnseenPermits)
+  /** The results of the `read` or `write` effect in flight. */
+  | ({ readonly type: 'read'; readonly row: SemaphoreRow | undefined } & UnseenPermits)
+  | ({ readonly type: 'written'; readonly result: SemaphoreWriteResult } & UnseenPermits)
   | { readonly type: 'failed'; readonly error: unknown; readonly random: number }
   /** This pod drains: waiting callers must ask the next leader. Held permits can still be renewed and released. */
   | { readonly type: 'drain'; readonly error: HedgeError }

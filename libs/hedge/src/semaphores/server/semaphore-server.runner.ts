@@ -243,7 +243,7 @@ export class SemaphoreServer {
       }
       case 'wake': {
         entry.cancelWake();
-        const flush = (): void => this.#step(entry, { type: 'flush' });
+        const flush = (): void => this.#step(entry, { type: 'flush', unseenForMs: this.#unseenForMs() });
         const { clock, soon = setImmediate } = this.#options;
         if (effect.at > now) entry.cancelWake = clock.after(effect.at - now, flush);
         // By then all requests of one network message have been handled.
