@@ -20,6 +20,7 @@ export const LONGEST = [
   'test/spill/model.spec.ts',
   'test/spanner/faulty-conformance.spec.ts',
   'test/simulation/planted.spec.ts',
+  'test/simulation/planted-log.spec.ts',
   'test/simulation/large-groups.spec.ts',
   'test/postgres/conformance.spec.ts',
   'test/telemetry/tracing.spec.ts',
