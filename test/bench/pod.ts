@@ -210,7 +210,12 @@ const commands = {
     seen.clear();
     return arrivals;
   },
-  versions: async () => (await kv.history('bench/1', { limit: Infinity })).length,
+  /** The number of versions of all keys of `put`. */
+  versions: async () => {
+    let versions = 0;
+    for (let key = 0; key < KEYS; key += 1) versions += (await kv.history(`bench/${key}`, { limit: Infinity })).length;
+    return versions;
+  },
   sendMany: async ({ messages, concurrency }: { messages: number; concurrency: number }) => {
     let left = messages;
     const caller = async (): Promise<void> => {

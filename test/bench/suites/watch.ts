@@ -18,7 +18,8 @@ export function watchSuite(plan: Plan): Promise<Row[]> {
         const follower = await cluster.follower();
         const retainingFollower = await retaining.follower();
         await openWatches(cluster.pods());
-        const [reader] = cluster.pods().filter((pod) => pod !== follower);
+        const { pod: leader } = await cluster.leader();
+        const reader = cluster.pods().find((pod) => pod !== follower && pod !== leader);
         await reader?.ask('watch', { prefix: 'watched/', watchers: 1 });
         const contestants = [1, 64].flatMap((concurrency): Contestant[] => [
           { name: 'watch-put', concurrency, run: (shape) => follower.ask('run', { operation: 'put', ...shape }) },
