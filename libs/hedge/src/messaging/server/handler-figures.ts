@@ -26,6 +26,7 @@ const SLOTS = 5;
 /** The first bound in milliseconds, and the step from one bound to the next: a percentile is at most a fifth too high. */
 const FIRST_MS = 0.1;
 const STEP = 1.2;
+const BUCKETS_PER_LOG = 1 / Math.log(STEP);
 /** The last bound is about one hour. */
 const BUCKETS = 97;
 /** The most topics that are counted: 2 KB for each. */
@@ -39,11 +40,7 @@ interface Slot {
   readonly buckets: Uint32Array;
 }
 
-interface Counted {
-  readonly kind: HandledKind;
-  readonly topic: string;
-  readonly slots: (Slot | undefined)[];
-}
+type Slots = (Slot | undefined)[];
 
 /**
  * Counts the messages and streams that the handlers of this pod have ended, by topic, in minutes that replace each other.
@@ -52,23 +49,34 @@ interface Counted {
 export class HandlerFigures {
   readonly #clock: Clock;
   readonly #since: number;
-  readonly #topics = new Map<string, Counted>();
+  readonly #topics: Readonly<Record<HandledKind, Map<string, Slots>>> = {
+    leader: new Map(),
+    leaderOnly: new Map(),
+    broadcast: new Map(),
+    leaderStream: new Map(),
+    broadcastStream: new Map(),
+  };
+  #count = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#since = clock.now().mono;
   }
 
-  /** @param code OK or the code of the error. */
-  record(kind: HandledKind, topic: string, code: string, ms: number): void {
-    const key = `${kind} ${topic}`;
-    let counted = this.#topics.get(key);
-    if (counted === undefined) {
-      if (this.#topics.size >= MOST_TOPICS) return;
-      counted = { kind, topic, slots: [] };
-      this.#topics.set(key, counted);
+  /**
+   * Runs for each message, so it makes no texts, and reads no clock if the caller has.
+   * @param code OK or the code of the error.
+   */
+  record(kind: HandledKind, topic: string, code: string, ms: number, now = this.#clock.now().mono): void {
+    const topics = this.#topics[kind];
+    let slots = topics.get(topic);
+    if (slots === undefined) {
+      if (this.#count >= MOST_TOPICS) return;
+      this.#count += 1;
+      slots = [];
+      topics.set(topic, slots);
     }
-    const slot = slotOf(counted, Math.floor(this.#clock.now().mono / SLOT_MS));
+    const slot = slotOf(slots, Math.floor(now / SLOT_MS));
     slot.calls += 1;
     slot.buckets[bucketOf(ms)]! += 1;
     if (code !== 'OK') slot.errors.set(code, (slot.errors.get(code) ?? 0) + 1);
@@ -79,17 +87,19 @@ export class HandlerFigures {
     const now = this.#clock.now().mono;
     const first = Math.floor(now / SLOT_MS) - SLOTS + 1;
     const topics: TopicFigures[] = [];
-    for (const { kind, topic, slots } of this.#topics.values()) {
-      const recent = slots.filter((slot) => slot !== undefined && slot.minute >= first) as Slot[];
-      const calls = recent.reduce((sum, slot) => sum + slot.calls, 0);
-      if (calls > 0) topics.push({ kind, topic, calls, errors: errorsOf(recent), durations: durationsOf(recent) });
+    for (const [kind, counted] of Object.entries(this.#topics) as [HandledKind, Map<string, Slots>][]) {
+      for (const [topic, slots] of counted) {
+        const recent = slots.filter((slot) => slot !== undefined && slot.minute >= first) as Slot[];
+        const calls = recent.reduce((sum, slot) => sum + slot.calls, 0);
+        if (calls > 0) topics.push({ kind, topic, calls, errors: errorsOf(recent), durations: durationsOf(recent) });
+      }
     }
     return { seconds: Math.round((now - Math.max(this.#since, first * SLOT_MS)) / 1_000), topics };
   }
 }
 
 /** The slot of that minute. It replaces the one of an earlier minute. */
-function slotOf({ slots }: Counted, minute: number): Slot {
+function slotOf(slots: Slots, minute: number): Slot {
   const at = minute % SLOTS;
   const slot = (slots[at] ??= { minute, calls: 0, errors: new Map(), buckets: new Uint32Array(BUCKETS) });
   if (slot.minute === minute) return slot;
@@ -102,7 +112,7 @@ function slotOf({ slots }: Counted, minute: number): Slot {
 
 function bucketOf(ms: number): number {
   if (!(ms > FIRST_MS)) return 0;
-  return Math.min(BUCKETS - 1, Math.ceil(Math.log(ms / FIRST_MS) / Math.log(STEP)));
+  return Math.min(BUCKETS - 1, Math.ceil(Math.log(ms / FIRST_MS) * BUCKETS_PER_LOG));
 }
 
 function errorsOf(slots: readonly Slot[]): Record<string, number> {

@@ -286,12 +286,15 @@ export class RequestServer {
 
   #measure({ type, topic, deadline, timeoutMs }: ServerCall, code: string): void {
     const { timeline, clock } = this.#options;
-    const ms = timeline.advance(clock.now()) - (deadline - timeoutMs);
+    const now = clock.now();
+    const ms = timeline.advance(now) - (deadline - timeoutMs);
     const label = topicLabel(type, topic, code);
-    this.#metrics.record('hedge.handler.duration', ms / 1_000, { kind: type.name, code, topic: label });
+    if (this.#metrics.listening) {
+      this.#metrics.record('hedge.handler.duration', ms / 1_000, { kind: type.name, code, topic: label });
+    }
     if (label === undefined) return;
     const kind = type.runsAt === 'member' ? 'broadcast' : isForwarded({ topic }) ? 'leaderOnly' : 'leader';
-    this.#options.figures?.record(kind, label, code, ms);
+    this.#options.figures?.record(kind, label, code, ms, now.mono);
   }
 
   #fitting(call: ServerCall, reply: Reply): Reply {
