@@ -23,9 +23,13 @@ export class Cluster {
 
   private constructor(private readonly database: Readonly<Record<string, string>>) {}
 
-  /** As `runOn`, with pods on a SQLite file. */
-  static async run<T>(size: number, use: (cluster: Cluster) => Promise<T>): Promise<T> {
-    return withFolder((folder) => Cluster.runOn({ BENCH_FILE: join(folder, 'hedge.db') }, size, use));
+  /** As `runOn`, with pods on a SQLite file. @param env further environment variables of the pods */
+  static async run<T>(
+    size: number,
+    use: (cluster: Cluster) => Promise<T>,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<T> {
+    return withFolder((folder) => Cluster.runOn({ BENCH_FILE: join(folder, 'hedge.db'), ...env }, size, use));
   }
 
   /**

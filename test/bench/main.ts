@@ -15,6 +15,7 @@ import { spillSuite } from './suites/spill.js';
 import { spillRemoteSuite } from './suites/spill-remote.js';
 import { startupSuite } from './suites/startup.js';
 import { streamSuite } from './suites/streams.js';
+import { telemetrySuite } from './suites/telemetry.js';
 import { watchSuite } from './suites/watch.js';
 import { judge, type AnyRow } from './targets.js';
 
@@ -30,6 +31,7 @@ const RUN: Readonly<Record<SuiteName, (plan: Plan, url: string | undefined) => P
   spanner: spannerSuite,
   failover: failoverSuite,
   memory: memorySuite,
+  telemetry: telemetrySuite,
   startup: startupSuite,
   scale: scaleSuite,
 };

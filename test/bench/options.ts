@@ -12,6 +12,7 @@ export const SUITES = [
   'spanner',
   'failover',
   'memory',
+  'telemetry',
   'startup',
   'scale',
 ] as const;

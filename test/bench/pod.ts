@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import './telemetry.js';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
@@ -226,6 +227,11 @@ const commands = {
   ...streamCommands(leader),
   statements: () => statements,
   memory: () => process.memoryUsage.rss(),
+  /** The CPU time of this process in microseconds. */
+  cpu: () => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  },
   startWatch: ({ concurrency }: { concurrency: number }) => {
     watch = new FailoverWatch(() => leader.send<string>('who', null), concurrency);
   },

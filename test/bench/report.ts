@@ -47,6 +47,7 @@ function remark({
   cpuPercent,
   kbPerSecond,
   connections,
+  cpuMicrosPerSend,
 }: AnyRow): string {
   if (mbPerSecond !== undefined) return `${Math.round(mbPerSecond)} MB/s`;
   if (longestTurn !== undefined) return `longest turn ${longestTurn.toFixed(2)} x their number`;
@@ -57,6 +58,7 @@ function remark({
     failedSends !== undefined && `${failedSends} failed sends`,
     megabytes !== undefined && `${megabytes.toFixed(2)} MB`,
     cpuPercent !== undefined && `${cpuPercent.toFixed(1)} % of a core`,
+    cpuMicrosPerSend !== undefined && `${cpuMicrosPerSend.toFixed(1)} µs of CPU`,
     kbPerSecond !== undefined && `${kbPerSecond.toFixed(1)} kB/s`,
     connections !== undefined && `${Math.round(connections)} connections`,
     rssMiB !== undefined && `${rssMiB.toFixed(1)} MiB resident`,

@@ -8,6 +8,7 @@ import type { SpannerRow } from './suites/spanner.js';
 import type { SpillRow } from './suites/spill.js';
 import type { StartupRow } from './suites/startup.js';
 import type { StreamRow } from './suites/streams.js';
+import type { TelemetryRow } from './suites/telemetry.js';
 import type { Row } from './statistics.js';
 
 /** A row of a suite. Only some suites set the optional values. */
@@ -20,7 +21,8 @@ export type AnyRow = Row &
   Partial<SpillRow> &
   Partial<SemaphoreRow> &
   Partial<StartupRow> &
-  Partial<StreamRow>;
+  Partial<StreamRow> &
+  Partial<TelemetryRow>;
 
 export interface Verdict {
   readonly target: string;
