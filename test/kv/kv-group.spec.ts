@@ -325,17 +325,17 @@ describe('puts in a group', () => {
   });
 });
 
-/** The pod becomes the leader, also in the database. */
-async function acquire(pod: TestPod): Promise<void> {
+/** The pod becomes the leader, also in the database. @param notified the pods that learn of it now. */
+async function acquire(pod: TestPod, notified: readonly TestPod[] = group.pods): Promise<void> {
   const { leader, epoch } = group;
   if (leader !== undefined) await backend.lease.release({ name: LEASE, holder: leader.self, token: epoch });
   const lease = await backend.lease.acquire({ name: LEASE, holder: pod.self, leaseMs: 600_000 });
   if (!lease.acquired) throw new Error('the lease must be free');
   group.epoch = lease.token - 1n;
-  group.elect(pod); // with the token of the lease
+  group.elect(pod, notified); // with the token of the lease
   for (const [other, expiry] of expiries) {
     if (other === pod) expiry.elected(lease.token);
-    else if (other === leader) expiry.ended();
+    else if (other === leader && notified.includes(other)) expiry.ended();
   }
 }
 
@@ -392,6 +392,16 @@ describe('keys with a time to live in a group', () => {
     expect(await kv.get('k')).toBeUndefined();
     await group.pass(3_000);
     expect(await kv.history('k')).toHaveLength(2);
+  });
+
+  it('K6: are put by the leader of their fence, not by a former one that the next leader would not notice', async () => {
+    await acquire(second, [second]);
+    await group.pass(100);
+    const put = kv.put('k', 'v', { ttlMs: 2_000, fenced: group.epoch });
+    await group.pass(500);
+    expect(await put).toMatchObject({ leader: second.self.address });
+    await group.pass(2_100);
+    expect(await kv.get('k')).toBeUndefined();
   });
 
   it('K4: with a condition are put once, or refused, over a change of the leader', async () => {

@@ -422,6 +422,8 @@ export class PodMessaging implements LinkEnd {
     const { cluster } = this;
     const operation = cluster.operations.all[Number(request.topic)];
     if (operation === undefined) throw new Error(`no operation ${request.topic}`);
+    if (operation.lifetime !== undefined && operation.fence > request.epoch && cluster.parts.fencesExpiringPuts)
+      return later((_, reject) => reject(new HedgeError('NOT_LEADER', 'simulated', { retryable: true })));
     this.#note(() => `runs operation ${operation.id}, term ${request.epoch}`);
     cluster.operations.ran(operation, request.epoch, this.self);
     if (operation.poison && cluster.poisoned) {

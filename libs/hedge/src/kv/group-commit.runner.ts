@@ -297,6 +297,8 @@ export function kvTransactionHandler(
     epoch: bigint,
     timeoutMs: number,
   ): Promise<TransactionResult> {
+    // The next leader may have read the expiry rows.
+    if (fence > epoch) throw new HedgeError('NOT_LEADER', 'This pod is not the leader any more', { retryable: true });
     const items = [...puts, ...expiring.map((put) => expiry.rowOf(put))];
     try {
       return await expiry.follow(expiring, () =>

@@ -115,6 +115,13 @@ describe('the expiry of keys on a leader', () => {
     expect(pass(200)).toMatchObject([{ type: 'delete', version: version('a', 9, 5_000) }]);
   });
 
+  it('prefers the version of a page to the answer of an older put, which its caller tried again in this term', () => {
+    const [list] = step({ type: 'elected', token: 7n });
+    put('a', 1, 90_000);
+    step({ type: 'listed', call: list!.call, versions: [version('a', 2)], next: undefined });
+    expect(pass(1_020)).toMatchObject([{ type: 'delete', version: version('a', 2) }]);
+  });
+
   it('has few deletions in flight, and goes on when one has ended', () => {
     lead();
     for (const key of ['a', 'b', 'c']) put(key, 5);

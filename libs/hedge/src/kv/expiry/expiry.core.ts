@@ -337,10 +337,10 @@ export class Expiry {
 
   #scanned(input: Extract<ExpiryInput, { readonly type: 'listed' | 'searched' }>, now: number): void {
     if (input.type === 'listed') {
-      // A key that is known has a version of this term, which is later.
       for (const version of input.versions) {
-        const known = this.#keys.get(version.key);
-        if (known?.version === undefined) this.#expire(this.#track(version.key), version, now);
+        const tracked = this.#track(version.key);
+        // A put of this term is later, unless it is a late answer to a put of an earlier term.
+        if (tracked.version === undefined || isLater(version, tracked.version)) this.#expire(tracked, version, now);
       }
     } else {
       for (const key of input.keys) this.#untrimmed.add(key);
