@@ -368,6 +368,22 @@ describe('group commit: puts with a condition', () => {
     expect(bench.batches).toEqual([['1'], ['2'], ['1']]);
   });
 
+  it('stay before later puts of their keys after BACKEND_UNAVAILABLE', () => {
+    const bench = new Bench();
+    for (const [id, key] of [
+      ['renewal', 'a'],
+      ['other', 'b'],
+    ] as const)
+      bench.put(rowIf(id, condition, key));
+    bench.flush();
+    bench.put(rowIf('deletion', condition, 'a'));
+    bench.put(rowIf('later', condition, 'c'));
+    bench.appendFailed(unavailable);
+    bench.flush(100);
+    bench.appended(1n);
+    expect(bench.batches).toEqual([['renewal', 'other'], ['renewal', 'other', 'later'], ['deletion']]);
+  });
+
   it('do not delay other puts and overwrites by their pause after BACKEND_UNAVAILABLE', () => {
     const bench = new Bench();
     bench.put(rowIf('1', condition));

@@ -150,6 +150,14 @@ export class GroupCommit {
     else queue.push(pending);
   }
 
+  /** Writes that are tried again go before later ones of their keys: a renewal before the deletion of an expired version. */
+  #enqueueFirst(batch: readonly PendingWrite[]): void {
+    const [first] = batch;
+    if (first === undefined) return;
+    const name = queueOf(first.write);
+    this.#queues.set(name, [...batch, ...(this.#queues.get(name) ?? [])]);
+  }
+
   /** Starts the transactions that may start now. */
   #start(now: number): void {
     if (now < this.#notBefore) {
@@ -278,7 +286,7 @@ export class GroupCommit {
       const next = conditional ? this.#pauseConditions(random, now) : this.#pause(random, now);
       // Fails at once the callers for whom the next attempt would be too late.
       const alive = batch.filter((pending) => !this.#expired(Object.assign(pending, { lastError: error }), next));
-      if (conditional) for (const pending of alive) this.#enqueue(pending);
+      if (conditional) this.#enqueueFirst(alive);
       else if (alive.length > 0) this.#again.push(alive);
     } else if (batch.length === 1 || (error instanceof HedgeError && error.code === 'LEASE_LOST')) {
       for (const pending of batch) this.#settle(pending, refusal(pending, error));
