@@ -1,4 +1,5 @@
 import { HedgeError } from '../../libs/hedge/src/common/errors.js';
+import { isTombstone } from '../../libs/hedge/src/database/log-table.js';
 import type { RetentionLimits, RetentionRule } from '../../libs/hedge/src/kv/retention/retention.core.js';
 import { RetentionRunner } from '../../libs/hedge/src/kv/retention/retention.runner.js';
 import type { Cluster } from './cluster.js';
@@ -46,6 +47,11 @@ export function podRetention(host: RetentionHost, cluster: Cluster): RetentionRu
   return new RetentionRunner(
     {
       log: {
+        keys: ({ prefix, after = '', limit }) =>
+          call(() => {
+            const live = database.newestIn(prefix).filter((row) => row.key > after && !isTombstone(row));
+            return live.slice(0, limit).map(({ key }) => key);
+          }),
         // Nobody reads the row, so only its timestamp counts.
         overwrite: (_row, fence) => call(() => ({ timestamp: database.commitTime() }), fence),
         trimmable: (query) => call(() => database.trimmable(query)),

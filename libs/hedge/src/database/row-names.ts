@@ -1,6 +1,7 @@
 import { HedgeError } from '../common/errors.js';
 import type { ListedLease } from './lease-table.js';
 import type { SemaphoreWrite } from './permit-table.js';
+import { compareText } from './text.js';
 
 /** Row name of a group's election lease. It differs from spindle's, because Go pods write theirs without a token check. */
 export function leaseName(group: string): string {
@@ -121,7 +122,20 @@ export function jobRegistryKey(group: string): string {
 
 /** Whether this library or the Go library reserves the key. Users cannot use reserved keys. */
 export function isReservedKey(key: string): boolean {
-  return key.startsWith('__hedge/') || key.startsWith('__caller=');
+  return reservedPrefixOf(key) !== undefined;
+}
+
+/** The key behind which a scan in the order of keys goes on after this key: reserved keys are skipped, which may be millions. */
+export function scanAfter(key: string): string {
+  const prefix = reservedPrefixOf(key);
+  if (prefix === undefined) return key;
+  // No reserved key sorts behind it.
+  const last = `${prefix}\u{10FFFF}`;
+  return compareText(key, last) < 0 ? last : key;
+}
+
+function reservedPrefixOf(key: string): string | undefined {
+  return ['__hedge/', '__caller='].find((prefix) => key.startsWith(prefix));
 }
 
 /**

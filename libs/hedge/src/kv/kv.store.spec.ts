@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { Backend } from '../database/backend.js';
 import { memory } from '../database/memory/index.js';
 import type { LeaderBelief } from '../messaging/leader-route.js';
@@ -653,6 +653,17 @@ describe('KvStore reads', () => {
     await expect(new KvStore({ ...deps, prefix: '__hed' }).put('ge/x', 'v')).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
+  });
+
+  it('list keys without reading all reserved keys', async () => {
+    const reserved = Array.from({ length: 60 }, (_, n) => `__hedge/expiry/g/${n}`);
+    const rows = ['A', ...reserved, '__hedge0', 'b', 'c'].map((key) => ({ key, id: 'x', value: 'v', leader: '' }));
+    await backend.log.append(rows);
+    const calls = jest.spyOn(backend.log, 'keys');
+    expect(await kv.keys('', { limit: 3 })).toEqual(['A', '__hedge0', 'b']);
+    expect(await kv.keys('', { limit: 3, after: '__hedge/expiry/g/1' })).toEqual(['__hedge0', 'b', 'c']);
+    expect((await kv.entries('', { limit: 2 })).map(({ key }) => key)).toEqual(['A', '__hedge0']);
+    expect(calls).toHaveBeenCalledTimes(5);
   });
 
   it('list keys by prefix in pages, without the reserved keys', async () => {

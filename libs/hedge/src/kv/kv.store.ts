@@ -3,7 +3,7 @@ import type { Clock } from '../common/clock.js';
 import type { HistoryQuery, LogCondition, LogEntry, LogPlace, LogTable } from '../database/log-table.js';
 import { KV_CONDITIONAL_PUT, KV_PUT, KV_TRANSACTION } from './group-commit.runner.js';
 import { GREATEST_TIMESTAMP, isTombstone, OVERWRITE_ID, placeAt, TOMBSTONE_SUFFIX } from '../database/log-table.js';
-import { isReservedKey } from '../database/row-names.js';
+import { isReservedKey, scanAfter } from '../database/row-names.js';
 import { compareText } from '../database/text.js';
 import { atCaller, HedgeError, messageOf } from '../common/errors.js';
 import type { StartGate } from '../common/async/start-gate.js';
@@ -512,7 +512,7 @@ export class KvStore {
     if (wait !== undefined) await wait;
     const keys: string[] = [];
     const stored = this.#prefix + prefix;
-    for (let from = after === undefined ? undefined : this.#prefix + after; ;) {
+    for (let from = after === undefined ? undefined : scanAfter(this.#prefix + after); ;) {
       const pageSize = bounded(limit - keys.length);
       const found = await this.deps.log.keys({
         prefix: stored,
@@ -521,8 +521,9 @@ export class KvStore {
         ...(from !== undefined && { after: from }),
       });
       for (const key of found) if (!isReservedKey(key)) keys.push(key.slice(this.#prefix.length));
-      if (keys.length >= limit || found.length < pageSize) return keys;
-      from = found.at(-1);
+      const last = found.at(-1);
+      if (last === undefined || keys.length >= limit || found.length < pageSize) return keys;
+      from = scanAfter(last);
     }
   }
 

@@ -152,7 +152,7 @@ describe('retention', () => {
     call = finds(['a'], 'a');
     expect(call).toMatchObject({ type: 'trim', key: 'a' });
     call = fails();
-    expect(call).toMatchObject({ type: 'search', limit: 1, after: undefined });
+    expect(call).toMatchObject({ type: 'search', limit: 2, after: undefined });
     call = finds(['a'], 'a');
     expect(call).toMatchObject({ type: 'search', after: 'a' });
     call = finds(['b']);
@@ -170,6 +170,65 @@ describe('retention', () => {
     expect(call).toMatchObject({ type: 'trim', key: 'a' });
     const ended = retention.step({ type: 'failed', call: callOf(call), error });
     expect(ended).toContainEqual({ type: 'settle', ticket: 1, outcome: { error } });
+  });
+
+  it('goes on where it failed, so that it reaches the last key although a call fails in each sweep', () => {
+    const core = setUp([
+      { prefix: 'a/', versions: 1 },
+      { prefix: 'b/', versions: 1 },
+    ]);
+    const error = new Error('sometimes');
+    let call = core.untilCall(core.step(elected));
+    const fails = () => core.untilCall(core.step({ type: 'failed', call: callOf(call), error }));
+    const finds = (keys: string[], next?: string) =>
+      core.untilCall(core.step({ type: 'found', call: callOf(call), page: { keys, next } }));
+    call = finds([], 'a/2');
+    expect(call).toMatchObject({ type: 'search', prefix: 'a/', after: 'a/2' });
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', prefix: 'a/', after: 'a/2', limit: 1 });
+    call = finds([]);
+    expect(call).toMatchObject({ type: 'search', prefix: 'b/', after: undefined, limit: 2 });
+    call = finds([], 'b/2');
+    call = finds(['b/3', 'b/4'], 'b/4');
+    expect(call).toMatchObject({ type: 'trim', key: 'b/3' });
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', prefix: 'b/', after: 'b/2' });
+    call = finds(['b/3', 'b/4'], 'b/4');
+    expect(call).toMatchObject({ type: 'trim', key: 'b/4' });
+    // A sweep for `compact` looks at all keys.
+    core.step({ type: 'compact', ticket: 1 });
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', prefix: 'a/', after: undefined });
+  });
+
+  it('skips a key whose search fails alone, until the next whole sweep', () => {
+    const core = setUp([{ prefix: '', versions: 1 }]);
+    let call = core.untilCall(core.step(elected));
+    const fails = () =>
+      core.untilCall(core.step({ type: 'failed', call: callOf(call), error: new Error('too large') }));
+    const finds = (keys: string[], next?: string) =>
+      core.untilCall(core.step({ type: 'found', call: callOf(call), page: { keys, next } }));
+    call = finds([], 'b');
+    call = fails();
+    expect(call).toMatchObject({ type: 'search', limit: 1, after: 'b' });
+    call = fails();
+    expect(call).toMatchObject({ type: 'skip', prefix: '', after: 'b' });
+    call = fails();
+    expect(call).toMatchObject({ type: 'skip', prefix: '', after: 'b' });
+    call = finds([], 'large');
+    expect(call).toMatchObject({ type: 'search', after: 'large' });
+    call = finds(['z']);
+    expect(call).toMatchObject({ type: 'trim', key: 'z' });
+    call = core.untilCall(core.step({ type: 'trimmed', call: callOf(call), deleted: 1 }));
+    expect(call).toMatchObject({ type: 'search', after: undefined });
+  });
+
+  it('does not search through the keys of this library', () => {
+    const core = setUp([{ prefix: '', versions: 1 }]);
+    const search = core.untilCall(core.step(elected));
+    const page = { keys: [], next: '__hedge/expiry/g/s/1' };
+    const next = core.untilCall(core.step({ type: 'found', call: callOf(search), page }));
+    expect(next).toMatchObject({ type: 'search', after: '__hedge/\u{10FFFF}' });
   });
 
   it('deletes nothing by marks from before a loss of the last commits of the database', () => {

@@ -1,5 +1,5 @@
 import type { LogTrim, TrimmablePage } from '../../database/log-table.js';
-import { isReservedKey } from '../../database/row-names.js';
+import { isReservedKey, scanAfter } from '../../database/row-names.js';
 
 /** The versions that retention deletes: see `KvRetention`. The prefix is the one in the log table. */
 export interface RetentionRule {
@@ -69,6 +69,8 @@ export type RetentionEffect =
       readonly limit: number;
       readonly bounds: RetentionBounds;
     }
+  /** Find the next key by `LogTable.keys`. Pass back `found` with no keys and this key as `next`, or `failed`. */
+  | { readonly type: 'skip'; readonly call: number; readonly prefix: string; readonly after: string | undefined }
   /** Call `LogTable.trim`, fenced by the token, with the prefix for its record. Pass back `trimmed` or `failed`. */
   | {
       readonly type: 'trim';
@@ -99,6 +101,14 @@ interface Mark {
   readonly at: number;
 }
 
+/** The place of a search. */
+interface SearchPlace {
+  readonly prefix: string;
+  readonly after: string | undefined;
+  /** It has failed for one key alone. */
+  readonly skips: boolean;
+}
+
 interface Sweep {
   readonly startedAt: number;
   readonly tickets: readonly number[];
@@ -109,6 +119,8 @@ interface Sweep {
   rules: readonly { readonly prefix: string; readonly bounds: RetentionBounds }[];
   /** The last key of the last search of the present rule; undefined before the first one. */
   after: string | undefined;
+  /** The search behind `after` has failed for one key alone. */
+  skips: boolean;
   /** Whether all keys of the present rule were looked at. */
   searched: boolean;
   /** The found keys that are not done. */
@@ -125,9 +137,10 @@ interface Sweep {
  *   clock. So a term begins to delete when it is that old.
  * - The days of a rule count by the timestamps of the database.
  * - Each deletion is fenced, and never takes the newest version, except a tombstone.
- * - A failure ends the sweep. The next one searches half as many keys at a time if a search failed, and leaves out a key whose
- *   deletion failed. So one large key does not hold up the others for ever. A sweep for `compact` leaves out none: its caller
- *   gets the error.
+ * - A failure ends the sweep. The next one begins where it failed. If a search failed, it searches half as many keys at a time,
+ *   and one more after each search that succeeds (additive increase, multiplicative decrease, as in TCP). It leaves out a key
+ *   whose deletion failed, or whose search failed alone. So neither a large key nor many failures keep it from the last key.
+ *   A sweep for `compact` begins with the first key and leaves out none: its caller gets the error.
  * - A key belongs to the rule with the longest prefix of it. Keys of this library belong to none.
  */
 export class Retention {
@@ -145,6 +158,8 @@ export class Retention {
   #keys: number;
   /** Keys whose deletion has failed since the last whole sweep. */
   readonly #leftOut = new Set<string>();
+  /** The last search, until a sweep has reached the end. */
+  #lastSearch: SearchPlace | undefined;
   #nextSweepAt = 0;
   #pausedUntil = 0;
   #effects: RetentionEffect[] = [];
@@ -185,13 +200,14 @@ export class Retention {
         this.#startRules(input.timestamp, now);
         break;
       case 'found':
+        if (call?.effect.type === 'search') this.#keys = Math.min(this.limits.keys, this.#keys + 1);
         this.#found(input.page);
         break;
       case 'trimmed':
         this.#trimmed(input.deleted);
         break;
       case 'failed':
-        if (call?.effect.type === 'search') this.#keys = Math.max(1, Math.floor(call.effect.limit / 2));
+        if (call?.effect.type === 'search') this.#searchFailed(call.effect);
         if (call?.effect.type === 'trim') this.#leftOut.add(call.effect.key);
         this.#endSweep(now, input.error);
         break;
@@ -210,7 +226,7 @@ export class Retention {
 
   #end(): void {
     this.#settle([...(this.#sweep?.tickets ?? []), ...this.#waiting], 'ended');
-    this.#token = this.#sweep = this.#call = undefined;
+    this.#token = this.#sweep = this.#call = this.#lastSearch = undefined;
     this.#waiting = [];
     this.#marks = [];
     this.#lastMark = 0n;
@@ -233,10 +249,15 @@ export class Retention {
     const [mark] = this.#marks;
     if (this.#sweep === undefined || mark === undefined || now - mark.at < this.limits.leastAgeMs) return;
     this.#sweep.whole = true;
-    this.#sweep.rules = this.#rules.map((rule) => ({
+    const rules = this.#rules.map((rule) => ({
       prefix: rule.prefix,
       bounds: boundsOf(rule, mark.timestamp, time),
     }));
+    const begin = this.#sweep.tickets.length === 0 ? this.#lastSearch : undefined;
+    this.#sweep.rules =
+      begin === undefined ? rules : rules.slice(rules.findIndex(({ prefix }) => prefix === begin.prefix));
+    this.#sweep.after = begin?.after;
+    this.#sweep.skips = begin?.skips ?? false;
   }
 
   #found({ keys, next }: TrimmablePage): void {
@@ -245,8 +266,14 @@ export class Retention {
     if (sweep === undefined || rule === undefined) return;
     const isLeftOut = (key: string): boolean => sweep.tickets.length === 0 && this.#leftOut.has(key);
     sweep.keys = keys.filter((key) => !isReservedKey(key) && !isLeftOut(key) && this.#ruleOf(key) === rule.prefix);
-    sweep.after = next;
+    sweep.after = next && scanAfter(next);
     sweep.searched = next === undefined;
+    sweep.skips = false;
+  }
+
+  #searchFailed({ prefix, after, limit }: Extract<RetentionEffect, { readonly type: 'search' }>): void {
+    this.#keys = Math.max(1, Math.floor(limit / 2));
+    this.#lastSearch = { prefix, after, skips: limit === 1 };
   }
 
   #ruleOf(key: string): string | undefined {
@@ -295,6 +322,7 @@ export class Retention {
         whole: false,
         rules: [],
         after: undefined,
+        skips: false,
         searched: false,
         keys: [],
       };
@@ -303,8 +331,8 @@ export class Retention {
     const effect = this.#work(this.#sweep, call, token);
     if (effect !== undefined) return this.#begin(effect, now);
     if (this.#sweep.whole) {
-      this.#keys = Math.min(this.limits.keys, 2 * this.#keys);
       this.#leftOut.clear();
+      this.#lastSearch = undefined;
     }
     this.#endSweep(now);
     this.#next(now);
@@ -326,7 +354,10 @@ export class Retention {
     if (rule === undefined) return undefined;
     const { prefix, bounds } = rule;
     if (key !== undefined) return { type: 'trim', call, token, prefix, key, limit: this.limits.rows, bounds };
-    return { type: 'search', call, prefix, after: sweep.after, limit: this.#keys, bounds };
+    const { after } = sweep;
+    if (sweep.skips) return { type: 'skip', call, prefix, after };
+    this.#lastSearch = { prefix, after, skips: false };
+    return { type: 'search', call, prefix, after, limit: this.#keys, bounds };
   }
 }
 

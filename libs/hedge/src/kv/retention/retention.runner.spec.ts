@@ -109,6 +109,26 @@ describe('the retention of a leader', () => {
     expect(await count('a/1')).toBe(1);
   });
 
+  it('deletes behind a key that makes each search fail', async () => {
+    for (let n = 0; n < 2; n += 1) {
+      await put('a/1', 'a/2', 'a/3');
+      await clock.advanceAsync(1);
+    }
+    const { trimmable } = backend.log;
+    const log: RetentionRunnerOptions['log'] = {
+      ...backend.log,
+      trimmable: async (query) => {
+        const page = await trimmable!(query);
+        if (page.keys.includes('a/2')) throw new Error('too slow');
+        return page;
+      },
+    };
+    runner({ log }).elected(token);
+    await clock.advanceAsync(30 * MINUTE);
+    expect([await count('a/1'), await count('a/2'), await count('a/3')]).toEqual([1, 2, 1]);
+    expect(warnings).toContainEqual(expect.stringContaining('too slow'));
+  });
+
   it('deletes nothing after another pod was elected, and does not warn of that', async () => {
     const retention = runner();
     await put('a/1');

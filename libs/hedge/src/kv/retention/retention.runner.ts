@@ -16,7 +16,7 @@ import {
 } from './retention.core.js';
 
 export interface RetentionRunnerOptions {
-  readonly log: Pick<LogTable, 'overwrite' | 'trim' | 'trimmable'>;
+  readonly log: Pick<LogTable, 'keys' | 'overwrite' | 'trim' | 'trimmable'>;
   readonly clock: Clock;
   /** Row name of the election lease, whose token fences all writes. */
   readonly lease: string;
@@ -116,6 +116,15 @@ export class RetentionRunner {
           call,
           () => log.trimmable!(query),
           (page) => ({ type: 'found', call, page }),
+        );
+      }
+      case 'skip': {
+        const { call, prefix, after } = effect;
+        const query = { prefix, limit: 1, ...(after !== undefined && { after }) };
+        return this.#call(
+          call,
+          () => log.keys(query),
+          ([next]) => ({ type: 'found', call, page: { keys: [], next } }),
         );
       }
       case 'trim': {
