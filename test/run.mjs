@@ -147,7 +147,7 @@ function countTests(name, status, results) {
   failures.push(...failed);
 }
 
-/** The name of a test and the begin of its error, so that the last lines of a run say what failed. */
+/** The name of a test and the beginning of its error, so that the last lines of a run say what failed. */
 function describeFailure({ fullName, failureMessages }) {
   const [message = ''] = stripVTControlCharacters(failureMessages.join('\n')).split('\n    at ');
   return `${fullName}: ${message.replace(/\s*\n\s*/g, ' | ').slice(0, 1_000)}`;

@@ -12,7 +12,7 @@ export class InventoryService {
   }
 
   async count(item: string): Promise<number> {
-    return Number((await this.kv.get(`stock/${item}`))?.value);
+    return Number((await this.kv.get(`stock/${item}`))?.value ?? 0);
   }
 
   async counts(): Promise<Record<string, string>> {
@@ -43,7 +43,7 @@ export class InventoryService {
   // #endregion
 
   // #region watch
-  /** Calls the function for each order, and once more when it is cancelled, until the signal aborts. */
+  /** Calls the function for each order, and once more when it is cancelled, until the signal aborts: then it rejects with CANCELLED. */
   async follow(changed: (order: string, amount: number | undefined) => void, signal: AbortSignal): Promise<void> {
     for await (const { key, value, deleted } of this.kv.watch('orders/', { signal })) {
       changed(key.slice('orders/'.length), deleted ? undefined : Number(value));

@@ -60,7 +60,7 @@ function waterfall(root: SentSpan, spans: readonly SentSpan[], leader: number): 
   return svg(WIDTH, TOP + rows.length * ROW + MARGIN, 'The spans of one trace over two pods', body);
 }
 
-/** A span and all spans below it, in the order of their begin. */
+/** A span and all spans below it, in the order of their beginning. */
 function* descendants(
   span: SentSpan,
   spans: readonly SentSpan[],

@@ -161,7 +161,7 @@ describe.each(['sqlite', 'postgres'] as const)('locks, semaphores and keys on %s
     };
     const run = () => group.run('jobs', 'run', 'tidy up', '--id', 'monday');
     expect(await run()).toEqual({ code: 0, out: 'run monday of job tidy up has begun\n', err: '' });
-    while ((await runs()) === 0);
+    await until(async () => (await runs()) === 1, 'the run');
     expect((await run()).code).toBe(0);
     // A further run would have its own claim before this one.
     expect(await group.json('jobs', 'run', 'tidy up', '--id', 'tuesday')).toEqual({ name: 'tidy up', id: 'tuesday' });

@@ -39,7 +39,8 @@ import type {
   SeenWhileBlocked,
   Sends,
   WatchedFrom,
-} from './protocol.js';
+} from './protocol.js';import { withRetentionLimits } from '../retention-limits.js';
+
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
 
@@ -101,17 +102,10 @@ class Job {
 })
 class PodModule {}
 
-/** Shortens the times of retention, which no option does: a version stays for ten minutes. */
-function withRetentionLimits(instance: unknown): unknown {
-  const { kv } = (instance ?? {}) as { kv?: { retention?: unknown } };
-  if (settings.retention === undefined || kv?.retention === undefined) return instance;
-  return { ...(instance as object), kv: { ...kv, retentionLimits: settings.retention.limits } };
-}
-
 const app = await NestFactory.createApplicationContext(PodModule, {
   logger: new ConsoleLogger({ colors: false }),
   abortOnError: false,
-  instrument: { instanceDecorator: withRetentionLimits },
+  instrument: { instanceDecorator: withRetentionLimits(settings.retention?.limits) },
 }).catch((error: unknown) => {
   console.error(error);
   process.exit(1);

@@ -38,7 +38,7 @@ export interface Sends {
   slowestMs: number;
 }
 
-/** A time in which a pod led, as it found at the begin, at the end, and in between. */
+/** A time in which a pod led, as it found at the beginning, at the end, and in between. */
 export interface Leadership {
   readonly token: bigint;
   /** Milliseconds of the machine's monotonic clock. */

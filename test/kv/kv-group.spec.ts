@@ -383,7 +383,7 @@ describe('keys with a time to live in a group', () => {
 
   it('K6: are not deleted by a former leader whose deletion arrives late', async () => {
     await kv.put('k', 'v', { ttlMs: 2_000 });
-    faults.once('log.appendIf', { delayMs: 3_000 });
+    faults.once('log.appendIf', { delayMs: 1_500 });
     await group.pass(2_100);
     await acquire(second);
     await group.pass(1_900);

@@ -155,11 +155,11 @@ describe("the lines of an app with Nest's JSON logger", () => {
     expect(of('leadership.lost')[0]).toMatchObject({ level: 'warn', params: { code: 'LEASE_LOST' } });
   });
 
-  it('report the begin and the end of an outage of the database', async () => {
+  it('report the beginning and the end of an outage of the database', async () => {
     await leads();
     const before = of('database.failed').length;
     faults.outage = true;
-    await until(() => of('database.failed').length > before, 'the begin of the outage');
+    await until(() => of('database.failed').length > before, 'the beginning of the outage');
     const ended = of('database.recovered').length;
     faults.outage = false;
     await until(() => of('database.recovered').length > ended, 'the end of the outage');

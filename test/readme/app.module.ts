@@ -12,7 +12,7 @@ import { OrdersController } from './orders.controller.js';
       useFactory: (config: ConfigService) => ({
         group: 'orders',
         address: config.get('HEDGE_ADDRESS', ':7400'),
-        backend: sqlite({ file: config.getOrThrow('HEDGE_FILE') }),
+        backend: sqlite({ file: config.getOrThrow('HEDGE_SQLITE_FILE') }),
       }),
     }),
   ],

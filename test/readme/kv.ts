@@ -1,3 +1,4 @@
+import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { HedgeError, type HedgeKv, type KvEntry, type KvStore } from 'nestjs-hedge';
 
 export async function keep(kv: KvStore) {
@@ -6,7 +7,7 @@ export async function keep(kv: KvStore) {
   const latest = await kv.get('rates/eur'); // { key, value, id, leader, timestamp, version }
   const lastTen = await kv.history('rates/eur', { limit: 10 });
   const earlier = await kv.history('rates/eur', { before: written, limit: 1 });
-  const keys = await kv.keys('rates/');
+  const keys = await kv.keys('rates/'); // the first 1,000; { limit: Infinity } for all
   await kv.put('settings', '{}', { append: false }); // one row, overwritten
   await kv.delete('rates/eur'); // get gives undefined; history shows it
   // #endregion
@@ -64,25 +65,29 @@ export async function announce(kv: KvStore, address: string) {
 
 export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, apply: (entry: KvEntry) => void) {
   // #region watch
+  const one = kv.watch({ key: 'settings' }, { signal }); // one key
+  const rest = kv.watch('rates/', { from: last, signal }); // what came after that entry, as after a restart
   for await (const entry of kv.watch('rates/', { signal })) {
     // { key, value, version, … }; a deletion has deleted: true
     apply(entry);
   }
-  kv.watch({ key: 'settings' }); // one key
-  kv.watch('rates/', { from: last }); // what came after that entry, as after a restart
   // #endregion
+  return [one, rest];
 }
 
 export function oldVersions(): HedgeKv {
   // #region retention
-  const kv = {
-    retention: [
-      { prefix: 'rates/', versions: 100, tombstonesDays: 7 }, // the last 100 versions of each key
-      { prefix: '', days: 30 }, // of all other keys, versions that were replaced and are older than 30 days
-    ],
+  const options = {
+    kv: {
+      retention: [
+        { prefix: 'rates/', versions: 100, tombstonesDays: 7 }, // the last 100 versions of each key
+        { prefix: 'sessions/', versions: 1, tombstonesDays: 1 }, // keys with a time to live
+        { prefix: '', days: 30, tombstonesDays: 30 }, // all other keys: replaced versions and deletions of 30 days ago
+      ],
+    },
   };
   // #endregion
-  return kv;
+  return options.kv;
 }
 
 export async function readMany(kv: KvStore) {
@@ -92,3 +97,30 @@ export async function readMany(kv: KvStore) {
   // #endregion
   return { eur, usd, rates };
 }
+
+// #region watch-service
+@Injectable()
+export class RatesWatcher implements OnApplicationBootstrap, OnModuleDestroy {
+  readonly #stop = new AbortController();
+  readonly #logger = new Logger(RatesWatcher.name);
+
+  constructor(private readonly kv: KvStore) {}
+
+  onApplicationBootstrap(): void {
+    void this.#follow();
+  }
+
+  onModuleDestroy(): void {
+    this.#stop.abort();
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#stop;
+    try {
+      for await (const { key, value } of this.kv.watch('rates/', { signal })) this.#logger.log(`${key}: ${value}`);
+    } catch (error) {
+      if (!signal.aborted) this.#logger.error(error); // COMPACTED, or the database did not answer at the beginning
+    }
+  }
+}
+// #endregion

@@ -48,7 +48,7 @@ class SharesMemory extends PodRenewer {
   }
 }
 
-/** A thread that replaces a dead one numbers its renewals from the begin. */
+/** A thread that replaces a dead one numbers its renewals from the beginning. */
 class NumbersFromTheBegin extends PodRenewer {
   protected override lastSent(): number {
     return 0;

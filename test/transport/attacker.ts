@@ -139,7 +139,7 @@ const SETTINGS = repeated(frame(FRAME.settings, 0, 0));
 const CONTINUATIONS = repeated(frame(FRAME.continuation, 0, 1, literal('x', 'y'.repeat(100))));
 const ZEROES = frame(FRAME.data, 0, 1, Buffer.alloc(16_000));
 
-/** A correct Hello, followed by the begin of a Proof of this length. */
+/** A correct Hello, followed by the beginning of a Proof of this length. */
 function helloAndHalfProof(): Buffer {
   const hello = Envelope.encode({
     frames: [

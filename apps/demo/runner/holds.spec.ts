@@ -13,7 +13,7 @@ describe('the holds of a tour', () => {
     expect(mostAtOnce([hold(0, 10), hold(10, 20), hold(20, 30)])).toBe(1);
   });
 
-  it('reach a number at the begin of the last necessary hold', () => {
+  it('reach a number at the beginning of the last necessary hold', () => {
     const holds = [hold(0, 10), hold(4, 6), hold(8, 12), hold(9, 11)];
     expect(firstWith(2, holds)).toBe(4);
     expect(firstWith(3, holds)).toBe(9);

@@ -22,7 +22,7 @@ export interface Holding {
 }
 
 /**
- * Waits for a permit or a lock, holds it for a time and releases it. Yields a line of JSON at the begin and at the end of
+ * Waits for a permit or a lock, holds it for a time and releases it. Yields a line of JSON at the beginning and at the end of
  * the hold, with the clock of the pod. Between the two, the permit or lock was valid for the holder.
  */
 export async function* hold(acquire: () => Promise<Held>, holding: Holding): AsyncGenerator<string, void> {

@@ -19,7 +19,7 @@ const VARIANTS = {
 /** What figures, metrics and traces cost a `send`. */
 export async function telemetrySuite(plan: Plan): Promise<TelemetryRow[]> {
   const cpuMicros = new Map<string, number[]>();
-  const rows = await within(Object.entries(VARIANTS), [], cpuMicros, plan);
+  const rows = await runVariants(Object.entries(VARIANTS), [], cpuMicros, plan);
   return rows.map((row) => ({ ...row, cpuMicrosPerSend: median((cpuMicros.get(row.name) ?? []).slice(1)) }));
 }
 
@@ -27,7 +27,7 @@ export async function telemetrySuite(plan: Plan): Promise<TelemetryRow[]> {
  * Starts the pods of one variant after another, so that all run while the rounds take turns.
  * @param cpuMicros gets the CPU time for each send: of the warm-up, then of each round
  */
-function within(
+function runVariants(
   [variant, ...others]: readonly (readonly [string, string])[],
   contestants: readonly Contestant[],
   cpuMicros: Map<string, number[]>,
@@ -50,7 +50,7 @@ function within(
         cpuMicros.set(name, [...(cpuMicros.get(name) ?? []), micros]);
         return round;
       };
-      return within(others, [...contestants, { name, concurrency: 64, run }], cpuMicros, plan);
+      return runVariants(others, [...contestants, { name, concurrency: 64, run }], cpuMicros, plan);
     },
     { BENCH_TELEMETRY: telemetry },
   );

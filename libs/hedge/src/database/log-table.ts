@@ -80,7 +80,7 @@ export function isTombstone({ id }: { readonly id: string }): boolean {
   return id.endsWith(TOMBSTONE_SUFFIX);
 }
 
-/** The end of the id of a tombstone that the leader has written because a time to live was over. */
+/** The end of the id of a tombstone by which the leader has deleted a key that expired. */
 export const EXPIRED_SUFFIX = `-expired${TOMBSTONE_SUFFIX}`;
 
 export interface HistoryQuery {

@@ -51,7 +51,7 @@ type State =
   /** `due` is the start of the next firing, with its jitter. */
   | { readonly at: 'waiting'; readonly due: number | undefined }
   | Calling
-  /** `nextDue` is the first firing after the begin of the run. */
+  /** `nextDue` is the first firing after the beginning of the run. */
   | { readonly at: 'running'; readonly claim: LedgerRow; readonly nextDue: number | undefined; reported: boolean };
 
 /**

@@ -1,4 +1,4 @@
-/** A change of the offset of a time zone from UTC, for example at the begin and end of daylight-saving time. */
+/** A change of the offset of a time zone from UTC, for example at the beginning and end of daylight-saving time. */
 export interface OffsetChange {
   /** The first millisecond with the new offset, since 1970. */
   readonly at: number;

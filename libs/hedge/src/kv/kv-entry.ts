@@ -1,4 +1,5 @@
 import {
+  clampTimestamp,
   EXPIRED_SUFFIX,
   GREATEST_TIMESTAMP,
   isTombstone,
@@ -37,7 +38,10 @@ export interface KvEntry {
   readonly version: bigint;
   /** Present when this version deletes the key: then `value` is empty. */
   readonly deleted?: true;
-  /** Present when the leader has deleted the key because its time to live was over. Then `deleted` is present, too. */
+  /**
+   * Present when the leader has deleted the key because its time to live has passed, or because its process has left the
+   * group. Then `deleted` is present, too.
+   */
   readonly expired?: true;
   /**
    * Present on the oldest version that `history` found, if `kv.retention` has deleted versions of keys with its prefix, and so
@@ -130,8 +134,7 @@ function isVersion(version: unknown): version is bigint | string {
 function timeOf(cursor: unknown): bigint | undefined {
   if (!(cursor instanceof Date) || Number.isNaN(cursor.getTime())) return undefined;
   const time = BigInt(cursor.getTime()) * 1_000_000n;
-  if (time < 0n) return 0n;
-  return time < GREATEST_TIMESTAMP ? time : GREATEST_TIMESTAMP;
+  return time < 0n ? 0n : clampTimestamp(time);
 }
 
 function shownCursor(cursor: unknown): string | undefined {

@@ -6,9 +6,9 @@ import { KvReader } from './kv-reader.runner.js';
 
 let clock: VirtualClock;
 let log: LogTable;
-/** The keys of each call, in the order of their begin. */
+/** The keys of each call, in the order of their beginning. */
 let calls: string[];
-/** A call reads at its begin, and answers when the test says so. */
+/** A call reads at its beginning, and answers when the test says so. */
 let answers: (() => void)[];
 let reader: KvReader;
 

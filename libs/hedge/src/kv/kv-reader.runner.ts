@@ -105,7 +105,7 @@ export class KvReader {
 function late(name: string, timeoutMs: number): HedgeError {
   return new HedgeError(
     'DEADLINE_EXCEEDED',
-    `${name} had no answer from the database within ${timeoutMs} ms. Try again, or give it more time with timeoutMs.`,
+    `${name} had no answer from the database within ${timeoutMs} ms. Try again, or raise timeoutMs.`,
     { retryable: true },
   );
 }

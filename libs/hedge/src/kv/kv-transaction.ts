@@ -106,7 +106,7 @@ export class KvTransactionCall {
     return this.#parts[0]?.key ?? '';
   }
 
-  /** @param id the begin of the ids of all rows, so that they are together in the order of commits. */
+  /** @param id the beginning of the ids of all rows, so that they are together in the order of commits. */
   items(id: string): KvTransactionItem[] {
     return this.#parts.map(({ call, key, value, ttlMs, condition }, place) => {
       const end = `-${String(place).padStart(2, '0')}${call === 'delete' ? TOMBSTONE_SUFFIX : ''}`;

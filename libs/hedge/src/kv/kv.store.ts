@@ -74,7 +74,7 @@ export interface KvPutOptions {
   /**
    * Time to live: the leader deletes the key when this version is so many milliseconds old, unless a later put has replaced
    * it. A put with `ttlMs` renews the key, one without keeps it for good. Never earlier (K6); later by the time for which
-   * the database or the leader was away, and a new leader counts from the begin. From 1,000 (a second) to 365 days. Not with
+   * the database or the leader was away, and a new leader counts from the beginning. From 1,000 (a second) to 365 days. Not with
    * `append: false`.
    */
   readonly ttlMs?: number | undefined;

@@ -14,7 +14,7 @@ export interface OutageLoggerOptions {
 }
 
 /**
- * Logs the begin and the end of an outage, and no repetitions. Each kind of call has outages of its own, because one
+ * Logs the beginning and the end of an outage, and no repetitions. Each kind of call has outages of its own, because one
  * kind can fail while another works: on a full disk writes fail and reads succeed.
  */
 export class OutageLogger {

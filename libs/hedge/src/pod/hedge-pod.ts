@@ -215,7 +215,7 @@ export class HedgePod {
 
   /**
    * Adds a drain that the stop waits for on a leader and on a follower. `leave` calls `drain` as its last step. Then no more
-   * work of this kind may begin. `leave` waits for the promise until `drainMs` after the begin of the stop.
+   * work of this kind may begin. `leave` waits for the promise until `drainMs` after the beginning of the stop.
    */
   awaitAtStop(drain: () => Promise<void>): void {
     this.#drains.push(drain);

@@ -350,7 +350,7 @@ export function makeKv(
     defaultTimeoutMs,
     maxValueBytes: maxBytes,
     prefix: kv.prefix,
-    isMember: mode === 'member',
+    isMember: mode !== 'client',
     retryMs: timing.retryMs,
     atStop: (run) => (deleteKeys = run),
   });

@@ -152,7 +152,7 @@ const DEFINITIONS = {
   'hedge.kv.expired': {
     kind: 'counter',
     unit: '{key}',
-    help: 'Keys that this pod has deleted as the leader, because their time to live was over.',
+    help: 'Keys that this pod has deleted as the leader, because their time to live was over, or their process had left.',
   },
   'hedge.locks.held': { kind: 'gauge', unit: '{lock}', help: 'The locks that this pod holds.', optional: ['lock'] },
   'hedge.locks.waiting': {
@@ -212,7 +212,7 @@ const DEFINITIONS = {
   'hedge.job.lag': {
     kind: 'histogram',
     unit: 's',
-    help: 'The time from the nominal time of a firing to the begin of its run.',
+    help: 'The time from the nominal time of a firing to the beginning of its run.',
     labels: ['job'],
     buckets: RUNS,
   },

@@ -154,7 +154,7 @@ function* examineMembers(leader: PodState, answers: readonly MemberAnswer[]): Ge
     );
   }
   if (silent.length === 0) {
-    yield ok('members', answers.length === 1 ? 'the only one answers' : `all ${answers.length} answer`);
+    yield ok('members', answers.length === 1 ? 'the only member answers' : `all ${answers.length} answer`);
   }
   if (leader.view?.settled === false) {
     yield note('view', 'the leader has not heard from all members yet. Run doctor again in a few seconds.');

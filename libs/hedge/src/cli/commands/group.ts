@@ -84,12 +84,12 @@ function describeLeader(state: PodState): [string, string][] {
     ],
     ['members', `${view?.members.length ?? 0}${view?.settled === true ? '' : ', not settled yet'}`],
     [
-      'pod',
+      'leader pod',
       `nestjs-hedge ${version}, Node ${process.node}, process ${process.pid} on ${process.host}, up ${uptime(state)}`,
     ],
     ['ready', health.ready ? 'yes' : health.stopping ? 'no, it is stopping' : 'no'],
     ['handlers', `${handled} topics`],
-    ['locks', `${state.lockCount} in use on this pod`],
+    ['locks', `${state.lockCount} held by the leader`],
     ['semaphores', `${state.semaphoreCount} in use`],
     [
       'event loop',

@@ -88,9 +88,7 @@ async function showHistory({ session, output }: CommandContext, name: string, li
 
 function historyRow({ fireTime, event, attempt, pod, durationMs, error, count, requested }: JobEntry): string[] {
   const many = count > 1 ? `${count} firings` : '';
-  const { by = '', id = '', reason } = requested ?? {};
-  const request =
-    requested === undefined ? '' : `requested by ${by} as ${id}${reason === undefined ? '' : `: ${reason}`}`;
+  const request = requested === undefined ? '' : requestText(requested);
   return [
     fireTime.toISOString(),
     event,
@@ -99,6 +97,10 @@ function historyRow({ fireTime, event, attempt, pod, durationMs, error, count, r
     durationMs === undefined ? '' : duration(durationMs),
     [error ?? '', many, request].filter((text) => text !== '').join(', '),
   ];
+}
+
+function requestText({ by, id, reason }: NonNullable<JobEntry['requested']>): string {
+  return `requested by ${by} as ${id}${reason === undefined ? '' : `: ${reason}`}`;
 }
 
 async function runJob({ session, output }: CommandContext, name: string, options: RunOptions): Promise<void> {

@@ -346,7 +346,7 @@ function compacted(scope: WatchScope, before: bigint): HedgeError {
   const time = new Date(Number(before / 1_000_000n)).toISOString();
   return new HedgeError(
     'COMPACTED',
-    `The watch of ${nameOf(scope)} ended: kv.retention has deleted versions that it had not read. All versions from ${time} on are left. Read the entries of the keys, and watch from details.from, or from the present.`,
+    `The watch of ${nameOf(scope)} ended: kv.retention has deleted versions that it had not read. All versions from ${time} on are left. Begin a new watch, await its ready, and then read the entries of the keys.`,
     { details: { from: { key: '', version: String(before), id: '' } } },
   );
 }

@@ -16,12 +16,12 @@ export interface PermitClaim {
   readonly waitedMs: number;
 }
 
-/** `ticket` identifies a request of the runner that waits for its answer. */
 interface UnseenPermits {
   /** For this long, permits that the row does not show may be valid (`PermitTable.unseenForMs`). */
   readonly unseenForMs?: number;
 }
 
+/** `ticket` identifies a request of the runner that waits for its answer. */
 export type SemaphoreInput =
   | { readonly type: 'acquire'; readonly ticket: number; readonly claim: PermitClaim }
   /** The caller of that `acquire` no longer waits. */

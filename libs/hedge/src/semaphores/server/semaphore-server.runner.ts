@@ -287,7 +287,7 @@ export class SemaphoreServer {
     this.#step(entry, input);
   }
 
-  /** Logs the begin of an outage. It is over after a successful write, or when the term ends. */
+  /** Logs the beginning of an outage. It is over after a successful write, or when the term ends. */
   #failed(entry: Entry, error: unknown): void {
     if (!this.#outageLogged) {
       this.#options.logger.warn(`Semaphore "${entry.name}" cannot be read or written, retrying: ${messageOf(error)}`);
