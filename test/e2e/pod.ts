@@ -39,8 +39,8 @@ import type {
   SeenWhileBlocked,
   Sends,
   WatchedFrom,
-} from './protocol.js';import { withRetentionLimits } from '../retention-limits.js';
-
+} from './protocol.js';
+import { withRetentionLimits } from '../retention-limits.js';
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
 
