@@ -5,7 +5,7 @@ import { simulate } from './simulate.js';
 /** All planted bugs show within 30 seeds. A short part of the search; `npm run sim -- --seeds N` runs more. */
 const SEEDS = 100;
 
-/** The events that a set of histories must contain, at least once per ten seeds. */
+/** The events that a set of histories must contain, at least once per twenty seeds. */
 const EXERCISED = [
   'election: won',
   'election: lost, expired',

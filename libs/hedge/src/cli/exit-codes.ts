@@ -5,18 +5,18 @@ export const EXIT_CODES = {
   done: [0, 'Done.'],
   failed: [1, 'Failed. The message says why.'],
   usage: [2, 'The command line is wrong. Nothing was done.'],
-  notFound: [3, 'There is no such thing: no value, no group, or no leader at the start.'],
+  notFound: [3, 'Not found: no value, no group, or no leader at the start.'],
   problems: [4, '`doctor` has found a problem.'],
   unavailable: [
     5,
-    'The database, the leader or a pod does not answer. Try again later, `jobs run` with the `--id` that it names.',
+    'The database, the leader or a pod does not answer. Try again later. Repeat `jobs run` with the `--id` that the message names.',
   ],
   unknown: [6, 'The outcome is unknown: the work may have been done.'],
   notFree: [124, '`lock`: the lock was not free within `--wait`. The command did not run.'],
   lost: [125, '`lock`: the lock was lost, so the command was ended.'],
   notExecutable: [126, '`lock`, `run-as-leader`: the command cannot be executed.'],
   noCommand: [127, '`lock`, `run-as-leader`: there is no such command.'],
-  signal: [128, 'And the number of a signal, which ended the command of `lock` or `run-as-leader`, or this program.'],
+  signal: [128, 'Plus n: signal n ended the command of `lock` or `run-as-leader`, or this program.'],
 } as const satisfies Record<string, readonly [number, string]>;
 
 export type Outcome = keyof typeof EXIT_CODES;
