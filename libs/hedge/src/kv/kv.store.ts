@@ -180,10 +180,8 @@ export interface KvStoreDeps {
   readonly prefix?: string;
   /** Whether this pod is a member, and not a client. Default: true. */
   readonly isMember?: boolean;
-  /** Receives the function that deletes the keys of `whileAlive`, to call when this pod stops. It never rejects. */
-  readonly atStop?: (deleteKeys: () => Promise<void>) => void;
-  /** The pause before this pod puts a key of `whileAlive` again after a failure. Default: a second. */
-  readonly retryMs?: number;
+  /** Receives the keys of `whileAlive`: notify them of each view, and end them when this pod stops. */
+  readonly onAliveKeys?: (keys: AliveKeys) => void;
 }
 
 /**
@@ -214,12 +212,13 @@ export class KvStore {
     this.#reader = new KvReader(deps);
     this.#alive = new AliveKeys({
       clock: deps.clock,
-      retryMs: deps.retryMs ?? 1_000,
-      put: (key, value, ifVersion, signal) => this.#write('put', key, value, { ifVersion, signal, whileAlive: true }),
-      watch: (entry, signal) => this.watch({ key: entry.key }, { from: entry, signal }),
-      remove: (entry) => this.delete(entry.key, { ifVersion: entry, timeoutMs: REMOVAL_MS }),
+      random: Math.random,
+      newId: () => this.#ids.next(),
+      newest: (key, signal) => this.#reader.get(this.#stored(key), `get "${key}"`, deps.defaultTimeoutMs, signal),
+      put: (row, newest, signal) => this.#putAgain(row, newest, signal),
+      remove: (key, ifVersion) => this.delete(key, { ifVersion, timeoutMs: REMOVAL_MS }),
     });
-    deps.atStop?.(() => this.#alive.end());
+    deps.onAliveKeys?.(this.#alive);
     this.#prefix = deps.prefix ?? '';
   }
 
@@ -403,6 +402,20 @@ export class KvStore {
       // The key was deleted before. Its deletion is one exact version, so a late attempt cannot write after a later put.
       tried = { follows: newest };
     }
+  }
+
+  /** Puts a key of `whileAlive` again, if this is its newest row. Each call for one id is the same put. */
+  async #putAgain(
+    { key, id, value }: Pick<KvEntry, 'key' | 'id' | 'value'>,
+    newest: LogEntry | undefined,
+    signal: AbortSignal,
+  ): Promise<KvEntry> {
+    const row = { key: this.#stored(key), id, value, fence: 0n };
+    const name = `put "${key}"`;
+    const request: PutRequest = { to: 'leader', topic: '', name, timeoutMs: this.deps.defaultTimeoutMs, signal };
+    const done = await this.#putExpiring(request, row, { follows: newest }, { whileAlive: true });
+    if (done.written === undefined) throw conflict(name, done.newest && toKvEntry({ ...done.newest, key }));
+    return toKvEntry({ ...row, ...done.written, key });
   }
 
   async #putOnce(request: PutRequest, put: KvConditionalPut): Promise<KvConditionalPutDone> {

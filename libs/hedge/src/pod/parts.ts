@@ -23,6 +23,7 @@ import {
   kvPutHandler,
   kvTransactionHandler,
 } from '../kv/group-commit.runner.js';
+import type { AliveKeys } from '../kv/expiry/alive-keys.js';
 import { DEFAULT_EXPIRY_LIMITS } from '../kv/expiry/expiry.core.js';
 import { ExpiryRunner } from '../kv/expiry/expiry.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
@@ -339,7 +340,7 @@ export function makeKv(
       () => undefined,
     );
   });
-  let deleteKeys: (() => Promise<void>) | undefined;
+  let aliveKeys: AliveKeys | undefined;
   const store = new KvStore({
     gate,
     messenger,
@@ -351,10 +352,10 @@ export function makeKv(
     maxValueBytes: maxBytes,
     prefix: kv.prefix,
     isMember: mode !== 'client',
-    retryMs: timing.retryMs,
-    atStop: (run) => (deleteKeys = run),
+    onAliveKeys: (keys) => (aliveKeys = keys),
   });
-  return { store, hub, deleteKeys: async () => deleteKeys?.() };
+  membership.onChange(() => membership.view && aliveKeys?.viewChanged(membership.view, transport.self));
+  return { store, hub, deleteKeys: async () => aliveKeys?.end() };
 }
 
 /** The spill stores of this pod, with the RAM and disk that its options offer. */
