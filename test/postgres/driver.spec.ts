@@ -1,9 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { postgres, type PostgresClient } from 'nestjs-hedge/postgres';
 import type { Backend } from '../../libs/hedge/src/database/backend.js';
+import { EXPIRED_SUFFIX } from '../../libs/hedge/src/database/log-table.js';
+import { expiryPrefix } from '../../libs/hedge/src/database/row-names.js';
+import { MAX_EXPIRING_KEY_BYTES } from '../../libs/hedge/src/kv/kv-limits.js';
 import type { PostgresServer } from '../../scripts/postgres-server.js';
 import { claimOf, rowOf } from '../backend/rows.js';
 import { sql, startServer } from './target.js';
@@ -138,6 +141,18 @@ describe('tokens and timestamps', () => {
     const [{ last } = {}] = await sql(server.url(), 'SELECT last FROM hedge.hedge_clock');
     const [outcome] = await backend.log.append([rowOf('ahead')]);
     expect((outcome as { timestamp: bigint }).timestamp).toBe(BigInt(String(last)) + 1n);
+  });
+});
+
+describe('index entries', () => {
+  it('have room for the deletion of the longest key with a time to live, in the group with the longest name', async () => {
+    const { log } = backendOf({ connectionString: server.url() });
+    // Random, because PostgreSQL compresses texts.
+    const group = Array.from({ length: 128 }, () => String.fromCodePoint(randomInt(0x1_0000, 0x11_0000))).join('');
+    const key = randomBytes(MAX_EXPIRING_KEY_BYTES).toString('base64').slice(0, MAX_EXPIRING_KEY_BYTES);
+    const id = `${randomUUID()}-63${EXPIRED_SUFFIX}`;
+    const row = { key: expiryPrefix(group) + key, id, value: '', leader: 'a:1' };
+    expect(await log.append([row])).toEqual([{ timestamp: expect.any(BigInt) }]);
   });
 });
 

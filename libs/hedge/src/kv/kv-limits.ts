@@ -94,6 +94,17 @@ export function assertTtl(name: string, ttlMs: unknown): void {
   );
 }
 
+/**
+ * Longest key with a time to live, with `kv.prefix`. PostgreSQL refuses an index entry of more than 2,700 bytes: the expiry row has
+ * the name of the group before the key, and the deletion adds a suffix to its id.
+ */
+export const MAX_EXPIRING_KEY_BYTES = 2_048;
+
+/** @throws HedgeError INVALID_ARGUMENT */
+export function assertExpiringKey(stored: string): void {
+  assertLength('key of a put with "ttlMs" or "whileAlive"', stored, MAX_EXPIRING_KEY_BYTES);
+}
+
 /** @throws HedgeError INVALID_ARGUMENT */
 export function assertLimit(limit: unknown): asserts limit is number {
   if (limit === Infinity || (Number.isSafeInteger(limit) && (limit as number) > 0)) return;

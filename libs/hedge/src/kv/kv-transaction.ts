@@ -9,7 +9,7 @@ import {
 } from '../database/log-table.js';
 import type { KvRefusedItem, KvTransactionItem } from '../wire/hedge/v1/link.js';
 import { parseVersion, toKvEntry, type KvEntry, type KvVersion } from './kv-entry.js';
-import { assertCondition, assertKey, assertTtl, assertValue } from './kv-limits.js';
+import { assertCondition, assertExpiringKey, assertKey, assertTtl, assertValue } from './kv-limits.js';
 
 /** A condition of a key, as in `KvPutOptions`: at most one of them. */
 export interface KvCondition {
@@ -73,10 +73,11 @@ export class KvTransactionCall {
       throw invalid(`A transaction must be a list of 1 to ${MOST_TRANSACTION_ITEMS} operations, not ${given}.`);
     }
     this.#parts = operations.map((operation) => partOf(operation, maxBytes));
-    const expiring = this.#parts.filter(({ ttlMs }) => ttlMs > 0).length;
-    if (this.#parts.length + expiring > MOST_TRANSACTION_ITEMS) {
+    const expiring = this.#parts.filter(({ ttlMs }) => ttlMs > 0);
+    for (const { key } of expiring) assertExpiringKey(stored(key));
+    if (this.#parts.length + expiring.length > MOST_TRANSACTION_ITEMS) {
       throw invalid(
-        `${this.name} is too long: ${expiring} of them have "ttlMs" and count twice, and at most ${MOST_TRANSACTION_ITEMS} fit. Split it.`,
+        `${this.name} is too long: ${expiring.length} of them have "ttlMs" and count twice, and at most ${MOST_TRANSACTION_ITEMS} fit. Split it.`,
       );
     }
     const keys = new Set<string>();

@@ -21,7 +21,7 @@ import type { KvCursor, KvVersion } from './kv-entry.js';
 import { KvStore, type KvStoreDeps } from './kv.store.js';
 import { WatchHub } from './watch/watch-hub.runner.js';
 import { KvConditionalPut, KvPut, KvTransaction } from '../wire/hedge/v1/link.js';
-import { MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
+import { MAX_EXPIRING_KEY_BYTES, MAX_KEY_BYTES, maxValueBytes } from './kv-limits.js';
 
 const MAX_VALUE = 1_000;
 const address = (): string => 'pod:1';
@@ -163,6 +163,23 @@ describe('KvStore.put', () => {
       message: expect.stringMatching(/at most \d+ fit into a message\. .* raise limits\.maxMessageBytes on all pods/),
       details: { bytes: MAX_VALUE + 1, maxBytes: MAX_VALUE },
     });
+  });
+
+  it('rejects a key whose deletion may not fit into an index, if it has a time to live', async () => {
+    await elect();
+    const longest = 'k'.repeat(MAX_EXPIRING_KEY_BYTES);
+    const store = new KvStore({ ...deps, prefix: 'p/' });
+    await kv.put(longest, 'v', { ttlMs: 1_000 });
+    await store.put(longest.slice(2), 'v', { whileAlive: true });
+    requests = [];
+    const refused = { code: 'INVALID_ARGUMENT', message: expect.stringContaining('at most 2048 are allowed') };
+    for (const key of [`${longest}k`, longest.slice(1)]) {
+      await expect(store.put(key, 'v', { ttlMs: 1_000 })).rejects.toMatchObject(refused);
+      await expect(store.put(key, 'v', { whileAlive: true })).rejects.toMatchObject(refused);
+      await expect(store.transaction([{ put: key, value: 'v', ttlMs: 1_000 }])).rejects.toMatchObject(refused);
+    }
+    expect(requests).toEqual([]);
+    await store.put(longest, 'v');
   });
 
   it('names no option when a value is too large for the databases', async () => {

@@ -42,6 +42,7 @@ import { KvTransactionCall, type KvOperation } from './kv-transaction.js';
 import {
   assertAfter,
   assertCondition,
+  assertExpiringKey,
   assertKey,
   assertLimit,
   assertPrefix,
@@ -225,7 +226,7 @@ export class KvStore {
   /**
    * Writes a value. Resolves with the written entry when it is durable.
    *
-   * @param key 1 to 4,096 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`.
+   * @param key 1 to 4,096 bytes in UTF-8, with `ttlMs` or `whileAlive` at most 2,048, not beginning with `__hedge/` or `__caller=`.
    * @param value at most 2,621,440 bytes in UTF-8, and less when `limits.maxMessageBytes` allows less.
    * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
    * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
@@ -334,7 +335,7 @@ export class KvStore {
     const timeoutMs = Math.min(given, LONGEST_PUT_MS);
     assertCondition(name, options);
     if (ttlMs !== undefined) assertTtl(name, ttlMs);
-    this.#assertLifetime(name, options);
+    this.#assertLifetime(name, key, options);
     const version = 'ifVersion' in options ? parseVersion(name, options.ifVersion) : undefined;
     const wait = this.deps.gate.pass(name);
     if (wait !== undefined) await wait;
@@ -703,7 +704,7 @@ export class KvStore {
   }
 
   /** @throws HedgeError INVALID_ARGUMENT */
-  #assertLifetime(name: string, { append = true, ttlMs, whileAlive = false }: KvPutOptions): void {
+  #assertLifetime(name: string, key: string, { append = true, ttlMs, whileAlive = false }: KvPutOptions): void {
     if (typeof whileAlive !== 'boolean') {
       throw new HedgeError('INVALID_ARGUMENT', `"whileAlive" of ${name} must be a boolean.`);
     }
@@ -715,6 +716,7 @@ export class KvStore {
     if (given.length > 1) {
       throw new HedgeError('INVALID_ARGUMENT', `${name} has both "${given[0]}" and "${given[1]}". Use one of them.`);
     }
+    if (ttlMs !== undefined || whileAlive) assertExpiringKey(this.#stored(key));
     if (!whileAlive || this.deps.isMember !== false) return;
     throw new HedgeError(
       'INVALID_ARGUMENT',
