@@ -226,7 +226,8 @@ export class KvStore {
   /**
    * Writes a value. Resolves with the written entry when it is durable.
    *
-   * @param key 1 to 4,096 bytes in UTF-8, with `ttlMs` or `whileAlive` at most 2,048, not beginning with `__hedge/` or `__caller=`.
+   * @param key 1 to 4,096 bytes in UTF-8, not beginning with `__hedge/` or `__caller=`; with `ttlMs` or `whileAlive` at most
+   *   2,048, the module's `kv.prefix` included.
    * @param value at most 2,621,440 bytes in UTF-8, and less when `limits.maxMessageBytes` allows less.
    * @throws HedgeError INVALID_ARGUMENT, PAYLOAD_TOO_LARGE, NO_LEADER, OVERLOADED: nothing was written.
    * @throws HedgeError LEASE_LOST with `fenced`, or `append: false`: nothing was written.
@@ -413,7 +414,8 @@ export class KvStore {
   ): Promise<KvEntry> {
     const row = { key: this.#stored(key), id, value, fence: 0n };
     const name = `put "${key}"`;
-    const request: PutRequest = { to: 'leader', topic: '', name, timeoutMs: this.deps.defaultTimeoutMs, signal };
+    const timeoutMs = Math.min(this.deps.defaultTimeoutMs, LONGEST_PUT_MS);
+    const request: PutRequest = { to: 'leader', topic: '', name, timeoutMs, signal };
     const done = await this.#putExpiring(request, row, { follows: newest }, { whileAlive: true });
     if (done.written === undefined) throw conflict(name, done.newest && toKvEntry({ ...done.newest, key }));
     return toKvEntry({ ...row, ...done.written, key });
