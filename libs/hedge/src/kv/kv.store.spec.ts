@@ -673,7 +673,7 @@ describe('KvStore reads', () => {
   });
 
   it('list keys without reading all reserved keys', async () => {
-    const reserved = Array.from({ length: 60 }, (_, n) => `__hedge/expiry/g/${n}`);
+    const reserved = Array.from({ length: 5_000 }, (_, n) => `__hedge/expiry/g/${n}`);
     const rows = ['A', ...reserved, '__hedge0', 'b', 'c'].map((key) => ({ key, id: 'x', value: 'v', leader: '' }));
     await backend.log.append(rows);
     const calls = jest.spyOn(backend.log, 'keys');
@@ -681,6 +681,9 @@ describe('KvStore reads', () => {
     expect(await kv.keys('', { limit: 3, after: '__hedge/expiry/g/1' })).toEqual(['__hedge0', 'b', 'c']);
     expect((await kv.entries('', { limit: 2 })).map(({ key }) => key)).toEqual(['A', '__hedge0']);
     expect(calls).toHaveBeenCalledTimes(5);
+    expect(await kv.keys('', { limit: Infinity })).toEqual(['A', '__hedge0', 'b', 'c']);
+    expect(calls).toHaveBeenCalledTimes(7);
+    expect(calls.mock.calls.every(([{ limit }]) => limit <= 5_000)).toBe(true);
   });
 
   it('list keys by prefix in pages, without the reserved keys', async () => {

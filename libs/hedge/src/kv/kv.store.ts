@@ -164,6 +164,9 @@ const HISTORY_OPTIONS = Object.keys({ limit: 0, order: 0, before: 0, after: 0, s
 const WATCH_OPTIONS = Object.keys({ from: 0, signal: 0 } satisfies Record<keyof KvWatchOptions, 0>);
 const KEYS_OPTIONS = Object.keys({ limit: 0, after: 0, signal: 0 } satisfies Record<keyof KvKeysOptions, 0>);
 
+/** Of one call to the database, so that a long read does not go through all reserved keys either. */
+const PAGE_KEYS = 5_000;
+
 /** At the stop of a pod, for the deletion of its keys. */
 const REMOVAL_MS = 2_000;
 
@@ -529,7 +532,7 @@ export class KvStore {
     const keys: string[] = [];
     const stored = this.#prefix + prefix;
     for (let from = after === undefined ? undefined : scanAfter(this.#prefix + after); ;) {
-      const pageSize = bounded(limit - keys.length);
+      const pageSize = Math.min(limit - keys.length, PAGE_KEYS);
       const found = await this.deps.log.keys({
         prefix: stored,
         limit: pageSize,
